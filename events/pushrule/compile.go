@@ -1,0 +1,239 @@
+package pushrule
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/tidwall/gjson"
+)
+
+// Compiled is a ruleset ready to be evaluated. It never changes, and any number of goroutines may share it.
+type Compiled struct {
+	rules []rule
+	slots map[Condition]slots // the predefined conditions that events remember
+}
+
+// rule is an enabled rule that may match.
+type rule struct {
+	slots      slots // of the conditions that are memoised
+	conditions []condition
+	outcome    *Outcome
+}
+
+func newRule(conditions []condition, outcome *Outcome) rule {
+	r := rule{conditions: conditions, outcome: outcome}
+	for _, condition := range conditions {
+		if c, ok := condition.(*memoised); ok {
+			r.slots |= c.slot
+		}
+	}
+	return r
+}
+
+// anyUser stands for the user's own id where a ruleset is compiled for everyone; it can be nobody's id.
+const anyUser = "\x00"
+
+// Everyone returns the predefined rules, compiled once for all users that have no others.
+func Everyone() *Compiled { return everyone() }
+
+var everyone = sync.OnceValue(func() *Compiled {
+	rules := Predefined(anyUser)
+	return compile(&compiler{ownID: anyUser, slots: make(map[Condition]slots), assign: true}, &rules)
+})
+
+// Compile compiles the ruleset of a user. Conditions that name the user's own id, as two of the predefined rules
+// do, become conditions on whoever is asked about: users whose rulesets differ in nothing but that id may share one
+// Compiled. There the id is literal text, even if it has a * or ?.
+func Compile(rules *Ruleset, userID string) *Compiled {
+	return compile(&compiler{ownID: userID, slots: everyone().slots}, rules)
+}
+
+func compile(c *compiler, rs *Ruleset) *Compiled {
+	compiled := &Compiled{slots: c.slots}
+	for _, list := range rs.lists() {
+		for _, source := range inOrder(list) {
+			conditions := c.conditions(list.kind, source)
+			if source.Enabled && !slices.Contains(conditions, condition(never{})) {
+				compiled.rules = append(compiled.rules, newRule(conditions, newOutcome(list.kind, source)))
+			}
+		}
+	}
+	return compiled
+}
+
+// inOrder returns a list's rules in the order they are asked: the master rule, the user's, the predefined.
+func inOrder(l list) []*Rule {
+	rank := func(r *Rule) int {
+		switch {
+		case l.kind == KindOverride && r.ID == masterID:
+			return 0
+		case !r.Default && !strings.HasPrefix(r.ID, "."):
+			return 1
+		}
+		return 2
+	}
+	rules := make([]*Rule, len(l.rules))
+	for i := range l.rules {
+		rules[i] = &l.rules[i]
+	}
+	slices.SortStableFunc(rules, func(a, b *Rule) int { return rank(a) - rank(b) })
+	return rules
+}
+
+// compiler compiles the rules of one user.
+type compiler struct {
+	ownID  string
+	slots  map[Condition]slots
+	assign bool // give slots to conditions instead of only using them
+}
+
+// conditions returns all that must hold for the rule to match.
+func (c *compiler) conditions(kind Kind, r *Rule) []condition {
+	var all []condition
+	switch r.ID {
+	case ".m.rule.contains_display_name", ".m.rule.contains_user_name", ".m.rule.roomnotif":
+		all = append(all, noMentions{})
+	}
+	switch kind {
+	case KindContent:
+		if r.Pattern == nil {
+			return []condition{never{}}
+		}
+		return append(all, &bodyMatch{newGlob(*r.Pattern)})
+	case KindRoom:
+		return append(all, &inRoom{r.ID})
+	case KindSender:
+		return append(all, &fromSender{r.ID})
+	}
+	for _, source := range r.Conditions {
+		all = append(all, c.remembered(source))
+	}
+	return all
+}
+
+// remembered compiles a condition, and lets events remember it if it has or gets a slot.
+func (c *compiler) remembered(source Condition) condition {
+	compiled := c.condition(gjson.Parse(string(source)))
+	switch compiled.(type) {
+	case *ownIDMatch, *containsOwnID, containsDisplayName, threadSubscription, *relatedMatch, never:
+		return compiled
+	}
+	slot, ok := c.slots[source]
+	if !ok && !c.assign {
+		return compiled
+	}
+	if !ok {
+		slot = 1 << len(c.slots)
+		c.slots[source] = slot
+	}
+	return &memoised{slot, compiled}
+}
+
+// condition compiles a condition's JSON.
+func (c *compiler) condition(doc gjson.Result) condition {
+	if !doc.IsObject() {
+		return never{}
+	}
+	switch textOf(doc.Get("kind")) {
+	case "event_match":
+		return c.eventMatch(doc.Get("key"), doc.Get("pattern"))
+	case "event_property_is":
+		return c.property(doc, func(path []string, value scalar) condition { return &propertyIs{path, value} })
+	case "event_property_contains":
+		return c.property(doc, func(path []string, value scalar) condition {
+			if value.shape == shapeString && c.isOwn(value.text) {
+				return &containsOwnID{path}
+			}
+			return &propertyContains{path, value}
+		})
+	case "contains_display_name":
+		return containsDisplayName{}
+	case "room_member_count":
+		return newMemberCount(textOf(doc.Get("is")))
+	case "sender_notification_permission":
+		if key := doc.Get("key"); key.Type == gjson.String {
+			return &senderPermission{key.Str}
+		}
+	case "io.element.msc4306.thread_subscription":
+		return newThreadSubscription(doc.Get("subscribed"))
+	case "im.nheko.msc3664.related_event_match":
+		return c.relatedMatch(doc)
+	}
+	return never{}
+}
+
+// isOwn tells whether a text is the id of the ruleset's owner.
+func (c *compiler) isOwn(text string) bool { return text != "" && text == c.ownID }
+
+func (c *compiler) eventMatch(key, pattern gjson.Result) condition {
+	if key.Type != gjson.String || pattern.Type != gjson.String {
+		return never{}
+	}
+	path := parsePath(key.Str)
+	switch {
+	case isBody(path):
+		return &bodyMatch{newGlob(pattern.Str)}
+	case c.isOwn(pattern.Str):
+		return &ownIDMatch{path}
+	}
+	return &textMatch{path, newGlob(pattern.Str)}
+}
+
+func (c *compiler) property(doc gjson.Result, build func([]string, scalar) condition) condition {
+	key := doc.Get("key")
+	value, ok := newScalar(doc.Get("value"))
+	if key.Type != gjson.String || !ok {
+		return never{}
+	}
+	return build(parsePath(key.Str), value)
+}
+
+func (c *compiler) relatedMatch(doc gjson.Result) condition {
+	relType, key, pattern := doc.Get("rel_type"), doc.Get("key"), doc.Get("pattern")
+	if relType.Type != gjson.String {
+		return never{}
+	}
+	related := &relatedMatch{relType: relType.Str, includeFallbacks: doc.Get("include_fallbacks").Type == gjson.True}
+	if key.Exists() || pattern.Exists() {
+		related.match = (&compiler{}).eventMatch(key, pattern)
+	}
+	return related
+}
+
+func newThreadSubscription(subscribed gjson.Result) condition {
+	switch subscribed.Type {
+	case gjson.True:
+		return threadSubscription{ThreadSubscribed}
+	case gjson.False:
+		return threadSubscription{ThreadUnsubscribed}
+	}
+	return never{}
+}
+
+// newMemberCount reads a count with an optional comparison before it, such as "2" or "<=10".
+func newMemberCount(is string) condition {
+	digits := strings.TrimLeft(is, "=<>")
+	if digits == "" || strings.Trim(digits, "0123456789") != "" {
+		return never{}
+	}
+	count, err := strconv.Atoi(digits)
+	if err != nil || count == math.MaxInt {
+		return never{}
+	}
+	switch is[:len(is)-len(digits)] {
+	case "", "==":
+		return &memberCount{count, count}
+	case "<":
+		return &memberCount{math.MinInt, count - 1}
+	case "<=":
+		return &memberCount{math.MinInt, count}
+	case ">":
+		return &memberCount{count + 1, math.MaxInt}
+	case ">=":
+		return &memberCount{count, math.MaxInt}
+	}
+	return never{}
+}

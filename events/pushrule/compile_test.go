@@ -1,0 +1,72 @@
+package pushrule
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestOrder(t *testing.T) {
+	yes, pattern := []Condition{}, "*"
+	rules := Ruleset{
+		Override: []Rule{
+			{ID: ".m.rule.predefined", Default: true, Enabled: true, Conditions: yes},
+			{ID: "first", Enabled: true, Conditions: yes},
+			{ID: "disabled", Conditions: yes},
+			{ID: "second", Enabled: true, Conditions: yes},
+			{ID: ".m.rule.master", Default: true, Enabled: true, Conditions: yes},
+			{ID: "never", Enabled: true, Conditions: []Condition{`{"kind":"unknown"}`}},
+		},
+		Content:   []Rule{{ID: "no pattern", Enabled: true}, {ID: "content", Enabled: true, Pattern: &pattern}},
+		Room:      []Rule{{ID: "!a:x", Enabled: true}},
+		Sender:    []Rule{{ID: "@a:x", Enabled: true}},
+		Underride: []Rule{{ID: "underride", Enabled: true}},
+	}
+	want := []string{".m.rule.master", "first", "second", ".m.rule.predefined", "content", "!a:x", "@a:x", "underride"}
+	event := []byte(`{"room_id":"!a:x","sender":"@a:x","content":{"body":""}}`)
+	compiled := Compile(&rules, "")
+	var got []string
+	for len(compiled.rules) > 0 { // the best rule wins, then leaves
+		outcome := compiled.Evaluate(NewEvent(event, Room{}), User{ID: "@b:x"})
+		if outcome == nil {
+			break
+		}
+		got = append(got, outcome.RuleID)
+		compiled.rules = compiled.rules[1:]
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("order:\n got %q\nwant %q", got, want)
+	}
+}
+
+func TestOwnEventsNeverNotify(t *testing.T) {
+	rules := Ruleset{Override: []Rule{{ID: "all", Enabled: true, Actions: []Action{notify}}}}
+	compiled := Compile(&rules, "@a:x")
+	event := []byte(`{"type":"m.room.message","sender":"@a:x","content":{}}`)
+	if got := compiled.Evaluate(NewEvent(event, Room{}), User{ID: "@a:x"}); got.Notifies() {
+		t.Errorf("the sender is notified: %+v", got)
+	}
+	if got := compiled.Evaluate(NewEvent(event, Room{}), User{ID: "@b:x"}); !got.Notifies() {
+		t.Errorf("another user is not notified: %+v", got)
+	}
+}
+
+// TestEveryoneIsEachUser compares the shared predefined rules with those compiled for one user, on the events of
+// the vectors.
+func TestEveryoneIsEachUser(t *testing.T) {
+	for _, v := range readVectors(t).Vectors {
+		if v.Suite != "default_ruleset" {
+			continue
+		}
+		rules := Predefined(v.Context.UserID)
+		shared, own := evaluateVector(v, Everyone()), evaluateVector(v, Compile(&rules, v.Context.UserID))
+		if (shared == nil) != (own == nil) || shared != nil && shared.RuleID != own.RuleID {
+			t.Errorf("%s: everyone gets %+v, the user alone %+v", v.ID, shared, own)
+		}
+	}
+}
+
+func TestEveryoneFitsAnEventsMemory(t *testing.T) {
+	if got := len(Everyone().slots); got == 0 || got > maxSlots {
+		t.Errorf("the predefined rules have %d conditions to remember, an event has room for %d", got, maxSlots)
+	}
+}

@@ -1,0 +1,167 @@
+package pushrule
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// holds evaluates one condition on an event; @me:x is asked about.
+func holds(condition, event string, room Room, user User) bool {
+	user.ID = "@me:x"
+	rules := Ruleset{Override: []Rule{{ID: "o", Enabled: true, Conditions: []Condition{Condition(condition)}}}}
+	return Compile(&rules, user.ID).Evaluate(NewEvent([]byte(event), room), user) != nil
+}
+
+func TestConditions(t *testing.T) {
+	const is, contains = `{"kind":"event_property_is",`, `{"kind":"event_property_contains",`
+	for _, test := range []struct {
+		condition, event string
+		want             bool
+	}{
+		{`{"kind":"event_match","key":"content.body","pattern":"hi"}`, `{"content":{"body":"oh, hi!"}}`, true},
+		{`{"kind":"event_match","key":"content\\.body","pattern":"hi"}`, `{"content.body":"oh, hi!"}`, false},
+		{`{"kind":"event_match","key":"state_key","pattern":"@me:x"}`, `{"state_key":"@Me:x"}`, true},
+		{`{"kind":"event_match","key":"state_key","pattern":"@me:x"}`, `{"state_key":"@you:x"}`, false},
+		{`{"kind":"event_match","key":"state_key","pattern":"@me:x"}`, `{}`, false},
+		{`{"kind":"event_match","key":"a.b","pattern":"*"}`, `{"a":"x"}`, false},
+		{`{"kind":"event_match","key":"a","pattern":"2"}`, `{"a":1,"a":"2"}`, true}, // the last counts
+		{`{"kind":"event_match","key":"a","pattern":5}`, `{"a":"5"}`, false},
+		{`{"kind":"event_match","key":5,"pattern":"5"}`, `{"5":"5"}`, false},
+		{is + `"key":"a","value":"A"}`, `{"a":"a"}`, false},
+		{is + `"key":"a","value":-9007199254740991}`, `{"a":-9007199254740991}`, true},
+		{is + `"key":"a","value":9007199254740992}`, `{"a":9007199254740992}`, false},
+		{is + `"key":"a","value":1.0}`, `{"a":1.0}`, false},
+		{is + `"key":"a","value":1}`, `{"a":1e0}`, false},
+		{is + `"key":"a","value":0}`, `{"a":-0}`, true},
+		{is + `"key":"a","value":{}}`, `{"a":{}}`, false},
+		{is + `"key":"a"}`, `{"a":null}`, false},
+		{is + `"key":"a","value":null}`, `{"a":null}`, true},
+		{contains + `"key":"a","value":"@me:x"}`, `{"a":["@me:x"]}`, true},
+		{contains + `"key":"a","value":"@me:x"}`, `{"a":["@Me:x"]}`, false},
+		{contains + `"key":"a","value":1}`, `{"a":[1.5,[1],{"b":1},"1"]}`, false},
+		{contains + `"key":"a.b","value":true}`, `{"a":[{"b":[true]}]}`, false},
+		{contains + `"key":"a","value":99}`, many(100), true},
+		{contains + `"key":"a","value":100}`, many(100), false},
+		{`{"kind":"sender_notification_permission"}`, `{}`, false},
+		{`{"kind":"room_member_count","is":2}`, `{}`, false},
+		{`"{\"kind\":\"contains_display_name\"}"`, `{"content":{"body":"Me"}}`, false},
+		{`{"kind":"contains_display_name"}`, `{"content":{"body":"call me, * [ME] ?"}}`, true},
+		{`{"kind":"contains_display_name"}`, `{"content":{"body":"call meow, [ME]"}}`, false},
+	} {
+		user := User{DisplayName: "* [me] ?"}
+		if got := holds(test.condition, test.event, Room{}, user); got != test.want {
+			t.Errorf("%s on %s: got %t, want %t", test.condition, test.event, got, test.want)
+		}
+	}
+}
+
+// many returns an event with the numbers from 0 to n-1 in an array, and as many other properties.
+func many(n int) string {
+	var numbers, others []string
+	for i := range n {
+		numbers = append(numbers, fmt.Sprint(i))
+		others = append(others, fmt.Sprintf(`"x%d":%d`, i, i))
+	}
+	return `{"a":[` + strings.Join(numbers, ",") + `],` + strings.Join(others, ",") + `}`
+}
+
+func TestDisplayName(t *testing.T) {
+	long := strings.Repeat("-aa", 20)
+	for _, test := range []struct {
+		name, body string
+		want       bool
+	}{
+		{"", "", false},
+		{"", "x", false},
+		{"Ann", "ANN?", true},
+		{"Ann", "Anna", false},
+		{"Ann B", "Ann Bo, Ann B.", true},
+		{"A*", "Ann", false},
+		{"A?", "A? An", true},
+		{"⚡", "a⚡b", true},
+		{long, long + "b", false},
+		{long, long + "b " + long, true},
+	} {
+		event := `{"content":{"body":` + quote(test.body) + `}}`
+		if got := holds(`{"kind":"contains_display_name"}`, event, Room{}, User{DisplayName: test.name}); got != test.want {
+			t.Errorf("%q in %q: got %t, want %t", test.name, test.body, got, test.want)
+		}
+	}
+}
+
+func TestMemberCount(t *testing.T) {
+	for is, want := range map[string][3]bool{ // in rooms of 1, 2 and 3 members
+		"2":                     {false, true, false},
+		"==2":                   {false, true, false},
+		"<2":                    {true, false, false},
+		"<=2":                   {true, true, false},
+		">2":                    {false, false, true},
+		">=2":                   {false, true, true},
+		"002":                   {false, true, false},
+		"=2":                    {},
+		"<>2":                   {},
+		"+2":                    {},
+		" 2":                    {},
+		"2 ":                    {},
+		"":                      {},
+		"<":                     {},
+		"<99999999999999999999": {},
+	} {
+		for i, want := range want {
+			condition := `{"kind":"room_member_count","is":` + quote(is) + `}`
+			if got := holds(condition, `{}`, Room{MemberCount: i + 1}, User{}); got != want {
+				t.Errorf("%q with %d members: got %t, want %t", is, i+1, got, want)
+			}
+		}
+	}
+}
+
+func TestSenderPermission(t *testing.T) {
+	levels := map[string]int64{"room": 30, "free": -1}
+	for _, test := range []struct {
+		key  string
+		room Room
+		want bool
+	}{
+		{"room", Room{SenderLevel: 30, NotificationLevels: levels}, true},
+		{"room", Room{SenderLevel: 29, NotificationLevels: levels}, false},
+		{"other", Room{SenderLevel: 49, NotificationLevels: levels}, false},
+		{"other", Room{SenderLevel: 50}, true},
+		{"free", Room{NotificationLevels: levels}, true},
+		{"room", Room{SenderIsCreator: true, SenderLevel: -5, NotificationLevels: levels}, true},
+	} {
+		condition := `{"kind":"sender_notification_permission","key":` + quote(test.key) + `}`
+		if got := holds(condition, `{}`, test.room, User{}); got != test.want {
+			t.Errorf("%s in %+v: got %t, want %t", test.key, test.room, got, test.want)
+		}
+	}
+}
+
+// TestUnstableWithoutFacts keeps the promise that conditions we lack the facts for never hold.
+func TestUnstableWithoutFacts(t *testing.T) {
+	event := `{"content":{"m.relates_to":{"rel_type":"m.thread","event_id":"$a"}}}`
+	for _, condition := range []string{
+		`{"kind":"io.element.msc4306.thread_subscription","subscribed":true}`,
+		`{"kind":"io.element.msc4306.thread_subscription","subscribed":false}`,
+		`{"kind":"io.element.msc4306.thread_subscription"}`,
+		`{"kind":"im.nheko.msc3664.related_event_match","rel_type":"m.thread"}`,
+	} {
+		if holds(condition, event, Room{}, User{}) {
+			t.Errorf("%s holds", condition)
+		}
+	}
+}
+
+func TestFallbackReplies(t *testing.T) {
+	ev := NewEvent([]byte(`{"content":{"m.relates_to":{"rel_type":"m.thread","is_falling_back":true}}}`), Room{})
+	ev.Relate("m.in_reply_to", NewEvent([]byte(`{"sender":"@a:x"}`), Room{}))
+	for parameters, want := range map[string]bool{``: false, `,"include_fallbacks":true`: true} {
+		condition := Condition(`{"kind":"im.nheko.msc3664.related_event_match","rel_type":"m.in_reply_to",` +
+			`"key":"sender","pattern":"@a:*"` + parameters + `}`)
+		rules := Ruleset{Override: []Rule{{ID: "o", Enabled: true, Conditions: []Condition{condition}}}}
+		if got := Compile(&rules, "").Evaluate(ev, User{ID: "@me:x"}) != nil; got != want {
+			t.Errorf("%s: got %t, want %t", condition, got, want)
+		}
+	}
+}

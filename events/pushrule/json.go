@@ -1,0 +1,146 @@
+package pushrule
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/tidwall/gjson"
+)
+
+var errNotObject = errors.New("not a JSON object")
+
+// UnmarshalJSON reads a ruleset and fails only on what is no JSON object. Unknown members are dropped, lists that
+// are no arrays are empty.
+func (rs *Ruleset) UnmarshalJSON(data []byte) error {
+	doc := gjson.ParseBytes(data)
+	if !doc.IsObject() {
+		return fmt.Errorf("read ruleset: %w", errNotObject)
+	}
+	*rs = Ruleset{
+		Override:  readRules(doc.Get("override")),
+		Content:   readRules(doc.Get("content")),
+		Room:      readRules(doc.Get("room")),
+		Sender:    readRules(doc.Get("sender")),
+		Underride: readRules(doc.Get("underride")),
+	}
+	return nil
+}
+
+// MarshalJSON writes all five lists, empty ones as [].
+func (rs Ruleset) MarshalJSON() ([]byte, error) {
+	type plain Ruleset // without methods
+	for _, rules := range []*[]Rule{&rs.Override, &rs.Content, &rs.Room, &rs.Sender, &rs.Underride} {
+		if *rules == nil {
+			*rules = []Rule{}
+		}
+	}
+	return json.Marshal(plain(rs))
+}
+
+// UnmarshalJSON reads a rule and fails only on what is no JSON object. A rule that does not say whether it is
+// enabled is; one that says it in an odd way is not, and one whose conditions are no array never matches.
+func (r *Rule) UnmarshalJSON(data []byte) error {
+	doc := gjson.ParseBytes(data)
+	if !doc.IsObject() {
+		return fmt.Errorf("read rule: %w", errNotObject)
+	}
+	*r = readRule(doc)
+	return nil
+}
+
+// MarshalJSON writes the rule; Conditions that are nil, and a nil Pattern, are left out.
+func (r Rule) MarshalJSON() ([]byte, error) {
+	type plain Rule // without methods
+	if r.Actions == nil {
+		r.Actions = []Action{}
+	}
+	return json.Marshal(plain(r))
+}
+
+// UnmarshalJSON keeps any JSON value.
+func (c *Condition) UnmarshalJSON(data []byte) error {
+	*c = Condition(compact(string(data)))
+	return nil
+}
+
+// MarshalJSON writes the condition's text.
+func (c Condition) MarshalJSON() ([]byte, error) { return []byte(c), nil }
+
+// UnmarshalJSON keeps any JSON value.
+func (a *Action) UnmarshalJSON(data []byte) error {
+	*a = Action(compact(string(data)))
+	return nil
+}
+
+// MarshalJSON writes the action's text.
+func (a Action) MarshalJSON() ([]byte, error) { return []byte(a), nil }
+
+func readRules(doc gjson.Result) []Rule {
+	rules := []Rule{}
+	for _, element := range elementsOf(doc) {
+		if element.IsObject() {
+			rules = append(rules, readRule(element))
+		}
+	}
+	return rules
+}
+
+func readRule(doc gjson.Result) Rule {
+	enabled := doc.Get("enabled")
+	rule := Rule{
+		ID:      textOf(doc.Get("rule_id")),
+		Default: doc.Get("default").Type == gjson.True,
+		Enabled: enabled.Type == gjson.Null || enabled.Type == gjson.True,
+		Actions: []Action{},
+	}
+	if pattern := doc.Get("pattern"); pattern.Type == gjson.String {
+		rule.Pattern = &pattern.Str
+	}
+	for _, element := range elementsOf(doc.Get("actions")) {
+		rule.Actions = append(rule.Actions, Action(compact(element.Raw)))
+	}
+	rule.Conditions = readConditions(doc.Get("conditions"))
+	return rule
+}
+
+// readConditions returns nil for absent conditions, and a condition that never holds for what is no array: nothing
+// is always true, rubbish never.
+func readConditions(doc gjson.Result) []Condition {
+	switch {
+	case doc.Type == gjson.Null:
+		return nil
+	case !doc.IsArray():
+		return []Condition{"null"}
+	}
+	conditions := []Condition{}
+	for _, element := range elementsOf(doc) {
+		conditions = append(conditions, Condition(compact(element.Raw)))
+	}
+	return conditions
+}
+
+func elementsOf(doc gjson.Result) []gjson.Result {
+	if !doc.IsArray() {
+		return nil
+	}
+	return doc.Array()
+}
+
+// textOf returns a string value, or "" for any other value.
+func textOf(doc gjson.Result) string {
+	if doc.Type != gjson.String {
+		return ""
+	}
+	return doc.Str
+}
+
+// compact takes the white space out of a JSON text; a text that is no JSON becomes null.
+func compact(raw string) string {
+	var out bytes.Buffer
+	if err := json.Compact(&out, []byte(raw)); err != nil {
+		return "null"
+	}
+	return out.String()
+}

@@ -1,0 +1,181 @@
+package pushrule
+
+import (
+	"strconv"
+
+	"github.com/tidwall/gjson"
+)
+
+// shape says what a JSON value is.
+type shape uint8
+
+const (
+	shapeOther shape = iota // a number that is no integer
+	shapeNull
+	shapeBool
+	shapeInteger
+	shapeString
+	shapeArray
+	shapeObject
+)
+
+// scalar is a JSON value that can be compared, type-strictly, with ==.
+type scalar struct {
+	shape  shape
+	number int64 // the integer, or 1 for true
+	text   string
+}
+
+// maxInteger bounds the integers of canonical JSON.
+const maxInteger = 1<<53 - 1
+
+// newScalar reads a JSON value; ok says whether it is one a condition may compare with.
+func newScalar(doc gjson.Result) (value scalar, ok bool) {
+	switch doc.Type {
+	case gjson.Null:
+		return scalar{shape: shapeNull}, doc.Raw != ""
+	case gjson.True:
+		return scalar{shape: shapeBool, number: 1}, true
+	case gjson.False:
+		return scalar{shape: shapeBool}, true
+	case gjson.String:
+		return scalar{shape: shapeString, text: doc.Str}, true
+	case gjson.Number:
+		number, err := strconv.ParseInt(doc.Raw, 10, 64)
+		if err != nil || number > maxInteger || number < -maxInteger {
+			return scalar{}, false
+		}
+		return scalar{shape: shapeInteger, number: number}, true
+	}
+	return scalar{}, false
+}
+
+// node is one value of an event. What costs something to know is found out when first asked for, then kept.
+type node struct {
+	scalar
+	raw      string // of arrays and objects
+	folded   []byte
+	members  *members
+	elements *elements
+}
+
+func newNode(doc gjson.Result) node {
+	value, _ := newScalar(doc)
+	switch {
+	case doc.IsObject():
+		value.shape = shapeObject
+	case doc.IsArray():
+		value.shape = shapeArray
+	}
+	return node{scalar: value, raw: doc.Raw}
+}
+
+// fold returns a string's folded text.
+func (n *node) fold() []byte {
+	if n.folded == nil {
+		n.folded = appendFold(make([]byte, 0, len(n.text)), n.text)
+	}
+	return n.folded
+}
+
+// member returns the object's member of that name, or nil.
+func (n *node) member(name string) *node {
+	if n == nil || n.shape != shapeObject {
+		return nil
+	}
+	if n.members == nil {
+		n.members = newMembers(n.raw)
+	}
+	return n.members.get(name)
+}
+
+// contains tells whether the array has the value.
+func (n *node) contains(value scalar) bool {
+	if n == nil || n.shape != shapeArray {
+		return false
+	}
+	if n.elements == nil {
+		n.elements = newElements(n.raw)
+	}
+	return n.elements.has(value)
+}
+
+// usualEntries is room for the members of most objects in events.
+const usualEntries = 8
+
+// fewEntries is the number of entries up to which looking at each is faster than a map.
+const fewEntries = 16
+
+// members are an object's members, with a map of their places if there are many.
+type members struct {
+	names  []string
+	nodes  []node
+	places map[string]int
+}
+
+func newMembers(raw string) *members {
+	m := &members{names: make([]string, 0, usualEntries), nodes: make([]node, 0, usualEntries)}
+	gjson.Parse(raw).ForEach(func(name, value gjson.Result) bool {
+		m.names = append(m.names, name.Str)
+		m.nodes = append(m.nodes, newNode(value))
+		return true
+	})
+	if len(m.names) > fewEntries {
+		m.places = make(map[string]int, len(m.names))
+		for i, name := range m.names {
+			m.places[name] = i
+		}
+	}
+	return m
+}
+
+func (m *members) get(name string) *node {
+	if m.places != nil {
+		if i, ok := m.places[name]; ok {
+			return &m.nodes[i]
+		}
+		return nil
+	}
+	for i := len(m.names) - 1; i >= 0; i-- { // from the end: the last of two equal names counts
+		if m.names[i] == name {
+			return &m.nodes[i]
+		}
+	}
+	return nil
+}
+
+// elements are an array's comparable values, with a set of them if there are many.
+type elements struct {
+	values []scalar
+	set    map[scalar]struct{}
+}
+
+func newElements(raw string) *elements {
+	e := &elements{}
+	gjson.Parse(raw).ForEach(func(_, element gjson.Result) bool {
+		if value, ok := newScalar(element); ok {
+			e.values = append(e.values, value)
+		}
+		return true
+	})
+	if len(e.values) > fewEntries {
+		e.set = make(map[scalar]struct{}, len(e.values))
+		for _, value := range e.values {
+			e.set[value] = struct{}{}
+		}
+	}
+	return e
+}
+
+func (e *elements) has(value scalar) bool {
+	if e.set != nil {
+		_, ok := e.set[value]
+		return ok
+	}
+	for i := range e.values {
+		if e.values[i] == value {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,119 @@
+package pushrule
+
+import "github.com/tidwall/gjson"
+
+// The actions of the predefined rules.
+const (
+	notify       Action = `"notify"`
+	soundDefault Action = `{"set_tweak":"sound","value":"default"}`
+	highlight    Action = `{"set_tweak":"highlight"}`
+)
+
+// Outcome is what a rule that matched says to do. It is made when the ruleset is compiled, and must not be changed.
+type Outcome struct {
+	RuleID string
+	Kind   Kind
+	// Actions are the rule's, as given, without the historical dont_notify and coalesce.
+	Actions []Action
+	// Notify says whether the event notifies; if not, the rule keeps others from doing so.
+	Notify bool
+	// Sound is the sound tweak, "" if there is none or it is no string.
+	Sound string
+	// Highlight is the highlight tweak.
+	Highlight bool
+
+	tweaks []byte
+}
+
+// AppendTweaks appends the tweaks as the JSON object of a poke, such as {"sound":"default","highlight":true}: in
+// the order of the actions, the last value if one is set twice, unknown ones as they are, a highlight only if true.
+// It may be asked of nil, which has no tweaks.
+func (o *Outcome) AppendTweaks(dst []byte) []byte {
+	if o == nil {
+		return append(dst, "{}"...)
+	}
+	return append(dst, o.tweaks...)
+}
+
+// Notifies tells whether the event notifies the user. It may be asked of nil, which no rule matched.
+func (o *Outcome) Notifies() bool { return o != nil && o.Notify }
+
+// newOutcome reads a rule's actions.
+func newOutcome(kind Kind, rule *Rule) *Outcome {
+	o := &Outcome{RuleID: rule.ID, Kind: kind, Actions: []Action{}}
+	var tweaks tweakList
+	for _, action := range rule.Actions {
+		switch action {
+		case `"dont_notify"`, `"coalesce"`:
+			continue
+		case notify:
+			o.Notify = true
+		default:
+			tweaks.set(gjson.Parse(string(action)))
+		}
+		o.Actions = append(o.Actions, action)
+	}
+	sound := gjson.Parse(tweaks.get("sound"))
+	o.Sound = textOf(sound)
+	o.Highlight = tweaks.get("highlight") == "true"
+	o.tweaks = tweaks.appendJSON(nil)
+	return o
+}
+
+// tweak is a name with its value's JSON.
+type tweak struct{ name, value string }
+
+type tweakList []tweak
+
+// set reads an action; what sets no tweak, or one without a value it needs, is left alone. Only highlight has a
+// value of its own, true, and it is nothing but true or false.
+func (l *tweakList) set(action gjson.Result) {
+	if !action.IsObject() {
+		return
+	}
+	name, value := action.Get("set_tweak"), action.Get("value")
+	if name.Type != gjson.String {
+		return
+	}
+	raw := value.Raw
+	if name.Str == "highlight" {
+		if value.Type == gjson.Null {
+			raw = "true"
+		} else if !value.IsBool() {
+			return
+		}
+	}
+	if raw == "" || raw == "null" {
+		return
+	}
+	for i := range *l {
+		if (*l)[i].name == name.Str {
+			(*l)[i].value = raw
+			return
+		}
+	}
+	*l = append(*l, tweak{name.Str, raw})
+}
+
+func (l tweakList) get(name string) string {
+	for _, t := range l {
+		if t.name == name {
+			return t.value
+		}
+	}
+	return ""
+}
+
+func (l tweakList) appendJSON(dst []byte) []byte {
+	dst = append(dst, '{')
+	for _, t := range l {
+		if t.name == "highlight" && t.value == "false" {
+			continue
+		}
+		if dst[len(dst)-1] != '{' {
+			dst = append(dst, ',')
+		}
+		dst = append(append(append(dst, quote(t.name)...), ':'), t.value...)
+	}
+	return append(dst, '}')
+}

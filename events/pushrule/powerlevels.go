@@ -1,0 +1,82 @@
+package pushrule
+
+import (
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/tidwall/gjson"
+)
+
+// defaultNotificationLevel is the power level needed where m.room.power_levels names none.
+const defaultNotificationLevel = 50
+
+// PowerLevels is what push rules need of a room's m.room.power_levels.
+type PowerLevels struct {
+	// Users are the levels of single users, by user id.
+	Users map[string]int64
+	// Default is the level of all others.
+	Default int64
+	// Notifications is for Room.NotificationLevels.
+	Notifications map[string]int64
+}
+
+// ParsePowerLevels reads the content of an m.room.power_levels event. Room versions before 10 allowed levels that
+// are no integers: strings of digits count, other numbers lose their fraction, the rest is as if absent.
+func ParsePowerLevels(content []byte) PowerLevels {
+	doc := gjson.ParseBytes(content)
+	if !doc.IsObject() {
+		return PowerLevels{}
+	}
+	level, _ := parseLevel(doc.Get("users_default"))
+	return PowerLevels{
+		Users:         parseLevels(doc.Get("users")),
+		Default:       level,
+		Notifications: parseLevels(doc.Get("notifications")),
+	}
+}
+
+// Of returns a user's level.
+func (p PowerLevels) Of(userID string) int64 {
+	if level, ok := p.Users[userID]; ok {
+		return level
+	}
+	return p.Default
+}
+
+func parseLevels(doc gjson.Result) map[string]int64 {
+	if !doc.IsObject() {
+		return nil
+	}
+	levels := make(map[string]int64)
+	doc.ForEach(func(name, value gjson.Result) bool {
+		if level, ok := parseLevel(value); ok {
+			levels[name.Str] = level
+		}
+		return true
+	})
+	return levels
+}
+
+func parseLevel(doc gjson.Result) (level int64, ok bool) {
+	switch doc.Type {
+	case gjson.String:
+		level, err := strconv.ParseInt(strings.TrimSpace(doc.Str), 10, 64)
+		return level, err == nil
+	case gjson.Number:
+		if level, err := strconv.ParseInt(doc.Raw, 10, 64); err == nil {
+			return level, true
+		}
+		return int64(math.Trunc(doc.Num)), math.Abs(doc.Num) <= maxInteger
+	}
+	return 0, false
+}
+
+// maySenderNotify tells whether the event's sender has the power for a kind of notification.
+func (r *Room) maySenderNotify(kind string) bool {
+	needed, ok := r.NotificationLevels[kind]
+	if !ok {
+		needed = defaultNotificationLevel
+	}
+	return r.SenderIsCreator || r.SenderLevel >= needed
+}

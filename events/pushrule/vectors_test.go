@@ -1,0 +1,240 @@
+package pushrule
+
+import (
+	"encoding/json"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const vectorsFile = "../../testdata/pushrules.json"
+
+// vector is one fact of testdata/pushrules.json; its meta.fields say what the members mean.
+type vector struct {
+	ID        string          `json:"id"`
+	Suite     string          `json:"suite"`
+	Adopt     bool            `json:"adopt"`
+	Kind      string          `json:"kind"`
+	Rule      json.RawMessage `json:"rule"`
+	Ruleset   json.RawMessage `json:"ruleset"`
+	Condition json.RawMessage `json:"condition"`
+	Event     json.RawMessage `json:"event"`
+	Context   vectorContext   `json:"context"`
+	Path      string          `json:"path"`
+	Input     json.RawMessage `json:"input"`
+	Actions   json.RawMessage `json:"actions"`
+	Expect    json.RawMessage `json:"expect"`
+}
+
+type vectorContext struct {
+	UserID             string                     `json:"user_id"`
+	DisplayName        string                     `json:"display_name"`
+	MemberCount        int                        `json:"room_member_count"`
+	SenderPowerLevels  map[string]json.RawMessage `json:"sender_power_levels"`
+	NotificationLevels json.RawMessage            `json:"notification_levels"`
+	RoomVersion        string                     `json:"room_version"`
+	RoomCreators       []string                   `json:"room_creators"`
+	ThreadSubscription *bool                      `json:"thread_subscription"`
+	RelatedEvents      map[string]json.RawMessage `json:"related_events"`
+}
+
+type vectorFile struct {
+	Meta struct {
+		DefaultOrder map[Kind][]string `json:"default_rule_order_v1_19"`
+	} `json:"meta"`
+	Vectors []vector `json:"vectors"`
+}
+
+func readVectors(t testing.TB) vectorFile {
+	t.Helper()
+	data, err := os.ReadFile(vectorsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file vectorFile
+	if err := json.Unmarshal(data, &file); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestVectors(t *testing.T) {
+	checks := map[string]func(*testing.T, vector){
+		"condition":       checkCondition,
+		"rule":            checkRule,
+		"ruleset":         checkRuleset,
+		"default_ruleset": checkRuleset,
+		"dotted_path":     checkPath,
+		"flatten":         checkFlatten,
+		"tweaks":          checkTweaks,
+	}
+	asserted := 0
+	for _, v := range readVectors(t).Vectors {
+		if !v.Adopt {
+			continue
+		}
+		asserted++
+		t.Run(v.Suite+"/"+v.ID, func(t *testing.T) {
+			check, ok := checks[v.Suite]
+			if !ok {
+				t.Fatalf("no check for suite %q", v.Suite)
+			}
+			check(t, v)
+		})
+	}
+	if asserted < 280 {
+		t.Errorf("asserted %d vectors, want at least 280", asserted)
+	}
+}
+
+func TestPredefinedOrder(t *testing.T) {
+	want := readVectors(t).Meta.DefaultOrder
+	rules := Predefined("@jj:server.name")
+	for _, list := range rules.lists() {
+		got := []string{}
+		for _, rule := range list.rules {
+			got = append(got, rule.ID)
+		}
+		if !slices.Equal(got, want[list.kind]) {
+			t.Errorf("%s rules:\n got %q\nwant %q", list.kind, got, want[list.kind])
+		}
+	}
+}
+
+func checkCondition(t *testing.T, v vector) {
+	rules := Ruleset{Override: []Rule{{ID: "o", Enabled: true, Conditions: []Condition{Condition(v.Condition)}}}}
+	checkMatch(t, v, &rules)
+}
+
+func checkRule(t *testing.T, v vector) {
+	var rules Ruleset
+	unmarshal(t, []byte(`{`+quote(v.Kind)+`:[`+string(v.Rule)+`]}`), &rules)
+	checkMatch(t, v, &rules)
+}
+
+func checkMatch(t *testing.T, v vector, rules *Ruleset) {
+	got := evaluateVector(v, Compile(rules, v.Context.UserID)) != nil
+	if want := string(v.Expect) == "true"; got != want {
+		t.Errorf("match: got %t, want %t", got, want)
+	}
+}
+
+func checkRuleset(t *testing.T, v vector) {
+	compiled := Everyone()
+	if !strings.HasPrefix(string(v.Ruleset), `"`) {
+		var rules Ruleset
+		unmarshal(t, v.Ruleset, &rules)
+		compiled = Compile(&rules, v.Context.UserID)
+	}
+	var want struct {
+		RuleID  *string `json:"rule_id"`
+		Actions []any   `json:"actions"`
+	}
+	unmarshal(t, v.Expect, &want)
+	got := evaluateVector(v, compiled)
+	if got == nil || want.RuleID == nil {
+		if got != nil || want.RuleID != nil {
+			t.Errorf("outcome: got %+v, want rule %s", got, v.Expect)
+		}
+		return
+	}
+	if got.RuleID != *want.RuleID {
+		t.Errorf("rule: got %s, want %s", got.RuleID, *want.RuleID)
+	}
+	if actions := decode(t, encode(t, got.Actions)); !reflect.DeepEqual(actions, any(want.Actions)) {
+		t.Errorf("actions: got %v, want %v", actions, want.Actions)
+	}
+}
+
+func checkPath(t *testing.T, v vector) {
+	var want []string
+	unmarshal(t, v.Expect, &want)
+	if got := parsePath(v.Path); !slices.Equal(got, want) {
+		t.Errorf("path: got %q, want %q", got, want)
+	}
+}
+
+func checkFlatten(t *testing.T, v vector) {
+	var want map[string]string
+	unmarshal(t, v.Expect, &want)
+	ev := NewEvent(v.Input, Room{})
+	for path, value := range want {
+		if n := ev.textAt(parsePath(path)); n == nil || n.text != value {
+			t.Errorf("value at %s: got %+v, want %q", path, n, value)
+		}
+	}
+}
+
+func checkTweaks(t *testing.T, v vector) {
+	var rule Rule
+	unmarshal(t, []byte(`{"actions":`+string(v.Actions)+`}`), &rule)
+	outcome := newOutcome(KindOverride, &rule)
+	if got, want := decode(t, outcome.AppendTweaks(nil)), decode(t, v.Expect); !reflect.DeepEqual(got, want) {
+		t.Errorf("tweaks: got %v, want %v", got, want)
+	}
+}
+
+// evaluateVector evaluates a vector's event in the vector's context.
+func evaluateVector(v vector, compiled *Compiled) *Outcome {
+	context := v.Context
+	ev := NewEvent(v.Event, context.room(v.Event))
+	for relType, related := range context.RelatedEvents {
+		ev.Relate(relType, NewEvent(related, Room{}))
+	}
+	return compiled.Evaluate(ev, context.user())
+}
+
+func (c vectorContext) room(event []byte) Room {
+	levels := map[string]json.RawMessage{}
+	for name, value := range c.SenderPowerLevels {
+		levels[name] = value
+	}
+	if c.NotificationLevels != nil {
+		levels["notifications"] = c.NotificationLevels
+	}
+	content, _ := json.Marshal(levels) // of raw JSON
+	power := ParsePowerLevels(content)
+	sender := NewEvent(event, Room{}).sender
+	return Room{
+		MemberCount:        c.MemberCount,
+		SenderLevel:        power.Of(sender),
+		SenderIsCreator:    c.RoomVersion == "12" && slices.Contains(c.RoomCreators, sender),
+		NotificationLevels: power.Notifications,
+	}
+}
+
+func (c vectorContext) user() User {
+	user := User{ID: c.UserID, DisplayName: c.DisplayName}
+	switch {
+	case c.ThreadSubscription == nil:
+	case *c.ThreadSubscription:
+		user.Thread = ThreadSubscribed
+	default:
+		user.Thread = ThreadUnsubscribed
+	}
+	return user
+}
+
+func unmarshal(t testing.TB, data []byte, into any) {
+	t.Helper()
+	if err := json.Unmarshal(data, into); err != nil {
+		t.Fatalf("unmarshal %s: %v", data, err)
+	}
+}
+
+func decode(t testing.TB, data []byte) (value any) {
+	t.Helper()
+	unmarshal(t, data, &value)
+	return value
+}
+
+func encode(t testing.TB, value any) []byte {
+	t.Helper()
+	data, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}

@@ -1,0 +1,191 @@
+package pushgateway
+
+import (
+	"encoding/json"
+	"errors"
+	"strconv"
+
+	"github.com/tidwall/gjson"
+)
+
+// Priority is how urgent a poke is (Push Gateway API, prio). The zero value is
+// High, which is also what a gateway assumes when it is told nothing.
+type Priority uint8
+
+// The two priorities.
+const (
+	High Priority = iota
+	Low
+)
+
+// String returns "high" or "low".
+func (p Priority) String() string {
+	if p == Low {
+		return "low"
+	}
+	return "high"
+}
+
+// NoCounts, given as unread, leaves "counts" out of a body: what a pusher asks
+// for that shows no badge.
+const NoCounts = -1
+
+// A Notification is what a poke says of an event (Push Gateway API, Notification
+// without counts and devices). An empty field is left out, never sent as "" or
+// null.
+type Notification struct {
+	// Prio and UserIsTarget may differ between the users of one event; all other
+	// fields usually do not, see AppendHead.
+	Prio         Priority
+	UserIsTarget bool // sent for member events only
+
+	EventID           string
+	RoomID            string
+	Type              string
+	Sender            string
+	SenderDisplayName string
+	RoomName          string
+	RoomAlias         string
+	Membership        string // set for member events only
+	Content           []byte // a valid JSON object, as the event has it; anything else is left out
+}
+
+// AppendJSON appends the notification as one JSON object: AppendHead, then
+// AppendTail.
+func (n *Notification) AppendJSON(dst []byte) []byte {
+	return n.AppendTail(n.AppendHead(dst))
+}
+
+// AppendHead appends the beginning of the object, up to where a tail follows:
+// the fields that belong to one user. To notify many users of one event, append
+// the tail once to a buffer and put a head of its own before it for each user.
+func (n *Notification) AppendHead(dst []byte) []byte {
+	dst = append(dst, `{"prio":"`...)
+	dst = append(dst, n.Prio.String()...)
+	dst = append(dst, '"')
+	if n.Membership != "" {
+		dst = append(dst, `,"user_is_target":`...)
+		dst = strconv.AppendBool(dst, n.UserIsTarget)
+	}
+	return dst
+}
+
+// AppendTail appends the rest of the object with its closing brace: the fields
+// that all users of one event share.
+func (n *Notification) AppendTail(dst []byte) []byte {
+	dst = appendField(dst, `,"event_id":`, n.EventID)
+	dst = appendField(dst, `,"room_id":`, n.RoomID)
+	dst = appendField(dst, `,"type":`, n.Type)
+	dst = appendField(dst, `,"sender":`, n.Sender)
+	dst = appendField(dst, `,"sender_display_name":`, n.SenderDisplayName)
+	dst = appendField(dst, `,"room_name":`, n.RoomName)
+	dst = appendField(dst, `,"room_alias":`, n.RoomAlias)
+	dst = appendField(dst, `,"membership":`, n.Membership)
+	dst = appendObject(dst, `,"content":`, n.Content)
+	return append(dst, '}')
+}
+
+// A Device is the one device a poke is for (Push Gateway API, Device).
+type Device struct {
+	AppID     string
+	Pushkey   string
+	PushkeyTS int64  // Unix seconds at which the pushkey was last set; 0 leaves it out
+	Data      []byte // what StripURL returned; nil leaves it out, "{}" is sent
+	Tweaks    []byte // a valid JSON object; nil or "{}" leaves it out
+}
+
+// AppendBody appends the body of a poke. The notification is what AppendJSON
+// built, or nil for a poke that only tells the badge. A negative unread leaves
+// the counts out; zero is sent, because it is what clears a badge.
+func AppendBody(dst, notification []byte, unread int, dev *Device) []byte {
+	dst = dev.appendHead(append(dst, `{"notification":{"devices":[{`...))
+	if len(dev.Tweaks) > len(`{}`) {
+		dst = appendObject(dst, `,"tweaks":`, dev.Tweaks)
+	}
+	dst = appendCounts(append(dst, `}]`...), unread)
+	if len(notification) <= len(`{}`) {
+		return append(dst, `}}`...)
+	}
+	dst = append(dst, ',')
+	dst = append(dst, notification[1:]...)
+	return append(dst, '}')
+}
+
+// AppendEventIDOnlyBody appends the body of a poke for a pusher whose data has
+// "format":"event_id_only": of the notification only event_id, room_id and prio,
+// and a device without tweaks. Otherwise it is like AppendBody.
+func AppendEventIDOnlyBody(dst, notification []byte, unread int, dev *Device) []byte {
+	dst = dev.appendHead(append(dst, `{"notification":{"devices":[{`...))
+	dst = appendCounts(append(dst, `}]`...), unread)
+	for _, field := range [...]struct{ name, member string }{
+		{"event_id", `,"event_id":`}, {"room_id", `,"room_id":`}, {"prio", `,"prio":`},
+	} {
+		if value := gjson.GetBytes(notification, field.name); value.Type == gjson.String {
+			dst = append(append(dst, field.member...), value.Raw...)
+		}
+	}
+	return append(dst, `}}`...)
+}
+
+// appendHead appends the device's members up to its data, without braces.
+func (d *Device) appendHead(dst []byte) []byte {
+	dst = appendString(append(dst, `"app_id":`...), d.AppID)
+	dst = appendString(append(dst, `,"pushkey":`...), d.Pushkey)
+	if d.PushkeyTS != 0 {
+		dst = append(dst, `,"pushkey_ts":`...)
+		dst = strconv.AppendInt(dst, d.PushkeyTS, 10)
+	}
+	return appendObject(dst, `,"data":`, d.Data)
+}
+
+func appendCounts(dst []byte, unread int) []byte {
+	if unread < 0 {
+		return dst
+	}
+	dst = append(dst, `,"counts":{"unread":`...)
+	dst = strconv.AppendInt(dst, int64(unread), 10)
+	return append(dst, '}')
+}
+
+// appendField appends a string member; prefix is the comma, the key and the
+// colon in one piece.
+func appendField(dst []byte, prefix, value string) []byte {
+	if value == "" {
+		return dst
+	}
+	return appendString(append(dst, prefix...), value)
+}
+
+// appendObject appends a raw member if it is an object.
+func appendObject(dst []byte, prefix string, raw []byte) []byte {
+	if len(raw) == 0 || raw[0] != '{' {
+		return dst
+	}
+	return append(append(dst, prefix...), raw...)
+}
+
+// StripURL returns a pusher's data as a gateway gets it: the same object without
+// "url", wherever it stands and however its letters are escaped. All other
+// members keep their order and the bytes of their values. Data that is no valid
+// JSON object is an error, which does not repeat it.
+func StripURL(data []byte) ([]byte, error) {
+	object := gjson.ParseBytes(data)
+	// encoding/json bounds the nesting; gjson's own check recurses without end.
+	if !object.IsObject() || !json.Valid(data) {
+		return nil, errors.New("read pusher data: not a JSON object")
+	}
+	stripped := make([]byte, 0, len(data))
+	stripped = append(stripped, '{')
+	object.ForEach(func(key, value gjson.Result) bool {
+		if key.String() == "url" {
+			return true
+		}
+		if len(stripped) > 1 {
+			stripped = append(stripped, ',')
+		}
+		stripped = append(append(stripped, key.Raw...), ':')
+		stripped = append(stripped, value.Raw...)
+		return true
+	})
+	return append(stripped, '}'), nil
+}

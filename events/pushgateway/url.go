@@ -1,0 +1,216 @@
+package pushgateway
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// A URL is a push gateway's URL that a Policy admitted, in canonical form. Two
+// URLs that name the same gateway have the same Origin.
+type URL struct {
+	scheme string // "https" or "http"
+	host   string // lower-case ASCII name, or an address without brackets
+	port   uint16
+	query  string // without "?"
+}
+
+// Scheme returns "https" or "http".
+func (u *URL) Scheme() string { return u.scheme }
+
+// Host returns the lower-case ASCII host; an IPv6 address has no brackets.
+func (u *URL) Host() string { return u.host }
+
+// Port returns the port, also when the URL left it to the scheme.
+func (u *URL) Port() uint16 { return u.port }
+
+// HostPort returns what to dial, always with a port: "example.org:443" or
+// "[2606:4700::1111]:8443".
+func (u *URL) HostPort() string {
+	return net.JoinHostPort(u.host, strconv.Itoa(int(u.port)))
+}
+
+// Origin returns the gateway's identity: scheme, host and port, the port always
+// written ("https://example.org:443"). It holds nothing secret.
+func (u *URL) Origin() string { return u.scheme + "://" + u.HostPort() }
+
+// String returns the canonical URL, without the scheme's own port. CheckURL
+// admits it again and yields an equal URL.
+func (u *URL) String() string {
+	s := u.Origin()
+	if u.port == defaultPort(u.scheme) {
+		s = s[:strings.LastIndexByte(s, ':')]
+	}
+	s += NotifyPath
+	if u.query != "" {
+		s += "?" + u.query
+	}
+	return s
+}
+
+// CheckURL reports whether raw may be registered as a gateway's URL and returns
+// its canonical form. The error is a *Refusal.
+//
+//   - At most MaxURLBytes of UTF-8 without white space, control characters or
+//     backslashes; no user name, no fragment; the path is NotifyPath, byte for
+//     byte. A query is kept as it is if it is printable ASCII: the specification
+//     speaks only of the path, and deployed homeservers admit it.
+//   - The scheme is https, or http where the operator allows it.
+//   - The host is a full domain name, ASCII after IDNA, or a canonical address
+//     that CheckAddr admits.
+//   - The port is 443, or 1024 and above less the ports that the Fetch standard
+//     blocks and those of two well-known unencrypted stores.
+//
+// Single-label and local names, any address and any port are admitted where the
+// operator's allow list names them. A trailing dot, a zone and an address in
+// any other notation never are: the allow list has no such entries.
+func (p *Policy) CheckURL(raw string) (*URL, error) {
+	parsed, err := parseURL(raw)
+	if err != nil {
+		return nil, err
+	}
+	port, err := urlPort(parsed)
+	if err != nil {
+		return nil, err
+	}
+	u := &URL{scheme: parsed.Scheme, port: port, query: parsed.RawQuery}
+	if err := p.checkHost(u, parsed.Host, parsed.Hostname()); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// checkHost judges the host and sets it; bare is the authority's host without
+// brackets and port.
+func (p *Policy) checkHost(u *URL, authority, bare string) error {
+	u.host = strings.ToLower(bare)
+	if strings.HasPrefix(authority, "[") {
+		return p.checkLiteral(u)
+	}
+	name, err := canonicalName(u.host)
+	if err != nil {
+		return err
+	}
+	if endsInNumber(name) {
+		return p.checkLiteral(u) // as written: "①.1.1.1" maps to an address but is none
+	}
+	u.host = name
+	return p.checkName(u)
+}
+
+// parseURL checks everything that needs no policy.
+func parseURL(raw string) (*url.URL, error) {
+	if err := checkText(raw); err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Opaque != "": // err repeats the URL: it must not leave
+		return nil, refuse("this is not a valid URL")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, refuse("the scheme must be https")
+	case u.User != nil:
+		return nil, refuse("the URL must not hold a user name or password")
+	case strings.Contains(raw, "#"):
+		return nil, refuse("the URL must not have a fragment")
+	case u.Hostname() == "":
+		return nil, refuse("the URL has no host")
+	case u.EscapedPath() != NotifyPath:
+		return nil, refuse("the path must be " + NotifyPath)
+	case !isASCII(u.RawQuery):
+		return nil, refuse("the query must be plain ASCII")
+	}
+	return u, nil
+}
+
+func checkText(raw string) error {
+	if len(raw) > MaxURLBytes {
+		return refuse("the URL is longer than " + strconv.Itoa(MaxURLBytes) + " bytes")
+	}
+	if !utf8.ValidString(raw) {
+		return refuse("the URL is not valid UTF-8")
+	}
+	odd := func(r rune) bool { return r == '\\' || unicode.IsSpace(r) || unicode.IsControl(r) }
+	if strings.ContainsFunc(raw, odd) {
+		return refuse("the URL must not hold white space, control characters or backslashes")
+	}
+	return nil
+}
+
+func urlPort(u *url.URL) (uint16, error) {
+	if strings.HasSuffix(u.Host, ":") {
+		return 0, refuse("the port is empty")
+	}
+	digits := u.Port()
+	if digits == "" {
+		return defaultPort(u.Scheme), nil
+	}
+	port, ok := parsePort(digits)
+	if !ok {
+		return 0, refuse("the port must be a number from 1 to 65535")
+	}
+	return port, nil
+}
+
+func defaultPort(scheme string) uint16 {
+	if scheme == "http" {
+		return 80
+	}
+	return 443
+}
+
+// checkLiteral judges a URL whose host is an address.
+func (p *Policy) checkLiteral(u *URL) error {
+	addr, err := literalAddr(u.host)
+	if err != nil {
+		return err
+	}
+	if err := p.checkScheme(u, p.allow.hasAddr(addr, u.port)); err != nil {
+		return err
+	}
+	return p.CheckAddr("", netip.AddrPortFrom(addr, u.port))
+}
+
+// checkName judges a URL whose host is a name.
+func (p *Policy) checkName(u *URL) error {
+	allowed := p.allow.hasHost(u.host, u.port)
+	if err := p.checkScheme(u, allowed); err != nil {
+		return err
+	}
+	if p.deny.hasHost(u.host, u.port) {
+		return refuse("the operator denies this gateway")
+	}
+	if allowed {
+		return nil
+	}
+	if err := checkPublicName(u.host); err != nil {
+		return err
+	}
+	return checkPort(u.port)
+}
+
+func (p *Policy) checkScheme(u *URL, allowed bool) error {
+	if u.scheme == "https" || p.allowHTTP && allowed {
+		return nil
+	}
+	return refuse("the scheme must be https")
+}
+
+// checkPort admits the ports on which people run gateways and refuses those of
+// services that might take what we send for their own protocol.
+func checkPort(port uint16) error {
+	if port != 443 && port < 1024 {
+		return refuse("the port must be 443 or above 1023")
+	}
+	switch port {
+	case 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566,
+		6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080, // Fetch standard, "bad port"
+		6379, 11211: // Redis, memcached
+		return refuse("the port belongs to another service")
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Backlog is what is known of a pusher that lags: where it stands in its
+// user's notifications, and how it came to stand there. It is the value of
+// <part>.<pusher> in the BACKLOG bucket.
+type Backlog struct {
+	UserID    UserID    `json:"user_id"`
+	Position  uint64    `json:"position"`   // newest NOTIFICATIONS sequence that it was told or has passed
+	Attempts  int       `json:"attempts"`   // failed in a row
+	Since     time.Time `json:"since"`      // when it began to lag
+	NextTry   time.Time `json:"next_try"`   // not before
+	LastError string    `json:"last_error"` // class of the last failure
+}
+
+// PutBacklog writes a lagging pusher down. done is called once and must not
+// block.
+func (c *Conn) PutBacklog(id PusherID, b Backlog, done func(error)) {
+	value, err := json.Marshal(b)
+	if err != nil { // only a time out of range
+		done(fmt.Errorf("encode backlog: %w", err))
+		return
+	}
+	c.writeBacklog(id, b.UserID, nil, value, done)
+}
+
+// DeleteBacklog forgets a pusher that has caught up or is gone.
+func (c *Conn) DeleteBacklog(id PusherID, user UserID, done func(error)) {
+	c.writeBacklog(id, user, nats.Header{"KV-Operation": []string{"PURGE"}, jetstream.MsgRollup: []string{jetstream.MsgRollupSubject}}, nil, done)
+}
+
+func (c *Conn) writeBacklog(id PusherID, user UserID, header nats.Header, value []byte, done func(error)) {
+	batch := c.NewBatch(func(_ uint64, err error) { done(err) })
+	key := c.partOf(Token(user)) + "." + string(id)
+	batch.add(kvSubject(bucketBacklog, key), header, value)
+	batch.Send()
+}
+
+// LoadBacklog returns the lagging pushers of one partition.
+func (c *Conn) LoadBacklog(ctx context.Context, part int) (map[PusherID]Backlog, error) {
+	watcher, err := c.watch(ctx, bucketBacklog, strconv.Itoa(part)+".*", jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = watcher.Stop() }()
+	lagging := map[PusherID]Backlog{}
+	for {
+		entry, err := nextEntry(ctx, watcher)
+		if err != nil {
+			return nil, fmt.Errorf("load backlog: %w", err)
+		}
+		if entry == nil {
+			return lagging, nil
+		}
+		var b Backlog
+		if err := json.Unmarshal(entry.Value(), &b); err != nil {
+			return nil, fmt.Errorf("load backlog: decode %s: %w", entry.Key(), err)
+		}
+		_, id, _ := strings.Cut(entry.Key(), ".")
+		lagging[PusherID(id)] = b
+	}
+}

@@ -1,0 +1,145 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// requestTimeout bounds each request to JetStream. NATS answers in well under a
+// millisecond or, during an election, after seconds.
+const requestTimeout = 5 * time.Second
+
+// Config says how to reach NATS.
+type Config struct {
+	URL  string // comma-separated server URLs; ignored when InProcess is set
+	Name string // how this connection shows up at the server
+	// InProcess connects to a server inside this process without a socket.
+	InProcess nats.InProcessConnProvider
+	Log       *slog.Logger
+}
+
+// Conn is a connection to NATS that speaks poked's nouns. It reconnects for
+// ever; while NATS is away every call fails at once or when its context ends.
+type Conn struct {
+	nc         *nats.Conn
+	js         jetstream.JetStream
+	log        *slog.Logger
+	writer     *writer
+	partitions int // set by Setup
+
+	mu          sync.Mutex
+	onReconnect []func()
+}
+
+// Connect reaches NATS, waiting for it as long as ctx allows.
+func Connect(ctx context.Context, cfg Config) (*Conn, error) {
+	c := &Conn{log: cfg.Log}
+	nc, err := c.dial(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	c.nc = nc
+	if c.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(requestTimeout)); err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	if c.writer, err = newWriter(nc, cfg.Log); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Conn) dial(ctx context.Context, cfg Config) (*nats.Conn, error) {
+	connected := make(chan struct{}, 1)
+	opts := []nats.Option{
+		nats.Name(cfg.Name),
+		nats.MaxReconnects(-1),
+		nats.RetryOnFailedConnect(true),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, time.Second),
+		// Nothing is written behind the caller's back: a publish while NATS is
+		// away is an error now, not a surprise after the reconnect.
+		nats.ReconnectBufSize(-1),
+		nats.PingInterval(10 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.ConnectHandler(func(*nats.Conn) { connected <- struct{}{} }),
+		nats.DisconnectErrHandler(c.disconnected),
+		nats.ReconnectHandler(c.reconnected),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			c.log.Warn("nats reports an error", "error", err)
+		}),
+	}
+	if cfg.InProcess != nil {
+		opts = append(opts, nats.InProcessServer(cfg.InProcess))
+	}
+	nc, err := nats.Connect(cfg.URL, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to nats: %w", err)
+	}
+	if nc.IsConnected() {
+		return nc, nil
+	}
+	c.log.Info("nats is not there yet, waiting for it")
+	select {
+	case <-connected:
+		return nc, nil
+	case <-ctx.Done():
+		nc.Close()
+		return nil, fmt.Errorf("connect to nats: %w", context.Cause(ctx))
+	}
+}
+
+func (c *Conn) disconnected(nc *nats.Conn, err error) {
+	if nc.IsClosed() {
+		return
+	}
+	c.log.Warn("nats is away", "error", err)
+	c.writer.failAll(fmt.Errorf("nats is away: %w", ErrUnknownOutcome))
+}
+
+func (c *Conn) reconnected(nc *nats.Conn) {
+	c.log.Info("nats is back", "nats_url", nc.ConnectedUrlRedacted())
+	c.mu.Lock()
+	hooks := c.onReconnect
+	c.mu.Unlock()
+	for _, hook := range hooks {
+		hook()
+	}
+}
+
+// OnReconnect has hook called each time the connection was lost and is back.
+// hook must not block.
+func (c *Conn) OnReconnect(hook func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.onReconnect = append(c.onReconnect, hook)
+}
+
+// Connected says whether NATS can be reached right now.
+func (c *Conn) Connected() bool { return c.nc.IsConnected() }
+
+// URL returns the server that the connection is on, without credentials.
+func (c *Conn) URL() string { return c.nc.ConnectedUrlRedacted() }
+
+// Partitions returns how many partitions the streams have.
+func (c *Conn) Partitions() int { return c.partitions }
+
+// Close flushes what was written and closes the connection.
+func (c *Conn) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	err := c.nc.FlushWithContext(ctx)
+	c.nc.Close()
+	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("flush nats: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,34 @@
+// Package events is the language that the registry, the dispatchers and a
+// homeserver speak: typed ids, room events, pushers, notifications, and in one
+// table every subject, stream and bucket. It is the only importer of nats.go,
+// so the rest of poked thinks in these nouns and never in NATS.
+//
+//	homeserver ─Publisher─▶ ROOMS ──Follow──▶ match ─Writer─▶ NOTIFICATIONS ──Follow──▶ deliver
+//	                          └─▶ ROOM_STATE ──RoomState──▶ ┘                              │
+//	registry ─PutPushers─▶ PUSHERS ──WatchPushers──▶ match, deliver        BACKLOG, DEAD, REJECTED
+//
+// # Guarantees
+//
+// A stream is followed by partition, in stream order ([Conn.Follow]). How far a
+// partition has been worked through is a [Position] in the POSITIONS bucket:
+// everything up to Next is done except the sequences in Open. It is written as
+// soon as something is done, at most once in [saveInterval], with the revision
+// of the last write as its precondition. That makes the position a fence as
+// well: who lost a partition can no longer move it. It replaces server-side
+// acknowledgements, which cost a message each, are flushed to disk up to 100 ms
+// late by a single server, and would let a restarted worker see new messages
+// before the ones its predecessor left unfinished.
+//
+// # What fails, and how
+//
+//   - NATS is away: reads and writes fail at once (nothing is buffered in the
+//     client, so nothing surfaces later out of order), followers retry for ever
+//     and resume after the last message they saw.
+//   - A write's answer is lost: the caller is told the outcome is unknown and
+//     repeats it. Bucket writes are idempotent; a repeated notification is first
+//     looked for in the log ([Conn.HasNotification]).
+//   - A process dies: its successor starts at the position. Messages that the
+//     dead one may have handled without recording it arrive with Replayed set.
+//   - A message cannot be read: it is counted, logged and kept in DEAD with the
+//     reason, and the walk goes on.
+package events

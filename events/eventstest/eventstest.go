@@ -1,0 +1,125 @@
+// Package eventstest gives tests the real parts that poked runs on: a
+// JetStream server inside the process with its files in a directory of the
+// test's, connections to it, and waiting without sleeping. Only test files
+// import it.
+//
+// Everything works inside a testing/synctest bubble, where waiting costs no
+// time: the server neither listens nor leaves goroutines behind. Call
+// [RegisterTicker] from TestMain for that.
+package eventstest
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats-server/v2/server/ats"
+
+	"poked/events"
+)
+
+// RegisterTicker starts nats-server's process-wide clock. It has to run outside
+// every bubble, for its goroutine outlives them all.
+func RegisterTicker() { ats.Register() }
+
+// Server is a NATS server of one test. It may be stopped and started again on
+// the same files.
+type Server struct {
+	t   testing.TB
+	dir string
+	ns  atomic.Pointer[server.Server]
+
+	started time.Time
+}
+
+// StartServer starts a server that ends with the test.
+func StartServer(t testing.TB) *Server {
+	t.Helper()
+	s := &Server{t: t, dir: t.TempDir()}
+	s.Start()
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// Start starts the server on its files.
+func (s *Server) Start() {
+	s.t.Helper()
+	ns, err := server.NewServer(&server.Options{
+		ServerName: "test", DontListen: true, JetStream: true, StoreDir: s.dir,
+		NoLog: true, NoSigs: true,
+	})
+	if err != nil {
+		s.t.Fatalf("new nats server: %v", err)
+	}
+	ns.Start()
+	if !ns.ReadyForConnections(30 * time.Second) {
+		s.t.Fatal("nats server does not get ready")
+	}
+	s.ns.Store(ns)
+	s.started = time.Now()
+}
+
+// settle is how long a server is left to itself after it started, before it is
+// stopped: while it shuts down it sleeps with a lock held that the making of
+// ROOM_STATE's source consumer wants, and in a bubble that never ends.
+const settle = time.Second
+
+// Stop stops the server; its files stay.
+func (s *Server) Stop() {
+	<-time.After(settle - time.Since(s.started))
+	ns := s.ns.Load()
+	ns.Shutdown()
+	ns.WaitForShutdown()
+}
+
+// Connect returns a connection with the topology set up. It ends with the test.
+func (s *Server) Connect(topology events.Topology) *events.Conn {
+	s.t.Helper()
+	conn := s.Dial()
+	if err := conn.Setup(s.t.Context(), topology); err != nil {
+		s.t.Fatalf("set up: %v", err)
+	}
+	return conn
+}
+
+// Dial returns a connection that ends with the test.
+func (s *Server) Dial() *events.Conn {
+	s.t.Helper()
+	conn, err := events.Connect(s.t.Context(), events.Config{
+		Name: s.t.Name(), InProcess: s, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		s.t.Fatalf("connect: %v", err)
+	}
+	s.t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// Topology is a small one, for tests.
+func Topology() events.Topology { return events.Topology{Partitions: 2, Replicas: 1} }
+
+// WaitFor waits until done says true, looking again every few milliseconds,
+// which cost nothing inside a bubble. It fails the test after a minute.
+func WaitFor(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("waited in vain for %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// InProcessConn connects to the server without a socket, whichever of its
+// lives it is in.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.Load().InProcessConn() }

@@ -1,0 +1,187 @@
+package eventstest
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"poked/events"
+)
+
+// Poke is one request that a gateway received.
+type Poke struct {
+	At   time.Time
+	Host string
+	Body []byte
+
+	EventID events.EventID
+	RoomID  events.RoomID
+	Pushkey string
+	Unread  int
+}
+
+// Reply is what a gateway answers. The zero value is 200 with an empty object.
+type Reply struct {
+	Status int
+	Header http.Header
+	Body   string
+	After  time.Duration // how long the answer takes
+}
+
+// Gateway is a push gateway that is reached over pipes, under any host name. It
+// keeps every poke that it answered with 2xx.
+type Gateway struct {
+	t      testing.TB
+	conns  chan net.Conn
+	closed chan struct{}
+	server *http.Server
+
+	mu     sync.Mutex
+	answer func(Poke) Reply
+	tried  []Poke
+	pokes  []Poke
+	busy   map[string]int
+	most   map[string]int
+}
+
+// StartGateway starts a gateway that ends with the test. It answers 200 until
+// [Gateway.Answer] says otherwise.
+func StartGateway(t testing.TB) *Gateway {
+	g := &Gateway{
+		t: t, conns: make(chan net.Conn), closed: make(chan struct{}),
+		answer: func(Poke) Reply { return Reply{} },
+		busy:   map[string]int{}, most: map[string]int{},
+	}
+	g.server = &http.Server{Handler: http.HandlerFunc(g.notify), ReadHeaderTimeout: time.Hour}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = g.server.Serve(listener{g})
+	}()
+	t.Cleanup(func() {
+		close(g.closed)
+		_ = g.server.Close()
+		<-ended
+	})
+	return g
+}
+
+// Dial connects to the gateway, whatever the address.
+func (g *Gateway) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case g.conns <- theirs:
+		return ours, nil
+	case <-g.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// listener hands the pipes that Dial makes to the HTTP server.
+type listener struct{ g *Gateway }
+
+func (l listener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.g.conns:
+		return conn, nil
+	case <-l.g.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l listener) Close() error   { return nil }
+func (l listener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+// Answer has the gateway answer as fn says from now on.
+func (g *Gateway) Answer(fn func(Poke) Reply) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.answer = fn
+}
+
+func (g *Gateway) notify(w http.ResponseWriter, r *http.Request) {
+	p := g.read(r)
+	g.mu.Lock()
+	g.tried = append(g.tried, p)
+	g.busy[p.Host]++
+	g.most[p.Host] = max(g.most[p.Host], g.busy[p.Host])
+	reply := g.answer(p)
+	g.mu.Unlock()
+	select {
+	case <-time.After(reply.After):
+	case <-g.closed:
+	}
+	g.mu.Lock()
+	g.busy[p.Host]--
+	if reply.Status == 0 || reply.Status/100 == 2 {
+		g.pokes = append(g.pokes, p)
+	}
+	g.mu.Unlock()
+	for key, values := range reply.Header {
+		w.Header()[key] = values
+	}
+	if reply.Status == 0 {
+		reply.Status = http.StatusOK
+	}
+	if reply.Body == "" {
+		reply.Body = "{}"
+	}
+	w.WriteHeader(reply.Status)
+	_, _ = io.WriteString(w, reply.Body)
+}
+
+func (g *Gateway) read(r *http.Request) Poke {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		g.t.Errorf("read poke: %v", err)
+	}
+	var poke struct {
+		Notification struct {
+			EventID events.EventID `json:"event_id"`
+			RoomID  events.RoomID  `json:"room_id"`
+			Counts  struct {
+				Unread int `json:"unread"`
+			} `json:"counts"`
+			Devices []struct {
+				Pushkey string `json:"pushkey"`
+			} `json:"devices"`
+		} `json:"notification"`
+	}
+	if err := json.Unmarshal(body, &poke); err != nil || len(poke.Notification.Devices) != 1 {
+		g.t.Errorf("not a poke for one device: %s", body)
+		return Poke{At: time.Now(), Host: r.Host, Body: body}
+	}
+	n := poke.Notification
+	return Poke{
+		At: time.Now(), Host: r.Host, Body: body,
+		EventID: n.EventID, RoomID: n.RoomID, Pushkey: n.Devices[0].Pushkey, Unread: n.Counts.Unread,
+	}
+}
+
+// Pokes returns what the gateway has answered with 2xx, in order.
+func (g *Gateway) Pokes() []Poke {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return append([]Poke(nil), g.pokes...)
+}
+
+// Tried returns every request, in order of arrival.
+func (g *Gateway) Tried() []Poke {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return append([]Poke(nil), g.tried...)
+}
+
+// MostAtOnce returns how many requests for a host were open at the same time.
+func (g *Gateway) MostAtOnce(host string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.most[host]
+}

@@ -1,0 +1,195 @@
+package events
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// windowLimit bounds the messages of one partition that are taken and not
+	// done, and so the memory they hold.
+	windowLimit = 1024
+	// unsavedLimit bounds how far a worker may run ahead of its stored
+	// position, and so how many messages its successor must suspect of having
+	// been handled already.
+	unsavedLimit = 256
+	// saveInterval is the least time between two writes of a position. A crash
+	// makes unknown what was done within it.
+	saveInterval = 10 * time.Millisecond
+	// tickInterval is how often the handler's Tick runs.
+	tickInterval = 250 * time.Millisecond
+	// retryWait is the pause before something that failed is tried again.
+	retryWait = 500 * time.Millisecond
+)
+
+// Message is one message of a followed partition.
+type Message struct {
+	Seq        uint64 // in its stream
+	Subject    string
+	Data       []byte
+	Time       time.Time // when the stream stored it
+	Historical bool      // header Poked-Historical: true
+	// Replayed says that a worker may have handled the message before without
+	// recording it.
+	Replayed bool
+}
+
+// Handler works through one partition. All its methods but the callbacks it
+// hands out run in the follower's goroutine, one at a time.
+type Handler struct {
+	// Handle takes the next message in stream order. It must not wait for a
+	// gateway. [Follower.Done] or [Follower.Redo] follows, from any goroutine.
+	Handle func(ctx context.Context, msg Message)
+	// Tick runs every 250 ms.
+	Tick func(ctx context.Context, now time.Time)
+}
+
+// Follower reads one partition of a stage in stream order, from its stored
+// position on, and stores how far the work is done. One goroutine runs it.
+type Follower struct {
+	conn    *Conn
+	stage   Stage
+	part    int
+	owner   string
+	handler Handler
+	log     *slog.Logger
+	window  *window
+
+	begin  uint64 // newest sequence that a predecessor has recorded as taken
+	stored uint64 // newest sequence of the stream when this follower began
+
+	// Owned by the goroutine of Run.
+	left     map[uint64]struct{} // what the predecessor left open
+	last     uint64              // newest sequence received
+	suspects int                 // how many more messages the predecessor may have taken
+	reader   reader
+	saver    saver
+
+	redo chan Message
+}
+
+// Follow prepares to work through a partition: it reads the position that the
+// partition's last worker stored. owner names this worker.
+func (c *Conn) Follow(ctx context.Context, stage Stage, part int, owner string) (*Follower, error) {
+	pos, err := c.loadPosition(ctx, stage, part)
+	if err != nil {
+		return nil, fmt.Errorf("follow %s partition %d: %w", stage.Name, part, err)
+	}
+	f := &Follower{
+		conn: c, stage: stage, part: part, owner: owner,
+		log:    c.log.With("stage", stage.Name, "part", part),
+		window: newWindow(pos), begin: pos.Next, stored: pos.lastSeq, last: pos.Next,
+		left:     map[uint64]struct{}{},
+		suspects: unsavedLimit,
+		saver:    newSaver(pos.revision),
+		redo:     make(chan Message, windowLimit+unsavedLimit),
+	}
+	for _, seq := range pos.Open {
+		f.left[seq] = struct{}{}
+		f.last = min(f.last, seq-1)
+	}
+	return f, nil
+}
+
+// Cursor returns the newest sequence that a worker has taken before this one
+// begins: what lies above it will be handled by this follower.
+func (f *Follower) Cursor() uint64 { return f.begin }
+
+// Open returns how many messages were handed out and are not done.
+func (f *Follower) Open() int { return f.window.open() }
+
+// Done says that a message's work is complete and durable.
+func (f *Follower) Done(seq uint64) { f.window.finish(seq) }
+
+// Redo has a message handled again, as a replayed one, after a pause.
+func (f *Follower) Redo(msg Message) {
+	msg.Replayed = true
+	f.redo <- msg // never full: it holds as many as can be open
+}
+
+// Run follows until ctx ends, and then returns nil after finish has returned
+// and the position is stored: finish waits, within a bound of its own, for what
+// is out. It returns [ErrFenced] as soon as another worker has taken over.
+func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
+	f.handler = h
+	defer f.reader.close()
+	f.window.touch() // the first write of the position takes the partition over
+	tick := time.NewTicker(tickInterval)
+	defer tick.Stop()
+	for {
+		if err := f.step(ctx, tick.C); err != nil {
+			if ctx.Err() == nil {
+				return err
+			}
+			finish()
+			return f.storeLast()
+		}
+	}
+}
+
+// step waits for one thing to happen and does it.
+func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
+	due := f.save()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case msg := <-f.incoming(ctx):
+		f.receive(ctx, msg)
+	case <-f.window.wake:
+	case <-due:
+	case res := <-f.saver.results:
+		return f.saveFinished(ctx, res)
+	case now := <-tick:
+		f.conn.writer.expire(now)
+		f.reader.check(f, now)
+		f.handler.Tick(ctx, now)
+		f.redoAll(ctx)
+	}
+	return nil
+}
+
+func (f *Follower) redoAll(ctx context.Context) {
+	for range len(f.redo) {
+		f.handler.Handle(ctx, <-f.redo)
+	}
+}
+
+// incoming returns the channel of new messages, or nil while there is no room
+// for more.
+func (f *Follower) incoming(ctx context.Context) <-chan *nats.Msg {
+	if f.window.open() >= windowLimit || f.saver.ahead() >= unsavedLimit {
+		return nil
+	}
+	return f.reader.messages(ctx, f)
+}
+
+func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
+	meta, ok := f.reader.accept(f, m)
+	if !ok {
+		return
+	}
+	seq := meta.Sequence.Stream
+	f.last = seq
+	_, leftOpen := f.left[seq]
+	if seq <= f.begin && !leftOpen {
+		return // a predecessor finished it
+	}
+	msg := Message{
+		Seq: seq, Subject: m.Subject, Data: m.Data, Time: meta.Timestamp,
+		Historical: strings.EqualFold(m.Header.Get(HeaderHistorical), "true"),
+		Replayed:   leftOpen || f.suspects > 0 && seq <= f.stored,
+	}
+	if leftOpen {
+		delete(f.left, seq)
+	} else {
+		f.suspects--
+	}
+	f.window.take(seq)
+	f.saver.unsaved++
+	f.handler.Handle(ctx, msg)
+}

@@ -1,0 +1,12 @@
+package events_test
+
+import (
+	"testing"
+
+	"poked/events/eventstest"
+)
+
+func TestMain(m *testing.M) {
+	eventstest.RegisterTicker()
+	m.Run()
+}

@@ -1,0 +1,105 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Stage is one of the two durable hops of a room event's walk.
+type Stage struct {
+	Name   string // key prefix in POSITIONS, and the name in logs
+	stream string
+	filter string // subject filter of one partition, %s being its number
+}
+
+// The stages of the walk (DESIGN.md §5).
+var (
+	// StageMatch follows ROOMS: room events and receipts, by room.
+	StageMatch = Stage{Name: "match", stream: streamRooms, filter: "rooms.%s.>"} //nolint:gochecknoglobals // a constant of struct type
+	// StageDeliver follows NOTIFICATIONS, by user.
+	StageDeliver = Stage{Name: "deliver", stream: streamNotifications, filter: "notify.%s.>"} //nolint:gochecknoglobals // a constant of struct type
+)
+
+// Position is how far one partition of a stage has been worked through, as the
+// POSITIONS bucket keeps it under <stage>.<part>: every message of the
+// partition up to and including sequence Next is done, except those in Open.
+type Position struct {
+	Next uint64   `json:"next"`
+	Open []uint64 `json:"open,omitempty"`
+	// Owner is the worker that wrote it, so that a worker whose write was
+	// stored without its hearing of it recognizes its own.
+	Owner string `json:"owner"`
+
+	revision uint64 // of the key; 0 while it does not exist
+	lastSeq  uint64 // of the stream, when the position was read
+}
+
+// ErrFenced says that another worker has taken over the partition.
+var ErrFenced = errors.New("another worker has taken over the partition")
+
+func positionKey(stage Stage, part int) string {
+	return stage.Name + "." + strconv.Itoa(part)
+}
+
+// loadPosition reads a partition's position. If the stream has been made anew
+// since, its sequences begin at 1 again and the position means nothing: the
+// partition is then worked through from the start.
+func (c *Conn) loadPosition(ctx context.Context, stage Stage, part int) (Position, error) {
+	kv, err := c.js.KeyValue(ctx, bucketPositions)
+	if err != nil {
+		return Position{}, fmt.Errorf("open bucket %s: %w", bucketPositions, err)
+	}
+	var pos Position
+	entry, err := kv.Get(ctx, positionKey(stage, part))
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+	case err != nil:
+		return Position{}, fmt.Errorf("read position: %w", err)
+	default:
+		if err := json.Unmarshal(entry.Value(), &pos); err != nil {
+			return Position{}, fmt.Errorf("decode position: %w", err)
+		}
+		pos.revision = entry.Revision()
+	}
+	stream, err := c.js.Stream(ctx, stage.stream)
+	if err != nil {
+		return Position{}, fmt.Errorf("look up stream %s: %w", stage.stream, err)
+	}
+	pos.lastSeq = stream.CachedInfo().State.LastSeq
+	if pos.Next > pos.lastSeq {
+		c.log.Warn("the stream was made anew, starting over",
+			"stream", stage.stream, "part", part, "position", pos.Next, "last_seq", pos.lastSeq)
+		pos.Next, pos.Open = 0, nil
+	}
+	return pos, nil
+}
+
+// savePosition writes a position if nobody else has since; done hears the new
+// revision.
+func (c *Conn) savePosition(stage Stage, part int, pos Position, done func(revision uint64, err error)) {
+	value, err := json.Marshal(pos)
+	if err != nil { // cannot happen for numbers and a string
+		done(0, fmt.Errorf("encode position: %w", err))
+		return
+	}
+	batch := c.NewBatch(done)
+	batch.add(kvSubject(bucketPositions, positionKey(stage, part)), nats.Header{
+		jetstream.ExpectedLastSubjSeqHeader: []string{strconv.FormatUint(pos.revision, 10)},
+	}, value)
+	batch.Send()
+}
+
+// isConflict says that a conditional write found something newer.
+func isConflict(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+}
+
+// kvSubject is where the value of a bucket's key is published (NATS ADR-8).
+func kvSubject(bucket, key string) string { return "$KV." + bucket + "." + key }

@@ -1,0 +1,151 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// HeaderHistorical marks a room event that changes state and notifies nobody:
+// one from before the homeserver began to publish, say. Its value is "true".
+const HeaderHistorical = "Poked-Historical"
+
+// Publisher is the whole contract of a homeserver with poked. Every method
+// returns nil only when NATS has stored the message; after any other error the
+// caller publishes the same again, which is safe: events are recognized by
+// their id for 10 minutes, and the rest repeats without harm.
+//
+// Events of one room must be published in the order in which they happened,
+// each after the one before it was stored.
+type Publisher struct {
+	conn *Conn
+}
+
+// NewPublisher returns a publisher over an open connection. The topology must
+// have been set up by a registry or a dispatcher.
+func NewPublisher(conn *Conn) *Publisher { return &Publisher{conn: conn} }
+
+// PublishOption changes how one room event is published.
+type PublishOption func(nats.Header)
+
+// Historical has an event change the room's state and notify nobody.
+func Historical() PublishOption {
+	return func(h nats.Header) { h.Set(HeaderHistorical, "true") }
+}
+
+// Event publishes a room event, state or not, in the client-server format with
+// room_id. Input that can never be used is refused with an error that wraps
+// [ErrBadEvent].
+func (p *Publisher) Event(ctx context.Context, raw []byte, opts ...PublishOption) error {
+	ev, err := ParseRoomEvent(raw)
+	if err != nil {
+		return err
+	}
+	return p.publish(ctx, ev.Subject(), ev.header(opts), raw)
+}
+
+// EventAsync publishes a room event like [Publisher.Event] without waiting:
+// done is called once the event is stored, or with the error, and must not
+// block. It is the way to publish many events; those of one room keep the
+// order of the calls unless one of them fails.
+func (p *Publisher) EventAsync(raw []byte, done func(error), opts ...PublishOption) {
+	ev, err := ParseRoomEvent(raw)
+	if err != nil {
+		done(err)
+		return
+	}
+	batch := p.conn.NewBatch(func(_ uint64, err error) { done(err) })
+	batch.add(ev.Subject(), ev.header(opts), raw)
+	batch.Send()
+}
+
+func (e *RoomEvent) header(opts []PublishOption) nats.Header {
+	header := nats.Header{jetstream.MsgIDHeader: []string{string(e.EventID)}}
+	for _, opt := range opts {
+		opt(header)
+	}
+	return header
+}
+
+// Receipt publishes an m.receipt EDU of one room:
+// {"type":"m.receipt","room_id":…,"content":{event_id:{"m.read":{user_id:{…}}}}}.
+func (p *Publisher) Receipt(ctx context.Context, raw []byte) error {
+	room, err := parseReceipt(raw)
+	if err != nil {
+		return err
+	}
+	return p.publish(ctx, "room."+Token(room)+".receipt", nil, raw)
+}
+
+// parseReceipt checks the shape of an m.receipt EDU and returns its room.
+func parseReceipt(raw []byte) (RoomID, error) {
+	var edu struct {
+		Type    string                                            `json:"type"`
+		RoomID  RoomID                                            `json:"room_id"`
+		Content map[EventID]map[string]map[UserID]json.RawMessage `json:"content"`
+	}
+	if len(raw) > MaxEventBytes {
+		return "", fmt.Errorf("%w: %d bytes, the limit is %d", ErrBadEvent, len(raw), MaxEventBytes)
+	}
+	if err := json.Unmarshal(raw, &edu); err != nil {
+		return "", fmt.Errorf("%w: not an m.receipt EDU: {event_id: {receipt_type: {user_id: {…}}}} expected", ErrBadEvent)
+	}
+	switch {
+	case edu.Type != "m.receipt":
+		return "", fmt.Errorf("%w: type is not m.receipt", ErrBadEvent)
+	case edu.RoomID == "" || len(edu.RoomID) > MaxIDBytes:
+		return "", fmt.Errorf("%w: room_id must have 1 to %d bytes", ErrBadEvent, MaxIDBytes)
+	case len(edu.Content) == 0:
+		return "", fmt.Errorf("%w: content names no event", ErrBadEvent)
+	}
+	return edu.RoomID, nil
+}
+
+// Logout publishes that a device was logged out or deleted: its pushers go. An
+// empty device means all devices of the user.
+func (p *Publisher) Logout(ctx context.Context, user UserID, deviceID string) error {
+	return p.account(ctx, user, accountLogout, map[string]any{"user_id": user, "device_id": deviceID})
+}
+
+// Deactivated publishes that an account was deactivated: all its pushers go.
+func (p *Publisher) Deactivated(ctx context.Context, user UserID) error {
+	return p.account(ctx, user, accountDeactivated, map[string]any{"user_id": user})
+}
+
+// PushRules publishes a user's m.push_rules, {"global":{…}}, as the homeserver
+// keeps them.
+func (p *Publisher) PushRules(ctx context.Context, user UserID, rules json.RawMessage) error {
+	if !json.Valid(rules) || !isObject(rules) {
+		return fmt.Errorf("%w: push rules are not a JSON object", ErrBadEvent)
+	}
+	return p.account(ctx, user, accountPushRules, map[string]any{"user_id": user, "content": rules})
+}
+
+// The last token of a subject in ACCOUNTS.
+const (
+	accountLogout      = "logout"
+	accountDeactivated = "deactivated"
+	accountPushRules   = "push_rules"
+)
+
+func (p *Publisher) account(ctx context.Context, user UserID, what string, body map[string]any) error {
+	if user == "" || len(user) > MaxIDBytes {
+		return fmt.Errorf("%w: user_id must have 1 to %d bytes", ErrBadEvent, MaxIDBytes)
+	}
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode account change: %w", err)
+	}
+	return p.publish(ctx, "account."+Token(user)+"."+what, nil, raw)
+}
+
+func (p *Publisher) publish(ctx context.Context, subject string, header nats.Header, raw []byte) error {
+	_, err := p.conn.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Header: header, Data: raw})
+	if err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Pusher is where one user wants to be poked, as it crosses NATS. Its identity
+// is (user, AppID, Pushkey).
+type Pusher struct {
+	AppID             string          `json:"app_id"`
+	Pushkey           string          `json:"pushkey"`
+	Kind              string          `json:"kind"` // "http"
+	InstanceHandle    string          `json:"instance_handle,omitempty"`
+	AppDisplayName    string          `json:"app_display_name"`
+	DeviceDisplayName string          `json:"device_display_name"`
+	Lang              string          `json:"lang"`
+	Data              json.RawMessage `json:"data"` // object with "url", as the client set it
+	DeviceID          string          `json:"device_id,omitempty"`
+	// PushkeyTS is when the pusher was last set, in seconds since the Unix
+	// epoch: the pushkey_ts of the Push Gateway API.
+	PushkeyTS int64 `json:"pushkey_ts"`
+}
+
+// UserPushers is the value of a key in the PUSHERS bucket: all pushers of one
+// user. Version grows with every change of that user's pushers.
+type UserPushers struct {
+	UserID  UserID   `json:"user_id"`
+	Version int64    `json:"version"`
+	Pushers []Pusher `json:"pushers"`
+}
+
+func parseUserPushers(raw []byte) (UserPushers, error) {
+	var set UserPushers
+	if err := json.Unmarshal(raw, &set); err != nil {
+		return UserPushers{}, fmt.Errorf("decode pushers: %w", err)
+	}
+	if set.UserID == "" {
+		return UserPushers{}, fmt.Errorf("decode pushers: user_id is missing")
+	}
+	return set, nil
+}
+
+// Rejection tells the registry that a gateway refused a pushkey: the pusher
+// goes, unless it was set again after PushkeyTS.
+type Rejection struct {
+	UserID     UserID `json:"user_id"`
+	AppID      string `json:"app_id"`
+	Pushkey    string `json:"pushkey"`
+	PushkeyTS  int64  `json:"pushkey_ts"`  // seconds; of the pusher that was poked
+	RejectedAt int64  `json:"rejected_at"` // milliseconds since the Unix epoch
+	Gateway    string `json:"gateway"`     // origin of the gateway that refused it
+}

@@ -1,0 +1,188 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Topology is what an operator chooses about the streams: how many partitions
+// and how many replicas.
+type Topology struct {
+	Partitions int // 1 to MaxPartitions, fixed when the streams are made
+	Replicas   int // 1, 3 or 5; more than one needs a NATS cluster
+}
+
+// Limits and defaults of a [Topology].
+const (
+	DefaultPartitions = 16
+	MaxPartitions     = 1024
+)
+
+// The streams and buckets, as DESIGN.md §4 lists them. POSITIONS stands in for
+// server-side acknowledgements; see the package comment.
+const (
+	streamRooms         = "ROOMS"
+	streamRoomState     = "ROOM_STATE"
+	streamAccounts      = "ACCOUNTS"
+	streamNotifications = "NOTIFICATIONS"
+	streamRejected      = "REJECTED"
+	streamDead          = "DEAD"
+
+	bucketPushers   = "PUSHERS"
+	bucketPushRules = "PUSH_RULES"
+	bucketBacklog   = "BACKLOG"
+	bucketPositions = "POSITIONS"
+	bucketWorkers   = "WORKERS"
+)
+
+// metaPartitions is the key under which a stream remembers its partition count.
+const metaPartitions = "poked_partitions"
+
+// workerTTL is how long a dispatcher that no longer renews its key counts as
+// alive.
+const workerTTL = 5 * time.Second
+
+// ErrPartitions says that the streams were made with another partition count.
+var ErrPartitions = errors.New("partition count differs from the one the streams were made with")
+
+// streams is the table of every stream.
+func (t Topology) streams() []jetstream.StreamConfig {
+	parts := strconv.Itoa(t.Partitions)
+	return []jetstream.StreamConfig{
+		{
+			Name:        streamRooms,
+			Description: "Room events and read receipts, as the homeserver publishes them.",
+			Subjects:    []string{"room.*.>"},
+			SubjectTransform: &jetstream.SubjectTransformConfig{
+				Source:      "room.*.>",
+				Destination: "rooms.{{partition(" + parts + ",1)}}.{{wildcard(1)}}.>",
+			},
+			MaxAge:     72 * time.Hour,
+			Duplicates: 10 * time.Minute,
+		},
+		{
+			Name:              streamRoomState,
+			Description:       "The current state of each room; filled by the server from ROOMS.",
+			MaxMsgsPerSubject: 1,
+			Sources: []*jetstream.StreamSource{{
+				Name: streamRooms,
+				SubjectTransforms: []jetstream.SubjectTransformConfig{{
+					Source:      "rooms.*.*.state.>",
+					Destination: "state.{{wildcard(2)}}.>",
+				}},
+			}},
+		},
+		{
+			Name:        streamAccounts,
+			Description: "What happens to accounts, as the homeserver publishes it.",
+			Subjects:    []string{"account.*.*"},
+			Retention:   jetstream.WorkQueuePolicy,
+		},
+		{
+			Name:        streamNotifications,
+			Description: "What each user has been notified of and has not read.",
+			Subjects:    []string{"notify.*.*.*", "read.*.*.*"},
+			MaxAge:      7 * 24 * time.Hour,
+			Duplicates:  time.Second, // repeats are found in the log, not by message id
+		},
+		{
+			Name:        streamRejected,
+			Description: "Pushkeys that a gateway refused.",
+			Subjects:    []string{"rejected.*"},
+			Retention:   jetstream.WorkQueuePolicy,
+		},
+		{
+			Name:        streamDead,
+			Description: "Pokes and messages that will not be tried again, with the reason.",
+			Subjects:    []string{"dead.*.*"},
+			MaxAge:      14 * 24 * time.Hour,
+		},
+	}
+}
+
+// buckets is the table of every key-value bucket.
+func (t Topology) buckets() []jetstream.KeyValueConfig {
+	return []jetstream.KeyValueConfig{
+		{Bucket: bucketPushers, Description: "All pushers of a user: <part>.<user>."},
+		{Bucket: bucketPushRules, Description: "A user's changes to the predefined push rules: <part>.<user>."},
+		{Bucket: bucketBacklog, Description: "Pushers that lag: <part>.<pusher>."},
+		{Bucket: bucketPositions, Description: "How far each partition has been worked through: <stage>.<part>."},
+		{Bucket: bucketWorkers, Description: "Live dispatchers.", TTL: workerTTL},
+	}
+}
+
+// Setup creates what is missing of the topology and updates what differs. It
+// may run at any time, from any number of processes. It fails with
+// [ErrPartitions] when the streams exist with another partition count, and with
+// a sentence of advice when the servers cannot hold the replicas.
+func (c *Conn) Setup(ctx context.Context, t Topology) error {
+	if t.Partitions < 1 || t.Partitions > MaxPartitions {
+		return fmt.Errorf("set up streams: %d partitions, want 1 to %d", t.Partitions, MaxPartitions)
+	}
+	if err := c.checkPartitions(ctx, t.Partitions); err != nil {
+		return err
+	}
+	for _, cfg := range t.streams() {
+		cfg.Replicas = t.Replicas
+		cfg.Storage = jetstream.FileStorage
+		cfg.AllowDirect = true
+		cfg.Metadata = map[string]string{metaPartitions: strconv.Itoa(t.Partitions)}
+		if _, err := c.js.CreateOrUpdateStream(ctx, cfg); err != nil {
+			return setupError("stream "+cfg.Name, t, err)
+		}
+	}
+	for _, cfg := range t.buckets() {
+		cfg.Replicas = t.Replicas
+		cfg.Storage = jetstream.FileStorage
+		cfg.History = 1
+		if _, err := c.js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
+			return setupError("bucket "+cfg.Bucket, t, err)
+		}
+	}
+	c.partitions = t.Partitions
+	return nil
+}
+
+func (c *Conn) checkPartitions(ctx context.Context, want int) error {
+	stream, err := c.js.Stream(ctx, streamRooms)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", streamRooms, err)
+	}
+	have := stream.CachedInfo().Config.Metadata[metaPartitions]
+	if have != strconv.Itoa(want) {
+		return fmt.Errorf("%w: stream %s has %q, asked for %d; set --partitions to the stream's own",
+			ErrPartitions, streamRooms, have, want)
+	}
+	return nil
+}
+
+func setupError(what string, t Topology, err error) error {
+	var api *jetstream.APIError
+	if t.Replicas > 1 && errors.As(err, &api) {
+		return fmt.Errorf("set up %s with %d replicas (as many NATS servers with JetStream must be reachable in one cluster): %w",
+			what, t.Replicas, err)
+	}
+	return fmt.Errorf("set up %s: %w", what, err)
+}
+
+// partOf returns the partition of a room or user.
+func (c *Conn) partOf(token string) string {
+	return strconv.Itoa(PartitionOf(token, c.partitions))
+}
+
+// notifySubject is where a user's notifications from a room stand;
+// [allRooms] in place of the room token names all of them.
+func (c *Conn) notifySubject(userToken, roomToken string) string {
+	return "notify." + c.partOf(userToken) + "." + userToken + "." + roomToken
+}
+
+// allRooms is the wildcard that takes the place of a room token.
+const allRooms = "*"

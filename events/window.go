@@ -1,0 +1,104 @@
+package events
+
+import (
+	"sort"
+	"sync"
+)
+
+// window is what a follower has taken and not finished: the messages between
+// its position and the newest one it saw, in stream order. It is safe for
+// concurrent use, because outcomes arrive from other goroutines.
+type window struct {
+	mu      sync.Mutex
+	next    uint64       // newest sequence taken
+	entries []windowItem // ordered by sequence; the first is not done
+	head    int          // index of the first live entry
+	undone  int
+	changed bool // since the last position was taken
+	wake    chan struct{}
+}
+
+type windowItem struct {
+	seq  uint64
+	done bool
+}
+
+func newWindow(pos Position) *window {
+	return &window{next: pos.Next, wake: make(chan struct{}, 1)}
+}
+
+// take adds a message that now has to be worked through. Messages left open by
+// a predecessor come first and lie below next.
+func (w *window) take(seq uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.entries = append(w.entries, windowItem{seq: seq})
+	w.undone++
+	w.next = max(w.next, seq)
+}
+
+// finish marks a message as done. It returns at once and may be called from
+// any goroutine; a sequence that is not in the window is ignored.
+func (w *window) finish(seq uint64) {
+	w.mu.Lock()
+	live := w.entries[w.head:]
+	i := sort.Search(len(live), func(i int) bool { return live[i].seq >= seq })
+	if i < len(live) && live[i].seq == seq && !live[i].done {
+		live[i].done = true
+		w.undone--
+		w.changed = true
+		w.trim()
+	}
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default: // a wake-up is waiting already
+	}
+}
+
+// trim drops the finished prefix, and compacts once half of the slice is dead.
+func (w *window) trim() {
+	for w.head < len(w.entries) && w.entries[w.head].done {
+		w.head++
+	}
+	if w.head > len(w.entries)/2 {
+		n := copy(w.entries, w.entries[w.head:])
+		w.entries, w.head = w.entries[:n], 0
+	}
+}
+
+// open returns how many messages are not done.
+func (w *window) open() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.undone
+}
+
+// dirty says whether the position differs from the one returned last.
+func (w *window) dirty() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.changed
+}
+
+// position returns the position to be written.
+func (w *window) position() Position {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	pos := Position{Next: w.next}
+	for _, item := range w.entries[w.head:] {
+		if !item.done {
+			pos.Open = append(pos.Open, item.seq)
+		}
+	}
+	w.changed = false
+	return pos
+}
+
+// touch makes the position count as changed, because the last one was not
+// stored.
+func (w *window) touch() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.changed = true
+}

@@ -1,0 +1,87 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"testing"
+)
+
+func TestAuthorizationHeader(t *testing.T) {
+	h := newHouse(t)
+	for _, c := range []struct {
+		header, query, errcode string
+		status                 int
+	}{
+		{"Bearer alice-phone", "", "", 200},
+		{"bearer alice-phone", "", "", 200},
+		{"BEARER  alice-phone ", "", "", 200},
+		{"", "", "M_MISSING_TOKEN", 401},
+		{"", "?access_token=alice-phone", "M_MISSING_TOKEN", 401},
+		{"Bearer", "", "M_MISSING_TOKEN", 401},
+		{"Bearer ", "", "M_MISSING_TOKEN", 401},
+		{"Basic alice-phone", "", "M_MISSING_TOKEN", 401},
+		{"alice-phone", "", "M_MISSING_TOKEN", 401},
+		{"Bearer alice-phon", "", "M_UNKNOWN_TOKEN", 401},
+		{"Bearer alice-phone2", "", "M_UNKNOWN_TOKEN", 401},
+		{"Bearer @alice:example.org", "", "M_UNKNOWN_TOKEN", 401},
+		{"Bearer #", "", "M_UNKNOWN_TOKEN", 401},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", h.web.URL+prefixV3+"/pushers"+c.query, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.header != "" {
+			req.Header.Set("Authorization", c.header)
+		}
+		res, err := h.web.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e errorBody
+		err = json.NewDecoder(res.Body).Decode(&e)
+		_ = res.Body.Close()
+		if err != nil || res.StatusCode != c.status || e.Errcode != c.errcode {
+			t.Errorf("%q: %d %+v %v", c.header, res.StatusCode, e, err)
+		}
+	}
+}
+
+func TestAuthenticatorFails(t *testing.T) {
+	h := newHouse(t)
+	h.reg.api.auth = func(context.Context, string) (Identity, error) { return Identity{}, errors.New("homeserver is away") }
+	status, e := h.try(setV3, "alice-phone", encode(t, body()))
+	if status != http.StatusInternalServerError || e.Errcode != "M_UNKNOWN" {
+		t.Errorf("%d %+v: who cannot be told apart must not be told to log in again", status, e)
+	}
+}
+
+// TestG10OnlyTheOwner wants no request of bob's to show or change what alice
+// has, whatever it says.
+func TestG10OnlyTheOwner(t *testing.T) {
+	h := newHouse(t)
+	h.set("alice-phone", body(keys{"pushkey": "hers"}))
+	before := encode(t, h.database()[alice])
+	h.set("bob-phone", body(keys{"pushkey": "his", "user_id": alice, "user": alice}))
+	h.set("bob-phone", keys{"kind": null, "pushkey": "hers", "app_id": "org.example.app", "user_id": alice})
+	h.set("bob-phone", body(keys{"pushkey": "hers", "append": true, "lang": "de"}))
+	for _, query := range []string{"", "?user_id=" + alice, "?access_token=alice-phone"} {
+		_, _, answer := h.request("GET", prefixV3+"/pushers"+query, "bob-phone", "")
+		var list struct{ Pushers []clientPusher }
+		if err := json.Unmarshal(answer, &list); err != nil {
+			t.Fatal(err)
+		}
+		if len(list.Pushers) != 2 || list.Pushers[0].Pushkey != "his" || list.Pushers[1].Lang != "de" {
+			t.Errorf("bob sees %s", answer)
+		}
+	}
+	if after := encode(t, h.database()[alice]); after != before {
+		t.Errorf("alice had %s\nand has %s", before, after)
+	}
+	// Two devices of one user are one owner.
+	if got := h.pushkeys("alice-laptop"); !slices.Equal(got, []string{"hers"}) {
+		t.Errorf("alice's laptop sees %q", got)
+	}
+}

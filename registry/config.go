@@ -1,0 +1,69 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Defaults of [Config]; its tags repeat them for the command line.
+const (
+	defaultHTTP       = "127.0.0.1:8008"
+	defaultMaxPushers = 50
+	defaultRate       = 5
+	defaultBurst      = 100
+)
+
+// maxMaxPushers keeps the pushers of one user within one NATS message of 1 MiB,
+// nats-server's default limit: the largest pusher that parseSet admits takes
+// 13 KiB there.
+const maxMaxPushers = 75
+
+// Config is what an operator says of a registry. The zero value of a field with
+// a default means the default.
+type Config struct {
+	// HTTP is the address to listen on, host:port; port 0 chooses one.
+	HTTP string `name:"http" placeholder:"ADDR" default:"127.0.0.1:8008" env:"POKED_HTTP" help:"Address of the HTTP API for clients."`
+	// Database is the path of the SQLite file, which is created if missing, with
+	// mode 0600. Its -wal, -shm and .lock files stand beside it.
+	Database string `name:"database" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, created if missing."`
+	// Tokens is the path of the token file, see [TokenFile].
+	Tokens string `name:"tokens" placeholder:"FILE" type:"path" env:"POKED_TOKENS" help:"Access tokens: 'token user_id [device_id]' a line; reread when it changes."`
+	// MaxPushers is how many pushers one user may have, 1 to 75.
+	MaxPushers int `name:"max-pushers" placeholder:"N" default:"50" env:"POKED_MAX_PUSHERS" help:"Pushers that one user may have, at most 75."`
+	// Rate is how many requests a second one user may make in the long run.
+	Rate float64 `name:"user-rate" placeholder:"N" default:"5" env:"POKED_USER_RATE" help:"Requests a second that one user may make in the long run."`
+	// Burst is how many requests one user may make at once.
+	Burst int `name:"user-burst" placeholder:"N" default:"100" env:"POKED_USER_BURST" help:"Requests that one user may make at once."`
+}
+
+func (c Config) withDefaults() Config {
+	if c.HTTP == "" {
+		c.HTTP = defaultHTTP
+	}
+	if c.MaxPushers == 0 {
+		c.MaxPushers = defaultMaxPushers
+	}
+	if c.Rate == 0 {
+		c.Rate = defaultRate
+	}
+	if c.Burst == 0 {
+		c.Burst = defaultBurst
+	}
+	return c
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Database == "":
+		return errors.New("the registry needs a database: set --database FILE")
+	case c.Tokens == "":
+		return errors.New("the registry needs to know who may ask: set --tokens FILE, one 'token user_id [device_id]' a line")
+	case c.MaxPushers < 1 || c.MaxPushers > maxMaxPushers:
+		return fmt.Errorf("--max-pushers is %d, must be 1 to %d", c.MaxPushers, maxMaxPushers)
+	case !(c.Rate > 0):
+		return fmt.Errorf("--user-rate is %g, must be above 0", c.Rate)
+	case c.Burst < 1:
+		return fmt.Errorf("--user-burst is %d, must be at least 1", c.Burst)
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package registry
+
+import (
+	"errors"
+	"math"
+	"net/http"
+	"time"
+)
+
+// problem is a way in which a request can fail. Each has one errcode and one
+// HTTP status; see [problem.wire].
+type problem int
+
+const (
+	internal problem = iota
+	notJSON
+	badJSON
+	missingParam
+	invalidParam
+	tooLarge
+	missingToken
+	unknownToken
+	limitExceeded
+	unknownPath
+	wrongMethod
+)
+
+// wire is the one table of errcodes and statuses (client-server API, "Standard
+// error response").
+func (p problem) wire() (errcode string, status int) {
+	switch p {
+	case notJSON:
+		return "M_NOT_JSON", http.StatusBadRequest
+	case badJSON:
+		return "M_BAD_JSON", http.StatusBadRequest
+	case missingParam:
+		return "M_MISSING_PARAM", http.StatusBadRequest
+	case invalidParam:
+		return "M_INVALID_PARAM", http.StatusBadRequest
+	case tooLarge:
+		return "M_TOO_LARGE", http.StatusRequestEntityTooLarge
+	case missingToken:
+		return "M_MISSING_TOKEN", http.StatusUnauthorized
+	case unknownToken:
+		return "M_UNKNOWN_TOKEN", http.StatusUnauthorized
+	case limitExceeded:
+		return "M_LIMIT_EXCEEDED", http.StatusTooManyRequests
+	case unknownPath:
+		return "M_UNRECOGNIZED", http.StatusNotFound
+	case wrongMethod:
+		return "M_UNRECOGNIZED", http.StatusMethodNotAllowed
+	case internal:
+	}
+	return "M_UNKNOWN", http.StatusInternalServerError
+}
+
+// apiError is why a request failed, as its client is told.
+type apiError struct {
+	problem    problem
+	message    string        // a sentence for people
+	retryAfter time.Duration // of limitExceeded
+	allow      string        // of wrongMethod: the methods there are
+}
+
+func (e *apiError) Error() string {
+	errcode, _ := e.problem.wire()
+	return errcode + ": " + e.message
+}
+
+func fail(p problem, message string) error { return &apiError{problem: p, message: message} }
+
+// asAPIError finds the apiError in err. What has none is the registry's own
+// failure: its client learns that it happened, the log learns why.
+func asAPIError(err error) *apiError {
+	var known *apiError
+	if errors.As(err, &known) {
+		return known
+	}
+	return &apiError{problem: internal, message: "the server could not do this, try again later"}
+}
+
+// errorBody is the JSON of an error.
+type errorBody struct {
+	Errcode      string `json:"errcode"`
+	Error        string `json:"error"`
+	RetryAfterMS int64  `json:"retry_after_ms,omitempty"`
+}
+
+func (e *apiError) body() errorBody {
+	errcode, _ := e.problem.wire()
+	return errorBody{Errcode: errcode, Error: e.message, RetryAfterMS: ceil(e.retryAfter, time.Millisecond)}
+}
+
+// ceil returns d in units, rounded up: whoever waits that long has waited long
+// enough.
+func ceil(d, unit time.Duration) int64 {
+	return int64(math.Ceil(float64(d) / float64(unit)))
+}

@@ -1,0 +1,182 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"poked/events/pushgateway"
+)
+
+// maxBodyBytes bounds a request body.
+const maxBodyBytes = 64 << 10
+
+// api answers HTTP requests.
+type api struct {
+	store   *store
+	policy  *pushgateway.Policy
+	auth    Authenticator
+	limiter *limiter
+	log     *slog.Logger
+	routes  map[string]route // by path
+}
+
+// route is what one path can do, by method.
+type route map[string]func(context.Context, *call) (any, error)
+
+// call is one request on its way, and what its log line will say of it.
+type call struct {
+	request  *http.Request
+	path     string // template of the path, "" if it is unknown
+	identity Identity
+	original bool // under the original prefix, api/v1
+}
+
+// The prefixes of the client-server API, from today's to the original.
+const (
+	prefixV3       = "/_matrix/client/v3"
+	prefixR0       = "/_matrix/client/r0"
+	prefixOriginal = "/_matrix/client/api/v1"
+)
+
+func newAPI(store *store, policy *pushgateway.Policy, auth Authenticator, limiter *limiter, log *slog.Logger) *api {
+	a := &api{store: store, policy: policy, auth: auth, limiter: limiter, log: log, routes: map[string]route{}}
+	for _, prefix := range []string{prefixV3, prefixR0, prefixOriginal} {
+		a.routes[prefix+"/pushers/set"] = route{http.MethodPost: a.setPusher}
+		a.routes[prefix+"/pushers"] = route{http.MethodGet: a.getPushers}
+	}
+	return a
+}
+
+// ServeHTTP answers one request and logs one line about it.
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	c := &call{request: r}
+	route := a.find(c)
+	allowCrossOrigin(w.Header())
+	if r.Method == http.MethodOptions {
+		w.WriteHeader(http.StatusNoContent)
+		a.record(c, began, http.StatusNoContent, "", nil)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+	answer, err := a.answer(r.Context(), c, route)
+	status, errcode := write(w, answer, err)
+	a.record(c, began, status, errcode, err)
+}
+
+// find looks the path up. Paths are compared as they are: http.ServeMux would
+// answer some of them with a redirect in HTML.
+func (a *api) find(c *call) route {
+	route, ok := a.routes[c.request.URL.Path]
+	if ok {
+		c.path = c.request.URL.Path
+		c.original = strings.HasPrefix(c.path, prefixOriginal+"/")
+	}
+	return route
+}
+
+func (a *api) answer(ctx context.Context, c *call, route route) (any, error) {
+	if route == nil {
+		return nil, fail(unknownPath, "there is nothing at this path")
+	}
+	handle, ok := route[c.request.Method]
+	if !ok {
+		return nil, &apiError{problem: wrongMethod, message: "this path does not have this method", allow: route.methods()}
+	}
+	var err error
+	if c.identity, err = authenticate(ctx, a.auth, c.request); err != nil {
+		return nil, err
+	}
+	if err := a.limiter.admit(c.identity.UserID); err != nil {
+		return nil, err
+	}
+	return handle(ctx, c)
+}
+
+// methods lists the methods of a path for the header Allow.
+func (r route) methods() string {
+	list := http.MethodOptions
+	for method := range r { // each path has one
+		list = method + ", " + list
+	}
+	return list
+}
+
+// body reads the whole request body.
+func (c *call) body() ([]byte, error) {
+	raw, err := io.ReadAll(c.request.Body)
+	var over *http.MaxBytesError
+	if errors.As(err, &over) {
+		return nil, fail(tooLarge, "the request body is longer than "+strconv.Itoa(maxBodyBytes)+" bytes")
+	}
+	if err != nil {
+		return nil, fail(notJSON, "the request body ended too early")
+	}
+	return raw, nil
+}
+
+// write sends an answer or an error, and returns what it sent.
+func write(w http.ResponseWriter, answer any, err error) (status int, errcode string) {
+	status = http.StatusOK
+	if err != nil {
+		e := asAPIError(err)
+		errcode, status = e.problem.wire()
+		answer = e.body()
+		if e.retryAfter > 0 {
+			w.Header().Set("Retry-After", strconv.FormatInt(ceil(e.retryAfter, time.Second), 10))
+		}
+		if e.allow != "" {
+			w.Header().Set("Allow", e.allow)
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(answer) // fails only if the client is gone
+	return status, errcode
+}
+
+// allowCrossOrigin sets the headers that let web clients in (client-server API,
+// "Web Browser Clients").
+func allowCrossOrigin(h http.Header) {
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS")
+	h.Set("Access-Control-Allow-Headers", "X-Requested-With, Content-Type, Authorization")
+}
+
+// record logs one line for each request. What the client made up (an unknown
+// path or method, a query, a body) has no place in it.
+func (a *api) record(c *call, began time.Time, status int, errcode string, err error) {
+	attrs := []slog.Attr{
+		slog.String("method", knownMethod(c.request.Method)),
+		slog.String("path", c.path),
+		slog.Int("status", status),
+		slog.Float64("duration_ms", float64(time.Since(began).Microseconds())/1000),
+	}
+	if errcode != "" {
+		attrs = append(attrs, slog.String("errcode", errcode))
+	}
+	if c.identity.UserID != "" {
+		attrs = append(attrs, slog.String("user_id", string(c.identity.UserID)))
+	}
+	level := slog.LevelInfo
+	if status == http.StatusInternalServerError {
+		level = slog.LevelError
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	a.log.LogAttrs(context.WithoutCancel(c.request.Context()), level, "http request", attrs...)
+}
+
+func knownMethod(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return method
+	}
+	return "other"
+}

@@ -1,0 +1,170 @@
+package registry
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestGetShowsWhatWasSet(t *testing.T) {
+	h := newHouse(t)
+	data := json.RawMessage(`{"url":"https://g.example.org/_matrix/push/v1/notify?a=1&b=<","format":"event_id_only","x":{"n":1.50,"big":12345678901234567890}}`)
+	h.set("alice-phone", body(keys{"pushkey": "k \" \\ \u0000 ä 🙂", "profile_tag": "tag", "append": true, "data": data}))
+	for _, prefix := range []string{prefixV3, prefixR0, prefixOriginal} {
+		status, _, answer := h.request("GET", prefix+"/pushers", "alice-phone", "")
+		want := `{"pushers":[{"pushkey":"k \" \\ \u0000 ä 🙂","kind":"http","app_id":"org.example.app","app_display_name":"App",
+			"device_display_name":"Phone","instance_handle":"tag","profile_tag":"tag","lang":"en","data":` + string(data) + `}]}`
+		if status != http.StatusOK || !sameJSON(t, answer, []byte(want)) {
+			t.Errorf("%s: %d %s", prefix, status, answer)
+		}
+		if !strings.Contains(string(answer), "12345678901234567890") {
+			t.Errorf("a number was rounded: %s", answer)
+		}
+	}
+	_, _, answer := h.request("GET", prefixV3+"/pushers", "bob-phone", "")
+	if string(answer) != `{"pushers":[]}`+"\n" {
+		t.Errorf("nothing set: %s", answer)
+	}
+}
+
+func sameJSON(t *testing.T, a, b []byte) bool {
+	t.Helper()
+	var x, y any
+	if err := json.Unmarshal(a, &x); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &y); err != nil {
+		t.Fatal(err)
+	}
+	return reflect.DeepEqual(x, y)
+}
+
+func TestSetAgainChanges(t *testing.T) {
+	h := newHouse(t)
+	h.set("alice-phone", body(keys{"instance_handle": "old", "lang": "en"}))
+	before := h.database()[alice]
+	h.set("alice-laptop", body(keys{"instance_handle": "new", "lang": "de"}))
+	after := h.database()[alice]
+	if len(after.Pushers) != 1 || after.Version <= before.Version {
+		t.Fatalf("before %+v, after %+v", before, after)
+	}
+	p := after.Pushers[0]
+	if p.InstanceHandle != "new" || p.Lang != "de" || p.DeviceID != "LAPTOP" {
+		t.Errorf("not all changed: %+v", p)
+	}
+	if p.PushkeyTS <= before.Pushers[0].PushkeyTS {
+		t.Errorf("pushkey_ts %d after %d", p.PushkeyTS, before.Pushers[0].PushkeyTS)
+	}
+}
+
+func TestDelete(t *testing.T) {
+	h := newHouse(t)
+	h.set("alice-phone", body(keys{"pushkey": "a"}))
+	h.set("alice-phone", body(keys{"pushkey": "b"}))
+	h.set("alice-phone", body(keys{"pushkey": "a", "app_id": "other"}))
+	for range 2 { // the second finds nothing, and succeeds
+		h.set("alice-laptop", keys{"kind": null, "pushkey": "a", "app_id": "org.example.app"})
+	}
+	if got := h.pushkeys("alice-phone"); !slices.Equal(got, []string{"b", "a"}) {
+		t.Errorf("left %q", got)
+	}
+	if n := h.count("removed_pushers WHERE reason = 'deleted'"); n != 1 {
+		t.Errorf("%d removals kept, want 1", n)
+	}
+}
+
+func TestAppend(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		body   keys
+		others []string // what alice has left
+	}{
+		{"append true", body(keys{"append": true}), []string{"key", "key", "more"}},
+		{"append false", body(keys{"append": false}), []string{"key", "more"}},
+		{"append not given", body(), []string{"key", "more"}},
+		{"deletion", body(keys{"kind": null, "append": false}), []string{"key", "key", "more"}},
+		{"another app", body(keys{"app_id": "third"}), []string{"key", "key", "more"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHouse(t)
+			h.set("alice-phone", body())
+			h.set("alice-phone", body(keys{"app_id": "other"}))
+			h.set("alice-phone", body(keys{"pushkey": "more"}))
+			before := h.database()[alice].Version
+			h.set("bob-phone", c.body)
+			got := h.pushkeys("alice-phone")
+			if !slices.Equal(got, c.others) {
+				t.Errorf("alice has %q, want %q", got, c.others)
+			}
+			if changed := h.database()[alice].Version != before; changed != (len(got) != 3) {
+				t.Errorf("alice's version grew: %t", changed)
+			}
+		})
+	}
+}
+
+// TestSetTouchesOthersInOneTransaction has the set fail after other users'
+// pushers would have gone.
+func TestSetTouchesOthersInOneTransaction(t *testing.T) {
+	h := newHouse(t)
+	h.set("alice-phone", body())
+	before := h.database()
+	h.exec(`CREATE TRIGGER broken BEFORE INSERT ON removed_pushers BEGIN SELECT raise(ABORT, 'broken'); END`)
+	if status, _ := h.try(setV3, "bob-phone", encode(t, body())); status != http.StatusInternalServerError {
+		t.Fatalf("status %d", status)
+	}
+	if after := h.database(); encode(t, after) != encode(t, before) {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+}
+
+func TestPusherLimit(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.MaxPushers = 3 })
+	for i := range 3 {
+		h.set("alice-phone", body(keys{"pushkey": fmt.Sprint(i)}))
+	}
+	status, e := h.try(setV3, "alice-phone", encode(t, body(keys{"pushkey": "3"})))
+	if status != http.StatusBadRequest || e.Errcode != "M_INVALID_PARAM" || !strings.Contains(e.Error, "3 pushers") {
+		t.Errorf("%d %+v", status, e)
+	}
+	h.set("alice-phone", body(keys{"pushkey": "2", "lang": "de"})) // changing one is no more
+	h.set("alice-phone", body(keys{"pushkey": "0", "kind": null}))
+	h.set("alice-phone", body(keys{"pushkey": "3"}))
+	if got := h.pushkeys("alice-phone"); !slices.Equal(got, []string{"1", "2", "3"}) {
+		t.Errorf("alice has %q", got)
+	}
+	h.set("bob-phone", body()) // the limit is each user's own
+}
+
+func TestRemovalsAreForgotten(t *testing.T) {
+	h := newHouse(t)
+	for i := range keptRemovals + 5 {
+		h.set("alice-phone", body(keys{"pushkey": fmt.Sprint(i)}))
+		h.set("alice-phone", body(keys{"pushkey": fmt.Sprint(i), "kind": null}))
+	}
+	if n := h.count("removed_pushers"); n != keptRemovals {
+		t.Errorf("%d removals kept, want %d", n, keptRemovals)
+	}
+}
+
+// TestLargestPushersFitNATS sets as many and as large pushers as one user may
+// have, in the encoding that grows most.
+func TestLargestPushersFitNATS(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.MaxPushers = maxMaxPushers })
+	h.run()
+	name := strings.Repeat("<", maxNameChars)
+	for i := range maxMaxPushers {
+		data := keys{"url": "https://g.example.org/_matrix/push/v1/notify", "x": ""}
+		data["x"] = strings.Repeat("x", maxDataBytes-len(encode(t, data)))
+		h.set("alice-phone", body(keys{
+			"pushkey": strings.Repeat("<", maxPushkeyBytes-3) + fmt.Sprintf("%03d", i),
+			"app_id":  strings.Repeat("a", maxAppIDChars), "instance_handle": strings.Repeat("<", maxHandleChars),
+			"app_display_name": name, "device_display_name": name, "lang": name, "data": data,
+		}))
+	}
+	h.waitSettled()
+}

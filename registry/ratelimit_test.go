@@ -1,0 +1,76 @@
+package registry
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"poked/events"
+)
+
+func TestRateLimit(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.Rate, c.Burst = 0.001, 2 })
+	for range 2 {
+		h.set("alice-phone", body())
+	}
+	// One bucket for each user, whichever device and path asks.
+	status, header, answer := h.request("GET", prefixR0+"/pushers", "alice-laptop", "")
+	var e errorBody
+	if err := json.Unmarshal(answer, &e); err != nil || status != http.StatusTooManyRequests || e.Errcode != "M_LIMIT_EXCEEDED" {
+		t.Fatalf("%d %s", status, answer)
+	}
+	if header.Get("Retry-After") != "1000" || e.RetryAfterMS < 990_000 || e.RetryAfterMS > 1_000_000 {
+		t.Errorf("Retry-After %q, retry_after_ms %d", header.Get("Retry-After"), e.RetryAfterMS)
+	}
+	h.set("bob-phone", body())
+}
+
+func TestLimiterRefills(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, err := newLimiter(10, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.admit(alice); err != nil {
+			t.Fatal(err)
+		}
+		var refused *apiError
+		for range 3 { // refusals do not push the time further away
+			if err := l.admit(alice); !errors.As(err, &refused) || refused.retryAfter != 100*time.Millisecond {
+				t.Fatalf("refused: %+v", refused)
+			}
+		}
+		<-time.After(refused.retryAfter)
+		if err := l.admit(alice); err != nil {
+			t.Errorf("after the time it asked for: %v", err)
+		}
+	})
+}
+
+func TestLimiterIsBounded(t *testing.T) {
+	l, err := newLimiter(1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 * maxLimiters {
+		_ = l.admit(events.UserID(fmt.Sprint(i)))
+	}
+	if l.users.Len() != maxLimiters {
+		t.Errorf("%d users remembered", l.users.Len())
+	}
+}
+
+func TestCeil(t *testing.T) {
+	for _, c := range []struct {
+		d    time.Duration
+		want int64
+	}{{0, 0}, {1, 1}, {time.Second, 1}, {time.Second + 1, 2}} {
+		if got := ceil(c.d, time.Second); got != c.want {
+			t.Errorf("ceil(%s) = %d, want %d", c.d, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,174 @@
+// Package registry is where clients say where they want to be poked: the pusher
+// endpoints of the Matrix client-server API over HTTP, a SQLite database that
+// only it opens, and an outbox that tells NATS what the database says.
+//
+//	client ──POST pushers/set──▶ api ─┐                 ┌─▶ outbox ──PutPushers──▶ PUSHERS ──▶ dispatchers
+//	       ──GET pushers───────▶      │                 │      ▲
+//	                                  ├─▶ store (SQLite)┘      └─ reconcile ◀──AllPushers
+//	NATS REJECTED, ACCOUNTS ──────────┘   one transaction: pushers, version, outbox
+//
+// A request walks through authentication ([Authenticator]), the user's rate
+// limit, decoding and validation (set.go), and one transaction. Every failure
+// becomes an apiError, and one place writes answers and errors alike.
+//
+// # Guarantees
+//
+// G10: every query is bound to the user that the authenticator names; no part
+// of a request names another. The one exception is the specification's: setting
+// a pusher without "append" takes the same app_id and pushkey from other users.
+//
+// G11: 200 is answered after the commit of a transaction with synchronous=FULL
+// that holds the change, the user's next version and an outbox row. The row is
+// deleted only after the bucket has stored the user's pushers. What is published
+// is read from the database at that moment, so several rows of one user may be
+// told at once, and what is told is never older than the rows that go. Users are
+// told side by side; one user's states are told in order.
+//
+// G9: a pusher is named by its digest ([events.PusherID]) in logs and in the
+// history of removed pushers; requests leave one line with the path's template.
+//
+// # What fails, and how
+//
+//   - NATS is away: requests are answered as ever and the outbox grows. It is
+//     tried again with jittered backoff, and at once when NATS is back.
+//   - A crash between publishing and deleting the row: published again, the same
+//     or newer.
+//   - The bucket was lost, lags or is ahead (the database came from a backup): at
+//     the start, after each reconnect and after each failure the bucket is
+//     compared with the database, and users that differ go into the outbox, with
+//     a version above the bucket's. The database is always right, so an empty one
+//     empties the bucket.
+//   - A message from NATS cannot be read: package events makes it a dead letter.
+//   - The disk is full or the database broken: M_UNKNOWN 500, nothing changed.
+//   - A second registry on the same database, or a database that is newer than
+//     the program: [Open] says so and fails.
+//
+// Of the work that arrives over NATS, a message is acknowledged after the commit
+// of what it asks for, and everything it may ask for can be done twice.
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"poked/events"
+	"poked/events/pushgateway"
+)
+
+// Time limits of the HTTP server. Bodies are small, and the slowest thing an
+// answer waits for is a disk.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	writeTimeout      = 20 * time.Second
+	idleTimeout       = 2 * time.Minute
+	stopTimeout       = 10 * time.Second
+	maxHeaderBytes    = 16 << 10
+)
+
+// Registry is a running registry; [Open] makes one.
+type Registry struct {
+	store    *store
+	api      *api
+	outbox   *outbox
+	conn     *events.Conn
+	listener net.Listener
+	log      *slog.Logger
+}
+
+// Open reads the token file, opens the database, brings it to the program's
+// schema and binds the listener. Nothing is served before [Registry.Run];
+// connections that come earlier wait. The topology must have been set up on
+// conn. Errors are sentences that an operator can act upon.
+func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *events.Conn, log *slog.Logger) (*Registry, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	auth, err := TokenFile(cfg.Tokens, log)
+	if err != nil {
+		return nil, err
+	}
+	limiter, err := newLimiter(cfg.Rate, cfg.Burst)
+	if err != nil {
+		return nil, err
+	}
+	store, err := openStore(ctx, cfg.Database, cfg.MaxPushers)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTP)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listen for http: %w", err), store.Close())
+	}
+	return &Registry{
+		store:    store,
+		api:      newAPI(store, policy, auth, limiter, log),
+		outbox:   newOutbox(store, conn, log),
+		conn:     conn,
+		listener: listener,
+		log:      log,
+	}, nil
+}
+
+// Handler returns the HTTP API.
+func (r *Registry) Handler() http.Handler { return r.api }
+
+// Addr returns the address that HTTP listens on, with the port that was chosen
+// for port 0.
+func (r *Registry) Addr() string { return r.listener.Addr().String() }
+
+// Run serves HTTP, tells NATS what changed and does what arrives over NATS,
+// until ctx ends. It then lets requests finish for up to 10 s and returns nil;
+// what the outbox still holds is told at the next start.
+func (r *Registry) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.serveHTTP(ctx) })
+	group.Go(func() error { return r.outbox.run(ctx) })
+	group.Go(func() error { return r.conn.ConsumeRejections(ctx, r.rejected) })
+	group.Go(func() error { return r.conn.ConsumeAccounts(ctx, r.accountChanged) })
+	return group.Wait()
+}
+
+func (r *Registry) serveHTTP(ctx context.Context) error {
+	server := &http.Server{
+		Handler:           r.api,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(r.log.Handler(), slog.LevelWarn),
+	}
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		stopped <- errors.Join(server.Shutdown(bounded), server.Close())
+	})
+	if err := server.Serve(r.listener); !errors.Is(err, http.ErrServerClosed) {
+		stop()
+		return fmt.Errorf("serve http: %w", err)
+	}
+	if err := <-stopped; err != nil {
+		return fmt.Errorf("stop http: %w", err)
+	}
+	return nil
+}
+
+// Close closes the listener and the database. It is for after [Registry.Run],
+// or instead of it.
+func (r *Registry) Close() error {
+	err := r.listener.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	return errors.Join(err, r.store.Close())
+}

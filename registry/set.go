@@ -1,0 +1,144 @@
+package registry
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"poked/events"
+	"poked/events/pushgateway"
+)
+
+// Limits of a pusher. The first three are the specification's; the others keep
+// a user's pushers within one NATS message (see maxMaxPushers) and are far above
+// what clients send. All count what is stored: decoded strings, and data as
+// encoding/json writes it.
+const (
+	maxPushkeyBytes = 512
+	maxAppIDChars   = 64
+	maxHandleChars  = 32
+	maxNameChars    = 255
+	maxDataBytes    = 4096
+)
+
+// setRequest is a body of pushers/set that passed every rule.
+type setRequest struct {
+	pusher events.Pusher // without DeviceID and PushkeyTS; only AppID and Pushkey if remove
+	remove bool          // kind is null
+	append bool          // leave other users' pushers with this app_id and pushkey alone
+}
+
+// parseSet reads a body of pushers/set. Keys it does not know are ignored, and
+// when deleting, all keys but those that name the pusher: clients send leftovers
+// there. needHandle is the rule of the original prefix.
+func parseSet(body []byte, needHandle bool, policy *pushgateway.Policy) (setRequest, error) {
+	f, err := parseFields(body)
+	if err != nil {
+		return setRequest{}, err
+	}
+	req := setRequest{pusher: events.Pusher{AppID: f.appID(), Pushkey: f.pushkey()}}
+	req.pusher.Kind, req.remove = f.kind()
+	if !req.remove {
+		req.append = f.flag("append")
+		req.pusher.InstanceHandle = f.instanceHandle(needHandle)
+		req.pusher.AppDisplayName = f.name("app_display_name")
+		req.pusher.DeviceDisplayName = f.name("device_display_name")
+		req.pusher.Lang = f.name("lang")
+		req.pusher.Data = f.data(policy)
+	}
+	return req, f.err()
+}
+
+func (f *fields) pushkey() string {
+	key := f.text("pushkey")
+	f.want(key != "" && len(key) <= maxPushkeyBytes, "pushkey", fmt.Sprintf("must have 1 to %d bytes", maxPushkeyBytes))
+	return key
+}
+
+// appID takes reverse-DNS names: labels of letters, digits, "-" and "_" between
+// single dots. One label is enough: the specification speaks of a style, and a
+// client that takes it lightly is better served than sent away.
+func (f *fields) appID() string {
+	id := f.text("app_id")
+	chars := utf8.RuneCountInString(id)
+	f.want(chars >= 1 && chars <= maxAppIDChars, "app_id", fmt.Sprintf("must have 1 to %d characters", maxAppIDChars))
+	for label := range strings.SplitSeq(id, ".") {
+		if id != "" && (label == "" || strings.ContainsFunc(label, notInLabel)) {
+			f.want(false, "app_id", "must be a reverse-DNS name such as org.example.app: letters, digits, - and _ between single dots")
+			break
+		}
+	}
+	return id
+}
+
+func notInLabel(r rune) bool {
+	inLabel := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
+	return !inLabel
+}
+
+// kind returns "http", or true for the null that deletes.
+func (f *fields) kind() (kind string, remove bool) {
+	if raw, ok := f.raw["kind"]; ok && isNull(raw) {
+		return "", true
+	}
+	kind = f.text("kind")
+	f.want(kind == "http", "kind", `must be "http", or null to delete the pusher; no other kind is known here`)
+	return kind, false
+}
+
+// instanceHandle reads the handle under either of its names. An empty one is no
+// handle.
+func (f *fields) instanceHandle(required bool) string {
+	handle, tag := f.optionalText("instance_handle"), f.optionalText("profile_tag")
+	short := func(s string) bool { return utf8.RuneCountInString(s) <= maxHandleChars }
+	rule := fmt.Sprintf("must have at most %d characters", maxHandleChars)
+	f.want(short(handle), "instance_handle", rule)
+	f.want(short(tag), "profile_tag", rule)
+	if !f.absent("instance_handle") && !f.absent("profile_tag") {
+		f.want(handle == tag, "instance_handle", "and profile_tag are two names of one thing and must be equal")
+	}
+	if required && handle == "" && tag == "" {
+		f.missing = append(f.missing, "instance_handle")
+	}
+	if handle == "" {
+		return tag
+	}
+	return handle
+}
+
+func (f *fields) name(key string) string {
+	name := f.text(key)
+	f.want(utf8.RuneCountInString(name) <= maxNameChars, key, fmt.Sprintf("must have at most %d characters", maxNameChars))
+	return name
+}
+
+// data returns the object as it crosses NATS: compact, with nothing changed
+// that has a meaning in JSON.
+func (f *fields) data(policy *pushgateway.Policy) json.RawMessage {
+	object := f.object("data")
+	if object == nil {
+		return nil
+	}
+	raw, ok := object["url"]
+	if !ok {
+		f.missing = append(f.missing, "data.url")
+		return nil
+	}
+	f.checkURL(f.str("data.url", raw), policy)
+	encoded, err := json.Marshal(f.raw["data"])
+	f.want(err == nil && len(encoded) <= maxDataBytes, "data", fmt.Sprintf("must have at most %d bytes as compact JSON", maxDataBytes))
+	return encoded
+}
+
+func (f *fields) checkURL(raw string, policy *pushgateway.Policy) {
+	_, err := policy.CheckURL(raw)
+	var refusal *pushgateway.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		f.want(false, "data.url", "is refused: "+refusal.Reason)
+	case err != nil:
+		f.want(false, "data.url", "is refused")
+	}
+}

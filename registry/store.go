@@ -1,0 +1,164 @@
+package registry
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/pressly/goose/v3"
+
+	"poked/schema"
+)
+
+// readers is how many reads of the database may run at once.
+const readers = 4
+
+// store is the registry's database. Its exported methods own their transaction;
+// the functions they call receive it.
+type store struct {
+	write *sqlx.DB // one connection, so that writers queue in order and never at SQLite's lock
+	read  *sqlx.DB
+	lock  *fileLock
+
+	maxPushers int
+	// owed wakes the outbox: something was put there since it last looked.
+	owed chan struct{}
+}
+
+// openStore opens the database at path, creating it if missing, and brings it to
+// the newest schema.
+func openStore(ctx context.Context, path string, maxPushers int) (*store, error) {
+	s := &store{maxPushers: maxPushers, owed: make(chan struct{}, 1)}
+	if err := s.open(ctx, path); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), s.Close())
+	}
+	return s, nil
+}
+
+func (s *store) open(ctx context.Context, path string) (err error) {
+	if err := createPrivate(path); err != nil {
+		return err
+	}
+	if s.lock, err = lockFile(ctx, path+".lock"); err != nil {
+		return err
+	}
+	s.write, err = sqlx.Open("sqlite3", dsn(path, url.Values{
+		"_journal_mode": {"WAL"},
+		"_synchronous":  {"FULL"}, // WAL's own default would lose commits at a power cut
+		"_foreign_keys": {"on"},
+		"_busy_timeout": {"5000"}, // for an operator's sqlite3 beside us
+		"_txlock":       {"immediate"},
+	}))
+	if err != nil {
+		return err
+	}
+	s.write.SetMaxOpenConns(1)
+	if err := migrate(ctx, s.write.DB); err != nil {
+		return err
+	}
+	s.read, err = sqlx.Open("sqlite3", dsn(path, url.Values{"_query_only": {"on"}, "_busy_timeout": {"5000"}}))
+	if err != nil {
+		return err
+	}
+	s.read.SetMaxOpenConns(readers)
+	s.read.SetMaxIdleConns(readers)
+	return nil
+}
+
+// createPrivate makes sure that the file exists and that only its owner may read
+// it. SQLite gives the files beside it the same mode.
+func createPrivate(path string) error {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Chmod(0o600), file.Close())
+}
+
+func dsn(path string, params url.Values) string {
+	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: params.Encode()}
+	return u.String()
+}
+
+// migrate brings the database to the newest schema, and refuses one that is
+// newer still.
+func migrate(ctx context.Context, db *sql.DB) error {
+	migrations, err := fs.Sub(schema.Files(), "migrations")
+	if err != nil {
+		return fmt.Errorf("find migrations: %w", err)
+	}
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, migrations, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	have, newest, err := provider.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("read schema version: %w", err)
+	}
+	if have > newest {
+		return fmt.Errorf("it has schema version %d and this program knows none above %d: run the newer program", have, newest)
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}
+
+// update runs change in a transaction of its own and, if that commits, wakes the
+// outbox.
+func (s *store) update(ctx context.Context, change func(*sqlx.Tx) error) error {
+	tx, err := s.write.BeginTxx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	if err := change(tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	wake(s.owed)
+	return nil
+}
+
+// view runs look on one unchanging state of the database.
+func (s *store) view(ctx context.Context, look func(*sqlx.Tx) error) error {
+	tx, err := s.read.BeginTxx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // nothing to commit
+	return look(tx)
+}
+
+// wake makes a waiting receiver look again; a wake-up that waits already is
+// enough.
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Close closes the database. Whoever opens it next may do so at once.
+func (s *store) Close() error {
+	var errs []error
+	for _, db := range []*sqlx.DB{s.read, s.write} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close database: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package registry
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"poked/events"
+)
+
+// pusherRow is a row of pushers.
+type pusherRow struct {
+	UserID            events.UserID `db:"user_id"`
+	AppID             string        `db:"app_id"`
+	Pushkey           string        `db:"pushkey"`
+	Kind              string        `db:"kind"`
+	InstanceHandle    string        `db:"instance_handle"`
+	AppDisplayName    string        `db:"app_display_name"`
+	DeviceDisplayName string        `db:"device_display_name"`
+	Lang              string        `db:"lang"`
+	Data              string        `db:"data"`
+	DeviceID          string        `db:"device_id"`
+	PushkeyTS         int64         `db:"pushkey_ts"`
+}
+
+const pusherColumns = `user_id, app_id, pushkey, kind, instance_handle, app_display_name,
+	device_display_name, lang, data, device_id, pushkey_ts`
+
+func newPusherRow(user events.UserID, p events.Pusher) pusherRow {
+	return pusherRow{
+		UserID: user, AppID: p.AppID, Pushkey: p.Pushkey, Kind: p.Kind, InstanceHandle: p.InstanceHandle,
+		AppDisplayName: p.AppDisplayName, DeviceDisplayName: p.DeviceDisplayName, Lang: p.Lang,
+		Data: string(p.Data), DeviceID: p.DeviceID, PushkeyTS: p.PushkeyTS,
+	}
+}
+
+func (r *pusherRow) pusher() events.Pusher {
+	return events.Pusher{
+		AppID: r.AppID, Pushkey: r.Pushkey, Kind: r.Kind, InstanceHandle: r.InstanceHandle,
+		AppDisplayName: r.AppDisplayName, DeviceDisplayName: r.DeviceDisplayName, Lang: r.Lang,
+		Data: json.RawMessage(r.Data), DeviceID: r.DeviceID, PushkeyTS: r.PushkeyTS,
+	}
+}
+
+// Pushers returns the pushers of a user, oldest first, with their version, which
+// is 0 for a user who never had any.
+func (s *store) Pushers(ctx context.Context, user events.UserID) (set events.UserPushers, err error) {
+	err = s.view(ctx, func(tx *sqlx.Tx) error {
+		set, err = pushersOf(ctx, tx, user)
+		return err
+	})
+	return set, err
+}
+
+func pushersOf(ctx context.Context, tx *sqlx.Tx, user events.UserID) (events.UserPushers, error) {
+	set := events.UserPushers{UserID: user}
+	err := tx.GetContext(ctx, &set.Version, "SELECT version FROM users WHERE user_id = ?", user)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return set, fmt.Errorf("read version: %w", err)
+	}
+	var rows []pusherRow
+	err = tx.SelectContext(ctx, &rows, "SELECT "+pusherColumns+" FROM pushers WHERE user_id = ? ORDER BY id", user)
+	if err != nil {
+		return set, fmt.Errorf("read pushers: %w", err)
+	}
+	for i := range rows {
+		set.Pushers = append(set.Pushers, rows[i].pusher())
+	}
+	return set, nil
+}
+
+// SetPusher makes a pusher, or changes the one with the same identity. Unless
+// keepOthers, pushers of other users with the same app_id and pushkey go; they
+// are returned. It fails with an apiError when the user has too many.
+func (s *store) SetPusher(ctx context.Context, user events.UserID, p events.Pusher, keepOthers bool) (replaced []removed, err error) {
+	p.PushkeyTS = time.Now().Unix()
+	err = s.update(ctx, func(tx *sqlx.Tx) error {
+		if err := touch(ctx, tx, user); err != nil {
+			return err
+		}
+		if err := upsertPusher(ctx, tx, newPusherRow(user, p)); err != nil {
+			return err
+		}
+		if err := s.checkCount(ctx, tx, user); err != nil || keepOthers {
+			return err
+		}
+		replaced, err = remove(ctx, tx, "set by another user",
+			"pushkey = ? AND app_id = ? AND user_id <> ?", p.Pushkey, p.AppID, user)
+		return err
+	})
+	return replaced, err
+}
+
+// upsertPusher writes a pusher. Its pushkey_ts grows with every set, even within
+// a second and over a removal: a rejection of what was there before must never
+// look like one of what is there now.
+func upsertPusher(ctx context.Context, tx *sqlx.Tx, row pusherRow) error {
+	var last int64
+	err := tx.GetContext(ctx, &last, `SELECT coalesce(max(pushkey_ts), 0) FROM (
+			SELECT pushkey_ts FROM pushers WHERE user_id = ? AND app_id = ? AND pushkey = ?
+			UNION ALL
+			SELECT pushkey_ts FROM removed_pushers WHERE user_id = ? AND pusher_id = ?)`,
+		row.UserID, row.AppID, row.Pushkey, row.UserID, events.NewPusherID(row.UserID, row.AppID, row.Pushkey))
+	if err != nil {
+		return fmt.Errorf("read pushkey_ts: %w", err)
+	}
+	row.PushkeyTS = max(row.PushkeyTS, last+1)
+	_, err = tx.NamedExecContext(ctx, `INSERT INTO pushers (`+pusherColumns+`)
+		VALUES (:user_id, :app_id, :pushkey, :kind, :instance_handle, :app_display_name,
+			:device_display_name, :lang, :data, :device_id, :pushkey_ts)
+		ON CONFLICT (user_id, app_id, pushkey) DO UPDATE SET
+			kind = excluded.kind, instance_handle = excluded.instance_handle,
+			app_display_name = excluded.app_display_name, device_display_name = excluded.device_display_name,
+			lang = excluded.lang, data = excluded.data, device_id = excluded.device_id,
+			pushkey_ts = excluded.pushkey_ts`, row)
+	if err != nil {
+		return fmt.Errorf("write pusher: %w", err)
+	}
+	return nil
+}
+
+func (s *store) checkCount(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
+	var count int
+	if err := tx.GetContext(ctx, &count, "SELECT count(*) FROM pushers WHERE user_id = ?", user); err != nil {
+		return fmt.Errorf("count pushers: %w", err)
+	}
+	if count > s.maxPushers {
+		// Not M_LIMIT_EXCEEDED: that asks clients to try again, which cannot help.
+		return fail(invalidParam, fmt.Sprintf("a user may have at most %d pushers: delete one first", s.maxPushers))
+	}
+	return nil
+}
+
+// touch gives a user the next version and puts them into the outbox. Every
+// transaction that changes a user's pushers calls it.
+func touch(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
+	return raise(ctx, tx, debt{user: user, atLeast: 1, grow: 1})
+}

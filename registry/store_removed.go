@@ -1,0 +1,108 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"poked/events"
+)
+
+// How much is remembered of pushers that went: the newest of each user.
+const keptRemovals = 20
+
+// removed names a pusher that went, and why.
+type removed struct {
+	user   events.UserID
+	pusher events.PusherID
+	reason string
+}
+
+// logRemoved says which pushers went without their owner asking for it.
+func logRemoved(log *slog.Logger, list []removed) {
+	for _, r := range list {
+		log.Info("pusher removed", "user_id", string(r.user), "pusher", string(r.pusher), "reason", r.reason)
+	}
+}
+
+// DeletePusher removes a pusher as its owner asks. If there is none, there is
+// nothing to do.
+func (s *store) DeletePusher(ctx context.Context, user events.UserID, appID, pushkey string) error {
+	_, err := s.removeWhere(ctx, "deleted",
+		"user_id = ? AND app_id = ? AND pushkey = ?", user, appID, pushkey)
+	return err
+}
+
+// Reject removes the pusher that a gateway refused, unless it was set again
+// since.
+func (s *store) Reject(ctx context.Context, r events.Rejection) ([]removed, error) {
+	return s.removeWhere(ctx, "rejected by "+r.Gateway,
+		"user_id = ? AND app_id = ? AND pushkey = ? AND pushkey_ts <= ?", r.UserID, r.AppID, r.Pushkey, r.PushkeyTS)
+}
+
+// Logout removes the pushers that a device has set, or for an empty device all
+// of the user.
+func (s *store) Logout(ctx context.Context, user events.UserID, device string) ([]removed, error) {
+	return s.removeWhere(ctx, "logout", "user_id = ? AND (? = '' OR device_id = ?)", user, device, device)
+}
+
+// Deactivate removes all pushers of a user.
+func (s *store) Deactivate(ctx context.Context, user events.UserID) ([]removed, error) {
+	return s.removeWhere(ctx, "account deactivated", "user_id = ?", user)
+}
+
+func (s *store) removeWhere(ctx context.Context, reason, where string, args ...any) (list []removed, err error) {
+	err = s.update(ctx, func(tx *sqlx.Tx) error {
+		list, err = remove(ctx, tx, reason, where, args...)
+		return err
+	})
+	return list, err
+}
+
+// remove deletes the pushers that a condition picks, keeps why they went and
+// touches their users. The condition is a constant of its caller's; values come
+// as args.
+func remove(ctx context.Context, tx *sqlx.Tx, reason, where string, args ...any) ([]removed, error) {
+	var rows []pusherRow
+	query := "DELETE FROM pushers WHERE " + where + " RETURNING " + pusherColumns
+	err := tx.SelectContext(ctx, &rows, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("delete pushers: %w", err)
+	}
+	var list []removed
+	touched := map[events.UserID]bool{}
+	for _, row := range rows {
+		gone := removed{row.UserID, events.NewPusherID(row.UserID, row.AppID, row.Pushkey), reason}
+		if err := keepRemoval(ctx, tx, row, gone); err != nil {
+			return nil, err
+		}
+		if !touched[row.UserID] {
+			if err := touch(ctx, tx, row.UserID); err != nil {
+				return nil, err
+			}
+			touched[row.UserID] = true
+		}
+		list = append(list, gone)
+	}
+	return list, nil
+}
+
+// keepRemoval writes down that a pusher went, and forgets the user's oldest
+// removals.
+func keepRemoval(ctx context.Context, tx *sqlx.Tx, row pusherRow, gone removed) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO removed_pushers (user_id, pusher_id, app_id, pushkey_ts, reason, removed_at)
+		VALUES (?, ?, ?, ?, ?, ?)`, row.UserID, gone.pusher, row.AppID, row.PushkeyTS, gone.reason, time.Now().Unix())
+	if err != nil {
+		return fmt.Errorf("write removal: %w", err)
+	}
+	_, err = tx.ExecContext(ctx, `DELETE FROM removed_pushers WHERE user_id = ? AND id <= (
+			SELECT id FROM removed_pushers WHERE user_id = ? ORDER BY id DESC LIMIT 1 OFFSET ?)`,
+		row.UserID, row.UserID, keptRemovals)
+	if err != nil {
+		return fmt.Errorf("forget old removals: %w", err)
+	}
+	return nil
+}

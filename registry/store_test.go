@@ -1,0 +1,109 @@
+package registry
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jmoiron/sqlx"
+)
+
+func openTestStore(t *testing.T, path string) *store {
+	t.Helper()
+	s, err := openStore(t.Context(), path, defaultMaxPushers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// TestDatabaseFiles wants every file to be its owner's alone, also one that was
+// not before, and the name to be taken as it is.
+func TestDatabaseFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "odd name?_journal_mode=off#%41.db")
+	if err := os.WriteFile(path, nil, 0o644); err != nil { // too wide on purpose
+		t.Fatal(err)
+	}
+	s := openTestStore(t, path)
+	if err := s.Owe(t.Context(), []debt{{user: alice}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
+		info, err := os.Stat(path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode() != 0o600 {
+			t.Errorf("%s has mode %s", info.Name(), info.Mode())
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 4 {
+		t.Errorf("files: %v %v", entries, err)
+	}
+}
+
+func TestDatabaseSettings(t *testing.T) {
+	s := openTestStore(t, filepath.Join(t.TempDir(), "poked.db"))
+	for _, c := range []struct {
+		db           *sqlx.DB
+		pragma, want string
+	}{
+		{s.write, "journal_mode", "wal"},
+		{s.write, "synchronous", "2"}, // FULL
+		{s.write, "foreign_keys", "1"},
+		{s.write, "busy_timeout", "5000"},
+		{s.read, "query_only", "1"},
+		{s.read, "busy_timeout", "5000"},
+	} {
+		var got string
+		if err := c.db.Get(&got, "PRAGMA "+c.pragma); err != nil || got != c.want {
+			t.Errorf("%s is %s, want %s (%v)", c.pragma, got, c.want, err)
+		}
+	}
+	if _, err := s.write.Exec("INSERT INTO outbox (user_id) VALUES ('nobody')"); err == nil {
+		t.Error("foreign keys are not checked")
+	}
+}
+
+func TestNewerDatabaseIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "poked.db")
+	s := openTestStore(t, path)
+	if _, err := s.write.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := openStore(t.Context(), path, defaultMaxPushers)
+	if err == nil || !strings.Contains(err.Error(), "schema version 99") || !strings.Contains(err.Error(), path) {
+		t.Errorf("%v, want a sentence about version 99 of %s", err, path)
+	}
+}
+
+func TestOtherFileIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "letter.txt")
+	content := strings.Repeat("Dear reader, ", 100)
+	writeFile(t, path, content)
+	if _, err := openStore(t.Context(), path, defaultMaxPushers); err == nil || !strings.Contains(err.Error(), "not a database") {
+		t.Errorf("error %v", err)
+	}
+	if after, err := os.ReadFile(path); err != nil || string(after) != content {
+		t.Errorf("the file was changed: %v", err)
+	}
+}
+
+func TestSecondRegistryIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "poked.db")
+	first := openTestStore(t, path)
+	if _, err := openStore(t.Context(), path, defaultMaxPushers); !errors.Is(err, errInUse) {
+		t.Errorf("while the first is open: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	openTestStore(t, path)
+}

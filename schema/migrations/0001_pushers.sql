@@ -1,0 +1,54 @@
+-- +goose Up
+
+-- Every user who ever had a pusher. version grows with each change of the
+-- user's pushers and never goes back, so a row outlives its last pusher.
+CREATE TABLE users (
+    user_id TEXT    NOT NULL PRIMARY KEY,
+    version INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- A pusher's identity is (user_id, app_id, pushkey).
+CREATE TABLE pushers (
+    id                  INTEGER PRIMARY KEY,
+    user_id             TEXT    NOT NULL REFERENCES users (user_id),
+    app_id              TEXT    NOT NULL,
+    pushkey             TEXT    NOT NULL,
+    kind                TEXT    NOT NULL,
+    instance_handle     TEXT    NOT NULL, -- '' if the client named none
+    app_display_name    TEXT    NOT NULL,
+    device_display_name TEXT    NOT NULL,
+    lang                TEXT    NOT NULL,
+    data                TEXT    NOT NULL, -- JSON object, as the client set it
+    device_id           TEXT    NOT NULL, -- of the token that set it, '' if unknown
+    pushkey_ts          INTEGER NOT NULL, -- when it was last set, in seconds
+    UNIQUE (user_id, app_id, pushkey)
+) STRICT;
+
+-- For "append": false, which looks for other users' pushers.
+CREATE INDEX pushers_by_pushkey ON pushers (pushkey, app_id);
+
+-- Why pushers went, for whoever asks later. It names a pusher by its digest:
+-- a pushkey is kept no longer than its pusher.
+CREATE TABLE removed_pushers (
+    id         INTEGER PRIMARY KEY,
+    user_id    TEXT    NOT NULL REFERENCES users (user_id),
+    pusher_id  TEXT    NOT NULL, -- digest of (user_id, app_id, pushkey)
+    app_id     TEXT    NOT NULL,
+    pushkey_ts INTEGER NOT NULL, -- of the pusher that went, in seconds
+    reason     TEXT    NOT NULL,
+    removed_at INTEGER NOT NULL  -- seconds
+) STRICT;
+
+CREATE INDEX removed_pushers_by_user ON removed_pushers (user_id, id);
+
+-- Users whose pushers NATS has not been told since they changed, in order.
+CREATE TABLE outbox (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    user_id TEXT NOT NULL REFERENCES users (user_id)
+) STRICT;
+
+-- +goose Down
+DROP TABLE outbox;
+DROP TABLE removed_pushers;
+DROP TABLE pushers;
+DROP TABLE users;

@@ -1,0 +1,243 @@
+package schema_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"poked/events"
+	"poked/schema"
+)
+
+// load reads one schema document.
+func load(t *testing.T, name string) map[string]any {
+	t.Helper()
+	raw, err := fs.ReadFile(schema.Files(), name+".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return doc.(map[string]any)
+}
+
+func compile(t *testing.T, doc map[string]any) *jsonschema.Schema {
+	t.Helper()
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	c.AssertContent()
+	id := doc["$id"].(string)
+	if err := c.AddResource(id, doc); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := c.Compile(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compiled
+}
+
+// strict has every object with described keys refuse all others, so that a key
+// that poked writes and nobody described is found.
+func strict(node any) {
+	switch node := node.(type) {
+	case map[string]any:
+		if _, ok := node["properties"]; ok {
+			node["additionalProperties"] = false
+		}
+		for key, child := range node {
+			if key != "data" && key != "content" { // others' own, whatever they hold
+				strict(child)
+			}
+		}
+	case []any:
+		for _, child := range node {
+			strict(child)
+		}
+	}
+}
+
+func validate(t *testing.T, compiled *jsonschema.Schema, raw []byte) error {
+	t.Helper()
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	return compiled.Validate(value)
+}
+
+func encode(t *testing.T, value any) []byte {
+	t.Helper()
+	raw, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// TestWrittenValues holds what package events writes, in its fullest and its
+// barest form, against the schemas.
+func TestWrittenValues(t *testing.T) {
+	at := time.Date(2026, 7, 1, 12, 30, 0, 123456789, time.UTC)
+	bare := events.Pusher{AppID: "a", Pushkey: "k", Kind: "http", Data: json.RawMessage(`{"url":"https://g.example/"}`)}
+	full := events.Pusher{
+		AppID: "org.example.app", Pushkey: "k", Kind: "http", InstanceHandle: "h", AppDisplayName: "App",
+		DeviceDisplayName: "Phone", Lang: "de", DeviceID: "D", PushkeyTS: at.Unix(),
+		Data: json.RawMessage(`{"url":"https://g.example/_matrix/push/v1/notify","format":"event_id_only","x":{"y":[1]}}`),
+	}
+	note := events.Notification{
+		EventID: "$e", RoomSeq: 7, At: at, RuleID: ".m.rule.message", Highlight: true,
+		Tweaks: []byte(`{"highlight":true}`), Body: []byte(`{"event_id":"$e"}`),
+	}
+	plain := note
+	plain.Highlight, plain.Tweaks = false, []byte(`{}`)
+	for _, c := range []struct {
+		name  string
+		value []byte
+	}{
+		{"pushers", encode(t, events.UserPushers{UserID: "@a:x", Version: 1, Pushers: []events.Pusher{bare, full}})},
+		{"notification", note.AppendJSON(nil)},
+		{"notification", plain.AppendJSON(nil)},
+		{"backlog", encode(t, events.Backlog{UserID: "@a:x"})},
+		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Position: 9, Attempts: 3, Since: at, NextTry: at, LastError: "timeout"})},
+		{"position", encode(t, events.Position{})},
+		{"position", encode(t, events.Position{Next: 9, Open: []uint64{3, 8}, Owner: "w"})},
+		{"rejection", encode(t, events.Rejection{UserID: "@a:x"})},
+		{"rejection", encode(t, events.Rejection{
+			UserID: "@a:x", AppID: "a", Pushkey: "k", PushkeyTS: 1, RejectedAt: 2, Gateway: "https://g.example:443",
+		})},
+		{"dead_letter", encode(t, events.DeadLetter{Reason: "expired", At: at})},
+		{"dead_letter", encode(t, events.DeadLetter{
+			Reason: "bad_message", Detail: "d", At: at, UserID: "@a:x", RoomID: "!r", EventID: "$e", AppID: "a", Pushkey: "k",
+			Attempts: 1, LastError: "timeout", Subject: "rejected.x", Message: []byte{0, 255},
+		})},
+		{"account_logout", encode(t, map[string]any{"user_id": "@a:x", "device_id": ""})},
+		{"account_deactivated", encode(t, map[string]any{"user_id": "@a:x"})},
+		{"account_push_rules", encode(t, map[string]any{"user_id": "@a:x", "content": json.RawMessage(`{"global":{}}`)})},
+	} {
+		doc := load(t, c.name)
+		strict(doc)
+		if err := validate(t, compile(t, doc), c.value); err != nil {
+			t.Errorf("%s: %s: %v", c.name, c.value, err)
+		}
+	}
+}
+
+// TestRefusals shows that each schema can fail: one flaw for each.
+func TestRefusals(t *testing.T) {
+	for _, c := range []struct{ name, value, flaw string }{
+		{"pushers", `{"user_id":"@a:x","version":1,"pushers":[]}`, "minItems"},
+		{"pushers", `{"user_id":"@a:x","version":1,"pushers":[{"app_id":"a"}]}`, "missing properties"},
+		{"notification", `{"room_seq":1,"at":1,"event_id":"$e","rule_id":"r","tweaks":{}}`, "notification"},
+		{"backlog", `{"user_id":"@a:x","position":1,"attempts":1,"since":"now","next_try":"2026-07-01T00:00:00Z","last_error":""}`, "date-time"},
+		{"position", `{"next":-1,"owner":"w"}`, "minimum"},
+		{"rejection", `{"user_id":"@a:x"}`, "missing properties"},
+		{"dead_letter", `{"reason":"bored","at":"2026-07-01T00:00:00Z"}`, "one of"},
+		{"dead_letter", `{"reason":"expired","at":"2026-07-01T00:00:00Z","message":"*"}`, "base64"},
+		{"account_logout", `{"device_id":"D"}`, "user_id"},
+		{"account_deactivated", `{}`, "user_id"},
+		{"account_push_rules", `{"user_id":"@a:x","content":[]}`, "want object"},
+	} {
+		err := validate(t, compile(t, load(t, c.name)), []byte(c.value))
+		if err == nil || !strings.Contains(err.Error(), c.flaw) {
+			t.Errorf("%s: %s: %v, want an error about %q", c.name, c.value, err, c.flaw)
+		}
+	}
+}
+
+// TestRoomEventAgreesWithParser wants the schema to admit exactly what
+// [events.ParseRoomEvent] admits.
+func TestRoomEventAgreesWithParser(t *testing.T) {
+	compiled := compile(t, load(t, "room_event"))
+	long := strings.Repeat("x", events.MaxIDBytes)
+	values := lines(t, "../testdata/events.jsonl")
+	if len(values) < 100 {
+		t.Fatalf("only %d recorded events", len(values))
+	}
+	recorded := len(values)
+	for _, s := range []string{
+		`{"event_id":"$e","room_id":"!r","type":"t","sender":"@a:x","content":{}}`,
+		`{"event_id":"$e","room_id":"!r","type":"t","sender":"@a:x","content":{},"state_key":""}`,
+		`{"event_id":"$` + long[1:] + `","room_id":"!r","type":"t","sender":"@a:x","content":{}}`,
+		`{"event_id":"$` + long + `","room_id":"!r","type":"t","sender":"@a:x","content":{}}`,
+		`{"event_id":"","room_id":"!r","type":"t","sender":"@a:x","content":{}}`,
+		`{"room_id":"!r","type":"t","sender":"@a:x","content":{}}`,
+		`{"event_id":"$e","type":"t","sender":"@a:x","content":{}}`,
+		`{"event_id":"$e","room_id":"!r","sender":"@a:x","content":{}}`,
+		`{"event_id":"$e","room_id":"!r","type":"t","content":{}}`,
+		`{"event_id":"$e","room_id":"!r","type":"t","sender":"@a:x"}`,
+		`{"event_id":"$e","room_id":"!r","type":"t","sender":"@a:x","content":[]}`,
+		`{"event_id":"$e","room_id":"!r","type":"t","sender":"@a:x","content":null}`,
+		`{"event_id":1,"room_id":"!r","type":"t","sender":"@a:x","content":{}}`,
+		`{"event_id":"$e","room_id":"!r","type":"t","sender":"@a:x","content":{},"state_key":1}`,
+		`{"event_id":"$e","room_id":"!r","type":"t","sender":"@a:x","content":{},"state_key":null}`,
+		`[]`, `{`,
+	} {
+		values = append(values, []byte(s))
+	}
+	refused := 0
+	for _, raw := range values {
+		_, parseErr := events.ParseRoomEvent(raw)
+		schemaErr := validate(t, compiled, raw)
+		if (parseErr == nil) != (schemaErr == nil) {
+			t.Errorf("%.200s\nparser: %v\nschema: %v", raw, parseErr, schemaErr)
+		}
+		if schemaErr != nil {
+			refused++
+		}
+	}
+	if refused == 0 || refused > len(values)-recorded {
+		t.Errorf("%d refused: a recorded event must not be, a bad one must", refused)
+	}
+}
+
+func TestReceipts(t *testing.T) {
+	compiled := compile(t, load(t, "receipt"))
+	recorded := lines(t, "../testdata/receipts.jsonl")
+	if len(recorded) == 0 {
+		t.Fatal("no recorded receipts")
+	}
+	for _, raw := range recorded {
+		if err := validate(t, compiled, raw); err != nil {
+			t.Errorf("%s: %v", raw, err)
+		}
+	}
+	for _, bad := range []string{
+		`{"type":"m.typing","room_id":"!r","content":{"$e":{}}}`,
+		`{"type":"m.receipt","content":{"$e":{}}}`,
+		`{"type":"m.receipt","room_id":"!r","content":{}}`,
+		`{"type":"m.receipt","room_id":"!r","content":{"$e":{"m.read":["@a:x"]}}}`,
+	} {
+		if validate(t, compiled, []byte(bad)) == nil {
+			t.Errorf("%s: admitted", bad)
+		}
+	}
+}
+
+func lines(t *testing.T, path string) [][]byte {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var all [][]byte
+	scanner := bufio.NewScanner(file)
+	scanner.Buffer(nil, events.MaxEventBytes)
+	for scanner.Scan() {
+		all = append(all, bytes.Clone(scanner.Bytes()))
+	}
+	if err := scanner.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}

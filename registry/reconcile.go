@@ -29,7 +29,7 @@ func (o *outbox) reconcile(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read bucket of pushers: %w", err)
 	}
-	differ, err := o.compareUsers(ctx, bucket)
+	differ, ahead, err := o.compareUsers(ctx, bucket)
 	if err != nil {
 		return err
 	}
@@ -37,8 +37,11 @@ func (o *outbox) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if differ+unknown > 0 {
-		o.log.Warn("nats knew other pushers than the database, telling it", "users", differ, "users_unknown", unknown)
+	switch {
+	case ahead+unknown > 0: // the database is not the one that told NATS last
+		o.log.Warn("nats knew more than the database, which wins", "users", differ, "users_ahead", ahead, "users_unknown", unknown)
+	case differ > 0:
+		o.log.Info("telling nats of pushers that it does not know", "users", differ)
 	}
 	return nil
 }
@@ -63,12 +66,14 @@ func stateOf(set events.UserPushers) bucketState {
 	return bucketState{version: set.Version, content: sha256.Sum256(encoded)}
 }
 
-// compareUsers walks through the database and takes each user out of bucket.
-func (o *outbox) compareUsers(ctx context.Context, bucket map[events.UserID]bucketState) (differ int, err error) {
+// compareUsers walks through the database and takes each user out of bucket. It
+// returns for how many users the two differ, and how many of those the bucket
+// has in a version that the database never reached.
+func (o *outbox) compareUsers(ctx context.Context, bucket map[events.UserID]bucketState) (differ, ahead int, err error) {
 	for after := events.UserID(""); ; {
 		sets, err := o.store.UsersAfter(ctx, after, reconcilePage)
 		if err != nil || len(sets) == 0 {
-			return differ, err
+			return differ, ahead, err
 		}
 		var debts []debt
 		for _, set := range sets {
@@ -76,11 +81,14 @@ func (o *outbox) compareUsers(ctx context.Context, bucket map[events.UserID]buck
 			delete(bucket, set.UserID)
 			if d, differs := compare(set, have, ok); differs {
 				debts = append(debts, d)
+				if d.atLeast > 0 {
+					ahead++
+				}
 			}
 			after = set.UserID
 		}
 		if err := o.store.Owe(ctx, debts); err != nil {
-			return differ, err
+			return differ, ahead, err
 		}
 		differ += len(debts)
 	}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func TestUsageErrors(t *testing.T) {
+	tokens := writeFile(t, "tokens", "")
+	for _, tt := range []struct {
+		name string
+		args []string
+		want string // in the one line on standard error
+	}{
+		{"no command", nil, "expected one of"},
+		{"unknown command", []string{"sever"}, "unexpected argument sever"},
+		{"unknown flag", []string{"version", "--colour"}, "unknown flag --colour"},
+		{"serve without tokens", []string{"serve"}, "--tokens is missing"},
+		{"both kinds of NATS", []string{"serve", "--tokens", tokens, "--nats", "nats://a", "--nats-listen", ":4222"}, "exclude each other"},
+		{"bad listen address", []string{"serve", "--tokens", tokens, "--nats-listen", "4222"}, "--nats-listen"},
+		{"replicas of one server", []string{"serve", "--tokens", tokens, "--replicas", "3"}, "--replicas needs --nats"},
+		{"even replicas", []string{"dispatcher", "--nats", "a", "--replicas", "2"}, "--replicas must be 1, 3 or 5"},
+		{"no partitions", []string{"dispatcher", "--nats", "a", "--partitions", "0"}, "--partitions"},
+		{"fsync too often", []string{"serve", "--tokens", tokens, "--fsync", "1ns"}, "--fsync"},
+		{"fsync never", []string{"serve", "--tokens", tokens, "--fsync", "never"}, "--fsync"},
+		{"dispatcher without NATS", []string{"dispatcher"}, "--nats is missing"},
+		{"registry without NATS", []string{"registry", "--database", "a", "--tokens", tokens}, "--nats is missing"},
+		{"registry without database", []string{"registry", "--nats", "a", "--tokens", tokens}, "--database is missing"},
+		{"bad gateway network", []string{"dispatcher", "--nats", "a", "--gateway-allow", "10.0.0.1/8"}, "10.0.0.1/8"},
+		{"two bad gateways", []string{"dispatcher", "--nats", "a", "--gateway-allow", "10.0.0.1/8,a b"}, "; parse gateway allow"},
+		{"http for nobody", []string{"dispatcher", "--nats", "a", "--gateway-allow-http"}, "needs --gateway-allow"},
+		{"bad log level", []string{"dispatcher", "--nats", "a", "--log-level", "loud"}, "--log-level"},
+		{"bad log format", []string{"dispatcher", "--nats", "a", "--log-format", "xml"}, "--log-format"},
+		{"negative rate", []string{"publish", "--rate", "-1"}, "--rate"},
+		{"unknown NATS scheme", []string{"publish", "--nats", "http://a"}, "scheme"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := poked(t, "", tt.args...)
+			if got.code != exitUsage {
+				t.Errorf("exit code %d, want %d", got.code, exitUsage)
+			}
+			if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, tt.want) {
+				t.Errorf("standard error %q, want one line with %q", got.stderr, tt.want)
+			}
+			if got.stdout != "" {
+				t.Errorf("standard output %q, want nothing", got.stdout)
+			}
+		})
+	}
+}
+
+func TestErrorsKeepNATSPassword(t *testing.T) {
+	t.Setenv("POKED_NATS", "nats://user:hunter2@ho st")
+	got := poked(t, "", "dispatcher")
+	if got.code != exitUsage || strings.Contains(got.stderr, "hunter2") {
+		t.Errorf("exit code %d, standard error %q", got.code, got.stderr)
+	}
+	if got := redactNATS("nats://user:hunter2@a:1,tls://token@b,c:3"); got != "nats://a:1,tls://b,nats://c:3" {
+		t.Errorf("redacted to %s", got)
+	}
+}
+
+func TestEnvironmentSetsFlags(t *testing.T) {
+	t.Setenv("POKED_NATS", "nats://somewhere:4222")
+	t.Setenv("POKED_PARTITIONS", "0")
+	if got := poked(t, "", "dispatcher"); !strings.Contains(got.stderr, "--partitions") {
+		t.Errorf("standard error %q, want a word on --partitions", got.stderr)
+	}
+}
+
+// Every flag has an environment variable, and the help of its subcommand names
+// both.
+func TestHelpIsComplete(t *testing.T) {
+	parser, err := newParser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range parser.Model.Children {
+		help := poked(t, "", command.Name, "--help")
+		if help.code != exitOK || help.stderr != "" {
+			t.Errorf("%s --help: exit code %d, standard error %q", command.Name, help.code, help.stderr)
+		}
+		for _, flag := range command.Flags {
+			checkHelp(t, command.Name, flag, help.stdout)
+		}
+	}
+}
+
+func checkHelp(t *testing.T, command string, flag *kong.Flag, help string) {
+	t.Helper()
+	if flag.Help == "" || !strings.Contains(help, "--"+flag.Name) {
+		t.Errorf("%s --%s has no help", command, flag.Name)
+	}
+	if len(flag.Envs) != 1 || !strings.HasPrefix(flag.Envs[0], "POKED_") || !strings.Contains(help, "$"+flag.Envs[0]) {
+		t.Errorf("%s --%s has environment variables %v, want one POKED_… that its help names", command, flag.Name, flag.Envs)
+	}
+	if flag.HasDefault && !flag.IsBool() && !strings.Contains(help, "default ") {
+		t.Errorf("%s --%s does not say its default", command, flag.Name)
+	}
+}
+
+func TestHelpNamesEverySubcommand(t *testing.T) {
+	help := poked(t, "", "--help")
+	for _, command := range []string{"serve", "registry", "dispatcher", "publish", "demo", "bench", "version"} {
+		if !strings.Contains(help.stdout, "\n  "+command+" ") {
+			t.Errorf("poked --help does not list %s:\n%s", command, help.stdout)
+		}
+	}
+}

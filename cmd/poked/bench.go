@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/pprof"
+	"time"
+)
+
+// benchCmd measures the whole path beside the bare ceiling.
+//
+//	                     this process                              another process
+//	publisher ─▶ NATS, files ─▶ match ─▶ NATS, files ─▶ deliver ─▶ sink
+//	bare loop of net/http, same bodies, same concurrency ────────▶ sink
+//
+// The two take turns, so that what else the machine does falls on both.
+type benchCmd struct {
+	Fanout      []int         `name:"fanout" default:"100,1" env:"POKED_BENCH_FANOUT" help:"Users that an event notifies; one measurement for each."`
+	Pokes       int           `name:"pokes" default:"100000" env:"POKED_BENCH_POKES" help:"Pokes in each round."`
+	Rounds      int           `name:"rounds" default:"3" env:"POKED_BENCH_ROUNDS" help:"Rounds of each measurement; the medians are reported."`
+	Concurrency int           `name:"concurrency" default:"64" env:"POKED_BENCH_CONCURRENCY" help:"Requests in flight, on both sides."`
+	LightRate   int           `name:"light-rate" default:"200" env:"POKED_BENCH_LIGHT_RATE" help:"Events a second while latency is measured."`
+	LightFor    time.Duration `name:"light-for" default:"5s" env:"POKED_BENCH_LIGHT_FOR" help:"How long latency is measured, on each side."`
+	Fsync       fsyncFlag     `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How soon the embedded NATS has a write on disk: always, or a duration."`
+	Profile     string        `name:"profile" placeholder:"FILE" env:"POKED_BENCH_PROFILE" help:"Write a CPU profile of the whole path."`
+	JSON        bool          `name:"json" env:"POKED_JSON" help:"Print the result as one JSON object."`
+}
+
+// Help says what the figures mean.
+func (benchCmd) Help() string {
+	return "Room events go through the whole path: stored by an embedded NATS on disk, matched, stored again as " +
+		"notifications, and poked over real HTTP to a gateway in another process. In the same run a plain net/http loop " +
+		"posts the same bodies to the same gateway with the same concurrency: the bare ceiling. Compare the two, not " +
+		"runs of different days. Exit code 1 if a poke was lost or came twice."
+}
+
+// Validate refuses what cannot be measured.
+func (c benchCmd) Validate() error {
+	for _, fanout := range c.Fanout {
+		if fanout < 1 || fanout > c.Pokes {
+			return errors.New("--fanout must be at least 1 and at most --pokes")
+		}
+	}
+	if c.Rounds < 1 || c.Concurrency < 1 || c.LightRate < 1 || c.LightFor <= 0 {
+		return errors.New("--rounds, --concurrency, --light-rate and --light-for must be positive")
+	}
+	return nil
+}
+
+// Run measures and reports.
+func (c benchCmd) Run(ctx context.Context, std streams) error {
+	progress := func(format string, args ...any) {
+		_, _ = fmt.Fprintf(std.err, format+"\n", args...) // nobody left to tell
+	}
+	sink, err := startSink(ctx)
+	if err != nil {
+		return err
+	}
+	defer sink.stop()
+	if c.Profile != "" {
+		stop, err := profile(c.Profile)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	var report benchReport
+	for _, fanout := range c.Fanout {
+		result, err := c.measure(ctx, sink, fanout, progress)
+		if err != nil {
+			return fmt.Errorf("measure fan-out %d: %w", fanout, err)
+		}
+		report.Results = append(report.Results, result)
+	}
+	if c.JSON {
+		if err := json.NewEncoder(std.out).Encode(report); err != nil {
+			return fmt.Errorf("print result: %w", err)
+		}
+	} else if err := report.print(std.out); err != nil {
+		return err
+	}
+	return report.verdict()
+}
+
+// measure runs the rounds of one fan-out in a world of its own.
+func (c benchCmd) measure(ctx context.Context, sink *sinkProcess, fanout int, progress func(string, ...any)) (benchResult, error) {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	w, err := newBenchWorld(ctx, c, sink.url, fanout, log)
+	if err != nil {
+		return benchResult{}, err
+	}
+	result := benchResult{Fanout: fanout, Pokes: c.Pokes / fanout * fanout, Concurrency: c.Concurrency}
+	err = c.rounds(ctx, w, sink, &result, progress)
+	return result, errors.Join(err, w.close())
+}
+
+func (c benchCmd) rounds(ctx context.Context, w *benchWorld, sink *sinkProcess, result *benchResult, progress func(string, ...any)) error {
+	bare := newBareLoop(sink.url, c.Concurrency)
+	defer bare.close()
+	for round := range c.Rounds + 1 {
+		whole, err := burst(ctx, sink, result.Pokes, func() error { return w.publish(ctx, result.Pokes/w.fanout) })
+		if err != nil {
+			return err
+		}
+		ceiling, err := burst(ctx, sink, result.Pokes, func() error { return bare.post(ctx, result.Pokes) })
+		if err != nil {
+			return err
+		}
+		result.Lost += whole.Lost
+		result.Duplicates += whole.Duplicates
+		if round == 0 {
+			continue // warms up files, connections and the sink
+		}
+		progress("fan-out %d, round %d of %d: %.0f pokes/s, bare %.0f/s, ratio %.2f",
+			w.fanout, round, c.Rounds, whole.Rate, ceiling.Rate, whole.Rate/ceiling.Rate)
+		result.Whole, result.Bare = append(result.Whole, whole), append(result.Bare, ceiling)
+	}
+	progress("fan-out %d: latency at %d events/s, %s on each side", w.fanout, c.LightRate, c.LightFor)
+	return c.light(ctx, w, bare, sink, result)
+}
+
+func profile(path string) (stop func(), err error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("write profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return nil, errors.Join(fmt.Errorf("write profile: %w", err), file.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = file.Close()
+	}, nil
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tidwall/gjson"
+	"github.com/valyala/fasthttp"
+
+	"poked/events/pushgateway"
+)
+
+// benchSinkCmd is the gateway of a benchmark, in a process of its own. It says
+// where it listens on its standard output, answers every poke, and ends when
+// its standard input does.
+type benchSinkCmd struct{}
+
+// sinkReport is what a sink has seen since it was last asked.
+type sinkReport struct {
+	Received   int           `json:"received"`
+	Duplicates int           `json:"duplicates"`
+	Last       int64         `json:"last"` // when the last poke arrived, nanoseconds since the Unix epoch
+	P50        time.Duration `json:"p50"`  // from sent_at in the event's content to arrival
+	P99        time.Duration `json:"p99"`
+	Max        time.Duration `json:"max"`
+}
+
+// sinkTally counts pokes.
+type sinkTally struct {
+	seed maphash.Seed
+
+	mu         sync.Mutex
+	seen       map[uint64]struct{} // digests of event and pushkey
+	latencies  []time.Duration
+	duplicates int
+	last       int64
+}
+
+// Run serves until standard input ends.
+func (benchSinkCmd) Run(_ context.Context, std streams) error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	tally := &sinkTally{seed: maphash.MakeSeed(), seen: map[uint64]struct{}{}}
+	server := &fasthttp.Server{Handler: tally.serve, NoDefaultServerHeader: true}
+	if _, err := fmt.Fprintf(std.out, "http://%s\n", listener.Addr()); err != nil {
+		return fmt.Errorf("say where the sink listens: %w", err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }() // ends with the listener
+	_, _ = io.Copy(io.Discard, std.in)
+	return errors.Join(listener.Close(), <-served)
+}
+
+func (t *sinkTally) serve(ctx *fasthttp.RequestCtx) {
+	switch string(ctx.Path()) {
+	case pushgateway.NotifyPath:
+		t.add(ctx.PostBody(), time.Now().UnixNano())
+		ctx.SetContentType("application/json")
+		ctx.SetBodyString(`{"rejected":[]}`)
+	case "/count":
+		t.mu.Lock()
+		fmt.Fprint(ctx, len(t.seen))
+		t.mu.Unlock()
+	case "/report":
+		ctx.SetBody(t.report())
+	default:
+		ctx.SetStatusCode(http.StatusNotFound)
+	}
+}
+
+func (t *sinkTally) add(body []byte, now int64) {
+	fields := gjson.GetManyBytes(body, "notification.event_id", "notification.devices.0.pushkey", "notification.content.sent_at")
+	var h maphash.Hash
+	h.SetSeed(t.seed)
+	_, _ = h.WriteString(fields[0].Str)
+	_, _ = h.WriteString(fields[1].Str)
+	key := h.Sum64()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, again := t.seen[key]; again {
+		t.duplicates++
+		return
+	}
+	t.seen[key] = struct{}{}
+	t.last = now
+	t.latencies = append(t.latencies, time.Duration(now-fields[2].Int()))
+}
+
+// report returns what was seen, and begins anew.
+func (t *sinkTally) report() []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	slices.Sort(t.latencies)
+	at := func(percent int) time.Duration {
+		if len(t.latencies) == 0 {
+			return 0
+		}
+		return t.latencies[(len(t.latencies)-1)*percent/100]
+	}
+	raw, err := json.Marshal(sinkReport{
+		Received: len(t.seen), Duplicates: t.duplicates, Last: t.last, P50: at(50), P99: at(99), Max: at(100),
+	})
+	if err != nil { // cannot happen for numbers
+		return nil
+	}
+	clear(t.seen)
+	t.latencies, t.duplicates = t.latencies[:0], 0
+	return raw
+}
+
+// sinkProcess is a sink that this process started.
+type sinkProcess struct {
+	url   string
+	cmd   *exec.Cmd
+	stdin io.Closer
+}
+
+// startSink runs this program again as a sink.
+func startSink(ctx context.Context) (*sinkProcess, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("start sink: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, self, "bench-sink")
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start sink: %w", err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start sink: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start sink: %w", err)
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		return nil, fmt.Errorf("start sink: it does not say where it listens: %w", err)
+	}
+	return &sinkProcess{url: strings.TrimSpace(line), cmd: cmd, stdin: stdin}, nil
+}
+
+func (s *sinkProcess) stop() {
+	_ = s.stdin.Close() // it ends when its input does
+	_ = s.cmd.Wait()
+}
+
+// await returns when the sink has seen n pokes, or no more have come for a
+// while.
+func (s *sinkProcess) await(ctx context.Context, n int) error {
+	const patience = 10 * time.Second
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for seen, progress := -1, time.Now(); ; {
+		var now int
+		if err := s.get(ctx, "/count", &now); err != nil {
+			return err
+		}
+		if now != seen {
+			seen, progress = now, time.Now()
+		}
+		if seen >= n || time.Since(progress) > patience {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *sinkProcess) report(ctx context.Context) (sinkReport, error) {
+	var r sinkReport
+	return r, s.get(ctx, "/report", &r)
+}
+
+func (s *sinkProcess) get(ctx context.Context, path string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+	if err != nil {
+		return fmt.Errorf("ask sink: %w", err)
+	}
+	client := http.Client{Timeout: 30 * time.Second}
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask sink: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		return fmt.Errorf("ask sink: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"go.yaml.in/yaml/v4"
+)
+
+// composeFile is what these tests read of docker-compose.yml.
+type composeFile struct {
+	Services map[string]struct {
+		Image         string   `yaml:"image"`
+		Command       []string `yaml:"command"`
+		ContainerName string   `yaml:"container_name"`
+		Ports         []string `yaml:"ports"`
+		Volumes       []string `yaml:"volumes"`
+		Secrets       []string `yaml:"secrets"`
+		Restart       string   `yaml:"restart"`
+		Configs       []struct {
+			Source string `yaml:"source"`
+			Target string `yaml:"target"`
+		} `yaml:"configs"`
+		Healthcheck struct {
+			Test    []string `yaml:"test"`
+			Disable bool     `yaml:"disable"`
+		} `yaml:"healthcheck"`
+		DependsOn map[string]struct {
+			Condition string `yaml:"condition"`
+		} `yaml:"depends_on"`
+		Build struct {
+			Dockerfile string `yaml:"dockerfile"`
+		} `yaml:"build"`
+	} `yaml:"services"`
+	Volumes map[string]any `yaml:"volumes"`
+	Secrets map[string]struct {
+		File string `yaml:"file"`
+	} `yaml:"secrets"`
+	Configs map[string]struct {
+		Content string `yaml:"content"`
+	} `yaml:"configs"`
+}
+
+func readCompose(t *testing.T) composeFile {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("..", "..", "docker-compose.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file composeFile
+	if err := yaml.Unmarshal(raw, &file); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// dockerfile returns the arguments of each instruction of the Dockerfile's last
+// stage.
+func dockerfile(t *testing.T) map[string]string {
+	t.Helper()
+	raw, err := os.ReadFile("Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	instructions := map[string]string{}
+	for line := range strings.Lines(string(raw)) {
+		name, args, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name == "FROM" {
+			clear(instructions)
+		}
+		instructions[name] = args
+	}
+	return instructions
+}
+
+func execForm(t *testing.T, text string) []string {
+	t.Helper()
+	var words []string
+	if err := json.Unmarshal([]byte(text), &words); err != nil {
+		t.Fatalf("%s is not in exec form: %v", text, err)
+	}
+	return words
+}
+
+// wantAccepted parses the arguments as the program would.
+func wantAccepted(t *testing.T, where string, args []string) {
+	t.Helper()
+	parser, err := newParser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse(args); err != nil {
+		t.Errorf("%s: poked does not accept %q: %v", where, args, err)
+	}
+}
+
+func TestDockerfileRunsPoked(t *testing.T) {
+	last := dockerfile(t)
+	if entry := execForm(t, last["ENTRYPOINT"]); !slices.Equal(entry, []string{"poked"}) {
+		t.Errorf("the entry point is %q", entry)
+	}
+	wantAccepted(t, "Dockerfile", execForm(t, last["CMD"]))
+	if last["USER"] == "" || last["USER"] == "root" {
+		t.Errorf("it runs as %q", last["USER"])
+	}
+}
+
+func TestComposeRunsPoked(t *testing.T) {
+	file := readCompose(t)
+	for _, role := range []string{"registry", "dispatcher"} {
+		service := file.Services[role]
+		if service.Image != "poked" || len(service.Command) == 0 || service.Command[0] != role {
+			t.Errorf("%s runs %s %q", role, service.Image, service.Command)
+		}
+		wantAccepted(t, role, service.Command)
+		if _, err := os.Stat(filepath.Join("..", "..", service.Build.Dockerfile)); err != nil {
+			t.Errorf("%s: %v", role, err)
+		}
+		for i := range 3 {
+			if nats := service.DependsOn["nats"+string(rune('1'+i))]; nats.Condition != "service_healthy" {
+				t.Errorf("%s starts without NATS: %+v", role, service.DependsOn)
+			}
+		}
+	}
+	if d := file.Services["dispatcher"]; d.ContainerName != "" || len(d.Ports) > 0 {
+		t.Errorf("the dispatcher cannot be scaled: name %q, ports %q", d.ContainerName, d.Ports)
+	}
+}
+
+// Whatever a service refers to is there, and whatever runs comes back.
+func TestComposeIsWhole(t *testing.T) {
+	file := readCompose(t)
+	for name, service := range file.Services {
+		if service.Restart != "unless-stopped" {
+			t.Errorf("%s: restart is %q", name, service.Restart)
+		}
+		if len(service.Healthcheck.Test) == 0 && !service.Healthcheck.Disable {
+			t.Errorf("%s says nothing of its health", name)
+		}
+		for _, volume := range service.Volumes {
+			source, _, _ := strings.Cut(volume, ":")
+			if _, ok := file.Volumes[source]; !ok {
+				t.Errorf("%s: there is no volume %s", name, source)
+			}
+		}
+		for _, secret := range service.Secrets {
+			if file.Secrets[secret].File == "" || !slices.Contains(service.Command, "--tokens=/run/secrets/"+secret) {
+				t.Errorf("%s: secret %s is not there, or not used", name, secret)
+			}
+		}
+		for _, port := range service.Ports {
+			if !strings.HasPrefix(port, "127.0.0.1:") {
+				t.Errorf("%s: port %s is open to everybody", name, port)
+			}
+		}
+	}
+}
+
+// Each NATS server's command line and configuration, as nats-server reads them.
+func TestComposeRunsNATS(t *testing.T) {
+	file := readCompose(t)
+	dirs := map[string]bool{}
+	for _, name := range []string{"nats1", "nats2", "nats3"} {
+		service := file.Services[name]
+		if len(service.Configs) != 1 {
+			t.Fatalf("%s has %d configurations", name, len(service.Configs))
+		}
+		mounted := service.Configs[0]
+		// Compose writes $$ for a dollar sign.
+		path := writeFile(t, "nats.conf", strings.ReplaceAll(file.Configs[mounted.Source].Content, "$$", "$"))
+		args := slices.Clone(service.Command)
+		for i, arg := range args {
+			if arg == mounted.Target {
+				args[i] = path
+			}
+		}
+		options, err := server.ConfigureOptions(flag.NewFlagSet(name, flag.ContinueOnError), args, nil, nil, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if options.ConfigFile != path || options.ServerName != name {
+			t.Errorf("%s reads %s and is called %s", name, options.ConfigFile, options.ServerName)
+		}
+		if !options.JetStream || !options.SyncAlways || options.StoreDir != "/data" || options.Port != 4222 || options.HTTPPort != 8222 {
+			t.Errorf("%s: %+v", name, options)
+		}
+		if options.Cluster.Name != "poked" || len(options.Routes) != 3 || options.Cluster.Port != 6222 {
+			t.Errorf("%s: cluster %+v, routes %v", name, options.Cluster, options.Routes)
+		}
+		dirs[service.Volumes[0]] = true
+	}
+	if len(dirs) != 3 {
+		t.Errorf("the servers share their files: %v", dirs)
+	}
+}

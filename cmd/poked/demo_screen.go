@@ -1,0 +1,185 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/rivo/uniseg"
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// screen shows how the demo goes: each poke in a line, or as JSON, or only how
+// many there are.
+type screen struct {
+	out, words io.Writer // for pokes, and for everything else
+	json       bool
+	quiet      bool
+	width      int                      // of a line, in columns
+	bar        *progressbar.ProgressBar // nil where it would be in the way
+	headed     bool
+}
+
+// defaultWidth is how wide lines are where that is nobody's business.
+const defaultWidth = 120
+
+// screen returns where a demo of so many pokes is shown.
+func (c *demoCmd) screen(std streams, pokes int) *screen {
+	s := &screen{out: std.out, words: std.out, json: c.JSON, quiet: c.Quiet, width: widthOf(std.out)}
+	if c.JSON {
+		s.words = std.err
+	}
+	shows := !c.Quiet && isTerminal(std.out)
+	if isTerminal(std.err) && !shows {
+		s.bar = progressbar.NewOptions(pokes,
+			progressbar.OptionSetWriter(std.err),
+			progressbar.OptionSetDescription("poked"),
+			progressbar.OptionShowCount(),
+			progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionClearOnFinish(),
+		)
+	}
+	return s
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
+func widthOf(w io.Writer) int {
+	if file, ok := w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return defaultWidth
+}
+
+// say writes a line that is no poke.
+func (s *screen) say(format string, args ...any) {
+	if s.bar != nil {
+		_ = s.bar.Clear() // a bar that cannot be drawn stops nothing
+	}
+	_, _ = fmt.Fprintf(s.words, format+"\n", args...) // what counts is the exit code
+}
+
+// finish takes the progress bar away.
+func (s *screen) finish() {
+	if s.bar != nil {
+		_ = s.bar.Clear()
+		s.bar = nil
+	}
+}
+
+// show shows a poke that came so long after the beginning.
+func (s *screen) show(a *arrival, pusher *recordedPusher, after time.Duration) error {
+	if s.bar != nil {
+		_ = s.bar.Add(1) // a bar that cannot be drawn stops nothing
+	}
+	if s.quiet {
+		return nil
+	}
+	text := string(a.body)
+	if !s.json {
+		text = s.head() + s.line(a, pusher, after)
+	}
+	if _, err := io.WriteString(s.out, text+"\n"); err != nil {
+		return fmt.Errorf("show poke: %w", err)
+	}
+	return nil
+}
+
+// head returns the heading of the columns, the first time.
+func (s *screen) head() string {
+	if s.headed {
+		return ""
+	}
+	s.headed = true
+	return fit(columns("seconds", "unread", "how", "device", "room")+"what", s.width) + "\n"
+}
+
+// line returns a poke in one line. What a client has to fetch because its
+// pusher gets ids only, the line does not have either.
+func (s *screen) line(a *arrival, pusher *recordedPusher, after time.Duration) string {
+	n := &a.poke.Notification
+	device := "?"
+	if pusher != nil {
+		device = pusher.device
+	}
+	what := string(n.EventID)
+	if n.Type != "" {
+		what = who(n.SenderDisplayName, n.Sender) + ": " + said(n.Type, n.Content.Body)
+	}
+	unread := fmt.Sprint(n.Counts.Unread)
+	return fit(columns(fmt.Sprintf("%.3f", after.Seconds()), unread, a.how(), device, n.RoomName)+what, s.width)
+}
+
+// how returns the priority, the sound, and "!" for a highlight.
+func (a *arrival) how() string {
+	words := []string{a.poke.Notification.Prio}
+	for _, device := range a.poke.Notification.Devices {
+		if device.Tweaks.Sound != "" {
+			words = append(words, device.Tweaks.Sound)
+		}
+		if device.Tweaks.Highlight {
+			words = append(words, "!")
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func who(displayName, id string) string {
+	if displayName != "" {
+		return displayName
+	}
+	return id
+}
+
+// said returns the body of a message, or what else happened.
+func said(kind string, body any) string {
+	if text, ok := body.(string); ok {
+		return text
+	}
+	return "(" + kind + ")"
+}
+
+// columns returns everything that stands before the last column.
+func columns(seconds, unread, how, device, room string) string {
+	return fmt.Sprintf("%7s %6s  %s  %s  %s  ", seconds, unread, pad(how, 14), pad(device, 16), pad(room, 20))
+}
+
+// pad makes text exactly so many columns wide.
+func pad(text string, width int) string {
+	text = fit(text, width)
+	return text + strings.Repeat(" ", width-uniseg.StringWidth(text))
+}
+
+// fit makes text at most so many columns wide, and harmless to a terminal.
+func fit(text string, width int) string {
+	var fitted strings.Builder
+	left, state := width, -1
+	for text = strings.Map(harmless, text); text != ""; {
+		var cluster string
+		var columns int
+		cluster, text, columns, state = uniseg.FirstGraphemeClusterInString(text, state)
+		if columns > left || columns == left && text != "" {
+			return fitted.String() + "…"
+		}
+		fitted.WriteString(cluster)
+		left -= columns
+	}
+	return fitted.String()
+}
+
+// harmless replaces what would move the cursor or turn the direction of text.
+func harmless(r rune) rune {
+	if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+		return ' '
+	}
+	return r
+}

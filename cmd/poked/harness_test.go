@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"poked/events/eventstest"
+)
+
+// process is the program run whole, as main does, inside the test.
+type process struct {
+	t     *testing.T
+	stop  context.CancelFunc
+	ready chan map[string]any // attributes of the ready line
+	ended chan struct{}       // closed when run has returned
+	code  int                 // what it returned
+
+	mu   sync.Mutex
+	logs strings.Builder
+}
+
+// start runs a long-lived subcommand and returns when it has said that it is
+// ready.
+func start(t *testing.T, args ...string) (*process, map[string]any) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	p := &process{t: t, stop: stop, ready: make(chan map[string]any, 1), ended: make(chan struct{})}
+	logs, stderr := io.Pipe()
+	go p.read(logs)
+	go func() {
+		defer close(p.ended)
+		p.code = run(ctx, append(args, "--log-format=json"), strings.NewReader(""), io.Discard, stderr)
+		_ = stderr.Close()
+	}()
+	t.Cleanup(func() { stop(); <-p.ended })
+	select {
+	case where := <-p.ready:
+		return p, where
+	case <-p.ended:
+		t.Fatalf("%v ended with %d before it was ready:\n%s", args, p.code, p.log())
+	case <-time.After(time.Minute):
+		t.Fatalf("%v does not get ready:\n%s", args, p.log())
+	}
+	return nil, nil
+}
+
+func (p *process) read(logs io.Reader) {
+	for scanner := bufio.NewScanner(logs); scanner.Scan(); {
+		p.mu.Lock()
+		p.logs.WriteString(scanner.Text() + "\n")
+		p.mu.Unlock()
+		var line map[string]any
+		if json.Unmarshal(scanner.Bytes(), &line) == nil && line["msg"] == "poked is ready" {
+			p.ready <- line
+		}
+	}
+}
+
+func (p *process) log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.logs.String()
+}
+
+// terminate stops the process as a signal would and wants a clean end.
+func (p *process) terminate() {
+	p.t.Helper()
+	p.stop()
+	<-p.ended
+	if p.code != exitOK {
+		p.t.Errorf("exit code %d after a stop:\n%s", p.code, p.log())
+	}
+}
+
+// result is what a command that ends by itself leaves behind.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+func poked(t *testing.T, stdin string, args ...string) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), args, strings.NewReader(stdin), &stdout, &stderr)
+	return result{code: code, stdout: stdout.String(), stderr: stderr.String()}
+}
+
+// writeFile writes a file into a directory of the test's and returns its path.
+func writeFile(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// startTestNATS starts an embedded NATS that listens and returns its URL.
+func startTestNATS(t *testing.T) (*embeddedNATS, string) {
+	t.Helper()
+	var sync fsyncFlag
+	if err := sync.UnmarshalText([]byte("1s")); err != nil {
+		t.Fatal(err)
+	}
+	ns, err := startNATS(natsOptions{dir: t.TempDir(), listen: "127.0.0.1:0", sync: sync, log: discardLog()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ns.stop)
+	return ns, "nats://" + ns.where()
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv(runAsPoked) != "" {
+		os.Exit(realMain())
+	}
+	eventstest.RegisterTicker()
+	m.Run()
+}

@@ -1,0 +1,52 @@
+// Command poked is the push side of a Matrix homeserver: it keeps the pushers
+// that clients register, decides which user hears of which room event, and
+// pokes their push gateways.
+//
+// # Roles
+//
+// A role is a subcommand is a file. registry and dispatcher run one role each
+// against a NATS of the operator's; serve runs both, and NATS, in one process
+// by calling what those two call (see stack.go for the wiring). publish is a
+// homeserver for the command line. demo tells the whole story on recorded
+// events, bench measures it, version says what was built.
+//
+//	main ── signals, exit code
+//	  └─ run ── flags and environment, the error line
+//	       ├─ serve ──────┐
+//	       ├─ registry ───┼── stack: NATS, connection, actors, ready line, stop
+//	       ├─ dispatcher ─┤
+//	       ├─ demo ───────┘
+//	       ├─ bench ── the same parts, and a sink in a process of its own
+//	       ├─ publish
+//	       └─ version
+//
+// # Contract with whoever starts it
+//
+// Every flag can be set by an environment variable named in its help; a flag
+// on the command line wins. The exit code is 0 after a clean stop, 1 after a
+// failure and 2 for a command line that makes no sense; with 1 and 2 the last
+// line on standard error says why, in one sentence without secrets.
+//
+// SIGINT and SIGTERM stop gracefully: take no more, finish what is out, flush,
+// close connections, NATS last; longer than stopBound is a failure. A second
+// signal ends the process at once, which is safe at any moment: what was
+// promised is on disk.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() { os.Exit(realMain()) }
+
+// realMain exists so that its deferred call runs before os.Exit.
+func realMain() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// Once stopping, signals get their default meaning back: the second kills.
+	context.AfterFunc(ctx, stop)
+	return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+}

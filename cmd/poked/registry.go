@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"poked/registry"
+)
+
+// registryCmd is "poked registry".
+type registryCmd struct {
+	NATS     string          `name:"nats" required:"" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS to use: one URL or several of one cluster."`
+	Roles    roleFlags       `embed:""`
+	Registry registry.Config `embed:"" group:"Registry:"`
+}
+
+// errNoTokens says that nobody could use the registry.
+var errNoTokens = errors.New("--tokens is missing: it says who may set pushers, one 'token user_id [device_id]' a line")
+
+// Validate is called by kong.
+func (c *registryCmd) Validate() error {
+	switch {
+	case c.Registry.Database == "":
+		return errors.New("--database is missing: it says where pushers are kept")
+	case c.Registry.Tokens == "":
+		return errNoTokens
+	}
+	return checkNATS(c.NATS)
+}
+
+// Run runs the registry until ctx ends.
+func (c *registryCmd) Run(ctx context.Context, std streams) error {
+	s := stack{log: c.Roles.Log.logger(std.err), starters: []starter{startRegistry(c.Registry)}}
+	return c.Roles.run(ctx, s.outside(c.NATS, "poked registry"))
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+
+	"poked/dispatcher"
+	"poked/events"
+	"poked/registry"
+)
+
+// serveCmd is "poked serve".
+type serveCmd struct {
+	Data       string    `default:"poked-data" env:"POKED_DATA" placeholder:"DIR" help:"Directory for everything that must survive; made if missing, for its owner only."`
+	NATS       string    `name:"nats" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"Use the NATS there instead of the embedded one."`
+	NATSListen string    `name:"nats-listen" group:"NATS:" env:"POKED_NATS_LISTEN" placeholder:"ADDR" help:"Open the embedded NATS to a homeserver at this address, such as 127.0.0.1:4222. It asks for no password: choose an address that only the homeserver reaches. Without it only this process does."`
+	Fsync      fsyncFlag `group:"NATS:" default:"1s" env:"POKED_FSYNC" placeholder:"always|DURATION" help:"How soon the embedded NATS has a message on disk: what a power cut can lose. A crash of poked alone loses nothing."`
+
+	Registry   registry.Config   `embed:"" group:"Registry:"`
+	Dispatcher dispatcher.Config `embed:"" group:"Dispatcher:"`
+	Roles      roleFlags         `embed:""`
+}
+
+// Help is shown by kong under the flags' summary.
+func (serveCmd) Help() string {
+	return "With --nats-listen a homeserver publishes room events here; see README for the contract. " +
+		"The database is poked.db in the directory --data unless --database says otherwise."
+}
+
+// Validate is called by kong.
+func (c *serveCmd) Validate() error {
+	switch {
+	case c.Registry.Tokens == "":
+		return errNoTokens
+	case c.NATS != "" && c.NATSListen != "":
+		return errors.New("--nats and --nats-listen exclude each other: the one uses an outside NATS, the other opens the embedded one")
+	case c.NATS != "":
+		return checkNATS(c.NATS)
+	case c.Roles.Topology.Replicas > 1:
+		return errors.New("--replicas needs --nats: the embedded NATS is a single server")
+	case c.NATSListen != "":
+		if _, _, err := splitAddr(c.NATSListen); err != nil {
+			return errors.New("--nats-listen must be an address such as 127.0.0.1:4222")
+		}
+	}
+	return nil
+}
+
+// Run runs everything until ctx ends.
+func (c *serveCmd) Run(ctx context.Context, std streams) error {
+	log := c.Roles.Log.logger(std.err)
+	dir, err := openDataDir(c.Data)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	if c.Registry.Database == "" {
+		c.Registry.Database = dir.below("poked.db")
+	}
+	s := stack{
+		log:      log,
+		where:    []any{"data", dir.path},
+		starters: []starter{startRegistry(c.Registry), startDispatcher(c.Dispatcher)},
+	}
+	if c.NATS != "" {
+		return c.Roles.run(ctx, s.outside(c.NATS, "poked serve"))
+	}
+	nats, err := startNATS(natsOptions{dir: dir.below("nats"), listen: c.NATSListen, sync: c.Fsync, log: log})
+	if err != nil {
+		return err
+	}
+	defer nats.stop()
+	warnIfOpen(log, nats)
+	s.nats = events.Config{Name: "poked serve", InProcess: nats}
+	s.where = append(s.where, "nats", nats.where(), "fsync", c.Fsync.String())
+	s.starters = append(s.starters, func(context.Context, base) (actor, error) {
+		return actor{name: "nats", run: nats.watch}, nil
+	})
+	return c.Roles.run(ctx, s)
+}
+
+// warnIfOpen warns of an embedded NATS that others than this machine reach.
+func warnIfOpen(log *slog.Logger, nats *embeddedNATS) {
+	if !nats.listens {
+		return
+	}
+	if addr, ok := nats.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
+		log.Warn("the embedded nats asks for no password: let only the homeserver reach it", "nats", addr.String())
+	}
+}

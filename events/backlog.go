@@ -56,7 +56,7 @@ func (c *Conn) LoadBacklog(ctx context.Context, part int) (map[PusherID]Backlog,
 	defer func() { _ = watcher.Stop() }()
 	lagging := map[PusherID]Backlog{}
 	for {
-		entry, err := nextEntry(ctx, watcher)
+		entry, err := nextEntry(ctx, nil, watcher)
 		if err != nil {
 			return nil, fmt.Errorf("load backlog: %w", err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,14 +29,20 @@ type Config struct {
 // Conn is a connection to NATS that speaks poked's nouns. It reconnects for
 // ever; while NATS is away every call fails at once or when its context ends.
 type Conn struct {
-	nc         *nats.Conn
-	js         jetstream.JetStream
-	log        *slog.Logger
-	writer     *writer
-	partitions int // set by Setup
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	log    *slog.Logger
+	writer *writer
+
+	stateHeard atomic.Uint64 // ROOMS sequence up to which ROOM_STATE is known to have heard
+
+	// Set by Setup.
+	partitions    int
+	notifications jetstream.Stream
 
 	mu          sync.Mutex
 	onReconnect []func()
+	lost        chan struct{} // closed when a connection that was lost is back
 }
 
 // Connect reaches NATS, waiting for it as long as ctx allows.
@@ -109,6 +116,10 @@ func (c *Conn) reconnected(nc *nats.Conn) {
 	c.log.Info("nats is back", "nats_url", nc.ConnectedUrlRedacted())
 	c.mu.Lock()
 	hooks := c.onReconnect
+	if c.lost != nil {
+		close(c.lost)
+		c.lost = nil
+	}
 	c.mu.Unlock()
 	for _, hook := range hooks {
 		hook()
@@ -121,6 +132,17 @@ func (c *Conn) OnReconnect(hook func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.onReconnect = append(c.onReconnect, hook)
+}
+
+// untilReconnect returns a channel that is closed when the connection was lost
+// and is back, from now on.
+func (c *Conn) untilReconnect() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost == nil {
+		c.lost = make(chan struct{})
+	}
+	return c.lost
 }
 
 // Connected says whether NATS can be reached right now.

@@ -60,8 +60,9 @@ type Follower struct {
 	log     *slog.Logger
 	window  *window
 
-	begin  uint64 // newest sequence that a predecessor has recorded as taken
-	stored uint64 // newest sequence of the stream when this follower began
+	begin  uint64    // newest sequence that a predecessor has recorded as taken
+	stored uint64    // newest sequence of the stream when this follower began
+	made   time.Time // when the stream was made
 
 	// Owned by the goroutine of Run.
 	left     map[uint64]struct{} // what the predecessor left open
@@ -83,7 +84,7 @@ func (c *Conn) Follow(ctx context.Context, stage Stage, part int, owner string) 
 	f := &Follower{
 		conn: c, stage: stage, part: part, owner: owner,
 		log:    c.log.With("stage", stage.Name, "part", part),
-		window: newWindow(pos), begin: pos.Next, stored: pos.lastSeq, last: pos.Next,
+		window: newWindow(pos), begin: pos.Next, stored: pos.lastSeq, made: pos.Stream, last: pos.Next,
 		left:     map[uint64]struct{}{},
 		suspects: unsavedLimit,
 		saver:    newSaver(pos.revision),
@@ -99,6 +100,9 @@ func (c *Conn) Follow(ctx context.Context, stage Stage, part int, owner string) 
 // Cursor returns the newest sequence that a worker has taken before this one
 // begins: what lies above it will be handled by this follower.
 func (f *Follower) Cursor() uint64 { return f.begin }
+
+// Fresh says that the stream held nothing at all when the follower began.
+func (f *Follower) Fresh() bool { return f.stored == 0 }
 
 // Open returns how many messages were handed out and are not done.
 func (f *Follower) Open() int { return f.window.open() }
@@ -145,7 +149,6 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 	case res := <-f.saver.results:
 		return f.saveFinished(ctx, res)
 	case now := <-tick:
-		f.conn.writer.expire(now)
 		f.reader.check(f, now)
 		f.handler.Tick(ctx, now)
 		f.redoAll(ctx)
@@ -175,6 +178,7 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 	}
 	seq := meta.Sequence.Stream
 	f.last = seq
+	f.giveUpBefore(seq)
 	_, leftOpen := f.left[seq]
 	if seq <= f.begin && !leftOpen {
 		return // a predecessor finished it
@@ -192,4 +196,15 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 	f.window.take(seq)
 	f.saver.unsaved++
 	f.handler.Handle(ctx, msg)
+}
+
+// giveUpBefore forgets what the predecessor left open and the stream no longer
+// has: messages come in order, so what lies before this one will not come.
+func (f *Follower) giveUpBefore(seq uint64) {
+	for gone := range f.left {
+		if gone < seq {
+			delete(f.left, gone)
+			f.window.finish(gone)
+		}
+	}
 }

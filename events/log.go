@@ -19,10 +19,6 @@ const logPage = 256
 // headerPending is how many messages of a batched read are still to come.
 const headerPending = "Nats-Num-Pending"
 
-// headerSource tells where a sourced message came from: its first word is the
-// stream, its second the sequence there.
-const headerSource = "Nats-Stream-Source"
-
 // errShortRead says that a page of a log ended before its end.
 var errShortRead = errors.New("read was cut short")
 
@@ -79,107 +75,56 @@ func (c *Conn) readPage(ctx context.Context, stream, filter string, from uint64,
 	return page, pending, nil
 }
 
-// StateEvent is one event of a room's state.
-type StateEvent struct {
-	Seq  uint64 // in ROOMS
-	Data []byte
-}
-
-// RoomState yields the state events that make up a room's state as it was just
-// before the ROOMS sequence before, oldest knowledge first: a later event of
-// the same type and state key replaces an earlier one.
-//
-// ROOM_STATE keeps only the newest event of each kind and is filled a moment
-// after ROOMS, so what it holds from before is completed with what ROOMS itself
-// still has (72 h). Only an event that is older than that and was replaced
-// between before and now is missing.
-func (c *Conn) RoomState(ctx context.Context, room RoomID, before uint64) iter.Seq2[StateEvent, error] {
-	token := Token(room)
-	return func(yield func(StateEvent, error) bool) {
-		for msg, err := range c.readLog(ctx, streamRoomState, "state."+token+".>", 1) {
-			if err != nil {
-				yield(StateEvent{}, err)
-				return
-			}
-			seq, ok := sourceSeq(msg.Header.Get(headerSource))
-			if ok && seq < before && !yield(StateEvent{Seq: seq, Data: msg.Data}, nil) {
-				return
-			}
-		}
-		filter := "rooms." + c.partOf(token) + "." + token + ".state.>"
-		for msg, err := range c.readLog(ctx, streamRooms, filter, 1) {
-			if err != nil {
-				yield(StateEvent{}, err)
-				return
-			}
-			if msg.Sequence >= before || !yield(StateEvent{Seq: msg.Sequence, Data: msg.Data}, nil) {
-				return
-			}
-		}
-	}
-}
-
-func sourceSeq(header string) (uint64, bool) {
-	words := strings.Fields(header)
-	if len(words) < 2 {
-		return 0, false
-	}
-	seq, err := strconv.ParseUint(words[1], 10, 64)
-	return seq, err == nil
-}
-
 // LoggedNotification is a notification as it stands in the log.
 type LoggedNotification struct {
 	Seq  uint64
 	Room RoomID
-	Data []byte // for ParseNotification
+	Data []byte // for ParseNotification, which refuses it if the subject was unreadable
 }
 
-// NotificationsAfter returns up to limit of a user's notifications that stand
-// after a sequence of NOTIFICATIONS, in order.
-func (c *Conn) NotificationsAfter(ctx context.Context, user UserID, after uint64, limit int) ([]LoggedNotification, error) {
-	page, _, err := c.readPage(ctx, streamNotifications, c.notifySubject(Token(user), allRooms), after+1, limit)
+// NextNotification returns the first of a user's notifications that stands
+// after a sequence of NOTIFICATIONS, or false if there is none.
+func (c *Conn) NextNotification(ctx context.Context, user UserID, after uint64) (LoggedNotification, bool, error) {
+	msg, err := c.notifications.GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(c.notifySubject(Token(user), allRooms)))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return LoggedNotification{}, false, nil
+	}
 	if err != nil {
-		return nil, err
+		return LoggedNotification{}, false, fmt.Errorf("read next notification: %w", err)
 	}
-	logged := make([]LoggedNotification, 0, len(page))
-	for _, msg := range page {
-		_, room, err := ParseNotifySubject(msg.Subject)
-		if err != nil {
-			return nil, err
-		}
-		logged = append(logged, LoggedNotification{Seq: msg.Sequence, Room: room, Data: msg.Data})
-	}
-	return logged, nil
-}
-
-// UnreadUpTo returns how many notifications a user has left in the log up to
-// and including a sequence.
-func (c *Conn) UnreadUpTo(ctx context.Context, user UserID, seq uint64) (int, error) {
-	subject := c.notifySubject(Token(user), allRooms)
-	all, err := c.countFrom(ctx, subject, 1)
+	_, room, err := ParseNotifySubject(msg.Subject)
 	if err != nil {
-		return 0, err
+		msg.Data = nil // unreadable, and reported when it came by
 	}
-	for {
-		after, err := c.countFrom(ctx, subject, seq+1)
-		if err != nil {
-			return 0, err
-		}
-		again, err := c.countFrom(ctx, subject, 1)
-		if err != nil {
-			return 0, err
-		}
-		if again == all { // nothing came between the two counts
-			return all - after, nil
-		}
-		all = again
-	}
+	return LoggedNotification{Seq: msg.Sequence, Room: room, Data: msg.Data}, true, nil
 }
 
-func (c *Conn) countFrom(ctx context.Context, subject string, from uint64) (int, error) {
-	page, pending, err := c.readPage(ctx, streamNotifications, subject, from, 1)
-	return len(page) + pending, err
+// Unread returns how many notifications a user has left in the log, and up to
+// which sequence of NOTIFICATIONS that holds: later ones are not counted.
+func (c *Conn) Unread(ctx context.Context, user UserID) (count, upTo uint64, err error) {
+	count, _, err = c.countUnread(ctx, user)
+	for err == nil {
+		var again uint64
+		again, upTo, err = c.countUnread(ctx, user)
+		// The server reads the sequence before it counts. If two counts are the
+		// same, nothing came between the first of them and the second sequence.
+		if again == count {
+			return count, upTo, err
+		}
+		count = again
+	}
+	return 0, 0, err
+}
+
+func (c *Conn) countUnread(ctx context.Context, user UserID) (count, lastSeq uint64, err error) {
+	info, err := c.notifications.Info(ctx, jetstream.WithSubjectFilter(c.notifySubject(Token(user), allRooms)))
+	if err != nil {
+		return 0, 0, fmt.Errorf("count unread: %w", err)
+	}
+	for _, inRoom := range info.State.Subjects {
+		count += inRoom
+	}
+	return count, info.State.LastSeq, nil
 }
 
 // HasNotification says whether the notification of the event at ROOMS sequence

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -35,6 +37,8 @@ type Position struct {
 	// Owner is the worker that wrote it, so that a worker whose write was
 	// stored without its hearing of it recognizes its own.
 	Owner string `json:"owner"`
+	// Stream is when the stream was made whose sequences these are.
+	Stream time.Time `json:"stream"`
 
 	revision uint64 // of the key; 0 while it does not exist
 	lastSeq  uint64 // of the stream, when the position was read
@@ -49,7 +53,9 @@ func positionKey(stage Stage, part int) string {
 
 // loadPosition reads a partition's position. If the stream has been made anew
 // since, its sequences begin at 1 again and the position means nothing: the
-// partition is then worked through from the start.
+// partition is then worked through from the start. If the stream only ends
+// before the position, as after a power cut that took its last moments, the new
+// messages that take those sequences are the next to be worked through.
 func (c *Conn) loadPosition(ctx context.Context, stage Stage, part int) (Position, error) {
 	kv, err := c.js.KeyValue(ctx, bucketPositions)
 	if err != nil {
@@ -71,12 +77,20 @@ func (c *Conn) loadPosition(ctx context.Context, stage Stage, part int) (Positio
 	if err != nil {
 		return Position{}, fmt.Errorf("look up stream %s: %w", stage.stream, err)
 	}
-	pos.lastSeq = stream.CachedInfo().State.LastSeq
-	if pos.Next > pos.lastSeq {
-		c.log.Warn("the stream was made anew, starting over",
-			"stream", stage.stream, "part", part, "position", pos.Next, "last_seq", pos.lastSeq)
+	info := stream.CachedInfo()
+	pos.lastSeq = info.State.LastSeq
+	log := c.log.With("stream", stage.stream, "part", part, "position", pos.Next, "last_seq", pos.lastSeq)
+	switch {
+	case pos.revision == 0:
+	case !pos.Stream.Equal(info.Created):
+		log.Warn("the stream was made anew, starting over")
 		pos.Next, pos.Open = 0, nil
+	case pos.Next > pos.lastSeq:
+		log.Warn("the stream has lost its end, going on from what is left")
+		pos.Next = pos.lastSeq
+		pos.Open = slices.DeleteFunc(pos.Open, func(seq uint64) bool { return seq > pos.lastSeq })
 	}
+	pos.Stream = info.Created
 	return pos, nil
 }
 

@@ -54,7 +54,7 @@ func (c *Conn) AllPushers(ctx context.Context) iter.Seq2[UserPushers, error] {
 		}
 		defer func() { _ = watcher.Stop() }()
 		for {
-			entry, err := nextEntry(ctx, watcher)
+			entry, err := nextEntry(ctx, nil, watcher)
 			if err != nil {
 				yield(UserPushers{}, err)
 				return
@@ -75,16 +75,18 @@ func (c *Conn) AllPushers(ctx context.Context) iter.Seq2[UserPushers, error] {
 
 // WatchPushers calls apply with the pushers of every user, then ready once,
 // then apply with each change, all from the calling goroutine. A user whose
-// pushers are gone comes with none. It returns when ctx ends (nil) or when the
-// watch fails; whoever calls again is told everything anew.
+// pushers are gone comes with none. It returns when ctx ends (nil), when the
+// watch fails, or when the connection was lost and is back, for a watcher by
+// itself takes 10 s to notice that; whoever calls again is told everything anew.
 func (c *Conn) WatchPushers(ctx context.Context, apply func(UserPushers), ready func()) error {
+	back := c.untilReconnect()
 	watcher, err := c.watch(ctx, bucketPushers, ">")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = watcher.Stop() }()
 	for {
-		entry, err := nextEntry(ctx, watcher)
+		entry, err := nextEntry(ctx, back, watcher)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -116,14 +118,16 @@ func (c *Conn) watch(ctx context.Context, bucket, keys string, opts ...jetstream
 }
 
 // nextEntry returns the next value, or nil when all that was stored has been
-// returned.
-func nextEntry(ctx context.Context, watcher jetstream.KeyWatcher) (jetstream.KeyValueEntry, error) {
+// returned. It ends when back is closed, which may be nil.
+func nextEntry(ctx context.Context, back <-chan struct{}, watcher jetstream.KeyWatcher) (jetstream.KeyValueEntry, error) {
 	select {
 	case entry, ok := <-watcher.Updates():
 		if !ok {
 			return nil, errWatchEnded
 		}
 		return entry, nil
+	case <-back:
+		return nil, errWatchEnded
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

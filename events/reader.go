@@ -40,6 +40,10 @@ type reader struct {
 	failing  bool // so that an outage is logged once
 }
 
+// headerLastConsumer is the number of the newest message that was sent, in a
+// heartbeat.
+const headerLastConsumer = "Nats-Last-Consumer"
+
 // errSilent says that the server stopped sending heartbeats.
 var errSilent = errors.New("the server fell silent")
 
@@ -132,6 +136,10 @@ func (r *reader) accept(f *Follower, m *nats.Msg) (*nats.MsgMetadata, bool) {
 func (r *reader) status(f *Follower, status string, header nats.Header) {
 	switch status {
 	case "100":
+		last, err := strconv.ParseUint(header.Get(headerLastConsumer), 10, 64)
+		if err == nil && last >= r.expected {
+			r.fail(f, fmt.Errorf("message %d of the consumer did not come", r.expected))
+		}
 	case "408":
 		unused, _ := strconv.Atoi(header.Get("Nats-Pending-Messages"))
 		r.coming -= unused

@@ -57,7 +57,7 @@ func (f *Follower) save() <-chan time.Time {
 func (f *Follower) beginSave() {
 	s := &f.saver
 	pos := f.window.position()
-	pos.Owner, pos.revision = f.owner, s.revision
+	pos.Owner, pos.Stream, pos.revision = f.owner, f.made, s.revision
 	s.writing, s.pending, s.unsaved = true, s.unsaved, 0
 	s.notUntil = time.Now().Add(saveInterval)
 	f.conn.savePosition(f.stage, f.part, pos, func(revision uint64, err error) {

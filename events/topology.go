@@ -144,7 +144,11 @@ func (c *Conn) Setup(ctx context.Context, t Topology) error {
 			return setupError("bucket "+cfg.Bucket, t, err)
 		}
 	}
-	c.partitions = t.Partitions
+	stream, err := c.js.Stream(ctx, streamNotifications)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", streamNotifications, err)
+	}
+	c.partitions, c.notifications = t.Partitions, stream
 	return nil
 }
 

@@ -19,12 +19,19 @@ type window struct {
 }
 
 type windowItem struct {
-	seq  uint64
-	done bool
+	seq   uint64
+	taken bool // false for what a predecessor left open and has not come again
+	done  bool
 }
 
+// newWindow begins with what the position leaves open: until it has come again
+// and is done, every position that is written names it.
 func newWindow(pos Position) *window {
-	return &window{next: pos.Next, wake: make(chan struct{}, 1)}
+	w := &window{next: pos.Next, wake: make(chan struct{}, 1)}
+	for _, seq := range pos.Open {
+		w.entries = append(w.entries, windowItem{seq: seq})
+	}
+	return w
 }
 
 // take adds a message that now has to be worked through. Messages left open by
@@ -32,20 +39,34 @@ func newWindow(pos Position) *window {
 func (w *window) take(seq uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.entries = append(w.entries, windowItem{seq: seq})
 	w.undone++
+	if item := w.find(seq); item != nil {
+		item.taken = true
+		return
+	}
+	w.entries = append(w.entries, windowItem{seq: seq, taken: true})
 	w.next = max(w.next, seq)
+}
+
+// find returns the entry of a sequence, or nil.
+func (w *window) find(seq uint64) *windowItem {
+	live := w.entries[w.head:]
+	i := sort.Search(len(live), func(i int) bool { return live[i].seq >= seq })
+	if i < len(live) && live[i].seq == seq {
+		return &live[i]
+	}
+	return nil
 }
 
 // finish marks a message as done. It returns at once and may be called from
 // any goroutine; a sequence that is not in the window is ignored.
 func (w *window) finish(seq uint64) {
 	w.mu.Lock()
-	live := w.entries[w.head:]
-	i := sort.Search(len(live), func(i int) bool { return live[i].seq >= seq })
-	if i < len(live) && live[i].seq == seq && !live[i].done {
-		live[i].done = true
-		w.undone--
+	if item := w.find(seq); item != nil && !item.done {
+		item.done = true
+		if item.taken {
+			w.undone--
+		}
 		w.changed = true
 		w.trim()
 	}
@@ -67,7 +88,7 @@ func (w *window) trim() {
 	}
 }
 
-// open returns how many messages are not done.
+// open returns how many messages were taken and are not done.
 func (w *window) open() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()

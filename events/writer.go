@@ -34,6 +34,7 @@ type writer struct {
 	mu      sync.Mutex
 	last    uint64
 	pending map[uint64]*write
+	watched bool // a timer runs that will look for overdue writes
 }
 
 // write is one callback's worth of messages. The writer's mutex guards it.
@@ -78,6 +79,10 @@ func (c *Conn) NewBatch(done func(seq uint64, err error)) *Batch {
 	w.last++
 	id := w.last
 	w.pending[id] = wr
+	if !w.watched {
+		w.watched = true
+		time.AfterFunc(watchInterval, w.watch)
+	}
 	w.mu.Unlock()
 	return &Batch{w: w, id: id, reply: w.inbox + strconv.FormatUint(id, 36), write: wr}
 }
@@ -197,10 +202,19 @@ func plainSeq(ack []byte) (uint64, bool) {
 	return seq, digits > 0
 }
 
-// expire fails the writes whose answer is overdue. Followers call it as they
-// tick.
-func (w *writer) expire(now time.Time) {
+// watchInterval is how often overdue writes are looked for while any is out.
+const watchInterval = requestTimeout / 10
+
+// watch fails the writes whose answer is overdue, again and again until none is
+// out.
+func (w *writer) watch() {
+	now := time.Now()
 	w.finish(ErrUnknownOutcome, func(wr *write) bool { return wr.sealed && now.After(wr.deadline) })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.watched = len(w.pending) > 0; w.watched {
+		time.AfterFunc(watchInterval, w.watch)
+	}
 }
 
 // failAll fails every write whose answer is still to come: the connection it

@@ -10,22 +10,18 @@ package eventstest
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats-server/v2/server/ats"
+	"github.com/nats-io/nats.go"
 
 	"poked/events"
 )
-
-// RegisterTicker starts nats-server's process-wide clock. It has to run outside
-// every bubble, for its goroutine outlives them all.
-func RegisterTicker() { ats.Register() }
 
 // Server is a NATS server of one test. It may be stopped and started again on
 // the same files.
@@ -40,10 +36,20 @@ type Server struct {
 // StartServer starts a server that ends with the test.
 func StartServer(t testing.TB) *Server {
 	t.Helper()
+	emptyPools()
+	runClock(t)
 	s := &Server{t: t, dir: t.TempDir()}
 	s.Start()
 	t.Cleanup(s.Stop)
 	return s
+}
+
+// emptyPools empties what libraries keep in a sync.Pool, which takes two
+// collections. nats.go keeps timers there, and a timer of one bubble must not be
+// used in the next.
+func emptyPools() {
+	runtime.GC()
+	runtime.GC()
 }
 
 // Start starts the server on its files.
@@ -80,7 +86,12 @@ func (s *Server) Stop() {
 // Connect returns a connection with the topology set up. It ends with the test.
 func (s *Server) Connect(topology events.Topology) *events.Conn {
 	s.t.Helper()
-	conn := s.Dial()
+	return s.connect(s, slog.New(slog.DiscardHandler), topology)
+}
+
+func (s *Server) connect(over nats.InProcessConnProvider, log *slog.Logger, topology events.Topology) *events.Conn {
+	s.t.Helper()
+	conn := s.dial(over, log)
 	if err := conn.Setup(s.t.Context(), topology); err != nil {
 		s.t.Fatalf("set up: %v", err)
 	}
@@ -90,8 +101,13 @@ func (s *Server) Connect(topology events.Topology) *events.Conn {
 // Dial returns a connection that ends with the test.
 func (s *Server) Dial() *events.Conn {
 	s.t.Helper()
+	return s.dial(s, slog.New(slog.DiscardHandler))
+}
+
+func (s *Server) dial(over nats.InProcessConnProvider, log *slog.Logger) *events.Conn {
+	s.t.Helper()
 	conn, err := events.Connect(s.t.Context(), events.Config{
-		Name: s.t.Name(), InProcess: s, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Name: s.t.Name(), InProcess: over, Log: log,
 	})
 	if err != nil {
 		s.t.Fatalf("connect: %v", err)

@@ -1,6 +1,7 @@
 package eventstest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -18,6 +19,8 @@ type Poke struct {
 	At   time.Time
 	Host string
 	Body []byte
+	// Status is what was answered, 0 for a connection that was closed instead.
+	Status int
 
 	EventID events.EventID
 	RoomID  events.RoomID
@@ -31,6 +34,7 @@ type Reply struct {
 	Header http.Header
 	Body   string
 	After  time.Duration // how long the answer takes
+	HangUp bool          // the connection is closed in place of an answer
 }
 
 // Gateway is a push gateway that is reached over pipes, under any host name. It
@@ -107,12 +111,18 @@ func (g *Gateway) Answer(fn func(Poke) Reply) {
 }
 
 func (g *Gateway) notify(w http.ResponseWriter, r *http.Request) {
-	p := g.read(r)
+	p, ok := g.read(r)
+	if !ok {
+		return
+	}
 	g.mu.Lock()
-	g.tried = append(g.tried, p)
 	g.busy[p.Host]++
 	g.most[p.Host] = max(g.most[p.Host], g.busy[p.Host])
 	reply := g.answer(p)
+	if p.Status = cmp.Or(reply.Status, http.StatusOK); reply.HangUp {
+		p.Status = 0
+	}
+	g.tried = append(g.tried, p)
 	g.mu.Unlock()
 	select {
 	case <-time.After(reply.After):
@@ -120,27 +130,28 @@ func (g *Gateway) notify(w http.ResponseWriter, r *http.Request) {
 	}
 	g.mu.Lock()
 	g.busy[p.Host]--
-	if reply.Status == 0 || reply.Status/100 == 2 {
+	if p.Status/100 == 2 {
 		g.pokes = append(g.pokes, p)
 	}
 	g.mu.Unlock()
+	if reply.HangUp {
+		panic(http.ErrAbortHandler) // net/http's way to close a connection
+	}
 	for key, values := range reply.Header {
 		w.Header()[key] = values
-	}
-	if reply.Status == 0 {
-		reply.Status = http.StatusOK
 	}
 	if reply.Body == "" {
 		reply.Body = "{}"
 	}
-	w.WriteHeader(reply.Status)
+	w.WriteHeader(p.Status)
 	_, _ = io.WriteString(w, reply.Body)
 }
 
-func (g *Gateway) read(r *http.Request) Poke {
+// read reads a poke. One that breaks off never came.
+func (g *Gateway) read(r *http.Request) (Poke, bool) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		g.t.Errorf("read poke: %v", err)
+		return Poke{}, false
 	}
 	var poke struct {
 		Notification struct {
@@ -156,13 +167,13 @@ func (g *Gateway) read(r *http.Request) Poke {
 	}
 	if err := json.Unmarshal(body, &poke); err != nil || len(poke.Notification.Devices) != 1 {
 		g.t.Errorf("not a poke for one device: %s", body)
-		return Poke{At: time.Now(), Host: r.Host, Body: body}
+		return Poke{At: time.Now(), Host: r.Host, Body: body}, true
 	}
 	n := poke.Notification
 	return Poke{
 		At: time.Now(), Host: r.Host, Body: body,
 		EventID: n.EventID, RoomID: n.RoomID, Pushkey: n.Devices[0].Pushkey, Unread: n.Counts.Unread,
-	}
+	}, true
 }
 
 // Pokes returns what the gateway has answered with 2xx, in order.

@@ -1,0 +1,92 @@
+package eventstest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Stored is a message as a stream holds it.
+type Stored struct {
+	Seq     uint64
+	Subject string
+	Data    []byte
+}
+
+// Stored returns what a stream holds under subjects that begin with prefix, in
+// order.
+func (s *Server) Stored(stream, prefix string) []Stored {
+	s.t.Helper()
+	var all []Stored
+	s.raw(func(ctx context.Context, js jetstream.JetStream) error {
+		log, err := js.Stream(ctx, stream)
+		if err != nil {
+			return err
+		}
+		state := log.CachedInfo().State
+		for seq := max(state.FirstSeq, 1); seq <= state.LastSeq; seq++ {
+			msg, err := log.GetMsg(ctx, seq)
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if strings.HasPrefix(msg.Subject, prefix) {
+				all = append(all, Stored{Seq: seq, Subject: msg.Subject, Data: msg.Data})
+			}
+		}
+		return nil
+	})
+	return all
+}
+
+// Publish stores a message as it is, which may be none that poked would write.
+func (s *Server) Publish(subject, data string) {
+	s.t.Helper()
+	s.raw(func(ctx context.Context, js jetstream.JetStream) error {
+		_, err := js.Publish(ctx, subject, []byte(data))
+		return err
+	})
+}
+
+// DeleteStream deletes a stream with all that it holds.
+func (s *Server) DeleteStream(name string) {
+	s.t.Helper()
+	s.raw(func(ctx context.Context, js jetstream.JetStream) error { return js.DeleteStream(ctx, name) })
+}
+
+// DeleteMessage takes one message out of a stream.
+func (s *Server) DeleteMessage(stream string, seq uint64) {
+	s.t.Helper()
+	s.raw(func(ctx context.Context, js jetstream.JetStream) error {
+		log, err := js.Stream(ctx, stream)
+		if err != nil {
+			return err
+		}
+		return log.DeleteMsg(ctx, seq)
+	})
+}
+
+// raw does something over a connection that knows nothing of poked.
+func (s *Server) raw(do func(context.Context, jetstream.JetStream) error) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	defer cancel()
+	nc, err := nats.Connect("", nats.InProcessServer(s))
+	if err != nil {
+		s.t.Fatalf("connect: %v", err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err == nil {
+		err = do(ctx, js)
+	}
+	if err != nil {
+		s.t.Fatalf("ask the server: %v", err)
+	}
+}

@@ -1,0 +1,203 @@
+package dispatcher
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"poked/events"
+	"poked/events/pushgateway"
+)
+
+// sender is what a slot keeps from one attempt to the next.
+type sender struct {
+	body []byte
+}
+
+// settleTimeout bounds the wait for what has to be stored before a poke counts
+// as done with: a dead letter, a refused pushkey.
+const settleTimeout = 5 * time.Second
+
+// attempt makes the lane's next poke, if there is one, and says whether the
+// lane wants another turn.
+func (l *lane) attempt(s *sender) (again bool) {
+	d := l.d
+	p, ok := l.next(context.Background())
+	if !ok {
+		return false
+	}
+	defer d.home()
+	began := time.Now()
+	out, until := d.try(s, &p, began)
+	now := time.Now()
+	d.logAttempt(&p, out, now.Sub(began))
+	again = l.settle(&p, out, now, until)
+	for _, other := range d.gates.report(p.pusher.origin(), out, now) {
+		other.wake()
+	}
+	return again
+}
+
+// home ends an attempt.
+func (d *deliverer) home() {
+	d.mu.Lock()
+	d.out--
+	d.mu.Unlock()
+}
+
+// try posts a poke, unless there is a reason not to. until is when the gateway
+// may be asked again, if it said so.
+func (d *deliverer) try(s *sender, p *poke, now time.Time) (out outcome, until time.Time) {
+	if now.Sub(p.n.At) > d.ttl {
+		return outcome{kind: outcomeExpired, class: "expired"}, until
+	}
+	if p.pusher.refused != nil {
+		return outcome{kind: outcomeSlow, class: "refused_url"}, until
+	}
+	if until = d.gates.pausedUntil(p.pusher.origin()); now.Before(until) {
+		return outcome{kind: outcomePaused, class: "paused"}, until
+	}
+	s.body = p.appendBody(s.body[:0])
+	d.client.post(p.pusher.url.String(), s.body, func(a answer) {
+		out = decide(a, p.pusher.pushkey, time.Now())
+	})
+	if out.retryAfter > 0 {
+		until = time.Now().Add(out.retryAfter)
+	}
+	return out, until
+}
+
+// appendBody appends the request body (Push Gateway API, POST notify).
+func (p *poke) appendBody(dst []byte) []byte {
+	unread := int(p.unread) //nolint:gosec // a count of messages
+	if p.pusher.noBadge {
+		unread = pushgateway.NoCounts
+	}
+	device := pushgateway.Device{
+		AppID: p.pusher.appID, Pushkey: p.pusher.pushkey, PushkeyTS: p.pusher.pushkeyTS,
+		Data: p.pusher.data, Tweaks: p.n.Tweaks,
+	}
+	if p.pusher.eventOnly {
+		return pushgateway.AppendEventIDOnlyBody(dst, p.n.Body, unread, &device)
+	}
+	return pushgateway.AppendBody(dst, p.n.Body, unread, &device)
+}
+
+// settle draws the consequences of a try.
+func (l *lane) settle(p *poke, out outcome, now, until time.Time) (again bool) {
+	d := l.d
+	switch out.kind {
+	case outcomeExpired:
+		if err := d.expire(p); err != nil {
+			out = outcome{kind: outcomeRetry, class: "nats"}
+		}
+	case outcomeRejected:
+		if err := d.reject(p, now); err != nil {
+			out = outcome{kind: outcomeRetry, class: "nats"}
+		}
+	default:
+	}
+	d.counts.outcome(out)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l.gone {
+		l.scheduled = false
+		return false
+	}
+	switch out.kind {
+	case outcomeDelivered, outcomeExpired:
+		return l.passed(p.seq)
+	case outcomeRejected:
+		if l.pusher != p.pusher {
+			return true // set again meanwhile, so this one is yet to be tried
+		}
+		l.refuse(p.pusher)
+	default:
+		l.failed(now, out, until)
+		if l.pusher != p.pusher {
+			l.tryNow() // set again meanwhile: the cause may be mended
+		}
+	}
+	return false
+}
+
+// expire keeps a poke that outlived its time to live as a dead letter.
+func (d *deliverer) expire(p *poke) error {
+	return d.stored("dead letter", p, func(done func(error)) {
+		d.conn.PublishDead(events.DeadLetter{
+			Reason: "expired", At: time.Now(), UserID: p.pusher.user, RoomID: p.room, EventID: p.n.EventID,
+			AppID: p.pusher.appID, Pushkey: p.pusher.pushkey, Attempts: p.attempt - 1, Message: p.n.Body,
+		}, done)
+	})
+}
+
+// reject tells the registry that the gateway refuses the pushkey.
+func (d *deliverer) reject(p *poke, now time.Time) error {
+	return d.stored("rejection", p, func(done func(error)) {
+		d.conn.PublishRejection(events.Rejection{
+			UserID: p.pusher.user, AppID: p.pusher.appID, Pushkey: p.pusher.pushkey,
+			PushkeyTS: p.pusher.pushkeyTS, RejectedAt: now.UnixMilli(), Gateway: p.pusher.origin(),
+		}, done)
+	})
+}
+
+// stored waits until something is stored, which takes NATS a moment.
+func (d *deliverer) stored(what string, p *poke, publish func(done func(error))) error {
+	answer := make(chan error, 1)
+	publish(func(err error) { answer <- err })
+	timeout := time.NewTimer(settleTimeout)
+	defer timeout.Stop()
+	err := events.ErrUnknownOutcome
+	select {
+	case err = <-answer:
+	case <-timeout.C:
+	}
+	if err != nil {
+		d.log.Warn(what+" not stored, trying again", "user_id", p.pusher.user, "pusher", p.pusher.id, "error", err)
+	}
+	return err
+}
+
+// bury keeps a message that no retry can help as a dead letter.
+func (d *deliverer) bury(msg events.Message, reason error) {
+	d.counts.skipped.Add(1)
+	d.log.Warn("unreadable notification skipped", "seq", msg.Seq, "error", reason)
+	d.conn.PublishDead(events.DeadLetter{
+		Reason: "bad_notification", Detail: reason.Error(), At: time.Now(), Subject: msg.Subject, Message: msg.Data,
+	}, func(err error) {
+		if err != nil {
+			d.log.Warn("dead letter not stored, trying again", "seq", msg.Seq, "error", err)
+			d.follower.Redo(msg)
+			return
+		}
+		d.follower.Done(msg.Seq)
+	})
+}
+
+// logAttempt writes the one line that tells of a try. What was delivered is
+// told at debug level, for it is the rule.
+func (d *deliverer) logAttempt(p *poke, out outcome, took time.Duration) {
+	level := slog.LevelInfo
+	if out.kind == outcomeDelivered {
+		level = slog.LevelDebug
+	}
+	if !d.log.Enabled(context.Background(), level) {
+		return
+	}
+	d.log.LogAttrs(context.Background(), level, "poke",
+		slog.String("outcome", out.kind.String()),
+		slog.String("class", out.class),
+		slog.Int("http_status", out.status),
+		slog.Int("attempt", p.attempt),
+		slog.String("user_id", string(p.pusher.user)),
+		slog.String("room_id", string(p.room)),
+		slog.String("event_id", string(p.n.EventID)),
+		slog.String("app_id", p.pusher.appID),
+		slog.String("pusher", string(p.pusher.id)),
+		slog.String("gateway", p.pusher.origin()),
+		slog.Uint64("seq", p.seq),
+		slog.Duration("took", took),
+		slog.Duration("retry_after", out.retryAfter),
+		slog.Duration("age", time.Since(p.n.At)),
+	)
+}

@@ -1,0 +1,49 @@
+package dispatcher
+
+import (
+	"sync/atomic"
+)
+
+// counters is what a dispatcher has done since it began. All partitions share
+// one.
+type counters struct {
+	notifications atomic.Uint64 // written by match
+	skipped       atomic.Uint64 // messages that could not be read
+	delivered     atomic.Uint64
+	rejected      atomic.Uint64
+	expired       atomic.Uint64
+	failed        atomic.Uint64 // tries that have to be repeated
+	lagging       atomic.Int64  // pushers that lag now
+}
+
+func (c *counters) outcome(out outcome) {
+	switch out.kind {
+	case outcomeDelivered:
+		c.delivered.Add(1)
+	case outcomeRejected:
+		c.rejected.Add(1)
+	case outcomeExpired:
+		c.expired.Add(1)
+	case outcomeRetry, outcomeSlow:
+		c.failed.Add(1)
+	case outcomePaused:
+	}
+}
+
+// Stats is a snapshot of what a dispatcher has done since it began.
+type Stats struct {
+	Notifications uint64 `json:"notifications"` // stored
+	Delivered     uint64 `json:"delivered"`     // pokes that a gateway took
+	Failed        uint64 `json:"failed"`        // tries that have to be repeated
+	Rejected      uint64 `json:"rejected"`      // pushkeys that a gateway refused
+	Expired       uint64 `json:"expired"`       // pokes that outlived their time to live
+	Skipped       uint64 `json:"skipped"`       // messages that could not be read
+	Lagging       int64  `json:"lagging"`       // pushers that lag now
+}
+
+func (c *counters) stats() Stats {
+	return Stats{
+		Notifications: c.notifications.Load(), Delivered: c.delivered.Load(), Failed: c.failed.Load(),
+		Rejected: c.rejected.Load(), Expired: c.expired.Load(), Skipped: c.skipped.Load(), Lagging: c.lagging.Load(),
+	}
+}

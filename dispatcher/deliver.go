@@ -1,0 +1,294 @@
+package dispatcher
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"poked/events"
+)
+
+// patience is how long an attempt may take before its lane is written down as
+// lagging, so that the notification need not stay open for it, nor for those who
+// wait at a gateway that hangs as a whole. It bounds how long a partition can
+// be held up by a gateway, and how much a crash makes unknown.
+const patience = time.Second
+
+// deliverer works through one partition of NOTIFICATIONS: it counts what is
+// unread and tells every notification to its user's pushers. The follower's
+// goroutine hands it notifications, slots bring back outcomes, the directory
+// tells of changed pushers; a mutex guards what they share.
+type deliverer struct {
+	conn     *events.Conn
+	dir      *directory
+	gates    *gateways
+	client   *client
+	log      *slog.Logger
+	counts   *counters
+	ttl      time.Duration
+	follower *events.Follower
+	fresh    bool // nobody had anything unread when the work began
+
+	mu      sync.Mutex
+	people  map[events.UserID]*recipient
+	busy    map[*lane]struct{} // lanes with something in their queue
+	unsaved map[*lane]struct{} // lanes whose backlog record is to be written again
+	closing bool               // nothing new is begun
+	ended   bool               // nothing is stored any more: the partition may be another worker's
+	out     int                // attempts that are being made
+	writing int                // backlog records that are being written
+}
+
+// recipient is a user with pushers.
+type recipient struct {
+	lanes []*lane
+	// unread is what the user has unread up to the sequence upTo; both are zero
+	// until the user is first seen.
+	unread uint64
+	upTo   uint64
+}
+
+// newDeliverer makes d, which has all that comes from outside, ready to use.
+func newDeliverer(d *deliverer) *deliverer {
+	d.people = map[events.UserID]*recipient{}
+	d.busy, d.unsaved = map[*lane]struct{}{}, map[*lane]struct{}{}
+	return d
+}
+
+func (d *deliverer) handler() events.Handler {
+	return events.Handler{Handle: d.handle, Tick: d.tick}
+}
+
+// handle takes the next notification of the partition.
+func (d *deliverer) handle(ctx context.Context, msg events.Message) {
+	user, room, err := events.ParseNotifySubject(msg.Subject)
+	if err != nil {
+		d.bury(msg, err)
+		return
+	}
+	n, err := events.ParseNotification(msg.Data)
+	if err != nil {
+		d.bury(msg, err)
+		return
+	}
+	pushers := d.dir.pushers(user)
+	if len(pushers) == 0 {
+		d.follower.Done(msg.Seq)
+		return
+	}
+	unread, err := d.count(ctx, user, msg.Seq)
+	if err != nil {
+		return // ctx has ended; the message stays open
+	}
+	it := &item{seq: msg.Seq, n: n, room: room, unread: unread, taken: time.Now(), waiting: 1}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.recipient(user).lanes {
+		l.enqueue(it)
+	}
+	d.release(it)
+}
+
+// count returns how many notifications the user has unread: up to this one, or,
+// if the user is seen for the first time and more of them stand in the log
+// already, up to those. A badge tells what is unread, not when it became so.
+func (d *deliverer) count(ctx context.Context, user events.UserID, seq uint64) (uint64, error) {
+	if err := persist(ctx, d.waiting, func() error { return d.learnUnread(ctx, user) }); err != nil {
+		return 0, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.recipient(user)
+	if seq > r.upTo {
+		r.unread++
+		r.upTo = seq
+	}
+	return r.unread, nil
+}
+
+// learnUnread asks the log what a user has unread, once.
+func (d *deliverer) learnUnread(ctx context.Context, user events.UserID) error {
+	d.mu.Lock()
+	known := d.recipient(user).upTo > 0 || d.fresh
+	d.mu.Unlock()
+	if known {
+		return nil
+	}
+	count, upTo, err := d.conn.Unread(ctx, user)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r := d.recipient(user); upTo > r.upTo {
+		r.unread, r.upTo = count, upTo
+	}
+	return nil
+}
+
+func (d *deliverer) waiting(err error) { d.log.Warn("deliver waits for nats", "error", err) }
+
+// release takes back one reason to keep an item open.
+func (d *deliverer) release(it *item) {
+	if it.waiting--; it.waiting == 0 {
+		d.follower.Done(it.seq)
+	}
+}
+
+// recipient returns the user's lanes, made on first sight.
+func (d *deliverer) recipient(user events.UserID) *recipient {
+	r := d.people[user]
+	if r == nil {
+		r = &recipient{}
+		d.people[user] = r
+		r.assign(d, d.dir.pushers(user))
+	}
+	return r
+}
+
+// assign gives each pusher its lane: kept, made, or ended.
+func (r *recipient) assign(d *deliverer, pushers []*pusher) {
+	old := r.lanes
+	r.lanes = make([]*lane, 0, len(pushers))
+	kept := map[*lane]bool{}
+	for _, p := range pushers {
+		l := findLane(old, p.id)
+		if l == nil {
+			l = &lane{d: d, pusher: p}
+		}
+		kept[l] = true
+		l.set(p)
+		r.lanes = append(r.lanes, l)
+	}
+	for _, l := range old {
+		if !kept[l] {
+			l.remove()
+		}
+	}
+}
+
+func findLane(lanes []*lane, id events.PusherID) *lane {
+	for _, l := range lanes {
+		if l.pusher.id == id {
+			return l
+		}
+	}
+	return nil
+}
+
+// pushersChanged takes in that a user's pushers were set, removed or replaced.
+func (d *deliverer) pushersChanged(user events.UserID, pushers []*pusher) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.people[user]
+	if r == nil {
+		return // nobody has asked for them yet
+	}
+	r.assign(d, pushers)
+	if len(pushers) == 0 {
+		delete(d.people, user)
+	}
+}
+
+// restore puts back the lanes that lagged when the last worker stopped. What
+// lies beyond its cursor comes by live, from the follower.
+func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]events.Backlog) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.follower, d.fresh = f, f.Fresh()
+	now := time.Now()
+	for id, b := range lagging {
+		l := findLane(d.recipient(b.UserID).lanes, id)
+		if l == nil { // its pusher went while nobody was looking
+			l = &lane{d: d, pusher: &pusher{id: id, user: b.UserID}, gone: true}
+			l.record.stored = true
+			l.save()
+			continue
+		}
+		l.record.stored, l.record.covers = true, true
+		l.lag = &lag{
+			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts,
+			since: b.Since, nextTry: b.NextTry, lastError: b.LastError,
+		}
+		l.lagsAt(l.pusher.origin())
+		l.lag.timer = time.AfterFunc(b.NextTry.Sub(now), l.wake)
+	}
+}
+
+// tick writes down the lanes whose gateway keeps them waiting, and what could
+// not be written before.
+func (d *deliverer) tick(_ context.Context, now time.Time) {
+	hangs := d.gates.look(now)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for l := range d.busy {
+		late := !l.began.IsZero() && now.Sub(l.began) >= patience
+		if late || hangs[l.origin] && now.Sub(l.queue[0].taken) >= patience {
+			l.fallBehind(now, "slow")
+			l.save()
+		}
+	}
+	for l := range d.unsaved {
+		l.save()
+	}
+}
+
+// finish ends the work: what is out may come back, until grace is over.
+func (d *deliverer) finish(grace time.Duration) {
+	d.close()
+	var out int
+	settled := waitUntil(grace, func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		out = d.out
+		return d.out == 0 && d.writing == 0
+	})
+	if !settled {
+		d.log.Warn("stopping with pokes out, their outcome stays unknown", "out", out)
+	}
+}
+
+// close begins nothing new. Who still waits for a turn is written down, so that
+// a notification which others of its user were told is not told to them again.
+func (d *deliverer) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closing = true
+	for l := range d.busy {
+		l.fallBehind(time.Now(), "stopped")
+		l.save()
+	}
+	for l := range d.unsaved {
+		l.save()
+	}
+}
+
+// end has nothing happen any more, whatever is still out.
+func (d *deliverer) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closing, d.ended = true, true
+	for _, r := range d.people {
+		for _, l := range r.lanes {
+			if l.lag != nil {
+				l.lag.stopTimer()
+			}
+		}
+	}
+}
+
+// waitUntil looks every few milliseconds whether done says true, for as long as
+// limit.
+func waitUntil(limit time.Duration, done func() bool) bool {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.Now().Add(limit)
+	for !done() {
+		if time.Now().After(deadline) {
+			return false
+		}
+		<-tick.C
+	}
+	return true
+}

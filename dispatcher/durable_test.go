@@ -1,0 +1,276 @@
+package dispatcher
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"testing"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+func TestG1OutageOfAGatewayLosesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.say("!r", "@alice:x", 0, 2)
+		h.arrived(2)
+		h.gateway.Answer(down())
+		h.say("!r", "@alice:x", 2, 5)
+		<-time.After(10 * time.Minute)
+		h.halt()
+		h.say("!r", "@alice:x", 7, 2)
+		h.start()
+		<-time.After(10 * time.Minute)
+		h.gateway.Answer(up())
+		h.calm()
+		h.say("!r", "@alice:x", 9, 1)
+		h.arrived(10)
+		<-time.After(time.Minute)
+		if got := told(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2 r-3 r-4 r-5 r-6 r-7 r-8 r-9" {
+			t.Errorf("bob was told %q", got)
+		}
+		h.promise("@bob:x", 0, "bob")
+	})
+}
+
+func TestG1KilledInTheMiddleOfAnOutage(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.register("@eve:x", "gw.test", "eve-1", "eve-2")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x", "@eve:x")
+		h.say("!r", "@alice:x", 0, 2)
+		h.arrived(6)
+		h.gateway.Answer(down())
+		for life := range 3 {
+			h.say("!r", "@alice:x", 2+3*life, 2)
+			<-time.After(time.Minute)
+			h.kill()
+			h.say("!r", "@alice:x", 4+3*life, 1)
+			h.start()
+		}
+		h.gateway.Answer(up())
+		h.calm()
+		h.promise("@bob:x", 0, "bob")
+		h.promise("@eve:x", 0, "eve-1", "eve-2")
+		if n := len(h.logOf("@bob:x")); n != 11 {
+			t.Errorf("bob has %d notifications, want 11", n)
+		}
+	})
+}
+
+// Both halves of the walk go on after NATS was away, and so does the directory.
+func TestG1NATSAwayForAMinute(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x", "@eve:x")
+		h.gateway.Answer(always(eventstest.Reply{After: 100 * time.Millisecond}))
+		h.say("!r", "@alice:x", 0, 20)
+		<-time.After(300 * time.Millisecond)
+		h.server.Stop()
+		<-time.After(time.Minute)
+		h.server.Start()
+		eventstest.WaitFor(t, "the connection", h.conn.Connected)
+		<-time.After(2 * time.Second)
+		h.register("@eve:x", "gw.test", "eve")
+		h.say("!r", "@alice:x", 20, 5)
+		h.calm()
+		<-time.After(10 * time.Second)
+		h.promise("@bob:x", 1, "bob")
+		if got := told(h.gateway.Pokes(), "eve"); got != "r-20 r-21 r-22 r-23 r-24" {
+			t.Errorf("eve was told %q", got)
+		}
+		if n := len(h.logOf("@bob:x")); n != 25 {
+			t.Errorf("bob has %d notifications, want 25", n)
+		}
+	})
+}
+
+// A worker that takes over and dies before it has done anything takes nothing
+// with it.
+func TestG1KilledRightAfterTakingOver(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.say("!r", "@alice:x", 0, 1)
+		h.arrived(1)
+		h.gateway.Answer(always(eventstest.Reply{After: time.Minute}))
+		h.say("!r", "@alice:x", 1, 3) // taken, and left open
+		<-time.After(500 * time.Millisecond)
+		h.kill()
+		h.begin()
+		killed := h.link.Break("$KV.POSITIONS.deliver.", eventstest.Kill) // it has taken the partition over
+		eventstest.WaitFor(t, "the second death", killed)
+		h.kill()
+		h.gateway.Answer(up())
+		h.start()
+		<-time.After(10 * time.Second)
+		h.promise("@bob:x", 1, "bob")
+	})
+}
+
+// What comes after a failure may be passed over only once the failure is
+// written down.
+func TestG1KilledWhileTheBacklogCannotBeStored(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.gateway.Answer(down())
+		for range 100 {
+			h.link.Break("$KV.BACKLOG.", eventstest.Refuse)
+		}
+		h.say("!r", "@alice:x", 0, 1)
+		<-time.After(time.Second)
+		h.say("!r", "@alice:x", 1, 2)
+		<-time.After(time.Second)
+		h.kill()
+		h.gateway.Answer(up())
+		h.start()
+		<-time.After(10 * time.Second)
+		if got := told(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2" {
+			t.Errorf("bob was told %q", got)
+		}
+	})
+}
+
+func TestG2AnsweredPokeIsNotRepeatedAfterAStop(t *testing.T) {
+	for _, end := range []struct {
+		name string
+		stop func(*house)
+	}{
+		{"stopped", (*house).halt},
+		{"killed", (*house).kill},
+	} {
+		t.Run(end.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *house) {
+				h.register("@bob:x", "gw.test", "bob")
+				h.start()
+				h.room("!r", "@alice:x", "@bob:x")
+				h.say("!r", "@alice:x", 0, 5)
+				h.arrived(5)
+				<-time.After(100 * time.Millisecond) // until the position is stored
+				end.stop(h)
+				h.start()
+				h.say("!r", "@alice:x", 5, 1)
+				h.arrived(6)
+				<-time.After(10 * time.Second)
+				h.promise("@bob:x", 0, "bob")
+			})
+		})
+	}
+}
+
+func TestG2PokeThatWasOutIsRepeated(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.gateway.Answer(always(eventstest.Reply{After: 10 * time.Second}))
+		h.say("!r", "@alice:x", 0, 1)
+		<-time.After(5 * time.Second)
+		h.kill()
+		h.gateway.Answer(up())
+		h.start()
+		<-time.After(10 * time.Second)
+		if n := len(h.gateway.Tried()); n != 2 {
+			t.Errorf("%d requests, want 2", n)
+		}
+	})
+}
+
+// A stop does not have those told again who were answered, because another
+// pusher of their user hangs.
+func TestG2StopWhileAnotherPusherHangs(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob-phone", "bob-desk")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+			if p.Pushkey == "bob-desk" {
+				return eventstest.Reply{After: time.Hour}
+			}
+			return eventstest.Reply{}
+		})
+		h.say("!r", "@alice:x", 0, 1)
+		<-time.After(100 * time.Millisecond)
+		began := time.Now()
+		h.stop()
+		h.stop = nil
+		if err := <-h.stopped; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > h.cfg.StopGrace+time.Second {
+			t.Errorf("the stop took %v", took)
+		}
+		h.gateway.Answer(up())
+		h.start()
+		<-time.After(10 * time.Second)
+		h.promise("@bob:x", 0, "bob-phone")
+		h.promise("@bob:x", 1, "bob-desk")
+	})
+}
+
+// A match that was cut off between its notifications and its position writes
+// none of them twice.
+func TestG2CrashBetweenNotificationAndPosition(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.register("@eve:x", "gw.test", "eve")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x", "@eve:x")
+		<-time.After(time.Second)
+		for range 1000 {
+			h.link.Break("$KV.POSITIONS.match.", eventstest.Refuse)
+		}
+		h.say("!r", "@alice:x", 0, 20)
+		<-time.After(time.Second)
+		h.kill()
+		h.start()
+		h.say("!r", "@alice:x", 20, 1)
+		<-time.After(10 * time.Second)
+		for _, user := range []events.UserID{"@bob:x", "@eve:x"} {
+			if n := len(h.logOf(user)); n != 21 {
+				t.Errorf("%s has %d notifications, want 21", user, n)
+			}
+		}
+		h.promise("@bob:x", 0, "bob")
+	})
+}
+
+func TestG3OrderAndBadgeWithAFickleGateway(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	bubble(t, func(t *testing.T, h *house) {
+		dice := rand.New(rand.NewPCG(seed, 0))
+		replies := []eventstest.Reply{
+			{}, {}, {}, {After: 3 * time.Second}, {Status: http.StatusInternalServerError}, {Status: http.StatusBadRequest},
+			{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"2"}}},
+		}
+		h.gateway.Answer(func(eventstest.Poke) eventstest.Reply { return replies[dice.IntN(len(replies))] })
+		users := []events.UserID{"@alice:x"}
+		for i := range 6 {
+			user := events.UserID(fmt.Sprintf("@u%d:x", i))
+			users = append(users, user)
+			h.register(user, "gw.test", fmt.Sprintf("u%d-a", i), fmt.Sprintf("u%d-b", i))
+		}
+		h.start()
+		h.room("!r", users...)
+		for i := range 30 {
+			h.say("!r", "@alice:x", i, 1)
+			<-time.After(time.Duration(dice.IntN(3000)) * time.Millisecond)
+		}
+		h.gateway.Answer(up())
+		h.calm()
+		<-time.After(10 * time.Second)
+		for i := range 6 {
+			h.promise(users[i+1], 0, fmt.Sprintf("u%d-a", i), fmt.Sprintf("u%d-b", i))
+		}
+	})
+}

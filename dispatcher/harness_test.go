@@ -1,0 +1,328 @@
+package dispatcher
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+	"poked/events/pushgateway"
+)
+
+func TestMain(m *testing.M) {
+	eventstest.RegisterTicker()
+	m.Run()
+}
+
+// house is a dispatcher with all that it stands on, inside a bubble.
+type house struct {
+	t       *testing.T
+	server  *eventstest.Server
+	conn    *events.Conn // the homeserver's and the registry's
+	gateway *eventstest.Gateway
+	cfg     Config
+	log     logBuffer
+
+	// One life of the dispatcher.
+	d       *Dispatcher
+	link    *eventstest.Link // its way to NATS
+	sockets *openConns       // its ways to gateways
+	stop    context.CancelFunc
+	stopped chan error
+	version int64
+}
+
+// logBuffer keeps what all lives of the dispatcher logged, from debug level on.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// bubble tells a story in fake time.
+func bubble(t *testing.T, story func(t *testing.T, h *house)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		t.Helper()
+		story(t, newHouse(t))
+	})
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	h := &house{
+		t: t, server: eventstest.StartServer(t), gateway: eventstest.StartGateway(t),
+		cfg: Config{
+			Slots: 64, GatewaySlots: 16, RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour,
+			OpenRooms: 100, StopGrace: 10 * time.Second,
+		},
+	}
+	h.conn = h.server.Connect(eventstest.Topology())
+	return h
+}
+
+// start starts a dispatcher and waits until it works.
+func (h *house) start() {
+	h.t.Helper()
+	h.begin()
+	<-h.d.Ready()
+}
+
+// begin starts a dispatcher.
+func (h *house) begin() {
+	h.t.Helper()
+	policy, err := pushgateway.NewPolicy([]string{"gw.test", "slow.test"}, nil, true)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.link, h.sockets = h.server.Link(), newOpenConns(h.gateway.Dial)
+	h.link.Killed = h.sockets.close
+	h.link.Log = slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	h.d, err = New(h.cfg, policy, h.link.Connect(h.t, eventstest.Topology()), h.link.Log)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.d.dial = h.sockets.dial
+	ctx, cancel := context.WithCancel(h.t.Context())
+	h.stop, h.stopped = cancel, make(chan error, 1)
+	go func() { h.stopped <- h.d.Run(ctx) }()
+	h.t.Cleanup(h.halt)
+}
+
+// kill has the dispatcher die without a word: from one moment to the next
+// nothing that it does reaches NATS or a gateway.
+func (h *house) kill() {
+	h.link.Cut()
+	h.stop()
+	h.stop = nil
+	<-h.stopped // with or without an error, nobody hears of it
+}
+
+// halt stops the dispatcher and waits for it.
+func (h *house) halt() {
+	if h.stop == nil {
+		return
+	}
+	h.stop()
+	h.stop = nil
+	if err := <-h.stopped; err != nil {
+		h.t.Errorf("dispatcher: %v", err)
+	}
+	<-time.After(time.Minute) // fasthttp's cleaners sleep out their turn
+}
+
+// register makes pushkeys the pushers of a user, at a host.
+func (h *house) register(user events.UserID, host string, pushkeys ...string) {
+	h.t.Helper()
+	h.version++
+	set := events.UserPushers{UserID: user, Version: h.version}
+	for _, key := range pushkeys {
+		set.Pushers = append(set.Pushers, events.Pusher{
+			AppID: "app", Pushkey: key, Kind: "http", Lang: "en", PushkeyTS: h.version,
+			Data: json.RawMessage(`{"url":"http://` + host + `/_matrix/push/v1/notify","brand":"x"}`),
+		})
+	}
+	if err := h.conn.PutPushers(h.t.Context(), set); err != nil {
+		h.t.Fatal(err)
+	}
+	if h.d != nil {
+		<-time.After(time.Second) // until the dispatcher has heard
+	}
+}
+
+func (h *house) publish(raw string) {
+	h.t.Helper()
+	if err := events.NewPublisher(h.conn).Event(h.t.Context(), []byte(raw)); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// room publishes a room with these members joined; its name is "Room".
+func (h *house) room(id events.RoomID, members ...events.UserID) {
+	h.t.Helper()
+	state := func(kind, key, content string) {
+		h.publish(fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":%q,"sender":%q,"state_key":%q,"content":%s}`,
+			"$"+string(id)+kind+key, id, kind, members[0], key, content))
+	}
+	state("m.room.create", "", `{"room_version":"11"}`)
+	for _, m := range members {
+		state("m.room.member", string(m), `{"membership":"join","displayname":"`+strings.TrimPrefix(strings.Split(string(m), ":")[0], "@")+`"}`)
+	}
+	state("m.room.name", "", `{"name":"Room"}`)
+}
+
+// say publishes n messages numbered from first.
+func (h *house) say(room events.RoomID, sender events.UserID, first, n int) {
+	h.t.Helper()
+	for i := first; i < first+n; i++ {
+		h.publish(fmt.Sprintf(`{"event_id":"$%s-%d","room_id":%q,"type":"m.room.message","sender":%q,"content":{"msgtype":"m.text","body":"hello %d"}}`,
+			strings.Trim(string(room), "!"), i, room, sender, i))
+	}
+}
+
+// arrived waits until n pokes have been taken.
+func (h *house) arrived(n int) []eventstest.Poke {
+	h.t.Helper()
+	eventstest.WaitFor(h.t, fmt.Sprintf("%d pokes", n), func() bool { return len(h.gateway.Pokes()) >= n })
+	return h.gateway.Pokes()
+}
+
+// told returns the event ids that a pushkey was told, in order.
+func told(pokes []eventstest.Poke, pushkey string) string {
+	var ids []string
+	for _, p := range pokes {
+		if p.Pushkey == pushkey {
+			ids = append(ids, strings.TrimPrefix(string(p.EventID), "$"))
+		}
+	}
+	return strings.Join(ids, " ")
+}
+
+// always has the gateway give the same answer.
+func always(reply eventstest.Reply) func(eventstest.Poke) eventstest.Reply {
+	return func(eventstest.Poke) eventstest.Reply { return reply }
+}
+
+// down is the answer of a gateway that is out of order.
+func down() func(eventstest.Poke) eventstest.Reply {
+	return always(eventstest.Reply{Status: http.StatusBadGateway})
+}
+
+// up is the answer of one that works.
+func up() func(eventstest.Poke) eventstest.Reply { return always(eventstest.Reply{}) }
+
+// dead returns the dead letters.
+func (h *house) dead() []events.DeadLetter {
+	h.t.Helper()
+	var letters []events.DeadLetter
+	for _, msg := range h.server.Stored("DEAD", "dead.") {
+		var letter events.DeadLetter
+		if err := json.Unmarshal(msg.Data, &letter); err != nil {
+			h.t.Fatal(err)
+		}
+		letters = append(letters, letter)
+	}
+	return letters
+}
+
+// backlog returns how many pushers are written down as lagging.
+func (h *house) backlog() int {
+	h.t.Helper()
+	n := 0
+	for part := range h.conn.Partitions() {
+		lagging, err := h.conn.LoadBacklog(h.t.Context(), part)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		n += len(lagging)
+	}
+	return n
+}
+
+// calm waits until nobody lags, which may take as long as the waits between
+// tries.
+func (h *house) calm() {
+	h.t.Helper()
+	for range 120 {
+		if h.backlog() == 0 {
+			return
+		}
+		<-time.After(5 * time.Second)
+	}
+	h.t.Errorf("%d pushers still lag", h.backlog())
+}
+
+// logOf returns the events that a user was notified of, in order.
+func (h *house) logOf(user events.UserID) []events.EventID {
+	h.t.Helper()
+	token := events.Token(user)
+	part := events.PartitionOf(token, h.conn.Partitions())
+	var ids []events.EventID
+	for _, msg := range h.server.Stored("NOTIFICATIONS", fmt.Sprintf("notify.%d.%s.", part, token)) {
+		n, err := events.ParseNotification(msg.Data)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		ids = append(ids, n.EventID)
+	}
+	return ids
+}
+
+// promise checks what every story must end with, for a user's pushers: each
+// notification in the user's log was told to each of them or stands in DEAD, in
+// the log's order (G1, G3), and none was told twice but as often as says
+// repeats (G2). The badge never goes back, and nothing is counted that is not
+// in the log.
+func (h *house) promise(user events.UserID, repeats int, pushkeys ...string) {
+	h.t.Helper()
+	log := h.logOf(user)
+	place := map[events.EventID]int{}
+	for i, id := range log {
+		if at, ok := place[id]; ok {
+			h.t.Errorf("%s stands twice in the log of %s, at %d and %d", id, user, at, i)
+		}
+		place[id] = i
+	}
+	for _, key := range pushkeys {
+		h.promiseTo(key, place, repeats)
+	}
+}
+
+func (h *house) promiseTo(pushkey string, place map[events.EventID]int, repeats int) {
+	h.t.Helper()
+	settled := map[events.EventID]bool{}
+	for _, letter := range h.dead() {
+		if letter.Pushkey == pushkey {
+			settled[letter.EventID] = true
+		}
+	}
+	newest, badge := -1, 0
+	arrived := h.gateway.Pokes()
+	slices.SortStableFunc(arrived, func(a, b eventstest.Poke) int { return a.At.Compare(b.At) })
+	for _, p := range arrived {
+		if p.Pushkey != pushkey {
+			continue
+		}
+		at, known := place[p.EventID]
+		if !known {
+			h.t.Errorf("%s was told %s, which is not in the log", pushkey, p.EventID)
+			continue
+		}
+		if p.Unread < max(badge, at+1) || p.Unread > len(place) {
+			h.t.Errorf("%s was told %s with badge %d after %d; it is number %d of %d", pushkey, p.EventID, p.Unread, badge, at+1, len(place))
+		}
+		if at <= newest {
+			if repeats--; repeats < 0 {
+				h.t.Errorf("%s was told %s again or too late", pushkey, p.EventID)
+			}
+		}
+		newest, badge = max(newest, at), p.Unread
+		settled[p.EventID] = true
+	}
+	for id := range place {
+		if !settled[id] {
+			h.t.Errorf("%s was never told %s", pushkey, id)
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package dispatcher
+
+import (
+	"context"
+	"time"
+
+	"poked/events"
+)
+
+// lag is where a lane stands that could not be told at once. What it has still
+// to be told is the log between position and target; nothing of it is kept in
+// memory.
+type lag struct {
+	position  uint64 // newest notification told or passed
+	target    uint64 // newest notification that is not another worker's to tell
+	attempts  int    // failed in a row
+	since     time.Time
+	nextTry   time.Time
+	lastError string
+	origin    string // gateway where the lane is listed as lagging
+	timer     *time.Timer
+}
+
+// pass moves on beyond a notification, which also means that the gateway works.
+func (g *lag) pass(seq uint64) {
+	g.attempts, g.lastError = 0, ""
+	g.position = max(g.position, seq)
+}
+
+// putOff sets the next try after a failure.
+func (g *lag) putOff(now time.Time, out outcome, until time.Time) {
+	if out.kind != outcomePaused {
+		g.attempts++
+	}
+	g.lastError = out.class
+	g.nextTry = now.Add(scheduleOf(out.kind).wait(max(g.attempts, 1)))
+	if g.nextTry.Before(until) {
+		// Those who were put off together do not come back together.
+		g.nextTry = until.Add(spread(time.Second))
+	}
+	g.stopTimer()
+}
+
+func (g *lag) stopTimer() {
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+}
+
+// poke is one thing to tell one pusher, on its way.
+type poke struct {
+	pusher  *pusher
+	seq     uint64
+	n       events.Notification
+	room    events.RoomID
+	unread  uint64
+	attempt int // 1 for the first
+}
+
+// next returns what the lane has to tell now, which then counts as out. Without
+// anything it leaves the lane unscheduled, live or put off.
+func (l *lane) next(ctx context.Context) (poke, bool) {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	for {
+		switch {
+		case l.gone || l.d.closing:
+			l.scheduled = false
+			return poke{}, false
+		case l.lag == nil && len(l.queue) == 0:
+			l.scheduled = false
+			return poke{}, false
+		case l.lag == nil:
+			it := l.queue[0]
+			l.d.out++
+			return poke{pusher: l.pusher, seq: it.seq, n: it.n, room: it.room, unread: it.unread, attempt: 1}, true
+		case l.lag.position >= l.lag.target:
+			l.catchUpDone()
+		default:
+			if p, ok := l.readOn(ctx); ok || !l.scheduled {
+				return p, ok
+			}
+		}
+	}
+}
+
+// readOn reads the next notification from the log, with the mutex released.
+// Without one, either the lane's state has changed, or the log could not be
+// read and the lane is put off.
+func (l *lane) readOn(ctx context.Context) (poke, bool) {
+	g, user := l.lag, l.pusher.user
+	after, target := g.position, g.target
+	l.d.mu.Unlock()
+	logged, found, err := l.d.conn.NextNotification(ctx, user, after)
+	if err == nil {
+		err = l.d.learnUnread(ctx, user)
+	}
+	l.d.mu.Lock()
+	switch {
+	case l.lag != g || g.position != after: // set or removed meanwhile
+		return poke{}, false
+	case err != nil:
+		l.d.log.Warn("log not read, trying again", "user_id", user, "pusher", l.pusher.id, "error", err)
+		l.failed(time.Now(), outcome{kind: outcomeRetry, class: "nats"}, time.Time{})
+		return poke{}, false
+	case !found || logged.Seq > target: // what lies beyond the target comes by live
+		g.position = target
+		return poke{}, false
+	}
+	n, err := events.ParseNotification(logged.Data)
+	if err != nil { // it was buried when it came by
+		g.position = logged.Seq
+		return poke{}, false
+	}
+	return poke{
+		pusher: l.pusher, seq: logged.Seq, n: n, room: logged.Room,
+		unread: l.d.recipient(user).unread, attempt: g.attempts + 1,
+	}, true
+}
+
+// backlogRecord is what BACKLOG is to say of a lane. Writes go out one at a
+// time; a change while one is out is written after it.
+type backlogRecord struct {
+	stored  bool // the bucket has an entry
+	covers  bool // the entry stands before all that the lane has not told
+	writing bool
+	stale   bool    // the bucket is to say something else than what was written last
+	held    []*item // done once the lag that covers them is stored
+	out     []*item // held when the write that is out began
+}
+
+// cover keeps an item of a lagging lane open until the bucket has an entry:
+// without one a successor would not know that it was never told.
+func (r *backlogRecord) cover(it *item) {
+	if !r.covers {
+		it.waiting++
+		r.held = append(r.held, it)
+	}
+}
+
+// save has the bucket say how the lane stands.
+func (l *lane) save() {
+	r := &l.record
+	if l.d.ended {
+		return
+	}
+	if r.writing {
+		r.stale = true
+		return
+	}
+	if l.lag == nil && !r.stored && len(r.held) == 0 {
+		return
+	}
+	r.writing, r.stale = true, false
+	r.out, r.held = r.held, nil
+	l.d.writing++
+	delete(l.d.unsaved, l)
+	if l.lag == nil {
+		r.covers = false
+		l.d.conn.DeleteBacklog(l.pusher.id, l.pusher.user, func(err error) { l.saved(false, err) })
+		return
+	}
+	l.d.conn.PutBacklog(l.pusher.id, events.Backlog{
+		UserID: l.pusher.user, Position: l.lag.position, Attempts: l.lag.attempts,
+		Since: l.lag.since, NextTry: l.lag.nextTry, LastError: l.lag.lastError,
+	}, func(err error) { l.saved(true, err) })
+}
+
+// saved takes in the answer to a write. What failed is tried again by the next
+// tick.
+func (l *lane) saved(stored bool, err error) {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	r := &l.record
+	r.writing = false
+	l.d.writing--
+	if err != nil {
+		l.d.log.Warn("backlog not stored, trying again", "user_id", l.pusher.user, "pusher", l.pusher.id, "error", err)
+		r.held = append(r.out, r.held...)
+		r.stored = true // it may be
+		l.d.unsaved[l] = struct{}{}
+		return
+	}
+	if r.stored, r.covers = stored, stored; r.covers {
+		r.out, r.held = append(r.out, r.held...), nil
+	}
+	for _, it := range r.out {
+		l.d.release(it)
+	}
+	if r.out = nil; r.stale {
+		l.save()
+	}
+}

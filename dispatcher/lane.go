@@ -1,0 +1,216 @@
+package dispatcher
+
+import (
+	"time"
+
+	"poked/events"
+)
+
+// item is a notification that waits for its live pokes. The deliverer's mutex
+// guards it.
+type item struct {
+	seq     uint64 // in NOTIFICATIONS
+	n       events.Notification
+	room    events.RoomID
+	unread  uint64
+	taken   time.Time
+	waiting int // lanes that have neither told it nor written it down
+}
+
+// lane is the way to one pusher. Either it is live: what is to be told stands
+// in its queue, and one poke at a time is out. Or it lags: then the queue is
+// empty, lag says where it stands in the log, and it is tried when its time
+// comes. Either way it tells its user's notifications in order (G3).
+//
+// The deliverer's mutex guards every field.
+type lane struct {
+	d      *deliverer
+	pusher *pusher // as it was set last
+	queue  []*item // live items in order; the first may be out
+	lag    *lag    // nil while the lane is live
+
+	// scheduled says that a slot works on the lane or will: it is submitted at
+	// most once.
+	scheduled bool
+	origin    string    // of the gateway where it was submitted last
+	began     time.Time // when the attempt that is out began, zero if none is
+	// refused is the pusher whose pushkey the gateway refused: nothing is sent
+	// until the registry has removed it or the client has set it again.
+	refused *pusher
+	gone    bool
+
+	record backlogRecord
+}
+
+// enqueue gives a lane a notification of its user's. If the lane lags there is
+// nothing to keep: the notification stands in the log.
+func (l *lane) enqueue(it *item) {
+	switch {
+	case l.refused == l.pusher:
+		return
+	case l.lag != nil:
+		l.lag.target = max(l.lag.target, it.seq) // one that was left open comes again, below the target
+		l.record.cover(it)
+		return
+	}
+	l.queue = append(l.queue, it)
+	it.waiting++
+	l.d.busy[l] = struct{}{}
+	l.schedule()
+}
+
+func (l *lane) schedule() {
+	if l.scheduled || l.gone || l.d.closing {
+		return
+	}
+	l.scheduled = true
+	l.submit()
+}
+
+// submit has the lane wait for a slot at its pusher's gateway.
+func (l *lane) submit() {
+	l.origin = l.pusher.origin()
+	l.d.gates.submit(l, l.origin)
+}
+
+// resubmit lets others have their turn before the lane's next poke.
+func (l *lane) resubmit() {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	l.submit()
+}
+
+// place returns the gateway whose place the lane was given.
+func (l *lane) place() (origin string) {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	return l.origin
+}
+
+// passed moves the lane beyond a notification that its pusher has been told, or
+// need not be told any more. It returns whether there is more to tell.
+func (l *lane) passed(seq uint64) (more bool) {
+	if l.lag != nil {
+		l.lag.pass(seq)
+		l.save()
+		return true // whether the log has more, the next attempt finds out
+	}
+	if len(l.queue) > 0 && l.queue[0].seq == seq {
+		l.d.release(l.queue[0])
+		l.queue[0] = nil
+		l.queue = l.queue[1:]
+	}
+	if len(l.queue) > 0 {
+		return true
+	}
+	l.queue = nil
+	delete(l.d.busy, l)
+	l.scheduled = false
+	return false
+}
+
+// fallBehind turns a live lane into a lagging one that stands before the first
+// notification it has not told. Its items are done once that is stored.
+func (l *lane) fallBehind(now time.Time, class string) {
+	l.lag = &lag{
+		position:  l.queue[0].seq - 1,
+		target:    l.queue[len(l.queue)-1].seq,
+		since:     now,
+		nextTry:   now,
+		lastError: class,
+	}
+	l.record.held = append(l.record.held, l.queue...)
+	l.queue = nil
+	delete(l.d.busy, l)
+	l.lagsAt(l.pusher.origin())
+}
+
+// lagsAt notes at a gateway that the lane lags there.
+func (l *lane) lagsAt(origin string) {
+	l.lag.origin = origin
+	l.d.counts.lagging.Add(1)
+	l.d.gates.lags(l, origin)
+}
+
+func (l *lane) lagsNoMore() {
+	l.d.counts.lagging.Add(-1)
+	l.d.gates.lagsNoMore(l, l.lag.origin)
+}
+
+// failed puts the lane off until its next try.
+func (l *lane) failed(now time.Time, out outcome, until time.Time) {
+	l.scheduled = false
+	if l.lag == nil {
+		l.fallBehind(now, out.class)
+	}
+	l.lag.putOff(now, out, until)
+	l.lag.timer = time.AfterFunc(l.lag.nextTry.Sub(now), l.wake)
+	l.save()
+}
+
+// wake has a lagging lane tried now.
+func (l *lane) wake() {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	if l.lag != nil {
+		l.tryNow()
+	}
+}
+
+func (l *lane) tryNow() {
+	l.lag.stopTimer()
+	l.schedule()
+}
+
+// catchUpDone makes a lane live again that has told all there is in the log.
+func (l *lane) catchUpDone() {
+	l.dropLag()
+	l.save()
+}
+
+func (l *lane) dropLag() {
+	if l.lag == nil {
+		return
+	}
+	l.lag.stopTimer()
+	l.lagsNoMore()
+	l.lag = nil
+}
+
+// refuse stops the lane: its gateway will not take the pushkey.
+func (l *lane) refuse(p *pusher) {
+	l.scheduled = false
+	l.refused = p
+	l.empty()
+}
+
+// remove ends the lane: its pusher is gone.
+func (l *lane) remove() {
+	l.gone = true
+	l.empty()
+}
+
+// empty gives up everything that was still to be told.
+func (l *lane) empty() {
+	for _, it := range l.queue {
+		l.d.release(it)
+	}
+	l.queue = nil
+	delete(l.d.busy, l)
+	l.dropLag()
+	l.save()
+}
+
+// set takes in that the pusher was set again. A lane that lags is tried at
+// once, for the cause may be mended.
+func (l *lane) set(p *pusher) {
+	if p == l.pusher {
+		return
+	}
+	l.pusher = p
+	if l.lag != nil {
+		l.lagsNoMore()
+		l.lagsAt(p.origin())
+		l.tryNow()
+	}
+}

@@ -1,0 +1,176 @@
+package dispatcher
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+func TestRejectedPushkeyGetsNoMorePokes(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob", "other")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+			if p.Pushkey == "bob" {
+				return eventstest.Reply{Body: `{"rejected":["bob","somebody-else"]}`}
+			}
+			return eventstest.Reply{}
+		})
+		h.say("!r", "@alice:x", 0, 5)
+		<-time.After(time.Minute)
+		if got := told(h.gateway.Tried(), "bob"); got != "r-0" {
+			t.Errorf("bob was told %q after the pushkey was refused", got)
+		}
+		h.promise("@bob:x", 0, "other")
+
+		rejected := h.server.Stored("REJECTED", "rejected.")
+		if len(rejected) != 1 {
+			t.Fatalf("%d rejections, want 1", len(rejected))
+		}
+		var r events.Rejection
+		if err := json.Unmarshal(rejected[0].Data, &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.UserID != "@bob:x" || r.AppID != "app" || r.Pushkey != "bob" || r.PushkeyTS != 1 || r.Gateway != "http://gw.test:80" && r.Gateway != "http://gw.test" {
+			t.Errorf("the registry heard %+v", r)
+		}
+
+		h.gateway.Answer(up())
+		h.register("@bob:x", "gw.test", "bob", "other") // set again
+		h.say("!r", "@alice:x", 5, 1)
+		<-time.After(time.Second)
+		if got := told(h.gateway.Tried(), "bob"); got != "r-0 r-5" {
+			t.Errorf("bob was told %q after the pusher was set again", got)
+		}
+	})
+}
+
+// A refusal of what was set before says nothing of what is set now.
+func TestPusherSetAgainWhileARejectionIsOnItsWay(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.gateway.Answer(always(eventstest.Reply{Body: `{"rejected":["bob"]}`, After: 10 * time.Second}))
+		h.say("!r", "@alice:x", 0, 2)
+		<-time.After(5 * time.Second)
+		h.register("@bob:x", "gw.test", "bob")
+		h.gateway.Answer(up())
+		<-time.After(10 * time.Second)
+		h.say("!r", "@alice:x", 2, 1)
+		h.calm()
+		<-time.After(time.Second)
+		if got := told(h.gateway.Tried(), "bob"); got != "r-0 r-0 r-1 r-2" {
+			t.Errorf("bob was told %q", got)
+		}
+	})
+}
+
+func TestPusherRemovedWhileLaggingLeavesNothing(t *testing.T) {
+	for _, when := range []string{"while somebody looks", "while nobody looks"} {
+		t.Run(when, func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *house) {
+				h.register("@bob:x", "gw.test", "bob", "other")
+				h.start()
+				h.room("!r", "@alice:x", "@bob:x")
+				h.gateway.Answer(down())
+				h.say("!r", "@alice:x", 0, 1)
+				<-time.After(time.Second)
+				if n := h.backlog(); n != 2 {
+					t.Fatalf("%d pushers lag, want 2", n)
+				}
+				if when == "while nobody looks" {
+					h.halt()
+				}
+				h.register("@bob:x", "gw.test", "other")
+				if when == "while nobody looks" {
+					h.start()
+				}
+				<-time.After(time.Second)
+				if n := h.backlog(); n != 1 {
+					t.Errorf("%d pushers lag, want the one that is left", n)
+				}
+				tried := len(h.gateway.Tried())
+				<-time.After(10 * time.Minute)
+				if got := told(h.gateway.Tried()[tried:], "bob"); got != "" {
+					t.Errorf("a pusher that is gone was told %q", got)
+				}
+			})
+		})
+	}
+}
+
+func TestPusherSetAgainWhileLaggingIsTriedAtOnce(t *testing.T) {
+	for _, story := range []struct {
+		name string
+		bad  eventstest.Reply
+		wait time.Duration // until it is set again
+		late time.Duration // from then to the poke, at most
+	}{
+		{"between two tries", eventstest.Reply{Status: http.StatusBadRequest}, 20 * time.Minute, time.Second},
+		{"while a poke is out", eventstest.Reply{Status: http.StatusBadRequest, After: 70 * time.Second}, time.Minute, 11 * time.Second},
+	} {
+		t.Run(story.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *house) {
+				h.register("@bob:x", "slow.test", "bob")
+				h.start()
+				h.room("!r", "@alice:x", "@bob:x")
+				h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+					if p.Host == "slow.test" {
+						return story.bad
+					}
+					return eventstest.Reply{}
+				})
+				h.say("!r", "@alice:x", 0, 2)
+				<-time.After(story.wait)
+				set := time.Now()
+				h.register("@bob:x", "gw.test", "bob")
+				<-time.After(20 * time.Second)
+				pokes := h.gateway.Pokes()
+				if got := told(pokes, "bob"); got != "r-0 r-1" {
+					t.Fatalf("bob was told %q", got)
+				}
+				if late := pokes[0].At.Sub(set); late > story.late {
+					t.Errorf("the first poke came %v after the pusher was set again", late)
+				}
+			})
+		})
+	}
+}
+
+// A poke that outlives its time becomes a dead letter, and the next has its
+// turn.
+func TestExpiredPokeBecomesADeadLetter(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.cfg.PokeTTL = 10 * time.Minute
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.gateway.Answer(down())
+		h.say("!r", "@alice:x", 0, 2)
+		<-time.After(9 * time.Minute)
+		h.say("!r", "@alice:x", 2, 1)
+		<-time.After(2 * time.Minute)
+		h.gateway.Answer(up())
+		h.calm()
+		if got := told(h.gateway.Pokes(), "bob"); got != "r-2" {
+			t.Errorf("bob was told %q", got)
+		}
+		letters := h.dead()
+		if len(letters) != 2 {
+			t.Fatalf("%d dead letters, want 2", len(letters))
+		}
+		first := letters[0]
+		if first.Reason != "expired" || first.EventID != "$r-0" || first.UserID != "@bob:x" || first.Pushkey != "bob" || first.AppID != "app" || first.Attempts == 0 || len(first.Message) == 0 {
+			t.Errorf("the dead letter is %+v", first)
+		}
+		if n := h.d.Stats().Expired; n != 2 {
+			t.Errorf("%d expired, want 2", n)
+		}
+	})
+}

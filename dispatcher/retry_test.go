@@ -1,0 +1,74 @@
+package dispatcher
+
+import (
+	"testing"
+	"time"
+)
+
+func TestWaitCeilings(t *testing.T) {
+	quick, slow := scheduleOf(outcomeRetry), scheduleOf(outcomeSlow)
+	for _, tc := range []struct {
+		name     string
+		schedule schedule
+		failures int
+		ceiling  time.Duration
+	}{
+		{"quick", quick, 1, time.Second},
+		{"quick", quick, 2, 2 * time.Second},
+		{"quick", quick, 9, 256 * time.Second},
+		{"quick", quick, 10, 5 * time.Minute},
+		{"quick", quick, 33, 5 * time.Minute},
+		{"quick", quick, 64, 5 * time.Minute},
+		{"quick", quick, 1000, 5 * time.Minute},
+		{"slow", slow, 1, time.Minute},
+		{"slow", slow, 6, 32 * time.Minute},
+		{"slow", slow, 7, time.Hour},
+		{"slow", slow, 1000, time.Hour},
+		{"paused", scheduleOf(outcomePaused), 1, time.Second},
+	} {
+		lowest, highest := tc.ceiling, time.Duration(0)
+		for range 2000 {
+			wait := tc.schedule.wait(tc.failures)
+			lowest, highest = min(lowest, wait), max(highest, wait)
+		}
+		// Full jitter: from nothing to the ceiling, and all of that is used.
+		if lowest < 0 || highest > tc.ceiling || lowest > tc.ceiling/20 || highest < tc.ceiling-tc.ceiling/20 {
+			t.Errorf("%s after %d failures: %v to %v, want 0 to %v", tc.name, tc.failures, lowest, highest, tc.ceiling)
+		}
+	}
+}
+
+// No count of failures makes a wait that is negative or longer than the limit.
+func TestWaitNeverOverflows(t *testing.T) {
+	for _, kind := range []outcomeKind{outcomeRetry, outcomeSlow, outcomePaused} {
+		s := scheduleOf(kind)
+		for failures := 1; failures <= 1000; failures++ {
+			if wait := s.wait(failures); wait < 0 || wait > s.limit {
+				t.Fatalf("%v after %d failures: %v", kind, failures, wait)
+			}
+		}
+	}
+}
+
+func TestPutOffNeverUndercutsRetryAfter(t *testing.T) {
+	now := time.Now()
+	for _, pause := range []time.Duration{0, time.Second, time.Minute, time.Hour} {
+		for attempts := range 12 {
+			g := &lag{attempts: attempts}
+			until := now.Add(pause)
+			g.putOff(now, outcome{kind: outcomeRetry, class: "http_429"}, until)
+			if g.nextTry.Before(until) || g.nextTry.After(now.Add(max(pause+time.Second, quickLimit))) {
+				t.Errorf("after %d failures, asked for %v: next try after %v", attempts, pause, g.nextTry.Sub(now))
+			}
+		}
+	}
+}
+
+// A pause is nobody's failure.
+func TestPauseIsNoAttempt(t *testing.T) {
+	g := &lag{attempts: 3}
+	g.putOff(time.Now(), outcome{kind: outcomePaused, class: "paused"}, time.Now().Add(time.Hour))
+	if g.attempts != 3 {
+		t.Errorf("%d attempts, want 3", g.attempts)
+	}
+}

@@ -1,0 +1,87 @@
+package dispatcher
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"poked/events"
+)
+
+// rooms holds the state of the rooms that one partition has seen lately. A room
+// that falls out is read again when it speaks next. The goroutine that follows
+// the partition owns it.
+type rooms struct {
+	conn *events.Conn
+	open *simplelru.LRU[events.RoomID, *room]
+}
+
+func newRooms(conn *events.Conn, limit int) (*rooms, error) {
+	open, err := simplelru.NewLRU[events.RoomID, *room](max(limit, 1), nil)
+	if err != nil {
+		return nil, fmt.Errorf("make room cache: %w", err)
+	}
+	return &rooms{conn: conn, open: open}, nil
+}
+
+// before returns a room's state as it was just before an event. An event that
+// comes again after later ones is judged by the state of its own time.
+func (rs *rooms) before(ctx context.Context, ev *events.RoomEvent, seq uint64) (*room, error) {
+	id := ev.RoomID
+	if r, ok := rs.open.Get(id); ok && r.seq < seq {
+		return r, nil
+	}
+	r := newRoom(id)
+	if ev.Type != "m.room.create" { // before which there is nothing
+		if err := rs.read(ctx, r, seq); err != nil {
+			return nil, err
+		}
+	}
+	if newer, ok := rs.open.Peek(id); !ok || newer.seq < seq {
+		rs.open.Add(id, r)
+	}
+	return r, nil
+}
+
+func (rs *rooms) read(ctx context.Context, r *room, before uint64) error {
+	for state, err := range rs.conn.RoomState(ctx, r.id, before) {
+		if err != nil {
+			return fmt.Errorf("read room state: %w", err)
+		}
+		// What cannot be read was reported when it came by.
+		if ev, err := events.ParseRoomEvent(state.Data); err == nil && ev.IsState {
+			r.fold(&ev)
+		}
+	}
+	r.seq = before - 1
+	return nil
+}
+
+// retryPause is the wait between tries of something that only a working NATS
+// can do.
+const retryPause = 250 * time.Millisecond
+
+// persist calls do until it succeeds or ctx ends, whose error it then returns.
+// It is for reads without which a partition cannot go on: what comes after must
+// not overtake. failed hears of the first failure only.
+func persist(ctx context.Context, failed func(error), do func() error) error {
+	for first := true; ; first = false {
+		err := do()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if first {
+			failed(err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(retryPause):
+		}
+	}
+}

@@ -1,0 +1,140 @@
+package dispatcher
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+func TestPokeArrives(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob-phone", "bob-desk")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.say("!r", "@alice:x", 0, 3)
+		pokes := h.arrived(6)
+		for _, key := range []string{"bob-phone", "bob-desk"} {
+			if got := told(pokes, key); got != "r-0 r-1 r-2" {
+				t.Errorf("%s was told %q", key, got)
+			}
+		}
+		const want = `{"notification":{"devices":[{"app_id":"app","pushkey":"bob-phone","pushkey_ts":1,"data":{"brand":"x"},` +
+			`"tweaks":{"sound":"default"}}],"counts":{"unread":1},"prio":"high","event_id":"$r-0","room_id":"!r",` +
+			`"type":"m.room.message","sender":"@alice:x","sender_display_name":"alice","room_name":"Room",` +
+			`"content":{"msgtype":"m.text","body":"hello 0"}}}`
+		for _, p := range pokes {
+			if p.Pushkey == "bob-phone" && p.EventID == "$r-0" && string(p.Body) != want {
+				t.Errorf("body is\n%s, want\n%s", p.Body, want)
+			}
+		}
+	})
+}
+
+func TestInviteReachesTheInvited(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x")
+		h.publish(`{"event_id":"$invite","room_id":"!r","type":"m.room.member","sender":"@alice:x","state_key":"@bob:x","content":{"membership":"invite"}}`)
+		poke := h.arrived(1)[0]
+		for _, part := range []string{`"user_is_target":true`, `"membership":"invite"`, `"event_id":"$invite"`} {
+			if !strings.Contains(string(poke.Body), part) {
+				t.Errorf("the poke lacks %s: %s", part, poke.Body)
+			}
+		}
+	})
+}
+
+// What was before the homeserver began to publish is no news, but it is state.
+func TestHistoricalEventsNotifyNobody(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		past := func(raw string) {
+			if err := events.NewPublisher(h.conn).Event(t.Context(), []byte(raw), events.Historical()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		past(`{"event_id":"$old","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"body":"old"}}`)
+		past(`{"event_id":"$name","room_id":"!r","type":"m.room.name","sender":"@alice:x","state_key":"","content":{"name":"Renamed"}}`)
+		h.say("!r", "@alice:x", 0, 1)
+		h.arrived(1)
+		<-time.After(time.Second)
+		pokes := h.gateway.Pokes()
+		if got := told(pokes, "bob"); got != "r-0" {
+			t.Errorf("bob was told %q", got)
+		}
+		if !strings.Contains(string(pokes[0].Body), `"room_name":"Renamed"`) {
+			t.Errorf("the name was not taken in: %s", pokes[0].Body)
+		}
+	})
+}
+
+func TestReceiptsNotifyNobody(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		err := events.NewPublisher(h.conn).Receipt(t.Context(),
+			[]byte(`{"type":"m.receipt","room_id":"!r","content":{"$r-0":{"m.read":{"@bob:x":{"ts":1}}}}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.say("!r", "@alice:x", 0, 1)
+		h.arrived(1)
+		if n := h.d.Stats(); n.Notifications != 1 || n.Skipped != 0 {
+			t.Errorf("stats are %+v", n)
+		}
+	})
+}
+
+// A message that no retry can help is kept with the reason, and does not stand
+// in the way of those after it.
+func TestBadMessagesBecomeDeadLetters(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		elsewhere := "room." + events.Token("!other")
+		here := "room." + events.Token("!r")
+		h.server.Publish(here+".event", `{"event_id":`)
+		h.server.Publish(here+".event", `{"event_id":"$a","room_id":"!r","type":"m.room.message","sender":"@alice:x"}`)
+		h.server.Publish(elsewhere+".event", `{"event_id":"$b","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{}}`)
+		h.server.Publish("notify.0."+events.Token("@bob:x")+"."+events.Token("!r"), `{"room_seq":1}`)
+		h.server.Publish("notify.0.?.?", `{}`)
+		h.say("!r", "@alice:x", 0, 1)
+		h.arrived(1)
+		eventstest.WaitFor(t, "five dead letters", func() bool { return h.d.Stats().Skipped == 5 })
+		<-time.After(time.Second)
+		reasons := map[string]int{}
+		for _, letter := range h.dead() {
+			reasons[letter.Reason]++
+			if letter.Detail == "" || letter.Subject == "" || len(letter.Message) == 0 {
+				t.Errorf("a dead letter that says too little: %+v", letter)
+			}
+		}
+		if reasons["bad_event"] != 3 || reasons["bad_notification"] != 2 {
+			t.Errorf("dead letters: %v", reasons)
+		}
+	})
+}
+
+// A homeserver that is not sure publishes again.
+func TestEventPublishedTwiceIsToldOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		for range 3 {
+			h.say("!r", "@alice:x", 0, 1)
+			<-time.After(time.Minute)
+		}
+		if got := told(h.gateway.Pokes(), "bob"); got != "r-0" {
+			t.Errorf("bob was told %q", got)
+		}
+	})
+}

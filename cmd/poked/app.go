@@ -25,7 +25,7 @@ const description = "The push side of a Matrix homeserver: keeps pushers, decide
 type cli struct {
 	Serve      serveCmd      `cmd:"" help:"Run everything in one process: NATS, the registry and a dispatcher."`
 	Registry   registryCmd   `cmd:"" help:"Run the registry: the HTTP API for pushers and their database."`
-	Dispatcher dispatcherCmd `cmd:"" help:"Run a dispatcher: from room events to pokes. Start as many as are needed."`
+	Dispatcher dispatcherCmd `cmd:"" help:"Run a dispatcher: from room events to pokes. One works, others stand by."`
 	Publish    publishCmd    `cmd:"" help:"Publish room events and receipts, one JSON object a line."`
 	Demo       demoCmd       `cmd:"" help:"Show it all on recorded events, and check every poke."`
 	Bench      benchCmd      `cmd:"" help:"Measure the whole path beside a bare HTTP client."`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -183,6 +184,150 @@ func TestFollowerRedoesInOrderWithinTheLog(t *testing.T) {
 		eventstest.WaitFor(t, "the second try", func() bool { return w.count() == 2 })
 		if !w.seen[1].Replayed {
 			t.Error("a message that is redone must count as replayed")
+		}
+	})
+}
+
+// A worker that dies right after it took a partition over has done nothing of
+// what its predecessor left open, and says so.
+func TestFollowerKeepsWhatWasLeftOpenUntilItIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		publish(t, conn, 0, 3)
+		first := follow(t, conn, "first", func(w *worker, msg events.Message) {
+			if msg.Seq != 2 {
+				w.follower.Done(msg.Seq)
+			}
+		})
+		eventstest.WaitFor(t, "three messages", func() bool { return first.count() == 3 })
+		first.stop(t)
+
+		link := server.Link()
+		dying := link.Connect(t, eventstest.Topology())
+		killed := link.Break("$KV.POSITIONS.match.", eventstest.Kill)
+		follow(t, dying, "dying", func(*worker, events.Message) {})
+		eventstest.WaitFor(t, "the death", killed)
+
+		third := follow(t, conn, "third", done)
+		eventstest.WaitFor(t, "what was left", func() bool { return third.count() == 1 })
+		if third.seen[0].Seq != 2 || !third.seen[0].Replayed {
+			t.Errorf("message %d came, replayed %t; want 2", third.seen[0].Seq, third.seen[0].Replayed)
+		}
+	})
+}
+
+// What was left open and has expired since will never come: it is not waited
+// for.
+func TestFollowerGivesUpWhatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		publish(t, conn, 0, 3)
+		first := follow(t, conn, "first", func(w *worker, msg events.Message) {
+			if msg.Seq != 2 {
+				w.follower.Done(msg.Seq)
+			}
+		})
+		eventstest.WaitFor(t, "three messages", func() bool { return first.count() == 3 })
+		first.stop(t)
+		server.DeleteMessage("ROOMS", 2)
+		second := follow(t, conn, "second", done)
+		publish(t, conn, 3, 4)
+		eventstest.WaitFor(t, "the new message", func() bool { return second.count() == 1 })
+		second.stop(t)
+		for _, msg := range server.Stored("KV_POSITIONS", "") {
+			if strings.Contains(string(msg.Data), `"open"`) {
+				t.Errorf("the position still waits: %s", msg.Data)
+			}
+		}
+	})
+}
+
+// A server that only restarts keeps the meaning of positions.
+func TestFollowerGoesOnAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		publish(t, conn, 0, 5)
+		first := follow(t, conn, "first", done)
+		eventstest.WaitFor(t, "five messages", func() bool { return first.count() == 5 })
+		first.stop(t)
+		server.Stop()
+		server.Start()
+		eventstest.WaitFor(t, "the connection", conn.Connected)
+		publish(t, conn, 5, 6)
+		second := follow(t, conn, "second", done)
+		eventstest.WaitFor(t, "the new message", func() bool { return second.count() > 0 })
+		<-time.After(time.Second)
+		if second.count() != 1 || second.seen[0].Seq != 6 {
+			t.Errorf("%d messages, the first is %d; want 6 alone", second.count(), second.seen[0].Seq)
+		}
+	})
+}
+
+// In a stream that was made anew the old position means nothing, however far
+// the new one has grown.
+func TestFollowerStartsOverInANewStream(t *testing.T) {
+	for _, grown := range []int{2, 9} {
+		synctest.Test(t, func(t *testing.T) {
+			server := eventstest.StartServer(t)
+			conn := server.Connect(eventstest.Topology())
+			publish(t, conn, 0, 5)
+			first := follow(t, conn, "first", done)
+			eventstest.WaitFor(t, "five messages", func() bool { return first.count() == 5 })
+			first.stop(t)
+			<-time.After(time.Second)
+			server.DeleteStream("ROOMS")
+			if err := conn.Setup(t.Context(), eventstest.Topology()); err != nil {
+				t.Fatal(err)
+			}
+			publish(t, conn, 10, 10+grown)
+			second := follow(t, conn, "second", done)
+			eventstest.WaitFor(t, "all of the new stream", func() bool { return second.count() == grown })
+		})
+	}
+}
+
+// After a power cut a stream may end before the position. What comes then is
+// new, and what came before was done.
+func TestFollowerGoesOnInAStreamThatLostItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		publish(t, conn, 0, 5)
+		first := follow(t, conn, "first", done)
+		eventstest.WaitFor(t, "five messages", func() bool { return first.count() == 5 })
+		first.stop(t)
+		stored := server.Stored("KV_POSITIONS", "")
+		ahead := strings.Replace(string(stored[len(stored)-1].Data), `"next":5`, `"next":8,"open":[4,7]`, 1)
+		server.Publish(stored[len(stored)-1].Subject, ahead)
+		second := follow(t, conn, "second", done)
+		publish(t, conn, 5, 8)
+		eventstest.WaitFor(t, "what was open and what is new", func() bool { return second.count() == 4 })
+		for i, want := range []uint64{4, 6, 7, 8} {
+			if second.seen[i].Seq != want {
+				t.Errorf("message %d is %d, want %d", i, second.seen[i].Seq, want)
+			}
+		}
+	})
+}
+
+// A message that gets lost on the way is missed even if none comes after it.
+func TestFollowerMissesALostMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		homeserver := server.Connect(eventstest.Topology())
+		link := server.Link()
+		w := follow(t, link.Connect(t, eventstest.Topology()), "w", done)
+		publish(t, homeserver, 0, 1)
+		eventstest.WaitFor(t, "the first message", func() bool { return w.count() == 1 })
+		link.Drop("rooms.")
+		publish(t, homeserver, 1, 2)
+		lost := time.Now()
+		eventstest.WaitFor(t, "the lost message", func() bool { return w.count() == 2 })
+		if took := time.Since(lost); took > 3*time.Second {
+			t.Errorf("it came after %v", took)
 		}
 	})
 }

@@ -31,7 +31,7 @@ func (c *Conn) Lead(ctx context.Context, worker string, lead func(context.Contex
 			continue
 		}
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // asked to stop
 		}
 		if !waiting {
 			c.log.Info("standing by", "reason", err.Error())

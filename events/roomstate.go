@@ -56,21 +56,21 @@ func (c *Conn) roomState(ctx context.Context, room string, before uint64) ([]Sta
 	}
 	var state []StateEvent
 	var replaced []string
-	prefix := "rooms." + c.partOf(room) + "."
+	prefix := "rooms." + c.partOf(room) + "." + room + ".state."
 	for _, msg := range newest {
 		seq, ok := sourceSeq(msg.Header)
 		switch {
 		case ok && seq < before:
 			state = append(state, StateEvent{Seq: seq, Data: msg.Data})
 		default:
-			replaced = append(replaced, prefix+strings.TrimPrefix(msg.Subject, "state."))
+			replaced = append(replaced, prefix+strings.TrimPrefix(msg.Subject, "state."+room+"."))
 		}
 	}
 	older, err := c.readLastBefore(ctx, replaced, before)
 	if err != nil {
 		return nil, err
 	}
-	unheard, err := c.readUnheard(ctx, prefix+room+".state.>", heard, before)
+	unheard, err := c.readUnheard(ctx, prefix+">", heard, before)
 	return slices.Concat(state, older, unheard), err
 }
 

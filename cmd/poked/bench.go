@@ -23,7 +23,7 @@ type benchCmd struct {
 	Pokes       int           `name:"pokes" default:"100000" env:"POKED_BENCH_POKES" help:"Pokes in each round."`
 	Rounds      int           `name:"rounds" default:"3" env:"POKED_BENCH_ROUNDS" help:"Rounds of each measurement; the medians are reported."`
 	Concurrency int           `name:"concurrency" default:"64" env:"POKED_BENCH_CONCURRENCY" help:"Requests in flight, on both sides."`
-	LightRate   int           `name:"light-rate" default:"200" env:"POKED_BENCH_LIGHT_RATE" help:"Events a second while latency is measured."`
+	LightRate   int           `name:"light-rate" default:"200" env:"POKED_BENCH_LIGHT_RATE" help:"Pokes a second while latency is measured."`
 	LightFor    time.Duration `name:"light-for" default:"5s" env:"POKED_BENCH_LIGHT_FOR" help:"How long latency is measured, on each side."`
 	Fsync       fsyncFlag     `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How soon the embedded NATS has a write on disk: always, or a duration."`
 	Profile     string        `name:"profile" placeholder:"FILE" env:"POKED_BENCH_PROFILE" help:"Write a CPU profile of the whole path."`
@@ -119,7 +119,7 @@ func (c benchCmd) rounds(ctx context.Context, w *benchWorld, sink *sinkProcess, 
 			w.fanout, round, c.Rounds, whole.Rate, ceiling.Rate, whole.Rate/ceiling.Rate)
 		result.Whole, result.Bare = append(result.Whole, whole), append(result.Bare, ceiling)
 	}
-	progress("fan-out %d: latency at %d events/s, %s on each side", w.fanout, c.LightRate, c.LightFor)
+	progress("fan-out %d: latency at %d pokes/s, %s on each side", w.fanout, c.LightRate, c.LightFor)
 	return c.light(ctx, w, bare, sink, result)
 }
 

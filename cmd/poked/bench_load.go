@@ -66,11 +66,11 @@ func newBenchWorld(ctx context.Context, c benchCmd, sinkURL string, fanout int, 
 		if *conn, err = events.Connect(ctx, events.Config{Name: "bench", InProcess: w.nats, Log: log}); err != nil {
 			return nil, err
 		}
-		if err = (*conn).Setup(ctx, events.Topology{Partitions: events.DefaultPartitions, Replicas: 1}); err != nil {
+		if err := (*conn).Setup(ctx, events.Topology{Partitions: events.DefaultPartitions, Replicas: 1}); err != nil {
 			return nil, err
 		}
 	}
-	if err = w.populate(ctx, sinkURL); err != nil {
+	if err := w.populate(ctx, sinkURL); err != nil {
 		return nil, err
 	}
 	return w, w.dispatch(ctx, c, log)
@@ -299,18 +299,18 @@ func (e expense) since(before expense) expense {
 	return expense{cpu: e.cpu - before.cpu, mallocs: e.mallocs - before.mallocs}
 }
 
-// light measures latency at a light rate, each side alone.
+// light measures latency at a light rate of pokes, each side alone.
 func (c benchCmd) light(ctx context.Context, w *benchWorld, bare *bareLoop, sink *sinkProcess, result *benchResult) error {
-	count := int(c.LightFor.Seconds() * float64(c.LightRate))
+	events := max(int(c.LightFor.Seconds()*float64(c.LightRate))/w.fanout, 1)
 	for _, side := range []struct {
-		pokes int
-		send  func() error
-		into  *sinkReport
+		sends, pokes int
+		send         func() error
+		into         *sinkReport
 	}{
-		{count * w.fanout, func() error { w.publishOne(func(error) {}); return nil }, &result.WholeLatency},
-		{count, func() error { return bare.postOne(ctx) }, &result.BareLatency},
+		{events, events * w.fanout, func() error { w.publishOne(func(error) {}); return nil }, &result.WholeLatency},
+		{events * w.fanout, events * w.fanout, func() error { return bare.postOne(ctx) }, &result.BareLatency},
 	} {
-		if err := paced(ctx, count, c.LightRate, side.send); err != nil {
+		if err := paced(ctx, side.sends, c.LightFor/time.Duration(side.sends), side.send); err != nil {
 			return err
 		}
 		if err := sink.await(ctx, side.pokes); err != nil {
@@ -327,9 +327,9 @@ func (c benchCmd) light(ctx context.Context, w *benchWorld, bare *bareLoop, sink
 	return nil
 }
 
-// paced calls send n times at a rate.
-func paced(ctx context.Context, n, perSecond int, send func() error) error {
-	tick := time.NewTicker(time.Second / time.Duration(perSecond))
+// paced calls send n times, one every interval.
+func paced(ctx context.Context, n int, interval time.Duration, send func() error) error {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for range n {
 		select {

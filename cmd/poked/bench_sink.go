@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -50,8 +51,9 @@ type sinkTally struct {
 }
 
 // Run serves until standard input ends.
-func (benchSinkCmd) Run(_ context.Context, std streams) error {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func (benchSinkCmd) Run(ctx context.Context, std streams) error {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
@@ -74,7 +76,7 @@ func (t *sinkTally) serve(ctx *fasthttp.RequestCtx) {
 		ctx.SetBodyString(`{"rejected":[]}`)
 	case "/count":
 		t.mu.Lock()
-		fmt.Fprint(ctx, len(t.seen))
+		ctx.SetBodyString(strconv.Itoa(len(t.seen)))
 		t.mu.Unlock()
 	case "/report":
 		ctx.SetBody(t.report())
@@ -136,7 +138,7 @@ func startSink(ctx context.Context) (*sinkProcess, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start sink: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, self, "bench-sink")
+	cmd := exec.CommandContext(ctx, self, "bench-sink") //nolint:gosec // it is this program
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -121,7 +121,7 @@ func startTestNATS(t *testing.T) (*embeddedNATS, string) {
 
 func TestMain(m *testing.M) {
 	if os.Getenv(runAsPoked) != "" {
-		os.Exit(realMain())
+		os.Exit(realMain()) //nolint:forbidigo // here the test binary is the program
 	}
 	eventstest.RegisterTicker()
 	m.Run()

@@ -135,7 +135,7 @@ func (g *Gateway) notify(w http.ResponseWriter, r *http.Request) {
 	}
 	g.mu.Unlock()
 	if reply.HangUp {
-		panic(http.ErrAbortHandler) // net/http's way to close a connection
+		panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's own way to close a connection
 	}
 	for key, values := range reply.Header {
 		w.Header()[key] = values

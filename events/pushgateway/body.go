@@ -26,8 +26,8 @@ func (p Priority) String() string {
 	return "high"
 }
 
-// NoCounts, given as unread, leaves "counts" out of a body: what a pusher asks
-// for that shows no badge.
+// NoCounts leaves "counts" out of a body when it is given as unread: what a
+// pusher asks for that shows no badge.
 const NoCounts = -1
 
 // A Notification is what a poke says of an event (Push Gateway API, Notification

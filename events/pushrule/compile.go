@@ -39,7 +39,7 @@ const anyUser = "\x00"
 // Everyone returns the predefined rules, compiled once for all users that have no others.
 func Everyone() *Compiled { return everyone() }
 
-var everyone = sync.OnceValue(func() *Compiled {
+var everyone = sync.OnceValue(func() *Compiled { //nolint:gochecknoglobals // made once, never changed
 	rules := Predefined(anyUser)
 	return compile(&compiler{ownID: anyUser, slots: make(map[Condition]slots), assign: true}, &rules)
 })

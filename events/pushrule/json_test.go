@@ -1,6 +1,7 @@
 package pushrule
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
 	"testing"
@@ -83,7 +84,7 @@ func FuzzRuleset(f *testing.F) {
 		}
 		first := encode(t, rules)
 		unmarshal(t, first, &again)
-		if second := encode(t, again); string(second) != string(first) {
+		if second := encode(t, again); !bytes.Equal(second, first) {
 			t.Errorf("ruleset:\nfirst  %s\nsecond %s", first, second)
 		}
 	})

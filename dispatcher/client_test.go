@@ -1,0 +1,182 @@
+package dispatcher
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"poked/events/pushgateway"
+)
+
+// BenchmarkClient is why pokes are sent with fasthttp: the same kept-alive POST
+// by it and by net/http, to the same server, which costs little and the same.
+func BenchmarkClient(b *testing.B) {
+	body := []byte(`{"notification":{"devices":[],"content":"` + strings.Repeat("x", 700) + `"}}`)
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a benchmark's
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString(`{"rejected":[]}`) }}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	b.Cleanup(func() {
+		_ = listener.Close()
+		<-served
+	})
+	url := "http://" + listener.Addr().String() + pushgateway.NotifyPath
+	b.Run("fasthttp", func(b *testing.B) {
+		c := newClient((&net.Dialer{}).DialContext, time.Minute, 64)
+		inParallel(b, func() (err error) {
+			c.post(url, body, func(a answer) { err = a.err })
+			return err
+		})
+	})
+	b.Run("net-http", func(b *testing.B) {
+		c := http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: time.Minute}
+		inParallel(b, func() error {
+			resp, err := c.Post(url, "application/json", bytes.NewReader(body)) //nolint:noctx // the client has a timeout
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(io.Discard, resp.Body)
+			return errors.Join(err, resp.Body.Close())
+		})
+	})
+}
+
+// inParallel measures post with 32 requests in flight.
+func inParallel(b *testing.B, post func() error) {
+	b.Helper()
+	b.ReportAllocs()
+	b.SetParallelism(32 / runtime.GOMAXPROCS(0))
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := post(); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// What a gateway can do to the client, each with a bounded cost and its outcome.
+func TestClientBoundsWhatAGatewayCanDo(t *testing.T) {
+	endless := strings.Repeat("x", pushgateway.MaxResponseBytes+1)
+	for _, tt := range []struct {
+		name    string
+		handler http.HandlerFunc
+		class   string
+		kind    outcomeKind
+	}{
+		{"empty answer", func(http.ResponseWriter, *http.Request) {}, "", outcomeDelivered},
+		{"redirect is not followed", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, "http_307", outcomeSlow},
+		{"body too large", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, endless) }, "body_too_large", outcomeSlow},
+		{"endless chunks", func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				if _, err := io.WriteString(w, endless); err != nil {
+					return
+				}
+			}
+		}, "body_too_large", outcomeSlow},
+		{"headers too large", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Long", strings.Repeat("x", 2*maxHeaderBytes))
+		}, "headers_too_large", outcomeSlow},
+		{"dripping body", func(w http.ResponseWriter, r *http.Request) {
+			flusher, _ := w.(http.Flusher)
+			for tick := time.NewTicker(10 * time.Millisecond); r.Context().Err() == nil; <-tick.C {
+				_, _ = io.WriteString(w, " ")
+				flusher.Flush()
+			}
+		}, "timeout", outcomeRetry},
+		{"no answer", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "timeout", outcomeRetry},
+		{"hangs up", func(http.ResponseWriter, *http.Request) {
+			panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's own way to close a connection
+		}, "reset", outcomeRetry},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body) // net/http notices a hang-up only after that
+				tt.handler(w, r)
+			}))
+			defer server.Close()
+			defer server.CloseClientConnections()
+			c := newClient((&net.Dialer{}).DialContext, 300*time.Millisecond, 4)
+			out := postOnce(c, server.URL)
+			if out.kind != tt.kind || out.class != tt.class && tt.class != "" {
+				t.Errorf("outcome %s %q, want %s %q", out.kind, out.class, tt.kind, tt.class)
+			}
+		})
+	}
+}
+
+func postOnce(c *client, base string) (out outcome) {
+	c.post(base+pushgateway.NotifyPath, []byte(`{}`), func(a answer) { out = decide(a, "key", time.Now()) })
+	return out
+}
+
+// startTLS starts a server whose handshakes nobody need read about.
+func startTLS(cfg *tls.Config) *httptest.Server {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = cfg
+	server.StartTLS()
+	return server
+}
+
+// A certificate that nobody we trust has signed is not a reason to hurry.
+func TestClientWantsAValidCertificate(t *testing.T) {
+	server := startTLS(&tls.Config{})
+	defer server.Close()
+	if out := postOnce(newClient((&net.Dialer{}).DialContext, time.Minute, 4), server.URL); out.kind != outcomeSlow || out.class != "tls" {
+		t.Errorf("outcome %s %q, want slow tls", out.kind, out.class)
+	}
+}
+
+// The environment's proxy would take the address guard out of the way.
+func TestG8ProxyOfTheEnvironmentIsNotAsked(t *testing.T) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the proxy was asked") }))
+	defer proxy.Close()
+	t.Setenv("HTTP_PROXY", proxy.URL)
+	t.Setenv("http_proxy", proxy.URL)
+	dialled := ""
+	c := newClient(func(_ context.Context, _, address string) (net.Conn, error) {
+		dialled = address
+		return nil, io.EOF
+	}, time.Minute, 4)
+	postOnce(c, "http://push.example.org")
+	if dialled != "push.example.org:80" {
+		t.Errorf("dialled %q, want the gateway", dialled)
+	}
+}
+
+// The server's name must be asked for, not merely any certificate taken.
+func TestClientTellsTheServerItsName(t *testing.T) {
+	asked := make(chan string, 1)
+	server := startTLS(&tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		asked <- hello.ServerName
+		return nil, nil
+	}})
+	defer server.Close()
+	c := newClient(func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, server.Listener.Addr().String())
+	}, time.Minute, 4)
+	postOnce(c, "https://push.example.org")
+	if name := <-asked; name != "push.example.org" {
+		t.Errorf("asked for %q", name)
+	}
+}

@@ -1,0 +1,93 @@
+package events_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+func TestTokenRoundTrip(t *testing.T) {
+	ids := []string{"", "a", "_", "@alice:example.org", "!!!.*>", "$a b\tc", "\x00\xff", "m.room.member", strings.Repeat("é", 127)}
+	for range 1000 {
+		raw := make([]byte, rand.IntN(events.MaxIDBytes))
+		for i := range raw {
+			raw[i] = byte(rand.Uint32())
+		}
+		ids = append(ids, string(raw))
+	}
+	plain := regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	seen := map[string]string{}
+	for _, id := range ids {
+		token := events.Token(id)
+		if !plain.MatchString(token) {
+			t.Errorf("token of %q is %q, which is no plain subject token", id, token)
+		}
+		if other, ok := seen[token]; ok && other != id {
+			t.Errorf("%q and %q have the same token", id, other)
+		}
+		seen[token] = id
+		if back, err := events.ParseToken[string](token); err != nil || back != id {
+			t.Errorf("token %q of %q reads as %q, %v", token, id, back, err)
+		}
+	}
+}
+
+func TestParseTokenRefusesWhatTokenNeverWrites(t *testing.T) {
+	for _, token := range []string{"", "!", "a", "QQ==", "QR", "Q Q"} {
+		if id, err := events.ParseToken[string](token); err == nil && token != "" {
+			t.Errorf("%q reads as %q", token, id)
+		}
+	}
+}
+
+// The partition that this program computes must be the one that the server
+// computes, or the pushers of a user would be looked for where they are not.
+func TestPartitionOfIsTheServersOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		const partitions = 7
+		conn := server.Connect(events.Topology{Partitions: partitions, Replicas: 1})
+		publisher := events.NewPublisher(conn)
+		var want []string
+		for i := range 50 {
+			id := events.RoomID(fmt.Sprintf("!room-%d:example.org", i))
+			raw := fmt.Appendf(nil, `{"event_id":"$e%d","room_id":%q,"type":"m.room.message","sender":"@a:x","content":{}}`, i, id)
+			if err := publisher.Event(t.Context(), raw); err != nil {
+				t.Fatal(err)
+			}
+			token := events.Token(id)
+			want = append(want, fmt.Sprintf("rooms.%d.%s.event", events.PartitionOf(token, partitions), token))
+		}
+		used := map[string]bool{}
+		for i, msg := range server.Stored("ROOMS", "") {
+			if msg.Subject != want[i] {
+				t.Errorf("the server stores %s, want %s", msg.Subject, want[i])
+			}
+			used[strings.Split(msg.Subject, ".")[1]] = true
+		}
+		if len(used) != partitions {
+			t.Errorf("50 rooms fall into %d partitions, want %d", len(used), partitions)
+		}
+	})
+}
+
+// A pusher's name tells its parts apart, and tells none of them.
+func TestNewPusherID(t *testing.T) {
+	ids := map[events.PusherID]bool{}
+	for _, p := range [][3]string{{"@a:x", "app", "key"}, {"@a:x", "appkey", ""}, {"@a:x", "", "appkey"}, {"@a:xapp", "", "key"}, {"@b:x", "app", "key"}, {"@a:x", "app", "key2"}} {
+		id := events.NewPusherID(events.UserID(p[0]), p[1], p[2])
+		if len(id) != 22 || strings.Contains(string(id), "key") {
+			t.Errorf("id of %v is %q", p, id)
+		}
+		ids[id] = true
+	}
+	if len(ids) != 6 {
+		t.Errorf("6 pushers have %d names", len(ids))
+	}
+}

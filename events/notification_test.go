@@ -1,0 +1,88 @@
+package events_test
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"poked/events"
+)
+
+func notification() events.Notification {
+	return events.Notification{
+		EventID: "$e", RoomSeq: 7, At: time.UnixMilli(1_700_000_000_123), RuleID: ".m.rule.message",
+		Tweaks: []byte(`{}`), Body: []byte(`{"prio":"high","event_id":"$e"}`),
+	}
+}
+
+func TestNotificationRoundTrip(t *testing.T) {
+	for name, change := range map[string]func(*events.Notification){
+		"plain":     func(*events.Notification) {},
+		"highlight": func(n *events.Notification) { n.Highlight, n.Tweaks = true, []byte(`{"highlight":true}`) },
+		"quotes":    func(n *events.Notification) { n.EventID, n.RuleID = `$"\`, "ru\nle\u2028é" },
+		"old":       func(n *events.Notification) { n.At = time.UnixMilli(-1) },
+		"nested":    func(n *events.Notification) { n.Body = []byte(`{"content":{"room_seq":1,"notification":{}}}`) },
+	} {
+		n := notification()
+		change(&n)
+		raw := n.AppendJSON(nil)
+		if !json.Valid(raw) {
+			t.Errorf("%s: not JSON: %s", name, raw)
+		}
+		for _, stored := range [][]byte{raw, append([]byte(" \n"), raw...)} {
+			back, err := events.ParseNotification(stored)
+			if err != nil || !reflect.DeepEqual(back, n) {
+				t.Errorf("%s: %+v came back as %+v, %v", name, n, back, err)
+			}
+		}
+	}
+}
+
+func TestParseNotificationRefusals(t *testing.T) {
+	for _, raw := range []string{
+		``, `{`, `[]`, `"CANARY"`, `{}`, `{"room_seq":"CANARY"}`,
+		`{"room_seq":0,"event_id":"$CANARY","tweaks":{},"notification":{}}`,
+		`{"room_seq":1,"event_id":"$CANARY","tweaks":[],"notification":{}}`,
+		`{"room_seq":1,"event_id":"$CANARY","tweaks":{},"notification":"CANARY"}`,
+		`{"room_seq":1,"event_id":"$CANARY","tweaks":{}}`,
+		`{"room_seq":1,"tweaks":{},"notification":{"x":"CANARY"}}`,
+	} {
+		_, err := events.ParseNotification([]byte(raw))
+		if !errors.Is(err, events.ErrBadNotification) || strings.Contains(err.Error(), "CANARY") {
+			t.Errorf("%s: %v", raw, err)
+		}
+	}
+}
+
+func TestParseNotifySubject(t *testing.T) {
+	user, room, err := events.ParseNotifySubject("notify.3." + events.Token("@a:x") + "." + events.Token("!r"))
+	if err != nil || user != "@a:x" || room != "!r" {
+		t.Errorf("%q %q %v", user, room, err)
+	}
+	for _, subject := range []string{"", "notify.3.QQ", "notify.3.QQ.QQ.QQ", "notify.3.?.QQ", "notify.3.QQ.?"} {
+		if _, _, err := events.ParseNotifySubject(subject); !errors.Is(err, events.ErrBadNotification) {
+			t.Errorf("%q: %v", subject, err)
+		}
+	}
+}
+
+func FuzzParseNotification(f *testing.F) {
+	n := notification()
+	f.Add(n.AppendJSON(nil))
+	f.Add([]byte(` {"tweaks":{},"notification":{}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		n, err := events.ParseNotification(raw)
+		if err != nil {
+			if !errors.Is(err, events.ErrBadNotification) {
+				t.Errorf("error is %v", err)
+			}
+			return
+		}
+		if again, err := events.ParseNotification(n.AppendJSON(nil)); err != nil || again.EventID == "" {
+			t.Errorf("what was read cannot be written: %v", err)
+		}
+	})
+}

@@ -131,7 +131,7 @@ func (c *Conn) dropLease(revision uint64) {
 	if err == nil {
 		err = kv.Delete(ctx, leaseKey, jetstream.LastRevision(revision))
 	}
-	if err != nil {
+	if err != nil && !isConflict(err) { // one that has run out, or is another's, is not ours to give
 		c.log.Warn("lease not given back, it runs out by itself", "error", err)
 	}
 }

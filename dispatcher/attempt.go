@@ -100,6 +100,7 @@ func (l *lane) settle(p *poke, out outcome, now, until time.Time) (again bool) {
 	d.counts.outcome(out)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	l.began = time.Time{}
 	if l.gone {
 		l.scheduled = false
 		return false
@@ -123,7 +124,7 @@ func (l *lane) settle(p *poke, out outcome, now, until time.Time) (again bool) {
 
 // expire keeps a poke that outlived its time to live as a dead letter.
 func (d *deliverer) expire(p *poke) error {
-	return d.stored("dead letter", p, func(done func(error)) {
+	return d.stored(p, func(done func(error)) {
 		d.conn.PublishDead(events.DeadLetter{
 			Reason: "expired", At: time.Now(), UserID: p.pusher.user, RoomID: p.room, EventID: p.n.EventID,
 			AppID: p.pusher.appID, Pushkey: p.pusher.pushkey, Attempts: p.attempt - 1, Message: p.n.Body,
@@ -133,7 +134,7 @@ func (d *deliverer) expire(p *poke) error {
 
 // reject tells the registry that the gateway refuses the pushkey.
 func (d *deliverer) reject(p *poke, now time.Time) error {
-	return d.stored("rejection", p, func(done func(error)) {
+	return d.stored(p, func(done func(error)) {
 		d.conn.PublishRejection(events.Rejection{
 			UserID: p.pusher.user, AppID: p.pusher.appID, Pushkey: p.pusher.pushkey,
 			PushkeyTS: p.pusher.pushkeyTS, RejectedAt: now.UnixMilli(), Gateway: p.pusher.origin(),
@@ -142,7 +143,7 @@ func (d *deliverer) reject(p *poke, now time.Time) error {
 }
 
 // stored waits until something is stored, which takes NATS a moment.
-func (d *deliverer) stored(what string, p *poke, publish func(done func(error))) error {
+func (d *deliverer) stored(p *poke, publish func(done func(error))) error {
 	answer := make(chan error, 1)
 	publish(func(err error) { answer <- err })
 	timeout := time.NewTimer(settleTimeout)
@@ -153,7 +154,7 @@ func (d *deliverer) stored(what string, p *poke, publish func(done func(error)))
 	case <-timeout.C:
 	}
 	if err != nil {
-		d.log.Warn(what+" not stored, trying again", "user_id", p.pusher.user, "pusher", p.pusher.id, "error", err)
+		d.log.Warn("outcome not stored, trying the poke again", "user_id", p.pusher.user, "pusher", p.pusher.id, "error", err)
 	}
 	return err
 }

@@ -20,11 +20,11 @@ func TestG1OutageOfAGatewayLosesNothing(t *testing.T) {
 		h.arrived(2)
 		h.gateway.Answer(down())
 		h.say("!r", "@alice:x", 2, 5)
-		<-time.After(10 * time.Minute)
+		<-time.After(4 * time.Minute)
 		h.halt()
 		h.say("!r", "@alice:x", 7, 2)
 		h.start()
-		<-time.After(10 * time.Minute)
+		<-time.After(4 * time.Minute)
 		h.gateway.Answer(up())
 		h.calm()
 		h.say("!r", "@alice:x", 9, 1)
@@ -92,26 +92,51 @@ func TestG1NATSAwayForAMinute(t *testing.T) {
 }
 
 // A worker that takes over and dies before it has done anything takes nothing
-// with it.
+// with it: what was left open below what others were told stays open.
 func TestG1KilledRightAfterTakingOver(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
-		h.register("@bob:x", "gw.test", "bob")
+		slow, fast := samePartition(h.conn.Partitions())
+		h.register(slow, "slow.test", "slow")
+		h.register(fast, "gw.test", "fast")
 		h.start()
-		h.room("!r", "@alice:x", "@bob:x")
-		h.say("!r", "@alice:x", 0, 1)
-		h.arrived(1)
-		h.gateway.Answer(always(eventstest.Reply{After: time.Minute}))
-		h.say("!r", "@alice:x", 1, 3) // taken, and left open
+		h.room("!r", "@alice:x", slow, fast)
+		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+			if p.Host == "slow.test" {
+				return eventstest.Reply{After: time.Minute}
+			}
+			return eventstest.Reply{}
+		})
+		h.say("!r", "@alice:x", 0, 3)
 		<-time.After(500 * time.Millisecond)
 		h.kill()
 		h.begin()
-		killed := h.link.Break("$KV.POSITIONS.deliver.", eventstest.Kill) // it has taken the partition over
+		killed := h.link.Break("$KV.POSITIONS.deliver.", eventstest.Kill) // it has taken a partition over
 		eventstest.WaitFor(t, "the second death", killed)
 		h.kill()
 		h.gateway.Answer(up())
 		h.start()
 		<-time.After(10 * time.Second)
-		h.promise("@bob:x", 1, "bob")
+		h.promise(slow, 0, "slow")
+		h.promise(fast, 0, "fast")
+	})
+}
+
+// What could not be written down of a lagging pusher is written again, however
+// long its next try is away.
+func TestG1BacklogIsStoredInTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.gateway.Answer(always(eventstest.Reply{Status: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {"3600"}}}))
+		for range 3 {
+			h.link.Break("$KV.BACKLOG.", eventstest.Refuse)
+		}
+		h.say("!r", "@alice:x", 0, 1)
+		<-time.After(5 * time.Second)
+		if n := h.backlog(); n != 1 {
+			t.Errorf("%d pushers are written down, want 1", n)
+		}
 	})
 }
 
@@ -248,7 +273,7 @@ func TestG3OrderAndBadgeWithAFickleGateway(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	bubble(t, func(t *testing.T, h *house) {
-		dice := rand.New(rand.NewPCG(seed, 0))
+		dice, pauses := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
 		replies := []eventstest.Reply{
 			{}, {}, {}, {After: 3 * time.Second}, {Status: http.StatusInternalServerError}, {Status: http.StatusBadRequest},
 			{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"2"}}},
@@ -264,7 +289,7 @@ func TestG3OrderAndBadgeWithAFickleGateway(t *testing.T) {
 		h.room("!r", users...)
 		for i := range 30 {
 			h.say("!r", "@alice:x", i, 1)
-			<-time.After(time.Duration(dice.IntN(3000)) * time.Millisecond)
+			<-time.After(time.Duration(pauses.IntN(3000)) * time.Millisecond)
 		}
 		h.gateway.Answer(up())
 		h.calm()

@@ -1,9 +1,7 @@
 package dispatcher
 
 import (
-	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +27,9 @@ func handOffs() []handOff {
 	}
 }
 
+// storyTTL is how long a poke may take in these stories.
+const storyTTL = 15 * time.Second
+
 // whileDying is how many pokes of a burst may have been answered in the moment
 // before a death, too late to be written down.
 const whileDying = 3
@@ -51,6 +52,7 @@ func TestFaultTable(t *testing.T) {
 					if fault == eventstest.Kill {
 						repeats = whileDying
 					}
+					h.cfg.PokeTTL = storyTTL
 					faultStory(h, repeats, func() { met = h.link.Break(point.subject, fault) })
 					if !met() {
 						t.Error("the fault was never met")
@@ -78,7 +80,7 @@ func TestFaultTablePOST(t *testing.T) {
 		t.Run(fault.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *house) {
 				broken := false
-				h.cfg.PokeTTL = 3 * time.Minute // for the late answer
+				h.cfg.PokeTTL = storyTTL + fault.reply.After // a late answer is still one
 				faultStory(h, fault.repeats, func() {
 					h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 						if broken || p.Pushkey != "ok-1" {
@@ -114,7 +116,6 @@ func storyGateway(p eventstest.Poke) eventstest.Reply {
 // started again. Each pusher may be told something again as often as repeats.
 func faultStory(h *house, repeats int, arm func()) {
 	h.t.Helper()
-	h.cfg.PokeTTL = max(h.cfg.PokeTTL%(24*time.Hour), 30*time.Second)
 	h.register("@ok:x", "gw.test", "ok-1", "ok-2")
 	h.register("@late:x", "gw.test", "late")
 	h.register("@refused:x", "gw.test", "refused")
@@ -165,13 +166,4 @@ func (h *house) revive() {
 	}
 	h.kill()
 	h.start()
-}
-
-// history tells what the gateway saw, for a story that ended badly.
-func (h *house) history() string {
-	var b strings.Builder
-	for _, p := range h.gateway.Tried() {
-		fmt.Fprintf(&b, "\n%s %s %s badge %d: %d", p.At.Format("04:05.000"), p.Pushkey, p.EventID, p.Unread, p.Status)
-	}
-	return b.String()
 }

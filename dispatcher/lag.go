@@ -62,6 +62,15 @@ type poke struct {
 func (l *lane) next(ctx context.Context) (poke, bool) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
+	p, ok := l.pick(ctx)
+	if ok {
+		l.d.out++
+		l.began = time.Now()
+	}
+	return p, ok
+}
+
+func (l *lane) pick(ctx context.Context) (poke, bool) {
 	for {
 		switch {
 		case l.gone || l.d.closing:
@@ -72,7 +81,6 @@ func (l *lane) next(ctx context.Context) (poke, bool) {
 			return poke{}, false
 		case l.lag == nil:
 			it := l.queue[0]
-			l.d.out++
 			return poke{pusher: l.pusher, seq: it.seq, n: it.n, room: it.room, unread: it.unread, attempt: 1}, true
 		case l.lag.position >= l.lag.target:
 			l.catchUpDone()
@@ -97,7 +105,7 @@ func (l *lane) readOn(ctx context.Context) (poke, bool) {
 	}
 	l.d.mu.Lock()
 	switch {
-	case l.lag != g || g.position != after: // set or removed meanwhile
+	case l.lag != g || g.position != after || l.d.closing: // removed meanwhile, or all ends
 		return poke{}, false
 	case err != nil:
 		l.d.log.Warn("log not read, trying again", "user_id", user, "pusher", l.pusher.id, "error", err)

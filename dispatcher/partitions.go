@@ -53,7 +53,7 @@ func (d *Dispatcher) follow(ctx context.Context, dir *directory, all *delivery) 
 				return err
 			})
 			if err != nil {
-				return nil // stopped before it began
+				return nil //nolint:nilerr // stopped before it began
 			}
 			stages = append(stages, ready)
 		}

@@ -21,8 +21,10 @@ func TestRejectedPushkeyGetsNoMorePokes(t *testing.T) {
 			}
 			return eventstest.Reply{}
 		})
-		h.say("!r", "@alice:x", 0, 5)
+		h.say("!r", "@alice:x", 0, 4)
 		<-time.After(time.Minute)
+		h.say("!r", "@alice:x", 4, 1)
+		<-time.After(time.Second)
 		if got := told(h.gateway.Tried(), "bob"); got != "r-0" {
 			t.Errorf("bob was told %q after the pushkey was refused", got)
 		}
@@ -96,7 +98,7 @@ func TestPusherRemovedWhileLaggingLeavesNothing(t *testing.T) {
 					t.Errorf("%d pushers lag, want the one that is left", n)
 				}
 				tried := len(h.gateway.Tried())
-				<-time.After(10 * time.Minute)
+				<-time.After(3 * time.Minute)
 				if got := told(h.gateway.Tried()[tried:], "bob"); got != "" {
 					t.Errorf("a pusher that is gone was told %q", got)
 				}
@@ -112,7 +114,7 @@ func TestPusherSetAgainWhileLaggingIsTriedAtOnce(t *testing.T) {
 		wait time.Duration // until it is set again
 		late time.Duration // from then to the poke, at most
 	}{
-		{"between two tries", eventstest.Reply{Status: http.StatusBadRequest}, 20 * time.Minute, time.Second},
+		{"between two tries", eventstest.Reply{Status: http.StatusBadRequest}, 8 * time.Minute, time.Second},
 		{"while a poke is out", eventstest.Reply{Status: http.StatusBadRequest, After: 70 * time.Second}, time.Minute, 11 * time.Second},
 	} {
 		t.Run(story.name, func(t *testing.T) {

@@ -22,6 +22,8 @@ type Backlog struct {
 	Since     time.Time `json:"since"`      // when it began to lag
 	NextTry   time.Time `json:"next_try"`   // not before
 	LastError string    `json:"last_error"` // class of the last failure
+	// PausedUntil is until when the gateway asked to be left alone.
+	PausedUntil time.Time `json:"paused_until,omitzero"`
 }
 
 // PutBacklog writes a lagging pusher down. done is called once and must not
@@ -65,7 +67,9 @@ func (c *Conn) LoadBacklog(ctx context.Context, part int) (map[PusherID]Backlog,
 		}
 		var b Backlog
 		if err := json.Unmarshal(entry.Value(), &b); err != nil {
-			return nil, fmt.Errorf("load backlog: decode %s: %w", entry.Key(), err)
+			// One value that cannot be read must not keep all others waiting.
+			c.log.Error("unreadable backlog entry skipped", "key", entry.Key(), "error", err)
+			continue
 		}
 		_, id, _ := strings.Cut(entry.Key(), ".")
 		lagging[PusherID(id)] = b

@@ -156,11 +156,13 @@ func (c *Conn) Partitions() int { return c.partitions }
 
 // Close flushes what was written and closes the connection.
 func (c *Conn) Close() error {
+	defer c.nc.Close()
+	if !c.nc.IsConnected() {
+		return nil // nothing is buffered while NATS is away
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
-	err := c.nc.FlushWithContext(ctx)
-	c.nc.Close()
-	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+	if err := c.nc.FlushWithContext(ctx); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		return fmt.Errorf("flush nats: %w", err)
 	}
 	return nil

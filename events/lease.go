@@ -64,13 +64,17 @@ func (c *Conn) takeLease(ctx context.Context, worker string) (uint64, error) {
 func (c *Conn) leadWith(ctx context.Context, worker string, revision uint64, lead func(context.Context) error) error {
 	leading, lost := context.WithCancel(ctx)
 	defer lost()
+	// Renewing outlasts ctx: who is asked to stop still has pokes out, and the
+	// lease, until lead has returned.
+	renewing, done := context.WithCancel(context.WithoutCancel(ctx))
+	defer done()
 	renewed := make(chan uint64, 1)
-	go func() { // ends with leading; leadWith waits for it
+	go func() { // ends with renewing; leadWith waits for it
 		defer lost()
-		renewed <- c.renewLease(leading, worker, revision)
+		renewed <- c.renewLease(renewing, worker, revision)
 	}()
 	err := lead(leading)
-	lost()
+	done()
 	c.dropLease(<-renewed)
 	return err
 }

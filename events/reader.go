@@ -20,7 +20,7 @@ const (
 	// pullHeartbeat is how often an idle server says that it is there; after
 	// silenceLimit without a word the consumer is given up.
 	pullHeartbeat = 500 * time.Millisecond
-	silenceLimit  = 2*pullHeartbeat + tickInterval
+	silenceLimit  = 3*pullHeartbeat + tickInterval
 )
 
 // reader feeds a follower from an ephemeral consumer without acknowledgements,

@@ -116,8 +116,8 @@ func (t Topology) buckets() []jetstream.KeyValueConfig {
 	}
 }
 
-// Setup creates what is missing of the topology and updates what differs. It
-// may run at any time, from any number of processes. It fails with
+// Setup creates what is missing of the topology and updates what differs, but
+// never lowers the number of replicas. It may run at any time, from any number of processes. It fails with
 // [ErrPartitions] when the streams exist with another partition count, and with
 // a sentence of advice when the servers cannot hold the replicas.
 func (c *Conn) Setup(ctx context.Context, t Topology) error {
@@ -128,7 +128,7 @@ func (c *Conn) Setup(ctx context.Context, t Topology) error {
 		return err
 	}
 	for _, cfg := range t.streams() {
-		cfg.Replicas = t.Replicas
+		cfg.Replicas = c.replicas(ctx, cfg.Name, t.Replicas)
 		cfg.Storage = jetstream.FileStorage
 		cfg.AllowDirect = true
 		cfg.Metadata = map[string]string{metaPartitions: strconv.Itoa(t.Partitions)}
@@ -137,7 +137,7 @@ func (c *Conn) Setup(ctx context.Context, t Topology) error {
 		}
 	}
 	for _, cfg := range t.buckets() {
-		cfg.Replicas = t.Replicas
+		cfg.Replicas = c.replicas(ctx, "KV_"+cfg.Bucket, t.Replicas)
 		cfg.Storage = jetstream.FileStorage
 		cfg.History = 1
 		if _, err := c.js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
@@ -150,6 +150,17 @@ func (c *Conn) Setup(ctx context.Context, t Topology) error {
 	}
 	c.partitions, c.notifications = t.Partitions, stream
 	return nil
+}
+
+// replicas returns how many replicas a stream is to have: never less than it has,
+// so that a process started without the flag does not undo what another asked
+// for.
+func (c *Conn) replicas(ctx context.Context, stream string, want int) int {
+	have, err := c.js.Stream(ctx, stream)
+	if err != nil {
+		return want // it is not there yet, or setting it up says what is wrong
+	}
+	return max(have.CachedInfo().Config.Replicas, want)
 }
 
 func (c *Conn) checkPartitions(ctx context.Context, want int) error {

@@ -82,8 +82,16 @@ func (l *Link) Drop(subject string) {
 
 // Cut breaks the link for ever.
 func (l *Link) Cut() {
+	first := !l.Dead()
+	l.Part()
+	if first {
+		l.Killed()
+	}
+}
+
+// Part breaks the link until [Link.Mend].
+func (l *Link) Part() {
 	l.mu.Lock()
-	first := !l.dead
 	l.dead = true
 	conns := make([]*linkConn, 0, len(l.conns))
 	for c := range l.conns {
@@ -93,12 +101,16 @@ func (l *Link) Cut() {
 	for _, c := range conns {
 		_ = c.Conn.Close()
 	}
-	if first {
-		l.Killed()
-	}
 }
 
-// Dead says whether the link was cut.
+// Mend lets connections be made again.
+func (l *Link) Mend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dead = false
+}
+
+// Dead says whether the link is broken.
 func (l *Link) Dead() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -101,13 +101,17 @@ func (l *lane) settle(p *poke, out outcome, now, until time.Time) (again bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l.began = time.Time{}
-	if l.gone {
+	switch {
+	case l.gone:
 		l.scheduled = false
 		return false
+	case l.lag == nil && (len(l.queue) == 0 || l.queue[0].seq != p.seq): // removed and set again meanwhile
+		l.scheduled = len(l.queue) > 0
+		return l.scheduled
 	}
 	switch out.kind {
 	case outcomeDelivered, outcomeExpired:
-		return l.passed(p.seq)
+		return l.passed(p.seq, out.kind == outcomeDelivered)
 	case outcomeRejected:
 		if l.pusher != p.pusher {
 			return true // set again meanwhile, so this one is yet to be tried

@@ -32,12 +32,13 @@ type deliverer struct {
 
 	mu      sync.Mutex
 	people  map[events.UserID]*recipient
-	busy    map[*lane]struct{} // lanes with something in their queue
-	unsaved map[*lane]struct{} // lanes whose backlog record is to be written again
-	closing bool               // nothing new is begun
-	ended   bool               // nothing is stored any more: the partition may be another worker's
-	out     int                // attempts that are being made
-	writing int                // backlog records that are being written
+	busy    map[*lane]struct{}        // lanes with something in their queue
+	ending  map[events.PusherID]*lane // lanes of removed pushers whose record is still to be deleted
+	unsaved map[*lane]struct{}        // lanes whose backlog record is to be written again
+	closing bool                      // nothing new is begun
+	ended   bool                      // nothing is stored any more: the partition may be another worker's
+	out     int                       // attempts that are being made
+	writing int                       // backlog records that are being written
 }
 
 // recipient is a user with pushers.
@@ -47,11 +48,13 @@ type recipient struct {
 	// until the user is first seen.
 	unread uint64
 	upTo   uint64
+	// learned is when the log was asked, or when the user was first seen.
+	learned time.Time
 }
 
 // newDeliverer makes d, which has all that comes from outside, ready to use.
 func newDeliverer(d *deliverer) *deliverer {
-	d.people = map[events.UserID]*recipient{}
+	d.people, d.ending = map[events.UserID]*recipient{}, map[events.PusherID]*lane{}
 	d.busy, d.unsaved = map[*lane]struct{}{}, map[*lane]struct{}{}
 	return d
 }
@@ -72,8 +75,8 @@ func (d *deliverer) handle(ctx context.Context, msg events.Message) {
 		d.bury(msg, err)
 		return
 	}
-	pushers := d.dir.pushers(user)
-	if len(pushers) == 0 {
+	if len(d.dir.pushers(user)) == 0 {
+		d.notFresh()
 		d.follower.Done(msg.Seq)
 		return
 	}
@@ -107,10 +110,15 @@ func (d *deliverer) count(ctx context.Context, user events.UserID, seq uint64) (
 	return r.unread, nil
 }
 
-// learnUnread asks the log what a user has unread, once.
+// relearnAfter is how long a count is trusted: notifications that grow too old
+// leave the log without a word.
+const relearnAfter = 24 * time.Hour
+
+// learnUnread asks the log what a user has unread, unless that is known.
 func (d *deliverer) learnUnread(ctx context.Context, user events.UserID) error {
 	d.mu.Lock()
-	known := d.recipient(user).upTo > 0 || d.fresh
+	r := d.recipient(user)
+	known := (r.upTo > 0 || d.fresh) && time.Since(r.learned) < relearnAfter
 	d.mu.Unlock()
 	if known {
 		return nil
@@ -121,10 +129,18 @@ func (d *deliverer) learnUnread(ctx context.Context, user events.UserID) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if r := d.recipient(user); upTo > r.upTo {
-		r.unread, r.upTo = count, upTo
+	if r := d.recipient(user); upTo >= r.upTo {
+		r.unread, r.upTo, r.learned = count, upTo, time.Now()
 	}
 	return nil
+}
+
+// notFresh is called when somebody may have something unread that no recipient
+// counted.
+func (d *deliverer) notFresh() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fresh = false
 }
 
 func (d *deliverer) waiting(err error) { d.log.Warn("deliver waits for nats", "error", err) }
@@ -140,7 +156,7 @@ func (d *deliverer) release(it *item) {
 func (d *deliverer) recipient(user events.UserID) *recipient {
 	r := d.people[user]
 	if r == nil {
-		r = &recipient{}
+		r = &recipient{learned: time.Now()}
 		d.people[user] = r
 		r.assign(d, d.dir.pushers(user))
 	}
@@ -155,7 +171,7 @@ func (r *recipient) assign(d *deliverer, pushers []*pusher) {
 	for _, p := range pushers {
 		l := findLane(old, p.id)
 		if l == nil {
-			l = &lane{d: d, pusher: p}
+			l = d.newLane(p)
 		}
 		kept[l] = true
 		l.set(p)
@@ -166,6 +182,18 @@ func (r *recipient) assign(d *deliverer, pushers []*pusher) {
 			l.remove()
 		}
 	}
+}
+
+// newLane makes a lane for a pusher. One that is set again while the record of
+// its last lane is still being deleted gets that lane back, so that the deletion
+// and what follows it are written in order.
+func (d *deliverer) newLane(p *pusher) *lane {
+	if l := d.ending[p.id]; l != nil {
+		delete(d.ending, p.id)
+		l.gone, l.refused = false, nil
+		return l
+	}
+	return &lane{d: d, pusher: p}
 }
 
 func findLane(lanes []*lane, id events.PusherID) *lane {
@@ -188,6 +216,7 @@ func (d *deliverer) pushersChanged(user events.UserID, pushers []*pusher) {
 	r.assign(d, pushers)
 	if len(pushers) == 0 {
 		delete(d.people, user)
+		d.fresh = false
 	}
 }
 
@@ -209,9 +238,10 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 		l.record.stored, l.record.covers = true, true
 		l.lag = &lag{
 			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts,
-			since: b.Since, nextTry: b.NextTry, lastError: b.LastError,
+			since: b.Since, nextTry: b.NextTry, lastError: b.LastError, pausedUntil: b.PausedUntil,
 		}
 		l.lagsAt(l.pusher.origin())
+		d.gates.presumeDown(l.pusher.origin(), b.PausedUntil)
 		l.lag.timer = time.AfterFunc(b.NextTry.Sub(now), l.wake)
 	}
 }
@@ -219,7 +249,10 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 // tick writes down the lanes whose gateway keeps them waiting, and what could
 // not be written before.
 func (d *deliverer) tick(_ context.Context, now time.Time) {
-	hangs := d.gates.look(now)
+	hangs, probes := d.gates.look(now)
+	for _, l := range probes {
+		l.wake()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for l := range d.busy {

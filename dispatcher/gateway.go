@@ -44,7 +44,10 @@ type gateway struct {
 	began       map[*lane]time.Time // when the attempts that are out began
 	waiting     fifo[*lane]
 	lagging     map[*lane]struct{}
-	failures    int // in a row
+	failures    int       // in a row
+	quick       bool      // the last of them may be over in a moment
+	wellAt      time.Time // when it last worked, or was first heard of
+	probedAt    time.Time
 	late        int // attempts that took longer than patience when last looked at
 	pausedUntil time.Time
 }
@@ -59,7 +62,7 @@ func newGateways(slots, perGateway int, spawn func(func())) *gateways {
 func (gs *gateways) at(origin string) *gateway {
 	g := gs.byOrigin[origin]
 	if g == nil {
-		g = &gateway{lagging: map[*lane]struct{}{}, began: map[*lane]time.Time{}}
+		g = &gateway{lagging: map[*lane]struct{}{}, began: map[*lane]time.Time{}, wellAt: time.Now()}
 		gs.byOrigin[origin] = g
 	}
 	return g
@@ -155,13 +158,35 @@ func (gs *gateways) begin(l *lane, origin string, now time.Time) {
 // partition asks.
 const lookInterval = 100 * time.Millisecond
 
-// look counts the attempts that take longer than patience, and returns the
-// gateways that hang. The result must not be changed.
-func (gs *gateways) look(now time.Time) map[string]bool {
+// A gateway that is down is asked how it is: by one of those who lag there, every
+// probeInterval, as long as it worked within probeFor. So it is caught up soon
+// after it is back, whatever the waits of its pushers have grown to.
+const (
+	probeInterval = 10 * time.Second
+	probeFor      = 24 * time.Hour
+)
+
+// probe returns a lane whose turn it is to find out whether its gateway is back.
+func (gs *gateways) probe(g *gateway, now time.Time) (*lane, bool) {
+	due := g.failures >= recoveryFailures && g.quick && g.inFlight == 0 && now.After(g.pausedUntil) &&
+		now.Sub(g.probedAt) >= probeInterval && now.Sub(g.wellAt) < probeFor
+	if !due {
+		return nil, false
+	}
+	for l := range g.lagging {
+		g.probedAt = now
+		return l, true
+	}
+	return nil, false
+}
+
+// look counts the attempts that take longer than patience. It returns the
+// gateways that hang, which must not be changed, and lanes to be tried now.
+func (gs *gateways) look(now time.Time) (hanging map[string]bool, probes []*lane) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	if now.Sub(gs.looked) < lookInterval {
-		return gs.hanging
+		return gs.hanging, nil
 	}
 	gs.looked, gs.hanging, gs.late = now, map[string]bool{}, 0
 	for origin, g := range gs.byOrigin {
@@ -175,10 +200,13 @@ func (gs *gateways) look(now time.Time) map[string]bool {
 		if gs.hangs(g) {
 			gs.hanging[origin] = true
 		}
+		if l, ok := gs.probe(g, now); ok {
+			probes = append(probes, l)
+		}
 		gs.forgetIfIdle(origin, g) // a pause may be over
 	}
 	gs.replaceLate()
-	return gs.hanging
+	return gs.hanging, probes
 }
 
 // replaceLate starts slots in the place of those that are late.
@@ -231,19 +259,31 @@ func (gs *gateways) report(origin string, out outcome, now time.Time) []*lane {
 	switch out.kind {
 	case outcomeDelivered, outcomeRejected:
 		wasDown := g.failures >= recoveryFailures
-		g.failures = 0
+		g.failures, g.wellAt = 0, now
 		if wasDown {
 			gs.admit(g)
 			return keys(g.lagging)
 		}
 	case outcomeRetry, outcomeSlow:
-		g.failures++
+		g.failures, g.quick = g.failures+1, out.kind == outcomeRetry
 		if until := now.Add(out.retryAfter); out.retryAfter > 0 && until.After(g.pausedUntil) {
 			g.pausedUntil = until
 		}
 	case outcomePaused, outcomeExpired:
 	}
 	return nil
+}
+
+// presumeDown takes in what the last worker knew of a gateway where somebody
+// lags: that it failed, and until when it asked to be left alone.
+func (gs *gateways) presumeDown(origin string, pausedUntil time.Time) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	g := gs.at(origin)
+	g.failures, g.quick = recoveryFailures, true
+	if pausedUntil.After(g.pausedUntil) {
+		g.pausedUntil = pausedUntil
+	}
 }
 
 // lags notes that a lane waits for its next try at a gateway.

@@ -112,7 +112,7 @@ func TestIdleGatewayIsForgotten(t *testing.T) {
 			t.Error("a pause was forgotten")
 		}
 		<-time.After(2 * time.Minute)
-		gs.look(time.Now())
+		_, _ = gs.look(time.Now())
 		if len(gs.byOrigin) != 0 {
 			t.Error("a gateway whose pause is over was kept")
 		}

@@ -19,12 +19,16 @@ type lag struct {
 	lastError string
 	origin    string // gateway where the lane is listed as lagging
 	timer     *time.Timer
+
+	pausedUntil time.Time // what the gateway asked for last
 }
 
-// pass moves on beyond a notification, which also means that the gateway works.
-func (g *lag) pass(seq uint64) {
-	g.attempts, g.lastError = 0, ""
+// pass moves on beyond a notification. If it was told, the gateway works.
+func (g *lag) pass(seq uint64, told bool) {
 	g.position = max(g.position, seq)
+	if told {
+		g.attempts, g.lastError = 0, ""
+	}
 }
 
 // putOff sets the next try after a failure.
@@ -32,7 +36,7 @@ func (g *lag) putOff(now time.Time, out outcome, until time.Time) {
 	if out.kind != outcomePaused {
 		g.attempts++
 	}
-	g.lastError = out.class
+	g.lastError, g.pausedUntil = out.class, until
 	g.nextTry = now.Add(scheduleOf(out.kind).wait(max(g.attempts, 1)))
 	if g.nextTry.Before(until) {
 		// Those who were put off together do not come back together.
@@ -171,6 +175,7 @@ func (l *lane) save() {
 	l.d.conn.PutBacklog(l.pusher.id, events.Backlog{
 		UserID: l.pusher.user, Position: l.lag.position, Attempts: l.lag.attempts,
 		Since: l.lag.since, NextTry: l.lag.nextTry, LastError: l.lag.lastError,
+		PausedUntil: l.lag.pausedUntil,
 	}, func(err error) { l.saved(true, err) })
 }
 
@@ -197,5 +202,7 @@ func (l *lane) saved(stored bool, err error) {
 	}
 	if r.out = nil; r.stale {
 		l.save()
+	} else if l.gone {
+		delete(l.d.ending, l.pusher.id)
 	}
 }

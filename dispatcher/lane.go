@@ -42,6 +42,11 @@ type lane struct {
 	record backlogRecord
 }
 
+// queueLimit is how much of a partition's window one lane may hold: a pusher whose
+// gateway answers, but not as fast as notifications come, lags like one whose
+// gateway does not, and holds up nobody.
+const queueLimit = 32
+
 // enqueue gives a lane a notification of its user's. If the lane lags there is
 // nothing to keep: the notification stands in the log.
 func (l *lane) enqueue(it *item) {
@@ -57,6 +62,10 @@ func (l *lane) enqueue(it *item) {
 	it.waiting++
 	l.d.busy[l] = struct{}{}
 	l.schedule()
+	if len(l.queue) > queueLimit {
+		l.fallBehind(time.Now(), "behind")
+		l.save()
+	}
 }
 
 func (l *lane) schedule() {
@@ -87,11 +96,11 @@ func (l *lane) place() (origin string) {
 	return l.origin
 }
 
-// passed moves the lane beyond a notification that its pusher has been told, or
-// need not be told any more. It returns whether there is more to tell.
-func (l *lane) passed(seq uint64) (more bool) {
+// passed moves the lane beyond a notification that its pusher was told, or need
+// not be told any more. It returns whether there is more to tell.
+func (l *lane) passed(seq uint64, told bool) (more bool) {
 	if l.lag != nil {
-		l.lag.pass(seq)
+		l.lag.pass(seq, told)
 		l.save()
 		return true // whether the log has more, the next attempt finds out
 	}
@@ -177,7 +186,8 @@ func (l *lane) dropLag() {
 	l.lag = nil
 }
 
-// refuse stops the lane: its gateway will not take the pushkey.
+// refuse ends the lane until the pusher is set again: its gateway will not take
+// the pushkey, and the registry is about to remove it.
 func (l *lane) refuse(p *pusher) {
 	l.scheduled = false
 	l.refused = p
@@ -188,6 +198,9 @@ func (l *lane) refuse(p *pusher) {
 func (l *lane) remove() {
 	l.gone = true
 	l.empty()
+	if l.record.writing || l.record.stored {
+		l.d.ending[l.pusher.id] = l
+	}
 }
 
 // empty gives up everything that was still to be told.

@@ -101,11 +101,11 @@ func (m *matcher) match(ctx context.Context, msg events.Message, ev *events.Room
 			m.follower.Redo(msg)
 			return
 		}
+		m.counts.notifications.Add(uint64(len(notified)))
 		m.follower.Done(msg.Seq)
 	})
 	m.write(batch, msg, ev, r, notified)
 	batch.Send()
-	m.counts.notifications.Add(uint64(len(notified)))
 }
 
 // decision is that an event notifies a user.

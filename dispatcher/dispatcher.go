@@ -17,7 +17,8 @@
 // one poke out, so a pusher is told in the order of the log (G3). A notification
 // is done when every lane has told it or is written down as lagging.
 //
-// A lane that fails, or keeps a notification waiting for a second, lags: its
+// A lane lags whose poke fails or is out for a second, that waits at a gateway
+// which hangs, or that has more to tell than a lane may keep open: its
 // position in its user's notifications goes into BACKLOG, its queue is dropped,
 // and later notifications cost it nothing (G7). When its time comes it reads on
 // from the position. The log is the queue; failure is a position that stands
@@ -28,8 +29,8 @@
 // A slot makes one attempt and takes the next lane; it never waits. Lanes wait
 // at their gateway, which has at most its share of the slots, so a gateway that
 // hangs holds its share and nothing else (G4). Retry-After pauses a whole
-// gateway (G6). The first success at a gateway that was down wakes all who lag
-// there (G5).
+// gateway (G6). A gateway that is down is probed; the first success wakes all who
+// lag there (G5).
 //
 // # What fails, and how
 //
@@ -37,7 +38,8 @@
 //	notification not stored    the event is matched again; who has the notification already is left out
 //	gateway fails, or hangs    outcome decided in one place (decide), the lane lags, others do not notice
 //	backlog not stored         the notification stays open, written again by the next tick
-//	killed at any point        the successor reads the positions and BACKLOG; what was out is told again (G2)
+//	killed at any point        the successor reads the positions and BACKLOG; what was out, or answered but not
+//	                           yet written down, is told again (G2)
 //	message cannot be read     counted, logged, dead letter, next
 //	address not allowed        refused at each dial, whatever DNS says (G8); the lane lags in the slow class
 //
@@ -70,15 +72,15 @@ type Config struct {
 	StopGrace      time.Duration `name:"stop-grace" default:"10s" env:"POKED_STOP_GRACE" help:"How long a stop waits for pokes that are out."`
 }
 
-// check refuses what cannot work.
-func (c Config) check() error {
+// Validate refuses what cannot work, in the words of the command line.
+func (c Config) Validate() error {
 	switch {
-	case c.Slots < 1, c.GatewaySlots < 1:
-		return fmt.Errorf("configure dispatcher: slots and gateway slots must be at least 1")
-	case c.RequestTimeout <= 0:
-		return fmt.Errorf("configure dispatcher: the request timeout must be positive")
-	case c.PokeTTL <= 0:
-		return fmt.Errorf("configure dispatcher: the time to live of a poke must be positive")
+	case c.Slots < 1, c.GatewaySlots < 1, c.OpenRooms < 1:
+		return errors.New("--slots, --gateway-slots and --open-rooms must be at least 1")
+	case c.RequestTimeout <= 0, c.PokeTTL <= 0:
+		return errors.New("--request-timeout and --poke-ttl must be positive")
+	case c.StopGrace < 0:
+		return errors.New("--stop-grace must not be negative")
 	}
 	return nil
 }
@@ -100,8 +102,8 @@ type Dispatcher struct {
 // New returns a dispatcher that opens connections to gateways as policy allows.
 // The topology of conn must have been set up.
 func New(cfg Config, policy *pushgateway.Policy, conn *events.Conn, log *slog.Logger) (*Dispatcher, error) {
-	if err := cfg.check(); err != nil {
-		return nil, err
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configure dispatcher: %w", err)
 	}
 	worker := rand.Text()
 	return &Dispatcher{

@@ -3,7 +3,6 @@ package dispatcher
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -57,31 +56,4 @@ func (rs *rooms) read(ctx context.Context, r *room, before uint64) error {
 	}
 	r.seq = before - 1
 	return nil
-}
-
-// retryPause is the wait between tries of something that only a working NATS
-// can do.
-const retryPause = 250 * time.Millisecond
-
-// persist calls do until it succeeds or ctx ends, whose error it then returns.
-// It is for reads without which a partition cannot go on: what comes after must
-// not overtake. failed hears of the first failure only.
-func persist(ctx context.Context, failed func(error), do func() error) error {
-	for first := true; ; first = false {
-		err := do()
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if first {
-			failed(err)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(retryPause):
-		}
-	}
 }

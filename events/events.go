@@ -3,7 +3,7 @@
 // table every subject, stream and bucket. It is the only importer of nats.go,
 // so the rest of poked thinks in these nouns and never in NATS.
 //
-//	homeserver ─Publisher─▶ ROOMS ──Follow──▶ match ─Writer─▶ NOTIFICATIONS ──Follow──▶ deliver
+//	homeserver ─Publisher─▶ ROOMS ──Follow──▶ match ──Batch─▶ NOTIFICATIONS ──Follow──▶ deliver
 //	                          └─▶ ROOM_STATE ──RoomState──▶ ┘                              │
 //	registry ─PutPushers─▶ PUSHERS ──WatchPushers──▶ match, deliver        BACKLOG, DEAD, REJECTED
 //

@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
@@ -12,6 +13,10 @@ import (
 // HeaderHistorical marks a room event that changes state and notifies nobody:
 // one from before the homeserver began to publish, say. Its value is "true".
 const HeaderHistorical = "Poked-Historical"
+
+// ErrNoStreams says that no stream takes what was published: no registry and no
+// dispatcher has set up the topology, or it is away for a moment.
+var ErrNoStreams = errors.New("no stream takes it")
 
 // Publisher is the whole contract of a homeserver with poked. Every method
 // returns nil only when NATS has stored the message; after any other error the
@@ -144,6 +149,9 @@ func (p *Publisher) account(ctx context.Context, user UserID, what string, body 
 
 func (p *Publisher) publish(ctx context.Context, subject string, header nats.Header, raw []byte) error {
 	_, err := p.conn.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Header: header, Data: raw})
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		return fmt.Errorf("publish: %w", ErrNoStreams)
+	}
 	if err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}

@@ -166,7 +166,7 @@ func (w *writer) acknowledged(msg *nats.Msg) {
 // or the header that says that no stream listens.
 func readAck(msg *nats.Msg) (uint64, error) {
 	if len(msg.Data) == 0 {
-		return 0, fmt.Errorf("publish: %w", jetstream.ErrNoStreamResponse)
+		return 0, fmt.Errorf("publish: %w", ErrNoStreams)
 	}
 	if seq, ok := plainSeq(msg.Data); ok {
 		return seq, nil

@@ -3,6 +3,7 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"net"
 )
 
 // Defaults of [Config]; its tags repeat them for the command line.
@@ -52,12 +53,23 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// check refuses a configuration without what has no default.
 func (c Config) check() error {
 	switch {
 	case c.Database == "":
 		return errors.New("the registry needs a database: set --database FILE")
 	case c.Tokens == "":
 		return errors.New("the registry needs to know who may ask: set --tokens FILE, one 'token user_id [device_id]' a line")
+	}
+	return c.Validate()
+}
+
+// Validate refuses values that cannot work, in the words of the command line.
+func (c Config) Validate() error {
+	if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
+		return fmt.Errorf("--http is no address of the form host:port: %w", err)
+	}
+	switch {
 	case c.MaxPushers < 1 || c.MaxPushers > maxMaxPushers:
 		return fmt.Errorf("--max-pushers is %d, must be 1 to %d", c.MaxPushers, maxMaxPushers)
 	case !(c.Rate > 0):

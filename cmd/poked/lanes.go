@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidwall/gjson"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
@@ -127,7 +126,7 @@ func (l *lanes) store(ctx context.Context, rec record) error {
 		}
 		// While a cluster elects a leader its streams do not answer either, so
 		// this says something only before they ever did.
-		if errors.Is(err, jetstream.ErrNoStreamResponse) && l.stored() == 0 {
+		if errors.Is(err, events.ErrNoStreams) && l.stored() == 0 {
 			return errNoPoked
 		}
 		select {

@@ -30,9 +30,13 @@ import (
 // The actors run in one errgroup: the first that fails ends the others, and
 // each stops by itself, within a bound, when the context ends.
 
-// stopBound is how long the actors may take to finish what is out. It is
-// longer than what the registry and the dispatcher allow themselves.
-const stopBound = 15 * time.Second
+// stopBound is how long the actors may take to finish what is out: longer than
+// they allow themselves. One that was given a longer grace has stopMargin beyond
+// it.
+const (
+	stopBound  = 15 * time.Second
+	stopMargin = 5 * time.Second
+)
 
 // actor is one long-lived thing of a process.
 type actor struct {
@@ -40,6 +44,7 @@ type actor struct {
 	run   func(context.Context) error // until ctx ends; nil after a clean stop
 	close func() error                // after every actor has stopped; nil if there is nothing to close
 	where []any                       // for the ready line: where it can be reached, as log attributes
+	grace time.Duration               // how long it may take to stop, if that is more than usual
 }
 
 // base is what roles stand on.
@@ -68,7 +73,7 @@ func startDispatcher(cfg dispatcher.Config) starter {
 		if err != nil {
 			return actor{}, fmt.Errorf("start dispatcher: %w", err)
 		}
-		return actor{name: "dispatcher", run: d.Run}, nil
+		return actor{name: "dispatcher", run: d.Run, grace: cfg.StopGrace + stopMargin}, nil
 	}
 }
 
@@ -155,10 +160,12 @@ func (s stack) logReady(actors []actor) {
 }
 
 // runAll runs the actors until ctx ends or one of them fails, and waits until
-// all have stopped, but no longer than stopBound.
+// all have stopped, but no longer than they may take.
 func runAll(ctx context.Context, log *slog.Logger, actors []actor) error {
 	group, ctx := errgroup.WithContext(ctx)
+	bound := stopBound
 	for _, a := range actors {
+		bound = max(bound, a.grace)
 		group.Go(func() error { return a.runUntil(ctx) })
 	}
 	stopped := make(chan error, 1)
@@ -169,8 +176,8 @@ func runAll(ctx context.Context, log *slog.Logger, actors []actor) error {
 	select {
 	case err := <-stopped:
 		return err
-	case <-time.After(stopBound):
-		return fmt.Errorf("did not stop within %s; what was promised is on disk", stopBound)
+	case <-time.After(bound):
+		return fmt.Errorf("did not stop within %s; what was promised is on disk", bound)
 	}
 }
 

@@ -21,11 +21,17 @@ type lag struct {
 	timer     *time.Timer
 
 	pausedUntil time.Time // what the gateway asked for last
+
+	unread  uint64 // the user's, up to position
+	counted bool   // unread is known
 }
 
 // pass moves on beyond a notification. If it was told, the gateway works.
 func (g *lag) pass(seq uint64, told bool) {
-	g.position = max(g.position, seq)
+	if seq > g.position {
+		g.position = seq
+		g.unread++
+	}
 	if told {
 		g.attempts, g.lastError = 0, ""
 	}
@@ -121,13 +127,22 @@ func (l *lane) readOn(ctx context.Context) (poke, bool) {
 	}
 	n, err := events.ParseNotification(logged.Data)
 	if err != nil { // it was buried when it came by
-		g.position = logged.Seq
+		g.pass(logged.Seq, false)
 		return poke{}, false
 	}
 	return poke{
 		pusher: l.pusher, seq: logged.Seq, n: n, room: logged.Room,
-		unread: l.d.recipient(user).unread, attempt: g.attempts + 1,
+		unread: g.badge(l.d.recipient(user).unread), attempt: g.attempts + 1,
 	}, true
+}
+
+// badge returns what the next notification of the log says is unread, given what
+// the user has unread by now: that, if it is not known how the two differ.
+func (g *lag) badge(now uint64) uint64 {
+	if !g.counted {
+		return now
+	}
+	return min(g.unread+1, now)
 }
 
 // backlogRecord is what BACKLOG is to say of a lane. Writes go out one at a

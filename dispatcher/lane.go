@@ -127,6 +127,8 @@ func (l *lane) fallBehind(now time.Time, class string) {
 		since:     now,
 		nextTry:   now,
 		lastError: class,
+		unread:    l.queue[0].unread - 1,
+		counted:   true,
 	}
 	l.record.held = append(l.record.held, l.queue...)
 	l.queue = nil

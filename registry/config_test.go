@@ -38,7 +38,8 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		{"--tokens", func(c *Config) { c.Tokens = "" }},
 		{"open token file", func(c *Config) { c.Tokens += "x" }},
 		{"open database " + dir, func(c *Config) { c.Database = dir }},
-		{"listen", func(c *Config) { c.HTTP = "nowhere" }},
+		{"--http", func(c *Config) { c.HTTP = "nowhere" }},
+		{"listen", func(c *Config) { c.HTTP = "192.0.2.1:0" }}, // nobody's address
 		{"--max-pushers", func(c *Config) { c.MaxPushers = maxMaxPushers + 1 }},
 		{"--max-pushers", func(c *Config) { c.MaxPushers = -1 }},
 		{"--user-rate", func(c *Config) { c.Rate = -1 }},

@@ -12,7 +12,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -36,20 +35,11 @@ type Server struct {
 // StartServer starts a server that ends with the test.
 func StartServer(t testing.TB) *Server {
 	t.Helper()
-	emptyPools()
 	runClock(t)
 	s := &Server{t: t, dir: t.TempDir()}
 	s.Start()
 	t.Cleanup(s.Stop)
 	return s
-}
-
-// emptyPools empties what libraries keep in a sync.Pool, which takes two
-// collections. nats.go keeps timers there, and a timer of one bubble must not be
-// used in the next.
-func emptyPools() {
-	runtime.GC()
-	runtime.GC()
 }
 
 // Start starts the server on its files.

@@ -3,7 +3,6 @@ package events_test
 import (
 	"errors"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -24,22 +23,6 @@ func TestSetupIsIdempotent(t *testing.T) {
 		if n := len(server.Stored("ROOMS", "")); n != 3 {
 			t.Errorf("ROOMS has %d events, want 3", n)
 		}
-	})
-}
-
-func TestSetupByManyAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		var all sync.WaitGroup
-		for range 5 {
-			conn := server.Dial()
-			all.Go(func() {
-				if err := conn.Setup(t.Context(), eventstest.Topology()); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		all.Wait()
 	})
 }
 

@@ -24,7 +24,7 @@ import (
 // by it and by net/http, to the same server, which costs little and the same.
 func BenchmarkClient(b *testing.B) {
 	body := []byte(`{"notification":{"devices":[],"content":"` + strings.Repeat("x", 700) + `"}}`)
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a benchmark's
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -32,8 +32,9 @@ func BenchmarkClient(b *testing.B) {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	b.Cleanup(func() {
-		_ = listener.Close()
-		<-served
+		if err := errors.Join(listener.Close(), <-served); err != nil {
+			b.Log(err)
+		}
 	})
 	url := "http://" + listener.Addr().String() + pushgateway.NotifyPath
 	b.Run("fasthttp", func(b *testing.B) {
@@ -46,7 +47,7 @@ func BenchmarkClient(b *testing.B) {
 	b.Run("net-http", func(b *testing.B) {
 		c := http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: time.Minute}
 		inParallel(b, func() error {
-			resp, err := c.Post(url, "application/json", bytes.NewReader(body)) //nolint:noctx // the client has a timeout
+			resp, err := c.Post(url, "application/json", bytes.NewReader(body))
 			if err != nil {
 				return err
 			}

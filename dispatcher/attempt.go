@@ -163,22 +163,6 @@ func (d *deliverer) stored(p *poke, publish func(done func(error))) error {
 	return err
 }
 
-// bury keeps a message that no retry can help as a dead letter.
-func (d *deliverer) bury(msg events.Message, reason error) {
-	d.counts.skipped.Add(1)
-	d.log.Warn("unreadable notification skipped", "seq", msg.Seq, "error", reason)
-	d.conn.PublishDead(events.DeadLetter{
-		Reason: "bad_notification", Detail: reason.Error(), At: time.Now(), Subject: msg.Subject, Message: msg.Data,
-	}, func(err error) {
-		if err != nil {
-			d.log.Warn("dead letter not stored, trying again", "seq", msg.Seq, "error", err)
-			d.follower.Redo(msg)
-			return
-		}
-		d.follower.Done(msg.Seq)
-	})
-}
-
 // logAttempt writes the one line that tells of a try. What was delivered is
 // told at debug level, for it is the rule.
 func (d *deliverer) logAttempt(p *poke, out outcome, took time.Duration) {

@@ -93,6 +93,13 @@ func (d *deliverer) handle(ctx context.Context, msg events.Message) {
 	d.release(it)
 }
 
+// bury passes a notification that cannot be read.
+func (d *deliverer) bury(msg events.Message, reason error) {
+	d.counts.skipped.Add(1)
+	d.log.Warn("unreadable notification skipped", "seq", msg.Seq, "error", reason)
+	d.follower.Bury(msg, "bad_notification", reason)
+}
+
 // count returns how many notifications the user has unread: up to this one, or,
 // if the user is seen for the first time and more of them stand in the log
 // already, up to those. A badge tells what is unread, not when it became so.

@@ -182,12 +182,3 @@ func (d *Dispatcher) watch(ctx context.Context, dir *directory, loaded chan<- st
 	}
 	return nil
 }
-
-func waitFor(ctx context.Context, pause time.Duration) {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-}

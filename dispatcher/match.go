@@ -40,7 +40,9 @@ func (m *matcher) handle(ctx context.Context, msg events.Message) {
 	}
 	ev, err := parseMatched(msg)
 	if err != nil {
-		m.bury(msg, err)
+		m.counts.skipped.Add(1)
+		m.log.Warn("unreadable room event skipped", "seq", msg.Seq, "error", err)
+		m.follower.Bury(msg, "bad_event", err)
 		return
 	}
 	var r *room
@@ -199,21 +201,4 @@ func priority(ev *events.RoomEvent, o *pushrule.Outcome) pushgateway.Priority {
 		return pushgateway.High
 	}
 	return pushgateway.Low
-}
-
-// bury keeps a message that no retry can help as a dead letter.
-func (m *matcher) bury(msg events.Message, reason error) {
-	m.counts.skipped.Add(1)
-	m.log.Warn("unreadable room event skipped", "seq", msg.Seq, "error", reason)
-	letter := events.DeadLetter{
-		Reason: "bad_event", Detail: reason.Error(), At: time.Now(), Subject: msg.Subject, Message: msg.Data,
-	}
-	m.conn.PublishDead(letter, func(err error) {
-		if err != nil {
-			m.log.Warn("dead letter not stored, trying again", "seq", msg.Seq, "error", err)
-			m.follower.Redo(msg)
-			return
-		}
-		m.follower.Done(msg.Seq)
-	})
 }

@@ -24,10 +24,19 @@ func persist(ctx context.Context, failed func(error), do func() error) error {
 		if first {
 			failed(err)
 		}
-		select {
-		case <-ctx.Done():
+		waitFor(ctx, retryPause)
+		if ctx.Err() != nil {
 			return ctx.Err()
-		case <-time.After(retryPause):
 		}
+	}
+}
+
+// waitFor returns after a pause, or when ctx ends.
+func waitFor(ctx context.Context, pause time.Duration) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }

@@ -116,6 +116,22 @@ func (f *Follower) Redo(msg Message) {
 	f.redo <- msg // never full: it holds as many as can be open
 }
 
+// Bury keeps a message that no repetition can help as a dead letter, with the
+// reason in a word and in a sentence, and is then done with it. The caller says
+// so in the log.
+func (f *Follower) Bury(msg Message, reason string, detail error) {
+	f.conn.PublishDead(DeadLetter{
+		Reason: reason, Detail: detail.Error(), At: time.Now(), Subject: msg.Subject, Message: msg.Data,
+	}, func(err error) {
+		if err != nil {
+			f.log.Warn("dead letter not stored, trying again", "seq", msg.Seq, "error", err)
+			f.Redo(msg)
+			return
+		}
+		f.Done(msg.Seq)
+	})
+}
+
 // Run follows until ctx ends, and then returns nil after finish has returned
 // and the position is stored: finish waits, within a bound of its own, for what
 // is out. It returns [ErrFenced] as soon as another worker has taken over.

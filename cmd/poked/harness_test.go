@@ -12,8 +12,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"poked/events/eventstest"
 )
 
 // process is the program run whole, as main does, inside the test.
@@ -123,6 +121,5 @@ func TestMain(m *testing.M) {
 	if os.Getenv(runAsPoked) != "" {
 		os.Exit(realMain()) //nolint:forbidigo // here the test binary is the program
 	}
-	eventstest.RegisterTicker()
 	m.Run()
 }

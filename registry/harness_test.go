@@ -155,14 +155,23 @@ func (h *house) pushkeys(token string) []string {
 // bucket returns what NATS knows.
 func (h *house) bucket() map[events.UserID]events.UserPushers {
 	h.t.Helper()
+	all, err := h.tryBucket()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return all
+}
+
+// tryBucket is bucket for when NATS may be away.
+func (h *house) tryBucket() (map[events.UserID]events.UserPushers, error) {
 	all := map[events.UserID]events.UserPushers{}
 	for set, err := range h.conn.AllPushers(h.t.Context()) {
 		if err != nil {
-			h.t.Fatal(err)
+			return nil, err
 		}
 		all[set.UserID] = set
 	}
-	return all
+	return all, nil
 }
 
 // database returns the sets of all users who have pushers.
@@ -185,7 +194,8 @@ func (h *house) database() map[events.UserID]events.UserPushers {
 func (h *house) waitSettled() {
 	h.t.Helper()
 	eventstest.WaitFor(h.t, "the bucket to match the database", func() bool {
-		return h.count("outbox") == 0 && encode(h.t, h.bucket()) == encode(h.t, h.database())
+		bucket, err := h.tryBucket()
+		return err == nil && h.count("outbox") == 0 && encode(h.t, bucket) == encode(h.t, h.database())
 	})
 }
 

@@ -129,11 +129,21 @@ func (p *Publisher) PushRules(ctx context.Context, user UserID, rules json.RawMe
 	return p.account(ctx, user, accountPushRules, map[string]any{"user_id": user, "content": rules})
 }
 
+// IgnoredUsers publishes a user's m.ignored_user_list,
+// {"ignored_users":{user_id:{}}}: these users' events notify them no more.
+func (p *Publisher) IgnoredUsers(ctx context.Context, user UserID, list json.RawMessage) error {
+	if !json.Valid(list) || !isObject(list) {
+		return fmt.Errorf("%w: the list of ignored users is not a JSON object", ErrBadEvent)
+	}
+	return p.account(ctx, user, accountIgnoredUsers, map[string]any{"user_id": user, "content": list})
+}
+
 // The last token of a subject in ACCOUNTS.
 const (
-	accountLogout      = "logout"
-	accountDeactivated = "deactivated"
-	accountPushRules   = "push_rules"
+	accountLogout       = "logout"
+	accountDeactivated  = "deactivated"
+	accountPushRules    = "push_rules"
+	accountIgnoredUsers = "ignored_users"
 )
 
 func (p *Publisher) account(ctx context.Context, user UserID, what string, body map[string]any) error {

@@ -58,9 +58,11 @@ func (c *Conn) publishJSON(subject string, value any, done func(error)) {
 
 // AccountChange is what a homeserver says of an account; see [Publisher].
 type AccountChange struct {
-	Kind     string // "logout" or "deactivated"
+	Kind     string // "logout", "deactivated", "push_rules" or "ignored_users"
 	UserID   UserID `json:"user_id"`
 	DeviceID string `json:"device_id"` // for logout; empty means all devices
+	// Content is the account data m.push_rules or m.ignored_user_list.
+	Content json.RawMessage `json:"content"`
 }
 
 // ConsumeRejections hands every refused pushkey to handle, until ctx ends. A
@@ -76,10 +78,13 @@ func (c *Conn) ConsumeRejections(ctx context.Context, handle func(context.Contex
 	})
 }
 
-// ConsumeAccounts hands logouts and deactivations to handle, until ctx ends,
-// under the same terms as [Conn.ConsumeRejections].
+// ConsumeAccounts hands every account change to handle, until ctx ends, under
+// the same terms as [Conn.ConsumeRejections].
 func (c *Conn) ConsumeAccounts(ctx context.Context, handle func(context.Context, AccountChange) error) error {
-	subjects := []string{"account.*." + accountLogout, "account.*." + accountDeactivated}
+	subjects := []string{
+		"account.*." + accountLogout, "account.*." + accountDeactivated,
+		"account.*." + accountPushRules, "account.*." + accountIgnoredUsers,
+	}
 	return c.work(ctx, streamAccounts, "registry", subjects, func(ctx context.Context, msg jetstream.Msg) error {
 		var change AccountChange
 		if err := json.Unmarshal(msg.Data(), &change); err != nil || change.UserID == "" {

@@ -1,0 +1,60 @@
+package pushrule
+
+// Changes is what a user has made of the predefined rules: rules of their own, in the order they are asked within
+// their kind, and what differs of the predefined ones. The zero value changes nothing. Kept apart from the predefined
+// rules, they follow these when the specification changes them.
+type Changes struct {
+	Override   []Rule            `json:"override,omitempty"`
+	Content    []Rule            `json:"content,omitempty"`
+	Room       []Rule            `json:"room,omitempty"`
+	Sender     []Rule            `json:"sender,omitempty"`
+	Underride  []Rule            `json:"underride,omitempty"`
+	Predefined map[string]Change `json:"predefined,omitempty"` // by rule id; ids that are not predefined do nothing
+}
+
+// Change is what a user has changed of one predefined rule.
+type Change struct {
+	Enabled *bool    `json:"enabled,omitempty"` // nil: as predefined
+	Actions []Action `json:"actions,omitzero"`  // nil: as predefined
+}
+
+// IsZero says that nothing is changed.
+func (c *Changes) IsZero() bool {
+	return len(c.Override)+len(c.Content)+len(c.Room)+len(c.Sender)+len(c.Underride)+len(c.Predefined) == 0
+}
+
+// Ruleset returns all the rules of a user, as clients see them under "global": in each kind the user's own, then the
+// predefined ones, with .m.rule.master before all.
+func (c *Changes) Ruleset(userID string) Ruleset {
+	rules := Predefined(userID)
+	rules.Override = c.withOwn(c.Override, rules.Override)
+	rules.Content = c.withOwn(c.Content, rules.Content)
+	rules.Room = c.withOwn(c.Room, rules.Room)
+	rules.Sender = c.withOwn(c.Sender, rules.Sender)
+	rules.Underride = c.withOwn(c.Underride, rules.Underride)
+	return rules
+}
+
+// withOwn puts the user's rules of a kind and the predefined ones, as changed, together.
+func (c *Changes) withOwn(own, predefined []Rule) []Rule {
+	rules := make([]Rule, 0, len(own)+len(predefined))
+	if len(predefined) > 0 && predefined[0].ID == masterID {
+		rules, predefined = append(rules, c.changed(predefined[0])), predefined[1:]
+	}
+	rules = append(rules, own...)
+	for _, rule := range predefined {
+		rules = append(rules, c.changed(rule))
+	}
+	return rules
+}
+
+func (c *Changes) changed(rule Rule) Rule {
+	change := c.Predefined[rule.ID]
+	if change.Enabled != nil {
+		rule.Enabled = *change.Enabled
+	}
+	if change.Actions != nil {
+		rule.Actions = change.Actions
+	}
+	return rule
+}

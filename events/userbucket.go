@@ -1,0 +1,167 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// errWatchEnded says that a bucket's watcher ended by itself.
+var errWatchEnded = errors.New("watch ended")
+
+func (c *Conn) userKey(user UserID) string {
+	token := Token(user)
+	return c.partOf(token) + "." + token
+}
+
+// userBucket is a bucket with one value for each user, which the registry
+// writes and dispatchers read.
+type userBucket[T any] struct {
+	name  string
+	what  string                             // in errors and logs
+	none  func(UserID) T                     // what a user without a value has
+	parse func(raw []byte) (T, error)        // reads a value
+	owner func(T) (user UserID, filled bool) // whose it is, and whether it says anything
+}
+
+// put makes value what dispatchers know of its user, and returns nil only when
+// the bucket has stored it.
+func (b userBucket[T]) put(ctx context.Context, c *Conn, value T) error {
+	kv, err := c.js.KeyValue(ctx, b.name)
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", b.name, err)
+	}
+	user, filled := b.owner(value)
+	if !filled {
+		if err := kv.Delete(ctx, c.userKey(user)); err != nil {
+			return fmt.Errorf("delete %s: %w", b.what, err)
+		}
+		return nil
+	}
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", b.what, err)
+	}
+	if _, err := kv.Put(ctx, c.userKey(user), raw); err != nil {
+		return fmt.Errorf("put %s: %w", b.what, err)
+	}
+	return nil
+}
+
+// all yields the value of every user in the bucket, as they are when it begins.
+// A value that cannot be read is yielded with its user alone, so that the
+// registry writes it again.
+func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var zero T
+		watcher, err := c.watch(ctx, b.name, ">", jetstream.IgnoreDeletes())
+		if err != nil {
+			yield(zero, err)
+			return
+		}
+		defer func() { _ = watcher.Stop() }()
+		for {
+			entry, err := nextEntry(ctx, nil, watcher)
+			if err != nil {
+				yield(zero, err)
+				return
+			}
+			if entry == nil {
+				return // all that there was
+			}
+			value, err := b.read(entry)
+			if err != nil {
+				c.log.Warn("unreadable value in a bucket", "bucket", b.name, "error", err)
+			}
+			if user, _ := b.owner(value); user != "" && !yield(value, nil) {
+				return
+			}
+		}
+	}
+}
+
+// watch calls apply with the value of every user, then ready once, then apply
+// with each change, all from the calling goroutine. A user whose value is gone
+// comes with none. It returns when ctx ends (nil), when the watch fails, or when
+// the connection was lost and is back, for a watcher by itself takes 10 s to
+// notice that; whoever calls again is told everything anew.
+func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready func()) error {
+	back := c.untilReconnect()
+	watcher, err := c.watch(ctx, b.name, ">")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = watcher.Stop() }()
+	for {
+		entry, err := nextEntry(ctx, back, watcher)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		case entry == nil:
+			ready()
+			continue
+		}
+		value, err := b.read(entry)
+		if err != nil {
+			c.log.Warn("unreadable value in a bucket ignored", "bucket", b.name, "error", err, "revision", entry.Revision())
+			continue
+		}
+		apply(value)
+	}
+}
+
+// read reads one value of the bucket. With an error the value has its user all
+// the same if the key names one.
+func (b userBucket[T]) read(entry jetstream.KeyValueEntry) (T, error) {
+	_, token, _ := strings.Cut(entry.Key(), ".")
+	user, err := ParseToken[UserID](token)
+	if err != nil {
+		return b.none(""), err
+	}
+	if entry.Operation() != jetstream.KeyValuePut {
+		return b.none(user), nil
+	}
+	value, err := b.parse(entry.Value())
+	if err != nil {
+		return b.none(user), err
+	}
+	if owner, _ := b.owner(value); owner != user {
+		return b.none(user), fmt.Errorf("value of user %s", user)
+	}
+	return value, nil
+}
+
+func (c *Conn) watch(ctx context.Context, bucket, keys string, opts ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
+	kv, err := c.js.KeyValue(ctx, bucket)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", bucket, err)
+	}
+	watcher, err := kv.Watch(ctx, keys, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("watch bucket %s: %w", bucket, err)
+	}
+	return watcher, nil
+}
+
+// nextEntry returns the next value, or nil when all that was stored has been
+// returned. It ends when back is closed, which may be nil.
+func nextEntry(ctx context.Context, back <-chan struct{}, watcher jetstream.KeyWatcher) (jetstream.KeyValueEntry, error) {
+	select {
+	case entry, ok := <-watcher.Updates():
+		if !ok {
+			return nil, errWatchEnded
+		}
+		return entry, nil
+	case <-back:
+		return nil, errWatchEnded
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}

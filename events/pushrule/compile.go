@@ -18,17 +18,23 @@ type Compiled struct {
 
 // rule is an enabled rule that may match.
 type rule struct {
-	slots      slots // of the conditions that are memoised
-	conditions []condition
-	outcome    *Outcome
+	slots    slots       // of the conditions that are memoised
+	shared   []condition // those that are the same for all users
+	personal []personal
+	outcome  *Outcome
 }
 
 func newRule(conditions []condition, outcome *Outcome) rule {
-	r := rule{conditions: conditions, outcome: outcome}
+	r := rule{outcome: outcome}
 	for _, condition := range conditions {
-		if c, ok := condition.(*memoised); ok {
+		switch c := condition.(type) {
+		case personal:
+			r.personal = append(r.personal, c)
+			continue
+		case *memoised:
 			r.slots |= c.slot
 		}
+		r.shared = append(r.shared, condition)
 	}
 	return r
 }
@@ -118,7 +124,7 @@ func (c *compiler) conditions(kind Kind, r *Rule) []condition {
 func (c *compiler) remembered(source Condition) condition {
 	compiled := c.condition(gjson.Parse(string(source)))
 	switch compiled.(type) {
-	case *ownIDMatch, *containsOwnID, containsDisplayName, threadSubscription, *relatedMatch, never:
+	case personal, *relatedMatch, never:
 		return compiled
 	}
 	slot, ok := c.slots[source]

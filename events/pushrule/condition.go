@@ -1,8 +1,7 @@
 package pushrule
 
-import "bytes"
-
-// condition is a compiled condition. It asks the event, and the user whom the event is evaluated for.
+// condition is a compiled condition. It asks the event, and if it is personal also the user whom the event is
+// evaluated for.
 type condition interface {
 	holds(ev *Event) bool
 }
@@ -41,18 +40,6 @@ type fromSender struct{ id string }
 
 func (c *fromSender) holds(ev *Event) bool { return c.id != "" && ev.sender == c.id }
 
-// ownIDMatch is event_match with the user's own id as its pattern, whoever the user is.
-type ownIDMatch struct{ path []string }
-
-func (c *ownIDMatch) holds(ev *Event) bool {
-	n := ev.textAt(c.path)
-	if n == nil || n.text == ev.user.ID {
-		return n != nil
-	}
-	ev.scratch = appendFold(ev.scratch[:0], ev.user.ID)
-	return bytes.Equal(n.fold(), ev.scratch)
-}
-
 // propertyIs is event_property_is.
 type propertyIs struct {
 	path  []string
@@ -72,42 +59,6 @@ type propertyContains struct {
 
 func (c *propertyContains) holds(ev *Event) bool { return ev.at(c.path).contains(c.value) }
 
-// containsOwnID is event_property_contains with the user's own id as its value, whoever the user is.
-type containsOwnID struct{ path []string }
-
-func (c *containsOwnID) holds(ev *Event) bool {
-	return ev.at(c.path).contains(scalar{shape: shapeString, text: ev.user.ID})
-}
-
-// containsDisplayName is the historical contains_display_name: the name is literal text, not a pattern.
-type containsDisplayName struct{}
-
-func (containsDisplayName) holds(ev *Event) bool {
-	body := ev.bodyText()
-	if body == nil || ev.user.DisplayName == "" {
-		return false
-	}
-	ev.scratch = appendFold(ev.scratch[:0], ev.user.DisplayName)
-	return body.hasName(ev.scratch)
-}
-
-// hasName tells whether a folded name stands in the body between word boundaries.
-func (b *body) hasName(name []byte) bool {
-	word := wholeWord(name)
-	if word != nil && !b.words().has(hashWord(word), word) {
-		return false
-	}
-	if len(word) == len(name) {
-		return true
-	}
-	if !bytes.Contains(b.text, name) {
-		return false
-	}
-	segment := newSegment(name, false)
-	_, ok := segment.find(b.text, 0, startBound|endBound)
-	return ok
-}
-
 // memberCount is room_member_count: a range of counts, both ends included.
 type memberCount struct{ least, most int }
 
@@ -126,11 +77,6 @@ type noMentions struct{}
 func (noMentions) holds(ev *Event) bool {
 	return ev.root.member("content").member("m.mentions") == nil
 }
-
-// threadSubscription is io.element.msc4306.thread_subscription.
-type threadSubscription struct{ want ThreadSubscription }
-
-func (c threadSubscription) holds(ev *Event) bool { return ev.user.Thread == c.want }
 
 // relatedMatch is im.nheko.msc3664.related_event_match. Without a pattern the relation alone is enough.
 type relatedMatch struct {

@@ -9,15 +9,16 @@ func (c *Compiled) Evaluate(ev *Event, user User) *Outcome {
 	ev.user = user
 	for i := range c.rules {
 		r := &c.rules[i]
-		if ev.failing&r.slots == 0 && r.matches(ev) { // most rules fail by slots, for all users but the first
+		// Most rules fail by slots, for all users but the first.
+		if ev.failing&r.slots == 0 && allHold(r.shared, ev) && allHoldFor(r.personal, ev) {
 			return r.outcome
 		}
 	}
 	return nil
 }
 
-func (r *rule) matches(ev *Event) bool {
-	for _, condition := range r.conditions {
+func allHold(conditions []condition, ev *Event) bool {
+	for _, condition := range conditions {
 		if !condition.holds(ev) {
 			return false
 		}

@@ -28,14 +28,6 @@ func withOwnRules(userID string, keywords, rooms int) *Ruleset {
 	return &rules
 }
 
-func manyUsers(count int) []User {
-	users := make([]User, count)
-	for i := range users {
-		users[i] = User{ID: fmt.Sprintf("@u%d:x", i), DisplayName: fmt.Sprintf("User %d", i)}
-	}
-	return users
-}
-
 func TestEvaluateDoesNotAllocate(t *testing.T) {
 	ev := NewEvent([]byte(messageEvent), Room{MemberCount: 100})
 	own := Compile(withOwnRules("@me:x", 20, 20), "@me:x")
@@ -46,79 +38,5 @@ func TestEvaluateDoesNotAllocate(t *testing.T) {
 		if got := testing.AllocsPerRun(100, func() { compiled.Evaluate(ev, user) }); got != 0 {
 			t.Errorf("%s: %v allocations", name, got)
 		}
-	}
-}
-
-func BenchmarkNewEvent(b *testing.B) {
-	for b.Loop() {
-		Everyone().Evaluate(NewEvent([]byte(messageEvent), Room{MemberCount: 100}), User{ID: "@me:x"})
-	}
-}
-
-func BenchmarkOneUser(b *testing.B) {
-	ev := NewEvent([]byte(messageEvent), Room{MemberCount: 100})
-	for name, compiled := range map[string]*Compiled{
-		"predefined":             Everyone(),
-		"20_keywords_20_rooms":   Compile(withOwnRules("@me:x", 20, 20), "@me:x"),
-		"200_keywords_200_rooms": Compile(withOwnRules("@me:x", 200, 200), "@me:x"),
-	} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				compiled.Evaluate(ev, User{ID: "@me:x", DisplayName: "Me"})
-			}
-		})
-	}
-	b.Run("plain", func(b *testing.B) {
-		rules := Predefined("@me:x")
-		question := plainQuestion{decodeNumbers(b, encode(b, rules)), decodeNumbers(b, []byte(messageEvent)),
-			Room{MemberCount: 100}, User{ID: "@me:x"}}
-		for b.Loop() {
-			question.evaluate()
-		}
-	})
-}
-
-// BenchmarkMembers takes one event to all members of a room, who are on the predefined rules, but for one in twenty
-// with ten keywords.
-func BenchmarkMembers(b *testing.B) {
-	names := strings.Repeat("user 7 keyword3 keyword4 ", 2_500)
-	bodies := map[string]string{
-		"short":      "I am not sure that I can come",
-		"60KB":       strings.Repeat("a longer story about nothing ", 2_100),
-		"60KB_names": names,
-	}
-	for _, count := range []int{100, 10_000} {
-		users := manyUsers(count)
-		compiled := make([]*Compiled, count)
-		for i := range compiled {
-			compiled[i] = Everyone()
-			if i%20 == 0 {
-				compiled[i] = Compile(withOwnRules(users[i].ID, 10, 0), users[i].ID)
-			}
-		}
-		for name, text := range bodies {
-			event := []byte(strings.Replace(messageEvent, "I am not sure that I can come", text, 1))
-			b.Run(fmt.Sprintf("%d/%s", count, name), func(b *testing.B) {
-				for b.Loop() {
-					ev := NewEvent(event, Room{MemberCount: count})
-					for i, user := range users {
-						compiled[i].Evaluate(ev, user)
-					}
-				}
-			})
-		}
-	}
-}
-
-// BenchmarkHostile shows what the worst patterns cost on a body of 60 KB.
-func BenchmarkHostile(b *testing.B) {
-	for name, pair := range hostile() {
-		b.Run(name, func(b *testing.B) {
-			g, text := newGlob(pair.pattern), appendFold(nil, pair.body)
-			for b.Loop() {
-				g.matchStretch(text)
-			}
-		})
 	}
 }

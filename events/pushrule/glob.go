@@ -11,39 +11,39 @@ import (
 //	"ab*c?d*"  →  [ab] [c?d] []      the first segment is bound to the start, the last to the end
 type glob struct {
 	segments []segment
-	word     []byte // a word every matching body has, nil if unknown
-	hash     uint32 // of word
-	isWord   bool   // the pattern is just that word
+	words    []word // every matching body has them
+	isWord   bool   // the pattern is just the one word
+	isPhrase bool   // it has words, no wildcards, and is short enough to be compared at every place of a word
 }
 
 // newGlob compiles a pattern, to be matched against folded text.
 func newGlob(pattern string) glob {
 	folded := appendFold(nil, pattern)
-	g := glob{word: wholeWord(folded)}
-	g.isWord = len(g.word) > 0 && len(g.word) == len(folded)
-	g.hash = hashWord(g.word)
+	g := glob{words: wholeWords(folded)}
+	g.isWord = len(g.words) == 1 && len(g.words[0].text) == len(folded)
 	parts := bytes.Split(folded, []byte("*"))
 	for i, part := range parts {
 		if len(part) > 0 || i == 0 || i == len(parts)-1 {
 			g.segments = append(g.segments, newSegment(part, true))
 		}
 	}
+	g.isPhrase = len(g.words) > 0 && len(g.segments) == 1 && g.segments[0].slow == nil
 	return g
 }
 
-// wholeWord returns the pattern's longest word that must stand as a word in any text it matches: one that no
-// wildcard touches.
-func wholeWord(folded []byte) []byte {
-	var longest []byte
+// wholeWords returns the pattern's words that must stand as words in any text it matches: those that no wildcard
+// touches.
+func wholeWords(folded []byte) []word {
+	var words []word
 	wild := func(pos int) bool {
 		return 0 <= pos && pos < len(folded) && (folded[pos] == '*' || folded[pos] == '?')
 	}
 	for start, end := nextWord(folded, 0); start < len(folded); start, end = nextWord(folded, end) {
-		if end-start > len(longest) && !wild(start-1) && !wild(end) {
-			longest = folded[start:end]
+		if !wild(start-1) && !wild(end) {
+			words = append(words, newWord(folded, start, end))
 		}
 	}
-	return longest
+	return words
 }
 
 // matchWhole tells whether the pattern is the whole of text.
@@ -67,10 +67,22 @@ func (g *glob) matchWhole(text []byte) bool {
 
 // matchWords tells whether the pattern matches a stretch of the body between two word boundaries.
 func (g *glob) matchWords(b *body) bool {
-	if g.word != nil && !b.words().has(g.hash, g.word) {
-		return false
+	var rarest word
+	for _, w := range g.words {
+		if !b.words().has(w) {
+			return false
+		}
+		if g.isPhrase {
+			rarest = b.words().rarer(rarest, w)
+		}
 	}
-	return g.isWord || g.matchStretch(b.text)
+	switch {
+	case g.isWord:
+		return true
+	case g.isPhrase:
+		return b.words().hasPhrase(g.segments[0].text, rarest)
+	}
+	return g.matchStretch(b.text)
 }
 
 func (g *glob) matchStretch(text []byte) bool {

@@ -90,14 +90,20 @@ func (n *node) member(name string) *node {
 }
 
 // contains tells whether the array has the value.
-func (n *node) contains(value scalar) bool {
+func (n *node) contains(value scalar) bool { return n.parseElements() && n.elements.has(value) }
+
+// hasTexts tells whether the array has any string.
+func (n *node) hasTexts() bool { return n.parseElements() && n.elements.hasTexts }
+
+// parseElements sees to it that elements are there; ok says whether the node is an array.
+func (n *node) parseElements() (ok bool) {
 	if n == nil || n.shape != shapeArray {
 		return false
 	}
 	if n.elements == nil {
 		n.elements = newElements(n.raw)
 	}
-	return n.elements.has(value)
+	return true
 }
 
 // usualEntries is room for the members of most objects in events.
@@ -146,8 +152,9 @@ func (m *members) get(name string) *node {
 
 // elements are an array's comparable values, with a set of them if there are many.
 type elements struct {
-	values []scalar
-	set    map[scalar]struct{}
+	values   []scalar
+	set      map[scalar]struct{}
+	hasTexts bool // some are strings
 }
 
 func newElements(raw string) *elements {
@@ -155,6 +162,7 @@ func newElements(raw string) *elements {
 	gjson.Parse(raw).ForEach(func(_, element gjson.Result) bool {
 		if value, ok := newScalar(element); ok {
 			e.values = append(e.values, value)
+			e.hasTexts = e.hasTexts || value.shape == shapeString
 		}
 		return true
 	})

@@ -17,7 +17,7 @@ const casesVariable = "PUSHRULE_CASES"
 // TestAgainstPlain asks the compiled and the plain evaluator the same random questions. Words are few and short, so
 // that rules match often, and for many reasons.
 func TestAgainstPlain(t *testing.T) {
-	cases := 20_000
+	cases := 3_000
 	if text := os.Getenv(casesVariable); text != "" {
 		var err error
 		if cases, err = strconv.Atoi(text); err != nil {

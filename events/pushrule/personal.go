@@ -1,0 +1,107 @@
+package pushrule
+
+import "bytes"
+
+// personal is a condition that asks who the user is. What it looks at in the event is the same for all.
+type personal interface {
+	condition
+	// seek finds the value the condition looks at, if it does at one; ok is false if it holds for nobody.
+	seek(ev *Event) (at *node, ok bool)
+	// fits tells whether it holds for the event's current user, given what seek found.
+	fits(ev *Event, at *node) bool
+}
+
+// holdsFor decides a personal condition from its beginning.
+func holdsFor(c personal, ev *Event) bool {
+	at, ok := c.seek(ev)
+	return ok && c.fits(ev, at)
+}
+
+func allHoldFor(conditions []personal, ev *Event) bool {
+	for _, condition := range conditions {
+		if !condition.holds(ev) {
+			return false
+		}
+	}
+	return true
+}
+
+// ownIDMatch is event_match with the user's own id as its pattern, whoever the user is.
+type ownIDMatch struct{ path []string }
+
+func (c *ownIDMatch) holds(ev *Event) bool { return holdsFor(c, ev) }
+
+func (c *ownIDMatch) seek(ev *Event) (*node, bool) {
+	n := ev.textAt(c.path)
+	return n, n != nil
+}
+
+func (c *ownIDMatch) fits(ev *Event, at *node) bool {
+	if at.text == ev.user.ID {
+		return true
+	}
+	ev.scratch = appendFold(ev.scratch[:0], ev.user.ID)
+	return bytes.Equal(at.fold(), ev.scratch)
+}
+
+// containsOwnID is event_property_contains with the user's own id as its value, whoever the user is.
+type containsOwnID struct{ path []string }
+
+func (c *containsOwnID) holds(ev *Event) bool { return holdsFor(c, ev) }
+
+func (c *containsOwnID) seek(ev *Event) (*node, bool) {
+	n := ev.at(c.path)
+	return n, n.hasTexts()
+}
+
+func (c *containsOwnID) fits(ev *Event, at *node) bool {
+	return at.elements.has(scalar{shape: shapeString, text: ev.user.ID})
+}
+
+// containsDisplayName is the historical contains_display_name: the name is literal text, not a pattern.
+type containsDisplayName struct{}
+
+func (c containsDisplayName) holds(ev *Event) bool { return holdsFor(c, ev) }
+
+func (containsDisplayName) seek(ev *Event) (*node, bool) {
+	body := ev.bodyText()
+	return nil, body != nil && len(body.text) > 0
+}
+
+func (containsDisplayName) fits(ev *Event, _ *node) bool {
+	if ev.user.DisplayName == "" {
+		return false
+	}
+	ev.scratch = appendFold(ev.scratch[:0], ev.user.DisplayName)
+	return ev.body.hasName(ev.scratch)
+}
+
+// hasName tells whether a folded name, which is not empty, stands in the body between word boundaries.
+func (b *body) hasName(name []byte) bool {
+	var rarest word
+	for start, end := nextWord(name, 0); start < len(name); start, end = nextWord(name, end) {
+		w := newWord(name, start, end)
+		if !b.words().has(w) {
+			return false
+		}
+		rarest = b.words().rarer(rarest, w)
+	}
+	if rarest.text != nil && len(name) < longLiteral {
+		return b.words().hasPhrase(name, rarest)
+	}
+	if !bytes.Contains(b.text, name) {
+		return false
+	}
+	segment := newSegment(name, false)
+	_, ok := segment.find(b.text, 0, startBound|endBound)
+	return ok
+}
+
+// threadSubscription is io.element.msc4306.thread_subscription.
+type threadSubscription struct{ want ThreadSubscription }
+
+func (c threadSubscription) holds(ev *Event) bool { return ev.user.Thread == c.want }
+
+func (threadSubscription) seek(*Event) (*node, bool) { return nil, true }
+
+func (c threadSubscription) fits(ev *Event, _ *node) bool { return c.holds(ev) }

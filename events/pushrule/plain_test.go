@@ -130,6 +130,9 @@ func (q plainQuestion) holds(condition any) bool {
 			needed = 50
 		}
 		return q.room.SenderIsCreator || q.room.SenderLevel >= needed
+	case "io.element.msc4306.thread_subscription":
+		subscribed, ok := at(condition, "subscribed").(bool)
+		return ok && q.user.Thread != ThreadUnknown && subscribed == (q.user.Thread == ThreadSubscribed)
 	}
 	return false
 }

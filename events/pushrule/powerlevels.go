@@ -74,9 +74,13 @@ func parseLevel(doc gjson.Result) (level int64, ok bool) {
 
 // maySenderNotify tells whether the event's sender has the power for a kind of notification.
 func (r *Room) maySenderNotify(kind string) bool {
-	needed, ok := r.NotificationLevels[kind]
-	if !ok {
-		needed = defaultNotificationLevel
+	return r.SenderIsCreator || r.SenderLevel >= r.neededToNotify(kind)
+}
+
+// neededToNotify returns the power level needed for a kind of notification.
+func (r *Room) neededToNotify(kind string) int64 {
+	if level, ok := r.NotificationLevels[kind]; ok {
+		return level
 	}
-	return r.SenderIsCreator || r.SenderLevel >= needed
+	return defaultNotificationLevel
 }

@@ -3,9 +3,9 @@ package pushrule
 import (
 	"bytes"
 	"encoding/json"
-	"math/rand/v2"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,54 +14,152 @@ import (
 // casesVariable sets how many random questions TestAgainstPlain asks.
 const casesVariable = "PUSHRULE_CASES"
 
-// TestAgainstPlain asks the compiled and the plain evaluator the same random questions. Words are few and short, so
-// that rules match often, and for many reasons.
+// TestAgainstPlain asks the plain evaluator and all that the compiled one offers the same random questions. Words
+// are few and short, so that rules match often, and for many reasons.
 func TestAgainstPlain(t *testing.T) {
-	cases := 3_000
+	cases := 20_000
 	if text := os.Getenv(casesVariable); text != "" {
 		var err error
 		if cases, err = strconv.Atoi(text); err != nil {
 			t.Fatal(err)
 		}
 	}
-	matched := map[string]int{}
-	for asked, seed := 0, uint64(0); asked < cases; seed++ {
-		asked += compareOnOneEvent(t, generator{rand.New(rand.NewPCG(seed, 1))}, seed, matched)
-		if t.Failed() {
-			return
+	r := newRounds(t)
+	for seed := uint64(0); r.asked < cases && !t.Failed(); seed++ {
+		r.round(t, seed)
+	}
+	t.Logf("%d questions, %d users in a class with others, %d outcomes the same for all, rules that matched: %v",
+		r.asked, r.shared, r.same, r.matched)
+	for _, id := range []string{"", "own", ".m.rule.is_user_mention", ".m.rule.message", ".m.rule.contains_display_name"} {
+		if r.matched[id] == 0 {
+			t.Errorf("rule %q never matched: the questions are too poor", id)
 		}
 	}
-	t.Logf("rules that matched: %v", matched)
-	for _, id := range []string{"", "own", ".m.rule.is_user_mention", ".m.rule.message"} {
-		if matched[id] == 0 {
-			t.Errorf("rule %q never matched: the questions are too poor", id)
+	if r.shared == 0 || r.same == 0 {
+		t.Error("no two users were in one class, or no event was the same for all: the questions are too poor")
+	}
+}
+
+// rounds asks random questions and counts what came of them.
+type rounds struct {
+	cache      *Cache
+	predefined map[string]map[Kind][]object // by owner, decoded
+
+	asked, shared, same int
+	matched             map[string]int
+}
+
+func newRounds(t *testing.T) *rounds {
+	r := &rounds{cache: NewCache(), predefined: map[string]map[Kind][]object{}, matched: map[string]int{}}
+	for _, owner := range userIDs {
+		r.predefined[owner] = map[Kind][]object{}
+		predefined := Predefined(owner)
+		for _, list := range predefined.lists() {
+			for _, rule := range list.rules {
+				decoded := decodeNumbers(t, encode(t, rule)).(map[string]any)
+				r.predefined[owner][list.kind] = append(r.predefined[owner][list.kind], decoded)
+			}
+		}
+	}
+	return r
+}
+
+// owned is a ruleset with its owner.
+type owned struct {
+	owner    string
+	json     []byte
+	decoded  any
+	rules    Ruleset
+	compiled *Compiled // of the owner alone
+	class    *Compiled // from the cache
+}
+
+// round takes some events to some users, of whom two at a time have rules that differ in nothing but their ids.
+func (r *rounds) round(t *testing.T, seed uint64) {
+	var users []owned
+	g := newGenerator(seed, 0)
+	for i := range uint64(3) {
+		first, second := g.pick(userIDs), g.pick(userIDs)
+		a, b := r.ruleset(t, newGenerator(seed, i+1), first), r.ruleset(t, newGenerator(seed, i+1), second)
+		if first != second && a.class == b.class {
+			r.shared++
+		}
+		users = append(users, a, b)
+	}
+	for range 8 {
+		event, room := encode(t, g.event()), g.room()
+		ev, decoded := NewEvent(event, room), decodeNumbers(t, event)
+		decisions := map[*Compiled]*Decision{}
+		for _, u := range users {
+			decision, ok := decisions[u.class]
+			if !ok {
+				made := u.class.Decide(ev)
+				decision = &made
+				decisions[u.class] = decision
+			}
+			for range 2 {
+				user := User{ID: u.owner, DisplayName: g.text(3), Thread: ThreadSubscription(g.IntN(3))} //nolint:gosec // small
+				r.ask(t, u, ev, decision, plainQuestion{u.decoded, decoded, room, user})
+				if t.Failed() {
+					t.Fatalf("seed %d\nevent %s\nroom %+v\nuser %+v\nruleset %s", seed, event, room, user, u.json)
+				}
+			}
 		}
 	}
 }
 
-// compareOnOneEvent lets several users with several rulesets share one event, and returns how many it asked.
-func compareOnOneEvent(t *testing.T, g generator, seed uint64, matched map[string]int) int {
-	event, room := encode(t, g.event()), g.room()
-	ev, plainEvent := NewEvent(event, room), decodeNumbers(t, event)
-	asked := 0
-	for range 1 + g.IntN(3) {
-		owner := g.pick(userIDs)
-		ruleset := encode(t, g.ruleset(t, owner))
-		var rules Ruleset
-		unmarshal(t, ruleset, &rules)
-		compiled, plainRuleset := Compile(&rules, owner), decodeNumbers(t, ruleset)
-		for range 3 {
-			user := User{ID: owner, DisplayName: g.text(3)}
-			want := plainQuestion{plainRuleset, plainEvent, room, user}.evaluate()
-			compare(t, compiled.Evaluate(ev, user), want)
-			if t.Failed() {
-				t.Fatalf("seed %d\nevent %s\nroom %+v\nuser %+v\nruleset %s", seed, event, room, user, ruleset)
-			}
-			matched[class(want.ruleID)]++
-			asked++
+func (r *rounds) ruleset(t *testing.T, g generator, owner string) owned {
+	u := owned{owner: owner, json: encode(t, g.ruleset(r.predefined[owner]))}
+	unmarshal(t, u.json, &u.rules)
+	u.decoded = decodeNumbers(t, u.json)
+	u.compiled, u.class = Compile(&u.rules, owner), r.cache.Compile(&u.rules, owner)
+	return u
+}
+
+// ask asks all evaluators one question.
+func (r *rounds) ask(t *testing.T, u owned, ev *Event, decision *Decision, question plainQuestion) {
+	want := question.evaluate()
+	compare(t, u.compiled.Evaluate(ev, question.user), want)
+	got := decision.For(question.user)
+	compare(t, got, want)
+	if evaluated := u.class.Evaluate(ev, question.user); got != evaluated {
+		t.Errorf("decided %+v, evaluated %+v", got, evaluated)
+	}
+	if r.asked%explainEvery == 0 {
+		checkExplained(t, Explain(&u.rules, ev, question.user), got)
+	}
+	if rest, same := decision.Same(); same && question.property("sender") != question.user.ID {
+		r.same++
+		if got != rest {
+			t.Errorf("got %+v, all others %+v", got, rest)
 		}
 	}
-	return asked
+	r.matched[class(want.ruleID)]++
+	r.asked++
+}
+
+// explainEvery is of how many questions one is explained too, for that takes its time.
+const explainEvery = 5
+
+// checkExplained holds an explanation against the outcome, and against itself.
+func checkExplained(t *testing.T, all []Explanation, got *Outcome) {
+	t.Helper()
+	var matched []string
+	for _, e := range all {
+		if e.Matched {
+			matched = append(matched, string(e.Kind)+" "+e.RuleID)
+		}
+		if e.Matched && !e.Asked || e.Matched != (len(e.Why) == 0) || slices.Contains(e.Why, "") {
+			t.Errorf("explanation contradicts itself: %+v", e)
+		}
+	}
+	var want []string
+	if got != nil {
+		want = []string{string(got.Kind) + " " + got.RuleID}
+	}
+	if !slices.Equal(matched, want) {
+		t.Errorf("explained that %q matched, want %q: %+v", matched, want, all)
+	}
 }
 
 // class counts all rules of users as one.
@@ -99,191 +197,4 @@ func decodeNumbers(t testing.TB, data []byte) (value any) {
 		t.Fatalf("decode %s: %v", data, err)
 	}
 	return value
-}
-
-// generator makes random rulesets and events.
-type generator struct{ *rand.Rand }
-
-type object map[string]any
-
-var (
-	userIDs = []string{"@a:x", "@b:x", "@A:x"}
-	roomIDs = []string{"!a:x", "!b:x"}
-	types   = []string{"m.room.message", "m.room.member", "m.reaction", "m.room.encrypted", "m.room.tombstone", "A"}
-	letters = []string{"a", "A", "b", "aa", " ", "-", "_", "é", "É", "ſ", "s", "K", "k", "⚡", "ab ba", "@room"}
-	wilds   = []string{"*", "?", "**", "?*"}
-	keys    = []string{"content.body", "type", "state_key", "room_id", "sender", "content.k", "content.k.k",
-		`content.m\.mentions`, `content.m\.mentions.room`, `content.m\.mentions.user_ids`, `k\\.a`, `k\a.`, `content\.k`}
-)
-
-func (g generator) pick(from []string) string { return from[g.IntN(len(from))] }
-
-func (g generator) chance(percent int) bool { return g.IntN(100) < percent }
-
-func (g generator) text(most int) string {
-	var text strings.Builder
-	for range g.IntN(most + 1) {
-		text.WriteString(g.pick(letters))
-	}
-	return text.String()
-}
-
-func (g generator) pattern() string {
-	var text strings.Builder
-	for range g.IntN(5) {
-		if g.chance(30) {
-			text.WriteString(g.pick(wilds))
-		} else {
-			text.WriteString(g.pick(letters))
-		}
-	}
-	if g.chance(3) { // long enough for all ways to search
-		return strings.Repeat(text.String(), 20)
-	}
-	return text.String()
-}
-
-func (g generator) scalar() any {
-	values := []any{nil, true, false, 0, 1, -7, 1.5, 1 << 53, "", "1", "true", g.pick(userIDs), g.text(1)}
-	return values[g.IntN(len(values))]
-}
-
-func (g generator) value() any {
-	switch g.IntN(6) {
-	case 0:
-		elements := []any{}
-		for range g.IntN(40) {
-			elements = append(elements, g.scalar())
-		}
-		return elements
-	case 1:
-		return object{"k": g.scalar(), "a": g.scalar()}
-	}
-	return g.scalar()
-}
-
-func (g generator) event() object {
-	content := object{"body": g.text(8), "k": g.value()}
-	if g.chance(10) {
-		content["body"] = g.value()
-	}
-	if g.chance(5) {
-		content["body"] = strings.Repeat(g.text(3), 30) + "b"
-	}
-	if g.chance(40) {
-		content["m.mentions"] = object{"room": g.scalar(), "user_ids": []any{g.pick(userIDs), g.scalar()}}
-	}
-	if g.chance(20) {
-		content["msgtype"], content["membership"] = "m.notice", "invite"
-	}
-	if g.chance(10) {
-		content["m.relates_to"] = object{"rel_type": "m.replace"}
-	}
-	event := object{"type": g.pick(types), "room_id": g.pick(roomIDs), "sender": g.pick(userIDs), "content": content,
-		`k\`: g.value(), `k\a`: object{"": g.text(1)}}
-	if g.chance(30) {
-		event["state_key"] = g.pick(append(userIDs, ""))
-	}
-	if g.chance(5) {
-		event[g.pick([]string{"type", "sender", "room_id", "content"})] = g.value()
-	}
-	for i := range g.IntN(2) * 20 {
-		event["x"+strconv.Itoa(i)] = i
-	}
-	return event
-}
-
-func (g generator) room() Room {
-	room := Room{MemberCount: g.IntN(4), SenderLevel: int64(g.IntN(3) * 50), SenderIsCreator: g.chance(5)}
-	if g.chance(50) {
-		room.NotificationLevels = map[string]int64{"room": int64(g.IntN(3) * 50)}
-	}
-	return room
-}
-
-// ruleset has rules of the user's, most of the predefined ones for the owner, and some that were so once.
-func (g generator) ruleset(t *testing.T, owner string) map[Kind][]any {
-	rules := map[Kind][]any{}
-	own := 0
-	for _, kind := range []Kind{KindOverride, KindContent, KindRoom, KindSender, KindUnderride} {
-		for range g.IntN(3) {
-			own++
-			rules[kind] = append(rules[kind], g.rule(kind, "own"+strconv.Itoa(own)))
-		}
-	}
-	predefined := Predefined(owner)
-	for _, list := range predefined.lists() {
-		for _, rule := range list.rules {
-			rule.Enabled = rule.Enabled != g.chance(15)
-			if g.chance(10) {
-				rule.Actions = []Action{notify}
-			}
-			rules[list.kind] = append(rules[list.kind], decodeNumbers(t, encode(t, rule)))
-		}
-	}
-	for _, id := range []string{".m.rule.contains_display_name", ".m.rule.roomnotif", ".m.rule.contains_user_name"} {
-		if g.chance(30) {
-			rules[KindUnderride] = append(rules[KindUnderride], g.rule(KindUnderride, id))
-		}
-	}
-	for _, list := range rules {
-		if g.chance(10) {
-			g.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-		}
-	}
-	return rules
-}
-
-func (g generator) rule(kind Kind, id string) object {
-	rule := object{"rule_id": id, "default": g.chance(5), "enabled": g.chance(80), "actions": g.actions()}
-	switch kind {
-	case KindRoom:
-		rule["rule_id"] = g.pick(roomIDs)
-	case KindSender:
-		rule["rule_id"] = g.pick(userIDs)
-	case KindContent:
-		rule["pattern"] = g.pattern()
-	default:
-		conditions := []any{}
-		for range g.IntN(3) {
-			conditions = append(conditions, g.condition())
-		}
-		rule["conditions"] = conditions
-	}
-	return rule
-}
-
-func (g generator) actions() []any {
-	all := []any{"notify", "dont_notify", "coalesce", "unknown", 5, nil, object{"set_tweak": "highlight"},
-		object{"set_tweak": "highlight", "value": g.scalar()}, object{"set_tweak": "sound"},
-		object{"set_tweak": "sound", "value": g.scalar()}, object{"set_tweak": `odd "one"`, "value": g.value()}}
-	actions := []any{}
-	for range g.IntN(5) {
-		actions = append(actions, all[g.IntN(len(all))])
-	}
-	return actions
-}
-
-func (g generator) condition() any {
-	key := g.pick(keys)
-	switch g.IntN(12) {
-	case 0, 1, 2:
-		return object{"kind": "event_match", "key": "content.body", "pattern": g.pattern()}
-	case 3:
-		return object{"kind": "event_match", "key": key, "pattern": g.pattern()}
-	case 4:
-		return object{"kind": "event_match", "key": key, "pattern": g.pick(append(userIDs, types...))}
-	case 5, 6:
-		return object{"kind": "event_property_is", "key": key, "value": g.value()}
-	case 7, 8:
-		return object{"kind": "event_property_contains", "key": key, "value": g.scalar()}
-	case 9:
-		return object{"kind": "contains_display_name"}
-	case 10:
-		is := g.pick([]string{"", "==", "<", ">", "<=", ">=", "=", "!", "+"}) + g.pick([]string{"", "1", "2", "3", "x"})
-		return object{"kind": "room_member_count", "is": is}
-	}
-	odd := []any{object{"kind": "sender_notification_permission", "key": g.pick([]string{"room", "other"})},
-		object{"kind": "unknown"}, object{}, "text", nil, object{"kind": "event_match", "key": key}}
-	return odd[g.IntN(len(odd))]
 }

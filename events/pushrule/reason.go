@@ -1,0 +1,97 @@
+package pushrule
+
+import "fmt"
+
+// reason says why a condition that can hold does not hold for the explained event and user.
+func (x *explainer) reason(c condition) string {
+	ev := x.ev
+	switch c := c.(type) {
+	case *textMatch:
+		return noMatch(ev.at(c.path))
+	case *ownIDMatch:
+		return noMatch(ev.at(c.path))
+	case *bodyMatch:
+		return notInBody(ev)
+	case containsDisplayName:
+		if ev.user.DisplayName == "" {
+			return "the user has no display name"
+		}
+		return notInBody(ev)
+	case *propertyIs:
+		if ev.at(c.path) == nil {
+			return noProperty
+		}
+		return "another value"
+	case *propertyContains:
+		return notContained(ev.at(c.path))
+	case *containsOwnID:
+		return notContained(ev.at(c.path))
+	}
+	return x.reasonOutside(c)
+}
+
+// reasonOutside is reason for conditions on what is not a property of the event.
+func (x *explainer) reasonOutside(c condition) string {
+	ev := x.ev
+	switch c := c.(type) {
+	case *inRoom:
+		return "another room"
+	case *fromSender:
+		return "another sender"
+	case *memberCount:
+		return fmt.Sprintf("the room has %d members", ev.room.MemberCount)
+	case *senderPermission:
+		return fmt.Sprintf("the sender has power level %d and needs %d", ev.room.SenderLevel, ev.room.neededToNotify(c.kind))
+	case noMentions:
+		return "event has m.mentions, which this rule is not for"
+	case threadSubscription:
+		if ev.user.Thread == ThreadUnknown {
+			return "subscription unknown"
+		}
+		return "subscription is otherwise"
+	case *relatedMatch:
+		return c.reason(ev)
+	}
+	return "missing pattern" // of a content rule, for all else has been dealt with
+}
+
+func (c *relatedMatch) reason(ev *Event) string {
+	switch {
+	case ev.related[c.relType] == nil:
+		return "no related event known"
+	case c.match != nil && !c.match.holds(ev.related[c.relType]):
+		return "related event does not match"
+	}
+	return "the relation is a fallback"
+}
+
+const noProperty = "no such property"
+
+// noMatch says why a pattern does not fit a value.
+func noMatch(n *node) string {
+	switch {
+	case n == nil:
+		return noProperty
+	case n.shape != shapeString:
+		return "not a string"
+	}
+	return "no match"
+}
+
+// notInBody says why text is not found in content.body.
+func notInBody(ev *Event) string {
+	if body := ev.root.member("content").member("body"); body == nil || body.shape != shapeString {
+		return noMatch(body)
+	}
+	return "not found"
+}
+
+func notContained(n *node) string {
+	switch {
+	case n == nil:
+		return noProperty
+	case n.shape != shapeArray:
+		return "not an array"
+	}
+	return "not in the array"
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -27,6 +28,7 @@ type cli struct {
 	Registry   registryCmd   `cmd:"" help:"Run the registry: the HTTP API for pushers and their database."`
 	Dispatcher dispatcherCmd `cmd:"" help:"Run a dispatcher: from room events to pokes. One works, others stand by."`
 	Publish    publishCmd    `cmd:"" help:"Publish room events and receipts, one JSON object a line."`
+	Pushrule   pushruleCmd   `cmd:"" name:"pushrule" help:"Say what push rules make of an event, and why: one JSON object a line."`
 	Demo       demoCmd       `cmd:"" help:"Show it all on recorded events, and check every poke."`
 	Bench      benchCmd      `cmd:"" help:"Measure the whole path beside a bare HTTP client."`
 	BenchSink  benchSinkCmd  `cmd:"" hidden:"" help:"The gateway of a benchmark."`
@@ -58,6 +60,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.Bind(std)
 	if err := command.Run(); err != nil {
+		if errors.As(err, new(badInputError)) {
+			return std.fail(exitUsage, err)
+		}
 		return std.fail(exitFailure, err)
 	}
 	return exitOK

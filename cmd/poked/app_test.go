@@ -106,7 +106,7 @@ func checkHelp(t *testing.T, command string, flag *kong.Flag, help string) {
 
 func TestHelpNamesEverySubcommand(t *testing.T) {
 	help := poked(t, "", "--help")
-	for _, command := range []string{"serve", "registry", "dispatcher", "publish", "demo", "bench", "version"} {
+	for _, command := range []string{"serve", "registry", "dispatcher", "publish", "pushrule", "demo", "bench", "version"} {
 		if !strings.Contains(help.stdout, "\n  "+command+" ") {
 			t.Errorf("poked --help does not list %s:\n%s", command, help.stdout)
 		}

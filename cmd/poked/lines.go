@@ -15,15 +15,21 @@ import (
 type record struct {
 	file string
 	line int
-	raw  []byte // nil if the line was longer than an event may be
+	raw  []byte // nil if the line was longer than it may be
 	size int    // of the line as it was read, in bytes
 }
 
 // readRecords yields the lines of r that are not blank. It holds one line at a
 // time and none longer than an event may be, whatever the input is.
 func readRecords(file string, r io.Reader) iter.Seq2[record, error] {
+	return readLines(file, r, events.MaxEventBytes)
+}
+
+// readLines is readRecords for lines of another kind than events: none longer
+// than limit, but for what their end takes.
+func readLines(file string, r io.Reader, limit int) iter.Seq2[record, error] {
 	return func(yield func(record, error) bool) {
-		in := bufio.NewReaderSize(r, events.MaxEventBytes+len("\r\n"))
+		in := bufio.NewReaderSize(r, limit+len("\r\n"))
 		for line := 1; ; line++ {
 			raw, size, err := readLine(in)
 			if err != nil && !errors.Is(err, io.EOF) {

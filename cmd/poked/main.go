@@ -7,7 +7,8 @@
 // A role is a subcommand is a file. registry and dispatcher run one role each
 // against a NATS of the operator's; serve runs both, and NATS, in one process
 // by calling what those two call (see stack.go for the wiring). publish is a
-// homeserver for the command line. demo tells the whole story on recorded
+// homeserver for the command line, pushrule asks the push rules why somebody was
+// notified or not. demo tells the whole story on recorded
 // events, bench measures it, version says what was built.
 //
 //	main ── signals, exit code
@@ -18,13 +19,14 @@
 //	       ├─ demo ───────┘
 //	       ├─ bench ── the same parts, and a sink in a process of its own
 //	       ├─ publish
+//	       ├─ pushrule
 //	       └─ version
 //
 // # Contract with whoever starts it
 //
 // Every flag can be set by an environment variable named in its help; a flag
 // on the command line wins. The exit code is 0 after a clean stop, 1 after a
-// failure and 2 for a command line that makes no sense; with 1 and 2 the last
+// failure and 2 for a command line, or lines read by pushrule, that make no sense; with 1 and 2 the last
 // line on standard error says why, in one sentence without secrets.
 //
 // SIGINT and SIGTERM stop gracefully: take no more, finish what is out, flush,

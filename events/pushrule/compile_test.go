@@ -57,8 +57,8 @@ func TestEveryoneIsEachUser(t *testing.T) {
 		if v.Suite != "default_ruleset" {
 			continue
 		}
-		rules := Predefined(v.Context.UserID)
-		shared, own := evaluateVector(v, Everyone()), evaluateVector(v, Compile(&rules, v.Context.UserID))
+		q := question(t, v)
+		shared, own := Everyone().Evaluate(q.Event, q.User), evaluate(q)
 		if (shared == nil) != (own == nil) || shared != nil && shared.RuleID != own.RuleID {
 			t.Errorf("%s: everyone gets %+v, the user alone %+v", v.ID, shared, own)
 		}

@@ -78,7 +78,12 @@ func FuzzRuleset(f *testing.F) {
 		if rules.UnmarshalJSON(ruleset) != nil {
 			return
 		}
-		Compile(&rules, "@a:x").Evaluate(NewEvent(event, Room{}), User{ID: "@a:x", DisplayName: "a b"})
+		ev, user := NewEvent(event, Room{}), User{ID: "@a:x", DisplayName: "a b"}
+		got, decision := Compile(&rules, user.ID).Evaluate(ev, user), NewCache().Compile(&rules, user.ID).Decide(ev)
+		if other := decision.For(user); (got == nil) != (other == nil) || got != nil && !reflect.DeepEqual(got, other) {
+			t.Errorf("evaluated %+v, decided %+v", got, other)
+		}
+		checkExplained(t, Explain(&rules, ev, user), got)
 		if !json.Valid(ruleset) || !utf8.Valid(ruleset) {
 			return
 		}

@@ -1,11 +1,11 @@
 package pushrule
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -13,31 +13,23 @@ const vectorsFile = "../../testdata/pushrules.json"
 
 // vector is one fact of testdata/pushrules.json; its meta.fields say what the members mean.
 type vector struct {
-	ID        string          `json:"id"`
-	Suite     string          `json:"suite"`
-	Adopt     bool            `json:"adopt"`
-	Kind      string          `json:"kind"`
-	Rule      json.RawMessage `json:"rule"`
-	Ruleset   json.RawMessage `json:"ruleset"`
-	Condition json.RawMessage `json:"condition"`
-	Event     json.RawMessage `json:"event"`
-	Context   vectorContext   `json:"context"`
-	Path      string          `json:"path"`
-	Input     json.RawMessage `json:"input"`
-	Actions   json.RawMessage `json:"actions"`
-	Expect    json.RawMessage `json:"expect"`
+	ID      string          `json:"id"`
+	Suite   string          `json:"suite"`
+	Adopt   bool            `json:"adopt"`
+	Ruleset json.RawMessage `json:"ruleset"`
+	Event   json.RawMessage `json:"event"`
+	Path    string          `json:"path"`
+	Input   json.RawMessage `json:"input"`
+	Actions json.RawMessage `json:"actions"`
+	Expect  json.RawMessage `json:"expect"`
+
+	raw json.RawMessage // all of it: a question
 }
 
-type vectorContext struct {
-	UserID             string                     `json:"user_id"`
-	DisplayName        string                     `json:"display_name"`
-	MemberCount        int                        `json:"room_member_count"`
-	SenderPowerLevels  map[string]json.RawMessage `json:"sender_power_levels"`
-	NotificationLevels json.RawMessage            `json:"notification_levels"`
-	RoomVersion        string                     `json:"room_version"`
-	RoomCreators       []string                   `json:"room_creators"`
-	ThreadSubscription *bool                      `json:"thread_subscription"`
-	RelatedEvents      map[string]json.RawMessage `json:"related_events"`
+func (v *vector) UnmarshalJSON(data []byte) error {
+	type plain vector // without methods
+	v.raw = bytes.Clone(data)
+	return json.Unmarshal(data, (*plain)(v))
 }
 
 type vectorFile struct {
@@ -62,8 +54,8 @@ func readVectors(t testing.TB) vectorFile {
 
 func TestVectors(t *testing.T) {
 	checks := map[string]func(*testing.T, vector){
-		"condition":       checkCondition,
-		"rule":            checkRule,
+		"condition":       checkMatch,
+		"rule":            checkMatch,
 		"ruleset":         checkRuleset,
 		"default_ruleset": checkRuleset,
 		"dotted_path":     checkPath,
@@ -103,37 +95,20 @@ func TestPredefinedOrder(t *testing.T) {
 	}
 }
 
-func checkCondition(t *testing.T, v vector) {
-	rules := Ruleset{Override: []Rule{{ID: "o", Enabled: true, Conditions: []Condition{Condition(v.Condition)}}}}
-	checkMatch(t, v, &rules)
-}
-
-func checkRule(t *testing.T, v vector) {
-	var rules Ruleset
-	unmarshal(t, []byte(`{`+quote(v.Kind)+`:[`+string(v.Rule)+`]}`), &rules)
-	checkMatch(t, v, &rules)
-}
-
-func checkMatch(t *testing.T, v vector, rules *Ruleset) {
-	got := evaluateVector(v, Compile(rules, v.Context.UserID)) != nil
+func checkMatch(t *testing.T, v vector) {
+	got := evaluate(question(t, v)) != nil
 	if want := string(v.Expect) == "true"; got != want {
 		t.Errorf("match: got %t, want %t", got, want)
 	}
 }
 
 func checkRuleset(t *testing.T, v vector) {
-	compiled := Everyone()
-	if !strings.HasPrefix(string(v.Ruleset), `"`) {
-		var rules Ruleset
-		unmarshal(t, v.Ruleset, &rules)
-		compiled = Compile(&rules, v.Context.UserID)
-	}
 	var want struct {
 		RuleID  *string `json:"rule_id"`
 		Actions []any   `json:"actions"`
 	}
 	unmarshal(t, v.Expect, &want)
-	got := evaluateVector(v, compiled)
+	got := evaluate(question(t, v))
 	if got == nil || want.RuleID == nil {
 		if got != nil || want.RuleID != nil {
 			t.Errorf("outcome: got %+v, want rule %s", got, v.Expect)
@@ -176,46 +151,16 @@ func checkTweaks(t *testing.T, v vector) {
 	}
 }
 
-// evaluateVector evaluates a vector's event in the vector's context.
-func evaluateVector(v vector, compiled *Compiled) *Outcome {
-	context := v.Context
-	ev := NewEvent(v.Event, context.room(v.Event))
-	for relType, related := range context.RelatedEvents {
-		ev.Relate(relType, NewEvent(related, Room{}))
+func question(t testing.TB, v vector) *Question {
+	t.Helper()
+	q, err := ParseQuestion(v.raw)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return compiled.Evaluate(ev, context.user())
+	return q
 }
 
-func (c vectorContext) room(event []byte) Room {
-	levels := map[string]json.RawMessage{}
-	for name, value := range c.SenderPowerLevels {
-		levels[name] = value
-	}
-	if c.NotificationLevels != nil {
-		levels["notifications"] = c.NotificationLevels
-	}
-	content, _ := json.Marshal(levels) // of raw JSON
-	power := ParsePowerLevels(content)
-	sender := NewEvent(event, Room{}).sender
-	return Room{
-		MemberCount:        c.MemberCount,
-		SenderLevel:        power.Of(sender),
-		SenderIsCreator:    c.RoomVersion == "12" && slices.Contains(c.RoomCreators, sender),
-		NotificationLevels: power.Notifications,
-	}
-}
-
-func (c vectorContext) user() User {
-	user := User{ID: c.UserID, DisplayName: c.DisplayName}
-	switch {
-	case c.ThreadSubscription == nil:
-	case *c.ThreadSubscription:
-		user.Thread = ThreadSubscribed
-	default:
-		user.Thread = ThreadUnsubscribed
-	}
-	return user
-}
+func evaluate(q *Question) *Outcome { return Compile(&q.Rules, q.User.ID).Evaluate(q.Event, q.User) }
 
 func unmarshal(t testing.TB, data []byte, into any) {
 	t.Helper()

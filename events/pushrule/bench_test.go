@@ -194,6 +194,16 @@ func BenchmarkCompile(b *testing.B) {
 			Compile(rules, "@me:x")
 		}
 	})
+	b.Run("cached", func(b *testing.B) {
+		cache := NewCache()
+		kept := cache.Compile(rules, "@me:x")
+		b.ReportAllocs()
+		for b.Loop() {
+			if cache.Compile(rules, "@me:x") != kept {
+				b.Fatal("not cached")
+			}
+		}
+	})
 }
 
 // BenchmarkHostile shows what the worst patterns cost on a body of 60 KB.

@@ -14,6 +14,7 @@ import (
 type Compiled struct {
 	rules []rule
 	slots map[Condition]slots // the predefined conditions that events remember
+	known map[string]known    // Everyone's only: the predefined rules, by their ids
 }
 
 // rule is an enabled rule that may match.
@@ -54,20 +55,57 @@ var everyone = sync.OnceValue(func() *Compiled { //nolint:gochecknoglobals // ma
 // do, become conditions on whoever is asked about: users whose rulesets differ in nothing but that id may share one
 // Compiled. There the id is literal text, even if it has a * or ?.
 func Compile(rules *Ruleset, userID string) *Compiled {
-	return compile(&compiler{ownID: userID, slots: everyone().slots}, rules)
+	return compile(&compiler{ownID: userID, slots: everyone().slots, known: everyone().known}, rules)
 }
 
 func compile(c *compiler, rs *Ruleset) *Compiled {
 	compiled := &Compiled{slots: c.slots}
+	if c.assign {
+		compiled.known = make(map[string]known)
+	}
 	for _, list := range rs.lists() {
 		for _, source := range inOrder(list) {
-			conditions := c.conditions(list.kind, source)
-			if source.Enabled && !slices.Contains(conditions, condition(never{})) {
-				compiled.rules = append(compiled.rules, newRule(conditions, newOutcome(list.kind, source)))
+			if !source.Enabled {
+				continue
+			}
+			compiledRule, ok := c.rule(list.kind, source)
+			if ok {
+				compiled.rules = append(compiled.rules, compiledRule)
+			}
+			if c.assign {
+				compiled.known[source.ID] = known{list.kind, source, compiledRule}
 			}
 		}
 	}
 	return compiled
+}
+
+// rule compiles a rule, or takes it from Everyone; ok is false if it can never match.
+func (c *compiler) rule(kind Kind, source *Rule) (r rule, ok bool) {
+	if like, ok := c.known[source.ID]; ok && like.kind == kind && like.is(source, c.ownID) {
+		return like.compiled, true
+	}
+	conditions := c.conditions(kind, source)
+	if slices.Contains(conditions, condition(never{})) {
+		return rule{}, false
+	}
+	return newRule(conditions, newOutcome(kind, source)), true
+}
+
+// known is a predefined rule that is compiled for everyone.
+type known struct {
+	kind     Kind
+	source   *Rule
+	compiled rule
+}
+
+// is tells whether a user's rule is the predefined one.
+func (k *known) is(r *Rule, userID string) bool {
+	return slices.Equal(k.source.Actions, r.Actions) &&
+		slices.EqualFunc(k.source.Conditions, r.Conditions, func(everyone, own Condition) bool {
+			return everyone == own || userID != "" &&
+				strings.ReplaceAll(string(everyone), quote(anyUser), quote(userID)) == string(own)
+		})
 }
 
 // inOrder returns a list's rules in the order they are asked: the master rule, the user's, the predefined.
@@ -93,6 +131,7 @@ func inOrder(l list) []*Rule {
 type compiler struct {
 	ownID  string
 	slots  map[Condition]slots
+	known  map[string]known
 	assign bool // give slots to conditions instead of only using them
 }
 

@@ -65,6 +65,27 @@ func TestEveryoneIsEachUser(t *testing.T) {
 	}
 }
 
+// TestPredefinedRulesAreShared looks at where outcomes are kept: what a user has changed must not be Everyone's.
+func TestPredefinedRulesAreShared(t *testing.T) {
+	changes := &Changes{Predefined: map[string]Change{".m.rule.message": {Actions: []Action{}}}}
+	rules := changes.rulesetOf("@me:x")
+	for i := range rules.Override {
+		if rules.Override[i].ID == ".m.rule.is_user_mention" {
+			rules.Override[i].Conditions = Predefined("@you:x").Override[i].Conditions
+		}
+	}
+	shared := map[string]*Outcome{}
+	for _, r := range Everyone().rules {
+		shared[r.outcome.RuleID] = r.outcome
+	}
+	for _, r := range Compile(rules, "@me:x").rules {
+		id := r.outcome.RuleID
+		if changed := id == ".m.rule.message" || id == ".m.rule.is_user_mention"; (r.outcome == shared[id]) == changed {
+			t.Errorf("%s: changed %t, shared %t", id, changed, !changed)
+		}
+	}
+}
+
 func TestEveryoneFitsAnEventsMemory(t *testing.T) {
 	if got := len(Everyone().slots); got == 0 || got > maxSlots {
 		t.Errorf("the predefined rules have %d conditions to remember, an event has room for %d", got, maxSlots)

@@ -1,9 +1,13 @@
 // Package pushrule decides whether an event notifies a user, and how: the push rules of Matrix v1.19
 // (client-server API, module "Push Notifications"). It is pure: no clock, no network, no storage, nothing of ours.
 //
-//	Ruleset (JSON) ──Compile──▶ Compiled ──┐   one for each ruleset; Everyone() for all on the predefined rules
+//	Ruleset (JSON) ──Compile──▶ Compiled ──┐   one for each ruleset, by a Cache for all users with the same rules;
+//	                                       │   Everyone() for those on the predefined rules
+//	                                       ├──Decide────▶ Decision: Same for all, or For each user
 //	                                       ├──Evaluate──▶ *Outcome: rule, notify, tweaks; nil when no rule matches
-//	event JSON + Room ──NewEvent──▶ Event ─┘   one for each event, handed to Evaluate with each User in turn
+//	event JSON + Room ──NewEvent──▶ Event ─┘   one for each event, handed in with each User in turn
+//
+// A Question is all of this written down as JSON, and Explain answers it rule by rule, for people.
 //
 // # Order
 //
@@ -33,20 +37,29 @@
 // match any body, for an empty stretch between boundaries is a stretch. Integers are those of canonical JSON: 1.0
 // and 1e0 are none. Of a key given twice the last counts.
 //
+// # Classes
+//
+// Users on the same Compiled are one class, for conditions that name the user's own id, as two of the predefined
+// rules do, are compiled to ask who the user is. They, contains_display_name and thread_subscription are the only
+// personal conditions. A Decision has walked the rules once: rules before the deciding one that are personal, and
+// that the event does not rule out for everybody, stay open and are looked at for each user; mostly there are none.
+// An event that mentions nobody by id is the same for all who are on the predefined rules.
+//
 // # Cost
 //
 // Each object is parsed, and each text folded, at most once for an event, and only if a rule asks for it. The
 // conditions of the predefined rules that do not depend on the user are decided once for an event, whichever
-// Compiled asks. A keyword of one word is one hash lookup in the body's words; one of several words, or with
-// wildcards, is first refused by such a lookup if it can be.
+// Compiled asks. A keyword of one word is one hash lookup in the body's words. One of several words is compared only
+// where the rarest of them stands; a long one, or with wildcards, is first refused by looking its words up.
 //
 // For a text of n bytes and a pattern of m, a match costs at most about n·(1+m/64) steps, and mostly one call of
 // bytes.Index: it walks along the text once and never takes a choice back (glob), boundaries are checked on the way,
 // and where bytes.Index could be made to start again and again, bits are counted instead (automaton). The first
 // look at a path of d names into objects nested in each other scans the innermost text up to d times.
 //
-// Evaluate allocates nothing once an event's lazy parts are there, unless patterns between two stars are longer
-// than 256 bytes or display names longer than 32.
+// Evaluate, Decide and For allocate nothing once an event's lazy parts are there, unless patterns between two stars
+// are longer than 256 bytes or display names longer than 32. Users with rules of their own share the predefined ones
+// they have left alone.
 package pushrule
 
 // Kind is one of the five lists of a ruleset.

@@ -74,6 +74,7 @@ func TestGlobWords(t *testing.T) {
 		{"an example", "An example event.", true},
 		{"an example", "example an examples, man example", false},
 		{"an example!", "example! an example", false},
+		{"an example!", "so an example! an example", true}, // not at the last place of its words
 		{"!an example", "an example, xan example !AN EXAMPLE", true},
 		{"ex*ple", "An exciting triple-whammy", true},
 		{"ex*ple", "An exciting triplet", false},

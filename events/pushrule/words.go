@@ -69,7 +69,7 @@ func newWordSet(text []byte) *wordSet {
 		hash := hashWord(text[p.start:p.end])
 		slot := set.find(hash, text[p.start:p.end])
 		p.before = slot.last
-		*slot = wordSlot{hash, slot.count + 1, uint32(i)} //nolint:gosec // as above
+		*slot = wordSlot{hash, slot.count + 1, uint32(i)}
 	}
 	return set
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Every case has the plain evaluator beside it, as the baseline: at a size it can bear, per member.
+// The plain evaluator stands beside as the baseline, at sizes it can bear: a body of 60 KB takes it 12 s a member.
 
 func BenchmarkNewEvent(b *testing.B) {
 	b.ReportAllocs()

@@ -34,6 +34,8 @@ type Conn struct {
 	log    *slog.Logger
 	writer *writer
 
+	userBuckets sync.Map // handles of the buckets that were written to, by name
+
 	stateHeard atomic.Uint64 // ROOMS sequence up to which ROOM_STATE is known to have heard
 
 	// Set by Setup.

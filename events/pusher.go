@@ -17,6 +17,8 @@ type Pusher struct {
 	Lang              string          `json:"lang"`
 	Data              json.RawMessage `json:"data"` // object with "url", as the client set it
 	DeviceID          string          `json:"device_id,omitempty"`
+	// Disabled pushers are kept and not poked (MSC3881, "enabled": false).
+	Disabled bool `json:"disabled,omitempty"`
 	// PushkeyTS is when the pusher was last set, in seconds since the Unix
 	// epoch: the pushkey_ts of the Push Gateway API.
 	PushkeyTS int64 `json:"pushkey_ts"`

@@ -32,9 +32,9 @@ type userBucket[T any] struct {
 // put makes value what dispatchers know of its user, and returns nil only when
 // the bucket has stored it.
 func (b userBucket[T]) put(ctx context.Context, c *Conn, value T) error {
-	kv, err := c.js.KeyValue(ctx, b.name)
+	kv, err := c.userBucket(ctx, b.name)
 	if err != nil {
-		return fmt.Errorf("open bucket %s: %w", b.name, err)
+		return err
 	}
 	user, filled := b.owner(value)
 	if !filled {
@@ -51,6 +51,20 @@ func (b userBucket[T]) put(ctx context.Context, c *Conn, value T) error {
 		return fmt.Errorf("put %s: %w", b.what, err)
 	}
 	return nil
+}
+
+// userBucket opens a bucket to write to it, which takes a request, the first time
+// only: writing needs nothing but the name.
+func (c *Conn) userBucket(ctx context.Context, name string) (jetstream.KeyValue, error) {
+	if kv, ok := c.userBuckets.Load(name); ok {
+		return kv.(jetstream.KeyValue), nil
+	}
+	kv, err := c.js.KeyValue(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", name, err)
+	}
+	c.userBuckets.Store(name, kv)
+	return kv, nil
 }
 
 // all yields the value of every user in the bucket, as they are when it begins.

@@ -19,7 +19,9 @@ const (
 // 13 KiB there.
 const maxMaxPushers = 75
 
-// Config is what an operator says of a registry. The zero value of a field with
+// Config is what an operator says of a registry. The limits of push rules are no
+// part of it: they are far above what people have, and follow from the size of a
+// NATS message (see maxRulesBytes). The zero value of a field with
 // a default means the default.
 type Config struct {
 	// HTTP is the address to listen on, host:port; port 0 chooses one.

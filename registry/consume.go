@@ -2,9 +2,14 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"poked/events"
+	"poked/events/pushrule"
 )
 
 // rejected does what a gateway's rejection asks for. An error brings the
@@ -18,8 +23,11 @@ func (r *Registry) rejected(ctx context.Context, rejection events.Rejection) err
 	return nil
 }
 
-// accountChanged does what a logout or deactivation asks for. An error brings
-// the change back.
+// accountChanged does what a homeserver says of an account. An error brings the
+// change back; [events.ErrBadEvent] makes it a dead letter. Changes come in the
+// order in which they were published, unless one of them could not be done and
+// comes again after a newer one of the same kind, which it then undoes until the
+// homeserver publishes that account data again.
 func (r *Registry) accountChanged(ctx context.Context, change events.AccountChange) error {
 	var gone []removed
 	var err error
@@ -28,12 +36,76 @@ func (r *Registry) accountChanged(ctx context.Context, change events.AccountChan
 		gone, err = r.store.Logout(ctx, change.UserID, change.DeviceID)
 	case "deactivated":
 		gone, err = r.store.Deactivate(ctx, change.UserID)
+	case "push_rules":
+		err = r.rulesPublished(ctx, change)
+	case "ignored_users":
+		err = r.ignoredPublished(ctx, change)
 	default:
 		return fmt.Errorf("%w: unknown account change", events.ErrBadEvent)
 	}
 	if err != nil {
-		return fmt.Errorf("remove pushers of account: %w", err)
+		return fmt.Errorf("change account: %w", err)
 	}
 	logRemoved(r.log, gone)
 	return nil
+}
+
+// rulesPublished reads the account data m.push_rules. Without "global" the
+// homeserver does not keep the user's rules, or no longer.
+func (r *Registry) rulesPublished(ctx context.Context, change events.AccountChange) error {
+	global, err := member(change.Content, "global")
+	if err != nil {
+		return err
+	}
+	if global == nil {
+		return r.store.SetPublished(ctx, change.UserID, nil)
+	}
+	var rules pushrule.Ruleset
+	if err := json.Unmarshal(global, &rules); err != nil {
+		return fmt.Errorf("%w: m.push_rules: global is no JSON object", events.ErrBadEvent)
+	}
+	if encoded, err := json.Marshal(rules); err != nil || len(encoded) > maxPublishedBytes {
+		return fmt.Errorf("%w: m.push_rules has more than %d bytes", events.ErrBadEvent, maxPublishedBytes)
+	}
+	return r.store.SetPublished(ctx, change.UserID, &rules)
+}
+
+// ignoredPublished reads the account data m.ignored_user_list. What is no user id
+// can ignore nobody and is dropped.
+func (r *Registry) ignoredPublished(ctx context.Context, change events.AccountChange) error {
+	list, err := member(change.Content, "ignored_users")
+	if err != nil {
+		return err
+	}
+	var users map[events.UserID]json.RawMessage
+	if list != nil && json.Unmarshal(list, &users) != nil {
+		return fmt.Errorf("%w: m.ignored_user_list: ignored_users is no JSON object", events.ErrBadEvent)
+	}
+	maps.DeleteFunc(users, func(user events.UserID, _ json.RawMessage) bool { return !isUserID(string(user)) })
+	ignored := slices.Sorted(maps.Keys(users))
+	if encoded, err := json.Marshal(ignored); err != nil || len(encoded) > maxIgnoredBytes {
+		return fmt.Errorf("%w: m.ignored_user_list has more than %d bytes", events.ErrBadEvent, maxIgnoredBytes)
+	}
+	return r.store.SetIgnored(ctx, change.UserID, ignored)
+}
+
+// member returns a key of account data, or nil if it, or all of it, is null or
+// not there.
+func member(content json.RawMessage, key string) (json.RawMessage, error) {
+	if len(content) == 0 || isNull(content) {
+		return nil, nil
+	}
+	object, err := parseObject(content)
+	if err != nil {
+		return nil, fmt.Errorf("%w: account data %w", events.ErrBadEvent, err)
+	}
+	if isNull(object[key]) {
+		return nil, nil
+	}
+	return object[key], nil
+}
+
+// isUserID says whether something has the form of a user id.
+func isUserID(s string) bool {
+	return strings.HasPrefix(s, "@") && strings.Contains(s, ":") && len(s) <= events.MaxIDBytes
 }

@@ -17,6 +17,9 @@ const (
 	badJSON
 	missingParam
 	invalidParam
+	noSuchNeighbour
+	forbidden
+	notFound
 	tooLarge
 	missingToken
 	unknownToken
@@ -37,6 +40,12 @@ func (p problem) wire() (errcode string, status int) {
 		return "M_MISSING_PARAM", http.StatusBadRequest
 	case invalidParam:
 		return "M_INVALID_PARAM", http.StatusBadRequest
+	case noSuchNeighbour:
+		return "M_UNKNOWN", http.StatusBadRequest
+	case forbidden:
+		return "M_FORBIDDEN", http.StatusForbidden
+	case notFound:
+		return "M_NOT_FOUND", http.StatusNotFound
 	case tooLarge:
 		return "M_TOO_LARGE", http.StatusRequestEntityTooLarge
 	case missingToken:

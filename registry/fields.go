@@ -126,13 +126,44 @@ func (f *fields) str(key string, raw json.RawMessage) string {
 	return *s
 }
 
-// flag returns an optional boolean, and false for null or nothing.
-func (f *fields) flag(key string) bool {
-	var b bool
-	if !f.absent(key) && json.Unmarshal(f.raw[key], &b) != nil {
-		f.wrongType = append(f.wrongType, key+" must be true or false")
+// flag returns an optional boolean, and otherwise what is usual.
+func (f *fields) flag(key string, usual bool) bool {
+	if f.absent(key) {
+		return usual
 	}
-	return b
+	return f.boolean(key)
+}
+
+// requiredFlag returns a required boolean.
+func (f *fields) requiredFlag(key string) bool {
+	if _, ok := f.raw[key]; !ok {
+		f.missing = append(f.missing, key)
+		return false
+	}
+	return f.boolean(key)
+}
+
+func (f *fields) boolean(key string) bool {
+	var b *bool // stays nil for null
+	if err := json.Unmarshal(f.raw[key], &b); err != nil || b == nil {
+		f.wrongType = append(f.wrongType, key+" must be true or false")
+		return false
+	}
+	return *b
+}
+
+// list returns a required array.
+func (f *fields) list(key string) []json.RawMessage {
+	raw, ok := f.raw[key]
+	if !ok {
+		f.missing = append(f.missing, key)
+		return nil
+	}
+	var list []json.RawMessage // stays nil for null
+	if err := json.Unmarshal(raw, &list); err != nil || list == nil {
+		f.wrongType = append(f.wrongType, key+" must be an array")
+	}
+	return list
 }
 
 // object returns a required object under the name key; its own keys are named

@@ -118,7 +118,14 @@ func (h *house) request(method, path, token, body string) (int, http.Header, []b
 // try sets a pusher and returns the status and the error, if any.
 func (h *house) try(path, token, body string) (int, errorBody) {
 	h.t.Helper()
-	status, _, answer := h.request(http.MethodPost, path, token, body)
+	return h.change(http.MethodPost, path, token, body)
+}
+
+// change sends a request whose answer is {} or an error, and returns the status
+// and the error.
+func (h *house) change(method, path, token, body string) (int, errorBody) {
+	h.t.Helper()
+	status, _, answer := h.request(method, path, token, body)
 	var e errorBody
 	if err := json.Unmarshal(answer, &e); err != nil {
 		h.t.Fatalf("%q is not JSON: %v", answer, err)
@@ -155,47 +162,70 @@ func (h *house) pushkeys(token string) []string {
 // bucket returns what NATS knows.
 func (h *house) bucket() map[events.UserID]events.UserPushers {
 	h.t.Helper()
-	all, err := h.tryBucket()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return all
-}
-
-// tryBucket is bucket for when NATS may be away.
-func (h *house) tryBucket() (map[events.UserID]events.UserPushers, error) {
 	all := map[events.UserID]events.UserPushers{}
 	for set, err := range h.conn.AllPushers(h.t.Context()) {
 		if err != nil {
-			return nil, err
+			h.t.Fatal(err)
 		}
 		all[set.UserID] = set
 	}
-	return all, nil
+	return all
 }
 
 // database returns the sets of all users who have pushers.
 func (h *house) database() map[events.UserID]events.UserPushers {
 	h.t.Helper()
-	sets, err := h.reg.store.UsersAfter(h.t.Context(), "", 1e6)
+	all := map[events.UserID]events.UserPushers{}
+	for user, s := range h.inDatabase(inPushers) {
+		all[user] = events.UserPushers{UserID: user, Version: s.Version, Pushers: s.Content.([]events.Pusher)}
+	}
+	return all
+}
+
+// said is what a bucket says of a user, or the database for it.
+type said struct {
+	Version int64
+	Content any
+}
+
+func (h *house) inDatabase(b bucket) map[events.UserID]said {
+	h.t.Helper()
+	values, err := h.reg.store.ValuesAfter(h.t.Context(), b, "", 1e6)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	all := map[events.UserID]events.UserPushers{}
-	for _, set := range sets {
-		if len(set.Pushers) > 0 {
-			all[set.UserID] = set
+	all := map[events.UserID]said{}
+	for _, v := range values {
+		if v.filled {
+			all[v.user] = said{v.version, v.content}
 		}
 	}
 	return all
 }
 
+// inBucket fails when NATS is away.
+func (h *house) inBucket(b bucket) (map[events.UserID]said, error) {
+	all := map[events.UserID]said{}
+	for v, err := range b.all(h.t.Context(), h.conn) {
+		if err != nil {
+			return nil, err
+		}
+		all[v.user] = said{v.version, v.content}
+	}
+	return all, nil
+}
+
 // waitSettled waits until nothing is owed and NATS knows what the database says.
 func (h *house) waitSettled() {
 	h.t.Helper()
-	eventstest.WaitFor(h.t, "the bucket to match the database", func() bool {
-		bucket, err := h.tryBucket()
-		return err == nil && h.count("outbox") == 0 && encode(h.t, bucket) == encode(h.t, h.database())
+	eventstest.WaitFor(h.t, "the buckets to match the database", func() bool {
+		for _, b := range []bucket{inPushers, inPushRules} {
+			held, err := h.inBucket(b)
+			if err != nil || encode(h.t, held) != encode(h.t, h.inDatabase(b)) {
+				return false
+			}
+		}
+		return h.count("outbox") == 0
 	})
 }
 

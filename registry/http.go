@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,33 +26,21 @@ type api struct {
 	auth    Authenticator
 	limiter *limiter
 	log     *slog.Logger
-	routes  map[string]route // by path
+	table   []endpoint
 }
-
-// route is what one path can do, by method.
-type route map[string]func(context.Context, *call) (any, error)
 
 // call is one request on its way, and what its log line will say of it.
 type call struct {
 	request  *http.Request
-	path     string // template of the path, "" if it is unknown
+	path     string            // template of the path, "" if it is unknown
+	params   map[string]string // what stands in the path for the template's names
 	identity Identity
 	original bool // under the original prefix, api/v1
 }
 
-// The prefixes of the client-server API, from today's to the original.
-const (
-	prefixV3       = "/_matrix/client/v3"
-	prefixR0       = "/_matrix/client/r0"
-	prefixOriginal = "/_matrix/client/api/v1"
-)
-
 func newAPI(store *store, policy *pushgateway.Policy, auth Authenticator, limiter *limiter, log *slog.Logger) *api {
-	a := &api{store: store, policy: policy, auth: auth, limiter: limiter, log: log, routes: map[string]route{}}
-	for _, prefix := range []string{prefixV3, prefixR0, prefixOriginal} {
-		a.routes[prefix+"/pushers/set"] = route{http.MethodPost: a.setPusher}
-		a.routes[prefix+"/pushers"] = route{http.MethodGet: a.getPushers}
-	}
+	a := &api{store: store, policy: policy, auth: auth, limiter: limiter, log: log}
+	a.table = a.endpoints()
 	return a
 }
 
@@ -69,17 +59,6 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer, err := a.answer(r.Context(), c, route)
 	status, errcode := write(w, answer, err)
 	a.record(c, began, status, errcode, err)
-}
-
-// find looks the path up. Paths are compared as they are: http.ServeMux would
-// answer some of them with a redirect in HTML.
-func (a *api) find(c *call) route {
-	route, ok := a.routes[c.request.URL.Path]
-	if ok {
-		c.path = c.request.URL.Path
-		c.original = strings.HasPrefix(c.path, prefixOriginal+"/")
-	}
-	return route
 }
 
 func (a *api) answer(ctx context.Context, c *call, route route) (any, error) {
@@ -102,11 +81,7 @@ func (a *api) answer(ctx context.Context, c *call, route route) (any, error) {
 
 // methods lists the methods of a path for the header Allow.
 func (r route) methods() string {
-	list := http.MethodOptions
-	for method := range r { // each path has one
-		list = method + ", " + list
-	}
-	return list
+	return strings.Join(append(slices.Sorted(maps.Keys(r)), http.MethodOptions), ", ")
 }
 
 // body reads the whole request body.

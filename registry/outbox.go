@@ -25,7 +25,7 @@ type outbox struct {
 	log   *slog.Logger
 	back  chan struct{} // NATS was away and is back
 
-	// stale says that the bucket may hold something else than it was told.
+	// stale says that the buckets may hold something else than they were told.
 	stale   bool
 	failing bool
 	retry   *backoff.ExponentialBackOff
@@ -34,7 +34,7 @@ type outbox struct {
 func newOutbox(store *store, conn *events.Conn, log *slog.Logger) *outbox {
 	o := &outbox{
 		store: store, conn: conn, log: log, back: make(chan struct{}, 1),
-		stale: true, // the bucket or the database may have been lost or restored
+		stale: true, // a bucket or the database may have been lost or restored
 		retry: backoff.NewExponentialBackOff(
 			backoff.WithInitialInterval(250*time.Millisecond),
 			backoff.WithMaxInterval(5*time.Second),
@@ -57,12 +57,14 @@ func (o *outbox) run(ctx context.Context) error {
 	return nil
 }
 
-// settle empties the outbox, after bringing the bucket to what the database says
-// if there is doubt.
+// settle empties the outbox, after bringing the buckets to what the database
+// says if there is doubt.
 func (o *outbox) settle(ctx context.Context) error {
 	if o.stale {
-		if err := o.reconcile(ctx); err != nil {
-			return err
+		for _, b := range []bucket{inPushers, inPushRules} {
+			if err := o.reconcile(ctx, b); err != nil {
+				return err
+			}
 		}
 		o.stale = false
 	}
@@ -78,23 +80,23 @@ func (o *outbox) settle(ctx context.Context) error {
 // in it, and do not keep the others.
 func (o *outbox) tellBatch(ctx context.Context) (more bool, err error) {
 	head, err := o.store.Owed(ctx, outboxBatch)
-	if err != nil || len(head.sets) == 0 {
+	if err != nil || len(head.values) == 0 {
 		return false, err
 	}
-	errs := make([]error, len(head.sets))
+	errs := make([]error, len(head.values))
 	var group errgroup.Group
 	group.SetLimit(outboxWriters)
-	for i, set := range head.sets {
+	for i := range head.values {
 		group.Go(func() error {
-			errs[i] = o.conn.PutPushers(ctx, set)
+			errs[i] = head.values[i].put(ctx, o.conn)
 			return nil
 		})
 	}
 	_ = group.Wait() // the errors are in errs
-	var told []events.UserID
-	for i, set := range head.sets {
+	var told []value
+	for i := range head.values {
 		if errs[i] == nil {
-			told = append(told, set.UserID)
+			told = append(told, head.values[i])
 		}
 	}
 	failed := firstError(errs)
@@ -116,16 +118,16 @@ func firstError(errs []error) error {
 func (o *outbox) outcome(err error) <-chan time.Time {
 	if err == nil {
 		if o.failing {
-			o.log.Info("nats has been told of all pushers again")
+			o.log.Info("nats has been told of everything again")
 		}
 		o.failing = false
 		o.retry.Reset()
 		return nil
 	}
 	if !o.failing {
-		o.log.Warn("cannot tell nats of pushers, trying until it works", "error", err)
+		o.log.Warn("cannot tell nats what changed, trying until it works", "error", err)
 	}
-	// Whatever failed may have lost the bucket.
+	// Whatever failed may have lost the buckets.
 	o.failing, o.stale = true, true
 	return time.After(o.retry.NextBackOff())
 }

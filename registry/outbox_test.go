@@ -18,7 +18,8 @@ import (
 func TestG11AnsweredIsOnDisk(t *testing.T) {
 	h := newHouse(t)
 	h.set("alice-phone", body())
-	want := h.database()
+	h.put("global/room/a", firstRule)
+	pushers, rules := h.inDatabase(inPushers)[alice], h.inDatabase(inPushRules)[alice]
 	copied := filepath.Join(t.TempDir(), "copy.db")
 	for _, suffix := range []string{"", "-wal"} {
 		content, err := os.ReadFile(h.cfg.Database + suffix)
@@ -29,8 +30,9 @@ func TestG11AnsweredIsOnDisk(t *testing.T) {
 	}
 	s := openTestStore(t, copied)
 	owed, err := s.Owed(t.Context(), 10)
-	if err != nil || len(owed.sets) != 1 || encode(t, owed.sets[0]) != encode(t, want[alice]) {
-		t.Errorf("owed after a crash: %+v %v, want %+v", owed, err, want)
+	if err != nil || len(owed.values) != 2 || encode(t, owed.values[0].content) != encode(t, pushers.Content) ||
+		encode(t, owed.values[1].content) != encode(t, rules.Content) {
+		t.Errorf("owed after a crash: %+v %v, want %+v and %+v", owed, err, pushers, rules)
 	}
 }
 
@@ -46,8 +48,9 @@ func TestG11NATSAway(t *testing.T) {
 		h.set("bob-phone", body(keys{"pushkey": fmt.Sprint("b", i)}))
 	}
 	h.set("alice-phone", body(keys{"pushkey": "before", "kind": null}))
-	if n := h.count("outbox"); n != 41 {
-		t.Errorf("%d rows in the outbox, want 41", n)
+	h.put("global/room/a", firstRule)
+	if n := h.count("outbox"); n != 42 {
+		t.Errorf("%d rows in the outbox, want 42", n)
 	}
 	h.nats.Start()
 	h.waitSettled()
@@ -57,7 +60,7 @@ func TestG11NATSAway(t *testing.T) {
 }
 
 // TestCrashAround wants every way in which the outbox can be cut off to end with
-// a bucket that says what the database says.
+// buckets that say what the database says.
 func TestCrashAround(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -68,27 +71,67 @@ func TestCrashAround(t *testing.T) {
 		{"deleting the row, with a change since", func(h *house) {
 			h.tell()
 			h.set("alice-phone", body(keys{"lang": "fr"}))
+			h.put("global/room/a", secondRule)
 		}},
 		{"deleting the row of a deletion", func(h *house) {
 			h.tell()
 			h.set("alice-phone", body(keys{"kind": null}))
+			h.rule("DELETE", "global/room/a", "")
 			h.tell()
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHouse(t)
 			h.set("alice-phone", body())
+			h.put("global/room/a", firstRule)
 			c.crash(h)
 			h.close()
 			h.open()
-			want := encode(t, h.database())
+			both := func() string { return encode(t, []any{h.inDatabase(inPushers), h.inDatabase(inPushRules)}) }
+			want := both()
 			h.run()
 			h.waitSettled()
-			if got := encode(t, h.database()); got != want {
+			if got := both(); got != want {
 				t.Errorf("the database changed from %s to %s", want, got)
 			}
 		})
 	}
+}
+
+// TestTellingFails breaks each step of telling NATS once: what is sent is refused,
+// is stored though the answer gets lost, or stays in the outbox though NATS has it.
+func TestTellingFails(t *testing.T) {
+	for _, b := range []bucket{inPushers, inPushRules} {
+		for name, fault := range map[string]eventstest.Fault{"refused": eventstest.Refuse, "stored": eventstest.LoseAnswer} {
+			t.Run(string(b)+" "+name, func(t *testing.T) {
+				h := newHouse(t)
+				link := h.nats.Link()
+				h.close()
+				h.conn = link.Connect(t, eventstest.Topology())
+				h.open()
+				h.set("alice-phone", body())
+				h.put("global/room/a", firstRule)
+				met := link.Break("$KV."+string(b)+".", fault)
+				h.run()
+				eventstest.WaitFor(t, "the fault", met)
+				h.waitSettled()
+			})
+		}
+	}
+	t.Run("not deleted", func(t *testing.T) {
+		h := newHouse(t)
+		h.set("alice-phone", body())
+		h.put("global/room/a", firstRule)
+		h.exec("CREATE TRIGGER broken BEFORE DELETE ON outbox BEGIN SELECT raise(ABORT, 'broken'); END")
+		h.run()
+		eventstest.WaitFor(t, "the outbox to fail", func() bool { return strings.Contains(h.log.String(), "cannot tell nats") })
+		h.put("global/room/a", secondRule)
+		h.exec("DROP TRIGGER broken")
+		h.waitSettled()
+		if got := h.inDatabase(inPushRules)[alice].Version; got != 2 {
+			t.Errorf("version %d, want 2", got)
+		}
+	})
 }
 
 // tell tells NATS the head of the outbox and leaves the rows where they are.
@@ -98,8 +141,8 @@ func (h *house) tell() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	for _, set := range owed.sets {
-		if err := h.conn.PutPushers(h.t.Context(), set); err != nil {
+	for _, v := range owed.values {
+		if err := v.put(h.t.Context(), h.conn); err != nil {
 			h.t.Fatal(err)
 		}
 	}

@@ -32,7 +32,7 @@ func (a *api) setPusher(ctx context.Context, c *call) (any, error) {
 }
 
 // clientPusher is a pusher as its owner sees it: without what the registry
-// keeps for itself, and with the handle under both of its names.
+// keeps for itself, and with what has two names under both of them.
 type clientPusher struct {
 	Pushkey           string          `json:"pushkey"`
 	Kind              string          `json:"kind"`
@@ -43,6 +43,8 @@ type clientPusher struct {
 	ProfileTag        string          `json:"profile_tag,omitempty"`
 	Lang              string          `json:"lang"`
 	Data              json.RawMessage `json:"data"`
+	Enabled           bool            `json:"enabled"`
+	EnabledMSC3881    bool            `json:"org.matrix.msc3881.enabled"`
 }
 
 // getPushers answers GET pushers (client-server API, "GET
@@ -70,5 +72,7 @@ func forClient(p events.Pusher) clientPusher {
 		ProfileTag:        p.InstanceHandle,
 		Lang:              p.Lang,
 		Data:              p.Data,
+		Enabled:           !p.Disabled,
+		EnabledMSC3881:    !p.Disabled,
 	}
 }

@@ -17,7 +17,8 @@ func TestGetShowsWhatWasSet(t *testing.T) {
 	for _, prefix := range []string{prefixV3, prefixR0, prefixOriginal} {
 		status, _, answer := h.request("GET", prefix+"/pushers", "alice-phone", "")
 		want := `{"pushers":[{"pushkey":"k \" \\ \u0000 ä 🙂","kind":"http","app_id":"org.example.app","app_display_name":"App",
-			"device_display_name":"Phone","instance_handle":"tag","profile_tag":"tag","lang":"en","data":` + string(data) + `}]}`
+			"device_display_name":"Phone","instance_handle":"tag","profile_tag":"tag","lang":"en","data":` + string(data) + `,
+			"enabled":true,"org.matrix.msc3881.enabled":true}]}`
 		if status != http.StatusOK || !sameJSON(t, answer, []byte(want)) {
 			t.Errorf("%s: %d %s", prefix, status, answer)
 		}
@@ -58,6 +59,37 @@ func TestSetAgainChanges(t *testing.T) {
 	}
 	if p.PushkeyTS <= before.Pushers[0].PushkeyTS {
 		t.Errorf("pushkey_ts %d after %d", p.PushkeyTS, before.Pushers[0].PushkeyTS)
+	}
+}
+
+// TestEnabled sets a pusher enabled and not, under both names of the key.
+func TestEnabled(t *testing.T) {
+	h := newHouse(t)
+	const unstable = "org.matrix.msc3881.enabled"
+	for _, c := range []struct {
+		set     keys
+		enabled bool
+	}{
+		{keys{}, true},
+		{keys{"enabled": false}, false},
+		{keys{"enabled": true}, true},
+		{keys{unstable: false}, false},
+		{keys{}, true}, // it is no key that a set may leave as it was
+		{keys{"enabled": true, unstable: false}, true},
+		{keys{"enabled": false, unstable: true}, false},
+	} {
+		h.set("alice-phone", body(c.set))
+		_, _, answer := h.request("GET", prefixV3+"/pushers", "alice-phone", "")
+		var list struct{ Pushers []map[string]any }
+		if err := json.Unmarshal(answer, &list); err != nil {
+			t.Fatal(err)
+		}
+		if p := list.Pushers[0]; p["enabled"] != c.enabled || p[unstable] != c.enabled {
+			t.Errorf("%v: %s", c.set, answer)
+		}
+		if told := h.database()[alice].Pushers[0]; told.Disabled == c.enabled {
+			t.Errorf("%v: dispatchers are told %+v", c.set, told)
+		}
 	}
 }
 

@@ -8,11 +8,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/pushrule"
 )
 
 // TestReconcile starts with a bucket that somebody else has changed.
@@ -50,13 +48,59 @@ func TestReconcile(t *testing.T) {
 			}
 			set := h.database()[alice]
 			h.exec("DELETE FROM outbox")
-			h.put(c.bucket(set))
+			h.putPushers(c.bucket(set))
 			h.run()
 			h.waitSettled()
 			if got := h.bucket()[alice].Version - set.Version; got != c.version {
 				t.Errorf("version grew by %d, want %d", got, c.version)
 			}
 		})
+	}
+}
+
+// TestReconcilePushRules is TestReconcile of the other bucket, which it shares all
+// but the values with.
+func TestReconcilePushRules(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		bucket  func(*events.UserPushRules) // changes what the bucket holds of alice
+		version int64                       // what it grows by in the end
+	}{
+		{"equal", func(*events.UserPushRules) {}, 0},
+		{"missing", func(r *events.UserPushRules) { *r = events.UserPushRules{UserID: alice} }, 0},
+		{"behind", func(r *events.UserPushRules) { r.Version--; r.Changes.Room = nil }, 0},
+		{"different", func(r *events.UserPushRules) { r.IgnoredUsers = []events.UserID{bob} }, 1},
+		{"ahead", func(r *events.UserPushRules) { r.Version += 5; r.Devices = nil }, 6},
+		{"without predefined changes", func(r *events.UserPushRules) { r.Changes.Predefined = nil }, 1},
+		{"with the homeserver's rules", func(r *events.UserPushRules) { r.Published = &pushrule.Ruleset{} }, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHouse(t)
+			h.put("global/room/a", firstRule)
+			h.put("device/h/content/a", `{"pattern":"<","actions":[]}`)
+			h.put("global/override/.m.rule.master/actions", secondRule)
+			h.exec("DELETE FROM outbox")
+			rules := h.rulesOfAlice()
+			version := rules.Version
+			c.bucket(&rules)
+			h.putRules(rules)
+			h.putRules(events.UserPushRules{UserID: "@gone:example.org", Version: 7, IgnoredUsers: []events.UserID{bob}})
+			h.run()
+			h.waitSettled()
+			if got := h.inDatabase(inPushRules)[alice].Version - version; got != c.version {
+				t.Errorf("version grew by %d, want %d", got, c.version)
+			}
+			if n := h.count("users WHERE rules_version = 8"); n != 1 {
+				t.Error("the unknown user was not given a version above the bucket's")
+			}
+		})
+	}
+}
+
+func (h *house) putRules(rules events.UserPushRules) {
+	h.t.Helper()
+	if err := h.conn.PutPushRules(h.t.Context(), rules); err != nil {
+		h.t.Fatal(err)
 	}
 }
 
@@ -68,13 +112,13 @@ func TestReconcileUnknownUsers(t *testing.T) {
 	set := h.database()[alice]
 	h.set("alice-phone", body(keys{"kind": null}))
 	h.exec("DELETE FROM outbox")
-	h.put(set)
+	h.putPushers(set)
 	set.UserID, set.Version = "@gone:example.org", 7
-	h.put(set)
+	h.putPushers(set)
 	h.run()
 	eventstest.WaitFor(t, "the bucket to be empty", func() bool { return len(h.bucket()) == 0 })
 	// If the user comes back, dispatchers must not take the news for old.
-	if err := h.reg.store.Owe(t.Context(), []debt{{user: set.UserID}}); err != nil {
+	if err := h.reg.store.Owe(t.Context(), inPushers, []debt{{user: set.UserID}}); err != nil {
 		t.Fatal(err)
 	}
 	back, err := h.reg.store.Pushers(t.Context(), set.UserID)
@@ -83,7 +127,7 @@ func TestReconcileUnknownUsers(t *testing.T) {
 	}
 }
 
-func (h *house) put(set events.UserPushers) {
+func (h *house) putPushers(set events.UserPushers) {
 	h.t.Helper()
 	if err := h.conn.PutPushers(h.t.Context(), set); err != nil {
 		h.t.Fatal(err)
@@ -96,10 +140,12 @@ func TestDatabaseFromBackup(t *testing.T) {
 	h := newHouse(t)
 	stop := h.run()
 	h.set("alice-phone", body(keys{"lang": "old"}))
+	h.put("global/room/a", firstRule)
 	backup := h.cfg.Database + ".backup"
 	h.exec("VACUUM INTO '" + backup + "'")
 	for _, lang := range []string{"new", "newer"} {
 		h.set("alice-phone", body(keys{"lang": lang}))
+		h.put("global/room/"+lang, firstRule)
 	}
 	h.set("bob-phone", body(keys{"append": true}))
 	h.waitSettled()
@@ -113,38 +159,38 @@ func TestDatabaseFromBackup(t *testing.T) {
 	h.run()
 	h.waitSettled()
 	bucket := h.bucket()
+	if got := h.inDatabase(inPushRules)[alice].Version; got <= 3 {
+		t.Errorf("version %d of the rules, which went up to 3", got)
+	}
 	if set := bucket[alice]; len(bucket) != 1 || set.Pushers[0].Lang != "old" || set.Version <= newest {
 		t.Errorf("the bucket has %+v; versions went up to %d", bucket, newest)
 	}
 }
 
-// TestBucketDeletedInPlace has an operator delete the bucket and make it anew,
+// TestBucketDeletedInPlace has an operator delete a bucket and make it anew,
 // while the connection stands. The next change finds out.
 func TestBucketDeletedInPlace(t *testing.T) {
-	h := newHouse(t)
-	h.run()
-	h.set("alice-phone", body())
-	h.waitSettled()
-	nc, err := nats.Connect("", nats.InProcessServer(h.nats))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := js.DeleteKeyValue(t.Context(), "PUSHERS"); err != nil {
-		t.Fatal(err)
-	}
-	h.set("bob-phone", body(keys{"append": true}))
-	eventstest.WaitFor(t, "the outbox to fail", func() bool { return strings.Contains(h.log.String(), "cannot tell nats") })
-	if err := h.conn.Setup(t.Context(), eventstest.Topology()); err != nil {
-		t.Fatal(err)
-	}
-	h.waitSettled()
-	if n := len(h.bucket()); n != 2 {
-		t.Errorf("%d users in the bucket, want 2", n)
+	for _, b := range []bucket{inPushers, inPushRules} {
+		t.Run(string(b), func(t *testing.T) {
+			h := newHouse(t)
+			h.run()
+			change := func(token string) {
+				h.set(token, body(keys{"append": true}))
+				h.change("PUT", pushRules+"global/room/a", token, firstRule)
+			}
+			change("alice-phone")
+			h.waitSettled()
+			h.nats.DeleteStream("KV_" + string(b))
+			change("bob-phone")
+			eventstest.WaitFor(t, "the outbox to fail", func() bool { return strings.Contains(h.log.String(), "cannot tell nats") })
+			if err := h.conn.Setup(t.Context(), eventstest.Topology()); err != nil {
+				t.Fatal(err)
+			}
+			h.waitSettled()
+			if held, err := h.inBucket(b); err != nil || len(held) != 2 {
+				t.Errorf("%d users in the bucket, want 2 (%v)", len(held), err)
+			}
+		})
 	}
 }
 
@@ -174,6 +220,7 @@ func TestBucketLostWhileRunning(t *testing.T) {
 	h.open()
 	h.run()
 	h.set("alice-phone", body())
+	h.put("global/room/a", firstRule)
 	h.waitSettled()
 	empty := eventstest.StartServer(t)
 	empty.Connect(eventstest.Topology())
@@ -181,7 +228,7 @@ func TestBucketLostWhileRunning(t *testing.T) {
 	h.nats.Stop()
 	eventstest.WaitFor(t, "the connection to the empty one", conn.Connected)
 	h.waitSettled()
-	if len(h.bucket()) != 1 {
-		t.Error("the bucket is empty")
+	if rules, err := h.inBucket(inPushRules); err != nil || len(h.bucket()) != 1 || len(rules) != 1 {
+		t.Error("a bucket is empty")
 	}
 }

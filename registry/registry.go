@@ -1,15 +1,45 @@
-// Package registry is where clients say where they want to be poked: the pusher
-// endpoints of the Matrix client-server API over HTTP, a SQLite database that
-// only it opens, and an outbox that tells NATS what the database says.
+// Package registry is where clients say where they want to be poked and about
+// what: the pusher and push rule endpoints of the Matrix client-server API over
+// HTTP, a SQLite database that only it opens, and an outbox that tells NATS what
+// the database says.
 //
-//	client ──POST pushers/set──▶ api ─┐                 ┌─▶ outbox ──PutPushers──▶ PUSHERS ──▶ dispatchers
-//	       ──GET pushers───────▶      │                 │      ▲
-//	                                  ├─▶ store (SQLite)┘      └─ reconcile ◀──AllPushers
-//	NATS REJECTED, ACCOUNTS ──────────┘   one transaction: pushers, version, outbox
+//	client ──pushers, pushrules──▶ api ─┐                 ┌─▶ outbox ──Put…──▶ PUSHERS, PUSH_RULES ──▶ dispatchers
+//	                                    ├─▶ store (SQLite)┘      ▲
+//	NATS REJECTED, ACCOUNTS ────────────┘   one transaction:     └─ reconcile ◀──All… (both buckets)
+//	                                        change, version, outbox
 //
-// A request walks through authentication ([Authenticator]), the user's rate
-// limit, decoding and validation (set.go), and one transaction. Every failure
-// becomes an apiError, and one place writes answers and errors alike.
+// A request is routed by its path as it was sent (route.go): what is escaped in a
+// rule id belongs to the id. It walks through authentication ([Authenticator]),
+// the user's rate limit, decoding and validation (set.go, rule.go), and one
+// transaction. Every failure becomes an apiError, and one place writes answers and
+// errors alike.
+//
+// # Two buckets, one way
+//
+// What NATS is told of a user is a value: the user's pushers, or what the user
+// wants to hear. Each has its version, its bucket and its rows in the outbox;
+// telling, comparing and repairing do not know which of the two they handle
+// (publication.go).
+//
+// # Push rules
+//
+// A user's own rules stand by scope, kind and id. The scope is "" for the global
+// rules or the instance handle of one device, whose rules are asked for that
+// device's pushers before the global ones; there are no predefined rules in it.
+// Rules have positions with gaps between them, so that moving one rewrites that
+// one (store_rule_order.go). Of predefined rules only what differs is kept, and
+// nothing that was set back: they follow the specification, and a user on them has
+// no key in the bucket. A change that changes nothing is not told.
+//
+// A homeserver that publishes a user's m.push_rules keeps that user's global rules:
+// its ruleset is what clients are shown, and they are refused changes (403) until
+// it takes it back. What they had made here before is kept for that time, and so
+// are the rules of devices, which a homeserver does not know.
+//
+// Where the specification is silent or servers differ: deleting a predefined rule
+// is M_INVALID_PARAM 400, since it is there (404) and yet cannot go; unknown
+// actions are refused, unknown conditions kept; a rule that is set again without
+// before or after stays where it is.
 //
 // # Guarantees
 //
@@ -19,13 +49,17 @@
 //
 // G11: 200 is answered after the commit of a transaction with synchronous=FULL
 // that holds the change, the user's next version and an outbox row. The row is
-// deleted only after the bucket has stored the user's pushers. What is published
-// is read from the database at that moment, so several rows of one user may be
-// told at once, and what is told is never older than the rows that go. Users are
-// told side by side; one user's states are told in order.
+// deleted only after the bucket has stored the user's value. What is published is
+// read from the database at that moment, so several rows of one user may be told
+// at once, and what is told is never older than the rows that go. Values are told
+// side by side; one user's states in one bucket are told in order.
 //
 // G9: a pusher is named by its digest ([events.PusherID]) in logs and in the
-// history of removed pushers; requests leave one line with the path's template.
+// history of removed pushers; requests leave one line with the path's template, in
+// which no rule id and no handle stands.
+//
+// Limits keep both values of a user within one NATS message each; see
+// maxMaxPushers and maxRulesBytes.
 //
 // # What fails, and how
 //
@@ -33,11 +67,11 @@
 //     tried again with jittered backoff, and at once when NATS is back.
 //   - A crash between publishing and deleting the row: published again, the same
 //     or newer.
-//   - The bucket was lost, lags or is ahead (the database came from a backup): at
-//     the start, after each reconnect and after each failure the bucket is
+//   - A bucket was lost, lags or is ahead (the database came from a backup): at
+//     the start, after each reconnect and after each failure the buckets are
 //     compared with the database, and users that differ go into the outbox, with
 //     a version above the bucket's. The database is always right, so an empty one
-//     empties the bucket.
+//     empties the buckets.
 //   - A message from NATS cannot be read: package events makes it a dead letter.
 //   - The disk is full or the database broken: M_UNKNOWN 500, nothing changed.
 //   - A second registry on the same database, or a database that is newer than

@@ -41,7 +41,8 @@ func parseSet(body []byte, needHandle bool, policy *pushgateway.Policy) (setRequ
 	req := setRequest{pusher: events.Pusher{AppID: f.appID(), Pushkey: f.pushkey()}}
 	req.pusher.Kind, req.remove = f.kind()
 	if !req.remove {
-		req.append = f.flag("append")
+		req.append = f.flag("append", false)
+		req.pusher.Disabled = !f.enabled()
 		req.pusher.InstanceHandle = f.instanceHandle(needHandle)
 		req.pusher.AppDisplayName = f.name("app_display_name")
 		req.pusher.DeviceDisplayName = f.name("device_display_name")
@@ -106,6 +107,11 @@ func (f *fields) instanceHandle(required bool) string {
 		return tag
 	}
 	return handle
+}
+
+// enabled reads MSC3881's key, of whose two names today's counts.
+func (f *fields) enabled() bool {
+	return f.flag("enabled", f.flag("org.matrix.msc3881.enabled", true))
 }
 
 func (f *fields) name(key string) string {

@@ -26,16 +26,17 @@ type pusherRow struct {
 	Data              string        `db:"data"`
 	DeviceID          string        `db:"device_id"`
 	PushkeyTS         int64         `db:"pushkey_ts"`
+	Disabled          bool          `db:"disabled"`
 }
 
 const pusherColumns = `user_id, app_id, pushkey, kind, instance_handle, app_display_name,
-	device_display_name, lang, data, device_id, pushkey_ts`
+	device_display_name, lang, data, device_id, pushkey_ts, disabled`
 
 func newPusherRow(user events.UserID, p events.Pusher) pusherRow {
 	return pusherRow{
 		UserID: user, AppID: p.AppID, Pushkey: p.Pushkey, Kind: p.Kind, InstanceHandle: p.InstanceHandle,
 		AppDisplayName: p.AppDisplayName, DeviceDisplayName: p.DeviceDisplayName, Lang: p.Lang,
-		Data: string(p.Data), DeviceID: p.DeviceID, PushkeyTS: p.PushkeyTS,
+		Data: string(p.Data), DeviceID: p.DeviceID, PushkeyTS: p.PushkeyTS, Disabled: p.Disabled,
 	}
 }
 
@@ -43,7 +44,7 @@ func (r *pusherRow) pusher() events.Pusher {
 	return events.Pusher{
 		AppID: r.AppID, Pushkey: r.Pushkey, Kind: r.Kind, InstanceHandle: r.InstanceHandle,
 		AppDisplayName: r.AppDisplayName, DeviceDisplayName: r.DeviceDisplayName, Lang: r.Lang,
-		Data: json.RawMessage(r.Data), DeviceID: r.DeviceID, PushkeyTS: r.PushkeyTS,
+		Data: json.RawMessage(r.Data), DeviceID: r.DeviceID, PushkeyTS: r.PushkeyTS, Disabled: r.Disabled,
 	}
 }
 
@@ -112,12 +113,12 @@ func upsertPusher(ctx context.Context, tx *sqlx.Tx, row pusherRow) error {
 	row.PushkeyTS = max(row.PushkeyTS, last+1)
 	_, err = tx.NamedExecContext(ctx, `INSERT INTO pushers (`+pusherColumns+`)
 		VALUES (:user_id, :app_id, :pushkey, :kind, :instance_handle, :app_display_name,
-			:device_display_name, :lang, :data, :device_id, :pushkey_ts)
+			:device_display_name, :lang, :data, :device_id, :pushkey_ts, :disabled)
 		ON CONFLICT (user_id, app_id, pushkey) DO UPDATE SET
 			kind = excluded.kind, instance_handle = excluded.instance_handle,
 			app_display_name = excluded.app_display_name, device_display_name = excluded.device_display_name,
 			lang = excluded.lang, data = excluded.data, device_id = excluded.device_id,
-			pushkey_ts = excluded.pushkey_ts`, row)
+			pushkey_ts = excluded.pushkey_ts, disabled = excluded.disabled`, row)
 	if err != nil {
 		return fmt.Errorf("write pusher: %w", err)
 	}
@@ -139,5 +140,5 @@ func (s *store) checkCount(ctx context.Context, tx *sqlx.Tx, user events.UserID)
 // touch gives a user the next version and puts them into the outbox. Every
 // transaction that changes a user's pushers calls it.
 func touch(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
-	return raise(ctx, tx, debt{user: user, atLeast: 1, grow: 1})
+	return raise(ctx, tx, inPushers, debt{user: user, atLeast: 1, grow: 1})
 }

@@ -43,17 +43,6 @@ func (s *store) Reject(ctx context.Context, r events.Rejection) ([]removed, erro
 		"user_id = ? AND app_id = ? AND pushkey = ? AND pushkey_ts <= ?", r.UserID, r.AppID, r.Pushkey, r.PushkeyTS)
 }
 
-// Logout removes the pushers that a device has set, or for an empty device all
-// of the user.
-func (s *store) Logout(ctx context.Context, user events.UserID, device string) ([]removed, error) {
-	return s.removeWhere(ctx, "logout", "user_id = ? AND (? = '' OR device_id = ?)", user, device, device)
-}
-
-// Deactivate removes all pushers of a user.
-func (s *store) Deactivate(ctx context.Context, user events.UserID) ([]removed, error) {
-	return s.removeWhere(ctx, "account deactivated", "user_id = ?", user)
-}
-
 func (s *store) removeWhere(ctx context.Context, reason, where string, args ...any) (list []removed, err error) {
 	err = s.update(ctx, func(tx *sqlx.Tx) error {
 		list, err = remove(ctx, tx, reason, where, args...)

@@ -2,12 +2,16 @@ package registry
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/pressly/goose/v3"
+
+	"poked/schema"
 )
 
 func openTestStore(t *testing.T, path string) *store {
@@ -29,7 +33,7 @@ func TestDatabaseFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := openTestStore(t, path)
-	if err := s.Owe(t.Context(), []debt{{user: alice}}); err != nil {
+	if err := s.Owe(t.Context(), inPushers, []debt{{user: alice}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
@@ -66,6 +70,38 @@ func TestDatabaseSettings(t *testing.T) {
 	}
 	if _, err := s.write.Exec("INSERT INTO outbox (user_id) VALUES ('nobody')"); err == nil {
 		t.Error("foreign keys are not checked")
+	}
+}
+
+// TestOlderDatabaseIsBroughtUp opens a database from before there were push rules.
+func TestOlderDatabaseIsBroughtUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "poked.db")
+	s := openTestStore(t, path)
+	migrations, err := fs.Sub(schema.Files(), "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider, err := goose.NewProvider(goose.DialectSQLite3, s.write.DB, migrations, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provider.DownTo(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	s.write.MustExec(`INSERT INTO users VALUES ('` + alice + `', 3);
+		INSERT INTO pushers VALUES (1, '` + alice + `', 'a', 'k', 'http', '', '', '', '', '{}', '', 7);
+		INSERT INTO outbox (user_id) VALUES ('` + alice + `')`)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openTestStore(t, path)
+	owed, err := s.Owed(t.Context(), 10)
+	if err != nil || len(owed.values) != 1 || owed.values[0].bucket != inPushers || owed.values[0].version != 3 {
+		t.Errorf("owed %+v (%v)", owed, err)
+	}
+	set, err := s.Pushers(t.Context(), alice)
+	if err != nil || len(set.Pushers) != 1 || set.Pushers[0].Disabled {
+		t.Errorf("pushers %+v (%v)", set, err)
 	}
 }
 

@@ -147,7 +147,7 @@ func (t *tokenFile) addLine(tokens map[tokenDigest]Identity, line []byte) error 
 		return fmt.Errorf("%d words, want: token user_id [device_id]", len(words))
 	}
 	identity := Identity{UserID: events.UserID(words[1])}
-	if !strings.HasPrefix(words[1], "@") || !strings.Contains(words[1], ":") || len(words[1]) > events.MaxIDBytes {
+	if !isUserID(words[1]) {
 		return fmt.Errorf("the second word is not a user id such as @alice:example.org, at most %d bytes", events.MaxIDBytes)
 	}
 	if len(words) == 3 {

@@ -13,6 +13,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"poked/events"
+	"poked/events/pushrule"
 	"poked/schema"
 )
 
@@ -91,7 +92,7 @@ func TestWrittenValues(t *testing.T) {
 	bare := events.Pusher{AppID: "a", Pushkey: "k", Kind: "http", Data: json.RawMessage(`{"url":"https://g.example/"}`)}
 	full := events.Pusher{
 		AppID: "org.example.app", Pushkey: "k", Kind: "http", InstanceHandle: "h", AppDisplayName: "App",
-		DeviceDisplayName: "Phone", Lang: "de", DeviceID: "D", PushkeyTS: at.Unix(),
+		DeviceDisplayName: "Phone", Lang: "de", DeviceID: "D", PushkeyTS: at.Unix(), Disabled: true,
 		Data: json.RawMessage(`{"url":"https://g.example/_matrix/push/v1/notify","format":"event_id_only","x":{"y":[1]}}`),
 	}
 	note := events.Notification{
@@ -105,6 +106,8 @@ func TestWrittenValues(t *testing.T) {
 		value []byte
 	}{
 		{"pushers", encode(t, events.UserPushers{UserID: "@a:x", Version: 1, Pushers: []events.Pusher{bare, full}})},
+		{"push_rules", encode(t, events.UserPushRules{UserID: "@a:x", Version: 1, Published: &pushrule.Ruleset{}})},
+		{"push_rules", encode(t, fullRules())},
 		{"notification", note.AppendJSON(nil)},
 		{"notification", plain.AppendJSON(nil)},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x"})},
@@ -123,6 +126,8 @@ func TestWrittenValues(t *testing.T) {
 		{"account_logout", encode(t, map[string]any{"user_id": "@a:x", "device_id": ""})},
 		{"account_deactivated", encode(t, map[string]any{"user_id": "@a:x"})},
 		{"account_push_rules", encode(t, map[string]any{"user_id": "@a:x", "content": json.RawMessage(`{"global":{}}`)})},
+		{"account_push_rules", encode(t, map[string]any{"user_id": "@a:x", "content": nil})},
+		{"account_ignored_users", encode(t, map[string]any{"user_id": "@a:x", "content": json.RawMessage(`{"ignored_users":{"@b:x":{}}}`)})},
 	} {
 		doc := load(t, c.name)
 		strict(doc)
@@ -132,11 +137,31 @@ func TestWrittenValues(t *testing.T) {
 	}
 }
 
+// fullRules has every key that a user's push rules can have.
+func fullRules() events.UserPushRules {
+	pattern, enabled := "x", false
+	list := []pushrule.Rule{
+		{ID: "a", Enabled: true, Conditions: []pushrule.Condition{`{"kind":"x","y":[1]}`, "null"}},
+		{ID: "b", Default: true, Pattern: &pattern, Actions: []pushrule.Action{`"notify"`, `{"set_tweak":"sound","value":1}`}},
+	}
+	set := pushrule.Ruleset{Override: list, Content: list, Room: list, Sender: list, Underride: list}
+	return events.UserPushRules{
+		UserID: "@a:x", Version: 1, Published: &set, Devices: map[string]pushrule.Ruleset{"h": set, "i": {}}, IgnoredUsers: []events.UserID{"@b:x"},
+		Changes: pushrule.Changes{
+			Override: list, Content: list, Room: list, Sender: list, Underride: list,
+			Predefined: map[string]pushrule.Change{"c": {Enabled: &enabled}, "d": {Actions: []pushrule.Action{}}},
+		},
+	}
+}
+
 // TestRefusals shows that each schema can fail: one flaw for each.
 func TestRefusals(t *testing.T) {
 	for _, c := range []struct{ name, value, flaw string }{
 		{"pushers", `{"user_id":"@a:x","version":1,"pushers":[]}`, "minItems"},
 		{"pushers", `{"user_id":"@a:x","version":1,"pushers":[{"app_id":"a"}]}`, "missing properties"},
+		{"push_rules", `{"user_id":"@a:x","version":0}`, "minimum"},
+		{"push_rules", `{"user_id":"@a:x","version":1,"changes":{"room":[{"rule_id":"r"}]}}`, "missing properties"},
+		{"push_rules", `{"user_id":"@a:x","version":1,"devices":{"":{}}}`, "minLength"},
 		{"notification", `{"room_seq":1,"at":1,"event_id":"$e","rule_id":"r","tweaks":{}}`, "notification"},
 		{"backlog", `{"user_id":"@a:x","position":1,"attempts":1,"since":"now","next_try":"2026-07-01T00:00:00Z","last_error":""}`, "date-time"},
 		{"position", `{"next":-1,"owner":"w"}`, "minimum"},
@@ -145,7 +170,8 @@ func TestRefusals(t *testing.T) {
 		{"dead_letter", `{"reason":"expired","at":"2026-07-01T00:00:00Z","message":"*"}`, "base64"},
 		{"account_logout", `{"device_id":"D"}`, "user_id"},
 		{"account_deactivated", `{}`, "user_id"},
-		{"account_push_rules", `{"user_id":"@a:x","content":[]}`, "want object"},
+		{"account_push_rules", `{"user_id":"@a:x","content":[]}`, "want null or object"},
+		{"account_ignored_users", `{"user_id":"@a:x","content":{"ignored_users":[]}}`, "want null or object"},
 	} {
 		err := validate(t, compile(t, load(t, c.name)), []byte(c.value))
 		if err == nil || !strings.Contains(err.Error(), c.flaw) {

@@ -1,0 +1,98 @@
+package registry
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"iter"
+
+	"github.com/jmoiron/sqlx"
+
+	"poked/events"
+)
+
+// bucket names one of the buckets that are told what the database says, in the
+// outbox and in the log.
+type bucket string
+
+const (
+	inPushers   bucket = "PUSHERS"
+	inPushRules bucket = "PUSH_RULES"
+)
+
+// version returns the column of users that counts what the bucket is told.
+func (b bucket) version() string {
+	if b == inPushRules {
+		return "rules_version"
+	}
+	return "version"
+}
+
+// load reads what the bucket is to hold of a user.
+func (b bucket) load(ctx context.Context, tx *sqlx.Tx, user events.UserID) (value, error) {
+	if b == inPushRules {
+		rules, err := rulesOf(ctx, tx, user)
+		return pushRulesValue(rules), err
+	}
+	set, err := pushersOf(ctx, tx, user)
+	return pushersValue(set), err
+}
+
+// all yields what the bucket holds.
+func (b bucket) all(ctx context.Context, conn *events.Conn) iter.Seq2[value, error] {
+	if b == inPushRules {
+		return values(conn.AllPushRules(ctx), pushRulesValue)
+	}
+	return values(conn.AllPushers(ctx), pushersValue)
+}
+
+// value is what a bucket holds of one user, or is to hold.
+type value struct {
+	bucket  bucket
+	user    events.UserID
+	version int64
+	filled  bool // if not, the user has no key
+	content any  // what it says, without user and version
+	put     func(context.Context, *events.Conn) error
+}
+
+func pushersValue(set events.UserPushers) value {
+	return value{
+		bucket: inPushers, user: set.UserID, version: set.Version, filled: len(set.Pushers) > 0, content: set.Pushers,
+		put: func(ctx context.Context, conn *events.Conn) error { return conn.PutPushers(ctx, set) },
+	}
+}
+
+func pushRulesValue(rules events.UserPushRules) value {
+	content := rules
+	content.UserID, content.Version = "", 0
+	return value{
+		bucket: inPushRules, user: rules.UserID, version: rules.Version, filled: !rules.IsEmpty(), content: content,
+		put: func(ctx context.Context, conn *events.Conn) error { return conn.PutPushRules(ctx, rules) },
+	}
+}
+
+func values[T any](all iter.Seq2[T, error], valueOf func(T) value) iter.Seq2[value, error] {
+	return func(yield func(value, error) bool) {
+		for v, err := range all {
+			if !yield(valueOf(v), err) {
+				return
+			}
+		}
+	}
+}
+
+// valueState is what is remembered of a value in a bucket while it is compared.
+type valueState struct {
+	version int64
+	content [sha256.Size]byte
+}
+
+// state digests what a value says, however its JSON is written.
+func (v *value) state() valueState {
+	encoded, err := json.Marshal(v.content)
+	if err != nil {
+		return valueState{} // something in it is no JSON: equal to nothing
+	}
+	return valueState{version: v.version, content: sha256.Sum256(encoded)}
+}

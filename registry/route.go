@@ -1,0 +1,107 @@
+package registry
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// The prefixes of the client-server API, from today's to the original.
+const (
+	prefixV3       = "/_matrix/client/v3"
+	prefixR0       = "/_matrix/client/r0"
+	prefixOriginal = "/_matrix/client/api/v1"
+)
+
+// route is what one path can do, by method.
+type route map[string]func(context.Context, *call) (any, error)
+
+// endpoint is a path of the API, as OpenAPI writes it: {name} stands for one
+// segment that is not empty, and {name...} at the end for all that is left.
+type endpoint struct {
+	template string
+	segments []string // of the template
+	route    route
+}
+
+// endpoints is the table of every path. No two of them match the same, but for
+// the last of each prefix, which takes what the others leave.
+func (a *api) endpoints() []endpoint {
+	var list []endpoint
+	add := func(template string, r route) {
+		list = append(list, endpoint{template, strings.Split(template, "/"), r})
+	}
+	addRules := func(scope string, getAll func(context.Context, *call) (any, error)) {
+		rule := scope + "{kind}/{ruleId}"
+		add(scope, route{http.MethodGet: getAll})
+		add(rule, route{http.MethodGet: a.getRule, http.MethodPut: a.putRule, http.MethodDelete: a.deleteRule})
+		add(rule+"/enabled", route{http.MethodGet: a.getRuleEnabled, http.MethodPut: a.putRuleEnabled})
+		add(rule+"/actions", route{http.MethodGet: a.getRuleActions, http.MethodPut: a.putRuleActions})
+	}
+	for _, prefix := range []string{prefixV3, prefixR0, prefixOriginal} {
+		add(prefix+"/pushers/set", route{http.MethodPost: a.setPusher})
+		add(prefix+"/pushers", route{http.MethodGet: a.getPushers})
+		add(prefix+"/pushrules/", route{http.MethodGet: a.getRules})
+		addRules(prefix+"/pushrules/global/", a.getScope)
+		if prefix == prefixOriginal {
+			device := prefix + "/pushrules/device/{instanceHandle}/"
+			addRules(device, a.getScope)
+			add(device+"copy", route{http.MethodPost: a.copyDeviceRules})
+		}
+		add(prefix+"/pushrules/{rest...}", route{
+			http.MethodGet: refuseRulePath, http.MethodPut: refuseRulePath,
+			http.MethodPost: refuseRulePath, http.MethodDelete: refuseRulePath,
+		})
+	}
+	return list
+}
+
+// match returns the values of the template's names if the segments of a path, as
+// they were sent, fit it.
+func (e *endpoint) match(path []string) (params map[string]string, ok bool) {
+	for i, want := range e.segments {
+		if strings.HasSuffix(want, "...}") {
+			return params, i < len(path)
+		}
+		if i >= len(path) {
+			return nil, false
+		}
+		have, err := url.PathUnescape(path[i])
+		if err != nil {
+			return nil, false
+		}
+		if !strings.HasPrefix(want, "{") {
+			if have != want {
+				return nil, false
+			}
+			continue
+		}
+		if have == "" {
+			return nil, false
+		}
+		if params == nil {
+			params = map[string]string{}
+		}
+		params[want[1:len(want)-1]] = have
+	}
+	return params, len(path) == len(e.segments)
+}
+
+// find looks the path up, in the form in which it was sent: what a segment
+// escapes belongs to it. http.ServeMux would answer some paths with a redirect in
+// HTML.
+func (a *api) find(c *call) route {
+	path := strings.Split(c.request.URL.EscapedPath(), "/")
+	for i := range a.table {
+		e := &a.table[i]
+		params, ok := e.match(path)
+		if !ok {
+			continue
+		}
+		c.path, c.params = e.template, params
+		c.original = strings.HasPrefix(e.template, prefixOriginal+"/")
+		return e.route
+	}
+	return nil
+}

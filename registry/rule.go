@@ -1,0 +1,170 @@
+package registry
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"poked/events"
+	"poked/events/pushrule"
+)
+
+// Limits of push rules, which the specification leaves open. Bytes count what is
+// stored: compact JSON as encoding/json writes it, with <, > and & escaped. The
+// last three keep what is told of a user within one NATS message of 1 MiB.
+const (
+	maxRuleIDBytes    = 255
+	maxRuleBytes      = 4096
+	maxRules          = 1000 // of one user, over all scopes
+	maxRuleDevices    = 50   // of one user, with rules of their own
+	maxRulesBytes     = 384 << 10
+	maxPublishedBytes = 384 << 10 // the homeserver's ruleset
+	maxIgnoredBytes   = 192 << 10 // the list of ignored users
+)
+
+// ruleName names one rule of a user.
+type ruleName struct {
+	scope string // "" for the global rules, or the handle of a device
+	kind  pushrule.Kind
+	id    string
+}
+
+// predefined says whether this is the name of a rule that everyone has.
+func (n ruleName) predefined() bool {
+	if n.scope != "" {
+		return false
+	}
+	rules := pushrule.Predefined("")
+	_, ok := findRule(&rules, n)
+	return ok
+}
+
+// listOf returns a ruleset's list of a kind, or nil if there is no such kind.
+func listOf(rules *pushrule.Ruleset, kind pushrule.Kind) *[]pushrule.Rule {
+	switch kind {
+	case pushrule.KindOverride:
+		return &rules.Override
+	case pushrule.KindContent:
+		return &rules.Content
+	case pushrule.KindRoom:
+		return &rules.Room
+	case pushrule.KindSender:
+		return &rules.Sender
+	case pushrule.KindUnderride:
+		return &rules.Underride
+	}
+	return nil
+}
+
+func findRule(rules *pushrule.Ruleset, name ruleName) (pushrule.Rule, bool) {
+	for _, rule := range *listOf(rules, name.kind) {
+		if rule.ID == name.id {
+			return rule, true
+		}
+	}
+	return pushrule.Rule{}, false
+}
+
+// rulesetOf returns the rules of one scope. Its user is the owner of rules.
+func rulesetOf(rules *events.UserPushRules, scope string) pushrule.Ruleset {
+	if scope == "" {
+		return rules.Global()
+	}
+	return rules.Devices[scope]
+}
+
+// checkRuleID refuses ids that no rule of a user's own may have (client-server
+// API, "PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}").
+func checkRuleID(id string) error {
+	switch {
+	case strings.HasPrefix(id, "."):
+		return fail(invalidParam, "a rule id must not begin with a dot: those are of predefined rules")
+	case strings.ContainsAny(id, `/\`):
+		return fail(invalidParam, "a rule id must have no slash and no backslash")
+	case len(id) > maxRuleIDBytes || !utf8.ValidString(id):
+		return fail(invalidParam, fmt.Sprintf("a rule id must have at most %d bytes of UTF-8", maxRuleIDBytes))
+	}
+	return nil
+}
+
+// parseRule reads the body that sets a rule. Keys that are not for its kind are
+// ignored. A rule of conditions that names none has an empty list, which always
+// holds.
+func parseRule(body []byte, name ruleName) (pushrule.Rule, error) {
+	f, err := parseFields(body)
+	if err != nil {
+		return pushrule.Rule{}, err
+	}
+	rule := pushrule.Rule{ID: name.id, Enabled: true, Actions: f.actions()}
+	switch name.kind {
+	case pushrule.KindOverride, pushrule.KindUnderride:
+		rule.Conditions = f.conditions()
+	case pushrule.KindContent:
+		pattern := f.text("pattern")
+		rule.Pattern = &pattern
+	case pushrule.KindRoom, pushrule.KindSender:
+	}
+	return rule, f.err()
+}
+
+// actions reads the actions of a rule. Unknown ones are refused: whoever sends
+// them expects something to happen that never will.
+func (f *fields) actions() []pushrule.Action {
+	actions := []pushrule.Action{}
+	for i, raw := range f.list("actions") {
+		f.want(knownAction(raw), fmt.Sprintf("actions[%d]", i),
+			`must be "notify", "dont_notify", "coalesce" or an object with the string set_tweak`)
+		actions = append(actions, pushrule.Action(raw))
+	}
+	return actions
+}
+
+func knownAction(raw json.RawMessage) bool {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return text == "notify" || text == "dont_notify" || text == "coalesce"
+	}
+	object, err := parseObject(raw)
+	var tweak *string
+	return err == nil && json.Unmarshal(object["set_tweak"], &tweak) == nil && tweak != nil
+}
+
+// conditions reads the conditions of a rule. Kinds that nobody knows are kept as
+// they came: they never hold here, and other clients of the user may know them.
+func (f *fields) conditions() []pushrule.Condition {
+	conditions := []pushrule.Condition{}
+	if f.absent("conditions") {
+		return conditions
+	}
+	for i, raw := range f.list("conditions") {
+		object, err := parseObject(raw)
+		var kind *string
+		f.want(err == nil && json.Unmarshal(object["kind"], &kind) == nil && kind != nil,
+			fmt.Sprintf("conditions[%d]", i), "must be an object with the string kind")
+		conditions = append(conditions, pushrule.Condition(raw))
+	}
+	return conditions
+}
+
+// place is where a rule is to stand among the user's own rules of its kind:
+// directly before or after another, or, if neither is named, where it stands
+// already and a new one before all others.
+type place struct{ before, after string }
+
+// parsePlace reads the query of a request that sets a rule. before decides if
+// both are given, as the specification has it; after is then not looked at.
+func parsePlace(query url.Values, name ruleName) (place, error) {
+	at := place{before: query.Get("before"), after: query.Get("after")}
+	if at.before != "" {
+		at.after = ""
+	}
+	switch beside := at.before + at.after; {
+	case strings.HasPrefix(beside, "."):
+		return place{}, fail(invalidParam, "a rule cannot stand before or after a predefined one")
+	case beside == name.id:
+		return place{}, fail(invalidParam, "a rule cannot stand before or after itself")
+	}
+	return at, nil
+}

@@ -1,0 +1,93 @@
+package registry
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestRuleOrder puts rules beside others and moves them.
+func TestRuleOrder(t *testing.T) {
+	h := newHouse(t)
+	for _, scope := range []string{"global/", "device/h/"} {
+		for _, c := range []struct{ put, order string }{
+			{"a", "a"},
+			{"b", "b a"},
+			{"c?after=b", "b c a"},
+			{"d?before=a", "b c d a"},
+			{"e?after=a", "b c d a e"},
+			{"f?before=b", "f b c d a e"},
+			{"c", "f b c d a e"}, // what is changed stays
+			{"c?before=f", "c f b d a e"},
+			{"c?after=e", "f b d a e c"},
+			{"a?before=c", "f b d e a c"},
+			{"b?after=f", "f b d e a c"},
+			{"g?before=d&after=a", "f b g d e a c"}, // before decides
+			{"g?before=f&after=gone", "g f b d e a c"},
+			{"h?before=&after=", "h g f b d e a c"},
+		} {
+			h.put(scope+"override/"+c.put, firstRule)
+			if got := strings.Join(h.ruleIDs(scope, "override"), " "); got != c.order {
+				t.Fatalf("%s: %s: %s, want %s", scope, c.put, got, c.order)
+			}
+		}
+	}
+}
+
+// TestMovingRewritesNoOther wants rules to keep their positions while others
+// find a place between them.
+func TestMovingRewritesNoOther(t *testing.T) {
+	h := newHouse(t)
+	h.exec("CREATE TABLE written (rule_id TEXT)")
+	h.exec("CREATE TRIGGER w AFTER UPDATE ON push_rules BEGIN INSERT INTO written VALUES (new.rule_id); END")
+	for i := range 20 {
+		h.put(fmt.Sprintf("global/room/%d", i), firstRule)
+	}
+	for i := range 10 {
+		h.put(fmt.Sprintf("global/room/0?before=%d", 19-i), firstRule)
+	}
+	if all, own := h.count("written"), h.count("written WHERE rule_id = '0'"); all != 10 || own != 10 {
+		t.Errorf("%d rows written, %d of the rule that moved, want 10 of it", all, own)
+	}
+}
+
+// TestUsedUpGap puts rules at one spot until there is no room, and goes on.
+func TestUsedUpGap(t *testing.T) {
+	h := newHouse(t)
+	h.put("global/sender/other", firstRule)
+	var other int64
+	position := func(of string) (p int64) {
+		if err := h.reg.store.read.Get(&p, "SELECT position FROM push_rules WHERE rule_id = '"+of+"'"); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	other = position("other")
+	h.put("global/room/last", firstRule)
+	h.put("global/room/first", firstRule)
+	last, want := position("last"), []string{"first"}
+	for i := range 40 {
+		id := fmt.Sprint(i)
+		h.put("global/room/"+id+"?before=last", firstRule)
+		want = append(want, id)
+	}
+	want = append(want, "last")
+	if got := h.ruleIDs("global/", "room"); !slices.Equal(got, want) {
+		t.Errorf("order %q", got)
+	}
+	if position("last") == last {
+		t.Error("nothing was numbered anew: the test fills no gap")
+	}
+	if position("other") != other {
+		t.Error("another kind was numbered anew")
+	}
+	h.exec(fmt.Sprintf("UPDATE push_rules SET position = position - %d WHERE kind = 'room'", int64(positionLimit)))
+	h.put("global/room/newest", firstRule)
+	if got := h.ruleIDs("global/", "room"); !slices.Equal(got, append([]string{"newest"}, want...)) {
+		t.Errorf("order at the end of all positions %q", got)
+	}
+	if p := position("newest"); p < 0 || p > 1000*positionStep {
+		t.Errorf("position %d", p)
+	}
+}

@@ -1,0 +1,205 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"unicode/utf8"
+
+	"poked/events/pushrule"
+)
+
+// The push rules of the client-server API, module "Push Notifications", and the
+// rules of single devices: pushrules/device/{instanceHandle}/ under the original
+// prefix, with the same verbs.
+
+// refuseRulePath answers what is under pushrules/ and no path of ours.
+func refuseRulePath(context.Context, *call) (any, error) {
+	return nil, fail(invalidParam, "push rules stand at pushrules/global/{kind}/{ruleId}, their parts at /enabled and /actions below it; "+
+		"lists end in a slash; under api/v1 device/{instanceHandle} may take the place of global")
+}
+
+// scope reads whose rules a path names: "" for the global ones, or the handle of
+// a device.
+func (c *call) scope() (string, error) {
+	handle, ok := c.params["instanceHandle"]
+	if ok && (!utf8.ValidString(handle) || utf8.RuneCountInString(handle) > maxHandleChars) {
+		return "", fail(invalidParam, fmt.Sprintf("an instance_handle must have 1 to %d characters", maxHandleChars))
+	}
+	return handle, nil
+}
+
+// ruleName reads which rule a path names.
+func (c *call) ruleName() (ruleName, error) {
+	scope, err := c.scope()
+	if err != nil {
+		return ruleName{}, err
+	}
+	name := ruleName{scope: scope, kind: pushrule.Kind(c.params["kind"]), id: c.params["ruleId"]}
+	if listOf(new(pushrule.Ruleset), name.kind) == nil {
+		return ruleName{}, fail(invalidParam, "the kind of a rule is override, content, room, sender or underride")
+	}
+	return name, nil
+}
+
+// allRules is what GET pushrules/ shows.
+type allRules struct {
+	Global pushrule.Ruleset            `json:"global"`
+	Device map[string]pushrule.Ruleset `json:"device,omitempty"`
+}
+
+// getRules answers GET pushrules/. Devices are shown under the original prefix
+// alone: today's specification knows of none.
+func (a *api) getRules(ctx context.Context, c *call) (any, error) {
+	rules, err := a.store.PushRules(ctx, c.identity.UserID)
+	if err != nil {
+		return nil, err
+	}
+	all := allRules{Global: rules.Global()}
+	if c.original {
+		all.Device = rules.Devices
+	}
+	return all, nil
+}
+
+// getScope answers GET pushrules/global/ and GET pushrules/device/{instanceHandle}/.
+// A device without rules has five empty lists.
+func (a *api) getScope(ctx context.Context, c *call) (any, error) {
+	scope, err := c.scope()
+	if err != nil {
+		return nil, err
+	}
+	rules, err := a.store.PushRules(ctx, c.identity.UserID)
+	if err != nil {
+		return nil, err
+	}
+	return rulesetOf(&rules, scope), nil
+}
+
+// getRule answers GET …/{kind}/{ruleId}.
+func (a *api) getRule(ctx context.Context, c *call) (any, error) {
+	return a.rule(ctx, c)
+}
+
+func (a *api) rule(ctx context.Context, c *call) (pushrule.Rule, error) {
+	name, err := c.ruleName()
+	if err != nil {
+		return pushrule.Rule{}, err
+	}
+	rules, err := a.store.PushRules(ctx, c.identity.UserID)
+	if err != nil {
+		return pushrule.Rule{}, err
+	}
+	set := rulesetOf(&rules, name.scope)
+	rule, ok := findRule(&set, name)
+	if !ok {
+		return pushrule.Rule{}, noSuchRule()
+	}
+	return rule, nil
+}
+
+func noSuchRule() error { return fail(notFound, "there is no such push rule") }
+
+// getRuleEnabled answers GET …/{kind}/{ruleId}/enabled.
+func (a *api) getRuleEnabled(ctx context.Context, c *call) (any, error) {
+	rule, err := a.rule(ctx, c)
+	return map[string]bool{"enabled": rule.Enabled}, err
+}
+
+// getRuleActions answers GET …/{kind}/{ruleId}/actions.
+func (a *api) getRuleActions(ctx context.Context, c *call) (any, error) {
+	rule, err := a.rule(ctx, c)
+	return map[string][]pushrule.Action{"actions": rule.Actions}, err
+}
+
+// putRule answers PUT …/{kind}/{ruleId}.
+func (a *api) putRule(ctx context.Context, c *call) (any, error) {
+	name, err := c.ruleName()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRuleID(name.id); err != nil {
+		return nil, err
+	}
+	at, err := parsePlace(c.request.URL.Query(), name)
+	if err != nil {
+		return nil, err
+	}
+	body, err := c.body()
+	if err != nil {
+		return nil, err
+	}
+	rule, err := parseRule(body, name)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, a.store.PutRule(ctx, c.identity.UserID, name, rule, at)
+}
+
+// putRuleEnabled answers PUT …/{kind}/{ruleId}/enabled.
+func (a *api) putRuleEnabled(ctx context.Context, c *call) (any, error) {
+	return a.changeRule(ctx, c, func(f *fields) pushrule.Change {
+		enabled := f.requiredFlag("enabled")
+		return pushrule.Change{Enabled: &enabled}
+	})
+}
+
+// putRuleActions answers PUT …/{kind}/{ruleId}/actions.
+func (a *api) putRuleActions(ctx context.Context, c *call) (any, error) {
+	return a.changeRule(ctx, c, func(f *fields) pushrule.Change {
+		return pushrule.Change{Actions: f.actions()}
+	})
+}
+
+func (a *api) changeRule(ctx context.Context, c *call, parse func(*fields) pushrule.Change) (any, error) {
+	name, err := c.ruleName()
+	if err != nil {
+		return nil, err
+	}
+	body, err := c.body()
+	if err != nil {
+		return nil, err
+	}
+	f, err := parseFields(body)
+	if err != nil {
+		return nil, err
+	}
+	change := parse(f)
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	return struct{}{}, a.store.ChangeRule(ctx, c.identity.UserID, name, change)
+}
+
+// deleteRule answers DELETE …/{kind}/{ruleId}.
+func (a *api) deleteRule(ctx context.Context, c *call) (any, error) {
+	name, err := c.ruleName()
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, a.store.DeleteRule(ctx, c.identity.UserID, name)
+}
+
+// copyDeviceRules answers POST pushrules/device/{instanceHandle}/copy: a client
+// that shares its handle with another, by copied app data, takes a new one and
+// keeps its rules.
+func (a *api) copyDeviceRules(ctx context.Context, c *call) (any, error) {
+	from, err := c.scope()
+	if err != nil {
+		return nil, err
+	}
+	body, err := c.body()
+	if err != nil {
+		return nil, err
+	}
+	f, err := parseFields(body)
+	if err != nil {
+		return nil, err
+	}
+	to := f.text("instance_handle")
+	chars := utf8.RuneCountInString(to)
+	f.want(chars >= 1 && chars <= maxHandleChars, "instance_handle", fmt.Sprintf("must have 1 to %d characters", maxHandleChars))
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	return struct{}{}, a.store.CopyRules(ctx, c.identity.UserID, from, to)
+}

@@ -1,0 +1,97 @@
+package registry
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"poked/events"
+	"poked/events/pushrule"
+)
+
+// Logout removes the pushers that a device has set, or for an empty device all
+// of the user.
+func (s *store) Logout(ctx context.Context, user events.UserID, device string) ([]removed, error) {
+	return s.removeWhere(ctx, "logout", "user_id = ? AND (? = '' OR device_id = ?)", user, device, device)
+}
+
+// Deactivate removes all pushers of a user, and all that the user wanted to hear.
+func (s *store) Deactivate(ctx context.Context, user events.UserID) (list []removed, err error) {
+	err = s.update(ctx, func(tx *sqlx.Tx) error {
+		if list, err = remove(ctx, tx, "account deactivated", "user_id = ?", user); err != nil {
+			return err
+		}
+		return forgetRules(ctx, tx, user)
+	})
+	return list, err
+}
+
+func forgetRules(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
+	var gone int64
+	for _, table := range []string{"push_rules", "predefined_changes", "account_data"} {
+		result, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE user_id = ?", user)
+		if err != nil {
+			return fmt.Errorf("forget push rules: %w", err)
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return fmt.Errorf("forget push rules: %w", err)
+		}
+		gone += n
+	}
+	if gone == 0 {
+		return nil
+	}
+	return touchRules(ctx, tx, user)
+}
+
+// SetPublished makes a ruleset of the homeserver's the user's, or, if it is nil,
+// goes back to what the user's clients made here.
+func (s *store) SetPublished(ctx context.Context, user events.UserID, rules *pushrule.Ruleset) error {
+	if rules == nil {
+		return s.setAccountData(ctx, user, "push_rules", sql.NullString{})
+	}
+	text, err := jsonText(rules)
+	if err != nil {
+		return err
+	}
+	return s.setAccountData(ctx, user, "push_rules", text)
+}
+
+// SetIgnored replaces the list of those who never notify the user.
+func (s *store) SetIgnored(ctx context.Context, user events.UserID, ignored []events.UserID) error {
+	if len(ignored) == 0 {
+		return s.setAccountData(ctx, user, "ignored_users", sql.NullString{})
+	}
+	text, err := jsonText(ignored)
+	if err != nil {
+		return err
+	}
+	return s.setAccountData(ctx, user, "ignored_users", text)
+}
+
+// setAccountData writes a column of account_data.
+func (s *store) setAccountData(ctx context.Context, user events.UserID, column string, text sql.NullString) error {
+	return s.update(ctx, func(tx *sqlx.Tx) error {
+		var old sql.NullString
+		err := tx.GetContext(ctx, &old, "SELECT "+column+" FROM account_data WHERE user_id = ?", user)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("read account data: %w", err)
+		}
+		if text == old {
+			return nil
+		}
+		if err := touchRules(ctx, tx, user); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "INSERT INTO account_data (user_id, "+column+") VALUES (?, ?) "+
+			"ON CONFLICT DO UPDATE SET "+column+" = excluded."+column, user, text)
+		if err != nil {
+			return fmt.Errorf("write account data: %w", err)
+		}
+		return nil
+	})
+}

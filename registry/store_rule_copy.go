@@ -1,0 +1,56 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"poked/events"
+	"poked/events/pushrule"
+)
+
+// CopyRules gives a device the rules of another one: their order, and which of
+// them are enabled. Doing it again does nothing. It fails with an apiError if
+// there is nothing to copy, if the device has other rules, and at the limits.
+func (s *store) CopyRules(ctx context.Context, user events.UserID, from, to string) error {
+	return s.update(ctx, func(tx *sqlx.Tx) error {
+		rules, err := rulesOf(ctx, tx, user)
+		if err != nil {
+			return err
+		}
+		source, ok := rules.Devices[from]
+		if !ok {
+			return fail(notFound, "there are no push rules with this instance_handle")
+		}
+		if target, taken := rules.Devices[to]; taken {
+			return refuseOther(source, target)
+		}
+		if err := touchRules(ctx, tx, user); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO push_rules (`+ruleColumns+`)
+			SELECT user_id, ?, kind, rule_id, position, enabled, conditions, pattern, actions, bytes
+			FROM push_rules WHERE user_id = ? AND scope = ?`, to, user, from)
+		if err != nil {
+			return fmt.Errorf("copy push rules: %w", err)
+		}
+		return checkRules(ctx, tx, user)
+	})
+}
+
+// refuseOther refuses a copy unless it was made already.
+func refuseOther(source, target pushrule.Ruleset) error {
+	a, errA := json.Marshal(source)
+	b, errB := json.Marshal(target)
+	if err := errors.Join(errA, errB); err != nil {
+		return fmt.Errorf("encode push rules: %w", err)
+	}
+	if !bytes.Equal(a, b) {
+		return fail(invalidParam, "the new instance_handle has other push rules already")
+	}
+	return nil
+}

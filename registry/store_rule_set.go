@@ -1,0 +1,239 @@
+package registry
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"poked/events"
+	"poked/events/pushrule"
+)
+
+// touchRules gives what a user wants to hear the next version and puts the user
+// into the outbox. Every transaction that changes any of it calls it, before it
+// writes rows that belong to the user; one that finds nothing to change does not.
+func touchRules(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
+	return raise(ctx, tx, inPushRules, debt{user: user, atLeast: 1, grow: 1})
+}
+
+// refuseIfPublished refuses to change global rules that the homeserver keeps.
+func refuseIfPublished(ctx context.Context, tx *sqlx.Tx, user events.UserID, name ruleName) error {
+	if name.scope != "" {
+		return nil
+	}
+	var published bool
+	err := tx.GetContext(ctx, &published, "SELECT EXISTS (SELECT * FROM account_data WHERE user_id = ? AND push_rules IS NOT NULL)", user)
+	if err != nil {
+		return fmt.Errorf("read account data: %w", err)
+	}
+	if published {
+		return fail(forbidden, "the homeserver keeps the push rules of this user: change them there")
+	}
+	return nil
+}
+
+// ruleAt reads a rule that the user made; ok is false if there is none.
+func ruleAt(ctx context.Context, tx *sqlx.Tx, user events.UserID, name ruleName) (row ruleRow, ok bool, err error) {
+	err = tx.GetContext(ctx, &row, "SELECT "+ruleColumns+" FROM push_rules WHERE user_id = ? AND scope = ? AND kind = ? AND rule_id = ?",
+		user, name.scope, name.kind, name.id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return ruleRow{}, false, nil
+	}
+	if err != nil {
+		return ruleRow{}, false, fmt.Errorf("read push rule: %w", err)
+	}
+	return row, true, nil
+}
+
+// PutRule makes a rule, or changes the one with the same name: that one stays
+// enabled or disabled, and where it is unless at says otherwise. It fails with an
+// apiError if at names a rule that is not there, and at the limits.
+func (s *store) PutRule(ctx context.Context, user events.UserID, name ruleName, rule pushrule.Rule, at place) error {
+	return s.update(ctx, func(tx *sqlx.Tx) error {
+		if err := refuseIfPublished(ctx, tx, user, name); err != nil {
+			return err
+		}
+		old, exists, err := ruleAt(ctx, tx, user, name)
+		if err != nil {
+			return err
+		}
+		rule.Enabled = !exists || old.Enabled
+		row, err := newRuleRow(user, name, rule, old.Position)
+		if err != nil {
+			return err
+		}
+		moved := false
+		if !exists || at != (place{}) {
+			if moved, err = row.move(ctx, tx, exists, at); err != nil {
+				return err
+			}
+		}
+		if exists && !moved && row == old {
+			return nil
+		}
+		return saveRule(ctx, tx, row)
+	})
+}
+
+// saveRule writes a rule, if the limits admit it.
+func saveRule(ctx context.Context, tx *sqlx.Tx, row ruleRow) error {
+	if row.Bytes > maxRuleBytes {
+		return fail(tooLarge, fmt.Sprintf("a push rule must have at most %d bytes as JSON", maxRuleBytes))
+	}
+	if err := touchRules(ctx, tx, row.UserID); err != nil {
+		return err
+	}
+	_, err := tx.NamedExecContext(ctx, `INSERT INTO push_rules (`+ruleColumns+`)
+		VALUES (:user_id, :scope, :kind, :rule_id, :position, :enabled, :conditions, :pattern, :actions, :bytes)
+		ON CONFLICT (user_id, scope, kind, rule_id) DO UPDATE SET
+			position = excluded.position, enabled = excluded.enabled, conditions = excluded.conditions,
+			pattern = excluded.pattern, actions = excluded.actions, bytes = excluded.bytes`, row)
+	if err != nil {
+		return fmt.Errorf("write push rule: %w", err)
+	}
+	return checkRules(ctx, tx, row.UserID)
+}
+
+// checkRules refuses what takes a user beyond the limits.
+func checkRules(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
+	var have struct{ Rules, Devices, Bytes int }
+	err := tx.GetContext(ctx, &have, `SELECT count(*) AS rules, count(DISTINCT nullif(scope, '')) AS devices,
+			coalesce(sum(bytes), 0) + (SELECT coalesce(sum(length(CAST(actions AS BLOB))), 0)
+				FROM predefined_changes WHERE user_id = ?) AS bytes
+		FROM push_rules WHERE user_id = ?`, user, user)
+	if err != nil {
+		return fmt.Errorf("count push rules: %w", err)
+	}
+	// Not M_LIMIT_EXCEEDED: that asks clients to try again, which cannot help.
+	switch {
+	case have.Rules > maxRules:
+		return fail(invalidParam, fmt.Sprintf("a user may have at most %d push rules: delete one first", maxRules))
+	case have.Devices > maxRuleDevices:
+		return fail(invalidParam, fmt.Sprintf("a user may have push rules for at most %d devices: delete those of one first", maxRuleDevices))
+	case have.Bytes > maxRulesBytes:
+		return fail(tooLarge, fmt.Sprintf("all push rules of a user must have at most %d bytes as JSON: delete one first", maxRulesBytes))
+	}
+	return nil
+}
+
+// ChangeRule changes part of a rule, be it the user's own or predefined.
+func (s *store) ChangeRule(ctx context.Context, user events.UserID, name ruleName, change pushrule.Change) error {
+	return s.update(ctx, func(tx *sqlx.Tx) error {
+		if err := refuseIfPublished(ctx, tx, user, name); err != nil {
+			return err
+		}
+		if name.predefined() {
+			return changePredefined(ctx, tx, user, name, change)
+		}
+		old, exists, err := ruleAt(ctx, tx, user, name)
+		if err != nil {
+			return err
+		}
+		if !exists {
+			return noSuchRule()
+		}
+		rule, err := old.rule()
+		if err != nil {
+			return fmt.Errorf("decode push rule: %w", err)
+		}
+		row, err := newRuleRow(user, name, changed(rule, change), old.Position)
+		if err != nil || row == old {
+			return err
+		}
+		return saveRule(ctx, tx, row)
+	})
+}
+
+func changed(rule pushrule.Rule, change pushrule.Change) pushrule.Rule {
+	if change.Enabled != nil {
+		rule.Enabled = *change.Enabled
+	}
+	if change.Actions != nil {
+		rule.Actions = change.Actions
+	}
+	return rule
+}
+
+// changePredefined keeps what differs of a predefined rule. What is set to as it
+// is predefined is forgotten, so that it follows the specification again, and the
+// user, if nothing else differs, is again one of all those on the predefined rules.
+func changePredefined(ctx context.Context, tx *sqlx.Tx, user events.UserID, name ruleName, change pushrule.Change) error {
+	var old changeRow
+	err := tx.GetContext(ctx, &old, "SELECT enabled, actions FROM predefined_changes WHERE user_id = ? AND rule_id = ?", user, name.id)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("read change of predefined rule: %w", err)
+	}
+	row, err := old.with(name, change)
+	if err != nil || row == old {
+		return err
+	}
+	if len(row.Actions.String) > maxRuleBytes {
+		return fail(tooLarge, fmt.Sprintf("the actions of a push rule must have at most %d bytes as JSON", maxRuleBytes))
+	}
+	if err := touchRules(ctx, tx, user); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO predefined_changes (user_id, rule_id, enabled, actions) VALUES (?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET enabled = excluded.enabled, actions = excluded.actions`, user, name.id, row.Enabled, row.Actions)
+	if err != nil {
+		return fmt.Errorf("write change of predefined rule: %w", err)
+	}
+	_, err = tx.ExecContext(ctx, "DELETE FROM predefined_changes WHERE user_id = ? AND enabled IS NULL AND actions IS NULL", user)
+	if err != nil {
+		return fmt.Errorf("forget change of predefined rule: %w", err)
+	}
+	return checkRules(ctx, tx, user)
+}
+
+// with returns the row after a change of the predefined rule it is for.
+func (r changeRow) with(name ruleName, change pushrule.Change) (changeRow, error) {
+	rules := pushrule.Predefined("") // what names the user is in no action
+	usual, _ := findRule(&rules, name)
+	if change.Enabled != nil {
+		r.Enabled = sql.NullBool{Bool: *change.Enabled, Valid: *change.Enabled != usual.Enabled}
+		r.Enabled.Bool = r.Enabled.Bool && r.Enabled.Valid // as NULL is read
+	}
+	if change.Actions == nil {
+		return r, nil
+	}
+	wanted, err := jsonText(change.Actions)
+	if err != nil {
+		return r, err
+	}
+	predefined, err := json.Marshal(usual.Actions)
+	if err != nil {
+		return r, fmt.Errorf("encode predefined actions: %w", err)
+	}
+	r.Actions = wanted
+	if wanted.String == string(predefined) {
+		r.Actions = sql.NullString{}
+	}
+	return r, nil
+}
+
+// DeleteRule removes a rule that the user made.
+func (s *store) DeleteRule(ctx context.Context, user events.UserID, name ruleName) error {
+	return s.update(ctx, func(tx *sqlx.Tx) error {
+		if err := refuseIfPublished(ctx, tx, user, name); err != nil {
+			return err
+		}
+		if name.predefined() {
+			return fail(invalidParam, "a predefined push rule cannot be deleted: disable it")
+		}
+		result, err := tx.ExecContext(ctx, "DELETE FROM push_rules WHERE user_id = ? AND scope = ? AND kind = ? AND rule_id = ?",
+			user, name.scope, name.kind, name.id)
+		if err != nil {
+			return fmt.Errorf("delete push rule: %w", err)
+		}
+		if n, err := result.RowsAffected(); err != nil {
+			return fmt.Errorf("delete push rule: %w", err)
+		} else if n == 0 {
+			return noSuchRule()
+		}
+		return touchRules(ctx, tx, user)
+	})
+}

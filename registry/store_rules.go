@@ -1,0 +1,190 @@
+package registry
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"poked/events"
+	"poked/events/pushrule"
+)
+
+// ruleRow is a row of push_rules.
+type ruleRow struct {
+	UserID     events.UserID  `db:"user_id"`
+	Scope      string         `db:"scope"`
+	Kind       pushrule.Kind  `db:"kind"`
+	RuleID     string         `db:"rule_id"`
+	Position   int64          `db:"position"`
+	Enabled    bool           `db:"enabled"`
+	Conditions sql.NullString `db:"conditions"`
+	Pattern    sql.NullString `db:"pattern"`
+	Actions    string         `db:"actions"`
+	Bytes      int            `db:"bytes"`
+}
+
+const ruleColumns = "user_id, scope, kind, rule_id, position, enabled, conditions, pattern, actions, bytes"
+
+// newRuleRow returns the row of a rule at a position.
+func newRuleRow(user events.UserID, name ruleName, rule pushrule.Rule, position int64) (ruleRow, error) {
+	row := ruleRow{
+		UserID: user, Scope: name.scope, Kind: name.kind, RuleID: name.id, Position: position, Enabled: rule.Enabled,
+	}
+	whole, err := json.Marshal(rule)
+	if err != nil {
+		return ruleRow{}, fmt.Errorf("encode rule: %w", err)
+	}
+	row.Bytes = len(whole)
+	if rule.Conditions != nil {
+		if row.Conditions, err = jsonText(rule.Conditions); err != nil {
+			return ruleRow{}, err
+		}
+	}
+	if rule.Pattern != nil {
+		row.Pattern = sql.NullString{String: *rule.Pattern, Valid: true}
+	}
+	actions, err := jsonText(rule.Actions)
+	row.Actions = actions.String
+	return row, err
+}
+
+func (r *ruleRow) rule() (pushrule.Rule, error) {
+	rule := pushrule.Rule{ID: r.RuleID, Enabled: r.Enabled}
+	if r.Pattern.Valid {
+		rule.Pattern = &r.Pattern.String
+	}
+	return rule, errors.Join(readJSON(r.Conditions, &rule.Conditions), json.Unmarshal([]byte(r.Actions), &rule.Actions))
+}
+
+// jsonText returns a value as a column of JSON.
+func jsonText(v any) (sql.NullString, error) {
+	encoded, err := json.Marshal(v)
+	if err != nil {
+		return sql.NullString{}, fmt.Errorf("encode for the database: %w", err)
+	}
+	return sql.NullString{String: string(encoded), Valid: true}, nil
+}
+
+// readJSON reads a column of JSON; NULL leaves v as it is.
+func readJSON(text sql.NullString, v any) error {
+	if !text.Valid {
+		return nil
+	}
+	return json.Unmarshal([]byte(text.String), v)
+}
+
+// PushRules returns all that is known of what a user wants to hear, with its
+// version, which is 0 for a user of whom nothing ever was.
+func (s *store) PushRules(ctx context.Context, user events.UserID) (rules events.UserPushRules, err error) {
+	err = s.view(ctx, func(tx *sqlx.Tx) error {
+		rules, err = rulesOf(ctx, tx, user)
+		return err
+	})
+	return rules, err
+}
+
+func rulesOf(ctx context.Context, tx *sqlx.Tx, user events.UserID) (events.UserPushRules, error) {
+	rules := events.UserPushRules{UserID: user}
+	err := tx.GetContext(ctx, &rules.Version, "SELECT rules_version FROM users WHERE user_id = ?", user)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && rules.Version == 0 {
+		return rules, nil
+	}
+	if err != nil {
+		return rules, fmt.Errorf("read version of push rules: %w", err)
+	}
+	if err := addOwnRules(ctx, tx, &rules); err != nil {
+		return rules, err
+	}
+	if err := addPredefinedChanges(ctx, tx, &rules); err != nil {
+		return rules, err
+	}
+	return rules, addAccountData(ctx, tx, &rules)
+}
+
+// addOwnRules reads the rules that the user made, in their order.
+func addOwnRules(ctx context.Context, tx *sqlx.Tx, to *events.UserPushRules) error {
+	var rows []ruleRow
+	err := tx.SelectContext(ctx, &rows, "SELECT "+ruleColumns+" FROM push_rules WHERE user_id = ? ORDER BY scope, kind, position", to.UserID)
+	if err != nil {
+		return fmt.Errorf("read push rules: %w", err)
+	}
+	scopes := map[string]pushrule.Ruleset{}
+	for i := range rows {
+		rule, err := rows[i].rule()
+		if err != nil {
+			return fmt.Errorf("decode push rule: %w", err)
+		}
+		set := scopes[rows[i].Scope]
+		list := listOf(&set, rows[i].Kind)
+		if list == nil {
+			return fmt.Errorf("decode push rule: unknown kind")
+		}
+		*list = append(*list, rule)
+		scopes[rows[i].Scope] = set
+	}
+	global := scopes[""]
+	delete(scopes, "")
+	to.Changes = pushrule.Changes{
+		Override: global.Override, Content: global.Content, Room: global.Room, Sender: global.Sender, Underride: global.Underride,
+	}
+	if len(scopes) > 0 {
+		to.Devices = scopes
+	}
+	return nil
+}
+
+// changeRow is a row of predefined_changes.
+type changeRow struct {
+	RuleID  string         `db:"rule_id"`
+	Enabled sql.NullBool   `db:"enabled"`
+	Actions sql.NullString `db:"actions"`
+}
+
+func (r *changeRow) change() (change pushrule.Change, err error) {
+	if r.Enabled.Valid {
+		change.Enabled = &r.Enabled.Bool
+	}
+	return change, readJSON(r.Actions, &change.Actions)
+}
+
+func addPredefinedChanges(ctx context.Context, tx *sqlx.Tx, to *events.UserPushRules) error {
+	var rows []changeRow
+	err := tx.SelectContext(ctx, &rows, "SELECT rule_id, enabled, actions FROM predefined_changes WHERE user_id = ?", to.UserID)
+	if err != nil {
+		return fmt.Errorf("read changes of predefined rules: %w", err)
+	}
+	for i := range rows {
+		change, err := rows[i].change()
+		if err != nil {
+			return fmt.Errorf("decode change of predefined rule: %w", err)
+		}
+		if to.Changes.Predefined == nil {
+			to.Changes.Predefined = map[string]pushrule.Change{}
+		}
+		to.Changes.Predefined[rows[i].RuleID] = change
+	}
+	return nil
+}
+
+// addAccountData reads what the homeserver published of the user.
+func addAccountData(ctx context.Context, tx *sqlx.Tx, to *events.UserPushRules) error {
+	var row struct {
+		PushRules    sql.NullString `db:"push_rules"`
+		IgnoredUsers sql.NullString `db:"ignored_users"`
+	}
+	err := tx.GetContext(ctx, &row, "SELECT push_rules, ignored_users FROM account_data WHERE user_id = ?", to.UserID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read account data: %w", err)
+	}
+	if err := errors.Join(readJSON(row.PushRules, &to.Published), readJSON(row.IgnoredUsers, &to.IgnoredUsers)); err != nil {
+		return fmt.Errorf("decode account data: %w", err)
+	}
+	return nil
+}

@@ -21,13 +21,49 @@ type Notification struct {
 	// At is when the event was stored in ROOMS, to the millisecond: where its
 	// time to live and its latency are counted from.
 	At time.Time
-	// RuleID is the push rule that matched.
+	// RuleID is the push rule that matched, among those for all devices if they
+	// notify, else among those of the first device, by handle, that is notified.
+	// Highlight, Tweaks and the prio in Body are of the same outcome.
 	RuleID    string
 	Highlight bool
 	Tweaks    []byte // JSON object, the poke's tweaks
+	// Silent says that the rules for all devices do not notify: only Devices are
+	// to be told.
+	Silent bool
+	// Devices are the outcomes of single devices whose own rules matched, by
+	// instance handle. Absent, as Silent is, for users without such rules. A
+	// notification counts as unread whichever device it was for.
+	Devices map[string]DeviceOutcome
 	// Body is the notification object of the Push Gateway API without counts
 	// and devices, ready to be sent.
 	Body []byte
+}
+
+// DeviceOutcome is what the push rules of one device say of an event.
+type DeviceOutcome struct {
+	Notify    bool            `json:"notify"`
+	Highlight bool            `json:"highlight,omitempty"`
+	Tweaks    json.RawMessage `json:"tweaks"` // JSON object, the poke's tweaks
+	Prio      string          `json:"prio"`   // "high" or "low" (Push Gateway API)
+}
+
+// Of returns the outcome for a pusher with an instance handle, which may be "",
+// and whether it is the device's own. If not, the pusher is to be told what the
+// notification itself says, unless it is Silent.
+func (n *Notification) Of(handle string) (device DeviceOutcome, own bool) {
+	if n.Devices == nil {
+		return DeviceOutcome{}, false
+	}
+	device, own = n.Devices[handle]
+	return device, own
+}
+
+// Reaches says whether a pusher with an instance handle is to be told.
+func (n *Notification) Reaches(handle string) bool {
+	if device, own := n.Of(handle); own {
+		return device.Notify
+	}
+	return !n.Silent
 }
 
 // ErrBadNotification says that a message in NOTIFICATIONS cannot be read.
@@ -49,9 +85,23 @@ func (n *Notification) AppendJSON(dst []byte) []byte {
 	}
 	dst = append(dst, `,"tweaks":`...)
 	dst = append(dst, n.Tweaks...)
+	if n.Silent {
+		dst = append(dst, `,"silent":true`...)
+	}
+	if len(n.Devices) > 0 {
+		dst = appendDevices(append(dst, `,"devices":`...), n.Devices)
+	}
 	dst = append(dst, `,"notification":`...)
 	dst = append(dst, n.Body...)
 	return append(dst, '}')
+}
+
+func appendDevices(dst []byte, devices map[string]DeviceOutcome) []byte {
+	raw, err := json.Marshal(devices)
+	if err != nil { // cannot happen while all tweaks are JSON
+		return append(dst, `{}`...)
+	}
+	return append(dst, raw...)
 }
 
 // appendString quotes an id. Ids are short and mostly plain ASCII, for which
@@ -78,6 +128,7 @@ func ParseNotification(raw []byte) (Notification, error) {
 		return Notification{}, fmt.Errorf("%w: not JSON", ErrBadNotification)
 	}
 	var n Notification
+	devices := true
 	part := func(value gjson.Result) []byte { return raw[value.Index : value.Index+len(value.Raw)] }
 	gjson.ParseBytes(raw).ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
@@ -93,15 +144,36 @@ func ParseNotification(raw []byte) (Notification, error) {
 			n.Highlight = value.Bool()
 		case "tweaks":
 			n.Tweaks = part(value)
+		case "silent":
+			n.Silent = value.Bool()
+		case "devices":
+			n.Devices, devices = parseDevices(value.Raw)
 		case "notification":
 			n.Body = part(value)
 		}
 		return true
 	})
-	if n.EventID == "" || n.RoomSeq == 0 || !isObject(n.Body) || !isObject(n.Tweaks) {
+	if !n.isWhole() || !devices {
 		return Notification{}, fmt.Errorf("%w: a field is missing", ErrBadNotification)
 	}
 	return n, nil
+}
+
+func (n *Notification) isWhole() bool {
+	return n.EventID != "" && n.RoomSeq != 0 && isObject(n.Body) && isObject(n.Tweaks)
+}
+
+// parseDevices reads outcomes by handle; ok is false if they are none.
+func parseDevices(raw string) (devices map[string]DeviceOutcome, ok bool) {
+	if err := json.Unmarshal([]byte(raw), &devices); err != nil {
+		return nil, false
+	}
+	for _, device := range devices {
+		if !isObject(device.Tweaks) {
+			return nil, false
+		}
+	}
+	return devices, true
 }
 
 func isObject(raw []byte) bool { return len(raw) >= 2 && raw[0] == '{' }

@@ -23,8 +23,15 @@ func TestNotificationRoundTrip(t *testing.T) {
 		"plain":     func(*events.Notification) {},
 		"highlight": func(n *events.Notification) { n.Highlight, n.Tweaks = true, []byte(`{"highlight":true}`) },
 		"quotes":    func(n *events.Notification) { n.EventID, n.RuleID = `$"\`, "ru\nle\u2028é" },
-		"old":       func(n *events.Notification) { n.At = time.UnixMilli(-1) },
-		"nested":    func(n *events.Notification) { n.Body = []byte(`{"content":{"room_seq":1,"notification":{}}}`) },
+		"devices": func(n *events.Notification) {
+			n.Silent = true
+			n.Devices = map[string]events.DeviceOutcome{
+				`a "b"`: {Notify: true, Highlight: true, Tweaks: []byte(`{"sound":"x"}`), Prio: "high"},
+				"":      {Tweaks: []byte(`{}`), Prio: "low"},
+			}
+		},
+		"old":    func(n *events.Notification) { n.At = time.UnixMilli(-1) },
+		"nested": func(n *events.Notification) { n.Body = []byte(`{"content":{"room_seq":1,"notification":{}}}`) },
 	} {
 		n := notification()
 		change(&n)
@@ -49,6 +56,9 @@ func TestParseNotificationRefusals(t *testing.T) {
 		`{"room_seq":1,"event_id":"$CANARY","tweaks":{},"notification":"CANARY"}`,
 		`{"room_seq":1,"event_id":"$CANARY","tweaks":{}}`,
 		`{"room_seq":1,"tweaks":{},"notification":{"x":"CANARY"}}`,
+		`{"room_seq":1,"event_id":"$CANARY","tweaks":{},"devices":["CANARY"],"notification":{}}`,
+		`{"room_seq":1,"event_id":"$CANARY","tweaks":{},"devices":{"CANARY":{"tweaks":"CANARY"}},"notification":{}}`,
+		`{"room_seq":1,"event_id":"$CANARY","tweaks":{},"devices":{"CANARY":{}},"notification":{}}`,
 	} {
 		_, err := events.ParseNotification([]byte(raw))
 		if !errors.Is(err, events.ErrBadNotification) || strings.Contains(err.Error(), "CANARY") {
@@ -69,8 +79,30 @@ func TestParseNotifySubject(t *testing.T) {
 	}
 }
 
+func TestNotificationReaches(t *testing.T) {
+	device := func(notify bool) map[string]events.DeviceOutcome {
+		return map[string]events.DeviceOutcome{"phone": {Notify: notify}}
+	}
+	for _, tc := range []struct {
+		n           events.Notification
+		phone, desk bool
+	}{
+		{events.Notification{}, true, true},
+		{events.Notification{Devices: device(false)}, false, true},
+		{events.Notification{Devices: device(true)}, true, true},
+		{events.Notification{Silent: true, Devices: device(true)}, true, false},
+		{events.Notification{Silent: true, Devices: device(false)}, false, false},
+	} {
+		if phone, desk, none := tc.n.Reaches("phone"), tc.n.Reaches("desk"), tc.n.Reaches(""); phone != tc.phone || desk != tc.desk || none != tc.desk {
+			t.Errorf("%+v reaches the phone: %t, the desk: %t, who has no handle: %t", tc.n, phone, desk, none)
+		}
+	}
+}
+
 func FuzzParseNotification(f *testing.F) {
 	n := notification()
+	f.Add(n.AppendJSON(nil))
+	n.Devices = map[string]events.DeviceOutcome{"h": {Tweaks: []byte(`{}`)}}
 	f.Add(n.AppendJSON(nil))
 	f.Add([]byte(` {"tweaks":{},"notification":{}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {

@@ -101,6 +101,12 @@ func TestWrittenValues(t *testing.T) {
 	}
 	plain := note
 	plain.Highlight, plain.Tweaks = false, []byte(`{}`)
+	single := note
+	single.Silent = true
+	single.Devices = map[string]events.DeviceOutcome{
+		"loud":  {Notify: true, Highlight: true, Tweaks: []byte(`{"highlight":true}`), Prio: "high"},
+		"quiet": {Tweaks: []byte(`{}`), Prio: "low"},
+	}
 	for _, c := range []struct {
 		name  string
 		value []byte
@@ -110,6 +116,7 @@ func TestWrittenValues(t *testing.T) {
 		{"push_rules", encode(t, fullRules())},
 		{"notification", note.AppendJSON(nil)},
 		{"notification", plain.AppendJSON(nil)},
+		{"notification", single.AppendJSON(nil)},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x"})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Position: 9, Attempts: 3, Since: at, NextTry: at, LastError: "timeout"})},
 		{"position", encode(t, events.Position{})},

@@ -1,6 +1,7 @@
 package pushgateway
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -68,6 +69,19 @@ func (n *Notification) AppendHead(dst []byte) []byte {
 		dst = strconv.AppendBool(dst, n.UserIsTarget)
 	}
 	return dst
+}
+
+// WithPrio returns a notification that AppendJSON built with another prio, for
+// the rare device that differs from the others of its user. What has no prio at
+// its beginning is returned as it is.
+func WithPrio(notification []byte, prio string) []byte {
+	rest, found := bytes.CutPrefix(notification, []byte(`{"prio":"`))
+	end := bytes.IndexByte(rest, '"')
+	if !found || end < 0 || string(rest[:end]) == prio {
+		return notification
+	}
+	other := append(make([]byte, 0, len(notification)+len(prio)), `{"prio":`...)
+	return append(appendString(other, prio), rest[end+1:]...)
 }
 
 // AppendTail appends the rest of the object with its closing brace: the fields

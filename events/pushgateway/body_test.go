@@ -1,6 +1,7 @@
 package pushgateway
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
 	"strings"
@@ -78,6 +79,28 @@ func TestAppendJSONMemberEvent(t *testing.T) {
 }
 
 // One tail serves all users of an event.
+func TestWithPrio(t *testing.T) {
+	low := message()
+	low.Prio = Low
+	for want, n := range map[string]*Notification{"low": message(), "high": low} {
+		before := string(n.AppendJSON(nil))
+		given := []byte(before)
+		got := WithPrio(given, want)
+		n.Prio = map[string]Priority{"low": Low, "high": High}[want]
+		if !bytes.Equal(got, n.AppendJSON(nil)) || string(given) != before {
+			t.Errorf("with prio %s: %s", want, got)
+		}
+		if again := WithPrio(got, want); &again[0] != &got[0] {
+			t.Error("copied for nothing")
+		}
+	}
+	for _, odd := range []string{"", "{}", `{"prio":7}`, `{"prio":"low`} {
+		if got := WithPrio([]byte(odd), "high"); string(got) != odd {
+			t.Errorf("%s became %s", odd, got)
+		}
+	}
+}
+
 func TestAppendTailIsShared(t *testing.T) {
 	n := message()
 	tail := n.AppendTail(nil)

@@ -26,7 +26,8 @@
 //     and resume after the last message they saw.
 //   - A write's answer is lost: the caller is told the outcome is unknown and
 //     repeats it. Bucket writes are idempotent; a repeated notification is first
-//     looked for in the log ([Conn.HasNotification]).
+//     looked for in the log ([Conn.HasNotification],
+//     [Conn.WithNotification]).
 //   - A process dies: its successor starts at the position. Messages that the
 //     dead one may have handled without recording it arrive with Replayed set.
 //   - A message cannot be read: it is counted, logged and kept in DEAD with the

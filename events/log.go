@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+	"github.com/tidwall/gjson"
 )
 
 // logPage is how many messages one read of a log asks for.
@@ -131,20 +132,53 @@ func (c *Conn) countUnread(ctx context.Context, user UserID) (count, lastSeq uin
 // roomSeq is in the user's log. since is when the event was stored: its
 // notification cannot be older.
 func (c *Conn) HasNotification(ctx context.Context, user UserID, room RoomID, roomSeq uint64, since time.Time) (bool, error) {
-	subject := c.notifySubject(Token(user), Token(room))
-	from, err := c.firstSince(ctx, subject, since)
-	if err != nil || from == 0 {
-		return false, err
-	}
-	for msg, err := range c.readLog(ctx, streamNotifications, subject, from) {
-		if err != nil {
-			return false, err
-		}
-		if n, err := ParseNotification(msg.Data); err == nil && n.RoomSeq == roomSeq {
-			return true, nil
-		}
+	for _, err := range c.notified(ctx, c.notifySubject(Token(user), Token(room)), roomSeq, since) {
+		return err == nil, err
 	}
 	return false, nil
+}
+
+// WithNotification returns all users in whose log the notification of that event
+// is. For many users it is far cheaper than to ask for each of them: it reads
+// the room's notifications since then once.
+func (c *Conn) WithNotification(ctx context.Context, room RoomID, roomSeq uint64, since time.Time) (map[UserID]bool, error) {
+	users := map[UserID]bool{}
+	for user, err := range c.notified(ctx, "notify.*.*."+Token(room), roomSeq, since) {
+		if err != nil {
+			return nil, err
+		}
+		users[user] = true
+	}
+	return users, nil
+}
+
+// notified yields the users of the notifications of one event on the subjects
+// that match filter.
+func (c *Conn) notified(ctx context.Context, filter string, roomSeq uint64, since time.Time) iter.Seq2[UserID, error] {
+	return func(yield func(UserID, error) bool) {
+		from, err := c.firstSince(ctx, filter, since)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		if from == 0 {
+			return
+		}
+		for msg, err := range c.readLog(ctx, streamNotifications, filter, from) {
+			if err != nil {
+				yield("", err)
+				return
+			}
+			if gjson.GetBytes(msg.Data, "room_seq").Uint() != roomSeq {
+				continue
+			}
+			// What cannot be read is nobody's notification.
+			user, _, err := ParseNotifySubject(msg.Subject)
+			if err == nil && !yield(user, nil) {
+				return
+			}
+		}
+	}
 }
 
 // clockSkew is how far the clocks of two NATS servers may lie apart.
@@ -174,7 +208,10 @@ func (c *Conn) firstSince(ctx context.Context, subject string, since time.Time) 
 
 // Notify adds a user's notification to a batch.
 func (b *Batch) Notify(c *Conn, user UserID, room RoomID, body []byte) {
-	b.add(c.notifySubject(Token(user), Token(room)), nil, body)
+	if b.room != room {
+		b.room, b.roomToken = room, Token(room)
+	}
+	b.add(c.notifySubject(Token(user), b.roomToken), nil, body)
 }
 
 // ParseNotifySubject returns the user and room of a message in NOTIFICATIONS.

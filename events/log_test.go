@@ -46,6 +46,10 @@ func TestHasNotification(t *testing.T) {
 				if err != nil || got != who.want {
 					t.Errorf("%s in %s, event %d: %t, %v; want %t", who.user, who.room, seq+1, got, err, who.want)
 				}
+				all, err := conn.WithNotification(t.Context(), who.room, uint64(seq)+1, at)
+				if err != nil || all[who.user] != who.want {
+					t.Errorf("%s, event %d, is in the logs of %v, %v; want %s: %t", who.room, seq+1, all, err, who.user, who.want)
+				}
 			}
 		}
 	})

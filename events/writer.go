@@ -66,6 +66,9 @@ type Batch struct {
 	id    uint64
 	reply string
 	write *write
+
+	room      RoomID // of the last notification
+	roomToken string
 }
 
 // NewBatch begins a batch. done is called exactly once, after [Batch.Send]: with

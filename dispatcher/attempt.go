@@ -73,14 +73,18 @@ func (p *poke) appendBody(dst []byte) []byte {
 	if p.pusher.noBadge {
 		unread = pushgateway.NoCounts
 	}
+	body, tweaks := p.n.Body, p.n.Tweaks
+	if own, ok := p.n.Of(p.pusher.handle); ok {
+		body, tweaks = pushgateway.WithPrio(body, own.Prio), own.Tweaks
+	}
 	device := pushgateway.Device{
 		AppID: p.pusher.appID, Pushkey: p.pusher.pushkey, PushkeyTS: p.pusher.pushkeyTS,
-		Data: p.pusher.data, Tweaks: p.n.Tweaks,
+		Data: p.pusher.data, Tweaks: tweaks,
 	}
 	if p.pusher.eventOnly {
-		return pushgateway.AppendEventIDOnlyBody(dst, p.n.Body, unread, &device)
+		return pushgateway.AppendEventIDOnlyBody(dst, body, unread, &device)
 	}
-	return pushgateway.AppendBody(dst, p.n.Body, unread, &device)
+	return pushgateway.AppendBody(dst, body, unread, &device)
 }
 
 // settle draws the consequences of a try.

@@ -10,6 +10,7 @@ import (
 
 	"poked/events"
 	"poked/events/pushgateway"
+	"poked/events/pushrule"
 )
 
 // pusher is one registered pusher, ready to be poked. It never changes: a
@@ -20,6 +21,7 @@ type pusher struct {
 	appID     string
 	pushkey   string
 	pushkeyTS int64
+	handle    string // instance handle, by which push rules of its own are found
 	data      []byte // without url
 	url       *pushgateway.URL
 	refused   error // why url is none that may be poked; then url is nil
@@ -37,13 +39,13 @@ func (p *pusher) origin() string {
 
 // same says whether nothing has changed between two values of a pusher.
 func (p *pusher) same(q *pusher) bool {
-	return p.id == q.id && p.pushkeyTS == q.pushkeyTS && p.origin() == q.origin() && bytes.Equal(p.data, q.data)
+	return p.id == q.id && p.pushkeyTS == q.pushkeyTS && p.handle == q.handle && p.origin() == q.origin() && bytes.Equal(p.data, q.data)
 }
 
 func newPusher(user events.UserID, p *events.Pusher, policy *pushgateway.Policy) *pusher {
 	ready := &pusher{
 		id: events.NewPusherID(user, p.AppID, p.Pushkey), user: user,
-		appID: p.AppID, pushkey: p.Pushkey, pushkeyTS: p.PushkeyTS,
+		appID: p.AppID, pushkey: p.Pushkey, pushkeyTS: p.PushkeyTS, handle: p.InstanceHandle,
 	}
 	var data struct {
 		URL     string `json:"url"`
@@ -62,35 +64,45 @@ func newPusher(user events.UserID, p *events.Pusher, policy *pushgateway.Policy)
 	return ready
 }
 
-// directory knows every user's pushers. The registry's bucket feeds it; match
-// asks it who is worth a notification, deliver whom to poke.
+// directory knows every user's pushers and push rules. The registry's buckets
+// feed it; match asks it who is worth a notification and what they want to hear,
+// deliver whom to poke.
 type directory struct {
 	policy *pushgateway.Policy
 	log    *slog.Logger
 	// changed is called after a user's pushers have changed, from the goroutine
-	// that feeds the directory.
+	// that feeds them to the directory.
 	changed func(events.UserID, []*pusher)
+	// compiled is shared by users who have the same rules.
+	compiled *pushrule.Cache
 
-	// generation grows when a user gains their first pusher or loses their
-	// last: what rooms remember of who has any is then out of date.
+	// generation is how many changes there have been: it grows when a user gains
+	// their first pusher, loses their last, or has a pusher and other rules. What
+	// rooms remember is then to be brought up to date.
 	generation atomic.Uint64
 
-	mu    sync.RWMutex
-	users map[events.UserID][]*pusher // never an empty slice
+	mu      sync.RWMutex
+	users   map[events.UserID][]*pusher  // never an empty slice
+	rules   map[events.UserID]*userRules // never nil
+	changes changes
 }
 
 func newDirectory(policy *pushgateway.Policy, log *slog.Logger) *directory {
 	return &directory{
-		policy: policy, log: log, changed: func(events.UserID, []*pusher) {},
-		users: map[events.UserID][]*pusher{},
+		policy: policy, log: log, changed: func(events.UserID, []*pusher) {}, compiled: pushrule.NewCache(),
+		users: map[events.UserID][]*pusher{}, rules: map[events.UserID]*userRules{},
 	}
 }
 
-// apply takes in a user's pushers as the registry publishes them.
+// apply takes in a user's pushers as the registry publishes them. One that is
+// disabled is as if it were not there.
 func (d *directory) apply(set events.UserPushers) {
 	before := d.pushers(set.UserID)
 	pushers := make([]*pusher, 0, len(set.Pushers))
 	for i := range set.Pushers {
+		if set.Pushers[i].Disabled {
+			continue
+		}
 		p := newPusher(set.UserID, &set.Pushers[i], d.policy)
 		if i := slices.IndexFunc(before, p.same); i >= 0 {
 			pushers = append(pushers, before[i])
@@ -101,18 +113,42 @@ func (d *directory) apply(set events.UserPushers) {
 		}
 		pushers = append(pushers, p)
 	}
-	had := len(before) > 0
 	d.mu.Lock()
 	if len(pushers) > 0 {
 		d.users[set.UserID] = pushers
 	} else {
 		delete(d.users, set.UserID)
 	}
-	d.mu.Unlock()
-	if had != (len(pushers) > 0) {
-		d.generation.Add(1)
+	if len(before) > 0 != (len(pushers) > 0) {
+		d.note(set.UserID)
 	}
+	d.mu.Unlock()
 	d.changed(set.UserID, pushers)
+}
+
+// applyRules takes in a user's push rules as the registry publishes them.
+func (d *directory) applyRules(set events.UserPushRules) {
+	rules := newUserRules(&set, d.compiled)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if rules.equal(d.rules[set.UserID]) {
+		return
+	}
+	if rules != nil {
+		d.rules[set.UserID] = rules
+	} else {
+		delete(d.rules, set.UserID)
+	}
+	if len(d.users[set.UserID]) > 0 {
+		d.note(set.UserID)
+	}
+}
+
+// note remembers that a user changed in the eyes of rooms. The caller holds the
+// mutex.
+func (d *directory) note(user events.UserID) {
+	d.changes.add(user)
+	d.generation.Store(d.changes.count)
 }
 
 // pushers returns a user's pushers. The slice must not be changed.
@@ -122,21 +158,17 @@ func (d *directory) pushers(user events.UserID) []*pusher {
 	return d.users[user]
 }
 
-// hasAny appends to dst the users of the sequence that have a pusher.
-func (d *directory) hasAny(dst []*member, members map[events.UserID]*member) []*member {
+// hears returns a user's rules, and whether they have a pusher to hear by.
+func (d *directory) hears(user events.UserID) (rules *userRules, can bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	for id, m := range members {
-		if len(d.users[id]) > 0 {
-			dst = append(dst, m)
-		}
-	}
-	return dst
+	return d.rules[user], len(d.users[user]) > 0
 }
 
-// size returns how many users have pushers.
-func (d *directory) size() int {
+// sizes returns how many users have pushers, and how many have push rules of
+// their own.
+func (d *directory) sizes() (pushers, rules int) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return len(d.users)
+	return len(d.users), len(d.rules)
 }

@@ -4,9 +4,9 @@
 //	ROOMS ──▶ matcher ──▶ NOTIFICATIONS ──▶ deliverer ──▶ lane ──▶ gateways ──▶ slot ──▶ POST
 //	  by room    │            by user           │          one a      share       │
 //	             │                              │        pusher      the slots    │
-//	     rooms, pushrule                 unread counts      ▲                     │
+//	 rooms, audience, pushrule           unread counts      ▲                     │
 //	                                                        └── settle(outcome) ◀─┘
-//	directory ◀── PUSHERS                        lag ──▶ BACKLOG ──▶ timer ──▶ log, from position
+//	directory ◀── PUSHERS, PUSH_RULES            lag ──▶ BACKLOG ──▶ timer ──▶ log, from position
 //
 // # The walk
 //
@@ -24,6 +24,25 @@
 // from the position. The log is the queue; failure is a position that stands
 // still.
 //
+// # Who is notified
+//
+// The directory knows every user's enabled pushers and, of those who have any,
+// their own rules, compiled (userRules). A room keeps its audience: the joined
+// members with a pusher, in classes of users for whom the same compiled rules
+// decide. Each class is asked once for an event, and its users only if it
+// depends on them, or some are notified: an event that notifies nobody visits
+// nobody. Audiences follow the members and the directory change by change, for
+// on a busy server somebody changes every second. Rules are in effect as soon as
+// the directory has heard of them; a user whose rules cannot be read keeps those
+// that were known last, or the predefined ones. Ignored senders notify nobody,
+// not even by an invite.
+//
+// A device whose own rules match is told what they say, whatever the user's other
+// pushers are told. Match decides that too and stores it with the notification
+// (events.DeviceOutcome), so that a lane which catches up from the log obeys the
+// same decision. There is one notification for a user, whichever of their devices
+// it is for, and it counts as unread.
+//
 // # Slots and gateways
 //
 // A slot makes one attempt and takes the next lane; it never waits. Lanes wait
@@ -35,6 +54,7 @@
 // # What fails, and how
 //
 //	NATS away                  reading and writing go on when it is back; pokes that are out come home
+//	NATS slower than match     match waits: at most unstoredLimit is written and not stored
 //	notification not stored    the event is matched again; who has the notification already is left out
 //	gateway fails, or hangs    outcome decided in one place (decide), the lane lags, others do not notice
 //	backlog not stored         the notification stays open, written again by the next tick
@@ -57,6 +77,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"poked/events"
 	"poked/events/pushgateway"
@@ -95,6 +116,7 @@ type Dispatcher struct {
 	dial   dialFunc
 	counts counters
 
+	unstored  *semaphore.Weighted // bytes that match may still write before NATS has stored some
 	ready     chan struct{}
 	readyOnce sync.Once
 }
@@ -110,7 +132,7 @@ func New(cfg Config, policy *pushgateway.Policy, conn *events.Conn, log *slog.Lo
 		cfg: cfg, policy: policy, conn: conn, worker: worker,
 		log:   log.With("worker", worker),
 		dial:  policy.Dialer(net.Dialer{Timeout: dialTimeout}),
-		ready: make(chan struct{}),
+		ready: make(chan struct{}), unstored: semaphore.NewWeighted(unstoredLimit),
 	}, nil
 }
 
@@ -129,7 +151,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 
 // lead owns all partitions until ctx ends.
 //
-//	ctx ──▶ watch PUSHERS ──▶ directory
+//	ctx ──▶ watch PUSHERS and PUSH_RULES ──▶ directory
 //	    └─▶ a follower for each partition and stage
 //	        when all have returned: connections to gateways are closed, slots end
 func (d *Dispatcher) lead(ctx context.Context) error {
@@ -140,18 +162,9 @@ func (d *Dispatcher) lead(ctx context.Context) error {
 		slots.Go(func() error { slot(); return nil })
 	})
 	group, ctx := errgroup.WithContext(ctx)
-	loaded := make(chan struct{})
 	delivery := newDelivery(d, dir, gates)
 	dir.changed = delivery.pushersChanged
-	group.Go(func() error { return d.watch(ctx, dir, loaded) })
-	group.Go(func() error {
-		select {
-		case <-loaded:
-		case <-ctx.Done():
-			return nil
-		}
-		return d.follow(ctx, dir, delivery)
-	})
+	d.work(ctx, group, dir, delivery)
 	err := group.Wait()
 	delivery.conns.close() // the grace of whoever is still out is over
 	gates.close()
@@ -163,22 +176,49 @@ func (d *Dispatcher) lead(ctx context.Context) error {
 	return err
 }
 
-// watch feeds the directory for as long as ctx lasts.
-func (d *Dispatcher) watch(ctx context.Context, dir *directory, loaded chan<- struct{}) error {
+// work has the directory fed, and everything followed as soon as it knows all
+// pushers and push rules.
+func (d *Dispatcher) work(ctx context.Context, group *errgroup.Group, dir *directory, delivery *delivery) {
 	began := time.Now()
-	first := true
-	for ctx.Err() == nil {
-		err := d.conn.WatchPushers(ctx, dir.apply, func() {
-			if first {
-				d.log.Info("pushers loaded", "users", dir.size(), "took", time.Since(began))
-				close(loaded)
-				first = false
+	loaded := d.feed(ctx, group, dir)
+	group.Go(func() error {
+		for _, bucket := range loaded {
+			select {
+			case <-bucket:
+			case <-ctx.Done():
+				return nil
 			}
+		}
+		pushers, rules := dir.sizes()
+		d.log.Info("pushers and push rules loaded", "users", pushers, "users_with_rules", rules, "took", time.Since(began))
+		return d.follow(ctx, dir, delivery)
+	})
+}
+
+// feed has the directory follow the buckets that it stands on for as long as ctx
+// lasts. The channels are closed when all that each of them held is in.
+func (d *Dispatcher) feed(ctx context.Context, group *errgroup.Group, dir *directory) (loaded []<-chan struct{}) {
+	for name, bucket := range map[string]func(ready func()) error{
+		"pushers":    func(ready func()) error { return d.conn.WatchPushers(ctx, dir.apply, ready) },
+		"push rules": func(ready func()) error { return d.conn.WatchPushRules(ctx, dir.applyRules, ready) },
+	} {
+		all := make(chan struct{})
+		var once sync.Once
+		loaded = append(loaded, all)
+		group.Go(func() error {
+			d.watch(ctx, name, func() error { return bucket(func() { once.Do(func() { close(all) }) }) })
+			return nil
 		})
-		if err != nil && ctx.Err() == nil {
-			d.log.Warn("pushers not watched, trying again", "error", err)
+	}
+	return loaded
+}
+
+// watch watches a bucket, again and again until ctx ends.
+func (d *Dispatcher) watch(ctx context.Context, bucket string, watch func() error) {
+	for ctx.Err() == nil {
+		if err := watch(); err != nil && ctx.Err() == nil {
+			d.log.Warn("bucket not watched, trying again", "bucket", bucket, "error", err)
 			waitFor(ctx, retryPause)
 		}
 	}
-	return nil
 }

@@ -137,19 +137,50 @@ func (h *house) halt() {
 // register makes pushkeys the pushers of a user, at a host.
 func (h *house) register(user events.UserID, host string, pushkeys ...string) {
 	h.t.Helper()
-	h.version++
-	set := events.UserPushers{UserID: user, Version: h.version}
+	var pushers []events.Pusher
 	for _, key := range pushkeys {
-		set.Pushers = append(set.Pushers, events.Pusher{
-			AppID: "app", Pushkey: key, Kind: "http", Lang: "en", PushkeyTS: h.version,
-			Data: json.RawMessage(`{"url":"http://` + host + `/_matrix/push/v1/notify","brand":"x"}`),
-		})
+		pushers = append(pushers, events.Pusher{Pushkey: key, Data: dataAt(host)})
 	}
-	if err := h.conn.PutPushers(h.t.Context(), set); err != nil {
+	h.registerAll(user, pushers...)
+}
+
+func dataAt(host string) json.RawMessage {
+	return json.RawMessage(`{"url":"http://` + host + `/_matrix/push/v1/notify","brand":"x"}`)
+}
+
+// registerAll makes pushers those of a user; what all have in common is filled
+// in.
+func (h *house) registerAll(user events.UserID, pushers ...events.Pusher) {
+	h.t.Helper()
+	h.version++
+	for i := range pushers {
+		p := &pushers[i]
+		p.AppID, p.Kind, p.Lang, p.PushkeyTS = "app", "http", "en", h.version
+		if p.Data == nil {
+			p.Data = dataAt("gw.test")
+		}
+	}
+	if err := h.conn.PutPushers(h.t.Context(), events.UserPushers{UserID: user, Version: h.version, Pushers: pushers}); err != nil {
 		h.t.Fatal(err)
 	}
+	h.heard()
+}
+
+// rules makes set the push rules of a user.
+func (h *house) rules(user events.UserID, set events.UserPushRules) {
+	h.t.Helper()
+	h.version++
+	set.UserID, set.Version = user, h.version
+	if err := h.conn.PutPushRules(h.t.Context(), set); err != nil {
+		h.t.Fatal(err)
+	}
+	h.heard()
+}
+
+// heard waits as long as the dispatcher may take to hear of a change.
+func (h *house) heard() {
 	if h.d != nil {
-		<-time.After(time.Second) // until the dispatcher has heard
+		<-time.After(time.Second)
 	}
 }
 

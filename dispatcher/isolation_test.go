@@ -246,9 +246,7 @@ func (h *house) startInside() *delivery {
 	all := newDelivery(d, dir, gates)
 	dir.changed = all.pushersChanged
 	ctx, cancel := context.WithCancel(h.t.Context())
-	loaded := make(chan struct{})
-	work.Go(func() error { return d.watch(ctx, dir, loaded) })
-	work.Go(func() error { <-loaded; return d.follow(ctx, dir, all) })
+	d.work(ctx, &work, dir, all)
 	h.t.Cleanup(func() {
 		cancel()
 		if err := work.Wait(); err != nil {

@@ -126,7 +126,7 @@ func (l *lane) readOn(ctx context.Context) (poke, bool) {
 		return poke{}, false
 	}
 	n, err := events.ParseNotification(logged.Data)
-	if err != nil { // it was buried when it came by
+	if err != nil || !n.Reaches(l.pusher.handle) { // buried when it came by, or for other devices
 		g.pass(logged.Seq, false)
 		return poke{}, false
 	}

@@ -47,11 +47,11 @@ type lane struct {
 // gateway does not, and holds up nobody.
 const queueLimit = 32
 
-// enqueue gives a lane a notification of its user's. If the lane lags there is
+// enqueue gives a lane a notification of its user's, if its pusher is to be told. If the lane lags there is
 // nothing to keep: the notification stands in the log.
 func (l *lane) enqueue(it *item) {
 	switch {
-	case l.refused == l.pusher:
+	case l.refused == l.pusher, !it.n.Reaches(l.pusher.handle):
 		return
 	case l.lag != nil:
 		l.lag.target = max(l.lag.target, it.seq) // one that was left open comes again, below the target

@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"poked/events"
-	"poked/events/pushgateway"
-	"poked/events/pushrule"
 )
 
 // matcher works through one partition of ROOMS: it keeps the state of its rooms
@@ -23,8 +24,12 @@ type matcher struct {
 	follower *events.Follower
 	counts   *counters
 
+	unstored *semaphore.Weighted // all matchers share it
+
 	// Buffers that live from one event to the next.
-	head, tail, tweaks, record []byte
+	recorder recorder
+	verdicts []verdict
+	notified []decision
 }
 
 func (m *matcher) handler() events.Handler {
@@ -97,108 +102,37 @@ func (m *matcher) match(ctx context.Context, msg events.Message, ev *events.Room
 		m.follower.Done(msg.Seq)
 		return
 	}
-	batch := m.conn.NewBatch(func(_ uint64, err error) {
-		if err != nil {
-			m.log.Warn("notifications not stored, matching again", "seq", msg.Seq, "error", err)
-			m.follower.Redo(msg)
-			return
-		}
-		m.counts.notifications.Add(uint64(len(notified)))
-		m.follower.Done(msg.Seq)
-	})
-	m.write(batch, msg, ev, r, notified)
-	batch.Send()
+	f := &fanout{m: m, msg: msg, total: uint64(len(notified)), open: 1}
+	draft := m.recorder.draft(msg, ev, r)
+	var err error
+	for i := 0; i < len(notified) && err == nil; i++ {
+		err = f.add(ctx, notified[i].member.id, ev.RoomID, draft.of(&notified[i]))
+	}
+	f.end(err)
 }
 
-// decision is that an event notifies a user.
-type decision struct {
-	member  *member
-	outcome *pushrule.Outcome
-}
-
-// evaluate asks the push rules for everyone who could be notified: joined
-// members with a pusher, and who is invited.
-func (m *matcher) evaluate(ev *events.RoomEvent, r *room) []decision {
-	var notified []decision
-	rules := pushrule.Everyone()
-	prepared := pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender))
-	ask := func(who *member) {
-		if who.id == ev.Sender {
-			return
-		}
-		outcome := rules.Evaluate(prepared, pushrule.User{ID: string(who.id), DisplayName: who.displayName})
-		if outcome.Notifies() {
-			notified = append(notified, decision{who, outcome})
-		}
-	}
-	for _, who := range r.notified(m.dir) {
-		ask(who)
-	}
-	if ev.IsState && ev.Type == "m.room.member" {
-		invited := r.members[events.UserID(ev.StateKey)]
-		if invited != nil && invited.membership == "invite" && len(m.dir.pushers(invited.id)) > 0 {
-			ask(invited)
-		}
-	}
-	return notified
-}
+// askOneByOne is for how few users each one's log is asked for a notification.
+const askOneByOne = 8
 
 // withoutStored leaves out whose notification a worker before us has stored.
 func (m *matcher) withoutStored(ctx context.Context, msg events.Message, ev *events.RoomEvent, notified []decision) ([]decision, error) {
-	var missing []decision
-	for _, d := range notified {
-		var stored bool
-		err := persist(ctx, m.failed, func() (err error) {
-			stored, err = m.conn.HasNotification(ctx, d.member.id, ev.RoomID, msg.Seq, msg.Time)
+	if len(notified) == 0 {
+		return nil, nil
+	}
+	stored := map[events.UserID]bool{}
+	err := persist(ctx, m.failed, func() (err error) {
+		if len(notified) > askOneByOne {
+			stored, err = m.conn.WithNotification(ctx, ev.RoomID, msg.Seq, msg.Time)
 			return err
-		})
-		if err != nil {
-			return nil, err
 		}
-		if !stored {
-			missing = append(missing, d)
+		for i := 0; i < len(notified) && err == nil; i++ {
+			id := notified[i].member.id
+			stored[id], err = m.conn.HasNotification(ctx, id, ev.RoomID, msg.Seq, msg.Time)
 		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return missing, nil
-}
-
-// write adds one notification for each user to the batch. What all users share
-// is built once.
-func (m *matcher) write(batch *events.Batch, msg events.Message, ev *events.RoomEvent, r *room, notified []decision) {
-	body := pushgateway.Notification{
-		EventID: string(ev.EventID), RoomID: string(ev.RoomID), Type: ev.Type, Sender: string(ev.Sender),
-		SenderDisplayName: r.displayName(ev.Sender), RoomName: r.title(), RoomAlias: r.alias, Content: ev.Content,
-	}
-	if ev.IsState && ev.Type == "m.room.member" {
-		body.Membership = textOf(ev.Content, "membership")
-	}
-	shared := body.RoomName != ""
-	if shared {
-		m.tail = body.AppendTail(m.tail[:0])
-	}
-	for _, d := range notified {
-		if !shared {
-			body.RoomName = r.titleFor(d.member.id)
-			m.tail = body.AppendTail(m.tail[:0])
-		}
-		body.Prio = priority(ev, d.outcome)
-		body.UserIsTarget = ev.IsState && ev.StateKey == string(d.member.id)
-		m.head = append(body.AppendHead(m.head[:0]), m.tail...)
-		m.tweaks = d.outcome.AppendTweaks(m.tweaks[:0])
-		n := events.Notification{
-			EventID: ev.EventID, RoomSeq: msg.Seq, At: msg.Time, RuleID: d.outcome.RuleID,
-			Highlight: d.outcome.Highlight, Tweaks: m.tweaks, Body: m.head,
-		}
-		m.record = n.AppendJSON(m.record[:0])
-		batch.Notify(m.conn, d.member.id, ev.RoomID, m.record)
-	}
-}
-
-// priority is high for what the user should see or hear at once, and for what
-// only their device can decrypt and judge.
-func priority(ev *events.RoomEvent, o *pushrule.Outcome) pushgateway.Priority {
-	if ev.Type == "m.room.encrypted" || o.Highlight || o.Sound != "" {
-		return pushgateway.High
-	}
-	return pushgateway.Low
+	return slices.DeleteFunc(notified, func(d decision) bool { return stored[d.member.id] }), nil
 }

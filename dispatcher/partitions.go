@@ -81,7 +81,7 @@ func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, part int)
 		return nil, err
 	}
 	m := &matcher{
-		conn: d.conn, dir: dir, rooms: rooms, follower: f, counts: &d.counts,
+		conn: d.conn, dir: dir, rooms: rooms, follower: f, counts: &d.counts, unstored: d.unstored,
 		log: d.log.With("stage", events.StageMatch.Name, "part", part),
 	}
 	finish := func() { waitUntil(matchGrace, func() bool { return f.Open() == 0 }) }

@@ -33,6 +33,8 @@ func TestG9NothingSecretIsLogged(t *testing.T) {
 		h.server.Publish("notify.0."+events.Token("@bob:x")+"."+events.Token("!r"), `{"tweaks":"SECRET-tweak"}`)
 		h.server.Publish("$KV.PUSHERS.0."+events.Token("@ann:x"), `{"user_id":"@ann:x","pushers":[{"pushkey":{"SECRET-pushkey":1}}]}`)
 		h.server.Publish("$KV.PUSHERS.0."+events.Token("@amy:x"), `{"user_id":"@amy:x","pushers":[{"pushkey":"SECRET-pushkey","data":"SECRET-data"}]}`)
+		h.server.Publish("$KV.PUSH_RULES.0."+events.Token("@ann:x"), `{"user_id":"@ann:x","changes":{"content":"SECRET-rules"}}`)
+		h.rules("@dan:x", events.UserPushRules{Changes: keyword("SECRET-body")})
 		<-time.After(3 * time.Minute)
 		h.halt()
 		log := h.log.String()

@@ -1,10 +1,7 @@
 package dispatcher
 
 import (
-	"cmp"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/tidwall/gjson"
 
@@ -34,11 +31,8 @@ type room struct {
 	members  map[events.UserID]*member
 	joined   int
 
-	// Joined members who have a pusher, as of a generation of the directory and
-	// a version of the members.
-	targets           []*member
-	targetsGeneration uint64
-	targetsValid      bool
+	audience audience
+	people   *people // kept for names made of people; nil after they changed
 }
 
 func newRoom(id events.RoomID) *room {
@@ -76,6 +70,7 @@ func (r *room) foldMember(ev *events.RoomEvent) {
 	was := m.membership
 	m.membership = textOf(ev.Content, "membership")
 	m.displayName = textOf(ev.Content, "displayname")
+	r.people = nil
 	if was == m.membership {
 		return
 	}
@@ -85,7 +80,7 @@ func (r *room) foldMember(ev *events.RoomEvent) {
 	if m.membership == "join" {
 		r.joined++
 	}
-	r.targetsValid = false
+	r.audience.move(id)
 }
 
 func (r *room) foldCreate(ev *events.RoomEvent) {
@@ -123,78 +118,12 @@ func (r *room) rulesRoom(sender events.UserID) pushrule.Room {
 	return facts
 }
 
-// notified returns the members whom the directory knows a pusher of and who are
-// joined, by user id, so that a repetition meets them in the same order.
-func (r *room) notified(dir *directory) []*member {
-	generation := dir.generation.Load()
-	if r.targetsValid && r.targetsGeneration == generation {
-		return r.targets
-	}
-	all := dir.hasAny(r.targets[:0], r.members)
-	r.targets = slices.DeleteFunc(all, func(m *member) bool { return m.membership != "join" })
-	slices.SortFunc(r.targets, func(a, b *member) int { return cmp.Compare(a.id, b.id) })
-	r.targetsGeneration, r.targetsValid = generation, true
-	return r.targets
-}
-
 // displayName returns a member's own name, or "".
 func (r *room) displayName(id events.UserID) string {
 	if m := r.members[id]; m != nil {
 		return m.displayName
 	}
 	return ""
-}
-
-// title returns the room's name if it has one of its own: m.room.name, else the
-// canonical alias.
-func (r *room) title() string { return cmp.Or(r.name, r.alias) }
-
-// heroCount is how many people a name made of people names.
-const heroCount = 5
-
-// titleFor returns the name of a room that has none of its own, as one user
-// sees it ("Calculating the display name for a room" in the client-server API):
-// the other people in it, or those who left it. The heroes are the first five
-// by user id.
-func (r *room) titleFor(user events.UserID) string {
-	if people := r.others(user, "join", "invite"); len(people) > 0 {
-		return listPeople(people)
-	}
-	if people := r.others(user, "leave", "ban"); len(people) > 0 {
-		return "Empty Room (was " + listPeople(people) + ")"
-	}
-	return "Empty Room"
-}
-
-func (r *room) others(user events.UserID, memberships ...string) []*member {
-	var people []*member
-	for id, m := range r.members {
-		if id != user && slices.Contains(memberships, m.membership) {
-			people = append(people, m)
-		}
-	}
-	slices.SortFunc(people, func(a, b *member) int { return cmp.Compare(a.id, b.id) })
-	return people
-}
-
-// listPeople joins names: "A", "A and B", "A, B, C, D, E and 3 others".
-func listPeople(people []*member) string {
-	var items []string
-	for _, m := range people[:min(len(people), heroCount)] {
-		items = append(items, cmp.Or(m.displayName, string(m.id)))
-	}
-	switch rest := len(people) - len(items); rest {
-	case 0:
-	case 1:
-		items = append(items, "1 other")
-	default:
-		items = append(items, strconv.Itoa(rest)+" others")
-	}
-	last := len(items) - 1
-	if last == 0 {
-		return items[0]
-	}
-	return strings.Join(items[:last], ", ") + " and " + items[last]
 }
 
 // textOf returns a string member of a JSON object, or "" if it is absent or

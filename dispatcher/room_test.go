@@ -145,38 +145,3 @@ func TestTitleFor(t *testing.T) {
 		}
 	}
 }
-
-// Who is asked follows the members and the directory.
-func TestNotifiedFollowsMembersAndPushers(t *testing.T) {
-	dir := newDirectory(nil, nil)
-	have := func(user events.UserID, has bool) {
-		if has {
-			dir.users[user] = []*pusher{{}}
-		} else {
-			delete(dir.users, user)
-		}
-		dir.generation.Add(1)
-	}
-	r := folded(memberEvent("@b:x", "join", ""), memberEvent("@a:x", "join", ""), memberEvent("@c:x", "invite", ""))
-	check := func(want string) {
-		t.Helper()
-		got := ""
-		for _, m := range r.notified(dir) {
-			got += string(m.id)
-		}
-		if got != want {
-			t.Errorf("asked: %q, want %q", got, want)
-		}
-	}
-	check("")
-	have("@b:x", true)
-	have("@c:x", true)
-	check("@b:x")
-	have("@a:x", true)
-	check("@a:x@b:x")
-	r.fold(memberEvent("@c:x", "join", ""))
-	check("@a:x@b:x@c:x")
-	r.fold(memberEvent("@a:x", "leave", ""))
-	have("@b:x", false)
-	check("@c:x")
-}

@@ -1,0 +1,209 @@
+package dispatcher
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+	"poked/events/pushrule"
+)
+
+// quietPhone has the phone be told of nothing but cake.
+func quietPhone() events.UserPushRules {
+	return events.UserPushRules{Devices: map[string]pushrule.Ruleset{"phone": {
+		Content:   keyword("cake").Content,
+		Underride: []pushrule.Rule{{ID: "quiet", Enabled: true}},
+	}}}
+}
+
+// loudPhone has the phone be told of cake in a room where nothing else is told.
+func loudPhone() events.UserPushRules {
+	return events.UserPushRules{
+		Changes: muted("!r"),
+		Devices: map[string]pushrule.Ruleset{"phone": {Content: keyword("cake").Content}},
+	}
+}
+
+// registerDevices gives bob a phone and a desktop with handles of their own, and
+// something old without one.
+func (h *house) registerDevices() {
+	h.t.Helper()
+	h.registerAll("@bob:x",
+		events.Pusher{Pushkey: "phone", InstanceHandle: "phone"},
+		events.Pusher{Pushkey: "desk", InstanceHandle: "desk"},
+		events.Pusher{Pushkey: "old"})
+}
+
+// A device's own rules decide for it, those of the user for the others: at
+// once, and in the same way for who lags and is told later.
+func TestDevicesHaveRulesOfTheirOwn(t *testing.T) {
+	const (
+		loud    = `{"sound":"ping","highlight":true}`
+		mention = `{"sound":"default","highlight":true}`
+	)
+	for name, tc := range map[string]struct {
+		rules       events.UserPushRules
+		phone, desk string
+		stored      int
+	}{
+		"a quiet phone": {quietPhone(), "cake high " + loud + ", more high " + loud, "cake low, plain low, named high " + mention + ", more low", 4},
+		"a loud phone":  {loudPhone(), "cake high " + loud + ", named high " + mention + ", more high " + loud, "named high " + mention, 3},
+	} {
+		for _, lags := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, lagging %t", name, lags), func(t *testing.T) {
+				bubble(t, func(t *testing.T, h *house) {
+					h.registerDevices()
+					h.registerAll("@carol:x", events.Pusher{Pushkey: "carol", InstanceHandle: "phone"})
+					h.rules("@bob:x", tc.rules)
+					h.start()
+					h.room("!r", "@alice:x", "@bob:x", "@carol:x")
+					if lags {
+						h.gateway.Answer(down())
+					}
+					h.sayText("@alice:x", "cake", "there is cake")
+					h.sayText("@alice:x", "plain", "hello")
+					h.sayText("@alice:x", "named", "hello you", "@bob:x")
+					h.sayText("@alice:x", "more", "more cake")
+					<-time.After(time.Minute)
+					h.gateway.Answer(up())
+					h.calm()
+					<-time.After(time.Second)
+					pokes := h.gateway.Pokes()
+					if got := heardOf(t, pokes, "phone"); got != tc.phone {
+						t.Errorf("the phone heard %q, want %q", got, tc.phone)
+					}
+					for _, key := range []string{"desk", "old"} {
+						if got := heardOf(t, pokes, key); got != tc.desk {
+							t.Errorf("%s heard %q, want %q", key, got, tc.desk)
+						}
+					}
+					if got := told(pokes, "carol"); got != "cake plain named more" {
+						t.Errorf("carol, who has no such rules, was told %q", got)
+					}
+					if n := len(h.logOf("@bob:x")); n != tc.stored {
+						t.Errorf("%d notifications stored, want %d", n, tc.stored)
+					}
+				})
+			})
+		}
+	}
+}
+
+// The rules of a device that has no pusher are asked by nobody, and with nobody
+// left to tell nothing is stored.
+func TestDeviceRulesWithoutThatDevice(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.rules("@bob:x", loudPhone())
+		h.rules("@carol:x", quietPhone())
+		h.registerAll("@bob:x", events.Pusher{Pushkey: "desk", InstanceHandle: "desk"},
+			events.Pusher{Pushkey: "phone", InstanceHandle: "phone", Disabled: true})
+		h.registerAll("@carol:x", events.Pusher{Pushkey: "carol", InstanceHandle: "phone"})
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x", "@carol:x")
+		h.sayText("@alice:x", "plain", "hello")
+		h.sayText("@alice:x", "cake", "there is cake")
+		h.arrived(1)
+		<-time.After(time.Second)
+		if got := told(h.gateway.Pokes(), "carol"); got != "cake" {
+			t.Errorf("carol was told %q", got)
+		}
+		if n := h.d.Stats(); n.Notifications != 1 || n.Delivered != 1 {
+			t.Errorf("stats are %+v, want one notification, for carol", n)
+		}
+	})
+}
+
+// Whatever happens on the way to the log, each user gets each notification once
+// and as their rules had it.
+func TestMatchedAgainDecidesTheSame(t *testing.T) {
+	for name, fault := range map[string]eventstest.Fault{
+		"refused": eventstest.Refuse, "lost": eventstest.Lose, "reported as failed": eventstest.LoseAnswer, "killed": eventstest.Kill,
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *house) {
+				h.registerDevices()
+				h.rules("@bob:x", loudPhone())
+				users := []events.UserID{"@alice:x", "@bob:x"}
+				for i := range 20 {
+					user := events.UserID(fmt.Sprintf("@%02d:x", i))
+					users = append(users, user)
+					h.register(user, "gw.test", string(user))
+				}
+				h.rules("@07:x", events.UserPushRules{Changes: keyword("cake")})
+				h.rules("@08:x", events.UserPushRules{Changes: master()})
+				h.start()
+				h.room("!r", users...)
+				met := h.link.Break("notify."+strings.Split(h.notifySubject("@05:x"), ".")[1]+"."+events.Token("@05:x"), fault)
+				h.sayText("@alice:x", "cake", "there is cake")
+				eventstest.WaitFor(t, "the fault", met)
+				if fault == eventstest.Kill {
+					h.kill()
+					h.start()
+				}
+				h.sayText("@alice:x", "more", "and more cake")
+				<-time.After(30 * time.Second)
+				h.calm()
+				for _, user := range users[1:] {
+					want := "[$cake $more]"
+					if user == "@08:x" {
+						want = "[]"
+					}
+					got := h.logOf(user)
+					slices.Sort(got) // what is matched again comes after what came meanwhile
+					if fmt.Sprint(got) != want {
+						t.Errorf("%s has %s, want %s", user, got, want)
+					}
+				}
+				for _, stored := range h.server.Stored("NOTIFICATIONS", h.notifySubject("@bob:x")) {
+					n, err := events.ParseNotification(stored.Data)
+					if err != nil || !n.Silent || n.RuleID != "cake" || !n.Highlight || len(n.Devices) != 1 || !n.Devices["phone"].Notify {
+						t.Errorf("bob's notification is %s: %v", stored.Data, err)
+					}
+				}
+				if got := heardOf(t, h.gateway.Pokes(), "@07:x"); !strings.Contains(got, `more high {"sound":"ping","highlight":true}`) {
+					t.Errorf("07 heard %q", got)
+				}
+			})
+		})
+	}
+}
+
+// notifySubject is the beginning of the subjects of a user's notifications.
+func (h *house) notifySubject(user events.UserID) string {
+	token := events.Token(user)
+	return fmt.Sprintf("notify.%d.%s.", events.PartitionOf(token, h.conn.Partitions()), token)
+}
+
+// Who has no rules for devices pays nothing for those who have.
+func TestDeviceRulesCostOthersNothing(t *testing.T) {
+	w := newTown(t, 1, nil)
+	r := newRoom("!r:x")
+	for i := range 100 {
+		id := fmt.Sprintf("@%03d:x", i)
+		r.fold(memberEvent(id, "join", ""))
+		w.dir.apply(events.UserPushers{UserID: events.UserID(id), Pushers: []events.Pusher{somePusher(id)}})
+	}
+	w.dir.applyRules(events.UserPushRules{UserID: "@050:x", Changes: keyword("cake")})
+	ev, err := events.ParseRoomEvent([]byte(`{"event_id":"$e","room_id":"!r:x","type":"m.room.message","sender":"@000:x","content":{"body":"hello"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &matcher{dir: w.dir}
+	notified := m.evaluate(&ev, r)
+	if len(notified) != 99 {
+		t.Fatalf("%d notified, want 99", len(notified))
+	}
+	one := testing.AllocsPerRun(100, func() { pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender)) })
+	all := testing.AllocsPerRun(100, func() { m.evaluate(&ev, r) })
+	if all-one > 20 { // what the event keeps of itself while it is looked at
+		t.Errorf("%v allocations to evaluate for 99 users, %v of them for the event", all, one)
+	}
+	draft := m.recorder.draft(events.Message{Seq: 1}, &ev, r)
+	if n := testing.AllocsPerRun(100, func() { draft.of(&notified[70]) }); n != 0 {
+		t.Errorf("%v allocations to write a notification, want none", n)
+	}
+}

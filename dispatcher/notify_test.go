@@ -1,0 +1,69 @@
+package dispatcher
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// writeAll writes records of 400 bytes for 20 users while two of them at most may
+// be unstored; first happens just before.
+func writeAll(t *testing.T, h *house, first func()) (*matcher, error) {
+	t.Helper()
+	f, err := h.conn.Follow(t.Context(), events.StageMatch, 0, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &matcher{
+		conn: h.conn, follower: f, log: slog.New(slog.NewTextHandler(&h.log, nil)), counts: &counters{},
+		unstored: semaphore.NewWeighted(2000),
+	}
+	first()
+	out := &fanout{m: m, msg: events.Message{Seq: 1}, total: 20, open: 1}
+	for i := 0; i < 20 && err == nil; i++ {
+		err = out.add(t.Context(), events.UserID(fmt.Sprint("@", i)), "!r", make([]byte, 400))
+	}
+	out.end(err)
+	return m, err
+}
+
+// More than may be unstored at a time is written as what came before is stored.
+func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		m, err := writeAll(t, h, func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventstest.WaitFor(t, "the last answer", func() bool { return m.counts.notifications.Load() == 20 })
+		if n := len(h.server.Stored("NOTIFICATIONS", "notify.")); n != 20 {
+			t.Errorf("%d stored", n)
+		}
+		if !m.unstored.TryAcquire(2000) {
+			t.Error("not all that was taken to write was given back")
+		}
+	})
+}
+
+// While nothing can be stored the writing has an end, and the event is matched
+// again.
+func TestFanoutEndsWhileNothingIsStored(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		var began time.Time
+		m, _ := writeAll(t, h, func() { h.server.Stop(); began = time.Now() })
+		if waited := time.Since(began); waited > matchGrace {
+			t.Errorf("waited for %v", waited)
+		}
+		eventstest.WaitFor(t, "the end", func() bool { return m.unstored.TryAcquire(2000) })
+		if m.counts.notifications.Load() != 0 || strings.Count(h.log.String(), "matching again") != 1 {
+			t.Errorf("counted as stored, or not to be matched again once: %s", h.log.String())
+		}
+		h.server.Start()
+	})
+}

@@ -1,0 +1,235 @@
+package dispatcher
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+	"poked/events/pushrule"
+)
+
+// keyword is a rule of a user's own that pings on a word.
+func keyword(word string) pushrule.Changes {
+	return pushrule.Changes{Content: []pushrule.Rule{{
+		ID: word, Enabled: true, Pattern: &word,
+		Actions: []pushrule.Action{`"notify"`, `{"set_tweak":"sound","value":"ping"}`, `{"set_tweak":"highlight"}`},
+	}}}
+}
+
+// muted is a room rule that has a room notify of nothing but mentions.
+func muted(room string) pushrule.Changes {
+	return pushrule.Changes{Room: []pushrule.Rule{{ID: room, Enabled: true}}}
+}
+
+// master is the master switch, off for all notifications.
+func master() pushrule.Changes {
+	on := true
+	return pushrule.Changes{Predefined: map[string]pushrule.Change{".m.rule.master": {Enabled: &on}}}
+}
+
+func published(t *testing.T, rules string) *pushrule.Ruleset {
+	t.Helper()
+	set := &pushrule.Ruleset{}
+	if err := json.Unmarshal([]byte(rules), set); err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// sayText publishes a message with a body, and with m.mentions of these users if
+// there are any.
+func (h *house) sayText(sender events.UserID, id, body string, mentions ...string) {
+	h.t.Helper()
+	content := map[string]any{"msgtype": "m.text", "body": body}
+	if mentions != nil {
+		content["m.mentions"] = map[string]any{"user_ids": mentions}
+	}
+	raw, err := json.Marshal(map[string]any{
+		"event_id": "$" + id, "room_id": "!r", "type": "m.room.message", "sender": sender, "content": content,
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.publish(string(raw))
+}
+
+// heardOf returns what a pushkey was told: event, prio and tweaks of each poke.
+func heardOf(t *testing.T, pokes []eventstest.Poke, pushkey string) string {
+	t.Helper()
+	var all []string
+	for _, p := range pokes {
+		var body struct {
+			Notification struct {
+				Prio    string
+				Devices []struct{ Tweaks json.RawMessage }
+			}
+		}
+		if err := json.Unmarshal(p.Body, &body); err != nil || len(body.Notification.Devices) != 1 {
+			t.Fatalf("a poke is %s: %v", p.Body, err)
+		}
+		if p.Pushkey == pushkey {
+			all = append(all, strings.TrimSpace(fmt.Sprintf("%s %s %s", strings.TrimPrefix(string(p.EventID), "$"), body.Notification.Prio, body.Notification.Devices[0].Tweaks)))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// Of four messages everybody else is told; bob is told what his rules say.
+func TestUsersOwnRulesDecide(t *testing.T) {
+	const (
+		loud    = `{"sound":"ping","highlight":true}`
+		mention = `{"sound":"default","highlight":true}`
+	)
+	for name, tc := range map[string]struct {
+		rules events.UserPushRules
+		want  string
+	}{
+		"none":            {want: "plain low, cake low, named high " + mention + ", eve low"},
+		"a keyword":       {events.UserPushRules{Changes: keyword("cake")}, "plain low, cake high " + loud + ", named high " + mention + ", eve low"},
+		"a muted room":    {events.UserPushRules{Changes: muted("!r")}, "named high " + mention},
+		"mentions only":   {events.UserPushRules{Changes: pushrule.Changes{Predefined: map[string]pushrule.Change{".m.rule.message": {Actions: []pushrule.Action{}}}}}, "named high " + mention},
+		"a deaf room":     {events.UserPushRules{Changes: pushrule.Changes{Override: []pushrule.Rule{{ID: "deaf", Enabled: true, Conditions: []pushrule.Condition{`{"kind":"event_match","key":"room_id","pattern":"!r"}`}}}}}, ""},
+		"the master":      {events.UserPushRules{Changes: master()}, ""},
+		"an ignored user": {events.UserPushRules{IgnoredUsers: []events.UserID{"@alice:x"}}, "eve low"},
+		"published": {events.UserPushRules{
+			Changes: master(), // has no say while rules are published
+			Published: published(t, `{"content":[{"rule_id":".m.rule.contains_user_name","default":true,"enabled":true,"pattern":"bob","actions":["notify",{"set_tweak":"sound","value":"name"}]}],
+				"override":[{"rule_id":".m.rule.roomnotif","default":true,"enabled":true,"conditions":[{"kind":"event_match","key":"content.body","pattern":"cake"}],"actions":["notify",{"set_tweak":"highlight"}]}]}`),
+		}, `cake high {"highlight":true}, eve high {"sound":"name"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *house) {
+				h.register("@bob:x", "gw.test", "bob")
+				h.register("@carol:x", "gw.test", "carol")
+				h.rules("@bob:x", tc.rules)
+				h.start()
+				h.room("!r", "@alice:x", "@bob:x", "@carol:x", "@eve:x")
+				h.sayText("@alice:x", "plain", "hello")
+				h.sayText("@alice:x", "cake", "there is cake")
+				h.sayText("@alice:x", "named", "hello you", "@bob:x", "@carol:x")
+				h.sayText("@eve:x", "eve", "hello bob")
+				h.sayText("@alice:x", "last", "bye", "@carol:x") // for carol, who then has been told all
+				eventstest.WaitFor(t, "the last", func() bool { return strings.Contains(told(h.gateway.Pokes(), "carol"), "last") })
+				<-time.After(time.Second)
+				got, _, _ := strings.Cut(heardOf(t, h.gateway.Pokes(), "bob"), ", last")
+				if got != tc.want {
+					t.Errorf("bob heard %q, want %q", got, tc.want)
+				}
+				if got := told(h.gateway.Pokes(), "carol"); got != "plain cake named eve last" {
+					t.Errorf("carol was told %q", got)
+				}
+				if n := strings.Count(tc.want, ","); len(h.logOf("@bob:x")) > n+2 {
+					t.Errorf("bob has %d notifications for %q", len(h.logOf("@bob:x")), tc.want)
+				}
+			})
+		})
+	}
+}
+
+// Nobody whom the invited user ignores reaches them with an invite.
+func TestInvitesFromIgnoredUsersNotifyNobody(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.rules("@bob:x", events.UserPushRules{IgnoredUsers: []events.UserID{"@eve:x"}})
+		h.start()
+		h.room("!a", "@alice:x")
+		h.room("!e", "@eve:x")
+		for _, room := range []string{"e", "a"} {
+			sender := map[string]string{"a": "@alice:x", "e": "@eve:x"}[room]
+			h.publish(`{"event_id":"$` + room + `","room_id":"!` + room + `","type":"m.room.member","sender":"` + sender + `","state_key":"@bob:x","content":{"membership":"invite"}}`)
+		}
+		h.arrived(1)
+		<-time.After(time.Second)
+		if got := told(h.gateway.Pokes(), "bob"); got != "a" {
+			t.Errorf("bob was told %q", got)
+		}
+	})
+}
+
+func TestChangedRulesAreInEffectWithinASecond(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x", "@carol:x")
+		for i, set := range []events.UserPushRules{
+			{}, {Changes: muted("!r")}, {Changes: keyword("1")}, {IgnoredUsers: []events.UserID{"@alice:x"}}, {},
+		} {
+			h.rules("@bob:x", set) // and a second
+			h.say("!r", "@alice:x", i, 1)
+		}
+		h.arrived(3)
+		<-time.After(time.Second)
+		if got := told(h.gateway.Pokes(), "bob"); got != "r-0 r-2 r-4" {
+			t.Errorf("bob was told %q", got)
+		}
+	})
+}
+
+// Rules that cannot be read change nothing: what was known stays, and without
+// that the predefined rules decide.
+func TestUnreadableRulesChangeNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.register("@carol:x", "gw.test", "carol")
+		h.rules("@bob:x", events.UserPushRules{Changes: muted("!r")})
+		spoil := func(user events.UserID) {
+			token := events.Token(user)
+			h.server.Publish(fmt.Sprintf("$KV.PUSH_RULES.%d.%s", events.PartitionOf(token, h.conn.Partitions()), token), `{"user_id":"`+string(user)+`","changes":7}`)
+			h.heard()
+		}
+		spoil("@carol:x")
+		h.start()
+		spoil("@bob:x")
+		h.room("!r", "@alice:x", "@bob:x", "@carol:x")
+		h.say("!r", "@alice:x", 0, 2)
+		h.arrived(2)
+		<-time.After(time.Second)
+		if bob, carol := told(h.gateway.Pokes(), "bob"), told(h.gateway.Pokes(), "carol"); bob != "" || carol != "r-0 r-1" {
+			t.Errorf("bob was told %q, carol %q", bob, carol)
+		}
+	})
+}
+
+// Disabled, a pusher is as if it were not there, whatever it had still to be
+// told; enabled again, it begins with what comes then.
+func TestDisabledPusherHearsNothing(t *testing.T) {
+	for _, lags := range []bool{false, true} {
+		t.Run(fmt.Sprintf("lagging %t", lags), func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *house) {
+				h.register("@bob:x", "gw.test", "bob", "other")
+				h.start()
+				h.room("!r", "@alice:x", "@bob:x")
+				if lags {
+					h.gateway.Answer(down())
+				}
+				h.say("!r", "@alice:x", 0, 2)
+				<-time.After(time.Second)
+				h.registerAll("@bob:x", events.Pusher{Pushkey: "bob", Disabled: true}, events.Pusher{Pushkey: "other", Disabled: true})
+				<-time.After(time.Second)
+				if n := h.backlog(); n != 0 {
+					t.Errorf("%d pushers lag, want none", n)
+				}
+				h.gateway.Answer(up())
+				h.say("!r", "@alice:x", 2, 2)
+				<-time.After(time.Minute)
+				h.registerAll("@bob:x", events.Pusher{Pushkey: "bob"}, events.Pusher{Pushkey: "other", Disabled: true})
+				h.say("!r", "@alice:x", 4, 1)
+				<-time.After(time.Minute)
+				want := "r-0 r-1 r-4"
+				if lags {
+					want = "r-4"
+				}
+				if got := told(h.gateway.Pokes(), "bob"); got != want {
+					t.Errorf("bob was told %q, want %q", got, want)
+				}
+				if n := h.d.Stats().Notifications; n != 3 {
+					t.Errorf("%d notifications stored, want none for whom nobody could tell", n)
+				}
+			})
+		})
+	}
+}

@@ -18,24 +18,22 @@ type sender struct {
 // as done with: a dead letter, a refused pushkey.
 const settleTimeout = 5 * time.Second
 
-// attempt makes the lane's next poke, if there is one, and says whether the
-// lane wants another turn.
-func (l *lane) attempt(s *sender) (again bool) {
+// attempt makes the lane's next poke, if there is one.
+func (l *lane) attempt(s *sender) {
 	d := l.d
 	p, ok := l.next(context.Background())
 	if !ok {
-		return false
+		return
 	}
 	defer d.home()
 	began := time.Now()
-	out, until := d.try(s, &p, began)
+	out := d.try(s, l, &p, began)
 	now := time.Now()
 	d.logAttempt(&p, out, now.Sub(began))
-	again = l.settle(&p, out, now, until)
-	for _, other := range d.gates.report(p.pusher.origin(), out, now) {
-		other.wake()
+	d.gates.report(l, p.known, out, began, now)
+	if again := l.settle(&p, out, now); again {
+		l.resubmit(out)
 	}
-	return again
 }
 
 // home ends an attempt.
@@ -45,26 +43,22 @@ func (d *deliverer) home() {
 	d.mu.Unlock()
 }
 
-// try posts a poke, unless there is a reason not to. until is when the gateway
-// may be asked again, if it said so.
-func (d *deliverer) try(s *sender, p *poke, now time.Time) (out outcome, until time.Time) {
+// try posts a poke, unless there is a reason not to.
+func (d *deliverer) try(s *sender, l *lane, p *poke, now time.Time) (out outcome) {
 	if now.Sub(p.n.At) > d.ttl {
-		return outcome{kind: outcomeExpired, class: "expired"}, until
+		return outcome{kind: outcomeExpired, class: "expired"}
 	}
 	if p.pusher.refused != nil {
-		return outcome{kind: outcomeSlow, class: "refused_url"}, until
+		return outcome{kind: outcomeSlow, class: "refused_url"}
 	}
-	if until = d.gates.pausedUntil(p.pusher.origin()); now.Before(until) {
-		return outcome{kind: outcomePaused, class: "paused"}, until
+	if why := d.gates.allows(l, p.pusher.origin(), now); why != "" {
+		return outcome{kind: outcomePaused, class: why}
 	}
 	s.body = p.appendBody(s.body[:0])
 	d.client.post(p.pusher.url.String(), s.body, func(a answer) {
 		out = decide(a, p.pusher.pushkey, time.Now())
 	})
-	if out.retryAfter > 0 {
-		until = time.Now().Add(out.retryAfter)
-	}
-	return out, until
+	return out
 }
 
 // appendBody appends the request body (Push Gateway API, POST notify).
@@ -88,23 +82,22 @@ func (p *poke) appendBody(dst []byte) []byte {
 }
 
 // settle draws the consequences of a try.
-func (l *lane) settle(p *poke, out outcome, now, until time.Time) (again bool) {
+func (l *lane) settle(p *poke, out outcome, now time.Time) (again bool) {
 	d := l.d
 	switch out.kind {
 	case outcomeExpired:
 		if err := d.expire(p); err != nil {
-			out = outcome{kind: outcomeRetry, class: "nats"}
+			out = outcome{kind: outcomeRetry, class: classNATS}
 		}
 	case outcomeRejected:
 		if err := d.reject(p, now); err != nil {
-			out = outcome{kind: outcomeRetry, class: "nats"}
+			out = outcome{kind: outcomeRetry, class: classNATS}
 		}
 	default:
 	}
 	d.counts.outcome(out)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	l.began = time.Time{}
 	switch {
 	case l.gone:
 		l.scheduled = false
@@ -122,9 +115,9 @@ func (l *lane) settle(p *poke, out outcome, now, until time.Time) (again bool) {
 		}
 		l.refuse(p.pusher)
 	default:
-		l.failed(now, out, until)
+		l.failed(now, out)
 		if l.pusher != p.pusher {
-			l.tryNow() // set again meanwhile: the cause may be mended
+			l.schedule() // set again meanwhile: the cause may be mended
 		}
 	}
 	return false
@@ -167,11 +160,11 @@ func (d *deliverer) stored(p *poke, publish func(done func(error))) error {
 	return err
 }
 
-// logAttempt writes the one line that tells of a try. What was delivered is
-// told at debug level, for it is the rule.
+// logAttempt writes the one line that tells of a try. What was delivered, or
+// not sent, is told at debug level: the one is the rule, the other no news.
 func (d *deliverer) logAttempt(p *poke, out outcome, took time.Duration) {
 	level := slog.LevelInfo
-	if out.kind == outcomeDelivered {
+	if out.kind == outcomeDelivered || out.kind == outcomePaused {
 		level = slog.LevelDebug
 	}
 	if !d.log.Enabled(context.Background(), level) {

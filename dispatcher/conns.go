@@ -2,7 +2,9 @@ package dispatcher
 
 import (
 	"context"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 )
 
@@ -55,7 +57,7 @@ func (c *openConn) Close() error {
 func (o *openConns) close() {
 	o.mu.Lock()
 	o.closed = true
-	open := keys(o.open)
+	open := slices.Collect(maps.Keys(o.open))
 	o.mu.Unlock()
 	for _, c := range open {
 		_ = c.Close() // whoever uses it hears of it

@@ -84,7 +84,7 @@ func (d *deliverer) handle(ctx context.Context, msg events.Message) {
 	if err != nil {
 		return // ctx has ended; the message stays open
 	}
-	it := &item{seq: msg.Seq, n: n, room: room, unread: unread, taken: time.Now(), waiting: 1}
+	it := &item{seq: msg.Seq, n: n, room: room, unread: unread, waiting: 1}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, l := range d.recipient(user).lanes {
@@ -233,7 +233,6 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.follower, d.fresh = f, f.Fresh()
-	now := time.Now()
 	for id, b := range lagging {
 		l := findLane(d.recipient(b.UserID).lanes, id)
 		if l == nil { // its pusher went while nobody was looking
@@ -244,30 +243,26 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 		}
 		l.record.stored, l.record.covers = true, true
 		l.lag = &lag{
-			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts,
-			since: b.Since, nextTry: b.NextTry, lastError: b.LastError, pausedUntil: b.PausedUntil,
+			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Attempts,
+			since: b.Since, nextTry: b.NextTry, lastError: b.LastError,
 		}
 		l.lagsAt(l.pusher.origin())
-		d.gates.presumeDown(l.pusher.origin(), b.PausedUntil)
-		l.lag.timer = time.AfterFunc(b.NextTry.Sub(now), l.wake)
+		d.gates.restored(l.lag.gate, b.Since, b.PausedUntil)
+		d.gates.sleep(l, b.NextTry) // nobody wakes before all partitions are restored
 	}
 }
 
 // tick writes down the lanes whose gateway keeps them waiting, and what could
 // not be written before.
 func (d *deliverer) tick(_ context.Context, now time.Time) {
-	hangs, probes := d.gates.look(now)
-	for _, l := range probes {
+	for _, l := range d.gates.look(now) {
 		l.wake()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for l := range d.busy {
-		late := !l.began.IsZero() && now.Sub(l.began) >= patience
-		if late || hangs[l.origin] && now.Sub(l.queue[0].taken) >= patience {
-			l.fallBehind(now, "slow")
-			l.save()
-		}
+	for l, why := range d.gates.stuck(d.busy, now) {
+		l.fallBehind(now, why)
+		l.save()
 	}
 	for l := range d.unsaved {
 		l.save()
@@ -309,13 +304,6 @@ func (d *deliverer) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closing, d.ended = true, true
-	for _, r := range d.people {
-		for _, l := range r.lanes {
-			if l.lag != nil {
-				l.lag.stopTimer()
-			}
-		}
-	}
 }
 
 // waitUntil looks every few milliseconds whether done says true, for as long as

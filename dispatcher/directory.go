@@ -29,10 +29,13 @@ type pusher struct {
 	noBadge   bool  // data asks for no counts (MSC4076)
 }
 
+// refusedOrigin stands for the gateway of pushers that may not be poked.
+const refusedOrigin = "refused"
+
 // origin names the pusher's gateway.
 func (p *pusher) origin() string {
 	if p.url == nil {
-		return "refused"
+		return refusedOrigin
 	}
 	return p.url.Origin()
 }

@@ -5,8 +5,8 @@
 //	  by room    │            by user           │          one a      share       │
 //	             │                              │        pusher      the slots    │
 //	 rooms, audience, pushrule           unread counts      ▲                     │
-//	                                                        └── settle(outcome) ◀─┘
-//	directory ◀── PUSHERS, PUSH_RULES            lag ──▶ BACKLOG ──▶ timer ──▶ log, from position
+//	                                                        └── settle(outcome) ◀─┴──▶ report
+//	directory ◀── PUSHERS, PUSH_RULES   lag ──▶ BACKLOG ──▶ in line, or calendar ──▶ log, from position
 //
 // # The walk
 //
@@ -17,12 +17,12 @@
 // one poke out, so a pusher is told in the order of the log (G3). A notification
 // is done when every lane has told it or is written down as lagging.
 //
-// A lane lags whose poke fails or is out for a second, that waits at a gateway
-// which hangs, or that has more to tell than a lane may keep open: its
-// position in its user's notifications goes into BACKLOG, its queue is dropped,
-// and later notifications cost it nothing (G7). When its time comes it reads on
-// from the position. The log is the queue; failure is a position that stands
-// still.
+// A lane lags whose poke fails or is out for a second, that would wait at its
+// gateway because that is down, paused, or has more to do than it can, or that
+// has more to tell than a lane may keep open: its position in its user's
+// notifications goes into BACKLOG, its queue is dropped, and later notifications
+// cost it nothing (G7). When its turn comes it reads on from the position. The
+// log is the queue; failure is a position that stands still.
 //
 // # Who is notified
 //
@@ -47,9 +47,21 @@
 //
 // A slot makes one attempt and takes the next lane; it never waits. Lanes wait
 // at their gateway, which has at most its share of the slots, so a gateway that
-// hangs holds its share and nothing else (G4). Retry-After pauses a whole
-// gateway (G6). A gateway that is down is probed; the first success wakes all who
-// lag there (G5).
+// hangs, or is slow, holds its share and nothing else, and no windows (G4).
+//
+//	submit ──▶ line at the gateway ──▶ ready ──▶ slot: attempt ──▶ report ──▶ next in line
+//	              ▲        ▲ limit, breaker, pause                   │
+//	           calendar ◀──┴── failed by itself ◀────────────────────┘
+//
+// For each gateway three things say who has a place there. The limit grows while
+// the gateway answers well and is used up, and shrinks when it is too much. The
+// breaker opens when pokes fail in a row: then there is one probe at
+// a time, within 30 s of each other if the gateway worked within the last day.
+// Retry-After pauses the whole gateway (G6). Who lags because of any of them
+// stands in line and costs a few bytes and no timer; when it is over they come
+// back in order as places are free, few at first (G5). A lane that fails by
+// itself, or in a way that somebody has to mend, stands in the calendar until its
+// own next try.
 //
 // # What fails, and how
 //
@@ -57,6 +69,7 @@
 //	NATS slower than match     match waits: at most unstoredLimit is written and not stored
 //	notification not stored    the event is matched again; who has the notification already is left out
 //	gateway fails, or hangs    outcome decided in one place (decide), the lane lags, others do not notice
+//	gateway is back            the next probe finds out; what has expired meanwhile is a dead letter already
 //	backlog not stored         the notification stays open, written again by the next tick
 //	killed at any point        the successor reads the positions and BACKLOG; what was out, or answered but not
 //	                           yet written down, is told again (G2)
@@ -86,7 +99,8 @@ import (
 // Config is what an operator may choose of a dispatcher.
 type Config struct {
 	Slots          int           `name:"slots" default:"1024" env:"POKED_SLOTS" help:"Pokes that may be out at the same time."`
-	GatewaySlots   int           `name:"gateway-slots" default:"256" env:"POKED_GATEWAY_SLOTS" help:"Pokes that may be out at one push gateway at the same time."`
+	GatewaySlots   int           `name:"gateway-slots" default:"256" env:"POKED_GATEWAY_SLOTS" help:"Pokes that may be out at one push gateway at the same time, when it bears them."`
+	GatewayFloor   int           `name:"gateway-floor" default:"8" env:"POKED_GATEWAY_FLOOR" help:"Pokes that may be out at a push gateway which has not shown yet that it bears more, or that is overloaded; --gateway-slots at most."`
 	RequestTimeout time.Duration `name:"request-timeout" default:"75s" env:"POKED_REQUEST_TIMEOUT" help:"Time limit of one poke. Sygnal may take 70s to answer."`
 	PokeTTL        time.Duration `name:"poke-ttl" default:"24h" env:"POKED_POKE_TTL" help:"Age at which an undelivered poke becomes a dead letter."`
 	OpenRooms      int           `name:"open-rooms" default:"20000" env:"POKED_OPEN_ROOMS" help:"Rooms whose state is kept in memory."`
@@ -96,8 +110,8 @@ type Config struct {
 // Validate refuses what cannot work, in the words of the command line.
 func (c Config) Validate() error {
 	switch {
-	case c.Slots < 1, c.GatewaySlots < 1, c.OpenRooms < 1:
-		return errors.New("--slots, --gateway-slots and --open-rooms must be at least 1")
+	case c.Slots < 1, c.GatewaySlots < 1, c.GatewayFloor < 1, c.OpenRooms < 1:
+		return errors.New("--slots, --gateway-slots, --gateway-floor and --open-rooms must be at least 1")
 	case c.RequestTimeout <= 0, c.PokeTTL <= 0:
 		return errors.New("--request-timeout and --poke-ttl must be positive")
 	case c.StopGrace < 0:
@@ -158,7 +172,7 @@ func (d *Dispatcher) lead(ctx context.Context) error {
 	dir := newDirectory(d.policy, d.log)
 	d.counts.lagging.Store(0)
 	var slots errgroup.Group
-	gates := newGateways(d.cfg.Slots, d.cfg.GatewaySlots, func(slot func()) {
+	gates := newGateways(d.cfg.Slots, d.cfg.GatewayFloor, d.cfg.GatewaySlots, func(slot func()) {
 		slots.Go(func() error { slot(); return nil })
 	})
 	group, ctx := errgroup.WithContext(ctx)

@@ -1,187 +1,197 @@
 package dispatcher
 
 import (
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// idleGateways has slots that are counted and never run, so that a test takes
-// what is ready by itself.
-func idleGateways(slots, perGateway int) (gs *gateways, spawned *int) {
-	spawned = new(int)
-	return newGateways(slots, perGateway, func(func()) { *spawned++ }), spawned
-}
-
-func (gs *gateways) submitAll(origin string, lanes ...*lane) {
-	for _, l := range lanes {
-		gs.submit(l, origin)
-	}
-}
-
-func lanes(n int) []*lane {
-	all := make([]*lane, n)
-	for i := range all {
-		all[i] = &lane{}
-	}
-	return all
-}
-
-// takeReady returns the numbers of the lanes that are ready, in order.
-func takeReady(gs *gateways, all []*lane) []int {
-	var taken []int
-	for gs.ready.len() > 0 {
-		l, _ := gs.next()
-		taken = append(taken, slices.Index(all, l))
-	}
-	return taken
-}
-
-func TestGatewayLimitAndFairness(t *testing.T) {
-	gs, _ := idleGateways(10, 2)
-	all := lanes(6)
-	gs.submitAll("a", all[:5]...)
-	gs.submit(all[5], "b")
-	if got := takeReady(gs, all); !slices.Equal(got, []int{0, 1, 5}) {
-		t.Fatalf("ready: %v, want two of one gateway and the one of the other", got)
-	}
-	gs.release(all[1], "a")
-	gs.submit(all[1], "a") // again, behind those who wait
-	gs.release(all[0], "a")
-	if got := takeReady(gs, all); !slices.Equal(got, []int{2, 3}) {
-		t.Errorf("next: %v, want who waited longest", got)
-	}
-	gs.release(all[2], "a")
-	gs.release(all[3], "a")
-	if got := takeReady(gs, all); !slices.Equal(got, []int{4, 1}) {
-		t.Errorf("last: %v", got)
-	}
-}
-
-func TestSlotsAreNeverMoreThanAllowed(t *testing.T) {
-	gs, spawned := idleGateways(3, 100)
-	gs.submitAll("a", lanes(10)...)
-	if *spawned != 3 {
-		t.Errorf("%d slots, want 3", *spawned)
-	}
-}
-
-// Two lanes that become ready at once need two slots, even if one slot waits:
-// it may hang with the first for as long as a poke may take.
-func TestIdleSlotIsCountedOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		gs, spawned := idleGateways(10, 10)
-		taken := make(chan *lane, 1)
-		go func() {
-			l, _ := gs.next()
-			taken <- l
-		}()
-		synctest.Wait() // the slot waits
-		gs.mu.Lock()
-		gs.makeReady(&lane{})
-		gs.makeReady(&lane{})
-		gs.mu.Unlock()
-		<-taken
-		if *spawned != 1 {
-			t.Errorf("%d slots were made for the second lane, want 1", *spawned)
+func TestLimitDoublesThenGrowsSlowly(t *testing.T) {
+	m := newLimit(4, 100)
+	trips := func() (n int) {
+		for places := m.places(); m.places() < 100; n++ {
+			for range places {
+				m.grow()
+			}
+			places = m.places()
 		}
-	})
-}
-
-func TestIdleGatewayIsForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		gs, _ := idleGateways(10, 1)
-		all := lanes(2)
-		gs.submitAll("a", all...)
-		gs.lags(all[0], "a")
-		gs.release(all[0], "a")
-		gs.release(all[1], "a")
-		if len(gs.byOrigin) != 1 {
-			t.Error("a gateway where a pusher lags was forgotten")
-		}
-		gs.lagsNoMore(all[0], "a")
-		if len(gs.byOrigin) != 0 {
-			t.Error("a gateway where nothing goes on was kept")
-		}
-
-		gs.submit(all[0], "a")
-		gs.report("a", outcome{kind: outcomeRetry, retryAfter: time.Minute}, time.Now())
-		gs.release(all[0], "a")
-		if gs.pausedUntil("a").IsZero() {
-			t.Error("a pause was forgotten")
-		}
-		<-time.After(2 * time.Minute)
-		_, _ = gs.look(time.Now())
-		if len(gs.byOrigin) != 0 {
-			t.Error("a gateway whose pause is over was kept")
-		}
-	})
-}
-
-func TestReportWakesWhoLagsOnceTheGatewayIsBack(t *testing.T) {
-	gs, _ := idleGateways(10, 1)
-	all := lanes(3)
-	for _, l := range all {
-		gs.lags(l, "a")
+		return n
+	}
+	if n := trips(); n > 5 {
+		t.Errorf("a healthy gateway got all its places after %d round trips", n)
+	}
+	for range 1000 {
+		m.grow()
+	}
+	if m.places() != 100 {
+		t.Errorf("%d places, the ceiling is 100", m.places())
 	}
 	now := time.Now()
-	fail, success := outcome{kind: outcomeRetry}, outcome{kind: outcomeDelivered}
-	for range recoveryFailures - 1 {
-		gs.report("a", fail, now)
+	m.shrink(now, now)
+	if m.places() != 50 {
+		t.Errorf("%d places after an overload, want half", m.places())
 	}
-	if woken := gs.report("a", success, now); len(woken) != 0 {
-		t.Errorf("%d woken at a gateway that was not down", len(woken))
+	m.shrink(now.Add(-time.Second), now) // was out at the same time
+	if m.places() != 50 {
+		t.Errorf("%d places after the same overload", m.places())
 	}
+	if n := trips(); n < 40 || n > 60 {
+		t.Errorf("the ceiling was reached again after %d round trips, want about 50", n)
+	}
+	for i := range 20 {
+		at := now.Add(time.Duration(i) * time.Second)
+		m.shrink(at, at)
+	}
+	if m.places() != 4 {
+		t.Errorf("%d places, the floor is 4", m.places())
+	}
+}
+
+func TestFloorIsNotAboveTheCeiling(t *testing.T) {
+	if m := newLimit(8, 2); m.places() != 2 {
+		t.Errorf("%d places, the ceiling is 2", m.places())
+	}
+}
+
+// fails has n pokes fail, and says whether the breaker is open then.
+func fails(b *breaker, known bool, n int) bool {
+	for range n {
+		b.failed(known, time.Now())
+	}
+	return b.open
+}
+
+func TestBreakerOpensAndCloses(t *testing.T) {
+	b := breaker{wellAt: time.Now()}
+	if fails(&b, false, recoveryFailures-1) {
+		t.Error("open too soon")
+	}
+	b.worked(time.Now())
+	if fails(&b, false, recoveryFailures-1) {
+		t.Error("failures before a success count")
+	}
+	if !fails(&b, false, 1) {
+		t.Error("still closed")
+	}
+	if b.probeDue(time.Now()) || !b.probeDue(time.Now().Add(probeFirst)) {
+		t.Error("the first probe is due within a second, not at once")
+	}
+	if !b.worked(time.Now()) || b.open {
+		t.Error("a success did not close it")
+	}
+	if b.worked(time.Now()) {
+		t.Error("it was closed twice")
+	}
+}
+
+// A lane that fails by itself is no news, and whoever has not failed yet may find
+// out how the gateway is.
+func TestBreakerLooksAtWhoseFailuresTheyAre(t *testing.T) {
+	bad, other := &lane{}, &lane{}
+	other.spot.unfailed = true
+	var b breaker
+	if fails(&b, true, 100) {
+		t.Error("opened by a lane that is known to fail")
+	}
+	if b.worthAProbe(other) {
+		t.Error("nobody is a probe while it is closed")
+	}
+	fails(&b, false, recoveryFailures)
 	for range recoveryFailures {
-		gs.report("a", fail, now)
+		if b.worthAProbe(bad) || !b.worthAProbe(other) {
+			t.Error("a lane that has not failed is worth a probe, no other")
+		}
+		b.probeFailed(bad, time.Now())
+		b.probeFailed(other, time.Now())
 	}
-	if woken := gs.report("a", success, now); len(woken) != 3 {
-		t.Errorf("%d woken, want all 3", len(woken))
+	if b.worthAProbe(other) {
+		t.Error("it is known by now that the gateway is down")
 	}
-	if woken := gs.report("a", success, now); len(woken) != 0 {
-		t.Errorf("%d woken again", len(woken))
+}
+
+func TestProbesBackOff(t *testing.T) {
+	for _, tc := range []struct {
+		ago   time.Duration // since the gateway worked
+		limit time.Duration
+	}{
+		{time.Minute, 30 * time.Second},
+		{probeFor - time.Minute, 30 * time.Second},
+		{probeFor, 5 * time.Minute},
+	} {
+		now := time.Now()
+		b := breaker{wellAt: now.Add(-tc.ago)}
+		longest := time.Duration(0)
+		for n := range 1000 {
+			wait := b.wait(now)
+			if b.putOff(now); n == 0 && wait > time.Second || wait < 500*time.Millisecond {
+				t.Errorf("probe %d after %v", n, wait)
+			}
+			longest = max(longest, wait)
+		}
+		if longest > tc.limit || longest < tc.limit*8/10 {
+			t.Errorf("worked %v ago: the longest wait is %v, the limit %v", tc.ago, longest, tc.limit)
+		}
 	}
+}
+
+// A gateway that comes and goes is not asked more and more often.
+func TestFlappingGatewayKeepsItsWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := breaker{wellAt: time.Now()}
+		for range 6 {
+			fails(&b, false, recoveryFailures)
+			b.worked(time.Now())
+		}
+		if wait := b.wait(time.Now()); wait < 10*time.Second {
+			t.Errorf("the next probe comes after %v", wait)
+		}
+		<-time.After(2 * steadyAfter)
+		b.worked(time.Now())
+		if wait := b.wait(time.Now()); wait > probeFirst {
+			t.Errorf("after it was well for long, the next probe comes after %v", wait)
+		}
+	})
 }
 
 func TestPauseIsNeverShortened(t *testing.T) {
-	gs, _ := idleGateways(10, 1)
+	gs, _ := idleGateways(10, 4, 4)
+	all := lanes(3)
+	gs.submitAll("a", live, all[:2]...)
+	gs.submitAll("b", live, all[2])
+	_ = takeReady(gs, all)
 	now := time.Now()
-	gs.report("a", outcome{kind: outcomeRetry, retryAfter: time.Hour}, now)
-	gs.report("a", outcome{kind: outcomeRetry, retryAfter: time.Second}, now)
-	if got := gs.pausedUntil("a"); !got.Equal(now.Add(time.Hour)) {
+	gs.report(all[0], false, outcome{kind: outcomeRetry, status: 429, retryAfter: time.Hour}, now, now)
+	gs.report(all[1], false, outcome{kind: outcomeRetry, status: 429, retryAfter: time.Second}, now, now)
+	if got := gs.pausedUntil(all[0].spot.gate); !got.Equal(now.Add(time.Hour)) {
 		t.Errorf("paused until %v, want %v", got, now.Add(time.Hour))
 	}
-	if !gs.pausedUntil("b").IsZero() {
+	if !gs.pausedUntil(all[2].spot.gate).IsZero() {
 		t.Error("another gateway is paused too")
 	}
 }
 
-func TestFIFO(t *testing.T) {
-	var q fifo[*int]
-	next := 0
-	for n := range 3000 {
-		q.push(&n)
-		if n%3 > 0 {
-			continue
-		}
-		if got, ok := q.pop(); !ok || *got != next {
-			t.Fatalf("popped %d, want %d", *got, next)
-		}
-		next++
-	}
-	for q.len() > 0 {
-		if got, _ := q.pop(); *got != next {
-			t.Fatalf("popped %d, want %d", *got, next)
-		}
-		next++
-	}
-	if _, ok := q.pop(); ok || next != 3000 {
-		t.Errorf("%d came out, want 3000", next)
-	}
-	for _, kept := range q.items[:cap(q.items)] {
-		if kept != nil {
-			t.Fatal("the queue keeps what it gave out")
+// Whether the live lanes of a gateway had better lag depends on how long they
+// will wait because of it, not on how many they are.
+func TestSwamped(t *testing.T) {
+	for _, tc := range []struct {
+		name            string
+		live, late      int
+		latency         time.Duration
+		places, lagging int
+		want            bool
+	}{
+		{name: "fast, and our own CPU is the limit", live: 16_000, latency: 20 * time.Millisecond, places: 256},
+		{name: "slow, but not much to do", live: 100, latency: 700 * time.Millisecond, places: 256},
+		{name: "slow, and too much", live: 400, latency: 700 * time.Millisecond, places: 256, want: true},
+		{name: "slow, and who lags takes turns", live: 200, lagging: 1000, latency: 700 * time.Millisecond, places: 256, want: true},
+		{name: "some hang", live: 100, late: 10, latency: 5 * time.Millisecond, places: 256},
+		{name: "all hang", live: 1, late: 8, places: 8, want: true},
+	} {
+		g := gateway{latency: tc.latency.Seconds(), late: tc.late}
+		g.limit.value = float64(tc.places)
+		g.waiting[liveLine].n, g.waiting[behindLine].n = tc.live, tc.lagging
+		if g.swamped() != tc.want {
+			t.Errorf("%s: %t", tc.name, !tc.want)
 		}
 	}
 }

@@ -30,6 +30,7 @@ type house struct {
 	conn    *events.Conn // the homeserver's and the registry's
 	gateway *eventstest.Gateway
 	cfg     Config
+	hosts   []string // of gateways, besides gw.test and slow.test
 	log     logBuffer
 
 	// One life of the dispatcher.
@@ -73,7 +74,7 @@ func newHouse(t *testing.T) *house {
 	h := &house{
 		t: t, server: eventstest.StartServer(t), gateway: eventstest.StartGateway(t),
 		cfg: Config{
-			Slots: 64, GatewaySlots: 16, RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour,
+			Slots: 64, GatewaySlots: 16, GatewayFloor: 4, RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour,
 			OpenRooms: 100, StopGrace: 10 * time.Second,
 		},
 	}
@@ -92,7 +93,7 @@ func (h *house) start() {
 // begin starts a dispatcher.
 func (h *house) begin() {
 	h.t.Helper()
-	policy, err := pushgateway.NewPolicy([]string{"gw.test", "slow.test"}, nil, true)
+	policy, err := pushgateway.NewPolicy(append([]string{"gw.test", "slow.test"}, h.hosts...), nil, true)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -182,6 +183,19 @@ func (h *house) heard() {
 	if h.d != nil {
 		<-time.After(time.Second)
 	}
+}
+
+// registerMany makes n users with a pusher each, at a host, and returns them. The
+// pushkeys are the names of the users.
+func (h *house) registerMany(n int, host, name string) []events.UserID {
+	h.t.Helper()
+	users := make([]events.UserID, n)
+	for i := range users {
+		key := fmt.Sprintf("%s%d", name, i)
+		users[i] = events.UserID("@" + key + ":x")
+		h.register(users[i], host, key)
+	}
+	return users
 }
 
 func (h *house) publish(raw string) {

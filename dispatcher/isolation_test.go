@@ -239,7 +239,7 @@ func (h *house) startInside() *delivery {
 	}
 	d.dial = h.gateway.Dial
 	var slots, work errgroup.Group
-	gates := newGateways(h.cfg.Slots, h.cfg.GatewaySlots, func(slot func()) {
+	gates := newGateways(h.cfg.Slots, h.cfg.GatewayFloor, h.cfg.GatewaySlots, func(slot func()) {
 		slots.Go(func() error { slot(); return nil })
 	})
 	dir := newDirectory(policy, d.log)

@@ -14,13 +14,12 @@ type lag struct {
 	position  uint64 // newest notification told or passed
 	target    uint64 // newest notification that is not another worker's to tell
 	attempts  int    // failed in a row
+	alone     int    // of those, the ones at times when the gateway was not down
+	turn      int    // pokes told since it fell behind
 	since     time.Time
-	nextTry   time.Time
+	nextTry   time.Time // not before, if the gateway lets it
 	lastError string
-	origin    string // gateway where the lane is listed as lagging
-	timer     *time.Timer
-
-	pausedUntil time.Time // what the gateway asked for last
+	gate      *gateway // where the lane is counted as lagging
 
 	unread  uint64 // the user's, up to position
 	counted bool   // unread is known
@@ -33,28 +32,25 @@ func (g *lag) pass(seq uint64, told bool) {
 		g.unread++
 	}
 	if told {
-		g.attempts, g.lastError = 0, ""
+		g.attempts, g.alone, g.lastError = 0, 0, ""
 	}
 }
 
-// putOff sets the next try after a failure.
-func (g *lag) putOff(now time.Time, out outcome, until time.Time) {
-	if out.kind != outcomePaused {
+// putOff sets the next try after a failure that is the lane's own matter.
+func (g *lag) putOff(now time.Time, out outcome) {
+	g.attempts++
+	g.alone++
+	g.lastError = out.class
+	g.nextTry = now.Add(scheduleOf(out.kind).wait(g.alone))
+}
+
+// stand takes in that nothing was told because the gateway is down or paused,
+// which it is until a time at least. A poke that was not sent is no attempt.
+func (g *lag) stand(out outcome, until time.Time) {
+	if out.asked() {
 		g.attempts++
 	}
-	g.lastError, g.pausedUntil = out.class, until
-	g.nextTry = now.Add(scheduleOf(out.kind).wait(max(g.attempts, 1)))
-	if g.nextTry.Before(until) {
-		// Those who were put off together do not come back together.
-		g.nextTry = until.Add(spread(time.Second))
-	}
-	g.stopTimer()
-}
-
-func (g *lag) stopTimer() {
-	if g.timer != nil {
-		g.timer.Stop()
-	}
+	g.lastError, g.nextTry = out.class, until
 }
 
 // poke is one thing to tell one pusher, on its way.
@@ -64,7 +60,8 @@ type poke struct {
 	n       events.Notification
 	room    events.RoomID
 	unread  uint64
-	attempt int // 1 for the first
+	attempt int  // 1 for the first
+	known   bool // the pusher's pokes have failed before while the gateway was not down
 }
 
 // next returns what the lane has to tell now, which then counts as out. Without
@@ -73,11 +70,13 @@ func (l *lane) next(ctx context.Context) (poke, bool) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
 	p, ok := l.pick(ctx)
-	if ok {
-		l.d.out++
-		l.began = time.Now()
+	if !ok {
+		l.d.gates.release(l)
+		return p, false
 	}
-	return p, ok
+	l.d.out++
+	p.known = l.lag != nil && l.lag.alone > 0
+	return p, true
 }
 
 func (l *lane) pick(ctx context.Context) (poke, bool) {
@@ -119,7 +118,7 @@ func (l *lane) readOn(ctx context.Context) (poke, bool) {
 		return poke{}, false
 	case err != nil:
 		l.d.log.Warn("log not read, trying again", "user_id", user, "pusher", l.pusher.id, "error", err)
-		l.failed(time.Now(), outcome{kind: outcomeRetry, class: "nats"}, time.Time{})
+		l.failed(time.Now(), outcome{kind: outcomeRetry, class: classNATS})
 		return poke{}, false
 	case !found || logged.Seq > target: // what lies beyond the target comes by live
 		g.position = target
@@ -190,7 +189,7 @@ func (l *lane) save() {
 	l.d.conn.PutBacklog(l.pusher.id, events.Backlog{
 		UserID: l.pusher.user, Position: l.lag.position, Attempts: l.lag.attempts,
 		Since: l.lag.since, NextTry: l.lag.nextTry, LastError: l.lag.lastError,
-		PausedUntil: l.lag.pausedUntil,
+		PausedUntil: l.d.gates.pausedUntil(l.lag.gate),
 	}, func(err error) { l.saved(true, err) })
 }
 

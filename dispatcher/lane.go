@@ -13,7 +13,6 @@ type item struct {
 	n       events.Notification
 	room    events.RoomID
 	unread  uint64
-	taken   time.Time
 	waiting int // lanes that have neither told it nor written it down
 }
 
@@ -22,7 +21,7 @@ type item struct {
 // empty, lag says where it stands in the log, and it is tried when its time
 // comes. Either way it tells its user's notifications in order (G3).
 //
-// The deliverer's mutex guards every field.
+// The deliverer's mutex guards every field but spot.
 type lane struct {
 	d      *deliverer
 	pusher *pusher // as it was set last
@@ -32,14 +31,13 @@ type lane struct {
 	// scheduled says that a slot works on the lane or will: it is submitted at
 	// most once.
 	scheduled bool
-	origin    string    // of the gateway where it was submitted last
-	began     time.Time // when the attempt that is out began, zero if none is
 	// refused is the pusher whose pushkey the gateway refused: nothing is sent
 	// until the registry has removed it or the client has set it again.
 	refused *pusher
 	gone    bool
 
 	record backlogRecord
+	spot   spot
 }
 
 // queueLimit is how much of a partition's window one lane may hold: a pusher whose
@@ -73,27 +71,38 @@ func (l *lane) schedule() {
 		return
 	}
 	l.scheduled = true
-	l.submit()
+	l.submit(false, time.Now())
 }
 
-// submit has the lane wait for a slot at its pusher's gateway.
-func (l *lane) submit() {
-	l.origin = l.pusher.origin()
-	l.d.gates.submit(l, l.origin)
+// submit has the lane wait for a slot at its pusher's gateway, first among those
+// who lag there or last. A live lane that would wait in vain lags.
+func (l *lane) submit(first bool, since time.Time) {
+	why := l.d.gates.submit(l, l.pusher.origin(), first, since)
+	if why != "" && len(l.queue) > 0 {
+		l.fallBehind(time.Now(), why)
+		l.save()
+	}
 }
 
-// resubmit lets others have their turn before the lane's next poke.
-func (l *lane) resubmit() {
+// turnLength is how many pokes a lane that catches up makes until another one
+// that lags has its turn.
+const turnLength = 32
+
+// resubmit lets others have their turn before the lane's next poke. Among those
+// who lag, one that catches up goes on first; after an expiry it may do so even
+// at a gateway that is down.
+func (l *lane) resubmit(out outcome) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
-	l.submit()
-}
-
-// place returns the gateway whose place the lane was given.
-func (l *lane) place() (origin string) {
-	l.d.mu.Lock()
-	defer l.d.mu.Unlock()
-	return l.origin
+	first, since := false, time.Now()
+	if l.lag != nil {
+		l.lag.turn++
+		first = l.lag.turn%turnLength != 0
+	}
+	if out.kind == outcomeExpired {
+		first, since = true, time.Time{}
+	}
+	l.submit(first, since)
 }
 
 // passed moves the lane beyond a notification that its pusher was told, or need
@@ -138,24 +147,32 @@ func (l *lane) fallBehind(now time.Time, class string) {
 
 // lagsAt notes at a gateway that the lane lags there.
 func (l *lane) lagsAt(origin string) {
-	l.lag.origin = origin
 	l.d.counts.lagging.Add(1)
-	l.d.gates.lags(l, origin)
+	l.lag.gate = l.d.gates.lags(l, origin)
 }
 
 func (l *lane) lagsNoMore() {
 	l.d.counts.lagging.Add(-1)
-	l.d.gates.lagsNoMore(l, l.lag.origin)
+	l.d.gates.lagsNoMore(l.lag.gate)
 }
 
-// failed puts the lane off until its next try.
-func (l *lane) failed(now time.Time, out outcome, until time.Time) {
+// failed puts the lane off. At a gateway that is down or paused it stands in
+// line until that is over; otherwise, and if somebody has to mend something
+// first, it has its own next try.
+func (l *lane) failed(now time.Time, out outcome) {
 	l.scheduled = false
 	if l.lag == nil {
 		l.fallBehind(now, out.class)
 	}
-	l.lag.putOff(now, out, until)
-	l.lag.timer = time.AfterFunc(l.lag.nextTry.Sub(now), l.wake)
+	until, down := l.d.gates.down(l.lag.gate, now)
+	switch {
+	case out.kind == outcomePaused, out.kind == outcomeRetry && out.class != classNATS && down:
+		l.lag.stand(out, until)
+		l.schedule()
+	default:
+		l.lag.putOff(now, out)
+		l.d.gates.sleep(l, l.lag.nextTry)
+	}
 	l.save()
 }
 
@@ -164,13 +181,8 @@ func (l *lane) wake() {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
 	if l.lag != nil {
-		l.tryNow()
+		l.schedule()
 	}
-}
-
-func (l *lane) tryNow() {
-	l.lag.stopTimer()
-	l.schedule()
 }
 
 // catchUpDone makes a lane live again that has told all there is in the log.
@@ -183,7 +195,6 @@ func (l *lane) dropLag() {
 	if l.lag == nil {
 		return
 	}
-	l.lag.stopTimer()
 	l.lagsNoMore()
 	l.lag = nil
 }
@@ -199,6 +210,7 @@ func (l *lane) refuse(p *pusher) {
 // remove ends the lane: its pusher is gone.
 func (l *lane) remove() {
 	l.gone = true
+	l.withdraw()
 	l.empty()
 	if l.record.writing || l.record.stored {
 		l.d.ending[l.pusher.id] = l
@@ -222,10 +234,22 @@ func (l *lane) set(p *pusher) {
 	if p == l.pusher {
 		return
 	}
+	if p.origin() != l.pusher.origin() {
+		l.withdraw()
+	}
 	l.pusher = p
 	if l.lag != nil {
 		l.lagsNoMore()
 		l.lagsAt(p.origin())
-		l.tryNow()
+	}
+	if l.lag != nil || len(l.queue) > 0 {
+		l.schedule()
+	}
+}
+
+// withdraw has the lane wait for nothing.
+func (l *lane) withdraw() {
+	if l.d.gates.withdraw(l) {
+		l.scheduled = false
 	}
 }

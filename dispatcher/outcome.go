@@ -26,7 +26,7 @@ const (
 	outcomeRejected              // the gateway refuses the pushkey: the pusher goes
 	outcomeRetry                 // try again soon
 	outcomeSlow                  // try again, but somebody has to mend something first
-	outcomePaused                // not tried: the gateway asked to be left alone
+	outcomePaused                // not tried: the gateway is to be left alone
 	outcomeExpired               // not tried: older than its time to live
 )
 
@@ -41,6 +41,20 @@ type outcome struct {
 	class      string
 	status     int           // HTTP status, 0 if none came
 	retryAfter time.Duration // what the gateway asked for, 0 if nothing
+}
+
+// classNATS is the class of what failed on our side of the walk.
+const classNATS = "nats"
+
+// asked says whether the gateway was asked at all.
+func (o outcome) asked() bool { return o.kind != outcomePaused && o.kind != outcomeExpired }
+
+// works says whether the gateway did what it is for.
+func (o outcome) works() bool { return o.kind == outcomeDelivered || o.kind == outcomeRejected }
+
+// overload says whether the gateway has more to do than it can.
+func (o outcome) overload() bool {
+	return o.status == http.StatusTooManyRequests || o.status == http.StatusServiceUnavailable || o.class == "timeout"
 }
 
 // answer is what came back for a poke: a status with header and body, or err.

@@ -32,11 +32,7 @@ func scheduleOf(kind outcomeKind) schedule {
 // every failure. For the quick class the ceilings are 1 s, 2 s, 4 s … 256 s and
 // then 5 min; for the slow one 1 min, 2 min … 32 min and then 1 h.
 func (s schedule) wait(failures int) time.Duration {
-	ceiling := s.first
-	for ; failures > 1 && ceiling < s.limit; failures-- {
-		ceiling *= 2
-	}
-	ceiling = min(ceiling, s.limit)
+	ceiling := s.ceiling(failures)
 	// backoff spreads an interval by ± its randomization factor, so half the
 	// ceiling with a factor of 1 is anything from zero to the ceiling.
 	b := backoff.ExponentialBackOff{
@@ -48,6 +44,15 @@ func (s schedule) wait(failures int) time.Duration {
 	}
 	b.Reset()
 	return b.NextBackOff()
+}
+
+// ceiling returns the longest wait after the given number of failures in a row.
+func (s schedule) ceiling(failures int) time.Duration {
+	ceiling := s.first
+	for ; failures > 1 && ceiling < s.limit; failures-- {
+		ceiling *= 2
+	}
+	return min(ceiling, s.limit)
 }
 
 // spread returns a random time below d, for things that must not all happen at

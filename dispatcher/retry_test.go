@@ -24,7 +24,6 @@ func TestWaitCeilings(t *testing.T) {
 		{"slow", slow, 6, 32 * time.Minute},
 		{"slow", slow, 7, time.Hour},
 		{"slow", slow, 1000, time.Hour},
-		{"paused", scheduleOf(outcomePaused), 1, time.Second},
 	} {
 		lowest, highest := tc.ceiling, time.Duration(0)
 		for range 2000 {
@@ -40,7 +39,7 @@ func TestWaitCeilings(t *testing.T) {
 
 // No count of failures makes a wait that is negative or longer than the limit.
 func TestWaitNeverOverflows(t *testing.T) {
-	for _, kind := range []outcomeKind{outcomeRetry, outcomeSlow, outcomePaused} {
+	for _, kind := range []outcomeKind{outcomeRetry, outcomeSlow} {
 		s := scheduleOf(kind)
 		for failures := 1; failures <= 1000; failures++ {
 			if wait := s.wait(failures); wait < 0 || wait > s.limit {
@@ -50,25 +49,21 @@ func TestWaitNeverOverflows(t *testing.T) {
 	}
 }
 
-func TestPutOffNeverUndercutsRetryAfter(t *testing.T) {
+// A pause, or a gateway that is down for all, does not make the waits longer
+// that a pusher has for itself, and what was not sent is no attempt.
+func TestOnlyOwnFailuresMakeTheWaitLonger(t *testing.T) {
 	now := time.Now()
-	for _, pause := range []time.Duration{0, time.Second, time.Minute, time.Hour} {
-		for attempts := range 12 {
-			g := &lag{attempts: attempts}
-			until := now.Add(pause)
-			g.putOff(now, outcome{kind: outcomeRetry, class: "http_429"}, until)
-			if g.nextTry.Before(until) || g.nextTry.After(now.Add(max(pause+time.Second, quickLimit))) {
-				t.Errorf("after %d failures, asked for %v: next try after %v", attempts, pause, g.nextTry.Sub(now))
-			}
-		}
+	g := &lag{attempts: 3, alone: 1}
+	until := now.Add(time.Hour)
+	g.stand(outcome{kind: outcomePaused, class: heldPaused}, until)
+	if g.attempts != 3 || !g.nextTry.Equal(until) {
+		t.Errorf("after a pause: %d attempts, next try after %v", g.attempts, g.nextTry.Sub(now))
 	}
-}
-
-// A pause is nobody's failure.
-func TestPauseIsNoAttempt(t *testing.T) {
-	g := &lag{attempts: 3}
-	g.putOff(time.Now(), outcome{kind: outcomePaused, class: "paused"}, time.Now().Add(time.Hour))
-	if g.attempts != 3 {
-		t.Errorf("%d attempts, want 3", g.attempts)
+	for range 20 {
+		g.stand(outcome{kind: outcomeRetry, class: "http_502"}, until)
+	}
+	g.putOff(now, outcome{kind: outcomeRetry, class: "http_500"})
+	if g.attempts != 24 || g.nextTry.Sub(now) > 2*quickFirst {
+		t.Errorf("after 2 failures of its own, %d in all: next try after %v", g.attempts, g.nextTry.Sub(now))
 	}
 }

@@ -1,0 +1,148 @@
+package dispatcher
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// onTime checks that every poke that does not go to host is told within limit of
+// when its event was said, and returns how many there were.
+func onTime(t *testing.T, h *house, said map[string]time.Time, host string, limit time.Duration) (n int) {
+	t.Helper()
+	for _, p := range h.gateway.Pokes() {
+		if p.Host == host {
+			continue
+		}
+		n++
+		if late := p.At.Sub(said[string(p.EventID)]); late > limit {
+			t.Errorf("%s was told %s after %v", p.Pushkey, p.EventID, late)
+		}
+	}
+	return n
+}
+
+// sayEach says n messages, one a second, and returns when.
+func (h *house) sayEach(room events.RoomID, first, n int) map[string]time.Time {
+	h.t.Helper()
+	said := map[string]time.Time{}
+	for i := first; i < first+n; i++ {
+		said[fmt.Sprintf("$%s-%d", strings.Trim(string(room), "!"), i)] = time.Now()
+		h.say(room, "@alice:x", i, 1)
+		<-time.After(time.Second)
+	}
+	return said
+}
+
+// One of many gateways never answers; the pokes of all others take no time.
+func TestG4OneOfManyGatewaysHangs(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		users := append([]events.UserID{"@alice:x"}, h.registerMany(30, "slow.test", "slow")...)
+		for i := range 40 {
+			host := fmt.Sprintf("gw%d.test", i)
+			h.hosts = append(h.hosts, host)
+			users = append(users, h.registerMany(2, host, fmt.Sprintf("gw%d-", i))...)
+		}
+		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+			if p.Host == "slow.test" {
+				return eventstest.Reply{After: time.Hour}
+			}
+			return eventstest.Reply{}
+		})
+		h.start()
+		h.room("!r", users...)
+		said := h.sayEach("!r", 0, 20)
+		if n := onTime(t, h, said, "slow.test", 10*time.Millisecond); n != 40*2*20 {
+			t.Errorf("%d pokes at the gateways that work, want %d", n, 40*2*20)
+		}
+	})
+}
+
+// A gateway that answers, but slowly, and gets more than it can take, does not
+// fill the windows that others need too.
+func TestG4SaturatedGatewayDelaysOnlyItself(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		slow := append([]events.UserID{"@alice:x"}, h.registerMany(1500, "slow.test", "slow")...)
+		fast := append([]events.UserID{"@alice:x"}, h.registerMany(10, "gw.test", "fast")...)
+		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+			if p.Host == "slow.test" {
+				return eventstest.Reply{After: 700 * time.Millisecond}
+			}
+			return eventstest.Reply{}
+		})
+		h.start()
+		h.room("!slow", slow...)
+		h.room("!fast", fast...)
+		said := map[string]time.Time{}
+		for i := range 40 {
+			if i%10 == 0 {
+				h.say("!slow", "@alice:x", i/10, 1)
+			}
+			<-time.After(50 * time.Millisecond) // while the windows fill
+			said[fmt.Sprintf("$fast-%d", i)] = time.Now()
+			h.say("!fast", "@alice:x", i, 1)
+		}
+		<-time.After(time.Second)
+		if n := onTime(t, h, said, "slow.test", 100*time.Millisecond); n != 400 {
+			t.Errorf("%d pokes at the fast gateway, want 400", n)
+		}
+		if most := h.gateway.MostAtOnce("slow.test"); most > h.cfg.GatewaySlots {
+			t.Errorf("the slow gateway got %d pokes at once, its limit is %d", most, h.cfg.GatewaySlots)
+		}
+	})
+}
+
+// A pusher whose own pokes always fail is nobody else's trouble at a gateway that
+// answers them well, however seldom, and is not tried all the time either.
+func TestG4PusherThatAlwaysFailsOpensNoBreaker(t *testing.T) {
+	for _, story := range []struct {
+		bad   int
+		every time.Duration
+		after time.Duration // from when on all others are told at once
+		whole time.Duration
+	}{
+		{bad: 1, every: 7 * time.Second, whole: 10 * time.Minute},
+		{bad: 1, every: 5 * time.Minute, whole: 30 * time.Minute},
+		{bad: 12, every: 7 * time.Second, after: 3 * time.Minute, whole: 10 * time.Minute},
+		{bad: 12, every: 5 * time.Minute, after: 6 * time.Minute, whole: 30 * time.Minute},
+	} {
+		t.Run(fmt.Sprintf("%d every %v", story.bad, story.every), func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *house) {
+				bad := append([]events.UserID{"@alice:x"}, h.registerMany(story.bad, "gw.test", "bad")...)
+				good := append([]events.UserID{"@alice:x"}, h.registerMany(5, "gw.test", "good")...)
+				h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+					if strings.HasPrefix(p.Pushkey, "bad") {
+						return eventstest.Reply{Status: http.StatusInternalServerError}
+					}
+					return eventstest.Reply{}
+				})
+				h.start()
+				h.room("!bad", bad...)
+				h.room("!good", good...)
+				h.say("!bad", "@alice:x", 0, 1)
+				<-time.After(time.Minute)
+				said, began := map[string]time.Time{}, time.Now()
+				for i := 0; time.Since(began) < story.whole; i++ {
+					said[fmt.Sprintf("$good-%d", i)] = time.Now()
+					h.say("!good", "@alice:x", i, 1)
+					h.say("!bad", "@alice:x", i+1, 1)
+					<-time.After(story.every)
+				}
+				for i, p := range h.gateway.Pokes() {
+					if late := p.At.Sub(said[string(p.EventID)]); late > 10*time.Millisecond && p.At.Sub(began) > story.after {
+						t.Fatalf("poke %d: %s was told %s after %v", i, p.Pushkey, p.EventID, late)
+					}
+				}
+				tries := (len(h.gateway.Tried()) - len(h.gateway.Pokes())) / story.bad
+				if t.Logf("%d tries for each pusher that fails", tries); tries > 50 {
+					t.Errorf("%d tries in %v", tries, story.whole)
+				}
+			})
+		})
+	}
+}

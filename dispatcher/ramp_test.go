@@ -1,0 +1,201 @@
+package dispatcher
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// A thousand pushers lag at a gateway that was down for long. It got one probe
+// at a time, and when it is back, few pokes at first, and never more than its
+// limit.
+func TestG5ThousandLaggingPushersComeBackOnARamp(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		const n, answer = 1000, 20 * time.Millisecond
+		users := append([]events.UserID{"@alice:x"}, h.registerMany(n, "gw.test", "u")...)
+		h.gateway.Answer(down())
+		h.start()
+		h.room("!r", users...)
+		h.say("!r", "@alice:x", 0, 2)
+		const outage = 10 * time.Minute
+		<-time.After(outage)
+		tries := len(h.gateway.Tried())
+		if t.Logf("%d tries while it was down", tries); tries > int(outage/(probeLimit/2))+30 {
+			t.Errorf("%d tries in %v, with one probe at a time", tries, outage)
+		}
+		h.gateway.Answer(always(eventstest.Reply{After: answer}))
+		back := time.Now()
+		eventstest.WaitFor(t, "the first poke", func() bool { return len(h.gateway.Tried()) > tries })
+		if late := time.Since(back); late > 30*time.Second {
+			t.Errorf("the first poke came %v after the gateway was back", late)
+		}
+		h.arrived(2 * n)
+		pokes := h.gateway.Tried()[tries:]
+		if took := time.Since(pokes[0].At); took > 5*time.Second {
+			t.Errorf("caught up within %v", took)
+		}
+		most := []int{1, h.cfg.GatewayFloor, 2 * h.cfg.GatewayFloor, 4 * h.cfg.GatewayFloor} // of each round trip
+		for trip := range most {
+			began := 0
+			for _, p := range pokes {
+				if at := p.At.Sub(pokes[0].At); at >= time.Duration(trip)*answer && at < time.Duration(trip+1)*answer {
+					began++
+				}
+			}
+			if began > most[trip] {
+				t.Errorf("%d pokes in round trip %d, want %d at most", began, trip, most[trip])
+			}
+		}
+		if most := h.gateway.MostAtOnce("gw.test"); most != h.cfg.GatewaySlots {
+			t.Errorf("the gateway got %d pokes at once, its limit is %d", most, h.cfg.GatewaySlots)
+		}
+		h.promise(users[1], 0, "u0")
+		h.promise(users[n], 0, "u999")
+	})
+}
+
+// A gateway that answers 429 to what is too much gets less, and still gets it
+// all.
+func TestG5LimitFollowsWhatTheGatewayBears(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		const bears = 6
+		users := append([]events.UserID{"@alice:x"}, h.registerMany(200, "gw.test", "u")...)
+		busy, refused := 0, 0
+		h.gateway.Answer(func(eventstest.Poke) eventstest.Reply {
+			if busy >= bears {
+				refused++
+				return eventstest.Reply{Status: http.StatusTooManyRequests}
+			}
+			busy++
+			time.AfterFunc(100*time.Millisecond, func() { busy-- })
+			return eventstest.Reply{After: 100 * time.Millisecond}
+		})
+		h.start()
+		h.room("!r", users...)
+		h.say("!r", "@alice:x", 0, 5)
+		h.calm()
+		h.arrived(1000)
+		if t.Logf("%d refused", refused); refused > 400 {
+			t.Errorf("%d of 1000 pokes were too much", refused)
+		}
+	})
+}
+
+// A gateway that comes and goes costs a bounded number of requests.
+func TestG5FlappingGatewayCostsLittle(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		users := append([]events.UserID{"@alice:x"}, h.registerMany(20, "gw.test", "u")...)
+		began := time.Now()
+		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+			if int(p.At.Sub(began).Seconds())%20 < 15 {
+				return eventstest.Reply{Status: http.StatusBadGateway, After: time.Millisecond}
+			}
+			return eventstest.Reply{After: time.Millisecond}
+		})
+		h.start()
+		h.room("!r", users...)
+		for i := range 120 {
+			h.say("!r", "@alice:x", i, 1)
+			<-time.After(10 * time.Second)
+		}
+		failed := len(h.gateway.Tried()) - len(h.gateway.Pokes())
+		if t.Logf("%d failed, %d arrived", failed, len(h.gateway.Pokes())); failed > 600 {
+			t.Errorf("%d tries failed in 20 minutes", failed)
+		}
+		h.gateway.Answer(up())
+		h.calm()
+		h.promise(users[1], 0, "u0")
+	})
+}
+
+// The pusher that is the probe of its gateway goes, or moves to another one: the
+// gateway is probed all the same, and who moved is told where it is now.
+func TestG5ProbeWhosePusherGoes(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		users := append([]events.UserID{"@alice:x"}, h.registerMany(5, "gw.test", "u")...)
+		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+			if p.Host == "gw.test" {
+				return eventstest.Reply{Status: http.StatusBadGateway}
+			}
+			return eventstest.Reply{}
+		})
+		h.start()
+		h.room("!r", users...)
+		h.say("!r", "@alice:x", 0, 2)
+		<-time.After(10 * time.Minute)
+		moved := time.Now()
+		h.register(users[1], "slow.test", "u0")
+		for _, u := range users[2:5] {
+			h.register(u, "gw.test")
+		}
+		if got := told(h.gateway.Pokes(), "u0"); got != "r-0 r-1" {
+			t.Errorf("who moved was told %q within %v", got, time.Since(moved))
+		}
+		h.gateway.Answer(up())
+		back := time.Now()
+		eventstest.WaitFor(t, "who is left", func() bool { return told(h.gateway.Pokes(), "u4") == "r-0 r-1" })
+		if late := time.Since(back); late > 30*time.Second {
+			t.Errorf("told %v after the gateway was back", late)
+		}
+	})
+}
+
+// What outlives its time at a gateway that never comes back is buried all the
+// same, whoever is the probe.
+func TestG1PokesExpireWhileTheGatewayIsDown(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.cfg.PokeTTL = time.Hour
+		users := append([]events.UserID{"@alice:x"}, h.registerMany(10, "gw.test", "u")...)
+		h.gateway.Answer(down())
+		h.start()
+		h.room("!r", users...)
+		h.say("!r", "@alice:x", 0, 3)
+		<-time.After(h.cfg.PokeTTL + 2*expiryLook)
+		if n := len(h.dead()); n != 30 {
+			t.Errorf("%d dead letters, want 30", n)
+		}
+		if n := h.backlog(); n != 0 {
+			t.Errorf("%d pushers lag, with nothing to tell", n)
+		}
+	})
+}
+
+func TestGatewayStatesTellWhatGoesOn(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob", "other")
+		work := h.startInside()
+		h.room("!r", "@alice:x", "@bob:x")
+		want := func(state string, lagging int, lastError string) {
+			t.Helper()
+			<-time.After(5 * time.Second)
+			states := work.byPart[0].gates.states()
+			if len(states) != 1 {
+				t.Fatalf("%d gateways, want 1", len(states))
+			}
+			s := states[0]
+			if !strings.HasPrefix(s.Origin, "http://gw.test") || s.State != state || s.Lagging != lagging || s.LastError != lastError ||
+				(s.State == "open") == s.NextProbe.IsZero() || (s.State == "paused") == s.PausedUntil.IsZero() ||
+				(s.ErrorRate > 0) != (lastError != "") || s.LatencyMS <= 0 || s.Limit < h.cfg.GatewayFloor {
+				t.Errorf("%+v, want %s with %d who lag and the error %q", s, state, lagging, lastError)
+			}
+		}
+		h.gateway.Answer(always(eventstest.Reply{After: 10 * time.Millisecond}))
+		h.say("!r", "@alice:x", 0, 1)
+		want("closed", 0, "")
+		h.gateway.Answer(always(eventstest.Reply{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"60"}}}))
+		h.say("!r", "@alice:x", 1, 1)
+		want("paused", 2, "http_429")
+		h.gateway.Answer(down())
+		<-time.After(3 * time.Minute)
+		want("open", 2, "http_502")
+		h.gateway.Answer(always(eventstest.Reply{After: 30 * time.Second}))
+		<-time.After(25 * time.Second)
+		if s := work.byPart[0].gates.states()[0]; s.InFlight == 0 {
+			t.Errorf("%+v, want a probe out", s)
+		}
+	})
+}

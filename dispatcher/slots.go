@@ -1,0 +1,276 @@
+package dispatcher
+
+import (
+	"sync"
+	"time"
+
+	"poked/events"
+)
+
+// gateways shares the delivery slots among the push gateways. A lane that has
+// something to send is submitted; it waits at its gateway until that has less
+// than its limit in flight, and is then ready for the next free slot. So one
+// gateway holds at most its share of the slots, and who waits holds none. A slot
+// whose attempt takes longer than patience no longer counts, so that gateways
+// which hang leave the others as many as before.
+//
+// Nothing here walks all gateways or all lanes: what has its time stands in the
+// calendar, attempts stand in the order in which they began.
+//
+// Lock order: a deliverer's mutex may be held when this one is taken, never the
+// other way round.
+type gateways struct {
+	floor, ceiling int                 // of requests in flight at one gateway
+	slots          int                 // requests in flight in all, at most
+	spawn          func(worker func()) // runs a slot's loop in a goroutine that its owner waits for
+
+	mu       sync.Mutex
+	some     sync.Cond // ready is not empty, or closed
+	byOrigin map[string]*gateway
+	ready    line
+	out      line // attempts that are not late, by when they began
+	started  int  // slots whose loop runs
+	idle     int  // of those, the ones that wait
+	late     int  // of those, the ones whose attempt takes longer than patience
+	calendar calendar
+	looked   time.Time
+	closed   bool
+}
+
+// newGateways shares this many slots, of which a gateway gets between floor and
+// ceiling.
+func newGateways(slots, floor, ceiling int, spawn func(func())) *gateways {
+	gs := &gateways{
+		slots: slots, floor: floor, ceiling: ceiling, spawn: spawn,
+		byOrigin: map[string]*gateway{}, calendar: newCalendar(time.Now()),
+	}
+	gs.some.L = &gs.mu
+	return gs
+}
+
+// forgetAfter is how long a gateway is remembered where nothing goes on.
+const forgetAfter = 10 * time.Minute
+
+// at returns the gateway of an origin. The caller holds the mutex.
+func (gs *gateways) at(origin string, now time.Time) *gateway {
+	g := gs.byOrigin[origin]
+	if g == nil {
+		g = &gateway{origin: origin, limit: newLimit(gs.floor, gs.ceiling), usedAt: now}
+		g.breaker.wellAt, g.breaker.closedAt = now, now
+		gs.byOrigin[origin] = g
+		g.checkedAt = now.Add(forgetAfter)
+		gs.call(g, g.checkedAt)
+	}
+	return g
+}
+
+// call has a gateway checked at a time.
+func (gs *gateways) call(g *gateway, when time.Time) {
+	p := gs.calendar.at(when)
+	p.gates = append(p.gates, g)
+}
+
+// check gives a gateway's places to who waits there, for a pause may be over or
+// a probe due, and forgets what nobody has used for long.
+func (gs *gateways) check(g *gateway, now time.Time) {
+	gs.admit(g, now)
+	if now.Before(g.checkedAt) {
+		return
+	}
+	if g.idle() && now.Sub(g.usedAt) >= forgetAfter && !now.Before(g.pausedUntil) {
+		delete(gs.byOrigin, g.origin)
+		return
+	}
+	g.checkedAt = now.Add(forgetAfter)
+	gs.call(g, g.checkedAt)
+}
+
+// submit has a lane tried as soon as its gateway and the slots allow; the caller
+// holds the mutex of the lane's deliverer. A lane that
+// lags stands behind those who fell behind before it, or, if it is in the middle
+// of catching up, before them, and counts as waiting since that time. For a live
+// lane it returns why it had better lag, or "".
+func (gs *gateways) submit(l *lane, origin string, first bool, since time.Time) (held string) {
+	now := time.Now()
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	l.leave()
+	g := gs.at(origin, now)
+	l.spot.gate, l.spot.since, g.usedAt = g, since, now
+	l.spot.unfailed = lineOf(l) != failedLine
+	if g.breaker.worthAProbe(l) {
+		g.breaker.nextProbe, first = now, true
+	}
+	q := &g.waiting[lineOf(l)]
+	if first {
+		q.pushFront(l)
+	} else {
+		q.push(l)
+	}
+	gs.admit(g, now)
+	if l.spot.in != &g.waiting[liveLine] {
+		return ""
+	}
+	return g.held(now)
+}
+
+func lineOf(l *lane) int {
+	switch {
+	case l.lag == nil:
+		return liveLine
+	case l.lag.attempts == 0:
+		return behindLine
+	}
+	return failedLine
+}
+
+// admit makes as many ready of those who wait at a gateway as it has places.
+func (gs *gateways) admit(g *gateway, now time.Time) {
+	for g.inFlight < g.limit.places() && !gs.closed {
+		l := g.next(now)
+		if l == nil {
+			return
+		}
+		l.leave()
+		g.inFlight++
+		gs.makeReady(l)
+	}
+}
+
+func (gs *gateways) makeReady(l *lane) {
+	gs.ready.push(l)
+	// An idle slot that was called has not come yet, and takes one lane only.
+	if gs.ready.n > gs.idle && gs.started < gs.slots+gs.late && !gs.closed {
+		gs.started++
+		gs.spawn(gs.slot)
+		return
+	}
+	gs.some.Signal()
+}
+
+// slot is one delivery slot: it tries one lane after the other, each for one
+// attempt.
+func (gs *gateways) slot() {
+	var s sender
+	for {
+		l, ok := gs.next()
+		if !ok {
+			return
+		}
+		l.attempt(&s)
+	}
+}
+
+// next waits for a lane that is ready, whose attempt then begins.
+func (gs *gateways) next() (*lane, bool) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	gs.idle++
+	for gs.ready.n == 0 && !gs.closed {
+		gs.some.Wait()
+	}
+	gs.idle--
+	l := gs.ready.first
+	if l == nil {
+		return nil, false
+	}
+	l.leave()
+	l.spot.since = time.Now()
+	gs.out.push(l)
+	return l, true
+}
+
+// release gives the place of a lane that sent nothing to whoever is next. The
+// caller holds the mutex of the lane's deliverer, so that nobody submits it
+// meanwhile.
+func (gs *gateways) release(l *lane) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	gs.giveUp(l)
+}
+
+func (gs *gateways) giveUp(l *lane) {
+	if l.spot.in == &gs.out || l.spot.late {
+		now := time.Now()
+		gs.vacate(l, now)
+		gs.admit(l.spot.gate, now)
+	}
+}
+
+func (gs *gateways) vacate(l *lane, now time.Time) {
+	g := l.spot.gate
+	l.leave()
+	g.inFlight--
+	g.usedAt = now
+	if l.spot.late {
+		l.spot.late = false
+		g.late--
+		gs.late--
+	}
+	if g.breaker.probe == l {
+		g.breaker.probe = nil // report says how it went
+	}
+}
+
+// withdraw takes a lane out that waits or sleeps, and says whether it did.
+func (gs *gateways) withdraw(l *lane) bool {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	if in := l.spot.in; in == nil || in == &gs.ready || in == &gs.out {
+		return false
+	}
+	l.leave()
+	return true
+}
+
+// lags notes that a lane lags at a gateway, and has it stand with the others who
+// do, if it waits.
+func (gs *gateways) lags(l *lane, origin string) *gateway {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	g := gs.at(origin, time.Now())
+	g.lagging++
+	if l.spot.in == &g.waiting[liveLine] {
+		l.leave()
+		g.waiting[behindLine].push(l)
+	}
+	return g
+}
+
+// lagsNoMore undoes lags.
+func (gs *gateways) lagsNoMore(g *gateway) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	g.lagging--
+}
+
+// sleep has a lane come up when its own next try is due.
+func (gs *gateways) sleep(l *lane, until time.Time) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	gs.giveUp(l)
+	l.leave()
+	gs.calendar.at(until).lanes.push(l)
+}
+
+// close ends the slots once nothing is ready any more.
+func (gs *gateways) close() {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	gs.closed = true
+	gs.some.Broadcast()
+}
+
+// states returns what operators see of the gateways.
+func (gs *gateways) states() []events.GatewayState {
+	now := time.Now()
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	states := make([]events.GatewayState, 0, len(gs.byOrigin))
+	for origin, g := range gs.byOrigin {
+		if origin != refusedOrigin {
+			states = append(states, g.state(now))
+		}
+	}
+	return states
+}

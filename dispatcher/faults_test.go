@@ -130,7 +130,7 @@ func faultStory(h *house, repeats int, arm func()) {
 	<-time.After(time.Second)
 	arm()
 	h.say("!r", "@alice:x", 0, 3)
-	<-time.After(h.cfg.PokeTTL + 10*time.Second) // what late was to be told has expired
+	<-time.After(h.cfg.PokeTTL + 30*time.Second) // a probe later, what late was to be told has expired
 	h.say("!r", "@alice:x", 3, 3)
 	<-time.After(5 * time.Second)
 	h.gateway.Answer(storyGateway)

@@ -94,6 +94,10 @@ const turnLength = 32
 func (l *lane) resubmit(out outcome) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
+	if l.gone || l.d.closing {
+		l.scheduled = false
+		return
+	}
 	first, since := false, time.Now()
 	if l.lag != nil {
 		l.lag.turn++

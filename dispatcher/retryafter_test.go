@@ -70,6 +70,7 @@ func TestG6RetryAfterIsNeverUndercut(t *testing.T) {
 // first poke with a Retry-After, and waits for long and until all have been told.
 func askOnce(h *house, status int, value func(now time.Time) string, long time.Duration) {
 	h.t.Helper()
+	h.cfg.Slots = 2 // so that some are ready, and not yet out, when the answer comes
 	users := append([]events.UserID{"@alice:x"}, h.registerMany(20, "gw.test", "u")...)
 	asked := false
 	h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {

@@ -21,7 +21,7 @@ const settleTimeout = 5 * time.Second
 // attempt makes the lane's next poke, if there is one.
 func (l *lane) attempt(s *sender) {
 	d := l.d
-	p, ok := l.next(context.Background())
+	p, ok := l.next()
 	if !ok {
 		return
 	}

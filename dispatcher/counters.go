@@ -13,6 +13,7 @@ type counters struct {
 	rejected      atomic.Uint64
 	expired       atomic.Uint64
 	failed        atomic.Uint64 // tries that have to be repeated
+	passedOver    atomic.Uint64 // notifications not told because newer ones of their room were
 	lagging       atomic.Int64  // pushers that lag now
 }
 
@@ -38,6 +39,7 @@ type Stats struct {
 	Rejected      uint64 `json:"rejected"`      // pushkeys that a gateway refused
 	Expired       uint64 `json:"expired"`       // pokes that outlived their time to live
 	Skipped       uint64 `json:"skipped"`       // messages that could not be read
+	PassedOver    uint64 `json:"passed_over"`   // notifications not told because newer ones of their room were
 	Lagging       int64  `json:"lagging"`       // pushers that lag now
 }
 
@@ -45,5 +47,6 @@ func (c *counters) stats() Stats {
 	return Stats{
 		Notifications: c.notifications.Load(), Delivered: c.delivered.Load(), Failed: c.failed.Load(),
 		Rejected: c.rejected.Load(), Expired: c.expired.Load(), Skipped: c.skipped.Load(), Lagging: c.lagging.Load(),
+		PassedOver: c.passedOver.Load(),
 	}
 }

@@ -28,6 +28,7 @@ type deliverer struct {
 	counts   *counters
 	ttl      time.Duration
 	follower *events.Follower
+	catcher  *catcher
 	fresh    bool // nobody had anything unread when the work began
 
 	mu      sync.Mutex
@@ -245,6 +246,7 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 		l.lag = &lag{
 			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Attempts,
 			since: b.Since, nextTry: b.NextTry, lastError: b.LastError,
+			passedOver: b.PassedOver, waiting: notCounted,
 		}
 		l.lagsAt(l.pusher.origin())
 		d.gates.restored(l.lag.gate, b.Since, b.PausedUntil)

@@ -6,7 +6,7 @@
 //	             │                              │        pusher      the slots    │
 //	 rooms, audience, pushrule           unread counts      ▲                     │
 //	                                                        └── settle(outcome) ◀─┴──▶ report
-//	directory ◀── PUSHERS, PUSH_RULES   lag ──▶ BACKLOG ──▶ in line, or calendar ──▶ log, from position
+//	directory ◀── PUSHERS, PUSH_RULES   lag ──▶ BACKLOG ──▶ in line, or calendar ──▶ catcher ──▶ log
 //
 // # The walk
 //
@@ -21,8 +21,10 @@
 // gateway because that is down, paused, or has more to do than it can, or that
 // has more to tell than a lane may keep open: its position in its user's
 // notifications goes into BACKLOG, its queue is dropped, and later notifications
-// cost it nothing (G7). When its turn comes it reads on from the position. The
-// log is the queue; failure is a position that stands still.
+// cost it nothing (G7). When its turn comes the partition's catcher reads on from
+// the position, for many lanes in one request; of a pusher that has too much to
+// catch up with, only the newest notification of each room is told. The log is
+// the queue; failure is a position that stands still.
 //
 // # Who is notified
 //
@@ -103,6 +105,7 @@ type Config struct {
 	GatewayFloor   int           `name:"gateway-floor" default:"8" env:"POKED_GATEWAY_FLOOR" help:"Pokes that may be out at a push gateway which has not shown yet that it bears more, or that is overloaded; --gateway-slots at most."`
 	RequestTimeout time.Duration `name:"request-timeout" default:"75s" env:"POKED_REQUEST_TIMEOUT" help:"Time limit of one poke. Sygnal may take 70s to answer."`
 	PokeTTL        time.Duration `name:"poke-ttl" default:"24h" env:"POKED_POKE_TTL" help:"Age at which an undelivered poke becomes a dead letter."`
+	CatchUpLimit   int           `name:"catch-up-limit" default:"100" env:"POKED_CATCH_UP_LIMIT" help:"Notifications waiting for one pusher beyond which only the newest of each room is poked."`
 	OpenRooms      int           `name:"open-rooms" default:"20000" env:"POKED_OPEN_ROOMS" help:"Rooms whose state is kept in memory."`
 	StopGrace      time.Duration `name:"stop-grace" default:"10s" env:"POKED_STOP_GRACE" help:"How long a stop waits for pokes that are out."`
 }
@@ -110,8 +113,8 @@ type Config struct {
 // Validate refuses what cannot work, in the words of the command line.
 func (c Config) Validate() error {
 	switch {
-	case c.Slots < 1, c.GatewaySlots < 1, c.GatewayFloor < 1, c.OpenRooms < 1:
-		return errors.New("--slots, --gateway-slots, --gateway-floor and --open-rooms must be at least 1")
+	case c.Slots < 1, c.GatewaySlots < 1, c.GatewayFloor < 1, c.OpenRooms < 1, c.CatchUpLimit < 1:
+		return errors.New("--slots, --gateway-slots, --gateway-floor, --open-rooms and --catch-up-limit must be at least 1")
 	case c.RequestTimeout <= 0, c.PokeTTL <= 0:
 		return errors.New("--request-timeout and --poke-ttl must be positive")
 	case c.StopGrace < 0:

@@ -28,7 +28,10 @@ func TestG8BlockedAddressIsNeverConnectedTo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := New(Config{Slots: 1, GatewaySlots: 1, GatewayFloor: 1, OpenRooms: 1, RequestTimeout: time.Minute, PokeTTL: time.Hour},
+	d, err := New(Config{
+		Slots: 1, GatewaySlots: 1, GatewayFloor: 1, OpenRooms: 1, CatchUpLimit: 1,
+		RequestTimeout: time.Minute, PokeTTL: time.Hour,
+	},
 		new(pushgateway.Policy), nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

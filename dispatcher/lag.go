@@ -1,15 +1,17 @@
 package dispatcher
 
 import (
-	"context"
 	"time"
 
 	"poked/events"
 )
 
+// notCounted stands for a number of notifications that nobody has counted.
+const notCounted = -1
+
 // lag is where a lane stands that could not be told at once. What it has still
-// to be told is the log between position and target; nothing of it is kept in
-// memory.
+// to be told is the log between position and target; nothing of it is in memory
+// but what a catcher has read for the turn that the lane has.
 type lag struct {
 	position  uint64 // newest notification told or passed
 	target    uint64 // newest notification that is not another worker's to tell
@@ -23,18 +25,61 @@ type lag struct {
 
 	unread  uint64 // the user's, up to position
 	counted bool   // unread is known
+
+	waiting    int    // notifications between position and target, or notCounted
+	passedOver uint64 // of those before position, how many were not told because newer ones were
+	thinTo     uint64 // up to here only the newest of each room is told
+
+	items      []logItem // read from the log, to be told in this turn
+	end        uint64    // the position once they are told
+	read       bool      // items and end are of the log as it is from position on
+	readAt     time.Time // when they were read
+	unreadable bool      // the log could not be read
 }
 
 // pass moves on beyond a notification. If it was told, the gateway works.
 func (g *lag) pass(seq uint64, told bool) {
+	if len(g.items) > 0 && g.items[0].seq == seq {
+		g.items[0] = logItem{}
+		g.items = g.items[1:]
+	}
 	if seq > g.position {
 		g.position = seq
 		g.unread++
+		g.waiting = max(g.waiting-1, notCounted)
 	}
 	if told {
 		g.attempts, g.alone, g.lastError = 0, 0, ""
 	}
+	g.turnPage()
+	if time.Since(g.readAt) >= patience {
+		g.dropPage() // the log may be another's to tell by now: who cannot read it tells no more
+	}
 }
+
+// turnPage moves on beyond what was read when all of it is told.
+func (g *lag) turnPage() {
+	if g.read && len(g.items) == 0 {
+		g.position, g.read, g.items = max(g.position, g.end), false, nil
+	}
+}
+
+// dropPage forgets what was read: the turn is over, and the next may be far off.
+func (g *lag) dropPage() { g.items, g.read = nil, false }
+
+// grow takes in that there is one more notification to tell.
+func (g *lag) grow(seq uint64) {
+	if seq <= g.target {
+		return // one that was left open comes again, below the target
+	}
+	g.target = seq
+	if g.waiting != notCounted {
+		g.waiting++
+	}
+}
+
+// caughtUp says that the lane has told all that is not another's to tell.
+func (g *lag) caughtUp() bool { return !g.read && g.position >= g.target }
 
 // putOff sets the next try after a failure that is the lane's own matter.
 func (g *lag) putOff(now time.Time, out outcome) {
@@ -64,75 +109,66 @@ type poke struct {
 	known   bool // the pusher's pokes have failed before while the gateway was not down
 }
 
+// turn is what a lane does with the place that it has at its gateway.
+type turn uint8
+
+const (
+	turnOver turn = iota // it has nothing to tell, or must not
+	turnPoke             // it has
+	turnRead             // it keeps the place while the log is read for it
+)
+
 // next returns what the lane has to tell now, which then counts as out. Without
 // anything it leaves the lane unscheduled, live or put off.
-func (l *lane) next(ctx context.Context) (poke, bool) {
+func (l *lane) next() (poke, bool) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
-	p, ok := l.pick(ctx)
-	if !ok {
+	p, what := l.pick()
+	switch what {
+	case turnPoke:
+		l.d.out++
+		p.known = l.lag != nil && l.lag.alone > 0
+		return p, true
+	case turnRead:
+		l.d.gates.hold(l)
+		l.d.catcher.want(l)
+	case turnOver:
 		l.d.gates.release(l)
-		return p, false
 	}
-	l.d.out++
-	p.known = l.lag != nil && l.lag.alone > 0
-	return p, true
+	return poke{}, false
 }
 
-func (l *lane) pick(ctx context.Context) (poke, bool) {
-	for {
-		switch {
-		case l.gone || l.d.closing:
-			l.scheduled = false
-			return poke{}, false
-		case l.lag == nil && len(l.queue) == 0:
-			l.scheduled = false
-			return poke{}, false
-		case l.lag == nil:
-			it := l.queue[0]
-			return poke{pusher: l.pusher, seq: it.seq, n: it.n, room: it.room, unread: it.unread, attempt: 1}, true
-		case l.lag.position >= l.lag.target:
-			l.catchUpDone()
-		default:
-			if p, ok := l.readOn(ctx); ok || !l.scheduled {
-				return p, ok
-			}
-		}
-	}
-}
-
-// readOn reads the next notification from the log, with the mutex released.
-// Without one, either the lane's state has changed, or the log could not be
-// read and the lane is put off.
-func (l *lane) readOn(ctx context.Context) (poke, bool) {
-	g, user := l.lag, l.pusher.user
-	after, target := g.position, g.target
-	l.d.mu.Unlock()
-	logged, found, err := l.d.conn.NextNotification(ctx, user, after)
-	if err == nil {
-		err = l.d.learnUnread(ctx, user)
-	}
-	l.d.mu.Lock()
+func (l *lane) pick() (poke, turn) {
+	g := l.lag
 	switch {
-	case l.lag != g || g.position != after || l.d.closing: // removed meanwhile, or all ends
-		return poke{}, false
-	case err != nil:
-		l.d.log.Warn("log not read, trying again", "user_id", user, "pusher", l.pusher.id, "error", err)
+	case l.gone || l.d.closing || g == nil && len(l.queue) == 0:
+		l.scheduled = false
+		return poke{}, turnOver
+	case g == nil:
+		it := l.queue[0]
+		return poke{pusher: l.pusher, seq: it.seq, n: it.n, room: it.room, unread: it.unread, attempt: 1}, turnPoke
+	case g.unreadable:
+		g.unreadable = false
 		l.failed(time.Now(), outcome{kind: outcomeRetry, class: classNATS})
-		return poke{}, false
-	case !found || logged.Seq > target: // what lies beyond the target comes by live
-		g.position = target
-		return poke{}, false
+		return poke{}, turnOver
 	}
-	n, err := events.ParseNotification(logged.Data)
-	if err != nil || !n.Reaches(l.pusher.handle) { // buried when it came by, or for other devices
-		g.pass(logged.Seq, false)
-		return poke{}, false
+	for len(g.items) > 0 && !g.items[0].n.Reaches(l.pusher.handle) {
+		g.pass(g.items[0].seq, false)
 	}
+	g.turnPage()
+	switch {
+	case g.caughtUp():
+		l.catchUpDone()
+		l.scheduled = false
+		return poke{}, turnOver
+	case len(g.items) == 0:
+		return poke{}, turnRead
+	}
+	it := g.items[0]
 	return poke{
-		pusher: l.pusher, seq: logged.Seq, n: n, room: logged.Room,
-		unread: g.badge(l.d.recipient(user).unread), attempt: g.attempts + 1,
-	}, true
+		pusher: l.pusher, seq: it.seq, n: it.n, room: it.room,
+		unread: g.badge(l.d.recipient(l.pusher.user).unread), attempt: g.attempts + 1,
+	}, turnPoke
 }
 
 // badge returns what the next notification of the log says is unread, given what
@@ -189,7 +225,7 @@ func (l *lane) save() {
 	l.d.conn.PutBacklog(l.pusher.id, events.Backlog{
 		UserID: l.pusher.user, Position: l.lag.position, Attempts: l.lag.attempts,
 		Since: l.lag.since, NextTry: l.lag.nextTry, LastError: l.lag.lastError,
-		PausedUntil: l.d.gates.pausedUntil(l.lag.gate),
+		PausedUntil: l.d.gates.pausedUntil(l.lag.gate), PassedOver: l.lag.passedOver,
 	}, func(err error) { l.saved(true, err) })
 }
 

@@ -31,6 +31,9 @@ type lane struct {
 	// scheduled says that a slot works on the lane or will: it is submitted at
 	// most once.
 	scheduled bool
+	// choosy says that not all of the user's notifications are for this pusher, so
+	// that those for it cannot be told from others by their number.
+	choosy bool
 	// refused is the pusher whose pushkey the gateway refused: nothing is sent
 	// until the registry has removed it or the client has set it again.
 	refused *pusher
@@ -45,14 +48,20 @@ type lane struct {
 // gateway does not, and holds up nobody.
 const queueLimit = 32
 
-// enqueue gives a lane a notification of its user's, if its pusher is to be told. If the lane lags there is
-// nothing to keep: the notification stands in the log.
+// enqueue gives a lane a notification of its user's, if its pusher is to be told.
+// If the lane lags there is nothing to keep: the notification stands in the log.
 func (l *lane) enqueue(it *item) {
 	switch {
-	case l.refused == l.pusher, !it.n.Reaches(l.pusher.handle):
+	case l.refused == l.pusher:
+		return
+	case !it.n.Reaches(l.pusher.handle):
+		l.choosy = true
+		if l.lag != nil {
+			l.lag.waiting = notCounted
+		}
 		return
 	case l.lag != nil:
-		l.lag.target = max(l.lag.target, it.seq) // one that was left open comes again, below the target
+		l.lag.grow(it.seq)
 		l.record.cover(it)
 		return
 	}
@@ -113,9 +122,13 @@ func (l *lane) resubmit(out outcome) {
 // not be told any more. It returns whether there is more to tell.
 func (l *lane) passed(seq uint64, told bool) (more bool) {
 	if l.lag != nil {
-		l.lag.pass(seq, told)
+		if l.lag.pass(seq, told); l.lag.caughtUp() {
+			l.scheduled = false
+			l.catchUpDone()
+			return false
+		}
 		l.save()
-		return true // whether the log has more, the next attempt finds out
+		return true
 	}
 	if len(l.queue) > 0 && l.queue[0].seq == seq {
 		l.d.release(l.queue[0])
@@ -142,6 +155,10 @@ func (l *lane) fallBehind(now time.Time, class string) {
 		lastError: class,
 		unread:    l.queue[0].unread - 1,
 		counted:   true,
+		waiting:   len(l.queue),
+	}
+	if l.choosy {
+		l.lag.waiting = notCounted
 	}
 	l.record.held = append(l.record.held, l.queue...)
 	l.queue = nil
@@ -168,6 +185,7 @@ func (l *lane) failed(now time.Time, out outcome) {
 	if l.lag == nil {
 		l.fallBehind(now, out.class)
 	}
+	l.lag.dropPage()
 	until, down := l.d.gates.down(l.lag.gate, now)
 	switch {
 	case out.kind == outcomePaused, out.kind == outcomeRetry && out.class != classNATS && down:

@@ -22,10 +22,12 @@ func newDelivery(d *Dispatcher, dir *directory, gates *gateways) *delivery {
 	all := &delivery{conns: newOpenConns(d.dial)}
 	shared := newClient(all.conns.dial, d.cfg.RequestTimeout, d.cfg.GatewaySlots)
 	for part := range d.conn.Partitions() {
-		all.byPart = append(all.byPart, newDeliverer(&deliverer{
+		dl := newDeliverer(&deliverer{
 			conn: d.conn, dir: dir, gates: gates, client: shared, counts: &d.counts, ttl: d.cfg.PokeTTL,
 			log: d.log.With("stage", events.StageDeliver.Name, "part", part),
-		}))
+		})
+		dl.catcher = newCatcher(dl, d.cfg.CatchUpLimit)
+		all.byPart = append(all.byPart, dl)
 	}
 	return all
 }
@@ -100,6 +102,7 @@ func (d *Dispatcher) prepareDeliver(ctx context.Context, dl *deliverer, part int
 	dl.restore(f, lagging)
 	finish := func() { dl.finish(d.cfg.StopGrace) }
 	return func(ctx context.Context) error {
+		defer dl.catcher.start()()
 		defer dl.end()
 		return f.Run(ctx, dl.handler(), finish)
 	}, nil

@@ -174,7 +174,7 @@ func TestGatewayStatesTellWhatGoesOn(t *testing.T) {
 		h.room("!r", "@alice:x", "@bob:x")
 		want := func(state string, lagging int, lastError string) {
 			t.Helper()
-			<-time.After(5 * time.Second)
+			<-time.After(5*time.Second + 100*time.Millisecond) // not in the moment of a tick
 			states := work.byPart[0].gates.states()
 			if len(states) != 1 {
 				t.Fatalf("%d gateways, want 1", len(states))

@@ -189,6 +189,26 @@ func (gs *gateways) release(l *lane) {
 	gs.giveUp(l)
 }
 
+// hold has a lane keep its place while it needs no slot: until resume. The caller
+// holds the mutex of the lane's deliverer.
+func (gs *gateways) hold(l *lane) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	l.leave()
+	if l.spot.late {
+		l.spot.late = false
+		l.spot.gate.late--
+		gs.late--
+	}
+}
+
+// resume has a lane tried that kept its place.
+func (gs *gateways) resume(l *lane) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	gs.makeReady(l)
+}
+
 func (gs *gateways) giveUp(l *lane) {
 	if l.spot.in == &gs.out || l.spot.late {
 		now := time.Now()

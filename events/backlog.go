@@ -24,6 +24,9 @@ type Backlog struct {
 	LastError string    `json:"last_error"` // class of the last failure
 	// PausedUntil is until when the gateway asked to be left alone.
 	PausedUntil time.Time `json:"paused_until,omitzero"`
+	// PassedOver is how many notifications it was not told because newer ones of
+	// the same room were.
+	PassedOver uint64 `json:"passed_over,omitempty"`
 }
 
 // PutBacklog writes a lagging pusher down. done is called once and must not
@@ -39,7 +42,10 @@ func (c *Conn) PutBacklog(id PusherID, b Backlog, done func(error)) {
 
 // DeleteBacklog forgets a pusher that has caught up or is gone.
 func (c *Conn) DeleteBacklog(id PusherID, user UserID, done func(error)) {
-	c.writeBacklog(id, user, nats.Header{"KV-Operation": []string{"PURGE"}, jetstream.MsgRollup: []string{jetstream.MsgRollupSubject}}, nil, done)
+	c.writeBacklog(id, user, nats.Header{
+		"KV-Operation": []string{"PURGE"}, jetstream.MsgRollup: []string{jetstream.MsgRollupSubject},
+		jetstream.MsgTTLHeader: []string{markerTTL.String()}, // what is gone leaves nothing behind
+	}, nil, done)
 }
 
 func (c *Conn) writeBacklog(id PusherID, user UserID, header nats.Header, value []byte, done func(error)) {

@@ -76,30 +76,6 @@ func (c *Conn) readPage(ctx context.Context, stream, filter string, from uint64,
 	return page, pending, nil
 }
 
-// LoggedNotification is a notification as it stands in the log.
-type LoggedNotification struct {
-	Seq  uint64
-	Room RoomID
-	Data []byte // for ParseNotification, which refuses it if the subject was unreadable
-}
-
-// NextNotification returns the first of a user's notifications that stands
-// after a sequence of NOTIFICATIONS, or false if there is none.
-func (c *Conn) NextNotification(ctx context.Context, user UserID, after uint64) (LoggedNotification, bool, error) {
-	msg, err := c.notifications.GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(c.notifySubject(Token(user), allRooms)))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return LoggedNotification{}, false, nil
-	}
-	if err != nil {
-		return LoggedNotification{}, false, fmt.Errorf("read next notification: %w", err)
-	}
-	_, room, err := ParseNotifySubject(msg.Subject)
-	if err != nil {
-		msg.Data = nil // unreadable, and reported when it came by
-	}
-	return LoggedNotification{Seq: msg.Sequence, Room: room, Data: msg.Data}, true, nil
-}
-
 // Unread returns how many notifications a user has left in the log, and up to
 // which sequence of NOTIFICATIONS that holds: later ones are not counted.
 func (c *Conn) Unread(ctx context.Context, user UserID) (count, upTo uint64, err error) {

@@ -68,7 +68,7 @@ func TestHasNotificationLooksFromTheEventOn(t *testing.T) {
 	})
 }
 
-func TestNextNotificationAndUnread(t *testing.T) {
+func TestUnread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())
@@ -85,39 +85,6 @@ func TestNextNotificationAndUnread(t *testing.T) {
 		count, upTo, err := conn.Unread(t.Context(), "@b:x")
 		if err != nil || count != 200 || upTo != 600 {
 			t.Errorf("%d unread up to %d, %v; want 200 up to 600", count, upTo, err)
-		}
-		seq := uint64(0)
-		for i := range 200 {
-			next, found, err := conn.NextNotification(t.Context(), "@b:x", seq)
-			if err != nil || !found || next.Seq != uint64(3*i+1) || next.Room != events.RoomID(fmt.Sprintf("!r%d", 3*i%2)) {
-				t.Fatalf("after %d comes %d in %s, %t, %v", seq, next.Seq, next.Room, found, err)
-			}
-			seq = next.Seq
-		}
-		if next, found, err := conn.NextNotification(t.Context(), "@b:x", seq); found || err != nil {
-			t.Errorf("after the last comes %d, %v", next.Seq, err)
-		}
-	})
-}
-
-// A message whose subject cannot be read must not keep a reader of the log from
-// what comes after it.
-func TestNextNotificationPassesAStrangeSubject(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
-		token := events.Token("@a:x")
-		server.Publish(fmt.Sprintf("notify.%d.%s.?", events.PartitionOf(token, conn.Partitions()), token), "{}")
-		notify(t, conn, "@a:x", "!r", 1)
-		strange, found, err := conn.NextNotification(t.Context(), "@a:x", 0)
-		if err != nil || !found {
-			t.Fatalf("%t, %v", found, err)
-		}
-		if _, err := events.ParseNotification(strange.Data); err == nil {
-			t.Error("the strange message reads as a notification")
-		}
-		if next, found, err := conn.NextNotification(t.Context(), "@a:x", strange.Seq); err != nil || !found || next.Room != "!r" {
-			t.Errorf("after it comes %+v, %t, %v", next, found, err)
 		}
 	})
 }

@@ -47,6 +47,9 @@ const metaPartitions = "poked_partitions"
 // alive.
 const workerTTL = 5 * time.Second
 
+// markerTTL is how long the bucket of backlogs says that a key was deleted.
+const markerTTL = time.Minute
+
 // ErrPartitions says that the streams were made with another partition count.
 var ErrPartitions = errors.New("partition count differs from the one the streams were made with")
 
@@ -110,7 +113,7 @@ func (t Topology) buckets() []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
 		{Bucket: bucketPushers, Description: "All pushers of a user: <part>.<user>."},
 		{Bucket: bucketPushRules, Description: "A user's changes to the predefined push rules: <part>.<user>."},
-		{Bucket: bucketBacklog, Description: "Pushers that lag: <part>.<pusher>."},
+		{Bucket: bucketBacklog, Description: "Pushers that lag: <part>.<pusher>.", LimitMarkerTTL: markerTTL},
 		{Bucket: bucketPositions, Description: "How far each partition has been worked through: <stage>.<part>."},
 		{Bucket: bucketWorkers, Description: "Live dispatchers.", TTL: workerTTL},
 	}

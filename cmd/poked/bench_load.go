@@ -79,8 +79,9 @@ func (w *benchWorld) dispatch(ctx context.Context, c benchCmd, log *slog.Logger)
 		return fmt.Errorf("allow the sink: %w", err)
 	}
 	d, err := dispatcher.New(dispatcher.Config{
-		Slots: c.Concurrency, GatewaySlots: c.Concurrency, GatewayFloor: 8, RequestTimeout: 75 * time.Second,
-		PokeTTL: 24 * time.Hour, OpenRooms: 2 * len(w.rooms) * events.DefaultPartitions, StopGrace: 10 * time.Second,
+		Slots: c.Concurrency, GatewaySlots: c.Concurrency, GatewayFloor: 8, CatchUpLimit: 100,
+		RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour,
+		OpenRooms: 2 * len(w.rooms) * events.DefaultPartitions, StopGrace: 10 * time.Second,
 	}, policy, w.worker, log)
 	if err != nil {
 		return err

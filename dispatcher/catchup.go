@@ -1,0 +1,244 @@
+package dispatcher
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"poked/events"
+)
+
+const (
+	catchUpLanes = 64 // lanes whose log is read in one request
+	readingLimit    = 32 // notifications that a lane holds at the most while it catches up
+)
+
+// catcher reads the log for the lanes of one partition that have fallen behind
+// and whose turn at their gateway has come: for all who want it at the moment in
+// one request, for that costs little more than one lane's. A lane keeps its place
+// at the gateway meanwhile, and until it has told what was read, so no more of
+// the log is in memory than is about to be told.
+type catcher struct {
+	d     *deliverer
+	limit int // notifications beyond which only the newest of each room is told
+	some  chan struct{}
+
+	mu     sync.Mutex
+	hungry []*lane
+	ended  bool
+}
+
+func newCatcher(d *deliverer, limit int) *catcher {
+	return &catcher{d: d, limit: limit, some: make(chan struct{}, 1)}
+}
+
+// start reads until stop is called, which waits for it and lets go of who is
+// left.
+func (c *catcher) start() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var reading sync.WaitGroup
+	reading.Go(func() { c.run(ctx) })
+	return func() {
+		cancel()
+		reading.Wait()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.ended = true
+		for _, l := range c.hungry {
+			c.d.gates.resume(l)
+		}
+	}
+}
+
+// want has the log read for a lane, which is then ready for a slot again.
+func (c *catcher) want(l *lane) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		c.d.gates.resume(l) // all ends, and the lane will see it
+		return
+	}
+	c.hungry = append(c.hungry, l)
+	select {
+	case c.some <- struct{}{}:
+	default:
+	}
+}
+
+func (c *catcher) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.some:
+		}
+		for lanes := c.take(); len(lanes) > 0; lanes = c.take() {
+			c.read(ctx, lanes)
+			for _, l := range lanes {
+				c.d.gates.resume(l)
+			}
+		}
+	}
+}
+
+func (c *catcher) take() []*lane {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(len(c.hungry), catchUpLanes)
+	lanes := slices.Clone(c.hungry[:n])
+	c.hungry = slices.Delete(c.hungry, 0, n)
+	return lanes
+}
+
+// ask is what a lane wants to know: its user's notifications after one sequence
+// and up to another.
+type ask struct {
+	lane          *lane
+	lag           *lag
+	user          events.UserID
+	after, target uint64
+	waiting       int    // how many they are, if 0 or more
+	thinTo        uint64 // up to here only the newest of each room
+}
+
+// reading is what a lane tells in one turn.
+type reading struct {
+	items      []logItem
+	end        uint64 // the lane's position when all of them are told
+	thinTo     uint64
+	passedOver int // left out because the same room has newer ones
+}
+
+// logItem is a notification read from the log.
+type logItem struct {
+	seq  uint64
+	room events.RoomID
+	n    events.Notification
+}
+
+// read reads on for each of the lanes.
+func (c *catcher) read(ctx context.Context, lanes []*lane) {
+	asks := c.asks(lanes)
+	users := make([]events.UserID, 0, len(asks))
+	for _, a := range asks {
+		users = append(users, a.user)
+	}
+	if len(users) == 0 {
+		return
+	}
+	newest, err := c.d.conn.NewestInRooms(ctx, users)
+	for _, a := range asks {
+		var p reading
+		lerr := err
+		if lerr == nil {
+			lerr = c.d.learnUnread(ctx, a.user)
+		}
+		if lerr == nil {
+			p, lerr = c.readOn(ctx, a, newest[a.user])
+		}
+		c.give(a, p, lerr)
+	}
+}
+
+func (c *catcher) asks(lanes []*lane) []ask {
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	asks := make([]ask, 0, len(lanes))
+	for _, l := range lanes {
+		if g := l.lag; g != nil && !l.gone && !c.d.closing {
+			asks = append(asks, ask{l, g, l.pusher.user, g.position, g.target, g.waiting, g.thinTo})
+		}
+	}
+	return asks
+}
+
+// give hands a lane its reading, unless it was removed meanwhile.
+func (c *catcher) give(a ask, p reading, err error) {
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	g := a.lag
+	if a.lane.lag != g || g.position != a.after {
+		return
+	}
+	if err != nil {
+		c.d.log.Warn("log not read, trying again", "user_id", a.user, "pusher", a.lane.pusher.id, "error", err)
+		g.unreadable = true
+		return
+	}
+	g.items, g.end, g.thinTo, g.read, g.readAt = p.items, p.end, p.thinTo, true, time.Now()
+	if p.passedOver > 0 {
+		g.waiting, g.counted = notCounted, false
+		g.passedOver += uint64(p.passedOver)
+		c.d.counts.passedOver.Add(uint64(p.passedOver))
+	}
+}
+
+// readOn reads what a lane is to tell next. newest is the newest notification of
+// each room of its user's.
+func (c *catcher) readOn(ctx context.Context, a ask, newest []events.LoggedNotification) (reading, error) {
+	// What lies beyond the target comes by live, so a room whose newest does is
+	// read on here for what came before it.
+	rooms := slices.DeleteFunc(newest, func(n events.LoggedNotification) bool { return n.Seq <= a.after })
+	limit := a.target
+	if a.thinTo > a.after {
+		limit = min(limit, a.thinTo)
+	}
+	last := upTo(rooms, limit)
+	if a.thinTo > a.after || a.waiting == len(last) {
+		return newReading(last, limit, a.thinTo), nil
+	}
+	all, total, err := c.readRooms(ctx, a, rooms)
+	switch {
+	case err != nil:
+		return reading{}, err
+	case total > c.limit:
+		p := newReading(last, a.target, a.target)
+		p.passedOver = total - len(last)
+		return p, nil
+	}
+	return newReading(all, a.target, 0), nil
+}
+
+// upTo returns those of a list in order that stand up to a sequence.
+func upTo(list []events.LoggedNotification, seq uint64) []events.LoggedNotification {
+	n, _ := slices.BinarySearchFunc(list, seq+1, func(n events.LoggedNotification, seq uint64) int {
+		return cmp.Compare(n.Seq, seq)
+	})
+	return list[:n]
+}
+
+// readRooms reads what a user has been notified of in each of the rooms since
+// the lane's position, in order, and counts it. Beyond the limit it only counts.
+func (c *catcher) readRooms(ctx context.Context, a ask, rooms []events.LoggedNotification) (all []events.LoggedNotification, total int, err error) {
+	for _, newest := range rooms {
+		inRoom, more, err := c.d.conn.NotificationsInRoom(ctx, a.user, newest.Room, a.after, max(c.limit+1-len(all), 1))
+		if err != nil {
+			return nil, 0, err
+		}
+		inRoom = upTo(inRoom, a.target)
+		all = append(all, inRoom...)
+		total += len(inRoom) + more
+	}
+	slices.SortFunc(all, func(x, y events.LoggedNotification) int { return cmp.Compare(x.Seq, y.Seq) })
+	return all, total, nil
+}
+
+// newReading makes a reading of as many as a lane may hold; end is where the list
+// reaches to.
+func newReading(list []events.LoggedNotification, end, thinTo uint64) reading {
+	p := reading{end: end, thinTo: thinTo}
+	if len(list) > readingLimit {
+		list = list[:readingLimit]
+		p.end = list[readingLimit-1].Seq
+	}
+	for _, logged := range list {
+		n, err := events.ParseNotification(logged.Data)
+		if err != nil {
+			continue // it was buried when it came by
+		}
+		p.items = append(p.items, logItem{seq: logged.Seq, room: logged.Room, n: n})
+	}
+	return p
+}

@@ -1,0 +1,132 @@
+package dispatcher
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"poked/events"
+)
+
+// outage has a gateway fail while bob is notified in each of the rooms as often
+// as said, one after the other, and returns what he was told when it was back.
+func (h *house) outage(restart bool, messages ...int) (ids []string, unread []int) {
+	h.t.Helper()
+	h.register("@bob:x", "gw.test", "bob")
+	h.start()
+	for i := range messages {
+		h.room(events.RoomID(fmt.Sprintf("!r%d", i)), "@alice:x", "@bob:x")
+	}
+	h.gateway.Answer(down())
+	for i, n := range messages {
+		h.say(events.RoomID(fmt.Sprintf("!r%d", i)), "@alice:x", 0, n)
+		<-time.After(time.Second) // rooms may be of different partitions
+	}
+	<-time.After(time.Minute)
+	if restart {
+		h.halt()
+		h.start()
+	}
+	h.gateway.Answer(up())
+	h.calm()
+	for _, p := range h.gateway.Pokes() {
+		ids, unread = append(ids, strings.TrimPrefix(string(p.EventID), "$")), append(unread, p.Unread)
+	}
+	return ids, unread
+}
+
+// All that waits is told, in order, if it is not more than the limit: also if
+// that is more than one page.
+func TestCatchUpToTheLimit(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		bubble(t, func(t *testing.T, h *house) {
+			ids, unread := h.outage(restart, 30, 1, 69)
+			if len(ids) != h.cfg.CatchUpLimit || ids[29] != "r0-29" || ids[30] != "r1-0" || ids[31] != "r2-0" || ids[99] != "r2-68" {
+				t.Errorf("restart %t: told %v", restart, ids)
+			}
+			for i := range unread {
+				if unread[i] != i+1 && !restart || unread[i] > 100 {
+					t.Errorf("restart %t: number %d with badge %d", restart, i+1, unread[i])
+				}
+			}
+			h.promise("@bob:x", 0, "bob")
+		})
+	}
+}
+
+// Beyond the limit only the newest of each room is told, and counted is what was
+// passed over.
+func TestCatchUpBeyondTheLimit(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		bubble(t, func(t *testing.T, h *house) {
+			ids, unread := h.outage(restart, 30, 1, 70)
+			if got := fmt.Sprint(ids, unread); got != "[r0-29 r1-0 r2-69] [101 101 101]" {
+				t.Errorf("restart %t: told %s", restart, got)
+			}
+			if n := h.d.Stats().PassedOver; n != 98 {
+				t.Errorf("restart %t: %d passed over, want 98", restart, n)
+			}
+			h.say("!r0", "@alice:x", 30, 1) // live again
+			h.arrived(4)
+		})
+	}
+}
+
+// A pusher that was passed over something is told what comes then as ever, also
+// if that comes while it catches up.
+func TestCatchUpWhileMoreComes(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.cfg.CatchUpLimit = 5
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.room("!s", "@alice:x", "@bob:x")
+		h.gateway.Answer(down())
+		h.say("!r", "@alice:x", 0, 10)
+		h.say("!s", "@alice:x", 0, 10)
+		<-time.After(time.Minute)
+		h.gateway.Answer(up())
+		for i := range 40 {
+			h.say("!r", "@alice:x", 10+i, 1)
+			<-time.After(500 * time.Millisecond)
+		}
+		h.calm()
+		seen, last := map[string]bool{}, ""
+		for _, p := range h.gateway.Pokes() {
+			last = string(p.EventID)
+			if seen[last] {
+				t.Errorf("%s was told twice", last)
+			}
+			seen[last] = true
+		}
+		if last != "$r-49" || !seen["$s-9"] || seen["$s-8"] || seen["$r-8"] || !seen["$r-48"] {
+			t.Errorf("told %v", seen)
+		}
+	})
+}
+
+// A gateway that takes one poke and then fails again makes slow progress, but
+// progress: nothing is told twice, and nothing is lost.
+func TestCatchUpInterrupted(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.gateway.Answer(down())
+		h.say("!r", "@alice:x", 0, 20)
+		for range 30 {
+			before := len(h.gateway.Pokes())
+			h.gateway.Answer(up())
+			h.arrived(min(before+1, 20))
+			h.gateway.Answer(down())
+			<-time.After(time.Minute)
+		}
+		h.gateway.Answer(up())
+		h.calm()
+		h.promise("@bob:x", 0, "bob")
+		if n := len(h.gateway.Pokes()); n != 20 {
+			t.Errorf("%d pokes, want 20", n)
+		}
+	})
+}

@@ -12,7 +12,7 @@ import (
 
 const (
 	catchUpLanes = 64 // lanes whose log is read in one request
-	readingLimit    = 32 // notifications that a lane holds at the most while it catches up
+	readingLimit = 32 // notifications that a lane holds at the most while it catches up
 )
 
 // catcher reads the log for the lanes of one partition that have fallen behind

@@ -31,11 +31,13 @@ type house struct {
 	gateway *eventstest.Gateway
 	cfg     Config
 	hosts   []string // of gateways, besides gw.test and slow.test
+	alone   bool     // no other dispatcher will ever be there: it needs no lease
 	log     logBuffer
 
 	// One life of the dispatcher.
 	d       *Dispatcher
 	link    *eventstest.Link // its way to NATS
+	own     *events.Conn     // over it
 	sockets *openConns       // its ways to gateways
 	stop    context.CancelFunc
 	stopped chan error
@@ -100,15 +102,19 @@ func (h *house) begin() {
 	h.link, h.sockets = h.server.Link(), newOpenConns(h.gateway.Dial)
 	h.link.Killed = h.sockets.close
 	h.link.Log = slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	h.d, err = New(h.cfg, policy, h.link.Connect(h.t, eventstest.Topology()), h.link.Log)
+	h.own = h.link.Connect(h.t, eventstest.Topology())
+	h.d, err = New(h.cfg, policy, h.own, h.link.Log)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	h.d.dial = h.sockets.dial
 	ctx, cancel := context.WithCancel(h.t.Context())
 	h.stop, h.stopped = cancel, make(chan error, 1)
-	d, stopped := h.d, h.stopped // of this life
-	go func() { stopped <- d.Run(ctx) }()
+	run, stopped := h.d.Run, h.stopped // of this life
+	if h.alone {
+		run = h.d.lead
+	}
+	go func() { stopped <- run(ctx) }()
 	h.t.Cleanup(h.halt)
 }
 
@@ -121,6 +127,7 @@ func (h *house) kill() {
 	if err := <-h.stopped; err != nil {
 		h.t.Log("nobody hears of", err)
 	}
+	_ = h.own.Close() // or it would try to reconnect for ever
 }
 
 // halt stops the dispatcher and waits for it.

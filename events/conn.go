@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,14 @@ type Config struct {
 	// InProcess connects to a server inside this process without a socket.
 	InProcess nats.InProcessConnProvider
 	Log       *slog.Logger
+	// Pulse is how often a server that has no messages says that it is there, to
+	// whoever waits for some; twice as often they look after what is left to do. 0
+	// means 500 ms: a consumer or a server that is gone is noticed within two
+	// seconds. A longer one is for tests that live through days.
+	Pulse time.Duration
 }
+
+const defaultPulse = 500 * time.Millisecond
 
 // Conn is a connection to NATS that speaks poked's nouns. It reconnects for
 // ever; while NATS is away every call fails at once or when its context ends.
@@ -33,6 +41,7 @@ type Conn struct {
 	js     jetstream.JetStream
 	log    *slog.Logger
 	writer *writer
+	pulse  time.Duration // Config.Pulse
 
 	userBuckets sync.Map // handles of the buckets that were written to, by name
 
@@ -49,7 +58,7 @@ type Conn struct {
 
 // Connect reaches NATS, waiting for it as long as ctx allows.
 func Connect(ctx context.Context, cfg Config) (*Conn, error) {
-	c := &Conn{log: cfg.Log}
+	c := &Conn{log: cfg.Log, pulse: cmp.Or(cfg.Pulse, defaultPulse)}
 	nc, err := c.dial(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -66,6 +75,9 @@ func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 	return c, nil
 }
 
+// tickInterval is how often the Tick of a follower's handler runs.
+func (c *Conn) tickInterval() time.Duration { return c.pulse / 2 }
+
 func (c *Conn) dial(ctx context.Context, cfg Config) (*nats.Conn, error) {
 	connected := make(chan struct{}, 1)
 	opts := []nats.Option{
@@ -77,7 +89,7 @@ func (c *Conn) dial(ctx context.Context, cfg Config) (*nats.Conn, error) {
 		// Nothing is written behind the caller's back: a publish while NATS is
 		// away is an error now, not a surprise after the reconnect.
 		nats.ReconnectBufSize(-1),
-		nats.PingInterval(10 * time.Second),
+		nats.PingInterval(20 * c.pulse),
 		nats.MaxPingsOutstanding(2),
 		nats.ConnectHandler(func(*nats.Conn) { connected <- struct{}{} }),
 		nats.DisconnectErrHandler(c.disconnected),

@@ -21,8 +21,6 @@ const (
 	// saveInterval is the least time between two writes of a position. A crash
 	// makes unknown what was done within it.
 	saveInterval = 10 * time.Millisecond
-	// tickInterval is how often the handler's Tick runs.
-	tickInterval = 250 * time.Millisecond
 	// retryWait is the pause before something that failed is tried again.
 	retryWait = 500 * time.Millisecond
 )
@@ -139,7 +137,7 @@ func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 	f.handler = h
 	defer f.reader.close()
 	f.window.touch() // the first write of the position takes the partition over
-	tick := time.NewTicker(tickInterval)
+	tick := time.NewTicker(f.conn.tickInterval())
 	defer tick.Stop()
 	for {
 		if err := f.step(ctx, tick.C); err != nil {

@@ -124,7 +124,7 @@ func (c *Conn) workBatch(ctx context.Context, stream, durable string, subjects [
 	if err != nil {
 		return fmt.Errorf("create consumer: %w", err)
 	}
-	batch, err := consumer.Fetch(64, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(pullHeartbeat))
+	batch, err := consumer.Fetch(64, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(c.pulse))
 	if err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}

@@ -15,13 +15,12 @@ import (
 const (
 	// pullBatch is how many messages are asked for ahead.
 	pullBatch = 512
-	// pullExpires is how long one request for messages stands.
+	// pullExpires is how long one request for messages stands, at the least.
 	pullExpires = 30 * time.Second
-	// pullHeartbeat is how often an idle server says that it is there; after
-	// silenceLimit without a word the consumer is given up.
-	pullHeartbeat = 500 * time.Millisecond
-	silenceLimit  = 3*pullHeartbeat + tickInterval
 )
+
+// silenceLimit is after how long without a word a consumer is given up.
+func (c *Conn) silenceLimit() time.Duration { return 3*c.pulse + c.tickInterval() }
 
 // reader feeds a follower from an ephemeral consumer without acknowledgements,
 // by pull requests of its own: one subscription for as long as all goes well.
@@ -95,7 +94,7 @@ func (r *reader) pull(f *Follower) error {
 		return nil
 	}
 	request, err := json.Marshal(map[string]any{
-		"batch": pullBatch, "expires": pullExpires, "idle_heartbeat": pullHeartbeat,
+		"batch": pullBatch, "expires": max(pullExpires, 4*f.conn.pulse), "idle_heartbeat": f.conn.pulse,
 	})
 	if err != nil {
 		return fmt.Errorf("encode pull request: %w", err)
@@ -153,7 +152,7 @@ func (r *reader) status(f *Follower, status string, header nats.Header) {
 
 // check gives the consumer up when nothing is heard of it.
 func (r *reader) check(f *Follower, now time.Time) {
-	if r.sub != nil && len(r.inbox) == 0 && now.Sub(r.heard) > silenceLimit {
+	if r.sub != nil && len(r.inbox) == 0 && now.Sub(r.heard) > f.conn.silenceLimit() {
 		r.fail(f, errSilent)
 	}
 }

@@ -25,6 +25,9 @@ import (
 // Server is a NATS server of one test. It may be stopped and started again on
 // the same files.
 type Server struct {
+	// Pulse is that of connections to come: see [events.Config].
+	Pulse time.Duration
+
 	t   testing.TB
 	dir string
 	ns  atomic.Pointer[server.Server]
@@ -47,7 +50,8 @@ func (s *Server) Start() {
 	s.t.Helper()
 	ns, err := server.NewServer(&server.Options{
 		ServerName: "test", DontListen: true, JetStream: true, StoreDir: s.dir,
-		NoLog: true, NoSigs: true,
+		SyncInterval: time.Hour, // no test takes the power away
+		NoLog:        true, NoSigs: true,
 	})
 	if err != nil {
 		s.t.Fatalf("new nats server: %v", err)
@@ -97,7 +101,7 @@ func (s *Server) Dial() *events.Conn {
 func (s *Server) dial(over nats.InProcessConnProvider, log *slog.Logger) *events.Conn {
 	s.t.Helper()
 	conn, err := events.Connect(s.t.Context(), events.Config{
-		Name: s.t.Name(), InProcess: over, Log: log,
+		Name: s.t.Name(), InProcess: over, Log: log, Pulse: s.Pulse,
 	})
 	if err != nil {
 		s.t.Fatalf("connect: %v", err)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,6 +48,7 @@ type Gateway struct {
 
 	mu     sync.Mutex
 	answer func(Poke) Reply
+	refuse func(host string) bool
 	tried  []Poke
 	pokes  []Poke
 	busy   map[string]int
@@ -59,6 +61,7 @@ func StartGateway(t testing.TB) *Gateway {
 	g := &Gateway{
 		t: t, conns: make(chan net.Conn), closed: make(chan struct{}),
 		answer: func(Poke) Reply { return Reply{} },
+		refuse: func(string) bool { return false },
 		busy:   map[string]int{}, most: map[string]int{},
 	}
 	g.server = &http.Server{Handler: http.HandlerFunc(g.notify), ReadHeaderTimeout: time.Hour}
@@ -76,7 +79,13 @@ func StartGateway(t testing.TB) *Gateway {
 }
 
 // Dial connects to the gateway, whatever the address.
-func (g *Gateway) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
+func (g *Gateway) Dial(ctx context.Context, _, address string) (net.Conn, error) {
+	g.mu.Lock()
+	refuse := g.refuse
+	g.mu.Unlock()
+	if host, _, _ := net.SplitHostPort(address); refuse(host) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	}
 	ours, theirs := net.Pipe()
 	select {
 	case g.conns <- theirs:
@@ -108,6 +117,14 @@ func (g *Gateway) Answer(fn func(Poke) Reply) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.answer = fn
+}
+
+// Refuse has the gateway refuse connections to the hosts that fn picks from now
+// on. Connections that stand stay.
+func (g *Gateway) Refuse(fn func(host string) bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.refuse = fn
 }
 
 func (g *Gateway) notify(w http.ResponseWriter, r *http.Request) {

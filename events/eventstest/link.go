@@ -167,7 +167,8 @@ type linkConn struct {
 
 	outgoing []byte // of an operation that is not complete
 
-	incoming []byte // likewise, from the server
+	chunk    []byte // what is read at once
+	incoming []byte // of an operation from the server that is not complete
 	ready    []byte // for Read
 
 	mu     sync.Mutex
@@ -215,12 +216,14 @@ func (c *linkConn) send(op []byte) error {
 // Read passes on what the server sends.
 func (c *linkConn) Read(p []byte) (int, error) {
 	for len(c.ready) == 0 {
-		chunk := make([]byte, 32<<10)
-		n, err := c.Conn.Read(chunk)
+		if c.chunk == nil {
+			c.chunk = make([]byte, 32<<10)
+		}
+		n, err := c.Conn.Read(c.chunk)
 		if err != nil {
 			return 0, err
 		}
-		c.incoming = append(c.incoming, chunk[:n]...)
+		c.incoming = append(c.incoming, c.chunk[:n]...)
 		if err := c.receive(); err != nil {
 			return 0, err
 		}

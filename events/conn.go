@@ -37,6 +37,7 @@ const defaultPulse = 500 * time.Millisecond
 // Conn is a connection to NATS that speaks poked's nouns. It reconnects for
 // ever; while NATS is away every call fails at once or when its context ends.
 type Conn struct {
+	cfg    Config
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	log    *slog.Logger
@@ -47,9 +48,10 @@ type Conn struct {
 
 	stateHeard atomic.Uint64 // ROOMS sequence up to which ROOM_STATE is known to have heard
 
-	// Set by Setup.
+	// Set by Setup and Join.
 	partitions    int
 	notifications jetstream.Stream
+	dead          jetstream.Stream
 
 	mu          sync.Mutex
 	onReconnect []func()
@@ -58,7 +60,7 @@ type Conn struct {
 
 // Connect reaches NATS, waiting for it as long as ctx allows.
 func Connect(ctx context.Context, cfg Config) (*Conn, error) {
-	c := &Conn{log: cfg.Log, pulse: cmp.Or(cfg.Pulse, defaultPulse)}
+	c := &Conn{cfg: cfg, log: cfg.Log, pulse: cmp.Or(cfg.Pulse, defaultPulse)}
 	nc, err := c.dial(ctx, cfg)
 	if err != nil {
 		return nil, err

@@ -119,7 +119,8 @@ func (f *Follower) Redo(msg Message) {
 // so in the log.
 func (f *Follower) Bury(msg Message, reason string, detail error) {
 	f.conn.PublishDead(DeadLetter{
-		Reason: reason, Detail: detail.Error(), At: time.Now(), Subject: msg.Subject, Message: msg.Data,
+		Reason: reason, Detail: detail.Error(), At: time.Now(), Subject: msg.Subject,
+		Historical: msg.Historical, Message: msg.Data,
 	}, func(err error) {
 		if err != nil {
 			f.log.Warn("dead letter not stored, trying again", "seq", msg.Seq, "error", err)

@@ -104,6 +104,13 @@ func (c *Conn) countUnread(ctx context.Context, user UserID) (count, lastSeq uin
 	return count, info.State.LastSeq, nil
 }
 
+// CountNotifications returns how many of a user's notifications stand in the log
+// after a sequence of NOTIFICATIONS.
+func (c *Conn) CountNotifications(ctx context.Context, user UserID, after uint64) (uint64, error) {
+	page, pending, err := c.readPage(ctx, streamNotifications, c.notifySubject(Token(user), allRooms), after+1, 1)
+	return uint64(len(page) + pending), err //nolint:gosec // a count of messages
+}
+
 // HasNotification says whether the notification of the event at ROOMS sequence
 // roomSeq is in the user's log. since is when the event was stored: its
 // notification cannot be older.
@@ -132,7 +139,7 @@ func (c *Conn) WithNotification(ctx context.Context, room RoomID, roomSeq uint64
 // that match filter.
 func (c *Conn) notified(ctx context.Context, filter string, roomSeq uint64, since time.Time) iter.Seq2[UserID, error] {
 	return func(yield func(UserID, error) bool) {
-		from, err := c.firstSince(ctx, filter, since)
+		from, err := c.firstSince(ctx, streamNotifications, filter, since)
 		if err != nil {
 			yield("", err)
 			return
@@ -160,26 +167,26 @@ func (c *Conn) notified(ctx context.Context, filter string, roomSeq uint64, sinc
 // clockSkew is how far the clocks of two NATS servers may lie apart.
 const clockSkew = time.Minute
 
-// firstSince returns the sequence of the first message on a subject that was
-// stored since a time, or 0 if there is none.
-func (c *Conn) firstSince(ctx context.Context, subject string, since time.Time) (uint64, error) {
+// firstSince returns the sequence of the first message of a stream on a subject
+// that was stored since a time, or 0 if there is none.
+func (c *Conn) firstSince(ctx context.Context, stream, subject string, since time.Time) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	msgs, err := jetstreamext.GetBatch(ctx, c.js, streamNotifications, 1,
+	msgs, err := jetstreamext.GetBatch(ctx, c.js, stream, 1,
 		jetstreamext.GetBatchStartTime(since.Add(-clockSkew)), jetstreamext.GetBatchSubject(subject))
 	if err != nil {
-		return 0, fmt.Errorf("look for notification: %w", err)
+		return 0, fmt.Errorf("look into %s: %w", stream, err)
 	}
 	for msg, err := range msgs {
 		if errors.Is(err, jetstreamext.ErrNoMessages) {
 			return 0, nil
 		}
 		if err != nil {
-			return 0, fmt.Errorf("look for notification: %w", err)
+			return 0, fmt.Errorf("look into %s: %w", stream, err)
 		}
 		return msg.Sequence, nil
 	}
-	return 0, fmt.Errorf("look for notification: %w", errShortRead)
+	return 0, fmt.Errorf("look into %s: %w", stream, errShortRead)
 }
 
 // Notify adds a user's notification to a batch.

@@ -18,8 +18,9 @@ type Notification struct {
 	// RoomSeq is the event's sequence in the stream ROOMS: what makes a
 	// notification recognizable when its event is matched a second time.
 	RoomSeq uint64
-	// At is when the event was stored in ROOMS, to the millisecond: where its
-	// time to live and its latency are counted from.
+	// At is when the event was stored in ROOMS, or when its dead letter was tried
+	// again, to the millisecond: where its time to live and its latency are
+	// counted from.
 	At time.Time
 	// RuleID is the push rule that matched, among those for all devices if they
 	// notify, else among those of the first device, by handle, that is notified.
@@ -27,6 +28,10 @@ type Notification struct {
 	RuleID    string
 	Highlight bool
 	Tweaks    []byte // JSON object, the poke's tweaks
+	// Only is the one pusher that is to be told, when a dead letter is tried
+	// again: every other pusher of the user counts as told. Empty means all. The
+	// notification counts as unread a second time until its room is read.
+	Only PusherID
 	// Silent says that the rules for all devices do not notify: only Devices are
 	// to be told.
 	Silent bool
@@ -82,6 +87,10 @@ func (n *Notification) AppendJSON(dst []byte) []byte {
 	dst = appendString(dst, n.RuleID)
 	if n.Highlight {
 		dst = append(dst, `,"highlight":true`...)
+	}
+	if n.Only != "" {
+		dst = append(dst, `,"only":`...)
+		dst = appendString(dst, string(n.Only))
 	}
 	dst = append(dst, `,"tweaks":`...)
 	dst = append(dst, n.Tweaks...)
@@ -142,6 +151,8 @@ func ParseNotification(raw []byte) (Notification, error) {
 			n.RuleID = value.Str
 		case "highlight":
 			n.Highlight = value.Bool()
+		case "only":
+			n.Only = PusherID(value.Str)
 		case "tweaks":
 			n.Tweaks = part(value)
 		case "silent":

@@ -1,6 +1,10 @@
 package events
 
-import "time"
+import (
+	"context"
+	"iter"
+	"time"
+)
 
 // GatewayState is what a dispatcher knows of one push gateway while anything is
 // going on there, as it tells operators.
@@ -35,9 +39,50 @@ type PusherState struct {
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	LastError   string    `json:"last_error,omitempty"` // class of the last failure
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
-	Waiting     uint64    `json:"waiting"`               // notifications it has not been told
-	PassedOver  uint64    `json:"passed_over,omitempty"` // notifications it was not told because newer ones of the room were
-	Attempts    int       `json:"attempts,omitempty"`    // failed in a row
-	Since       time.Time `json:"since,omitzero"`        // when it began to lag
-	NextTry     time.Time `json:"next_try,omitzero"`
+	Waiting     uint64    `json:"waiting"` // notifications it has not been told
+	// Estimated says that Waiting is an upper bound: nobody has counted yet.
+	Estimated  bool      `json:"estimated,omitempty"`
+	PassedOver uint64    `json:"passed_over,omitempty"` // notifications it was not told because newer ones of the room were
+	Attempts   int       `json:"attempts,omitempty"`    // failed in a row
+	Since      time.Time `json:"since,omitzero"`        // when it began to lag
+	NextTry    time.Time `json:"next_try,omitzero"`
+}
+
+// PusherFilter says which pushers an operator means. Its zero value means all
+// that a dispatcher knows; a pusher must answer to every field that is set.
+type PusherFilter struct {
+	UserID  UserID `json:"user_id,omitempty"`
+	AppID   string `json:"app_id,omitempty"`
+	Gateway string `json:"gateway,omitempty"` // origin
+	State   string `json:"state,omitempty"`   // as in [PusherState]
+}
+
+// Narrows says whether the filter leaves anything out.
+func (f PusherFilter) Narrows() bool { return f != PusherFilter{} }
+
+// Admits says whether a pusher answers to the filter.
+func (f PusherFilter) Admits(p *PusherState) bool {
+	return (f.UserID == "" || f.UserID == p.UserID) && (f.AppID == "" || f.AppID == p.AppID) &&
+		(f.Gateway == "" || f.Gateway == p.Gateway) && (f.State == "" || f.State == p.State)
+}
+
+// PusherCursor is a place in the order in which a dispatcher lists pushers: by
+// partition, user and pusher. The zero value stands before all of them.
+type PusherCursor struct {
+	Part   int      `json:"part"`
+	UserID UserID   `json:"user_id,omitempty"`
+	Pusher PusherID `json:"pusher,omitempty"`
+}
+
+// OperatorHandler is what answers operators at a dispatcher. Its functions are
+// called one at a time.
+type OperatorHandler struct {
+	// Pushers yields the pushers that filter admits and that stand after a
+	// place, each with its own, until it is told to stop.
+	Pushers func(ctx context.Context, filter PusherFilter, after PusherCursor) iter.Seq2[PusherState, PusherCursor]
+	// Gateways returns the gateways where anything is going on, in any order.
+	Gateways func() []GatewayState
+	// Retry has the lagging pushers that filter admits tried now, and returns how
+	// many they are.
+	Retry func(ctx context.Context, filter PusherFilter) int
 }

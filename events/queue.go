@@ -25,7 +25,11 @@ type DeadLetter struct {
 	Attempts  int       `json:"attempts,omitempty"`
 	LastError string    `json:"last_error,omitempty"`
 	Subject   string    `json:"subject,omitempty"` // where the message stood
-	Message   []byte    `json:"message,omitempty"` // as it stood there, base64
+	// Historical says that the message was a room event marked so.
+	Historical bool `json:"historical,omitempty"`
+	// Message is the message as it stood there, base64; for a poke that expired,
+	// its notification ([Notification.AppendJSON]).
+	Message []byte `json:"message,omitempty"`
 }
 
 // maxDeadMessage is how much of an unreadable message a dead letter keeps, so
@@ -35,6 +39,7 @@ const maxDeadMessage = 512 << 10
 // PublishDead keeps a dead letter. done is called once and must not block.
 func (c *Conn) PublishDead(letter DeadLetter, done func(error)) {
 	letter.Message = letter.Message[:min(len(letter.Message), maxDeadMessage)]
+	letter.locate()
 	user := Token(letter.UserID)
 	c.publishJSON("dead."+c.partOf(user)+"."+user, letter, done)
 }

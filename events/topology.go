@@ -147,11 +147,35 @@ func (c *Conn) Setup(ctx context.Context, t Topology) error {
 			return setupError("bucket "+cfg.Bucket, t, err)
 		}
 	}
-	stream, err := c.js.Stream(ctx, streamNotifications)
-	if err != nil {
-		return fmt.Errorf("look up stream %s: %w", streamNotifications, err)
+	c.partitions = t.Partitions
+	return c.open(ctx)
+}
+
+// Join learns the topology that a registry or a dispatcher has set up, and
+// changes nothing. It fails with [ErrNoStreams] when there is none.
+func (c *Conn) Join(ctx context.Context) error {
+	if err := c.open(ctx); err != nil {
+		return err
 	}
-	c.partitions, c.notifications = t.Partitions, stream
+	parts, err := strconv.Atoi(c.dead.CachedInfo().Config.Metadata[metaPartitions])
+	if err != nil || parts < 1 || parts > MaxPartitions {
+		return fmt.Errorf("look up stream %s: its partition count is unreadable", streamDead)
+	}
+	c.partitions = parts
+	return nil
+}
+
+// open looks up the streams that are read message by message.
+func (c *Conn) open(ctx context.Context) (err error) {
+	for name, stream := range map[string]*jetstream.Stream{streamNotifications: &c.notifications, streamDead: &c.dead} {
+		*stream, err = c.js.Stream(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			err = ErrNoStreams
+		}
+		if err != nil {
+			return fmt.Errorf("look up stream %s: %w", name, err)
+		}
+	}
 	return nil
 }
 

@@ -86,7 +86,7 @@ func (l *lane) settle(p *poke, out outcome, now time.Time) (again bool) {
 	d := l.d
 	switch out.kind {
 	case outcomeExpired:
-		if err := d.expire(p); err != nil {
+		if err := d.expire(p, l.lastError()); err != nil {
 			out = outcome{kind: outcomeRetry, class: classNATS}
 		}
 	case outcomeRejected:
@@ -98,6 +98,7 @@ func (l *lane) settle(p *poke, out outcome, now time.Time) (again bool) {
 	d.counts.outcome(out)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	l.history.note(out, now)
 	switch {
 	case l.gone:
 		l.scheduled = false
@@ -124,11 +125,12 @@ func (l *lane) settle(p *poke, out outcome, now time.Time) (again bool) {
 }
 
 // expire keeps a poke that outlived its time to live as a dead letter.
-func (d *deliverer) expire(p *poke) error {
+func (d *deliverer) expire(p *poke, lastError string) error {
 	return d.stored(p, func(done func(error)) {
 		d.conn.PublishDead(events.DeadLetter{
 			Reason: "expired", At: time.Now(), UserID: p.pusher.user, RoomID: p.room, EventID: p.n.EventID,
-			AppID: p.pusher.appID, Pushkey: p.pusher.pushkey, Attempts: p.attempt - 1, Message: p.n.Body,
+			AppID: p.pusher.appID, Pushkey: p.pusher.pushkey, Attempts: p.attempt - 1, LastError: lastError,
+			Message: p.n.AppendJSON(nil),
 		}, done)
 	})
 }

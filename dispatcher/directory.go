@@ -40,6 +40,12 @@ func (p *pusher) origin() string {
 	return p.url.Origin()
 }
 
+// hears says whether a notification of its user's is for the pusher: not one that
+// is for other devices, or that is told again to one pusher alone.
+func (p *pusher) hears(n *events.Notification) bool {
+	return (n.Only == "" || n.Only == p.id) && n.Reaches(p.handle)
+}
+
 // same says whether nothing has changed between two values of a pusher.
 func (p *pusher) same(q *pusher) bool {
 	return p.id == q.id && p.pushkeyTS == q.pushkeyTS && p.handle == q.handle && p.origin() == q.origin() && bytes.Equal(p.data, q.data)

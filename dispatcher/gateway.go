@@ -144,6 +144,16 @@ func (g *gateway) stale(now time.Time) *lane {
 	return nil
 }
 
+// waitsIn says whether a line is one of those who wait here.
+func (g *gateway) waitsIn(q *line) bool {
+	for i := range g.waiting {
+		if q == &g.waiting[i] {
+			return true
+		}
+	}
+	return false
+}
+
 func (g *gateway) queued() (n int) {
 	for i := range g.waiting {
 		n += g.waiting[i].n

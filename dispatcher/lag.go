@@ -152,7 +152,7 @@ func (l *lane) pick() (poke, turn) {
 		l.failed(time.Now(), outcome{kind: outcomeRetry, class: classNATS})
 		return poke{}, turnOver
 	}
-	for len(g.items) > 0 && !g.items[0].n.Reaches(l.pusher.handle) {
+	for len(g.items) > 0 && !l.pusher.hears(&g.items[0].n) {
 		g.pass(g.items[0].seq, false)
 	}
 	g.turnPage()

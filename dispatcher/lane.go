@@ -39,8 +39,9 @@ type lane struct {
 	refused *pusher
 	gone    bool
 
-	record backlogRecord
-	spot   spot
+	record  backlogRecord
+	spot    spot
+	history history // for operators
 }
 
 // queueLimit is how much of a partition's window one lane may hold: a pusher whose
@@ -54,7 +55,7 @@ func (l *lane) enqueue(it *item) {
 	switch {
 	case l.refused == l.pusher:
 		return
-	case !it.n.Reaches(l.pusher.handle):
+	case !l.pusher.hears(&it.n):
 		l.choosy = true
 		if l.lag != nil {
 			l.lag.waiting = notCounted
@@ -204,6 +205,18 @@ func (l *lane) wake() {
 	defer l.d.mu.Unlock()
 	if l.lag != nil {
 		l.schedule()
+	}
+}
+
+// tryNow has a lagging lane tried as soon as its gateway has a place, before
+// others, and as a probe if that is down: the operator knows something that we do
+// not. What the gateway asked for with Retry-After holds.
+func (l *lane) tryNow() {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	if l.lag != nil {
+		l.schedule()
+		l.d.gates.urge(l)
 	}
 }
 

@@ -15,11 +15,12 @@ const matchGrace = 5 * time.Second
 // delivery is the deliverers of all partitions.
 type delivery struct {
 	conns  *openConns
+	gates  *gateways
 	byPart []*deliverer
 }
 
 func newDelivery(d *Dispatcher, dir *directory, gates *gateways) *delivery {
-	all := &delivery{conns: newOpenConns(d.dial)}
+	all := &delivery{conns: newOpenConns(d.dial), gates: gates}
 	shared := newClient(all.conns.dial, d.cfg.RequestTimeout, d.cfg.GatewaySlots)
 	for part := range d.conn.Partitions() {
 		dl := newDeliverer(&deliverer{
@@ -40,8 +41,8 @@ func (all *delivery) pushersChanged(user events.UserID, pushers []*pusher) {
 // stage is one partition of one stage, ready to be worked through.
 type stage func(ctx context.Context) error
 
-// follow works through every partition of both stages until ctx ends or one of
-// them cannot go on.
+// follow works through every partition of both stages, and answers operators,
+// until ctx ends or one of them cannot go on.
 func (d *Dispatcher) follow(ctx context.Context, dir *directory, all *delivery) error {
 	var stages []stage
 	for part := range d.conn.Partitions() {
@@ -64,6 +65,7 @@ func (d *Dispatcher) follow(ctx context.Context, dir *directory, all *delivery) 
 	for _, run := range stages {
 		group.Go(func() error { return run(ctx) })
 	}
+	group.Go(func() error { d.serveOperator(ctx, all); return nil })
 	d.log.Info("dispatching", "partitions", d.conn.Partitions())
 	d.readyOnce.Do(func() { close(d.ready) })
 	return group.Wait()

@@ -232,6 +232,24 @@ func (gs *gateways) vacate(l *lane, now time.Time) {
 	}
 }
 
+// urge gives a lane that waits the next place at its gateway, as the next probe if
+// that is down.
+func (gs *gateways) urge(l *lane) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	g := l.spot.gate
+	if g == nil || l.spot.in == nil || !g.waitsIn(l.spot.in) {
+		return
+	}
+	line, now := l.spot.in, time.Now()
+	l.leave()
+	line.pushFront(l)
+	if g.breaker.open && g.breaker.nextProbe.After(now) {
+		g.breaker.nextProbe = now
+	}
+	gs.admit(g, now)
+}
+
 // withdraw takes a lane out that waits or sleeps, and says whether it did.
 func (gs *gateways) withdraw(l *lane) bool {
 	gs.mu.Lock()

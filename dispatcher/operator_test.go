@@ -1,0 +1,266 @@
+package dispatcher
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// pushers returns what an operator is told of pushers.
+func (h *house) pushers(filter events.PusherFilter) []events.PusherState {
+	h.t.Helper()
+	var states []events.PusherState
+	for state, err := range h.conn.Pushers(h.t.Context(), filter) {
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		states = append(states, state)
+	}
+	return states
+}
+
+// onePusher returns what an operator is told of a user's only pusher.
+func (h *house) onePusher(user events.UserID) events.PusherState {
+	h.t.Helper()
+	states := h.pushers(events.PusherFilter{UserID: user})
+	if len(states) != 1 {
+		h.t.Fatalf("told of %d pushers of %s, want 1: %+v", len(states), user, states)
+	}
+	return states[0]
+}
+
+// retryPushers has an operator retry pushers.
+func (h *house) retryPushers(filter events.PusherFilter) int {
+	h.t.Helper()
+	n, err := h.conn.RetryPushers(h.t.Context(), filter)
+	if err != nil {
+		h.t.Error(err)
+	}
+	return n
+}
+
+func TestOperatorSeesAPusherThatLags(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "SECRET")
+		h.start()
+		if s := h.onePusher("@bob:x"); s.State != "idle" || !s.LastSuccess.IsZero() {
+			t.Errorf("before anything happened: %+v", s)
+		}
+		if all := h.pushers(events.PusherFilter{}); len(all) != 0 {
+			t.Errorf("told of pushers that had nothing to be told: %+v", all)
+		}
+		h.room("!r", "@alice:x", "@bob:x")
+		h.say("!r", "@alice:x", 0, 2)
+		told := h.arrived(2)[1].At
+		<-time.After(time.Second)
+		want := events.PusherState{
+			UserID: "@bob:x", AppID: "app", Pusher: events.NewPusherID("@bob:x", "app", "SECRET"),
+			Gateway: "http://gw.test:80", State: "idle", LastSuccess: told.Truncate(time.Second).UTC(),
+		}
+		if s := h.onePusher("@bob:x"); s != want {
+			t.Errorf("after two pokes: %+v, want %+v", s, want)
+		}
+		h.gateway.Answer(down())
+		h.say("!r", "@alice:x", 2, 3)
+		fell := time.Now()
+		<-time.After(10 * time.Minute)
+		s := h.onePusher("@bob:x")
+		if s.State != "lagging" || s.LastError != "http_502" || s.LastErrorAt.Before(fell) || s.LastSuccess != want.LastSuccess ||
+			s.Attempts < 3 || s.Since.Sub(fell).Abs() > time.Second || s.NextTry.Before(time.Now()) || s.Waiting != 3 || s.Estimated {
+			t.Errorf("while it lags: %+v", s)
+		}
+		h.halt()
+		if _, err := h.conn.RetryPushers(t.Context(), events.PusherFilter{}); err == nil {
+			t.Error("a dispatcher that was stopped answers")
+		}
+		h.start()
+		after := h.onePusher("@bob:x")
+		if after.State != "lagging" || after.LastError != "http_502" || after.Attempts < s.Attempts ||
+			!after.Since.Equal(s.Since) || after.NextTry.IsZero() || after.Waiting != 3 || after.Estimated {
+			t.Errorf("after a restart: %+v", after)
+		}
+		h.gateway.Answer(up())
+		h.calm()
+		if s := h.onePusher("@bob:x"); s.State != "idle" || s.Attempts != 0 || s.Waiting != 0 || !s.Since.IsZero() {
+			t.Errorf("after it caught up: %+v", s)
+		}
+	})
+}
+
+func TestOperatorFiltersPushers(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "one", "two", "three")
+		h.register("@eve:x", "slow.test", "eve")
+		h.register("@dan:x", "gw.test", "dan")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x", "@eve:x", "@dan:x")
+		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+			switch p.Pushkey {
+			case "eve":
+				return eventstest.Reply{Status: http.StatusBadGateway}
+			case "dan":
+				return eventstest.Reply{Body: `{"rejected":["dan"]}`}
+			}
+			return eventstest.Reply{}
+		})
+		h.say("!r", "@alice:x", 0, 1)
+		<-time.After(time.Second)
+		for _, tt := range []struct {
+			filter events.PusherFilter
+			want   int
+		}{
+			{events.PusherFilter{}, 5},
+			{events.PusherFilter{AppID: "app"}, 5},
+			{events.PusherFilter{AppID: "other"}, 0},
+			{events.PusherFilter{UserID: "@bob:x"}, 3},
+			{events.PusherFilter{UserID: "@nobody:x"}, 0},
+			{events.PusherFilter{Gateway: "http://gw.test:80"}, 4},
+			{events.PusherFilter{State: "lagging"}, 1},
+			{events.PusherFilter{State: "refused"}, 1},
+			{events.PusherFilter{State: "idle", Gateway: "http://slow.test:80"}, 0},
+		} {
+			if got := h.pushers(tt.filter); len(got) != tt.want {
+				t.Errorf("%+v: told of %d pushers, want %d: %+v", tt.filter, len(got), tt.want, got)
+			}
+		}
+		gateways := map[string]int{}
+		for g, err := range h.conn.Gateways(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			gateways[g.Origin] = g.Lagging
+		}
+		if gateways["http://slow.test:80"] != 1 {
+			t.Errorf("told of gateways where so many lag: %v", gateways)
+		}
+	})
+}
+
+// Who mended a gateway need not wait for the next try.
+func TestOperatorHasPushersTriedNow(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.register("@eve:x", "slow.test", "eve")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x", "@eve:x")
+		h.gateway.Answer(always(eventstest.Reply{Status: http.StatusNotFound})) // tried again after a minute to an hour
+		h.say("!r", "@alice:x", 0, 2)
+		<-time.After(30 * time.Minute)
+		h.gateway.Answer(up())
+		if n := h.retryPushers(events.PusherFilter{Gateway: "http://gw.test:80"}); n != 1 {
+			t.Errorf("%d pushers are tried, want 1", n)
+		}
+		<-time.After(time.Second)
+		if got := told(h.gateway.Pokes(), "bob") + "; " + told(h.gateway.Pokes(), "eve"); got != "r-0 r-1; " {
+			t.Errorf("a second after the retry of bob: %q", got)
+		}
+		if n := h.retryPushers(events.PusherFilter{}); n != 1 {
+			t.Errorf("%d pushers are tried, want 1", n)
+		}
+		<-time.After(time.Second)
+		h.promise("@bob:x", 0, "bob")
+		h.promise("@eve:x", 0, "eve")
+	})
+}
+
+// A gateway that asked to be left alone is left alone by operators too (G6).
+func TestG6OperatorDoesNotUndercutRetryAfter(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.gateway.Answer(always(eventstest.Reply{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"600"}}}))
+		h.say("!r", "@alice:x", 0, 1)
+		<-time.After(time.Second)
+		h.gateway.Answer(up())
+		before := h.onePusher("@bob:x")
+		for range 10 {
+			if n := h.retryPushers(events.PusherFilter{}); n != 1 {
+				t.Errorf("%d pushers are tried, want 1", n)
+			}
+			<-time.After(10 * time.Second)
+		}
+		if n := len(h.gateway.Tried()); n != 1 {
+			t.Errorf("%d requests within the pause, want 1", n)
+		}
+		if s := h.onePusher("@bob:x"); s.Attempts != before.Attempts || s.LastErrorAt != before.LastErrorAt {
+			t.Errorf("not to be tried counts as a failure: %+v", s)
+		}
+		h.calm()
+		h.promise("@bob:x", 0, "bob")
+	})
+}
+
+// A list goes through all users of a partition, some at a time, in order and
+// each once.
+func TestListInPieces(t *testing.T) {
+	for _, n := range []int{0, 1, listPiece, listPiece + 1, 2 * listPiece, 5*listPiece + 7} {
+		d := newDeliverer(&deliverer{})
+		for i := range n {
+			user := events.UserID(fmt.Sprintf("@u%06d:x", (i*7919)%max(n, 1)))
+			of := func(id events.PusherID) *lane { return &lane{d: d, pusher: &pusher{id: id, user: user}} }
+			d.people[user] = &recipient{lanes: []*lane{of("b"), of("a")}}
+		}
+		var seen []string
+		for piece := range d.pieces(events.PusherFilter{}, events.PusherCursor{}) {
+			if len(piece) > 2*listPiece {
+				t.Errorf("a piece of %d", len(piece))
+			}
+			for i := range piece {
+				seen = append(seen, string(piece[i].UserID)+string(piece[i].Pusher))
+			}
+		}
+		if len(seen) != 2*len(d.people) || !slices.IsSorted(seen) || len(slices.Compact(slices.Clone(seen))) != len(seen) {
+			t.Errorf("%d users: listed %d pushers, sorted %t", n, len(seen), slices.IsSorted(seen))
+		}
+		for _, from := range []int{0, len(seen) / 2, len(seen) - 1} {
+			if from < 0 || len(seen) == 0 {
+				continue
+			}
+			id := seen[from]
+			after := events.PusherCursor{UserID: events.UserID(id[:len(id)-1]), Pusher: events.PusherID(id[len(id)-1:])}
+			rest := 0
+			for piece := range d.pieces(events.PusherFilter{}, after) {
+				rest += len(piece)
+			}
+			if rest != len(seen)-from-1 {
+				t.Errorf("%d users: %d pushers after number %d", n, rest, from)
+			}
+		}
+	}
+}
+
+// Where nobody has counted, the log is asked for some, and the others have an
+// upper bound.
+func TestWaitingIsCountedOrBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		d := newDeliverer(&deliverer{conn: h.conn, dir: newDirectory(nil, nil)})
+		for i := range countPiece + 3 {
+			user := events.UserID(fmt.Sprintf("@u%06d:x", i))
+			d.people[user] = &recipient{lanes: []*lane{{d: d, pusher: &pusher{id: "a", user: user}, lag: &lag{position: 3, target: 10}}}}
+		}
+		for piece := range d.pieces(events.PusherFilter{}, events.PusherCursor{}) {
+			d.countWaiting(context.Background(), piece)
+			estimated := 0
+			for i := range piece {
+				if piece[i].Estimated {
+					estimated++
+				}
+				if want := map[bool]uint64{true: 7, false: 0}[piece[i].Estimated]; piece[i].Waiting != want {
+					t.Errorf("%d wait, want %d", piece[i].Waiting, want)
+				}
+			}
+			if estimated != 3 {
+				t.Errorf("%d are estimated, want 3", estimated)
+			}
+		}
+	})
+}

@@ -9,8 +9,8 @@ import (
 	"poked/events/eventstest"
 )
 
-// seqs writes notifications as the rooms and sequences they stand at.
-func seqs(list []events.LoggedNotification) string {
+// places writes notifications as the rooms and sequences they stand at.
+func places(list []events.LoggedNotification) string {
 	text := ""
 	for _, n := range list {
 		text += fmt.Sprintf("%s@%d ", n.Room, n.Seq)
@@ -27,8 +27,8 @@ func TestNewestInRooms(t *testing.T) {
 		}
 		notify(t, conn, "@b:x", "!r0", 10)
 		newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x", "@b:x", "@nobody:x"})
-		if err != nil || seqs(newest["@a:x"]) != "!r1@8 !r0@9 " || seqs(newest["@b:x"]) != "!r0@10 " || len(newest) != 2 {
-			t.Errorf("%s, %s, %d users, %v", seqs(newest["@a:x"]), seqs(newest["@b:x"]), len(newest), err)
+		if err != nil || places(newest["@a:x"]) != "!r1@8 !r0@9 " || places(newest["@b:x"]) != "!r0@10 " || len(newest) != 2 {
+			t.Errorf("%s, %s, %d users, %v", places(newest["@a:x"]), places(newest["@b:x"]), len(newest), err)
 		}
 		if newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@nobody:x"}); err != nil || len(newest) != 0 {
 			t.Errorf("%v, %v", newest, err)
@@ -48,11 +48,11 @@ func TestNewestInVeryManyRooms(t *testing.T) {
 		notify(t, conn, "@a:x", "!r0", 2)
 		notify(t, conn, "@b:x", "!r", 1)
 		newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x", "@b:x"})
-		if err != nil || len(newest["@a:x"]) != rooms || seqs(newest["@b:x"]) != fmt.Sprintf("!r@%d ", rooms+2) {
-			t.Fatalf("%d rooms, %s, %v", len(newest["@a:x"]), seqs(newest["@b:x"]), err)
+		if err != nil || len(newest["@a:x"]) != rooms || places(newest["@b:x"]) != fmt.Sprintf("!r@%d ", rooms+2) {
+			t.Fatalf("%d rooms, %s, %v", len(newest["@a:x"]), places(newest["@b:x"]), err)
 		}
 		if last := newest["@a:x"][rooms-1]; last.Room != "!r0" || last.Seq != rooms+1 {
-			t.Errorf("the newest is %s", seqs([]events.LoggedNotification{last}))
+			t.Errorf("the newest is %s", places([]events.LoggedNotification{last}))
 		}
 	})
 }
@@ -65,11 +65,11 @@ func TestNotificationsInRoom(t *testing.T) {
 			notify(t, conn, "@a:x", events.RoomID(fmt.Sprintf("!r%d", i%2)), uint64(i)+1)
 		}
 		page, more, err := conn.NotificationsInRoom(t.Context(), "@a:x", "!r0", 3, 2)
-		if err != nil || seqs(page) != "!r0@5 !r0@7 " || more != 1 {
-			t.Errorf("%s, %d more, %v", seqs(page), more, err)
+		if err != nil || places(page) != "!r0@5 !r0@7 " || more != 1 {
+			t.Errorf("%s, %d more, %v", places(page), more, err)
 		}
 		if page, more, err := conn.NotificationsInRoom(t.Context(), "@a:x", "!r0", 9, 2); err != nil || len(page) != 0 || more != 0 {
-			t.Errorf("after the last: %s, %d more, %v", seqs(page), more, err)
+			t.Errorf("after the last: %s, %d more, %v", places(page), more, err)
 		}
 	})
 }
@@ -84,8 +84,8 @@ func TestNewestInRoomsPassesAStrangeSubject(t *testing.T) {
 		server.Publish(fmt.Sprintf("notify.%d.%s.?", events.PartitionOf(token, conn.Partitions()), token), "{}")
 		notify(t, conn, "@a:x", "!r", 1)
 		newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x"})
-		if err != nil || seqs(newest["@a:x"]) != "!r@2 " {
-			t.Errorf("%s, %v", seqs(newest["@a:x"]), err)
+		if err != nil || places(newest["@a:x"]) != "!r@2 " {
+			t.Errorf("%s, %v", places(newest["@a:x"]), err)
 		}
 	})
 }

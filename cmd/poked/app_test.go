@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,6 +38,17 @@ func TestUsageErrors(t *testing.T) {
 		{"bad log level", []string{"dispatcher", "--nats", "a", "--log-level", "loud"}, "--log-level"},
 		{"bad log format", []string{"dispatcher", "--nats", "a", "--log-format", "xml"}, "--log-format"},
 		{"negative rate", []string{"publish", "--rate", "-1"}, "--rate"},
+		{"every dead letter", []string{"dead", "drop"}, "--yes"},
+		{"every dead letter but so many", []string{"dead", "retry", "--limit", "1"}, "--yes"},
+		{"no moment", []string{"dead", "list", "--since", "yesterday"}, "--since"},
+		{"moment to come", []string{"dead", "list", "--until", "-1h"}, "--until"},
+		{"unknown reason", []string{"dead", "list", "--reason", "old"}, "--reason must be"},
+		{"negative limit", []string{"dead", "list", "--limit", "-1"}, "--limit"},
+		{"negative rate of letters", []string{"dead", "drop", "--yes", "--rate", "-1"}, "--rate"},
+		{"no letter", []string{"dead", "show"}, "seq"},
+		{"letter by name", []string{"dead", "show", "first"}, "first"},
+		{"unknown state", []string{"pushers", "--state", "sad"}, "--state must be"},
+		{"gateways without NATS", []string{"gateways", "--nats", ""}, "--nats is missing"},
 		{"unknown NATS scheme", []string{"publish", "--nats", "http://a"}, "scheme"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -80,13 +92,14 @@ func TestHelpIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, command := range parser.Model.Children {
-		help := poked(t, "", command.Name, "--help")
+	for _, command := range slices.Concat(parser.Model.Children, parser.Model.Leaves(false)) {
+		name := strings.TrimPrefix(command.Path(), "poked ")
+		help := poked(t, "", append(strings.Fields(name), "--help")...)
 		if help.code != exitOK || help.stderr != "" {
-			t.Errorf("%s --help: exit code %d, standard error %q", command.Name, help.code, help.stderr)
+			t.Errorf("%s --help: exit code %d, standard error %q", name, help.code, help.stderr)
 		}
 		for _, flag := range command.Flags {
-			checkHelp(t, command.Name, flag, help.stdout)
+			checkHelp(t, name, flag, strings.Join(strings.Fields(help.stdout), " "))
 		}
 	}
 }
@@ -106,7 +119,7 @@ func checkHelp(t *testing.T, command string, flag *kong.Flag, help string) {
 
 func TestHelpNamesEverySubcommand(t *testing.T) {
 	help := poked(t, "", "--help")
-	for _, command := range []string{"serve", "registry", "dispatcher", "publish", "pushrule", "demo", "bench", "version"} {
+	for _, command := range []string{"serve", "registry", "dispatcher", "publish", "dead", "pushers", "gateways", "pushrule", "demo", "bench", "version"} {
 		if !strings.Contains(help.stdout, "\n  "+command+" ") {
 			t.Errorf("poked --help does not list %s:\n%s", command, help.stdout)
 		}

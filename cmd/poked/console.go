@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -70,4 +71,14 @@ func (c *console) clear() {
 	if c.bar != nil {
 		_ = c.bar.Clear() // a bar that cannot be drawn stops nothing
 	}
+}
+
+// printJSON prints one object on a line.
+func printJSON(out io.Writer, value any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
 }

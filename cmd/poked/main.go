@@ -7,8 +7,9 @@
 // A role is a subcommand is a file. registry and dispatcher run one role each
 // against a NATS of the operator's; serve runs both, and NATS, in one process
 // by calling what those two call (see stack.go for the wiring). publish is a
-// homeserver for the command line, pushrule asks the push rules why somebody was
-// notified or not. demo tells the whole story on recorded
+// homeserver for the command line. dead, pushers and gateways are an operator's:
+// they ask over NATS, from any machine that reaches it. pushrule says why
+// somebody was notified or not. demo tells the whole story on recorded
 // events, bench measures it, version says what was built.
 //
 //	main ── signals, exit code
@@ -19,6 +20,8 @@
 //	       ├─ demo ───────┘
 //	       ├─ bench ── the same parts, and a sink in a process of its own
 //	       ├─ publish
+//	       ├─ dead ── the stream of dead letters
+//	       ├─ pushers, gateways ── every dispatcher that works
 //	       ├─ pushrule
 //	       └─ version
 //

@@ -8,7 +8,6 @@ import (
 	"hash/maphash"
 	"io"
 	"iter"
-	"log/slog"
 	"math"
 	"os"
 	"time"
@@ -50,9 +49,6 @@ type publishSummary struct {
 	Complete bool `json:"complete"`
 }
 
-// natsPatience is how long publish waits for NATS to be there.
-const natsPatience = 5 * time.Second
-
 // Run publishes everything and prints a summary.
 func (c *publishCmd) Run(ctx context.Context, std streams) error {
 	total, err := sizeOf(c.Files)
@@ -75,16 +71,7 @@ func (c *publishCmd) Run(ctx context.Context, std streams) error {
 }
 
 func (c *publishCmd) connect(ctx context.Context, con *console) (*events.Conn, error) {
-	where := redactNATS(c.NATS)
-	ctx, cancel := context.WithTimeoutCause(ctx, natsPatience,
-		fmt.Errorf("no NATS answers at %s within %s", where, natsPatience))
-	defer cancel()
-	log := slog.New(slog.NewTextHandler(con, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	conn, err := events.Connect(ctx, events.Config{URL: c.NATS, Name: "poked publish", Log: log})
-	if err != nil {
-		return nil, err
-	}
-	return conn, nil
+	return connectNATS(ctx, c.NATS, "poked publish", con)
 }
 
 func (c *publishCmd) lanes(conn *events.Conn, con *console) *lanes {

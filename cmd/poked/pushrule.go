@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -124,13 +123,4 @@ func newRulesetAnswer(o *pushrule.Outcome, explained []pushrule.Explanation) rul
 		answer.RuleID, answer.Kind, answer.Actions = &o.RuleID, &o.Kind, o.Actions
 	}
 	return answer
-}
-
-func printJSON(out io.Writer, answer any) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(answer); err != nil {
-		return fmt.Errorf("print answer: %w", err)
-	}
-	return nil
 }

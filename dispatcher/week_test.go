@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -142,11 +143,11 @@ func (w *week) live() {
 		}
 		h.room(id, w.members[id]...)
 	}
-	for range 24 * weekDays {
+	for range 24 * (weekDays - 2) {
 		w.hour()
 	}
 	w.setTempers(func(temper) temper { return well })
-	<-time.After(h.cfg.PokeTTL + 2*time.Hour) // all is told, or has expired
+	<-time.After(h.cfg.PokeTTL + 12*time.Hour) // all is told, or has expired; nothing has left the log yet
 	w.removeRefused()
 	h.halt()
 }
@@ -229,7 +230,7 @@ func (w *week) answer(p eventstest.Poke) eventstest.Reply {
 // removeRefused does what the registry does with rejections.
 func (w *week) removeRefused() {
 	w.h.t.Helper()
-	ctx, cancel := context.WithTimeout(w.h.t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(w.h.t.Context(), 10*time.Second)
 	defer cancel()
 	err := w.h.conn.ConsumeRejections(ctx, func(_ context.Context, r events.Rejection) error {
 		w.removed[r.Pushkey] = true
@@ -244,12 +245,10 @@ func (w *week) removeRefused() {
 // check looks at everything that was sent.
 func (w *week) check() {
 	w.h.t.Helper()
+	e := w.h.evidence()
 	for user, keys := range w.pushkeys {
-		for _, key := range keys {
-			if _, refused := w.refused[key]; !refused {
-				w.h.promise(user, w.kills*whileDying, key)
-			}
-		}
+		keys = slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return w.refused[key] != "" })
+		w.h.promiseBy(e, user, w.kills*whileDying, keys...)
 	}
 	for key := range w.refused {
 		if !w.removed[key] {

@@ -129,7 +129,7 @@ func (c *Conn) workBatch(ctx context.Context, stream, durable string, subjects [
 	if err != nil {
 		return fmt.Errorf("create consumer: %w", err)
 	}
-	batch, err := consumer.Fetch(64, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(c.pulse))
+	batch, err := consumer.Fetch(64, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(defaultPulse))
 	if err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}

@@ -28,7 +28,7 @@ func TestG7HundredThousandLaggingPushersCostLittle(t *testing.T) {
 		cost := func() int64 { return (heap() - before) / n }
 
 		for i, l := range all {
-			l.enqueue(&item{seq: uint64(i + 1), waiting: 1}) //nolint:gosec // small
+			l.enqueue(&item{seq: uint64(i + 1), waiting: 1})
 			if l.lag == nil {
 				t.Fatal("a lane at a gateway that is down does not lag")
 			}

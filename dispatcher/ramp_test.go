@@ -65,17 +65,17 @@ func TestG5ThousandLaggingPushersComeBackOnARamp(t *testing.T) {
 // all.
 func TestG5LimitFollowsWhatTheGatewayBears(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
-		const bears = 6
+		const bears, answer = 6, 100 * time.Millisecond
 		users := append([]events.UserID{"@alice:x"}, h.registerMany(200, "gw.test", "u")...)
-		busy, refused := 0, 0
-		h.gateway.Answer(func(eventstest.Poke) eventstest.Reply {
-			if busy >= bears {
+		var begun []time.Time // of the last pokes that were not too much
+		refused := 0
+		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+			if len(begun) >= bears && p.At.Sub(begun[len(begun)-bears]) < answer {
 				refused++
 				return eventstest.Reply{Status: http.StatusTooManyRequests}
 			}
-			busy++
-			time.AfterFunc(100*time.Millisecond, func() { busy-- })
-			return eventstest.Reply{After: 100 * time.Millisecond}
+			begun = append(begun, p.At)
+			return eventstest.Reply{After: answer}
 		})
 		h.start()
 		h.room("!r", users...)

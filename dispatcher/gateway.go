@@ -32,24 +32,18 @@ type gateway struct {
 	recovering bool // what it gets grows again after it was down or paused
 
 	pausedUntil time.Time
-	latency     float64 // of its answers, in seconds; a mean in which the newest count most
-	errorRate   float64 // likewise, 0 to 1
-	lastError   string  // class
+	// latency is that of its answers, in seconds: a mean in which the newest count
+	// most. It begins at zero, so that the first answers over new connections make
+	// no gateway slow.
+	latency   float64
+	errorRate float64 // likewise, 0 to 1
+	lastError string  // class
 }
 
 // sampleWeight is how much the newest request counts in a mean.
 const sampleWeight = 1.0 / 16
 
 func sample(mean *float64, value float64) { *mean += (value - *mean) * sampleWeight }
-
-// answered takes in how long an answer took.
-func (g *gateway) answered(took time.Duration) {
-	if g.latency == 0 {
-		g.latency = took.Seconds()
-		return
-	}
-	sample(&g.latency, took.Seconds())
-}
 
 // A lane that would be the first in line at a gateway may still not be sent
 // anything: the words for it, which become the class of the lane's lag.
@@ -85,6 +79,10 @@ func (g *gateway) held(now time.Time) string {
 // slowAnswer is from where on a gateway is slow, in seconds. One whose answers
 // take less than that is fast, and whoever waits there waits for ourselves.
 const slowAnswer = 0.1
+
+// firstAnswer is how long, in seconds, a gateway that has never answered may take
+// until it counts as slow.
+const firstAnswer = 0.25
 
 // swamped says whether the live lanes that wait here will, by Little's law, wait
 // for longer than patience because of the gateway: its answers take long, or

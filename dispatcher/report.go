@@ -15,12 +15,12 @@ func (gs *gateways) report(l *lane, known bool, out outcome, began, now time.Tim
 	switch {
 	case !out.asked():
 	case out.works():
-		g.answered(took)
+		sample(&g.latency, took.Seconds())
 		sample(&g.errorRate, 0)
 		gs.worked(g, full && took < patience, now)
 	default:
 		if out.status != 0 {
-			g.answered(took)
+			sample(&g.latency, took.Seconds())
 		}
 		sample(&g.errorRate, 1)
 		g.lastError = out.class
@@ -161,10 +161,10 @@ func (gs *gateways) findLate(now time.Time) {
 	}
 	for l := gs.out.first; l != nil; l = l.spot.next {
 		took := now.Sub(l.spot.since).Seconds()
-		if took < slowAnswer {
+		if took < firstAnswer {
 			break
 		}
-		if g := l.spot.gate; g.latency == 0 { // it has never answered yet
+		if g := l.spot.gate; g.latency == 0 {
 			g.latency = took
 		}
 	}

@@ -180,7 +180,7 @@ func (c *catcher) give(a ask, p reading, err error) {
 func (c *catcher) readOn(ctx context.Context, a ask, newest []events.LoggedNotification) (reading, error) {
 	// What lies beyond the target comes by live, so a room whose newest does is
 	// read on here for what came before it.
-	rooms := slices.DeleteFunc(newest, func(n events.LoggedNotification) bool { return n.Seq <= a.after })
+	rooms := newest[len(upTo(newest, a.after)):] // others of the user's pushers look at the same list
 	limit := a.target
 	if a.thinTo > a.after {
 		limit = min(limit, a.thinTo)

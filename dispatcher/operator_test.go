@@ -245,7 +245,7 @@ func TestWaitingIsCountedOrBounded(t *testing.T) {
 		d := newDeliverer(&deliverer{conn: h.conn, dir: newDirectory(nil, nil)})
 		for i := range countPiece + 3 {
 			user := events.UserID(fmt.Sprintf("@u%06d:x", i))
-			d.people[user] = &recipient{lanes: []*lane{{d: d, pusher: &pusher{id: "a", user: user}, lag: &lag{position: 3, target: 10}}}}
+			d.people[user] = &recipient{lanes: []*lane{{d: d, pusher: &pusher{id: "a", user: user}, lag: &lag{position: 3, target: 10, waiting: notCounted}}}}
 		}
 		for piece := range d.pieces(events.PusherFilter{}, events.PusherCursor{}) {
 			d.countWaiting(context.Background(), piece)

@@ -160,6 +160,7 @@ func TestChangedRulesAreInEffectWithinASecond(t *testing.T) {
 		} {
 			h.rules("@bob:x", set) // and a second
 			h.say("!r", "@alice:x", i, 1)
+			<-time.After(time.Second) // before the next change
 		}
 		h.arrived(3)
 		<-time.After(time.Second)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"os"
 	"runtime"
@@ -79,7 +80,7 @@ func (w *benchWorld) dispatch(ctx context.Context, c benchCmd, log *slog.Logger)
 		return fmt.Errorf("allow the sink: %w", err)
 	}
 	d, err := dispatcher.New(dispatcher.Config{
-		Slots: c.Concurrency, GatewaySlots: c.Concurrency, GatewayFloor: 8, CatchUpLimit: 100,
+		Slots: c.Concurrency, GatewaySlots: c.Concurrency, GatewayFloor: 8, CatchUpLimit: math.MaxInt32,
 		RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour,
 		OpenRooms: 2 * len(w.rooms) * events.DefaultPartitions, StopGrace: 10 * time.Second,
 	}, policy, w.worker, log)

@@ -108,6 +108,7 @@ func (s *story) cast(dir string, end func()) ([]starter, error) {
 	if err := kong.ApplyDefaults(&delivery); err != nil {
 		return nil, fmt.Errorf("configure dispatcher: %w", err)
 	}
+	delivery.CatchUpLimit = math.MaxInt32 // every poke is to be seen, though a minute of talk is told in seconds
 	tokens := filepath.Join(dir, "tokens")
 	if err := s.writeTokens(tokens); err != nil {
 		return nil, err

@@ -30,8 +30,8 @@ const (
 // change it every few hours, and a dispatcher that is stopped or killed now and
 // then. POKED_SEED repeats one that failed.
 func TestG1Week(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a week, even a fake one, takes its time")
+	if raceDetector || testing.Short() {
+		t.Skip("a week takes two minutes, and the race detector makes an hour of them: run it without")
 	}
 	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
 	if text := os.Getenv("POKED_SEED"); text != "" {

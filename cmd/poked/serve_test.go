@@ -77,8 +77,9 @@ type poke struct {
 		EventID string `json:"event_id"`
 		Sender  string `json:"sender"`
 		Devices []struct {
-			AppID   string `json:"app_id"`
-			Pushkey string `json:"pushkey"`
+			AppID   string          `json:"app_id"`
+			Pushkey string          `json:"pushkey"`
+			Tweaks  json.RawMessage `json:"tweaks"`
 		} `json:"devices"`
 	} `json:"notification"`
 }

@@ -122,13 +122,14 @@ type logItem struct {
 func (c *catcher) read(ctx context.Context, lanes []*lane) {
 	asks := c.asks(lanes)
 	users := make([]events.UserID, 0, len(asks))
+	asOf := uint64(0)
 	for _, a := range asks {
-		users = append(users, a.user)
+		users, asOf = append(users, a.user), max(asOf, a.target)
 	}
 	if len(users) == 0 {
 		return
 	}
-	newest, err := c.d.conn.NewestInRooms(ctx, users)
+	newest, err := c.d.conn.NewestInRooms(ctx, users, asOf)
 	for _, a := range asks {
 		var p reading
 		lerr := err
@@ -213,7 +214,7 @@ func upTo(list []events.LoggedNotification, seq uint64) []events.LoggedNotificat
 // the lane's position, in order, and counts it. Beyond the limit it only counts.
 func (c *catcher) readRooms(ctx context.Context, a ask, rooms []events.LoggedNotification) (all []events.LoggedNotification, total int, err error) {
 	for _, newest := range rooms {
-		inRoom, more, err := c.d.conn.NotificationsInRoom(ctx, a.user, newest.Room, a.after, max(c.limit+1-len(all), 1))
+		inRoom, more, err := c.d.conn.NotificationsInRoom(ctx, a.user, newest, a.after, max(c.limit+1-len(all), 1))
 		if err != nil {
 			return nil, 0, err
 		}

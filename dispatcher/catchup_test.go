@@ -148,7 +148,7 @@ func TestCatchUpOfTwoPushersOfOneUser(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		newest, err := h.conn.NewestInRooms(t.Context(), []events.UserID{"@bob:x"})
+		newest, err := h.conn.NewestInRooms(t.Context(), []events.UserID{"@bob:x"}, 6)
 		if err != nil {
 			t.Fatal(err)
 		}

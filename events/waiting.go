@@ -2,9 +2,14 @@ package events
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/natsext"
 )
 
 // LoggedNotification is a notification as it stands in the log.
@@ -21,21 +26,30 @@ func logged(msg *jetstream.RawStreamMsg) (user UserID, n LoggedNotification, ok 
 	return user, LoggedNotification{Seq: msg.Sequence, Room: room, Data: msg.Data}, err == nil
 }
 
+// errBehind says that the server which answered does not know yet what was asked
+// for: a replica that lags behind its leader.
+var errBehind = errors.New("the replica that answered is behind")
+
 // NewestInRooms returns the newest notification from each room that each of the
-// users has in the log, by sequence. The server answers from its index of
-// subjects, however long the log is, and for many users at once at nearly the
-// cost of one.
-func (c *Conn) NewestInRooms(ctx context.Context, users []UserID) (map[UserID][]LoggedNotification, error) {
+// users has in the log, by sequence, as of a sequence of NOTIFICATIONS or later.
+// The server answers from its index of subjects, however long the log is, and for
+// many users at once at nearly the cost of one. Any replica may answer; one that
+// has not got that far is an error, and the caller asks again.
+func (c *Conn) NewestInRooms(ctx context.Context, users []UserID, asOf uint64) (map[UserID][]LoggedNotification, error) {
 	filters := make([]string, 0, len(users))
 	for _, user := range users {
 		filters = append(filters, c.notifySubject(Token(user), allRooms))
 	}
-	page, err := c.readLastPage(ctx, streamNotifications, filters, 0)
-	if err != nil && ctx.Err() == nil && len(users) > 1 {
-		return c.newestOneByOne(ctx, users) // too many rooms for one answer
-	}
-	if err != nil && ctx.Err() == nil {
-		page, err = c.readNewest(ctx, filters[0])
+	page, heard, err := c.readNewest(ctx, filters)
+	switch {
+	case errors.Is(err, errTooMany) && len(users) > 1:
+		return c.newestOneByOne(ctx, users, asOf)
+	case errors.Is(err, errTooMany):
+		page, err = c.readAllForNewest(ctx, filters[0])
+	case err == nil && len(page) == 0:
+		err = c.checkNone(ctx, users)
+	case err == nil && heard < asOf:
+		err = errBehind
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read newest notifications: %w", err)
@@ -49,10 +63,10 @@ func (c *Conn) NewestInRooms(ctx context.Context, users []UserID) (map[UserID][]
 	return newest, nil
 }
 
-func (c *Conn) newestOneByOne(ctx context.Context, users []UserID) (map[UserID][]LoggedNotification, error) {
+func (c *Conn) newestOneByOne(ctx context.Context, users []UserID, asOf uint64) (map[UserID][]LoggedNotification, error) {
 	all := make(map[UserID][]LoggedNotification, len(users))
 	for _, user := range users {
-		newest, err := c.NewestInRooms(ctx, []UserID{user})
+		newest, err := c.NewestInRooms(ctx, []UserID{user}, asOf)
 		if err != nil {
 			return nil, err
 		}
@@ -61,9 +75,70 @@ func (c *Conn) newestOneByOne(ctx context.Context, users []UserID) (map[UserID][
 	return all, nil
 }
 
-// readNewest reads the whole of one user's log: more rooms than the server tells
-// the last message of at once.
-func (c *Conn) readNewest(ctx context.Context, filter string) ([]*jetstream.RawStreamMsg, error) {
+// checkNone asks the leader whether it is true that users have no notifications.
+func (c *Conn) checkNone(ctx context.Context, users []UserID) error {
+	for _, user := range users {
+		count, _, err := c.countUnread(ctx, user)
+		if err != nil {
+			return err
+		}
+		if count > 0 {
+			return errBehind
+		}
+	}
+	return nil
+}
+
+// errTooMany says that there are more subjects than the server tells the last
+// message of at once.
+var errTooMany = errors.New("too many subjects for one answer")
+
+// readNewest returns the last message of each subject that matches one of the
+// filters, by sequence, and up to which sequence the server that answered looked;
+// without any message it does not say.
+func (c *Conn) readNewest(ctx context.Context, filters []string) (page []*jetstream.RawStreamMsg, heard uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	request, err := json.Marshal(map[string][]string{"multi_last": filters})
+	if err != nil {
+		return nil, 0, err
+	}
+	var end nats.Header // of the last answer, which is no message
+	answers, err := natsext.RequestMany(ctx, c.nc, "$JS.API.DIRECT.GET."+streamNotifications, request,
+		natsext.RequestManySentinel(func(m *nats.Msg) bool {
+			if m.Header.Get("Status") != "" {
+				end = m.Header
+			}
+			return end != nil
+		}))
+	if err != nil {
+		return nil, 0, err
+	}
+	for m, err := range answers {
+		if err != nil {
+			return nil, 0, err
+		}
+		seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+		if err != nil {
+			return nil, 0, fmt.Errorf("sequence: %w", err)
+		}
+		page = append(page, &jetstream.RawStreamMsg{Subject: m.Header.Get(jetstream.SubjectHeader), Sequence: seq, Data: m.Data})
+	}
+	switch end.Get("Status") {
+	case "204":
+		heard, err = strconv.ParseUint(end.Get("Nats-UpTo-Sequence"), 10, 64)
+		return page, heard, err
+	case "404":
+		return nil, 0, nil
+	case "413":
+		return nil, 0, errTooMany
+	}
+	return nil, 0, fmt.Errorf("%w: %s %s", errShortRead, end.Get("Status"), end.Get("Description"))
+}
+
+// readAllForNewest reads the whole of one user's log, for one who has more rooms
+// than the server tells the last message of at once.
+func (c *Conn) readAllForNewest(ctx context.Context, filter string) ([]*jetstream.RawStreamMsg, error) {
 	last := map[string]uint64{}
 	var page []*jetstream.RawStreamMsg
 	for msg, err := range c.readLog(ctx, streamNotifications, filter, 1) {
@@ -82,11 +157,15 @@ func (c *Conn) readNewest(ctx context.Context, filter string) ([]*jetstream.RawS
 	return newest, nil
 }
 
-// NotificationsInRoom returns up to limit of a user's notifications from one
-// room that stand after a sequence of NOTIFICATIONS, in order, and how many more
-// there are.
-func (c *Conn) NotificationsInRoom(ctx context.Context, user UserID, room RoomID, after uint64, limit int) (page []LoggedNotification, more int, err error) {
-	msgs, more, err := c.readPage(ctx, streamNotifications, c.notifySubject(Token(user), Token(room)), after+1, limit)
+// NotificationsInRoom returns up to limit of a user's notifications from the room
+// of newest that stand after a sequence of NOTIFICATIONS, in order, and how many
+// more there are. Newest is one that [Conn.NewestInRooms] returned and that
+// stands after it too: an answer that knows less is an error.
+func (c *Conn) NotificationsInRoom(ctx context.Context, user UserID, newest LoggedNotification, after uint64, limit int) (page []LoggedNotification, more int, err error) {
+	msgs, more, err := c.readPage(ctx, streamNotifications, c.notifySubject(Token(user), Token(newest.Room)), after+1, limit)
+	if err == nil && more == 0 && (len(msgs) == 0 || msgs[len(msgs)-1].Sequence < newest.Seq) {
+		err = errBehind
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("read notifications from a room: %w", err)
 	}

@@ -26,11 +26,11 @@ func TestNewestInRooms(t *testing.T) {
 			notify(t, conn, "@a:x", events.RoomID(fmt.Sprintf("!r%d", i%2)), uint64(i)+1)
 		}
 		notify(t, conn, "@b:x", "!r0", 10)
-		newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x", "@b:x", "@nobody:x"})
+		newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x", "@b:x", "@nobody:x"}, 0)
 		if err != nil || places(newest["@a:x"]) != "!r1@8 !r0@9 " || places(newest["@b:x"]) != "!r0@10 " || len(newest) != 2 {
 			t.Errorf("%s, %s, %d users, %v", places(newest["@a:x"]), places(newest["@b:x"]), len(newest), err)
 		}
-		if newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@nobody:x"}); err != nil || len(newest) != 0 {
+		if newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@nobody:x"}, 0); err != nil || len(newest) != 0 {
 			t.Errorf("%v, %v", newest, err)
 		}
 	})
@@ -47,7 +47,7 @@ func TestNewestInVeryManyRooms(t *testing.T) {
 		}
 		notify(t, conn, "@a:x", "!r0", 2)
 		notify(t, conn, "@b:x", "!r", 1)
-		newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x", "@b:x"})
+		newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x", "@b:x"}, 0)
 		if err != nil || len(newest["@a:x"]) != rooms || places(newest["@b:x"]) != fmt.Sprintf("!r@%d ", rooms+2) {
 			t.Fatalf("%d rooms, %s, %v", len(newest["@a:x"]), places(newest["@b:x"]), err)
 		}
@@ -64,12 +64,36 @@ func TestNotificationsInRoom(t *testing.T) {
 		for i := range 10 {
 			notify(t, conn, "@a:x", events.RoomID(fmt.Sprintf("!r%d", i%2)), uint64(i)+1)
 		}
-		page, more, err := conn.NotificationsInRoom(t.Context(), "@a:x", "!r0", 3, 2)
+		newest := events.LoggedNotification{Room: "!r0", Seq: 9}
+		page, more, err := conn.NotificationsInRoom(t.Context(), "@a:x", newest, 3, 2)
 		if err != nil || places(page) != "!r0@5 !r0@7 " || more != 1 {
 			t.Errorf("%s, %d more, %v", places(page), more, err)
 		}
-		if page, more, err := conn.NotificationsInRoom(t.Context(), "@a:x", "!r0", 9, 2); err != nil || len(page) != 0 || more != 0 {
-			t.Errorf("after the last: %s, %d more, %v", places(page), more, err)
+		page, more, err = conn.NotificationsInRoom(t.Context(), "@a:x", newest, 8, 2)
+		if err != nil || places(page) != "!r0@9 " || more != 0 {
+			t.Errorf("%s, %d more, %v", places(page), more, err)
+		}
+	})
+}
+
+// A replica that has not heard yet of what there is must not pass for one that
+// says that there is nothing.
+func TestAnswersFromBehindAreErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		notify(t, conn, "@a:x", "!r", 1)
+		if _, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x"}, 1); err != nil {
+			t.Errorf("as of the newest: %v", err)
+		}
+		if newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x"}, 2); err == nil {
+			t.Errorf("as of what the server does not know yet: %s", places(newest["@a:x"]))
+		}
+		for _, after := range []uint64{0, 1} {
+			page, _, err := conn.NotificationsInRoom(t.Context(), "@a:x", events.LoggedNotification{Room: "!r", Seq: 2}, after, 5)
+			if err == nil {
+				t.Errorf("up to what the server does not know yet: %s", places(page))
+			}
 		}
 	})
 }
@@ -83,7 +107,7 @@ func TestNewestInRoomsPassesAStrangeSubject(t *testing.T) {
 		token := events.Token("@a:x")
 		server.Publish(fmt.Sprintf("notify.%d.%s.?", events.PartitionOf(token, conn.Partitions()), token), "{}")
 		notify(t, conn, "@a:x", "!r", 1)
-		newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x"})
+		newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x"}, 0)
 		if err != nil || places(newest["@a:x"]) != "!r@2 " {
 			t.Errorf("%s, %v", places(newest["@a:x"]), err)
 		}

@@ -60,9 +60,13 @@ func TestFanoutEndsWhileNothingIsStored(t *testing.T) {
 		if waited := time.Since(began); waited > matchGrace {
 			t.Errorf("waited for %v", waited)
 		}
-		eventstest.WaitFor(t, "the end", func() bool { return m.unstored.TryAcquire(2000) })
+		eventstest.WaitFor(t, "the end", func() bool { return strings.Contains(h.log.String(), "matching again") })
+		<-time.After(time.Second)
 		if m.counts.notifications.Load() != 0 || strings.Count(h.log.String(), "matching again") != 1 {
 			t.Errorf("counted as stored, or not to be matched again once: %s", h.log.String())
+		}
+		if !m.unstored.TryAcquire(2000) {
+			t.Error("not all that was taken to write was given back")
 		}
 		h.server.Start()
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/eventstest"
 )
 
 // outage has a gateway fail while bob is notified in each of the rooms as often
@@ -160,4 +161,44 @@ func TestCatchUpOfTwoPushersOfOneUser(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What a predecessor left open comes again without what lay between and was done
+// for nobody: who falls behind on it does not know how much the log holds.
+func TestG1FallingBehindOnWhatAPredecessorLeftOpen(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.gateway.Answer(always(eventstest.Reply{After: time.Hour}))
+		h.notify("@bob:x", "!a", 1, "")
+		h.notify("@bob:x", "!a", 2, "another pusher")
+		h.notify("@bob:x", "!b", 3, "")
+		<-time.After(500 * time.Millisecond)
+		h.kill()
+		h.gateway.Answer(down())
+		h.start()
+		<-time.After(time.Minute)
+		h.gateway.Answer(up())
+		h.calm()
+		if got := told(h.gateway.Pokes(), "bob"); got != "1 3" {
+			t.Errorf("told %q, want 1 and 3", got)
+		}
+	})
+}
+
+// notify stores a notification with the id $<number>, one digit, for one of a user's
+// pushers alone or, for "", for all.
+func (h *house) notify(user events.UserID, room events.RoomID, number int, only events.PusherID) {
+	h.t.Helper()
+	n := events.Notification{
+		EventID: events.EventID("$" + string(rune('0'+number))), RoomSeq: uint64(number), At: time.Now(), Only: only,
+		Tweaks: []byte("{}"), Body: []byte(`{"event_id":"$` + string(rune('0'+number)) + `","prio":"low"}`),
+	}
+	stored := make(chan error, 1)
+	batch := h.conn.NewBatch(func(_ uint64, err error) { stored <- err })
+	batch.Notify(h.conn, user, room, n.AppendJSON(nil))
+	batch.Send()
+	if err := <-stored; err != nil {
+		h.t.Fatal(err)
+	}
 }

@@ -158,7 +158,7 @@ func (l *lane) fallBehind(now time.Time, class string) {
 		counted:   true,
 		waiting:   len(l.queue),
 	}
-	if l.choosy {
+	if l.choosy || l.lag.position < l.d.follower.Cursor() { // what a predecessor had done with is in the log too
 		l.lag.waiting = notCounted
 	}
 	l.record.held = append(l.record.held, l.queue...)

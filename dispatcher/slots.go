@@ -161,10 +161,15 @@ func (gs *gateways) slot() {
 	}
 }
 
-// next waits for a lane that is ready, whose attempt then begins.
+// next waits for a lane that is ready, whose attempt then begins. A slot in whose
+// place another one was started ends when its late attempt is over.
 func (gs *gateways) next() (*lane, bool) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
+	if gs.started > gs.slots+gs.late {
+		gs.started--
+		return nil, false
+	}
 	gs.idle++
 	for gs.ready.n == 0 && !gs.closed {
 		gs.some.Wait()

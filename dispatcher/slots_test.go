@@ -256,3 +256,29 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// Slots that stood in for late ones go when those are back.
+func TestSlotsThatStoodInForLateOnesGo(t *testing.T) {
+	gs, spawned := idleGateways(2, 100, 100)
+	began, all := time.Now(), lanes(6)
+	gs.submitAll("a", live, all...)
+	for range 2 {
+		gs.next()
+	}
+	gs.look(began.Add(2 * patience))
+	if *spawned != 4 {
+		t.Fatalf("%d slots, want 2 and 2 that stand in", *spawned)
+	}
+	for range 2 {
+		gs.next() // those who stand in
+	}
+	gs.end(outcome{kind: outcomeDelivered}, all[:2]...)
+	for range 2 {
+		if _, ok := gs.next(); ok {
+			t.Error("a slot goes on though others stand in for it")
+		}
+	}
+	if gs.started != 2 {
+		t.Errorf("%d slots, want 2", gs.started)
+	}
+}

@@ -23,13 +23,14 @@ const (
 // but one probe at a time. The first success closes it, whosever it is.
 //
 // A failure says something of the gateway only if it may be news. A lane that
-// has failed by itself, while the gateway answered others, begins no row. And
+// has failed by itself begins no row at a gateway that has answered others. And
 // those whose failures opened the breaker may be the only ones who have any:
 // until recoveryFailures others have been the probe in vain, the next one who
 // has not failed yet is the probe at once.
 type breaker struct {
 	open     bool
-	failures int // in a row
+	answered bool // it has worked since it was first heard of
+	failures int  // in a row
 
 	probe     *lane // the one that is out, unless it has been out for too long
 	probes    int   // failed, and times opened, since the gateway was steady
@@ -48,14 +49,14 @@ func (b *breaker) worked(now time.Time) (recovered bool) {
 	} else if now.Sub(b.closedAt) >= steadyAfter {
 		b.probes = 0
 	}
-	b.open, b.probe, b.failures, b.wellAt = false, nil, 0, now
+	b.open, b.answered, b.probe, b.failures, b.wellAt = false, true, nil, 0, now
 	return recovered
 }
 
 // failed takes in a failure that was no probe's, and says whether that opens the
 // breaker. Known is a lane that failed before by itself.
 func (b *breaker) failed(known bool, now time.Time) (opened bool) {
-	if known && b.failures == 0 {
+	if known && b.answered && b.failures == 0 {
 		return false
 	}
 	b.failures++

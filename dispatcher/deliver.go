@@ -244,7 +244,7 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 		}
 		l.record.stored, l.record.covers = true, true
 		l.lag = &lag{
-			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Attempts,
+			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Alone,
 			since: b.Since, nextTry: b.NextTry, lastError: b.LastError,
 			passedOver: b.PassedOver, waiting: notCounted,
 		}

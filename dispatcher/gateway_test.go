@@ -90,6 +90,10 @@ func TestBreakerLooksAtWhoseFailuresTheyAre(t *testing.T) {
 	bad, other := &lane{}, &lane{}
 	other.spot.unfailed = true
 	var b breaker
+	if fresh := (breaker{}); !fails(&fresh, true, recoveryFailures) {
+		t.Error("not opened by a lane that is known to fail, though nobody was answered since the start")
+	}
+	b.worked(time.Now())
 	if fails(&b, true, 100) {
 		t.Error("opened by a lane that is known to fail")
 	}

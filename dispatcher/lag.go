@@ -223,7 +223,7 @@ func (l *lane) save() {
 		return
 	}
 	l.d.conn.PutBacklog(l.pusher.id, events.Backlog{
-		UserID: l.pusher.user, Position: l.lag.position, Attempts: l.lag.attempts,
+		UserID: l.pusher.user, Position: l.lag.position, Attempts: l.lag.attempts, Alone: l.lag.alone,
 		Since: l.lag.since, NextTry: l.lag.nextTry, LastError: l.lag.lastError,
 		PausedUntil: l.d.gates.pausedUntil(l.lag.gate), PassedOver: l.lag.passedOver,
 	}, func(err error) { l.saved(true, err) })

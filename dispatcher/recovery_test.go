@@ -108,3 +108,27 @@ func TestExpiryDoesNotResetTheWaits(t *testing.T) {
 		t.Errorf("after a success: %d attempts", g.attempts)
 	}
 }
+
+// A restart does not make a lone pusher wait longer for its gateway, which was
+// down before and still is.
+func TestG5LonePusherIsToldSoonAlsoAfterARestart(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.gateway.Answer(always(eventstest.Reply{Status: http.StatusBadGateway}))
+		h.say("!r", "@alice:x", 0, 5)
+		<-time.After(time.Hour)
+		h.halt()
+		h.start()
+		<-time.After(time.Hour)
+		tried := h.gateway.Tried()
+		last := tried[0].At
+		for _, p := range tried {
+			if p.At.Sub(last) > 31*time.Second {
+				t.Errorf("nothing was tried for %v", p.At.Sub(last))
+			}
+			last = p.At
+		}
+	})
+}

@@ -16,9 +16,11 @@ import (
 // user's notifications, and how it came to stand there. It is the value of
 // <part>.<pusher> in the BACKLOG bucket.
 type Backlog struct {
-	UserID    UserID    `json:"user_id"`
-	Position  uint64    `json:"position"`   // newest NOTIFICATIONS sequence that it was told or has passed
-	Attempts  int       `json:"attempts"`   // failed in a row
+	UserID   UserID `json:"user_id"`
+	Position uint64 `json:"position"` // newest NOTIFICATIONS sequence that it was told or has passed
+	Attempts int    `json:"attempts"` // failed in a row
+	// Alone is how many of Attempts were made while the gateway was not down.
+	Alone     int       `json:"alone,omitempty"`
 	Since     time.Time `json:"since"`      // when it began to lag
 	NextTry   time.Time `json:"next_try"`   // not before
 	LastError string    `json:"last_error"` // class of the last failure

@@ -119,6 +119,7 @@ func TestWrittenValues(t *testing.T) {
 		{"notification", single.AppendJSON(nil)},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x"})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Position: 9, Attempts: 3, Since: at, NextTry: at, LastError: "timeout"})},
+		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Alone: 2, PausedUntil: at, PassedOver: 7})},
 		{"position", encode(t, events.Position{})},
 		{"position", encode(t, events.Position{Next: 9, Open: []uint64{3, 8}, Owner: "w"})},
 		{"rejection", encode(t, events.Rejection{UserID: "@a:x"})},

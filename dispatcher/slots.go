@@ -77,6 +77,9 @@ func (gs *gateways) check(g *gateway, now time.Time) {
 	if now.Before(g.checkedAt) {
 		return
 	}
+	if gs.byOrigin[g.origin] != g {
+		return // forgotten meanwhile: another may stand in its place
+	}
 	if g.idle() && now.Sub(g.usedAt) >= forgetAfter && !now.Before(g.pausedUntil) {
 		delete(gs.byOrigin, g.origin)
 		return

@@ -252,7 +252,8 @@ func (l *lane) saved(stored bool, err error) {
 	}
 	if r.out = nil; r.stale {
 		l.save()
-	} else if l.gone {
+	}
+	if l.gone && !r.writing {
 		delete(l.d.ending, l.pusher.id)
 	}
 }

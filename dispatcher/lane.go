@@ -111,7 +111,9 @@ func (l *lane) resubmit(out outcome) {
 	first, since := false, time.Now()
 	if l.lag != nil {
 		l.lag.turn++
-		first = l.lag.turn%turnLength != 0
+		if first = l.lag.turn%turnLength != 0; !first {
+			l.lag.dropPage() // the next turn may be far off
+		}
 	}
 	if out.kind == outcomeExpired {
 		first, since = true, time.Time{}

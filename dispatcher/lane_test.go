@@ -37,3 +37,37 @@ func TestLaneHoldsWhatIsNotCovered(t *testing.T) {
 		t.Errorf("%d reasons to keep the notification open, want 1", it.waiting)
 	}
 }
+
+// A lane whose turn is over keeps nothing of the log while others have theirs.
+func TestG7LaneWhoseTurnIsOverKeepsNoPage(t *testing.T) {
+	gs, _ := idleGateways(10, 1, 1)
+	d := newDeliverer(&deliverer{gates: gs})
+	l := &lane{d: d, pusher: &pusher{}, scheduled: true}
+	l.lag = &lag{position: 5, target: 100, turn: turnLength - 2, read: true, end: 9, items: make([]logItem, 4)}
+	l.resubmit(outcome{})
+	if len(l.lag.items) != 4 || !l.lag.read {
+		t.Error("the page went before the turn was over")
+	}
+	l.resubmit(outcome{})
+	if l.lag.items != nil || l.lag.read || l.lag.position != 5 {
+		t.Errorf("%d notifications are kept, at %d", len(l.lag.items), l.lag.position)
+	}
+}
+
+// A pusher that goes while the record of its lag is being deleted leaves nothing
+// behind.
+func TestG7LaneThatEndsWhileItsRecordIsDeletedIsForgotten(t *testing.T) {
+	gs, _ := idleGateways(10, 1, 1)
+	d := newDeliverer(&deliverer{gates: gs})
+	l := &lane{d: d, pusher: &pusher{id: "p"}}
+	l.record.stored, l.record.writing = true, true // it has caught up
+	d.writing = 1
+	l.remove()
+	if d.ending["p"] != l {
+		t.Fatal("the lane is forgotten before its record is deleted")
+	}
+	l.saved(false, nil)
+	if len(d.ending) > 0 || d.writing != 0 {
+		t.Errorf("%d lanes end for ever", len(d.ending))
+	}
+}

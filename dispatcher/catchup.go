@@ -97,6 +97,7 @@ func (c *catcher) take() []*lane {
 type ask struct {
 	lane          *lane
 	lag           *lag
+	pusher        *pusher
 	user          events.UserID
 	after, target uint64
 	waiting       int    // how many they are, if 0 or more
@@ -149,7 +150,7 @@ func (c *catcher) asks(lanes []*lane) []ask {
 	asks := make([]ask, 0, len(lanes))
 	for _, l := range lanes {
 		if g := l.lag; g != nil && !l.gone && !c.d.closing {
-			asks = append(asks, ask{l, g, l.pusher.user, g.position, g.target, g.waiting, g.thinTo})
+			asks = append(asks, ask{l, g, l.pusher, l.pusher.user, g.position, g.target, g.waiting, g.thinTo})
 		}
 	}
 	return asks
@@ -186,8 +187,11 @@ func (c *catcher) readOn(ctx context.Context, a ask, newest []events.LoggedNotif
 	if a.thinTo > a.after {
 		limit = min(limit, a.thinTo)
 	}
-	last := upTo(rooms, limit)
-	if a.thinTo > a.after || a.waiting == len(last) {
+	if a.thinTo > a.after {
+		last, err := c.newestHeard(ctx, a, rooms, limit)
+		return newReading(last, limit, a.thinTo), err
+	}
+	if last := upTo(rooms, limit); a.waiting == len(last) {
 		return newReading(last, limit, a.thinTo), nil
 	}
 	all, total, err := c.readRooms(ctx, a, rooms)
@@ -195,9 +199,10 @@ func (c *catcher) readOn(ctx context.Context, a ask, newest []events.LoggedNotif
 	case err != nil:
 		return reading{}, err
 	case total > c.limit:
+		last, err := c.newestHeard(ctx, a, rooms, a.target)
 		p := newReading(last, a.target, a.target)
 		p.passedOver = total - len(last)
-		return p, nil
+		return p, err
 	}
 	return newReading(all, a.target, 0), nil
 }
@@ -224,6 +229,55 @@ func (c *catcher) readRooms(ctx context.Context, a ask, rooms []events.LoggedNot
 	}
 	slices.SortFunc(all, func(x, y events.LoggedNotification) int { return cmp.Compare(x.Seq, y.Seq) })
 	return all, total, nil
+}
+
+// newestHeard returns what a lane is told of which only the newest of each room
+// is: the newest up to a sequence that is for its pusher. A room has none if what
+// is newer still is for the pusher too, and so yet to be told.
+func (c *catcher) newestHeard(ctx context.Context, a ask, rooms []events.LoggedNotification, limit uint64) (heard []events.LoggedNotification, err error) {
+	for _, newest := range rooms {
+		ok := a.hears(newest)
+		if ok && newest.Seq > limit {
+			continue
+		}
+		if !ok {
+			newest, ok, err = c.lastHeard(ctx, a, newest.Room, limit)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			heard = append(heard, newest)
+		}
+	}
+	slices.SortFunc(heard, func(x, y events.LoggedNotification) int { return cmp.Compare(x.Seq, y.Seq) })
+	return heard, nil
+}
+
+// lastHeard returns the last notification from a room that is for a lane's pusher,
+// after the lane's position and up to a sequence.
+func (c *catcher) lastHeard(ctx context.Context, a ask, room events.RoomID, limit uint64) (last events.LoggedNotification, ok bool, err error) {
+	for after := a.after; ; {
+		page, more, err := c.d.conn.NotificationsInRoom(ctx, a.user, room, after, readingLimit)
+		if err != nil {
+			return last, false, err
+		}
+		for _, n := range upTo(page, limit) {
+			if a.hears(n) {
+				last, ok = n, true
+			}
+		}
+		if more == 0 || len(page) == 0 || page[len(page)-1].Seq >= limit {
+			return last, ok, nil
+		}
+		after = page[len(page)-1].Seq
+	}
+}
+
+// hears says whether a notification can be read and is for the lane's pusher.
+func (a *ask) hears(logged events.LoggedNotification) bool {
+	n, err := events.ParseNotification(logged.Data)
+	return err == nil && a.pusher.hears(&n)
 }
 
 // newReading makes a reading of as many as a lane may hold; end is where the list

@@ -88,7 +88,7 @@ func TestCatchUpWhileMoreComes(t *testing.T) {
 		h.say("!s", "@alice:x", 0, 10)
 		<-time.After(time.Minute)
 		h.gateway.Answer(up())
-		for i := range 40 {
+		for i := range 70 { // for longer than the gateway is left alone
 			h.say("!r", "@alice:x", 10+i, 1)
 			<-time.After(500 * time.Millisecond)
 		}
@@ -101,7 +101,7 @@ func TestCatchUpWhileMoreComes(t *testing.T) {
 			}
 			seen[last] = true
 		}
-		if last != "$r-49" || !seen["$s-9"] || seen["$s-8"] || seen["$r-8"] || !seen["$r-48"] {
+		if last != "$r-79" || !seen["$s-9"] || seen["$s-8"] || seen["$r-8"] || !seen["$r-78"] {
 			t.Errorf("told %v", seen)
 		}
 	})
@@ -200,5 +200,33 @@ func (h *house) notify(user events.UserID, room events.RoomID, number int, only 
 	batch.Send()
 	if err := <-stored; err != nil {
 		h.t.Fatal(err)
+	}
+}
+
+// Beyond the limit the newest of each room is the newest that is for the pusher.
+func TestCatchUpBeyondTheLimitTellsWhatIsForThePusher(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		bubble(t, func(t *testing.T, h *house) {
+			h.cfg.CatchUpLimit = 5
+			h.register("@bob:x", "gw.test", "bob")
+			h.start()
+			h.gateway.Answer(down())
+			for number := 1; number <= 7; number++ {
+				h.notify("@bob:x", "!a", number, "")
+			}
+			h.notify("@bob:x", "!a", 8, "another pusher")
+			h.notify("@bob:x", "!b", 9, "")
+			<-time.After(time.Minute)
+			if restart {
+				h.halt()
+				h.start()
+			}
+			before := len(told(h.gateway.Pokes(), "bob"))
+			h.gateway.Answer(up())
+			h.calm()
+			if got := told(h.gateway.Pokes(), "bob"); before != 0 || got != "7 9" {
+				t.Errorf("restart %t: told %q, want 7 and 9", restart, got)
+			}
+		})
 	}
 }

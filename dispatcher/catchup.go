@@ -241,7 +241,7 @@ func (c *catcher) newestHeard(ctx context.Context, a ask, rooms []events.LoggedN
 			continue
 		}
 		if !ok {
-			newest, ok, err = c.lastHeard(ctx, a, newest.Room, limit)
+			newest, ok, err = c.lastHeard(ctx, a, newest, limit)
 		}
 		if err != nil {
 			return nil, err
@@ -255,10 +255,10 @@ func (c *catcher) newestHeard(ctx context.Context, a ask, rooms []events.LoggedN
 }
 
 // lastHeard returns the last notification from a room that is for a lane's pusher,
-// after the lane's position and up to a sequence.
-func (c *catcher) lastHeard(ctx context.Context, a ask, room events.RoomID, limit uint64) (last events.LoggedNotification, ok bool, err error) {
+// after the lane's position and up to a sequence. Newest is the room's newest.
+func (c *catcher) lastHeard(ctx context.Context, a ask, newest events.LoggedNotification, limit uint64) (last events.LoggedNotification, ok bool, err error) {
 	for after := a.after; ; {
-		page, more, err := c.d.conn.NotificationsInRoom(ctx, a.user, room, after, readingLimit)
+		page, more, err := c.d.conn.NotificationsInRoom(ctx, a.user, newest, after, readingLimit)
 		if err != nil {
 			return last, false, err
 		}

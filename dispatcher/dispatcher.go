@@ -59,6 +59,7 @@
 // the gateway answers well and is used up, and shrinks when it is too much. The
 // breaker opens when pokes fail in a row: then there is one probe at
 // a time, within 30 s of each other if the gateway worked within the last day.
+// One that hangs is asked as often, by a scout besides what hangs there.
 // Retry-After pauses the whole gateway (G6). Who lags because of any of them
 // stands in line and costs a few bytes and no timer; when it is over they come
 // back in order as places are free, few at first (G5). A lane that fails by

@@ -30,6 +30,7 @@ type gateway struct {
 	limit      limit
 	breaker    breaker
 	recovering bool // what it gets grows again after it was down or paused
+	nextScout  time.Time
 
 	pausedUntil time.Time
 	// latency is that of its answers, in seconds: a mean in which the newest count

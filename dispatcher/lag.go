@@ -90,12 +90,16 @@ func (g *lag) putOff(now time.Time, out outcome) {
 }
 
 // stand takes in that nothing was told because the gateway is down or paused,
-// which it is until a time at least. A poke that was not sent is no attempt.
+// which it is until a time at least. A poke that was not sent is no attempt, and
+// says less than the failure before it.
 func (g *lag) stand(out outcome, until time.Time) {
+	g.nextTry = until
 	if out.asked() {
 		g.attempts++
 	}
-	g.lastError, g.nextTry = out.class, until
+	if out.asked() || g.lastError == "" {
+		g.lastError = out.class
+	}
 }
 
 // poke is one thing to tell one pusher, on its way.

@@ -17,6 +17,9 @@ func (gs *gateways) report(l *lane, known bool, out outcome, began, now time.Tim
 	case out.works():
 		sample(&g.latency, took.Seconds())
 		sample(&g.errorRate, 0)
+		if took < patience {
+			g.nextScout = time.Time{} // if it hung, it does so no more
+		}
 		gs.worked(g, full && took < patience, now)
 	default:
 		if out.status != 0 {
@@ -154,6 +157,9 @@ func (gs *gateways) findLate(now time.Time) {
 		g.late++
 		gs.late++
 		g.limit.shrink(l.spot.since, now)
+		if g.hangs() && !g.nextScout.After(now) {
+			gs.putOffScout(g, now)
+		}
 		if g.breaker.probe == l {
 			g.breaker.probeFailed(l, now)
 			gs.call(g, g.breaker.nextProbe)

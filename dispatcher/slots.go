@@ -55,7 +55,7 @@ const forgetAfter = 10 * time.Minute
 func (gs *gateways) at(origin string, now time.Time) *gateway {
 	g := gs.byOrigin[origin]
 	if g == nil {
-		g = &gateway{origin: origin, limit: newLimit(gs.floor, gs.ceiling), usedAt: now}
+		g = &gateway{origin: origin, limit: newLimit(gs.floor, withoutScouts(gs.ceiling)), usedAt: now}
 		g.breaker.wellAt, g.breaker.closedAt = now, now
 		gs.byOrigin[origin] = g
 		g.checkedAt = now.Add(forgetAfter)
@@ -127,12 +127,20 @@ func lineOf(l *lane) int {
 	return failedLine
 }
 
-// admit makes as many ready of those who wait at a gateway as it has places.
+// admit makes as many ready of those who wait at a gateway as it has places, and
+// perhaps a scout.
 func (gs *gateways) admit(g *gateway, now time.Time) {
-	for g.inFlight < g.limit.places() && !gs.closed {
+	for !gs.closed {
+		free := g.inFlight < g.limit.places()
+		if !free && !gs.sendsScout(g, now) {
+			return
+		}
 		l := g.next(now)
 		if l == nil {
 			return
+		}
+		if !free {
+			gs.putOffScout(g, now)
 		}
 		l.leave()
 		g.inFlight++

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
-
-	"poked/events/pushgateway"
 )
 
 const (
@@ -25,11 +23,10 @@ const (
 // client sends pokes. It is fasthttp's, because a kept-alive POST costs it less
 // than half of what it costs net/http (BenchmarkClient), with what we need it to
 // keep: the address guard at each dial, a limit on the whole time of a request,
-// and limits on the answer. It follows no redirect, asks no proxy and repeats
-// nothing by itself.
+// and limits on the answer (exchange). It follows no redirect, asks no proxy and
+// repeats nothing by itself.
 type client struct {
-	http    fasthttp.Client
-	timeout time.Duration
+	http fasthttp.Client
 }
 
 // dialFunc opens connections to gateways; tests put a pipe in its place.
@@ -37,9 +34,9 @@ type dialFunc func(ctx context.Context, network, address string) (net.Conn, erro
 
 func newClient(dial dialFunc, timeout time.Duration, perGateway int) *client {
 	return &client{
-		timeout: timeout,
 		http: fasthttp.Client{
-			Name: "poked",
+			Name:      "poked",
+			Transport: exchange{timeout},
 			Dial: func(address string) (net.Conn, error) {
 				ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 				defer cancel()
@@ -51,8 +48,6 @@ func newClient(dial dialFunc, timeout time.Duration, perGateway int) *client {
 			},
 			MaxConnsPerHost:               perGateway,
 			MaxIdleConnDuration:           idleTimeout,
-			MaxIdemponentCallAttempts:     1,
-			MaxResponseBodySize:           pushgateway.MaxResponseBytes,
 			ReadBufferSize:                maxHeaderBytes,
 			DisablePathNormalizing:        true,
 			DisableHeaderNamesNormalizing: false,
@@ -70,7 +65,7 @@ func (c *client) post(url string, body []byte, read func(answer)) {
 	req.Header.SetMethod(fasthttp.MethodPost)
 	req.Header.SetContentType("application/json")
 	req.SetBodyRaw(body)
-	if err := c.http.DoTimeout(req, resp, c.timeout); err != nil {
+	if err := c.http.Do(req, resp); err != nil {
 		read(answer{err: fmt.Errorf("post: %w", err)})
 		return
 	}

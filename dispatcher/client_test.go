@@ -72,58 +72,6 @@ func inParallel(b *testing.B, post func() error) {
 	})
 }
 
-// What a gateway can do to the client, each with a bounded cost and its outcome.
-func TestClientBoundsWhatAGatewayCanDo(t *testing.T) {
-	endless := strings.Repeat("x", pushgateway.MaxResponseBytes+1)
-	for _, tt := range []struct {
-		name    string
-		handler http.HandlerFunc
-		class   string
-		kind    outcomeKind
-	}{
-		{"empty answer", func(http.ResponseWriter, *http.Request) {}, "", outcomeDelivered},
-		{"redirect is not followed", func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
-		}, "http_307", outcomeSlow},
-		{"body too large", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, endless) }, "body_too_large", outcomeSlow},
-		{"endless chunks", func(w http.ResponseWriter, r *http.Request) {
-			for r.Context().Err() == nil {
-				if _, err := io.WriteString(w, endless); err != nil {
-					return
-				}
-			}
-		}, "body_too_large", outcomeSlow},
-		{"headers too large", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("X-Long", strings.Repeat("x", 2*maxHeaderBytes))
-		}, "headers_too_large", outcomeSlow},
-		{"dripping body", func(w http.ResponseWriter, r *http.Request) {
-			flusher, _ := w.(http.Flusher)
-			for tick := time.NewTicker(10 * time.Millisecond); r.Context().Err() == nil; <-tick.C {
-				_, _ = io.WriteString(w, " ")
-				flusher.Flush()
-			}
-		}, "timeout", outcomeRetry},
-		{"no answer", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "timeout", outcomeRetry},
-		{"hangs up", func(http.ResponseWriter, *http.Request) {
-			panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's own way to close a connection
-		}, "reset", outcomeRetry},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				_, _ = io.Copy(io.Discard, r.Body) // net/http notices a hang-up only after that
-				tt.handler(w, r)
-			}))
-			defer server.Close()
-			defer server.CloseClientConnections()
-			c := newClient((&net.Dialer{}).DialContext, 300*time.Millisecond, 4)
-			out := postOnce(c, server.URL)
-			if out.kind != tt.kind || out.class != tt.class && tt.class != "" {
-				t.Errorf("outcome %s %q, want %s %q", out.kind, out.class, tt.kind, tt.class)
-			}
-		})
-	}
-}
-
 func postOnce(c *client, base string) (out outcome) {
 	c.post(base+pushgateway.NotifyPath, []byte(`{}`), func(a answer) { out = decide(a, "key", time.Now()) })
 	return out
@@ -136,15 +84,6 @@ func startTLS(cfg *tls.Config) *httptest.Server {
 	server.TLS = cfg
 	server.StartTLS()
 	return server
-}
-
-// A certificate that nobody we trust has signed is not a reason to hurry.
-func TestClientWantsAValidCertificate(t *testing.T) {
-	server := startTLS(&tls.Config{})
-	defer server.Close()
-	if out := postOnce(newClient((&net.Dialer{}).DialContext, time.Minute, 4), server.URL); out.kind != outcomeSlow || out.class != "tls" {
-		t.Errorf("outcome %s %q, want slow tls", out.kind, out.class)
-	}
 }
 
 // The environment's proxy would take the address guard out of the way.

@@ -59,6 +59,8 @@ func isMetadata(addr netip.Addr) bool {
 	switch addr.String() {
 	case "169.254.169.254", // most clouds
 		"169.254.170.2", "169.254.170.23", // AWS: task and pod credentials
+		"169.254.0.23",                 // Tencent
+		"169.254.42.42", "fd00:42::42", // Scaleway
 		"100.100.100.200", // Alibaba, inside carrier NAT
 		"168.63.129.16",   // Azure, inside public space
 		"192.0.0.192",     // Oracle

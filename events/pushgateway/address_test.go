@@ -68,6 +68,8 @@ func TestCheckAddr(t *testing.T) {
 
 		{"169.254.169.254", "metadata"},
 		{"169.254.170.2", "metadata"},
+		{"169.254.42.42", "metadata"},
+		{"fd00:42::42", "metadata"},
 		{"100.100.100.200", "metadata"},
 		{"168.63.129.16", "metadata"},
 		{"192.0.0.192", "metadata"},

@@ -55,10 +55,11 @@ func (u *URL) String() string {
 // CheckURL reports whether raw may be registered as a gateway's URL and returns
 // its canonical form. The error is a *Refusal.
 //
-//   - At most MaxURLBytes of UTF-8 without white space, control characters or
-//     backslashes; no user name, no fragment; the path is NotifyPath, byte for
-//     byte. A query is kept as it is if it is printable ASCII: the specification
-//     speaks only of the path, and deployed homeservers admit it.
+//   - At most MaxURLBytes of UTF-8, as it came and in canonical form, without
+//     white space, control characters or backslashes; no user name, no fragment;
+//     the path is NotifyPath, byte for byte. A query is kept as it is if it is
+//     printable ASCII: the specification speaks only of the path, and deployed
+//     homeservers admit it.
 //   - The scheme is https, or http where the operator allows it.
 //   - The host is a full domain name, ASCII after IDNA, or a canonical address
 //     that CheckAddr admits.
@@ -80,6 +81,9 @@ func (p *Policy) CheckURL(raw string) (*URL, error) {
 	u := &URL{scheme: parsed.Scheme, port: port, query: parsed.RawQuery}
 	if err := p.checkHost(u, parsed.Host, parsed.Hostname()); err != nil {
 		return nil, err
+	}
+	if len(u.String()) > MaxURLBytes { // IDNA may lengthen a name
+		return nil, refuseLength()
 	}
 	return u, nil
 }
@@ -129,7 +133,7 @@ func parseURL(raw string) (*url.URL, error) {
 
 func checkText(raw string) error {
 	if len(raw) > MaxURLBytes {
-		return refuse("the URL is longer than " + strconv.Itoa(MaxURLBytes) + " bytes")
+		return refuseLength()
 	}
 	if !utf8.ValidString(raw) {
 		return refuse("the URL is not valid UTF-8")
@@ -139,6 +143,10 @@ func checkText(raw string) error {
 		return refuse("the URL must not hold white space, control characters or backslashes")
 	}
 	return nil
+}
+
+func refuseLength() error {
+	return refuse("the URL is longer than " + strconv.Itoa(MaxURLBytes) + " bytes")
 }
 
 func urlPort(u *url.URL) (uint16, error) {

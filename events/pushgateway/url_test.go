@@ -96,6 +96,7 @@ func TestCheckURLRefuses(t *testing.T) {
 		{"https://@push.example.net" + path, "user name"},
 		{"https://push.example.net@10.0.0.1" + path, "user name"},
 		{"https://push.example.net" + path + "?" + strings.Repeat("x", MaxURLBytes), "longer"},
+		{longest("https://ü.example.net" + path + "?"), "longer"}, // in ASCII
 		{" https://push.example.net" + path, "white space"},
 		{"https://push.example.net" + path + "\n", "white space"},
 		{"https://push.example.net" + path + "?a\tb", "white space"},
@@ -174,6 +175,15 @@ func TestCheckURLRefuses(t *testing.T) {
 		if u != nil {
 			t.Errorf("%s: a URL came with the refusal", c.raw)
 		}
+	}
+}
+
+// longest fills a URL up to the last byte that it may have.
+func longest(begin string) string { return begin + strings.Repeat("x", MaxURLBytes-len(begin)) }
+
+func TestCheckURLAdmitsTheLongest(t *testing.T) {
+	if _, err := new(Policy).CheckURL(longest("https://push.example.net" + NotifyPath + "?")); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -60,6 +60,15 @@ func (s *Server) DeleteStream(name string) {
 	s.raw(func(ctx context.Context, js jetstream.JetStream) error { return js.DeleteStream(ctx, name) })
 }
 
+// Redeliver has what a consumer was handed and did not acknowledge come again
+// now, not when its time is over: whoever reads by it makes it anew.
+func (s *Server) Redeliver(stream, consumer string) {
+	s.t.Helper()
+	s.raw(func(ctx context.Context, js jetstream.JetStream) error {
+		return js.DeleteConsumer(ctx, stream, consumer)
+	})
+}
+
 // DeleteMessage takes one message out of a stream.
 func (s *Server) DeleteMessage(stream string, seq uint64) {
 	s.t.Helper()

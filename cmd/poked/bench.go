@@ -6,19 +6,31 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"runtime/pprof"
 	"time"
+
+	"poked/dispatcher"
+	"poked/events"
 )
 
-// benchCmd measures the whole path beside the bare ceiling.
+// benchCmd is "poked bench": what is measured, each beside a bare HTTP client.
+type benchCmd struct {
+	Throughput benchThroughputCmd `cmd:"" default:"withargs" help:"Measure the whole path beside a bare HTTP client; what bench does unless told otherwise."`
+}
+
+// benchUsers is about how many users with a pusher a world has.
+const benchUsers = 5000
+
+// benchThroughputCmd measures the whole path beside the bare ceiling.
 //
 //	                     this process                              another process
 //	publisher ─▶ NATS, files ─▶ match ─▶ NATS, files ─▶ deliver ─▶ sink
 //	bare loop of net/http, same bodies, same concurrency ────────▶ sink
 //
 // The two take turns, so that what else the machine does falls on both.
-type benchCmd struct {
+type benchThroughputCmd struct {
 	Fanout      []int         `name:"fanout" default:"100,1" env:"POKED_BENCH_FANOUT" help:"Users that an event notifies; one measurement for each."`
 	Pokes       int           `name:"pokes" default:"100000" env:"POKED_BENCH_POKES" help:"Pokes in each round."`
 	Rounds      int           `name:"rounds" default:"3" env:"POKED_BENCH_ROUNDS" help:"Rounds of each measurement; the medians are reported."`
@@ -31,7 +43,7 @@ type benchCmd struct {
 }
 
 // Help says what the figures mean.
-func (benchCmd) Help() string {
+func (benchThroughputCmd) Help() string {
 	return "Room events go through the whole path: stored by an embedded NATS on disk, matched, stored again as " +
 		"notifications, and poked over real HTTP to a gateway in another process. In the same run a plain net/http loop " +
 		"posts the same bodies to the same gateway with the same concurrency: the bare ceiling. Compare the two, not " +
@@ -39,7 +51,7 @@ func (benchCmd) Help() string {
 }
 
 // Validate refuses what cannot be measured.
-func (c benchCmd) Validate() error {
+func (c benchThroughputCmd) Validate() error {
 	for _, fanout := range c.Fanout {
 		if fanout < 1 || fanout > c.Pokes {
 			return errors.New("--fanout must be at least 1 and at most --pokes")
@@ -52,11 +64,11 @@ func (c benchCmd) Validate() error {
 }
 
 // Run measures and reports.
-func (c benchCmd) Run(ctx context.Context, std streams) error {
+func (c benchThroughputCmd) Run(ctx context.Context, std streams) error {
 	progress := func(format string, args ...any) {
 		_, _ = fmt.Fprintf(std.err, format+"\n", args...) // nobody left to tell
 	}
-	sink, err := startSink(ctx)
+	sink, err := startSink(ctx, "bench-sink")
 	if err != nil {
 		return err
 	}
@@ -87,9 +99,17 @@ func (c benchCmd) Run(ctx context.Context, std streams) error {
 }
 
 // measure runs the rounds of one fan-out in a world of its own.
-func (c benchCmd) measure(ctx context.Context, sink *sinkProcess, fanout int, progress func(string, ...any)) (benchResult, error) {
+func (c benchThroughputCmd) measure(ctx context.Context, sink *sinkProcess, fanout int, progress func(string, ...any)) (benchResult, error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	w, err := newBenchWorld(ctx, c, sink.url, fanout, log)
+	groups := max(benchUsers/fanout, events.DefaultPartitions)
+	w, err := newBenchWorld(ctx, benchWorldOptions{
+		groups: groups, fanout: fanout, roomsEach: 1, gateways: []string{sink.url}, fsync: c.Fsync,
+		dispatcher: dispatcher.Config{
+			Slots: c.Concurrency, GatewaySlots: c.Concurrency, GatewayFloor: 8, CatchUpLimit: math.MaxInt32,
+			RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour,
+			OpenRooms: 2 * groups * events.DefaultPartitions, StopGrace: 10 * time.Second,
+		},
+	}, log)
 	if err != nil {
 		return benchResult{}, err
 	}
@@ -98,8 +118,8 @@ func (c benchCmd) measure(ctx context.Context, sink *sinkProcess, fanout int, pr
 	return result, errors.Join(err, w.close())
 }
 
-func (c benchCmd) rounds(ctx context.Context, w *benchWorld, sink *sinkProcess, result *benchResult, progress func(string, ...any)) error {
-	bare := newBareLoop(sink.url, c.Concurrency)
+func (c benchThroughputCmd) rounds(ctx context.Context, w *benchWorld, sink *sinkProcess, result *benchResult, progress func(string, ...any)) error {
+	bare := newBareLoop([]string{sink.url}, c.Concurrency)
 	defer bare.close()
 	for round := range c.Rounds + 1 {
 		whole, err := burst(ctx, sink, result.Pokes, func() error { return w.publish(ctx, result.Pokes/w.fanout) })

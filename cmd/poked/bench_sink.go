@@ -86,27 +86,56 @@ func (t *sinkTally) serve(ctx *fasthttp.RequestCtx) {
 }
 
 func (t *sinkTally) add(body []byte, now int64) {
+	p := t.parse(body)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.count(p, now, true)
+}
+
+// sinkPoke is what a sink keeps of a poke.
+type sinkPoke struct {
+	key    uint64 // digest of event and pushkey
+	pusher uint64 // digest of the pushkey
+	sentAt int64  // nanoseconds since the Unix epoch
+}
+
+func (t *sinkTally) parse(body []byte) sinkPoke {
 	fields := gjson.GetManyBytes(body, "notification.event_id", "notification.devices.0.pushkey", "notification.content.sent_at")
 	var h maphash.Hash
 	h.SetSeed(t.seed)
-	_, _ = h.WriteString(fields[0].Str)
 	_, _ = h.WriteString(fields[1].Str)
-	key := h.Sum64()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, again := t.seen[key]; again {
+	p := sinkPoke{pusher: h.Sum64(), sentAt: fields[2].Int()}
+	_, _ = h.WriteString(fields[0].Str)
+	p.key = h.Sum64()
+	return p
+}
+
+// count takes a poke in, whose latency may be left out. The mutex is held.
+func (t *sinkTally) count(p sinkPoke, now int64, timed bool) {
+	if _, again := t.seen[p.key]; again {
 		t.duplicates++
 		return
 	}
-	t.seen[key] = struct{}{}
+	t.seen[p.key] = struct{}{}
 	t.last = now
-	t.latencies = append(t.latencies, time.Duration(now-fields[2].Int()))
+	if timed {
+		t.latencies = append(t.latencies, time.Duration(now-p.sentAt))
+	}
 }
 
 // report returns what was seen, and begins anew.
 func (t *sinkTally) report() []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	raw, err := json.Marshal(t.take())
+	if err != nil { // cannot happen for numbers
+		return nil
+	}
+	return raw
+}
+
+// take returns what was seen, and begins anew. The mutex is held.
+func (t *sinkTally) take() sinkReport {
 	slices.Sort(t.latencies)
 	at := func(percent int) time.Duration {
 		if len(t.latencies) == 0 {
@@ -114,15 +143,12 @@ func (t *sinkTally) report() []byte {
 		}
 		return t.latencies[(len(t.latencies)-1)*percent/100]
 	}
-	raw, err := json.Marshal(sinkReport{
+	r := sinkReport{
 		Received: len(t.seen), Duplicates: t.duplicates, Last: t.last, P50: at(50), P99: at(99), Max: at(100),
-	})
-	if err != nil { // cannot happen for numbers
-		return nil
 	}
 	clear(t.seen)
 	t.latencies, t.duplicates = t.latencies[:0], 0
-	return raw
+	return r
 }
 
 // sinkProcess is a sink that this process started.
@@ -132,13 +158,14 @@ type sinkProcess struct {
 	stdin io.Closer
 }
 
-// startSink runs this program again as a sink.
-func startSink(ctx context.Context) (*sinkProcess, error) {
+// startSink runs a hidden subcommand of this program as a process of its own. Its
+// first line on standard output is the URL that it answers at.
+func startSink(ctx context.Context, args ...string) (*sinkProcess, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("start sink: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, self, "bench-sink") //nolint:gosec // it is this program
+	cmd := exec.CommandContext(ctx, self, args...) //nolint:gosec // it is this program
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -52,15 +52,20 @@ func (c *catcher) start() (stop func()) {
 	}
 }
 
-// want has the log read for a lane, which is then ready for a slot again.
-func (c *catcher) want(l *lane) {
+// want has the log read for a lane, before all others if it is urgent. Then it is
+// ready for a slot again.
+func (c *catcher) want(l *lane, urgent bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
 		c.d.gates.resume(l) // all ends, and the lane will see it
 		return
 	}
-	c.hungry = append(c.hungry, l)
+	if urgent {
+		c.hungry = slices.Insert(c.hungry, 0, l)
+	} else {
+		c.hungry = append(c.hungry, l)
+	}
 	select {
 	case c.some <- struct{}{}:
 	default:

@@ -164,7 +164,18 @@ func (d *Dispatcher) Stats() Stats { return d.counts.stats() }
 // configuration gives and returns nil. While another dispatcher works it stands
 // by.
 func (d *Dispatcher) Run(ctx context.Context) error {
-	return d.conn.Lead(ctx, d.worker, d.lead)
+	return d.conn.Lead(ctx, d.worker, func(leading context.Context) error {
+		err := d.lead(leading)
+		switch {
+		case ctx.Err() != nil:
+			return err
+		case errors.Is(err, events.ErrFenced):
+			d.log.Warn("giving way", "error", err)
+		case err != nil:
+			d.log.Error("dispatching came to an end, beginning anew", "error", err)
+		}
+		return nil // whatever it was, somebody has to go on
+	})
 }
 
 // lead owns all partitions until ctx ends.
@@ -187,10 +198,6 @@ func (d *Dispatcher) lead(ctx context.Context) error {
 	delivery.conns.close() // the grace of whoever is still out is over
 	gates.close()
 	_ = slots.Wait() // a slot returns no error
-	if errors.Is(err, events.ErrFenced) {
-		d.log.Warn("giving way", "error", err)
-		return nil
-	}
 	return err
 }
 

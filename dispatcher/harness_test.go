@@ -110,9 +110,10 @@ func (h *house) begin() {
 	h.d.dial = h.sockets.dial
 	ctx, cancel := context.WithCancel(h.t.Context())
 	h.stop, h.stopped = cancel, make(chan error, 1)
-	run, stopped := h.d.Run, h.stopped // of this life
+	d := h.d
+	run, stopped := d.Run, h.stopped // of this life
 	if h.alone {
-		run = h.d.lead
+		run = d.lead
 	}
 	go func() { stopped <- run(ctx) }()
 	h.t.Cleanup(h.halt)

@@ -134,8 +134,7 @@ func (l *lane) next() (poke, bool) {
 		p.known = l.lag != nil && l.lag.alone > 0
 		return p, true
 	case turnRead:
-		l.d.gates.hold(l)
-		l.d.catcher.want(l)
+		l.d.catcher.want(l, l.d.gates.hold(l))
 	case turnOver:
 		l.d.gates.release(l)
 	}

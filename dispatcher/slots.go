@@ -148,8 +148,14 @@ func (gs *gateways) admit(g *gateway, now time.Time) {
 	}
 }
 
+// makeReady has a lane be next for a free slot, or the first of all if a gateway
+// waits for it to be known well again.
 func (gs *gateways) makeReady(l *lane) {
-	gs.ready.push(l)
+	if l.spot.gate.breaker.probe == l {
+		gs.ready.pushFront(l)
+	} else {
+		gs.ready.push(l)
+	}
 	// An idle slot that was called has not come yet, and takes one lane only.
 	if gs.ready.n > gs.idle && gs.started < gs.slots+gs.late && !gs.closed {
 		gs.started++
@@ -205,9 +211,9 @@ func (gs *gateways) release(l *lane) {
 	gs.giveUp(l)
 }
 
-// hold has a lane keep its place while it needs no slot: until resume. The caller
-// holds the mutex of the lane's deliverer.
-func (gs *gateways) hold(l *lane) {
+// hold has a lane keep its place while it needs no slot: until resume. It returns
+// whether the lane is a probe. The caller holds the mutex of the lane's deliverer.
+func (gs *gateways) hold(l *lane) (probe bool) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	l.leave()
@@ -216,6 +222,7 @@ func (gs *gateways) hold(l *lane) {
 		l.spot.gate.late--
 		gs.late--
 	}
+	return l.spot.gate.breaker.probe == l
 }
 
 // resume has a lane tried that kept its place.

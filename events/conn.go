@@ -32,6 +32,11 @@ type Config struct {
 	Pulse time.Duration
 }
 
+// answerQueue is how many messages that answer one request may wait until they
+// are read: more than the server ever sends for one (maxLast). Each request makes
+// room for so many, and the default of nats.go is half a megabyte.
+const answerQueue = 4096
+
 const defaultPulse = 500 * time.Millisecond
 
 // Conn is a connection to NATS that speaks poked's nouns. It reconnects for
@@ -92,6 +97,7 @@ func (c *Conn) dial(ctx context.Context, cfg Config) (*nats.Conn, error) {
 		// away is an error now, not a surprise after the reconnect.
 		nats.ReconnectBufSize(-1),
 		nats.PingInterval(20 * c.pulse),
+		nats.SyncQueueLen(answerQueue),
 		nats.MaxPingsOutstanding(2),
 		nats.ConnectHandler(func(*nats.Conn) { connected <- struct{}{} }),
 		nats.DisconnectErrHandler(c.disconnected),

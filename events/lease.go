@@ -118,7 +118,9 @@ func (c *Conn) renewOnce(ctx context.Context, worker string, revision uint64) (u
 	switch {
 	case errors.Is(getErr, jetstream.ErrKeyNotFound):
 		return kv.Create(ctx, leaseKey, []byte(worker))
-	case getErr == nil && string(entry.Value()) == worker:
+	case getErr != nil:
+		return 0, getErr // whose it is, nobody knows yet
+	case string(entry.Value()) == worker:
 		return entry.Revision(), nil
 	}
 	return 0, err

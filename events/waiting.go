@@ -162,7 +162,15 @@ func (c *Conn) readAllForNewest(ctx context.Context, filter string) ([]*jetstrea
 // more there are. Newest is one that [Conn.NewestInRooms] returned and that
 // stands after it too: an answer that knows less is an error.
 func (c *Conn) NotificationsInRoom(ctx context.Context, user UserID, newest LoggedNotification, after uint64, limit int) (page []LoggedNotification, more int, err error) {
-	msgs, more, err := c.readPage(ctx, streamNotifications, c.notifySubject(Token(user), Token(newest.Room)), after+1, limit)
+	subject := c.notifySubject(Token(user), Token(newest.Room))
+	var msgs []*jetstream.RawStreamMsg
+	for from := after + 1; len(msgs) < limit && err == nil; from = msgs[len(msgs)-1].Sequence + 1 {
+		var some []*jetstream.RawStreamMsg
+		some, more, err = c.readPage(ctx, streamNotifications, subject, from, min(limit-len(msgs), logPage))
+		if msgs = append(msgs, some...); more == 0 {
+			break
+		}
+	}
 	if err == nil && more == 0 && (len(msgs) == 0 || msgs[len(msgs)-1].Sequence < newest.Seq) {
 		err = errBehind
 	}

@@ -20,6 +20,9 @@ type spot struct {
 	late       bool      // its attempt has been out for longer than patience
 }
 
+// isProbe says whether the lane of the spot is to find out how its gateway is.
+func (s *spot) isProbe(l *lane) bool { return s.gate != nil && s.gate.breaker.probe == l }
+
 // push puts a lane that stands nowhere at the end.
 func (q *line) push(l *lane) {
 	l.spot.in, l.spot.prev, l.spot.next = q, q.last, nil

@@ -151,7 +151,7 @@ func (gs *gateways) admit(g *gateway, now time.Time) {
 // makeReady has a lane be next for a free slot, or the first of all if a gateway
 // waits for it to be known well again.
 func (gs *gateways) makeReady(l *lane) {
-	if l.spot.gate.breaker.probe == l {
+	if l.spot.isProbe(l) {
 		gs.ready.pushFront(l)
 	} else {
 		gs.ready.push(l)
@@ -222,7 +222,7 @@ func (gs *gateways) hold(l *lane) (probe bool) {
 		l.spot.gate.late--
 		gs.late--
 	}
-	return l.spot.gate.breaker.probe == l
+	return l.spot.isProbe(l)
 }
 
 // resume has a lane tried that kept its place.

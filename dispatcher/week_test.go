@@ -33,7 +33,7 @@ func TestG1Week(t *testing.T) {
 	if raceDetector || testing.Short() {
 		t.Skip("a week takes two minutes, and the race detector makes an hour of them: run it without")
 	}
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
+	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("POKED_SEED"); text != "" {
 		var err error
 		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
@@ -41,7 +41,7 @@ func TestG1Week(t *testing.T) {
 		}
 	}
 	bubble(t, func(t *testing.T, h *house) {
-		w := newWeek(h, rand.New(rand.NewPCG(seed, 0))) //nolint:gosec // repeatable on purpose
+		w := newWeek(h, rand.New(rand.NewPCG(seed, 0)))
 		w.live()
 		w.check()
 		if t.Failed() {
@@ -88,7 +88,7 @@ func newWeek(h *house, r *rand.Rand) *week {
 	h.server.Pulse, h.alone = time.Minute, true
 	h.cfg.CatchUpLimit = 1e6 // nothing is passed over, so that all may be looked for
 	w := &week{
-		h: h, rand: r, lots: rand.New(rand.NewPCG(r.Uint64(), 0)), //nolint:gosec // repeatable on purpose
+		h: h, rand: r, lots: rand.New(rand.NewPCG(r.Uint64(), 0)),
 		pushkeys: map[events.UserID][]string{}, hosts: map[string]string{},
 		members: map[events.RoomID][]events.UserID{}, tempers: map[string]temper{},
 		refused: map[string]events.UserID{}, removed: map[string]bool{},

@@ -31,7 +31,7 @@ const (
 // then. POKED_SEED repeats one that failed.
 func TestG1Week(t *testing.T) {
 	if raceDetector || testing.Short() {
-		t.Skip("a week takes two minutes, and the race detector makes an hour of them: run it without")
+		t.Skip("a week takes two minutes, and many more under the race detector: run it without")
 	}
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("POKED_SEED"); text != "" {

@@ -97,6 +97,15 @@ func (c *call) body() ([]byte, error) {
 	return raw, nil
 }
 
+// fields reads the whole request body as a JSON object.
+func (c *call) fields() (*fields, error) {
+	body, err := c.body()
+	if err != nil {
+		return nil, err
+	}
+	return parseFields(body)
+}
+
 // write sends an answer or an error, and returns what it sent.
 func write(w http.ResponseWriter, answer any, err error) (status int, errcode string) {
 	status = http.StatusOK

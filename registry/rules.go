@@ -155,11 +155,7 @@ func (a *api) changeRule(ctx context.Context, c *call, parse func(*fields) pushr
 	if err != nil {
 		return nil, err
 	}
-	body, err := c.body()
-	if err != nil {
-		return nil, err
-	}
-	f, err := parseFields(body)
+	f, err := c.fields()
 	if err != nil {
 		return nil, err
 	}
@@ -187,11 +183,7 @@ func (a *api) copyDeviceRules(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := c.body()
-	if err != nil {
-		return nil, err
-	}
-	f, err := parseFields(body)
+	f, err := c.fields()
 	if err != nil {
 		return nil, err
 	}

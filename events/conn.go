@@ -49,7 +49,7 @@ type Conn struct {
 	writer *writer
 	pulse  time.Duration // Config.Pulse
 
-	buckets sync.Map // handles of the buckets that were opened, by name
+	userBuckets sync.Map // handles of the buckets that were written to, by name
 
 	stateHeard atomic.Uint64 // ROOMS sequence up to which ROOM_STATE is known to have heard
 

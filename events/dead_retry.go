@@ -108,9 +108,9 @@ func (c *Conn) revivePoke(ctx context.Context, letter *StoredDeadLetter) (*nats.
 
 // hasPusher says whether the registry still knows a pusher.
 func (c *Conn) hasPusher(ctx context.Context, user UserID, id PusherID) (bool, error) {
-	kv, err := c.bucket(ctx, bucketPushers)
+	kv, err := c.js.KeyValue(ctx, bucketPushers)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("open bucket %s: %w", bucketPushers, err)
 	}
 	entry, err := kv.Get(ctx, c.userKey(user))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {

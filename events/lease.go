@@ -46,9 +46,9 @@ func (c *Conn) Lead(ctx context.Context, worker string, lead func(context.Contex
 }
 
 func (c *Conn) takeLease(ctx context.Context, worker string) (uint64, error) {
-	kv, err := c.bucket(ctx, bucketWorkers)
+	kv, err := c.js.KeyValue(ctx, bucketWorkers)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("open bucket %s: %w", bucketWorkers, err)
 	}
 	revision, err := kv.Create(ctx, leaseKey, []byte(worker))
 	if errors.Is(err, jetstream.ErrKeyExists) {
@@ -104,7 +104,7 @@ func (c *Conn) renewLease(ctx context.Context, worker string, revision uint64) u
 }
 
 func (c *Conn) renewOnce(ctx context.Context, worker string, revision uint64) (uint64, error) {
-	kv, err := c.bucket(ctx, bucketWorkers)
+	kv, err := c.js.KeyValue(ctx, bucketWorkers)
 	if err != nil {
 		return 0, err
 	}
@@ -133,7 +133,7 @@ func (c *Conn) dropLease(revision uint64) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
-	kv, err := c.bucket(ctx, bucketWorkers)
+	kv, err := c.js.KeyValue(ctx, bucketWorkers)
 	if err == nil {
 		err = kv.Delete(ctx, leaseKey, jetstream.LastRevision(revision))
 	}

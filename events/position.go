@@ -57,9 +57,9 @@ func positionKey(stage Stage, part int) string {
 // before the position, as after a power cut that took its last moments, the new
 // messages that take those sequences are the next to be worked through.
 func (c *Conn) loadPosition(ctx context.Context, stage Stage, part int) (Position, error) {
-	kv, err := c.bucket(ctx, bucketPositions)
+	kv, err := c.js.KeyValue(ctx, bucketPositions)
 	if err != nil {
-		return Position{}, err
+		return Position{}, fmt.Errorf("open bucket %s: %w", bucketPositions, err)
 	}
 	var pos Position
 	entry, err := kv.Get(ctx, positionKey(stage, part))

@@ -32,7 +32,7 @@ type userBucket[T any] struct {
 // put makes value what dispatchers know of its user, and returns nil only when
 // the bucket has stored it.
 func (b userBucket[T]) put(ctx context.Context, c *Conn, value T) error {
-	kv, err := c.bucket(ctx, b.name)
+	kv, err := c.userBucket(ctx, b.name)
 	if err != nil {
 		return err
 	}
@@ -53,17 +53,17 @@ func (b userBucket[T]) put(ctx context.Context, c *Conn, value T) error {
 	return nil
 }
 
-// bucket opens a bucket, which takes a request, the first time only: what is done
-// with it needs nothing but its name.
-func (c *Conn) bucket(ctx context.Context, name string) (jetstream.KeyValue, error) {
-	if kv, ok := c.buckets.Load(name); ok {
+// userBucket opens a bucket to write to it, which takes a request, the first time
+// only: writing needs nothing but the name.
+func (c *Conn) userBucket(ctx context.Context, name string) (jetstream.KeyValue, error) {
+	if kv, ok := c.userBuckets.Load(name); ok {
 		return kv.(jetstream.KeyValue), nil
 	}
 	kv, err := c.js.KeyValue(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", name, err)
 	}
-	c.buckets.Store(name, kv)
+	c.userBuckets.Store(name, kv)
 	return kv, nil
 }
 
@@ -153,9 +153,9 @@ func (b userBucket[T]) read(entry jetstream.KeyValueEntry) (T, error) {
 }
 
 func (c *Conn) watch(ctx context.Context, bucket, keys string, opts ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
-	kv, err := c.bucket(ctx, bucket)
+	kv, err := c.js.KeyValue(ctx, bucket)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open bucket %s: %w", bucket, err)
 	}
 	watcher, err := kv.Watch(ctx, keys, opts...)
 	if err != nil {

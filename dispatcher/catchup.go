@@ -5,7 +5,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"time"
 
 	"poked/events"
 )
@@ -174,7 +173,7 @@ func (c *catcher) give(a ask, p reading, err error) {
 		g.unreadable = true
 		return
 	}
-	g.items, g.end, g.thinTo, g.read, g.readAt = p.items, p.end, p.thinTo, true, time.Now()
+	g.items, g.end, g.thinTo, g.read = p.items, p.end, p.thinTo, true
 	if p.passedOver > 0 {
 		g.waiting, g.counted = notCounted, false
 		g.passedOver += uint64(p.passedOver)

@@ -61,7 +61,7 @@ func newDeliverer(d *deliverer) *deliverer {
 }
 
 func (d *deliverer) handler() events.Handler {
-	return events.Handler{Handle: d.handle, Tick: d.tick}
+	return events.Handler{Handle: d.handle, Tick: d.tick, Lease: d.gates.lease}
 }
 
 // handle takes the next notification of the partition.

@@ -74,6 +74,7 @@
 //	gateway fails, or hangs    outcome decided in one place (decide), the lane lags, others do not notice
 //	gateway is back            the next probe finds out; what has expired meanwhile is a dead letter already
 //	backlog not stored         the notification stays open, written again by the next tick
+//	lease not renewed in time  nothing is begun and nothing written until it is: another may be at work
 //	killed at any point        the successor reads the positions and BACKLOG; what was out, or answered but not
 //	                           yet written down, is told again (G2)
 //	message cannot be read     counted, logged, dead letter, next
@@ -164,8 +165,8 @@ func (d *Dispatcher) Stats() Stats { return d.counts.stats() }
 // configuration gives and returns nil. While another dispatcher works it stands
 // by.
 func (d *Dispatcher) Run(ctx context.Context) error {
-	return d.conn.Lead(ctx, d.worker, func(leading context.Context) error {
-		err := d.lead(leading)
+	return d.conn.Lead(ctx, d.worker, func(leading context.Context, lease *events.Lease) error {
+		err := d.lead(leading, lease)
 		switch {
 		case ctx.Err() != nil:
 			return err
@@ -183,13 +184,14 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 //	ctx ──▶ watch PUSHERS and PUSH_RULES ──▶ directory
 //	    └─▶ a follower for each partition and stage
 //	        when all have returned: connections to gateways are closed, slots end
-func (d *Dispatcher) lead(ctx context.Context) error {
+func (d *Dispatcher) lead(ctx context.Context, lease *events.Lease) error {
 	dir := newDirectory(d.policy, d.log)
 	d.counts.lagging.Store(0)
 	var slots errgroup.Group
 	gates := newGateways(d.cfg.Slots, d.cfg.GatewayFloor, d.cfg.GatewaySlots, func(slot func()) {
 		slots.Go(func() error { slot(); return nil })
 	})
+	gates.lease = lease
 	group, ctx := errgroup.WithContext(ctx)
 	delivery := newDelivery(d, dir, gates)
 	dir.changed = delivery.pushersChanged

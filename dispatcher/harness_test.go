@@ -113,7 +113,7 @@ func (h *house) begin() {
 	d := h.d
 	run, stopped := d.Run, h.stopped // of this life
 	if h.alone {
-		run = d.lead
+		run = func(ctx context.Context) error { return d.lead(ctx, nil) }
 	}
 	go func() { stopped <- run(ctx) }()
 	h.t.Cleanup(h.halt)

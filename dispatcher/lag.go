@@ -33,7 +33,6 @@ type lag struct {
 	items      []logItem // read from the log, to be told in this turn
 	end        uint64    // the position once they are told
 	read       bool      // items and end are of the log as it is from position on
-	readAt     time.Time // when they were read
 	unreadable bool      // the log could not be read
 }
 
@@ -52,9 +51,6 @@ func (g *lag) pass(seq uint64, told bool) {
 		g.attempts, g.alone, g.lastError = 0, 0, ""
 	}
 	g.turnPage()
-	if time.Since(g.readAt) >= patience {
-		g.dropPage() // the log may be another's to tell by now: who cannot read it tells no more
-	}
 }
 
 // turnPage moves on beyond what was read when all of it is told.
@@ -207,6 +203,10 @@ func (r *backlogRecord) cover(it *item) {
 func (l *lane) save() {
 	r := &l.record
 	if l.d.ended {
+		return
+	}
+	if !l.d.gates.lease.Held() {
+		l.d.unsaved[l] = struct{}{} // the record may be another's
 		return
 	}
 	if r.writing {

@@ -22,6 +22,7 @@ type matcher struct {
 	rooms    *rooms
 	log      *slog.Logger
 	follower *events.Follower
+	lease    *events.Lease
 	counts   *counters
 
 	unstored *semaphore.Weighted // all matchers share it
@@ -33,7 +34,7 @@ type matcher struct {
 }
 
 func (m *matcher) handler() events.Handler {
-	return events.Handler{Handle: m.handle, Tick: func(context.Context, time.Time) {}}
+	return events.Handler{Handle: m.handle, Tick: func(context.Context, time.Time) {}, Lease: m.lease}
 }
 
 // handle matches one message of ROOMS. It returns early only when ctx ends;

@@ -47,7 +47,7 @@ func (d *Dispatcher) follow(ctx context.Context, dir *directory, all *delivery) 
 	var stages []stage
 	for part := range d.conn.Partitions() {
 		for _, prepare := range []func() (stage, error){
-			func() (stage, error) { return d.prepareMatch(ctx, dir, part) },
+			func() (stage, error) { return d.prepareMatch(ctx, dir, all.gates.lease, part) },
 			func() (stage, error) { return d.prepareDeliver(ctx, all.byPart[part], part) },
 		} {
 			var ready stage
@@ -75,7 +75,7 @@ func (d *Dispatcher) waiting(err error) {
 	d.log.Warn("dispatcher waits for nats", "error", err)
 }
 
-func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, part int) (stage, error) {
+func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, lease *events.Lease, part int) (stage, error) {
 	f, err := d.conn.Follow(ctx, events.StageMatch, part, d.worker)
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, part int)
 		return nil, err
 	}
 	m := &matcher{
-		conn: d.conn, dir: dir, rooms: rooms, follower: f, counts: &d.counts, unstored: d.unstored,
+		conn: d.conn, dir: dir, rooms: rooms, follower: f, lease: lease, counts: &d.counts, unstored: d.unstored,
 		log: d.log.With("stage", events.StageMatch.Name, "part", part),
 	}
 	finish := func() { waitUntil(matchGrace, func() bool { return f.Open() == 0 }) }

@@ -131,6 +131,9 @@ func (gs *gateways) look(now time.Time) (due []*lane) {
 		return nil
 	}
 	gs.looked = now
+	if gs.halted {
+		gs.some.Broadcast() // the lease may be held again
+	}
 	gs.findLate(now)
 	for p := gs.calendar.take(now); p != nil; p = gs.calendar.take(now) {
 		for l := p.lanes.first; l != nil; l = p.lanes.first {

@@ -23,6 +23,7 @@ type gateways struct {
 	floor, ceiling int                 // of requests in flight at one gateway
 	slots          int                 // requests in flight in all, at most
 	spawn          func(worker func()) // runs a slot's loop in a goroutine that its owner waits for
+	lease          *events.Lease       // without which no attempt begins
 
 	mu       sync.Mutex
 	some     sync.Cond // ready is not empty, or closed
@@ -34,6 +35,7 @@ type gateways struct {
 	late     int  // of those, the ones whose attempt takes longer than patience
 	calendar calendar
 	looked   time.Time
+	halted   bool // some slot waits for the lease
 	closed   bool
 }
 
@@ -188,7 +190,7 @@ func (gs *gateways) next() (*lane, bool) {
 		return nil, false
 	}
 	gs.idle++
-	for gs.ready.n == 0 && !gs.closed {
+	for !gs.mayBegin() && !gs.closed {
 		gs.some.Wait()
 	}
 	gs.idle--
@@ -200,6 +202,15 @@ func (gs *gateways) next() (*lane, bool) {
 	l.spot.since = time.Now()
 	gs.out.push(l)
 	return l, true
+}
+
+// mayBegin says whether a lane is ready and there is the right to poke.
+func (gs *gateways) mayBegin() bool {
+	if gs.ready.n == 0 {
+		return false
+	}
+	gs.halted = !gs.lease.Held()
+	return !gs.halted
 }
 
 // release gives the place of a lane that sent nothing to whoever is next. The

@@ -45,6 +45,9 @@ type Handler struct {
 	Handle func(ctx context.Context, msg Message)
 	// Tick runs every 250 ms.
 	Tick func(ctx context.Context, now time.Time)
+	// Lease is the worker's right to the partition: while it is not held no message
+	// is handed out and no tick runs. Nil is always held.
+	Lease *Lease
 }
 
 // Follower reads one partition of a stage in stream order, from its stored
@@ -165,8 +168,10 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 		return f.saveFinished(ctx, res)
 	case now := <-tick:
 		f.reader.check(f, now)
-		f.handler.Tick(ctx, now)
-		f.redoAll(ctx)
+		if f.handler.Lease.Held() {
+			f.handler.Tick(ctx, now)
+			f.redoAll(ctx)
+		}
 	}
 	return nil
 }
@@ -178,9 +183,9 @@ func (f *Follower) redoAll(ctx context.Context) {
 }
 
 // incoming returns the channel of new messages, or nil while there is no room
-// for more.
+// for more, or they may be another worker's to handle.
 func (f *Follower) incoming(ctx context.Context) <-chan *nats.Msg {
-	if f.window.open() >= windowLimit || f.saver.ahead() >= unsavedLimit {
+	if f.window.open() >= windowLimit || f.saver.ahead() >= unsavedLimit || !f.handler.Lease.Held() {
 		return nil
 	}
 	return f.reader.messages(ctx, f)

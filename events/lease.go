@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,16 +16,48 @@ const leaseKey = "dispatcher"
 // leaseRenewal is how often the holder of the lease says that it is alive.
 const leaseRenewal = workerTTL / 4
 
+// leaseTrust is for how long a holder that does not hear from NATS may still count
+// on its lease: a little less than NATS keeps it, counted from when the holder
+// last asked for it.
+const leaseTrust = workerTTL * 9 / 10
+
+// Lease is a dispatcher's right to work. It is safe for concurrent use. A nil
+// Lease is held for ever: it is for one who has no rival.
+type Lease struct {
+	began time.Time
+	sure  atomic.Int64 // since began, until when nobody else can have it
+}
+
+// newLease returns a lease that NATS granted to a request made at a time.
+func newLease(asked time.Time) *Lease {
+	l := &Lease{began: asked}
+	l.renewed(asked)
+	return l
+}
+
+func (l *Lease) renewed(asked time.Time) {
+	l.sure.Store(int64(asked.Sub(l.began) + leaseTrust))
+}
+
+// Held says whether it is certain that nobody else has the lease. While it is not,
+// because NATS is away or the process was held up, its holder begins nothing and
+// writes nothing: another one may be at work, and only NATS can tell.
+func (l *Lease) Held() bool {
+	return l == nil || int64(time.Since(l.began)) < l.sure.Load()
+}
+
 // Lead runs lead while worker holds the dispatcher's lease: one dispatcher owns
 // all partitions, any others stand by and take over when it stops (at once) or
-// dies (after 5 s). The context of lead ends when the lease is lost; positions
-// are fenced besides, so two that believe to lead for a moment lose nothing.
-// Lead returns when ctx ends or lead fails.
-func (c *Conn) Lead(ctx context.Context, worker string, lead func(context.Context) error) error {
+// dies (after 5 s). The context of lead ends when another has the lease, and
+// until that is known [Lease.Held] says whether it may be so; positions are fenced
+// besides, so two that believe to lead for a moment lose nothing. Lead returns
+// when ctx ends or lead fails.
+func (c *Conn) Lead(ctx context.Context, worker string, lead func(context.Context, *Lease) error) error {
 	for waiting := false; ; {
+		asked := time.Now()
 		revision, err := c.takeLease(ctx, worker)
 		if err == nil {
-			if err := c.leadWith(ctx, worker, revision, lead); err != nil || ctx.Err() != nil {
+			if err := c.leadWith(ctx, worker, revision, newLease(asked), lead); err != nil || ctx.Err() != nil {
 				return err
 			}
 			waiting = false
@@ -61,7 +94,7 @@ func (c *Conn) takeLease(ctx context.Context, worker string) (uint64, error) {
 }
 
 // leadWith runs lead and renews the lease beside it.
-func (c *Conn) leadWith(ctx context.Context, worker string, revision uint64, lead func(context.Context) error) error {
+func (c *Conn) leadWith(ctx context.Context, worker string, revision uint64, lease *Lease, lead func(context.Context, *Lease) error) error {
 	leading, lost := context.WithCancel(ctx)
 	defer lost()
 	// Renewing outlasts ctx: who is asked to stop still has pokes out, and the
@@ -71,9 +104,9 @@ func (c *Conn) leadWith(ctx context.Context, worker string, revision uint64, lea
 	renewed := make(chan uint64, 1)
 	go func() { // ends with renewing; leadWith waits for it
 		defer lost()
-		renewed <- c.renewLease(renewing, worker, revision)
+		renewed <- c.renewLease(renewing, worker, revision, lease)
 	}()
-	err := lead(leading)
+	err := lead(leading, lease)
 	done()
 	c.dropLease(<-renewed)
 	return err
@@ -81,7 +114,7 @@ func (c *Conn) leadWith(ctx context.Context, worker string, revision uint64, lea
 
 // renewLease renews until ctx ends or the lease is another's, and returns the
 // last revision. While NATS is away nobody can take the lease, so it stays.
-func (c *Conn) renewLease(ctx context.Context, worker string, revision uint64) uint64 {
+func (c *Conn) renewLease(ctx context.Context, worker string, revision uint64, lease *Lease) uint64 {
 	tick := time.NewTicker(leaseRenewal)
 	defer tick.Stop()
 	for {
@@ -90,10 +123,12 @@ func (c *Conn) renewLease(ctx context.Context, worker string, revision uint64) u
 			return revision
 		case <-tick.C:
 		}
+		asked := time.Now()
 		next, err := c.renewOnce(ctx, worker, revision)
 		switch {
 		case err == nil:
 			revision = next
+			lease.renewed(asked)
 		case isConflict(err):
 			c.log.Warn("another dispatcher has taken over")
 			return 0

@@ -36,6 +36,27 @@ func (l *lane) attempt(s *sender) {
 	}
 }
 
+// tell takes in what the pusher has been told.
+func (l *lane) tell(p *poke) {
+	if p.pusher == l.pusher {
+		l.told.set(p.unread)
+	}
+	if p.badge {
+		l.d.counts.badges.Add(1)
+	}
+	if g := l.lag; p.badge && g != nil && l.knowsBadge() {
+		g.badge = false
+	}
+}
+
+// age is how long ago the event of the poke was stored, if it has one.
+func (p *poke) age() time.Duration {
+	if p.badge {
+		return 0
+	}
+	return time.Since(p.n.At)
+}
+
 // home ends an attempt.
 func (d *deliverer) home() {
 	d.mu.Lock()
@@ -45,7 +66,7 @@ func (d *deliverer) home() {
 
 // try posts a poke, unless there is a reason not to.
 func (d *deliverer) try(s *sender, l *lane, p *poke, now time.Time) (out outcome) {
-	if now.Sub(p.n.At) > d.ttl {
+	if !p.badge && now.Sub(p.n.At) > d.ttl {
 		return outcome{kind: outcomeExpired, class: "expired"}
 	}
 	if p.pusher.refused != nil {
@@ -54,7 +75,7 @@ func (d *deliverer) try(s *sender, l *lane, p *poke, now time.Time) (out outcome
 	if why := d.gates.allows(l, p.pusher.origin(), now); why != "" {
 		return outcome{kind: outcomePaused, class: why}
 	}
-	s.body = p.appendBody(s.body[:0])
+	s.body = p.appendBody(s.body[:0], d.badge)
 	d.client.post(p.pusher.url.String(), s.body, func(a answer) {
 		out = decide(a, p.pusher.pushkey, time.Now())
 	})
@@ -62,12 +83,15 @@ func (d *deliverer) try(s *sender, l *lane, p *poke, now time.Time) (out outcome
 }
 
 // appendBody appends the request body (Push Gateway API, POST notify).
-func (p *poke) appendBody(dst []byte) []byte {
+func (p *poke) appendBody(dst []byte, of BadgeOf) []byte {
 	unread := int(p.unread) //nolint:gosec // a count of messages
-	if p.pusher.noBadge {
+	if p.pusher.noBadge || of == BadgeNone {
 		unread = pushgateway.NoCounts
 	}
 	body, tweaks := p.n.Body, p.n.Tweaks
+	if p.badge {
+		body = []byte(badgeOnly)
+	}
 	if own, ok := p.n.Of(p.pusher.handle); ok {
 		body, tweaks = pushgateway.WithPrio(body, own.Prio), own.Tweaks
 	}
@@ -99,11 +123,14 @@ func (l *lane) settle(p *poke, out outcome, now time.Time) (again bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l.history.note(out, now)
+	if out.kind == outcomeDelivered {
+		l.tell(p)
+	}
 	switch {
 	case l.gone:
 		l.scheduled = false
 		return false
-	case l.lag == nil && (len(l.queue) == 0 || l.queue[0].seq != p.seq): // removed and set again meanwhile
+	case l.lag == nil && (len(l.queue) == 0 || l.queue[0].seq != p.seq): // read, or removed and set again, meanwhile
 		l.scheduled = len(l.queue) > 0
 		return l.scheduled
 	}
@@ -183,9 +210,10 @@ func (d *deliverer) logAttempt(p *poke, out outcome, took time.Duration) {
 		slog.String("app_id", p.pusher.appID),
 		slog.String("pusher", string(p.pusher.id)),
 		slog.String("gateway", p.pusher.origin()),
+		slog.Bool("badge_only", p.badge),
 		slog.Uint64("seq", p.seq),
 		slog.Duration("took", took),
 		slog.Duration("retry_after", out.retryAfter),
-		slog.Duration("age", time.Since(p.n.At)),
+		slog.Duration("age", p.age()),
 	)
 }

@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 
@@ -106,6 +107,7 @@ type ask struct {
 	after, target uint64
 	waiting       int    // how many they are, if 0 or more
 	thinTo        uint64 // up to here only the newest of each room
+	cleared       int    // how often something had left the log
 }
 
 // reading is what a lane tells in one turn.
@@ -154,7 +156,7 @@ func (c *catcher) asks(lanes []*lane) []ask {
 	asks := make([]ask, 0, len(lanes))
 	for _, l := range lanes {
 		if g := l.lag; g != nil && !l.gone && !c.d.closing {
-			asks = append(asks, ask{l, g, l.pusher, l.pusher.user, g.position, g.target, g.waiting, g.thinTo})
+			asks = append(asks, ask{l, g, l.pusher, l.pusher.user, g.position, g.target, g.waiting, g.thinTo, g.cleared})
 		}
 	}
 	return asks
@@ -165,8 +167,8 @@ func (c *catcher) give(a ask, p reading, err error) {
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
 	g := a.lag
-	if a.lane.lag != g || g.position != a.after {
-		return
+	if a.lane.lag != g || g.position != a.after || g.cleared != a.cleared {
+		return // what was read is of before; the lane asks again if it still wants to
 	}
 	if err != nil {
 		c.d.log.Warn("log not read, trying again", "user_id", a.user, "pusher", a.lane.pusher.id, "error", err)
@@ -182,8 +184,11 @@ func (c *catcher) give(a ask, p reading, err error) {
 }
 
 // readOn reads what a lane is to tell next. newest is the newest notification of
-// each room of its user's.
+// each thread of each room of its user's.
 func (c *catcher) readOn(ctx context.Context, a ask, newest []events.LoggedNotification) (reading, error) {
+	if a.after >= a.target {
+		return newReading(nil, a.target, a.thinTo), nil // it came for the count
+	}
 	// What lies beyond the target comes by live, so a room whose newest does is
 	// read on here for what came before it.
 	rooms := newest[len(upTo(newest, a.after)):] // others of the user's pushers look at the same list
@@ -223,7 +228,7 @@ func upTo(list []events.LoggedNotification, seq uint64) []events.LoggedNotificat
 // the lane's position, in order, and counts it. Beyond the limit it only counts.
 func (c *catcher) readRooms(ctx context.Context, a ask, rooms []events.LoggedNotification) (all []events.LoggedNotification, total int, err error) {
 	for _, newest := range rooms {
-		inRoom, more, err := c.d.conn.NotificationsInRoom(ctx, a.user, newest, a.after, max(c.limit+1-len(all), 1))
+		inRoom, more, err := c.d.conn.NotificationsInRoom(ctx, newest, a.after, max(c.limit+1-len(all), 1))
 		if err != nil {
 			return nil, 0, err
 		}
@@ -237,32 +242,32 @@ func (c *catcher) readRooms(ctx context.Context, a ask, rooms []events.LoggedNot
 
 // newestHeard returns what a lane is told of which only the newest of each room
 // is: the newest up to a sequence that is for its pusher. A room has none if what
-// is newer still is for the pusher too, and so yet to be told.
-func (c *catcher) newestHeard(ctx context.Context, a ask, rooms []events.LoggedNotification, limit uint64) (heard []events.LoggedNotification, err error) {
-	for _, newest := range rooms {
-		ok := a.hears(newest)
-		if ok && newest.Seq > limit {
-			continue
-		}
+// is newer still, in any of its threads, is for the pusher too, and so yet to be
+// told.
+func (c *catcher) newestHeard(ctx context.Context, a ask, threads []events.LoggedNotification, limit uint64) ([]events.LoggedNotification, error) {
+	byRoom := map[events.RoomID]events.LoggedNotification{}
+	for _, newest := range threads {
+		ok, err := a.hears(newest), error(nil)
 		if !ok {
 			newest, ok, err = c.lastHeard(ctx, a, newest, limit)
 		}
 		if err != nil {
 			return nil, err
 		}
-		if ok {
-			heard = append(heard, newest)
+		if ok && newest.Seq > byRoom[newest.Room].Seq {
+			byRoom[newest.Room] = newest
 		}
 	}
+	heard := slices.Collect(maps.Values(byRoom))
 	slices.SortFunc(heard, func(x, y events.LoggedNotification) int { return cmp.Compare(x.Seq, y.Seq) })
-	return heard, nil
+	return upTo(heard, limit), nil
 }
 
 // lastHeard returns the last notification from a room that is for a lane's pusher,
 // after the lane's position and up to a sequence. Newest is the room's newest.
 func (c *catcher) lastHeard(ctx context.Context, a ask, newest events.LoggedNotification, limit uint64) (last events.LoggedNotification, ok bool, err error) {
 	for after := a.after; ; {
-		page, more, err := c.d.conn.NotificationsInRoom(ctx, a.user, newest, after, readingLimit)
+		page, more, err := c.d.conn.NotificationsInRoom(ctx, newest, after, readingLimit)
 		if err != nil {
 			return last, false, err
 		}

@@ -143,7 +143,7 @@ func TestCatchUpOfTwoPushersOfOneUser(t *testing.T) {
 				EventID: events.EventID(fmt.Sprintf("$%d", i+1)), RoomSeq: uint64(i) + 1, At: time.Now(),
 				Tweaks: []byte("{}"), Body: []byte(`{"prio":"low"}`),
 			}
-			batch.Notify(h.conn, "@bob:x", events.RoomID(fmt.Sprintf("!r%d", i/3)), n.AppendJSON(nil))
+			batch.Notify(h.conn, "@bob:x", events.RoomID(fmt.Sprintf("!r%d", i/3)), "", n.AppendJSON(nil))
 			batch.Send()
 			if err := <-stored; err != nil {
 				t.Fatal(err)
@@ -196,7 +196,7 @@ func (h *house) notify(user events.UserID, room events.RoomID, number int, only 
 	}
 	stored := make(chan error, 1)
 	batch := h.conn.NewBatch(func(_ uint64, err error) { stored <- err })
-	batch.Notify(h.conn, user, room, n.AppendJSON(nil))
+	batch.Notify(h.conn, user, room, "", n.AppendJSON(nil))
 	batch.Send()
 	if err := <-stored; err != nil {
 		h.t.Fatal(err)

@@ -10,6 +10,8 @@ type counters struct {
 	notifications atomic.Uint64 // written by match
 	skipped       atomic.Uint64 // messages that could not be read
 	delivered     atomic.Uint64
+	badges        atomic.Uint64 // of those, the pokes that told nothing but how much is unread
+	read          atomic.Uint64 // notifications that left the log because they were read
 	rejected      atomic.Uint64
 	expired       atomic.Uint64
 	failed        atomic.Uint64 // tries that have to be repeated
@@ -35,6 +37,8 @@ func (c *counters) outcome(out outcome) {
 type Stats struct {
 	Notifications uint64 `json:"notifications"` // stored
 	Delivered     uint64 `json:"delivered"`     // pokes that a gateway took
+	Badges        uint64 `json:"badges"`        // of those, the ones that told nothing but how much is unread
+	Read          uint64 `json:"read"`          // notifications that left the log because they were read
 	Failed        uint64 `json:"failed"`        // tries that have to be repeated
 	Rejected      uint64 `json:"rejected"`      // pushkeys that a gateway refused
 	Expired       uint64 `json:"expired"`       // pokes that outlived their time to live
@@ -45,7 +49,7 @@ type Stats struct {
 
 func (c *counters) stats() Stats {
 	return Stats{
-		Notifications: c.notifications.Load(), Delivered: c.delivered.Load(), Failed: c.failed.Load(),
+		Notifications: c.notifications.Load(), Delivered: c.delivered.Load(), Badges: c.badges.Load(), Read: c.read.Load(), Failed: c.failed.Load(),
 		Rejected: c.rejected.Load(), Expired: c.expired.Load(), Skipped: c.skipped.Load(), Lagging: c.lagging.Load(),
 		PassedOver: c.passedOver.Load(),
 	}

@@ -15,18 +15,23 @@ import (
 // be held up by a gateway, and how much a crash makes unknown.
 const patience = time.Second
 
-// deliverer works through one partition of NOTIFICATIONS: it counts what is
-// unread and tells every notification to its user's pushers. The follower's
+// deliverer works through one partition of NOTIFICATIONS: it removes what is read,
+// counts what is not and tells every notification to its user's pushers. The follower's
 // goroutine hands it notifications, slots bring back outcomes, the directory
 // tells of changed pushers; a mutex guards what they share.
 type deliverer struct {
-	conn     *events.Conn
-	dir      *directory
-	gates    *gateways
-	client   *client
-	log      *slog.Logger
-	counts   *counters
-	ttl      time.Duration
+	conn   *events.Conn
+	dir    *directory
+	gates  *gateways
+	client *client
+	log    *slog.Logger
+	counts *counters
+	ttl    time.Duration
+	badge  BadgeOf
+	// delayIfActive is how long a poke waits while its user reads elsewhere; 0 for
+	// not at all.
+	delayIfActive time.Duration
+
 	follower *events.Follower
 	catcher  *catcher
 	fresh    bool // nobody had anything unread when the work began
@@ -36,6 +41,7 @@ type deliverer struct {
 	busy    map[*lane]struct{}        // lanes with something in their queue
 	ending  map[events.PusherID]*lane // lanes of removed pushers whose record is still to be deleted
 	unsaved map[*lane]struct{}        // lanes whose backlog record is to be written again
+	owed    map[events.UserID]*debt   // whose count has changed, and is to be told soon
 	closing bool                      // nothing new is begun
 	ended   bool                      // nothing is stored any more: the partition may be another worker's
 	out     int                       // attempts that are being made
@@ -44,19 +50,15 @@ type deliverer struct {
 
 // recipient is a user with pushers.
 type recipient struct {
-	lanes []*lane
-	// unread is what the user has unread up to the sequence upTo; both are zero
-	// until the user is first seen.
-	unread uint64
-	upTo   uint64
-	// learned is when the log was asked, or when the user was first seen.
-	learned time.Time
+	lanes    []*lane
+	unread   tally
+	activeAt time.Time // when the user read something last
 }
 
 // newDeliverer makes d, which has all that comes from outside, ready to use.
 func newDeliverer(d *deliverer) *deliverer {
 	d.people, d.ending = map[events.UserID]*recipient{}, map[events.PusherID]*lane{}
-	d.busy, d.unsaved = map[*lane]struct{}{}, map[*lane]struct{}{}
+	d.busy, d.unsaved, d.owed = map[*lane]struct{}{}, map[*lane]struct{}{}, map[events.UserID]*debt{}
 	return d
 }
 
@@ -64,99 +66,66 @@ func (d *deliverer) handler() events.Handler {
 	return events.Handler{Handle: d.handle, Tick: d.tick, Lease: d.gates.lease}
 }
 
-// handle takes the next notification of the partition.
+// handle takes the next message of the partition.
 func (d *deliverer) handle(ctx context.Context, msg events.Message) {
-	user, room, err := events.ParseNotifySubject(msg.Subject)
+	s, err := events.ParseLogSubject(msg.Subject)
 	if err != nil {
 		d.bury(msg, err)
 		return
 	}
+	switch s.Kind {
+	case events.LogNotify:
+		d.notified(ctx, msg, s)
+	case events.LogRead:
+		d.read(ctx, msg, s)
+	case events.LogRedacted:
+		d.redacted(ctx, msg, s)
+	}
+}
+
+// notified hands a notification to its user's lanes.
+func (d *deliverer) notified(ctx context.Context, msg events.Message, s events.LogSubject) {
 	n, err := events.ParseNotification(msg.Data)
 	if err != nil {
 		d.bury(msg, err)
 		return
 	}
-	if len(d.dir.pushers(user)) == 0 {
+	if len(d.dir.pushers(s.User)) == 0 {
 		d.notFresh()
 		d.follower.Done(msg.Seq)
 		return
 	}
-	unread, err := d.count(ctx, user, msg.Seq)
-	if err != nil {
+	it := &item{seq: msg.Seq, n: n, room: s.Room, waiting: 1}
+	if d.count(ctx, s.User, it) != nil {
 		return // ctx has ended; the message stays open
 	}
-	it := &item{seq: msg.Seq, n: n, room: room, unread: unread, waiting: 1}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, l := range d.recipient(user).lanes {
+	r := d.recipient(s.User)
+	for _, l := range r.lanes {
 		l.enqueue(it)
 	}
+	d.delay(r, &it.n, time.Now())
 	d.release(it)
 }
 
-// bury passes a notification that cannot be read.
+// bury passes a message that cannot be read.
 func (d *deliverer) bury(msg events.Message, reason error) {
 	d.counts.skipped.Add(1)
 	d.log.Warn("unreadable notification skipped", "seq", msg.Seq, "error", reason)
 	d.follower.Bury(msg, "bad_notification", reason)
 }
 
-// count returns how many notifications the user has unread: up to this one, or,
-// if the user is seen for the first time and more of them stand in the log
-// already, up to those. A badge tells what is unread, not when it became so.
-func (d *deliverer) count(ctx context.Context, user events.UserID, seq uint64) (uint64, error) {
-	if err := persist(ctx, d.waiting, func() error { return d.learnUnread(ctx, user) }); err != nil {
-		return 0, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	r := d.recipient(user)
-	if seq > r.upTo {
-		r.unread++
-		r.upTo = seq
-	}
-	return r.unread, nil
-}
-
-// relearnAfter is how long a count is trusted: notifications that grow too old
-// leave the log without a word.
-const relearnAfter = 24 * time.Hour
-
-// learnUnread asks the log what a user has unread, unless that is known.
-func (d *deliverer) learnUnread(ctx context.Context, user events.UserID) error {
-	d.mu.Lock()
-	r := d.recipient(user)
-	known := (r.upTo > 0 || d.fresh) && time.Since(r.learned) < relearnAfter
-	d.mu.Unlock()
-	if known {
-		return nil
-	}
-	count, upTo, err := d.conn.Unread(ctx, user)
-	if err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if r := d.recipient(user); upTo >= r.upTo {
-		r.unread, r.upTo, r.learned = count, upTo, time.Now()
-	}
-	return nil
-}
-
-// notFresh is called when somebody may have something unread that no recipient
-// counted.
-func (d *deliverer) notFresh() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.fresh = false
-}
-
 func (d *deliverer) waiting(err error) { d.log.Warn("deliver waits for nats", "error", err) }
 
 // release takes back one reason to keep an item open.
 func (d *deliverer) release(it *item) {
-	if it.waiting--; it.waiting == 0 {
-		d.follower.Done(it.seq)
+	if it.waiting--; it.waiting > 0 {
+		return
+	}
+	d.follower.Done(it.seq)
+	for _, seq := range it.also {
+		d.follower.Done(seq)
 	}
 }
 
@@ -164,7 +133,7 @@ func (d *deliverer) release(it *item) {
 func (d *deliverer) recipient(user events.UserID) *recipient {
 	r := d.people[user]
 	if r == nil {
-		r = &recipient{learned: time.Now()}
+		r = &recipient{unread: tally{learned: time.Now()}}
 		d.people[user] = r
 		r.assign(d, d.dir.pushers(user))
 	}
@@ -246,7 +215,7 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 		l.lag = &lag{
 			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Alone,
 			since: b.Since, nextTry: b.NextTry, lastError: b.LastError,
-			passedOver: b.PassedOver, waiting: notCounted,
+			passedOver: b.PassedOver, waiting: notCounted, badge: b.Badge,
 		}
 		l.lagsAt(l.pusher.origin())
 		d.gates.restored(l.lag.gate, b.Since, b.PausedUntil)
@@ -256,10 +225,11 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 
 // tick writes down the lanes whose gateway keeps them waiting, and what could
 // not be written before.
-func (d *deliverer) tick(_ context.Context, now time.Time) {
+func (d *deliverer) tick(ctx context.Context, now time.Time) {
 	for _, l := range d.gates.look(now) {
 		l.wake()
 	}
+	d.payBadges(ctx, now)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for l, why := range d.gates.stuck(d.busy, now) {
@@ -273,6 +243,7 @@ func (d *deliverer) tick(_ context.Context, now time.Time) {
 
 // finish ends the work: what is out may come back, until grace is over.
 func (d *deliverer) finish(grace time.Duration) {
+	d.payLast()
 	d.close()
 	var out int
 	settled := waitUntil(grace, func() bool {

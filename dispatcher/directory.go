@@ -92,6 +92,7 @@ type directory struct {
 
 	mu      sync.RWMutex
 	users   map[events.UserID][]*pusher  // never an empty slice
+	former  map[events.UserID]struct{}   // who had pushers once: their logs may hold something
 	rules   map[events.UserID]*userRules // never nil
 	changes changes
 }
@@ -99,7 +100,7 @@ type directory struct {
 func newDirectory(policy *pushgateway.Policy, log *slog.Logger) *directory {
 	return &directory{
 		policy: policy, log: log, changed: func(events.UserID, []*pusher) {}, compiled: pushrule.NewCache(),
-		users: map[events.UserID][]*pusher{}, rules: map[events.UserID]*userRules{},
+		users: map[events.UserID][]*pusher{}, former: map[events.UserID]struct{}{}, rules: map[events.UserID]*userRules{},
 	}
 }
 
@@ -125,8 +126,10 @@ func (d *directory) apply(set events.UserPushers) {
 	d.mu.Lock()
 	if len(pushers) > 0 {
 		d.users[set.UserID] = pushers
+		delete(d.former, set.UserID)
 	} else {
 		delete(d.users, set.UserID)
+		d.former[set.UserID] = struct{}{}
 	}
 	if len(before) > 0 != (len(pushers) > 0) {
 		d.note(set.UserID)
@@ -165,6 +168,15 @@ func (d *directory) pushers(user events.UserID) []*pusher {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.users[user]
+}
+
+// knows says whether a user has pushers or had some: then there may be something
+// in their log that they can read.
+func (d *directory) knows(user events.UserID) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	_, former := d.former[user]
+	return former || len(d.users[user]) > 0
 }
 
 // hears returns a user's rules, and whether they have a pusher to hear by.

@@ -108,6 +108,8 @@ type Config struct {
 	RequestTimeout time.Duration `name:"request-timeout" default:"75s" env:"POKED_REQUEST_TIMEOUT" help:"Time limit of one poke. Sygnal may take 70s to answer."`
 	PokeTTL        time.Duration `name:"poke-ttl" default:"24h" env:"POKED_POKE_TTL" help:"Age at which an undelivered poke becomes a dead letter."`
 	CatchUpLimit   int           `name:"catch-up-limit" default:"100" env:"POKED_CATCH_UP_LIMIT" help:"Notifications waiting for one pusher beyond which only the newest of each room is poked."`
+	Badge          BadgeOf       `name:"badge" default:"messages" env:"POKED_BADGE" placeholder:"messages|rooms|none" help:"What the unread count of a poke counts: messages, rooms, or none for pokes without it."`
+	DelayIfActive  time.Duration `name:"delay-if-active" default:"0s" env:"POKED_DELAY_IF_ACTIVE" help:"How long a poke waits while its user is reading elsewhere; it goes if they read it meanwhile. Highlights do not wait. 0 is off."`
 	OpenRooms      int           `name:"open-rooms" default:"20000" env:"POKED_OPEN_ROOMS" help:"Rooms whose state is kept in memory."`
 	StopGrace      time.Duration `name:"stop-grace" default:"10s" env:"POKED_STOP_GRACE" help:"How long a stop waits for pokes that are out."`
 }
@@ -119,10 +121,10 @@ func (c Config) Validate() error {
 		return errors.New("--slots, --gateway-slots, --gateway-floor, --open-rooms and --catch-up-limit must be at least 1")
 	case c.RequestTimeout <= 0, c.PokeTTL <= 0:
 		return errors.New("--request-timeout and --poke-ttl must be positive")
-	case c.StopGrace < 0:
-		return errors.New("--stop-grace must not be negative")
+	case c.StopGrace < 0, c.DelayIfActive < 0:
+		return errors.New("--stop-grace and --delay-if-active must not be negative")
 	}
-	return nil
+	return c.Badge.validate()
 }
 
 // Dispatcher turns room events into pokes.

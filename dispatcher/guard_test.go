@@ -29,7 +29,7 @@ func TestG8BlockedAddressIsNeverConnectedTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, err := New(Config{
-		Slots: 1, GatewaySlots: 1, GatewayFloor: 1, OpenRooms: 1, CatchUpLimit: 1,
+		Slots: 1, GatewaySlots: 1, GatewayFloor: 1, OpenRooms: 1, CatchUpLimit: 1, Badge: BadgeMessages,
 		RequestTimeout: time.Minute, PokeTTL: time.Hour,
 	},
 		new(pushgateway.Policy), nil, slog.New(slog.DiscardHandler))

@@ -77,7 +77,7 @@ func newHouse(t *testing.T) *house {
 		t: t, server: eventstest.StartServer(t), gateway: eventstest.StartGateway(t),
 		cfg: Config{
 			Slots: 64, GatewaySlots: 16, GatewayFloor: 4, RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour,
-			OpenRooms: 100, CatchUpLimit: 100, StopGrace: 10 * time.Second,
+			Badge: BadgeMessages, OpenRooms: 100, CatchUpLimit: 100, StopGrace: 10 * time.Second,
 		},
 	}
 	h.conn = h.server.Connect(eventstest.Topology())

@@ -26,7 +26,10 @@ type lag struct {
 	unread  uint64 // the user's, up to position
 	counted bool   // unread is known
 
-	waiting    int    // notifications between position and target, or notCounted
+	waiting    int  // notifications between position and target, or notCounted
+	badge      bool // when all of them are told, the pusher is to be told how much is unread
+	cleared    int  // how often something has left the log
+	heldUntil  time.Time
 	passedOver uint64 // of those before position, how many were not told because newer ones were
 	thinTo     uint64 // up to here only the newest of each room is told
 
@@ -74,8 +77,12 @@ func (g *lag) grow(seq uint64) {
 	}
 }
 
-// caughtUp says that the lane has told all that is not another's to tell.
-func (g *lag) caughtUp() bool { return !g.read && g.position >= g.target }
+// atEnd says that the lane has told all notifications that are not another's to
+// tell.
+func (g *lag) atEnd() bool { return !g.read && g.position >= g.target }
+
+// caughtUp says that there is nothing left to be told.
+func (g *lag) caughtUp() bool { return g.atEnd() && !g.badge }
 
 // putOff sets the next try after a failure that is the lane's own matter.
 func (g *lag) putOff(now time.Time, out outcome) {
@@ -105,6 +112,7 @@ type poke struct {
 	n       events.Notification
 	room    events.RoomID
 	unread  uint64
+	badge   bool // it tells how much is unread, and of no notification
 	attempt int  // 1 for the first
 	known   bool // the pusher's pokes have failed before while the gateway was not down
 }
@@ -138,41 +146,73 @@ func (l *lane) next() (poke, bool) {
 }
 
 func (l *lane) pick() (poke, turn) {
-	g := l.lag
-	switch {
-	case l.gone || l.d.closing || g == nil && len(l.queue) == 0:
+	if l.lag == nil {
+		return l.pickLive()
+	}
+	switch g := l.lag; {
+	case l.gone || l.d.closing:
 		l.scheduled = false
 		return poke{}, turnOver
-	case g == nil:
-		it := l.queue[0]
-		return poke{pusher: l.pusher, seq: it.seq, n: it.n, room: it.room, unread: it.unread, attempt: 1}, turnPoke
 	case g.unreadable:
 		g.unreadable = false
 		l.failed(time.Now(), outcome{kind: outcomeRetry, class: classNATS})
 		return poke{}, turnOver
+	case time.Now().Before(g.heldUntil):
+		l.scheduled = false
+		l.d.gates.sleep(l, g.heldUntil)
+		return poke{}, turnOver
 	}
+	return l.pickLagging()
+}
+
+func (l *lane) pickLive() (poke, turn) {
+	l.skipBadges()
+	if l.gone || l.d.closing || len(l.queue) == 0 {
+		l.scheduled = false
+		return poke{}, turnOver
+	}
+	it := l.queue[0]
+	if it.badge {
+		return l.badgePoke(it.seq), turnPoke
+	}
+	unread := it.unread
+	if !l.tally().stale {
+		unread = min(unread, l.unread()) // some may have been read meanwhile
+	}
+	return poke{pusher: l.pusher, seq: it.seq, n: it.n, room: it.room, unread: unread, attempt: 1}, turnPoke
+}
+
+func (l *lane) pickLagging() (poke, turn) {
+	g := l.lag
 	for len(g.items) > 0 && !l.pusher.hears(&g.items[0].n) {
 		g.pass(g.items[0].seq, false)
 	}
 	g.turnPage()
+	if g.badge && g.atEnd() && (!l.showsBadge() || l.knowsBadge()) {
+		g.badge = false
+	}
 	switch {
 	case g.caughtUp():
 		l.catchUpDone()
 		l.scheduled = false
 		return poke{}, turnOver
+	case g.atEnd() && l.d.isKnown(l.tally()):
+		p := l.badgePoke(g.position)
+		p.attempt = g.attempts + 1
+		return p, turnPoke
 	case len(g.items) == 0:
 		return poke{}, turnRead
 	}
 	it := g.items[0]
 	return poke{
 		pusher: l.pusher, seq: it.seq, n: it.n, room: it.room,
-		unread: g.badge(l.d.recipient(l.pusher.user).unread), attempt: g.attempts + 1,
+		unread: g.count(l.unread()), attempt: g.attempts + 1,
 	}, turnPoke
 }
 
-// badge returns what the next notification of the log says is unread, given what
+// count returns what the next notification of the log says is unread, given what
 // the user has unread by now: that, if it is not known how the two differ.
-func (g *lag) badge(now uint64) uint64 {
+func (g *lag) count(now uint64) uint64 {
 	if !g.counted {
 		return now
 	}
@@ -197,6 +237,21 @@ func (r *backlogRecord) cover(it *item) {
 		it.waiting++
 		r.held = append(r.held, it)
 	}
+}
+
+// releaseCovered lets go of what came since the write began, and what the entry
+// stands before; not of a badge, which is another word in it.
+func (r *backlogRecord) releaseCovered() {
+	kept := r.held[:0]
+	for _, it := range r.held {
+		if it.badge {
+			kept = append(kept, it)
+		} else {
+			r.out = append(r.out, it)
+		}
+	}
+	clear(r.held[len(kept):])
+	r.held = kept
 }
 
 // save has the bucket say how the lane stands.
@@ -228,7 +283,7 @@ func (l *lane) save() {
 	l.d.conn.PutBacklog(l.pusher.id, events.Backlog{
 		UserID: l.pusher.user, Position: l.lag.position, Attempts: l.lag.attempts, Alone: l.lag.alone,
 		Since: l.lag.since, NextTry: l.lag.nextTry, LastError: l.lag.lastError,
-		PausedUntil: l.d.gates.pausedUntil(l.lag.gate), PassedOver: l.lag.passedOver,
+		PausedUntil: l.d.gates.pausedUntil(l.lag.gate), PassedOver: l.lag.passedOver, Badge: l.lag.badge,
 	}, func(err error) { l.saved(true, err) })
 }
 
@@ -248,7 +303,7 @@ func (l *lane) saved(stored bool, err error) {
 		return
 	}
 	if r.stored, r.covers = stored, stored; r.covers {
-		r.out, r.held = append(r.out, r.held...), nil
+		r.releaseCovered()
 	}
 	for _, it := range r.out {
 		l.d.release(it)

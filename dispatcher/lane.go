@@ -13,7 +13,9 @@ type item struct {
 	n       events.Notification
 	room    events.RoomID
 	unread  uint64
-	waiting int // lanes that have neither told it nor written it down
+	badge   bool     // it tells how much is unread, and of no notification
+	also    []uint64 // done together with it
+	waiting int      // lanes that have neither told it nor written it down
 }
 
 // lane is the way to one pusher. Either it is live: what is to be told stands
@@ -38,6 +40,7 @@ type lane struct {
 	// until the registry has removed it or the client has set it again.
 	refused *pusher
 	gone    bool
+	told    lastBadge
 
 	record  backlogRecord
 	spot    spot
@@ -66,14 +69,19 @@ func (l *lane) enqueue(it *item) {
 		l.record.cover(it)
 		return
 	}
-	l.queue = append(l.queue, it)
-	it.waiting++
-	l.d.busy[l] = struct{}{}
-	l.schedule()
+	l.push(it)
 	if len(l.queue) > queueLimit {
 		l.fallBehind(time.Now(), "behind")
 		l.save()
 	}
+}
+
+// push adds an item to a live lane's queue.
+func (l *lane) push(it *item) {
+	l.queue = append(l.queue, it)
+	it.waiting++
+	l.d.busy[l] = struct{}{}
+	l.schedule()
 }
 
 func (l *lane) schedule() {
@@ -138,6 +146,7 @@ func (l *lane) passed(seq uint64, told bool) (more bool) {
 		l.queue[0] = nil
 		l.queue = l.queue[1:]
 	}
+	l.skipBadges()
 	if len(l.queue) > 0 {
 		return true
 	}
@@ -150,15 +159,21 @@ func (l *lane) passed(seq uint64, told bool) (more bool) {
 // fallBehind turns a live lane into a lagging one that stands before the first
 // notification it has not told. Its items are done once that is stored.
 func (l *lane) fallBehind(now time.Time, class string) {
+	first := l.queue[0]
 	l.lag = &lag{
-		position:  l.queue[0].seq - 1,
+		position:  first.seq - 1,
 		target:    l.queue[len(l.queue)-1].seq,
 		since:     now,
 		nextTry:   now,
 		lastError: class,
-		unread:    l.queue[0].unread - 1,
-		counted:   true,
+		unread:    max(first.unread, 1) - 1,
+		counted:   !first.badge,
 		waiting:   len(l.queue),
+	}
+	for _, it := range l.queue {
+		if it.badge {
+			l.lag.badge, l.lag.waiting = true, l.lag.waiting-1
+		}
 	}
 	if l.choosy || l.lag.position < l.d.follower.Cursor() { // what a predecessor had done with is in the log too
 		l.lag.waiting = notCounted
@@ -217,6 +232,7 @@ func (l *lane) tryNow() {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
 	if l.lag != nil {
+		l.lag.heldUntil = time.Time{}
 		l.schedule()
 		l.d.gates.urge(l)
 	}

@@ -1,7 +1,9 @@
 package dispatcher
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -15,7 +17,8 @@ import (
 
 // matcher works through one partition of ROOMS: it keeps the state of its rooms
 // and turns each room event into one notification for each user that it
-// notifies. The follower's goroutine runs it.
+// notifies, and each receipt into what its user has read. The follower's goroutine
+// runs it.
 type matcher struct {
 	conn     *events.Conn
 	dir      *directory
@@ -26,6 +29,8 @@ type matcher struct {
 	counts   *counters
 
 	unstored *semaphore.Weighted // all matchers share it
+	telling  bool                // deliver wants to know of every receipt, even of one that clears nothing
+	early    early
 
 	// Buffers that live from one event to the next.
 	recorder recorder
@@ -34,14 +39,16 @@ type matcher struct {
 }
 
 func (m *matcher) handler() events.Handler {
-	return events.Handler{Handle: m.handle, Tick: func(context.Context, time.Time) {}, Lease: m.lease}
+	return events.Handler{Handle: m.handle, Tick: m.tick, Lease: m.lease}
 }
+
+func (m *matcher) tick(_ context.Context, now time.Time) { m.early.expire(now) }
 
 // handle matches one message of ROOMS. It returns early only when ctx ends;
 // then the message stays open and comes again.
 func (m *matcher) handle(ctx context.Context, msg events.Message) {
 	if strings.HasSuffix(msg.Subject, ".receipt") {
-		m.follower.Done(msg.Seq) // a receipt notifies nobody
+		m.readReceipts(ctx, msg)
 		return
 	}
 	ev, err := parseMatched(msg)
@@ -59,15 +66,24 @@ func (m *matcher) handle(ctx context.Context, msg events.Message) {
 	if err != nil {
 		return
 	}
+	repeated, err := m.isRepeated(ctx, r, &ev, msg)
+	if err != nil {
+		return
+	}
+	reader := readerOf(&ev, r)
 	if ev.IsState {
 		r.fold(&ev)
 	}
 	r.seq = msg.Seq
-	if msg.Historical {
+	switch {
+	case repeated:
 		m.follower.Done(msg.Seq)
-		return
+	case msg.Historical:
+		r.timeline.add(ev.EventID, msg.Seq, msg.Time, r.timeline.threadOf(ev.Content), true)
+		m.follower.Done(msg.Seq)
+	default:
+		m.match(ctx, msg, &ev, r, reader)
 	}
-	m.match(ctx, msg, &ev, r)
 }
 
 // parseMatched reads a room event and checks that it stands where it should:
@@ -77,63 +93,117 @@ func parseMatched(msg events.Message) (events.RoomEvent, error) {
 	if err != nil {
 		return ev, err
 	}
-	tokens := strings.SplitN(msg.Subject, ".", 4)
+	tokens := strings.SplitN(msg.Subject, ".", 4) // rooms.<part>.<room>.…
 	if len(tokens) != 4 || "room."+tokens[2]+"."+tokens[3] != ev.Subject() {
 		return ev, fmt.Errorf("%w: its subject is another event's", events.ErrBadEvent)
 	}
 	return ev, nil
 }
 
+// isInRoom says whether a message of ROOMS stands where those of a room do.
+func isInRoom(subject string, id events.RoomID) bool {
+	tokens := strings.SplitN(subject, ".", 4)
+	return len(tokens) == 4 && tokens[2] == events.Token(id)
+}
+
 func (m *matcher) failed(err error) {
 	m.log.Warn("match waits for nats", "error", err)
 }
 
-// match decides who is notified and writes the notifications down. The room
-// event is done when all of them are stored; if that is not certain it is
-// matched again, as a replayed one.
-func (m *matcher) match(ctx context.Context, msg events.Message, ev *events.RoomEvent, r *room) {
-	notified := m.evaluate(ev, r)
-	if msg.Replayed {
-		var err error
-		if notified, err = m.withoutStored(ctx, msg, ev, notified); err != nil {
+// match decides who is notified and writes the notifications down, and then what
+// the event says of notifications before it. The room event is done when all is
+// stored; if that is not certain it is matched again, as a replayed one.
+func (m *matcher) match(ctx context.Context, msg events.Message, ev *events.RoomEvent, r *room, reader events.UserID) {
+	f := m.newFanout(msg, 0)
+	if target := redactedBy(ev); target != "" {
+		if ready, err := m.redact(ctx, f, r, target); err != nil || !ready {
+			f.end(cmp.Or(err, errNotStoredYet))
 			return
 		}
 	}
-	if len(notified) == 0 {
-		m.follower.Done(msg.Seq)
-		return
+	thread := r.timeline.threadOf(ev.Content)
+	f.early = m.early.take(r.id, ev.EventID)
+	notified := without(m.evaluate(ev, r), f.early, thread)
+	r.timeline.add(ev.EventID, msg.Seq, msg.Time, thread, len(notified) == 0)
+	if len(notified) > 0 {
+		r.noise.add(msg.Seq, thread)
 	}
-	f := &fanout{m: m, msg: msg, total: uint64(len(notified)), open: 1}
-	draft := m.recorder.draft(msg, ev, r)
-	var err error
-	for i := 0; i < len(notified) && err == nil; i++ {
-		err = f.add(ctx, notified[i].member.id, ev.RoomID, draft.of(&notified[i]))
+	err := m.notify(ctx, f, ev, r, thread, notified)
+	if err == nil {
+		err = m.readByEvent(ctx, f, r, reader, f.early)
 	}
 	f.end(err)
+}
+
+// errNotStoredYet says that a redaction came so soon after its event that it has
+// to wait a moment.
+var errNotStoredYet = errors.New("the redacted event's notifications are being stored")
+
+// notify writes the notifications of an event.
+func (m *matcher) notify(ctx context.Context, f *fanout, ev *events.RoomEvent, r *room, thread events.EventID, notified []decision) error {
+	if f.msg.Replayed {
+		var err error
+		if notified, err = m.withoutStored(ctx, f.msg, ev, thread, notified); err != nil {
+			return err
+		}
+	}
+	if len(notified) == 0 {
+		return nil
+	}
+	f.total = uint64(len(notified))
+	draft := m.recorder.draft(f.msg, ev, r, thread)
+	for i := range notified {
+		if err := f.add(ctx, notified[i].member.id, ev.RoomID, thread, draft.of(&notified[i])); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // askOneByOne is for how few users each one's log is asked for a notification.
 const askOneByOne = 8
 
-// withoutStored leaves out whose notification a worker before us has stored.
-func (m *matcher) withoutStored(ctx context.Context, msg events.Message, ev *events.RoomEvent, notified []decision) ([]decision, error) {
+// withoutStored leaves out whose notification a worker before us has stored, and
+// who has read it since.
+func (m *matcher) withoutStored(ctx context.Context, msg events.Message, ev *events.RoomEvent, thread events.EventID, notified []decision) ([]decision, error) {
 	if len(notified) == 0 {
 		return nil, nil
 	}
-	stored := map[events.UserID]bool{}
+	var stored map[events.UserID]bool
+	var reads map[events.UserID][]events.Read
 	err := persist(ctx, m.failed, func() (err error) {
-		if len(notified) > askOneByOne {
-			stored, err = m.conn.WithNotification(ctx, ev.RoomID, msg.Seq, msg.Time)
-			return err
-		}
-		for i := 0; i < len(notified) && err == nil; i++ {
-			id := notified[i].member.id
-			stored[id], err = m.conn.HasNotification(ctx, id, ev.RoomID, msg.Seq, msg.Time)
+		if stored, err = m.stored(ctx, msg, ev, thread, notified); err == nil {
+			reads, err = m.conn.ReadsSince(ctx, ev.RoomID, msg.Time)
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(notified, func(d decision) bool { return stored[d.member.id] }), nil
+	return slices.DeleteFunc(notified, func(d decision) bool {
+		return stored[d.member.id] || slices.ContainsFunc(reads[d.member.id], func(read events.Read) bool {
+			return read.Covers(msg.Seq, thread)
+		})
+	}), nil
+}
+
+// stored returns who of those that an event notifies has the notification.
+func (m *matcher) stored(ctx context.Context, msg events.Message, ev *events.RoomEvent, thread events.EventID, notified []decision) (map[events.UserID]bool, error) {
+	stored := map[events.UserID]bool{}
+	if len(notified) > askOneByOne {
+		all, err := m.conn.WithNotification(ctx, ev.RoomID, msg.Seq, msg.Time)
+		for id := range all {
+			stored[id] = true
+		}
+		return stored, err
+	}
+	for i := range notified {
+		id := notified[i].member.id
+		has, err := m.conn.HasNotification(ctx, id, ev.RoomID, thread, msg.Seq, msg.Time)
+		if err != nil {
+			return nil, err
+		}
+		stored[id] = has
+	}
+	return stored, nil
 }

@@ -162,7 +162,7 @@ func BenchmarkMatchAgain(b *testing.B) {
 		if len(notified) != throng-1 {
 			b.Fatalf("%d notified", len(notified))
 		}
-		if missing, err := m.withoutStored(b.Context(), msg, ev, notified); err != nil || len(missing) > 0 {
+		if missing, err := m.withoutStored(b.Context(), msg, ev, "", notified); err != nil || len(missing) > 0 {
 			b.Fatalf("%d are missing: %v", len(missing), err)
 		}
 	}
@@ -174,7 +174,7 @@ func matchingThrong(b *testing.B) (d *Dispatcher, say func(i int)) {
 	b.Helper()
 	conn := eventstest.StartServer(b).Connect(eventstest.Topology())
 	w := throngTown(b)
-	d, err := New(Config{Slots: 1, GatewaySlots: 1, GatewayFloor: 1, CatchUpLimit: 100, RequestTimeout: time.Second, PokeTTL: time.Hour, OpenRooms: 100},
+	d, err := New(Config{Slots: 1, Badge: BadgeMessages, GatewaySlots: 1, GatewayFloor: 1, CatchUpLimit: 100, RequestTimeout: time.Second, PokeTTL: time.Hour, OpenRooms: 100},
 		w.dir.policy, conn, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)

@@ -19,24 +19,65 @@ const (
 	messageOverhead = 512
 )
 
-// fanout is the writing of one event's notifications. It ends when all that was
-// written is answered.
+// fanout is the writing of all that one message of ROOMS brings about:
+// notifications, what is read by it, redactions. It ends when all that was written
+// is answered.
 type fanout struct {
 	m       *matcher
 	msg     events.Message
 	total   uint64        // notifications that are to be written
 	batch   *events.Batch // nil before the first message, and after it was sent
 	written *int64        // bytes in batch
+	early   []*earlyWord  // what was said of the event before it came
 
 	mu   sync.Mutex
-	open int // batches that are not answered, and 1 while more may come
+	open int // batches that are not answered, and 1 for everything else that is to come
 	err  error
 }
 
-// add writes one notification. It waits while too much is unstored: within
-// matchGrace, so that a stop finds the event either written or given up.
-func (f *fanout) add(ctx context.Context, user events.UserID, room events.RoomID, record []byte) error {
-	size := int64(len(record) + messageOverhead)
+func (m *matcher) newFanout(msg events.Message, total int) *fanout {
+	return &fanout{m: m, msg: msg, total: uint64(total), open: 1}
+}
+
+// add writes one notification.
+func (f *fanout) add(ctx context.Context, user events.UserID, room events.RoomID, thread events.EventID, record []byte) error {
+	if err := f.reserve(ctx, len(record)); err != nil {
+		return err
+	}
+	f.batch.Notify(f.m.conn, user, room, thread, record)
+	return nil
+}
+
+// addRead writes how far a user has read a room.
+func (f *fanout) addRead(ctx context.Context, user events.UserID, room events.RoomID, read events.Read) error {
+	if err := f.reserve(ctx, 0); err != nil {
+		return err
+	}
+	f.batch.Read(f.m.conn, user, room, read)
+	return nil
+}
+
+// addRedacted writes that the event of a user's notification was redacted.
+func (f *fanout) addRedacted(ctx context.Context, user events.UserID, room events.RoomID, seq uint64) error {
+	if err := f.reserve(ctx, 0); err != nil {
+		return err
+	}
+	f.batch.Redacted(f.m.conn, user, room, seq)
+	return nil
+}
+
+// hold keeps the fanout open until answered is called once more.
+func (f *fanout) hold() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.open++
+}
+
+// reserve makes room for one message of this length. It waits while too much is
+// unstored: within matchGrace, so that a stop finds the event either written or
+// given up.
+func (f *fanout) reserve(ctx context.Context, length int) error {
+	size := int64(length + messageOverhead)
 	if f.batch != nil && *f.written >= batchLimit {
 		f.send()
 	}
@@ -50,7 +91,6 @@ func (f *fanout) add(ctx context.Context, user events.UserID, room events.RoomID
 		f.begin()
 	}
 	*f.written += size
-	f.batch.Notify(f.m.conn, user, room, record)
 	return nil
 }
 
@@ -65,9 +105,7 @@ func (m *matcher) waitForRoom(ctx context.Context, size int64) error {
 
 func (f *fanout) begin() {
 	written := new(int64)
-	f.mu.Lock()
-	f.open++
-	f.mu.Unlock()
+	f.hold()
 	f.written = written
 	f.batch = f.m.conn.NewBatch(func(_ uint64, err error) {
 		f.m.unstored.Release(*written)
@@ -99,8 +137,13 @@ func (f *fanout) answered(err error) {
 	f.open--
 	last, err := f.open == 0, f.err
 	f.mu.Unlock()
+	if !last {
+		return
+	}
+	for _, w := range f.early {
+		w.f.answered(err)
+	}
 	switch {
-	case !last:
 	case err != nil:
 		f.m.log.Warn("notifications not stored, matching again", "seq", f.msg.Seq, "error", err)
 		f.m.follower.Redo(f.msg)

@@ -28,7 +28,7 @@ func writeAll(t *testing.T, h *house, first func()) (*matcher, error) {
 	first()
 	out := &fanout{m: m, msg: events.Message{Seq: 1}, total: 20, open: 1}
 	for i := 0; i < 20 && err == nil; i++ {
-		err = out.add(t.Context(), events.UserID(fmt.Sprint("@", i)), "!r", make([]byte, 400))
+		err = out.add(t.Context(), events.UserID(fmt.Sprint("@", i)), "!r", "", make([]byte, 400))
 	}
 	out.end(err)
 	return m, err

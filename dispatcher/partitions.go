@@ -25,6 +25,7 @@ func newDelivery(d *Dispatcher, dir *directory, gates *gateways) *delivery {
 	for part := range d.conn.Partitions() {
 		dl := newDeliverer(&deliverer{
 			conn: d.conn, dir: dir, gates: gates, client: shared, counts: &d.counts, ttl: d.cfg.PokeTTL,
+			badge: d.cfg.Badge, delayIfActive: d.cfg.DelayIfActive,
 			log: d.log.With("stage", events.StageDeliver.Name, "part", part),
 		})
 		dl.catcher = newCatcher(dl, d.cfg.CatchUpLimit)
@@ -80,15 +81,15 @@ func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, lease *ev
 	if err != nil {
 		return nil, err
 	}
-	rooms, err := newRooms(d.conn, d.cfg.OpenRooms/d.conn.Partitions())
+	rooms, err := newRooms(d.conn, d.cfg.OpenRooms/d.conn.Partitions(), f.Cursor())
 	if err != nil {
 		return nil, err
 	}
 	m := &matcher{
-		conn: d.conn, dir: dir, rooms: rooms, follower: f, lease: lease, counts: &d.counts, unstored: d.unstored,
+		conn: d.conn, dir: dir, rooms: rooms, follower: f, lease: lease, counts: &d.counts, unstored: d.unstored, telling: d.cfg.DelayIfActive > 0,
 		log: d.log.With("stage", events.StageMatch.Name, "part", part),
 	}
-	finish := func() { waitUntil(matchGrace, func() bool { return f.Open() == 0 }) }
+	finish := func() { waitUntil(matchGrace, func() bool { return f.Open() <= m.early.messages() }) }
 	return func(ctx context.Context) error { return f.Run(ctx, m.handler(), finish) }, nil
 }
 

@@ -30,7 +30,7 @@ func TestG9NothingSecretIsLogged(t *testing.T) {
 		here := "room." + events.Token("!r") + ".event"
 		h.server.Publish(here, `{"SECRET-key`)
 		h.server.Publish(here, `{"event_id":"$t","room_id":"!r","type":17,"sender":"@alice:x","content":{"body":"SECRET-body"}}`)
-		h.server.Publish("notify.0."+events.Token("@bob:x")+"."+events.Token("!r"), `{"tweaks":"SECRET-tweak"}`)
+		h.server.Publish("notify.0."+events.Token("@bob:x")+"."+events.Token("!r")+"._", `{"tweaks":"SECRET-tweak"}`)
 		h.server.Publish("$KV.PUSHERS.0."+events.Token("@ann:x"), `{"user_id":"@ann:x","pushers":[{"pushkey":{"SECRET-pushkey":1}}]}`)
 		h.server.Publish("$KV.PUSHERS.0."+events.Token("@amy:x"), `{"user_id":"@amy:x","pushers":[{"pushkey":"SECRET-pushkey","data":"SECRET-data"}]}`)
 		h.server.Publish("$KV.PUSH_RULES.0."+events.Token("@ann:x"), `{"user_id":"@ann:x","changes":{"content":"SECRET-rules"}}`)

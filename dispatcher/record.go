@@ -29,8 +29,10 @@ type draft struct {
 	}
 }
 
-func (rec *recorder) draft(msg events.Message, ev *events.RoomEvent, r *room) *draft {
-	d := &draft{rec: rec, ev: ev, room: r, n: events.Notification{EventID: ev.EventID, RoomSeq: msg.Seq, At: msg.Time}}
+func (rec *recorder) draft(msg events.Message, ev *events.RoomEvent, r *room, thread events.EventID) *draft {
+	d := &draft{rec: rec, ev: ev, room: r, n: events.Notification{
+		EventID: ev.EventID, RoomSeq: msg.Seq, At: msg.Time, SentAt: ev.OriginServerTS, Thread: thread,
+	}}
 	d.body = pushgateway.Notification{
 		EventID: string(ev.EventID), RoomID: string(ev.RoomID), Type: ev.Type, Sender: string(ev.Sender),
 		SenderDisplayName: r.displayName(ev.Sender), RoomName: r.title(), RoomAlias: r.alias, Content: ev.Content,

@@ -33,10 +33,17 @@ type room struct {
 
 	audience audience
 	people   *people // kept for names made of people; nil after they changed
+
+	timeline timeline
+	noise    noise
+	markers  map[events.UserID]*marker // of members who have read since the room was opened
 }
 
 func newRoom(id events.RoomID) *room {
-	return &room{id: id, members: map[events.UserID]*member{}}
+	return &room{
+		id: id, members: map[events.UserID]*member{},
+		timeline: newTimeline(), markers: map[events.UserID]*marker{},
+	}
 }
 
 // fold takes in a state event.
@@ -122,6 +129,14 @@ func (r *room) rulesRoom(sender events.UserID) pushrule.Room {
 func (r *room) displayName(id events.UserID) string {
 	if m := r.members[id]; m != nil {
 		return m.displayName
+	}
+	return ""
+}
+
+// membership returns what a user is to the room, or "".
+func (r *room) membership(id events.UserID) string {
+	if m := r.members[id]; m != nil {
+		return m.membership
 	}
 	return ""
 }

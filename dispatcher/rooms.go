@@ -15,14 +15,17 @@ import (
 type rooms struct {
 	conn *events.Conn
 	open *simplelru.LRU[events.RoomID, *room]
+	// after is the newest event that a predecessor worked through. What it left open
+	// before that comes first, and a room as it was then would miss what followed.
+	after uint64
 }
 
-func newRooms(conn *events.Conn, limit int) (*rooms, error) {
+func newRooms(conn *events.Conn, limit int, after uint64) (*rooms, error) {
 	open, err := simplelru.NewLRU[events.RoomID, *room](max(limit, 1), nil)
 	if err != nil {
 		return nil, fmt.Errorf("make room cache: %w", err)
 	}
-	return &rooms{conn: conn, open: open}, nil
+	return &rooms{conn: conn, open: open, after: after}, nil
 }
 
 // before returns a room's state as it was just before an event. An event that
@@ -32,16 +35,35 @@ func (rs *rooms) before(ctx context.Context, ev *events.RoomEvent, seq uint64) (
 	if r, ok := rs.open.Get(id); ok && r.seq < seq {
 		return r, nil
 	}
+	if ev.Type == "m.room.create" { // before which there is nothing
+		return rs.keep(newRoom(id), seq), nil
+	}
+	return rs.load(ctx, id, seq)
+}
+
+// latest returns a room's state as it is known, or else as it was just before a
+// message.
+func (rs *rooms) latest(ctx context.Context, id events.RoomID, seq uint64) (*room, error) {
+	if r, ok := rs.open.Get(id); ok {
+		return r, nil
+	}
+	return rs.load(ctx, id, seq)
+}
+
+func (rs *rooms) load(ctx context.Context, id events.RoomID, seq uint64) (*room, error) {
 	r := newRoom(id)
-	if ev.Type != "m.room.create" { // before which there is nothing
-		if err := rs.read(ctx, r, seq); err != nil {
-			return nil, err
-		}
+	if err := rs.read(ctx, r, seq); err != nil {
+		return nil, err
 	}
-	if newer, ok := rs.open.Peek(id); !ok || newer.seq < seq {
-		rs.open.Add(id, r)
+	return rs.keep(r, seq), nil
+}
+
+// keep remembers a room as it was just before a sequence, unless more is known.
+func (rs *rooms) keep(r *room, seq uint64) *room {
+	if newer, ok := rs.open.Peek(r.id); seq > rs.after && (!ok || newer.seq < seq) {
+		rs.open.Add(r.id, r)
 	}
-	return r, nil
+	return r
 }
 
 func (rs *rooms) read(ctx context.Context, r *room, before uint64) error {
@@ -54,6 +76,6 @@ func (rs *rooms) read(ctx context.Context, r *room, before uint64) error {
 			r.fold(&ev)
 		}
 	}
-	r.seq = before - 1
+	r.seq, r.noise.since = before-1, before-1
 	return nil
 }

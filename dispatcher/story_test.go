@@ -80,7 +80,7 @@ func TestReceiptsNotifyNobody(t *testing.T) {
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
 		err := events.NewPublisher(h.conn).Receipt(t.Context(),
-			[]byte(`{"type":"m.receipt","room_id":"!r","content":{"$r-0":{"m.read":{"@bob:x":{"ts":1}}}}}`))
+			[]byte(`{"type":"m.receipt","room_id":"!r","content":{"$!rm.room.name":{"m.read":{"@bob:x":{"ts":1}}}}}`))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,8 +104,8 @@ func TestBadMessagesBecomeDeadLetters(t *testing.T) {
 		h.server.Publish(here+".event", `{"event_id":`)
 		h.server.Publish(here+".event", `{"event_id":"$a","room_id":"!r","type":"m.room.message","sender":"@alice:x"}`)
 		h.server.Publish(elsewhere+".event", `{"event_id":"$b","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{}}`)
-		h.server.Publish("notify.0."+events.Token("@bob:x")+"."+events.Token("!r"), `{"room_seq":1}`)
-		h.server.Publish("notify.0.?.?", `{}`)
+		h.server.Publish("notify.0."+events.Token("@bob:x")+"."+events.Token("!r")+"._", `{"room_seq":1}`)
+		h.server.Publish("notify.0.?.?._", `{}`)
 		h.say("!r", "@alice:x", 0, 1)
 		h.arrived(1)
 		eventstest.WaitFor(t, "five dead letters", func() bool { return h.d.Stats().Skipped == 5 })

@@ -29,6 +29,9 @@ type Backlog struct {
 	// PassedOver is how many notifications it was not told because newer ones of
 	// the same room were.
 	PassedOver uint64 `json:"passed_over,omitempty"`
+	// Badge says that the pusher has yet to be told how much is unread, when it has
+	// been told everything else.
+	Badge bool `json:"badge,omitempty"`
 }
 
 // PutBacklog writes a lagging pusher down. done is called once and must not

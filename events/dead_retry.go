@@ -103,7 +103,7 @@ func (c *Conn) revivePoke(ctx context.Context, letter *StoredDeadLetter) (*nats.
 		return nil, cmp.Or(err, notRetriable("its pusher is gone"))
 	}
 	n.Only, n.At = letter.PusherID(), time.Now()
-	return &nats.Msg{Subject: c.notifySubject(Token(letter.UserID), Token(letter.RoomID)), Data: n.AppendJSON(nil)}, nil
+	return &nats.Msg{Subject: c.notifySubject(Token(letter.UserID), Token(letter.RoomID), retried), Data: n.AppendJSON(nil)}, nil
 }
 
 // hasPusher says whether the registry still knows a pusher.
@@ -137,7 +137,7 @@ func publishedSubject(stored string) (string, bool) {
 		return "", false
 	case tokens[0] == "rooms": // rooms.<part>.<room>.…, which ROOMS made of room.<room>.…
 		return "room." + tokens[2], true
-	case tokens[0] == "notify", tokens[0] == "account", tokens[0] == "rejected":
+	case tokens[0] == string(LogNotify), tokens[0] == string(LogRead), tokens[0] == string(LogRedacted), tokens[0] == "account", tokens[0] == "rejected":
 		return stored, true
 	}
 	return "", false

@@ -21,7 +21,7 @@ func TestRetryOfMessages(t *testing.T) {
 		user, room := events.Token("@a:x"), events.Token("!r")
 		server.Publish("room."+room+".event", "first")
 		where := server.Stored("ROOMS", "")[0].Subject
-		for i, subject := range []string{where, where, "notify.1." + user + "." + room, "account." + user + ".logout", "rejected." + user} {
+		for i, subject := range []string{where, where, "notify.1." + user + "." + room + "._", "account." + user + ".logout", "rejected." + user} {
 			bury(t, conn, events.DeadLetter{Reason: "bad_message", At: time.Now(), Subject: subject, Message: fmt.Appendf(nil, "m%d", i)})
 		}
 		for seq := range uint64(5) {
@@ -30,7 +30,7 @@ func TestRetryOfMessages(t *testing.T) {
 			}
 		}
 		for stream, want := range map[string][]string{
-			"ROOMS": {where + " first", where + " m0", where + " m1"}, "NOTIFICATIONS": {"notify.1." + user + "." + room + " m2"},
+			"ROOMS": {where + " first", where + " m0", where + " m1"}, "NOTIFICATIONS": {"notify.1." + user + "." + room + "._ m2"},
 			"ACCOUNTS": {"account." + user + ".logout m3"}, "REJECTED": {"rejected." + user + " m4"}, "DEAD": nil,
 		} {
 			var got []string

@@ -124,7 +124,7 @@ func TestDeadLettersEndWhereTheyEndedAtTheBeginning(t *testing.T) {
 func TestUnreadableMessageIsFoundByUser(t *testing.T) {
 	dead(t, func(t *testing.T, _ *eventstest.Server, conn *events.Conn) {
 		user, room := events.Token("@a:x"), events.Token("!r")
-		bury(t, conn, events.DeadLetter{Reason: "bad_notification", At: time.Now(), Subject: "notify.0." + user + "." + room})
+		bury(t, conn, events.DeadLetter{Reason: "bad_notification", At: time.Now(), Subject: "notify.0." + user + "." + room + "._"})
 		bury(t, conn, events.DeadLetter{Reason: "bad_message", At: time.Now(), Subject: "account." + user + ".logout"})
 		bury(t, conn, events.DeadLetter{Reason: "bad_event", At: time.Now(), Subject: "rooms.0." + room + ".event"})
 		if got := seqs(t, conn, events.DeadFilter{User: "@a:x"}); !slices.Equal(got, []uint64{1, 2}) {

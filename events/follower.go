@@ -108,6 +108,9 @@ func (f *Follower) Fresh() bool { return f.stored == 0 }
 // Open returns how many messages were handed out and are not done.
 func (f *Follower) Open() int { return f.window.open() }
 
+// IsOpen says whether a message was handed out and is not done.
+func (f *Follower) IsOpen(seq uint64) bool { return f.window.has(seq) }
+
 // Done says that a message's work is complete and durable.
 func (f *Follower) Done(seq uint64) { f.window.finish(seq) }
 

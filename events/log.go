@@ -11,7 +11,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
-	"github.com/tidwall/gjson"
 )
 
 // logPage is how many messages one read of a log asks for.
@@ -76,30 +75,55 @@ func (c *Conn) readPage(ctx context.Context, stream, filter string, from uint64,
 	return page, pending, nil
 }
 
-// Unread returns how many notifications a user has left in the log, and up to
-// which sequence of NOTIFICATIONS that holds: later ones are not counted.
-func (c *Conn) Unread(ctx context.Context, user UserID) (count, upTo uint64, err error) {
-	count, _, err = c.countUnread(ctx, user)
+// Unread is what a user has been notified of and has not read.
+type Unread struct {
+	Messages uint64   // notifications; a dead letter that is tried again is not counted once more
+	Rooms    []RoomID // in which there are any, in no order
+
+	retried uint64
+}
+
+// Unread returns what a user has left in the log, and up to which sequence of
+// NOTIFICATIONS that holds: later ones are not counted.
+func (c *Conn) Unread(ctx context.Context, user UserID) (count Unread, upTo uint64, err error) {
+	count, _, err = c.countNotifications(ctx, c.allNotifications(user))
 	for err == nil {
-		var again uint64
-		again, upTo, err = c.countUnread(ctx, user)
+		var again Unread
+		again, upTo, err = c.countNotifications(ctx, c.allNotifications(user))
 		// The server reads the sequence before it counts. If two counts are the
 		// same, nothing came between the first of them and the second sequence.
-		if again == count {
-			return count, upTo, err
+		if again.Messages == count.Messages && len(again.Rooms) == len(count.Rooms) {
+			return again, upTo, err
 		}
 		count = again
 	}
-	return 0, 0, err
+	return Unread{}, 0, err
 }
 
-func (c *Conn) countUnread(ctx context.Context, user UserID) (count, lastSeq uint64, err error) {
-	info, err := c.notifications.Info(ctx, jetstream.WithSubjectFilter(c.notifySubject(Token(user), allRooms)))
+// countNotifications counts the notifications under a filter. The leader of the
+// stream answers.
+func (c *Conn) countNotifications(ctx context.Context, filter string) (count Unread, lastSeq uint64, err error) {
+	info, err := c.notifications.Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil {
-		return 0, 0, fmt.Errorf("count unread: %w", err)
+		return Unread{}, 0, fmt.Errorf("count notifications: %w", err)
 	}
-	for _, inRoom := range info.State.Subjects {
-		count += inRoom
+	rooms := map[string]struct{}{}
+	for subject, n := range info.State.Subjects {
+		tokens := strings.Split(subject, ".")
+		if len(tokens) != 5 {
+			continue // none of ours
+		}
+		if tokens[4] == retried {
+			count.retried += n
+			continue
+		}
+		count.Messages += n
+		rooms[tokens[3]] = struct{}{}
+	}
+	for token := range rooms {
+		if room, err := ParseToken[RoomID](token); err == nil {
+			count.Rooms = append(count.Rooms, room)
+		}
 	}
 	return count, info.State.LastSeq, nil
 }
@@ -107,41 +131,48 @@ func (c *Conn) countUnread(ctx context.Context, user UserID) (count, lastSeq uin
 // CountNotifications returns how many of a user's notifications stand in the log
 // after a sequence of NOTIFICATIONS.
 func (c *Conn) CountNotifications(ctx context.Context, user UserID, after uint64) (uint64, error) {
-	page, pending, err := c.readPage(ctx, streamNotifications, c.notifySubject(Token(user), allRooms), after+1, 1)
+	page, pending, err := c.readPage(ctx, streamNotifications, c.allNotifications(user), after+1, 1)
 	return uint64(len(page) + pending), err //nolint:gosec // a count of messages
 }
 
 // HasNotification says whether the notification of the event at ROOMS sequence
-// roomSeq is in the user's log. since is when the event was stored: its
-// notification cannot be older.
-func (c *Conn) HasNotification(ctx context.Context, user UserID, room RoomID, roomSeq uint64, since time.Time) (bool, error) {
-	for _, err := range c.notified(ctx, c.notifySubject(Token(user), Token(room)), roomSeq, since) {
+// roomSeq, in a thread, is in the user's log. since is when the event was stored:
+// its notification cannot be older.
+func (c *Conn) HasNotification(ctx context.Context, user UserID, room RoomID, thread EventID, roomSeq uint64, since time.Time) (bool, error) {
+	for _, err := range c.notified(ctx, c.notifySubject(Token(user), Token(room), Token(thread)), roomSeq, since) {
 		return err == nil, err
 	}
 	return false, nil
 }
 
 // WithNotification returns all users in whose log the notification of that event
-// is. For many users it is far cheaper than to ask for each of them: it reads
-// the room's notifications since then once.
-func (c *Conn) WithNotification(ctx context.Context, room RoomID, roomSeq uint64, since time.Time) (map[UserID]bool, error) {
-	users := map[UserID]bool{}
-	for user, err := range c.notified(ctx, "notify.*.*."+Token(room), roomSeq, since) {
+// is, and at which sequences of NOTIFICATIONS: more than one if it was a dead
+// letter and is tried again. For many users it is far cheaper than to ask for each
+// of them: it reads the room's notifications since then once.
+func (c *Conn) WithNotification(ctx context.Context, room RoomID, roomSeq uint64, since time.Time) (map[UserID][]uint64, error) {
+	users := map[UserID][]uint64{}
+	for at, err := range c.notified(ctx, string(LogNotify)+".*.*."+Token(room)+"."+anyThread, roomSeq, since) {
 		if err != nil {
 			return nil, err
 		}
-		users[user] = true
+		users[at.user] = append(users[at.user], at.seq)
 	}
 	return users, nil
 }
 
-// notified yields the users of the notifications of one event on the subjects
-// that match filter.
-func (c *Conn) notified(ctx context.Context, filter string, roomSeq uint64, since time.Time) iter.Seq2[UserID, error] {
-	return func(yield func(UserID, error) bool) {
+// notifiedAt is where a user's notification stands.
+type notifiedAt struct {
+	user UserID
+	seq  uint64
+}
+
+// notified yields where the notifications of one event stand on the subjects that
+// match filter.
+func (c *Conn) notified(ctx context.Context, filter string, roomSeq uint64, since time.Time) iter.Seq2[notifiedAt, error] {
+	return func(yield func(notifiedAt, error) bool) {
 		from, err := c.firstSince(ctx, streamNotifications, filter, since)
 		if err != nil {
-			yield("", err)
+			yield(notifiedAt{}, err)
 			return
 		}
 		if from == 0 {
@@ -149,15 +180,15 @@ func (c *Conn) notified(ctx context.Context, filter string, roomSeq uint64, sinc
 		}
 		for msg, err := range c.readLog(ctx, streamNotifications, filter, from) {
 			if err != nil {
-				yield("", err)
+				yield(notifiedAt{}, err)
 				return
 			}
-			if gjson.GetBytes(msg.Data, "room_seq").Uint() != roomSeq {
+			if roomSeqOf(msg.Data) != roomSeq {
 				continue
 			}
 			// What cannot be read is nobody's notification.
-			user, _, err := ParseNotifySubject(msg.Subject)
-			if err == nil && !yield(user, nil) {
+			s, err := ParseLogSubject(msg.Subject)
+			if err == nil && !yield(notifiedAt{user: s.User, seq: msg.Sequence}, nil) {
 				return
 			}
 		}
@@ -189,27 +220,11 @@ func (c *Conn) firstSince(ctx context.Context, stream, subject string, since tim
 	return 0, fmt.Errorf("look into %s: %w", stream, errShortRead)
 }
 
-// Notify adds a user's notification to a batch.
-func (b *Batch) Notify(c *Conn, user UserID, room RoomID, body []byte) {
-	if b.room != room {
-		b.room, b.roomToken = room, Token(room)
+// Notify adds a user's notification of an event that belongs to a thread to a
+// batch.
+func (b *Batch) Notify(c *Conn, user UserID, room RoomID, thread EventID, body []byte) {
+	if b.room != room || b.thread != thread {
+		b.room, b.roomToken, b.thread, b.threadToken = room, Token(room), thread, Token(thread)
 	}
-	b.add(c.notifySubject(Token(user), b.roomToken), nil, body)
-}
-
-// ParseNotifySubject returns the user and room of a message in NOTIFICATIONS.
-func ParseNotifySubject(subject string) (UserID, RoomID, error) {
-	tokens := strings.Split(subject, ".")
-	if len(tokens) != 4 {
-		return "", "", fmt.Errorf("%w: subject has %d tokens", ErrBadNotification, len(tokens))
-	}
-	user, err := ParseToken[UserID](tokens[2])
-	if err != nil {
-		return "", "", fmt.Errorf("%w: user: %w", ErrBadNotification, err)
-	}
-	room, err := ParseToken[RoomID](tokens[3])
-	if err != nil {
-		return "", "", fmt.Errorf("%w: room: %w", ErrBadNotification, err)
-	}
-	return user, room, nil
+	b.add(c.notifySubject(Token(user), b.roomToken, b.threadToken), nil, body)
 }

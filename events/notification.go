@@ -11,8 +11,8 @@ import (
 )
 
 // Notification is the decision that one event notifies one user. The stream
-// NOTIFICATIONS keeps it under notify.<part>.<user>.<room>, so user and room
-// stand in the subject and only there.
+// NOTIFICATIONS keeps it under notify.<part>.<user>.<room>.<thread>, so user and
+// room stand in the subject and only there.
 type Notification struct {
 	EventID EventID
 	// RoomSeq is the event's sequence in the stream ROOMS: what makes a
@@ -22,6 +22,12 @@ type Notification struct {
 	// again, to the millisecond: where its time to live and its latency are
 	// counted from.
 	At time.Time
+	// SentAt is the event's origin_server_ts, in milliseconds since the Unix epoch;
+	// 0 if it has none.
+	SentAt int64
+	// Thread is the root of the thread that the event belongs to, or "" for the main
+	// timeline.
+	Thread EventID
 	// RuleID is the push rule that matched, among those for all devices if they
 	// notify, else among those of the first device, by handle, that is notified.
 	// Highlight, Tweaks and the prio in Body are of the same outcome.
@@ -83,6 +89,14 @@ func (n *Notification) AppendJSON(dst []byte) []byte {
 	dst = strconv.AppendInt(dst, n.At.UnixMilli(), 10)
 	dst = append(dst, `,"event_id":`...)
 	dst = appendString(dst, string(n.EventID))
+	if n.SentAt != 0 {
+		dst = append(dst, `,"sent_at":`...)
+		dst = strconv.AppendInt(dst, n.SentAt, 10)
+	}
+	if n.Thread != "" {
+		dst = append(dst, `,"thread":`...)
+		dst = appendString(dst, string(n.Thread))
+	}
 	dst = append(dst, `,"rule_id":`...)
 	dst = appendString(dst, n.RuleID)
 	if n.Highlight {
@@ -147,6 +161,10 @@ func ParseNotification(raw []byte) (Notification, error) {
 			n.At = time.UnixMilli(value.Int())
 		case "event_id":
 			n.EventID = EventID(value.Str)
+		case "sent_at":
+			n.SentAt = value.Int()
+		case "thread":
+			n.Thread = EventID(value.Str)
 		case "rule_id":
 			n.RuleID = value.Str
 		case "highlight":

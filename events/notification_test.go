@@ -67,13 +67,18 @@ func TestParseNotificationRefusals(t *testing.T) {
 	}
 }
 
-func TestParseNotifySubject(t *testing.T) {
-	user, room, err := events.ParseNotifySubject("notify.3." + events.Token("@a:x") + "." + events.Token("!r"))
-	if err != nil || user != "@a:x" || room != "!r" {
-		t.Errorf("%q %q %v", user, room, err)
+func TestParseLogSubject(t *testing.T) {
+	ids := events.Token("@a:x") + "." + events.Token("!r")
+	for subject, kind := range map[string]events.LogKind{
+		"notify.3." + ids + "._": events.LogNotify, "notify.3." + ids + ".+": events.LogNotify,
+		"read.3." + ids + ".-": events.LogRead, "redacted.3." + ids: events.LogRedacted,
+	} {
+		if s, err := events.ParseLogSubject(subject); err != nil || s != (events.LogSubject{Kind: kind, User: "@a:x", Room: "!r"}) {
+			t.Errorf("%s: %+v, %v", subject, s, err)
+		}
 	}
-	for _, subject := range []string{"", "notify.3.QQ", "notify.3.QQ.QQ.QQ", "notify.3.?.QQ", "notify.3.QQ.?"} {
-		if _, _, err := events.ParseNotifySubject(subject); !errors.Is(err, events.ErrBadNotification) {
+	for _, subject := range []string{"", "notify.3.QQ", "notify.3.QQ.QQ", "notify.3.?.QQ._", "notify.3.QQ.?._", "redacted.3.QQ.QQ._", "other.3.QQ.QQ._"} {
+		if _, err := events.ParseLogSubject(subject); !errors.Is(err, events.ErrBadNotification) {
 			t.Errorf("%q: %v", subject, err)
 		}
 	}

@@ -24,8 +24,8 @@ type Stage struct {
 var (
 	// StageMatch follows ROOMS: room events and receipts, by room.
 	StageMatch = Stage{Name: "match", stream: streamRooms, filter: "rooms.%s.>"} //nolint:gochecknoglobals // a constant of struct type
-	// StageDeliver follows NOTIFICATIONS, by user.
-	StageDeliver = Stage{Name: "deliver", stream: streamNotifications, filter: "notify.%s.>"} //nolint:gochecknoglobals // a constant of struct type
+	// StageDeliver follows NOTIFICATIONS, by user: notifications, reads and redactions.
+	StageDeliver = Stage{Name: "deliver", stream: streamNotifications, filter: "*.%s.>"} //nolint:gochecknoglobals // a constant of struct type
 )
 
 // Position is how far one partition of a stage has been worked through, as the

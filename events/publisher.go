@@ -78,35 +78,11 @@ func (e *RoomEvent) header(opts []PublishOption) nats.Header {
 // Receipt publishes an m.receipt EDU of one room:
 // {"type":"m.receipt","room_id":…,"content":{event_id:{"m.read":{user_id:{…}}}}}.
 func (p *Publisher) Receipt(ctx context.Context, raw []byte) error {
-	room, err := parseReceipt(raw)
+	edu, err := parseReceipt(raw)
 	if err != nil {
 		return err
 	}
-	return p.publish(ctx, "room."+Token(room)+".receipt", nil, raw)
-}
-
-// parseReceipt checks the shape of an m.receipt EDU and returns its room.
-func parseReceipt(raw []byte) (RoomID, error) {
-	var edu struct {
-		Type    string                                            `json:"type"`
-		RoomID  RoomID                                            `json:"room_id"`
-		Content map[EventID]map[string]map[UserID]json.RawMessage `json:"content"`
-	}
-	if len(raw) > MaxEventBytes {
-		return "", fmt.Errorf("%w: %d bytes, the limit is %d", ErrBadEvent, len(raw), MaxEventBytes)
-	}
-	if err := json.Unmarshal(raw, &edu); err != nil {
-		return "", fmt.Errorf("%w: not an m.receipt EDU: {event_id: {receipt_type: {user_id: {…}}}} expected", ErrBadEvent)
-	}
-	switch {
-	case edu.Type != "m.receipt":
-		return "", fmt.Errorf("%w: type is not m.receipt", ErrBadEvent)
-	case edu.RoomID == "" || len(edu.RoomID) > MaxIDBytes:
-		return "", fmt.Errorf("%w: room_id must have 1 to %d bytes", ErrBadEvent, MaxIDBytes)
-	case len(edu.Content) == 0:
-		return "", fmt.Errorf("%w: content names no event", ErrBadEvent)
-	}
-	return edu.RoomID, nil
+	return p.publish(ctx, "room."+Token(edu.RoomID)+".receipt", nil, raw)
 }
 
 // Logout publishes that a device was logged out or deleted: its pushers go. An

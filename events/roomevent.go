@@ -27,6 +27,9 @@ type RoomEvent struct {
 	StateKey string // meaningful only if IsState
 	IsState  bool
 	Content  []byte // JSON object; a part of Raw
+	// OriginServerTS is when its homeserver says that it was sent, in milliseconds
+	// since the Unix epoch; 0 if that is missing.
+	OriginServerTS int64
 	Raw      []byte // the whole event, as received
 }
 
@@ -73,6 +76,8 @@ func readRoomEvent(doc gjson.Result, raw []byte) (RoomEvent, error) {
 			ev.Sender = UserID(text(key.Str, value))
 		case "state_key":
 			ev.IsState, ev.StateKey = true, text(key.Str, value)
+		case "origin_server_ts":
+			ev.OriginServerTS = value.Int()
 		case "content":
 			if !value.IsObject() {
 				err = fmt.Errorf("%w: content is not an object", ErrBadEvent)

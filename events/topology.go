@@ -88,10 +88,11 @@ func (t Topology) streams() []jetstream.StreamConfig {
 		},
 		{
 			Name:        streamNotifications,
-			Description: "What each user has been notified of and has not read.",
-			Subjects:    []string{"notify.*.*.*", "read.*.*.*"},
+			Description: "What each user has been notified of and has not read, and how far they have read.",
+			Subjects:    []string{"notify.*.*.*.*", "read.*.*.*.*", "redacted.*.*.*"},
 			MaxAge:      7 * 24 * time.Hour,
 			Duplicates:  time.Second, // repeats are found in the log, not by message id
+			AllowRollup: true,        // of what a user has read the newest is kept
 		},
 		{
 			Name:        streamRejected,
@@ -219,12 +220,3 @@ func setupError(what string, t Topology, err error) error {
 func (c *Conn) partOf(token string) string {
 	return strconv.Itoa(PartitionOf(token, c.partitions))
 }
-
-// notifySubject is where a user's notifications from a room stand;
-// [allRooms] in place of the room token names all of them.
-func (c *Conn) notifySubject(userToken, roomToken string) string {
-	return "notify." + c.partOf(userToken) + "." + userToken + "." + roomToken
-}
-
-// allRooms is the wildcard that takes the place of a room token.
-const allRooms = "*"

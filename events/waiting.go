@@ -17,28 +17,30 @@ type LoggedNotification struct {
 	Seq  uint64 // in NOTIFICATIONS
 	Room RoomID
 	Data []byte // for ParseNotification
+
+	subject string
 }
 
 // logged reads a message's subject. One that cannot be read was reported when it
 // came by.
 func logged(msg *jetstream.RawStreamMsg) (user UserID, n LoggedNotification, ok bool) {
-	user, room, err := ParseNotifySubject(msg.Subject)
-	return user, LoggedNotification{Seq: msg.Sequence, Room: room, Data: msg.Data}, err == nil
+	s, err := ParseLogSubject(msg.Subject)
+	return s.User, LoggedNotification{Seq: msg.Sequence, Room: s.Room, Data: msg.Data, subject: msg.Subject}, err == nil
 }
 
 // errBehind says that the server which answered does not know yet what was asked
 // for: a replica that lags behind its leader.
 var errBehind = errors.New("the replica that answered is behind")
 
-// NewestInRooms returns the newest notification from each room that each of the
-// users has in the log, by sequence, as of a sequence of NOTIFICATIONS or later.
+// NewestInRooms returns the newest notification from each thread of each room that
+// each of the users has in the log, by sequence, as of a sequence of NOTIFICATIONS or later.
 // The server answers from its index of subjects, however long the log is, and for
 // many users at once at nearly the cost of one. Any replica may answer; one that
 // has not got that far is an error, and the caller asks again.
 func (c *Conn) NewestInRooms(ctx context.Context, users []UserID, asOf uint64) (map[UserID][]LoggedNotification, error) {
 	filters := make([]string, 0, len(users))
 	for _, user := range users {
-		filters = append(filters, c.notifySubject(Token(user), allRooms))
+		filters = append(filters, c.allNotifications(user))
 	}
 	page, heard, err := c.readNewest(ctx, filters)
 	switch {
@@ -78,11 +80,11 @@ func (c *Conn) newestOneByOne(ctx context.Context, users []UserID, asOf uint64) 
 // checkNone asks the leader whether it is true that users have no notifications.
 func (c *Conn) checkNone(ctx context.Context, users []UserID) error {
 	for _, user := range users {
-		count, _, err := c.countUnread(ctx, user)
+		count, _, err := c.countNotifications(ctx, c.allNotifications(user))
 		if err != nil {
 			return err
 		}
-		if count > 0 {
+		if count.Messages+count.retried > 0 {
 			return errBehind
 		}
 	}
@@ -158,15 +160,14 @@ func (c *Conn) readAllForNewest(ctx context.Context, filter string) ([]*jetstrea
 }
 
 // NotificationsInRoom returns up to limit of a user's notifications from the room
-// of newest that stand after a sequence of NOTIFICATIONS, in order, and how many
+// and thread of newest that stand after a sequence of NOTIFICATIONS, in order, and how many
 // more there are. Newest is one that [Conn.NewestInRooms] returned and that
 // stands after it too: an answer that knows less is an error.
-func (c *Conn) NotificationsInRoom(ctx context.Context, user UserID, newest LoggedNotification, after uint64, limit int) (page []LoggedNotification, more int, err error) {
-	subject := c.notifySubject(Token(user), Token(newest.Room))
+func (c *Conn) NotificationsInRoom(ctx context.Context, newest LoggedNotification, after uint64, limit int) (page []LoggedNotification, more int, err error) {
 	var msgs []*jetstream.RawStreamMsg
 	for from := after + 1; len(msgs) < limit && err == nil; from = msgs[len(msgs)-1].Sequence + 1 {
 		var some []*jetstream.RawStreamMsg
-		some, more, err = c.readPage(ctx, streamNotifications, subject, from, min(limit-len(msgs), logPage))
+		some, more, err = c.readPage(ctx, streamNotifications, newest.subject, from, min(limit-len(msgs), logPage))
 		if msgs = append(msgs, some...); more == 0 {
 			break
 		}

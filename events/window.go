@@ -1,6 +1,7 @@
 package events
 
 import (
+	"slices"
 	"sort"
 	"sync"
 )
@@ -13,6 +14,7 @@ type window struct {
 	next    uint64       // newest sequence taken
 	entries []windowItem // ordered by sequence; the first is not done
 	head    int          // index of the first live entry
+	done    int          // of the live entries, how many are done
 	undone  int
 	changed bool // since the last position was taken
 	wake    chan struct{}
@@ -64,6 +66,7 @@ func (w *window) finish(seq uint64) {
 	w.mu.Lock()
 	if item := w.find(seq); item != nil && !item.done {
 		item.done = true
+		w.done++
 		if item.taken {
 			w.undone--
 		}
@@ -77,15 +80,31 @@ func (w *window) finish(seq uint64) {
 	}
 }
 
-// trim drops the finished prefix, and compacts once half of the slice is dead.
+// trim drops the finished prefix, and all that is finished once it is more than
+// what is not: one message that stays open for long must not keep all that
+// follows it.
 func (w *window) trim() {
 	for w.head < len(w.entries) && w.entries[w.head].done {
 		w.head++
+		w.done--
 	}
-	if w.head > len(w.entries)/2 {
-		n := copy(w.entries, w.entries[w.head:])
+	switch live := w.entries[w.head:]; {
+	case w.done > len(live)/2:
+		live = slices.DeleteFunc(live, func(item windowItem) bool { return item.done })
+		n := copy(w.entries, live)
+		w.entries, w.head, w.done = w.entries[:n], 0, 0
+	case w.head > len(w.entries)/2:
+		n := copy(w.entries, live)
 		w.entries, w.head = w.entries[:n], 0
 	}
+}
+
+// has says whether a message was taken and is not done.
+func (w *window) has(seq uint64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	item := w.find(seq)
+	return item != nil && item.taken && !item.done
 }
 
 // open returns how many messages were taken and are not done.

@@ -67,8 +67,10 @@ type Batch struct {
 	reply string
 	write *write
 
-	room      RoomID // of the last notification
-	roomToken string
+	room        RoomID // of the last notification
+	thread      EventID
+	roomToken   string
+	threadToken string
 }
 
 // NewBatch begins a batch. done is called exactly once, after [Batch.Send]: with
@@ -87,7 +89,7 @@ func (c *Conn) NewBatch(done func(seq uint64, err error)) *Batch {
 		time.AfterFunc(watchInterval, w.watch)
 	}
 	w.mu.Unlock()
-	return &Batch{w: w, id: id, reply: w.inbox + strconv.FormatUint(id, 36), write: wr}
+	return &Batch{w: w, id: id, reply: w.inbox + strconv.FormatUint(id, 36), write: wr, threadToken: noToken}
 }
 
 // add publishes one message of the batch. data is not kept.

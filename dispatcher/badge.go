@@ -1,0 +1,142 @@
+package dispatcher
+
+import (
+	"context"
+	"time"
+
+	"poked/events"
+)
+
+// badgeDelay is how long a changed count waits for others to change it further, or
+// for a poke that carries it anyway: who comes back to their desk reads many rooms
+// within moments.
+const badgeDelay = 500 * time.Millisecond
+
+// debt is what a user's pushers are still to be told: how much is unread, since
+// that has changed.
+type debt struct {
+	reasons []uint64 // sequences in NOTIFICATIONS that are open because of it
+	due     time.Time
+}
+
+// owe has a user's pushers told soon how much is unread. The message that changed
+// it stays open until they are, or until that is written down.
+func (d *deliverer) owe(user events.UserID, reason uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.badge == BadgeNone || len(d.dir.pushers(user)) == 0 {
+		d.follower.Done(reason)
+		return
+	}
+	d.recipient(user).unread.stale = true
+	owed := d.owed[user]
+	if owed == nil {
+		owed = &debt{due: time.Now().Add(badgeDelay)}
+		d.owed[user] = owed
+	}
+	owed.reasons = append(owed.reasons, reason)
+}
+
+// payBadges has lanes tell the counts that have waited long enough.
+func (d *deliverer) payBadges(ctx context.Context, now time.Time) {
+	for _, user := range d.dueBadges(now) {
+		if persist(ctx, d.waiting, func() error { return d.learnUnread(ctx, user) }) != nil {
+			return // the messages stay open
+		}
+		d.payBadge(user)
+	}
+}
+
+func (d *deliverer) dueBadges(now time.Time) (due []events.UserID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for user, owed := range d.owed {
+		if !owed.due.After(now) {
+			due = append(due, user)
+		}
+	}
+	return due
+}
+
+// payLast leaves a successor none of the counts that pushers know already: only
+// this worker knows what it told last.
+func (d *deliverer) payLast() {
+	ctx, cancel := context.WithTimeout(context.Background(), retryPause)
+	defer cancel()
+	d.payBadges(ctx, time.Now().Add(badgeDelay))
+}
+
+func (d *deliverer) payBadge(user events.UserID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	owed := d.owed[user]
+	if owed == nil || d.closing {
+		return // who is closing leaves it to the successor
+	}
+	delete(d.owed, user)
+	last := len(owed.reasons) - 1
+	it := &item{seq: owed.reasons[last], also: owed.reasons[:last], badge: true, waiting: 1}
+	for _, l := range d.recipient(user).lanes {
+		l.oweBadge(it)
+	}
+	d.release(it)
+}
+
+// oweBadge has a lane tell its pusher how much is unread, when everything before
+// is told. For one that lags that is a word more in its record.
+func (l *lane) oweBadge(it *item) {
+	switch {
+	case !l.showsBadge(), l.refused == l.pusher, l.told.is(l.unread()):
+		return
+	case l.lag != nil:
+		l.lag.badge = true
+		it.waiting++
+		l.record.held = append(l.record.held, it)
+		l.save()
+		return
+	}
+	l.push(it)
+}
+
+func (l *lane) showsBadge() bool { return !l.pusher.noBadge && l.d.badge != BadgeNone }
+
+// unread returns what the lane's user has unread by now.
+func (l *lane) unread() uint64 { return l.tally().badge(l.d.badge) }
+
+func (l *lane) tally() *tally { return &l.d.recipient(l.pusher.user).unread }
+
+// knowsBadge says whether the pusher was told last what is unread by now.
+func (l *lane) knowsBadge() bool { return l.d.isKnown(l.tally()) && l.told.is(l.unread()) }
+
+// lastBadge is the count that a pusher was told last. It is not stored: after a
+// crash it would be wrong, and a badge that is wrong is worse than one told twice.
+type lastBadge struct {
+	count uint32
+	known bool // not at all since this worker began
+}
+
+func (t *lastBadge) set(count uint64) {
+	*t = lastBadge{count: uint32(min(count, 1<<32-1)), known: true}
+}
+
+// is says whether the pusher knows of a count.
+func (t lastBadge) is(count uint64) bool { return t.known && uint64(t.count) == count }
+
+// skipBadges passes what need not be told: a count that a later poke carries, or
+// that the pusher knows, or that is about to be counted anew.
+func (l *lane) skipBadges() {
+	for len(l.queue) > 0 && l.queue[0].badge {
+		if len(l.queue) == 1 && !l.told.is(l.unread()) && !l.tally().stale {
+			return
+		}
+		l.drop(0)
+	}
+}
+
+// badgePoke is the poke that tells nothing but how much is unread.
+func (l *lane) badgePoke(seq uint64) poke {
+	return poke{pusher: l.pusher, seq: seq, badge: true, unread: l.unread(), attempt: 1}
+}
+
+// badgeOnly is what is said of no event, as a notification is stored.
+const badgeOnly = `{"prio":"low"}`

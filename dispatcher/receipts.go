@@ -1,0 +1,99 @@
+package dispatcher
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"poked/events"
+)
+
+// readReceipts turns the receipts of one EDU into what their users have read. A
+// receipt for an event that has not come yet waits for it.
+func (m *matcher) readReceipts(ctx context.Context, msg events.Message) {
+	id, receipts, err := events.ParseReceipts(msg.Data)
+	if err == nil && !isInRoom(msg.Subject, id) {
+		err = fmt.Errorf("%w: its subject is another room's", events.ErrBadEvent)
+	}
+	if err != nil {
+		m.counts.skipped.Add(1)
+		m.log.Warn("unreadable receipt skipped", "seq", msg.Seq, "error", err)
+		m.follower.Bury(msg, "bad_receipt", err)
+		return
+	}
+	receipts = slices.DeleteFunc(receipts, func(r events.Receipt) bool { return !m.dir.knows(r.User) })
+	if len(receipts) == 0 {
+		m.follower.Done(msg.Seq) // nobody's log has anything of the room
+		return
+	}
+	var r *room
+	err = persist(ctx, m.failed, func() (err error) {
+		r, err = m.rooms.latest(ctx, id, msg.Seq)
+		return err
+	})
+	if err != nil {
+		return
+	}
+	f := m.newFanout(msg, 0)
+	for i := 0; i < len(receipts) && err == nil; i++ {
+		err = m.readReceipt(ctx, f, r, receipts[i])
+	}
+	f.end(err)
+}
+
+func (m *matcher) readReceipt(ctx context.Context, f *fanout, r *room, receipt events.Receipt) error {
+	k, found, err := m.locate(ctx, r, receipt.Event)
+	if err != nil {
+		return err
+	}
+	if !found {
+		m.early.add(&earlyWord{f: f, room: r.id, event: receipt.Event, receipt: receipt})
+		return nil
+	}
+	return m.markRead(ctx, f, r, receipt.User, readUpTo(k.seq, receipt))
+}
+
+func readUpTo(seq uint64, receipt events.Receipt) events.Read {
+	return events.Read{UpTo: seq, Whole: receipt.Whole, Thread: receipt.Thread}
+}
+
+// readerOf returns who has read a room up to an event because of what the event
+// is, before it is folded in: the sender of a message, and a member who leaves or
+// joins, of their own will or not. Nobody is "".
+func readerOf(ev *events.RoomEvent, r *room) events.UserID {
+	switch {
+	case ev.IsState && ev.Type == "m.room.member":
+		who := events.UserID(ev.StateKey)
+		switch textOf(ev.Content, "membership") {
+		case "leave", "ban":
+			return who
+		case "join":
+			if r.membership(who) != "join" {
+				return who
+			}
+		}
+	case ev.IsState, ev.Type == "m.room.redaction", ev.Type == "m.reaction":
+	default:
+		return ev.Sender
+	}
+	return ""
+}
+
+// readByEvent writes down who has read the room by an event, or said before that
+// they would have.
+func (m *matcher) readByEvent(ctx context.Context, f *fanout, r *room, reader events.UserID, early []*earlyWord) error {
+	if reader != "" && m.dir.knows(reader) {
+		if err := m.markRead(ctx, f, r, reader, events.Read{UpTo: f.msg.Seq, Whole: true}); err != nil {
+			return err
+		}
+	}
+	for _, w := range early {
+		if w.redaction {
+			continue
+		}
+		if err := m.markRead(ctx, f, r, w.receipt.User, readUpTo(f.msg.Seq, w.receipt)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+package dispatcher
+
+import (
+	"bytes"
+	"context"
+	"hash/maphash"
+	"slices"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"poked/events"
+)
+
+// timelineLimit is how many of a room's newest events are remembered.
+const timelineLimit = 1024
+
+// timeline remembers where the newest events of a room stand, for receipts,
+// redactions and relations name events by id. What it does not remember stands in
+// ROOMS. The goroutine that owns the room owns it.
+type timeline struct {
+	seed    maphash.Seed
+	marks   []mark           // by sequence
+	threads []events.EventID // roots that marks refer to
+	filled  bool             // it holds all that ROOMS does, but for what was trimmed
+	trimmed bool
+}
+
+// mark is one event of a timeline.
+type mark struct {
+	id     uint64 // hash of the event id
+	seq    uint64 // in ROOMS
+	at     uint32 // when it was stored, in seconds since the Unix epoch
+	thread uint16 // place of its thread's root in threads, from 1; 0 for the main timeline
+	silent bool   // it is known to have notified nobody
+}
+
+func newTimeline() timeline { return timeline{seed: maphash.MakeSeed()} }
+
+// since returns a time before which the event was not stored.
+func (k mark) since() time.Time { return time.Unix(int64(k.at), 0) }
+
+// find returns where an event stands.
+func (t *timeline) find(id events.EventID) (mark, bool) {
+	hash := maphash.String(t.seed, string(id))
+	for _, k := range slices.Backward(t.marks) {
+		if k.id == hash {
+			return k, true
+		}
+	}
+	return mark{}, false
+}
+
+// add takes in an event that comes after all others; one that comes a second time
+// changes nothing.
+func (t *timeline) add(id events.EventID, seq uint64, at time.Time, thread events.EventID, silent bool) {
+	if n := len(t.marks); n > 0 && t.marks[n-1].seq >= seq {
+		return
+	}
+	t.marks = append(t.marks, t.mark(id, seq, at, thread, silent))
+	if len(t.marks) > timelineLimit {
+		t.marks, t.trimmed = slices.Delete(t.marks, 0, timelineLimit/4), true
+	}
+}
+
+func (t *timeline) mark(id events.EventID, seq uint64, at time.Time, thread events.EventID, silent bool) mark {
+	return mark{
+		id: maphash.String(t.seed, string(id)), seq: seq, at: uint32(at.Unix()), //nolint:gosec // until 2106
+		thread: t.threadNumber(thread), silent: silent,
+	}
+}
+
+// maxThreads bounds the threads of a room that are told apart by relations.
+const maxThreads = 1 << 12
+
+func (t *timeline) threadNumber(root events.EventID) uint16 {
+	if root == "" {
+		return 0
+	}
+	if i := slices.Index(t.threads, root); i >= 0 {
+		return uint16(i + 1) //nolint:gosec // at most maxThreads
+	}
+	if len(t.threads) == maxThreads {
+		return 0
+	}
+	t.threads = append(t.threads, root)
+	return uint16(len(t.threads)) //nolint:gosec // at most maxThreads
+}
+
+// threadOf returns the root of the thread that an event belongs to, or "" for the
+// main timeline: its own relation says so, or that of the event which it is a
+// reaction to, an edit of or another child (Matrix specification, "Threading").
+func (t *timeline) threadOf(content []byte) events.EventID {
+	if !bytes.Contains(content, []byte("m.relates_to")) {
+		return ""
+	}
+	relation := gjson.GetBytes(content, `m\.relates_to`)
+	target := relation.Get("event_id")
+	if target.Type != gjson.String || len(target.Str) > events.MaxIDBytes {
+		return ""
+	}
+	switch relation.Get("rel_type").Str {
+	case "m.thread":
+		return events.EventID(target.Str)
+	case "m.annotation", "m.replace", "m.reference":
+		if k, ok := t.find(events.EventID(target.Str)); ok && k.thread > 0 {
+			return t.threads[k.thread-1]
+		}
+	}
+	return ""
+}
+
+// locate returns where an event of a room stands, up to the newest that is folded
+// in. It reads ROOMS if the event is not remembered and may stand there.
+func (m *matcher) locate(ctx context.Context, r *room, id events.EventID) (k mark, found bool, err error) {
+	t := &r.timeline
+	if k, found = t.find(id); found || t.filled && !t.trimmed {
+		return k, found, nil
+	}
+	err = persist(ctx, m.failed, func() (err error) {
+		k, found, err = m.fill(ctx, r, id)
+		return err
+	})
+	return k, found, err
+}
+
+// fill has a room's timeline remember what came before it began, and looks for one
+// event meanwhile.
+func (m *matcher) fill(ctx context.Context, r *room, id events.EventID) (sought mark, found bool, err error) {
+	t := &r.timeline
+	older, seen := timeline{seed: t.seed, threads: t.threads}, map[events.EventID]bool{}
+	for logged, err := range m.conn.RoomLog(ctx, r.id) {
+		if err != nil {
+			return mark{}, false, err
+		}
+		if logged.Seq > r.seq || len(t.marks) > 0 && logged.Seq >= t.marks[0].seq {
+			break
+		}
+		fields := gjson.GetManyBytes(logged.Data, "event_id", "content")
+		each := events.EventID(fields[0].Str)
+		if seen[each] {
+			continue // it was published a second time
+		}
+		seen[each] = true
+		older.add(each, logged.Seq, logged.Time, older.threadOf([]byte(fields[1].Raw)), false)
+		if each == id {
+			sought, found = older.marks[len(older.marks)-1], true
+		}
+	}
+	t.marks, t.threads = slices.Concat(older.marks, t.marks), older.threads
+	t.filled, t.trimmed = true, older.trimmed
+	if extra := len(t.marks) - timelineLimit; extra > 0 {
+		t.marks, t.trimmed = slices.Delete(t.marks, 0, extra), true
+	}
+	return sought, found, nil
+}
+
+// lateAfter is how old an event may be when it is stored, by what its sender says,
+// to be taken for new without a look at what there was before: a homeserver that
+// publishes an event again within this time is told apart by NATS itself.
+const lateAfter = 9 * time.Minute
+
+// isRepeated says whether the homeserver published an event a second time, long
+// after the first: then it is nobody's news.
+func (m *matcher) isRepeated(ctx context.Context, r *room, ev *events.RoomEvent, msg events.Message) (bool, error) {
+	var first mark
+	var found bool
+	var err error
+	if ev.OriginServerTS == 0 || msg.Time.Sub(time.UnixMilli(ev.OriginServerTS)) < lateAfter {
+		first, found = r.timeline.find(ev.EventID)
+	} else {
+		first, found, err = m.locate(ctx, r, ev.EventID)
+	}
+	return found && first.seq < msg.Seq, err
+}

@@ -1,0 +1,136 @@
+package dispatcher
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"poked/events"
+)
+
+// BadgeOf says what a badge counts.
+type BadgeOf string
+
+// What a badge may count.
+const (
+	BadgeMessages BadgeOf = "messages" // notifications
+	BadgeRooms    BadgeOf = "rooms"    // rooms that have notifications
+	BadgeNone     BadgeOf = "none"     // nothing: pokes carry no counts
+)
+
+func (b BadgeOf) validate() error {
+	switch b {
+	case BadgeMessages, BadgeRooms, BadgeNone:
+		return nil
+	}
+	return fmt.Errorf("--badge must be %s, %s or %s", BadgeMessages, BadgeRooms, BadgeNone)
+}
+
+// tally is what a user has unread: what stands in their log. It is learned from
+// there when the user is first seen, counted on from there, and learned anew
+// whenever something left the log.
+type tally struct {
+	messages uint64
+	rooms    map[events.RoomID]struct{} // only if the badge counts rooms
+	upTo     uint64                     // the newest notification that is counted; 0 until the user is first seen
+	stale    bool                       // something has left the log since
+	learned  time.Time                  // when the log was asked, or when the user was first seen
+}
+
+// badge returns what a poke says.
+func (t *tally) badge(of BadgeOf) uint64 {
+	if of == BadgeRooms {
+		return uint64(len(t.rooms))
+	}
+	return t.messages
+}
+
+// add counts one notification, if it is not counted yet.
+func (t *tally) add(of BadgeOf, seq uint64, n *events.Notification, room events.RoomID) {
+	if seq <= t.upTo {
+		return
+	}
+	t.upTo = seq
+	if n.Only != "" {
+		return // it was counted when it came for the first time
+	}
+	t.messages++
+	if of != BadgeRooms {
+		return
+	}
+	if t.rooms == nil {
+		t.rooms = map[events.RoomID]struct{}{}
+	}
+	t.rooms[room] = struct{}{}
+}
+
+// learn takes in what the log says, up to a sequence.
+func (t *tally) learn(of BadgeOf, count events.Unread, upTo uint64) {
+	if upTo < t.upTo {
+		return // it is asked again
+	}
+	*t = tally{messages: count.Messages, upTo: upTo, learned: time.Now()}
+	if of != BadgeRooms {
+		return
+	}
+	t.rooms = make(map[events.RoomID]struct{}, len(count.Rooms))
+	for _, room := range count.Rooms {
+		t.rooms[room] = struct{}{}
+	}
+}
+
+// relearnAfter is how long a count is trusted: notifications that grow too old
+// leave the log without a word.
+const relearnAfter = 24 * time.Hour
+
+// count returns what the user has unread: up to this notification, or, if the
+// log was asked when more of them stood there already, up to those. A badge tells
+// what is unread, not when it became so.
+func (d *deliverer) count(ctx context.Context, user events.UserID, it *item) error {
+	if d.badge == BadgeNone {
+		return nil
+	}
+	if err := persist(ctx, d.waiting, func() error { return d.learnUnread(ctx, user) }); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.recipient(user)
+	r.unread.add(d.badge, it.seq, &it.n, it.room)
+	it.unread = r.unread.badge(d.badge)
+	return nil
+}
+
+// learnUnread asks the log what a user has unread, unless that is known.
+func (d *deliverer) learnUnread(ctx context.Context, user events.UserID) error {
+	if d.badge == BadgeNone {
+		return nil
+	}
+	d.mu.Lock()
+	known := d.isKnown(&d.recipient(user).unread)
+	d.mu.Unlock()
+	if known {
+		return nil
+	}
+	count, upTo, err := d.conn.Unread(ctx, user)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.recipient(user).unread.learn(d.badge, count, upTo)
+	return nil
+}
+
+// isKnown says whether a tally need not be learned.
+func (d *deliverer) isKnown(t *tally) bool {
+	return !t.stale && (t.upTo > 0 || d.fresh) && time.Since(t.learned) < relearnAfter
+}
+
+// notFresh is called when somebody may have something unread that no recipient
+// counted.
+func (d *deliverer) notFresh() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fresh = false
+}

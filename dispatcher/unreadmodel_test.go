@@ -1,0 +1,102 @@
+package dispatcher
+
+import (
+	"slices"
+
+	"poked/events"
+)
+
+// modelEvent is a room event as the plain model keeps it.
+type modelEvent struct {
+	id     events.EventID
+	room   events.RoomID
+	thread events.EventID
+	seq    int // in the order of publishing
+}
+
+// modelReceipt is a receipt that came before its event.
+type modelReceipt struct {
+	user   events.UserID
+	event  events.EventID
+	whole  bool
+	thread events.EventID
+}
+
+// unreadModel is what users have unread, worked out in the plainest way: it keeps
+// every event and every notification, and forgets nothing but what is read.
+type unreadModel struct {
+	events   map[events.EventID]modelEvent
+	members  map[events.RoomID]map[events.UserID]bool
+	unread   map[events.UserID][]modelEvent
+	early    []modelReceipt
+	redacted map[events.EventID]bool
+	seq      int
+}
+
+func newUnreadModel() *unreadModel {
+	return &unreadModel{
+		events: map[events.EventID]modelEvent{}, members: map[events.RoomID]map[events.UserID]bool{},
+		unread: map[events.UserID][]modelEvent{}, redacted: map[events.EventID]bool{},
+	}
+}
+
+// happens takes in an event: whom it notifies, and who has read the room by it.
+func (m *unreadModel) happens(ev modelEvent, notified []events.UserID, reader events.UserID) {
+	m.seq++
+	ev.seq = m.seq
+	m.events[ev.id] = ev
+	for _, user := range notified {
+		readBefore := slices.ContainsFunc(m.early, func(r modelReceipt) bool {
+			return r.event == ev.id && r.user == user && (r.whole || r.thread == ev.thread)
+		})
+		if !readBefore && !m.redacted[ev.id] {
+			m.unread[user] = append(m.unread[user], ev)
+		}
+	}
+	if reader != "" {
+		m.read(reader, ev.room, ev.seq, true, "")
+	}
+	for _, r := range m.early {
+		if r.event == ev.id {
+			m.read(r.user, ev.room, ev.seq, r.whole, r.thread)
+		}
+	}
+}
+
+func (m *unreadModel) read(user events.UserID, room events.RoomID, upTo int, whole bool, thread events.EventID) {
+	m.unread[user] = slices.DeleteFunc(m.unread[user], func(ev modelEvent) bool {
+		return ev.room == room && ev.seq <= upTo && (whole || ev.thread == thread)
+	})
+}
+
+// receipt takes in that a user has read up to an event, which may be to come.
+func (m *unreadModel) receipt(r modelReceipt) {
+	if ev, ok := m.events[r.event]; ok {
+		m.read(r.user, ev.room, ev.seq, r.whole, r.thread)
+		return
+	}
+	m.early = append(m.early, r)
+}
+
+func (m *unreadModel) redact(id events.EventID) {
+	m.redacted[id] = true
+	for user, list := range m.unread {
+		m.unread[user] = slices.DeleteFunc(list, func(ev modelEvent) bool { return ev.id == id })
+	}
+}
+
+// ids returns what a user has unread, in order.
+func (m *unreadModel) ids(user events.UserID) (ids []events.EventID) {
+	for _, ev := range m.unread[user] {
+		ids = append(ids, ev.id)
+	}
+	return ids
+}
+
+func (m *unreadModel) rooms(user events.UserID) int {
+	rooms := map[events.RoomID]bool{}
+	for _, ev := range m.unread[user] {
+		rooms[ev.room] = true
+	}
+	return len(rooms)
+}

@@ -1,0 +1,354 @@
+package dispatcher
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// unreadSteps is how many random steps each bubble takes.
+const unreadSteps = 1500
+
+// TestUnreadProperty lives through random steps of rooms, readers, gateways and
+// dispatchers, and compares what is unread at the end of each stretch with a plain
+// model. UNREAD_STEPS has it take more of them, POKED_SEED repeats one that failed.
+func TestUnreadProperty(t *testing.T) {
+	steps, seed := uint64(3*unreadSteps), uint64(time.Now().UnixNano())
+	for name, value := range map[string]*uint64{"UNREAD_STEPS": &steps, "POKED_SEED": &seed} {
+		if text := os.Getenv(name); text != "" {
+			var err error
+			if *value, err = strconv.ParseUint(text, 10, 64); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if raceDetector && os.Getenv("UNREAD_STEPS") == "" {
+		steps = unreadSteps
+	}
+	var all stretch
+	for taken := uint64(0); taken < steps && !t.Failed(); taken += unreadSteps {
+		bubble(t, func(t *testing.T, h *house) {
+			h.cfg.Badge = []BadgeOf{BadgeMessages, BadgeRooms}[seed%2]
+			w := newUnreadWorld(h, rand.New(rand.NewPCG(seed, 1)))
+			w.live()
+			all.add(w.stretch)
+			if t.Failed() {
+				t.Logf("POKED_SEED=%d", seed)
+			}
+		})
+		seed++
+	}
+	t.Logf("%+v", all)
+}
+
+// stretch counts what happened.
+type stretch struct {
+	steps, receipts, early, redactions, repeated, stops, kills, pokes, badges, compared int
+}
+
+func (s *stretch) add(o stretch) {
+	s.steps += o.steps
+	s.receipts += o.receipts
+	s.early += o.early
+	s.redactions += o.redactions
+	s.repeated += o.repeated
+	s.stops += o.stops
+	s.kills += o.kills
+	s.pokes += o.pokes
+	s.badges += o.badges
+	s.compared += o.compared
+}
+
+// unreadWorld is some rooms and their people.
+type unreadWorld struct {
+	h     *house
+	rand  *rand.Rand
+	model *unreadModel
+	rooms []events.RoomID
+	users []events.UserID // the first has no pusher
+
+	said   map[events.RoomID][]events.EventID // in order
+	raw    map[events.EventID]string          // messages as they were published
+	number int
+	down   bool
+	pokes  int            // of the gateway that were looked at
+	last   map[string]int // what each pushkey was told last
+	at     map[string]time.Time
+	since  time.Time // when the dispatcher began that works
+
+	stretch
+}
+
+func newUnreadWorld(h *house, r *rand.Rand) *unreadWorld {
+	w := &unreadWorld{
+		h: h, rand: r, model: newUnreadModel(),
+		rooms: []events.RoomID{"!a", "!b", "!c"}, users: []events.UserID{"@alice:x", "@bob:x", "@eve:x", "@dan:x"},
+		said: map[events.RoomID][]events.EventID{}, raw: map[events.EventID]string{}, last: map[string]int{}, at: map[string]time.Time{},
+	}
+	h.register("@bob:x", "gw.test", "bob")
+	h.registerAll("@eve:x", events.Pusher{Pushkey: "eve"}, events.Pusher{Pushkey: "eve2", Data: dataAt("slow.test")})
+	h.register("@dan:x", "slow.test", "dan")
+	h.start()
+	for _, room := range w.rooms {
+		h.room(room, w.users...)
+		w.model.members[room] = map[events.UserID]bool{}
+		for _, user := range w.users {
+			w.model.members[room][user] = true
+		}
+	}
+	h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+		if w.down && p.Host == "slow.test" {
+			return eventstest.Reply{Status: 503}
+		}
+		return eventstest.Reply{}
+	})
+	return w
+}
+
+func (w *unreadWorld) live() {
+	for range unreadSteps {
+		w.steps++
+		w.step()
+		if w.steps%250 == 0 {
+			w.compare()
+		}
+		if w.h.t.Failed() {
+			return
+		}
+	}
+}
+
+func (w *unreadWorld) step() {
+	room := w.rooms[w.rand.IntN(len(w.rooms))]
+	user := w.users[w.rand.IntN(len(w.users))]
+	switch n := w.rand.IntN(1000); {
+	case n < 420:
+		w.say(room, user)
+	case n < 450:
+		w.react(room, user)
+	case n < 800:
+		w.receipt(room, user)
+	case n < 830:
+		w.redact(room, user)
+	case n < 850:
+		w.moves(room, user)
+	case n < 860:
+		w.down = !w.down
+	case n < 866:
+		w.restart()
+	case n < 870:
+		w.repeat(room)
+	default:
+		<-time.After(time.Duration(w.rand.IntN(1500)) * time.Millisecond)
+	}
+}
+
+func (w *unreadWorld) name(n int) events.EventID { return events.EventID(fmt.Sprintf("$e%d", n)) }
+
+// say publishes a message, in the main timeline or in a thread.
+func (w *unreadWorld) say(room events.RoomID, sender events.UserID) {
+	if !w.model.members[room][sender] {
+		return
+	}
+	w.number++
+	id, thread, relation := w.name(w.number), events.EventID(""), ""
+	if said := w.said[room]; len(said) > 0 && w.rand.IntN(4) == 0 {
+		thread = said[len(said)/16*8] // a few roots
+		relation = fmt.Sprintf(`,"m.relates_to":{"rel_type":"m.thread","event_id":%q}`, thread)
+	}
+	msgtype := "m.text"
+	if w.rand.IntN(6) == 0 {
+		msgtype = "m.notice" // which notifies nobody
+	}
+	raw := fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":"m.room.message","sender":%q,"origin_server_ts":%d,"content":{"msgtype":%q,"body":"x"%s}}`,
+		id, room, sender, time.Now().UnixMilli(), msgtype, relation)
+	w.h.publish(raw)
+	w.raw[id], w.said[room] = raw, append(w.said[room], id)
+	var notified []events.UserID
+	for _, user := range w.users {
+		if user != sender && w.model.members[room][user] && msgtype == "m.text" {
+			notified = append(notified, user)
+		}
+	}
+	w.model.happens(modelEvent{id: id, room: room, thread: thread}, notified, sender)
+}
+
+// react publishes what notifies nobody and reads nothing.
+func (w *unreadWorld) react(room events.RoomID, sender events.UserID) {
+	if len(w.said[room]) == 0 || !w.model.members[room][sender] {
+		return
+	}
+	w.number++
+	id := w.name(w.number)
+	w.h.publish(fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":"m.reaction","sender":%q,"content":{"m.relates_to":{"rel_type":"m.annotation","event_id":%q,"key":"x"}}}`,
+		id, room, sender, w.someEvent(room)))
+	w.said[room] = append(w.said[room], id)
+	w.model.happens(modelEvent{id: id, room: room}, nil, "")
+}
+
+func (w *unreadWorld) someEvent(room events.RoomID) events.EventID {
+	said := w.said[room]
+	if w.rand.IntN(3) > 0 {
+		return said[len(said)-1-w.rand.IntN(min(len(said), 5))]
+	}
+	return said[w.rand.IntN(len(said))]
+}
+
+// receipt publishes a receipt for an event of the room, or for the next one to come
+// anywhere, which this room then does not have.
+func (w *unreadWorld) receipt(room events.RoomID, user events.UserID) {
+	if len(w.said[room]) == 0 {
+		return
+	}
+	r := modelReceipt{user: user, event: w.someEvent(room), whole: true}
+	early := w.rand.IntN(40) == 0
+	if early {
+		r.event = w.name(w.number + 1)
+	}
+	thread := ""
+	switch w.rand.IntN(4) {
+	case 0:
+		r.whole, thread = false, `,"thread_id":"main"`
+	case 1:
+		r.whole, r.thread = false, w.said[room][len(w.said[room])/16*8]
+		thread = fmt.Sprintf(`,"thread_id":%q`, r.thread)
+	}
+	kind := []string{"m.read", "m.read.private"}[w.rand.IntN(2)]
+	raw := fmt.Sprintf(`{"type":"m.receipt","room_id":%q,"content":{%q:{%q:{%q:{"ts":1%s}}}}}`, room, r.event, kind, user, thread)
+	if err := events.NewPublisher(w.h.conn).Receipt(w.h.t.Context(), []byte(raw)); err != nil {
+		w.h.t.Fatal(err)
+	}
+	w.receipts++
+	w.model.receipt(r)
+	if early {
+		w.early++
+		w.comes(room)
+	}
+}
+
+// comes has the event come of which was spoken before it was there.
+func (w *unreadWorld) comes(room events.RoomID) {
+	before := w.number
+	for _, sender := range w.users {
+		if w.number == before {
+			w.say(room, sender)
+		}
+	}
+}
+
+func (w *unreadWorld) redact(room events.RoomID, sender events.UserID) {
+	if len(w.said[room]) == 0 {
+		return
+	}
+	target := w.someEvent(room)
+	early := w.rand.IntN(10) == 0
+	if early {
+		target = w.name(w.number + 2)
+	}
+	w.number++
+	id := w.name(w.number)
+	field, content := fmt.Sprintf(`,"redacts":%q`, target), "{}"
+	if w.rand.IntN(2) == 0 {
+		field, content = "", fmt.Sprintf(`{"redacts":%q}`, target)
+	}
+	w.h.publish(fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":"m.room.redaction","sender":%q,"content":%s%s}`, id, room, sender, content, field))
+	w.redactions++
+	w.model.happens(modelEvent{id: id, room: room}, nil, "")
+	w.said[room] = append(w.said[room], id)
+	w.model.redact(target)
+	if early {
+		w.comes(room)
+	}
+}
+
+// moves has a member leave, be banned, or come back.
+func (w *unreadWorld) moves(room events.RoomID, user events.UserID) {
+	w.number++
+	id := w.name(w.number)
+	membership := "join"
+	if w.model.members[room][user] {
+		membership = []string{"leave", "ban"}[w.rand.IntN(2)]
+	}
+	w.h.publish(fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":"m.room.member","sender":%q,"state_key":%q,"content":{"membership":%q}}`,
+		id, room, user, user, membership))
+	w.said[room] = append(w.said[room], id)
+	w.model.members[room][user] = membership == "join"
+	w.model.happens(modelEvent{id: id, room: room}, nil, user)
+}
+
+// repeat has the homeserver publish an old message again.
+func (w *unreadWorld) repeat(room events.RoomID) {
+	<-time.After(11 * time.Minute) // NATS would know it before
+	w.model.early = nil            // and what waited so long is given up
+	if len(w.said[room]) == 0 {
+		return
+	}
+	if raw, ok := w.raw[w.someEvent(room)]; ok {
+		w.repeated++
+		w.h.publish(raw)
+	}
+}
+
+func (w *unreadWorld) restart() {
+	if w.rand.IntN(3) > 0 {
+		w.stops++
+		w.h.halt()
+	} else {
+		w.kills++
+		w.h.kill()
+	}
+	w.since = time.Now()
+	w.h.begin()
+}
+
+// compare waits until all is told and holds it against the model.
+func (w *unreadWorld) compare() {
+	w.down = false
+	<-time.After(20 * time.Second)
+	w.h.calm()
+	<-time.After(5 * time.Second)
+	w.compared++
+	pokes := w.h.gateway.Pokes()
+	w.look(pokes[w.pokes:])
+	w.pokes = len(pokes)
+	for user, keys := range map[events.UserID][]string{"@bob:x": {"bob"}, "@eve:x": {"eve", "eve2"}, "@dan:x": {"dan"}} {
+		log, want := w.h.logOf(user), w.model.ids(user)
+		slices.Sort(log)
+		slices.Sort(want)
+		if !slices.Equal(log, want) {
+			w.h.t.Errorf("after %d steps %s has unread %v, want %v", w.steps, user, log, want)
+		}
+		count := len(want)
+		if w.h.cfg.Badge == BadgeRooms {
+			count = w.model.rooms(user)
+		}
+		for _, key := range keys {
+			if last, told := w.last[key]; told && last != count || !told && count > 0 {
+				w.h.t.Errorf("after %d steps %s was told %d last, %d are unread", w.steps, key, last, count)
+			}
+		}
+	}
+}
+
+// look goes through new pokes: a badge that comes by itself says something new, for
+// all that the dispatcher which works has told.
+func (w *unreadWorld) look(pokes []eventstest.Poke) {
+	for _, p := range pokes {
+		w.stretch.pokes++
+		if p.EventID == "" {
+			w.badges++
+			if last, told := w.last[p.Pushkey]; told && last == p.Unread && w.at[p.Pushkey].After(w.since) {
+				w.h.t.Errorf("%s was told twice in a row that %d are unread: %s", p.Pushkey, p.Unread, strings.TrimSpace(string(p.Body)))
+			}
+		}
+		w.last[p.Pushkey], w.at[p.Pushkey] = p.Unread, p.At
+	}
+}

@@ -1,0 +1,83 @@
+package events
+
+import (
+	"fmt"
+	"strings"
+)
+
+// LogKind is what a message in NOTIFICATIONS is.
+type LogKind string
+
+// What stands in NOTIFICATIONS, each under <kind>.<part>.<user>.<room> and, but for
+// a redaction, one more token that names the thread.
+const (
+	// LogNotify is a notification: [Notification].
+	LogNotify LogKind = "notify"
+	// LogRead says how far the user has read: [Read].
+	LogRead LogKind = "read"
+	// LogRedacted says that the event of a notification was redacted: [Redaction].
+	LogRedacted LogKind = "redacted"
+)
+
+// What may stand in place of a thread's root in a subject. Neither can be the
+// encoding of an id, which has two characters at least.
+const (
+	wholeRoom = "-" // of a read: all threads
+	retried   = "+" // of a notification: a dead letter that is tried again
+)
+
+// mainThread stands for the main timeline, in which an event is that belongs to no
+// thread (Matrix specification, "Threading").
+const mainThread EventID = ""
+
+// LogSubject is what the subject of a message in NOTIFICATIONS says.
+type LogSubject struct {
+	Kind LogKind
+	User UserID
+	Room RoomID
+}
+
+// ParseLogSubject reads the subject of a message in NOTIFICATIONS. Errors wrap
+// [ErrBadNotification].
+func ParseLogSubject(subject string) (LogSubject, error) {
+	tokens := strings.Split(subject, ".")
+	s := LogSubject{Kind: LogKind(tokens[0])}
+	want := 5
+	switch s.Kind {
+	case LogNotify, LogRead:
+	case LogRedacted:
+		want = 4
+	default:
+		return s, fmt.Errorf("%w: strange subject", ErrBadNotification)
+	}
+	if len(tokens) != want {
+		return s, fmt.Errorf("%w: subject has %d tokens", ErrBadNotification, len(tokens))
+	}
+	var err error
+	if s.User, err = ParseToken[UserID](tokens[2]); err != nil {
+		return s, fmt.Errorf("%w: user: %w", ErrBadNotification, err)
+	}
+	if s.Room, err = ParseToken[RoomID](tokens[3]); err != nil {
+		return s, fmt.Errorf("%w: room: %w", ErrBadNotification, err)
+	}
+	return s, nil
+}
+
+// userSubject is where what is of one kind stands for a user.
+func (c *Conn) userSubject(kind LogKind, userToken string) string {
+	return string(kind) + "." + c.partOf(userToken) + "." + userToken
+}
+
+// notifySubject is where a user's notifications from a thread of a room stand;
+// "*" in place of the thread's token names all of the room.
+func (c *Conn) notifySubject(userToken, roomToken, threadToken string) string {
+	return c.userSubject(LogNotify, userToken) + "." + roomToken + "." + threadToken
+}
+
+// anyThread is the wildcard that takes the place of a thread's token.
+const anyThread = "*"
+
+// allNotifications is where all notifications of a user stand.
+func (c *Conn) allNotifications(user UserID) string {
+	return c.userSubject(LogNotify, Token(user)) + ".>"
+}

@@ -1,0 +1,245 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidwall/gjson"
+)
+
+// Read says that a user has read a room, or one thread of it, up to an event. Of
+// each user, room and thread NOTIFICATIONS keeps the newest one, under
+// read.<part>.<user>.<room>.<thread>.
+type Read struct {
+	UpTo   uint64  `json:"up_to"`            // sequence in ROOMS; what came before it is read too
+	Whole  bool    `json:"whole,omitempty"`  // in all threads
+	Thread EventID `json:"thread,omitempty"` // if not Whole: the thread's root, or "" for the main timeline
+}
+
+// Covers says whether the user has read the event at a sequence of ROOMS that
+// belongs to a thread.
+func (r Read) Covers(roomSeq uint64, thread EventID) bool {
+	return roomSeq <= r.UpTo && (r.Whole || r.Thread == thread)
+}
+
+// ParseRead reads what [Batch.Read] wrote. Errors wrap [ErrBadNotification].
+func ParseRead(raw []byte) (Read, error) {
+	var r Read
+	if err := json.Unmarshal(raw, &r); err != nil || r.UpTo == 0 {
+		return Read{}, fmt.Errorf("%w: not a read marker", ErrBadNotification)
+	}
+	return r, nil
+}
+
+// Redaction says that the event of a notification was redacted.
+type Redaction struct {
+	Seq uint64 `json:"seq"` // the notification's, in NOTIFICATIONS
+}
+
+// ParseRedaction reads what [Batch.Redacted] wrote. Errors wrap
+// [ErrBadNotification].
+func ParseRedaction(raw []byte) (Redaction, error) {
+	var r Redaction
+	if err := json.Unmarshal(raw, &r); err != nil || r.Seq == 0 {
+		return Redaction{}, fmt.Errorf("%w: not a redaction", ErrBadNotification)
+	}
+	return r, nil
+}
+
+// Read adds to a batch how far a user has read a room. It takes the place of what
+// was said of the same thread before, so it must not say less.
+func (b *Batch) Read(c *Conn, user UserID, room RoomID, read Read) {
+	thread := Token(read.Thread)
+	if read.Whole {
+		thread = wholeRoom
+	}
+	body, err := json.Marshal(read)
+	if err != nil { // cannot happen for a number and strings
+		return
+	}
+	b.add(c.userSubject(LogRead, Token(user))+"."+Token(room)+"."+thread, nats.Header{
+		jetstream.MsgRollup: []string{jetstream.MsgRollupSubject},
+	}, body)
+}
+
+// Redacted adds to a batch that the event of one of a user's notifications was
+// redacted.
+func (b *Batch) Redacted(c *Conn, user UserID, room RoomID, seq uint64) {
+	body, err := json.Marshal(Redaction{Seq: seq})
+	if err != nil { // cannot happen for a number
+		return
+	}
+	b.add(c.userSubject(LogRedacted, Token(user))+"."+Token(room), nil, body)
+}
+
+// ReadOf returns how far a user has read a room, one value for each thread that
+// anything was said of.
+func (c *Conn) ReadOf(ctx context.Context, user UserID, room RoomID) ([]Read, error) {
+	page, _, err := c.readNewest(ctx, []string{c.userSubject(LogRead, Token(user)) + "." + Token(room) + "." + anyThread})
+	if err != nil {
+		return nil, fmt.Errorf("look up how far a room is read: %w", err)
+	}
+	var reads []Read
+	for _, msg := range page {
+		if r, err := ParseRead(msg.Data); err == nil { // what cannot be read says nothing
+			reads = append(reads, r)
+		}
+	}
+	return reads, nil
+}
+
+// ReadsSince returns what users have read of a room of whom that was stored since a
+// time.
+func (c *Conn) ReadsSince(ctx context.Context, room RoomID, since time.Time) (map[UserID][]Read, error) {
+	filter := string(LogRead) + ".*.*." + Token(room) + "." + anyThread
+	from, err := c.firstSince(ctx, streamNotifications, filter, since)
+	if err != nil || from == 0 {
+		return nil, err
+	}
+	reads := map[UserID][]Read{}
+	for msg, err := range c.readLog(ctx, streamNotifications, filter, from) {
+		if err != nil {
+			return nil, err
+		}
+		s, subjectErr := ParseLogSubject(msg.Subject)
+		r, readErr := ParseRead(msg.Data)
+		if subjectErr == nil && readErr == nil {
+			reads[s.User] = append(reads[s.User], r)
+		}
+	}
+	return reads, nil
+}
+
+// MarkRead removes from a user's log what read covers and what stands before a
+// sequence of NOTIFICATIONS, and returns how many notifications that were. It may
+// be called again: what is gone is not missed. With an error it may have removed
+// some.
+func (c *Conn) MarkRead(ctx context.Context, user UserID, room RoomID, read Read, before uint64) (removed uint64, err error) {
+	filters := []string{c.notifySubject(Token(user), Token(room), anyThread)}
+	if !read.Whole {
+		filters = []string{
+			c.notifySubject(Token(user), Token(room), Token(read.Thread)),
+			c.notifySubject(Token(user), Token(room), retried),
+		}
+	}
+	for _, filter := range filters {
+		n, err := c.markRead(ctx, filter, read.UpTo, before)
+		if removed += n; err != nil {
+			return removed, fmt.Errorf("remove what is read: %w", err)
+		}
+	}
+	return removed, nil
+}
+
+func (c *Conn) markRead(ctx context.Context, filter string, upTo, before uint64) (removed uint64, err error) {
+	// The leader is asked first: who has nothing left costs no more than that.
+	if n, _, err := c.countNotifications(ctx, filter); err != nil || n.Messages+n.retried == 0 {
+		return 0, err
+	}
+	newest, heard, err := c.readNewest(ctx, []string{filter})
+	switch {
+	case errors.Is(err, errTooMany): // more threads than the server tells of at once
+	case err != nil:
+		return 0, err
+	case len(newest) == 0 || heard+1 < before:
+		return 0, errBehind
+	case allRead(newest, upTo, before):
+		return c.purge(ctx, filter, before)
+	}
+	return c.markReadOneByOne(ctx, filter, upTo, before)
+}
+
+func allRead(newest []*jetstream.RawStreamMsg, upTo, before uint64) bool {
+	for _, msg := range newest {
+		if msg.Sequence >= before || roomSeqOf(msg.Data) > upTo {
+			return false
+		}
+	}
+	return true
+}
+
+// roomSeqOf returns the ROOMS sequence of a notification as it is stored.
+func roomSeqOf(raw []byte) uint64 { return gjson.GetBytes(raw, "room_seq").Uint() }
+
+// stragglers is how far, in notifications, one that had to be written a second
+// time may stand behind later ones of its room.
+const stragglers = logPage
+
+// markReadOneByOne finds where what is read ends. Notifications of a room stand in
+// the order of its events, but for those that had to be written again.
+func (c *Conn) markReadOneByOne(ctx context.Context, filter string, upTo, before uint64) (removed uint64, err error) {
+	end, beyond := uint64(0), 0
+	var late []uint64
+	for msg, err := range c.readLog(ctx, streamNotifications, filter, 1) {
+		if err != nil {
+			return 0, err
+		}
+		if msg.Sequence >= before || beyond > stragglers {
+			break
+		}
+		switch read := roomSeqOf(msg.Data) <= upTo; {
+		case !read:
+			beyond++
+		case beyond == 0:
+			end = msg.Sequence + 1
+		default:
+			late = append(late, msg.Sequence)
+		}
+	}
+	if end > 0 {
+		if removed, err = c.purge(ctx, filter, end); err != nil {
+			return removed, err
+		}
+	}
+	for _, seq := range late {
+		if err := c.RemoveNotification(ctx, seq); err != nil {
+			return removed, err
+		}
+		removed++
+	}
+	return removed, nil
+}
+
+// purge removes from NOTIFICATIONS what matches filter and stands before a
+// sequence, and returns how much that was.
+func (c *Conn) purge(ctx context.Context, filter string, before uint64) (removed uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	request := `{"filter":` + strconv.Quote(filter) + `,"seq":` + strconv.FormatUint(before, 10) + `}`
+	msg, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+streamNotifications, []byte(request))
+	if err != nil {
+		return 0, fmt.Errorf("purge %s: %w", streamNotifications, err)
+	}
+	var answer struct {
+		Purged uint64              `json:"purged"`
+		Error  *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(msg.Data, &answer); err != nil {
+		return 0, fmt.Errorf("purge %s: %w", streamNotifications, err)
+	}
+	if answer.Error != nil {
+		return 0, fmt.Errorf("purge %s: %w", streamNotifications, answer.Error)
+	}
+	return answer.Purged, nil
+}
+
+// RemoveNotification removes one message of NOTIFICATIONS, which may be gone
+// already.
+func (c *Conn) RemoveNotification(ctx context.Context, seq uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	err := c.notifications.DeleteMsg(ctx, seq)
+	if err == nil || errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	if _, getErr := c.notifications.GetMsg(ctx, seq); errors.Is(getErr, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	return fmt.Errorf("remove notification: %w", err)
+}

@@ -1,0 +1,35 @@
+package events
+
+import (
+	"context"
+	"iter"
+	"strings"
+	"time"
+)
+
+// LoggedEvent is a room event as it stands in ROOMS.
+type LoggedEvent struct {
+	Seq  uint64
+	Time time.Time // when it was stored
+	Data []byte    // for ParseRoomEvent
+}
+
+// RoomLog yields the events of a room that ROOMS holds (72 h), state events
+// among them, in order. It ends with the first error.
+func (c *Conn) RoomLog(ctx context.Context, room RoomID) iter.Seq2[LoggedEvent, error] {
+	return func(yield func(LoggedEvent, error) bool) {
+		token := Token(room)
+		for msg, err := range c.readLog(ctx, streamRooms, "rooms."+c.partOf(token)+"."+token+".>", 1) {
+			if err != nil {
+				yield(LoggedEvent{}, err)
+				return
+			}
+			if strings.HasSuffix(msg.Subject, ".receipt") {
+				continue
+			}
+			if !yield(LoggedEvent{Seq: msg.Sequence, Time: msg.Time, Data: msg.Data}, nil) {
+				return
+			}
+		}
+	}
+}

@@ -16,10 +16,17 @@ type modelEvent struct {
 
 // modelReceipt is a receipt that came before its event.
 type modelReceipt struct {
+	room   events.RoomID
 	user   events.UserID
 	event  events.EventID
 	whole  bool
 	thread events.EventID
+}
+
+// modelRedaction is a redaction as it was published: in a room.
+type modelRedaction struct {
+	room  events.RoomID
+	event events.EventID
 }
 
 // unreadModel is what users have unread, worked out in the plainest way: it keeps
@@ -29,14 +36,14 @@ type unreadModel struct {
 	members  map[events.RoomID]map[events.UserID]bool
 	unread   map[events.UserID][]modelEvent
 	early    []modelReceipt
-	redacted map[events.EventID]bool
+	redacted map[modelRedaction]bool
 	seq      int
 }
 
 func newUnreadModel() *unreadModel {
 	return &unreadModel{
 		events: map[events.EventID]modelEvent{}, members: map[events.RoomID]map[events.UserID]bool{},
-		unread: map[events.UserID][]modelEvent{}, redacted: map[events.EventID]bool{},
+		unread: map[events.UserID][]modelEvent{}, redacted: map[modelRedaction]bool{},
 	}
 }
 
@@ -47,9 +54,9 @@ func (m *unreadModel) happens(ev modelEvent, notified []events.UserID, reader ev
 	m.events[ev.id] = ev
 	for _, user := range notified {
 		readBefore := slices.ContainsFunc(m.early, func(r modelReceipt) bool {
-			return r.event == ev.id && r.user == user && (r.whole || r.thread == ev.thread)
+			return r.event == ev.id && r.room == ev.room && r.user == user && (r.whole || r.thread == ev.thread)
 		})
-		if !readBefore && !m.redacted[ev.id] {
+		if !readBefore && !m.redacted[modelRedaction{ev.room, ev.id}] {
 			m.unread[user] = append(m.unread[user], ev)
 		}
 	}
@@ -57,7 +64,7 @@ func (m *unreadModel) happens(ev modelEvent, notified []events.UserID, reader ev
 		m.read(reader, ev.room, ev.seq, true, "")
 	}
 	for _, r := range m.early {
-		if r.event == ev.id {
+		if r.event == ev.id && r.room == ev.room {
 			m.read(r.user, ev.room, ev.seq, r.whole, r.thread)
 		}
 	}
@@ -71,17 +78,17 @@ func (m *unreadModel) read(user events.UserID, room events.RoomID, upTo int, who
 
 // receipt takes in that a user has read up to an event, which may be to come.
 func (m *unreadModel) receipt(r modelReceipt) {
-	if ev, ok := m.events[r.event]; ok {
+	if ev, ok := m.events[r.event]; ok && ev.room == r.room {
 		m.read(r.user, ev.room, ev.seq, r.whole, r.thread)
 		return
 	}
 	m.early = append(m.early, r)
 }
 
-func (m *unreadModel) redact(id events.EventID) {
-	m.redacted[id] = true
+func (m *unreadModel) redact(r modelRedaction) {
+	m.redacted[r] = true
 	for user, list := range m.unread {
-		m.unread[user] = slices.DeleteFunc(list, func(ev modelEvent) bool { return ev.id == id })
+		m.unread[user] = slices.DeleteFunc(list, func(ev modelEvent) bool { return ev.id == r.event && ev.room == r.room })
 	}
 }
 

@@ -208,7 +208,7 @@ func (w *unreadWorld) receipt(room events.RoomID, user events.UserID) {
 	if len(w.said[room]) == 0 {
 		return
 	}
-	r := modelReceipt{user: user, event: w.someEvent(room), whole: true}
+	r := modelReceipt{room: room, user: user, event: w.someEvent(room), whole: true}
 	early := w.rand.IntN(40) == 0
 	if early {
 		r.event = w.name(w.number + 1)
@@ -263,7 +263,7 @@ func (w *unreadWorld) redact(room events.RoomID, sender events.UserID) {
 	w.redactions++
 	w.model.happens(modelEvent{id: id, room: room}, nil, "")
 	w.said[room] = append(w.said[room], id)
-	w.model.redact(target)
+	w.model.redact(modelRedaction{room, target})
 	if early {
 		w.comes(room)
 	}
@@ -286,8 +286,8 @@ func (w *unreadWorld) moves(room events.RoomID, user events.UserID) {
 
 // repeat has the homeserver publish an old message again.
 func (w *unreadWorld) repeat(room events.RoomID) {
-	<-time.After(11 * time.Minute) // NATS would know it before
-	w.model.early = nil            // and what waited so long is given up
+	<-time.After(11 * time.Minute)                                   // NATS would know it before
+	w.model.early, w.model.redacted = nil, map[modelRedaction]bool{} // and what waited so long is given up
 	if len(w.said[room]) == 0 {
 		return
 	}

@@ -76,10 +76,10 @@ func (c *Conn) ServeOperator(ctx context.Context, worker string, handler Operato
 	cfg.Name += " operator"
 	cfg.Log = c.log.With("connection", "operator")
 	own, err := Connect(ctx, cfg)
-	if ctx.Err() != nil {
-		return nil //nolint:nilerr // asked to stop while NATS was away
-	}
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // asked to stop while NATS was away
+		}
 		return fmt.Errorf("serve operators: %w", err)
 	}
 	s := &operatorServer{handler: handler}

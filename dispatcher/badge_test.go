@@ -1,0 +1,255 @@
+package dispatcher
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// A count that changes while many rooms are read is told once.
+func TestBadgeIsToldOnceForManyRooms(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		for i := range 10 {
+			room := events.RoomID(fmt.Sprintf("!r%d", i))
+			h.room(room, "@alice:x", "@bob:x")
+			h.say(room, "@alice:x", 0, 1)
+		}
+		h.arrived(10)
+		for i := range 9 {
+			h.receipt(events.RoomID(fmt.Sprintf("!r%d", i)), "@bob:x", "m.read", events.EventID(fmt.Sprintf("$r%d-0", i)), "")
+		}
+		<-time.After(soon)
+		if got := badges(h.gateway.Pokes()[10:], "bob"); got != "[1]" {
+			t.Errorf("bob was told %q", got)
+		}
+	})
+}
+
+// A badge goes by itself only if no other poke carried the count.
+func TestBadgeThatAPokeCarriesIsNotToldAgain(t *testing.T) {
+	readers(t, func(t *testing.T, h *house) {
+		h.receipt("!r", "@bob:x", "m.read", "$r-4", "")
+		h.say("!r", "@alice:x", 5, 1)
+		unreadIs(t, h, "5", "1")
+	})
+}
+
+func TestBadgePokeSaysNothingElse(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.registerAll("@bob:x",
+			events.Pusher{Pushkey: "full"},
+			events.Pusher{Pushkey: "brief", Data: json.RawMessage(`{"url":"http://gw.test/_matrix/push/v1/notify","format":"event_id_only"}`)},
+			events.Pusher{Pushkey: "none", Data: json.RawMessage(`{"url":"http://gw.test/_matrix/push/v1/notify","org.matrix.msc4076.disable_badge_count":true}`)},
+		)
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.say("!r", "@alice:x", 0, 1)
+		h.arrived(3)
+		h.receipt("!r", "@bob:x", "m.read", "$r-0", "")
+		<-time.After(soon)
+		pokes := h.gateway.Pokes()
+		for _, p := range pokes[:3] {
+			if got := strings.Contains(string(p.Body), `"counts"`); got != (p.Pushkey != "none") {
+				t.Errorf("%s has counts: %t", p.Pushkey, got)
+			}
+		}
+		want := map[string]string{
+			"full":  `{"notification":{"devices":[{"app_id":"app","pushkey":"full","pushkey_ts":1,"data":{"brand":"x"}}],"counts":{"unread":0},"prio":"low"}}`,
+			"brief": `{"notification":{"devices":[{"app_id":"app","pushkey":"brief","pushkey_ts":1,"data":{"format":"event_id_only"}}],"counts":{"unread":0},"prio":"low"}}`,
+		}
+		for _, p := range pokes[3:] {
+			if string(p.Body) != want[p.Pushkey] {
+				t.Errorf("%s was told %s", p.Pushkey, p.Body)
+			}
+			delete(want, p.Pushkey)
+		}
+		if len(want) > 0 {
+			t.Errorf("not told: %v", want)
+		}
+	})
+}
+
+func TestBadgeOfRooms(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.cfg.Badge = BadgeRooms
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		for _, room := range []events.RoomID{"!a", "!b"} {
+			h.room(room, "@alice:x", "@bob:x")
+			h.say(room, "@alice:x", 0, 3)
+		}
+		h.arrived(6)
+		h.receipt("!a", "@bob:x", "m.read", "$a-1", "")
+		<-time.After(soon) // there is still something in the room
+		h.receipt("!a", "@bob:x", "m.read", "$a-2", "")
+		<-time.After(soon)
+		if got := badges(h.gateway.Pokes(), "bob"); got != "1 1 1 2 2 2 [1]" {
+			t.Errorf("bob was told %q", got)
+		}
+	})
+}
+
+func TestBadgeNone(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.cfg.Badge = BadgeNone
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.say("!r", "@alice:x", 0, 2)
+		h.arrived(2)
+		h.receipt("!r", "@bob:x", "m.read", "$r-1", "")
+		<-time.After(soon)
+		pokes := h.gateway.Pokes()
+		if len(pokes) != 2 || strings.Contains(string(pokes[0].Body), "counts") {
+			t.Errorf("%d pokes, the first is %s", len(pokes), pokes[0].Body)
+		}
+		if log := h.logOf("@bob:x"); len(log) > 0 {
+			t.Errorf("bob has unread %v", log)
+		}
+	})
+}
+
+// A pusher whose gateway was down while its user read everything elsewhere is told
+// nothing but that.
+func TestReadBeforeCatchUpIsNotPoked(t *testing.T) {
+	for name, between := range map[string]func(*house){
+		"":                 func(*house) {},
+		" and a restart":   func(h *house) { h.halt(); h.start() },
+		" and a death":     func(h *house) { h.kill(); h.start() },
+		" and both":        func(h *house) { h.halt(); h.start(); h.kill(); h.start() },
+		" and a long wait": func(*house) { <-time.After(time.Hour) },
+	} {
+		t.Run("read"+name, func(t *testing.T) {
+			readers(t, func(t *testing.T, h *house) {
+				h.gateway.Answer(down())
+				h.say("!r", "@alice:x", 5, 3)
+				<-time.After(time.Minute)
+				h.receipt("!r", "@bob:x", "m.read", "$r-7", "")
+				<-time.After(soon)
+				between(h)
+				h.gateway.Answer(up())
+				<-time.After(5 * time.Minute)
+				unreadIs(t, h, "", "[0]")
+			})
+		})
+	}
+}
+
+// The same for what was redacted while the gateway was down.
+func TestRedactedBeforeCatchUpIsNotPoked(t *testing.T) {
+	readers(t, func(t *testing.T, h *house) {
+		h.gateway.Answer(down())
+		h.say("!r", "@alice:x", 5, 2)
+		<-time.After(time.Minute)
+		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-5"}}`)
+		<-time.After(soon)
+		h.gateway.Answer(up())
+		<-time.After(time.Minute)
+		unreadIs(t, h, "0 1 2 3 4 6", "6")
+	})
+}
+
+// Of a badge that could not be told, the newest is told when the gateway is back.
+func TestBadgeSurvivesAnOutage(t *testing.T) {
+	readers(t, func(t *testing.T, h *house) {
+		h.gateway.Answer(down())
+		for i := range 4 {
+			h.receipt("!r", "@bob:x", "m.read", events.EventID(fmt.Sprintf("$r-%d", i)), "")
+			<-time.After(soon)
+		}
+		h.kill()
+		h.start()
+		h.gateway.Answer(up())
+		<-time.After(time.Minute)
+		unreadIs(t, h, "4", "[1]")
+	})
+}
+
+// A dead letter that is tried again is one unread notification, not two.
+func TestRetriedDeadLetterCountsOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.cfg.PokeTTL = time.Minute
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.gateway.Answer(down())
+		h.say("!r", "@alice:x", 0, 1)
+		eventstest.WaitFor(t, "a dead letter", func() bool { <-time.After(time.Minute); return len(h.dead()) == 1 })
+		h.gateway.Answer(up())
+		if err := h.conn.RetryDead(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(time.Minute)
+		h.receipt("!r", "@bob:x", "m.read", "$r-0", "")
+		<-time.After(soon)
+		if got := badges(h.gateway.Pokes(), "bob"); got != "1 [0]" {
+			t.Errorf("bob was told %q", got)
+		}
+		if log := h.logOf("@bob:x"); len(log) > 0 {
+			t.Errorf("bob has unread %v", log)
+		}
+	})
+}
+
+func TestDelayIfActive(t *testing.T) {
+	active := func(t *testing.T, story func(t *testing.T, h *house)) {
+		t.Helper()
+		bubble(t, func(t *testing.T, h *house) {
+			h.cfg.DelayIfActive = 10 * time.Second
+			h.register("@bob:x", "gw.test", "bob")
+			h.start()
+			h.room("!r", "@alice:x", "@bob:x")
+			h.say("!r", "@alice:x", 0, 1)
+			h.arrived(1)
+			h.receipt("!r", "@bob:x", "m.read", "$r-0", "")
+			<-time.After(soon)
+			story(t, h)
+		})
+	}
+	t.Run("what is read meanwhile is not poked", func(t *testing.T) {
+		active(t, func(t *testing.T, h *house) {
+			h.say("!r", "@alice:x", 1, 2)
+			<-time.After(3 * time.Second)
+			h.receipt("!r", "@bob:x", "m.read", "$r-2", "")
+			<-time.After(time.Minute)
+			if got := badges(h.gateway.Pokes(), "bob"); got != "1 [0]" {
+				t.Errorf("bob was told %q", got)
+			}
+		})
+	})
+	t.Run("what is not read is poked then", func(t *testing.T) {
+		active(t, func(t *testing.T, h *house) {
+			said := time.Now()
+			h.say("!r", "@alice:x", 1, 1)
+			pokes := h.arrived(3)
+			if waited := pokes[2].At.Sub(said); waited < 10*time.Second || waited > 12*time.Second {
+				t.Errorf("the poke came after %v", waited)
+			}
+			<-time.After(time.Minute)
+			h.say("!r", "@alice:x", 2, 1)
+			said = time.Now()
+			pokes = h.arrived(4)
+			if waited := pokes[3].At.Sub(said); waited > time.Second {
+				t.Errorf("the next one, a minute later, came after %v", waited)
+			}
+		})
+	})
+	t.Run("highlights do not wait", func(t *testing.T) {
+		active(t, func(t *testing.T, h *house) {
+			h.say("!r", "@alice:x", 1, 1)
+			<-time.After(time.Second)
+			h.publish(`{"event_id":"$hey","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"msgtype":"m.text","body":"bob","m.mentions":{"user_ids":["@bob:x"]}}}`)
+			<-time.After(soon)
+			if got := told(h.gateway.Pokes(), "bob"); got != "r-0  r-1 hey" {
+				t.Errorf("bob was told %q", got)
+			}
+		})
+	})
+}

@@ -1,0 +1,286 @@
+package dispatcher
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// receipt publishes that a user has read a room up to an event; thread is what the
+// receipt says beside its time, such as `,"thread_id":"main"`.
+func (h *house) receipt(room events.RoomID, user events.UserID, kind string, event events.EventID, thread string) {
+	h.t.Helper()
+	raw := fmt.Sprintf(`{"type":"m.receipt","room_id":%q,"content":{%q:{%q:{%q:{"ts":1%s}}}}}`, room, event, kind, user, thread)
+	if err := events.NewPublisher(h.conn).Receipt(h.t.Context(), []byte(raw)); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// soon is longer than a changed count waits.
+const soon = 2 * time.Second
+
+// badges returns the counts that a pushkey was told since a number of pokes, those
+// that came by themselves in brackets.
+func badges(pokes []eventstest.Poke, pushkey string) string {
+	var all []string
+	for _, p := range pokes {
+		switch {
+		case p.Pushkey != pushkey:
+		case p.EventID == "":
+			all = append(all, fmt.Sprintf("[%d]", p.Unread))
+		default:
+			all = append(all, fmt.Sprint(p.Unread))
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// readers is a room with bob in it, who has a pusher, and five messages by alice,
+// $r-0 to $r-4, which bob was told.
+func readers(t *testing.T, story func(t *testing.T, h *house)) {
+	t.Helper()
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.say("!r", "@alice:x", 0, 5)
+		h.arrived(5)
+		<-time.After(time.Second)
+		story(t, h)
+	})
+}
+
+// unreadIs checks what is left in bob's log and what he was told, from the sixth
+// poke on.
+func unreadIs(t *testing.T, h *house, log, told string) {
+	t.Helper()
+	<-time.After(soon)
+	var left []string
+	for _, id := range h.logOf("@bob:x") {
+		left = append(left, strings.TrimPrefix(string(id), "$r-"))
+	}
+	if got := strings.Join(left, " "); got != log {
+		t.Errorf("bob has unread %q, want %q", got, log)
+	}
+	if got := badges(h.gateway.Pokes()[5:], "bob"); got != told {
+		t.Errorf("bob was told %q, want %q", got, told)
+	}
+}
+
+func TestReceiptClearsUpToItsEvent(t *testing.T) {
+	for name, kind := range map[string]string{"public": "m.read", "private": "m.read.private"} {
+		t.Run(name, func(t *testing.T) {
+			readers(t, func(t *testing.T, h *house) {
+				h.receipt("!r", "@bob:x", kind, "$r-0", "")
+				unreadIs(t, h, "1 2 3 4", "[4]")
+				h.receipt("!r", "@bob:x", kind, "$r-4", "")
+				unreadIs(t, h, "", "[4] [0]")
+			})
+		})
+	}
+}
+
+func TestOtherReceiptsClearNothing(t *testing.T) {
+	readers(t, func(t *testing.T, h *house) {
+		h.receipt("!r", "@bob:x", "m.fully_read", "$r-4", "")
+		h.receipt("!r", "@eve:x", "m.read", "$r-4", "")
+		h.receipt("!other", "@bob:x", "m.read", "$r-4", "")
+		h.receipt("!r", "@bob:x", "m.read", "$r-4", `,"thread_id":7`)
+		unreadIs(t, h, "0 1 2 3 4", "")
+	})
+}
+
+func TestReceiptThatMovesBackwardsChangesNothing(t *testing.T) {
+	readers(t, func(t *testing.T, h *house) {
+		h.receipt("!r", "@bob:x", "m.read", "$r-3", "")
+		h.receipt("!r", "@bob:x", "m.read.private", "$r-1", "")
+		unreadIs(t, h, "4", "[1]")
+		h.halt()
+		h.start()
+		h.receipt("!r", "@bob:x", "m.read", "$r-1", "")
+		unreadIs(t, h, "4", "[1]")
+	})
+}
+
+// An event that notified nobody, bob's own state or one that bob was never told of.
+func TestReceiptForAnEventThatNotifiedNobody(t *testing.T) {
+	for name, content := range map[string]string{
+		"notice": `"type":"m.room.message","content":{"msgtype":"m.notice","body":"x"}`,
+		"state":  `"type":"m.room.topic","state_key":"","content":{"topic":"x"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			readers(t, func(t *testing.T, h *house) {
+				h.publish(`{"event_id":"$quiet","room_id":"!r","sender":"@alice:x",` + content + `}`)
+				h.say("!r", "@alice:x", 5, 1)
+				h.halt() // nobody remembers where it stands
+				h.start()
+				h.receipt("!r", "@bob:x", "m.read", "$quiet", "")
+				unreadIs(t, h, "5", "6 [1]")
+			})
+		})
+	}
+}
+
+func TestReceiptBeforeItsEvent(t *testing.T) {
+	for name, between := range map[string]func(*house){
+		"":                func(*house) {},
+		" and a stop":     func(h *house) { h.halt(); h.start() },
+		" and a death":    func(h *house) { h.kill(); h.start() },
+		" and an absence": func(h *house) { h.server.Stop(); h.server.Start(); <-time.After(10 * time.Second) },
+	} {
+		t.Run("then the event"+name, func(t *testing.T) {
+			readers(t, func(t *testing.T, h *house) {
+				h.receipt("!r", "@bob:x", "m.read", "$r-6", "")
+				<-time.After(soon)
+				between(h)
+				h.say("!r", "@alice:x", 5, 2)
+				<-time.After(soon)
+				if log := h.logOf("@bob:x"); len(log) > 0 {
+					t.Errorf("bob has unread %v", log)
+				}
+				for _, p := range h.gateway.Pokes() {
+					if p.EventID == "$r-6" {
+						t.Error("bob was told of what he had read")
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestThreadedReceipts(t *testing.T) {
+	readers(t, func(t *testing.T, h *house) {
+		for i := 5; i < 8; i++ {
+			h.publish(fmt.Sprintf(`{"event_id":"$r-%d","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":
+				{"msgtype":"m.text","body":"x","m.relates_to":{"rel_type":"m.thread","event_id":"$r-0"}}}`, i))
+		}
+		h.arrived(8)
+		h.receipt("!r", "@bob:x", "m.read", "$r-7", `,"thread_id":"main"`)
+		unreadIs(t, h, "5 6 7", "6 7 8 [3]")
+		h.receipt("!r", "@bob:x", "m.read", "$r-6", `,"thread_id":"$r-0"`)
+		unreadIs(t, h, "7", "6 7 8 [3] [1]")
+		h.say("!r", "@alice:x", 8, 1)
+		h.receipt("!r", "@bob:x", "m.read", "$r-7", "")
+		unreadIs(t, h, "8", "6 7 8 [3] [1] 2 [1]")
+	})
+}
+
+// The room is read by who speaks in it, and by who is no longer there.
+func TestWhatReadsARoomBesideReceipts(t *testing.T) {
+	member := func(membership string) string {
+		return `"type":"m.room.member","sender":"@alice:x","state_key":"@bob:x","content":{"membership":"` + membership + `"}`
+	}
+	for name, event := range map[string]string{
+		"own message": `"type":"m.room.message","sender":"@bob:x","content":{"msgtype":"m.text","body":"x"}`,
+		"encrypted":   `"type":"m.room.encrypted","sender":"@bob:x","content":{}`,
+		"kick":        member("leave"), "ban": member("ban"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			readers(t, func(t *testing.T, h *house) {
+				h.publish(`{"event_id":"$x","room_id":"!r",` + event + `}`)
+				unreadIs(t, h, "", "[0]")
+			})
+		})
+	}
+	t.Run("not a reaction", func(t *testing.T) {
+		readers(t, func(t *testing.T, h *house) {
+			h.publish(`{"event_id":"$x","room_id":"!r","type":"m.reaction","sender":"@bob:x","content":{}}`)
+			unreadIs(t, h, "0 1 2 3 4", "")
+		})
+	})
+}
+
+// An invite is read by who accepts or declines it.
+func TestAnsweringAnInviteReadsIt(t *testing.T) {
+	for _, answer := range []string{"join", "leave"} {
+		t.Run(answer, func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *house) {
+				h.register("@bob:x", "gw.test", "bob")
+				h.start()
+				h.room("!r", "@alice:x")
+				for i, membership := range []string{"invite", answer} {
+					h.publish(fmt.Sprintf(`{"event_id":"$r-%d","room_id":"!r","type":"m.room.member","sender":%q,"state_key":"@bob:x","content":{"membership":%q}}`,
+						i, []string{"@alice:x", "@bob:x"}[i], membership))
+					<-time.After(soon)
+				}
+				if got := badges(h.gateway.Pokes(), "bob"); got != "1 [0]" {
+					t.Errorf("bob was told %q", got)
+				}
+			})
+		})
+	}
+}
+
+func TestRedactedEventDoesNotCount(t *testing.T) {
+	for name, form := range map[string]string{
+		"before version 11": `"redacts":"$r-2","content":{}`,
+		"since version 11":  `"content":{"redacts":"$r-2"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			readers(t, func(t *testing.T, h *house) {
+				h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x",` + form + `}`)
+				unreadIs(t, h, "0 1 3 4", "[4]")
+			})
+		})
+	}
+}
+
+// An event that is published again when NATS has forgotten its id.
+func TestRepeatedEventIsNoNews(t *testing.T) {
+	for name, between := range map[string]func(*house){
+		"":                 func(*house) {},
+		" after a restart": func(h *house) { h.halt(); h.start() },
+	} {
+		t.Run("published again"+name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *house) {
+				h.register("@bob:x", "gw.test", "bob")
+				h.start()
+				h.room("!r", "@alice:x", "@bob:x")
+				raw := fmt.Sprintf(`{"event_id":"$r-0","room_id":"!r","type":"m.room.message","sender":"@alice:x","origin_server_ts":%d,"content":{"msgtype":"m.text","body":"x"}}`,
+					time.Now().UnixMilli())
+				h.publish(raw)
+				h.arrived(1)
+				h.receipt("!r", "@bob:x", "m.read", "$r-0", "")
+				<-time.After(11 * time.Minute)
+				between(h)
+				h.publish(raw)
+				<-time.After(soon)
+				if got := badges(h.gateway.Pokes(), "bob"); got != "1 [0]" {
+					t.Errorf("bob was told %q", got)
+				}
+			})
+		})
+	}
+}
+
+// Who lost their last pusher and sets one again finds what they read meanwhile
+// read.
+func TestReceiptsOfWhoHasNoPusherJustNow(t *testing.T) {
+	readers(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test")
+		h.receipt("!r", "@bob:x", "m.read", "$r-3", "")
+		<-time.After(soon)
+		h.register("@bob:x", "gw.test", "bob")
+		h.say("!r", "@alice:x", 5, 1)
+		unreadIs(t, h, "4 5", "2")
+	})
+}
+
+func TestUnreadableReceiptsAreKept(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.start()
+		here := "room." + events.Token("!r") + ".receipt"
+		h.server.Publish(here, `{"type":"m.receipt"`)
+		h.server.Publish(here, `{"type":"m.receipt","room_id":"!other","content":{"$a":{}}}`)
+		eventstest.WaitFor(t, "two dead letters", func() bool { return len(h.dead()) == 2 })
+		for _, letter := range h.dead() {
+			if letter.Reason != "bad_receipt" {
+				t.Errorf("the reason is %s", letter.Reason)
+			}
+		}
+	})
+}

@@ -45,6 +45,25 @@
 // same decision. There is one notification for a user, whichever of their devices
 // it is for, and it counts as unread.
 //
+// # What is read
+//
+// Unread is what stands in the user's log, so reading is removing. Match finds out
+// what was read: by a receipt, by a message of the user's own, by leaving or
+// joining; up to which event of ROOMS, in the whole room or in one thread. It remembers
+// where a room's newest events stand (timeline) and how far its members have read
+// (marker), and writes nothing if there can be nothing to remove. A receipt or a
+// redaction that comes before its event stays open for up to ten minutes until the
+// event comes (early); then the event does not notify whom it would have. An event
+// that the homeserver publishes a second time notifies nobody: one that says it is
+// older than NATS remembers ids is looked for in ROOMS.
+//
+// Deliver removes what is read from the log, and from lanes that have it in hand.
+// A lane that lags finds it gone. The new count goes out by itself after half a
+// second (debt), unless a poke has carried it; a lane that lags has it written in
+// its record and tells it when everything else is told. The message that changed
+// the count is done only then. What a pusher was told last is not stored, so the
+// first badge after a restart may say what the pusher knows.
+//
 // # Slots and gateways
 //
 // A slot makes one attempt and takes the next lane; it never waits. Lanes wait
@@ -73,6 +92,9 @@
 //	notification not stored    the event is matched again; who has the notification already is left out
 //	gateway fails, or hangs    outcome decided in one place (decide), the lane lags, others do not notice
 //	gateway is back            the next probe finds out; what has expired meanwhile is a dead letter already
+//	read not stored            the receipt stays open and is taken in again
+//	read not removed           deliver waits: what comes after must not overtake it
+//	badge not told             the lane lags, its record says that it owes a badge
 //	backlog not stored         the notification stays open, written again by the next tick
 //	lease not renewed in time  nothing is begun and nothing written until it is: another may be at work
 //	killed at any point        the successor reads the positions and BACKLOG; what was out, or answered but not

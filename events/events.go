@@ -7,6 +7,15 @@
 //	                          └─▶ ROOM_STATE ──RoomState──▶ ┘                              │
 //	registry ─PutPushers─▶ PUSHERS ──WatchPushers──▶ match, deliver        BACKLOG, DEAD, REJECTED
 //
+// # What is unread
+//
+// NOTIFICATIONS holds what each user has been notified of and has not read, under
+// notify.<part>.<user>.<room>.<thread>: the server counts it by subject and
+// removes a room or a thread up to a sequence in one request, however much it is.
+// Beside it stand how far the user has read (read.…, the newest for each thread)
+// and which notification's event was redacted (redacted.…), in the order in which
+// they became known, so whoever follows the partition removes them in that order.
+//
 // # Guarantees
 //
 // A stream is followed by partition, in stream order ([Conn.Follow]). How far a
@@ -25,9 +34,9 @@
 //     client, so nothing surfaces later out of order), followers retry for ever
 //     and resume after the last message they saw.
 //   - A write's answer is lost: the caller is told the outcome is unknown and
-//     repeats it. Bucket writes are idempotent; a repeated notification is first
-//     looked for in the log ([Conn.HasNotification],
-//     [Conn.WithNotification]).
+//     repeats it. Bucket writes are idempotent, and so are reads and redactions; a
+//     repeated notification is first looked for in the log ([Conn.HasNotification],
+//     [Conn.WithNotification]) and among what was read since ([Conn.ReadsSince]).
 //   - A process dies: its successor starts at the position. Messages that the
 //     dead one may have handled without recording it arrive with Replayed set.
 //   - A message cannot be read: it is counted, logged and kept in DEAD with the

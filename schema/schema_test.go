@@ -99,6 +99,8 @@ func TestWrittenValues(t *testing.T) {
 		EventID: "$e", RoomSeq: 7, At: at, RuleID: ".m.rule.message", Highlight: true,
 		Tweaks: []byte(`{"highlight":true}`), Body: []byte(`{"event_id":"$e"}`),
 	}
+	threaded := note
+	threaded.SentAt, threaded.Thread = at.UnixMilli(), "$root"
 	plain := note
 	plain.Highlight, plain.Tweaks = false, []byte(`{}`)
 	single := note
@@ -117,9 +119,13 @@ func TestWrittenValues(t *testing.T) {
 		{"notification", note.AppendJSON(nil)},
 		{"notification", plain.AppendJSON(nil)},
 		{"notification", single.AppendJSON(nil)},
+		{"notification", threaded.AppendJSON(nil)},
+		{"read", encode(t, events.Read{UpTo: 7, Whole: true})},
+		{"read", encode(t, events.Read{UpTo: 7, Thread: "$root"})},
+		{"redaction", encode(t, events.Redaction{Seq: 7})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x"})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Position: 9, Attempts: 3, Since: at, NextTry: at, LastError: "timeout"})},
-		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Alone: 2, PausedUntil: at, PassedOver: 7})},
+		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Alone: 2, PausedUntil: at, PassedOver: 7, Badge: true})},
 		{"position", encode(t, events.Position{})},
 		{"position", encode(t, events.Position{Next: 9, Open: []uint64{3, 8}, Owner: "w"})},
 		{"rejection", encode(t, events.Rejection{UserID: "@a:x"})},

@@ -105,20 +105,26 @@ func (p *poke) appendBody(dst []byte, of BadgeOf) []byte {
 	return pushgateway.AppendBody(dst, body, unread, &device)
 }
 
+// conclude stores what has to be stored before a poke counts as done with.
+func (d *deliverer) conclude(l *lane, p *poke, out outcome, now time.Time) outcome {
+	var err error
+	switch out.kind {
+	case outcomeExpired:
+		err = d.expire(p, l.lastError())
+	case outcomeRejected:
+		err = d.reject(p, now)
+	default:
+	}
+	if err != nil {
+		return outcome{kind: outcomeRetry, class: classNATS}
+	}
+	return out
+}
+
 // settle draws the consequences of a try.
 func (l *lane) settle(p *poke, out outcome, now time.Time) (again bool) {
 	d := l.d
-	switch out.kind {
-	case outcomeExpired:
-		if err := d.expire(p, l.lastError()); err != nil {
-			out = outcome{kind: outcomeRetry, class: classNATS}
-		}
-	case outcomeRejected:
-		if err := d.reject(p, now); err != nil {
-			out = outcome{kind: outcomeRetry, class: classNATS}
-		}
-	default:
-	}
+	out = d.conclude(l, p, out, now)
 	d.counts.outcome(out)
 	d.mu.Lock()
 	defer d.mu.Unlock()

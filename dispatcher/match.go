@@ -114,7 +114,7 @@ func (m *matcher) failed(err error) {
 // the event says of notifications before it. The room event is done when all is
 // stored; if that is not certain it is matched again, as a replayed one.
 func (m *matcher) match(ctx context.Context, msg events.Message, ev *events.RoomEvent, r *room, reader events.UserID) {
-	f := m.newFanout(msg, 0)
+	f := m.newFanout(msg)
 	if target := redactedBy(ev); target != "" {
 		if ready, err := m.redact(ctx, f, r, target); err != nil || !ready {
 			f.end(cmp.Or(err, errNotStoredYet))

@@ -35,8 +35,8 @@ type fanout struct {
 	err  error
 }
 
-func (m *matcher) newFanout(msg events.Message, total int) *fanout {
-	return &fanout{m: m, msg: msg, total: uint64(total), open: 1}
+func (m *matcher) newFanout(msg events.Message) *fanout {
+	return &fanout{m: m, msg: msg, open: 1}
 }
 
 // add writes one notification.

@@ -34,7 +34,7 @@ func (m *matcher) readReceipts(ctx context.Context, msg events.Message) {
 	if err != nil {
 		return
 	}
-	f := m.newFanout(msg, 0)
+	f := m.newFanout(msg)
 	for i := 0; i < len(receipts) && err == nil; i++ {
 		err = m.readReceipt(ctx, f, r, receipts[i])
 	}

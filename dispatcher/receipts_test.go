@@ -232,10 +232,10 @@ func TestRedactedEventDoesNotCount(t *testing.T) {
 // An event that is published again when NATS has forgotten its id.
 func TestRepeatedEventIsNoNews(t *testing.T) {
 	for name, between := range map[string]func(*house){
-		"":                 func(*house) {},
-		" after a restart": func(h *house) { h.halt(); h.start() },
+		"by the same worker": func(*house) {},
+		"after a restart":    func(h *house) { h.halt(); h.start() },
 	} {
-		t.Run("published again"+name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *house) {
 				h.register("@bob:x", "gw.test", "bob")
 				h.start()

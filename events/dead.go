@@ -71,7 +71,7 @@ func (l *DeadLetter) locate() {
 	tokens := strings.Split(l.Subject, ".")
 	userToken, roomToken := noToken, noToken
 	switch {
-	case tokens[0] == "notify" && len(tokens) == 4:
+	case len(tokens) > 3 && isLogKind(tokens[0]):
 		userToken, roomToken = tokens[2], tokens[3]
 	case tokens[0] == "rooms" && len(tokens) > 2:
 		roomToken = tokens[2]

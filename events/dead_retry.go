@@ -137,7 +137,7 @@ func publishedSubject(stored string) (string, bool) {
 		return "", false
 	case tokens[0] == "rooms": // rooms.<part>.<room>.…, which ROOMS made of room.<room>.…
 		return "room." + tokens[2], true
-	case tokens[0] == string(LogNotify), tokens[0] == string(LogRead), tokens[0] == string(LogRedacted), tokens[0] == "account", tokens[0] == "rejected":
+	case isLogKind(tokens[0]), tokens[0] == "account", tokens[0] == "rejected":
 		return stored, true
 	}
 	return "", false

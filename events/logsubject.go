@@ -19,16 +19,20 @@ const (
 	LogRedacted LogKind = "redacted"
 )
 
+func isLogKind(token string) bool {
+	switch LogKind(token) {
+	case LogNotify, LogRead, LogRedacted:
+		return true
+	}
+	return false
+}
+
 // What may stand in place of a thread's root in a subject. Neither can be the
 // encoding of an id, which has two characters at least.
 const (
 	wholeRoom = "-" // of a read: all threads
 	retried   = "+" // of a notification: a dead letter that is tried again
 )
-
-// mainThread stands for the main timeline, in which an event is that belongs to no
-// thread (Matrix specification, "Threading").
-const mainThread EventID = ""
 
 // LogSubject is what the subject of a message in NOTIFICATIONS says.
 type LogSubject struct {

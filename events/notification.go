@@ -155,30 +155,14 @@ func ParseNotification(raw []byte) (Notification, error) {
 	part := func(value gjson.Result) []byte { return raw[value.Index : value.Index+len(value.Raw)] }
 	gjson.ParseBytes(raw).ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
-		case "room_seq":
-			n.RoomSeq = value.Uint()
-		case "at":
-			n.At = time.UnixMilli(value.Int())
-		case "event_id":
-			n.EventID = EventID(value.Str)
-		case "sent_at":
-			n.SentAt = value.Int()
-		case "thread":
-			n.Thread = EventID(value.Str)
-		case "rule_id":
-			n.RuleID = value.Str
-		case "highlight":
-			n.Highlight = value.Bool()
-		case "only":
-			n.Only = PusherID(value.Str)
 		case "tweaks":
 			n.Tweaks = part(value)
-		case "silent":
-			n.Silent = value.Bool()
 		case "devices":
 			n.Devices, devices = parseDevices(value.Raw)
 		case "notification":
 			n.Body = part(value)
+		default:
+			n.setField(key.Str, value)
 		}
 		return true
 	})
@@ -186,6 +170,30 @@ func ParseNotification(raw []byte) (Notification, error) {
 		return Notification{}, fmt.Errorf("%w: a field is missing", ErrBadNotification)
 	}
 	return n, nil
+}
+
+// setField reads one of the small fields.
+func (n *Notification) setField(key string, value gjson.Result) {
+	switch key {
+	case "room_seq":
+		n.RoomSeq = value.Uint()
+	case "at":
+		n.At = time.UnixMilli(value.Int())
+	case "event_id":
+		n.EventID = EventID(value.Str)
+	case "sent_at":
+		n.SentAt = value.Int()
+	case "thread":
+		n.Thread = EventID(value.Str)
+	case "rule_id":
+		n.RuleID = value.Str
+	case "highlight":
+		n.Highlight = value.Bool()
+	case "only":
+		n.Only = PusherID(value.Str)
+	case "silent":
+		n.Silent = value.Bool()
+	}
 }
 
 func (n *Notification) isWhole() bool {

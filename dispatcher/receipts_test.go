@@ -122,6 +122,17 @@ func TestReceiptForAnEventThatNotifiedNobody(t *testing.T) {
 				unreadIs(t, h, "5", "6 [1]")
 			})
 		})
+		t.Run(name+" long ago", func(t *testing.T) {
+			readers(t, func(t *testing.T, h *house) {
+				h.publish(`{"event_id":"$quiet","room_id":"!r","sender":"@alice:x",` + content + `}`)
+				<-time.After(3 * fillRecent)
+				h.say("!r", "@alice:x", 5, 1)
+				h.halt()
+				h.start()
+				h.receipt("!r", "@bob:x", "m.read", "$quiet", "")
+				unreadIs(t, h, "5", "6 [1]")
+			})
+		})
 	}
 }
 

@@ -22,9 +22,21 @@ type timeline struct {
 	seed    maphash.Seed
 	marks   []mark           // by sequence
 	threads []events.EventID // roots that marks refer to
-	filled  bool             // it holds all that ROOMS does, but for what was trimmed
-	trimmed bool
+	filled  span             // how far back it knows all that ROOMS holds
+	past    map[uint64]bool  // hashes of events that are known and not remembered, once all is filled
 }
+
+// span is how much of ROOMS a timeline has been filled from. Most of what is asked
+// for is recent; reading all there is takes a busy room a tenth of a second.
+type span uint8
+
+const (
+	nothing span = iota
+	recent       // what was stored within fillRecent
+	everything
+)
+
+const fillRecent = time.Hour
 
 // mark is one event of a timeline.
 type mark struct {
@@ -58,9 +70,22 @@ func (t *timeline) add(id events.EventID, seq uint64, at time.Time, thread event
 		return
 	}
 	t.marks = append(t.marks, t.mark(id, seq, at, thread, silent))
-	if len(t.marks) > timelineLimit {
-		t.marks, t.trimmed = slices.Delete(t.marks, 0, timelineLimit/4), true
+	t.trim(timelineLimit / 4)
+}
+
+// trim forgets the oldest events, and a few more, if there are too many.
+func (t *timeline) trim(more int) {
+	extra := len(t.marks) - timelineLimit
+	if extra <= 0 {
+		return
 	}
+	extra += more
+	if t.filled == everything {
+		for _, k := range t.marks[:extra] {
+			t.past[k.id] = true
+		}
+	}
+	t.marks = slices.Delete(t.marks, 0, extra)
 }
 
 func (t *timeline) mark(id events.EventID, seq uint64, at time.Time, thread events.EventID, silent bool) mark {
@@ -114,22 +139,32 @@ func (t *timeline) threadOf(content []byte) events.EventID {
 // in. It reads ROOMS if the event is not remembered and may stand there.
 func (m *matcher) locate(ctx context.Context, r *room, id events.EventID) (k mark, found bool, err error) {
 	t := &r.timeline
-	if k, found = t.find(id); found || t.filled && !t.trimmed {
-		return k, found, nil
+	for {
+		if k, found = t.find(id); found || t.filled == everything && !t.past[maphash.String(t.seed, string(id))] {
+			return k, found, nil
+		}
+		again := t.filled == everything
+		err = persist(ctx, m.failed, func() (err error) {
+			k, found, err = m.fill(ctx, r, id)
+			return err
+		})
+		if err != nil || found || again {
+			return k, found, err
+		}
 	}
-	err = persist(ctx, m.failed, func() (err error) {
-		k, found, err = m.fill(ctx, r, id)
-		return err
-	})
-	return k, found, err
 }
 
-// fill has a room's timeline remember what came before it began, and looks for one
-// event meanwhile.
+// fill has a room's timeline know more of what came before it began, and looks for
+// one event meanwhile.
 func (m *matcher) fill(ctx context.Context, r *room, id events.EventID) (sought mark, found bool, err error) {
 	t := &r.timeline
-	older, seen := timeline{seed: t.seed, threads: t.threads}, map[events.EventID]bool{}
-	for logged, err := range m.conn.RoomLog(ctx, r.id) {
+	var since time.Time
+	next := min(t.filled+1, everything)
+	if next == recent {
+		since = time.Now().Add(-fillRecent)
+	}
+	older, seen := timeline{seed: t.seed, threads: t.threads, filled: next, past: map[uint64]bool{}}, map[events.EventID]bool{}
+	for logged, err := range m.conn.RoomLog(ctx, r.id, since) {
 		if err != nil {
 			return mark{}, false, err
 		}
@@ -148,10 +183,8 @@ func (m *matcher) fill(ctx context.Context, r *room, id events.EventID) (sought 
 		}
 	}
 	t.marks, t.threads = slices.Concat(older.marks, t.marks), older.threads
-	t.filled, t.trimmed = true, older.trimmed
-	if extra := len(t.marks) - timelineLimit; extra > 0 {
-		t.marks, t.trimmed = slices.Delete(t.marks, 0, extra), true
-	}
+	t.filled, t.past = next, older.past
+	t.trim(0)
 	return sought, found, nil
 }
 

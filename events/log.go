@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -139,7 +140,7 @@ func (c *Conn) CountNotifications(ctx context.Context, user UserID, after uint64
 // roomSeq, in a thread, is in the user's log. since is when the event was stored:
 // its notification cannot be older.
 func (c *Conn) HasNotification(ctx context.Context, user UserID, room RoomID, thread EventID, roomSeq uint64, since time.Time) (bool, error) {
-	for _, err := range c.notified(ctx, c.notifySubject(Token(user), Token(room), Token(thread)), roomSeq, since) {
+	for _, err := range c.notified(ctx, c.notifySubject(Token(user), Token(room), Token(thread)), roomSeq, since, writtenWithin) {
 		return err == nil, err
 	}
 	return false, nil
@@ -151,14 +152,28 @@ func (c *Conn) HasNotification(ctx context.Context, user UserID, room RoomID, th
 // of them: it reads the room's notifications since then once.
 func (c *Conn) WithNotification(ctx context.Context, room RoomID, roomSeq uint64, since time.Time) (map[UserID][]uint64, error) {
 	users := map[UserID][]uint64{}
-	for at, err := range c.notified(ctx, string(LogNotify)+".*.*."+Token(room)+"."+anyThread, roomSeq, since) {
-		if err != nil {
-			return nil, err
+	inRoom := string(LogNotify) + ".*.*." + Token(room) + "."
+	for filter, within := range map[string]time.Duration{inRoom + anyThread: writtenWithin, inRoom + retried: neverPast} {
+		for at, err := range c.notified(ctx, filter, roomSeq, since, within) {
+			if err != nil {
+				return nil, err
+			}
+			if !slices.Contains(users[at.user], at.seq) {
+				users[at.user] = append(users[at.user], at.seq)
+			}
 		}
-		users[at.user] = append(users[at.user], at.seq)
 	}
 	return users, nil
 }
+
+// The notifications of a room are written in the order of its events, but for
+// those that have to be written again. Once ones of later events have been coming
+// for writtenWithin, no more of an event are looked for; those of a dead letter
+// that is tried again may come at any time.
+const (
+	writtenWithin = 10 * time.Minute
+	neverPast     = 365 * 24 * time.Hour
+)
 
 // notifiedAt is where a user's notification stands.
 type notifiedAt struct {
@@ -168,8 +183,9 @@ type notifiedAt struct {
 
 // notified yields where the notifications of one event stand on the subjects that
 // match filter.
-func (c *Conn) notified(ctx context.Context, filter string, roomSeq uint64, since time.Time) iter.Seq2[notifiedAt, error] {
+func (c *Conn) notified(ctx context.Context, filter string, roomSeq uint64, since time.Time, within time.Duration) iter.Seq2[notifiedAt, error] {
 	return func(yield func(notifiedAt, error) bool) {
+		var past time.Time // when the first of a later event was stored
 		from, err := c.firstSince(ctx, streamNotifications, filter, since)
 		if err != nil {
 			yield(notifiedAt{}, err)
@@ -183,7 +199,13 @@ func (c *Conn) notified(ctx context.Context, filter string, roomSeq uint64, sinc
 				yield(notifiedAt{}, err)
 				return
 			}
-			if roomSeqOf(msg.Data) != roomSeq {
+			switch of := roomSeqOf(msg.Data); {
+			case of > roomSeq && past.IsZero():
+				past = msg.Time
+				continue
+			case of > roomSeq && msg.Time.Sub(past) > within:
+				return
+			case of != roomSeq:
 				continue
 			}
 			// What cannot be read is nobody's notification.

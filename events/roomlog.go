@@ -14,12 +14,24 @@ type LoggedEvent struct {
 	Data []byte    // for ParseRoomEvent
 }
 
-// RoomLog yields the events of a room that ROOMS holds (72 h), state events
-// among them, in order. It ends with the first error.
-func (c *Conn) RoomLog(ctx context.Context, room RoomID) iter.Seq2[LoggedEvent, error] {
+// RoomLog yields the events of a room that ROOMS holds (72 h) and that were stored
+// since a time, or all if that is zero, state events among them, in order. It ends with the first error.
+func (c *Conn) RoomLog(ctx context.Context, room RoomID, since time.Time) iter.Seq2[LoggedEvent, error] {
 	return func(yield func(LoggedEvent, error) bool) {
 		token := Token(room)
-		for msg, err := range c.readLog(ctx, streamRooms, "rooms."+c.partOf(token)+"."+token+".>", 1) {
+		filter := "rooms." + c.partOf(token) + "." + token + ".>"
+		from := uint64(1)
+		if !since.IsZero() {
+			var err error
+			if from, err = c.firstSince(ctx, streamRooms, filter, since); err != nil {
+				yield(LoggedEvent{}, err)
+				return
+			}
+			if from == 0 {
+				return
+			}
+		}
+		for msg, err := range c.readLog(ctx, streamRooms, filter, from) {
 			if err != nil {
 				yield(LoggedEvent{}, err)
 				return

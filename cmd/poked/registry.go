@@ -10,6 +10,7 @@ import (
 // registryCmd is "poked registry".
 type registryCmd struct {
 	NATS     string          `name:"nats" required:"" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS to use: one URL or several of one cluster."`
+	Access   natsFlags       `embed:"" group:"NATS:"`
 	Roles    roleFlags       `embed:""`
 	Registry registry.Config `embed:"" group:"Registry:"`
 }
@@ -31,5 +32,5 @@ func (c *registryCmd) Validate() error {
 // Run runs the registry until ctx ends.
 func (c *registryCmd) Run(ctx context.Context, std streams) error {
 	s := stack{log: c.Roles.Log.logger(std.err), starters: []starter{startRegistry(c.Registry)}}
-	return c.Roles.run(ctx, s.outside(c.NATS, "poked registry"))
+	return c.Roles.run(ctx, s.outside(c.NATS, "poked registry", c.Access))
 }

@@ -86,8 +86,8 @@ type stack struct {
 }
 
 // outside has the process use the NATS of the operator's at these URLs.
-func (s stack) outside(urls, name string) stack {
-	s.nats = events.Config{URL: urls, Name: name}
+func (s stack) outside(urls, name string, access natsFlags) stack {
+	s.nats = events.Config{URL: urls, Name: name, Credentials: access.credentials()}
 	s.where = append(s.where, "nats", redactNATS(urls))
 	return s
 }

@@ -50,6 +50,8 @@ type Conn struct {
 
 	denied atomic.Pointer[string] // what the server last said that it does not permit
 
+	keeper keeper
+
 	stateHeard atomic.Uint64 // ROOMS sequence up to which ROOM_STATE is known to have heard
 
 	// Set by Setup and Join.
@@ -96,6 +98,11 @@ func (c *Conn) disconnected(nc *nats.Conn, err error) {
 
 func (c *Conn) reconnected(nc *nats.Conn) {
 	c.log.Info("nats is back", "nats_url", nc.ConnectedUrlRedacted())
+	c.again()
+}
+
+// again has everybody look anew at what NATS holds.
+func (c *Conn) again() {
 	c.mu.Lock()
 	hooks := c.onReconnect
 	if c.lost != nil {
@@ -108,8 +115,8 @@ func (c *Conn) reconnected(nc *nats.Conn) {
 	}
 }
 
-// OnReconnect has hook called each time the connection was lost and is back.
-// hook must not block.
+// OnReconnect has hook called each time the connection was lost and is back, and
+// when a stream was made anew (see [Conn.Keep]). hook must not block.
 func (c *Conn) OnReconnect(hook func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -133,7 +133,8 @@ func (f *Follower) Bury(msg Message, reason string, detail error) {
 
 // Run follows until ctx ends, and then returns nil after finish has returned
 // and the position is stored: finish waits, within a bound of its own, for what
-// is out. It returns [ErrFenced] as soon as another worker has taken over.
+// is out. It returns [ErrFenced] as soon as another worker has taken over, and
+// [ErrRemade] when it has to be followed from the start.
 func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 	f.handler = h
 	defer f.reader.close()
@@ -153,6 +154,9 @@ func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 
 // step waits for one thing to happen and does it.
 func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
+	if f.reader.over != nil {
+		return fmt.Errorf("%s partition %d: %w", f.stage.Name, f.part, f.reader.over)
+	}
 	due := f.save()
 	select {
 	case <-ctx.Done():

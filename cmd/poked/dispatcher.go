@@ -19,6 +19,6 @@ func (c *dispatcherCmd) Validate() error { return checkNATS(c.NATS) }
 
 // Run runs a dispatcher until ctx ends.
 func (c *dispatcherCmd) Run(ctx context.Context, std streams) error {
-	s := stack{log: c.Roles.Log.logger(std.err), starters: []starter{startDispatcher(c.Dispatcher)}}
+	s := stack{adopts: true, log: c.Roles.Log.logger(std.err), starters: []starter{startDispatcher(c.Dispatcher)}}
 	return c.Roles.run(ctx, s.outside(c.NATS, "poked dispatcher", c.Access))
 }

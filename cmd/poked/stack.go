@@ -23,8 +23,9 @@ import (
 //	           │ ends
 //	           ▼
 //	        actors ──▶ their resources ──▶ connection ──▶ NATS
-//	        ├ registry    database, listener   events.Conn   ├ embedded (serve)
-//	        ├ dispatcher                                     └ outside  (--nats)
+//	        ├ streams                          events.Conn   ├ embedded (serve)
+//	        ├ registry    database, listener                 └ outside  (--nats)
+//	        ├ dispatcher
 //	        └ nats watch  (serve: the embedded server lives)
 //
 // The actors run in one errgroup: the first that fails ends the others, and
@@ -77,12 +78,20 @@ func startDispatcher(cfg dispatcher.Config) starter {
 	}
 }
 
+// keepStreams looks after what everything else stands on.
+func keepStreams(t events.Topology) starter {
+	return func(_ context.Context, b base) (actor, error) {
+		return actor{name: "streams", run: func(ctx context.Context) error { return b.conn.Keep(ctx, t) }}, nil
+	}
+}
+
 // stack is what one process is to be made of.
 type stack struct {
 	log      *slog.Logger
 	nats     events.Config
 	where    []any // for the ready line, beside what the actors say
 	starters []starter
+	adopts   bool // the streams are another's to make
 }
 
 // outside has the process use the NATS of the operator's at these URLs.
@@ -109,12 +118,13 @@ func (f roleFlags) run(ctx context.Context, s stack) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if err := conn.Setup(ctx, f.Topology.topology()); err != nil {
+	if err := s.setUp(ctx, conn, f.Topology.topology(), func(error) {}); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
+	s.starters = append([]starter{keepStreams(f.Topology.topology())}, s.starters...)
 	actors, err := startAll(ctx, base{policy: policy, conn: conn, log: s.log}, s.starters)
 	defer func() { err = errors.Join(err, closeAll(actors)) }()
 	if err != nil {

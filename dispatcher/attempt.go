@@ -95,7 +95,7 @@ func (l *lane) settle(p *poke, out outcome, now time.Time) (again bool) {
 		}
 	default:
 	}
-	d.counts.outcome(out)
+	d.counts.outcome(out, now.Sub(p.n.At))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l.history.note(out, now)

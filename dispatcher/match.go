@@ -58,6 +58,7 @@ func (m *matcher) handle(ctx context.Context, msg events.Message) {
 	if err != nil {
 		return
 	}
+	m.counts.roomEvents.Add(1)
 	if ev.IsState {
 		r.fold(&ev)
 	}

@@ -50,7 +50,8 @@ type Conn struct {
 
 	denied atomic.Pointer[string] // what the server last said that it does not permit
 
-	keeper keeper
+	keeper    keeper
+	following sync.Map // the followers that run
 
 	stateHeard atomic.Uint64 // ROOMS sequence up to which ROOM_STATE is known to have heard
 

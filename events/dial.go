@@ -81,7 +81,7 @@ func (c *Conn) dial(ctx context.Context) (*nats.Conn, error) {
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("connect to nats: %w", context.Cause(ctx))
-		case <-time.After(dialPause + rand.N(dialPause)):
+		case <-time.After(dialPause + rand.N(dialPause)): //nolint:gosec // jitter
 		}
 	}
 }

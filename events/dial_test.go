@@ -157,9 +157,9 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-func newKey(t *testing.T, make func() (nkeys.KeyPair, error)) (pair nkeys.KeyPair, public, seed string) {
+func newKey(t *testing.T, generate func() (nkeys.KeyPair, error)) (pair nkeys.KeyPair, public, seed string) {
 	t.Helper()
-	pair, err := make()
+	pair, err := generate()
 	if err != nil {
 		t.Fatal(err)
 	}

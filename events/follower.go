@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -69,7 +70,8 @@ type Follower struct {
 	reader   reader
 	saver    saver
 
-	redo chan Message
+	redo    chan Message
+	waiting atomic.Uint64 // see [Following]
 }
 
 // Follow prepares to work through a partition: it reads the position that the
@@ -137,6 +139,8 @@ func (f *Follower) Bury(msg Message, reason string, detail error) {
 // [ErrRemade] when it has to be followed from the start.
 func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 	f.handler = h
+	f.conn.following.Store(f, nil)
+	defer f.conn.following.Delete(f)
 	defer f.reader.close()
 	f.window.touch() // the first write of the position takes the partition over
 	tick := time.NewTicker(f.conn.tickInterval())
@@ -197,6 +201,7 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 	}
 	seq := meta.Sequence.Stream
 	f.last = seq
+	f.waiting.Store(meta.NumPending)
 	f.giveUpBefore(seq)
 	_, leftOpen := f.left[seq]
 	if seq <= f.begin && !leftOpen {

@@ -94,6 +94,9 @@ func TestEachRoleDoesItsWork(t *testing.T) {
 	if out := g.run("operator", "gateways", "--json"); !strings.Contains(out, strings.TrimSuffix(gateway.url, "/_matrix/push/v1/notify")) {
 		t.Errorf("gateways: %s", out)
 	}
+	if out := g.run("registry", "registry", "restore", "--from-nats", "--json", "--database", filepath.Join(t.TempDir(), "new.db")); !strings.Contains(out, `"pushers":1`) {
+		t.Errorf("restore: %s", out)
+	}
 	g.deadLetters()
 	g.logout(http)
 	for _, p := range roles {

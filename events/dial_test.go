@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"poked/events"
+	"poked/events/eventstest"
 )
 
 // startListening starts a server that listens on loopback and returns its URL.
@@ -189,6 +190,50 @@ func TestNkey(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { wantConnect(t, url, events.Credentials{Creds: c.file}, c.word) })
 	}
+}
+
+// TestPasswordThatIsWrongForAWhile has a server refuse whom it took before, more
+// than once, and then take them again.
+func TestPasswordThatIsWrongForAWhile(t *testing.T) {
+	options := func(password string) *server.Options {
+		return &server.Options{
+			Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, Username: "poked", Password: password,
+		}
+	}
+	start := func(o *server.Options) *server.Server {
+		ns, err := server.NewServer(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ns.Start()
+		if !ns.ReadyForConnections(30 * time.Second) {
+			t.Fatal("the server does not get ready")
+		}
+		return ns
+	}
+	first := start(options("right"))
+	log := &logBuffer{}
+	conn, err := events.Connect(t.Context(), events.Config{
+		URL: "nats://poked:right@" + first.Addr().String(), Log: slog.New(slog.NewTextHandler(log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	port := first.Addr().(*net.TCPAddr).Port
+	again := func(ns *server.Server, password string) *server.Server {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+		o := options(password)
+		o.Port = port
+		return start(o)
+	}
+	wrong := again(first, "wrong")
+	eventstest.WaitFor(t, "three refusals", func() bool { return strings.Count(log.String(), "authorization violation") >= 3 })
+	right := again(wrong, "right")
+	eventstest.WaitFor(t, "the connection to be back", conn.Connected)
+	right.Shutdown()
+	right.WaitForShutdown()
 }
 
 // TestCreds has the credentials that nsc writes: a user's JWT, signed by an

@@ -23,11 +23,17 @@ type guarded struct {
 	addr string
 }
 
-func startGuarded(t *testing.T) guarded {
+// setPasswords sets the environment that nats.conf reads.
+func setPasswords(t *testing.T) {
 	t.Helper()
 	for _, role := range []string{"homeserver", "registry", "dispatcher", "operator"} {
 		t.Setenv("POKED_NATS_"+strings.ToUpper(role)+"_PASSWORD", "p-"+role)
 	}
+}
+
+func startGuarded(t *testing.T) guarded {
+	t.Helper()
+	setPasswords(t)
 	options, err := server.ProcessConfigFile("nats.conf")
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -139,7 +140,7 @@ func TestRestoreOverwritesNothing(t *testing.T) {
 	}
 	refused("move it away first")
 	after, err := os.ReadFile(h.cfg.Database)
-	if err != nil || string(after) != string(before) {
+	if err != nil || !bytes.Equal(after, before) {
 		t.Errorf("the database was changed (%v)", err)
 	}
 	writeFile(t, h.cfg.Database, strings.Repeat("no database ", 1000))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,7 +34,7 @@ func TestLostDatabase(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			args := append(tt.args, "--tokens", tokens, "--http", "127.0.0.1:0", "--gateway-allow", "127.0.0.1", "--gateway-allow-http")
+			args := slices.Concat(tt.args, []string{"--tokens", tokens, "--http", "127.0.0.1:0", "--gateway-allow", "127.0.0.1", "--gateway-allow-http"})
 			restore := append([]string{"registry", "restore", "--from-nats", "--json"}, tt.restore...)
 			p, where := start(t, args...)
 			setPusher(t, fmt.Sprintf("http://%s", where["http"]), gateway.url, "alice-pushkey")

@@ -41,9 +41,6 @@ func (l *lane) tell(p *poke) {
 	if p.pusher == l.pusher {
 		l.told.set(p.unread)
 	}
-	if p.badge {
-		l.d.counts.badges.Add(1)
-	}
 	if g := l.lag; p.badge && g != nil && l.knowsBadge() {
 		g.badge = false
 	}
@@ -125,7 +122,7 @@ func (d *deliverer) conclude(l *lane, p *poke, out outcome, now time.Time) outco
 func (l *lane) settle(p *poke, out outcome, now time.Time) (again bool) {
 	d := l.d
 	out = d.conclude(l, p, out, now)
-	d.counts.outcome(out)
+	d.counts.outcome(out, p.badge, now.Sub(p.n.At))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l.history.note(out, now)

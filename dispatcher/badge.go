@@ -101,12 +101,12 @@ func (l *lane) oweBadge(it *item) {
 func (l *lane) showsBadge() bool { return !l.pusher.noBadge && l.d.badge != BadgeNone }
 
 // unread returns what the lane's user has unread by now.
-func (l *lane) unread() uint64 { return l.tally().badge(l.d.badge) }
+func (l *lane) unread() uint64 { return l.unreadCount().badge(l.d.badge) }
 
-func (l *lane) tally() *tally { return &l.d.recipient(l.pusher.user).unread }
+func (l *lane) unreadCount() *unreadCount { return &l.d.recipient(l.pusher.user).unread }
 
 // knowsBadge says whether the pusher was told last what is unread by now.
-func (l *lane) knowsBadge() bool { return l.d.isKnown(l.tally()) && l.told.is(l.unread()) }
+func (l *lane) knowsBadge() bool { return l.d.isKnown(l.unreadCount()) && l.told.is(l.unread()) }
 
 // lastBadge is the count that a pusher was told last. It is not stored: after a
 // crash it would be wrong, and a badge that is wrong is worse than one told twice.
@@ -126,7 +126,7 @@ func (t lastBadge) is(count uint64) bool { return t.known && uint64(t.count) == 
 // that the pusher knows, or that is about to be counted anew.
 func (l *lane) skipBadges() {
 	for len(l.queue) > 0 && l.queue[0].badge {
-		if len(l.queue) == 1 && !l.told.is(l.unread()) && !l.tally().stale {
+		if len(l.queue) == 1 && !l.told.is(l.unread()) && !l.unreadCount().stale {
 			return
 		}
 		l.drop(0)

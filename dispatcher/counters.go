@@ -2,11 +2,13 @@ package dispatcher
 
 import (
 	"sync/atomic"
+	"time"
 )
 
 // counters is what a dispatcher has done since it began. All partitions share
 // one.
 type counters struct {
+	roomEvents    atomic.Uint64 // taken in by match
 	notifications atomic.Uint64 // written by match
 	skipped       atomic.Uint64 // messages that could not be read
 	delivered     atomic.Uint64
@@ -17,12 +19,23 @@ type counters struct {
 	failed        atomic.Uint64 // tries that have to be repeated
 	passedOver    atomic.Uint64 // notifications not told because newer ones of their room were
 	lagging       atomic.Int64  // pushers that lag now
+
+	tries tally     // every try, by how it went
+	ages  histogram // of what was delivered, since its event was stored
 }
 
-func (c *counters) outcome(out outcome) {
+// outcome counts a try to tell something whose event was stored an age ago; a badge
+// has no event.
+func (c *counters) outcome(out outcome, badge bool, age time.Duration) {
+	c.tries.add(out)
 	switch out.kind {
 	case outcomeDelivered:
 		c.delivered.Add(1)
+		if badge {
+			c.badges.Add(1)
+		} else {
+			c.ages.add(age)
+		}
 	case outcomeRejected:
 		c.rejected.Add(1)
 	case outcomeExpired:
@@ -35,6 +48,7 @@ func (c *counters) outcome(out outcome) {
 
 // Stats is a snapshot of what a dispatcher has done since it began.
 type Stats struct {
+	RoomEvents    uint64 `json:"room_events"`   // taken in by match
 	Notifications uint64 `json:"notifications"` // stored
 	Delivered     uint64 `json:"delivered"`     // pokes that a gateway took
 	Badges        uint64 `json:"badges"`        // of those, the ones that told nothing but how much is unread
@@ -49,6 +63,7 @@ type Stats struct {
 
 func (c *counters) stats() Stats {
 	return Stats{
+		RoomEvents:    c.roomEvents.Load(),
 		Notifications: c.notifications.Load(), Delivered: c.delivered.Load(), Badges: c.badges.Load(), Read: c.read.Load(), Failed: c.failed.Load(),
 		Rejected: c.rejected.Load(), Expired: c.expired.Load(), Skipped: c.skipped.Load(), Lagging: c.lagging.Load(),
 		PassedOver: c.passedOver.Load(),

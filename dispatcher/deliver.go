@@ -51,7 +51,7 @@ type deliverer struct {
 // recipient is a user with pushers.
 type recipient struct {
 	lanes    []*lane
-	unread   tally
+	unread   unreadCount
 	activeAt time.Time // when the user read something last
 }
 
@@ -133,7 +133,7 @@ func (d *deliverer) release(it *item) {
 func (d *deliverer) recipient(user events.UserID) *recipient {
 	r := d.people[user]
 	if r == nil {
-		r = &recipient{unread: tally{learned: time.Now()}}
+		r = &recipient{unread: unreadCount{learned: time.Now()}}
 		d.people[user] = r
 		r.assign(d, d.dir.pushers(user))
 	}

@@ -113,6 +113,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -162,6 +163,7 @@ type Dispatcher struct {
 	unstored  *semaphore.Weighted // bytes that match may still write before NATS has stored some
 	ready     chan struct{}
 	readyOnce sync.Once
+	current   atomic.Pointer[delivery] // of this life, for Health
 }
 
 // New returns a dispatcher that opens connections to gateways as policy allows.
@@ -219,6 +221,8 @@ func (d *Dispatcher) lead(ctx context.Context, lease *events.Lease) error {
 	group, ctx := errgroup.WithContext(ctx)
 	delivery := newDelivery(d, dir, gates)
 	dir.changed = delivery.pushersChanged
+	d.current.Store(delivery)
+	defer d.current.Store(nil)
 	d.work(ctx, group, dir, delivery)
 	err := group.Wait()
 	delivery.conns.close() // the grace of whoever is still out is over

@@ -176,7 +176,7 @@ func (l *lane) pickLive() (poke, turn) {
 		return l.badgePoke(it.seq), turnPoke
 	}
 	unread := it.unread
-	if !l.tally().stale {
+	if !l.unreadCount().stale {
 		unread = min(unread, l.unread()) // some may have been read meanwhile
 	}
 	return poke{pusher: l.pusher, seq: it.seq, n: it.n, room: it.room, unread: unread, attempt: 1}, turnPoke
@@ -196,7 +196,7 @@ func (l *lane) pickLagging() (poke, turn) {
 		l.catchUpDone()
 		l.scheduled = false
 		return poke{}, turnOver
-	case g.atEnd() && l.d.isKnown(l.tally()):
+	case g.atEnd() && l.d.isKnown(l.unreadCount()):
 		p := l.badgePoke(g.position)
 		p.attempt = g.attempts + 1
 		return p, turnPoke

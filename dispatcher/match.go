@@ -70,6 +70,7 @@ func (m *matcher) handle(ctx context.Context, msg events.Message) {
 	if err != nil {
 		return
 	}
+	m.counts.roomEvents.Add(1)
 	reader := readerOf(&ev, r)
 	if ev.IsState {
 		r.fold(&ev)

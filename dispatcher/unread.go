@@ -26,10 +26,10 @@ func (b BadgeOf) validate() error {
 	return fmt.Errorf("--badge must be %s, %s or %s", BadgeMessages, BadgeRooms, BadgeNone)
 }
 
-// tally is what a user has unread: what stands in their log. It is learned from
+// unreadCount is what a user has unread: what stands in their log. It is learned from
 // there when the user is first seen, counted on from there, and learned anew
 // whenever something left the log.
-type tally struct {
+type unreadCount struct {
 	messages uint64
 	rooms    map[events.RoomID]struct{} // only if the badge counts rooms
 	upTo     uint64                     // the newest notification that is counted; 0 until the user is first seen
@@ -38,7 +38,7 @@ type tally struct {
 }
 
 // badge returns what a poke says.
-func (t *tally) badge(of BadgeOf) uint64 {
+func (t *unreadCount) badge(of BadgeOf) uint64 {
 	if of == BadgeRooms {
 		return uint64(len(t.rooms))
 	}
@@ -46,7 +46,7 @@ func (t *tally) badge(of BadgeOf) uint64 {
 }
 
 // add counts one notification, if it is not counted yet.
-func (t *tally) add(of BadgeOf, seq uint64, n *events.Notification, room events.RoomID) {
+func (t *unreadCount) add(of BadgeOf, seq uint64, n *events.Notification, room events.RoomID) {
 	if seq <= t.upTo {
 		return
 	}
@@ -65,11 +65,11 @@ func (t *tally) add(of BadgeOf, seq uint64, n *events.Notification, room events.
 }
 
 // learn takes in what the log says, up to a sequence.
-func (t *tally) learn(of BadgeOf, count events.Unread, upTo uint64) {
+func (t *unreadCount) learn(of BadgeOf, count events.Unread, upTo uint64) {
 	if upTo < t.upTo {
 		return // it is asked again
 	}
-	*t = tally{messages: count.Messages, upTo: upTo, learned: time.Now()}
+	*t = unreadCount{messages: count.Messages, upTo: upTo, learned: time.Now()}
 	if of != BadgeRooms {
 		return
 	}
@@ -122,8 +122,8 @@ func (d *deliverer) learnUnread(ctx context.Context, user events.UserID) error {
 	return nil
 }
 
-// isKnown says whether a tally need not be learned.
-func (d *deliverer) isKnown(t *tally) bool {
+// isKnown says whether a count need not be learned.
+func (d *deliverer) isKnown(t *unreadCount) bool {
 	return !t.stale && (t.upTo > 0 || d.fresh) && time.Since(t.learned) < relearnAfter
 }
 

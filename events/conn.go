@@ -24,18 +24,15 @@ type Config struct {
 	Name string // how this connection shows up at the server
 	// InProcess connects to a server inside this process without a socket.
 	InProcess nats.InProcessConnProvider
-	Log       *slog.Logger
+	// Credentials say who this is, beside what the URL says, and whom it trusts.
+	Credentials Credentials
+	Log         *slog.Logger
 	// Pulse is how often a server that has no messages says that it is there, to
 	// whoever waits for some; twice as often they look after what is left to do. 0
 	// means 500 ms: a consumer or a server that is gone is noticed within two
 	// seconds. A longer one is for tests that live through days.
 	Pulse time.Duration
 }
-
-// answerQueue is how many messages that answer one request may wait until they
-// are read: more than the server ever sends for one (maxLast). Each request makes
-// room for so many, and the default of nats.go is half a megabyte.
-const answerQueue = 4096
 
 const defaultPulse = 500 * time.Millisecond
 
@@ -51,6 +48,11 @@ type Conn struct {
 
 	userBuckets sync.Map // handles of the buckets that were written to, by name
 
+	denied atomic.Pointer[string] // what the server last said that it does not permit
+
+	keeper    keeper
+	following sync.Map // the followers that run
+
 	stateHeard atomic.Uint64 // ROOMS sequence up to which ROOM_STATE is known to have heard
 
 	// Set by Setup and Join.
@@ -63,10 +65,12 @@ type Conn struct {
 	lost        chan struct{} // closed when a connection that was lost is back
 }
 
-// Connect reaches NATS, waiting for it as long as ctx allows.
+// Connect reaches NATS, waiting for it as long as ctx allows. It fails at once when
+// the credentials cannot be read, or a server refuses them or is not trusted: no
+// patience mends that.
 func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 	c := &Conn{cfg: cfg, log: cfg.Log, pulse: cmp.Or(cfg.Pulse, defaultPulse)}
-	nc, err := c.dial(ctx, cfg)
+	nc, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -85,47 +89,6 @@ func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 // tickInterval is how often the Tick of a follower's handler runs.
 func (c *Conn) tickInterval() time.Duration { return c.pulse / 2 }
 
-func (c *Conn) dial(ctx context.Context, cfg Config) (*nats.Conn, error) {
-	connected := make(chan struct{}, 1)
-	opts := []nats.Option{
-		nats.Name(cfg.Name),
-		nats.MaxReconnects(-1),
-		nats.RetryOnFailedConnect(true),
-		nats.ReconnectWait(250 * time.Millisecond),
-		nats.ReconnectJitter(250*time.Millisecond, time.Second),
-		// Nothing is written behind the caller's back: a publish while NATS is
-		// away is an error now, not a surprise after the reconnect.
-		nats.ReconnectBufSize(-1),
-		nats.PingInterval(20 * c.pulse),
-		nats.SyncQueueLen(answerQueue),
-		nats.MaxPingsOutstanding(2),
-		nats.ConnectHandler(func(*nats.Conn) { connected <- struct{}{} }),
-		nats.DisconnectErrHandler(c.disconnected),
-		nats.ReconnectHandler(c.reconnected),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			c.log.Warn("nats reports an error", "error", err)
-		}),
-	}
-	if cfg.InProcess != nil {
-		opts = append(opts, nats.InProcessServer(cfg.InProcess))
-	}
-	nc, err := nats.Connect(cfg.URL, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to nats: %w", err)
-	}
-	if nc.IsConnected() {
-		return nc, nil
-	}
-	c.log.Info("nats is not there yet, waiting for it")
-	select {
-	case <-connected:
-		return nc, nil
-	case <-ctx.Done():
-		nc.Close()
-		return nil, fmt.Errorf("connect to nats: %w", context.Cause(ctx))
-	}
-}
-
 func (c *Conn) disconnected(nc *nats.Conn, err error) {
 	if nc.IsClosed() {
 		return
@@ -136,6 +99,11 @@ func (c *Conn) disconnected(nc *nats.Conn, err error) {
 
 func (c *Conn) reconnected(nc *nats.Conn) {
 	c.log.Info("nats is back", "nats_url", nc.ConnectedUrlRedacted())
+	c.again()
+}
+
+// again has everybody look anew at what NATS holds.
+func (c *Conn) again() {
 	c.mu.Lock()
 	hooks := c.onReconnect
 	if c.lost != nil {
@@ -148,8 +116,8 @@ func (c *Conn) reconnected(nc *nats.Conn) {
 	}
 }
 
-// OnReconnect has hook called each time the connection was lost and is back.
-// hook must not block.
+// OnReconnect has hook called each time the connection was lost and is back, and
+// when a stream was made anew (see [Conn.Keep]). hook must not block.
 func (c *Conn) OnReconnect(hook func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -39,6 +39,9 @@
 //     [Conn.WithNotification]) and among what was read since ([Conn.ReadsSince]).
 //   - A process dies: its successor starts at the position. Messages that the
 //     dead one may have handled without recording it arrive with Replayed set.
+//   - A stream or bucket is deleted: it is made anew by whoever may ([Conn.Keep]),
+//     beyond the sequences that it had, and followers begin anew. What it held is
+//     lost, and that is logged as an error.
 //   - A message cannot be read: it is counted, logged and kept in DEAD with the
 //     reason, and the walk goes on.
 package events

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -72,7 +73,8 @@ type Follower struct {
 	reader   reader
 	saver    saver
 
-	redo chan Message
+	redo    chan Message
+	waiting atomic.Uint64 // see [Following]
 }
 
 // Follow prepares to work through a partition: it reads the position that the
@@ -139,9 +141,12 @@ func (f *Follower) Bury(msg Message, reason string, detail error) {
 
 // Run follows until ctx ends, and then returns nil after finish has returned
 // and the position is stored: finish waits, within a bound of its own, for what
-// is out. It returns [ErrFenced] as soon as another worker has taken over.
+// is out. It returns [ErrFenced] as soon as another worker has taken over, and
+// [ErrRemade] when it has to be followed from the start.
 func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 	f.handler = h
+	f.conn.following.Store(f, nil)
+	defer f.conn.following.Delete(f)
 	defer f.reader.close()
 	f.window.touch() // the first write of the position takes the partition over
 	tick := time.NewTicker(f.conn.tickInterval())
@@ -159,6 +164,9 @@ func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 
 // step waits for one thing to happen and does it.
 func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
+	if f.reader.over != nil {
+		return fmt.Errorf("%s partition %d: %w", f.stage.Name, f.part, f.reader.over)
+	}
 	due := f.save()
 	select {
 	case <-ctx.Done():
@@ -201,6 +209,7 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 	}
 	seq := meta.Sequence.Stream
 	f.last = seq
+	f.waiting.Store(meta.NumPending)
 	f.giveUpBefore(seq)
 	_, leftOpen := f.left[seq]
 	if seq <= f.begin && !leftOpen {

@@ -36,12 +36,17 @@ type reader struct {
 	coming   int    // messages that the requests which stand may still bring
 	heard    time.Time
 	retryAt  time.Time
-	failing  bool // so that an outage is logged once
+	failing  bool  // so that an outage is logged once
+	over     error // why nothing more can be read
 }
 
 // headerLastConsumer is the number of the newest message that was sent, in a
 // heartbeat.
 const headerLastConsumer = "Nats-Last-Consumer"
+
+// ErrRemade says that somebody deleted a stream and that it was made anew: what is
+// remembered of the one before means nothing for it.
+var ErrRemade = errors.New("the stream was made anew")
 
 // errSilent says that the server stopped sending heartbeats.
 var errSilent = errors.New("the server fell silent")
@@ -50,7 +55,11 @@ var errSilent = errors.New("the server fell silent")
 // cannot be reached.
 func (r *reader) messages(ctx context.Context, f *Follower) <-chan *nats.Msg {
 	if r.sub == nil && time.Now().After(r.retryAt) {
-		if err := r.open(ctx, f); err != nil {
+		err := r.open(ctx, f)
+		if errors.Is(err, ErrRemade) {
+			r.over = err
+		}
+		if err != nil {
 			r.fail(f, err)
 		}
 	}
@@ -60,6 +69,13 @@ func (r *reader) messages(ctx context.Context, f *Follower) <-chan *nats.Msg {
 func (r *reader) open(ctx context.Context, f *Follower) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
+	stream, err := f.conn.js.Stream(ctx, f.stage.stream)
+	if err != nil {
+		return fmt.Errorf("look up stream: %w", err)
+	}
+	if !stream.CachedInfo().Created.Equal(f.made) {
+		return ErrRemade
+	}
 	consumer, err := f.conn.js.CreateConsumer(ctx, f.stage.stream, jetstream.ConsumerConfig{
 		Description:       f.stage.Name + " " + f.owner,
 		AckPolicy:         jetstream.AckNonePolicy,

@@ -122,14 +122,15 @@ func (t Topology) buckets() []jetstream.KeyValueConfig {
 
 // Setup creates what is missing of the topology and updates what differs, but
 // never lowers the number of replicas. It may run at any time, from any number of processes. It fails with
-// [ErrPartitions] when the streams exist with another partition count, and with
-// a sentence of advice when the servers cannot hold the replicas.
+// [ErrPartitions] when the streams exist with another partition count, with
+// [ErrNotReady] when trying again may help, and with a sentence of advice when the
+// servers cannot hold the replicas.
 func (c *Conn) Setup(ctx context.Context, t Topology) error {
 	if t.Partitions < 1 || t.Partitions > MaxPartitions {
 		return fmt.Errorf("set up streams: %d partitions, want 1 to %d", t.Partitions, MaxPartitions)
 	}
 	if err := c.checkPartitions(ctx, t.Partitions); err != nil {
-		return err
+		return c.notReady(err)
 	}
 	for _, cfg := range t.streams() {
 		cfg.Replicas = c.replicas(ctx, cfg.Name, t.Replicas)
@@ -137,19 +138,19 @@ func (c *Conn) Setup(ctx context.Context, t Topology) error {
 		cfg.AllowDirect = true
 		cfg.Metadata = map[string]string{metaPartitions: strconv.Itoa(t.Partitions)}
 		if _, err := c.js.CreateOrUpdateStream(ctx, cfg); err != nil {
-			return setupError("stream "+cfg.Name, t, err)
+			return c.setupError("stream "+cfg.Name, t, err)
 		}
 	}
 	for _, cfg := range t.buckets() {
-		cfg.Replicas = c.replicas(ctx, "KV_"+cfg.Bucket, t.Replicas)
+		cfg.Replicas = c.replicas(ctx, bucketStream(cfg.Bucket), t.Replicas)
 		cfg.Storage = jetstream.FileStorage
 		cfg.History = 1
 		if _, err := c.js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
-			return setupError("bucket "+cfg.Bucket, t, err)
+			return c.setupError("bucket "+cfg.Bucket, t, err)
 		}
 	}
 	c.partitions = t.Partitions
-	return c.open(ctx)
+	return c.notReady(c.open(ctx))
 }
 
 // Join learns the topology that a registry or a dispatcher has set up, and
@@ -207,7 +208,10 @@ func (c *Conn) checkPartitions(ctx context.Context, want int) error {
 	return nil
 }
 
-func setupError(what string, t Topology, err error) error {
+func (c *Conn) setupError(what string, t Topology, err error) error {
+	if waits := c.notReady(err); errors.Is(waits, ErrNotReady) {
+		return fmt.Errorf("set up %s: %w", what, waits)
+	}
 	var api *jetstream.APIError
 	if t.Replicas > 1 && errors.As(err, &api) {
 		return fmt.Errorf("set up %s with %d replicas (as many NATS servers with JetStream must be reachable in one cluster): %w",

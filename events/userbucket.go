@@ -67,6 +67,22 @@ func (c *Conn) userBucket(ctx context.Context, name string) (jetstream.KeyValue,
 	return kv, nil
 }
 
+// StoredUsers returns how many values [Conn.AllPushers] and [Conn.AllPushRules]
+// yield together, at most: what was deleted leaves a mark.
+func (c *Conn) StoredUsers(ctx context.Context) (n uint64, err error) {
+	for _, bucket := range []string{bucketPushers, bucketPushRules} {
+		stream, err := c.js.Stream(ctx, bucketStream(bucket))
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			err = ErrNoStreams
+		}
+		if err != nil {
+			return 0, fmt.Errorf("look up bucket %s: %w", bucket, err)
+		}
+		n += stream.CachedInfo().State.Msgs
+	}
+	return n, nil
+}
+
 // all yields the value of every user in the bucket, as they are when it begins.
 // A value that cannot be read is yielded with its user alone, so that the
 // registry writes it again.

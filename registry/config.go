@@ -31,6 +31,9 @@ type Config struct {
 	Database string `name:"database" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, created if missing."`
 	// Tokens is the path of the token file, see [TokenFile].
 	Tokens string `name:"tokens" placeholder:"FILE" type:"path" env:"POKED_TOKENS" help:"Access tokens: 'token user_id [device_id]' a line; reread when it changes."`
+	// StartEmpty has a registry with an empty database start although NATS knows
+	// users, who are then forgotten.
+	StartEmpty bool `name:"start-empty" env:"POKED_START_EMPTY" help:"Start with an empty database although NATS knows pushers or push rules: they are forgotten. Without it that is an error, for the database may be lost and 'poked registry restore' can bring it back."`
 	// MaxPushers is how many pushers one user may have, 1 to 75.
 	MaxPushers int `name:"max-pushers" placeholder:"N" default:"50" env:"POKED_MAX_PUSHERS" help:"Pushers that one user may have, at most 75."`
 	// Rate is how many requests a second one user may make in the long run.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -28,6 +29,7 @@ type outbox struct {
 	// stale says that the buckets may hold something else than they were told.
 	stale   bool
 	failing bool
+	settled atomic.Bool // NATS was told all there was when it was last tried
 	retry   *backoff.ExponentialBackOff
 }
 
@@ -116,6 +118,7 @@ func firstError(errs []error) error {
 // outcome logs the beginning and the end of a failure and returns how long to
 // wait at most before the next try; nil means until there is something to do.
 func (o *outbox) outcome(err error) <-chan time.Time {
+	o.settled.Store(err == nil)
 	if err == nil {
 		if o.failing {
 			o.log.Info("nats has been told of everything again")

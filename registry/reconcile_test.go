@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"os"
@@ -230,5 +231,26 @@ func TestBucketLostWhileRunning(t *testing.T) {
 	h.waitSettled()
 	if rules, err := h.inBucket(inPushRules); err != nil || len(h.bucket()) != 1 || len(rules) != 1 {
 		t.Error("a bucket is empty")
+	}
+}
+
+// TestDeletedBucketIsFilled has an operator delete a bucket under a registry that
+// has nothing left to tell, and nothing changes after that.
+func TestDeletedBucketIsFilled(t *testing.T) {
+	for _, b := range []bucket{inPushers, inPushRules} {
+		t.Run(string(b), func(t *testing.T) {
+			h := newHouse(t)
+			h.run()
+			runUntil(t, func(ctx context.Context) error { return h.conn.Keep(ctx, eventstest.Topology()) })
+			h.set("alice-phone", body())
+			h.put("global/room/a", firstRule)
+			h.waitSettled()
+			eventstest.WaitFor(t, "the streams to be known", func() bool { return len(h.conn.Streams()) > 0 })
+			h.nats.DeleteStream("KV_" + string(b))
+			eventstest.WaitFor(t, "the bucket to be filled again", func() bool {
+				held, err := h.inBucket(b)
+				return err == nil && len(held) == 1
+			})
+		})
 	}
 }

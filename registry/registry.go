@@ -70,8 +70,10 @@
 //   - A bucket was lost, lags or is ahead (the database came from a backup): at
 //     the start, after each reconnect and after each failure the buckets are
 //     compared with the database, and users that differ go into the outbox, with
-//     a version above the bucket's. The database is always right, so an empty one
-//     empties the buckets.
+//     a version above the bucket's. The database is always right.
+//   - The database was lost: [Open] refuses to begin with an empty one while the
+//     buckets hold something, for it would empty them. [Restore] builds it anew
+//     from them.
 //   - A message from NATS cannot be read: package events makes it a dead letter.
 //   - The disk is full or the database broken: M_UNKNOWN 500, nothing changed.
 //   - A second registry on the same database, or a database that is newer than
@@ -141,6 +143,11 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *eve
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTP)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for http: %w", err), store.Close())
+	}
+	if !cfg.StartEmpty {
+		if err := checkNotLost(ctx, cfg.Database, store, conn); err != nil {
+			return nil, errors.Join(err, listener.Close(), store.Close())
+		}
 	}
 	return &Registry{
 		store:    store,

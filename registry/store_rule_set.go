@@ -87,6 +87,14 @@ func saveRule(ctx context.Context, tx *sqlx.Tx, row ruleRow) error {
 	if err := touchRules(ctx, tx, row.UserID); err != nil {
 		return err
 	}
+	if err := insertRule(ctx, tx, row); err != nil {
+		return err
+	}
+	return checkRules(ctx, tx, row.UserID)
+}
+
+// insertRule writes a rule in the place of the one with its name, if there is one.
+func insertRule(ctx context.Context, tx *sqlx.Tx, row ruleRow) error {
 	_, err := tx.NamedExecContext(ctx, `INSERT INTO push_rules (`+ruleColumns+`)
 		VALUES (:user_id, :scope, :kind, :rule_id, :position, :enabled, :conditions, :pattern, :actions, :bytes)
 		ON CONFLICT (user_id, scope, kind, rule_id) DO UPDATE SET
@@ -95,7 +103,7 @@ func saveRule(ctx context.Context, tx *sqlx.Tx, row ruleRow) error {
 	if err != nil {
 		return fmt.Errorf("write push rule: %w", err)
 	}
-	return checkRules(ctx, tx, row.UserID)
+	return nil
 }
 
 // checkRules refuses what takes a user beyond the limits.

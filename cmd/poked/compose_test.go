@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,13 +17,15 @@ import (
 // composeFile is what these tests read of docker-compose.yml.
 type composeFile struct {
 	Services map[string]struct {
-		Image         string   `yaml:"image"`
-		Command       []string `yaml:"command"`
-		ContainerName string   `yaml:"container_name"`
-		Ports         []string `yaml:"ports"`
-		Volumes       []string `yaml:"volumes"`
-		Secrets       []string `yaml:"secrets"`
-		Restart       string   `yaml:"restart"`
+		Image         string            `yaml:"image"`
+		Command       []string          `yaml:"command"`
+		ContainerName string            `yaml:"container_name"`
+		Ports         []string          `yaml:"ports"`
+		Volumes       []string          `yaml:"volumes"`
+		Secrets       []string          `yaml:"secrets"`
+		Restart       string            `yaml:"restart"`
+		Environment   map[string]string `yaml:"environment"`
+		Profiles      []string          `yaml:"profiles"`
 		Configs       []struct {
 			Source string `yaml:"source"`
 			Target string `yaml:"target"`
@@ -43,7 +46,7 @@ type composeFile struct {
 		File string `yaml:"file"`
 	} `yaml:"secrets"`
 	Configs map[string]struct {
-		Content string `yaml:"content"`
+		File string `yaml:"file"`
 	} `yaml:"configs"`
 }
 
@@ -88,6 +91,18 @@ func execForm(t *testing.T, text string) []string {
 	return words
 }
 
+// setEnvironment sets what a service's environment says, with the operator's
+// variables as their own names would have it.
+func setEnvironment(t *testing.T, environment map[string]string) {
+	t.Helper()
+	for name, value := range environment {
+		t.Setenv(name, composeVariable.ReplaceAllString(value, "p-$1"))
+	}
+}
+
+// composeVariable is a variable, with or without a complaint if it is missing.
+var composeVariable = regexp.MustCompile(`\$\{(\w+)(?::\?[^}]*)?\}`)
+
 // wantAccepted parses the arguments as the program would.
 func wantAccepted(t *testing.T, where string, args []string) {
 	t.Helper()
@@ -113,10 +128,14 @@ func TestDockerfileRunsPoked(t *testing.T) {
 
 func TestComposeRunsPoked(t *testing.T) {
 	file := readCompose(t)
-	for _, role := range []string{"registry", "dispatcher"} {
+	for role, command := range map[string]string{"registry": "registry", "dispatcher": "dispatcher", "operator": "gateways"} {
 		service := file.Services[role]
-		if service.Image != "poked" || len(service.Command) == 0 || service.Command[0] != role {
+		if service.Image != "poked" || len(service.Command) == 0 || service.Command[0] != command {
 			t.Errorf("%s runs %s %q", role, service.Image, service.Command)
+		}
+		setEnvironment(t, service.Environment)
+		if urls := os.Getenv("POKED_NATS"); strings.Count(urls, "nats://"+role+":p-POKED_NATS_"+strings.ToUpper(role)+"_PASSWORD@") != 3 {
+			t.Errorf("%s is not itself to NATS: %s", role, urls)
 		}
 		wantAccepted(t, role, service.Command)
 		if _, err := os.Stat(filepath.Join("..", "..", service.Build.Dockerfile)); err != nil {
@@ -127,6 +146,9 @@ func TestComposeRunsPoked(t *testing.T) {
 				t.Errorf("%s starts without NATS: %+v", role, service.DependsOn)
 			}
 		}
+	}
+	if len(file.Services["operator"].Profiles) == 0 {
+		t.Error("the operator's command is started with the others")
 	}
 	if d := file.Services["dispatcher"]; d.ContainerName != "" || len(d.Ports) > 0 {
 		t.Errorf("the dispatcher cannot be scaled: name %q, ports %q", d.ContainerName, d.Ports)
@@ -172,8 +194,8 @@ func TestComposeRunsNATS(t *testing.T) {
 			t.Fatalf("%s has %d configurations", name, len(service.Configs))
 		}
 		mounted := service.Configs[0]
-		// Compose writes $$ for a dollar sign.
-		path := writeFile(t, "nats.conf", strings.ReplaceAll(file.Configs[mounted.Source].Content, "$$", "$"))
+		path := filepath.Join("..", "..", file.Configs[mounted.Source].File)
+		setEnvironment(t, service.Environment)
 		args := slices.Clone(service.Command)
 		for i, arg := range args {
 			if arg == mounted.Target {
@@ -192,6 +214,14 @@ func TestComposeRunsNATS(t *testing.T) {
 		}
 		if options.Cluster.Name != "poked" || len(options.Routes) != 3 || options.Cluster.Port != 6222 {
 			t.Errorf("%s: cluster %+v, routes %v", name, options.Cluster, options.Routes)
+		}
+		for _, user := range options.Users {
+			if user.Password != "p-POKED_NATS_"+strings.ToUpper(user.Username)+"_PASSWORD" {
+				t.Errorf("%s: %s has the password %s", name, user.Username, user.Password)
+			}
+		}
+		if len(options.Users) != 4 {
+			t.Errorf("%s has %d users", name, len(options.Users))
 		}
 		dirs[service.Volumes[0]] = true
 	}

@@ -18,6 +18,7 @@ import (
 type roleFlags struct {
 	Topology topologyFlags `embed:"" group:"NATS:"`
 	Gateway  gatewayFlags  `embed:"" group:"Push gateways:"`
+	Ops      opsFlags      `embed:"" group:"Operations:"`
 	Log      logFlags      `embed:"" group:"Log:"`
 }
 

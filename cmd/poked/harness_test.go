@@ -30,6 +30,13 @@ type process struct {
 // ready.
 func start(t *testing.T, args ...string) (*process, map[string]any) {
 	t.Helper()
+	p := begin(t, args...)
+	return p, p.waitReady()
+}
+
+// begin runs a long-lived subcommand.
+func begin(t *testing.T, args ...string) *process {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	p := &process{t: t, stop: stop, ready: make(chan map[string]any, 1), ended: make(chan struct{})}
 	logs, stderr := io.Pipe()
@@ -40,15 +47,21 @@ func start(t *testing.T, args ...string) (*process, map[string]any) {
 		_ = stderr.Close()
 	}()
 	t.Cleanup(func() { stop(); <-p.ended })
+	return p
+}
+
+// waitReady returns what the process says of itself when it is ready.
+func (p *process) waitReady() map[string]any {
+	p.t.Helper()
 	select {
 	case where := <-p.ready:
-		return p, where
+		return where
 	case <-p.ended:
-		t.Fatalf("%v ended with %d before it was ready:\n%s", args, p.code, p.log())
+		p.t.Fatalf("it ended with %d before it was ready:\n%s", p.code, p.log())
 	case <-time.After(time.Minute):
-		t.Fatalf("%v does not get ready:\n%s", args, p.log())
+		p.t.Fatalf("it does not get ready:\n%s", p.log())
 	}
-	return nil, nil
+	return nil
 }
 
 func (p *process) read(logs io.Reader) {

@@ -16,8 +16,9 @@ const natsPatience = 5 * time.Second
 
 // operatorFlags are the flags of the commands that operators ask with.
 type operatorFlags struct {
-	NATS string `name:"nats" default:"nats://127.0.0.1:4222" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS that poked uses."`
-	JSON bool   `name:"json" env:"POKED_JSON" help:"Print JSON, one object a line."`
+	NATS   string    `name:"nats" default:"nats://127.0.0.1:4222" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS that poked uses."`
+	Access natsFlags `embed:""`
+	JSON   bool      `name:"json" env:"POKED_JSON" help:"Print JSON, one object a line."`
 }
 
 // Validate is called by kong.
@@ -25,7 +26,7 @@ func (f operatorFlags) Validate() error { return checkNATS(f.NATS) }
 
 // with calls do with a connection, and closes it.
 func (f operatorFlags) with(ctx context.Context, std streams, do func(*events.Conn) error) error {
-	conn, err := connectNATS(ctx, f.NATS, "poked operator", std.err)
+	conn, err := connectNATS(ctx, f.NATS, "poked operator", f.Access, std.err)
 	if err != nil {
 		return err
 	}
@@ -34,12 +35,12 @@ func (f operatorFlags) with(ctx context.Context, std streams, do func(*events.Co
 }
 
 // connectNATS connects a command that ends by itself. Warnings go to w.
-func connectNATS(ctx context.Context, urls, name string, w io.Writer) (*events.Conn, error) {
+func connectNATS(ctx context.Context, urls, name string, access natsFlags, w io.Writer) (*events.Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, natsPatience,
 		fmt.Errorf("no NATS answers at %s within %s", redactNATS(urls), natsPatience))
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	return events.Connect(ctx, events.Config{URL: urls, Name: name, Log: log})
+	return events.Connect(ctx, events.Config{URL: urls, Name: name, Credentials: access.credentials(), Log: log})
 }
 
 // printer prints a list, as a table or as JSON lines.

@@ -19,11 +19,12 @@ import (
 
 // publishCmd is "poked publish": a homeserver for the command line.
 type publishCmd struct {
-	Files      []string `arg:"" optional:"" name:"file" help:"Files to read, in this order; standard input without any, or for -."`
-	NATS       string   `name:"nats" default:"nats://127.0.0.1:4222" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS that poked uses."`
-	Rate       float64  `default:"0" env:"POKED_PUBLISH_RATE" placeholder:"N" help:"Publish at most so many records a second; 0 is as fast as NATS stores them."`
-	Historical bool     `env:"POKED_PUBLISH_HISTORICAL" help:"Publish events from the past: they change the state of rooms and notify nobody."`
-	JSON       bool     `name:"json" env:"POKED_PUBLISH_JSON" help:"Print the summary as a JSON object on standard output."`
+	Files      []string  `arg:"" optional:"" name:"file" help:"Files to read, in this order; standard input without any, or for -."`
+	NATS       string    `name:"nats" default:"nats://127.0.0.1:4222" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS that poked uses."`
+	Access     natsFlags `embed:""`
+	Rate       float64   `default:"0" env:"POKED_PUBLISH_RATE" placeholder:"N" help:"Publish at most so many records a second; 0 is as fast as NATS stores them."`
+	Historical bool      `env:"POKED_PUBLISH_HISTORICAL" help:"Publish events from the past: they change the state of rooms and notify nobody."`
+	JSON       bool      `name:"json" env:"POKED_PUBLISH_JSON" help:"Print the summary as a JSON object on standard output."`
 }
 
 // Help is shown by kong under the command's summary.
@@ -71,7 +72,7 @@ func (c *publishCmd) Run(ctx context.Context, std streams) error {
 }
 
 func (c *publishCmd) connect(ctx context.Context, con *console) (*events.Conn, error) {
-	return connectNATS(ctx, c.NATS, "poked publish", con)
+	return connectNATS(ctx, c.NATS, "poked publish", c.Access, con)
 }
 
 func (c *publishCmd) lanes(conn *events.Conn, con *console) *lanes {

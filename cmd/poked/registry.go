@@ -9,7 +9,19 @@ import (
 
 // registryCmd is "poked registry".
 type registryCmd struct {
+	Serve   registryRunCmd     `cmd:"" name:"run" default:"withargs" help:"Run the registry. This is what poked registry does without a word after it."`
+	Restore registryRestoreCmd `cmd:"" help:"Build the database anew from what NATS knows."`
+}
+
+// Help is shown by kong under the command's summary.
+func (registryCmd) Help() string {
+	return "poked registry run --help lists the flags of the registry itself."
+}
+
+// registryRunCmd is "poked registry run".
+type registryRunCmd struct {
 	NATS     string          `name:"nats" required:"" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS to use: one URL or several of one cluster."`
+	Access   natsFlags       `embed:"" group:"NATS:"`
 	Roles    roleFlags       `embed:""`
 	Registry registry.Config `embed:"" group:"Registry:"`
 }
@@ -18,7 +30,7 @@ type registryCmd struct {
 var errNoTokens = errors.New("--tokens is missing: it says who may set pushers, one 'token user_id [device_id]' a line")
 
 // Validate is called by kong.
-func (c *registryCmd) Validate() error {
+func (c *registryRunCmd) Validate() error {
 	switch {
 	case c.Registry.Database == "":
 		return errors.New("--database is missing: it says where pushers are kept")
@@ -29,7 +41,7 @@ func (c *registryCmd) Validate() error {
 }
 
 // Run runs the registry until ctx ends.
-func (c *registryCmd) Run(ctx context.Context, std streams) error {
+func (c *registryRunCmd) Run(ctx context.Context, std streams) error {
 	s := stack{log: c.Roles.Log.logger(std.err), starters: []starter{startRegistry(c.Registry)}}
-	return c.Roles.run(ctx, s.outside(c.NATS, "poked registry"))
+	return c.Roles.run(ctx, s.outside(c.NATS, "poked registry", c.Access))
 }

@@ -16,6 +16,7 @@ type serveCmd struct {
 	Data       string    `default:"poked-data" env:"POKED_DATA" placeholder:"DIR" help:"Directory for everything that must survive; made if missing, for its owner only."`
 	NATS       string    `name:"nats" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"Use the NATS there instead of the embedded one."`
 	NATSListen string    `name:"nats-listen" group:"NATS:" env:"POKED_NATS_LISTEN" placeholder:"ADDR" help:"Open the embedded NATS to a homeserver at this address, such as 127.0.0.1:4222. It asks for no password: choose an address that only the homeserver reaches. Without it only this process does."`
+	Access     natsFlags `embed:"" group:"NATS:"`
 	Fsync      fsyncFlag `group:"NATS:" default:"1s" env:"POKED_FSYNC" placeholder:"always|DURATION" help:"How soon the embedded NATS has a message on disk: what a power cut can lose. A crash of poked alone loses nothing."`
 
 	Registry   registry.Config   `embed:"" group:"Registry:"`
@@ -38,6 +39,8 @@ func (c *serveCmd) Validate() error {
 		return errors.New("--nats and --nats-listen exclude each other: the one uses an outside NATS, the other opens the embedded one")
 	case c.NATS != "":
 		return checkNATS(c.NATS)
+	case c.Access != (natsFlags{}):
+		return errors.New("--nats-creds and --nats-tls-… need --nats: the embedded NATS asks for nothing")
 	case c.Roles.Topology.Replicas > 1:
 		return errors.New("--replicas needs --nats: the embedded NATS is a single server")
 	case c.NATSListen != "":
@@ -65,7 +68,7 @@ func (c *serveCmd) Run(ctx context.Context, std streams) error {
 		starters: []starter{startRegistry(c.Registry), startDispatcher(c.Dispatcher)},
 	}
 	if c.NATS != "" {
-		return c.Roles.run(ctx, s.outside(c.NATS, "poked serve"))
+		return c.Roles.run(ctx, s.outside(c.NATS, "poked serve", c.Access))
 	}
 	nats, err := startNATS(natsOptions{dir: dir.below("nats"), listen: c.NATSListen, sync: c.Fsync, log: log})
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -118,6 +119,26 @@ func setPusher(t *testing.T, base, gateway, pushkey string) {
 	if response.StatusCode != http.StatusOK {
 		t.Fatalf("set pusher: %s", response.Status)
 	}
+}
+
+// getPushers returns what GET pushers shows to Alice.
+func getPushers(t *testing.T, base string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/_matrix/client/v3/pushers", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer alice-token")
+	response, err := (&http.Client{Timeout: 10 * time.Second}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
 }
 
 // publish publishes events with "poked publish"; the first of more may be a

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"poked/dispatcher"
@@ -23,9 +24,11 @@ import (
 //	           │ ends
 //	           ▼
 //	        actors ──▶ their resources ──▶ connection ──▶ NATS
-//	        ├ registry    database, listener   events.Conn   ├ embedded (serve)
-//	        ├ dispatcher                                     └ outside  (--nats)
+//	        ├ streams                          events.Conn   ├ embedded (serve)
+//	        ├ registry    database, listener                 └ outside  (--nats)
+//	        ├ dispatcher
 //	        └ nats watch  (serve: the embedded server lives)
+//	ops ──▶ actors: are they ready, what have they done
 //
 // The actors run in one errgroup: the first that fails ends the others, and
 // each stops by itself, within a bound, when the context ends.
@@ -45,6 +48,9 @@ type actor struct {
 	close func() error                // after every actor has stopped; nil if there is nothing to close
 	where []any                       // for the ready line: where it can be reached, as log attributes
 	grace time.Duration               // how long it may take to stop, if that is more than usual
+
+	unready func() string        // why it does not do all of its work, or ""; nil if it always does
+	metrics prometheus.Collector // nil if there is nothing to tell
 }
 
 // base is what roles stand on.
@@ -63,7 +69,10 @@ func startRegistry(cfg registry.Config) starter {
 		if err != nil {
 			return actor{}, fmt.Errorf("start registry: %w", err)
 		}
-		return actor{name: "registry", run: r.Run, close: r.Close, where: []any{"http", r.Addr()}}, nil
+		return actor{
+			name: "registry", run: r.Run, close: r.Close, where: []any{"http", r.Addr()},
+			unready: r.Unready, metrics: newRegistryMetrics(r.Health),
+		}, nil
 	}
 }
 
@@ -73,8 +82,34 @@ func startDispatcher(cfg dispatcher.Config) starter {
 		if err != nil {
 			return actor{}, fmt.Errorf("start dispatcher: %w", err)
 		}
-		return actor{name: "dispatcher", run: d.Run, grace: cfg.StopGrace + stopMargin}, nil
+		return actor{
+			name: "dispatcher", run: d.Run, grace: cfg.StopGrace + stopMargin,
+			unready: d.Unready, metrics: newDispatcherMetrics(d.Health),
+		}, nil
 	}
+}
+
+// keepStreams looks after what everything else stands on.
+func keepStreams(t events.Topology) starter {
+	return func(_ context.Context, b base) (actor, error) {
+		return actor{
+			name: "streams", run: func(ctx context.Context) error { return b.conn.Keep(ctx, t) },
+			unready: func() string { return natsTrouble(b.conn) }, metrics: newNATSMetrics(b.conn),
+		}, nil
+	}
+}
+
+// natsTrouble says what is wrong with NATS, or "".
+func natsTrouble(conn *events.Conn) string {
+	if !conn.Connected() {
+		return "nats is away"
+	}
+	for _, s := range conn.Streams() {
+		if s.Missing {
+			return "stream " + s.Name + " was deleted"
+		}
+	}
+	return ""
 }
 
 // stack is what one process is to be made of.
@@ -83,11 +118,12 @@ type stack struct {
 	nats     events.Config
 	where    []any // for the ready line, beside what the actors say
 	starters []starter
+	adopts   bool // the streams are another's to make
 }
 
 // outside has the process use the NATS of the operator's at these URLs.
-func (s stack) outside(urls, name string) stack {
-	s.nats = events.Config{URL: urls, Name: name}
+func (s stack) outside(urls, name string, access natsFlags) stack {
+	s.nats = events.Config{URL: urls, Name: name, Credentials: access.credentials()}
 	s.where = append(s.where, "nats", redactNATS(urls))
 	return s
 }
@@ -100,7 +136,14 @@ func (f roleFlags) run(ctx context.Context, s stack) (err error) {
 	if err != nil {
 		return err
 	}
+	o, err := openOps(ctx, f.Ops, s.log)
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	s.where = append(s.where, o.where()...)
 	s.nats.Log = s.log
+	o.waitsFor("nats is not there yet")
 	conn, err := events.Connect(ctx, s.nats)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -109,17 +152,24 @@ func (f roleFlags) run(ctx context.Context, s stack) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if err := conn.Setup(ctx, f.Topology.topology()); err != nil {
+	if err := s.setUp(ctx, conn, f.Topology.topology(), func(err error) { o.waitsFor("the streams are not there yet: " + err.Error()) }); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
+	s.starters = append([]starter{keepStreams(f.Topology.topology())}, s.starters...)
 	actors, err := startAll(ctx, base{policy: policy, conn: conn, log: s.log}, s.starters)
 	defer func() { err = errors.Join(err, closeAll(actors)) }()
 	if err != nil {
 		return err
 	}
+	for _, a := range actors {
+		if err := o.watch(a); err != nil {
+			return err
+		}
+	}
+	o.waitsFor("")
 	s.logReady(actors)
 	return runAll(ctx, s.log, actors)
 }

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// startCluster starts three servers from nats.conf, as docker-compose.yml does.
+func startCluster(t *testing.T) (servers []*server.Server) {
+	t.Helper()
+	setPasswords(t)
+	var ports []int
+	var routes []*url.URL
+	for range 3 {
+		ports = append(ports, freePort(t))
+		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", ports[len(ports)-1])})
+	}
+	for i, port := range ports {
+		options, err := server.ProcessConfigFile("nats.conf")
+		if err != nil {
+			t.Fatal(err)
+		}
+		options.ServerName = fmt.Sprint("nats", i+1)
+		options.Host, options.Port, options.HTTPPort = "127.0.0.1", server.RANDOM_PORT, 0
+		options.Cluster.Host, options.Cluster.Port, options.Routes = "127.0.0.1", port, routes
+		options.StoreDir, options.NoSigs, options.NoLog = t.TempDir(), true, true
+		ns, err := server.NewServer(options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ns.Start()
+		t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+		servers = append(servers, ns)
+	}
+	for _, ns := range servers {
+		if !ns.ReadyForConnections(30 * time.Second) {
+			t.Fatal("a server does not get ready")
+		}
+	}
+	return servers
+}
+
+// urlsOf returns where servers are, for a role.
+func urlsOf(role string, servers ...*server.Server) string {
+	var all []string
+	for _, ns := range servers {
+		all = append(all, "nats://"+role+":p-"+role+"@"+ns.Addr().String())
+	}
+	return strings.Join(all, ",")
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// TestClusterOfThree asks for more replicas than three servers can hold, and then
+// has a poke arrive while one of the three is gone. The registry starts while the
+// cluster has no leader yet, and waits for that.
+func TestClusterOfThree(t *testing.T) {
+	servers := startCluster(t)
+	gateway := startGateway(t)
+	tokens := writeFile(t, "tokens", "alice-token @alice:example.org PHONE\n")
+	args := func(replicas string) []string {
+		return []string{
+			"registry", "--nats", urlsOf("registry", servers...), "--http", "127.0.0.1:0", "--database", filepath.Join(t.TempDir(), "poked.db"),
+			"--tokens", tokens, "--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2", "--replicas", replicas,
+		}
+	}
+	got := poked(t, "", args("5")...)
+	if got.code != exitFailure || !strings.Contains(got.stderr, "5 replicas (as many NATS servers with JetStream must be reachable in one cluster)") {
+		t.Fatalf("five replicas: exit code %d, %s", got.code, got.stderr)
+	}
+	registry, where := start(t, args("3")...)
+	servers[2].Shutdown()
+	dispatcher, _ := start(t, "dispatcher", "--nats", urlsOf("dispatcher", servers[:2]...), "--partitions", "2", "--replicas", "3",
+		"--gateway-allow", "127.0.0.1", "--gateway-allow-http")
+	setPusher(t, fmt.Sprintf("http://%s", where["http"]), gateway.url, "alice-pushkey")
+	homeserver := urlsOf("homeserver", servers[:2]...)
+	publish(t, homeserver, "--historical", memberEvent("alice"), memberEvent("bob"))
+	checkPoke(t, firstPoke(t, homeserver, gateway.pokes))
+	dispatcher.terminate()
+	registry.terminate()
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// The operator's port of a role, over HTTP:
+//
+//	/livez         200 while the process can answer at all
+//	/readyz        200 while it does all of its work, or 503 and a line for each reason why not
+//	/metrics       for Prometheus; its names are in metrics.go
+//	/debug/pprof/  profiles of the Go runtime, only on a loopback address
+//
+// It is there before everything else, so that one can ask what a role waits for
+// that is not ready, and it asks for no password: choose an address that only
+// those reach who watch over poked. It tells no user, room, gateway or secret.
+
+type opsFlags struct {
+	Addr string `name:"ops" env:"POKED_OPS" placeholder:"ADDR" help:"Open an operator's port at this address, such as 127.0.0.1:9090: /livez, /readyz, /metrics and, on a loopback address only, /debug/pprof/. It asks for no password. Without it there is none."`
+}
+
+// Validate is called by kong.
+func (f opsFlags) Validate() error {
+	if f.Addr == "" {
+		return nil
+	}
+	if _, _, err := splitAddr(f.Addr); err != nil {
+		return errors.New("--ops must be an address such as 127.0.0.1:9090")
+	}
+	return nil
+}
+
+// Time limits of the port.
+const (
+	opsHeaderTimeout = 5 * time.Second
+	opsWriteTimeout  = 2 * time.Minute // a profile takes 30 s
+	opsStopTimeout   = time.Second
+	opsMaxRequests   = 4 // at /metrics at the same time
+)
+
+// ops answers at the operator's port. Without an address it answers nobody.
+type ops struct {
+	metrics  *prometheus.Registry
+	listener net.Listener // nil without an address
+	server   *http.Server
+	ended    chan struct{} // closed when nobody is answered any more
+
+	mu       sync.Mutex
+	starting string          // what the process waits for, "" when everything runs
+	checks   []func() string // why something that runs is not ready, or ""
+}
+
+// openOps opens the port, if there is to be one.
+func openOps(ctx context.Context, flags opsFlags, log *slog.Logger) (*ops, error) {
+	o := &ops{metrics: prometheus.NewRegistry(), starting: "starting", ended: make(chan struct{})}
+	o.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if flags.Addr == "" {
+		return o, nil
+	}
+	var err error
+	if o.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", flags.Addr); err != nil {
+		return nil, fmt.Errorf("open operator's port: %w", err)
+	}
+	o.server = &http.Server{
+		Handler:           o.handler(isLoopback(o.listener.Addr())),
+		ReadHeaderTimeout: opsHeaderTimeout,
+		WriteTimeout:      opsWriteTimeout,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	log.Info("the operator's port is open", o.where()...)
+	go func() { // ends with close, which waits for it
+		defer close(o.ended)
+		if err := o.server.Serve(o.listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the operator's port failed, nobody is answered there any more", "error", err)
+		}
+	}()
+	return o, nil
+}
+
+func isLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+func (o *ops) handler(profiles bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "alive") })
+	mux.HandleFunc("GET /readyz", o.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.metrics, promhttp.HandlerOpts{
+		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: opsMaxRequests,
+	}))
+	if profiles {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	}
+	return mux
+}
+
+func answer(w http.ResponseWriter, status int, lines ...string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintln(w, strings.Join(lines, "\n")) // who has gone hears nothing
+}
+
+func (o *ops) readyz(w http.ResponseWriter, _ *http.Request) {
+	if reasons := o.reasons(); len(reasons) > 0 {
+		answer(w, http.StatusServiceUnavailable, reasons...)
+		return
+	}
+	answer(w, http.StatusOK, "ready")
+}
+
+// reasons returns why the process is not ready.
+func (o *ops) reasons() (reasons []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.starting != "" {
+		reasons = append(reasons, o.starting)
+	}
+	for _, check := range o.checks {
+		if why := check(); why != "" {
+			reasons = append(reasons, why)
+		}
+	}
+	return reasons
+}
+
+// waitsFor says what the process waits for, or, with "", that everything runs.
+func (o *ops) waitsFor(what string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.starting = what
+}
+
+// watch has an actor asked whether it is ready, and for its metrics.
+func (o *ops) watch(a actor) error {
+	if a.metrics != nil {
+		if err := o.metrics.Register(a.metrics); err != nil {
+			return fmt.Errorf("register metrics of %s: %w", a.name, err)
+		}
+	}
+	if a.unready != nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.checks = append(o.checks, a.unready)
+	}
+	return nil
+}
+
+// where returns what the ready line says of the port.
+func (o *ops) where() []any {
+	if o.listener == nil {
+		return nil
+	}
+	return []any{"ops", o.listener.Addr().String()}
+}
+
+// close answers nobody any more.
+func (o *ops) close() {
+	if o.server == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), opsStopTimeout)
+	defer cancel()
+	_ = o.server.Shutdown(ctx) // who is still being answered is cut off
+	_ = o.server.Close()
+	<-o.ended
+}

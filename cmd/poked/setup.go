@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"poked/events"
+)
+
+// setUpPause is the pause between two tries to have the streams.
+const setUpPause = time.Second
+
+// setUp has the streams made, or found where they are another's to make, and
+// waits while NATS cannot say, or nobody has made them yet. waiting hears why.
+func (s stack) setUp(ctx context.Context, conn *events.Conn, t events.Topology, waiting func(error)) error {
+	have := conn.Setup
+	if s.adopts {
+		have = conn.Adopt
+	}
+	said := ""
+	for {
+		err := have(ctx, t)
+		if !errors.Is(err, events.ErrNotReady) {
+			return err
+		}
+		waiting(err)
+		if said != err.Error() { // once for each reason
+			said = err.Error()
+			s.log.Warn("waiting for the streams", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(setUpPause):
+		}
+	}
+}

@@ -1,0 +1,30 @@
+package events
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Following is how a partition stands that this process works through.
+type Following struct {
+	Stage string
+	Part  int
+	// Waiting is how many messages of the partition the stream held beyond the
+	// newest one that has come, at the time when that was sent.
+	Waiting uint64
+	Open    int // messages that were taken and are not done
+}
+
+// Following returns the partitions that this process works through, in order.
+func (c *Conn) Following() []Following {
+	var all []Following
+	c.following.Range(func(key, _ any) bool {
+		f := key.(*Follower)
+		all = append(all, Following{Stage: f.stage.Name, Part: f.part, Waiting: f.waiting.Load(), Open: f.Open()})
+		return true
+	})
+	slices.SortFunc(all, func(a, b Following) int {
+		return cmp.Or(cmp.Compare(a.Stage, b.Stage), a.Part-b.Part)
+	})
+	return all
+}

@@ -1,0 +1,162 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/jmoiron/sqlx"
+
+	"poked/events"
+)
+
+// Restored is what a restore found in the buckets and wrote.
+type Restored struct {
+	Users      int `json:"users"` // with pushers
+	Pushers    int `json:"pushers"`
+	RuleUsers  int `json:"users_with_rules"` // with push rules or ignored users
+	Rules      int `json:"rules"`            // that users and their devices have made
+	Unreadable int `json:"unreadable"`       // values that cannot be read, and are not restored
+}
+
+// ErrNotEmpty says that a database holds something that a restore would overwrite.
+var ErrNotEmpty = errors.New("it knows users already: move it away first, with its -wal and -shm files")
+
+// errDryRun ends a transaction that is not to be committed.
+var errDryRun = errors.New("dry run")
+
+// Restore builds the database at path from what the buckets hold, for when the
+// file is lost and there is no backup. It is all or nothing: one transaction. Each
+// user has the version that the bucket has, and the outbox is empty, so that the
+// registry that opens the file finds nothing to tell, and what it tells later is
+// newer. A pusher keeps its pushkey_ts, so that a rejection that is still on its
+// way finds it. Why pushers went is not in the buckets, and is lost.
+//
+// With dryRun everything is read and nothing written. progress hears of each user
+// in each bucket.
+func Restore(ctx context.Context, path string, conn *events.Conn, dryRun bool, progress func()) (Restored, error) {
+	r := restore{conn: conn, progress: progress}
+	if _, err := os.Stat(path); dryRun && errors.Is(err, os.ErrNotExist) {
+		return r.done, r.read(ctx, nil)
+	}
+	s, err := openStore(ctx, path, maxMaxPushers)
+	if err != nil {
+		return r.done, err
+	}
+	err = s.update(ctx, func(tx *sqlx.Tx) error {
+		if known, err := knowsUsers(ctx, tx); err != nil || known {
+			return errors.Join(err, notEmpty(path, known))
+		}
+		if err := r.read(ctx, tx); err != nil || !dryRun {
+			return err
+		}
+		return errDryRun
+	})
+	if errors.Is(err, errDryRun) {
+		err = nil
+	}
+	return r.done, errors.Join(err, s.Close())
+}
+
+func notEmpty(path string, known bool) error {
+	if !known {
+		return nil
+	}
+	return fmt.Errorf("restore into %s: %w", path, ErrNotEmpty)
+}
+
+// knowsUsers says whether NATS was ever told anything by this database, or is to
+// be.
+func knowsUsers(ctx context.Context, tx *sqlx.Tx) (known bool, err error) {
+	if err := tx.GetContext(ctx, &known, "SELECT EXISTS (SELECT * FROM users)"); err != nil {
+		return false, fmt.Errorf("look for users: %w", err)
+	}
+	return known, nil
+}
+
+// restore is one restore that is going on.
+type restore struct {
+	conn     *events.Conn
+	progress func()
+	done     Restored
+}
+
+// read reads both buckets and writes what they hold, or, without a transaction,
+// only counts it.
+func (r *restore) read(ctx context.Context, tx *sqlx.Tx) error {
+	for set, err := range r.conn.AllPushers(ctx) {
+		if err != nil {
+			return fmt.Errorf("read pushers: %w", err)
+		}
+		if err := r.pushers(ctx, tx, set); err != nil {
+			return err
+		}
+		r.progress()
+	}
+	for rules, err := range r.conn.AllPushRules(ctx) {
+		if err != nil {
+			return fmt.Errorf("read push rules: %w", err)
+		}
+		if err := r.rules(ctx, tx, &rules); err != nil {
+			return err
+		}
+		r.progress()
+	}
+	return nil
+}
+
+func (r *restore) pushers(ctx context.Context, tx *sqlx.Tx, set events.UserPushers) error {
+	if len(set.Pushers) == 0 { // a user without any has no key
+		r.done.Unreadable++
+		return nil
+	}
+	r.done.Users++
+	r.done.Pushers += len(set.Pushers)
+	if tx == nil {
+		return nil
+	}
+	return restorePushers(ctx, tx, set)
+}
+
+func (r *restore) rules(ctx context.Context, tx *sqlx.Tx, rules *events.UserPushRules) error {
+	if rules.IsEmpty() {
+		r.done.Unreadable++
+		return nil
+	}
+	r.done.RuleUsers++
+	for _, set := range scopesOf(rules) {
+		for _, kind := range kinds() {
+			r.done.Rules += len(*listOf(&set, kind))
+		}
+	}
+	if tx == nil {
+		return nil
+	}
+	return restoreRules(ctx, tx, rules)
+}
+
+// ErrLost says that a database is empty and NATS is not.
+var ErrLost = errors.New("the database is empty, but NATS knows pushers or push rules: " +
+	"restore it with 'poked registry restore --from-nats' or from a backup, or have NATS forget them with --start-empty")
+
+// checkNotLost refuses an empty database that would empty the buckets.
+func checkNotLost(ctx context.Context, path string, s *store, conn *events.Conn) error {
+	var known bool
+	err := s.view(ctx, func(tx *sqlx.Tx) (err error) {
+		known, err = knowsUsers(ctx, tx)
+		return err
+	})
+	if err != nil || known {
+		return err
+	}
+	for _, b := range []bucket{inPushers, inPushRules} {
+		for _, err := range b.all(ctx, conn) {
+			if err != nil {
+				return fmt.Errorf("look into bucket %s: %w", b, err)
+			}
+			return fmt.Errorf("open database %s: %w", path, ErrLost)
+		}
+	}
+	return nil
+}

@@ -77,14 +77,15 @@ func (c benchUnreadCmd) Run(ctx context.Context, std streams) error {
 			return err
 		}
 	}
+	report := r.report
 	if c.JSON {
-		if err := json.NewEncoder(std.out).Encode(r.report); err != nil {
+		if err := json.NewEncoder(std.out).Encode(report); err != nil {
 			return fmt.Errorf("print result: %w", err)
 		}
-	} else if err := r.report.print(std.out); err != nil {
+	} else if err := report.print(std.out); err != nil {
 		return err
 	}
-	return r.report.verdict()
+	return report.verdict()
 }
 
 // unreadRun is one run of the benchmark.
@@ -117,25 +118,33 @@ func (r *unreadRun) costs(ctx context.Context) error {
 	return nil
 }
 
-// cost has two worlds take turns, each in every place of a round as often.
+// cost measures one fan-out in a world without counts and in one with them.
 func (r *unreadRun) cost(ctx context.Context, fanout int) (cost unreadCost, err error) {
-	cost = unreadCost{Fanout: fanout, Pokes: r.Pokes / fanout * fanout}
 	groups := max(benchUsers/fanout, events.DefaultPartitions)
-	var worlds [2]*benchWorld
-	for i, badge := range []dispatcher.BadgeOf{dispatcher.BadgeNone, dispatcher.BadgeMessages} {
-		w, openErr := r.world(ctx, groups, fanout, 1, badge)
-		if openErr != nil {
-			return cost, openErr
-		}
-		defer func() { err = errors.Join(err, w.close()) }()
-		worlds[i] = w
+	none, err := r.world(ctx, groups, fanout, 1, dispatcher.BadgeNone)
+	if err != nil {
+		return cost, err
 	}
+	defer func() { err = errors.Join(err, none.close()) }()
+	messages, err := r.world(ctx, groups, fanout, 1, dispatcher.BadgeMessages)
+	if err != nil {
+		return cost, err
+	}
+	defer func() { err = errors.Join(err, messages.close()) }()
+	cost = unreadCost{Fanout: fanout, Pokes: r.Pokes / fanout * fanout}
+	err = r.takeTurns(ctx, [2]*benchWorld{none, messages}, &cost)
+	return cost, err
+}
+
+// takeTurns has each of two worlds go first in every other round.
+func (r *unreadRun) takeTurns(ctx context.Context, worlds [2]*benchWorld, cost *unreadCost) (err error) {
 	for round := range r.Rounds + 1 {
 		var samples [2]benchSample
 		for turn := range worlds {
 			i := (turn + round) % len(worlds)
-			if samples[i], err = burst(ctx, r.sink, cost.Pokes, func() error { return worlds[i].publish(ctx, cost.Pokes/fanout) }); err != nil {
-				return cost, err
+			samples[i], err = burst(ctx, r.sink, cost.Pokes, func() error { return worlds[i].publish(ctx, cost.Pokes/cost.Fanout) })
+			if err != nil {
+				return err
 			}
 			r.report.count(samples[i].Lost, samples[i].Duplicates)
 		}
@@ -144,7 +153,7 @@ func (r *unreadRun) cost(ctx context.Context, fanout int) (cost unreadCost, err 
 		}
 		cost.None, cost.Messages = append(cost.None, samples[0]), append(cost.Messages, samples[1])
 		r.progress("fan-out %d, round %d of %d: %.1f µs a poke without counts, %.1f with, ratio %.2f",
-			fanout, round, r.Rounds, samples[0].CPU, samples[1].CPU, samples[1].CPU/samples[0].CPU)
+			cost.Fanout, round, r.Rounds, samples[0].CPU, samples[1].CPU, samples[1].CPU/samples[0].CPU)
 	}
-	return cost, nil
+	return nil
 }

@@ -3,7 +3,9 @@
 //
 //	events.jsonl         room events of 12 rooms, one JSON object a line
 //	pushers.json         80 pushers of 55 users
-//	pokes/golden.jsonl   the pokes that these must cause; pokes/README.md says why
+//	receipts.jsonl       120 read receipts, each with the event after which it came
+//	pokes/golden.jsonl   the pokes that the events cause; pokes/README.md says why
+//	pokes/unread.jsonl   what of it is unread when all receipts are in
 //
 // The other files in this directory are read by tests, each from its place.
 // Nothing here changes while the program runs: files come as strings.
@@ -17,8 +19,14 @@ var events string
 //go:embed pushers.json
 var pushers string
 
+//go:embed receipts.jsonl
+var receipts string
+
 //go:embed pokes/golden.jsonl
 var pokes string
+
+//go:embed pokes/unread.jsonl
+var unread string
 
 // Events returns events.jsonl: room events in the client-server format with
 // room_id, in the order in which they happened.
@@ -28,6 +36,14 @@ func Events() string { return events }
 // the user_id of its owner.
 func Pushers() string { return pushers }
 
+// Receipts returns receipts.jsonl: m.receipt EDUs with room_id, in the order in
+// which they came, each with the after_event_id of the event that it came after.
+func Receipts() string { return receipts }
+
 // Pokes returns pokes/golden.jsonl: for each event that notifies anyone, whom
 // and how.
 func Pokes() string { return pokes }
+
+// Unread returns pokes/unread.jsonl: for each user who was notified of anything,
+// the event_ids of what they have not read at the end.
+func Unread() string { return unread }

@@ -19,6 +19,7 @@ import (
 type benchCmd struct {
 	Throughput benchThroughputCmd `cmd:"" default:"withargs" help:"Measure the whole path beside a bare HTTP client; what bench does unless told otherwise."`
 	Isolation  benchIsolationCmd  `cmd:"" help:"Measure what bad push gateways do to others, and an outage of all of them."`
+	Unread     benchUnreadCmd     `cmd:"" help:"Measure what unread counts cost: each poke, a user with much unread, a receipt."`
 }
 
 // benchUsers is about how many users with a pusher a world has.
@@ -105,11 +106,7 @@ func (c benchThroughputCmd) measure(ctx context.Context, sink *sinkProcess, fano
 	groups := max(benchUsers/fanout, events.DefaultPartitions)
 	w, err := newBenchWorld(ctx, benchWorldOptions{
 		groups: groups, fanout: fanout, roomsEach: 1, gateways: []string{sink.url}, fsync: c.Fsync,
-		dispatcher: dispatcher.Config{
-			Slots: c.Concurrency, GatewaySlots: c.Concurrency, GatewayFloor: 8, CatchUpLimit: math.MaxInt32,
-			RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour,
-			OpenRooms: 2 * groups * events.DefaultPartitions, StopGrace: 10 * time.Second,
-		},
+		dispatcher: benchDispatcher(c.Concurrency, groups, dispatcher.BadgeMessages),
 	}, log)
 	if err != nil {
 		return benchResult{}, err
@@ -117,6 +114,15 @@ func (c benchThroughputCmd) measure(ctx context.Context, sink *sinkProcess, fano
 	result := benchResult{Fanout: fanout, Pokes: c.Pokes / fanout * fanout, Concurrency: c.Concurrency}
 	err = c.rounds(ctx, w, sink, &result, progress)
 	return result, errors.Join(err, w.close())
+}
+
+// benchDispatcher is how a dispatcher is configured that has one gateway.
+func benchDispatcher(concurrency, rooms int, badge dispatcher.BadgeOf) dispatcher.Config {
+	return dispatcher.Config{
+		Slots: concurrency, GatewaySlots: concurrency, GatewayFloor: min(8, concurrency), CatchUpLimit: math.MaxInt32,
+		RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour, Badge: badge,
+		OpenRooms: 2 * rooms * events.DefaultPartitions, StopGrace: 10 * time.Second,
+	}
 }
 
 func (c benchThroughputCmd) rounds(ctx context.Context, w *benchWorld, sink *sinkProcess, result *benchResult, progress func(string, ...any)) error {

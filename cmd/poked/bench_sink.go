@@ -33,8 +33,9 @@ type benchSinkCmd struct{}
 type sinkReport struct {
 	Received   int           `json:"received"`
 	Duplicates int           `json:"duplicates"`
-	Last       int64         `json:"last"` // when the last poke arrived, nanoseconds since the Unix epoch
-	P50        time.Duration `json:"p50"`  // from sent_at in the event's content to arrival
+	Badges     int           `json:"badges"` // pokes of the badge alone, which are not among the others
+	Last       int64         `json:"last"`   // when the last poke arrived, nanoseconds since the Unix epoch
+	P50        time.Duration `json:"p50"`    // from sent_at in the event's content to arrival
 	P99        time.Duration `json:"p99"`
 	Max        time.Duration `json:"max"`
 }
@@ -47,6 +48,7 @@ type sinkTally struct {
 	seen       map[uint64]struct{} // digests of event and pushkey
 	latencies  []time.Duration
 	duplicates int
+	badges     int
 	last       int64
 }
 
@@ -94,6 +96,7 @@ func (t *sinkTally) add(body []byte, now int64) {
 
 // sinkPoke is what a sink keeps of a poke.
 type sinkPoke struct {
+	badge  bool   // it is of no event
 	key    uint64 // digest of event and pushkey
 	pusher uint64 // digest of the pushkey
 	sentAt int64  // nanoseconds since the Unix epoch
@@ -104,14 +107,19 @@ func (t *sinkTally) parse(body []byte) sinkPoke {
 	var h maphash.Hash
 	h.SetSeed(t.seed)
 	_, _ = h.WriteString(fields[1].Str)
-	p := sinkPoke{pusher: h.Sum64(), sentAt: fields[2].Int()}
+	p := sinkPoke{pusher: h.Sum64(), sentAt: fields[2].Int(), badge: fields[0].Str == ""}
 	_, _ = h.WriteString(fields[0].Str)
 	p.key = h.Sum64()
 	return p
 }
 
-// count takes a poke in, whose latency may be left out. The mutex is held.
+// count takes a poke in, whose latency may be left out. Pokes of the badge alone are
+// not told apart. The mutex is held.
 func (t *sinkTally) count(p sinkPoke, now int64, timed bool) {
+	if p.badge {
+		t.badges++
+		return
+	}
 	if _, again := t.seen[p.key]; again {
 		t.duplicates++
 		return
@@ -144,10 +152,10 @@ func (t *sinkTally) take() sinkReport {
 		return t.latencies[(len(t.latencies)-1)*percent/100]
 	}
 	r := sinkReport{
-		Received: len(t.seen), Duplicates: t.duplicates, Last: t.last, P50: at(50), P99: at(99), Max: at(100),
+		Received: len(t.seen), Duplicates: t.duplicates, Badges: t.badges, Last: t.last, P50: at(50), P99: at(99), Max: at(100),
 	}
 	clear(t.seen)
-	t.latencies, t.duplicates = t.latencies[:0], 0
+	t.latencies, t.duplicates, t.badges = t.latencies[:0], 0, 0
 	return r
 }
 

@@ -152,13 +152,18 @@ func (w *benchWorld) makeRoom(ctx context.Context, publisher *events.Publisher, 
 // publish publishes n messages, spread over the rooms, as fast as NATS stores
 // them, and returns when all are stored.
 func (w *benchWorld) publish(ctx context.Context, n int) error {
+	return w.publishAll(ctx, n, w.publishOne)
+}
+
+// publishAll publishes n messages, one by each call.
+func (w *benchWorld) publishAll(ctx context.Context, n int, publish func(done func(error))) error {
 	ahead := semaphore.NewWeighted(benchAhead)
 	var failed atomic.Pointer[error]
 	for range n {
 		if err := ahead.Acquire(ctx, 1); err != nil {
 			return err
 		}
-		w.publishOne(func(err error) {
+		publish(func(err error) {
 			if err != nil {
 				failed.Store(&err)
 			}
@@ -175,11 +180,54 @@ func (w *benchWorld) publish(ctx context.Context, n int) error {
 }
 
 func (w *benchWorld) publishOne(done func(error)) {
+	w.publishIn(w.rooms[(w.published+1)%len(w.rooms)], done)
+}
+
+// publishIn publishes a message in a room.
+func (w *benchWorld) publishIn(room events.RoomID, done func(error)) {
 	w.published++
-	room := w.rooms[w.published%len(w.rooms)]
 	events.NewPublisher(w.conn).EventAsync(fmt.Appendf(nil,
 		`{"event_id":"$message-%d","room_id":%q,"type":"m.room.message","sender":"@sender:bench.example","origin_server_ts":1,"content":%s}`,
 		w.published, room, benchContent()), done)
+}
+
+// latest returns the message that was published last.
+func (w *benchWorld) latest() events.EventID {
+	return events.EventID("$message-" + strconv.Itoa(w.published))
+}
+
+// read publishes a receipt: a user has read a room up to a message, in all threads
+// or in that which a thread_id names.
+func (w *benchWorld) read(ctx context.Context, user events.UserID, room events.RoomID, message events.EventID, thread string) error {
+	data := `{"ts":1}`
+	if thread != "" {
+		data = fmt.Sprintf(`{"ts":1,"thread_id":%q}`, thread)
+	}
+	return events.NewPublisher(w.conn).Receipt(ctx,
+		fmt.Appendf(nil, `{"type":"m.receipt","room_id":%q,"content":{%q:{"m.read":{%q:%s}}}}`, room, message, user, data))
+}
+
+// clearedPatience is how long what is read may stay in the log.
+const clearedPatience = 10 * time.Second
+
+// cleared calls read and returns when n notifications have left the log.
+func (w *benchWorld) cleared(ctx context.Context, n int, read func() error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, clearedPatience, errors.New("what was read is still in the log"))
+	defer cancel()
+	before := w.d.Stats().Read
+	if err := read(); err != nil {
+		return err
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for w.d.Stats().Read-before < uint64(n) { //nolint:gosec // n is not negative
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+	return nil
 }
 
 // benchContent is a message that says when it was sent. A poke with it has about

@@ -16,7 +16,6 @@ import (
 	"poked/dispatcher"
 	"poked/events"
 	"poked/registry"
-	"poked/testdata"
 )
 
 // demoCmd is "poked demo": the whole program on recorded events, judged by the
@@ -30,7 +29,8 @@ type demoCmd struct {
 // Help is shown by kong under the command's summary.
 func (demoCmd) Help() string {
 	return "Everything runs in this process, in a directory that is removed at the end. Each poke is compared with " +
-		"the list of those that must arrive; the exit code is 1 if one is missing, unexpected or not as it should be."
+		"the list of those that must arrive, or may if their event is read meanwhile; the exit code is 1 if one is missing, " +
+		"unexpected or not as it should be, or if a pusher's last badge is not what its user has unread."
 }
 
 // Validate is called by kong.
@@ -47,19 +47,18 @@ const demoPatience = 10 * time.Second
 
 // Run shows everything and fails unless each poke is as it should be.
 func (c *demoCmd) Run(ctx context.Context, std streams) error {
-	return c.perform(ctx, std, testdata.Pokes(), demoPatience)
+	return c.perform(ctx, std, testdataFiles(), demoPatience)
 }
 
-// perform runs the demo against a list of the pokes that must arrive, in the
-// format of testdata/pokes/golden.jsonl.
+// perform runs the demo on recorded files.
 //
 //	story ──pushers/set──▶ registry ──▶ NATS ──▶ dispatcher ──pokes──▶ gateway ──▶ story
-//	  └──────────────room events─────────▲                                  checked, shown
+//	  └─────────room events, receipts────▲                                  checked, shown
 //
 // The actors are those of poked serve, with the gateway and the story beside
 // them. When the story has ended, everything stops.
-func (c *demoCmd) perform(ctx context.Context, std streams, golden string, patience time.Duration) (err error) {
-	rec, err := readRecording(testdata.Events(), testdata.Pushers(), golden)
+func (c *demoCmd) perform(ctx context.Context, std streams, files recordedFiles, patience time.Duration) (err error) {
+	rec, err := readRecording(files)
 	if err != nil {
 		return err
 	}

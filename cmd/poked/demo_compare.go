@@ -17,7 +17,11 @@ const clockSlack = time.Hour
 func (a *arrival) mask() {
 	notification, _ := a.tree["notification"].(map[string]any)
 	n := &a.poke.Notification
-	if counts, ok := notification["counts"].(map[string]any); ok && n.Counts.Unread > 0 {
+	least := 1 // the event itself
+	if a.isBadge() {
+		least = 0
+	}
+	if counts, ok := notification["counts"].(map[string]any); ok && n.Counts.Unread != nil && *n.Counts.Unread >= least {
 		counts["unread"] = anyCount
 	}
 	devices, _ := notification["devices"].([]any)

@@ -51,7 +51,7 @@ type notifyBody struct {
 			Body any `json:"body"`
 		} `json:"content"`
 		Counts struct {
-			Unread int `json:"unread"`
+			Unread *int `json:"unread"` // nil if the poke says nothing of it
 		} `json:"counts"`
 		Devices []struct {
 			AppID     string `json:"app_id"`
@@ -64,6 +64,10 @@ type notifyBody struct {
 		} `json:"devices"`
 	} `json:"notification"`
 }
+
+// isBadge says whether a poke is of no event and tells nothing but how much is
+// unread.
+func (a *arrival) isBadge() bool { return a.tree != nil && a.poke.Notification.EventID == "" }
 
 func listenGateway(ctx context.Context) (*demoGateway, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", demoHost+":0")

@@ -8,21 +8,33 @@ import (
 	"strings"
 
 	"poked/events"
+	"poked/testdata"
 )
 
-// recording is what the demo plays: events and pushers, and the pokes that must
-// come of them.
+// recording is what the demo plays: events, receipts and pushers, and the pokes
+// that come of them.
 type recording struct {
 	events  []recordedEvent
 	pushers []recordedPusher
 	owed    []*owedPoke // in the order of the events
 }
 
+// recordedFiles are the files of testdata that make a recording.
+type recordedFiles struct{ events, receipts, pushers, golden, unread string }
+
+func testdataFiles() recordedFiles {
+	return recordedFiles{
+		events: testdata.Events(), receipts: testdata.Receipts(), pushers: testdata.Pushers(),
+		golden: testdata.Pokes(), unread: testdata.Unread(),
+	}
+}
+
 type recordedEvent struct {
-	raw    []byte
-	id     events.EventID
-	room   events.RoomID
-	fields map[string]any
+	raw      []byte
+	id       events.EventID
+	room     events.RoomID
+	fields   map[string]any
+	receipts [][]byte // that came right after it
 }
 
 type recordedPusher struct {
@@ -30,6 +42,8 @@ type recordedPusher struct {
 	device string // display name
 	pushkeyID
 	eventIDOnly bool
+	noBadge     bool           // it asks for no counts (MSC4076)
+	unread      int            // how many notifications its user has left at the end
 	fields      map[string]any // of pushers/set, and user_id
 	data        map[string]any // of fields
 }
@@ -38,14 +52,15 @@ type recordedPusher struct {
 // share one.
 type pushkeyID struct{ appID, pushkey string }
 
-// owedPoke is a poke that must arrive: what a line of the golden list says of
-// one user, for one of their pushers.
+// owedPoke is a poke that must arrive, unless it is read first: what a line of the
+// golden list says of one user, for one of their pushers.
 type owedPoke struct {
 	event  *recordedEvent
 	number int // of the event in the recording, from 1
 	pusher *recordedPusher
 	line   *goldenLine
 	group  *goldenGroup
+	read   bool // its user reads the event later in the recording, or it is redacted
 }
 
 // goldenLine is a line of testdata/pokes/golden.jsonl; README.md beside it
@@ -76,14 +91,13 @@ const (
 // body returns the poke's body, put together from line, event and pusher as
 // testdata/pokes/README.md says.
 func (o *owedPoke) body() map[string]any {
-	data := maps.Clone(o.pusher.data)
-	delete(data, "url")
-	device := map[string]any{
-		"app_id": o.pusher.appID, "pushkey": o.pusher.pushkey, "pushkey_ts": anyTime, "data": data,
-	}
+	device := o.pusher.deviceMember()
 	n := map[string]any{
 		"event_id": string(o.event.id), "room_id": string(o.event.room), "prio": o.group.Prio,
-		"counts": map[string]any{"unread": anyCount}, "devices": []any{device},
+		"devices": []any{device},
+	}
+	if !o.pusher.noBadge {
+		n["counts"] = map[string]any{"unread": anyCount}
 	}
 	if o.pusher.eventIDOnly {
 		return map[string]any{"notification": n}
@@ -108,10 +122,24 @@ func (o *owedPoke) body() map[string]any {
 	return map[string]any{"notification": n}
 }
 
-// readRecording reads events.jsonl, pushers.json and golden.jsonl of testdata.
-func readRecording(eventLines, pushers, golden string) (*recording, error) {
+// badgeBody returns the body of a poke that tells p nothing but how much is unread.
+func (p *recordedPusher) badgeBody() map[string]any {
+	return map[string]any{"notification": map[string]any{
+		"prio": "low", "counts": map[string]any{"unread": anyCount}, "devices": []any{p.deviceMember()},
+	}}
+}
+
+// deviceMember returns what a poke says of p itself.
+func (p *recordedPusher) deviceMember() map[string]any {
+	data := maps.Clone(p.data)
+	delete(data, "url")
+	return map[string]any{"app_id": p.appID, "pushkey": p.pushkey, "pushkey_ts": anyTime, "data": data}
+}
+
+// readRecording reads the files of a recording.
+func readRecording(files recordedFiles) (*recording, error) {
 	rec := &recording{}
-	for line := range strings.Lines(eventLines) {
+	for line := range strings.Lines(files.events) {
 		ev, err := readRecordedEvent([]byte(strings.TrimSpace(line)))
 		if err != nil {
 			return nil, fmt.Errorf("read recorded events: %w", err)
@@ -119,13 +147,37 @@ func readRecording(eventLines, pushers, golden string) (*recording, error) {
 		rec.events = append(rec.events, ev)
 	}
 	var err error
-	if rec.pushers, err = readRecordedPushers(pushers); err != nil {
+	if rec.pushers, err = readRecordedPushers(files.pushers); err != nil {
 		return nil, fmt.Errorf("read recorded pushers: %w", err)
 	}
-	if err := rec.readGolden(golden); err != nil {
+	numbers := rec.numbers()
+	if err := rec.readReceipts(files.receipts, numbers); err != nil {
+		return nil, fmt.Errorf("read recorded receipts: %w", err)
+	}
+	if err := rec.readGolden(files.golden, numbers); err != nil {
 		return nil, fmt.Errorf("read golden list: %w", err)
 	}
+	if err := rec.readUnread(files.unread, numbers); err != nil {
+		return nil, fmt.Errorf("read list of what is unread: %w", err)
+	}
 	return rec, nil
+}
+
+// receipts returns how many receipts were recorded.
+func (rec *recording) receipts() (n int) {
+	for _, ev := range rec.events {
+		n += len(ev.receipts)
+	}
+	return n
+}
+
+// numbers returns the number of each event, from 1.
+func (rec *recording) numbers() map[events.EventID]int {
+	numbers := make(map[events.EventID]int, len(rec.events))
+	for i, ev := range rec.events {
+		numbers[ev.id] = i + 1
+	}
+	return numbers
 }
 
 func readRecordedEvent(raw []byte) (recordedEvent, error) {
@@ -153,44 +205,10 @@ func readRecordedPushers(raw string) ([]recordedPusher, error) {
 			user: events.UserID(text("user_id")), device: text("device_display_name"),
 			pushkeyID:   pushkeyID{appID: text("app_id"), pushkey: text("pushkey")},
 			eventIDOnly: data["format"] == "event_id_only", fields: fields, data: data,
+			noBadge: data["org.matrix.msc4076.disable_badge_count"] == true,
 		})
 	}
 	return read, nil
-}
-
-// readGolden works out which pokes are owed.
-func (rec *recording) readGolden(golden string) error {
-	numbers := map[events.EventID]int{}
-	for i, ev := range rec.events {
-		numbers[ev.id] = i + 1
-	}
-	for raw := range strings.Lines(golden) {
-		line := new(goldenLine)
-		if err := decodeTree([]byte(raw), line); err != nil {
-			return err
-		}
-		number := numbers[line.EventID]
-		if number == 0 {
-			return fmt.Errorf("event %s was not recorded", line.EventID)
-		}
-		rec.owe(line, number)
-	}
-	return nil
-}
-
-func (rec *recording) owe(line *goldenLine, number int) {
-	for i := range line.Notified {
-		group := &line.Notified[i]
-		for _, user := range group.Users {
-			for j := range rec.pushers {
-				if p := &rec.pushers[j]; p.user == user {
-					rec.owed = append(rec.owed, &owedPoke{
-						event: &rec.events[number-1], number: number, pusher: p, line: line, group: group,
-					})
-				}
-			}
-		}
-	}
 }
 
 // decodeTree decodes JSON with every number kept as it is written.

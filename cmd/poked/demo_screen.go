@@ -115,7 +115,13 @@ func (s *screen) line(a *arrival, pusher *recordedPusher, after time.Duration) s
 	if n.Type != "" {
 		what = who(n.SenderDisplayName, n.Sender) + ": " + said(n.Type, n.Content.Body)
 	}
-	unread := fmt.Sprint(n.Counts.Unread)
+	if a.isBadge() {
+		what = "(badge)"
+	}
+	unread := ""
+	if n.Counts.Unread != nil {
+		unread = fmt.Sprint(*n.Counts.Unread)
+	}
 	return fit(columns(fmt.Sprintf("%.3f", after.Seconds()), unread, a.how(), device, n.RoomName)+what, s.width)
 }
 

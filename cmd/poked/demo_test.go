@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"poked/testdata"
 )
 
 // The program, whole and over its own interfaces, sends exactly the pokes that
@@ -19,7 +19,7 @@ func TestDemoPokesEqualGoldenList(t *testing.T) {
 	if got.code != exitOK {
 		t.Fatalf("exit code %d:\n%s", got.code, got.stderr)
 	}
-	rec, err := readRecording(testdata.Events(), testdata.Pushers(), testdata.Pokes())
+	rec, err := readRecording(testdataFiles())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,43 +33,62 @@ func TestDemoPokesEqualGoldenList(t *testing.T) {
 	if !check.flawless() {
 		t.Errorf("%s:\n%s", check.tally, strings.Join(check.problems, "\n"))
 	}
-	if want := "once, in order and as it must be: 12707 of 12707"; !strings.Contains(got.stderr, want) {
+	if check.tally.Badges == 0 {
+		t.Error("nobody's badge was cleared")
+	}
+	if want := fmt.Sprintf("once, in order and as it must be: %d of 12707, %d were read first", check.tally.Arrived, check.tally.Read); !strings.Contains(got.stderr, want) {
 		t.Errorf("standard error %q, want %q in it", got.stderr, want)
 	}
 }
 
 // A list that differs from what the program sends makes the demo fail, whatever
-// the difference.
+// the difference. All changes are to pokes of what nobody reads, which must arrive.
 func TestDemoFailsUnlessPokesEqualList(t *testing.T) {
-	lines := strings.SplitAfter(testdata.Pokes(), "\n")
-	for i, change := range []struct{ old, new string }{
-		0: {lines[0], ""},                                               // bob's two pushers; at each the next poke counts 2, not 1
-		1: {`"room_name":"Zoë`, `"room_name":"Zoe`},                     // taro's two pushers
-		2: {`"users":[`, `"users":["@alice:example.org",`},              // one pusher more
-		5: {`"high","tweaks":{"sound":"default"}`, `"low","tweaks":{}`}, // alice's one pusher
+	files := testdataFiles()
+	lines := strings.SplitAfter(files.golden, "\n")
+	for i, change := range map[int]struct{ old, new string }{
+		189: {lines[189], ""},                                             // j's one pusher
+		289: {`"room_name":"Team Falcon`, `"room_name":"Team Hawk`},       // o_ren's one pusher
+		265: {`"users":[`, `"users":["@alice:example.org",`},              // one pusher more
+		498: {`"high","tweaks":{"sound":"default"}`, `"low","tweaks":{}`}, // alice's one pusher
 	} {
-		lines[i] = strings.Replace(lines[i], change.old, change.new, 1)
+		lines[i] = replaceOne(t, lines[i], change.old, change.new)
 	}
+	files.golden = strings.Join(lines, "")
+	alice := `"@alice:example.org","event_ids":[`
+	files.unread = replaceOne(t, files.unread, alice, alice+`"$b2gl-01tsmiClKPyBUs2-79OUSIVXKsOlaSg4aEGE_w",`) // of line 265
+	receipts := strings.SplitAfter(files.receipts, "\n")
+	files.receipts = strings.Join(slices.Delete(receipts, 112, 113), "") // ursula's last; she has one pusher
 	var stdout, stderr bytes.Buffer
 	std := streams{in: strings.NewReader(""), out: &stdout, err: &stderr}
-	err := (&demoCmd{Quiet: true}).perform(t.Context(), std, strings.Join(lines, ""), 3*time.Second)
+	err := (&demoCmd{Quiet: true}).perform(t.Context(), std, files, 3*time.Second)
 	if err == nil {
 		t.Fatalf("no error:\n%s", &stdout)
 	}
-	if want := "12707 pokes arrived, 12706 had to, 1 missing, 2 not owed, 3 not as they must be, " +
-		"2 out of order"; err.Error() != want {
-		t.Errorf("error %q, want %q", err, want)
+	if want := ", 1 missing, 1 not owed, 2 not as they must be, 2 badges wrong in the end"; !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("error %q, want %q at its end", err, want)
 	}
 	for _, want := range []string{
-		"not owed: event 8 ($r9YLHQAP9iqzMURltNKb2lQAYQfIwHq7tykaEt8HbdE) for bob Pixel\n",
-		"for taro Laptop: room_name\n",
+		"not owed: event 440 ($YD7k4mCm__6_Krf70RA0tCcbN1tvOMiExHhrhVi_-eA) for j Tablet\n",
+		"for o_ren Pixel: room_name\n",
 		"for alice Pixel: devices.tweaks, prio\n",
-		"missing: event ",
+		"missing: event 540 ",
+		"told last is 56, unread at the end is [57]: alice Pixel\n",
+		"told last is 14, unread at the end is [13]: ursula ",
 	} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("standard output %q, want %q in it", &stdout, want)
 		}
 	}
+}
+
+// replaceOne replaces what must be there.
+func replaceOne(t *testing.T, text, old, replacement string) string {
+	t.Helper()
+	if !strings.Contains(text, old) {
+		t.Fatalf("%q is not there", old)
+	}
+	return strings.Replace(text, old, replacement, 1)
 }
 
 // Interrupted, it stops at once, says so and leaves nothing behind.
@@ -109,6 +128,10 @@ func TestDemoShowsPokes(t *testing.T) {
 		{"narrow", body, 90, "  0.012      7  high ring !     alice Pixel       A [2J  room with a …  @bob:x: hi there …"},
 		{"event", strings.Replace(body, `"body"`, `"call_id"`, 1), 120,
 			"  0.012      7  high ring !     alice Pixel       A [2J  room with a …  @bob:x: (m.room.message)"},
+		{"badge", `{"notification":{"prio":"low","counts":{"unread":0},"devices":[{}]}}`, 120,
+			"  0.012      0  low             alice Pixel                             (badge)"},
+		{"no counts", `{"notification":{"event_id":"$e","room_id":"!r","prio":"low","devices":[{}]}}`, 120,
+			"  0.012         low             alice Pixel                             $e"},
 		{"ids only", `{"notification":{"event_id":"$e","room_id":"!r","prio":"low","counts":{"unread":1},"devices":[{}]}}`, 120,
 			"  0.012      1  low             alice Pixel                             $e"},
 	} {

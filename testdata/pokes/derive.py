@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Derive golden.jsonl: every poke the recorded events must cause.
+"""Derive golden.jsonl, every poke the recorded events may cause, and
+unread.jsonl, what of it is unread when all recorded receipts are in.
 
 The derivation knows the Matrix specification (client-server API v1.19, "Push
 Notifications"; push gateway API) and the recordings one directory up, nothing
 of the program under test. It is slow and plain on purpose: each function can
 be checked against one paragraph of README.md, which explains the choices.
 
-    python3 derive.py            write golden.jsonl, print the counts
+    python3 derive.py            write both files, print the counts
     python3 -m doctest derive.py check the examples beside the functions
 """
 
@@ -241,6 +242,121 @@ def derive(events, pushers):
     return lines, counts, rooms
 
 
+def thread_of(event, threads):
+    """The root of the thread an event belongs to, or None for the main timeline.
+
+    A thread's root is in the main timeline itself; a reaction, an edit or a
+    reference is where its target is.
+
+    >>> of = lambda kind, target: {"content": {"m.relates_to": {"rel_type": kind, "event_id": target}}}
+    >>> threads = {"$root": None, "$reply": "$root"}
+    >>> [thread_of(event, threads) for event in (
+    ...     {"content": {}}, of("m.thread", "$root"), of("m.replace", "$reply"), of("m.annotation", "$root"))]
+    [None, '$root', '$root', None]
+    """
+    target = dig(event["content"], "m.relates_to", "event_id")
+    kind = dig(event["content"], "m.relates_to", "rel_type")
+    if not isinstance(target, str):
+        return None
+    if kind == "m.thread":
+        return target
+    return threads.get(target) if kind in ("m.annotation", "m.replace", "m.reference") else None
+
+
+def reader(event, joined):
+    """Who has read the room because of what an event is, or None.
+
+    The sender of a message of any type; a member who leaves, is kicked or
+    banned; a member who was not joined and joins. Reactions and redactions are
+    no messages.
+    """
+    if event["type"] == "m.room.member" and "state_key" in event:
+        user, membership = event["state_key"], event["content"].get("membership")
+        if membership in ("leave", "ban") or (membership == "join" and user not in joined):
+            return user
+    if "state_key" in event or event["type"] in ("m.reaction", "m.room.redaction"):
+        return None
+    return event["sender"]
+
+
+def redacted(event):
+    """The event that a redaction is of; since room version 11 content names it."""
+    if event["type"] != "m.room.redaction" or "state_key" in event:
+        return None
+    return text(event["content"].get("redacts")) or text(event.get("redacts"))
+
+
+class Unread:
+    """What every user has been notified of and has not read.
+
+    >>> unread = Unread()
+    >>> for number, (event_id, thread) in enumerate([("$a", None), ("$b", "$a"), ("$c", None)]):
+    ...     unread.notify("@u", "!r", number, thread, event_id)
+    >>> unread.read("@u", "!r", 1, {"thread_id": "main"}); unread.ids("@u")
+    ['$b', '$c']
+    >>> unread.read("@u", "!r", 1, {}); unread.ids("@u")
+    ['$c']
+    >>> unread.read("@u", "!r", 0, {}); unread.read("@u", "!s", 9, {}); unread.ids("@u")
+    ['$c']
+    """
+
+    def __init__(self):
+        self.left = defaultdict(list)  # user -> (room, number, thread, event id)
+
+    def notify(self, user, room, number, thread, event_id):
+        self.left[user].append((room, number, thread, event_id))
+
+    def read(self, user, room, up_to, receipt):
+        """Read a room up to an event: all threads, or the one the receipt names."""
+        of = receipt.get("thread_id")
+
+        def covered(entry):
+            in_room, number, thread, _ = entry
+            return in_room == room and number <= up_to and of in (None, thread or "main")
+
+        self.left[user] = [entry for entry in self.left[user] if not covered(entry)]
+
+    def redact(self, event_id):
+        for user, entries in self.left.items():
+            self.left[user] = [entry for entry in entries if entry[3] != event_id]
+
+    def ids(self, user):
+        return [entry[3] for entry in self.left[user]]
+
+
+def derive_unread(events, receipts, lines):
+    """What each user has unread at the end: event ids in the order of the events."""
+    notified = {said["event_id"]: [user for part in said["notified"] for user in part["users"]] for said in lines}
+    after = defaultdict(list)
+    for receipt in receipts:
+        after[receipt["after_event_id"]].append(receipt)
+    numbers, threads, joined, unread = {}, {}, defaultdict(set), Unread()
+    for number, event in enumerate(events):
+        event_id, room = event["event_id"], event["room_id"]
+        numbers[event_id], threads[event_id] = number, thread_of(event, threads)
+        for user in notified.get(event_id, []):
+            unread.notify(user, room, number, threads[event_id], event_id)
+        if user := reader(event, joined[room]):
+            unread.read(user, room, number, {})
+        if event["type"] == "m.room.member" and "state_key" in event:
+            member, joins = event["state_key"], event["content"].get("membership") == "join"
+            (joined[room].add if joins else joined[room].discard)(member)
+        if target := redacted(event):
+            unread.redact(target)
+        for receipt in after.pop(event_id, []):
+            read_receipt(unread, receipt, numbers)
+    assert not after, "a receipt comes after an event that was not recorded"
+    return {user: unread.ids(user) for user in sorted(unread.left)}
+
+
+def read_receipt(unread, receipt, numbers):
+    """One m.receipt EDU: private receipts count like public ones."""
+    for event_id, kinds in receipt["content"].items():
+        for kind in ("m.read", "m.read.private"):
+            for user, body in kinds.get(kind, {}).items():
+                unread.read(user, receipt["room_id"], numbers[event_id], body)
+
+
 def check(lines, counts, rooms, pushers):
     """Stop if the totals do not add up or the replayed state is not the recorded one."""
     recorded = json.loads((HERE.parent / "state.json").read_text(encoding="utf-8"))
@@ -262,16 +378,34 @@ def print_counts(counts):
     print(f"{'total':36}{'':10}" + "".join(f"{n:>10}" for n in totals[1:]))
 
 
+def read_lines(path):
+    return [json.loads(said) for said in path.read_text(encoding="utf-8").split("\n") if said]
+
+
+def write_lines(path, lines):
+    with open(path, "w", encoding="utf-8", newline="\n") as out:
+        for said in lines:
+            out.write(json.dumps(said, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def print_unread(unread, pushers):
+    owned = Counter(pusher["user_id"] for pusher in pushers)
+    left = sum(len(ids) for ids in unread.values())
+    pokes = sum(owned[user] * len(ids) for user, ids in unread.items())
+    print(f"unread at the end: {left} notifications of {len(unread)} users, {pokes} pokes")
+
+
 def main():
-    recorded = (HERE.parent / "events.jsonl").read_text(encoding="utf-8").split("\n")
-    events = [json.loads(event) for event in recorded if event]
+    events = read_lines(HERE.parent / "events.jsonl")
+    receipts = read_lines(HERE.parent / "receipts.jsonl")
     pushers = json.loads((HERE.parent / "pushers.json").read_text(encoding="utf-8"))
     lines, counts, rooms = derive(events, pushers)
     check(lines, counts, rooms, pushers)
-    with open(HERE / "golden.jsonl", "w", encoding="utf-8", newline="\n") as out:
-        for said in lines:
-            out.write(json.dumps(said, ensure_ascii=False, separators=(",", ":")) + "\n")
+    unread = derive_unread(events, receipts, lines)
+    write_lines(HERE / "golden.jsonl", lines)
+    write_lines(HERE / "unread.jsonl", [{"user_id": user, "event_ids": ids} for user, ids in unread.items()])
     print_counts(counts)
+    print_unread(unread, pushers)
 
 
 if __name__ == "__main__":

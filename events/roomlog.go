@@ -18,8 +18,7 @@ type LoggedEvent struct {
 // among them, in order. It ends with the first error.
 func (c *Conn) RoomLog(ctx context.Context, room RoomID) iter.Seq2[LoggedEvent, error] {
 	return func(yield func(LoggedEvent, error) bool) {
-		token := Token(room)
-		for msg, err := range c.readLog(ctx, streamRooms, "rooms."+c.partOf(token)+"."+token+".>", 1) {
+		for msg, err := range c.readLog(ctx, streamRooms, c.roomEvents(room), 1) {
 			if err != nil {
 				yield(LoggedEvent{}, err)
 				return
@@ -32,4 +31,10 @@ func (c *Conn) RoomLog(ctx context.Context, room RoomID) iter.Seq2[LoggedEvent, 
 			}
 		}
 	}
+}
+
+// roomEvents is where what is published of a room stands, its receipts too.
+func (c *Conn) roomEvents(room RoomID) string {
+	token := Token(room)
+	return "rooms." + c.partOf(token) + "." + token + ".>"
 }

@@ -30,7 +30,7 @@ type RoomEvent struct {
 	// OriginServerTS is when its homeserver says that it was sent, in milliseconds
 	// since the Unix epoch; 0 if that is missing.
 	OriginServerTS int64
-	Raw      []byte // the whole event, as received
+	Raw            []byte // the whole event, as received
 }
 
 // ParseRoomEvent reads a room event and keeps raw. It wants a JSON object with

@@ -15,12 +15,11 @@ type LoggedEvent struct {
 }
 
 // RoomLog yields the events of a room that ROOMS holds (72 h) and that were stored
-// since a time, or all if that is zero, state events among them, in order. It ends with the first error.
+// since a time, or all if that is zero, state events among them, in order. It ends
+// with the first error.
 func (c *Conn) RoomLog(ctx context.Context, room RoomID, since time.Time) iter.Seq2[LoggedEvent, error] {
 	return func(yield func(LoggedEvent, error) bool) {
-		token := Token(room)
-		filter := "rooms." + c.partOf(token) + "." + token + ".>"
-		from := uint64(1)
+		filter, from := c.roomEvents(room), uint64(1)
 		if !since.IsZero() {
 			var err error
 			if from, err = c.firstSince(ctx, streamRooms, filter, since); err != nil {
@@ -44,4 +43,10 @@ func (c *Conn) RoomLog(ctx context.Context, room RoomID, since time.Time) iter.S
 			}
 		}
 	}
+}
+
+// roomEvents is where what is published of a room stands, its receipts too.
+func (c *Conn) roomEvents(room RoomID) string {
+	token := Token(room)
+	return "rooms." + c.partOf(token) + "." + token + ".>"
 }

@@ -13,6 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
+	"poked/events"
 	"poked/events/pushgateway"
 )
 
@@ -21,12 +24,14 @@ const maxBodyBytes = 64 << 10
 
 // api answers HTTP requests.
 type api struct {
-	store   *store
-	policy  *pushgateway.Policy
-	auth    Authenticator
-	limiter *limiter
-	log     *slog.Logger
-	table   []endpoint
+	store    *store
+	conn     *events.Conn
+	policy   *pushgateway.Policy
+	auth     Authenticator
+	limiter  *limiter
+	listings *semaphore.Weighted // listings of notifications that may still begin
+	log      *slog.Logger
+	table    []endpoint
 }
 
 // call is one request on its way, and what its log line will say of it.
@@ -38,8 +43,11 @@ type call struct {
 	original bool // under the original prefix, api/v1
 }
 
-func newAPI(store *store, policy *pushgateway.Policy, auth Authenticator, limiter *limiter, log *slog.Logger) *api {
-	a := &api{store: store, policy: policy, auth: auth, limiter: limiter, log: log}
+func newAPI(store *store, conn *events.Conn, policy *pushgateway.Policy, auth Authenticator, limiter *limiter, log *slog.Logger) *api {
+	a := &api{
+		store: store, conn: conn, policy: policy, auth: auth, limiter: limiter,
+		listings: semaphore.NewWeighted(maxListings), log: log,
+	}
 	a.table = a.endpoints()
 	return a
 }
@@ -150,8 +158,12 @@ func (a *api) record(c *call, began time.Time, status int, errcode string, err e
 		attrs = append(attrs, slog.String("user_id", string(c.identity.UserID)))
 	}
 	level := slog.LevelInfo
-	if status == http.StatusInternalServerError {
+	switch status {
+	case http.StatusInternalServerError:
 		level = slog.LevelError
+		attrs = append(attrs, slog.Any("error", err))
+	case http.StatusServiceUnavailable:
+		level = slog.LevelWarn
 		attrs = append(attrs, slog.Any("error", err))
 	}
 	a.log.LogAttrs(context.WithoutCancel(c.request.Context()), level, "http request", attrs...)

@@ -205,6 +205,9 @@ func TestG9NoSecretInTheLog(t *testing.T) {
 		}
 	}
 	h.request("POST", pushRules+"device/"+secret+"/copy", "alice-phone", `{"instance_handle":"x`+secret+`"}`)
+	for _, key := range []string{"from", "limit", "only", secret} {
+		h.request("GET", prefixV3+"/notifications?"+key+"="+secret, "alice-phone", "")
+	}
 	h.accounts().rules(`{"global":"` + secret + `"}`)
 	h.request("GET", "/"+secret+"?access_token="+secret, secret, "")
 	h.request(secret, setV3, "alice-phone", "")

@@ -1,12 +1,14 @@
 // Package registry is where clients say where they want to be poked and about
 // what: the pusher and push rule endpoints of the Matrix client-server API over
 // HTTP, a SQLite database that only it opens, and an outbox that tells NATS what
-// the database says.
+// the database says. It also shows them what they have not read, of which it
+// holds nothing.
 //
 //	client ──pushers, pushrules──▶ api ─┐                 ┌─▶ outbox ──Put…──▶ PUSHERS, PUSH_RULES ──▶ dispatchers
 //	                                    ├─▶ store (SQLite)┘      ▲
 //	NATS REJECTED, ACCOUNTS ────────────┘   one transaction:     └─ reconcile ◀──All… (both buckets)
 //	                                        change, version, outbox
+//	client ──notifications──▶ api ──ListNotifications──▶ NATS NOTIFICATIONS, ROOMS
 //
 // A request is routed by its path as it was sent (route.go): what is escaped in a
 // rule id belongs to the id. It walks through authentication ([Authenticator]),
@@ -41,6 +43,15 @@
 // actions are refused, unknown conditions kept; a rule that is set again without
 // before or after stays where it is.
 //
+// # Notifications
+//
+// What a user has not read is looked up in NATS for each request
+// (notifications.go): the same log that dispatchers count the badge from, so the
+// list and the badge agree, and what is read is gone from both. The event is the
+// homeserver's own for the 72 hours that ROOMS has it, and then what was poked of
+// it. A page goes on from a sequence of the log, so what comes meanwhile moves
+// nothing.
+//
 // # Guarantees
 //
 // G10: every query is bound to the user that the authenticator names; no part
@@ -64,7 +75,8 @@
 // # What fails, and how
 //
 //   - NATS is away: requests are answered as ever and the outbox grows. It is
-//     tried again with jittered backoff, and at once when NATS is back.
+//     tried again with jittered backoff, and at once when NATS is back. Only
+//     notifications cannot be listed then: M_UNKNOWN 503 with Retry-After.
 //   - A crash between publishing and deleting the row: published again, the same
 //     or newer.
 //   - A bucket was lost, lags or is ahead (the database came from a backup): at
@@ -99,7 +111,7 @@ import (
 )
 
 // Time limits of the HTTP server. Bodies are small, and the slowest thing an
-// answer waits for is a disk.
+// answer waits for is a disk, or NATS for no longer than listingTimeout.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second
@@ -151,7 +163,7 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *eve
 	}
 	return &Registry{
 		store:    store,
-		api:      newAPI(store, policy, auth, limiter, log),
+		api:      newAPI(store, conn, policy, auth, limiter, log),
 		outbox:   newOutbox(store, conn, log),
 		conn:     conn,
 		listener: listener,

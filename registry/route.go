@@ -42,6 +42,7 @@ func (a *api) endpoints() []endpoint {
 	for _, prefix := range []string{prefixV3, prefixR0, prefixOriginal} {
 		add(prefix+"/pushers/set", route{http.MethodPost: a.setPusher})
 		add(prefix+"/pushers", route{http.MethodGet: a.getPushers})
+		add(prefix+"/notifications", route{http.MethodGet: a.getNotifications})
 		add(prefix+"/pushrules/", route{http.MethodGet: a.getRules})
 		addRules(prefix+"/pushrules/global/", a.getScope)
 		if prefix == prefixOriginal {

@@ -1,0 +1,206 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"poked/events"
+)
+
+const (
+	// defaultListed and maxListed are how many notifications one answer has.
+	defaultListed = 20
+	maxListed     = 100
+	// maxListedBytes is how long the events of one answer may be, but for the last.
+	maxListedBytes = 1 << 20
+	// maxListings is how many answers are made at once: each holds what it has read
+	// of the log for a moment.
+	maxListings = 8
+	// listingTimeout is how long NATS may take for one answer.
+	listingTimeout = 10 * time.Second
+	// retryUnavailable is when a client is told to ask again while NATS is away.
+	retryUnavailable = time.Second
+)
+
+// listedQuery is what a client asks for.
+type listedQuery struct {
+	before    uint64 // sequence of NOTIFICATIONS, or 0 for the newest
+	limit     int
+	highlight bool // only those
+}
+
+// listedNotifications is the answer.
+type listedNotifications struct {
+	NextToken     string               `json:"next_token,omitempty"` // absent at the end
+	Notifications []listedNotification `json:"notifications"`
+}
+
+// listedNotification is one notification. None is ever read: what is read has left
+// the log.
+type listedNotification struct {
+	Actions    []any           `json:"actions"`
+	Event      json.RawMessage `json:"event"`
+	ProfileTag string          `json:"profile_tag,omitempty"`
+	Read       bool            `json:"read"`
+	RoomID     events.RoomID   `json:"room_id"`
+	TS         int64           `json:"ts"` // milliseconds since the Unix epoch
+}
+
+// getNotifications answers GET notifications (client-server API, "Listing
+// Notifications"): what NATS holds unread for the user, newest first. What is
+// silent for all devices but some is listed too: it is unread for the user.
+func (a *api) getNotifications(ctx context.Context, c *call) (any, error) {
+	query, err := parseListedQuery(c.request.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, listingTimeout)
+	defer cancel()
+	if err := a.listings.Acquire(ctx, 1); err != nil {
+		return nil, unavailable(err)
+	}
+	defer a.listings.Release(1)
+	answer, err := a.list(ctx, c.identity.UserID, query)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return answer, nil
+}
+
+// unavailable is the answer when NATS could not be asked: the rest of the registry
+// does without it.
+func unavailable(err error) error {
+	return fmt.Errorf("%w: %w", &apiError{
+		problem: natsAway, message: "notifications cannot be looked up at the moment, try again later", retryAfter: retryUnavailable,
+	}, err)
+}
+
+// parseListedQuery reads the parameters, of which none is needed; an empty one is
+// none. The specification lets a server answer fewer than limit.
+func parseListedQuery(values url.Values) (query listedQuery, err error) {
+	f := fields{}
+	query.limit = defaultListed
+	if from := values.Get("from"); from != "" {
+		query.before, err = strconv.ParseUint(from, 10, 64)
+		f.want(err == nil && query.before > 0, "from", "must be a next_token of an earlier answer")
+	}
+	if limit := values.Get("limit"); limit != "" {
+		query.limit, err = strconv.Atoi(limit)
+		f.want((err == nil || errors.Is(err, strconv.ErrRange)) && query.limit > 0, "limit", "must be a whole number above 0")
+		query.limit = min(query.limit, maxListed)
+	}
+	if only := values.Get("only"); only != "" {
+		query.highlight = true
+		f.want(only == "highlight", "only", "must be highlight")
+	}
+	return query, f.err()
+}
+
+func (a *api) list(ctx context.Context, user events.UserID, query listedQuery) (listedNotifications, error) {
+	keep := func(n *events.Notification) bool { return n.Highlight || !query.highlight }
+	page, next, err := a.conn.ListNotifications(ctx, user, query.before, query.limit, keep)
+	if err != nil {
+		return listedNotifications{}, err
+	}
+	answer := listedNotifications{Notifications: make([]listedNotification, 0, len(page))}
+	size := 0
+	for i := range page {
+		if size >= maxListedBytes {
+			next = page[i-1].Seq
+			break
+		}
+		event, err := a.eventOf(ctx, user, &page[i])
+		if err != nil {
+			return listedNotifications{}, err
+		}
+		size += len(event)
+		answer.Notifications = append(answer.Notifications, forList(&page[i], event))
+	}
+	if next > 0 {
+		answer.NextToken = strconv.FormatUint(next, 10)
+	}
+	return answer, nil
+}
+
+func forList(n *events.ListedNotification, event []byte) listedNotification {
+	return listedNotification{
+		Actions: actionsOf(n.Tweaks), Event: event, ProfileTag: profileTag(&n.Notification), RoomID: n.Room, TS: n.At.UnixMilli(),
+	}
+}
+
+// actionsOf returns the actions of the rule that matched: it notified, with these
+// tweaks.
+func actionsOf(tweaks []byte) []any {
+	actions := []any{"notify"}
+	gjson.ParseBytes(tweaks).ForEach(func(name, value gjson.Result) bool {
+		tweak := map[string]any{"set_tweak": name.String()}
+		if value.Type != gjson.True || name.String() != "highlight" { // which is true without a value
+			tweak["value"] = json.RawMessage(value.Raw)
+		}
+		actions = append(actions, tweak)
+		return true
+	})
+	return actions
+}
+
+// profileTag returns the device whose own rule matched if none of those for all
+// devices did, the one that the tweaks are of, and "" otherwise.
+func profileTag(n *events.Notification) string {
+	if !n.Silent {
+		return ""
+	}
+	for _, handle := range slices.Sorted(maps.Keys(n.Devices)) {
+		if n.Devices[handle].Notify {
+			return handle
+		}
+	}
+	return ""
+}
+
+// eventOf returns the event of a notification as its homeserver published it, or,
+// when NATS has it no more, what the notification keeps of it.
+func (a *api) eventOf(ctx context.Context, user events.UserID, n *events.ListedNotification) ([]byte, error) {
+	event, err := a.conn.EventOf(ctx, n)
+	if err != nil || event != nil {
+		return event, err
+	}
+	return json.Marshal(keptOf(user, n))
+}
+
+// keptEvent is what is left of an event (client-server API, "Room Event Format").
+// The state key of a state event is missing, unless it is known.
+type keptEvent struct {
+	Content        json.RawMessage `json:"content"`
+	EventID        events.EventID  `json:"event_id"`
+	OriginServerTS int64           `json:"origin_server_ts"`
+	RoomID         events.RoomID   `json:"room_id"`
+	Sender         string          `json:"sender"`
+	StateKey       *events.UserID  `json:"state_key,omitempty"`
+	Type           string          `json:"type"`
+}
+
+func keptOf(user events.UserID, n *events.ListedNotification) keptEvent {
+	body := gjson.ParseBytes(n.Body)
+	kept := keptEvent{
+		Content:        json.RawMessage(cmp.Or(body.Get("content").Raw, "{}")),
+		EventID:        n.EventID,
+		OriginServerTS: cmp.Or(n.SentAt, n.At.UnixMilli()),
+		RoomID:         n.Room,
+		Sender:         body.Get("sender").String(),
+		Type:           body.Get("type").String(),
+	}
+	if body.Get("user_is_target").Bool() {
+		kept.StateKey = &user
+	}
+	return kept
+}

@@ -79,10 +79,14 @@ func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 		nc.Close()
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
-	if c.writer, err = newWriter(nc, cfg.Log); err != nil {
+	writer, err := newWriter(nc, cfg.Log)
+	if err != nil {
 		nc.Close()
 		return nil, err
 	}
+	c.mu.Lock() // the connection may be lost already
+	c.writer = writer
+	c.mu.Unlock()
 	return c, nil
 }
 
@@ -94,7 +98,13 @@ func (c *Conn) disconnected(nc *nats.Conn, err error) {
 		return
 	}
 	c.log.Warn("nats is away", "error", err)
-	c.writer.failAll(fmt.Errorf("nats is away: %w", ErrUnknownOutcome))
+	c.mu.Lock()
+	writer := c.writer
+	c.mu.Unlock()
+	if writer == nil {
+		return // nothing was written yet
+	}
+	writer.failAll(fmt.Errorf("nats is away: %w", ErrUnknownOutcome))
 }
 
 func (c *Conn) reconnected(nc *nats.Conn) {

@@ -82,9 +82,9 @@ func (g guarded) start() (roles []*process, http string) {
 }
 
 // TestEachRoleDoesItsWork tells the whole story with the credentials that each
-// role has: a poke arrives, a pushkey is refused, an operator asks, a device is
-// logged out; and no server has had to refuse anything after the streams were
-// there.
+// role has: a poke arrives, an operator asks, a database is restored, a dead letter
+// is retried, a device is logged out; and the server has had to refuse nothing
+// after the streams were there.
 func TestEachRoleDoesItsWork(t *testing.T) {
 	g, gateway := startGuarded(t), startGateway(t)
 	roles, http := g.start()

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"poked/events/eventstest"
 )
 
 // startCluster starts three servers from nats.conf, as docker-compose.yml does.
@@ -31,6 +34,11 @@ func startCluster(t *testing.T) (servers []*server.Server) {
 		options.Host, options.Port, options.HTTPPort = "127.0.0.1", server.RANDOM_PORT, 0
 		options.Cluster.Host, options.Cluster.Port, options.Routes = "127.0.0.1", port, routes
 		options.StoreDir, options.NoSigs, options.NoLog = t.TempDir(), true, true
+		for _, user := range options.Users { // nobody may delete a stream, but this test has to
+			if user.Username == "operator" {
+				user.Permissions.Publish.Allow = append(user.Permissions.Publish.Allow, "$JS.API.STREAM.DELETE.*")
+			}
+		}
 		ns, err := server.NewServer(options)
 		if err != nil {
 			t.Fatal(err)
@@ -66,9 +74,25 @@ func freePort(t *testing.T) int {
 	return listener.Addr().(*net.TCPAddr).Port
 }
 
+func deleteStreams(t *testing.T, url string, names ...string) {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for _, name := range names {
+		answer, err := nc.Request("$JS.API.STREAM.DELETE."+name, nil, 10*time.Second)
+		if err != nil || !strings.Contains(string(answer.Data), `"success":true`) {
+			t.Fatalf("delete %s: %v", name, err)
+		}
+	}
+}
+
 // TestClusterOfThree asks for more replicas than three servers can hold, and then
-// has a poke arrive while one of the three is gone. The registry starts while the
-// cluster has no leader yet, and waits for that.
+// has a poke arrive, and again after an operator has deleted two streams and one of
+// the three is gone. The registry starts while the cluster has no leader yet, and
+// waits for that.
 func TestClusterOfThree(t *testing.T) {
 	servers := startCluster(t)
 	gateway := startGateway(t)
@@ -84,12 +108,20 @@ func TestClusterOfThree(t *testing.T) {
 		t.Fatalf("five replicas: exit code %d, %s", got.code, got.stderr)
 	}
 	registry, where := start(t, args("3")...)
-	servers[2].Shutdown()
 	dispatcher, _ := start(t, "dispatcher", "--nats", urlsOf("dispatcher", servers[:2]...), "--partitions", "2", "--replicas", "3",
 		"--gateway-allow", "127.0.0.1", "--gateway-allow-http")
 	setPusher(t, fmt.Sprintf("http://%s", where["http"]), gateway.url, "alice-pushkey")
 	homeserver := urlsOf("homeserver", servers[:2]...)
 	publish(t, homeserver, "--historical", memberEvent("alice"), memberEvent("bob"))
+	checkPoke(t, firstPoke(t, homeserver, gateway.pokes))
+	deleteStreams(t, urlsOf("operator", servers[0]), "ROOMS", "NOTIFICATIONS")
+	eventstest.WaitFor(t, "the registry to make them anew", func() bool {
+		return strings.Count(registry.log(), "made anew, what it held is lost") == 2
+	})
+	servers[2].Shutdown()
+	for len(gateway.pokes) > 0 {
+		<-gateway.pokes
+	}
 	checkPoke(t, firstPoke(t, homeserver, gateway.pokes))
 	dispatcher.terminate()
 	registry.terminate()

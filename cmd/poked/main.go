@@ -6,11 +6,11 @@
 //
 // A role is a subcommand is a file. registry and dispatcher run one role each
 // against a NATS of the operator's; serve runs both, and NATS, in one process
-// by calling what those two call (see stack.go for the wiring), and each opens an
-// operator's port if told to (ops.go). publish is a
-// homeserver for the command line. dead, pushers and gateways are an operator's:
-// they ask over NATS, from any machine that reaches it. pushrule says why
-// somebody was notified or not. demo tells the whole story on recorded
+// by calling what those two call (see stack.go for the wiring). Each opens an
+// operator's port if told to (ops.go). registry restore builds a lost database
+// anew. publish is a homeserver for the command line. dead, pushers and gateways
+// are an operator's: they ask over NATS, from any machine that reaches it. pushrule
+// says why somebody was notified or not. demo tells the whole story on recorded
 // events, bench measures it, version says what was built.
 //
 //	main ── signals, exit code

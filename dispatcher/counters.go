@@ -19,6 +19,7 @@ type counters struct {
 	failed        atomic.Uint64 // tries that have to be repeated
 	passedOver    atomic.Uint64 // notifications not told because newer ones of their room were
 	lagging       atomic.Int64  // pushers that lag now
+	partitions    atomic.Int64  // partitions that are worked on now
 
 	tries tally     // every try, by how it went
 	ages  histogram // of what was delivered, since its event was stored
@@ -59,6 +60,7 @@ type Stats struct {
 	Skipped       uint64 `json:"skipped"`       // messages that could not be read
 	PassedOver    uint64 `json:"passed_over"`   // notifications not told because newer ones of their room were
 	Lagging       int64  `json:"lagging"`       // pushers that lag now
+	Partitions    int64  `json:"partitions"`    // partitions that are worked on now
 }
 
 func (c *counters) stats() Stats {
@@ -66,6 +68,6 @@ func (c *counters) stats() Stats {
 		RoomEvents:    c.roomEvents.Load(),
 		Notifications: c.notifications.Load(), Delivered: c.delivered.Load(), Badges: c.badges.Load(), Read: c.read.Load(), Failed: c.failed.Load(),
 		Rejected: c.rejected.Load(), Expired: c.expired.Load(), Skipped: c.skipped.Load(), Lagging: c.lagging.Load(),
-		PassedOver: c.passedOver.Load(),
+		PassedOver: c.passedOver.Load(), Partitions: c.partitions.Load(),
 	}
 }

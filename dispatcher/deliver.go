@@ -219,7 +219,7 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 		}
 		l.lagsAt(l.pusher.origin())
 		d.gates.restored(l.lag.gate, b.Since, b.PausedUntil)
-		d.gates.sleep(l, b.NextTry) // nobody wakes before all partitions are restored
+		d.gates.sleep(l, b.NextTry)
 	}
 }
 
@@ -241,19 +241,19 @@ func (d *deliverer) tick(ctx context.Context, now time.Time) {
 	}
 }
 
-// finish ends the work: what is out may come back, until grace is over.
-func (d *deliverer) finish(grace time.Duration) {
+// finish ends the work: what is out may come back, for as long as a farewell takes.
+func (d *deliverer) finish(end farewell) {
 	d.payLast()
 	d.close()
 	var out int
-	settled := waitUntil(grace, func() bool {
+	settled := end.waitUntil(func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		out = d.out
 		return d.out == 0 && d.writing == 0
 	})
 	if !settled {
-		d.log.Warn("stopping with pokes out, their outcome stays unknown", "out", out)
+		d.log.Warn("ending with pokes out, their outcome stays unknown", "out", out)
 	}
 }
 
@@ -279,17 +279,20 @@ func (d *deliverer) end() {
 	d.closing, d.ended = true, true
 }
 
-// waitUntil looks every few milliseconds whether done says true, for as long as
-// limit.
-func waitUntil(limit time.Duration, done func() bool) bool {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.Now().Add(limit)
-	for !done() {
-		if time.Now().After(deadline) {
-			return false
+// abandon has no lane stand anywhere any more, nor count as lagging: they are
+// another worker's. One whose attempt is out has nothing to tell when it is back.
+func (d *deliverer) abandon() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.people {
+		for _, l := range r.lanes {
+			l.gone = true
+			l.withdraw()
+			l.dropLag()
+			l.queue = nil
 		}
-		<-tick.C
 	}
-	return true
+	clear(d.people)
+	clear(d.busy)
+	clear(d.unsaved)
 }

@@ -97,12 +97,28 @@
 //	badge not told             the lane lags, its record says that it owes a badge
 //	backlog not stored         the notification stays open, written again by the next tick
 //	lease not renewed in time  nothing is begun and nothing written until it is: another may be at work
+//	dispatcher comes, or goes  partitions are handed over: what is out has 0.75 s to come home, the rest is told again
 //	killed at any point        the successor reads the positions and BACKLOG; what was out, or answered but not
 //	                           yet written down, is told again (G2)
 //	message cannot be read     counted, logged, dead letter, next
 //	address not allowed        refused at each dial, whatever DNS says (G8); the lane lags in the slow class
 //
-// One dispatcher owns all partitions; more of them stand by (events.Conn.Lead).
+// # Many dispatchers
+//
+// Dispatchers share the partitions evenly and take over from one another (package
+// events, Ownership). The directory, the gateways, the slots and the connections
+// live as long as a dispatcher does (delivery); the matcher and the deliverer of a
+// partition live from when it comes until it goes (own), and then leave nothing
+// behind: no lane in a line, in the calendar or among those who lag. One that owns
+// nothing, because there are more dispatchers than partitions, stands by with its
+// directory loaded.
+//
+// A partition that goes begins nothing new. What is out may come home, for 0.75 s
+// if another dispatcher waits for it and for the grace of a stop if none does; what
+// is still out then is written down as lagging, so the next owner tells it again.
+// Each dispatcher has its own view of a gateway: how much it bears, whether it is
+// down, and how long it asked to be left alone. One that learns nothing from
+// BACKLOG finds out with one poke.
 package dispatcher
 
 import (
@@ -116,7 +132,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"poked/events"
@@ -134,7 +149,7 @@ type Config struct {
 	Badge          BadgeOf       `name:"badge" default:"messages" env:"POKED_BADGE" placeholder:"messages|rooms|none" help:"What the unread count of a poke counts: messages, rooms, or none for pokes without it."`
 	DelayIfActive  time.Duration `name:"delay-if-active" default:"0s" env:"POKED_DELAY_IF_ACTIVE" help:"How long a poke waits while its user is reading elsewhere; it goes if they read it meanwhile. Highlights do not wait. 0 is off."`
 	OpenRooms      int           `name:"open-rooms" default:"20000" env:"POKED_OPEN_ROOMS" help:"Rooms whose state is kept in memory."`
-	StopGrace      time.Duration `name:"stop-grace" default:"10s" env:"POKED_STOP_GRACE" help:"How long a stop waits for pokes that are out."`
+	StopGrace      time.Duration `name:"stop-grace" default:"10s" env:"POKED_STOP_GRACE" help:"How long a stop waits for pokes that are out when no other dispatcher is there. When one is, it takes over within a second."`
 }
 
 // Validate refuses what cannot work, in the words of the command line.
@@ -160,10 +175,9 @@ type Dispatcher struct {
 	dial   dialFunc
 	counts counters
 
-	unstored  *semaphore.Weighted // bytes that match may still write before NATS has stored some
-	ready     chan struct{}
-	readyOnce sync.Once
-	current   atomic.Pointer[delivery] // of this life, for Health
+	unstored *semaphore.Weighted // bytes that match may still write before NATS has stored some
+	ready    chan struct{}
+	current  atomic.Pointer[delivery] // for Health
 }
 
 // New returns a dispatcher that opens connections to gateways as policy allows.
@@ -181,78 +195,63 @@ func New(cfg Config, policy *pushgateway.Policy, conn *events.Conn, log *slog.Lo
 	}, nil
 }
 
-// Ready is closed when the dispatcher has begun to work for the first time.
+// Ready is closed when the dispatcher works, for the first time, on all that is
+// its share, be that nothing because there are enough others.
 func (d *Dispatcher) Ready() <-chan struct{} { return d.ready }
 
 // Stats tells what the dispatcher has done since it began.
 func (d *Dispatcher) Stats() Stats { return d.counts.stats() }
 
 // Run works until ctx ends, then finishes what is out within the grace that the
-// configuration gives and returns nil. While another dispatcher works it stands
-// by.
+// configuration gives and returns nil. It shares the partitions with all other
+// dispatchers; if there are more of them than partitions, some stand by.
 func (d *Dispatcher) Run(ctx context.Context) error {
-	return d.conn.Lead(ctx, d.worker, func(leading context.Context, lease *events.Lease) error {
-		err := d.lead(leading, lease)
-		switch {
-		case ctx.Err() != nil:
-			return err
-		case errors.Is(err, events.ErrFenced):
-			d.log.Warn("giving way", "error", err)
-		case err != nil:
-			d.log.Error("dispatching came to an end, beginning anew", "error", err)
-		}
-		return nil // whatever it was, somebody has to go on
-	})
+	worker := d.conn.NewWorker(d.worker)
+	d.run(ctx, worker.Lease(), worker.Share)
+	return nil
 }
 
-// lead owns all partitions until ctx ends.
+// shareFunc is [events.Worker.Share], or [events.Conn.OwnAll].
+type shareFunc func(ctx context.Context, own func(context.Context, *events.Tenure) error, ready func())
+
+func (d *Dispatcher) run(ctx context.Context, lease *events.Lease, share shareFunc) {
+	all := d.open(lease)
+	d.current.Store(all)
+	defer all.close()
+	defer d.current.Store(nil)
+	d.work(ctx, all, share)
+}
+
+// work has the directory fed, and partitions worked on as soon as it knows all
+// pushers and push rules: nobody gives a partition to one who has yet to learn
+// them. When it returns nothing goes on any more but pokes that are late.
 //
 //	ctx ──▶ watch PUSHERS and PUSH_RULES ──▶ directory
-//	    └─▶ a follower for each partition and stage
-//	        when all have returned: connections to gateways are closed, slots end
-func (d *Dispatcher) lead(ctx context.Context, lease *events.Lease) error {
-	dir := newDirectory(d.policy, d.log)
-	d.counts.lagging.Store(0)
-	var slots errgroup.Group
-	gates := newGateways(d.cfg.Slots, d.cfg.GatewayFloor, d.cfg.GatewaySlots, func(slot func()) {
-		slots.Go(func() error { slot(); return nil })
-	})
-	gates.lease = lease
-	group, ctx := errgroup.WithContext(ctx)
-	delivery := newDelivery(d, dir, gates)
-	dir.changed = delivery.pushersChanged
-	d.current.Store(delivery)
-	defer d.current.Store(nil)
-	d.work(ctx, group, dir, delivery)
-	err := group.Wait()
-	delivery.conns.close() // the grace of whoever is still out is over
-	gates.close()
-	_ = slots.Wait() // a slot returns no error
-	return err
-}
-
-// work has the directory fed, and everything followed as soon as it knows all
-// pushers and push rules.
-func (d *Dispatcher) work(ctx context.Context, group *errgroup.Group, dir *directory, delivery *delivery) {
+//	    ├─▶ answer operators
+//	    └─▶ share ──▶ own: a follower for each stage of a partition that comes, until it goes
+func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	began := time.Now()
-	loaded := d.feed(ctx, group, dir)
-	group.Go(func() error {
-		for _, bucket := range loaded {
-			select {
-			case <-bucket:
-			case <-ctx.Done():
-				return nil
-			}
+	for _, bucket := range d.feed(ctx, &beside, all.dir) {
+		select {
+		case <-bucket:
+		case <-ctx.Done():
+			return
 		}
-		pushers, rules := dir.sizes()
-		d.log.Info("pushers and push rules loaded", "users", pushers, "users_with_rules", rules, "took", time.Since(began))
-		return d.follow(ctx, dir, delivery)
+	}
+	pushers, rules := all.dir.sizes()
+	d.log.Info("pushers and push rules loaded", "users", pushers, "users_with_rules", rules, "took", time.Since(began))
+	beside.Go(func() { d.serveOperator(ctx, all) })
+	share(ctx, all.own, func() {
+		d.log.Info("dispatching", "partitions", d.counts.partitions.Load(), "of", d.conn.Partitions())
+		close(d.ready)
 	})
 }
 
 // feed has the directory follow the buckets that it stands on for as long as ctx
 // lasts. The channels are closed when all that each of them held is in.
-func (d *Dispatcher) feed(ctx context.Context, group *errgroup.Group, dir *directory) (loaded []<-chan struct{}) {
+func (d *Dispatcher) feed(ctx context.Context, group *sync.WaitGroup, dir *directory) (loaded []<-chan struct{}) {
 	for name, bucket := range map[string]func(ready func()) error{
 		"pushers":    func(ready func()) error { return d.conn.WatchPushers(ctx, dir.apply, ready) },
 		"push rules": func(ready func()) error { return d.conn.WatchPushRules(ctx, dir.applyRules, ready) },
@@ -260,9 +259,8 @@ func (d *Dispatcher) feed(ctx context.Context, group *errgroup.Group, dir *direc
 		all := make(chan struct{})
 		var once sync.Once
 		loaded = append(loaded, all)
-		group.Go(func() error {
+		group.Go(func() {
 			d.watch(ctx, name, func() error { return bucket(func() { once.Do(func() { close(all) }) }) })
-			return nil
 		})
 	}
 	return loaded

@@ -33,15 +33,20 @@ type house struct {
 	hosts   []string // of gateways, besides gw.test and slow.test
 	alone   bool     // no other dispatcher will ever be there: it needs no lease
 	log     logBuffer
+	version int64
 
-	// One life of the dispatcher.
+	*life // the dispatcher that was begun last
+}
+
+// life is one life of a dispatcher.
+type life struct {
+	t       *testing.T
 	d       *Dispatcher
 	link    *eventstest.Link // its way to NATS
 	own     *events.Conn     // over it
 	sockets *openConns       // its ways to gateways
 	stop    context.CancelFunc
 	stopped chan error
-	version int64
 }
 
 // logBuffer keeps what all lives of the dispatcher logged, from debug level on.
@@ -65,13 +70,24 @@ func (b *logBuffer) String() string {
 // bubble tells a story in fake time.
 func bubble(t *testing.T, story func(t *testing.T, h *house)) {
 	t.Helper()
+	bubbleOf(t, eventstest.Topology().Partitions, story)
+}
+
+// bubbleOf tells a story with this many partitions.
+func bubbleOf(t *testing.T, partitions int, story func(t *testing.T, h *house)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
-		story(t, newHouse(t))
+		story(t, newHouseOf(t, partitions))
 	})
 }
 
 func newHouse(t *testing.T) *house {
+	t.Helper()
+	return newHouseOf(t, eventstest.Topology().Partitions)
+}
+
+func newHouseOf(t *testing.T, partitions int) *house {
 	t.Helper()
 	h := &house{
 		t: t, server: eventstest.StartServer(t), gateway: eventstest.StartGateway(t),
@@ -79,8 +95,9 @@ func newHouse(t *testing.T) *house {
 			Slots: 64, GatewaySlots: 16, GatewayFloor: 4, RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour,
 			Badge: BadgeMessages, OpenRooms: 100, CatchUpLimit: 100, StopGrace: 10 * time.Second,
 		},
+		life: &life{},
 	}
-	h.conn = h.server.Connect(eventstest.Topology())
+	h.conn = h.server.Connect(events.Topology{Partitions: partitions, Replicas: 1})
 	t.Cleanup(func() { <-time.After(time.Minute) }) // fasthttp's cleaners sleep out their turn
 	return h
 }
@@ -95,6 +112,7 @@ func (h *house) start() {
 // begin starts a dispatcher.
 func (h *house) begin() {
 	h.t.Helper()
+	h.life = &life{t: h.t}
 	policy, err := pushgateway.NewPolicy(append([]string{"gw.test", "slow.test"}, h.hosts...), nil, true)
 	if err != nil {
 		h.t.Fatal(err)
@@ -102,7 +120,7 @@ func (h *house) begin() {
 	h.link, h.sockets = h.server.Link(), newOpenConns(h.gateway.Dial)
 	h.link.Killed = h.sockets.close
 	h.link.Log = slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	h.own = h.link.Connect(h.t, eventstest.Topology())
+	h.own = h.link.Connect(h.t, events.Topology{Partitions: h.conn.Partitions(), Replicas: 1})
 	h.d, err = New(h.cfg, policy, h.own, h.link.Log)
 	if err != nil {
 		h.t.Fatal(err)
@@ -113,7 +131,7 @@ func (h *house) begin() {
 	d := h.d
 	run, stopped := d.Run, h.stopped // of this life
 	if h.alone {
-		run = func(ctx context.Context) error { return d.lead(ctx, nil) }
+		run = func(ctx context.Context) error { d.run(ctx, nil, d.conn.OwnAll); return nil }
 	}
 	go func() { stopped <- run(ctx) }()
 	h.t.Cleanup(h.halt)
@@ -121,25 +139,25 @@ func (h *house) begin() {
 
 // kill has the dispatcher die without a word: from one moment to the next
 // nothing that it does reaches NATS or a gateway.
-func (h *house) kill() {
-	h.link.Cut()
-	h.stop()
-	h.stop = nil
-	if err := <-h.stopped; err != nil {
-		h.t.Log("nobody hears of", err)
+func (l *life) kill() {
+	l.link.Cut()
+	l.stop()
+	l.stop = nil
+	if err := <-l.stopped; err != nil {
+		l.t.Log("nobody hears of", err)
 	}
-	_ = h.own.Close() // or it would try to reconnect for ever
+	_ = l.own.Close() // or it would try to reconnect for ever
 }
 
 // halt stops the dispatcher and waits for it.
-func (h *house) halt() {
-	if h.stop == nil {
+func (l *life) halt() {
+	if l.stop == nil {
 		return
 	}
-	h.stop()
-	h.stop = nil
-	if err := <-h.stopped; err != nil {
-		h.t.Errorf("dispatcher: %v", err)
+	l.stop()
+	l.stop = nil
+	if err := <-l.stopped; err != nil {
+		l.t.Errorf("dispatcher: %v", err)
 	}
 }
 

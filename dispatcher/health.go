@@ -34,7 +34,7 @@ func (d *Dispatcher) Unready() string {
 	case <-d.ready:
 		return ""
 	default:
-		return "the dispatcher has not begun: it loads pushers and push rules, or another one has all the work"
+		return "the dispatcher has not begun: it loads pushers and push rules"
 	}
 }
 
@@ -54,7 +54,7 @@ func (gs *gateways) byState() map[string]int {
 // oldestDue returns since when something waits to be told, at lanes that lag, if
 // any does, and at those that are live.
 func (all *delivery) oldestDue(lagging bool) (oldest time.Time) {
-	for _, d := range all.byPart {
+	for _, d := range all.deliverers() {
 		if since := d.oldestDue(lagging); oldest.IsZero() || !since.IsZero() && since.Before(oldest) {
 			oldest = since
 		}
@@ -71,7 +71,7 @@ func (d *deliverer) oldestDue(lagging bool) (oldest time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for l := range d.busy {
-		if len(l.queue) > 0 {
+		if len(l.queue) > 0 && !l.queue[0].badge {
 			see(l.queue[0].n.At)
 		}
 	}

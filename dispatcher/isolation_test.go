@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/pushgateway"
@@ -225,7 +223,7 @@ func checkBounds(t *testing.T, d *deliverer) {
 	}
 }
 
-// startInside starts what a dispatcher runs while it leads, with its insides in
+// startInside starts what a dispatcher runs that has no rival, with its insides in
 // reach.
 func (h *house) startInside() *delivery {
 	h.t.Helper()
@@ -238,23 +236,17 @@ func (h *house) startInside() *delivery {
 		h.t.Fatal(err)
 	}
 	d.dial = h.gateway.Dial
-	var slots, work errgroup.Group
-	gates := newGateways(h.cfg.Slots, h.cfg.GatewayFloor, h.cfg.GatewaySlots, func(slot func()) {
-		slots.Go(func() error { slot(); return nil })
-	})
-	dir := newDirectory(policy, d.log)
-	all := newDelivery(d, dir, gates)
-	dir.changed = all.pushersChanged
+	all := d.open(nil)
 	ctx, cancel := context.WithCancel(h.t.Context())
-	d.work(ctx, &work, dir, all)
+	worked := make(chan struct{})
+	go func() {
+		defer close(worked)
+		d.work(ctx, all, d.conn.OwnAll)
+	}()
 	h.t.Cleanup(func() {
 		cancel()
-		if err := work.Wait(); err != nil {
-			h.t.Error(err)
-		}
-		all.conns.close()
-		gates.close()
-		_ = slots.Wait()
+		<-worked
+		all.close()
 	})
 	<-d.Ready()
 	return all

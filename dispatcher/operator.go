@@ -66,11 +66,13 @@ func (d *Dispatcher) serveOperator(ctx context.Context, all *delivery) {
 func (all *delivery) pushers(ctx context.Context, filter events.PusherFilter, after events.PusherCursor) iter.Seq2[events.PusherState, events.PusherCursor] {
 	return func(yield func(events.PusherState, events.PusherCursor) bool) {
 		for part := max(after.Part, 0); part < len(all.byPart); part++ {
-			if filter.UserID != "" && part != events.PartitionOf(events.Token(filter.UserID), len(all.byPart)) {
+			d := all.at(part)
+			if d == nil || filter.UserID != "" && part != events.PartitionOf(events.Token(filter.UserID), len(all.byPart)) {
+				after = events.PusherCursor{}
 				continue
 			}
-			for piece := range all.byPart[part].pieces(filter, after) {
-				all.byPart[part].countWaiting(ctx, piece)
+			for piece := range d.pieces(filter, after) {
+				d.countWaiting(ctx, piece)
 				for i := range piece {
 					place := events.PusherCursor{Part: part, UserID: piece[i].UserID, Pusher: piece[i].Pusher}
 					if ctx.Err() != nil || !yield(piece[i].PusherState, place) {
@@ -85,7 +87,11 @@ func (all *delivery) pushers(ctx context.Context, filter events.PusherFilter, af
 
 // retry has the lagging pushers that filter admits tried now.
 func (all *delivery) retry(ctx context.Context, filter events.PusherFilter) (n int) {
-	for _, d := range all.byPart {
+	for part := range all.byPart {
+		d := all.at(part)
+		if d == nil {
+			continue
+		}
 		for piece := range d.pieces(filter, events.PusherCursor{}) {
 			for i := range piece {
 				if ctx.Err() != nil {

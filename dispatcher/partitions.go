@@ -2,6 +2,8 @@ package dispatcher
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -12,71 +14,125 @@ import (
 // matchGrace is how long a stop waits for notifications to be stored.
 const matchGrace = 5 * time.Second
 
-// delivery is the deliverers of all partitions.
+// delivery is what all partitions of a dispatcher have in common, which lives as
+// long as the dispatcher works, and the partitions, which come and go.
 type delivery struct {
-	conns  *openConns
+	d      *Dispatcher
+	dir    *directory
 	gates  *gateways
-	byPart []*deliverer
+	client *client
+	conns  *openConns
+	slots  *errgroup.Group // the slots that run
+
+	mu     sync.Mutex
+	byPart []*deliverer // nil where the partition is another dispatcher's
 }
 
-func newDelivery(d *Dispatcher, dir *directory, gates *gateways) *delivery {
-	all := &delivery{conns: newOpenConns(d.dial), gates: gates}
-	shared := newClient(all.conns.dial, d.cfg.RequestTimeout, d.cfg.GatewaySlots)
-	for part := range d.conn.Partitions() {
-		dl := newDeliverer(&deliverer{
-			conn: d.conn, dir: dir, gates: gates, client: shared, counts: &d.counts, ttl: d.cfg.PokeTTL,
-			badge: d.cfg.Badge, delayIfActive: d.cfg.DelayIfActive,
-			log: d.log.With("stage", events.StageDeliver.Name, "part", part),
-		})
-		dl.catcher = newCatcher(dl, d.cfg.CatchUpLimit)
-		all.byPart = append(all.byPart, dl)
+// open makes ready what every partition needs.
+func (d *Dispatcher) open(lease *events.Lease) *delivery {
+	all := &delivery{
+		d: d, dir: newDirectory(d.policy, d.log), conns: newOpenConns(d.dial), slots: new(errgroup.Group),
+		byPart: make([]*deliverer, d.conn.Partitions()),
 	}
+	all.gates = newGateways(d.cfg.Slots, d.cfg.GatewayFloor, d.cfg.GatewaySlots, func(slot func()) {
+		all.slots.Go(func() error { slot(); return nil })
+	})
+	all.gates.lease = lease
+	all.client = newClient(all.conns.dial, d.cfg.RequestTimeout, d.cfg.GatewaySlots)
+	all.dir.changed = all.pushersChanged
 	return all
 }
 
-// pushersChanged tells the deliverer that the user belongs to.
+// close ends the pokes that are still out, and the slots.
+func (all *delivery) close() {
+	all.conns.close()
+	all.gates.close()
+	_ = all.slots.Wait() // a slot returns no error
+}
+
+// at returns the deliverer of a partition, or nil if that is another dispatcher's.
+func (all *delivery) at(part int) *deliverer {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return all.byPart[part]
+}
+
+// deliverers returns those of the partitions that are here.
+func (all *delivery) deliverers() []*deliverer {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(all.byPart), func(d *deliverer) bool { return d == nil })
+}
+
+func (all *delivery) put(part int, dl *deliverer) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.byPart[part] = dl
+}
+
+// pushersChanged tells the deliverer that the user belongs to, if it is here.
 func (all *delivery) pushersChanged(user events.UserID, pushers []*pusher) {
-	all.byPart[events.PartitionOf(events.Token(user), len(all.byPart))].pushersChanged(user, pushers)
+	if dl := all.at(events.PartitionOf(events.Token(user), len(all.byPart))); dl != nil {
+		dl.pushersChanged(user, pushers)
+	}
+}
+
+// own works on both stages of a partition until ctx ends. When it has returned
+// nothing of the partition is left, but pokes that are out and whose outcome
+// interests nobody any more.
+func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
+	d := all.d
+	dl, leave := all.enter(t.Part)
+	defer leave()
+	end := farewell{grace: d.cfg.StopGrace, wanted: t.Wanted}
+	var match, deliver stage
+	for _, prepare := range []func() error{
+		func() (err error) {
+			match, err = d.prepareMatch(ctx, all.dir, all.gates.lease, t.Part, end)
+			return err
+		},
+		func() (err error) { deliver, err = d.prepareDeliver(ctx, dl, t.Part, end); return err },
+	} {
+		if err := persist(ctx, d.waiting, prepare); err != nil {
+			return nil // it was to end before it began
+		}
+	}
+	d.counts.partitions.Add(1)
+	defer d.counts.partitions.Add(-1)
+	t.Prepared(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return match(ctx) })
+	group.Go(func() error { return deliver(ctx) })
+	return group.Wait()
+}
+
+// enter makes the deliverer of a partition. leave has nothing of it be left.
+func (all *delivery) enter(part int) (dl *deliverer, leave func()) {
+	d := all.d
+	dl = newDeliverer(&deliverer{
+		conn: d.conn, dir: all.dir, gates: all.gates, client: all.client, counts: &d.counts, ttl: d.cfg.PokeTTL,
+		badge: d.cfg.Badge, delayIfActive: d.cfg.DelayIfActive,
+		log: d.log.With("stage", events.StageDeliver.Name, "part", part),
+	})
+	dl.catcher = newCatcher(dl, d.cfg.CatchUpLimit)
+	stop := dl.catcher.start()
+	all.put(part, dl) // before it looks for anybody's pushers: no change is missed
+	return dl, func() {
+		dl.end()
+		stop()
+		all.put(part, nil)
+		dl.abandon()
+	}
 }
 
 // stage is one partition of one stage, ready to be worked through.
 type stage func(ctx context.Context) error
 
-// follow works through every partition of both stages, and answers operators,
-// until ctx ends or one of them cannot go on.
-func (d *Dispatcher) follow(ctx context.Context, dir *directory, all *delivery) error {
-	var stages []stage
-	for part := range d.conn.Partitions() {
-		for _, prepare := range []func() (stage, error){
-			func() (stage, error) { return d.prepareMatch(ctx, dir, all.gates.lease, part) },
-			func() (stage, error) { return d.prepareDeliver(ctx, all.byPart[part], part) },
-		} {
-			var ready stage
-			err := persist(ctx, d.waiting, func() (err error) {
-				ready, err = prepare()
-				return err
-			})
-			if err != nil {
-				return nil //nolint:nilerr // stopped before it began
-			}
-			stages = append(stages, ready)
-		}
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	for _, run := range stages {
-		group.Go(func() error { return run(ctx) })
-	}
-	group.Go(func() error { d.serveOperator(ctx, all); return nil })
-	d.log.Info("dispatching", "partitions", d.conn.Partitions())
-	d.readyOnce.Do(func() { close(d.ready) })
-	return group.Wait()
-}
-
 func (d *Dispatcher) waiting(err error) {
 	d.log.Warn("dispatcher waits for nats", "error", err)
 }
 
-func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, lease *events.Lease, part int) (stage, error) {
+func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, lease *events.Lease, part int, end farewell) (stage, error) {
 	f, err := d.conn.Follow(ctx, events.StageMatch, part, d.worker)
 	if err != nil {
 		return nil, err
@@ -86,14 +142,16 @@ func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, lease *ev
 		return nil, err
 	}
 	m := &matcher{
-		conn: d.conn, dir: dir, rooms: rooms, follower: f, lease: lease, counts: &d.counts, unstored: d.unstored, telling: d.cfg.DelayIfActive > 0,
+		conn: d.conn, dir: dir, rooms: rooms, follower: f, lease: lease, counts: &d.counts,
+		unstored: d.unstored, telling: d.cfg.DelayIfActive > 0,
 		log: d.log.With("stage", events.StageMatch.Name, "part", part),
 	}
-	finish := func() { waitUntil(matchGrace, func() bool { return f.Open() <= m.early.messages() }) }
+	end.grace = matchGrace
+	finish := func() { end.waitUntil(func() bool { return f.Open() <= m.early.messages() }) }
 	return func(ctx context.Context) error { return f.Run(ctx, m.handler(), finish) }, nil
 }
 
-func (d *Dispatcher) prepareDeliver(ctx context.Context, dl *deliverer, part int) (stage, error) {
+func (d *Dispatcher) prepareDeliver(ctx context.Context, dl *deliverer, part int, end farewell) (stage, error) {
 	f, err := d.conn.Follow(ctx, events.StageDeliver, part, d.worker)
 	if err != nil {
 		return nil, err
@@ -103,10 +161,5 @@ func (d *Dispatcher) prepareDeliver(ctx context.Context, dl *deliverer, part int
 		return nil, err
 	}
 	dl.restore(f, lagging)
-	finish := func() { dl.finish(d.cfg.StopGrace) }
-	return func(ctx context.Context) error {
-		defer dl.catcher.start()()
-		defer dl.end()
-		return f.Run(ctx, dl.handler(), finish)
-	}, nil
+	return func(ctx context.Context) error { return f.Run(ctx, dl.handler(), func() { dl.finish(end) }) }, nil
 }

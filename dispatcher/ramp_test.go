@@ -179,7 +179,7 @@ func TestGatewayStatesTellWhatGoesOn(t *testing.T) {
 		want := func(state string, lagging int, lastError string) {
 			t.Helper()
 			<-time.After(5*time.Second + 100*time.Millisecond) // not in the moment of a tick
-			states := work.byPart[0].gates.states()
+			states := work.gates.states()
 			if len(states) != 1 {
 				t.Fatalf("%d gateways, want 1", len(states))
 			}
@@ -202,12 +202,12 @@ func TestGatewayStatesTellWhatGoesOn(t *testing.T) {
 		h.register("@bob:x", "gw.test", "bob")
 		<-time.After(time.Second)
 		want("open", 1, "http_502")
-		if s := work.byPart[0].gates.states()[0]; s.Waiting != 1 {
+		if s := work.gates.states()[0]; s.Waiting != 1 {
 			t.Errorf("%+v, want nobody in line but the one who is left", s)
 		}
 		h.gateway.Answer(always(eventstest.Reply{After: 30 * time.Second}))
 		<-time.After(25 * time.Second)
-		if s := work.byPart[0].gates.states()[0]; s.InFlight == 0 {
+		if s := work.gates.states()[0]; s.InFlight == 0 {
 			t.Errorf("%+v, want a probe out", s)
 		}
 	})

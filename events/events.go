@@ -28,6 +28,36 @@
 // late by a single server, and would let a restarted worker see new messages
 // before the ones its predecessor left unfinished.
 //
+// # Ownership
+//
+// Dispatchers are workers that share the partitions ([Worker.Share]); a partition
+// is owned with both of its stages. Two things are written down, and every worker
+// sees both change by change:
+//
+//	WORKERS    worker.<id>   a heartbeat, which NATS forgets after 5 s without another
+//	POSITIONS  part.<part>   whose the partition is, or nobody's; only ever compare-and-set
+//
+// From who is there follows whose each partition is to be: rendezvous hashing, but
+// nobody gets more than one more than another. Everybody comes to the same answer,
+// and little more moves than what has to. A worker takes what is to be its own and
+// is nobody's, or belongs to one whose heartbeat the leader of WORKERS no longer
+// has. Who owns what is to be another's ends its work on it, within a second, and
+// says only then that it is nobody's. Who leaves says so in its heartbeat, so that
+// the others wait for what it gives back and for nothing else.
+//
+// A heartbeat that is answered is a [Lease] on all that the worker owns, for a
+// little less than NATS keeps it. Without it the worker keeps what it has in memory
+// but begins nothing and writes nothing. As long as each heartbeat finds the one
+// before it, nobody can have taken it for dead. If it does not, the worker writes
+// its name again under each of its partitions, before it has its lease again: who
+// was about to take one is then too late, and where it is too late itself it ends
+// its work. So NATS that was away for an hour costs nothing, and two own the same
+// only if clocks or a paused process deceive them; then the position is the fence,
+// and costs a poke that is told twice.
+//
+// NATS's pinned consumers are not used: what they pin is who gets messages to
+// acknowledge, which nobody does here, and they are not exclusive either.
+//
 // # What fails, and how
 //
 //   - NATS is away: reads and writes fail at once (nothing is buffered in the
@@ -37,8 +67,9 @@
 //     repeats it. Bucket writes are idempotent, and so are reads and redactions; a
 //     repeated notification is first looked for in the log ([Conn.HasNotification],
 //     [Conn.WithNotification]) and among what was read since ([Conn.ReadsSince]).
-//   - A process dies: its successor starts at the position. Messages that the
-//     dead one may have handled without recording it arrive with Replayed set.
+//   - A process dies: its successors start at its positions, 5 to 6 s later.
+//     Messages that the dead one may have handled without recording it arrive
+//     with Replayed set.
 //   - A stream or bucket is deleted: it is made anew by whoever may ([Conn.Keep]),
 //     beyond the sequences that it had, and followers begin anew. What it held is
 //     lost, and that is logged as an error.

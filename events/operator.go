@@ -10,6 +10,7 @@ import (
 // going on there, as it tells operators.
 type GatewayState struct {
 	Origin string `json:"origin"` // scheme, host and port
+	Worker string `json:"worker"` // the dispatcher, as its log names it
 	// State is "closed" while the gateway is used as ever, "open" while it is
 	// down and only asked now and then how it is, "probing" while it is being
 	// asked, "recovering" while what it gets grows again, "paused" while it has

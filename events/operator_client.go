@@ -35,7 +35,8 @@ func (c *Conn) Pushers(ctx context.Context, filter PusherFilter) iter.Seq2[Pushe
 }
 
 // Gateways yields what every dispatcher that works knows of push gateways, under
-// the same terms. An origin comes once for each dispatcher that uses it.
+// the same terms. An origin comes once for each dispatcher that uses it, for each
+// has a limit and a breaker of its own there.
 func (c *Conn) Gateways(ctx context.Context) iter.Seq2[GatewayState, error] {
 	return list[GatewayState](ctx, c, endpointGateways, listRequest{})
 }

@@ -62,9 +62,11 @@ type retryAnswer struct {
 // operatorServer answers one request at a time, so that operators cost a
 // dispatcher one processor at most.
 type operatorServer struct {
-	mu      sync.Mutex
-	ended   bool
+	worker  string
 	handler OperatorHandler
+
+	mu    sync.Mutex
+	ended bool
 }
 
 // ServeOperator has handler answer operators until ctx ends, under the name of a
@@ -82,8 +84,8 @@ func (c *Conn) ServeOperator(ctx context.Context, worker string, handler Operato
 		}
 		return fmt.Errorf("serve operators: %w", err)
 	}
-	s := &operatorServer{handler: handler}
-	err = s.register(ctx, own, worker)
+	s := &operatorServer{worker: worker, handler: handler}
+	err = s.register(ctx, own)
 	if err == nil {
 		<-ctx.Done()
 	}
@@ -96,10 +98,10 @@ func (c *Conn) ServeOperator(ctx context.Context, worker string, handler Operato
 	return err
 }
 
-func (s *operatorServer) register(ctx context.Context, own *Conn, worker string) error {
+func (s *operatorServer) register(ctx context.Context, own *Conn) error {
 	service, err := micro.AddService(own.nc, micro.Config{
 		Name: operatorService, Version: "1.0.0", Description: "What a dispatcher knows of pushers and gateways.",
-		Metadata: map[string]string{operatorWorker: worker}, QueueGroupDisabled: true,
+		Metadata: map[string]string{operatorWorker: s.worker}, QueueGroupDisabled: true,
 	})
 	if err != nil {
 		return fmt.Errorf("serve operators: %w", err)
@@ -108,7 +110,7 @@ func (s *operatorServer) register(ctx context.Context, own *Conn, worker string)
 		endpointPushers: s.pushers, endpointGateways: s.gateways, endpointRetry: s.retry,
 	} {
 		handler := micro.ContextHandler(ctx, func(ctx context.Context, req micro.Request) { s.answer(ctx, req, answer) })
-		if err := service.AddEndpoint(endpoint, handler, micro.WithEndpointSubject(operatorSubject(worker, endpoint))); err != nil {
+		if err := service.AddEndpoint(endpoint, handler, micro.WithEndpointSubject(operatorSubject(s.worker, endpoint))); err != nil {
 			return fmt.Errorf("serve operators: %w", err)
 		}
 	}
@@ -160,6 +162,7 @@ func (s *operatorServer) gateways(_ context.Context, raw []byte) (any, error) {
 		if states[i].Origin <= request.AfterOrigin {
 			continue
 		}
+		states[i].Worker = s.worker
 		if err := page.add(states[i]); err != nil {
 			return nil, err
 		}

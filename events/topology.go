@@ -115,8 +115,8 @@ func (t Topology) buckets() []jetstream.KeyValueConfig {
 		{Bucket: bucketPushers, Description: "All pushers of a user: <part>.<user>."},
 		{Bucket: bucketPushRules, Description: "A user's changes to the predefined push rules: <part>.<user>."},
 		{Bucket: bucketBacklog, Description: "Pushers that lag: <part>.<pusher>.", LimitMarkerTTL: markerTTL},
-		{Bucket: bucketPositions, Description: "How far each partition has been worked through: <stage>.<part>."},
-		{Bucket: bucketWorkers, Description: "Live dispatchers.", TTL: workerTTL},
+		{Bucket: bucketPositions, Description: "How far each partition has been worked through, <stage>.<part>, and whose it is, part.<part>."},
+		{Bucket: bucketWorkers, Description: "Live dispatchers: worker.<id>.", TTL: workerTTL},
 	}
 }
 

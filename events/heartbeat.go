@@ -1,0 +1,150 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// heartbeatInterval is how often a worker says that it is alive.
+	heartbeatInterval = workerTTL / 4
+	// heartbeatTimeout bounds one try to say so: there is time for more before the
+	// lease is over.
+	heartbeatTimeout = 2 * time.Second
+	// goodbyeTimeout bounds the wait of one who ends to be forgotten at once.
+	goodbyeTimeout = time.Second
+)
+
+// What a worker's heartbeat says.
+const (
+	stateHere    = "here"
+	stateLeaving = "leaving" // it wants no partition, and gives back those that it has
+)
+
+// workerKey is where in WORKERS a worker's heartbeat is kept.
+func workerKey(worker string) string { return "worker." + worker }
+
+// heartbeat keeps a worker's key in WORKERS alive, and with it the lease. As long
+// as each write finds the one before it, nobody can have seen the worker dead. If
+// the key had run out somebody may have: then the lease is renewed only after the
+// worker has confirmed what it owns.
+type heartbeat struct {
+	conn   *Conn
+	worker string
+	lease  *Lease
+	log    *slog.Logger
+
+	leaving   atomic.Bool
+	born      atomic.Uint64 // how often the key was made
+	confirmed atomic.Uint64 // what born was when the worker last confirmed what it owns
+	now       chan struct{} // has it beat at once
+	wake      func()        // called when the key was made, and when the lease is held again
+
+	// Owned by run.
+	last    record // the key as it was written last
+	making  bool   // the key is being made, or was without our hearing of it
+	failing bool   // so that an outage is logged once
+}
+
+// run beats until ctx ends.
+func (h *heartbeat) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.now:
+		case <-timer.C:
+		}
+		timer.Reset(h.beat(ctx))
+	}
+}
+
+// atOnce has it beat without waiting for the next time.
+func (h *heartbeat) atOnce() {
+	select {
+	case h.now <- struct{}{}:
+	default: // it is about to
+	}
+}
+
+// beat says that the worker is alive, and returns when to say so again.
+func (h *heartbeat) beat(ctx context.Context) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
+	defer cancel()
+	asked := time.Now()
+	if err := h.write(ctx); err != nil {
+		if !h.failing && !errors.Is(err, context.Canceled) {
+			h.log.Warn("heartbeat not stored, trying until it is", "error", err)
+		}
+		h.failing = true
+		return retryWait
+	}
+	h.failing = false
+	if h.making {
+		h.making = false
+		h.born.Add(1)
+		h.wake()
+	}
+	if h.sure() {
+		held := h.lease.Held()
+		if h.lease.renewed(asked); !held {
+			h.wake()
+		}
+	}
+	return heartbeatInterval
+}
+
+// sure says whether nobody can have taken anything over since the worker last
+// confirmed what it owns.
+func (h *heartbeat) sure() bool { return h.confirmed.Load() == h.born.Load() }
+
+func (h *heartbeat) write(ctx context.Context) error {
+	kv, err := h.conn.userBucket(ctx, bucketWorkers)
+	if err != nil {
+		return err
+	}
+	key, value := workerKey(h.worker), []byte(stateHere)
+	if h.leaving.Load() {
+		value = []byte(stateLeaving)
+	}
+	for {
+		h.making = h.making || !h.last.there
+		revision, err := kv.Update(ctx, key, value, h.last.revision)
+		if err == nil {
+			h.last = record{there: true, revision: revision}
+			return nil
+		}
+		if !isConflict(err) {
+			return err
+		}
+		// The key has run out, or has a write of ours whose answer was lost.
+		if h.last, err = h.conn.readRecord(ctx, bucketWorkers, key); err != nil {
+			return err
+		}
+	}
+}
+
+// forget takes the key away, which is nobody else's, so that nobody waits for the
+// worker.
+func (h *heartbeat) forget(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, goodbyeTimeout)
+	defer cancel()
+	kv, err := h.conn.userBucket(ctx, bucketWorkers)
+	if err == nil {
+		err = kv.Delete(ctx, workerKey(h.worker))
+	}
+	if err != nil {
+		h.log.Warn("heartbeat not taken back, it runs out by itself", "error", err)
+	}
+}
+
+// lives says whether NATS keeps a heartbeat of a worker.
+func (c *Conn) lives(ctx context.Context, worker string) (bool, error) {
+	last, err := c.readRecord(ctx, bucketWorkers, workerKey(worker))
+	return last.there, err
+}

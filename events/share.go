@@ -1,0 +1,144 @@
+package events
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
+
+// present returns the workers that share the partitions: those whose heartbeat has
+// been heard of lately and that are not leaving, in order.
+func (w *Worker) present() []string {
+	var names []string
+	for key, r := range w.members.records {
+		switch name := strings.TrimPrefix(key, workerKey("")); {
+		case name == w.id: // it knows better itself
+		case time.Since(r.heard) > workerTTL:
+			delete(w.members.records, key)
+		case r.there && r.value != stateLeaving:
+			names = append(names, name)
+		}
+	}
+	if !w.leaving {
+		names = append(names, w.id)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// divide finds out whose each partition is to be.
+func (w *Worker) divide() {
+	if names := w.present(); w.shares == nil || !slices.Equal(names, w.sharing) {
+		w.sharing, w.shares = names, assign(w.conn.Partitions(), names)
+	}
+}
+
+// handOver ends the work on what is to be another's, or already is.
+func (w *Worker) handOver() {
+	w.findLost()
+	wanted := len(w.sharing) > 0
+	for part, t := range w.tenures {
+		if w.shares[part] != w.id {
+			t.end(wanted)
+		}
+	}
+}
+
+// findLost ends the work on what has become another's.
+func (w *Worker) findLost() {
+	var lost []int
+	for part, t := range w.tenures {
+		if t.lost || w.owner(part).value == w.id {
+			continue
+		}
+		t.lost = true
+		t.end(true)
+		lost = append(lost, part)
+	}
+	if len(lost) > 0 {
+		slices.Sort(lost)
+		w.log.Warn("another dispatcher has taken over", "parts", lost)
+	}
+}
+
+// giveBack says that nobody owns what is written down as the worker's, is to be
+// another's, and has no work going on.
+func (w *Worker) giveBack(ctx context.Context) {
+	if !w.Lease().Held() || !w.owners.synced {
+		return // it may be another's already
+	}
+	var given []int
+	for _, part := range w.mine() {
+		if w.tenures[part] == nil && (w.leaving || w.shares[part] != w.id) {
+			given = append(given, part)
+		}
+	}
+	if len(given) == 0 {
+		return
+	}
+	w.write(ctx, given, "")
+	if given = slices.DeleteFunc(given, func(part int) bool { return w.owner(part).value == w.id }); len(given) > 0 {
+		w.log.Info("partitions given up", "parts", given, "owned", len(w.tenures), "workers", len(w.sharing))
+	}
+}
+
+// take begins the work on what is to be the worker's and is nobody else's.
+func (w *Worker) take(ctx, working context.Context, own func(context.Context, *Tenure) error) {
+	parts := w.free(ctx)
+	if len(parts) == 0 {
+		return
+	}
+	w.write(ctx, parts, w.id)
+	parts = slices.DeleteFunc(parts, func(part int) bool { return w.owner(part).value != w.id })
+	batch := newBatch(len(parts))
+	for _, part := range parts {
+		t := &Tenure{Part: part, batch: batch, wake: w.wakeUp}
+		w.tenures[part] = t
+		t.begin(working, own)
+	}
+	if len(parts) > 0 {
+		w.log.Info("partitions gained", "parts", parts, "owned", len(w.tenures), "workers", len(w.sharing))
+	}
+}
+
+// free returns the partitions that are to be the worker's, and whose owner has
+// given them up or is dead.
+func (w *Worker) free(ctx context.Context) (parts []int) {
+	dead := map[string]bool{"": true, w.id: true}
+	for part, name := range w.shares {
+		if name != w.id || w.tenures[part] != nil || time.Now().Before(w.resting[part]) {
+			continue
+		}
+		owner := w.owner(part).value
+		if _, known := dead[owner]; !known {
+			dead[owner] = w.isDead(ctx, owner)
+		}
+		if dead[owner] {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+// isDead says whether it is certain that a worker is dead.
+func (w *Worker) isDead(ctx context.Context, worker string) bool {
+	if r, known := w.members.records[workerKey(worker)]; known && r.there {
+		return false
+	}
+	lives, err := w.conn.lives(ctx, worker)
+	if err != nil {
+		w.log.Warn("not known whether a dispatcher lives, asking again", "other", worker, "error", err)
+	}
+	return err == nil && !lives
+}
+
+// settled says whether the worker owns all that it should, and works on it.
+func (w *Worker) settled() bool {
+	for part, name := range w.shares {
+		if t := w.tenures[part]; name == w.id && (t == nil || !t.ready.Load()) {
+			return false
+		}
+	}
+	return true
+}

@@ -116,8 +116,9 @@ func (c chaosCmd) print(report *chaosReport, std streams) error {
 type chaosRun struct {
 	chaosCmd
 
-	began time.Time
-	std   streams
+	began  time.Time
+	healed time.Time // when the last fault was over
+	std    streams
 }
 
 func (r *chaosRun) progress(format string, args ...any) {
@@ -142,7 +143,7 @@ func (r *chaosRun) make(ctx context.Context, dir string) (h *chaosHistory, err e
 	if h.Faults, err = r.rage(ctx, w); err != nil {
 		return nil, err
 	}
-	h.Healed = time.Now()
+	h.Healed = r.healed
 	if err := r.calm(ctx, w, h); err != nil {
 		return nil, err
 	}
@@ -151,7 +152,14 @@ func (r *chaosRun) make(ctx context.Context, dir string) (h *chaosHistory, err e
 	for _, c := range w.children() {
 		h.EndedAlone += c.endedAlone()
 	}
-	return h, h.readDead(ctx, w.conn)
+	var logs []string
+	for _, d := range w.dispatchers {
+		logs = append(logs, d.log)
+	}
+	if h.logs, err = readLogs(logs); err != nil {
+		return nil, err
+	}
+	return h, errors.Join(h.readDead(ctx, w.conn), h.readStored(ctx, w.conn))
 }
 
 // rage has everything go wrong while something happens in every room, and
@@ -177,6 +185,7 @@ func (r *chaosRun) rage(ctx context.Context, w *chaosWorld) ([]happened, error) 
 	}
 	err = group.Wait()
 	quiet()
+	r.healed = time.Now()
 	r.progress("the last fault is over")
 	var all []happened
 	for _, f := range faults {

@@ -29,8 +29,8 @@ func (h *chaosHistory) check() *chaosReport {
 	}
 	c.index()
 	c.losses()
+	c.storage()
 	c.order()
-	c.siblings()
 	c.badges()
 	c.repeats()
 	return c.report
@@ -100,58 +100,6 @@ func (c *chaosChecker) losses() {
 			c.problem(&c.report.Lost, "%s was never told of %s", o.pushkey, o.event)
 		}
 	}
-}
-
-// order finds pushers that were told what happened in a room in another order.
-// What is told again does not count.
-func (c *chaosChecker) order() {
-	for key, pokes := range c.byKey {
-		newest := map[events.RoomID]*chaosPoke{}
-		for _, p := range pokes {
-			if p.Event == "" || c.again(p) {
-				continue
-			}
-			if before := newest[p.Room]; before != nil && c.numbers[before.Event] > c.numbers[p.Event] {
-				c.problem(&c.report.Disordered, "%s was told of %s after %s", key, p.Event, before.Event)
-				continue
-			}
-			newest[p.Room] = p
-		}
-	}
-}
-
-// again says whether the pusher was told of the event before.
-func (c *chaosChecker) again(p *chaosPoke) bool {
-	return p != &c.Pokes[c.first[told{p.Pushkey, p.Event}]]
-}
-
-// siblings finds users whose pushers were told of the same events in different
-// orders: there is one order of a user's notifications, across rooms.
-func (c *chaosChecker) siblings() {
-	for _, u := range c.cast.users {
-		if len(u.pushkeys) != 2 {
-			continue
-		}
-		a, b := c.firsts(u.pushkeys[0], u.pushkeys[1]), c.firsts(u.pushkeys[1], u.pushkeys[0])
-		for n := range a {
-			if a[n] != b[n] {
-				c.problem(&c.report.Disordered, "the pushers of %s were told of %s and %s at the same place", u.id, a[n], b[n])
-				break
-			}
-		}
-	}
-}
-
-// firsts returns what a pusher was told that another was told too, in order and
-// without what was told again.
-func (c *chaosChecker) firsts(key, other string) []events.EventID {
-	var all []events.EventID
-	for _, p := range c.byKey[key] {
-		if _, both := c.first[told{other, p.Event}]; both && p.Event != "" && !c.again(p) {
-			all = append(all, p.Event)
-		}
-	}
-	return all
 }
 
 // badges finds badges that went back and badges that are wrong at the end.

@@ -17,6 +17,9 @@ type chaosHistory struct {
 	model chaosModel
 	lasts []told // of the last thing that was said in each room
 	dead  map[told]bool
+	logs  *testimony
+
+	stored map[events.UserID][]storedNotification // in order
 
 	Faults         []happened  `json:"faults"`
 	Pokes          []chaosPoke `json:"pokes"` // in the order of their arrival

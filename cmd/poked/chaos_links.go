@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -92,21 +93,24 @@ func (k *link) cure() error {
 	return nil
 }
 
-// freePorts returns ports of this machine that nobody listens on right now: for
-// servers that must come back where they were.
+// Ports for servers that must come back where they were are none of those that
+// the system gives to connections and to those who ask for any port: it might give
+// them away while a server is down.
+const firstPort, lastPort = 20000, 32000
+
+// freePorts returns ports of this machine that nobody listens on right now.
 func freePorts(n int) ([]int, error) {
 	var ports []int
-	for range n {
-		listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", chaosHost+":0")
-		if err != nil {
+	for try := 0; len(ports) < n; try++ {
+		port := firstPort + rand.IntN(lastPort-firstPort) //nolint:gosec // luck needs no secrecy
+		listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addrOf(port))
+		if err != nil && try > 100*n {
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
-		defer func() { _ = listener.Close() }() // open until all are found
-		_, port, err := splitAddr(listener.Addr().String())
-		if err != nil {
-			return nil, err
+		if err == nil {
+			ports = append(ports, port)
+			defer func() { _ = listener.Close() }() // open until all are found
 		}
-		ports = append(ports, port)
 	}
 	return ports, nil
 }

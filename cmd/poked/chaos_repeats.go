@@ -4,18 +4,18 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"poked/events"
 )
 
 // Why a poke that a gateway took may come again (G2): nobody could know, or
 // write down, that it was taken.
 const (
-	repeatUnanswered = "its sender was gone when it was answered"
-	repeatLink       = "its connection was cut or stalled while it was out"
-	repeatOut        = "it was out when its dispatcher died or stood still"
-	repeatMoments    = "its answer came in the last moments before that"
-	repeatSibling    = "another pusher of the user was hanging in the second before that"
-	repeatAway       = "nats was away, or away from a dispatcher"
-	repeatNone       = "nobody knows why"
+	repeatUnheard = "no dispatcher heard the answer"
+	repeatMoments = "its dispatcher died in the moments after the answer"
+	repeatSibling = "its dispatcher died in the second after the answer, while another pusher of the user hung"
+	repeatAway    = "its dispatcher could not reach nats after the answer"
+	repeatNone    = "nobody knows why"
 )
 
 const (
@@ -23,88 +23,84 @@ const (
 	// between two writes, and the two writes that may lie before it, each synced
 	// by two of three servers of a busy machine.
 	moments = 250 * time.Millisecond
-	// siblingMoments is likewise while another pusher hangs.
-	siblingMoments = time.Second + moments
-	// cutMoments is how much earlier or later than a fault of a link its effect
-	// may show.
-	cutMoments = 100 * time.Millisecond
-	// awayMoments is how long after a fault of NATS or of a link to it a
-	// dispatcher may still be away from it: it reconnects within 1.5 s, an
-	// election takes up to 10.
+	// siblingMoments is likewise while another pusher hangs, until that is written
+	// down as lagging.
+	siblingMoments = 1250*time.Millisecond + moments
+	// awayMoments is how long after a fault of NATS or of a link to it a dispatcher
+	// may still be away from it: it reconnects within 1.5 s, an election takes up
+	// to 10; and how long after an answer it may come to know: requests take 5 s.
 	awayMoments = 10 * time.Second
 )
 
 // repeats finds pokes that came again, and why they may have.
 func (c *chaosChecker) repeats() {
 	for key, pokes := range c.byKey {
-		before := map[told]*chaosPoke{}
+		before := map[events.EventID]*chaosPoke{}
 		for _, p := range pokes {
 			if p.Event == "" {
 				continue
 			}
-			id := told{key, p.Event}
-			if taken := before[id]; taken != nil {
-				c.repeated(taken, p)
+			if taken := before[p.Event]; taken != nil {
+				c.repeated(key, taken, p)
 			}
-			before[id] = p
+			before[p.Event] = p
 		}
 	}
 }
 
-func (c *chaosChecker) repeated(taken, again *chaosPoke) {
-	why, late := c.why(taken)
+func (c *chaosChecker) repeated(key string, taken, again *chaosPoke) {
+	user := c.owners[key]
+	if user == nil {
+		return // whose it is not, it is a problem already
+	}
+	id := heardOf{events.NewPusherID(user.id, chaosApp, key), taken.Event}
+	who, known := c.logs.heardBetween(id, taken.Answered.Add(-moments), again.Arrived)
+	why := repeatUnheard
+	if known {
+		why = c.why(taken, user, who)
+	}
 	c.report.Repeats[why]++
-	if why == repeatMoments {
-		c.report.LatestMoment = max(c.report.LatestMoment, late)
-	}
 	if why == repeatNone {
-		c.problem(&c.report.Unexplained, "%s was told of %s at %s with badge %d and again at %s with badge %d: %s",
-			taken.Pushkey, taken.Event, c.clock(taken.Answered), taken.Unread, c.clock(again.Arrived), again.Unread, c.around(taken.Answered))
+		c.problem(&c.report.Unexplained, "%s was told of %s by dispatcher%d at %s with badge %d and again at %s with badge %d: %s",
+			key, taken.Event, who.dispatcher, c.clock(taken.Answered), taken.Unread, c.clock(again.Arrived), again.Unread, c.around(taken.Answered))
 	}
 }
 
-// why says why a poke that was taken may come again, and how long before a death
-// it was answered.
-func (c *chaosChecker) why(taken *chaosPoke) (reason string, late time.Duration) {
-	if taken.Gone {
-		return repeatUnanswered, 0
+// why says why a poke may come again whose answer a dispatcher heard.
+func (c *chaosChecker) why(taken *chaosPoke, user *chaosUser, who heard) string {
+	lived, died := c.livedOn(who)
+	switch {
+	case died && lived <= moments:
+		c.report.LatestMoment = max(c.report.LatestMoment, lived)
+		return repeatMoments
+	case died && lived <= siblingMoments && c.siblingHung(taken, user):
+		return repeatSibling
+	case c.logs.troubled(who.dispatcher, who.at.Add(-moments), who.at.Add(awayMoments)):
+		return repeatAway
+	case slices.ContainsFunc(c.Faults, func(f happened) bool { return f.parts(who) }):
+		return repeatAway
 	}
-	best := len(reasons())
-	for n := range c.Faults {
-		reason, before := c.because(&c.Faults[n], taken)
-		if at := slices.Index(reasons(), reason); at >= 0 && at < best {
-			best, late = at, before
+	return repeatNone
+}
+
+// livedOn returns for how long a dispatcher worked on after it heard an answer,
+// if it was then killed or paused.
+func (c *chaosChecker) livedOn(who heard) (d time.Duration, died bool) {
+	for _, f := range c.Faults {
+		deadly := f.Track == "dispatcher" && (f.Kind == faultKill || f.Kind == faultPause)
+		// A dispatcher dies a little after the fault begins.
+		if lived := f.From.Sub(who.at); deadly && slices.Contains(f.dispatchers, who.dispatcher) && lived > -moments && (!died || lived < d) {
+			d, died = max(lived, 0), true
 		}
 	}
-	if best == len(reasons()) {
-		return repeatNone, 0
-	}
-	return reasons()[best], late
+	return d, died
 }
 
-// reasons are those that a fault may give, the best first.
-func reasons() []string {
-	return []string{repeatLink, repeatOut, repeatMoments, repeatSibling, repeatAway}
-}
-
-// because says what reason a fault gives for a poke to come again, or "".
-func (c *chaosChecker) because(f *happened, taken *chaosPoke) (reason string, before time.Duration) {
-	before = f.From.Sub(taken.Answered)
-	deadly := f.Track == "dispatcher" && (f.Kind == faultKill || f.Kind == faultPause)
-	switch {
-	case f.gateway == taken.Gateway && (f.Kind == faultCut || f.Kind == faultStall) &&
-		during(f, taken.Arrived, taken.Answered, cutMoments):
-		return repeatLink, 0
-	case deadly && before <= 0 && (!taken.Arrived.After(f.From) || f.Kind == faultPause && during(f, taken.Arrived, taken.Answered, moments)):
-		return repeatOut, 0
-	case deadly && before > 0 && before <= moments:
-		return repeatMoments, before
-	case deadly && before > 0 && before <= siblingMoments && c.siblingHung(taken):
-		return repeatSibling, before
-	case (f.Track == "nats" || f.Track == "link" && f.dispatchers != nil) && during(f, taken.Answered.Add(-awayMoments), taken.Answered, moments):
-		return repeatAway, 0
-	}
-	return "", 0
+// parts says whether a fault kept NATS from a dispatcher that has just heard an
+// answer.
+func (f *happened) parts(who heard) bool {
+	away := f.Track == "nats" || f.Track == "link" && slices.Contains(f.dispatchers, who.dispatcher)
+	return away && during(f, who.at.Add(-awayMoments), who.at, moments)
 }
 
 // during says whether a fault overlaps with the time between two moments, give or
@@ -115,9 +111,8 @@ func during(f *happened, from, to time.Time, margin time.Duration) bool {
 
 // siblingHung says whether another pusher of the user was at a gateway that failed
 // when a poke was taken.
-func (c *chaosChecker) siblingHung(taken *chaosPoke) bool {
-	user := c.owners[taken.Pushkey]
-	return user != nil && slices.ContainsFunc(c.Faults, func(f happened) bool {
+func (c *chaosChecker) siblingHung(taken *chaosPoke, user *chaosUser) bool {
+	return slices.ContainsFunc(c.Faults, func(f happened) bool {
 		return f.gateway >= 0 && slices.Contains(user.gateways, f.gateway) && during(&f, taken.Arrived, taken.Answered, siblingMoments)
 	})
 }

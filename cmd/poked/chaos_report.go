@@ -32,6 +32,8 @@ type chaosReport struct {
 
 	Lost        int      `json:"lost"`
 	Disordered  int      `json:"disordered"`
+	StoredTwice int      `json:"stored_twice"`
+	Swapped     int      `json:"swapped"` // notifications; no promise is broken
 	BadgeBack   int      `json:"badge_back"`
 	WrongBadges int      `json:"wrong_badges"`
 	Unfounded   int      `json:"unfounded"`
@@ -82,7 +84,9 @@ func (r *chaosReport) print(out io.Writer) error {
 	line("the last moments were at most", r.LatestMoment.Round(time.Millisecond))
 	line("dead letters", r.Dead)
 	line("lost", r.Lost)
-	line("out of order", r.Disordered)
+	line("told out of order", r.Disordered)
+	line("stored twice", r.StoredTwice)
+	line("stored in another order than said", r.Swapped)
 	line("badges that went back", r.BadgeBack)
 	line("wrong badges at the end", r.WrongBadges)
 	line("told what does not notify", r.Unfounded)
@@ -100,9 +104,9 @@ func (r *chaosReport) print(out io.Writer) error {
 
 // verdict fails a run in which a promise was broken.
 func (r *chaosReport) verdict() error {
-	if r.Lost+r.Disordered+r.BadgeBack+r.WrongBadges+r.Unfounded+r.Unexplained == 0 {
+	if r.Lost+r.Disordered+r.StoredTwice+r.BadgeBack+r.WrongBadges+r.Unfounded+r.Unexplained == 0 {
 		return nil
 	}
-	return fmt.Errorf("seed %d: %d lost, %d out of order, %d badges went back, %d are wrong, %d told without cause, %d told again without a reason",
-		r.Seed, r.Lost, r.Disordered, r.BadgeBack, r.WrongBadges, r.Unfounded, r.Unexplained)
+	return fmt.Errorf("seed %d: %d lost, %d out of order, %d stored twice, %d badges went back, %d are wrong, %d told without cause, %d told again without a reason",
+		r.Seed, r.Lost, r.Disordered, r.StoredTwice, r.BadgeBack, r.WrongBadges, r.Unfounded, r.Unexplained)
 }

@@ -23,6 +23,9 @@ const (
 	chaosGateways    = 3
 )
 
+// chaosApp is the app_id of every pusher.
+const chaosApp = "org.example.chaos"
+
 // chaosRequestTimeout is how long a dispatcher of a run waits for a gateway.
 const chaosRequestTimeout = 5 * time.Second
 
@@ -76,7 +79,7 @@ func newChaosWorld(ctx context.Context, dir string, partitions int, c *cast) (_ 
 		}
 		w.gateways = append(w.gateways, g)
 	}
-	if err := w.startRoles(); err != nil {
+	if err := w.startRoles(ctx); err != nil {
 		return nil, err
 	}
 	return w, w.connect(ctx)
@@ -127,8 +130,8 @@ func (w *chaosWorld) linksToNATS() (all []*link, urls string, err error) {
 	return all, strings.Join(each, ","), nil
 }
 
-// startRoles starts the registry and the dispatchers.
-func (w *chaosWorld) startRoles() error {
+// startRoles starts the registry, which sets up the streams, and the dispatchers.
+func (w *chaosWorld) startRoles(ctx context.Context) error {
 	tokens := filepath.Join(w.dir, "tokens")
 	var lines strings.Builder
 	for _, u := range w.cast.users {
@@ -144,6 +147,9 @@ func (w *chaosWorld) startRoles() error {
 	w.registryURL = "http://" + addrOf(ports[0])
 	if w.registry, err = w.startRole("registry", "registry", "--http", addrOf(ports[0]), "--tokens", tokens,
 		"--database", filepath.Join(w.dir, "poked.db"), "--user-rate=1000"); err != nil {
+		return err
+	}
+	if err := w.until(ctx, "the registry does not answer", func() bool { return w.post(ctx, w.cast.users[0], "") != 0 }); err != nil {
 		return err
 	}
 	for n := range chaosDispatchers {
@@ -189,31 +195,32 @@ func (w *chaosWorld) connect(ctx context.Context) (err error) {
 // setPushers sets a user's pushers at the registry, however long that takes.
 func (w *chaosWorld) setPushers(ctx context.Context, u *chaosUser) error {
 	for n, key := range u.pushkeys {
-		body := fmt.Sprintf(`{"kind":"http","app_id":"org.example.chaos","pushkey":%q,"lang":"en","app_display_name":"Chaos","device_display_name":"Phone","data":{"url":%q},"append":true}`,
-			key, w.gateways[u.gateways[n]].url())
-		if err := w.until(ctx, "the registry takes no pushers", func() bool { return w.post(ctx, u, body) }); err != nil {
+		body := fmt.Sprintf(`{"kind":"http","app_id":%q,"pushkey":%q,"lang":"en","app_display_name":"Chaos","device_display_name":"Phone","data":{"url":%q},"append":true}`,
+			chaosApp, key, w.gateways[u.gateways[n]].url())
+		if err := w.until(ctx, "the registry takes no pushers", func() bool { return w.post(ctx, u, body) == http.StatusOK }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// post asks the registry to set a pusher, and says whether it did.
-func (w *chaosWorld) post(ctx context.Context, u *chaosUser, body string) bool {
+// post asks the registry to set a pusher, and returns the status of its answer, 0
+// for none.
+func (w *chaosWorld) post(ctx context.Context, u *chaosUser, body string) (status int) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.registryURL+"/_matrix/client/v3/pushers/set", strings.NewReader(body))
 	if err != nil {
-		return false
+		return 0
 	}
 	req.Header.Set("Authorization", "Bearer "+u.token)
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return false
+		return 0
 	}
 	_ = resp.Body.Close()
-	return resp.StatusCode == http.StatusOK
+	return resp.StatusCode
 }
 
 // worldPatience is how long something may take that must come to be.

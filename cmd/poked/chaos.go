@@ -31,7 +31,7 @@ type chaosCmd struct {
 	Partitions int           `name:"partitions" default:"8" env:"POKED_PARTITIONS" help:"Partitions of the streams, at least 2."`
 	Patience   time.Duration `name:"patience" default:"3m" env:"POKED_CHAOS_PATIENCE" help:"How long after the last fault everything may take to be told."`
 	Only       []string      `name:"only" env:"POKED_CHAOS_ONLY" placeholder:"TRACK" help:"What goes wrong: dispatcher, nats, registry, link, gateway. All of it unless told otherwise."`
-	Clears     bool          `name:"receipts-clear" hidden:"" env:"POKED_CHAOS_RECEIPTS_CLEAR" help:"Expect that receipts clear what is unread."`
+	Clears     bool          `name:"receipts-clear" env:"POKED_CHAOS_RECEIPTS_CLEAR" help:"Expect that receipts and a user's own messages clear what is unread."`
 	Keep       bool          `name:"keep" env:"POKED_CHAOS_KEEP" help:"Keep log lines and history also if all is well."`
 	JSON       bool          `name:"json" env:"POKED_JSON" help:"Print the result as one JSON object."`
 }

@@ -166,9 +166,9 @@ func (w *chaosWorld) servers(ctx context.Context, h *happened) []int {
 	case victimLeader:
 		chosen = []int{leader}
 	case victimFollower:
-		chosen = []int{(leader + 1 + int(h.lot%2)) % len(w.nats)} //nolint:gosec // a small number
+		chosen = []int{(leader + 1 + int(h.lot%2)) % len(w.nats)}
 	case victimTwo:
-		chosen = []int{leader, (leader + 1 + int(h.lot%2)) % len(w.nats)} //nolint:gosec // a small number
+		chosen = []int{leader, (leader + 1 + int(h.lot%2)) % len(w.nats)}
 	default:
 		chosen = []int{0, 1, 2}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -148,10 +149,13 @@ func (g *chaosGateway) become(mood string) {
 	g.mood, g.over = mood, make(chan struct{})
 }
 
-func (g *chaosGateway) close() {
+func (g *chaosGateway) close() error {
 	g.become(moodWell) // nobody hangs any more
-	_ = g.server.Close()
-	<-g.served // http.ErrServerClosed
+	err := g.server.Close()
+	if served := <-g.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
 }
 
 // notify takes one request.

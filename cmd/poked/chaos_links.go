@@ -101,6 +101,12 @@ const firstPort, lastPort = 20000, 32000
 // freePorts returns ports of this machine that nobody listens on right now.
 func freePorts(n int) ([]int, error) {
 	var ports []int
+	var listeners []net.Listener // open until all are found
+	defer func() {
+		for _, listener := range listeners {
+			_ = listener.Close() // nobody has connected
+		}
+	}()
 	for try := 0; len(ports) < n; try++ {
 		port := firstPort + rand.IntN(lastPort-firstPort) //nolint:gosec // luck needs no secrecy
 		listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addrOf(port))
@@ -108,8 +114,7 @@ func freePorts(n int) ([]int, error) {
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
 		if err == nil {
-			ports = append(ports, port)
-			defer func() { _ = listener.Close() }() // open until all are found
+			ports, listeners = append(ports, port), append(listeners, listener)
 		}
 	}
 	return ports, nil

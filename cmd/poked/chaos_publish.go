@@ -110,15 +110,14 @@ func (h *homeserver) chatter(ctx, patience context.Context, c *cast, rate float6
 	for _, room := range c.rooms {
 		group.Go(func() error {
 			luck := rand.New(rand.NewPCG(seed, uint64(room.number))) //nolint:gosec // luck needs no secrecy
-			for n := 0; ; n++ {
-				wait := luck.ExpFloat64() * float64(len(c.rooms)) / rate
-				if pauseFor(ctx, time.Duration(wait*float64(time.Second))) != nil {
-					return nil // it is over
-				}
+			for n := 0; ctx.Err() == nil; n++ {
 				if err := h.happen(patience, room, n, luck); err != nil {
 					return err
 				}
+				wait := luck.ExpFloat64() * float64(len(c.rooms)) / rate
+				_ = pauseFor(ctx, time.Duration(wait*float64(time.Second))) // or it is over
 			}
+			return nil
 		})
 	}
 	return group.Wait()

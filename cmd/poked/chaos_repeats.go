@@ -73,10 +73,10 @@ func (c *chaosChecker) why(taken *chaosPoke, user *chaosUser, who heard) string 
 	case died && lived <= moments:
 		c.report.LatestMoment = max(c.report.LatestMoment, lived)
 		return repeatMoments
-	case died && lived <= siblingMoments && c.siblingHung(taken, user):
-		return repeatSibling
 	case c.logs.troubled(who.dispatcher, who.at.Add(-moments), who.at.Add(awayMoments)):
 		return repeatAway
+	case died && lived <= siblingMoments && c.siblingHung(taken, user):
+		return repeatSibling
 	case slices.ContainsFunc(c.Faults, func(f happened) bool { return f.parts(who) }):
 		return repeatAway
 	}
@@ -109,11 +109,11 @@ func during(f *happened, from, to time.Time, margin time.Duration) bool {
 	return f.From.Add(-margin).Before(to) && f.To.Add(margin).After(from)
 }
 
-// siblingHung says whether another pusher of the user was at a gateway that failed
-// when a poke was taken.
+// siblingHung says whether another pusher of the user was at another gateway that
+// failed when a poke was taken.
 func (c *chaosChecker) siblingHung(taken *chaosPoke, user *chaosUser) bool {
 	return slices.ContainsFunc(c.Faults, func(f happened) bool {
-		return f.gateway >= 0 && slices.Contains(user.gateways, f.gateway) && during(&f, taken.Arrived, taken.Answered, siblingMoments)
+		return f.gateway >= 0 && f.gateway != taken.Gateway && slices.Contains(user.gateways, f.gateway) && during(&f, taken.Arrived, taken.Answered, siblingMoments)
 	})
 }
 

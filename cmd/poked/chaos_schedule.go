@@ -107,7 +107,7 @@ func (t track) schedule(seed uint64, within time.Duration) []fault {
 	// Each track has luck of its own, so that one more kind of fault in one leaves
 	// the others as they were.
 	var number uint64
-	for _, c := range t.name {
+	for _, c := range []byte(t.name) {
 		number = number*31 + uint64(c)
 	}
 	luck := rand.New(rand.NewPCG(seed, number)) //nolint:gosec // luck needs no secrecy

@@ -73,8 +73,8 @@ func (c *chaosChecker) order() {
 	for key, pokes := range c.byKey {
 		places := map[events.EventID]uint64{}
 		if user := c.owners[key]; user != nil {
-			for _, n := range c.stored[user.id] {
-				places[n.event] = n.seq
+			for _, n := range slices.Backward(c.stored[user.id]) {
+				places[n.event] = n.seq // the first, if it is stored twice
 			}
 		}
 		var newest *chaosPoke

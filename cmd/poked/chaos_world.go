@@ -261,7 +261,7 @@ func (w *chaosWorld) close() error {
 	}
 	errs = append(errs, stopAll(w.children()))
 	for _, g := range w.gateways {
-		g.close()
+		errs = append(errs, g.close())
 	}
 	w.links.close()
 	if w.log != nil {

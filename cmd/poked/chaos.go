@@ -210,18 +210,23 @@ func (r *chaosRun) follow(ctx context.Context, w *chaosWorld, t track) ([]happen
 	return all, nil
 }
 
-// comeLate sets the pushers of those who come late, one after the other.
+// comeLate sets the pushers of those who come late, spread over the time.
 func (r *chaosRun) comeLate(ctx context.Context, w *chaosWorld) error {
+	group, ctx := errgroup.WithContext(ctx)
+	step := r.For / time.Duration(lateEach*r.Partitions+1)
+	after := time.Duration(0)
 	for _, u := range w.cast.users {
 		if !u.late {
 			continue
 		}
-		if err := pauseFor(ctx, r.For/time.Duration(lateEach*r.Partitions+1)); err != nil {
-			return err
-		}
-		if err := w.setPushers(ctx, u); err != nil {
-			return err
-		}
+		after += step
+		wait := after
+		group.Go(func() error {
+			if err := pauseFor(ctx, wait); err != nil {
+				return err
+			}
+			return w.setPushers(ctx, u)
+		})
 	}
-	return nil
+	return group.Wait()
 }

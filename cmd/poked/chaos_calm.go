@@ -18,6 +18,8 @@ const (
 	// warmUpPatience how long they have each time.
 	warmUps        = 60
 	warmUpPatience = 2 * time.Second
+	// lastPatience is how long a last thing said has, until another one is.
+	lastPatience = 5 * time.Second
 	// aftermath is how long something that nobody waits for may still come.
 	aftermath = 3 * time.Second
 )
@@ -98,17 +100,30 @@ func (w *chaosWorld) awaitTold(ctx context.Context, owed []told, patience time.D
 	}
 }
 
-// calm waits until all that is owed was told, says one last thing in each room,
-// and waits until that was told too. What is still missing then is for the
+// calm waits until all that is owed was told, and then says one last thing in each
+// room, until everybody is told of it. What is still missing then is for the
 // checker to say.
 func (r *chaosRun) calm(ctx context.Context, w *chaosWorld, h *chaosHistory) error {
 	waiting := func(missing int) { r.progress("waiting for %d pokes", missing) }
 	owed := h.model.owed(w.cast)
 	_ = w.awaitTold(ctx, owed, r.Patience, waiting)
-	h.Last = time.Now()
 	r.progress("%d pokes were owed, %d are missing; saying one last thing in each room", len(owed), len(w.rec.missing(owed)))
+	for n, began := 0, time.Now(); ; n++ {
+		if err := w.sayLast(ctx, h, n); err != nil {
+			return err
+		}
+		// A pusher that came late may still be on its way to the dispatchers.
+		if w.awaitTold(ctx, h.lasts, lastPatience, waiting) == nil || time.Since(began) > r.Patience {
+			return pauseFor(ctx, aftermath)
+		}
+	}
+}
+
+// sayLast says something in each room, which everybody is to be told.
+func (w *chaosWorld) sayLast(ctx context.Context, h *chaosHistory, n int) error {
+	h.Last, h.lasts = time.Now(), nil
 	for _, room := range w.cast.rooms {
-		event := events.EventID(fmt.Sprintf("$last-%d", room.number))
+		event := events.EventID(fmt.Sprintf("$last-%d-%d", room.number, n))
 		if err := w.home.say(ctx, room, event, chaosSpeaker, nil); err != nil {
 			return err
 		}
@@ -116,6 +131,5 @@ func (r *chaosRun) calm(ctx context.Context, w *chaosWorld, h *chaosHistory) err
 			h.lasts = append(h.lasts, u.toldOf(event)...)
 		}
 	}
-	_ = w.awaitTold(ctx, h.lasts, r.Patience, waiting)
-	return pauseFor(ctx, aftermath)
+	return nil
 }

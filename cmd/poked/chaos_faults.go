@@ -24,8 +24,10 @@ type happened struct {
 
 // inflict has a fault happen, for as long as it lasts.
 func (w *chaosWorld) inflict(ctx context.Context, f fault, progress func(string, ...any)) (happened, error) {
-	h := happened{fault: f, gateway: -1, From: time.Now()}
-	undo, err := w.begin(ctx, &h)
+	h := happened{fault: f, gateway: -1}
+	hit := w.choose(ctx, &h)
+	h.From = time.Now()
+	undo, err := hit()
 	if err != nil {
 		return h, fmt.Errorf("inflict %s on %s: %w", f.Kind, f.Victim, err)
 	}
@@ -36,27 +38,37 @@ func (w *chaosWorld) inflict(ctx context.Context, f fault, progress func(string,
 	return h, err
 }
 
-func (w *chaosWorld) begin(ctx context.Context, h *happened) (undo func() error, err error) {
+// blow does what a fault does, and returns what undoes it.
+type blow func() (undo func() error, err error)
+
+// choose finds out whom a fault befalls, which may take a moment.
+func (w *chaosWorld) choose(ctx context.Context, h *happened) blow {
+	toChildren := func(children []*child) blow {
+		return func() (func() error, error) { return hitChildren(h.Kind, children) }
+	}
+	toLinks := func(kind string, links []*link) blow {
+		return func() (func() error, error) { return hitLinks(kind, links) }
+	}
 	switch h.Track {
 	case "dispatcher":
-		return hitChildren(h.Kind, childrenOf(w.victims(ctx, h)))
+		return toChildren(childrenOf(w.victims(ctx, h)))
 	case "nats":
 		nodes := w.servers(ctx, h)
 		if h.Kind == faultIsolate {
-			return hitLinks(faultCut, w.routesOf(nodes[0]))
+			return toLinks(faultCut, w.routesOf(nodes[0]))
 		}
 		var children []*child
 		for _, n := range nodes {
 			children = append(children, w.nats[n].child)
 		}
-		return hitChildren(h.Kind, children)
+		return toChildren(children)
 	case "registry":
 		h.Who = []string{victimRegistry}
-		return hitChildren(h.Kind, []*child{w.registry.child})
+		return toChildren([]*child{w.registry.child})
 	case "link":
-		return hitLinks(h.Kind, w.linksOf(ctx, h))
+		return toLinks(h.Kind, w.linksOf(ctx, h))
 	default:
-		return w.hitGateway(h)
+		return func() (func() error, error) { return w.hitGateway(h) }
 	}
 }
 

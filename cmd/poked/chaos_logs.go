@@ -40,6 +40,7 @@ type heardOf struct {
 func troublesome() []string {
 	return []string{
 		"nats is away", "position not stored, trying again", "backlog not stored, trying again", "lease not renewed, trying again",
+		"heartbeat not stored, trying until it is", "owner of a partition not stored, trying again",
 		"another dispatcher has taken over", "giving way", "outcome not stored, trying the poke again",
 	}
 }

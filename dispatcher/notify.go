@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -33,8 +34,14 @@ type fanout struct {
 	err  error
 }
 
+// errNotHeld says that somebody else may be at work on the partition: what they
+// have written meanwhile, whoever asked the log before does not know.
+var errNotHeld = errors.New("the partition may be another worker's by now")
+
 // add writes one notification. It waits while too much is unstored: within
-// matchGrace, so that a stop finds the event either written or given up.
+// matchGrace, so that a stop finds the event either written or given up. Nothing
+// is written once the lease may have run out: the event was taken before, but NATS
+// may have been away since, or the process have stood still.
 func (f *fanout) add(ctx context.Context, user events.UserID, room events.RoomID, record []byte) error {
 	size := int64(len(record) + messageOverhead)
 	if f.batch != nil && *f.written >= batchLimit {
@@ -45,6 +52,10 @@ func (f *fanout) add(ctx context.Context, user events.UserID, room events.RoomID
 		if err := f.m.waitForRoom(ctx, size); err != nil {
 			return err
 		}
+	}
+	if !f.m.lease.Held() {
+		f.m.unstored.Release(size)
+		return errNotHeld
 	}
 	if f.batch == nil {
 		f.begin()

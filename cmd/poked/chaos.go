@@ -147,7 +147,7 @@ func (r *chaosRun) make(ctx context.Context, dir string) (h *chaosHistory, err e
 	if err := r.calm(ctx, w, h); err != nil {
 		return nil, err
 	}
-	h.Pokes = w.rec.history()
+	h.Pokes, h.acks = w.rec.history(), w.home.history()
 	h.Messages, h.Receipts, h.Unacknowledged = w.home.messages.Load(), w.home.receipts.Load(), w.home.failed.Load()
 	for _, c := range w.children() {
 		h.EndedAlone += c.endedAlone()

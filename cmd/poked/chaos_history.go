@@ -18,6 +18,7 @@ type chaosHistory struct {
 	lasts []told // of the last thing that was said in each room
 	dead  map[told]bool
 	logs  *testimony
+	acks  []acknowledged // what the homeserver published
 
 	stored map[events.UserID][]storedNotification // in order
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,15 +29,36 @@ type homeserver struct {
 	messages  atomic.Int64
 	receipts  atomic.Int64
 	failed    atomic.Int64 // tries that were not acknowledged
+
+	mu   sync.Mutex
+	acks []acknowledged
+}
+
+// acknowledged is when a publish was acknowledged, and how long that took: what a
+// write takes at that time.
+type acknowledged struct {
+	at   time.Time
+	took time.Duration
+}
+
+// history returns all acknowledgements.
+func (h *homeserver) history() []acknowledged {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.acks)
 }
 
 // insist publishes until that is acknowledged or ctx ends.
 func (h *homeserver) insist(ctx context.Context, publish func(context.Context) error) error {
 	for {
+		began := time.Now()
 		bounded, cancel := context.WithTimeout(ctx, insistPatience)
 		err := publish(bounded)
 		cancel()
 		if err == nil {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.acks = append(h.acks, acknowledged{time.Now(), time.Since(began)})
 			return nil
 		}
 		h.failed.Add(1)

@@ -20,8 +20,8 @@ const (
 
 const (
 	// moments is how long it takes to write down what was answered: the 10 ms
-	// between two writes, and the two writes that may lie before it, each synced
-	// by two of three servers of a busy machine.
+	// between two writes, and the two writes that it may take, each synced by two of
+	// three servers. Where these are slower, so are the homeserver's (slowest).
 	moments = 250 * time.Millisecond
 	// siblingMoments is likewise while another pusher hangs, until that is written
 	// down as lagging.
@@ -70,7 +70,7 @@ func (c *chaosChecker) repeated(key string, taken, again *chaosPoke) {
 func (c *chaosChecker) why(taken *chaosPoke, user *chaosUser, who heard) string {
 	lived, died := c.livedOn(who)
 	switch {
-	case died && lived <= moments:
+	case died && lived <= moments+2*c.slowest(who.at, who.at.Add(lived)):
 		c.report.LatestMoment = max(c.report.LatestMoment, lived)
 		return repeatMoments
 	case c.logs.troubled(who.dispatcher, who.at.Add(-moments), who.at.Add(awayMoments)):
@@ -81,6 +81,17 @@ func (c *chaosChecker) why(taken *chaosPoke, user *chaosUser, who heard) string 
 		return repeatAway
 	}
 	return repeatNone
+}
+
+// slowest returns how long the slowest write of the homeserver took that was under
+// way between two moments.
+func (c *chaosChecker) slowest(from, to time.Time) (took time.Duration) {
+	for _, a := range c.acks {
+		if a.at.After(from) && a.at.Add(-a.took).Before(to) {
+			took = max(took, a.took)
+		}
+	}
+	return took
 }
 
 // livedOn returns for how long a dispatcher worked on after it heard an answer,

@@ -123,6 +123,11 @@ func TestChaosChecker(t *testing.T) {
 			c.kill(0, 2*time.Second)
 			c.repeat(5)
 		}, chaosReport{Unexplained: 1}},
+		"a poke came again after its dispatcher was killed much later, and writes took long": {func(c *chaosTale) {
+			c.acks = []acknowledged{{c.Pokes[5].Answered.Add(time.Second), 900 * time.Millisecond}}
+			c.kill(0, 2*time.Second)
+			c.repeat(5)
+		}, chaosReport{}},
 		"a poke came again after another dispatcher was killed": {func(c *chaosTale) {
 			c.kill(1, 100*time.Millisecond)
 			c.repeat(5)

@@ -41,6 +41,12 @@ type acknowledged struct {
 	took time.Duration
 }
 
+func (h *homeserver) note(a acknowledged) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.acks = append(h.acks, a)
+}
+
 // history returns all acknowledgements.
 func (h *homeserver) history() []acknowledged {
 	h.mu.Lock()
@@ -56,9 +62,7 @@ func (h *homeserver) insist(ctx context.Context, publish func(context.Context) e
 		err := publish(bounded)
 		cancel()
 		if err == nil {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.acks = append(h.acks, acknowledged{time.Now(), time.Since(began)})
+			h.note(acknowledged{time.Now(), time.Since(began)})
 			return nil
 		}
 		h.failed.Add(1)

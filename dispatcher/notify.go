@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -34,6 +35,10 @@ type fanout struct {
 	open int // batches that are not answered, and 1 for everything else that is to come
 	err  error
 }
+
+// errNotHeld says that somebody else may be at work on the partition: what they
+// have written meanwhile, whoever asked the log before does not know.
+var errNotHeld = errors.New("the partition may be another worker's by now")
 
 func (m *matcher) newFanout(msg events.Message) *fanout {
 	return &fanout{m: m, msg: msg, open: 1}
@@ -75,7 +80,8 @@ func (f *fanout) hold() {
 
 // reserve makes room for one message of this length. It waits while too much is
 // unstored: within matchGrace, so that a stop finds the event either written or
-// given up.
+// given up. Nothing is written once the lease may have run out: the message was
+// taken before, but NATS may have been away since, or the process have stood still.
 func (f *fanout) reserve(ctx context.Context, length int) error {
 	size := int64(length + messageOverhead)
 	if f.batch != nil && *f.written >= batchLimit {
@@ -86,6 +92,10 @@ func (f *fanout) reserve(ctx context.Context, length int) error {
 		if err := f.m.waitForRoom(ctx, size); err != nil {
 			return err
 		}
+	}
+	if !f.m.lease.Held() {
+		f.m.unstored.Release(size)
+		return errNotHeld
 	}
 	if f.batch == nil {
 		f.begin()

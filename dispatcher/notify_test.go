@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -15,7 +16,7 @@ import (
 
 // writeAll writes records of 400 bytes for 20 users while two of them at most may
 // be unstored; first happens just before.
-func writeAll(t *testing.T, h *house, first func()) (*matcher, error) {
+func writeAll(t *testing.T, h *house, first func(*matcher)) (*matcher, error) {
 	t.Helper()
 	f, err := h.conn.Follow(t.Context(), events.StageMatch, 0, "test")
 	if err != nil {
@@ -25,7 +26,7 @@ func writeAll(t *testing.T, h *house, first func()) (*matcher, error) {
 		conn: h.conn, follower: f, log: slog.New(slog.NewTextHandler(&h.log, nil)), counts: &counters{},
 		unstored: semaphore.NewWeighted(2000),
 	}
-	first()
+	first(m)
 	out := &fanout{m: m, msg: events.Message{Seq: 1}, total: 20, open: 1}
 	for i := 0; i < 20 && err == nil; i++ {
 		err = out.add(t.Context(), events.UserID(fmt.Sprint("@", i)), "!r", "", make([]byte, 400))
@@ -37,7 +38,7 @@ func writeAll(t *testing.T, h *house, first func()) (*matcher, error) {
 // More than may be unstored at a time is written as what came before is stored.
 func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
-		m, err := writeAll(t, h, func() {})
+		m, err := writeAll(t, h, func(*matcher) {})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +57,7 @@ func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
 func TestFanoutEndsWhileNothingIsStored(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		var began time.Time
-		m, _ := writeAll(t, h, func() { h.server.Stop(); began = time.Now() })
+		m, _ := writeAll(t, h, func(*matcher) { h.server.Stop(); began = time.Now() })
 		if waited := time.Since(began); waited > matchGrace {
 			t.Errorf("waited for %v", waited)
 		}
@@ -69,5 +70,25 @@ func TestFanoutEndsWhileNothingIsStored(t *testing.T) {
 			t.Error("not all that was taken to write was given back")
 		}
 		h.server.Start()
+	})
+}
+
+// An event that was taken while the partition was ours is not written down once
+// it may be another's, who may have written it: it is matched again, if ever.
+func TestFanoutEndsWithTheLease(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		m, err := writeAll(t, h, func(m *matcher) { m.lease = new(events.Lease) }) // one that has run out
+		if !errors.Is(err, errNotHeld) {
+			t.Errorf("error %v", err)
+		}
+		if n := len(h.server.Stored("NOTIFICATIONS", "notify.")); n != 0 || m.counts.notifications.Load() != 0 {
+			t.Errorf("%d stored", n)
+		}
+		if n := strings.Count(h.log.String(), "matching again"); n != 1 {
+			t.Errorf("to be matched again %d times: %s", n, h.log.String())
+		}
+		if !m.unstored.TryAcquire(2000) {
+			t.Error("not all that was taken to write was given back")
+		}
 	})
 }

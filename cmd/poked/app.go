@@ -34,6 +34,9 @@ type cli struct {
 	Gateways      gatewaysCmd      `cmd:"" help:"Say how push gateways stand."`
 	Demo          demoCmd          `cmd:"" help:"Show it all on recorded events, and check every poke."`
 	Bench         benchCmd         `cmd:"" help:"Measure the whole path beside a bare HTTP client."`
+	Chaos         chaosCmd         `cmd:"" help:"Break a whole deployment in every way, and check that it kept what it promises."`
+	ChaosChild    chaosChildCmd    `cmd:"" hidden:"" help:"A process of a run of chaos."`
+	ChaosNATS     chaosNATSCmd     `cmd:"" name:"chaos-nats" hidden:"" help:"A NATS server of a run of chaos."`
 	BenchSink     benchSinkCmd     `cmd:"" hidden:"" help:"The gateway of a benchmark."`
 	BenchGateways benchGatewaysCmd `cmd:"" hidden:"" help:"The gateways of a benchmark."`
 	Version       versionCmd       `cmd:"" help:"Say which version this is."`

@@ -18,6 +18,7 @@ import (
 // benchCmd is "poked bench": what is measured, each beside a bare HTTP client.
 type benchCmd struct {
 	Throughput benchThroughputCmd `cmd:"" default:"withargs" help:"Measure the whole path beside a bare HTTP client; what bench does unless told otherwise."`
+	Scale      benchScaleCmd      `cmd:"" help:"Measure several dispatchers beside one, at the same NATS and push gateway."`
 	Isolation  benchIsolationCmd  `cmd:"" help:"Measure what bad push gateways do to others, and an outage of all of them."`
 	Unread     benchUnreadCmd     `cmd:"" help:"Measure what unread counts cost: each poke, a user with much unread, a receipt."`
 }

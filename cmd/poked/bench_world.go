@@ -30,6 +30,7 @@ type benchWorldOptions struct {
 	gateways   []string // URLs; users take turns
 	dispatcher dispatcher.Config
 	fsync      fsyncFlag
+	outside    bool // dispatchers are processes of their own, which somebody else starts
 }
 
 // benchWorld is a homeserver, a dispatcher and the NATS between them. Each room
@@ -59,7 +60,11 @@ func newBenchWorld(ctx context.Context, options benchWorldOptions, log *slog.Log
 	if w.dir, err = os.MkdirTemp("", "poked-bench-"); err != nil {
 		return nil, fmt.Errorf("make directory: %w", err)
 	}
-	if w.nats, err = startNATS(natsOptions{dir: w.dir, sync: w.fsync, log: log}); err != nil {
+	listen := ""
+	if w.outside {
+		listen = "127.0.0.1:0"
+	}
+	if w.nats, err = startNATS(natsOptions{dir: w.dir, listen: listen, sync: w.fsync, log: log}); err != nil {
 		return nil, err
 	}
 	for _, conn := range []**events.Conn{&w.conn, &w.worker} {
@@ -72,6 +77,9 @@ func newBenchWorld(ctx context.Context, options benchWorldOptions, log *slog.Log
 	}
 	if err := w.populate(ctx); err != nil {
 		return nil, err
+	}
+	if w.outside {
+		return w, nil
 	}
 	return w, w.dispatch(ctx, log)
 }

@@ -11,7 +11,8 @@
 // anew. publish is a homeserver for the command line. dead, pushers and gateways
 // are an operator's: they ask over NATS, from any machine that reaches it. pushrule
 // says why somebody was notified or not. demo tells the whole story on recorded
-// events, bench measures it, version says what was built.
+// events, bench measures it, chaos breaks a whole deployment and checks its
+// history, version says what was built.
 //
 //	main ── signals, exit code
 //	  └─ run ── flags and environment, the error line
@@ -20,6 +21,7 @@
 //	       ├─ dispatcher ─┤
 //	       ├─ demo ───────┘
 //	       ├─ bench ── the same parts, and a sink in a process of its own
+//	       ├─ chaos ── registry, dispatchers and NATS as processes of their own
 //	       ├─ publish
 //	       ├─ dead ── the stream of dead letters
 //	       ├─ pushers, gateways ── every dispatcher that works

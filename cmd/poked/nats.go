@@ -45,11 +45,16 @@ func startNATS(options natsOptions) (*embeddedNATS, error) {
 			return nil, err
 		}
 	}
+	return runNATS(settings, options.log)
+}
+
+// runNATS starts a server with settings and returns when it takes connections.
+func runNATS(settings *server.Options, logger *slog.Logger) (*embeddedNATS, error) {
 	ns, err := server.NewServer(settings)
 	if err != nil {
 		return nil, fmt.Errorf("start embedded nats: %w", err)
 	}
-	log := &natsLog{log: options.log.With("part", "nats")}
+	log := &natsLog{log: logger.With("part", "nats")}
 	ns.SetLoggerV2(log, false, false, false)
 	ns.Start()
 	if err := log.fatalError(); err != nil {

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"slices"
+
+	"poked/events"
+)
+
+// chaosModel says in the plainest way what must come of what was published. It is
+// the one place that knows how reading clears: a user's unread notifications are
+// those after the last receipt or message of their own, in each room.
+type chaosModel struct {
+	clears bool // receipts and messages of one's own do clear
+}
+
+// notifies says whether an utterance notifies a member of its room.
+func (chaosModel) notifies(u utterance, user events.UserID) bool {
+	return !u.isRead && u.by != user && (u.only == nil || u.only[user])
+}
+
+// unread returns what a user has not read in a room, in order.
+func (m chaosModel) unread(room *chaosRoom, user events.UserID) []events.EventID {
+	var unread []events.EventID
+	for _, u := range room.said {
+		switch {
+		case m.notifies(u, user):
+			unread = append(unread, u.event)
+		case !m.clears || u.by != user:
+		case u.isRead: // all up to the event
+			unread = unread[slices.Index(unread, u.event)+1:]
+		case !u.isRead:
+			unread = nil
+		}
+	}
+	return unread
+}
+
+// owed returns what each pusher must have been told: what its user was notified
+// of and has not read since.
+func (m chaosModel) owed(c *cast) []told {
+	var owed []told
+	for _, room := range c.rooms {
+		for _, user := range room.members {
+			if user.late {
+				continue // nobody knows from when on
+			}
+			for _, event := range m.unread(room, user.id) {
+				owed = append(owed, user.toldOf(event)...)
+			}
+		}
+	}
+	return owed
+}
+
+// toldOf returns the event once for each of the user's pushers.
+func (u *chaosUser) toldOf(event events.EventID) []told {
+	var all []told
+	for _, key := range u.pushkeys {
+		all = append(all, told{key, event})
+	}
+	return all
+}
+
+// badge returns how many notifications a user has unread in all rooms.
+func (m chaosModel) badge(c *cast, user *chaosUser) int {
+	n := 0
+	for _, room := range c.rooms {
+		if slices.Contains(room.members, user) {
+			n += len(m.unread(room, user.id))
+		}
+	}
+	return n
+}

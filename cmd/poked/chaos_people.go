@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+
+	"poked/events"
+)
+
+// chaosUser is somebody who is to be notified.
+type chaosUser struct {
+	id       events.UserID
+	token    string   // for the registry
+	pushkeys []string // of the pushers
+	gateways []int    // of those pushers
+	late     bool     // the pusher is set in the middle of it all
+}
+
+// chaosRoom is a room, and what was published in it.
+type chaosRoom struct {
+	id      events.RoomID
+	number  int
+	members []*chaosUser // in the order of their ids
+	said    []utterance  // in the order of publishing; the room's publisher owns it while it works
+}
+
+// utterance is something that was published and acknowledged.
+type utterance struct {
+	event  events.EventID // of a message; of a receipt the one it is about
+	by     events.UserID  // who said it, or whose receipt it is
+	isRead bool           // it is a receipt
+
+	// only are the users whom it notified, of an event from before everybody's
+	// pushers were known; nil means all.
+	only map[events.UserID]bool
+}
+
+// chaosSpeaker says most of it and has no pusher.
+const chaosSpeaker = events.UserID("@speaker:chaos.example")
+
+// cast is everybody and every room: at least one room and one user of each
+// partition.
+type cast struct {
+	users []*chaosUser
+	rooms []*chaosRoom
+}
+
+// roomsEach, usersEach and lateEach are how many there are in a partition.
+const (
+	roomsEach = 2
+	usersEach = 3
+	lateEach  = 1
+)
+
+// membersEach is how many users are in a room, apart from the one whose pusher
+// comes late.
+const membersEach = 4
+
+// newCast returns a cast in which luck decides who is where.
+func newCast(partitions, gateways int, luck *rand.Rand) *cast {
+	c := &cast{}
+	for n, id := range inPartitions[events.UserID]("@user-%d:chaos.example", partitions, usersEach+lateEach) {
+		u := &chaosUser{id: id, token: "token-" + strconv.Itoa(n), late: n%(usersEach+lateEach) >= usersEach}
+		pushers := 1 + luck.IntN(2)
+		if u.late {
+			pushers = 1
+		}
+		for k := range pushers {
+			u.pushkeys = append(u.pushkeys, fmt.Sprintf("%s key %d", id, k))
+			u.gateways = append(u.gateways, luck.IntN(gateways))
+		}
+		c.users = append(c.users, u)
+	}
+	for n, id := range inPartitions[events.RoomID]("!room-%d:chaos.example", partitions, roomsEach) {
+		c.rooms = append(c.rooms, &chaosRoom{id: id, number: n})
+	}
+	c.join(luck)
+	return c
+}
+
+// join has every user in a room, and every room enough of them.
+func (c *cast) join(luck *rand.Rand) {
+	for n, u := range c.users {
+		c.rooms[n%len(c.rooms)].add(u)
+	}
+	for _, room := range c.rooms {
+		for len(room.members) < membersEach+1 {
+			if u := c.users[luck.IntN(len(c.users))]; !u.late {
+				room.add(u)
+			}
+		}
+		slices.SortFunc(room.members, func(a, b *chaosUser) int { return strings.Compare(string(a.id), string(b.id)) })
+	}
+}
+
+func (r *chaosRoom) add(u *chaosUser) {
+	if !slices.Contains(r.members, u) {
+		r.members = append(r.members, u)
+	}
+}
+
+// inPartitions returns ids of which there are as many in each partition as each
+// says, in the order of partitions.
+func inPartitions[T ~string](pattern string, partitions, each int) []T {
+	found := make([][]T, partitions)
+	for n, left := 0, partitions*each; left > 0; n++ {
+		id := T(fmt.Sprintf(pattern, n))
+		if part := events.PartitionOf(events.Token(id), partitions); len(found[part]) < each {
+			found[part] = append(found[part], id)
+			left--
+		}
+	}
+	return slices.Concat(found...)
+}

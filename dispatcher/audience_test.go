@@ -34,7 +34,7 @@ func newTown(t testing.TB, seed uint64, users []events.UserID) *town {
 		t.Fatal(err)
 	}
 	return &town{
-		t: t, dice: rand.New(rand.NewPCG(seed, 0)), dir: newDirectory(policy, slog.New(slog.DiscardHandler)),
+		t: t, dice: rand.New(rand.NewPCG(seed, 0)), dir: newDirectory(policy, slog.New(slog.DiscardHandler), 1),
 		users: users, rules: map[events.UserID]events.UserPushRules{}, pushers: map[events.UserID][]events.Pusher{},
 		own: map[events.UserID]map[string]*pushrule.Compiled{},
 	}

@@ -185,7 +185,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 //	    └─▶ a follower for each partition and stage
 //	        when all have returned: connections to gateways are closed, slots end
 func (d *Dispatcher) lead(ctx context.Context, lease *events.Lease) error {
-	dir := newDirectory(d.policy, d.log)
+	dir := newDirectory(d.policy, d.log, d.conn.Partitions())
 	d.counts.lagging.Store(0)
 	var slots errgroup.Group
 	gates := newGateways(d.cfg.Slots, d.cfg.GatewayFloor, d.cfg.GatewaySlots, func(slot func()) {
@@ -226,7 +226,7 @@ func (d *Dispatcher) work(ctx context.Context, group *errgroup.Group, dir *direc
 // lasts. The channels are closed when all that each of them held is in.
 func (d *Dispatcher) feed(ctx context.Context, group *errgroup.Group, dir *directory) (loaded []<-chan struct{}) {
 	for name, bucket := range map[string]func(ready func()) error{
-		"pushers":    func(ready func()) error { return d.conn.WatchPushers(ctx, dir.apply, ready) },
+		"pushers":    func(ready func()) error { return dir.watch(ctx, d.conn, ready) },
 		"push rules": func(ready func()) error { return d.conn.WatchPushRules(ctx, dir.applyRules, ready) },
 	} {
 		all := make(chan struct{})

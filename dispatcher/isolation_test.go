@@ -242,7 +242,7 @@ func (h *house) startInside() *delivery {
 	gates := newGateways(h.cfg.Slots, h.cfg.GatewayFloor, h.cfg.GatewaySlots, func(slot func()) {
 		slots.Go(func() error { slot(); return nil })
 	})
-	dir := newDirectory(policy, d.log)
+	dir := newDirectory(policy, d.log, 1)
 	all := newDelivery(d, dir, gates)
 	dir.changed = all.pushersChanged
 	ctx, cancel := context.WithCancel(h.t.Context())

@@ -34,8 +34,8 @@ func newDelivery(d *Dispatcher, dir *directory, gates *gateways) *delivery {
 }
 
 // pushersChanged tells the deliverer that the user belongs to.
-func (all *delivery) pushersChanged(user events.UserID, pushers []*pusher) {
-	all.byPart[events.PartitionOf(events.Token(user), len(all.byPart))].pushersChanged(user, pushers)
+func (all *delivery) pushersChanged(user events.UserID) {
+	all.byPart[events.PartitionOf(events.Token(user), len(all.byPart))].pushersChanged(user)
 }
 
 // stage is one partition of one stage, ready to be worked through.

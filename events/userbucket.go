@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,6 +28,7 @@ type userBucket[T any] struct {
 	none  func(UserID) T                     // what a user without a value has
 	parse func(raw []byte) (T, error)        // reads a value
 	owner func(T) (user UserID, filled bool) // whose it is, and whether it says anything
+	stamp func(value *T, revision uint64)    // notes when it was stored; nil: nobody wants to know
 }
 
 // put makes value what dispatchers know of its user, and returns nil only when
@@ -111,6 +113,7 @@ func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready 
 		return err
 	}
 	defer func() { _ = watcher.Stop() }()
+	progress := newProgress(c.log, b.name)
 	for {
 		entry, err := nextEntry(ctx, back, watcher)
 		switch {
@@ -119,16 +122,58 @@ func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready 
 		case err != nil:
 			return err
 		case entry == nil:
+			progress.end()
 			ready()
 			continue
 		}
-		value, err := b.read(entry)
-		if err != nil {
-			c.log.Warn("unreadable value in a bucket ignored", "bucket", b.name, "error", err, "revision", entry.Revision())
-			continue
+		progress.step(entry.Delta())
+		if value, ok := b.known(c, entry); ok {
+			apply(value)
 		}
-		apply(value)
 	}
+}
+
+// in yields the value of every user of a partition, and with no value those who
+// have none any more, until all that was stored has come.
+func (b userBucket[T]) in(ctx context.Context, c *Conn, part int) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var zero T
+		back := c.untilReconnect()
+		watcher, err := c.watch(ctx, b.name, strconv.Itoa(part)+".>")
+		if err != nil {
+			yield(zero, err)
+			return
+		}
+		defer func() { _ = watcher.Stop() }()
+		progress := newProgress(c.log.With("part", part), b.name)
+		for {
+			entry, err := nextEntry(ctx, back, watcher)
+			if err != nil {
+				yield(zero, err)
+				return
+			}
+			if entry == nil {
+				return
+			}
+			progress.step(entry.Delta())
+			if value, ok := b.known(c, entry); ok && !yield(value, nil) {
+				return
+			}
+		}
+	}
+}
+
+// known reads a value for who keeps what was known before if it is unreadable.
+func (b userBucket[T]) known(c *Conn, entry jetstream.KeyValueEntry) (value T, ok bool) {
+	value, err := b.read(entry)
+	if err != nil {
+		c.log.Warn("unreadable value in a bucket ignored", "bucket", b.name, "error", err, "revision", entry.Revision())
+		return value, false
+	}
+	if b.stamp != nil {
+		b.stamp(&value, entry.Revision())
+	}
+	return value, true
 }
 
 // read reads one value of the bucket. With an error the value has its user all

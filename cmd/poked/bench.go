@@ -19,6 +19,7 @@ import (
 type benchCmd struct {
 	Throughput benchThroughputCmd `cmd:"" default:"withargs" help:"Measure the whole path beside a bare HTTP client; what bench does unless told otherwise."`
 	Isolation  benchIsolationCmd  `cmd:"" help:"Measure what bad push gateways do to others, and an outage of all of them."`
+	Memory     benchPushersCmd    `cmd:"" help:"Measure what registered pushers cost a dispatcher in memory, and how long it loads them."`
 }
 
 // benchUsers is about how many users with a pusher a world has.

@@ -32,7 +32,6 @@ type shelf struct {
 	taken int // slots that are not free
 	live  int // users
 	store []byte
-	dead  int // bytes in store that belong to no user any more
 }
 
 // What else the lower half of a slot may be.
@@ -54,12 +53,7 @@ func (s *shelves) of(user events.UserID) (*shelf, uint32) {
 // changes.
 func (s *shelves) get(user events.UserID) []byte {
 	shelf, tag := s.of(user)
-	slot, found := shelf.find(tag, user)
-	if !found {
-		return nil
-	}
-	_, record := shelf.at(shelf.slots[slot])
-	return record
+	return shelf.get(tag, user)
 }
 
 // has says whether a user has a record.
@@ -72,37 +66,52 @@ func (s *shelves) has(user events.UserID) bool {
 // put makes record, of which it keeps a copy, that of a user.
 func (s *shelves) put(user events.UserID, record []byte) {
 	shelf, tag := s.of(user)
-	if size := sizeOf(len(user), len(record)); !shelf.hasRoom(size) {
-		s.scratch = shelf.rewrite(s.scratch, size, nil)
-	}
-	slot, found := shelf.find(tag, user)
-	if found {
-		shelf.dead += shelf.sizeAt(shelf.slots[slot])
-	} else {
-		shelf.taken++
-		shelf.live++
-		s.users++
-	}
-	shelf.slots[slot] = shelf.write(tag, []byte(user), record)
+	before := shelf.live
+	s.scratch = shelf.put(s.scratch, tag, user, record)
+	s.users += shelf.live - before
 }
 
-// remove forgets a user who has a record.
+// remove forgets a user.
 func (s *shelves) remove(user events.UserID) {
 	shelf, tag := s.of(user)
-	slot, found := shelf.find(tag, user)
-	if !found {
-		return
-	}
-	shelf.dead += shelf.sizeAt(shelf.slots[slot])
-	shelf.slots[slot] = slotGone
-	shelf.live--
-	s.users--
+	before := shelf.live
+	shelf.remove(tag, user)
+	s.users += shelf.live - before
 }
 
 // rewrite replaces the records of one shelf by what change makes of them, which
 // is not empty.
 func (s *shelves) rewrite(shelf *shelf, change func(record []byte) []byte) {
 	s.scratch = shelf.rewrite(s.scratch, 0, change)
+}
+
+func (s *shelf) get(tag uint32, user events.UserID) []byte {
+	slot, found := s.find(tag, user)
+	if !found {
+		return nil
+	}
+	_, record := s.at(s.slots[slot])
+	return record
+}
+
+func (s *shelf) put(scratch []byte, tag uint32, user events.UserID, record []byte) []byte {
+	if size := sizeOf(len(user), len(record)); !s.hasRoom(size) {
+		scratch = s.rewrite(scratch, size, nil)
+	}
+	slot, found := s.find(tag, user)
+	if !found {
+		s.taken++
+		s.live++
+	}
+	s.slots[slot] = s.write(tag, []byte(user), record)
+	return scratch
+}
+
+func (s *shelf) remove(tag uint32, user events.UserID) {
+	if slot, found := s.find(tag, user); found {
+		s.slots[slot] = slotGone
+		s.live--
+	}
 }
 
 // find returns the slot where a user's record is, or could be put if there is
@@ -147,12 +156,7 @@ func cut(from []byte) (head, rest []byte) {
 	return from[n:end:end], from[end:]
 }
 
-// sizeAt returns how many bytes of store a slot stands for.
-func (s *shelf) sizeAt(entry uint64) int {
-	user, record := s.at(entry)
-	return sizeOf(len(user), len(record))
-}
-
+// sizeOf returns how many bytes of store a record takes.
 func sizeOf(user, record int) int {
 	return user + record + uvarintLen(user) + uvarintLen(record)
 }

@@ -31,7 +31,7 @@ func (c *Conn) AllPushers(ctx context.Context) iter.Seq2[UserPushers, error] {
 // PushersIn yields the pushers of every user of a partition, in the order of
 // their revisions. A user whose pushers are gone comes with none; one whose value
 // cannot be read does not come. A user whose pushers change while it reads may
-// come with the change, twice, or not at all: who needs them all watches too. It
+// come twice, and if NATS is slow not at all: who needs them all watches too. It
 // fails when the connection was lost, and back, on the way.
 func (c *Conn) PushersIn(ctx context.Context, part int) iter.Seq2[UserPushers, error] {
 	return pushersBucket().in(ctx, c, part)

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -137,30 +138,69 @@ func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready 
 // have none any more, until all that was stored has come.
 func (b userBucket[T]) in(ctx context.Context, c *Conn, part int) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		var zero T
-		back := c.untilReconnect()
-		watcher, err := c.watch(ctx, b.name, strconv.Itoa(part)+".>")
-		if err != nil {
+		r := bucketReading[T]{userBucket: b, conn: c, yield: yield, progress: newProgress(c.log.With("part", part), b.name)}
+		if err := r.read(ctx, strconv.Itoa(part)+".>"); err != nil {
+			var zero T
 			yield(zero, err)
-			return
-		}
-		defer func() { _ = watcher.Stop() }()
-		progress := newProgress(c.log.With("part", part), b.name)
-		for {
-			entry, err := nextEntry(ctx, back, watcher)
-			if err != nil {
-				yield(zero, err)
-				return
-			}
-			if entry == nil {
-				return
-			}
-			progress.step(entry.Delta())
-			if value, ok := b.known(c, entry); ok && !yield(value, nil) {
-				return
-			}
 		}
 	}
+}
+
+// bucketReading is the reading of a part of a bucket.
+type bucketReading[T any] struct {
+	userBucket[T]
+
+	conn     *Conn
+	back     <-chan struct{} // see watch
+	watcher  jetstream.KeyWatcher
+	progress *progress
+	yield    func(T, error) bool
+	left     uint64 // values that are still to come
+	stopped  bool   // nobody wants more
+}
+
+// restWait is how long a reading waits for values that were replaced while it
+// went on.
+const restWait = time.Second
+
+// read yields what stands under some keys.
+func (r *bucketReading[T]) read(ctx context.Context, keys string) (err error) {
+	r.back = r.conn.untilReconnect()
+	if r.watcher, err = r.conn.watch(ctx, r.name, keys); err != nil {
+		return err
+	}
+	defer func() { _ = r.watcher.Stop() }()
+	for more := true; more; {
+		if more, err = r.next(ctx); err != nil {
+			return err
+		}
+	}
+	// What was replaced meanwhile stands behind the rest and comes at once.
+	rest, stop := context.WithTimeout(ctx, restWait)
+	defer stop()
+	for r.left > 0 && !r.stopped {
+		if _, err = r.next(rest); err != nil && rest.Err() != nil {
+			return ctx.Err()
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// next yields the next value, and says whether more are to come of those that
+// were there at first.
+func (r *bucketReading[T]) next(ctx context.Context) (more bool, err error) {
+	entry, err := nextEntry(ctx, r.back, r.watcher)
+	if err != nil || entry == nil {
+		return false, err
+	}
+	r.left = entry.Delta()
+	r.progress.step(r.left)
+	if value, ok := r.known(r.conn, entry); ok {
+		r.stopped = !r.yield(value, nil)
+	}
+	return !r.stopped, nil
 }
 
 // known reads a value for who keeps what was known before if it is unreadable.

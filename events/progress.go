@@ -14,23 +14,18 @@ const progressEvery = 3 * time.Second
 // line.
 type progress struct {
 	log    *slog.Logger
-	bucket string
 	began  time.Time
 	next   time.Time // when there is something to say again
 	values int
-	ended  bool
 }
 
-func newProgress(log *slog.Logger, bucket string) *progress {
+func newProgress(log *slog.Logger, bucket, keys string) *progress {
 	now := time.Now()
-	return &progress{log: log, bucket: bucket, began: now, next: now.Add(progressEvery)}
+	return &progress{log: log.With("bucket", bucket, "keys", keys), began: now, next: now.Add(progressEvery)}
 }
 
 // step takes in that one more value was read, and how many are left.
 func (p *progress) step(left uint64) {
-	if p.ended {
-		return
-	}
 	p.values++
 	now := time.Now()
 	if now.Before(p.next) {
@@ -38,8 +33,5 @@ func (p *progress) step(left uint64) {
 	}
 	p.next = now.Add(progressEvery)
 	rate := float64(p.values) / now.Sub(p.began).Seconds()
-	p.log.Info("reading a bucket", "bucket", p.bucket, "values", p.values, "total", uint64(p.values)+left, "per_second", math.Round(rate)) //nolint:gosec // a count
+	p.log.Info("reading a bucket", "values", p.values, "total", uint64(p.values)+left, "per_second", math.Round(rate)) //nolint:gosec // a count
 }
-
-// end takes in that all which was stored has been read: what comes now is news.
-func (p *progress) end() { p.ended = true }

@@ -8,13 +8,9 @@ import (
 	"iter"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
-
-// errWatchEnded says that a bucket's watcher ended by itself.
-var errWatchEnded = errors.New("watch ended")
 
 func (c *Conn) userKey(user UserID) string {
 	token := Token(user)
@@ -81,7 +77,7 @@ func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
 			yield(zero, err)
 			return
 		}
-		defer func() { _ = watcher.Stop() }()
+		defer endWatch(watcher)
 		for {
 			entry, err := nextEntry(ctx, nil, watcher)
 			if err != nil {
@@ -108,99 +104,44 @@ func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
 // the connection was lost and is back, for a watcher by itself takes 10 s to
 // notice that; whoever calls again is told everything anew.
 func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready func()) error {
-	back := c.untilReconnect()
-	watcher, err := c.watch(ctx, b.name, ">")
+	r, err := c.readBucket(ctx, b.name, ">")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = watcher.Stop() }()
-	progress := newProgress(c.log, b.name)
-	for {
-		entry, err := nextEntry(ctx, back, watcher)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			return err
-		case entry == nil:
-			progress.end()
-			ready()
-			continue
-		}
-		progress.step(entry.Delta())
+	defer r.end()
+	take := func(entry jetstream.KeyValueEntry) (more bool) {
 		if value, ok := b.known(c, entry); ok {
 			apply(value)
 		}
+		return true
 	}
+	if err = r.load(ctx, take); err == nil {
+		ready()
+		err = r.follow(ctx, take)
+	}
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // asked to stop
+	}
+	return err
 }
 
 // in yields the value of every user of a partition, and with no value those who
-// have none any more, until all that was stored has come.
+// have none any more.
 func (b userBucket[T]) in(ctx context.Context, c *Conn, part int) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		r := bucketReading[T]{userBucket: b, conn: c, yield: yield, progress: newProgress(c.log.With("part", part), b.name)}
-		if err := r.read(ctx, strconv.Itoa(part)+".>"); err != nil {
+		r, err := c.readBucket(ctx, b.name, strconv.Itoa(part)+".>")
+		if err == nil {
+			defer r.end()
+			err = r.load(ctx, func(entry jetstream.KeyValueEntry) (more bool) {
+				value, ok := b.known(c, entry)
+				return !ok || yield(value, nil)
+			})
+		}
+		if err != nil && !errors.Is(err, errEnough) {
 			var zero T
 			yield(zero, err)
 		}
 	}
-}
-
-// bucketReading is the reading of a part of a bucket.
-type bucketReading[T any] struct {
-	userBucket[T]
-
-	conn     *Conn
-	back     <-chan struct{} // see watch
-	watcher  jetstream.KeyWatcher
-	progress *progress
-	yield    func(T, error) bool
-	left     uint64 // values that are still to come
-	stopped  bool   // nobody wants more
-}
-
-// restWait is how long a reading waits for values that were replaced while it
-// went on.
-const restWait = time.Second
-
-// read yields what stands under some keys.
-func (r *bucketReading[T]) read(ctx context.Context, keys string) (err error) {
-	r.back = r.conn.untilReconnect()
-	if r.watcher, err = r.conn.watch(ctx, r.name, keys); err != nil {
-		return err
-	}
-	defer func() { _ = r.watcher.Stop() }()
-	for more := true; more; {
-		if more, err = r.next(ctx); err != nil {
-			return err
-		}
-	}
-	// What was replaced meanwhile stands behind the rest and comes at once.
-	rest, stop := context.WithTimeout(ctx, restWait)
-	defer stop()
-	for r.left > 0 && !r.stopped {
-		if _, err = r.next(rest); err != nil && rest.Err() != nil {
-			return ctx.Err()
-		} else if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// next yields the next value, and says whether more are to come of those that
-// were there at first.
-func (r *bucketReading[T]) next(ctx context.Context) (more bool, err error) {
-	entry, err := nextEntry(ctx, r.back, r.watcher)
-	if err != nil || entry == nil {
-		return false, err
-	}
-	r.left = entry.Delta()
-	r.progress.step(r.left)
-	if value, ok := r.known(r.conn, entry); ok {
-		r.stopped = !r.yield(value, nil)
-	}
-	return !r.stopped, nil
 }
 
 // known reads a value for who keeps what was known before if it is unreadable.
@@ -235,32 +176,4 @@ func (b userBucket[T]) read(entry jetstream.KeyValueEntry) (T, error) {
 		return b.none(user), fmt.Errorf("value of user %s", user)
 	}
 	return value, nil
-}
-
-func (c *Conn) watch(ctx context.Context, bucket, keys string, opts ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
-	kv, err := c.js.KeyValue(ctx, bucket)
-	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", bucket, err)
-	}
-	watcher, err := kv.Watch(ctx, keys, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("watch bucket %s: %w", bucket, err)
-	}
-	return watcher, nil
-}
-
-// nextEntry returns the next value, or nil when all that was stored has been
-// returned. It ends when back is closed, which may be nil.
-func nextEntry(ctx context.Context, back <-chan struct{}, watcher jetstream.KeyWatcher) (jetstream.KeyValueEntry, error) {
-	select {
-	case entry, ok := <-watcher.Updates():
-		if !ok {
-			return nil, errWatchEnded
-		}
-		return entry, nil
-	case <-back:
-		return nil, errWatchEnded
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }

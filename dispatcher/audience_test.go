@@ -159,7 +159,7 @@ func somePusher(pushkey string) events.Pusher {
 func TestClassesDecideAsEachUserAlone(t *testing.T) {
 	recorded := recordedEvents(t)
 	for seed, busy := range []int{1, 40, 40} { // changes after an event, at most
-		w := newTown(t, uint64(seed), members(recorded)) //nolint:gosec // an index
+		w := newTown(t, uint64(seed), members(recorded))
 		if seed == 2 {
 			w.dir.lose(0)
 		}

@@ -18,7 +18,8 @@ import (
 //
 // Of the users of a partition that is another dispatcher's it keeps what match
 // needs, and no pushers: memory falls with the share of the partitions (share).
-// All pushers are packed into bytes (entry.go), and unpacked when deliver asks.
+// All pushers are packed into bytes (entry.go), and unpacked when deliver asks:
+// there is little for the garbage collector to follow, however many they are.
 type directory struct {
 	log *slog.Logger
 	// changed is called after the pushers of a user of ours have changed, by the

@@ -65,7 +65,7 @@ func (o *office) set(user events.UserID, pushers int) {
 	set := events.UserPushers{UserID: user, Revision: revision}
 	for i := range pushers {
 		p := somePusher(fmt.Sprint(user, i))
-		p.PushkeyTS = int64(revision) //nolint:gosec // few
+		p.PushkeyTS = int64(revision)
 		p.InstanceHandle = []string{"", "phone", "desk"}[o.dice.IntN(3)]
 		p.Disabled = o.dice.IntN(4) == 0
 		p.AppID = []string{"app", "other"}[o.dice.IntN(2)]
@@ -152,10 +152,10 @@ func (o *office) check(current bool) {
 		user := someUser(i)
 		got := o.dir.pushers(user)
 		for _, p := range got {
-			if uint64(p.pushkeyTS) < o.known[user] { //nolint:gosec // a revision
+			if uint64(p.pushkeyTS) < o.known[user] {
 				o.t.Fatalf("%s went back from revision %d to %d", user, o.known[user], p.pushkeyTS)
 			}
-			o.known[user] = uint64(p.pushkeyTS) //nolint:gosec // a revision
+			o.known[user] = uint64(p.pushkeyTS)
 		}
 		if current {
 			o.checkUser(user, got)
@@ -284,7 +284,7 @@ func TestGainReadsAgainWhoWasPassedOver(t *testing.T) {
 	o := newOffice(t, 1)
 	for i := range officeUsers {
 		p := somePusher("key")
-		o.dir.apply(events.UserPushers{UserID: someUser(i), Revision: uint64(i + 1), Pushers: []events.Pusher{p}}) //nolint:gosec // few
+		o.dir.apply(events.UserPushers{UserID: someUser(i), Revision: uint64(i + 1), Pushers: []events.Pusher{p}})
 	}
 	o.dir.lose(1)
 	readings := 0
@@ -292,7 +292,7 @@ func TestGainReadsAgainWhoWasPassedOver(t *testing.T) {
 		readings++
 		return func(yield func(events.UserPushers, error) bool) {
 			for i := range officeUsers {
-				set := events.UserPushers{UserID: someUser(i), Revision: uint64(i + 1), Pushers: []events.Pusher{somePusher("key")}} //nolint:gosec // few
+				set := events.UserPushers{UserID: someUser(i), Revision: uint64(i + 1), Pushers: []events.Pusher{somePusher("key")}}
 				if partOf(set.UserID) == 1 && (readings > 1 || i%2 == 0) && !yield(set, nil) {
 					return
 				}

@@ -125,7 +125,7 @@ func (s *shelf) find(tag uint32, user events.UserID) (slot int, found bool) {
 		if entry == slotFree {
 			return i, false
 		}
-		if uint32(entry>>32) == tag && entry != slotGone {
+		if entry>>32 == uint64(tag) && entry != slotGone {
 			if owner, _ := s.at(entry); string(owner) == string(user) {
 				return i, true
 			}
@@ -138,7 +138,7 @@ func (s *shelf) find(tag uint32, user events.UserID) (slot int, found bool) {
 
 // first returns where the search for a tag begins.
 func (s *shelf) first(tag uint32) int {
-	return int(uint64(tag) * uint64(len(s.slots)) >> 32) //nolint:gosec // less than the number of slots
+	return int(uint64(tag) * uint64(len(s.slots)) >> 32)
 }
 
 // at returns the user and the record that a slot leads to.
@@ -172,7 +172,8 @@ func uvarintLen(n int) (size int) {
 func (s *shelf) write(tag uint32, user, record []byte) uint64 {
 	place := len(s.store)
 	s.store = appendText(appendText(s.store, user), record)
-	return uint64(tag)<<32 | uint64(place+firstPlace) //nolint:gosec // a shelf is far from 4 GiB
+	// A shelf is far from 4 GiB.
+	return uint64(tag)<<32 | uint64(place+firstPlace)
 }
 
 // hasRoom says whether one more record of a size has room: in store, and so that

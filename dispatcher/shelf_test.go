@@ -20,7 +20,7 @@ func TestShelfAnswersAsAMap(t *testing.T) {
 	model := map[events.UserID]string{}
 	for step := range 50_000 {
 		i := dice.IntN(200)
-		user, tag := someUser(i), uint32(i%16)<<28 //nolint:gosec // few
+		user, tag := someUser(i), uint32(i%16)<<28
 		switch {
 		case dice.IntN(3) == 0:
 			s.remove(tag, user)
@@ -36,7 +36,7 @@ func TestShelfAnswersAsAMap(t *testing.T) {
 			model[user] = string(record)
 		}
 		i = dice.IntN(200)
-		user, tag = someUser(i), uint32(i%16)<<28 //nolint:gosec // few
+		user, tag = someUser(i), uint32(i%16)<<28
 		want, known := model[user]
 		if got := s.get(tag, user); string(got) != want || (got != nil) != known {
 			t.Fatalf("step %d: %s has %q, want %q", step, user, got, want)

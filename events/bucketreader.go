@@ -139,7 +139,7 @@ func (c *Conn) watch(ctx context.Context, bucket, keys string, opts ...jetstream
 // wait for ever.
 func endWatch(watcher jetstream.KeyWatcher) {
 	_ = watcher.Stop()
-	for range watcher.Updates() { //nolint:revive // until it is closed
+	for range watcher.Updates() {
 	}
 }
 

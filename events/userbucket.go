@@ -120,7 +120,7 @@ func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready 
 		err = r.follow(ctx, take)
 	}
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // asked to stop
+		return nil
 	}
 	return err
 }

@@ -82,7 +82,7 @@ func (a *audience) lookAtAll(members map[events.UserID]*member, dir *directory) 
 	clear(a.targets)
 	*a = audience{targets: a.targets[:0], places: map[classKey]int{}, complete: true}
 	for id, m := range members {
-		if m.membership == "join" && len(dir.users[id]) > 0 {
+		if m.membership == "join" && dir.users.has(id) {
 			a.targets = append(a.targets, a.target(m, dir.rules[id]))
 		}
 	}
@@ -98,7 +98,7 @@ func (a *audience) look(m *member, dir *directory) {
 	if found {
 		a.leave(a.targets[i].class)
 	}
-	switch belongs := m.membership == "join" && len(dir.users[m.id]) > 0; {
+	switch belongs := m.membership == "join" && dir.users.has(m.id); {
 	case belongs && found:
 		a.targets[i] = a.target(m, dir.rules[m.id])
 	case belongs:

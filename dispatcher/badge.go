@@ -24,7 +24,7 @@ type debt struct {
 func (d *deliverer) owe(user events.UserID, reason uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.badge == BadgeNone || len(d.dir.pushers(user)) == 0 {
+	if d.badge == BadgeNone || !d.dir.has(user) {
 		d.follower.Done(reason)
 		return
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"poked/events"
-	"poked/events/eventstest"
 )
 
 // A count that changes while many rooms are read is told once.
@@ -181,7 +180,7 @@ func TestRetriedDeadLetterCountsOnce(t *testing.T) {
 		h.room("!r", "@alice:x", "@bob:x")
 		h.gateway.Answer(down())
 		h.say("!r", "@alice:x", 0, 1)
-		eventstest.WaitFor(t, "a dead letter", func() bool { <-time.After(time.Minute); return len(h.dead()) == 1 })
+		<-time.After(5 * time.Minute)
 		h.gateway.Answer(up())
 		if err := h.conn.RetryDead(t.Context(), 1); err != nil {
 			t.Fatal(err)

@@ -121,7 +121,7 @@ func (m *matcher) ask(ev *events.RoomEvent, prepared *pushrule.Event, t *target,
 	d := decision{member: t.member, outcome: v.of(user)}
 	notified := d.outcome.Notifies()
 	if t.rules != nil && len(t.rules.devices) > 0 {
-		notified = d.askDevices(m.dir.pushers(t.id), t.rules, prepared, user)
+		notified = d.askDevices(m.dir.handles(t.id), t.rules, prepared, user)
 	}
 	if notified {
 		m.notified = append(m.notified, d)
@@ -130,16 +130,16 @@ func (m *matcher) ask(ev *events.RoomEvent, prepared *pushrule.Event, t *target,
 
 // askDevices asks the rules of the devices that have any and a pusher, and
 // returns whether one of the user's pushers is to be told.
-func (d *decision) askDevices(pushers []*pusher, rules *userRules, ev *pushrule.Event, user pushrule.User) (notified bool) {
-	for _, p := range pushers {
+func (d *decision) askDevices(handles []string, rules *userRules, ev *pushrule.Event, user pushrule.User) (notified bool) {
+	for _, handle := range handles {
 		o := d.outcome
-		if own := rules.devices[p.handle]; own != nil {
+		if own := rules.devices[handle]; own != nil {
 			if matched := own.Evaluate(ev, user); matched != nil {
 				o = matched
 				if d.devices == nil {
 					d.devices = map[string]*pushrule.Outcome{}
 				}
-				d.devices[p.handle] = o
+				d.devices[handle] = o
 			}
 		}
 		notified = notified || o.Notifies()

@@ -90,7 +90,7 @@ func (d *deliverer) notified(ctx context.Context, msg events.Message, s events.L
 		d.bury(msg, err)
 		return
 	}
-	if len(d.dir.pushers(s.User)) == 0 {
+	if !d.dir.has(s.User) {
 		d.notFresh()
 		d.follower.Done(msg.Seq)
 		return
@@ -183,13 +183,14 @@ func findLane(lanes []*lane, id events.PusherID) *lane {
 }
 
 // pushersChanged takes in that a user's pushers were set, removed or replaced.
-func (d *deliverer) pushersChanged(user events.UserID, pushers []*pusher) {
+func (d *deliverer) pushersChanged(user events.UserID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r := d.people[user]
 	if r == nil {
 		return // nobody has asked for them yet
 	}
+	pushers := d.dir.pushers(user)
 	r.assign(d, pushers)
 	if len(pushers) == 0 {
 		delete(d.people, user)

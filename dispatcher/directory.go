@@ -2,7 +2,6 @@ package dispatcher
 
 import (
 	"bytes"
-	"encoding/json"
 	"log/slog"
 	"slices"
 	"sync"
@@ -13,75 +12,20 @@ import (
 	"poked/events/pushrule"
 )
 
-// pusher is one registered pusher, ready to be poked. It never changes: a
-// pusher that is set again is a new value with the same id.
-type pusher struct {
-	id        events.PusherID
-	user      events.UserID
-	appID     string
-	pushkey   string
-	pushkeyTS int64
-	handle    string // instance handle, by which push rules of its own are found
-	data      []byte // without url
-	url       *pushgateway.URL
-	refused   error // why url is none that may be poked; then url is nil
-	eventOnly bool  // data.format is event_id_only
-	noBadge   bool  // data asks for no counts (MSC4076)
-}
-
-// refusedOrigin stands for the gateway of pushers that may not be poked.
-const refusedOrigin = "refused"
-
-// origin names the pusher's gateway.
-func (p *pusher) origin() string {
-	if p.url == nil {
-		return refusedOrigin
-	}
-	return p.url.Origin()
-}
-
-// hears says whether a notification of its user's is for the pusher: not one that
-// is for other devices, or that is told again to one pusher alone.
-func (p *pusher) hears(n *events.Notification) bool {
-	return (n.Only == "" || n.Only == p.id) && n.Reaches(p.handle)
-}
-
-// same says whether nothing has changed between two values of a pusher.
-func (p *pusher) same(q *pusher) bool {
-	return p.id == q.id && p.pushkeyTS == q.pushkeyTS && p.handle == q.handle && p.origin() == q.origin() && bytes.Equal(p.data, q.data)
-}
-
-func newPusher(user events.UserID, p *events.Pusher, policy *pushgateway.Policy) *pusher {
-	ready := &pusher{
-		id: events.NewPusherID(user, p.AppID, p.Pushkey), user: user,
-		appID: p.AppID, pushkey: p.Pushkey, pushkeyTS: p.PushkeyTS, handle: p.InstanceHandle,
-	}
-	var data struct {
-		URL     string `json:"url"`
-		Format  string `json:"format"`
-		NoBadge bool   `json:"org.matrix.msc4076.disable_badge_count"`
-	}
-	// A member of another type than ours is the app's own business.
-	_ = json.Unmarshal(p.Data, &data)
-	ready.eventOnly, ready.noBadge = data.Format == "event_id_only", data.NoBadge
-	if ready.url, ready.refused = policy.CheckURL(data.URL); ready.refused != nil {
-		ready.url = nil
-	}
-	if stripped, err := pushgateway.StripURL(p.Data); err == nil {
-		ready.data = stripped
-	}
-	return ready
-}
-
 // directory knows every user's pushers and push rules. The registry's buckets
 // feed it; match asks it who is worth a notification and what they want to hear,
 // deliver whom to poke.
+//
+// Of the users of a partition that is another dispatcher's it keeps what match
+// needs, and no pushers: memory falls with the share of the partitions (share).
+// All pushers are packed into bytes (entry.go), and unpacked when deliver asks:
+// there is little for the garbage collector to follow, however many they are.
 type directory struct {
-	policy *pushgateway.Policy
-	log    *slog.Logger
-	// changed is called after a user's pushers have changed, from the goroutine
-	// that feeds them to the directory.
-	changed func(events.UserID, []*pusher)
+	log *slog.Logger
+	// changed is called after the pushers of a user of ours have changed, by the
+	// goroutine that told the directory so. Two may call it at once: what is true
+	// then is what the directory answers.
+	changed func(events.UserID)
 	// compiled is shared by users who have the same rules.
 	compiled *pushrule.Cache
 
@@ -91,51 +35,109 @@ type directory struct {
 	generation atomic.Uint64
 
 	mu      sync.RWMutex
-	users   map[events.UserID][]*pusher  // never an empty slice
+	shares  []share  // by partition
+	users   *shelves // an entry for everyone with an enabled pusher
+	kinds   *kinds
+	entry   []byte                       // a buffer
 	former  map[events.UserID]struct{}   // who had pushers once: their logs may hold something
 	rules   map[events.UserID]*userRules // never nil
 	changes changes
 }
 
-func newDirectory(policy *pushgateway.Policy, log *slog.Logger) *directory {
-	return &directory{
-		policy: policy, log: log, changed: func(events.UserID, []*pusher) {}, compiled: pushrule.NewCache(),
-		users: map[events.UserID][]*pusher{}, former: map[events.UserID]struct{}{}, rules: map[events.UserID]*userRules{},
+// newDirectory returns a directory of users in so many partitions, all of which
+// are ours until [directory.lose] says otherwise.
+func newDirectory(policy *pushgateway.Policy, log *slog.Logger, partitions int) *directory {
+	d := &directory{
+		log: log, changed: func(events.UserID) {}, compiled: pushrule.NewCache(),
+		shares: make([]share, partitions), users: newShelves(), kinds: newKinds(policy), rules: map[events.UserID]*userRules{},
+		former: map[events.UserID]struct{}{},
 	}
+	for part := range d.shares {
+		d.shares[part].ours = true
+	}
+	return d
 }
 
 // apply takes in a user's pushers as the registry publishes them. One that is
 // disabled is as if it were not there.
-func (d *directory) apply(set events.UserPushers) {
-	before := d.pushers(set.UserID)
-	pushers := make([]*pusher, 0, len(set.Pushers))
-	for i := range set.Pushers {
-		if set.Pushers[i].Disabled {
-			continue
+func (d *directory) apply(set events.UserPushers) { d.enter(&set, (*share).hears) }
+
+// enter takes in a user's pushers if they are news to their partition.
+func (d *directory) enter(set *events.UserPushers, news func(*share, *events.UserPushers) bool) {
+	part := events.PartitionOf(events.Token(set.UserID), len(d.shares))
+	pushers := enabled(set.Pushers)
+	d.mu.Lock()
+	share := &d.shares[part]
+	changed, refused := false, false
+	if news(share, set) {
+		changed, refused = d.put(part, set.UserID, pushers)
+	}
+	changed = changed && share.ours
+	d.mu.Unlock()
+	if !changed {
+		return
+	}
+	if refused {
+		d.warn(set.UserID)
+	}
+	d.changed(set.UserID)
+}
+
+func enabled(pushers []events.Pusher) []events.Pusher {
+	disabled := func(p events.Pusher) bool { return p.Disabled }
+	if !slices.ContainsFunc(pushers, disabled) {
+		return pushers
+	}
+	return slices.DeleteFunc(slices.Clone(pushers), disabled)
+}
+
+// put makes pushers those of a user, and returns whether anything has changed
+// and whether one of them may not be poked. The caller holds the mutex.
+func (d *directory) put(part int, user events.UserID, pushers []events.Pusher) (changed, refused bool) {
+	before, share := d.users.get(user), &d.shares[part]
+	if len(pushers) > 0 {
+		delete(d.former, user)
+	} else {
+		d.former[user] = struct{}{}
+		if before != nil {
+			d.forget(share, before)
+			d.users.remove(user)
+			d.note(user)
 		}
-		p := newPusher(set.UserID, &set.Pushers[i], d.policy)
-		if i := slices.IndexFunc(before, p.same); i >= 0 {
-			pushers = append(pushers, before[i])
-			continue
-		}
+		return before != nil, false
+	}
+	if share.ours {
+		d.entry, refused = d.kinds.appendFull(d.entry[:0], part, pushers)
+	} else {
+		d.entry = appendLight(d.entry[:0], part, pushers)
+	}
+	changed = !bytes.Equal(before, d.entry)
+	if before != nil {
+		d.forget(share, before)
+	}
+	if changed {
+		d.users.put(user, d.entry)
+	}
+	share.count(d.entry, 1)
+	if before == nil {
+		d.note(user)
+	}
+	return changed, refused
+}
+
+// forget has an entry not count any more. The caller holds the mutex.
+func (d *directory) forget(share *share, entry []byte) {
+	d.kinds.releaseAll(entry)
+	share.count(entry, -1)
+}
+
+// warn says which pushers of a user may not be poked.
+func (d *directory) warn(user events.UserID) {
+	for _, p := range d.pushers(user) {
 		if p.refused != nil {
 			d.log.Warn("pusher cannot be poked", "user_id", p.user, "app_id", p.appID, "pusher", p.id, "error", p.refused)
 		}
-		pushers = append(pushers, p)
 	}
-	d.mu.Lock()
-	if len(pushers) > 0 {
-		d.users[set.UserID] = pushers
-		delete(d.former, set.UserID)
-	} else {
-		delete(d.users, set.UserID)
-		d.former[set.UserID] = struct{}{}
-	}
-	if len(before) > 0 != (len(pushers) > 0) {
-		d.note(set.UserID)
-	}
-	d.mu.Unlock()
-	d.changed(set.UserID, pushers)
 }
 
 // applyRules takes in a user's push rules as the registry publishes them.
@@ -151,7 +153,7 @@ func (d *directory) applyRules(set events.UserPushRules) {
 	} else {
 		delete(d.rules, set.UserID)
 	}
-	if len(d.users[set.UserID]) > 0 {
+	if d.users.has(set.UserID) {
 		d.note(set.UserID)
 	}
 }
@@ -163,11 +165,33 @@ func (d *directory) note(user events.UserID) {
 	d.generation.Store(d.changes.count)
 }
 
-// pushers returns a user's pushers. The slice must not be changed.
+// has says whether a user has a pusher, whoever pokes it.
+func (d *directory) has(user events.UserID) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.users.has(user)
+}
+
+// pushers returns the pushers of a user in a partition of ours, new values each
+// time.
 func (d *directory) pushers(user events.UserID) []*pusher {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.users[user]
+	if entry := d.users.get(user); entry != nil {
+		return d.kinds.unpack(user, entry)
+	}
+	return nil
+}
+
+// handles returns the instance handles of a user's pushers, whoever pokes them,
+// each at least once; "" is that of pushers without one.
+func (d *directory) handles(user events.UserID) []string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if entry := d.users.get(user); entry != nil {
+		return handlesOf(entry)
+	}
+	return nil
 }
 
 // knows says whether a user has pushers or had some: then there may be something
@@ -176,14 +200,14 @@ func (d *directory) knows(user events.UserID) bool {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	_, former := d.former[user]
-	return former || len(d.users[user]) > 0
+	return former || d.users.has(user)
 }
 
 // hears returns a user's rules, and whether they have a pusher to hear by.
 func (d *directory) hears(user events.UserID) (rules *userRules, can bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.rules[user], len(d.users[user]) > 0
+	return d.rules[user], d.users.has(user)
 }
 
 // sizes returns how many users have pushers, and how many have push rules of
@@ -191,5 +215,5 @@ func (d *directory) hears(user events.UserID) (rules *userRules, can bool) {
 func (d *directory) sizes() (pushers, rules int) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return len(d.users), len(d.rules)
+	return d.users.users, len(d.rules)
 }

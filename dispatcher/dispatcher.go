@@ -64,6 +64,13 @@
 // the count is done only then. What a pusher was told last is not stored, so the
 // first badge after a restart may say what the pusher knows.
 //
+// # Memory
+//
+// Of users in partitions that are another dispatcher's the directory keeps what
+// match asks for, about 50 bytes each; of those in its own all pushers, packed
+// (shelves, entry): 75 bytes and the pushkey. Data that pushers share is kept once
+// (kinds). A partition that is gained is read from the bucket once more (share).
+//
 // # Slots and gateways
 //
 // A slot makes one attempt and takes the next lane; it never waits. Lanes wait
@@ -233,6 +240,7 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	began := time.Now()
+	all.expectShare(ctx)
 	for _, bucket := range d.feed(ctx, &beside, all.dir) {
 		select {
 		case <-bucket:
@@ -243,6 +251,7 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	pushers, rules := all.dir.sizes()
 	d.log.Info("pushers and push rules loaded", "users", pushers, "users_with_rules", rules, "took", time.Since(began))
 	beside.Go(func() { d.serveOperator(ctx, all) })
+	beside.Go(func() { all.lighten(ctx) })
 	share(ctx, all.own, func() {
 		d.log.Info("dispatching", "partitions", d.counts.partitions.Load(), "of", d.conn.Partitions())
 		close(d.ready)
@@ -253,7 +262,7 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 // lasts. The channels are closed when all that each of them held is in.
 func (d *Dispatcher) feed(ctx context.Context, group *sync.WaitGroup, dir *directory) (loaded []<-chan struct{}) {
 	for name, bucket := range map[string]func(ready func()) error{
-		"pushers":    func(ready func()) error { return d.conn.WatchPushers(ctx, dir.apply, ready) },
+		"pushers":    func(ready func()) error { return dir.watch(ctx, d.conn, ready) },
 		"push rules": func(ready func()) error { return d.conn.WatchPushRules(ctx, dir.applyRules, ready) },
 	} {
 		all := make(chan struct{})

@@ -284,7 +284,7 @@ func (l *lane) empty() {
 // set takes in that the pusher was set again. A lane that lags is tried at
 // once, for the cause may be mended.
 func (l *lane) set(p *pusher) {
-	if p == l.pusher {
+	if p.same(l.pusher) {
 		return
 	}
 	if p.origin() != l.pusher.origin() {

@@ -175,7 +175,7 @@ func matchingThrong(b *testing.B) (d *Dispatcher, say func(i int)) {
 	conn := eventstest.StartServer(b).Connect(eventstest.Topology())
 	w := throngTown(b)
 	d, err := New(Config{Slots: 1, Badge: BadgeMessages, GatewaySlots: 1, GatewayFloor: 1, CatchUpLimit: 100, RequestTimeout: time.Second, PokeTTL: time.Hour, OpenRooms: 100},
-		w.dir.policy, conn, slog.New(slog.DiscardHandler))
+		w.dir.kinds.policy, conn, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}

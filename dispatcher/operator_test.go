@@ -242,7 +242,7 @@ func TestListInPieces(t *testing.T) {
 func TestWaitingIsCountedOrBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		d := newDeliverer(&deliverer{conn: h.conn, dir: newDirectory(nil, nil)})
+		d := newDeliverer(&deliverer{conn: h.conn, dir: newDirectory(nil, nil, 1)})
 		for i := range countPiece + 3 {
 			user := events.UserID(fmt.Sprintf("@u%06d:x", i))
 			d.people[user] = &recipient{lanes: []*lane{{d: d, pusher: &pusher{id: "a", user: user}, lag: &lag{position: 3, target: 10, waiting: notCounted}}}}

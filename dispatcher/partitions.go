@@ -26,12 +26,13 @@ type delivery struct {
 
 	mu     sync.Mutex
 	byPart []*deliverer // nil where the partition is another dispatcher's
+	shed   shed
 }
 
 // open makes ready what every partition needs.
 func (d *Dispatcher) open(lease *events.Lease) *delivery {
 	all := &delivery{
-		d: d, dir: newDirectory(d.policy, d.log), conns: newOpenConns(d.dial), slots: new(errgroup.Group),
+		d: d, dir: newDirectory(d.policy, d.log, d.conn.Partitions()), conns: newOpenConns(d.dial), slots: new(errgroup.Group),
 		byPart: make([]*deliverer, d.conn.Partitions()),
 	}
 	all.gates = newGateways(d.cfg.Slots, d.cfg.GatewayFloor, d.cfg.GatewaySlots, func(slot func()) {
@@ -71,9 +72,9 @@ func (all *delivery) put(part int, dl *deliverer) {
 }
 
 // pushersChanged tells the deliverer that the user belongs to, if it is here.
-func (all *delivery) pushersChanged(user events.UserID, pushers []*pusher) {
+func (all *delivery) pushersChanged(user events.UserID) {
 	if dl := all.at(events.PartitionOf(events.Token(user), len(all.byPart))); dl != nil {
-		dl.pushersChanged(user, pushers)
+		dl.pushersChanged(user)
 	}
 }
 
@@ -82,6 +83,10 @@ func (all *delivery) pushersChanged(user events.UserID, pushers []*pusher) {
 // interests nobody any more.
 func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
 	d := all.d
+	if err := persist(ctx, d.waiting, func() error { return all.gain(ctx, t.Part) }); err != nil {
+		return nil // it was to end before it began
+	}
+	defer all.shed.add(t.Part)
 	dl, leave := all.enter(t.Part)
 	defer leave()
 	end := farewell{grace: d.cfg.StopGrace, wanted: t.Wanted}

@@ -62,27 +62,29 @@ func (c *Conn) writeBacklog(id PusherID, user UserID, header nats.Header, value 
 
 // LoadBacklog returns the lagging pushers of one partition.
 func (c *Conn) LoadBacklog(ctx context.Context, part int) (map[PusherID]Backlog, error) {
-	watcher, err := c.watch(ctx, bucketBacklog, strconv.Itoa(part)+".*", jetstream.IgnoreDeletes())
+	r, err := c.readBucket(ctx, bucketBacklog, strconv.Itoa(part)+".*")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = watcher.Stop() }()
+	defer r.end()
 	lagging := map[PusherID]Backlog{}
-	for {
-		entry, err := nextEntry(ctx, nil, watcher)
-		if err != nil {
-			return nil, fmt.Errorf("load backlog: %w", err)
-		}
-		if entry == nil {
-			return lagging, nil
+	err = r.load(ctx, func(entry jetstream.KeyValueEntry) (more bool) {
+		_, id, _ := strings.Cut(entry.Key(), ".")
+		if entry.Operation() != jetstream.KeyValuePut {
+			delete(lagging, PusherID(id))
+			return true
 		}
 		var b Backlog
 		if err := json.Unmarshal(entry.Value(), &b); err != nil {
 			// One value that cannot be read must not keep all others waiting.
 			c.log.Error("unreadable backlog entry skipped", "key", entry.Key(), "error", err)
-			continue
+			return true
 		}
-		_, id, _ := strings.Cut(entry.Key(), ".")
 		lagging[PusherID(id)] = b
+		return true
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load backlog: %w", err)
 	}
+	return lagging, nil
 }

@@ -148,3 +148,7 @@ func (c *Conn) lives(ctx context.Context, worker string) (bool, error) {
 	last, err := c.readRecord(ctx, bucketWorkers, workerKey(worker))
 	return last.there, err
 }
+
+// HasWorkers says whether any dispatcher shares the partitions at the moment, as
+// far as the last word in WORKERS tells: it may be that of one who has just left.
+func (c *Conn) HasWorkers(ctx context.Context) (bool, error) { return c.lives(ctx, "*") }

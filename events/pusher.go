@@ -30,6 +30,9 @@ type UserPushers struct {
 	UserID  UserID   `json:"user_id"`
 	Version int64    `json:"version"`
 	Pushers []Pusher `json:"pushers"`
+	// Revision is what the bucket counts its changes by, of all users and also
+	// when a key goes. Who reads finds it here, who writes need not care.
+	Revision uint64 `json:"-"`
 }
 
 func parseUserPushers(raw []byte) (UserPushers, error) {

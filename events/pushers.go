@@ -11,6 +11,7 @@ func pushersBucket() userBucket[UserPushers] {
 		none:  func(user UserID) UserPushers { return UserPushers{UserID: user} },
 		parse: parseUserPushers,
 		owner: func(set UserPushers) (UserID, bool) { return set.UserID, len(set.Pushers) > 0 },
+		stamp: func(set *UserPushers, revision uint64) { set.Revision = revision },
 	}
 }
 
@@ -25,6 +26,15 @@ func (c *Conn) PutPushers(ctx context.Context, set UserPushers) error {
 // that the registry writes it again.
 func (c *Conn) AllPushers(ctx context.Context) iter.Seq2[UserPushers, error] {
 	return pushersBucket().all(ctx, c)
+}
+
+// PushersIn yields the pushers of every user of a partition, in the order of
+// their revisions. A user whose pushers are gone comes with none; one whose value
+// cannot be read does not come. A user whose pushers change while it reads may
+// come twice, and if NATS is slow not at all: who needs them all watches too. It
+// fails when the connection was lost, and back, on the way.
+func (c *Conn) PushersIn(ctx context.Context, part int) iter.Seq2[UserPushers, error] {
+	return pushersBucket().in(ctx, c, part)
 }
 
 // WatchPushers calls apply with the pushers of every user, then ready once,

@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
-
-// errWatchEnded says that a bucket's watcher ended by itself.
-var errWatchEnded = errors.New("watch ended")
 
 func (c *Conn) userKey(user UserID) string {
 	token := Token(user)
@@ -27,6 +25,7 @@ type userBucket[T any] struct {
 	none  func(UserID) T                     // what a user without a value has
 	parse func(raw []byte) (T, error)        // reads a value
 	owner func(T) (user UserID, filled bool) // whose it is, and whether it says anything
+	stamp func(value *T, revision uint64)    // notes when it was stored; nil: nobody wants to know
 }
 
 // put makes value what dispatchers know of its user, and returns nil only when
@@ -94,7 +93,7 @@ func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
 			yield(zero, err)
 			return
 		}
-		defer func() { _ = watcher.Stop() }()
+		defer endWatch(watcher)
 		for {
 			entry, err := nextEntry(ctx, nil, watcher)
 			if err != nil {
@@ -121,30 +120,57 @@ func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
 // the connection was lost and is back, for a watcher by itself takes 10 s to
 // notice that; whoever calls again is told everything anew.
 func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready func()) error {
-	back := c.untilReconnect()
-	watcher, err := c.watch(ctx, b.name, ">")
+	r, err := c.readBucket(ctx, b.name, ">")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = watcher.Stop() }()
-	for {
-		entry, err := nextEntry(ctx, back, watcher)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			return err
-		case entry == nil:
-			ready()
-			continue
+	defer r.end()
+	take := func(entry jetstream.KeyValueEntry) (more bool) {
+		if value, ok := b.known(c, entry); ok {
+			apply(value)
 		}
-		value, err := b.read(entry)
-		if err != nil {
-			c.log.Warn("unreadable value in a bucket ignored", "bucket", b.name, "error", err, "revision", entry.Revision())
-			continue
-		}
-		apply(value)
+		return true
 	}
+	if err = r.load(ctx, take); err == nil {
+		ready()
+		err = r.follow(ctx, take)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// in yields the value of every user of a partition, and with no value those who
+// have none any more.
+func (b userBucket[T]) in(ctx context.Context, c *Conn, part int) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		r, err := c.readBucket(ctx, b.name, strconv.Itoa(part)+".>")
+		if err == nil {
+			defer r.end()
+			err = r.load(ctx, func(entry jetstream.KeyValueEntry) (more bool) {
+				value, ok := b.known(c, entry)
+				return !ok || yield(value, nil)
+			})
+		}
+		if err != nil && !errors.Is(err, errEnough) {
+			var zero T
+			yield(zero, err)
+		}
+	}
+}
+
+// known reads a value for who keeps what was known before if it is unreadable.
+func (b userBucket[T]) known(c *Conn, entry jetstream.KeyValueEntry) (value T, ok bool) {
+	value, err := b.read(entry)
+	if err != nil {
+		c.log.Warn("unreadable value in a bucket ignored", "bucket", b.name, "error", err, "revision", entry.Revision())
+		return value, false
+	}
+	if b.stamp != nil {
+		b.stamp(&value, entry.Revision())
+	}
+	return value, true
 }
 
 // read reads one value of the bucket. With an error the value has its user all
@@ -166,32 +192,4 @@ func (b userBucket[T]) read(entry jetstream.KeyValueEntry) (T, error) {
 		return b.none(user), fmt.Errorf("value of user %s", user)
 	}
 	return value, nil
-}
-
-func (c *Conn) watch(ctx context.Context, bucket, keys string, opts ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
-	kv, err := c.js.KeyValue(ctx, bucket)
-	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", bucket, err)
-	}
-	watcher, err := kv.Watch(ctx, keys, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("watch bucket %s: %w", bucket, err)
-	}
-	return watcher, nil
-}
-
-// nextEntry returns the next value, or nil when all that was stored has been
-// returned. It ends when back is closed, which may be nil.
-func nextEntry(ctx context.Context, back <-chan struct{}, watcher jetstream.KeyWatcher) (jetstream.KeyValueEntry, error) {
-	select {
-	case entry, ok := <-watcher.Updates():
-		if !ok {
-			return nil, errWatchEnded
-		}
-		return entry, nil
-	case <-back:
-		return nil, errWatchEnded
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }

@@ -21,6 +21,7 @@ type benchCmd struct {
 	Scale      benchScaleCmd      `cmd:"" help:"Measure several dispatchers beside one, at the same NATS and push gateway."`
 	Isolation  benchIsolationCmd  `cmd:"" help:"Measure what bad push gateways do to others, and an outage of all of them."`
 	Unread     benchUnreadCmd     `cmd:"" help:"Measure what unread counts cost: each poke, a user with much unread, a receipt."`
+	Memory     benchPushersCmd    `cmd:"" help:"Measure what registered pushers cost a dispatcher in memory, and how long it loads them."`
 }
 
 // benchUsers is about how many users with a pusher a world has.

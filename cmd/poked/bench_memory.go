@@ -73,12 +73,19 @@ func inUse(r *runtime.MemProfileRecord) int64 {
 
 // residentBytes returns how much of the process is in memory, or 0 if the
 // system does not say.
-func residentBytes() int64 {
+func residentBytes() int64 { return statusBytes("VmRSS:") }
+
+// peakBytes returns the most that the process ever had in memory, or 0 if the
+// system does not say.
+func peakBytes() int64 { return statusBytes("VmHWM:") }
+
+// statusBytes returns a figure that /proc gives in KiB.
+func statusBytes(name string) int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0
 	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	_, rest, _ := strings.Cut(string(status), name)
 	fields := strings.Fields(rest)
 	if len(fields) == 0 {
 		return 0

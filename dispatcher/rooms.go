@@ -33,10 +33,9 @@ func (rs *rooms) before(ctx context.Context, ev *events.RoomEvent, seq uint64) (
 		return r, nil
 	}
 	r := newRoom(id)
-	if ev.Type != "m.room.create" { // before which there is nothing
-		if err := rs.read(ctx, r, seq); err != nil {
-			return nil, err
-		}
+	// Also before m.room.create: of a room's state from before it is stored last.
+	if err := rs.read(ctx, r, seq); err != nil {
+		return nil, err
 	}
 	if newer, ok := rs.open.Peek(id); !ok || newer.seq < seq {
 		rs.open.Add(id, r)

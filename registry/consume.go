@@ -37,7 +37,7 @@ func (r *Registry) accountChanged(ctx context.Context, change events.AccountChan
 	case "deactivated":
 		gone, err = r.store.Deactivate(ctx, change.UserID)
 	case "push_rules":
-		err = r.rulesPublished(ctx, change)
+		err = r.store.takePublished(ctx, change.UserID, change.Content)
 	case "ignored_users":
 		err = r.ignoredPublished(ctx, change)
 	default:
@@ -50,15 +50,15 @@ func (r *Registry) accountChanged(ctx context.Context, change events.AccountChan
 	return nil
 }
 
-// rulesPublished reads the account data m.push_rules. Without "global" the
+// takePublished reads the account data m.push_rules. Without "global" the
 // homeserver does not keep the user's rules, or no longer.
-func (r *Registry) rulesPublished(ctx context.Context, change events.AccountChange) error {
-	global, err := member(change.Content, "global")
+func (s *store) takePublished(ctx context.Context, user events.UserID, content json.RawMessage) error {
+	global, err := member(content, "global")
 	if err != nil {
 		return err
 	}
 	if global == nil {
-		return r.store.SetPublished(ctx, change.UserID, nil)
+		return s.SetPublished(ctx, user, nil)
 	}
 	var rules pushrule.Ruleset
 	if err := json.Unmarshal(global, &rules); err != nil {
@@ -67,7 +67,7 @@ func (r *Registry) rulesPublished(ctx context.Context, change events.AccountChan
 	if encoded, err := json.Marshal(rules); err != nil || len(encoded) > maxPublishedBytes {
 		return fmt.Errorf("%w: m.push_rules has more than %d bytes", events.ErrBadEvent, maxPublishedBytes)
 	}
-	return r.store.SetPublished(ctx, change.UserID, &rules)
+	return s.SetPublished(ctx, user, &rules)
 }
 
 // ignoredPublished reads the account data m.ignored_user_list. What is no user id

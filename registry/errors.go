@@ -26,6 +26,8 @@ const (
 	limitExceeded
 	unknownPath
 	wrongMethod
+	userLocked
+	noHomeserver
 )
 
 // wire is the one table of errcodes and statuses (client-server API, "Standard
@@ -58,6 +60,10 @@ func (p problem) wire() (errcode string, status int) {
 		return "M_UNRECOGNIZED", http.StatusNotFound
 	case wrongMethod:
 		return "M_UNRECOGNIZED", http.StatusMethodNotAllowed
+	case userLocked:
+		return "M_USER_LOCKED", http.StatusUnauthorized
+	case noHomeserver:
+		return "M_UNKNOWN", http.StatusBadGateway
 	case internal:
 	}
 	return "M_UNKNOWN", http.StatusInternalServerError
@@ -69,12 +75,17 @@ type apiError struct {
 	message    string        // a sentence for people
 	retryAfter time.Duration // of limitExceeded
 	allow      string        // of wrongMethod: the methods there are
+	softLogout bool          // of unknownToken and userLocked: the client keeps what it has
+	cause      error         // of noHomeserver, for the log
 }
 
 func (e *apiError) Error() string {
 	errcode, _ := e.problem.wire()
 	return errcode + ": " + e.message
 }
+
+// Unwrap returns why the homeserver could not be asked, if that is it.
+func (e *apiError) Unwrap() error { return e.cause }
 
 func fail(p problem, message string) error { return &apiError{problem: p, message: message} }
 
@@ -93,11 +104,15 @@ type errorBody struct {
 	Errcode      string `json:"errcode"`
 	Error        string `json:"error"`
 	RetryAfterMS int64  `json:"retry_after_ms,omitempty"`
+	SoftLogout   bool   `json:"soft_logout,omitempty"`
 }
 
 func (e *apiError) body() errorBody {
 	errcode, _ := e.problem.wire()
-	return errorBody{Errcode: errcode, Error: e.message, RetryAfterMS: ceil(e.retryAfter, time.Millisecond)}
+	return errorBody{
+		Errcode: errcode, Error: e.message,
+		RetryAfterMS: ceil(e.retryAfter, time.Millisecond), SoftLogout: e.softLogout,
+	}
 }
 
 // ceil returns d in units, rounded up: whoever waits that long has waited long

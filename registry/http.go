@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"poked/events/homeserver"
 	"poked/events/pushgateway"
 )
 
@@ -27,6 +28,8 @@ type api struct {
 	limiter *limiter
 	log     *slog.Logger
 	table   []endpoint
+
+	upstream *upstream // nil without a homeserver to ask
 }
 
 // call is one request on its way, and what its log line will say of it.
@@ -36,10 +39,11 @@ type call struct {
 	params   map[string]string // what stands in the path for the template's names
 	identity Identity
 	original bool // under the original prefix, api/v1
+	passed   bool // to the homeserver, which judges it
 }
 
-func newAPI(store *store, policy *pushgateway.Policy, auth Authenticator, limiter *limiter, log *slog.Logger) *api {
-	a := &api{store: store, policy: policy, auth: auth, limiter: limiter, log: log}
+func newAPI(store *store, policy *pushgateway.Policy, auth Authenticator, up *upstream, limiter *limiter, log *slog.Logger) *api {
+	a := &api{store: store, policy: policy, auth: auth, upstream: up, limiter: limiter, log: log}
 	a.table = a.endpoints()
 	return a
 }
@@ -68,6 +72,9 @@ func (a *api) answer(ctx context.Context, c *call, route route) (any, error) {
 	handle, ok := route[c.request.Method]
 	if !ok {
 		return nil, &apiError{problem: wrongMethod, message: "this path does not have this method", allow: route.methods()}
+	}
+	if c.passed {
+		return handle(ctx, c)
 	}
 	var err error
 	if c.identity, err = authenticate(ctx, a.auth, c.request); err != nil {
@@ -108,6 +115,9 @@ func (c *call) fields() (*fields, error) {
 
 // write sends an answer or an error, and returns what it sent.
 func write(w http.ResponseWriter, answer any, err error) (status int, errcode string) {
+	if passed, ok := answer.(*homeserver.Answer); ok && err == nil {
+		return relay(w, passed)
+	}
 	status = http.StatusOK
 	if err != nil {
 		e := asAPIError(err)
@@ -150,11 +160,20 @@ func (a *api) record(c *call, began time.Time, status int, errcode string, err e
 		attrs = append(attrs, slog.String("user_id", string(c.identity.UserID)))
 	}
 	level := slog.LevelInfo
-	if status == http.StatusInternalServerError {
+	if err != nil && status >= http.StatusInternalServerError {
 		level = slog.LevelError
-		attrs = append(attrs, slog.Any("error", err))
+		attrs = append(attrs, slog.Any("error", whyOf(err)))
 	}
 	a.log.LogAttrs(context.WithoutCancel(c.request.Context()), level, "http request", attrs...)
+}
+
+// whyOf returns what the client was not told.
+func whyOf(err error) error {
+	var known *apiError
+	if errors.As(err, &known) && known.cause != nil {
+		return known.cause
+	}
+	return err
 }
 
 func knownMethod(method string) string {

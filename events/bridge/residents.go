@@ -70,7 +70,7 @@ func (r *residents) of(ctx context.Context, room events.RoomID) (events.UserID, 
 		ctx, cancel := context.WithTimeout(ctx, residentsTimeout)
 		defer cancel()
 		r.rooms = map[events.RoomID]events.UserID{}
-		users, err := r.users(ctx)
+		users, err := localUsers(ctx, r.conn, r.reg)
 		if err == nil {
 			_ = eachJoined(ctx, r.service, users, residentsAtOnce, func(user events.UserID, rooms []events.RoomID) {
 				for _, room := range rooms {
@@ -84,14 +84,14 @@ func (r *residents) of(ctx context.Context, room events.RoomID) (events.UserID, 
 	return user, ok
 }
 
-// users returns the local users who have pushers.
-func (r *residents) users(ctx context.Context) ([]events.UserID, error) {
+// localUsers returns the local users who have pushers.
+func localUsers(ctx context.Context, conn *events.Conn, reg *homeserver.Registration) ([]events.UserID, error) {
 	var users []events.UserID
-	for set, err := range r.conn.AllPushers(ctx) {
+	for set, err := range conn.AllPushers(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		if r.reg.IsLocal(set.UserID) {
+		if reg.IsLocal(set.UserID) {
 			users = append(users, set.UserID)
 		}
 	}

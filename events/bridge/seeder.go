@@ -140,17 +140,26 @@ func (s *seeder) seed(ctx context.Context, room events.RoomID, witnesses []event
 	for i := range coming {
 		skip[coming[i].EventID] = true
 	}
-	err := error(errNobody)
+	err := s.seedBy(ctx, room, witnesses, skip)
+	if !errors.Is(err, homeserver.ErrRefused) && !errors.Is(err, errNobody) {
+		return err
+	}
+	if user, found := s.resident.of(ctx, room); found {
+		return s.seedAs(ctx, room, user, skip)
+	}
+	return err
+}
+
+// seedBy seeds a room as the first of these users whom the homeserver does not
+// refuse.
+func (s *seeder) seedBy(ctx context.Context, room events.RoomID, witnesses []events.UserID, skip map[events.EventID]bool) error {
+	err := errNobody
 	for _, user := range witnesses {
 		if err = s.seedAs(ctx, room, user, skip); !errors.Is(err, homeserver.ErrRefused) {
 			return err
 		}
 	}
-	user, found := s.resident.of(ctx, room)
-	if !found {
-		return err
-	}
-	return s.seedAs(ctx, room, user, skip)
+	return err
 }
 
 func (s *seeder) seedAs(ctx context.Context, room events.RoomID, user events.UserID, skip map[events.EventID]bool) error {

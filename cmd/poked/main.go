@@ -7,7 +7,8 @@
 // A role is a subcommand is a file. registry and dispatcher run one role each
 // against a NATS of the operator's; serve runs both, and NATS, in one process
 // by calling what those two call (see stack.go for the wiring). publish is a
-// homeserver for the command line. dead, pushers and gateways are an operator's:
+// homeserver for the command line. bridge is the application service of a homeserver
+// that knows nothing of poked, import takes over its pushers. dead, pushers and gateways are an operator's:
 // they ask over NATS, from any machine that reaches it. pushrule says why
 // somebody was notified or not. demo tells the whole story on recorded
 // events, bench measures it, version says what was built.
@@ -17,9 +18,11 @@
 //	       ├─ serve ──────┐
 //	       ├─ registry ───┼── stack: NATS, connection, actors, ready line, stop
 //	       ├─ dispatcher ─┤
+//	       ├─ bridge ─────┤
 //	       ├─ demo ───────┘
 //	       ├─ bench ── the same parts, and a sink in a process of its own
 //	       ├─ publish
+//	       ├─ import ── the registry's database
 //	       ├─ dead ── the stream of dead letters
 //	       ├─ pushers, gateways ── every dispatcher that works
 //	       ├─ pushrule

@@ -25,6 +25,7 @@ import (
 //	        actors ──▶ their resources ──▶ connection ──▶ NATS
 //	        ├ registry    database, listener   events.Conn   ├ embedded (serve)
 //	        ├ dispatcher                                     └ outside  (--nats)
+//	        ├ bridge      listener
 //	        └ nats watch  (serve: the embedded server lives)
 //
 // The actors run in one errgroup: the first that fails ends the others, and
@@ -92,14 +93,21 @@ func (s stack) outside(urls, name string) stack {
 	return s
 }
 
-// run connects to NATS, makes the streams, starts every actor, says in the log
-// that all is ready, and runs until ctx ends or something fails. Then it takes
-// everything down again.
-func (f roleFlags) run(ctx context.Context, s stack) (err error) {
+// run runs a process that makes the streams.
+func (f roleFlags) run(ctx context.Context, s stack) error {
 	policy, err := f.Gateway.policy()
 	if err != nil {
 		return err
 	}
+	return s.run(ctx, policy, func(ctx context.Context, conn *events.Conn) error {
+		return conn.Setup(ctx, f.Topology.topology())
+	})
+}
+
+// run connects to NATS, has setup see to the streams, starts every actor, says in
+// the log that all is ready, and runs until ctx ends or something fails. Then it
+// takes everything down again.
+func (s stack) run(ctx context.Context, policy *pushgateway.Policy, setup func(context.Context, *events.Conn) error) (err error) {
 	s.nats.Log = s.log
 	conn, err := events.Connect(ctx, s.nats)
 	if err != nil {
@@ -109,7 +117,7 @@ func (f roleFlags) run(ctx context.Context, s stack) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if err := conn.Setup(ctx, f.Topology.topology()); err != nil {
+	if err := setup(ctx, conn); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}

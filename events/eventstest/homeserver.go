@@ -235,10 +235,14 @@ func (h *Homeserver) password(w http.ResponseWriter, r *http.Request, who device
 	say(w, http.StatusOK, struct{}{})
 }
 
-// rulesOf returns the rules of a user by kind.
+// rulesOf returns the rules of a user by kind. Of the predefined ones there is the
+// one that messages notify.
 func (h *Homeserver) rulesOf(user events.UserID) map[string][]map[string]any {
 	if h.rules[user] == nil {
-		h.rules[user] = map[string][]map[string]any{"override": {}, "content": {}, "room": {}, "sender": {}, "underride": {}}
+		h.rules[user] = map[string][]map[string]any{"override": {}, "content": {}, "room": {}, "sender": {}, "underride": {{
+			"rule_id": ".m.rule.message", "default": true, "enabled": true, "actions": []string{"notify"},
+			"conditions": []map[string]string{{"kind": "event_match", "key": "type", "pattern": "m.room.message"}},
+		}}}
 	}
 	return h.rules[user]
 }

@@ -33,40 +33,28 @@ const (
 // wire is the one table of errcodes and statuses (client-server API, "Standard
 // error response").
 func (p problem) wire() (errcode string, status int) {
-	switch p {
-	case notJSON:
-		return "M_NOT_JSON", http.StatusBadRequest
-	case badJSON:
-		return "M_BAD_JSON", http.StatusBadRequest
-	case missingParam:
-		return "M_MISSING_PARAM", http.StatusBadRequest
-	case invalidParam:
-		return "M_INVALID_PARAM", http.StatusBadRequest
-	case noSuchNeighbour:
-		return "M_UNKNOWN", http.StatusBadRequest
-	case forbidden:
-		return "M_FORBIDDEN", http.StatusForbidden
-	case notFound:
-		return "M_NOT_FOUND", http.StatusNotFound
-	case tooLarge:
-		return "M_TOO_LARGE", http.StatusRequestEntityTooLarge
-	case missingToken:
-		return "M_MISSING_TOKEN", http.StatusUnauthorized
-	case unknownToken:
-		return "M_UNKNOWN_TOKEN", http.StatusUnauthorized
-	case limitExceeded:
-		return "M_LIMIT_EXCEEDED", http.StatusTooManyRequests
-	case unknownPath:
-		return "M_UNRECOGNIZED", http.StatusNotFound
-	case wrongMethod:
-		return "M_UNRECOGNIZED", http.StatusMethodNotAllowed
-	case userLocked:
-		return "M_USER_LOCKED", http.StatusUnauthorized
-	case noHomeserver:
-		return "M_UNKNOWN", http.StatusBadGateway
-	case internal:
+	table := [...]struct {
+		errcode string
+		status  int
+	}{
+		internal:        {"M_UNKNOWN", http.StatusInternalServerError},
+		notJSON:         {"M_NOT_JSON", http.StatusBadRequest},
+		badJSON:         {"M_BAD_JSON", http.StatusBadRequest},
+		missingParam:    {"M_MISSING_PARAM", http.StatusBadRequest},
+		invalidParam:    {"M_INVALID_PARAM", http.StatusBadRequest},
+		noSuchNeighbour: {"M_UNKNOWN", http.StatusBadRequest},
+		forbidden:       {"M_FORBIDDEN", http.StatusForbidden},
+		notFound:        {"M_NOT_FOUND", http.StatusNotFound},
+		tooLarge:        {"M_TOO_LARGE", http.StatusRequestEntityTooLarge},
+		missingToken:    {"M_MISSING_TOKEN", http.StatusUnauthorized},
+		unknownToken:    {"M_UNKNOWN_TOKEN", http.StatusUnauthorized},
+		limitExceeded:   {"M_LIMIT_EXCEEDED", http.StatusTooManyRequests},
+		unknownPath:     {"M_UNRECOGNIZED", http.StatusNotFound},
+		wrongMethod:     {"M_UNRECOGNIZED", http.StatusMethodNotAllowed},
+		userLocked:      {"M_USER_LOCKED", http.StatusUnauthorized},
+		noHomeserver:    {"M_UNKNOWN", http.StatusBadGateway},
 	}
-	return "M_UNKNOWN", http.StatusInternalServerError
+	return table[p].errcode, table[p].status
 }
 
 // apiError is why a request failed, as its client is told.

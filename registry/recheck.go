@@ -64,7 +64,7 @@ func (r *recheck) round(ctx context.Context) error {
 		}
 		for _, d := range page {
 			if wait(ctx, gap); ctx.Err() != nil {
-				return nil
+				break
 			}
 			if err := r.check(ctx, d, d.UserID != last.UserID); err != nil {
 				return err
@@ -85,7 +85,7 @@ func (r *recheck) check(ctx context.Context, d pusherDevice, newUser bool) error
 		err := r.upstream.takeRules(ctx, d.UserID, func(ctx context.Context) ([]byte, error) {
 			return r.service.PushRulesOf(ctx, d.UserID)
 		})
-		if err := r.tolerate(ctx, err); err != nil {
+		if _, err := r.told(ctx, err); err != nil {
 			return err
 		}
 	}
@@ -93,30 +93,29 @@ func (r *recheck) check(ctx context.Context, d pusherDevice, newUser bool) error
 		return nil
 	}
 	there, err := r.service.HasDevice(ctx, d.UserID, d.DeviceID)
-	if err := r.tolerate(ctx, err); err != nil {
+	if told, err := r.told(ctx, err); err != nil || !told || there {
 		return err
-	}
-	if there || err != nil {
-		return nil
 	}
 	gone, err := r.upstream.store.DeviceGone(ctx, d)
 	logRemoved(r.log, gone)
 	return err
 }
 
-// tolerate drops what is the homeserver's error, and logs the first of a row.
-func (r *recheck) tolerate(ctx context.Context, err error) error {
+// told says whether the homeserver told what it was asked for. An error of its own is
+// dropped, and the first of a row logged.
+func (r *recheck) told(ctx context.Context, err error) (bool, error) {
 	theirs := errors.Is(err, homeserver.ErrCannotTell) || errors.Is(err, homeserver.ErrRefused) || errors.Is(err, homeserver.ErrUnknownToken)
 	switch {
 	case err == nil:
 		r.failing = false
+		return true, nil
 	case !theirs || ctx.Err() != nil:
-		return err
+		return false, err
 	case !r.failing:
 		r.failing = true
 		r.log.Warn("the homeserver does not say which devices are there, pushers stay", "error", err)
 	}
-	return nil
+	return false, nil
 }
 
 // wait waits for a time, or until ctx ends.

@@ -30,11 +30,13 @@ func (s *seeder) witnesses(coming []events.RoomEvent) (list []events.UserID, joi
 	var senders []events.UserID
 	for i := range coming {
 		ev := &coming[i]
-		if ev.Type != "m.room.member" {
+		target := events.UserID(ev.StateKey)
+		switch {
+		case ev.Type != "m.room.member":
 			senders = append(senders, ev.Sender)
-		} else if gjson.GetBytes(ev.Content, "membership").Str == "join" {
-			list = append(list, events.UserID(ev.StateKey))
-		} else if ev.Sender != events.UserID(ev.StateKey) {
+		case gjson.GetBytes(ev.Content, "membership").Str == "join":
+			list = append(list, target)
+		case ev.Sender != target: // who does not leave
 			senders = append(senders, ev.Sender)
 		}
 	}

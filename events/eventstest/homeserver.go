@@ -211,8 +211,7 @@ func (h *Homeserver) deleteDevices(w http.ResponseWriter, r *http.Request, who d
 		say(w, http.StatusUnauthorized, map[string]any{"flows": []any{}, "session": "s"})
 		return
 	}
-	list := append(body.Devices, r.PathValue("device"))
-	h.forget(who.user, func(id string) bool { return slices.Contains(list, id) })
+	h.forget(who.user, func(id string) bool { return slices.Contains(body.Devices, id) || id == r.PathValue("device") })
 	say(w, http.StatusOK, struct{}{})
 }
 

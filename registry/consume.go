@@ -39,7 +39,7 @@ func (r *Registry) accountChanged(ctx context.Context, change events.AccountChan
 	case "push_rules":
 		err = r.store.takePublished(ctx, change.UserID, change.Content)
 	case "ignored_users":
-		err = r.ignoredPublished(ctx, change)
+		err = r.store.takeIgnored(ctx, change.UserID, change.Content)
 	default:
 		return fmt.Errorf("%w: unknown account change", events.ErrBadEvent)
 	}
@@ -70,10 +70,10 @@ func (s *store) takePublished(ctx context.Context, user events.UserID, content j
 	return s.SetPublished(ctx, user, &rules)
 }
 
-// ignoredPublished reads the account data m.ignored_user_list. What is no user id
-// can ignore nobody and is dropped.
-func (r *Registry) ignoredPublished(ctx context.Context, change events.AccountChange) error {
-	list, err := member(change.Content, "ignored_users")
+// takeIgnored reads the account data m.ignored_user_list. What is no user id can
+// ignore nobody and is dropped.
+func (s *store) takeIgnored(ctx context.Context, user events.UserID, content json.RawMessage) error {
+	list, err := member(content, "ignored_users")
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (r *Registry) ignoredPublished(ctx context.Context, change events.AccountCh
 	if encoded, err := json.Marshal(ignored); err != nil || len(encoded) > maxIgnoredBytes {
 		return fmt.Errorf("%w: m.ignored_user_list has more than %d bytes", events.ErrBadEvent, maxIgnoredBytes)
 	}
-	return r.store.SetIgnored(ctx, change.UserID, ignored)
+	return s.SetIgnored(ctx, user, ignored)
 }
 
 // member returns a key of account data, or nil if it, or all of it, is null or

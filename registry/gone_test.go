@@ -128,7 +128,11 @@ func TestRecheck(t *testing.T) {
 		}
 	}
 	hs.Instead(func(*http.Request) (eventstest.Reply, bool) { return eventstest.Reply{}, false })
+	hs.Ignore(alice, bob)
 	h.checkAll(r)
+	if got := h.ignoredBy(alice); got != `["`+bob+`"]` {
+		t.Errorf("alice ignores %s", got)
+	}
 	if got, why := h.left(), h.reasons(); got != "alice-phone bob-phone nodevice" || why != "device is gone" {
 		t.Errorf("left are %s, gone for %s", got, why)
 	}

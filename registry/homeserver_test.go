@@ -153,10 +153,23 @@ func TestRulesComeWithThePusher(t *testing.T) {
 		t.Fatalf("at the homeserver: %d %+v", status, e)
 	}
 	h.web.URL = here
+	hs.Ignore(alice, bob)
 	h.set("alice-phone", body())
 	if got := h.contentRules(alice); got != `["coffee"]` {
 		t.Errorf("stored %s", got)
 	}
+	if got := h.ignoredBy(alice); got != `["`+bob+`"]` {
+		t.Errorf("alice ignores %s", got)
+	}
+}
+
+func (h *house) ignoredBy(user events.UserID) string {
+	h.t.Helper()
+	rules, err := h.reg.store.PushRules(h.t.Context(), user)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return encode(h.t, rules.IgnoredUsers)
 }
 
 // A change that is not known here in the end is not said to be done.

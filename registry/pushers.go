@@ -26,6 +26,9 @@ func (a *api) setPusher(ctx context.Context, c *call) (any, error) {
 		if err := a.upstream.fetchRules(ctx, c); err != nil {
 			return nil, err
 		}
+		if err := a.upstream.fetchIgnored(ctx, c); err != nil {
+			return nil, err
+		}
 	}
 	req.pusher.DeviceID = c.identity.DeviceID
 	replaced, err := a.store.SetPusher(ctx, user, req.pusher, req.append)

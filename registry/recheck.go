@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"time"
@@ -12,8 +13,8 @@ import (
 
 // recheck asks the homeserver, as an application service, for each device that has
 // pushers, one after the other and all over again: homeservers tell nobody when a
-// device is logged out. On the way it fetches the push rules of each user, which may
-// have been changed where nobody saw it.
+// device is logged out. On the way it fetches the push rules of each user and whom the
+// user ignores, which may have been changed where nobody saw it.
 type recheck struct {
 	upstream *upstream
 	service  *homeserver.Service
@@ -82,10 +83,7 @@ func (r *recheck) check(ctx context.Context, d pusherDevice, newUser bool) error
 		return nil
 	}
 	if newUser {
-		err := r.upstream.takeRules(ctx, d.UserID, func(ctx context.Context) ([]byte, error) {
-			return r.service.PushRulesOf(ctx, d.UserID)
-		})
-		if _, err := r.told(ctx, err); err != nil {
+		if err := r.refresh(ctx, d.UserID); err != nil {
 			return err
 		}
 	}
@@ -98,6 +96,18 @@ func (r *recheck) check(ctx context.Context, d pusherDevice, newUser bool) error
 	}
 	gone, err := r.upstream.store.DeviceGone(ctx, d)
 	logRemoved(r.log, gone)
+	return err
+}
+
+// refresh fetches a user's push rules, and whom the user ignores.
+func (r *recheck) refresh(ctx context.Context, user events.UserID) error {
+	u := r.upstream
+	rules := func(ctx context.Context) (json.RawMessage, error) { return r.service.PushRulesOf(ctx, user) }
+	ignored := func(ctx context.Context) (json.RawMessage, error) { return r.service.IgnoredUsersOf(ctx, user) }
+	if _, err := r.told(ctx, u.take(ctx, user, rules, u.store.takePublished)); err != nil {
+		return err
+	}
+	_, err := r.told(ctx, u.take(ctx, user, ignored, u.store.takeIgnored))
 	return err
 }
 

@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"hash/maphash"
 	"io"
@@ -22,7 +23,7 @@ type upstream struct {
 	store  *store
 	log    *slog.Logger
 
-	// A user's rules are fetched and stored by one at a time, so that what was
+	// A user's account data is fetched and stored by one at a time, so that what was
 	// fetched earlier is never stored later. Users share these.
 	turns [64]chan struct{}
 	seed  maphash.Seed
@@ -94,9 +95,22 @@ func todaysPath(path string) string {
 // goes by.
 func (u *upstream) fetchRules(ctx context.Context, c *call) error {
 	token := bearerToken(c.request)
-	err := u.takeRules(ctx, c.identity.UserID, func(ctx context.Context) ([]byte, error) {
+	return u.fetch(ctx, c, func(ctx context.Context) (json.RawMessage, error) {
 		return u.client.PushRules(ctx, token)
-	})
+	}, u.store.takePublished)
+}
+
+// fetchIgnored does the same with the list of users who are ignored.
+func (u *upstream) fetchIgnored(ctx context.Context, c *call) error {
+	token := bearerToken(c.request)
+	return u.fetch(ctx, c, func(ctx context.Context) (json.RawMessage, error) {
+		return u.client.IgnoredUsers(ctx, c.identity.UserID, token)
+	}, u.store.takeIgnored)
+}
+
+// fetch takes account data with the token of whoever asks.
+func (u *upstream) fetch(ctx context.Context, c *call, ask asking, store storing) error {
+	err := u.take(ctx, c.identity.UserID, ask, store)
 	if errors.Is(err, homeserver.ErrUnknownToken) {
 		u.tokens.forget(c.identity.UserID, c.identity.DeviceID)
 	}
@@ -106,9 +120,15 @@ func (u *upstream) fetchRules(ctx context.Context, c *call) error {
 	return nil
 }
 
-// takeRules stores a user's rules as fetch returns them. It leaves them alone if
-// the homeserver keeps none, or more than can be kept here.
-func (u *upstream) takeRules(ctx context.Context, user events.UserID, fetch func(context.Context) ([]byte, error)) error {
+// asking fetches account data from the homeserver, storing makes it a user's here.
+type (
+	asking  func(context.Context) (json.RawMessage, error)
+	storing func(context.Context, events.UserID, json.RawMessage) error
+)
+
+// take stores a user's account data as the homeserver has it. It leaves what is here
+// alone if the homeserver keeps none, or more than can be kept here.
+func (u *upstream) take(ctx context.Context, user events.UserID, ask asking, store storing) error {
 	turn := u.turns[maphash.String(u.seed, string(user))%uint64(len(u.turns))]
 	select {
 	case turn <- struct{}{}:
@@ -116,16 +136,16 @@ func (u *upstream) takeRules(ctx context.Context, user events.UserID, fetch func
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	rules, err := fetch(ctx)
+	content, err := ask(ctx)
 	if homeserver.IsErrcode(err, "M_UNRECOGNIZED") {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	err = u.store.takePublished(ctx, user, rules)
+	err = store(ctx, user, content)
 	if errors.Is(err, events.ErrBadEvent) {
-		u.log.Warn("push rules of the homeserver cannot be used, those from before stay", "user_id", string(user), "error", err)
+		u.log.Warn("account data of the homeserver cannot be used, what was here before stays", "user_id", string(user), "error", err)
 		return nil
 	}
 	return err

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"poked/events"
 	"poked/events/eventstest"
@@ -131,4 +133,43 @@ func TestStateAsHomeserversTellIt(t *testing.T) {
 	if counts := h.bridge.Counts(); counts.BadState != 1 {
 		t.Errorf("counts %+v", counts)
 	}
+}
+
+// A homeserver that never tells a room's state holds up the others for a while, and
+// not for ever.
+func TestStateNeverComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newQuietHouse(t) // whose homeserver is away
+		body := transaction(message("$1"))
+		if status, _ := h.request(http.MethodPut, txn, hsToken, body); status != 502 {
+			t.Errorf("at first: %d", status)
+		}
+		<-time.After(9 * time.Minute)
+		if status, _ := h.request(http.MethodPut, txn, hsToken, body); status != 502 {
+			t.Errorf("after nine minutes: %d", status)
+		}
+		h.want("until then", "")
+		<-time.After(2 * time.Minute)
+		h.put(message("$1"))
+		h.want("in the end", "$1")
+		if counts := h.bridge.Counts(); counts.WithoutState != 1 {
+			t.Errorf("counts %+v", counts)
+		}
+	})
+}
+
+// A bridge that died while it fetched a state leaves a room that is not known.
+func TestHalfFetchedStateIsFetchedAgain(t *testing.T) {
+	h := newHouse(t)
+	h.hs.SetState("!r", raw(roomOfBob(member("$alice", "@alice:example.org", "join"))...)...)
+	seed, err := h.conn.SeedRoom(t.Context(), "!r")
+	if err == nil {
+		err = seed.Add(t.Context(), []byte(member("$old", bob, "leave")))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventstest.WaitFor(t, "half a state", func() bool { return h.stored() == "$old" })
+	h.put(message("$1"))
+	h.want("the whole state", "$old $bob $name $alice $create $1")
 }

@@ -29,6 +29,7 @@ type Homeserver struct {
 	tokens  map[string]device
 	state   map[events.RoomID][]json.RawMessage
 	rules   map[events.UserID]map[string][]map[string]any
+	ignored map[events.UserID]events.UserID
 }
 
 type device struct {
@@ -41,7 +42,7 @@ func StartHomeserver(t testing.TB) *Homeserver {
 	h := &Homeserver{
 		t: t, instead: func(*http.Request) (Reply, bool) { return Reply{}, false },
 		tokens: map[string]device{}, state: map[events.RoomID][]json.RawMessage{},
-		rules: map[events.UserID]map[string][]map[string]any{},
+		rules: map[events.UserID]map[string][]map[string]any{}, ignored: map[events.UserID]events.UserID{},
 	}
 	mux := http.NewServeMux()
 	const v3 = "/_matrix/client/v3"
@@ -55,6 +56,7 @@ func StartHomeserver(t testing.TB) *Homeserver {
 	mux.HandleFunc("POST "+v3+"/logout/all", h.authorized(h.logoutAll))
 	mux.HandleFunc("POST "+v3+"/account/password", h.authorized(h.password))
 	mux.HandleFunc("POST "+v3+"/account/deactivate", h.authorized(h.logoutAll))
+	mux.HandleFunc("GET "+v3+"/user/{user}/account_data/m.ignored_user_list", h.authorized(h.getIgnored))
 	mux.HandleFunc("GET "+v3+"/pushrules/", h.authorized(h.getRules))
 	mux.HandleFunc("PUT "+v3+"/pushrules/global/{kind}/{rule}", h.authorized(h.putRule))
 	mux.HandleFunc("DELETE "+v3+"/pushrules/global/{kind}/{rule}", h.authorized(h.deleteRule))
@@ -104,6 +106,13 @@ func (h *Homeserver) SetState(room events.RoomID, state ...json.RawMessage) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.state[room] = state
+}
+
+// Ignore has a user ignore another.
+func (h *Homeserver) Ignore(user, other events.UserID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ignored[user] = other
 }
 
 // Hits returns the requests whose method and path begin with a prefix, in order.
@@ -244,6 +253,18 @@ func (h *Homeserver) rulesOf(user events.UserID) map[string][]map[string]any {
 		}}}
 	}
 	return h.rules[user]
+}
+
+func (h *Homeserver) getIgnored(w http.ResponseWriter, r *http.Request, who device) {
+	other, ok := h.ignored[who.user]
+	switch {
+	case r.PathValue("user") != string(who.user):
+		say(w, http.StatusForbidden, matrixError("M_FORBIDDEN"))
+	case !ok:
+		say(w, http.StatusNotFound, matrixError("M_NOT_FOUND"))
+	default:
+		say(w, http.StatusOK, map[string]any{"ignored_users": map[events.UserID]any{other: struct{}{}}})
+	}
 }
 
 func (h *Homeserver) getRules(w http.ResponseWriter, _ *http.Request, who device) {

@@ -154,3 +154,20 @@ func (c *Client) pushRules(ctx context.Context, query url.Values, token string) 
 	}
 	return answer.Body, nil
 }
+
+// IgnoredUsers returns the account data m.ignored_user_list of the token's user,
+// null if there is none (client-server API, "GET
+// /_matrix/client/v3/user/{userId}/account_data/{type}").
+func (c *Client) IgnoredUsers(ctx context.Context, user events.UserID, token string) (json.RawMessage, error) {
+	return c.ignoredUsers(ctx, user, nil, token)
+}
+
+func (c *Client) ignoredUsers(ctx context.Context, user events.UserID, query url.Values, token string) (json.RawMessage, error) {
+	path := prefix + "/user/" + url.PathEscape(string(user)) + "/account_data/m.ignored_user_list"
+	var list json.RawMessage
+	err := c.get(ctx, path, query, token, &list)
+	if IsErrcode(err, "M_NOT_FOUND") {
+		return json.RawMessage("null"), nil
+	}
+	return list, err
+}

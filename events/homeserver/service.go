@@ -59,6 +59,11 @@ func (s *Service) PushRulesOf(ctx context.Context, user events.UserID) (json.Raw
 	return s.client.pushRules(ctx, as(user), s.token)
 }
 
+// IgnoredUsersOf returns whom a user ignores, as [Client.IgnoredUsers] does.
+func (s *Service) IgnoredUsersOf(ctx context.Context, user events.UserID) (json.RawMessage, error) {
+	return s.client.ignoredUsers(ctx, user, as(user), s.token)
+}
+
 // RoomState yields the events of a room's current state, which a user who is in
 // the room may see (client-server API, "GET
 // /_matrix/client/v3/rooms/{roomId}/state"). It ends with the first error.

@@ -82,3 +82,16 @@ func TestImportOfNoTable(t *testing.T) {
 		}
 	}
 }
+
+// What went is told with its reason, and what cannot be read with an error.
+func TestPushersRemoved(t *testing.T) {
+	database := filepath.Join(t.TempDir(), "poked.db")
+	if got := poked(t, "", "pushers", "removed", "--database", database); got.code != exitFailure || !strings.Contains(got.stderr, "open database") {
+		t.Errorf("no database: exit code %d, %s", got.code, got.stderr)
+	}
+	poked(t, "", "import", "--from", "synapse", "--database", database, "-")
+	got := poked(t, "", "pushers", "removed", "--database", database)
+	if got.code != exitOK || !strings.HasPrefix(got.stdout, "REMOVED  USER  APP  PUSHER  REASON") {
+		t.Errorf("exit code %d, %s%s", got.code, got.stdout, got.stderr)
+	}
+}

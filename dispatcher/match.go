@@ -80,7 +80,7 @@ func (m *matcher) handle(ctx context.Context, msg events.Message) {
 	case repeated:
 		m.follower.Done(msg.Seq)
 	case msg.Historical:
-		r.timeline.add(ev.EventID, msg.Seq, msg.Time, r.timeline.threadOf(ev.Content), true)
+		r.timeline.addPast(ev.EventID, msg.Seq, msg.Time, r.timeline.threadOf(ev.Content))
 		m.follower.Done(msg.Seq)
 	default:
 		m.match(ctx, msg, &ev, r, reader)

@@ -154,6 +154,8 @@ func (f *fanout) answered(err error) {
 		w.f.answered(err)
 	}
 	switch {
+	case errors.Is(err, errNotStoredYet):
+		f.m.follower.Redo(f.msg)
 	case err != nil:
 		f.m.log.Warn("notifications not stored, matching again", "seq", f.msg.Seq, "error", err)
 		f.m.follower.Redo(f.msg)

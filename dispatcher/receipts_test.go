@@ -295,3 +295,23 @@ func TestUnreadableReceiptsAreKept(t *testing.T) {
 		}
 	})
 }
+
+// An event that came with the state of a room, as historical, and comes live after
+// all, is news.
+func TestHistoricalEventMayComeLive(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x")
+		raw := `{"event_id":"$r-0","room_id":"!r","type":"m.room.member","sender":"@alice:x","state_key":"@bob:x","content":{"membership":"invite"}}`
+		publisher := events.NewPublisher(h.conn)
+		if err := publisher.Event(t.Context(), []byte(raw), events.Historical()); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(11 * time.Minute) // NATS has forgotten the id
+		h.publish(raw)
+		if told := badges(h.arrived(1), "bob"); told != "1" {
+			t.Errorf("bob was told %q", told)
+		}
+	})
+}

@@ -35,9 +35,6 @@ func (rs *rooms) before(ctx context.Context, ev *events.RoomEvent, seq uint64) (
 	if r, ok := rs.open.Get(id); ok && r.seq < seq {
 		return r, nil
 	}
-	if ev.Type == "m.room.create" { // before which there is nothing
-		return rs.keep(newRoom(id), seq), nil
-	}
 	return rs.load(ctx, id, seq)
 }
 
@@ -52,6 +49,7 @@ func (rs *rooms) latest(ctx context.Context, id events.RoomID, seq uint64) (*roo
 
 func (rs *rooms) load(ctx context.Context, id events.RoomID, seq uint64) (*room, error) {
 	r := newRoom(id)
+	// Also before m.room.create: of a room's state from before it is stored last.
 	if err := rs.read(ctx, r, seq); err != nil {
 		return nil, err
 	}

@@ -45,6 +45,7 @@ type mark struct {
 	at     uint32 // when it was stored, in seconds since the Unix epoch
 	thread uint16 // place of its thread's root in threads, from 1; 0 for the main timeline
 	silent bool   // it is known to have notified nobody
+	past   bool   // it was published as historical, and may come live yet
 }
 
 func newTimeline() timeline { return timeline{seed: maphash.MakeSeed()} }
@@ -66,10 +67,20 @@ func (t *timeline) find(id events.EventID) (mark, bool) {
 // add takes in an event that comes after all others; one that comes a second time
 // changes nothing.
 func (t *timeline) add(id events.EventID, seq uint64, at time.Time, thread events.EventID, silent bool) {
-	if n := len(t.marks); n > 0 && t.marks[n-1].seq >= seq {
+	t.append(id, mark{seq: seq, at: uint32(at.Unix()), thread: t.threadNumber(thread), silent: silent}) //nolint:gosec // until 2106
+}
+
+// addPast takes in an event that was published as historical.
+func (t *timeline) addPast(id events.EventID, seq uint64, at time.Time, thread events.EventID) {
+	t.append(id, mark{seq: seq, at: uint32(at.Unix()), thread: t.threadNumber(thread), silent: true, past: true}) //nolint:gosec // until 2106
+}
+
+func (t *timeline) append(id events.EventID, k mark) {
+	if n := len(t.marks); n > 0 && t.marks[n-1].seq >= k.seq {
 		return
 	}
-	t.marks = append(t.marks, t.mark(id, seq, at, thread, silent))
+	k.id = maphash.String(t.seed, string(id))
+	t.marks = append(t.marks, k)
 	t.trim(timelineLimit / 4)
 }
 
@@ -86,13 +97,6 @@ func (t *timeline) trim(more int) {
 		}
 	}
 	t.marks = slices.Delete(t.marks, 0, extra)
-}
-
-func (t *timeline) mark(id events.EventID, seq uint64, at time.Time, thread events.EventID, silent bool) mark {
-	return mark{
-		id: maphash.String(t.seed, string(id)), seq: seq, at: uint32(at.Unix()), //nolint:gosec // until 2106
-		thread: t.threadNumber(thread), silent: silent,
-	}
 }
 
 // maxThreads bounds the threads of a room that are told apart by relations.
@@ -176,8 +180,11 @@ func (m *matcher) fill(ctx context.Context, r *room, id events.EventID) (sought 
 		if seen[each] {
 			continue // it was published a second time
 		}
-		seen[each] = true
-		older.add(each, logged.Seq, logged.Time, older.threadOf([]byte(fields[1].Raw)), false)
+		if seen[each] = !logged.Historical; logged.Historical {
+			older.addPast(each, logged.Seq, logged.Time, older.threadOf([]byte(fields[1].Raw)))
+		} else {
+			older.add(each, logged.Seq, logged.Time, older.threadOf([]byte(fields[1].Raw)), false)
+		}
 		if each == id {
 			sought, found = older.marks[len(older.marks)-1], true
 		}
@@ -194,7 +201,8 @@ func (m *matcher) fill(ctx context.Context, r *room, id events.EventID) (sought 
 const lateAfter = 9 * time.Minute
 
 // isRepeated says whether the homeserver published an event a second time, long
-// after the first: then it is nobody's news.
+// after the first: then it is nobody's news. What was published as historical is
+// not: it may have come with the state of a room while it was on its way.
 func (m *matcher) isRepeated(ctx context.Context, r *room, ev *events.RoomEvent, msg events.Message) (bool, error) {
 	var first mark
 	var found bool
@@ -204,5 +212,5 @@ func (m *matcher) isRepeated(ctx context.Context, r *room, ev *events.RoomEvent,
 	} else {
 		first, found, err = m.locate(ctx, r, ev.EventID)
 	}
-	return found && first.seq < msg.Seq, err
+	return found && !first.past && first.seq < msg.Seq, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -217,7 +216,7 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 	}
 	msg := Message{
 		Seq: seq, Subject: m.Subject, Data: m.Data, Time: meta.Timestamp,
-		Historical: strings.EqualFold(m.Header.Get(HeaderHistorical), "true"),
+		Historical: isHistorical(m.Header),
 		Replayed:   leftOpen || f.suspects > 0 && seq <= f.stored,
 	}
 	if leftOpen {

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // LoggedEvent is a room event as it stands in ROOMS.
@@ -12,6 +14,8 @@ type LoggedEvent struct {
 	Seq  uint64
 	Time time.Time // when it was stored
 	Data []byte    // for ParseRoomEvent
+
+	Historical bool // header Poked-Historical: true
 }
 
 // RoomLog yields the events of a room that ROOMS holds (72 h) and that were stored
@@ -38,7 +42,9 @@ func (c *Conn) RoomLog(ctx context.Context, room RoomID, since time.Time) iter.S
 			if strings.HasSuffix(msg.Subject, ".receipt") {
 				continue
 			}
-			if !yield(LoggedEvent{Seq: msg.Sequence, Time: msg.Time, Data: msg.Data}, nil) {
+			if !yield(LoggedEvent{
+				Seq: msg.Sequence, Time: msg.Time, Data: msg.Data, Historical: isHistorical(msg.Header),
+			}, nil) {
 				return
 			}
 		}
@@ -49,4 +55,8 @@ func (c *Conn) RoomLog(ctx context.Context, room RoomID, since time.Time) iter.S
 func (c *Conn) roomEvents(room RoomID) string {
 	token := Token(room)
 	return "rooms." + c.partOf(token) + "." + token + ".>"
+}
+
+func isHistorical(header nats.Header) bool {
+	return strings.EqualFold(header.Get(HeaderHistorical), "true")
 }

@@ -37,9 +37,9 @@ func (r *Registry) accountChanged(ctx context.Context, change events.AccountChan
 	case "deactivated":
 		gone, err = r.store.Deactivate(ctx, change.UserID)
 	case "push_rules":
-		err = r.rulesPublished(ctx, change)
+		err = r.store.takePublished(ctx, change.UserID, change.Content)
 	case "ignored_users":
-		err = r.ignoredPublished(ctx, change)
+		err = r.store.takeIgnored(ctx, change.UserID, change.Content)
 	default:
 		return fmt.Errorf("%w: unknown account change", events.ErrBadEvent)
 	}
@@ -50,15 +50,15 @@ func (r *Registry) accountChanged(ctx context.Context, change events.AccountChan
 	return nil
 }
 
-// rulesPublished reads the account data m.push_rules. Without "global" the
+// takePublished reads the account data m.push_rules. Without "global" the
 // homeserver does not keep the user's rules, or no longer.
-func (r *Registry) rulesPublished(ctx context.Context, change events.AccountChange) error {
-	global, err := member(change.Content, "global")
+func (s *store) takePublished(ctx context.Context, user events.UserID, content json.RawMessage) error {
+	global, err := member(content, "global")
 	if err != nil {
 		return err
 	}
 	if global == nil {
-		return r.store.SetPublished(ctx, change.UserID, nil)
+		return s.SetPublished(ctx, user, nil)
 	}
 	var rules pushrule.Ruleset
 	if err := json.Unmarshal(global, &rules); err != nil {
@@ -67,13 +67,13 @@ func (r *Registry) rulesPublished(ctx context.Context, change events.AccountChan
 	if encoded, err := json.Marshal(rules); err != nil || len(encoded) > maxPublishedBytes {
 		return fmt.Errorf("%w: m.push_rules has more than %d bytes", events.ErrBadEvent, maxPublishedBytes)
 	}
-	return r.store.SetPublished(ctx, change.UserID, &rules)
+	return s.SetPublished(ctx, user, &rules)
 }
 
-// ignoredPublished reads the account data m.ignored_user_list. What is no user id
-// can ignore nobody and is dropped.
-func (r *Registry) ignoredPublished(ctx context.Context, change events.AccountChange) error {
-	list, err := member(change.Content, "ignored_users")
+// takeIgnored reads the account data m.ignored_user_list. What is no user id can
+// ignore nobody and is dropped.
+func (s *store) takeIgnored(ctx context.Context, user events.UserID, content json.RawMessage) error {
+	list, err := member(content, "ignored_users")
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (r *Registry) ignoredPublished(ctx context.Context, change events.AccountCh
 	if encoded, err := json.Marshal(ignored); err != nil || len(encoded) > maxIgnoredBytes {
 		return fmt.Errorf("%w: m.ignored_user_list has more than %d bytes", events.ErrBadEvent, maxIgnoredBytes)
 	}
-	return r.store.SetIgnored(ctx, change.UserID, ignored)
+	return s.SetIgnored(ctx, user, ignored)
 }
 
 // member returns a key of account data, or nil if it, or all of it, is null or

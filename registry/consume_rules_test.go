@@ -12,25 +12,25 @@ import (
 	"poked/events/pushrule"
 )
 
-// homeserver says something of alice's account.
-type homeserver struct {
+// publishing says something, as a homeserver does, of alice's account.
+type publishing struct {
 	h *house
 	p *events.Publisher
 }
 
-func (h *house) accounts() homeserver { return homeserver{h, events.NewPublisher(h.conn)} }
+func (h *house) accounts() publishing { return publishing{h, events.NewPublisher(h.conn)} }
 
-func (s homeserver) rules(content string) {
+func (s publishing) rules(content string) {
 	s.h.t.Helper()
 	s.said(s.p.PushRules(s.h.t.Context(), alice, json.RawMessage(content)))
 }
 
-func (s homeserver) ignored(content string) {
+func (s publishing) ignored(content string) {
 	s.h.t.Helper()
 	s.said(s.p.IgnoredUsers(s.h.t.Context(), alice, json.RawMessage(content)))
 }
 
-func (s homeserver) said(err error) {
+func (s publishing) said(err error) {
 	s.h.t.Helper()
 	if err != nil {
 		s.h.t.Fatal(err)

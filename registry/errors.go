@@ -27,12 +27,14 @@ const (
 	natsAway
 	unknownPath
 	wrongMethod
+	userLocked
+	noHomeserver
 )
 
 // wire is the one table of errcodes and statuses (client-server API, "Standard
 // error response").
 func (p problem) wire() (errcode string, status int) {
-	w := [...]struct {
+	table := [...]struct {
 		errcode string
 		status  int
 	}{
@@ -51,8 +53,10 @@ func (p problem) wire() (errcode string, status int) {
 		natsAway:        {"M_UNKNOWN", http.StatusServiceUnavailable},
 		unknownPath:     {"M_UNRECOGNIZED", http.StatusNotFound},
 		wrongMethod:     {"M_UNRECOGNIZED", http.StatusMethodNotAllowed},
-	}[p]
-	return w.errcode, w.status
+		userLocked:      {"M_USER_LOCKED", http.StatusUnauthorized},
+		noHomeserver:    {"M_UNKNOWN", http.StatusBadGateway},
+	}
+	return table[p].errcode, table[p].status
 }
 
 // apiError is why a request failed, as its client is told.
@@ -61,12 +65,17 @@ type apiError struct {
 	message    string        // a sentence for people
 	retryAfter time.Duration // of limitExceeded and natsAway
 	allow      string        // of wrongMethod: the methods there are
+	softLogout bool          // of unknownToken and userLocked: the client keeps what it has
+	cause      error         // of noHomeserver, for the log
 }
 
 func (e *apiError) Error() string {
 	errcode, _ := e.problem.wire()
 	return errcode + ": " + e.message
 }
+
+// Unwrap returns why the homeserver could not be asked, if that is it.
+func (e *apiError) Unwrap() error { return e.cause }
 
 func fail(p problem, message string) error { return &apiError{problem: p, message: message} }
 
@@ -85,11 +94,15 @@ type errorBody struct {
 	Errcode      string `json:"errcode"`
 	Error        string `json:"error"`
 	RetryAfterMS int64  `json:"retry_after_ms,omitempty"`
+	SoftLogout   bool   `json:"soft_logout,omitempty"`
 }
 
 func (e *apiError) body() errorBody {
 	errcode, _ := e.problem.wire()
-	return errorBody{Errcode: errcode, Error: e.message, RetryAfterMS: ceil(e.retryAfter, time.Millisecond)}
+	return errorBody{
+		Errcode: errcode, Error: e.message,
+		RetryAfterMS: ceil(e.retryAfter, time.Millisecond), SoftLogout: e.softLogout,
+	}
 }
 
 // ceil returns d in units, rounded up: whoever waits that long has waited long

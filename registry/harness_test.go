@@ -58,7 +58,9 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 	for _, c := range change {
 		c(&cfg)
 	}
-	writeFile(t, cfg.Tokens, tokens)
+	if cfg.Tokens != "" {
+		writeFile(t, cfg.Tokens, tokens)
+	}
 	h := &house{t: t, cfg: cfg, log: &logBuffer{}, nats: eventstest.StartServer(t)}
 	h.conn = h.nats.Connect(eventstest.Topology())
 	h.open()

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"poked/events"
+	"poked/events/homeserver"
 	"poked/events/pushgateway"
 )
 
@@ -32,6 +33,8 @@ type api struct {
 	listings *semaphore.Weighted // listings of notifications that may still begin
 	log      *slog.Logger
 	table    []endpoint
+
+	upstream *upstream // nil without a homeserver to ask
 }
 
 // call is one request on its way, and what its log line will say of it.
@@ -41,11 +44,12 @@ type call struct {
 	params   map[string]string // what stands in the path for the template's names
 	identity Identity
 	original bool // under the original prefix, api/v1
+	passed   bool // to the homeserver, which judges it
 }
 
-func newAPI(store *store, conn *events.Conn, policy *pushgateway.Policy, auth Authenticator, limiter *limiter, log *slog.Logger) *api {
+func newAPI(store *store, conn *events.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, limiter *limiter, log *slog.Logger) *api {
 	a := &api{
-		store: store, conn: conn, policy: policy, auth: auth, limiter: limiter,
+		store: store, conn: conn, policy: policy, auth: auth, upstream: up, limiter: limiter,
 		listings: semaphore.NewWeighted(maxListings), log: log,
 	}
 	a.table = a.endpoints()
@@ -76,6 +80,9 @@ func (a *api) answer(ctx context.Context, c *call, route route) (any, error) {
 	handle, ok := route[c.request.Method]
 	if !ok {
 		return nil, &apiError{problem: wrongMethod, message: "this path does not have this method", allow: route.methods()}
+	}
+	if c.passed {
+		return handle(ctx, c)
 	}
 	var err error
 	if c.identity, err = authenticate(ctx, a.auth, c.request); err != nil {
@@ -116,6 +123,9 @@ func (c *call) fields() (*fields, error) {
 
 // write sends an answer or an error, and returns what it sent.
 func write(w http.ResponseWriter, answer any, err error) (status int, errcode string) {
+	if passed, ok := answer.(*homeserver.Answer); ok && err == nil {
+		return relay(w, passed)
+	}
 	status = http.StatusOK
 	if err != nil {
 		e := asAPIError(err)
@@ -158,15 +168,25 @@ func (a *api) record(c *call, began time.Time, status int, errcode string, err e
 		attrs = append(attrs, slog.String("user_id", string(c.identity.UserID)))
 	}
 	level := slog.LevelInfo
-	switch status {
-	case http.StatusInternalServerError:
-		level = slog.LevelError
-		attrs = append(attrs, slog.Any("error", err))
-	case http.StatusServiceUnavailable:
+	switch {
+	case err == nil:
+	case status == http.StatusServiceUnavailable:
 		level = slog.LevelWarn
-		attrs = append(attrs, slog.Any("error", err))
+		attrs = append(attrs, slog.Any("error", whyOf(err)))
+	case status >= http.StatusInternalServerError:
+		level = slog.LevelError
+		attrs = append(attrs, slog.Any("error", whyOf(err)))
 	}
 	a.log.LogAttrs(context.WithoutCancel(c.request.Context()), level, "http request", attrs...)
+}
+
+// whyOf returns what the client was not told.
+func whyOf(err error) error {
+	var known *apiError
+	if errors.As(err, &known) && known.cause != nil {
+		return known.cause
+	}
+	return err
 }
 
 func knownMethod(method string) string {

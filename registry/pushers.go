@@ -22,6 +22,14 @@ func (a *api) setPusher(ctx context.Context, c *call) (any, error) {
 	if req.remove {
 		return struct{}{}, a.store.DeletePusher(ctx, user, req.pusher.AppID, req.pusher.Pushkey)
 	}
+	if a.upstream != nil { // before the first poke, so that it follows the user's rules
+		if err := a.upstream.fetchRules(ctx, c); err != nil {
+			return nil, err
+		}
+		if err := a.upstream.fetchIgnored(ctx, c); err != nil {
+			return nil, err
+		}
+	}
 	req.pusher.DeviceID = c.identity.DeviceID
 	replaced, err := a.store.SetPusher(ctx, user, req.pusher, req.append)
 	if err != nil {

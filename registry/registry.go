@@ -52,6 +52,16 @@
 // it. A page goes on from a sequence of the log, so what comes meanwhile moves
 // nothing.
 //
+// # With a homeserver
+//
+// A homeserver that is asked (Config.Homeserver) says who a token belongs to
+// (homeservertokens.go) and keeps the global push rules: requests for them are passed
+// on, and what they change is fetched and told like any other change (upstream.go). At
+// each set of a pusher the user's rules are fetched with the user's own token. What
+// ends devices is watched where a proxy sends it here (watch.go); otherwise the
+// homeserver is asked for every device in its turn (recheck.go). No pusher goes and
+// nobody is logged out because the homeserver is away: that is 502.
+//
 // # Guarantees
 //
 // G10: every query is bound to the user that the authenticator names; no part
@@ -107,6 +117,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"poked/events"
+	"poked/events/homeserver"
 	"poked/events/pushgateway"
 )
 
@@ -126,21 +137,22 @@ type Registry struct {
 	store    *store
 	api      *api
 	outbox   *outbox
+	recheck  *recheck // nil if the homeserver cannot be asked for devices
 	conn     *events.Conn
 	listener net.Listener
 	log      *slog.Logger
 }
 
-// Open reads the token file, opens the database, brings it to the program's
-// schema and binds the listener. Nothing is served before [Registry.Run];
-// connections that come earlier wait. The topology must have been set up on
-// conn. Errors are sentences that an operator can act upon.
+// Open reads the token file, or the registration, opens the database, brings it to
+// the program's schema and binds the listener. Nothing is served before
+// [Registry.Run]; connections that come earlier wait. The topology must have been
+// set up on conn. Errors are sentences that an operator can act upon.
 func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *events.Conn, log *slog.Logger) (*Registry, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	auth, err := TokenFile(cfg.Tokens, log)
+	who, err := openWhoAsks(cfg, log)
 	if err != nil {
 		return nil, err
 	}
@@ -161,14 +173,49 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *eve
 			return nil, errors.Join(err, listener.Close(), store.Close())
 		}
 	}
-	return &Registry{
-		store:    store,
-		api:      newAPI(store, conn, policy, auth, limiter, log),
-		outbox:   newOutbox(store, conn, log),
-		conn:     conn,
-		listener: listener,
-		log:      log,
-	}, nil
+	r := &Registry{store: store, outbox: newOutbox(store, conn, log), conn: conn, listener: listener, log: log}
+	up := who.upstream(store, log)
+	r.api = newAPI(store, conn, policy, who.auth, up, limiter, log)
+	if who.registration != nil {
+		r.recheck = newRecheck(up, who.client.Service(who.registration.ASToken), who.registration, cfg.Recheck)
+	}
+	return r, nil
+}
+
+// whoAsks is what knows who asks: a file of tokens, or a homeserver.
+type whoAsks struct {
+	auth         Authenticator
+	client       *homeserver.Client // nil without a homeserver, as is what follows
+	tokens       *homeserverTokens
+	registration *homeserver.Registration // nil if there is none
+}
+
+func openWhoAsks(cfg Config, log *slog.Logger) (who whoAsks, err error) {
+	if cfg.Homeserver.URL == "" {
+		who.auth, err = TokenFile(cfg.Tokens, log)
+		return who, err
+	}
+	if cfg.Homeserver.Registration != "" {
+		if who.registration, err = homeserver.ReadRegistration(cfg.Homeserver.Registration); err != nil {
+			return who, err
+		}
+	}
+	if who.client, err = homeserver.New(cfg.Homeserver.URL); err != nil {
+		return who, err
+	}
+	if who.tokens, err = newHomeserverTokens(who.client, cfg.TokenCache); err != nil {
+		return who, err
+	}
+	who.auth = who.tokens.lookup
+	return who, nil
+}
+
+// upstream returns the homeserver whose word counts, or nil.
+func (w *whoAsks) upstream(store *store, log *slog.Logger) *upstream {
+	if w.client == nil {
+		return nil
+	}
+	return newUpstream(w.client, w.tokens, store, log)
 }
 
 // Handler returns the HTTP API.
@@ -187,6 +234,9 @@ func (r *Registry) Run(ctx context.Context) error {
 	group.Go(func() error { return r.outbox.run(ctx) })
 	group.Go(func() error { return r.conn.ConsumeRejections(ctx, r.rejected) })
 	group.Go(func() error { return r.conn.ConsumeAccounts(ctx, r.accountChanged) })
+	if r.recheck != nil {
+		group.Go(func() error { return r.recheck.run(ctx) })
+	}
 	return group.Wait()
 }
 

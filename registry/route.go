@@ -23,6 +23,7 @@ type endpoint struct {
 	template string
 	segments []string // of the template
 	route    route
+	passed   bool // to the homeserver, which judges it
 }
 
 // endpoints is the table of every path. No two of them match the same, but for
@@ -30,7 +31,7 @@ type endpoint struct {
 func (a *api) endpoints() []endpoint {
 	var list []endpoint
 	add := func(template string, r route) {
-		list = append(list, endpoint{template, strings.Split(template, "/"), r})
+		list = append(list, endpoint{template: template, segments: strings.Split(template, "/"), route: r})
 	}
 	addRules := func(scope string, getAll func(context.Context, *call) (any, error)) {
 		rule := scope + "{kind}/{ruleId}"
@@ -45,6 +46,9 @@ func (a *api) endpoints() []endpoint {
 		add(prefix+"/notifications", route{http.MethodGet: a.getNotifications})
 		add(prefix+"/pushrules/", route{http.MethodGet: a.getRules})
 		addRules(prefix+"/pushrules/global/", a.getScope)
+		if a.upstream != nil {
+			list = a.passedOn(list, prefix)
+		}
 		if prefix == prefixOriginal {
 			device := prefix + "/pushrules/device/{instanceHandle}/"
 			addRules(device, a.getScope)
@@ -54,6 +58,27 @@ func (a *api) endpoints() []endpoint {
 			http.MethodGet: refuseRulePath, http.MethodPut: refuseRulePath,
 			http.MethodPost: refuseRulePath, http.MethodDelete: refuseRulePath,
 		})
+	}
+	return list
+}
+
+// passedOn changes a prefix's table for a homeserver that is asked: it keeps the
+// global push rules, and what ends devices is watched.
+func (a *api) passedOn(list []endpoint, prefix string) []endpoint {
+	for _, e := range list {
+		if !strings.HasPrefix(e.template, prefix+"/pushrules/") {
+			continue
+		}
+		for method, ours := range e.route {
+			e.route[method] = a.passRules(ours)
+		}
+		if e.template == prefixOriginal+"/pushrules/" { // shows devices, which the homeserver does not know
+			e.route[http.MethodGet] = a.freshRules
+		}
+	}
+	for path, watched := range a.watchers() {
+		template := prefix + path
+		list = append(list, endpoint{template, strings.Split(template, "/"), a.watch(watched), true})
 	}
 	return list
 }
@@ -100,7 +125,7 @@ func (a *api) find(c *call) route {
 		if !ok {
 			continue
 		}
-		c.path, c.params = e.template, params
+		c.path, c.params, c.passed = e.template, params, e.passed
 		c.original = strings.HasPrefix(e.template, prefixOriginal+"/")
 		return e.route
 	}

@@ -18,6 +18,45 @@ func (s *store) Logout(ctx context.Context, user events.UserID, device string) (
 	return s.removeWhere(ctx, "logout", "user_id = ? AND (? = '' OR device_id = ?)", user, device, device)
 }
 
+// LogoutOthers removes the pushers of all devices of a user but one.
+func (s *store) LogoutOthers(ctx context.Context, user events.UserID, device string) ([]removed, error) {
+	return s.removeWhere(ctx, "password changed", "user_id = ? AND device_id <> ?", user, device)
+}
+
+// DeviceGone removes the pushers of a device that is no more, as of a time at which
+// it had been asked for: what was set since is of a device that is there.
+func (s *store) DeviceGone(ctx context.Context, d pusherDevice) ([]removed, error) {
+	return s.removeWhere(ctx, "device is gone", "user_id = ? AND device_id = ? AND pushkey_ts <= ?", d.UserID, d.DeviceID, d.AsOf)
+}
+
+// pusherDevice is a device that has pushers.
+type pusherDevice struct {
+	UserID   events.UserID `db:"user_id"`
+	DeviceID string        `db:"device_id"` // "" for pushers of no known device
+	AsOf     int64         `db:"as_of"`     // pushkey_ts of the pusher set last
+}
+
+// DevicesAfter returns up to n devices that have pushers, by user and device, from
+// the one after d on.
+func (s *store) DevicesAfter(ctx context.Context, d pusherDevice, n int) (list []pusherDevice, err error) {
+	err = s.read.SelectContext(ctx, &list, `SELECT user_id, device_id, max(pushkey_ts) AS as_of FROM pushers
+		WHERE (user_id, device_id) > (?, ?) GROUP BY user_id, device_id ORDER BY user_id, device_id LIMIT ?`,
+		d.UserID, d.DeviceID, n)
+	if err != nil {
+		return nil, fmt.Errorf("read devices: %w", err)
+	}
+	return list, nil
+}
+
+// CountDevices returns how many devices have pushers.
+func (s *store) CountDevices(ctx context.Context) (n int, err error) {
+	err = s.read.GetContext(ctx, &n, "SELECT count(*) FROM (SELECT DISTINCT user_id, device_id FROM pushers)")
+	if err != nil {
+		return 0, fmt.Errorf("count devices: %w", err)
+	}
+	return n, nil
+}
+
 // Deactivate removes all pushers of a user, and all that the user wanted to hear.
 func (s *store) Deactivate(ctx context.Context, user events.UserID) (list []removed, err error) {
 	err = s.update(ctx, func(tx *sqlx.Tx) error {

@@ -24,16 +24,27 @@ const tokenFileCheck = time.Second
 // tokenDigest stands for a token in memory.
 type tokenDigest [sha256.Size]byte
 
-// tokenFile knows the tokens of a file.
-//
-// Lookups take the same time however much of a guess is right: tokens are
-// compared by their digests under a key that this process drew and keeps, so
-// nobody outside can choose a token for what its digest has in common with
-// another's.
+// tokenKey makes digests. This process drew it and keeps it, so nobody outside can
+// choose a token for what its digest has in common with another's: lookups take the
+// same time however much of a guess is right.
+type tokenKey [sha256.Size]byte
+
+func newTokenKey() (k tokenKey) {
+	_, _ = rand.Read(k[:]) // never fails
+	return k
+}
+
+func (k *tokenKey) digest(token string) tokenDigest {
+	mac := hmac.New(sha256.New, k[:])
+	_, _ = mac.Write([]byte(token))
+	return tokenDigest(mac.Sum(nil))
+}
+
+// tokenFile knows the tokens of a file, by their digests.
 type tokenFile struct {
 	path  string
 	log   *slog.Logger
-	key   [sha256.Size]byte
+	key   tokenKey
 	every time.Duration
 
 	mu      sync.Mutex // guards what follows
@@ -56,8 +67,7 @@ func TokenFile(path string, log *slog.Logger) (Authenticator, error) {
 }
 
 func openTokenFile(path string, log *slog.Logger) (*tokenFile, error) {
-	t := &tokenFile{path: path, log: log, every: tokenFileCheck, checked: time.Now()}
-	_, _ = rand.Read(t.key[:]) // never fails
+	t := &tokenFile{path: path, log: log, key: newTokenKey(), every: tokenFileCheck, checked: time.Now()}
 	if err := t.load(); err != nil {
 		return nil, err
 	}
@@ -68,17 +78,11 @@ func (t *tokenFile) lookup(_ context.Context, token string) (Identity, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.refresh(time.Now())
-	identity, ok := t.tokens[t.digest(token)]
+	identity, ok := t.tokens[t.key.digest(token)]
 	if !ok {
 		return Identity{}, ErrUnknownToken
 	}
 	return identity, nil
-}
-
-func (t *tokenFile) digest(token string) tokenDigest {
-	mac := hmac.New(sha256.New, t.key[:])
-	_, _ = mac.Write([]byte(token))
-	return tokenDigest(mac.Sum(nil))
 }
 
 // refresh reads the file again if it has changed. The caller holds the mutex.
@@ -155,7 +159,7 @@ func (t *tokenFile) addLine(tokens map[tokenDigest]Identity, line []byte) error 
 			return fmt.Errorf("the device id is longer than %d bytes", events.MaxIDBytes)
 		}
 	}
-	digest := t.digest(words[0])
+	digest := t.key.digest(words[0])
 	if _, twice := tokens[digest]; twice {
 		return fmt.Errorf("this token stands on an earlier line as well")
 	}

@@ -125,7 +125,7 @@ func TestTokenFileIsLookedAtOnceASecond(t *testing.T) {
 		token string
 	}{{tokenFileCheck - 1, "old"}, {tokenFileCheck, "newer"}} {
 		file.refresh(start.Add(c.after))
-		if _, ok := file.tokens[file.digest(c.token)]; !ok {
+		if _, ok := file.tokens[file.key.digest(c.token)]; !ok {
 			t.Errorf("%s after the last look: %s is not known", c.after, c.token)
 		}
 	}

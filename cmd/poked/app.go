@@ -27,6 +27,8 @@ type cli struct {
 	Serve          serveCmd          `cmd:"" help:"Run everything in one process: NATS, the registry and a dispatcher."`
 	Registry       registryCmd       `cmd:"" help:"Run the registry: the HTTP API for pushers and their database."`
 	Dispatcher     dispatcherCmd     `cmd:"" help:"Run a dispatcher: from room events to pokes. Several share the work."`
+	Bridge         bridgeCmd         `cmd:"" help:"Take room events from a homeserver that knows nothing of poked, as its application service."`
+	Import         importCmd         `cmd:"" help:"Take over the pushers that a homeserver has."`
 	Publish        publishCmd        `cmd:"" help:"Publish room events and receipts, one JSON object a line."`
 	Pushrule       pushruleCmd       `cmd:"" name:"pushrule" help:"Say what push rules make of an event, and why: one JSON object a line."`
 	Dead           deadCmd           `cmd:"" help:"List, show, retry and drop dead letters: pokes and messages that will not be tried again."`

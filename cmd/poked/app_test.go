@@ -49,6 +49,24 @@ func TestUsageErrors(t *testing.T) {
 		{"letter by name", []string{"dead", "show", "first"}, "first"},
 		{"unknown state", []string{"pushers", "--state", "sad"}, "--state must be"},
 		{"gateways without NATS", []string{"gateways", "--nats", ""}, "--nats is missing"},
+		{"serve with tokens and homeserver", []string{"serve", "--tokens", tokens, "--homeserver", "http://a"}, "exclude each other"},
+		{"homeserver with a path", []string{"serve", "--homeserver", "http://a/_matrix"}, "--homeserver must end after the host"},
+		{"homeserver of another scheme", []string{"serve", "--homeserver", "nats://a"}, "--homeserver must begin with"},
+		{"homeserver with a password", []string{"serve", "--homeserver", "http://a:hunter2@b"}, "no user or password"},
+		{"bridge in serve without homeserver", []string{"serve", "--tokens", tokens, "--bridge-http", ":8009"}, "--homeserver is missing"},
+		{"bridge in serve without registration", []string{"serve", "--homeserver", "http://a", "--bridge-http", ":8009"}, "--registration is missing"},
+		{"bridge in serve nowhere", []string{"serve", "--homeserver", "http://a", "--bridge-http", "8009"}, "--bridge-http must be"},
+		{"bridge without homeserver", []string{"bridge", "--nats", "a"}, "--homeserver is missing"},
+		{"bridge nowhere", []string{"bridge", "--nats", "a", "--homeserver", "http://a", "--registration", tokens, "--bridge-http", "8009"}, "--bridge-http must be"},
+		{"bridge that takes nothing", []string{"bridge", "--nats", "a", "--homeserver", "http://a", "--registration", tokens, "--bridge-late", "0s"}, "--bridge-late"},
+		{"backfill without registration", []string{"bridge", "backfill", "--homeserver", "http://a"}, "--registration is missing"},
+		{"registration of nobody", []string{"bridge", "registration"}, "server name must be"},
+		{"registration of a user", []string{"bridge", "registration", "--server-name", "@a:b c"}, "server name must be"},
+		{"registration at no URL", []string{"bridge", "registration", "--server-name", "a", "--url", "a:8009"}, "URL must be"},
+		{"import of whatever", []string{"import", "--database", "a", "--from", "conduit", "-"}, "--from must be"},
+		{"import of nothing", []string{"import", "--database", "a", "--from", "synapse"}, "file"},
+		{"short token cache", []string{"serve", "--homeserver", "http://a", "--token-cache", "1ms"}, "--token-cache"},
+		{"rash recheck", []string{"serve", "--homeserver", "http://a", "--recheck", "1s"}, "--recheck"},
 		{"unknown NATS scheme", []string{"publish", "--nats", "http://a"}, "scheme"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -119,7 +137,7 @@ func checkHelp(t *testing.T, command string, flag *kong.Flag, help string) {
 
 func TestHelpNamesEverySubcommand(t *testing.T) {
 	help := poked(t, "", "--help")
-	for _, command := range []string{"serve", "registry", "dispatcher", "publish", "dead", "pushers", "gateways", "pushrule", "demo", "bench", "version"} {
+	for _, command := range []string{"serve", "registry", "dispatcher", "bridge", "import", "publish", "dead", "pushers", "gateways", "pushrule", "demo", "bench", "version"} {
 		if !strings.Contains(help.stdout, "\n  "+command+" ") {
 			t.Errorf("poked --help does not list %s:\n%s", command, help.stdout)
 		}

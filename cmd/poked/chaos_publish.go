@@ -21,10 +21,10 @@ const (
 	insistPatience = 6 * time.Second
 )
 
-// homeserver publishes what happens in the rooms, as the contract of
+// chaosHomeserver publishes what happens in the rooms, as the contract of
 // [events.Publisher] asks: in order for each room, and each again until it is
 // acknowledged.
-type homeserver struct {
+type chaosHomeserver struct {
 	publisher *events.Publisher
 	messages  atomic.Int64
 	receipts  atomic.Int64
@@ -41,21 +41,21 @@ type acknowledged struct {
 	took time.Duration
 }
 
-func (h *homeserver) note(a acknowledged) {
+func (h *chaosHomeserver) note(a acknowledged) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.acks = append(h.acks, a)
 }
 
 // history returns all acknowledgements.
-func (h *homeserver) history() []acknowledged {
+func (h *chaosHomeserver) history() []acknowledged {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.acks)
 }
 
 // insist publishes until that is acknowledged or ctx ends.
-func (h *homeserver) insist(ctx context.Context, publish func(context.Context) error) error {
+func (h *chaosHomeserver) insist(ctx context.Context, publish func(context.Context) error) error {
 	for {
 		began := time.Now()
 		bounded, cancel := context.WithTimeout(ctx, insistPatience)
@@ -73,7 +73,7 @@ func (h *homeserver) insist(ctx context.Context, publish func(context.Context) e
 }
 
 // say publishes a message in a room.
-func (h *homeserver) say(ctx context.Context, room *chaosRoom, event events.EventID, by events.UserID, only map[events.UserID]bool) error {
+func (h *chaosHomeserver) say(ctx context.Context, room *chaosRoom, event events.EventID, by events.UserID, only map[events.UserID]bool) error {
 	raw := fmt.Appendf(nil, `{"event_id":%q,"room_id":%q,"type":"m.room.message","sender":%q,"origin_server_ts":%d,"content":{"msgtype":"m.text","body":"hello"}}`,
 		event, room.id, by, time.Now().UnixMilli())
 	if err := h.insist(ctx, func(ctx context.Context) error { return h.publisher.Event(ctx, raw) }); err != nil {
@@ -85,7 +85,7 @@ func (h *homeserver) say(ctx context.Context, room *chaosRoom, event events.Even
 }
 
 // read publishes that a user has read all there is in a room.
-func (h *homeserver) read(ctx context.Context, room *chaosRoom, user events.UserID) error {
+func (h *chaosHomeserver) read(ctx context.Context, room *chaosRoom, user events.UserID) error {
 	last := ""
 	for _, u := range room.said {
 		if !u.isRead {
@@ -106,7 +106,7 @@ func (h *homeserver) read(ctx context.Context, room *chaosRoom, user events.User
 }
 
 // makeRoom publishes the state of a room.
-func (h *homeserver) makeRoom(ctx context.Context, room *chaosRoom) error {
+func (h *chaosHomeserver) makeRoom(ctx context.Context, room *chaosRoom) error {
 	state := func(kind, key, content string) error {
 		raw := fmt.Appendf(nil, `{"event_id":"$%d-%s-%s","room_id":%q,"type":%q,"sender":%q,"state_key":%q,"content":%s}`,
 			room.number, kind, key, room.id, kind, chaosSpeaker, key, content)
@@ -132,7 +132,7 @@ func (h *homeserver) makeRoom(ctx context.Context, room *chaosRoom) error {
 // chatter has something happen in every room until ctx ends: rate messages a
 // second in all. What was begun is brought to its end, for which it takes as long
 // as patience has.
-func (h *homeserver) chatter(ctx, patience context.Context, c *cast, rate float64, seed uint64) error {
+func (h *chaosHomeserver) chatter(ctx, patience context.Context, c *cast, rate float64, seed uint64) error {
 	var group errgroup.Group
 	for _, room := range c.rooms {
 		group.Go(func() error {
@@ -152,7 +152,7 @@ func (h *homeserver) chatter(ctx, patience context.Context, c *cast, rate float6
 
 // happen has one thing happen in a room: a message, of a member now and then, or
 // a receipt.
-func (h *homeserver) happen(ctx context.Context, room *chaosRoom, n int, luck *rand.Rand) error {
+func (h *chaosHomeserver) happen(ctx context.Context, room *chaosRoom, n int, luck *rand.Rand) error {
 	member := room.members[luck.IntN(len(room.members))].id
 	event := events.EventID(fmt.Sprintf("$said-%d-%d", room.number, n))
 	switch lot := luck.IntN(10); {

@@ -51,7 +51,7 @@ type chaosWorld struct {
 
 	cast *cast
 	conn *events.Conn
-	home homeserver
+	home chaosHomeserver
 }
 
 // linked is a process with links of its own to NATS.

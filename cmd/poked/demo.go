@@ -57,11 +57,16 @@ func (c *demoCmd) Run(ctx context.Context, std streams) error {
 //
 // The actors are those of poked serve, with the gateway and the story beside
 // them. When the story has ended, everything stops.
-func (c *demoCmd) perform(ctx context.Context, std streams, files recordedFiles, patience time.Duration) (err error) {
+func (c *demoCmd) perform(ctx context.Context, std streams, files recordedFiles, patience time.Duration) error {
 	rec, err := readRecording(files)
 	if err != nil {
 		return err
 	}
+	return newStory(rec, c.screen(std, len(rec.owed)), c.limiter(), patience).perform(ctx, std)
+}
+
+// perform performs a story in a directory that is removed at the end.
+func (s *story) perform(ctx context.Context, std streams) (err error) {
 	dir, err := os.MkdirTemp("", "poked-demo-")
 	if err != nil {
 		return fmt.Errorf("make demo directory: %w", err)
@@ -76,7 +81,6 @@ func (c *demoCmd) perform(ctx context.Context, std streams, files recordedFiles,
 
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	s := newStory(rec, c.screen(std, len(rec.owed)), c.limiter(), patience)
 	starters, err := s.cast(dir, end)
 	if err != nil {
 		return err

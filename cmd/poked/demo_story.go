@@ -43,6 +43,9 @@ type story struct {
 	patience time.Duration
 	tokens   map[events.UserID]string
 
+	// publishAll publishes every event.
+	publishAll func(context.Context, *events.Conn) error
+
 	// Set while the parts start, before the story is told.
 	gateway      *demoGateway
 	registryAddr string
@@ -65,6 +68,7 @@ func newStory(rec *recording, screen *screen, limit *rate.Limiter, patience time
 	for _, p := range rec.pushers {
 		s.tokens[p.user] = rand.Text()
 	}
+	s.publishAll = s.publish
 	return s
 }
 
@@ -102,7 +106,7 @@ func (s *story) play(ctx context.Context, conn *events.Conn) error {
 	all := make(chan struct{})
 	group.Go(func() error {
 		defer close(all)
-		return s.publish(scene, events.NewPublisher(conn))
+		return s.publishAll(scene, conn)
 	})
 	group.Go(func() error { return s.watch(scene, all) })
 	return group.Wait()
@@ -187,7 +191,8 @@ func (p *recordedPusher) request(gateway string) map[string]any {
 
 // publish publishes every event, in order, and after each the receipts that came
 // then.
-func (s *story) publish(ctx context.Context, publisher *events.Publisher) error {
+func (s *story) publish(ctx context.Context, conn *events.Conn) error {
+	publisher := events.NewPublisher(conn)
 	for _, ev := range s.rec.events {
 		if err := s.limit.Wait(ctx); err != nil {
 			return fmt.Errorf("wait to publish: %w", err)

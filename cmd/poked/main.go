@@ -8,21 +8,24 @@
 // against a NATS of the operator's; serve runs both, and NATS, in one process
 // by calling what those two call (see stack.go for the wiring). Each opens an
 // operator's port if told to (ops.go). registry restore builds a lost database
-// anew. publish is a homeserver for the command line. dead, pushers and gateways
-// are an operator's: they ask over NATS, from any machine that reaches it. pushrule
-// says why somebody was notified or not. demo tells the whole story on recorded
-// events, bench measures it, chaos breaks a whole deployment and checks its
-// history, version says what was built.
+// anew. publish is a homeserver for the command line. bridge is the application
+// service of a homeserver that knows nothing of poked, import takes over its
+// pushers. dead, pushers and gateways are an operator's: they ask over NATS, from
+// any machine that reaches it. pushrule says why somebody was notified or not. demo
+// tells the whole story on recorded events, bench measures it, chaos breaks a whole
+// deployment and checks its history, version says what was built.
 //
 //	main ── signals, exit code
 //	  └─ run ── flags and environment, the error line
 //	       ├─ serve ──────┐
 //	       ├─ registry ───┼── stack: NATS, connection, actors, ready line, stop
 //	       ├─ dispatcher ─┤
+//	       ├─ bridge ─────┤
 //	       ├─ demo ───────┘
 //	       ├─ bench ── the same parts, and a sink in a process of its own
 //	       ├─ chaos ── registry, dispatchers and NATS as processes of their own
 //	       ├─ publish
+//	       ├─ import ── the registry's database
 //	       ├─ dead ── the stream of dead letters
 //	       ├─ pushers, gateways ── every dispatcher that works
 //	       ├─ pushrule

@@ -13,8 +13,9 @@ import (
 
 // pushersCmd is "poked pushers".
 type pushersCmd struct {
-	List  pushersListCmd  `cmd:"" default:"withargs" help:"Say what dispatchers know of pushers. This is what poked pushers does without a word after it."`
-	Retry pushersRetryCmd `cmd:"" help:"Have pushers that lag tried now."`
+	List    pushersListCmd    `cmd:"" default:"withargs" help:"Say what dispatchers know of pushers. This is what poked pushers does without a word after it."`
+	Retry   pushersRetryCmd   `cmd:"" help:"Have pushers that lag tried now."`
+	Removed pushersRemovedCmd `cmd:"" help:"Say which pushers went, and why."`
 }
 
 // pusherFlags say which pushers are meant.

@@ -26,18 +26,23 @@ type registryRunCmd struct {
 	Registry registry.Config `embed:"" group:"Registry:"`
 }
 
-// errNoTokens says that nobody could use the registry.
-var errNoTokens = errors.New("--tokens is missing: it says who may set pushers, one 'token user_id [device_id]' a line")
+// checkWhoAsks wants to know how the registry tells who asks.
+func checkWhoAsks(cfg registry.Config) error {
+	switch {
+	case cfg.Tokens == "" && cfg.Homeserver.URL == "":
+		return errors.New("--tokens is missing: it says who may set pushers, one 'token user_id [device_id]' a line; or set --homeserver, which knows")
+	case cfg.Tokens != "" && cfg.Homeserver.URL != "":
+		return errors.New("--tokens and --homeserver exclude each other: both say who an access token belongs to")
+	}
+	return nil
+}
 
 // Validate is called by kong.
 func (c *registryRunCmd) Validate() error {
-	switch {
-	case c.Registry.Database == "":
+	if c.Registry.Database == "" {
 		return errors.New("--database is missing: it says where pushers are kept")
-	case c.Registry.Tokens == "":
-		return errNoTokens
 	}
-	return checkNATS(c.NATS)
+	return errors.Join(checkWhoAsks(c.Registry), checkNATS(c.NATS))
 }
 
 // Run runs the registry until ctx ends.

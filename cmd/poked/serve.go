@@ -8,6 +8,7 @@ import (
 
 	"poked/dispatcher"
 	"poked/events"
+	"poked/events/bridge"
 	"poked/registry"
 )
 
@@ -19,6 +20,9 @@ type serveCmd struct {
 	Access     natsFlags `embed:"" group:"NATS:"`
 	Fsync      fsyncFlag `group:"NATS:" default:"1s" env:"POKED_FSYNC" placeholder:"always|DURATION" help:"How soon the embedded NATS has a message on disk: what a power cut can lose. A crash of poked alone loses nothing."`
 
+	BridgeHTTP string `name:"bridge-http" group:"Bridge:" env:"POKED_BRIDGE_HTTP" placeholder:"ADDR" help:"Take room events from a homeserver as its application service, at this address; see poked bridge."`
+
+	Bridge     bridge.Config     `embed:"" group:"Bridge:"`
 	Registry   registry.Config   `embed:"" group:"Registry:"`
 	Dispatcher dispatcher.Config `embed:"" group:"Dispatcher:"`
 	Roles      roleFlags         `embed:""`
@@ -32,9 +36,13 @@ func (serveCmd) Help() string {
 
 // Validate is called by kong.
 func (c *serveCmd) Validate() error {
+	if err := checkWhoAsks(c.Registry); err != nil {
+		return err
+	}
+	if err := c.checkBridge(); err != nil {
+		return err
+	}
 	switch {
-	case c.Registry.Tokens == "":
-		return errNoTokens
 	case c.NATS != "" && c.NATSListen != "":
 		return errors.New("--nats and --nats-listen exclude each other: the one uses an outside NATS, the other opens the embedded one")
 	case c.NATS != "":
@@ -49,6 +57,17 @@ func (c *serveCmd) Validate() error {
 		}
 	}
 	return nil
+}
+
+// checkBridge judges the flags of the bridge, if there is to be one.
+func (c *serveCmd) checkBridge() error {
+	if c.BridgeHTTP == "" {
+		return nil
+	}
+	if _, _, err := splitAddr(c.BridgeHTTP); err != nil {
+		return errors.New("--bridge-http must be an address such as 127.0.0.1:8009")
+	}
+	return checkBridge(c.Registry.Homeserver)
 }
 
 // Run runs everything until ctx ends.
@@ -66,6 +85,10 @@ func (c *serveCmd) Run(ctx context.Context, std streams) error {
 		log:      log,
 		where:    []any{"data", dir.path},
 		starters: []starter{startRegistry(c.Registry), startDispatcher(c.Dispatcher)},
+	}
+	if c.BridgeHTTP != "" {
+		c.Bridge.HTTP = c.BridgeHTTP
+		s.starters = append(s.starters, startBridge(c.Bridge, c.Registry.Homeserver))
 	}
 	if c.NATS != "" {
 		return c.Roles.run(ctx, s.outside(c.NATS, "poked serve", c.Access))

@@ -27,6 +27,7 @@ import (
 //	        ├ streams                          events.Conn   ├ embedded (serve)
 //	        ├ registry    database, listener                 └ outside  (--nats)
 //	        ├ dispatcher
+//	        ├ bridge      listener
 //	        └ nats watch  (serve: the embedded server lives)
 //	ops ──▶ actors: are they ready, what have they done
 //
@@ -128,10 +129,8 @@ func (s stack) outside(urls, name string, access natsFlags) stack {
 	return s
 }
 
-// run connects to NATS, makes the streams, starts every actor, says in the log
-// that all is ready, and runs until ctx ends or something fails. Then it takes
-// everything down again.
-func (f roleFlags) run(ctx context.Context, s stack) (err error) {
+// run runs a process that makes the streams.
+func (f roleFlags) run(ctx context.Context, s stack) error {
 	policy, err := f.Gateway.policy()
 	if err != nil {
 		return err
@@ -142,6 +141,16 @@ func (f roleFlags) run(ctx context.Context, s stack) (err error) {
 	}
 	defer o.close()
 	s.where = append(s.where, o.where()...)
+	s.starters = append([]starter{keepStreams(f.Topology.topology())}, s.starters...)
+	return s.run(ctx, policy, o, func(ctx context.Context, conn *events.Conn) error {
+		return s.setUp(ctx, conn, f.Topology.topology(), func(err error) { o.waitsFor("the streams are not there yet: " + err.Error()) })
+	})
+}
+
+// run connects to NATS, has setup see to the streams, starts every actor, says in
+// the log that all is ready, and runs until ctx ends or something fails. Then it
+// takes everything down again.
+func (s stack) run(ctx context.Context, policy *pushgateway.Policy, o *ops, setup func(context.Context, *events.Conn) error) (err error) {
 	s.nats.Log = s.log
 	o.waitsFor("nats is not there yet")
 	conn, err := events.Connect(ctx, s.nats)
@@ -152,13 +161,12 @@ func (f roleFlags) run(ctx context.Context, s stack) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if err := s.setUp(ctx, conn, f.Topology.topology(), func(err error) { o.waitsFor("the streams are not there yet: " + err.Error()) }); err != nil {
+	if err := setup(ctx, conn); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	s.starters = append([]starter{keepStreams(f.Topology.topology())}, s.starters...)
 	actors, err := startAll(ctx, base{policy: policy, conn: conn, log: s.log}, s.starters)
 	defer func() { err = errors.Join(err, closeAll(actors)) }()
 	if err != nil {

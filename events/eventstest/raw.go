@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"poked/events"
 )
 
 // Stored is a message as a stream holds it.
@@ -15,6 +17,8 @@ type Stored struct {
 	Seq     uint64
 	Subject string
 	Data    []byte
+	// Historical says that the message has the header [events.HeaderHistorical].
+	Historical bool
 }
 
 // Stored returns what a stream holds under subjects that begin with prefix, in
@@ -37,7 +41,10 @@ func (s *Server) Stored(stream, prefix string) []Stored {
 				return err
 			}
 			if strings.HasPrefix(msg.Subject, prefix) {
-				all = append(all, Stored{Seq: seq, Subject: msg.Subject, Data: msg.Data})
+				all = append(all, Stored{
+					Seq: seq, Subject: msg.Subject, Data: msg.Data,
+					Historical: msg.Header.Get(events.HeaderHistorical) == "true",
+				})
 			}
 		}
 		return nil

@@ -1,0 +1,182 @@
+package bridge_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"poked/events/eventstest"
+)
+
+func TestMain(m *testing.M) {
+	eventstest.RegisterTicker()
+	m.Run()
+}
+
+func TestWhoMayAsk(t *testing.T) {
+	h := newHouse(t)
+	for _, tt := range []struct {
+		name, path, token string
+		status            int
+		errcode           string
+	}{
+		{"the homeserver", txn, hsToken, 200, ""},
+		{"the homeserver by the query", txn + "?access_token=" + hsToken, "", 200, ""},
+		{"the homeserver by the legacy path", "/transactions/2", hsToken, 200, ""},
+		{"nobody", txn, "", 401, "M_MISSING_TOKEN"},
+		{"somebody else", txn, "hs-token-of-another-test", 403, "M_FORBIDDEN"},
+		{"somebody else by the query", txn + "?access_token=x", "", 403, "M_FORBIDDEN"},
+		{"poked itself", txn, eventstest.ASToken, 403, "M_FORBIDDEN"},
+	} {
+		if status, errcode := h.request(http.MethodPut, tt.path, tt.token, transaction()); status != tt.status || errcode != tt.errcode {
+			t.Errorf("%s: %d %s, want %d %s", tt.name, status, errcode, tt.status, tt.errcode)
+		}
+	}
+	for _, secret := range []string{hsToken, eventstest.ASToken, "hs-token-of-another-test"} {
+		if strings.Contains(h.log.String(), secret) {
+			t.Errorf("the log holds a token:\n%s", h.log)
+		}
+	}
+}
+
+func TestOtherRoutes(t *testing.T) {
+	h := newHouse(t)
+	for _, tt := range []struct {
+		method, path string
+		status       int
+		errcode      string
+	}{
+		{"POST", "/_matrix/app/v1/ping", 200, ""},
+		{"GET", "/_matrix/app/v1/users/%40alice%3Aexample.org", 404, "M_NOT_FOUND"},
+		{"GET", "/users/%40alice%3Aexample.org", 404, "M_NOT_FOUND"},
+		{"GET", "/_matrix/app/v1/rooms/%23room%3Aexample.org", 404, "M_NOT_FOUND"},
+		{"GET", "/rooms/%23room%3Aexample.org", 404, "M_NOT_FOUND"},
+		{"GET", txn, 404, "M_UNRECOGNIZED"},
+		{"GET", "/_matrix/app/v1/thirdparty/protocol/x", 404, "M_UNRECOGNIZED"},
+	} {
+		if status, errcode := h.request(tt.method, tt.path, hsToken, "{}"); status != tt.status || errcode != tt.errcode {
+			t.Errorf("%s %s: %d %s, want %d %s", tt.method, tt.path, status, errcode, tt.status, tt.errcode)
+		}
+	}
+}
+
+// What is no transaction is refused whole and stays with its homeserver.
+func TestBadTransactions(t *testing.T) {
+	h := newHouse(t)
+	for _, tt := range []struct {
+		name, body string
+		status     int
+		errcode    string
+	}{
+		{"nothing", "", 400, "M_NOT_JSON"},
+		{"not JSON", `{"events":[` + create(), 400, "M_NOT_JSON"},
+		{"no object", `[` + create() + `]`, 400, "M_BAD_JSON"},
+		{"no events", `{"ephemeral":[]}`, 400, "M_BAD_JSON"},
+		{"events is null", `{"events":null}`, 400, "M_BAD_JSON"},
+		{"events is an object", `{"events":{}}`, 400, "M_BAD_JSON"},
+		{"too large", `{"events":["` + strings.Repeat("x", 64<<20) + `"]}`, 413, "M_TOO_LARGE"},
+	} {
+		if status, errcode := h.request(http.MethodPut, txn, hsToken, tt.body); status != tt.status || errcode != tt.errcode {
+			t.Errorf("%s: %d %s, want %d %s", tt.name, status, errcode, tt.status, tt.errcode)
+		}
+	}
+	h.want("after all of that", "")
+}
+
+// What cannot be read becomes a dead letter, once, and the rest of its transaction
+// goes on.
+func TestBadEvents(t *testing.T) {
+	h := newHouse(t)
+	body := transaction(create(),
+		`{"event_id":"$x","type":"m.room.message","sender":"@a:example.org","content":{}}`, // no room
+		`"CANARY"`, `7`, `null`,
+		`{"event_id":"$big","room_id":"!r","type":"m.x","sender":"@a:example.org","content":{"body":"`+strings.Repeat("CANARY", 10<<20/6)+`"}}`,
+		message("$after"))
+	for range 2 {
+		if status, errcode := h.request(http.MethodPut, txn, hsToken, body); status != 200 {
+			t.Fatalf("%d %s", status, errcode)
+		}
+	}
+	h.want("the good ones", "$create $after")
+	if n := h.dead(); n != 5 {
+		t.Errorf("%d dead letters, want 5", n)
+	}
+	if counts := h.bridge.Counts(); counts.Bad != 5 || counts.Events != 2 || counts.Repeated != 2 || counts.Transactions != 2 {
+		t.Errorf("counts %+v", counts)
+	}
+	if strings.Contains(h.log.String(), "CANARY") {
+		t.Error("the log holds content")
+	}
+}
+
+func TestEphemeral(t *testing.T) {
+	h := newHouse(t)
+	receipt := `{"type":"m.receipt","room_id":"!r","content":{"$create":{"m.read":{"@alice:example.org":{"ts":1}}}}}`
+	typing := `{"type":"m.typing","room_id":"!r","content":{"user_ids":[]}}`
+	noRoom := strings.Replace(receipt, `"room_id":"!r",`, "", 1)
+	for _, body := range []string{
+		`{"events":[` + create() + `],"ephemeral":[` + receipt + `,` + typing + `]}`,
+		`{"events":[],"de.sorunome.msc2409.ephemeral":[` + receipt + `]}`,
+		// A homeserver that speaks both dialects says it once.
+		`{"events":[],"ephemeral":[` + receipt + `],"de.sorunome.msc2409.ephemeral":[` + receipt + `]}`,
+		`{"events":[],"ephemeral":[` + noRoom + `,7],"to_device":[{"type":"m.x"}]}`,
+	} {
+		if status, errcode := h.request(http.MethodPut, txn, hsToken, body); status != 200 {
+			t.Fatalf("%d %s", status, errcode)
+		}
+	}
+	h.want("events and receipts", "$create receipt receipt receipt")
+	if counts := h.bridge.Counts(); counts.Ignored != 3 || counts.Bad != 1 || h.dead() != 1 {
+		t.Errorf("counts %+v, %d dead letters", counts, h.dead())
+	}
+}
+
+// What is too old when it arrives changes the state of its room and notifies nobody.
+func TestLateEvents(t *testing.T) {
+	h := newHouse(t)
+	h.put(create(), messageAt("$yesterday", time.Now().Add(-25*time.Hour)), messageAt("$today", time.Now().Add(-23*time.Hour)))
+	h.want("all are stored", "$create $yesterday $today")
+	var late []bool
+	for _, msg := range h.nats.Stored("ROOMS", "") {
+		late = append(late, msg.Historical)
+	}
+	if got := fmt.Sprint(late); got != "[false true false]" {
+		t.Errorf("historical are %s", got)
+	}
+}
+
+// With NATS away nothing is acknowledged; when it is back the same transaction is
+// stored whole.
+func TestNATSAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newQuietHouse(t)
+		h.put(create(), message("$1"))
+		h.nats.Stop()
+		body := transaction(message("$2"), `{}`)
+		if status, errcode := h.request(http.MethodPut, txn, hsToken, body); status != 503 || errcode != "M_UNKNOWN" {
+			t.Errorf("with NATS away: %d %s", status, errcode)
+		}
+		h.nats.Start()
+		eventstest.WaitFor(t, "NATS to be back", h.conn.Connected)
+		h.put(message("$2"), `{}`, message("$3"))
+		h.want("in the end", "$create $1 $2 $3")
+		if h.dead() != 1 {
+			t.Errorf("%d dead letters", h.dead())
+		}
+	})
+}
+
+// A short absence of NATS is nothing that the homeserver hears of.
+func TestNATSAwayForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newQuietHouse(t)
+		h.put(create())
+		h.nats.Stop()
+		time.AfterFunc(10*time.Second, h.nats.Start)
+		h.put(message("$1"), message("$2"))
+		h.want("after it", "$create $1 $2")
+	})
+}

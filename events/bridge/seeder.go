@@ -1,0 +1,212 @@
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/tidwall/gjson"
+	"golang.org/x/sync/semaphore"
+
+	"poked/events"
+	"poked/events/homeserver"
+)
+
+const (
+	// seedsAtOnce is how many rooms' states are fetched side by side.
+	seedsAtOnce = 4
+	// statePatience is how long a room's events wait for a state that the homeserver
+	// fails to tell. Meanwhile all others wait behind them.
+	statePatience = 10 * time.Minute
+	// askAgain is how long a room whose state could not be had is left alone, unless
+	// somebody joins it.
+	askAgain = time.Minute
+	// seedTimeout bounds one room's state, from the first request to the last event.
+	seedTimeout = 10 * time.Minute
+)
+
+// errNobody says that no local user is known who could ask for a room's state.
+var errNobody = errors.New("no local user is known in the room")
+
+// seeder sees to it that NATS knows a room before its events are published.
+type seeder struct {
+	service  *homeserver.Service
+	reg      *homeserver.Registration
+	conn     *events.Conn
+	log      *slog.Logger
+	counts   *counters
+	slots    *semaphore.Weighted
+	known    *lru.Cache[events.RoomID, struct{}]
+	failing  *lru.Cache[events.RoomID, failing]
+	resident *residents
+}
+
+// failing is since when a room's state cannot be had, and when to ask again.
+type failing struct{ since, again time.Time }
+
+func newSeeder(service *homeserver.Service, reg *homeserver.Registration, conn *events.Conn, log *slog.Logger, counts *counters) (*seeder, error) {
+	known, err := lru.New[events.RoomID, struct{}](rememberedRooms)
+	if err != nil {
+		return nil, fmt.Errorf("remember rooms: %w", err)
+	}
+	failures, err := lru.New[events.RoomID, failing](rememberedRooms)
+	if err != nil {
+		return nil, fmt.Errorf("remember rooms: %w", err)
+	}
+	return &seeder{
+		service: service, reg: reg, conn: conn, log: log, counts: counts, slots: semaphore.NewWeighted(seedsAtOnce),
+		known: known, failing: failures, resident: &residents{service: service, reg: reg, conn: conn},
+	}, nil
+}
+
+// ensure returns nil when the events of a room, in order, may be published: its
+// state is in NATS, or begins with them, or cannot be had.
+func (s *seeder) ensure(ctx context.Context, room events.RoomID, coming []events.RoomEvent) error {
+	known, err := s.isKnown(ctx, room, coming)
+	if err != nil || known {
+		return err
+	}
+	was, failed := s.failing.Get(room)
+	witnesses, joins := s.witnesses(coming)
+	if failed && !joins && time.Now().Before(was.again) {
+		s.counts.withoutState.Add(1)
+		return nil
+	}
+	err = s.seed(ctx, room, witnesses, coming)
+	switch {
+	case err == nil:
+		s.known.Add(room, struct{}{})
+		s.failing.Remove(room)
+		return nil
+	case errors.Is(err, errNobody), errors.Is(err, homeserver.ErrRefused), errors.Is(err, events.ErrBadEvent):
+		s.passWithout(room, was.since, err)
+		return nil
+	case errors.Is(err, homeserver.ErrCannotTell) && failed && time.Since(was.since) > statePatience:
+		s.passWithout(room, was.since, err)
+		return nil
+	case errors.Is(err, homeserver.ErrCannotTell) && !failed:
+		s.failing.Add(room, failing{since: time.Now()})
+	}
+	return fmt.Errorf("seed room: %w", err)
+}
+
+// passWithout notes that a room's events go through without its state.
+func (s *seeder) passWithout(room events.RoomID, since time.Time, err error) {
+	now := time.Now()
+	if since.IsZero() {
+		since = now
+	}
+	s.failing.Add(room, failing{since: since, again: now.Add(askAgain)})
+	s.counts.withoutState.Add(1)
+	s.log.Warn("the state of a room cannot be had, its events go on without", "room_id", string(room), "error", err)
+}
+
+func (s *seeder) isKnown(ctx context.Context, room events.RoomID, coming []events.RoomEvent) (known bool, err error) {
+	if s.known.Contains(room) {
+		return true, nil
+	}
+	for i := range coming {
+		if coming[i].Type == "m.room.create" && coming[i].IsState && coming[i].StateKey == "" {
+			known = true // it begins here
+		}
+	}
+	if !known {
+		err = persist(ctx, func(ctx context.Context) (err error) {
+			known, err = s.conn.KnowsRoom(ctx, room)
+			return err
+		})
+	}
+	if known && err == nil {
+		s.known.Add(room, struct{}{})
+	}
+	return known, err
+}
+
+// seed fetches the state of a room as the first user who may see it, and publishes
+// it, without the events that are coming anyway.
+func (s *seeder) seed(ctx context.Context, room events.RoomID, witnesses []events.UserID, coming []events.RoomEvent) error {
+	if err := s.slots.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("wait to fetch state: %w", err)
+	}
+	defer s.slots.Release(1)
+	ctx, cancel := context.WithTimeout(ctx, seedTimeout)
+	defer cancel()
+	skip := map[events.EventID]bool{}
+	for i := range coming {
+		skip[coming[i].EventID] = true
+	}
+	err := s.seedBy(ctx, room, witnesses, skip)
+	if !errors.Is(err, homeserver.ErrRefused) && !errors.Is(err, errNobody) {
+		return err
+	}
+	if user, found := s.resident.of(ctx, room); found {
+		return s.seedAs(ctx, room, user, skip)
+	}
+	return err
+}
+
+// seedBy seeds a room as the first of these users whom the homeserver does not
+// refuse.
+func (s *seeder) seedBy(ctx context.Context, room events.RoomID, witnesses []events.UserID, skip map[events.EventID]bool) error {
+	err := errNobody
+	for _, user := range witnesses {
+		if err = s.seedAs(ctx, room, user, skip); !errors.Is(err, homeserver.ErrRefused) {
+			return err
+		}
+	}
+	return err
+}
+
+func (s *seeder) seedAs(ctx context.Context, room events.RoomID, user events.UserID, skip map[events.EventID]bool) error {
+	seed, err := s.conn.SeedRoom(ctx, room)
+	if err != nil {
+		return err
+	}
+	for raw, err := range s.service.RoomState(ctx, room, user) {
+		if err != nil {
+			return err
+		}
+		raw = withRoom(raw, room)
+		if skip[events.EventID(gjson.GetBytes(raw, "event_id").Str)] {
+			continue
+		}
+		err := seed.Add(ctx, raw)
+		if errors.Is(err, events.ErrBadEvent) {
+			s.counts.badState.Add(1)
+			s.log.Warn("unreadable state event skipped", "room_id", string(room), "error", err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	n, err := seed.Finish(ctx)
+	if err != nil {
+		return err
+	}
+	s.counts.seeded.Add(1)
+	s.log.Info("state of a room fetched", "room_id", string(room), "events", n)
+	return nil
+}
+
+// withRoom gives an event its room, which some homeservers leave out where the path
+// named it.
+func withRoom(raw json.RawMessage, room events.RoomID) json.RawMessage {
+	if gjson.GetBytes(raw, "room_id").Exists() || len(raw) < 2 || raw[0] != '{' {
+		return raw
+	}
+	id, err := json.Marshal(room)
+	if err != nil {
+		return raw
+	}
+	rest := bytes.TrimLeft(raw[1:], " \t\r\n")
+	if rest[0] != '}' {
+		rest = append([]byte{','}, rest...)
+	}
+	return append(append([]byte(`{"room_id":`), id...), rest...)
+}

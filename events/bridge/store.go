@@ -1,0 +1,150 @@
+package bridge
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"poked/events"
+)
+
+const (
+	// roomsAtOnce is how many rooms of a transaction are stored side by side.
+	roomsAtOnce = 16
+
+	// patience is how long NATS is tried before the homeserver is told to come again:
+	// its own pauses grow to minutes.
+	patience = 20 * time.Second
+	tryFor   = 5 * time.Second        // how long one try waits for an answer that may be lost
+	pause    = 250 * time.Millisecond // between two tries
+)
+
+// store returns nil when all of a transaction is stored. After an error it is
+// stored in part, and what is stored will be recognized.
+func (b *Bridge) store(ctx context.Context, t *transaction) error {
+	var group errgroup.Group // one room that fails does not end the others
+	group.SetLimit(roomsAtOnce)
+	for _, batch := range t.rooms {
+		group.Go(func() error { return b.storeRoom(ctx, batch) })
+	}
+	group.Go(func() error { return b.buryAll(ctx, t.bad) })
+	b.counts.ignored.Add(uint64(t.ignored)) //nolint:gosec // a length
+	return group.Wait()
+}
+
+// storeRoom stores what a transaction holds of one room, in order.
+func (b *Bridge) storeRoom(ctx context.Context, batch *batch) error {
+	fresh, err := b.withoutRepeated(ctx, batch.events)
+	if err != nil {
+		return err
+	}
+	if len(fresh) > 0 {
+		if err := b.seeder.ensure(ctx, batch.room, fresh); err != nil {
+			return err
+		}
+	}
+	for i := range fresh {
+		if err := b.storeEvent(ctx, &fresh[i]); err != nil {
+			return err
+		}
+	}
+	for _, raw := range batch.receipts {
+		if err := b.storeReceipt(ctx, raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Bridge) storeEvent(ctx context.Context, ev *events.RoomEvent) error {
+	var options []events.PublishOption
+	if at := ev.SentAt(); !at.IsZero() && time.Since(at) > b.cfg.Late {
+		options = append(options, events.Historical())
+	}
+	err := persist(ctx, func(ctx context.Context) error { return b.publisher.Event(ctx, ev.Raw, options...) })
+	if err != nil {
+		return err
+	}
+	b.stored.Add(string(ev.EventID), struct{}{})
+	b.counts.events.Add(1)
+	if options != nil {
+		b.counts.late.Add(1)
+	}
+	return nil
+}
+
+func (b *Bridge) storeReceipt(ctx context.Context, raw []byte) error {
+	err := persist(ctx, func(ctx context.Context) error { return b.publisher.Receipt(ctx, raw) })
+	if errors.Is(err, events.ErrBadEvent) {
+		return b.bury(ctx, badItem{raw, err})
+	}
+	if err == nil {
+		b.counts.receipts.Add(1)
+	}
+	return err
+}
+
+func (b *Bridge) buryAll(ctx context.Context, bad []badItem) error {
+	for _, item := range bad {
+		if err := b.bury(ctx, item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bury keeps what can never be published as a dead letter, once.
+func (b *Bridge) bury(ctx context.Context, item badItem) error {
+	digest := sha256.Sum256(item.raw)
+	key := string(digest[:]) // no event id has its length
+	if b.stored.Contains(key) {
+		return nil
+	}
+	letter := events.DeadLetter{
+		Reason: "bad_event", Detail: "from the homeserver: " + item.err.Error(), At: time.Now(), Message: item.raw,
+	}
+	err := persist(ctx, func(ctx context.Context) error {
+		kept := make(chan error, 1)
+		b.conn.PublishDead(letter, func(err error) { kept <- err })
+		select {
+		case err := <-kept:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	if err != nil {
+		return err
+	}
+	b.stored.Add(key, struct{}{})
+	b.counts.bad.Add(1)
+	b.log.Warn("unreadable event of the homeserver skipped", "error", item.err, "bytes", len(item.raw))
+	return nil
+}
+
+// persist tries to store something until it is, or never can be, or patience ends.
+func persist(ctx context.Context, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := once(ctx, try)
+		if err == nil || errors.Is(err, events.ErrBadEvent) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("store: %w", err)
+		case <-time.After(pause):
+		}
+	}
+}
+
+func once(ctx context.Context, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, tryFor)
+	defer cancel()
+	return try(ctx)
+}

@@ -1,0 +1,254 @@
+package eventstest
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"poked/events"
+)
+
+// ASToken is the as_token that a [Homeserver] knows.
+const ASToken = "as-token-of-the-test"
+
+// Homeserver answers the routes of the client-server API that poked asks for, over
+// HTTP, as the specification says. Its users are those of example.org.
+type Homeserver struct {
+	URL string
+
+	t   testing.TB
+	mu  sync.Mutex
+	hit []string
+
+	instead func(*http.Request) (Reply, bool)
+	tokens  map[string]device
+	state   map[events.RoomID][]json.RawMessage
+	rules   map[events.UserID]map[string][]map[string]any
+	ignored map[events.UserID]events.UserID
+}
+
+type device struct {
+	user events.UserID
+	id   string
+}
+
+// StartHomeserver starts a homeserver that ends with the test.
+func StartHomeserver(t testing.TB) *Homeserver {
+	h := &Homeserver{
+		t: t, instead: func(*http.Request) (Reply, bool) { return Reply{}, false },
+		tokens: map[string]device{}, state: map[events.RoomID][]json.RawMessage{},
+		rules: map[events.UserID]map[string][]map[string]any{}, ignored: map[events.UserID]events.UserID{},
+	}
+	mux := http.NewServeMux()
+	const v3 = "/_matrix/client/v3"
+	mux.HandleFunc("GET "+v3+"/account/whoami", h.authorized(h.whoami))
+	mux.HandleFunc("GET "+v3+"/joined_rooms", h.authorized(h.joinedRooms))
+	mux.HandleFunc("GET "+v3+"/rooms/{room}/state", h.authorized(h.roomState))
+	mux.HandleFunc("GET "+v3+"/devices/{device}", h.authorized(h.getDevice))
+	mux.HandleFunc("DELETE "+v3+"/devices/{device}", h.authorized(h.deleteDevices))
+	mux.HandleFunc("POST "+v3+"/delete_devices", h.authorized(h.deleteDevices))
+	mux.HandleFunc("POST "+v3+"/logout", h.authorized(h.logout))
+	mux.HandleFunc("POST "+v3+"/logout/all", h.authorized(h.logoutAll))
+	mux.HandleFunc("POST "+v3+"/account/password", h.authorized(h.password))
+	mux.HandleFunc("POST "+v3+"/account/deactivate", h.authorized(h.logoutAll))
+	mux.HandleFunc("GET "+v3+"/user/{user}/account_data/m.ignored_user_list", h.authorized(h.getIgnored))
+	mux.HandleFunc("GET "+v3+"/pushrules/", h.authorized(h.getRules))
+	mux.HandleFunc("PUT "+v3+"/pushrules/global/{kind}/{rule}", h.authorized(h.putRule))
+	mux.HandleFunc("DELETE "+v3+"/pushrules/global/{kind}/{rule}", h.authorized(h.deleteRule))
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		say(w, http.StatusNotFound, matrixError("M_UNRECOGNIZED"))
+	})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.mu.Lock()
+		h.hit = append(h.hit, r.Method+" "+r.URL.RequestURI())
+		reply, ok := h.instead(r)
+		h.mu.Unlock()
+		if ok {
+			w.WriteHeader(reply.Status)
+			_, _ = io.WriteString(w, reply.Body)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	h.URL = server.URL
+	return h
+}
+
+// Instead has fn answer the requests that it wants to from now on.
+func (h *Homeserver) Instead(fn func(*http.Request) (Reply, bool)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.instead = fn
+}
+
+// AddToken makes a token known, and its device.
+func (h *Homeserver) AddToken(token string, user events.UserID, deviceID string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tokens[token] = device{user, deviceID}
+}
+
+// RemoveToken has the homeserver forget a token and its device.
+func (h *Homeserver) RemoveToken(token string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.tokens, token)
+}
+
+// SetState sets the state of a room, which says who is in it.
+func (h *Homeserver) SetState(room events.RoomID, state ...json.RawMessage) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state[room] = state
+}
+
+// Ignore has a user ignore another.
+func (h *Homeserver) Ignore(user, other events.UserID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ignored[user] = other
+}
+
+// Hits returns the requests whose method and path begin with a prefix, in order.
+func (h *Homeserver) Hits(prefix string) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(h.hit), func(hit string) bool { return !strings.HasPrefix(hit, prefix) })
+}
+
+// authorized finds out who asks: the owner of a token, or whom the application
+// service speaks for.
+func (h *Homeserver) authorized(handle func(http.ResponseWriter, *http.Request, device)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		who, ok := h.tokens[token]
+		if token == ASToken {
+			who, ok = device{user: events.UserID(r.URL.Query().Get("user_id"))}, true
+			if !strings.HasSuffix(string(who.user), ":example.org") {
+				say(w, http.StatusForbidden, matrixError("M_FORBIDDEN"))
+				return
+			}
+		}
+		if !ok {
+			say(w, http.StatusUnauthorized, map[string]any{"errcode": "M_UNKNOWN_TOKEN", "error": "?", "soft_logout": strings.HasPrefix(token, "expired")})
+			return
+		}
+		handle(w, r, who)
+	}
+}
+
+func (h *Homeserver) whoami(w http.ResponseWriter, _ *http.Request, who device) {
+	body := map[string]any{"user_id": who.user}
+	if who.id != "" {
+		body["device_id"] = who.id
+	}
+	say(w, http.StatusOK, body)
+}
+
+// isJoined says whether the state of a room has a user in it.
+func (h *Homeserver) isJoined(room events.RoomID, user events.UserID) bool {
+	for _, raw := range h.state[room] {
+		var ev struct {
+			Type     string `json:"type"`
+			StateKey string `json:"state_key"`
+			Content  struct {
+				Membership string `json:"membership"`
+			} `json:"content"`
+		}
+		if json.Unmarshal(raw, &ev) == nil && ev.Type == "m.room.member" && ev.StateKey == string(user) && ev.Content.Membership == "join" {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *Homeserver) joinedRooms(w http.ResponseWriter, _ *http.Request, who device) {
+	rooms := []events.RoomID{}
+	for room := range h.state {
+		if h.isJoined(room, who.user) {
+			rooms = append(rooms, room)
+		}
+	}
+	slices.Sort(rooms)
+	say(w, http.StatusOK, map[string]any{"joined_rooms": rooms})
+}
+
+func (h *Homeserver) roomState(w http.ResponseWriter, r *http.Request, who device) {
+	room := events.RoomID(r.PathValue("room"))
+	if !h.isJoined(room, who.user) {
+		say(w, http.StatusForbidden, matrixError("M_FORBIDDEN"))
+		return
+	}
+	say(w, http.StatusOK, h.state[room])
+}
+
+func (h *Homeserver) getDevice(w http.ResponseWriter, r *http.Request, who device) {
+	for _, d := range h.tokens {
+		if d.user == who.user && d.id == r.PathValue("device") {
+			say(w, http.StatusOK, map[string]any{"device_id": d.id})
+			return
+		}
+	}
+	say(w, http.StatusNotFound, matrixError("M_NOT_FOUND"))
+}
+
+// forget removes the tokens of a user that a device id is picked of.
+func (h *Homeserver) forget(user events.UserID, pick func(id string) bool) {
+	for token, d := range h.tokens {
+		if d.user == user && pick(d.id) {
+			delete(h.tokens, token)
+		}
+	}
+}
+
+// deleteDevices wants a password, as homeservers do.
+func (h *Homeserver) deleteDevices(w http.ResponseWriter, r *http.Request, who device) {
+	var body struct {
+		Auth    any      `json:"auth"`
+		Devices []string `json:"devices"`
+	}
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	if body.Auth == nil {
+		say(w, http.StatusUnauthorized, map[string]any{"flows": []any{}, "session": "s"})
+		return
+	}
+	h.forget(who.user, func(id string) bool { return slices.Contains(body.Devices, id) || id == r.PathValue("device") })
+	say(w, http.StatusOK, struct{}{})
+}
+
+func (h *Homeserver) logout(w http.ResponseWriter, _ *http.Request, who device) {
+	h.forget(who.user, func(id string) bool { return id == who.id })
+	say(w, http.StatusOK, struct{}{})
+}
+
+func (h *Homeserver) logoutAll(w http.ResponseWriter, _ *http.Request, who device) {
+	h.forget(who.user, func(string) bool { return true })
+	say(w, http.StatusOK, struct{}{})
+}
+
+func (h *Homeserver) password(w http.ResponseWriter, r *http.Request, who device) {
+	body := struct {
+		Others bool `json:"logout_devices"`
+	}{Others: true}
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	h.forget(who.user, func(id string) bool { return body.Others && id != who.id })
+	say(w, http.StatusOK, struct{}{})
+}
+
+func matrixError(errcode string) map[string]any {
+	return map[string]any{"errcode": errcode, "error": "as the test wants it"}
+}
+
+func say(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}

@@ -1,0 +1,173 @@
+package homeserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"poked/events"
+)
+
+// What a request may take.
+const (
+	askTimeout    = 10 * time.Second // for an answer from an index
+	maxAnswer     = 4 << 20          // bytes of an answer that is kept whole
+	maxDrainBytes = 64 << 10         // of what is left of an answer, so that its connection can be used again
+)
+
+// The paths of the client-server API that are asked for.
+const (
+	prefix        = "/_matrix/client/v3"
+	pathWhoami    = prefix + "/account/whoami"
+	pathPushRules = prefix + "/pushrules/"
+	pathJoined    = prefix + "/joined_rooms"
+)
+
+// Answer is what a homeserver answered, whole.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Errcode returns the errcode of an answer that is a Matrix error, else "".
+func (a *Answer) Errcode() string {
+	var e *Error
+	if errors.As(a.asError(), &e) {
+		return e.Errcode
+	}
+	return ""
+}
+
+// get asks for a JSON document and reads it into value.
+func (c *Client) get(ctx context.Context, path string, query url.Values, token string, value any) error {
+	answer, err := c.ask(ctx, path, query, token)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(answer.Body, value); err != nil {
+		return fmt.Errorf("%w: its answer is not what the specification says", ErrCannotTell)
+	}
+	return nil
+}
+
+// ask sends a GET and wants a 2xx.
+func (c *Client) ask(ctx context.Context, path string, query url.Values, token string) (*Answer, error) {
+	answer, err := c.do(ctx, http.MethodGet, path, query.Encode(), bearer(token), nil)
+	if err != nil {
+		return nil, err
+	}
+	return answer, answer.asError()
+}
+
+// do sends a request and reads the answer whole.
+func (c *Client) do(ctx context.Context, method, path, query string, header http.Header, body io.Reader) (*Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	response, err := c.send(ctx, method, path, query, header, body)
+	if err != nil {
+		return nil, err
+	}
+	defer drain(response)
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	if err != nil {
+		return nil, cannotTell(err)
+	}
+	if len(text) > maxAnswer {
+		return nil, fmt.Errorf("%w: its answer has more than %d bytes", ErrCannotTell, maxAnswer)
+	}
+	return &Answer{Status: response.StatusCode, Header: response.Header, Body: text}, nil
+}
+
+// send sends a request. The path is escaped already.
+func (c *Client) send(ctx context.Context, method, path, query string, header http.Header, body io.Reader) (*http.Response, error) {
+	target := c.base.String() + path
+	if query != "" {
+		target += "?" + query
+	}
+	request, err := http.NewRequestWithContext(ctx, method, target, body) //nolint:gosec // G704: the host is the operator's, the path ours
+	if err != nil {
+		return nil, cannotTell(err)
+	}
+	request.Header = header
+	response, err := c.http.Do(request) //nolint:gosec // G704: as above
+	if err != nil {
+		return nil, cannotTell(err)
+	}
+	return response, nil
+}
+
+func bearer(token string) http.Header {
+	return http.Header{"Authorization": {"Bearer " + token}, "User-Agent": {"poked"}}
+}
+
+func drain(response *http.Response) {
+	_, _ = io.CopyN(io.Discard, response.Body, maxDrainBytes)
+	_ = response.Body.Close() // it was only read
+}
+
+// Identity is who an access token belongs to.
+type Identity struct {
+	UserID   events.UserID
+	DeviceID string // "" if the token belongs to no device
+}
+
+// Whoami asks who a token belongs to (client-server API, "GET
+// /_matrix/client/v3/account/whoami"), which serves every kind of token.
+func (c *Client) Whoami(ctx context.Context, token string) (Identity, error) {
+	var body struct {
+		UserID   events.UserID `json:"user_id"`
+		DeviceID string        `json:"device_id"`
+	}
+	if err := c.get(ctx, pathWhoami, nil, token, &body); err != nil {
+		return Identity{}, err
+	}
+	id := string(body.UserID)
+	if !strings.HasPrefix(id, "@") || !strings.Contains(id, ":") || len(id) > events.MaxIDBytes || len(body.DeviceID) > events.MaxIDBytes {
+		return Identity{}, fmt.Errorf("%w: it names no user", ErrCannotTell)
+	}
+	return Identity{UserID: body.UserID, DeviceID: body.DeviceID}, nil
+}
+
+// PushRules returns the rules of the token's user, {"global":{…}} (client-server
+// API, "GET /_matrix/client/v3/pushrules/").
+func (c *Client) PushRules(ctx context.Context, token string) (json.RawMessage, error) {
+	return c.pushRules(ctx, nil, token)
+}
+
+func (c *Client) pushRules(ctx context.Context, query url.Values, token string) (json.RawMessage, error) {
+	var rules struct {
+		Global json.RawMessage `json:"global"`
+	}
+	answer, err := c.ask(ctx, pathPushRules, query, token)
+	if err != nil {
+		return nil, err
+	}
+	if json.Unmarshal(answer.Body, &rules) != nil || len(rules.Global) == 0 || rules.Global[0] != '{' {
+		return nil, fmt.Errorf("%w: its push rules have no global rules", ErrCannotTell)
+	}
+	return answer.Body, nil
+}
+
+// IgnoredUsers returns the account data m.ignored_user_list of the token's user,
+// null if there is none (client-server API, "GET
+// /_matrix/client/v3/user/{userId}/account_data/{type}").
+func (c *Client) IgnoredUsers(ctx context.Context, user events.UserID, token string) (json.RawMessage, error) {
+	return c.ignoredUsers(ctx, user, nil, token)
+}
+
+func (c *Client) ignoredUsers(ctx context.Context, user events.UserID, query url.Values, token string) (json.RawMessage, error) {
+	path := prefix + "/user/" + url.PathEscape(string(user)) + "/account_data/m.ignored_user_list"
+	var list json.RawMessage
+	err := c.get(ctx, path, query, token, &list)
+	if IsErrcode(err, "M_NOT_FOUND") {
+		return json.RawMessage("null"), nil
+	}
+	return list, err
+}

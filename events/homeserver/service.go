@@ -1,0 +1,120 @@
+package homeserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"time"
+
+	"poked/events"
+)
+
+// The state of a room is the one answer that may be large: a hundred thousand
+// members are a hundred megabytes. It is read event by event.
+const (
+	stateTimeout  = 5 * time.Minute
+	maxStateBytes = 512 << 20
+)
+
+// Service asks a homeserver as an application service does, in the name of users
+// in its namespace (application service API, "Identity assertion").
+type Service struct {
+	client *Client
+	token  string
+}
+
+// Service returns the client as the application service with this as_token.
+func (c *Client) Service(token string) *Service { return &Service{client: c, token: token} }
+
+func as(user events.UserID) url.Values { return url.Values{"user_id": {string(user)}} }
+
+// JoinedRooms returns the rooms that a user is joined to (client-server API,
+// "GET /_matrix/client/v3/joined_rooms").
+func (s *Service) JoinedRooms(ctx context.Context, user events.UserID) ([]events.RoomID, error) {
+	var body struct {
+		Rooms []events.RoomID `json:"joined_rooms"`
+	}
+	err := s.client.get(ctx, pathJoined, as(user), s.token, &body)
+	return body.Rooms, err
+}
+
+// HasDevice says whether a user still has a device (client-server API, "GET
+// /_matrix/client/v3/devices/{deviceId}"). It is false only if the homeserver
+// says so in its own words.
+func (s *Service) HasDevice(ctx context.Context, user events.UserID, device string) (bool, error) {
+	_, err := s.client.ask(ctx, prefix+"/devices/"+url.PathEscape(device), as(user), s.token)
+	if IsErrcode(err, "M_NOT_FOUND") {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// PushRulesOf returns the rules of a user, as [Client.PushRules] does.
+func (s *Service) PushRulesOf(ctx context.Context, user events.UserID) (json.RawMessage, error) {
+	return s.client.pushRules(ctx, as(user), s.token)
+}
+
+// IgnoredUsersOf returns whom a user ignores, as [Client.IgnoredUsers] does.
+func (s *Service) IgnoredUsersOf(ctx context.Context, user events.UserID) (json.RawMessage, error) {
+	return s.client.ignoredUsers(ctx, user, as(user), s.token)
+}
+
+// RoomState yields the events of a room's current state, which a user who is in
+// the room may see (client-server API, "GET
+// /_matrix/client/v3/rooms/{roomId}/state"). It ends with the first error.
+func (s *Service) RoomState(ctx context.Context, room events.RoomID, user events.UserID) iter.Seq2[json.RawMessage, error] {
+	return func(yield func(json.RawMessage, error) bool) {
+		ctx, cancel := context.WithTimeout(ctx, stateTimeout)
+		defer cancel()
+		path := prefix + "/rooms/" + url.PathEscape(string(room)) + "/state"
+		response, err := s.client.send(ctx, http.MethodGet, path, as(user).Encode(), bearer(s.token), nil)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer drain(response)
+		if response.StatusCode/100 != 2 {
+			yield(nil, readError(response))
+			return
+		}
+		if err := eachElement(io.LimitReader(response.Body, maxStateBytes), yield); err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+func readError(response *http.Response) error {
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxDrainBytes))
+	if err != nil {
+		return cannotTell(err)
+	}
+	answer := &Answer{Status: response.StatusCode, Body: text}
+	return answer.asError()
+}
+
+// eachElement yields the elements of a JSON array as they come. It returns an
+// error if the array is not whole, and nil if yield wants no more.
+func eachElement(in io.Reader, yield func(json.RawMessage, error) bool) error {
+	decoder := json.NewDecoder(in)
+	if start, err := decoder.Token(); err != nil || start != json.Delim('[') {
+		return fmt.Errorf("%w: its answer is no JSON array", errors.Join(ErrCannotTell, err))
+	}
+	for decoder.More() {
+		var element json.RawMessage
+		if err := decoder.Decode(&element); err != nil {
+			return cannotTell(err)
+		}
+		if !yield(element, nil) {
+			return nil
+		}
+	}
+	if _, err := decoder.Token(); err != nil {
+		return cannotTell(err)
+	}
+	return nil
+}

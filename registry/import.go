@@ -1,0 +1,142 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"poked/events"
+	"poked/events/pushgateway"
+)
+
+// Import is a pusher that a homeserver keeps.
+type Import struct {
+	UserID   events.UserID
+	DeviceID string    // "" if nobody knows
+	SetAt    time.Time // when it was set; zero if nobody knows
+	// Body is what a client would send to pushers/set, and is judged as if it did.
+	Body map[string]any
+}
+
+// ErrNotImported is wrapped by every error that says why one pusher is not taken,
+// in a sentence without its pushkey. The others can go on.
+var ErrNotImported = errors.New("not taken")
+
+// ErrThere says that the pusher is there already, as its client set it here.
+var ErrThere = fmt.Errorf("%w: it is there already", ErrNotImported)
+
+// Importer puts pushers into the database of a registry that does not run. Its
+// registry tells NATS of them when it starts.
+type Importer struct {
+	store  *store
+	policy *pushgateway.Policy
+	dry    *sqlx.Tx // of a dry run, never committed
+	temp   string   // directory of a dry run without a database
+}
+
+// OpenImporter opens the database, creating it if missing. It fails while a registry
+// uses it. A dry run changes nothing, and judges each pusher as if those before it
+// had been taken.
+func OpenImporter(ctx context.Context, database string, policy *pushgateway.Policy, dryRun bool) (_ *Importer, err error) {
+	i := &Importer{policy: policy}
+	if _, missing := os.Stat(database); dryRun && errors.Is(missing, os.ErrNotExist) {
+		if i.temp, err = os.MkdirTemp("", "poked-import-"); err != nil {
+			return nil, fmt.Errorf("make directory: %w", err)
+		}
+		database = filepath.Join(i.temp, "poked.db")
+	}
+	if i.store, err = openStore(ctx, database, maxMaxPushers); err != nil {
+		return nil, errors.Join(err, i.Close())
+	}
+	if dryRun {
+		if i.dry, err = i.store.write.BeginTxx(ctx, nil); err != nil {
+			return nil, errors.Join(fmt.Errorf("begin: %w", err), i.Close())
+		}
+	}
+	return i, nil
+}
+
+// Add takes one pusher. An error that wraps [ErrNotImported] says why it is not
+// taken; any other one that nothing can be.
+func (i *Importer) Add(ctx context.Context, p Import) error {
+	row, err := i.read(p)
+	if err != nil {
+		return err
+	}
+	if i.dry != nil {
+		return i.add(ctx, i.dry, row)
+	}
+	return i.store.update(ctx, func(tx *sqlx.Tx) error { return i.add(ctx, tx, row) })
+}
+
+// read judges a pusher by the rules of pushers/set.
+func (i *Importer) read(p Import) (pusherRow, error) {
+	if !isUserID(string(p.UserID)) || len(p.DeviceID) > events.MaxIDBytes {
+		return pusherRow{}, fmt.Errorf("%w: its user is no user id such as @alice:example.org, or its device id is too long", ErrNotImported)
+	}
+	body, err := json.Marshal(p.Body)
+	if err != nil {
+		return pusherRow{}, fmt.Errorf("%w: it cannot be written as JSON", ErrNotImported)
+	}
+	request, err := parseSet(body, false, i.policy)
+	var judged *apiError
+	if errors.As(err, &judged) {
+		return pusherRow{}, fmt.Errorf("%w: %s", ErrNotImported, judged.message)
+	}
+	if err != nil {
+		return pusherRow{}, err
+	}
+	if request.remove {
+		return pusherRow{}, fmt.Errorf("%w: it has no kind", ErrNotImported)
+	}
+	request.pusher.DeviceID = p.DeviceID
+	if request.pusher.PushkeyTS = time.Now().Unix(); !p.SetAt.IsZero() {
+		request.pusher.PushkeyTS = p.SetAt.Unix()
+	}
+	return newPusherRow(p.UserID, request.pusher), nil
+}
+
+// add writes a pusher. What a client has set here is newer than what is brought.
+func (i *Importer) add(ctx context.Context, tx *sqlx.Tx, row pusherRow) error {
+	var there bool
+	err := tx.GetContext(ctx, &there, "SELECT count(*) > 0 FROM pushers WHERE user_id = ? AND app_id = ? AND pushkey = ?",
+		row.UserID, row.AppID, row.Pushkey)
+	if err != nil {
+		return fmt.Errorf("look for pusher: %w", err)
+	}
+	if there {
+		return ErrThere
+	}
+	var have int
+	if err := tx.GetContext(ctx, &have, "SELECT count(*) FROM pushers WHERE user_id = ?", row.UserID); err != nil {
+		return fmt.Errorf("count pushers: %w", err)
+	}
+	if have >= i.store.maxPushers {
+		return fmt.Errorf("%w: its user has %d pushers, the most there may be", ErrNotImported, have)
+	}
+	if err := touch(ctx, tx, row.UserID); err != nil {
+		return err
+	}
+	return upsertPusher(ctx, tx, row)
+}
+
+// Close closes the database.
+func (i *Importer) Close() error {
+	var errs []error
+	if i.dry != nil {
+		errs = append(errs, i.dry.Rollback())
+	}
+	if i.store != nil {
+		errs = append(errs, i.store.Close())
+	}
+	if i.temp != "" {
+		errs = append(errs, os.RemoveAll(i.temp))
+	}
+	return errors.Join(errs...)
+}

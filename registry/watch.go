@@ -1,0 +1,122 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+)
+
+// Where a reverse proxy sends us what ends devices, the homeserver answers it, and
+// pushers go at once when it has said yes. Nobody has to: for what is not seen here
+// there is the recheck (recheck.go).
+
+// watcher does what follows from a request that the homeserver has done. The body is
+// the client's.
+type watcher func(ctx context.Context, c *call, body []byte) ([]removed, error)
+
+// watchers is the table of what is watched, below a prefix: path and method.
+func (a *api) watchers() map[string]map[string]watcher {
+	return map[string]map[string]watcher{
+		"/logout":             {http.MethodPost: a.loggedOut},
+		"/logout/all":         {http.MethodPost: a.loggedOutEverywhere},
+		"/devices/{deviceId}": {http.MethodDelete: a.deviceDeleted},
+		"/delete_devices":     {http.MethodPost: a.devicesDeleted},
+		"/account/password":   {http.MethodPost: a.passwordChanged},
+		"/account/deactivate": {http.MethodPost: a.deactivated},
+	}
+}
+
+// watch returns what sends any request of a path on and watches for one method. Who
+// asks is found out before, for afterwards the token may be nobody's; what the
+// homeserver does not tell us does not keep the request from it.
+func (a *api) watch(watched map[string]watcher) route {
+	handle := func(ctx context.Context, c *call) (any, error) {
+		if identity, err := authenticate(ctx, a.auth, c.request); err == nil {
+			c.identity = identity
+		}
+		answer, err := a.upstream.forward(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if follow, ok := watched[c.request.Method]; ok && answer.Status/100 == 2 && c.identity.UserID != "" {
+			a.follow(ctx, c, follow)
+		}
+		return answer, nil
+	}
+	return route{http.MethodGet: handle, http.MethodPost: handle, http.MethodPut: handle, http.MethodDelete: handle}
+}
+
+// follow lets pushers go. It happened at the homeserver, whatever happens here: the
+// client is told so, and what fails here is mended by the recheck.
+func (a *api) follow(ctx context.Context, c *call, do watcher) {
+	ctx = context.WithoutCancel(ctx)
+	body, err := c.body()
+	if err == nil {
+		var gone []removed
+		gone, err = do(ctx, c, body)
+		logRemoved(a.log, gone)
+	}
+	if err != nil {
+		a.log.Error("pushers of a device that is gone could not be removed", "user_id", string(c.identity.UserID), "error", err)
+	}
+}
+
+func (a *api) loggedOut(ctx context.Context, c *call, _ []byte) ([]removed, error) {
+	if c.identity.DeviceID == "" {
+		return nil, nil // no device had this token, so none is gone
+	}
+	return a.deviceGone(ctx, c, c.identity.DeviceID)
+}
+
+func (a *api) deviceGone(ctx context.Context, c *call, device string) ([]removed, error) {
+	a.upstream.tokens.forget(c.identity.UserID, device)
+	return a.store.Logout(ctx, c.identity.UserID, device)
+}
+
+func (a *api) loggedOutEverywhere(ctx context.Context, c *call, _ []byte) ([]removed, error) {
+	return a.deviceGone(ctx, c, "")
+}
+
+func (a *api) deviceDeleted(ctx context.Context, c *call, _ []byte) ([]removed, error) {
+	return a.deviceGone(ctx, c, c.params["deviceId"])
+}
+
+func (a *api) devicesDeleted(ctx context.Context, c *call, body []byte) ([]removed, error) {
+	var request struct {
+		Devices []string `json:"devices"`
+	}
+	if err := json.Unmarshal(body, &request); err != nil {
+		return nil, nil //nolint:nilerr // the homeserver saw something in it that we do not: the recheck will tell
+	}
+	var all []removed
+	for _, device := range request.Devices {
+		if device == "" {
+			continue // would mean all of them
+		}
+		gone, err := a.deviceGone(ctx, c, device)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, gone...)
+	}
+	return all, nil
+}
+
+// passwordChanged removes the pushers of the user's other devices, which were logged
+// out unless the client asked for the contrary.
+func (a *api) passwordChanged(ctx context.Context, c *call, body []byte) ([]removed, error) {
+	var request struct {
+		LogoutDevices *bool `json:"logout_devices"`
+	}
+	_ = json.Unmarshal(body, &request) // then it asks for nothing
+	if request.LogoutDevices != nil && !*request.LogoutDevices {
+		return nil, nil
+	}
+	a.upstream.tokens.forget(c.identity.UserID, "")
+	return a.store.LogoutOthers(ctx, c.identity.UserID, c.identity.DeviceID)
+}
+
+func (a *api) deactivated(ctx context.Context, c *call, _ []byte) ([]removed, error) {
+	a.upstream.tokens.forget(c.identity.UserID, "")
+	return a.store.Deactivate(ctx, c.identity.UserID)
+}

@@ -71,7 +71,7 @@ func (c benchDirectoryCmd) load(ctx context.Context, conn *events.Conn, log *slo
 
 func benchDirectoryConfig() dispatcher.Config {
 	return dispatcher.Config{
-		Slots: 1, GatewaySlots: 1, GatewayFloor: 1, CatchUpLimit: 1, OpenRooms: 1,
+		Slots: 1, GatewaySlots: 1, GatewayFloor: 1, CatchUpLimit: 1, OpenRooms: 1, Badge: dispatcher.BadgeMessages,
 		RequestTimeout: time.Second, PokeTTL: time.Hour,
 	}
 }

@@ -31,7 +31,6 @@ type chaosCmd struct {
 	Partitions int           `name:"partitions" default:"8" env:"POKED_PARTITIONS" help:"Partitions of the streams, at least 2."`
 	Patience   time.Duration `name:"patience" default:"3m" env:"POKED_CHAOS_PATIENCE" help:"How long after the last fault everything may take to be told."`
 	Only       []string      `name:"only" env:"POKED_CHAOS_ONLY" placeholder:"TRACK" help:"What goes wrong: dispatcher, nats, registry, link, gateway. All of it unless told otherwise."`
-	Clears     bool          `name:"receipts-clear" env:"POKED_CHAOS_RECEIPTS_CLEAR" help:"Expect that receipts and a user's own messages clear what is unread."`
 	Keep       bool          `name:"keep" env:"POKED_CHAOS_KEEP" help:"Keep log lines and history also if all is well."`
 	JSON       bool          `name:"json" env:"POKED_JSON" help:"Print the result as one JSON object."`
 }
@@ -139,7 +138,7 @@ func (r *chaosRun) make(ctx context.Context, dir string) (h *chaosHistory, err e
 	if err := r.settleIn(ctx, w); err != nil {
 		return nil, err
 	}
-	h = &chaosHistory{cast: cast, model: chaosModel{clears: r.Clears}}
+	h = &chaosHistory{cast: cast, model: chaosModel{}}
 	if h.Faults, err = r.rage(ctx, w); err != nil {
 		return nil, err
 	}

@@ -102,18 +102,11 @@ func (c *chaosChecker) losses() {
 	}
 }
 
-// badges finds badges that went back and badges that are wrong at the end.
+// badges finds badges that are wrong at the end.
 func (c *chaosChecker) badges() {
 	for _, u := range c.cast.users {
 		want := c.model.badge(c.cast, u)
 		for _, key := range u.pushkeys {
-			highest := 0
-			for _, p := range c.byKey[key] {
-				if !c.model.clears && p.Unread < highest && !c.again(p) {
-					c.problem(&c.report.BadgeBack, "%s was told of %s with badge %d after badge %d", key, p.Event, p.Unread, highest)
-				}
-				highest = max(highest, p.Unread)
-			}
 			if pokes := c.byKey[key]; !u.late && len(pokes) > 0 && pokes[len(pokes)-1].Unread != want {
 				c.problem(&c.report.WrongBadges, "%s has badge %d at the end, must have %d", key, pokes[len(pokes)-1].Unread, want)
 			}

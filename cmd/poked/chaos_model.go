@@ -9,9 +9,7 @@ import (
 // chaosModel says in the plainest way what must come of what was published. It is
 // the one place that knows how reading clears: a user's unread notifications are
 // those after the last receipt or message of their own, in each room.
-type chaosModel struct {
-	clears bool // receipts and messages of one's own do clear
-}
+type chaosModel struct{}
 
 // notifies says whether an utterance notifies a member of its room.
 func (chaosModel) notifies(u utterance, user events.UserID) bool {
@@ -25,10 +23,10 @@ func (m chaosModel) unread(room *chaosRoom, user events.UserID) []events.EventID
 		switch {
 		case m.notifies(u, user):
 			unread = append(unread, u.event)
-		case !m.clears || u.by != user:
+		case u.by != user:
 		case u.isRead: // all up to the event
 			unread = unread[slices.Index(unread, u.event)+1:]
-		case !u.isRead:
+		default: // a message of their own
 			unread = nil
 		}
 	}

@@ -37,13 +37,13 @@ func newChaosTale(t *testing.T) *chaosTale {
 			logs: &testimony{delivered: map[heardOf][]heard{}, troubles: make([][]time.Time, chaosDispatchers)},
 		},
 	}
+	tale.room.said = append(tale.room.said, utterance{event: "$own", by: user.id})
 	for n := range 10 {
 		event := events.EventID("$" + strconv.Itoa(n))
 		tale.room.said = append(tale.room.said, utterance{event: event, by: chaosSpeaker})
 		tale.stored[user.id] = append(tale.stored[user.id], storedNotification{uint64(n + 1), tale.room.id, event})
 		tale.tell(user, event, n+1)
 	}
-	tale.room.said = append(tale.room.said, utterance{event: "$own", by: user.id})
 	tale.lasts = user.toldOf("$9")
 	return tale
 }

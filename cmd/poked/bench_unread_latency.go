@@ -24,13 +24,8 @@ func (r *unreadRun) latencies(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	r.progress("a user gets %d notifications to leave unread", r.Unread)
-	much := w.rooms[userWithMuch]
-	if err := w.publishAll(ctx, r.Unread, func(done func(error)) { w.publishIn(much, done) }); err != nil {
-		return err
-	}
-	if _, err := r.seen(ctx, r.Unread); err != nil {
-		return err
+	if err := r.leaveUnread(ctx, w); err != nil {
+		return fmt.Errorf("leave much unread: %w", err)
 	}
 	for _, reading := range []bool{false, true} {
 		found := unreadLatency{Unread: r.Unread, Events: r.events(), Reading: reading}
@@ -50,6 +45,23 @@ func (r *unreadRun) latencies(ctx context.Context) (err error) {
 				reading, round, r.Rounds, brief(seen[userWithNone].P50), brief(seen[userWithMuch].P50), r.Unread)
 		}
 		r.report.Latency = append(r.report.Latency, found)
+	}
+	return nil
+}
+
+// leaveUnread has a user be told of much, and read nothing of it.
+func (r *unreadRun) leaveUnread(ctx context.Context, w *benchWorld) error {
+	const most = 1000 // at once
+	for left := r.Unread; left > 0; {
+		n := min(left, most)
+		left -= n
+		if err := w.publishAll(ctx, n, func(done func(error)) { w.publishIn(w.rooms[userWithMuch], done) }); err != nil {
+			return err
+		}
+		if _, err := r.seen(ctx, n); err != nil {
+			return err
+		}
+		r.progress("a user has %d of %d notifications to leave unread", r.Unread-left, r.Unread)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"poked/dispatcher"
@@ -49,21 +50,22 @@ func (r *unreadRun) latencies(ctx context.Context) (err error) {
 	return nil
 }
 
-// leaveUnread has a user be told of much, and read nothing of it.
+// leaveUnread has a user be notified of much, and read nothing of it. Of most they
+// are not told: their pusher falls behind and catches up with the newest.
 func (r *unreadRun) leaveUnread(ctx context.Context, w *benchWorld) error {
-	const most = 1000 // at once
-	for left := r.Unread; left > 0; {
-		n := min(left, most)
-		left -= n
-		if err := w.publishAll(ctx, n, func(done func(error)) { w.publishIn(w.rooms[userWithMuch], done) }); err != nil {
-			return err
-		}
-		if _, err := r.seen(ctx, n); err != nil {
-			return err
-		}
-		r.progress("a user has %d of %d notifications to leave unread", r.Unread-left, r.Unread)
+	r.progress("a user gets %d notifications to leave unread", r.Unread)
+	if err := w.publishAll(ctx, r.Unread, func(done func(error)) { w.publishIn(w.rooms[userWithMuch], done) }); err != nil {
+		return err
 	}
-	return nil
+	// How many pokes that is nobody knows: the sink says when no more come.
+	if err := r.sink.await(ctx, math.MaxInt); err != nil {
+		return err
+	}
+	if stored := w.d.Stats().Notifications; stored < uint64(r.Unread) { //nolint:gosec // it is not negative
+		return fmt.Errorf("only %d notifications are stored", stored)
+	}
+	_, err := r.sink.report(ctx) // begins anew
+	return err
 }
 
 // lightRound publishes messages for one user at a steady rate. If the user is

@@ -23,10 +23,11 @@ const (
 	auditLimit = 1 << 16
 )
 
-// CountLogWrites calls a function and returns what anybody wrote to NOTIFICATIONS
-// meanwhile. It is for measurements: the server tells of requests as they come, and
-// of none that it did not keep up with.
-func (c *Conn) CountLogWrites(ctx context.Context, during func() error) (LogWrites, error) {
+// CountLogWrites calls a function which has a number of notifications removed from
+// NOTIFICATIONS, and returns what anybody wrote there meanwhile. It is for
+// measurements: the server tells of requests soon after it has answered them, so it
+// waits until it was told of as many removals, or ctx ends.
+func (c *Conn) CountLogWrites(ctx context.Context, removed uint64, during func() error) (LogWrites, error) {
 	audit := make(chan *nats.Msg, auditLimit)
 	sub, err := c.nc.ChanSubscribe(advisories, audit)
 	if err != nil {
@@ -40,23 +41,39 @@ func (c *Conn) CountLogWrites(ctx context.Context, during func() error) (LogWrit
 	if err != nil {
 		return LogWrites{}, err
 	}
-	after, err := c.lastStored(ctx)
-	if err != nil {
-		return LogWrites{}, err
-	}
-	writes := LogWrites{Stored: after - before}
-	for range len(audit) {
-		if removes(gjson.GetBytes((<-audit).Data, "subject").Str) {
-			writes.Removed++
+	var writes LogWrites
+	for told := uint64(0); told < removed; {
+		select {
+		case <-ctx.Done():
+			return writes, context.Cause(ctx)
+		case msg := <-audit:
+			told += writes.audit(msg.Data)
 		}
 	}
-	return writes, nil
+	after, err := c.lastStored(ctx)
+	writes.Stored = after - before
+	for range len(audit) {
+		writes.audit((<-audit).Data)
+	}
+	return writes, err
 }
 
-// removes says whether a request to JetStream removes messages of NOTIFICATIONS.
-func removes(subject string) bool {
+// audit takes in a request to JetStream as the server tells of it, and returns how
+// many messages of NOTIFICATIONS it removed.
+func (w *LogWrites) audit(raw []byte) (removed uint64) {
+	subject := gjson.GetBytes(raw, "subject").Str
 	request, ours := strings.CutSuffix(subject, "."+streamNotifications)
-	return ours && (request == "$JS.API.STREAM.PURGE" || request == "$JS.API.STREAM.MSG.DELETE")
+	response := gjson.Parse(gjson.GetBytes(raw, "response").Str)
+	switch {
+	case ours && request == "$JS.API.STREAM.PURGE":
+		removed = response.Get("purged").Uint()
+	case ours && request == "$JS.API.STREAM.MSG.DELETE":
+		removed = 1
+	default:
+		return 0
+	}
+	w.Removed++
+	return removed
 }
 
 func (c *Conn) lastStored(ctx context.Context) (uint64, error) {

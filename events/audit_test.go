@@ -15,7 +15,7 @@ func TestCountLogWrites(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn, other := server.Connect(eventstest.Topology()), server.Connect(eventstest.Topology())
 		notify(t, conn, "@a:x", "!r", 1)
-		writes, err := conn.CountLogWrites(t.Context(), func() error {
+		writes, err := conn.CountLogWrites(t.Context(), 4, func() error {
 			for seq := range uint64(3) {
 				notify(t, other, "@a:x", "!r", seq+2)
 			}

@@ -100,9 +100,12 @@ type unreadRun struct {
 
 // world makes a world whose badges count what they count.
 func (r *unreadRun) world(ctx context.Context, groups, fanout, roomsEach int, badge dispatcher.BadgeOf) (*benchWorld, error) {
+	cfg := benchDispatcher(r.Concurrency, groups*roomsEach, badge)
+	if roomsEach > 1 {
+		cfg.CatchUpLimit = 100
+	}
 	return newBenchWorld(ctx, benchWorldOptions{
-		groups: groups, fanout: fanout, roomsEach: roomsEach, gateways: []string{r.sink.url}, fsync: r.Fsync,
-		dispatcher: benchDispatcher(r.Concurrency, groups*roomsEach, badge),
+		groups: groups, fanout: fanout, roomsEach: roomsEach, gateways: []string{r.sink.url}, fsync: r.Fsync, dispatcher: cfg,
 	}, r.log)
 }
 

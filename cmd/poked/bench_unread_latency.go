@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"poked/dispatcher"
@@ -24,13 +25,8 @@ func (r *unreadRun) latencies(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	r.progress("a user gets %d notifications to leave unread", r.Unread)
-	much := w.rooms[userWithMuch]
-	if err := w.publishAll(ctx, r.Unread, func(done func(error)) { w.publishIn(much, done) }); err != nil {
-		return err
-	}
-	if _, err := r.seen(ctx, r.Unread); err != nil {
-		return err
+	if err := r.leaveUnread(ctx, w); err != nil {
+		return fmt.Errorf("leave much unread: %w", err)
 	}
 	for _, reading := range []bool{false, true} {
 		found := unreadLatency{Unread: r.Unread, Events: r.events(), Reading: reading}
@@ -52,6 +48,24 @@ func (r *unreadRun) latencies(ctx context.Context) (err error) {
 		r.report.Latency = append(r.report.Latency, found)
 	}
 	return nil
+}
+
+// leaveUnread has a user be notified of much, and read nothing of it. Of most they
+// are not told: their pusher falls behind and catches up with the newest.
+func (r *unreadRun) leaveUnread(ctx context.Context, w *benchWorld) error {
+	r.progress("a user gets %d notifications to leave unread", r.Unread)
+	if err := w.publishAll(ctx, r.Unread, func(done func(error)) { w.publishIn(w.rooms[userWithMuch], done) }); err != nil {
+		return err
+	}
+	// How many pokes that is nobody knows: the sink says when no more come.
+	if err := r.sink.await(ctx, math.MaxInt); err != nil {
+		return err
+	}
+	if stored := w.d.Stats().Notifications; stored < uint64(r.Unread) { //nolint:gosec // it is not negative
+		return fmt.Errorf("only %d notifications are stored", stored)
+	}
+	_, err := r.sink.report(ctx) // begins anew
+	return err
 }
 
 // lightRound publishes messages for one user at a steady rate. If the user is

@@ -65,7 +65,10 @@ func (r *unreadRun) receipt(ctx context.Context, w *benchWorld, kind receiptKind
 	if _, err := r.seen(ctx, writesUnread); err != nil {
 		return events.LogWrites{}, err
 	}
-	return w.conn.CountLogWrites(ctx, func() error {
-		return w.cleared(ctx, left+writesUnread-kind.newer, func() error { return w.read(ctx, user, room, upTo, kind.thread) })
+	ctx, cancel := context.WithTimeoutCause(ctx, clearedPatience, errors.New("nats does not tell of what was removed"))
+	defer cancel()
+	read := left + writesUnread - kind.newer
+	return w.conn.CountLogWrites(ctx, uint64(read), func() error { //nolint:gosec // it is not negative
+		return w.cleared(ctx, read, func() error { return w.read(ctx, user, room, upTo, kind.thread) })
 	})
 }

@@ -195,8 +195,8 @@ func (w *benchWorld) publishOne(done func(error)) {
 func (w *benchWorld) publishIn(room events.RoomID, done func(error)) {
 	w.published++
 	events.NewPublisher(w.conn).EventAsync(fmt.Appendf(nil,
-		`{"event_id":"$message-%d","room_id":%q,"type":"m.room.message","sender":"@sender:bench.example","origin_server_ts":1,"content":%s}`,
-		w.published, room, benchContent()), done)
+		`{"event_id":"$message-%d","room_id":%q,"type":"m.room.message","sender":"@sender:bench.example","origin_server_ts":%d,"content":%s}`,
+		w.published, room, time.Now().UnixMilli(), benchContent()), done)
 }
 
 // latest returns the message that was published last.
@@ -220,15 +220,20 @@ const clearedPatience = 10 * time.Second
 
 // cleared calls read and returns when n notifications have left the log.
 func (w *benchWorld) cleared(ctx context.Context, n int, read func() error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, clearedPatience, errors.New("what was read is still in the log"))
-	defer cancel()
 	before := w.d.Stats().Read
 	if err := read(); err != nil {
 		return err
 	}
+	return await(ctx, clearedPatience, func() bool { return w.d.Stats().Read-before >= uint64(n) }) //nolint:gosec // n is not negative
+}
+
+// await returns when something is so, and fails if that takes too long.
+func await(ctx context.Context, patience time.Duration, isSo func() bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("nothing came of it in %s", patience))
+	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for w.d.Stats().Read-before < uint64(n) { //nolint:gosec // n is not negative
+	for !isSo() {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)

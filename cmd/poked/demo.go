@@ -43,7 +43,7 @@ func (c *demoCmd) Validate() error {
 
 // demoPatience is how long nothing may arrive before the pokes that are missing
 // count as lost.
-const demoPatience = 10 * time.Second
+const demoPatience = 20 * time.Second
 
 // Run shows everything and fails unless each poke is as it should be.
 func (c *demoCmd) Run(ctx context.Context, std streams) error {

@@ -61,7 +61,7 @@ func TestDemoFailsUnlessPokesEqualList(t *testing.T) {
 	files.receipts = strings.Join(slices.Delete(receipts, 112, 113), "") // ursula's last; she has one pusher
 	var stdout, stderr bytes.Buffer
 	std := streams{in: strings.NewReader(""), out: &stdout, err: &stderr}
-	err := (&demoCmd{Quiet: true}).perform(t.Context(), std, files, 3*time.Second)
+	err := (&demoCmd{Quiet: true}).perform(t.Context(), std, files, 8*time.Second)
 	if err == nil {
 		t.Fatalf("no error:\n%s", &stdout)
 	}

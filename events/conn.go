@@ -57,6 +57,7 @@ type Conn struct {
 
 	// Set by Setup and Join.
 	partitions    int
+	rooms         jetstream.Stream
 	notifications jetstream.Stream
 	dead          jetstream.Stream
 

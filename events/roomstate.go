@@ -66,12 +66,30 @@ func (c *Conn) roomState(ctx context.Context, room string, before uint64) ([]Sta
 			replaced = append(replaced, prefix+strings.TrimPrefix(msg.Subject, "state."+room+"."))
 		}
 	}
+	if replaced, err = c.withHistory(ctx, replaced, prefix+">"); err != nil {
+		return nil, err
+	}
 	older, err := c.readLastBefore(ctx, replaced, before)
 	if err != nil {
 		return nil, err
 	}
 	unheard, err := c.readUnheard(ctx, prefix+">", heard, before)
 	return slices.Concat(state, older, unheard), err
+}
+
+// withHistory returns those subjects of ROOMS, which all match filter, that hold
+// more than one message: the others have none from before the one that is known.
+// The server counts far faster than it looks for what was last at a time, and when
+// many rooms are made at once there is nothing to look for.
+func (c *Conn) withHistory(ctx context.Context, subjects []string, filter string) ([]string, error) {
+	if len(subjects) == 0 {
+		return nil, nil
+	}
+	info, err := c.rooms.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return nil, fmt.Errorf("count the events of a room: %w", err)
+	}
+	return slices.DeleteFunc(subjects, func(subject string) bool { return info.State.Subjects[subject] < 2 }), nil
 }
 
 // stateHeardOf returns a ROOMS sequence up to which ROOM_STATE knows all state

@@ -169,7 +169,9 @@ func (c *Conn) Join(ctx context.Context) error {
 
 // open looks up the streams that are read message by message.
 func (c *Conn) open(ctx context.Context) (err error) {
-	for name, stream := range map[string]*jetstream.Stream{streamNotifications: &c.notifications, streamDead: &c.dead} {
+	for name, stream := range map[string]*jetstream.Stream{
+		streamRooms: &c.rooms, streamNotifications: &c.notifications, streamDead: &c.dead,
+	} {
 		*stream, err = c.js.Stream(ctx, name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			err = ErrNoStreams

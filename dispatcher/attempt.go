@@ -139,7 +139,7 @@ func (l *lane) settle(p *poke, out outcome, now time.Time) (again bool) {
 	}
 	switch out.kind {
 	case outcomeDelivered, outcomeExpired:
-		return l.passed(p.seq, out.kind == outcomeDelivered)
+		return l.passed(p.seq, out.kind == outcomeDelivered, p.badge)
 	case outcomeRejected:
 		if l.pusher != p.pusher {
 			return true // set again meanwhile, so this one is yet to be tried

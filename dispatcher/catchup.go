@@ -179,6 +179,7 @@ func (c *catcher) give(a ask, p reading, err error) {
 	if p.passedOver > 0 {
 		g.waiting, g.counted = notCounted, false
 		g.passedOver += uint64(p.passedOver)
+		g.takeOut(p.passedOver, &c.d.counts.books.passedOver)
 		c.d.counts.passedOver.Add(uint64(p.passedOver))
 	}
 }

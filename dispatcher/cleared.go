@@ -44,9 +44,13 @@ func (d *deliverer) redacted(ctx context.Context, msg events.Message, s events.L
 	d.cleared(msg, s.User, true, func(_ *events.Notification, seq uint64, _ events.RoomID) bool { return seq == gone.Seq })
 }
 
-// cleared has a user's lanes forget what left the log, and tell how much is unread
-// if that has changed.
+// cleared has a user's lanes forget what left the log, and tell how much is unread,
+// if anything did.
 func (d *deliverer) cleared(msg events.Message, user events.UserID, changed bool, gone func(*events.Notification, uint64, events.RoomID) bool) {
+	if !changed {
+		d.follower.Done(msg.Seq)
+		return
+	}
 	d.mu.Lock()
 	if r := d.people[user]; r != nil {
 		for _, l := range r.lanes {
@@ -54,11 +58,7 @@ func (d *deliverer) cleared(msg events.Message, user events.UserID, changed bool
 		}
 	}
 	d.mu.Unlock()
-	if changed {
-		d.owe(user, msg.Seq)
-		return
-	}
-	d.follower.Done(msg.Seq)
+	d.owe(user, msg.Seq)
 }
 
 // forget drops what is gone from a lane. What is out already comes home and is
@@ -66,6 +66,7 @@ func (d *deliverer) cleared(msg events.Message, user events.UserID, changed bool
 func (l *lane) forget(gone func(*events.Notification, uint64, events.RoomID) bool) {
 	for i := len(l.queue) - 1; i >= 0; i-- {
 		if it := l.queue[i]; !it.badge && gone(&it.n, it.seq, it.room) {
+			l.d.counts.books.cleared.Add(1)
 			l.drop(i)
 		}
 	}

@@ -21,6 +21,7 @@ type counters struct {
 	lagging       atomic.Int64  // pushers that lag now
 	partitions    atomic.Int64  // partitions that are worked on now
 
+	books books
 	tries tally     // every try, by how it went
 	ages  histogram // of what was delivered, since its event was stored
 }

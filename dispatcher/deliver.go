@@ -288,6 +288,7 @@ func (d *deliverer) abandon() {
 	for _, r := range d.people {
 		for _, l := range r.lanes {
 			l.gone = true
+			l.strike(&d.counts.books.left)
 			l.withdraw()
 			l.dropLag()
 			l.queue = nil

@@ -92,6 +92,28 @@
 // itself, or in a way that somebody has to mend, stands in the calendar until its
 // own next try.
 //
+// # What it takes
+//
+// On paper, from what was measured: a poke costs 30 to 90 µs of a dispatcher's
+// processor, a notification 1.1 KB in NATS, and each pair of user and room that has
+// something in the log 250 bytes of live memory at every NATS server that keeps it.
+// Assumed are 50 notifications a user and day, five users notified by an event, 1.5
+// pushers a user, and a peak of four times the mean.
+//
+//	users         a million                        a hundred million
+//	events/s      460                              46 000
+//	notif./s      2 300                            230 000
+//	pokes/s       3 500, a third of a core         350 000, 10 to 32 cores
+//	dispatchers   two, so that one may fail        20 to 60, half used
+//	memory        up to 370 bytes a pusher         the same, spread over them
+//	NATS          6 000 messages/s, 10 MB/s,       600 000 messages/s, 1 GB/s,
+//	              385 GB if a week stays unread    38 TB, 500 GB of memory for subjects
+//	bottleneck    the log's size                   one stream is one Raft group: 27 000 writes/s
+//
+// For the second ROOMS and NOTIFICATIONS would have to become a stream for a range
+// of partitions each; after that come positions (100 a second for each partition and
+// stage) and the time in which a dispatcher learns of its pushers.
+//
 // # What fails, and how
 //
 //	NATS away                  reading and writing go on when it is back; pokes that are out come home

@@ -12,6 +12,7 @@ type Health struct {
 	Tries     []Tries
 	Latency   Histogram      // of what was delivered, since its room event was stored
 	Gateways  map[string]int // how many there are in each state of events.GatewayState
+	Gap       int64          // by how much the books of what was to be told do not balance: 0
 	OldestDue time.Time      // since when something waits to be told; zero if nothing does
 }
 
@@ -23,6 +24,7 @@ func (d *Dispatcher) Health() Health {
 		Gateways: map[string]int{},
 	}
 	if all := d.current.Load(); all != nil {
+		h.Gap = all.gap()
 		h.Gateways, h.OldestDue = all.gates.byState(), all.oldestDue(h.Lagging > 0)
 	}
 	return h

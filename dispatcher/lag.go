@@ -26,6 +26,7 @@ type lag struct {
 	unread  uint64 // the user's, up to position
 	counted bool   // unread is known
 
+	owed       int  // notifications that the books say are to be told
 	waiting    int  // notifications between position and target, or notCounted
 	badge      bool // when all of them are told, the pusher is to be told how much is unread
 	cleared    int  // how often something has left the log
@@ -66,15 +67,17 @@ func (g *lag) turnPage() {
 // dropPage forgets what was read: the turn is over, and the next may be far off.
 func (g *lag) dropPage() { g.items, g.read = nil, false }
 
-// grow takes in that there is one more notification to tell.
-func (g *lag) grow(seq uint64) {
+// grow takes in that there is one more notification to tell, and returns whether
+// there is.
+func (g *lag) grow(seq uint64) (more bool) {
 	if seq <= g.target {
-		return // one that was left open comes again, below the target
+		return false // one that was left open comes again, below the target
 	}
 	g.target = seq
 	if g.waiting != notCounted {
 		g.waiting++
 	}
+	return true
 }
 
 // atEnd says that the lane has told all notifications that are not another's to

@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"sync/atomic"
 	"time"
 
 	"poked/events"
@@ -65,10 +66,13 @@ func (l *lane) enqueue(it *item) {
 		}
 		return
 	case l.lag != nil:
-		l.lag.grow(it.seq)
+		if l.lag.grow(it.seq) {
+			l.lag.owe(&l.d.counts.books)
+		}
 		l.record.cover(it)
 		return
 	}
+	l.d.counts.books.owed.Add(1)
 	l.push(it)
 	if len(l.queue) > queueLimit {
 		l.fallBehind(time.Now(), "behind")
@@ -131,8 +135,12 @@ func (l *lane) resubmit(out outcome) {
 
 // passed moves the lane beyond a notification that its pusher was told, or need
 // not be told any more. It returns whether there is more to tell.
-func (l *lane) passed(seq uint64, told bool) (more bool) {
+func (l *lane) passed(seq uint64, told, badge bool) (more bool) {
+	out := l.book(told)
 	if l.lag != nil {
+		if !badge {
+			l.lag.settle(&l.d.counts.books, out)
+		}
 		if l.lag.pass(seq, told); l.lag.caughtUp() {
 			l.scheduled = false
 			l.catchUpDone()
@@ -142,6 +150,9 @@ func (l *lane) passed(seq uint64, told bool) (more bool) {
 		return true
 	}
 	if len(l.queue) > 0 && l.queue[0].seq == seq {
+		if !badge {
+			out.Add(1)
+		}
 		l.d.release(l.queue[0])
 		l.queue[0] = nil
 		l.queue = l.queue[1:]
@@ -154,6 +165,14 @@ func (l *lane) passed(seq uint64, told bool) (more bool) {
 	delete(l.d.busy, l)
 	l.scheduled = false
 	return false
+}
+
+// book returns where it is counted that a notification was told, or grew too old.
+func (l *lane) book(told bool) *atomic.Int64 {
+	if told {
+		return &l.d.counts.books.told
+	}
+	return &l.d.counts.books.expired
 }
 
 // fallBehind turns a live lane into a lagging one that stands before the first
@@ -173,6 +192,8 @@ func (l *lane) fallBehind(now time.Time, class string) {
 	for _, it := range l.queue {
 		if it.badge {
 			l.lag.badge, l.lag.waiting = true, l.lag.waiting-1
+		} else {
+			l.lag.owed++
 		}
 	}
 	if l.choosy || l.lag.position < l.d.follower.Cursor() { // what a predecessor had done with is in the log too
@@ -240,6 +261,7 @@ func (l *lane) tryNow() {
 
 // catchUpDone makes a lane live again that has told all there is in the log.
 func (l *lane) catchUpDone() {
+	l.lag.takeOut(l.lag.owed, &l.d.counts.books.cleared) // it was in the log no more
 	l.dropLag()
 	l.save()
 }
@@ -272,6 +294,7 @@ func (l *lane) remove() {
 
 // empty gives up everything that was still to be told.
 func (l *lane) empty() {
+	l.strike(&l.d.counts.books.dropped)
 	for _, it := range l.queue {
 		l.d.release(it)
 	}

@@ -116,18 +116,21 @@ func (m *matcher) failed(err error) {
 // stored; if that is not certain it is matched again, as a replayed one.
 func (m *matcher) match(ctx context.Context, msg events.Message, ev *events.RoomEvent, r *room, reader events.UserID) {
 	f := m.newFanout(msg)
+	thread := r.timeline.threadOf(ev.Content)
+	r.timeline.add(ev.EventID, msg.Seq, msg.Time, thread, false)
 	if target := redactedBy(ev); target != "" {
 		if ready, err := m.redact(ctx, f, r, target); err != nil || !ready {
+			r.noise.add(msg.Seq, thread) // the room may have gone on when it comes again
 			f.end(cmp.Or(err, errNotStoredYet))
 			return
 		}
 	}
-	thread := r.timeline.threadOf(ev.Content)
 	f.early = m.early.take(r.id, ev.EventID)
 	notified := without(m.evaluate(ev, r), f.early, thread)
-	r.timeline.add(ev.EventID, msg.Seq, msg.Time, thread, len(notified) == 0)
 	if len(notified) > 0 {
 		r.noise.add(msg.Seq, thread)
+	} else {
+		r.timeline.silence(msg.Seq)
 	}
 	err := m.notify(ctx, f, ev, r, thread, notified)
 	if err == nil {

@@ -45,11 +45,22 @@ func (h *house) calm() {
 	h.t.Helper()
 	for range 120 {
 		if h.backlog() == 0 {
+			h.balanced()
 			return
 		}
 		<-time.After(5 * time.Second)
 	}
 	h.t.Errorf("%d pushers still lag", h.backlog())
+}
+
+// balanced checks that the books of the dispatcher that works balance.
+func (h *house) balanced() {
+	h.t.Helper()
+	if gap := h.d.Health().Gap; gap != 0 {
+		b := &h.d.counts.books
+		h.t.Errorf("the books do not balance by %d: %d owed, %d told, %d expired, %d passed over, %d cleared, %d dropped, %d left",
+			gap, b.owed.Load(), b.told.Load(), b.expired.Load(), b.passedOver.Load(), b.cleared.Load(), b.dropped.Load(), b.left.Load())
+	}
 }
 
 // logOf returns the events that a user was notified of, in order.

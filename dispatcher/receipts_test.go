@@ -315,3 +315,21 @@ func TestHistoricalEventMayComeLive(t *testing.T) {
 		}
 	})
 }
+
+// A receipt for a redaction that had to wait until its event was stored finds it
+// all the same.
+func TestReceiptForARedactionThatWaited(t *testing.T) {
+	readers(t, func(t *testing.T, h *house) {
+		h.receipt("!r", "@bob:x", "m.read", "$nowhere", "") // all of the room is looked through
+		<-time.After(soon)
+		h.say("!r", "@alice:x", 5, 1)
+		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-5"}}`)
+		h.say("!r", "@alice:x", 6, 1)
+		<-time.After(soon)
+		h.receipt("!r", "@bob:x", "m.read", "$x", "")
+		<-time.After(soon)
+		if log := h.logOf("@bob:x"); len(log) != 1 || log[0] != "$r-6" {
+			t.Errorf("bob has unread %v", log)
+		}
+	})
+}

@@ -70,6 +70,13 @@ func (t *timeline) add(id events.EventID, seq uint64, at time.Time, thread event
 	t.append(id, mark{seq: seq, at: uint32(at.Unix()), thread: t.threadNumber(thread), silent: silent}) //nolint:gosec // until 2106
 }
 
+// silence takes in that the newest event, if it is this one, notified nobody.
+func (t *timeline) silence(seq uint64) {
+	if n := len(t.marks); n > 0 && t.marks[n-1].seq == seq {
+		t.marks[n-1].silent = true
+	}
+}
+
 // addPast takes in an event that was published as historical.
 func (t *timeline) addPast(id events.EventID, seq uint64, at time.Time, thread events.EventID) {
 	t.append(id, mark{seq: seq, at: uint32(at.Unix()), thread: t.threadNumber(thread), silent: true, past: true}) //nolint:gosec // until 2106

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,7 +79,7 @@ type unreadWorld struct {
 	said   map[events.RoomID][]events.EventID // in order
 	raw    map[events.EventID]string          // messages as they were published
 	number int
-	down   bool
+	down   atomic.Bool    // slow.test
 	pokes  int            // of the gateway that were looked at
 	last   map[string]int // what each pushkey was told last
 	at     map[string]time.Time
@@ -105,7 +106,7 @@ func newUnreadWorld(h *house, r *rand.Rand) *unreadWorld {
 		}
 	}
 	h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
-		if w.down && p.Host == "slow.test" {
+		if w.down.Load() && p.Host == "slow.test" {
 			return eventstest.Reply{Status: 503}
 		}
 		return eventstest.Reply{}
@@ -141,7 +142,7 @@ func (w *unreadWorld) step() {
 	case n < 850:
 		w.moves(room, user)
 	case n < 860:
-		w.down = !w.down
+		w.down.Store(!w.down.Load())
 	case n < 866:
 		w.restart()
 	case n < 870:
@@ -311,7 +312,7 @@ func (w *unreadWorld) restart() {
 
 // compare waits until all is told and holds it against the model.
 func (w *unreadWorld) compare() {
-	w.down = false
+	w.down.Store(false)
 	<-time.After(20 * time.Second)
 	w.h.calm()
 	<-time.After(5 * time.Second)

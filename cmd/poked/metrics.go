@@ -44,7 +44,7 @@ func yesNo(yes bool) float64 {
 type dispatcherMetrics struct {
 	health func() dispatcher.Health
 
-	roomEvents, notifications, tries, latency, oldest, lagging, passedOver, expired, skipped, gateways *prometheus.Desc
+	roomEvents, notifications, tries, latency, oldest, lagging, passedOver, gap, expired, skipped, gateways *prometheus.Desc
 }
 
 func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
@@ -57,6 +57,7 @@ func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
 		oldest:        series("oldest_undelivered_seconds", "For how long something has waited to be told, 0 if nothing does."),
 		lagging:       series("pushers_lagging", "Pushers that lag."),
 		passedOver:    series("notifications_passed_over_total", "Notifications that a pusher was not told because newer ones of their room were."),
+		gap:           series("accounting_gap", "Notifications that were to be told to pushers, less those that were told, have expired, were read or passed over, went with their pusher or their partition, and wait: 0 at rest."),
 		expired:       series("dead_pokes_total", "Pokes that became dead letters because they outlived their time to live."),
 		skipped:       series("dead_messages_total", "Messages that became dead letters because they could not be read."),
 		gateways:      series("gateways", "Push gateways where anything goes on, by state.", "state"),
@@ -66,7 +67,7 @@ func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
 // Describe says which metrics there are.
 func (m *dispatcherMetrics) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		m.roomEvents, m.notifications, m.tries, m.latency, m.oldest, m.lagging, m.passedOver, m.expired, m.skipped, m.gateways,
+		m.roomEvents, m.notifications, m.tries, m.latency, m.oldest, m.lagging, m.passedOver, m.gap, m.expired, m.skipped, m.gateways,
 	} {
 		descs <- desc
 	}
@@ -88,6 +89,7 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 	to.gauge(m.oldest, oldest)
 	to.gauge(m.lagging, float64(h.Lagging))
 	to.counter(m.passedOver, h.PassedOver)
+	to.gauge(m.gap, float64(h.Gap))
 	to.counter(m.expired, h.Expired)
 	to.counter(m.skipped, h.Skipped)
 	for state, n := range h.Gateways {

@@ -1,0 +1,86 @@
+package dispatcher
+
+import "sync/atomic"
+
+// books say what lanes were to tell of notifications, and what became of it: what
+// went in and what came out is counted where it happens, and what waits is counted
+// at the lanes. If the three do not agree, something was dropped, or told, that
+// nobody knows of. A badge is no notification and stands in no book.
+//
+//	owed ──▶ lane: queue, lag.owed ──▶ told, expired, passed over, cleared, dropped, left
+type books struct {
+	owed       atomic.Int64
+	told       atomic.Int64
+	expired    atomic.Int64
+	passedOver atomic.Int64 // newer ones of the same room were told
+	cleared    atomic.Int64 // read, redacted, or too old for the log
+	dropped    atomic.Int64 // the pusher was refused or removed
+	left       atomic.Int64 // the partition went to another dispatcher, or its work began anew
+}
+
+// outstanding returns what is to be told still, by the books.
+func (b *books) outstanding() int64 {
+	out := b.told.Load() + b.expired.Load() + b.passedOver.Load() + b.cleared.Load() + b.dropped.Load() + b.left.Load()
+	return b.owed.Load() - out
+}
+
+// owe takes in that a lagging lane has one more to tell.
+func (g *lag) owe(b *books) {
+	g.owed++
+	b.owed.Add(1)
+}
+
+// settle takes one out of what a lagging lane is to tell. What a predecessor left
+// is known only when it comes up, and goes in and out at once.
+func (g *lag) settle(b *books, out *atomic.Int64) {
+	if g.owed > 0 {
+		g.owed--
+	} else {
+		b.owed.Add(1)
+	}
+	out.Add(1)
+}
+
+// takeOut takes up to n out of what a lagging lane is to tell.
+func (g *lag) takeOut(n int, out *atomic.Int64) {
+	n = min(n, g.owed)
+	g.owed -= n
+	out.Add(int64(n))
+}
+
+// waiting returns how many notifications a lane is to tell.
+func (l *lane) waiting() (n int) {
+	for _, it := range l.queue {
+		if !it.badge {
+			n++
+		}
+	}
+	if l.lag != nil {
+		n += l.lag.owed
+	}
+	return n
+}
+
+// strike takes out all that a lane is to tell.
+func (l *lane) strike(out *atomic.Int64) { out.Add(int64(l.waiting())) }
+
+// gap returns by how much what waits at the lanes differs from what the books say:
+// not 0 for longer than a moment only if the program is wrong.
+func (all *delivery) gap() int64 {
+	waiting, open := int64(0), all.d.counts.books.outstanding()
+	for _, d := range all.deliverers() {
+		waiting += d.waitingInAll()
+	}
+	return open - waiting
+}
+
+func (d *deliverer) waitingInAll() (n int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.people {
+		for _, l := range r.lanes {
+			n += int64(l.waiting())
+		}
+	}
+	return n
+}

@@ -208,11 +208,11 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 		l := findLane(d.recipient(b.UserID).lanes, id)
 		if l == nil { // its pusher went while nobody was looking
 			l = &lane{d: d, pusher: &pusher{id: id, user: b.UserID}, gone: true}
-			l.record.stored = true
+			l.record.stored, l.record.revision = true, b.Revision
 			l.save()
 			continue
 		}
-		l.record.stored, l.record.covers = true, true
+		l.record.stored, l.record.covers, l.record.revision = true, true, b.Revision
 		l.lag = &lag{
 			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Alone,
 			since: b.Since, nextTry: b.NextTry, lastError: b.LastError,
@@ -221,6 +221,7 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 		l.lagsAt(l.pusher.origin())
 		d.gates.restored(l.lag.gate, b.Since, b.PausedUntil)
 		d.gates.sleep(l, b.NextTry)
+		l.save() // at a revision that a predecessor, should it live, does not know
 	}
 }
 

@@ -228,9 +228,12 @@ type backlogRecord struct {
 	stored  bool // the bucket has an entry
 	covers  bool // the entry stands before all that the lane has not told
 	writing bool
-	stale   bool    // the bucket is to say something else than what was written last
-	held    []*item // done once the lag that covers them is stored
-	out     []*item // held when the write that is out began
+	// revision is the entry's, if it is known: a worker that was held up for so long
+	// that it has a successor must not delete what that has written.
+	revision uint64
+	stale    bool    // the bucket is to say something else than what was written last
+	held     []*item // done once the lag that covers them is stored
+	out      []*item // held when the write that is out began
 }
 
 // cover keeps an item of a lagging lane open until the bucket has an entry:
@@ -280,19 +283,19 @@ func (l *lane) save() {
 	delete(l.d.unsaved, l)
 	if l.lag == nil {
 		r.covers = false
-		l.d.conn.DeleteBacklog(l.pusher.id, l.pusher.user, func(err error) { l.saved(false, err) })
+		l.d.conn.DeleteBacklog(l.pusher.id, l.pusher.user, r.revision, func(revision uint64, err error) { l.saved(false, revision, err) })
 		return
 	}
 	l.d.conn.PutBacklog(l.pusher.id, events.Backlog{
 		UserID: l.pusher.user, Position: l.lag.position, Attempts: l.lag.attempts, Alone: l.lag.alone,
 		Since: l.lag.since, NextTry: l.lag.nextTry, LastError: l.lag.lastError,
 		PausedUntil: l.d.gates.pausedUntil(l.lag.gate), PassedOver: l.lag.passedOver, Badge: l.lag.badge,
-	}, func(err error) { l.saved(true, err) })
+	}, func(revision uint64, err error) { l.saved(true, revision, err) })
 }
 
 // saved takes in the answer to a write. What failed is tried again by the next
 // tick.
-func (l *lane) saved(stored bool, err error) {
+func (l *lane) saved(stored bool, revision uint64, err error) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
 	r := &l.record
@@ -301,10 +304,11 @@ func (l *lane) saved(stored bool, err error) {
 	if err != nil {
 		l.d.log.Warn("backlog not stored, trying again", "user_id", l.pusher.user, "pusher", l.pusher.id, "error", err)
 		r.held = append(r.out, r.held...)
-		r.stored = true // it may be
+		r.stored, r.revision = true, 0 // it may be, at a revision that nobody knows
 		l.d.unsaved[l] = struct{}{}
 		return
 	}
+	r.revision = revision
 	if r.stored, r.covers = stored, stored; r.covers {
 		r.releaseCovered()
 	}

@@ -66,7 +66,7 @@ func TestG7LaneThatEndsWhileItsRecordIsDeletedIsForgotten(t *testing.T) {
 	if d.ending["p"] != l {
 		t.Fatal("the lane is forgotten before its record is deleted")
 	}
-	l.saved(false, nil)
+	l.saved(false, 0, nil)
 	if len(d.ending) > 0 || d.writing != 0 {
 		t.Errorf("%d lanes end for ever", len(d.ending))
 	}

@@ -294,3 +294,35 @@ func TestJoiningFaultTable(t *testing.T) {
 		}
 	}
 }
+
+// A record that a successor has read is not its predecessor's to delete any more,
+// however late that deletion comes.
+func TestG1RestoredRecordIsNotThePredecessorsToDelete(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.gateway.Answer(down())
+		h.say("!r", "@alice:x", 0, 3)
+		<-time.After(10 * time.Second)
+		h.halt()
+		id := events.NewPusherID("@bob:x", "app", "bob")
+		part := events.PartitionOf(events.Token(events.UserID("@bob:x")), h.conn.Partitions())
+		lagging, err := h.conn.LoadBacklog(t.Context(), part)
+		if err != nil || lagging[id].Revision == 0 {
+			t.Fatalf("%+v, %v", lagging, err)
+		}
+		h.start()
+		<-time.After(time.Second)
+		late := make(chan error, 1)
+		h.conn.DeleteBacklog(id, "@bob:x", lagging[id].Revision, func(_ uint64, err error) { late <- err })
+		if <-late == nil {
+			t.Error("the predecessor deleted what its successor has written")
+		}
+		h.kill() // whoever comes next finds it
+		h.start()
+		h.gateway.Answer(up())
+		h.calm()
+		h.promise("@bob:x", 0, "bob")
+	})
+}

@@ -32,29 +32,37 @@ type Backlog struct {
 	// Badge says that the pusher has yet to be told how much is unread, when it has
 	// been told everything else.
 	Badge bool `json:"badge,omitempty"`
+
+	Revision uint64 `json:"-"` // of the entry, as it was read
 }
 
-// PutBacklog writes a lagging pusher down. done is called once and must not
-// block.
-func (c *Conn) PutBacklog(id PusherID, b Backlog, done func(error)) {
+// PutBacklog writes a lagging pusher down. done is called once, with the revision
+// of the entry, and must not block.
+func (c *Conn) PutBacklog(id PusherID, b Backlog, done func(revision uint64, err error)) {
 	value, err := json.Marshal(b)
 	if err != nil { // only a time out of range
-		done(fmt.Errorf("encode backlog: %w", err))
+		done(0, fmt.Errorf("encode backlog: %w", err))
 		return
 	}
 	c.writeBacklog(id, b.UserID, nil, value, done)
 }
 
-// DeleteBacklog forgets a pusher that has caught up or is gone.
-func (c *Conn) DeleteBacklog(id PusherID, user UserID, done func(error)) {
-	c.writeBacklog(id, user, nats.Header{
+// DeleteBacklog forgets a pusher that has caught up or is gone, if its entry has
+// still the revision that was written last: not what a successor of a worker that
+// was held up has written since. Revision 0 is whatever there is.
+func (c *Conn) DeleteBacklog(id PusherID, user UserID, revision uint64, done func(revision uint64, err error)) {
+	header := nats.Header{
 		"KV-Operation": []string{"PURGE"}, jetstream.MsgRollup: []string{jetstream.MsgRollupSubject},
 		jetstream.MsgTTLHeader: []string{markerTTL.String()}, // what is gone leaves nothing behind
-	}, nil, done)
+	}
+	if revision > 0 {
+		header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
+	}
+	c.writeBacklog(id, user, header, nil, done)
 }
 
-func (c *Conn) writeBacklog(id PusherID, user UserID, header nats.Header, value []byte, done func(error)) {
-	batch := c.NewBatch(func(_ uint64, err error) { done(err) })
+func (c *Conn) writeBacklog(id PusherID, user UserID, header nats.Header, value []byte, done func(uint64, error)) {
+	batch := c.NewBatch(done)
 	key := c.partOf(Token(user)) + "." + string(id)
 	batch.add(kvSubject(bucketBacklog, key), header, value)
 	batch.Send()
@@ -80,6 +88,7 @@ func (c *Conn) LoadBacklog(ctx context.Context, part int) (map[PusherID]Backlog,
 			c.log.Error("unreadable backlog entry skipped", "key", entry.Key(), "error", err)
 			return true
 		}
+		b.Revision = entry.Revision()
 		lagging[PusherID(id)] = b
 		return true
 	})

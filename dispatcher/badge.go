@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"poked/events"
@@ -121,6 +122,15 @@ func (t *lastBadge) set(count uint64) {
 
 // is says whether the pusher knows of a count.
 func (t lastBadge) is(count uint64) bool { return t.known && uint64(t.count) == count }
+
+// hasTold says whether all of a user's pushers that show a badge have been told one
+// since the work on the partition began.
+func (d *deliverer) hasTold(user events.UserID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.people[user]
+	return r == nil || !slices.ContainsFunc(r.lanes, func(l *lane) bool { return l.showsBadge() && !l.told.known })
+}
 
 // skipBadges passes what need not be told: a count that a later poke carries, or
 // that the pusher knows, or that is about to be counted anew.

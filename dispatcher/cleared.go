@@ -14,7 +14,9 @@ func (d *deliverer) read(ctx context.Context, msg events.Message, s events.LogSu
 		d.bury(msg, err)
 		return
 	}
-	changed := msg.Replayed // what it removed may have been removed before, and nobody been told
+	// What it removes may have been removed before a death, and nobody been told: by
+	// itself, or by one before it whose place it took in the log.
+	changed := msg.Replayed || d.follower.Doubt() && !d.hasTold(s.User)
 	err = persist(ctx, d.waiting, func() error {
 		removed, err := d.conn.MarkRead(ctx, s.User, s.Room, read, msg.Seq)
 		changed = changed || removed > 0 || err != nil

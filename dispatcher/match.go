@@ -117,7 +117,7 @@ func (m *matcher) failed(err error) {
 func (m *matcher) match(ctx context.Context, msg events.Message, ev *events.RoomEvent, r *room, reader events.UserID) {
 	f := m.newFanout(msg)
 	thread := r.timeline.threadOf(ev.Content)
-	r.timeline.add(ev.EventID, msg.Seq, msg.Time, thread, false)
+	r.timeline.add(ev.EventID, msg.Seq, msg.Time, thread)
 	if target := redactedBy(ev); target != "" {
 		if ready, err := m.redact(ctx, f, r, target); err != nil || !ready {
 			r.noise.add(msg.Seq, thread) // the room may have gone on when it comes again

@@ -122,3 +122,19 @@ func TestBadgeWaitsForARecordThatSpeaksOfIt(t *testing.T) {
 		t.Errorf("held %v, let go %v", r.held, r.out)
 	}
 }
+
+// A read whose badge was owed at a death, and whose place in the log a newer one
+// has taken before anybody saw it again, leaves nobody with a wrong badge.
+func TestBadgeOfAReadThatAnotherReplaced(t *testing.T) {
+	readers(t, func(t *testing.T, h *house) {
+		h.receipt("!r", "@bob:x", "m.read", "$r-1", "")
+		<-time.After(100 * time.Millisecond) // it is removed, and not told
+		h.kill()
+		for _, msg := range h.server.Stored("NOTIFICATIONS", "read.") {
+			h.server.DeleteMessage("NOTIFICATIONS", msg.Seq)
+		}
+		h.start()
+		h.receipt("!r", "@bob:x", "m.read", "$r-1", "")
+		heal(h, "2 3 4")
+	})
+}

@@ -66,8 +66,8 @@ func (t *timeline) find(id events.EventID) (mark, bool) {
 
 // add takes in an event that comes after all others; one that comes a second time
 // changes nothing.
-func (t *timeline) add(id events.EventID, seq uint64, at time.Time, thread events.EventID, silent bool) {
-	t.append(id, mark{seq: seq, at: uint32(at.Unix()), thread: t.threadNumber(thread), silent: silent}) //nolint:gosec // until 2106
+func (t *timeline) add(id events.EventID, seq uint64, at time.Time, thread events.EventID) {
+	t.append(id, mark{seq: seq, at: uint32(at.Unix()), thread: t.threadNumber(thread)}) //nolint:gosec // until 2106
 }
 
 // silence takes in that the newest event, if it is this one, notified nobody.
@@ -190,7 +190,7 @@ func (m *matcher) fill(ctx context.Context, r *room, id events.EventID) (sought 
 		if seen[each] = !logged.Historical; logged.Historical {
 			older.addPast(each, logged.Seq, logged.Time, older.threadOf([]byte(fields[1].Raw)))
 		} else {
-			older.add(each, logged.Seq, logged.Time, older.threadOf([]byte(fields[1].Raw)), false)
+			older.add(each, logged.Seq, logged.Time, older.threadOf([]byte(fields[1].Raw)))
 		}
 		if each == id {
 			sought, found = older.marks[len(older.marks)-1], true

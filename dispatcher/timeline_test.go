@@ -25,7 +25,7 @@ func TestTimelineFindsEveryEvent(t *testing.T) {
 		for i := count / 2; i < count; i++ {
 			publish(i)
 			if r.seq = uint64(i) + 1; i >= count-3 { // the room was opened just now
-				r.timeline.add(events.EventID(fmt.Sprintf("$%d", i)), r.seq, time.Now(), "", false)
+				r.timeline.add(events.EventID(fmt.Sprintf("$%d", i)), r.seq, time.Now(), "")
 			}
 		}
 		if _, found, err := m.locate(t.Context(), r, "$none"); err != nil || found {
@@ -51,8 +51,8 @@ func TestTimelineFindsEveryEvent(t *testing.T) {
 
 func TestThreadOfRelations(t *testing.T) {
 	line := newTimeline()
-	line.add("$root", 1, time.Now(), "", false)
-	line.add("$reply", 2, time.Now(), "$root", false)
+	line.add("$root", 1, time.Now(), "")
+	line.add("$reply", 2, time.Now(), "$root")
 	for content, want := range map[string]events.EventID{
 		`{}`: "",
 		`{"m.relates_to":{"rel_type":"m.thread","event_id":"$root"}}`:                                    "$root",

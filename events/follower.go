@@ -69,6 +69,8 @@ type Follower struct {
 	left     map[uint64]struct{} // what the predecessor left open
 	last     uint64              // newest sequence received
 	suspects int                 // how many more messages the predecessor may have taken
+	doubt    bool                // the predecessor may have done what nobody knows of
+	ending   bool
 	reader   reader
 	saver    saver
 
@@ -88,6 +90,7 @@ func (c *Conn) Follow(ctx context.Context, stage Stage, part int, owner string) 
 		log:    c.log.With("stage", stage.Name, "part", part),
 		window: newWindow(pos), begin: pos.Next, stored: pos.lastSeq, made: pos.Stream, last: pos.Next,
 		left:     map[uint64]struct{}{},
+		doubt:    pos.revision != 0 && !pos.Clean,
 		suspects: unsavedLimit,
 		saver:    newSaver(pos.revision),
 		redo:     make(chan Message, windowLimit+unsavedLimit),
@@ -108,6 +111,11 @@ func (f *Follower) Fresh() bool { return f.stored == 0 }
 
 // Open returns how many messages were handed out and are not done.
 func (f *Follower) Open() int { return f.window.open() }
+
+// Doubt says that the predecessor may have done something of which no message comes
+// again: it died, or what it left open is gone from the stream. It is for the
+// handler to ask.
+func (f *Follower) Doubt() bool { return f.doubt }
 
 // IsOpen says whether a message was handed out and is not done.
 func (f *Follower) IsOpen(seq uint64) bool { return f.window.has(seq) }
@@ -236,6 +244,7 @@ func (f *Follower) giveUpBefore(seq uint64) {
 		if gone < seq {
 			delete(f.left, gone)
 			f.window.finish(gone)
+			f.doubt = true
 		}
 	}
 }

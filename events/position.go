@@ -37,6 +37,9 @@ type Position struct {
 	// Owner is the worker that wrote it, so that a worker whose write was
 	// stored without its hearing of it recognizes its own.
 	Owner string `json:"owner"`
+	// Clean says that the worker ended in peace: nothing was taken since that this
+	// position does not know of.
+	Clean bool `json:"clean,omitempty"`
 	// Stream is when the stream was made whose sequences these are.
 	Stream time.Time `json:"stream"`
 

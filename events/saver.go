@@ -57,7 +57,7 @@ func (f *Follower) save() <-chan time.Time {
 func (f *Follower) beginSave() {
 	s := &f.saver
 	pos := f.window.position()
-	pos.Owner, pos.Stream, pos.revision = f.owner, f.made, s.revision
+	pos.Owner, pos.Stream, pos.Clean, pos.revision = f.owner, f.made, f.ending, s.revision
 	s.writing, s.pending, s.unsaved = true, s.unsaved, 0
 	s.notUntil = time.Now().Add(saveInterval)
 	f.conn.savePosition(f.stage, f.part, pos, func(revision uint64, err error) {
@@ -101,6 +101,8 @@ func (f *Follower) resolveConflict(ctx context.Context) error {
 // storeLast stores the position once more when the work has ended.
 func (f *Follower) storeLast() error {
 	s := &f.saver
+	f.ending = true
+	f.window.touch()
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
 	for s.writing || f.window.dirty() {

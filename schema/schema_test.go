@@ -127,7 +127,7 @@ func TestWrittenValues(t *testing.T) {
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Position: 9, Attempts: 3, Since: at, NextTry: at, LastError: "timeout"})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Alone: 2, PausedUntil: at, PassedOver: 7, Badge: true})},
 		{"position", encode(t, events.Position{})},
-		{"position", encode(t, events.Position{Next: 9, Open: []uint64{3, 8}, Owner: "w"})},
+		{"position", encode(t, events.Position{Next: 9, Open: []uint64{3, 8}, Owner: "w", Clean: true})},
 		{"rejection", encode(t, events.Rejection{UserID: "@a:x"})},
 		{"rejection", encode(t, events.Rejection{
 			UserID: "@a:x", AppID: "a", Pushkey: "k", PushkeyTS: 1, RejectedAt: 2, Gateway: "https://g.example:443",

@@ -129,7 +129,7 @@ func (d *deliverer) hasTold(user events.UserID) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r := d.people[user]
-	return r == nil || !slices.ContainsFunc(r.lanes, func(l *lane) bool { return l.showsBadge() && !l.told.known })
+	return r != nil && !slices.ContainsFunc(r.lanes, func(l *lane) bool { return l.showsBadge() && !l.told.known })
 }
 
 // skipBadges passes what need not be told: a count that a later poke carries, or

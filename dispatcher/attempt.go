@@ -47,11 +47,11 @@ func (l *lane) tell(p *poke) {
 }
 
 // age is how long ago the event of the poke was stored, if it has one.
-func (p *poke) age() time.Duration {
+func (p *poke) age(now time.Time) time.Duration {
 	if p.badge {
 		return 0
 	}
-	return time.Since(p.n.At)
+	return now.Sub(p.n.At)
 }
 
 // home ends an attempt.
@@ -63,7 +63,7 @@ func (d *deliverer) home() {
 
 // try posts a poke, unless there is a reason not to.
 func (d *deliverer) try(s *sender, l *lane, p *poke, now time.Time) (out outcome) {
-	if !p.badge && now.Sub(p.n.At) > d.ttl {
+	if p.age(now) > d.ttl {
 		return outcome{kind: outcomeExpired, class: "expired"}
 	}
 	if p.pusher.refused != nil {
@@ -122,7 +122,7 @@ func (d *deliverer) conclude(l *lane, p *poke, out outcome, now time.Time) outco
 func (l *lane) settle(p *poke, out outcome, now time.Time) (again bool) {
 	d := l.d
 	out = d.conclude(l, p, out, now)
-	d.counts.outcome(out, p.badge, now.Sub(p.n.At))
+	d.counts.outcome(out, p.badge, p.age(now))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l.history.note(out, now)
@@ -217,6 +217,6 @@ func (d *deliverer) logAttempt(p *poke, out outcome, took time.Duration) {
 		slog.Uint64("seq", p.seq),
 		slog.Duration("took", took),
 		slog.Duration("retry_after", out.retryAfter),
-		slog.Duration("age", p.age()),
+		slog.Duration("age", p.age(time.Now())),
 	)
 }

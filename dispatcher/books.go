@@ -63,24 +63,3 @@ func (l *lane) waiting() (n int) {
 
 // strike takes out all that a lane is to tell.
 func (l *lane) strike(out *atomic.Int64) { out.Add(int64(l.waiting())) }
-
-// gap returns by how much what waits at the lanes differs from what the books say:
-// not 0 for longer than a moment only if the program is wrong.
-func (all *delivery) gap() int64 {
-	waiting, open := int64(0), all.d.counts.books.outstanding()
-	for _, d := range all.deliverers() {
-		waiting += d.waitingInAll()
-	}
-	return open - waiting
-}
-
-func (d *deliverer) waitingInAll() (n int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, r := range d.people {
-		for _, l := range r.lanes {
-			n += int64(l.waiting())
-		}
-	}
-	return n
-}

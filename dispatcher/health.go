@@ -24,8 +24,9 @@ func (d *Dispatcher) Health() Health {
 		Gateways: map[string]int{},
 	}
 	if all := d.current.Load(); all != nil {
-		h.Gap = all.gap()
-		h.Gateways, h.OldestDue = all.gates.byState(), all.oldestDue(h.Lagging > 0)
+		outstanding := d.counts.books.outstanding()
+		waits := all.due(h.Lagging > 0)
+		h.Gateways, h.OldestDue, h.Gap = all.gates.byState(), waits.oldest, outstanding-waits.waiting
 	}
 	return h
 }
@@ -53,39 +54,50 @@ func (gs *gateways) byState() map[string]int {
 	return states
 }
 
-// oldestDue returns since when something waits to be told, at lanes that lag, if
-// any does, and at those that are live.
-func (all *delivery) oldestDue(lagging bool) (oldest time.Time) {
-	for _, d := range all.deliverers() {
-		if since := d.oldestDue(lagging); oldest.IsZero() || !since.IsZero() && since.Before(oldest) {
-			oldest = since
-		}
-	}
-	return oldest
+// due is what waits to be told.
+type due struct {
+	waiting int64     // notifications
+	oldest  time.Time // since when something waits; zero if nothing does
 }
 
-func (d *deliverer) oldestDue(lagging bool) (oldest time.Time) {
-	see := func(since time.Time) {
-		if oldest.IsZero() || since.Before(oldest) {
-			oldest = since
-		}
+// see takes in a lane.
+func (w *due) see(l *lane) {
+	w.waiting += int64(l.waiting())
+	switch {
+	case l.lag != nil:
+		w.since(l.lag.since)
+	case len(l.queue) > 0 && !l.queue[0].badge:
+		w.since(l.queue[0].n.At)
 	}
+}
+
+func (w *due) since(at time.Time) {
+	if w.oldest.IsZero() || !at.IsZero() && at.Before(w.oldest) {
+		w.oldest = at
+	}
+}
+
+// due returns what waits at all lanes. Unless some lag, only those that are busy
+// have anything to tell.
+func (all *delivery) due(lagging bool) (w due) {
+	for _, d := range all.deliverers() {
+		d.see(&w, lagging)
+	}
+	return w
+}
+
+func (d *deliverer) see(w *due, lagging bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for l := range d.busy {
-		if len(l.queue) > 0 && !l.queue[0].badge {
-			see(l.queue[0].n.At)
-		}
-	}
 	if !lagging {
-		return oldest
+		for l := range d.busy {
+			w.see(l)
+		}
+		return
 	}
 	for _, r := range d.people {
 		for _, l := range r.lanes {
-			if l.lag != nil {
-				see(l.lag.since)
-			}
+			w.see(l)
 		}
 	}
-	return oldest
 }

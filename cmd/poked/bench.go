@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,11 +91,7 @@ func (c benchThroughputCmd) Run(ctx context.Context, std streams) error {
 		}
 		report.Results = append(report.Results, result)
 	}
-	if c.JSON {
-		if err := json.NewEncoder(std.out).Encode(report); err != nil {
-			return fmt.Errorf("print result: %w", err)
-		}
-	} else if err := report.print(std.out); err != nil {
+	if err := printReport(std.out, report, c.JSON); err != nil {
 		return err
 	}
 	return report.verdict()

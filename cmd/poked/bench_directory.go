@@ -41,10 +41,7 @@ func (c benchDirectoryCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if err := json.NewEncoder(std.out).Encode(report); err != nil {
-		return fmt.Errorf("print result: %w", err)
-	}
-	return nil
+	return printJSON(std.out, report)
 }
 
 func (c benchDirectoryCmd) load(ctx context.Context, conn *events.Conn, log *slog.Logger) (report directoryReport, err error) {

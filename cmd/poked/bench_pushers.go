@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -68,13 +67,7 @@ func (c benchPushersCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if !c.JSON {
-		return report.print(std.out)
-	}
-	if err := json.NewEncoder(std.out).Encode(report); err != nil {
-		return fmt.Errorf("print result: %w", err)
-	}
-	return nil
+	return printReport(std.out, report, c.JSON)
 }
 
 func (c benchPushersCmd) measure(ctx context.Context, progress func(string, ...any)) (report pushersReport, err error) {

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -83,13 +82,8 @@ func (c benchScaleCmd) Run(ctx context.Context, std streams) (err error) {
 				round+1, c.Rounds, report.Results[n].Dispatchers, sample.Rate, sample.CPU)
 		}
 	}
-	if c.JSON {
-		err = json.NewEncoder(std.out).Encode(report)
-	} else {
-		err = report.print(std.out)
-	}
-	if err != nil {
-		return fmt.Errorf("print result: %w", err)
+	if err := printReport(std.out, report, c.JSON); err != nil {
+		return err
 	}
 	return report.verdict()
 }

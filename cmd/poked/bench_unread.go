@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -77,15 +76,10 @@ func (c benchUnreadCmd) Run(ctx context.Context, std streams) error {
 			return err
 		}
 	}
-	report := r.report
-	if c.JSON {
-		if err := json.NewEncoder(std.out).Encode(report); err != nil {
-			return fmt.Errorf("print result: %w", err)
-		}
-	} else if err := report.print(std.out); err != nil {
+	if err := printReport(std.out, r.report, c.JSON); err != nil {
 		return err
 	}
-	return report.verdict()
+	return r.report.verdict()
 }
 
 // unreadRun is one run of the benchmark.

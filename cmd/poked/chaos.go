@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -90,7 +89,7 @@ func (c chaosCmd) Run(ctx context.Context, std streams) (err error) {
 	}
 	report := history.check()
 	report.Seed, report.For = c.Seed, c.For
-	if err := c.print(report, std); err != nil {
+	if err := printReport(std.out, report, c.JSON); err != nil {
 		return err
 	}
 	verdict := report.verdict()
@@ -99,16 +98,6 @@ func (c chaosCmd) Run(ctx context.Context, std streams) (err error) {
 	}
 	r.progress("log lines and history are kept in %s", dir)
 	return errors.Join(verdict, history.save(filepath.Join(dir, "history.json")))
-}
-
-func (c chaosCmd) print(report *chaosReport, std streams) error {
-	if !c.JSON {
-		return report.print(std.out)
-	}
-	if err := json.NewEncoder(std.out).Encode(report); err != nil {
-		return fmt.Errorf("print result: %w", err)
-	}
-	return nil
 }
 
 // chaosRun is one run.

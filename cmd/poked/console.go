@@ -82,3 +82,11 @@ func printJSON(out io.Writer, value any) error {
 	}
 	return nil
 }
+
+// printReport prints what was measured or found, for people or as JSON.
+func printReport(out io.Writer, report interface{ print(io.Writer) error }, asJSON bool) error {
+	if asJSON {
+		return printJSON(out, report)
+	}
+	return report.print(out)
+}

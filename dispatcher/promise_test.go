@@ -53,10 +53,17 @@ func (h *house) calm() {
 	h.t.Errorf("%d pushers still lag", h.backlog())
 }
 
-// balanced checks that the books of the dispatcher that works balance.
+// balanced checks that the books of the dispatcher that works balance. While pokes
+// are made they and the lanes are not read at the same moment, so only a difference
+// that stays is one.
 func (h *house) balanced() {
 	h.t.Helper()
-	if gap := h.d.Health().Gap; gap != 0 {
+	gap := h.d.Health().Gap
+	for tries := 0; gap != 0 && tries < 100; tries++ {
+		<-time.After(5 * time.Millisecond)
+		gap = h.d.Health().Gap
+	}
+	if gap != 0 {
 		b := &h.d.counts.books
 		h.t.Errorf("the books do not balance by %d: %d owed, %d told, %d expired, %d passed over, %d cleared, %d dropped, %d left",
 			gap, b.owed.Load(), b.told.Load(), b.expired.Load(), b.passedOver.Load(), b.cleared.Load(), b.dropped.Load(), b.left.Load())

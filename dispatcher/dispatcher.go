@@ -12,7 +12,8 @@
 //
 // A matcher follows one partition of ROOMS in order. It keeps the state of its
 // rooms and writes one notification for each user that an event notifies; the
-// event is done when all of them are stored. A deliverer follows one partition
+// event is done when all of them are stored, and only then the next one of its room
+// begins (inTurn): a room's notifications stand in its order. A deliverer follows one partition
 // of NOTIFICATIONS in order. Each pusher has a lane, and each lane has at most
 // one poke out, so a pusher is told in the order of the log (G3). A notification
 // is done when every lane has told it or is written down as lagging.
@@ -118,7 +119,8 @@
 //
 //	NATS away                  reading and writing go on when it is back; pokes that are out come home
 //	NATS slower than match     match waits: at most unstoredLimit is written and not stored
-//	notification not stored    the event is matched again; who has the notification already is left out
+//	notification not stored    the event is matched again; who has the notification already is left out, and
+//	                           what follows in the room waits
 //	gateway fails, or hangs    outcome decided in one place (decide), the lane lags, others do not notice
 //	gateway is back            the next probe finds out; what has expired meanwhile is a dead letter already
 //	read not stored            the receipt stays open and is taken in again

@@ -31,54 +31,81 @@ type earlyWord struct {
 	receipt   events.Receipt
 	redaction bool
 	since     time.Time
+	settled   bool // guarded by the mutex of f
 }
 
 // add has a word wait for its event.
 func (e *early) add(w *earlyWord) {
 	w.since = time.Now()
-	w.f.hold()
+	w.f.mu.Lock()
+	w.f.words++
+	w.f.mu.Unlock()
+	e.forget()
 	e.words = append(e.words, w)
 	if len(e.words) > earlyLimit {
-		e.giveUp(1)
+		e.words[0].settle()
 	}
 }
 
-// take returns what was said of an event that has come.
-func (e *early) take(room events.RoomID, event events.EventID) (words []*earlyWord) {
+// about returns what was said of an event that has come. It is settled when all is
+// stored that the event brings about.
+func (e *early) about(room events.RoomID, event events.EventID) (words []*earlyWord) {
 	for _, w := range e.words {
-		if w.event == event && w.room == room {
+		if w.event == event && w.room == room && w.waits() {
 			words = append(words, w)
 		}
-	}
-	if len(words) > 0 {
-		e.words = slices.DeleteFunc(e.words, func(w *earlyWord) bool { return slices.Contains(words, w) })
 	}
 	return words
 }
 
 // expire gives up what has waited too long.
 func (e *early) expire(now time.Time) {
-	n := 0
-	for n < len(e.words) && now.Sub(e.words[n].since) >= earlyFor {
-		n++
+	for _, w := range e.words {
+		if now.Sub(w.since) < earlyFor {
+			break
+		}
+		w.settle()
 	}
-	e.giveUp(n)
+	e.forget()
 }
 
-func (e *early) giveUp(n int) {
-	for _, w := range e.words[:n] {
-		w.f.answered(nil)
-	}
-	e.words = slices.Delete(e.words, 0, n)
+// forget drops what waits no more.
+func (e *early) forget() {
+	e.words = slices.DeleteFunc(e.words, func(w *earlyWord) bool { return !w.waits() })
 }
 
 // messages returns how many messages are open because of what waits.
 func (e *early) messages() int {
 	open := map[*fanout]struct{}{}
 	for _, w := range e.words {
-		open[w.f] = struct{}{}
+		if w.waits() {
+			open[w.f] = struct{}{}
+		}
 	}
 	return len(open)
+}
+
+// waits says whether the word's event is still to come. If its message failed it is
+// said anew when that is matched again.
+func (w *earlyWord) waits() bool {
+	w.f.mu.Lock()
+	defer w.f.mu.Unlock()
+	return !w.settled && !w.f.over
+}
+
+// settle says that the word's event is stored, or given up.
+func (w *earlyWord) settle() {
+	f := w.f
+	f.mu.Lock()
+	if !w.settled {
+		w.settled = true
+		f.words--
+	}
+	over := f.ends()
+	f.mu.Unlock()
+	if over {
+		f.settle(nil)
+	}
 }
 
 // without leaves out who is not to hear of an event because of what was said

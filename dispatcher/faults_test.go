@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -148,9 +149,10 @@ func faultStory(h *house, repeats int, arm func()) {
 	if n := len(h.server.Stored("REJECTED", "rejected.")); n == 0 {
 		h.t.Error("the registry never heard of the refused pushkey")
 	}
+	said := []events.EventID{"$r-0", "$r-1", "$r-2", "$r-3", "$r-4", "$r-5", "$r-6"}
 	for _, user := range []events.UserID{"@ok:x", "@late:x", "@refused:x"} {
-		if n := len(h.logOf(user)); n != 7 {
-			h.t.Errorf("%s has %d notifications, want 7", user, n)
+		if log := h.logOf(user); !slices.Equal(log, said) {
+			h.t.Errorf("%s was notified of %v, want all 7 as they were said", user, log)
 		}
 	}
 	if h.t.Failed() {

@@ -1,9 +1,7 @@
 package dispatcher
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -31,6 +29,7 @@ type matcher struct {
 	unstored *semaphore.Weighted // all matchers share it
 	telling  bool                // deliver wants to know of every receipt, even of one that clears nothing
 	early    early
+	turns    inTurn
 
 	// Buffers that live from one event to the next.
 	recorder recorder
@@ -44,9 +43,13 @@ func (m *matcher) handler() events.Handler {
 
 func (m *matcher) tick(_ context.Context, now time.Time) { m.early.expire(now) }
 
-// handle matches one message of ROOMS. It returns early only when ctx ends;
-// then the message stays open and comes again.
+// handle matches one message of ROOMS, or puts it off until the one before it in
+// its room is stored. It returns early only when ctx ends; then the message stays
+// open and comes again.
 func (m *matcher) handle(ctx context.Context, msg events.Message) {
+	if !m.turns.begin(msg) {
+		return
+	}
 	if strings.HasSuffix(msg.Subject, ".receipt") {
 		m.readReceipts(ctx, msg)
 		return
@@ -55,7 +58,7 @@ func (m *matcher) handle(ctx context.Context, msg events.Message) {
 	if err != nil {
 		m.counts.skipped.Add(1)
 		m.log.Warn("unreadable room event skipped", "seq", msg.Seq, "error", err)
-		m.follower.Bury(msg, "bad_event", err)
+		m.bury(msg, "bad_event", err)
 		return
 	}
 	var r *room
@@ -78,10 +81,10 @@ func (m *matcher) handle(ctx context.Context, msg events.Message) {
 	r.seq = msg.Seq
 	switch {
 	case repeated:
-		m.follower.Done(msg.Seq)
+		m.done(msg)
 	case msg.Historical:
 		r.timeline.addPast(ev.EventID, msg.Seq, msg.Time, r.timeline.threadOf(ev.Content))
-		m.follower.Done(msg.Seq)
+		m.done(msg)
 	default:
 		m.match(ctx, msg, &ev, r, reader)
 	}
@@ -94,17 +97,31 @@ func parseMatched(msg events.Message) (events.RoomEvent, error) {
 	if err != nil {
 		return ev, err
 	}
-	tokens := strings.SplitN(msg.Subject, ".", 4) // rooms.<part>.<room>.…
-	if len(tokens) != 4 || "room."+tokens[2]+"."+tokens[3] != ev.Subject() {
+	if room, rest := splitRoom(msg.Subject); "room."+room+"."+rest != ev.Subject() {
 		return ev, fmt.Errorf("%w: its subject is another event's", events.ErrBadEvent)
 	}
 	return ev, nil
 }
 
-// isInRoom says whether a message of ROOMS stands where those of a room do.
-func isInRoom(subject string, id events.RoomID) bool {
-	tokens := strings.SplitN(subject, ".", 4)
-	return len(tokens) == 4 && tokens[2] == events.Token(id)
+// done is for a message that brings nothing about.
+func (m *matcher) done(msg events.Message) {
+	m.follower.Done(msg.Seq)
+	m.settled(msg)
+}
+
+// bury is for a message that cannot be read: its room need not wait for its dead
+// letter.
+func (m *matcher) bury(msg events.Message, reason string, detail error) {
+	m.follower.Bury(msg, reason, detail)
+	m.settled(msg)
+}
+
+// settled has the next message of a room matched: all is stored of the one whose
+// turn it was.
+func (m *matcher) settled(msg events.Message) {
+	if next, waits := m.turns.settle(msg); waits {
+		m.follower.Resume(next)
+	}
 }
 
 func (m *matcher) failed(err error) {
@@ -119,13 +136,13 @@ func (m *matcher) match(ctx context.Context, msg events.Message, ev *events.Room
 	thread := r.timeline.threadOf(ev.Content)
 	r.timeline.add(ev.EventID, msg.Seq, msg.Time, thread)
 	if target := redactedBy(ev); target != "" {
-		if ready, err := m.redact(ctx, f, r, target); err != nil || !ready {
-			r.noise.add(msg.Seq, thread) // the room may have gone on when it comes again
-			f.end(cmp.Or(err, errNotStoredYet))
+		if err := m.redact(ctx, f, r, target); err != nil {
+			r.noise.add(msg.Seq, thread) // it may notify somebody when it comes again
+			f.end(err)
 			return
 		}
 	}
-	f.early = m.early.take(r.id, ev.EventID)
+	f.early = m.early.about(r.id, ev.EventID)
 	notified := without(m.evaluate(ev, r), f.early, thread)
 	if len(notified) > 0 {
 		r.noise.add(msg.Seq, thread)
@@ -138,10 +155,6 @@ func (m *matcher) match(ctx context.Context, msg events.Message, ev *events.Room
 	}
 	f.end(err)
 }
-
-// errNotStoredYet says that a redaction came so soon after its event that it has
-// to wait a moment.
-var errNotStoredYet = errors.New("the redacted event's notifications are being stored")
 
 // notify writes the notifications of an event.
 func (m *matcher) notify(ctx context.Context, f *fanout, ev *events.RoomEvent, r *room, thread events.EventID, notified []decision) error {

@@ -21,8 +21,9 @@ const (
 )
 
 // fanout is the writing of all that one message of ROOMS brings about:
-// notifications, what is read by it, redactions. It ends when all that was written
-// is answered.
+// notifications, what is read by it, redactions. It is stored when all that was
+// written is answered, and over when besides every event has come that the message
+// speaks of.
 type fanout struct {
 	m       *matcher
 	msg     events.Message
@@ -31,9 +32,11 @@ type fanout struct {
 	written *int64        // bytes in batch
 	early   []*earlyWord  // what was said of the event before it came
 
-	mu   sync.Mutex
-	open int // batches that are not answered, and 1 for everything else that is to come
-	err  error
+	mu    sync.Mutex
+	open  int // batches that are not answered, and 1 for everything else that is to come
+	words int // earlyWords of the message whose event has not come
+	over  bool
+	err   error
 }
 
 // errNotHeld says that somebody else may be at work on the partition: what they
@@ -69,13 +72,6 @@ func (f *fanout) addRedacted(ctx context.Context, user events.UserID, room event
 	}
 	f.batch.Redacted(f.m.conn, user, room, seq)
 	return nil
-}
-
-// hold keeps the fanout open until answered is called once more.
-func (f *fanout) hold() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.open++
 }
 
 // reserve makes room for one message of this length. It waits while too much is
@@ -115,8 +111,10 @@ func (m *matcher) waitForRoom(ctx context.Context, size int64) error {
 
 func (f *fanout) begin() {
 	written := new(int64)
-	f.hold()
 	f.written = written
+	f.mu.Lock()
+	f.open++
+	f.mu.Unlock()
 	f.batch = f.m.conn.NewBatch(func(_ uint64, err error) {
 		f.m.unstored.Release(*written)
 		f.answered(err)
@@ -136,31 +134,50 @@ func (f *fanout) end(err error) {
 	f.answered(err)
 }
 
-// answered takes in that a batch is stored, or failed. After the last one the
-// event is done, or matched again: not earlier, lest what is still on its way be
-// stored a second time.
+// answered takes in that a batch is stored, or failed. After the last one the next
+// message of the room may begin, or this one is matched again: not earlier, lest
+// what is still on its way be stored a second time, or after what follows.
 func (f *fanout) answered(err error) {
 	f.mu.Lock()
 	if f.err == nil {
 		f.err = err
 	}
 	f.open--
-	last, err := f.open == 0, f.err
+	stored, err := f.open == 0, f.err
+	over := f.ends()
 	f.mu.Unlock()
-	if !last {
+	if !stored {
 		return
 	}
-	for _, w := range f.early {
-		w.f.answered(err)
+	if err == nil {
+		for _, w := range f.early {
+			w.settle()
+		}
 	}
-	switch {
-	case errors.Is(err, errNotStoredYet):
-		f.m.follower.Redo(f.msg)
-	case err != nil:
+	if over {
+		f.settle(err)
+	}
+	if err == nil {
+		f.m.settled(f.msg)
+	}
+}
+
+// ends says, once, that nothing more is to come of the fanout.
+func (f *fanout) ends() bool {
+	if f.over || f.open > 0 || f.words > 0 && f.err == nil {
+		return false
+	}
+	f.over = true
+	return true
+}
+
+// settle ends the message's work, or has it matched again.
+func (f *fanout) settle(err error) {
+	if err != nil {
 		f.m.log.Warn("notifications not stored, matching again", "seq", f.msg.Seq, "error", err)
 		f.m.follower.Redo(f.msg)
-	default:
-		f.m.counts.notifications.Add(f.total)
-		f.m.follower.Done(f.msg.Seq)
+		return
 	}
+	f.m.counts.notifications.Add(f.total)
+	f.m.follower.Done(f.msg.Seq)
 }

@@ -148,11 +148,11 @@ func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, lease *ev
 	}
 	m := &matcher{
 		conn: d.conn, dir: dir, rooms: rooms, follower: f, lease: lease, counts: &d.counts,
-		unstored: d.unstored, telling: d.cfg.DelayIfActive > 0,
+		unstored: d.unstored, telling: d.cfg.DelayIfActive > 0, turns: newInTurn(),
 		log: d.log.With("stage", events.StageMatch.Name, "part", part),
 	}
 	end.grace = matchGrace
-	finish := func() { end.waitUntil(func() bool { return f.Open() <= m.early.messages() }) }
+	finish := func() { end.waitUntil(func() bool { return f.Open() <= m.early.messages()+m.turns.waiting() }) }
 	return func(ctx context.Context) error { return f.Run(ctx, m.handler(), finish) }, nil
 }
 

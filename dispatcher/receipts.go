@@ -12,18 +12,18 @@ import (
 // receipt for an event that has not come yet waits for it.
 func (m *matcher) readReceipts(ctx context.Context, msg events.Message) {
 	id, receipts, err := events.ParseReceipts(msg.Data)
-	if err == nil && !isInRoom(msg.Subject, id) {
+	if room, _ := splitRoom(msg.Subject); err == nil && room != events.Token(id) {
 		err = fmt.Errorf("%w: its subject is another room's", events.ErrBadEvent)
 	}
 	if err != nil {
 		m.counts.skipped.Add(1)
 		m.log.Warn("unreadable receipt skipped", "seq", msg.Seq, "error", err)
-		m.follower.Bury(msg, "bad_receipt", err)
+		m.bury(msg, "bad_receipt", err)
 		return
 	}
 	receipts = slices.DeleteFunc(receipts, func(r events.Receipt) bool { return !m.dir.knows(r.User) })
 	if len(receipts) == 0 {
-		m.follower.Done(msg.Seq) // nobody's log has anything of the room
+		m.done(msg) // nobody's log has anything of the room
 		return
 	}
 	var r *room

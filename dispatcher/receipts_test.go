@@ -136,33 +136,6 @@ func TestReceiptForAnEventThatNotifiedNobody(t *testing.T) {
 	}
 }
 
-func TestReceiptBeforeItsEvent(t *testing.T) {
-	for name, between := range map[string]func(*house){
-		"":                func(*house) {},
-		" and a stop":     func(h *house) { h.halt(); h.start() },
-		" and a death":    func(h *house) { h.kill(); h.start() },
-		" and an absence": func(h *house) { h.server.Stop(); h.server.Start(); <-time.After(10 * time.Second) },
-	} {
-		t.Run("then the event"+name, func(t *testing.T) {
-			readers(t, func(t *testing.T, h *house) {
-				h.receipt("!r", "@bob:x", "m.read", "$r-6", "")
-				<-time.After(soon)
-				between(h)
-				h.say("!r", "@alice:x", 5, 2)
-				<-time.After(soon)
-				if log := h.logOf("@bob:x"); len(log) > 0 {
-					t.Errorf("bob has unread %v", log)
-				}
-				for _, p := range h.gateway.Pokes() {
-					if p.EventID == "$r-6" {
-						t.Error("bob was told of what he had read")
-					}
-				}
-			})
-		})
-	}
-}
-
 func TestThreadedReceipts(t *testing.T) {
 	readers(t, func(t *testing.T, h *house) {
 		for i := 5; i < 8; i++ {

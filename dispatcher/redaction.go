@@ -21,19 +21,17 @@ func redactedBy(ev *events.RoomEvent) events.EventID {
 }
 
 // redact has the notifications of a redacted event leave their users' logs. They
-// must be stored for that: ready is false as long as they may not be.
-func (m *matcher) redact(ctx context.Context, f *fanout, r *room, target events.EventID) (ready bool, err error) {
+// are stored: the event stands before its redaction in the room.
+func (m *matcher) redact(ctx context.Context, f *fanout, r *room, target events.EventID) error {
 	k, found, err := m.locate(ctx, r, target)
 	switch {
 	case err != nil:
-		return true, err
+		return err
 	case !found:
 		m.early.add(&earlyWord{f: f, room: r.id, event: target, redaction: true})
-		return true, nil
+		return nil
 	case k.silent:
-		return true, nil
-	case m.follower.IsOpen(k.seq):
-		return false, nil
+		return nil
 	}
 	var stored map[events.UserID][]uint64
 	err = persist(ctx, m.failed, func() (err error) {
@@ -47,5 +45,5 @@ func (m *matcher) redact(ctx context.Context, f *fanout, r *room, target events.
 			}
 		}
 	}
-	return true, err
+	return err
 }

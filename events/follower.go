@@ -41,7 +41,8 @@ type Message struct {
 // hands out run in the follower's goroutine, one at a time.
 type Handler struct {
 	// Handle takes the next message in stream order. It must not wait for a
-	// gateway. [Follower.Done] or [Follower.Redo] follows, from any goroutine.
+	// gateway. [Follower.Done], [Follower.Redo] or [Follower.Resume] follows, from
+	// any goroutine.
 	Handle func(ctx context.Context, msg Message)
 	// Tick runs every 250 ms.
 	Tick func(ctx context.Context, now time.Time)
@@ -75,6 +76,7 @@ type Follower struct {
 	saver    saver
 
 	redo    chan Message
+	resume  chan Message
 	waiting atomic.Uint64 // see [Following]
 }
 
@@ -94,6 +96,7 @@ func (c *Conn) Follow(ctx context.Context, stage Stage, part int, owner string) 
 		suspects: unsavedLimit,
 		saver:    newSaver(pos.revision),
 		redo:     make(chan Message, windowLimit+unsavedLimit),
+		resume:   make(chan Message, windowLimit+unsavedLimit),
 	}
 	for _, seq := range pos.Open {
 		f.left[seq] = struct{}{}
@@ -117,9 +120,6 @@ func (f *Follower) Open() int { return f.window.open() }
 // handler to ask.
 func (f *Follower) Doubt() bool { return f.doubt }
 
-// IsOpen says whether a message was handed out and is not done.
-func (f *Follower) IsOpen(seq uint64) bool { return f.window.has(seq) }
-
 // Done says that a message's work is complete and durable.
 func (f *Follower) Done(seq uint64) { f.window.finish(seq) }
 
@@ -127,6 +127,11 @@ func (f *Follower) Done(seq uint64) { f.window.finish(seq) }
 func (f *Follower) Redo(msg Message) {
 	msg.Replayed = true
 	f.redo <- msg // never full: it holds as many as can be open
+}
+
+// Resume has a message handled now that Handle put off.
+func (f *Follower) Resume(msg Message) {
+	f.resume <- msg // never full: it holds as many as can be open
 }
 
 // Bury keeps a message that no repetition can help as a dead letter, with the
@@ -180,6 +185,8 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 		return ctx.Err()
 	case msg := <-f.incoming(ctx):
 		f.receive(ctx, msg)
+	case msg := <-f.resumed():
+		f.handler.Handle(ctx, msg)
 	case <-f.window.wake:
 	case <-due:
 	case res := <-f.saver.results:
@@ -198,6 +205,15 @@ func (f *Follower) redoAll(ctx context.Context) {
 	for range len(f.redo) {
 		f.handler.Handle(ctx, <-f.redo)
 	}
+}
+
+// resumed returns the channel of messages whose time has come, or nil while they
+// may be another worker's to handle.
+func (f *Follower) resumed() <-chan Message {
+	if !f.handler.Lease.Held() {
+		return nil
+	}
+	return f.resume
 }
 
 // incoming returns the channel of new messages, or nil while there is no room

@@ -99,14 +99,6 @@ func (w *window) trim() {
 	}
 }
 
-// has says whether a message was taken and is not done.
-func (w *window) has(seq uint64) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	item := w.find(seq)
-	return item != nil && item.taken && !item.done
-}
-
 // open returns how many messages were taken and are not done.
 func (w *window) open() int {
 	w.mu.Lock()

@@ -1,0 +1,83 @@
+package dispatcher
+
+import (
+	"strings"
+	"sync"
+
+	"poked/events"
+)
+
+// inTurn has the messages of a room matched one after another: the next begins
+// when all is stored that the one before it brought about. NATS may lose the
+// earlier of two writes and store the later, when a leader goes or a connection
+// breaks; what is then written again would stand after it in its user's log.
+//
+// Messages are taken by the goroutine that follows the partition, and settled by
+// whoever hears that they are stored.
+type inTurn struct {
+	mu    sync.Mutex
+	rooms map[string]roomTurn // by the token of the room
+	later int                 // messages that came and have not begun
+}
+
+// roomTurn is one room's message that is being matched or stored, and what waits for it.
+type roomTurn struct {
+	seq   uint64
+	begun bool
+	next  []events.Message
+}
+
+// splitRoom returns the token of the room on whose subject a message of ROOMS
+// stands, and what follows it: rooms.<part>.<room>.<rest>.
+func splitRoom(subject string) (room, rest string) {
+	_, subject, _ = strings.Cut(subject, ".")
+	_, subject, _ = strings.Cut(subject, ".")
+	room, rest, _ = strings.Cut(subject, ".")
+	return room, rest
+}
+
+func newInTurn() inTurn { return inTurn{rooms: map[string]roomTurn{}} }
+
+// begin says whether it is the turn of a message. If not, settle hands it out when
+// it is.
+func (q *inTurn) begin(msg events.Message) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	room, _ := splitRoom(msg.Subject)
+	t, busy := q.rooms[room]
+	switch {
+	case !busy:
+		t = roomTurn{seq: msg.Seq, begun: true}
+	case t.seq != msg.Seq:
+		t.next = append(t.next, msg)
+		q.later++
+	case !t.begun:
+		t.begun = true
+		q.later--
+	}
+	q.rooms[room] = t
+	return t.seq == msg.Seq
+}
+
+// settle ends the turn of a message and returns whose turn it is now, if any
+// waits.
+func (q *inTurn) settle(msg events.Message) (next events.Message, waits bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	room, _ := splitRoom(msg.Subject)
+	t := q.rooms[room]
+	if len(t.next) == 0 {
+		delete(q.rooms, room)
+		return events.Message{}, false
+	}
+	next = t.next[0]
+	q.rooms[room] = roomTurn{seq: next.Seq, next: t.next[1:]}
+	return next, true
+}
+
+// waiting returns how many messages wait for their turn.
+func (q *inTurn) waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.later
+}

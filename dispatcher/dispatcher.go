@@ -127,6 +127,7 @@
 //	read not removed           deliver waits: what comes after must not overtake it
 //	badge not told             the lane lags, its record says that it owes a badge
 //	backlog not stored         the notification stays open, written again by the next tick
+//	position not stored        after a second nothing more is begun: it would be done again after a death
 //	lease not renewed in time  nothing is begun and nothing written until it is: another may be at work
 //	dispatcher comes, or goes  partitions are handed over: what is out has 0.75 s to come home, the rest is told again
 //	killed at any point        the successor reads the positions and BACKLOG; what was out, or answered but not

@@ -269,6 +269,29 @@ func TestG2CrashBetweenNotificationAndPosition(t *testing.T) {
 	})
 }
 
+// While positions cannot be stored, what is done is done again after a death: so
+// little is.
+func TestG2KilledWhilePositionsCannotBeStored(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		<-time.After(time.Second)
+		for range 1000 {
+			h.link.Break("$KV.POSITIONS.deliver.", eventstest.Refuse)
+		}
+		for i := range 100 {
+			h.say("!r", "@alice:x", i, 1)
+			<-time.After(100 * time.Millisecond)
+		}
+		h.kill()
+		h.start()
+		h.arrived(100)
+		<-time.After(time.Minute)
+		h.promise("@bob:x", 12, "bob") // what was said within the first second
+	})
+}
+
 func TestG3OrderAndBadgeWithAFickleGateway(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -18,6 +18,9 @@ const (
 	// position, and so how many messages its successor must suspect of having
 	// been handled already.
 	unsavedLimit = 256
+	// unsavedFor is for how long: what is done while positions cannot be stored is
+	// done again if the worker dies.
+	unsavedFor = time.Second
 	// saveInterval is the least time between two writes of a position. A crash
 	// makes unknown what was done within it.
 	saveInterval = 10 * time.Millisecond
@@ -219,7 +222,7 @@ func (f *Follower) resumed() <-chan Message {
 // incoming returns the channel of new messages, or nil while there is no room
 // for more, or they may be another worker's to handle.
 func (f *Follower) incoming(ctx context.Context) <-chan *nats.Msg {
-	if f.window.open() >= windowLimit || f.saver.ahead() >= unsavedLimit || !f.handler.Lease.Held() {
+	if f.window.open() >= windowLimit || f.saver.isBehind() || !f.handler.Lease.Held() {
 		return nil
 	}
 	return f.reader.messages(ctx, f)

@@ -15,6 +15,7 @@ type saver struct {
 	unsaved  int    // messages taken since the last position was read off
 	pending  int    // what unsaved was when the write that is out began
 	writing  bool
+	since    time.Time // when the first write began since one was stored; zero if it was stored
 	notUntil time.Time
 	timer    *time.Timer
 	armed    bool
@@ -32,8 +33,11 @@ func newSaver(revision uint64) saver {
 	return saver{revision: revision, timer: timer, results: make(chan saveResult, 1)}
 }
 
-// ahead returns how many messages were taken beyond the stored position.
-func (s *saver) ahead() int { return s.unsaved + s.pending }
+// isBehind says whether too much was taken beyond the stored position, or too long
+// ago.
+func (s *saver) isBehind() bool {
+	return s.unsaved+s.pending >= unsavedLimit || !s.since.IsZero() && time.Since(s.since) >= unsavedFor
+}
 
 // save begins to store the position if that is due, and returns a channel that
 // says when to look again if it will be.
@@ -59,7 +63,11 @@ func (f *Follower) beginSave() {
 	pos := f.window.position()
 	pos.Owner, pos.Stream, pos.Clean, pos.revision = f.owner, f.made, f.ending, s.revision
 	s.writing, s.pending, s.unsaved = true, s.unsaved, 0
-	s.notUntil = time.Now().Add(saveInterval)
+	now := time.Now()
+	s.notUntil = now.Add(saveInterval)
+	if s.since.IsZero() {
+		s.since = now
+	}
 	f.conn.savePosition(f.stage, f.part, pos, func(revision uint64, err error) {
 		s.results <- saveResult{revision, err} // one write at a time: never full
 	})
@@ -70,7 +78,7 @@ func (f *Follower) saveFinished(ctx context.Context, res saveResult) error {
 	s := &f.saver
 	s.writing = false
 	if res.err == nil {
-		s.revision, s.pending = res.revision, 0
+		s.revision, s.pending, s.since = res.revision, 0, time.Time{}
 		return nil
 	}
 	s.unsaved, s.pending = s.unsaved+s.pending, 0

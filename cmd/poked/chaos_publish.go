@@ -129,8 +129,12 @@ func (h *chaosHomeserver) makeRoom(ctx context.Context, room *chaosRoom) error {
 	return nil
 }
 
+// chaosBurst is how many things happen in a room one right after the other, in the
+// mean: what follows closely is what may overtake.
+const chaosBurst = 3
+
 // chatter has something happen in every room until ctx ends: rate messages a
-// second in all. What was begun is brought to its end, for which it takes as long
+// second in all, in bursts. What was begun is brought to its end, for which it takes as long
 // as patience has.
 func (h *chaosHomeserver) chatter(ctx, patience context.Context, c *cast, rate float64, seed uint64) error {
 	var group errgroup.Group
@@ -141,7 +145,10 @@ func (h *chaosHomeserver) chatter(ctx, patience context.Context, c *cast, rate f
 				if err := h.happen(patience, room, n, luck); err != nil {
 					return err
 				}
-				wait := luck.ExpFloat64() * float64(len(c.rooms)) / rate
+				if luck.IntN(chaosBurst) > 0 {
+					continue
+				}
+				wait := luck.ExpFloat64() * float64(chaosBurst*len(c.rooms)) / rate
 				_ = pauseFor(ctx, time.Duration(wait*float64(time.Second))) // or it is over
 			}
 			return nil

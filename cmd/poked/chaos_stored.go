@@ -47,8 +47,7 @@ func (h *chaosHistory) readStored(ctx context.Context, conn *events.Conn) error 
 }
 
 // storage finds notifications that are stored twice, or in another order than
-// that in which they were said. G3 speaks of the order of the log: what is
-// swapped there is counted, and no fault of whoever tells.
+// that in which they were said in their room.
 func (c *chaosChecker) storage() {
 	for user, all := range c.stored {
 		newest := map[events.RoomID]storedNotification{}

@@ -164,7 +164,7 @@ func (r *chaosReport) kinds() [7]int {
 }
 
 func (r *chaosReport) broken() bool {
-	return r.Lost+r.Disordered+r.StoredTwice+r.WrongBadges+r.Unfounded+r.Unexplained > 0
+	return r.Lost+r.Disordered+r.StoredTwice+r.Swapped+r.WrongBadges+r.Unfounded+r.Unexplained > 0
 }
 
 // The model counts what is after the last receipt or message of one's own.

@@ -148,9 +148,8 @@
 // A partition that goes begins nothing new. What is out may come home, for 0.75 s
 // if another dispatcher waits for it and for the grace of a stop if none does; what
 // is still out then is written down as lagging, so the next owner tells it again.
-// Each dispatcher has its own view of a gateway: how much it bears, whether it is
-// down, and how long it asked to be left alone. One that learns nothing from
-// BACKLOG finds out with one poke.
+// Each dispatcher has its own view of a gateway: how much it bears, and whether it
+// is down. How long it asked to be left alone, all hear from the one it told (pause).
 package dispatcher
 
 import (
@@ -259,6 +258,7 @@ func (d *Dispatcher) run(ctx context.Context, lease *events.Lease, share shareFu
 // them. When it returns nothing goes on any more but pokes that are late.
 //
 //	ctx ──▶ watch PUSHERS and PUSH_RULES ──▶ directory
+//	    ├─▶ watch GATEWAYS ──▶ gateways
 //	    ├─▶ answer operators
 //	    └─▶ share ──▶ own: a follower for each stage of a partition that comes, until it goes
 func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
@@ -266,7 +266,9 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	defer beside.Wait()
 	began := time.Now()
 	all.expectShare(ctx)
-	for _, bucket := range d.feed(ctx, &beside, all.dir) {
+	buckets := d.known(ctx, all.dir)
+	buckets["pauses"] = func(ready func()) error { return d.conn.WatchPauses(ctx, all.gates.heard, ready) }
+	for _, bucket := range d.follow(ctx, &beside, buckets) {
 		select {
 		case <-bucket:
 		case <-ctx.Done():
@@ -283,13 +285,21 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	})
 }
 
-// feed has the directory follow the buckets that it stands on for as long as ctx
-// lasts. The channels are closed when all that each of them held is in.
-func (d *Dispatcher) feed(ctx context.Context, group *sync.WaitGroup, dir *directory) (loaded []<-chan struct{}) {
-	for name, bucket := range map[string]func(ready func()) error{
+// watchFunc watches a bucket and calls ready when all that it held is in.
+type watchFunc func(ready func()) error
+
+// known are the buckets that the directory stands on.
+func (d *Dispatcher) known(ctx context.Context, dir *directory) map[string]watchFunc {
+	return map[string]watchFunc{
 		"pushers":    func(ready func()) error { return dir.watch(ctx, d.conn, ready) },
 		"push rules": func(ready func()) error { return d.conn.WatchPushRules(ctx, dir.applyRules, ready) },
-	} {
+	}
+}
+
+// follow has buckets watched for as long as ctx lasts. The channels are closed when
+// all that each of them held is in.
+func (d *Dispatcher) follow(ctx context.Context, group *sync.WaitGroup, buckets map[string]watchFunc) (loaded []<-chan struct{}) {
+	for name, bucket := range buckets {
 		all := make(chan struct{})
 		var once sync.Once
 		loaded = append(loaded, all)

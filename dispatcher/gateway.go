@@ -33,6 +33,7 @@ type gateway struct {
 	nextScout  time.Time
 
 	pausedUntil time.Time
+	pauseTold   time.Time // until when all dispatchers know that it is paused
 	// latency is that of its answers, in seconds: a mean in which the newest count
 	// most. It begins at zero, so that the first answers over new connections make
 	// no gateway slow.

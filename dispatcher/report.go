@@ -31,6 +31,7 @@ func (gs *gateways) report(l *lane, known bool, out outcome, began, now time.Tim
 			g.limit.shrink(began, now)
 		}
 		gs.pause(g, now.Add(out.retryAfter), now)
+		gs.tell(g, now)
 		gs.failed(g, l, known, probe, out, now)
 	}
 	gs.admit(g, now)
@@ -59,54 +60,6 @@ func (gs *gateways) failed(g *gateway, l *lane, known, probe bool, out outcome, 
 		return
 	}
 	gs.call(g, g.breaker.nextProbe)
-}
-
-// pause leaves a gateway alone until a time, if that is later than now and than
-// any it has asked for before. After that it gets few requests at first.
-func (gs *gateways) pause(g *gateway, until, now time.Time) {
-	if !until.After(now) || !until.After(g.pausedUntil) {
-		return
-	}
-	g.pausedUntil = until
-	g.limit.restart(g.limit.value, now)
-	g.recovering = true
-	gs.call(g, until)
-}
-
-// restored takes in what the last worker knew of a gateway where somebody lags:
-// since when, and until when it asked to be left alone.
-func (gs *gateways) restored(g *gateway, since, pausedUntil time.Time) {
-	gs.mu.Lock()
-	defer gs.mu.Unlock()
-	if since.Before(g.breaker.wellAt) {
-		g.breaker.wellAt = since
-	}
-	gs.pause(g, pausedUntil, time.Now())
-}
-
-// pausedUntil returns until when a gateway asked to be left alone, or the zero
-// time.
-func (gs *gateways) pausedUntil(g *gateway) time.Time {
-	gs.mu.Lock()
-	defer gs.mu.Unlock()
-	if time.Now().Before(g.pausedUntil) {
-		return g.pausedUntil
-	}
-	return time.Time{}
-}
-
-// down says whether nothing but probes is sent to a gateway, and until when
-// nothing at all.
-func (gs *gateways) down(g *gateway, now time.Time) (until time.Time, down bool) {
-	gs.mu.Lock()
-	defer gs.mu.Unlock()
-	if g.breaker.open {
-		until = g.breaker.nextProbe
-	}
-	if g.pausedUntil.After(until) {
-		until = g.pausedUntil
-	}
-	return until, g.shut(now) != ""
 }
 
 // allows says why a poke for an origin may not be sent by a lane that has a

@@ -110,6 +110,30 @@ func (r *bucketReader) newest(ctx context.Context) (uint64, error) {
 	return msg.Sequence, nil
 }
 
+// watch hands over what stands in the bucket, then calls ready, then hands over what
+// changes. It returns when ctx ends (nil), when the watch fails, or when the
+// connection was lost and is back, for a watcher by itself takes 10 s to notice
+// that; whoever watches again is told everything anew.
+func (r *bucketReader) watch(ctx context.Context, take func(jetstream.KeyValueEntry), ready func()) error {
+	each := func(entry jetstream.KeyValueEntry) (more bool) {
+		take(entry)
+		return true
+	}
+	err := r.loadThenFollow(ctx, each, ready)
+	if ctx.Err() != nil {
+		err = nil
+	}
+	return err
+}
+
+func (r *bucketReader) loadThenFollow(ctx context.Context, take func(jetstream.KeyValueEntry) (more bool), ready func()) error {
+	if err := r.load(ctx, take); err != nil {
+		return err
+	}
+	ready()
+	return r.follow(ctx, take)
+}
+
 // follow hands over what changes, until the watch ends.
 func (r *bucketReader) follow(ctx context.Context, take func(jetstream.KeyValueEntry) (more bool)) error {
 	for {

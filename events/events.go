@@ -6,6 +6,7 @@
 //	homeserver ─Publisher─▶ ROOMS ──Follow──▶ match ──Batch─▶ NOTIFICATIONS ──Follow──▶ deliver
 //	                          └─▶ ROOM_STATE ──RoomState──▶ ┘                              │
 //	registry ─PutPushers─▶ PUSHERS ──WatchPushers──▶ match, deliver        BACKLOG, DEAD, REJECTED
+//	deliver ─PutPause─▶ GATEWAYS ──WatchPauses──▶ deliver, at all dispatchers
 //
 // # What is unread
 //

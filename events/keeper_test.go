@@ -45,7 +45,7 @@ func keep(t *testing.T, conn *events.Conn) {
 			t.Errorf("keep: %v", err)
 		}
 	})
-	eventstest.WaitFor(t, "the first look", func() bool { return len(conn.Streams()) == 11 })
+	eventstest.WaitFor(t, "the first look", func() bool { return len(conn.Streams()) == 12 })
 }
 
 func lastSeq(conn *events.Conn, name string) uint64 {

@@ -24,7 +24,8 @@ const (
 )
 
 // The streams and buckets, as DESIGN.md §4 lists them. POSITIONS stands in for
-// server-side acknowledgements; see the package comment.
+// server-side acknowledgements, and GATEWAYS is there because dispatchers are many;
+// see the package comment.
 const (
 	streamRooms         = "ROOMS"
 	streamRoomState     = "ROOM_STATE"
@@ -38,6 +39,7 @@ const (
 	bucketBacklog   = "BACKLOG"
 	bucketPositions = "POSITIONS"
 	bucketWorkers   = "WORKERS"
+	bucketGateways  = "GATEWAYS"
 )
 
 // metaPartitions is the key under which a stream remembers its partition count.
@@ -49,6 +51,9 @@ const workerTTL = 5 * time.Second
 
 // markerTTL is how long the bucket of backlogs says that a key was deleted.
 const markerTTL = time.Minute
+
+// pauseTTL is how long a pause is kept: longer than a gateway may ask for.
+const pauseTTL = 2 * time.Hour
 
 // ErrPartitions says that the streams were made with another partition count.
 var ErrPartitions = errors.New("partition count differs from the one the streams were made with")
@@ -117,6 +122,7 @@ func (t Topology) buckets() []jetstream.KeyValueConfig {
 		{Bucket: bucketBacklog, Description: "Pushers that lag: <part>.<pusher>.", LimitMarkerTTL: markerTTL},
 		{Bucket: bucketPositions, Description: "How far each partition has been worked through, <stage>.<part>, and whose it is, part.<part>."},
 		{Bucket: bucketWorkers, Description: "Live dispatchers: worker.<id>.", TTL: workerTTL},
+		{Bucket: bucketGateways, Description: "Push gateways that asked to be left alone: paused.<origin>.", TTL: pauseTTL},
 	}
 }
 

@@ -116,29 +116,18 @@ func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
 
 // watch calls apply with the value of every user, then ready once, then apply
 // with each change, all from the calling goroutine. A user whose value is gone
-// comes with none. It returns when ctx ends (nil), when the watch fails, or when
-// the connection was lost and is back, for a watcher by itself takes 10 s to
-// notice that; whoever calls again is told everything anew.
+// comes with none. It returns as [bucketReader.watch] does.
 func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready func()) error {
 	r, err := c.readBucket(ctx, b.name, ">")
 	if err != nil {
 		return err
 	}
 	defer r.end()
-	take := func(entry jetstream.KeyValueEntry) (more bool) {
+	return r.watch(ctx, func(entry jetstream.KeyValueEntry) {
 		if value, ok := b.known(c, entry); ok {
 			apply(value)
 		}
-		return true
-	}
-	if err = r.load(ctx, take); err == nil {
-		ready()
-		err = r.follow(ctx, take)
-	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
+	}, ready)
 }
 
 // in yields the value of every user of a partition, and with no value those who

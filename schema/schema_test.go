@@ -128,6 +128,7 @@ func TestWrittenValues(t *testing.T) {
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Alone: 2, PausedUntil: at, PassedOver: 7, Badge: true})},
 		{"position", encode(t, events.Position{})},
 		{"position", encode(t, events.Position{Next: 9, Open: []uint64{3, 8}, Owner: "w", Clean: true})},
+		{"pause", encode(t, events.Pause{Origin: "https://g.example:443", Until: at})},
 		{"rejection", encode(t, events.Rejection{UserID: "@a:x"})},
 		{"rejection", encode(t, events.Rejection{
 			UserID: "@a:x", AppID: "a", Pushkey: "k", PushkeyTS: 1, RejectedAt: 2, Gateway: "https://g.example:443",
@@ -179,6 +180,7 @@ func TestRefusals(t *testing.T) {
 		{"notification", `{"room_seq":1,"at":1,"event_id":"$e","rule_id":"r","tweaks":{}}`, "notification"},
 		{"backlog", `{"user_id":"@a:x","position":1,"attempts":1,"since":"now","next_try":"2026-07-01T00:00:00Z","last_error":""}`, "date-time"},
 		{"position", `{"next":-1,"owner":"w"}`, "minimum"},
+		{"pause", `{"origin":"","until":"2026-07-01T00:00:00Z"}`, "minLength"},
 		{"rejection", `{"user_id":"@a:x"}`, "missing properties"},
 		{"dead_letter", `{"reason":"bored","at":"2026-07-01T00:00:00Z"}`, "one of"},
 		{"dead_letter", `{"reason":"expired","at":"2026-07-01T00:00:00Z","message":"*"}`, "base64"},

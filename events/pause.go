@@ -1,0 +1,55 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Pause says until when a push gateway asked to be left alone, as the GATEWAYS
+// bucket keeps it under paused.<origin>, so that every dispatcher obeys what one
+// of them was told.
+type Pause struct {
+	Origin string    `json:"origin"` // scheme, host and port of the gateway
+	Until  time.Time `json:"until"`
+}
+
+func pauseKey(origin string) string { return "paused." + Token(origin) }
+
+// PutPause writes a pause down, whatever was written before; done hears when it is
+// stored.
+func (c *Conn) PutPause(p Pause, done func(error)) {
+	value, err := json.Marshal(p)
+	if err != nil { // only a time out of range
+		done(fmt.Errorf("encode pause: %w", err))
+		return
+	}
+	batch := c.NewBatch(func(_ uint64, err error) { done(err) })
+	batch.add(kvSubject(bucketGateways, pauseKey(p.Origin)), nil, value)
+	batch.Send()
+}
+
+// WatchPauses calls apply with each pause that is known, then ready once, then apply
+// with each that becomes known. Some may be over. It returns as
+// [Conn.WatchPushRules] does.
+func (c *Conn) WatchPauses(ctx context.Context, apply func(Pause), ready func()) error {
+	r, err := c.readBucket(ctx, bucketGateways, "paused.*")
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	return r.watch(ctx, func(entry jetstream.KeyValueEntry) {
+		if entry.Operation() != jetstream.KeyValuePut {
+			return
+		}
+		var p Pause
+		if err := json.Unmarshal(entry.Value(), &p); err != nil || pauseKey(p.Origin) != entry.Key() {
+			c.log.Warn("unreadable value in a bucket ignored", "bucket", bucketGateways, "error", err, "revision", entry.Revision())
+			return
+		}
+		apply(p)
+	}, ready)
+}

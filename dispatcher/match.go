@@ -41,7 +41,10 @@ func (m *matcher) handler() events.Handler {
 	return events.Handler{Handle: m.handle, Tick: m.tick, Lease: m.lease}
 }
 
-func (m *matcher) tick(_ context.Context, now time.Time) { m.early.expire(now) }
+func (m *matcher) tick(_ context.Context, now time.Time) {
+	m.early.expire(now)
+	m.rooms.divide(int(m.counts.partitions.Load()))
+}
 
 // handle matches one message of ROOMS, or puts it off until the one before it in
 // its room is stored. It returns early only when ctx ends; then the message stays

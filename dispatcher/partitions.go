@@ -152,7 +152,7 @@ func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, lease *ev
 	if err != nil {
 		return nil, err
 	}
-	rooms, err := newRooms(d.conn, d.cfg.OpenRooms/d.conn.Partitions(), f.Cursor())
+	rooms, err := newRooms(d.conn, d.cfg.OpenRooms, f.Cursor())
 	if err != nil {
 		return nil, err
 	}

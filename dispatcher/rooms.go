@@ -13,19 +13,31 @@ import (
 // that falls out is read again when it speaks next. The goroutine that follows
 // the partition owns it.
 type rooms struct {
-	conn *events.Conn
-	open *simplelru.LRU[events.RoomID, *room]
+	conn  *events.Conn
+	open  *simplelru.LRU[events.RoomID, *room]
+	limit int // of the rooms of all partitions that the dispatcher owns
+	share int // of the limit that is this partition's
 	// after is the newest event that a predecessor worked through. What it left open
 	// before that comes first, and a room as it was then would miss what followed.
 	after uint64
 }
 
 func newRooms(conn *events.Conn, limit int, after uint64) (*rooms, error) {
-	open, err := simplelru.NewLRU[events.RoomID, *room](max(limit, 1), nil)
+	limit = max(limit, 1)
+	open, err := simplelru.NewLRU[events.RoomID, *room](limit, nil)
 	if err != nil {
 		return nil, fmt.Errorf("make room cache: %w", err)
 	}
-	return &rooms{conn: conn, open: open, after: after}, nil
+	return &rooms{conn: conn, open: open, limit: limit, share: limit, after: after}, nil
+}
+
+// divide has the partition keep its part of the limit, which it shares with as many
+// as the dispatcher owns.
+func (rs *rooms) divide(owned int) {
+	if share := max(rs.limit/max(owned, 1), 1); share != rs.share {
+		rs.share = share
+		rs.open.Resize(share)
+	}
 }
 
 // before returns a room's state as it was just before an event. An event that

@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 
@@ -10,6 +11,28 @@ import (
 
 // A room's state from before is stored with m.room.create last. Whoever opens the
 // room at that event, after a restart say, still knows who is in it.
+// A dispatcher keeps as many rooms as it may, however many partitions it owns.
+func TestRoomsAreDividedAmongPartitionsThatAreOwned(t *testing.T) {
+	rs, err := newRooms(nil, 100, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		rs.keep(newRoom(events.RoomID(fmt.Sprintf("!r%d", i))), 1)
+	}
+	for _, tc := range []struct{ owned, want int }{{1, 100}, {4, 25}, {200, 1}, {2, 1}} {
+		if rs.divide(tc.owned); rs.open.Len() != tc.want {
+			t.Errorf("of %d partitions one keeps %d rooms, want %d", tc.owned, rs.open.Len(), tc.want)
+		}
+	}
+	for i := range 100 {
+		rs.keep(newRoom(events.RoomID(fmt.Sprintf("!s%d", i))), 1)
+	}
+	if rs.open.Len() != 50 {
+		t.Errorf("of 2 partitions one keeps %d rooms, want 50", rs.open.Len())
+	}
+}
+
 func TestRoomIsReadBeforeItsCreate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())

@@ -147,7 +147,7 @@ func (m *matcher) match(ctx context.Context, msg events.Message, ev *events.Room
 	}
 	f.early = m.early.about(r.id, ev.EventID)
 	notified := without(m.evaluate(ev, r), f.early, thread)
-	if len(notified) > 0 {
+	if len(notified) > 0 || msg.Replayed { // or rules have changed since it was matched first
 		r.noise.add(msg.Seq, thread)
 	} else {
 		r.timeline.silence(msg.Seq)

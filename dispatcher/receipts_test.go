@@ -199,20 +199,6 @@ func TestAnsweringAnInviteReadsIt(t *testing.T) {
 	}
 }
 
-func TestRedactedEventDoesNotCount(t *testing.T) {
-	for name, form := range map[string]string{
-		"before version 11": `"redacts":"$r-2","content":{}`,
-		"since version 11":  `"content":{"redacts":"$r-2"}`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			readers(t, func(t *testing.T, h *house) {
-				h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x",` + form + `}`)
-				unreadIs(t, h, "0 1 3 4", "[4]")
-			})
-		})
-	}
-}
-
 // An event that is published again when NATS has forgotten its id.
 func TestRepeatedEventIsNoNews(t *testing.T) {
 	for name, between := range map[string]func(*house){
@@ -285,24 +271,6 @@ func TestHistoricalEventMayComeLive(t *testing.T) {
 		h.publish(raw)
 		if told := badges(h.arrived(1), "bob"); told != "1" {
 			t.Errorf("bob was told %q", told)
-		}
-	})
-}
-
-// A receipt for a redaction that had to wait until its event was stored finds it
-// all the same.
-func TestReceiptForARedactionThatWaited(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
-		h.receipt("!r", "@bob:x", "m.read", "$nowhere", "") // all of the room is looked through
-		<-time.After(soon)
-		h.say("!r", "@alice:x", 5, 1)
-		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-5"}}`)
-		h.say("!r", "@alice:x", 6, 1)
-		<-time.After(soon)
-		h.receipt("!r", "@bob:x", "m.read", "$x", "")
-		<-time.After(soon)
-		if log := h.logOf("@bob:x"); len(log) != 1 || log[0] != "$r-6" {
-			t.Errorf("bob has unread %v", log)
 		}
 	})
 }

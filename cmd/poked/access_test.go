@@ -290,7 +290,7 @@ func TestADispatcherMay(t *testing.T) {
 	defer nc.Close()
 	for _, subject := range []string{
 		"rejected.user", "dead.0.user", "notify.0.user.room._", "read.0.user.room.thread", "redacted.0.user.room",
-		"$KV.WORKERS.match.0", "$KV.BACKLOG.0.pusher", "$JS.API.CONSUMER.CREATE.KV_WORKERS.name.$KV.WORKERS.>",
+		"$KV.WORKERS.match.0", "$KV.BACKLOG.0.pusher", "$KV.GATEWAYS.paused.origin", "$JS.API.CONSUMER.CREATE.KV_WORKERS.name.$KV.WORKERS.>",
 		"$JS.API.DIRECT.GET.KV_WORKERS.$KV.WORKERS.match.0",
 		"$JS.API.STREAM.PURGE.NOTIFICATIONS", "$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS",
 	} {

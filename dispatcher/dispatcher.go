@@ -258,7 +258,7 @@ func (d *Dispatcher) run(ctx context.Context, lease *events.Lease, share shareFu
 // them. When it returns nothing goes on any more but pokes that are late.
 //
 //	ctx ──▶ watch PUSHERS and PUSH_RULES ──▶ directory
-//	    ├─▶ watch GATEWAYS ──▶ gateways
+//	    ├─▶ watch GATEWAYS ◀──▶ gateways
 //	    ├─▶ answer operators
 //	    └─▶ share ──▶ own: a follower for each stage of a partition that comes, until it goes
 func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
@@ -279,6 +279,7 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	d.log.Info("pushers and push rules loaded", "users", pushers, "users_with_rules", rules, "took", time.Since(began))
 	beside.Go(func() { d.serveOperator(ctx, all) })
 	beside.Go(func() { all.lighten(ctx) })
+	beside.Go(func() { d.sharePauses(ctx, all.gates.told) })
 	share(ctx, all.own, func() {
 		d.log.Info("dispatching", "partitions", d.counts.partitions.Load(), "of", d.conn.Partitions())
 		close(d.ready)

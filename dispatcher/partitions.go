@@ -38,7 +38,7 @@ func (d *Dispatcher) open(lease *events.Lease) *delivery {
 	all.gates = newGateways(d.cfg.Slots, d.cfg.GatewayFloor, d.cfg.GatewaySlots, func(slot func()) {
 		all.slots.Go(func() error { slot(); return nil })
 	})
-	all.gates.lease, all.gates.told = lease, d.tellPause
+	all.gates.lease = lease
 	all.client = newClient(all.conns.dial, d.cfg.RequestTimeout, d.cfg.GatewaySlots)
 	all.dir.changed = all.pushersChanged
 	return all
@@ -135,16 +135,6 @@ type stage func(ctx context.Context) error
 
 func (d *Dispatcher) waiting(err error) {
 	d.log.Warn("dispatcher waits for nats", "error", err)
-}
-
-// tellPause has all dispatchers hear of a pause. If it is not stored each of them
-// finds out with a poke of its own.
-func (d *Dispatcher) tellPause(p events.Pause) {
-	d.conn.PutPause(p, func(err error) {
-		if err != nil {
-			d.log.Warn("pause of a gateway not shared", "gateway", p.Origin, "error", err)
-		}
-	})
 }
 
 func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, lease *events.Lease, part int, end farewell) (stage, error) {

@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"context"
 	"time"
 
 	"poked/events"
@@ -61,8 +62,32 @@ func (gs *gateways) tell(g *gateway, now time.Time) {
 	if !g.pausedUntil.After(now) || !g.pausedUntil.After(g.pauseTold) {
 		return
 	}
-	g.pauseTold = g.pausedUntil.Truncate(time.Second).Add(time.Second)
-	gs.told(events.Pause{Origin: g.origin, Until: g.pauseTold})
+	until := g.pausedUntil.Truncate(time.Second).Add(time.Second)
+	select {
+	case gs.told <- events.Pause{Origin: g.origin, Until: until}:
+		g.pauseTold = until
+	default: // the next answer tells it
+	}
+}
+
+// toldQueue is how many pauses may wait to be told.
+const toldQueue = 64
+
+// sharePauses has all dispatchers hear of the pauses that this one is asked for,
+// until ctx ends. If one is not stored each of them finds out with a poke of its own.
+func (d *Dispatcher) sharePauses(ctx context.Context, told <-chan events.Pause) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case p := <-told:
+			d.conn.PutPause(p, func(err error) {
+				if err != nil {
+					d.log.Warn("pause of a gateway not shared", "gateway", p.Origin, "error", err)
+				}
+			})
+		}
+	}
 }
 
 // heard takes in that a dispatcher, perhaps this one, was asked to leave a gateway

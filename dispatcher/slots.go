@@ -24,7 +24,7 @@ type gateways struct {
 	slots          int                 // requests in flight in all, at most
 	spawn          func(worker func()) // runs a slot's loop in a goroutine that its owner waits for
 	lease          *events.Lease       // without which no attempt begins
-	told           func(events.Pause)  // has all dispatchers hear of a pause; must not wait
+	told           chan events.Pause   // what all dispatchers are to hear of
 
 	mu       sync.Mutex
 	some     sync.Cond // ready is not empty, or closed
@@ -45,7 +45,7 @@ type gateways struct {
 func newGateways(slots, floor, ceiling int, spawn func(func())) *gateways {
 	gs := &gateways{
 		slots: slots, floor: floor, ceiling: ceiling, spawn: spawn,
-		told: func(events.Pause) {}, byOrigin: map[string]*gateway{}, calendar: newCalendar(time.Now()),
+		told: make(chan events.Pause, toldQueue), byOrigin: map[string]*gateway{}, calendar: newCalendar(time.Now()),
 	}
 	gs.some.L = &gs.mu
 	return gs

@@ -147,6 +147,7 @@ func TestHostileGatewaysTLS(t *testing.T) {
 	good := with(func(*x509.Certificate) {})
 	old := good.Clone()
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	said := make(chan struct{}, 2)
 	for _, row := range []struct {
 		hostile
 		secure *tls.Config
@@ -173,7 +174,8 @@ func TestHostileGatewaysTLS(t *testing.T) {
 			p.request()
 			p.say(okAnswer)
 			p.say(badAnswer)
-		}, kind: outcomeDelivered, conns: 2}, good},
+			said <- struct{}{}
+		}, between: func(*peer) { <-said }, kind: outcomeDelivered, conns: 2}, good},
 		{hostile{name: "an answer while idle", play: each(okAnswer), between: (*peer).speakUnasked, kind: outcomeDelivered, conns: 2}, good},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -120,9 +120,7 @@ func TestDeviceRulesWithoutThatDevice(t *testing.T) {
 // Whatever happens on the way to the log, each user gets each notification once
 // and as their rules had it.
 func TestMatchedAgainDecidesTheSame(t *testing.T) {
-	for name, fault := range map[string]eventstest.Fault{
-		"refused": eventstest.Refuse, "lost": eventstest.Lose, "reported as failed": eventstest.LoseAnswer, "killed": eventstest.Kill,
-	} {
+	for name, fault := range eventstest.Faults() {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *house) {
 				h.registerDevices()

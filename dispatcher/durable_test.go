@@ -129,9 +129,7 @@ func TestG1BacklogIsStoredInTheEnd(t *testing.T) {
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
 		h.gateway.Answer(always(eventstest.Reply{Status: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {"3600"}}}))
-		for range 3 {
-			h.link.Break("$KV.BACKLOG.", eventstest.Refuse)
-		}
+		h.link.Refuse("$KV.BACKLOG.", 3)
 		h.say("!r", "@alice:x", 0, 1)
 		<-time.After(5 * time.Second)
 		if n := h.backlog(); n != 1 {
@@ -148,9 +146,7 @@ func TestG1KilledWhileTheBacklogCannotBeStored(t *testing.T) {
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
 		h.gateway.Answer(down())
-		for range 100 {
-			h.link.Break("$KV.BACKLOG.", eventstest.Refuse)
-		}
+		h.link.Refuse("$KV.BACKLOG.", 100)
 		h.say("!r", "@alice:x", 0, 1)
 		<-time.After(time.Second)
 		h.say("!r", "@alice:x", 1, 2)
@@ -251,9 +247,7 @@ func TestG2CrashBetweenNotificationAndPosition(t *testing.T) {
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x", "@eve:x")
 		<-time.After(time.Second)
-		for range 1000 {
-			h.link.Break("$KV.POSITIONS.match.", eventstest.Refuse)
-		}
+		h.link.Refuse("$KV.POSITIONS.match.", 1000)
 		h.say("!r", "@alice:x", 0, 20)
 		<-time.After(time.Second)
 		h.kill()
@@ -277,9 +271,7 @@ func TestG2KilledWhilePositionsCannotBeStored(t *testing.T) {
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
 		<-time.After(time.Second)
-		for range 1000 {
-			h.link.Break("$KV.POSITIONS.deliver.", eventstest.Refuse)
-		}
+		h.link.Refuse("$KV.POSITIONS.deliver.", 1000)
 		for i := range 100 {
 			h.say("!r", "@alice:x", i, 1)
 			<-time.After(100 * time.Millisecond)

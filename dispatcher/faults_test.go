@@ -38,14 +38,8 @@ const whileDying = 3
 // TestFaultTable breaks each hand-off in each way, heals, and checks what was
 // promised (G1, G2, G3).
 func TestFaultTable(t *testing.T) {
-	faults := map[string]eventstest.Fault{
-		"refused":                         eventstest.Refuse,
-		"lost":                            eventstest.Lose,
-		"happened but reported as failed": eventstest.LoseAnswer,
-		"killed right after":              eventstest.Kill,
-	}
 	for _, point := range handOffs() {
-		for name, fault := range faults {
+		for name, fault := range eventstest.Faults() {
 			t.Run(point.name+"/"+name, func(t *testing.T) {
 				bubble(t, func(t *testing.T, h *house) {
 					met := func() bool { return false }

@@ -56,10 +56,7 @@ func TestG6AllDispatchersLeaveAGatewayAlone(t *testing.T) {
 
 // If the others cannot be told, each of them finds out by itself.
 func TestPauseThatIsNotShared(t *testing.T) {
-	for name, fault := range map[string]eventstest.Fault{
-		"refused": eventstest.Refuse, "lost": eventstest.Lose,
-		"happened but reported as failed": eventstest.LoseAnswer, "killed right after": eventstest.Kill,
-	} {
+	for name, fault := range eventstest.Faults() {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *house) {
 				h.register("@bob:x", "gw.test", "bob")

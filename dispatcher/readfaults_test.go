@@ -35,14 +35,8 @@ func readHandOffs() []readHandOff {
 // redacted in each way, heals, and checks that what is left and what was told last
 // are right.
 func TestFaultTableRead(t *testing.T) {
-	faults := map[string]eventstest.Fault{
-		"refused":                         eventstest.Refuse,
-		"lost":                            eventstest.Lose,
-		"happened but reported as failed": eventstest.LoseAnswer,
-		"killed right after":              eventstest.Kill,
-	}
 	for _, point := range readHandOffs() {
-		for name, fault := range faults {
+		for name, fault := range eventstest.Faults() {
 			t.Run(point.name+"/"+name, func(t *testing.T) {
 				readers(t, func(t *testing.T, h *house) {
 					met := h.link.Break(point.subject, fault)

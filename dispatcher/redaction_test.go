@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"poked/events"
-	"poked/events/eventstest"
 )
 
 func TestRedactedEventDoesNotCount(t *testing.T) {
@@ -27,9 +26,7 @@ func TestRedactedEventDoesNotCount(t *testing.T) {
 // were changed before a successor matched it again.
 func TestRedactionAfterRulesChanged(t *testing.T) {
 	readers(t, func(t *testing.T, h *house) {
-		for range 1000 {
-			h.link.Break("$KV.POSITIONS.match.", eventstest.Refuse)
-		}
+		h.link.Refuse("$KV.POSITIONS.match.", 1000)
 		h.say("!r", "@alice:x", 5, 1)
 		h.arrived(6)
 		h.kill()

@@ -9,8 +9,6 @@ import (
 	"poked/events/eventstest"
 )
 
-// A room's state from before is stored with m.room.create last. Whoever opens the
-// room at that event, after a restart say, still knows who is in it.
 // A dispatcher keeps as many rooms as it may, however many partitions it owns.
 func TestRoomsAreDividedAmongPartitionsThatAreOwned(t *testing.T) {
 	rs, err := newRooms(nil, 100, 0)
@@ -33,6 +31,8 @@ func TestRoomsAreDividedAmongPartitionsThatAreOwned(t *testing.T) {
 	}
 }
 
+// A room's state from before is stored with m.room.create last. Whoever opens the
+// room at that event, after a restart say, still knows who is in it.
 func TestRoomIsReadBeforeItsCreate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())

@@ -264,10 +264,7 @@ func TestDispatchersStayWhenNATSWasAway(t *testing.T) {
 // Each write by which dispatchers agree is broken, in each way, while one joins.
 func TestJoiningFaultTable(t *testing.T) {
 	for _, subject := range []string{"$KV.POSITIONS.part.", "$KV.WORKERS.worker."} {
-		for name, fault := range map[string]eventstest.Fault{
-			"refused": eventstest.Refuse, "lost": eventstest.Lose,
-			"happened but reported as failed": eventstest.LoseAnswer, "killed right after": eventstest.Kill,
-		} {
+		for name, fault := range eventstest.Faults() {
 			t.Run(fmt.Sprint(subject, "/", name), func(t *testing.T) {
 				bubbleOf(t, manyParts, func(t *testing.T, h *house) {
 					users := h.audience(10)

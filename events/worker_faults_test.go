@@ -13,15 +13,9 @@ import (
 // those who live share all partitions evenly, and at no time did two count on
 // owning the same (see crew.work).
 func TestSharingFaultTable(t *testing.T) {
-	faults := map[string]eventstest.Fault{
-		"refused":                         eventstest.Refuse,
-		"lost":                            eventstest.Lose,
-		"happened but reported as failed": eventstest.LoseAnswer,
-		"killed right after":              eventstest.Kill,
-	}
 	for _, subject := range []string{"$KV.POSITIONS.part.", "$KV.WORKERS.worker."} {
 		for _, who := range []string{"a", "b", "joiner"} {
-			for name, fault := range faults {
+			for name, fault := range eventstest.Faults() {
 				t.Run(subject+"/"+who+"/"+name, func(t *testing.T) {
 					crewOf(t, 16, func(t *testing.T, c *crew) { faultOfSharing(t, c, subject, who, fault) })
 				})

@@ -13,17 +13,6 @@ import (
 	"poked/events"
 )
 
-// Fault is what becomes of one message on its way to the server.
-type Fault uint8
-
-// The faults. In all but the first the client cannot know what was stored.
-const (
-	Refuse     Fault = iota + 1 // it is not stored, and the answer says so
-	Lose                        // the connection breaks before it
-	LoseAnswer                  // it is stored, and the connection breaks before the answer
-	Kill                        // it is stored, and nothing passes any more
-)
-
 // Link is a connection to a server that a test can break: for a moment, at a
 // message of its choice, or for ever, as the death of a process would.
 type Link struct {
@@ -69,6 +58,13 @@ func (l *Link) Break(subject string, fault Fault) (happened func() bool) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return f.met
+	}
+}
+
+// Refuse has so many messages refused whose subject begins with subject.
+func (l *Link) Refuse(subject string, times int) {
+	for range times {
+		l.Break(subject, Refuse)
 	}
 }
 

@@ -1,0 +1,22 @@
+package eventstest
+
+// Fault is what becomes of one message on its way to the server.
+type Fault uint8
+
+// The faults. In all but the first the client cannot know what was stored.
+const (
+	Refuse     Fault = iota + 1 // it is not stored, and the answer says so
+	Lose                        // the connection breaks before it
+	LoseAnswer                  // it is stored, and the connection breaks before the answer
+	Kill                        // it is stored, and nothing passes any more
+)
+
+// Faults returns all of them, with what tests call them.
+func Faults() map[string]Fault {
+	return map[string]Fault{
+		"refused":                         Refuse,
+		"lost":                            Lose,
+		"happened but reported as failed": LoseAnswer,
+		"killed right after":              Kill,
+	}
+}

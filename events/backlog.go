@@ -62,10 +62,7 @@ func (c *Conn) DeleteBacklog(id PusherID, user UserID, revision uint64, done fun
 }
 
 func (c *Conn) writeBacklog(id PusherID, user UserID, header nats.Header, value []byte, done func(uint64, error)) {
-	batch := c.NewBatch(done)
-	key := c.partOf(Token(user)) + "." + string(id)
-	batch.add(kvSubject(bucketBacklog, key), header, value)
-	batch.Send()
+	c.writeKey(bucketBacklog, c.partOf(Token(user))+"."+string(id), header, value, done)
 }
 
 // LoadBacklog returns the lagging pushers of one partition.

@@ -36,6 +36,30 @@ func (c *Conn) readBucket(ctx context.Context, bucket, keys string) (r *bucketRe
 	return r, nil
 }
 
+// watchBucket hands over what stands under some keys of a bucket, then calls ready,
+// then hands over what changes. It returns when ctx ends (nil), when the watch fails,
+// or when the connection was lost and is back, for a watcher by itself takes 10 s to
+// notice that; whoever watches again is told everything anew.
+func (c *Conn) watchBucket(ctx context.Context, bucket, keys string, take func(jetstream.KeyValueEntry), ready func()) error {
+	r, err := c.readBucket(ctx, bucket, keys)
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	each := func(entry jetstream.KeyValueEntry) (more bool) {
+		take(entry)
+		return true
+	}
+	if err = r.load(ctx, each); err == nil {
+		ready()
+		err = r.follow(ctx, each)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
 func (r *bucketReader) end() { endWatch(r.watcher) }
 
 // loadPatience is how long nothing comes until loading asks whether anything is
@@ -108,30 +132,6 @@ func (r *bucketReader) newest(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("ask bucket %s for its newest value: %w", r.bucket, err)
 	}
 	return msg.Sequence, nil
-}
-
-// watch hands over what stands in the bucket, then calls ready, then hands over what
-// changes. It returns when ctx ends (nil), when the watch fails, or when the
-// connection was lost and is back, for a watcher by itself takes 10 s to notice
-// that; whoever watches again is told everything anew.
-func (r *bucketReader) watch(ctx context.Context, take func(jetstream.KeyValueEntry), ready func()) error {
-	each := func(entry jetstream.KeyValueEntry) (more bool) {
-		take(entry)
-		return true
-	}
-	err := r.loadThenFollow(ctx, each, ready)
-	if ctx.Err() != nil {
-		err = nil
-	}
-	return err
-}
-
-func (r *bucketReader) loadThenFollow(ctx context.Context, take func(jetstream.KeyValueEntry) (more bool), ready func()) error {
-	if err := r.load(ctx, take); err != nil {
-		return err
-	}
-	ready()
-	return r.follow(ctx, take)
 }
 
 // follow hands over what changes, until the watch ends.

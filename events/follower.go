@@ -18,8 +18,8 @@ const (
 	// position, and so how many messages its successor must suspect of having
 	// been handled already.
 	unsavedLimit = 256
-	// unsavedFor is for how long: what is done while positions cannot be stored is
-	// done again if the worker dies.
+	// unsavedFor is for how long a worker reads on whose position cannot be stored:
+	// what it does meanwhile is done again if it dies.
 	unsavedFor = time.Second
 	// saveInterval is the least time between two writes of a position. A crash
 	// makes unknown what was done within it.
@@ -43,8 +43,8 @@ type Message struct {
 // Handler works through one partition. All its methods but the callbacks it
 // hands out run in the follower's goroutine, one at a time.
 type Handler struct {
-	// Handle takes the next message in stream order. It must not wait for a
-	// gateway. [Follower.Done], [Follower.Redo] or [Follower.Resume] follows, from
+	// Handle takes the next message: in stream order, but for those that are
+	// handled again or were put off. It must not wait for a gateway. [Follower.Done], [Follower.Redo] or [Follower.Resume] follows, from
 	// any goroutine.
 	Handle func(ctx context.Context, msg Message)
 	// Tick runs every 250 ms.

@@ -27,21 +27,14 @@ func (c *Conn) PutPause(p Pause, done func(error)) {
 		done(fmt.Errorf("encode pause: %w", err))
 		return
 	}
-	batch := c.NewBatch(func(_ uint64, err error) { done(err) })
-	batch.add(kvSubject(bucketGateways, pauseKey(p.Origin)), nil, value)
-	batch.Send()
+	c.writeKey(bucketGateways, pauseKey(p.Origin), nil, value, func(_ uint64, err error) { done(err) })
 }
 
 // WatchPauses calls apply with each pause that is known, then ready once, then apply
 // with each that becomes known. Some may be over. It returns as
 // [Conn.WatchPushRules] does.
 func (c *Conn) WatchPauses(ctx context.Context, apply func(Pause), ready func()) error {
-	r, err := c.readBucket(ctx, bucketGateways, "paused.*")
-	if err != nil {
-		return err
-	}
-	defer r.end()
-	return r.watch(ctx, func(entry jetstream.KeyValueEntry) {
+	return c.watchBucket(ctx, bucketGateways, "paused.*", func(entry jetstream.KeyValueEntry) {
 		if entry.Operation() != jetstream.KeyValuePut {
 			return
 		}

@@ -105,10 +105,16 @@ func (c *Conn) savePosition(stage Stage, part int, pos Position, done func(revis
 		done(0, fmt.Errorf("encode position: %w", err))
 		return
 	}
-	batch := c.NewBatch(done)
-	batch.add(kvSubject(bucketPositions, positionKey(stage, part)), nats.Header{
+	c.writeKey(bucketPositions, positionKey(stage, part), nats.Header{
 		jetstream.ExpectedLastSubjSeqHeader: []string{strconv.FormatUint(pos.revision, 10)},
-	}, value)
+	}, value, done)
+}
+
+// writeKey writes a key of a bucket without waiting; done hears its new revision, as
+// that of [Conn.NewBatch].
+func (c *Conn) writeKey(bucket, key string, header nats.Header, value []byte, done func(revision uint64, err error)) {
+	batch := c.NewBatch(done)
+	batch.add(kvSubject(bucket, key), header, value)
 	batch.Send()
 }
 

@@ -116,14 +116,9 @@ func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
 
 // watch calls apply with the value of every user, then ready once, then apply
 // with each change, all from the calling goroutine. A user whose value is gone
-// comes with none. It returns as [bucketReader.watch] does.
+// comes with none. It returns as [Conn.watchBucket] does.
 func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready func()) error {
-	r, err := c.readBucket(ctx, b.name, ">")
-	if err != nil {
-		return err
-	}
-	defer r.end()
-	return r.watch(ctx, func(entry jetstream.KeyValueEntry) {
+	return c.watchBucket(ctx, b.name, ">", func(entry jetstream.KeyValueEntry) {
 		if value, ok := b.known(c, entry); ok {
 			apply(value)
 		}

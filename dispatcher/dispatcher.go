@@ -13,10 +13,10 @@
 // A matcher follows one partition of ROOMS in order. It keeps the state of its
 // rooms and writes one notification for each user that an event notifies; the
 // event is done when all of them are stored, and only then the next one of its room
-// begins (inTurn): a room's notifications stand in its order. A deliverer follows one partition
-// of NOTIFICATIONS in order. Each pusher has a lane, and each lane has at most
-// one poke out, so a pusher is told in the order of the log (G3). A notification
-// is done when every lane has told it or is written down as lagging.
+// begins (inTurn): a room's notifications stand in its order. A deliverer follows
+// one partition of NOTIFICATIONS in order. Each pusher has a lane, and each lane has
+// at most one poke out, so a pusher is told in the order of the log (G3). A
+// notification is done when every lane has told it or is written down as lagging.
 //
 // A lane lags whose poke fails or is out for a second, that would wait at its
 // gateway because that is down, paused, or has more to do than it can, or that
@@ -127,7 +127,7 @@
 //	read not removed           deliver waits: what comes after must not overtake it
 //	badge not told             the lane lags, its record says that it owes a badge
 //	backlog not stored         the notification stays open, written again by the next tick
-//	position not stored        after a second nothing more is begun: it would be done again after a death
+//	position not stored        after a second nothing more is read: it would be done again after a death
 //	lease not renewed in time  nothing is begun and nothing written until it is: another may be at work
 //	dispatcher comes, or goes  partitions are handed over: what is out has 0.75 s to come home, the rest is told again
 //	killed at any point        the successor reads the positions and BACKLOG; what was out, or answered but not
@@ -268,12 +268,8 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	all.expectShare(ctx)
 	buckets := d.known(ctx, all.dir)
 	buckets["pauses"] = func(ready func()) error { return d.conn.WatchPauses(ctx, all.gates.heard, ready) }
-	for _, bucket := range d.follow(ctx, &beside, buckets) {
-		select {
-		case <-bucket:
-		case <-ctx.Done():
-			return
-		}
+	if !d.follow(ctx, &beside, buckets) {
+		return
 	}
 	pushers, rules := all.dir.sizes()
 	d.log.Info("pushers and push rules loaded", "users", pushers, "users_with_rules", rules, "took", time.Since(began))
@@ -297,18 +293,24 @@ func (d *Dispatcher) known(ctx context.Context, dir *directory) map[string]watch
 	}
 }
 
-// follow has buckets watched for as long as ctx lasts. The channels are closed when
-// all that each of them held is in.
-func (d *Dispatcher) follow(ctx context.Context, group *sync.WaitGroup, buckets map[string]watchFunc) (loaded []<-chan struct{}) {
+// follow has buckets watched for as long as ctx lasts. It returns true when all that
+// they held is in, or false when ctx has ended before.
+func (d *Dispatcher) follow(ctx context.Context, group *sync.WaitGroup, buckets map[string]watchFunc) (loaded bool) {
+	in := make(chan struct{}, len(buckets))
 	for name, bucket := range buckets {
-		all := make(chan struct{})
 		var once sync.Once
-		loaded = append(loaded, all)
 		group.Go(func() {
-			d.watch(ctx, name, func() error { return bucket(func() { once.Do(func() { close(all) }) }) })
+			d.watch(ctx, name, func() error { return bucket(func() { once.Do(func() { in <- struct{}{} }) }) })
 		})
 	}
-	return loaded
+	for range buckets {
+		select {
+		case <-in:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // watch watches a bucket, again and again until ctx ends.

@@ -85,8 +85,8 @@ func (e *early) messages() int {
 	return len(open)
 }
 
-// waits says whether the word's event is still to come. If its message failed it is
-// said anew when that is matched again.
+// waits says whether the word's event is still to come, or to be stored. If its
+// message failed it is said anew when that is matched again.
 func (w *earlyWord) waits() bool {
 	w.f.mu.Lock()
 	defer w.f.mu.Unlock()

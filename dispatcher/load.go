@@ -19,14 +19,9 @@ func (d *Dispatcher) Load(ctx context.Context, owns func(part int) bool, loaded 
 	dir.lose(others...)
 	var following sync.WaitGroup
 	defer following.Wait()
-	for _, bucket := range d.follow(ctx, &following, d.known(ctx, dir)) {
-		select {
-		case <-bucket:
-		case <-ctx.Done():
-			return nil
-		}
+	if d.follow(ctx, &following, d.known(ctx, dir)) {
+		loaded()
+		<-ctx.Done()
 	}
-	loaded()
-	<-ctx.Done()
 	return nil
 }

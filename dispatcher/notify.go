@@ -22,8 +22,8 @@ const (
 
 // fanout is the writing of all that one message of ROOMS brings about:
 // notifications, what is read by it, redactions. It is stored when all that was
-// written is answered, and over when besides every event has come that the message
-// speaks of.
+// written is answered, and over when besides every event that the message speaks of
+// is stored, or given up.
 type fanout struct {
 	m       *matcher
 	msg     events.Message
@@ -34,7 +34,7 @@ type fanout struct {
 
 	mu    sync.Mutex
 	open  int // batches that are not answered, and 1 for everything else that is to come
-	words int // earlyWords of the message whose event has not come
+	words int // earlyWords of the message that wait
 	over  bool
 	err   error
 }

@@ -134,8 +134,8 @@ func (h *chaosHomeserver) makeRoom(ctx context.Context, room *chaosRoom) error {
 const chaosBurst = 3
 
 // chatter has something happen in every room until ctx ends: rate messages a
-// second in all, in bursts. What was begun is brought to its end, for which it takes as long
-// as patience has.
+// second in all, in bursts. What was begun is brought to its end, for which it takes
+// as long as patience has.
 func (h *chaosHomeserver) chatter(ctx, patience context.Context, c *cast, rate float64, seed uint64) error {
 	var group errgroup.Group
 	for _, room := range c.rooms {

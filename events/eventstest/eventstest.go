@@ -29,11 +29,15 @@ type Server struct {
 	// Pulse is that of connections to come: see [events.Config].
 	Pulse time.Duration
 
-	t   testing.TB
-	dir string
-	ns  atomic.Pointer[server.Server]
+	t    testing.TB
+	dir  string
+	life atomic.Pointer[life]
+}
 
-	started time.Time
+// life is what a server is from a start to a stop.
+type life struct {
+	*server.Server
+	began time.Time
 }
 
 // StartServer starts a server that ends with the test.
@@ -70,8 +74,7 @@ func (s *Server) Start() {
 	if !ns.ReadyForConnections(30 * time.Second) {
 		s.t.Fatal("nats server does not get ready")
 	}
-	s.ns.Store(ns)
-	s.started = time.Now()
+	s.life.Store(&life{Server: ns, began: time.Now()})
 }
 
 // settle is how long a server is left to itself after it started, before it is
@@ -81,10 +84,10 @@ const settle = time.Second
 
 // Stop stops the server; its files stay.
 func (s *Server) Stop() {
-	<-time.After(settle - time.Since(s.started))
-	ns := s.ns.Load()
-	ns.Shutdown()
-	ns.WaitForShutdown()
+	l := s.life.Load()
+	<-time.After(settle - time.Since(l.began))
+	l.Shutdown()
+	l.WaitForShutdown()
 }
 
 // Connect returns a connection with the topology set up. It ends with the test.
@@ -142,4 +145,4 @@ func WaitFor(t testing.TB, what string, done func() bool) {
 
 // InProcessConn connects to the server without a socket, whichever of its
 // lives it is in.
-func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.Load().InProcessConn() }
+func (s *Server) InProcessConn() (net.Conn, error) { return s.life.Load().InProcessConn() }

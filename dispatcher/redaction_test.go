@@ -22,6 +22,20 @@ func TestRedactedEventDoesNotCount(t *testing.T) {
 	}
 }
 
+// A redaction that follows its event closely finds what the replica which answers has
+// not heard of yet.
+func TestRedactionAtAReplicaThatIsBehind(t *testing.T) {
+	readers(t, func(t *testing.T, h *house) {
+		h.link.Behind("NOTIFICATIONS")
+		h.say("!r", "@alice:x", 5, 1)
+		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-5"}}`)
+		<-time.After(soon)
+		if log := h.logOf("@bob:x"); slices.Contains(log, "$r-5") {
+			t.Errorf("bob has unread %v", log)
+		}
+	})
+}
+
 // A redaction removes the notifications of an event which notified by rules that
 // were changed before a successor matched it again.
 func TestRedactionAfterRulesChanged(t *testing.T) {

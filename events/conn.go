@@ -53,7 +53,7 @@ type Conn struct {
 	keeper    keeper
 	following sync.Map // the followers that run
 
-	stateHeard atomic.Uint64 // ROOMS sequence up to which ROOM_STATE is known to have heard
+	stateHeard atomic.Pointer[stateHeard] // how far ROOM_STATE is known to have got
 
 	// Set by Setup and Join.
 	partitions    int
@@ -115,6 +115,7 @@ func (c *Conn) reconnected(nc *nats.Conn) {
 
 // again has everybody look anew at what NATS holds.
 func (c *Conn) again() {
+	c.stateHeard.Store(nil)
 	c.mu.Lock()
 	hooks := c.onReconnect
 	if c.lost != nil {

@@ -2,7 +2,6 @@ package events
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -58,11 +57,11 @@ func (c *Conn) ListNotifications(ctx context.Context, user UserID, before uint64
 }
 
 func (c *Conn) listNotifications(ctx context.Context, user UserID, before uint64, limit int, keep func(*Notification) bool) (page []ListedNotification, next uint64, err error) {
-	newest, err := c.newestSeq(ctx, c.allNotifications(user))
-	if err != nil || newest == 0 {
+	newest, err := c.askLeader(ctx, streamNotifications, query{Last: c.allNotifications(user)})
+	if err != nil || newest == nil {
 		return nil, 0, err
 	}
-	b := backwards{filter: c.allNotifications(user), end: newest + 1}
+	b := backwards{filter: c.allNotifications(user), end: newest.Sequence + 1}
 	if before > 0 {
 		b.end = min(b.end, before)
 	}
@@ -163,37 +162,6 @@ func (b *backwards) take(page []*jetstream.RawStreamMsg, start uint64) []*jetstr
 
 // ended says whether everything was read.
 func (b *backwards) ended() bool { return b.end <= b.first }
-
-// newestSeq returns the sequence of the newest message of NOTIFICATIONS under a
-// filter, or 0 if there is none. The leader of the stream answers.
-func (c *Conn) newestSeq(ctx context.Context, filter string) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	request, err := json.Marshal(map[string]string{"last_by_subj": filter})
-	if err != nil {
-		return 0, err
-	}
-	msg, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+streamNotifications, request)
-	if err != nil {
-		return 0, fmt.Errorf("look up the newest notification: %w", err)
-	}
-	var answer struct {
-		Message struct {
-			Seq uint64 `json:"seq"`
-		} `json:"message"`
-		Error *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(msg.Data, &answer); err != nil {
-		return 0, fmt.Errorf("look up the newest notification: %w", err)
-	}
-	switch {
-	case answer.Error == nil:
-		return answer.Message.Seq, nil
-	case answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return 0, nil
-	}
-	return 0, fmt.Errorf("look up the newest notification: %w", answer.Error)
-}
 
 // EventOf returns the room event of a notification as the homeserver published it,
 // or nil if ROOMS (72 h) does not hold it any more.

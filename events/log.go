@@ -186,15 +186,7 @@ type notifiedAt struct {
 func (c *Conn) notified(ctx context.Context, filter string, roomSeq uint64, since time.Time, within time.Duration) iter.Seq2[notifiedAt, error] {
 	return func(yield func(notifiedAt, error) bool) {
 		var past time.Time // when the first of a later event was stored
-		from, err := c.firstSince(ctx, streamNotifications, filter, since)
-		if err != nil {
-			yield(notifiedAt{}, err)
-			return
-		}
-		if from == 0 {
-			return
-		}
-		for msg, err := range c.readLog(ctx, streamNotifications, filter, from) {
+		for msg, err := range c.readSince(ctx, streamNotifications, filter, since) {
 			if err != nil {
 				yield(notifiedAt{}, err)
 				return

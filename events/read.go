@@ -81,12 +81,12 @@ func (b *Batch) Redacted(c *Conn, user UserID, room RoomID, seq uint64) {
 // ReadOf returns how far a user has read a room, one value for each thread that
 // anything was said of.
 func (c *Conn) ReadOf(ctx context.Context, user UserID, room RoomID) ([]Read, error) {
-	page, _, err := c.readNewest(ctx, []string{c.userSubject(LogRead, Token(user)) + "." + Token(room) + "." + anyThread})
-	if err != nil {
-		return nil, fmt.Errorf("look up how far a room is read: %w", err)
-	}
+	filter := c.userSubject(LogRead, Token(user)) + "." + Token(room) + "." + anyThread
 	var reads []Read
-	for _, msg := range page {
+	for msg, err := range c.newestStored(ctx, streamNotifications, filter) {
+		if err != nil {
+			return nil, fmt.Errorf("look up how far a room is read: %w", err)
+		}
 		if r, err := ParseRead(msg.Data); err == nil { // what cannot be read says nothing
 			reads = append(reads, r)
 		}
@@ -98,12 +98,8 @@ func (c *Conn) ReadOf(ctx context.Context, user UserID, room RoomID) ([]Read, er
 // time.
 func (c *Conn) ReadsSince(ctx context.Context, room RoomID, since time.Time) (map[UserID][]Read, error) {
 	filter := string(LogRead) + ".*.*." + Token(room) + "." + anyThread
-	from, err := c.firstSince(ctx, streamNotifications, filter, since)
-	if err != nil || from == 0 {
-		return nil, err
-	}
 	reads := map[UserID][]Read{}
-	for msg, err := range c.readLog(ctx, streamNotifications, filter, from) {
+	for msg, err := range c.readSince(ctx, streamNotifications, filter, since) {
 		if err != nil {
 			return nil, err
 		}
@@ -142,21 +138,21 @@ func (c *Conn) markRead(ctx context.Context, filter string, upTo, before uint64)
 	if n, _, err := c.countNotifications(ctx, filter); err != nil || n.Messages+n.retried == 0 {
 		return 0, err
 	}
-	newest, heard, err := c.readNewest(ctx, []string{filter})
+	last, heard, err := c.readNewest(ctx, streamNotifications, newest{Filters: []string{filter}})
 	switch {
 	case errors.Is(err, errTooMany): // more threads than the server tells of at once
 	case err != nil:
 		return 0, err
-	case len(newest) == 0 || heard+1 < before:
+	case len(last) == 0 || heard+1 < before:
 		return 0, errBehind
-	case allRead(newest, upTo, before):
+	case allRead(last, upTo, before):
 		return c.purge(ctx, filter, before)
 	}
 	return c.markReadOneByOne(ctx, filter, upTo, before)
 }
 
-func allRead(newest []*jetstream.RawStreamMsg, upTo, before uint64) bool {
-	for _, msg := range newest {
+func allRead(last []*jetstream.RawStreamMsg, upTo, before uint64) bool {
+	for _, msg := range last {
 		if msg.Sequence >= before || roomSeqOf(msg.Data) > upTo {
 			return false
 		}
@@ -176,7 +172,7 @@ const stragglers = logPage
 func (c *Conn) markReadOneByOne(ctx context.Context, filter string, upTo, before uint64) (removed uint64, err error) {
 	end, beyond := uint64(0), 0
 	var late []uint64
-	for msg, err := range c.readLog(ctx, streamNotifications, filter, 1) {
+	for msg, err := range c.readStored(ctx, streamNotifications, filter, 1) {
 		if err != nil {
 			return 0, err
 		}

@@ -98,7 +98,7 @@ type Seed struct {
 
 // SeedRoom begins to seed a room.
 func (c *Conn) SeedRoom(ctx context.Context, room RoomID) (*Seed, error) {
-	last, err := c.readLast(ctx, streamRooms, c.roomSubject(room)+".state.>")
+	last, _, err := c.readLast(ctx, streamRooms, c.roomSubject(room)+".state.>")
 	if err != nil {
 		return nil, err
 	}

@@ -23,18 +23,11 @@ type LoggedEvent struct {
 // with the first error.
 func (c *Conn) RoomLog(ctx context.Context, room RoomID, since time.Time) iter.Seq2[LoggedEvent, error] {
 	return func(yield func(LoggedEvent, error) bool) {
-		filter, from := c.roomEvents(room), uint64(1)
+		log := c.readStored(ctx, streamRooms, c.roomEvents(room), 1)
 		if !since.IsZero() {
-			var err error
-			if from, err = c.firstSince(ctx, streamRooms, filter, since); err != nil {
-				yield(LoggedEvent{}, err)
-				return
-			}
-			if from == 0 {
-				return
-			}
+			log = c.readSince(ctx, streamRooms, c.roomEvents(room), since)
 		}
-		for msg, err := range c.readLog(ctx, streamRooms, filter, from) {
+		for msg, err := range log {
 			if err != nil {
 				yield(LoggedEvent{}, err)
 				return

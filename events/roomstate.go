@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
+	"golang.org/x/sync/errgroup"
 )
 
 // StateEvent is one event of a room's state.
@@ -46,18 +47,21 @@ func (c *Conn) RoomState(ctx context.Context, room RoomID, before uint64) iter.S
 }
 
 func (c *Conn) roomState(ctx context.Context, room string, before uint64) ([]StateEvent, error) {
-	heard, err := c.stateHeardOf(ctx, before-1)
+	known, err := c.stateHeardOf(ctx, before-1)
 	if err != nil {
 		return nil, err
 	}
-	newest, err := c.readLast(ctx, streamRoomState, "state."+room+".>")
+	last, heard, err := c.readLast(ctx, streamRoomState, "state."+room+".>")
+	if err == nil && heard < known.seq {
+		err = fmt.Errorf("read %s: %w", streamRoomState, errBehind)
+	}
 	if err != nil {
 		return nil, err
 	}
 	var state []StateEvent
 	var replaced []string
 	prefix := "rooms." + c.partOf(room) + "." + room + ".state."
-	for _, msg := range newest {
+	for _, msg := range last {
 		seq, ok := sourceSeq(msg.Header)
 		switch {
 		case ok && seq < before:
@@ -73,7 +77,7 @@ func (c *Conn) roomState(ctx context.Context, room string, before uint64) ([]Sta
 	if err != nil {
 		return nil, err
 	}
-	unheard, err := c.readUnheard(ctx, prefix+">", heard, before)
+	unheard, err := c.readUnheard(ctx, prefix+">", known.source, before)
 	return slices.Concat(state, older, unheard), err
 }
 
@@ -92,37 +96,47 @@ func (c *Conn) withHistory(ctx context.Context, subjects []string, filter string
 	return slices.DeleteFunc(subjects, func(subject string) bool { return info.State.Subjects[subject] < 2 }), nil
 }
 
-// stateHeardOf returns a ROOMS sequence up to which ROOM_STATE knows all state
-// events. It asks the server only if what it heard before is below enough.
-func (c *Conn) stateHeardOf(ctx context.Context, enough uint64) (uint64, error) {
+// stateHeard says that ROOM_STATE knew all state events up to a sequence of ROOMS
+// when it had got as far as seq.
+type stateHeard struct {
+	seq    uint64
+	source uint64 // in ROOMS
+}
+
+// stateHeardOf returns how far ROOM_STATE has got. It asks the server only if what
+// it heard before is below enough.
+func (c *Conn) stateHeardOf(ctx context.Context, enough uint64) (stateHeard, error) {
 	for tries := 0; ; tries++ {
-		heard := c.stateHeard.Load()
-		if heard >= enough {
-			return heard, nil
+		var known stateHeard
+		if heard := c.stateHeard.Load(); heard != nil {
+			known = *heard
+		}
+		if known.source >= enough {
+			return known, nil
 		}
 		stream, err := c.js.Stream(ctx, streamRoomState)
 		if err != nil {
-			return 0, fmt.Errorf("look up stream %s: %w", streamRoomState, err)
+			return known, fmt.Errorf("look up stream %s: %w", streamRoomState, err)
 		}
 		last := stream.CachedInfo().State.LastSeq
 		if last == 0 {
-			return heard, nil
+			return known, nil
 		}
 		msg, err := stream.GetMsg(ctx, last)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			if tries < 3 {
 				continue // replaced since
 			}
-			return heard, nil // removed by hand; ROOMS is asked for more than it need be
+			return known, nil // removed by hand; ROOMS is asked for more than it need be
 		}
 		if err != nil {
-			return 0, fmt.Errorf("read %s: %w", streamRoomState, err)
+			return known, fmt.Errorf("read %s: %w", streamRoomState, err)
 		}
-		if seq, ok := sourceSeq(msg.Header); ok {
-			c.stateHeard.Store(seq)
-			return seq, nil
+		if source, ok := sourceSeq(msg.Header); ok {
+			known = stateHeard{seq: last, source: source}
+			c.stateHeard.Store(&known)
 		}
-		return heard, nil
+		return known, nil
 	}
 }
 
@@ -133,7 +147,7 @@ func (c *Conn) readUnheard(ctx context.Context, filter string, heard, before uin
 	if heard+1 >= before {
 		return nil, nil
 	}
-	for msg, err := range c.readLog(ctx, streamRooms, filter, heard+1) {
+	for msg, err := range c.readStored(ctx, streamRooms, filter, heard+1) {
 		if err != nil {
 			return nil, err
 		}
@@ -145,68 +159,76 @@ func (c *Conn) readUnheard(ctx context.Context, filter string, heard, before uin
 	return state, nil
 }
 
-// maxLast is for how many subjects the server tells the last message at once.
-const maxLast = 1024
-
-// readLast returns the last message of each subject that matches filter. The
-// server answers that from its index; with more subjects than it will tell at
-// once, all messages are read instead.
-func (c *Conn) readLast(ctx context.Context, stream, filter string) ([]*jetstream.RawStreamMsg, error) {
-	page, err := c.readLastPage(ctx, stream, []string{filter}, 0)
-	if err == nil || ctx.Err() != nil {
-		return page, err
-	}
-	page = nil
-	for msg, err := range c.readLog(ctx, stream, filter, 1) {
-		if err != nil {
-			return nil, err
+// readLast returns the last message of each subject that matches filter, however
+// many there are, and up to which sequence whoever answered looked: what was asked
+// of the leader reaches to the end.
+func (c *Conn) readLast(ctx context.Context, stream, filter string) (last []*jetstream.RawStreamMsg, heard uint64, err error) {
+	last, heard, err = c.readNewest(ctx, stream, newest{Filters: []string{filter}})
+	switch {
+	case errors.Is(err, errTooMany):
+		last = nil
+		for msg, err := range c.readStored(ctx, stream, filter, 1) {
+			if err != nil {
+				return nil, 0, err
+			}
+			last = append(last, msg)
 		}
-		page = append(page, msg)
+		return last, math.MaxUint64, nil
+	case err != nil || len(last) > 0:
+		return last, heard, err
 	}
-	return page, nil
+	first, err := c.askLeader(ctx, stream, query{Next: filter, From: 1})
+	if err == nil && first != nil {
+		err = fmt.Errorf("read %s: %w", stream, errBehind)
+	}
+	return nil, math.MaxUint64, err
 }
 
+const (
+	// maxLast is for how many subjects the server tells the last message at once.
+	maxLast = 1024
+	// checksAtOnce is how many of them the leader is asked about at the same time.
+	checksAtOnce = 16
+)
+
 // readLastBefore returns the last message of each of these subjects of ROOMS
-// that stands before a sequence.
+// that stands before a sequence. Each has a later one.
 func (c *Conn) readLastBefore(ctx context.Context, subjects []string, before uint64) ([]StateEvent, error) {
 	var state []StateEvent
 	for some := range slices.Chunk(subjects, maxLast) {
-		page, err := c.readLastPage(ctx, streamRooms, some, before-1)
+		last, _, err := c.readNewest(ctx, streamRooms, newest{Filters: some, UpTo: before - 1})
 		if err != nil {
 			return nil, err
 		}
-		for _, msg := range page {
+		if err := c.checkLastBefore(ctx, some, last, before); err != nil {
+			return nil, err
+		}
+		for _, msg := range last {
 			state = append(state, StateEvent{Seq: msg.Sequence, Data: msg.Data})
 		}
 	}
 	return state, nil
 }
 
-func (c *Conn) readLastPage(ctx context.Context, stream string, subjects []string, upTo uint64) ([]*jetstream.RawStreamMsg, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	var opts []jetstreamext.GetLastForOpt
-	if upTo > 0 {
-		opts = append(opts, jetstreamext.GetLastMsgsUpToSeq(upTo))
+// checkLastBefore asks the leader whether what a replica knows of these subjects is
+// what stands last before a sequence.
+func (c *Conn) checkLastBefore(ctx context.Context, subjects []string, last []*jetstream.RawStreamMsg, before uint64) error {
+	after := make(map[string]uint64, len(last))
+	for _, msg := range last {
+		after[msg.Subject] = msg.Sequence
 	}
-	msgs, err := jetstreamext.GetLastMsgsFor(ctx, c.js, stream, subjects, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", stream, err)
+	checks, ctx := errgroup.WithContext(ctx)
+	checks.SetLimit(checksAtOnce)
+	for _, subject := range subjects {
+		checks.Go(func() error {
+			next, err := c.askLeader(ctx, streamRooms, query{Next: subject, From: after[subject] + 1})
+			if err == nil && next != nil && next.Sequence < before {
+				err = fmt.Errorf("read %s: %w", streamRooms, errBehind)
+			}
+			return err
+		})
 	}
-	var page []*jetstream.RawStreamMsg
-	for msg, err := range msgs {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", stream, err)
-		}
-		page = append(page, msg)
-	}
-	if len(page) == 0 || page[len(page)-1].Header.Get(headerPending) != "0" {
-		return nil, fmt.Errorf("read %s: %w", stream, errShortRead)
-	}
-	return page, nil
+	return checks.Wait()
 }
 
 // sourceSeq returns the ROOMS sequence that a message of ROOM_STATE came from:

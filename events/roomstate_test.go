@@ -10,24 +10,33 @@ import (
 	"poked/events/eventstest"
 )
 
-// stateOf folds what RoomState yields: state key → value, of one type of event.
-func stateOf(t *testing.T, conn *events.Conn, room events.RoomID, before uint64) string {
+// stateBefore folds what RoomState yields: state key → event.
+func stateBefore(t *testing.T, conn *events.Conn, room events.RoomID, before uint64) (string, error) {
 	t.Helper()
 	state := map[string]string{}
 	for ev, err := range conn.RoomState(t.Context(), room, before) {
 		if err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 		parsed, err := events.ParseRoomEvent(ev.Data)
 		if err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 		if ev.Seq >= before {
 			t.Errorf("state before %d has event %d in it", before, ev.Seq)
 		}
 		state[parsed.StateKey] = string(parsed.EventID)
 	}
-	return fmt.Sprint(state)
+	return fmt.Sprint(state), nil
+}
+
+func stateOf(t *testing.T, conn *events.Conn, room events.RoomID, before uint64) string {
+	t.Helper()
+	state, err := stateBefore(t, conn, room, before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state
 }
 
 func setState(t *testing.T, conn *events.Conn, room events.RoomID, key string, n int) {

@@ -2,14 +2,11 @@ package events
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/natsext"
 )
 
 // LoggedNotification is a notification as it stands in the log.
@@ -42,7 +39,7 @@ func (c *Conn) NewestInRooms(ctx context.Context, users []UserID, asOf uint64) (
 	for _, user := range users {
 		filters = append(filters, c.allNotifications(user))
 	}
-	page, heard, err := c.readNewest(ctx, filters)
+	page, heard, err := c.readNewest(ctx, streamNotifications, newest{Filters: filters})
 	switch {
 	case errors.Is(err, errTooMany) && len(users) > 1:
 		return c.newestOneByOne(ctx, users, asOf)
@@ -56,23 +53,23 @@ func (c *Conn) NewestInRooms(ctx context.Context, users []UserID, asOf uint64) (
 	if err != nil {
 		return nil, fmt.Errorf("read newest notifications: %w", err)
 	}
-	newest := make(map[UserID][]LoggedNotification, len(users))
+	all := make(map[UserID][]LoggedNotification, len(users))
 	for _, msg := range page {
 		if user, n, ok := logged(msg); ok {
-			newest[user] = append(newest[user], n)
+			all[user] = append(all[user], n)
 		}
 	}
-	return newest, nil
+	return all, nil
 }
 
 func (c *Conn) newestOneByOne(ctx context.Context, users []UserID, asOf uint64) (map[UserID][]LoggedNotification, error) {
 	all := make(map[UserID][]LoggedNotification, len(users))
 	for _, user := range users {
-		newest, err := c.NewestInRooms(ctx, []UserID{user}, asOf)
+		one, err := c.NewestInRooms(ctx, []UserID{user}, asOf)
 		if err != nil {
 			return nil, err
 		}
-		all[user] = newest[user]
+		all[user] = one[user]
 	}
 	return all, nil
 }
@@ -91,72 +88,19 @@ func (c *Conn) checkNone(ctx context.Context, users []UserID) error {
 	return nil
 }
 
-// errTooMany says that there are more subjects than the server tells the last
-// message of at once.
-var errTooMany = errors.New("too many subjects for one answer")
-
-// readNewest returns the last message of each subject that matches one of the
-// filters, by sequence, and up to which sequence the server that answered looked;
-// without any message it does not say.
-func (c *Conn) readNewest(ctx context.Context, filters []string) (page []*jetstream.RawStreamMsg, heard uint64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	request, err := json.Marshal(map[string][]string{"multi_last": filters})
-	if err != nil {
-		return nil, 0, err
-	}
-	var end nats.Header // of the last answer, which is no message
-	answers, err := natsext.RequestMany(ctx, c.nc, "$JS.API.DIRECT.GET."+streamNotifications, request,
-		natsext.RequestManySentinel(func(m *nats.Msg) bool {
-			if m.Header.Get("Status") != "" {
-				end = m.Header
-			}
-			return end != nil
-		}))
-	if err != nil {
-		return nil, 0, err
-	}
-	for m, err := range answers {
-		if err != nil {
-			return nil, 0, err
-		}
-		seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
-		if err != nil {
-			return nil, 0, fmt.Errorf("sequence: %w", err)
-		}
-		page = append(page, &jetstream.RawStreamMsg{Subject: m.Header.Get(jetstream.SubjectHeader), Sequence: seq, Data: m.Data})
-	}
-	switch end.Get("Status") {
-	case "204":
-		heard, err = strconv.ParseUint(end.Get("Nats-UpTo-Sequence"), 10, 64)
-		return page, heard, err
-	case "404":
-		return nil, 0, nil
-	case "413":
-		return nil, 0, errTooMany
-	}
-	return nil, 0, fmt.Errorf("%w: %s %s", errShortRead, end.Get("Status"), end.Get("Description"))
-}
-
 // readAllForNewest reads the whole of one user's log, for one who has more rooms
 // than the server tells the last message of at once.
 func (c *Conn) readAllForNewest(ctx context.Context, filter string) ([]*jetstream.RawStreamMsg, error) {
 	last := map[string]uint64{}
 	var page []*jetstream.RawStreamMsg
-	for msg, err := range c.readLog(ctx, streamNotifications, filter, 1) {
+	for msg, err := range c.readStored(ctx, streamNotifications, filter, 1) {
 		if err != nil {
 			return nil, err
 		}
 		last[msg.Subject] = msg.Sequence
 		page = append(page, msg)
 	}
-	newest := page[:0]
-	for _, msg := range page {
-		if last[msg.Subject] == msg.Sequence {
-			newest = append(newest, msg)
-		}
-	}
-	return newest, nil
+	return slices.DeleteFunc(page, func(msg *jetstream.RawStreamMsg) bool { return last[msg.Subject] != msg.Sequence }), nil
 }
 
 // NotificationsInRoom returns up to limit of a user's notifications from the room

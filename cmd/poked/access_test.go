@@ -91,6 +91,7 @@ func TestEachRoleDoesItsWork(t *testing.T) {
 	setPusher(t, http, gateway.url, "alice-pushkey")
 	publish(t, g.url("homeserver"), "--historical", memberEvent("alice"), memberEvent("bob"))
 	checkPoke(t, firstPoke(t, g.url("homeserver"), gateway.pokes))
+	g.redaction(http)
 	publish(t, g.url("homeserver"), `{"type":"m.receipt","room_id":"!room:example.org",`+
 		`"content":{"$said-0":{"m.read":{"@alice:example.org":{"ts":1}}}}}`)
 	if out := g.run("operator", "pushers", "--json"); !strings.Contains(out, "@alice:example.org") {
@@ -112,6 +113,16 @@ func TestEachRoleDoesItsWork(t *testing.T) {
 		}
 		p.terminate()
 	}
+}
+
+// redaction has what Alice was notified of redacted, and lists it before and after.
+func (g guarded) redaction(http string) {
+	g.t.Helper()
+	listed := func() bool { return strings.Contains(getAsAlice(g.t, http, "notifications"), `"$said-0"`) }
+	eventstest.WaitFor(g.t, "what was said to be listed", listed)
+	publish(g.t, g.url("homeserver"), `{"event_id":"$redaction","room_id":"!room:example.org","type":"m.room.redaction",`+
+		`"sender":"@bob:example.org","content":{"redacts":"$said-0"}}`)
+	eventstest.WaitFor(g.t, "it to be redacted", func() bool { return !listed() })
 }
 
 // deadLetters has a message that nobody can read retried and dropped.

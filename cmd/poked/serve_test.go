@@ -124,7 +124,13 @@ func setPusher(t *testing.T, base, gateway, pushkey string) {
 // getPushers returns what GET pushers shows to Alice.
 func getPushers(t *testing.T, base string) string {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/_matrix/client/v3/pushers", nil)
+	return getAsAlice(t, base, "pushers")
+}
+
+// getAsAlice asks the client-server API for something of Alice's.
+func getAsAlice(t *testing.T, base, what string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/_matrix/client/v3/"+what, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

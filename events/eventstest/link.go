@@ -2,6 +2,7 @@ package eventstest
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"poked/events"
 )
@@ -27,6 +30,7 @@ type Link struct {
 	dead   bool
 	faults []*pendingFault
 	drops  []string // subjects of messages from the server that get lost
+	behind string   // stream whose direct reads find nothing
 }
 
 type pendingFault struct {
@@ -66,6 +70,35 @@ func (l *Link) Refuse(subject string, times int) {
 	for range times {
 		l.Break(subject, Refuse)
 	}
+}
+
+// Behind has a replica answer the direct reads of a stream, until it is called
+// again, that has not heard of anything yet: a stream which is empty. No stream is "".
+func (l *Link) Behind(stream string) {
+	l.server.raw(func(ctx context.Context, js jetstream.JetStream) error {
+		_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: behind, AllowDirect: true})
+		return err
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.behind = stream
+}
+
+const behind = "BEHIND"
+
+// replica returns where a message to the server goes.
+func (l *Link) replica(subject string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	const direct = "$JS.API.DIRECT.GET."
+	stream, by, _ := strings.Cut(strings.TrimPrefix(subject, direct), ".")
+	switch {
+	case l.behind == "" || stream != l.behind || !strings.HasPrefix(subject, direct):
+		return subject
+	case by == "":
+		return direct + behind
+	}
+	return direct + behind + "." + by
 }
 
 // Drop has the next message from the server whose subject begins with subject
@@ -195,6 +228,7 @@ func (c *linkConn) send(op []byte) error {
 	}
 	switch fault := c.link.meet(words[1]); fault {
 	case 0:
+		op = bytes.Replace(op, []byte(words[1]), []byte(c.link.replica(words[1])), 1)
 	case Refuse: // the server says that no stream listens there
 		op = bytes.Replace(op, []byte(words[1]), []byte("nowhere"), 1)
 	case Lose:

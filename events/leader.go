@@ -1,0 +1,123 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Any replica of a stream answers a direct read, and one may not have heard yet of
+// what the leader has acknowledged. The leader alone can say that there is nothing
+// more, but it is asked for one message at a time: so what there is comes from
+// whoever answers first, and its end is the leader's to confirm.
+
+// query says which one message the leader of a stream is asked for: the last on a
+// subject, or the next that matches one, from a sequence or a time on.
+type query struct {
+	Last  string     `json:"last_by_subj,omitempty"`
+	Next  string     `json:"next_by_subj,omitempty"`
+	From  uint64     `json:"seq,omitempty"`
+	Since *time.Time `json:"start_time,omitempty"`
+}
+
+// askLeader returns a message as the leader of a stream knows it, or nil if there
+// is none.
+func (c *Conn) askLeader(ctx context.Context, stream string, q query) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	request, err := json.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, request)
+	if err != nil {
+		return nil, fmt.Errorf("ask the leader of %s: %w", stream, err)
+	}
+	msg, err := readLeader(answer.Data)
+	if err != nil {
+		return nil, fmt.Errorf("ask the leader of %s: %w", stream, err)
+	}
+	return msg, nil
+}
+
+func readLeader(raw []byte) (*jetstream.RawStreamMsg, error) {
+	var answer struct {
+		Message struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return nil, err
+	}
+	switch e := answer.Error; {
+	case e != nil && e.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil, nil
+	case e != nil:
+		return nil, e
+	}
+	m := answer.Message
+	msg := &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Seq, Data: m.Data, Time: m.Time}
+	if len(m.Header) > 0 {
+		header, err := nats.DecodeHeadersMsg(m.Header)
+		if err != nil {
+			return nil, err
+		}
+		msg.Header = header
+	}
+	return msg, nil
+}
+
+// readStored yields what [Conn.readLog] does, up to the end of all that the leader
+// has acknowledged. Who stops before the end asks no leader.
+func (c *Conn) readStored(ctx context.Context, stream, filter string, from uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		for {
+			for msg, err := range c.readLog(ctx, stream, filter, from) {
+				if !yield(msg, err) || err != nil {
+					return
+				}
+				from = msg.Sequence + 1
+			}
+			next, err := c.askLeader(ctx, stream, query{Next: filter, From: max(from, 1)})
+			switch {
+			case err != nil:
+				yield(nil, err)
+				return
+			case next == nil || !yield(next, nil):
+				return
+			}
+			from = next.Sequence + 1
+		}
+	}
+}
+
+// readSince yields what was stored since a time, as readStored does.
+func (c *Conn) readSince(ctx context.Context, stream, filter string, since time.Time) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		from, err := c.firstSince(ctx, stream, filter, since)
+		if err == nil && from == 0 {
+			var first *jetstream.RawStreamMsg
+			since = since.Add(-clockSkew)
+			if first, err = c.askLeader(ctx, stream, query{Next: filter, Since: &since}); first != nil {
+				from = first.Sequence
+			}
+		}
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		if from > 0 {
+			c.readStored(ctx, stream, filter, from)(yield)
+		}
+	}
+}

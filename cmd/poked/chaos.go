@@ -17,7 +17,7 @@ import (
 // what it promises.
 //
 //	seed ─▶ cast, schedule
-//	          │ faults, in tracks side by side        │ what is said, receipts, late pushers
+//	          │ faults, in tracks side by side        │ what is said, receipts, redactions
 //	          ▼                                       ▼
 //	        chaosWorld: 3 NATS, registry, 3 dispatchers, gateways that record
 //	          │ heal, wait until all is told, say one last thing in each room
@@ -136,7 +136,7 @@ func (r *chaosRun) make(ctx context.Context, dir string) (h *chaosHistory, err e
 		return nil, err
 	}
 	h.Pokes, h.acks = w.rec.history(), w.home.history()
-	h.Messages, h.Receipts, h.Unacknowledged = w.home.messages.Load(), w.home.receipts.Load(), w.home.failed.Load()
+	h.Messages, h.Receipts, h.Redactions, h.Unacknowledged = w.home.messages.Load(), w.home.receipts.Load(), w.home.redactions.Load(), w.home.failed.Load()
 	for _, c := range w.children() {
 		h.EndedAlone += c.endedAlone()
 	}

@@ -45,7 +45,7 @@ func (c *chaosChecker) index() {
 	for _, room := range c.cast.rooms {
 		c.rooms[room.id] = room
 		for n, u := range room.said {
-			if !u.isRead {
+			if u.kind == isMessage {
 				c.numbers[u.event] = n
 			}
 		}

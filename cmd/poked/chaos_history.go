@@ -28,6 +28,7 @@ type chaosHistory struct {
 	Last           time.Time   `json:"last"` // when the last things were said
 	Messages       int64       `json:"messages"`
 	Receipts       int64       `json:"receipts"`
+	Redactions     int64       `json:"redactions"`
 	Unacknowledged int64       `json:"unacknowledged"` // tries to publish
 	EndedAlone     int         `json:"ended_alone"`    // processes that nobody had asked to
 }

@@ -8,26 +8,32 @@ import (
 
 // chaosModel says in the plainest way what must come of what was published. It is
 // the one place that knows how reading clears: a user's unread notifications are
-// those after the last receipt or message of their own, in each room.
+// those after the last receipt or message of their own, in each room, but for what
+// was redacted.
 type chaosModel struct{}
 
 // notifies says whether an utterance notifies a member of its room.
 func (chaosModel) notifies(u utterance, user events.UserID) bool {
-	return !u.isRead && u.by != user && (u.only == nil || u.only[user])
+	return u.kind == isMessage && u.by != user && (u.only == nil || u.only[user])
 }
 
 // unread returns what a user has not read in a room, in order.
 func (m chaosModel) unread(room *chaosRoom, user events.UserID) []events.EventID {
 	var unread []events.EventID
-	for _, u := range room.said {
+	said := map[events.EventID]int{}
+	for n, u := range room.said {
 		switch {
+		case u.kind == isRedaction:
+			unread = slices.DeleteFunc(unread, func(e events.EventID) bool { return e == u.event })
+		case u.kind == isReceipt && u.by == user:
+			unread = slices.DeleteFunc(unread, func(e events.EventID) bool { return said[e] <= said[u.event] })
+		case u.kind == isMessage && u.by == user:
+			unread = nil
 		case m.notifies(u, user):
 			unread = append(unread, u.event)
-		case u.by != user:
-		case u.isRead: // all up to the event
-			unread = unread[slices.Index(unread, u.event)+1:]
-		default: // a message of their own
-			unread = nil
+		}
+		if u.kind == isMessage {
+			said[u.event] = n
 		}
 	}
 	return unread

@@ -29,14 +29,23 @@ type chaosRoom struct {
 
 // utterance is something that was published and acknowledged.
 type utterance struct {
-	event  events.EventID // of a message; of a receipt the one it is about
-	by     events.UserID  // who said it, or whose receipt it is
-	isRead bool           // it is a receipt
+	kind  utteranceKind
+	event events.EventID // of a message; of the others the one that they are about
+	by    events.UserID  // who said it, or whose receipt it is
 
 	// only are the users whom it notified, of an event from before everybody's
 	// pushers were known; nil means all.
 	only map[events.UserID]bool
 }
+
+// utteranceKind is what an utterance is.
+type utteranceKind uint8
+
+const (
+	isMessage utteranceKind = iota
+	isReceipt
+	isRedaction
+)
 
 // chaosSpeaker says most of it and has no pusher.
 const chaosSpeaker = events.UserID("@speaker:chaos.example")
@@ -100,6 +109,16 @@ func (r *chaosRoom) add(u *chaosUser) {
 	if !slices.Contains(r.members, u) {
 		r.members = append(r.members, u)
 	}
+}
+
+// last returns the message that was said last in the room, if any was.
+func (r *chaosRoom) last() (events.EventID, bool) {
+	for _, u := range slices.Backward(r.said) {
+		if u.kind == isMessage {
+			return u.event, true
+		}
+	}
+	return "", false
 }
 
 // inPartitions returns ids of which there are as many in each partition as each

@@ -25,10 +25,11 @@ const (
 // [events.Publisher] asks: in order for each room, and each again until it is
 // acknowledged.
 type chaosHomeserver struct {
-	publisher *events.Publisher
-	messages  atomic.Int64
-	receipts  atomic.Int64
-	failed    atomic.Int64 // tries that were not acknowledged
+	publisher  *events.Publisher
+	messages   atomic.Int64
+	receipts   atomic.Int64
+	redactions atomic.Int64
+	failed     atomic.Int64 // tries that were not acknowledged
 
 	mu   sync.Mutex
 	acks []acknowledged
@@ -86,13 +87,8 @@ func (h *chaosHomeserver) say(ctx context.Context, room *chaosRoom, event events
 
 // read publishes that a user has read all there is in a room.
 func (h *chaosHomeserver) read(ctx context.Context, room *chaosRoom, user events.UserID) error {
-	last := ""
-	for _, u := range room.said {
-		if !u.isRead {
-			last = string(u.event)
-		}
-	}
-	if last == "" {
+	last, ok := room.last()
+	if !ok {
 		return nil
 	}
 	raw := fmt.Appendf(nil, `{"type":"m.receipt","room_id":%q,"content":{%q:{"m.read":{%q:{"ts":%d}}}}}`,
@@ -101,7 +97,23 @@ func (h *chaosHomeserver) read(ctx context.Context, room *chaosRoom, user events
 		return err
 	}
 	h.receipts.Add(1)
-	room.said = append(room.said, utterance{event: events.EventID(last), by: user, isRead: true})
+	room.said = append(room.said, utterance{kind: isReceipt, event: last, by: user})
+	return nil
+}
+
+// redact publishes that what was said last in a room is redacted.
+func (h *chaosHomeserver) redact(ctx context.Context, room *chaosRoom, event events.EventID) error {
+	last, ok := room.last()
+	if !ok {
+		return nil
+	}
+	raw := fmt.Appendf(nil, `{"event_id":%q,"room_id":%q,"type":"m.room.redaction","sender":%q,"origin_server_ts":%d,"content":{"redacts":%q}}`,
+		event, room.id, chaosSpeaker, time.Now().UnixMilli(), last)
+	if err := h.insist(ctx, func(ctx context.Context) error { return h.publisher.Event(ctx, raw) }); err != nil {
+		return err
+	}
+	h.redactions.Add(1)
+	room.said = append(room.said, utterance{kind: isRedaction, event: last, by: chaosSpeaker})
 	return nil
 }
 
@@ -157,8 +169,8 @@ func (h *chaosHomeserver) chatter(ctx, patience context.Context, c *cast, rate f
 	return group.Wait()
 }
 
-// happen has one thing happen in a room: a message, of a member now and then, or
-// a receipt.
+// happen has one thing happen in a room: a message, of a member now and then, a
+// receipt or a redaction.
 func (h *chaosHomeserver) happen(ctx context.Context, room *chaosRoom, n int, luck *rand.Rand) error {
 	member := room.members[luck.IntN(len(room.members))].id
 	event := events.EventID(fmt.Sprintf("$said-%d-%d", room.number, n))
@@ -167,6 +179,8 @@ func (h *chaosHomeserver) happen(ctx context.Context, room *chaosRoom, n int, lu
 		return h.read(ctx, room, member)
 	case lot <= 2:
 		return h.say(ctx, room, event, member, nil)
+	case lot == 3:
+		return h.redact(ctx, room, event)
 	default:
 		return h.say(ctx, room, event, chaosSpeaker, nil)
 	}

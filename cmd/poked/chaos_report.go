@@ -17,6 +17,7 @@ type chaosReport struct {
 
 	Messages       int64 `json:"messages"` // that were acknowledged
 	Receipts       int64 `json:"receipts"`
+	Redactions     int64 `json:"redactions"`
 	Unacknowledged int64 `json:"unacknowledged"` // tries to publish, each made again
 	Owed           int   `json:"owed"`           // pokes
 	Requests       int   `json:"requests"`
@@ -43,7 +44,7 @@ type chaosReport struct {
 func newChaosReport(h *chaosHistory) *chaosReport {
 	r := &chaosReport{
 		Faults: map[string]int{}, Repeats: map[string]int{}, EndedAlone: h.EndedAlone,
-		Messages: h.Messages, Receipts: h.Receipts, Unacknowledged: h.Unacknowledged,
+		Messages: h.Messages, Receipts: h.Receipts, Redactions: h.Redactions, Unacknowledged: h.Unacknowledged,
 	}
 	for _, f := range h.Faults {
 		r.Faults[f.Track+": "+f.Kind+" "+f.Victim]++
@@ -69,6 +70,7 @@ func (r *chaosReport) print(out io.Writer) error {
 	}
 	line("messages acknowledged", r.Messages)
 	line("receipts acknowledged", r.Receipts)
+	line("redactions acknowledged", r.Redactions)
 	line("tries to publish without an answer", r.Unacknowledged)
 	line("pokes owed", r.Owed)
 	line("requests at gateways", r.Requests)

@@ -33,7 +33,7 @@ func TestChaos(t *testing.T) {
 	if len(tracks) != len(chaosTracks()) {
 		t.Errorf("what went wrong is only %v", report.Faults)
 	}
-	if report.Owed == 0 || report.Messages == 0 || report.Receipts == 0 {
+	if report.Owed == 0 || report.Messages == 0 || report.Receipts == 0 || report.Redactions == 0 {
 		t.Errorf("nothing happened: %s", got.stdout)
 	}
 }
@@ -172,7 +172,7 @@ func TestChaosModel(t *testing.T) {
 	user := &chaosUser{id: "@alice:x", pushkeys: []string{"key"}}
 	room := &chaosRoom{members: []*chaosUser{user}, said: []utterance{
 		{event: "$1", by: "@bob:x"}, {event: "$2", by: "@bob:x"}, {event: "$3", by: "@bob:x"},
-		{event: "$2", by: "@alice:x", isRead: true}, {event: "$3", by: "@bob:x", isRead: true},
+		{kind: isReceipt, event: "$2", by: "@alice:x"}, {kind: isReceipt, event: "$3", by: "@bob:x"},
 	}}
 	c := &cast{users: []*chaosUser{user}, rooms: []*chaosRoom{room}}
 	badge := func() int { return chaosModel{}.badge(c, user) }
@@ -190,5 +190,9 @@ func TestChaosModel(t *testing.T) {
 	room.said = append(room.said, utterance{event: "$6", by: "@bob:x", only: map[events.UserID]bool{}})
 	if got := badge(); got != 1 {
 		t.Errorf("after a message that did not reach the user the badge is %d", got)
+	}
+	room.said = append(room.said, utterance{kind: isRedaction, event: "$5", by: "@bob:x"})
+	if got := badge(); got != 0 {
+		t.Errorf("after the redaction of the other message the badge is %d", got)
 	}
 }

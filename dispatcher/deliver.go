@@ -228,9 +228,6 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 // tick writes down the lanes whose gateway keeps them waiting, and what could
 // not be written before.
 func (d *deliverer) tick(ctx context.Context, now time.Time) {
-	for _, l := range d.gates.look(now) {
-		l.wake()
-	}
 	d.payBadges(ctx, now)
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -126,6 +126,7 @@
 //	read not stored            the receipt stays open and is taken in again
 //	read not removed           deliver waits: what comes after must not overtake it
 //	badge not told             the lane lags, its record says that it owes a badge
+//	pause not shared           told again while it lasts; until then each dispatcher finds out with one poke
 //	backlog not stored         the notification stays open, written again by the next tick
 //	position not stored        after a second nothing more is read: it would be done again after a death
 //	lease not renewed in time  nothing is begun and nothing written until it is: another may be at work
@@ -275,7 +276,8 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	d.log.Info("pushers and push rules loaded", "users", pushers, "users_with_rules", rules, "took", time.Since(began))
 	beside.Go(func() { d.serveOperator(ctx, all) })
 	beside.Go(func() { all.lighten(ctx) })
-	beside.Go(func() { d.sharePauses(ctx, all.gates.told) })
+	beside.Go(func() { all.gates.keepTime(ctx, d.conn.TickInterval()) })
+	beside.Go(func() { d.sharePauses(ctx, all.gates) })
 	share(ctx, all.own, func() {
 		d.log.Info("dispatching", "partitions", d.counts.partitions.Load(), "of", d.conn.Partitions())
 		close(d.ready)

@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"poked/events"
@@ -10,12 +11,15 @@ import (
 // pause leaves a gateway alone until a time, if that is later than now and than
 // any it has asked for before. After that it gets few requests at first.
 func (gs *gateways) pause(g *gateway, until, now time.Time) {
+	until = now.Add(until.Sub(now)) // by the clock that never jumps, if it was another's time
 	if !until.After(now) || !until.After(g.pausedUntil) {
 		return
 	}
+	if !now.Before(g.pausedUntil) { // else it is a pause already, that only grows
+		g.limit.restart(g.limit.value, now)
+		g.recovering = true
+	}
 	g.pausedUntil = until
-	g.limit.restart(g.limit.value, now)
-	g.recovering = true
 	gs.call(g, until)
 }
 
@@ -55,57 +59,88 @@ func (gs *gateways) down(g *gateway, now time.Time) (until time.Time, down bool)
 	return until, g.shut(now) != ""
 }
 
-// tell has the other dispatchers hear of a pause. It ends for them at a full second
-// so that answers which come together, each with a pause that ends a little later
-// than the last, are told once.
+// tell has the other dispatchers hear of a pause, unless they know of one as long.
 func (gs *gateways) tell(g *gateway, now time.Time) {
 	if !g.pausedUntil.After(now) || !g.pausedUntil.After(g.pauseTold) {
 		return
 	}
-	until := g.pausedUntil.Truncate(time.Second).Add(time.Second)
+	gs.untold[g] = struct{}{}
 	select {
-	case gs.told <- events.Pause{Origin: g.origin, Until: until}:
-		g.pauseTold = until
-	default: // the next answer tells it
+	case gs.tells <- struct{}{}:
+	default: // who tells has been called already
 	}
 }
 
-// toldQueue is how many pauses may wait to be told.
-const toldQueue = 64
-
-// sharePauses has all dispatchers hear of the pauses that this one is asked for,
-// until ctx ends. If one is not stored each of them finds out with a poke of its own.
-func (d *Dispatcher) sharePauses(ctx context.Context, told <-chan events.Pause) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case p := <-told:
-			d.conn.PutPause(p, func(err error) {
-				if err != nil {
-					d.log.Warn("pause of a gateway not shared", "gateway", p.Origin, "error", err)
-				}
-			})
+// takeUntold returns the pauses that the others are to hear of. One ends for them at
+// a full second, so that answers which come together, each with a pause that ends a
+// little later than the last, are told once.
+func (gs *gateways) takeUntold(now time.Time) (pauses []events.Pause) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	for g := range gs.untold {
+		if g.pausedUntil.After(now) {
+			g.pauseTold = g.pausedUntil.Truncate(time.Second).Add(time.Second)
+			pauses = append(pauses, events.Pause{Origin: g.origin, Until: g.pauseTold})
 		}
+	}
+	clear(gs.untold)
+	return pauses
+}
+
+// notTold has a pause told again.
+func (gs *gateways) notTold(p events.Pause) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	if g := gs.byOrigin[p.Origin]; g != nil {
+		g.pauseTold = time.Time{}
+		gs.untold[g] = struct{}{}
 	}
 }
 
 // heard takes in that a dispatcher, perhaps this one, was asked to leave a gateway
-// alone.
+// alone. One that was asked for longer says so again: what is written last is all
+// that a dispatcher hears which comes later.
 func (gs *gateways) heard(p events.Pause) {
 	now := time.Now()
-	until := p.Until
-	if longest := now.Add(maxRetryAfter + time.Second); until.After(longest) {
-		until = longest // its clock is another
-	}
-	if !until.After(now) {
-		return
-	}
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
-	g := gs.at(p.Origin, now)
-	if until.After(g.pauseTold) {
-		g.pauseTold = until
+	g := gs.byOrigin[p.Origin]
+	if g == nil && p.Until.After(now) {
+		g = gs.at(p.Origin, now)
 	}
-	gs.pause(g, until, now)
+	if g == nil {
+		return
+	}
+	g.pauseTold = p.Until
+	gs.pause(g, now.Add(min(p.Until.Sub(now), maxRetryAfter+time.Second)), now) // its clock may be another
+	gs.tell(g, now)
 }
+
+// sharePauses has all dispatchers hear of the pauses that this one is asked for,
+// until ctx ends. What is not stored is told again while the pause lasts.
+func (d *Dispatcher) sharePauses(ctx context.Context, gs *gateways) {
+	again := time.NewTicker(tellAgain)
+	defer again.Stop()
+	var failing atomic.Bool
+	for {
+		for _, p := range gs.takeUntold(time.Now()) {
+			d.conn.PutPause(p, func(err error) {
+				if err != nil {
+					gs.notTold(p)
+				}
+				if was := failing.Swap(err != nil); err != nil && !was {
+					d.log.Warn("pause of a gateway not shared, telling it again", "gateway", p.Origin, "error", err)
+				}
+			})
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-gs.tells:
+		case <-again.C:
+		}
+	}
+}
+
+// tellAgain is how soon a pause is told again that was not stored.
+const tellAgain = time.Second

@@ -1,11 +1,14 @@
 package dispatcher
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"poked/events"
 	"poked/events/eventstest"
 )
 
@@ -54,7 +57,8 @@ func TestG6AllDispatchersLeaveAGatewayAlone(t *testing.T) {
 	})
 }
 
-// If the others cannot be told, each of them finds out by itself.
+// What the others could not be told at first they are told later; if this one dies
+// before, each of them finds out by itself.
 func TestPauseThatIsNotShared(t *testing.T) {
 	for name, fault := range eventstest.Faults() {
 		t.Run(name, func(t *testing.T) {
@@ -65,7 +69,10 @@ func TestPauseThatIsNotShared(t *testing.T) {
 				h.gateway.Answer(always(eventstest.Reply{Status: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {"60"}}}))
 				met := h.link.Break("$KV.GATEWAYS.", fault)
 				h.say("!r", "@alice:x", 0, 1)
-				<-time.After(10 * time.Second)
+				<-time.After(20 * time.Second)
+				if fault != eventstest.Kill {
+					h.pauseIsShared(time.Minute)
+				}
 				h.gateway.Answer(up())
 				h.revive()
 				<-time.After(2 * time.Minute)
@@ -78,4 +85,80 @@ func TestPauseThatIsNotShared(t *testing.T) {
 			})
 		})
 	}
+}
+
+// pauseIsShared checks until when it stands written that the one gateway which was
+// tried is to be left alone: for as long after the first refusal.
+func (h *house) pauseIsShared(long time.Duration) {
+	h.t.Helper()
+	want := h.gateway.Tried()[0].At.Add(long)
+	shared := h.server.Stored("KV_GATEWAYS", "$KV.GATEWAYS.")
+	if len(shared) != 1 {
+		h.t.Errorf("%d pauses stand written, want 1", len(shared))
+		return
+	}
+	var p events.Pause
+	if err := json.Unmarshal(shared[0].Data, &p); err != nil || p.Until.Before(want) || p.Until.After(want.Add(3*time.Second)) {
+		h.t.Errorf("the pause stands written as %s, want until %v", shared[0].Data, want)
+	}
+}
+
+// Who was asked for a longer pause than stands written last says so again.
+func TestG6ShorterPauseHidesNoLongerOne(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.gateway.Answer(always(eventstest.Reply{Status: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {"600"}}}))
+		h.say("!r", "@alice:x", 0, 1)
+		<-time.After(time.Second)
+		for _, shorter := range []time.Duration{time.Minute, -time.Minute} { // of another dispatcher
+			origin := h.d.current.Load().gates.states()[0].Origin
+			h.conn.PutPause(events.Pause{Origin: origin, Until: time.Now().Add(shorter)}, func(error) {})
+			<-time.After(time.Second)
+			h.pauseIsShared(10 * time.Minute)
+		}
+	})
+}
+
+// A pause that is heard of while it lasts, or grows, leaves the ramp after it as
+// steep as it was.
+func TestPauseThatGrowsIsOnePause(t *testing.T) {
+	gs := newGateways(100, 8, 100, func(func()) {})
+	now := time.Now()
+	g := gs.at("https://gw.test", now)
+	g.limit.value = 64
+	gs.pause(g, now.Add(time.Minute), now)
+	gs.tell(g, now)
+	for _, p := range gs.takeUntold(now) {
+		gs.heard(p)
+	}
+	gs.pause(g, now.Add(2*time.Minute), now)
+	if g.limit.threshold != 64 || g.limit.value != 8 {
+		t.Errorf("after the pause the gateway gets %v places, and doubles them up to %v", g.limit.value, g.limit.threshold)
+	}
+}
+
+// A dispatcher that stands by forgets the pauses it hears of when they are over.
+func TestG7StandbyForgetsPauses(t *testing.T) {
+	bubbleOf(t, 1, func(t *testing.T, h *house) {
+		h.start()
+		work := h.d.current.Load()
+		h.start()
+		<-time.After(10 * time.Second)
+		if len(work.deliverers()) > 0 { // who is left without a partition is the other one
+			work = h.d.current.Load()
+		}
+		for n := range 1000 {
+			h.conn.PutPause(events.Pause{Origin: fmt.Sprintf("https://gw-%d.test", n), Until: time.Now().Add(time.Minute)}, func(error) {})
+		}
+		<-time.After(10 * time.Second)
+		if n := len(work.gates.states()); n != 1000 {
+			t.Errorf("the dispatcher knows %d gateways", n)
+		}
+		<-time.After(3 * forgetAfter)
+		if gates, pages := len(work.gates.states()), len(work.gates.calendar.pages); gates+pages > 0 {
+			t.Errorf("long after the pauses %d gateways and %d pages of the calendar are left", gates, pages)
+		}
+	})
 }

@@ -1,6 +1,9 @@
 package dispatcher
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // report takes in how an attempt went that began at a time: the lane's place is
 // free again, and the gateway gets more or less. Known is a lane that has failed
@@ -74,16 +77,27 @@ func (gs *gateways) allows(l *lane, origin string, now time.Time) string {
 	return g.allows(l, now)
 }
 
+// keepTime does what has its time until ctx ends, whatever partitions are owned.
+func (gs *gateways) keepTime(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			for _, l := range gs.look(now) {
+				l.wake()
+			}
+		}
+	}
+}
+
 // look finds the attempts that take longer than patience, and what the calendar
-// says. It returns the lanes whose own next try has come. Every partition asks;
-// what was seen stays true enough for a while.
+// says. It returns the lanes whose own next try has come.
 func (gs *gateways) look(now time.Time) (due []*lane) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
-	if now.Sub(gs.looked) < pageLength {
-		return nil
-	}
-	gs.looked = now
 	if gs.halted {
 		gs.some.Broadcast() // the lease may be held again
 	}

@@ -24,7 +24,7 @@ type gateways struct {
 	slots          int                 // requests in flight in all, at most
 	spawn          func(worker func()) // runs a slot's loop in a goroutine that its owner waits for
 	lease          *events.Lease       // without which no attempt begins
-	told           chan events.Pause   // what all dispatchers are to hear of
+	tells          chan struct{}       // calls who shares pauses
 
 	mu       sync.Mutex
 	some     sync.Cond // ready is not empty, or closed
@@ -35,8 +35,8 @@ type gateways struct {
 	idle     int  // of those, the ones that wait
 	late     int  // of those, the ones whose attempt takes longer than patience
 	calendar calendar
-	looked   time.Time
-	halted   bool // some slot waits for the lease
+	untold   map[*gateway]struct{} // whose pause the other dispatchers are to hear of
+	halted   bool                  // some slot waits for the lease
 	closed   bool
 }
 
@@ -45,7 +45,8 @@ type gateways struct {
 func newGateways(slots, floor, ceiling int, spawn func(func())) *gateways {
 	gs := &gateways{
 		slots: slots, floor: floor, ceiling: ceiling, spawn: spawn,
-		told: make(chan events.Pause, toldQueue), byOrigin: map[string]*gateway{}, calendar: newCalendar(time.Now()),
+		tells: make(chan struct{}, 1), untold: map[*gateway]struct{}{},
+		byOrigin: map[string]*gateway{}, calendar: newCalendar(time.Now()),
 	}
 	gs.some.L = &gs.mu
 	return gs

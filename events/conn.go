@@ -91,8 +91,9 @@ func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 	return c, nil
 }
 
-// tickInterval is how often the Tick of a follower's handler runs.
-func (c *Conn) tickInterval() time.Duration { return c.pulse / 2 }
+// TickInterval is how often the Tick of a follower's handler runs, and whatever else
+// has to be looked at again and again.
+func (c *Conn) TickInterval() time.Duration { return c.pulse / 2 }
 
 func (c *Conn) disconnected(nc *nats.Conn, err error) {
 	if nc.IsClosed() {

@@ -164,7 +164,7 @@ func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 	defer f.conn.following.Delete(f)
 	defer f.reader.close()
 	f.window.touch() // the first write of the position takes the partition over
-	tick := time.NewTicker(f.conn.tickInterval())
+	tick := time.NewTicker(f.conn.TickInterval())
 	defer tick.Stop()
 	for {
 		if err := f.step(ctx, tick.C); err != nil {

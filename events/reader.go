@@ -20,7 +20,7 @@ const (
 )
 
 // silenceLimit is after how long without a word a consumer is given up.
-func (c *Conn) silenceLimit() time.Duration { return 3*c.pulse + c.tickInterval() }
+func (c *Conn) silenceLimit() time.Duration { return 3*c.pulse + c.TickInterval() }
 
 // reader feeds a follower from an ephemeral consumer without acknowledgements,
 // by pull requests of its own: one subscription for as long as all goes well.

@@ -31,6 +31,7 @@ type earlyWord struct {
 	receipt   events.Receipt
 	redaction bool
 	since     time.Time
+	claimed   bool // its event has come
 	settled   bool // guarded by the mutex of f
 }
 
@@ -42,8 +43,8 @@ func (e *early) add(w *earlyWord) {
 	w.f.mu.Unlock()
 	e.forget()
 	e.words = append(e.words, w)
-	if len(e.words) > earlyLimit {
-		e.words[0].settle()
+	if unclaimed := slices.IndexFunc(e.words, func(w *earlyWord) bool { return !w.claimed }); len(e.words) > earlyLimit {
+		e.words[unclaimed].settle()
 	}
 }
 
@@ -52,6 +53,7 @@ func (e *early) add(w *earlyWord) {
 func (e *early) about(room events.RoomID, event events.EventID) (words []*earlyWord) {
 	for _, w := range e.words {
 		if w.event == event && w.room == room && w.waits() {
+			w.claimed = true
 			words = append(words, w)
 		}
 	}
@@ -64,7 +66,9 @@ func (e *early) expire(now time.Time) {
 		if now.Sub(w.since) < earlyFor {
 			break
 		}
-		w.settle()
+		if !w.claimed {
+			w.settle()
+		}
 	}
 	e.forget()
 }
@@ -72,17 +76,6 @@ func (e *early) expire(now time.Time) {
 // forget drops what waits no more.
 func (e *early) forget() {
 	e.words = slices.DeleteFunc(e.words, func(w *earlyWord) bool { return !w.waits() })
-}
-
-// messages returns how many messages are open because of what waits.
-func (e *early) messages() int {
-	open := map[*fanout]struct{}{}
-	for _, w := range e.words {
-		if w.waits() {
-			open[w.f] = struct{}{}
-		}
-	}
-	return len(open)
 }
 
 // waits says whether the word's event is still to come, or to be stored. If its

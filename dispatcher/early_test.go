@@ -1,60 +1,67 @@
 package dispatcher
 
 import (
+	"slices"
 	"testing"
 	"time"
 
+	"poked/events"
 	"poked/events/eventstest"
 )
 
-func TestReceiptBeforeItsEvent(t *testing.T) {
-	for name, between := range map[string]func(*house){
-		"":                func(*house) {},
-		" and a stop":     func(h *house) { h.halt(); h.start() },
-		" and a death":    func(h *house) { h.kill(); h.start() },
-		" and an absence": func(h *house) { h.server.Stop(); h.server.Start(); <-time.After(10 * time.Second) },
-	} {
-		t.Run("then the event"+name, func(t *testing.T) {
-			readers(t, func(t *testing.T, h *house) {
-				h.receipt("!r", "@bob:x", "m.read", "$r-6", "")
-				<-time.After(soon)
-				between(h)
-				h.say("!r", "@alice:x", 5, 2)
-				<-time.After(soon)
-				if log := h.logOf("@bob:x"); len(log) > 0 {
-					t.Errorf("bob has unread %v", log)
-				}
-				for _, p := range h.gateway.Pokes() {
-					if p.EventID == "$r-6" {
-						t.Error("bob was told of what he had read")
-					}
-				}
-			})
-		})
+// What was said of an event before it came holds however long it takes until all is
+// stored that the event brings about.
+func TestEarlyRedactionOutlastsTheStoring(t *testing.T) {
+	readers(t, func(t *testing.T, h *house) {
+		h.register("@alice:x", "gw.test", "alice") // so that it is written down what she has read
+		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-5"}}`)
+		<-time.After(soon)
+		h.link.Refuse("read.", int((earlyFor+time.Minute)/h.own.TickInterval()))
+		h.say("!r", "@alice:x", 5, 2)
+		<-time.After(earlyFor)
+		if log := h.logOf("@bob:x"); slices.Contains(log, "$r-6") {
+			t.Fatalf("bob has %v already", log)
+		}
+		eventstest.WaitFor(t, "what follows to be stored", func() bool { return slices.Contains(h.logOf("@bob:x"), "$r-6") })
+		if log := h.logOf("@bob:x"); slices.Contains(log, "$r-5") {
+			t.Errorf("bob has unread %v", log)
+		}
+	})
+}
+
+// Who keeps words about too many events gives up one that waits, not one whose event
+// is being stored.
+func TestEarlyLimitSparesWhoseEventHasCome(t *testing.T) {
+	e := early{}
+	add := func() *earlyWord {
+		w := &earlyWord{f: &fanout{open: 1}, room: "!r", event: events.EventID(time.Now().String())}
+		e.add(w)
+		return w
+	}
+	first, second := add(), add()
+	e.about(first.room, first.event)
+	for range earlyLimit - 1 {
+		add()
+	}
+	if !first.waits() || second.waits() {
+		t.Errorf("the one whose event has come waits: %t, the other: %t", first.waits(), second.waits())
 	}
 }
 
-// What was said of an event before it came is not forgotten because its
-// notifications were not stored at first.
-func TestReceiptBeforeAnEventThatFails(t *testing.T) {
-	for name, fault := range map[string]eventstest.Fault{"refused": eventstest.Refuse, "lost": eventstest.Lose} {
-		t.Run(name, func(t *testing.T) {
-			readers(t, func(t *testing.T, h *house) {
-				h.register("@carol:x", "gw.test", "carol")
-				h.publish(`{"event_id":"$carol","room_id":"!r","type":"m.room.member","sender":"@carol:x","state_key":"@carol:x","content":{"membership":"join"}}`)
-				h.receipt("!r", "@bob:x", "m.read", "$r-5", "")
-				<-time.After(soon)
-				met := h.link.Break("notify.", fault)
-				h.say("!r", "@alice:x", 5, 1)
-				<-time.After(time.Minute)
-				if !met() {
-					t.Error("the fault was never met")
-				}
-				if got := told(h.gateway.Pokes(), "carol"); got != "r-5" {
-					t.Errorf("carol was told %q", got)
-				}
-				unreadIs(t, h, "", "[0]")
-			})
-		})
-	}
+// A stop waits for no message that is to be matched again, or that waits for another
+// of its room.
+func TestStopWaitsForWhatIsOutOnly(t *testing.T) {
+	readers(t, func(t *testing.T, h *house) {
+		h.receipt("!r", "@bob:x", "m.read", "$nowhere", "")
+		h.link.Refuse("notify.", 1000)
+		h.say("!r", "@alice:x", 5, 3)
+		<-time.After(time.Second)
+		began := time.Now()
+		h.halt()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("stopped after %v", took)
+		}
+		h.start()
+		h.arrived(8)
+	})
 }

@@ -17,14 +17,12 @@ import (
 type inTurn struct {
 	mu    sync.Mutex
 	rooms map[string]roomTurn // by the token of the room
-	later int                 // messages that came and have not begun
 }
 
 // roomTurn is one room's message that is being matched or stored, and what waits for it.
 type roomTurn struct {
-	seq   uint64
-	begun bool
-	next  []events.Message
+	seq  uint64
+	next []events.Message
 }
 
 // splitRoom returns the token of the room on whose subject a message of ROOMS
@@ -47,13 +45,9 @@ func (q *inTurn) begin(msg events.Message) bool {
 	t, busy := q.rooms[room]
 	switch {
 	case !busy:
-		t = roomTurn{seq: msg.Seq, begun: true}
+		t.seq = msg.Seq
 	case t.seq != msg.Seq:
 		t.next = append(t.next, msg)
-		q.later++
-	case !t.begun:
-		t.begun = true
-		q.later--
 	}
 	q.rooms[room] = t
 	return t.seq == msg.Seq
@@ -73,11 +67,4 @@ func (q *inTurn) settle(msg events.Message) (next events.Message, waits bool) {
 	next = t.next[0]
 	q.rooms[room] = roomTurn{seq: next.Seq, next: t.next[1:]}
 	return next, true
-}
-
-// waiting returns how many messages wait for their turn.
-func (q *inTurn) waiting() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.later
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -26,6 +27,7 @@ type matcher struct {
 	lease    *events.Lease
 	counts   *counters
 
+	writing  atomic.Int64        // fanouts that are not stored, and have not failed
 	unstored *semaphore.Weighted // all matchers share it
 	telling  bool                // deliver wants to know of every receipt, even of one that clears nothing
 	early    early
@@ -59,8 +61,6 @@ func (m *matcher) handle(ctx context.Context, msg events.Message) {
 	}
 	ev, err := parseMatched(msg)
 	if err != nil {
-		m.counts.skipped.Add(1)
-		m.log.Warn("unreadable room event skipped", "seq", msg.Seq, "error", err)
 		m.bury(msg, "bad_event", err)
 		return
 	}
@@ -112,11 +112,13 @@ func (m *matcher) done(msg events.Message) {
 	m.settled(msg)
 }
 
-// bury is for a message that cannot be read: its room need not wait for its dead
-// letter.
+// bury passes a message that cannot be read.
 func (m *matcher) bury(msg events.Message, reason string, detail error) {
-	m.follower.Bury(msg, reason, detail)
-	m.settled(msg)
+	m.counts.skipped.Add(1)
+	m.log.Warn("unreadable message skipped", "reason", reason, "seq", msg.Seq, "error", detail)
+	f := m.newFanout(msg)
+	f.addDead(msg.Dead(reason, detail))
+	f.end(nil)
 }
 
 // settled has the next message of a room matched: all is stored of the one whose

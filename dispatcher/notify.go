@@ -21,7 +21,7 @@ const (
 )
 
 // fanout is the writing of all that one message of ROOMS brings about:
-// notifications, what is read by it, redactions. It is stored when all that was
+// notifications, what is read by it, redactions, or a dead letter. It is stored when all that was
 // written is answered, and over when besides every event that the message speaks of
 // is stored, or given up.
 type fanout struct {
@@ -44,6 +44,7 @@ type fanout struct {
 var errNotHeld = errors.New("the partition may be another worker's by now")
 
 func (m *matcher) newFanout(msg events.Message) *fanout {
+	m.writing.Add(1)
 	return &fanout{m: m, msg: msg, open: 1}
 }
 
@@ -72,6 +73,14 @@ func (f *fanout) addRedacted(ctx context.Context, user events.UserID, room event
 	}
 	f.batch.Redacted(f.m.conn, user, room, seq)
 	return nil
+}
+
+// addDead writes a dead letter.
+func (f *fanout) addDead(letter events.DeadLetter) {
+	f.mu.Lock()
+	f.open++
+	f.mu.Unlock()
+	f.m.conn.PublishDead(letter, f.answered)
 }
 
 // reserve makes room for one message of this length. It waits while too much is
@@ -149,17 +158,17 @@ func (f *fanout) answered(err error) {
 	if !stored {
 		return
 	}
-	if err == nil {
-		for _, w := range f.early {
-			w.settle()
-		}
-	}
 	if over {
 		f.settle(err)
 	}
 	if err == nil {
+		// After the event: if it had to be matched again, so must they.
+		for _, w := range f.early {
+			w.settle()
+		}
 		f.m.settled(f.msg)
 	}
+	f.m.writing.Add(-1)
 }
 
 // ends says, once, that nothing more is to come of the fanout.

@@ -27,7 +27,8 @@ func writeAll(t *testing.T, h *house, first func(*matcher)) (*matcher, error) {
 		unstored: semaphore.NewWeighted(2000),
 	}
 	first(m)
-	out := &fanout{m: m, msg: events.Message{Seq: 1}, total: 20, open: 1}
+	out := m.newFanout(events.Message{Seq: 1})
+	out.total = 20
 	for i := 0; i < 20 && err == nil; i++ {
 		err = out.add(t.Context(), events.UserID(fmt.Sprint("@", i)), "!r", "", make([]byte, 400))
 	}

@@ -152,7 +152,7 @@ func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, lease *ev
 		log: d.log.With("stage", events.StageMatch.Name, "part", part),
 	}
 	end.grace = matchGrace
-	finish := func() { end.waitUntil(func() bool { return f.Open() <= m.early.messages()+m.turns.waiting() }) }
+	finish := func() { end.waitUntil(func() bool { return m.writing.Load() == 0 }) }
 	return func(ctx context.Context) error { return f.Run(ctx, m.handler(), finish) }, nil
 }
 

@@ -16,8 +16,6 @@ func (m *matcher) readReceipts(ctx context.Context, msg events.Message) {
 		err = fmt.Errorf("%w: its subject is another room's", events.ErrBadEvent)
 	}
 	if err != nil {
-		m.counts.skipped.Add(1)
-		m.log.Warn("unreadable receipt skipped", "seq", msg.Seq, "error", err)
 		m.bury(msg, "bad_receipt", err)
 		return
 	}

@@ -77,9 +77,10 @@ func (gs *gateways) allows(l *lane, origin string, now time.Time) string {
 	return g.allows(l, now)
 }
 
-// keepTime does what has its time until ctx ends, whatever partitions are owned.
-func (gs *gateways) keepTime(ctx context.Context, every time.Duration) {
-	tick := time.NewTicker(every)
+// keepTime does what has its time until ctx ends, whatever partitions are owned: as
+// exactly as the calendar is kept, or a few times in each tick of the followers.
+func (gs *gateways) keepTime(ctx context.Context, tickInterval time.Duration) {
+	tick := time.NewTicker(max(pageLength, tickInterval/4))
 	defer tick.Stop()
 	for {
 		select {

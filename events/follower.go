@@ -40,6 +40,15 @@ type Message struct {
 	Replayed bool
 }
 
+// Dead returns the dead letter of a message that no repetition can help, with the
+// reason in a word and in a sentence.
+func (m Message) Dead(reason string, detail error) DeadLetter {
+	return DeadLetter{
+		Reason: reason, Detail: detail.Error(), At: time.Now(), Subject: m.Subject,
+		Historical: m.Historical, Message: m.Data,
+	}
+}
+
 // Handler works through one partition. All its methods but the callbacks it
 // hands out run in the follower's goroutine, one at a time.
 type Handler struct {
@@ -137,14 +146,10 @@ func (f *Follower) Resume(msg Message) {
 	f.resume <- msg // never full: it holds as many as can be open
 }
 
-// Bury keeps a message that no repetition can help as a dead letter, with the
-// reason in a word and in a sentence, and is then done with it. The caller says
-// so in the log.
+// Bury keeps a message as a dead letter (see [Message.Dead]), and is then done with
+// it. The caller says so in the log.
 func (f *Follower) Bury(msg Message, reason string, detail error) {
-	f.conn.PublishDead(DeadLetter{
-		Reason: reason, Detail: detail.Error(), At: time.Now(), Subject: msg.Subject,
-		Historical: msg.Historical, Message: msg.Data,
-	}, func(err error) {
+	f.conn.PublishDead(msg.Dead(reason, detail), func(err error) {
 		if err != nil {
 			f.log.Warn("dead letter not stored, trying again", "seq", msg.Seq, "error", err)
 			f.Redo(msg)

@@ -13,10 +13,11 @@
 // A matcher follows one partition of ROOMS in order. It keeps the state of its
 // rooms and writes one notification for each user that an event notifies; the
 // event is done when all of them are stored, and only then the next one of its room
-// begins (inTurn): a room's notifications stand in its order. A deliverer follows
-// one partition of NOTIFICATIONS in order. Each pusher has a lane, and each lane has
-// at most one poke out, so a pusher is told in the order of the log (G3). A
-// notification is done when every lane has told it or is written down as lagging.
+// begins (inTurn): a room's notifications stand in its order, and a room moves as
+// fast as NATS stores one write after another. A deliverer follows one partition of
+// NOTIFICATIONS in order. Each pusher has a lane, and each lane has at most one poke
+// out, so a pusher is told in the order of the log (G3). A notification is done when
+// every lane has told it or is written down as lagging.
 //
 // A lane lags whose poke fails or is out for a second, that would wait at its
 // gateway because that is down, paused, or has more to do than it can, or that

@@ -131,7 +131,8 @@ func faultStory(h *house, repeats int, arm func()) {
 	h.gateway.Answer(storyGateway)
 	h.revive()
 	h.say("!r", "@alice:x", 6, 1)
-	<-time.After(h.cfg.PokeTTL)
+	<-time.After(2 * quickLimit) // the fault may be met only when late is tried again
+	h.revive()
 	h.calm()
 	h.halt()
 

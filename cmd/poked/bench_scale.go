@@ -21,11 +21,12 @@ import (
 //	publisher ─▶ NATS, files ─▶ dispatcher 1 … N ─▶ sink
 //
 // The numbers of dispatchers take turns, so that what else the machine does falls
-// on all of them.
+// on all of them. A round takes several seconds: each begins with new processes, and
+// what their first second costs is no matter of how many they are.
 type benchScaleCmd struct {
 	Dispatchers []int         `name:"dispatchers" default:"1,2,4" env:"POKED_BENCH_DISPATCHERS" help:"How many dispatchers; one measurement for each."`
 	Fanout      int           `name:"fanout" default:"10" env:"POKED_BENCH_FANOUT" help:"Users that an event notifies."`
-	Pokes       int           `name:"pokes" default:"50000" env:"POKED_BENCH_POKES" help:"Pokes in each round."`
+	Pokes       int           `name:"pokes" default:"300000" env:"POKED_BENCH_POKES" help:"Pokes in each round."`
 	Rounds      int           `name:"rounds" default:"3" env:"POKED_BENCH_ROUNDS" help:"Rounds of each measurement; the medians are reported."`
 	Concurrency int           `name:"concurrency" default:"64" env:"POKED_BENCH_CONCURRENCY" help:"Requests in flight, of all dispatchers together."`
 	Settle      time.Duration `name:"settle" default:"8s" env:"POKED_BENCH_SETTLE" help:"How long dispatchers have to share the partitions before a round."`

@@ -26,7 +26,7 @@ type guarded struct {
 // setPasswords sets the environment that nats.conf reads.
 func setPasswords(t *testing.T) {
 	t.Helper()
-	for _, role := range []string{"homeserver", "registry", "dispatcher", "operator"} {
+	for _, role := range []string{"homeserver", "registry", "dispatcher", "operator", "bridge"} {
 		t.Setenv("POKED_NATS_"+strings.ToUpper(role)+"_PASSWORD", "p-"+role)
 	}
 }
@@ -269,6 +269,10 @@ func TestADispatcherPublishesNoRoomEvents(t *testing.T) {
 		"registry":   {"room." + room + ".event", "notify.0." + user + "." + room, "$KV.BACKLOG.0.x", "$JS.API.STREAM.DELETE.ROOMS"},
 		"operator":   {"$KV.PUSHERS.0." + user, "$KV.POSITIONS.match.0", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.CONSUMER.CREATE.KV_PUSHERS"},
 		"homeserver": {"notify.0." + user + "." + room, "rejected." + user, "dead.0." + user, "$JS.API.STREAM.DELETE.ROOMS"},
+		"bridge": {
+			"notify.0." + user + "." + room, "rejected." + user, "$KV.PUSHERS.0." + user, "$JS.API.STREAM.CREATE.SPY", "$JS.API.STREAM.DELETE.ROOMS",
+			"$JS.API.DIRECT.GET.NOTIFICATIONS", "$JS.API.CONSUMER.CREATE.NOTIFICATIONS",
+		},
 	} {
 		nc := g.connect(role)
 		for _, subject := range subjects {

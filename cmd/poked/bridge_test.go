@@ -41,6 +41,7 @@ func TestPokeArrivesFromAnyHomeserver(t *testing.T) {
 	}{
 		{"serve", startServeWithBridge},
 		{"a role a process", startRolesWithBridge},
+		{"each with the rights of its role", startGuardedWithBridge},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			gateway, hs := startGateway(t), homeserverOf(t)
@@ -65,6 +66,9 @@ func TestPokeArrivesFromAnyHomeserver(t *testing.T) {
 			}
 			for _, p := range d.processes {
 				p.terminate()
+				if strings.Contains(strings.ToLower(p.log()), "permissions violation") {
+					t.Errorf("something was not permitted: %s", p.log())
+				}
 				for _, secret := range []string{"alice-token", "alice-pushkey", "hello alice", testHSToken, eventstest.ASToken} {
 					if strings.Contains(p.log(), secret) {
 						t.Errorf("the log holds %q:\n%s", secret, p.log())
@@ -93,11 +97,21 @@ func startServeWithBridge(t *testing.T, hs, registration string) (deployment, st
 
 func startRolesWithBridge(t *testing.T, hs, registration string) (deployment, string) {
 	_, url := startTestNATS(t)
-	shared := []string{"--nats", url, "--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2"}
-	registry, where := start(t, append([]string{"registry", "--http", "127.0.0.1:0", "--homeserver", hs, "--registration", registration,
-		"--database", filepath.Join(t.TempDir(), "poked.db")}, shared...)...)
-	dispatcher, _ := start(t, append([]string{"dispatcher"}, shared...)...)
-	bridge, at := start(t, "bridge", "--nats", url, "--homeserver", hs, "--registration", registration, "--bridge-http", "127.0.0.1:0")
+	return startBridged(t, func(string) string { return url }, hs, registration)
+}
+
+func startGuardedWithBridge(t *testing.T, hs, registration string) (deployment, string) {
+	return startBridged(t, startGuarded(t).url, hs, registration)
+}
+
+// startBridged starts a process for each role; url says where NATS is for it.
+func startBridged(t *testing.T, url func(role string) string, hs, registration string) (deployment, string) {
+	t.Helper()
+	shared := []string{"--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2"}
+	registry, where := start(t, append([]string{"registry", "--nats", url("registry"), "--http", "127.0.0.1:0",
+		"--homeserver", hs, "--registration", registration, "--database", filepath.Join(t.TempDir(), "poked.db")}, shared...)...)
+	dispatcher, _ := start(t, append([]string{"dispatcher", "--nats", url("dispatcher")}, shared...)...)
+	bridge, at := start(t, "bridge", "--nats", url("bridge"), "--homeserver", hs, "--registration", registration, "--bridge-http", "127.0.0.1:0")
 	return deployment{http: fmt.Sprintf("http://%s", where["http"]), processes: []*process{bridge, registry, dispatcher}},
 		fmt.Sprintf("http://%s", at["bridge_http"])
 }

@@ -92,16 +92,23 @@ func execForm(t *testing.T, text string) []string {
 }
 
 // setEnvironment sets what a service's environment says, with the operator's
-// variables as their own names would have it.
+// variables as their own names would have it: passwords, and addresses.
 func setEnvironment(t *testing.T, environment map[string]string) {
 	t.Helper()
 	for name, value := range environment {
-		t.Setenv(name, composeVariable.ReplaceAllString(value, "p-$1"))
+		t.Setenv(name, composeVariable.ReplaceAllStringFunc(value, func(variable string) string {
+			own := composeVariable.FindStringSubmatch(variable)[1]
+			if strings.HasSuffix(own, "_PASSWORD") {
+				return "p-" + own
+			}
+			return "http://" + own
+		}))
 	}
 }
 
-// composeVariable is a variable, with or without a complaint if it is missing.
-var composeVariable = regexp.MustCompile(`\$\{(\w+)(?::\?[^}]*)?\}`)
+// composeVariable is a variable, with or without a default or a complaint if it is
+// missing.
+var composeVariable = regexp.MustCompile(`\$\{(\w+)(?::[?-][^}]*)?\}`)
 
 // wantAccepted parses the arguments as the program would.
 func wantAccepted(t *testing.T, where string, args []string) {
@@ -128,7 +135,7 @@ func TestDockerfileRunsPoked(t *testing.T) {
 
 func TestComposeRunsPoked(t *testing.T) {
 	file := readCompose(t)
-	for role, command := range map[string]string{"registry": "registry", "dispatcher": "dispatcher", "operator": "gateways"} {
+	for role, command := range map[string]string{"registry": "registry", "dispatcher": "dispatcher", "operator": "gateways", "bridge": "bridge"} {
 		service := file.Services[role]
 		if service.Image != "poked" || len(service.Command) == 0 || service.Command[0] != command {
 			t.Errorf("%s runs %s %q", role, service.Image, service.Command)
@@ -147,8 +154,10 @@ func TestComposeRunsPoked(t *testing.T) {
 			}
 		}
 	}
-	if len(file.Services["operator"].Profiles) == 0 {
-		t.Error("the operator's command is started with the others")
+	for _, role := range []string{"operator", "bridge"} {
+		if len(file.Services[role].Profiles) == 0 {
+			t.Errorf("the %s is started with the others", role)
+		}
 	}
 	if d := file.Services["dispatcher"]; d.ContainerName != "" || len(d.Ports) > 0 {
 		t.Errorf("the dispatcher cannot be scaled: name %q, ports %q", d.ContainerName, d.Ports)
@@ -172,7 +181,8 @@ func TestComposeIsWhole(t *testing.T) {
 			}
 		}
 		for _, secret := range service.Secrets {
-			if file.Secrets[secret].File == "" || !slices.Contains(service.Command, "--tokens=/run/secrets/"+secret) {
+			used := func(arg string) bool { return strings.HasSuffix(arg, "=/run/secrets/"+secret) }
+			if file.Secrets[secret].File == "" || !slices.ContainsFunc(service.Command, used) {
 				t.Errorf("%s: secret %s is not there, or not used", name, secret)
 			}
 		}
@@ -220,7 +230,7 @@ func TestComposeRunsNATS(t *testing.T) {
 				t.Errorf("%s: %s has the password %s", name, user.Username, user.Password)
 			}
 		}
-		if len(options.Users) != 4 {
+		if len(options.Users) != 5 {
 			t.Errorf("%s has %d users", name, len(options.Users))
 		}
 		dirs[service.Volumes[0]] = true

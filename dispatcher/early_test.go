@@ -5,7 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"poked/events")
+	"poked/events"
+)
 
 // What was said of an event before it came holds however long it takes until all is
 // stored that the event brings about.

@@ -77,20 +77,20 @@ func (w *Worker) giveBack(ctx context.Context) {
 	if len(given) == 0 {
 		return
 	}
-	w.write(ctx, given, "")
-	if given = slices.DeleteFunc(given, func(part int) bool { return w.owner(part).value == w.id }); len(given) > 0 {
+	if given, _ = w.write(ctx, given, ""); len(given) > 0 {
 		w.log.Info("partitions given up", "parts", given, "owned", len(w.tenures), "workers", len(w.sharing))
 	}
 }
 
-// take begins the work on what is to be the worker's and is nobody else's.
+// take begins the work on what is to be the worker's and is nobody else's. Only what
+// has just been written down counts: what the worker knows from before may have
+// become another's while a write got no answer.
 func (w *Worker) take(ctx, working context.Context, own func(context.Context, *Tenure) error) {
 	parts := w.free(ctx)
 	if len(parts) == 0 {
 		return
 	}
-	w.write(ctx, parts, w.id)
-	parts = slices.DeleteFunc(parts, func(part int) bool { return w.owner(part).value != w.id })
+	parts, _ = w.write(ctx, parts, w.id)
 	batch := newBatch(len(parts))
 	for _, part := range parts {
 		t := &Tenure{Part: part, batch: batch, wake: w.wakeUp}

@@ -164,7 +164,7 @@ func (w *Worker) confirm(ctx context.Context) bool {
 		return true
 	}
 	w.members.refresh() // the others may have been kept from NATS as well
-	if !w.write(ctx, w.mine(), w.id) {
+	if _, known := w.write(ctx, w.mine(), w.id); !known {
 		return false
 	}
 	w.findLost()
@@ -180,8 +180,9 @@ func (w *Worker) confirm(ctx context.Context) bool {
 }
 
 // write writes down whose some partitions are, each if that is still as the worker
-// knows it; if not, it knows better now. It returns whether it knows of all.
-func (w *Worker) write(ctx context.Context, parts []int, owner string) bool {
+// knows it; if not, it knows better now. It returns those that are the owner's by
+// that, and whether it knows of all.
+func (w *Worker) write(ctx context.Context, parts []int, owner string) (written []int, known bool) {
 	results := make([]record, len(parts))
 	errs := make([]error, len(parts))
 	var group errgroup.Group
@@ -195,14 +196,18 @@ func (w *Worker) write(ctx context.Context, parts []int, owner string) bool {
 	}
 	err := group.Wait()
 	for i, part := range parts {
-		if errs[i] == nil {
-			w.owners.set(ownerKey(part), results[i])
+		if errs[i] != nil {
+			continue
+		}
+		w.owners.set(ownerKey(part), results[i])
+		if results[i].value == owner {
+			written = append(written, part)
 		}
 	}
 	if err != nil {
 		w.log.Warn("owner of a partition not stored, trying again", "error", err)
 	}
-	return err == nil
+	return written, err == nil
 }
 
 // writeOne writes down whose a partition is and returns what is then written.

@@ -59,6 +59,10 @@ func TestSharingThroughManyFaults(t *testing.T) {
 			}
 			<-time.After(3 * time.Second)
 		}
+		for _, h := range hands {
+			h.link.Spare()
+		}
+		<-time.After(10 * time.Second) // until all connections are back
 		c.settles(crashLimit, hands...)
 		c.rests(hands...)
 	})

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -63,6 +64,13 @@ func (l *Link) Break(subject string, fault Fault) (happened func() bool) {
 		defer l.mu.Unlock()
 		return f.met
 	}
+}
+
+// Spare takes back the faults that no message has met.
+func (l *Link) Spare() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.faults = slices.DeleteFunc(l.faults, func(f *pendingFault) bool { return !f.met })
 }
 
 // Refuse has so many messages refused whose subject begins with subject.

@@ -307,6 +307,7 @@ func TestG3OrderAndBadgeWithAFickleGateway(t *testing.T) {
 			<-time.After(time.Duration(pauses.IntN(3000)) * time.Millisecond)
 		}
 		h.gateway.Answer(up())
+		<-time.After(slowLimit) // luck may have put a pusher off for long
 		h.calm()
 		<-time.After(10 * time.Second)
 		for i := range 6 {

@@ -112,13 +112,13 @@ func (m *matcher) done(msg events.Message) {
 	m.settled(msg)
 }
 
-// bury passes a message that cannot be read.
+// bury passes a message that cannot be read. Its room need not wait until its dead
+// letter is stored.
 func (m *matcher) bury(msg events.Message, reason string, detail error) {
-	m.counts.skipped.Add(1)
-	m.log.Warn("unreadable message skipped", "reason", reason, "seq", msg.Seq, "error", detail)
 	f := m.newFanout(msg)
 	f.addDead(msg.Dead(reason, detail))
 	f.end(nil)
+	m.settled(msg)
 }
 
 // settled has the next message of a room matched: all is stored of the one whose

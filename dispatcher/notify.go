@@ -21,16 +21,17 @@ const (
 )
 
 // fanout is the writing of all that one message of ROOMS brings about:
-// notifications, what is read by it, redactions, or a dead letter. It is stored when all that was
-// written is answered, and over when besides every event that the message speaks of
-// is stored, or given up.
+// notifications, what is read by it, redactions, or a dead letter. It is stored when
+// all that was written is answered, and over when besides every event that the
+// message speaks of is stored, or given up.
 type fanout struct {
 	m       *matcher
 	msg     events.Message
-	total   uint64        // notifications that are to be written
-	batch   *events.Batch // nil before the first message, and after it was sent
-	written *int64        // bytes in batch
-	early   []*earlyWord  // what was said of the event before it came
+	total   uint64             // notifications that are to be written
+	batch   *events.Batch      // nil before the first message, and after it was sent
+	written *int64             // bytes in batch
+	early   []*earlyWord       // what was said of the event before it came
+	dead    *events.DeadLetter // if the message cannot be read
 
 	mu    sync.Mutex
 	open  int // batches that are not answered, and 1 for everything else that is to come
@@ -75,10 +76,11 @@ func (f *fanout) addRedacted(ctx context.Context, user events.UserID, room event
 	return nil
 }
 
-// addDead writes a dead letter.
+// addDead writes a dead letter, which takes the place of all else.
 func (f *fanout) addDead(letter events.DeadLetter) {
 	f.mu.Lock()
 	f.open++
+	f.dead = &letter
 	f.mu.Unlock()
 	f.m.conn.PublishDead(letter, f.answered)
 }
@@ -161,11 +163,7 @@ func (f *fanout) answered(err error) {
 	if over {
 		f.settle(err)
 	}
-	if err == nil {
-		// After the event: if it had to be matched again, so must they.
-		for _, w := range f.early {
-			w.settle()
-		}
+	if err == nil && f.dead == nil {
 		f.m.settled(f.msg)
 	}
 	f.m.writing.Add(-1)
@@ -182,11 +180,20 @@ func (f *fanout) ends() bool {
 
 // settle ends the message's work, or has it matched again.
 func (f *fanout) settle(err error) {
+	m := f.m
 	if err != nil {
-		f.m.log.Warn("notifications not stored, matching again", "seq", f.msg.Seq, "error", err)
-		f.m.follower.Redo(f.msg)
+		m.log.Warn("not stored, matching again", "seq", f.msg.Seq, "error", err)
+		m.follower.Redo(f.msg)
 		return
 	}
-	f.m.counts.notifications.Add(f.total)
-	f.m.follower.Done(f.msg.Seq)
+	if f.dead != nil {
+		m.counts.skipped.Add(1)
+		m.log.Warn("unreadable message skipped", "reason", f.dead.Reason, "seq", f.msg.Seq, "error", f.dead.Detail)
+	}
+	m.counts.notifications.Add(f.total)
+	m.follower.Done(f.msg.Seq)
+	// After the event: if it has to be matched again, so must they.
+	for _, w := range f.early {
+		w.settle()
+	}
 }

@@ -17,9 +17,8 @@ func (gs *gateways) pause(g *gateway, until, now time.Time) {
 	}
 	if !now.Before(g.pausedUntil) { // else it is a pause already, that only grows
 		g.limit.restart(g.limit.value, now)
-		g.recovering = true
 	}
-	g.pausedUntil = until
+	g.pausedUntil, g.recovering = until, true
 	gs.call(g, until)
 }
 
@@ -59,9 +58,15 @@ func (gs *gateways) down(g *gateway, now time.Time) (until time.Time, down bool)
 	return until, g.shut(now) != ""
 }
 
-// tell has the other dispatchers hear of a pause, unless they know of one as long.
+// untoldPause says whether a gateway is paused for longer than the other dispatchers
+// know of.
+func (g *gateway) untoldPause(now time.Time) bool {
+	return g.pausedUntil.After(now) && g.pausedUntil.After(g.pauseTold)
+}
+
+// tell has the other dispatchers hear of a pause at once.
 func (gs *gateways) tell(g *gateway, now time.Time) {
-	if !g.pausedUntil.After(now) || !g.pausedUntil.After(g.pauseTold) {
+	if !g.untoldPause(now) {
 		return
 	}
 	gs.untold[g] = struct{}{}
@@ -73,13 +78,14 @@ func (gs *gateways) tell(g *gateway, now time.Time) {
 
 // takeUntold returns the pauses that the others are to hear of. One ends for them at
 // a full second, so that answers which come together, each with a pause that ends a
-// little later than the last, are told once.
+// little later than the last, are told once. One that did so already is not made
+// longer: dispatchers that say it after each other would never come to an end.
 func (gs *gateways) takeUntold(now time.Time) (pauses []events.Pause) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	for g := range gs.untold {
-		if g.pausedUntil.After(now) {
-			g.pauseTold = g.pausedUntil.Truncate(time.Second).Add(time.Second)
+		if g.untoldPause(now) {
+			g.pauseTold = g.pausedUntil.Add(time.Second - 1).Truncate(time.Second)
 			pauses = append(pauses, events.Pause{Origin: g.origin, Until: g.pauseTold})
 		}
 	}
@@ -98,8 +104,8 @@ func (gs *gateways) notTold(p events.Pause) {
 }
 
 // heard takes in that a dispatcher, perhaps this one, was asked to leave a gateway
-// alone. One that was asked for longer says so again: what is written last is all
-// that a dispatcher hears which comes later.
+// alone. One that was asked for longer says so again, unless within tellAgain
+// another does: what is written last is all that a dispatcher hears which comes later.
 func (gs *gateways) heard(p events.Pause) {
 	now := time.Now()
 	gs.mu.Lock()
@@ -113,7 +119,9 @@ func (gs *gateways) heard(p events.Pause) {
 	}
 	g.pauseTold = p.Until
 	gs.pause(g, now.Add(min(p.Until.Sub(now), maxRetryAfter+time.Second)), now) // its clock may be another
-	gs.tell(g, now)
+	if g.untoldPause(now) {
+		gs.untold[g] = struct{}{}
+	}
 }
 
 // sharePauses has all dispatchers hear of the pauses that this one is asked for,
@@ -142,5 +150,5 @@ func (d *Dispatcher) sharePauses(ctx context.Context, gs *gateways) {
 	}
 }
 
-// tellAgain is how soon a pause is told again that was not stored.
+// tellAgain is how soon a pause is told again that was not stored, or is hidden.
 const tellAgain = time.Second

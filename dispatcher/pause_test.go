@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -115,7 +116,7 @@ func TestG6ShorterPauseHidesNoLongerOne(t *testing.T) {
 		for _, shorter := range []time.Duration{time.Minute, -time.Minute} { // of another dispatcher
 			origin := h.d.current.Load().gates.states()[0].Origin
 			h.conn.PutPause(events.Pause{Origin: origin, Until: time.Now().Add(shorter)}, func(error) {})
-			<-time.After(time.Second)
+			<-time.After(2 * tellAgain)
 			h.pauseIsShared(10 * time.Minute)
 		}
 	})
@@ -136,6 +137,45 @@ func TestPauseThatGrowsIsOnePause(t *testing.T) {
 	gs.pause(g, now.Add(2*time.Minute), now)
 	if g.limit.threshold != 64 || g.limit.value != 8 {
 		t.Errorf("after the pause the gateway gets %v places, and doubles them up to %v", g.limit.value, g.limit.threshold)
+	}
+}
+
+// However many dispatchers were asked for pauses of about the same length, and in
+// whatever order they hear of each other's, they say so a few times and agree on the
+// longest.
+func TestPausesOfManyDispatchersComeToAnEnd(t *testing.T) {
+	const dispatchers = 16
+	luck := rand.New(rand.NewPCG(1, 1))
+	now := time.Now()
+	var all [dispatchers]*gateways
+	var heard [dispatchers]int // of what was written
+	var written []events.Pause
+	longest := now.Add(time.Minute + time.Duration(dispatchers)*100*time.Millisecond)
+	for i := range all {
+		all[i] = newGateways(100, 8, 100, func(func()) {})
+		g := all[i].at("https://gw.test", now)
+		all[i].pause(g, longest.Add(-time.Duration(i)*100*time.Millisecond), now)
+		all[i].tell(g, now)
+	}
+	idle := 0
+	for ; idle < 100*dispatchers && len(written) < 1000; idle++ {
+		i := luck.IntN(dispatchers)
+		if heard[i] < len(written) && luck.IntN(3) > 0 {
+			all[i].heard(written[heard[i]])
+			heard[i]++
+			idle = 0
+			continue
+		}
+		if pauses := all[i].takeUntold(now); len(pauses) > 0 {
+			written = append(written, pauses...)
+			idle = 0
+		}
+	}
+	if len(written) > 10*dispatchers {
+		t.Errorf("%d pauses were written", len(written))
+	}
+	if last := written[len(written)-1].Until; last.Before(longest) || last.After(longest.Add(time.Second)) {
+		t.Errorf("the last says %v, want the longest, %v", last, longest)
 	}
 }
 

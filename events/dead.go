@@ -143,10 +143,11 @@ func (c *Conn) deadRange(ctx context.Context, filter DeadFilter) (from, last uin
 	if filter.Since.IsZero() {
 		return from, last, nil
 	}
-	if from, err = c.firstSince(ctx, streamDead, filter.subject(), filter.Since); from == 0 {
+	first, err := c.firstSince(ctx, streamDead, filter.subject(), filter.Since.Add(-clockSkew))
+	if err != nil || first == nil {
 		return 1, 0, err // nothing
 	}
-	return from, last, err
+	return first.Sequence, last, nil
 }
 
 func (c *Conn) deadBySeq(ctx context.Context, seqs []uint64) iter.Seq2[StoredDeadLetter, error] {

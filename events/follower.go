@@ -53,8 +53,9 @@ func (m Message) Dead(reason string, detail error) DeadLetter {
 // hands out run in the follower's goroutine, one at a time.
 type Handler struct {
 	// Handle takes the next message: in stream order, but for those that are
-	// handled again or were put off. It must not wait for a gateway. [Follower.Done], [Follower.Redo] or [Follower.Resume] follows, from
-	// any goroutine.
+	// handled again or were put off. It must not wait for a gateway.
+	// [Follower.Done], [Follower.Redo] or [Follower.Resume] follows, from any
+	// goroutine.
 	Handle func(ctx context.Context, msg Message)
 	// Tick runs every 250 ms.
 	Tick func(ctx context.Context, now time.Time)

@@ -12,9 +12,11 @@ import (
 )
 
 // Any replica of a stream answers a direct read, and one may not have heard yet of
-// what the leader has acknowledged. The leader alone can say that there is nothing
-// more, but it is asked for one message at a time: so what there is comes from
-// whoever answers first, and its end is the leader's to confirm.
+// what the leader has acknowledged. That there is nothing more only the leader can
+// say, but it is asked for one message at a time: so what there is comes from whoever
+// answers first, and its end is the leader's to confirm. One that was cut off from
+// the others may take itself for the leader still, for the seconds until it knows
+// better.
 
 // query says which one message the leader of a stream is asked for: the last on a
 // subject, or the next that matches one, from a sequence or a time on.
@@ -81,22 +83,37 @@ func readLeader(raw []byte) (*jetstream.RawStreamMsg, error) {
 // has acknowledged. Who stops before the end asks no leader.
 func (c *Conn) readStored(ctx context.Context, stream, filter string, from uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
-		for {
-			for msg, err := range c.readLog(ctx, stream, filter, from) {
-				if !yield(msg, err) || err != nil {
-					return
-				}
-				from = msg.Sequence + 1
-			}
-			next, err := c.askLeader(ctx, stream, query{Next: filter, From: max(from, 1)})
-			switch {
-			case err != nil:
-				yield(nil, err)
+		from := from
+		for msg, err := range c.readLog(ctx, stream, filter, from) {
+			if !yield(msg, err) || err != nil {
 				return
-			case next == nil || !yield(next, nil):
+			}
+			from = msg.Sequence + 1
+		}
+		c.readRest(ctx, stream, filter, from)(yield)
+	}
+}
+
+// readRest yields what the leader knows, one message after the other, where a
+// replica knew no more. It asks for the last one first: for that the leader has an
+// index, while to find out that there is no next one it may have to look through all
+// that was stored since.
+func (c *Conn) readRest(ctx context.Context, stream, filter string, from uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		last, err := c.askLeader(ctx, stream, query{Last: filter})
+		for from := from; err == nil && last != nil && from <= last.Sequence; {
+			var next *jetstream.RawStreamMsg
+			next, err = c.askLeader(ctx, stream, query{Next: filter, From: from})
+			if next == nil {
+				break // it is gone again
+			}
+			if !yield(next, nil) {
 				return
 			}
 			from = next.Sequence + 1
+		}
+		if err != nil {
+			yield(nil, err)
 		}
 	}
 }
@@ -104,20 +121,23 @@ func (c *Conn) readStored(ctx context.Context, stream, filter string, from uint6
 // readSince yields what was stored since a time, as readStored does.
 func (c *Conn) readSince(ctx context.Context, stream, filter string, since time.Time) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
-		from, err := c.firstSince(ctx, stream, filter, since)
-		if err == nil && from == 0 {
-			var first *jetstream.RawStreamMsg
-			since = since.Add(-clockSkew)
-			if first, err = c.askLeader(ctx, stream, query{Next: filter, Since: &since}); first != nil {
-				from = first.Sequence
-			}
-		}
-		if err != nil {
-			yield(nil, err)
+		since := since.Add(-clockSkew)
+		last, err := c.askLeader(ctx, stream, query{Last: filter})
+		if err == nil && (last == nil || last.Time.Before(since)) {
 			return
 		}
-		if from > 0 {
-			c.readStored(ctx, stream, filter, from)(yield)
+		var first *jetstream.RawStreamMsg
+		if err == nil {
+			first, err = c.firstSince(ctx, stream, filter, since)
+		}
+		if err == nil && first == nil {
+			first, err = c.askLeader(ctx, stream, query{Next: filter, Since: &since})
+		}
+		switch {
+		case err != nil:
+			yield(nil, err)
+		case first != nil:
+			c.readStored(ctx, stream, filter, first.Sequence)(yield)
 		}
 	}
 }

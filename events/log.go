@@ -212,26 +212,26 @@ func (c *Conn) notified(ctx context.Context, filter string, roomSeq uint64, sinc
 // clockSkew is how far the clocks of two NATS servers may lie apart.
 const clockSkew = time.Minute
 
-// firstSince returns the sequence of the first message of a stream on a subject
-// that was stored since a time, or 0 if there is none.
-func (c *Conn) firstSince(ctx context.Context, stream, subject string, since time.Time) (uint64, error) {
+// firstSince returns the first message of a stream on a subject that was stored
+// since a time, or nil if the replica that answers knows of none.
+func (c *Conn) firstSince(ctx context.Context, stream, subject string, since time.Time) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	msgs, err := jetstreamext.GetBatch(ctx, c.js, stream, 1,
-		jetstreamext.GetBatchStartTime(since.Add(-clockSkew)), jetstreamext.GetBatchSubject(subject))
+		jetstreamext.GetBatchStartTime(since), jetstreamext.GetBatchSubject(subject))
 	if err != nil {
-		return 0, fmt.Errorf("look into %s: %w", stream, err)
+		return nil, fmt.Errorf("look into %s: %w", stream, err)
 	}
 	for msg, err := range msgs {
 		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			return 0, nil
+			return nil, nil
 		}
 		if err != nil {
-			return 0, fmt.Errorf("look into %s: %w", stream, err)
+			return nil, fmt.Errorf("look into %s: %w", stream, err)
 		}
-		return msg.Sequence, nil
+		return msg, nil
 	}
-	return 0, fmt.Errorf("look into %s: %w", stream, errShortRead)
+	return nil, fmt.Errorf("look into %s: %w", stream, errShortRead)
 }
 
 // Notify adds a user's notification of an event that belongs to a thread to a

@@ -87,6 +87,10 @@ func (c *Conn) newestStored(ctx context.Context, stream, filter string) iter.Seq
 			c.readStored(ctx, stream, filter, 1)(yield)
 			return
 		}
+		if err != nil {
+			yield(nil, err)
+			return
+		}
 		from := uint64(1)
 		for _, msg := range page {
 			if !yield(msg, nil) {
@@ -94,15 +98,6 @@ func (c *Conn) newestStored(ctx context.Context, stream, filter string) iter.Seq
 			}
 			from = msg.Sequence + 1
 		}
-		for err == nil {
-			var next *jetstream.RawStreamMsg
-			if next, err = c.askLeader(ctx, stream, query{Next: filter, From: from}); next == nil || !yield(next, nil) {
-				break
-			}
-			from = next.Sequence + 1
-		}
-		if err != nil {
-			yield(nil, err)
-		}
+		c.readRest(ctx, stream, filter, from)(yield)
 	}
 }

@@ -159,9 +159,10 @@ func (c *Conn) readUnheard(ctx context.Context, filter string, heard, before uin
 	return state, nil
 }
 
-// readLast returns the last message of each subject that matches filter, however
-// many there are, and up to which sequence whoever answered looked: what was asked
-// of the leader reaches to the end.
+// readLast returns the last message of each subject that matches filter, and up to
+// which sequence whoever answered looked: what was asked of the leader reaches to the
+// end. With more subjects than the server tells the last message of at once it
+// returns all messages, in order.
 func (c *Conn) readLast(ctx context.Context, stream, filter string) (last []*jetstream.RawStreamMsg, heard uint64, err error) {
 	last, heard, err = c.readNewest(ctx, stream, newest{Filters: []string{filter}})
 	switch {

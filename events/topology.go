@@ -127,10 +127,10 @@ func (t Topology) buckets() []jetstream.KeyValueConfig {
 }
 
 // Setup creates what is missing of the topology and updates what differs, but
-// never lowers the number of replicas. It may run at any time, from any number of processes. It fails with
-// [ErrPartitions] when the streams exist with another partition count, with
-// [ErrNotReady] when trying again may help, and with a sentence of advice when the
-// servers cannot hold the replicas.
+// never lowers the number of replicas. It may run at any time, from any number of
+// processes. It fails with [ErrPartitions] when the streams exist with another
+// partition count, with [ErrNotReady] when trying again may help, and with a sentence
+// of advice when the servers cannot hold the replicas.
 func (c *Conn) Setup(ctx context.Context, t Topology) error {
 	if t.Partitions < 1 || t.Partitions > MaxPartitions {
 		return fmt.Errorf("set up streams: %d partitions, want 1 to %d", t.Partitions, MaxPartitions)

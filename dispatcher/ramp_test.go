@@ -178,7 +178,7 @@ func TestGatewayStatesTellWhatGoesOn(t *testing.T) {
 		h.room("!r", "@alice:x", "@bob:x")
 		want := func(state string, lagging int, lastError string) {
 			t.Helper()
-			<-time.After(5*time.Second + 100*time.Millisecond) // not in the moment of a tick
+			<-time.After(time.Until(time.Now().Truncate(pageLength).Add(5*time.Second + pageLength/2))) // not in the moment of a probe
 			states := work.gates.states()
 			if len(states) != 1 {
 				t.Fatalf("%d gateways, want 1", len(states))

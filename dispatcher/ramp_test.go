@@ -205,8 +205,8 @@ func TestGatewayStatesTellWhatGoesOn(t *testing.T) {
 		if s := work.gates.states()[0]; s.Waiting != 1 {
 			t.Errorf("%+v, want nobody in line but the one who is left", s)
 		}
-		h.gateway.Answer(always(eventstest.Reply{After: 30 * time.Second}))
-		<-time.After(25 * time.Second)
+		h.gateway.Answer(always(eventstest.Reply{After: time.Minute}))
+		<-time.After(probeLimit + time.Second)
 		if s := work.gates.states()[0]; s.InFlight == 0 {
 			t.Errorf("%+v, want a probe out", s)
 		}

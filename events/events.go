@@ -68,6 +68,9 @@
 //     repeats it. Bucket writes are idempotent, and so are reads and redactions; a
 //     repeated notification is first looked for in the log ([Conn.HasNotification],
 //     [Conn.WithNotification]) and among what was read since ([Conn.ReadsSince]).
+//   - A replica has not heard yet of what was acknowledged: what it does not tell of
+//     counts as absent only if the leader of the stream says so too, or the read is
+//     repeated.
 //   - A process dies: its successors start at its positions, 5 to 6 s later.
 //     Messages that the dead one may have handled without recording it arrive
 //     with Replayed set.

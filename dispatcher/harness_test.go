@@ -19,7 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	eventstest.RegisterTicker()
+	eventstest.Prepare()
 	m.Run()
 }
 

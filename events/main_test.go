@@ -7,6 +7,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	eventstest.RegisterTicker()
+	eventstest.Prepare()
 	m.Run()
 }

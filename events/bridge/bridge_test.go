@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	eventstest.RegisterTicker()
+	eventstest.Prepare()
 	m.Run()
 }
 

@@ -19,9 +19,13 @@ var accessTime atomic.Int64 //nolint:gochecknoglobals // nats-server's
 //go:linkname accessTimeUsers github.com/nats-io/nats-server/v2/server/ats.refs
 var accessTimeUsers atomic.Int64 //nolint:gochecknoglobals // nats-server's
 
-// RegisterTicker keeps nats-server from starting its process-wide clock, whose
-// goroutine no bubble could wait for.
-func RegisterTicker() { accessTimeUsers.Add(1) }
+// Prepare makes a test process fit for bubbles: it keeps nats-server from starting
+// its process-wide clock, whose goroutine no bubble could wait for, and the race
+// detector from crashing.
+func Prepare() {
+	accessTimeUsers.Add(1)
+	oneAtATime()
+}
 
 // runClock sets nats-server's clock until the test ends.
 func runClock(t testing.TB) {

@@ -5,7 +5,7 @@
 //
 // Everything works inside a testing/synctest bubble, where waiting costs no
 // time: the server neither listens nor leaves goroutines behind. Call
-// [RegisterTicker] from TestMain for that.
+// [Prepare] from TestMain for that.
 package eventstest
 
 import (

@@ -1,0 +1,6 @@
+//go:build !race
+
+package eventstest
+
+// oneAtATime is for the race detector.
+func oneAtATime() {}

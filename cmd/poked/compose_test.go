@@ -136,23 +136,25 @@ func TestDockerfileRunsPoked(t *testing.T) {
 func TestComposeRunsPoked(t *testing.T) {
 	file := readCompose(t)
 	for role, command := range map[string]string{"registry": "registry", "dispatcher": "dispatcher", "operator": "gateways", "bridge": "bridge"} {
-		service := file.Services[role]
-		if service.Image != "poked" || len(service.Command) == 0 || service.Command[0] != command {
-			t.Errorf("%s runs %s %q", role, service.Image, service.Command)
-		}
-		setEnvironment(t, service.Environment)
-		if urls := os.Getenv("POKED_NATS"); strings.Count(urls, "nats://"+role+":p-POKED_NATS_"+strings.ToUpper(role)+"_PASSWORD@") != 3 {
-			t.Errorf("%s is not itself to NATS: %s", role, urls)
-		}
-		wantAccepted(t, role, service.Command)
-		if _, err := os.Stat(filepath.Join("..", "..", service.Build.Dockerfile)); err != nil {
-			t.Errorf("%s: %v", role, err)
-		}
-		for i := range 3 {
-			if nats := service.DependsOn["nats"+string(rune('1'+i))]; nats.Condition != "service_healthy" {
-				t.Errorf("%s starts without NATS: %+v", role, service.DependsOn)
+		t.Run(role, func(t *testing.T) { // each has an environment of its own
+			service := file.Services[role]
+			if service.Image != "poked" || len(service.Command) == 0 || service.Command[0] != command {
+				t.Errorf("%s runs %s %q", role, service.Image, service.Command)
 			}
-		}
+			setEnvironment(t, service.Environment)
+			if urls := os.Getenv("POKED_NATS"); strings.Count(urls, "nats://"+role+":p-POKED_NATS_"+strings.ToUpper(role)+"_PASSWORD@") != 3 {
+				t.Errorf("%s is not itself to NATS: %s", role, urls)
+			}
+			wantAccepted(t, role, service.Command)
+			if _, err := os.Stat(filepath.Join("..", "..", service.Build.Dockerfile)); err != nil {
+				t.Errorf("%s: %v", role, err)
+			}
+			for i := range 3 {
+				if nats := service.DependsOn["nats"+string(rune('1'+i))]; nats.Condition != "service_healthy" {
+					t.Errorf("%s starts without NATS: %+v", role, service.DependsOn)
+				}
+			}
+		})
 	}
 	for _, role := range []string{"operator", "bridge"} {
 		if len(file.Services[role].Profiles) == 0 {

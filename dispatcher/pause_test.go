@@ -197,7 +197,9 @@ func TestG7StandbyForgetsPauses(t *testing.T) {
 			t.Errorf("the dispatcher knows %d gateways", n)
 		}
 		<-time.After(3 * forgetAfter)
-		if gates, pages := len(work.gates.states()), len(work.gates.calendar.pages); gates+pages > 0 {
+		work.gates.mu.Lock()
+		defer work.gates.mu.Unlock()
+		if gates, pages := len(work.gates.byOrigin), len(work.gates.calendar.pages); gates+pages > 0 {
 			t.Errorf("long after the pauses %d gateways and %d pages of the calendar are left", gates, pages)
 		}
 	})

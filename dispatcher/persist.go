@@ -31,6 +31,20 @@ func persist(ctx context.Context, failed func(error), do func() error) error {
 	}
 }
 
+// every calls do again and again until ctx ends.
+func every(ctx context.Context, interval time.Duration, do func(now time.Time)) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			do(now)
+		}
+	}
+}
+
 // waitFor returns after a pause, or when ctx ends.
 func waitFor(ctx context.Context, pause time.Duration) {
 	timer := time.NewTimer(pause)

@@ -80,18 +80,11 @@ func (gs *gateways) allows(l *lane, origin string, now time.Time) string {
 // keepTime does what has its time until ctx ends, whatever partitions are owned: as
 // exactly as the calendar is kept, or a few times in each tick of the followers.
 func (gs *gateways) keepTime(ctx context.Context, tickInterval time.Duration) {
-	tick := time.NewTicker(max(pageLength, tickInterval/4))
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			for _, l := range gs.look(now) {
-				l.wake()
-			}
+	every(ctx, max(pageLength, tickInterval/4), func(now time.Time) {
+		for _, l := range gs.look(now) {
+			l.wake()
 		}
-	}
+	})
 }
 
 // look finds the attempts that take longer than patience, and what the calendar

@@ -60,16 +60,7 @@ func (all *delivery) gain(ctx context.Context, part int) error {
 
 // lighten lets go of what is known of partitions that went, until ctx ends.
 func (all *delivery) lighten(ctx context.Context) {
-	tick := time.NewTicker(shedAfter)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			all.shed.due(now, all.dir.lose)
-		}
-	}
+	every(ctx, shedAfter, func(now time.Time) { all.shed.due(now, all.dir.lose) })
 }
 
 // expectShare prepares the directory for what is to come: one who is alone will

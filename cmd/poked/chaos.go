@@ -136,7 +136,8 @@ func (r *chaosRun) make(ctx context.Context, dir string) (h *chaosHistory, err e
 		return nil, err
 	}
 	h.Pokes, h.acks = w.rec.history(), w.home.history()
-	h.Messages, h.Receipts, h.Redactions, h.Unacknowledged = w.home.messages.Load(), w.home.receipts.Load(), w.home.redactions.Load(), w.home.failed.Load()
+	h.Messages, h.Receipts, h.Redactions = w.home.uttered[isMessage].Load(), w.home.uttered[isReceipt].Load(), w.home.uttered[isRedaction].Load()
+	h.Unacknowledged = w.home.failed.Load()
 	for _, c := range w.children() {
 		h.EndedAlone += c.endedAlone()
 	}

@@ -45,6 +45,7 @@ const (
 	isMessage utteranceKind = iota
 	isReceipt
 	isRedaction
+	utteranceKinds
 )
 
 // chaosSpeaker says most of it and has no pusher.

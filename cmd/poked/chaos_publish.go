@@ -25,11 +25,9 @@ const (
 // [events.Publisher] asks: in order for each room, and each again until it is
 // acknowledged.
 type chaosHomeserver struct {
-	publisher  *events.Publisher
-	messages   atomic.Int64
-	receipts   atomic.Int64
-	redactions atomic.Int64
-	failed     atomic.Int64 // tries that were not acknowledged
+	publisher *events.Publisher
+	uttered   [utteranceKinds]atomic.Int64
+	failed    atomic.Int64 // tries that were not acknowledged
 
 	mu   sync.Mutex
 	acks []acknowledged
@@ -73,16 +71,22 @@ func (h *chaosHomeserver) insist(ctx context.Context, publish func(context.Conte
 	}
 }
 
+// utter publishes something in a room, and takes it in when it is acknowledged.
+func (h *chaosHomeserver) utter(ctx context.Context, room *chaosRoom, u utterance, publish func(context.Context) error) error {
+	if err := h.insist(ctx, publish); err != nil {
+		return err
+	}
+	h.uttered[u.kind].Add(1)
+	room.said = append(room.said, u)
+	return nil
+}
+
 // say publishes a message in a room.
 func (h *chaosHomeserver) say(ctx context.Context, room *chaosRoom, event events.EventID, by events.UserID, only map[events.UserID]bool) error {
 	raw := fmt.Appendf(nil, `{"event_id":%q,"room_id":%q,"type":"m.room.message","sender":%q,"origin_server_ts":%d,"content":{"msgtype":"m.text","body":"hello"}}`,
 		event, room.id, by, time.Now().UnixMilli())
-	if err := h.insist(ctx, func(ctx context.Context) error { return h.publisher.Event(ctx, raw) }); err != nil {
-		return err
-	}
-	h.messages.Add(1)
-	room.said = append(room.said, utterance{event: event, by: by, only: only})
-	return nil
+	return h.utter(ctx, room, utterance{event: event, by: by, only: only},
+		func(ctx context.Context) error { return h.publisher.Event(ctx, raw) })
 }
 
 // read publishes that a user has read all there is in a room.
@@ -93,12 +97,8 @@ func (h *chaosHomeserver) read(ctx context.Context, room *chaosRoom, user events
 	}
 	raw := fmt.Appendf(nil, `{"type":"m.receipt","room_id":%q,"content":{%q:{"m.read":{%q:{"ts":%d}}}}}`,
 		room.id, last, user, time.Now().UnixMilli())
-	if err := h.insist(ctx, func(ctx context.Context) error { return h.publisher.Receipt(ctx, raw) }); err != nil {
-		return err
-	}
-	h.receipts.Add(1)
-	room.said = append(room.said, utterance{kind: isReceipt, event: last, by: user})
-	return nil
+	return h.utter(ctx, room, utterance{kind: isReceipt, event: last, by: user},
+		func(ctx context.Context) error { return h.publisher.Receipt(ctx, raw) })
 }
 
 // redact publishes that what was said last in a room is redacted.
@@ -109,12 +109,8 @@ func (h *chaosHomeserver) redact(ctx context.Context, room *chaosRoom, event eve
 	}
 	raw := fmt.Appendf(nil, `{"event_id":%q,"room_id":%q,"type":"m.room.redaction","sender":%q,"origin_server_ts":%d,"content":{"redacts":%q}}`,
 		event, room.id, chaosSpeaker, time.Now().UnixMilli(), last)
-	if err := h.insist(ctx, func(ctx context.Context) error { return h.publisher.Event(ctx, raw) }); err != nil {
-		return err
-	}
-	h.redactions.Add(1)
-	room.said = append(room.said, utterance{kind: isRedaction, event: last, by: chaosSpeaker})
-	return nil
+	return h.utter(ctx, room, utterance{kind: isRedaction, event: last, by: chaosSpeaker},
+		func(ctx context.Context) error { return h.publisher.Event(ctx, raw) })
 }
 
 // makeRoom publishes the state of a room.

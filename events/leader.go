@@ -79,6 +79,20 @@ func readLeader(raw []byte) (*jetstream.RawStreamMsg, error) {
 	return msg, nil
 }
 
+// checkNone asks the leader of a stream whether it is true that nothing matches any of
+// the filters, as a replica has told; if not, that one is behind.
+func (c *Conn) checkNone(ctx context.Context, stream string, filters ...string) error {
+	for _, filter := range filters {
+		switch msg, err := c.askLeader(ctx, stream, query{Last: filter}); {
+		case err != nil:
+			return err
+		case msg != nil:
+			return fmt.Errorf("read %s: %w", stream, errBehind)
+		}
+	}
+	return nil
+}
+
 // readStored yields what [Conn.readLog] does, up to the end of all that the leader
 // has acknowledged. Who stops before the end asks no leader.
 func (c *Conn) readStored(ctx context.Context, stream, filter string, from uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {

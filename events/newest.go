@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
@@ -100,4 +101,20 @@ func (c *Conn) newestStored(ctx context.Context, stream, filter string) iter.Seq
 		}
 		c.readRest(ctx, stream, filter, from)(yield)
 	}
+}
+
+// readAllForNewest returns the last message of each subject that matches filter, as
+// the leader knows it, when there are more than the server tells of at once: it reads
+// all that there is.
+func (c *Conn) readAllForNewest(ctx context.Context, stream, filter string) ([]*jetstream.RawStreamMsg, error) {
+	last := map[string]uint64{}
+	var page []*jetstream.RawStreamMsg
+	for msg, err := range c.readStored(ctx, stream, filter, 1) {
+		if err != nil {
+			return nil, err
+		}
+		last[msg.Subject] = msg.Sequence
+		page = append(page, msg)
+	}
+	return slices.DeleteFunc(page, func(msg *jetstream.RawStreamMsg) bool { return last[msg.Subject] != msg.Sequence }), nil
 }

@@ -161,28 +161,17 @@ func (c *Conn) readUnheard(ctx context.Context, filter string, heard, before uin
 
 // readLast returns the last message of each subject that matches filter, and up to
 // which sequence whoever answered looked: what was asked of the leader reaches to the
-// end. With more subjects than the server tells the last message of at once it
-// returns all messages, in order.
+// end.
 func (c *Conn) readLast(ctx context.Context, stream, filter string) (last []*jetstream.RawStreamMsg, heard uint64, err error) {
 	last, heard, err = c.readNewest(ctx, stream, newest{Filters: []string{filter}})
 	switch {
 	case errors.Is(err, errTooMany):
-		last = nil
-		for msg, err := range c.readStored(ctx, stream, filter, 1) {
-			if err != nil {
-				return nil, 0, err
-			}
-			last = append(last, msg)
-		}
-		return last, math.MaxUint64, nil
-	case err != nil || len(last) > 0:
-		return last, heard, err
+		last, err = c.readAllForNewest(ctx, stream, filter)
+		return last, math.MaxUint64, err
+	case err == nil && len(last) == 0:
+		return nil, math.MaxUint64, c.checkNone(ctx, stream, filter)
 	}
-	first, err := c.askLeader(ctx, stream, query{Next: filter, From: 1})
-	if err == nil && first != nil {
-		err = fmt.Errorf("read %s: %w", stream, errBehind)
-	}
-	return nil, math.MaxUint64, err
+	return last, heard, err
 }
 
 const (

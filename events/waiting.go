@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -44,9 +43,9 @@ func (c *Conn) NewestInRooms(ctx context.Context, users []UserID, asOf uint64) (
 	case errors.Is(err, errTooMany) && len(users) > 1:
 		return c.newestOneByOne(ctx, users, asOf)
 	case errors.Is(err, errTooMany):
-		page, err = c.readAllForNewest(ctx, filters[0])
+		page, err = c.readAllForNewest(ctx, streamNotifications, filters[0])
 	case err == nil && len(page) == 0:
-		err = c.checkNone(ctx, users)
+		err = c.checkNone(ctx, streamNotifications, filters...)
 	case err == nil && heard < asOf:
 		err = errBehind
 	}
@@ -72,35 +71,6 @@ func (c *Conn) newestOneByOne(ctx context.Context, users []UserID, asOf uint64) 
 		all[user] = one[user]
 	}
 	return all, nil
-}
-
-// checkNone asks the leader whether it is true that users have no notifications.
-func (c *Conn) checkNone(ctx context.Context, users []UserID) error {
-	for _, user := range users {
-		count, _, err := c.countNotifications(ctx, c.allNotifications(user))
-		if err != nil {
-			return err
-		}
-		if count.Messages+count.retried > 0 {
-			return errBehind
-		}
-	}
-	return nil
-}
-
-// readAllForNewest reads the whole of one user's log, for one who has more rooms
-// than the server tells the last message of at once.
-func (c *Conn) readAllForNewest(ctx context.Context, filter string) ([]*jetstream.RawStreamMsg, error) {
-	last := map[string]uint64{}
-	var page []*jetstream.RawStreamMsg
-	for msg, err := range c.readStored(ctx, streamNotifications, filter, 1) {
-		if err != nil {
-			return nil, err
-		}
-		last[msg.Subject] = msg.Sequence
-		page = append(page, msg)
-	}
-	return slices.DeleteFunc(page, func(msg *jetstream.RawStreamMsg) bool { return last[msg.Subject] != msg.Sequence }), nil
 }
 
 // NotificationsInRoom returns up to limit of a user's notifications from the room

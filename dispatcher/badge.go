@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // badgeDelay is how long a changed count waits for others to change it further, or
@@ -41,7 +42,7 @@ func (d *deliverer) owe(user events.UserID, reason uint64) {
 // payBadges has lanes tell the counts that have waited long enough.
 func (d *deliverer) payBadges(ctx context.Context, now time.Time) {
 	for _, user := range d.dueBadges(now) {
-		if persist(ctx, d.waiting, func() error { return d.learnUnread(ctx, user) }) != nil {
+		if wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return d.learnUnread(ctx, user) }) != nil {
 			return // the messages stay open
 		}
 		d.payBadge(user)
@@ -62,7 +63,7 @@ func (d *deliverer) dueBadges(now time.Time) (due []events.UserID) {
 // payLast leaves a successor none of the counts that pushers know already: only
 // this worker knows what it told last.
 func (d *deliverer) payLast() {
-	ctx, cancel := context.WithTimeout(context.Background(), retryPause)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.RetryPause)
 	defer cancel()
 	d.payBadges(ctx, time.Now().Add(badgeDelay))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // read takes in how far a user has read a room: what is read leaves their log, and
@@ -17,7 +18,7 @@ func (d *deliverer) read(ctx context.Context, msg events.Message, s events.LogSu
 	// What it removes may have been removed before a death, and nobody been told: by
 	// itself, or by one before it whose place it took in the log.
 	changed := msg.Replayed || d.follower.Doubt() && !d.hasTold(s.User)
-	err = persist(ctx, d.waiting, func() error {
+	err = wait.Until(ctx, wait.RetryPause, d.waiting, func() error {
 		removed, err := d.conn.MarkRead(ctx, s.User, s.Room, read, msg.Seq)
 		changed = changed || removed > 0 || err != nil
 		d.counts.read.Add(removed)
@@ -39,7 +40,7 @@ func (d *deliverer) redacted(ctx context.Context, msg events.Message, s events.L
 		d.bury(msg, err)
 		return
 	}
-	err = persist(ctx, d.waiting, func() error { return d.conn.RemoveNotification(ctx, gone.Seq) })
+	err = wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return d.conn.RemoveNotification(ctx, gone.Seq) })
 	if err != nil {
 		return
 	}

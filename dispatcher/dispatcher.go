@@ -169,6 +169,7 @@ import (
 
 	"poked/events"
 	"poked/events/pushgateway"
+	"poked/events/wait"
 )
 
 // Config is what an operator may choose of a dispatcher.
@@ -321,7 +322,7 @@ func (d *Dispatcher) watch(ctx context.Context, bucket string, watch func() erro
 	for ctx.Err() == nil {
 		if err := watch(); err != nil && ctx.Err() == nil {
 			d.log.Warn("bucket not watched, trying again", "bucket", bucket, "error", err)
-			waitFor(ctx, retryPause)
+			_ = wait.For(ctx, wait.RetryPause) // the loop looks at ctx
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // marker is how far one member has read a room, as sequences of ROOMS. It only
@@ -105,7 +106,7 @@ func (m *matcher) markRead(ctx context.Context, f *fanout, r *room, user events.
 }
 
 func (m *matcher) loadMarker(ctx context.Context, r *room, user events.UserID, k *marker) error {
-	return persist(ctx, m.failed, func() error {
+	return wait.Until(ctx, wait.RetryPause, m.failed, func() error {
 		reads, err := m.conn.ReadOf(ctx, user, r.id)
 		for _, read := range reads {
 			k.set(read)

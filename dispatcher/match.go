@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // matcher works through one partition of ROOMS: it keeps the state of its rooms
@@ -65,7 +66,7 @@ func (m *matcher) handle(ctx context.Context, msg events.Message) {
 		return
 	}
 	var r *room
-	err = persist(ctx, m.failed, func() (err error) {
+	err = wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
 		r, err = m.rooms.before(ctx, &ev, msg.Seq)
 		return err
 	})
@@ -193,7 +194,7 @@ func (m *matcher) withoutStored(ctx context.Context, msg events.Message, ev *eve
 	}
 	var stored map[events.UserID]bool
 	var reads map[events.UserID][]events.Read
-	err := persist(ctx, m.failed, func() (err error) {
+	err := wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
 		if stored, err = m.stored(ctx, msg, ev, thread, notified); err == nil {
 			reads, err = m.conn.ReadsSince(ctx, ev.RoomID, msg.Time)
 		}

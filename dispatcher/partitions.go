@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // matchGrace is how long a stop waits for notifications to be stored.
@@ -83,7 +84,7 @@ func (all *delivery) pushersChanged(user events.UserID) {
 // interests nobody any more.
 func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
 	d := all.d
-	if err := persist(ctx, d.waiting, func() error { return all.gain(ctx, t.Part) }); err != nil {
+	if err := wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return all.gain(ctx, t.Part) }); err != nil {
 		return nil // it was to end before it began
 	}
 	defer all.shed.add(t.Part)
@@ -98,7 +99,7 @@ func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
 		},
 		func() (err error) { deliver, err = d.prepareDeliver(ctx, dl, t.Part, end); return err },
 	} {
-		if err := persist(ctx, d.waiting, prepare); err != nil {
+		if err := wait.Until(ctx, wait.RetryPause, d.waiting, prepare); err != nil {
 			return nil // it was to end before it began
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // readReceipts turns the receipts of one EDU into what their users have read. A
@@ -25,7 +26,7 @@ func (m *matcher) readReceipts(ctx context.Context, msg events.Message) {
 		return
 	}
 	var r *room
-	err = persist(ctx, m.failed, func() (err error) {
+	err = wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
 		r, err = m.rooms.latest(ctx, id, msg.Seq)
 		return err
 	})

@@ -6,6 +6,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // redactedBy returns which event a redaction is of, or "" (Matrix specification,
@@ -34,7 +35,7 @@ func (m *matcher) redact(ctx context.Context, f *fanout, r *room, target events.
 		return nil
 	}
 	var stored map[events.UserID][]uint64
-	err = persist(ctx, m.failed, func() (err error) {
+	err = wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
 		stored, err = m.conn.WithNotification(ctx, r.id, k.seq, k.since())
 		return err
 	})

@@ -3,6 +3,8 @@ package dispatcher
 import (
 	"context"
 	"time"
+
+	"poked/events/wait"
 )
 
 // report takes in how an attempt went that began at a time: the lane's place is
@@ -80,7 +82,7 @@ func (gs *gateways) allows(l *lane, origin string, now time.Time) string {
 // keepTime does what has its time until ctx ends, whatever partitions are owned: as
 // exactly as the calendar is kept, or a few times in each tick of the followers.
 func (gs *gateways) keepTime(ctx context.Context, tickInterval time.Duration) {
-	every(ctx, max(pageLength, tickInterval/4), func(now time.Time) {
+	wait.Every(ctx, max(pageLength, tickInterval/4), func(now time.Time) {
 		for _, l := range gs.look(now) {
 			l.wake()
 		}

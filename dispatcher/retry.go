@@ -3,8 +3,6 @@ package dispatcher
 import (
 	"math/rand/v2"
 	"time"
-
-	"github.com/cenkalti/backoff/v4"
 )
 
 // schedule is how the waits between tries of one pusher grow.
@@ -32,18 +30,7 @@ func scheduleOf(kind outcomeKind) schedule {
 // every failure. For the quick class the ceilings are 1 s, 2 s, 4 s … 256 s and
 // then 5 min; for the slow one 1 min, 2 min … 32 min and then 1 h.
 func (s schedule) wait(failures int) time.Duration {
-	ceiling := s.ceiling(failures)
-	// backoff spreads an interval by ± its randomization factor, so half the
-	// ceiling with a factor of 1 is anything from zero to the ceiling.
-	b := backoff.ExponentialBackOff{
-		InitialInterval:     ceiling / 2,
-		MaxInterval:         ceiling / 2,
-		Multiplier:          1,
-		RandomizationFactor: 1,
-		Clock:               backoff.SystemClock,
-	}
-	b.Reset()
-	return b.NextBackOff()
+	return spread(s.ceiling(failures))
 }
 
 // ceiling returns the longest wait after the given number of failures in a row.

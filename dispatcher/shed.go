@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"poked/events/wait"
 )
 
 // shedAfter is how long the pushers of a partition that went are kept: it may come
@@ -60,7 +62,7 @@ func (all *delivery) gain(ctx context.Context, part int) error {
 
 // lighten lets go of what is known of partitions that went, until ctx ends.
 func (all *delivery) lighten(ctx context.Context) {
-	every(ctx, shedAfter, func(now time.Time) { all.shed.due(now, all.dir.lose) })
+	wait.Every(ctx, shedAfter, func(now time.Time) { all.shed.due(now, all.dir.lose) })
 }
 
 // expectShare prepares the directory for what is to come: one who is alone will

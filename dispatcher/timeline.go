@@ -10,6 +10,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // timelineLimit is how many of a room's newest events are remembered.
@@ -155,7 +156,7 @@ func (m *matcher) locate(ctx context.Context, r *room, id events.EventID) (k mar
 			return k, found, nil
 		}
 		again := t.filled == everything
-		err = persist(ctx, m.failed, func() (err error) {
+		err = wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
 			k, found, err = m.fill(ctx, r, id)
 			return err
 		})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // BadgeOf says what a badge counts.
@@ -90,7 +91,7 @@ func (d *deliverer) count(ctx context.Context, user events.UserID, it *item) err
 	if d.badge == BadgeNone {
 		return nil
 	}
-	if err := persist(ctx, d.waiting, func() error { return d.learnUnread(ctx, user) }); err != nil {
+	if err := wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return d.learnUnread(ctx, user) }); err != nil {
 		return err
 	}
 	d.mu.Lock()

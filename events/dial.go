@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"poked/events/wait"
+
 	"github.com/nats-io/nats.go"
 )
 
@@ -78,10 +80,8 @@ func (c *Conn) dial(ctx context.Context) (*nats.Conn, error) {
 		if !waiting {
 			c.log.Info("nats is not there yet, waiting for it", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("connect to nats: %w", context.Cause(ctx))
-		case <-time.After(dialPause + rand.N(dialPause)): //nolint:gosec // jitter
+		if err := wait.For(ctx, dialPause+rand.N(dialPause)); err != nil { //nolint:gosec // jitter
+			return nil, fmt.Errorf("connect to nats: %w", err)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"poked/events/wait"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 )
@@ -163,7 +165,7 @@ func (c *Conn) ping(ctx context.Context, subject string, sub *nats.Subscription,
 			slices.Sort(workers)
 			return slices.Compact(workers), nil
 		case errors.Is(err, nats.ErrNoResponders):
-			pause(ctx, dispatcherStall)
+			_ = wait.For(ctx, dispatcherStall) // what follows looks at ctx
 			return nil, nil
 		case err != nil:
 			return nil, fmt.Errorf("look for dispatchers: %w", err)
@@ -183,13 +185,4 @@ func next(ctx context.Context, sub *nats.Subscription, until time.Time) (*nats.M
 		return nil, nats.ErrNoResponders
 	}
 	return msg, err
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

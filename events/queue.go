@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"poked/events/wait"
+
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -114,10 +116,7 @@ func (c *Conn) work(ctx context.Context, stream, durable string, subjects []stri
 			log.Warn("cannot work on the queue, trying until it works", "error", err)
 		}
 		failing = true
-		select {
-		case <-ctx.Done():
-		case <-time.After(retryWait):
-		}
+		_ = wait.For(ctx, retryWait) // the loop looks at ctx
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"poked/events"
 	"poked/events/homeserver"
+	"poked/events/wait"
 )
 
 // recheck asks the homeserver, as an application service, for each device that has
@@ -41,7 +42,7 @@ func (r *recheck) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := r.round(ctx); err != nil && ctx.Err() == nil {
 			r.log.Error("devices could not be checked", "error", err)
-			wait(ctx, recheckGap)
+			_ = wait.For(ctx, recheckGap) // the loop looks at ctx
 		}
 	}
 	return nil
@@ -56,7 +57,7 @@ func (r *recheck) round(ctx context.Context) error {
 	}
 	gap := max(r.every/time.Duration(max(n, 1)), recheckGap)
 	if n == 0 {
-		wait(ctx, gap)
+		_ = wait.For(ctx, gap) // the loop looks at ctx
 	}
 	for last := (pusherDevice{}); ctx.Err() == nil; {
 		page, err := r.upstream.store.DevicesAfter(ctx, last, recheckPage)
@@ -64,7 +65,7 @@ func (r *recheck) round(ctx context.Context) error {
 			return err
 		}
 		for _, d := range page {
-			if wait(ctx, gap); ctx.Err() != nil {
+			if wait.For(ctx, gap) != nil {
 				break
 			}
 			if err := r.check(ctx, d, d.UserID != last.UserID); err != nil {
@@ -126,14 +127,4 @@ func (r *recheck) told(ctx context.Context, err error) (bool, error) {
 		r.log.Warn("the homeserver does not say which devices are there, pushers stay", "error", err)
 	}
 	return false, nil
-}
-
-// wait waits for a time, or until ctx ends.
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // benchScaleCmd is "poked bench scale": the same work done by one dispatcher and
@@ -100,7 +101,7 @@ func (c benchScaleCmd) measure(ctx context.Context, w *benchWorld, sink *sinkPro
 			return s, err
 		}
 	}
-	if err := pauseFor(ctx, c.Settle); err != nil {
+	if err := wait.For(ctx, c.Settle); err != nil {
 		return s, err
 	}
 	messages := c.Pokes / c.Fanout

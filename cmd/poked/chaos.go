@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"poked/events/wait"
+
 	"golang.org/x/sync/errgroup"
 )
 
@@ -187,7 +189,7 @@ func (r *chaosRun) rage(ctx context.Context, w *chaosWorld) ([]happened, error) 
 func (r *chaosRun) follow(ctx context.Context, w *chaosWorld, t track) ([]happened, error) {
 	var all []happened
 	for _, f := range t.schedule(r.Seed, r.For) {
-		if err := pauseFor(ctx, f.After); err != nil {
+		if err := wait.For(ctx, f.After); err != nil {
 			return all, err
 		}
 		h, err := w.inflict(ctx, f, r.progress)
@@ -209,9 +211,9 @@ func (r *chaosRun) comeLate(ctx context.Context, w *chaosWorld) error {
 			continue
 		}
 		after += step
-		wait := after
+		at := after
 		group.Go(func() error {
-			if err := pauseFor(ctx, wait); err != nil {
+			if err := wait.For(ctx, at); err != nil {
 				return err
 			}
 			return w.setPushers(ctx, u)

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // What happens in the quiet before and after the faults.
@@ -94,7 +95,7 @@ func (w *chaosWorld) awaitTold(ctx context.Context, owed []told, patience time.D
 		if n%100 == 50 {
 			progress(len(owed))
 		}
-		if err := pauseFor(ctx, 50*time.Millisecond); err != nil {
+		if err := wait.For(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -114,7 +115,7 @@ func (r *chaosRun) calm(ctx context.Context, w *chaosWorld, h *chaosHistory) err
 		}
 		// A pusher that came late may still be on its way to the dispatchers.
 		if w.awaitTold(ctx, h.lasts, lastPatience, waiting) == nil || time.Since(began) > r.Patience {
-			return pauseFor(ctx, aftermath)
+			return wait.For(ctx, aftermath)
 		}
 	}
 }

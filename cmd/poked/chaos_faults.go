@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"poked/events/wait"
+
 	"github.com/prometheus/procfs"
 )
 
@@ -32,7 +34,7 @@ func (w *chaosWorld) inflict(ctx context.Context, f fault, progress func(string,
 		return h, fmt.Errorf("inflict %s on %s: %w", f.Kind, f.Victim, err)
 	}
 	progress("%-10s %-8s %s for %s", f.Track, f.Kind, strings.Join(h.Who, ", "), f.For.Round(time.Millisecond))
-	_ = pauseFor(ctx, f.For) // what was done is undone in any case
+	_ = wait.For(ctx, f.For) // what was done is undone in any case
 	err = undo()
 	h.To = time.Now()
 	return h, err
@@ -219,7 +221,7 @@ func (w *chaosWorld) busiest(ctx context.Context) int {
 	for n, d := range w.dispatchers {
 		before[n] = cpuOf(d.pid())
 	}
-	_ = pauseFor(ctx, 300*time.Millisecond) // the less is seen
+	_ = wait.For(ctx, 300*time.Millisecond) // the less is seen
 	most, busiest := time.Duration(-1), 0
 	for n, d := range w.dispatchers {
 		if worked := cpuOf(d.pid()) - before[n]; worked > most {

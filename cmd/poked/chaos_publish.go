@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // insistAgain is how soon something that was not acknowledged is published
@@ -65,7 +66,7 @@ func (h *chaosHomeserver) insist(ctx context.Context, publish func(context.Conte
 			return nil
 		}
 		h.failed.Add(1)
-		if err := pauseFor(ctx, insistAgain); err != nil {
+		if err := wait.For(ctx, insistAgain); err != nil {
 			return err
 		}
 	}
@@ -156,8 +157,8 @@ func (h *chaosHomeserver) chatter(ctx, patience context.Context, c *cast, rate f
 				if luck.IntN(chaosBurst) > 0 {
 					continue
 				}
-				wait := luck.ExpFloat64() * float64(chaosBurst*len(c.rooms)) / rate
-				_ = pauseFor(ctx, time.Duration(wait*float64(time.Second))) // or it is over
+				gap := luck.ExpFloat64() * float64(chaosBurst*len(c.rooms)) / rate
+				_ = wait.For(ctx, time.Duration(gap*float64(time.Second))) // or it is over
 			}
 			return nil
 		})
@@ -179,17 +180,5 @@ func (h *chaosHomeserver) happen(ctx context.Context, room *chaosRoom, n int, lu
 		return h.redact(ctx, room, event)
 	default:
 		return h.say(ctx, room, event, chaosSpeaker, nil)
-	}
-}
-
-// pauseFor waits, and returns an error if ctx ends before.
-func pauseFor(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
 	}
 }

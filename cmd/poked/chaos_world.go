@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // How many there are of what a run is made of.
@@ -231,7 +232,7 @@ func (w *chaosWorld) until(ctx context.Context, complaint string, holds func() b
 	ctx, cancel := context.WithTimeoutCause(ctx, worldPatience, errors.New(complaint))
 	defer cancel()
 	for !holds() {
-		if err := pauseFor(ctx, 100*time.Millisecond); err != nil {
+		if err := wait.For(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // How records are published:
@@ -129,10 +130,8 @@ func (l *lanes) store(ctx context.Context, rec record) error {
 		if errors.Is(err, events.ErrNoStreams) && l.stored() == 0 {
 			return errNoPoked
 		}
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, publishPause) != nil {
 			return err
-		case <-time.After(publishPause):
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // setUpPause is the pause between two tries to have the streams.
@@ -29,10 +30,8 @@ func (s stack) setUp(ctx context.Context, conn *events.Conn, t events.Topology, 
 			said = err.Error()
 			s.log.Warn("waiting for the streams", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(setUpPause):
+		if err := wait.For(ctx, setUpPause); err != nil {
+			return err
 		}
 	}
 }

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"golang.org/x/sync/errgroup"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 const (
@@ -130,17 +132,17 @@ func (b *Bridge) bury(ctx context.Context, item badItem) error {
 func persist(ctx context.Context, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for {
-		err := once(ctx, try)
-		if err == nil || errors.Is(err, events.ErrBadEvent) {
-			return err
+	var last error
+	err := wait.Until(ctx, pause, nil, func() error {
+		if last = once(ctx, try); errors.Is(last, events.ErrBadEvent) {
+			return backoff.Permanent(last)
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("store: %w", err)
-		case <-time.After(pause):
-		}
+		return last
+	})
+	if err == nil || errors.Is(err, events.ErrBadEvent) {
+		return err
 	}
+	return fmt.Errorf("store: %w", last)
 }
 
 func once(ctx context.Context, try func(context.Context) error) error {

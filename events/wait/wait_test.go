@@ -1,0 +1,79 @@
+package wait
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+var errAway = errors.New("away")
+
+func TestUntilTriesUntilItWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, tries, heard := time.Now(), 0, 0
+		err := Until(t.Context(), time.Second, func(error) { heard++ }, func() error {
+			if tries++; tries < 4 {
+				return errAway
+			}
+			return nil
+		})
+		if err != nil || tries != 4 || heard != 1 || time.Since(began) != 3*time.Second {
+			t.Errorf("%v after %d tries, %d failures told and %v; want nil, 4, 1, 3s", err, tries, heard, time.Since(began))
+		}
+	})
+}
+
+func TestUntilEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		err := Until(ctx, time.Second, nil, func() error { return errAway })
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 2500*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+func TestUntilGivesUpWhatIsPermanent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		err := Until(t.Context(), time.Second, nil, func() error {
+			tries++
+			return backoff.Permanent(errAway)
+		})
+		if !errors.Is(err, errAway) || tries != 1 {
+			t.Errorf("%v after %d tries", err, tries)
+		}
+	})
+}
+
+func TestForTellsWhyItEndedEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(errAway)
+		if err := For(ctx, time.Hour); !errors.Is(err, errAway) {
+			t.Errorf("%v", err)
+		}
+		began := time.Now()
+		if err := For(t.Context(), time.Second); err != nil || time.Since(began) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+func TestEveryKeepsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
+		defer cancel()
+		n := 0
+		Every(ctx, time.Second, func(time.Time) { n++ })
+		if n != 3 {
+			t.Errorf("called %d times in 3.5 s", n)
+		}
+	})
+}

@@ -60,37 +60,37 @@ func (a *audience) move(id events.UserID) {
 // follow brings the audience up to date with the room's members and with the
 // directory.
 func (a *audience) follow(members map[events.UserID]*member, dir *directory) {
-	if a.complete && len(a.moved) == 0 && a.seen == dir.generation.Load() {
+	if a.complete && len(a.moved) == 0 && a.seen == dir.generation() {
 		return
 	}
-	dir.mu.RLock()
-	defer dir.mu.RUnlock()
-	missed := dir.changes.count - a.seen
-	if a.complete && dir.changes.remembers(a.seen) && len(a.moved)+int(missed) <= len(members) { //nolint:gosec // missed is at most changeMemory
-		for _, id := range a.moved {
-			a.look(members[id], dir)
+	dir.read(func(v view) {
+		missed := v.generation() - a.seen
+		if a.complete && v.remembers(a.seen) && len(a.moved)+int(missed) <= len(members) { //nolint:gosec // missed is at most changeMemory
+			for _, id := range a.moved {
+				a.look(members[id], v)
+			}
+			v.changedSince(a.seen, func(id events.UserID) { a.look(members[id], v) })
+		} else {
+			a.lookAtAll(members, v)
 		}
-		dir.changes.after(a.seen, func(id events.UserID) { a.look(members[id], dir) })
-	} else {
-		a.lookAtAll(members, dir)
-	}
-	a.moved, a.seen = nil, dir.changes.count
+		a.moved, a.seen = nil, v.generation()
+	})
 }
 
 // lookAtAll forgets everything and looks at every member.
-func (a *audience) lookAtAll(members map[events.UserID]*member, dir *directory) {
+func (a *audience) lookAtAll(members map[events.UserID]*member, v view) {
 	clear(a.targets)
 	*a = audience{targets: a.targets[:0], places: map[classKey]int{}, complete: true}
 	for id, m := range members {
-		if m.membership == "join" && dir.users.has(id) {
-			a.targets = append(a.targets, a.target(m, dir.rules[id]))
+		if rules, can := v.hears(id); can && m.membership == "join" {
+			a.targets = append(a.targets, a.target(m, rules))
 		}
 	}
 	slices.SortFunc(a.targets, func(t, u target) int { return cmp.Compare(t.id, u.id) })
 }
 
 // look takes in what has become of one user, who may be no member.
-func (a *audience) look(m *member, dir *directory) {
+func (a *audience) look(m *member, v view) {
 	if m == nil {
 		return
 	}
@@ -98,11 +98,12 @@ func (a *audience) look(m *member, dir *directory) {
 	if found {
 		a.leave(a.targets[i].class)
 	}
-	switch belongs := m.membership == "join" && dir.users.has(m.id); {
+	rules, can := v.hears(m.id)
+	switch belongs := can && m.membership == "join"; {
 	case belongs && found:
-		a.targets[i] = a.target(m, dir.rules[m.id])
+		a.targets[i] = a.target(m, rules)
 	case belongs:
-		a.targets = slices.Insert(a.targets, i, a.target(m, dir.rules[m.id]))
+		a.targets = slices.Insert(a.targets, i, a.target(m, rules))
 	case found:
 		a.targets = slices.Delete(a.targets, i, i+1)
 	}

@@ -1,6 +1,9 @@
 package dispatcher
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // books say what lanes were to tell of notifications, and what became of it: what
 // went in and what came out is counted where it happens, and what waits is counted
@@ -63,3 +66,44 @@ func (l *lane) waiting() (n int) {
 
 // strike takes out all that a lane is to tell.
 func (l *lane) strike(out *atomic.Int64) { out.Add(int64(l.waiting())) }
+
+// due is what waits to be told.
+type due struct {
+	waiting int64     // notifications
+	oldest  time.Time // since when something waits; zero if nothing does
+}
+
+// see takes in a lane.
+func (w *due) see(l *lane) {
+	w.waiting += int64(l.waiting())
+	switch {
+	case l.lag != nil:
+		w.since(l.lag.since)
+	case len(l.queue) > 0 && !l.queue[0].badge:
+		w.since(l.queue[0].n.At)
+	}
+}
+
+func (w *due) since(at time.Time) {
+	if w.oldest.IsZero() || !at.IsZero() && at.Before(w.oldest) {
+		w.oldest = at
+	}
+}
+
+// see adds what waits at the lanes of a partition. Unless some lag, only those that
+// are busy have anything to tell.
+func (d *deliverer) see(w *due, lagging bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !lagging {
+		for l := range d.busy {
+			w.see(l)
+		}
+		return
+	}
+	for _, r := range d.people {
+		for _, l := range r.lanes {
+			w.see(l)
+		}
+	}
+}

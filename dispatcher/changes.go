@@ -31,3 +31,31 @@ func (c *changes) after(n uint64, do func(events.UserID)) {
 		do(c.last[n%changeMemory])
 	}
 }
+
+// generation returns how many changes the directory has seen, without waiting for it.
+func (d *directory) generation() uint64 { return d.generated.Load() }
+
+// read calls look with a view of the directory in which nothing changes until look
+// returns. look must not wait.
+func (d *directory) read(look func(view)) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	look(view{d})
+}
+
+// view is the directory as it stands for the length of a [directory.read].
+type view struct{ d *directory }
+
+// generation returns how many changes are in the view.
+func (v view) generation() uint64 { return v.d.changes.count }
+
+// remembers reports whether the users of all changes after the first n are known.
+func (v view) remembers(n uint64) bool { return v.d.changes.remembers(n) }
+
+// changedSince calls do with the user of each change after the first n.
+func (v view) changedSince(n uint64, do func(events.UserID)) { v.d.changes.after(n, do) }
+
+// hears returns a user's rules, and whether they have a pusher to hear by.
+func (v view) hears(user events.UserID) (rules *userRules, can bool) {
+	return v.d.rules[user], v.d.users.has(user)
+}

@@ -29,10 +29,10 @@ type directory struct {
 	// compiled is shared by users who have the same rules.
 	compiled *pushrule.Cache
 
-	// generation is how many changes there have been: it grows when a user gains
+	// generated is how many changes there have been: it grows when a user gains
 	// their first pusher, loses their last, or has a pusher and other rules. What
 	// rooms remember is then to be brought up to date.
-	generation atomic.Uint64
+	generated atomic.Uint64
 
 	mu      sync.RWMutex
 	shares  []share  // by partition
@@ -162,7 +162,7 @@ func (d *directory) applyRules(set events.UserPushRules) {
 // mutex.
 func (d *directory) note(user events.UserID) {
 	d.changes.add(user)
-	d.generation.Store(d.changes.count)
+	d.generated.Store(d.changes.count)
 }
 
 // has says whether a user has a pusher, whoever pokes it.

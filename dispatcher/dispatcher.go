@@ -201,13 +201,15 @@ func (c Config) Validate() error {
 
 // Dispatcher turns room events into pokes.
 type Dispatcher struct {
-	cfg    Config
-	policy *pushgateway.Policy
-	conn   *events.Conn
-	log    *slog.Logger
-	worker string
-	dial   dialFunc
-	counts counters
+	cfg        Config
+	policy     *pushgateway.Policy
+	conn       *events.Conn
+	log        *slog.Logger
+	worker     string
+	dial       dialFunc
+	matched    matchCounters
+	counts     counters
+	partitions atomic.Int64 // that are worked on now
 
 	unstored *semaphore.Weighted // bytes that match may still write before NATS has stored some
 	ready    chan struct{}
@@ -232,9 +234,6 @@ func New(cfg Config, policy *pushgateway.Policy, conn *events.Conn, log *slog.Lo
 // Ready is closed when the dispatcher works, for the first time, on all that is
 // its share, be that nothing because there are enough others.
 func (d *Dispatcher) Ready() <-chan struct{} { return d.ready }
-
-// Stats tells what the dispatcher has done since it began.
-func (d *Dispatcher) Stats() Stats { return d.counts.stats() }
 
 // Run works until ctx ends, then finishes what is out within the grace that the
 // configuration gives and returns nil. It shares the partitions with all other
@@ -279,9 +278,9 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	beside.Go(func() { d.serveOperator(ctx, all) })
 	beside.Go(func() { all.lighten(ctx) })
 	beside.Go(func() { all.gates.keepTime(ctx, d.conn.TickInterval()) })
-	beside.Go(func() { d.sharePauses(ctx, all.gates) })
+	beside.Go(func() { all.gates.sharePauses(ctx, d.conn, d.log) })
 	share(ctx, all.own, func() {
-		d.log.Info("dispatching", "partitions", d.counts.partitions.Load(), "of", d.conn.Partitions())
+		d.log.Info("dispatching", "partitions", d.partitions.Load(), "of", d.conn.Partitions())
 		close(d.ready)
 	})
 }

@@ -20,7 +20,7 @@ type Health struct {
 // something to be told if any of them lags: ask for it a few times a minute.
 func (d *Dispatcher) Health() Health {
 	h := Health{
-		Stats: d.counts.stats(), Tries: d.counts.tries.tries(), Latency: d.counts.ages.snapshot(),
+		Stats: d.Stats(), Tries: d.counts.tries.tries(), Latency: d.counts.ages.snapshot(),
 		Gateways: map[string]int{},
 	}
 	if all := d.current.Load(); all != nil {
@@ -41,42 +41,6 @@ func (d *Dispatcher) Unready() string {
 	}
 }
 
-// byState counts the gateways in each state.
-func (gs *gateways) byState() map[string]int {
-	now, states := time.Now(), map[string]int{}
-	gs.mu.Lock()
-	defer gs.mu.Unlock()
-	for origin, g := range gs.byOrigin {
-		if origin != refusedOrigin {
-			states[g.state(now).State]++
-		}
-	}
-	return states
-}
-
-// due is what waits to be told.
-type due struct {
-	waiting int64     // notifications
-	oldest  time.Time // since when something waits; zero if nothing does
-}
-
-// see takes in a lane.
-func (w *due) see(l *lane) {
-	w.waiting += int64(l.waiting())
-	switch {
-	case l.lag != nil:
-		w.since(l.lag.since)
-	case len(l.queue) > 0 && !l.queue[0].badge:
-		w.since(l.queue[0].n.At)
-	}
-}
-
-func (w *due) since(at time.Time) {
-	if w.oldest.IsZero() || !at.IsZero() && at.Before(w.oldest) {
-		w.oldest = at
-	}
-}
-
 // due returns what waits at all lanes. Unless some lag, only those that are busy
 // have anything to tell.
 func (all *delivery) due(lagging bool) (w due) {
@@ -84,20 +48,4 @@ func (all *delivery) due(lagging bool) (w due) {
 		d.see(&w, lagging)
 	}
 	return w
-}
-
-func (d *deliverer) see(w *due, lagging bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !lagging {
-		for l := range d.busy {
-			w.see(l)
-		}
-		return
-	}
-	for _, r := range d.people {
-		for _, l := range r.lanes {
-			w.see(l)
-		}
-	}
 }

@@ -26,7 +26,8 @@ type matcher struct {
 	log      *slog.Logger
 	follower *events.Follower
 	lease    *events.Lease
-	counts   *counters
+	counts   *matchCounters
+	owned    *atomic.Int64 // partitions of the dispatcher, among which the memory for rooms is divided
 
 	writing  atomic.Int64        // fanouts that are not stored, and have not failed
 	unstored *semaphore.Weighted // all matchers share it
@@ -40,13 +41,21 @@ type matcher struct {
 	notified []decision
 }
 
+// matchCounters count what match has done since the dispatcher began. All partitions
+// share them.
+type matchCounters struct {
+	roomEvents    atomic.Uint64 // taken in
+	notifications atomic.Uint64 // stored
+	skipped       atomic.Uint64 // messages of ROOMS that could not be read
+}
+
 func (m *matcher) handler() events.Handler {
 	return events.Handler{Handle: m.handle, Tick: m.tick, Lease: m.lease}
 }
 
 func (m *matcher) tick(_ context.Context, now time.Time) {
 	m.early.expire(now)
-	m.rooms.divide(int(m.counts.partitions.Load()))
+	m.rooms.divide(int(m.owned.Load()))
 }
 
 // handle matches one message of ROOMS, or puts it off until the one before it in

@@ -23,7 +23,7 @@ func writeAll(t *testing.T, h *house, first func(*matcher)) (*matcher, error) {
 		t.Fatal(err)
 	}
 	m := &matcher{
-		conn: h.conn, follower: f, log: slog.New(slog.NewTextHandler(&h.log, nil)), counts: &counters{},
+		conn: h.conn, follower: f, log: slog.New(slog.NewTextHandler(&h.log, nil)), counts: &matchCounters{},
 		unstored: semaphore.NewWeighted(2000),
 	}
 	first(m)

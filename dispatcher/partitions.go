@@ -103,8 +103,8 @@ func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
 			return nil // it was to end before it began
 		}
 	}
-	d.counts.partitions.Add(1)
-	defer d.counts.partitions.Add(-1)
+	d.partitions.Add(1)
+	defer d.partitions.Add(-1)
 	t.Prepared(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return match(ctx) })
@@ -148,7 +148,7 @@ func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, lease *ev
 		return nil, err
 	}
 	m := &matcher{
-		conn: d.conn, dir: dir, rooms: rooms, follower: f, lease: lease, counts: &d.counts,
+		conn: d.conn, dir: dir, rooms: rooms, follower: f, lease: lease, counts: &d.matched, owned: &d.partitions,
 		unstored: d.unstored, telling: d.cfg.DelayIfActive > 0, turns: newInTurn(),
 		log: d.log.With("stage", events.StageMatch.Name, "part", part),
 	}

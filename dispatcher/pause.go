@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -124,20 +125,23 @@ func (gs *gateways) heard(p events.Pause) {
 	}
 }
 
-// sharePauses has all dispatchers hear of the pauses that this one is asked for,
-// until ctx ends. What is not stored is told again while the pause lasts.
-func (d *Dispatcher) sharePauses(ctx context.Context, gs *gateways) {
+// tellAgain is how soon a pause is told again that was not stored, or is hidden.
+const tellAgain = time.Second
+
+// sharePauses tells all dispatchers of the pauses that this one is asked for, until
+// ctx ends. What is not stored is told again while the pause lasts.
+func (gs *gateways) sharePauses(ctx context.Context, conn *events.Conn, log *slog.Logger) {
 	again := time.NewTicker(tellAgain)
 	defer again.Stop()
 	var failing atomic.Bool
 	for {
 		for _, p := range gs.takeUntold(time.Now()) {
-			d.conn.PutPause(p, func(err error) {
+			conn.PutPause(p, func(err error) {
 				if err != nil {
 					gs.notTold(p)
 				}
 				if was := failing.Swap(err != nil); err != nil && !was {
-					d.log.Warn("pause of a gateway not shared, telling it again", "gateway", p.Origin, "error", err)
+					log.Warn("pause of a gateway not shared, telling it again", "gateway", p.Origin, "error", err)
 				}
 			})
 		}
@@ -149,6 +153,3 @@ func (d *Dispatcher) sharePauses(ctx context.Context, gs *gateways) {
 		}
 	}
 }
-
-// tellAgain is how soon a pause is told again that was not stored, or is hidden.
-const tellAgain = time.Second

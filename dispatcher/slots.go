@@ -348,3 +348,16 @@ func (gs *gateways) states() []events.GatewayState {
 	}
 	return states
 }
+
+// byState counts the gateways in each state.
+func (gs *gateways) byState() map[string]int {
+	now, states := time.Now(), map[string]int{}
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	for origin, g := range gs.byOrigin {
+		if origin != refusedOrigin {
+			states[g.state(now).State]++
+		}
+	}
+	return states
+}

@@ -1,0 +1,28 @@
+package dispatcher
+
+// Stats is a snapshot of what a dispatcher has done since it began.
+type Stats struct {
+	RoomEvents    uint64 `json:"room_events"`   // taken in by match
+	Notifications uint64 `json:"notifications"` // stored
+	Delivered     uint64 `json:"delivered"`     // pokes that a gateway took
+	Badges        uint64 `json:"badges"`        // of those, the ones that told nothing but how much is unread
+	Read          uint64 `json:"read"`          // notifications that left the log because they were read
+	Failed        uint64 `json:"failed"`        // tries that have to be repeated
+	Rejected      uint64 `json:"rejected"`      // pushkeys that a gateway refused
+	Expired       uint64 `json:"expired"`       // pokes that outlived their time to live
+	Skipped       uint64 `json:"skipped"`       // messages that could not be read
+	PassedOver    uint64 `json:"passed_over"`   // notifications not told because newer ones of their room were
+	Lagging       int64  `json:"lagging"`       // pushers that lag now
+	Partitions    int64  `json:"partitions"`    // partitions that are worked on now
+}
+
+// Stats returns what the dispatcher has done since it began.
+func (d *Dispatcher) Stats() Stats {
+	m, c := &d.matched, &d.counts
+	return Stats{
+		RoomEvents: m.roomEvents.Load(), Notifications: m.notifications.Load(), Skipped: m.skipped.Load() + c.skipped.Load(),
+		Delivered: c.delivered.Load(), Badges: c.badges.Load(), Read: c.read.Load(), Failed: c.failed.Load(),
+		Rejected: c.rejected.Load(), Expired: c.expired.Load(), PassedOver: c.passedOver.Load(),
+		Lagging: c.lagging.Load(), Partitions: d.partitions.Load(),
+	}
+}

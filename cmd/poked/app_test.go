@@ -106,7 +106,7 @@ func TestEnvironmentSetsFlags(t *testing.T) {
 // Every flag has an environment variable, and the help of its subcommand names
 // both.
 func TestHelpIsComplete(t *testing.T) {
-	parser, err := newParser()
+	parser, err := Poked().parser()
 	if err != nil {
 		t.Fatal(err)
 	}

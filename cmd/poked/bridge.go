@@ -71,33 +71,6 @@ func (c *bridgeRunCmd) Run(ctx context.Context, std streams) error {
 	})
 }
 
-func startBridge(cfg bridge.Config, hs homeserver.Config) starter {
-	return func(ctx context.Context, b base) (actor, error) {
-		client, reg, err := openHomeserver(hs)
-		if err != nil {
-			return actor{}, fmt.Errorf("start bridge: %w", err)
-		}
-		br, err := bridge.Open(ctx, cfg, client, reg, b.conn, b.log)
-		if err != nil {
-			return actor{}, fmt.Errorf("start bridge: %w", err)
-		}
-		stop := func() error {
-			defer client.Close()
-			return br.Close()
-		}
-		return actor{name: "bridge", run: br.Run, close: stop, where: []any{"bridge_http", br.Addr()}}, nil
-	}
-}
-
-func openHomeserver(cfg homeserver.Config) (*homeserver.Client, *homeserver.Registration, error) {
-	reg, err := homeserver.ReadRegistration(cfg.Registration)
-	if err != nil {
-		return nil, nil, err
-	}
-	client, err := homeserver.New(cfg.URL)
-	return client, reg, err
-}
-
 // streamsCheck is how often the streams are looked for until they are there.
 const streamsCheck = time.Second
 

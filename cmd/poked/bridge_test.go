@@ -13,9 +13,20 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"poked/events"
+	"poked/events/bridge"
 	"poked/events/eventstest"
 	"poked/events/homeserver"
 )
+
+// writeRegistration writes a registration that the homeserver of a test knows.
+func writeRegistration(t *testing.T) string {
+	t.Helper()
+	text, err := bridge.NewRegistration("example.org", "http://127.0.0.1:8009")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return eventstest.WriteRegistration(t, text)
+}
 
 // homeserverOf returns a homeserver on which alice and bob share a room since long.
 func homeserverOf(t *testing.T) *eventstest.Homeserver {
@@ -51,7 +62,7 @@ func TestPokeArrivesFromAnyHomeserver(t *testing.T) {
 			for n := 0; n < 300; n++ { // until the dispatcher knows of the pusher
 				said := fmt.Sprintf(`{"event_id":"$said-%d","room_id":"!room:example.org","type":"m.room.message","sender":"@bob:example.org",`+
 					`"origin_server_ts":%d,"content":{"msgtype":"m.text","body":"hello alice"}}`, n, time.Now().UnixMilli())
-				status, err := putTransaction(t.Context(), bridgeURL, fmt.Sprint(n), `{"events":[`+said+`]}`)
+				status, err := eventstest.PutTransaction(t.Context(), bridgeURL, fmt.Sprint(n), `{"events":[`+said+`]}`)
 				if err != nil || status != http.StatusOK {
 					t.Fatalf("transaction: %d, %v", status, err)
 				}
@@ -69,7 +80,7 @@ func TestPokeArrivesFromAnyHomeserver(t *testing.T) {
 				if strings.Contains(strings.ToLower(p.log()), "permissions violation") {
 					t.Errorf("something was not permitted: %s", p.log())
 				}
-				for _, secret := range []string{"alice-token", "alice-pushkey", "hello alice", testHSToken, eventstest.ASToken} {
+				for _, secret := range []string{"alice-token", "alice-pushkey", "hello alice", eventstest.HSToken, eventstest.ASToken} {
 					if strings.Contains(p.log(), secret) {
 						t.Errorf("the log holds %q:\n%s", secret, p.log())
 					}

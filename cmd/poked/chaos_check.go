@@ -114,9 +114,12 @@ func (c *chaosChecker) badges() {
 	}
 }
 
+// namedProblems is how many problems of a kind are put into words.
+const namedProblems = 10
+
 // problem counts a problem and keeps it if it is one of the first of its kind.
 func (c *chaosChecker) problem(count *int, format string, args ...any) {
-	if *count++; *count <= shownProblems {
+	if *count++; *count <= namedProblems {
 		c.report.Problems = append(c.report.Problems, fmt.Sprintf(format, args...))
 	}
 }

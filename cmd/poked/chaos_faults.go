@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"poked/events/wait"
-
-	"github.com/prometheus/procfs"
 )
 
 // happened is a fault as it came to be.
@@ -229,18 +227,4 @@ func (w *chaosWorld) busiest(ctx context.Context) int {
 		}
 	}
 	return busiest
-}
-
-// cpuOf returns the processor time that a process has used, in steps of 10 ms; 0
-// if that cannot be known.
-func cpuOf(pid int) time.Duration {
-	process, err := procfs.NewProc(pid)
-	if err != nil {
-		return 0
-	}
-	stat, err := process.Stat()
-	if err != nil {
-		return 0
-	}
-	return time.Duration(stat.CPUTime() * float64(time.Second))
 }

@@ -33,6 +33,9 @@ const (
 	moodSlowAnswer = 1500 * time.Millisecond
 )
 
+// maxPokeBytes is more than any poke of a run has.
+const maxPokeBytes = 1 << 20
+
 // chaosPoke is one request that a gateway got.
 type chaosPoke struct {
 	Gateway  int            `json:"gateway"`
@@ -216,7 +219,7 @@ func (g *chaosGateway) read(w http.ResponseWriter, r *http.Request) (*chaosPoke,
 			} `json:"devices"`
 		} `json:"notification"`
 	}
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, demoBodyBytes)).Decode(&body); err != nil {
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxPokeBytes)).Decode(&body); err != nil {
 		return nil, fmt.Errorf("read poke: %w", err)
 	}
 	n := body.Notification

@@ -53,9 +53,6 @@ func (c chaosNATSCmd) Run(ctx context.Context, std streams) error {
 	return nats.watch(ctx)
 }
 
-// chaosHost is where everything of a run listens.
-const chaosHost = "127.0.0.1"
-
 // natsNode is a NATS server of a run.
 type natsNode struct {
 	*child

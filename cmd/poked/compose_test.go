@@ -113,7 +113,7 @@ var composeVariable = regexp.MustCompile(`\$\{(\w+)(?::[?-][^}]*)?\}`)
 // wantAccepted parses the arguments as the program would.
 func wantAccepted(t *testing.T, where string, args []string) {
 	t.Helper()
-	parser, err := newParser()
+	parser, err := Poked().parser()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -159,13 +159,3 @@ func (s *story) dispatcher(cfg dispatcher.Config) starter {
 		return a, err
 	}
 }
-
-// at returns one of the places where an actor can be reached.
-func (a actor) at(key string) string {
-	for i := 0; i+1 < len(a.where); i += 2 {
-		if a.where[i] == key {
-			return fmt.Sprint(a.where[i+1])
-		}
-	}
-	return ""
-}

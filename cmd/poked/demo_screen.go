@@ -3,14 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
-	"unicode"
 
-	"github.com/rivo/uniseg"
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 )
 
 // screen shows how the demo goes: each poke in a line, or as JSON, or only how
@@ -23,9 +19,6 @@ type screen struct {
 	bar        *progressbar.ProgressBar // nil where it would be in the way
 	headed     bool
 }
-
-// defaultWidth is how wide lines are where that is nobody's business.
-const defaultWidth = 120
 
 // screen returns where a demo of so many pokes is shown.
 func (c *demoCmd) screen(std streams, pokes int) *screen {
@@ -44,20 +37,6 @@ func (c *demoCmd) screen(std streams, pokes int) *screen {
 		)
 	}
 	return s
-}
-
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
-}
-
-func widthOf(w io.Writer) int {
-	if file, ok := w.(*os.File); ok {
-		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
-			return width
-		}
-	}
-	return defaultWidth
 }
 
 // say writes a line that is no poke.
@@ -157,35 +136,4 @@ func said(kind string, body any) string {
 // columns returns everything that stands before the last column.
 func columns(seconds, unread, how, device, room string) string {
 	return fmt.Sprintf("%7s %6s  %s  %s  %s  ", seconds, unread, pad(how, 14), pad(device, 16), pad(room, 20))
-}
-
-// pad makes text exactly so many columns wide.
-func pad(text string, width int) string {
-	text = fit(text, width)
-	return text + strings.Repeat(" ", width-uniseg.StringWidth(text))
-}
-
-// fit makes text at most so many columns wide, and harmless to a terminal.
-func fit(text string, width int) string {
-	var fitted strings.Builder
-	left, state := width, -1
-	for text = strings.Map(harmless, text); text != ""; {
-		var cluster string
-		var columns int
-		cluster, text, columns, state = uniseg.FirstGraphemeClusterInString(text, state)
-		if columns > left || columns == left && text != "" {
-			return fitted.String() + "…"
-		}
-		fitted.WriteString(cluster)
-		left -= columns
-	}
-	return fitted.String()
-}
-
-// harmless replaces what would move the cursor or turn the direction of text.
-func harmless(r rune) rune {
-	if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
-		return ' '
-	}
-	return r
 }

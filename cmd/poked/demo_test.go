@@ -2,10 +2,8 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -15,9 +13,10 @@ import (
 // The program, whole and over its own interfaces, sends exactly the pokes that
 // follow from the recorded events by the specification.
 func TestDemoPokesEqualGoldenList(t *testing.T) {
-	got := poked(t, "", "demo", "--json", "--rate=0")
-	if got.code != exitOK {
-		t.Fatalf("exit code %d:\n%s", got.code, got.stderr)
+	var stdout, stderr bytes.Buffer
+	std := streams{in: strings.NewReader(""), out: &stdout, err: &stderr}
+	if err := (&demoCmd{JSON: true}).Run(t.Context(), std); err != nil {
+		t.Fatalf("%v:\n%s", err, &stderr)
 	}
 	rec, err := readRecording(testdataFiles())
 	if err != nil {
@@ -25,7 +24,7 @@ func TestDemoPokesEqualGoldenList(t *testing.T) {
 	}
 	// What main printed is checked again, by a checker that saw nothing else.
 	check := newChecker(rec)
-	for line := range strings.Lines(got.stdout) {
+	for line := range strings.Lines(stdout.String()) {
 		a := arrivalOf(t, line)
 		check.take(&a)
 	}
@@ -36,8 +35,8 @@ func TestDemoPokesEqualGoldenList(t *testing.T) {
 	if check.tally.Badges == 0 {
 		t.Error("nobody's badge was cleared")
 	}
-	if want := fmt.Sprintf("once, in order and as it must be: %d of 12707, %d were read first", check.tally.Arrived, check.tally.Read); !strings.Contains(got.stderr, want) {
-		t.Errorf("standard error %q, want %q in it", got.stderr, want)
+	if want := fmt.Sprintf("once, in order and as it must be: %d of 12707, %d were read first", check.tally.Arrived, check.tally.Read); !strings.Contains(stderr.String(), want) {
+		t.Errorf("standard error %q, want %q in it", &stderr, want)
 	}
 }
 
@@ -89,28 +88,6 @@ func replaceOne(t *testing.T, text, old, replacement string) string {
 		t.Fatalf("%q is not there", old)
 	}
 	return strings.Replace(text, old, replacement, 1)
-}
-
-// Interrupted, it stops at once, says so and leaves nothing behind.
-func TestDemoStops(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
-	ctx, interrupt := context.WithCancel(t.Context())
-	var stderr bytes.Buffer
-	code := run(ctx, []string{"demo", "--rate=1"}, strings.NewReader(""), onWrite(interrupt), &stderr)
-	if code != exitFailure || !strings.Contains(stderr.String(), "stopped before every poke was there") {
-		t.Errorf("exit code %d, standard error %q", code, &stderr)
-	}
-	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
-	}
-}
-
-// onWrite is a writer that calls itself for each write.
-type onWrite func()
-
-func (f onWrite) Write(p []byte) (int, error) {
-	f()
-	return len(p), nil
 }
 
 func TestDemoShowsPokes(t *testing.T) {

@@ -43,7 +43,7 @@ func begin(t *testing.T, args ...string) *process {
 	go p.read(logs)
 	go func() {
 		defer close(p.ended)
-		p.code = run(ctx, append(args, "--log-format=json"), strings.NewReader(""), io.Discard, stderr)
+		p.code = Poked().run(ctx, append(args, "--log-format=json"), strings.NewReader(""), io.Discard, stderr)
 		_ = stderr.Close()
 	}()
 	t.Cleanup(func() { stop(); <-p.ended })
@@ -101,7 +101,7 @@ type result struct {
 func poked(t *testing.T, stdin string, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), args, strings.NewReader(stdin), &stdout, &stderr)
+	code := Poked().run(t.Context(), args, strings.NewReader(stdin), &stdout, &stderr)
 	return result{code: code, stdout: stdout.String(), stderr: stderr.String()}
 }
 
@@ -132,7 +132,7 @@ func startTestNATS(t *testing.T) (*embeddedNATS, string) {
 
 func TestMain(m *testing.M) {
 	if os.Getenv(runAsPoked) != "" {
-		os.Exit(realMain()) //nolint:forbidigo // here the test binary is the program
+		os.Exit(Poked().main()) //nolint:forbidigo // here the test binary is the program
 	}
 	m.Run()
 }

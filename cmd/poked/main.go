@@ -45,22 +45,7 @@
 package main
 
 import (
-	"context"
 	"os"
-	"os/signal"
-	"syscall"
 )
 
-func main() { os.Exit(realMain()) }
-
-// realMain exists so that its deferred call runs before os.Exit.
-func realMain() int {
-	// A reader that goes away is an error of the write, not the end of a process
-	// that has a directory to remove.
-	signal.Ignore(syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	// Once stopping, signals get their default meaning back: the second kills.
-	context.AfterFunc(ctx, stop)
-	return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-}
+func main() { os.Exit(Poked().main()) }

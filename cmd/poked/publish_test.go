@@ -257,7 +257,7 @@ func TestPublishInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var stdout, stderr strings.Builder
 	in := &interrupting{line: message("a", 1) + "\n", after: 3, interrupt: cancel}
-	code := run(ctx, []string{"publish", "--nats", url, "--json"}, in, &stdout, &stderr)
+	code := Poked().run(ctx, []string{"publish", "--nats", url, "--json"}, in, &stdout, &stderr)
 	if code != exitFailure || !strings.Contains(stdout.String(), `"complete":false`) {
 		t.Errorf("exit code %d, %q, %q", code, stdout.String(), stderr.String())
 	}

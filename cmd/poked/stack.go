@@ -12,6 +12,8 @@ import (
 
 	"poked/dispatcher"
 	"poked/events"
+	"poked/events/bridge"
+	"poked/events/homeserver"
 	"poked/events/pushgateway"
 	"poked/registry"
 )
@@ -249,4 +251,41 @@ func (a actor) runUntil(ctx context.Context) error {
 		return fmt.Errorf("run %s: %w", a.name, err)
 	}
 	return nil
+}
+
+func startBridge(cfg bridge.Config, hs homeserver.Config) starter {
+	return func(ctx context.Context, b base) (actor, error) {
+		client, reg, err := openHomeserver(hs)
+		if err != nil {
+			return actor{}, fmt.Errorf("start bridge: %w", err)
+		}
+		br, err := bridge.Open(ctx, cfg, client, reg, b.conn, b.log)
+		if err != nil {
+			return actor{}, fmt.Errorf("start bridge: %w", err)
+		}
+		stop := func() error {
+			defer client.Close()
+			return br.Close()
+		}
+		return actor{name: "bridge", run: br.Run, close: stop, where: []any{"bridge_http", br.Addr()}}, nil
+	}
+}
+
+func openHomeserver(cfg homeserver.Config) (*homeserver.Client, *homeserver.Registration, error) {
+	reg, err := homeserver.ReadRegistration(cfg.Registration)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := homeserver.New(cfg.URL)
+	return client, reg, err
+}
+
+// at returns one of the places where an actor can be reached.
+func (a actor) at(key string) string {
+	for i := 0; i+1 < len(a.where); i += 2 {
+		if a.where[i] == key {
+			return fmt.Sprint(a.where[i+1])
+		}
+	}
+	return ""
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,44 +21,6 @@ import (
 	"poked/events/eventstest"
 	"poked/events/homeserver"
 )
-
-const testHSToken = "hs-token-of-the-test"
-
-// writeRegistration writes a registration that the homeserver of a test knows.
-func writeRegistration(t *testing.T) string {
-	t.Helper()
-	text, err := bridge.NewRegistration("example.org", "http://127.0.0.1:8009")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out strings.Builder
-	for line := range strings.Lines(text) {
-		switch {
-		case strings.HasPrefix(line, "as_token:"):
-			line = "as_token: " + eventstest.ASToken + "\n"
-		case strings.HasPrefix(line, "hs_token:"):
-			line = "hs_token: " + testHSToken + "\n"
-		}
-		out.WriteString(line)
-	}
-	return writeFile(t, "registration.yaml", out.String())
-}
-
-// putTransaction sends a transaction and returns the status.
-func putTransaction(ctx context.Context, url, id, body string) (int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url+"/_matrix/app/v1/transactions/"+id, strings.NewReader(body))
-	if err != nil {
-		return 0, err
-	}
-	req.Header.Set("Authorization", "Bearer "+testHSToken)
-	res, err := (&http.Client{}).Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer res.Body.Close()
-	_, err = io.Copy(io.Discard, res.Body)
-	return res.StatusCode, err
-}
 
 // recordedTransaction is a line of testdata/transactions.jsonl.
 type recordedTransaction struct {
@@ -92,7 +53,11 @@ func openBridge(t *testing.T, conn *events.Conn) *httptest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reg, err := homeserver.ReadRegistration(writeRegistration(t))
+	text, err := bridge.NewRegistration("example.org", "http://127.0.0.1:8009")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg, err := homeserver.ReadRegistration(eventstest.WriteRegistration(t, text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +88,7 @@ func TestReplayedTransactionsCauseTheSamePokes(t *testing.T) {
 		web := openBridge(t, conn)
 		for i, txn := range transactions {
 			for range 1 + i%5/4 {
-				if status, err := putTransaction(ctx, web.URL, txn.ID, string(txn.Body)); err != nil || status != http.StatusOK {
+				if status, err := eventstest.PutTransaction(ctx, web.URL, txn.ID, string(txn.Body)); err != nil || status != http.StatusOK {
 					return fmt.Errorf("transaction %d: %d, %w", i, status, err)
 				}
 			}
@@ -158,19 +123,12 @@ func publishUnsent(ctx context.Context, publisher *events.Publisher, rec *record
 // A real homeserver that was answered 500 twice sent the same transaction again, with
 // more events each time.
 func TestReplayedRetryIsStoredOnce(t *testing.T) {
-	url, rooms := startStreams(t)
-	conn, err := events.Connect(t.Context(), events.Config{URL: url, Log: discardLog()})
-	if err == nil {
-		err = conn.Join(t.Context())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	server := eventstest.StartServer(t)
+	conn := server.Connect(eventstest.Topology())
 	web := openBridge(t, conn)
 	want := map[string]bool{}
 	for _, txn := range readTransactions(t, "transactions_retry.jsonl") {
-		if status, err := putTransaction(t.Context(), web.URL, txn.ID, string(txn.Body)); err != nil || status != http.StatusOK {
+		if status, err := eventstest.PutTransaction(t.Context(), web.URL, txn.ID, string(txn.Body)); err != nil || status != http.StatusOK {
 			t.Fatalf("%d, %v", status, err)
 		}
 		var body struct {
@@ -185,7 +143,7 @@ func TestReplayedRetryIsStoredOnce(t *testing.T) {
 			want[ev.ID] = true
 		}
 	}
-	if n := len(stored(t, rooms)); n != len(want) || n != 6 {
+	if n := len(server.Stored("ROOMS", "")); n != len(want) || n != 6 {
 		t.Errorf("%d events are stored, %d were sent", n, len(want))
 	}
 }

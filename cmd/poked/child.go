@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // chaosChildCmd runs another subcommand and ends when its standard input does,
@@ -31,7 +33,7 @@ func (c chaosChildCmd) Run(ctx context.Context, std streams) error {
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
 	}
-	if code := run(ctx, args, strings.NewReader(""), std.out, std.err); code != exitOK {
+	if code := Poked().run(ctx, args, strings.NewReader(""), std.out, std.err); code != exitOK {
 		return fmt.Errorf("exit code %d", code)
 	}
 	return nil
@@ -190,3 +192,32 @@ func stopAll(children []*child) error {
 	}
 	return errors.Join(errs...)
 }
+
+// cpuOf returns the processor time that a process has used, in steps of 10 ms; 0
+// if that cannot be known.
+func cpuOf(pid int) time.Duration {
+	process, err := procfs.NewProc(pid)
+	if err != nil {
+		return 0
+	}
+	stat, err := process.Stat()
+	if err != nil {
+		return 0
+	}
+	return time.Duration(stat.CPUTime() * float64(time.Second))
+}
+
+// pauseFor waits, and returns an error if ctx ends before.
+func pauseFor(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// chaosHost is where everything of a run listens.
+const chaosHost = "127.0.0.1"

@@ -26,12 +26,25 @@ type guarded struct {
 // setPasswords sets the environment that nats.conf reads.
 func setPasswords(t *testing.T) {
 	t.Helper()
-	for _, role := range []string{"homeserver", "registry", "dispatcher", "operator", "bridge"} {
+	for _, role := range []string{"homeserver", "registry", "dispatcher", "operator", "bridge", "route"} {
 		t.Setenv("POKED_NATS_"+strings.ToUpper(role)+"_PASSWORD", "p-"+role)
+	}
+	t.Setenv("POKED_NATS_ROUTES", "[]")
+}
+
+// eachFormat runs a test with both formats of acknowledgements and flow control that
+// a server may speak.
+func eachFormat(t *testing.T, test func(t *testing.T, g guarded)) {
+	for name, v2 := range map[string]bool{"v1": false, "v2": true} {
+		t.Run(name, func(t *testing.T) {
+			test(t, startGuarded(t, func(options *server.Options) {
+				options.FeatureFlags = map[string]bool{server.FeatureFlagJsAckFormatV2: v2}
+			}))
+		})
 	}
 }
 
-func startGuarded(t *testing.T) guarded {
+func startGuarded(t *testing.T, change ...func(*server.Options)) guarded {
 	t.Helper()
 	setPasswords(t)
 	options, err := server.ProcessConfigFile("nats.conf")
@@ -41,6 +54,9 @@ func startGuarded(t *testing.T) guarded {
 	options.Host, options.Port, options.HTTPPort = "127.0.0.1", server.RANDOM_PORT, 0
 	options.Cluster, options.Routes = server.ClusterOpts{}, nil
 	options.StoreDir, options.NoSigs, options.NoLog = t.TempDir(), true, true
+	for _, c := range change {
+		c(options)
+	}
 	ns, err := server.NewServer(options)
 	if err != nil {
 		t.Fatal(err)
@@ -85,8 +101,10 @@ func (g guarded) start() (roles []*process, http string) {
 // role has: a poke arrives, an operator asks, a database is restored, a dead letter
 // is retried, a device is logged out; and the server has had to refuse nothing
 // after the streams were there.
-func TestEachRoleDoesItsWork(t *testing.T) {
-	g, gateway := startGuarded(t), startGateway(t)
+func TestEachRoleDoesItsWork(t *testing.T) { eachFormat(t, eachRoleDoesItsWork) }
+
+func eachRoleDoesItsWork(t *testing.T, g guarded) {
+	gateway := startGateway(t)
 	roles, http := g.start()
 	setPusher(t, http, gateway.url, "alice-pushkey")
 	publish(t, g.url("homeserver"), "--historical", memberEvent("alice"), memberEvent("bob"))
@@ -151,6 +169,23 @@ func (g guarded) logout(http string) {
 		g.t.Fatalf("logout: %v", err)
 	}
 	eventstest.WaitFor(g.t, "the pusher to go", func() bool { return !strings.Contains(getPushers(g.t, http), "alice-pushkey") })
+	registry := g.connect("registry")
+	eventstest.WaitFor(g.t, "the registry to acknowledge it", func() bool { return g.messages(registry, "ACCOUNTS") == 0 })
+}
+
+// messages asks as the registry how many messages a stream holds.
+func (g guarded) messages(registry *nats.Conn, stream string) int {
+	g.t.Helper()
+	info, err := registry.Request("$JS.API.STREAM.INFO."+stream, nil, 10*time.Second)
+	var answer struct {
+		State *struct {
+			Messages int `json:"messages"`
+		} `json:"state"`
+	}
+	if err != nil || json.Unmarshal(info.Data, &answer) != nil || answer.State == nil {
+		g.t.Fatalf("%s: %v %v", stream, info, err)
+	}
+	return answer.State.Messages
 }
 
 // connect returns a bare connection of a role.
@@ -281,46 +316,61 @@ func TestADispatcherPublishesNoRoomEvents(t *testing.T) {
 			}
 		}
 	}
-	info, err := g.connect("registry").Request("$JS.API.STREAM.INFO.ROOMS", nil, 10*time.Second)
-	var answer struct {
-		State struct {
-			Messages int `json:"messages"`
-		} `json:"state"`
-	}
-	if err != nil || json.Unmarshal(info.Data, &answer) != nil || answer.State.Messages != 0 {
-		t.Errorf("ROOMS holds %d events (%v)", answer.State.Messages, err)
+	if n := g.messages(g.connect("registry"), "ROOMS"); n != 0 {
+		t.Errorf("ROOMS holds %d events", n)
 	}
 	// The homeserver may what they may not.
 	publish(t, g.url("homeserver"), memberEvent("alice"))
 }
 
-// TestADispatcherMay has it publish what the story above does not come to.
-func TestADispatcherMay(t *testing.T) {
+// TestARoleMay publishes as each role what the story above does not come to.
+func TestARoleMay(t *testing.T) {
 	g := startGuarded(t)
+	for role, subjects := range map[string][]string{
+		"dispatcher": append([]string{
+			"rejected.user", "dead.0.user", "notify.0.user.room._", "read.0.user.room.thread", "redacted.0.user.room",
+			"$KV.WORKERS.match.0", "$KV.BACKLOG.0.pusher", "$KV.GATEWAYS.paused.origin", "$JS.API.CONSUMER.CREATE.KV_WORKERS.name.$KV.WORKERS.>",
+			"$JS.API.DIRECT.GET.KV_WORKERS.$KV.WORKERS.match.0",
+			"$JS.API.STREAM.PURGE.NOTIFICATIONS", "$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS",
+		}, replies("FC", "KV_PUSHERS", "KV_PUSH_RULES", "KV_BACKLOG", "KV_WORKERS", "KV_POSITIONS", "KV_GATEWAYS", "ROOMS", "NOTIFICATIONS")...),
+		"registry": append(replies("FC", "KV_PUSHERS", "KV_PUSH_RULES"), replies("ACK", "ACCOUNTS", "REJECTED")...),
+		"bridge":   replies("FC", "KV_PUSHERS"),
+	} {
+		g.mayPublish(role, subjects)
+	}
+}
+
+// replies are the subjects at which a server takes acknowledgements (ACK) or flow
+// control (FC) of streams, in both of their formats, with the tokens after the
+// stream's that a consumer's have.
+func replies(kind string, streams ...string) (subjects []string) {
+	rest := map[string]string{"ACK": ".consumer.1.7.7.1700000000000000000.0", "FC": ".consumer.a1B2"}[kind]
+	for _, stream := range streams {
+		subjects = append(subjects, "$JS."+kind+"."+stream+rest, "$JS."+kind+"._.Xm2pGhMN."+stream+rest, "$JS."+kind+".domain.Xm2pGhMN."+stream+rest)
+	}
+	return subjects
+}
+
+// mayPublish wants none of these refused to a role.
+func (g guarded) mayPublish(role string, subjects []string) {
+	g.t.Helper()
 	refused := make(chan error, 100)
-	nc, err := nats.Connect(g.url("dispatcher"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
+	nc, err := nats.Connect(g.url(role), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
 	if err != nil {
-		t.Fatal(err)
+		g.t.Fatal(err)
 	}
 	defer nc.Close()
-	for _, subject := range []string{
-		"rejected.user", "dead.0.user", "notify.0.user.room._", "read.0.user.room.thread", "redacted.0.user.room",
-		"$KV.WORKERS.match.0", "$KV.BACKLOG.0.pusher", "$KV.GATEWAYS.paused.origin", "$JS.API.CONSUMER.CREATE.KV_WORKERS.name.$KV.WORKERS.>",
-		"$JS.API.DIRECT.GET.KV_WORKERS.$KV.WORKERS.match.0",
-		"$JS.API.STREAM.PURGE.NOTIFICATIONS", "$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS",
-	} {
+	// Refusals come in order, so that the last one is the only one. Nobody may publish
+	// there.
+	for _, subject := range append(subjects, "nobody.may") {
 		if err := nc.Publish(subject, nil); err != nil {
-			t.Fatal(err)
+			g.t.Fatal(err)
 		}
 	}
-	if err := nc.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	// Refusals come in order, so that this one is the last.
-	if err := nc.Publish("room.room.event", nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-refused; !strings.Contains(err.Error(), "room.room.event") {
-		t.Error(err)
+	for err := range refused {
+		if strings.Contains(err.Error(), "nobody.may") {
+			return
+		}
+		g.t.Errorf("%s: %v", role, err)
 	}
 }

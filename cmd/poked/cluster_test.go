@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,11 +19,12 @@ func startCluster(t *testing.T) (servers []*server.Server) {
 	t.Helper()
 	setPasswords(t)
 	var ports []int
-	var routes []*url.URL
+	var routes []string
 	for range 3 {
 		ports = append(ports, freePort(t))
-		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", ports[len(ports)-1])})
+		routes = append(routes, routeURL("route:p-route", ports[len(ports)-1]))
 	}
+	t.Setenv("POKED_NATS_ROUTES", "["+strings.Join(routes, ", ")+"]")
 	for i, port := range ports {
 		options, err := server.ProcessConfigFile("nats.conf")
 		if err != nil {
@@ -32,7 +32,7 @@ func startCluster(t *testing.T) (servers []*server.Server) {
 		}
 		options.ServerName = fmt.Sprint("nats", i+1)
 		options.Host, options.Port, options.HTTPPort = "127.0.0.1", server.RANDOM_PORT, 0
-		options.Cluster.Host, options.Cluster.Port, options.Routes = "127.0.0.1", port, routes
+		options.Cluster.Host, options.Cluster.Port = "127.0.0.1", port
 		options.StoreDir, options.NoSigs, options.NoLog = t.TempDir(), true, true
 		for _, user := range options.Users { // nobody may delete a stream, but this test has to
 			if user.Username == "operator" {
@@ -53,6 +53,11 @@ func startCluster(t *testing.T) (servers []*server.Server) {
 		}
 	}
 	return servers
+}
+
+// routeURL returns where a server takes the others, for who shows these credentials.
+func routeURL(credentials string, port int) string {
+	return fmt.Sprintf("nats-route://%s@127.0.0.1:%d", credentials, port)
 }
 
 // urlsOf returns where servers are, for a role.

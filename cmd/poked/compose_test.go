@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -221,12 +222,13 @@ func TestComposeRunsNATS(t *testing.T) {
 		if options.ConfigFile != path || options.ServerName != name {
 			t.Errorf("%s reads %s and is called %s", name, options.ConfigFile, options.ServerName)
 		}
-		if !options.JetStream || !options.SyncAlways || options.StoreDir != "/data" || options.Port != 4222 || options.HTTPPort != 8222 {
+		if !options.JetStream || !options.SyncAlways || options.StoreDir != "/data" || options.Port != 4222 {
 			t.Errorf("%s: %+v", name, options)
 		}
 		if options.Cluster.Name != "poked" || len(options.Routes) != 3 || options.Cluster.Port != 6222 {
 			t.Errorf("%s: cluster %+v, routes %v", name, options.Cluster, options.Routes)
 		}
+		checkDoors(t, name, options, service.Healthcheck.Test)
 		for _, user := range options.Users {
 			if user.Password != "p-POKED_NATS_"+strings.ToUpper(user.Username)+"_PASSWORD" {
 				t.Errorf("%s: %s has the password %s", name, user.Username, user.Password)
@@ -239,5 +241,28 @@ func TestComposeRunsNATS(t *testing.T) {
 	}
 	if len(dirs) != 3 {
 		t.Errorf("the servers share their files: %v", dirs)
+	}
+}
+
+// checkDoors wants a password asked at each port that other machines reach, and the
+// health check to ask the monitoring port where it is.
+func checkDoors(t *testing.T, name string, options *server.Options, health []string) {
+	t.Helper()
+	password, ok := "p-POKED_NATS_ROUTE_PASSWORD", options.Cluster.Username == "route"
+	if !ok || options.Cluster.Password != password {
+		t.Errorf("%s lets servers join as %q with %q", name, options.Cluster.Username, options.Cluster.Password)
+	}
+	for _, route := range options.Routes {
+		if has, _ := route.User.Password(); has != password || route.User.Username() != "route" {
+			t.Errorf("%s joins %s as %s", name, route.Host, route.User)
+		}
+	}
+	monitor := fmt.Sprintf("http://%s:%d/healthz", options.HTTPHost, options.HTTPPort)
+	if options.HTTPHost != "127.0.0.1" || !slices.Contains(health, monitor) {
+		t.Errorf("%s: %q is to be asked by %q", name, monitor, health)
+	}
+	if options.NoAuthUser != "" || options.HTTPSPort != 0 || options.ProfPort != 0 || options.LeafNode.Port != 0 ||
+		options.Gateway.Port != 0 || options.Websocket.Port != 0 || options.MQTT.Port != 0 {
+		t.Errorf("%s has another door: %+v", name, options)
 	}
 }

@@ -2,11 +2,8 @@ package main
 
 import (
 	"log/slog"
-	"slices"
 	"strings"
 	"testing"
-
-	"github.com/alecthomas/kong"
 )
 
 func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -110,29 +107,7 @@ func TestHelpIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, command := range slices.Concat(parser.Model.Children, parser.Model.Leaves(false)) {
-		name := strings.TrimPrefix(command.Path(), "poked ")
-		help := poked(t, "", append(strings.Fields(name), "--help")...)
-		if help.code != exitOK || help.stderr != "" {
-			t.Errorf("%s --help: exit code %d, standard error %q", name, help.code, help.stderr)
-		}
-		for _, flag := range command.Flags {
-			checkHelp(t, name, flag, strings.Join(strings.Fields(help.stdout), " "))
-		}
-	}
-}
-
-func checkHelp(t *testing.T, command string, flag *kong.Flag, help string) {
-	t.Helper()
-	if flag.Help == "" || !strings.Contains(help, "--"+flag.Name) {
-		t.Errorf("%s --%s has no help", command, flag.Name)
-	}
-	if len(flag.Envs) != 1 || !strings.HasPrefix(flag.Envs[0], "POKED_") || !strings.Contains(help, "$"+flag.Envs[0]) {
-		t.Errorf("%s --%s has environment variables %v, want one POKED_… that its help names", command, flag.Name, flag.Envs)
-	}
-	if flag.HasDefault && !flag.IsBool() && !strings.Contains(help, "default ") {
-		t.Errorf("%s --%s does not say its default", command, flag.Name)
-	}
+	checkHelp(t, parser, Poked().run)
 }
 
 func TestHelpNamesEverySubcommand(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 // arrives once, and the report tells what went on.
 func TestBenchIsolation(t *testing.T) {
 	t.Setenv(runAsPoked, "1") // the gateways are a process of their own
-	got := poked(t, "", "bench", "isolation", "--gateways=5", "--rounds=1", "--light-for=1s", "--light-rate=200",
+	got := lab(t, "bench", "isolation", "--gateways=5", "--rounds=1", "--light-for=1s", "--light-rate=200",
 		"--lagging=200", "--outage=0s", "--gateway-slots=16", "--json")
 	if got.code != exitOK {
 		t.Fatalf("exit code %d:\n%s", got.code, got.stderr)
@@ -45,7 +45,7 @@ func TestBenchIsolationUsage(t *testing.T) {
 		{"--gateways=1"}, {"--light-rate=9"}, {"--light-for=0s"}, {"--rounds=-1"}, {"--lagging=150"},
 		{"--lagging-rooms=2"}, {"--slots=0"},
 	} {
-		if got := poked(t, "", append([]string{"bench", "isolation"}, args...)...); got.code != exitUsage {
+		if got := lab(t, append([]string{"bench", "isolation"}, args...)...); got.code != exitUsage {
 			t.Errorf("%v: exit code %d, want %d: %s", args, got.code, exitUsage, got.stderr)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 // A small run: nothing, then some pushers, for one dispatcher and for one of two.
 func TestBenchMemory(t *testing.T) {
 	t.Setenv(runAsPoked, "1") // the dispatchers are processes of their own
-	got := poked(t, "", "bench", "memory", "--pushers=3001", "--each-user=2", "--own-data=50", "--shares=1,2", "--partitions=2", "--json")
+	got := lab(t, "bench", "memory", "--pushers=3001", "--each-user=2", "--own-data=50", "--shares=1,2", "--partitions=2", "--json")
 	if got.code != exitOK {
 		t.Fatalf("exit code %d:\n%s", got.code, got.stderr)
 	}
@@ -38,7 +38,7 @@ func TestBenchMemoryUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--pushers=0"}, {"--each-user=0"}, {"--own-data=101"}, {"--shares=0"}, {"--shares=3", "--partitions=2"}, {"--partitions=0"},
 	} {
-		if got := poked(t, "", append([]string{"bench", "memory"}, args...)...); got.code != exitUsage {
+		if got := lab(t, append([]string{"bench", "memory"}, args...)...); got.code != exitUsage {
 			t.Errorf("%v: exit code %d, want %d: %s", args, got.code, exitUsage, got.stderr)
 		}
 	}

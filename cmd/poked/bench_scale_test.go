@@ -9,7 +9,7 @@ import (
 // it cost and who did it.
 func TestBenchScale(t *testing.T) {
 	t.Setenv(runAsPoked, "1") // dispatchers and the sink are processes of their own
-	got := poked(t, "", "bench", "scale", "--dispatchers=1,2", "--rounds=1", "--pokes=2000", "--settle=1s", "--json")
+	got := lab(t, "bench", "scale", "--dispatchers=1,2", "--rounds=1", "--pokes=2000", "--settle=1s", "--json")
 	if got.code != exitOK {
 		t.Fatalf("exit code %d:\n%s", got.code, got.stderr)
 	}
@@ -36,7 +36,7 @@ func TestBenchScaleUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--dispatchers=0"}, {"--dispatchers=2", "--concurrency=1"}, {"--fanout=0"}, {"--pokes=5"}, {"--rounds=0"}, {"--settle=0s"},
 	} {
-		if got := poked(t, "", append([]string{"bench", "scale"}, args...)...); got.code != exitUsage {
+		if got := lab(t, append([]string{"bench", "scale"}, args...)...); got.code != exitUsage {
 			t.Errorf("%v: exit code %d, want %d: %s", args, got.code, exitUsage, got.stderr)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // receipt costs two writes at most is a promise, and no matter of time.
 func TestBenchUnread(t *testing.T) {
 	t.Setenv(runAsPoked, "1") // the sink is a process of its own
-	got := poked(t, "", "bench", "unread", "--fanout=4", "--pokes=200", "--rounds=1", "--unread=50",
+	got := lab(t, "bench", "unread", "--fanout=4", "--pokes=200", "--rounds=1", "--unread=50",
 		"--light-for=200ms", "--light-rate=50", "--receipts=3", "--json")
 	if got.code != exitOK {
 		t.Fatalf("exit code %d:\n%s", got.code, got.stderr)
@@ -43,7 +43,7 @@ func TestBenchUnreadUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--fanout=0"}, {"--fanout=20", "--pokes=10"}, {"--rounds=0"}, {"--unread=0"}, {"--light-for=0s"}, {"--receipts=0"},
 	} {
-		if got := poked(t, "", append([]string{"bench", "unread"}, args...)...); got.code != exitUsage {
+		if got := lab(t, append([]string{"bench", "unread"}, args...)...); got.code != exitUsage {
 			t.Errorf("%v: exit code %d, want %d: %s", args, got.code, exitUsage, got.stderr)
 		}
 	}

@@ -17,7 +17,7 @@ func TestChaos(t *testing.T) {
 		t.Skip("ten processes and a cluster take their time: CI runs it on its own")
 	}
 	t.Setenv(runAsPoked, "1") // the parts are processes of their own
-	got := poked(t, "", "chaos", "--for=25s", "--seed=7", "--json")
+	got := breaking(t, "chaos", "--for=25s", "--seed=7", "--json")
 	if got.code != exitOK {
 		t.Fatalf("exit code %d:\n%s\n%s", got.code, got.stderr, got.stdout)
 	}
@@ -41,7 +41,7 @@ func TestChaos(t *testing.T) {
 // What a command line asks for that makes no sense is an error of its own.
 func TestChaosUsage(t *testing.T) {
 	for _, args := range [][]string{{"--partitions=1"}, {"--for=0s"}, {"--rate=0"}, {"--patience=0s"}, {"--only=moon"}} {
-		if got := poked(t, "", append([]string{"chaos"}, args...)...); got.code != exitUsage {
+		if got := breaking(t, append([]string{"chaos"}, args...)...); got.code != exitUsage {
 			t.Errorf("%v: exit code %d, want %d: %s", args, got.code, exitUsage, got.stderr)
 		}
 	}

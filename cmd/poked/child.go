@@ -207,17 +207,5 @@ func cpuOf(pid int) time.Duration {
 	return time.Duration(stat.CPUTime() * float64(time.Second))
 }
 
-// pauseFor waits, and returns an error if ctx ends before.
-func pauseFor(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
-}
-
 // chaosHost is where everything of a run listens.
 const chaosHost = "127.0.0.1"

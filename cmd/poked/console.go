@@ -90,3 +90,19 @@ func printReport(out io.Writer, report interface{ print(io.Writer) error }, asJS
 	}
 	return report.print(out)
 }
+
+// newCountConsole returns a console for a work of so many things; 0 is for one
+// that shows no progress.
+func newCountConsole(stderr io.Writer, doing string, total int) *console {
+	c := &console{err: stderr}
+	if total > 0 && isTerminal(stderr) {
+		c.bar = progressbar.NewOptions(total,
+			progressbar.OptionSetWriter(stderr),
+			progressbar.OptionSetDescription(doing),
+			progressbar.OptionShowCount(),
+			progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionClearOnFinish(),
+		)
+	}
+	return c
+}

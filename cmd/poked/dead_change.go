@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/time/rate"
 
 	"poked/events"
@@ -189,20 +187,4 @@ func (c *deadChange) conclude(std streams, work deadWork, s deadSummary) error {
 		return fmt.Errorf("%s, %d cannot be tried again and stay", line, s.Refused)
 	}
 	return nil
-}
-
-// newCountConsole returns a console for a work of so many things; 0 is for one
-// that shows no progress.
-func newCountConsole(stderr io.Writer, doing string, total int) *console {
-	c := &console{err: stderr}
-	if total > 0 && isTerminal(stderr) {
-		c.bar = progressbar.NewOptions(total,
-			progressbar.OptionSetWriter(stderr),
-			progressbar.OptionSetDescription(doing),
-			progressbar.OptionShowCount(),
-			progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionClearOnFinish(),
-		)
-	}
-	return c
 }

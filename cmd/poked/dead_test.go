@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -49,16 +48,6 @@ func buried(t *testing.T) (url string) {
 		}
 	}
 	return url
-}
-
-func (r result) want(t *testing.T, code int, stdout, stderr string) {
-	t.Helper()
-	if r.code != code || !strings.Contains(r.stdout, stdout) || !strings.Contains(r.stderr, stderr) {
-		t.Errorf("exit code %d, standard output %q, standard error %q; want %d, %q, %q", r.code, r.stdout, r.stderr, code, stdout, stderr)
-	}
-	if strings.Contains(r.stdout+r.stderr, "SECRET") {
-		t.Errorf("a secret is told: %q, %q", r.stdout, r.stderr)
-	}
 }
 
 // listedDead returns the numbers of the letters that a list with these flags
@@ -175,26 +164,5 @@ func TestDeadNeedsPoked(t *testing.T) {
 	_, url := startTestNATS(t)
 	for range 2 {
 		poked(t, "", "dead", "list", "--nats", url).want(t, exitFailure, "", "no stream takes it")
-	}
-}
-
-// A long table comes in blocks, with one head.
-func TestTableIsPrintedInBlocks(t *testing.T) {
-	var out strings.Builder
-	table := newTable(&out, []string{"A", "B"})
-	for i := range 2*tableBlock + 3 {
-		if err := table.add([]string{fmt.Sprintf("雪%d", i), "\x1bb"}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := table.flush(); err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(out.String(), "\n")
-	if len(lines) != 2*tableBlock+5 || strings.Count(out.String(), "A") != 1 || strings.Contains(out.String(), "\x1b") {
-		t.Errorf("%d lines, beginning with %q", len(lines), lines[:2])
-	}
-	if lines[0] != "A      B" || lines[1] != "雪0     b" {
-		t.Errorf("begins with %q and %q", lines[0], lines[1])
 	}
 }

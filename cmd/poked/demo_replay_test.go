@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -62,7 +63,7 @@ func openBridge(t *testing.T, conn *events.Conn) *httptest.Server {
 		t.Fatal(err)
 	}
 	cfg := bridge.Config{HTTP: "127.0.0.1:0", Late: 100 * 365 * 24 * time.Hour}
-	b, err := bridge.Open(t.Context(), cfg, client, reg, conn, discardLog())
+	b, err := bridge.Open(t.Context(), cfg, client, reg, conn, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -92,17 +91,9 @@ func (p *process) terminate() {
 	}
 }
 
-// result is what a command that ends by itself leaves behind.
-type result struct {
-	code           int
-	stdout, stderr string
-}
-
 func poked(t *testing.T, stdin string, args ...string) result {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
-	code := Poked().run(t.Context(), args, strings.NewReader(stdin), &stdout, &stderr)
-	return result{code: code, stdout: stdout.String(), stderr: stderr.String()}
+	return runToItsEnd(t, Poked().run, stdin, args...)
 }
 
 // writeFile writes a file into a directory of the test's and returns its path.

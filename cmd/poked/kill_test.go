@@ -18,10 +18,6 @@ import (
 	"poked/events/eventstest"
 )
 
-// runAsPoked has the test binary be the program itself, so that it can be
-// killed; see TestMain.
-const runAsPoked = "POKED_TEST_RUN_AS_POKED"
-
 // A process that is killed while a gateway is down goes on where it was: every
 // poke arrives, in order for each pusher, and none again that was answered.
 func TestKilledServeGoesOnWhereItWas(t *testing.T) {

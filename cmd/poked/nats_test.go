@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,7 +37,7 @@ func TestFsyncFlag(t *testing.T) {
 func TestFsyncReachesTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, sync := range []fsyncFlag{{always: true}, {interval: time.Second}} {
-			ns, err := startNATS(natsOptions{dir: t.TempDir(), sync: sync, log: discardLog()})
+			ns, err := startNATS(natsOptions{dir: t.TempDir(), sync: sync, log: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +63,7 @@ func TestWatchSeesNATSGivingUp(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ns, err := startNATS(natsOptions{dir: t.TempDir(), sync: fsyncFlag{interval: time.Second}, log: discardLog()})
+				ns, err := startNATS(natsOptions{dir: t.TempDir(), sync: fsyncFlag{interval: time.Second}, log: slog.New(slog.DiscardHandler)})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -81,9 +82,14 @@ func TestWatchSeesNATSGivingUp(t *testing.T) {
 }
 
 func TestNATSThatCannotListen(t *testing.T) {
-	taken, _ := startTestNATS(t)
-	_, err := startNATS(natsOptions{dir: t.TempDir(), listen: taken.where(), sync: fsyncFlag{interval: time.Second}, log: discardLog()})
-	if err == nil || !strings.Contains(err.Error(), taken.where()) {
+	options := natsOptions{dir: t.TempDir(), listen: "127.0.0.1:0", sync: fsyncFlag{interval: time.Second}, log: slog.New(slog.DiscardHandler)}
+	taken, err := startNATS(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.stop()
+	options.dir, options.listen = t.TempDir(), taken.where()
+	if _, err = startNATS(options); err == nil || !strings.Contains(err.Error(), taken.where()) {
 		t.Errorf("second server on %s: %v", taken.where(), err)
 	}
 }

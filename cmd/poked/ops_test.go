@@ -4,10 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -105,39 +102,6 @@ func TestReadyzFollowsNATS(t *testing.T) {
 			p.terminate()
 			ns.stop()
 		})
-	}
-}
-
-// TestReadyzOfADeletedStream wants it said while the stream is away.
-func TestReadyzOfADeletedStream(t *testing.T) {
-	o := &ops{}
-	trouble := ""
-	if err := o.watch(actor{unready: func() string { return trouble }}); err != nil {
-		t.Fatal(err)
-	}
-	for _, word := range []string{"", "stream ROOMS was deleted", ""} {
-		trouble = word
-		answer := httptest.NewRecorder()
-		o.readyz(answer, nil)
-		if (answer.Code == http.StatusOK) != (word == "") || !strings.Contains(answer.Body.String(), word) {
-			t.Errorf("%d %s, want %q", answer.Code, answer.Body, word)
-		}
-	}
-}
-
-func TestProfilesOnLoopbackOnly(t *testing.T) {
-	o, err := openOps(t.Context(), opsFlags{Addr: "127.0.0.1:0"}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer o.close()
-	if status, _ := get(t, o.listener.Addr().String(), "/debug/pprof/heap"); status != http.StatusOK {
-		t.Errorf("on loopback: %d", status)
-	}
-	answer := httptest.NewRecorder()
-	o.handler(isLoopback(&net.TCPAddr{IP: net.IPv4zero})).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/debug/pprof/heap", nil))
-	if answer.Code != http.StatusNotFound {
-		t.Errorf("everywhere: %d", answer.Code)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,7 +16,7 @@ func untilDone(ctx context.Context) error { <-ctx.Done(); return nil }
 func TestActorThatFailsEndsTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stopped := false
-		err := runAll(t.Context(), discardLog(), []actor{
+		err := runAll(t.Context(), slog.New(slog.DiscardHandler), []actor{
 			{name: "good", run: func(ctx context.Context) error { <-ctx.Done(); stopped = true; return nil }},
 			{name: "bad", run: func(context.Context) error { return errBroken }},
 		})
@@ -27,7 +28,7 @@ func TestActorThatFailsEndsTheOthers(t *testing.T) {
 
 func TestActorMustNotEndByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		err := runAll(t.Context(), discardLog(), []actor{{name: "lazy", run: func(context.Context) error { return nil }}})
+		err := runAll(t.Context(), slog.New(slog.DiscardHandler), []actor{{name: "lazy", run: func(context.Context) error { return nil }}})
 		if err == nil || !strings.Contains(err.Error(), "lazy") {
 			t.Errorf("ended with %v", err)
 		}
@@ -39,7 +40,7 @@ func TestStopIsBounded(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		release := make(chan struct{})
 		cancel()
-		err := runAll(ctx, discardLog(), []actor{{name: "stuck", run: func(context.Context) error { <-release; return nil }}})
+		err := runAll(ctx, slog.New(slog.DiscardHandler), []actor{{name: "stuck", run: func(context.Context) error { <-release; return nil }}})
 		if err == nil || !strings.Contains(err.Error(), stopBound.String()) {
 			t.Errorf("ended with %v", err)
 		}
@@ -51,7 +52,7 @@ func TestStopIsClean(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := runAll(ctx, discardLog(), []actor{{name: "a", run: untilDone}, {name: "b", run: untilDone}}); err != nil {
+		if err := runAll(ctx, slog.New(slog.DiscardHandler), []actor{{name: "a", run: untilDone}, {name: "b", run: untilDone}}); err != nil {
 			t.Errorf("ended with %v", err)
 		}
 	})

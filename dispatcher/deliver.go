@@ -198,6 +198,34 @@ func (d *deliverer) pushersChanged(user events.UserID) {
 	}
 }
 
+// find fills in whose the pushers are whose records could not be read: they lag from
+// the beginning of their user's log. The record of one that nobody has any more goes.
+func (d *deliverer) find(part int, lagging map[events.PusherID]events.Backlog) {
+	lost := map[events.PusherID]events.UserID{}
+	for id, b := range lagging {
+		if b.Lost {
+			lost[id] = ""
+		}
+	}
+	if len(lost) == 0 {
+		return
+	}
+	d.dir.find(part, lost)
+	for id, user := range lost {
+		b := lagging[id]
+		if user != "" {
+			lagging[id] = events.Backlog{UserID: user, Since: time.Now(), LastError: classRecord, Revision: b.Revision}
+			continue
+		}
+		delete(lagging, id)
+		d.conn.DropBacklog(part, id, b.Revision, func(err error) {
+			if err != nil {
+				d.log.Warn("unreadable record of a pusher that is gone not deleted", "pusher", id, "error", err)
+			}
+		})
+	}
+}
+
 // restore puts back the lanes that lagged when the last worker stopped. What
 // lies beyond its cursor comes by live, from the follower.
 func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]events.Backlog) {

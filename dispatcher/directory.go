@@ -183,6 +183,26 @@ func (d *directory) pushers(user events.UserID) []*pusher {
 	return nil
 }
 
+// find fills in whose some pushers are, of users in a partition of ours. It looks at
+// every user: it is for what cannot be found otherwise.
+func (d *directory) find(part int, owners map[events.PusherID]events.UserID) {
+	for i := range d.users.all {
+		d.mu.RLock()
+		d.users.all[i].each(func(user, entry []byte) {
+			r := reader{entry}
+			if of, full := r.head(); !full || of != part {
+				return
+			}
+			for _, p := range d.kinds.unpack(events.UserID(user), entry) {
+				if _, sought := owners[p.id]; sought {
+					owners[p.id] = p.user
+				}
+			}
+		})
+		d.mu.RUnlock()
+	}
+}
+
 // handles returns the instance handles of a user's pushers, whoever pokes them,
 // each at least once; "" is that of pushers without one.
 func (d *directory) handles(user events.UserID) []string {

@@ -135,6 +135,10 @@
 //	killed at any point        the successor reads the positions and BACKLOG; what was out, or answered but not
 //	                           yet written down, is told again (G2)
 //	message cannot be read     counted, logged, dead letter, next
+//	value cannot be read       counted, logged, and a dead letter if nothing else knows what it held: a partition
+//	                           without its position begins with what the stream has, a pusher without its
+//	                           record with its user's log, a user without rules has the predefined ones
+//	partition not prepared     tried until it works; those that came with it wait for 10 s at most
 //	address not allowed        refused at each dial, whatever DNS says (G8); the lane lags in the slow class
 //
 // # Many dispatchers

@@ -46,6 +46,9 @@ type outcome struct {
 // classNATS is the class of what failed on our side of the walk.
 const classNATS = "nats"
 
+// classRecord is why a pusher lags whose record in BACKLOG could not be read.
+const classRecord = "record"
+
 // asked says whether the gateway was asked at all.
 func (o outcome) asked() bool { return o.kind != outcomePaused && o.kind != outcomeExpired }
 

@@ -103,9 +103,9 @@ func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
 			return nil // it was to end before it began
 		}
 	}
+	t.Prepared(ctx)
 	d.partitions.Add(1)
 	defer d.partitions.Add(-1)
-	t.Prepared(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return match(ctx) })
 	group.Go(func() error { return deliver(ctx) })
@@ -166,6 +166,7 @@ func (d *Dispatcher) prepareDeliver(ctx context.Context, dl *deliverer, part int
 	if err != nil {
 		return nil, err
 	}
+	dl.find(part, lagging)
 	dl.restore(f, lagging)
 	return func(ctx context.Context) error { return f.Run(ctx, dl.handler(), func() { dl.finish(end) }) }, nil
 }

@@ -81,8 +81,8 @@ func (rs *rooms) read(ctx context.Context, r *room, before uint64) error {
 		if err != nil {
 			return fmt.Errorf("read room state: %w", err)
 		}
-		// What cannot be read was reported when it came by.
-		if ev, err := events.ParseRoomEvent(state.Data); err == nil && ev.IsState {
+		// What cannot be read, or belongs to another room, was reported when it came by.
+		if ev, err := events.ParseRoomEvent(state.Data); err == nil && ev.IsState && ev.RoomID == r.id {
 			r.fold(&ev)
 		}
 	}

@@ -218,10 +218,14 @@ func (s *shelf) free(tag uint32) int {
 
 // records calls do with each record.
 func (s *shelf) records(do func(record []byte)) {
+	s.each(func(_, record []byte) { do(record) })
+}
+
+// each calls do with each user and record.
+func (s *shelf) each(do func(user, record []byte)) {
 	for _, entry := range s.slots {
 		if entry != slotFree && entry != slotGone {
-			_, record := s.at(entry)
-			do(record)
+			do(s.at(entry))
 		}
 	}
 }

@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -34,6 +35,9 @@ type Backlog struct {
 	Badge bool `json:"badge,omitempty"`
 
 	Revision uint64 `json:"-"` // of the entry, as it was read
+	// Lost says that the entry could not be read: of the pusher nothing is known but
+	// that it lagged.
+	Lost bool `json:"-"`
 }
 
 // PutBacklog writes a lagging pusher down. done is called once, with the revision
@@ -51,21 +55,42 @@ func (c *Conn) PutBacklog(id PusherID, b Backlog, done func(revision uint64, err
 // still the revision that was written last: not what a successor of a worker that
 // was held up has written since. Revision 0 is whatever there is.
 func (c *Conn) DeleteBacklog(id PusherID, user UserID, revision uint64, done func(revision uint64, err error)) {
-	header := nats.Header{
-		"KV-Operation": []string{"PURGE"}, jetstream.MsgRollup: []string{jetstream.MsgRollupSubject},
-		jetstream.MsgTTLHeader: []string{markerTTL.String()}, // what is gone leaves nothing behind
-	}
+	header := purgeHeader()
 	if revision > 0 {
 		header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
 	}
 	c.writeBacklog(id, user, header, nil, done)
 }
 
+// purgeHeader is the header of a message that deletes an entry and leaves nothing
+// behind.
+func purgeHeader() nats.Header {
+	return nats.Header{
+		"KV-Operation": []string{"PURGE"}, jetstream.MsgRollup: []string{jetstream.MsgRollupSubject},
+		jetstream.MsgTTLHeader: []string{markerTTL.String()},
+	}
+}
+
 func (c *Conn) writeBacklog(id PusherID, user UserID, header nats.Header, value []byte, done func(uint64, error)) {
 	c.writeKey(bucketBacklog, c.partOf(Token(user))+"."+string(id), header, value, done)
 }
 
-// LoadBacklog returns the lagging pushers of one partition.
+// DropBacklog forgets an entry that could not be read, of a pusher that is gone, if it
+// has still the revision that it was read at.
+func (c *Conn) DropBacklog(part int, id PusherID, revision uint64, done func(error)) {
+	header := purgeHeader()
+	header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
+	c.writeKey(bucketBacklog, strconv.Itoa(part)+"."+string(id), header, nil, func(_ uint64, err error) { done(err) })
+}
+
+// unreadableBacklog is an entry that cannot be read, and why not.
+type unreadableBacklog struct {
+	entry  jetstream.KeyValueEntry
+	reason error
+}
+
+// LoadBacklog returns the lagging pushers of one partition. An entry that cannot be
+// read is kept as a dead letter and comes as Lost.
 func (c *Conn) LoadBacklog(ctx context.Context, part int) (map[PusherID]Backlog, error) {
 	r, err := c.readBucket(ctx, bucketBacklog, strconv.Itoa(part)+".*")
 	if err != nil {
@@ -73,24 +98,42 @@ func (c *Conn) LoadBacklog(ctx context.Context, part int) (map[PusherID]Backlog,
 	}
 	defer r.end()
 	lagging := map[PusherID]Backlog{}
+	bad := map[string]unreadableBacklog{}
 	err = r.load(ctx, func(entry jetstream.KeyValueEntry) (more bool) {
 		_, id, _ := strings.Cut(entry.Key(), ".")
+		delete(lagging, PusherID(id))
+		delete(bad, entry.Key())
 		if entry.Operation() != jetstream.KeyValuePut {
-			delete(lagging, PusherID(id))
 			return true
 		}
-		var b Backlog
-		if err := json.Unmarshal(entry.Value(), &b); err != nil {
-			// One value that cannot be read must not keep all others waiting.
-			c.log.Error("unreadable backlog entry skipped", "key", entry.Key(), "error", err)
-			return true
+		b, err := c.parseBacklog(entry.Value(), part)
+		if err != nil {
+			bad[entry.Key()] = unreadableBacklog{entry: entry, reason: err}
 		}
 		b.Revision = entry.Revision()
 		lagging[PusherID(id)] = b
 		return true
 	})
+	for key, b := range bad {
+		c.unreadable(bucketBacklog, key, b.entry.Revision(), b.reason)
+		if err == nil {
+			err = c.keepUnreadable(ctx, bucketBacklog, key, b.entry.Value(), b.reason)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load backlog: %w", err)
 	}
 	return lagging, nil
+}
+
+// parseBacklog reads an entry of a partition.
+func (c *Conn) parseBacklog(raw []byte, part int) (Backlog, error) {
+	var b Backlog
+	if err := json.Unmarshal(raw, &b); err != nil {
+		return Backlog{Lost: true}, fmt.Errorf("decode backlog: %w", err)
+	}
+	if !isID(b.UserID) || c.partOf(Token(b.UserID)) != strconv.Itoa(part) {
+		return Backlog{Lost: true}, errors.New("decode backlog: user_id is missing or of another partition")
+	}
+	return b, nil
 }

@@ -50,8 +50,9 @@ type Conn struct {
 
 	denied atomic.Pointer[string] // what the server last said that it does not permit
 
-	keeper    keeper
-	following sync.Map // the followers that run
+	keeper      keeper
+	unreadables unreadables
+	following   sync.Map // the followers that run
 
 	stateHeard atomic.Pointer[stateHeard] // how far ROOM_STATE is known to have got
 

@@ -79,4 +79,7 @@
 //     lost, and that is logged as an error.
 //   - A message cannot be read: it is counted, logged and kept in DEAD with the
 //     reason, and the walk goes on.
+//   - A value of a bucket cannot be read: it is counted and logged once for each time
+//     that it was written, and stops nothing but what it stands for. A position or a
+//     pusher's backlog is kept in DEAD first, since nothing else knows what it said.
 package events

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -110,6 +111,9 @@ func (c *Conn) Follow(ctx context.Context, stage Stage, part int, owner string) 
 		saver:    newSaver(pos.revision),
 		redo:     make(chan Message, windowLimit+unsavedLimit),
 		resume:   make(chan Message, windowLimit+unsavedLimit),
+	}
+	if pos.lost {
+		f.suspects = math.MaxInt // nobody knows how far the predecessor got
 	}
 	for _, seq := range pos.Open {
 		f.left[seq] = struct{}{}

@@ -1,8 +1,10 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,6 +18,9 @@ type Pause struct {
 	Origin string    `json:"origin"` // scheme, host and port of the gateway
 	Until  time.Time `json:"until"`
 }
+
+// errOtherKey says that a value belongs to another key than the one it stands at.
+var errOtherKey = errors.New("it belongs to another key")
 
 func pauseKey(origin string) string { return "paused." + Token(origin) }
 
@@ -40,7 +45,7 @@ func (c *Conn) WatchPauses(ctx context.Context, apply func(Pause), ready func())
 		}
 		var p Pause
 		if err := json.Unmarshal(entry.Value(), &p); err != nil || pauseKey(p.Origin) != entry.Key() {
-			c.log.Warn("unreadable value in a bucket ignored", "bucket", bucketGateways, "error", err, "revision", entry.Revision())
+			c.unreadable(bucketGateways, entry.Key(), entry.Revision(), cmp.Or(err, errOtherKey))
 			return
 		}
 		apply(p)

@@ -44,6 +44,7 @@ type Position struct {
 	Stream time.Time `json:"stream"`
 
 	revision uint64 // of the key; 0 while it does not exist
+	lost     bool   // something stood there that is gone or cannot be read
 	lastSeq  uint64 // of the stream, when the position was read
 }
 
@@ -56,25 +57,14 @@ func positionKey(stage Stage, part int) string {
 
 // loadPosition reads a partition's position. If the stream has been made anew
 // since, its sequences begin at 1 again and the position means nothing: the
-// partition is then worked through from the start. If the stream only ends
+// partition is then worked through from the start, as it is if the position cannot be
+// read. If the stream only ends
 // before the position, as after a power cut that took its last moments, the new
 // messages that take those sequences are the next to be worked through.
 func (c *Conn) loadPosition(ctx context.Context, stage Stage, part int) (Position, error) {
-	kv, err := c.js.KeyValue(ctx, bucketPositions)
+	pos, err := c.readPosition(ctx, stage, part)
 	if err != nil {
-		return Position{}, fmt.Errorf("open bucket %s: %w", bucketPositions, err)
-	}
-	var pos Position
-	entry, err := kv.Get(ctx, positionKey(stage, part))
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-	case err != nil:
-		return Position{}, fmt.Errorf("read position: %w", err)
-	default:
-		if err := json.Unmarshal(entry.Value(), &pos); err != nil {
-			return Position{}, fmt.Errorf("decode position: %w", err)
-		}
-		pos.revision = entry.Revision()
+		return Position{}, err
 	}
 	stream, err := c.js.Stream(ctx, stage.stream)
 	if err != nil {
@@ -84,7 +74,7 @@ func (c *Conn) loadPosition(ctx context.Context, stage Stage, part int) (Positio
 	pos.lastSeq = info.State.LastSeq
 	log := c.log.With("stream", stage.stream, "part", part, "position", pos.Next, "last_seq", pos.lastSeq)
 	switch {
-	case pos.revision == 0:
+	case pos.revision == 0 || pos.lost:
 	case !pos.Stream.Equal(info.Created):
 		log.Warn("the stream was made anew, starting over")
 		pos.Next, pos.Open = 0, nil
@@ -94,6 +84,48 @@ func (c *Conn) loadPosition(ctx context.Context, stage Stage, part int) (Positio
 		pos.Open = slices.DeleteFunc(pos.Open, func(seq uint64) bool { return seq > pos.lastSeq })
 	}
 	pos.Stream = info.Created
+	return pos, nil
+}
+
+// readPosition reads a partition's position as the leader knows it. One that was
+// deleted or cannot be read is lost: the work begins with the first message that the
+// stream still has, and any of them may have been handled before. What cannot be read
+// is kept as a dead letter first, for the next position overwrites it.
+func (c *Conn) readPosition(ctx context.Context, stage Stage, part int) (Position, error) {
+	key := positionKey(stage, part)
+	last, err := c.readRecord(ctx, bucketPositions, key)
+	if err != nil || last.revision == 0 {
+		return Position{}, err
+	}
+	lost := Position{revision: last.revision, lost: true}
+	if !last.there {
+		c.log.Error("position was deleted, starting over", "stage", stage.Name, "part", part)
+		return lost, nil
+	}
+	pos, err := parsePosition([]byte(last.value))
+	if err != nil {
+		c.unreadable(bucketPositions, key, last.revision, err)
+		return lost, c.keepUnreadable(ctx, bucketPositions, key, []byte(last.value), err)
+	}
+	pos.revision = last.revision
+	return pos, nil
+}
+
+// parsePosition reads a position and checks that a worker can have written it.
+func parsePosition(raw []byte) (pos Position, err error) {
+	if err := json.Unmarshal(raw, &pos); err != nil {
+		return Position{}, fmt.Errorf("decode position: %w", err)
+	}
+	if pos.Stream.IsZero() || !isWorkerName(pos.Owner) {
+		return Position{}, errors.New("decode position: stream or owner is missing")
+	}
+	last := uint64(0)
+	for _, seq := range pos.Open {
+		if seq <= last || seq > pos.Next {
+			return Position{}, errors.New("decode position: open is not in order")
+		}
+		last = seq
+	}
 	return pos, nil
 }
 

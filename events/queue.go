@@ -16,7 +16,7 @@ import (
 // DeadLetter is what will not be tried again: a poke that outlived its time to
 // live, or a message that cannot be read. It keeps enough to try again by hand.
 type DeadLetter struct {
-	Reason    string    `json:"reason"` // "expired", "bad_event", "bad_notification", "bad_message"
+	Reason    string    `json:"reason"` // "expired", "bad_event", "bad_notification", "bad_message", "bad_value"
 	Detail    string    `json:"detail,omitempty"`
 	At        time.Time `json:"at"`
 	UserID    UserID    `json:"user_id,omitempty"`
@@ -154,6 +154,9 @@ func (c *Conn) workBatch(ctx context.Context, stream, durable string, subjects [
 // acknowledged.
 func (c *Conn) bury(ctx context.Context, msg jetstream.Msg, reason error) error {
 	c.log.Warn("unreadable message skipped", "subject", msg.Subject(), "error", reason)
+	if meta, err := msg.Metadata(); err == nil {
+		c.unreadables.add(meta.Stream, msg.Subject(), meta.Sequence.Stream)
+	}
 	kept := make(chan error, 1)
 	c.PublishDead(DeadLetter{
 		Reason: "bad_message", Detail: reason.Error(), At: time.Now(), Subject: msg.Subject(), Message: msg.Data(),

@@ -92,14 +92,15 @@ func (f *Follower) saveFinished(ctx context.Context, res saveResult) error {
 }
 
 // resolveConflict finds out who wrote the position that is newer than ours. It
-// may be our own write whose answer was lost.
+// may be our own write whose answer was lost. One that is gone or that nobody can read
+// takes the partition from nobody: ours is written over it.
 func (f *Follower) resolveConflict(ctx context.Context) error {
 	pos, err := f.conn.loadPosition(ctx, f.stage, f.part)
 	if err != nil {
 		f.log.Warn("position not read, trying again", "error", err)
 		return nil
 	}
-	if pos.revision != 0 && pos.Owner != f.owner {
+	if pos.revision != 0 && !pos.lost && pos.Owner != f.owner {
 		return fmt.Errorf("%s partition %d: %w", f.stage.Name, f.part, ErrFenced)
 	}
 	f.saver.revision = pos.revision

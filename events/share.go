@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ func (w *Worker) present() []string {
 		case name == w.id: // it knows better itself
 		case time.Since(r.heard) > workerTTL:
 			delete(w.members.records, key)
+		case !w.readable(key, r):
 		case r.there && r.value != stateLeaving:
 			names = append(names, name)
 		}
@@ -25,6 +27,25 @@ func (w *Worker) present() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// errNoWorker says that something is no name of a worker.
+var errNoWorker = errors.New("it names no worker")
+
+// errNoState says that a heartbeat says nothing that a worker would.
+var errNoState = errors.New("it is no worker's heartbeat")
+
+// readable reports whether a heartbeat is that of a worker. One that says something
+// unknown is, for its worker lives and will write it again.
+func (w *Worker) readable(key string, r record) bool {
+	if !isWorkerName(strings.TrimPrefix(key, workerKey(""))) {
+		w.conn.unreadable(bucketWorkers, key, r.revision, errNoWorker)
+		return false
+	}
+	if r.there && r.value != stateHere && r.value != stateLeaving {
+		w.conn.unreadable(bucketWorkers, key, r.revision, errNoState)
+	}
+	return true
 }
 
 // divide finds out whose each partition is to be.
@@ -110,7 +131,12 @@ func (w *Worker) free(ctx context.Context) (parts []int) {
 		if name != w.id || w.tenures[part] != nil || time.Now().Before(w.resting[part]) {
 			continue
 		}
-		owner := w.owner(part).value
+		last := w.owner(part)
+		owner := last.value
+		if owner != "" && !isWorkerName(owner) {
+			w.conn.unreadable(bucketPositions, ownerKey(part), last.revision, errNoWorker)
+			owner = ""
+		}
 		if _, known := dead[owner]; !known {
 			dead[owner] = w.isDead(ctx, owner)
 		}

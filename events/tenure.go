@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // workEnded is said in the log of work that failed.
@@ -49,14 +50,21 @@ func (b *batch) oneLess() {
 	}
 }
 
+// batchPatience is how long a partition that is prepared waits for the others of its
+// batch: one that cannot be prepared must not keep them.
+const batchPatience = 10 * time.Second
+
 // Prepared says that all is known that is needed to begin the work, and waits
 // until that is so for every partition that the worker took at the same time, or
-// ctx ends. So what one of them knows of a gateway is known before another one
-// asks it.
+// batchPatience is over, or ctx ends. So what one of them knows of a gateway is known
+// before another one asks it.
 func (t *Tenure) Prepared(ctx context.Context) {
 	t.once.Do(t.batch.oneLess)
+	patience := time.NewTimer(batchPatience)
+	defer patience.Stop()
 	select {
 	case <-t.batch.all:
+	case <-patience.C:
 	case <-ctx.Done():
 	}
 	t.ready.Store(true)

@@ -105,7 +105,7 @@ func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
 			}
 			value, err := b.read(entry)
 			if err != nil {
-				c.log.Warn("unreadable value in a bucket", "bucket", b.name, "error", err)
+				c.unreadable(b.name, entry.Key(), entry.Revision(), err)
 			}
 			if user, _ := b.owner(value); user != "" && !yield(value, nil) {
 				return
@@ -148,7 +148,7 @@ func (b userBucket[T]) in(ctx context.Context, c *Conn, part int) iter.Seq2[T, e
 func (b userBucket[T]) known(c *Conn, entry jetstream.KeyValueEntry) (value T, ok bool) {
 	value, err := b.read(entry)
 	if err != nil {
-		c.log.Warn("unreadable value in a bucket ignored", "bucket", b.name, "error", err, "revision", entry.Revision())
+		c.unreadable(b.name, entry.Key(), entry.Revision(), err)
 		return value, false
 	}
 	if b.stamp != nil {
@@ -173,7 +173,7 @@ func (b userBucket[T]) read(entry jetstream.KeyValueEntry) (T, error) {
 		return b.none(user), err
 	}
 	if owner, _ := b.owner(value); owner != user {
-		return b.none(user), fmt.Errorf("value of user %s", user)
+		return b.none(user), errOtherKey
 	}
 	return value, nil
 }

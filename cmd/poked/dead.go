@@ -24,7 +24,7 @@ type deadCmd struct {
 type deadFlags struct {
 	User   events.UserID `env:"POKED_DEAD_USER" placeholder:"USER_ID" help:"Only this user's."`
 	Room   events.RoomID `env:"POKED_DEAD_ROOM" placeholder:"ROOM_ID" help:"Only those of this room."`
-	Reason string        `env:"POKED_DEAD_REASON" placeholder:"REASON" help:"Only those with this reason: expired, bad_event, bad_notification, bad_message or unreadable."`
+	Reason string        `env:"POKED_DEAD_REASON" placeholder:"REASON" help:"Only those with this reason: expired, bad_event, bad_notification, bad_message, bad_value or unreadable."`
 	AppID  string        `name:"app-id" env:"POKED_DEAD_APP_ID" placeholder:"APP_ID" help:"Only pokes of this app."`
 	Since  momentFlag    `env:"POKED_DEAD_SINCE" placeholder:"AGO|TIME" help:"Only those written since then: a duration such as 36h, or a time such as 2026-01-31T12:00:00Z."`
 	Until  momentFlag    `env:"POKED_DEAD_UNTIL" placeholder:"AGO|TIME" help:"Only those written until then, likewise."`
@@ -42,10 +42,10 @@ func (f *deadFlags) filter() events.DeadFilter {
 // Validate is called by kong.
 func (f *deadFlags) Validate() error {
 	switch f.Reason {
-	case "", "expired", "bad_event", "bad_notification", "bad_message", "unreadable":
+	case "", "expired", "bad_event", "bad_notification", "bad_message", events.DeadBadValue, "unreadable":
 		return nil
 	}
-	return errors.New("--reason must be expired, bad_event, bad_notification, bad_message or unreadable")
+	return errors.New("--reason must be expired, bad_event, bad_notification, bad_message, bad_value or unreadable")
 }
 
 // momentFlag is a moment: a time, or how long ago it is.

@@ -138,26 +138,27 @@ func (m *registryMetrics) Collect(metrics chan<- prometheus.Metric) {
 type natsMetrics struct {
 	conn *events.Conn
 
-	connected, messages, bytes, missing, dead, owned, waiting, open *prometheus.Desc
+	connected, messages, bytes, missing, dead, unreadable, owned, waiting, open *prometheus.Desc
 }
 
 func newNATSMetrics(conn *events.Conn) *natsMetrics {
 	return &natsMetrics{
-		conn:      conn,
-		connected: series("nats_connected", "1 if NATS can be reached."),
-		messages:  series("stream_messages", "Messages in a stream or bucket.", "stream"),
-		bytes:     series("stream_bytes", "Size of a stream or bucket.", "stream"),
-		missing:   series("stream_missing", "1 if somebody has deleted a stream or bucket.", "stream"),
-		dead:      series("dead_letters", "Dead letters that are kept."),
-		owned:     series("partition_owned", "1 for each partition that this process works through.", "stage", "partition"),
-		waiting:   series("partition_waiting_messages", "Messages that a partition's consumer has yet to be given.", "stage", "partition"),
-		open:      series("partition_open_messages", "Messages of a partition that were taken and are not done.", "stage", "partition"),
+		conn:       conn,
+		connected:  series("nats_connected", "1 if NATS can be reached."),
+		messages:   series("stream_messages", "Messages in a stream or bucket.", "stream"),
+		bytes:      series("stream_bytes", "Size of a stream or bucket.", "stream"),
+		missing:    series("stream_missing", "1 if somebody has deleted a stream or bucket.", "stream"),
+		dead:       series("dead_letters", "Dead letters that are kept."),
+		unreadable: series("unreadable_total", "Messages and values of a stream or bucket that this process could not read.", "stream"),
+		owned:      series("partition_owned", "1 for each partition that this process works through.", "stage", "partition"),
+		waiting:    series("partition_waiting_messages", "Messages that a partition's consumer has yet to be given.", "stage", "partition"),
+		open:       series("partition_open_messages", "Messages of a partition that were taken and are not done.", "stage", "partition"),
 	}
 }
 
 // Describe says which metrics there are.
 func (m *natsMetrics) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{m.connected, m.messages, m.bytes, m.missing, m.dead, m.owned, m.waiting, m.open} {
+	for _, desc := range []*prometheus.Desc{m.connected, m.messages, m.bytes, m.missing, m.dead, m.unreadable, m.owned, m.waiting, m.open} {
 		descs <- desc
 	}
 }
@@ -173,6 +174,9 @@ func (m *natsMetrics) Collect(metrics chan<- prometheus.Metric) {
 		if s.Name == "DEAD" {
 			to.gauge(m.dead, float64(s.Messages))
 		}
+	}
+	for stream, n := range m.conn.Unreadable() {
+		to.counter(m.unreadable, n, stream)
 	}
 	for _, f := range m.conn.Following() {
 		part := strconv.Itoa(f.Part)

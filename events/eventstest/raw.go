@@ -61,6 +61,18 @@ func (s *Server) Publish(subject, data string) {
 	})
 }
 
+// DeleteKey deletes a key of a bucket.
+func (s *Server) DeleteKey(bucket, key string) {
+	s.t.Helper()
+	s.raw(func(ctx context.Context, js jetstream.JetStream) error {
+		kv, err := js.KeyValue(ctx, bucket)
+		if err != nil {
+			return err
+		}
+		return kv.Delete(ctx, key)
+	})
+}
+
 // DeleteStream deletes a stream with all that it holds.
 func (s *Server) DeleteStream(name string) {
 	s.t.Helper()

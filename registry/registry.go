@@ -118,18 +118,17 @@ import (
 
 	"poked/events"
 	"poked/events/homeserver"
+	"poked/events/httpserve"
 	"poked/events/pushgateway"
 )
 
-// Time limits of the HTTP server. Bodies are small, and the slowest thing an
-// answer waits for is a disk, or NATS for no longer than listingTimeout.
+// Limits of the HTTP server, beside those of package httpserve. An answer waits for a
+// disk, for NATS no longer than listingTimeout, or for the homeserver, who is asked up
+// to three times (homeserver.Client has a limit for each).
 const (
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 10 * time.Second
-	writeTimeout      = 20 * time.Second
-	idleTimeout       = 2 * time.Minute
-	stopTimeout       = 10 * time.Second
-	maxHeaderBytes    = 16 << 10
+	maxConns     = 4096
+	writeTimeout = time.Minute
+	stopTimeout  = 10 * time.Second
 )
 
 // Registry is a running registry; [Open] makes one.
@@ -241,27 +240,11 @@ func (r *Registry) Run(ctx context.Context) error {
 }
 
 func (r *Registry) serveHTTP(ctx context.Context) error {
-	server := &http.Server{
-		Handler:           r.api,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(r.log.Handler(), slog.LevelWarn),
-	}
-	stopped := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() {
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		defer cancel()
-		stopped <- errors.Join(server.Shutdown(bounded), server.Close())
+	err := httpserve.Run(ctx, r.listener, httpserve.Config{
+		Handler: r.api, MaxConns: maxConns, WriteTimeout: writeTimeout, StopTimeout: stopTimeout, Log: r.log,
 	})
-	if err := server.Serve(r.listener); !errors.Is(err, http.ErrServerClosed) {
-		stop()
-		return fmt.Errorf("serve http: %w", err)
-	}
-	if err := <-stopped; err != nil {
-		return fmt.Errorf("stop http: %w", err)
+	if err != nil {
+		return fmt.Errorf("serve clients: %w", err)
 	}
 	return nil
 }

@@ -9,11 +9,17 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"poked/events/httpserve"
 )
 
 // natsStart is how long the embedded server may take to listen once its files
 // are recovered.
 const natsStart = 10 * time.Second
+
+// natsConns is how many connections the embedded server takes, if the process may open
+// that many files and more.
+const natsConns = 1024
 
 // natsOptions says how to run the embedded NATS server.
 type natsOptions struct {
@@ -38,6 +44,7 @@ func startNATS(options natsOptions) (*embeddedNATS, error) {
 		StoreDir:   options.dir,
 		SyncAlways: options.sync.always, SyncInterval: options.sync.interval,
 		DontListen: options.listen == "",
+		MaxConn:    httpserve.Connections(natsConns),
 		NoSigs:     true, // signals are main's
 	}
 	if options.listen != "" {

@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"poked/events/httpserve"
 )
 
 // The operator's port of a role, over HTTP:
@@ -43,19 +45,19 @@ func (f opsFlags) Validate() error {
 	return nil
 }
 
-// Time limits of the port.
+// Limits of the port, beside those of package httpserve.
 const (
-	opsHeaderTimeout = 5 * time.Second
-	opsWriteTimeout  = 2 * time.Minute // a profile takes 30 s
-	opsStopTimeout   = time.Second
-	opsMaxRequests   = 4 // at /metrics at the same time
+	opsWriteTimeout = 2 * time.Minute // a profile takes 30 s
+	opsStopTimeout  = time.Second
+	opsMaxConns     = 32
+	opsMaxRequests  = 4 // at /metrics at the same time
 )
 
 // ops answers at the operator's port. Without an address it answers nobody.
 type ops struct {
 	metrics  *prometheus.Registry
 	listener net.Listener // nil without an address
-	server   *http.Server
+	stop     context.CancelFunc
 	ended    chan struct{} // closed when nobody is answered any more
 
 	mu       sync.Mutex
@@ -74,16 +76,16 @@ func openOps(ctx context.Context, flags opsFlags, log *slog.Logger) (*ops, error
 	if o.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", flags.Addr); err != nil {
 		return nil, fmt.Errorf("open operator's port: %w", err)
 	}
-	o.server = &http.Server{
-		Handler:           o.handler(isLoopback(o.listener.Addr())),
-		ReadHeaderTimeout: opsHeaderTimeout,
-		WriteTimeout:      opsWriteTimeout,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
 	log.Info("the operator's port is open", o.where()...)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx)) // answers until everything else has stopped
+	o.stop = stop
 	go func() { // ends with close, which waits for it
 		defer close(o.ended)
-		if err := o.server.Serve(o.listener); !errors.Is(err, http.ErrServerClosed) {
+		err := httpserve.Run(serving, o.listener, httpserve.Config{
+			Handler: o.handler(isLoopback(o.listener.Addr())), MaxConns: opsMaxConns,
+			WriteTimeout: opsWriteTimeout, StopTimeout: opsStopTimeout, Log: log,
+		})
+		if err != nil {
 			log.Error("the operator's port failed, nobody is answered there any more", "error", err)
 		}
 	}()
@@ -173,12 +175,9 @@ func (o *ops) where() []any {
 
 // close answers nobody any more.
 func (o *ops) close() {
-	if o.server == nil {
+	if o.stop == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), opsStopTimeout)
-	defer cancel()
-	_ = o.server.Shutdown(ctx) // who is still being answered is cut off
-	_ = o.server.Close()
+	o.stop()
 	<-o.ended
 }

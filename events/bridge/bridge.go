@@ -13,9 +13,9 @@
 // A transaction is answered with 200 only when NATS has stored all of it: each
 // event and receipt, or the dead letter of what cannot be read. The events of a room
 // are stored in order, each after the one before it; rooms do not wait for each
-// other. One transaction is worked on at a time. A repetition that comes while the
-// first is still being stored waits for it, and the first goes on though its
-// homeserver no longer waits.
+// other. One transaction is worked on at a time, once all of its body is there: a body
+// that stalls holds up no other. A repetition that comes while the first is still being
+// stored waits for it, and the first goes on though its homeserver no longer waits.
 //
 // An event that comes again is not published again: not because of its transaction
 // id, for a homeserver may repeat that with a longer batch, but by its event id. The
@@ -47,13 +47,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"poked/events"
 	"poked/events/homeserver"
+	"poked/events/httpserve"
 )
 
 // Config is what an operator says of a bridge.
@@ -79,12 +79,12 @@ const (
 	rememberedRooms  = 1 << 16
 )
 
-// Time limits of the HTTP server.
+// Limits of the HTTP server, beside those of package httpserve. A transaction may take
+// longer than writeTimeout to be stored: its answer has that time for itself.
 const (
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 5 * time.Minute
-	stopTimeout       = 10 * time.Second
-	maxHeaderBytes    = 16 << 10
+	maxConns     = 64
+	writeTimeout = 30 * time.Second
+	stopTimeout  = 10 * time.Second
 )
 
 // Bridge is a running application service; [Open] makes one.
@@ -97,6 +97,7 @@ type Bridge struct {
 	listener     net.Listener
 	log          *slog.Logger
 
+	bodies chan struct{} // held by each transaction that is in memory
 	turn   chan struct{} // held by the transaction that is worked on
 	stored *lru.Cache[string, struct{}]
 	counts counters
@@ -111,7 +112,7 @@ func Open(ctx context.Context, cfg Config, hs *homeserver.Client, reg *homeserve
 	}
 	b := &Bridge{
 		cfg: cfg, registration: reg, conn: conn, publisher: events.NewPublisher(conn),
-		log: log, turn: make(chan struct{}, 1), stored: stored,
+		log: log, bodies: make(chan struct{}, maxBodies), turn: make(chan struct{}, 1), stored: stored,
 	}
 	if b.seeder, err = newSeeder(hs.Service(reg.ASToken), reg, conn, log, &b.counts); err != nil {
 		return nil, err
@@ -129,25 +130,11 @@ func (b *Bridge) Addr() string { return b.listener.Addr().String() }
 // Run serves the homeserver until ctx ends. A transaction that is not stored by then
 // is not acknowledged.
 func (b *Bridge) Run(ctx context.Context) error {
-	server := &http.Server{
-		Handler:           b.Handler(ctx),
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(b.log.Handler(), slog.LevelWarn),
-	}
-	stopped := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() {
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		defer cancel()
-		stopped <- errors.Join(server.Shutdown(bounded), server.Close())
+	err := httpserve.Run(ctx, b.listener, httpserve.Config{
+		Handler: b.Handler(ctx), MaxConns: maxConns, WriteTimeout: writeTimeout, StopTimeout: stopTimeout, Log: b.log,
 	})
-	if err := server.Serve(b.listener); !errors.Is(err, http.ErrServerClosed) {
-		stop()
+	if err != nil {
 		return fmt.Errorf("serve the homeserver: %w", err)
-	}
-	if err := <-stopped; err != nil {
-		return fmt.Errorf("stop serving the homeserver: %w", err)
 	}
 	b.log.Info("bridge stopped", "counts", b.Counts())
 	return nil

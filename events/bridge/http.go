@@ -16,9 +16,11 @@ import (
 )
 
 // What a transaction may take. The homeservers that are known send a hundred events
-// of 64 KiB at most.
+// of 64 KiB at most, and one transaction after the other; a few more come beside it if
+// they no longer wait for those before.
 const (
 	maxBodyBytes = 64 << 20
+	maxBodies    = 8 // in memory
 	bodyTimeout  = time.Minute
 )
 
@@ -87,18 +89,20 @@ func (b *Bridge) authorize(r *http.Request) error {
 	return nil
 }
 
-// transact takes one transaction in when its turn has come.
+// transact takes one transaction in, when it is there and its turn has come.
 func (b *Bridge) transact(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
-	select {
-	case b.turn <- struct{}{}:
-		defer func() { <-b.turn }()
-	case <-r.Context().Done():
-		return &problem{http.StatusServiceUnavailable, "M_UNKNOWN", "the transaction before this one is still being stored"}
+	if !take(r.Context(), b.bodies) {
+		return errBusy()
 	}
+	defer func() { <-b.bodies }()
 	body, err := readBody(w, r)
 	if err != nil {
 		return err
 	}
+	if !take(r.Context(), b.turn) {
+		return errBusy()
+	}
+	defer func() { <-b.turn }()
 	t, err := parseTransaction(body)
 	if err != nil {
 		b.log.Warn("a transaction that cannot be read was refused", "error", err, "bytes", len(body))
@@ -111,6 +115,21 @@ func (b *Bridge) transact(ctx context.Context, w http.ResponseWriter, r *http.Re
 	b.counts.transactions.Add(1)
 	b.log.Debug("transaction stored", "rooms", len(t.rooms), "bytes", len(body))
 	return nil
+}
+
+// take takes one of the places that a channel has. It reports whether it has one, and
+// gives up when ctx ends.
+func take(ctx context.Context, places chan struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func errBusy() error {
+	return &problem{http.StatusServiceUnavailable, "M_UNKNOWN", "the transaction before this one is still being stored"}
 }
 
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
@@ -135,8 +154,10 @@ func unstored(err error) error {
 	return &problem{http.StatusServiceUnavailable, "M_UNKNOWN", "the events cannot be stored now, send them again"}
 }
 
-// answer writes {} or an error.
+// answer writes {} or an error, which may be long after the request came.
 func answer(w http.ResponseWriter, err error) {
+	// A server that has no deadlines, as in some tests, has none here either.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	w.Header().Set("Content-Type", "application/json")
 	var p *problem
 	if err == nil {

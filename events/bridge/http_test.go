@@ -1,0 +1,92 @@
+package bridge_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What follows the header of a request whose body never comes. To the first the answer
+// says when the body is being waited for.
+const (
+	expecting = "Expect: 100-continue\r\n\r\n"
+	beginning = "\r\n{"
+)
+
+// halfATransaction sends the header of a transaction and what follows it.
+func halfATransaction(t *testing.T, addr, token, rest string) net.Conn {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 1000\r\n%s", txn, token, rest); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// A transaction whose body does not come holds up no other.
+func TestAStalledBodyHoldsNobody(t *testing.T) {
+	h := newHouse(t)
+	conn := halfATransaction(t, strings.TrimPrefix(h.web.URL, "http://"), hsToken, expecting)
+	goOn := make([]byte, len("HTTP/1.1 100 Continue\r\n"))
+	if _, err := io.ReadFull(conn, goOn); err != nil || !strings.Contains(string(goOn), "100") { // its body is being read
+		t.Fatalf("%q, %v", goOn, err)
+	}
+	began := time.Now()
+	h.put(create(), message("$1"))
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("waited for %s", took)
+	}
+	h.want("beside it", "$create $1")
+}
+
+// Of who is refused no body is waited for. This is the bridge's own port, with its
+// deadlines.
+func TestARefusedBodyEnds(t *testing.T) {
+	h := newHouse(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- h.bridge.Run(ctx) }()
+	began := time.Now()
+	conn := halfATransaction(t, h.bridge.Addr(), "hs-token-of-a-stranger", beginning)
+	answer, err := io.ReadAll(conn)
+	if took := time.Since(began); took > 30*time.Second || err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 403") {
+		t.Errorf("after %s: %q, %v", took, answer, err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// What comes when nobody expects it any more is refused, and as soon as its sender is
+// gone, forgotten.
+func TestTransactionsAtOnce(t *testing.T) {
+	h := newHouse(t)
+	addr := strings.TrimPrefix(h.web.URL, "http://")
+	var stalled []net.Conn
+	for range 8 { // as many as may be in memory
+		conn := halfATransaction(t, addr, hsToken, expecting)
+		if _, err := io.ReadFull(conn, make([]byte, 12)); err != nil {
+			t.Fatal(err)
+		}
+		stalled = append(stalled, conn)
+	}
+	done := make(chan int, 1)
+	go func() {
+		status, _ := h.request(http.MethodPut, txn, hsToken, transaction(create()))
+		done <- status
+	}()
+	_ = stalled[3].Close()
+	if status := <-done; status != http.StatusOK {
+		t.Errorf("in the place of one that is gone: %d", status)
+	}
+}

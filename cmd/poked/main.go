@@ -4,26 +4,24 @@
 //
 // # Roles
 //
-// A role is a subcommand is a file. registry and dispatcher run one role each
-// against a NATS of the operator's; serve runs both, and NATS, in one process
-// by calling what those two call (see stack.go for the wiring). Each opens an
-// operator's port if told to (ops.go). registry restore builds a lost database
+// A role is a subcommand is a file of cmd/internal/cli. registry and dispatcher run
+// one role each against a NATS of the operator's; serve runs both, and NATS, in one
+// process by calling what those two call (see cmd/internal/node for the wiring). Each
+// opens an operator's port if told to. registry restore builds a lost database
 // anew. publish is a homeserver for the command line. bridge is the application
 // service of a homeserver that knows nothing of poked, import takes over its
 // pushers. dead, pushers and gateways are an operator's: they ask over NATS, from
 // any machine that reaches it. pushrule says why somebody was notified or not. demo
-// tells the whole story on recorded events, bench measures it, chaos breaks a whole
-// deployment and checks its history, version says what was built.
+// tells the whole story on recorded events, version says what was built. What measures
+// poked and what breaks it is another program, cmd/pokelab.
 //
-//	main ── signals, exit code
-//	  └─ run ── flags and environment, the error line
+//	main
+//	  └─ cli.Program ── signals, flags and environment, the error line, exit code
 //	       ├─ serve ──────┐
-//	       ├─ registry ───┼── stack: NATS, connection, actors, ready line, stop
+//	       ├─ registry ───┼── node.Stack: NATS, connection, actors, ready line, stop
 //	       ├─ dispatcher ─┤
 //	       ├─ bridge ─────┤
 //	       ├─ demo ───────┘
-//	       ├─ bench ── the same parts, and a sink in a process of its own
-//	       ├─ chaos ── registry, dispatchers and NATS as processes of their own
 //	       ├─ publish
 //	       ├─ import ── the registry's database
 //	       ├─ dead ── the stream of dead letters
@@ -35,17 +33,20 @@
 //
 // Every flag can be set by an environment variable named in its help; a flag
 // on the command line wins. The exit code is 0 after a clean stop, 1 after a
-// failure and 2 for a command line, or lines read by pushrule, that make no sense; with 1 and 2 the last
-// line on standard error says why, in one sentence without secrets.
+// failure and 2 for a command line, or lines read by pushrule, that make no sense;
+// with 1 and 2 the last line on standard error says why, in one sentence without
+// secrets.
 //
 // SIGINT and SIGTERM stop gracefully: take no more, finish what is out, flush,
-// close connections, NATS last; longer than stopBound is a failure. A second
+// close connections, NATS last; longer than node allows is a failure. A second
 // signal ends the process at once, which is safe at any moment: what was
 // promised is on disk.
 package main
 
 import (
 	"os"
+
+	"poked/cmd/internal/cli"
 )
 
-func main() { os.Exit(Poked().main()) }
+func main() { os.Exit(cli.Poked().Main()) }

@@ -1,0 +1,176 @@
+// Package bench is "pokelab bench": it measures the whole path, several dispatchers, bad
+// gateways, unread counts and memory, each beside a bare HTTP client or another ceiling
+// that the same machine has in the same minutes. Figures of different days do not compare.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"runtime/pprof"
+	"time"
+
+	"poked/cmd/internal/node"
+	"poked/cmd/internal/terminal"
+	"poked/dispatcher"
+	"poked/events"
+)
+
+// Commands are the subcommands of a program that measures: the one that is asked for,
+// and those that it runs as processes of their own.
+type Commands struct {
+	Bench     Cmd          `cmd:"" help:"Measure the whole path beside a bare HTTP client."`
+	Sink      sinkCmd      `cmd:"" name:"bench-sink" hidden:"" help:"The gateway of a benchmark."`
+	Gateways  gatewaysCmd  `cmd:"" name:"bench-gateways" hidden:"" help:"The gateways of a benchmark."`
+	Directory directoryCmd `cmd:"" name:"bench-directory" hidden:"" help:"The dispatcher of a benchmark of memory."`
+}
+
+// Cmd is "pokelab bench": what is measured, each beside a bare HTTP client.
+type Cmd struct {
+	Throughput throughputCmd `cmd:"" default:"withargs" help:"Measure the whole path beside a bare HTTP client; what bench does unless told otherwise."`
+	Scale      scaleCmd      `cmd:"" help:"Measure several dispatchers beside one, at the same NATS and push gateway."`
+	Isolation  isolationCmd  `cmd:"" help:"Measure what bad push gateways do to others, and an outage of all of them."`
+	Unread     unreadCmd     `cmd:"" help:"Measure what unread counts cost: each poke, a user with much unread, a receipt."`
+	Memory     pushersCmd    `cmd:"" help:"Measure what registered pushers cost a dispatcher in memory, and how long it loads them."`
+}
+
+// worldUsers is about how many users with a pusher a world has.
+const worldUsers = 5000
+
+// throughputCmd measures the whole path beside the bare ceiling.
+//
+//	                     this process                              another process
+//	publisher ─▶ NATS, files ─▶ match ─▶ NATS, files ─▶ deliver ─▶ sink
+//	bare loop of net/http, same bodies, same concurrency ────────▶ sink
+//
+// The two take turns, so that what else the machine does falls on both.
+type throughputCmd struct {
+	Fanout      []int          `name:"fanout" default:"100,1" env:"POKED_BENCH_FANOUT" help:"Users that an event notifies; one measurement for each."`
+	Pokes       int            `name:"pokes" default:"100000" env:"POKED_BENCH_POKES" help:"Pokes in each round."`
+	Rounds      int            `name:"rounds" default:"3" env:"POKED_BENCH_ROUNDS" help:"Rounds of each measurement; the medians are reported."`
+	Concurrency int            `name:"concurrency" default:"64" env:"POKED_BENCH_CONCURRENCY" help:"Requests in flight, on both sides."`
+	LightRate   int            `name:"light-rate" default:"200" env:"POKED_BENCH_LIGHT_RATE" help:"Pokes a second while latency is measured."`
+	LightFor    time.Duration  `name:"light-for" default:"5s" env:"POKED_BENCH_LIGHT_FOR" help:"How long latency is measured, on each side."`
+	Fsync       node.FsyncFlag `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How soon the embedded NATS has a write on disk: always, or a duration."`
+	Profile     string         `name:"profile" placeholder:"FILE" env:"POKED_BENCH_PROFILE" help:"Write a CPU profile of the whole path."`
+	JSON        bool           `name:"json" env:"POKED_JSON" help:"Print the result as one JSON object."`
+}
+
+// Help says what the figures mean.
+func (throughputCmd) Help() string {
+	return "Room events go through the whole path: stored by an embedded NATS on disk, matched, stored again as " +
+		"notifications, and poked over real HTTP to a gateway in another process. In the same run a plain net/http loop " +
+		"posts the same bodies to the same gateway with the same concurrency: the bare ceiling. Compare the two, not " +
+		"runs of different days. Exit code 1 if a poke was lost or came twice."
+}
+
+// Validate refuses what cannot be measured.
+func (c throughputCmd) Validate() error {
+	for _, fanout := range c.Fanout {
+		if fanout < 1 || fanout > c.Pokes {
+			return errors.New("--fanout must be at least 1 and at most --pokes")
+		}
+	}
+	if c.Rounds < 1 || c.Concurrency < 1 || c.LightRate < 1 || c.LightFor <= 0 {
+		return errors.New("--rounds, --concurrency, --light-rate and --light-for must be positive")
+	}
+	return nil
+}
+
+// Run measures and reports.
+func (c throughputCmd) Run(ctx context.Context, std terminal.Streams) error {
+	progress := func(format string, args ...any) {
+		_, _ = fmt.Fprintf(std.Err, format+"\n", args...) // nobody left to tell
+	}
+	sink, err := startSink(ctx, "bench-sink")
+	if err != nil {
+		return err
+	}
+	defer sink.stop()
+	if c.Profile != "" {
+		stop, err := profile(c.Profile)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	var report throughputReport
+	for _, fanout := range c.Fanout {
+		result, err := c.measure(ctx, sink, fanout, progress)
+		if err != nil {
+			return fmt.Errorf("measure fan-out %d: %w", fanout, err)
+		}
+		report.Results = append(report.Results, result)
+	}
+	if err := terminal.PrintReport(std.Out, report, c.JSON); err != nil {
+		return err
+	}
+	return report.verdict()
+}
+
+// measure runs the rounds of one fan-out in a world of its own.
+func (c throughputCmd) measure(ctx context.Context, sink *sinkProcess, fanout int, progress func(string, ...any)) (throughputResult, error) {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	groups := max(worldUsers/fanout, events.DefaultPartitions)
+	w, err := newWorld(ctx, worldOptions{
+		groups: groups, fanout: fanout, roomsEach: 1, gateways: []string{sink.url}, fsync: c.Fsync,
+		dispatcher: dispatcherConfig(c.Concurrency, groups, dispatcher.BadgeMessages),
+	}, log)
+	if err != nil {
+		return throughputResult{}, err
+	}
+	result := throughputResult{Fanout: fanout, Pokes: c.Pokes / fanout * fanout, Concurrency: c.Concurrency}
+	err = c.rounds(ctx, w, sink, &result, progress)
+	return result, errors.Join(err, w.close())
+}
+
+// dispatcherConfig is how a dispatcher is configured that has one gateway.
+func dispatcherConfig(concurrency, rooms int, badge dispatcher.BadgeOf) dispatcher.Config {
+	return dispatcher.Config{
+		Slots: concurrency, GatewaySlots: concurrency, GatewayFloor: min(8, concurrency), CatchUpLimit: math.MaxInt32,
+		RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour, Badge: badge,
+		OpenRooms: 2 * rooms * events.DefaultPartitions, StopGrace: 10 * time.Second,
+	}
+}
+
+func (c throughputCmd) rounds(ctx context.Context, w *world, sink *sinkProcess, result *throughputResult, progress func(string, ...any)) error {
+	bare := newBareLoop([]string{sink.url}, c.Concurrency)
+	defer bare.close()
+	for round := range c.Rounds + 1 {
+		whole, err := burst(ctx, sink, result.Pokes, func() error { return w.publish(ctx, result.Pokes/w.fanout) })
+		if err != nil {
+			return err
+		}
+		ceiling, err := burst(ctx, sink, result.Pokes, func() error { return bare.post(ctx, result.Pokes) })
+		if err != nil {
+			return err
+		}
+		result.Lost += whole.Lost
+		result.Duplicates += whole.Duplicates
+		if round == 0 {
+			continue // warms up files, connections and the sink
+		}
+		progress("fan-out %d, round %d of %d: %.0f pokes/s, bare %.0f/s, ratio %.2f",
+			w.fanout, round, c.Rounds, whole.Rate, ceiling.Rate, whole.Rate/ceiling.Rate)
+		result.Whole, result.Bare = append(result.Whole, whole), append(result.Bare, ceiling)
+	}
+	progress("fan-out %d: latency at %d pokes/s, %s on each side", w.fanout, c.LightRate, c.LightFor)
+	return c.light(ctx, w, bare, sink, result)
+}
+
+func profile(path string) (stop func(), err error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("write profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return nil, errors.Join(fmt.Errorf("write profile: %w", err), file.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = file.Close()
+	}, nil
+}

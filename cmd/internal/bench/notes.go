@@ -1,0 +1,104 @@
+package bench
+
+import (
+	"hash/maphash"
+	"time"
+)
+
+// gatewaysReport is what the gateways have seen since they were last asked.
+// Latencies are those of pokes that nothing came in the way of: at any gateway
+// but the first, to pushers that no gateway has refused anything.
+type gatewaysReport struct {
+	sinkReport
+
+	Timed           int   `json:"timed"` // pokes whose latency counts
+	Lost            int   `json:"lost"`
+	Hung            int   `json:"hung"`    // requests that were left without an answer
+	Refused         int   `json:"refused"` // answers of 500 and 503
+	MostInFlight    int64 `json:"most_in_flight"`
+	MostConnections int64 `json:"most_connections"` // open at one gateway when asked
+
+	// FirstAfter is how long after the gateways were told to behave so the first
+	// of them took a poke, LastFirstAfter when each of them had, LastAfter when
+	// the last poke came.
+	FirstAfter     time.Duration `json:"first_after_ns"`
+	LastFirstAfter time.Duration `json:"last_first_after_ns"`
+	LastAfter      time.Duration `json:"last_after_ns"`
+	EachSecond     []int         `json:"each_second"` // pokes in each second since then
+}
+
+// gatewayNotes is what the gateways note down. The mutex of the tally guards
+// it.
+type gatewayNotes struct {
+	tally sinkTally
+
+	refusedTo  map[uint64]struct{} // pushers
+	first      []time.Duration     // for each gateway; 0 before it has taken a poke
+	hangs      int
+	refusals   int
+	lastAfter  time.Duration
+	eachSecond []int
+}
+
+func (n *gatewayNotes) init(gateways int) {
+	n.tally.seed, n.tally.seen = maphash.MakeSeed(), map[uint64]struct{}{}
+	n.refusedTo, n.first = map[uint64]struct{}{}, make([]time.Duration, gateways)
+}
+
+// took notes that a gateway took a poke, while all behave as they have since a
+// time.
+func (n *gatewayNotes) took(gateway int, p sinkPoke, arrived, since time.Time) {
+	n.tally.mu.Lock()
+	defer n.tally.mu.Unlock()
+	_, refused := n.refusedTo[p.pusher]
+	n.tally.count(p, arrived.UnixNano(), gateway != 0 && !refused)
+	n.lastAfter = max(arrived.Sub(since), 1)
+	if n.first[gateway] == 0 {
+		n.first[gateway] = n.lastAfter
+	}
+	second := int(n.lastAfter / time.Second)
+	for len(n.eachSecond) <= second {
+		n.eachSecond = append(n.eachSecond, 0)
+	}
+	n.eachSecond[second]++
+}
+
+func (n *gatewayNotes) refused(p sinkPoke) {
+	n.tally.mu.Lock()
+	defer n.tally.mu.Unlock()
+	n.refusals++
+	n.refusedTo[p.pusher] = struct{}{}
+}
+
+func (n *gatewayNotes) hung() {
+	n.tally.mu.Lock()
+	defer n.tally.mu.Unlock()
+	n.hangs++
+}
+
+func (n *gatewayNotes) told() int {
+	n.tally.mu.Lock()
+	defer n.tally.mu.Unlock()
+	return len(n.tally.seen)
+}
+
+// report returns what was noted, and begins anew.
+func (n *gatewayNotes) report() gatewaysReport {
+	n.tally.mu.Lock()
+	defer n.tally.mu.Unlock()
+	timed := len(n.tally.latencies)
+	r := gatewaysReport{
+		Timed: timed, sinkReport: n.tally.take(), Hung: n.hangs, Refused: n.refusals,
+		LastAfter: n.lastAfter, EachSecond: n.eachSecond,
+	}
+	for _, first := range n.first {
+		if first > 0 && (r.FirstAfter == 0 || first < r.FirstAfter) {
+			r.FirstAfter = first
+		}
+		r.LastFirstAfter = max(r.LastFirstAfter, first)
+	}
+	clear(n.refusedTo)
+	clear(n.first)
+	n.hangs, n.refusals, n.lastAfter, n.eachSecond = 0, 0, 0, nil
+	return r
+}

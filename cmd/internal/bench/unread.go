@@ -1,0 +1,158 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"poked/cmd/internal/node"
+	"poked/cmd/internal/terminal"
+	"poked/dispatcher"
+	"poked/events"
+)
+
+// unreadCmd is "pokelab bench unread": what it costs to know how much everybody
+// has unread.
+//
+//	cost     two worlds take turns, --badge=none and --badge=messages: CPU for each poke
+//	latency  two users take turns, one with much unread and one with nothing
+//	writes   receipts one by one: what each of them has written to NOTIFICATIONS
+type unreadCmd struct {
+	Fanout      []int          `name:"fanout" default:"100,1" env:"POKED_BENCH_FANOUT" help:"Users that an event notifies; one measurement of the cost for each."`
+	Pokes       int            `name:"pokes" default:"50000" env:"POKED_BENCH_POKES" help:"Pokes in each round of the cost."`
+	Rounds      int            `name:"rounds" default:"5" env:"POKED_BENCH_ROUNDS" help:"Rounds of each measurement; the medians are reported."`
+	Concurrency int            `name:"concurrency" default:"64" env:"POKED_BENCH_CONCURRENCY" help:"Requests in flight."`
+	Unread      int            `name:"unread" default:"10000" env:"POKED_BENCH_UNREAD" help:"What the user with much unread has unread."`
+	LightRate   int            `name:"light-rate" default:"100" env:"POKED_BENCH_LIGHT_RATE" help:"Pokes a second while latency is measured."`
+	LightFor    time.Duration  `name:"light-for" default:"3s" env:"POKED_BENCH_LIGHT_FOR" help:"How long each round of the latency is."`
+	Receipts    int            `name:"receipts" default:"20" env:"POKED_BENCH_RECEIPTS" help:"Receipts of each kind."`
+	Fsync       node.FsyncFlag `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How soon the embedded NATS has a write on disk: always, or a duration."`
+	JSON        bool           `name:"json" env:"POKED_JSON" help:"Print the result as one JSON object."`
+}
+
+// Help says what the figures mean.
+func (unreadCmd) Help() string {
+	return "CPU is that of this process, NATS included: the load is that of pokelab bench, and only whether counts are kept differs. " +
+		"Latency is from event to poke at a light rate, of a user with much unread and of one with nothing; also where a receipt " +
+		"comes before each event, so that the count has to be learned again. Writes are messages stored in NOTIFICATIONS, and " +
+		"requests to remove some. Exit code 1 if a poke was lost or came twice, or a receipt cost more than it may."
+}
+
+// Validate refuses what cannot be measured.
+func (c unreadCmd) Validate() error {
+	for _, fanout := range c.Fanout {
+		if fanout < 1 || fanout > c.Pokes {
+			return errors.New("--fanout must be at least 1 and at most --pokes")
+		}
+	}
+	if c.Rounds < 1 || c.Concurrency < 1 || c.Unread < 1 || c.LightRate < 1 || c.Receipts < 1 {
+		return errors.New("--rounds, --concurrency, --unread, --light-rate and --receipts must be at least 1")
+	}
+	if c.events() < 1 {
+		return errors.New("--light-for must be long enough for an event at --light-rate")
+	}
+	return nil
+}
+
+// events returns how many events a round of the latency has.
+func (c unreadCmd) events() int { return int(c.LightFor.Seconds() * float64(c.LightRate)) }
+
+// Run measures and reports.
+func (c unreadCmd) Run(ctx context.Context, std terminal.Streams) error {
+	sink, err := startSink(ctx, "bench-sink")
+	if err != nil {
+		return err
+	}
+	defer sink.stop()
+	r := unreadRun{
+		unreadCmd: c, sink: sink,
+		log: slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		progress: func(format string, args ...any) {
+			_, _ = fmt.Fprintf(std.Err, format+"\n", args...) // nobody left to tell
+		},
+	}
+	for _, step := range []func(context.Context) error{r.costs, r.latencies, r.writes} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if err := terminal.PrintReport(std.Out, r.report, c.JSON); err != nil {
+		return err
+	}
+	return r.report.verdict()
+}
+
+// unreadRun is one run of the benchmark.
+type unreadRun struct {
+	unreadCmd
+
+	sink     *sinkProcess
+	log      *slog.Logger
+	progress func(format string, args ...any)
+	report   unreadReport
+}
+
+// world makes a world whose badges count what they count.
+func (r *unreadRun) world(ctx context.Context, groups, fanout, roomsEach int, badge dispatcher.BadgeOf) (*world, error) {
+	cfg := dispatcherConfig(r.Concurrency, groups*roomsEach, badge)
+	if roomsEach > 1 {
+		cfg.CatchUpLimit = 100
+	}
+	return newWorld(ctx, worldOptions{
+		groups: groups, fanout: fanout, roomsEach: roomsEach, gateways: []string{r.sink.url}, fsync: r.Fsync, dispatcher: cfg,
+	}, r.log)
+}
+
+// costs measures what each poke costs without counts and with them.
+func (r *unreadRun) costs(ctx context.Context) error {
+	for _, fanout := range r.Fanout {
+		cost, err := r.cost(ctx, fanout)
+		if err != nil {
+			return fmt.Errorf("measure cost at fan-out %d: %w", fanout, err)
+		}
+		r.report.Cost = append(r.report.Cost, cost)
+	}
+	return nil
+}
+
+// cost measures one fan-out in a world without counts and in one with them.
+func (r *unreadRun) cost(ctx context.Context, fanout int) (cost unreadCost, err error) {
+	groups := max(worldUsers/fanout, events.DefaultPartitions)
+	none, err := r.world(ctx, groups, fanout, 1, dispatcher.BadgeNone)
+	if err != nil {
+		return cost, err
+	}
+	defer func() { err = errors.Join(err, none.close()) }()
+	messages, err := r.world(ctx, groups, fanout, 1, dispatcher.BadgeMessages)
+	if err != nil {
+		return cost, err
+	}
+	defer func() { err = errors.Join(err, messages.close()) }()
+	cost = unreadCost{Fanout: fanout, Pokes: r.Pokes / fanout * fanout}
+	err = r.takeTurns(ctx, [2]*world{none, messages}, &cost)
+	return cost, err
+}
+
+// takeTurns has each of two worlds go first in every other round.
+func (r *unreadRun) takeTurns(ctx context.Context, worlds [2]*world, cost *unreadCost) (err error) {
+	for round := range r.Rounds + 1 {
+		var samples [2]burstSample
+		for turn := range worlds {
+			i := (turn + round) % len(worlds)
+			samples[i], err = burst(ctx, r.sink, cost.Pokes, func() error { return worlds[i].publish(ctx, cost.Pokes/cost.Fanout) })
+			if err != nil {
+				return err
+			}
+			r.report.count(samples[i].Lost, samples[i].Duplicates)
+		}
+		if round == 0 {
+			continue // warms up files, connections and the sink
+		}
+		cost.None, cost.Messages = append(cost.None, samples[0]), append(cost.Messages, samples[1])
+		r.progress("fan-out %d, round %d of %d: %.1f µs a poke without counts, %.1f with, ratio %.2f",
+			cost.Fanout, round, r.Rounds, samples[0].CPU, samples[1].CPU, samples[1].CPU/samples[0].CPU)
+	}
+	return nil
+}

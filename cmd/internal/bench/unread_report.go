@@ -1,0 +1,154 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+// The goals.
+const (
+	unreadCostGoal   = 1.15 // CPU for each poke with counts by that without
+	unreadWritesGoal = 2    // for a receipt
+)
+
+// unreadReport is what "pokelab bench unread" found.
+type unreadReport struct {
+	Cost       []unreadCost    `json:"cost"`
+	Latency    []unreadLatency `json:"latency"`
+	Writes     []unreadWrites  `json:"writes"`
+	Lost       int             `json:"lost"`
+	Duplicates int             `json:"duplicates"`
+}
+
+// unreadCost is what pokes cost at one fan-out: a sample of each side for each round.
+type unreadCost struct {
+	Fanout   int           `json:"fanout"`
+	Pokes    int           `json:"pokes_per_round"`
+	None     []burstSample `json:"badge_none"`
+	Messages []burstSample `json:"badge_messages"`
+}
+
+// unreadLatency is how soon users are told, of whom one has much unread.
+type unreadLatency struct {
+	Unread  int          `json:"unread"`
+	Events  int          `json:"events_per_round"`
+	Reading bool         `json:"receipt_before_each"`
+	None    []sinkReport `json:"none_unread_ns"`
+	Much    []sinkReport `json:"much_unread_ns"`
+}
+
+// unreadWrites is what receipts of one kind wrote, one by one.
+type unreadWrites struct {
+	Receipt  string   `json:"receipt"`
+	Stored   []uint64 `json:"messages_stored"`
+	Removals []uint64 `json:"removals"`
+}
+
+func (b *unreadReport) count(lost, twice int) {
+	b.Lost, b.Duplicates = b.Lost+lost, b.Duplicates+twice
+}
+
+// ratio returns the median of the rounds' ratios.
+func (u unreadCost) ratio() float64 {
+	ratios := make([]float64, 0, len(u.None))
+	for i := range u.None {
+		ratios = append(ratios, u.Messages[i].CPU/u.None[i].CPU)
+	}
+	slices.Sort(ratios)
+	return ratios[len(ratios)/2]
+}
+
+// most returns the most writes of one receipt.
+func (u unreadWrites) most() (most uint64) {
+	for i := range u.Stored {
+		most = max(most, u.Stored[i]+u.Removals[i])
+	}
+	return most
+}
+
+func (b unreadReport) Print(out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\n", args...) } // Flush tells
+	line("fan-out\tcounts\tCPU µs/poke\tratio\tpokes/s\tallocs/poke\t")
+	for _, u := range b.Cost {
+		u.write(line)
+	}
+	line("goal: ratio at most %.2f", unreadCostGoal)
+	line("")
+	line("receipt before each\tunread\tp50\tratio\tp99\tratio\tmax\t")
+	for _, u := range b.Latency {
+		u.write(line)
+	}
+	line("goal: as soon with much unread as with none")
+	line("")
+	line("receipt\tmessages stored\tremovals\tmost writes\t")
+	for _, u := range b.Writes {
+		line("%s\t%.2f\t%.2f\t%d\t", u.Receipt, average(u.Stored), average(u.Removals), u.most())
+	}
+	line("goal: at most %d writes", unreadWritesGoal)
+	line("%d lost, %d twice", b.Lost, b.Duplicates)
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print result: %w", err)
+	}
+	return nil
+}
+
+func (u unreadCost) write(line func(string, ...any)) {
+	row := func(name string, samples []burstSample, ratio float64) {
+		line("%d\t%s\t%.1f\t%.2f\t%.0f\t%.1f\t", u.Fanout, name,
+			median(samples, func(s burstSample) float64 { return s.CPU }), ratio,
+			median(samples, func(s burstSample) float64 { return s.Rate }),
+			median(samples, func(s burstSample) float64 { return s.Allocs }))
+	}
+	row("none", u.None, 1)
+	row("messages", u.Messages, u.ratio())
+}
+
+func (u unreadLatency) write(line func(string, ...any)) {
+	reading := map[bool]string{true: "yes", false: "no"}[u.Reading]
+	of := func(rounds []sinkReport, figure func(sinkReport) time.Duration) time.Duration {
+		values := make([]time.Duration, 0, len(rounds))
+		for _, r := range rounds {
+			values = append(values, figure(r))
+		}
+		slices.Sort(values)
+		return values[len(values)/2]
+	}
+	p50 := func(r sinkReport) time.Duration { return r.P50 }
+	p99 := func(r sinkReport) time.Duration { return r.P99 }
+	for _, user := range []struct {
+		unread int
+		rounds []sinkReport
+	}{{0, u.None}, {u.Unread, u.Much}} {
+		line("%s\t%d\t%s\t%.2f\t%s\t%.2f\t%s\t", reading, user.unread,
+			brief(of(user.rounds, p50)), float64(of(user.rounds, p50))/float64(of(u.None, p50)),
+			brief(of(user.rounds, p99)), float64(of(user.rounds, p99))/float64(of(u.None, p99)),
+			brief(of(user.rounds, func(r sinkReport) time.Duration { return r.Max })))
+	}
+}
+
+func average(values []uint64) float64 {
+	sum := uint64(0)
+	for _, v := range values {
+		sum += v
+	}
+	return float64(sum) / float64(len(values))
+}
+
+// verdict fails a run in which a poke was lost or came twice, or a receipt was
+// written too often.
+func (b unreadReport) verdict() error {
+	if b.Lost+b.Duplicates > 0 {
+		return fmt.Errorf("%d pokes lost, %d twice", b.Lost, b.Duplicates)
+	}
+	for _, u := range b.Writes {
+		if u.most() > unreadWritesGoal {
+			return errors.New("a receipt " + u.Receipt + " was written too often")
+		}
+	}
+	return nil
+}

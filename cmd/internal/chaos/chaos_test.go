@@ -1,0 +1,200 @@
+package chaos
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"poked/cmd/internal/cli"
+	"poked/cmd/internal/clitest"
+	"poked/events"
+)
+
+// A whole deployment is broken for a while, in every way there is, and keeps what
+// it promises.
+func TestChaos(t *testing.T) {
+	if raceDetector || testing.Short() {
+		t.Skip("ten processes and a cluster take their time: CI runs it on its own")
+	}
+	t.Setenv(clitest.AsProgram, "1") // the parts are processes of their own
+	got := lab(t, "chaos", "--for=25s", "--seed=7", "--json")
+	if got.Code != cli.ExitOK {
+		t.Fatalf("exit code %d:\n%s\n%s", got.Code, got.Stderr, got.Stdout)
+	}
+	var report report
+	if err := json.Unmarshal([]byte(got.Stdout), &report); err != nil {
+		t.Fatal(err)
+	}
+	tracks := map[string]bool{}
+	for kind := range report.Faults {
+		track, _, _ := strings.Cut(kind, ":")
+		tracks[track] = true
+	}
+	if len(tracks) != len(allTracks()) {
+		t.Errorf("what went wrong is only %v", report.Faults)
+	}
+	if report.Owed == 0 || report.Messages == 0 || report.Receipts == 0 || report.Redactions == 0 {
+		t.Errorf("nothing happened: %s", got.Stdout)
+	}
+}
+
+// What a command line asks for that makes no sense is an error of its own.
+func TestChaosUsage(t *testing.T) {
+	for _, args := range [][]string{{"--partitions=1"}, {"--for=0s"}, {"--rate=0"}, {"--patience=0s"}, {"--only=moon"}} {
+		if got := lab(t, append([]string{"chaos"}, args...)...); got.Code != cli.ExitUsage {
+			t.Errorf("%v: exit code %d, want %d: %s", args, got.Code, cli.ExitUsage, got.Stderr)
+		}
+	}
+}
+
+// The same seed makes the same schedule, another seed another.
+func TestChaosSchedule(t *testing.T) {
+	for _, track := range allTracks() {
+		a, b := track.schedule(1, time.Minute), track.schedule(1, time.Minute)
+		if len(a) == 0 || !slices.Equal(a, b) {
+			t.Errorf("%s: one seed, two schedules:\n%v\n%v", track.name, a, b)
+		}
+		if slices.Equal(a, track.schedule(2, time.Minute)) {
+			t.Errorf("%s: two seeds, one schedule", track.name)
+		}
+	}
+}
+
+// There is a room and there are users in every partition, and everybody is in a
+// room.
+func TestChaosCast(t *testing.T) {
+	const partitions = 8
+	c := newTale(t).cast
+	users, rooms, housed := map[int]bool{}, map[int]bool{}, map[events.UserID]bool{}
+	for _, room := range c.rooms {
+		rooms[events.PartitionOf(events.Token(room.id), partitions)] = true
+		for _, u := range room.members {
+			housed[u.id] = true
+		}
+	}
+	for _, u := range c.users {
+		users[events.PartitionOf(events.Token(u.id), partitions)] = true
+	}
+	if len(users) != partitions || len(rooms) != partitions || len(housed) != len(c.users) {
+		t.Errorf("users in %d partitions, rooms in %d, %d of %d users in a room", len(users), len(rooms), len(housed), len(c.users))
+	}
+}
+
+// The checker sees each thing that may be wrong with a history, and nothing in
+// one that is right.
+func TestChaosChecker(t *testing.T) {
+	for name, test := range map[string]struct {
+		spoil func(*tale)
+		want  report // problems of each kind
+	}{
+		"all is well":     {func(*tale) {}, report{}},
+		"a poke was lost": {func(c *tale) { c.drop(5) }, report{Lost: 1}},
+		"a lost poke is a dead letter": {func(c *tale) {
+			p := c.Pokes[5]
+			c.drop(5)
+			c.dead[told{p.Pushkey, p.Event}] = true
+		}, report{}},
+		"a poke that was refused is not told": {func(c *tale) { c.Pokes[5].Status = 503 }, report{Lost: 1}},
+		"the last thing said was not told, and the badge is old": {func(c *tale) {
+			c.drop(len(c.Pokes) - 1)
+		}, report{Lost: 1, WrongBadges: 1}},
+		"two pokes changed places": {func(c *tale) {
+			c.Pokes[4], c.Pokes[5] = c.Pokes[5], c.Pokes[4]
+			c.Pokes[4].Unread, c.Pokes[5].Unread = c.Pokes[5].Unread, c.Pokes[4].Unread
+		}, report{Disordered: 1}},
+		"the badge is wrong at the end": {func(c *tale) {
+			c.Pokes[len(c.Pokes)-1].Unread++
+		}, report{WrongBadges: 1}},
+		"somebody was told of what they said": {func(c *tale) {
+			c.tell(c.user, "$own", 0)
+			c.Pokes[len(c.Pokes)-1].Unread = c.Pokes[len(c.Pokes)-2].Unread
+		}, report{Unfounded: 1}},
+		"a poke came again": {func(c *tale) { c.repeat(5) }, report{Unexplained: 1}},
+		"a poke came again whose answer nobody heard": {func(c *tale) {
+			c.logs.delivered = nil
+			c.repeat(5)
+		}, report{}},
+		"a poke came again after its dispatcher was killed": {func(c *tale) {
+			c.kill(0, 100*time.Millisecond)
+			c.repeat(5)
+		}, report{}},
+		"a poke came again after its dispatcher was killed much later": {func(c *tale) {
+			c.kill(0, 2*time.Second)
+			c.repeat(5)
+		}, report{Unexplained: 1}},
+		"a poke came again after its dispatcher was killed much later, and writes took long": {func(c *tale) {
+			c.acks = []acknowledged{{c.Pokes[5].Answered.Add(time.Second), 900 * time.Millisecond}}
+			c.kill(0, 2*time.Second)
+			c.repeat(5)
+		}, report{}},
+		"a poke came again after another dispatcher was killed": {func(c *tale) {
+			c.kill(1, 100*time.Millisecond)
+			c.repeat(5)
+		}, report{Unexplained: 1}},
+		"a poke came again whose dispatcher complained of nats": {func(c *tale) {
+			c.logs.troubles[0] = []time.Time{c.Pokes[5].Answered.Add(time.Second)}
+			c.repeat(5)
+		}, report{}},
+		"a notification was stored twice": {func(c *tale) {
+			stored := c.stored[c.user.id]
+			again := stored[3]
+			again.seq = 1000
+			c.stored[c.user.id] = append(stored, again)
+		}, report{StoredTwice: 1, Swapped: 1}},
+		"notifications were stored in another order": {func(c *tale) {
+			stored := c.stored[c.user.id]
+			stored[3].event, stored[4].event = stored[4].event, stored[3].event
+		}, report{Swapped: 1, Disordered: 1}},
+	} {
+		c := newTale(t)
+		test.spoil(c)
+		got := c.check()
+		if got.kinds() != test.want.kinds() {
+			t.Errorf("%s: found %+v, want %+v:\n%s", name, got.kinds(), test.want.kinds(), strings.Join(got.Problems, "\n"))
+		}
+		if broken := got.verdict() != nil; broken != test.want.broken() {
+			t.Errorf("%s: the verdict is %v", name, got.verdict())
+		}
+	}
+}
+
+// kinds returns how many problems of each kind there are.
+func (r *report) kinds() [7]int {
+	return [7]int{r.Lost, r.Disordered, r.StoredTwice, r.Swapped, r.WrongBadges, r.Unfounded, r.Unexplained}
+}
+
+func (r *report) broken() bool {
+	return r.Lost+r.Disordered+r.StoredTwice+r.Swapped+r.WrongBadges+r.Unfounded+r.Unexplained > 0
+}
+
+// The model counts what is after the last receipt or message of one's own.
+func TestChaosModel(t *testing.T) {
+	user := &person{id: "@alice:x", pushkeys: []string{"key"}}
+	room := &chatRoom{members: []*person{user}, said: []utterance{
+		{event: "$1", by: "@bob:x"}, {event: "$2", by: "@bob:x"}, {event: "$3", by: "@bob:x"},
+		{kind: isReceipt, event: "$2", by: "@alice:x"}, {kind: isReceipt, event: "$3", by: "@bob:x"},
+	}}
+	c := &cast{users: []*person{user}, rooms: []*chatRoom{room}}
+	badge := func() int { return model{}.badge(c, user) }
+	if got := badge(); got != 1 {
+		t.Errorf("after a receipt for the second of three the badge is %d", got)
+	}
+	room.said = append(room.said, utterance{event: "$4", by: "@alice:x"})
+	if got := badge(); got != 0 {
+		t.Errorf("after a message of one's own the badge is %d", got)
+	}
+	room.said = append(room.said, utterance{event: "$5", by: "@bob:x"})
+	if got := badge(); got != 1 {
+		t.Errorf("after another message the badge is %d", got)
+	}
+	room.said = append(room.said, utterance{event: "$6", by: "@bob:x", only: map[events.UserID]bool{}})
+	if got := badge(); got != 1 {
+		t.Errorf("after a message that did not reach the user the badge is %d", got)
+	}
+	room.said = append(room.said, utterance{kind: isRedaction, event: "$5", by: "@bob:x"})
+	if got := badge(); got != 0 {
+		t.Errorf("after the redaction of the other message the badge is %d", got)
+	}
+}

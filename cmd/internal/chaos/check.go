@@ -1,0 +1,130 @@
+package chaos
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"poked/events"
+)
+
+// checker goes through a history and writes a report.
+type checker struct {
+	*history
+
+	report  *report
+	first   map[told]int          // index of the first poke that was taken
+	byKey   map[string][]*request // taken, in the order of their arrival
+	owners  map[string]*person    // by pushkey
+	rooms   map[events.RoomID]*chatRoom
+	numbers map[events.EventID]int // place among what was said in its room
+}
+
+// check checks everything.
+func (h *history) check() *report {
+	c := &checker{
+		history: h, report: newReport(h),
+		first: map[told]int{}, byKey: map[string][]*request{}, owners: map[string]*person{},
+		rooms: map[events.RoomID]*chatRoom{}, numbers: map[events.EventID]int{},
+	}
+	c.index()
+	c.losses()
+	c.storage()
+	c.order()
+	c.badges()
+	c.repeats()
+	return c.report
+}
+
+func (c *checker) index() {
+	for _, u := range c.cast.users {
+		for _, key := range u.pushkeys {
+			c.owners[key] = u
+		}
+	}
+	for _, room := range c.cast.rooms {
+		c.rooms[room.id] = room
+		for n, u := range room.said {
+			if u.kind == isMessage {
+				c.numbers[u.event] = n
+			}
+		}
+	}
+	for n := range c.Pokes {
+		p := &c.Pokes[n]
+		c.report.Requests++
+		if !p.taken() {
+			c.report.Refused++
+			continue
+		}
+		c.byKey[p.Pushkey] = append(c.byKey[p.Pushkey], p)
+		if p.Event == "" {
+			continue // a badge alone
+		}
+		if !c.founded(p) {
+			c.problem(&c.report.Unfounded, "%s was told of %s, which notifies it not", p.Pushkey, p.Event)
+		}
+		if _, again := c.first[told{p.Pushkey, p.Event}]; !again {
+			c.first[told{p.Pushkey, p.Event}] = n
+		}
+	}
+}
+
+// founded says whether the poke is one that was to be.
+func (c *checker) founded(p *request) bool {
+	user, room := c.owners[p.Pushkey], c.rooms[p.Room]
+	number, said := c.numbers[p.Event]
+	return user != nil && room != nil && said && slices.Contains(room.members, user) &&
+		c.model.notifies(room.said[number], user.id)
+}
+
+// losses finds what was owed and neither told nor is a dead letter.
+func (c *checker) losses() {
+	owed := slices.Concat(c.model.owed(c.cast), c.lasts)
+	seen := map[told]bool{}
+	for _, o := range owed {
+		if seen[o] {
+			continue
+		}
+		seen[o] = true
+		c.report.Owed++
+		n, ok := c.first[o]
+		switch {
+		case ok && slices.Contains(c.lasts, o):
+			c.report.LastTold = max(c.report.LastTold, c.Pokes[n].Answered.Sub(c.Last))
+		case ok:
+			c.report.Heal = max(c.report.Heal, c.Pokes[n].Answered.Sub(c.Healed))
+		case c.dead[o]:
+			c.report.Dead++
+		default:
+			c.problem(&c.report.Lost, "%s was never told of %s", o.pushkey, o.event)
+		}
+	}
+}
+
+// badges finds badges that are wrong at the end.
+func (c *checker) badges() {
+	for _, u := range c.cast.users {
+		want := c.model.badge(c.cast, u)
+		for _, key := range u.pushkeys {
+			if pokes := c.byKey[key]; !u.late && len(pokes) > 0 && pokes[len(pokes)-1].Unread != want {
+				c.problem(&c.report.WrongBadges, "%s has badge %d at the end, must have %d", key, pokes[len(pokes)-1].Unread, want)
+			}
+		}
+	}
+}
+
+// namedProblems is how many problems of a kind are put into words.
+const namedProblems = 10
+
+// problem counts a problem and keeps it if it is one of the first of its kind.
+func (c *checker) problem(count *int, format string, args ...any) {
+	if *count++; *count <= namedProblems {
+		c.report.Problems = append(c.report.Problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// clock names a moment of the run, in seconds before or after the healing.
+func (c *checker) clock(t time.Time) string {
+	return fmt.Sprintf("%+.3fs", t.Sub(c.Healed).Seconds())
+}

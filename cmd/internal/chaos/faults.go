@@ -1,0 +1,231 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"poked/cmd/internal/child"
+	"poked/events/wait"
+)
+
+// happened is a fault as it came to be.
+type happened struct {
+	fault
+
+	Who         []string  `json:"who"`
+	From        time.Time `json:"from"`
+	To          time.Time `json:"to"`
+	dispatchers []int     // that it befell
+	gateway     int       // likewise, -1 for none
+}
+
+// inflict has a fault happen, for as long as it lasts.
+func (w *world) inflict(ctx context.Context, f fault, progress func(string, ...any)) (happened, error) {
+	h := happened{fault: f, gateway: -1}
+	hit := w.choose(ctx, &h)
+	h.From = time.Now()
+	undo, err := hit()
+	if err != nil {
+		return h, fmt.Errorf("inflict %s on %s: %w", f.Kind, f.Victim, err)
+	}
+	progress("%-10s %-8s %s for %s", f.Track, f.Kind, strings.Join(h.Who, ", "), f.For.Round(time.Millisecond))
+	_ = wait.For(ctx, f.For) // what was done is undone in any case
+	err = undo()
+	h.To = time.Now()
+	return h, err
+}
+
+// blow does what a fault does, and returns what undoes it.
+type blow func() (undo func() error, err error)
+
+// choose finds out whom a fault befalls, which may take a moment.
+func (w *world) choose(ctx context.Context, h *happened) blow {
+	toChildren := func(children []*child.Process) blow {
+		return func() (func() error, error) { return hitChildren(h.Kind, children) }
+	}
+	toLinks := func(kind string, links []*link) blow {
+		return func() (func() error, error) { return hitLinks(kind, links) }
+	}
+	switch h.Track {
+	case "dispatcher":
+		return toChildren(childrenOf(w.victims(ctx, h)))
+	case "nats":
+		nodes := w.servers(ctx, h)
+		if h.Kind == faultIsolate {
+			return toLinks(faultCut, w.routesOf(nodes[0]))
+		}
+		var children []*child.Process
+		for _, n := range nodes {
+			children = append(children, w.nats[n].Process)
+		}
+		return toChildren(children)
+	case "registry":
+		h.Who = []string{victimRegistry}
+		return toChildren([]*child.Process{w.registry.Process})
+	case "link":
+		return toLinks(h.Kind, w.linksOf(ctx, h))
+	default:
+		return func() (func() error, error) { return w.hitGateway(h) }
+	}
+}
+
+// hitChildren does to processes what a fault does.
+func hitChildren(kind string, children []*child.Process) (undo func() error, err error) {
+	for _, c := range children {
+		switch kind {
+		case faultKill:
+			c.Kill()
+		case faultPause:
+			c.Pause()
+		case faultStop:
+			err = errors.Join(err, c.Stop())
+		}
+	}
+	return func() error {
+		var errs []error
+		for _, c := range children {
+			if kind == faultPause {
+				c.Resume()
+			} else {
+				errs = append(errs, c.Start())
+			}
+		}
+		return errors.Join(errs...)
+	}, err
+}
+
+// hitLinks does to links what a fault does.
+func hitLinks(kind string, links []*link) (undo func() error, err error) {
+	each := func(do func(*link) error) error {
+		var errs []error
+		for _, k := range links {
+			errs = append(errs, do(k))
+		}
+		return errors.Join(errs...)
+	}
+	switch kind {
+	case faultStall:
+		return func() error { return each((*link).cure) }, each(func(k *link) error { return k.poison(toxicStall) })
+	case faultSlow:
+		return func() error { return each((*link).cure) }, each(func(k *link) error { return k.poison(toxicSlow) })
+	default:
+		return func() error { return each((*link).mend) }, each(func(k *link) error { k.cut(); return nil })
+	}
+}
+
+// hitGateway does to one gateway what a fault does.
+func (w *world) hitGateway(h *happened) (undo func() error, err error) {
+	h.gateway = int(h.lot % uint64(len(w.gateways))) //nolint:gosec // a small number
+	g := w.gateways[h.gateway]
+	h.Who = []string{fmt.Sprintf("gateway%d", h.gateway)}
+	if h.Kind == faultCut || h.Kind == faultStall {
+		return hitLinks(h.Kind, []*link{g.link})
+	}
+	g.become(h.Kind)
+	return func() error { g.become(moodWell); return nil }, nil
+}
+
+// victims chooses among the dispatchers.
+func (w *world) victims(ctx context.Context, h *happened) []*linked {
+	switch h.Victim {
+	case victimBusiest:
+		h.dispatchers = []int{w.busiest(ctx)}
+	case victimAny:
+		h.dispatchers = []int{int(h.lot % uint64(len(w.dispatchers)))} //nolint:gosec // a small number
+	default:
+		for n := range w.dispatchers {
+			h.dispatchers = append(h.dispatchers, n)
+		}
+	}
+	var chosen []*linked
+	for _, n := range h.dispatchers {
+		chosen = append(chosen, w.dispatchers[n])
+		h.Who = append(h.Who, w.dispatchers[n].Name)
+	}
+	return chosen
+}
+
+func childrenOf(all []*linked) []*child.Process {
+	var children []*child.Process
+	for _, l := range all {
+		children = append(children, l.Process)
+	}
+	return children
+}
+
+// linksOf chooses whose links to NATS a fault is about.
+func (w *world) linksOf(ctx context.Context, h *happened) []*link {
+	switch h.Victim {
+	case victimRegistry:
+		h.Who = []string{victimRegistry}
+		return w.registry.links
+	case victimServer:
+		h.Who = []string{victimServer}
+		return w.homeLinks
+	default:
+		return w.victims(ctx, h)[0].links
+	}
+}
+
+// servers chooses among the NATS servers.
+func (w *world) servers(ctx context.Context, h *happened) []int {
+	leader := w.leader(ctx)
+	var chosen []int
+	switch h.Victim {
+	case victimLeader:
+		chosen = []int{leader}
+	case victimFollower:
+		chosen = []int{(leader + 1 + int(h.lot%2)) % len(w.nats)}
+	case victimTwo:
+		chosen = []int{leader, (leader + 1 + int(h.lot%2)) % len(w.nats)}
+	default:
+		chosen = []int{0, 1, 2}
+	}
+	for _, n := range chosen {
+		h.Who = append(h.Who, w.nats[n].Name)
+	}
+	return chosen
+}
+
+// leader returns the server that leads NOTIFICATIONS, or the first if nobody
+// knows.
+func (w *world) leader(ctx context.Context) int {
+	for _, n := range w.nats {
+		name := n.leader(ctx, "NOTIFICATIONS")
+		if at := slices.IndexFunc(w.nats, func(n *natsNode) bool { return n.Name == name }); at >= 0 {
+			return at
+		}
+	}
+	return 0
+}
+
+// routesOf returns the links from a server to the others, and back.
+func (w *world) routesOf(n int) []*link {
+	var links []*link
+	for other := range w.nats {
+		if other != n {
+			links = append(links, w.routes[n][other], w.routes[other][n])
+		}
+	}
+	return links
+}
+
+// busiest returns the dispatcher that has worked most in the last moments.
+func (w *world) busiest(ctx context.Context) int {
+	before := make([]time.Duration, len(w.dispatchers))
+	for n, d := range w.dispatchers {
+		before[n] = child.CPUOf(d.PID())
+	}
+	_ = wait.For(ctx, 300*time.Millisecond) // the less is seen
+	most, busiest := time.Duration(-1), 0
+	for n, d := range w.dispatchers {
+		if worked := child.CPUOf(d.PID()) - before[n]; worked > most {
+			most, busiest = worked, n
+		}
+	}
+	return busiest
+}

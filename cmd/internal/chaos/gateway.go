@@ -1,0 +1,240 @@
+package chaos
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"poked/cmd/internal/child"
+	"poked/events"
+	"poked/events/pushgateway"
+)
+
+// The ways in which a gateway of a run may behave.
+const (
+	moodWell  = "well"
+	moodError = "500"   // answers 500
+	moodBusy  = "429"   // answers 429 with Retry-After
+	moodDown  = "503"   // answers 503
+	moodFlaky = "flaky" // answers 500 to one poke of three
+	moodHang  = "hang"  // answers nothing, and hangs up when that is over
+	moodSlow  = "slow"  // takes pokes, and lets their senders wait
+)
+
+// What a gateway in a mood takes.
+const (
+	moodRetryAfter = 2 * time.Second
+	moodSlowAnswer = 1500 * time.Millisecond
+)
+
+// maxPokeBytes is more than any poke of a run has.
+const maxPokeBytes = 1 << 20
+
+// request is one request that a gateway got.
+type request struct {
+	Gateway  int            `json:"gateway"`
+	Pushkey  string         `json:"pushkey"`
+	Event    events.EventID `json:"event_id"` // empty for a badge alone
+	Room     events.RoomID  `json:"room_id"`
+	Unread   int            `json:"unread"`
+	Arrived  time.Time      `json:"arrived"`
+	Answered time.Time      `json:"answered"`
+	Status   int            `json:"status"` // 0: no answer
+	Gone     bool           `json:"gone"`   // the sender did not wait for the answer
+}
+
+// taken says whether whoever sent the poke was told that it arrived, or would
+// have been.
+func (p *request) taken() bool { return p.Status == http.StatusOK }
+
+// pokeRecord is every request of a run, in the order in which they arrived.
+type pokeRecord struct {
+	mu    sync.Mutex
+	pokes []*request
+	told  map[told]int // how often a gateway took a poke
+}
+
+// told is one thing that one pusher is told.
+type told struct {
+	pushkey string
+	event   events.EventID
+}
+
+func newPokeRecord() *pokeRecord { return &pokeRecord{told: map[told]int{}} }
+
+// arrives notes that a request came.
+func (r *pokeRecord) arrives(p *request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.Arrived = time.Now()
+	r.pokes = append(r.pokes, p)
+}
+
+// answers notes how a request is answered, which it is right after.
+func (r *pokeRecord) answers(p *request, status int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.Answered, p.Status = time.Now(), status
+	if p.taken() {
+		r.told[told{p.Pushkey, p.Event}]++
+	}
+}
+
+// missing returns those of owed that no gateway took.
+func (r *pokeRecord) missing(owed []told) []told {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var missing []told
+	for _, o := range owed {
+		if r.told[o] == 0 {
+			missing = append(missing, o)
+		}
+	}
+	return missing
+}
+
+// history returns a copy of what was recorded so far.
+func (r *pokeRecord) history() []request {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	history := make([]request, 0, len(r.pokes))
+	for _, p := range r.pokes {
+		history = append(history, *p)
+	}
+	return history
+}
+
+// gateway is a push gateway that writes down all it gets and behaves as it
+// is told.
+type gateway struct {
+	number int
+	rec    *pokeRecord
+	link   *link // what leads to it
+	server *http.Server
+	served chan error
+
+	mu    sync.Mutex
+	mood  string
+	over  chan struct{} // closed when the mood ends
+	count int
+}
+
+func startGateway(ctx context.Context, number int, rec *pokeRecord, links *links) (*gateway, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", child.Host+":0")
+	if err != nil {
+		return nil, fmt.Errorf("listen as push gateway: %w", err)
+	}
+	g := &gateway{number: number, rec: rec, mood: moodWell, over: make(chan struct{}), served: make(chan error, 1)}
+	if g.link, err = links.to(listener.Addr().String()); err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+pushgateway.NotifyPath, g.notify)
+	g.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	go func() { g.served <- g.server.Serve(listener) }() // ends with close
+	return g, nil
+}
+
+// url returns where pokes go.
+func (g *gateway) url() string { return "http://" + g.link.addr() + pushgateway.NotifyPath }
+
+// become changes how the gateway behaves.
+func (g *gateway) become(mood string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	close(g.over)
+	g.mood, g.over = mood, make(chan struct{})
+}
+
+func (g *gateway) close() error {
+	g.become(moodWell) // nobody hangs any more
+	err := g.server.Close()
+	if served := <-g.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+// notify takes one request.
+func (g *gateway) notify(w http.ResponseWriter, r *http.Request) {
+	p, err := g.read(w, r)
+	if err != nil {
+		http.Error(w, "{}", http.StatusBadRequest)
+		return
+	}
+	g.rec.arrives(p)
+	g.mu.Lock()
+	mood, over := g.mood, g.over
+	g.count++
+	number := g.count
+	g.mu.Unlock()
+	switch {
+	case mood == moodHang:
+		<-over
+		hangUp(w)
+	case mood == moodError, mood == moodFlaky && number%3 == 0:
+		g.answer(w, r, p, http.StatusInternalServerError)
+	case mood == moodDown:
+		g.answer(w, r, p, http.StatusServiceUnavailable)
+	case mood == moodBusy:
+		w.Header().Set("Retry-After", strconv.Itoa(int(moodRetryAfter.Seconds())))
+		g.answer(w, r, p, http.StatusTooManyRequests)
+	case mood == moodSlow:
+		<-time.After(moodSlowAnswer)
+		g.answer(w, r, p, http.StatusOK)
+	default:
+		g.answer(w, r, p, http.StatusOK)
+	}
+}
+
+func (g *gateway) answer(w http.ResponseWriter, r *http.Request, p *request, status int) {
+	g.rec.answers(p, status)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, err := io.WriteString(w, "{}")
+	if err != nil || r.Context().Err() != nil {
+		g.rec.mu.Lock()
+		p.Gone = true
+		g.rec.mu.Unlock()
+	}
+}
+
+// read reads a request to notify.
+func (g *gateway) read(w http.ResponseWriter, r *http.Request) (*request, error) {
+	var body struct {
+		Notification struct {
+			EventID events.EventID `json:"event_id"`
+			RoomID  events.RoomID  `json:"room_id"`
+			Counts  struct {
+				Unread int `json:"unread"`
+			} `json:"counts"`
+			Devices []struct {
+				Pushkey string `json:"pushkey"`
+			} `json:"devices"`
+		} `json:"notification"`
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxPokeBytes)).Decode(&body); err != nil {
+		return nil, fmt.Errorf("read poke: %w", err)
+	}
+	n := body.Notification
+	if len(n.Devices) != 1 {
+		return nil, fmt.Errorf("read poke: %d devices", len(n.Devices))
+	}
+	return &request{
+		Gateway: g.number, Pushkey: n.Devices[0].Pushkey, Event: n.EventID, Room: n.RoomID, Unread: n.Counts.Unread,
+	}, nil
+}
+
+// hangUp closes the connection without an answer.
+func hangUp(w http.ResponseWriter) {
+	if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+		_ = conn.Close()
+	}
+}

@@ -1,0 +1,55 @@
+package chaos
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"poked/events"
+)
+
+// history is all that is known of a run.
+type history struct {
+	cast  *cast
+	model model
+	lasts []told // of the last thing that was said in each room
+	dead  map[told]bool
+	logs  *testimony
+	acks  []acknowledged // what the homeserver published
+
+	stored map[events.UserID][]storedNotification // in order
+
+	Faults         []happened `json:"faults"`
+	Pokes          []request  `json:"pokes"` // in the order of their arrival
+	Healed         time.Time  `json:"healed"`
+	Last           time.Time  `json:"last"` // when the last things were said
+	Messages       int64      `json:"messages"`
+	Receipts       int64      `json:"receipts"`
+	Redactions     int64      `json:"redactions"`
+	Unacknowledged int64      `json:"unacknowledged"` // tries to publish
+	EndedAlone     int        `json:"ended_alone"`    // processes that nobody had asked to
+}
+
+// readDead reads the dead letters.
+func (h *history) readDead(ctx context.Context, conn *events.Conn) error {
+	h.dead = map[told]bool{}
+	for letter, err := range conn.DeadLetters(ctx, events.DeadFilter{}) {
+		if err != nil {
+			return err
+		}
+		h.dead[told{letter.Pushkey, letter.EventID}] = true
+	}
+	return nil
+}
+
+// save writes the history to a file.
+func (h *history) save(path string) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("save history: %w", err)
+	}
+	return errors.Join(json.NewEncoder(file).Encode(h), file.Close())
+}

@@ -1,0 +1,31 @@
+package chaos
+
+import (
+	"os"
+	"testing"
+
+	"poked/cmd/internal/child"
+	"poked/cmd/internal/cli"
+	"poked/cmd/internal/clitest"
+)
+
+// program is what pokelab is made of, as far as these tests need it.
+func program() cli.Program {
+	return cli.Program{Name: "pokelab", Commands: &struct {
+		Commands
+		Children child.Commands `embed:""`
+	}{}}
+}
+
+// lab runs a command that ends by itself. Its processes are the test binary.
+func lab(t *testing.T, args ...string) clitest.Result {
+	t.Helper()
+	return clitest.Run(t, program().Run, "", args...)
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv(clitest.AsProgram) != "" {
+		os.Exit(program().Main()) //nolint:forbidigo // here the test binary is the program
+	}
+	m.Run()
+}

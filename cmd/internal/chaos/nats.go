@@ -1,0 +1,131 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/tidwall/gjson"
+
+	"poked/cmd/internal/child"
+	"poked/cmd/internal/node"
+	"poked/cmd/internal/terminal"
+)
+
+// natsCmd is a NATS server that is one process by itself, alone or one of a
+// cluster, as docker-compose.yml configures it.
+type natsCmd struct {
+	Name      string   `required:"" env:"POKED_CHAOS_NAME" help:"Name of the server."`
+	Dir       string   `required:"" env:"POKED_CHAOS_DIR" help:"Where its files stand."`
+	Port      int      `required:"" env:"POKED_CHAOS_PORT" help:"Port for clients."`
+	Monitor   int      `required:"" env:"POKED_CHAOS_MONITOR" help:"Port that is asked how the server is."`
+	RoutePort int      `env:"POKED_CHAOS_ROUTE_PORT" help:"Port for the other servers of the cluster; without it there is none."`
+	Advertise string   `env:"POKED_CHAOS_ADVERTISE" help:"Where the others are told that this one is, beside what they know."`
+	Routes    []string `env:"POKED_CHAOS_ROUTES" help:"URLs of the others."`
+}
+
+// Run runs the server until ctx or standard input ends.
+func (c natsCmd) Run(ctx context.Context, std terminal.Streams) error {
+	log := slog.New(slog.NewJSONHandler(std.Err, nil))
+	settings := &server.Options{
+		ServerName: c.Name, JetStream: true, StoreDir: c.Dir, SyncAlways: true, NoSigs: true,
+		Host: child.Host, Port: c.Port, HTTPHost: child.Host, HTTPPort: c.Monitor,
+	}
+	if c.RoutePort != 0 {
+		// Clients and routes keep to the links they were given.
+		settings.Cluster = server.ClusterOpts{Name: "poked", Host: child.Host, Port: c.RoutePort, Advertise: c.Advertise, NoAdvertise: true}
+		for _, route := range c.Routes {
+			u, err := url.Parse(route)
+			if err != nil {
+				return fmt.Errorf("read route: %w", err)
+			}
+			settings.Routes = append(settings.Routes, u)
+		}
+	}
+	nats, err := node.RunNATS(settings, log)
+	if err != nil {
+		return err
+	}
+	defer nats.Stop()
+	ctx, stop := child.WithParent(ctx, std.In)
+	defer stop()
+	return nats.Watch(ctx)
+}
+
+// natsNode is a NATS server of a run.
+type natsNode struct {
+	*child.Process
+
+	addr    string // for clients
+	monitor string // URL
+}
+
+// newNATSNode returns a server that is yet to be started. route and routes are
+// empty for one that is alone.
+func newNATSNode(dir, name, route string, routes []string) (*natsNode, error) {
+	ports, err := freePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	n := &natsNode{
+		Process: &child.Process{Name: name, Log: dir + "/" + name + ".log"},
+		addr:    addrOf(ports[0]),
+		monitor: "http://" + addrOf(ports[1]),
+	}
+	n.Args = []string{
+		"chaos-nats", "--name", name, "--dir", dir + "/" + name,
+		"--port", strconv.Itoa(ports[0]), "--monitor", strconv.Itoa(ports[1]),
+	}
+	if route == "" {
+		return n, nil
+	}
+	_, port, err := node.SplitAddr(route)
+	if err != nil {
+		return nil, err
+	}
+	n.Args = append(n.Args, "--route-port", strconv.Itoa(port), "--advertise", addrOf(1)) // nobody is there
+	for _, r := range routes {
+		n.Args = append(n.Args, "--routes", "nats-route://"+r)
+	}
+	return n, nil
+}
+
+// ask returns what the server's monitor says.
+func (n *natsNode) ask(ctx context.Context, path string) (status int, body []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.monitor+path, nil)
+	if err != nil {
+		return 0, nil, fmt.Errorf("ask %s: %w", n.Name, err)
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, nil, fmt.Errorf("ask %s: %w", n.Name, err)
+	}
+	body, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, body, errors.Join(err, resp.Body.Close())
+}
+
+// healthy says whether the server works and has caught up with the cluster.
+func (n *natsNode) healthy(ctx context.Context) bool {
+	status, _, err := n.ask(ctx, "/healthz")
+	return err == nil && status == http.StatusOK
+}
+
+// leader returns the name of the server that leads a stream, or "" if this one
+// does not say.
+func (n *natsNode) leader(ctx context.Context, stream string) string {
+	_, body, err := n.ask(ctx, "/jsz?accounts=true&streams=true")
+	if err != nil {
+		return ""
+	}
+	return gjson.GetBytes(body, `account_details.#.stream_detail|@flatten|#(name="`+stream+`").cluster.leader`).Str
+}

@@ -1,0 +1,184 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"poked/events"
+	"poked/events/wait"
+)
+
+// insistAgain is how soon something that was not acknowledged is published
+// again, insistPatience how long an acknowledgement is waited for.
+const (
+	insistAgain    = 200 * time.Millisecond
+	insistPatience = 6 * time.Second
+)
+
+// homeserver publishes what happens in the rooms, as the contract of
+// [events.Publisher] asks: in order for each room, and each again until it is
+// acknowledged.
+type homeserver struct {
+	publisher *events.Publisher
+	uttered   [utteranceKinds]atomic.Int64
+	failed    atomic.Int64 // tries that were not acknowledged
+
+	mu   sync.Mutex
+	acks []acknowledged
+}
+
+// acknowledged is when a publish was acknowledged, and how long that took: what a
+// write takes at that time.
+type acknowledged struct {
+	at   time.Time
+	took time.Duration
+}
+
+func (h *homeserver) note(a acknowledged) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.acks = append(h.acks, a)
+}
+
+// history returns all acknowledgements.
+func (h *homeserver) history() []acknowledged {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.acks)
+}
+
+// insist publishes until that is acknowledged or ctx ends.
+func (h *homeserver) insist(ctx context.Context, publish func(context.Context) error) error {
+	for {
+		began := time.Now()
+		bounded, cancel := context.WithTimeout(ctx, insistPatience)
+		err := publish(bounded)
+		cancel()
+		if err == nil {
+			h.note(acknowledged{time.Now(), time.Since(began)})
+			return nil
+		}
+		h.failed.Add(1)
+		if err := wait.For(ctx, insistAgain); err != nil {
+			return err
+		}
+	}
+}
+
+// utter publishes something in a room, and takes it in when it is acknowledged.
+func (h *homeserver) utter(ctx context.Context, room *chatRoom, u utterance, publish func(context.Context) error) error {
+	if err := h.insist(ctx, publish); err != nil {
+		return err
+	}
+	h.uttered[u.kind].Add(1)
+	room.said = append(room.said, u)
+	return nil
+}
+
+// say publishes a message in a room.
+func (h *homeserver) say(ctx context.Context, room *chatRoom, event events.EventID, by events.UserID, only map[events.UserID]bool) error {
+	raw := fmt.Appendf(nil, `{"event_id":%q,"room_id":%q,"type":"m.room.message","sender":%q,"origin_server_ts":%d,"content":{"msgtype":"m.text","body":"hello"}}`,
+		event, room.id, by, time.Now().UnixMilli())
+	return h.utter(ctx, room, utterance{event: event, by: by, only: only},
+		func(ctx context.Context) error { return h.publisher.Event(ctx, raw) })
+}
+
+// read publishes that a user has read all there is in a room.
+func (h *homeserver) read(ctx context.Context, room *chatRoom, user events.UserID) error {
+	last, ok := room.last()
+	if !ok {
+		return nil
+	}
+	raw := fmt.Appendf(nil, `{"type":"m.receipt","room_id":%q,"content":{%q:{"m.read":{%q:{"ts":%d}}}}}`,
+		room.id, last, user, time.Now().UnixMilli())
+	return h.utter(ctx, room, utterance{kind: isReceipt, event: last, by: user},
+		func(ctx context.Context) error { return h.publisher.Receipt(ctx, raw) })
+}
+
+// redact publishes that what was said last in a room is redacted.
+func (h *homeserver) redact(ctx context.Context, room *chatRoom, event events.EventID) error {
+	last, ok := room.last()
+	if !ok {
+		return nil
+	}
+	raw := fmt.Appendf(nil, `{"event_id":%q,"room_id":%q,"type":"m.room.redaction","sender":%q,"origin_server_ts":%d,"content":{"redacts":%q}}`,
+		event, room.id, speaker, time.Now().UnixMilli(), last)
+	return h.utter(ctx, room, utterance{kind: isRedaction, event: last, by: speaker},
+		func(ctx context.Context) error { return h.publisher.Event(ctx, raw) })
+}
+
+// makeRoom publishes the state of a room.
+func (h *homeserver) makeRoom(ctx context.Context, room *chatRoom) error {
+	state := func(kind, key, content string) error {
+		raw := fmt.Appendf(nil, `{"event_id":"$%d-%s-%s","room_id":%q,"type":%q,"sender":%q,"state_key":%q,"content":%s}`,
+			room.number, kind, key, room.id, kind, speaker, key, content)
+		return h.insist(ctx, func(ctx context.Context) error { return h.publisher.Event(ctx, raw, events.Historical()) })
+	}
+	for _, s := range [][3]string{
+		{"m.room.create", "", `{"room_version":"11"}`},
+		{"m.room.name", "", `{"name":"Chaos"}`},
+		{"m.room.member", string(speaker), `{"membership":"join","displayname":"Speaker"}`},
+	} {
+		if err := state(s[0], s[1], s[2]); err != nil {
+			return err
+		}
+	}
+	for _, user := range room.members {
+		if err := state("m.room.member", string(user.id), `{"membership":"join"}`); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// burst is how many things happen in a room one right after the other, in the
+// mean: what follows closely is what may overtake.
+const burst = 3
+
+// chatter has something happen in every room until ctx ends: rate messages a
+// second in all, in bursts. What was begun is brought to its end, for which it takes
+// as long as patience has.
+func (h *homeserver) chatter(ctx, patience context.Context, c *cast, rate float64, seed uint64) error {
+	var group errgroup.Group
+	for _, room := range c.rooms {
+		group.Go(func() error {
+			luck := rand.New(rand.NewPCG(seed, uint64(room.number))) //nolint:gosec // luck needs no secrecy
+			for n := 0; ctx.Err() == nil; n++ {
+				if err := h.happen(patience, room, n, luck); err != nil {
+					return err
+				}
+				if luck.IntN(burst) > 0 {
+					continue
+				}
+				gap := luck.ExpFloat64() * float64(burst*len(c.rooms)) / rate
+				_ = wait.For(ctx, time.Duration(gap*float64(time.Second))) // or it is over
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// happen has one thing happen in a room: a message, of a member now and then, a
+// receipt or a redaction.
+func (h *homeserver) happen(ctx context.Context, room *chatRoom, n int, luck *rand.Rand) error {
+	member := room.members[luck.IntN(len(room.members))].id
+	event := events.EventID(fmt.Sprintf("$said-%d-%d", room.number, n))
+	switch lot := luck.IntN(10); {
+	case lot == 0:
+		return h.read(ctx, room, member)
+	case lot <= 2:
+		return h.say(ctx, room, event, member, nil)
+	case lot == 3:
+		return h.redact(ctx, room, event)
+	default:
+		return h.say(ctx, room, event, speaker, nil)
+	}
+}

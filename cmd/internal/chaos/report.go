@@ -1,0 +1,112 @@
+package chaos
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+// report is what a run came to.
+type report struct {
+	Seed   uint64         `json:"seed"`
+	For    time.Duration  `json:"for_ns"`
+	Faults map[string]int `json:"faults"` // by "kind victim"
+
+	Messages       int64 `json:"messages"` // that were acknowledged
+	Receipts       int64 `json:"receipts"`
+	Redactions     int64 `json:"redactions"`
+	Unacknowledged int64 `json:"unacknowledged"` // tries to publish, each made again
+	Owed           int   `json:"owed"`           // pokes
+	Requests       int   `json:"requests"`
+	Refused        int   `json:"refused"` // requests that no gateway took
+	EndedAlone     int   `json:"ended_alone"`
+
+	Heal     time.Duration `json:"heal_ns"`      // from the end of the last fault until all was told
+	LastTold time.Duration `json:"last_told_ns"` // from the last thing said until that was told
+
+	Dead         int            `json:"dead"`    // owed pokes that are dead letters
+	Repeats      map[string]int `json:"repeats"` // by reason
+	LatestMoment time.Duration  `json:"latest_moment_ns"`
+
+	Lost        int      `json:"lost"`
+	Disordered  int      `json:"disordered"`
+	StoredTwice int      `json:"stored_twice"`
+	Swapped     int      `json:"swapped"` // notifications, against the order of their room
+	WrongBadges int      `json:"wrong_badges"`
+	Unfounded   int      `json:"unfounded"`
+	Unexplained int      `json:"unexplained_repeats"`
+	Problems    []string `json:"problems,omitempty"` // the first of each kind
+}
+
+func newReport(h *history) *report {
+	r := &report{
+		Faults: map[string]int{}, Repeats: map[string]int{}, EndedAlone: h.EndedAlone,
+		Messages: h.Messages, Receipts: h.Receipts, Redactions: h.Redactions, Unacknowledged: h.Unacknowledged,
+	}
+	for _, f := range h.Faults {
+		r.Faults[f.Track+": "+f.Kind+" "+f.Victim]++
+	}
+	return r
+}
+
+// count returns the sum of the counts of a map.
+func count(counts map[string]int) (sum int) {
+	for _, n := range counts {
+		sum += n
+	}
+	return sum
+}
+
+func (r *report) Print(out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	line := func(what string, n any) { _, _ = fmt.Fprintf(table, "%s\t%v\n", what, n) } // Flush tells
+	line("seed", r.Seed)
+	line("faults within "+r.For.String(), count(r.Faults))
+	for _, kind := range slices.Sorted(maps.Keys(r.Faults)) {
+		line("  "+kind, r.Faults[kind])
+	}
+	line("messages acknowledged", r.Messages)
+	line("receipts acknowledged", r.Receipts)
+	line("redactions acknowledged", r.Redactions)
+	line("tries to publish without an answer", r.Unacknowledged)
+	line("pokes owed", r.Owed)
+	line("requests at gateways", r.Requests)
+	line("  not taken", r.Refused)
+	line("processes that ended by themselves", r.EndedAlone)
+	line("time to heal", r.Heal.Round(time.Millisecond))
+	line("the last things were told within", r.LastTold.Round(time.Millisecond))
+	line("told again", count(r.Repeats))
+	for _, why := range slices.Sorted(maps.Keys(r.Repeats)) {
+		line("  "+why, r.Repeats[why])
+	}
+	line("the last moments were at most", r.LatestMoment.Round(time.Millisecond))
+	line("dead letters", r.Dead)
+	line("lost", r.Lost)
+	line("told out of order", r.Disordered)
+	line("stored twice", r.StoredTwice)
+	line("stored in another order than said", r.Swapped)
+	line("wrong badges at the end", r.WrongBadges)
+	line("told what does not notify", r.Unfounded)
+	line("told again without a reason", r.Unexplained)
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print result: %w", err)
+	}
+	for _, problem := range r.Problems {
+		if _, err := fmt.Fprintln(out, problem); err != nil {
+			return fmt.Errorf("print result: %w", err)
+		}
+	}
+	return nil
+}
+
+// verdict fails a run in which a promise was broken.
+func (r *report) verdict() error {
+	if r.Lost+r.Disordered+r.StoredTwice+r.Swapped+r.WrongBadges+r.Unfounded+r.Unexplained == 0 {
+		return nil
+	}
+	return fmt.Errorf("seed %d: %d lost, %d out of order, %d stored twice, %d in another order than said, %d badges wrong, %d told without cause, %d told again without a reason",
+		r.Seed, r.Lost, r.Disordered, r.StoredTwice, r.Swapped, r.WrongBadges, r.Unfounded, r.Unexplained)
+}

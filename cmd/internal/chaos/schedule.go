@@ -1,0 +1,134 @@
+package chaos
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// What may go wrong. A victim that is chosen by its role is looked for when the
+// time has come.
+const (
+	victimBusiest  = "busiest"  // the dispatcher that works most
+	victimAny      = "any"      // one of the dispatchers
+	victimAll      = "all"      // every one of them
+	victimLeader   = "leader"   // the NATS server that leads NOTIFICATIONS
+	victimFollower = "follower" // one that does not
+	victimTwo      = "two"      // two of three NATS servers
+	victimRegistry = "registry"
+	victimServer   = "homeserver"
+	victimGateway  = "gateway"
+)
+
+const (
+	faultKill    = "kill"    // SIGKILL, and started again
+	faultPause   = "pause"   // SIGSTOP, and SIGCONT
+	faultStop    = "stop"    // SIGTERM, and started again
+	faultIsolate = "isolate" // a NATS server loses its routes
+	faultCut     = "cut"     // connections are closed, new ones refused
+	faultStall   = "stall"   // what is sent is lost
+	faultSlow    = "slow"    // what is sent takes 200 ms more
+)
+
+// fault is one thing that goes wrong for a while.
+type fault struct {
+	Track  string        `json:"track"`
+	Kind   string        `json:"kind"`
+	Victim string        `json:"victim"`
+	After  time.Duration `json:"after_ns"` // calm before it, since the one before it in the track
+	For    time.Duration `json:"for_ns"`
+	lot    uint64        // chooses among several victims
+}
+
+// kindOfFault is a row of the table of what may go wrong.
+type kindOfFault struct {
+	kind, victim string
+	weight       int
+	least, most  time.Duration // how long it lasts
+}
+
+// track is a line of faults, one at a time. Tracks run side by side.
+type track struct {
+	name        string
+	kinds       []kindOfFault
+	least, most time.Duration // calm between two faults
+}
+
+// allTracks returns what may go wrong, and how often. Leases run out after 5 s
+// and pokes after as long: what lasts may last longer.
+func allTracks() []track {
+	const ms, s = time.Millisecond, time.Second
+	return []track{
+		{"dispatcher", []kindOfFault{
+			{faultKill, victimBusiest, 4, 0, 3 * s},
+			{faultKill, victimAny, 1, 0, 3 * s},
+			{faultKill, victimAll, 1, 0, 2 * s},
+			{faultStop, victimBusiest, 3, 0, 2 * s},
+			{faultPause, victimBusiest, 4, 500 * ms, 9 * s},
+			{faultPause, victimAll, 1, 500 * ms, 4 * s},
+		}, 1 * s, 5 * s},
+		{"nats", []kindOfFault{
+			{faultKill, victimLeader, 3, 200 * ms, 5 * s},
+			{faultKill, victimFollower, 2, 200 * ms, 5 * s},
+			{faultPause, victimLeader, 3, 500 * ms, 6 * s},
+			{faultPause, victimFollower, 1, 500 * ms, 6 * s},
+			{faultIsolate, victimLeader, 2, 1 * s, 6 * s},
+			{faultIsolate, victimFollower, 1, 1 * s, 6 * s},
+			{faultKill, victimTwo, 1, 200 * ms, 3 * s},
+			{faultKill, victimAll, 1, 200 * ms, 2 * s},
+		}, 3 * s, 8 * s},
+		{"registry", []kindOfFault{
+			{faultKill, victimRegistry, 2, 0, 2 * s},
+			{faultPause, victimRegistry, 1, 500 * ms, 3 * s},
+		}, 2 * s, 8 * s},
+		{"link", []kindOfFault{
+			{faultCut, victimBusiest, 4, 0, 7 * s},
+			{faultStall, victimBusiest, 3, 500 * ms, 8 * s},
+			{faultSlow, victimBusiest, 2, 1 * s, 4 * s},
+			{faultCut, victimServer, 1, 0, 2 * s},
+			{faultStall, victimServer, 1, 500 * ms, 3 * s},
+			{faultCut, victimRegistry, 1, 0, 2 * s},
+		}, 2 * s, 6 * s},
+		{"gateway", []kindOfFault{
+			{moodError, victimGateway, 2, 500 * ms, 4 * s},
+			{moodBusy, victimGateway, 2, 500 * ms, 3 * s},
+			{moodDown, victimGateway, 2, 500 * ms, 4 * s},
+			{moodFlaky, victimGateway, 2, 1 * s, 4 * s},
+			{moodHang, victimGateway, 3, 500 * ms, 7 * s},
+			{moodSlow, victimGateway, 2, 1 * s, 4 * s},
+			{faultCut, victimGateway, 3, 0, 3 * s},
+			{faultStall, victimGateway, 2, 500 * ms, 4 * s},
+		}, 500 * ms, 3 * s},
+	}
+}
+
+// schedule returns the faults of a track that begin within a time.
+func (t track) schedule(seed uint64, within time.Duration) []fault {
+	// Each track has luck of its own, so that one more kind of fault in one leaves
+	// the others as they were.
+	var number uint64
+	for _, c := range []byte(t.name) {
+		number = number*31 + uint64(c)
+	}
+	luck := rand.New(rand.NewPCG(seed, number)) //nolint:gosec // luck needs no secrecy
+	between := func(least, most time.Duration) time.Duration {
+		return least + time.Duration(luck.Int64N(int64(most-least)+1))
+	}
+	var lots []kindOfFault
+	for _, k := range t.kinds {
+		lots = append(lots, slices.Repeat([]kindOfFault{k}, k.weight)...)
+	}
+	var faults []fault
+	for at := time.Duration(0); ; {
+		k := lots[luck.IntN(len(lots))]
+		f := fault{
+			Track: t.name, Kind: k.kind, Victim: k.victim,
+			After: between(t.least, t.most), For: between(k.least, k.most), lot: luck.Uint64(),
+		}
+		if at += f.After; at >= within {
+			return faults
+		}
+		at += f.For
+		faults = append(faults, f)
+	}
+}

@@ -1,0 +1,96 @@
+package chaos
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"poked/events"
+)
+
+// storedNotification is a place in a user's log.
+type storedNotification struct {
+	seq   uint64
+	room  events.RoomID
+	event events.EventID
+}
+
+// storedLimit is more than one room of a run notifies anybody of.
+const storedLimit = 1 << 20
+
+// readStored reads the notifications of every user, in order: the order in which
+// pushers are to be told.
+func (h *history) readStored(ctx context.Context, conn *events.Conn) error {
+	h.stored = map[events.UserID][]storedNotification{}
+	for _, u := range h.cast.users {
+		newest, err := conn.NewestInRooms(ctx, []events.UserID{u.id}, 0)
+		if err != nil {
+			return err
+		}
+		for _, n := range newest[u.id] {
+			page, _, err := conn.NotificationsInRoom(ctx, n, 0, storedLimit)
+			if err != nil {
+				return err
+			}
+			for _, logged := range page {
+				parsed, err := events.ParseNotification(logged.Data)
+				if err != nil {
+					return fmt.Errorf("read notification %d: %w", logged.Seq, err)
+				}
+				h.stored[u.id] = append(h.stored[u.id], storedNotification{logged.Seq, logged.Room, parsed.EventID})
+			}
+		}
+		slices.SortFunc(h.stored[u.id], func(a, b storedNotification) int { return cmp.Compare(a.seq, b.seq) })
+	}
+	return nil
+}
+
+// storage finds notifications that are stored twice, or in another order than
+// that in which they were said in their room.
+func (c *checker) storage() {
+	for user, all := range c.stored {
+		newest := map[events.RoomID]storedNotification{}
+		seen := map[events.EventID]bool{}
+		for _, n := range all {
+			if seen[n.event] {
+				c.problem(&c.report.StoredTwice, "%s has %s twice, again at %d", user, n.event, n.seq)
+			}
+			seen[n.event] = true
+			if before, ok := newest[n.room]; ok && c.numbers[before.event] > c.numbers[n.event] {
+				c.problem(&c.report.Swapped, "%s has %s at %d, after %s at %d", user, n.event, n.seq, before.event, before.seq)
+				continue
+			}
+			newest[n.room] = n
+		}
+	}
+}
+
+// order finds pushers that were told in another order than that of their user's
+// log (G3). What is told again does not count.
+func (c *checker) order() {
+	for key, pokes := range c.byKey {
+		places := map[events.EventID]uint64{}
+		if user := c.owners[key]; user != nil {
+			for _, n := range slices.Backward(c.stored[user.id]) {
+				places[n.event] = n.seq // the first, if it is stored twice
+			}
+		}
+		var newest *request
+		for _, p := range pokes {
+			if places[p.Event] == 0 || c.again(p) {
+				continue // it was read meanwhile, or is no news
+			}
+			if newest != nil && places[newest.Event] > places[p.Event] {
+				c.problem(&c.report.Disordered, "%s was told of %s after %s", key, p.Event, newest.Event)
+				continue
+			}
+			newest = p
+		}
+	}
+}
+
+// again says whether the pusher was told of the event before.
+func (c *checker) again(p *request) bool {
+	return p.Event != "" && p != &c.Pokes[c.first[told{p.Pushkey, p.Event}]]
+}

@@ -1,0 +1,273 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"poked/cmd/internal/child"
+	"poked/events"
+	"poked/events/wait"
+)
+
+// How many there are of what a run is made of.
+const (
+	servers         = 3
+	dispatcherCount = 3
+	gatewayCount    = 3
+)
+
+// appID is the app_id of every pusher.
+const appID = "org.example.chaos"
+
+// requestTimeout is how long a dispatcher of a run waits for a gateway.
+const requestTimeout = 5 * time.Second
+
+// world is a whole deployment on this machine. Everything that talks to
+// NATS, and NATS itself, does so over links that can be cut.
+//
+//	homeserver, registry, dispatchers ──links──▶ NATS ◀─links─▶ NATS ◀─links─▶ NATS
+//	                      dispatchers ──links──▶ gateways
+type world struct {
+	partitions int
+	dir        string
+	log        *os.File // of the homeserver's connection
+	links      *links
+	nats       []*natsNode
+	routes     [servers][servers]*link // from the one to the other; nil to itself
+
+	registry    *linked
+	registryURL string
+	dispatchers []*linked
+	homeLinks   []*link
+	gateways    []*gateway
+	rec         *pokeRecord
+
+	cast *cast
+	conn *events.Conn
+	home homeserver
+}
+
+// linked is a process with links of its own to NATS.
+type linked struct {
+	*child.Process
+
+	links []*link
+}
+
+// newWorld starts everything and returns when NATS is whole.
+func newWorld(ctx context.Context, dir string, partitions int, c *cast) (_ *world, err error) {
+	w := &world{partitions: partitions, dir: dir, links: newLinks(), rec: newPokeRecord(), cast: c}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	if err := w.startNATS(ctx); err != nil {
+		return nil, err
+	}
+	for n := range gatewayCount {
+		g, err := startGateway(ctx, n, w.rec, w.links)
+		if err != nil {
+			return nil, err
+		}
+		w.gateways = append(w.gateways, g)
+	}
+	if err := w.startRoles(ctx); err != nil {
+		return nil, err
+	}
+	return w, w.connect(ctx)
+}
+
+// node.StartNATS starts the servers and waits until they are a cluster.
+func (w *world) startNATS(ctx context.Context) error {
+	ports, err := freePorts(servers)
+	if err != nil {
+		return err
+	}
+	for n := range servers {
+		var routes []string
+		for to := range servers {
+			if to == n {
+				continue
+			}
+			if w.routes[n][to], err = w.links.to(addrOf(ports[to])); err != nil {
+				return err
+			}
+			routes = append(routes, w.routes[n][to].addr())
+		}
+		node, err := newNATSNode(w.dir, "nats"+strconv.Itoa(n), addrOf(ports[n]), routes)
+		if err != nil {
+			return err
+		}
+		w.nats = append(w.nats, node)
+		if err := node.Start(); err != nil {
+			return err
+		}
+	}
+	return w.until(ctx, "the nats cluster is not whole", func() bool {
+		return !slices.ContainsFunc(w.nats, func(n *natsNode) bool { return !n.healthy(ctx) })
+	})
+}
+
+// linksToNATS returns a link to each server.
+func (w *world) linksToNATS() (all []*link, urls string, err error) {
+	var each []string
+	for _, n := range w.nats {
+		k, err := w.links.to(n.addr)
+		if err != nil {
+			return nil, "", err
+		}
+		all = append(all, k)
+		each = append(each, "nats://"+k.addr())
+	}
+	return all, strings.Join(each, ","), nil
+}
+
+// startRoles starts the registry, which sets up the streams, and the dispatchers.
+func (w *world) startRoles(ctx context.Context) error {
+	tokens := filepath.Join(w.dir, "tokens")
+	var lines strings.Builder
+	for _, u := range w.cast.users {
+		_, _ = fmt.Fprintf(&lines, "%s %s\n", u.token, u.id) // cannot fail
+	}
+	if err := os.WriteFile(tokens, []byte(lines.String()), 0o600); err != nil {
+		return fmt.Errorf("write tokens: %w", err)
+	}
+	ports, err := freePorts(1)
+	if err != nil {
+		return err
+	}
+	w.registryURL = "http://" + addrOf(ports[0])
+	if w.registry, err = w.startRole("registry", "registry", "--http", addrOf(ports[0]), "--tokens", tokens,
+		"--database", filepath.Join(w.dir, "poked.db"), "--user-rate=1000"); err != nil {
+		return err
+	}
+	if err := w.until(ctx, "the registry does not answer", func() bool { return w.post(ctx, w.cast.users[0], "") != 0 }); err != nil {
+		return err
+	}
+	for n := range dispatcherCount {
+		// Everything is owed, however far a pusher is behind.
+		d, err := w.startRole("dispatcher"+strconv.Itoa(n), "dispatcher",
+			"--request-timeout", requestTimeout.String(), "--catch-up-limit=1000000", "--log-level=debug")
+		if err != nil {
+			return err
+		}
+		w.dispatchers = append(w.dispatchers, d)
+	}
+	return nil
+}
+
+func (w *world) startRole(name string, args ...string) (*linked, error) {
+	all, urls, err := w.linksToNATS()
+	if err != nil {
+		return nil, err
+	}
+	l := &linked{links: all, Process: &child.Process{Name: name, Log: filepath.Join(w.dir, name+".log"), Args: child.Poked(append(args,
+		"--nats", urls, "--partitions", strconv.Itoa(w.partitions), "--replicas", strconv.Itoa(servers),
+		"--gateway-allow", child.Host, "--gateway-allow-http", "--log-format=json")...)}}
+	return l, l.Start()
+}
+
+// connect connects the homeserver.
+func (w *world) connect(ctx context.Context) (err error) {
+	var urls string
+	if w.homeLinks, urls, err = w.linksToNATS(); err != nil {
+		return err
+	}
+	if w.log, err = os.Create(filepath.Join(w.dir, "homeserver.log")); err != nil {
+		return fmt.Errorf("write log: %w", err)
+	}
+	log := slog.New(slog.NewJSONHandler(w.log, nil))
+	if w.conn, err = events.Connect(ctx, events.Config{URL: urls, Name: "homeserver", Log: log}); err != nil {
+		return err
+	}
+	w.home.publisher = events.NewPublisher(w.conn)
+	return w.until(ctx, "no streams are set up", func() bool { return w.conn.Join(ctx) == nil })
+}
+
+// setPushers sets a user's pushers at the registry, however long that takes.
+func (w *world) setPushers(ctx context.Context, u *person) error {
+	for n, key := range u.pushkeys {
+		body := fmt.Sprintf(`{"kind":"http","app_id":%q,"pushkey":%q,"lang":"en","app_display_name":"Chaos","device_display_name":"Phone","data":{"url":%q},"append":true}`,
+			appID, key, w.gateways[u.gateways[n]].url())
+		if err := w.until(ctx, "the registry takes no pushers", func() bool { return w.post(ctx, u, body) == http.StatusOK }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// post asks the registry to set a pusher, and returns the status of its answer, 0
+// for none.
+func (w *world) post(ctx context.Context, u *person, body string) (status int) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.registryURL+"/_matrix/client/v3/pushers/set", strings.NewReader(body))
+	if err != nil {
+		return 0
+	}
+	req.Header.Set("Authorization", "Bearer "+u.token)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
+
+// worldPatience is how long something may take that must come to be.
+const worldPatience = 2 * time.Minute
+
+// until waits until something holds.
+func (w *world) until(ctx context.Context, complaint string, holds func() bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, worldPatience, errors.New(complaint))
+	defer cancel()
+	for !holds() {
+		if err := wait.For(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// children returns every process of the world, those that use NATS first.
+func (w *world) children() []*child.Process {
+	var all []*child.Process
+	for _, d := range w.dispatchers {
+		all = append(all, d.Process)
+	}
+	if w.registry != nil {
+		all = append(all, w.registry.Process)
+	}
+	for _, n := range w.nats {
+		all = append(all, n.Process)
+	}
+	return all
+}
+
+// close ends everything.
+func (w *world) close() error {
+	var errs []error
+	if w.conn != nil {
+		errs = append(errs, w.conn.Close())
+	}
+	errs = append(errs, child.StopAll(w.children()))
+	for _, g := range w.gateways {
+		errs = append(errs, g.close())
+	}
+	w.links.close()
+	if w.log != nil {
+		errs = append(errs, w.log.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,376 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// guarded is a server that runs from the file nats.conf: its accounts, users and
+// permissions. Only where it listens and stores, and the cluster, are another.
+type guarded struct {
+	t    *testing.T
+	addr string
+}
+
+// setPasswords sets the environment that nats.conf reads.
+func setPasswords(t *testing.T) {
+	t.Helper()
+	for _, role := range []string{"homeserver", "registry", "dispatcher", "operator", "bridge", "route"} {
+		t.Setenv("POKED_NATS_"+strings.ToUpper(role)+"_PASSWORD", "p-"+role)
+	}
+	t.Setenv("POKED_NATS_ROUTES", "[]")
+}
+
+// eachFormat runs a test with both formats of acknowledgements and flow control that
+// a server may speak.
+func eachFormat(t *testing.T, test func(t *testing.T, g guarded)) {
+	for name, v2 := range map[string]bool{"v1": false, "v2": true} {
+		t.Run(name, func(t *testing.T) {
+			test(t, startGuarded(t, func(options *server.Options) {
+				options.FeatureFlags = map[string]bool{server.FeatureFlagJsAckFormatV2: v2}
+			}))
+		})
+	}
+}
+
+func startGuarded(t *testing.T, change ...func(*server.Options)) guarded {
+	t.Helper()
+	setPasswords(t)
+	options, err := server.ProcessConfigFile(fromRoot("cmd", "poked", "deploy", "nats.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.Host, options.Port, options.HTTPPort = "127.0.0.1", server.RANDOM_PORT, 0
+	options.Cluster, options.Routes = server.ClusterOpts{}, nil
+	options.StoreDir, options.NoSigs, options.NoLog = t.TempDir(), true, true
+	for _, c := range change {
+		c(options)
+	}
+	ns, err := server.NewServer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+	if !ns.ReadyForConnections(30 * time.Second) {
+		t.Fatal("the server does not get ready")
+	}
+	return guarded{t: t, addr: ns.Addr().String()}
+}
+
+func (g guarded) url(role string) string { return "nats://" + role + ":p-" + role + "@" + g.addr }
+
+// run runs a command that ends by itself in a role, and wants it to succeed.
+func (g guarded) run(role string, args ...string) string {
+	g.t.Helper()
+	got := poked(g.t, "", append(args, "--nats", g.url(role))...)
+	if got.Code != ExitOK {
+		g.t.Fatalf("%v as %s: exit code %d, %s", args, role, got.Code, got.Stderr)
+	}
+	return got.Stdout
+}
+
+// start starts a registry and a dispatcher, the dispatcher first, which may not
+// make the streams.
+func (g guarded) start() (roles []*process, http string) {
+	g.t.Helper()
+	extra := []string{"--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2", "--log-level", "debug"}
+	dispatcher := begin(g.t, append([]string{"dispatcher", "--nats", g.url("dispatcher")}, extra...)...)
+	eventstest.WaitFor(g.t, "the dispatcher to wait for the streams", func() bool {
+		return strings.Contains(dispatcher.log(), "waiting for the streams")
+	})
+	registry, where := start(g.t, append([]string{"registry", "--nats", g.url("registry"), "--http", "127.0.0.1:0",
+		"--database", filepath.Join(g.t.TempDir(), "poked.db"),
+		"--tokens", writeFile(g.t, "tokens", "alice-token @alice:example.org PHONE\n")}, extra...)...)
+	dispatcher.waitReady()
+	return []*process{registry, dispatcher}, fmt.Sprintf("http://%s", where["http"])
+}
+
+// TestEachRoleDoesItsWork tells the whole story with the credentials that each
+// role has: a poke arrives, an operator asks, a database is restored, a dead letter
+// is retried, a device is logged out; and the server has had to refuse nothing
+// after the streams were there.
+func TestEachRoleDoesItsWork(t *testing.T) { eachFormat(t, eachRoleDoesItsWork) }
+
+func eachRoleDoesItsWork(t *testing.T, g guarded) {
+	gateway := startGateway(t)
+	roles, http := g.start()
+	setPusher(t, http, gateway.url, "alice-pushkey")
+	publish(t, g.url("homeserver"), "--historical", memberEvent("alice"), memberEvent("bob"))
+	checkPoke(t, firstPoke(t, g.url("homeserver"), gateway.pokes))
+	g.redaction(http)
+	publish(t, g.url("homeserver"), `{"type":"m.receipt","room_id":"!room:example.org",`+
+		`"content":{"$said-0":{"m.read":{"@alice:example.org":{"ts":1}}}}}`)
+	if out := g.run("operator", "pushers", "--json"); !strings.Contains(out, "@alice:example.org") {
+		t.Errorf("pushers: %s", out)
+	}
+	g.run("operator", "pushers", "retry", "--user", "@alice:example.org")
+	if out := g.run("operator", "gateways", "--json"); !strings.Contains(out, strings.TrimSuffix(gateway.url, "/_matrix/push/v1/notify")) {
+		t.Errorf("gateways: %s", out)
+	}
+	if out := g.run("registry", "registry", "restore", "--from-nats", "--json", "--database", filepath.Join(t.TempDir(), "new.db")); !strings.Contains(out, `"pushers":1`) {
+		t.Errorf("restore: %s", out)
+	}
+	g.deadLetters()
+	g.logout(http)
+	for _, p := range roles {
+		_, after, _ := strings.Cut(p.log(), `"poked is ready"`)
+		if strings.Contains(strings.ToLower(after), "permissions violation") {
+			t.Errorf("something was not permitted: %s", after)
+		}
+		p.terminate()
+	}
+}
+
+// redaction has what Alice was notified of redacted, and lists it before and after.
+func (g guarded) redaction(http string) {
+	g.t.Helper()
+	listed := func() bool { return strings.Contains(getAsAlice(g.t, http, "notifications"), `"$said-0"`) }
+	eventstest.WaitFor(g.t, "what was said to be listed", listed)
+	publish(g.t, g.url("homeserver"), `{"event_id":"$redaction","room_id":"!room:example.org","type":"m.room.redaction",`+
+		`"sender":"@bob:example.org","content":{"redacts":"$said-0"}}`)
+	eventstest.WaitFor(g.t, "it to be redacted", func() bool { return !listed() })
+}
+
+// deadLetters has a message that nobody can read retried and dropped.
+func (g guarded) deadLetters() {
+	g.t.Helper()
+	homeserver := g.connect("homeserver")
+	if err := homeserver.Publish("room."+events.Token("!room:example.org")+".event", []byte("nothing")); err != nil {
+		g.t.Fatal(err)
+	}
+	dead := func() int { return strings.Count(g.run("operator", "dead", "list", "--json"), "\n") }
+	eventstest.WaitFor(g.t, "a dead letter", func() bool { return dead() == 1 })
+	g.run("operator", "dead", "retry", "--reason", "bad_event")
+	eventstest.WaitFor(g.t, "it to die again", func() bool { return dead() == 1 })
+	g.run("operator", "dead", "drop", "--reason", "bad_event")
+	if n := dead(); n != 0 {
+		g.t.Errorf("%d dead letters are left", n)
+	}
+}
+
+// logout has the homeserver say that Alice's device is gone, and her pusher go.
+func (g guarded) logout(http string) {
+	g.t.Helper()
+	msg, err := g.connect("homeserver").Request("account."+events.Token("@alice:example.org")+".logout",
+		[]byte(`{"user_id":"@alice:example.org","device_id":"PHONE"}`), 10*time.Second)
+	if err != nil || !strings.Contains(string(msg.Data), `"stream":"ACCOUNTS"`) {
+		g.t.Fatalf("logout: %v", err)
+	}
+	eventstest.WaitFor(g.t, "the pusher to go", func() bool { return !strings.Contains(getPushers(g.t, http), "alice-pushkey") })
+	registry := g.connect("registry")
+	eventstest.WaitFor(g.t, "the registry to acknowledge it", func() bool { return g.messages(registry, "ACCOUNTS") == 0 })
+}
+
+// messages asks as the registry how many messages a stream holds.
+func (g guarded) messages(registry *nats.Conn, stream string) int {
+	g.t.Helper()
+	info, err := registry.Request("$JS.API.STREAM.INFO."+stream, nil, 10*time.Second)
+	var answer struct {
+		State *struct {
+			Messages int `json:"messages"`
+		} `json:"state"`
+	}
+	if err != nil || json.Unmarshal(info.Data, &answer) != nil || answer.State == nil {
+		g.t.Fatalf("%s: %v %v", stream, info, err)
+	}
+	return answer.State.Messages
+}
+
+// connect returns a bare connection of a role.
+func (g guarded) connect(role string) *nats.Conn {
+	g.t.Helper()
+	nc, err := nats.Connect(g.url(role), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(nc.Close)
+	return nc
+}
+
+// TestAHomeserverSeesNoPushers tries every way to a pusher that there is, and
+// listens to all that goes on meanwhile.
+func TestAHomeserverSeesNoPushers(t *testing.T) {
+	g, gateway := startGuarded(t), startGateway(t)
+	_, http := g.start()
+	homeserver := g.connect("homeserver")
+	heard := &eavesdropper{}
+	for _, subject := range []string{"$KV.PUSHERS.>", "_INBOX.>", "notify.>", "poked.>", "$JS.>", "$SRV.>", "room.>", "rooms.>", "dead.>", ">"} {
+		if _, err := homeserver.Subscribe(subject, heard.hear); err != nil {
+			t.Fatal(err)
+		}
+	}
+	setPusher(t, http, gateway.url, "alice-pushkey")
+	publish(t, g.url("homeserver"), "--historical", memberEvent("alice"), memberEvent("bob"))
+	firstPoke(t, g.url("homeserver"), gateway.pokes)
+	// Another dispatcher reads all pushers while the homeserver listens.
+	second, _ := start(t, "dispatcher", "--nats", g.url("dispatcher"), "--partitions", "2")
+	defer second.terminate()
+	key := "0." + events.Token("@alice:example.org")
+	if events.PartitionOf(events.Token("@alice:example.org"), 2) == 1 {
+		key = "1" + key[1:]
+	}
+	heard.askFor(t, homeserver, key)
+	for _, word := range []string{"alice-pushkey", "rule_id"} {
+		if said := heard.said(word); said != "" {
+			t.Errorf("the homeserver heard %s at %s", word, said)
+		}
+	}
+	// The same ways lead there who may go them, so that the test is one.
+	control := &eavesdropper{}
+	control.askFor(t, g.connect("registry"), key)
+	eventstest.WaitFor(t, "the registry to read both", func() bool { return control.said("alice-pushkey") != "" && control.said("rule_id") != "" })
+}
+
+// askFor goes every way to the value of a key of PUSHERS.
+func (e *eavesdropper) askFor(t *testing.T, nc *nats.Conn, key string) {
+	t.Helper()
+	inbox := nc.NewInbox()
+	if _, err := nc.Subscribe(inbox, e.hear); err != nil {
+		t.Fatal(err)
+	}
+	for subject, body := range waysToPushers(key, inbox) {
+		if answer, err := nc.Request(subject, []byte(body), 300*time.Millisecond); err == nil {
+			e.hear(answer)
+		}
+	}
+}
+
+// waysToPushers are the requests that would show the value of a key of PUSHERS.
+func waysToPushers(key, inbox string) map[string]string {
+	consumer := fmt.Sprintf(`{"stream_name":"KV_PUSHERS","config":{"deliver_subject":%q,"deliver_policy":"all","ack_policy":"none","mem_storage":true}}`, inbox)
+	return map[string]string{
+		"$JS.API.DIRECT.GET.KV_PUSHERS.$KV.PUSHERS." + key:           "",
+		"$JS.API.DIRECT.GET.KV_PUSHERS":                              `{"seq":1}`,
+		"$JS.API.STREAM.MSG.GET.KV_PUSHERS":                          `{"seq":1}`,
+		"$JS.API.CONSUMER.CREATE.KV_PUSHERS":                         consumer,
+		"$JS.API.CONSUMER.CREATE.KV_PUSHERS.spy":                     strings.Replace(consumer, `"config":{`, `"config":{"name":"spy",`, 1),
+		"$JS.API.STREAM.INFO.KV_PUSHERS":                             `{"subjects_filter":">"}`,
+		"$JS.API.STREAM.SNAPSHOT.KV_PUSHERS":                         fmt.Sprintf(`{"deliver_subject":%q}`, inbox),
+		"$JS.API.DIRECT.GET.NOTIFICATIONS":                           `{"seq":1}`,
+		"$JS.API.STREAM.CREATE.SPY":                                  `{"name":"SPY","sources":[{"name":"KV_PUSHERS"}]}`,
+		"$SRV.PING.poked-dispatcher":                                 "",
+		"$JS.HOMESERVER.API.STREAM.MSG.GET.KV_PUSHERS":               `{"seq":1}`,
+		"$JS.API.DIRECT.GET.KV_PUSHERS.$KV.PUSHERS." + key + ".more": "",
+	}
+}
+
+// eavesdropper keeps what it hears.
+type eavesdropper struct {
+	mu    sync.Mutex
+	heard []*nats.Msg
+}
+
+func (e *eavesdropper) hear(msg *nats.Msg) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.heard = append(e.heard, msg)
+}
+
+// said returns where a word was heard.
+func (e *eavesdropper) said(word string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, msg := range e.heard {
+		if strings.Contains(string(msg.Data), word) || strings.Contains(msg.Subject, events.Token("@alice:example.org")) && strings.HasPrefix(msg.Subject, "$KV") {
+			return msg.Subject
+		}
+	}
+	return ""
+}
+
+// TestADispatcherPublishesNoRoomEvents, nor does it make streams or set pushers.
+func TestADispatcherPublishesNoRoomEvents(t *testing.T) {
+	g := startGuarded(t)
+	g.start()
+	room, user := events.Token("!room:example.org"), events.Token("@alice:example.org")
+	for role, subjects := range map[string][]string{
+		"dispatcher": {
+			"room." + room + ".event", "room." + room + ".state._._", "rooms.0." + room + ".event", "state." + room + "._._",
+			"account." + user + ".logout", "$KV.PUSHERS.0." + user, "$KV.PUSH_RULES.0." + user,
+			"$JS.API.STREAM.CREATE.SPY", "$JS.API.STREAM.UPDATE.ROOMS", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.STREAM.PURGE.ROOMS",
+		},
+		"registry":   {"room." + room + ".event", "notify.0." + user + "." + room, "$KV.BACKLOG.0.x", "$JS.API.STREAM.DELETE.ROOMS"},
+		"operator":   {"$KV.PUSHERS.0." + user, "$KV.POSITIONS.match.0", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.CONSUMER.CREATE.KV_PUSHERS"},
+		"homeserver": {"notify.0." + user + "." + room, "rejected." + user, "dead.0." + user, "$JS.API.STREAM.DELETE.ROOMS"},
+		"bridge": {
+			"notify.0." + user + "." + room, "rejected." + user, "$KV.PUSHERS.0." + user, "$JS.API.STREAM.CREATE.SPY", "$JS.API.STREAM.DELETE.ROOMS",
+			"$JS.API.DIRECT.GET.NOTIFICATIONS", "$JS.API.CONSUMER.CREATE.NOTIFICATIONS",
+		},
+	} {
+		nc := g.connect(role)
+		for _, subject := range subjects {
+			if answer, err := nc.Request(subject, []byte(`{}`), 200*time.Millisecond); err == nil {
+				t.Errorf("%s may publish to %s: %s", role, subject, answer.Data)
+			}
+		}
+	}
+	if n := g.messages(g.connect("registry"), "ROOMS"); n != 0 {
+		t.Errorf("ROOMS holds %d events", n)
+	}
+	// The homeserver may what they may not.
+	publish(t, g.url("homeserver"), memberEvent("alice"))
+}
+
+// TestARoleMay publishes as each role what the story above does not come to.
+func TestARoleMay(t *testing.T) {
+	g := startGuarded(t)
+	for role, subjects := range map[string][]string{
+		"dispatcher": append([]string{
+			"rejected.user", "dead.0.user", "notify.0.user.room._", "read.0.user.room.thread", "redacted.0.user.room",
+			"$KV.WORKERS.match.0", "$KV.BACKLOG.0.pusher", "$KV.GATEWAYS.paused.origin", "$JS.API.CONSUMER.CREATE.KV_WORKERS.name.$KV.WORKERS.>",
+			"$JS.API.DIRECT.GET.KV_WORKERS.$KV.WORKERS.match.0",
+			"$JS.API.STREAM.PURGE.NOTIFICATIONS", "$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS",
+		}, replies("FC", "KV_PUSHERS", "KV_PUSH_RULES", "KV_BACKLOG", "KV_WORKERS", "KV_POSITIONS", "KV_GATEWAYS", "ROOMS", "NOTIFICATIONS")...),
+		"registry": append(replies("FC", "KV_PUSHERS", "KV_PUSH_RULES"), replies("ACK", "ACCOUNTS", "REJECTED")...),
+		"bridge":   replies("FC", "KV_PUSHERS"),
+	} {
+		g.mayPublish(role, subjects)
+	}
+}
+
+// replies are the subjects at which a server takes acknowledgements (ACK) or flow
+// control (FC) of streams, in both of their formats, with the tokens after the
+// stream's that a consumer's have.
+func replies(kind string, streams ...string) (subjects []string) {
+	rest := map[string]string{"ACK": ".consumer.1.7.7.1700000000000000000.0", "FC": ".consumer.a1B2"}[kind]
+	for _, stream := range streams {
+		subjects = append(subjects, "$JS."+kind+"."+stream+rest, "$JS."+kind+"._.Xm2pGhMN."+stream+rest, "$JS."+kind+".domain.Xm2pGhMN."+stream+rest)
+	}
+	return subjects
+}
+
+// mayPublish wants none of these refused to a role.
+func (g guarded) mayPublish(role string, subjects []string) {
+	g.t.Helper()
+	refused := make(chan error, 100)
+	nc, err := nats.Connect(g.url(role), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer nc.Close()
+	// Refusals come in order, so that the last one is the only one. Nobody may publish
+	// there.
+	for _, subject := range append(subjects, "nobody.may") {
+		if err := nc.Publish(subject, nil); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	for err := range refused {
+		if strings.Contains(err.Error(), "nobody.may") {
+			return
+		}
+		g.t.Errorf("%s: %v", role, err)
+	}
+}

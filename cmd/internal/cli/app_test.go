@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+
+	"poked/cmd/internal/clitest"
+	"poked/cmd/internal/node"
+)
+
+func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func TestUsageErrors(t *testing.T) {
+	tokens := writeFile(t, "tokens", "")
+	for _, tt := range []struct {
+		name string
+		args []string
+		want string // in the one line on standard error
+	}{
+		{"no command", nil, "expected one of"},
+		{"unknown command", []string{"sever"}, "unexpected argument sever"},
+		{"unknown flag", []string{"version", "--colour"}, "unknown flag --colour"},
+		{"serve without tokens", []string{"serve"}, "--tokens is missing"},
+		{"both kinds of NATS", []string{"serve", "--tokens", tokens, "--nats", "nats://a", "--nats-listen", ":4222"}, "exclude each other"},
+		{"bad listen address", []string{"serve", "--tokens", tokens, "--nats-listen", "4222"}, "--nats-listen"},
+		{"replicas of one server", []string{"serve", "--tokens", tokens, "--replicas", "3"}, "--replicas needs --nats"},
+		{"even replicas", []string{"dispatcher", "--nats", "a", "--replicas", "2"}, "--replicas must be 1, 3 or 5"},
+		{"no partitions", []string{"dispatcher", "--nats", "a", "--partitions", "0"}, "--partitions"},
+		{"fsync too often", []string{"serve", "--tokens", tokens, "--fsync", "1ns"}, "--fsync"},
+		{"fsync never", []string{"serve", "--tokens", tokens, "--fsync", "never"}, "--fsync"},
+		{"dispatcher without NATS", []string{"dispatcher"}, "--nats is missing"},
+		{"registry without NATS", []string{"registry", "--database", "a", "--tokens", tokens}, "--nats is missing"},
+		{"registry without database", []string{"registry", "--nats", "a", "--tokens", tokens}, "--database is missing"},
+		{"bad gateway network", []string{"dispatcher", "--nats", "a", "--gateway-allow", "10.0.0.1/8"}, "10.0.0.1/8"},
+		{"two bad gateways", []string{"dispatcher", "--nats", "a", "--gateway-allow", "10.0.0.1/8,a b"}, "; parse gateway allow"},
+		{"http for nobody", []string{"dispatcher", "--nats", "a", "--gateway-allow-http"}, "needs --gateway-allow"},
+		{"bad log level", []string{"dispatcher", "--nats", "a", "--log-level", "loud"}, "--log-level"},
+		{"bad log format", []string{"dispatcher", "--nats", "a", "--log-format", "xml"}, "--log-format"},
+		{"negative rate", []string{"publish", "--rate", "-1"}, "--rate"},
+		{"every dead letter", []string{"dead", "drop"}, "--yes"},
+		{"every dead letter but so many", []string{"dead", "retry", "--limit", "1"}, "--yes"},
+		{"no moment", []string{"dead", "list", "--since", "yesterday"}, "--since"},
+		{"moment to come", []string{"dead", "list", "--until", "-1h"}, "--until"},
+		{"unknown reason", []string{"dead", "list", "--reason", "old"}, "--reason must be"},
+		{"negative limit", []string{"dead", "list", "--limit", "-1"}, "--limit"},
+		{"negative rate of letters", []string{"dead", "drop", "--yes", "--rate", "-1"}, "--rate"},
+		{"no letter", []string{"dead", "show"}, "seq"},
+		{"letter by name", []string{"dead", "show", "first"}, "first"},
+		{"unknown state", []string{"pushers", "--state", "sad"}, "--state must be"},
+		{"gateways without NATS", []string{"gateways", "--nats", ""}, "--nats is missing"},
+		{"serve with tokens and homeserver", []string{"serve", "--tokens", tokens, "--homeserver", "http://a"}, "exclude each other"},
+		{"homeserver with a path", []string{"serve", "--homeserver", "http://a/_matrix"}, "--homeserver must end after the host"},
+		{"homeserver of another scheme", []string{"serve", "--homeserver", "nats://a"}, "--homeserver must begin with"},
+		{"homeserver with a password", []string{"serve", "--homeserver", "http://a:hunter2@b"}, "no user or password"},
+		{"bridge in serve without homeserver", []string{"serve", "--tokens", tokens, "--bridge-http", ":8009"}, "--homeserver is missing"},
+		{"bridge in serve without registration", []string{"serve", "--homeserver", "http://a", "--bridge-http", ":8009"}, "--registration is missing"},
+		{"bridge in serve nowhere", []string{"serve", "--homeserver", "http://a", "--bridge-http", "8009"}, "--bridge-http must be"},
+		{"bridge without homeserver", []string{"bridge", "--nats", "a"}, "--homeserver is missing"},
+		{"bridge nowhere", []string{"bridge", "--nats", "a", "--homeserver", "http://a", "--registration", tokens, "--bridge-http", "8009"}, "--bridge-http must be"},
+		{"bridge that takes nothing", []string{"bridge", "--nats", "a", "--homeserver", "http://a", "--registration", tokens, "--bridge-late", "0s"}, "--bridge-late"},
+		{"backfill without registration", []string{"bridge", "backfill", "--homeserver", "http://a"}, "--registration is missing"},
+		{"registration of nobody", []string{"bridge", "registration"}, "server name must be"},
+		{"registration of a user", []string{"bridge", "registration", "--server-name", "@a:b c"}, "server name must be"},
+		{"registration at no URL", []string{"bridge", "registration", "--server-name", "a", "--url", "a:8009"}, "URL must be"},
+		{"import of whatever", []string{"import", "--database", "a", "--from", "conduit", "-"}, "--from must be"},
+		{"import of nothing", []string{"import", "--database", "a", "--from", "synapse"}, "file"},
+		{"short token cache", []string{"serve", "--homeserver", "http://a", "--token-cache", "1ms"}, "--token-cache"},
+		{"rash recheck", []string{"serve", "--homeserver", "http://a", "--recheck", "1s"}, "--recheck"},
+		{"unknown NATS scheme", []string{"publish", "--nats", "http://a"}, "scheme"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := poked(t, "", tt.args...)
+			if got.Code != ExitUsage {
+				t.Errorf("exit code %d, want %d", got.Code, ExitUsage)
+			}
+			if strings.Count(got.Stderr, "\n") != 1 || !strings.Contains(got.Stderr, tt.want) {
+				t.Errorf("standard error %q, want one line with %q", got.Stderr, tt.want)
+			}
+			if got.Stdout != "" {
+				t.Errorf("standard output %q, want nothing", got.Stdout)
+			}
+		})
+	}
+}
+
+func TestErrorsKeepNATSPassword(t *testing.T) {
+	t.Setenv("POKED_NATS", "nats://user:hunter2@ho st")
+	got := poked(t, "", "dispatcher")
+	if got.Code != ExitUsage || strings.Contains(got.Stderr, "hunter2") {
+		t.Errorf("exit code %d, standard error %q", got.Code, got.Stderr)
+	}
+	if got := node.RedactNATS("nats://user:hunter2@a:1,tls://token@b,c:3"); got != "nats://a:1,tls://b,nats://c:3" {
+		t.Errorf("redacted to %s", got)
+	}
+}
+
+func TestEnvironmentSetsFlags(t *testing.T) {
+	t.Setenv("POKED_NATS", "nats://somewhere:4222")
+	t.Setenv("POKED_PARTITIONS", "0")
+	if got := poked(t, "", "dispatcher"); !strings.Contains(got.Stderr, "--partitions") {
+		t.Errorf("standard error %q, want a word on --partitions", got.Stderr)
+	}
+}
+
+// Every flag has an environment variable, and the help of its subcommand names
+// both.
+func TestHelpIsComplete(t *testing.T) {
+	parser, err := Poked().Parser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	clitest.CheckHelp(t, parser, Poked().Run)
+}
+
+func TestHelpNamesEverySubcommand(t *testing.T) {
+	help := poked(t, "", "--help")
+	for _, command := range []string{"serve", "registry", "dispatcher", "bridge", "import", "publish", "dead", "pushers", "gateways", "pushrule", "demo", "version"} {
+		if !strings.Contains(help.Stdout, "\n  "+command+" ") {
+			t.Errorf("poked --help does not list %s:\n%s", command, help.Stdout)
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"poked/cmd/internal/node"
+	"poked/cmd/internal/terminal"
+	"poked/events"
+	"poked/events/bridge"
+	"poked/events/homeserver"
+)
+
+// bridgeBackfillCmd is "poked bridge backfill".
+type bridgeBackfillCmd struct {
+	NATS       string            `name:"nats" default:"nats://127.0.0.1:4222" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS that poked uses."`
+	Access     node.NATSFlags    `embed:"" group:"NATS:"`
+	Homeserver homeserver.Config `embed:""`
+	Users      []events.UserID   `name:"user" env:"POKED_BACKFILL_USERS" placeholder:"USER_ID" help:"Ask for the rooms of these users as well as of all who have pushers."`
+	Rate       float64           `default:"5" env:"POKED_BACKFILL_RATE" placeholder:"N" help:"Fetch the state of at most so many rooms a second; 0 is as fast as it goes."`
+	Again      bool              `env:"POKED_BACKFILL_AGAIN" help:"Fetch also the state of rooms that poked knows."`
+	JSON       bool              `name:"json" env:"POKED_JSON" help:"Print the summary as a JSON object on standard output."`
+}
+
+// Help is shown by kong under the command's summary.
+func (bridgeBackfillCmd) Help() string {
+	return "Without it the state of a room is fetched when the first event of the room comes. A run that was ended goes on in " +
+		"the next one, and may run beside a bridge: what the homeserver sends meanwhile is newer and stays. Exit code 1 if a room's " +
+		"state could not be fetched; run it again then."
+}
+
+// Validate is called by kong.
+func (c *bridgeBackfillCmd) Validate() error {
+	if c.Rate < 0 || math.IsNaN(c.Rate) {
+		return errors.New("--rate must not be negative")
+	}
+	return errors.Join(checkBridge(c.Homeserver), node.CheckNATS(c.NATS))
+}
+
+// Run fetches all states and prints a summary.
+func (c *bridgeBackfillCmd) Run(ctx context.Context, std terminal.Streams) error {
+	client, reg, err := node.OpenHomeserver(c.Homeserver)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	con := terminal.NewCounter(std.Err)
+	defer con.Finish()
+	conn, err := connectNATS(ctx, c.NATS, "poked bridge backfill", c.Access, con)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // what was stored was acknowledged
+	if err := conn.Join(ctx); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(con, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	began := time.Now()
+	sum, err := bridge.RunBackfill(ctx, bridge.Backfill{
+		Users: c.Users, Again: c.Again, Rate: c.Rate, Progress: con.Reach,
+	}, client, reg, conn, log)
+	con.Finish()
+	return errors.Join(err, c.conclude(std, sum, time.Since(began)))
+}
+
+func (c *bridgeBackfillCmd) conclude(std terminal.Streams, sum bridge.Backfilled, took time.Duration) error {
+	_, _ = fmt.Fprintf(std.Err, "%d rooms of %d users in %.1f s: %d fetched, %d known before, %d refused, %d failed\n",
+		sum.Rooms, sum.Users, took.Seconds(), sum.Fetched, sum.Known, sum.Refused, sum.Failed)
+	if c.JSON {
+		if err := terminal.PrintJSON(std.Out, sum); err != nil {
+			return err
+		}
+	}
+	if sum.Failed > 0 {
+		return fmt.Errorf("the state of %d rooms could not be fetched: run it again", sum.Failed)
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A real client library sets and reads pushers and push rules against a running
+// serve, and a poke comes as its rule says. The library comes from the npm
+// registry; without Node.js 20, npm or the registry the test is skipped.
+func TestMatrixJSSDK(t *testing.T) {
+	library := installClient(t)
+	tokens := writeFile(t, "tokens", "alice-token @alice:example.org\n")
+	gateway := startGateway(t)
+	d := startServe(t, tokens)
+	check := exec.CommandContext(t.Context(), "node", "check.mjs",
+		homeserverBefore(t, d.http), "alice-token", "@alice:example.org", gateway.url)
+	check.Dir = library
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Fatalf("matrix-js-sdk is not content: %v\n%s", err, out)
+	}
+
+	publish(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
+	for n := range 100 { // nobody promises how soon the dispatcher knows pusher and rule
+		publish(t, d.nats, strings.ReplaceAll(saidByBob(fmt.Sprintf("$said-%d", n)), "hello", "some Rhubarb, please"))
+		select {
+		case p := <-gateway.pokes:
+			dev := p.Notification.Devices[0]
+			if dev.Pushkey != "js-phone" {
+				t.Fatalf("poked %s", dev.Pushkey)
+			}
+			if string(dev.Tweaks) == `{"sound":"js.caf","highlight":true}` {
+				return
+			}
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	t.Fatal("no poke arrives that is as the rule says")
+}
+
+// installClient returns a directory with the check and the library that it uses.
+func installClient(t *testing.T) string {
+	t.Helper()
+	version, err := exec.CommandContext(t.Context(), "node", "--version").Output()
+	if err != nil || len(version) < 3 || string(version[:3]) < "v20" {
+		t.Skipf("SKIPPED, no client library was tried: Node.js 20 is needed, found %q (%v)", version, err)
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(fromRoot("testdata", "clients", "js"))); err != nil {
+		t.Fatal(err)
+	}
+	install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=1")
+	install.Dir = dir
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED, no client library was tried: npm cannot install it: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// homeserverBefore is what stands before poked in real life: a reverse proxy
+// that sends pushers and push rules to it and has the homeserver answer the rest,
+// of which the library wants to know the versions.
+func homeserverBefore(t *testing.T, poked string) string {
+	t.Helper()
+	target, err := url.Parse(poked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/_matrix/client/versions" {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `{"versions":["v1.11"],"unstable_features":{"org.matrix.msc3881":true}}`)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}

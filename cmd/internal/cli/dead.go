@@ -1,0 +1,158 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"poked/cmd/internal/terminal"
+	"poked/events"
+)
+
+// deadCmd is "poked dead". It works on the stream of dead letters itself: no
+// dispatcher has to run.
+type deadCmd struct {
+	List  deadListCmd  `cmd:"" help:"List dead letters, oldest first."`
+	Show  deadShowCmd  `cmd:"" help:"Show dead letters whole."`
+	Retry deadRetryCmd `cmd:"" help:"Have dead letters tried again."`
+	Drop  deadDropCmd  `cmd:"" help:"Delete dead letters."`
+}
+
+// deadFlags say which dead letters are meant.
+type deadFlags struct {
+	User   events.UserID `env:"POKED_DEAD_USER" placeholder:"USER_ID" help:"Only this user's."`
+	Room   events.RoomID `env:"POKED_DEAD_ROOM" placeholder:"ROOM_ID" help:"Only those of this room."`
+	Reason string        `env:"POKED_DEAD_REASON" placeholder:"REASON" help:"Only those with this reason: expired, bad_event, bad_notification, bad_message, bad_value or unreadable."`
+	AppID  string        `name:"app-id" env:"POKED_DEAD_APP_ID" placeholder:"APP_ID" help:"Only pokes of this app."`
+	Since  momentFlag    `env:"POKED_DEAD_SINCE" placeholder:"AGO|TIME" help:"Only those written since then: a duration such as 36h, or a time such as 2026-01-31T12:00:00Z."`
+	Until  momentFlag    `env:"POKED_DEAD_UNTIL" placeholder:"AGO|TIME" help:"Only those written until then, likewise."`
+	Seq    []uint64      `env:"POKED_DEAD_SEQ" placeholder:"SEQ,..." help:"Only these, by their number in the list."`
+}
+
+func (f *deadFlags) filter() events.DeadFilter {
+	now := time.Now()
+	return events.DeadFilter{
+		User: f.User, Room: f.Room, Reason: f.Reason, AppID: f.AppID,
+		Since: f.Since.before(now), Until: f.Until.before(now), Seqs: f.Seq,
+	}
+}
+
+// Validate is called by kong.
+func (f *deadFlags) Validate() error {
+	switch f.Reason {
+	case "", "expired", "bad_event", "bad_notification", "bad_message", events.DeadBadValue, "unreadable":
+		return nil
+	}
+	return errors.New("--reason must be expired, bad_event, bad_notification, bad_message, bad_value or unreadable")
+}
+
+// momentFlag is a moment: a time, or how long ago it is.
+type momentFlag struct {
+	ago time.Duration
+	at  time.Time
+}
+
+// UnmarshalText reads a duration that is not negative, or a time of RFC 3339.
+func (f *momentFlag) UnmarshalText(text []byte) (err error) {
+	if f.at, err = time.Parse(time.RFC3339, string(text)); err == nil {
+		return nil
+	}
+	f.ago, err = time.ParseDuration(string(text))
+	if err != nil || f.ago <= 0 {
+		return errors.New("want a duration such as 36h or a time such as 2026-01-31T12:00:00Z")
+	}
+	return nil
+}
+
+// before returns the moment, or the zero time if the flag was not given.
+func (f momentFlag) before(now time.Time) time.Time {
+	if f.ago > 0 {
+		return now.Add(-f.ago)
+	}
+	return f.at
+}
+
+// deadListCmd is "poked dead list".
+type deadListCmd struct {
+	Operator operatorFlags `embed:""`
+	Dead     deadFlags     `embed:""`
+	Limit    int           `default:"100" env:"POKED_DEAD_LIMIT" placeholder:"N" help:"List at most so many; 0 is all."`
+}
+
+// Help is shown by kong under the command's summary.
+func (deadListCmd) Help() string {
+	return "Pushers are named by a digest, never by their pushkey, and nothing of what a letter holds is printed: " +
+		"see poked dead show --content."
+}
+
+// Validate is called by kong.
+func (c *deadListCmd) Validate() error { return checkLimit(c.Limit) }
+
+func checkLimit(limit int) error {
+	if limit < 0 {
+		return errors.New("--limit must not be negative")
+	}
+	return nil
+}
+
+// Run prints the letters.
+func (c *deadListCmd) Run(ctx context.Context, std terminal.Streams) error {
+	head := []string{"SEQ", "WRITTEN", "REASON", "USER", "ROOM", "EVENT", "APP", "PUSHER", "ATTEMPTS", "LAST ERROR"}
+	p := newPrinter(std, c.Operator.JSON, head, deadCells)
+	return c.Operator.with(ctx, std, func(conn *events.Conn) error {
+		if err := conn.Join(ctx); err != nil {
+			return err
+		}
+		count := 0
+		for letter, err := range conn.DeadLetters(ctx, c.Dead.filter()) {
+			if count++; err == nil && c.Limit > 0 && count > c.Limit {
+				_, _ = fmt.Fprintf(std.Err, "these are the oldest %d; --limit 0 lists all\n", c.Limit) // what counts is the list
+				break
+			}
+			if err := cmp.Or(err, p.print(lineOf(&letter))); err != nil {
+				return err
+			}
+		}
+		return p.finish()
+	})
+}
+
+// deadLine is what is printed of a dead letter: neither the pushkey nor what
+// the letter holds, unless that was asked for.
+type deadLine struct {
+	Seq       uint64          `json:"seq"`
+	Reason    string          `json:"reason"`
+	Detail    string          `json:"detail,omitempty"`
+	At        time.Time       `json:"at"`
+	UserID    events.UserID   `json:"user_id,omitempty"`
+	RoomID    events.RoomID   `json:"room_id,omitempty"`
+	EventID   events.EventID  `json:"event_id,omitempty"`
+	AppID     string          `json:"app_id,omitempty"`
+	Pusher    events.PusherID `json:"pusher,omitempty"`
+	Attempts  int             `json:"attempts,omitempty"`
+	LastError string          `json:"last_error,omitempty"`
+	Subject   string          `json:"subject,omitempty"`
+	Bytes     int             `json:"bytes"` // of the message that the letter holds
+	Message   any             `json:"message,omitempty"`
+}
+
+func lineOf(l *events.StoredDeadLetter) deadLine {
+	return deadLine{
+		Seq: l.Seq, Reason: l.Reason, Detail: l.Detail, At: l.At, UserID: l.UserID, RoomID: l.RoomID, EventID: l.EventID,
+		AppID: l.AppID, Pusher: l.PusherID(), Attempts: l.Attempts, LastError: l.LastError, Subject: l.Subject, Bytes: len(l.Message),
+	}
+}
+
+func deadCells(l deadLine) []string {
+	failure := l.LastError
+	if failure == "" {
+		failure = l.Detail
+	}
+	return []string{
+		strconv.FormatUint(l.Seq, 10), stamp(l.At), l.Reason, orDash(l.UserID), orDash(l.RoomID), orDash(l.EventID),
+		orDash(l.AppID), orDash(l.Pusher), strconv.Itoa(l.Attempts), orDash(failure),
+	}
+}

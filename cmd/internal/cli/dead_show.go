@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"poked/cmd/internal/terminal"
+	"poked/events"
+)
+
+// deadShowCmd is "poked dead show".
+type deadShowCmd struct {
+	Operator operatorFlags `embed:""`
+	Seqs     []uint64      `arg:"" name:"seq" help:"The letters to show, by their number in the list."`
+	Content  bool          `env:"POKED_DEAD_CONTENT" help:"Show what the letter holds too: the notification, with the event's content, or the message that could not be read."`
+}
+
+// Help is shown by kong under the command's summary.
+func (deadShowCmd) Help() string {
+	return "Pushers are named by a digest, never by their pushkey. Exit code 1 if there is no such letter."
+}
+
+// Run prints the letters.
+func (c *deadShowCmd) Run(ctx context.Context, std terminal.Streams) error {
+	return c.Operator.with(ctx, std, func(conn *events.Conn) error {
+		if err := conn.Join(ctx); err != nil {
+			return err
+		}
+		for _, seq := range c.Seqs {
+			letter, err := conn.DeadLetter(ctx, seq)
+			if err != nil {
+				return err
+			}
+			line := lineOf(&letter)
+			if c.Content {
+				line.Message = contentOf(&letter)
+			}
+			if err := c.print(std.Out, &line); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// contentOf returns what a letter holds: JSON as it is, anything else as a
+// string. A refusal names a pushkey, and stays untold.
+func contentOf(l *events.StoredDeadLetter) any {
+	switch {
+	case strings.HasPrefix(l.Subject, "rejected."):
+		return "not shown, for it may name a pushkey"
+	case json.Valid(l.Message):
+		return json.RawMessage(l.Message)
+	}
+	return strings.ToValidUTF8(string(l.Message), "\uFFFD")
+}
+
+func (c *deadShowCmd) print(out io.Writer, line *deadLine) error {
+	if c.Operator.JSON {
+		return terminal.PrintJSON(out, line)
+	}
+	var text strings.Builder
+	for _, field := range [][2]string{
+		{"seq", strconv.FormatUint(line.Seq, 10)}, {"written", stamp(line.At)}, {"reason", line.Reason}, {"detail", line.Detail},
+		{"user", string(line.UserID)}, {"room", string(line.RoomID)}, {"event", string(line.EventID)},
+		{"app", line.AppID}, {"pusher", string(line.Pusher)}, {"attempts", strconv.Itoa(line.Attempts)},
+		{"last error", line.LastError}, {"subject", line.Subject}, {"bytes", strconv.Itoa(line.Bytes)},
+	} {
+		if field[1] != "" {
+			_, _ = fmt.Fprintf(&text, "%-11s %s\n", field[0]+":", strings.Map(terminal.Harmless, field[1]))
+		}
+	}
+	if line.Message != nil {
+		text.WriteString(readable(line.Message))
+	}
+	if _, err := fmt.Fprintln(out, text.String()); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// readable returns what a letter holds, indented and harmless to a terminal.
+func readable(message any) string {
+	var indented bytes.Buffer
+	switch message := message.(type) {
+	case json.RawMessage:
+		_ = json.Indent(&indented, message, "", "  ") // it was found to be valid
+	default:
+		_, _ = fmt.Fprint(&indented, message)
+	}
+	var text strings.Builder
+	for line := range strings.Lines(indented.String()) {
+		text.WriteString(strings.Map(terminal.Harmless, strings.TrimRight(line, "\r\n")) + "\n")
+	}
+	return text.String()
+}

@@ -1,0 +1,31 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"testing"
+)
+
+// Interrupted, it stops at once, says so and leaves nothing behind.
+func TestDemoStops(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	ctx, interrupt := context.WithCancel(t.Context())
+	var stderr bytes.Buffer
+	code := Poked().Run(ctx, []string{"demo", "--rate=1"}, strings.NewReader(""), onWrite(interrupt), &stderr)
+	if code != ExitFailure || !strings.Contains(stderr.String(), "stopped before every poke was there") {
+		t.Errorf("exit code %d, standard error %q", code, &stderr)
+	}
+	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// onWrite is a writer that calls itself for each write.
+type onWrite func()
+
+func (f onWrite) Write(p []byte) (int, error) {
+	f()
+	return len(p), nil
+}

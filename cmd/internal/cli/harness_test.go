@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"poked/cmd/internal/clitest"
+	"poked/cmd/internal/node"
+)
+
+// process is the program run whole, as main does, inside the test.
+type process struct {
+	t     *testing.T
+	stop  context.CancelFunc
+	ready chan map[string]any // attributes of the ready line
+	ended chan struct{}       // closed when run has returned
+	code  int                 // what it returned
+
+	mu   sync.Mutex
+	logs strings.Builder
+}
+
+// start runs a long-lived subcommand and returns when it has said that it is
+// ready.
+func start(t *testing.T, args ...string) (*process, map[string]any) {
+	t.Helper()
+	p := begin(t, args...)
+	return p, p.waitReady()
+}
+
+// begin runs a long-lived subcommand.
+func begin(t *testing.T, args ...string) *process {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	p := &process{t: t, stop: stop, ready: make(chan map[string]any, 1), ended: make(chan struct{})}
+	logs, stderr := io.Pipe()
+	go p.read(logs)
+	go func() {
+		defer close(p.ended)
+		p.code = Poked().Run(ctx, append(args, "--log-format=json"), strings.NewReader(""), io.Discard, stderr)
+		_ = stderr.Close()
+	}()
+	t.Cleanup(func() { stop(); <-p.ended })
+	return p
+}
+
+// waitReady returns what the process says of itself when it is ready.
+func (p *process) waitReady() map[string]any {
+	p.t.Helper()
+	select {
+	case where := <-p.ready:
+		return where
+	case <-p.ended:
+		p.t.Fatalf("it ended with %d before it was ready:\n%s", p.code, p.log())
+	case <-time.After(time.Minute):
+		p.t.Fatalf("it does not get ready:\n%s", p.log())
+	}
+	return nil
+}
+
+func (p *process) read(logs io.Reader) {
+	for scanner := bufio.NewScanner(logs); scanner.Scan(); {
+		p.mu.Lock()
+		p.logs.WriteString(scanner.Text() + "\n")
+		p.mu.Unlock()
+		var line map[string]any
+		if json.Unmarshal(scanner.Bytes(), &line) == nil && line["msg"] == "poked is ready" {
+			p.ready <- line
+		}
+	}
+}
+
+func (p *process) log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.logs.String()
+}
+
+// terminate stops the process as a signal would and wants a clean end.
+func (p *process) terminate() {
+	p.t.Helper()
+	p.stop()
+	<-p.ended
+	if p.code != ExitOK {
+		p.t.Errorf("exit code %d after a stop:\n%s", p.code, p.log())
+	}
+}
+
+func poked(t *testing.T, stdin string, args ...string) clitest.Result {
+	t.Helper()
+	return clitest.Run(t, Poked().Run, stdin, args...)
+}
+
+// writeFile writes a file into a directory of the test's and returns its path.
+func writeFile(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// startTestNATS starts an embedded NATS that listens and returns its URL.
+func startTestNATS(t *testing.T) (*node.EmbeddedNATS, string) {
+	t.Helper()
+	var sync node.FsyncFlag
+	if err := sync.UnmarshalText([]byte("1s")); err != nil {
+		t.Fatal(err)
+	}
+	ns, err := node.StartNATS(node.NATSOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0", Sync: sync, Log: discardLog()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ns.Stop)
+	return ns, "nats://" + ns.Where()
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv(clitest.AsProgram) != "" {
+		os.Exit(Poked().Main()) //nolint:forbidigo // here the test binary is the program
+	}
+	m.Run()
+}
+
+// fromRoot returns the path of a file of the repository.
+func fromRoot(elements ...string) string {
+	return filepath.Join(append([]string{"..", "..", ".."}, elements...)...)
+}

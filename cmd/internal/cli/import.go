@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"poked/cmd/internal/node"
+	"poked/cmd/internal/terminal"
+	"poked/registry"
+)
+
+// importCmd is "poked import".
+type importCmd struct {
+	File       string            `arg:"" name:"file" help:"The exported table of pushers; - for standard input."`
+	From       string            `required:"" enum:"synapse,dendrite" env:"POKED_IMPORT_FROM" placeholder:"synapse|dendrite" help:"Which homeserver's table it is."`
+	Database   string            `name:"database" required:"" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, which must not run; created if missing. poked serve keeps it as poked.db in its directory --data."`
+	ServerName string            `name:"server-name" env:"POKED_SERVER_NAME" placeholder:"NAME" help:"The homeserver's name, where its table does not say it: Dendrite's from before 2023."`
+	DryRun     bool              `env:"POKED_IMPORT_DRY_RUN" help:"Change nothing, say what would be taken and what refused."`
+	JSON       bool              `name:"json" env:"POKED_JSON" help:"Print the report as a JSON object on standard output."`
+	Gateway    node.GatewayFlags `embed:"" group:"Push gateways:"`
+}
+
+// Help is shown by kong under the command's summary.
+func (importCmd) Help() string {
+	return "The file is CSV with a head, JSON lines, or a JSON array, such as: " +
+		`psql synapse -c "\copy (SELECT * FROM pushers) TO 'pushers.csv' CSV HEADER", or ` +
+		`sqlite3 -header -csv homeserver.db "SELECT * FROM pushers". ` +
+		"Pushers that clients have set here stay as they are. A pusher is refused for what pushers/set would refuse; each is named " +
+		"with the reason on standard error, and the exit code is then 1. Run it again as often as you like."
+}
+
+// importReport is what came of an import.
+type importReport struct {
+	Rows    int            `json:"rows"`
+	Taken   int            `json:"taken"`
+	There   int            `json:"there"` // and left as they are
+	Refused int            `json:"refused"`
+	Reasons map[string]int `json:"reasons"` // of those that were refused
+	DryRun  bool           `json:"dry_run"`
+}
+
+// Run brings the pushers in and prints a report.
+func (c *importCmd) Run(ctx context.Context, std terminal.Streams) (err error) {
+	policy, err := c.Gateway.Policy()
+	if err != nil {
+		return err
+	}
+	in, size, err := c.open(std)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }() // it was only read
+	i, err := registry.OpenImporter(ctx, c.Database, policy, c.DryRun)
+	if err != nil {
+		return err
+	}
+	con := terminal.NewCounter(std.Err)
+	defer con.Finish()
+	report := importReport{Reasons: map[string]int{}, DryRun: c.DryRun}
+	began := time.Now()
+	err = errors.Join(c.bring(ctx, newImportReader(in), i, &report, con, size), i.Close())
+	con.Finish()
+	return errors.Join(err, c.conclude(std, &report, time.Since(began)))
+}
+
+// open opens the input and says how large it is, 0 if nobody knows.
+func (c *importCmd) open(std terminal.Streams) (in importInput, size int64, err error) {
+	if c.File == stdinName {
+		return importInput{Reader: std.In}, 0, nil
+	}
+	file, err := os.Open(c.File)
+	if err != nil {
+		return importInput{}, 0, fmt.Errorf("open input: %w", err)
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return importInput{}, 0, errors.Join(fmt.Errorf("open input: %w", err), file.Close())
+	}
+	return importInput{Reader: file, file: file}, info.Size(), nil
+}
+
+// bring hands every row to the importer.
+func (c *importCmd) bring(ctx context.Context, in *importReader, to *registry.Importer, report *importReport, con *terminal.Counter, size int64) error {
+	for row, err := range in.rows() {
+		if err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return errors.New("stopped; what was taken stays, run it again for the rest")
+		}
+		report.Rows++
+		err = to.Add(ctx, row.pusher(c.From, c.ServerName))
+		switch {
+		case err == nil:
+			report.Taken++
+		case errors.Is(err, registry.ErrThere):
+			report.There++
+		case errors.Is(err, registry.ErrNotImported):
+			report.Refused++
+			report.Reasons[err.Error()]++
+			con.Printf("row %d: %v", report.Rows, err)
+		default:
+			return fmt.Errorf("row %d: %w", report.Rows, err)
+		}
+		con.Reach("bytes", int(in.read.n), int(max(size, in.read.n)))
+	}
+	return nil
+}
+
+func (c *importCmd) conclude(std terminal.Streams, report *importReport, took time.Duration) error {
+	verb := "taken"
+	if c.DryRun {
+		verb = "would be taken"
+	}
+	_, _ = fmt.Fprintf(std.Err, "%d rows in %.1f s: %d %s, %d there already, %d refused\n",
+		report.Rows, took.Seconds(), report.Taken, verb, report.There, report.Refused)
+	if c.JSON {
+		if err := terminal.PrintJSON(std.Out, report); err != nil {
+			return err
+		}
+	}
+	if report.Refused > 0 {
+		return fmt.Errorf("%d of %d rows refused", report.Refused, report.Rows)
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"poked/cmd/internal/node"
+	"poked/cmd/internal/terminal"
+	"poked/events"
+)
+
+// natsPatience is how long a command that ends by itself waits for NATS to be
+// there.
+const natsPatience = 5 * time.Second
+
+// operatorFlags are the flags of the commands that operators ask with.
+type operatorFlags struct {
+	NATS   string         `name:"nats" default:"nats://127.0.0.1:4222" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS that poked uses."`
+	Access node.NATSFlags `embed:""`
+	JSON   bool           `name:"json" env:"POKED_JSON" help:"Print JSON, one object a line."`
+}
+
+// Validate is called by kong.
+func (f operatorFlags) Validate() error { return node.CheckNATS(f.NATS) }
+
+// with calls do with a connection, and closes it.
+func (f operatorFlags) with(ctx context.Context, std terminal.Streams, do func(*events.Conn) error) error {
+	conn, err := connectNATS(ctx, f.NATS, "poked operator", f.Access, std.Err)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // nothing that was written waits in it
+	return do(conn)
+}
+
+// connectNATS connects a command that ends by itself. Warnings go to w.
+func connectNATS(ctx context.Context, urls, name string, access node.NATSFlags, w io.Writer) (*events.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, natsPatience,
+		fmt.Errorf("no NATS answers at %s within %s", node.RedactNATS(urls), natsPatience))
+	defer cancel()
+	log := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return events.Connect(ctx, events.Config{URL: urls, Name: name, Credentials: access.Credentials(), Log: log})
+}
+
+// printer prints a list, as a table or as JSON lines.
+type printer[T any] struct {
+	out   io.Writer
+	json  bool
+	table *terminal.Table
+	cells func(T) []string
+}
+
+func newPrinter[T any](std terminal.Streams, asJSON bool, head []string, cells func(T) []string) *printer[T] {
+	return &printer[T]{out: std.Out, json: asJSON, table: terminal.NewTable(std.Out, head), cells: cells}
+}
+
+// print prints one item, at once or with those that follow.
+func (p *printer[T]) print(item T) error {
+	if !p.json {
+		return p.table.Add(p.cells(item))
+	}
+	return terminal.PrintJSON(p.out, item)
+}
+
+// finish prints what is still to be printed.
+func (p *printer[T]) finish() error {
+	if p.json {
+		return nil
+	}
+	return p.table.Flush()
+}
+
+// stamp returns a time to the second, or "-" for none.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// relative returns how far a time lies from now, or "-" for none.
+func relative(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	if d := t.Sub(now).Round(time.Second); d > 0 {
+		return "in " + d.String()
+	}
+	return now.Sub(t).Round(time.Second).String() + " ago"
+}
+
+// orDash returns a word, or "-" for none.
+func orDash[T ~string](word T) string {
+	if word == "" {
+		return "-"
+	}
+	return string(word)
+}

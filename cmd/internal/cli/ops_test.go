@@ -1,0 +1,240 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"poked/cmd/internal/node"
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// opsAddr waits until a process has opened its operator's port.
+func opsAddr(t *testing.T, p *process) string {
+	t.Helper()
+	addr := ""
+	eventstest.WaitFor(t, "the operator's port", func() bool {
+		for line := range strings.Lines(p.log()) {
+			var said struct{ Msg, Ops string }
+			if json.Unmarshal([]byte(line), &said) == nil && said.Msg == "the operator's port is open" {
+				addr = said.Ops
+			}
+		}
+		return addr != ""
+	})
+	return addr
+}
+
+// get asks an operator's port.
+func get(t *testing.T, addr, path string) (status int, body string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := (&http.Client{Timeout: 10 * time.Second}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	raw, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(raw)
+}
+
+// waitReadyz waits until /readyz has a status and says a word.
+func waitReadyz(t *testing.T, addr string, status int, word string) {
+	t.Helper()
+	last := ""
+	eventstest.WaitFor(t, fmt.Sprintf("/readyz to be %d with %q", status, word), func() bool {
+		got, body := get(t, addr, "/readyz")
+		last = body
+		return got == status && strings.Contains(body, word)
+	})
+	if status, body := get(t, addr, "/livez"); status != http.StatusOK {
+		t.Errorf("/livez is %d %s while /readyz says %s", status, body, last)
+	}
+}
+
+// TestReadyzFollowsNATS has NATS come late, go away and come back under each role.
+func TestReadyzFollowsNATS(t *testing.T) {
+	for role, args := range map[string][]string{
+		"dispatcher": {"dispatcher"},
+		"registry": {
+			"registry", "--http", "127.0.0.1:0", "--database", filepath.Join(t.TempDir(), "poked.db"),
+			"--tokens", writeFile(t, "tokens", "alice-token @alice:example.org\n"),
+		},
+	} {
+		t.Run(role, func(t *testing.T) {
+			options := node.NATSOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0", Sync: node.FsyncFlag{Interval: time.Second}, Log: discardLog()}
+			startAt := func() *node.EmbeddedNATS {
+				ns, err := node.StartNATS(options)
+				if err != nil {
+					t.Fatal(err)
+				}
+				options.Listen = ns.Where()
+				return ns
+			}
+			startAt().Stop() // where it will be
+			p := begin(t, append(args, "--nats", "nats://"+options.Listen, "--ops", "127.0.0.1:0", "--partitions", "2")...)
+			addr := opsAddr(t, p)
+			waitReadyz(t, addr, http.StatusServiceUnavailable, "nats is not there yet")
+			ns := startAt()
+			p.waitReady()
+			waitReadyz(t, addr, http.StatusOK, "ready")
+			ns.Stop()
+			waitReadyz(t, addr, http.StatusServiceUnavailable, "nats is away")
+			if _, body := get(t, addr, "/metrics"); !strings.Contains(body, "\npoked_nats_connected 0\n") {
+				t.Errorf("/metrics says nothing of it: %s", body)
+			}
+			ns = startAt()
+			waitReadyz(t, addr, http.StatusOK, "ready")
+			p.terminate()
+			ns.Stop()
+		})
+	}
+}
+
+// crowd is a NATS, a dispatcher with an operator's port, and a homeserver.
+type crowd struct {
+	t    *testing.T
+	url  string
+	conn *events.Conn
+	ops  string
+}
+
+// come has n more users come, each with a gateway and a room of their own with a
+// message in it. Only the first gateway answers.
+func (c *crowd) come(gateway string, from, n int) {
+	c.t.Helper()
+	var lines []string
+	for i := from; i < from+n; i++ {
+		user := events.UserID(fmt.Sprintf("@user%d:example.org", i))
+		data := fmt.Sprintf(`{"url":"http://127.0.0.1:%d/_matrix/push/v1/notify"}`, 1+i) // nobody listens there
+		if i == 0 {
+			data = fmt.Sprintf(`{"url":%q}`, gateway)
+		}
+		err := c.conn.PutPushers(c.t.Context(), events.UserPushers{UserID: user, Version: 1, Pushers: []events.Pusher{
+			{AppID: fmt.Sprint("app", i), Pushkey: fmt.Sprint("pushkey", i), Kind: "http", Data: json.RawMessage(data)},
+		}})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		for kind, state := range map[string]string{string(user): string(user), "@friend:example.org": "@friend:example.org"} {
+			lines = append(lines, fmt.Sprintf(`{"event_id":"$join%d%s","room_id":"!room%d:x","type":"m.room.member","sender":%q,"state_key":%q,"content":{"membership":"join"}}`, i, kind, i, state, state))
+		}
+		lines = append(lines, fmt.Sprintf(`{"event_id":"$said%d","room_id":"!room%d:x","type":"m.room.message","sender":"@friend:example.org","content":{"msgtype":"m.text","body":"secret%d"}}`, i, i, i))
+	}
+	<-time.After(time.Second) // until the dispatcher has heard of the pushers
+	publish(c.t, c.url, lines...)
+}
+
+// labels are all values of all labels in an answer of /metrics.
+func labels(body string) map[string][]string {
+	all := map[string][]string{}
+	for _, label := range regexp.MustCompile(`(\w+)="((?:[^"\\]|\\.)*)"`).FindAllStringSubmatch(body, -1) {
+		if !slices.Contains(all[label[1]], label[2]) {
+			all[label[1]] = append(all[label[1]], label[2])
+		}
+	}
+	return all
+}
+
+// TestNoLabelGrows walks through the values of all labels after many users, rooms
+// and gateways have come.
+func TestNoLabelGrows(t *testing.T) {
+	_, url := startTestNATS(t)
+	p, where := start(t, "dispatcher", "--nats", url, "--ops", "127.0.0.1:0", "--partitions", "2",
+		"--gateway-allow", "127.0.0.1", "--gateway-allow-http")
+	conn, err := events.Connect(t.Context(), events.Config{URL: url, Log: discardLog()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.Join(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c, gateway := &crowd{t: t, url: url, conn: conn, ops: fmt.Sprint(where["ops"])}, startGateway(t)
+	c.come(gateway.url, 0, 40)
+	body := ""
+	eventstest.WaitFor(t, "39 pushers to lag", func() bool {
+		_, body = get(t, c.ops, "/metrics")
+		return strings.Contains(body, "\npoked_pushers_lagging 39\n")
+	})
+	for _, want := range []string{
+		`poked_pokes_total{class="ok",outcome="delivered"} 1`, `poked_pokes_total{class="refused",outcome="retry"} `,
+		`poked_poke_latency_seconds_count 1`, `poked_room_events_total 120`, `poked_notifications_total 40`,
+		`poked_oldest_undelivered_seconds `, `poked_gateways{state="closed"} `, `poked_dead_letters 0`,
+		`poked_partition_owned{partition="0",stage="match"} 1`, `poked_partition_waiting_messages{partition="1",stage="deliver"} 0`,
+		`poked_stream_messages{stream="ROOMS"} `, `poked_nats_connected 1`, `go_goroutines `,
+	} {
+		if !strings.Contains(body, "\n"+want) {
+			t.Errorf("/metrics has no %s", want)
+		}
+	}
+	for name, values := range labels(body) {
+		for _, value := range values {
+			if !isBounded(name, value) {
+				t.Errorf("label %s has the value %q", name, value)
+			}
+		}
+	}
+	if regexp.MustCompile(`example\.org|secret|pushkey|127\.0\.0\.1|!room`).MatchString(body) {
+		t.Errorf("/metrics tells of somebody: %s", body)
+	}
+	p.terminate()
+}
+
+// isBounded says whether a value is one of few that its label may have.
+func isBounded(label, value string) bool {
+	switch label {
+	case "outcome":
+		return slices.Contains([]string{"delivered", "rejected", "retry", "slow", "paused", "expired"}, value)
+	case "class":
+		return slices.Contains([]string{"ok", "refused", "gateway_down", "other", "network", "reset"}, value)
+	case "state":
+		return slices.Contains([]string{"closed", "open", "probing", "paused", "recovering"}, value)
+	case "stage":
+		return value == "match" || value == "deliver"
+	case "stream":
+		return strings.ToUpper(value) == value && len(value) < 20
+	case "partition":
+		return value == "0" || value == "1"
+	case "le", "quantile":
+		_, err := strconv.ParseFloat(value, 64)
+		return err == nil
+	case "version":
+		return strings.HasPrefix(value, "go")
+	}
+	return false
+}
+
+// TestRegistryTellsOfItsOutbox wants what is owed while NATS is away to show.
+func TestRegistryTellsOfItsOutbox(t *testing.T) {
+	gateway := startGateway(t)
+	ns, url := startTestNATS(t)
+	p, where := start(t, "registry", "--nats", url, "--http", "127.0.0.1:0", "--database", filepath.Join(t.TempDir(), "poked.db"),
+		"--tokens", writeFile(t, "tokens", "alice-token @alice:example.org\n"), "--ops", "127.0.0.1:0",
+		"--gateway-allow", "127.0.0.1", "--gateway-allow-http")
+	addr := fmt.Sprint(where["ops"])
+	waitReadyz(t, addr, http.StatusOK, "ready")
+	ns.Stop()
+	waitReadyz(t, addr, http.StatusServiceUnavailable, "nats is away")
+	setPusher(t, fmt.Sprintf("http://%s", where["http"]), gateway.url, "key")
+	eventstest.WaitFor(t, "the outbox to show", func() bool {
+		_, body := get(t, addr, "/metrics")
+		return strings.Contains(body, "\npoked_outbox_rows 1\n") && strings.Contains(body, "\npoked_outbox_told 0\n")
+	})
+	p.terminate()
+}

@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"poked/cmd/internal/terminal"
+	"poked/events"
+)
+
+// Exit codes.
+const (
+	ExitOK      = 0
+	ExitFailure = 1
+	ExitUsage   = 2
+)
+
+// Program is a command line: subcommands, their flags and their environment.
+type Program struct {
+	Name        string
+	Description string
+	Commands    any // pointer to a struct of subcommands, as kong reads it
+}
+
+// Main runs the program as a process: it returns the exit code after a clean stop,
+// a failure, or SIGINT or SIGTERM.
+func (p Program) Main() int {
+	// A reader that goes away is an error of the write, not the end of a process
+	// that has a directory to remove.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// Once stopping, signals get their default meaning back: the second kills.
+	context.AfterFunc(ctx, stop)
+	return p.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+}
+
+// Run parses args (without the program's name), runs the subcommand until it is
+// done or ctx ends, and returns the exit code.
+func (p Program) Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	std := terminal.Streams{In: stdin, Out: stdout, Err: stderr}
+	printed := false // kong wants to exit once it has printed a help text
+	parser, err := p.Parser(kong.Writers(stdout, stderr), kong.Exit(func(int) { printed = true }))
+	if err != nil {
+		return p.fail(std, ExitFailure, err)
+	}
+	command, err := parser.Parse(args)
+	if printed {
+		return ExitOK
+	}
+	if err != nil {
+		return p.fail(std, ExitUsage, fmt.Errorf("%w (%s --help lists what there is)", err, p.Name))
+	}
+	command.BindTo(ctx, (*context.Context)(nil))
+	command.Bind(std)
+	if err := command.Run(); err != nil {
+		if errors.As(err, new(badInputError)) {
+			return p.fail(std, ExitUsage, err)
+		}
+		return p.fail(std, ExitFailure, err)
+	}
+	return ExitOK
+}
+
+// Parser returns the parser of the command line.
+func (p Program) Parser(options ...kong.Option) (*kong.Kong, error) {
+	parser, err := kong.New(p.Commands, append(options,
+		kong.Name(p.Name),
+		kong.Description(p.Description),
+		kong.Vars{"max_partitions": strconv.Itoa(events.MaxPartitions)},
+		kong.ValueFormatter(describe),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+	)...)
+	if err != nil {
+		return nil, fmt.Errorf("build command line: %w", err)
+	}
+	return parser, nil
+}
+
+// describe returns the help of a flag with its default and its environment
+// variable.
+func describe(value *kong.Value) string {
+	var notes []string
+	if value.HasDefault {
+		notes = append(notes, "default "+value.Default)
+	}
+	for _, env := range value.Tag.Envs {
+		notes = append(notes, "$"+env)
+	}
+	if notes == nil {
+		return value.Help
+	}
+	return value.Help + " (" + strings.Join(notes, ", ") + ")"
+}
+
+// fail writes err in one line and returns code.
+func (p Program) fail(std terminal.Streams, code int, err error) int {
+	line := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	// There is nobody left to tell if this cannot be written.
+	_, _ = fmt.Fprintln(std.Err, p.Name+":", line)
+	return code
+}

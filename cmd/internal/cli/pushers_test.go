@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// A gateway fails; its operator looks, mends it, and has the pusher tried now.
+func TestOperatorLooksAndMends(t *testing.T) {
+	var mended atomic.Bool
+	var taken atomic.Int64
+	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !mended.Load() {
+			w.WriteHeader(http.StatusForbidden) // tried again after a minute at the least, on average half
+			return
+		}
+		taken.Add(1)
+		_, _ = w.Write([]byte(`{}`))
+	}))
+	defer gateway.Close()
+	d := startServe(t, writeFile(t, "tokens", "alice-token @alice:example.org PHONE\n"))
+	setPusher(t, d.http, gateway.URL+"/_matrix/push/v1/notify", "SECRET-pushkey")
+	publish(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
+	said := 0
+	lagging := func() (states []events.PusherState) {
+		said++ // nobody promises how soon a dispatcher knows a pusher that was just set
+		publish(t, d.nats, message("room", said))
+		got := poked(t, "", "pushers", "--nats", d.nats, "--state", "lagging", "--json")
+		got.Want(t, ExitOK, "", "")
+		for line := range strings.Lines(got.Stdout) {
+			var state events.PusherState
+			if err := json.Unmarshal([]byte(line), &state); err != nil {
+				t.Fatal(err)
+			}
+			states = append(states, state)
+		}
+		return states
+	}
+	var state events.PusherState
+	eventstest.WaitFor(t, "a pusher that lags", func() bool {
+		for _, state = range lagging() {
+			return true
+		}
+		return false
+	})
+	if state.UserID != "@alice:example.org" || state.LastError != "http_403" || state.Attempts < 1 || state.Gateway != gateway.URL {
+		t.Errorf("%+v", state)
+	}
+	for command, want := range map[string]string{
+		"pushers":                               "http_403",
+		"pushers list --app-id other":           "USER",
+		"pushers --user @alice:example.org":     string(state.Pusher),
+		"pushers --gateway " + gateway.URL:      "lagging",
+		"gateways":                              gateway.URL,
+		"gateways --json":                       `"lagging":1`,
+		"pushers retry --user @bob:example.org": "tried now: 0",
+	} {
+		poked(t, "", append(strings.Fields(command), "--nats", d.nats)...).Want(t, ExitOK, want, "")
+	}
+	mended.Store(true)
+	poked(t, "", "pushers", "retry", "--nats", d.nats, "--json").Want(t, ExitOK, `{"pushers":1}`, "")
+	eventstest.WaitFor(t, "the poke", func() bool { return taken.Load() > 0 })
+}
+
+func TestNoDispatcherAnswers(t *testing.T) {
+	_, url := startTestNATS(t)
+	for _, command := range []string{"pushers", "pushers retry", "gateways"} {
+		got := poked(t, "", append(strings.Fields(command), "--nats", url)...)
+		got.Want(t, ExitFailure, "", "no dispatcher answered within 2s: is one running and connected to this NATS?")
+		if got.Stdout != "" || strings.Count(got.Stderr, "\n") != 1 {
+			t.Errorf("%s: %q, %q", command, got.Stdout, got.Stderr)
+		}
+	}
+}

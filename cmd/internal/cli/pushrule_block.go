@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+
+	"poked/events/pushrule"
+)
+
+// printBlock explains an outcome to people: a line with the answer, then one for
+// each rule, the one that matched with a star.
+//
+//	line 1: content rule "cake" matched: "notify", {"set_tweak":"highlight"}
+//	    override   .m.rule.master            disabled
+//	    override   .m.rule.suppress_notices  event_match content.msgtype "m.notice": no match
+//	  * content    cake                      matched
+//	    underride  .m.rule.message           content rule "cake" matched before
+func printBlock(out io.Writer, line int, isWhole bool, o *pushrule.Outcome, explained []pushrule.Explanation) error {
+	var block strings.Builder
+	fmt.Fprintf(&block, "line %d: %s\n", line, printable(headline(isWhole, o)))
+	table := tabwriter.NewWriter(&block, 0, 0, 2, ' ', 0)
+	for _, e := range explained {
+		mark, why := " ", strings.Join(e.Why, "; ")
+		if e.Matched {
+			mark, why = "*", "matched"
+		}
+		// A strings.Builder takes everything.
+		_, _ = fmt.Fprintf(table, "  %s %s\t%s\t%s\n", mark, e.Kind, printable(e.RuleID), printable(why))
+	}
+	_ = table.Flush()
+	if _, err := io.WriteString(out, block.String()); err != nil {
+		return fmt.Errorf("print answer: %w", err)
+	}
+	return nil
+}
+
+func headline(isWhole bool, o *pushrule.Outcome) string {
+	switch {
+	case !isWhole && o != nil:
+		return "match"
+	case !isWhole:
+		return "no match"
+	case o == nil:
+		return "no rule matched"
+	}
+	actions := "does nothing"
+	if len(o.Actions) > 0 {
+		texts := make([]string, len(o.Actions))
+		for i, action := range o.Actions {
+			texts[i] = string(action)
+		}
+		actions = strings.Join(texts, ", ")
+	}
+	return fmt.Sprintf("%s rule %q matched: %s", o.Kind, o.RuleID, actions)
+}
+
+// printable takes out of a rule's text what a terminal could take for a command.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
+}

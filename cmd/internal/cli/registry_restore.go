@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"poked/cmd/internal/node"
+	"poked/cmd/internal/terminal"
+	"poked/events"
+	"poked/registry"
+)
+
+// registryRestoreCmd is "poked registry restore".
+type registryRestoreCmd struct {
+	FromNATS bool          `name:"from-nats" required:"" env:"POKED_RESTORE_FROM_NATS" help:"From what NATS knows: the only source there is. Give it to say so."`
+	Database string        `name:"database" type:"path" env:"POKED_DATABASE" placeholder:"FILE" help:"SQLite database to build. It must not be there, or know no user."`
+	Data     string        `name:"data" type:"path" env:"POKED_RESTORE_DATA" placeholder:"DIR" help:"Restore that of a poked serve that keeps everything here, from the files of its embedded NATS."`
+	DryRun   bool          `name:"dry-run" env:"POKED_RESTORE_DRY_RUN" help:"Only say what would be restored."`
+	Operator operatorFlags `embed:""`
+}
+
+// Help is shown by kong under the command's summary.
+func (registryRestoreCmd) Help() string {
+	return "For when the database is lost and there is no backup. Stop the registry first. It takes the registry's credentials at NATS, " +
+		"and is all or nothing. Why pushers went is not in NATS and is lost. Exit code 1 if a value could not be read; " +
+		"the others are restored then, and the registry makes NATS forget that one when it starts."
+}
+
+// restoreSummary is what --json prints.
+type restoreSummary struct {
+	registry.Restored
+
+	DryRun bool `json:"dry_run"`
+}
+
+// Validate is called by kong.
+func (c *registryRestoreCmd) Validate() error {
+	if c.Database == "" && c.Data == "" {
+		return errors.New("--database is missing: it says which file to build")
+	}
+	return nil
+}
+
+// Run builds the database and prints a summary.
+func (c *registryRestoreCmd) Run(ctx context.Context, std terminal.Streams) error {
+	restore := func(conn *events.Conn) error { return c.restore(ctx, std, conn) }
+	if c.Data == "" {
+		return c.Operator.with(ctx, std, restore)
+	}
+	return c.withEmbedded(ctx, std, restore)
+}
+
+// withEmbedded calls do with a connection to a NATS that runs on the files of a
+// poked serve that does not.
+func (c *registryRestoreCmd) withEmbedded(ctx context.Context, std terminal.Streams, do func(*events.Conn) error) error {
+	if _, err := os.Stat(c.Data); err != nil { // or it would be made
+		return fmt.Errorf("open data directory: %w", err)
+	}
+	dir, err := node.OpenDataDir(c.Data)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if c.Database == "" {
+		c.Database = dir.Below("poked.db")
+	}
+	log := node.LogFlags{Level: slog.LevelWarn}.Logger(std.Err)
+	nats, err := node.StartNATS(node.NATSOptions{Dir: dir.Below("nats"), Sync: node.FsyncFlag{Always: true}, Log: log})
+	if err != nil {
+		return err
+	}
+	defer nats.Stop()
+	conn, err := events.Connect(ctx, events.Config{Name: "poked registry restore", InProcess: nats, Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // nothing that was written waits in it
+	return do(conn)
+}
+
+func (c *registryRestoreCmd) restore(ctx context.Context, std terminal.Streams, conn *events.Conn) error {
+	total, err := conn.StoredUsers(ctx)
+	if err != nil {
+		return err
+	}
+	con := terminal.NewCountConsole(std.Err, "restoring", int(total)) //nolint:gosec // a count of users
+	restored, err := registry.Restore(ctx, c.Database, conn, c.DryRun, func() { con.Advance(1) })
+	con.Finish()
+	if err != nil {
+		return err
+	}
+	return c.conclude(std, restoreSummary{Restored: restored, DryRun: c.DryRun})
+}
+
+func (c *registryRestoreCmd) conclude(std terminal.Streams, s restoreSummary) error {
+	verb := "restored"
+	if s.DryRun {
+		verb = "would restore"
+	}
+	line := fmt.Sprintf("%s %d pushers of %d users, %d rules of %d users", verb, s.Pushers, s.Users, s.Rules, s.RuleUsers)
+	if s.Unreadable == 0 {
+		_, _ = fmt.Fprintln(std.Err, line) // what counts is the exit code
+	}
+	if c.Operator.JSON {
+		if err := terminal.PrintJSON(std.Out, s); err != nil {
+			return err
+		}
+	}
+	if s.Unreadable > 0 {
+		return errors.New(line + fmt.Sprintf("; values that cannot be read: %d", s.Unreadable))
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+
+	"poked/cmd/internal/node"
+	"poked/cmd/internal/terminal"
+	"poked/dispatcher"
+	"poked/events"
+	"poked/events/bridge"
+	"poked/registry"
+)
+
+// serveCmd is "poked serve".
+type serveCmd struct {
+	Data       string         `default:"poked-data" env:"POKED_DATA" placeholder:"DIR" help:"Directory for everything that must survive; made if missing, for its owner only."`
+	NATS       string         `name:"nats" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"Use the NATS there instead of the embedded one."`
+	NATSListen string         `name:"nats-listen" group:"NATS:" env:"POKED_NATS_LISTEN" placeholder:"ADDR" help:"Open the embedded NATS to a homeserver at this address, such as 127.0.0.1:4222. It asks for no password: choose an address that only the homeserver reaches. Without it only this process does."`
+	Access     node.NATSFlags `embed:"" group:"NATS:"`
+	Fsync      node.FsyncFlag `group:"NATS:" default:"1s" env:"POKED_FSYNC" placeholder:"always|DURATION" help:"How soon the embedded NATS has a message on disk: what a power cut can lose. A crash of poked alone loses nothing."`
+
+	BridgeHTTP string `name:"bridge-http" group:"Bridge:" env:"POKED_BRIDGE_HTTP" placeholder:"ADDR" help:"Take room events from a homeserver as its application service, at this address; see poked bridge."`
+
+	Bridge     bridge.Config     `embed:"" group:"Bridge:"`
+	Registry   registry.Config   `embed:"" group:"Registry:"`
+	Dispatcher dispatcher.Config `embed:"" group:"Dispatcher:"`
+	Roles      node.RoleFlags    `embed:""`
+}
+
+// Help is shown by kong under the flags' summary.
+func (serveCmd) Help() string {
+	return "With --nats-listen a homeserver publishes room events here; see README for the contract. " +
+		"The database is poked.db in the directory --data unless --database says otherwise."
+}
+
+// Validate is called by kong.
+func (c *serveCmd) Validate() error {
+	if err := checkWhoAsks(c.Registry); err != nil {
+		return err
+	}
+	if err := c.checkBridge(); err != nil {
+		return err
+	}
+	switch {
+	case c.NATS != "" && c.NATSListen != "":
+		return errors.New("--nats and --nats-listen exclude each other: the one uses an outside NATS, the other opens the embedded one")
+	case c.NATS != "":
+		return node.CheckNATS(c.NATS)
+	case c.Access != (node.NATSFlags{}):
+		return errors.New("--nats-creds and --nats-tls-… need --nats: the embedded NATS asks for nothing")
+	case c.Roles.Topology.Replicas > 1:
+		return errors.New("--replicas needs --nats: the embedded NATS is a single server")
+	case c.NATSListen != "":
+		if _, _, err := node.SplitAddr(c.NATSListen); err != nil {
+			return errors.New("--nats-listen must be an address such as 127.0.0.1:4222")
+		}
+	}
+	return nil
+}
+
+// checkBridge judges the flags of the bridge, if there is to be one.
+func (c *serveCmd) checkBridge() error {
+	if c.BridgeHTTP == "" {
+		return nil
+	}
+	if _, _, err := node.SplitAddr(c.BridgeHTTP); err != nil {
+		return errors.New("--bridge-http must be an address such as 127.0.0.1:8009")
+	}
+	return checkBridge(c.Registry.Homeserver)
+}
+
+// Run runs everything until ctx ends.
+func (c *serveCmd) Run(ctx context.Context, std terminal.Streams) error {
+	log := c.Roles.Log.Logger(std.Err)
+	dir, err := node.OpenDataDir(c.Data)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if c.Registry.Database == "" {
+		c.Registry.Database = dir.Below("poked.db")
+	}
+	s := node.Stack{
+		Log:      log,
+		Where:    []any{"data", dir.Path},
+		Starters: []node.Starter{node.StartRegistry(c.Registry), node.StartDispatcher(c.Dispatcher)},
+	}
+	if c.BridgeHTTP != "" {
+		c.Bridge.HTTP = c.BridgeHTTP
+		s.Starters = append(s.Starters, node.StartBridge(c.Bridge, c.Registry.Homeserver))
+	}
+	if c.NATS != "" {
+		return c.Roles.Run(ctx, s.Outside(c.NATS, "poked serve", c.Access))
+	}
+	nats, err := node.StartNATS(node.NATSOptions{Dir: dir.Below("nats"), Listen: c.NATSListen, Sync: c.Fsync, Log: log})
+	if err != nil {
+		return err
+	}
+	defer nats.Stop()
+	warnIfOpen(log, nats)
+	s.NATS = events.Config{Name: "poked serve", InProcess: nats}
+	s.Where = append(s.Where, "nats", nats.Where(), "fsync", c.Fsync.String())
+	s.Starters = append(s.Starters, func(context.Context, node.Base) (node.Actor, error) {
+		return node.Actor{Name: "nats", Run: nats.Watch}, nil
+	})
+	return c.Roles.Run(ctx, s)
+}
+
+// warnIfOpen warns of an embedded NATS that others than this machine reach.
+func warnIfOpen(log *slog.Logger, nats *node.EmbeddedNATS) {
+	if !nats.Listens {
+		return
+	}
+	if addr, ok := nats.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
+		log.Warn("the embedded nats asks for no password: let only the homeserver reach it", "nats", addr.String())
+	}
+}

@@ -1,0 +1,254 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The story that the program is for, over the wire throughout: Alice sets a
+// pusher over HTTP, Bob says something in their room, the homeserver publishes
+// it, and Alice's gateway is poked. It is the same in one process and in three.
+func TestPokeArrives(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		start func(t *testing.T, tokens string) deployment
+	}{
+		{"serve", startServe},
+		{"a role a process", startRoles},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			gateway := startGateway(t)
+			d := tt.start(t, writeFile(t, "tokens", "alice-token @alice:example.org PHONE\n"))
+			setPusher(t, d.http, gateway.url, "alice-pushkey")
+			publish(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
+			poke := firstPoke(t, d.nats, gateway.pokes)
+			checkPoke(t, poke)
+			for _, p := range d.processes {
+				p.terminate()
+				for _, secret := range []string{"alice-token", "alice-pushkey", "hello alice"} {
+					if strings.Contains(p.log(), secret) {
+						t.Errorf("the log holds %q:\n%s", secret, p.log())
+					}
+				}
+			}
+		})
+	}
+}
+
+// deployment is a running poked, whatever it is made of.
+type deployment struct {
+	http, nats string // URLs
+	processes  []*process
+}
+
+func startServe(t *testing.T, tokens string) deployment {
+	p, where := start(t, "serve", "--data", filepath.Join(t.TempDir(), "data"), "--tokens", tokens,
+		"--http", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
+		"--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2")
+	return deployment{
+		http: fmt.Sprintf("http://%s", where["http"]), nats: fmt.Sprintf("nats://%s", where["nats"]),
+		processes: []*process{p},
+	}
+}
+
+func startRoles(t *testing.T, tokens string) deployment {
+	_, url := startTestNATS(t)
+	shared := []string{"--nats", url, "--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2"}
+	registry, where := start(t, append([]string{"registry", "--http", "127.0.0.1:0",
+		"--database", filepath.Join(t.TempDir(), "poked.db"), "--tokens", tokens}, shared...)...)
+	dispatcher, _ := start(t, append([]string{"dispatcher"}, shared...)...)
+	return deployment{http: fmt.Sprintf("http://%s", where["http"]), nats: url, processes: []*process{registry, dispatcher}}
+}
+
+type gateway struct {
+	url   string
+	pokes chan poke
+}
+
+type poke struct {
+	Notification struct {
+		EventID string `json:"event_id"`
+		Sender  string `json:"sender"`
+		Devices []struct {
+			AppID   string          `json:"app_id"`
+			Pushkey string          `json:"pushkey"`
+			Tweaks  json.RawMessage `json:"tweaks"`
+		} `json:"devices"`
+	} `json:"notification"`
+}
+
+func startGateway(t *testing.T) gateway {
+	t.Helper()
+	g := gateway{pokes: make(chan poke, 1000)}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var p poke
+		if err := json.NewDecoder(r.Body).Decode(&p); err != nil {
+			t.Errorf("read poke: %v", err)
+		}
+		g.pokes <- p
+		_, _ = w.Write([]byte(`{"rejected":[]}`))
+	}))
+	t.Cleanup(server.Close)
+	g.url = server.URL + "/_matrix/push/v1/notify"
+	return g
+}
+
+func setPusher(t *testing.T, base, gateway, pushkey string) {
+	t.Helper()
+	body := fmt.Sprintf(`{"kind":"http","app_id":"org.example.app","pushkey":%q,"app_display_name":"App",
+		"device_display_name":"Phone","lang":"en","data":{"url":%q}}`, pushkey, gateway)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/_matrix/client/v3/pushers/set", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer alice-token")
+	client := &http.Client{Timeout: 10 * time.Second}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("set pusher: %s", response.Status)
+	}
+}
+
+// getPushers returns what GET pushers shows to Alice.
+func getPushers(t *testing.T, base string) string {
+	t.Helper()
+	return getAsAlice(t, base, "pushers")
+}
+
+// getAsAlice asks the client-server API for something of Alice's.
+func getAsAlice(t *testing.T, base, what string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/_matrix/client/v3/"+what, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer alice-token")
+	response, err := (&http.Client{Timeout: 10 * time.Second}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// publish publishes events with "poked publish"; the first of more may be a
+// flag of it.
+func publish(t *testing.T, url string, args ...string) {
+	t.Helper()
+	command := []string{"publish", "--nats", url}
+	if strings.HasPrefix(args[0], "--") {
+		command, args = append(command, args[0]), args[1:]
+	}
+	if got := poked(t, strings.Join(args, "\n"), command...); got.Code != ExitOK {
+		t.Fatalf("publish: exit code %d, %s", got.Code, got.Stderr)
+	}
+}
+
+func memberEvent(name string) string {
+	return fmt.Sprintf(`{"event_id":"$join-%[1]s","room_id":"!room:example.org","type":"m.room.member",`+
+		`"sender":"@%[1]s:example.org","state_key":"@%[1]s:example.org","content":{"membership":"join"}}`, name)
+}
+
+// firstPoke lets Bob speak until Alice is poked: nobody promises how soon a
+// dispatcher knows a pusher that was just set.
+func firstPoke(t *testing.T, url string, pokes <-chan poke) poke {
+	t.Helper()
+	again := time.NewTicker(200 * time.Millisecond)
+	defer again.Stop()
+	for n := range 100 {
+		publish(t, url, fmt.Sprintf(`{"event_id":"$said-%d","room_id":"!room:example.org","type":"m.room.message",`+
+			`"sender":"@bob:example.org","content":{"msgtype":"m.text","body":"hello alice"}}`, n))
+		select {
+		case p := <-pokes:
+			return p
+		case <-again.C:
+		}
+	}
+	t.Fatal("no poke arrives")
+	return poke{}
+}
+
+func checkPoke(t *testing.T, p poke) {
+	t.Helper()
+	n := p.Notification
+	if !strings.HasPrefix(n.EventID, "$said-") || n.Sender != "@bob:example.org" {
+		t.Errorf("poked for %s of %s", n.EventID, n.Sender)
+	}
+	if len(n.Devices) != 1 || n.Devices[0].AppID != "org.example.app" || n.Devices[0].Pushkey != "alice-pushkey" {
+		t.Errorf("poked devices %+v", n.Devices)
+	}
+}
+
+// What was set and published before a restart is there after it.
+func TestServeComesBack(t *testing.T) {
+	gateway := startGateway(t)
+	data := filepath.Join(t.TempDir(), "data")
+	args := []string{"serve", "--data", data, "--tokens", writeFile(t, "tokens", "alice-token @alice:example.org\n"),
+		"--http", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--gateway-allow", "127.0.0.1", "--gateway-allow-http"}
+	first, where := start(t, args...)
+	setPusher(t, fmt.Sprintf("http://%s", where["http"]), gateway.url, "alice-pushkey")
+	publish(t, fmt.Sprintf("nats://%s", where["nats"]), "--historical", memberEvent("alice"), memberEvent("bob"))
+	first.terminate()
+
+	second, where := start(t, args...)
+	checkPoke(t, firstPoke(t, fmt.Sprintf("nats://%s", where["nats"]), gateway.pokes))
+	second.terminate()
+	if info, err := os.Stat(data); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("data directory: %v, %v", info.Mode(), err)
+	}
+}
+
+// Two NATS servers on the same files would destroy them.
+func TestServeLocksItsData(t *testing.T) {
+	data, tokens := t.TempDir(), writeFile(t, "tokens", "")
+	args := []string{"serve", "--data", data, "--tokens", tokens, "--http", "127.0.0.1:0"}
+	p, where := start(t, args...)
+	if where["nats"] != "in process" {
+		t.Errorf("NATS is at %v", where["nats"])
+	}
+	got := poked(t, "", args...)
+	if got.Code != ExitFailure || !strings.Contains(got.Stderr, "another poked") || strings.Count(got.Stderr, "\n") != 1 {
+		t.Errorf("second one: exit code %d, %q", got.Code, got.Stderr)
+	}
+	p.terminate()
+	again, _ := start(t, args...)
+	again.terminate()
+}
+
+// A role that cannot start says why in one line, and nothing stays behind.
+func TestServeFailsCleanly(t *testing.T) {
+	taken := httptest.NewServer(http.NotFoundHandler())
+	defer taken.Close()
+	data, tokens := t.TempDir(), writeFile(t, "tokens", "")
+	for _, tt := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"HTTP address is taken", []string{"--tokens", tokens, "--http", taken.Listener.Addr().String()}, "address already in use"},
+		{"no token file", []string{"--tokens", filepath.Join(data, "none"), "--http", "127.0.0.1:0"}, "start registry"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := poked(t, "", append([]string{"serve", "--data", data}, tt.args...)...)
+			if got.Code != ExitFailure || !strings.Contains(got.Stderr, tt.want) || strings.Count(got.Stderr, "\n") != 1 {
+				t.Errorf("exit code %d, %q", got.Code, got.Stderr)
+			}
+		})
+	}
+}

@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"poked/cmd/internal/node"
+	"poked/events/eventstest"
+)
+
+// stranger is a NATS server of somebody else's, who names the cluster and all of its
+// accounts and lets everybody into them.
+type stranger struct {
+	*server.Server
+
+	log *lockedBuffer
+}
+
+// startStranger starts a server that asks to join a cluster.
+func startStranger(t *testing.T, route string) stranger {
+	t.Helper()
+	config := writeFile(t, "stranger.conf", fmt.Sprintf(`
+		listen: "127.0.0.1:-1"
+		cluster { name: poked, listen: "127.0.0.1:-1", routes: ["%s"] }
+		accounts { POKED { users: [{ user: spy, password: spy }] } }
+		no_auth_user: spy
+	`, route))
+	options, err := server.ProcessConfigFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.NoSigs = true
+	log := &lockedBuffer{}
+	ns, err := node.RunNATS(options, slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ns.Stop)
+	return stranger{ns.Server, log}
+}
+
+// A server that names the cluster has no part in it without the password: it hears
+// nothing of what goes on there, and nobody there hears it. With the password it has,
+// so that the test is one.
+func TestAStrangersRouteIsRefused(t *testing.T) {
+	servers := startCluster(t)
+	registry, err := nats.Connect(urlsOf("registry", servers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer registry.Close()
+	port := servers[0].ClusterAddr().Port
+	for credentials, joins := range map[string]bool{"": false, "route:": false, "route:guess": false, "registry:p-registry": false, "route:p-route": true} {
+		s := startStranger(t, strings.Replace(routeURL(credentials, port), "//@", "//", 1))
+		if !joins {
+			eventstest.WaitFor(t, "the stranger to be refused", func() bool { return strings.Contains(s.log.String(), "Authorization Violation") })
+			if n := s.NumRoutes(); n != 0 {
+				t.Errorf("%q: the stranger has %d routes", credentials, n)
+			}
+		} else {
+			eventstest.WaitFor(t, "the stranger to join", func() bool { return s.NumRoutes() > 0 })
+		}
+		if out, in := s.talk(t, registry, joins); out != joins || in != joins {
+			t.Errorf("%q: heard outside: %t, inside: %t", credentials, out, in)
+		}
+		s.Shutdown()
+	}
+}
+
+// talk reports whether a client of the stranger's hears what the registry says of a
+// pusher (out), and the registry what that client says (in). It waits until both do,
+// if they are to.
+func (s stranger) talk(t *testing.T, registry *nats.Conn, wait bool) (out, in bool) {
+	t.Helper()
+	spy, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer spy.Close()
+	inbox := registry.NewInbox()
+	outside, err := spy.SubscribeSync("$KV.PUSHERS.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, err := registry.SubscribeSync(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := func() bool {
+		for _, step := range []error{
+			spy.Flush(), registry.Flush(), spy.Publish(inbox, nil), registry.Publish("$KV.PUSHERS.0.user", nil),
+			spy.Flush(), registry.Flush(),
+		} {
+			if step != nil {
+				t.Fatal(step)
+			}
+		}
+		told, _, _ := outside.Pending()
+		said, _, _ := inside.Pending()
+		out, in = told > 0, said > 0
+		return out && in
+	}
+	if wait {
+		eventstest.WaitFor(t, "both to hear each other", both)
+	}
+	both()
+	return out, in
+}
+
+// lockedBuffer keeps a log for a look at it.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}

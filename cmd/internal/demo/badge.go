@@ -1,0 +1,178 @@
+package demo
+
+import (
+	"fmt"
+	"math/bits"
+	"reflect"
+	"slices"
+	"strings"
+
+	"poked/events"
+)
+
+// toldBadges is every count that a pushkey was told, in order, and by which it is
+// judged: the users who have the pushkey. Which of them a count was for nobody
+// says.
+type toldBadges struct {
+	owners []badgeOwner
+	told   []toldBadge
+}
+
+type badgeOwner struct {
+	pusher *recordedPusher
+	hears  map[events.EventID]bool
+}
+
+type toldBadge struct {
+	event events.EventID // "" for a poke of the badge alone
+	count int
+}
+
+// hears takes in that one of the owners is owed a poke.
+func (b *toldBadges) hears(o *owedPoke) {
+	for _, owner := range b.owners {
+		if owner.pusher == o.pusher {
+			owner.hears[o.event.id] = true
+		}
+	}
+}
+
+// most returns what an owner can have unread at most, or -1 if none has a badge.
+func (b *toldBadges) most() int {
+	most := -1
+	for _, owner := range b.owners {
+		if !owner.pusher.noBadge {
+			most = max(most, len(owner.hears))
+		}
+	}
+	return most
+}
+
+// last returns the count that was told last, if there is only one owner.
+func (b *toldBadges) last() (count int, ok bool) {
+	if len(b.told) == 0 || len(b.owners) > 1 {
+		return 0, false
+	}
+	return b.told[len(b.told)-1].count, true
+}
+
+// right says whether the last count of each owner is what they have unread, in
+// some way to deal the counts out: nobody hears of an event twice. It looks back
+// from the end, with each set of owners who can have been told something by then.
+func (b *toldBadges) right() bool {
+	sets, later := map[uint]bool{0: true}, map[events.EventID]int{}
+	all := uint(1)<<len(b.owners) - 1
+	for _, t := range slices.Backward(b.told) {
+		sets = b.earlier(sets, t, later[t.event])
+		if sets[all] {
+			return true
+		}
+		if t.event != "" {
+			later[t.event]++
+		}
+	}
+	for set := range sets {
+		if b.untoldIsRight(set) {
+			return true
+		}
+	}
+	return false
+}
+
+// earlier returns which sets there can be once the count before is dealt, which is
+// one of an event that later ones are of too.
+func (b *toldBadges) earlier(sets map[uint]bool, t toldBadge, later int) map[uint]bool {
+	earlier := map[uint]bool{}
+	for set := range sets {
+		for i, owner := range b.owners {
+			isLast := set&(1<<i) == 0
+			may := later < bits.OnesCount(set)
+			if isLast {
+				may = t.count == owner.pusher.unread
+			}
+			if may && owner.mayHear(t) {
+				earlier[set|1<<i] = true
+			}
+		}
+	}
+	return earlier
+}
+
+// untoldIsRight says whether owners who were told nothing need not be.
+func (b *toldBadges) untoldIsRight(told uint) bool {
+	for i, owner := range b.owners {
+		if told&(1<<i) == 0 && !owner.pusher.noBadge && owner.pusher.unread > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (o badgeOwner) mayHear(t toldBadge) bool {
+	return !o.pusher.noBadge && (t.event == "" || o.hears[t.event])
+}
+
+// String says what is wrong at the end.
+func (b *toldBadges) String() string {
+	var want []int
+	for _, owner := range b.owners {
+		want = append(want, owner.pusher.unread)
+	}
+	said := "nothing was told"
+	if n := len(b.told); n > 0 {
+		said = fmt.Sprintf("told last is %d", b.told[n-1].count)
+	}
+	return fmt.Sprintf("%s, unread at the end is %d: %s", said, want, b.owners[0].pusher.device)
+}
+
+// takeBadge takes in a poke of the badge alone.
+func (c *checker) takeBadge(id pushkeyID, a *arrival) {
+	a.mask()
+	device, badges := c.pushers[id].device, c.badges[id]
+	unlike, expected := []string(nil), false
+	for _, owner := range badges.owners {
+		if !owner.pusher.noBadge && !expected {
+			want := owner.pusher.badgeBody()
+			unlike, expected = differences("", want, a.tree), reflect.DeepEqual(want, a.tree)
+		}
+	}
+	last, known := badges.last()
+	switch {
+	case expected && known && last == *a.poke.Notification.Counts.Unread:
+		c.tally.Disordered++
+		c.problem("told again that %d are unread: %s", last, device)
+	case expected:
+	case len(unlike) > 0:
+		c.tally.Different++
+		c.problem("not as it must be: badge for %s: %s", device, strings.Join(unlike, ", "))
+	default:
+		c.tally.Unexpected++
+		c.problem("a badge for %s, which asks for none", device)
+	}
+	c.tell(pokeID{pushkeyID: id}, a)
+}
+
+// tell takes in the count of a poke.
+func (c *checker) tell(id pokeID, a *arrival) {
+	count, b := a.poke.Notification.Counts.Unread, c.badges[id.pushkeyID]
+	most := b.most()
+	if count == nil || most < 0 {
+		return
+	}
+	b.told = append(b.told, toldBadge{event: id.event, count: *count})
+	if *count > most {
+		c.tally.Disordered++
+		c.problem("%d are unread of at most %d: %s", *count, most, c.describe(id))
+	}
+}
+
+// miscounted returns the pushkeys that were told last what is not unread.
+func (c *checker) miscounted() (ids []pushkeyID) {
+	for id, b := range c.badges {
+		if !b.right() {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(x, y pushkeyID) int { return strings.Compare(x.pushkey, y.pushkey) })
+	return ids
+}

@@ -1,0 +1,165 @@
+// Package demo is "poked demo": it plays the recorded events of testdata through the
+// whole program and judges every poke by the list of those that they must cause.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/time/rate"
+
+	"poked/cmd/internal/node"
+	"poked/cmd/internal/terminal"
+	"poked/dispatcher"
+	"poked/events"
+	"poked/registry"
+)
+
+// Cmd is "poked demo": the whole program on recorded events, judged by the
+// list of pokes that these must cause.
+type Cmd struct {
+	Rate  float64 `default:"150" env:"POKED_DEMO_RATE" placeholder:"N" help:"Publish so many events a second; 0 is as fast as NATS stores them."`
+	Quiet bool    `xor:"output" env:"POKED_DEMO_QUIET" help:"Show no pokes, only what came of it all."`
+	JSON  bool    `name:"json" xor:"output" env:"POKED_DEMO_JSON" help:"Print the body of each poke as a line of JSON; everything else goes to standard error."`
+}
+
+// Help is shown by kong under the command's summary.
+func (Cmd) Help() string {
+	return "Everything runs in this process, in a directory that is removed at the end. Each poke is compared with " +
+		"the list of those that must arrive, or may if their event is read meanwhile; the exit code is 1 if one is missing, " +
+		"unexpected or not as it should be, or if a pusher's last badge is not what its user has unread."
+}
+
+// Validate is called by kong.
+func (c *Cmd) Validate() error {
+	if c.Rate < 0 || math.IsNaN(c.Rate) {
+		return errors.New("--rate must not be negative")
+	}
+	return nil
+}
+
+// patience is how long nothing may arrive before the pokes that are missing
+// count as lost.
+const patience = 20 * time.Second
+
+// Run shows everything and fails unless each poke is as it should be.
+func (c *Cmd) Run(ctx context.Context, std terminal.Streams) error {
+	return c.perform(ctx, std, testdataFiles(), patience)
+}
+
+// perform runs the demo on recorded files.
+//
+//	story ──pushers/set──▶ registry ──▶ NATS ──▶ dispatcher ──pokes──▶ gateway ──▶ story
+//	  └─────────room events, receipts────▲                                  checked, shown
+//
+// The actors are those of poked serve, with the gateway and the story beside
+// them. When the story has ended, everything stops.
+func (c *Cmd) perform(ctx context.Context, std terminal.Streams, files recordedFiles, patience time.Duration) error {
+	rec, err := readRecording(files)
+	if err != nil {
+		return err
+	}
+	return newStory(rec, c.screen(std, len(rec.owed)), c.limiter(), patience).perform(ctx, std)
+}
+
+// perform performs a story in a directory that is removed at the end.
+func (s *story) perform(ctx context.Context, std terminal.Streams) (err error) {
+	dir, err := os.MkdirTemp("", "poked-demo-")
+	if err != nil {
+		return fmt.Errorf("make demo directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	log := node.LogFlags{Level: slog.LevelWarn}.Logger(std.Err)
+	nats, err := node.StartNATS(node.NATSOptions{Dir: filepath.Join(dir, "nats"), Sync: node.FsyncFlag{Interval: time.Second}, Log: log})
+	if err != nil {
+		return err
+	}
+	defer nats.Stop()
+
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	starters, err := s.cast(dir, end)
+	if err != nil {
+		return err
+	}
+	roles := node.RoleFlags{
+		Topology: node.TopologyFlags{Partitions: events.DefaultPartitions, Replicas: 1},
+		Gateway:  node.GatewayFlags{Allow: []string{host}, AllowHTTP: true},
+	}
+	process := node.Stack{Log: log, NATS: events.Config{Name: "poked demo", InProcess: nats}, Starters: starters}
+	if err := roles.Run(ctx, process); err != nil {
+		return err
+	}
+	return s.verdict()
+}
+
+func (c *Cmd) limiter() *rate.Limiter {
+	if c.Rate == 0 {
+		return rate.NewLimiter(rate.Inf, 0)
+	}
+	// Ten milliseconds' worth at once: timers are not exact.
+	return rate.NewLimiter(rate.Limit(c.Rate), max(1, int(c.Rate/100)))
+}
+
+// cast returns what brings up everyone who takes part. end is called when the
+// story has ended.
+func (s *story) cast(dir string, end func()) ([]node.Starter, error) {
+	var delivery dispatcher.Config
+	if err := kong.ApplyDefaults(&delivery); err != nil {
+		return nil, fmt.Errorf("configure dispatcher: %w", err)
+	}
+	delivery.CatchUpLimit = math.MaxInt32 // every poke is to be seen, though a minute of talk is told in seconds
+	tokens := filepath.Join(dir, "tokens")
+	if err := s.writeTokens(tokens); err != nil {
+		return nil, err
+	}
+	return []node.Starter{
+		func(ctx context.Context, _ node.Base) (a node.Actor, err error) {
+			s.gateway, err = listenGateway(ctx)
+			return node.Actor{Name: "gateway", Run: s.gateway.run, Close: s.gateway.close}, err
+		},
+		s.registry(registry.Config{HTTP: host + ":0", Database: filepath.Join(dir, "poked.db"), Tokens: tokens}),
+		s.dispatcher(delivery),
+		func(_ context.Context, b node.Base) (node.Actor, error) {
+			return node.Actor{Name: "demo", Run: func(ctx context.Context) error {
+				defer end()
+				return s.tell(ctx, b.Conn)
+			}}, nil
+		},
+	}, nil
+}
+
+// registry starts the registry and notes where it listens.
+func (s *story) registry(cfg registry.Config) node.Starter {
+	return func(ctx context.Context, b node.Base) (node.Actor, error) {
+		a, err := node.StartRegistry(cfg)(ctx, b)
+		s.registryAddr = a.At("http")
+		return a, err
+	}
+}
+
+// dispatcher starts the dispatcher and lets it run once the pushers are in
+// NATS: it reads all of them before the first event, so that no poke is missing
+// only because its pusher was not known yet.
+func (s *story) dispatcher(cfg dispatcher.Config) node.Starter {
+	return func(ctx context.Context, b node.Base) (node.Actor, error) {
+		a, err := node.StartDispatcher(cfg)(ctx, b)
+		run := a.Run
+		a.Run = func(ctx context.Context) error {
+			select {
+			case <-s.registered:
+				return run(ctx)
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		return a, err
+	}
+}

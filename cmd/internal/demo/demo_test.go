@@ -1,0 +1,138 @@
+package demo
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"poked/cmd/internal/terminal"
+)
+
+// The program, whole and over its own interfaces, sends exactly the pokes that
+// follow from the recorded events by the specification.
+func TestDemoPokesEqualGoldenList(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	std := terminal.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr}
+	if err := (&Cmd{JSON: true}).Run(t.Context(), std); err != nil {
+		t.Fatalf("%v:\n%s", err, &stderr)
+	}
+	rec, err := readRecording(testdataFiles())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What main printed is checked again, by a checker that saw nothing else.
+	check := newChecker(rec)
+	for line := range strings.Lines(stdout.String()) {
+		a := arrivalOf(t, line)
+		check.take(&a)
+	}
+	check.finish()
+	if !check.flawless() {
+		t.Errorf("%s:\n%s", check.tally, strings.Join(check.problems, "\n"))
+	}
+	if check.tally.Badges == 0 {
+		t.Error("nobody's badge was cleared")
+	}
+	if want := fmt.Sprintf("once, in order and as it must be: %d of 12707, %d were read first", check.tally.Arrived, check.tally.Read); !strings.Contains(stderr.String(), want) {
+		t.Errorf("standard error %q, want %q in it", &stderr, want)
+	}
+}
+
+// A list that differs from what the program sends makes the demo fail, whatever
+// the difference. All changes are to pokes of what nobody reads, which must arrive.
+func TestDemoFailsUnlessPokesEqualList(t *testing.T) {
+	files := testdataFiles()
+	lines := strings.SplitAfter(files.golden, "\n")
+	for i, change := range map[int]struct{ old, new string }{
+		189: {lines[189], ""},                                             // j's one pusher
+		289: {`"room_name":"Team Falcon`, `"room_name":"Team Hawk`},       // o_ren's one pusher
+		265: {`"users":[`, `"users":["@alice:example.org",`},              // one pusher more
+		498: {`"high","tweaks":{"sound":"default"}`, `"low","tweaks":{}`}, // alice's one pusher
+	} {
+		lines[i] = replaceOne(t, lines[i], change.old, change.new)
+	}
+	files.golden = strings.Join(lines, "")
+	alice := `"@alice:example.org","event_ids":[`
+	files.unread = replaceOne(t, files.unread, alice, alice+`"$b2gl-01tsmiClKPyBUs2-79OUSIVXKsOlaSg4aEGE_w",`) // of line 265
+	receipts := strings.SplitAfter(files.receipts, "\n")
+	files.receipts = strings.Join(slices.Delete(receipts, 112, 113), "") // ursula's last; she has one pusher
+	var stdout, stderr bytes.Buffer
+	std := terminal.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr}
+	err := (&Cmd{Quiet: true}).perform(t.Context(), std, files, 8*time.Second)
+	if err == nil {
+		t.Fatalf("no error:\n%s", &stdout)
+	}
+	if want := ", 1 missing, 1 not owed, 2 not as they must be, 2 badges wrong in the end"; !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("error %q, want %q at its end", err, want)
+	}
+	for _, want := range []string{
+		"not owed: event 440 ($YD7k4mCm__6_Krf70RA0tCcbN1tvOMiExHhrhVi_-eA) for j Tablet\n",
+		"for o_ren Pixel: room_name\n",
+		"for alice Pixel: devices.tweaks, prio\n",
+		"missing: event 540 ",
+		"told last is 56, unread at the end is [57]: alice Pixel\n",
+		"told last is 14, unread at the end is [13]: ursula ",
+	} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("standard output %q, want %q in it", &stdout, want)
+		}
+	}
+}
+
+// replaceOne replaces what must be there.
+func replaceOne(t *testing.T, text, old, replacement string) string {
+	t.Helper()
+	if !strings.Contains(text, old) {
+		t.Fatalf("%q is not there", old)
+	}
+	return strings.Replace(text, old, replacement, 1)
+}
+
+func TestDemoShowsPokes(t *testing.T) {
+	std := terminal.Streams{Out: new(bytes.Buffer)}
+	s := (&Cmd{}).screen(std, 1)
+	body := `{"notification":{"event_id":"$e","room_id":"!r","type":"m.room.message","sender":"@bob:x","prio":"high",
+		"room_name":"A\u001b[2J\u202e room with a long, long name","counts":{"unread":7},"content":{"body":"hi\nthere 👩‍💻"},
+		"devices":[{"app_id":"a","pushkey":"k","tweaks":{"sound":"ring","highlight":true}}]}}`
+	for _, tt := range []struct {
+		name, body string
+		width      int
+		want       string
+	}{
+		{"message", body, 120, "  0.012      7  high ring !     alice Pixel       A [2J  room with a …  @bob:x: hi there 👩‍💻"},
+		{"narrow", body, 90, "  0.012      7  high ring !     alice Pixel       A [2J  room with a …  @bob:x: hi there …"},
+		{"event", strings.Replace(body, `"body"`, `"call_id"`, 1), 120,
+			"  0.012      7  high ring !     alice Pixel       A [2J  room with a …  @bob:x: (m.room.message)"},
+		{"badge", `{"notification":{"prio":"low","counts":{"unread":0},"devices":[{}]}}`, 120,
+			"  0.012      0  low             alice Pixel                             (badge)"},
+		{"no counts", `{"notification":{"event_id":"$e","room_id":"!r","prio":"low","devices":[{}]}}`, 120,
+			"  0.012         low             alice Pixel                             $e"},
+		{"ids only", `{"notification":{"event_id":"$e","room_id":"!r","prio":"low","counts":{"unread":1},"devices":[{}]}}`, 120,
+			"  0.012      1  low             alice Pixel                             $e"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s.width = tt.width
+			a := arrivalOf(t, tt.body)
+			if got := s.line(&a, &recordedPusher{device: "alice Pixel"}, 12*time.Millisecond); got != tt.want {
+				t.Errorf("\ngot  %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// arrivalOf returns a poke as the gateway would hand it on.
+func arrivalOf(t *testing.T, body string) arrival {
+	t.Helper()
+	a := arrival{at: time.Now(), body: []byte(body)}
+	if err := json.Unmarshal(a.body, &a.poke); err != nil {
+		t.Fatal(err)
+	}
+	if err := decodeTree(a.body, &a.tree); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}

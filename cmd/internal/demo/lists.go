@@ -1,0 +1,87 @@
+package demo
+
+import (
+	"fmt"
+	"strings"
+
+	"poked/events"
+)
+
+// readReceipts puts each receipt where it came.
+func (rec *recording) readReceipts(receipts string, numbers map[events.EventID]int) error {
+	for raw := range strings.Lines(receipts) {
+		var receipt struct {
+			After events.EventID `json:"after_event_id"`
+		}
+		if err := decodeTree([]byte(raw), &receipt); err != nil {
+			return err
+		}
+		number := numbers[receipt.After]
+		if number == 0 {
+			return fmt.Errorf("event %s was not recorded", receipt.After)
+		}
+		ev := &rec.events[number-1]
+		ev.receipts = append(ev.receipts, []byte(strings.TrimSpace(raw)))
+	}
+	return nil
+}
+
+// readGolden works out which pokes are owed.
+func (rec *recording) readGolden(golden string, numbers map[events.EventID]int) error {
+	for raw := range strings.Lines(golden) {
+		line := new(goldenLine)
+		if err := decodeTree([]byte(raw), line); err != nil {
+			return err
+		}
+		number := numbers[line.EventID]
+		if number == 0 {
+			return fmt.Errorf("event %s was not recorded", line.EventID)
+		}
+		rec.owe(line, number)
+	}
+	return nil
+}
+
+func (rec *recording) owe(line *goldenLine, number int) {
+	for i := range line.Notified {
+		group := &line.Notified[i]
+		for _, user := range group.Users {
+			for j := range rec.pushers {
+				if p := &rec.pushers[j]; p.user == user {
+					rec.owed = append(rec.owed, &owedPoke{
+						event: &rec.events[number-1], number: number, pusher: p, line: line, group: group,
+					})
+				}
+			}
+		}
+	}
+}
+
+// readUnread works out which pokes must arrive, for nobody ever reads them, and
+// what each pusher's badge must be at the end.
+func (rec *recording) readUnread(unread string, numbers map[events.EventID]int) error {
+	left := map[events.UserID]map[events.EventID]bool{}
+	for raw := range strings.Lines(unread) {
+		var line struct {
+			User   events.UserID    `json:"user_id"`
+			Events []events.EventID `json:"event_ids"`
+		}
+		if err := decodeTree([]byte(raw), &line); err != nil {
+			return err
+		}
+		left[line.User] = map[events.EventID]bool{}
+		for _, id := range line.Events {
+			if numbers[id] == 0 {
+				return fmt.Errorf("event %s was not recorded", id)
+			}
+			left[line.User][id] = true
+		}
+	}
+	for i := range rec.pushers {
+		rec.pushers[i].unread = len(left[rec.pushers[i].user])
+	}
+	for _, o := range rec.owed {
+		o.read = !left[o.pusher.user][o.event.id]
+	}
+	return nil
+}

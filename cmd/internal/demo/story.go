@@ -1,0 +1,275 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"poked/events"
+)
+
+const (
+	// storySetup bounds the time that pushers take from HTTP to NATS.
+	storySetup = 30 * time.Second
+	storyPoll  = 20 * time.Millisecond
+	// storyEpilogue is how long nothing must arrive after all that was owed: longer
+	// than a badge waits for others.
+	storyEpilogue = 1500 * time.Millisecond
+)
+
+// errStopped says that the demo was interrupted.
+var errStopped = errors.New("stopped before every poke was there")
+
+// story is one run of the demo: clients set pushers, a homeserver publishes
+// events, a gateway is poked.
+type story struct {
+	rec      *recording
+	check    *checker
+	screen   *screen
+	limit    *rate.Limiter
+	patience time.Duration
+	tokens   map[events.UserID]string
+
+	// publishAll publishes every event.
+	publishAll func(context.Context, *events.Conn) error
+
+	// Set while the parts start, before the story is told.
+	gateway      *gateway
+	registryAddr string
+
+	registered chan struct{} // closed when all pushers are in NATS
+
+	began, ended time.Time
+	latencies    []time.Duration // from publishing to poke
+
+	mu        sync.Mutex
+	published map[events.EventID]time.Time
+}
+
+func newStory(rec *recording, screen *screen, limit *rate.Limiter, patience time.Duration) *story {
+	s := &story{
+		rec: rec, check: newChecker(rec), screen: screen, limit: limit, patience: patience,
+		tokens: map[events.UserID]string{}, registered: make(chan struct{}),
+		published: map[events.EventID]time.Time{},
+	}
+	for _, p := range rec.pushers {
+		s.tokens[p.user] = rand.Text()
+	}
+	s.publishAll = s.publish
+	return s
+}
+
+// writeTokens writes the file that tells the registry who is who.
+func (s *story) writeTokens(path string) error {
+	var file bytes.Buffer
+	for user, token := range s.tokens {
+		fmt.Fprintf(&file, "%s %s\n", token, user)
+	}
+	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("write tokens: %w", err)
+	}
+	return nil
+}
+
+// tell tells the story to its end, be it good or bad: verdict says which.
+func (s *story) tell(ctx context.Context, conn *events.Conn) error {
+	err := s.play(ctx, conn)
+	s.screen.finish()
+	if ctx.Err() != nil {
+		return errStopped
+	}
+	return err
+}
+
+func (s *story) play(ctx context.Context, conn *events.Conn) error {
+	if err := s.setPushers(ctx, conn); err != nil {
+		return err
+	}
+	close(s.registered)
+	s.screen.say("%d pushers of %d users are set at http://%s", len(s.rec.pushers), len(s.tokens), s.registryAddr)
+	s.screen.say("%d events and %d receipts go to NATS, their pokes come to http://%s", len(s.rec.events), s.rec.receipts(), s.gateway.listener.Addr())
+	s.began = time.Now()
+	group, scene := errgroup.WithContext(ctx)
+	all := make(chan struct{})
+	group.Go(func() error {
+		defer close(all)
+		return s.publishAll(scene, conn)
+	})
+	group.Go(func() error { return s.watch(scene, all) })
+	return group.Wait()
+}
+
+// setPushers sets every pusher as its user's client does, and returns when all
+// of them are in NATS.
+func (s *story) setPushers(ctx context.Context, conn *events.Conn) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, storySetup, fmt.Errorf("the pushers are not in NATS after %s", storySetup))
+	defer cancel()
+	transport := &http.Transport{} // of its own: no proxy from the environment
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	for i := range s.rec.pushers {
+		if err := s.setPusher(ctx, client, &s.rec.pushers[i]); err != nil {
+			return fmt.Errorf("set pusher of %s: %w", s.rec.pushers[i].user, err)
+		}
+	}
+	return s.awaitPushers(ctx, conn)
+}
+
+// awaitPushers returns when NATS has as many pushers as were recorded.
+func (s *story) awaitPushers(ctx context.Context, conn *events.Conn) error {
+	tick := time.NewTicker(storyPoll)
+	defer tick.Stop()
+	for {
+		stored := 0
+		for set, err := range conn.AllPushers(ctx) {
+			if err != nil {
+				return err
+			}
+			stored += len(set.Pushers)
+		}
+		if stored == len(s.rec.pushers) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// setPusher sets a pusher with the fields that were recorded, but for the
+// gateway.
+func (s *story) setPusher(ctx context.Context, client *http.Client, p *recordedPusher) error {
+	body, err := json.Marshal(p.request(s.gateway.url()))
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	url := "http://" + s.registryAddr + "/_matrix/client/v3/pushers/set"
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+s.tokens[p.user])
+	request.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask registry: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }() // it was only read
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the registry answers %s: %s", response.Status, answer)
+	}
+	return nil
+}
+
+// request returns the body of pushers/set that gives p this gateway.
+func (p *recordedPusher) request(gateway string) map[string]any {
+	body, data := maps.Clone(p.fields), maps.Clone(p.data)
+	delete(body, "user_id") // the token says it
+	data["url"] = gateway
+	body["data"], body["append"] = data, true
+	return body
+}
+
+// publish publishes every event, in order, and after each the receipts that came
+// then.
+func (s *story) publish(ctx context.Context, conn *events.Conn) error {
+	publisher := events.NewPublisher(conn)
+	for _, ev := range s.rec.events {
+		if err := s.limit.Wait(ctx); err != nil {
+			return fmt.Errorf("wait to publish: %w", err)
+		}
+		s.mu.Lock()
+		s.published[ev.id] = time.Now()
+		s.mu.Unlock()
+		if err := publisher.Event(ctx, ev.raw); err != nil {
+			return fmt.Errorf("publish event %s: %w", ev.id, err)
+		}
+		for _, receipt := range ev.receipts {
+			if err := publisher.Receipt(ctx, receipt); err != nil {
+				return fmt.Errorf("publish receipt after event %s: %w", ev.id, err)
+			}
+		}
+	}
+	return nil
+}
+
+// watch takes the pokes in until all that are owed have come, or none has for
+// as long as the patience lasts.
+func (s *story) watch(ctx context.Context, allPublished <-chan struct{}) error {
+	quiet := time.NewTimer(s.patience)
+	defer quiet.Stop()
+	for {
+		select {
+		case a := <-s.gateway.arrivals:
+			if err := s.take(&a); err != nil {
+				return err
+			}
+		case <-allPublished:
+			allPublished = nil
+		case <-quiet.C:
+			if allPublished == nil {
+				return nil
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if s.check.complete() {
+			quiet.Reset(storyEpilogue)
+		} else {
+			quiet.Reset(s.patience)
+		}
+	}
+}
+
+// take takes one poke in.
+func (s *story) take(a *arrival) error {
+	s.ended = a.at
+	s.mu.Lock()
+	at, ok := s.published[a.poke.Notification.EventID]
+	s.mu.Unlock()
+	if ok {
+		s.latencies = append(s.latencies, a.at.Sub(at))
+	}
+	pusher := s.check.take(a)
+	return s.screen.show(a, pusher, a.at.Sub(s.began))
+}
+
+// verdict says in words what came of the story, and fails unless every poke was
+// as it must be.
+func (s *story) verdict() error {
+	s.check.finish()
+	for _, problem := range s.check.problems {
+		s.screen.say("%s", problem)
+	}
+	slices.Sort(s.latencies)
+	if n := len(s.latencies); n > 0 {
+		s.screen.say("%d pokes of events and %d of the badge alone came in %.1f s; from publishing to poke: half within %s, 99 %% within %s",
+			s.check.tally.Arrived, s.check.tally.Badges, s.ended.Sub(s.began).Seconds(),
+			s.latencies[n/2].Round(10*time.Microsecond), s.latencies[n*99/100].Round(10*time.Microsecond))
+	}
+	if s.check.flawless() {
+		s.screen.say("every poke that must arrive did, once, in order and as it must be: %d of %d, %d were read first; each badge is right in the end",
+			s.check.tally.Arrived, s.check.tally.Owed, s.check.tally.Read)
+		return nil
+	}
+	return errors.New(s.check.tally.String())
+}

@@ -1,0 +1,132 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"poked/events"
+	"poked/events/pushgateway"
+)
+
+// RoleFlags are the flags of every subcommand that runs a role.
+type RoleFlags struct {
+	Topology TopologyFlags `embed:"" group:"NATS:"`
+	Gateway  GatewayFlags  `embed:"" group:"Push gateways:"`
+	Ops      OpsFlags      `embed:"" group:"Operations:"`
+	Log      LogFlags      `embed:"" group:"Log:"`
+}
+
+type TopologyFlags struct {
+	Partitions int `default:"16" env:"POKED_PARTITIONS" placeholder:"N" help:"Partitions of the streams, at most ${max_partitions}: how many dispatchers can share the work. Fixed once the streams exist."`
+	Replicas   int `default:"1" env:"POKED_REPLICAS" placeholder:"N" help:"How many NATS servers keep each message: 1, 3 or 5."`
+}
+
+// Validate is called by kong.
+func (f TopologyFlags) Validate() error {
+	if f.Partitions < 1 || f.Partitions > events.MaxPartitions {
+		return fmt.Errorf("--partitions must be 1 to %d", events.MaxPartitions)
+	}
+	switch f.Replicas {
+	case 1, 3, 5:
+		return nil
+	}
+	return errors.New("--replicas must be 1, 3 or 5")
+}
+
+func (f TopologyFlags) topology() events.Topology {
+	return events.Topology{Partitions: f.Partitions, Replicas: f.Replicas}
+}
+
+type GatewayFlags struct {
+	Allow     []string `name:"gateway-allow" env:"POKED_GATEWAY_ALLOW" placeholder:"CIDR|HOST" help:"Admit push gateways on these networks and hosts on any port, private addresses and single-label names included. Otherwise only the public internet is."`
+	Deny      []string `name:"gateway-deny" env:"POKED_GATEWAY_DENY" placeholder:"CIDR|HOST" help:"Never connect to these networks and hosts, whatever else is allowed."`
+	AllowHTTP bool     `name:"gateway-allow-http" env:"POKED_GATEWAY_ALLOW_HTTP" help:"Admit plain HTTP for what --gateway-allow names."`
+}
+
+// Validate is called by kong.
+func (f GatewayFlags) Validate() error {
+	if f.AllowHTTP && len(f.Allow) == 0 {
+		return errors.New("--gateway-allow-http needs --gateway-allow: it admits plain HTTP only there")
+	}
+	_, err := f.Policy()
+	return err
+}
+
+func (f GatewayFlags) Policy() (*pushgateway.Policy, error) {
+	return pushgateway.NewPolicy(f.Allow, f.Deny, f.AllowHTTP)
+}
+
+type LogFlags struct {
+	Format string     `name:"log-format" default:"text" enum:"text,json" env:"POKED_LOG_FORMAT" placeholder:"text|json" help:"How log lines on standard error are written: text or json."`
+	Level  slog.Level `name:"log-level" default:"info" env:"POKED_LOG_LEVEL" placeholder:"LEVEL" help:"The least level to log: debug, info, warn or error."`
+}
+
+func (f LogFlags) Logger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: f.Level}
+	if f.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// CheckNATS judges a comma-separated list of NATS URLs. The error does not
+// repeat them, for they may hold a password.
+func CheckNATS(urls string) error {
+	if urls == "" {
+		return errors.New("--nats is missing: it says where NATS is, nats://host:4222")
+	}
+	for server := range strings.SplitSeq(urls, ",") {
+		u, err := parseNATS(server)
+		if err != nil || u.Hostname() == "" {
+			return errors.New("--nats must be URLs such as nats://host:4222, separated by commas")
+		}
+		switch u.Scheme {
+		case "nats", "tls", "ws", "wss":
+		default:
+			return errors.New("--nats must be of the scheme nats, tls, ws or wss")
+		}
+	}
+	return nil
+}
+
+// RedactNATS returns the URLs without user names, passwords and tokens.
+func RedactNATS(urls string) string {
+	var redacted []string
+	for server := range strings.SplitSeq(urls, ",") {
+		if u, err := parseNATS(server); err == nil {
+			redacted = append(redacted, u.Scheme+"://"+u.Host)
+		}
+	}
+	return strings.Join(redacted, ",")
+}
+
+func parseNATS(server string) (*url.URL, error) {
+	server = strings.TrimSpace(server)
+	if !strings.Contains(server, "://") {
+		server = "nats://" + server
+	}
+	u, err := url.Parse(server)
+	if err != nil {
+		return nil, fmt.Errorf("parse nats url: %w", err)
+	}
+	return u, nil
+}
+
+// SplitAddr takes an address to listen on apart.
+func SplitAddr(addr string) (host string, port int, err error) {
+	host, digits, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, fmt.Errorf("parse address to listen on: %w", err)
+	}
+	number, err := strconv.ParseUint(digits, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("parse port to listen on: %w", err)
+	}
+	return host, int(number), nil
+}

@@ -1,0 +1,196 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"poked/events/httpserve"
+)
+
+// natsStart is how long the embedded server may take to listen once its files
+// are recovered.
+const natsStart = 10 * time.Second
+
+// natsConns is how many connections the embedded server takes, if the process may open
+// that many files and more.
+const natsConns = 1024
+
+// NATSOptions says how to run the embedded NATS server.
+type NATSOptions struct {
+	Dir    string    // where its files stand
+	Listen string    // address for others to connect to; empty: this process only
+	Sync   FsyncFlag // how soon a write is on disk
+	Log    *slog.Logger
+}
+
+// EmbeddedNATS is a NATS server with JetStream inside this process.
+type EmbeddedNATS struct {
+	*server.Server // for in-process connections
+
+	Listens bool
+}
+
+// StartNATS starts a server and returns when it takes connections.
+func StartNATS(options NATSOptions) (*EmbeddedNATS, error) {
+	settings := &server.Options{
+		ServerName: "poked",
+		JetStream:  true,
+		StoreDir:   options.Dir,
+		SyncAlways: options.Sync.Always, SyncInterval: options.Sync.Interval,
+		DontListen: options.Listen == "",
+		MaxConn:    httpserve.Connections(natsConns),
+		NoSigs:     true, // signals are main's
+	}
+	if options.Listen != "" {
+		if err := setListen(settings, options.Listen); err != nil {
+			return nil, err
+		}
+	}
+	return RunNATS(settings, options.Log)
+}
+
+// RunNATS starts a server with settings and returns when it takes connections.
+func RunNATS(settings *server.Options, logger *slog.Logger) (*EmbeddedNATS, error) {
+	ns, err := server.NewServer(settings)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded nats: %w", err)
+	}
+	log := &natsLog{log: logger.With("part", "nats")}
+	ns.SetLoggerV2(log, false, false, false)
+	ns.Start()
+	if err := log.fatalError(); err != nil {
+		ns.Shutdown()
+		return nil, fmt.Errorf("start embedded nats: %w", err)
+	}
+	if !ns.ReadyForConnections(natsStart) {
+		ns.Shutdown()
+		return nil, fmt.Errorf("start embedded nats: not ready after %s", natsStart)
+	}
+	return &EmbeddedNATS{Server: ns, Listens: !settings.DontListen}, nil
+}
+
+func setListen(settings *server.Options, addr string) error {
+	host, port, err := SplitAddr(addr)
+	if err != nil {
+		return err
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT // 0 would mean the default port here
+	}
+	settings.Host, settings.Port = host, port
+	return nil
+}
+
+// Where returns what the ready line says of the server.
+func (e *EmbeddedNATS) Where() string {
+	if !e.Listens {
+		return "in process"
+	}
+	return e.Addr().String()
+}
+
+// Watch fails as soon as the server can no longer do its work, of which it
+// tells nobody: it shuts down, or it gives JetStream up because a disk is full
+// or broken.
+func (e *EmbeddedNATS) Watch(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if !e.Running() || !e.JetStreamEnabled() {
+			return errors.New("the embedded server gave up; its log lines say why")
+		}
+	}
+}
+
+// Stop writes what is left to disk and ends the server.
+func (e *EmbeddedNATS) Stop() {
+	e.Shutdown()
+	e.WaitForShutdown()
+}
+
+// FsyncFlag is how soon the embedded NATS has a write on disk: always before
+// it is acknowledged, or at most an interval later.
+type FsyncFlag struct {
+	Always   bool
+	Interval time.Duration // of what is not synced at once; 0 leaves it to the server
+}
+
+// minFsync keeps an operator from asking for more syncs than a disk can do;
+// who wants that wants always.
+const minFsync = 10 * time.Millisecond
+
+// UnmarshalText reads "always" or a duration.
+func (f *FsyncFlag) UnmarshalText(text []byte) error {
+	if string(text) == "always" {
+		*f = FsyncFlag{Always: true}
+		return nil
+	}
+	interval, err := time.ParseDuration(string(text))
+	if err != nil || interval < minFsync {
+		return errors.New("must be \"always\" or a duration of at least " + minFsync.String())
+	}
+	*f = FsyncFlag{Interval: interval}
+	return nil
+}
+
+// String undoes UnmarshalText.
+func (f FsyncFlag) String() string {
+	if f.Always {
+		return "always"
+	}
+	return f.Interval.String()
+}
+
+// natsLog passes on what the server logs, from warnings up. Its lines carry
+// subjects, in which ids are encoded, and never a message.
+type natsLog struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	fatal error
+}
+
+func (l *natsLog) fatalError() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fatal
+}
+
+// Fatalf keeps the first message: the server goes on half alive after it.
+func (l *natsLog) Fatalf(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fatal == nil {
+		l.fatal = fmt.Errorf(format, args...)
+	}
+}
+
+// Errorf passes an error on.
+func (l *natsLog) Errorf(format string, args ...any) {
+	l.log.Error("nats server reports an error", "error", fmt.Sprintf(format, args...))
+}
+
+// Warnf passes a warning on.
+func (l *natsLog) Warnf(format string, args ...any) {
+	l.log.Warn("nats server warns", "warning", fmt.Sprintf(format, args...))
+}
+
+// Noticef drops what an operator of poked has no use for.
+func (*natsLog) Noticef(string, ...any) {}
+
+// Debugf is never called: debugging is off.
+func (*natsLog) Debugf(string, ...any) {}
+
+// Tracef is never called: tracing is off.
+func (*natsLog) Tracef(string, ...any) {}

@@ -1,0 +1,290 @@
+// Package node is what a process of poked is made of. The arrows point at what is used; it is built
+// from the right to the left and taken down from the left to the right, so
+// that whoever is still working has what it needs.
+//
+//	signal ─▶ ctx
+//	           │ ends
+//	           ▼
+//	        actors ──▶ their resources ──▶ connection ──▶ NATS
+//	        ├ streams                          events.Conn   ├ embedded (serve)
+//	        ├ registry    database, listener                 └ outside  (--nats)
+//	        ├ dispatcher
+//	        ├ bridge      listener
+//	        └ nats watch  (serve: the embedded server lives)
+//	ops ──▶ actors: are they ready, what have they done
+//
+// The actors run in one errgroup: the first that fails ends the others, and
+// each stops by itself, within a bound, when the context ends.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"poked/dispatcher"
+	"poked/events"
+	"poked/events/bridge"
+	"poked/events/homeserver"
+	"poked/events/pushgateway"
+	"poked/registry"
+)
+
+// stopBound is how long the actors may take to finish what is out: longer than
+// they allow themselves. One that was given a longer grace has stopMargin beyond
+// it.
+const (
+	stopBound  = 15 * time.Second
+	stopMargin = 5 * time.Second
+)
+
+// Actor is one long-lived thing of a process.
+type Actor struct {
+	Name  string
+	Run   func(context.Context) error // until ctx ends; nil after a clean stop
+	Close func() error                // after every actor has stopped; nil if there is nothing to close
+	where []any                       // for the ready line: where it can be reached, as log attributes
+	grace time.Duration               // how long it may take to stop, if that is more than usual
+
+	unready func() string        // why it does not do all of its work, or ""; nil if it always does
+	metrics prometheus.Collector // nil if there is nothing to tell
+}
+
+// Base is what roles stand on.
+type Base struct {
+	policy *pushgateway.Policy
+	Conn   *events.Conn
+	log    *slog.Logger
+}
+
+// Starter brings one actor up, to the point where it only has to run.
+type Starter func(context.Context, Base) (Actor, error)
+
+func StartRegistry(cfg registry.Config) Starter {
+	return func(ctx context.Context, b Base) (Actor, error) {
+		r, err := registry.Open(ctx, cfg, b.policy, b.Conn, b.log)
+		if err != nil {
+			return Actor{}, fmt.Errorf("start registry: %w", err)
+		}
+		return Actor{
+			Name: "registry", Run: r.Run, Close: r.Close, where: []any{"http", r.Addr()},
+			unready: r.Unready, metrics: newRegistryMetrics(r.Health),
+		}, nil
+	}
+}
+
+func StartDispatcher(cfg dispatcher.Config) Starter {
+	return func(_ context.Context, b Base) (Actor, error) {
+		d, err := dispatcher.New(cfg, b.policy, b.Conn, b.log)
+		if err != nil {
+			return Actor{}, fmt.Errorf("start dispatcher: %w", err)
+		}
+		return Actor{
+			Name: "dispatcher", Run: d.Run, grace: cfg.StopGrace + stopMargin,
+			unready: d.Unready, metrics: newDispatcherMetrics(d.Health),
+		}, nil
+	}
+}
+
+// keepStreams looks after what everything else stands on.
+func keepStreams(t events.Topology) Starter {
+	return func(_ context.Context, b Base) (Actor, error) {
+		return Actor{
+			Name: "streams", Run: func(ctx context.Context) error { return b.Conn.Keep(ctx, t) },
+			unready: func() string { return natsTrouble(b.Conn) }, metrics: newNATSMetrics(b.Conn),
+		}, nil
+	}
+}
+
+// natsTrouble says what is wrong with NATS, or "".
+func natsTrouble(conn *events.Conn) string {
+	if !conn.Connected() {
+		return "nats is away"
+	}
+	for _, s := range conn.Streams() {
+		if s.Missing {
+			return "stream " + s.Name + " was deleted"
+		}
+	}
+	return ""
+}
+
+// Stack is what one process is to be made of.
+type Stack struct {
+	Log      *slog.Logger
+	NATS     events.Config
+	Where    []any // for the ready line, beside what the actors say
+	Starters []Starter
+	Adopts   bool // the streams are another's to make
+}
+
+// Outside has the process use the NATS of the operator's at these URLs.
+func (s Stack) Outside(urls, name string, access NATSFlags) Stack {
+	s.NATS = events.Config{URL: urls, Name: name, Credentials: access.Credentials()}
+	s.Where = append(s.Where, "nats", RedactNATS(urls))
+	return s
+}
+
+// Run runs a process that makes the streams.
+func (f RoleFlags) Run(ctx context.Context, s Stack) error {
+	policy, err := f.Gateway.Policy()
+	if err != nil {
+		return err
+	}
+	o, err := OpenOps(ctx, f.Ops, s.Log)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	s.Where = append(s.Where, o.Where()...)
+	s.Starters = append([]Starter{keepStreams(f.Topology.topology())}, s.Starters...)
+	return s.Run(ctx, policy, o, func(ctx context.Context, conn *events.Conn) error {
+		return s.setUp(ctx, conn, f.Topology.topology(), func(err error) { o.waitsFor("the streams are not there yet: " + err.Error()) })
+	})
+}
+
+// Run connects to NATS, has setup see to the streams, starts every actor, says in
+// the log that all is ready, and runs until ctx ends or something fails. Then it
+// takes everything down again.
+func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setup func(context.Context, *events.Conn) error) (err error) {
+	s.NATS.Log = s.Log
+	o.waitsFor("nats is not there yet")
+	conn, err := events.Connect(ctx, s.NATS)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop while NATS was not there yet
+		}
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if err := setup(ctx, conn); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	actors, err := startAll(ctx, Base{policy: policy, Conn: conn, log: s.Log}, s.Starters)
+	defer func() { err = errors.Join(err, closeAll(actors)) }()
+	if err != nil {
+		return err
+	}
+	for _, a := range actors {
+		if err := o.watch(a); err != nil {
+			return err
+		}
+	}
+	o.waitsFor("")
+	s.logReady(actors)
+	return runAll(ctx, s.Log, actors)
+}
+
+// startAll returns the actors it started, also with an error.
+func startAll(ctx context.Context, b Base, starters []Starter) ([]Actor, error) {
+	var actors []Actor
+	for _, start := range starters {
+		a, err := start(ctx, b)
+		if err != nil {
+			return actors, err
+		}
+		actors = append(actors, a)
+	}
+	return actors, nil
+}
+
+func closeAll(actors []Actor) error {
+	var errs []error
+	for _, a := range actors {
+		if a.Close == nil {
+			continue
+		}
+		if err := a.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", a.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// logReady writes the line that operators and scripts wait for.
+func (s Stack) logReady(actors []Actor) {
+	attrs := append([]any{"version", ReadVersion().Version}, s.Where...)
+	for _, a := range actors {
+		attrs = append(attrs, a.where...)
+	}
+	s.Log.Info("poked is ready", attrs...)
+}
+
+// runAll runs the actors until ctx ends or one of them fails, and waits until
+// all have stopped, but no longer than they may take.
+func runAll(ctx context.Context, log *slog.Logger, actors []Actor) error {
+	group, ctx := errgroup.WithContext(ctx)
+	bound := stopBound
+	for _, a := range actors {
+		bound = max(bound, a.grace)
+		group.Go(func() error { return a.runUntil(ctx) })
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- group.Wait() }() // ends with the actors, or with the process
+
+	<-ctx.Done()
+	log.Info("poked is stopping")
+	select {
+	case err := <-stopped:
+		return err
+	case <-time.After(bound):
+		return fmt.Errorf("did not stop within %s; what was promised is on disk", bound)
+	}
+}
+
+// runUntil runs an actor until ctx ends. One that ends before has failed.
+func (a Actor) runUntil(ctx context.Context) error {
+	err := a.Run(ctx)
+	if err == nil && ctx.Err() == nil {
+		err = errors.New("ended by itself")
+	}
+	if err != nil {
+		return fmt.Errorf("run %s: %w", a.Name, err)
+	}
+	return nil
+}
+
+func StartBridge(cfg bridge.Config, hs homeserver.Config) Starter {
+	return func(ctx context.Context, b Base) (Actor, error) {
+		client, reg, err := OpenHomeserver(hs)
+		if err != nil {
+			return Actor{}, fmt.Errorf("start bridge: %w", err)
+		}
+		br, err := bridge.Open(ctx, cfg, client, reg, b.Conn, b.log)
+		if err != nil {
+			return Actor{}, fmt.Errorf("start bridge: %w", err)
+		}
+		stop := func() error {
+			defer client.Close()
+			return br.Close()
+		}
+		return Actor{Name: "bridge", Run: br.Run, Close: stop, where: []any{"bridge_http", br.Addr()}}, nil
+	}
+}
+
+func OpenHomeserver(cfg homeserver.Config) (*homeserver.Client, *homeserver.Registration, error) {
+	reg, err := homeserver.ReadRegistration(cfg.Registration)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := homeserver.New(cfg.URL)
+	return client, reg, err
+}
+
+// At returns one of the places where an actor can be reached.
+func (a Actor) At(key string) string {
+	for i := 0; i+1 < len(a.where); i += 2 {
+		if a.where[i] == key {
+			return fmt.Sprint(a.where[i+1])
+		}
+	}
+	return ""
+}

@@ -1,0 +1,108 @@
+package terminal
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// Console writes lines to standard error, with a progress bar below them when
+// that is a terminal. Many goroutines may use it.
+type Console struct {
+	mu  sync.Mutex
+	err io.Writer
+	bar *progressbar.ProgressBar // nil if standard error is no terminal
+}
+
+// NewConsole returns a console for a work of total bytes, -1 if nobody knows.
+func NewConsole(stderr io.Writer, total int64) *Console {
+	c := &Console{err: stderr}
+	if file, ok := stderr.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		c.bar = progressbar.NewOptions64(total,
+			progressbar.OptionSetWriter(stderr),
+			progressbar.OptionSetDescription("publishing"),
+			progressbar.OptionShowBytes(true),
+			progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionClearOnFinish(),
+		)
+	}
+	return c
+}
+
+// Write writes one whole line. It is what a logger may write to.
+func (c *Console) Write(line []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clear()
+	return c.err.Write(line)
+}
+
+// Printf writes one line.
+func (c *Console) Printf(format string, args ...any) {
+	// There is nobody left to tell if this cannot be written.
+	_, _ = fmt.Fprintf(c, format+"\n", args...)
+}
+
+// Advance moves the progress bar by n bytes.
+func (c *Console) Advance(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bar != nil {
+		_ = c.bar.Add(n) // a bar that cannot be drawn stops nothing
+	}
+}
+
+// Finish takes the progress bar away.
+func (c *Console) Finish() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clear()
+	c.bar = nil
+}
+
+// clear makes room for a line where the bar is. The caller holds the mutex.
+func (c *Console) clear() {
+	if c.bar != nil {
+		_ = c.bar.Clear() // a bar that cannot be drawn stops nothing
+	}
+}
+
+// PrintJSON prints one object on a line.
+func PrintJSON(out io.Writer, value any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// PrintReport prints what was measured or found, for people or as JSON.
+func PrintReport(out io.Writer, report interface{ Print(io.Writer) error }, asJSON bool) error {
+	if asJSON {
+		return PrintJSON(out, report)
+	}
+	return report.Print(out)
+}
+
+// NewCountConsole returns a console for a work of so many things; 0 is for one
+// that shows no progress.
+func NewCountConsole(stderr io.Writer, doing string, total int) *Console {
+	c := &Console{err: stderr}
+	if total > 0 && IsTerminal(stderr) {
+		c.bar = progressbar.NewOptions(total,
+			progressbar.OptionSetWriter(stderr),
+			progressbar.OptionSetDescription(doing),
+			progressbar.OptionShowCount(),
+			progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionClearOnFinish(),
+		)
+	}
+	return c
+}

@@ -3,13 +3,10 @@ package cli
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"net"
 
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
 	"poked/dispatcher"
-	"poked/events"
 	"poked/events/bridge"
 	"poked/registry"
 )
@@ -95,26 +92,5 @@ func (c *serveCmd) Run(ctx context.Context, std terminal.Streams) error {
 	if c.NATS != "" {
 		return c.Roles.Run(ctx, s.Outside(c.NATS, "poked serve", c.Access))
 	}
-	nats, err := node.StartNATS(node.NATSOptions{Dir: dir.Below("nats"), Listen: c.NATSListen, Sync: c.Fsync, Log: log})
-	if err != nil {
-		return err
-	}
-	defer nats.Stop()
-	warnIfOpen(log, nats)
-	s.NATS = events.Config{Name: "poked serve", InProcess: nats}
-	s.Where = append(s.Where, "nats", nats.Where(), "fsync", c.Fsync.String())
-	s.Starters = append(s.Starters, func(context.Context, node.Base) (node.Actor, error) {
-		return node.Actor{Name: "nats", Run: nats.Watch}, nil
-	})
-	return c.Roles.Run(ctx, s)
-}
-
-// warnIfOpen warns of an embedded NATS that others than this machine reach.
-func warnIfOpen(log *slog.Logger, nats *node.EmbeddedNATS) {
-	if !nats.Listens {
-		return
-	}
-	if addr, ok := nats.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
-		log.Warn("the embedded nats asks for no password: let only the homeserver reach it", "nats", addr.String())
-	}
+	return c.Roles.RunEmbedded(ctx, s, dir, node.NATSOptions{Dir: dir.Below("nats"), Listen: c.NATSListen, Sync: c.Fsync, Log: log})
 }

@@ -34,6 +34,7 @@ type EmbeddedNATS struct {
 	*server.Server // for in-process connections
 
 	Listens bool
+	log     *natsLog
 }
 
 // StartNATS starts a server and returns when it takes connections.
@@ -72,7 +73,7 @@ func RunNATS(settings *server.Options, logger *slog.Logger) (*EmbeddedNATS, erro
 		ns.Shutdown()
 		return nil, fmt.Errorf("start embedded nats: not ready after %s", natsStart)
 	}
-	return &EmbeddedNATS{Server: ns, Listens: !settings.DontListen}, nil
+	return &EmbeddedNATS{Server: ns, Listens: !settings.DontListen, log: log}, nil
 }
 
 func setListen(settings *server.Options, addr string) error {
@@ -96,8 +97,8 @@ func (e *EmbeddedNATS) Where() string {
 }
 
 // Watch fails as soon as the server can no longer do its work, of which it
-// tells nobody: it shuts down, or it gives JetStream up because a disk is full
-// or broken.
+// tells nobody: it shuts down, or it gives JetStream up because a disk is broken.
+// What natsWatch sees beside that says nothing of one server of a cluster.
 func (e *EmbeddedNATS) Watch(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -107,10 +108,18 @@ func (e *EmbeddedNATS) Watch(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if !e.Running() || !e.JetStreamEnabled() {
-			return errors.New("the embedded server gave up; its log lines say why")
+		if err := e.gaveUp(); err != nil {
+			return err
 		}
 	}
+}
+
+// gaveUp returns an error if the server has shut down or given JetStream up.
+func (e *EmbeddedNATS) gaveUp() error {
+	if !e.Running() || !e.JetStreamEnabled() {
+		return errors.New("the embedded server gave up; its log lines say why")
+	}
+	return nil
 }
 
 // Stop writes what is left to disk and ends the server.

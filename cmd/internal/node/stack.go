@@ -132,15 +132,20 @@ func (s Stack) Outside(urls, name string, access NATSFlags) Stack {
 
 // Run runs a process that makes the streams.
 func (f RoleFlags) Run(ctx context.Context, s Stack) error {
-	policy, err := f.Gateway.Policy()
-	if err != nil {
-		return err
-	}
 	o, err := OpenOps(ctx, f.Ops, s.Log)
 	if err != nil {
 		return err
 	}
 	defer o.Close()
+	return f.runWith(ctx, s, o)
+}
+
+// runWith is Run with an operator's port that is open.
+func (f RoleFlags) runWith(ctx context.Context, s Stack, o *Ops) error {
+	policy, err := f.Gateway.Policy()
+	if err != nil {
+		return err
+	}
 	s.Where = append(s.Where, o.Where()...)
 	s.Starters = append([]Starter{keepStreams(f.Topology.topology())}, s.Starters...)
 	return s.Run(ctx, policy, o, func(ctx context.Context, conn *events.Conn) error {

@@ -1,0 +1,182 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sys/unix"
+
+	"poked/cmd/internal/clitest"
+	"poked/events/eventstest"
+)
+
+// serveArgs are those of a serve with its data in a directory.
+func serveArgs(t *testing.T, data string) []string {
+	t.Helper()
+	return []string{
+		"serve", "--data", data, "--tokens", writeFile(t, "tokens", "alice-token @alice:example.org\n"),
+		"--http", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--partitions", "2",
+		"--gateway-allow", "127.0.0.1", "--gateway-allow-http",
+	}
+}
+
+// connect connects to the NATS of a process, as one who knows nothing of poked.
+func connect(t *testing.T, where map[string]any) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(fmt.Sprintf("nats://%s", where["nats"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// TestG14FullDisk has the disk of serve fill up: it is not ready and says why, waits for room, then ends so that a supervisor starts it again, and
+// all that was acknowledged is there.
+func TestG14FullDisk(t *testing.T) {
+	disk := clitest.SmallDisk(t, 48<<20)
+	gateway := startGateway(t)
+	args := serveArgs(t, filepath.Join(disk, "data"))
+	p, where := start(t, args...)
+	setPusher(t, fmt.Sprintf("http://%s", where["http"]), gateway.url, "alice-pushkey")
+	url := fmt.Sprintf("nats://%s", where["nats"])
+	publish(t, url, "--historical", memberEvent("alice"), memberEvent("bob"))
+	checkPoke(t, firstPoke(t, url, gateway.pokes))
+	addr := fmt.Sprint(where["ops"])
+	waitReadyz(t, addr, http.StatusOK, "ready")
+
+	clitest.FillDisk(t, filepath.Join(disk, "ballast"))
+	clitest.Pour(t, connect(t, where))
+	waitReadyz(t, addr, http.StatusServiceUnavailable, "the disk has ")
+	select {
+	case <-p.ended:
+		t.Fatalf("it ended with %d while the disk was full, where it could only spin:\n%s", p.code, p.log())
+	case <-time.After(15 * time.Second):
+	}
+	waitReadyz(t, addr, http.StatusServiceUnavailable, "the disk has ")
+	if err := os.Remove(filepath.Join(disk, "ballast")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(time.Minute):
+		t.Fatalf("it does not end though there is room again:\n%s", p.log())
+	}
+	if p.code != ExitFailure || !strings.Contains(p.log(), "a restart mends it") {
+		t.Errorf("exit code %d:\n%s", p.code, p.log())
+	}
+
+	clitest.FillDisk(t, filepath.Join(disk, "ballast")) // a supervisor was too quick
+	p = begin(t, args...)
+	addr = opsAddr(t, p)
+	waitReadyz(t, addr, http.StatusServiceUnavailable, "the disk is full")
+	if err := os.Remove(filepath.Join(disk, "ballast")); err != nil {
+		t.Fatal(err)
+	}
+	where = p.waitReady()
+	waitReadyz(t, addr, http.StatusOK, "ready")
+	if pushers := getPushers(t, fmt.Sprintf("http://%s", where["http"])); !strings.Contains(pushers, "alice-pushkey") {
+		t.Errorf("pushers: %s", pushers)
+	}
+	checkPoke(t, firstPoke(t, fmt.Sprintf("nats://%s", where["nats"]), gateway.pokes))
+	p.terminate()
+}
+
+// TestG14LimitOfTheStore has NATS reach the limit that it takes from the disk: the
+// process is not ready until there is less to store.
+func TestG14LimitOfTheStore(t *testing.T) {
+	disk := clitest.SmallDisk(t, 64<<20)
+	p, where := start(t, serveArgs(t, filepath.Join(disk, "data"))...)
+	conn := connect(t, where)
+	clitest.Pour(t, conn)
+	addr := fmt.Sprint(where["ops"])
+	waitReadyz(t, addr, http.StatusServiceUnavailable, "no stream can be written")
+	if _, err := conn.Request("$JS.API.STREAM.PURGE.ROOMS", nil, 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	waitReadyz(t, addr, http.StatusOK, "ready")
+	p.terminate()
+}
+
+// childServe is serve as a process of its own.
+type childServe struct {
+	*exec.Cmd
+
+	mu   sync.Mutex
+	logs bytes.Buffer
+}
+
+func (c *childServe) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.logs.Write(p)
+}
+
+func (c *childServe) log() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.logs.String()
+}
+
+// startChild starts the program with args in a process of its own, and returns it with
+// what it says when it is ready.
+func startChild(t *testing.T, args ...string) (*childServe, map[string]any) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &childServe{Cmd: exec.CommandContext(ctx, os.Args[0], append(args, "--log-format=json")...)}
+	c.Env, c.Stderr = append(os.Environ(), clitest.AsProgram+"=1"), c
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cancel)
+	var ready map[string]any
+	eventstest.WaitFor(t, "serve to be ready", func() bool {
+		for line := range strings.Lines(c.log()) {
+			var said map[string]any
+			if json.Unmarshal([]byte(line), &said) == nil && said["msg"] == "poked is ready" {
+				ready = said
+			}
+		}
+		return ready != nil
+	})
+	return c, ready
+}
+
+// TestG14NoFileDescriptors takes the file descriptors away under which NATS would
+// write: the process ends, and the next one works.
+func TestG14NoFileDescriptors(t *testing.T) {
+	args := serveArgs(t, filepath.Join(t.TempDir(), "data"))
+	c, where := startChild(t, args...)
+	url := fmt.Sprintf("nats://%s", where["nats"])
+	publish(t, url, "--historical", memberEvent("alice"), memberEvent("bob"))
+	conn := connect(t, where)
+	limit := &unix.Rlimit{Cur: 3, Max: 3} // what is open stays so
+	if err := unix.Prlimit(c.Process.Pid, unix.RLIMIT_NOFILE, limit, nil); err != nil {
+		t.Skipf("this test needs to limit a process's file descriptors, which is not permitted: %v", err)
+	}
+	clitest.Pour(t, conn)
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Fatalf("it does not end:\n%s", c.log())
+	}
+	if code := c.ProcessState.ExitCode(); code != ExitFailure || !strings.Contains(c.log(), "a restart mends it") {
+		t.Errorf("exit code %d:\n%s", code, c.log())
+	}
+	p, where := start(t, args...)
+	publish(t, fmt.Sprintf("nats://%s", where["nats"]), memberEvent("carol"))
+	p.terminate()
+}

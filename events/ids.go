@@ -5,11 +5,22 @@ import (
 	"encoding/base64"
 	"fmt"
 	"hash/fnv"
+	"regexp"
+	"unicode/utf8"
 )
 
 // UserID is a Matrix user id such as @alice:example.org, at most 255 bytes
 // (Matrix specification, appendix "Identifier Grammar").
 type UserID string
+
+// userID is the form of a user id. Its localpart may have any characters but these two
+// ("Historical User IDs"), its server name is a host and maybe a port.
+var userID = regexp.MustCompile(`^@[^:\x00]*:(?:[0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$`)
+
+// Valid reports whether u has the form of a user id.
+func (u UserID) Valid() bool {
+	return len(u) <= MaxIDBytes && utf8.ValidString(string(u)) && userID.MatchString(string(u))
+}
 
 // RoomID is a Matrix room id such as !abc:example.org, or !hash since room
 // version 12, at most 255 bytes.

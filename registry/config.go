@@ -42,7 +42,7 @@ type Config struct {
 	// mode 0600. Its -wal, -shm and .lock files stand beside it.
 	Database string `name:"database" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, created if missing."`
 	// Tokens is the path of the token file, see [TokenFile].
-	Tokens string `name:"tokens" placeholder:"FILE" type:"path" env:"POKED_TOKENS" help:"Access tokens: 'token user_id [device_id]' a line; reread when it changes. Without a homeserver that knows them."`
+	Tokens string `name:"tokens" placeholder:"FILE" type:"path" env:"POKED_TOKENS" help:"Access tokens: 'token user_id [device_id]' a line, each ended by a newline; reread once it has changed and stood still for a second. Without a homeserver that knows them."`
 	// StartEmpty has a registry with an empty database start although NATS knows
 	// users, who are then forgotten.
 	StartEmpty bool `name:"start-empty" env:"POKED_START_EMPTY" help:"Start with an empty database although NATS knows pushers or push rules: they are forgotten. Without it that is an error, for the database may be lost and 'poked registry restore' can bring it back."`

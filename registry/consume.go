@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"poked/events"
 	"poked/events/pushrule"
@@ -81,7 +80,7 @@ func (s *store) takeIgnored(ctx context.Context, user events.UserID, content jso
 	if list != nil && json.Unmarshal(list, &users) != nil {
 		return fmt.Errorf("%w: m.ignored_user_list: ignored_users is no JSON object", events.ErrBadEvent)
 	}
-	maps.DeleteFunc(users, func(user events.UserID, _ json.RawMessage) bool { return !isUserID(string(user)) })
+	maps.DeleteFunc(users, func(user events.UserID, _ json.RawMessage) bool { return !user.Valid() })
 	ignored := slices.Sorted(maps.Keys(users))
 	if encoded, err := json.Marshal(ignored); err != nil || len(encoded) > maxIgnoredBytes {
 		return fmt.Errorf("%w: m.ignored_user_list has more than %d bytes", events.ErrBadEvent, maxIgnoredBytes)
@@ -103,9 +102,4 @@ func member(content json.RawMessage, key string) (json.RawMessage, error) {
 		return nil, nil
 	}
 	return object[key], nil
-}
-
-// isUserID says whether something has the form of a user id.
-func isUserID(s string) bool {
-	return strings.HasPrefix(s, "@") && strings.Contains(s, ":") && len(s) <= events.MaxIDBytes
 }

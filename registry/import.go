@@ -77,7 +77,7 @@ func (i *Importer) Add(ctx context.Context, p Import) error {
 
 // read judges a pusher by the rules of pushers/set.
 func (i *Importer) read(p Import) (pusherRow, error) {
-	if !isUserID(string(p.UserID)) || len(p.DeviceID) > events.MaxIDBytes {
+	if !p.UserID.Valid() || len(p.DeviceID) > events.MaxIDBytes {
 		return pusherRow{}, fmt.Errorf("%w: its user is no user id such as @alice:example.org, or its device id is too long", ErrNotImported)
 	}
 	body, err := json.Marshal(p.Body)

@@ -136,7 +136,8 @@ type Registry struct {
 	store    *store
 	api      *api
 	outbox   *outbox
-	recheck  *recheck // nil if the homeserver cannot be asked for devices
+	recheck  *recheck   // nil if the homeserver cannot be asked for devices
+	tokens   *tokenFile // nil with a homeserver
 	conn     *events.Conn
 	listener net.Listener
 	log      *slog.Logger
@@ -172,7 +173,7 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *eve
 			return nil, errors.Join(err, listener.Close(), store.Close())
 		}
 	}
-	r := &Registry{store: store, outbox: newOutbox(store, conn, log), conn: conn, listener: listener, log: log}
+	r := &Registry{store: store, outbox: newOutbox(store, conn, log), tokens: who.file, conn: conn, listener: listener, log: log}
 	up := who.upstream(store, log)
 	r.api = newAPI(store, conn, policy, who.auth, up, limiter, log)
 	if who.registration != nil {
@@ -184,6 +185,7 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *eve
 // whoAsks is what knows who asks: a file of tokens, or a homeserver.
 type whoAsks struct {
 	auth         Authenticator
+	file         *tokenFile         // nil with a homeserver
 	client       *homeserver.Client // nil without a homeserver, as is what follows
 	tokens       *homeserverTokens
 	registration *homeserver.Registration // nil if there is none
@@ -191,8 +193,11 @@ type whoAsks struct {
 
 func openWhoAsks(cfg Config, log *slog.Logger) (who whoAsks, err error) {
 	if cfg.Homeserver.URL == "" {
-		who.auth, err = TokenFile(cfg.Tokens, log)
-		return who, err
+		if who.file, err = openTokenFile(cfg.Tokens, log); err != nil {
+			return who, err
+		}
+		who.auth = who.file.lookup
+		return who, nil
 	}
 	if cfg.Homeserver.Registration != "" {
 		if who.registration, err = homeserver.ReadRegistration(cfg.Homeserver.Registration); err != nil {
@@ -223,6 +228,16 @@ func (r *Registry) Handler() http.Handler { return r.api }
 // Addr returns the address that HTTP listens on, with the port that was chosen
 // for port 0.
 func (r *Registry) Addr() string { return r.listener.Addr().String() }
+
+// RereadTokens reads the token file now, without waiting until it has changed and stood
+// still. After an error the tokens known before stay valid. With a homeserver there is
+// nothing to read.
+func (r *Registry) RereadTokens() error {
+	if r.tokens == nil {
+		return nil
+	}
+	return r.tokens.reread()
+}
 
 // Run serves HTTP, tells NATS what changed and does what arrives over NATS,
 // until ctx ends. It then lets requests finish for up to 10 s and returns nil;

@@ -1,25 +1,33 @@
 package registry
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"poked/events"
 )
 
-// tokenFileCheck is how often a changed token file is looked for, at most.
-const tokenFileCheck = time.Second
+const (
+	// tokenFileCheck is how often a changed token file is looked for, at most, and for
+	// how long it must have stood still before it is read.
+	tokenFileCheck = time.Second
+	// maxTokenFileBytes bounds the file: half a million tokens.
+	maxTokenFileBytes = 64 << 20
+)
 
 // tokenDigest stands for a token in memory.
 type tokenDigest [sha256.Size]byte
@@ -40,6 +48,9 @@ func (k *tokenKey) digest(token string) tokenDigest {
 	return tokenDigest(mac.Sum(nil))
 }
 
+// tokenTable is who each token belongs to.
+type tokenTable map[tokenDigest]Identity
+
 // tokenFile knows the tokens of a file, by their digests.
 type tokenFile struct {
 	path  string
@@ -47,17 +58,25 @@ type tokenFile struct {
 	key   tokenKey
 	every time.Duration
 
-	mu      sync.Mutex // guards what follows
-	tokens  map[tokenDigest]Identity
+	tokens atomic.Pointer[tokenTable]
+
+	// looking is held by the one request that looks at the file. The others do not wait
+	// for it: they go by the tokens that are known. It guards what follows.
+	looking sync.Mutex
 	read    fs.FileInfo // of the file that was read last, good or bad; nil if it was missing
+	seen    fs.FileInfo // at the last look, of a file that may still be being written
 	checked time.Time
 }
 
 // TokenFile returns an authenticator that looks tokens up in a file. Each line
 // has a token, a user id and, optionally, a device id, separated by white space;
-// empty lines and lines that begin with # are skipped. The file is read again
-// when it has changed, a second later at most. A file that cannot be read is an
-// error here; later it is logged once, and the tokens known before stay valid.
+// empty lines and lines that begin with # are skipped, and the last line ends with a
+// newline as the others do. The file is read again when it has changed and then stood
+// still for a second, two seconds later at most.
+//
+// A file that cannot be read is an error here; later it is logged once, and the tokens
+// known before stay valid. So it is with a file that is no regular one, that may be
+// half of itself, or that has no tokens any more.
 func TokenFile(path string, log *slog.Logger) (Authenticator, error) {
 	t, err := openTokenFile(path, log)
 	if err != nil {
@@ -68,6 +87,7 @@ func TokenFile(path string, log *slog.Logger) (Authenticator, error) {
 
 func openTokenFile(path string, log *slog.Logger) (*tokenFile, error) {
 	t := &tokenFile{path: path, log: log, key: newTokenKey(), every: tokenFileCheck, checked: time.Now()}
+	t.tokens.Store(&tokenTable{})
 	if err := t.load(); err != nil {
 		return nil, err
 	}
@@ -75,18 +95,32 @@ func openTokenFile(path string, log *slog.Logger) (*tokenFile, error) {
 }
 
 func (t *tokenFile) lookup(_ context.Context, token string) (Identity, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.refresh(time.Now())
-	identity, ok := t.tokens[t.key.digest(token)]
+	if t.looking.TryLock() {
+		t.look(time.Now())
+		t.looking.Unlock()
+	}
+	identity, ok := (*t.tokens.Load())[t.key.digest(token)]
 	if !ok {
 		return Identity{}, ErrUnknownToken
 	}
 	return identity, nil
 }
 
-// refresh reads the file again if it has changed. The caller holds the mutex.
-func (t *tokenFile) refresh(now time.Time) {
+// reread reads the file now, whether it has changed or not. Without an error its tokens
+// are the valid ones.
+func (t *tokenFile) reread() error {
+	t.looking.Lock()
+	defer t.looking.Unlock()
+	t.seen = nil
+	if err := t.load(); err != nil {
+		return err
+	}
+	t.log.Info("token file reread", "tokens", len(*t.tokens.Load()))
+	return nil
+}
+
+// look reads the file again if it has changed and is whole. The caller holds looking.
+func (t *tokenFile) look(now time.Time) {
 	if now.Sub(t.checked) < t.every {
 		return
 	}
@@ -96,14 +130,26 @@ func (t *tokenFile) refresh(now time.Time) {
 		info = nil
 	}
 	if sameFile(info, t.read) {
+		t.seen = nil
 		return
 	}
-	t.read = info // what cannot be opened is logged once, too
+	if !t.stoodStill(info, now) {
+		t.seen = info
+		return
+	}
+	t.seen, t.read = nil, info // what cannot be opened is logged once, too
 	if err := t.load(); err != nil {
 		t.log.Error("token file not reread, the tokens known before stay valid", "error", err)
 		return
 	}
-	t.log.Info("token file reread", "tokens", len(t.tokens))
+	t.log.Info("token file reread", "tokens", len(*t.tokens.Load()))
+}
+
+// stoodStill reports whether nobody has written to the file for a while: by its own
+// time, or, where that is set by another clock, because it was the same at the look
+// before.
+func (t *tokenFile) stoodStill(info fs.FileInfo, now time.Time) bool {
+	return info == nil || now.Sub(info.ModTime()) >= tokenFileCheck || t.seen != nil && sameFile(info, t.seen)
 }
 
 func sameFile(a, b fs.FileInfo) bool {
@@ -114,35 +160,71 @@ func sameFile(a, b fs.FileInfo) bool {
 }
 
 // load reads the file. What it was is noted before its content is read, so that
-// a write in between is seen at the next check.
+// a write in between is seen at the next look.
 func (t *tokenFile) load() error {
-	file, err := os.Open(t.path)
+	content, info, err := readTokenFile(t.path)
+	if info != nil {
+		t.read = info
+	}
 	if err != nil {
-		return fmt.Errorf("open token file: %w", err)
+		return fmt.Errorf("read token file: %w", err)
+	}
+	tokens, err := t.key.parseTokens(content)
+	if err != nil {
+		return fmt.Errorf("read token file %s: %w", t.path, err)
+	}
+	if len(tokens) == 0 && len(*t.tokens.Load()) > 0 {
+		return fmt.Errorf("read token file %s: it has no tokens any more; if nobody is to be let in, start the registry anew", t.path)
+	}
+	t.tokens.Store(&tokens)
+	return nil
+}
+
+// readTokenFile reads a regular file whole. To open or to read another kind of file may
+// take for ever: a pipe waits for somebody to write.
+func readTokenFile(path string) ([]byte, fs.FileInfo, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err //nolint:wrapcheck // the caller wraps it
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	info, err := file.Stat()
 	if err != nil {
-		return fmt.Errorf("open token file: %w", err)
+		return nil, nil, err //nolint:wrapcheck // the caller wraps it
 	}
-	t.read = info
-	tokens := map[tokenDigest]Identity{}
-	scanner := bufio.NewScanner(file)
-	for number := 1; scanner.Scan(); number++ {
-		if err := t.addLine(tokens, scanner.Bytes()); err != nil {
-			return fmt.Errorf("read token file %s, line %d: %w", t.path, number, err)
+	if !info.Mode().IsRegular() {
+		return nil, info, fmt.Errorf("%s is not a regular file", path)
+	}
+	content, err := io.ReadAll(io.LimitReader(file, maxTokenFileBytes+1))
+	switch {
+	case err != nil:
+		return nil, info, err //nolint:wrapcheck // the caller wraps it
+	case len(content) > maxTokenFileBytes:
+		return nil, info, fmt.Errorf("%s has more than %d bytes", path, maxTokenFileBytes)
+	case int64(len(content)) != info.Size():
+		return nil, info, fmt.Errorf("%s was written to while it was read", path)
+	}
+	return content, info, nil
+}
+
+// parseTokens reads the lines of a token file. Its errors name no part of them.
+func (k *tokenKey) parseTokens(content []byte) (tokenTable, error) {
+	if len(content) > 0 && content[len(content)-1] != '\n' {
+		return nil, errors.New("it does not end with a newline, so its last line may be half of one")
+	}
+	tokens, number := tokenTable{}, 0
+	for line := range bytes.Lines(content) {
+		number++
+		if err := k.addLine(tokens, line); err != nil {
+			return nil, fmt.Errorf("line %d: %w", number, err)
 		}
 	}
-	if err := scanner.Err(); err != nil {
-		return fmt.Errorf("read token file: %w", err)
-	}
-	t.tokens = tokens
-	return nil
+	return tokens, nil
 }
 
 // addLine reads one line. Its errors name no part of the line: any of its words
 // may be the token, if the line is wrong.
-func (t *tokenFile) addLine(tokens map[tokenDigest]Identity, line []byte) error {
+func (k *tokenKey) addLine(tokens tokenTable, line []byte) error {
 	words := strings.Fields(string(bytes.TrimPrefix(line, []byte("\ufeff"))))
 	if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 		return nil
@@ -151,7 +233,7 @@ func (t *tokenFile) addLine(tokens map[tokenDigest]Identity, line []byte) error 
 		return fmt.Errorf("%d words, want: token user_id [device_id]", len(words))
 	}
 	identity := Identity{UserID: events.UserID(words[1])}
-	if !isUserID(words[1]) {
+	if !identity.UserID.Valid() {
 		return fmt.Errorf("the second word is not a user id such as @alice:example.org, at most %d bytes", events.MaxIDBytes)
 	}
 	if len(words) == 3 {
@@ -159,9 +241,9 @@ func (t *tokenFile) addLine(tokens map[tokenDigest]Identity, line []byte) error 
 			return fmt.Errorf("the device id is longer than %d bytes", events.MaxIDBytes)
 		}
 	}
-	digest := t.key.digest(words[0])
+	digest := k.digest(words[0])
 	if _, twice := tokens[digest]; twice {
-		return fmt.Errorf("this token stands on an earlier line as well")
+		return errors.New("this token stands on an earlier line as well")
 	}
 	tokens[digest] = identity
 	return nil

@@ -1,13 +1,17 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"poked/events"
 )
 
 // openTokens opens a token file that is looked at on every lookup.
@@ -23,13 +27,33 @@ func openTokens(t *testing.T, content string) (*tokenFile, *logBuffer, error) {
 	return file, log, err
 }
 
+// writeLongAgo writes a file that has stood still since.
+func writeLongAgo(t *testing.T, path, content string) {
+	t.Helper()
+	writeFile(t, path, content)
+	setTime(t, path, time.Now().Add(-time.Minute))
+}
+
+func setTime(t *testing.T, path string, at time.Time) {
+	t.Helper()
+	if err := os.Chtimes(path, time.Time{}, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// knows reports whether a token is somebody's.
+func (t *tokenFile) knows(token string) bool {
+	_, err := t.lookup(context.Background(), token)
+	return err == nil
+}
+
 func TestTokenFileLines(t *testing.T) {
-	file, _, err := openTokens(t, "\ufeff# comment\n\n  t1\t@a:x  \nt2 @b:x DEVICE\r\n# t3 @c:x\nlast @d:x")
+	file, _, err := openTokens(t, "\ufeff# comment\n\n  t1\t@a:x  \nt2 @b:x DEVICE\r\n# t3 @c:x\nlast @d:[::1]:8448\n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for token, want := range map[string]Identity{
-		"t1": {UserID: "@a:x"}, "t2": {UserID: "@b:x", DeviceID: "DEVICE"}, "last": {UserID: "@d:x"},
+		"t1": {UserID: "@a:x"}, "t2": {UserID: "@b:x", DeviceID: "DEVICE"}, "last": {UserID: "@d:[::1]:8448"},
 	} {
 		if got, err := file.lookup(t.Context(), token); err != nil || got != want {
 			t.Errorf("%s: %+v %v", token, got, err)
@@ -44,14 +68,21 @@ func TestTokenFileLines(t *testing.T) {
 
 func TestTokenFileRefusesBadLines(t *testing.T) {
 	for _, c := range []struct{ content, says string }{
-		{"t1 @a:x\nSECRET", "line 2"},
-		{"SECRET @a:x D extra", "4 words"},
-		{"@a:x SECRET", "user id"},
-		{"SECRET a:x", "user id"},
-		{"SECRET @a", "user id"},
-		{"SECRET @" + strings.Repeat("a", 253) + ":x", "255"},
-		{"SECRET @a:x " + strings.Repeat("D", 256), "device id"},
-		{"SECRET @a:x\nSECRET @b:x", "line 2: this token stands on an earlier line"},
+		{"t1 @a:x\nSECRET\n", "line 2"},
+		{"SECRET @a:x D extra\n", "4 words"},
+		{"@a:x SECRET\n", "user id"},
+		{"SECRET a:x\n", "user id"},
+		{"SECRET @a\n", "user id"},
+		{"SECRET @a:\n", "user id"},
+		{"SECRET @a:b:c\n", "user id"},
+		{"SECRET @a:exa,mple\n", "user id"},
+		{"SECRET @a:x:123456\n", "user id"},
+		{"SECRET @\xff:x\n", "user id"},
+		{"SECRET @a\x00:x\n", "user id"},
+		{"SECRET @" + strings.Repeat("a", 253) + ":x\n", "255"},
+		{"SECRET @a:x " + strings.Repeat("D", 256) + "\n", "device id"},
+		{"SECRET @a:x\nSECRET @b:x\n", "line 2: this token stands on an earlier line"},
+		{"SECRET @a:x\nSECRET2 @b:example.o", "does not end with a newline"},
 	} {
 		_, _, err := openTokens(t, c.content)
 		if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "SECRET") {
@@ -61,6 +92,9 @@ func TestTokenFileRefusesBadLines(t *testing.T) {
 	if _, err := TokenFile(filepath.Join(t.TempDir(), "none"), slog.New(slog.DiscardHandler)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
 	}
+	if _, err := TokenFile(t.TempDir(), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "regular") {
+		t.Errorf("a directory: %v", err)
+	}
 }
 
 func TestTokenFileIsReread(t *testing.T) {
@@ -68,12 +102,8 @@ func TestTokenFileIsReread(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	knows := func(token string) bool {
-		_, err := file.lookup(t.Context(), token)
-		return err == nil
-	}
-	writeFile(t, file.path, "newer @a:x\n")
-	if knows("old") || !knows("newer") {
+	writeLongAgo(t, file.path, "newer @a:x\n")
+	if file.knows("old") || !file.knows("newer") {
 		t.Error("a rewritten file is not noticed")
 	}
 	// The same size and time, by another file: what editors and mv do.
@@ -83,50 +113,165 @@ func TestTokenFileIsReread(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.Chtimes(other, time.Time{}, info.ModTime()), os.Rename(other, file.path)); err != nil {
+	setTime(t, other, info.ModTime())
+	if err := os.Rename(other, file.path); err != nil {
 		t.Fatal(err)
 	}
-	if knows("newer") || !knows("other") {
+	if file.knows("newer") || !file.knows("other") {
 		t.Error("a replaced file is not noticed")
 	}
-	writeFile(t, file.path, "SECRET\n")
-	for range 3 {
-		if !knows("other") {
-			t.Error("a bad file takes known tokens away")
-		}
-	}
-	if err := os.Remove(file.path); err != nil {
-		t.Fatal(err)
-	}
-	for range 3 {
-		if !knows("other") {
-			t.Error("a missing file takes known tokens away")
-		}
-	}
-	if n := strings.Count(log.String(), "level=ERROR"); n != 2 || strings.Contains(log.String(), "SECRET") {
-		t.Errorf("%d errors logged for two failures:\n%s", n, log)
-	}
-	writeFile(t, file.path, "back @a:x\n")
-	if knows("other") || !knows("back") {
-		t.Error("a mended file is not noticed")
+	if n := strings.Count(log.String(), "token file reread"); n != 2 || strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("logged %d times:\n%s", n, log)
 	}
 }
 
-func TestTokenFileIsLookedAtOnceASecond(t *testing.T) {
-	file, _, err := openTokens(t, "old @a:x\n")
+// Whatever becomes of the file, nobody is logged out by it, and nobody waits for it. It
+// is logged once, and the file is read as soon as it is good again.
+func TestABadTokenFileTakesNothingAway(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, path string){
+		"a bad line":      func(t *testing.T, path string) { writeLongAgo(t, path, "SECRET\n") },
+		"empty":           func(t *testing.T, path string) { writeLongAgo(t, path, "") },
+		"only comments":   func(t *testing.T, path string) { writeLongAgo(t, path, "# token user_id\n") },
+		"half written":    func(t *testing.T, path string) { writeLongAgo(t, path, "other @a:x\nSECRET @bob:exa") },
+		"missing":         removeFile,
+		"a directory":     func(t *testing.T, path string) { removeFile(t, path); orFail(t, os.Mkdir(path, 0o700)) },
+		"a pipe":          func(t *testing.T, path string) { removeFile(t, path); orFail(t, syscall.Mkfifo(path, 0o600)) },
+		"leads nowhere":   func(t *testing.T, path string) { removeFile(t, path); orFail(t, os.Symlink("nowhere", path)) },
+		"without an end":  func(t *testing.T, path string) { removeFile(t, path); orFail(t, os.Symlink("/dev/zero", path)) },
+		"much too large":  func(t *testing.T, path string) { orFail(t, os.Truncate(path, maxTokenFileBytes+1)) },
+		"NUL in place of": func(t *testing.T, path string) { writeLongAgo(t, path, strings.Repeat("\x00", 20)+"\n") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			file, log, err := openTokens(t, "good @a:x\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			spoil(t, file.path)
+			for range 3 {
+				if !file.knows("good") || file.knows("other") {
+					t.Error("a known token is gone, or half a file counts")
+				}
+			}
+			if err := file.reread(); err == nil || strings.Contains(err.Error(), "SECRET") {
+				t.Errorf("reread: %v", err)
+			}
+			if !file.knows("good") {
+				t.Error("a known token is gone")
+			}
+			if n := strings.Count(log.String(), "level=ERROR"); n != 1 || strings.Contains(log.String(), "SECRET") {
+				t.Errorf("%d errors logged for one:\n%s", n, log)
+			}
+			orFail(t, os.RemoveAll(file.path))
+			writeLongAgo(t, file.path, "back @a:x\n")
+			if file.knows("good") || !file.knows("back") {
+				t.Error("a mended file is not noticed")
+			}
+		})
+	}
+}
+
+func removeFile(t *testing.T, path string) { t.Helper(); orFail(t, os.Remove(path)) }
+
+func orFail(t *testing.T, err error) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	file.every = tokenFileCheck
-	start := file.checked
-	writeFile(t, file.path, "newer @a:x\n")
-	for _, c := range []struct {
-		after time.Duration
-		token string
-	}{{tokenFileCheck - 1, "old"}, {tokenFileCheck, "newer"}} {
-		file.refresh(start.Add(c.after))
-		if _, ok := file.tokens[file.key.digest(c.token)]; !ok {
-			t.Errorf("%s after the last look: %s is not known", c.after, c.token)
-		}
+}
+
+// A file is read when nobody has written to it for a second: by its own time, or, where
+// that is of another clock, by two looks. It is looked at once a second.
+func TestTokenFileIsReadWhenItStoodStill(t *testing.T) {
+	for name, skew := range map[string]time.Duration{"the same clock": 0, "a clock that is ahead": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			file, _, err := openTokens(t, "old @a:x\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			file.every = tokenFileCheck
+			start := file.checked
+			write := func(content string, at time.Duration) {
+				writeFile(t, file.path, content)
+				setTime(t, file.path, start.Add(skew+at))
+			}
+			for _, c := range []struct {
+				write, token string
+				after        time.Duration
+			}{
+				{"newer @a:x\n", "old", tokenFileCheck - 1},        // no look
+				{"", "old", tokenFileCheck},                        // too young
+				{"newest @a:x\n", "old", 2 * tokenFileCheck},       // written again meanwhile
+				{"", "old", 3*tokenFileCheck - 1},                  // no look
+				{"", "newest", 3 * tokenFileCheck},                 // has stood still
+				{"newest @a:x\nhal", "newest", 4 * tokenFileCheck}, // too young
+				{"", "newest", 5 * tokenFileCheck},                 // no newline
+				{"# x\nlast @a:x\n", "newest", 6 * tokenFileCheck},
+				{"", "last", 7 * tokenFileCheck},
+			} {
+				if c.write != "" {
+					write(c.write, c.after)
+				}
+				file.look(start.Add(c.after))
+				if _, ok := (*file.tokens.Load())[file.key.digest(c.token)]; !ok {
+					t.Errorf("%s after the start: %s is not known", c.after, c.token)
+				}
+			}
+		})
 	}
+}
+
+// Who looks at the file keeps nobody waiting.
+func TestNobodyWaitsForTheTokenFile(t *testing.T) {
+	file, _, err := openTokens(t, "good @a:x\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.looking.Lock() // somebody's look takes its time
+	defer file.looking.Unlock()
+	if !file.knows("good") || file.knows("other") {
+		t.Error("tokens are not known meanwhile")
+	}
+}
+
+// An operator who asks for it is not kept waiting until the file has stood still.
+func TestRereadTokens(t *testing.T) {
+	h := newHouse(t)
+	writeFile(t, h.cfg.Tokens, "fresh @alice:example.org PHONE\n")
+	if err := h.reg.RereadTokens(); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := h.try(prefixV3+"/pushers/set", "fresh", encode(t, body())); status != 200 {
+		t.Errorf("with a token of the file: %d", status)
+	}
+	if status, _ := h.try(prefixV3+"/pushers/set", "alice-phone", encode(t, body())); status != 401 {
+		t.Errorf("with a token that was there before: %d", status)
+	}
+}
+
+func FuzzTokenFile(f *testing.F) {
+	f.Add([]byte(tokens))
+	f.Add([]byte("\ufeff# comment\n\n  t1\t@a:x  \nt2 @b:x DEVICE\r\nt @d:[::1]:8448\n"))
+	f.Add([]byte("t @a:x\nt @a:x\n"))
+	f.Add([]byte("t @bob:exa"))
+	key := newTokenKey()
+	f.Fuzz(func(t *testing.T, content []byte) {
+		table, err := key.parseTokens(content)
+		if err != nil {
+			if table != nil {
+				t.Error("half a file counts")
+			}
+			return
+		}
+		for _, who := range table {
+			if !who.UserID.Valid() || len(who.DeviceID) > events.MaxIDBytes {
+				t.Errorf("%+v", who)
+			}
+		}
+		// A file that is cut off anywhere but after a line is refused.
+		for n := range len(content) {
+			if _, err := key.parseTokens(content[:n]); n > 0 && content[n-1] != '\n' && err == nil {
+				t.Errorf("%q is taken for whole", content[:n])
+			}
+		}
+	})
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"poked/events"
@@ -128,8 +127,7 @@ func (c *Client) Whoami(ctx context.Context, token string) (Identity, error) {
 	if err := c.get(ctx, pathWhoami, nil, token, &body); err != nil {
 		return Identity{}, err
 	}
-	id := string(body.UserID)
-	if !strings.HasPrefix(id, "@") || !strings.Contains(id, ":") || len(id) > events.MaxIDBytes || len(body.DeviceID) > events.MaxIDBytes {
+	if !body.UserID.Valid() || len(body.DeviceID) > events.MaxIDBytes {
 		return Identity{}, fmt.Errorf("%w: it names no user", ErrCannotTell)
 	}
 	return Identity{UserID: body.UserID, DeviceID: body.DeviceID}, nil

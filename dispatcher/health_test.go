@@ -67,8 +67,8 @@ func TestHealth(t *testing.T) {
 				t.Errorf("%+v", f)
 			}
 		}
-		if n := len(h.own.Following()); n != 4 {
-			t.Errorf("%d partitions are followed, want two of each stage", n)
+		if n := len(h.own.Following()); n != 5 {
+			t.Errorf("%d partitions are followed, want two of each stage and what is in none", n)
 		}
 		h.halt()
 		if n := len(h.own.Following()); n != 0 {

@@ -25,11 +25,10 @@ type roomTurn struct {
 	next []events.Message
 }
 
-// splitRoom returns the token of the room on whose subject a message of ROOMS
-// stands, and what follows it: rooms.<part>.<room>.<rest>.
-func splitRoom(subject string) (room, rest string) {
-	_, subject, _ = strings.Cut(subject, ".")
-	_, subject, _ = strings.Cut(subject, ".")
+// splitRoom returns the token of the room on whose subject a message of ROOMS was
+// published, and what follows it: room.<room>.<rest>.
+func splitRoom(msg events.Message) (room, rest string) {
+	_, subject, _ := strings.Cut(msg.Published(), ".")
 	room, rest, _ = strings.Cut(subject, ".")
 	return room, rest
 }
@@ -41,7 +40,7 @@ func newInTurn() inTurn { return inTurn{rooms: map[string]roomTurn{}} }
 func (q *inTurn) begin(msg events.Message) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	room, _ := splitRoom(msg.Subject)
+	room, _ := splitRoom(msg)
 	t, busy := q.rooms[room]
 	switch {
 	case !busy:
@@ -58,7 +57,7 @@ func (q *inTurn) begin(msg events.Message) bool {
 func (q *inTurn) settle(msg events.Message) (next events.Message, waits bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	room, _ := splitRoom(msg.Subject)
+	room, _ := splitRoom(msg)
 	t := q.rooms[room]
 	if len(t.next) == 0 {
 		delete(q.rooms, room)

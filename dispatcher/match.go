@@ -2,10 +2,8 @@ package dispatcher
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -65,12 +63,13 @@ func (m *matcher) handle(ctx context.Context, msg events.Message) {
 	if !m.turns.begin(msg) {
 		return
 	}
-	if strings.HasSuffix(msg.Subject, ".receipt") {
+	if _, rest := splitRoom(msg); rest == "receipt" {
 		m.readReceipts(ctx, msg)
 		return
 	}
-	ev, err := parseMatched(msg)
+	ev, err := events.ParsePublished(msg.Published(), msg.Data)
 	if err != nil {
+		m.forget(msg)
 		m.bury(msg, "bad_event", err)
 		return
 	}
@@ -103,17 +102,18 @@ func (m *matcher) handle(ctx context.Context, msg events.Message) {
 	}
 }
 
-// parseMatched reads a room event and checks that it stands where it should:
-// one on another room's subject would change that room's state.
-func parseMatched(msg events.Message) (events.RoomEvent, error) {
-	ev, err := events.ParseRoomEvent(msg.Data)
-	if err != nil {
-		return ev, err
+// forget empties what an unreadable message has taken the place of, as who reads
+// the room's state again finds it: a member whose leave cannot be read is not told
+// any longer what is said in the room.
+func (m *matcher) forget(msg events.Message) {
+	ev, ok := events.StateOn(msg.Published())
+	if !ok {
+		return
 	}
-	if room, rest := splitRoom(msg.Subject); "room."+room+"."+rest != ev.Subject() {
-		return ev, fmt.Errorf("%w: its subject is another event's", events.ErrBadEvent)
+	if r, open := m.rooms.open.Peek(ev.RoomID); open && r.seq < msg.Seq {
+		r.fold(&ev)
+		r.seq = msg.Seq
 	}
-	return ev, nil
 }
 
 // done is for a message that brings nothing about.
@@ -126,6 +126,7 @@ func (m *matcher) done(msg events.Message) {
 // letter is stored.
 func (m *matcher) bury(msg events.Message, reason string, detail error) {
 	f := m.newFanout(msg)
+	f.passed = true
 	f.addDead(msg.Dead(reason, detail))
 	f.end(nil)
 	m.settled(msg)

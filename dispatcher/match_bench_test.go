@@ -203,7 +203,7 @@ func runMatch(b *testing.B, d *Dispatcher, dir *directory) {
 	ctx, cancel := context.WithCancel(b.Context())
 	var running sync.WaitGroup
 	for part := range d.conn.Partitions() {
-		run, err := d.prepareMatch(ctx, dir, nil, part, farewell{})
+		run, err := d.prepareMatch(ctx, events.StageMatch, dir, nil, part, farewell{})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -31,7 +31,8 @@ type fanout struct {
 	batch   *events.Batch      // nil before the first message, and after it was sent
 	written *int64             // bytes in batch
 	early   []*earlyWord       // what was said of the event before it came
-	dead    *events.DeadLetter // if the message cannot be read
+	dead    *events.DeadLetter // if the message, or a part of it, cannot be read
+	passed  bool               // its room does not wait for it
 
 	mu    sync.Mutex
 	open  int // batches that are not answered, and 1 for everything else that is to come
@@ -76,7 +77,7 @@ func (f *fanout) addRedacted(ctx context.Context, user events.UserID, room event
 	return nil
 }
 
-// addDead writes a dead letter, which takes the place of all else.
+// addDead writes a dead letter.
 func (f *fanout) addDead(letter events.DeadLetter) {
 	f.mu.Lock()
 	f.open++
@@ -163,7 +164,7 @@ func (f *fanout) answered(err error) {
 	if over {
 		f.settle(err)
 	}
-	if err == nil && f.dead == nil {
+	if err == nil && !f.passed {
 		f.m.settled(f.msg)
 	}
 	f.m.writing.Add(-1)

@@ -79,7 +79,7 @@ func (all *delivery) pushersChanged(user events.UserID) {
 	}
 }
 
-// own works on both stages of a partition until ctx ends. When it has returned
+// own works on all stages of a partition until ctx ends. When it has returned
 // nothing of the partition is left, but pokes that are out and whose outcome
 // interests nobody any more.
 func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
@@ -91,15 +91,26 @@ func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
 	dl, leave := all.enter(t.Part)
 	defer leave()
 	end := farewell{grace: d.cfg.StopGrace, wanted: t.Wanted}
-	var match, deliver stage
-	for _, prepare := range []func() error{
-		func() (err error) {
-			match, err = d.prepareMatch(ctx, all.dir, all.gates.lease, t.Part, end)
+	matched := func(ctx context.Context, of events.Stage) (stage, error) {
+		return d.prepareMatch(ctx, of, all.dir, all.gates.lease, t.Part, end)
+	}
+	prepared := []func() (stage, error){
+		func() (stage, error) { return matched(ctx, events.StageMatch) },
+		func() (stage, error) { return d.prepareDeliver(ctx, dl, t.Part, end) },
+	}
+	if t.Part == 0 {
+		prepared = append(prepared, func() (stage, error) { return matched(ctx, events.StageStrays) })
+	}
+	var stages []stage
+	for _, prepare := range prepared {
+		err := wait.Until(ctx, wait.RetryPause, d.waiting, func() error {
+			s, err := prepare()
+			if err == nil {
+				stages = append(stages, s)
+			}
 			return err
-		},
-		func() (err error) { deliver, err = d.prepareDeliver(ctx, dl, t.Part, end); return err },
-	} {
-		if err := wait.Until(ctx, wait.RetryPause, d.waiting, prepare); err != nil {
+		})
+		if err != nil {
 			return nil // it was to end before it began
 		}
 	}
@@ -107,8 +118,9 @@ func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
 	d.partitions.Add(1)
 	defer d.partitions.Add(-1)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return match(ctx) })
-	group.Go(func() error { return deliver(ctx) })
+	for _, run := range stages {
+		group.Go(func() error { return run(ctx) })
+	}
 	return group.Wait()
 }
 
@@ -138,8 +150,9 @@ func (d *Dispatcher) waiting(err error) {
 	d.log.Warn("dispatcher waits for nats", "error", err)
 }
 
-func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, lease *events.Lease, part int, end farewell) (stage, error) {
-	f, err := d.conn.Follow(ctx, events.StageMatch, part, d.worker)
+// prepareMatch makes ready a stage that follows ROOMS.
+func (d *Dispatcher) prepareMatch(ctx context.Context, of events.Stage, dir *directory, lease *events.Lease, part int, end farewell) (stage, error) {
+	f, err := d.conn.Follow(ctx, of, part, d.worker)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +163,7 @@ func (d *Dispatcher) prepareMatch(ctx context.Context, dir *directory, lease *ev
 	m := &matcher{
 		conn: d.conn, dir: dir, rooms: rooms, follower: f, lease: lease, counts: &d.matched, owned: &d.partitions,
 		unstored: d.unstored, telling: d.cfg.DelayIfActive > 0, turns: newInTurn(),
-		log: d.log.With("stage", events.StageMatch.Name, "part", part),
+		log: d.log.With("stage", of.Name, "part", part),
 	}
 	end.grace = matchGrace
 	finish := func() { end.waitUntil(func() bool { return m.writing.Load() == 0 }) }

@@ -2,31 +2,31 @@ package dispatcher
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"poked/events"
 	"poked/events/wait"
 )
 
+// deadReceipt is the reason of a dead letter that holds receipts.
+const deadReceipt = "bad_receipt"
+
 // readReceipts turns the receipts of one EDU into what their users have read. A
-// receipt for an event that has not come yet waits for it.
+// receipt for an event that has not come yet waits for it. If some of them cannot be
+// read the EDU is a dead letter as well.
 func (m *matcher) readReceipts(ctx context.Context, msg events.Message) {
-	id, receipts, err := events.ParseReceipts(msg.Data)
-	if room, _ := splitRoom(msg.Subject); err == nil && room != events.Token(id) {
-		err = fmt.Errorf("%w: its subject is another room's", events.ErrBadEvent)
-	}
-	if err != nil {
-		m.bury(msg, "bad_receipt", err)
-		return
-	}
+	id, receipts, unread := events.ParsePublishedReceipts(msg.Published(), msg.Data)
 	receipts = slices.DeleteFunc(receipts, func(r events.Receipt) bool { return !m.dir.knows(r.User) })
-	if len(receipts) == 0 {
-		m.done(msg) // nobody's log has anything of the room
+	switch { // if nothing is left, nobody's log has anything of the room
+	case len(receipts) == 0 && unread != nil:
+		m.bury(msg, deadReceipt, unread)
+		return
+	case len(receipts) == 0:
+		m.done(msg)
 		return
 	}
 	var r *room
-	err = wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
+	err := wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
 		r, err = m.rooms.latest(ctx, id, msg.Seq)
 		return err
 	})
@@ -34,6 +34,9 @@ func (m *matcher) readReceipts(ctx context.Context, msg events.Message) {
 		return
 	}
 	f := m.newFanout(msg)
+	if unread != nil {
+		f.addDead(msg.Dead(deadReceipt, unread))
+	}
 	for i := 0; i < len(receipts) && err == nil; i++ {
 		err = m.readReceipt(ctx, f, r, receipts[i])
 	}

@@ -89,9 +89,41 @@ func TestOtherReceiptsClearNothing(t *testing.T) {
 		h.receipt("!r", "@bob:x", "m.fully_read", "$r-4", "")
 		h.receipt("!r", "@eve:x", "m.read", "$r-4", "")
 		h.receipt("!other", "@bob:x", "m.read", "$r-4", "")
-		h.receipt("!r", "@bob:x", "m.read", "$r-4", `,"thread_id":7`)
+		h.server.Publish("room."+events.Token("!r")+".receipt", `{"type":"m.receipt","room_id":"!r","content":{"$r-4":{"m.read":{"@bob:x":{"thread_id":7}}}}}`)
 		unreadIs(t, h, "0 1 2 3 4", "")
 	})
+}
+
+// Each event, kind and user of an EDU is taken by itself: what cannot be read is a
+// dead letter, and hides no good one.
+func TestReceiptsBesideUnreadableOnes(t *testing.T) {
+	for name, row := range map[string]struct {
+		content string
+		dead    int
+	}{
+		"kind of another shape":   {`"$r-3":{"m.read":{"@bob:x":{"ts":1}},"org.example":7}`, 0},
+		"another shape of m.read": {`"$r-3":{"m.read.private":true,"m.read":{"@bob:x":{"ts":1}}}`, 1},
+		"another event":           {`"$r-3":{"m.read":{"@bob:x":{"ts":1}}},"$r-9":{"m.read":["@eve:x"]}`, 1},
+		"an event that is none":   {`"$r-9":null,"$r-3":{"m.read":{"@bob:x":{"ts":1}}}`, 1},
+		"another user":            {`"$r-3":{"m.read":{"@eve:x":7,"@bob:x":{"ts":1},"":{}}}`, 1},
+		"the event once more":     {`"$r-3":{"m.read":{"@bob:x":{"ts":1}}},"$r-3":{}`, 0},
+		"thread of another user":  {`"$r-3":{"m.read":{"@eve:x":{"thread_id":{}},"@bob:x":{}}}`, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			readers(t, func(t *testing.T, h *house) {
+				raw := `{"type":"m.receipt","room_id":"!r","content":{` + row.content + `}}`
+				if err := events.NewPublisher(h.conn).Receipt(t.Context(), []byte(raw)); err != nil {
+					t.Fatal(err)
+				}
+				unreadIs(t, h, "4", "[1]")
+				if n := len(h.dead()); n != row.dead || h.d.Stats().Skipped != uint64(row.dead) {
+					t.Errorf("%d dead letters, %d counted, want %d", n, h.d.Stats().Skipped, row.dead)
+				}
+				h.say("!r", "@alice:x", 5, 1) // the room goes on
+				unreadIs(t, h, "4 5", "[1] 2")
+			})
+		})
+	}
 }
 
 func TestReceiptThatMovesBackwardsChangesNothing(t *testing.T) {

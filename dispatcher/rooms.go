@@ -81,10 +81,11 @@ func (rs *rooms) read(ctx context.Context, r *room, before uint64) error {
 		if err != nil {
 			return fmt.Errorf("read room state: %w", err)
 		}
-		// What cannot be read, or belongs to another room, was reported when it came by.
-		if ev, err := events.ParseRoomEvent(state.Data); err == nil && ev.IsState && ev.RoomID == r.id {
-			r.fold(&ev)
+		ev, err := events.ParsePublished(state.Subject, state.Data)
+		if err != nil { // reported when it came by
+			ev, _ = events.StateOn(state.Subject)
 		}
+		r.fold(&ev)
 	}
 	r.seq, r.noise.since = before-1, before-1
 	return nil

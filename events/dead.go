@@ -68,13 +68,13 @@ func (l *DeadLetter) PusherID() PusherID {
 // locate fills in the user and the room that the subject of an unreadable
 // message names.
 func (l *DeadLetter) locate() {
-	tokens := strings.Split(l.Subject, ".")
+	tokens := strings.Split(publishedAs(l.Subject), ".")
 	userToken, roomToken := noToken, noToken
 	switch {
 	case len(tokens) > 3 && isLogKind(tokens[0]):
 		userToken, roomToken = tokens[2], tokens[3]
-	case tokens[0] == "rooms" && len(tokens) > 2:
-		roomToken = tokens[2]
+	case tokens[0] == "room" && len(tokens) > 1:
+		roomToken = tokens[1]
 	case len(tokens) > 1 && (tokens[0] == "account" || tokens[0] == "rejected"):
 		userToken = tokens[1]
 	}

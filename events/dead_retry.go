@@ -135,26 +135,35 @@ func publishedSubject(stored string) (string, bool) {
 	switch {
 	case len(tokens) < 3 && tokens[0] != "rejected":
 		return "", false
-	case tokens[0] == "rooms": // rooms.<part>.<room>.…, which ROOMS made of room.<room>.…
-		return "room." + tokens[2], true
-	case isLogKind(tokens[0]), tokens[0] == "account", tokens[0] == "rejected":
-		return stored, true
+	case tokens[0] == "rooms", tokens[0] == "room", isLogKind(tokens[0]), tokens[0] == "account", tokens[0] == "rejected":
+		return publishedAs(stored), true
 	}
 	return "", false
+}
+
+// publishedAs returns the subject on which a message was published that a stream
+// holds under another: rooms.<part>.<room>.… is what ROOMS made of room.<room>.….
+func publishedAs(stored string) string {
+	if rest, ok := strings.CutPrefix(stored, "rooms."); ok {
+		if _, room, ok := strings.Cut(rest, "."); ok {
+			return "room." + room
+		}
+	}
+	return stored
 }
 
 // isOutdated says whether a letter holds state that the room has replaced since:
 // published again, it would take the place of what is newer.
 func (c *Conn) isOutdated(ctx context.Context, letter *StoredDeadLetter) (bool, error) {
-	tokens := strings.SplitN(letter.Subject, ".", 5)
-	if len(tokens) < 5 || tokens[0] != "rooms" || tokens[3] != "state" {
+	tokens := strings.SplitN(publishedAs(letter.Subject), ".", 4)
+	if len(tokens) < 4 || tokens[0] != "room" || tokens[2] != "state" {
 		return false, nil
 	}
 	stream, err := c.js.Stream(ctx, streamRoomState)
 	if err != nil {
 		return false, fmt.Errorf("look up stream %s: %w", streamRoomState, err)
 	}
-	msg, err := stream.GetLastMsgForSubject(ctx, "state."+tokens[2]+"."+tokens[4])
+	msg, err := stream.GetLastMsgForSubject(ctx, "state."+tokens[1]+"."+tokens[3])
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, nil
 	}

@@ -32,7 +32,7 @@
 // # Ownership
 //
 // Dispatchers are workers that share the partitions ([Worker.Share]); a partition
-// is owned with both of its stages. Two things are written down, and every worker
+// is owned with all of its stages. Two things are written down, and every worker
 // sees both change by change:
 //
 //	WORKERS    worker.<id>   a heartbeat, which NATS forgets after 5 s without another
@@ -77,8 +77,11 @@
 //   - A stream or bucket is deleted: it is made anew by whoever may ([Conn.Keep]),
 //     beyond the sequences that it had, and followers begin anew. What it held is
 //     lost, and that is logged as an error.
-//   - A message cannot be read: it is counted, logged and kept in DEAD with the
-//     reason, and the walk goes on.
+//   - A message cannot be read, or stands on a subject that is not its own: it is
+//     counted, logged and kept in DEAD with the reason and the subject on which it was
+//     published, and the walk goes on. That holds for events which push gateways could
+//     not read ([CheckJSON]). If it is state, the room has none there from then on. Of
+//     a receipt that is read in part, the good part counts.
 //   - A value of a bucket cannot be read: it is counted and logged once for each time
 //     that it was written, and stops nothing but what it stands for. A position or a
 //     pusher's backlog is kept in DEAD first, since nothing else knows what it said.

@@ -41,11 +41,15 @@ type Message struct {
 	Replayed bool
 }
 
+// Published returns the subject on which the message was published, which its stream
+// may have changed.
+func (m Message) Published() string { return publishedAs(m.Subject) }
+
 // Dead returns the dead letter of a message that no repetition can help, with the
 // reason in a word and in a sentence.
 func (m Message) Dead(reason string, detail error) DeadLetter {
 	return DeadLetter{
-		Reason: reason, Detail: detail.Error(), At: time.Now(), Subject: m.Subject,
+		Reason: reason, Detail: detail.Error(), At: time.Now(), Subject: m.Published(),
 		Historical: m.Historical, Message: m.Data,
 	}
 }

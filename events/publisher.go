@@ -77,12 +77,13 @@ func (e *RoomEvent) header(opts []PublishOption) nats.Header {
 
 // Receipt publishes an m.receipt EDU of one room:
 // {"type":"m.receipt","room_id":…,"content":{event_id:{"m.read":{user_id:{…}}}}}.
+// One of which nothing can be used is refused with an error that wraps [ErrBadEvent].
 func (p *Publisher) Receipt(ctx context.Context, raw []byte) error {
-	edu, err := parseReceipt(raw)
-	if err != nil {
+	room, receipts, err := ParseReceipts(raw)
+	if err != nil && len(receipts) == 0 {
 		return err
 	}
-	return p.publish(ctx, "room."+Token(edu.RoomID)+".receipt", nil, raw)
+	return p.publish(ctx, receiptSubject(room), nil, raw)
 }
 
 // Logout publishes that a device was logged out or deleted: its pushers go. An
@@ -99,8 +100,8 @@ func (p *Publisher) Deactivated(ctx context.Context, user UserID) error {
 // PushRules publishes a user's m.push_rules, {"global":{…}}, as the homeserver
 // keeps them.
 func (p *Publisher) PushRules(ctx context.Context, user UserID, rules json.RawMessage) error {
-	if !json.Valid(rules) || !isObject(rules) {
-		return fmt.Errorf("%w: push rules are not a JSON object", ErrBadEvent)
+	if err := checkAccountData("push rules", rules); err != nil {
+		return err
 	}
 	return p.account(ctx, user, accountPushRules, map[string]any{"user_id": user, "content": rules})
 }
@@ -108,10 +109,20 @@ func (p *Publisher) PushRules(ctx context.Context, user UserID, rules json.RawMe
 // IgnoredUsers publishes a user's m.ignored_user_list,
 // {"ignored_users":{user_id:{}}}: these users' events notify them no more.
 func (p *Publisher) IgnoredUsers(ctx context.Context, user UserID, list json.RawMessage) error {
-	if !json.Valid(list) || !isObject(list) {
-		return fmt.Errorf("%w: the list of ignored users is not a JSON object", ErrBadEvent)
+	if err := checkAccountData("the list of ignored users", list); err != nil {
+		return err
 	}
 	return p.account(ctx, user, accountIgnoredUsers, map[string]any{"user_id": user, "content": list})
+}
+
+func checkAccountData(what string, raw json.RawMessage) error {
+	if !json.Valid(raw) || !isObject(raw) {
+		return fmt.Errorf("%w: %s: not a JSON object", ErrBadEvent, what)
+	}
+	if err := CheckJSON(raw); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrBadEvent, what, err)
+	}
+	return nil
 }
 
 // The last token of a subject in ACCOUNTS.
@@ -130,8 +141,11 @@ func (p *Publisher) account(ctx context.Context, user UserID, what string, body 
 	if err != nil {
 		return fmt.Errorf("encode account change: %w", err)
 	}
-	return p.publish(ctx, "account."+Token(user)+"."+what, nil, raw)
+	return p.publish(ctx, accountSubject(user, what), nil, raw)
 }
+
+// accountSubject is where a homeserver publishes a change of an account.
+func accountSubject(user UserID, what string) string { return "account." + Token(user) + "." + what }
 
 func (p *Publisher) publish(ctx context.Context, subject string, header nats.Header, raw []byte) error {
 	_, err := p.conn.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Header: header, Data: raw})

@@ -5,18 +5,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"poked/events/wait"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidwall/gjson"
 )
 
 // DeadLetter is what will not be tried again: a poke that outlived its time to
 // live, or a message that cannot be read. It keeps enough to try again by hand.
 type DeadLetter struct {
-	Reason    string    `json:"reason"` // "expired", "bad_event", "bad_notification", "bad_message", "bad_value"
+	Reason    string    `json:"reason"` // "expired", "bad_event", "bad_receipt", "bad_notification", "bad_message", "bad_value"
 	Detail    string    `json:"detail,omitempty"`
 	At        time.Time `json:"at"`
 	UserID    UserID    `json:"user_id,omitempty"`
@@ -26,7 +28,7 @@ type DeadLetter struct {
 	Pushkey   string    `json:"pushkey,omitempty"`
 	Attempts  int       `json:"attempts,omitempty"`
 	LastError string    `json:"last_error,omitempty"`
-	Subject   string    `json:"subject,omitempty"` // where the message stood
+	Subject   string    `json:"subject,omitempty"` // on which the message was published
 	// Historical says that the message was a room event marked so.
 	Historical bool `json:"historical,omitempty"`
 	// Message is the message as it stood there, base64; for a poke that expired,
@@ -49,7 +51,7 @@ func (c *Conn) PublishDead(letter DeadLetter, done func(error)) {
 // PublishRejection tells the registry that a gateway refused a pushkey. done is
 // called once and must not block.
 func (c *Conn) PublishRejection(r Rejection, done func(error)) {
-	c.publishJSON("rejected."+Token(r.UserID), r, done)
+	c.publishJSON(rejectedSubject(r.UserID), r, done)
 }
 
 func (c *Conn) publishJSON(subject string, value any, done func(error)) {
@@ -66,20 +68,74 @@ func (c *Conn) publishJSON(subject string, value any, done func(error)) {
 // AccountChange is what a homeserver says of an account; see [Publisher].
 type AccountChange struct {
 	Kind     string // "logout", "deactivated", "push_rules" or "ignored_users"
-	UserID   UserID `json:"user_id"`
-	DeviceID string `json:"device_id"` // for logout; empty means all devices
+	UserID   UserID
+	DeviceID string // for logout; empty means all devices
 	// Content is the account data m.push_rules or m.ignored_user_list.
-	Content json.RawMessage `json:"content"`
+	Content json.RawMessage
 }
+
+// parseAccountChange reads an account change that was published on a subject. Errors
+// wrap [ErrBadEvent].
+func parseAccountChange(subject string, raw []byte) (AccountChange, error) {
+	var change AccountChange
+	bad := func(why string) (AccountChange, error) {
+		return AccountChange{}, fmt.Errorf("%w: %s", ErrBadEvent, why)
+	}
+	tokens := strings.Split(subject, ".")
+	change.Kind = tokens[len(tokens)-1]
+	if !slices.Contains([]string{accountLogout, accountDeactivated, accountPushRules, accountIgnoredUsers}, change.Kind) {
+		return bad("no change of an account has the name at the end of " + subject)
+	}
+	if !json.Valid(raw) {
+		return bad("not JSON")
+	}
+	if err := CheckJSON(raw); err != nil {
+		return bad("it " + err.Error())
+	}
+	doc := gjson.ParseBytes(raw)
+	user, device := doc.Get("user_id"), doc.Get("device_id")
+	switch {
+	case !doc.IsObject():
+		return bad("not a JSON object")
+	case hasTwice(doc):
+		return bad("a key stands twice")
+	case user.Type != gjson.String || !isID(user.Str):
+		return bad(fmt.Sprintf("user_id must have 1 to %d bytes", MaxIDBytes))
+	case device.Type != gjson.String && device.Type != gjson.Null:
+		return bad("device_id is not a string")
+	}
+	change.UserID, change.DeviceID = UserID(user.Str), device.Str
+	if content := doc.Get("content"); content.Exists() {
+		change.Content = json.RawMessage(content.Raw)
+	}
+	if want := accountSubject(change.UserID, change.Kind); subject != want {
+		return bad("its subject names another user than its user_id: published on " + subject + ", expected on " + want)
+	}
+	return change, nil
+}
+
+// parseRejection reads a refused pushkey that was published on a subject.
+func parseRejection(subject string, raw []byte) (Rejection, error) {
+	var r Rejection
+	if err := json.Unmarshal(raw, &r); err != nil || !isID(r.UserID) {
+		return Rejection{}, fmt.Errorf("%w: not a refused pushkey with a user_id", ErrBadEvent)
+	}
+	if want := rejectedSubject(r.UserID); subject != want {
+		return Rejection{}, fmt.Errorf("%w: its subject names another user than its user_id: published on %s, expected on %s", ErrBadEvent, subject, want)
+	}
+	return r, nil
+}
+
+func rejectedSubject(user UserID) string { return "rejected." + Token(user) }
 
 // ConsumeRejections hands every refused pushkey to handle, until ctx ends. A
 // rejection is forgotten when handle returns nil and comes again after an
 // error.
 func (c *Conn) ConsumeRejections(ctx context.Context, handle func(context.Context, Rejection) error) error {
 	return c.work(ctx, streamRejected, "registry", []string{"rejected.*"}, func(ctx context.Context, msg jetstream.Msg) error {
-		var r Rejection
-		if err := json.Unmarshal(msg.Data(), &r); err != nil || r.UserID == "" {
-			return errors.Join(ErrBadEvent, err)
+		r, err := parseRejection(msg.Subject(), msg.Data())
+		if err != nil {
+			return err
 		}
 		return handle(ctx, r)
 	})
@@ -88,16 +144,12 @@ func (c *Conn) ConsumeRejections(ctx context.Context, handle func(context.Contex
 // ConsumeAccounts hands every account change to handle, until ctx ends, under
 // the same terms as [Conn.ConsumeRejections].
 func (c *Conn) ConsumeAccounts(ctx context.Context, handle func(context.Context, AccountChange) error) error {
-	subjects := []string{
-		"account.*." + accountLogout, "account.*." + accountDeactivated,
-		"account.*." + accountPushRules, "account.*." + accountIgnoredUsers,
-	}
-	return c.work(ctx, streamAccounts, "registry", subjects, func(ctx context.Context, msg jetstream.Msg) error {
-		var change AccountChange
-		if err := json.Unmarshal(msg.Data(), &change); err != nil || change.UserID == "" {
-			return errors.Join(ErrBadEvent, err)
+	// All there are: what nobody took would stay in the queue for ever.
+	return c.work(ctx, streamAccounts, "registry", []string{"account.>"}, func(ctx context.Context, msg jetstream.Msg) error {
+		change, err := parseAccountChange(msg.Subject(), msg.Data())
+		if err != nil {
+			return err
 		}
-		change.Kind = msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]
 		return handle(ctx, change)
 	})
 }

@@ -2,9 +2,10 @@ package events
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
+
+	"github.com/tidwall/gjson"
 )
 
 // Receipt says that a user has read up to an event (Matrix specification,
@@ -19,76 +20,129 @@ type Receipt struct {
 // ParseReceipts reads an m.receipt EDU of one room,
 // {"type":"m.receipt","room_id":…,"content":{event_id:{"m.read":{user_id:{…}}}}},
 // and returns the receipts that say what a user has read, in a fixed order. Other
-// kinds of receipts are left out, and so are receipts that are none. Errors wrap
-// [ErrBadEvent].
+// kinds of receipts are left out, whatever they look like. Each event, kind and user
+// is taken by itself: an error, which wraps [ErrBadEvent], says what could not be
+// read, and the receipts are the others. Without a room nothing could be.
 func ParseReceipts(raw []byte) (RoomID, []Receipt, error) {
-	edu, err := parseReceipt(raw)
+	room, content, err := parseReceiptEDU(raw)
 	if err != nil {
 		return "", nil, err
 	}
-	var receipts []Receipt
-	for event, kinds := range edu.Content {
-		for _, kind := range []string{"m.read", "m.read.private"} {
-			for user, body := range kinds[kind] {
-				if r, ok := newReceipt(user, event, body); ok {
-					receipts = append(receipts, r)
-				}
-			}
-		}
-	}
-	slices.SortFunc(receipts, func(a, b Receipt) int {
+	var r receiptReader
+	content.ForEach(func(event, kinds gjson.Result) bool {
+		r.readEvent(EventID(event.Str), kinds)
+		return true
+	})
+	slices.SortFunc(r.receipts, func(a, b Receipt) int {
 		return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Event, b.Event), cmp.Compare(a.Thread, b.Thread))
 	})
-	return edu.RoomID, slices.Compact(receipts), nil
+	return room, slices.Compact(r.receipts), r.err()
+}
+
+// ParsePublishedReceipts reads an m.receipt EDU as [ParseReceipts] does, and checks
+// that it was published on the subject of its room.
+func ParsePublishedReceipts(subject string, raw []byte) (RoomID, []Receipt, error) {
+	room, receipts, err := ParseReceipts(raw)
+	if want := receiptSubject(room); room != "" && want != subject {
+		return "", nil, fmt.Errorf("%w: its subject names another room: published on %s, expected on %s", ErrBadEvent, subject, want)
+	}
+	return room, receipts, err
+}
+
+// receiptSubject is where a homeserver publishes receipts.
+func receiptSubject(room RoomID) string { return "room." + Token(room) + ".receipt" }
+
+// parseReceiptEDU reads what is around the receipts.
+func parseReceiptEDU(raw []byte) (room RoomID, content gjson.Result, err error) {
+	if len(raw) > MaxEventBytes {
+		return "", content, fmt.Errorf("%w: %d bytes, the limit is %d", ErrBadEvent, len(raw), MaxEventBytes)
+	}
+	if !gjson.ValidBytes(raw) {
+		return "", content, fmt.Errorf("%w: not JSON", ErrBadEvent)
+	}
+	edu := gjson.ParseBytes(raw)
+	if !edu.IsObject() {
+		return "", content, fmt.Errorf("%w: not a JSON object", ErrBadEvent)
+	}
+	content = edu.Get("content")
+	id := edu.Get("room_id")
+	empty := true
+	content.ForEach(func(_, _ gjson.Result) bool { empty = false; return false })
+	switch {
+	case edu.Get("type").Str != "m.receipt":
+		return "", content, fmt.Errorf("%w: type is not m.receipt", ErrBadEvent)
+	case id.Type != gjson.String || !isID(id.Str):
+		return "", content, fmt.Errorf("%w: room_id must have 1 to %d bytes", ErrBadEvent, MaxIDBytes)
+	case !content.IsObject():
+		return "", content, fmt.Errorf("%w: content is not an object", ErrBadEvent)
+	case empty:
+		return "", content, fmt.Errorf("%w: content names no event", ErrBadEvent)
+	}
+	return RoomID(id.Str), content, nil
+}
+
+// receiptReader reads the content of an m.receipt EDU.
+type receiptReader struct {
+	receipts []Receipt
+	bad      int    // branches that cannot be read
+	mistake  string // of the first of them
+}
+
+func (r *receiptReader) readEvent(event EventID, kinds gjson.Result) {
+	if !kinds.IsObject() || !isID(event) {
+		r.skip("an event has no object of receipts, or no event id")
+		return
+	}
+	kinds.ForEach(func(kind, users gjson.Result) bool {
+		switch {
+		case kind.Str != "m.read" && kind.Str != "m.read.private":
+		case !users.IsObject():
+			r.skip(kind.Str + " has no object of users")
+		default:
+			users.ForEach(func(user, data gjson.Result) bool {
+				r.readUser(event, UserID(user.Str), data)
+				return true
+			})
+		}
+		return true
+	})
 }
 
 // threadMain is the thread_id of the main timeline.
 const threadMain = "main"
 
-func newReceipt(user UserID, event EventID, body json.RawMessage) (Receipt, bool) {
-	var data struct {
-		ThreadID *string `json:"thread_id"`
-	}
-	r := Receipt{User: user, Event: event}
-	if err := json.Unmarshal(body, &data); err != nil || !isID(user) || !isID(event) {
-		return r, false
-	}
+func (r *receiptReader) readUser(event EventID, user UserID, data gjson.Result) {
+	thread := data.Get("thread_id")
+	receipt := Receipt{User: user, Event: event}
 	switch {
-	case data.ThreadID == nil:
-		r.Whole = true
-	case *data.ThreadID == threadMain:
-	case !isID(*data.ThreadID):
-		return r, false
-	default:
-		r.Thread = EventID(*data.ThreadID)
+	case !data.IsObject():
+		r.skip("a receipt is no object")
+		return
+	case !isID(user):
+		r.skip("a receipt has no user id")
+		return
+	case thread.Type == gjson.Null:
+		receipt.Whole = true
+	case thread.Type != gjson.String || !isID(thread.Str):
+		r.skip("a thread_id is none")
+		return
+	case thread.Str != threadMain:
+		receipt.Thread = EventID(thread.Str)
 	}
-	return r, true
+	r.receipts = append(r.receipts, receipt)
+}
+
+func (r *receiptReader) skip(mistake string) {
+	if r.bad++; r.bad == 1 {
+		r.mistake = mistake
+	}
+}
+
+func (r *receiptReader) err() error {
+	if r.bad == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %d of its receipts cannot be read, the first: %s", ErrBadEvent, r.bad, r.mistake)
 }
 
 func isID[T ~string](id T) bool { return id != "" && len(id) <= MaxIDBytes }
-
-// receiptEDU is an m.receipt EDU: by event, kind of receipt and user.
-type receiptEDU struct {
-	Type    string                                            `json:"type"`
-	RoomID  RoomID                                            `json:"room_id"`
-	Content map[EventID]map[string]map[UserID]json.RawMessage `json:"content"`
-}
-
-// parseReceipt checks the shape of an m.receipt EDU.
-func parseReceipt(raw []byte) (edu receiptEDU, err error) {
-	if len(raw) > MaxEventBytes {
-		return edu, fmt.Errorf("%w: %d bytes, the limit is %d", ErrBadEvent, len(raw), MaxEventBytes)
-	}
-	if err := json.Unmarshal(raw, &edu); err != nil {
-		return edu, fmt.Errorf("%w: not an m.receipt EDU: {event_id: {receipt_type: {user_id: {…}}}} expected", ErrBadEvent)
-	}
-	switch {
-	case edu.Type != "m.receipt":
-		return edu, fmt.Errorf("%w: type is not m.receipt", ErrBadEvent)
-	case !isID(edu.RoomID):
-		return edu, fmt.Errorf("%w: room_id must have 1 to %d bytes", ErrBadEvent, MaxIDBytes)
-	case len(edu.Content) == 0:
-		return edu, fmt.Errorf("%w: content names no event", ErrBadEvent)
-	}
-	return edu, nil
-}

@@ -16,8 +16,9 @@ import (
 
 // StateEvent is one event of a room's state.
 type StateEvent struct {
-	Seq  uint64 // in ROOMS
-	Data []byte
+	Seq     uint64 // in ROOMS
+	Subject string // on which it was published
+	Data    []byte // for ParsePublished
 }
 
 // RoomState yields the state events that make up a room's state as it was just
@@ -62,12 +63,13 @@ func (c *Conn) roomState(ctx context.Context, room string, before uint64) ([]Sta
 	var replaced []string
 	prefix := "rooms." + c.partOf(room) + "." + room + ".state."
 	for _, msg := range last {
+		subject := prefix + strings.TrimPrefix(msg.Subject, "state."+room+".") // in ROOMS
 		seq, ok := sourceSeq(msg.Header)
 		switch {
 		case ok && seq < before:
-			state = append(state, StateEvent{Seq: seq, Data: msg.Data})
+			state = append(state, StateEvent{Seq: seq, Subject: publishedAs(subject), Data: msg.Data})
 		default:
-			replaced = append(replaced, prefix+strings.TrimPrefix(msg.Subject, "state."+room+"."))
+			replaced = append(replaced, subject)
 		}
 	}
 	if replaced, err = c.withHistory(ctx, replaced, prefix+">"); err != nil {
@@ -154,7 +156,7 @@ func (c *Conn) readUnheard(ctx context.Context, filter string, heard, before uin
 		if msg.Sequence >= before {
 			break
 		}
-		state = append(state, StateEvent{Seq: msg.Sequence, Data: msg.Data})
+		state = append(state, StateEvent{Seq: msg.Sequence, Subject: publishedAs(msg.Subject), Data: msg.Data})
 	}
 	return state, nil
 }
@@ -194,7 +196,7 @@ func (c *Conn) readLastBefore(ctx context.Context, subjects []string, before uin
 			return nil, err
 		}
 		for _, msg := range last {
-			state = append(state, StateEvent{Seq: msg.Sequence, Data: msg.Data})
+			state = append(state, StateEvent{Seq: msg.Sequence, Subject: publishedAs(msg.Subject), Data: msg.Data})
 		}
 	}
 	return state, nil

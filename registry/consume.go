@@ -95,6 +95,9 @@ func member(content json.RawMessage, key string) (json.RawMessage, error) {
 		return nil, nil
 	}
 	object, err := parseObject(content)
+	if err == nil {
+		err = events.CheckJSON(content) // tweaks of rules go to push gateways
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: account data %w", events.ErrBadEvent, err)
 	}

@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	"poked/events"
@@ -120,5 +122,58 @@ func TestAccountChanges(t *testing.T) {
 			}
 			h.waitSettled()
 		})
+	}
+}
+
+// A change of an account that cannot be done as it stands is logged, counted and kept
+// as a dead letter, under the subject on which it was published; nothing of it is
+// done, nothing stays in the queue, and what follows is done.
+func TestAccountChangesThatCannotBeRead(t *testing.T) {
+	h := newHouse(t)
+	h.set("alice-phone", body())
+	h.set("bob-phone", body(keys{"pushkey": "another"}))
+	its := func(user events.UserID, what string) string { return "account." + events.Token(user) + "." + what }
+	user := func(user events.UserID) string { return `{"user_id":"` + string(user) + `"}` }
+	rows := []struct{ subject, data, detail string }{
+		{its(alice, "deactivated"), user(bob), "names another user"},
+		{its(alice, "logout"), user(bob), "expected on " + its(bob, "logout")},
+		{"account.*.logout", user(alice), "expected on " + its(alice, "logout")},
+		{"account.>.deactivated", user(bob), "names another user"},
+		{its(alice, "*"), user(alice), "no change of an account"},
+		{its(alice, "renamed"), user(alice), "no change of an account"},
+		{its(alice, "logout"), `{"user_id":"` + alice + `","user_id":"` + bob + `"}`, "stands twice"},
+		{its(alice, "logout"), `{"USER_ID":"` + alice + `"}`, "user_id must have"},
+		{its(alice, "logout"), `{"user_id":"` + alice + `","device_id":7}`, "device_id"},
+		{its(alice, "logout"), `{"user_id":"` + alice + `","device_id":"\ud800"}`, "half of a character"},
+		{its(alice, "push_rules"), `{"user_id":"` + alice + `","content":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`, "nested"},
+		{its(alice, "logout"), `{`, "not JSON"},
+		{"rejected." + events.Token(events.UserID(alice)), `{"user_id":"` + bob + `","app_id":"app","pushkey":"key"}`, "names another user"},
+	}
+	for _, row := range rows {
+		h.nats.Publish(row.subject, row.data)
+	}
+	h.accounts().said(h.accounts().p.Logout(t.Context(), bob, ""))
+	h.run()
+	eventstest.WaitFor(t, "dead letters", func() bool { return len(h.nats.Stored("DEAD", "")) >= len(rows) })
+	eventstest.WaitFor(t, "bob's pusher to go", func() bool { return len(h.pushkeys("bob-phone")) == 0 })
+	if got := h.pushkeys("alice-phone"); len(got) != 1 {
+		t.Errorf("alice has %q", got)
+	}
+	letters := map[string]events.DeadLetter{}
+	for _, msg := range h.nats.Stored("DEAD", "") {
+		var letter events.DeadLetter
+		if err := json.Unmarshal(msg.Data, &letter); err != nil {
+			t.Fatal(err)
+		}
+		letters[letter.Subject+string(letter.Message)] = letter
+	}
+	for _, row := range rows {
+		if letter := letters[row.subject+row.data]; letter.Reason != "bad_message" || !strings.Contains(letter.Detail, row.detail) {
+			t.Errorf("%s %s: %q", row.subject, row.data, letter.Detail)
+		}
+	}
+	eventstest.WaitFor(t, "empty queues", func() bool { return len(h.nats.Stored("ACCOUNTS", ""))+len(h.nats.Stored("REJECTED", "")) == 0 })
+	if n := h.reg.conn.Unreadable(); n["ACCOUNTS"]+n["REJECTED"] != uint64(len(rows)) {
+		t.Errorf("counted: %v", n)
 	}
 }

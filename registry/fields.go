@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"strconv"
 	"strings"
-	"unicode/utf16"
 	"unicode/utf8"
+
+	"poked/events"
 )
 
 // fields reads the keys of a JSON object and collects what is wrong with them,
@@ -25,46 +25,14 @@ func parseFields(body []byte) (*fields, error) {
 	if !utf8.Valid(body) || !json.Valid(body) {
 		return nil, fail(notJSON, "the request body is not JSON")
 	}
-	if hasLoneSurrogate(body) {
-		return nil, fail(badJSON, "the request body escapes half of a character")
+	if err := events.CheckJSON(body); err != nil { // parts of it go to push gateways
+		return nil, fail(badJSON, "the request body "+err.Error())
 	}
 	raw, err := parseObject(body)
 	if err != nil {
 		return nil, fail(badJSON, "the request body "+err.Error())
 	}
 	return &fields{raw: raw}, nil
-}
-
-// hasLoneSurrogate says whether valid JSON escapes a UTF-16 surrogate without its
-// other half (RFC 8259, section 8.2): no text, which a decoder would replace.
-func hasLoneSurrogate(body []byte) bool {
-	for i := 0; i+1 < len(body); i++ {
-		if body[i] != '\\' {
-			continue
-		}
-		first := escapedUnit(body[i:])
-		switch {
-		case !utf16.IsSurrogate(first):
-			i++ // whatever is escaped, the next byte belongs to it
-		case i+6 >= len(body) || utf16.DecodeRune(first, escapedUnit(body[i+6:])) == utf8.RuneError:
-			return true
-		default:
-			i += 11
-		}
-	}
-	return false
-}
-
-// escapedUnit returns the UTF-16 unit that text begins with as \uXXXX, or 0.
-func escapedUnit(text []byte) rune {
-	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
-		return 0
-	}
-	unit, err := strconv.ParseUint(string(text[2:6]), 16, 16)
-	if err != nil {
-		return 0
-	}
-	return rune(unit)
 }
 
 var (

@@ -2,9 +2,12 @@ package registry
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
+
+	"poked/events"
 )
 
 const (
@@ -126,5 +129,25 @@ func TestSetAdmits(t *testing.T) {
 				t.Errorf("%d %+v", status, e)
 			}
 		})
+	}
+}
+
+// What push gateways could not read is no pusher's, and no rule's.
+func TestBodiesThatNoGatewayCanRead(t *testing.T) {
+	h := newHouse(t)
+	for _, text := range []string{`"\ud800"`, "1e400", strings.Repeat("[", 100) + strings.Repeat("]", 100)} {
+		data := `{"url":"https://g.example/_matrix/push/v1/notify","x":` + text + `}`
+		tweak := `[{"set_tweak":"sound","value":` + text + `}]`
+		for _, raw := range []string{data, tweak} {
+			if _, err := parseFields([]byte(`{"x":` + raw + `}`)); err == nil {
+				t.Errorf("taken: %.80s", raw)
+			}
+		}
+	}
+	for _, text := range []string{`"\ud800"`, "1e400", strings.Repeat("[", 100) + strings.Repeat("]", 100)} {
+		content := json.RawMessage(`{"global":{"override":[{"rule_id":"x","enabled":true,"conditions":[],"actions":[{"set_tweak":"sound","value":` + text + `}]}]}}`)
+		if err := h.reg.store.takePublished(t.Context(), alice, content); !errors.Is(err, events.ErrBadEvent) {
+			t.Errorf("taken: %.40s: %v", text, err)
+		}
 	}
 }

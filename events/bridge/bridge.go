@@ -36,9 +36,11 @@
 //     longer: its events go through, and its state is asked for later.
 //   - Nobody local is in the room, as with an invite from afar: the events go
 //     through; the state is fetched when somebody joins.
-//   - An event cannot be read, or is larger than poked takes: it becomes a dead
-//     letter, and the rest goes on. A transaction that is not what the specification
-//     says is refused whole (400), and its homeserver keeps it.
+//   - An event cannot be read, is larger than poked takes, or could not be read by
+//     push gateways ([events.CheckJSON]): it becomes a dead letter, and the rest goes
+//     on. If it is state, the same without content is stored in its place. A
+//     transaction that is not what the specification says is refused whole (400), and
+//     its homeserver keeps it.
 package bridge
 
 import (

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"poked/events"
 	"poked/events/eventstest"
 )
 
@@ -109,6 +110,55 @@ func TestBadEvents(t *testing.T) {
 	}
 	if strings.Contains(h.log.String(), "CANARY") {
 		t.Error("the log holds content")
+	}
+}
+
+// One event that no gateway could read does not keep its transaction from being
+// stored, which its homeserver would send again for ever. State that cannot be read
+// is stored without content, for who has left must not count as being there.
+func TestEventsThatNobodyCanRead(t *testing.T) {
+	h := newHouse(t)
+	for i, text := range []string{
+		`"\ud800"`, "\"\xff\"", `1e400`, strings.Repeat("[", 100) + strings.Repeat("]", 100),
+		strings.Repeat(`{"a":`, 20_000) + `[1,"\"]}",{}]` + strings.Repeat(`}`, 20_000),
+	} {
+		bad := strings.Replace(message(fmt.Sprintf("$bad%d", i)), `"hi"`, text, 1)
+		if status, errcode := h.request(http.MethodPut, txn, hsToken, transaction(bad, message(fmt.Sprintf("$good%d", i)))); status != 200 {
+			t.Errorf("with %.20q: %d %s", text, status, errcode)
+		}
+	}
+	h.want("the good ones", "$good0 $good1 $good2 $good3 $good4")
+	leave := state("$leave", "m.room.member", "@alice:example.org", `{"membership":"leave","x":"\ud800"}`)
+	for range 2 {
+		if status, errcode := h.request(http.MethodPut, txn, hsToken, transaction(leave, message("$after"))); status != 200 {
+			t.Errorf("%d %s", status, errcode)
+		}
+	}
+	h.want("the state", "$good0 $good1 $good2 $good3 $good4 $leave $after")
+	for _, msg := range h.nats.Stored("ROOMS", "") {
+		if ev, err := events.ParseRoomEvent(msg.Data); err != nil || msg.Historical != (ev.EventID == "$leave") || ev.IsState && string(ev.Content) != "{}" {
+			t.Errorf("stored, historical %t: %s", msg.Historical, msg.Data)
+		}
+	}
+	if counts := h.bridge.Counts(); h.dead() != 6 || counts.Bad != 6 || counts.Events != 6 {
+		t.Errorf("%d dead letters, counts %+v", h.dead(), counts)
+	}
+}
+
+// However deep a transaction is nested, it is read whole or not at all.
+func TestDeepTransactionsThatAreNotWhole(t *testing.T) {
+	h := newHouse(t)
+	deep := strings.Repeat("[", 20_000)
+	for _, body := range []string{
+		transaction(deep + strings.Repeat("]", 19_999)), `{"events":[` + deep, `{"events":[` + deep + strings.Repeat("]", 20_000) + `]`,
+		`{"events":[` + deep + strings.Repeat("]", 20_000) + `"x"]}`, `{"events":[],"events":[]}`,
+	} {
+		if status, _ := h.request(http.MethodPut, txn, hsToken, body); status != 400 {
+			t.Errorf("%d bytes that end with %q: %d", len(body), body[len(body)-10:], status)
+		}
+	}
+	if h.dead() != 0 {
+		t.Errorf("%d dead letters", h.dead())
 	}
 }
 

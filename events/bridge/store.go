@@ -50,7 +50,7 @@ func (b *Bridge) storeRoom(ctx context.Context, batch *batch) error {
 		}
 	}
 	for i := range fresh {
-		if err := b.storeEvent(ctx, &fresh[i]); err != nil {
+		if err := b.storeEvent(ctx, &fresh[i], batch.emptied[fresh[i].EventID]); err != nil {
 			return err
 		}
 	}
@@ -62,9 +62,11 @@ func (b *Bridge) storeRoom(ctx context.Context, batch *batch) error {
 	return nil
 }
 
-func (b *Bridge) storeEvent(ctx context.Context, ev *events.RoomEvent) error {
+func (b *Bridge) storeEvent(ctx context.Context, ev *events.RoomEvent, emptied bool) error {
 	var options []events.PublishOption
-	if at := ev.SentAt(); !at.IsZero() && time.Since(at) > b.cfg.Late {
+	at := ev.SentAt()
+	late := !at.IsZero() && time.Since(at) > b.cfg.Late
+	if late || emptied {
 		options = append(options, events.Historical())
 	}
 	err := persist(ctx, func(ctx context.Context) error { return b.publisher.Event(ctx, ev.Raw, options...) })
@@ -72,8 +74,11 @@ func (b *Bridge) storeEvent(ctx context.Context, ev *events.RoomEvent) error {
 		return err
 	}
 	b.stored.Add(string(ev.EventID), struct{}{})
+	if emptied {
+		return nil // it is counted as the one that cannot be read
+	}
 	b.counts.events.Add(1)
-	if options != nil {
+	if late {
 		b.counts.late.Add(1)
 	}
 	return nil
@@ -82,7 +87,7 @@ func (b *Bridge) storeEvent(ctx context.Context, ev *events.RoomEvent) error {
 func (b *Bridge) storeReceipt(ctx context.Context, raw []byte) error {
 	err := persist(ctx, func(ctx context.Context) error { return b.publisher.Receipt(ctx, raw) })
 	if errors.Is(err, events.ErrBadEvent) {
-		return b.bury(ctx, badItem{raw, err})
+		return b.bury(ctx, badItem{raw, nil, err})
 	}
 	if err == nil {
 		b.counts.receipts.Add(1)
@@ -108,6 +113,11 @@ func (b *Bridge) bury(ctx context.Context, item badItem) error {
 	}
 	letter := events.DeadLetter{
 		Reason: "bad_event", Detail: "from the homeserver: " + item.err.Error(), At: time.Now(), Message: item.raw,
+	}
+	if item.ev != nil {
+		letter.RoomID, letter.EventID = item.ev.RoomID, item.ev.EventID
+	} else {
+		letter.Reason = "bad_receipt"
 	}
 	err := persist(ctx, func(ctx context.Context) error {
 		kept := make(chan error, 1)

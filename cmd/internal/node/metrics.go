@@ -15,7 +15,7 @@ import (
 // What Prometheus is told. Nothing is counted here: each scrape asks the roles how
 // they stand. Every label has few values, however many users, rooms and gateways
 // there are: outcome and class are closed sets of words, state is one of five,
-// stream one of eleven, stage one of two, and partition is below --partitions.
+// stream one of eleven, stage one of three, and partition is below --partitions.
 
 // series describes one metric.
 func series(name, help string, labels ...string) *prometheus.Desc {

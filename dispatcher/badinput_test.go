@@ -1,0 +1,146 @@
+package dispatcher
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// unfit is JSON with which parsers of push gateways have trouble.
+func unfit() []string {
+	return []string{
+		`"\ud800"`, "\"\xff\"", `1e400`, strings.Repeat("[", 100) + strings.Repeat("]", 100),
+		strings.Repeat(`{"a":`, 20_000) + `1` + strings.Repeat(`}`, 20_000),
+	}
+}
+
+// An event that a gateway could not read is a dead letter, and goes into no poke;
+// those before and after it are told.
+func TestG1EventsThatNobodyCanReadAreDeadLetters(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		here := "room." + events.Token("!r") + ".event"
+		for i, text := range unfit() {
+			h.server.Publish(here, fmt.Sprintf(`{"event_id":"$bad%d","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"body":"x","more":%s}}`, i, text))
+			h.say("!r", "@alice:x", i, 1)
+		}
+		h.arrived(len(unfit()))
+		<-time.After(time.Second)
+		if got := told(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2 r-3 r-4" {
+			t.Errorf("bob was told %q", got)
+		}
+		if n := h.d.Stats().Skipped; n != uint64(len(unfit())) {
+			t.Errorf("%d counted as unreadable", n)
+		}
+		letters := h.dead()
+		if len(letters) != len(unfit()) {
+			t.Errorf("%d dead letters", len(letters))
+		}
+		for _, letter := range letters {
+			if letter.Reason != "bad_event" || letter.Subject != here || letter.RoomID != "!r" {
+				t.Errorf("dead letter %q of %q on %s: %s", letter.Reason, letter.RoomID, letter.Subject, letter.Detail)
+			}
+		}
+		if n := strings.Count(h.log.String(), "unreadable message skipped"); n != len(unfit()) {
+			t.Errorf("%d log lines", n)
+		}
+	})
+}
+
+// Who leaves a room in a way that cannot be read is told nothing of it any more,
+// neither by a dispatcher that knows the room nor by one that reads it anew.
+func TestStateThatCannotBeReadCountsAsEmpty(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.register("@carl:x", "gw.test", "carl")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x", "@carl:x")
+		h.say("!r", "@alice:x", 0, 1)
+		h.arrived(2)
+		leave := fmt.Sprintf(`{"event_id":"$leave","room_id":"!r","type":"m.room.member","sender":"@bob:x","state_key":"@bob:x","content":{"membership":"leave","x":%s}}`, unfit()[3])
+		h.server.Publish("room."+events.Token("!r")+".state."+events.Token("m.room.member")+"."+events.Token("@bob:x"), leave)
+		h.say("!r", "@alice:x", 1, 1)
+		h.arrived(3)
+		h.halt()
+		h.start()
+		h.say("!r", "@alice:x", 2, 1)
+		h.arrived(4)
+		<-time.After(time.Second)
+		if bob, carl := told(h.gateway.Pokes(), "bob"), told(h.gateway.Pokes(), "carl"); bob != "r-0" || carl != "r-0 r-1 r-2" {
+			t.Errorf("bob was told %q, carl %q", bob, carl)
+		}
+	})
+}
+
+// A dispatcher that reads a room anew finds there what another room's event has
+// overwritten: it is none of the room's state.
+func TestStateOnAnothersSubjectIsNotTheRooms(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		astray := `{"event_id":"$astray","room_id":"!other","type":"m.room.name","sender":"@alice:x","state_key":"","content":{"name":"Other"}}`
+		h.server.Publish("room."+events.Token("!r")+".state."+events.Token("m.room.name")+"._", astray)
+		h.say("!r", "@alice:x", 0, 1)
+		h.arrived(1)
+		h.halt()
+		h.start()
+		h.say("!r", "@alice:x", 1, 1)
+		for _, p := range h.arrived(2) {
+			if name := gjson.GetBytes(p.Body, "notification.room_name").Str; strings.Contains(name, "Other") {
+				t.Errorf("%s: the room is called %q", p.EventID, name)
+			}
+		}
+	})
+}
+
+// What stands on a subject of somebody else's is a dead letter that says what was
+// published where, and where it belongs; its subject is the one it was published on.
+func TestMisplacedMessagesSayWhatWasExpected(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.start()
+		message := `{"event_id":"$m","room_id":"!r","type":"m.x","sender":"@a:x","content":{}}`
+		state := `{"event_id":"$s","room_id":"!r","type":"m.x","sender":"@a:x","state_key":"k","content":{}}`
+		receipt := `{"type":"m.receipt","room_id":"!r","content":{"$m":{"m.read":{"@a:x":{"ts":1}}}}}`
+		room, other, kind := "room."+events.Token("!r"), "room."+events.Token("!other"), events.Token("m.x")
+		placed := room + ".state." + kind + "." + events.Token("k")
+		rows := []struct{ subject, data, detail, expected string }{
+			{other + ".event", message, "another room", room + ".event"},
+			{room + ".state." + kind + "._", message, "no state_key", room + ".event"},
+			{room + ".event", state, "has a state_key", placed},
+			{room + ".state." + events.Token("m.y") + "." + events.Token("k"), state, "another type", placed},
+			{room + ".state." + kind + "._", state, "another state_key", placed},
+			{room + ".events", message, "none of a room event", room + ".event"},
+			{room + ".event.x", message, "none of a room event", room + ".event"},
+			{room + ".state." + kind, state, "none of a room event", placed},
+			{"room.*.event", message, "another room", room + ".event"},
+			{room + ".state.*.*", state, "another type", placed},
+			{room + ".state." + kind + ".>", state, "another state_key", placed},
+			{other + ".receipt", receipt, "another room", room + ".receipt"},
+			{"room.*.receipt", receipt, "another room", room + ".receipt"},
+		}
+		for _, row := range rows {
+			h.server.Publish(row.subject, row.data)
+		}
+		eventstest.WaitFor(t, "dead letters", func() bool { return h.d.Stats().Skipped == uint64(len(rows)) })
+		<-time.After(time.Second)
+		letters := map[string]events.DeadLetter{}
+		for _, letter := range h.dead() {
+			letters[letter.Subject+string(letter.Message)] = letter
+		}
+		for _, row := range rows {
+			letter := letters[row.subject+row.data]
+			if !strings.Contains(letter.Detail, row.detail) || !strings.Contains(letter.Detail, "published on "+row.subject) || !strings.Contains(letter.Detail, row.expected) {
+				t.Errorf("on %s: %q", row.subject, letter.Detail)
+			}
+		}
+	})
+}

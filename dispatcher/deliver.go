@@ -36,6 +36,11 @@ type deliverer struct {
 	catcher  *catcher
 	fresh    bool // nobody had anything unread when the work began
 
+	// late is the users whose pushers match knows better than we do. The follower's
+	// goroutine owns it.
+	late      map[events.UserID]*late
+	askLateAt time.Time
+
 	mu      sync.Mutex
 	people  map[events.UserID]*recipient
 	busy    map[*lane]struct{}        // lanes with something in their queue
@@ -58,6 +63,7 @@ type recipient struct {
 // newDeliverer makes d, which has all that comes from outside, ready to use.
 func newDeliverer(d *deliverer) *deliverer {
 	d.people, d.ending = map[events.UserID]*recipient{}, map[events.PusherID]*lane{}
+	d.late = map[events.UserID]*late{}
 	d.busy, d.unsaved, d.owed = map[*lane]struct{}{}, map[*lane]struct{}{}, map[events.UserID]*debt{}
 	return d
 }
@@ -73,6 +79,13 @@ func (d *deliverer) handle(ctx context.Context, msg events.Message) {
 		d.bury(msg, err)
 		return
 	}
+	if !d.isLate(msg, s) {
+		d.take(ctx, msg, s)
+	}
+}
+
+// take works through a message of a user whose pushers are known.
+func (d *deliverer) take(ctx context.Context, msg events.Message, s events.LogSubject) {
 	switch s.Kind {
 	case events.LogNotify:
 		d.notified(ctx, msg, s)
@@ -129,13 +142,15 @@ func (d *deliverer) release(it *item) {
 	}
 }
 
-// recipient returns the user's lanes, made on first sight.
+// recipient returns the user's lanes, made on first sight. One without any, whose
+// pushers went meanwhile, is not remembered.
 func (d *deliverer) recipient(user events.UserID) *recipient {
 	r := d.people[user]
 	if r == nil {
 		r = &recipient{unread: unreadCount{learned: time.Now()}}
-		d.people[user] = r
-		r.assign(d, d.dir.pushers(user))
+		if r.assign(d, d.dir.pushers(user)); len(r.lanes) > 0 {
+			d.people[user] = r
+		}
 	}
 	return r
 }
@@ -167,7 +182,7 @@ func (r *recipient) assign(d *deliverer, pushers []*pusher) {
 func (d *deliverer) newLane(p *pusher) *lane {
 	if l := d.ending[p.id]; l != nil {
 		delete(d.ending, p.id)
-		l.gone, l.refused = false, nil
+		l.gone, l.refused, l.restoredTo = false, nil, 0
 		return l
 	}
 	return &lane{d: d, pusher: p}
@@ -237,9 +252,11 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 		if l == nil { // its pusher went while nobody was looking
 			l = &lane{d: d, pusher: &pusher{id: id, user: b.UserID}, gone: true}
 			l.record.stored, l.record.revision = true, b.Revision
+			d.ending[id] = l
 			l.save()
 			continue
 		}
+		l.restoredTo = d.follower.Cursor()
 		l.record.stored, l.record.covers, l.record.revision = true, true, b.Revision
 		l.lag = &lag{
 			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Alone,
@@ -256,6 +273,9 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 // tick writes down the lanes whose gateway keeps them waiting, and what could
 // not be written before.
 func (d *deliverer) tick(ctx context.Context, now time.Time) {
+
+	d.askLate(ctx, now)
+	d.takeLate(ctx)
 	d.payBadges(ctx, now)
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -34,7 +34,11 @@ type directory struct {
 	// rooms remember is then to be brought up to date.
 	generated atomic.Uint64
 
-	mu      sync.RWMutex
+	mu    sync.RWMutex
+	heard struct { // from the bucket of pushers, by the watch that tells all changes
+		revision uint64 // newest
+		all      bool   // everything up to that; not while all is told anew
+	}
 	shares  []share  // by partition
 	users   *shelves // an entry for everyone with an enabled pusher
 	kinds   *kinds
@@ -60,7 +64,41 @@ func newDirectory(policy *pushgateway.Policy, log *slog.Logger, partitions int) 
 
 // apply takes in a user's pushers as the registry publishes them. One that is
 // disabled is as if it were not there.
-func (d *directory) apply(set events.UserPushers) { d.enter(&set, (*share).hears) }
+func (d *directory) apply(set events.UserPushers) {
+	if set.UserID != "" { // else it cannot be read: what was known before holds
+		d.enter(&set, (*share).hears)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.heard.revision = max(d.heard.revision, set.Revision)
+}
+
+// isCurrent reports whether a user's pushers are known as they were at a revision of
+// PUSHERS, or later.
+func (d *directory) isCurrent(user events.UserID, revision uint64) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.heard.all && d.heard.revision >= revision || d.revisionOf(user) >= revision
+}
+
+// revision returns the revision of PUSHERS at which a user got the pushers that are
+// known, or 0 if there are none.
+func (d *directory) revision(user events.UserID) uint64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.revisionOf(user)
+}
+
+// revisionOf is revision for a caller that holds the mutex.
+func (d *directory) revisionOf(user events.UserID) uint64 {
+	entry := d.users.get(user)
+	if entry == nil {
+		return 0
+	}
+	r := reader{rest: entry}
+	r.head()
+	return r.revision
+}
 
 // enter takes in a user's pushers if they are news to their partition.
 func (d *directory) enter(set *events.UserPushers, news func(*share, *events.UserPushers) bool) {
@@ -70,7 +108,7 @@ func (d *directory) enter(set *events.UserPushers, news func(*share, *events.Use
 	share := &d.shares[part]
 	changed, refused := false, false
 	if news(share, set) {
-		changed, refused = d.put(part, set.UserID, pushers)
+		changed, refused = d.put(part, set, pushers)
 	}
 	changed = changed && share.ours
 	d.mu.Unlock()
@@ -91,9 +129,11 @@ func enabled(pushers []events.Pusher) []events.Pusher {
 	return slices.DeleteFunc(slices.Clone(pushers), disabled)
 }
 
-// put makes pushers those of a user, and returns whether anything has changed
-// and whether one of them may not be poked. The caller holds the mutex.
-func (d *directory) put(part int, user events.UserID, pushers []events.Pusher) (changed, refused bool) {
+// put makes pushers, those of set that are enabled, those of its user, and returns
+// whether anything has changed and whether one of them may not be poked. The caller
+// holds the mutex.
+func (d *directory) put(part int, set *events.UserPushers, pushers []events.Pusher) (changed, refused bool) {
+	user := set.UserID
 	before, share := d.users.get(user), &d.shares[part]
 	if len(pushers) > 0 {
 		delete(d.former, user)
@@ -107,9 +147,9 @@ func (d *directory) put(part int, user events.UserID, pushers []events.Pusher) (
 		return before != nil, false
 	}
 	if share.ours {
-		d.entry, refused = d.kinds.appendFull(d.entry[:0], part, pushers)
+		d.entry, refused = d.kinds.appendFull(d.entry[:0], part, set.Revision, pushers)
 	} else {
-		d.entry = appendLight(d.entry[:0], part, pushers)
+		d.entry = appendLight(d.entry[:0], part, set.Revision, pushers)
 	}
 	changed = !bytes.Equal(before, d.entry)
 	if before != nil {
@@ -189,7 +229,7 @@ func (d *directory) find(part int, owners map[events.PusherID]events.UserID) {
 	for i := range d.users.all {
 		d.mu.RLock()
 		d.users.all[i].each(func(user, entry []byte) {
-			r := reader{entry}
+			r := reader{rest: entry}
 			if of, full := r.head(); !full || of != part {
 				return
 			}

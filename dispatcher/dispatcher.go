@@ -124,6 +124,8 @@
 //	                           what follows in the room waits
 //	gateway fails, or hangs    outcome decided in one place (decide), the lane lags, others do not notice
 //	gateway is back            the next probe finds out; what has expired meanwhile is a dead letter already
+//	pusher not heard of yet    match says by which revision of PUSHERS it decided: deliver keeps the user's
+//	                           messages open until it has heard of that, or PUSHERS has not got it (late)
 //	read not stored            the receipt stays open and is taken in again
 //	read not removed           deliver waits: what comes after must not overtake it
 //	badge not told             the lane lags, its record says that it owes a badge

@@ -9,7 +9,7 @@ import (
 
 // What the directory knows of a user's pushers is packed into bytes:
 //
-//	partition*2 + form
+//	partition*2 + form, revision in PUSHERS
 //	full:   for each pusher  kind*2 + own, pushkey_ts, pushkey, handle, and its own data
 //	light:  each instance handle, "" for pushers without one; nothing at all if none has one
 //
@@ -23,18 +23,18 @@ func appendText[T ~string | ~[]byte](dst []byte, text T) []byte {
 }
 
 // appendHead begins an entry.
-func appendHead(dst []byte, part int, full bool) []byte {
+func appendHead(dst []byte, part int, full bool, revision uint64) []byte {
 	head := uint64(part) * 2 //nolint:gosec // a partition
 	if full {
 		head++
 	}
-	return binary.AppendUvarint(dst, head)
+	return binary.AppendUvarint(binary.AppendUvarint(dst, head), revision)
 }
 
 // appendFull appends the full entry of a user with these pushers, which are of
 // their kinds from then on. refused says that one of them may not be poked.
-func (k *kinds) appendFull(dst []byte, part int, pushers []events.Pusher) (entry []byte, refused bool) {
-	dst = appendHead(dst, part, true)
+func (k *kinds) appendFull(dst []byte, part int, revision uint64, pushers []events.Pusher) (entry []byte, refused bool) {
+	dst = appendHead(dst, part, true, revision)
 	for i := range pushers {
 		p := &pushers[i]
 		number, own := k.take(p)
@@ -53,23 +53,23 @@ func (k *kinds) appendFull(dst []byte, part int, pushers []events.Pusher) (entry
 }
 
 // appendLight appends the light entry of a user with these pushers.
-func appendLight(dst []byte, part int, pushers []events.Pusher) []byte {
+func appendLight(dst []byte, part int, revision uint64, pushers []events.Pusher) []byte {
 	var handles []string
 	for i := range pushers {
 		handles = append(handles, pushers[i].InstanceHandle)
 	}
-	return appendHandles(dst, part, handles)
+	return appendHandles(dst, part, revision, handles)
 }
 
 // lighten appends the light entry of a user who has a full one.
 func lighten(dst, entry []byte) []byte {
-	r := reader{entry}
+	r := reader{rest: entry}
 	part, _ := r.head()
-	return appendHandles(dst, part, handlesOf(entry))
+	return appendHandles(dst, part, r.revision, handlesOf(entry))
 }
 
-func appendHandles(dst []byte, part int, handles []string) []byte {
-	dst = appendHead(dst, part, false)
+func appendHandles(dst []byte, part int, revision uint64, handles []string) []byte {
+	dst = appendHead(dst, part, false, revision)
 	slices.Sort(handles)
 	handles = slices.Compact(handles)
 	if len(handles) == 1 && handles[0] == "" {
@@ -82,10 +82,15 @@ func appendHandles(dst []byte, part int, handles []string) []byte {
 }
 
 // reader reads an entry from its beginning.
-type reader struct{ rest []byte }
+type reader struct {
+	rest     []byte
+	revision uint64 // in PUSHERS, once the head was read
+}
 
 func (r *reader) head() (part int, full bool) {
 	head := r.number()
+	revision, n := binary.Uvarint(r.rest)
+	r.rest, r.revision = r.rest[n:], revision
 	return head / 2, head%2 == 1
 }
 
@@ -130,7 +135,7 @@ func (r *reader) next() (p packed, ok bool) {
 // handlesOf returns the instance handles of an entry's pushers, "" for those
 // without one: of a full entry one for each, of a light one each once.
 func handlesOf(entry []byte) (handles []string) {
-	r := reader{entry}
+	r := reader{rest: entry}
 	if _, full := r.head(); full {
 		for p, ok := r.next(); ok; p, ok = r.next() {
 			handles = append(handles, string(p.handle))
@@ -149,7 +154,7 @@ func handlesOf(entry []byte) (handles []string) {
 // unpack returns the pushers of a user as deliver needs them; none of an entry
 // that is not full.
 func (k *kinds) unpack(user events.UserID, entry []byte) (pushers []*pusher) {
-	r := reader{entry}
+	r := reader{rest: entry}
 	if _, full := r.head(); !full {
 		return nil
 	}
@@ -170,7 +175,7 @@ func (k *kinds) unpack(user events.UserID, entry []byte) (pushers []*pusher) {
 
 // releaseAll has the pushers of an entry be of no kind any more.
 func (k *kinds) releaseAll(entry []byte) {
-	r := reader{entry}
+	r := reader{rest: entry}
 	if _, full := r.head(); !full {
 		return
 	}

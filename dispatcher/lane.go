@@ -42,6 +42,9 @@ type lane struct {
 	refused *pusher
 	gone    bool
 	told    lastBadge
+	// restoredTo is up to where the lane has caught up from the log, or will, if it was
+	// found lagging: what a predecessor left open before that comes by live as well.
+	restoredTo uint64
 
 	record  backlogRecord
 	spot    spot
@@ -57,7 +60,7 @@ const queueLimit = 32
 // If the lane lags there is nothing to keep: the notification stands in the log.
 func (l *lane) enqueue(it *item) {
 	switch {
-	case l.refused == l.pusher:
+	case l.refused == l.pusher, l.lag == nil && it.seq <= l.restoredTo:
 		return
 	case !l.pusher.hears(&it.n):
 		l.choosy = true

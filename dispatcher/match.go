@@ -186,7 +186,9 @@ func (m *matcher) notify(ctx context.Context, f *fanout, ev *events.RoomEvent, r
 	f.total = uint64(len(notified))
 	draft := m.recorder.draft(f.msg, ev, r, thread)
 	for i := range notified {
-		if err := f.add(ctx, notified[i].member.id, ev.RoomID, thread, draft.of(&notified[i])); err != nil {
+		to := notified[i].member.id
+		record := m.recorder.withRevision(draft.of(&notified[i]), m.dir.revision(to))
+		if err := f.add(ctx, to, ev.RoomID, thread, record); err != nil {
 			return err
 		}
 	}

@@ -180,6 +180,9 @@ func (d *Dispatcher) prepareDeliver(ctx context.Context, dl *deliverer, part int
 		return nil, err
 	}
 	dl.find(part, lagging)
+	if err := dl.hearOf(ctx, lagging); err != nil {
+		return nil, err
+	}
 	dl.restore(f, lagging)
 	return func(ctx context.Context) error { return f.Run(ctx, dl.handler(), func() { dl.finish(end) }) }, nil
 }

@@ -10,6 +10,14 @@ import (
 // an event share is made once; most of them share all of it.
 type recorder struct {
 	record, body, tail, tweaks []byte // buffers
+	revised                    []byte // record with a revision of PUSHERS
+}
+
+// withRevision returns a record with the revision of its user's pushers. It is good
+// until the next call.
+func (rec *recorder) withRevision(record []byte, revision uint64) []byte {
+	rec.revised = events.AppendWithRevision(rec.revised[:0], record, revision)
+	return rec.revised
 }
 
 // draft is what is said of one event.

@@ -45,7 +45,7 @@ func (s *share) reads(set *events.UserPushers) bool {
 
 // count counts an entry in, or out.
 func (s *share) count(entry []byte, n int) {
-	r := reader{entry}
+	r := reader{rest: entry}
 	if _, full := r.head(); !full {
 		s.light += n
 	}
@@ -121,7 +121,7 @@ func (d *directory) lightenShelf(s *shelf, parts []int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	heavy := func(entry []byte) (part int, yes bool) {
-		r := reader{entry}
+		r := reader{rest: entry}
 		part, full := r.head()
 		return part, full && slices.Contains(parts, part)
 	}
@@ -149,7 +149,18 @@ func (d *directory) lightenShelf(s *shelf, parts []int) {
 // watch fails, see [events.Conn.WatchPushers].
 func (d *directory) watch(ctx context.Context, conn *events.Conn, ready func()) error {
 	d.anew()
-	return conn.WatchPushers(ctx, d.apply, ready)
+	return conn.WatchPushers(ctx, d.apply, func() {
+		d.loaded()
+		ready()
+	})
+}
+
+// loaded is called when everything has been told: from now on nothing up to the newest
+// revision is unknown.
+func (d *directory) loaded() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.heard.all = true
 }
 
 // anew is called before everything is told anew: it may be by another bucket,
@@ -160,4 +171,5 @@ func (d *directory) anew() {
 	for part := range d.shares {
 		d.shares[part].read = 0
 	}
+	d.heard.revision, d.heard.all = 0, false
 }

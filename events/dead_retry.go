@@ -99,33 +99,39 @@ func (c *Conn) revivePoke(ctx context.Context, letter *StoredDeadLetter) (*nats.
 	if err != nil {
 		return nil, notRetriable("its notification is unreadable")
 	}
-	if there, err := c.hasPusher(ctx, letter.UserID, letter.PusherID()); err != nil || !there {
+	revision, err := c.findPusher(ctx, letter.UserID, letter.PusherID())
+	if err != nil || revision == 0 {
 		return nil, cmp.Or(err, notRetriable("its pusher is gone"))
 	}
-	n.Only, n.At = letter.PusherID(), time.Now()
+	n.Only, n.At, n.PushersRevision = letter.PusherID(), time.Now(), revision
 	return &nats.Msg{Subject: c.notifySubject(Token(letter.UserID), Token(letter.RoomID), retried), Data: n.AppendJSON(nil)}, nil
 }
 
-// hasPusher says whether the registry still knows a pusher.
-func (c *Conn) hasPusher(ctx context.Context, user UserID, id PusherID) (bool, error) {
+// findPusher returns the revision of a user's pushers if the registry still knows one
+// of them, else 0.
+func (c *Conn) findPusher(ctx context.Context, user UserID, id PusherID) (revision uint64, err error) {
 	kv, err := c.js.KeyValue(ctx, bucketPushers)
 	if err != nil {
-		return false, fmt.Errorf("open bucket %s: %w", bucketPushers, err)
+		return 0, fmt.Errorf("open bucket %s: %w", bucketPushers, err)
 	}
 	entry, err := kv.Get(ctx, c.userKey(user))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return false, nil
+		return 0, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read pushers: %w", err)
+		return 0, fmt.Errorf("read pushers: %w", err)
 	}
 	set, err := parseUserPushers(entry.Value())
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	return slices.ContainsFunc(set.Pushers, func(p Pusher) bool {
+	there := slices.ContainsFunc(set.Pushers, func(p Pusher) bool {
 		return NewPusherID(user, p.AppID, p.Pushkey) == id
-	}), nil
+	})
+	if !there {
+		return 0, nil
+	}
+	return entry.Revision(), nil
 }
 
 // publishedSubject returns where a message has to be published to stand under a

@@ -154,6 +154,12 @@ func TestWhatCannotBeRetriedStays(t *testing.T) {
 				if can != nil || did != nil {
 					t.Errorf("%v, %v", can, did)
 				}
+				if tt.letter.Reason == "expired" { // for a dispatcher that has yet to hear of the pusher
+					logged := server.Stored("NOTIFICATIONS", "")
+					if got := events.PushersRevisionOf(logged[len(logged)-1].Data); got != 1 {
+						t.Errorf("the pusher is that of revision %d", got)
+					}
+				}
 				continue
 			}
 			for _, err := range []error{can, did} {

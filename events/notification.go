@@ -14,7 +14,11 @@ import (
 // NOTIFICATIONS keeps it under notify.<part>.<user>.<room>.<thread>, so user and
 // room stand in the subject and only there.
 type Notification struct {
-	EventID EventID
+	// PushersRevision is the revision in PUSHERS of the user's pushers by which match
+	// decided, or 0. Deliver waits until it knows them as they were then: it hears of
+	// changes by itself, and may hear of one later.
+	PushersRevision uint64
+	EventID         EventID
 	// RoomSeq is the event's sequence in the stream ROOMS: what makes a
 	// notification recognizable when its event is matched a second time.
 	RoomSeq uint64
@@ -83,7 +87,11 @@ var ErrBadNotification = errors.New("bad notification")
 // AppendJSON appends the notification as it is stored. Body stands last, so
 // that a reader who wants the small fields stops before it.
 func (n *Notification) AppendJSON(dst []byte) []byte {
-	dst = append(dst, `{"room_seq":`...)
+	dst = append(dst, '{')
+	if n.PushersRevision != 0 {
+		dst = appendRevision(dst, n.PushersRevision)
+	}
+	dst = append(dst, `"room_seq":`...)
 	dst = strconv.AppendUint(dst, n.RoomSeq, 10)
 	dst = append(dst, `,"at":`...)
 	dst = strconv.AppendInt(dst, n.At.UnixMilli(), 10)
@@ -117,6 +125,23 @@ func (n *Notification) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `,"notification":`...)
 	dst = append(dst, n.Body...)
 	return append(dst, '}')
+}
+
+// AppendWithRevision appends a notification that [Notification.AppendJSON] wrote without
+// a PushersRevision, with this one. What many users share is written once that way.
+func AppendWithRevision(dst, record []byte, revision uint64) []byte {
+	if revision == 0 {
+		return append(dst, record...)
+	}
+	return append(appendRevision(append(dst, '{'), revision), record[1:]...)
+}
+
+// PushersRevisionOf returns the PushersRevision of a notification as it is stored, in
+// place of [ParseNotification] where nothing else of it is needed.
+func PushersRevisionOf(raw []byte) uint64 { return gjson.GetBytes(raw, "pushers_revision").Uint() }
+
+func appendRevision(dst []byte, revision uint64) []byte {
+	return append(strconv.AppendUint(append(dst, `"pushers_revision":`...), revision, 10), ',')
 }
 
 func appendDevices(dst []byte, devices map[string]DeviceOutcome) []byte {
@@ -175,6 +200,8 @@ func ParseNotification(raw []byte) (Notification, error) {
 // setField reads one of the small fields.
 func (n *Notification) setField(key string, value gjson.Result) {
 	switch key {
+	case "pushers_revision":
+		n.PushersRevision = value.Uint()
 	case "room_seq":
 		n.RoomSeq = value.Uint()
 	case "at":

@@ -30,8 +30,9 @@ func TestNotificationRoundTrip(t *testing.T) {
 				"":      {Tweaks: []byte(`{}`), Prio: "low"},
 			}
 		},
-		"old":    func(n *events.Notification) { n.At = time.UnixMilli(-1) },
-		"nested": func(n *events.Notification) { n.Body = []byte(`{"content":{"room_seq":1,"notification":{}}}`) },
+		"revision": func(n *events.Notification) { n.PushersRevision = 1 << 60 },
+		"old":      func(n *events.Notification) { n.At = time.UnixMilli(-1) },
+		"nested":   func(n *events.Notification) { n.Body = []byte(`{"content":{"room_seq":1,"notification":{}}}`) },
 	} {
 		n := notification()
 		change(&n)
@@ -122,4 +123,18 @@ func FuzzParseNotification(f *testing.F) {
 			t.Errorf("what was read cannot be written: %v", err)
 		}
 	})
+}
+
+// A record that is written once for many users, and then has each one's revision, is
+// what would have been written for each of them.
+func TestRecordWithRevision(t *testing.T) {
+	n := notification()
+	record := n.AppendJSON(nil)
+	for _, revision := range []uint64{0, 1, 1 << 60} {
+		n.PushersRevision = revision
+		want := string(n.AppendJSON(nil))
+		if got := events.AppendWithRevision(nil, record, revision); string(got) != want || events.PushersRevisionOf(got) != revision {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"fmt"
 	"iter"
 )
 
@@ -39,9 +40,23 @@ func (c *Conn) PushersIn(ctx context.Context, part int) iter.Seq2[UserPushers, e
 
 // WatchPushers calls apply with the pushers of every user, then ready once,
 // then apply with each change, all from the calling goroutine. A user whose
-// pushers are gone comes with none. It returns when ctx ends (nil), when the
-// watch fails, or when the connection was lost and is back; whoever calls again
+// pushers are gone comes with none; a value that cannot be read comes with a revision
+// and nothing else. It returns when ctx ends (nil), when the watch fails, or when the connection was lost and is back; whoever calls again
 // is told everything anew.
 func (c *Conn) WatchPushers(ctx context.Context, apply func(UserPushers), ready func()) error {
 	return pushersBucket().watch(ctx, c, apply, ready)
+}
+
+// PushersRevision returns the revision of what the bucket says of a user's pushers, as
+// its leader knows it: also that they are gone. It is 0 if the bucket says nothing of
+// them.
+func (c *Conn) PushersRevision(ctx context.Context, user UserID) (uint64, error) {
+	msg, err := c.askLeader(ctx, bucketStream(bucketPushers), query{Last: kvSubject(bucketPushers, c.userKey(user))})
+	if err != nil {
+		return 0, fmt.Errorf("look up the revision of pushers: %w", err)
+	}
+	if msg == nil {
+		return 0, nil
+	}
+	return msg.Sequence, nil
 }

@@ -116,10 +116,11 @@ func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
 
 // watch calls apply with the value of every user, then ready once, then apply
 // with each change, all from the calling goroutine. A user whose value is gone
-// comes with none. It returns as [Conn.watchBucket] does.
+// comes with none; where values are stamped, one that cannot be read comes as none of
+// nobody, for who counts revisions. It returns as [Conn.watchBucket] does.
 func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready func()) error {
 	return c.watchBucket(ctx, b.name, ">", func(entry jetstream.KeyValueEntry) {
-		if value, ok := b.known(c, entry); ok {
+		if value, ok := b.known(c, entry); ok || b.stamp != nil {
 			apply(value)
 		}
 	}, ready)
@@ -149,12 +150,12 @@ func (b userBucket[T]) known(c *Conn, entry jetstream.KeyValueEntry) (value T, o
 	value, err := b.read(entry)
 	if err != nil {
 		c.unreadable(b.name, entry.Key(), entry.Revision(), err)
-		return value, false
+		value = b.none("")
 	}
 	if b.stamp != nil {
 		b.stamp(&value, entry.Revision())
 	}
-	return value, true
+	return value, err == nil
 }
 
 // read reads one value of the bucket. With an error the value has its user all

@@ -100,7 +100,7 @@ func TestWrittenValues(t *testing.T) {
 		Tweaks: []byte(`{"highlight":true}`), Body: []byte(`{"event_id":"$e"}`),
 	}
 	threaded := note
-	threaded.SentAt, threaded.Thread = at.UnixMilli(), "$root"
+	threaded.SentAt, threaded.Thread, threaded.PushersRevision = at.UnixMilli(), "$root", 12
 	plain := note
 	plain.Highlight, plain.Tweaks = false, []byte(`{}`)
 	single := note

@@ -330,7 +330,7 @@ func TestARoleMay(t *testing.T) {
 		"dispatcher": append([]string{
 			"rejected.user", "dead.0.user", "notify.0.user.room._", "read.0.user.room.thread", "redacted.0.user.room",
 			"$KV.WORKERS.match.0", "$KV.BACKLOG.0.pusher", "$KV.GATEWAYS.paused.origin", "$JS.API.CONSUMER.CREATE.KV_WORKERS.name.$KV.WORKERS.>",
-			"$JS.API.DIRECT.GET.KV_WORKERS.$KV.WORKERS.match.0",
+			"$JS.API.DIRECT.GET.KV_WORKERS.$KV.WORKERS.match.0", "$JS.API.STREAM.MSG.GET.KV_PUSHERS",
 			"$JS.API.STREAM.PURGE.NOTIFICATIONS", "$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS",
 		}, replies("FC", "KV_PUSHERS", "KV_PUSH_RULES", "KV_BACKLOG", "KV_WORKERS", "KV_POSITIONS", "KV_GATEWAYS", "ROOMS", "NOTIFICATIONS")...),
 		"registry": append(replies("FC", "KV_PUSHERS", "KV_PUSH_RULES"), replies("ACK", "ACCOUNTS", "REJECTED")...),

@@ -167,7 +167,7 @@ func (t *tokenFile) load() error {
 		t.read = info
 	}
 	if err != nil {
-		return fmt.Errorf("read token file: %w", err)
+		return err
 	}
 	tokens, err := t.key.parseTokens(content)
 	if err != nil {
@@ -185,24 +185,24 @@ func (t *tokenFile) load() error {
 func readTokenFile(path string) ([]byte, fs.FileInfo, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, nil, err //nolint:wrapcheck // the caller wraps it
+		return nil, nil, fmt.Errorf("open token file: %w", err)
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	info, err := file.Stat()
 	if err != nil {
-		return nil, nil, err //nolint:wrapcheck // the caller wraps it
+		return nil, nil, fmt.Errorf("open token file: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, info, fmt.Errorf("%s is not a regular file", path)
+		return nil, info, fmt.Errorf("open token file %s: it is not a regular file", path)
 	}
 	content, err := io.ReadAll(io.LimitReader(file, maxTokenFileBytes+1))
 	switch {
 	case err != nil:
-		return nil, info, err //nolint:wrapcheck // the caller wraps it
+		return nil, info, fmt.Errorf("read token file: %w", err)
 	case len(content) > maxTokenFileBytes:
-		return nil, info, fmt.Errorf("%s has more than %d bytes", path, maxTokenFileBytes)
+		return nil, info, fmt.Errorf("read token file %s: it has more than %d bytes", path, maxTokenFileBytes)
 	case int64(len(content)) != info.Size():
-		return nil, info, fmt.Errorf("%s was written to while it was read", path)
+		return nil, info, fmt.Errorf("read token file %s: somebody wrote to it meanwhile", path)
 	}
 	return content, info, nil
 }

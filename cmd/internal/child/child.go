@@ -153,8 +153,10 @@ func (p *Process) signal(s os.Signal) {
 	}
 }
 
-// Pause has the process stand still until resume.
-func (p *Process) Pause()  { p.signal(syscall.SIGSTOP) }
+// Pause stops the process where it stands, until Resume.
+func (p *Process) Pause() { p.signal(syscall.SIGSTOP) }
+
+// Resume lets the process go on.
 func (p *Process) Resume() { p.signal(syscall.SIGCONT) }
 
 // Kill ends the process at once, and returns when it has ended.

@@ -3,25 +3,44 @@
 // exit codes, the error line. What a subcommand runs is made of package node's parts.
 package cli
 
-import "poked/cmd/internal/demo"
+import (
+	"github.com/alecthomas/kong"
+
+	"poked/cmd/internal/demo"
+)
 
 const description = "The push side of a Matrix homeserver: keeps pushers, decides who hears of which room event, pokes push gateways."
 
-// commands is every subcommand with its flags.
+// commands is every subcommand with its flags, by what somebody wants who looks for it.
 type commands struct {
-	Serve      serveCmd      `cmd:"" help:"Run everything in one process: NATS, the registry and a dispatcher."`
-	Registry   registryCmd   `cmd:"" help:"Run the registry: the HTTP API for pushers and their database."`
-	Dispatcher dispatcherCmd `cmd:"" help:"Run a dispatcher: from room events to pokes. Several share the work."`
-	Bridge     bridgeCmd     `cmd:"" help:"Take room events from a homeserver that knows nothing of poked, as its application service."`
-	Import     importCmd     `cmd:"" help:"Take over the pushers that a homeserver has."`
-	Publish    publishCmd    `cmd:"" help:"Publish room events and receipts, one JSON object a line."`
-	Pushrule   pushruleCmd   `cmd:"" name:"pushrule" help:"Say what push rules make of an event, and why: one JSON object a line."`
-	Dead       deadCmd       `cmd:"" help:"List, show, retry and drop dead letters: pokes and messages that will not be tried again."`
-	Pushers    pushersCmd    `cmd:"" help:"Say what dispatchers know of pushers, and have those that lag tried now."`
-	Gateways   gatewaysCmd   `cmd:"" help:"Say how push gateways stand."`
-	Demo       demo.Cmd      `cmd:"" help:"Show it all on recorded events, and check every poke."`
-	Version    VersionCmd    `cmd:"" help:"Say which version this is."`
+	Serve      serveCmd      `cmd:"" group:"run" help:"Run everything in one process: NATS, the registry and a dispatcher."`
+	Registry   registryCmd   `cmd:"" group:"run" help:"Run the registry: the HTTP API for pushers and their database."`
+	Dispatcher dispatcherCmd `cmd:"" group:"run" help:"Run a dispatcher: from room events to pokes. Several share the work."`
+
+	Bridge  bridgeCmd  `cmd:"" group:"connect" help:"Take room events from a homeserver that knows nothing of poked, as its application service."`
+	Import  importCmd  `cmd:"" group:"connect" help:"Take over the pushers that a homeserver has."`
+	Publish publishCmd `cmd:"" group:"connect" help:"Publish room events and receipts, one JSON object a line."`
+
+	Pushers  pushersCmd  `cmd:"" group:"operate" help:"Say what dispatchers know of pushers, and have those that lag tried now."`
+	Gateways gatewaysCmd `cmd:"" group:"operate" help:"Say how push gateways stand."`
+	Dead     deadCmd     `cmd:"" group:"operate" help:"List, show, retry and drop dead letters: pokes and messages that will not be tried again."`
+
+	Demo     demo.Cmd    `cmd:"" group:"look" help:"Show it all on recorded events, and check every poke."`
+	Pushrule pushruleCmd `cmd:"" group:"look" name:"pushrule" help:"Say what push rules make of an event, and why: one JSON object a line."`
+	Version  VersionCmd  `cmd:"" group:"look" help:"Say which version this is."`
+}
+
+// groups are the titles of the groups of subcommands.
+func groups() []kong.Group {
+	return []kong.Group{
+		{Key: "run", Title: "Run poked:"},
+		{Key: "connect", Title: "Connect a homeserver:"},
+		{Key: "operate", Title: "Operate, from any machine that reaches NATS:"},
+		{Key: "look", Title: "See what it does:"},
+	}
 }
 
 // Poked is the operator's program.
-func Poked() Program { return Program{Name: "poked", Description: description, Commands: &commands{}} }
+func Poked() Program {
+	return Program{Name: "poked", Description: description, Commands: &commands{}, Groups: groups()}
+}

@@ -121,3 +121,20 @@ func TestHelpNamesEverySubcommand(t *testing.T) {
 		}
 	}
 }
+
+// Each subcommand stands in the help in one of the groups that have a title.
+func TestHelpGroupsSubcommands(t *testing.T) {
+	parser, err := Poked().Parser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	titles := map[string]bool{}
+	for _, group := range groups() {
+		titles[group.Title] = true
+	}
+	for _, command := range parser.Model.Leaves(true) {
+		if group := command.ClosestGroup(); group == nil || !titles[group.Title] {
+			t.Errorf("%s is in no group", command.Path())
+		}
+	}
+}

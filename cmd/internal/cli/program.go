@@ -28,7 +28,8 @@ const (
 type Program struct {
 	Name        string
 	Description string
-	Commands    any // pointer to a struct of subcommands, as kong reads it
+	Commands    any          // pointer to a struct of subcommands, as kong reads it
+	Groups      []kong.Group // of subcommands in the help; none if there are few
 }
 
 // Main runs the program as a process: it returns the exit code after a clean stop,
@@ -76,6 +77,7 @@ func (p Program) Parser(options ...kong.Option) (*kong.Kong, error) {
 	parser, err := kong.New(p.Commands, append(options,
 		kong.Name(p.Name),
 		kong.Description(p.Description),
+		kong.ExplicitGroups(p.Groups),
 		kong.Vars{"max_partitions": strconv.Itoa(events.MaxPartitions)},
 		kong.ValueFormatter(describe),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),

@@ -61,6 +61,8 @@ func checkFlag(t *testing.T, command string, flag *kong.Flag, help string) {
 	}
 }
 
+// Want fails the test unless the command ended with a code, and what it printed holds
+// two texts and no secret.
 func (r Result) Want(t *testing.T, code int, stdout, stderr string) {
 	t.Helper()
 	if r.Code != code || !strings.Contains(r.Stdout, stdout) || !strings.Contains(r.Stderr, stderr) {

@@ -25,9 +25,9 @@ import (
 // Cmd is "poked demo": the whole program on recorded events, judged by the
 // list of pokes that these must cause.
 type Cmd struct {
-	Rate  float64 `default:"150" env:"POKED_DEMO_RATE" placeholder:"N" help:"Publish so many events a second; 0 is as fast as NATS stores them."`
-	Quiet bool    `xor:"output" env:"POKED_DEMO_QUIET" help:"Show no pokes, only what came of it all."`
-	JSON  bool    `name:"json" xor:"output" env:"POKED_DEMO_JSON" help:"Print the body of each poke as a line of JSON; everything else goes to standard error."`
+	Rate float64 `default:"150" env:"POKED_DEMO_RATE" placeholder:"N" help:"Publish so many events a second; 0 is as fast as NATS stores them."`
+	All  bool    `name:"all" xor:"output" env:"POKED_DEMO_ALL" help:"Show each poke, and not only the first of each kind."`
+	JSON bool    `name:"json" xor:"output" env:"POKED_DEMO_JSON" help:"Print the body of each poke as a line of JSON; everything else goes to standard error."`
 }
 
 // Help is shown by kong under the command's summary.

@@ -37,7 +37,7 @@ func TestDemoPokesEqualGoldenList(t *testing.T) {
 	if check.tally.Badges == 0 {
 		t.Error("nobody's badge was cleared")
 	}
-	if want := fmt.Sprintf("once, in order and as it must be: %d of 12707, %d were read first", check.tally.Arrived, check.tally.Read); !strings.Contains(stderr.String(), want) {
+	if want := fmt.Sprintf("once, in order and as it must be:\n%d of 12707, %d were read first", check.tally.Arrived, check.tally.Read); !strings.Contains(stderr.String(), want) {
 		t.Errorf("standard error %q, want %q in it", &stderr, want)
 	}
 }
@@ -62,7 +62,7 @@ func TestDemoFailsUnlessPokesEqualList(t *testing.T) {
 	files.receipts = strings.Join(slices.Delete(receipts, 112, 113), "") // ursula's last; she has one pusher
 	var stdout, stderr bytes.Buffer
 	std := terminal.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr}
-	err := (&Cmd{Quiet: true}).perform(t.Context(), std, files, 8*time.Second)
+	err := (&Cmd{}).perform(t.Context(), std, files, 8*time.Second)
 	if err == nil {
 		t.Fatalf("no error:\n%s", &stdout)
 	}
@@ -104,7 +104,8 @@ func TestDemoShowsPokes(t *testing.T) {
 		want       string
 	}{
 		{"message", body, 120, "  0.012      7  high ring !     alice Pixel       A [2J  room with a …  @bob:x: hi there 👩‍💻"},
-		{"narrow", body, 90, "  0.012      7  high ring !     alice Pixel       A [2J  room with a …  @bob:x: hi there …"},
+		{"narrow", body, 80, "  0.012      7  high ring !     alice Pixel    A [2J  room …  @bob:x: hi there …"},
+		{"less narrow", body, 90, "  0.012      7  high ring !     alice Pixel       A [2J  room with a …  @bob:x: hi there …"},
 		{"event", strings.Replace(body, `"body"`, `"call_id"`, 1), 120,
 			"  0.012      7  high ring !     alice Pixel       A [2J  room with a …  @bob:x: (m.room.message)"},
 		{"badge", `{"notification":{"prio":"low","counts":{"unread":0},"devices":[{}]}}`, 120,
@@ -135,4 +136,34 @@ func arrivalOf(t *testing.T, body string) arrival {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// Unless each is asked for, only the first poke of a kind is shown.
+func TestDemoShowsAPokeOfEachKind(t *testing.T) {
+	loud := `{"notification":{"event_id":"$e","type":"m.room.message","prio":"high","devices":[{"tweaks":{"sound":"ring"}}]}}`
+	quiet := `{"notification":{"event_id":"$e","type":"m.room.message","prio":"low","devices":[{}]}}`
+	ids := `{"notification":{"event_id":"$e","prio":"low","devices":[{}]}}`
+	badge := `{"notification":{"counts":{"unread":0},"devices":[{}]}}`
+	pokes := []string{loud, quiet, loud, ids, badge, quiet, badge, ids}
+	for _, tt := range []struct {
+		name  string
+		cmd   Cmd
+		lines int // with the head
+	}{
+		{"of each kind", Cmd{}, 1 + 4},
+		{"all", Cmd{All: true}, 1 + len(pokes)},
+		{"JSON", Cmd{JSON: true}, len(pokes)},
+	} {
+		var out bytes.Buffer
+		s := tt.cmd.screen(terminal.Streams{Out: &out, Err: new(bytes.Buffer)}, len(pokes))
+		for _, body := range pokes {
+			a := arrivalOf(t, body)
+			if err := s.show(&a, nil, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := strings.Count(out.String(), "\n"); got != tt.lines {
+			t.Errorf("%s: %d lines, want %d:\n%s", tt.name, got, tt.lines, &out)
+		}
+	}
 }

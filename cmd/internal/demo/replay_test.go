@@ -84,7 +84,7 @@ func TestReplayedTransactionsCauseTheSamePokes(t *testing.T) {
 	}
 	var out bytes.Buffer
 	std := terminal.Streams{In: strings.NewReader(""), Out: &out, Err: &out}
-	s := newStory(rec, (&Cmd{Quiet: true}).screen(std, len(rec.owed)), rate.NewLimiter(rate.Inf, 0), patience)
+	s := newStory(rec, (&Cmd{}).screen(std, len(rec.owed)), rate.NewLimiter(rate.Inf, 0), patience)
 	transactions := readTransactions(t, "transactions.jsonl")
 	s.publishAll = func(ctx context.Context, conn *events.Conn) error {
 		web := openBridge(t, conn)

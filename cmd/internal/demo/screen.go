@@ -11,25 +11,28 @@ import (
 	"poked/cmd/internal/terminal"
 )
 
-// screen shows how the demo goes: each poke in a line, or as JSON, or only how
-// many there are.
+// screen shows how the demo goes: the first poke of each kind in a line, or each poke, in
+// a line or as JSON.
 type screen struct {
 	out, words io.Writer // for pokes, and for everything else
 	json       bool
-	quiet      bool
+	all        bool                     // shows each poke
+	shown      map[string]bool          // kinds of pokes, unless all are shown
 	width      int                      // of a line, in columns
 	bar        *progressbar.ProgressBar // nil where it would be in the way
 	headed     bool
 }
 
+// narrow is the width, in columns, below which the columns give way to what was said.
+const narrow = 90
+
 // screen returns where a demo of so many pokes is shown.
 func (c *Cmd) screen(std terminal.Streams, pokes int) *screen {
-	s := &screen{out: std.Out, words: std.Out, json: c.JSON, quiet: c.Quiet, width: terminal.Width(std.Out)}
+	s := &screen{out: std.Out, words: std.Out, json: c.JSON, all: c.All || c.JSON, shown: map[string]bool{}, width: terminal.Width(std.Out)}
 	if c.JSON {
 		s.words = std.Err
 	}
-	shows := !c.Quiet && terminal.IsTerminal(std.Out)
-	if terminal.IsTerminal(std.Err) && !shows {
+	if terminal.IsTerminal(std.Err) && (!s.all || !terminal.IsTerminal(std.Out)) {
 		s.bar = progressbar.NewOptions(pokes,
 			progressbar.OptionSetWriter(std.Err),
 			progressbar.OptionSetDescription("poked"),
@@ -43,18 +46,21 @@ func (c *Cmd) screen(std terminal.Streams, pokes int) *screen {
 
 // say writes a line that is no poke.
 func (s *screen) say(format string, args ...any) {
+	s.makeRoom()
+	_, _ = fmt.Fprintf(s.words, format+"\n", args...) // what counts is the exit code
+}
+
+// makeRoom clears the line in which the progress bar is.
+func (s *screen) makeRoom() {
 	if s.bar != nil {
 		_ = s.bar.Clear() // a bar that cannot be drawn stops nothing
 	}
-	_, _ = fmt.Fprintf(s.words, format+"\n", args...) // what counts is the exit code
 }
 
 // finish takes the progress bar away.
 func (s *screen) finish() {
-	if s.bar != nil {
-		_ = s.bar.Clear()
-		s.bar = nil
-	}
+	s.makeRoom()
+	s.bar = nil
 }
 
 // show shows a poke that came so long after the beginning.
@@ -62,13 +68,17 @@ func (s *screen) show(a *arrival, pusher *recordedPusher, after time.Duration) e
 	if s.bar != nil {
 		_ = s.bar.Add(1) // a bar that cannot be drawn stops nothing
 	}
-	if s.quiet {
-		return nil
+	if kind := a.kind(); !s.all {
+		if s.shown[kind] {
+			return nil
+		}
+		s.shown[kind] = true
 	}
 	text := string(a.body)
 	if !s.json {
 		text = s.head() + s.line(a, pusher, after)
 	}
+	s.makeRoom()
 	if _, err := io.WriteString(s.out, text+"\n"); err != nil {
 		return fmt.Errorf("show poke: %w", err)
 	}
@@ -81,7 +91,7 @@ func (s *screen) head() string {
 		return ""
 	}
 	s.headed = true
-	return terminal.Fit(columns("seconds", "unread", "how", "device", "room")+"what", s.width) + "\n"
+	return terminal.Fit(s.columns("seconds", "unread", "how", "device", "room")+"what", s.width) + "\n"
 }
 
 // line returns a poke in one line. What a client has to fetch because its
@@ -103,7 +113,18 @@ func (s *screen) line(a *arrival, pusher *recordedPusher, after time.Duration) s
 	if n.Counts.Unread != nil {
 		unread = fmt.Sprint(*n.Counts.Unread)
 	}
-	return terminal.Fit(columns(fmt.Sprintf("%.3f", after.Seconds()), unread, a.how(), device, n.RoomName)+what, s.width)
+	return terminal.Fit(s.columns(fmt.Sprintf("%.3f", after.Seconds()), unread, a.how(), device, n.RoomName)+what, s.width)
+}
+
+// kind returns what tells kinds of pokes apart: how they are, and how much they tell.
+func (a *arrival) kind() string {
+	switch {
+	case a.isBadge():
+		return "badge"
+	case a.poke.Notification.Type == "":
+		return a.how() + ", ids only"
+	}
+	return a.how()
 }
 
 // how returns the priority, the sound, and "!" for a highlight.
@@ -136,6 +157,11 @@ func said(kind string, body any) string {
 }
 
 // columns returns everything that stands before the last column.
-func columns(seconds, unread, how, device, room string) string {
-	return fmt.Sprintf("%7s %6s  %s  %s  %s  ", seconds, unread, terminal.Pad(how, 14), terminal.Pad(device, 16), terminal.Pad(room, 20))
+func (s *screen) columns(seconds, unread, how, device, room string) string {
+	deviceWidth, roomWidth := 16, 20
+	if s.width < narrow {
+		deviceWidth, roomWidth = 13, 13
+	}
+	return fmt.Sprintf("%7s %6s  %s  %s  %s  ", seconds, unread,
+		terminal.Pad(how, 14), terminal.Pad(device, deviceWidth), terminal.Pad(room, roomWidth))
 }

@@ -99,8 +99,11 @@ func (s *story) play(ctx context.Context, conn *events.Conn) error {
 		return err
 	}
 	close(s.registered)
-	s.screen.say("%d pushers of %d users are set at http://%s", len(s.rec.pushers), len(s.tokens), s.registryAddr)
-	s.screen.say("%d events and %d receipts go to NATS, their pokes come to http://%s", len(s.rec.events), s.rec.receipts(), s.gateway.listener.Addr())
+	s.screen.say("%d pushers of %d users are set over HTTP at http://%s", len(s.rec.pushers), len(s.tokens), s.registryAddr)
+	s.screen.say("%d events and %d receipts go to NATS, pokes come to http://%s", len(s.rec.events), s.rec.receipts(), s.gateway.listener.Addr())
+	if !s.screen.all {
+		s.screen.say("the first poke of each kind:")
+	}
 	s.began = time.Now()
 	group, scene := errgroup.WithContext(ctx)
 	all := make(chan struct{})
@@ -262,12 +265,13 @@ func (s *story) verdict() error {
 	}
 	slices.Sort(s.latencies)
 	if n := len(s.latencies); n > 0 {
-		s.screen.say("%d pokes of events and %d of the badge alone came in %.1f s; from publishing to poke: half within %s, 99 %% within %s",
-			s.check.tally.Arrived, s.check.tally.Badges, s.ended.Sub(s.began).Seconds(),
+		s.screen.say("%d pokes of events and %d of the badge alone came in %.1f s",
+			s.check.tally.Arrived, s.check.tally.Badges, s.ended.Sub(s.began).Seconds())
+		s.screen.say("from publishing to poke: half within %s, 99 %% within %s",
 			s.latencies[n/2].Round(10*time.Microsecond), s.latencies[n*99/100].Round(10*time.Microsecond))
 	}
 	if s.check.flawless() {
-		s.screen.say("every poke that must arrive did, once, in order and as it must be: %d of %d, %d were read first; each badge is right in the end",
+		s.screen.say("every poke that must arrive did, once, in order and as it must be:\n%d of %d, %d were read first; each badge is right in the end",
 			s.check.tally.Arrived, s.check.tally.Owed, s.check.tally.Read)
 		return nil
 	}

@@ -22,6 +22,7 @@ type RoleFlags struct {
 	Log      LogFlags      `embed:"" group:"Log:"`
 }
 
+// TopologyFlags say how the streams are made.
 type TopologyFlags struct {
 	Partitions int `default:"16" env:"POKED_PARTITIONS" placeholder:"N" help:"Partitions of the streams, at most ${max_partitions}: how many dispatchers can share the work. Fixed once the streams exist."`
 	Replicas   int `default:"1" env:"POKED_REPLICAS" placeholder:"N" help:"How many NATS servers keep each message: 1, 3 or 5."`
@@ -43,6 +44,7 @@ func (f TopologyFlags) topology() events.Topology {
 	return events.Topology{Partitions: f.Partitions, Replicas: f.Replicas}
 }
 
+// GatewayFlags say which push gateways may be poked.
 type GatewayFlags struct {
 	Allow     []string `name:"gateway-allow" env:"POKED_GATEWAY_ALLOW" placeholder:"CIDR|HOST" help:"Admit push gateways on these networks and hosts on any port, private addresses and single-label names included. Otherwise only the public internet is."`
 	Deny      []string `name:"gateway-deny" env:"POKED_GATEWAY_DENY" placeholder:"CIDR|HOST" help:"Never connect to these networks and hosts, whatever else is allowed."`
@@ -58,15 +60,18 @@ func (f GatewayFlags) Validate() error {
 	return err
 }
 
+// Policy returns what the flags admit.
 func (f GatewayFlags) Policy() (*pushgateway.Policy, error) {
 	return pushgateway.NewPolicy(f.Allow, f.Deny, f.AllowHTTP)
 }
 
+// LogFlags say what is logged, and how.
 type LogFlags struct {
 	Format string     `name:"log-format" default:"text" enum:"text,json" env:"POKED_LOG_FORMAT" placeholder:"text|json" help:"How log lines on standard error are written: text or json."`
 	Level  slog.Level `name:"log-level" default:"info" env:"POKED_LOG_LEVEL" placeholder:"LEVEL" help:"The least level to log: debug, info, warn or error."`
 }
 
+// Logger returns a logger that writes to w.
 func (f LogFlags) Logger(w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: f.Level}
 	if f.Format == "json" {

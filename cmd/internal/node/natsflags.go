@@ -23,6 +23,7 @@ func (f NATSFlags) Validate() error {
 	return nil
 }
 
+// Credentials returns how to log in to NATS.
 func (f NATSFlags) Credentials() events.Credentials {
 	return events.Credentials{Creds: f.Creds, TLSCA: f.TLSCA, TLSCert: f.TLSCert, TLSKey: f.TLSKey}
 }

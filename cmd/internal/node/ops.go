@@ -30,6 +30,7 @@ import (
 // that is not ready, and it asks for no password: choose an address that only
 // those reach who watch over poked. It tells no user, room, gateway or secret.
 
+// OpsFlags say where the operator's port is, if there is one.
 type OpsFlags struct {
 	Addr string `name:"ops" env:"POKED_OPS" placeholder:"ADDR" help:"Open an operator's port at this address, such as 127.0.0.1:9090: /livez, /readyz, /metrics and, on a loopback address only, /debug/pprof/. It asks for no password. Without it there is none."`
 }

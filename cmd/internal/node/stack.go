@@ -65,6 +65,7 @@ type Base struct {
 // Starter brings one actor up, to the point where it only has to run.
 type Starter func(context.Context, Base) (Actor, error)
 
+// StartRegistry returns a starter of the registry.
 func StartRegistry(cfg registry.Config) Starter {
 	return func(ctx context.Context, b Base) (Actor, error) {
 		r, err := registry.Open(ctx, cfg, b.policy, b.Conn, b.log)
@@ -78,6 +79,7 @@ func StartRegistry(cfg registry.Config) Starter {
 	}
 }
 
+// StartDispatcher returns a starter of a dispatcher.
 func StartDispatcher(cfg dispatcher.Config) Starter {
 	return func(_ context.Context, b Base) (Actor, error) {
 		d, err := dispatcher.New(cfg, b.policy, b.Conn, b.log)
@@ -257,6 +259,7 @@ func (a Actor) runUntil(ctx context.Context) error {
 	return nil
 }
 
+// StartBridge returns a starter of the bridge to a homeserver.
 func StartBridge(cfg bridge.Config, hs homeserver.Config) Starter {
 	return func(ctx context.Context, b Base) (Actor, error) {
 		client, reg, err := OpenHomeserver(hs)
@@ -275,6 +278,7 @@ func StartBridge(cfg bridge.Config, hs homeserver.Config) Starter {
 	}
 }
 
+// OpenHomeserver returns a client of the homeserver and the registration that both have.
 func OpenHomeserver(cfg homeserver.Config) (*homeserver.Client, *homeserver.Registration, error) {
 	reg, err := homeserver.ReadRegistration(cfg.Registration)
 	if err != nil {

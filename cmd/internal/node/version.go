@@ -16,6 +16,7 @@ type Version struct {
 	NATS     string `json:"nats_server"` // of the embedded server
 }
 
+// ReadVersion returns what the running program knows of its build.
 func ReadVersion() Version {
 	v := Version{Version: "unknown", Go: runtime.Version(), NATS: "v" + server.VERSION}
 	info, ok := debug.ReadBuildInfo()

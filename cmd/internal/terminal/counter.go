@@ -15,6 +15,7 @@ type Counter struct {
 	part string
 }
 
+// NewCounter returns a counter that writes to standard error.
 func NewCounter(stderr io.Writer) *Counter { return &Counter{Console: &Console{err: stderr}} }
 
 // Reach says how far a part of the work is.

@@ -21,6 +21,8 @@ type Table struct {
 	fit  int  // columns that a row may take, 0 for any number
 }
 
+// NewTable returns a table with a head; its rows are cut at the width of the terminal, if
+// out is one.
 func NewTable(out io.Writer, head []string) *Table {
 	t := &Table{out: out, head: head}
 	if IsTerminal(out) {

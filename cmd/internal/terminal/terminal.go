@@ -15,11 +15,13 @@ import (
 // defaultWidth is how wide lines are where that is nobody's business.
 const defaultWidth = 120
 
+// IsTerminal reports whether w is a terminal.
 func IsTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
+// Width returns the columns of a terminal, or a default for what is none.
 func Width(w io.Writer) int {
 	if file, ok := w.(*os.File); ok {
 		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {

@@ -220,6 +220,9 @@ type Dispatcher struct {
 	unstored *semaphore.Weighted // bytes that match may still write before NATS has stored some
 	ready    chan struct{}
 	current  atomic.Pointer[delivery] // for Health
+
+	sharing   atomic.Pointer[events.Worker] // for Unready; nil while it does not run
+	operators atomic.Pointer[string]        // why they get no answer; nil if they do
 }
 
 // New returns a dispatcher that opens connections to gateways as policy allows.
@@ -246,6 +249,8 @@ func (d *Dispatcher) Ready() <-chan struct{} { return d.ready }
 // dispatchers; if there are more of them than partitions, some stand by.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	worker := d.conn.NewWorker(d.worker)
+	d.sharing.Store(worker)
+	defer d.sharing.Store(nil)
 	d.run(ctx, worker.Lease(), worker.Share)
 	return nil
 }

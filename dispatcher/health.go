@@ -1,6 +1,8 @@
 package dispatcher
 
 import (
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -31,15 +33,36 @@ func (d *Dispatcher) Health() Health {
 	return h
 }
 
-// Unready says why the dispatcher does not work yet, or "".
+// Unready returns why the dispatcher does not do all of its work, or "": a line for each
+// reason.
 func (d *Dispatcher) Unready() string {
+	var reasons []string
 	select {
 	case <-d.ready:
-		return ""
 	default:
-		return "the dispatcher has not begun: it loads pushers and push rules"
+		reasons = append(reasons, "the dispatcher has not begun: it loads pushers and push rules")
 	}
+	if w := d.sharing.Load(); w != nil {
+		if why := w.Trouble(); why != "" {
+			reasons = append(reasons, why)
+		}
+	}
+	for _, f := range d.conn.Following() {
+		if f.Trouble != "" {
+			reasons = append(reasons, fmt.Sprintf("%s of partition %d: %s", f.Stage, f.Part, f.Trouble))
+		}
+	}
+	if more := len(reasons) - maxReasons; more > 0 {
+		reasons = append(reasons[:maxReasons], fmt.Sprintf("and %d more", more))
+	}
+	if why := d.operators.Load(); why != nil {
+		reasons = append(reasons, "operators get no answer: "+*why)
+	}
+	return strings.Join(reasons, "\n")
 }
+
+// maxReasons is how many reasons are told at most: partitions may be many.
+const maxReasons = 8
 
 // due returns what waits at all lanes. Unless some lag, only those that are busy
 // have anything to tell.

@@ -9,11 +9,19 @@ import (
 
 // serveOperator answers operators until ctx ends. Delivery does not need it.
 func (d *Dispatcher) serveOperator(ctx context.Context, all *delivery) {
-	err := d.conn.ServeOperator(ctx, d.worker, events.OperatorHandler{
+	d.conn.ServeOperator(ctx, d.worker, events.OperatorHandler{
 		Pushers: all.pushers, Retry: all.retry, Gateways: all.gates.states,
-	})
-	if err != nil {
-		d.log.Warn("operators get no answer", "error", err)
+	}, d.operatorsServed)
+}
+
+// operatorsServed takes in whether operators get an answer.
+func (d *Dispatcher) operatorsServed(err error) {
+	if err == nil {
+		d.operators.Store(nil)
+		return
+	}
+	if d.operators.Swap(new(err.Error())) == nil {
+		d.log.Warn("operators get no answer, trying until they do", "error", err)
 	}
 }
 

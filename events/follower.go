@@ -96,6 +96,9 @@ type Follower struct {
 	redo    chan Message
 	resume  chan Message
 	waiting atomic.Uint64 // see [Following]
+	unsaved trouble       // why the position is not stored
+	unread  trouble       // why the partition cannot be read
+	motion  motion
 }
 
 // Follow prepares to work through a partition: it reads the position that the
@@ -174,6 +177,7 @@ func (f *Follower) Bury(msg Message, reason string, detail error) {
 // [ErrRemade] when it has to be followed from the start.
 func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 	f.handler = h
+	f.motion.tick(time.Now(), f.last, false)
 	f.conn.following.Store(f, nil)
 	defer f.conn.following.Delete(f)
 	defer f.reader.close()
@@ -210,6 +214,7 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 		return f.saveFinished(ctx, res)
 	case now := <-tick:
 		f.reader.check(f, now)
+		f.motion.tick(time.Now(), f.last, f.waiting.Load() > 0 || len(f.reader.inbox) > 0)
 		if f.handler.Lease.Held() {
 			f.handler.Tick(ctx, now)
 			f.redoAll(ctx)

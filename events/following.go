@@ -13,6 +13,8 @@ type Following struct {
 	// newest one that has come, at the time when that was sent.
 	Waiting uint64
 	Open    int // messages that were taken and are not done
+	// Trouble is why nothing goes on though there is something to do, or "".
+	Trouble string
 }
 
 // Following returns the partitions that this process works through, in order.
@@ -20,7 +22,7 @@ func (c *Conn) Following() []Following {
 	var all []Following
 	c.following.Range(func(key, _ any) bool {
 		f := key.(*Follower)
-		all = append(all, Following{Stage: f.stage.Name, Part: f.part, Waiting: f.waiting.Load(), Open: f.Open()})
+		all = append(all, Following{Stage: f.stage.Name, Part: f.part, Waiting: f.waiting.Load(), Open: f.Open(), Trouble: f.trouble()})
 		return true
 	})
 	slices.SortFunc(all, func(a, b Following) int {

@@ -42,6 +42,7 @@ type heartbeat struct {
 	confirmed atomic.Uint64 // what born was when the worker last confirmed what it owns
 	now       chan struct{} // has it beat at once
 	wake      func()        // called when the key was made, and when the lease is held again
+	trouble   trouble       // why the heartbeat is not stored
 
 	// Owned by run.
 	last    record // the key as it was written last
@@ -77,7 +78,9 @@ func (h *heartbeat) beat(ctx context.Context) time.Duration {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 	defer cancel()
 	asked := time.Now()
-	if err := h.write(ctx); err != nil {
+	err := h.write(ctx)
+	h.trouble.note(err)
+	if err != nil {
 		if !h.failing && !errors.Is(err, context.Canceled) {
 			h.log.Warn("heartbeat not stored, trying until it is", "error", err)
 		}

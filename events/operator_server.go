@@ -6,9 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/micro"
+
+	"poked/events/wait"
 )
 
 // What operators ask dispatchers is a service of NATS's own kind ("micro"), so
@@ -69,11 +73,26 @@ type operatorServer struct {
 	ended bool
 }
 
+// operatorPause is the pause between two tries to serve operators.
+const operatorPause = 10 * time.Second
+
 // ServeOperator has handler answer operators until ctx ends, under the name of a
 // worker. It has a connection of its own, so that a page never stands before an
 // acknowledgement, and so that ending is closing it. Once it has returned, no
-// function of handler runs or will.
-func (c *Conn) ServeOperator(ctx context.Context, worker string, handler OperatorHandler) error {
+// function of handler runs or will. state is called with nil when operators can ask, and
+// with the reason each time that NATS does not let them: then it tries again.
+func (c *Conn) ServeOperator(ctx context.Context, worker string, handler OperatorHandler, state func(error)) {
+	for ctx.Err() == nil {
+		if err := c.serveOperator(ctx, worker, handler, func() { state(nil) }); err != nil {
+			state(err)
+			_ = wait.For(ctx, operatorPause) // the loop asks whether ctx has ended
+		}
+	}
+}
+
+// serveOperator serves until ctx ends or NATS does not let it. up is called when
+// operators can ask.
+func (c *Conn) serveOperator(ctx context.Context, worker string, handler OperatorHandler, up func()) error {
 	cfg := c.cfg
 	cfg.Name += " operator"
 	cfg.Log = c.log.With("connection", "operator")
@@ -87,7 +106,7 @@ func (c *Conn) ServeOperator(ctx context.Context, worker string, handler Operato
 	s := &operatorServer{worker: worker, handler: handler}
 	err = s.register(ctx, own)
 	if err == nil {
-		<-ctx.Done()
+		err = own.untilDenied(ctx, up)
 	}
 	s.mu.Lock() // waits for a request that is being answered
 	s.ended = true
@@ -96,6 +115,29 @@ func (c *Conn) ServeOperator(ctx context.Context, worker string, handler Operato
 	// its subscriptions to drain, and there is nobody to wait for.
 	own.nc.Close()
 	return err
+}
+
+// deniedCheck is how often a service asks whether NATS takes its subscriptions.
+const deniedCheck = 2 * time.Second
+
+// untilDenied returns nil when ctx ends, or an error when the server does not permit a
+// subscription, which it says some time after the fact. up is called at the first look that finds nothing.
+func (c *Conn) untilDenied(ctx context.Context, up func()) error {
+	tick := time.NewTicker(deniedCheck)
+	defer tick.Stop()
+	for first := true; ; first = false {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if why := c.denied.Load(); why != nil && strings.Contains(strings.ToLower(*why), "subscription") {
+			return fmt.Errorf("serve operators: %s", *why)
+		}
+		if first {
+			up()
+		}
+	}
 }
 
 func (s *operatorServer) register(ctx context.Context, own *Conn) error {

@@ -48,7 +48,10 @@ func serve(t *testing.T, conn *events.Conn, name string, handler events.Operator
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- conn.ServeOperator(ctx, name, handler) }()
+	go func() {
+		conn.ServeOperator(ctx, name, handler, func(error) {})
+		ended <- nil
+	}()
 	return func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -142,6 +142,8 @@ func (r *reader) accept(f *Follower, m *nats.Msg) (*nats.MsgMetadata, bool) {
 	}
 	if err != nil {
 		r.fail(f, err)
+	} else {
+		f.unread.note(nil)
 	}
 	return meta, r.sub != nil
 }
@@ -154,7 +156,9 @@ func (r *reader) status(f *Follower, status string, header nats.Header) {
 		last, err := strconv.ParseUint(header.Get(headerLastConsumer), 10, 64)
 		if err == nil && last >= r.expected {
 			r.fail(f, fmt.Errorf("message %d of the consumer did not come", r.expected))
+			return
 		}
+		f.unread.note(nil)
 	case "408":
 		unused, _ := strconv.Atoi(header.Get("Nats-Pending-Messages"))
 		r.coming -= unused
@@ -178,6 +182,7 @@ func (r *reader) fail(f *Follower, err error) {
 		f.log.Warn("cannot read, trying until it works", "error", err)
 	}
 	r.failing = true
+	f.unread.note(err)
 	r.close()
 	r.retryAt = time.Now().Add(retryWait)
 }

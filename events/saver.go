@@ -77,6 +77,7 @@ func (f *Follower) beginSave() {
 func (f *Follower) saveFinished(ctx context.Context, res saveResult) error {
 	s := &f.saver
 	s.writing = false
+	f.unsaved.note(res.err)
 	if res.err == nil {
 		s.revision, s.pending, s.since = res.revision, 0, time.Time{}
 		return nil

@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -158,6 +159,33 @@ func (w *Worker) isDead(ctx context.Context, worker string) bool {
 	}
 	return err == nil && !lives
 }
+
+// unsettled returns what the worker does not work on, unless all is well or it is to
+// stop.
+func (w *Worker) unsettled(well bool) error {
+	if well || w.leaving {
+		return nil
+	}
+	if !w.members.synced || !w.owners.synced {
+		return errNotWatched
+	}
+	var parts []int
+	for part, name := range w.shares {
+		if t := w.tenures[part]; name == w.id && (t == nil || !t.ready.Load()) {
+			parts = append(parts, part)
+		}
+	}
+	if len(parts) == 0 {
+		return errNoLease
+	}
+	return fmt.Errorf("partitions %v are not worked on; the log says why", parts)
+}
+
+// errNotWatched says that a worker does not hear who shares the partitions.
+var errNotWatched = errors.New("it is not known which dispatchers share the partitions: WORKERS or POSITIONS cannot be watched")
+
+// errNoLease says that a worker may not work on what it owns.
+var errNoLease = errors.New("the right to the partitions is not confirmed: WORKERS or POSITIONS cannot be written")
 
 // settled says whether the worker owns all that it should, and works on it.
 func (w *Worker) settled() bool {

@@ -27,6 +27,8 @@ type Worker struct {
 	beat heartbeat
 	wake chan struct{} // something happened in another goroutine
 
+	trouble trouble // why it does not work on all that should be its own
+
 	// Owned by the goroutine of Share.
 	members view // WORKERS: who is there
 	owners  view // POSITIONS: whose each partition is
@@ -103,7 +105,9 @@ func (w *Worker) share(ctx, lasting context.Context, own func(context.Context, *
 		case <-tick.C:
 		}
 		w.bury()
-		if w.act(ctx, lasting, own) && !settled && w.settled() {
+		well := w.act(ctx, lasting, own) && w.settled()
+		w.trouble.note(w.unsettled(well))
+		if well && !settled {
 			settled = true
 			ready()
 		}

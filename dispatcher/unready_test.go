@@ -1,0 +1,76 @@
+package dispatcher
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"poked/events/eventstest"
+)
+
+// A dispatcher that cannot do its work for long is not ready and says why, and is ready
+// as soon as it can.
+func TestG14ReadinessIsTrue(t *testing.T) {
+	for name, tt := range map[string]struct {
+		refuse string
+		want   string
+	}{
+		"heartbeat":           {"$KV.WORKERS.worker.", "the heartbeat of the dispatcher is not stored: "},
+		"position of match":   {"$KV.POSITIONS.match.", "match of partition 0: its position is not stored: "},
+		"position of deliver": {"$KV.POSITIONS.deliver.", "deliver of partition 0: its position is not stored: "},
+		"room's state":        {"$JS.API.DIRECT.GET.ROOM_STATE", "match of partition 0: one of its messages waits"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubbleOf(t, 1, func(t *testing.T, h *house) {
+				h.register("@bob:x", "gw.test", "bob")
+				h.room("!r", "@alice:x", "@bob:x")
+				h.say("!r", "@alice:x", 0, 3)
+				h.start()
+				h.arrived(3)
+				h.halt()
+				h.start()
+				<-time.After(2 * stallTime)
+				if why := h.d.Unready(); why != "" {
+					t.Errorf("not ready before anything happened: %s", why)
+				}
+				h.link.Refuse(tt.refuse, 100_000)
+				for n := range 4 {
+					<-time.After(stallTime / 4)
+					h.say("!r", "@alice:x", 3+n, 1)
+				}
+				<-time.After(stallTime / 2)
+				if why := h.d.Unready(); !strings.Contains(why, tt.want) {
+					t.Errorf("it says %q, want %q", why, tt.want)
+				}
+				h.link.Spare()
+				h.arrived(7)
+				eventstest.WaitFor(t, "it to be ready", func() bool { return h.d.Unready() == "" })
+			})
+		})
+	}
+}
+
+// stallTime is how long a test waits until what does not go on has to show.
+const stallTime = 40 * time.Second
+
+// A partition that cannot be begun is said to be so, and the others are worked on.
+func TestG14UnpreparedPartition(t *testing.T) {
+	bubbleOf(t, 4, func(t *testing.T, h *house) {
+		h.server.Publish("$KV.POSITIONS.match.2", "garbage")
+		h.begin()
+		h.link.Refuse("dead.", 100_000) // where it is to be kept
+		<-time.After(2 * stallTime)
+		if n := h.d.Stats().Partitions; n != 3 {
+			t.Errorf("%d partitions are said to be worked on, want 3", n)
+		}
+		if why := h.d.Unready(); !strings.Contains(why, "partitions [2] are not worked on") {
+			t.Errorf("it says %q", why)
+		}
+		h.link.Spare()
+		<-h.d.Ready()
+		eventstest.WaitFor(t, "it to be ready", func() bool { return h.d.Unready() == "" })
+		if n := h.d.Stats().Partitions; n != 4 {
+			t.Errorf("%d partitions are said to be worked on, want 4", n)
+		}
+	})
+}

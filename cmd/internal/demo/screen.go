@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
-
 	"poked/cmd/internal/terminal"
 )
 
@@ -16,10 +14,10 @@ import (
 type screen struct {
 	out, words io.Writer // for pokes, and for everything else
 	json       bool
-	all        bool                     // shows each poke
-	shown      map[string]bool          // kinds of pokes, unless all are shown
-	width      int                      // of a line, in columns
-	bar        *progressbar.ProgressBar // nil where it would be in the way
+	all        bool              // shows each poke
+	shown      map[string]bool   // kinds of pokes, unless all are shown
+	width      int               // of a line, in columns
+	progress   *terminal.Console // without a bar where that would be in the way
 	headed     bool
 }
 
@@ -32,42 +30,22 @@ func (c *Cmd) screen(std terminal.Streams, pokes int) *screen {
 	if c.JSON {
 		s.words = std.Err
 	}
-	if terminal.IsTerminal(std.Err) && (!s.all || !terminal.IsTerminal(std.Out)) {
-		s.bar = progressbar.NewOptions(pokes,
-			progressbar.OptionSetWriter(std.Err),
-			progressbar.OptionSetDescription("poked"),
-			progressbar.OptionShowCount(),
-			progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionClearOnFinish(),
-		)
+	if s.all && terminal.IsTerminal(std.Out) {
+		pokes = 0
 	}
+	s.progress = terminal.NewCountConsole(std.Err, "poked", pokes)
 	return s
 }
 
 // say writes a line that is no poke.
 func (s *screen) say(format string, args ...any) {
-	s.makeRoom()
+	s.progress.Clear()
 	_, _ = fmt.Fprintf(s.words, format+"\n", args...) // what counts is the exit code
-}
-
-// makeRoom clears the line in which the progress bar is.
-func (s *screen) makeRoom() {
-	if s.bar != nil {
-		_ = s.bar.Clear() // a bar that cannot be drawn stops nothing
-	}
-}
-
-// finish takes the progress bar away.
-func (s *screen) finish() {
-	s.makeRoom()
-	s.bar = nil
 }
 
 // show shows a poke that came so long after the beginning.
 func (s *screen) show(a *arrival, pusher *recordedPusher, after time.Duration) error {
-	if s.bar != nil {
-		_ = s.bar.Add(1) // a bar that cannot be drawn stops nothing
-	}
+	s.progress.Advance(1)
 	if kind := a.kind(); !s.all {
 		if s.shown[kind] {
 			return nil
@@ -78,7 +56,7 @@ func (s *screen) show(a *arrival, pusher *recordedPusher, after time.Duration) e
 	if !s.json {
 		text = s.head() + s.line(a, pusher, after)
 	}
-	s.makeRoom()
+	s.progress.Clear()
 	if _, err := io.WriteString(s.out, text+"\n"); err != nil {
 		return fmt.Errorf("show poke: %w", err)
 	}

@@ -87,7 +87,7 @@ func (s *story) writeTokens(path string) error {
 // tell tells the story to its end, be it good or bad: verdict says which.
 func (s *story) tell(ctx context.Context, conn *events.Conn) error {
 	err := s.play(ctx, conn)
-	s.screen.finish()
+	s.screen.progress.Finish()
 	if ctx.Err() != nil {
 		return errStopped
 	}

@@ -4,12 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 )
 
 // Console writes lines to standard error, with a progress bar below them when
@@ -22,17 +20,20 @@ type Console struct {
 
 // NewConsole returns a console for a work of total bytes, -1 if nobody knows.
 func NewConsole(stderr io.Writer, total int64) *Console {
-	c := &Console{err: stderr}
-	if file, ok := stderr.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		c.bar = progressbar.NewOptions64(total,
-			progressbar.OptionSetWriter(stderr),
-			progressbar.OptionSetDescription("publishing"),
-			progressbar.OptionShowBytes(true),
-			progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionClearOnFinish(),
-		)
+	return &Console{err: stderr, bar: newBar(stderr, "publishing", total, progressbar.OptionShowBytes(true))}
+}
+
+// newBar returns a progress bar, or nil if standard error is no terminal.
+func newBar(stderr io.Writer, what string, total int64, options ...progressbar.Option) *progressbar.ProgressBar {
+	if !IsTerminal(stderr) {
+		return nil
 	}
-	return c
+	return progressbar.NewOptions64(total, append(options,
+		progressbar.OptionSetWriter(stderr),
+		progressbar.OptionSetDescription(what),
+		progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionClearOnFinish(),
+	)...)
 }
 
 // Write writes one whole line. It is what a logger may write to.
@@ -66,6 +67,13 @@ func (c *Console) Finish() {
 	c.bar = nil
 }
 
+// Clear makes room for a line that is printed elsewhere on the same terminal.
+func (c *Console) Clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clear()
+}
+
 // clear makes room for a line where the bar is. The caller holds the mutex.
 func (c *Console) clear() {
 	if c.bar != nil {
@@ -95,14 +103,8 @@ func PrintReport(out io.Writer, report interface{ Print(io.Writer) error }, asJS
 // that shows no progress.
 func NewCountConsole(stderr io.Writer, doing string, total int) *Console {
 	c := &Console{err: stderr}
-	if total > 0 && IsTerminal(stderr) {
-		c.bar = progressbar.NewOptions(total,
-			progressbar.OptionSetWriter(stderr),
-			progressbar.OptionSetDescription(doing),
-			progressbar.OptionShowCount(),
-			progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionClearOnFinish(),
-		)
+	if total > 0 {
+		c.bar = newBar(stderr, doing, int64(total), progressbar.OptionShowCount())
 	}
 	return c
 }

@@ -166,8 +166,11 @@ func TestG14NoFileDescriptors(t *testing.T) {
 		t.Skipf("this test needs to limit a process's file descriptors, which is not permitted: %v", err)
 	}
 	clitest.Pour(t, conn)
-	ended := make(chan error, 1)
-	go func() { ended <- c.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = c.Wait() // its exit code is looked at below
+	}()
 	select {
 	case <-ended:
 	case <-time.After(time.Minute):

@@ -258,15 +258,17 @@ func newThreadSubscription(subscribed gjson.Result) condition {
 	return never{}
 }
 
-// newMemberCount reads a count with an optional comparison before it, such as "2" or "<=10".
+// newMemberCount reads a decimal number of any size with an optional comparison before
+// it, such as "2" or "<=10".
 func newMemberCount(is string) condition {
 	digits := strings.TrimLeft(is, "=<>")
 	if digits == "" || strings.Trim(digits, "0123456789") != "" {
 		return never{}
 	}
+	// What no int can hold is above every count of members, as the greatest int is.
 	count, err := strconv.Atoi(digits)
-	if err != nil || count == math.MaxInt {
-		return never{}
+	if err != nil {
+		count = math.MaxInt
 	}
 	switch is[:len(is)-len(digits)] {
 	case "", "==":
@@ -276,6 +278,9 @@ func newMemberCount(is string) condition {
 	case "<=":
 		return &memberCount{math.MinInt, count}
 	case ">":
+		if count == math.MaxInt {
+			return &memberCount{count, 0} // nothing is between them
+		}
 		return &memberCount{count + 1, math.MaxInt}
 	case ">=":
 		return &memberCount{count, math.MaxInt}

@@ -188,7 +188,7 @@ func (g generator) condition() any {
 	case 9:
 		return object{"kind": "contains_display_name"}
 	case 10:
-		is := g.pick([]string{"", "==", "<", ">", "<=", ">=", "=", "!", "+"}) + g.pick([]string{"", "1", "2", "3", "x"})
+		is := g.pick([]string{"", "==", "<", ">", "<=", ">=", "=", "!", "+"}) + g.pick([]string{"", "1", "2", "3", "x", "18446744073709551618"})
 		return object{"kind": "room_member_count", "is": is}
 	}
 	odd := []any{object{"kind": "sender_notification_permission", "key": g.pick([]string{"room", "other"})},

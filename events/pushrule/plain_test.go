@@ -2,6 +2,7 @@ package pushrule
 
 import (
 	"encoding/json"
+	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -213,13 +214,13 @@ func plainComparable(value any) bool {
 func plainCount(is string, count int) bool {
 	for _, prefix := range []string{"==", "<=", ">=", "<", ">", ""} {
 		digits, ok := strings.CutPrefix(is, prefix)
-		number, err := strconv.Atoi(digits)
-		if !ok || err != nil || digits[0] == '+' || digits[0] == '-' {
+		if !ok || digits == "" || strings.Trim(digits, "0123456789") != "" {
 			continue
 		}
+		number, _ := new(big.Int).SetString(digits, 10)
+		order := big.NewInt(int64(count)).Cmp(number)
 		return map[string]bool{
-			"": count == number, "==": count == number, "<": count < number,
-			">": count > number, "<=": count <= number, ">=": count >= number,
+			"": order == 0, "==": order == 0, "<": order < 0, ">": order > 0, "<=": order <= 0, ">=": order >= 0,
 		}[prefix]
 	}
 	return false

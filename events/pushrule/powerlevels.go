@@ -1,6 +1,7 @@
 package pushrule
 
 import (
+	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -58,18 +59,29 @@ func parseLevels(doc gjson.Result) map[string]int64 {
 	return levels
 }
 
+// parseLevel reads a power level of any size: what no int64 can hold counts as the
+// nearest that it can, which compares in the same way with every level that is used.
 func parseLevel(doc gjson.Result) (level int64, ok bool) {
+	text := doc.Raw
 	switch doc.Type {
 	case gjson.String:
-		level, err := strconv.ParseInt(strings.TrimSpace(doc.Str), 10, 64)
-		return level, err == nil
+		text = strings.TrimSpace(doc.Str)
 	case gjson.Number:
-		if level, err := strconv.ParseInt(doc.Raw, 10, 64); err == nil {
-			return level, true
-		}
-		return int64(math.Trunc(doc.Num)), math.Abs(doc.Num) <= maxInteger
+	default:
+		return 0, false
 	}
-	return 0, false
+	level, err := strconv.ParseInt(text, 10, 64)
+	switch {
+	case err == nil, errors.Is(err, strconv.ErrRange): // then it is the nearest
+		return level, true
+	case doc.Type != gjson.Number:
+		return 0, false
+	case doc.Num >= math.MaxInt64:
+		return math.MaxInt64, true
+	case doc.Num <= math.MinInt64:
+		return math.MinInt64, true
+	}
+	return int64(math.Trunc(doc.Num)), true
 }
 
 // maySenderNotify tells whether the event's sender has the power for a kind of notification.

@@ -64,6 +64,7 @@ func (c *client) post(url string, body []byte, read func(answer)) {
 	req.SetRequestURI(url)
 	req.Header.SetMethod(fasthttp.MethodPost)
 	req.Header.SetContentType("application/json")
+	req.Header.Set(fasthttp.HeaderAcceptEncoding, "identity") // without it any may come (RFC 9110, section 12.5.3)
 	req.SetBodyRaw(body)
 	if err := c.http.Do(req, resp); err != nil {
 		read(answer{err: fmt.Errorf("post: %w", err)})
@@ -72,6 +73,7 @@ func (c *client) post(url string, body []byte, read func(answer)) {
 	read(answer{
 		status:     resp.StatusCode(),
 		retryAfter: string(resp.Header.Peek(fasthttp.HeaderRetryAfter)),
+		encoding:   string(resp.Header.ContentEncoding()),
 		body:       resp.Body(),
 	})
 }

@@ -3,14 +3,20 @@ package dispatcher
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
+	"compress/zlib"
+	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"poked/events/pushgateway"
 )
@@ -19,6 +25,7 @@ const (
 	okAnswer  = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 	badAnswer = "HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n{}"
 	chunked   = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+	rejection = `{"rejected":["other","key"]}`
 )
 
 // hostile is something a gateway may do. Two pokes are sent to it, one after the
@@ -57,26 +64,63 @@ func hostileAnswers() []hostile {
 		{name: "endless chunks", play: flood(chunked, "1000\r\n"+long[:0x1000]+"\r\n"), kind: outcomeSlow, class: "body_too_large", conns: 2},
 		{name: "endless small chunks", play: flood(chunked, "1\r\n \r\n"), kind: outcomeSlow, class: "body_too_large", conns: 2},
 		{name: "endless chunk extension", play: flood(chunked+"1;", long), kind: outcomeSlow, class: "body_too_large", conns: 2},
-		{name: "endless chunk size", play: flood(chunked, "0"), kind: outcomeRetry, class: "network", conns: 2},
+		{name: "endless chunk size", play: flood(chunked, "0"), kind: outcomeSlow, class: "not_http", conns: 2},
 		{name: "huge chunk", play: once(chunked + "7fffffffffffff\r\n"), kind: outcomeSlow, class: "body_too_large", conns: 2},
 		{name: "endless trailers", play: flood(chunked+"0\r\n", "X: "+long[:1000]+"\r\n"), kind: outcomeSlow, class: "headers_too_large", conns: 2},
 		{name: "huge length", play: once("HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n"), kind: outcomeSlow, class: "body_too_large", conns: 2},
-		{name: "length beyond numbers", play: once("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n{}"), kind: outcomeRetry, class: "network", conns: 2},
-		{name: "negative length", play: once("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}"), kind: outcomeRetry, class: "network", conns: 2},
-		{name: "two lengths", play: once("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}"), kind: outcomeRetry, class: "network", conns: 2},
+		{name: "length beyond numbers", play: once("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n{}"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "negative length", play: once("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "two lengths", play: once("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}"), kind: outcomeSlow, class: "not_http", conns: 2},
 		{name: "dripping body", play: drip(withBody("", long[:1000])), kind: outcomeRetry, class: "timeout", conns: 2, hangs: true},
 		{name: "dripping header", play: drip("HTTP/1.1 200 OK\r\nX: " + long[:1000]), kind: outcomeRetry, class: "timeout", conns: 2, hangs: true},
 
-		{name: "gzip bomb", play: each(withBody("Content-Encoding: gzip\r\n", bomb(60<<20, "}"))), kind: outcomeDelivered, conns: 1},
-		{name: "gzip that rejects", play: each(withBody("Content-Encoding: gzip\r\n", bomb(0, `{"rejected":["key"]}`))), kind: outcomeDelivered, conns: 1},
+		{name: "gzip bomb", play: each(withBody("Content-Encoding: gzip\r\n", bomb(60<<20, "}"))), kind: outcomeSlow, class: "body_too_large", conns: 1},
+		{name: "gzip that rejects", play: each(withBody("Content-Encoding: gzip\r\n", bomb(0, rejection))), kind: outcomeRejected, class: "rejected", conns: 1},
+		{name: "GZIP that rejects, in chunks", play: each(strings.Replace(chunked, "\r\n", "\r\nContent-Encoding: X-GZIP\r\n", 1) + chunk(bomb(0, rejection)) + "0\r\n\r\n"), kind: outcomeRejected, class: "rejected", conns: 1},
+		{name: "deflate that rejects", play: each(withBody("Content-Encoding: deflate\r\n", deflated(rejection, true))), kind: outcomeRejected, class: "rejected", conns: 1},
+		{name: "bare deflate that rejects", play: each(withBody("Content-Encoding: deflate\r\n", deflated(rejection, false))), kind: outcomeRejected, class: "rejected", conns: 1},
+		{name: "gzip that accepts", play: each(withBody("Content-Encoding: gzip\r\n", bomb(0, "{}"))), kind: outcomeDelivered, conns: 1},
+		{name: "gzip that is none", play: each(withBody("Content-Encoding: gzip\r\n", rejection)), kind: outcomeRejected, class: "rejected", conns: 1},
+		{name: "gzip cut off", play: each(withBody("Content-Encoding: gzip\r\n", bomb(0, rejection)[:30])), kind: outcomeDelivered, conns: 1},
+		{name: "an encoding that nobody knows", play: each(withBody("Content-Encoding: zstd\r\n", "\x28\xb5\x2f\xfd")), kind: outcomeDelivered, conns: 1},
+		{name: "identity that rejects", play: each(withBody("Content-Encoding: identity\r\n", rejection)), kind: outcomeRejected, class: "rejected", conns: 1},
+		{name: "rejects after a byte order mark", play: each(withBody("", "\xef\xbb\xbf"+rejection)), kind: outcomeRejected, class: "rejected", conns: 1},
+		{name: "rejects in UTF-16, big end first", play: each(withBody("", inUTF16(binary.BigEndian, "\ufeff"+rejection))), kind: outcomeRejected, class: "rejected", conns: 1},
+		{name: "rejects in UTF-16, little end first", play: each(withBody("", inUTF16(binary.LittleEndian, "\ufeff"+rejection))), kind: outcomeRejected, class: "rejected", conns: 1},
+		{name: "rejects in UTF-16 without mark", play: each(withBody("", inUTF16(binary.LittleEndian, rejection))), kind: outcomeRejected, class: "rejected", conns: 1},
+		{name: "rejects at the second time", play: each(withBody("", `{"rejected":[],"rejected":["key"]}`)), kind: outcomeRejected, class: "rejected", conns: 1},
+		{name: "rejects a number", play: each(withBody("", `{"rejected":[7,null,{"key":1},["key"],"other"]}`)), kind: outcomeDelivered, conns: 1},
+		{name: "rejects in an array", play: each(withBody("", `[{"rejected":["key"]}]`)), kind: outcomeDelivered, conns: 1},
+
+		{name: "status 000", play: once("HTTP/1.1 000 No\r\nContent-Length: 2\r\n\r\n{}"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "status 099", play: once("HTTP/1.1 099 No\r\nContent-Length: 2\r\n\r\n{}"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "status 600", play: once("HTTP/1.1 600 No\r\nContent-Length: 2\r\n\r\n{}"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "status -20", play: once("HTTP/1.1 -20 No\r\nContent-Length: 2\r\n\r\n{}"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "status +20", play: once("HTTP/1.1 +20 No\r\nContent-Length: 2\r\n\r\n{}"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "status of four digits", play: once("HTTP/1.1 2000 OK\r\nContent-Length: 2\r\n\r\n{}"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "status without reason", play: each("HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n{}"), kind: outcomeDelivered, conns: 1},
+		{name: "no status", play: once("HTTP/1.1\r\n\r\n"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "000 first", play: once("HTTP/1.1 000 No\r\n\r\n" + okAnswer), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "HTTP/0.9", play: once("{}"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "HTTP/2", play: func(p *peer) { p.say("\x00\x00\x12\x04\x00\x00\x00\x00\x00"); p.until() }, kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "a banner", play: func(p *peer) { p.say("SSH-2.0-OpenSSH_9.9\r\n"); p.until() }, kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "bare line feeds", play: each("HTTP/1.1 200 OK\nContent-Length: 2\n\n{}"), kind: outcomeDelivered, conns: 1},
+		{name: "some bare line feeds", play: each("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\n{}"), kind: outcomeDelivered, conns: 1},
+		{name: "other bare line feeds", play: each("HTTP/1.1 200 OK\nContent-Length: 2\n\r\n{}"), kind: outcomeDelivered, conns: 1},
+		{name: "rejects with bare line feeds", play: each("HTTP/1.1 200 OK\nContent-Length: " + strconv.Itoa(len(rejection)) + "\n\n" + rejection), kind: outcomeRejected, class: "rejected", conns: 1},
+		{name: "bare line feeds in chunks", play: once("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n2\n{}\n0\n\n"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "100 with bare line feeds", play: each("HTTP/1.1 100 Continue\n\n" + okAnswer), kind: outcomeDelivered, conns: 1},
+		{name: "carriage returns alone", play: once("HTTP/1.1 200 OK\r\rContent-Length: 2\r\r{}"), kind: outcomeRetry, class: "reset", conns: 2},
+		{name: "letters for a chunk", play: once(chunked + "xyz\r\n{}\r\n0\r\n\r\n"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "a chunk that is too long", play: once(chunked + "2\r\n{}{}\r\n0\r\n\r\n"), kind: outcomeSlow, class: "not_http", conns: 2},
 
 		{name: "huge header", play: once("HTTP/1.1 200 OK\r\nX: " + long + "\r\n\r\n{}"), kind: outcomeSlow, class: "headers_too_large", conns: 2},
 		{name: "endless header", play: flood("HTTP/1.1 200 OK\r\nX: ", long), kind: outcomeSlow, class: "headers_too_large", conns: 2},
 		{name: "endless headers", play: flood("HTTP/1.1 200 OK\r\n", "X: y\r\n"), kind: outcomeSlow, class: "headers_too_large", conns: 2},
 		{name: "endless status line", play: flood("HTTP/1.1 200 ", long), kind: outcomeSlow, class: "headers_too_large", conns: 2},
-		{name: "endless empty lines", play: flood("", "\r\n"), kind: outcomeRetry, class: "reset", conns: 2},
-		{name: "no HTTP", play: once("SSH-2.0-OpenSSH_9.9\r\n\r\n"), kind: outcomeRetry, class: "network", conns: 2},
-		{name: "status that is no number", play: once("HTTP/1.1 2x0 OK\r\n\r\n"), kind: outcomeRetry, class: "network", conns: 2},
+		{name: "endless empty lines", play: flood("", "\r\n"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "no HTTP", play: once("SSH-2.0-OpenSSH_9.9\r\n\r\n"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "status that is no number", play: once("HTTP/1.1 2x0 OK\r\n\r\n"), kind: outcomeSlow, class: "not_http", conns: 2},
 
 		{name: "closes before the answer", play: once(""), kind: outcomeRetry, class: "reset", conns: 2},
 		{name: "closes before the request", play: func(*peer) {}, kind: outcomeRetry, class: "reset", conns: 2},
@@ -90,8 +134,8 @@ func hostileAnswers() []hostile {
 		}, kind: outcomeDelivered, conns: 2},
 
 		{name: "100 first", play: each("HTTP/1.1 100 Continue\r\n\r\n" + okAnswer), kind: outcomeDelivered, conns: 1},
-		{name: "100 for ever", play: flood("", "HTTP/1.1 100 Continue\r\n\r\n"), kind: outcomeRetry, class: "network", conns: 2},
-		{name: "103 for ever, long", play: flood("", "HTTP/1.1 103 Early Hints\r\nLink: "+long[:8000]+"\r\n\r\n"), kind: outcomeSlow, class: "body_too_large", conns: 2},
+		{name: "100 for ever", play: flood("", "HTTP/1.1 100 Continue\r\n\r\n"), kind: outcomeSlow, class: "not_http", conns: 2},
+		{name: "103 for ever, long", play: flood("", "HTTP/1.1 103 Early Hints\r\nLink: "+long[:8000]+"\r\n\r\n"), kind: outcomeSlow, class: "not_http", conns: 2},
 		{name: "101", play: each("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"), kind: outcomeSlow, class: "http_101", conns: 2},
 
 		{name: "rejects foreign keys", play: each(withBody("", `{"rejected":["other","KEY","key "]}`)), kind: outcomeDelivered, conns: 1},
@@ -133,6 +177,30 @@ func bomb(spaces int, end string) string {
 	_, _ = io.WriteString(w, end)
 	_ = w.Close()
 	return b.String()
+}
+
+// chunk is one chunk of an answer.
+func chunk(data string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(data), data) }
+
+// deflated is text under Content-Encoding: deflate, which some send without what zlib
+// puts around it.
+func deflated(text string, wrapped bool) string {
+	var b bytes.Buffer
+	var w io.WriteCloser = zlib.NewWriter(&b)
+	if !wrapped {
+		w, _ = flate.NewWriter(&b, flate.BestSpeed)
+	}
+	_, _ = io.WriteString(w, text)
+	_ = w.Close()
+	return b.String()
+}
+
+func inUTF16(order binary.AppendByteOrder, text string) string {
+	var b []byte
+	for _, unit := range utf16.Encode([]rune(text)) {
+		b = order.AppendUint16(b, unit)
+	}
+	return string(b)
 }
 
 // each answers every request with the same bytes.
@@ -190,7 +258,7 @@ func (p *peer) request() bool {
 		return false
 	}
 	_, _ = io.Copy(io.Discard, req.Body)
-	if req.URL.Path != pushgateway.NotifyPath || req.Header.Get("Accept-Encoding") != "" {
+	if req.URL.Path != pushgateway.NotifyPath || req.Header.Get("Accept-Encoding") != "identity" {
 		p.t.Errorf("request for %s with header %v", req.URL.Path, req.Header)
 	}
 	return true

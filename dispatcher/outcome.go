@@ -64,6 +64,7 @@ func (o outcome) overload() bool {
 type answer struct {
 	status     int
 	retryAfter string // header Retry-After
+	encoding   string // header Content-Encoding
 	body       []byte
 	err        error
 }
@@ -79,7 +80,11 @@ func decide(a answer, pushkey string, now time.Time) outcome {
 	out := outcome{status: a.status, class: "http_" + strconv.Itoa(a.status)}
 	switch {
 	case a.status >= 200 && a.status < 300:
-		if pushgateway.ReadRejected(a.body, pushkey) {
+		plain, err := pushgateway.Decode(a.encoding, a.body)
+		if err != nil {
+			return outcome{kind: outcomeSlow, class: "body_too_large", status: a.status}
+		}
+		if pushgateway.ReadRejected(plain, pushkey) {
 			return outcome{kind: outcomeRejected, class: "rejected", status: a.status}
 		}
 		return outcome{kind: outcomeDelivered, status: a.status}
@@ -98,7 +103,6 @@ func decide(a answer, pushkey string, now time.Time) outcome {
 func decideError(err error) outcome {
 	var (
 		dns     *net.DNSError
-		headers *fasthttp.ErrSmallBuffer
 		timeout interface{ Timeout() bool }
 	)
 	switch {
@@ -108,8 +112,10 @@ func decideError(err error) outcome {
 		return outcome{kind: outcomeSlow, class: "tls"}
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		return outcome{kind: outcomeSlow, class: "body_too_large"}
-	case errors.As(err, &headers):
+	case errors.Is(err, errHeadTooLarge):
 		return outcome{kind: outcomeSlow, class: "headers_too_large"}
+	case errors.Is(err, errNotHTTP):
+		return outcome{kind: outcomeSlow, class: "not_http"}
 	case errors.As(err, &dns):
 		return outcome{kind: outcomeRetry, class: "dns"}
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):

@@ -13,7 +13,7 @@ import (
 
 const (
 	outcomeKinds = int(outcomeExpired) + 1
-	tallyClasses = 24
+	tallyClasses = 25
 )
 
 // classNames are all classes that are told apart. Of HTTP statuses only those are
@@ -21,7 +21,7 @@ const (
 func classNames() [tallyClasses]string {
 	return [tallyClasses]string{
 		"other", "ok", "rejected", "expired", "timeout", "refused", "reset", "dns", "network", "tls",
-		"blocked_address", "refused_url", "body_too_large", "headers_too_large", classNATS,
+		"blocked_address", "refused_url", "body_too_large", "headers_too_large", "not_http", classNATS,
 		heldPaused, heldDown, "moved",
 		"http_429", "http_503", "http_1xx", "http_3xx", "http_4xx", "http_5xx",
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"path/filepath"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/pressly/goose/v3"
@@ -44,6 +45,14 @@ func (s *store) open(ctx context.Context, path string) (err error) {
 	if err := createPrivate(path); err != nil {
 		return err
 	}
+	// Under whatever names it is opened: SQLite puts its other files beside the file
+	// itself, and so must stand the lock.
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return err
+	}
+	if err := closePrivate(path+"-wal", path+"-shm", path+"-journal"); err != nil {
+		return err
+	}
 	if s.lock, err = lockFile(ctx, path+".lock"); err != nil {
 		return err
 	}
@@ -78,6 +87,17 @@ func createPrivate(path string) error {
 		return err
 	}
 	return errors.Join(file.Chmod(0o600), file.Close())
+}
+
+// closePrivate makes sure that only their owner may read files that may be left from
+// before, when the database had another mode.
+func closePrivate(paths ...string) error {
+	for _, path := range paths {
+		if err := os.Chmod(path, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func dsn(path string, params url.Values) string {

@@ -50,6 +50,42 @@ func TestDatabaseFiles(t *testing.T) {
 	}
 }
 
+// TestSymlinkedDatabase opens a database by the name of a link to it: its files stand
+// beside the file itself, are their owner's alone though some were left that were not,
+// and nobody else opens it meanwhile under its own name.
+func TestSymlinkedDatabase(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	path, link := filepath.Join(elsewhere, "real.db"), filepath.Join(dir, "poked.db")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.WriteFile(path+suffix, nil, 0o644); err != nil { // too wide on purpose
+			t.Fatal(err)
+		}
+	}
+	s := openTestStore(t, link)
+	if err := s.Owe(t.Context(), inPushers, []debt{{user: alice}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
+		info, err := os.Stat(path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode() != 0o600 {
+			t.Errorf("%s has mode %s", info.Name(), info.Mode())
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("files beside the link: %v %v", entries, err)
+	}
+	if second, err := openStore(t.Context(), path, defaultMaxPushers); !errors.Is(err, errInUse) {
+		t.Errorf("opened a second time under its own name: %v", err)
+		_ = second.Close()
+	}
+}
+
 func TestDatabaseSettings(t *testing.T) {
 	s := openTestStore(t, filepath.Join(t.TempDir(), "poked.db"))
 	for _, c := range []struct {

@@ -13,7 +13,7 @@ import (
 
 // serveCmd is "poked serve".
 type serveCmd struct {
-	Data       string         `default:"poked-data" env:"POKED_DATA" placeholder:"DIR" help:"Directory for everything that must survive; made if missing, for its owner only."`
+	Data       string         `default:"poked-data" env:"POKED_DATA" placeholder:"DIR" help:"Directory for everything that must survive; made if missing, for its owner only. One that others can enter is used with a warning."`
 	NATS       string         `name:"nats" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"Use the NATS there instead of the embedded one."`
 	NATSListen string         `name:"nats-listen" group:"NATS:" env:"POKED_NATS_LISTEN" placeholder:"ADDR" help:"Open the embedded NATS to a homeserver at this address, such as 127.0.0.1:4222. It asks for no password: choose an address that only the homeserver reaches. Without it only this process does."`
 	Access     node.NATSFlags `embed:"" group:"NATS:"`
@@ -83,6 +83,7 @@ func (c *serveCmd) Run(ctx context.Context, std terminal.Streams) error {
 	s := node.Stack{
 		Log:      log,
 		Where:    []any{"data", dir.Path},
+		Data:     dir,
 		Starters: []node.Starter{node.StartRegistry(c.Registry), node.StartDispatcher(c.Dispatcher)},
 	}
 	if c.BridgeHTTP != "" {

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -44,3 +45,14 @@ func (d *DataDir) Below(name string) string { return filepath.Join(d.Path, name)
 
 // Close unlocks the directory.
 func (d *DataDir) Close() { _ = d.lock.Close() }
+
+// WarnIfShared warns when others can look into the directory. What poked makes there
+// is for its owner only; the directory is not, and may have been opened on purpose, to
+// whoever makes backups.
+func (d *DataDir) WarnIfShared(log *slog.Logger) {
+	info, err := os.Stat(d.Path)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return // who cannot look at it will fail with what stands in it
+	}
+	log.Warn("others than its owner can enter the data directory; chmod 700 keeps them out", "data", d.Path, "mode", info.Mode().Perm().String())
+}

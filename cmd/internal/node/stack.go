@@ -120,7 +120,8 @@ func natsTrouble(conn *events.Conn) string {
 type Stack struct {
 	Log      *slog.Logger
 	NATS     events.Config
-	Where    []any // for the ready line, beside what the actors say
+	Where    []any    // for the ready line, beside what the actors say
+	Data     *DataDir // warned of after the ready line if others can enter it; nil for none
 	Starters []Starter
 	Adopts   bool // the streams are another's to make
 }
@@ -187,6 +188,9 @@ func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setu
 	}
 	o.waitsFor("")
 	s.logReady(actors)
+	if s.Data != nil {
+		s.Data.WarnIfShared(s.Log)
+	}
 	return runAll(ctx, s.Log, actors)
 }
 

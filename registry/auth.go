@@ -5,16 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"poked/events"
 	"poked/events/homeserver"
+	"poked/events/httpserve"
 )
 
 // Identity is who an access token belongs to.
 type Identity struct {
 	UserID   events.UserID
 	DeviceID string // empty if the token belongs to no device
+
+	asked uint64 // when the homeserver was asked, see departures
 }
 
 // ErrUnknownToken says that an access token belongs to nobody, or no longer.
@@ -30,7 +32,10 @@ type Authenticator func(ctx context.Context, token string) (Identity, error)
 // Authorization and nowhere else: the query parameter that old versions of the
 // specification allowed ends up in the logs of proxies.
 func authenticate(ctx context.Context, auth Authenticator, r *http.Request) (Identity, error) {
-	token := bearerToken(r)
+	token, _, err := httpserve.Tokens(r)
+	if err != nil {
+		return Identity{}, fail(invalidParam, err.Error())
+	}
 	if token == "" {
 		return Identity{}, fail(missingToken, "an access token is needed in the header Authorization: Bearer")
 	}
@@ -39,15 +44,6 @@ func authenticate(ctx context.Context, auth Authenticator, r *http.Request) (Ide
 		return Identity{}, fmt.Errorf("authenticate: %w", refusal(err))
 	}
 	return identity, nil
-}
-
-// bearerToken returns the token of a request, or "".
-func bearerToken(r *http.Request) string {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(token)
 }
 
 // refusal makes an error of an authenticator, or of the homeserver, what its client

@@ -58,6 +58,43 @@ func TestAuthenticatorFails(t *testing.T) {
 	}
 }
 
+// A request that shows two tokens is nobody's, here and where it would be passed on.
+func TestTwoTokens(t *testing.T) {
+	h, hs := newHomeserverHouse(t)
+	for _, path := range []string{prefixV3 + "/pushers", prefixV3 + "/pushrules/", prefixV3 + "/devices/PHONE"} {
+		for _, c := range []struct {
+			headers []string
+			query   string
+			status  int
+		}{
+			{[]string{"Bearer alice-phone", "Bearer bob-phone"}, "", 400},
+			{[]string{"Bearer alice-phone", "Bearer alice-phone"}, "", 400},
+			{[]string{"Bearer alice-phone, Bearer bob-phone"}, "", 400},
+			{[]string{"Basic alice-phone", "Bearer bob-phone"}, "", 400},
+			{[]string{"Bearer alice-phone"}, "?access_token=bob-phone", 400},
+			{[]string{"Bearer alice-phone"}, "?access_token=alice-phone&access_token=bob-phone", 400},
+			{[]string{"Bearer alice-phone"}, "?access_token=alice-phone", 200},
+		} {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", h.web.URL+path+c.query, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header["Authorization"] = c.headers
+			res, err := h.web.Client().Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if res.StatusCode != c.status {
+				t.Errorf("%s%s with %q: %d, want %d", path, c.query, c.headers, res.StatusCode, c.status)
+			}
+		}
+	}
+	if n := len(hs.Hits("")); n > 5 {
+		t.Errorf("the homeserver was asked %q", hs.Hits(""))
+	}
+}
+
 // TestG10OnlyTheOwner wants no request of bob's to show or change what alice
 // has, whatever it says.
 func TestG10OnlyTheOwner(t *testing.T) {
@@ -67,7 +104,7 @@ func TestG10OnlyTheOwner(t *testing.T) {
 	h.set("bob-phone", body(keys{"pushkey": "his", "user_id": alice, "user": alice}))
 	h.set("bob-phone", keys{"kind": null, "pushkey": "hers", "app_id": "org.example.app", "user_id": alice})
 	h.set("bob-phone", body(keys{"pushkey": "hers", "append": true, "lang": "de"}))
-	for _, query := range []string{"", "?user_id=" + alice, "?access_token=alice-phone"} {
+	for _, query := range []string{"", "?user_id=" + alice} {
 		_, _, answer := h.request("GET", prefixV3+"/pushers"+query, "bob-phone", "")
 		var list struct{ Pushers []clientPusher }
 		if err := json.Unmarshal(answer, &list); err != nil {

@@ -30,6 +30,9 @@ func (r *Registry) rejected(ctx context.Context, rejection events.Rejection) err
 func (r *Registry) accountChanged(ctx context.Context, change events.AccountChange) error {
 	var gone []removed
 	var err error
+	if up := r.api.upstream; up != nil && (change.Kind == "logout" || change.Kind == "deactivated") {
+		up.tokens.forget(change.UserID, change.DeviceID)
+	}
 	switch change.Kind {
 	case "logout":
 		gone, err = r.store.Logout(ctx, change.UserID, change.DeviceID)

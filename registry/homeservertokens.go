@@ -7,6 +7,7 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 
 	"poked/events"
@@ -19,18 +20,34 @@ const (
 	rememberedTokens = 10_000
 	refusalCache     = 5 * time.Second
 	whoamiTimeout    = 10 * time.Second
+
+	// maxStrangers bounds how many requests of whom nobody has heard are on their way to
+	// the homeserver; the client of package homeserver has more connections than these.
+	// One more waits for strangerWait.
+	maxStrangers = 16
+	strangerWait = time.Second
+	// maxAsked is how often the homeserver is asked about one token if logouts come in
+	// between.
+	maxAsked = 3
 )
 
 // homeserverTokens asks the homeserver who a token belongs to, and believes the
 // answer for a while. However many requests come with a token, one is on its way to
-// the homeserver. What could not be asked is not remembered.
+// the homeserver. What could not be asked is not remembered. Tokens that nobody knows
+// keep few requests on their way, so that the others find the homeserver free.
+//
+// A logout makes the answers worthless that were asked for before it. So an answer says
+// when it was asked for, and that is compared with the logouts since ([departures]):
+// before the answer is remembered, and before what its request changes is committed.
 type homeserverTokens struct {
-	client  *homeserver.Client
-	key     tokenKey
-	keep    time.Duration
-	known   *lru.Cache[tokenDigest, knownToken]
-	refused *lru.Cache[tokenDigest, refusedToken]
-	flights singleflight.Group
+	client    *homeserver.Client
+	key       tokenKey
+	keep      time.Duration
+	known     *lru.Cache[tokenDigest, knownToken]
+	refused   *lru.Cache[tokenDigest, refusedToken]
+	flights   singleflight.Group
+	strangers *semaphore.Weighted
+	gone      *departures
 }
 
 type knownToken struct {
@@ -52,13 +69,21 @@ func newHomeserverTokens(client *homeserver.Client, keep time.Duration) (*homese
 	if err != nil {
 		return nil, fmt.Errorf("remember tokens: %w", err)
 	}
-	return &homeserverTokens{client: client, key: newTokenKey(), keep: keep, known: known, refused: refused}, nil
+	gone, err := newDepartures()
+	if err != nil {
+		return nil, err
+	}
+	return &homeserverTokens{
+		client: client, key: newTokenKey(), keep: keep, known: known, refused: refused,
+		strangers: semaphore.NewWeighted(maxStrangers), gone: gone,
+	}, nil
 }
 
 // lookup is an [Authenticator].
 func (h *homeserverTokens) lookup(ctx context.Context, token string) (Identity, error) {
 	digest, now := h.key.digest(token), time.Now()
-	if k, ok := h.known.Get(digest); ok && now.Before(k.until) {
+	k, known := h.known.Get(digest)
+	if known && now.Before(k.until) {
 		return k.identity, nil
 	}
 	if r, ok := h.refused.Get(digest); ok && now.Before(r.until) {
@@ -68,6 +93,13 @@ func (h *homeserverTokens) lookup(ctx context.Context, token string) (Identity, 
 	flight := h.flights.DoChan(string(digest[:]), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), whoamiTimeout)
 		defer cancel()
+		if !known {
+			leave, err := h.admitStranger(ctx)
+			if err != nil {
+				return Identity{}, err
+			}
+			defer leave()
+		}
 		return h.ask(ctx, digest, token)
 	})
 	select {
@@ -82,29 +114,46 @@ func (h *homeserverTokens) lookup(ctx context.Context, token string) (Identity, 
 	}
 }
 
-// ask asks the homeserver, and remembers what it said for a time that begins when
-// it was asked.
-func (h *homeserverTokens) ask(ctx context.Context, digest tokenDigest, token string) (Identity, error) {
-	began := time.Now()
-	who, err := h.client.Whoami(ctx, token)
-	if errors.Is(err, homeserver.ErrUnknownToken) {
-		err = fmt.Errorf("%w: %w", ErrUnknownToken, err)
-		h.known.Remove(digest)
-		h.refused.Add(digest, refusedToken{err, began.Add(min(h.keep, refusalCache))})
+// admitStranger lets a request on to the homeserver whose token nobody knows, or refuses
+// it and says when to come back. leave is to be called when it is answered.
+func (h *homeserverTokens) admitStranger(ctx context.Context) (leave func(), err error) {
+	bounded, cancel := context.WithTimeout(ctx, strangerWait)
+	defer cancel()
+	if h.strangers.Acquire(bounded, 1) != nil {
+		return nil, &apiError{problem: limitExceeded, message: "too many requests with unknown access tokens", retryAfter: strangerWait}
 	}
-	if err != nil {
-		return Identity{}, err
-	}
-	identity := Identity{UserID: who.UserID, DeviceID: who.DeviceID}
-	h.known.Add(digest, knownToken{identity, began.Add(h.keep)})
-	return identity, nil
+	return func() { h.strangers.Release(1) }, nil
 }
 
-// forget forgets the tokens of a user, or of one of the user's devices.
+// ask asks the homeserver, again if who it names was logged out meanwhile, and remembers
+// what it said for a time that begins when it was asked.
+func (h *homeserverTokens) ask(ctx context.Context, digest tokenDigest, token string) (Identity, error) {
+	for range maxAsked {
+		began, asked := time.Now(), h.gone.now()
+		who, err := h.client.Whoami(ctx, token)
+		if errors.Is(err, homeserver.ErrUnknownToken) {
+			err = fmt.Errorf("%w: %w", ErrUnknownToken, err)
+			h.known.Remove(digest)
+			h.refused.Add(digest, refusedToken{err, began.Add(min(h.keep, refusalCache))})
+		}
+		if err != nil {
+			return Identity{}, err
+		}
+		identity := Identity{UserID: who.UserID, DeviceID: who.DeviceID, asked: asked}
+		if h.gone.unless(identity, func() { h.known.Add(digest, knownToken{identity, began.Add(h.keep)}) }) {
+			return identity, nil
+		}
+	}
+	return Identity{}, errLoggedOut
+}
+
+// forget forgets the tokens of a user, or of one of the user's devices, and what the
+// homeserver was asked about them before.
 func (h *homeserverTokens) forget(user events.UserID, device string) {
+	h.gone.add(user, device)
 	for _, digest := range h.known.Keys() {
 		k, ok := h.known.Peek(digest)
-		if ok && k.identity.UserID == user && (device == "" || device == k.identity.DeviceID) {
+		if ok && k.identity.UserID == user && (device == "" || device == k.identity.DeviceID) && !h.gone.unless(k.identity, func() {}) {
 			h.known.Remove(digest)
 		}
 	}

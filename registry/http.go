@@ -91,7 +91,16 @@ func (a *api) answer(ctx context.Context, c *call, route route) (any, error) {
 	if err := a.limiter.admit(c.identity.UserID); err != nil {
 		return nil, err
 	}
-	return handle(ctx, c)
+	if a.upstream == nil {
+		return handle(ctx, c)
+	}
+	result, err := handle(a.upstream.tokens.withClaim(ctx, c.identity), c)
+	if errors.Is(err, errLoggedOut) { // who was logged out is told so, others try again
+		if _, gone := authenticate(ctx, a.auth, c.request); gone != nil {
+			return nil, gone
+		}
+	}
+	return result, err
 }
 
 // methods lists the methods of a path for the header Allow.

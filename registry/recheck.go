@@ -95,6 +95,7 @@ func (r *recheck) check(ctx context.Context, d pusherDevice, newUser bool) error
 	if told, err := r.told(ctx, err); err != nil || !told || there {
 		return err
 	}
+	r.upstream.tokens.forget(d.UserID, d.DeviceID)
 	gone, err := r.upstream.store.DeviceGone(ctx, d)
 	logRemoved(r.log, gone)
 	return err
@@ -103,6 +104,8 @@ func (r *recheck) check(ctx context.Context, d pusherDevice, newUser bool) error
 // refresh fetches a user's push rules, and whom the user ignores.
 func (r *recheck) refresh(ctx context.Context, user events.UserID) error {
 	u := r.upstream
+	// What is fetched of an account that is deactivated meanwhile is not stored.
+	ctx = u.tokens.withClaim(ctx, Identity{UserID: user, asked: u.tokens.gone.now()})
 	rules := func(ctx context.Context) (json.RawMessage, error) { return r.service.PushRulesOf(ctx, user) }
 	ignored := func(ctx context.Context) (json.RawMessage, error) { return r.service.IgnoredUsersOf(ctx, user) }
 	if _, err := r.told(ctx, u.take(ctx, user, rules, u.store.takePublished)); err != nil {
@@ -120,6 +123,8 @@ func (r *recheck) told(ctx context.Context, err error) (bool, error) {
 	case err == nil:
 		r.failing = false
 		return true, nil
+	case errors.Is(err, errLoggedOut):
+		return false, nil // the next round asks again
 	case !theirs || ctx.Err() != nil:
 		return false, err
 	case !r.failing:

@@ -59,7 +59,10 @@
 // on, and what they change is fetched and told like any other change (upstream.go). At
 // each set of a pusher the user's rules are fetched with the user's own token. What
 // ends devices is watched where a proxy sends it here (watch.go); otherwise the
-// homeserver is asked for every device in its turn (recheck.go). No pusher goes and
+// homeserver is asked for every device in its turn (recheck.go). A logout overtakes what
+// was asked for before it: no answer of the homeserver's and no request brings a token or
+// a pusher back (departures.go). Of tokens that nobody knows few are asked for at the
+// same time, and more are refused (429), so that the others find the homeserver free. No pusher goes and
 // nobody is logged out because the homeserver is away: that is 502.
 //
 // # Guarantees
@@ -96,6 +99,8 @@
 //   - The database was lost: [Open] refuses to begin with an empty one while the
 //     buckets hold something, for it would empty them. [Restore] builds it anew
 //     from them.
+//   - A request shows two access tokens: 400, for the homeserver may take it for
+//     somebody else's.
 //   - A message from NATS cannot be read: package events makes it a dead letter.
 //   - The disk is full or the database broken: M_UNKNOWN 500, nothing changed.
 //   - A second registry on the same database, or a database that is newer than

@@ -130,13 +130,16 @@ func migrate(ctx context.Context, db *sql.DB) error {
 }
 
 // update runs change in a transaction of its own and, if that commits, wakes the
-// outbox.
+// outbox. One runs at a time, which claims stand on.
 func (s *store) update(ctx context.Context, change func(*sqlx.Tx) error) error {
 	tx, err := s.write.BeginTxx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	if err := checkClaim(ctx); err != nil {
+		return err
+	}
 	if err := change(tx); err != nil {
 		return err
 	}

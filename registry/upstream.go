@@ -13,6 +13,7 @@ import (
 
 	"poked/events"
 	"poked/events/homeserver"
+	"poked/events/httpserve"
 )
 
 // upstream is the homeserver whose word counts: on push rules, which its clients
@@ -94,7 +95,7 @@ func todaysPath(path string) string {
 // fetchRules makes the rules that the homeserver keeps for whoever asks what poked
 // goes by.
 func (u *upstream) fetchRules(ctx context.Context, c *call) error {
-	token := bearerToken(c.request)
+	token, _, _ := httpserve.Tokens(c.request) // has been looked at
 	return u.fetch(ctx, c, func(ctx context.Context) (json.RawMessage, error) {
 		return u.client.PushRules(ctx, token)
 	}, u.store.takePublished)
@@ -102,7 +103,7 @@ func (u *upstream) fetchRules(ctx context.Context, c *call) error {
 
 // fetchIgnored does the same with the list of users who are ignored.
 func (u *upstream) fetchIgnored(ctx context.Context, c *call) error {
-	token := bearerToken(c.request)
+	token, _, _ := httpserve.Tokens(c.request) // has been looked at
 	return u.fetch(ctx, c, func(ctx context.Context) (json.RawMessage, error) {
 		return u.client.IgnoredUsers(ctx, c.identity.UserID, token)
 	}, u.store.takeIgnored)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+
+	"poked/events/httpserve"
 )
 
 // Where a reverse proxy sends us what ends devices, the homeserver answers it, and
@@ -28,11 +30,21 @@ func (a *api) watchers() map[string]map[string]watcher {
 
 // watch returns what sends any request of a path on and watches for one method. Who
 // asks is found out before, for afterwards the token may be nobody's; what the
-// homeserver does not tell us does not keep the request from it.
+// homeserver does not tell us does not keep the request from it. Of those whom nobody
+// knows only some are sent on at the same time.
 func (a *api) watch(watched map[string]watcher) route {
 	handle := func(ctx context.Context, c *call) (any, error) {
+		if _, _, err := httpserve.Tokens(c.request); err != nil {
+			return nil, fail(invalidParam, err.Error())
+		}
 		if identity, err := authenticate(ctx, a.auth, c.request); err == nil {
 			c.identity = identity
+		} else {
+			leave, err := a.upstream.tokens.admitStranger(ctx)
+			if err != nil {
+				return nil, err
+			}
+			defer leave()
 		}
 		answer, err := a.upstream.forward(ctx, c)
 		if err != nil {

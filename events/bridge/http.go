@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -9,10 +10,10 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"poked/events/homeserver"
+	"poked/events/httpserve"
 )
 
 // What a transaction may take. The homeservers that are known send a hundred events
@@ -74,11 +75,11 @@ func (b *Bridge) authorized(handle func(http.ResponseWriter, *http.Request) erro
 // authorize compares tokens by their digests, which takes the same time however
 // much of a guess is right. Old servers send the token in the query.
 func (b *Bridge) authorize(r *http.Request) error {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		token = r.URL.Query().Get("access_token")
+	token, query, err := httpserve.Tokens(r)
+	if err != nil {
+		return &problem{http.StatusBadRequest, "M_INVALID_PARAM", err.Error()}
 	}
-	if token == "" {
+	if token = cmp.Or(token, query); token == "" {
 		return &problem{http.StatusUnauthorized, "M_MISSING_TOKEN", "the hs_token is needed in the header Authorization: Bearer"}
 	}
 	have, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(b.registration.HSToken))

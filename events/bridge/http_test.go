@@ -90,3 +90,35 @@ func TestTransactionsAtOnce(t *testing.T) {
 		t.Errorf("in the place of one that is gone: %d", status)
 	}
 }
+
+// A request that shows two tokens is refused, whichever of them is good.
+func TestTwoTokens(t *testing.T) {
+	h := newHouse(t)
+	for _, c := range []struct {
+		headers []string
+		query   string
+		status  int
+	}{
+		{[]string{"Bearer " + hsToken, "Bearer x"}, "", 400},
+		{[]string{"Bearer x", "Bearer " + hsToken}, "", 400},
+		{[]string{"Bearer x"}, "?access_token=" + hsToken, 400},
+		{[]string{"Bearer " + hsToken}, "?access_token=x", 400},
+		{nil, "?access_token=x&access_token=" + hsToken, 400},
+		{[]string{"Bearer " + hsToken}, "?access_token=" + hsToken, 200}, // some servers do
+		{nil, "?access_token=" + hsToken, 200},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, h.web.URL+txn+c.query, strings.NewReader(transaction()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header["Authorization"] = c.headers
+		res, err := h.web.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != c.status {
+			t.Errorf("%q%s: %d, want %d", c.headers, c.query, res.StatusCode, c.status)
+		}
+	}
+}

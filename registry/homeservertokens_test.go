@@ -1,0 +1,209 @@
+package registry
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// between stands between a registry and its homeserver, and holds back answers that it
+// was told to.
+type between struct {
+	mu   sync.Mutex
+	hold func(*http.Request) bool
+	held chan struct{} // one for each answer that is held
+	let  chan struct{} // closed when they may go on
+}
+
+// newHeldHouse opens a registry whose homeserver's answers can be held back.
+func newHeldHouse(t *testing.T) (*house, *eventstest.Homeserver, *between) {
+	t.Helper()
+	b := &between{hold: func(*http.Request) bool { return false }, held: make(chan struct{}, 1000), let: make(chan struct{})}
+	web := httptest.NewUnstartedServer(nil)
+	t.Cleanup(web.Close)
+	web.Start()
+	h, hs := newHomeserverHouse(t)
+	target, err := url.Parse(hs.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.ModifyResponse = func(res *http.Response) error {
+		b.mu.Lock()
+		hold := b.hold(res.Request)
+		b.mu.Unlock()
+		if hold {
+			b.held <- struct{}{}
+			<-b.let
+		}
+		return nil
+	}
+	web.Config.Handler = proxy
+	h.close()
+	h.cfg.Homeserver.URL = web.URL
+	h.open()
+	return h, hs, b
+}
+
+// holdBack holds back the answers to some requests, and returns what lets them go.
+func (b *between) holdBack(which func(*http.Request) bool) (release func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.hold = which
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.hold = func(*http.Request) bool { return false }
+		close(b.let)
+	}
+}
+
+func byToken(r *http.Request, path, token string) bool {
+	return strings.HasSuffix(r.URL.Path, path) && strings.HasPrefix(r.Header.Get("Authorization"), "Bearer "+token)
+}
+
+// A device that is logged out while something of it is on its way is out: what the
+// homeserver said before is not believed after it, and nothing is stored for it.
+func TestALogoutOvertakesARequest(t *testing.T) {
+	set := [...]string{http.MethodPost, prefixV3 + "/pushers/set"}
+	for path, request := range map[string][2]string{
+		"/account/whoami": {http.MethodGet, prefixV3 + "/pushers"}, "/pushrules/": set, "/account_data/m.ignored_user_list": set,
+	} {
+		t.Run(path, func(t *testing.T) {
+			h, _, b := newHeldHouse(t)
+			release := b.holdBack(func(r *http.Request) bool { return byToken(r, path, "alice-phone") })
+			status := make(chan int, 1)
+			go func() {
+				code, _, _ := h.request(request[0], request[1], "alice-phone", encode(t, body()))
+				status <- code
+			}()
+			<-b.held
+			if code, e := h.change(http.MethodPost, prefixV3+"/account/deactivate", "alice-laptop", "{}"); code != 200 {
+				t.Fatalf("deactivate: %d %+v", code, e)
+			}
+			release()
+			if code := <-status; code != http.StatusUnauthorized {
+				t.Errorf("the request that was on its way: %d", code)
+			}
+			if code, _, _ := h.request(http.MethodGet, prefixV3+"/pushers", "alice-phone", ""); code != http.StatusUnauthorized {
+				t.Errorf("the next request: %d", code)
+			}
+			if n := len(h.database()); n != 0 {
+				t.Errorf("%d users have pushers", n)
+			}
+			if n := h.count("account_data"); n != 0 {
+				t.Errorf("%d users have account data", n)
+			}
+		})
+	}
+}
+
+// Who is still there after others were logged out is not told to go.
+func TestAPasswordChangeOvertakesARequest(t *testing.T) {
+	h, _, b := newHeldHouse(t)
+	release := b.holdBack(func(r *http.Request) bool { return byToken(r, "/pushrules/", "alice-phone") })
+	status := make(chan int, 1)
+	go func() {
+		code, _ := h.try(prefixV3+"/pushers/set", "alice-phone", encode(t, body()))
+		status <- code
+	}()
+	<-b.held
+	if code, e := h.change(http.MethodPost, prefixV3+"/account/password", "alice-phone", "{}"); code != 200 {
+		t.Fatalf("password: %d %+v", code, e)
+	}
+	release()
+	if code := <-status; code != http.StatusTooManyRequests {
+		t.Errorf("the request that was on its way: %d", code)
+	}
+	h.set("alice-phone", body())
+	if code, _ := h.try(prefixV3+"/pushers/set", "alice-laptop", encode(t, body())); code != http.StatusUnauthorized {
+		t.Errorf("the other device: %d", code)
+	}
+}
+
+// What the homeserver publishes of a logout ends a token that is still believed.
+func TestAPublishedLogoutEndsTheToken(t *testing.T) {
+	for _, kind := range []string{"logout", "deactivated"} {
+		t.Run(kind, func(t *testing.T) {
+			h, hs := newHomeserverHouse(t)
+			h.set("alice-phone", body())
+			hs.RemoveToken("alice-phone")
+			if err := h.reg.accountChanged(t.Context(), events.AccountChange{Kind: kind, UserID: alice}); err != nil {
+				t.Fatal(err)
+			}
+			if code, _, _ := h.request(http.MethodGet, prefixV3+"/pushers", "alice-phone", ""); code != http.StatusUnauthorized {
+				t.Errorf("%d", code)
+			}
+			if n := len(h.database()); n != 0 {
+				t.Errorf("%d users have pushers", n)
+			}
+		})
+	}
+}
+
+// However many come with tokens that nobody knows, known ones find the homeserver free.
+func TestStrangersKeepNobodyOut(t *testing.T) {
+	h, _, b := newHeldHouse(t)
+	h.set("alice-phone", body())
+	release := b.holdBack(func(r *http.Request) bool { return strings.HasPrefix(r.Header.Get("Authorization"), "Bearer stranger") })
+	var strangers sync.WaitGroup
+	for i := range maxStrangers {
+		strangers.Go(func() {
+			path := prefixV3 + "/pushers/set"
+			if i%2 == 0 {
+				path = prefixV3 + "/logout" // is passed on
+			}
+			if code, e := h.try(path, fmt.Sprint("stranger", i), "{}"); code != http.StatusUnauthorized {
+				t.Errorf("a stranger who was asked for: %d %+v", code, e)
+			}
+		})
+	}
+	for range maxStrangers {
+		<-b.held
+	}
+	for _, path := range []string{"/pushers/set", "/logout"} {
+		status, header, _ := h.request(http.MethodPost, prefixV3+path, "another", "{}")
+		if status != http.StatusTooManyRequests || header.Get("Retry-After") != "1" {
+			t.Errorf("one more stranger at %s: %d %v", path, status, header)
+		}
+	}
+	h.set("alice-phone", body())
+	tokens := h.reg.api.upstream.tokens
+	digest := tokens.key.digest("alice-phone")
+	known, _ := tokens.known.Peek(digest)
+	known.until = time.Now()
+	tokens.known.Add(digest, known)
+	h.set("alice-phone", body()) // has to be asked for again
+	release()
+	strangers.Wait()
+}
+
+// Of logouts that are no longer remembered nobody claims that they never were.
+func TestDeparturesAreBounded(t *testing.T) {
+	d, err := newDepartures()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := Identity{UserID: alice, DeviceID: "PHONE", asked: d.now()}
+	for i := range maxDepartures {
+		d.add(bob, fmt.Sprint(i))
+	}
+	holds := func(identity Identity) bool { return d.unless(identity, func() {}) }
+	if !holds(before) || !holds(Identity{UserID: bob, DeviceID: "0", asked: d.now()}) || holds(Identity{UserID: bob, DeviceID: "0"}) {
+		t.Error("logouts of others count, or one's own do not")
+	}
+	d.add(bob, "one more")
+	d.add(bob, "and one")
+	if holds(before) || !holds(Identity{UserID: alice, asked: d.now()}) {
+		t.Error("what is no longer known is taken for what never was")
+	}
+}

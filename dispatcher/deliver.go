@@ -257,6 +257,9 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 			continue
 		}
 		l.restoredTo = d.follower.Cursor()
+		if latest := time.Now().Add(slowLimit); b.NextTry.After(latest) {
+			b.NextTry = latest // the clock of who wrote it is ahead
+		}
 		l.record.stored, l.record.covers, l.record.revision = true, true, b.Revision
 		l.lag = &lag{
 			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Alone,

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"poked/events"
 	"poked/events/pushgateway"
@@ -43,7 +44,7 @@ type directory struct {
 	users   *shelves // an entry for everyone with an enabled pusher
 	kinds   *kinds
 	entry   []byte                       // a buffer
-	former  map[events.UserID]struct{}   // who had pushers once: their logs may hold something
+	former  former                       // who had pushers lately: their logs may hold something
 	rules   map[events.UserID]*userRules // never nil
 	changes changes
 }
@@ -54,7 +55,6 @@ func newDirectory(policy *pushgateway.Policy, log *slog.Logger, partitions int) 
 	d := &directory{
 		log: log, changed: func(events.UserID) {}, compiled: pushrule.NewCache(),
 		shares: make([]share, partitions), users: newShelves(), kinds: newKinds(policy), rules: map[events.UserID]*userRules{},
-		former: map[events.UserID]struct{}{},
 	}
 	for part := range d.shares {
 		d.shares[part].ours = true
@@ -136,9 +136,9 @@ func (d *directory) put(part int, set *events.UserPushers, pushers []events.Push
 	user := set.UserID
 	before, share := d.users.get(user), &d.shares[part]
 	if len(pushers) > 0 {
-		delete(d.former, user)
+		d.former.remove(user)
 	} else {
-		d.former[user] = struct{}{}
+		d.former.add(user, set.At, time.Now())
 		if before != nil {
 			d.forget(share, before)
 			d.users.remove(user)
@@ -254,13 +254,19 @@ func (d *directory) handles(user events.UserID) []string {
 	return nil
 }
 
-// knows says whether a user has pushers or had some: then there may be something
+// forgetFormer forgets who has had no pushers for longer than logs are kept.
+func (d *directory) forgetFormer(now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.former.turn(now)
+}
+
+// knows says whether a user has pushers or had some lately: then there may be something
 // in their log that they can read.
 func (d *directory) knows(user events.UserID) bool {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	_, former := d.former[user]
-	return former || d.users.has(user)
+	return d.former.has(user) || d.users.has(user)
 }
 
 // hears returns a user's rules, and whether they have a pusher to hear by.

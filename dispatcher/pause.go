@@ -12,7 +12,9 @@ import (
 // pause leaves a gateway alone until a time, if that is later than now and than
 // any it has asked for before. After that it gets few requests at first.
 func (gs *gateways) pause(g *gateway, until, now time.Time) {
-	until = now.Add(until.Sub(now)) // by the clock that never jumps, if it was another's time
+	// By the clock that never jumps, and no later than any gateway may ask for: it may be
+	// the time of another dispatcher, whose clock is ahead.
+	until = now.Add(min(until.Sub(now), maxRetryAfter+time.Second))
 	if !until.After(now) || !until.After(g.pausedUntil) {
 		return
 	}
@@ -119,7 +121,7 @@ func (gs *gateways) heard(p events.Pause) {
 		return
 	}
 	g.pauseTold = p.Until
-	gs.pause(g, now.Add(min(p.Until.Sub(now), maxRetryAfter+time.Second)), now) // its clock may be another
+	gs.pause(g, p.Until, now)
 	if g.untoldPause(now) {
 		gs.untold[g] = struct{}{}
 	}

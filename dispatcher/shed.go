@@ -62,7 +62,10 @@ func (all *delivery) gain(ctx context.Context, part int) error {
 
 // lighten lets go of what is known of partitions that went, until ctx ends.
 func (all *delivery) lighten(ctx context.Context) {
-	wait.Every(ctx, shedAfter, func(now time.Time) { all.shed.due(now, all.dir.lose) })
+	wait.Every(ctx, shedAfter, func(now time.Time) {
+		all.shed.due(now, all.dir.lose)
+		all.dir.forgetFormer(now)
+	})
 }
 
 // expectShare prepares the directory for what is to come: one who is alone will

@@ -34,7 +34,7 @@ type unreadCount struct {
 	messages uint64
 	rooms    map[events.RoomID]struct{} // only if the badge counts rooms
 	upTo     uint64                     // the newest notification that is counted; 0 until the user is first seen
-	stale    bool                       // something has left the log since
+	stale    bool                       // something has left the log since, or it was unsettled
 	learned  time.Time                  // when the log was asked, or when the user was first seen
 }
 
@@ -70,7 +70,7 @@ func (t *unreadCount) learn(of BadgeOf, count events.Unread, upTo uint64) {
 	if upTo < t.upTo {
 		return // it is asked again
 	}
-	*t = unreadCount{messages: count.Messages, upTo: upTo, learned: time.Now()}
+	*t = unreadCount{messages: count.Messages, upTo: upTo, stale: count.Unsettled, learned: time.Now()}
 	if of != BadgeRooms {
 		return
 	}

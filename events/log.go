@@ -80,15 +80,21 @@ func (c *Conn) readPage(ctx context.Context, stream, filter string, from uint64,
 type Unread struct {
 	Messages uint64   // notifications; a dead letter that is tried again is not counted once more
 	Rooms    []RoomID // in which there are any, in no order
+	// Unsettled reports that the log changed at each look: some that came later may be
+	// counted as well, and the log is to be asked again.
+	Unsettled bool
 
 	retried uint64
 }
 
+// unreadLooks is how often the log is counted to find it twice the same.
+const unreadLooks = 4
+
 // Unread returns what a user has left in the log, and up to which sequence of
-// NOTIFICATIONS that holds: later ones are not counted.
+// NOTIFICATIONS that holds: later ones are not counted, unless it is Unsettled.
 func (c *Conn) Unread(ctx context.Context, user UserID) (count Unread, upTo uint64, err error) {
 	count, _, err = c.countNotifications(ctx, c.allNotifications(user))
-	for err == nil {
+	for look := 1; err == nil && look < unreadLooks; look++ {
 		var again Unread
 		again, upTo, err = c.countNotifications(ctx, c.allNotifications(user))
 		// The server reads the sequence before it counts. If two counts are the
@@ -98,7 +104,11 @@ func (c *Conn) Unread(ctx context.Context, user UserID) (count Unread, upTo uint
 		}
 		count = again
 	}
-	return Unread{}, 0, err
+	if err != nil {
+		return Unread{}, 0, err
+	}
+	count.Unsettled = true
+	return count, upTo, nil
 }
 
 // countNotifications counts the notifications under a filter. The leader of the

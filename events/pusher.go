@@ -3,6 +3,7 @@ package events
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // Pusher is where one user wants to be poked, as it crosses NATS. Its identity
@@ -33,6 +34,8 @@ type UserPushers struct {
 	// Revision is what the bucket counts its changes by, of all users and also
 	// when a key goes. Who reads finds it here, who writes need not care.
 	Revision uint64 `json:"-"`
+	// At is when it was stored, for who reads.
+	At time.Time `json:"-"`
 }
 
 func parseUserPushers(raw []byte) (UserPushers, error) {

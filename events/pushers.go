@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"time"
 )
 
 func pushersBucket() userBucket[UserPushers] {
@@ -12,7 +13,7 @@ func pushersBucket() userBucket[UserPushers] {
 		none:  func(user UserID) UserPushers { return UserPushers{UserID: user} },
 		parse: parseUserPushers,
 		owner: func(set UserPushers) (UserID, bool) { return set.UserID, len(set.Pushers) > 0 },
-		stamp: func(set *UserPushers, revision uint64) { set.Revision = revision },
+		stamp: func(set *UserPushers, revision uint64, at time.Time) { set.Revision, set.At = revision, at },
 	}
 }
 

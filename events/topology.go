@@ -52,6 +52,11 @@ const workerTTL = 5 * time.Second
 // markerTTL is how long the bucket of backlogs says that a key was deleted.
 const markerTTL = time.Minute
 
+// NotificationsKept is how long NOTIFICATIONS keeps what is not read, and so how long
+// it matters that somebody had a pusher or push rules of their own once: the buckets
+// forget after that.
+const NotificationsKept = 7 * 24 * time.Hour
+
 // pauseTTL is how long a pause is kept: longer than a gateway may ask for.
 const pauseTTL = 2 * time.Hour
 
@@ -95,7 +100,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 			Name:        streamNotifications,
 			Description: "What each user has been notified of and has not read, and how far they have read.",
 			Subjects:    []string{"notify.*.*.*.*", "read.*.*.*.*", "redacted.*.*.*"},
-			MaxAge:      7 * 24 * time.Hour,
+			MaxAge:      NotificationsKept,
 			Duplicates:  time.Second, // repeats are found in the log, not by message id
 			AllowRollup: true,        // of what a user has read the newest is kept
 		},
@@ -117,8 +122,8 @@ func (t Topology) streams() []jetstream.StreamConfig {
 // buckets is the table of every key-value bucket.
 func (t Topology) buckets() []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
-		{Bucket: bucketPushers, Description: "All pushers of a user: <part>.<user>."},
-		{Bucket: bucketPushRules, Description: "A user's changes to the predefined push rules: <part>.<user>."},
+		{Bucket: bucketPushers, Description: "All pushers of a user: <part>.<user>.", LimitMarkerTTL: NotificationsKept},
+		{Bucket: bucketPushRules, Description: "A user's changes to the predefined push rules: <part>.<user>.", LimitMarkerTTL: NotificationsKept},
 		{Bucket: bucketBacklog, Description: "Pushers that lag: <part>.<pusher>.", LimitMarkerTTL: markerTTL},
 		{Bucket: bucketPositions, Description: "How far each partition has been worked through, <stage>.<part>, and whose it is, part.<part>."},
 		{Bucket: bucketWorkers, Description: "Live dispatchers: worker.<id>.", TTL: workerTTL},

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -25,7 +26,8 @@ type userBucket[T any] struct {
 	none  func(UserID) T                     // what a user without a value has
 	parse func(raw []byte) (T, error)        // reads a value
 	owner func(T) (user UserID, filled bool) // whose it is, and whether it says anything
-	stamp func(value *T, revision uint64)    // notes when it was stored; nil: nobody wants to know
+	// stamp notes when it was stored; nil: nobody wants to know
+	stamp func(value *T, revision uint64, at time.Time)
 }
 
 // put makes value what dispatchers know of its user, and returns nil only when
@@ -37,7 +39,7 @@ func (b userBucket[T]) put(ctx context.Context, c *Conn, value T) error {
 	}
 	user, filled := b.owner(value)
 	if !filled {
-		if err := kv.Delete(ctx, c.userKey(user)); err != nil {
+		if err := kv.Purge(ctx, c.userKey(user), jetstream.PurgeTTL(NotificationsKept)); err != nil {
 			return fmt.Errorf("delete %s: %w", b.what, err)
 		}
 		return nil
@@ -153,7 +155,7 @@ func (b userBucket[T]) known(c *Conn, entry jetstream.KeyValueEntry) (value T, o
 		value = b.none("")
 	}
 	if b.stamp != nil {
-		b.stamp(&value, entry.Revision())
+		b.stamp(&value, entry.Revision(), entry.Created())
 	}
 	return value, err == nil
 }

@@ -25,6 +25,7 @@ const (
 	unknownToken
 	limitExceeded
 	natsAway
+	storeAway
 	unknownPath
 	wrongMethod
 	userLocked
@@ -51,6 +52,7 @@ func (p problem) wire() (errcode string, status int) {
 		unknownToken:    {"M_UNKNOWN_TOKEN", http.StatusUnauthorized},
 		limitExceeded:   {"M_LIMIT_EXCEEDED", http.StatusTooManyRequests},
 		natsAway:        {"M_UNKNOWN", http.StatusServiceUnavailable},
+		storeAway:       {"M_UNKNOWN", http.StatusServiceUnavailable},
 		unknownPath:     {"M_UNRECOGNIZED", http.StatusNotFound},
 		wrongMethod:     {"M_UNRECOGNIZED", http.StatusMethodNotAllowed},
 		userLocked:      {"M_USER_LOCKED", http.StatusUnauthorized},
@@ -63,10 +65,10 @@ func (p problem) wire() (errcode string, status int) {
 type apiError struct {
 	problem    problem
 	message    string        // a sentence for people
-	retryAfter time.Duration // of limitExceeded and natsAway
+	retryAfter time.Duration // of limitExceeded, natsAway and storeAway
 	allow      string        // of wrongMethod: the methods there are
 	softLogout bool          // of unknownToken and userLocked: the client keeps what it has
-	cause      error         // of noHomeserver, for the log
+	cause      error         // of noHomeserver and storeAway, for the log
 }
 
 func (e *apiError) Error() string {
@@ -85,6 +87,11 @@ func asAPIError(err error) *apiError {
 	var known *apiError
 	if errors.As(err, &known) {
 		return known
+	}
+	if errors.Is(err, ErrStoreAway) {
+		return &apiError{
+			problem: storeAway, message: "the server cannot store anything at the moment, try again later", retryAfter: retryStore, cause: err,
+		}
 	}
 	return &apiError{problem: internal, message: "the server could not do this, try again later"}
 }

@@ -20,9 +20,12 @@ func (r *Registry) Health(ctx context.Context) (h Health, err error) {
 	return h, nil
 }
 
-// Unready says why the registry does not do all of its work, or "". Clients are
+// Unready returns why the registry does not do all of its work, or "". Clients are
 // answered all the same.
 func (r *Registry) Unready() string {
+	if why := r.store.trouble.why.Load(); why != nil {
+		return *why
+	}
 	if !r.outbox.settled.Load() {
 		return "nats has not been told what the database says: the outbox is not connected, or fails"
 	}

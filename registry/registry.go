@@ -102,7 +102,10 @@
 //   - A request shows two access tokens: 400, for the homeserver may take it for
 //     somebody else's.
 //   - A message from NATS cannot be read: package events makes it a dead letter.
-//   - The disk is full or the database broken: M_UNKNOWN 500, nothing changed.
+//   - The disk is full, or another program holds the database locked: M_UNKNOWN 503
+//     with Retry-After, nothing changed, and the registry is not ready. Whether it can
+//     be written is asked every few seconds.
+//   - The database is broken: M_UNKNOWN 500, nothing changed.
 //   - A second registry on the same database, or a database that is newer than
 //     the program: [Open] says so and fails.
 //
@@ -251,6 +254,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.serveHTTP(ctx) })
 	group.Go(func() error { return r.outbox.run(ctx) })
+	group.Go(func() error { return r.store.probe(ctx, r.log) })
 	group.Go(func() error { return r.conn.ConsumeRejections(ctx, r.rejected) })
 	group.Go(func() error { return r.conn.ConsumeAccounts(ctx, r.accountChanged) })
 	if r.recheck != nil {

@@ -27,6 +27,7 @@ type store struct {
 	lock  *fileLock
 
 	maxPushers int
+	trouble    storeTrouble
 	// owed wakes the outbox: something was put there since it last looked.
 	owed chan struct{}
 }
@@ -36,7 +37,7 @@ type store struct {
 func openStore(ctx context.Context, path string, maxPushers int) (*store, error) {
 	s := &store{maxPushers: maxPushers, owed: make(chan struct{}, 1)}
 	if err := s.open(ctx, path); err != nil {
-		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), s.Close())
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, asAway(err)), s.Close())
 	}
 	return s, nil
 }
@@ -132,6 +133,22 @@ func migrate(ctx context.Context, db *sql.DB) error {
 // update runs change in a transaction of its own and, if that commits, wakes the
 // outbox. One runs at a time, which claims stand on.
 func (s *store) update(ctx context.Context, change func(*sqlx.Tx) error) error {
+	if err := s.commit(ctx, change); err != nil {
+		return err
+	}
+	wake(s.owed)
+	return nil
+}
+
+// commit runs change in a transaction of its own, and notes whether the database can be
+// written.
+func (s *store) commit(ctx context.Context, change func(*sqlx.Tx) error) error {
+	err := asAway(s.transact(ctx, change))
+	s.trouble.note(err)
+	return err
+}
+
+func (s *store) transact(ctx context.Context, change func(*sqlx.Tx) error) error {
 	tx, err := s.write.BeginTxx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
@@ -146,7 +163,6 @@ func (s *store) update(ctx context.Context, change func(*sqlx.Tx) error) error {
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	wake(s.owed)
 	return nil
 }
 
@@ -154,10 +170,10 @@ func (s *store) update(ctx context.Context, change func(*sqlx.Tx) error) error {
 func (s *store) view(ctx context.Context, look func(*sqlx.Tx) error) error {
 	tx, err := s.read.BeginTxx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return asAway(fmt.Errorf("begin: %w", err))
 	}
 	defer func() { _ = tx.Rollback() }() // nothing to commit
-	return look(tx)
+	return asAway(look(tx))
 }
 
 // wake makes a waiting receiver look again; a wake-up that waits already is

@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
@@ -32,6 +33,7 @@ import (
 	"poked/events/bridge"
 	"poked/events/homeserver"
 	"poked/events/pushgateway"
+	"poked/events/wait"
 	"poked/registry"
 )
 
@@ -68,7 +70,14 @@ type Starter func(context.Context, Base) (Actor, error)
 // StartRegistry returns a starter of the registry.
 func StartRegistry(cfg registry.Config) Starter {
 	return func(ctx context.Context, b Base) (Actor, error) {
-		r, err := registry.Open(ctx, cfg, b.policy, b.Conn, b.log)
+		var r *registry.Registry
+		failed := func(err error) { b.log.Error("the registry waits for its database", "error", err) }
+		err := wait.Until(ctx, setUpPause, failed, func() (err error) {
+			if r, err = registry.Open(ctx, cfg, b.policy, b.Conn, b.log); err != nil && !errors.Is(err, registry.ErrStoreAway) {
+				err = backoff.Permanent(err)
+			}
+			return err
+		})
 		if err != nil {
 			return Actor{}, fmt.Errorf("start registry: %w", err)
 		}
@@ -179,6 +188,9 @@ func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setu
 	actors, err := startAll(ctx, Base{policy: policy, Conn: conn, log: s.Log}, s.Starters)
 	defer func() { err = errors.Join(err, closeAll(actors)) }()
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop while something was not there yet
+		}
 		return err
 	}
 	for _, a := range actors {

@@ -31,6 +31,21 @@ type Credentials struct {
 	TLSCert, TLSKey string
 }
 
+// Check reads the files, and returns what is wrong with them.
+func (c Credentials) Check() error {
+	opts, err := c.options()
+	if err != nil {
+		return err
+	}
+	var read nats.Options
+	for _, opt := range opts {
+		if err := opt(&read); err != nil {
+			return fmt.Errorf("read nats credentials: %w", err)
+		}
+	}
+	return nil
+}
+
 // options reads the files.
 func (c Credentials) options() ([]nats.Option, error) {
 	var opts []nats.Option

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,8 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"poked/events/eventstest"
 )
 
 // The story that the program is for, over the wire throughout: Alice sets a
@@ -249,6 +253,29 @@ func TestServeFailsCleanly(t *testing.T) {
 			if got.Code != ExitFailure || !strings.Contains(got.Stderr, tt.want) || strings.Count(got.Stderr, "\n") != 1 {
 				t.Errorf("exit code %d, %q", got.Code, got.Stderr)
 			}
+			fresh := filepath.Join(t.TempDir(), "fresh")
+			poked(t, "", append([]string{"serve", "--data", fresh}, tt.args...)...)
+			if _, err := os.Stat(fresh); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("it leaves its data directory behind: %v", err)
+			}
+			if _, err := os.Stat(data); err != nil {
+				t.Errorf("a data directory that was there before is gone: %v", err)
+			}
 		})
+	}
+}
+
+// TestHangupEndsNothing sends SIGHUP to a serve of its own process.
+func TestHangupEndsNothing(t *testing.T) {
+	c, _ := startChild(t, serveArgs(t, filepath.Join(t.TempDir(), "data"))...)
+	if err := c.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventstest.WaitFor(t, "a line about it", func() bool { return strings.Contains(c.log(), "SIGHUP") })
+	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err != nil {
+		t.Errorf("it ended with %v:\n%s", err, c.log())
 	}
 }

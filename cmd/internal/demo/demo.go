@@ -93,7 +93,7 @@ func (s *story) perform(ctx context.Context, std terminal.Streams) (err error) {
 		Topology: node.TopologyFlags{Partitions: events.DefaultPartitions, Replicas: 1},
 		Gateway:  node.GatewayFlags{Allow: []string{host}, AllowHTTP: true},
 	}
-	process := node.Stack{Log: log, NATS: events.Config{Name: "poked demo", InProcess: nats}, Starters: starters}
+	process := node.Stack{AtTerminal: true, Log: log, NATS: events.Config{Name: "poked demo", InProcess: nats}, Starters: starters}
 	if err := roles.Run(ctx, process); err != nil {
 		return err
 	}

@@ -130,9 +130,11 @@ type Stack struct {
 	Log      *slog.Logger
 	NATS     events.Config
 	Where    []any    // for the ready line, beside what the actors say
-	Data     *DataDir // warned of after the ready line if others can enter it; nil for none
+	Data     *DataDir // kept from the ready line on, and warned of if others can enter it; nil for none
 	Starters []Starter
 	Adopts   bool // the streams are another's to make
+	// AtTerminal is for what ends with its terminal; others answer SIGHUP.
+	AtTerminal bool
 }
 
 // Outside has the process use the NATS of the operator's at these URLs.
@@ -170,6 +172,13 @@ func (f RoleFlags) runWith(ctx context.Context, s Stack, o *Ops) error {
 // takes everything down again.
 func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setup func(context.Context, *events.Conn) error) (err error) {
 	s.NATS.Log = s.Log
+	if !s.AtTerminal {
+		hangups := onHangup(s.Log, s.NATS)
+		defer hangups.close()
+		s.Starters = append(s.Starters, func(context.Context, Base) (Actor, error) {
+			return Actor{Name: "hangups", Run: hangups.run}, nil
+		})
+	}
 	o.waitsFor("nats is not there yet")
 	conn, err := events.Connect(ctx, s.NATS)
 	if err != nil {
@@ -201,6 +210,7 @@ func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setu
 	o.waitsFor("")
 	s.logReady(actors)
 	if s.Data != nil {
+		s.Data.Keep()
 		s.Data.WarnIfShared(s.Log)
 	}
 	return runAll(ctx, s.Log, actors)

@@ -9,7 +9,8 @@ import (
 
 const (
 	// earlyLimit is how many words a partition keeps about events that have not
-	// come yet; the oldest is given up for one more.
+	// come yet. For one more, the oldest is given up of the room that has most: any
+	// member may name events that will never come.
 	earlyLimit = 256
 	// earlyFor is how long one is kept.
 	earlyFor = 10 * time.Minute
@@ -43,9 +44,24 @@ func (e *early) add(w *earlyWord) {
 	w.f.mu.Unlock()
 	e.forget()
 	e.words = append(e.words, w)
-	if unclaimed := slices.IndexFunc(e.words, func(w *earlyWord) bool { return !w.claimed }); len(e.words) > earlyLimit {
-		e.words[unclaimed].settle()
+	if len(e.words) > earlyLimit {
+		e.giveUpOne()
 	}
+}
+
+// giveUpOne gives up a word whose event has not come: the one that was added last, at
+// least, is such a word.
+func (e *early) giveUpOne() {
+	of := map[events.RoomID][]*earlyWord{}
+	most := 0
+	for _, w := range e.words {
+		if !w.claimed {
+			of[w.room] = append(of[w.room], w)
+			most = max(most, len(of[w.room]))
+		}
+	}
+	i := slices.IndexFunc(e.words, func(w *earlyWord) bool { return !w.claimed && len(of[w.room]) == most })
+	e.words[i].settle()
 }
 
 // about returns what was said of an event that has come. It is settled when all is

@@ -50,6 +50,28 @@ func TestEarlyLimitSparesWhoseEventHasCome(t *testing.T) {
 	}
 }
 
+// Whoever names many events that never come in one room does not push out what was
+// said in another.
+func TestG4EarlyLimitIsSharedByRooms(t *testing.T) {
+	e := early{}
+	add := func(room events.RoomID) *earlyWord {
+		w := &earlyWord{f: &fanout{open: 1}, room: room, event: "$none"}
+		e.add(w)
+		return w
+	}
+	other := add("!other")
+	first := add("!flood")
+	for range 2 * earlyLimit {
+		add("!flood")
+	}
+	if !other.waits() || first.waits() {
+		t.Errorf("the other room's waits: %t, the oldest of the flood: %t", other.waits(), first.waits())
+	}
+	if e.forget(); len(e.words) > earlyLimit {
+		t.Errorf("%d words are kept", len(e.words))
+	}
+}
+
 // A stop waits for no message that is to be matched again, or that waits for another
 // of its room.
 func TestStopWaitsForWhatIsOutOnly(t *testing.T) {

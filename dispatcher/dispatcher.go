@@ -184,13 +184,18 @@ type Config struct {
 	GatewaySlots   int           `name:"gateway-slots" default:"256" env:"POKED_GATEWAY_SLOTS" help:"Pokes that may be out at one push gateway at the same time, when it bears them."`
 	GatewayFloor   int           `name:"gateway-floor" default:"8" env:"POKED_GATEWAY_FLOOR" help:"Pokes that may be out at a push gateway which has not shown yet that it bears more, or that is overloaded; --gateway-slots at most."`
 	RequestTimeout time.Duration `name:"request-timeout" default:"75s" env:"POKED_REQUEST_TIMEOUT" help:"Time limit of one poke. Sygnal may take 70s to answer."`
-	PokeTTL        time.Duration `name:"poke-ttl" default:"24h" env:"POKED_POKE_TTL" help:"Age at which an undelivered poke becomes a dead letter."`
+	PokeTTL        time.Duration `name:"poke-ttl" default:"24h" env:"POKED_POKE_TTL" help:"Age at which an undelivered poke becomes a dead letter, at most 144h: the notification log drops it after 168h."`
 	CatchUpLimit   int           `name:"catch-up-limit" default:"100" env:"POKED_CATCH_UP_LIMIT" help:"Notifications waiting for one pusher beyond which only the newest of each room is poked."`
 	Badge          BadgeOf       `name:"badge" default:"messages" env:"POKED_BADGE" placeholder:"messages|rooms|none" help:"What the unread count of a poke counts: messages, rooms, or none for pokes without it."`
 	DelayIfActive  time.Duration `name:"delay-if-active" default:"0s" env:"POKED_DELAY_IF_ACTIVE" help:"How long a poke waits while its user is reading elsewhere; it goes if they read it meanwhile. Highlights do not wait. 0 is off."`
 	OpenRooms      int           `name:"open-rooms" default:"20000" env:"POKED_OPEN_ROOMS" help:"Rooms whose state is kept in memory."`
 	StopGrace      time.Duration `name:"stop-grace" default:"10s" env:"POKED_STOP_GRACE" help:"How long a stop waits for pokes that are out when no other dispatcher is there. When one is, it takes over within a second."`
 }
+
+// maxPokeTTL leaves a day between the end of a poke's time to live and that of its
+// notification. A lagging pusher may look only an hour later (slowLimit, Retry-After),
+// or NATS may be away; without the notification there would be no dead letter.
+const maxPokeTTL = events.NotificationsKept - 24*time.Hour
 
 // Validate refuses what cannot work, in the words of the command line.
 func (c Config) Validate() error {
@@ -199,8 +204,12 @@ func (c Config) Validate() error {
 		return errors.New("--slots, --gateway-slots, --gateway-floor, --open-rooms and --catch-up-limit must be at least 1")
 	case c.RequestTimeout <= 0, c.PokeTTL <= 0:
 		return errors.New("--request-timeout and --poke-ttl must be positive")
+	case c.PokeTTL > maxPokeTTL:
+		return fmt.Errorf("--poke-ttl must be at most %v: the notification log drops what is older than %v", maxPokeTTL, events.NotificationsKept)
 	case c.StopGrace < 0, c.DelayIfActive < 0:
 		return errors.New("--stop-grace and --delay-if-active must not be negative")
+	case c.DelayIfActive >= c.PokeTTL:
+		return errors.New("--delay-if-active must be shorter than --poke-ttl")
 	}
 	return c.Badge.validate()
 }

@@ -55,9 +55,22 @@
 // where a room's newest events stand (timeline) and how far its members have read
 // (marker), and writes nothing if there can be nothing to remove. A receipt or a
 // redaction that comes before its event stays open for up to ten minutes until the
-// event comes (early); then the event does not notify whom it would have. An event
-// that the homeserver publishes a second time notifies nobody: one that says it is
-// older than NATS remembers ids is looked for in ROOMS.
+// event comes (early); then the event does not notify whom it would have.
+//
+// Where any event of a room stands, one function answers from memory (locate). What it
+// does not know is looked up beside the goroutine that matches (searches), and the
+// message that asks is handled again afterwards: first in what the user has unread in
+// the room, which the log keeps for longer than ROOMS keeps events, then in ROOMS. Each
+// message of a room is read once; after that the archive knows of every event where it
+// stands, or that there is none. A receipt keeps nobody waiting meanwhile; a room event
+// keeps its own room.
+//
+// An event that the homeserver publishes a second time notifies nobody. NATS recognizes
+// it for ten minutes by its id. So what was published under another id, or was not sent
+// within that time by its sender's clock, or has no time or one that is ahead, is
+// looked for, unless the archive knows all of the room. One gap is left: a clock that
+// is more than nine minutes ahead, a repetition when it seems right, and a restart or
+// another owner between the two.
 //
 // Deliver removes what is read from the log, and from lanes that have it in hand.
 // A lane that lags finds it gone. The new count goes out by itself after half a
@@ -126,6 +139,7 @@
 //	gateway is back            the next probe finds out; what has expired meanwhile is a dead letter already
 //	pusher not heard of yet    match says by which revision of PUSHERS it decided: deliver keeps the user's
 //	                           messages open until it has heard of that, or PUSHERS has not got it (late)
+//	NATS away during a search  it is repeated; its message stays open, and is a successor's if this one dies
 //	read not stored            the receipt stays open and is taken in again
 //	read not removed           deliver waits: what comes after must not overtake it
 //	badge not told             the lane lags, its record says that it owes a badge

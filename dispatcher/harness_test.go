@@ -235,8 +235,8 @@ func (h *house) publish(raw string) {
 func (h *house) room(id events.RoomID, members ...events.UserID) {
 	h.t.Helper()
 	state := func(kind, key, content string) {
-		h.publish(fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":%q,"sender":%q,"state_key":%q,"content":%s}`,
-			"$"+string(id)+kind+key, id, kind, members[0], key, content))
+		h.publish(fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":%q,"sender":%q,"state_key":%q,"origin_server_ts":%d,"content":%s}`,
+			"$"+string(id)+kind+key, id, kind, members[0], key, time.Now().UnixMilli(), content))
 	}
 	state("m.room.create", "", `{"room_version":"11"}`)
 	for _, m := range members {
@@ -249,8 +249,8 @@ func (h *house) room(id events.RoomID, members ...events.UserID) {
 func (h *house) say(room events.RoomID, sender events.UserID, first, n int) {
 	h.t.Helper()
 	for i := first; i < first+n; i++ {
-		h.publish(fmt.Sprintf(`{"event_id":"$%s-%d","room_id":%q,"type":"m.room.message","sender":%q,"content":{"msgtype":"m.text","body":"hello %d"}}`,
-			strings.Trim(string(room), "!"), i, room, sender, i))
+		h.publish(fmt.Sprintf(`{"event_id":"$%s-%d","room_id":%q,"type":"m.room.message","sender":%q,"origin_server_ts":%d,"content":{"msgtype":"m.text","body":"hello %d"}}`,
+			strings.Trim(string(room), "!"), i, room, sender, time.Now().UnixMilli(), i))
 	}
 }
 

@@ -30,6 +30,8 @@ type matcher struct {
 	writing  atomic.Int64        // fanouts that are not stored, and have not failed
 	unstored *semaphore.Weighted // all matchers share it
 	telling  bool                // deliver wants to know of every receipt, even of one that clears nothing
+	archive  *archive
+	searches *searches
 	early    early
 	turns    inTurn
 
@@ -54,6 +56,7 @@ func (m *matcher) handler() events.Handler {
 func (m *matcher) tick(_ context.Context, now time.Time) {
 	m.early.expire(now)
 	m.rooms.divide(int(m.owned.Load()))
+	m.archive.divide(int(m.owned.Load()))
 }
 
 // handle matches one message of ROOMS, or puts it off until the one before it in
@@ -81,8 +84,9 @@ func (m *matcher) handle(ctx context.Context, msg events.Message) {
 	if err != nil {
 		return
 	}
-	repeated, err := m.isRepeated(ctx, r, &ev, msg)
-	if err != nil {
+	s := m.searches.take(msg.Seq)
+	repeated, known := m.isRepeated(r, s, &ev, msg)
+	if s == nil && m.search(r, &ev, msg, repeated, known) {
 		return
 	}
 	m.counts.roomEvents.Add(1)
@@ -95,11 +99,25 @@ func (m *matcher) handle(ctx context.Context, msg events.Message) {
 	case repeated:
 		m.done(msg)
 	case msg.Historical:
-		r.timeline.addPast(ev.EventID, msg.Seq, msg.Time, r.timeline.threadOf(ev.Content))
+		r.timeline.addPast(ev.EventID, msg.Seq, msg.Time, m.threadOf(r, ev.Content))
 		m.done(msg)
 	default:
-		m.match(ctx, msg, &ev, r, reader)
+		m.match(ctx, msg, &ev, r, s, reader)
 	}
+}
+
+// search begins to look up what is not known of a room event: whether it is a
+// repetition, and who has the notification of the event that it redacts. It reports
+// whether there is anything; then the event, and its room, wait until that is over.
+func (m *matcher) search(r *room, ev *events.RoomEvent, msg events.Message, repeated, known bool) bool {
+	s := &search{msg: msg, room: r.id, before: r.timeline.from}
+	if !known {
+		s.wanted = append(s.wanted, ev.EventID)
+	}
+	if target := redactedBy(ev); target != "" && !repeated && !msg.Historical {
+		s.redacted, s.target = m.toRedact(r, ev, target)
+	}
+	return (len(s.wanted) > 0 || s.redacted != "") && m.searches.add(s)
 }
 
 // forget empties what an unreadable message has taken the place of, as who reads
@@ -147,12 +165,12 @@ func (m *matcher) failed(err error) {
 // match decides who is notified and writes the notifications down, and then what
 // the event says of notifications before it. The room event is done when all is
 // stored; if that is not certain it is matched again, as a replayed one.
-func (m *matcher) match(ctx context.Context, msg events.Message, ev *events.RoomEvent, r *room, reader events.UserID) {
+func (m *matcher) match(ctx context.Context, msg events.Message, ev *events.RoomEvent, r *room, s *search, reader events.UserID) {
 	f := m.newFanout(msg)
-	thread := r.timeline.threadOf(ev.Content)
+	thread := m.threadOf(r, ev.Content)
 	r.timeline.add(ev.EventID, msg.Seq, msg.Time, thread)
 	if target := redactedBy(ev); target != "" {
-		if err := m.redact(ctx, f, r, target); err != nil {
+		if err := m.redact(ctx, f, r, s, target); err != nil {
 			r.noise.add(msg.Seq, thread) // it may notify somebody when it comes again
 			f.end(err)
 			return
@@ -160,10 +178,9 @@ func (m *matcher) match(ctx context.Context, msg events.Message, ev *events.Room
 	}
 	f.early = m.early.about(r.id, ev.EventID)
 	notified := without(m.evaluate(ev, r), f.early, thread)
-	if len(notified) > 0 || msg.Replayed { // or rules have changed since it was matched first
+	anybody := len(notified) > 0 || msg.Replayed // or rules have changed since it was matched first
+	if r.timeline.notified(msg.Seq, anybody); anybody {
 		r.noise.add(msg.Seq, thread)
-	} else {
-		r.timeline.silence(msg.Seq)
 	}
 	err := m.notify(ctx, f, ev, r, thread, notified)
 	if err == nil {

@@ -160,14 +160,26 @@ func (d *Dispatcher) prepareMatch(ctx context.Context, of events.Stage, dir *dir
 	if err != nil {
 		return nil, err
 	}
+	archive, err := newArchive(d.conn)
+	if err != nil {
+		return nil, err
+	}
+	log := d.log.With("stage", of.Name, "part", part)
 	m := &matcher{
-		conn: d.conn, dir: dir, rooms: rooms, follower: f, lease: lease, counts: &d.matched, owned: &d.partitions,
+		conn: d.conn, dir: dir, rooms: rooms, archive: archive, searches: newSearches(d.conn, archive, log, f.Resume), follower: f, lease: lease, counts: &d.matched, owned: &d.partitions,
 		unstored: d.unstored, telling: d.cfg.DelayIfActive > 0, turns: newInTurn(),
-		log: d.log.With("stage", of.Name, "part", part),
+		log: log,
 	}
 	end.grace = matchGrace
 	finish := func() { end.waitUntil(func() bool { return m.writing.Load() == 0 }) }
-	return func(ctx context.Context) error { return f.Run(ctx, m.handler(), finish) }, nil
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithCancel(ctx)
+		var beside sync.WaitGroup
+		defer beside.Wait()
+		defer cancel()
+		beside.Go(func() { m.searches.run(ctx) })
+		return f.Run(ctx, m.handler(), finish)
+	}, nil
 }
 
 func (d *Dispatcher) prepareDeliver(ctx context.Context, dl *deliverer, part int, end farewell) (stage, error) {

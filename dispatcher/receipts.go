@@ -25,12 +25,16 @@ func (m *matcher) readReceipts(ctx context.Context, msg events.Message) {
 		m.done(msg)
 		return
 	}
+	s := m.searches.take(msg.Seq)
 	var r *room
 	err := wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
-		r, err = m.rooms.latest(ctx, id, msg.Seq)
+		r, err = m.rooms.latest(ctx, id, msg.Seq, s != nil)
 		return err
 	})
 	if err != nil {
+		return
+	}
+	if s == nil && m.searchReceipts(r, msg, receipts) {
 		return
 	}
 	f := m.newFanout(msg)
@@ -38,16 +42,31 @@ func (m *matcher) readReceipts(ctx context.Context, msg events.Message) {
 		f.addDead(msg.Dead(deadReceipt, unread))
 	}
 	for i := 0; i < len(receipts) && err == nil; i++ {
-		err = m.readReceipt(ctx, f, r, receipts[i])
+		err = m.readReceipt(ctx, f, r, s, receipts[i])
 	}
 	f.end(err)
 }
 
-func (m *matcher) readReceipt(ctx context.Context, f *fanout, r *room, receipt events.Receipt) error {
-	k, found, err := m.locate(ctx, r, receipt.Event)
-	if err != nil {
-		return err
+// searchReceipts begins to look up where the events of receipts stand that are not
+// known, and reports whether there are any. The room does not wait meanwhile. If too
+// many receipts wait already, nothing is looked up: their events count as yet to come.
+func (m *matcher) searchReceipts(r *room, msg events.Message, receipts []events.Receipt) bool {
+	s := &search{msg: msg, room: r.id, before: r.timeline.from}
+	for _, receipt := range receipts {
+		_, found, known := m.locate(r, nil, receipt.Event)
+		if !known || !found && !m.archive.coversUnread(r.id, receipt.User) {
+			s.receipts = append(s.receipts, receipt)
+		}
 	}
+	if len(s.receipts) == 0 || !m.searches.add(s) {
+		return false
+	}
+	m.settled(msg)
+	return true
+}
+
+func (m *matcher) readReceipt(ctx context.Context, f *fanout, r *room, s *search, receipt events.Receipt) error {
+	k, found, _ := m.locate(r, s, receipt.Event)
 	if !found {
 		m.early.add(&earlyWord{f: f, room: r.id, event: receipt.Event, receipt: receipt})
 		return nil

@@ -157,7 +157,7 @@ func TestReceiptForAnEventThatNotifiedNobody(t *testing.T) {
 		t.Run(name+" long ago", func(t *testing.T) {
 			readers(t, func(t *testing.T, h *house) {
 				h.publish(`{"event_id":"$quiet","room_id":"!r","sender":"@alice:x",` + content + `}`)
-				<-time.After(3 * fillRecent)
+				<-time.After(3 * archiveRecent)
 				h.say("!r", "@alice:x", 5, 1)
 				h.halt()
 				h.start()
@@ -223,34 +223,6 @@ func TestAnsweringAnInviteReadsIt(t *testing.T) {
 						i, []string{"@alice:x", "@bob:x"}[i], membership))
 					<-time.After(soon)
 				}
-				if got := badges(h.gateway.Pokes(), "bob"); got != "1 [0]" {
-					t.Errorf("bob was told %q", got)
-				}
-			})
-		})
-	}
-}
-
-// An event that is published again when NATS has forgotten its id.
-func TestRepeatedEventIsNoNews(t *testing.T) {
-	for name, between := range map[string]func(*house){
-		"by the same worker": func(*house) {},
-		"after a restart":    func(h *house) { h.halt(); h.start() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
-				h.register("@bob:x", "gw.test", "bob")
-				h.start()
-				h.room("!r", "@alice:x", "@bob:x")
-				raw := fmt.Sprintf(`{"event_id":"$r-0","room_id":"!r","type":"m.room.message","sender":"@alice:x","origin_server_ts":%d,"content":{"msgtype":"m.text","body":"x"}}`,
-					time.Now().UnixMilli())
-				h.publish(raw)
-				h.arrived(1)
-				h.receipt("!r", "@bob:x", "m.read", "$r-0", "")
-				<-time.After(11 * time.Minute)
-				between(h)
-				h.publish(raw)
-				<-time.After(soon)
 				if got := badges(h.gateway.Pokes(), "bob"); got != "1 [0]" {
 					t.Errorf("bob was told %q", got)
 				}

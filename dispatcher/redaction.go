@@ -6,7 +6,6 @@ import (
 	"github.com/tidwall/gjson"
 
 	"poked/events"
-	"poked/events/wait"
 )
 
 // redactedBy returns which event a redaction is of, or "" (Matrix specification,
@@ -21,30 +20,40 @@ func redactedBy(ev *events.RoomEvent) events.EventID {
 	return events.EventID(gjson.GetBytes(ev.Raw, "redacts").Str)
 }
 
+// toRedact returns what has to be looked up for a redaction, "" if nothing, and where
+// its event stands if that is known.
+func (m *matcher) toRedact(r *room, ev *events.RoomEvent, target events.EventID) (events.EventID, mark) {
+	if target == ev.EventID {
+		return "", mark{}
+	}
+	k, found, known := m.locate(r, nil, target)
+	switch {
+	case found && known && k.silent:
+		return "", mark{} // nobody was notified
+	case found && known:
+		return target, k
+	case known && m.archive.coversUnread(r.id, ""):
+		return "", mark{} // it has yet to come
+	}
+	return target, mark{}
+}
+
 // redact has the notifications of a redacted event leave their users' logs. They
 // are stored: the event stands before its redaction in the room.
-func (m *matcher) redact(ctx context.Context, f *fanout, r *room, target events.EventID) error {
-	k, found, err := m.locate(ctx, r, target)
-	switch {
-	case err != nil:
-		return err
-	case !found:
+func (m *matcher) redact(ctx context.Context, f *fanout, r *room, s *search, target events.EventID) error {
+	if _, found, _ := m.locate(r, s, target); !found {
 		m.early.add(&earlyWord{f: f, room: r.id, event: target, redaction: true})
 		return nil
-	case k.silent:
-		return nil
 	}
-	var stored map[events.UserID][]uint64
-	err = wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
-		stored, err = m.conn.WithNotification(ctx, r.id, k.seq, k.since())
-		return err
-	})
-	for user, seqs := range stored {
+	if s == nil {
+		return nil // nobody was notified
+	}
+	for user, seqs := range s.stored {
 		for _, seq := range seqs {
-			if err == nil {
-				err = f.addRedacted(ctx, user, r.id, seq)
+			if err := f.addRedacted(ctx, user, r.id, seq); err != nil {
+				return err
 			}
 		}
 	}
-	return err
+	return nil
 }

@@ -34,16 +34,25 @@ type room struct {
 	audience audience
 	people   *people // kept for names made of people; nil after they changed
 
+	*recall
+}
+
+// recall is what match remembers of a room beside its state. It is of the room, not of
+// its state at a time: an earlier state that is loaded once more, for an event that is
+// matched again, shares it.
+type recall struct {
 	timeline timeline
 	noise    noise
 	markers  map[events.UserID]*marker // of members who have read since the room was opened
 }
 
 func newRoom(id events.RoomID) *room {
-	return &room{
-		id: id, members: map[events.UserID]*member{},
-		timeline: newTimeline(), markers: map[events.UserID]*marker{},
-	}
+	return &room{id: id, members: map[events.UserID]*member{}, recall: &recall{markers: map[events.UserID]*marker{}}}
+}
+
+// begin says that nothing is remembered of a room but its state just before a sequence.
+func (r *room) begin(seq uint64) {
+	r.seq, r.noise.since, r.timeline.from = seq-1, seq-1, seq
 }
 
 // fold takes in a state event.

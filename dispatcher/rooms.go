@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -51,9 +52,17 @@ func (rs *rooms) before(ctx context.Context, ev *events.RoomEvent, seq uint64) (
 }
 
 // latest returns a room's state as it is known, or else as it was just before a
-// message.
-func (rs *rooms) latest(ctx context.Context, id events.RoomID, seq uint64) (*room, error) {
+// message. If the message waited while later ones of its room were handled, and the
+// room is not held any more, it returns one that knows nothing and is not kept: there
+// is no telling how far the room has come.
+func (rs *rooms) latest(ctx context.Context, id events.RoomID, seq uint64, waited bool) (*room, error) {
 	if r, ok := rs.open.Get(id); ok {
+		return r, nil
+	}
+	if waited {
+		r := newRoom(id)
+		r.begin(seq)
+		r.noise.since = math.MaxUint64
 		return r, nil
 	}
 	return rs.load(ctx, id, seq)
@@ -64,6 +73,9 @@ func (rs *rooms) load(ctx context.Context, id events.RoomID, seq uint64) (*room,
 	// Also before m.room.create: of a room's state from before it is stored last.
 	if err := rs.read(ctx, r, seq); err != nil {
 		return nil, err
+	}
+	if newer, ok := rs.open.Peek(id); ok {
+		r.recall = newer.recall // r goes, what is learned by it stays
 	}
 	return rs.keep(r, seq), nil
 }
@@ -87,6 +99,6 @@ func (rs *rooms) read(ctx context.Context, r *room, before uint64) error {
 		}
 		r.fold(&ev)
 	}
-	r.seq, r.noise.since = before-1, before-1
+	r.begin(before)
 	return nil
 }

@@ -2,7 +2,6 @@ package dispatcher
 
 import (
 	"bytes"
-	"context"
 	"hash/maphash"
 	"slices"
 	"time"
@@ -10,53 +9,41 @@ import (
 	"github.com/tidwall/gjson"
 
 	"poked/events"
-	"poked/events/wait"
 )
 
 // timelineLimit is how many of a room's newest events are remembered.
 const timelineLimit = 1024
 
 // timeline remembers where the newest events of a room stand, for receipts,
-// redactions and relations name events by id. What it does not remember stands in
-// ROOMS. The goroutine that owns the room owns it.
+// redactions and relations name events by id. What stands before its beginning is
+// the archive's. The goroutine that owns the room owns it.
 type timeline struct {
-	seed    maphash.Seed
-	marks   []mark           // by sequence
-	threads []events.EventID // roots that marks refer to
-	filled  span             // how far back it knows all that ROOMS holds
-	past    map[uint64]bool  // hashes of events that are known and not remembered, once all is filled
+	from  uint64 // it knows all that ROOMS holds of the room from here on
+	marks []mark // by sequence
+	roots roots
 }
 
-// span is how much of ROOMS a timeline has been filled from. Most of what is asked
-// for is recent; reading all there is takes a busy room a tenth of a second.
-type span uint8
-
-const (
-	nothing span = iota
-	recent       // what was stored within fillRecent
-	everything
-)
-
-const fillRecent = time.Hour
-
-// mark is one event of a timeline.
+// mark is one event of a room.
 type mark struct {
 	id     uint64 // hash of the event id
 	seq    uint64 // in ROOMS
 	at     uint32 // when it was stored, in seconds since the Unix epoch
-	thread uint16 // place of its thread's root in threads, from 1; 0 for the main timeline
+	thread uint16 // its thread, numbered by roots; 0 for the main timeline
 	silent bool   // it is known to have notified nobody
 	past   bool   // it was published as historical, and may come live yet
 }
 
-func newTimeline() timeline { return timeline{seed: maphash.MakeSeed()} }
+// idSeed keeps a sender from choosing ids that are taken for each other's.
+var idSeed = maphash.MakeSeed() //nolint:gochecknoglobals // it never changes
+
+func hashOf(id events.EventID) uint64 { return maphash.String(idSeed, string(id)) }
 
 // since returns a time before which the event was not stored.
 func (k mark) since() time.Time { return time.Unix(int64(k.at), 0) }
 
 // find returns where an event stands.
 func (t *timeline) find(id events.EventID) (mark, bool) {
-	hash := maphash.String(t.seed, string(id))
+	hash := hashOf(id)
 	for _, k := range slices.Backward(t.marks) {
 		if k.id == hash {
 			return k, true
@@ -68,66 +55,81 @@ func (t *timeline) find(id events.EventID) (mark, bool) {
 // add takes in an event that comes after all others; one that comes a second time
 // changes nothing.
 func (t *timeline) add(id events.EventID, seq uint64, at time.Time, thread events.EventID) {
-	t.append(id, mark{seq: seq, at: uint32(at.Unix()), thread: t.threadNumber(thread)}) //nolint:gosec // until 2106
+	t.append(mark{id: hashOf(id), seq: seq, at: uint32(at.Unix()), thread: t.roots.number(thread)}) //nolint:gosec // until 2106
 }
 
-// silence takes in that the newest event, if it is this one, notified nobody.
-func (t *timeline) silence(seq uint64) {
-	if n := len(t.marks); n > 0 && t.marks[n-1].seq == seq {
-		t.marks[n-1].silent = true
+// addPast takes in an event that was published as historical. If it is known to have
+// come live, it stands there.
+func (t *timeline) addPast(id events.EventID, seq uint64, at time.Time, thread events.EventID) {
+	if _, known := t.find(id); !known {
+		t.append(mark{id: hashOf(id), seq: seq, at: uint32(at.Unix()), thread: t.roots.number(thread), silent: true, past: true}) //nolint:gosec // until 2106
 	}
 }
 
-// addPast takes in an event that was published as historical.
-func (t *timeline) addPast(id events.EventID, seq uint64, at time.Time, thread events.EventID) {
-	t.append(id, mark{seq: seq, at: uint32(at.Unix()), thread: t.threadNumber(thread), silent: true, past: true}) //nolint:gosec // until 2106
+// notified takes in whether the event at a sequence notified anybody. One that is
+// matched again may notify by rules that it did not know the first time.
+func (t *timeline) notified(seq uint64, anybody bool) {
+	if i, found := slices.BinarySearchFunc(t.marks, seq, bySeq); found {
+		t.marks[i].silent = !anybody
+	}
 }
 
-func (t *timeline) append(id events.EventID, k mark) {
+func bySeq(k mark, seq uint64) int {
+	switch {
+	case k.seq < seq:
+		return -1
+	case k.seq > seq:
+		return 1
+	}
+	return 0
+}
+
+func (t *timeline) append(k mark) {
 	if n := len(t.marks); n > 0 && t.marks[n-1].seq >= k.seq {
 		return
 	}
-	k.id = maphash.String(t.seed, string(id))
 	t.marks = append(t.marks, k)
-	t.trim(timelineLimit / 4)
+	// A few more than need be, so that it is seldom.
+	if extra := len(t.marks) - timelineLimit; extra > 0 {
+		t.marks = slices.Delete(t.marks, 0, extra+timelineLimit/4)
+		t.from = t.marks[0].seq
+	}
 }
 
-// trim forgets the oldest events, and a few more, if there are too many.
-func (t *timeline) trim(more int) {
-	extra := len(t.marks) - timelineLimit
-	if extra <= 0 {
-		return
-	}
-	extra += more
-	if t.filled == everything {
-		for _, k := range t.marks[:extra] {
-			t.past[k.id] = true
-		}
-	}
-	t.marks = slices.Delete(t.marks, 0, extra)
-}
+// roots are the threads of a room that its events belong to, which a mark names by
+// their number.
+type roots []events.EventID
 
 // maxThreads bounds the threads of a room that are told apart by relations.
 const maxThreads = 1 << 12
 
-func (t *timeline) threadNumber(root events.EventID) uint16 {
+// number returns a thread's number, from 1 on, or 0 for the main timeline.
+func (r *roots) number(root events.EventID) uint16 {
 	if root == "" {
 		return 0
 	}
-	if i := slices.Index(t.threads, root); i >= 0 {
+	if i := slices.Index(*r, root); i >= 0 {
 		return uint16(i + 1) //nolint:gosec // at most maxThreads
 	}
-	if len(t.threads) == maxThreads {
+	if len(*r) == maxThreads {
 		return 0
 	}
-	t.threads = append(t.threads, root)
-	return uint16(len(t.threads)) //nolint:gosec // at most maxThreads
+	*r = append(*r, root)
+	return uint16(len(*r)) //nolint:gosec // at most maxThreads
+}
+
+func (r roots) root(number uint16) events.EventID {
+	if number == 0 {
+		return ""
+	}
+	return r[number-1]
 }
 
 // threadOf returns the root of the thread that an event belongs to, or "" for the
 // main timeline: its own relation says so, or that of the event which it is a
-// reaction to, an edit of or another child (Matrix specification, "Threading").
-func (t *timeline) threadOf(content []byte) events.EventID {
+// reaction to, an edit of or another child (Matrix specification, "Threading"), whose
+// thread known returns.
+func threadOf(content []byte, known func(events.EventID) events.EventID) events.EventID {
 	if !bytes.Contains(content, []byte("m.relates_to")) {
 		return ""
 	}
@@ -140,85 +142,7 @@ func (t *timeline) threadOf(content []byte) events.EventID {
 	case "m.thread":
 		return events.EventID(target.Str)
 	case "m.annotation", "m.replace", "m.reference":
-		if k, ok := t.find(events.EventID(target.Str)); ok && k.thread > 0 {
-			return t.threads[k.thread-1]
-		}
+		return known(events.EventID(target.Str))
 	}
 	return ""
-}
-
-// locate returns where an event of a room stands, up to the newest that is folded
-// in. It reads ROOMS if the event is not remembered and may stand there.
-func (m *matcher) locate(ctx context.Context, r *room, id events.EventID) (k mark, found bool, err error) {
-	t := &r.timeline
-	for {
-		if k, found = t.find(id); found || t.filled == everything && !t.past[maphash.String(t.seed, string(id))] {
-			return k, found, nil
-		}
-		again := t.filled == everything
-		err = wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
-			k, found, err = m.fill(ctx, r, id)
-			return err
-		})
-		if err != nil || found || again {
-			return k, found, err
-		}
-	}
-}
-
-// fill has a room's timeline know more of what came before it began, and looks for
-// one event meanwhile.
-func (m *matcher) fill(ctx context.Context, r *room, id events.EventID) (sought mark, found bool, err error) {
-	t := &r.timeline
-	var since time.Time
-	next := min(t.filled+1, everything)
-	if next == recent {
-		since = time.Now().Add(-fillRecent)
-	}
-	older, seen := timeline{seed: t.seed, threads: t.threads, filled: next, past: map[uint64]bool{}}, map[events.EventID]bool{}
-	for logged, err := range m.conn.RoomLog(ctx, r.id, since) {
-		if err != nil {
-			return mark{}, false, err
-		}
-		if logged.Seq > r.seq || len(t.marks) > 0 && logged.Seq >= t.marks[0].seq {
-			break
-		}
-		fields := gjson.GetManyBytes(logged.Data, "event_id", "content")
-		each := events.EventID(fields[0].Str)
-		if seen[each] {
-			continue // it was published a second time
-		}
-		if seen[each] = !logged.Historical; logged.Historical {
-			older.addPast(each, logged.Seq, logged.Time, older.threadOf([]byte(fields[1].Raw)))
-		} else {
-			older.add(each, logged.Seq, logged.Time, older.threadOf([]byte(fields[1].Raw)))
-		}
-		if each == id {
-			sought, found = older.marks[len(older.marks)-1], true
-		}
-	}
-	t.marks, t.threads = slices.Concat(older.marks, t.marks), older.threads
-	t.filled, t.past = next, older.past
-	t.trim(0)
-	return sought, found, nil
-}
-
-// lateAfter is how old an event may be when it is stored, by what its sender says,
-// to be taken for new without a look at what there was before: a homeserver that
-// publishes an event again within this time is told apart by NATS itself.
-const lateAfter = 9 * time.Minute
-
-// isRepeated says whether the homeserver published an event a second time, long
-// after the first: then it is nobody's news. What was published as historical is
-// not: it may have come with the state of a room while it was on its way.
-func (m *matcher) isRepeated(ctx context.Context, r *room, ev *events.RoomEvent, msg events.Message) (bool, error) {
-	var first mark
-	var found bool
-	var err error
-	if ev.OriginServerTS == 0 || msg.Time.Sub(time.UnixMilli(ev.OriginServerTS)) < lateAfter {
-		first, found = r.timeline.find(ev.EventID)
-	} else {
-		first, found, err = m.locate(ctx, r, ev.EventID)
-	}
-	return found && !first.past && first.seq < msg.Seq, err
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
@@ -35,6 +36,7 @@ type Message struct {
 	Subject    string
 	Data       []byte
 	Time       time.Time // when the stream stored it
+	ID         string    // header Nats-Msg-Id
 	Historical bool      // header Poked-Historical: true
 	// Replayed says that a worker may have handled the message before without
 	// recording it.
@@ -262,8 +264,8 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 	}
 	msg := Message{
 		Seq: seq, Subject: m.Subject, Data: m.Data, Time: meta.Timestamp,
-		Historical: isHistorical(m.Header),
-		Replayed:   leftOpen || f.suspects > 0 && seq <= f.stored,
+		ID: m.Header.Get(jetstream.MsgIDHeader), Historical: isHistorical(m.Header),
+		Replayed: leftOpen || f.suspects > 0 && seq <= f.stored,
 	}
 	if leftOpen {
 		delete(f.left, seq)

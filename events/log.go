@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -146,6 +147,58 @@ func (c *Conn) CountNotifications(ctx context.Context, user UserID, after uint64
 	return uint64(len(page) + pending), err //nolint:gosec // a count of messages
 }
 
+// UnreadEvent is an event of a room that somebody was notified of and has not read.
+type UnreadEvent struct {
+	EventID EventID
+	RoomSeq uint64    // in ROOMS
+	At      time.Time // not earlier than when it was stored there
+	Thread  EventID
+}
+
+// UnreadIn yields the events that a user has unread in a room, or anybody if the user
+// is "": once for each notification. Of one user it costs what they have unread there,
+// of all what NOTIFICATIONS holds, unless nobody has anything.
+func (c *Conn) UnreadIn(ctx context.Context, room RoomID, user UserID) iter.Seq2[UnreadEvent, error] {
+	filter := c.notifySubject(Token(user), Token(room), anyThread)
+	if user == "" {
+		filter = string(LogNotify) + ".*.*." + Token(room) + "." + anyThread
+	}
+	return func(yield func(UnreadEvent, error) bool) {
+		subjects, err := c.subjectsOf(ctx, filter)
+		if err != nil {
+			yield(UnreadEvent{}, err)
+			return
+		}
+		if user == "" && len(subjects) > 0 {
+			subjects = []string{filter} // one reading for all
+		}
+		for _, subject := range subjects {
+			for msg, err := range c.readStored(ctx, streamNotifications, subject, 1) {
+				if err != nil {
+					yield(UnreadEvent{}, err)
+					return
+				}
+				if n, err := ParseNotification(msg.Data); err == nil && !yield(UnreadEvent{
+					EventID: n.EventID, RoomSeq: n.RoomSeq, At: n.At, Thread: n.Thread,
+				}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// subjectsOf returns the subjects of NOTIFICATIONS that match a filter and hold
+// anything, as the leader knows them. It has an index of them, while to read by a
+// wildcard may be to look through all that the stream holds.
+func (c *Conn) subjectsOf(ctx context.Context, filter string) ([]string, error) {
+	info, err := c.notifications.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return nil, fmt.Errorf("list subjects of notifications: %w", err)
+	}
+	return slices.Sorted(maps.Keys(info.State.Subjects)), nil
+}
+
 // HasNotification says whether the notification of the event at ROOMS sequence
 // roomSeq, in a thread, is in the user's log. since is when the event was stored:
 // its notification cannot be older.
@@ -163,7 +216,15 @@ func (c *Conn) HasNotification(ctx context.Context, user UserID, room RoomID, th
 func (c *Conn) WithNotification(ctx context.Context, room RoomID, roomSeq uint64, since time.Time) (map[UserID][]uint64, error) {
 	users := map[UserID][]uint64{}
 	inRoom := string(LogNotify) + ".*.*." + Token(room) + "."
-	for filter, within := range map[string]time.Duration{inRoom + anyThread: writtenWithin, inRoom + retried: neverPast} {
+	again, err := c.subjectsOf(ctx, inRoom+retried)
+	if err != nil {
+		return nil, err
+	}
+	filters := map[string]time.Duration{inRoom + anyThread: writtenWithin}
+	for _, subject := range again { // mostly none
+		filters[subject] = neverPast
+	}
+	for filter, within := range filters {
 		for at, err := range c.notified(ctx, filter, roomSeq, since, within) {
 			if err != nil {
 				return nil, err

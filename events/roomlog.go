@@ -7,36 +7,42 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // LoggedEvent is a room event as it stands in ROOMS.
 type LoggedEvent struct {
-	Seq  uint64
-	Time time.Time // when it was stored
-	Data []byte    // for ParseRoomEvent
+	Seq     uint64
+	Subject string    // as it was published
+	Time    time.Time // when it was stored
+	Data    []byte    // for ParsePublished
 
 	Historical bool // header Poked-Historical: true
 }
 
-// RoomLog yields the events of a room that ROOMS holds (72 h) and that were stored
-// since a time, or all if that is zero, state events among them, in order. It ends
-// with the first error.
-func (c *Conn) RoomLog(ctx context.Context, room RoomID, since time.Time) iter.Seq2[LoggedEvent, error] {
+// RoomLog yields the events of a room that ROOMS holds (72 h) from a sequence on,
+// state events among them, in order. It ends with the first error.
+func (c *Conn) RoomLog(ctx context.Context, room RoomID, from uint64) iter.Seq2[LoggedEvent, error] {
+	return loggedEvents(c.readStored(ctx, streamRooms, c.roomEvents(room), from))
+}
+
+// RoomLogSince yields what RoomLog does, from a time on.
+func (c *Conn) RoomLogSince(ctx context.Context, room RoomID, since time.Time) iter.Seq2[LoggedEvent, error] {
+	return loggedEvents(c.readSince(ctx, streamRooms, c.roomEvents(room), since))
+}
+
+func loggedEvents(log iter.Seq2[*jetstream.RawStreamMsg, error]) iter.Seq2[LoggedEvent, error] {
 	return func(yield func(LoggedEvent, error) bool) {
-		log := c.readStored(ctx, streamRooms, c.roomEvents(room), 1)
-		if !since.IsZero() {
-			log = c.readSince(ctx, streamRooms, c.roomEvents(room), since)
-		}
 		for msg, err := range log {
 			if err != nil {
 				yield(LoggedEvent{}, err)
 				return
 			}
-			if strings.HasSuffix(msg.Subject, ".receipt") {
+			if strings.HasSuffix(msg.Subject, ".receipt") && strings.Count(msg.Subject, ".") == 3 {
 				continue
 			}
 			if !yield(LoggedEvent{
-				Seq: msg.Sequence, Time: msg.Time, Data: msg.Data, Historical: isHistorical(msg.Header),
+				Seq: msg.Sequence, Subject: publishedAs(msg.Subject), Time: msg.Time, Data: msg.Data, Historical: isHistorical(msg.Header),
 			}, nil) {
 				return
 			}

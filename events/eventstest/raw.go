@@ -88,6 +88,18 @@ func (s *Server) Redeliver(stream, consumer string) {
 	})
 }
 
+// Purge takes all that a stream holds out of it, as its age limit would.
+func (s *Server) Purge(name string) {
+	s.t.Helper()
+	s.raw(func(ctx context.Context, js jetstream.JetStream) error {
+		stream, err := js.Stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		return stream.Purge(ctx)
+	})
+}
+
 // DeleteMessage takes one message out of a stream.
 func (s *Server) DeleteMessage(stream string, seq uint64) {
 	s.t.Helper()

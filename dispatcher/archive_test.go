@@ -1,0 +1,282 @@
+package dispatcher
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// reads tells, from now on, whether the dispatcher has read anything of a stream.
+func (h *house) reads(stream string) (happened func() bool) {
+	direct := h.link.Break("$JS.API.DIRECT.GET."+stream, eventstest.Refuse)
+	leader := h.link.Break("$JS.API.STREAM.MSG.GET."+stream, eventstest.Refuse)
+	return func() bool { return direct() || leader() }
+}
+
+// A search finds each of a room's events, however old, and the archive knows from then
+// on where they stand, and of what there is none.
+func TestArchiveFindsEveryEvent(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		const count = 2*timelineLimit + 7
+		room := events.RoomID("!r")
+		for i := range count {
+			if i == count/2 {
+				<-time.After(2 * archiveRecent)
+			}
+			h.publish(fmt.Sprintf(`{"event_id":"$%d","room_id":"!r","type":"m.room.message","sender":"@a:x","content":{}}`, i))
+		}
+		archive, err := newArchive(h.conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := newSearches(h.conn, archive, slog.New(slog.DiscardHandler), nil)
+		find := func(id events.EventID, before uint64) (mark, bool) {
+			s := &search{room: room, before: before, receipts: []events.Receipt{{User: "@b:x", Event: id}}}
+			if err := q.make(t.Context(), s); err != nil {
+				t.Fatalf("search for %s: %v", id, err)
+			}
+			k, found := s.found[id]
+			return k, found
+		}
+		known := uint64(count - 50)
+		for _, i := range []int{count - 100, count / 2, count/2 - 1, 0, 1} {
+			if k, found := find(events.EventID(fmt.Sprintf("$%d", i)), known); !found || k.seq != uint64(i)+1 {
+				t.Errorf("event %d stands at %d, %t", i, k.seq, found)
+			}
+			if i >= count/2 && archive.covers(room, known) {
+				t.Errorf("all was read for event %d", i)
+			}
+		}
+		if _, found := find("$none", known); found || !archive.covers(room, known) {
+			t.Errorf("an event that is not there: %t, all is known: %t", found, archive.covers(room, known))
+		}
+		if k, found := find(events.EventID(fmt.Sprintf("$%d", count-1)), count+1); !found || k.seq != count { // it has grown
+			t.Errorf("the newest stands at %d, %t", k.seq, found)
+		}
+		h.server.Stop() // what is known needs no server
+		if _, found := find("$none", count+1); found {
+			t.Error("an event that is known not to be there")
+		}
+		h.server.Start()
+	})
+}
+
+// The archive remembers no more than its share, and nothing of what it forgot counts
+// as known.
+func TestG7ArchiveIsBounded(t *testing.T) {
+	a, err := newArchive(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.divide(archiveLimit / 100) // a hundred events
+	for r := range 10 {
+		room := events.RoomID(fmt.Sprint("!", r))
+		marks := make([]mark, 70)
+		for i := range marks {
+			marks[i] = mark{id: hashOf(events.EventID(fmt.Sprint("$", i))), seq: uint64(i) + 1}
+		}
+		p := a.open(room, 1000)
+		a.take(room, p, marks, func() { p.whole = true })
+		if a.size > 100 {
+			t.Fatalf("%d events are remembered", a.size)
+		}
+		if _, _, found := a.find(room, "$69"); !found || !a.covers(room, 1000) {
+			t.Errorf("room %d is forgotten at once", r)
+		}
+	}
+	if a.covers("!0", 1000) {
+		t.Error("a room that was forgotten counts as known")
+	}
+	a.divide(archiveLimit)
+	if a.size > 50 {
+		t.Errorf("%d events are remembered by a small share", a.size)
+	}
+}
+
+// A receipt for an event that is older than what the timeline remembers, or for one
+// that never was, has its room read once, and never again.
+func TestG12OldReceiptsReadTheirRoomOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.say("!r", "@bob:x", 0, 2*timelineLimit) // bob's own: he has read them
+		h.say("!r", "@alice:x", 2*timelineLimit, 3)
+		h.arrived(3)
+		read := h.reads("ROOMS")
+		h.receipt("!r", "@bob:x", "m.read", "$none", "")
+		<-time.After(soon)
+		if !read() {
+			t.Fatal("the room was not looked through")
+		}
+		h.link.Spare()
+		read = h.reads("")
+		for i := range 20 {
+			h.receipt("!r", "@bob:x", "m.read", events.EventID(fmt.Sprintf("$r-%d", 5*i)), "")
+			h.receipt("!r", "@bob:x", "m.read", events.EventID(fmt.Sprintf("$none-%d", i)), "")
+		}
+		<-time.After(soon)
+		if read() {
+			t.Error("a receipt has NATS read once more")
+		}
+		if log := h.logOf("@bob:x"); len(log) != 3 {
+			t.Errorf("bob has unread %v", log)
+		}
+	})
+}
+
+// While a room is looked through, its messages and those of others go on.
+func TestG12SearchForAnOldEventStopsNobody(t *testing.T) {
+	bubbleOf(t, 1, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		h.room("!other", "@alice:x", "@bob:x")
+		h.say("!r", "@alice:x", 0, 1)
+		h.say("!other", "@alice:x", 0, 1)
+		h.arrived(2)
+		h.link.Refuse("$JS.API.STREAM.MSG.GET.ROOMS", 1000) // no reading comes to an end
+		for i := range 1100 {                               // more than a partition keeps open
+			h.receipt("!r", "@bob:x", "m.read", events.EventID(fmt.Sprintf("$none-%d", i)), "")
+		}
+		<-time.After(soon)
+		h.say("!r", "@alice:x", 1, 1)
+		h.say("!other", "@alice:x", 1, 1)
+		<-time.After(soon)
+		h.receipt("!other", "@bob:x", "m.read", "$other-1", "")
+		<-time.After(soon)
+		if got := told(h.gateway.Pokes(), "bob"); got != "r-0 other-0 r-1 other-1 " {
+			t.Errorf("bob was told %q", got)
+		}
+		if log := h.logOf("@bob:x"); !slices.Equal(log, []events.EventID{"$r-0", "$r-1"}) {
+			t.Errorf("bob has unread %v", log)
+		}
+	})
+}
+
+// What a user has not read can be read, and redacted, for as long as it counts, though
+// ROOMS has forgotten its event.
+func TestReadingWhatROOMSHasForgotten(t *testing.T) {
+	restart := func(h *house) { h.halt(); h.start() }
+	leaveMemory := func(h *house) {
+		h.room("!other", "@alice:x", "@bob:x")
+		h.say("!other", "@bob:x", 0, 1)
+		<-time.After(soon)
+	}
+	read := func(h *house) { h.receipt("!r", "@bob:x", "m.read", "$r-2", "") }
+	redact := func(h *house) {
+		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-2"}}`)
+	}
+	afterRead, afterRedact := []events.EventID{"$r-3", "$r-4"}, []events.EventID{"$r-0", "$r-1", "$r-3", "$r-4"}
+	for name, tt := range map[string]struct {
+		between, then func(*house)
+		left          []events.EventID
+	}{
+		"receipt after a restart":                    {restart, read, afterRead},
+		"redaction after a restart":                  {restart, redact, afterRedact},
+		"receipt after the room was out of memory":   {leaveMemory, read, afterRead},
+		"redaction after the room was out of memory": {leaveMemory, redact, afterRedact},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubbleOf(t, 1, func(t *testing.T, h *house) {
+				h.cfg.OpenRooms = 1
+				h.register("@bob:x", "gw.test", "bob")
+				h.start()
+				h.room("!r", "@alice:x", "@bob:x")
+				h.say("!r", "@alice:x", 0, 5)
+				h.arrived(5)
+				tt.between(h)
+				h.server.Purge("ROOMS")
+				tt.then(h)
+				<-time.After(soon)
+				if log := h.logOf("@bob:x"); !slices.Equal(log, tt.left) {
+					t.Errorf("bob has unread %v", log)
+				}
+			})
+		})
+	}
+}
+
+// A redaction of an event that came as historical after it had come live finds its
+// notification.
+func TestRedactionOfWhatCameAsHistoricalTooLate(t *testing.T) {
+	readers(t, func(t *testing.T, h *house) {
+		h.halt()
+		h.start()
+		<-time.After(11 * time.Minute)
+		raw := `{"event_id":"$r-2","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"msgtype":"m.text","body":"hello 2"}}`
+		if err := events.NewPublisher(h.conn).Event(t.Context(), []byte(raw), events.Historical()); err != nil {
+			t.Fatal(err)
+		}
+		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-2"}}`)
+		unreadIs(t, h, "0 1 3 4", "[4]")
+	})
+}
+
+// An event that is matched a second time by the state of its own time, because it
+// could not be stored, and notifies only then, for rules have changed since: what it
+// notified can be read, and redacted.
+func TestEventThatNotifiesOnlyTheSecondTime(t *testing.T) {
+	for name, clear := range map[string]func(h *house){
+		"read": func(h *house) { h.receipt("!r", "@bob:x", "m.read", "$r-5", "") },
+		"redacted": func(h *house) {
+			h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-5"}}`)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			readers(t, func(t *testing.T, h *house) {
+				h.register("@alice:x", "gw.test", "alice") // so that it is written down what she has read
+				h.receipt("!r", "@bob:x", "m.read", "$r-4", "")
+				h.rules("@bob:x", events.UserPushRules{Changes: master()})
+				h.link.Refuse("read.", int(5*time.Second/h.own.TickInterval()))
+				h.say("!r", "@alice:x", 5, 1)
+				<-time.After(time.Second)
+				h.rules("@bob:x", events.UserPushRules{})
+				<-time.After(10 * time.Second)
+				if log := h.logOf("@bob:x"); !slices.Equal(log, []events.EventID{"$r-5"}) {
+					t.Fatalf("bob has unread %v", log)
+				}
+				clear(h)
+				<-time.After(soon)
+				if log := h.logOf("@bob:x"); len(log) > 0 {
+					t.Errorf("bob has unread %v", log)
+				}
+			})
+		})
+	}
+}
+
+// A search that NATS interrupts goes on when it is back, and one that the end of its
+// partition interrupts is the successor's.
+func TestSearchOutlastsNATSAndItsDispatcher(t *testing.T) {
+	for name, fault := range map[string]func(h *house){
+		"NATS is away": func(h *house) { h.server.Stop(); <-time.After(time.Minute); h.server.Start() },
+		"killed":       func(h *house) { h.kill(); h.start() },
+		"stopped":      func(h *house) { h.halt(); h.start() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			readers(t, func(t *testing.T, h *house) {
+				h.halt()
+				h.start()
+				h.publish(`{"event_id":"$quiet","room_id":"!r","sender":"@alice:x","type":"m.room.message","content":{"msgtype":"m.notice","body":"x"}}`)
+				<-time.After(soon)
+				h.halt()
+				h.start()
+				h.link.Refuse("$JS.API.STREAM.MSG.GET.ROOMS", int(time.Second/(250*time.Millisecond)))
+				h.receipt("!r", "@bob:x", "m.read", "$quiet", "")
+				h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-2"}}`)
+				<-time.After(100 * time.Millisecond)
+				fault(h)
+				<-time.After(10 * time.Second)
+				if log := h.logOf("@bob:x"); len(log) > 0 {
+					t.Errorf("bob has unread %v", log)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,122 @@
+package dispatcher
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"poked/events"
+)
+
+// An event that is published again when NATS has forgotten its id is told once,
+// whatever time it says that it was sent: a sender's clock may be ahead.
+func TestRepeatedEventIsNoNews(t *testing.T) {
+	restart := func(h *house) { h.halt(); h.start() }
+	stay := func(*house) {}
+	for name, tt := range map[string]struct {
+		ahead time.Duration // of the sender's clock
+		none  bool          // it says no time
+		after time.Duration
+		then  func(*house)
+		state bool
+	}{
+		"by the same worker":           {after: 11 * time.Minute, then: stay},
+		"after a restart":              {after: 11 * time.Minute, then: restart},
+		"state":                        {after: 11 * time.Minute, then: restart, state: true},
+		"clock ahead":                  {ahead: time.Hour, after: 11 * time.Minute, then: restart},
+		"state, clock ahead":           {ahead: time.Hour, after: 11 * time.Minute, then: restart, state: true},
+		"clock ahead, the same worker": {ahead: time.Hour, after: 65 * time.Minute, then: stay},
+		"no time":                      {none: true, after: 11 * time.Minute, then: restart},
+		"state without a time":         {none: true, after: 11 * time.Minute, then: restart, state: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *house) {
+				h.register("@bob:x", "gw.test", "bob")
+				h.start()
+				h.room("!r", "@alice:x", "@bob:x")
+				kind := `"type":"m.room.message"`
+				if tt.state {
+					kind = `"type":"m.room.tombstone","state_key":""` // it notifies (.m.rule.tombstone)
+				}
+				sent := fmt.Sprintf(`,"origin_server_ts":%d`, time.Now().Add(tt.ahead).UnixMilli())
+				if tt.none {
+					sent = ""
+				}
+				raw := `{"event_id":"$r-0","room_id":"!r","sender":"@alice:x","content":{"msgtype":"m.text","body":"x"},` + kind + sent + `}`
+				h.publish(raw)
+				h.arrived(1)
+				h.receipt("!r", "@bob:x", "m.read", "$r-0", "")
+				<-time.After(tt.after)
+				tt.then(h)
+				h.publish(raw)
+				h.say("!r", "@alice:x", 1, 1)
+				<-time.After(soon)
+				if got := badges(h.gateway.Pokes(), "bob"); got != "1 [0] 1" {
+					t.Errorf("bob was told %q", got)
+				}
+			})
+		})
+	}
+}
+
+// An event that comes again within ten minutes under no id, or another's, is told
+// once.
+func TestRepeatedEventUnderNoIDIsNoNews(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		raw := fmt.Sprintf(`{"event_id":"$r-0","room_id":"!r","sender":"@alice:x","type":"m.room.message","content":{"msgtype":"m.text","body":"x"},"origin_server_ts":%d}`,
+			time.Now().UnixMilli())
+		h.publish(raw)
+		h.arrived(1)
+		h.halt()
+		h.start()
+		h.server.Publish("room."+events.Token("!r")+".event", raw)
+		<-time.After(soon)
+		if got := told(h.gateway.Pokes(), "bob"); got != "r-0" {
+			t.Errorf("bob was told %q", got)
+		}
+	})
+}
+
+// A redaction and a receipt that come again, after others, change nothing.
+func TestRepeatedRedactionsAndReceipts(t *testing.T) {
+	readers(t, func(t *testing.T, h *house) {
+		redaction := `{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-3"}}`
+		h.publish(redaction)
+		h.receipt("!r", "@bob:x", "m.read", "$r-1", "")
+		unreadIs(t, h, "2 4", "[2]")
+		<-time.After(11 * time.Minute)
+		h.halt()
+		h.start()
+		h.publish(redaction)
+		h.receipt("!r", "@bob:x", "m.read", "$r-1", "")
+		h.receipt("!r", "@bob:x", "m.read", "$r-0", "")
+		unreadIs(t, h, "2 4", "[2]")
+		for _, f := range h.own.Following() {
+			if f.Open > 0 {
+				t.Errorf("%d messages of %s are open", f.Open, f.Stage)
+			}
+		}
+	})
+}
+
+// An event whose first copy could not be read is news when it comes as it should.
+func TestEventIsNewsThatWasADeadLetterBefore(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.register("@bob:x", "gw.test", "bob")
+		h.start()
+		h.room("!r", "@alice:x", "@bob:x")
+		raw := `{"event_id":"$r-0","room_id":"!r","sender":"@alice:x","type":"m.room.message","content":{"msgtype":"m.text","body":"x"}}`
+		h.server.Publish("room."+events.Token("!r")+".state."+events.Token("m.room.message")+".x", raw)
+		<-time.After(soon)
+		h.halt()
+		h.start()
+		h.publish(raw)
+		<-time.After(soon)
+		if got := told(h.gateway.Pokes(), "bob"); got != "r-0" {
+			t.Errorf("bob was told %q", got)
+		}
+	})
+}

@@ -66,7 +66,7 @@ func (c *Conn) DeleteBacklog(id PusherID, user UserID, revision uint64, done fun
 // behind.
 func purgeHeader() nats.Header {
 	return nats.Header{
-		"KV-Operation": []string{"PURGE"}, jetstream.MsgRollup: []string{jetstream.MsgRollupSubject},
+		headerOperation: []string{"PURGE"}, jetstream.MsgRollup: []string{jetstream.MsgRollupSubject},
 		jetstream.MsgTTLHeader: []string{markerTTL.String()},
 	}
 }
@@ -85,7 +85,7 @@ func (c *Conn) DropBacklog(part int, id PusherID, revision uint64, done func(err
 
 // unreadableBacklog is an entry that cannot be read, and why not.
 type unreadableBacklog struct {
-	entry  jetstream.KeyValueEntry
+	entry  entry
 	reason error
 }
 
@@ -99,25 +99,25 @@ func (c *Conn) LoadBacklog(ctx context.Context, part int) (map[PusherID]Backlog,
 	defer r.end()
 	lagging := map[PusherID]Backlog{}
 	bad := map[string]unreadableBacklog{}
-	err = r.load(ctx, func(entry jetstream.KeyValueEntry) (more bool) {
-		_, id, _ := strings.Cut(entry.Key(), ".")
+	err = r.load(ctx, func(e entry) (more bool) {
+		_, id, _ := strings.Cut(e.key, ".")
 		delete(lagging, PusherID(id))
-		delete(bad, entry.Key())
-		if entry.Operation() != jetstream.KeyValuePut {
+		delete(bad, e.key)
+		if e.deleted {
 			return true
 		}
-		b, err := c.parseBacklog(entry.Value(), part)
+		b, err := c.parseBacklog(e.value, part)
 		if err != nil {
-			bad[entry.Key()] = unreadableBacklog{entry: entry, reason: err}
+			bad[e.key] = unreadableBacklog{entry: e, reason: err}
 		}
-		b.Revision = entry.Revision()
+		b.Revision = e.revision
 		lagging[PusherID(id)] = b
 		return true
 	})
 	for key, b := range bad {
-		c.unreadable(bucketBacklog, key, b.entry.Revision(), b.reason)
+		c.unreadable(bucketBacklog, key, b.entry.revision, b.reason)
 		if err == nil {
-			err = c.keepUnreadable(ctx, bucketBacklog, key, b.entry.Value(), b.reason)
+			err = c.keepUnreadable(ctx, bucketBacklog, key, b.entry.value, b.reason)
 		}
 	}
 	if err != nil {

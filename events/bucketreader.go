@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errWatchEnded says that a bucket's watcher ended by itself.
+// errWatchEnded says that the reading of a bucket was interrupted.
 var errWatchEnded = errors.New("watch ended")
 
 // errNothing says that nothing has come for a while.
@@ -18,36 +20,56 @@ var errNothing = errors.New("nothing has come")
 // errEnough says that who reads a bucket wants no more of it.
 var errEnough = errors.New("enough was read")
 
-// bucketReader reads what stands under some keys of a bucket, and then what
-// changes there.
+// headerOperation says of a bucket's message that it deletes its key (NATS ADR-8).
+const headerOperation = "KV-Operation"
+
+// entry is a value of a bucket, or word that there is none any more.
+type entry struct {
+	key      string
+	value    []byte
+	revision uint64
+	stored   time.Time
+	deleted  bool
+}
+
+// bucketReader reads what stands under some keys of a bucket, and then what changes
+// there. It ends with the consumer that it began with: whoever reads again is told
+// everything anew.
 type bucketReader struct {
 	conn         *Conn
 	bucket, keys string
 	back         <-chan struct{} // closed when the connection was lost and is back
-	watcher      jetstream.KeyWatcher
+	tail         tail
+	pending      uint64 // values that are still to come
 }
 
 // readBucket begins to read. end must follow.
-func (c *Conn) readBucket(ctx context.Context, bucket, keys string) (r *bucketReader, err error) {
-	r = &bucketReader{conn: c, bucket: bucket, keys: keys, back: c.untilReconnect()}
-	if r.watcher, err = c.watch(ctx, bucket, keys); err != nil {
-		return nil, err
+func (c *Conn) readBucket(ctx context.Context, bucket, keys string) (*bucketReader, error) {
+	r := &bucketReader{conn: c, bucket: bucket, keys: keys, back: c.untilReconnect()}
+	r.tail = tail{
+		conn: c, log: c.log, stream: bucketStream(bucket), filter: kvSubject(bucket, keys),
+		name: "reads " + keys, patience: requestTimeout, from: newestValues,
+		began: func(pending uint64) { r.pending = pending },
+	}
+	if err := r.tail.open(ctx); err != nil {
+		r.end()
+		return nil, fmt.Errorf("watch bucket %s: %w", bucket, err)
 	}
 	return r, nil
 }
 
 // watchBucket hands over what stands under some keys of a bucket, then calls ready,
 // then hands over what changes. It returns when ctx ends (nil), when the watch fails,
-// or when the connection was lost and is back, for a watcher by itself takes 10 s to
-// notice that; whoever watches again is told everything anew.
-func (c *Conn) watchBucket(ctx context.Context, bucket, keys string, take func(jetstream.KeyValueEntry), ready func()) error {
+// or when the connection was lost and is back; whoever watches again is told everything
+// anew.
+func (c *Conn) watchBucket(ctx context.Context, bucket, keys string, take func(entry), ready func()) error {
 	r, err := c.readBucket(ctx, bucket, keys)
 	if err != nil {
 		return err
 	}
 	defer r.end()
-	each := func(entry jetstream.KeyValueEntry) (more bool) {
-		take(entry)
+	each := func(e entry) (more bool) {
+		take(e)
 		return true
 	}
 	if err = r.load(ctx, each); err == nil {
@@ -60,71 +82,46 @@ func (c *Conn) watchBucket(ctx context.Context, bucket, keys string, take func(j
 	return err
 }
 
-func (r *bucketReader) end() { endWatch(r.watcher) }
+func (r *bucketReader) end() { r.tail.close() }
 
 // loadPatience is how long nothing comes until loading asks whether anything is
 // still to come.
 const loadPatience = time.Second
 
 // load hands over what stands in the bucket, in the order of revisions, and
-// returns when that is all: when the newest revision has come, and the watcher's
-// own sign. That sign counts values, and is early when some are replaced while they
-// are read; the newest revision may be that of a replica which is behind.
-func (r *bucketReader) load(ctx context.Context, take func(jetstream.KeyValueEntry) (more bool)) error {
+// returns when that is all: when the consumer has nothing left and the newest revision
+// has come. The consumer may be at a replica which is behind.
+func (r *bucketReader) load(ctx context.Context, take func(entry) (more bool)) error {
 	progress := newProgress(r.conn.log, r.bucket, r.keys)
-	for signed, seen := false, uint64(0); ; {
+	for seen := uint64(0); ; {
 		newest, err := r.newest(ctx)
-		if err != nil || signed && newest <= seen {
+		if err != nil || r.pending == 0 && newest <= seen {
 			return err
 		}
-		for !signed || seen < newest {
-			entry, err := r.soon(ctx)
+		for r.pending > 0 || seen < newest {
+			e, err := r.next(ctx, loadPatience)
 			if errors.Is(err, errNothing) {
 				break // what was the newest may be gone
 			}
 			if err != nil {
 				return err
 			}
-			if entry == nil {
-				signed = true
-				continue
-			}
-			seen = entry.Revision()
-			progress.step(entry.Delta())
-			if !take(entry) {
+			seen = e.revision
+			progress.step(r.pending)
+			if !take(e) {
 				return errEnough
 			}
 		}
 	}
 }
 
-// soon returns the next value or the watcher's sign, or errNothing if none comes
-// for a while.
-func (r *bucketReader) soon(ctx context.Context) (jetstream.KeyValueEntry, error) {
-	select {
-	case entry, ok := <-r.watcher.Updates():
-		if !ok {
-			return nil, errWatchEnded
-		}
-		return entry, nil
-	default:
-	}
-	waiting, stop := context.WithTimeout(ctx, loadPatience)
-	defer stop()
-	entry, err := nextEntry(waiting, r.back, r.watcher)
-	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
-		return nil, errNothing
-	}
-	return entry, err
-}
-
 // newest returns the newest revision under the keys, 0 if there is none.
 func (r *bucketReader) newest(ctx context.Context) (uint64, error) {
-	stream, err := r.conn.js.Stream(ctx, "KV_"+r.bucket)
+	stream, err := r.conn.js.Stream(ctx, bucketStream(r.bucket))
 	if err != nil {
 		return 0, fmt.Errorf("open bucket %s: %w", r.bucket, err)
 	}
-	msg, err := stream.GetLastMsgForSubject(ctx, "$KV."+r.bucket+"."+r.keys)
+	msg, err := stream.GetLastMsgForSubject(ctx, kvSubject(r.bucket, r.keys))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, nil
 	}
@@ -135,50 +132,58 @@ func (r *bucketReader) newest(ctx context.Context) (uint64, error) {
 }
 
 // follow hands over what changes, until the watch ends.
-func (r *bucketReader) follow(ctx context.Context, take func(jetstream.KeyValueEntry) (more bool)) error {
+func (r *bucketReader) follow(ctx context.Context, take func(entry) (more bool)) error {
 	for {
-		entry, err := nextEntry(ctx, r.back, r.watcher)
+		e, err := r.next(ctx, 0)
 		if err != nil {
 			return err
 		}
-		if entry != nil && !take(entry) {
+		if !take(e) {
 			return errEnough
 		}
 	}
 }
 
-func (c *Conn) watch(ctx context.Context, bucket, keys string, opts ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
-	kv, err := c.js.KeyValue(ctx, bucket)
-	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", bucket, err)
+// next returns the next value, or errNothing if none comes within patience, when that
+// is not 0.
+func (r *bucketReader) next(ctx context.Context, patience time.Duration) (entry, error) {
+	var enough <-chan time.Time
+	if patience > 0 && len(r.tail.inbox) == 0 {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		enough = timer.C
 	}
-	watcher, err := kv.Watch(ctx, keys, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("watch bucket %s: %w", bucket, err)
-	}
-	return watcher, nil
-}
-
-// endWatch ends a watcher, and takes what it still has to say: on that it would
-// wait for ever.
-func endWatch(watcher jetstream.KeyWatcher) {
-	_ = watcher.Stop()
-	for range watcher.Updates() {
-	}
-}
-
-// nextEntry returns the next value, or nil when all that was stored has been
-// returned. It ends when back is closed, which may be nil.
-func nextEntry(ctx context.Context, back <-chan struct{}, watcher jetstream.KeyWatcher) (jetstream.KeyValueEntry, error) {
-	select {
-	case entry, ok := <-watcher.Updates():
-		if !ok {
-			return nil, errWatchEnded
+	tick := time.NewTicker(r.conn.TickInterval())
+	defer tick.Stop()
+	for r.tail.sub != nil {
+		select {
+		case m := <-r.tail.inbox:
+			if meta, ok := r.tail.accept(m); ok {
+				r.pending = meta.NumPending
+				return entryOf(r.bucket, m, meta), nil
+			}
+		case <-tick.C:
+			r.tail.check(time.Now())
+		case <-enough:
+			return entry{}, errNothing
+		case <-r.back:
+			return entry{}, errWatchEnded
+		case <-ctx.Done():
+			return entry{}, ctx.Err()
 		}
-		return entry, nil
-	case <-back:
-		return nil, errWatchEnded
-	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
+	return entry{}, errWatchEnded
+}
+
+func entryOf(bucket string, m *nats.Msg, meta *nats.MsgMetadata) entry {
+	return entry{
+		key: strings.TrimPrefix(m.Subject, kvSubject(bucket, "")), value: m.Data,
+		revision: meta.Sequence.Stream, stored: meta.Timestamp, deleted: isDeletion(m.Header),
+	}
+}
+
+// isDeletion reports whether a bucket's message says that its key is gone: somebody
+// deleted it, or its time to live is over.
+func isDeletion(header nats.Header) bool {
+	return header.Get(headerOperation) != "" || header.Get(jetstream.MarkerReasonHeader) != ""
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -92,14 +93,13 @@ type Follower struct {
 	suspects int                 // how many more messages the predecessor may have taken
 	doubt    bool                // the predecessor may have done what nobody knows of
 	ending   bool
-	reader   reader
+	tail     tail
 	saver    saver
 
 	redo    chan Message
 	resume  chan Message
 	waiting atomic.Uint64 // see [Following]
 	unsaved trouble       // why the position is not stored
-	unread  trouble       // why the partition cannot be read
 	motion  motion
 }
 
@@ -120,6 +120,13 @@ func (c *Conn) Follow(ctx context.Context, stage Stage, part int, owner string) 
 		saver:    newSaver(pos.revision),
 		redo:     make(chan Message, windowLimit+unsavedLimit),
 		resume:   make(chan Message, windowLimit+unsavedLimit),
+	}
+	f.tail = tail{
+		conn: c, log: f.log, stream: stage.stream, filter: fmt.Sprintf(stage.filter, strconv.Itoa(part)),
+		name: stage.Name + " " + owner, patience: requestTimeout, made: pos.Stream,
+		from: func(cfg *jetstream.ConsumerConfig) {
+			cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, f.last+1
+		},
 	}
 	if pos.lost {
 		f.suspects = math.MaxInt // nobody knows how far the predecessor got
@@ -182,7 +189,7 @@ func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 	f.motion.tick(time.Now(), f.last, false)
 	f.conn.following.Store(f, nil)
 	defer f.conn.following.Delete(f)
-	defer f.reader.close()
+	defer f.tail.close()
 	f.window.touch() // the first write of the position takes the partition over
 	tick := time.NewTicker(f.conn.TickInterval())
 	defer tick.Stop()
@@ -199,8 +206,8 @@ func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 
 // step waits for one thing to happen and does it.
 func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
-	if f.reader.over != nil {
-		return fmt.Errorf("%s partition %d: %w", f.stage.Name, f.part, f.reader.over)
+	if f.tail.over != nil {
+		return fmt.Errorf("%s partition %d: %w", f.stage.Name, f.part, f.tail.over)
 	}
 	due := f.save()
 	select {
@@ -215,8 +222,8 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 	case res := <-f.saver.results:
 		return f.saveFinished(ctx, res)
 	case now := <-tick:
-		f.reader.check(f, now)
-		f.motion.tick(time.Now(), f.last, f.waiting.Load() > 0 || len(f.reader.inbox) > 0)
+		f.tail.check(now)
+		f.motion.tick(time.Now(), f.last, f.waiting.Load() > 0 || len(f.tail.inbox) > 0)
 		if f.handler.Lease.Held() {
 			f.handler.Tick(ctx, now)
 			f.redoAll(ctx)
@@ -246,11 +253,11 @@ func (f *Follower) incoming(ctx context.Context) <-chan *nats.Msg {
 	if f.window.open() >= windowLimit || f.saver.isBehind() || !f.handler.Lease.Held() {
 		return nil
 	}
-	return f.reader.messages(ctx, f)
+	return f.tail.messages(ctx)
 }
 
 func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
-	meta, ok := f.reader.accept(f, m)
+	meta, ok := f.tail.accept(m)
 	if !ok {
 		return
 	}

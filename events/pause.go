@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Pause says until when a push gateway asked to be left alone, as the GATEWAYS
@@ -39,13 +37,13 @@ func (c *Conn) PutPause(p Pause, done func(error)) {
 // with each that becomes known. Some may be over. It returns as
 // [Conn.WatchPushRules] does.
 func (c *Conn) WatchPauses(ctx context.Context, apply func(Pause), ready func()) error {
-	return c.watchBucket(ctx, bucketGateways, "paused.*", func(entry jetstream.KeyValueEntry) {
-		if entry.Operation() != jetstream.KeyValuePut {
+	return c.watchBucket(ctx, bucketGateways, "paused.*", func(e entry) {
+		if e.deleted {
 			return
 		}
 		var p Pause
-		if err := json.Unmarshal(entry.Value(), &p); err != nil || pauseKey(p.Origin) != entry.Key() {
-			c.unreadable(bucketGateways, entry.Key(), entry.Revision(), cmp.Or(err, errOtherKey))
+		if err := json.Unmarshal(e.value, &p); err != nil || pauseKey(p.Origin) != e.key {
+			c.unreadable(bucketGateways, e.key, e.revision, cmp.Or(err, errOtherKey))
 			return
 		}
 		apply(p)

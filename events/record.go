@@ -25,7 +25,7 @@ func (c *Conn) readRecord(ctx context.Context, bucket, key string) (record, erro
 	case msg == nil:
 		return record{}, nil
 	}
-	return record{value: string(msg.Data), revision: msg.Sequence, there: msg.Header.Get("KV-Operation") == ""}, nil
+	return record{value: string(msg.Data), revision: msg.Sequence, there: !isDeletion(msg.Header)}, nil
 }
 
 // ownerKey is where in POSITIONS it stands whose a partition is.

@@ -87,7 +87,7 @@ func (w *Worker) findLost() {
 // giveBack says that nobody owns what is written down as the worker's, is to be
 // another's, and has no work going on.
 func (w *Worker) giveBack(ctx context.Context) {
-	if !w.Lease().Held() || !w.owners.synced {
+	if !w.Lease().Held() || !w.owners.synced() {
 		return // it may be another's already
 	}
 	var given []int
@@ -166,7 +166,7 @@ func (w *Worker) unsettled(well bool) error {
 	if well || w.leaving {
 		return nil
 	}
-	if !w.members.synced || !w.owners.synced {
+	if !w.members.synced() || !w.owners.synced() {
 		return errNotWatched
 	}
 	var parts []int

@@ -77,7 +77,7 @@ func (f *Follower) trouble() string {
 	if err := f.unsaved.lasting(refusedFor); err != nil {
 		return "its position is not stored: " + err.Error()
 	}
-	if err := f.unread.lasting(refusedFor); err != nil {
+	if err := f.tail.trouble.lasting(refusedFor); err != nil {
 		return "it cannot be read: " + err.Error()
 	}
 	limit := max(stalledFor, 4*f.conn.TickInterval())

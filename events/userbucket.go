@@ -88,32 +88,17 @@ func (c *Conn) StoredUsers(ctx context.Context) (n uint64, err error) {
 // A value that cannot be read is yielded with its user alone, so that the
 // registry writes it again.
 func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		var zero T
-		watcher, err := c.watch(ctx, b.name, ">", jetstream.IgnoreDeletes())
+	return b.load(ctx, c, ">", func(e entry) (value T, ok bool) {
+		if e.deleted {
+			return value, false
+		}
+		value, err := b.read(e)
 		if err != nil {
-			yield(zero, err)
-			return
+			c.unreadable(b.name, e.key, e.revision, err)
 		}
-		defer endWatch(watcher)
-		for {
-			entry, err := nextEntry(ctx, nil, watcher)
-			if err != nil {
-				yield(zero, err)
-				return
-			}
-			if entry == nil {
-				return // all that there was
-			}
-			value, err := b.read(entry)
-			if err != nil {
-				c.unreadable(b.name, entry.Key(), entry.Revision(), err)
-			}
-			if user, _ := b.owner(value); user != "" && !yield(value, nil) {
-				return
-			}
-		}
-	}
+		user, _ := b.owner(value)
+		return value, user != ""
+	})
 }
 
 // watch calls apply with the value of every user, then ready once, then apply
@@ -121,8 +106,8 @@ func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
 // comes with none; where values are stamped, one that cannot be read comes as none of
 // nobody, for who counts revisions. It returns as [Conn.watchBucket] does.
 func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready func()) error {
-	return c.watchBucket(ctx, b.name, ">", func(entry jetstream.KeyValueEntry) {
-		if value, ok := b.known(c, entry); ok || b.stamp != nil {
+	return c.watchBucket(ctx, b.name, ">", func(e entry) {
+		if value, ok := b.known(c, e); ok || b.stamp != nil {
 			apply(value)
 		}
 	}, ready)
@@ -131,12 +116,17 @@ func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready 
 // in yields the value of every user of a partition, and with no value those who
 // have none any more.
 func (b userBucket[T]) in(ctx context.Context, c *Conn, part int) iter.Seq2[T, error] {
+	return b.load(ctx, c, strconv.Itoa(part)+".>", func(e entry) (T, bool) { return b.known(c, e) })
+}
+
+// load yields what read makes of the entries under some keys.
+func (b userBucket[T]) load(ctx context.Context, c *Conn, keys string, read func(entry) (T, bool)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		r, err := c.readBucket(ctx, b.name, strconv.Itoa(part)+".>")
+		r, err := c.readBucket(ctx, b.name, keys)
 		if err == nil {
 			defer r.end()
-			err = r.load(ctx, func(entry jetstream.KeyValueEntry) (more bool) {
-				value, ok := b.known(c, entry)
+			err = r.load(ctx, func(e entry) (more bool) {
+				value, ok := read(e)
 				return !ok || yield(value, nil)
 			})
 		}
@@ -148,30 +138,30 @@ func (b userBucket[T]) in(ctx context.Context, c *Conn, part int) iter.Seq2[T, e
 }
 
 // known reads a value for who keeps what was known before if it is unreadable.
-func (b userBucket[T]) known(c *Conn, entry jetstream.KeyValueEntry) (value T, ok bool) {
-	value, err := b.read(entry)
+func (b userBucket[T]) known(c *Conn, e entry) (value T, ok bool) {
+	value, err := b.read(e)
 	if err != nil {
-		c.unreadable(b.name, entry.Key(), entry.Revision(), err)
+		c.unreadable(b.name, e.key, e.revision, err)
 		value = b.none("")
 	}
 	if b.stamp != nil {
-		b.stamp(&value, entry.Revision(), entry.Created())
+		b.stamp(&value, e.revision, e.stored)
 	}
 	return value, err == nil
 }
 
 // read reads one value of the bucket. With an error the value has its user all
 // the same if the key names one.
-func (b userBucket[T]) read(entry jetstream.KeyValueEntry) (T, error) {
-	_, token, _ := strings.Cut(entry.Key(), ".")
+func (b userBucket[T]) read(e entry) (T, error) {
+	_, token, _ := strings.Cut(e.key, ".")
 	user, err := ParseToken[UserID](token)
 	if err != nil {
 		return b.none(""), err
 	}
-	if entry.Operation() != jetstream.KeyValuePut {
+	if e.deleted {
 		return b.none(user), nil
 	}
-	value, err := b.parse(entry.Value())
+	value, err := b.parse(e.value)
 	if err != nil {
 		return b.none(user), err
 	}

@@ -2,102 +2,65 @@ package events
 
 import (
 	"context"
-	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
-// viewQueue is how many changes of a view may wait to be taken in. If there are
-// more, some are lost, which is noticed, and all is told again.
-const viewQueue = 4 * MaxPartitions
-
-// view is what a bucket holds under some keys, as the server tells it change by
-// change. It has a consumer of its own without acknowledgements, which is dropped
-// and made anew whatever goes wrong with it, as a reader's is, and within two
-// seconds: nats.go's own watcher takes ten. One goroutine owns the view.
+// view is what a bucket holds under some keys, kept up to date by a tail. One goroutine
+// owns it.
 type view struct {
-	bucket, keys string
+	tail   tail
+	prefix string // of the subjects of its keys
 
-	sub      *nats.Subscription // nil while nothing is told
-	inbox    chan *nats.Msg
-	expected uint64 // consumer sequence of the next message
-	heard    time.Time
-	retryAt  time.Time
-	failing  bool // so that an outage is logged once
-
-	synced  bool // all that there is has been told
+	told    bool // all that there is has been told, by the consumer that there is
 	records map[string]record
-	before  map[string]record // what was known when this consumer was made, until synced
+	before  map[string]record // what was known when this consumer was made, until told
 }
 
-// follow has the server tell the view what happens, if it does not.
-func (v *view) follow(ctx context.Context, c *Conn) {
-	if v.sub != nil && len(v.inbox) == 0 && time.Since(v.heard) > c.silenceLimit() {
-		v.reset()
-	}
-	if v.sub != nil || time.Now().Before(v.retryAt) {
-		return
-	}
-	err := v.open(ctx, c)
-	if err != nil {
-		if !v.failing {
-			c.log.Warn("bucket not watched, trying again", "bucket", v.bucket, "error", err)
-		}
-		v.reset()
-		v.retryAt = time.Now().Add(retryWait)
-	}
-	v.failing = err != nil
+// view returns a view of a bucket for a reader of this name.
+func (c *Conn) view(bucket, keys, reader string) *view {
+	v := &view{prefix: kvSubject(bucket, ""), tail: tail{
+		conn: c, log: c.log.With("bucket", bucket), stream: bucketStream(bucket), filter: kvSubject(bucket, keys),
+		name: reader, patience: heartbeatTimeout, from: newestValues,
+	}}
+	v.tail.began = v.begin
+	return v
 }
 
-func (v *view) open(ctx context.Context, c *Conn) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
-	defer cancel()
-	v.inbox = make(chan *nats.Msg, viewQueue)
-	if v.sub, err = c.nc.ChanSubscribe(nats.NewInbox(), v.inbox); err != nil {
-		return fmt.Errorf("subscribe: %w", err)
-	}
-	consumer, err := c.js.CreatePushConsumer(ctx, "KV_"+v.bucket, jetstream.ConsumerConfig{
-		DeliverSubject: v.sub.Subject, FilterSubject: kvSubject(v.bucket, v.keys),
-		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, AckPolicy: jetstream.AckNonePolicy,
-		IdleHeartbeat: c.pulse, InactiveThreshold: time.Minute, MemoryStorage: true, Replicas: 1,
-	})
-	if err != nil {
-		return fmt.Errorf("create consumer: %w", err)
-	}
+// messages returns the channel of what the server says of the bucket, or nil while it
+// cannot be reached. Each message is for take.
+func (v *view) messages(ctx context.Context) <-chan *nats.Msg {
+	v.tail.check(time.Now())
+	return v.tail.messages(ctx)
+}
+
+// synced reports whether the records are what the bucket holds.
+func (v *view) synced() bool { return v.told && v.tail.sub != nil }
+
+// begin starts over: everything is told anew.
+func (v *view) begin(pending uint64) {
 	if v.before == nil {
 		v.before = v.records
 	}
-	v.records, v.expected, v.heard = map[string]record{}, 1, time.Now()
-	if info := consumer.CachedInfo(); info.NumPending+info.Delivered.Consumer == 0 {
+	v.records, v.told = map[string]record{}, false
+	if pending == 0 {
 		v.sync()
 	}
-	return nil
 }
 
-// take takes in one word of the server's.
+// take takes one word of the server's.
 func (v *view) take(m *nats.Msg) {
-	v.heard = time.Now()
-	if m.Header.Get("Status") == "100" && len(m.Data) == 0 {
-		if last, err := strconv.ParseUint(m.Header.Get(headerLastConsumer), 10, 64); err == nil && last >= v.expected {
-			v.reset() // something did not come
-		}
+	meta, ok := v.tail.accept(m)
+	if !ok {
 		return
 	}
-	meta, err := m.Metadata()
-	if err != nil || meta.Sequence.Consumer != v.expected {
-		v.reset()
-		return
-	}
-	v.expected++
-	key := strings.TrimPrefix(m.Subject, kvSubject(v.bucket, ""))
+	key := strings.TrimPrefix(m.Subject, v.prefix)
 	if seq := meta.Sequence.Stream; seq >= v.records[key].revision { // or the worker has overwritten it
-		v.set(key, record{value: string(m.Data), revision: seq, there: m.Header.Get("KV-Operation") == ""})
+		v.set(key, record{value: string(m.Data), revision: seq, there: !isDeletion(m.Header)})
 	}
-	if meta.NumPending == 0 && !v.synced {
+	if meta.NumPending == 0 && !v.told {
 		v.sync()
 	}
 }
@@ -111,7 +74,7 @@ func (v *view) sync() {
 			v.set(key, r)
 		}
 	}
-	v.before, v.synced = nil, true
+	v.before, v.told = nil, true
 }
 
 // set takes in how a key is.
@@ -127,11 +90,5 @@ func (v *view) refresh() {
 	}
 }
 
-// reset forgets the consumer, for another one to be made; the server drops it when
-// it has been idle.
-func (v *view) reset() {
-	if v.sub != nil {
-		_ = v.sub.Unsubscribe() // fails only on a connection that is closed
-	}
-	v.sub, v.inbox, v.synced = nil, nil, false
-}
+// reset drops the consumer, for another one to be made.
+func (v *view) reset() { v.tail.close() }

@@ -30,8 +30,8 @@ type Worker struct {
 	trouble trouble // why it does not work on all that should be its own
 
 	// Owned by the goroutine of Share.
-	members view // WORKERS: who is there
-	owners  view // POSITIONS: whose each partition is
+	members *view // WORKERS: who is there
+	owners  *view // POSITIONS: whose each partition is
 	tenures map[int]*Tenure
 	resting map[int]time.Time // partitions whose work failed, until when they are left alone
 	sharing []string          // the workers that share the partitions
@@ -44,8 +44,8 @@ type Worker struct {
 func (c *Conn) NewWorker(id string) *Worker {
 	w := &Worker{
 		conn: c, id: id, log: c.log.With("worker", id), wake: make(chan struct{}, 1),
-		members: view{bucket: bucketWorkers, keys: workerKey("*")},
-		owners:  view{bucket: bucketPositions, keys: "part.*"},
+		members: c.view(bucketWorkers, workerKey("*"), id),
+		owners:  c.view(bucketPositions, "part.*", id),
 		tenures: map[int]*Tenure{}, resting: map[int]time.Time{},
 	}
 	w.beat = heartbeat{conn: c, worker: id, lease: newLease(), log: w.log, now: make(chan struct{}, 1), wake: w.wakeUp}
@@ -87,15 +87,13 @@ func (w *Worker) share(ctx, lasting context.Context, own func(context.Context, *
 	asked := ctx.Done()
 	back := w.conn.untilReconnect()
 	for settled := false; ; {
-		w.members.follow(lasting, w.conn)
-		w.owners.follow(lasting, w.conn)
 		select {
 		case <-asked:
 			asked = nil
 			w.leave()
-		case m := <-w.members.inbox:
+		case m := <-w.members.messages(lasting):
 			w.members.take(m)
-		case m := <-w.owners.inbox:
+		case m := <-w.owners.messages(lasting):
 			w.owners.take(m)
 		case <-back:
 			back = w.conn.untilReconnect()
@@ -146,7 +144,7 @@ func (w *Worker) bury() {
 // act does what is to be done as things stand, if it is known how they do, and
 // returns whether it is.
 func (w *Worker) act(ctx, lasting context.Context, own func(context.Context, *Tenure) error) bool {
-	if !w.members.synced || !w.owners.synced || !w.confirm(lasting) || !w.Lease().Held() {
+	if !w.members.synced() || !w.owners.synced() || !w.confirm(lasting) || !w.Lease().Held() {
 		return false
 	}
 	w.divide()

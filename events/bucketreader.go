@@ -115,18 +115,12 @@ func (r *bucketReader) load(ctx context.Context, take func(entry) (more bool)) e
 	}
 }
 
-// newest returns the newest revision under the keys, 0 if there is none.
+// newest returns the newest revision under the keys, as the bucket's leader knows it, or
+// 0 if there is none.
 func (r *bucketReader) newest(ctx context.Context) (uint64, error) {
-	stream, err := r.conn.js.Stream(ctx, bucketStream(r.bucket))
-	if err != nil {
-		return 0, fmt.Errorf("open bucket %s: %w", r.bucket, err)
-	}
-	msg, err := stream.GetLastMsgForSubject(ctx, kvSubject(r.bucket, r.keys))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("ask bucket %s for its newest value: %w", r.bucket, err)
+	msg, err := r.conn.askLeader(ctx, bucketStream(r.bucket), query{Last: kvSubject(r.bucket, r.keys)})
+	if err != nil || msg == nil {
+		return 0, err
 	}
 	return msg.Sequence, nil
 }

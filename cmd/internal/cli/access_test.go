@@ -32,8 +32,7 @@ func setPasswords(t *testing.T) {
 	t.Setenv("POKED_NATS_ROUTES", "[]")
 }
 
-// eachFormat runs a test with both formats of acknowledgements and flow control that
-// a server may speak.
+// eachFormat runs a test with both formats of acknowledgements that a server may speak.
 func eachFormat(t *testing.T, test func(t *testing.T, g guarded)) {
 	for name, v2 := range map[string]bool{"v1": false, "v2": true} {
 		t.Run(name, func(t *testing.T) {
@@ -327,26 +326,25 @@ func TestADispatcherPublishesNoRoomEvents(t *testing.T) {
 func TestARoleMay(t *testing.T) {
 	g := startGuarded(t)
 	for role, subjects := range map[string][]string{
-		"dispatcher": append([]string{
+		"dispatcher": {
 			"rejected.user", "dead.0.user", "notify.0.user.room._", "read.0.user.room.thread", "redacted.0.user.room",
 			"$KV.WORKERS.match.0", "$KV.BACKLOG.0.pusher", "$KV.GATEWAYS.paused.origin", "$JS.API.CONSUMER.CREATE.KV_WORKERS.name.$KV.WORKERS.>",
 			"$JS.API.DIRECT.GET.KV_WORKERS.$KV.WORKERS.match.0", "$JS.API.STREAM.MSG.GET.KV_PUSHERS",
 			"$JS.API.STREAM.PURGE.NOTIFICATIONS", "$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS",
-		}, replies("FC", "KV_PUSHERS", "KV_PUSH_RULES", "KV_BACKLOG", "KV_WORKERS", "KV_POSITIONS", "KV_GATEWAYS", "ROOMS", "NOTIFICATIONS")...),
-		"registry": append(replies("FC", "KV_PUSHERS", "KV_PUSH_RULES"), replies("ACK", "ACCOUNTS", "REJECTED")...),
-		"bridge":   replies("FC", "KV_PUSHERS"),
+		},
+		"registry": acknowledgements("ACCOUNTS", "REJECTED"),
 	} {
 		g.mayPublish(role, subjects)
 	}
 }
 
-// replies are the subjects at which a server takes acknowledgements (ACK) or flow
-// control (FC) of streams, in both of their formats, with the tokens after the
-// stream's that a consumer's have.
-func replies(kind string, streams ...string) (subjects []string) {
-	rest := map[string]string{"ACK": ".consumer.1.7.7.1700000000000000000.0", "FC": ".consumer.a1B2"}[kind]
+// acknowledgements are the subjects at which a server takes acknowledgements of
+// streams, in both of their formats, with the tokens after the stream's that a
+// consumer's have.
+func acknowledgements(streams ...string) (subjects []string) {
 	for _, stream := range streams {
-		subjects = append(subjects, "$JS."+kind+"."+stream+rest, "$JS."+kind+"._.Xm2pGhMN."+stream+rest, "$JS."+kind+".domain.Xm2pGhMN."+stream+rest)
+		rest := stream + ".consumer.1.7.7.1700000000000000000.0"
+		subjects = append(subjects, "$JS.ACK."+rest, "$JS.ACK._.Xm2pGhMN."+rest, "$JS.ACK.domain.Xm2pGhMN."+rest)
 	}
 	return subjects
 }

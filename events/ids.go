@@ -3,6 +3,7 @@ package events
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"regexp"
@@ -46,6 +47,9 @@ func Token[T ~string](id T) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(id))
 }
 
+// errNoToken says that something is not what [Token] returns.
+var errNoToken = errors.New("decode subject token: it is none")
+
 // ParseToken undoes [Token].
 func ParseToken[T ~string](token string) (T, error) {
 	if token == noToken {
@@ -54,6 +58,9 @@ func ParseToken[T ~string](token string) (T, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil {
 		return "", fmt.Errorf("decode subject token: %w", err)
+	}
+	if Token(T(raw)) != token { // it is empty, or has line breaks, which base64 passes over
+		return "", errNoToken
 	}
 	return T(raw), nil
 }

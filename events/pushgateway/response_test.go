@@ -83,3 +83,19 @@ func BenchmarkReadRejected(b *testing.B) {
 		}
 	}
 }
+
+// An answer is never longer than what is read of one, whatever it is packed in.
+func FuzzDecode(f *testing.F) {
+	f.Add("gzip", []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"))
+	f.Add("deflate", []byte("\x78\x9c"))
+	f.Add("", []byte("\xff\xfe{\x00}\x00"))
+	f.Add("", []byte("\x00{\x00}"))
+	f.Add("br", []byte(`{"rejected":["key"]}`))
+	f.Fuzz(func(t *testing.T, encoding string, body []byte) {
+		plain, err := Decode(encoding, body)
+		if err != nil && plain != nil || len(plain) > max(3*MaxResponseBytes, 2*len(body)) {
+			t.Errorf("%d bytes, %v", len(plain), err)
+		}
+		ReadRejected(plain, "key")
+	})
+}

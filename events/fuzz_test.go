@@ -1,0 +1,147 @@
+package events
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"poked/testdata"
+)
+
+// addLines makes seeds of some lines of a recording.
+func addLines(f *testing.F, recording string, add func(line []byte)) {
+	f.Helper()
+	for i, line := range strings.Split(recording, "\n") {
+		if i%20 == 0 && line != "" {
+			add([]byte(line))
+		}
+	}
+}
+
+// What a homeserver publishes of a room, on whatever subject.
+func FuzzPublishedEvent(f *testing.F) {
+	addLines(f, testdata.Events(), func(line []byte) {
+		ev, err := ParseRoomEvent(line)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(ev.Subject(), line)
+		f.Add("room.*.event", line)
+	})
+	f.Add("room.IXI.state.*._", []byte(`{"event_id":"$e","room_id":"!r","type":"m.x","sender":"@a:x","state_key":"","content":{"a":"\ud800"}}`))
+	f.Fuzz(func(t *testing.T, subject string, raw []byte) {
+		ev, err := ParsePublished(subject, raw)
+		switch {
+		case err != nil && !errors.Is(err, ErrBadEvent):
+			t.Errorf("error is %v", err)
+		case err == nil && (ev.Subject() != subject || CheckJSON(ev.Content) != nil || !json.Valid(ev.Content)):
+			t.Errorf("%s takes %s", subject, raw)
+		}
+		ev, _ = ParseRoomEvent(raw)
+		if empty, ok := ev.Emptied(); ok && (empty.Subject() != ev.Subject() || string(empty.Content) != "{}") {
+			t.Errorf("%s counts as %s", raw, empty.Raw)
+		}
+		if state, ok := StateOn(subject); ok && ev.Subject() == subject && (state.Type != ev.Type || state.StateKey != ev.StateKey || state.RoomID != ev.RoomID) {
+			t.Errorf("on %s stands %+v", subject, state)
+		}
+	})
+}
+
+func FuzzReceipts(f *testing.F) {
+	addLines(f, testdata.Receipts(), func(line []byte) { f.Add(line) })
+	f.Add([]byte(`{"type":"m.receipt","room_id":"!r","content":{"$m":{"m.read":{"@a:x":{"thread_id":7},"@b:x":{"thread_id":"main"}},"x":7},"$n":[]}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		room, receipts, err := ParseReceipts(raw)
+		if err != nil && !errors.Is(err, ErrBadEvent) || room == "" && (err == nil || len(receipts) > 0) {
+			t.Errorf("room %q, receipts %v, error %v", room, receipts, err)
+		}
+		for _, r := range receipts {
+			if !isID(r.User) || !isID(r.Event) || r.Whole && r.Thread != "" {
+				t.Errorf("receipt %+v", r)
+			}
+		}
+	})
+}
+
+func FuzzAccountMessages(f *testing.F) {
+	f.Add("account.QGE6eA.logout", []byte(`{"user_id":"@a:x","device_id":"D"}`))
+	f.Add("account.QGE6eA.push_rules", []byte(`{"user_id":"@a:x","content":{"global":{}}}`))
+	f.Add("account.*.renamed", []byte(`{"user_id":"@a:x","user_id":"@b:x","device_id":7}`))
+	f.Add("rejected.QGE6eA", []byte(`{"user_id":"@a:x","app_id":"a","pushkey":"k"}`))
+	f.Fuzz(func(t *testing.T, subject string, raw []byte) {
+		change, err := parseAccountChange(subject, raw)
+		if err != nil && !errors.Is(err, ErrBadEvent) || err == nil && accountSubject(change.UserID, change.Kind) != subject {
+			t.Errorf("%s: %+v, %v", subject, change, err)
+		}
+		if err == nil && change.Content != nil && !json.Valid(change.Content) {
+			t.Errorf("content %q", change.Content)
+		}
+		r, err := parseRejection(subject, raw)
+		if err != nil && !errors.Is(err, ErrBadEvent) || err == nil && rejectedSubject(r.UserID) != subject {
+			t.Errorf("%s: %+v, %v", subject, r, err)
+		}
+	})
+}
+
+// What stands in a bucket is read, and written again as it was, or is an error.
+func FuzzBucketValues(f *testing.F) {
+	for _, value := range []string{
+		`{"user_id":"@a:x","version":1,"pushers":[{"app_id":"a","pushkey":"k","kind":"http","data":{"url":"https://g.example/_matrix/push/v1/notify"}}]}`,
+		`{"user_id":"@a:x","version":2,"published":{"override":[{"rule_id":"x","actions":["notify"],"conditions":[{"kind":"x"}]}]},"ignored_users":["@b:x"]}`,
+		`{"room_seq":1,"at":1,"event_id":"$e","rule_id":"r","tweaks":{},"notification":{}}`,
+		`{"up_to":7}`, `{"seq":7}`, `{"next":5,"open":[3],"owner":"w"}`, `{`, `null`,
+	} {
+		f.Add([]byte(value))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if set, err := parseUserPushers(raw); err == nil {
+			again(t, set, parseUserPushers)
+		}
+		if set, err := parseUserPushRules(raw); err == nil {
+			_ = set.Global()
+			again(t, set, parseUserPushRules)
+		}
+		if n, err := ParseNotification(raw); err == nil {
+			if _, err := ParseNotification(n.AppendJSON(nil)); err != nil {
+				t.Errorf("%s is written as %s: %v", raw, n.AppendJSON(nil), err)
+			}
+		}
+	})
+}
+
+// again writes a value twice and reads it between.
+func again[T any](t *testing.T, value T, parse func([]byte) (T, error)) {
+	t.Helper()
+	first, err := json.Marshal(value)
+	if err != nil {
+		t.Fatalf("%+v cannot be written: %v", value, err)
+	}
+	value, err = parse(first)
+	if err != nil {
+		t.Fatalf("%s cannot be read: %v", first, err)
+	}
+	if second, err := json.Marshal(value); err != nil || !bytes.Equal(first, second) {
+		t.Errorf("%s was %s before, %v", second, first, err)
+	}
+}
+
+func FuzzLogSubjects(f *testing.F) {
+	for _, subject := range []string{"notify.3.QGE6eA.IXI._", "read.3.QGE6eA.IXI.-", "redacted.3.QGE6eA.IXI", "notify.*.*.*.*", "notify....", "read.0.?.?._", ""} {
+		f.Add(subject)
+	}
+	f.Fuzz(func(t *testing.T, subject string) {
+		s, err := ParseLogSubject(subject)
+		if err != nil {
+			if !errors.Is(err, ErrBadNotification) {
+				t.Errorf("error is %v", err)
+			}
+			return
+		}
+		tokens := strings.Split(subject, ".")
+		if string(s.Kind) != tokens[0] || Token(s.User) != tokens[2] || Token(s.Room) != tokens[3] {
+			t.Errorf("%s reads as %+v", subject, s)
+		}
+	})
+}

@@ -53,13 +53,12 @@ func (c *Conn) Unreadable() map[string]uint64 {
 }
 
 // unreadable counts and logs a value of a bucket that cannot be read, once for each
-// time that it was written, and reports whether this was the first time. Whoever reads
-// the bucket goes on: one bad value stops nothing but what it stands for.
-func (c *Conn) unreadable(bucket, key string, revision uint64, err error) (first bool) {
-	if first = c.unreadables.add(bucketStream(bucket), key, revision); first {
+// time that it was written. Whoever reads the bucket goes on: one bad value stops nothing
+// but what it stands for.
+func (c *Conn) unreadable(bucket, key string, revision uint64, err error) {
+	if c.unreadables.add(bucketStream(bucket), key, revision) {
 		c.log.Error("unreadable value in a bucket", "bucket", bucket, "key", key, "revision", revision, "error", err)
 	}
-	return first
 }
 
 // keepUnreadable keeps a value that cannot be read, and that will be overwritten, as a

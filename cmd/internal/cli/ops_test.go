@@ -206,7 +206,7 @@ func isBounded(label, value string) bool {
 	case "state":
 		return slices.Contains([]string{"closed", "open", "probing", "paused", "recovering"}, value)
 	case "stage":
-		return value == "match" || value == "deliver"
+		return value == "match" || value == "deliver" || value == "strays"
 	case "stream":
 		return strings.ToUpper(value) == value && len(value) < 20
 	case "partition":

@@ -22,15 +22,14 @@ type debt struct {
 }
 
 // owe has a user's pushers told soon how much is unread. The message that changed
-// it stays open until they are, or until that is written down.
+// it stays open until they are, or until that is written down. The caller holds the
+// mutex, since what it told lanes to forget: no poke goes between with the old count.
 func (d *deliverer) owe(user events.UserID, reason uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.badge == BadgeNone || !d.dir.has(user) {
 		d.follower.Done(reason)
 		return
 	}
-	d.recipient(user).unread.stale = true
+	d.recipient(user).unread.left()
 	owed := d.owed[user]
 	if owed == nil {
 		owed = &debt{due: time.Now().Add(badgeDelay)}

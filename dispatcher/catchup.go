@@ -167,7 +167,7 @@ func (c *catcher) give(a ask, p reading, err error) {
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
 	g := a.lag
-	if a.lane.lag != g || g.position != a.after || g.cleared != a.cleared {
+	if a.lane.lag != g || a.lane.pusher != a.pusher || g.position != a.after || g.cleared != a.cleared {
 		return // what was read is of before; the lane asks again if it still wants to
 	}
 	if err != nil {

@@ -55,12 +55,12 @@ func (d *deliverer) cleared(msg events.Message, user events.UserID, changed bool
 		return
 	}
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	if r := d.people[user]; r != nil {
 		for _, l := range r.lanes {
 			l.forget(gone)
 		}
 	}
-	d.mu.Unlock()
 	d.owe(user, msg.Seq)
 }
 

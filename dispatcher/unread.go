@@ -35,6 +35,7 @@ type unreadCount struct {
 	rooms    map[events.RoomID]struct{} // only if the badge counts rooms
 	upTo     uint64                     // the newest notification that is counted; 0 until the user is first seen
 	stale    bool                       // something has left the log since, or it was unsettled
+	changes  uint64                     // how often something has left the log
 	learned  time.Time                  // when the log was asked, or when the user was first seen
 }
 
@@ -65,12 +66,20 @@ func (t *unreadCount) add(of BadgeOf, seq uint64, n *events.Notification, room e
 	t.rooms[room] = struct{}{}
 }
 
-// learn takes in what the log says, up to a sequence.
-func (t *unreadCount) learn(of BadgeOf, count events.Unread, upTo uint64) {
-	if upTo < t.upTo {
-		return // it is asked again
+// left notes that something has left the log, or may have.
+func (t *unreadCount) left() { t.stale, t.changes = true, t.changes+1 }
+
+// learn takes in what the log says, up to a sequence, to one who asked when this many
+// changes were known. What has changed meanwhile may be missing in the answer, and
+// another may know better already: then it says nothing, and is asked for again by
+// whoever needs the count.
+func (t *unreadCount) learn(of BadgeOf, count events.Unread, upTo, changes uint64) {
+	if upTo < t.upTo || changes != t.changes {
+		return
 	}
-	*t = unreadCount{messages: count.Messages, upTo: upTo, stale: count.Unsettled, learned: time.Now()}
+	*t = unreadCount{
+		messages: count.Messages, upTo: upTo, changes: changes, stale: count.Unsettled, learned: time.Now(),
+	}
 	if of != BadgeRooms {
 		return
 	}
@@ -108,7 +117,8 @@ func (d *deliverer) learnUnread(ctx context.Context, user events.UserID) error {
 		return nil
 	}
 	d.mu.Lock()
-	known := d.isKnown(&d.recipient(user).unread)
+	r := d.recipient(user)
+	known, changes := d.isKnown(&r.unread), r.unread.changes
 	d.mu.Unlock()
 	if known {
 		return nil
@@ -119,7 +129,9 @@ func (d *deliverer) learnUnread(ctx context.Context, user events.UserID) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.recipient(user).unread.learn(d.badge, count, upTo)
+	if d.people[user] == r { // or the user's last pusher went, and may be back
+		r.unread.learn(d.badge, count, upTo, changes)
+	}
 	return nil
 }
 

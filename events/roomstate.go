@@ -110,7 +110,8 @@ type stateHeard struct {
 func (c *Conn) stateHeardOf(ctx context.Context, enough uint64) (stateHeard, error) {
 	for tries := 0; ; tries++ {
 		var known stateHeard
-		if heard := c.stateHeard.Load(); heard != nil {
+		heard := c.stateHeard.Load()
+		if heard != nil {
 			known = *heard
 		}
 		if known.source >= enough {
@@ -136,7 +137,7 @@ func (c *Conn) stateHeardOf(ctx context.Context, enough uint64) (stateHeard, err
 		}
 		if source, ok := sourceSeq(msg.Header); ok {
 			known = stateHeard{seq: last, source: source}
-			c.stateHeard.Store(&known)
+			c.stateHeard.CompareAndSwap(heard, &known) // unless it was made anew meanwhile
 		}
 		return known, nil
 	}

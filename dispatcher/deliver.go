@@ -21,6 +21,7 @@ const patience = time.Second
 // tells of changed pushers; a mutex guards what they share.
 type deliverer struct {
 	conn   *events.Conn
+	worker string // under whose name records are written
 	dir    *directory
 	gates  *gateways
 	client *client
@@ -45,12 +46,11 @@ type deliverer struct {
 	people  map[events.UserID]*recipient
 	busy    map[*lane]struct{}        // lanes with something in their queue
 	ending  map[events.PusherID]*lane // lanes of removed pushers whose record is still to be deleted
-	unsaved map[*lane]struct{}        // lanes whose backlog record is to be written again
-	owed    map[events.UserID]*debt   // whose count has changed, and is to be told soon
-	closing bool                      // nothing new is begun
-	ended   bool                      // nothing is stored any more: the partition may be another worker's
-	out     int                       // attempts that are being made
-	writing int                       // backlog records that are being written
+	backlog backlogWriter
+	owed    map[events.UserID]*debt // whose count has changed, and is to be told soon
+	closing bool                    // nothing new is begun
+	ended   bool                    // nothing is stored any more: the partition may be another worker's
+	out     int                     // attempts that are being made
 }
 
 // recipient is a user with pushers.
@@ -64,7 +64,8 @@ type recipient struct {
 func newDeliverer(d *deliverer) *deliverer {
 	d.people, d.ending = map[events.UserID]*recipient{}, map[events.PusherID]*lane{}
 	d.late = map[events.UserID]*late{}
-	d.busy, d.unsaved, d.owed = map[*lane]struct{}{}, map[*lane]struct{}{}, map[events.UserID]*debt{}
+	d.busy, d.owed = map[*lane]struct{}{}, map[events.UserID]*debt{}
+	d.backlog = newBacklogWriter(d)
 	return d
 }
 
@@ -251,8 +252,8 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 		l := findLane(d.recipient(b.UserID).lanes, id)
 		if l == nil { // its pusher went while nobody was looking
 			l = &lane{d: d, pusher: &pusher{id: id, user: b.UserID}, gone: true}
-			l.record.stored, l.record.revision = true, b.Revision
-			d.ending[id] = l
+			l.record.entry = d.record(l.pusher, b.Revision)
+			d.ending[id] = l // the pusher may be set again before it is deleted
 			l.save()
 			continue
 		}
@@ -260,7 +261,7 @@ func (d *deliverer) restore(f *events.Follower, lagging map[events.PusherID]even
 		if latest := time.Now().Add(slowLimit); b.NextTry.After(latest) {
 			b.NextTry = latest // the clock of who wrote it is ahead
 		}
-		l.record.stored, l.record.covers, l.record.revision = true, true, b.Revision
+		l.record.entry, l.record.covers = d.record(l.pusher, b.Revision), true
 		l.lag = &lag{
 			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Alone,
 			since: b.Since, nextTry: b.NextTry, lastError: b.LastError,
@@ -286,9 +287,7 @@ func (d *deliverer) tick(ctx context.Context, now time.Time) {
 		l.fallBehind(now, why)
 		l.save()
 	}
-	for l := range d.unsaved {
-		l.save()
-	}
+	d.backlog.again()
 }
 
 // finish ends the work: what is out may come back, for as long as a farewell takes.
@@ -300,7 +299,7 @@ func (d *deliverer) finish(end farewell) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		out = d.out
-		return d.out == 0 && d.writing == 0
+		return d.out == 0 && d.backlog.idle()
 	})
 	if !settled {
 		d.log.Warn("ending with pokes out, their outcome stays unknown", "out", out)
@@ -317,9 +316,7 @@ func (d *deliverer) close() {
 		l.fallBehind(time.Now(), "stopped")
 		l.save()
 	}
-	for l := range d.unsaved {
-		l.save()
-	}
+	d.backlog.again()
 }
 
 // end has nothing happen any more, whatever is still out.
@@ -345,5 +342,4 @@ func (d *deliverer) abandon() {
 	}
 	clear(d.people)
 	clear(d.busy)
-	clear(d.unsaved)
 }

@@ -145,6 +145,9 @@
 //	badge not told             the lane lags, its record says that it owes a badge
 //	pause not shared           told again while it lasts; until then each dispatcher finds out with one poke
 //	backlog not stored         the notification stays open, written again by the next tick
+//	backlog is another's       the work on the partition ends, as if the position were; if the partition is ours
+//	                           all the same it begins anew with what is stored
+//	NATS takes nothing         the connection is given up after 5 s; until then what is in hand is poked
 //	position not stored        after a second nothing more is read: it would be done again after a death
 //	lease not renewed in time  nothing is begun and nothing written until it is: another may be at work
 //	dispatcher comes, or goes  partitions are handed over: what is out has 0.75 s to come home, the rest is told again

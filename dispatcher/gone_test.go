@@ -76,7 +76,8 @@ func TestG6PauseOfARecordIsBounded(t *testing.T) {
 				h.notify("@bob:x", "!r", 1, "")
 				record.UserID, record.Since, record.LastError = "@bob:x", time.Now(), "http_429"
 				stored := make(chan error, 1)
-				h.conn.PutBacklog(events.NewPusherID("@bob:x", "app", "bob"), record, func(_ uint64, err error) { stored <- err })
+				id := events.NewPusherID("@bob:x", "app", "bob")
+				h.conn.BacklogRecord("another", id, "@bob:x", 0).Put(record, func(err error) { stored <- err })
 				if err := <-stored; err != nil {
 					t.Fatal(err)
 				}

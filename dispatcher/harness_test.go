@@ -78,7 +78,9 @@ func bubbleOf(t *testing.T, partitions int, story func(t *testing.T, h *house)) 
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
-		story(t, newHouseOf(t, partitions))
+		h := newHouseOf(t, partitions)
+		t.Cleanup(func() { <-time.After(time.Minute) }) // fasthttp's cleaners sleep out their turn
+		story(t, h)
 	})
 }
 
@@ -98,7 +100,6 @@ func newHouseOf(t *testing.T, partitions int) *house {
 		life: &life{},
 	}
 	h.conn = h.server.Connect(events.Topology{Partitions: partitions, Replicas: 1})
-	t.Cleanup(func() { <-time.After(time.Minute) }) // fasthttp's cleaners sleep out their turn
 	return h
 }
 

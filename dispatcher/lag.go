@@ -222,103 +222,11 @@ func (g *lag) count(now uint64) uint64 {
 	return min(g.unread+1, now)
 }
 
-// backlogRecord is what BACKLOG is to say of a lane. Writes go out one at a
-// time; a change while one is out is written after it.
-type backlogRecord struct {
-	stored  bool // the bucket has an entry
-	covers  bool // the entry stands before all that the lane has not told
-	writing bool
-	// revision is the entry's, if it is known: a worker that was held up for so long
-	// that it has a successor must not delete what that has written.
-	revision uint64
-	stale    bool    // the bucket is to say something else than what was written last
-	held     []*item // done once the lag that covers them is stored
-	out      []*item // held when the write that is out began
-}
-
-// cover keeps an item of a lagging lane open until the bucket has an entry:
-// without one a successor would not know that it was never told.
-func (r *backlogRecord) cover(it *item) {
-	if !r.covers {
-		it.waiting++
-		r.held = append(r.held, it)
-	}
-}
-
-// releaseCovered lets go of what came since the write began, and what the entry
-// stands before; not of a badge, which is another word in it.
-func (r *backlogRecord) releaseCovered() {
-	kept := r.held[:0]
-	for _, it := range r.held {
-		if it.badge {
-			kept = append(kept, it)
-		} else {
-			r.out = append(r.out, it)
-		}
-	}
-	clear(r.held[len(kept):])
-	r.held = kept
-}
-
-// save has the bucket say how the lane stands.
-func (l *lane) save() {
-	r := &l.record
-	if l.d.ended {
-		return
-	}
-	if !l.d.gates.lease.Held() {
-		l.d.unsaved[l] = struct{}{} // the record may be another's
-		return
-	}
-	if r.writing {
-		r.stale = true
-		return
-	}
-	if l.lag == nil && !r.stored && len(r.held) == 0 {
-		return
-	}
-	r.writing, r.stale = true, false
-	r.out, r.held = r.held, nil
-	l.d.writing++
-	delete(l.d.unsaved, l)
-	if l.lag == nil {
-		r.covers = false
-		l.d.conn.DeleteBacklog(l.pusher.id, l.pusher.user, r.revision, func(revision uint64, err error) { l.saved(false, revision, err) })
-		return
-	}
-	l.d.conn.PutBacklog(l.pusher.id, events.Backlog{
-		UserID: l.pusher.user, Position: l.lag.position, Attempts: l.lag.attempts, Alone: l.lag.alone,
-		Since: l.lag.since, NextTry: l.lag.nextTry, LastError: l.lag.lastError,
-		PausedUntil: l.d.gates.pausedUntil(l.lag.gate), PassedOver: l.lag.passedOver, Badge: l.lag.badge,
-	}, func(revision uint64, err error) { l.saved(true, revision, err) })
-}
-
-// saved takes in the answer to a write. What failed is tried again by the next
-// tick.
-func (l *lane) saved(stored bool, revision uint64, err error) {
-	l.d.mu.Lock()
-	defer l.d.mu.Unlock()
-	r := &l.record
-	r.writing = false
-	l.d.writing--
-	if err != nil {
-		l.d.log.Warn("backlog not stored, trying again", "user_id", l.pusher.user, "pusher", l.pusher.id, "error", err)
-		r.held = append(r.out, r.held...)
-		r.stored, r.revision = true, 0 // it may be, at a revision that nobody knows
-		l.d.unsaved[l] = struct{}{}
-		return
-	}
-	r.revision = revision
-	if r.stored, r.covers = stored, stored; r.covers {
-		r.releaseCovered()
-	}
-	for _, it := range r.out {
-		l.d.release(it)
-	}
-	if r.out = nil; r.stale {
-		l.save()
-	}
-	if l.gone && !r.writing {
-		delete(l.d.ending, l.pusher.id)
+// backlog returns what BACKLOG is to say of the lag.
+func (g *lag) backlog(user events.UserID, pausedUntil time.Time) events.Backlog {
+	return events.Backlog{
+		UserID: user, Position: g.position, Attempts: g.attempts, Alone: g.alone,
+		Since: g.since, NextTry: g.nextTry, LastError: g.lastError,
+		PausedUntil: pausedUntil, PassedOver: g.passedOver, Badge: g.badge,
 	}
 }

@@ -290,7 +290,7 @@ func (l *lane) remove() {
 	l.gone = true
 	l.withdraw()
 	l.empty()
-	if l.record.writing || l.record.stored {
+	if l.record.stands() {
 		l.d.ending[l.pusher.id] = l
 	}
 }

@@ -60,14 +60,15 @@ func TestG7LaneThatEndsWhileItsRecordIsDeletedIsForgotten(t *testing.T) {
 	gs, _ := idleGateways(10, 1, 1)
 	d := newDeliverer(&deliverer{gates: gs, counts: &counters{}})
 	l := &lane{d: d, pusher: &pusher{id: "p"}}
-	l.record.stored, l.record.writing = true, true // it has caught up
-	d.writing = 1
+	l.record.writing = true // it has caught up
+	d.backlog.writing = 1
 	l.remove()
 	if d.ending["p"] != l {
 		t.Fatal("the lane is forgotten before its record is deleted")
 	}
-	l.saved(false, 0, nil)
-	if len(d.ending) > 0 || d.writing != 0 {
+	l.saved(false, nil)
+	d.backlog.take()
+	if len(d.ending) > 0 || d.backlog.writing != 0 {
 		t.Errorf("%d lanes end for ever", len(d.ending))
 	}
 }

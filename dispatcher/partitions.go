@@ -128,16 +128,17 @@ func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
 func (all *delivery) enter(part int) (dl *deliverer, leave func()) {
 	d := all.d
 	dl = newDeliverer(&deliverer{
-		conn: d.conn, dir: all.dir, gates: all.gates, client: all.client, counts: &d.counts, ttl: d.cfg.PokeTTL,
+		conn: d.conn, worker: d.worker, dir: all.dir, gates: all.gates, client: all.client, counts: &d.counts, ttl: d.cfg.PokeTTL,
 		badge: d.cfg.Badge, delayIfActive: d.cfg.DelayIfActive,
 		log: d.log.With("stage", events.StageDeliver.Name, "part", part),
 	})
 	dl.catcher = newCatcher(dl, d.cfg.CatchUpLimit)
-	stop := dl.catcher.start()
+	stopReading, stopWriting := dl.catcher.start(), dl.backlog.start()
 	all.put(part, dl) // before it looks for anybody's pushers: no change is missed
 	return dl, func() {
 		dl.end()
-		stop()
+		stopReading()
+		stopWriting()
 		all.put(part, nil)
 		dl.abandon()
 	}

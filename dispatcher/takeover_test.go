@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -312,9 +313,9 @@ func TestG1RestoredRecordIsNotThePredecessorsToDelete(t *testing.T) {
 		h.start()
 		<-time.After(time.Second)
 		late := make(chan error, 1)
-		h.conn.DeleteBacklog(id, "@bob:x", lagging[id].Revision, func(_ uint64, err error) { late <- err })
-		if <-late == nil {
-			t.Error("the predecessor deleted what its successor has written")
+		h.conn.BacklogRecord("predecessor", id, "@bob:x", lagging[id].Revision).Delete(func(err error) { late <- err })
+		if conflict := new(events.ConflictError); !errors.As(<-late, &conflict) {
+			t.Error("the predecessor does not hear that its successor has written")
 		}
 		h.kill() // whoever comes next finds it
 		h.start()

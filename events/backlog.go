@@ -2,15 +2,13 @@ package events
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Backlog is what is known of a pusher that lags: where it stands in its
@@ -40,47 +38,40 @@ type Backlog struct {
 	Lost bool `json:"-"`
 }
 
-// PutBacklog writes a lagging pusher down. done is called once, with the revision
-// of the entry, and must not block.
-func (c *Conn) PutBacklog(id PusherID, b Backlog, done func(revision uint64, err error)) {
+// BacklogRecord is the entry of one pusher in BACKLOG: a [Register] that only the
+// owner of its partition writes. A [ConflictError] says that there is another owner.
+type BacklogRecord struct{ register *Register }
+
+// BacklogRecord returns the record of a pusher under the name of a worker, with the
+// revision at which it was read, 0 if it was not there.
+func (c *Conn) BacklogRecord(worker string, id PusherID, user UserID, revision uint64) *BacklogRecord {
+	key := c.partOf(Token(user)) + "." + string(id)
+	return &BacklogRecord{c.Register(bucketBacklog, key, worker, revision)}
+}
+
+// Put writes a lagging pusher down; see [Register.Put].
+func (r *BacklogRecord) Put(b Backlog, done func(error)) {
 	value, err := json.Marshal(b)
 	if err != nil { // only a time out of range
-		done(0, fmt.Errorf("encode backlog: %w", err))
+		time.AfterFunc(0, func() { done(fmt.Errorf("encode backlog: %w", err)) })
 		return
 	}
-	c.writeBacklog(id, b.UserID, nil, value, done)
+	r.register.Put(value, done)
 }
 
-// DeleteBacklog forgets a pusher that has caught up or is gone, if its entry has
-// still the revision that was written last: not what a successor of a worker that
-// was held up has written since. Revision 0 is whatever there is.
-func (c *Conn) DeleteBacklog(id PusherID, user UserID, revision uint64, done func(revision uint64, err error)) {
-	header := purgeHeader()
-	if revision > 0 {
-		header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
-	}
-	c.writeBacklog(id, user, header, nil, done)
-}
+// Delete forgets a pusher that has caught up or is gone; see [Register.Delete].
+func (r *BacklogRecord) Delete(done func(error)) { r.register.Delete(done) }
 
-// purgeHeader is the header of a message that deletes an entry and leaves nothing
-// behind.
-func purgeHeader() nats.Header {
-	return nats.Header{
-		headerOperation: []string{"PURGE"}, jetstream.MsgRollup: []string{jetstream.MsgRollupSubject},
-		jetstream.MsgTTLHeader: []string{markerTTL.String()},
-	}
-}
+// Stands reports whether the bucket may have an entry; see [Register.Stands].
+func (r *BacklogRecord) Stands() bool { return r.register.Stands() }
 
-func (c *Conn) writeBacklog(id PusherID, user UserID, header nats.Header, value []byte, done func(uint64, error)) {
-	c.writeKey(bucketBacklog, c.partOf(Token(user))+"."+string(id), header, value, done)
-}
+// Adopt is [Register.Adopt].
+func (r *BacklogRecord) Adopt(conflict *ConflictError) { r.register.Adopt(conflict) }
 
 // DropBacklog forgets an entry that could not be read, of a pusher that is gone, if it
 // has still the revision that it was read at.
 func (c *Conn) DropBacklog(part int, id PusherID, revision uint64, done func(error)) {
-	header := purgeHeader()
-	header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
-	c.writeKey(bucketBacklog, strconv.Itoa(part)+"."+string(id), header, nil, func(_ uint64, err error) { done(err) })
+	c.Register(bucketBacklog, strconv.Itoa(part)+"."+string(id), rand.Text(), revision).Delete(done)
 }
 
 // unreadableBacklog is an entry that cannot be read, and why not.

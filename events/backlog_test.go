@@ -1,6 +1,7 @@
 package events_test
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 
@@ -8,25 +9,11 @@ import (
 	"poked/events/eventstest"
 )
 
-// A worker that was held up does not delete what its successor has written since.
-func TestBacklogIsDeletedOnlyAsItWasWritten(t *testing.T) {
+// A worker that was held up neither deletes nor overwrites what its successor has
+// written since.
+func TestG1BacklogIsWrittenOnlyByWhoHasSeenIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
-		type answer struct {
-			revision uint64
-			err      error
-		}
-		answers := make(chan answer, 1)
-		done := func(revision uint64, err error) { answers <- answer{revision, err} }
-		put := func(position uint64) uint64 {
-			conn.PutBacklog("p", events.Backlog{UserID: "@a:x", Position: position}, done)
-			a := <-answers
-			if a.err != nil {
-				t.Fatal(a.err)
-			}
-			return a.revision
-		}
-		first, second := put(1), put(2)
 		part := events.PartitionOf(events.Token(events.UserID("@a:x")), conn.Partitions())
 		lagging := func() map[events.PusherID]events.Backlog {
 			all, err := conn.LoadBacklog(t.Context(), part)
@@ -35,21 +22,42 @@ func TestBacklogIsDeletedOnlyAsItWasWritten(t *testing.T) {
 			}
 			return all
 		}
-		conn.DeleteBacklog("p", "@a:x", first, done)
-		if a := <-answers; a.err == nil {
-			t.Error("an entry was deleted that another has written since")
+		wait := func(write func(done func(error))) error {
+			answer := make(chan error, 1)
+			write(func(err error) { answer <- err })
+			return <-answer
 		}
-		if b := lagging()["p"]; b.Position != 2 || b.Revision != second {
-			t.Errorf("the entry is %+v, want position 2 at revision %d", b, second)
+		put := func(r *events.BacklogRecord, position uint64) error {
+			return wait(func(done func(error)) { r.Put(events.Backlog{UserID: "@a:x", Position: position}, done) })
 		}
-		conn.DeleteBacklog("p", "@a:x", second, done)
-		if a := <-answers; a.err != nil || len(lagging()) != 0 {
-			t.Errorf("%v, %d entries are left", a.err, len(lagging()))
+		old := conn.BacklogRecord("old", "p", "@a:x", 0)
+		if err := put(old, 1); err != nil {
+			t.Fatal(err)
 		}
-		put(3)
-		conn.DeleteBacklog("p", "@a:x", 0, done)
-		if a := <-answers; a.err != nil || len(lagging()) != 0 {
-			t.Errorf("%v, %d entries are left", a.err, len(lagging()))
+		successor := conn.BacklogRecord("new", "p", "@a:x", lagging()["p"].Revision)
+		if err := put(successor, 2); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // again and again
+			var conflict *events.ConflictError
+			if err := put(old, 3); !errors.As(err, &conflict) {
+				t.Errorf("the old worker wrote: %v", err)
+			}
+			if err := wait(old.Delete); !errors.As(err, &conflict) {
+				t.Errorf("the old worker deleted: %v", err)
+			}
+			if b := lagging()["p"]; b.Position != 2 {
+				t.Errorf("the record is %+v, want position 2", b)
+			}
+		}
+		if err := wait(successor.Delete); err != nil || len(lagging()) != 0 {
+			t.Errorf("%v, %d records are left", err, len(lagging()))
+		}
+		if err := wait(old.Delete); err != nil {
+			t.Errorf("what is gone already is not deleted: %v", err)
+		}
+		if err := put(successor, 4); err != nil || lagging()["p"].Position != 4 {
+			t.Errorf("%v, %+v", err, lagging())
 		}
 	})
 }

@@ -46,8 +46,6 @@ type Conn struct {
 	writer *writer
 	pulse  time.Duration // Config.Pulse
 
-	userBuckets sync.Map // handles of the buckets that were written to, by name
-
 	denied atomic.Pointer[string] // what the server last said that it does not permit
 
 	keeper      keeper
@@ -117,7 +115,7 @@ func (c *Conn) reconnected(nc *nats.Conn) {
 
 // again has everybody look anew at what NATS holds.
 func (c *Conn) again() {
-	c.stateHeard.Store(nil)
+	c.stateHeard.Store(new(stateHeard)) // another than before, also if that said nothing
 	c.mu.Lock()
 	hooks := c.onReconnect
 	if c.lost != nil {

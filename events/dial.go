@@ -134,6 +134,10 @@ func (c *Conn) options() ([]nats.Option, error) {
 		// Nothing is written behind the caller's back: a publish while NATS is
 		// away is an error now, not a surprise after the reconnect.
 		nats.ReconnectBufSize(-1),
+		// A connection whose other side takes nothing any more holds a lock of the
+		// client's, for which everything waits that is sent: it is given up soon.
+		nats.FlusherTimeout(requestTimeout),
+		nats.ReconnectOnFlusherError(),
 		nats.PingInterval(20*c.pulse),
 		nats.SyncQueueLen(answerQueue),
 		nats.MaxPingsOutstanding(2),

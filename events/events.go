@@ -65,9 +65,13 @@
 //     client, so nothing surfaces later out of order), followers retry for ever
 //     and resume after the last message they saw.
 //   - A write's answer is lost: the caller is told the outcome is unknown and
-//     repeats it. Bucket writes are idempotent, and so are reads and redactions; a
-//     repeated notification is first looked for in the log ([Conn.HasNotification],
-//     [Conn.WithNotification]) and among what was read since ([Conn.ReadsSince]).
+//     repeats it. What stands in a bucket is looked up first, and replaced only if it
+//     is what the writer knows, or a write of its own ([Register]). Reads and
+//     redactions are idempotent; a repeated notification is first looked for in the
+//     log ([Conn.HasNotification], [Conn.WithNotification]) and among what was read
+//     since ([Conn.ReadsSince]).
+//   - A server is there and takes nothing: the connection is given up after 5 s, and
+//     made anew.
 //   - A replica has not heard yet of what was acknowledged: what it does not tell of
 //     counts as absent only if the leader of the stream says so too, or the read is
 //     repeated.

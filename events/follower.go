@@ -98,6 +98,7 @@ type Follower struct {
 
 	redo    chan Message
 	resume  chan Message
+	fenced  chan *ConflictError
 	waiting atomic.Uint64 // see [Following]
 	unsaved trouble       // why the position is not stored
 	motion  motion
@@ -117,7 +118,8 @@ func (c *Conn) Follow(ctx context.Context, stage Stage, part int, owner string) 
 		left:     map[uint64]struct{}{},
 		doubt:    pos.revision != 0 && !pos.Clean,
 		suspects: unsavedLimit,
-		saver:    newSaver(pos.revision),
+		saver:    newSaver(c.Register(bucketPositions, positionKey(stage, part), owner, pos.revision)),
+		fenced:   make(chan *ConflictError, 1),
 		redo:     make(chan Message, windowLimit+unsavedLimit),
 		resume:   make(chan Message, windowLimit+unsavedLimit),
 	}
@@ -180,6 +182,15 @@ func (f *Follower) Bury(msg Message, reason string, detail error) {
 	})
 }
 
+// Fence ends [Follower.Run] with [ErrFenced]: another worker has written what only the
+// owner of the partition writes.
+func (f *Follower) Fence(conflict *ConflictError) {
+	select {
+	case f.fenced <- conflict:
+	default: // it is ending
+	}
+}
+
 // Run follows until ctx ends, and then returns nil after finish has returned
 // and the position is stored: finish waits, within a bound of its own, for what
 // is out. It returns [ErrFenced] as soon as another worker has taken over, and
@@ -219,8 +230,10 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 		f.handler.Handle(ctx, msg)
 	case <-f.window.wake:
 	case <-due:
-	case res := <-f.saver.results:
-		return f.saveFinished(ctx, res)
+	case err := <-f.saver.results:
+		return f.saveFinished(err)
+	case conflict := <-f.fenced:
+		return f.fencedBy(conflict)
 	case now := <-tick:
 		f.tail.check(now)
 		f.motion.tick(time.Now(), f.last, f.waiting.Load() > 0 || len(f.tail.inbox) > 0)

@@ -32,10 +32,8 @@ func workerKey(worker string) string { return "worker." + worker }
 // the key had run out somebody may have: then the lease is renewed only after the
 // worker has confirmed what it owns.
 type heartbeat struct {
-	conn   *Conn
-	worker string
-	lease  *Lease
-	log    *slog.Logger
+	lease *Lease
+	log   *slog.Logger
 
 	leaving   atomic.Bool
 	born      atomic.Uint64 // how often the key was made
@@ -45,9 +43,9 @@ type heartbeat struct {
 	trouble   trouble       // why the heartbeat is not stored
 
 	// Owned by run.
-	last    record // the key as it was written last
-	making  bool   // the key is being made, or was without our hearing of it
-	failing bool   // so that an outage is logged once
+	register *Register
+	making   bool // the key is being made, or was without our hearing of it
+	failing  bool // so that an outage is logged once
 }
 
 // run beats until ctx ends.
@@ -107,28 +105,18 @@ func (h *heartbeat) beat(ctx context.Context) time.Duration {
 func (h *heartbeat) sure() bool { return h.confirmed.Load() == h.born.Load() }
 
 func (h *heartbeat) write(ctx context.Context) error {
-	kv, err := h.conn.userBucket(ctx, bucketWorkers)
-	if err != nil {
-		return err
-	}
-	key, value := workerKey(h.worker), []byte(stateHere)
+	value := []byte(stateHere)
 	if h.leaving.Load() {
 		value = []byte(stateLeaving)
 	}
 	for {
-		h.making = h.making || !h.last.there
-		revision, err := kv.Update(ctx, key, value, h.last.revision)
-		if err == nil {
-			h.last = record{there: true, revision: revision}
-			return nil
-		}
-		if !isConflict(err) {
+		h.making = h.making || !h.register.last.there
+		err := h.register.Set(ctx, value)
+		conflict := new(ConflictError)
+		if !errors.As(err, &conflict) {
 			return err
 		}
-		// The key has run out, or has a write of ours whose answer was lost.
-		if h.last, err = h.conn.readRecord(ctx, bucketWorkers, key); err != nil {
-			return err
-		}
+		h.register.Adopt(conflict) // the key has run out
 	}
 }
 
@@ -137,11 +125,7 @@ func (h *heartbeat) write(ctx context.Context) error {
 func (h *heartbeat) forget(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, goodbyeTimeout)
 	defer cancel()
-	kv, err := h.conn.userBucket(ctx, bucketWorkers)
-	if err == nil {
-		err = kv.Delete(ctx, workerKey(h.worker))
-	}
-	if err != nil {
+	if err := h.register.Clear(ctx); err != nil {
 		h.log.Warn("heartbeat not taken back, it runs out by itself", "error", err)
 	}
 }

@@ -27,16 +27,24 @@ type query struct {
 	Since *time.Time `json:"start_time,omitempty"`
 }
 
+// encode returns a query as the server reads it.
+func (q query) encode() []byte {
+	raw, err := json.Marshal(q)
+	if err != nil { // only a time out of range, which no server has given
+		return nil
+	}
+	return raw
+}
+
+// leaderSubject is where the leader of a stream is asked for a message.
+func leaderSubject(stream string) string { return "$JS.API.STREAM.MSG.GET." + stream }
+
 // askLeader returns a message as the leader of a stream knows it, or nil if there
 // is none.
 func (c *Conn) askLeader(ctx context.Context, stream string, q query) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	request, err := json.Marshal(q)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, request)
+	answer, err := c.nc.RequestWithContext(ctx, leaderSubject(stream), q.encode())
 	if err != nil {
 		return nil, fmt.Errorf("ask the leader of %s: %w", stream, err)
 	}

@@ -3,6 +3,7 @@ package events
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,15 +23,32 @@ var errOtherKey = errors.New("it belongs to another key")
 
 func pauseKey(origin string) string { return "paused." + Token(origin) }
 
-// PutPause writes a pause down, whatever was written before; done hears when it is
-// stored.
+// PutPause writes a pause down, unless one that ends no earlier stands there: of two
+// dispatchers that were asked for different pauses at the same time the longer one
+// holds for all. done hears when one of them is stored.
 func (c *Conn) PutPause(p Pause, done func(error)) {
 	value, err := json.Marshal(p)
 	if err != nil { // only a time out of range
 		done(fmt.Errorf("encode pause: %w", err))
 		return
 	}
-	c.writeKey(bucketGateways, pauseKey(p.Origin), nil, value, func(_ uint64, err error) { done(err) })
+	r := c.unread(bucketGateways, pauseKey(p.Origin), rand.Text())
+	var answered func(error)
+	answered = func(err error) {
+		conflict := new(ConflictError)
+		if !errors.As(err, &conflict) {
+			done(err)
+			return
+		}
+		var other Pause
+		if json.Unmarshal([]byte(conflict.stands.value), &other) == nil && !other.Until.Before(p.Until) {
+			done(nil)
+			return
+		}
+		r.Adopt(conflict)
+		r.Put(value, answered)
+	}
+	r.Put(value, answered)
 }
 
 // WatchPauses calls apply with each pause that is known, then ready once, then apply

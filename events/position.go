@@ -8,9 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Stage is one of the two durable hops of a room event's walk.
@@ -132,31 +129,13 @@ func parsePosition(raw []byte) (pos Position, err error) {
 	return pos, nil
 }
 
-// savePosition writes a position if nobody else has since; done hears the new
-// revision.
-func (c *Conn) savePosition(stage Stage, part int, pos Position, done func(revision uint64, err error)) {
-	value, err := json.Marshal(pos)
-	if err != nil { // cannot happen for numbers and a string
-		done(0, fmt.Errorf("encode position: %w", err))
-		return
+// encode returns the position as POSITIONS keeps it.
+func (p Position) encode() []byte {
+	value, err := json.Marshal(p)
+	if err != nil { // only a time out of range, which no server has given
+		return nil
 	}
-	c.writeKey(bucketPositions, positionKey(stage, part), nats.Header{
-		jetstream.ExpectedLastSubjSeqHeader: []string{strconv.FormatUint(pos.revision, 10)},
-	}, value, done)
-}
-
-// writeKey writes a key of a bucket without waiting; done hears its new revision, as
-// that of [Conn.NewBatch].
-func (c *Conn) writeKey(bucket, key string, header nats.Header, value []byte, done func(revision uint64, err error)) {
-	batch := c.NewBatch(done)
-	batch.add(kvSubject(bucket, key), header, value)
-	batch.Send()
-}
-
-// isConflict says that a conditional write found something newer.
-func isConflict(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+	return value
 }
 
 // kvSubject is where the value of a bucket's key is published (NATS ADR-8).

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // record is a key of a bucket as it was last known.
@@ -12,6 +14,7 @@ type record struct {
 	value    string
 	revision uint64 // 0 if there never was one
 	there    bool   // false also for one that was deleted
+	writer   string // who wrote it, if they said so; see [Register]
 	heard    time.Time
 }
 
@@ -25,7 +28,14 @@ func (c *Conn) readRecord(ctx context.Context, bucket, key string) (record, erro
 	case msg == nil:
 		return record{}, nil
 	}
-	return record{value: string(msg.Data), revision: msg.Sequence, there: !isDeletion(msg.Header)}, nil
+	return recordOf(msg), nil
+}
+
+// recordOf returns a key as its last message tells.
+func recordOf(msg *jetstream.RawStreamMsg) record {
+	return record{
+		value: string(msg.Data), revision: msg.Sequence, there: !isDeletion(msg.Header), writer: msg.Header.Get(headerWriter),
+	}
 }
 
 // ownerKey is where in POSITIONS it stands whose a partition is.

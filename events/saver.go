@@ -11,26 +11,21 @@ import (
 // condition that nobody else wrote since the last. The goroutine of
 // [Follower.Run] owns it; answers come through results.
 type saver struct {
-	revision uint64 // of the position as it is stored
-	unsaved  int    // messages taken since the last position was read off
-	pending  int    // what unsaved was when the write that is out began
+	register *Register
+	unsaved  int // messages taken since the last position was read off
+	pending  int // what unsaved was when the write that is out began
 	writing  bool
 	since    time.Time // when the first write began since one was stored; zero if it was stored
 	notUntil time.Time
 	timer    *time.Timer
 	armed    bool
-	results  chan saveResult
+	results  chan error
 }
 
-type saveResult struct {
-	revision uint64
-	err      error
-}
-
-func newSaver(revision uint64) saver {
+func newSaver(register *Register) saver {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
-	return saver{revision: revision, timer: timer, results: make(chan saveResult, 1)}
+	return saver{register: register, timer: timer, results: make(chan error, 1)}
 }
 
 // isBehind says whether too much was taken beyond the stored position, or too long
@@ -61,51 +56,47 @@ func (f *Follower) save() <-chan time.Time {
 func (f *Follower) beginSave() {
 	s := &f.saver
 	pos := f.window.position()
-	pos.Owner, pos.Stream, pos.Clean, pos.revision = f.owner, f.made, f.ending, s.revision
+	pos.Owner, pos.Stream, pos.Clean = f.owner, f.made, f.ending
 	s.writing, s.pending, s.unsaved = true, s.unsaved, 0
 	now := time.Now()
 	s.notUntil = now.Add(saveInterval)
 	if s.since.IsZero() {
 		s.since = now
 	}
-	f.conn.savePosition(f.stage, f.part, pos, func(revision uint64, err error) {
-		s.results <- saveResult{revision, err} // one write at a time: never full
+	s.register.Put(pos.encode(), func(err error) {
+		s.results <- err // one write at a time: never full
 	})
 }
 
 // saveFinished takes in the answer to a write of the position.
-func (f *Follower) saveFinished(ctx context.Context, res saveResult) error {
+func (f *Follower) saveFinished(err error) error {
 	s := &f.saver
 	s.writing = false
-	f.unsaved.note(res.err)
-	if res.err == nil {
-		s.revision, s.pending, s.since = res.revision, 0, time.Time{}
+	f.unsaved.note(err)
+	if err == nil {
+		s.pending, s.since = 0, time.Time{}
 		return nil
 	}
 	s.unsaved, s.pending = s.unsaved+s.pending, 0
 	s.notUntil = time.Now().Add(retryWait)
 	f.window.touch()
-	if isConflict(res.err) {
-		return f.resolveConflict(ctx)
+	conflict := new(ConflictError)
+	if !errors.As(err, &conflict) {
+		f.log.Warn("position not stored, trying again", "error", err)
+		return nil
 	}
-	f.log.Warn("position not stored, trying again", "error", res.err)
+	// One that is gone or that nobody can read takes the partition from nobody.
+	if _, err := parsePosition([]byte(conflict.stands.value)); conflict.stands.there && err == nil {
+		return f.fencedBy(conflict)
+	}
+	s.register.Adopt(conflict)
 	return nil
 }
 
-// resolveConflict finds out who wrote the position that is newer than ours. It
-// may be our own write whose answer was lost. One that is gone or that nobody can read
-// takes the partition from nobody: ours is written over it.
-func (f *Follower) resolveConflict(ctx context.Context) error {
-	pos, err := f.conn.loadPosition(ctx, f.stage, f.part)
-	if err != nil {
-		f.log.Warn("position not read, trying again", "error", err)
-		return nil
-	}
-	if pos.revision != 0 && !pos.lost && pos.Owner != f.owner {
-		return fmt.Errorf("%s partition %d: %w", f.stage.Name, f.part, ErrFenced)
-	}
-	f.saver.revision = pos.revision
-	return nil
+// fencedBy returns the error with which the work on a partition ends that another
+// worker has taken over.
+func (f *Follower) fencedBy(conflict *ConflictError) error {
+	return fmt.Errorf("%s partition %d: %w: %w", f.stage.Name, f.part, ErrFenced, conflict)
 }
 
 // storeLast stores the position once more when the work has ended.
@@ -120,12 +111,12 @@ func (f *Follower) storeLast() error {
 			f.beginSave()
 		}
 		select {
-		case res := <-s.results:
-			if err := f.saveFinished(ctx, res); err != nil {
+		case answer := <-s.results:
+			if err := f.saveFinished(answer); err != nil {
 				return err
 			}
-			if res.err != nil && !isConflict(res.err) {
-				return fmt.Errorf("store last position: %w", res.err)
+			if conflict := new(ConflictError); answer != nil && !errors.As(answer, &conflict) {
+				return fmt.Errorf("store last position: %w", answer)
 			}
 		case <-ctx.Done():
 			return fmt.Errorf("store last position: %w", errors.Join(ErrUnknownOutcome, ctx.Err()))

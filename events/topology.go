@@ -57,6 +57,17 @@ const markerTTL = time.Minute
 // forget after that.
 const NotificationsKept = 7 * 24 * time.Hour
 
+// markerTTLOf returns how long a bucket says that a key was deleted; 0 is for ever.
+func markerTTLOf(bucket string) time.Duration {
+	switch bucket {
+	case bucketBacklog:
+		return markerTTL
+	case bucketPushers, bucketPushRules:
+		return NotificationsKept
+	}
+	return 0
+}
+
 // pauseTTL is how long a pause is kept: longer than a gateway may ask for.
 const pauseTTL = 2 * time.Hour
 

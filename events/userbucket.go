@@ -31,15 +31,13 @@ type userBucket[T any] struct {
 }
 
 // put makes value what dispatchers know of its user, and returns nil only when
-// the bucket has stored it.
+// the bucket has stored it. A value that was given up, because its answer did not
+// come, cannot take the place of a later one: its condition holds no more.
 func (b userBucket[T]) put(ctx context.Context, c *Conn, value T) error {
-	kv, err := c.userBucket(ctx, b.name)
-	if err != nil {
-		return err
-	}
 	user, filled := b.owner(value)
+	r := c.unread(b.name, c.userKey(user), soleWriter)
 	if !filled {
-		if err := kv.Purge(ctx, c.userKey(user), jetstream.PurgeTTL(NotificationsKept)); err != nil {
+		if err := r.Clear(ctx); err != nil {
 			return fmt.Errorf("delete %s: %w", b.what, err)
 		}
 		return nil
@@ -48,24 +46,10 @@ func (b userBucket[T]) put(ctx context.Context, c *Conn, value T) error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", b.what, err)
 	}
-	if _, err := kv.Put(ctx, c.userKey(user), raw); err != nil {
+	if err := r.Set(ctx, raw); err != nil {
 		return fmt.Errorf("put %s: %w", b.what, err)
 	}
 	return nil
-}
-
-// userBucket opens a bucket to write to it, which takes a request, the first time
-// only: writing needs nothing but the name.
-func (c *Conn) userBucket(ctx context.Context, name string) (jetstream.KeyValue, error) {
-	if kv, ok := c.userBuckets.Load(name); ok {
-		return kv.(jetstream.KeyValue), nil
-	}
-	kv, err := c.js.KeyValue(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", name, err)
-	}
-	c.userBuckets.Store(name, kv)
-	return kv, nil
 }
 
 // StoredUsers returns how many values [Conn.AllPushers] and [Conn.AllPushRules]

@@ -2,7 +2,7 @@ package events
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -48,7 +48,10 @@ func (c *Conn) NewWorker(id string) *Worker {
 		owners:  c.view(bucketPositions, "part.*", id),
 		tenures: map[int]*Tenure{}, resting: map[int]time.Time{},
 	}
-	w.beat = heartbeat{conn: c, worker: id, lease: newLease(), log: w.log, now: make(chan struct{}, 1), wake: w.wakeUp}
+	w.beat = heartbeat{
+		lease: newLease(), log: w.log, now: make(chan struct{}, 1), wake: w.wakeUp,
+		register: c.Register(bucketWorkers, workerKey(id), id, 0),
+	}
 	return w
 }
 
@@ -214,23 +217,12 @@ func (w *Worker) write(ctx context.Context, parts []int, owner string) (written 
 
 // writeOne writes down whose a partition is and returns what is then written.
 func (w *Worker) writeOne(ctx context.Context, part int, owner string, last record) (record, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	kv, err := w.conn.userBucket(ctx, bucketPositions)
-	for err == nil {
-		var revision uint64
-		revision, err = kv.Update(ctx, ownerKey(part), []byte(owner), last.revision)
-		switch {
-		case err == nil:
-			return record{value: owner, revision: revision, there: true}, nil
-		case isConflict(err):
-			last, err = w.conn.readRecord(ctx, bucketPositions, ownerKey(part))
-			if err == nil && last.value != w.id { // another's, and no write of ours whose answer was lost
-				return last, nil
-			}
-		}
+	r := w.conn.Register(bucketPositions, ownerKey(part), w.id, last.revision)
+	err := r.Set(ctx, []byte(owner))
+	if conflict := new(ConflictError); errors.As(err, &conflict) {
+		return conflict.stands, nil
 	}
-	return record{}, fmt.Errorf("store owner of partition %d: %w", part, err)
+	return r.last, err
 }
 
 // owner returns what is known of whose a partition is.

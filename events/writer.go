@@ -45,6 +45,8 @@ type write struct {
 	err       error
 	deadline  time.Time
 	done      func(seq uint64, err error)
+	asks      bool      // its one message is a question, whose answer is kept as it is
+	answer    *nats.Msg // to a question
 }
 
 func newWriter(nc *nats.Conn, log *slog.Logger) (*writer, error) {
@@ -115,6 +117,16 @@ func (b *Batch) publish(subject string, header nats.Header, data []byte) error {
 	return b.w.nc.PublishMsg(&nats.Msg{Subject: subject, Reply: b.reply, Header: header, Data: data})
 }
 
+// askAsync sends one message. done hears the answer as it is, under the terms of
+// [Conn.NewBatch].
+func (c *Conn) askAsync(question *nats.Msg, done func(answer *nats.Msg, err error)) {
+	var b *Batch
+	b = c.NewBatch(func(_ uint64, err error) { done(b.write.answer, err) })
+	b.write.asks = true
+	b.add(question.Subject, question.Header, question.Data)
+	b.Send()
+}
+
 // Send says that the batch is complete.
 func (b *Batch) Send() {
 	b.w.mu.Lock()
@@ -156,9 +168,13 @@ func (w *writer) acknowledged(msg *nats.Msg) {
 		return
 	}
 	wr.remaining--
-	wr.seq = max(wr.seq, seq)
-	if ackErr != nil {
+	switch {
+	case wr.asks:
+		wr.answer = msg
+	case ackErr != nil:
 		wr.fail(ackErr)
+	default:
+		wr.seq = max(wr.seq, seq)
 	}
 	finished := w.takeIfFinished(id, wr)
 	w.mu.Unlock()

@@ -5,13 +5,15 @@ type Fault uint8
 
 // The faults. In all but the first the client cannot know what was stored.
 const (
-	Refuse     Fault = iota + 1 // it is not stored, and the answer says so
-	Lose                        // the connection breaks before it
-	LoseAnswer                  // it is stored, and the connection breaks before the answer
-	Kill                        // it is stored, and nothing passes any more
+	Refuse       Fault = iota + 1 // it is not stored, and the answer says so
+	Lose                          // the connection breaks before it
+	LoseAnswer                    // it is stored, and the connection breaks before the answer
+	Kill                          // it is stored, and nothing passes any more
+	LoseSilently                  // it is stored, and the answer does not come; the connection stays
 )
 
-// Faults returns all of them, with what tests call them.
+// Faults returns those at which a connection or a process ends or the server says no,
+// with what tests call them.
 func Faults() map[string]Fault {
 	return map[string]Fault{
 		"refused":                         Refuse,

@@ -6,11 +6,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -30,8 +32,9 @@ type Link struct {
 	conns  map[*linkConn]struct{}
 	dead   bool
 	faults []*pendingFault
-	drops  []string // subjects of messages from the server that get lost
-	behind string   // stream whose direct reads find nothing
+	drops  []string      // subjects of messages from the server that get lost
+	behind string        // stream whose direct reads find nothing
+	stalls chan struct{} // closed when the link takes what it is given again; nil while it does
 }
 
 type pendingFault struct {
@@ -147,6 +150,23 @@ func (l *Link) Mend() {
 	l.dead = false
 }
 
+// Stall makes the link take nothing of what it is given, as a connection whose other
+// side is there and reads nothing, until the returned function is called. It is not
+// for bubbles: who publishes waits for a mutex then, and in a bubble time would stand
+// still.
+func (l *Link) Stall() (resume func()) {
+	over := make(chan struct{})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stalls = over
+	return sync.OnceFunc(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.stalls = nil
+		close(over)
+	})
+}
+
 // Dead says whether the link is broken.
 func (l *Link) Dead() bool {
 	l.mu.Lock()
@@ -160,7 +180,7 @@ func (l *Link) InProcessConn() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &linkConn{Conn: conn, link: l}
+	c := &linkConn{Conn: conn, link: l, closed: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.dead {
@@ -210,11 +230,18 @@ type linkConn struct {
 
 	mu     sync.Mutex
 	answer string // subject of the answer that is lost
-	kill   bool   // and with it, the link
+	fault  Fault  // and what is lost with it
+
+	deadline time.Time     // of writes
+	closed   chan struct{} // closed with the connection
+	once     sync.Once
 }
 
 // Write passes on what the client sends.
 func (c *linkConn) Write(p []byte) (int, error) {
+	if err := c.waitWhileStalled(); err != nil {
+		return 0, err
+	}
 	c.outgoing = append(c.outgoing, p...)
 	for {
 		op, rest := cutOperation(c.outgoing)
@@ -244,7 +271,7 @@ func (c *linkConn) send(op []byte) error {
 		return net.ErrClosed
 	default:
 		c.mu.Lock()
-		c.answer, c.kill = words[2], fault == Kill
+		c.answer, c.fault = words[2], fault
 		c.mu.Unlock()
 	}
 	_, err := c.Conn.Write(op)
@@ -279,11 +306,12 @@ func (c *linkConn) receive() error {
 		}
 		c.incoming = rest
 		if words := wordsOf(op); words[0] == "MSG" || words[0] == "HMSG" {
-			if c.isLost(words[1]) {
+			fault := c.lost(words[1])
+			if fault != 0 && fault != LoseSilently {
 				_ = c.Conn.Close()
 				return io.EOF
 			}
-			if c.link.drop(words[1]) {
+			if fault == LoseSilently || c.link.drop(words[1]) {
 				continue
 			}
 		}
@@ -291,19 +319,56 @@ func (c *linkConn) receive() error {
 	}
 }
 
-// isLost says whether an answer is the one that does not come.
-func (c *linkConn) isLost(subject string) bool {
+// lost returns the fault of an answer that does not come, or 0.
+func (c *linkConn) lost(subject string) Fault {
 	c.mu.Lock()
-	lost, kill := c.answer == subject, c.kill
+	fault := c.fault
+	if c.answer != subject {
+		fault = 0
+	}
 	c.mu.Unlock()
-	if lost && kill {
+	if fault == Kill {
 		c.link.Cut()
 	}
-	return lost
+	return fault
+}
+
+// SetWriteDeadline sets it also for what waits while the link stalls.
+func (c *linkConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	c.deadline = t
+	c.mu.Unlock()
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// waitWhileStalled returns when the link takes what it is given, or with an error.
+func (c *linkConn) waitWhileStalled() error {
+	c.link.mu.Lock()
+	over := c.link.stalls
+	c.link.mu.Unlock()
+	if over == nil {
+		return nil
+	}
+	c.mu.Lock()
+	deadline := c.deadline
+	c.mu.Unlock()
+	var timeout <-chan time.Time
+	if !deadline.IsZero() {
+		timeout = time.After(time.Until(deadline))
+	}
+	select {
+	case <-over:
+		return nil
+	case <-c.closed:
+		return net.ErrClosed
+	case <-timeout:
+		return os.ErrDeadlineExceeded
+	}
 }
 
 // Close closes the connection.
 func (c *linkConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
 	c.link.mu.Lock()
 	delete(c.link.conns, c)
 	c.link.mu.Unlock()

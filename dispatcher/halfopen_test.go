@@ -1,0 +1,48 @@
+package dispatcher
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"poked/events/eventstest"
+)
+
+// A connection to NATS that is there and takes nothing stops whoever has something to
+// write, and nobody else: pokes to other gateways go out all the same, those of the same
+// partition too.
+func TestG4HalfOpenConnectionToNATSStopsNoSlot(t *testing.T) {
+	h := newHouse(t) // not in a bubble, see Stall
+	h.alone = true   // no lease, which would stop them after a while
+	h.hosts = []string{"other.test"}
+	slow, fast := samePartition(h.conn.Partitions())
+	h.register(slow, "gw.test", "slow")
+	h.register(fast, "other.test", "fast")
+	h.start()
+	h.room("!r", "@alice:x", slow, fast)
+	const n = 20 // as many as a lane keeps at once
+	h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+		if p.Pushkey == "slow" {
+			return eventstest.Reply{Status: http.StatusBadGateway, After: patience * 9 / 10}
+		}
+		return eventstest.Reply{After: 80 * time.Millisecond}
+	})
+	h.say("!r", "@alice:x", 0, n)
+	eventstest.WaitFor(t, "the notifications", func() bool { return len(h.logOf(fast)) == n && len(h.gateway.Pokes()) > 0 })
+	resume := h.link.Stall()
+	defer resume()
+	began := time.Now()
+	h.arrived(n)                                         // what fails meanwhile is to be written down
+	if took := time.Since(began); took > 4*time.Second { // before the connection is given up
+		t.Errorf("the pokes to the other gateway took %v", took)
+	}
+	h.promise(fast, 0, "fast")
+
+	h.gateway.Answer(up())
+	resume()
+	h.say("!r", "@alice:x", n, 1)
+	h.arrived(2*n + 2)
+	<-time.After(time.Second) // nothing comes besides
+	h.promise(slow, 0, "slow")
+	h.promise(fast, 0, "fast")
+}

@@ -12,7 +12,7 @@
 // service of a homeserver that knows nothing of poked, import takes over its
 // pushers. dead, pushers and gateways are an operator's: they ask over NATS, from
 // any machine that reaches it. pushrule says why somebody was notified or not. demo
-// tells the whole story on recorded events, version says what was built. What measures
+// tells the whole story on recorded events, gateway prints pokes, version says what was built. What measures
 // poked and what breaks it is another program, cmd/pokelab.
 //
 //	main
@@ -27,6 +27,7 @@
 //	       ├─ dead ── the stream of dead letters
 //	       ├─ pushers, gateways ── every dispatcher that works
 //	       ├─ pushrule
+//	       ├─ gateway ── a push gateway that prints
 //	       └─ version
 //
 // # Contract with whoever starts it

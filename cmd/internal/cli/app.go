@@ -26,6 +26,7 @@ type commands struct {
 	Dead     deadCmd     `cmd:"" group:"operate" help:"List, show, retry and drop dead letters: pokes and messages that will not be tried again."`
 
 	Demo     demo.Cmd    `cmd:"" group:"look" help:"Show it all on recorded events, and check every poke."`
+	Gateway  gatewayCmd  `cmd:"" group:"look" help:"Take pokes as a push gateway that prints them, for trying things out. It forwards nothing to a phone."`
 	Pushrule pushruleCmd `cmd:"" group:"look" name:"pushrule" help:"Say what push rules make of an event, and why: one JSON object a line."`
 	Version  VersionCmd  `cmd:"" group:"look" help:"Say which version this is."`
 }

@@ -50,7 +50,8 @@ func CheckHelp(t *testing.T, parser *kong.Kong, run Runner) {
 
 func checkFlag(t *testing.T, command string, flag *kong.Flag, help string) {
 	t.Helper()
-	if flag.Help == "" || !strings.Contains(help, "--"+flag.Name) {
+	named := strings.Contains(help, "--"+flag.Name) || strings.Contains(help, "--[no-]"+flag.Name)
+	if flag.Help == "" || !named {
 		t.Errorf("%s --%s has no help", command, flag.Name)
 	}
 	if len(flag.Envs) != 1 || !strings.HasPrefix(flag.Envs[0], "POKED_") || !strings.Contains(help, "$"+flag.Envs[0]) {

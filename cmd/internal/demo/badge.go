@@ -138,7 +138,7 @@ func (c *checker) takeBadge(id pushkeyID, a *arrival) {
 	}
 	last, known := badges.last()
 	switch {
-	case expected && known && last == *a.poke.Notification.Counts.Unread:
+	case expected && known && last == *a.Notification.Counts.Unread:
 		c.tally.Disordered++
 		c.problem("told again that %d are unread: %s", last, device)
 	case expected:
@@ -154,7 +154,7 @@ func (c *checker) takeBadge(id pushkeyID, a *arrival) {
 
 // tell takes in the count of a poke.
 func (c *checker) tell(id pokeID, a *arrival) {
-	count, b := a.poke.Notification.Counts.Unread, c.badges[id.pushkeyID]
+	count, b := a.Notification.Counts.Unread, c.badges[id.pushkeyID]
 	most := b.most()
 	if count == nil || most < 0 {
 		return

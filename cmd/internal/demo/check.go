@@ -110,7 +110,7 @@ func (c *checker) take(a *arrival) *recordedPusher {
 	} else {
 		c.tally.Arrived++
 	}
-	n := &a.poke.Notification
+	n := &a.Notification
 	if a.tree == nil || len(n.Devices) != 1 {
 		c.tally.Unexpected++
 		c.problem("a request that is no poke for one device")

@@ -16,7 +16,7 @@ const clockSlack = time.Hour
 // may have, so that it can be compared with what is owed.
 func (a *arrival) mask() {
 	notification, _ := a.tree["notification"].(map[string]any)
-	n := &a.poke.Notification
+	n := &a.Notification
 	least := 1 // the event itself
 	if a.isBadge() {
 		least = 0
@@ -27,7 +27,7 @@ func (a *arrival) mask() {
 	devices, _ := notification["devices"].([]any)
 	for i, device := range devices {
 		device, ok := device.(map[string]any)
-		if ok && a.at.Sub(time.Unix(n.Devices[i].PushkeyTS, 0)).Abs() < clockSlack {
+		if ok && a.At.Sub(time.Unix(n.Devices[i].PushkeyTS, 0)).Abs() < clockSlack {
 			device["pushkey_ts"] = anyTime
 		}
 	}

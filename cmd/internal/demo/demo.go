@@ -85,7 +85,7 @@ func (s *story) perform(ctx context.Context, std terminal.Streams) (err error) {
 
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	starters, err := s.cast(dir, end)
+	starters, err := s.cast(dir, log, end)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (c *Cmd) limiter() *rate.Limiter {
 
 // cast returns what brings up everyone who takes part. end is called when the
 // story has ended.
-func (s *story) cast(dir string, end func()) ([]node.Starter, error) {
+func (s *story) cast(dir string, log *slog.Logger, end func()) ([]node.Starter, error) {
 	var delivery dispatcher.Config
 	if err := kong.ApplyDefaults(&delivery); err != nil {
 		return nil, fmt.Errorf("configure dispatcher: %w", err)
@@ -121,9 +121,12 @@ func (s *story) cast(dir string, end func()) ([]node.Starter, error) {
 		return nil, err
 	}
 	return []node.Starter{
-		func(ctx context.Context, _ node.Base) (a node.Actor, err error) {
-			s.gateway, err = listenGateway(ctx)
-			return node.Actor{Name: "gateway", Run: s.gateway.run, Close: s.gateway.close}, err
+		func(ctx context.Context, _ node.Base) (node.Actor, error) {
+			var err error
+			if s.gateway, err = listenGateway(ctx, log); err != nil {
+				return node.Actor{}, err
+			}
+			return node.Actor{Name: "gateway", Run: s.gateway.run, Close: s.gateway.Close}, nil
 		},
 		s.registry(registry.Config{HTTP: host + ":0", Database: filepath.Join(dir, "poked.db"), Tokens: tokens}),
 		s.dispatcher(delivery),

@@ -2,7 +2,6 @@ package demo
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"poked/cmd/internal/terminal"
+	"poked/cmd/internal/testgateway"
 )
 
 // The program, whole and over its own interfaces, sends exactly the pokes that
@@ -128,11 +128,8 @@ func TestDemoShowsPokes(t *testing.T) {
 // arrivalOf returns a poke as the gateway would hand it on.
 func arrivalOf(t *testing.T, body string) arrival {
 	t.Helper()
-	a := arrival{at: time.Now(), body: []byte(body)}
-	if err := json.Unmarshal(a.body, &a.poke); err != nil {
-		t.Fatal(err)
-	}
-	if err := decodeTree(a.body, &a.tree); err != nil {
+	a := arrival{Poke: testgateway.Parse(time.Now(), []byte(body))}
+	if err := decodeTree(a.Body, &a.tree); err != nil {
 		t.Fatal(err)
 	}
 	return a

@@ -3,7 +3,6 @@ package demo
 import (
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"poked/cmd/internal/terminal"
@@ -52,7 +51,7 @@ func (s *screen) show(a *arrival, pusher *recordedPusher, after time.Duration) e
 		}
 		s.shown[kind] = true
 	}
-	text := string(a.body)
+	text := string(a.Body)
 	if !s.json {
 		text = s.head() + s.line(a, pusher, after)
 	}
@@ -75,23 +74,16 @@ func (s *screen) head() string {
 // line returns a poke in one line. What a client has to fetch because its
 // pusher gets ids only, the line does not have either.
 func (s *screen) line(a *arrival, pusher *recordedPusher, after time.Duration) string {
-	n := &a.poke.Notification
+	n := &a.Notification
 	device := "?"
 	if pusher != nil {
 		device = pusher.device
-	}
-	what := string(n.EventID)
-	if n.Type != "" {
-		what = who(n.SenderDisplayName, n.Sender) + ": " + said(n.Type, n.Content.Body)
-	}
-	if a.isBadge() {
-		what = "(badge)"
 	}
 	unread := ""
 	if n.Counts.Unread != nil {
 		unread = fmt.Sprint(*n.Counts.Unread)
 	}
-	return terminal.Fit(s.columns(fmt.Sprintf("%.3f", after.Seconds()), unread, a.how(), device, n.RoomName)+what, s.width)
+	return terminal.Fit(s.columns(fmt.Sprintf("%.3f", after.Seconds()), unread, n.How(), device, n.RoomName)+n.What(), s.width)
 }
 
 // kind returns what tells kinds of pokes apart: how they are, and how much they tell.
@@ -99,39 +91,10 @@ func (a *arrival) kind() string {
 	switch {
 	case a.isBadge():
 		return "badge"
-	case a.poke.Notification.Type == "":
-		return a.how() + ", ids only"
+	case a.Notification.Type == "":
+		return a.Notification.How() + ", ids only"
 	}
-	return a.how()
-}
-
-// how returns the priority, the sound, and "!" for a highlight.
-func (a *arrival) how() string {
-	words := []string{a.poke.Notification.Prio}
-	for _, device := range a.poke.Notification.Devices {
-		if device.Tweaks.Sound != "" {
-			words = append(words, device.Tweaks.Sound)
-		}
-		if device.Tweaks.Highlight {
-			words = append(words, "!")
-		}
-	}
-	return strings.Join(words, " ")
-}
-
-func who(displayName, id string) string {
-	if displayName != "" {
-		return displayName
-	}
-	return id
-}
-
-// said returns the body of a message, or what else happened.
-func said(kind string, body any) string {
-	if text, ok := body.(string); ok {
-		return text
-	}
-	return "(" + kind + ")"
+	return a.Notification.How()
 }
 
 // columns returns everything that stands before the last column.

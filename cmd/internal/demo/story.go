@@ -47,7 +47,7 @@ type story struct {
 	publishAll func(context.Context, *events.Conn) error
 
 	// Set while the parts start, before the story is told.
-	gateway      *gateway
+	gateway      *collector
 	registryAddr string
 
 	registered chan struct{} // closed when all pushers are in NATS
@@ -100,7 +100,7 @@ func (s *story) play(ctx context.Context, conn *events.Conn) error {
 	}
 	close(s.registered)
 	s.screen.say("%d pushers of %d users are set over HTTP at http://%s", len(s.rec.pushers), len(s.tokens), s.registryAddr)
-	s.screen.say("%d events and %d receipts go to NATS, pokes come to http://%s", len(s.rec.events), s.rec.receipts(), s.gateway.listener.Addr())
+	s.screen.say("%d events and %d receipts go to NATS, pokes come to http://%s", len(s.rec.events), s.rec.receipts(), s.gateway.Addr())
 	if !s.screen.all {
 		s.screen.say("the first poke of each kind:")
 	}
@@ -157,7 +157,7 @@ func (s *story) awaitPushers(ctx context.Context, conn *events.Conn) error {
 // setPusher sets a pusher with the fields that were recorded, but for the
 // gateway.
 func (s *story) setPusher(ctx context.Context, client *http.Client, p *recordedPusher) error {
-	body, err := json.Marshal(p.request(s.gateway.url()))
+	body, err := json.Marshal(p.request(s.gateway.URL()))
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
 	}
@@ -245,15 +245,15 @@ func (s *story) watch(ctx context.Context, allPublished <-chan struct{}) error {
 
 // take takes one poke in.
 func (s *story) take(a *arrival) error {
-	s.ended = a.at
+	s.ended = a.At
 	s.mu.Lock()
-	at, ok := s.published[a.poke.Notification.EventID]
+	at, ok := s.published[a.Notification.EventID]
 	s.mu.Unlock()
 	if ok {
-		s.latencies = append(s.latencies, a.at.Sub(at))
+		s.latencies = append(s.latencies, a.At.Sub(at))
 	}
 	pusher := s.check.take(a)
-	return s.screen.show(a, pusher, a.at.Sub(s.began))
+	return s.screen.show(a, pusher, a.At.Sub(s.began))
 }
 
 // verdict says in words what came of the story, and fails unless every poke was

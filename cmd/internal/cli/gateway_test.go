@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"poked/cmd/internal/clitest"
+	"poked/events/pushgateway"
+)
+
+// aPoke is the body of a poke as the dispatcher builds it.
+func aPoke(t *testing.T) string {
+	t.Helper()
+	n := pushgateway.Notification{
+		EventID: "$e", RoomID: "!r:example.org", Type: "m.room.message", Sender: "@bob:example.org", SenderDisplayName: "Bob\x1b[2J",
+		RoomName: "Kitchen", Content: []byte(`{"msgtype":"m.text","body":"soup\nis ready"}`),
+	}
+	device := pushgateway.Device{AppID: "org.example.app", Pushkey: "secret-pushkey", Tweaks: []byte(`{"sound":"default","highlight":true}`)}
+	return string(pushgateway.AppendBody(nil, n.AppendJSON(nil), 3, &device))
+}
+
+// tryGateway runs poked gateway, sends it requests, stops it, and returns the answers and
+// what it printed.
+func tryGateway(t *testing.T, args []string, send func(url string)) clitest.Result {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	logs, stderr := io.Pipe()
+	p := &process{t: t, ready: make(chan map[string]any, 1), ended: make(chan struct{})}
+	go p.read(logs)
+	var stdout strings.Builder
+	go func() {
+		defer close(p.ended)
+		p.code = Poked().Run(ctx, append([]string{"gateway", "--listen=127.0.0.1:0", "--log-format=json"}, args...), strings.NewReader(""), &stdout, stderr)
+		_ = stderr.Close()
+	}()
+	url, _ := p.waitReady()["gateway"].(string)
+	send(url)
+	stop()
+	<-p.ended
+	return clitest.Result{Code: p.code, Stdout: stdout.String(), Stderr: p.log()}
+}
+
+// post sends a request and returns the status, the headers and the body of the answer.
+func post(t *testing.T, method, url, body string) (int, http.Header, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, response.Header, string(answer)
+}
+
+// The gateway prints a poke in a line that a person reads, and answers as the Push Gateway
+// API has it, or as it was told to.
+func TestGatewayPrintsAndAnswers(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		args       []string
+		status     int
+		answer     string
+		retryAfter string
+		printed    string // a regular expression; the lines after the heading
+	}{
+		{"print", []string{"--print"}, 200, `{"rejected":[]}`, "",
+			`^\d\d:\d\d:\d\d\.\d{3}  200       high default…? ?!? +3  org\.example\.app secret…   Kitchen         Bob \[2J: soup is ready\n$`},
+		{"without --print", nil, 200, `{"rejected":[]}`, "", `  200  .*soup is ready\n$`},
+		{"nothing", []string{"--no-print"}, 200, `{"rejected":[]}`, "", `^$`},
+		{"down", []string{"--answer", "503", "--retry-after", "90s"}, 503, `{"errcode":"M_UNKNOWN","error":"the gateway was told to answer this"}`, "90", `  503  `},
+		{"rejected", []string{"--reject", "other,secret-pushkey"}, 200, `{"rejected":["secret-pushkey"]}`, "", `  rejected  `},
+		{"each rejected", []string{"--reject", "*"}, 200, `{"rejected":["secret-pushkey"]}`, "", `  rejected  `},
+		{"another rejected", []string{"--reject", "other"}, 200, `{"rejected":[]}`, "", `  200  `},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ran := tryGateway(t, tt.args, func(url string) {
+				status, header, answer := post(t, http.MethodPost, url, aPoke(t))
+				if status != tt.status || answer != tt.answer || header.Get("Retry-After") != tt.retryAfter {
+					t.Errorf("answered %d %s, Retry-After %q", status, answer, header.Get("Retry-After"))
+				}
+			})
+			_, printed, _ := strings.Cut(ran.Stdout, "what\n")
+			if !regexp.MustCompile(tt.printed).MatchString(printed) || ran.Code != ExitOK {
+				t.Errorf("exit code %d, printed %q", ran.Code, ran.Stdout)
+			}
+			if strings.Contains(ran.Stdout+ran.Stderr, "secret-pushkey") {
+				t.Error("a whole pushkey is shown")
+			}
+		})
+	}
+}
+
+// With --json each notification is a line, as it came.
+func TestGatewayPrintsJSON(t *testing.T) {
+	body := aPoke(t)
+	ran := tryGateway(t, []string{"--json"}, func(url string) {
+		for range 2 {
+			post(t, http.MethodPost, url, strings.ReplaceAll(body, ",", ",\n "))
+		}
+	})
+	lines := strings.SplitAfter(ran.Stdout, "\n")
+	var line json.RawMessage
+	if len(lines) != 3 || json.Unmarshal([]byte(lines[0]), &line) != nil || `{"notification":`+string(line)+`}` != body {
+		t.Errorf("printed %q, want the notification of %s", ran.Stdout, body)
+	}
+}
+
+// What is no poke is refused with a Matrix error, printed by nobody, and stops nothing.
+func TestGatewayRefusesBadInput(t *testing.T) {
+	device := `{"app_id":"a","pushkey":"k"}`
+	ran := tryGateway(t, nil, func(url string) {
+		for _, tt := range []struct {
+			method, path, body string
+			status             int
+			errcode            string
+		}{
+			{"POST", "", ``, 400, "M_NOT_JSON"},
+			{"POST", "", `{"notification":`, 400, "M_NOT_JSON"},
+			{"POST", "", `[]`, 400, "M_BAD_JSON"},
+			{"POST", "", `{"notification":{"devices":{}}}`, 400, "M_BAD_JSON"},
+			{"POST", "", `{"notification":{"counts":{"unread":"many"},"devices":[` + device + `]}}`, 400, "M_BAD_JSON"},
+			{"POST", "", `null`, 400, "M_MISSING_PARAM"},
+			{"POST", "", `{"devices":[` + device + `]}`, 400, "M_MISSING_PARAM"},
+			{"POST", "", `{"notification":{"devices":[]}}`, 400, "M_MISSING_PARAM"},
+			{"POST", "", `{"notification":{"devices":[` + device + `,{"app_id":"a"}]}}`, 400, "M_MISSING_PARAM"},
+			{"POST", "", `"` + strings.Repeat("a", 1<<20) + `"`, 413, "M_TOO_LARGE"},
+			{"GET", "", ``, 405, "M_UNRECOGNIZED"},
+			{"POST", "/more", `{}`, 404, "M_UNRECOGNIZED"},
+		} {
+			status, _, answer := post(t, tt.method, url+tt.path, tt.body)
+			if status != tt.status || !strings.Contains(answer, `"errcode":"`+tt.errcode+`"`) {
+				t.Errorf("%s %.60s: %d %s, want %d %s", tt.method, tt.body, status, answer, tt.status, tt.errcode)
+			}
+		}
+		if status, _, _ := post(t, http.MethodPost, url, fmt.Sprintf(`{"notification":{"devices":[%s]}}`, device)); status != http.StatusOK {
+			t.Errorf("a badge after all that: %d", status)
+		}
+	})
+	if strings.Count(ran.Stdout, "\n") != 2 || !strings.Contains(ran.Stdout, "(badge)") {
+		t.Errorf("printed %q", ran.Stdout)
+	}
+}
+
+// A gateway that can print no more ends with an error, and its sender retries.
+func TestGatewayEndsWhenItCannotPrint(t *testing.T) {
+	out, in := io.Pipe()
+	_ = out.Close() // so that each write fails
+	logs, stderr := io.Pipe()
+	p := &process{t: t, ready: make(chan map[string]any, 1), ended: make(chan struct{})}
+	go p.read(logs)
+	go func() {
+		defer close(p.ended)
+		p.code = Poked().Run(t.Context(), []string{"gateway", "--listen=127.0.0.1:0", "--log-format=json"}, strings.NewReader(""), in, stderr)
+		_ = stderr.Close()
+	}()
+	url, _ := p.waitReady()["gateway"].(string)
+	if status, _, _ := post(t, http.MethodPost, url, aPoke(t)); status != http.StatusServiceUnavailable {
+		t.Errorf("answered %d", status)
+	}
+	<-p.ended
+	if p.code != ExitFailure {
+		t.Errorf("exit code %d", p.code)
+	}
+}

@@ -11,7 +11,7 @@ import (
 
 // Defaults of [Config]; its tags repeat them for the command line.
 const (
-	defaultHTTP       = "127.0.0.1:8008"
+	defaultHTTP       = "127.0.0.1:8720"
 	defaultMaxPushers = 50
 	defaultRate       = 5
 	defaultBurst      = 100
@@ -37,7 +37,7 @@ const maxMaxPushers = 75
 // a default means the default.
 type Config struct {
 	// HTTP is the address to listen on, host:port; port 0 chooses one.
-	HTTP string `name:"http" placeholder:"ADDR" default:"127.0.0.1:8008" env:"POKED_HTTP" help:"Address of the HTTP API for clients."`
+	HTTP string `name:"http" placeholder:"ADDR" default:"127.0.0.1:8720" env:"POKED_HTTP" help:"Address of the HTTP API for clients."`
 	// Database is the path of the SQLite file, which is created if missing, with
 	// mode 0600. Its -wal, -shm and .lock files stand beside it.
 	Database string `name:"database" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, created if missing."`

@@ -19,7 +19,7 @@ func NewRegistration(serverName, bridgeURL string) (string, error) {
 	}
 	u, err := url.Parse(bridgeURL)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", errors.New("the bridge's URL must be one such as http://127.0.0.1:8009, where the homeserver reaches it")
+		return "", errors.New("the bridge's URL must be one such as http://127.0.0.1:8721, where the homeserver reaches it")
 	}
 	return fmt.Sprintf(registrationText, strings.TrimRight(u.String(), "/"),
 		homeserver.NewToken(), homeserver.NewToken(), regexp.QuoteMeta(serverName)), nil

@@ -56,16 +56,16 @@ func TestUsageErrors(t *testing.T) {
 		{"homeserver with a path", []string{"serve", "--homeserver", "http://a/_matrix"}, "--homeserver must end after the host"},
 		{"homeserver of another scheme", []string{"serve", "--homeserver", "nats://a"}, "--homeserver must begin with"},
 		{"homeserver with a password", []string{"serve", "--homeserver", "http://a:hunter2@b"}, "no user or password"},
-		{"bridge in serve without homeserver", []string{"serve", "--tokens", tokens, "--bridge-http", ":8009"}, "--homeserver is missing"},
-		{"bridge in serve without registration", []string{"serve", "--homeserver", "http://a", "--bridge-http", ":8009"}, "--registration is missing"},
-		{"bridge in serve nowhere", []string{"serve", "--homeserver", "http://a", "--bridge-http", "8009"}, "--bridge-http must be"},
+		{"bridge in serve without homeserver", []string{"serve", "--tokens", tokens, "--bridge-http", ":8721"}, "--homeserver is missing"},
+		{"bridge in serve without registration", []string{"serve", "--homeserver", "http://a", "--bridge-http", ":8721"}, "--registration is missing"},
+		{"bridge in serve nowhere", []string{"serve", "--homeserver", "http://a", "--bridge-http", "8721"}, "--bridge-http must be"},
 		{"bridge without homeserver", []string{"bridge", "--nats", "a"}, "--homeserver is missing"},
-		{"bridge nowhere", []string{"bridge", "--nats", "a", "--homeserver", "http://a", "--registration", tokens, "--bridge-http", "8009"}, "--bridge-http must be"},
+		{"bridge nowhere", []string{"bridge", "--nats", "a", "--homeserver", "http://a", "--registration", tokens, "--bridge-http", "8721"}, "--bridge-http must be"},
 		{"bridge that takes nothing", []string{"bridge", "--nats", "a", "--homeserver", "http://a", "--registration", tokens, "--bridge-late", "0s"}, "--bridge-late"},
 		{"backfill without registration", []string{"bridge", "backfill", "--homeserver", "http://a"}, "--registration is missing"},
 		{"registration of nobody", []string{"bridge", "registration"}, "server name must be"},
 		{"registration of a user", []string{"bridge", "registration", "--server-name", "@a:b c"}, "server name must be"},
-		{"registration at no URL", []string{"bridge", "registration", "--server-name", "a", "--url", "a:8009"}, "URL must be"},
+		{"registration at no URL", []string{"bridge", "registration", "--server-name", "a", "--url", "a:8721"}, "URL must be"},
 		{"import of whatever", []string{"import", "--database", "a", "--from", "conduit", "-"}, "--from must be"},
 		{"import of nothing", []string{"import", "--database", "a", "--from", "synapse"}, "file"},
 		{"short token cache", []string{"serve", "--homeserver", "http://a", "--token-cache", "1ms"}, "--token-cache"},
@@ -121,7 +121,7 @@ func TestHelpIsComplete(t *testing.T) {
 
 func TestHelpNamesEverySubcommand(t *testing.T) {
 	help := poked(t, "", "--help")
-	for _, command := range []string{"serve", "registry", "dispatcher", "bridge", "import", "publish", "dead", "pushers", "gateways", "pushrule", "demo", "version"} {
+	for _, command := range []string{"serve", "registry", "dispatcher", "bridge", "import", "publish", "dead", "pushers", "gateways", "pushrule", "demo", "gateway", "version"} {
 		if !strings.Contains(help.Stdout, "\n  "+command+" ") {
 			t.Errorf("poked --help does not list %s:\n%s", command, help.Stdout)
 		}

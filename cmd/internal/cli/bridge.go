@@ -27,7 +27,7 @@ type bridgeRunCmd struct {
 	NATS       string            `name:"nats" required:"" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS to use: one URL or several of one cluster."`
 	Access     node.NATSFlags    `embed:"" group:"NATS:"`
 	Ops        node.OpsFlags     `embed:"" group:"Operations:"`
-	HTTP       string            `name:"bridge-http" default:"127.0.0.1:8009" env:"POKED_BRIDGE_HTTP" placeholder:"ADDR" help:"Address where the homeserver reaches the bridge."`
+	HTTP       string            `name:"bridge-http" default:"127.0.0.1:8721" env:"POKED_BRIDGE_HTTP" placeholder:"ADDR" help:"Address where the homeserver reaches the bridge."`
 	Homeserver homeserver.Config `embed:""`
 	Bridge     bridge.Config     `embed:""`
 	Log        node.LogFlags     `embed:"" group:"Log:"`
@@ -42,7 +42,7 @@ func (bridgeRunCmd) Help() string {
 // Validate is called by kong.
 func (c *bridgeRunCmd) Validate() error {
 	if _, _, err := node.SplitAddr(c.HTTP); err != nil {
-		return errors.New("--bridge-http must be an address such as 127.0.0.1:8009")
+		return errors.New("--bridge-http must be an address such as 127.0.0.1:8721")
 	}
 	return errors.Join(checkBridge(c.Homeserver), node.CheckNATS(c.NATS))
 }
@@ -99,7 +99,7 @@ func awaitStreams(ctx context.Context, conn *events.Conn, log *slog.Logger) erro
 // bridgeRegistrationCmd is "poked bridge registration".
 type bridgeRegistrationCmd struct {
 	ServerName string `name:"server-name" required:"" env:"POKED_SERVER_NAME" placeholder:"NAME" help:"The homeserver's name: what stands after the colon in user ids."`
-	URL        string `name:"url" default:"http://127.0.0.1:8009" env:"POKED_BRIDGE_URL" placeholder:"URL" help:"Where the homeserver reaches the bridge."`
+	URL        string `name:"url" default:"http://127.0.0.1:8721" env:"POKED_BRIDGE_URL" placeholder:"URL" help:"Where the homeserver reaches the bridge."`
 	Out        string `name:"out" type:"path" env:"POKED_REGISTRATION" placeholder:"FILE" help:"Write there, for its owner only, instead of to standard output. A file that exists stays as it is."`
 }
 

@@ -21,7 +21,7 @@ import (
 // writeRegistration writes a registration that the homeserver of a test knows.
 func writeRegistration(t *testing.T) string {
 	t.Helper()
-	text, err := bridge.NewRegistration("example.org", "http://127.0.0.1:8009")
+	text, err := bridge.NewRegistration("example.org", "http://127.0.0.1:8721")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestBackfill(t *testing.T) {
 // for it.
 func TestRegistration(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "poked.yaml")
-	args := []string{"bridge", "registration", "--server-name", "example.org", "--url", "http://poked:8009/", "--out", path}
+	args := []string{"bridge", "registration", "--server-name", "example.org", "--url", "http://poked:8721/", "--out", path}
 	if got := poked(t, "", args...); got.Code != ExitOK || got.Stdout != "" {
 		t.Fatalf("exit code %d, %s%s", got.Code, got.Stdout, got.Stderr)
 	}
@@ -205,7 +205,7 @@ func TestRegistration(t *testing.T) {
 		t.Fatal(err)
 	}
 	for key, want := range map[string]any{
-		"id": "poked", "url": "http://poked:8009", "sender_localpart": "_poked", "rate_limited": false,
+		"id": "poked", "url": "http://poked:8721", "sender_localpart": "_poked", "rate_limited": false,
 		"receive_ephemeral": true, "de.sorunome.msc2409.push_ephemeral": true,
 	} {
 		if file[key] != want {

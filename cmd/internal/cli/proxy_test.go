@@ -76,7 +76,7 @@ func startNginx(t *testing.T, homeserver, poked string) (url string) {
 	}
 	addr := free.Addr().String()
 	free.Close()
-	example := strings.NewReplacer("listen 8443;", "listen "+addr+";", "127.0.0.1:8008", homeserver, "127.0.0.1:8010", poked).
+	example := strings.NewReplacer("listen 8443;", "listen "+addr+";", "127.0.0.1:8008", homeserver, "127.0.0.1:8720", poked).
 		Replace(readExample(t, "nginx.conf"))
 	dir := t.TempDir()
 	var temp strings.Builder

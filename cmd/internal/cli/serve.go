@@ -64,7 +64,7 @@ func (c *serveCmd) checkBridge() error {
 		return nil
 	}
 	if _, _, err := node.SplitAddr(c.BridgeHTTP); err != nil {
-		return errors.New("--bridge-http must be an address such as 127.0.0.1:8009")
+		return errors.New("--bridge-http must be an address such as 127.0.0.1:8721")
 	}
 	return checkBridge(c.Registry.Homeserver)
 }

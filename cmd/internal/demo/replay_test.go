@@ -55,7 +55,7 @@ func openBridge(t *testing.T, conn *events.Conn) *httptest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := bridge.NewRegistration("example.org", "http://127.0.0.1:8009")
+	text, err := bridge.NewRegistration("example.org", "http://127.0.0.1:8721")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ import (
 
 // OpsFlags say where the operator's port is, if there is one.
 type OpsFlags struct {
-	Addr string `name:"ops" env:"POKED_OPS" placeholder:"ADDR" help:"Open an operator's port at this address, such as 127.0.0.1:9090: /livez, /readyz, /metrics and, on a loopback address only, /debug/pprof/. It asks for no password. Without it there is none."`
+	Addr string `name:"ops" env:"POKED_OPS" placeholder:"ADDR" help:"Open an operator's port at this address, such as 127.0.0.1:8723: /livez, /readyz, /metrics and, on a loopback address only, /debug/pprof/. It asks for no password. Without it there is none."`
 }
 
 // Validate is called by kong.
@@ -41,7 +41,7 @@ func (f OpsFlags) Validate() error {
 		return nil
 	}
 	if _, _, err := SplitAddr(f.Addr); err != nil {
-		return errors.New("--ops must be an address such as 127.0.0.1:9090")
+		return errors.New("--ops must be an address such as 127.0.0.1:8723")
 	}
 	return nil
 }

@@ -168,10 +168,12 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 			c := s.connect()
 			c.get("/")
 			c.status()
+			synctest.Wait() // until it is idle, so that the order is known
 			all = append(all, c)
 		}
 		all[0].get("/") // was idle for longest, and is so no more
 		all[0].status()
+		synctest.Wait()
 		for range 3 {
 			c := s.connect()
 			c.get("/slow")

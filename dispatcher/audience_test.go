@@ -34,7 +34,7 @@ func newTown(t testing.TB, seed uint64, users []events.UserID) *town {
 		t.Fatal(err)
 	}
 	return &town{
-		t: t, dice: rand.New(rand.NewPCG(seed, 0)), dir: newDirectory(policy, slog.New(slog.DiscardHandler), 1),
+		t: t, dice: rand.New(rand.NewPCG(seed, 0)), dir: newDirectory(policy, slog.New(slog.DiscardHandler), 1, func(events.UserID) {}),
 		users: users, rules: map[events.UserID]events.UserPushRules{}, pushers: map[events.UserID][]events.Pusher{},
 		own: map[events.UserID]map[string]*pushrule.Compiled{},
 	}
@@ -163,7 +163,7 @@ func TestClassesDecideAsEachUserAlone(t *testing.T) {
 		if seed == 2 {
 			w.dir.lose(0)
 		}
-		m, rooms := &matcher{dir: w.dir}, map[events.RoomID]*room{}
+		m, rooms := &matcher{matchConfig: matchConfig{dir: w.dir}}, map[events.RoomID]*room{}
 		notified := 0
 		for i := range recorded {
 			ev := &recorded[i]

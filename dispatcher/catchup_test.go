@@ -153,7 +153,7 @@ func TestCatchUpOfTwoPushersOfOneUser(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := newCatcher(newDeliverer(&deliverer{conn: h.conn, counts: &counters{}}), 100)
+		c := newCatcher(newDeliverer(deliverConfig{conn: h.conn, counts: &counters{}}), 100)
 		for _, after := range []uint64{4, 0} {
 			read, err := c.readOn(t.Context(), ask{user: "@bob:x", after: after, target: 6, waiting: notCounted}, newest["@bob:x"])
 			if err != nil || len(read.items) != 6-int(after) || read.end != 6 {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // patience is how long an attempt may take before its lane is written down as
@@ -20,18 +21,7 @@ const patience = time.Second
 // goroutine hands it notifications, slots bring back outcomes, the directory
 // tells of changed pushers; a mutex guards what they share.
 type deliverer struct {
-	conn   *events.Conn
-	worker string // under whose name records are written
-	dir    *directory
-	gates  *gateways
-	client *client
-	log    *slog.Logger
-	counts *counters
-	ttl    time.Duration
-	badge  BadgeOf
-	// delayIfActive is how long a poke waits while its user reads elsewhere; 0 for
-	// not at all.
-	delayIfActive time.Duration
+	deliverConfig
 
 	follower *events.Follower
 	catcher  *catcher
@@ -60,13 +50,63 @@ type recipient struct {
 	activeAt time.Time // when the user read something last
 }
 
-// newDeliverer makes d, which has all that comes from outside, ready to use.
-func newDeliverer(d *deliverer) *deliverer {
-	d.people, d.ending = map[events.UserID]*recipient{}, map[events.PusherID]*lane{}
-	d.late = map[events.UserID]*late{}
-	d.busy, d.owed = map[*lane]struct{}{}, map[events.UserID]*debt{}
+// deliverConfig is what the deliverers of all partitions of a dispatcher share.
+type deliverConfig struct {
+	conn          *events.Conn
+	worker        string // under whose name records are written
+	dir           *directory
+	gates         *gateways
+	client        *client
+	counts        *counters
+	ttl           time.Duration // age at which an undelivered poke becomes a dead letter
+	badge         BadgeOf
+	delayIfActive time.Duration // how long a poke waits while its user reads elsewhere; 0 is off
+	catchUpLimit  int           // notifications waiting for a pusher beyond which only the newest of each room is sent
+	log           *slog.Logger
+}
+
+// newDeliverer returns the deliverer of a partition. It does nothing until start.
+func newDeliverer(cfg deliverConfig) *deliverer {
+	d := &deliverer{
+		deliverConfig: cfg,
+		people:        map[events.UserID]*recipient{}, ending: map[events.PusherID]*lane{},
+		late: map[events.UserID]*late{},
+		busy: map[*lane]struct{}{}, owed: map[events.UserID]*debt{},
+	}
+	d.catcher = newCatcher(d, cfg.catchUpLimit)
 	d.backlog = newBacklogWriter(d)
 	return d
+}
+
+// start begins to catch up and to write records, for lanes that come. stop ends that,
+// and everything else that goes on in the partition.
+func (d *deliverer) start() (stop func()) {
+	stopReading, stopWriting := d.catcher.start(), d.backlog.start()
+	return func() {
+		d.end()
+		stopReading()
+		stopWriting()
+	}
+}
+
+// prepare takes over the partition from the worker that had it before.
+func (d *deliverer) prepare(ctx context.Context, f *events.Follower, part int) error {
+	lagging, err := d.conn.LoadBacklog(ctx, part)
+	if err != nil {
+		return err
+	}
+	d.find(part, lagging)
+	if err := d.hearOf(ctx, lagging); err != nil {
+		return err
+	}
+	d.restore(f, lagging)
+	return nil
+}
+
+// run follows the partition until ctx ends, and then waits for pokes that are out, for
+// as long as drain allows.
+func (d *deliverer) run(ctx context.Context, drain wait.Drain) error {
+	return d.follower.Run(ctx, d.handler(), func() { d.finish(drain) })
 }
 
 func (d *deliverer) handler() events.Handler {
@@ -290,12 +330,12 @@ func (d *deliverer) tick(ctx context.Context, now time.Time) {
 	d.backlog.again()
 }
 
-// finish ends the work: what is out may come back, for as long as a farewell takes.
-func (d *deliverer) finish(end farewell) {
+// finish ends the work: what is out may come back, for as long as drain allows.
+func (d *deliverer) finish(drain wait.Drain) {
 	d.payLast()
 	d.close()
 	var out int
-	settled := end.waitUntil(func() bool {
+	settled := drain.Until(func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		out = d.out

@@ -190,7 +190,7 @@ func TestDeviceRulesCostOthersNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &matcher{dir: w.dir}
+	m := &matcher{matchConfig: matchConfig{dir: w.dir}}
 	notified := m.evaluate(&ev, r)
 	if len(notified) != 99 {
 		t.Fatalf("%d notified, want 99", len(notified))

@@ -50,10 +50,11 @@ type directory struct {
 }
 
 // newDirectory returns a directory of users in so many partitions, all of which
-// are ours until [directory.lose] says otherwise.
-func newDirectory(policy *pushgateway.Policy, log *slog.Logger, partitions int) *directory {
+// are ours until [directory.lose] says otherwise. changed is called after the pushers of a
+// user of ours have changed.
+func newDirectory(policy *pushgateway.Policy, log *slog.Logger, partitions int, changed func(events.UserID)) *directory {
 	d := &directory{
-		log: log, changed: func(events.UserID) {}, compiled: pushrule.NewCache(),
+		log: log, changed: changed, compiled: pushrule.NewCache(),
 		shares: make([]share, partitions), users: newShelves(), kinds: newKinds(policy), rules: map[events.UserID]*userRules{},
 	}
 	for part := range d.shares {

@@ -188,8 +188,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"poked/events"
 	"poked/events/pushgateway"
 	"poked/events/wait"
@@ -243,9 +241,8 @@ type Dispatcher struct {
 	counts     counters
 	partitions atomic.Int64 // that are worked on now
 
-	unstored *semaphore.Weighted // bytes that match may still write before NATS has stored some
-	ready    chan struct{}
-	current  atomic.Pointer[delivery] // for Health
+	ready   chan struct{}
+	current atomic.Pointer[delivery] // for Health
 
 	sharing   atomic.Pointer[events.Worker] // for Unready; nil while it does not run
 	operators atomic.Pointer[string]        // why they get no answer; nil if they do
@@ -262,7 +259,7 @@ func New(cfg Config, policy *pushgateway.Policy, conn *events.Conn, log *slog.Lo
 		cfg: cfg, policy: policy, conn: conn, worker: worker,
 		log:   log.With("worker", worker),
 		dial:  policy.Dialer(net.Dialer{Timeout: dialTimeout}),
-		ready: make(chan struct{}), unstored: semaphore.NewWeighted(unstoredLimit),
+		ready: make(chan struct{}),
 	}, nil
 }
 

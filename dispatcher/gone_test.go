@@ -11,7 +11,7 @@ import (
 // Whoever has had no pushers for as long as logs are kept is forgotten, however many
 // they were, be it that the bucket still says so.
 func TestG7DirectoryForgetsWhoIsGone(t *testing.T) {
-	d := newDirectory(nil, nil, 1)
+	d := newDirectory(nil, nil, 1, func(events.UserID) {})
 	now := time.Now()
 	gone := func(user events.UserID, since time.Time) { d.apply(events.UserPushers{UserID: user, At: since}) }
 	gone("@long-ago:x", now.Add(-events.NotificationsKept))

@@ -17,7 +17,8 @@ func TestG7HundredThousandLaggingPushersCostLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100_000
 		gs, _ := idleGateways(1024, 8, 256)
-		d := newDeliverer(&deliverer{gates: gs, counts: &counters{}, follower: &events.Follower{}, ended: true})
+		d := newDeliverer(deliverConfig{gates: gs, counts: &counters{}})
+		d.follower, d.ended = &events.Follower{}, true
 		all := make([]*lane, n)
 		for i := range all {
 			p := &pusher{id: events.PusherID(fmt.Sprint(i)), refused: events.ErrBadEvent} // all at one origin

@@ -6,7 +6,7 @@ import "testing"
 // with all that lies before the cursor still to be told: it takes nothing of
 // that away.
 func TestLeftOpenNotificationMovesNoTargetBack(t *testing.T) {
-	d := newDeliverer(&deliverer{counts: &counters{}})
+	d := newDeliverer(deliverConfig{counts: &counters{}})
 	l := &lane{d: d, pusher: &pusher{}, lag: &lag{position: 5, target: 100}}
 	l.record.covers = true
 	for seq, want := range map[uint64]uint64{50: 100, 3: 100, 100: 100} {
@@ -23,7 +23,7 @@ func TestLeftOpenNotificationMovesNoTargetBack(t *testing.T) {
 
 // While nothing is written down of a lagging lane, what comes stays open.
 func TestLaneHoldsWhatIsNotCovered(t *testing.T) {
-	d := newDeliverer(&deliverer{counts: &counters{}})
+	d := newDeliverer(deliverConfig{counts: &counters{}})
 	l := &lane{d: d, pusher: &pusher{}, lag: &lag{position: 5, target: 5}}
 	it := &item{seq: 6, waiting: 1}
 	l.enqueue(it)
@@ -41,7 +41,7 @@ func TestLaneHoldsWhatIsNotCovered(t *testing.T) {
 // A lane whose turn is over keeps nothing of the log while others have theirs.
 func TestG7LaneWhoseTurnIsOverKeepsNoPage(t *testing.T) {
 	gs, _ := idleGateways(10, 1, 1)
-	d := newDeliverer(&deliverer{gates: gs, counts: &counters{}})
+	d := newDeliverer(deliverConfig{gates: gs, counts: &counters{}})
 	l := &lane{d: d, pusher: &pusher{}, scheduled: true}
 	l.lag = &lag{position: 5, target: 100, turn: turnLength - 2, read: true, end: 9, items: make([]logItem, 4)}
 	l.resubmit(outcome{})
@@ -58,7 +58,7 @@ func TestG7LaneWhoseTurnIsOverKeepsNoPage(t *testing.T) {
 // behind.
 func TestG7LaneThatEndsWhileItsRecordIsDeletedIsForgotten(t *testing.T) {
 	gs, _ := idleGateways(10, 1, 1)
-	d := newDeliverer(&deliverer{gates: gs, counts: &counters{}})
+	d := newDeliverer(deliverConfig{gates: gs, counts: &counters{}})
 	l := &lane{d: d, pusher: &pusher{id: "p"}}
 	l.record.writing = true // it has caught up
 	d.backlog.writing = 1

@@ -3,13 +3,15 @@ package dispatcher
 import (
 	"context"
 	"sync"
+
+	"poked/events"
 )
 
 // Load has the dispatcher know what one knows that owns some partitions, and
 // follow its changes until ctx ends, but do nothing with it: memory and the time
 // of starting up can be measured so. It calls loaded when all is known.
 func (d *Dispatcher) Load(ctx context.Context, owns func(part int) bool, loaded func()) error {
-	dir := newDirectory(d.policy, d.log, d.conn.Partitions())
+	dir := newDirectory(d.policy, d.log, d.conn.Partitions(), func(events.UserID) {})
 	var others []int
 	for part := range d.conn.Partitions() {
 		if !owns(part) {

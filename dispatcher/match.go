@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,20 +19,13 @@ import (
 // notifies, and each receipt into what its user has read. The follower's goroutine
 // runs it.
 type matcher struct {
-	conn     *events.Conn
-	dir      *directory
-	rooms    *rooms
-	log      *slog.Logger
-	follower *events.Follower
-	lease    *events.Lease
-	counts   *matchCounters
-	owned    *atomic.Int64 // partitions of the dispatcher, among which the memory for rooms is divided
+	matchConfig
 
-	writing  atomic.Int64        // fanouts that are not stored, and have not failed
-	unstored *semaphore.Weighted // all matchers share it
-	telling  bool                // deliver wants to know of every receipt, even of one that clears nothing
+	follower *events.Follower
+	rooms    *rooms
 	archive  *archive
 	searches *searches
+	writing  atomic.Int64 // fanouts that are not stored, and have not failed
 	early    early
 	turns    inTurn
 
@@ -39,6 +33,52 @@ type matcher struct {
 	recorder recorder
 	verdicts []verdict
 	notified []decision
+}
+
+// matchConfig is what the matchers of all partitions of a dispatcher share.
+type matchConfig struct {
+	conn      *events.Conn
+	dir       *directory
+	lease     *events.Lease
+	counts    *matchCounters
+	owned     *atomic.Int64       // partitions of the dispatcher, among which the memory for rooms is divided
+	unstored  *semaphore.Weighted // bytes that may still be written, see newUnstored
+	telling   bool                // deliver wants to know of every receipt, even of one that clears nothing
+	openRooms int                 // rooms whose state is kept in memory, by all matchers together
+	log       *slog.Logger
+}
+
+// newMatcher returns the matcher of the partition that f follows.
+func newMatcher(cfg matchConfig, f *events.Follower) (*matcher, error) {
+	rooms, err := newRooms(cfg.conn, cfg.openRooms, f.Cursor())
+	if err != nil {
+		return nil, err
+	}
+	archive, err := newArchive(cfg.conn)
+	if err != nil {
+		return nil, err
+	}
+	return &matcher{
+		matchConfig: cfg, follower: f, rooms: rooms, archive: archive,
+		searches: newSearches(cfg.conn, archive, cfg.log, f.Resume), turns: newInTurn(),
+	}, nil
+}
+
+// matchGrace is how long a stop waits for notifications to be stored.
+const matchGrace = 5 * time.Second
+
+// run follows the partition until ctx ends, and then waits for what is being stored,
+// for as long as drain allows and matchGrace at most.
+func (m *matcher) run(ctx context.Context, drain wait.Drain) error {
+	drain.Grace = matchGrace
+	ctx, cancel := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer cancel()
+	beside.Go(func() { m.searches.run(ctx) })
+	return m.follower.Run(ctx, m.handler(), func() {
+		drain.Until(func() bool { return m.writing.Load() == 0 })
+	})
 }
 
 // matchCounters count what match has done since the dispatcher began. All partitions

@@ -6,12 +6,14 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/wait"
 )
 
 // throng is how many members with pushers the room of the benchmarks has; every
@@ -80,7 +82,7 @@ func throngFolded(b *testing.B) *room {
 // BenchmarkEvaluate decides who of 10 000 members is notified: of a message,
 // which are nearly all, and of a reaction, which is nobody.
 func BenchmarkEvaluate(b *testing.B) {
-	m, r := &matcher{dir: throngTown(b).dir}, throngFolded(b)
+	m, r := &matcher{matchConfig: matchConfig{dir: throngTown(b).dir}}, throngFolded(b)
 	for _, kind := range []string{"m.room.message", "m.reaction"} {
 		b.Run(kind, func(b *testing.B) {
 			ev := parsed(b, throngMessage(0, kind))
@@ -130,9 +132,9 @@ func BenchmarkAudience(b *testing.B) {
 // ROOMS to NOTIFICATIONS, over a real server in this process, whose share is in
 // the figures. An operation is one notification; deliver does not run.
 func BenchmarkMatch(b *testing.B) {
-	d, say := matchingThrong(b)
+	cfg, say := matchingThrong(b)
 	many := (b.N + throng - 2) / (throng - 1)
-	stored := d.Stats().Notifications + uint64(many)*(throng-1)
+	stored := cfg.counts.notifications.Load() + uint64(many)*(throng-1)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	cpu := cpuTime(b)
@@ -140,7 +142,7 @@ func BenchmarkMatch(b *testing.B) {
 	for i := range many {
 		say(i + 1)
 	}
-	eventstest.WaitFor(b, "all notifications", func() bool { return d.Stats().Notifications == stored })
+	eventstest.WaitFor(b, "all notifications", func() bool { return cfg.counts.notifications.Load() == stored })
 	b.StopTimer()
 	runtime.ReadMemStats(&after)
 	n := float64(many * (throng - 1))
@@ -152,8 +154,8 @@ func BenchmarkMatch(b *testing.B) {
 // BenchmarkMatchAgain finds out that all notifications of an event in that room
 // are stored already.
 func BenchmarkMatchAgain(b *testing.B) {
-	d, _ := matchingThrong(b)
-	m := &matcher{conn: d.conn, dir: throngTown(b).dir, log: d.log}
+	cfg, _ := matchingThrong(b)
+	m := &matcher{matchConfig: cfg}
 	ev, r := parsed(b, throngMessage(0, "m.room.message")), throngFolded(b)
 	msg := events.Message{Seq: throng + 2, Time: time.Now()} // it came after the members and the name
 	defer perOp(b)()
@@ -168,17 +170,16 @@ func BenchmarkMatchAgain(b *testing.B) {
 	}
 }
 
-// matchingThrong starts the match stage of a dispatcher, and has it match the
-// first message of the room. say publishes another.
-func matchingThrong(b *testing.B) (d *Dispatcher, say func(i int)) {
+// matchingThrong starts the match stage of every partition, and matches the first
+// message of the room. say publishes another.
+func matchingThrong(b *testing.B) (cfg matchConfig, say func(i int)) {
 	b.Helper()
 	conn := eventstest.StartServer(b).Connect(eventstest.Topology())
-	w := throngTown(b)
-	d, err := New(Config{Slots: 1, Badge: BadgeMessages, GatewaySlots: 1, GatewayFloor: 1, CatchUpLimit: 100, RequestTimeout: time.Second, PokeTTL: time.Hour, OpenRooms: 100},
-		w.dir.kinds.policy, conn, slog.New(slog.DiscardHandler))
-	if err != nil {
-		b.Fatal(err)
+	cfg = matchConfig{
+		conn: conn, dir: throngTown(b).dir, counts: new(matchCounters), owned: new(atomic.Int64),
+		unstored: newUnstored(), openRooms: 100, log: slog.New(slog.DiscardHandler),
 	}
+	cfg.owned.Store(int64(conn.Partitions()))
 	publisher := events.NewPublisher(conn)
 	publish := func(raw string, opts ...events.PublishOption) {
 		publisher.EventAsync([]byte(raw), func(err error) {
@@ -190,25 +191,29 @@ func matchingThrong(b *testing.B) (d *Dispatcher, say func(i int)) {
 	for _, raw := range throngState() {
 		publish(raw, events.Historical())
 	}
-	runMatch(b, d, w.dir)
+	runMatch(b, cfg)
 	say = func(i int) { publish(throngMessage(i, "m.room.message")) }
 	say(0)
-	eventstest.WaitFor(b, "the first event", func() bool { return d.Stats().Notifications == throng-1 })
-	return d, say
+	eventstest.WaitFor(b, "the first event", func() bool { return cfg.counts.notifications.Load() == throng-1 })
+	return cfg, say
 }
 
-// runMatch has the match stage of every partition work until the test ends.
-func runMatch(b *testing.B, d *Dispatcher, dir *directory) {
+// runMatch runs the match stage of every partition until the benchmark ends.
+func runMatch(b *testing.B, cfg matchConfig) {
 	b.Helper()
 	ctx, cancel := context.WithCancel(b.Context())
 	var running sync.WaitGroup
-	for part := range d.conn.Partitions() {
-		run, err := d.prepareMatch(ctx, events.StageMatch, dir, nil, part, farewell{})
+	for part := range cfg.conn.Partitions() {
+		f, err := cfg.conn.Follow(ctx, events.StageMatch, part, "bench")
+		if err != nil {
+			b.Fatal(err)
+		}
+		m, err := newMatcher(cfg, f)
 		if err != nil {
 			b.Fatal(err)
 		}
 		running.Go(func() {
-			if err := run(ctx); err != nil {
+			if err := m.run(ctx, wait.Drain{}); err != nil {
 				b.Error(err)
 			}
 		})

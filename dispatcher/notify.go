@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"golang.org/x/sync/semaphore"
+
 	"poked/events"
 )
 
@@ -19,6 +21,9 @@ const (
 	// messageOverhead is what a message costs beside its data, roughly.
 	messageOverhead = 512
 )
+
+// newUnstored returns the budget of bytes that the matchers of a dispatcher share.
+func newUnstored() *semaphore.Weighted { return semaphore.NewWeighted(unstoredLimit) }
 
 // fanout is the writing of all that one message of ROOMS brings about:
 // notifications, what is read by it, redactions, or a dead letter. It is stored when

@@ -22,10 +22,9 @@ func writeAll(t *testing.T, h *house, first func(*matcher)) (*matcher, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &matcher{
-		conn: h.conn, follower: f, log: slog.New(slog.NewTextHandler(&h.log, nil)), counts: &matchCounters{},
-		unstored: semaphore.NewWeighted(2000),
-	}
+	m := &matcher{follower: f, matchConfig: matchConfig{
+		conn: h.conn, log: slog.New(slog.NewTextHandler(&h.log, nil)), counts: &matchCounters{}, unstored: semaphore.NewWeighted(2000),
+	}}
 	first(m)
 	out := m.newFanout(events.Message{Seq: 1})
 	out.total = 20

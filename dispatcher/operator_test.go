@@ -203,7 +203,7 @@ func TestG6OperatorDoesNotUndercutRetryAfter(t *testing.T) {
 // each once.
 func TestListInPieces(t *testing.T) {
 	for _, n := range []int{0, 1, listPiece, listPiece + 1, 2 * listPiece, 5*listPiece + 7} {
-		d := newDeliverer(&deliverer{counts: &counters{}})
+		d := newDeliverer(deliverConfig{counts: &counters{}})
 		for i := range n {
 			user := events.UserID(fmt.Sprintf("@u%06d:x", (i*7919)%max(n, 1)))
 			of := func(id events.PusherID) *lane { return &lane{d: d, pusher: &pusher{id: id, user: user}} }
@@ -243,7 +243,7 @@ func TestListInPieces(t *testing.T) {
 func TestWaitingIsCountedOrBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		d := newDeliverer(&deliverer{counts: &counters{}, conn: h.conn, dir: newDirectory(nil, nil, 1)})
+		d := newDeliverer(deliverConfig{counts: &counters{}, conn: h.conn, dir: newDirectory(nil, nil, 1, func(events.UserID) {})})
 		for i := range countPiece + 3 {
 			user := events.UserID(fmt.Sprintf("@u%06d:x", i))
 			d.people[user] = &recipient{lanes: []*lane{{d: d, pusher: &pusher{id: "a", user: user}, lag: &lag{position: 3, target: 10, waiting: notCounted}}}}

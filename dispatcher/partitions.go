@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -12,18 +11,22 @@ import (
 	"poked/events/wait"
 )
 
-// matchGrace is how long a stop waits for notifications to be stored.
-const matchGrace = 5 * time.Second
+// handOver is how long the work on a partition may take to end while another
+// dispatcher waits for it. What is out for longer has been written down as
+// lagging by then, or is: its outcome is nobody's to know (G2).
+const handOver = patience * 3 / 4
 
 // delivery is what all partitions of a dispatcher have in common, which lives as
 // long as the dispatcher works, and the partitions, which come and go.
 type delivery struct {
-	d      *Dispatcher
-	dir    *directory
-	gates  *gateways
-	client *client
-	conns  *openConns
-	slots  *errgroup.Group // the slots that run
+	d     *Dispatcher
+	dir   *directory
+	gates *gateways
+	conns *openConns
+	slots *errgroup.Group // the slots that run
+
+	matching   matchConfig
+	delivering deliverConfig
 
 	mu     sync.Mutex
 	byPart []*deliverer // nil where the partition is another dispatcher's
@@ -32,16 +35,21 @@ type delivery struct {
 
 // open makes ready what every partition needs.
 func (d *Dispatcher) open(lease *events.Lease) *delivery {
-	all := &delivery{
-		d: d, dir: newDirectory(d.policy, d.log, d.conn.Partitions()), conns: newOpenConns(d.dial), slots: new(errgroup.Group),
-		byPart: make([]*deliverer, d.conn.Partitions()),
-	}
-	all.gates = newGateways(d.cfg.Slots, d.cfg.GatewayFloor, d.cfg.GatewaySlots, func(slot func()) {
+	all := &delivery{d: d, conns: newOpenConns(d.dial), slots: new(errgroup.Group), byPart: make([]*deliverer, d.conn.Partitions())}
+	all.dir = newDirectory(d.policy, d.log, d.conn.Partitions(), all.pushersChanged)
+	all.gates = newGateways(d.cfg.Slots, d.cfg.GatewayFloor, d.cfg.GatewaySlots, lease, func(slot func()) {
 		all.slots.Go(func() error { slot(); return nil })
 	})
-	all.gates.lease = lease
-	all.client = newClient(all.conns.dial, d.cfg.RequestTimeout, d.cfg.GatewaySlots)
-	all.dir.changed = all.pushersChanged
+	all.matching = matchConfig{
+		conn: d.conn, dir: all.dir, lease: lease, counts: &d.matched, owned: &d.partitions,
+		unstored: newUnstored(), telling: d.cfg.DelayIfActive > 0, openRooms: d.cfg.OpenRooms, log: d.log,
+	}
+	all.delivering = deliverConfig{
+		conn: d.conn, worker: d.worker, dir: all.dir, gates: all.gates, counts: &d.counts,
+		client: newClient(all.conns.dial, d.cfg.RequestTimeout, d.cfg.GatewaySlots),
+		ttl:    d.cfg.PokeTTL, badge: d.cfg.Badge, delayIfActive: d.cfg.DelayIfActive, catchUpLimit: d.cfg.CatchUpLimit,
+		log: d.log,
+	}
 	return all
 }
 
@@ -90,16 +98,13 @@ func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
 	defer all.shed.add(t.Part)
 	dl, leave := all.enter(t.Part)
 	defer leave()
-	end := farewell{grace: d.cfg.StopGrace, wanted: t.Wanted}
-	matched := func(ctx context.Context, of events.Stage) (stage, error) {
-		return d.prepareMatch(ctx, of, all.dir, all.gates.lease, t.Part, end)
-	}
+	drain := wait.Drain{Grace: d.cfg.StopGrace, Hurry: handOver, Wanted: t.Wanted}
 	prepared := []func() (stage, error){
-		func() (stage, error) { return matched(ctx, events.StageMatch) },
-		func() (stage, error) { return d.prepareDeliver(ctx, dl, t.Part, end) },
+		func() (stage, error) { return all.match(ctx, events.StageMatch, t.Part, drain) },
+		func() (stage, error) { return all.deliver(ctx, dl, t.Part, drain) },
 	}
 	if t.Part == 0 {
-		prepared = append(prepared, func() (stage, error) { return matched(ctx, events.StageStrays) })
+		prepared = append(prepared, func() (stage, error) { return all.match(ctx, events.StageStrays, t.Part, drain) })
 	}
 	var stages []stage
 	for _, prepare := range prepared {
@@ -124,21 +129,16 @@ func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
 	return group.Wait()
 }
 
-// enter makes the deliverer of a partition. leave has nothing of it be left.
+// enter makes the deliverer of a partition. leave ends all that it does and releases its
+// lanes.
 func (all *delivery) enter(part int) (dl *deliverer, leave func()) {
-	d := all.d
-	dl = newDeliverer(&deliverer{
-		conn: d.conn, worker: d.worker, dir: all.dir, gates: all.gates, client: all.client, counts: &d.counts, ttl: d.cfg.PokeTTL,
-		badge: d.cfg.Badge, delayIfActive: d.cfg.DelayIfActive,
-		log: d.log.With("stage", events.StageDeliver.Name, "part", part),
-	})
-	dl.catcher = newCatcher(dl, d.cfg.CatchUpLimit)
-	stopReading, stopWriting := dl.catcher.start(), dl.backlog.start()
+	cfg := all.delivering
+	cfg.log = cfg.log.With("stage", events.StageDeliver.Name, "part", part)
+	dl = newDeliverer(cfg)
+	stop := dl.start()
 	all.put(part, dl) // before it looks for anybody's pushers: no change is missed
 	return dl, func() {
-		dl.end()
-		stopReading()
-		stopWriting()
+		stop()
 		all.put(part, nil)
 		dl.abandon()
 	}
@@ -151,51 +151,29 @@ func (d *Dispatcher) waiting(err error) {
 	d.log.Warn("dispatcher waits for nats", "error", err)
 }
 
-// prepareMatch makes ready a stage that follows ROOMS.
-func (d *Dispatcher) prepareMatch(ctx context.Context, of events.Stage, dir *directory, lease *events.Lease, part int, end farewell) (stage, error) {
-	f, err := d.conn.Follow(ctx, of, part, d.worker)
+// match makes ready a stage that follows ROOMS.
+func (all *delivery) match(ctx context.Context, of events.Stage, part int, drain wait.Drain) (stage, error) {
+	f, err := all.d.conn.Follow(ctx, of, part, all.d.worker)
 	if err != nil {
 		return nil, err
 	}
-	rooms, err := newRooms(d.conn, d.cfg.OpenRooms, f.Cursor())
+	cfg := all.matching
+	cfg.log = cfg.log.With("stage", of.Name, "part", part)
+	m, err := newMatcher(cfg, f)
 	if err != nil {
 		return nil, err
 	}
-	archive, err := newArchive(d.conn)
-	if err != nil {
-		return nil, err
-	}
-	log := d.log.With("stage", of.Name, "part", part)
-	m := &matcher{
-		conn: d.conn, dir: dir, rooms: rooms, archive: archive, searches: newSearches(d.conn, archive, log, f.Resume), follower: f, lease: lease, counts: &d.matched, owned: &d.partitions,
-		unstored: d.unstored, telling: d.cfg.DelayIfActive > 0, turns: newInTurn(),
-		log: log,
-	}
-	end.grace = matchGrace
-	finish := func() { end.waitUntil(func() bool { return m.writing.Load() == 0 }) }
-	return func(ctx context.Context) error {
-		ctx, cancel := context.WithCancel(ctx)
-		var beside sync.WaitGroup
-		defer beside.Wait()
-		defer cancel()
-		beside.Go(func() { m.searches.run(ctx) })
-		return f.Run(ctx, m.handler(), finish)
-	}, nil
+	return func(ctx context.Context) error { return m.run(ctx, drain) }, nil
 }
 
-func (d *Dispatcher) prepareDeliver(ctx context.Context, dl *deliverer, part int, end farewell) (stage, error) {
-	f, err := d.conn.Follow(ctx, events.StageDeliver, part, d.worker)
+// deliver makes ready the stage that follows NOTIFICATIONS.
+func (all *delivery) deliver(ctx context.Context, dl *deliverer, part int, drain wait.Drain) (stage, error) {
+	f, err := all.d.conn.Follow(ctx, events.StageDeliver, part, all.d.worker)
 	if err != nil {
 		return nil, err
 	}
-	lagging, err := d.conn.LoadBacklog(ctx, part)
-	if err != nil {
+	if err := dl.prepare(ctx, f, part); err != nil {
 		return nil, err
 	}
-	dl.find(part, lagging)
-	if err := dl.hearOf(ctx, lagging); err != nil {
-		return nil, err
-	}
-	dl.restore(f, lagging)
-	return func(ctx context.Context) error { return f.Run(ctx, dl.handler(), func() { dl.finish(end) }) }, nil
+	return func(ctx context.Context) error { return dl.run(ctx, drain) }, nil
 }

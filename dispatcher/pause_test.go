@@ -125,7 +125,7 @@ func TestG6ShorterPauseHidesNoLongerOne(t *testing.T) {
 // A pause that is heard of while it lasts, or grows, leaves the ramp after it as
 // steep as it was.
 func TestPauseThatGrowsIsOnePause(t *testing.T) {
-	gs := newGateways(100, 8, 100, func(func()) {})
+	gs := newGateways(100, 8, 100, nil, func(func()) {})
 	now := time.Now()
 	g := gs.at("https://gw.test", now)
 	g.limit.value = 64
@@ -152,7 +152,7 @@ func TestPausesOfManyDispatchersComeToAnEnd(t *testing.T) {
 	var written []events.Pause
 	longest := now.Add(time.Minute + time.Duration(dispatchers)*100*time.Millisecond)
 	for i := range all {
-		all[i] = newGateways(100, 8, 100, func(func()) {})
+		all[i] = newGateways(100, 8, 100, nil, func(func()) {})
 		g := all[i].at("https://gw.test", now)
 		all[i].pause(g, longest.Add(-time.Duration(i)*100*time.Millisecond), now)
 		all[i].tell(g, now)

@@ -43,7 +43,7 @@ func newOffice(t *testing.T, seed uint64) *office {
 		t.Fatal(err)
 	}
 	o := &office{
-		t: t, dice: rand.New(rand.NewPCG(seed, 0)), dir: newDirectory(policy, slog.New(slog.DiscardHandler), officeParts),
+		t: t, dice: rand.New(rand.NewPCG(seed, 0)), dir: newDirectory(policy, slog.New(slog.DiscardHandler), officeParts, func(events.UserID) {}),
 		newest: map[events.UserID]uint64{}, ours: map[int]bool{}, known: map[events.UserID]uint64{},
 	}
 	for part := range officeParts {
@@ -364,7 +364,7 @@ func TestDirectoryGainsBesideTheWatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		dir := newDirectory(policy, slog.New(slog.DiscardHandler), h.conn.Partitions())
+		dir := newDirectory(policy, slog.New(slog.DiscardHandler), h.conn.Partitions(), func(events.UserID) {})
 		ctx, stop := context.WithCancel(t.Context())
 		var helpers sync.WaitGroup
 		defer helpers.Wait()

@@ -41,10 +41,10 @@ type gateways struct {
 }
 
 // newGateways shares this many slots, of which a gateway gets between floor and
-// ceiling.
-func newGateways(slots, floor, ceiling int, spawn func(func())) *gateways {
+// ceiling, while the lease is held; nil is always held. spawn runs a slot's loop.
+func newGateways(slots, floor, ceiling int, lease *events.Lease, spawn func(func())) *gateways {
 	gs := &gateways{
-		slots: slots, floor: floor, ceiling: ceiling, spawn: spawn,
+		lease: lease, slots: slots, floor: floor, ceiling: ceiling, spawn: spawn,
 		tells: make(chan struct{}, 1), untold: map[*gateway]struct{}{},
 		byOrigin: map[string]*gateway{}, calendar: newCalendar(time.Now()),
 	}

@@ -13,7 +13,7 @@ import (
 // what is ready by itself.
 func idleGateways(slots, floor, ceiling int) (gs *gateways, spawned *int) {
 	spawned = new(int)
-	return newGateways(slots, floor, ceiling, func(func()) { *spawned++ }), spawned
+	return newGateways(slots, floor, ceiling, nil, func(func()) { *spawned++ }), spawned
 }
 
 // submitAll submits lanes, after so many failures of each if they lag.

@@ -18,11 +18,11 @@ type Stats struct {
 
 // Stats returns what the dispatcher has done since it began.
 func (d *Dispatcher) Stats() Stats {
-	m, c := &d.matched, &d.counts
+	m, delivered := &d.matched, d.counts.stats()
 	return Stats{
-		RoomEvents: m.roomEvents.Load(), Notifications: m.notifications.Load(), Skipped: m.skipped.Load() + c.skipped.Load(),
-		Delivered: c.delivered.Load(), Badges: c.badges.Load(), Read: c.read.Load(), Failed: c.failed.Load(),
-		Rejected: c.rejected.Load(), Expired: c.expired.Load(), PassedOver: c.passedOver.Load(),
-		Lagging: c.lagging.Load(), Partitions: d.partitions.Load(),
+		RoomEvents: m.roomEvents.Load(), Notifications: m.notifications.Load(), Skipped: m.skipped.Load() + delivered.Skipped,
+		Delivered: delivered.Delivered, Badges: delivered.Badges, Read: delivered.Read, Failed: delivered.Failed,
+		Rejected: delivered.Rejected, Expired: delivered.Expired, PassedOver: delivered.PassedOver,
+		Lagging: delivered.Lagging, Partitions: d.partitions.Load(),
 	}
 }

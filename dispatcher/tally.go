@@ -46,6 +46,16 @@ func classIndex(out outcome) int {
 // tally counts tries.
 type tally [outcomeKinds][tallyClasses]atomic.Uint64
 
+// of returns how many tries had one of some outcomes.
+func (t *tally) of(kinds ...outcomeKind) (n uint64) {
+	for _, kind := range kinds {
+		for class := range t[kind] {
+			n += t[kind][class].Load()
+		}
+	}
+	return n
+}
+
 func (t *tally) add(out outcome) { t[out.kind][classIndex(out)].Add(1) }
 
 // Tries says how often tries to tell something had an outcome.

@@ -77,3 +77,29 @@ func TestEveryKeepsTime(t *testing.T) {
 		}
 	})
 }
+
+func TestDrainHurriesWhenTheWorkIsWanted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		wantedAfter, backAfter, took time.Duration // a wantedAfter of 0 is never
+		done                         bool
+	}{
+		"what is out comes back":         {0, 2 * time.Second, 2 * time.Second, true},
+		"it does not":                    {0, time.Hour, 10 * time.Second, false},
+		"somebody wants it meanwhile":    {time.Second, time.Hour, 1750 * time.Millisecond, false},
+		"it comes back before they must": {time.Second, 1500 * time.Millisecond, 1500 * time.Millisecond, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				wanted, began := make(chan struct{}), time.Now()
+				if tc.wantedAfter > 0 {
+					time.AfterFunc(tc.wantedAfter, func() { close(wanted) })
+				}
+				d := Drain{Grace: 10 * time.Second, Hurry: 750 * time.Millisecond, Wanted: wanted}
+				done := d.Until(func() bool { return time.Since(began) >= tc.backAfter })
+				if took := time.Since(began); done != tc.done || took != tc.took {
+					t.Errorf("%t after %v, want %t after %v", done, took, tc.done, tc.took)
+				}
+			})
+		})
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"poked/events"
+	"poked/events/eventstest"
 	"poked/events/pushgateway"
 	"poked/events/pushrule"
 	"poked/testdata"
@@ -46,7 +47,7 @@ func (w *town) change() {
 	if w.dice.IntN(2) == 0 {
 		var pushers []events.Pusher
 		for i := range w.dice.IntN(3) {
-			p := somePusher(fmt.Sprint(user, i))
+			p := eventstest.SomePusher(fmt.Sprint(user, i))
 			p.InstanceHandle = []string{"", "phone", "desk"}[w.dice.IntN(3)]
 			p.Disabled = w.dice.IntN(4) == 0
 			pushers = append(pushers, p)
@@ -148,10 +149,6 @@ func (w *town) told(d *decision) string {
 	return told
 }
 
-func somePusher(pushkey string) events.Pusher {
-	return events.Pusher{AppID: "app", Pushkey: pushkey, Data: []byte(`{"url":"http://gw.test/_matrix/push/v1/notify"}`)}
-}
-
 // Whoever joins, leaves, and changes rules or pushers between any two of the
 // recorded events: what rooms remember and classes share decides as each user
 // alone would, and in the order of user ids, also where the users are another
@@ -237,7 +234,7 @@ func TestAudienceFollowsChangeByChange(t *testing.T) {
 	for i := range 100 {
 		id := fmt.Sprintf("@%03d:x", i)
 		r.fold(memberEvent(id, "join", ""))
-		w.dir.apply(events.UserPushers{UserID: events.UserID(id), Pushers: []events.Pusher{somePusher(id)}})
+		w.dir.apply(events.UserPushers{UserID: events.UserID(id), Pushers: []events.Pusher{eventstest.SomePusher(id)}})
 	}
 	a := &r.audience
 	a.follow(r.members, w.dir)
@@ -245,7 +242,7 @@ func TestAudienceFollowsChangeByChange(t *testing.T) {
 	a.targets[50].member = &member{id: marked.id} // would go if everybody were looked at
 	own := w.someChanges()
 	for i := range 50 {
-		w.dir.apply(events.UserPushers{UserID: events.UserID(fmt.Sprint("@elsewhere", i)), Pushers: []events.Pusher{somePusher("k")}})
+		w.dir.apply(events.UserPushers{UserID: events.UserID(fmt.Sprint("@elsewhere", i)), Pushers: []events.Pusher{eventstest.SomePusher("k")}})
 	}
 	w.dir.applyRules(events.UserPushRules{UserID: "@007:x", Changes: own})
 	r.fold(memberEvent("@008:x", "leave", ""))
@@ -259,31 +256,11 @@ func TestAudienceFollowsChangeByChange(t *testing.T) {
 		t.Errorf("%d classes, %d places free, %d rules known", len(a.places), len(a.free), len(w.dir.rules))
 	}
 	for i := range 2 * changeMemory { // more than anybody remembers
-		w.dir.apply(events.UserPushers{UserID: events.UserID(fmt.Sprint("@more", i)), Pushers: []events.Pusher{somePusher("k")}})
+		w.dir.apply(events.UserPushers{UserID: events.UserID(fmt.Sprint("@more", i)), Pushers: []events.Pusher{eventstest.SomePusher("k")}})
 	}
 	w.dir.apply(events.UserPushers{UserID: "@009:x"})
 	a.follow(r.members, w.dir)
 	if len(a.targets) != 98 || a.targets[48].member != marked {
 		t.Errorf("%d targets after too many changes to remember", len(a.targets))
-	}
-}
-
-func TestChangesAreRememberedForAWhile(t *testing.T) {
-	var c changes
-	for i := range changeMemory + 1 {
-		c.add(events.UserID(fmt.Sprint(i)))
-	}
-	if c.remembers(0) || !c.remembers(1) || !c.remembers(c.count) {
-		t.Error("not the last changes are remembered, or more than there is room for")
-	}
-	next := 1
-	c.after(1, func(user events.UserID) {
-		if user != events.UserID(fmt.Sprint(next)) {
-			t.Fatalf("change %d is remembered as that of %s", next, user)
-		}
-		next++
-	})
-	if next != changeMemory+1 {
-		t.Errorf("told up to change %d", next)
 	}
 }

@@ -21,10 +21,24 @@ type books struct {
 	left       atomic.Int64 // the partition went to another dispatcher, or its work began anew
 }
 
+// accounting is a snapshot of books.
+type accounting struct {
+	Owed, Told, Expired, PassedOver, Cleared, Dropped, Left int64
+}
+
+// snapshot returns the books as they stand. While pokes are made they are not read at
+// one moment.
+func (b *books) snapshot() accounting {
+	return accounting{
+		Owed: b.owed.Load(), Told: b.told.Load(), Expired: b.expired.Load(), PassedOver: b.passedOver.Load(),
+		Cleared: b.cleared.Load(), Dropped: b.dropped.Load(), Left: b.left.Load(),
+	}
+}
+
 // outstanding returns what is to be told still, by the books.
 func (b *books) outstanding() int64 {
-	out := b.told.Load() + b.expired.Load() + b.passedOver.Load() + b.cleared.Load() + b.dropped.Load() + b.left.Load()
-	return b.owed.Load() - out
+	s := b.snapshot()
+	return s.Owed - s.Told - s.Expired - s.PassedOver - s.Cleared - s.Dropped - s.Left
 }
 
 // owe takes in that a lagging lane has one more to tell.
@@ -106,4 +120,30 @@ func (d *deliverer) see(w *due, lagging bool) {
 			w.see(l)
 		}
 	}
+}
+
+// holdings is how much a deliverer holds in memory for notifications (G7).
+type holdings struct {
+	Users  int // with lanes
+	Live   int // lanes that do not lag
+	Queued int // notifications in the queues of lanes
+	Held   int // notifications that wait for a record in BACKLOG
+	Open   int // messages that are not done
+}
+
+// holds returns what the deliverer holds. It looks at every lane.
+func (d *deliverer) holds() (h holdings) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h.Users, h.Open = len(d.people), d.follower.Open()
+	for _, r := range d.people {
+		for _, l := range r.lanes {
+			if l.lag == nil {
+				h.Live++
+			}
+			h.Queued += len(l.queue)
+			h.Held += len(l.record.held) + len(l.record.out)
+		}
+	}
+	return h
 }

@@ -132,37 +132,6 @@ func TestCatchUpInterrupted(t *testing.T) {
 	})
 }
 
-// Two pushers of one user that stand at different places catch up in one request:
-// what one of them has been told already, the other is told all the same.
-func TestCatchUpOfTwoPushersOfOneUser(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
-		for i := range 6 {
-			stored := make(chan error, 1)
-			batch := h.conn.NewBatch(func(_ uint64, err error) { stored <- err })
-			n := events.Notification{
-				EventID: events.EventID(fmt.Sprintf("$%d", i+1)), RoomSeq: uint64(i) + 1, At: time.Now(),
-				Tweaks: []byte("{}"), Body: []byte(`{"prio":"low"}`),
-			}
-			batch.Notify(h.conn, "@bob:x", events.RoomID(fmt.Sprintf("!r%d", i/3)), "", n.AppendJSON(nil))
-			batch.Send()
-			if err := <-stored; err != nil {
-				t.Fatal(err)
-			}
-		}
-		newest, err := h.conn.NewestInRooms(t.Context(), []events.UserID{"@bob:x"}, 6)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := newCatcher(newDeliverer(deliverConfig{conn: h.conn, counts: &counters{}}), 100)
-		for _, after := range []uint64{4, 0} {
-			read, err := c.readOn(t.Context(), ask{user: "@bob:x", after: after, target: 6, waiting: notCounted}, newest["@bob:x"])
-			if err != nil || len(read.items) != 6-int(after) || read.end != 6 {
-				t.Errorf("after %d: %d notifications up to %d, %v", after, len(read.items), read.end, err)
-			}
-		}
-	})
-}
-
 // What a predecessor left open comes again without what lay between and was done
 // for nobody: who falls behind on it does not know how much the log holds.
 func TestG1FallingBehindOnWhatAPredecessorLeftOpen(t *testing.T) {

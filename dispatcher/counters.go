@@ -52,3 +52,15 @@ func (c *counters) stats() deliverStats {
 		Read: c.read.Load(), PassedOver: c.passedOver.Load(), Skipped: c.skipped.Load(), Lagging: c.lagging.Load(),
 	}
 }
+
+// accounting returns what became of what lanes were to send.
+func (c *counters) accounting() accounting { return c.books.snapshot() }
+
+// outstanding returns how many notifications lanes are still to send, by the accounting.
+func (c *counters) outstanding() int64 { return c.books.outstanding() }
+
+// latency returns how old delivered notifications were, since their event was stored.
+func (c *counters) latency() Histogram { return c.ages.snapshot() }
+
+// outcomes returns how often tries had an outcome.
+func (c *counters) outcomes() []Tries { return c.tries.tries() }

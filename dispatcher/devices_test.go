@@ -15,7 +15,7 @@ import (
 // quietPhone has the phone be told of nothing but cake.
 func quietPhone() events.UserPushRules {
 	return events.UserPushRules{Devices: map[string]pushrule.Ruleset{"phone": {
-		Content:   keyword("cake").Content,
+		Content:   eventstest.Keyword("cake").Content,
 		Underride: []pushrule.Rule{{ID: "quiet", Enabled: true}},
 	}}}
 }
@@ -24,7 +24,7 @@ func quietPhone() events.UserPushRules {
 func loudPhone() events.UserPushRules {
 	return events.UserPushRules{
 		Changes: muted("!r"),
-		Devices: map[string]pushrule.Ruleset{"phone": {Content: keyword("cake").Content}},
+		Devices: map[string]pushrule.Ruleset{"phone": {Content: eventstest.Keyword("cake").Content}},
 	}
 }
 
@@ -131,7 +131,7 @@ func TestMatchedAgainDecidesTheSame(t *testing.T) {
 					users = append(users, user)
 					h.register(user, "gw.test", string(user))
 				}
-				h.rules("@07:x", events.UserPushRules{Changes: keyword("cake")})
+				h.rules("@07:x", events.UserPushRules{Changes: eventstest.Keyword("cake")})
 				h.rules("@08:x", events.UserPushRules{Changes: master()})
 				h.start()
 				h.room("!r", users...)
@@ -174,34 +174,4 @@ func TestMatchedAgainDecidesTheSame(t *testing.T) {
 func (h *house) notifySubject(user events.UserID) string {
 	token := events.Token(user)
 	return fmt.Sprintf("notify.%d.%s.", events.PartitionOf(token, h.conn.Partitions()), token)
-}
-
-// Who has no rules for devices pays nothing for those who have.
-func TestDeviceRulesCostOthersNothing(t *testing.T) {
-	w := newTown(t, 1, nil)
-	r := newRoom("!r:x")
-	for i := range 100 {
-		id := fmt.Sprintf("@%03d:x", i)
-		r.fold(memberEvent(id, "join", ""))
-		w.dir.apply(events.UserPushers{UserID: events.UserID(id), Pushers: []events.Pusher{somePusher(id)}})
-	}
-	w.dir.applyRules(events.UserPushRules{UserID: "@050:x", Changes: keyword("cake")})
-	ev, err := events.ParseRoomEvent([]byte(`{"event_id":"$e","room_id":"!r:x","type":"m.room.message","sender":"@000:x","content":{"body":"hello"}}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &matcher{matchConfig: matchConfig{dir: w.dir}}
-	notified := m.evaluate(&ev, r)
-	if len(notified) != 99 {
-		t.Fatalf("%d notified, want 99", len(notified))
-	}
-	one := testing.AllocsPerRun(100, func() { pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender)) })
-	all := testing.AllocsPerRun(100, func() { m.evaluate(&ev, r) })
-	if all-one > 20 { // what the event keeps of itself while it is looked at
-		t.Errorf("%v allocations to evaluate for 99 users, %v of them for the event", all, one)
-	}
-	draft := m.recorder.draft(events.Message{Seq: 1}, &ev, r, "")
-	if n := testing.AllocsPerRun(100, func() { draft.of(&notified[70]) }); n != 0 {
-		t.Errorf("%v allocations to write a notification, want none", n)
-	}
 }

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"poked/events"
 )
 
 // What was said of an event before it came holds however long it takes until all is
@@ -29,47 +27,6 @@ func TestEarlyRedactionOutlastsTheStoring(t *testing.T) {
 			t.Errorf("bob has unread %v", log)
 		}
 	})
-}
-
-// Who keeps words about too many events gives up one that waits, not one whose event
-// is being stored.
-func TestEarlyLimitSparesWhoseEventHasCome(t *testing.T) {
-	e := early{}
-	add := func() *earlyWord {
-		w := &earlyWord{f: &fanout{open: 1}, room: "!r", event: events.EventID(time.Now().String())}
-		e.add(w)
-		return w
-	}
-	first, second := add(), add()
-	e.about(first.room, first.event)
-	for range earlyLimit - 1 {
-		add()
-	}
-	if !first.waits() || second.waits() {
-		t.Errorf("the one whose event has come waits: %t, the other: %t", first.waits(), second.waits())
-	}
-}
-
-// Whoever names many events that never come in one room does not push out what was
-// said in another.
-func TestG4EarlyLimitIsSharedByRooms(t *testing.T) {
-	e := early{}
-	add := func(room events.RoomID) *earlyWord {
-		w := &earlyWord{f: &fanout{open: 1}, room: room, event: "$none"}
-		e.add(w)
-		return w
-	}
-	other := add("!other")
-	first := add("!flood")
-	for range 2 * earlyLimit {
-		add("!flood")
-	}
-	if !other.waits() || first.waits() {
-		t.Errorf("the other room's waits: %t, the oldest of the flood: %t", other.waits(), first.waits())
-	}
-	if e.forget(); len(e.words) > earlyLimit {
-		t.Errorf("%d words are kept", len(e.words))
-	}
 }
 
 // A stop waits for no message that is to be matched again, or that waits for another

@@ -47,14 +47,6 @@ const sampleWeight = 1.0 / 16
 
 func sample(mean *float64, value float64) { *mean += (value - *mean) * sampleWeight }
 
-// A lane that would be the first in line at a gateway may still not be sent
-// anything: the words for it, which become the class of the lane's lag.
-const (
-	heldPaused = "paused"
-	heldDown   = "gateway_down"
-	heldSlow   = "slow"
-)
-
 // shut says why nothing but a probe is sent to the gateway, or "".
 func (g *gateway) shut(now time.Time) string {
 	switch {

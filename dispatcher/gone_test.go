@@ -1,43 +1,11 @@
 package dispatcher
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
 	"poked/events"
 )
-
-// Whoever has had no pushers for as long as logs are kept is forgotten, however many
-// they were, be it that the bucket still says so.
-func TestG7DirectoryForgetsWhoIsGone(t *testing.T) {
-	d := newDirectory(nil, nil, 1, func(events.UserID) {})
-	now := time.Now()
-	gone := func(user events.UserID, since time.Time) { d.apply(events.UserPushers{UserID: user, At: since}) }
-	gone("@long-ago:x", now.Add(-events.NotificationsKept))
-	gone("@lately:x", now.Add(-events.NotificationsKept+time.Hour))
-	gone("@now:x", time.Time{})
-	for user, want := range map[events.UserID]bool{"@long-ago:x": false, "@lately:x": true, "@now:x": true, "@never:x": false} {
-		if d.knows(user) != want {
-			t.Errorf("%s is known: %t", user, !want)
-		}
-	}
-	most := 0
-	for day := range 100 {
-		now = now.Add(24 * time.Hour)
-		d.forgetFormer(now)
-		for i := range 10 {
-			d.former.add(events.UserID(fmt.Sprintf("@%d-%d:x", day, i)), now, now)
-		}
-		most = max(most, len(d.former.young)+len(d.former.old))
-		if week := events.UserID(fmt.Sprintf("@%d-0:x", day-6)); day > 6 && !d.knows(week) {
-			t.Errorf("day %d: %s is forgotten before their log is", day, week)
-		}
-	}
-	if most > 14*10+2 {
-		t.Errorf("%d who went are remembered, of 10 a day", most)
-	}
-}
 
 // A user whose pushers went while something was still to be done for them leaves no
 // recipient behind.
@@ -54,11 +22,9 @@ func TestG7NobodyIsKeptWithoutPushers(t *testing.T) {
 		h.register("@bob:x", "gw.test")
 		<-time.After(10 * time.Second)
 		for part, dl := range all.deliverers() {
-			dl.mu.Lock()
-			if len(dl.people) > 0 {
-				t.Errorf("partition %d knows %d people", part, len(dl.people))
+			if n := dl.holds().Users; n > 0 {
+				t.Errorf("partition %d knows %d people", part, n)
 			}
-			dl.mu.Unlock()
 		}
 	})
 }

@@ -1,14 +1,12 @@
 package dispatcher
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,7 +30,7 @@ type house struct {
 	cfg     Config
 	hosts   []string // of gateways, besides gw.test and slow.test
 	alone   bool     // no other dispatcher will ever be there: it needs no lease
-	log     logBuffer
+	log     eventstest.LogBuffer
 	version int64
 
 	*life // the dispatcher that was begun last
@@ -47,24 +45,6 @@ type life struct {
 	sockets *openConns       // its ways to gateways
 	stop    context.CancelFunc
 	stopped chan error
-}
-
-// logBuffer keeps what all lives of the dispatcher logged, from debug level on.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // bubble tells a story in fake time.

@@ -22,11 +22,11 @@ type Health struct {
 // something to be told if any of them lags: ask for it a few times a minute.
 func (d *Dispatcher) Health() Health {
 	h := Health{
-		Stats: d.Stats(), Tries: d.counts.tries.tries(), Latency: d.counts.ages.snapshot(),
+		Stats: d.Stats(), Tries: d.counts.outcomes(), Latency: d.counts.latency(),
 		Gateways: map[string]int{},
 	}
 	if all := d.current.Load(); all != nil {
-		outstanding := d.counts.books.outstanding()
+		outstanding := d.counts.outstanding()
 		waits := all.due(h.Lagging > 0)
 		h.Gateways, h.OldestDue, h.Gap = all.gates.byState(), waits.oldest, outstanding-waits.waiting
 	}

@@ -32,13 +32,13 @@ func throngTown(b *testing.B) *town {
 	w := newTown(b, 1, nil)
 	for i := range throng {
 		id := throngMember(i)
-		w.dir.apply(events.UserPushers{UserID: id, Pushers: []events.Pusher{somePusher(string(id))}})
+		w.dir.apply(events.UserPushers{UserID: id, Pushers: []events.Pusher{eventstest.SomePusher(string(id))}})
 		if i%20 != 1 {
 			continue
 		}
 		set := events.UserPushRules{UserID: id}
 		for k := range 10 {
-			set.Changes.Content = append(set.Changes.Content, keyword(fmt.Sprintf("word%dof%d", k, i)).Content...)
+			set.Changes.Content = append(set.Changes.Content, eventstest.Keyword(fmt.Sprintf("word%dof%d", k, i)).Content...)
 		}
 		w.dir.applyRules(set)
 	}
@@ -107,7 +107,7 @@ func BenchmarkAudience(b *testing.B) {
 		"rules": func() {
 			set := events.UserPushRules{UserID: throngMember(5)}
 			if n++; n%2 == 0 {
-				set.Changes = keyword("cake")
+				set.Changes = eventstest.Keyword("cake")
 			}
 			w.dir.applyRules(set)
 		},

@@ -16,14 +16,15 @@ import (
 
 // writeAll writes records of 400 bytes for 20 users while two of them at most may
 // be unstored; first happens just before.
-func writeAll(t *testing.T, h *house, first func(*matcher)) (*matcher, error) {
+func writeAll(t *testing.T, conn *events.Conn, first func(*matcher)) (*matcher, *eventstest.LogBuffer, error) {
 	t.Helper()
-	f, err := h.conn.Follow(t.Context(), events.StageMatch, 0, "test")
+	log := new(eventstest.LogBuffer)
+	f, err := conn.Follow(t.Context(), events.StageMatch, 0, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := &matcher{follower: f, matchConfig: matchConfig{
-		conn: h.conn, log: slog.New(slog.NewTextHandler(&h.log, nil)), counts: &matchCounters{}, unstored: semaphore.NewWeighted(2000),
+		conn: conn, log: slog.New(slog.NewTextHandler(log, nil)), counts: &matchCounters{}, unstored: semaphore.NewWeighted(2000),
 	}}
 	first(m)
 	out := m.newFanout(events.Message{Seq: 1})
@@ -32,18 +33,18 @@ func writeAll(t *testing.T, h *house, first func(*matcher)) (*matcher, error) {
 		err = out.add(t.Context(), events.UserID(fmt.Sprint("@", i)), "!r", "", make([]byte, 400))
 	}
 	out.end(err)
-	return m, err
+	return m, log, err
 }
 
 // More than may be unstored at a time is written as what came before is stored.
 func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
-		m, err := writeAll(t, h, func(*matcher) {})
+	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *events.Conn) {
+		m, _, err := writeAll(t, conn, func(*matcher) {})
 		if err != nil {
 			t.Fatal(err)
 		}
 		eventstest.WaitFor(t, "the last answer", func() bool { return m.counts.notifications.Load() == 20 })
-		if n := len(h.server.Stored("NOTIFICATIONS", "notify.")); n != 20 {
+		if n := len(server.Stored("NOTIFICATIONS", "notify.")); n != 20 {
 			t.Errorf("%d stored", n)
 		}
 		if !m.unstored.TryAcquire(2000) {
@@ -55,57 +56,40 @@ func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
 // While nothing can be stored the writing has an end, and the event is matched
 // again.
 func TestFanoutEndsWhileNothingIsStored(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *events.Conn) {
 		var began time.Time
-		m, _ := writeAll(t, h, func(*matcher) { h.server.Stop(); began = time.Now() })
+		m, log, _ := writeAll(t, conn, func(*matcher) { server.Stop(); began = time.Now() })
 		if waited := time.Since(began); waited > matchGrace {
 			t.Errorf("waited for %v", waited)
 		}
-		eventstest.WaitFor(t, "the end", func() bool { return strings.Contains(h.log.String(), "matching again") })
+		eventstest.WaitFor(t, "the end", func() bool { return strings.Contains(log.String(), "matching again") })
 		<-time.After(time.Second)
-		if m.counts.notifications.Load() != 0 || strings.Count(h.log.String(), "matching again") != 1 {
-			t.Errorf("counted as stored, or not to be matched again once: %s", h.log.String())
+		if m.counts.notifications.Load() != 0 || strings.Count(log.String(), "matching again") != 1 {
+			t.Errorf("counted as stored, or not to be matched again once: %s", log.String())
 		}
 		if !m.unstored.TryAcquire(2000) {
 			t.Error("not all that was taken to write was given back")
 		}
-		h.server.Start()
+		server.Start()
 	})
 }
 
 // An event that was taken while the partition was ours is not written down once
 // it may be another's, who may have written it: it is matched again, if ever.
 func TestFanoutEndsWithTheLease(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
-		m, err := writeAll(t, h, func(m *matcher) { m.lease = new(events.Lease) }) // one that has run out
+	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *events.Conn) {
+		m, log, err := writeAll(t, conn, func(m *matcher) { m.lease = new(events.Lease) }) // one that has run out
 		if !errors.Is(err, errNotHeld) {
 			t.Errorf("error %v", err)
 		}
-		if n := len(h.server.Stored("NOTIFICATIONS", "notify.")); n != 0 || m.counts.notifications.Load() != 0 {
+		if n := len(server.Stored("NOTIFICATIONS", "notify.")); n != 0 || m.counts.notifications.Load() != 0 {
 			t.Errorf("%d stored", n)
 		}
-		if n := strings.Count(h.log.String(), "matching again"); n != 1 {
-			t.Errorf("to be matched again %d times: %s", n, h.log.String())
+		if n := strings.Count(log.String(), "matching again"); n != 1 {
+			t.Errorf("to be matched again %d times: %s", n, log.String())
 		}
 		if !m.unstored.TryAcquire(2000) {
 			t.Error("not all that was taken to write was given back")
-		}
-	})
-}
-
-// What cannot be read keeps nobody waiting, though its dead letter cannot be stored.
-func TestRoomGoesOnWithoutADeadLetter(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
-		h.link.Refuse("dead.", 100)
-		h.server.Publish("room."+events.Token("!r")+".event", "{")
-		h.say("!r", "@alice:x", 5, 3)
-		<-time.After(time.Second)
-		if log := h.logOf("@bob:x"); len(log) != 8 {
-			t.Errorf("bob has %v", log)
-		}
-		<-time.After(time.Minute)
-		if dead, skipped := len(h.dead()), h.d.Stats().Skipped; dead != 1 || skipped != 1 {
-			t.Errorf("%d dead letters, %d skipped", dead, skipped)
 		}
 	})
 }

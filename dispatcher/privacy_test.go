@@ -34,7 +34,7 @@ func TestG9NothingSecretIsLogged(t *testing.T) {
 		h.server.Publish("$KV.PUSHERS.0."+events.Token("@ann:x"), `{"user_id":"@ann:x","pushers":[{"pushkey":{"SECRET-pushkey":1}}]}`)
 		h.server.Publish("$KV.PUSHERS.0."+events.Token("@amy:x"), `{"user_id":"@amy:x","pushers":[{"pushkey":"SECRET-pushkey","data":"SECRET-data"}]}`)
 		h.server.Publish("$KV.PUSH_RULES.0."+events.Token("@ann:x"), `{"user_id":"@ann:x","changes":{"content":"SECRET-rules"}}`)
-		h.rules("@dan:x", events.UserPushRules{Changes: keyword("SECRET-body")})
+		h.rules("@dan:x", events.UserPushRules{Changes: eventstest.Keyword("SECRET-body")})
 		<-time.After(3 * time.Minute)
 		h.halt()
 		log := h.log.String()

@@ -64,9 +64,7 @@ func (h *house) balanced() {
 		gap = h.d.Health().Gap
 	}
 	if gap != 0 {
-		b := &h.d.counts.books
-		h.t.Errorf("the books do not balance by %d: %d owed, %d told, %d expired, %d passed over, %d cleared, %d dropped, %d left",
-			gap, b.owed.Load(), b.told.Load(), b.expired.Load(), b.passedOver.Load(), b.cleared.Load(), b.dropped.Load(), b.left.Load())
+		h.t.Errorf("the accounting does not balance by %d: %+v", gap, h.d.counts.accounting())
 	}
 }
 

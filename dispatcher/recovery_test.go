@@ -96,19 +96,6 @@ func TestBadgeCountsWhatWasUnreadBeforeThePusherWasSetAgain(t *testing.T) {
 	})
 }
 
-// Pokes that grew too old were not tried: they do not make the next try sooner.
-func TestExpiryDoesNotResetTheWaits(t *testing.T) {
-	g := lag{position: 1, target: 9, attempts: 7, alone: 7, lastError: "refused"}
-	g.pass(2, false)
-	if g.attempts != 7 || g.alone != 7 || g.position != 2 {
-		t.Errorf("after an expiry: %d attempts, position %d", g.attempts, g.position)
-	}
-	g.pass(3, true)
-	if g.attempts != 0 || g.alone != 0 {
-		t.Errorf("after a success: %d attempts", g.attempts)
-	}
-}
-
 // A restart does not make a lone pusher wait longer for its gateway, which was
 // down before and still is.
 func TestG5LonePusherIsToldSoonAlsoAfterARestart(t *testing.T) {

@@ -12,14 +12,6 @@ import (
 	"poked/events/pushrule"
 )
 
-// keyword is a rule of a user's own that pings on a word.
-func keyword(word string) pushrule.Changes {
-	return pushrule.Changes{Content: []pushrule.Rule{{
-		ID: word, Enabled: true, Pattern: &word,
-		Actions: []pushrule.Action{`"notify"`, `{"set_tweak":"sound","value":"ping"}`, `{"set_tweak":"highlight"}`},
-	}}}
-}
-
 // muted is a room rule that has a room notify of nothing but mentions.
 func muted(room string) pushrule.Changes {
 	return pushrule.Changes{Room: []pushrule.Rule{{ID: room, Enabled: true}}}
@@ -89,7 +81,7 @@ func TestUsersOwnRulesDecide(t *testing.T) {
 		want  string
 	}{
 		"none":            {want: "plain low, cake low, named high " + mention + ", eve low"},
-		"a keyword":       {events.UserPushRules{Changes: keyword("cake")}, "plain low, cake high " + loud + ", named high " + mention + ", eve low"},
+		"a keyword":       {events.UserPushRules{Changes: eventstest.Keyword("cake")}, "plain low, cake high " + loud + ", named high " + mention + ", eve low"},
 		"a muted room":    {events.UserPushRules{Changes: muted("!r")}, "named high " + mention},
 		"mentions only":   {events.UserPushRules{Changes: pushrule.Changes{Predefined: map[string]pushrule.Change{".m.rule.message": {Actions: []pushrule.Action{}}}}}, "named high " + mention},
 		"a deaf room":     {events.UserPushRules{Changes: pushrule.Changes{Override: []pushrule.Rule{{ID: "deaf", Enabled: true, Conditions: []pushrule.Condition{`{"kind":"event_match","key":"room_id","pattern":"!r"}`}}}}}, ""},
@@ -156,7 +148,7 @@ func TestChangedRulesAreInEffectWithinASecond(t *testing.T) {
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x", "@carol:x")
 		for i, set := range []events.UserPushRules{
-			{}, {Changes: muted("!r")}, {Changes: keyword("1")}, {IgnoredUsers: []events.UserID{"@alice:x"}}, {},
+			{}, {Changes: muted("!r")}, {Changes: eventstest.Keyword("1")}, {IgnoredUsers: []events.UserID{"@alice:x"}}, {},
 		} {
 			h.rules("@bob:x", set) // and a second
 			h.say("!r", "@alice:x", i, 1)

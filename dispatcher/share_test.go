@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/pushgateway"
@@ -64,13 +66,13 @@ func (o *office) set(user events.UserID, pushers int) {
 	revision := uint64(len(o.history) + 1)
 	set := events.UserPushers{UserID: user, Revision: revision}
 	for i := range pushers {
-		p := somePusher(fmt.Sprint(user, i))
+		p := eventstest.SomePusher(fmt.Sprint(user, i))
 		p.PushkeyTS = int64(revision)
 		p.InstanceHandle = []string{"", "phone", "desk"}[o.dice.IntN(3)]
 		p.Disabled = o.dice.IntN(4) == 0
 		p.AppID = []string{"app", "other"}[o.dice.IntN(2)]
 		p.Data = [][]byte{
-			somePusher("").Data, []byte(`{"url":"http://gw.test/_matrix/push/v1/notify","format":"event_id_only"}`),
+			eventstest.SomePusher("").Data, []byte(`{"url":"http://gw.test/_matrix/push/v1/notify","format":"event_id_only"}`),
 			[]byte(`{"url":"http://elsewhere.test/nowhere"}`), fmt.Appendf(nil, `{"url":"http://gw.test/_matrix/push/v1/notify","id":%d}`, revision),
 			[]byte(`7`),
 		}[o.dice.IntN(5)]
@@ -202,8 +204,8 @@ func plainPusher(user events.UserID, p *events.Pusher, policy *pushgateway.Polic
 		id: events.NewPusherID(user, p.AppID, p.Pushkey), user: user,
 		appID: p.AppID, pushkey: p.Pushkey, pushkeyTS: p.PushkeyTS, handle: p.InstanceHandle,
 	}
-	plain.eventOnly = textOf(p.Data, "format") == "event_id_only"
-	if plain.url, plain.refused = policy.CheckURL(textOf(p.Data, "url")); plain.refused != nil {
+	plain.eventOnly = gjson.GetBytes(p.Data, "format").Str == "event_id_only"
+	if plain.url, plain.refused = policy.CheckURL(gjson.GetBytes(p.Data, "url").Str); plain.refused != nil {
 		plain.url = nil
 	}
 	plain.data, _ = pushgateway.StripURL(p.Data)
@@ -283,7 +285,7 @@ func (o *office) empty() {
 func TestGainReadsAgainWhoWasPassedOver(t *testing.T) {
 	o := newOffice(t, 1)
 	for i := range officeUsers {
-		p := somePusher("key")
+		p := eventstest.SomePusher("key")
 		o.dir.apply(events.UserPushers{UserID: someUser(i), Revision: uint64(i + 1), Pushers: []events.Pusher{p}})
 	}
 	o.dir.lose(1)
@@ -292,7 +294,7 @@ func TestGainReadsAgainWhoWasPassedOver(t *testing.T) {
 		readings++
 		return func(yield func(events.UserPushers, error) bool) {
 			for i := range officeUsers {
-				set := events.UserPushers{UserID: someUser(i), Revision: uint64(i + 1), Pushers: []events.Pusher{somePusher("key")}}
+				set := events.UserPushers{UserID: someUser(i), Revision: uint64(i + 1), Pushers: []events.Pusher{eventstest.SomePusher("key")}}
 				if partOf(set.UserID) == 1 && (readings > 1 || i%2 == 0) && !yield(set, nil) {
 					return
 				}
@@ -334,7 +336,7 @@ func TestMemoryFallsWithTheShare(t *testing.T) {
 	fill := func() {
 		for i := range users {
 			user := someUser(i)
-			p := somePusher(fmt.Sprintf("%0100d", i))
+			p := eventstest.SomePusher(fmt.Sprintf("%0100d", i))
 			o.dir.apply(events.UserPushers{UserID: user, Revision: uint64(i + 1), Pushers: []events.Pusher{p}})
 		}
 	}
@@ -359,19 +361,19 @@ func TestMemoryFallsWithTheShare(t *testing.T) {
 
 // Over a real bucket, while users change, and beside a watch and who asks.
 func TestDirectoryGainsBesideTheWatch(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *events.Conn) {
 		policy, err := pushgateway.NewPolicy([]string{"gw.test"}, nil, true)
 		if err != nil {
 			t.Fatal(err)
 		}
-		dir := newDirectory(policy, slog.New(slog.DiscardHandler), h.conn.Partitions(), func(events.UserID) {})
+		dir := newDirectory(policy, slog.New(slog.DiscardHandler), conn.Partitions(), func(events.UserID) {})
 		ctx, stop := context.WithCancel(t.Context())
 		var helpers sync.WaitGroup
 		defer helpers.Wait()
 		defer stop()
 		ready := make(chan struct{})
 		helpers.Go(func() {
-			if err := dir.watch(ctx, h.conn, func() { close(ready) }); err != nil {
+			if err := dir.watch(ctx, conn, func() { close(ready) }); err != nil {
 				t.Error(err)
 			}
 		})
@@ -381,13 +383,13 @@ func TestDirectoryGainsBesideTheWatch(t *testing.T) {
 		revision := map[events.UserID]int64{}
 		change := func(n int) {
 			user := someUser(n % users)
-			p := somePusher("key")
+			p := eventstest.SomePusher("key")
 			p.PushkeyTS = int64(n + 1)
 			set := events.UserPushers{UserID: user, Version: p.PushkeyTS, Pushers: []events.Pusher{p}}
 			if revision[user] = p.PushkeyTS; n%7 == 6 {
 				set.Pushers, revision[user] = nil, 0
 			}
-			if err := h.conn.PutPushers(ctx, set); err != nil {
+			if err := conn.PutPushers(ctx, set); err != nil {
 				t.Error(err)
 			}
 		}
@@ -410,14 +412,14 @@ func TestDirectoryGainsBesideTheWatch(t *testing.T) {
 		})
 		for range 5 {
 			for part := range 2 {
-				if err := dir.gain(ctx, part, h.conn.PushersIn); err != nil {
+				if err := dir.gain(ctx, part, conn.PushersIn); err != nil {
 					t.Fatal(err)
 				}
 			}
 			dir.lose(0)
 		}
 		<-changed
-		if err := dir.gain(ctx, 0, h.conn.PushersIn); err != nil {
+		if err := dir.gain(ctx, 0, conn.PushersIn); err != nil {
 			t.Fatal(err)
 		}
 		current := func() bool {

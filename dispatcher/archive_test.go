@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"poked/dispatcher/match"
 	"poked/events"
 	"poked/events/eventstest"
 )
@@ -24,8 +25,8 @@ func TestG12OldReceiptsReadTheirRoomOnce(t *testing.T) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
-		h.say("!r", "@bob:x", 0, 2*timelineLimit) // bob's own: he has read them
-		h.say("!r", "@alice:x", 2*timelineLimit, 3)
+		h.say("!r", "@bob:x", 0, 2*match.TimelineLimit) // bob's own: he has read them
+		h.say("!r", "@alice:x", 2*match.TimelineLimit, 3)
 		h.arrived(3)
 		read := h.reads("ROOMS")
 		h.receipt("!r", "@bob:x", "m.read", "$none", "")
@@ -69,7 +70,7 @@ func TestG12SearchForAnOldEventStopsNobody(t *testing.T) {
 		<-time.After(soon)
 		h.receipt("!other", "@bob:x", "m.read", "$other-1", "")
 		<-time.After(soon)
-		if got := told(h.gateway.Pokes(), "bob"); got != "r-0 other-0 r-1 other-1 " {
+		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 other-0 r-1 other-1 " {
 			t.Errorf("bob was told %q", got)
 		}
 		if log := h.logOf("@bob:x"); !slices.Equal(log, []events.EventID{"$r-0", "$r-1"}) {
@@ -94,7 +95,7 @@ func TestReadingWhatROOMSHasForgotten(t *testing.T) {
 	afterRead, afterRedact := []events.EventID{"$r-3", "$r-4"}, []events.EventID{"$r-0", "$r-1", "$r-3", "$r-4"}
 	for name, tt := range map[string]struct {
 		between, then func(*house)
-		left          []events.EventID
+		released      []events.EventID
 	}{
 		"receipt after a restart":                    {restart, read, afterRead},
 		"redaction after a restart":                  {restart, redact, afterRedact},
@@ -113,7 +114,7 @@ func TestReadingWhatROOMSHasForgotten(t *testing.T) {
 				h.server.Purge("ROOMS")
 				tt.then(h)
 				<-time.After(soon)
-				if log := h.logOf("@bob:x"); !slices.Equal(log, tt.left) {
+				if log := h.logOf("@bob:x"); !slices.Equal(log, tt.released) {
 					t.Errorf("bob has unread %v", log)
 				}
 			})

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"poked/dispatcher/deliver"
 	"poked/events"
 )
 
@@ -77,7 +78,7 @@ func TestBadgePokeSaysNothingElse(t *testing.T) {
 
 func TestBadgeOfRooms(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
-		h.cfg.Badge = BadgeRooms
+		h.cfg.Badge = deliver.BadgeRooms
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		for i, room := range []events.RoomID{"!a", "!b"} {
@@ -97,7 +98,7 @@ func TestBadgeOfRooms(t *testing.T) {
 
 func TestBadgeNone(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
-		h.cfg.Badge = BadgeNone
+		h.cfg.Badge = deliver.BadgeNone
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -246,7 +247,7 @@ func TestDelayIfActive(t *testing.T) {
 			<-time.After(time.Second)
 			h.publish(`{"event_id":"$hey","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"msgtype":"m.text","body":"bob","m.mentions":{"user_ids":["@bob:x"]}}}`)
 			<-time.After(soon)
-			if got := told(h.gateway.Pokes(), "bob"); got != "r-0  r-1 hey" {
+			if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0  r-1 hey" {
 				t.Errorf("bob was told %q", got)
 			}
 		})

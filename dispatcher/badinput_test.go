@@ -34,7 +34,7 @@ func TestG1EventsThatNobodyCanReadAreDeadLetters(t *testing.T) {
 		}
 		h.arrived(len(unfit()))
 		<-time.After(time.Second)
-		if got := told(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2 r-3 r-4" {
+		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2 r-3 r-4" {
 			t.Errorf("bob was told %q", got)
 		}
 		if n := h.d.Stats().Skipped; n != uint64(len(unfit())) {
@@ -74,7 +74,7 @@ func TestStateThatCannotBeReadCountsAsEmpty(t *testing.T) {
 		h.say("!r", "@alice:x", 2, 1)
 		h.arrived(4)
 		<-time.After(time.Second)
-		if bob, carl := told(h.gateway.Pokes(), "bob"), told(h.gateway.Pokes(), "carl"); bob != "r-0" || carl != "r-0 r-1 r-2" {
+		if bob, carl := delivered(h.gateway.Pokes(), "bob"), delivered(h.gateway.Pokes(), "carl"); bob != "r-0" || carl != "r-0 r-1 r-2" {
 			t.Errorf("bob was told %q, carl %q", bob, carl)
 		}
 	})

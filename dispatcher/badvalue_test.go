@@ -151,7 +151,7 @@ func TestG1LostBacklogIsCaughtUp(t *testing.T) {
 		h.server.Publish("$KV.BACKLOG.0.nobody", "garbage")
 		h.start()
 		h.arrived(3)
-		if got := told(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2" {
+		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2" {
 			t.Errorf("bob was told %s", got)
 		}
 		if letters := deadOf(h, events.DeadBadValue); len(letters) != 2 || string(letters[0].Message) != "garbage" {

@@ -149,7 +149,7 @@ func TestG1FallingBehindOnWhatAPredecessorLeftOpen(t *testing.T) {
 		<-time.After(time.Minute)
 		h.gateway.Answer(up())
 		h.calm()
-		if got := told(h.gateway.Pokes(), "bob"); got != "1 3" {
+		if got := delivered(h.gateway.Pokes(), "bob"); got != "1 3" {
 			t.Errorf("told %q, want 1 and 3", got)
 		}
 	})
@@ -190,10 +190,10 @@ func TestCatchUpBeyondTheLimitTellsWhatIsForThePusher(t *testing.T) {
 				h.halt()
 				h.start()
 			}
-			before := len(told(h.gateway.Pokes(), "bob"))
+			before := len(delivered(h.gateway.Pokes(), "bob"))
 			h.gateway.Answer(up())
 			h.calm()
-			if got := told(h.gateway.Pokes(), "bob"); before != 0 || got != "7 9" {
+			if got := delivered(h.gateway.Pokes(), "bob"); before != 0 || got != "7 9" {
 				t.Errorf("restart %t: told %q, want 7 and 9", restart, got)
 			}
 		})

@@ -33,10 +33,10 @@ func TestStreamDeletedUnderneath(t *testing.T) {
 				h.say("!r", "@alice:x", 3, 3)
 				pokes := h.arrived(9)
 				<-time.After(time.Minute)
-				if got := told(pokes, "new"); got != "r-3 r-4 r-5" {
+				if got := delivered(pokes, "new"); got != "r-3 r-4 r-5" {
 					t.Errorf("the new pusher was told %s", got)
 				}
-				if got := told(h.gateway.Pokes(), "old"); got != "r-0 r-1 r-2 r-3 r-4 r-5" {
+				if got := delivered(h.gateway.Pokes(), "old"); got != "r-0 r-1 r-2 r-3 r-4 r-5" {
 					t.Errorf("the old pusher was told %s", got)
 				}
 				if !strings.Contains(h.log.String(), "what it held is lost\" stream="+name) {

@@ -81,7 +81,7 @@ func TestDevicesHaveRulesOfTheirOwn(t *testing.T) {
 							t.Errorf("%s heard %q, want %q", key, got, tc.desk)
 						}
 					}
-					if got := told(pokes, "carol"); got != "cake plain named more" {
+					if got := delivered(pokes, "carol"); got != "cake plain named more" {
 						t.Errorf("carol, who has no such rules, was told %q", got)
 					}
 					if n := len(h.logOf("@bob:x")); n != tc.stored {
@@ -108,7 +108,7 @@ func TestDeviceRulesWithoutThatDevice(t *testing.T) {
 		h.sayText("@alice:x", "cake", "there is cake")
 		h.arrived(1)
 		<-time.After(time.Second)
-		if got := told(h.gateway.Pokes(), "carol"); got != "cake" {
+		if got := delivered(h.gateway.Pokes(), "carol"); got != "cake" {
 			t.Errorf("carol was told %q", got)
 		}
 		if n := h.d.Stats(); n.Notifications != 1 || n.Delivered != 1 {

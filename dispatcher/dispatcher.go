@@ -188,6 +188,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"poked/dispatcher/deliver"
+	"poked/dispatcher/directory"
+	"poked/dispatcher/match"
+	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/pushgateway"
 	"poked/events/wait"
@@ -195,16 +199,16 @@ import (
 
 // Config is what an operator may choose of a dispatcher.
 type Config struct {
-	Slots          int           `name:"slots" default:"1024" env:"POKED_SLOTS" help:"Pokes that may be out at the same time."`
-	GatewaySlots   int           `name:"gateway-slots" default:"256" env:"POKED_GATEWAY_SLOTS" help:"Pokes that may be out at one push gateway at the same time, when it bears them."`
-	GatewayFloor   int           `name:"gateway-floor" default:"8" env:"POKED_GATEWAY_FLOOR" help:"Pokes that may be out at a push gateway which has not shown yet that it bears more, or that is overloaded; --gateway-slots at most."`
-	RequestTimeout time.Duration `name:"request-timeout" default:"75s" env:"POKED_REQUEST_TIMEOUT" help:"Time limit of one poke. Sygnal may take 70s to answer."`
-	PokeTTL        time.Duration `name:"poke-ttl" default:"24h" env:"POKED_POKE_TTL" help:"Age at which an undelivered poke becomes a dead letter, at most 144h: the notification log drops it after 168h."`
-	CatchUpLimit   int           `name:"catch-up-limit" default:"100" env:"POKED_CATCH_UP_LIMIT" help:"Notifications waiting for one pusher beyond which only the newest of each room is poked."`
-	Badge          BadgeOf       `name:"badge" default:"messages" env:"POKED_BADGE" placeholder:"messages|rooms|none" help:"What the unread count of a poke counts: messages, rooms, or none for pokes without it."`
-	DelayIfActive  time.Duration `name:"delay-if-active" default:"0s" env:"POKED_DELAY_IF_ACTIVE" help:"How long a poke waits while its user is reading elsewhere; it goes if they read it meanwhile. Highlights do not wait. 0 is off."`
-	OpenRooms      int           `name:"open-rooms" default:"20000" env:"POKED_OPEN_ROOMS" help:"Rooms whose state is kept in memory."`
-	StopGrace      time.Duration `name:"stop-grace" default:"10s" env:"POKED_STOP_GRACE" help:"How long a stop waits for pokes that are out when no other dispatcher is there. When one is, it takes over within a second."`
+	Slots          int             `name:"slots" default:"1024" env:"POKED_SLOTS" help:"Pokes that may be out at the same time."`
+	GatewaySlots   int             `name:"gateway-slots" default:"256" env:"POKED_GATEWAY_SLOTS" help:"Pokes that may be out at one push gateway at the same time, when it bears them."`
+	GatewayFloor   int             `name:"gateway-floor" default:"8" env:"POKED_GATEWAY_FLOOR" help:"Pokes that may be out at a push gateway which has not shown yet that it bears more, or that is overloaded; --gateway-slots at most."`
+	RequestTimeout time.Duration   `name:"request-timeout" default:"75s" env:"POKED_REQUEST_TIMEOUT" help:"Time limit of one poke. Sygnal may take 70s to answer."`
+	PokeTTL        time.Duration   `name:"poke-ttl" default:"24h" env:"POKED_POKE_TTL" help:"Age at which an undelivered poke becomes a dead letter, at most 144h: the notification log drops it after 168h."`
+	CatchUpLimit   int             `name:"catch-up-limit" default:"100" env:"POKED_CATCH_UP_LIMIT" help:"Notifications waiting for one pusher beyond which only the newest of each room is poked."`
+	Badge          deliver.BadgeOf `name:"badge" default:"messages" env:"POKED_BADGE" placeholder:"messages|rooms|none" help:"What the unread count of a poke counts: messages, rooms, or none for pokes without it."`
+	DelayIfActive  time.Duration   `name:"delay-if-active" default:"0s" env:"POKED_DELAY_IF_ACTIVE" help:"How long a poke waits while its user is reading elsewhere; it goes if they read it meanwhile. Highlights do not wait. 0 is off."`
+	OpenRooms      int             `name:"open-rooms" default:"20000" env:"POKED_OPEN_ROOMS" help:"Rooms whose state is kept in memory."`
+	StopGrace      time.Duration   `name:"stop-grace" default:"10s" env:"POKED_STOP_GRACE" help:"How long a stop waits for pokes that are out when no other dispatcher is there. When one is, it takes over within a second."`
 }
 
 // maxPokeTTL leaves a day between the end of a poke's time to live and that of its
@@ -226,7 +230,7 @@ func (c Config) Validate() error {
 	case c.DelayIfActive >= c.PokeTTL:
 		return errors.New("--delay-if-active must be shorter than --poke-ttl")
 	}
-	return c.Badge.validate()
+	return c.Badge.Validate()
 }
 
 // Dispatcher turns room events into pokes.
@@ -236,9 +240,9 @@ type Dispatcher struct {
 	conn       *events.Conn
 	log        *slog.Logger
 	worker     string
-	dial       dialFunc
-	matched    matchCounters
-	counts     counters
+	dial       poke.DialFunc
+	matched    match.Counters
+	counts     deliver.Counters
 	partitions atomic.Int64 // that are worked on now
 
 	ready   chan struct{}
@@ -258,7 +262,7 @@ func New(cfg Config, policy *pushgateway.Policy, conn *events.Conn, log *slog.Lo
 	return &Dispatcher{
 		cfg: cfg, policy: policy, conn: conn, worker: worker,
 		log:   log.With("worker", worker),
-		dial:  policy.Dialer(net.Dialer{Timeout: dialTimeout}),
+		dial:  policy.Dialer(net.Dialer{Timeout: poke.DialTimeout}),
 		ready: make(chan struct{}),
 	}, nil
 }
@@ -303,16 +307,16 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	began := time.Now()
 	all.expectShare(ctx)
 	buckets := d.known(ctx, all.dir)
-	buckets["pauses"] = func(ready func()) error { return d.conn.WatchPauses(ctx, all.gates.heard, ready) }
+	buckets["pauses"] = func(ready func()) error { return d.conn.WatchPauses(ctx, all.gates.Heard, ready) }
 	if !d.follow(ctx, &beside, buckets) {
 		return
 	}
-	pushers, rules := all.dir.sizes()
+	pushers, rules := all.dir.Sizes()
 	d.log.Info("pushers and push rules loaded", "users", pushers, "users_with_rules", rules, "took", time.Since(began))
 	beside.Go(func() { d.serveOperator(ctx, all) })
 	beside.Go(func() { all.lighten(ctx) })
-	beside.Go(func() { all.gates.keepTime(ctx, d.conn.TickInterval()) })
-	beside.Go(func() { all.gates.sharePauses(ctx, d.conn, d.log) })
+	beside.Go(func() { all.gates.KeepTime(ctx, d.conn.TickInterval()) })
+	beside.Go(func() { all.gates.SharePauses(ctx, d.conn, d.log) })
 	share(ctx, all.own, func() {
 		d.log.Info("dispatching", "partitions", d.partitions.Load(), "of", d.conn.Partitions())
 		close(d.ready)
@@ -323,10 +327,10 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 type watchFunc func(ready func()) error
 
 // known are the buckets that the directory stands on.
-func (d *Dispatcher) known(ctx context.Context, dir *directory) map[string]watchFunc {
+func (d *Dispatcher) known(ctx context.Context, dir *directory.Directory) map[string]watchFunc {
 	return map[string]watchFunc{
-		"pushers":    func(ready func()) error { return dir.watch(ctx, d.conn, ready) },
-		"push rules": func(ready func()) error { return d.conn.WatchPushRules(ctx, dir.applyRules, ready) },
+		"pushers":    func(ready func()) error { return dir.Watch(ctx, d.conn, ready) },
+		"push rules": func(ready func()) error { return d.conn.WatchPushRules(ctx, dir.ApplyRules, ready) },
 	}
 }
 

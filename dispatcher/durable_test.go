@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/eventstest"
 )
@@ -30,7 +31,7 @@ func TestG1OutageOfAGatewayLosesNothing(t *testing.T) {
 		h.say("!r", "@alice:x", 9, 1)
 		h.arrived(10)
 		<-time.After(time.Minute)
-		if got := told(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2 r-3 r-4 r-5 r-6 r-7 r-8 r-9" {
+		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2 r-3 r-4 r-5 r-6 r-7 r-8 r-9" {
 			t.Errorf("bob was told %q", got)
 		}
 		h.promise("@bob:x", 0, "bob")
@@ -82,7 +83,7 @@ func TestG1NATSAwayForAMinute(t *testing.T) {
 		h.calm()
 		<-time.After(10 * time.Second)
 		h.promise("@bob:x", 1, "bob")
-		if got := told(h.gateway.Pokes(), "eve"); got != "r-20 r-21 r-22 r-23 r-24" {
+		if got := delivered(h.gateway.Pokes(), "eve"); got != "r-20 r-21 r-22 r-23 r-24" {
 			t.Errorf("eve was told %q", got)
 		}
 		if n := len(h.logOf("@bob:x")); n != 25 {
@@ -155,7 +156,7 @@ func TestG1KilledWhileTheBacklogCannotBeStored(t *testing.T) {
 		h.gateway.Answer(up())
 		h.start()
 		<-time.After(10 * time.Second)
-		if got := told(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2" {
+		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2" {
 			t.Errorf("bob was told %q", got)
 		}
 	})
@@ -307,7 +308,7 @@ func TestG3OrderAndBadgeWithAFickleGateway(t *testing.T) {
 			<-time.After(time.Duration(pauses.IntN(3000)) * time.Millisecond)
 		}
 		h.gateway.Answer(up())
-		<-time.After(slowLimit) // luck may have put a pusher off for long
+		<-time.After(poke.SlowLimit) // luck may have put a pusher off for long
 		h.calm()
 		<-time.After(10 * time.Second)
 		for i := range 6 {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/eventstest"
 )
@@ -131,7 +132,7 @@ func faultStory(h *house, repeats int, arm func()) {
 	h.gateway.Answer(storyGateway)
 	h.revive()
 	h.say("!r", "@alice:x", 6, 1)
-	<-time.After(2 * quickLimit) // the fault may be met only when late is tried again
+	<-time.After(2 * poke.QuickLimit) // the fault may be met only when late is tried again
 	h.revive()
 	h.calm()
 	h.halt()

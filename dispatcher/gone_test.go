@@ -22,7 +22,7 @@ func TestG7NobodyIsKeptWithoutPushers(t *testing.T) {
 		h.register("@bob:x", "gw.test")
 		<-time.After(10 * time.Second)
 		for part, dl := range all.deliverers() {
-			if n := dl.holds().Users; n > 0 {
+			if n := dl.Holds().Users; n > 0 {
 				t.Errorf("partition %d knows %d people", part, n)
 			}
 		}
@@ -53,7 +53,7 @@ func TestG6PauseOfARecordIsBounded(t *testing.T) {
 					t.Errorf("%d pokes within the hour", n)
 				}
 				<-time.After(15 * time.Minute)
-				if got := told(h.gateway.Pokes(), "bob"); got != "1" {
+				if got := delivered(h.gateway.Pokes(), "bob"); got != "1" {
 					t.Errorf("told %q", got)
 				}
 			})

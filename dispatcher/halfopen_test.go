@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"poked/dispatcher/deliver"
 	"poked/events/eventstest"
 )
 
@@ -23,7 +24,7 @@ func TestG4HalfOpenConnectionToNATSStopsNoSlot(t *testing.T) {
 	const n = 20 // as many as a lane keeps at once
 	h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 		if p.Pushkey == "slow" {
-			return eventstest.Reply{Status: http.StatusBadGateway, After: patience * 9 / 10}
+			return eventstest.Reply{Status: http.StatusBadGateway, After: deliver.Patience * 9 / 10}
 		}
 		return eventstest.Reply{After: 80 * time.Millisecond}
 	})

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"poked/dispatcher/deliver"
+	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/pushgateway"
@@ -42,7 +44,7 @@ type life struct {
 	d       *Dispatcher
 	link    *eventstest.Link // its way to NATS
 	own     *events.Conn     // over it
-	sockets *openConns       // its ways to gateways
+	sockets *poke.Conns      // its ways to gateways
 	stop    context.CancelFunc
 	stopped chan error
 }
@@ -75,7 +77,7 @@ func newHouseOf(t *testing.T, partitions int) *house {
 		t: t, server: eventstest.StartServer(t), gateway: eventstest.StartGateway(t),
 		cfg: Config{
 			Slots: 64, GatewaySlots: 16, GatewayFloor: 4, RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour,
-			Badge: BadgeMessages, OpenRooms: 100, CatchUpLimit: 100, StopGrace: 10 * time.Second,
+			Badge: deliver.BadgeMessages, OpenRooms: 100, CatchUpLimit: 100, StopGrace: 10 * time.Second,
 		},
 		life: &life{},
 	}
@@ -98,15 +100,15 @@ func (h *house) begin() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.link, h.sockets = h.server.Link(), newOpenConns(h.gateway.Dial)
-	h.link.Killed = h.sockets.close
+	h.link, h.sockets = h.server.Link(), poke.NewConns(h.gateway.Dial)
+	h.link.Killed = h.sockets.Close
 	h.link.Log = slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	h.own = h.link.Connect(h.t, events.Topology{Partitions: h.conn.Partitions(), Replicas: 1})
 	h.d, err = New(h.cfg, policy, h.own, h.link.Log)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.d.dial = h.sockets.dial
+	h.d.dial = h.sockets.Dial
 	ctx, cancel := context.WithCancel(h.t.Context())
 	h.stop, h.stopped = cancel, make(chan error, 1)
 	d := h.d
@@ -242,8 +244,8 @@ func (h *house) arrived(n int) []eventstest.Poke {
 	return h.gateway.Pokes()
 }
 
-// told returns the event ids that a pushkey was told, in order.
-func told(pokes []eventstest.Poke, pushkey string) string {
+// delivered returns the event ids that a pushkey was told, in order.
+func delivered(pokes []eventstest.Poke, pushkey string) string {
 	var ids []string
 	for _, p := range pokes {
 		if p.Pushkey == pushkey {

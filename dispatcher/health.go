@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"poked/dispatcher/deliver"
 )
 
 // Health is how a dispatcher stands, for whoever watches over it. It grows neither
@@ -11,24 +13,24 @@ import (
 type Health struct {
 	Stats
 
-	Tries     []Tries
-	Latency   Histogram      // of what was delivered, since its room event was stored
-	Gateways  map[string]int // how many there are in each state of events.GatewayState
-	Gap       int64          // by how much the books of what was to be told do not balance: 0
-	OldestDue time.Time      // since when something waits to be told; zero if nothing does
+	Tries     []deliver.Tries
+	Latency   deliver.Histogram // of what was delivered, since its room event was stored
+	Gateways  map[string]int    // how many there are in each state of events.GatewayState
+	Gap       int64             // by how much the books of what was to be told do not balance: 0
+	OldestDue time.Time         // since when something waits to be told; zero if nothing does
 }
 
 // Health tells how the dispatcher stands. It looks at every pusher that has had
 // something to be told if any of them lags: ask for it a few times a minute.
 func (d *Dispatcher) Health() Health {
 	h := Health{
-		Stats: d.Stats(), Tries: d.counts.outcomes(), Latency: d.counts.latency(),
+		Stats: d.Stats(), Tries: d.counts.Outcomes(), Latency: d.counts.Latency(),
 		Gateways: map[string]int{},
 	}
 	if all := d.current.Load(); all != nil {
-		outstanding := d.counts.outstanding()
+		outstanding := d.counts.Outstanding()
 		waits := all.due(h.Lagging > 0)
-		h.Gateways, h.OldestDue, h.Gap = all.gates.byState(), waits.oldest, outstanding-waits.waiting
+		h.Gateways, h.OldestDue, h.Gap = all.gates.ByState(), waits.Oldest, outstanding-waits.Waiting
 	}
 	return h
 }
@@ -66,9 +68,9 @@ const maxReasons = 8
 
 // due returns what waits at all lanes. Unless some lag, only those that are busy
 // have anything to tell.
-func (all *delivery) due(lagging bool) (w due) {
+func (all *delivery) due(lagging bool) (w deliver.Due) {
 	for _, d := range all.deliverers() {
-		d.see(&w, lagging)
+		d.See(&w, lagging)
 	}
 	return w
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"poked/dispatcher/deliver"
 	"poked/events/eventstest"
 )
 
@@ -19,7 +20,7 @@ func TestHealth(t *testing.T) {
 		h.room("!r", "@alice:x", "@bob:x")
 		h.gateway.Answer(down())
 		h.say("!r", "@alice:x", 0, 3)
-		<-time.After(time.Hour + pageLength/2) // not in the moment of a probe
+		<-time.After(time.Hour + deliver.SlotLength/2) // not in the moment of a probe
 		switch now := h.d.Health(); {
 		case now.OldestDue.IsZero() || time.Since(now.OldestDue) < 59*time.Minute || time.Since(now.OldestDue) > 61*time.Minute:
 			t.Errorf("something waits since %s", now.OldestDue)

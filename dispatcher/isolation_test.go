@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"poked/dispatcher/deliver"
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/pushgateway"
@@ -81,7 +82,7 @@ func TestG4HangingPusherDoesNotHoldUpItsPartition(t *testing.T) {
 		for i := range 12 {
 			h.say("!r", "@alice:x", 100*i, 100)
 			<-time.After(2 * time.Second)
-			if n := strings.Count(told(h.gateway.Pokes(), "fast"), "r-"); n != 100*(i+1) {
+			if n := strings.Count(delivered(h.gateway.Pokes(), "fast"), "r-"); n != 100*(i+1) {
 				t.Fatalf("%d of %d pokes have arrived at the gateway that works", n, 100*(i+1))
 			}
 		}
@@ -207,9 +208,9 @@ func TestG7LaggingPusherKeepsNothing(t *testing.T) {
 	})
 }
 
-func checkBounds(t *testing.T, d *deliverer) {
+func checkBounds(t *testing.T, d *deliver.Deliverer) {
 	t.Helper()
-	if h := d.holds(); h.Open+h.Live+h.Queued+h.Held > 0 {
+	if h := d.Holds(); h.Open+h.Live+h.Queued+h.Held > 0 {
 		t.Errorf("%+v, but everybody lags", h)
 	}
 }

@@ -88,12 +88,12 @@ func TestG1PusherThatDeliverHearsOfLater(t *testing.T) {
 				two.setUnheard(two.delivering, user, c.after...)
 				h.say(two.room, "@alice:x", 0, 2)
 				<-time.After(200 * time.Millisecond)
-				if got := told(h.gateway.Pokes(), "other"); got != two.ids("0 1") {
+				if got := delivered(h.gateway.Pokes(), "other"); got != two.ids("0 1") {
 					t.Errorf("the other user was told %q while one waits", got)
 				}
 				<-time.After(time.Minute)
 				for key, want := range c.want {
-					if got := told(h.gateway.Pokes(), key); got != two.ids(want) {
+					if got := delivered(h.gateway.Pokes(), key); got != two.ids(want) {
 						t.Errorf("%s was told %q, want %q", key, got, want)
 					}
 				}
@@ -142,7 +142,7 @@ func TestG1PusherNotHeardOfBeforeAStop(t *testing.T) {
 				}
 				end(two.delivering)
 				<-time.After(30 * time.Second)
-				if got := told(h.gateway.Pokes(), "new"); got != two.ids("0 1 2") {
+				if got := delivered(h.gateway.Pokes(), "new"); got != two.ids("0 1 2") {
 					t.Errorf("told %q", got)
 				}
 			})
@@ -189,7 +189,7 @@ func TestRevisionThatIsNeverHeardOf(t *testing.T) {
 			}
 		}
 		<-time.After(5 * time.Second)
-		if got := told(h.gateway.Pokes(), "bob"); got != "r-0" {
+		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0" {
 			t.Errorf("told %q", got)
 		}
 		for _, f := range h.own.Following() {
@@ -226,7 +226,7 @@ func TestG1LaggingPusherThatTheSuccessorHearsOfLater(t *testing.T) {
 		h.gateway.Answer(up())
 		<-time.After(10 * time.Minute)
 		two.room = room
-		if got := told(h.gateway.Pokes(), "new"); got != two.ids("0 1") {
+		if got := delivered(h.gateway.Pokes(), "new"); got != two.ids("0 1") {
 			t.Errorf("told %q", got)
 		}
 	})
@@ -261,7 +261,7 @@ func TestG2LeftOpenAndCaughtUpIsToldOnce(t *testing.T) {
 		h.begin()
 		h.link.Refuse("$JS.API.CONSUMER.CREATE.NOTIFICATIONS", 8) // the log is read before it is followed
 		<-time.After(time.Minute)
-		if got := told(h.gateway.Pokes(), "lags"); got != "r-0" {
+		if got := delivered(h.gateway.Pokes(), "lags"); got != "r-0" {
 			t.Errorf("told %q", got)
 		}
 	})

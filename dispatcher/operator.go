@@ -10,7 +10,7 @@ import (
 // serveOperator answers operators until ctx ends. Delivery does not need it.
 func (d *Dispatcher) serveOperator(ctx context.Context, all *delivery) {
 	d.conn.ServeOperator(ctx, d.worker, events.OperatorHandler{
-		Pushers: all.pushers, Retry: all.retry, Gateways: all.gates.states,
+		Pushers: all.pushers, Retry: all.retry, Gateways: all.gates.States,
 	}, d.operatorsServed)
 }
 
@@ -34,7 +34,7 @@ func (all *delivery) pushers(ctx context.Context, filter events.PusherFilter, af
 				after = events.PusherCursor{}
 				continue
 			}
-			for state := range d.states(ctx, filter, after) {
+			for state := range d.States(ctx, filter, after) {
 				place := events.PusherCursor{Part: part, UserID: state.UserID, Pusher: state.Pusher}
 				if ctx.Err() != nil || !yield(state, place) {
 					return
@@ -52,7 +52,7 @@ func (all *delivery) retry(ctx context.Context, filter events.PusherFilter) (n i
 		if d == nil {
 			continue
 		}
-		n += d.retry(ctx, filter)
+		n += d.Retry(ctx, filter)
 	}
 	return n
 }

@@ -64,7 +64,7 @@ func TestRetriedDeadLetterReachesItsPusherOnly(t *testing.T) {
 				}
 				h.retryDead()
 				<-time.After(time.Minute)
-				if got := told(h.gateway.Pokes(), "phone"); got != "r-0 r-1" && got != "r-2 r-0 r-1" {
+				if got := delivered(h.gateway.Pokes(), "phone"); got != "r-0 r-1" && got != "r-2 r-0 r-1" {
 					t.Errorf("the phone was told %q", got)
 				}
 				h.say("!r", "@alice:x", 3, 1) // beyond what a lagging desk has to pass over
@@ -73,7 +73,7 @@ func TestRetriedDeadLetterReachesItsPusherOnly(t *testing.T) {
 				h.calm()
 				want := map[string]string{"well": "r-0 r-1 r-3", "lagging": "r-0 r-1 r-2 r-3"}[others]
 				for _, key := range []string{"desk", "eve"} {
-					if got := told(h.gateway.Pokes(), key); got != want {
+					if got := delivered(h.gateway.Pokes(), key); got != want {
 						t.Errorf("%s was told %q, want %q", key, got, want)
 					}
 				}
@@ -101,10 +101,10 @@ func TestRetriedDeadLetterIsNotLost(t *testing.T) {
 		<-time.After(2 * time.Minute)
 		h.gateway.Answer(up())
 		h.calm()
-		if got := told(h.gateway.Pokes(), "phone"); got != "r-0 r-1" {
+		if got := delivered(h.gateway.Pokes(), "phone"); got != "r-0 r-1" {
 			t.Errorf("the phone was told %q", got)
 		}
-		if got := told(h.gateway.Pokes(), "desk"); got != "r-0 r-1" {
+		if got := delivered(h.gateway.Pokes(), "desk"); got != "r-0 r-1" {
 			t.Errorf("the desk was told %q", got)
 		}
 	})

@@ -155,7 +155,7 @@ func TestOperatorHasPushersTriedNow(t *testing.T) {
 			t.Errorf("%d pushers are tried, want 1", n)
 		}
 		<-time.After(time.Second)
-		if got := told(h.gateway.Pokes(), "bob") + "; " + told(h.gateway.Pokes(), "eve"); got != "r-0 r-1; " {
+		if got := delivered(h.gateway.Pokes(), "bob") + "; " + delivered(h.gateway.Pokes(), "eve"); got != "r-0 r-1; " {
 			t.Errorf("a second after the retry of bob: %q", got)
 		}
 		if n := h.retryPushers(events.PusherFilter{}); n != 1 {

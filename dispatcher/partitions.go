@@ -7,6 +7,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"poked/dispatcher/deliver"
+	"poked/dispatcher/directory"
+	"poked/dispatcher/match"
+	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/wait"
 )
@@ -14,67 +18,67 @@ import (
 // handOver is how long the work on a partition may take to end while another
 // dispatcher waits for it. What is out for longer has been written down as
 // lagging by then, or is: its outcome is nobody's to know (G2).
-const handOver = patience * 3 / 4
+const handOver = deliver.Patience * 3 / 4
 
 // delivery is what all partitions of a dispatcher have in common, which lives as
 // long as the dispatcher works, and the partitions, which come and go.
 type delivery struct {
 	d     *Dispatcher
-	dir   *directory
-	gates *gateways
-	conns *openConns
+	dir   *directory.Directory
+	gates *deliver.Gateways
+	conns *poke.Conns
 	slots *errgroup.Group // the slots that run
 
-	matching   matchConfig
-	delivering deliverConfig
+	matching   match.Config
+	delivering deliver.Config
 
-	mu     sync.Mutex
-	byPart []*deliverer // nil where the partition is another dispatcher's
-	shed   shed
+	mu       sync.Mutex
+	byPart   []*deliver.Deliverer // nil where the partition is another dispatcher's
+	releases releases
 }
 
 // open makes ready what every partition needs.
 func (d *Dispatcher) open(lease *events.Lease) *delivery {
-	all := &delivery{d: d, conns: newOpenConns(d.dial), slots: new(errgroup.Group), byPart: make([]*deliverer, d.conn.Partitions())}
-	all.dir = newDirectory(d.policy, d.log, d.conn.Partitions(), all.pushersChanged)
-	all.gates = newGateways(d.cfg.Slots, d.cfg.GatewayFloor, d.cfg.GatewaySlots, lease, func(slot func()) {
+	all := &delivery{d: d, conns: poke.NewConns(d.dial), slots: new(errgroup.Group), byPart: make([]*deliver.Deliverer, d.conn.Partitions())}
+	all.dir = directory.New(d.policy, d.log, d.conn.Partitions(), all.pushersChanged)
+	all.gates = deliver.NewGateways(d.cfg.Slots, d.cfg.GatewayFloor, d.cfg.GatewaySlots, lease, func(slot func()) {
 		all.slots.Go(func() error { slot(); return nil })
 	})
-	all.matching = matchConfig{
-		conn: d.conn, dir: all.dir, lease: lease, counts: &d.matched, owned: &d.partitions,
-		unstored: newUnstored(), telling: d.cfg.DelayIfActive > 0, openRooms: d.cfg.OpenRooms, log: d.log,
+	all.matching = match.Config{
+		Conn: d.conn, Directory: all.dir, Lease: lease, Counts: &d.matched, Owned: &d.partitions,
+		Unstored: match.NewUnstored(), EveryReceipt: d.cfg.DelayIfActive > 0, OpenRooms: d.cfg.OpenRooms, Log: d.log,
 	}
-	all.delivering = deliverConfig{
-		conn: d.conn, worker: d.worker, dir: all.dir, gates: all.gates, counts: &d.counts,
-		client: newClient(all.conns.dial, d.cfg.RequestTimeout, d.cfg.GatewaySlots),
-		ttl:    d.cfg.PokeTTL, badge: d.cfg.Badge, delayIfActive: d.cfg.DelayIfActive, catchUpLimit: d.cfg.CatchUpLimit,
-		log: d.log,
+	all.delivering = deliver.Config{
+		Conn: d.conn, Worker: d.worker, Directory: all.dir, Gates: all.gates, Counts: &d.counts,
+		Client:  poke.NewClient(all.conns.Dial, d.cfg.RequestTimeout, d.cfg.GatewaySlots),
+		PokeTTL: d.cfg.PokeTTL, Badge: d.cfg.Badge, DelayIfActive: d.cfg.DelayIfActive, CatchUpLimit: d.cfg.CatchUpLimit,
+		Log: d.log,
 	}
 	return all
 }
 
 // close ends the pokes that are still out, and the slots.
 func (all *delivery) close() {
-	all.conns.close()
-	all.gates.close()
+	all.conns.Close()
+	all.gates.Close()
 	_ = all.slots.Wait() // a slot returns no error
 }
 
 // at returns the deliverer of a partition, or nil if that is another dispatcher's.
-func (all *delivery) at(part int) *deliverer {
+func (all *delivery) at(part int) *deliver.Deliverer {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	return all.byPart[part]
 }
 
 // deliverers returns those of the partitions that are here.
-func (all *delivery) deliverers() []*deliverer {
+func (all *delivery) deliverers() []*deliver.Deliverer {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(all.byPart), func(d *deliverer) bool { return d == nil })
+	return slices.DeleteFunc(slices.Clone(all.byPart), func(d *deliver.Deliverer) bool { return d == nil })
 }
 
-func (all *delivery) put(part int, dl *deliverer) {
+func (all *delivery) put(part int, dl *deliver.Deliverer) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	all.byPart[part] = dl
@@ -83,7 +87,7 @@ func (all *delivery) put(part int, dl *deliverer) {
 // pushersChanged tells the deliverer that the user belongs to, if it is here.
 func (all *delivery) pushersChanged(user events.UserID) {
 	if dl := all.at(events.PartitionOf(events.Token(user), len(all.byPart))); dl != nil {
-		dl.pushersChanged(user)
+		dl.PushersChanged(user)
 	}
 }
 
@@ -95,7 +99,7 @@ func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
 	if err := wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return all.gain(ctx, t.Part) }); err != nil {
 		return nil // it was to end before it began
 	}
-	defer all.shed.add(t.Part)
+	defer all.releases.add(t.Part)
 	dl, leave := all.enter(t.Part)
 	defer leave()
 	drain := wait.Drain{Grace: d.cfg.StopGrace, Hurry: handOver, Wanted: t.Wanted}
@@ -131,16 +135,16 @@ func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
 
 // enter makes the deliverer of a partition. leave ends all that it does and releases its
 // lanes.
-func (all *delivery) enter(part int) (dl *deliverer, leave func()) {
+func (all *delivery) enter(part int) (dl *deliver.Deliverer, leave func()) {
 	cfg := all.delivering
-	cfg.log = cfg.log.With("stage", events.StageDeliver.Name, "part", part)
-	dl = newDeliverer(cfg)
-	stop := dl.start()
+	cfg.Log = cfg.Log.With("stage", events.StageDeliver.Name, "part", part)
+	dl = deliver.New(cfg)
+	stop := dl.Start()
 	all.put(part, dl) // before it looks for anybody's pushers: no change is missed
 	return dl, func() {
 		stop()
 		all.put(part, nil)
-		dl.abandon()
+		dl.Release()
 	}
 }
 
@@ -158,22 +162,22 @@ func (all *delivery) match(ctx context.Context, of events.Stage, part int, drain
 		return nil, err
 	}
 	cfg := all.matching
-	cfg.log = cfg.log.With("stage", of.Name, "part", part)
-	m, err := newMatcher(cfg, f)
+	cfg.Log = cfg.Log.With("stage", of.Name, "part", part)
+	m, err := match.New(cfg, f)
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) error { return m.run(ctx, drain) }, nil
+	return func(ctx context.Context) error { return m.Run(ctx, drain) }, nil
 }
 
 // deliver makes ready the stage that follows NOTIFICATIONS.
-func (all *delivery) deliver(ctx context.Context, dl *deliverer, part int, drain wait.Drain) (stage, error) {
+func (all *delivery) deliver(ctx context.Context, dl *deliver.Deliverer, part int, drain wait.Drain) (stage, error) {
 	f, err := all.d.conn.Follow(ctx, events.StageDeliver, part, all.d.worker)
 	if err != nil {
 		return nil, err
 	}
-	if err := dl.prepare(ctx, f, part); err != nil {
+	if err := dl.Prepare(ctx, f, part); err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) error { return dl.run(ctx, drain) }, nil
+	return func(ctx context.Context) error { return dl.Run(ctx, drain) }, nil
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"poked/dispatcher/deliver"
 	"poked/events"
 	"poked/events/eventstest"
 )
@@ -78,7 +79,7 @@ func TestPauseThatIsNotShared(t *testing.T) {
 				if !met() {
 					t.Error("the fault was never met")
 				}
-				if got := told(h.gateway.Pokes(), "bob"); got != "r-0" {
+				if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0" {
 					t.Errorf("bob was told %q", got)
 				}
 			})
@@ -112,9 +113,9 @@ func TestG6ShorterPauseHidesNoLongerOne(t *testing.T) {
 		h.say("!r", "@alice:x", 0, 1)
 		<-time.After(time.Second)
 		for _, shorter := range []time.Duration{time.Minute, -time.Minute} { // of another dispatcher
-			origin := h.d.current.Load().gates.states()[0].Origin
+			origin := h.d.current.Load().gates.States()[0].Origin
 			h.conn.PutPause(events.Pause{Origin: origin, Until: time.Now().Add(shorter)}, func(error) {})
-			<-time.After(2 * tellAgain)
+			<-time.After(2 * deliver.ShareAgain)
 			h.pauseIsShared(10 * time.Minute)
 		}
 	})

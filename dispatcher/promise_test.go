@@ -64,7 +64,7 @@ func (h *house) balanced() {
 		gap = h.d.Health().Gap
 	}
 	if gap != 0 {
-		h.t.Errorf("the accounting does not balance by %d: %+v", gap, h.d.counts.accounting())
+		h.t.Errorf("the accounting does not balance by %d: %+v", gap, h.d.counts.Accounting())
 	}
 }
 

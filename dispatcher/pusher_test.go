@@ -25,7 +25,7 @@ func TestRejectedPushkeyGetsNoMorePokes(t *testing.T) {
 		<-time.After(time.Minute)
 		h.say("!r", "@alice:x", 4, 1)
 		<-time.After(time.Second)
-		if got := told(h.gateway.Tried(), "bob"); got != "r-0" {
+		if got := delivered(h.gateway.Tried(), "bob"); got != "r-0" {
 			t.Errorf("bob was told %q after the pushkey was refused", got)
 		}
 		h.promise("@bob:x", 0, "other")
@@ -46,7 +46,7 @@ func TestRejectedPushkeyGetsNoMorePokes(t *testing.T) {
 		h.register("@bob:x", "gw.test", "bob", "other") // set again
 		h.say("!r", "@alice:x", 5, 1)
 		<-time.After(time.Second)
-		if got := told(h.gateway.Tried(), "bob"); got != "r-0 r-5" {
+		if got := delivered(h.gateway.Tried(), "bob"); got != "r-0 r-5" {
 			t.Errorf("bob was told %q after the pusher was set again", got)
 		}
 	})
@@ -67,7 +67,7 @@ func TestPusherSetAgainWhileARejectionIsOnItsWay(t *testing.T) {
 		h.say("!r", "@alice:x", 2, 1)
 		h.calm()
 		<-time.After(time.Second)
-		if got := told(h.gateway.Tried(), "bob"); got != "r-0 r-0 r-1 r-2" {
+		if got := delivered(h.gateway.Tried(), "bob"); got != "r-0 r-0 r-1 r-2" {
 			t.Errorf("bob was told %q", got)
 		}
 	})
@@ -99,7 +99,7 @@ func TestPusherRemovedWhileLaggingLeavesNothing(t *testing.T) {
 				}
 				tried := len(h.gateway.Tried())
 				<-time.After(3 * time.Minute)
-				if got := told(h.gateway.Tried()[tried:], "bob"); got != "" {
+				if got := delivered(h.gateway.Tried()[tried:], "bob"); got != "" {
 					t.Errorf("a pusher that is gone was told %q", got)
 				}
 			})
@@ -134,7 +134,7 @@ func TestPusherSetAgainWhileLaggingIsTriedAtOnce(t *testing.T) {
 				h.register("@bob:x", "gw.test", "bob")
 				<-time.After(20 * time.Second)
 				pokes := h.gateway.Pokes()
-				if got := told(pokes, "bob"); got != "r-0 r-1" {
+				if got := delivered(pokes, "bob"); got != "r-0 r-1" {
 					t.Fatalf("bob was told %q", got)
 				}
 				if late := pokes[0].At.Sub(set); late > story.late {
@@ -160,7 +160,7 @@ func TestExpiredPokeBecomesADeadLetter(t *testing.T) {
 		<-time.After(2 * time.Minute)
 		h.gateway.Answer(up())
 		h.calm()
-		if got := told(h.gateway.Pokes(), "bob"); got != "r-2" {
+		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-2" {
 			t.Errorf("bob was told %q", got)
 		}
 		letters := h.dead()

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"poked/dispatcher/deliver"
 	"poked/events"
 	"poked/events/eventstest"
 )
@@ -27,7 +28,7 @@ func TestG5ThousandLaggingPushersComeBackOnARamp(t *testing.T) {
 		const outage = 10 * time.Minute
 		<-time.After(outage)
 		tries := len(h.gateway.Tried())
-		if t.Logf("%d tries while it was down", tries-before); tries-before > int(outage/(probeLimit/2))+30 {
+		if t.Logf("%d tries while it was down", tries-before); tries-before > int(outage/(deliver.ProbeLimit/2))+30 {
 			t.Errorf("%d tries in %v, with one probe at a time", tries-before, outage)
 		}
 		h.gateway.Answer(always(eventstest.Reply{After: answer}))
@@ -135,12 +136,12 @@ func TestG5ProbeWhosePusherGoes(t *testing.T) {
 		for _, u := range users[2:5] {
 			h.register(u, "gw.test")
 		}
-		if got := told(h.gateway.Pokes(), "u0"); got != "r-0 r-1" {
+		if got := delivered(h.gateway.Pokes(), "u0"); got != "r-0 r-1" {
 			t.Errorf("who moved was told %q within %v", got, time.Since(moved))
 		}
 		h.gateway.Answer(up())
 		back := time.Now()
-		eventstest.WaitFor(t, "who is left", func() bool { return told(h.gateway.Pokes(), "u4") == "r-0 r-1" })
+		eventstest.WaitFor(t, "who is left", func() bool { return delivered(h.gateway.Pokes(), "u4") == "r-0 r-1" })
 		if late := time.Since(back); late > 30*time.Second {
 			t.Errorf("told %v after the gateway was back", late)
 		}
@@ -159,9 +160,9 @@ func TestG1PokesExpireWhileTheGatewayIsDown(t *testing.T) {
 		h.room("!old", old...)
 		h.room("!young", young...)
 		h.say("!old", "@alice:x", 0, 2)
-		<-time.After(h.cfg.PokeTTL - expiryLook)
+		<-time.After(h.cfg.PokeTTL - deliver.ExpiryLook)
 		h.say("!young", "@alice:x", 0, 1)
-		<-time.After(2*expiryLook + time.Minute)
+		<-time.After(2*deliver.ExpiryLook + time.Minute)
 		if n := len(h.dead()); n != 40 {
 			t.Errorf("%d dead letters, want 40", n)
 		}
@@ -178,8 +179,8 @@ func TestGatewayStatesTellWhatGoesOn(t *testing.T) {
 		h.room("!r", "@alice:x", "@bob:x")
 		want := func(state string, lagging int, lastError string) {
 			t.Helper()
-			<-time.After(time.Until(time.Now().Truncate(pageLength).Add(5*time.Second + pageLength/2))) // not in the moment of a probe
-			states := work.gates.states()
+			<-time.After(time.Until(time.Now().Truncate(deliver.SlotLength).Add(5*time.Second + deliver.SlotLength/2))) // not in the moment of a probe
+			states := work.gates.States()
 			if len(states) != 1 {
 				t.Fatalf("%d gateways, want 1", len(states))
 			}
@@ -202,12 +203,12 @@ func TestGatewayStatesTellWhatGoesOn(t *testing.T) {
 		h.register("@bob:x", "gw.test", "bob")
 		<-time.After(time.Second)
 		want("open", 1, "http_502")
-		if s := work.gates.states()[0]; s.Waiting != 1 {
+		if s := work.gates.States()[0]; s.Waiting != 1 {
 			t.Errorf("%+v, want nobody in line but the one who is left", s)
 		}
 		h.gateway.Answer(always(eventstest.Reply{After: time.Minute}))
-		<-time.After(probeLimit + time.Second)
-		if s := work.gates.states()[0]; s.InFlight == 0 {
+		<-time.After(deliver.ProbeLimit + time.Second)
+		if s := work.gates.States()[0]; s.InFlight == 0 {
 			t.Errorf("%+v, want a probe out", s)
 		}
 	})

@@ -12,8 +12,8 @@ import (
 type readHandOff struct {
 	handOff
 
-	clear func(*house)
-	left  string
+	clear    func(*house)
+	released string
 }
 
 func readHandOffs() []readHandOff {
@@ -41,7 +41,7 @@ func TestFaultTableRead(t *testing.T) {
 				readers(t, func(t *testing.T, h *house) {
 					met := h.link.Break(point.subject, fault)
 					point.clear(h)
-					heal(h, point.left)
+					heal(h, point.released)
 					if !met() {
 						t.Error("the fault was never met")
 					}
@@ -73,7 +73,7 @@ func TestFaultTableBadge(t *testing.T) {
 				})
 				point := readHandOffs()[0]
 				point.clear(h)
-				heal(h, point.left)
+				heal(h, point.released)
 				if !broken {
 					t.Error("the fault was never met")
 				}

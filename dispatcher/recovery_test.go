@@ -28,7 +28,7 @@ func TestG4BusyPusherDoesNotHoldUpItsPartition(t *testing.T) {
 		<-time.After(2 * time.Second)
 		said := time.Now()
 		h.say("!other", "@alice:x", 0, 1)
-		eventstest.WaitFor(t, "the other pusher", func() bool { return told(h.gateway.Pokes(), "other") != "" })
+		eventstest.WaitFor(t, "the other pusher", func() bool { return delivered(h.gateway.Pokes(), "other") != "" })
 		if late := time.Since(said); late > 100*time.Millisecond {
 			t.Errorf("the other pusher was told after %v", late)
 		}

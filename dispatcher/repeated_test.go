@@ -74,7 +74,7 @@ func TestRepeatedEventUnderNoIDIsNoNews(t *testing.T) {
 		h.start()
 		h.server.Publish("room."+events.Token("!r")+".event", raw)
 		<-time.After(soon)
-		if got := told(h.gateway.Pokes(), "bob"); got != "r-0" {
+		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0" {
 			t.Errorf("bob was told %q", got)
 		}
 	})
@@ -115,7 +115,7 @@ func TestEventIsNewsThatWasADeadLetterBefore(t *testing.T) {
 		h.start()
 		h.publish(raw)
 		<-time.After(soon)
-		if got := told(h.gateway.Pokes(), "bob"); got != "r-0" {
+		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0" {
 			t.Errorf("bob was told %q", got)
 		}
 	})

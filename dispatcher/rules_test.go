@@ -105,13 +105,13 @@ func TestUsersOwnRulesDecide(t *testing.T) {
 				h.sayText("@alice:x", "named", "hello you", "@bob:x", "@carol:x")
 				h.sayText("@eve:x", "eve", "hello bob")
 				h.sayText("@alice:x", "last", "bye", "@carol:x") // for carol, who then has been told all
-				eventstest.WaitFor(t, "the last", func() bool { return strings.Contains(told(h.gateway.Pokes(), "carol"), "last") })
+				eventstest.WaitFor(t, "the last", func() bool { return strings.Contains(delivered(h.gateway.Pokes(), "carol"), "last") })
 				<-time.After(time.Second)
 				got, _, _ := strings.Cut(heardOf(t, h.gateway.Pokes(), "bob"), ", last")
 				if got != tc.want {
 					t.Errorf("bob heard %q, want %q", got, tc.want)
 				}
-				if got := told(h.gateway.Pokes(), "carol"); got != "plain cake named eve last" {
+				if got := delivered(h.gateway.Pokes(), "carol"); got != "plain cake named eve last" {
 					t.Errorf("carol was told %q", got)
 				}
 				if n := strings.Count(tc.want, ","); len(h.logOf("@bob:x")) > n+2 {
@@ -136,7 +136,7 @@ func TestInvitesFromIgnoredUsersNotifyNobody(t *testing.T) {
 		}
 		h.arrived(1)
 		<-time.After(time.Second)
-		if got := told(h.gateway.Pokes(), "bob"); got != "a" {
+		if got := delivered(h.gateway.Pokes(), "bob"); got != "a" {
 			t.Errorf("bob was told %q", got)
 		}
 	})
@@ -156,7 +156,7 @@ func TestChangedRulesAreInEffectWithinASecond(t *testing.T) {
 		}
 		h.arrived(3)
 		<-time.After(time.Second)
-		if got := told(h.gateway.Pokes(), "bob"); got != "r-0 r-2 r-4" {
+		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 r-2 r-4" {
 			t.Errorf("bob was told %q", got)
 		}
 	})
@@ -181,7 +181,7 @@ func TestUnreadableRulesChangeNothing(t *testing.T) {
 		h.say("!r", "@alice:x", 0, 2)
 		h.arrived(2)
 		<-time.After(time.Second)
-		if bob, carol := told(h.gateway.Pokes(), "bob"), told(h.gateway.Pokes(), "carol"); bob != "" || carol != "r-0 r-1" {
+		if bob, carol := delivered(h.gateway.Pokes(), "bob"), delivered(h.gateway.Pokes(), "carol"); bob != "" || carol != "r-0 r-1" {
 			t.Errorf("bob was told %q, carol %q", bob, carol)
 		}
 	})
@@ -216,7 +216,7 @@ func TestDisabledPusherHearsNothing(t *testing.T) {
 				if lags {
 					want = "r-4"
 				}
-				if got := told(h.gateway.Pokes(), "bob"); got != want {
+				if got := delivered(h.gateway.Pokes(), "bob"); got != want {
 					t.Errorf("bob was told %q, want %q", got, want)
 				}
 				if n := h.d.Stats().Notifications; n != 3 {

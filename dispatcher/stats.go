@@ -18,9 +18,9 @@ type Stats struct {
 
 // Stats returns what the dispatcher has done since it began.
 func (d *Dispatcher) Stats() Stats {
-	m, delivered := &d.matched, d.counts.stats()
+	m, delivered := &d.matched, d.counts.Stats()
 	return Stats{
-		RoomEvents: m.roomEvents.Load(), Notifications: m.notifications.Load(), Skipped: m.skipped.Load() + delivered.Skipped,
+		RoomEvents: m.RoomEvents.Load(), Notifications: m.Notifications.Load(), Skipped: m.Skipped.Load() + delivered.Skipped,
 		Delivered: delivered.Delivered, Badges: delivered.Badges, Read: delivered.Read, Failed: delivered.Failed,
 		Rejected: delivered.Rejected, Expired: delivered.Expired, PassedOver: delivered.PassedOver,
 		Lagging: delivered.Lagging, Partitions: d.partitions.Load(),

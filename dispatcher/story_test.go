@@ -17,7 +17,7 @@ func TestPokeArrives(t *testing.T) {
 		h.say("!r", "@alice:x", 0, 3)
 		pokes := h.arrived(6)
 		for _, key := range []string{"bob-phone", "bob-desk"} {
-			if got := told(pokes, key); got != "r-0 r-1 r-2" {
+			if got := delivered(pokes, key); got != "r-0 r-1 r-2" {
 				t.Errorf("%s was told %q", key, got)
 			}
 		}
@@ -65,7 +65,7 @@ func TestHistoricalEventsNotifyNobody(t *testing.T) {
 		h.arrived(1)
 		<-time.After(time.Second)
 		pokes := h.gateway.Pokes()
-		if got := told(pokes, "bob"); got != "r-0" {
+		if got := delivered(pokes, "bob"); got != "r-0" {
 			t.Errorf("bob was told %q", got)
 		}
 		if !strings.Contains(string(pokes[0].Body), `"room_name":"Renamed"`) {
@@ -133,7 +133,7 @@ func TestEventPublishedTwiceIsToldOnce(t *testing.T) {
 			h.say("!r", "@alice:x", 0, 1)
 			<-time.After(time.Minute)
 		}
-		if got := told(h.gateway.Pokes(), "bob"); got != "r-0" {
+		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0" {
 			t.Errorf("bob was told %q", got)
 		}
 	})

@@ -35,7 +35,7 @@ type unreadModel struct {
 	events   map[events.EventID]modelEvent
 	members  map[events.RoomID]map[events.UserID]bool
 	unread   map[events.UserID][]modelEvent
-	early    []modelReceipt
+	pending  []modelReceipt
 	redacted map[modelRedaction]bool
 	seq      int
 }
@@ -53,7 +53,7 @@ func (m *unreadModel) happens(ev modelEvent, notified []events.UserID, reader ev
 	ev.seq = m.seq
 	m.events[ev.id] = ev
 	for _, user := range notified {
-		readBefore := slices.ContainsFunc(m.early, func(r modelReceipt) bool {
+		readBefore := slices.ContainsFunc(m.pending, func(r modelReceipt) bool {
 			return r.event == ev.id && r.room == ev.room && r.user == user && (r.whole || r.thread == ev.thread)
 		})
 		if !readBefore && !m.redacted[modelRedaction{ev.room, ev.id}] {
@@ -63,7 +63,7 @@ func (m *unreadModel) happens(ev modelEvent, notified []events.UserID, reader ev
 	if reader != "" {
 		m.read(reader, ev.room, ev.seq, true, "")
 	}
-	for _, r := range m.early {
+	for _, r := range m.pending {
 		if r.event == ev.id && r.room == ev.room {
 			m.read(r.user, ev.room, ev.seq, r.whole, r.thread)
 		}
@@ -82,7 +82,7 @@ func (m *unreadModel) receipt(r modelReceipt) {
 		m.read(r.user, ev.room, ev.seq, r.whole, r.thread)
 		return
 	}
-	m.early = append(m.early, r)
+	m.pending = append(m.pending, r)
 }
 
 func (m *unreadModel) redact(r modelRedaction) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"poked/dispatcher/deliver"
 	"poked/events"
 	"poked/events/eventstest"
 )
@@ -37,7 +38,7 @@ func TestUnreadProperty(t *testing.T) {
 	var all stretch
 	for taken := uint64(0); taken < steps && !t.Failed(); taken += unreadSteps {
 		bubble(t, func(t *testing.T, h *house) {
-			h.cfg.Badge = []BadgeOf{BadgeMessages, BadgeRooms}[seed%2]
+			h.cfg.Badge = []deliver.BadgeOf{deliver.BadgeMessages, deliver.BadgeRooms}[seed%2]
 			w := newUnreadWorld(h, rand.New(rand.NewPCG(seed, 1)))
 			w.live()
 			all.add(w.stretch)
@@ -52,13 +53,13 @@ func TestUnreadProperty(t *testing.T) {
 
 // stretch counts what happened.
 type stretch struct {
-	steps, receipts, early, redactions, repeated, stops, kills, pokes, badges, compared int
+	steps, receipts, pending, redactions, repeated, stops, kills, pokes, badges, compared int
 }
 
 func (s *stretch) add(o stretch) {
 	s.steps += o.steps
 	s.receipts += o.receipts
-	s.early += o.early
+	s.pending += o.pending
 	s.redactions += o.redactions
 	s.repeated += o.repeated
 	s.stops += o.stops
@@ -230,7 +231,7 @@ func (w *unreadWorld) receipt(room events.RoomID, user events.UserID) {
 	w.receipts++
 	w.model.receipt(r)
 	if early {
-		w.early++
+		w.pending++
 		w.comes(room)
 	}
 }
@@ -287,8 +288,8 @@ func (w *unreadWorld) moves(room events.RoomID, user events.UserID) {
 
 // repeat has the homeserver publish an old message again.
 func (w *unreadWorld) repeat(room events.RoomID) {
-	<-time.After(11 * time.Minute)                                   // NATS would know it before
-	w.model.early, w.model.redacted = nil, map[modelRedaction]bool{} // and what waited so long is given up
+	<-time.After(11 * time.Minute)                                     // NATS would know it before
+	w.model.pending, w.model.redacted = nil, map[modelRedaction]bool{} // and what waited so long is given up
 	if len(w.said[room]) == 0 {
 		return
 	}
@@ -328,7 +329,7 @@ func (w *unreadWorld) compare() {
 			w.h.t.Errorf("after %d steps %s has unread %v, want %v", w.steps, user, log, want)
 		}
 		count := len(want)
-		if w.h.cfg.Badge == BadgeRooms {
+		if w.h.cfg.Badge == deliver.BadgeRooms {
 			count = w.model.rooms(user)
 		}
 		for _, key := range keys {

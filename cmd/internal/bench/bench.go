@@ -16,6 +16,7 @@ import (
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
 	"poked/dispatcher"
+	"poked/dispatcher/deliver"
 	"poked/events"
 )
 
@@ -117,7 +118,7 @@ func (c throughputCmd) measure(ctx context.Context, sink *sinkProcess, fanout in
 	groups := max(worldUsers/fanout, events.DefaultPartitions)
 	w, err := newWorld(ctx, worldOptions{
 		groups: groups, fanout: fanout, roomsEach: 1, gateways: []string{sink.url}, fsync: c.Fsync,
-		dispatcher: dispatcherConfig(c.Concurrency, groups, dispatcher.BadgeMessages),
+		dispatcher: dispatcherConfig(c.Concurrency, groups, deliver.BadgeMessages),
 	}, log)
 	if err != nil {
 		return throughputResult{}, err
@@ -128,7 +129,7 @@ func (c throughputCmd) measure(ctx context.Context, sink *sinkProcess, fanout in
 }
 
 // dispatcherConfig is how a dispatcher is configured that has one gateway.
-func dispatcherConfig(concurrency, rooms int, badge dispatcher.BadgeOf) dispatcher.Config {
+func dispatcherConfig(concurrency, rooms int, badge deliver.BadgeOf) dispatcher.Config {
 	return dispatcher.Config{
 		Slots: concurrency, GatewaySlots: concurrency, GatewayFloor: min(8, concurrency), CatchUpLimit: math.MaxInt32,
 		RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour, Badge: badge,

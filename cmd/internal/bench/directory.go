@@ -16,6 +16,7 @@ import (
 
 	"poked/cmd/internal/terminal"
 	"poked/dispatcher"
+	"poked/dispatcher/deliver"
 	"poked/events"
 	"poked/events/pushgateway"
 )
@@ -69,7 +70,7 @@ func (c directoryCmd) load(ctx context.Context, conn *events.Conn, log *slog.Log
 
 func directoryConfig() dispatcher.Config {
 	return dispatcher.Config{
-		Slots: 1, GatewaySlots: 1, GatewayFloor: 1, CatchUpLimit: 1, OpenRooms: 1, Badge: dispatcher.BadgeMessages,
+		Slots: 1, GatewaySlots: 1, GatewayFloor: 1, CatchUpLimit: 1, OpenRooms: 1, Badge: deliver.BadgeMessages,
 		RequestTimeout: time.Second, PokeTTL: time.Hour,
 	}
 }

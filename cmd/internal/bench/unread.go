@@ -9,7 +9,7 @@ import (
 
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
-	"poked/dispatcher"
+	"poked/dispatcher/deliver"
 	"poked/events"
 )
 
@@ -95,7 +95,7 @@ type unreadRun struct {
 }
 
 // world makes a world whose badges count what they count.
-func (r *unreadRun) world(ctx context.Context, groups, fanout, roomsEach int, badge dispatcher.BadgeOf) (*world, error) {
+func (r *unreadRun) world(ctx context.Context, groups, fanout, roomsEach int, badge deliver.BadgeOf) (*world, error) {
 	cfg := dispatcherConfig(r.Concurrency, groups*roomsEach, badge)
 	if roomsEach > 1 {
 		cfg.CatchUpLimit = 100
@@ -120,12 +120,12 @@ func (r *unreadRun) costs(ctx context.Context) error {
 // cost measures one fan-out in a world without counts and in one with them.
 func (r *unreadRun) cost(ctx context.Context, fanout int) (cost unreadCost, err error) {
 	groups := max(worldUsers/fanout, events.DefaultPartitions)
-	none, err := r.world(ctx, groups, fanout, 1, dispatcher.BadgeNone)
+	none, err := r.world(ctx, groups, fanout, 1, deliver.BadgeNone)
 	if err != nil {
 		return cost, err
 	}
 	defer func() { err = errors.Join(err, none.close()) }()
-	messages, err := r.world(ctx, groups, fanout, 1, dispatcher.BadgeMessages)
+	messages, err := r.world(ctx, groups, fanout, 1, deliver.BadgeMessages)
 	if err != nil {
 		return cost, err
 	}

@@ -7,7 +7,7 @@ import (
 	"math"
 	"time"
 
-	"poked/dispatcher"
+	"poked/dispatcher/deliver"
 )
 
 // The users of the latency measurement are groups of one. Each has two rooms: one
@@ -20,7 +20,7 @@ const (
 
 // latencies measures how soon a user with much unread is told, and one with none.
 func (r *unreadRun) latencies(ctx context.Context) (err error) {
-	w, err := r.world(ctx, latencyUsers, 1, 2, dispatcher.BadgeMessages)
+	w, err := r.world(ctx, latencyUsers, 1, 2, deliver.BadgeMessages)
 	if err != nil {
 		return err
 	}

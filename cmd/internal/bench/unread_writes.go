@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"poked/dispatcher"
+	"poked/dispatcher/deliver"
 	"poked/events"
 )
 
@@ -22,7 +22,7 @@ type receiptKind struct {
 
 // writes counts what receipts have written.
 func (r *unreadRun) writes(ctx context.Context) (err error) {
-	w, err := r.world(ctx, 1, 1, 1, dispatcher.BadgeMessages)
+	w, err := r.world(ctx, 1, 1, 1, deliver.BadgeMessages)
 	if err != nil {
 		return err
 	}

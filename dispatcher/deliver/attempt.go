@@ -1,0 +1,223 @@
+package deliver
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"poked/dispatcher/poke"
+	"poked/events"
+	"poked/events/pushgateway"
+)
+
+// sender is what a slot keeps from one attempt to the next.
+type sender struct {
+	body []byte
+}
+
+// settleTimeout bounds the wait for what has to be stored before a poke counts
+// as done with: a dead letter, a refused pushkey.
+const settleTimeout = 5 * time.Second
+
+// attempt makes the lane's next poke, if there is one.
+func (l *lane) attempt(s *sender) {
+	d := l.d
+	p, ok := l.next()
+	if !ok {
+		return
+	}
+	defer d.home()
+	began := time.Now()
+	out := d.try(s, l, &p, began)
+	now := time.Now()
+	d.logAttempt(&p, out, now.Sub(began))
+	d.Gates.report(l, p.known, out, began, now)
+	if again := l.settle(&p, out, now); again {
+		l.resubmit(out)
+	}
+}
+
+// tell takes in what the pusher has been told.
+func (l *lane) tell(p *outgoing) {
+	if p.pusher == l.pusher {
+		l.delivered.set(p.unread)
+	}
+	if g := l.lag; p.badge && g != nil && l.knowsBadge() {
+		g.badge = false
+	}
+}
+
+// age is how long ago the event of the poke was stored, if it has one.
+func (p *outgoing) age(now time.Time) time.Duration {
+	if p.badge {
+		return 0
+	}
+	return now.Sub(p.n.At)
+}
+
+// home ends an attempt.
+func (d *Deliverer) home() {
+	d.mu.Lock()
+	d.out--
+	d.mu.Unlock()
+}
+
+// try posts a poke, unless there is a reason not to.
+func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) (out poke.Outcome) {
+	if p.age(now) > d.PokeTTL {
+		return poke.Outcome{Kind: poke.Expired, Class: "expired"}
+	}
+	if p.pusher.Refused != nil {
+		return poke.Outcome{Kind: poke.Slow, Class: "refused_url"}
+	}
+	if why := d.Gates.allows(l, p.pusher.Origin(), now); why != "" {
+		return poke.Outcome{Kind: poke.Paused, Class: why}
+	}
+	s.body = p.appendBody(s.body[:0], d.Badge)
+	d.Client.Post(p.pusher.URL.String(), s.body, func(a poke.Answer) {
+		out = poke.Decide(a, p.pusher.Pushkey, time.Now())
+	})
+	return out
+}
+
+// appendBody appends the request body (Push Gateway API, POST notify).
+func (p *outgoing) appendBody(dst []byte, of BadgeOf) []byte {
+	unread := int(p.unread) //nolint:gosec // a count of messages
+	if p.pusher.NoBadge || of == BadgeNone {
+		unread = pushgateway.NoCounts
+	}
+	body, tweaks := p.n.Body, p.n.Tweaks
+	if p.badge {
+		body = []byte(badgeOnly)
+	}
+	if own, ok := p.n.Of(p.pusher.Handle); ok {
+		body, tweaks = pushgateway.WithPrio(body, own.Prio), own.Tweaks
+	}
+	device := pushgateway.Device{
+		AppID: p.pusher.AppID, Pushkey: p.pusher.Pushkey, PushkeyTS: p.pusher.PushkeyTS,
+		Data: p.pusher.Data, Tweaks: tweaks,
+	}
+	if p.pusher.EventOnly {
+		return pushgateway.AppendEventIDOnlyBody(dst, body, unread, &device)
+	}
+	return pushgateway.AppendBody(dst, body, unread, &device)
+}
+
+// conclude stores what has to be stored before a poke counts as done with.
+func (d *Deliverer) conclude(l *lane, p *outgoing, out poke.Outcome, now time.Time) poke.Outcome {
+	var err error
+	switch out.Kind {
+	case poke.Expired:
+		err = d.expire(p, l.lastError())
+	case poke.Rejected:
+		err = d.reject(p, now)
+	default:
+	}
+	if err != nil {
+		return poke.Outcome{Kind: poke.Retry, Class: poke.ClassNATS}
+	}
+	return out
+}
+
+// settle draws the consequences of a try.
+func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool) {
+	d := l.d
+	out = d.conclude(l, p, out, now)
+	d.Counts.outcome(out, p.badge, p.age(now))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l.history.note(out, now)
+	if out.Kind == poke.Delivered {
+		l.tell(p)
+	}
+	switch {
+	case l.gone:
+		l.scheduled = false
+		return false
+	case l.lag == nil && (len(l.queue) == 0 || l.queue[0].seq != p.seq): // read, or removed and set again, meanwhile
+		l.scheduled = len(l.queue) > 0
+		return l.scheduled
+	}
+	switch out.Kind {
+	case poke.Delivered, poke.Expired:
+		return l.passed(p.seq, out.Kind == poke.Delivered, p.badge)
+	case poke.Rejected:
+		if l.pusher != p.pusher {
+			return true // set again meanwhile, so this one is yet to be tried
+		}
+		l.refuse(p.pusher)
+	default:
+		l.failed(now, out)
+		if l.pusher != p.pusher {
+			l.schedule() // set again meanwhile: the cause may be mended
+		}
+	}
+	return false
+}
+
+// expire keeps a poke that outlived its time to live as a dead letter.
+func (d *Deliverer) expire(p *outgoing, lastError string) error {
+	return d.stored(p, func(done func(error)) {
+		d.Conn.PublishDead(events.DeadLetter{
+			Reason: "expired", At: time.Now(), UserID: p.pusher.User, RoomID: p.room, EventID: p.n.EventID,
+			AppID: p.pusher.AppID, Pushkey: p.pusher.Pushkey, Attempts: p.attempt - 1, LastError: lastError,
+			Message: p.n.AppendJSON(nil),
+		}, done)
+	})
+}
+
+// reject tells the registry that the gateway refuses the pushkey.
+func (d *Deliverer) reject(p *outgoing, now time.Time) error {
+	return d.stored(p, func(done func(error)) {
+		d.Conn.PublishRejection(events.Rejection{
+			UserID: p.pusher.User, AppID: p.pusher.AppID, Pushkey: p.pusher.Pushkey,
+			PushkeyTS: p.pusher.PushkeyTS, RejectedAt: now.UnixMilli(), Gateway: p.pusher.Origin(),
+		}, done)
+	})
+}
+
+// stored waits until something is stored, which takes NATS a moment.
+func (d *Deliverer) stored(p *outgoing, publish func(done func(error))) error {
+	answer := make(chan error, 1)
+	publish(func(err error) { answer <- err })
+	timeout := time.NewTimer(settleTimeout)
+	defer timeout.Stop()
+	err := events.ErrUnknownOutcome
+	select {
+	case err = <-answer:
+	case <-timeout.C:
+	}
+	if err != nil {
+		d.Log.Warn("outcome not stored, trying the poke again", "user_id", p.pusher.User, "pusher", p.pusher.ID, "error", err)
+	}
+	return err
+}
+
+// logAttempt writes the one line that tells of a try. What was delivered, or
+// not sent, is told at debug level: the one is the rule, the other no news.
+func (d *Deliverer) logAttempt(p *outgoing, out poke.Outcome, took time.Duration) {
+	level := slog.LevelInfo
+	if out.Kind == poke.Delivered || out.Kind == poke.Paused {
+		level = slog.LevelDebug
+	}
+	if !d.Log.Enabled(context.Background(), level) {
+		return
+	}
+	d.Log.LogAttrs(context.Background(), level, "poke",
+		slog.String("outcome", out.Kind.String()),
+		slog.String("class", out.Class),
+		slog.Int("http_status", out.Status),
+		slog.Int("attempt", p.attempt),
+		slog.String("user_id", string(p.pusher.User)),
+		slog.String("room_id", string(p.room)),
+		slog.String("event_id", string(p.n.EventID)),
+		slog.String("app_id", p.pusher.AppID),
+		slog.String("pusher", string(p.pusher.ID)),
+		slog.String("gateway", p.pusher.Origin()),
+		slog.Bool("badge_only", p.badge),
+		slog.Uint64("seq", p.seq),
+		slog.Duration("took", took),
+		slog.Duration("retry_after", out.RetryAfter),
+		slog.Duration("age", p.age(time.Now())),
+	)
+}

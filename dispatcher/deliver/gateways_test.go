@@ -1,0 +1,286 @@
+package deliver
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"poked/dispatcher/poke"
+)
+
+// idleGateways has slots that are counted and never run, so that a test takes
+// what is ready by itself.
+func idleGateways(slots, floor, ceiling int) (gs *Gateways, spawned *int) {
+	spawned = new(int)
+	return NewGateways(slots, floor, ceiling, nil, func(func()) { *spawned++ }), spawned
+}
+
+// submitAll submits lanes, after so many failures of each if they lag.
+func (gs *Gateways) submitAll(origin string, failures int, lanes ...*lane) {
+	for _, l := range lanes {
+		if failures > live {
+			l.lag = &lag{attempts: failures}
+		}
+		gs.submit(l, origin, false, time.Now())
+	}
+}
+
+const live = -1
+
+func lanes(n int) []*lane {
+	all := make([]*lane, n)
+	for i := range all {
+		all[i] = &lane{}
+	}
+	return all
+}
+
+// takeReady returns the numbers of the lanes that are ready, in order. Their
+// attempts begin.
+func takeReady(gs *Gateways, all []*lane) []int {
+	var taken []int
+	for gs.ready.n > 0 {
+		l, _ := gs.next()
+		taken = append(taken, slices.Index(all, l))
+	}
+	return taken
+}
+
+// end reports how the attempts of lanes went that begin now and take no time.
+func (gs *Gateways) end(out poke.Outcome, lanes ...*lane) {
+	for _, l := range lanes {
+		gs.report(l, false, out, time.Now(), time.Now())
+	}
+}
+
+func wantReady(t *testing.T, gs *Gateways, all []*lane, want ...int) {
+	t.Helper()
+	if got := takeReady(gs, all); !slices.Equal(got, want) {
+		t.Errorf("ready: %v, want %v", got, want)
+	}
+}
+
+func TestGatewayLimitAndFairness(t *testing.T) {
+	gs, _ := idleGateways(10, 2, 2)
+	all := lanes(6)
+	gs.submitAll("a", live, all[:5]...)
+	gs.submitAll("b", live, all[5])
+	wantReady(t, gs, all, 0, 1, 5) // two of one gateway and the one of the other
+	gs.release(all[1])
+	gs.submitAll("a", live, all[1]) // again, behind those who wait
+	gs.release(all[0])
+	wantReady(t, gs, all, 2, 3)
+	gs.release(all[2])
+	gs.release(all[3])
+	wantReady(t, gs, all, 4, 1)
+}
+
+// Who lags and who is live take turns, and each line keeps its order.
+func TestLaggingAndLiveLanesTakeTurns(t *testing.T) {
+	gs, _ := idleGateways(10, 1, 1)
+	all := lanes(7)
+	gs.submitAll("a", live, all[0])
+	gs.submitAll("a", 0, all[4:]...)
+	gs.submitAll("a", live, all[1:4]...)
+	var order []int
+	for range all {
+		taken := takeReady(gs, all)
+		order = append(order, taken...)
+		gs.release(all[taken[0]])
+	}
+	if !slices.Equal(order, []int{0, 4, 1, 5, 2, 6, 3}) {
+		t.Errorf("the order is %v", order)
+	}
+}
+
+// A lane that is moved to another gateway, or goes, leaves no gap.
+func TestWithdrawnLaneIsNotTried(t *testing.T) {
+	gs, _ := idleGateways(10, 1, 1)
+	all := lanes(4)
+	gs.submitAll("a", live, all...)
+	wantReady(t, gs, all, 0)
+	if gs.withdraw(all[0]) {
+		t.Error("a lane was withdrawn whose attempt is out")
+	}
+	if !gs.withdraw(all[2]) || gs.withdraw(all[2]) {
+		t.Error("a lane that waits can be withdrawn, once")
+	}
+	gs.release(all[0])
+	wantReady(t, gs, all, 1)
+	gs.release(all[1])
+	wantReady(t, gs, all, 3)
+}
+
+func TestSlotsAreNeverMoreThanAllowed(t *testing.T) {
+	gs, spawned := idleGateways(3, 100, 100)
+	gs.submitAll("a", live, lanes(10)...)
+	if *spawned != 3 {
+		t.Errorf("%d slots, want 3", *spawned)
+	}
+}
+
+// Two lanes that become ready at once need two slots, even if one slot waits:
+// it may hang with the first for as long as a poke may take.
+func TestIdleSlotIsCountedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gs, spawned := idleGateways(10, 10, 10)
+		taken := make(chan *lane, 1)
+		go func() {
+			l, _ := gs.next()
+			taken <- l
+		}()
+		synctest.Wait() // the slot waits
+		gs.mu.Lock()
+		gs.makeReady(&lane{})
+		gs.makeReady(&lane{})
+		gs.mu.Unlock()
+		<-taken
+		if *spawned != 1 {
+			t.Errorf("%d slots were made for the second lane, want 1", *spawned)
+		}
+	})
+}
+
+func TestIdleGatewayIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gs, _ := idleGateways(10, 1, 1)
+		l := &lane{}
+		known := func(after time.Duration) bool {
+			<-time.After(after)
+			_ = gs.look(time.Now())
+			return len(gs.byOrigin) > 0
+		}
+		gs.submitAll("a", live, l)
+		_ = takeReady(gs, nil)
+		g := gs.lags(l, "a")
+		gs.end(poke.Outcome{Kind: poke.Delivered}, l)
+		if !known(3 * forgetAfter) {
+			t.Error("a gateway where a pusher lags was forgotten")
+		}
+		gs.lagsNoMore(g)
+		if !known(time.Second) || known(2*forgetAfter) {
+			t.Error("a gateway where nothing goes on is kept for a while, and only so long")
+		}
+
+		gs.submitAll("a", live, l)
+		_ = takeReady(gs, nil)
+		gs.end(poke.Outcome{Kind: poke.Retry, Status: 429, RetryAfter: time.Hour}, l)
+		if !known(55 * time.Minute) {
+			t.Error("a pause was forgotten")
+		}
+		if known(2 * forgetAfter) {
+			t.Error("a gateway whose pause is over was kept")
+		}
+		if n := len(gs.wheel.slots); n != 0 {
+			t.Errorf("%d pages are left in the calendar", n)
+		}
+	})
+}
+
+// While a gateway is down one lane at a time is its probe, another one each
+// time. After the first success the others follow, as many as there are places.
+func TestG5LanesComeBackInOrderAndAsPlacesAreFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gs, _ := idleGateways(100, 2, 8)
+		all := lanes(40)
+		fail, success := poke.Outcome{Kind: poke.Retry, Status: 502}, poke.Outcome{Kind: poke.Delivered, Status: 200}
+		gs.submitAll("a", live, all[:3]...)
+		gs.end(fail, all[takeReady(gs, all)[0]], all[1])
+		gs.submitAll("a", 1, all[:2]...)
+		for _, i := range takeReady(gs, all) {
+			gs.end(fail, all[i])
+		}
+		gs.submitAll("a", 1, all...)
+		wantReady(t, gs, all)
+		for probe := range 3 {
+			<-time.After(ProbeLimit)
+			_ = gs.look(time.Now())
+			wantReady(t, gs, all, probe)
+			if probe < 2 {
+				gs.end(fail, all[probe])
+				gs.submitAll("a", 1, all[probe])
+			}
+		}
+		gs.end(success, all[2])
+		var order []int
+		for _, most := range []int{2, 4, 8, 8, 8} { // doubling up to the ceiling
+			taken := takeReady(gs, all)
+			if len(taken) > most {
+				t.Errorf("%d at once, want %d at most", len(taken), most)
+			}
+			for _, i := range taken {
+				gs.end(success, all[i])
+			}
+			order = append(order, taken...)
+		}
+		if !slices.IsSorted(order) || order[0] != 3 {
+			t.Errorf("they came back in the order %v", order)
+		}
+	})
+}
+
+// What is known of an origin costs little, and so does the passing of time.
+func TestTenThousandOriginsCostLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 10_000
+		gs, _ := idleGateways(n, 8, 256)
+		before := heap()
+		for i := range n {
+			l := &lane{}
+			gs.submitAll(fmt.Sprintf("https://gateway-%d.example.com", i), live, l)
+			_ = takeReady(gs, nil)
+			gs.end(poke.Outcome{Kind: poke.Delivered, Status: 200}, l)
+		}
+		each := (heap() - before) / n
+		t.Logf("%d bytes for each of %d idle gateways", each, n)
+		if each > 1024 {
+			t.Errorf("%d bytes for each idle gateway", each)
+		}
+		allocs := testing.AllocsPerRun(100, func() {
+			<-time.After(SlotLength)
+			_ = gs.look(time.Now())
+		})
+		if allocs > 20 {
+			t.Errorf("%.0f allocations for a look at nothing", allocs)
+		}
+		runtime.KeepAlive(gs)
+	})
+}
+
+// heap returns how many bytes are in use.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// Slots that stood in for late ones go when those are back.
+func TestSlotsThatStoodInForLateOnesGo(t *testing.T) {
+	gs, spawned := idleGateways(2, 100, 100)
+	began, all := time.Now(), lanes(6)
+	gs.submitAll("a", live, all...)
+	for range 2 {
+		gs.next()
+	}
+	gs.look(began.Add(2 * Patience))
+	if *spawned != 4 {
+		t.Fatalf("%d slots, want 2 and 2 that stand in", *spawned)
+	}
+	for range 2 {
+		gs.next() // those who stand in
+	}
+	gs.end(poke.Outcome{Kind: poke.Delivered}, all[:2]...)
+	for range 2 {
+		if _, ok := gs.next(); ok {
+			t.Error("a slot goes on though others stand in for it")
+		}
+	}
+	if gs.started != 2 {
+		t.Errorf("%d slots, want 2", gs.started)
+	}
+}

@@ -1,0 +1,39 @@
+package deliver
+
+import (
+	"testing"
+	"time"
+
+	"poked/dispatcher/poke"
+)
+
+// Whatever a gateway answers is counted under one of the names.
+func TestTallyNamesEveryAnswer(t *testing.T) {
+	var counted outcomeCounts
+	for status := range 1000 {
+		out := poke.Decide(poke.Answer{Status: status, Body: []byte("{}")}, "key", time.Time{})
+		counted.add(out)
+		name := poke.ClassNames()[poke.ClassIndex(out)]
+		if named := status >= 100 && status < 600; named == (name == "other") {
+			t.Errorf("%d is counted as %s", status, name)
+		}
+	}
+	total := uint64(0)
+	for _, tries := range counted.tries() {
+		total += tries.Count
+	}
+	if total != 1000 {
+		t.Errorf("%d of 1000 were counted", total)
+	}
+}
+
+func TestHistogram(t *testing.T) {
+	var h histogram
+	for _, d := range []time.Duration{-time.Second, 5 * time.Millisecond, 6 * time.Millisecond, time.Second, 48 * time.Hour} {
+		h.add(d)
+	}
+	s := h.snapshot()
+	if s.Count != 5 || s.Sum != 48*3600+1.011 || s.Buckets[0.005] != 2 || s.Buckets[0.01] != 3 || s.Buckets[1] != 4 || s.Buckets[86400] != 4 {
+		t.Errorf("%+v", s)
+	}
+}

@@ -1,0 +1,40 @@
+package deliver
+
+import (
+	"testing"
+	"time"
+
+	"poked/dispatcher/poke"
+)
+
+// Pokes that grew too old were not tried: they do not make the next try sooner.
+func TestExpiryDoesNotResetTheWaits(t *testing.T) {
+	g := lag{position: 1, target: 9, attempts: 7, alone: 7, lastError: "refused"}
+	g.pass(2, false)
+	if g.attempts != 7 || g.alone != 7 || g.position != 2 {
+		t.Errorf("after an expiry: %d attempts, position %d", g.attempts, g.position)
+	}
+	g.pass(3, true)
+	if g.attempts != 0 || g.alone != 0 {
+		t.Errorf("after a success: %d attempts", g.attempts)
+	}
+}
+
+// A pause, or a gateway that is down for all, does not make the waits longer
+// that a pusher has for itself, and what was not sent is no attempt.
+func TestOnlyOwnFailuresMakeTheWaitLonger(t *testing.T) {
+	now := time.Now()
+	g := &lag{attempts: 3, alone: 1}
+	until := now.Add(time.Hour)
+	g.stand(poke.Outcome{Kind: poke.Paused, Class: poke.ClassPaused}, until)
+	if g.attempts != 3 || !g.nextTry.Equal(until) {
+		t.Errorf("after a pause: %d attempts, next try after %v", g.attempts, g.nextTry.Sub(now))
+	}
+	for range 20 {
+		g.stand(poke.Outcome{Kind: poke.Retry, Class: "http_502"}, until)
+	}
+	g.putOff(now, poke.Outcome{Kind: poke.Retry, Class: "http_500"})
+	if g.attempts != 24 || g.nextTry.Sub(now) > 2*poke.QuickFirst {
+		t.Errorf("after 2 failures of its own, %d in all: next try after %v", g.attempts, g.nextTry.Sub(now))
+	}
+}

@@ -1,0 +1,79 @@
+package deliver
+
+import (
+	"testing"
+
+	"poked/dispatcher/directory"
+	"poked/dispatcher/poke"
+)
+
+// What was left open by a predecessor comes again, after the lane was put back
+// with all that lies before the cursor still to be told: it takes nothing of
+// that away.
+func TestLeftOpenNotificationMovesNoTargetBack(t *testing.T) {
+	d := New(Config{Counts: &Counters{}})
+	l := &lane{d: d, pusher: &directory.Pusher{}, lag: &lag{position: 5, target: 100}}
+	l.record.covers = true
+	for seq, want := range map[uint64]uint64{50: 100, 3: 100, 100: 100} {
+		l.enqueue(&item{seq: seq, waiting: 1})
+		if l.lag.target != want {
+			t.Errorf("after %d the target is %d, want %d", seq, l.lag.target, want)
+		}
+	}
+	l.enqueue(&item{seq: 101, waiting: 1})
+	if l.lag.target != 101 {
+		t.Errorf("after 101 the target is %d", l.lag.target)
+	}
+}
+
+// While nothing is written down of a lagging lane, what comes stays open.
+func TestLaneHoldsWhatIsNotCovered(t *testing.T) {
+	d := New(Config{Counts: &Counters{}})
+	l := &lane{d: d, pusher: &directory.Pusher{}, lag: &lag{position: 5, target: 5}}
+	it := &item{seq: 6, waiting: 1}
+	l.enqueue(it)
+	if it.waiting != 2 {
+		t.Errorf("%d reasons to keep the notification open, want 2", it.waiting)
+	}
+	l.record.covers = true
+	it = &item{seq: 7, waiting: 1}
+	l.enqueue(it)
+	if it.waiting != 1 || len(l.queue) != 0 {
+		t.Errorf("%d reasons to keep the notification open, want 1", it.waiting)
+	}
+}
+
+// A lane whose turn is over keeps nothing of the log while others have theirs.
+func TestG7LaneWhoseTurnIsOverKeepsNoPage(t *testing.T) {
+	gs, _ := idleGateways(10, 1, 1)
+	d := New(Config{Gates: gs, Counts: &Counters{}})
+	l := &lane{d: d, pusher: &directory.Pusher{}, scheduled: true}
+	l.lag = &lag{position: 5, target: 100, turn: turnLength - 2, read: true, end: 9, items: make([]logItem, 4)}
+	l.resubmit(poke.Outcome{})
+	if len(l.lag.items) != 4 || !l.lag.read {
+		t.Error("the page went before the turn was over")
+	}
+	l.resubmit(poke.Outcome{})
+	if l.lag.items != nil || l.lag.read || l.lag.position != 5 {
+		t.Errorf("%d notifications are kept, at %d", len(l.lag.items), l.lag.position)
+	}
+}
+
+// A pusher that goes while the record of its lag is being deleted leaves nothing
+// behind.
+func TestG7LaneThatEndsWhileItsRecordIsDeletedIsForgotten(t *testing.T) {
+	gs, _ := idleGateways(10, 1, 1)
+	d := New(Config{Gates: gs, Counts: &Counters{}})
+	l := &lane{d: d, pusher: &directory.Pusher{ID: "p"}}
+	l.record.writing = true // it has caught up
+	d.backlog.writing = 1
+	l.remove()
+	if d.ending["p"] != l {
+		t.Fatal("the lane is forgotten before its record is deleted")
+	}
+	l.saved(false, nil)
+	d.backlog.take()
+	if len(d.ending) > 0 || d.backlog.writing != 0 {
+		t.Errorf("%d lanes end for ever", len(d.ending))
+	}
+}

@@ -1,0 +1,222 @@
+package deliver
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"poked/dispatcher/poke"
+	"poked/events"
+)
+
+// Operators list the pushers of a partition in pieces. The deliverer's mutex is held
+// once to copy the user ids, and then for listPiece users at a time: a few
+// milliseconds in a partition of 60 000.
+const (
+	listPiece = 1000
+	// countPiece is for how many pushers of a piece the log is asked what waits,
+	// 0.1 ms each, where the lane does not know.
+	countPiece = 256
+)
+
+// history is what operators want to know of a lane and the lane itself does not
+// need. Times are in seconds since the Unix epoch, to be small: there are as
+// many lanes as pushers.
+type history struct {
+	toldAt   uint32 // last success
+	failedAt uint32
+	failure  string // class of the last failure; a constant, but for HTTP statuses
+}
+
+// note takes in how a try went.
+func (h *history) note(out poke.Outcome, now time.Time) {
+	at := uint32(now.Unix()) //nolint:gosec // until 2106
+	switch out.Kind {
+	case poke.Delivered:
+		h.toldAt = at
+	case poke.Rejected, poke.Retry, poke.Slow:
+		h.failedAt, h.failure = at, out.Class
+	case poke.Paused, poke.Expired:
+	}
+}
+
+// lastError returns the class of the failure for which the lane lags.
+func (l *lane) lastError() string {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	if l.lag == nil {
+		return ""
+	}
+	return l.lag.lastError
+}
+
+// The states of a pusher, as [events.PusherState] explains them.
+const (
+	stateIdle    = "idle"
+	stateBusy    = "busy"
+	stateLagging = "lagging"
+	stateRefused = "refused"
+)
+
+// listed is one pusher in a list.
+type listed struct {
+	events.PusherState
+
+	lane     *lane
+	position uint64 // where a lagging lane stands
+}
+
+// States yields the pushers of the partition that filter admits and that stand after
+// a place in it, in order.
+func (d *Deliverer) States(ctx context.Context, filter events.PusherFilter, after events.PusherCursor) iter.Seq[events.PusherState] {
+	return func(yield func(events.PusherState) bool) {
+		for piece := range d.pieces(filter, after) {
+			d.countWaiting(ctx, piece)
+			for i := range piece {
+				if !yield(piece[i].PusherState) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Retry schedules the lagging pushers that filter admits for now and returns how many.
+func (d *Deliverer) Retry(ctx context.Context, filter events.PusherFilter) (n int) {
+	for piece := range d.pieces(filter, events.PusherCursor{}) {
+		for i := range piece {
+			if ctx.Err() != nil {
+				return n
+			}
+			if piece[i].State == stateLagging {
+				piece[i].lane.tryNow()
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// pieces yields the pushers of the partition that filter admits and that stand
+// after a place in it, in order, those of listPiece users at a time.
+func (d *Deliverer) pieces(filter events.PusherFilter, after events.PusherCursor) iter.Seq[[]listed] {
+	return func(yield func([]listed) bool) {
+		for users := range slices.Chunk(d.users(filter, after.UserID), listPiece) {
+			if piece := d.piece(users, filter, after); len(piece) > 0 && !yield(piece) {
+				return
+			}
+		}
+	}
+}
+
+// users returns the users of the partition from one on, in order, that filter
+// may admit.
+func (d *Deliverer) users(filter events.PusherFilter, from events.UserID) []events.UserID {
+	if filter.UserID != "" {
+		return []events.UserID{filter.UserID}
+	}
+	users := d.usersFrom(from)
+	slices.Sort(users)
+	return users
+}
+
+func (d *Deliverer) usersFrom(from events.UserID) (users []events.UserID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for user := range d.people {
+		if user >= from {
+			users = append(users, user)
+		}
+	}
+	return users
+}
+
+// piece returns the pushers of some users, in order.
+func (d *Deliverer) piece(users []events.UserID, filter events.PusherFilter, after events.PusherCursor) (piece []listed) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, user := range users {
+		first := len(piece)
+		for _, l := range d.lanesOf(user) {
+			one := l.listed()
+			if filter.Admits(&one.PusherState) && (user > after.UserID || one.Pusher > after.Pusher) {
+				piece = append(piece, one)
+			}
+		}
+		slices.SortFunc(piece[first:], func(a, b listed) int { return strings.Compare(string(a.Pusher), string(b.Pusher)) })
+	}
+	return piece
+}
+
+// lanesOf returns the lanes of a user. One who has had nothing to be told yet has
+// none, and gets some to look at.
+func (d *Deliverer) lanesOf(user events.UserID) []*lane {
+	if r := d.people[user]; r != nil {
+		return r.lanes
+	}
+	if d.follower == nil || d.ended {
+		return nil // the partition is another worker's
+	}
+	var lanes []*lane
+	for _, p := range d.Directory.Pushers(user) {
+		lanes = append(lanes, &lane{d: d, pusher: p})
+	}
+	return lanes
+}
+
+// listed returns how the lane stands. The caller holds the mutex.
+func (l *lane) listed() listed {
+	one := listed{lane: l, PusherState: events.PusherState{
+		UserID: l.pusher.User, AppID: l.pusher.AppID, Pusher: l.pusher.ID, Gateway: l.pusher.Origin(),
+		State: stateIdle, LastSuccess: second(l.history.toldAt),
+		LastError: l.history.failure, LastErrorAt: second(l.history.failedAt),
+		Waiting: uint64(len(l.queue)),
+	}}
+	switch {
+	case l.lag != nil:
+		one.lag(l)
+	case l.refused == l.pusher:
+		one.State = stateRefused
+	case len(l.queue) > 0:
+		one.State = stateBusy
+	}
+	return one
+}
+
+// lag fills in how a lagging lane stands.
+func (one *listed) lag(l *lane) {
+	one.State, one.position = stateLagging, l.lag.position
+	one.Attempts, one.Since, one.NextTry = l.lag.attempts, l.lag.since, l.lag.nextTry
+	one.PassedOver = l.lag.passedOver
+	if one.LastError == "" { // of the last worker, or no failure of a try
+		one.LastError = l.lag.lastError
+	}
+	if l.lag.waiting != notCounted {
+		one.Waiting = uint64(l.lag.waiting) //nolint:gosec // a count
+		return
+	}
+	one.Waiting, one.Estimated = l.lag.target-min(l.lag.target, l.lag.position), true
+}
+
+func second(unix uint32) time.Time {
+	if unix == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(unix), 0).UTC()
+}
+
+// countWaiting asks the log how much waits for pushers whose lanes do not know.
+// Those that it does not get to keep an upper bound.
+func (d *Deliverer) countWaiting(ctx context.Context, piece []listed) {
+	left := countPiece
+	for i := range piece {
+		if one := &piece[i]; one.Estimated && left > 0 {
+			left--
+			if n, err := d.Conn.CountNotifications(ctx, one.UserID, one.position); err == nil {
+				one.Waiting, one.Estimated = n, false
+			}
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package deliver
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"poked/dispatcher/poke"
+)
+
+// How often each outcome had each class, and how old what was delivered was. Both
+// have as many numbers from the beginning as they ever will.
+
+// outcomeCounts counts tries.
+type outcomeCounts [poke.Kinds][poke.Classes]atomic.Uint64
+
+// of returns how many tries had one of some outcomes.
+func (t *outcomeCounts) of(kinds ...poke.Kind) (n uint64) {
+	for _, kind := range kinds {
+		for class := range t[kind] {
+			n += t[kind][class].Load()
+		}
+	}
+	return n
+}
+
+func (t *outcomeCounts) add(out poke.Outcome) { t[out.Kind][poke.ClassIndex(out)].Add(1) }
+
+// Tries says how often tries to tell something had an outcome.
+type Tries struct {
+	// Outcome is delivered, rejected, retry, slow, paused or expired; what is
+	// paused or expired was not sent.
+	Outcome string
+	// Class says more: one of a few words for what went wrong.
+	Class string
+	Count uint64
+}
+
+// tries returns what was counted, without what never happened.
+func (t *outcomeCounts) tries() (all []Tries) {
+	names := poke.ClassNames()
+	for kind := range t {
+		for class := range t[kind] {
+			if n := t[kind][class].Load(); n > 0 {
+				all = append(all, Tries{Outcome: poke.Kind(kind).String(), Class: names[class], Count: n})
+			}
+		}
+	}
+	return all
+}
+
+const ageBounds = 18
+
+// ageLimits are the upper bounds of the histogram, in seconds: from what nobody
+// notices to the time to live.
+func ageLimits() [ageBounds]float64 {
+	return [ageBounds]float64{
+		0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400,
+	}
+}
+
+// histogram counts durations.
+type histogram struct {
+	counts [ageBounds + 1]atomic.Uint64 // up to each limit, and beyond the last
+	micros atomic.Uint64                // all of them together
+}
+
+func (h *histogram) add(d time.Duration) {
+	d = max(d, 0) // the clocks of NATS and ours may differ
+	limits := ageLimits()
+	i, _ := slices.BinarySearch(limits[:], d.Seconds())
+	h.counts[i].Add(1)
+	h.micros.Add(uint64(d.Microseconds())) //nolint:gosec // not negative
+}
+
+// Histogram is a distribution of seconds, as Prometheus has it.
+type Histogram struct {
+	Count   uint64
+	Sum     float64
+	Buckets map[float64]uint64 // how many were at most so long
+}
+
+func (h *histogram) snapshot() Histogram {
+	s := Histogram{Sum: float64(h.micros.Load()) / 1e6, Buckets: map[float64]uint64{}}
+	for i, limit := range ageLimits() {
+		s.Count += h.counts[i].Load()
+		s.Buckets[limit] = s.Count
+	}
+	s.Count += h.counts[ageBounds].Load()
+	return s
+}

@@ -1,0 +1,100 @@
+package deliver
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// A pause that is heard of while it lasts, or grows, leaves the ramp after it as
+// steep as it was.
+func TestPauseThatGrowsIsOnePause(t *testing.T) {
+	gs := NewGateways(100, 8, 100, nil, func(func()) {})
+	now := time.Now()
+	g := gs.at("https://gw.test", now)
+	g.limit.Value = 64
+	gs.pause(g, now.Add(time.Minute), now)
+	gs.announce(g, now)
+	for _, p := range gs.takeUnshared(now) {
+		gs.Heard(p)
+	}
+	gs.pause(g, now.Add(2*time.Minute), now)
+	if g.limit.Threshold != 64 || g.limit.Value != 8 {
+		t.Errorf("after the pause the gateway gets %v places, and doubles them up to %v", g.limit.Value, g.limit.Threshold)
+	}
+}
+
+// However many dispatchers were asked for pauses of about the same length, and in
+// whatever order they hear of each other's, they say so a few times and agree on the
+// longest.
+func TestPausesOfManyDispatchersComeToAnEnd(t *testing.T) {
+	const dispatchers = 16
+	luck := rand.New(rand.NewPCG(1, 1))
+	now := time.Now()
+	var all [dispatchers]*Gateways
+	var heard [dispatchers]int // of what was written
+	var written []events.Pause
+	longest := now.Add(time.Minute + time.Duration(dispatchers)*100*time.Millisecond)
+	for i := range all {
+		all[i] = NewGateways(100, 8, 100, nil, func(func()) {})
+		g := all[i].at("https://gw.test", now)
+		all[i].pause(g, longest.Add(-time.Duration(i)*100*time.Millisecond), now)
+		all[i].announce(g, now)
+	}
+	idle := 0
+	for ; idle < 100*dispatchers && len(written) < 1000; idle++ {
+		i := luck.IntN(dispatchers)
+		if heard[i] < len(written) && luck.IntN(3) > 0 {
+			all[i].Heard(written[heard[i]])
+			heard[i]++
+			idle = 0
+			continue
+		}
+		if pauses := all[i].takeUnshared(now); len(pauses) > 0 {
+			written = append(written, pauses...)
+			idle = 0
+		}
+	}
+	if len(written) > 10*dispatchers {
+		t.Errorf("%d pauses were written", len(written))
+	}
+	if last := written[len(written)-1].Until; last.Before(longest) || last.After(longest.Add(time.Second)) {
+		t.Errorf("the last says %v, want the longest, %v", last, longest)
+	}
+}
+
+// A dispatcher that stands by forgets the pauses it hears of when they are over.
+func TestG7StandbyForgetsPauses(t *testing.T) {
+	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *events.Conn) {
+		gs := NewGateways(100, 8, 100, nil, func(func()) {})
+		ctx, cancel := context.WithCancel(t.Context())
+		var beside sync.WaitGroup
+		defer beside.Wait()
+		defer cancel()
+		beside.Go(func() { gs.KeepTime(ctx, conn.TickInterval()) })
+		beside.Go(func() {
+			if err := conn.WatchPauses(ctx, gs.Heard, func() {}); err != nil {
+				t.Error(err)
+			}
+		})
+		for n := range 1000 {
+			conn.PutPause(events.Pause{Origin: fmt.Sprintf("https://gw-%d.test", n), Until: time.Now().Add(time.Minute)}, func(error) {})
+		}
+		<-time.After(10 * time.Second)
+		if n := len(gs.States()); n != 1000 {
+			t.Errorf("the dispatcher knows %d gateways", n)
+		}
+		<-time.After(3 * forgetAfter)
+		gs.mu.Lock()
+		defer gs.mu.Unlock()
+		if gates, pages := len(gs.byOrigin), len(gs.wheel.slots); gates+pages > 0 {
+			t.Errorf("long after the pauses %d gateways and %d pages of the calendar are left", gates, pages)
+		}
+	})
+}

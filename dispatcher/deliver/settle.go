@@ -1,0 +1,181 @@
+package deliver
+
+import (
+	"context"
+	"time"
+
+	"poked/dispatcher/poke"
+	"poked/events/wait"
+)
+
+// report takes in how an attempt went that began at a time: the lane's place is
+// free again, and the gateway gets more or less. Known is a lane that has failed
+// before by itself.
+func (gs *Gateways) report(l *lane, known bool, out poke.Outcome, began, now time.Time) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	g := l.node.gate
+	full, probe := g.inFlight >= g.limit.Places(), g.breaker.probe == l
+	gs.vacate(l, now)
+	took := now.Sub(began)
+	switch {
+	case !out.Asked():
+	case out.Works():
+		sample(&g.latency, took.Seconds())
+		sample(&g.errorRate, 0)
+		if took < Patience {
+			g.nextExtraProbe = time.Time{} // if it hung, it does so no more
+		}
+		gs.worked(g, full && took < Patience, now)
+	default:
+		if out.Status != 0 {
+			sample(&g.latency, took.Seconds())
+		}
+		sample(&g.errorRate, 1)
+		g.lastError = out.Class
+		if out.Overload() {
+			g.limit.Shrink(began, now)
+		}
+		gs.pause(g, now.Add(out.RetryAfter), now)
+		gs.announce(g, now)
+		gs.failed(g, l, known, probe, out, now)
+	}
+	gs.admit(g, now)
+}
+
+// worked takes in a success. A gateway that was down gets few requests at first.
+func (gs *Gateways) worked(g *gateway, grow bool, now time.Time) {
+	if g.breaker.worked(now) {
+		g.limit.Restart(g.limit.Ceiling, now)
+		g.recovering = true
+	} else if grow {
+		g.limit.Grow()
+	}
+	if g.waiting[behindQueue].n+g.waiting[failedQueue].n == 0 || g.limit.Value >= g.limit.Ceiling {
+		g.recovering = false
+	}
+}
+
+// failed takes in a failure. The slow class is no sign that the gateway is down,
+// but neither is it that of a probe that it is well again.
+func (gs *Gateways) failed(g *gateway, l *lane, known, probe bool, out poke.Outcome, now time.Time) {
+	switch b := &g.breaker; {
+	case probe:
+		b.probeFailed(l, now)
+	case out.Kind == poke.Slow || !b.failed(known, now):
+		return
+	}
+	gs.call(g, g.breaker.nextProbe)
+}
+
+// allows says why a poke for an origin may not be sent by a lane that has a
+// place, or "".
+func (gs *Gateways) allows(l *lane, origin string, now time.Time) string {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	g := l.node.gate
+	if g.origin != origin {
+		return "moved" // since it was submitted; its place is at another gateway
+	}
+	return g.allows(l, now)
+}
+
+// KeepTime does what has its time until ctx ends, whatever partitions are owned: as
+// exactly as the calendar is kept, or a few times in each tick of the followers.
+func (gs *Gateways) KeepTime(ctx context.Context, tickInterval time.Duration) {
+	wait.Every(ctx, max(SlotLength, tickInterval/4), func(now time.Time) {
+		for _, l := range gs.look(now) {
+			l.wake()
+		}
+	})
+}
+
+// look finds the attempts that take longer than patience, and what the calendar
+// says. It returns the lanes whose own next try has come.
+func (gs *Gateways) look(now time.Time) (due []*lane) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	if gs.halted {
+		gs.some.Broadcast() // the lease may be held again
+	}
+	gs.findLate(now)
+	for p := gs.wheel.take(now); p != nil; p = gs.wheel.take(now) {
+		for l := p.lanes.first; l != nil; l = p.lanes.first {
+			l.leave()
+			due = append(due, l)
+		}
+		for _, g := range p.gates {
+			gs.check(g, now)
+		}
+	}
+	return due
+}
+
+// findLate takes attempts that are late out of those that are out, and starts
+// slots in their place.
+func (gs *Gateways) findLate(now time.Time) {
+	for l := gs.out.first; l != nil; l = gs.out.first {
+		g, took := l.node.gate, now.Sub(l.node.since)
+		if took < Patience {
+			break
+		}
+		l.leave()
+		l.node.late = true
+		g.late++
+		gs.late++
+		g.limit.Shrink(l.node.since, now)
+		if g.hangs() && !g.nextExtraProbe.After(now) {
+			gs.putOffExtraProbe(g, now)
+		}
+		if g.breaker.probe == l {
+			g.breaker.probeFailed(l, now)
+			gs.call(g, g.breaker.nextProbe)
+		}
+	}
+	for l := gs.out.first; l != nil; l = l.node.next {
+		took := now.Sub(l.node.since).Seconds()
+		if took < firstAnswer {
+			break
+		}
+		if g := l.node.gate; g.latency == 0 {
+			g.latency = took
+		}
+	}
+	for range min(gs.ready.n-gs.idle, gs.slots+gs.late-gs.started) {
+		if !gs.closed {
+			gs.started++
+			gs.spawn(gs.slot)
+		}
+	}
+}
+
+// stuck returns the live lanes among the busy ones of a deliverer that had better
+// lag, with the reason: their attempt is late, or they wait at a gateway that
+// makes them wait.
+func (gs *Gateways) stuck(busy map[*lane]struct{}, now time.Time) map[*lane]string {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	var stuck map[*lane]string
+	for l := range busy {
+		if why := l.node.stuck(now); why != "" {
+			if stuck == nil {
+				stuck = map[*lane]string{}
+			}
+			stuck[l] = why
+		}
+	}
+	return stuck
+}
+
+func (s *node) stuck(now time.Time) string {
+	g := s.gate
+	switch {
+	case s.late:
+		return poke.ClassSlowGateway
+	case g == nil || s.in != &g.waiting[liveQueue]:
+		return ""
+	case g.latency >= slowAnswer && now.Sub(s.since) >= Patience:
+		return poke.ClassSlowGateway
+	}
+	return g.held(now)
+}

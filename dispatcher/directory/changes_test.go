@@ -1,0 +1,28 @@
+package directory
+
+import (
+	"fmt"
+	"testing"
+
+	"poked/events"
+)
+
+func TestChangesAreRememberedForAWhile(t *testing.T) {
+	var c changes
+	for i := range ChangeMemory + 1 {
+		c.add(events.UserID(fmt.Sprint(i)))
+	}
+	if c.remembers(0) || !c.remembers(1) || !c.remembers(c.count) {
+		t.Error("not the last changes are remembered, or more than there is room for")
+	}
+	next := 1
+	c.after(1, func(user events.UserID) {
+		if user != events.UserID(fmt.Sprint(next)) {
+			t.Fatalf("change %d is remembered as that of %s", next, user)
+		}
+		next++
+	})
+	if next != ChangeMemory+1 {
+		t.Errorf("told up to change %d", next)
+	}
+}

@@ -1,0 +1,12 @@
+package directory
+
+import (
+	"testing"
+
+	"poked/events/eventstest"
+)
+
+func TestMain(m *testing.M) {
+	eventstest.Prepare()
+	m.Run()
+}

@@ -1,0 +1,46 @@
+package directory
+
+import (
+	"bytes"
+
+	"poked/events"
+	"poked/events/pushgateway"
+)
+
+// Pusher is one registered pusher, ready to be poked. It never changes: a
+// pusher that is set again is a new value with the same id.
+type Pusher struct {
+	ID        events.PusherID
+	User      events.UserID
+	AppID     string
+	Pushkey   string
+	PushkeyTS int64
+	Handle    string // instance handle, by which push rules of its own are found
+	Data      []byte // without url
+	URL       *pushgateway.URL
+	Refused   error // why url is none that may be poked; then url is nil
+	EventOnly bool  // data.format is event_id_only
+	NoBadge   bool  // data asks for no counts (MSC4076)
+}
+
+// RefusedOrigin stands for the gateway of pushers that may not be poked.
+const RefusedOrigin = "refused"
+
+// Origin names the pusher's gateway.
+func (p *Pusher) Origin() string {
+	if p.URL == nil {
+		return RefusedOrigin
+	}
+	return p.URL.Origin()
+}
+
+// Hears says whether a notification of its user's is for the pusher: not one that
+// is for other devices, or that is told again to one pusher alone.
+func (p *Pusher) Hears(n *events.Notification) bool {
+	return (n.Only == "" || n.Only == p.ID) && n.Reaches(p.Handle)
+}
+
+// Same says whether nothing has changed between two values of a pusher.
+func (p *Pusher) Same(q *Pusher) bool {
+	return p == q || p.ID == q.ID && p.PushkeyTS == q.PushkeyTS && p.Handle == q.Handle && p.Origin() == q.Origin() && bytes.Equal(p.Data, q.Data)
+}

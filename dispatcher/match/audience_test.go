@@ -1,0 +1,267 @@
+package match
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"poked/dispatcher/directory"
+	"poked/events"
+	"poked/events/eventstest"
+	"poked/events/pushgateway"
+	"poked/events/pushrule"
+	"poked/testdata"
+)
+
+// town is some users who change their rules and pushers, and the directory that
+// hears of it.
+type town struct {
+	t       testing.TB
+	dice    *rand.Rand
+	dir     *directory.Directory
+	users   []events.UserID
+	rules   map[events.UserID]events.UserPushRules
+	pushers map[events.UserID][]events.Pusher
+	own     map[events.UserID]map[string]*pushrule.Compiled // by handle; "" for all devices
+}
+
+func newTown(t testing.TB, seed uint64, users []events.UserID) *town {
+	t.Helper()
+	policy, err := pushgateway.NewPolicy([]string{"gw.test"}, nil, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &town{
+		t: t, dice: rand.New(rand.NewPCG(seed, 0)), dir: directory.New(policy, slog.New(slog.DiscardHandler), 1, func(events.UserID) {}),
+		users: users, rules: map[events.UserID]events.UserPushRules{}, pushers: map[events.UserID][]events.Pusher{},
+		own: map[events.UserID]map[string]*pushrule.Compiled{},
+	}
+}
+
+// change has one user set other pushers or rules.
+func (w *town) change() {
+	user := w.users[w.dice.IntN(len(w.users))]
+	if w.dice.IntN(2) == 0 {
+		var pushers []events.Pusher
+		for i := range w.dice.IntN(3) {
+			p := eventstest.SomePusher(fmt.Sprint(user, i))
+			p.InstanceHandle = []string{"", "phone", "desk"}[w.dice.IntN(3)]
+			p.Disabled = w.dice.IntN(4) == 0
+			pushers = append(pushers, p)
+		}
+		w.pushers[user] = pushers
+		w.dir.Apply(events.UserPushers{UserID: user, Pushers: pushers})
+		return
+	}
+	set := events.UserPushRules{UserID: user}
+	if w.dice.IntN(3) > 0 {
+		set.Changes = w.someChanges()
+	}
+	if w.dice.IntN(8) == 0 {
+		published := pushrule.Predefined(string(user))
+		set.Published = &published
+	}
+	if w.dice.IntN(3) == 0 {
+		set.IgnoredUsers = []events.UserID{w.users[w.dice.IntN(len(w.users))], w.users[w.dice.IntN(len(w.users))]}
+	}
+	if w.dice.IntN(3) == 0 {
+		own := w.someChanges()
+		set.Devices = map[string]pushrule.Ruleset{"phone": {Override: own.Override, Content: own.Content}}
+	}
+	w.rules[user] = set
+	delete(w.own, user)
+	w.dir.ApplyRules(set)
+}
+
+func (w *town) someChanges() (c pushrule.Changes) {
+	word := []string{"the", "you", "a*", "hello"}[w.dice.IntN(4)]
+	loud := []pushrule.Action{`"notify"`, `{"set_tweak":"sound","value":"ping"}`}
+	switch w.dice.IntN(4) {
+	case 0:
+		c.Content = []pushrule.Rule{{ID: "word", Enabled: true, Pattern: &word, Actions: loud}}
+	case 1:
+		c.Override = []pushrule.Rule{{ID: "quiet", Enabled: true, Conditions: []pushrule.Condition{`{"kind":"event_match","key":"type","pattern":"m.room.message"}`}}}
+	case 2:
+		c.Override = []pushrule.Rule{{ID: "named", Enabled: true, Conditions: []pushrule.Condition{`{"kind":"contains_display_name"}`}, Actions: loud}}
+	case 3:
+		off := false
+		c.Predefined = map[string]pushrule.Change{".m.rule.message": {Enabled: &off}, ".m.rule.reaction": {Actions: loud}}
+	}
+	return c
+}
+
+// compiled returns a user's rules, compiled for this user alone.
+func (w *town) compiled(id events.UserID) map[string]*pushrule.Compiled {
+	if w.own[id] == nil {
+		set := w.rules[id]
+		set.UserID = id
+		global := set.Global()
+		w.own[id] = map[string]*pushrule.Compiled{"": pushrule.Compile(&global, string(id))}
+		for handle, rules := range set.Devices {
+			w.own[id][handle] = pushrule.Compile(&rules, string(id))
+		}
+	}
+	return w.own[id]
+}
+
+// alone says what a user is to be told of an event, in words: as the rules have
+// it that are compiled for this user, asked for each pusher by itself.
+func (w *town) alone(ev *events.RoomEvent, r *room, id events.UserID) string {
+	if id == ev.Sender || slices.Contains(w.rules[id].IgnoredUsers, ev.Sender) {
+		return ""
+	}
+	ask := func(handle string) *pushrule.Outcome {
+		rules := w.compiled(id)[handle]
+		if rules == nil {
+			return nil
+		}
+		prepared := pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender))
+		return rules.Evaluate(prepared, pushrule.User{ID: string(id), DisplayName: r.displayName(id)})
+	}
+	told := ""
+	for _, p := range w.pushers[id] {
+		outcome := ask(p.InstanceHandle)
+		if outcome == nil {
+			outcome = ask("")
+		}
+		if !p.Disabled && outcome.Notifies() {
+			told += fmt.Sprintf(" %s:%s%s", p.Pushkey, outcome.RuleID, outcome.AppendTweaks(nil))
+		}
+	}
+	return told
+}
+
+// told says the same of what the matcher found.
+func (w *town) told(d *decision) string {
+	told := ""
+	for _, p := range w.pushers[d.member.id] {
+		outcome := d.outcome
+		if o := d.devices[p.InstanceHandle]; o != nil {
+			outcome = o
+		}
+		if !p.Disabled && outcome.Notifies() {
+			told += fmt.Sprintf(" %s:%s%s", p.Pushkey, outcome.RuleID, outcome.AppendTweaks(nil))
+		}
+	}
+	return told
+}
+
+// Whoever joins, leaves, and changes rules or pushers between any two of the
+// recorded events: what rooms remember and classes share decides as each user
+// alone would, and in the order of user ids, also where the users are another
+// dispatcher's to poke.
+func TestClassesDecideAsEachUserAlone(t *testing.T) {
+	recorded := recordedEvents(t)
+	for seed, busy := range []int{1, 40, 40} { // changes after an event, at most
+		w := newTown(t, uint64(seed), members(recorded))
+		if seed == 2 {
+			w.dir.Lose(0)
+		}
+		m, rooms := &matcher{Config: Config{Directory: w.dir}}, map[events.RoomID]*room{}
+		notified := 0
+		for i := range recorded {
+			ev := &recorded[i]
+			r := rooms[ev.RoomID]
+			if r == nil {
+				r = newRoom(ev.RoomID)
+				rooms[ev.RoomID] = r
+			}
+			if ev.IsState {
+				r.fold(ev)
+			}
+			want := map[events.UserID]string{}
+			for id, who := range r.members {
+				invited := ev.Type == "m.room.member" && ev.StateKey == string(id) && who.membership == "invite"
+				if told := w.alone(ev, r, id); told != "" && (who.membership == "join" || invited) {
+					want[id] = told
+				}
+			}
+			got, order := map[events.UserID]string{}, []events.UserID{}
+			for _, d := range m.evaluate(ev, r) {
+				got[d.member.id] = w.told(&d)
+				if d.member.membership == "join" {
+					order = append(order, d.member.id)
+				}
+			}
+			if !maps.Equal(got, want) {
+				t.Fatalf("event %d %s:\n got %v\nwant %v", i, ev.Raw, got, want)
+			}
+			if !slices.IsSorted(order) {
+				t.Fatalf("event %d: not by user id: %v", i, order)
+			}
+			notified += len(got)
+			for range w.dice.IntN(busy + 1) {
+				w.change()
+			}
+		}
+		if notified < 300 {
+			t.Errorf("only %d notifications, which proves little", notified)
+		}
+	}
+}
+
+func recordedEvents(t testing.TB) (all []events.RoomEvent) {
+	t.Helper()
+	for line := range strings.Lines(testdata.Events()) {
+		ev, err := events.ParseRoomEvent([]byte(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, ev)
+	}
+	return all
+}
+
+// members returns everybody who ever is in a room.
+func members(all []events.RoomEvent) (ids []events.UserID) {
+	for i := range all {
+		if all[i].Type == "m.room.member" {
+			ids = append(ids, events.UserID(all[i].StateKey))
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// A change of somebody elsewhere has nobody looked at, and one here only who
+// changed; what has nobody left in it goes.
+func TestAudienceFollowsChangeByChange(t *testing.T) {
+	w := newTown(t, 1, nil)
+	r := newRoom("!r:x")
+	for i := range 100 {
+		id := fmt.Sprintf("@%03d:x", i)
+		r.fold(memberEvent(id, "join", ""))
+		w.dir.Apply(events.UserPushers{UserID: events.UserID(id), Pushers: []events.Pusher{eventstest.SomePusher(id)}})
+	}
+	a := &r.audience
+	a.follow(r.members, w.dir)
+	marked := a.targets[50].member
+	a.targets[50].member = &member{id: marked.id} // would go if everybody were looked at
+	own := w.someChanges()
+	for i := range 50 {
+		w.dir.Apply(events.UserPushers{UserID: events.UserID(fmt.Sprint("@elsewhere", i)), Pushers: []events.Pusher{eventstest.SomePusher("k")}})
+	}
+	w.dir.ApplyRules(events.UserPushRules{UserID: "@007:x", Changes: own})
+	r.fold(memberEvent("@008:x", "leave", ""))
+	a.follow(r.members, w.dir)
+	if a.targets[49].member == marked || len(a.targets) != 99 || len(a.places) != 2 || a.targets[7].rules == nil {
+		t.Errorf("%d targets in %d classes; everybody was looked at: %t", len(a.targets), len(a.places), a.targets[49].member == marked)
+	}
+	w.dir.ApplyRules(events.UserPushRules{UserID: "@007:x"})
+	a.follow(r.members, w.dir)
+	if len(a.places) != 1 || len(a.free) != 1 || len(w.dir.Rules) != 0 {
+		t.Errorf("%d classes, %d places free, %d rules known", len(a.places), len(a.free), len(w.dir.Rules))
+	}
+	for i := range 2 * directory.ChangeMemory { // more than anybody remembers
+		w.dir.Apply(events.UserPushers{UserID: events.UserID(fmt.Sprint("@more", i)), Pushers: []events.Pusher{eventstest.SomePusher("k")}})
+	}
+	w.dir.Apply(events.UserPushers{UserID: "@009:x"})
+	a.follow(r.members, w.dir)
+	if len(a.targets) != 98 || a.targets[48].member != marked {
+		t.Errorf("%d targets after too many changes to remember", len(a.targets))
+	}
+}

@@ -1,0 +1,111 @@
+package match
+
+import (
+	"poked/events"
+	"poked/events/pushgateway"
+	"poked/events/pushrule"
+)
+
+// recorder makes the notifications of one event after another. What the users of
+// an event share is made once; most of them share all of it.
+type recorder struct {
+	record, body, tail, tweaks []byte // buffers
+	revised                    []byte // record with a revision of PUSHERS
+}
+
+// withRevision returns a record with the revision of its user's pushers. It is good
+// until the next call.
+func (rec *recorder) withRevision(record []byte, revision uint64) []byte {
+	rec.revised = events.AppendWithRevision(rec.revised[:0], record, revision)
+	return rec.revised
+}
+
+// draft is what is said of one event.
+type draft struct {
+	rec   *recorder
+	ev    *events.RoomEvent
+	room  *room
+	named bool // the room has a name of its own, the same for everybody
+	n     events.Notification
+	body  pushgateway.Notification
+
+	// made says for which outcome and room name rec.record was made, if it was made for no
+	// one user in particular.
+	made struct {
+		outcome *pushrule.Outcome
+		title   string
+	}
+}
+
+func (rec *recorder) draft(msg events.Message, ev *events.RoomEvent, r *room, thread events.EventID) *draft {
+	d := &draft{rec: rec, ev: ev, room: r, n: events.Notification{
+		EventID: ev.EventID, RoomSeq: msg.Seq, At: msg.Time, SentAt: ev.OriginServerTS, Thread: thread,
+	}}
+	d.body = pushgateway.Notification{
+		EventID: string(ev.EventID), RoomID: string(ev.RoomID), Type: ev.Type, Sender: string(ev.Sender),
+		SenderDisplayName: r.displayName(ev.Sender), RoomName: r.title(), RoomAlias: r.alias, Content: ev.Content,
+	}
+	if ev.IsState && ev.Type == "m.room.member" {
+		d.body.Membership = textOf(ev.Content, "membership")
+	}
+	d.named = d.body.RoomName != ""
+	rec.tail = d.body.AppendTail(rec.tail[:0])
+	return d
+}
+
+// of returns the notification of one user as it is stored. It is good until the
+// next call.
+func (d *draft) of(to *decision) []byte {
+	title := d.body.RoomName
+	if !d.named {
+		title = d.room.titleFor(to.member.id)
+	}
+	outcome := to.first()
+	general := d.body.Membership == "" && to.devices == nil
+	if general && d.made.outcome == outcome && d.made.title == title {
+		return d.rec.record
+	}
+	if title != d.body.RoomName {
+		d.body.RoomName = title
+		d.rec.tail = d.body.AppendTail(d.rec.tail[:0])
+	}
+	d.write(to, outcome)
+	if d.made.outcome, d.made.title = outcome, title; !general {
+		d.made.outcome = nil
+	}
+	return d.rec.record
+}
+
+func (d *draft) write(to *decision, outcome *pushrule.Outcome) {
+	rec := d.rec
+	d.body.Prio = priority(d.ev, outcome)
+	d.body.UserIsTarget = d.ev.IsState && d.ev.StateKey == string(to.member.id)
+	rec.body = append(d.body.AppendHead(rec.body[:0]), rec.tail...)
+	rec.tweaks = outcome.AppendTweaks(rec.tweaks[:0])
+	d.n.RuleID, d.n.Highlight, d.n.Tweaks, d.n.Body = outcome.RuleID, outcome.Highlight, rec.tweaks, rec.body
+	d.n.Silent, d.n.Devices = !to.outcome.Notifies(), d.devices(to)
+	rec.record = d.n.AppendJSON(rec.record[:0])
+}
+
+// devices returns what is stored of the devices that have rules of their own.
+func (d *draft) devices(to *decision) map[string]events.DeviceOutcome {
+	if to.devices == nil {
+		return nil
+	}
+	stored := make(map[string]events.DeviceOutcome, len(to.devices))
+	for handle, o := range to.devices {
+		stored[handle] = events.DeviceOutcome{
+			Notify: o.Notify, Highlight: o.Highlight, Tweaks: o.AppendTweaks(nil), Prio: priority(d.ev, o).String(),
+		}
+	}
+	return stored
+}
+
+// priority is high for what the user should see or hear at once, and for what
+// only their device can decrypt and judge.
+func priority(ev *events.RoomEvent, o *pushrule.Outcome) pushgateway.Priority {
+	if ev.Type == "m.room.encrypted" || o.Highlight || o.Sound != "" {
+		return pushgateway.High
+	}
+	return pushgateway.Low
+}

@@ -1,0 +1,40 @@
+package match
+
+import (
+	"fmt"
+	"testing"
+
+	"poked/events"
+	"poked/events/eventstest"
+	"poked/events/pushrule"
+)
+
+// Who has no rules for devices pays nothing for those who have.
+func TestDeviceRulesCostOthersNothing(t *testing.T) {
+	w := newTown(t, 1, nil)
+	r := newRoom("!r:x")
+	for i := range 100 {
+		id := fmt.Sprintf("@%03d:x", i)
+		r.fold(memberEvent(id, "join", ""))
+		w.dir.Apply(events.UserPushers{UserID: events.UserID(id), Pushers: []events.Pusher{eventstest.SomePusher(id)}})
+	}
+	w.dir.ApplyRules(events.UserPushRules{UserID: "@050:x", Changes: eventstest.Keyword("cake")})
+	ev, err := events.ParseRoomEvent([]byte(`{"event_id":"$e","room_id":"!r:x","type":"m.room.message","sender":"@000:x","content":{"body":"hello"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &matcher{Config: Config{Directory: w.dir}}
+	notified := m.evaluate(&ev, r)
+	if len(notified) != 99 {
+		t.Fatalf("%d notified, want 99", len(notified))
+	}
+	one := testing.AllocsPerRun(100, func() { pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender)) })
+	all := testing.AllocsPerRun(100, func() { m.evaluate(&ev, r) })
+	if all-one > 20 { // what the event keeps of itself while it is looked at
+		t.Errorf("%v allocations to evaluate for 99 users, %v of them for the event", all, one)
+	}
+	draft := m.recorder.draft(events.Message{Seq: 1}, &ev, r, "")
+	if n := testing.AllocsPerRun(100, func() { draft.of(&notified[70]) }); n != 0 {
+		t.Errorf("%v allocations to write a notification, want none", n)
+	}
+}

@@ -1,0 +1,95 @@
+package match
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// writeAll writes records of 400 bytes for 20 users while two of them at most may
+// be unstored; first happens just before.
+func writeAll(t *testing.T, conn *events.Conn, first func(*matcher)) (*matcher, *eventstest.LogBuffer, error) {
+	t.Helper()
+	log := new(eventstest.LogBuffer)
+	f, err := conn.Follow(t.Context(), events.StageMatch, 0, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &matcher{follower: f, Config: Config{
+		Conn: conn, Log: slog.New(slog.NewTextHandler(log, nil)), Counts: &Counters{}, Unstored: semaphore.NewWeighted(2000),
+	}}
+	first(m)
+	out := m.newFanout(events.Message{Seq: 1})
+	out.total = 20
+	for i := 0; i < 20 && err == nil; i++ {
+		err = out.add(t.Context(), events.UserID(fmt.Sprint("@", i)), "!r", "", make([]byte, 400))
+	}
+	out.end(err)
+	return m, log, err
+}
+
+// More than may be unstored at a time is written as what came before is stored.
+func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
+	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *events.Conn) {
+		m, _, err := writeAll(t, conn, func(*matcher) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventstest.WaitFor(t, "the last answer", func() bool { return m.Counts.Notifications.Load() == 20 })
+		if n := len(server.Stored("NOTIFICATIONS", "notify.")); n != 20 {
+			t.Errorf("%d stored", n)
+		}
+		if !m.Unstored.TryAcquire(2000) {
+			t.Error("not all that was taken to write was given back")
+		}
+	})
+}
+
+// While nothing can be stored the writing has an end, and the event is matched
+// again.
+func TestFanoutEndsWhileNothingIsStored(t *testing.T) {
+	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *events.Conn) {
+		var began time.Time
+		m, log, _ := writeAll(t, conn, func(*matcher) { server.Stop(); began = time.Now() })
+		if waited := time.Since(began); waited > matchGrace {
+			t.Errorf("waited for %v", waited)
+		}
+		eventstest.WaitFor(t, "the end", func() bool { return strings.Contains(log.String(), "matching again") })
+		<-time.After(time.Second)
+		if m.Counts.Notifications.Load() != 0 || strings.Count(log.String(), "matching again") != 1 {
+			t.Errorf("counted as stored, or not to be matched again once: %s", log.String())
+		}
+		if !m.Unstored.TryAcquire(2000) {
+			t.Error("not all that was taken to write was given back")
+		}
+		server.Start()
+	})
+}
+
+// An event that was taken while the partition was ours is not written down once
+// it may be another's, who may have written it: it is matched again, if ever.
+func TestFanoutEndsWithTheLease(t *testing.T) {
+	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *events.Conn) {
+		m, log, err := writeAll(t, conn, func(m *matcher) { m.Lease = new(events.Lease) }) // one that has run out
+		if !errors.Is(err, errNotHeld) {
+			t.Errorf("error %v", err)
+		}
+		if n := len(server.Stored("NOTIFICATIONS", "notify.")); n != 0 || m.Counts.Notifications.Load() != 0 {
+			t.Errorf("%d stored", n)
+		}
+		if n := strings.Count(log.String(), "matching again"); n != 1 {
+			t.Errorf("to be matched again %d times: %s", n, log.String())
+		}
+		if !m.Unstored.TryAcquire(2000) {
+			t.Error("not all that was taken to write was given back")
+		}
+	})
+}

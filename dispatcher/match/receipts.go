@@ -1,0 +1,120 @@
+package match
+
+import (
+	"context"
+	"slices"
+
+	"poked/events"
+	"poked/events/wait"
+)
+
+// deadReceipt is the reason of a dead letter that holds receipts.
+const deadReceipt = "bad_receipt"
+
+// readReceipts turns the receipts of one EDU into what their users have read. A
+// receipt for an event that has not come yet waits for it. If some of them cannot be
+// read the EDU is a dead letter as well.
+func (m *matcher) readReceipts(ctx context.Context, msg events.Message) {
+	id, receipts, unread := events.ParsePublishedReceipts(msg.Published(), msg.Data)
+	receipts = slices.DeleteFunc(receipts, func(r events.Receipt) bool { return !m.Directory.Knows(r.User) })
+	switch { // if nothing is left, nobody's log has anything of the room
+	case len(receipts) == 0 && unread != nil:
+		m.bury(msg, deadReceipt, unread)
+		return
+	case len(receipts) == 0:
+		m.done(msg)
+		return
+	}
+	s := m.searches.take(msg.Seq)
+	var r *room
+	err := wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
+		r, err = m.rooms.latest(ctx, id, msg.Seq, s != nil)
+		return err
+	})
+	if err != nil {
+		return
+	}
+	if s == nil && m.searchReceipts(r, msg, receipts) {
+		return
+	}
+	f := m.newFanout(msg)
+	if unread != nil {
+		f.addDead(msg.Dead(deadReceipt, unread))
+	}
+	for i := 0; i < len(receipts) && err == nil; i++ {
+		err = m.readReceipt(ctx, f, r, s, receipts[i])
+	}
+	f.end(err)
+}
+
+// searchReceipts begins to look up where the events of receipts stand that are not
+// known, and reports whether there are any. The room does not wait meanwhile. If too
+// many receipts wait already, nothing is looked up: their events count as yet to come.
+func (m *matcher) searchReceipts(r *room, msg events.Message, receipts []events.Receipt) bool {
+	s := &search{msg: msg, room: r.id, before: r.timeline.from}
+	for _, receipt := range receipts {
+		_, found, known := m.locate(r, nil, receipt.Event)
+		if !known || !found && !m.archive.coversUnread(r.id, receipt.User) {
+			s.receipts = append(s.receipts, receipt)
+		}
+	}
+	if len(s.receipts) == 0 || !m.searches.add(s) {
+		return false
+	}
+	m.settled(msg)
+	return true
+}
+
+func (m *matcher) readReceipt(ctx context.Context, f *fanout, r *room, s *search, receipt events.Receipt) error {
+	k, found, _ := m.locate(r, s, receipt.Event)
+	if !found {
+		m.pending.add(&pendingWord{f: f, room: r.id, event: receipt.Event, receipt: receipt})
+		return nil
+	}
+	return m.markRead(ctx, f, r, receipt.User, readUpTo(k.seq, receipt))
+}
+
+func readUpTo(seq uint64, receipt events.Receipt) events.Read {
+	return events.Read{UpTo: seq, Whole: receipt.Whole, Thread: receipt.Thread}
+}
+
+// readerOf returns who has read a room up to an event because of what the event
+// is, before it is folded in: the sender of a message, and a member who leaves or
+// joins, of their own will or not. Nobody is "".
+func readerOf(ev *events.RoomEvent, r *room) events.UserID {
+	switch {
+	case ev.IsState && ev.Type == "m.room.member":
+		who := events.UserID(ev.StateKey)
+		switch textOf(ev.Content, "membership") {
+		case "leave", "ban":
+			return who
+		case "join":
+			if r.membership(who) != "join" {
+				return who
+			}
+		}
+	case ev.IsState, ev.Type == "m.room.redaction", ev.Type == "m.reaction":
+	default:
+		return ev.Sender
+	}
+	return ""
+}
+
+// readByEvent writes down who has read the room by an event, or said before that
+// they would have.
+func (m *matcher) readByEvent(ctx context.Context, f *fanout, r *room, reader events.UserID, early []*pendingWord) error {
+	if reader != "" && m.Directory.Knows(reader) {
+		if err := m.markRead(ctx, f, r, reader, events.Read{UpTo: f.msg.Seq, Whole: true}); err != nil {
+			return err
+		}
+	}
+	for _, w := range early {
+		if w.redaction {
+			continue
+		}
+		if err := m.markRead(ctx, f, r, w.receipt.User, readUpTo(f.msg.Seq, w.receipt)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package match
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"poked/events"
+	"poked/events/eventstest"
+)
+
+// A dispatcher keeps as many rooms as it may, however many partitions it owns.
+func TestRoomsAreDividedAmongPartitionsThatAreOwned(t *testing.T) {
+	rs, err := newRooms(nil, 100, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		rs.keep(newRoom(events.RoomID(fmt.Sprintf("!r%d", i))), 1)
+	}
+	for _, tc := range []struct{ owned, want int }{{1, 100}, {4, 25}, {200, 1}, {2, 1}} {
+		if rs.divide(tc.owned); rs.open.Len() != tc.want {
+			t.Errorf("of %d partitions one keeps %d rooms, want %d", tc.owned, rs.open.Len(), tc.want)
+		}
+	}
+	for i := range 100 {
+		rs.keep(newRoom(events.RoomID(fmt.Sprintf("!s%d", i))), 1)
+	}
+	if rs.open.Len() != 50 {
+		t.Errorf("of 2 partitions one keeps %d rooms, want 50", rs.open.Len())
+	}
+}
+
+// A room's state from before is stored with m.room.create last. Whoever opens the
+// room at that event, after a restart say, still knows who is in it.
+func TestRoomIsReadBeforeItsCreate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		seed, err := conn.SeedRoom(t.Context(), "!r:x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		create := `{"event_id":"$create","room_id":"!r:x","type":"m.room.create","state_key":"","sender":"@a:x","content":{}}`
+		member := `{"event_id":"$a","room_id":"!r:x","type":"m.room.member","state_key":"@a:x","sender":"@a:x","content":{"membership":"join"}}`
+		for _, raw := range []string{create, member} {
+			if err := seed.Add(t.Context(), []byte(raw)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := seed.Finish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		open, err := newRooms(conn, 1, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ev, err := events.ParseRoomEvent([]byte(create))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := open.before(t.Context(), &ev, 2)
+		if err != nil || r.joined != 1 {
+			t.Errorf("%d are joined, %v", r.joined, err)
+		}
+	})
+}

@@ -1,0 +1,203 @@
+package match
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"poked/events"
+	"poked/events/wait"
+)
+
+const (
+	// searchesPerRoom and searchesLimit bound how many receipts wait for a search, of
+	// one room and of a partition: any member may name events that never were.
+	searchesPerRoom = 64
+	searchesLimit   = 256
+)
+
+// search is what match has to look up before it can handle a message: where events
+// stand that it does not remember, and who has the notifications of a redacted one.
+type search struct {
+	msg      events.Message // is handled again when the search is over
+	room     events.RoomID
+	before   uint64           // the room's timeline knows what stands from here on
+	wanted   []events.EventID // where they stand
+	receipts []events.Receipt // where their events stand
+	redacted events.EventID   // where it stands, and who has its notification; "" for none
+	target   mark             // where it stands, if that is known
+
+	found  map[events.EventID]mark // what stands nowhere is not in it
+	stored map[events.UserID][]uint64
+}
+
+// searches look up, one after another, what match does not remember. What that costs
+// depends on how much there is to read, so it does not keep the goroutine that follows
+// the partition: a message waits for its search, and with a room event those that
+// follow in its room.
+type searches struct {
+	conn    *events.Conn
+	archive *archive
+	log     *slog.Logger
+	resume  func(events.Message)
+
+	mu       sync.Mutex
+	queue    []*search
+	wake     chan struct{}
+	receipts map[events.RoomID]int // messages that wait, by room
+	waiting  int                   // of them in all
+	over     map[uint64]*search    // by sequence of the message
+}
+
+func newSearches(conn *events.Conn, archive *archive, log *slog.Logger, resume func(events.Message)) *searches {
+	return &searches{
+		conn: conn, archive: archive, log: log, resume: resume,
+		wake: make(chan struct{}, 1), receipts: map[events.RoomID]int{}, over: map[uint64]*search{},
+	}
+}
+
+// take returns the search that was made for a message, or nil.
+func (q *searches) take(seq uint64) *search {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.over[seq]
+	delete(q.over, seq)
+	return s
+}
+
+// add has a search made, and reports whether it will be: not if too many receipts
+// wait already.
+func (q *searches) add(s *search) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(s.receipts) > 0 {
+		if q.waiting >= searchesLimit || q.receipts[s.room] >= searchesPerRoom {
+			return false
+		}
+		q.waiting++
+		q.receipts[s.room]++
+	}
+	q.queue = append(q.queue, s)
+	select {
+	case q.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+	return true
+}
+
+// run makes searches until ctx ends.
+func (q *searches) run(ctx context.Context) {
+	for {
+		s := q.next()
+		if s == nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-q.wake:
+			}
+			continue
+		}
+		failed := func(err error) { q.log.Warn("search waits for nats", "seq", s.msg.Seq, "error", err) }
+		if wait.Until(ctx, wait.RetryPause, failed, func() error { return q.make(ctx, s) }) != nil {
+			return // ctx has ended; the message stays open
+		}
+		q.finish(s)
+		q.resume(s.msg)
+	}
+}
+
+func (q *searches) next() *search {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.queue) == 0 {
+		q.queue = nil
+		return nil
+	}
+	s := q.queue[0]
+	q.queue = q.queue[1:]
+	return s
+}
+
+func (q *searches) finish(s *search) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.over[s.msg.Seq] = s
+	if len(s.receipts) == 0 {
+		return
+	}
+	q.waiting--
+	if q.receipts[s.room]--; q.receipts[s.room] == 0 {
+		delete(q.receipts, s.room)
+	}
+}
+
+// make looks up what a search is for: first what costs least.
+func (q *searches) make(ctx context.Context, s *search) error {
+	wanted := slices.Clone(s.wanted)
+	for _, r := range s.receipts {
+		wanted = append(wanted, r.Event)
+		if q.archive.coversUnread(s.room, r.User) {
+			continue
+		}
+		if err := q.archive.learnUnread(ctx, s.room, r.User, s.before); err != nil {
+			return err
+		}
+	}
+	if s.redacted != "" && s.target.seq == 0 {
+		wanted = append(wanted, s.redacted)
+	}
+	if s.found = q.known(s.room, wanted); len(s.found) < len(wanted) {
+		all := func(p *pastRoom) bool { return p.knowsAll(wanted) }
+		if err := q.archive.learn(ctx, s.room, s.before, all); err != nil {
+			return err
+		}
+		s.found = q.known(s.room, wanted)
+	}
+	if s.redacted == "" {
+		return nil
+	}
+	return q.findRedacted(ctx, s)
+}
+
+// known returns where events stand, as far as the archive knows.
+func (q *searches) known(room events.RoomID, wanted []events.EventID) map[events.EventID]mark {
+	found := map[events.EventID]mark{}
+	for _, id := range wanted {
+		if k, _, ok := q.archive.find(room, id); ok {
+			found[id] = k
+		}
+	}
+	return found
+}
+
+// knowsAll reports whether it is known of each of these events where it came live.
+func (p *pastRoom) knowsAll(wanted []events.EventID) bool {
+	return !slices.ContainsFunc(wanted, func(id events.EventID) bool {
+		k, found := p.find(id)
+		return !found || k.past
+	})
+}
+
+// findRedacted looks up who has the notification of a redacted event.
+func (q *searches) findRedacted(ctx context.Context, s *search) error {
+	k, found := s.target, s.target.seq > 0
+	if !found {
+		k, found = s.found[s.redacted]
+	}
+	if !found && !q.archive.coversUnread(s.room, "") {
+		if err := q.archive.learnUnread(ctx, s.room, "", s.before); err != nil {
+			return err
+		}
+		k, _, found = q.archive.find(s.room, s.redacted)
+	}
+	if !found {
+		return nil
+	}
+	if s.found[s.redacted] = k; k.silent {
+		return nil
+	}
+	var err error
+	s.stored, err = q.conn.WithNotification(ctx, s.room, k.seq, k.since())
+	return err
+}

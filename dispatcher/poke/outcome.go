@@ -1,0 +1,184 @@
+// Package poke makes one request to a push gateway and decides what its answer means.
+//
+//	body ──▶ Client.Post ──▶ exchange on a kept connection ──▶ Answer ──▶ Decide ──▶ Outcome
+//
+// An [Outcome] has a [Kind], which decides what happens to the poke, and a class, which says
+// why and is also the label of metrics, the value in logs and the last_error of records.
+// How long to wait after a failure is a [Schedule]; how many requests a gateway bears is a
+// [Limit].
+//
+// Whatever a gateway sends has an outcome: nothing it says panics, hangs beyond the time
+// limit or is read without a bound. No connection is opened to an address that the
+// operator does not allow (G8); redirects are not followed. The package imports nothing
+// else of the dispatcher.
+package poke
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"poked/events/pushgateway"
+)
+
+// Kind is what becomes of a poke after one try.
+type Kind uint8
+
+const (
+	Delivered Kind = iota
+	Rejected       // the gateway refuses the pushkey: the pusher goes
+	Retry          // try again soon
+	Slow           // try again, but somebody has to mend something first
+	Paused         // not tried: the gateway is to be left alone
+	Expired        // not tried: older than its time to live
+)
+
+func (k Kind) String() string {
+	return [...]string{"delivered", "rejected", "retry", "slow", "paused", "expired"}[k]
+}
+
+// Outcome is one try's result. class is from a closed set of words, fit for
+// logs and the operator; it never carries what the gateway said.
+type Outcome struct {
+	Kind       Kind
+	Class      string
+	Status     int           // HTTP status, 0 if none came
+	RetryAfter time.Duration // what the gateway asked for, 0 if nothing
+}
+
+// ClassNATS is the class of what failed on our side of the walk.
+const ClassNATS = "nats"
+
+// ClassRecord is why a pusher lags whose record in BACKLOG could not be read.
+const ClassRecord = "record"
+
+// Asked says whether the gateway was asked at all.
+func (o Outcome) Asked() bool { return o.Kind != Paused && o.Kind != Expired }
+
+// Works says whether the gateway did what it is for.
+func (o Outcome) Works() bool { return o.Kind == Delivered || o.Kind == Rejected }
+
+// Overload says whether the gateway has more to do than it can.
+func (o Outcome) Overload() bool {
+	return o.Status == http.StatusTooManyRequests || o.Status == http.StatusServiceUnavailable || o.Class == "timeout"
+}
+
+// Answer is what came back for a poke: a status with header and body, or err.
+type Answer struct {
+	Status     int
+	retryAfter string // header Retry-After
+	encoding   string // header Content-Encoding
+	Body       []byte
+	err        error
+}
+
+// MaxRetryAfter bounds how long a gateway may ask us to stay away.
+const MaxRetryAfter = time.Hour
+
+// Decide is the one place that says what an answer means (DESIGN.md §7).
+func Decide(a Answer, pushkey string, now time.Time) Outcome {
+	if a.err != nil {
+		return decideError(a.err)
+	}
+	out := Outcome{Status: a.Status, Class: "http_" + strconv.Itoa(a.Status)}
+	switch {
+	case a.Status >= 200 && a.Status < 300:
+		plain, err := pushgateway.Decode(a.encoding, a.Body)
+		if err != nil {
+			return Outcome{Kind: Slow, Class: "body_too_large", Status: a.Status}
+		}
+		if pushgateway.ReadRejected(plain, pushkey) {
+			return Outcome{Kind: Rejected, Class: "rejected", Status: a.Status}
+		}
+		return Outcome{Kind: Delivered, Status: a.Status}
+	case a.Status == http.StatusTooManyRequests, a.Status == http.StatusServiceUnavailable:
+		out.Kind = Retry
+		out.RetryAfter = parseRetryAfter(a.retryAfter, now)
+	case a.Status == http.StatusRequestTimeout, a.Status == http.StatusTooEarly, a.Status >= 500:
+		out.Kind = Retry
+	default:
+		out.Kind = Slow
+	}
+	return out
+}
+
+// decideError sorts what went wrong before an answer was complete.
+func decideError(err error) Outcome {
+	var (
+		dns     *net.DNSError
+		timeout interface{ Timeout() bool }
+	)
+	switch {
+	case errors.Is(err, pushgateway.ErrBlocked):
+		return Outcome{Kind: Slow, Class: "blocked_address"}
+	case isTLS(err):
+		return Outcome{Kind: Slow, Class: "tls"}
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		return Outcome{Kind: Slow, Class: "body_too_large"}
+	case errors.Is(err, errHeadTooLarge):
+		return Outcome{Kind: Slow, Class: "headers_too_large"}
+	case errors.Is(err, errNotHTTP):
+		return Outcome{Kind: Slow, Class: "not_http"}
+	case errors.As(err, &dns):
+		return Outcome{Kind: Retry, Class: "dns"}
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return Outcome{Kind: Retry, Class: "timeout"}
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return Outcome{Kind: Retry, Class: "refused"}
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, fasthttp.ErrConnectionClosed):
+		return Outcome{Kind: Retry, Class: "reset"}
+	}
+	return Outcome{Kind: Retry, Class: "network"}
+}
+
+// isTLS says whether the two sides could not agree on a secure connection,
+// which no retry in a hurry mends.
+func isTLS(err error) bool {
+	var (
+		verification *tls.CertificateVerificationError
+		record       tls.RecordHeaderError
+		alert        tls.AlertError
+		host         x509.HostnameError
+	)
+	return errors.As(err, &verification) || errors.As(err, &record) ||
+		errors.As(err, &alert) || errors.As(err, &host) ||
+		strings.Contains(err.Error(), "tls: ") // most of crypto/tls's errors have no type
+}
+
+// parseRetryAfter reads the header of RFC 9110, section 10.2.3: seconds or an
+// HTTP date. What is not one of them, or lies in the past, asks for nothing;
+// what is longer than an hour asks for an hour.
+func parseRetryAfter(value string, now time.Time) time.Duration {
+	value = strings.TrimSpace(value)
+	if value == "" {
+		return 0
+	}
+	if isDigits(value) {
+		seconds, err := strconv.Atoi(value)
+		if err != nil || seconds > int(MaxRetryAfter/time.Second) {
+			return MaxRetryAfter
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	// Dates have whole seconds: the gateway may mean the end of that second.
+	return min(max(at.Add(time.Second).Sub(now), 0), MaxRetryAfter)
+}
+
+func isDigits(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' }) < 0
+}

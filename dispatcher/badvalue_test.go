@@ -190,7 +190,7 @@ func TestG1OneBadPositionStopsOnlyItself(t *testing.T) {
 		<-time.After(10 * time.Minute)
 		if len(h.gateway.Pokes()) == 0 {
 			t.Errorf("no poke in any of 4 partitions: ready %t, %d said to be worked on, %d followed",
-				ready, h.d.Stats().Partitions, len(h.own.Following()))
+				ready, h.d.Stats().Partitions, len(h.d.Following()))
 		}
 	})
 }

@@ -238,6 +238,7 @@ type Dispatcher struct {
 	cfg        Config
 	policy     *pushgateway.Policy
 	conn       *events.Conn
+	group      *events.Group
 	log        *slog.Logger
 	worker     string
 	dial       poke.DialFunc
@@ -260,7 +261,7 @@ func New(cfg Config, policy *pushgateway.Policy, conn *events.Conn, log *slog.Lo
 	}
 	worker := rand.Text()
 	return &Dispatcher{
-		cfg: cfg, policy: policy, conn: conn, worker: worker,
+		cfg: cfg, policy: policy, conn: conn, group: events.NewGroup(conn), worker: worker,
 		log:   log.With("worker", worker),
 		dial:  policy.Dialer(net.Dialer{Timeout: poke.DialTimeout}),
 		ready: make(chan struct{}),
@@ -275,14 +276,14 @@ func (d *Dispatcher) Ready() <-chan struct{} { return d.ready }
 // configuration gives and returns nil. It shares the partitions with all other
 // dispatchers; if there are more of them than partitions, some stand by.
 func (d *Dispatcher) Run(ctx context.Context) error {
-	worker := d.conn.NewWorker(d.worker)
+	worker := d.group.NewWorker(d.worker)
 	d.sharing.Store(worker)
 	defer d.sharing.Store(nil)
 	d.run(ctx, worker.Lease(), worker.Share)
 	return nil
 }
 
-// shareFunc is [events.Worker.Share], or [events.Conn.OwnAll].
+// shareFunc is [events.Worker.Share], or [events.Group.OwnAll].
 type shareFunc func(ctx context.Context, own func(context.Context, *events.Tenure) error, ready func())
 
 func (d *Dispatcher) run(ctx context.Context, lease *events.Lease, share shareFunc) {

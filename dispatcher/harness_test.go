@@ -114,7 +114,7 @@ func (h *house) begin() {
 	d := h.d
 	run, stopped := d.Run, h.stopped // of this life
 	if h.alone {
-		run = func(ctx context.Context) error { d.run(ctx, nil, d.conn.OwnAll); return nil }
+		run = func(ctx context.Context) error { d.run(ctx, nil, d.group.OwnAll); return nil }
 	}
 	go func() { stopped <- run(ctx) }()
 	h.t.Cleanup(h.halt)

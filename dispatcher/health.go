@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/dispatcher/deliver"
+	"poked/events"
 )
 
 // Health is how a dispatcher stands, for whoever watches over it. It grows neither
@@ -14,10 +15,11 @@ type Health struct {
 	Stats
 
 	Tries     []deliver.Tries
-	Latency   deliver.Histogram // of what was delivered, since its room event was stored
-	Gateways  map[string]int    // how many there are in each state of events.GatewayState
-	Gap       int64             // by how much the books of what was to be told do not balance: 0
-	OldestDue time.Time         // since when something waits to be told; zero if nothing does
+	Latency   deliver.Histogram  // of what was delivered, since its room event was stored
+	Gateways  map[string]int     // how many there are in each state of events.GatewayState
+	Gap       int64              // by how much the books of what was to be told do not balance: 0
+	Following []events.Following // the partitions that it works through, in order
+	OldestDue time.Time          // since when something waits to be told; zero if nothing does
 }
 
 // Health tells how the dispatcher stands. It looks at every pusher that has had
@@ -25,7 +27,7 @@ type Health struct {
 func (d *Dispatcher) Health() Health {
 	h := Health{
 		Stats: d.Stats(), Tries: d.counts.Outcomes(), Latency: d.counts.Latency(),
-		Gateways: map[string]int{},
+		Gateways: map[string]int{}, Following: d.Following(),
 	}
 	if all := d.current.Load(); all != nil {
 		outstanding := d.counts.Outstanding()
@@ -49,7 +51,7 @@ func (d *Dispatcher) Unready() string {
 			reasons = append(reasons, why)
 		}
 	}
-	for _, f := range d.conn.Following() {
+	for _, f := range d.group.Following() {
 		if f.Trouble != "" {
 			reasons = append(reasons, fmt.Sprintf("%s of partition %d: %s", f.Stage, f.Part, f.Trouble))
 		}
@@ -74,3 +76,6 @@ func (all *delivery) due(lagging bool) (w deliver.Due) {
 	}
 	return w
 }
+
+// Following returns the partitions that the dispatcher works through, in order.
+func (d *Dispatcher) Following() []events.Following { return d.group.Following() }

@@ -32,16 +32,16 @@ func TestHealth(t *testing.T) {
 		if now := h.d.Health(); !now.OldestDue.IsZero() || now.Latency.Buckets[1800] != 0 {
 			t.Errorf("%+v", now)
 		}
-		for _, f := range h.own.Following() {
+		for _, f := range h.d.Following() {
 			if f.Waiting != 0 || f.Open != 0 {
 				t.Errorf("%+v", f)
 			}
 		}
-		if n := len(h.own.Following()); n != 5 {
+		if n := len(h.d.Following()); n != 5 {
 			t.Errorf("%d partitions are followed, want two of each stage and what is in none", n)
 		}
 		h.halt()
-		if n := len(h.own.Following()); n != 0 {
+		if n := len(h.d.Following()); n != 0 {
 			t.Errorf("%d partitions are followed after the end", n)
 		}
 	})

@@ -233,7 +233,7 @@ func (h *house) startInside() *delivery {
 	worked := make(chan struct{})
 	go func() {
 		defer close(worked)
-		d.work(ctx, all, d.conn.OwnAll)
+		d.work(ctx, all, d.group.OwnAll)
 	}()
 	h.t.Cleanup(func() {
 		cancel()

@@ -118,7 +118,7 @@ func (two *twoStages) ids(numbers string) (ids string) {
 func (two *twoStages) nothingOpen() {
 	two.t.Helper()
 	for _, l := range []*life{two.matching, two.delivering} {
-		for _, f := range l.own.Following() {
+		for _, f := range l.d.Following() {
 			if f.Open != 0 {
 				two.t.Errorf("%s of partition %d has %d messages open", f.Stage, f.Part, f.Open)
 			}
@@ -192,7 +192,7 @@ func TestRevisionThatIsNeverHeardOf(t *testing.T) {
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0" {
 			t.Errorf("told %q", got)
 		}
-		for _, f := range h.own.Following() {
+		for _, f := range h.d.Following() {
 			if f.Open != 0 {
 				t.Errorf("%s of partition %d has %d messages open", f.Stage, f.Part, f.Open)
 			}

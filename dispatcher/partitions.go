@@ -157,7 +157,7 @@ func (d *Dispatcher) waiting(err error) {
 
 // match makes ready a stage that follows ROOMS.
 func (all *delivery) match(ctx context.Context, of events.Stage, part int, drain wait.Drain) (stage, error) {
-	f, err := all.d.conn.Follow(ctx, of, part, all.d.worker)
+	f, err := all.d.group.Follow(ctx, of, part, all.d.worker)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (all *delivery) match(ctx context.Context, of events.Stage, part int, drain
 
 // deliver makes ready the stage that follows NOTIFICATIONS.
 func (all *delivery) deliver(ctx context.Context, dl *deliver.Deliverer, part int, drain wait.Drain) (stage, error) {
-	f, err := all.d.conn.Follow(ctx, events.StageDeliver, part, all.d.worker)
+	f, err := all.d.group.Follow(ctx, events.StageDeliver, part, all.d.worker)
 	if err != nil {
 		return nil, err
 	}

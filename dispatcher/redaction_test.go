@@ -78,7 +78,7 @@ func TestRedactionOfItself(t *testing.T) {
 	readers(t, func(t *testing.T, h *house) {
 		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$x"}}`)
 		unreadIs(t, h, "0 1 2 3 4", "")
-		for _, f := range h.own.Following() {
+		for _, f := range h.d.Following() {
 			if f.Open > 0 {
 				t.Errorf("%d messages of %s are open", f.Open, f.Stage)
 			}

@@ -72,7 +72,7 @@ func (all *delivery) lighten(ctx context.Context) {
 // have every partition and knows all pushers at once; who joins others is told of
 // them partition by partition.
 func (all *delivery) expectShare(ctx context.Context) {
-	others, err := all.d.conn.HasWorkers(ctx)
+	others, err := all.d.group.HasWorkers(ctx)
 	if err != nil || !others {
 		for part := range all.byPart {
 			all.releases.add(part) // unless it is owned by then

@@ -94,7 +94,7 @@ func TestRepeatedRedactionsAndReceipts(t *testing.T) {
 		h.receipt("!r", "@bob:x", "m.read", "$r-1", "")
 		h.receipt("!r", "@bob:x", "m.read", "$r-0", "")
 		unreadIs(t, h, "2 4", "[2]")
-		for _, f := range h.own.Following() {
+		for _, f := range h.d.Following() {
 			if f.Open > 0 {
 				t.Errorf("%d messages of %s are open", f.Open, f.Stage)
 			}

@@ -39,18 +39,16 @@ type bucketReader struct {
 	conn         *Conn
 	bucket, keys string
 	back         <-chan struct{} // closed when the connection was lost and is back
-	tail         tail
+	tail         *Tail
 	pending      uint64 // values that are still to come
 }
 
 // readBucket begins to read. end must follow.
 func (c *Conn) readBucket(ctx context.Context, bucket, keys string) (*bucketReader, error) {
 	r := &bucketReader{conn: c, bucket: bucket, keys: keys, back: c.untilReconnect()}
-	r.tail = tail{
-		conn: c, log: c.log, stream: bucketStream(bucket), filter: kvSubject(bucket, keys),
-		name: "reads " + keys, patience: requestTimeout, from: newestValues,
-		began: func(pending uint64) { r.pending = pending },
-	}
+	r.tail = c.TailBucket(bucket, keys, TailConfig{
+		Reader: "reads " + keys, Began: func(pending uint64) { r.pending = pending }, Log: c.log,
+	})
 	if err := r.tail.open(ctx); err != nil {
 		r.end()
 		return nil, fmt.Errorf("watch bucket %s: %w", bucket, err)
@@ -82,7 +80,7 @@ func (c *Conn) watchBucket(ctx context.Context, bucket, keys string, take func(e
 	return err
 }
 
-func (r *bucketReader) end() { r.tail.close() }
+func (r *bucketReader) end() { r.tail.Close() }
 
 // loadPatience is how long nothing comes until loading asks whether anything is
 // still to come.
@@ -142,7 +140,7 @@ func (r *bucketReader) follow(ctx context.Context, take func(entry) (more bool))
 // is not 0.
 func (r *bucketReader) next(ctx context.Context, patience time.Duration) (entry, error) {
 	var enough <-chan time.Time
-	if patience > 0 && len(r.tail.inbox) == 0 {
+	if patience > 0 && r.tail.Queued() == 0 {
 		timer := time.NewTimer(patience)
 		defer timer.Stop()
 		enough = timer.C
@@ -152,12 +150,12 @@ func (r *bucketReader) next(ctx context.Context, patience time.Duration) (entry,
 	for r.tail.sub != nil {
 		select {
 		case m := <-r.tail.inbox:
-			if meta, ok := r.tail.accept(m); ok {
+			if meta, ok := r.tail.Accept(m); ok {
 				r.pending = meta.NumPending
 				return entryOf(r.bucket, m, meta), nil
 			}
 		case <-tick.C:
-			r.tail.check(time.Now())
+			r.tail.Check(time.Now())
 		case <-enough:
 			return entry{}, errNothing
 		case <-r.back:
@@ -181,3 +179,6 @@ func entryOf(bucket string, m *nats.Msg, meta *nats.MsgMetadata) entry {
 func isDeletion(header nats.Header) bool {
 	return header.Get(headerOperation) != "" || header.Get(jetstream.MarkerReasonHeader) != ""
 }
+
+// kvSubject is where the value of a bucket's key is published (NATS ADR-8).
+func kvSubject(bucket, key string) string { return "$KV." + bucket + "." + key }

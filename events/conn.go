@@ -18,6 +18,9 @@ import (
 // millisecond or, during an election, after seconds.
 const requestTimeout = 5 * time.Second
 
+// retryWait is the pause before something that failed is tried again.
+const retryWait = 500 * time.Millisecond
+
 // Config says how to reach NATS.
 type Config struct {
 	URL  string // comma-separated server URLs; ignored when InProcess is set
@@ -50,7 +53,6 @@ type Conn struct {
 
 	keeper      keeper
 	unreadables unreadables
-	following   sync.Map // the followers that run
 
 	stateHeard atomic.Pointer[stateHeard] // how far ROOM_STATE is known to have got
 
@@ -152,6 +154,9 @@ func (c *Conn) Connected() bool { return c.nc.IsConnected() }
 
 // URL returns the server that the connection is on, without credentials.
 func (c *Conn) URL() string { return c.nc.ConnectedUrlRedacted() }
+
+// Log returns the logger of the connection.
+func (c *Conn) Log() *slog.Logger { return c.log }
 
 // Partitions returns how many partitions the streams have.
 func (c *Conn) Partitions() int { return c.partitions }

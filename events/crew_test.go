@@ -60,7 +60,7 @@ func (c *crew) signUp(name string) *hand {
 	c.t.Helper()
 	link := c.server.Link()
 	conn := link.Connect(c.t, events.Topology{Partitions: c.parts, Replicas: 1})
-	return &hand{name: name, worker: conn.NewWorker(name), link: link, ready: make(chan struct{}), stopped: make(chan struct{})}
+	return &hand{name: name, worker: events.NewGroup(conn).NewWorker(name), link: link, ready: make(chan struct{}), stopped: make(chan struct{})}
 }
 
 func (c *crew) begin(h *hand) {

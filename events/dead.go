@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -56,35 +55,6 @@ func (f *DeadFilter) subject() string {
 // deadReasonUnreadable is what a letter has for its reason that cannot be read
 // itself.
 const deadReasonUnreadable = "unreadable"
-
-// PusherID names the pusher whose poke the letter is about, or is empty.
-func (l *DeadLetter) PusherID() PusherID {
-	if l.Pushkey == "" {
-		return ""
-	}
-	return NewPusherID(l.UserID, l.AppID, l.Pushkey)
-}
-
-// locate fills in the user and the room that the subject of an unreadable
-// message names.
-func (l *DeadLetter) locate() {
-	tokens := strings.Split(publishedAs(l.Subject), ".")
-	userToken, roomToken := noToken, noToken
-	switch {
-	case len(tokens) > 3 && isLogKind(tokens[0]):
-		userToken, roomToken = tokens[2], tokens[3]
-	case tokens[0] == "room" && len(tokens) > 1:
-		roomToken = tokens[1]
-	case len(tokens) > 1 && (tokens[0] == "account" || tokens[0] == "rejected"):
-		userToken = tokens[1]
-	}
-	if user, err := ParseToken[UserID](userToken); err == nil && l.UserID == "" {
-		l.UserID = user
-	}
-	if room, err := ParseToken[RoomID](roomToken); err == nil && l.RoomID == "" {
-		l.RoomID = room
-	}
-}
 
 // deadPage is how many letters are read at a time: each may hold half a MiB.
 const deadPage = 32

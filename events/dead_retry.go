@@ -147,17 +147,6 @@ func publishedSubject(stored string) (string, bool) {
 	return "", false
 }
 
-// publishedAs returns the subject on which a message was published that a stream
-// holds under another: rooms.<part>.<room>.… is what ROOMS made of room.<room>.….
-func publishedAs(stored string) string {
-	if rest, ok := strings.CutPrefix(stored, "rooms."); ok {
-		if _, room, ok := strings.Cut(rest, "."); ok {
-			return "room." + room
-		}
-	}
-	return stored
-}
-
 // isOutdated says whether a letter holds state that the room has replaced since:
 // published again, it would take the place of what is newer.
 func (c *Conn) isOutdated(ctx context.Context, letter *StoredDeadLetter) (bool, error) {

@@ -72,7 +72,7 @@ func TestRetryKeepsHistoricalEventsQuiet(t *testing.T) {
 	dead(t, func(t *testing.T, server *eventstest.Server, conn *events.Conn) {
 		where := fmt.Sprintf("rooms.%d.%s.event", events.PartitionOf(events.Token("!r"), 2), events.Token("!r"))
 		bury(t, conn, events.DeadLetter{Reason: "bad_event", At: time.Now(), Subject: where, Historical: true, Message: []byte("m")})
-		f, err := server.Connect(eventstest.Topology()).Follow(t.Context(), events.StageMatch, events.PartitionOf(events.Token("!r"), 2), "w")
+		f, err := events.NewGroup(server.Connect(eventstest.Topology())).Follow(t.Context(), events.StageMatch, events.PartitionOf(events.Token("!r"), 2), "w")
 		if err != nil {
 			t.Fatal(err)
 		}

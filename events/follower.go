@@ -27,8 +27,6 @@ const (
 	// saveInterval is the least time between two writes of a position. A crash
 	// makes unknown what was done within it.
 	saveInterval = 10 * time.Millisecond
-	// retryWait is the pause before something that failed is tried again.
-	retryWait = 500 * time.Millisecond
 )
 
 // Message is one message of a followed partition.
@@ -75,6 +73,7 @@ type Handler struct {
 // Follower reads one partition of a stage in stream order, from its stored
 // position on, and stores how far the work is done. One goroutine runs it.
 type Follower struct {
+	group   *Group
 	conn    *Conn
 	stage   Stage
 	part    int
@@ -93,27 +92,28 @@ type Follower struct {
 	suspects int                 // how many more messages the predecessor may have taken
 	doubt    bool                // the predecessor may have done what nobody knows of
 	ending   bool
-	tail     tail
+	tail     *Tail
 	saver    saver
 
 	redo    chan Message
 	resume  chan Message
 	fenced  chan *ConflictError
 	waiting atomic.Uint64 // see [Following]
-	unsaved trouble       // why the position is not stored
+	unsaved Trouble       // why the position is not stored
 	motion  motion
 }
 
 // Follow prepares to work through a partition: it reads the position that the
 // partition's last worker stored. owner names this worker.
-func (c *Conn) Follow(ctx context.Context, stage Stage, part int, owner string) (*Follower, error) {
-	pos, err := c.loadPosition(ctx, stage, part)
+func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string) (*Follower, error) {
+	c := g.conn
+	pos, err := loadPosition(ctx, c, stage, part)
 	if err != nil {
 		return nil, fmt.Errorf("follow %s partition %d: %w", stage.Name, part, err)
 	}
 	f := &Follower{
-		conn: c, stage: stage, part: part, owner: owner,
-		log:    c.log.With("stage", stage.Name, "part", part),
+		group: g, conn: c, stage: stage, part: part, owner: owner,
+		log:    c.Log().With("stage", stage.Name, "part", part),
 		window: newWindow(pos), begin: pos.Next, stored: pos.lastSeq, made: pos.Stream, last: pos.Next,
 		left:     map[uint64]struct{}{},
 		doubt:    pos.revision != 0 && !pos.Clean,
@@ -123,13 +123,13 @@ func (c *Conn) Follow(ctx context.Context, stage Stage, part int, owner string) 
 		redo:     make(chan Message, windowLimit+unsavedLimit),
 		resume:   make(chan Message, windowLimit+unsavedLimit),
 	}
-	f.tail = tail{
-		conn: c, log: f.log, stream: stage.stream, filter: fmt.Sprintf(stage.filter, strconv.Itoa(part)),
-		name: stage.Name + " " + owner, patience: requestTimeout, made: pos.Stream,
-		from: func(cfg *jetstream.ConsumerConfig) {
+	f.tail = c.Tail(TailConfig{
+		Stream: stage.stream, Filter: fmt.Sprintf(stage.filter, strconv.Itoa(part)),
+		Reader: stage.Name + " " + owner, Made: pos.Stream, Log: f.log,
+		From: func(cfg *jetstream.ConsumerConfig) {
 			cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, f.last+1
 		},
-	}
+	})
 	if pos.lost {
 		f.suspects = math.MaxInt // nobody knows how far the predecessor got
 	}
@@ -198,9 +198,9 @@ func (f *Follower) Fence(conflict *ConflictError) {
 func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 	f.handler = h
 	f.motion.tick(time.Now(), f.last, false)
-	f.conn.following.Store(f, nil)
-	defer f.conn.following.Delete(f)
-	defer f.tail.close()
+	f.group.running.Store(f, nil)
+	defer f.group.running.Delete(f)
+	defer f.tail.Close()
 	f.window.touch() // the first write of the position takes the partition over
 	tick := time.NewTicker(f.conn.TickInterval())
 	defer tick.Stop()
@@ -217,8 +217,8 @@ func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 
 // step waits for one thing to happen and does it.
 func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
-	if f.tail.over != nil {
-		return fmt.Errorf("%s partition %d: %w", f.stage.Name, f.part, f.tail.over)
+	if f.tail.Over() != nil {
+		return fmt.Errorf("%s partition %d: %w", f.stage.Name, f.part, f.tail.Over())
 	}
 	due := f.save()
 	select {
@@ -235,8 +235,8 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 	case conflict := <-f.fenced:
 		return f.fencedBy(conflict)
 	case now := <-tick:
-		f.tail.check(now)
-		f.motion.tick(time.Now(), f.last, f.waiting.Load() > 0 || len(f.tail.inbox) > 0)
+		f.tail.Check(now)
+		f.motion.tick(time.Now(), f.last, f.waiting.Load() > 0 || f.tail.Queued() > 0)
 		if f.handler.Lease.Held() {
 			f.handler.Tick(ctx, now)
 			f.redoAll(ctx)
@@ -266,11 +266,11 @@ func (f *Follower) incoming(ctx context.Context) <-chan *nats.Msg {
 	if f.window.open() >= windowLimit || f.saver.isBehind() || !f.handler.Lease.Held() {
 		return nil
 	}
-	return f.tail.messages(ctx)
+	return f.tail.Messages(ctx)
 }
 
 func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
-	meta, ok := f.tail.accept(m)
+	meta, ok := f.tail.Accept(m)
 	if !ok {
 		return
 	}

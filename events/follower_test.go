@@ -43,7 +43,7 @@ type worker struct {
 func follow(t *testing.T, conn *events.Conn, owner string, handle func(w *worker, msg events.Message)) *worker {
 	t.Helper()
 	part := events.PartitionOf(events.Token(room), conn.Partitions())
-	f, err := conn.Follow(t.Context(), events.StageMatch, part, owner)
+	f, err := events.NewGroup(conn).Follow(t.Context(), events.StageMatch, part, owner)
 	if err != nil {
 		t.Fatalf("follow: %v", err)
 	}

@@ -18,9 +18,9 @@ type Following struct {
 }
 
 // Following returns the partitions that this process works through, in order.
-func (c *Conn) Following() []Following {
+func (g *Group) Following() []Following {
 	var all []Following
-	c.following.Range(func(key, _ any) bool {
+	g.running.Range(func(key, _ any) bool {
 		f := key.(*Follower)
 		all = append(all, Following{Stage: f.stage.Name, Part: f.part, Waiting: f.waiting.Load(), Open: f.Open(), Trouble: f.trouble()})
 		return true

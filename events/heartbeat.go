@@ -40,7 +40,7 @@ type heartbeat struct {
 	confirmed atomic.Uint64 // what born was when the worker last confirmed what it owns
 	now       chan struct{} // has it beat at once
 	wake      func()        // called when the key was made, and when the lease is held again
-	trouble   trouble       // why the heartbeat is not stored
+	trouble   Trouble       // why the heartbeat is not stored
 
 	// Owned by run.
 	register *Register
@@ -77,7 +77,7 @@ func (h *heartbeat) beat(ctx context.Context) time.Duration {
 	defer cancel()
 	asked := time.Now()
 	err := h.write(ctx)
-	h.trouble.note(err)
+	h.trouble.Note(err)
 	if err != nil {
 		if !h.failing && !errors.Is(err, context.Canceled) {
 			h.log.Warn("heartbeat not stored, trying until it is", "error", err)
@@ -110,7 +110,7 @@ func (h *heartbeat) write(ctx context.Context) error {
 		value = []byte(stateLeaving)
 	}
 	for {
-		h.making = h.making || !h.register.last.there
+		h.making = h.making || !h.register.Known()
 		err := h.register.Set(ctx, value)
 		conflict := new(ConflictError)
 		if !errors.As(err, &conflict) {
@@ -131,11 +131,11 @@ func (h *heartbeat) forget(ctx context.Context) {
 }
 
 // lives says whether NATS keeps a heartbeat of a worker.
-func (c *Conn) lives(ctx context.Context, worker string) (bool, error) {
+func lives(ctx context.Context, c *Conn, worker string) (bool, error) {
 	last, err := c.readRecord(ctx, bucketWorkers, workerKey(worker))
 	return last.there, err
 }
 
 // HasWorkers says whether any dispatcher shares the partitions at the moment, as
 // far as the last word in WORKERS tells: it may be that of one who has just left.
-func (c *Conn) HasWorkers(ctx context.Context) (bool, error) { return c.lives(ctx, "*") }
+func (g *Group) HasWorkers(ctx context.Context) (bool, error) { return lives(ctx, g.conn, "*") }

@@ -61,21 +61,20 @@ func positionKey(stage Stage, part int) string {
 // read. If the stream only ends
 // before the position, as after a power cut that took its last moments, the new
 // messages that take those sequences are the next to be worked through.
-func (c *Conn) loadPosition(ctx context.Context, stage Stage, part int) (Position, error) {
-	pos, err := c.readPosition(ctx, stage, part)
+func loadPosition(ctx context.Context, c *Conn, stage Stage, part int) (Position, error) {
+	pos, err := readPosition(ctx, c, stage, part)
 	if err != nil {
 		return Position{}, err
 	}
-	stream, err := c.js.Stream(ctx, stage.stream)
+	made, lastSeq, err := c.StreamEnd(ctx, stage.stream)
 	if err != nil {
-		return Position{}, fmt.Errorf("look up stream %s: %w", stage.stream, err)
+		return Position{}, err
 	}
-	info := stream.CachedInfo()
-	pos.lastSeq = info.State.LastSeq
-	log := c.log.With("stream", stage.stream, "part", part, "position", pos.Next, "last_seq", pos.lastSeq)
+	pos.lastSeq = lastSeq
+	log := c.Log().With("stream", stage.stream, "part", part, "position", pos.Next, "last_seq", pos.lastSeq)
 	switch {
 	case pos.revision == 0 || pos.lost:
-	case !pos.Stream.Equal(info.Created):
+	case !pos.Stream.Equal(made):
 		log.Warn("the stream was made anew, starting over")
 		pos.Next, pos.Open = 0, nil
 	case pos.Next > pos.lastSeq:
@@ -83,7 +82,7 @@ func (c *Conn) loadPosition(ctx context.Context, stage Stage, part int) (Positio
 		pos.Next = pos.lastSeq
 		pos.Open = slices.DeleteFunc(pos.Open, func(seq uint64) bool { return seq > pos.lastSeq })
 	}
-	pos.Stream = info.Created
+	pos.Stream = made
 	return pos, nil
 }
 
@@ -91,7 +90,7 @@ func (c *Conn) loadPosition(ctx context.Context, stage Stage, part int) (Positio
 // deleted or cannot be read is lost: the work begins with the first message that the
 // stream still has, and any of them may have been handled before. What cannot be read
 // is kept as a dead letter first, for the next position overwrites it.
-func (c *Conn) readPosition(ctx context.Context, stage Stage, part int) (Position, error) {
+func readPosition(ctx context.Context, c *Conn, stage Stage, part int) (Position, error) {
 	key := positionKey(stage, part)
 	last, err := c.readRecord(ctx, bucketPositions, key)
 	if err != nil || last.revision == 0 {
@@ -99,7 +98,7 @@ func (c *Conn) readPosition(ctx context.Context, stage Stage, part int) (Positio
 	}
 	lost := Position{revision: last.revision, lost: true}
 	if !last.there {
-		c.log.Error("position was deleted, starting over", "stage", stage.Name, "part", part)
+		c.Log().Error("position was deleted, starting over", "stage", stage.Name, "part", part)
 		return lost, nil
 	}
 	pos, err := parsePosition([]byte(last.value))
@@ -137,6 +136,3 @@ func (p Position) encode() []byte {
 	}
 	return value
 }
-
-// kvSubject is where the value of a bucket's key is published (NATS ADR-8).
-func kvSubject(bucket, key string) string { return "$KV." + bucket + "." + key }

@@ -3,20 +3,11 @@ package events
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
-
-// HeaderHistorical marks a room event that changes state and notifies nobody:
-// one from before the homeserver began to publish, say. Its value is "true".
-const HeaderHistorical = "Poked-Historical"
-
-// ErrNoStreams says that no stream takes what was published: no registry and no
-// dispatcher has set up the topology, or it is away for a moment.
-var ErrNoStreams = errors.New("no stream takes it")
 
 // Publisher is the whole contract of a homeserver with poked. Every method
 // returns nil only when NATS has stored the message; after any other error the
@@ -49,7 +40,7 @@ func (p *Publisher) Event(ctx context.Context, raw []byte, opts ...PublishOption
 	if err != nil {
 		return err
 	}
-	return p.publish(ctx, ev.Subject(), ev.header(opts), raw)
+	return p.publish(ctx, ev.Subject(), header(&ev, opts), raw)
 }
 
 // EventAsync publishes a room event like [Publisher.Event] without waiting:
@@ -63,11 +54,11 @@ func (p *Publisher) EventAsync(raw []byte, done func(error), opts ...PublishOpti
 		return
 	}
 	batch := p.conn.NewBatch(func(_ uint64, err error) { done(err) })
-	batch.add(ev.Subject(), ev.header(opts), raw)
+	batch.add(ev.Subject(), header(&ev, opts), raw)
 	batch.Send()
 }
 
-func (e *RoomEvent) header(opts []PublishOption) nats.Header {
+func header(e *RoomEvent, opts []PublishOption) nats.Header {
 	header := nats.Header{jetstream.MsgIDHeader: []string{string(e.EventID)}}
 	for _, opt := range opts {
 		opt(header)
@@ -125,14 +116,6 @@ func checkAccountData(what string, raw json.RawMessage) error {
 	return nil
 }
 
-// The last token of a subject in ACCOUNTS.
-const (
-	accountLogout       = "logout"
-	accountDeactivated  = "deactivated"
-	accountPushRules    = "push_rules"
-	accountIgnoredUsers = "ignored_users"
-)
-
 func (p *Publisher) account(ctx context.Context, user UserID, what string, body map[string]any) error {
 	if user == "" || len(user) > MaxIDBytes {
 		return fmt.Errorf("%w: user_id must have 1 to %d bytes", ErrBadEvent, MaxIDBytes)
@@ -144,16 +127,6 @@ func (p *Publisher) account(ctx context.Context, user UserID, what string, body 
 	return p.publish(ctx, accountSubject(user, what), nil, raw)
 }
 
-// accountSubject is where a homeserver publishes a change of an account.
-func accountSubject(user UserID, what string) string { return "account." + Token(user) + "." + what }
-
 func (p *Publisher) publish(ctx context.Context, subject string, header nats.Header, raw []byte) error {
-	_, err := p.conn.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Header: header, Data: raw})
-	if errors.Is(err, jetstream.ErrNoStreamResponse) {
-		return fmt.Errorf("publish: %w", ErrNoStreams)
-	}
-	if err != nil {
-		return fmt.Errorf("publish: %w", err)
-	}
-	return nil
+	return p.conn.Publish(ctx, &nats.Msg{Subject: subject, Header: header, Data: raw})
 }

@@ -1,10 +1,8 @@
 package events
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"iter"
 
 	"poked/events/pushrule"
 )
@@ -52,32 +50,4 @@ func parseUserPushRules(raw []byte) (UserPushRules, error) {
 		return UserPushRules{}, fmt.Errorf("decode push rules: user_id is missing")
 	}
 	return set, nil
-}
-
-func pushRulesBucket() userBucket[UserPushRules] {
-	return userBucket[UserPushRules]{
-		name: bucketPushRules, what: "push rules",
-		none:  func(user UserID) UserPushRules { return UserPushRules{UserID: user} },
-		parse: parseUserPushRules,
-		owner: func(set UserPushRules) (UserID, bool) { return set.UserID, !set.IsEmpty() },
-	}
-}
-
-// PutPushRules makes set what dispatchers know of a user's push rules. It
-// returns nil only when the bucket has stored it.
-func (c *Conn) PutPushRules(ctx context.Context, set UserPushRules) error {
-	return pushRulesBucket().put(ctx, c, set)
-}
-
-// AllPushRules yields the push rules of every user in the bucket, under the same
-// terms as [Conn.AllPushers].
-func (c *Conn) AllPushRules(ctx context.Context) iter.Seq2[UserPushRules, error] {
-	return pushRulesBucket().all(ctx, c)
-}
-
-// WatchPushRules calls apply with the push rules of every user who has any of
-// their own, then ready once, then apply with each change, under the same terms
-// as [Conn.WatchPushers].
-func (c *Conn) WatchPushRules(ctx context.Context, apply func(UserPushRules), ready func()) error {
-	return pushRulesBucket().watch(ctx, c, apply, ready)
 }

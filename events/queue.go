@@ -15,27 +15,6 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// DeadLetter is what will not be tried again: a poke that outlived its time to
-// live, or a message that cannot be read. It keeps enough to try again by hand.
-type DeadLetter struct {
-	Reason    string    `json:"reason"` // "expired", "bad_event", "bad_receipt", "bad_notification", "bad_message", "bad_value"
-	Detail    string    `json:"detail,omitempty"`
-	At        time.Time `json:"at"`
-	UserID    UserID    `json:"user_id,omitempty"`
-	RoomID    RoomID    `json:"room_id,omitempty"`
-	EventID   EventID   `json:"event_id,omitempty"`
-	AppID     string    `json:"app_id,omitempty"`
-	Pushkey   string    `json:"pushkey,omitempty"`
-	Attempts  int       `json:"attempts,omitempty"`
-	LastError string    `json:"last_error,omitempty"`
-	Subject   string    `json:"subject,omitempty"` // on which the message was published
-	// Historical says that the message was a room event marked so.
-	Historical bool `json:"historical,omitempty"`
-	// Message is the message as it stood there, base64; for a poke that expired,
-	// its notification ([Notification.AppendJSON]).
-	Message []byte `json:"message,omitempty"`
-}
-
 // maxDeadMessage is how much of an unreadable message a dead letter keeps, so
 // that base64 does not take it over the 1 MiB that NATS allows.
 const maxDeadMessage = 512 << 10
@@ -63,15 +42,6 @@ func (c *Conn) publishJSON(subject string, value any, done func(error)) {
 	batch := c.NewBatch(func(_ uint64, err error) { done(err) })
 	batch.add(subject, nil, body)
 	batch.Send()
-}
-
-// AccountChange is what a homeserver says of an account; see [Publisher].
-type AccountChange struct {
-	Kind     string // "logout", "deactivated", "push_rules" or "ignored_users"
-	UserID   UserID
-	DeviceID string // for logout; empty means all devices
-	// Content is the account data m.push_rules or m.ignored_user_list.
-	Content json.RawMessage
 }
 
 // parseAccountChange reads an account change that was published on a subject. Errors

@@ -84,6 +84,9 @@ func (c *Conn) unread(bucket, key, writer string) *Register {
 // Stands reports whether a value may stand there by all that the owner knows.
 func (r *Register) Stands() bool { return r.last.there || r.doubt }
 
+// Known reports whether a value stands there, as far as the owner has heard.
+func (r *Register) Known() bool { return r.last.there }
+
 // Adopt makes what stands there, by a conflict, what the next write replaces.
 func (r *Register) Adopt(conflict *ConflictError) { r.last = conflict.stands }
 

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"time"
+
 	"github.com/tidwall/gjson"
 )
 
@@ -266,4 +268,13 @@ func StateOn(subject string) (empty RoomEvent, ok bool) {
 		return RoomEvent{}, false
 	}
 	return RoomEvent{RoomID: room, Type: kind, IsState: true, StateKey: key, Content: []byte("{}")}, true
+}
+
+// SentAt returns when the event says that it was sent, which its sender's
+// homeserver claims (origin_server_ts), or the zero time.
+func (e *RoomEvent) SentAt() time.Time {
+	if ms := gjson.GetBytes(e.Raw, "origin_server_ts").Int(); ms > 0 {
+		return time.UnixMilli(ms)
+	}
+	return time.Time{}
 }

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/tidwall/gjson"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -205,13 +203,4 @@ func isWrongLast(err error) bool {
 		return true
 	}
 	return false
-}
-
-// SentAt returns when the event says that it was sent, which its sender's
-// homeserver claims (origin_server_ts), or the zero time.
-func (e *RoomEvent) SentAt() time.Time {
-	if ms := gjson.GetBytes(e.Raw, "origin_server_ts").Int(); ms > 0 {
-		return time.UnixMilli(ms)
-	}
-	return time.Time{}
 }

@@ -72,7 +72,7 @@ func (f *Follower) beginSave() {
 func (f *Follower) saveFinished(err error) error {
 	s := &f.saver
 	s.writing = false
-	f.unsaved.note(err)
+	f.unsaved.Note(err)
 	if err == nil {
 		s.pending, s.since = 0, time.Time{}
 		return nil

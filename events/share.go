@@ -153,7 +153,7 @@ func (w *Worker) isDead(ctx context.Context, worker string) bool {
 	if r, known := w.members.records[workerKey(worker)]; known && r.there {
 		return false
 	}
-	lives, err := w.conn.lives(ctx, worker)
+	lives, err := lives(ctx, w.conn, worker)
 	if err != nil {
 		w.log.Warn("not known whether a dispatcher lives, asking again", "other", worker, "error", err)
 	}

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,25 +35,19 @@ var errSilent = errors.New("the server fell silent")
 // silenceLimit is after how long without a word a consumer is given up.
 func (c *Conn) silenceLimit() time.Duration { return 3*c.pulse + c.TickInterval() }
 
-// tail reads the messages of a stream that match a filter, in order and without a gap,
+// Tail reads the messages of a stream that match a filter, in order and without a gap,
 // and goes on with what is stored later. It pulls from an ephemeral consumer without
 // acknowledgements. Whatever goes wrong with the consumer or the connection (a gap, a
 // missing heartbeat, a request that fails), the remedy is the same: the consumer is
 // dropped, and another one made after retryWait.
 //
-//	for each word of <-t.messages(ctx): meta, ok := t.accept(m)
-//	now and then: t.check(now)
+//	for each word of <-t.Messages(ctx): meta, ok := t.Accept(m)
+//	now and then: t.Check(now)
 //
 // One goroutine owns it.
-type tail struct {
-	conn           *Conn
-	log            *slog.Logger
-	stream, filter string
-	name           string                          // of whoever reads, for operators who list consumers
-	patience       time.Duration                   // bounds the making of a consumer
-	from           func(*jetstream.ConsumerConfig) // sets where a new consumer begins
-	began          func(pending uint64)            // optional: a new consumer was made, for so many messages
-	made           time.Time                       // when the stream was made; zero if it does not matter
+type Tail struct {
+	cfg  TailConfig
+	conn *Conn
 
 	sub     *nats.Subscription // nil while there is no consumer
 	inbox   chan *nats.Msg
@@ -62,10 +57,46 @@ type tail struct {
 	coming   int    // messages that the requests which stand may still bring
 	heard    time.Time
 	retryAt  time.Time
-	failing  bool    // so that an outage is logged once
-	over     error   // why nothing more can be read
-	trouble  trouble // why nothing is read at the moment
+	failing  bool  // so that an outage is logged once
+	over     error // why nothing more can be read
+	trouble  Trouble
 }
+
+// TailConfig says what a [Tail] reads.
+type TailConfig struct {
+	Stream, Filter string
+	Reader         string                          // who reads, for operators who list consumers
+	Patience       time.Duration                   // bounds the making of a consumer; 0 is 5 s
+	From           func(*jetstream.ConsumerConfig) // sets where a new consumer begins
+	Began          func(pending uint64)            // optional: a new consumer was made, for so many messages
+	Made           time.Time                       // when the stream was made; zero if it does not matter
+	Log            *slog.Logger
+}
+
+// Tail returns a tail that makes its consumer when it is first asked for messages.
+func (c *Conn) Tail(cfg TailConfig) *Tail {
+	cfg.Patience = cmp.Or(cfg.Patience, requestTimeout)
+	return &Tail{conn: c, cfg: cfg}
+}
+
+// TailBucket returns a tail of the values of a bucket under some keys: the newest of
+// each first, then every change.
+func (c *Conn) TailBucket(bucket, keys string, cfg TailConfig) *Tail {
+	cfg.Stream, cfg.Filter, cfg.From = bucketStream(bucket), kvSubject(bucket, keys), newestValues
+	return c.Tail(cfg)
+}
+
+// Connected reports whether there is a consumer at the moment.
+func (t *Tail) Connected() bool { return t.sub != nil }
+
+// Queued returns how many messages have come and are not accepted.
+func (t *Tail) Queued() int { return len(t.inbox) }
+
+// Over returns why nothing more can be read, or nil.
+func (t *Tail) Over() error { return t.over }
+
+// Trouble returns what has kept the tail from reading for at least d, or nil.
+func (t *Tail) Trouble(d time.Duration) error { return t.trouble.Lasting(d) }
 
 // newestValues begins with the last message of each subject, as those who read a
 // bucket do.
@@ -73,9 +104,9 @@ func newestValues(cfg *jetstream.ConsumerConfig) {
 	cfg.DeliverPolicy = jetstream.DeliverLastPerSubjectPolicy
 }
 
-// messages returns the channel of what the server sends, or nil while it
+// Messages returns the channel of what the server sends, or nil while it
 // cannot be reached.
-func (t *tail) messages(ctx context.Context) <-chan *nats.Msg {
+func (t *Tail) Messages(ctx context.Context) <-chan *nats.Msg {
 	if t.sub == nil && t.over == nil && !time.Now().Before(t.retryAt) {
 		if err := t.open(ctx); err != nil {
 			t.fail(err)
@@ -84,18 +115,18 @@ func (t *tail) messages(ctx context.Context) <-chan *nats.Msg {
 	return t.inbox
 }
 
-func (t *tail) open(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, t.patience)
+func (t *Tail) open(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, t.cfg.Patience)
 	defer cancel()
 	if err := t.checkMade(ctx); err != nil {
 		return err
 	}
 	cfg := jetstream.ConsumerConfig{
-		Description: t.name, AckPolicy: jetstream.AckNonePolicy, FilterSubject: t.filter,
+		Description: t.cfg.Reader, AckPolicy: jetstream.AckNonePolicy, FilterSubject: t.cfg.Filter,
 		InactiveThreshold: time.Minute, MemoryStorage: true, Replicas: 1,
 	}
-	t.from(&cfg)
-	consumer, err := t.conn.js.CreateConsumer(ctx, t.stream, cfg)
+	t.cfg.From(&cfg)
+	consumer, err := t.conn.js.CreateConsumer(ctx, t.cfg.Stream, cfg)
 	if err != nil {
 		return fmt.Errorf("create consumer: %w", err)
 	}
@@ -105,28 +136,28 @@ func (t *tail) open(ctx context.Context) error {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	info := consumer.CachedInfo()
-	t.subject = "$JS.API.CONSUMER.MSG.NEXT." + t.stream + "." + info.Name
+	t.subject = "$JS.API.CONSUMER.MSG.NEXT." + t.cfg.Stream + "." + info.Name
 	t.expected, t.coming, t.heard = 1, 0, time.Now()
 	if t.failing {
-		t.log.Info("reading again")
+		t.cfg.Log.Info("reading again")
 		t.failing = false
 	}
-	if t.began != nil {
-		t.began(info.NumPending)
+	if t.cfg.Began != nil {
+		t.cfg.Began(info.NumPending)
 	}
 	return t.pull()
 }
 
 // checkMade fails, for good, if the stream is not the one that it was.
-func (t *tail) checkMade(ctx context.Context) error {
-	if t.made.IsZero() {
+func (t *Tail) checkMade(ctx context.Context) error {
+	if t.cfg.Made.IsZero() {
 		return nil
 	}
-	stream, err := t.conn.js.Stream(ctx, t.stream)
+	stream, err := t.conn.js.Stream(ctx, t.cfg.Stream)
 	if err != nil {
 		return fmt.Errorf("look up stream: %w", err)
 	}
-	if !stream.CachedInfo().Created.Equal(t.made) {
+	if !stream.CachedInfo().Created.Equal(t.cfg.Made) {
 		t.over = ErrRemade
 		return ErrRemade
 	}
@@ -135,7 +166,7 @@ func (t *tail) checkMade(ctx context.Context) error {
 
 // pull asks for more as soon as half of what was asked for has come, so that
 // the server never waits for a request.
-func (t *tail) pull() error {
+func (t *Tail) pull() error {
 	if t.coming > pullBatch/2 {
 		return nil
 	}
@@ -152,10 +183,10 @@ func (t *tail) pull() error {
 	return nil
 }
 
-// accept takes what the server sent and reports whether it is the message that was to
+// Accept takes what the server sent and reports whether it is the message that was to
 // come next. Requests that ended are replaced; after anything unexpected the consumer
 // is made anew.
-func (t *tail) accept(m *nats.Msg) (*nats.MsgMetadata, bool) {
+func (t *Tail) Accept(m *nats.Msg) (*nats.MsgMetadata, bool) {
 	t.heard = time.Now()
 	if status := m.Header.Get("Status"); status != "" && len(m.Data) == 0 {
 		t.status(status, m.Header)
@@ -173,14 +204,14 @@ func (t *tail) accept(m *nats.Msg) (*nats.MsgMetadata, bool) {
 	if err != nil {
 		t.fail(err)
 	} else {
-		t.trouble.note(nil)
+		t.trouble.Note(nil)
 	}
 	return meta, t.sub != nil
 }
 
 // status takes what is no message: a heartbeat (100), a request whose time
 // is over (408), or word that the consumer is of no more use (409 and others).
-func (t *tail) status(status string, header nats.Header) {
+func (t *Tail) status(status string, header nats.Header) {
 	switch status {
 	case "100":
 		last, err := strconv.ParseUint(header.Get(headerLastConsumer), 10, 64)
@@ -188,7 +219,7 @@ func (t *tail) status(status string, header nats.Header) {
 			t.fail(fmt.Errorf("message %d of the consumer did not come", t.expected))
 			return
 		}
-		t.trouble.note(nil)
+		t.trouble.Note(nil)
 	case "408":
 		unused, _ := strconv.Atoi(header.Get("Nats-Pending-Messages"))
 		t.coming -= unused
@@ -200,25 +231,25 @@ func (t *tail) status(status string, header nats.Header) {
 	}
 }
 
-// check gives the consumer up when nothing is heard of it.
-func (t *tail) check(now time.Time) {
+// Check gives the consumer up when nothing is heard of it.
+func (t *Tail) Check(now time.Time) {
 	if t.sub != nil && len(t.inbox) == 0 && now.Sub(t.heard) > t.conn.silenceLimit() {
 		t.fail(errSilent)
 	}
 }
 
-func (t *tail) fail(err error) {
+func (t *Tail) fail(err error) {
 	if !t.failing && !errors.Is(err, context.Canceled) {
-		t.log.Warn("cannot read, trying until it works", "error", err)
+		t.cfg.Log.Warn("cannot read, trying until it works", "error", err)
 	}
 	t.failing = true
-	t.trouble.note(err)
-	t.close()
+	t.trouble.Note(err)
+	t.Close()
 	t.retryAt = time.Now().Add(retryWait)
 }
 
-// close forgets the consumer; the server drops it when it has been idle.
-func (t *tail) close() {
+// Close forgets the consumer; the server drops it when it has been idle.
+func (t *Tail) Close() {
 	if t.sub != nil {
 		_ = t.sub.Unsubscribe() // fails only on a connection that is closed
 	}

@@ -107,9 +107,9 @@ func (t *Tenure) over() bool {
 
 // OwnAll has own work on every partition until ctx ends, as [Worker.Share] does,
 // for one who has no rival and needs no lease. What fails is not begun anew.
-func (c *Conn) OwnAll(ctx context.Context, own func(context.Context, *Tenure) error, ready func()) {
-	batch := newBatch(c.partitions)
-	tenures := make([]*Tenure, c.partitions)
+func (g *Group) OwnAll(ctx context.Context, own func(context.Context, *Tenure) error, ready func()) {
+	batch := newBatch(g.conn.Partitions())
+	tenures := make([]*Tenure, g.conn.Partitions())
 	for part := range tenures {
 		tenures[part] = &Tenure{Part: part, batch: batch, wake: func() {}}
 		tenures[part].begin(ctx, own)
@@ -118,7 +118,7 @@ func (c *Conn) OwnAll(ctx context.Context, own func(context.Context, *Tenure) er
 	ready()
 	for _, t := range tenures {
 		if <-t.ended; t.err != nil {
-			c.log.Warn(workEnded, "part", t.Part, "error", t.err)
+			g.conn.Log().Warn(workEnded, "part", t.Part, "error", t.err)
 		}
 	}
 }

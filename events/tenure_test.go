@@ -21,7 +21,7 @@ func TestUnpreparedPartitionKeepsNoOther(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			conn.OwnAll(ctx, func(ctx context.Context, tenure *events.Tenure) error {
+			events.NewGroup(conn).OwnAll(ctx, func(ctx context.Context, tenure *events.Tenure) error {
 				if tenure.Part != 2 {
 					tenure.Prepared(ctx)
 					working.Add(1)

@@ -189,6 +189,16 @@ func (c *Conn) Join(ctx context.Context) error {
 	return nil
 }
 
+// StreamEnd returns when a stream was made, and the newest sequence that it has given.
+func (c *Conn) StreamEnd(ctx context.Context, name string) (made time.Time, lastSeq uint64, err error) {
+	stream, err := c.js.Stream(ctx, name)
+	if err != nil {
+		return time.Time{}, 0, fmt.Errorf("look up stream %s: %w", name, err)
+	}
+	info := stream.CachedInfo()
+	return info.Created, info.State.LastSeq, nil
+}
+
 // open looks up the streams that are read message by message.
 func (c *Conn) open(ctx context.Context) (err error) {
 	for name, stream := range map[string]*jetstream.Stream{

@@ -11,7 +11,7 @@ import (
 // view is what a bucket holds under some keys, kept up to date by a tail. One goroutine
 // owns it.
 type view struct {
-	tail   tail
+	tail   *Tail
 	prefix string // of the subjects of its keys
 
 	told    bool // all that there is has been told, by the consumer that there is
@@ -19,25 +19,24 @@ type view struct {
 	before  map[string]record // what was known when this consumer was made, until told
 }
 
-// view returns a view of a bucket for a reader of this name.
-func (c *Conn) view(bucket, keys, reader string) *view {
-	v := &view{prefix: kvSubject(bucket, ""), tail: tail{
-		conn: c, log: c.log.With("bucket", bucket), stream: bucketStream(bucket), filter: kvSubject(bucket, keys),
-		name: reader, patience: heartbeatTimeout, from: newestValues,
-	}}
-	v.tail.began = v.begin
+// newView returns a view of a bucket for a reader of this name.
+func newView(c *Conn, bucket, keys, reader string) *view {
+	v := &view{prefix: kvSubject(bucket, "")}
+	v.tail = c.TailBucket(bucket, keys, TailConfig{
+		Reader: reader, Patience: heartbeatTimeout, Began: v.begin, Log: c.Log().With("bucket", bucket),
+	})
 	return v
 }
 
 // messages returns the channel of what the server says of the bucket, or nil while it
 // cannot be reached. Each message is for take.
 func (v *view) messages(ctx context.Context) <-chan *nats.Msg {
-	v.tail.check(time.Now())
-	return v.tail.messages(ctx)
+	v.tail.Check(time.Now())
+	return v.tail.Messages(ctx)
 }
 
 // synced reports whether the records are what the bucket holds.
-func (v *view) synced() bool { return v.told && v.tail.sub != nil }
+func (v *view) synced() bool { return v.told && v.tail.Connected() }
 
 // begin starts over: everything is told anew.
 func (v *view) begin(pending uint64) {
@@ -52,7 +51,7 @@ func (v *view) begin(pending uint64) {
 
 // take takes one word of the server's.
 func (v *view) take(m *nats.Msg) {
-	meta, ok := v.tail.accept(m)
+	meta, ok := v.tail.Accept(m)
 	if !ok {
 		return
 	}
@@ -91,4 +90,4 @@ func (v *view) refresh() {
 }
 
 // reset drops the consumer, for another one to be made.
-func (v *view) reset() { v.tail.close() }
+func (v *view) reset() { v.tail.Close() }

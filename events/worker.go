@@ -27,7 +27,7 @@ type Worker struct {
 	beat heartbeat
 	wake chan struct{} // something happened in another goroutine
 
-	trouble trouble // why it does not work on all that should be its own
+	trouble Trouble // why it does not work on all that should be its own
 
 	// Owned by the goroutine of Share.
 	members *view // WORKERS: who is there
@@ -41,11 +41,12 @@ type Worker struct {
 
 // NewWorker returns a worker under a name that no other one has, which owns
 // nothing yet.
-func (c *Conn) NewWorker(id string) *Worker {
+func (g *Group) NewWorker(id string) *Worker {
+	c := g.conn
 	w := &Worker{
-		conn: c, id: id, log: c.log.With("worker", id), wake: make(chan struct{}, 1),
-		members: c.view(bucketWorkers, workerKey("*"), id),
-		owners:  c.view(bucketPositions, "part.*", id),
+		conn: c, id: id, log: c.Log().With("worker", id), wake: make(chan struct{}, 1),
+		members: newView(c, bucketWorkers, workerKey("*"), id),
+		owners:  newView(c, bucketPositions, "part.*", id),
 		tenures: map[int]*Tenure{}, resting: map[int]time.Time{},
 	}
 	w.beat = heartbeat{
@@ -107,7 +108,7 @@ func (w *Worker) share(ctx, lasting context.Context, own func(context.Context, *
 		}
 		w.bury()
 		well := w.act(ctx, lasting, own) && w.settled()
-		w.trouble.note(w.unsettled(well))
+		w.trouble.Note(w.unsettled(well))
 		if well && !settled {
 			settled = true
 			ready()

@@ -202,7 +202,7 @@ func TestWorkThatFailsIsBegunAnew(t *testing.T) {
 		stopped := make(chan struct{})
 		go func() {
 			defer close(stopped)
-			conn.NewWorker("a").Share(ctx, func(ctx context.Context, tenure *events.Tenure) error {
+			events.NewGroup(conn).NewWorker("a").Share(ctx, func(ctx context.Context, tenure *events.Tenure) error {
 				mu.Lock()
 				tries[tenure.Part]++
 				n := tries[tenure.Part]

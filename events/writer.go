@@ -2,6 +2,7 @@ package events
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,22 @@ import (
 // ErrUnknownOutcome says that a write went out and its answer did not come:
 // it may or may not have been stored.
 var ErrUnknownOutcome = errors.New("outcome of the write is unknown")
+
+// ErrNoStreams says that no stream takes what was published: no registry and no
+// dispatcher has set up the topology, or it is away for a moment.
+var ErrNoStreams = errors.New("no stream takes it")
+
+// Publish publishes one message and returns nil only when a stream has stored it.
+func (c *Conn) Publish(ctx context.Context, msg *nats.Msg) error {
+	_, err := c.js.PublishMsg(ctx, msg)
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		return fmt.Errorf("publish: %w", ErrNoStreams)
+	}
+	if err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	return nil
+}
 
 // writer publishes to streams without waiting and calls back when the server
 // has stored what was written. Several messages may share one callback, as the

@@ -38,7 +38,7 @@ func startAlone(t *testing.T, conn *events.Conn, dial poke.DialFunc, users ...ev
 		PokeTTL: time.Hour, Badge: BadgeMessages, CatchUpLimit: 100, Log: log,
 	})
 	stop := d.Start()
-	f, err := conn.Follow(t.Context(), events.StageDeliver, 0, "test")
+	f, err := events.NewGroup(conn).Follow(t.Context(), events.StageDeliver, 0, "test")
 	if err == nil {
 		err = d.Prepare(t.Context(), f, 0)
 	}

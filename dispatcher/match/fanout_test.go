@@ -19,7 +19,7 @@ import (
 func writeAll(t *testing.T, conn *events.Conn, first func(*matcher)) (*matcher, *eventstest.LogBuffer, error) {
 	t.Helper()
 	log := new(eventstest.LogBuffer)
-	f, err := conn.Follow(t.Context(), events.StageMatch, 0, "test")
+	f, err := events.NewGroup(conn).Follow(t.Context(), events.StageMatch, 0, "test")
 	if err != nil {
 		t.Fatal(err)
 	}

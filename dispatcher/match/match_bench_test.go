@@ -204,7 +204,7 @@ func runMatch(b *testing.B, cfg Config) {
 	ctx, cancel := context.WithCancel(b.Context())
 	var running sync.WaitGroup
 	for part := range cfg.Conn.Partitions() {
-		f, err := cfg.Conn.Follow(ctx, events.StageMatch, part, "bench")
+		f, err := events.NewGroup(cfg.Conn).Follow(ctx, events.StageMatch, part, "bench")
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -44,7 +44,7 @@ func yesNo(yes bool) float64 {
 type dispatcherMetrics struct {
 	health func() dispatcher.Health
 
-	roomEvents, notifications, tries, latency, oldest, lagging, passedOver, gap, expired, skipped, gateways *prometheus.Desc
+	roomEvents, notifications, tries, latency, oldest, lagging, passedOver, gap, expired, skipped, gateways, owned, waiting, open *prometheus.Desc
 }
 
 func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
@@ -60,6 +60,9 @@ func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
 		gap:           series("accounting_gap", "Notifications that were to be told to pushers, less those that were told, have expired, were read or passed over, went with their pusher or their partition, and wait: 0 at rest."),
 		expired:       series("dead_pokes_total", "Pokes that became dead letters because they outlived their time to live."),
 		skipped:       series("dead_messages_total", "Messages that became dead letters because they could not be read."),
+		owned:         series("partition_owned", "1 for each partition that this process works through.", "stage", "partition"),
+		waiting:       series("partition_waiting_messages", "Messages that a partition's consumer has yet to be given.", "stage", "partition"),
+		open:          series("partition_open_messages", "Messages of a partition that were taken and are not done.", "stage", "partition"),
 		gateways:      series("gateways", "Push gateways where anything goes on, by state.", "state"),
 	}
 }
@@ -67,7 +70,7 @@ func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
 // Describe says which metrics there are.
 func (m *dispatcherMetrics) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		m.roomEvents, m.notifications, m.tries, m.latency, m.oldest, m.lagging, m.passedOver, m.gap, m.expired, m.skipped, m.gateways,
+		m.roomEvents, m.notifications, m.tries, m.latency, m.oldest, m.lagging, m.passedOver, m.gap, m.expired, m.skipped, m.gateways, m.owned, m.waiting, m.open,
 	} {
 		descs <- desc
 	}
@@ -94,6 +97,12 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 	to.counter(m.skipped, h.Skipped)
 	for state, n := range h.Gateways {
 		to.gauge(m.gateways, float64(n), state)
+	}
+	for _, f := range h.Following {
+		part := strconv.Itoa(f.Part)
+		to.gauge(m.owned, 1, f.Stage, part)
+		to.gauge(m.waiting, float64(f.Waiting), f.Stage, part)
+		to.gauge(m.open, float64(f.Open), f.Stage, part)
 	}
 }
 
@@ -138,7 +147,7 @@ func (m *registryMetrics) Collect(metrics chan<- prometheus.Metric) {
 type natsMetrics struct {
 	conn *events.Conn
 
-	connected, messages, bytes, missing, dead, unreadable, owned, waiting, open *prometheus.Desc
+	connected, messages, bytes, missing, dead, unreadable *prometheus.Desc
 }
 
 func newNATSMetrics(conn *events.Conn) *natsMetrics {
@@ -150,15 +159,12 @@ func newNATSMetrics(conn *events.Conn) *natsMetrics {
 		missing:    series("stream_missing", "1 if somebody has deleted a stream or bucket.", "stream"),
 		dead:       series("dead_letters", "Dead letters that are kept."),
 		unreadable: series("unreadable_total", "Messages and values of a stream or bucket that this process could not read.", "stream"),
-		owned:      series("partition_owned", "1 for each partition that this process works through.", "stage", "partition"),
-		waiting:    series("partition_waiting_messages", "Messages that a partition's consumer has yet to be given.", "stage", "partition"),
-		open:       series("partition_open_messages", "Messages of a partition that were taken and are not done.", "stage", "partition"),
 	}
 }
 
 // Describe says which metrics there are.
 func (m *natsMetrics) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{m.connected, m.messages, m.bytes, m.missing, m.dead, m.unreadable, m.owned, m.waiting, m.open} {
+	for _, desc := range []*prometheus.Desc{m.connected, m.messages, m.bytes, m.missing, m.dead, m.unreadable} {
 		descs <- desc
 	}
 }
@@ -177,11 +183,5 @@ func (m *natsMetrics) Collect(metrics chan<- prometheus.Metric) {
 	}
 	for stream, n := range m.conn.Unreadable() {
 		to.counter(m.unreadable, n, stream)
-	}
-	for _, f := range m.conn.Following() {
-		part := strconv.Itoa(f.Part)
-		to.gauge(m.owned, 1, f.Stage, part)
-		to.gauge(m.waiting, float64(f.Waiting), f.Stage, part)
-		to.gauge(m.open, float64(f.Open), f.Stage, part)
 	}
 }

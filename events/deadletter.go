@@ -1,0 +1,67 @@
+package events
+
+import (
+	"strings"
+	"time"
+)
+
+// DeadLetter is what will not be tried again: a poke that outlived its time to
+// live, or a message that cannot be read. It keeps enough to try again by hand.
+type DeadLetter struct {
+	Reason    string    `json:"reason"` // "expired", "bad_event", "bad_receipt", "bad_notification", "bad_message", "bad_value"
+	Detail    string    `json:"detail,omitempty"`
+	At        time.Time `json:"at"`
+	UserID    UserID    `json:"user_id,omitempty"`
+	RoomID    RoomID    `json:"room_id,omitempty"`
+	EventID   EventID   `json:"event_id,omitempty"`
+	AppID     string    `json:"app_id,omitempty"`
+	Pushkey   string    `json:"pushkey,omitempty"`
+	Attempts  int       `json:"attempts,omitempty"`
+	LastError string    `json:"last_error,omitempty"`
+	Subject   string    `json:"subject,omitempty"` // on which the message was published
+	// Historical says that the message was a room event marked so.
+	Historical bool `json:"historical,omitempty"`
+	// Message is the message as it stood there, base64; for a poke that expired,
+	// its notification ([Notification.AppendJSON]).
+	Message []byte `json:"message,omitempty"`
+}
+
+// PusherID names the pusher whose poke the letter is about, or is empty.
+func (l *DeadLetter) PusherID() PusherID {
+	if l.Pushkey == "" {
+		return ""
+	}
+	return NewPusherID(l.UserID, l.AppID, l.Pushkey)
+}
+
+// locate fills in the user and the room that the subject of an unreadable
+// message names.
+func (l *DeadLetter) locate() {
+	tokens := strings.Split(publishedAs(l.Subject), ".")
+	userToken, roomToken := noToken, noToken
+	switch {
+	case len(tokens) > 3 && isLogKind(tokens[0]):
+		userToken, roomToken = tokens[2], tokens[3]
+	case tokens[0] == "room" && len(tokens) > 1:
+		roomToken = tokens[1]
+	case len(tokens) > 1 && (tokens[0] == "account" || tokens[0] == "rejected"):
+		userToken = tokens[1]
+	}
+	if user, err := ParseToken[UserID](userToken); err == nil && l.UserID == "" {
+		l.UserID = user
+	}
+	if room, err := ParseToken[RoomID](roomToken); err == nil && l.RoomID == "" {
+		l.RoomID = room
+	}
+}
+
+// publishedAs returns the subject on which a message was published that a stream
+// holds under another: rooms.<part>.<room>.… is what ROOMS made of room.<room>.….
+func publishedAs(stored string) string {
+	if rest, ok := strings.CutPrefix(stored, "rooms."); ok {
+		if _, room, ok := strings.Cut(rest, "."); ok {
+			return "room." + room
+		}
+	}
+	return stored
+}

@@ -9,6 +9,7 @@ import (
 	"poked/dispatcher/match"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/publish"
 )
 
 // reads tells, from now on, whether the dispatcher has read anything of a stream.
@@ -130,7 +131,7 @@ func TestRedactionOfWhatCameAsHistoricalTooLate(t *testing.T) {
 		h.start()
 		<-time.After(11 * time.Minute)
 		raw := `{"event_id":"$r-2","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"msgtype":"m.text","body":"hello 2"}}`
-		if err := events.NewPublisher(h.conn).Event(t.Context(), []byte(raw), events.Historical()); err != nil {
+		if err := publish.NewPublisher(h.conn).Event(t.Context(), []byte(raw), publish.Historical()); err != nil {
 			t.Fatal(err)
 		}
 		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-2"}}`)

@@ -7,10 +7,11 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/stream"
 )
 
 // bobsRecord returns the record of bob's pusher as another worker that has read it.
-func (h *house) bobsRecord() *events.BacklogRecord {
+func (h *house) bobsRecord() *stream.BacklogRecord {
 	h.t.Helper()
 	id := events.NewPusherID("@bob:x", "app", "bob")
 	lagging, err := h.conn.LoadBacklog(h.t.Context(), events.PartitionOf(events.Token(events.UserID("@bob:x")), h.conn.Partitions()))

@@ -192,8 +192,9 @@ import (
 	"poked/dispatcher/directory"
 	"poked/dispatcher/match"
 	"poked/dispatcher/poke"
-	"poked/events"
+	"poked/events/partition"
 	"poked/events/pushgateway"
+	"poked/events/stream"
 	"poked/events/wait"
 )
 
@@ -214,7 +215,7 @@ type Config struct {
 // maxPokeTTL leaves a day between the end of a poke's time to live and that of its
 // notification. A lagging pusher may look only an hour later (slowLimit, Retry-After),
 // or NATS may be away; without the notification there would be no dead letter.
-const maxPokeTTL = events.NotificationsKept - 24*time.Hour
+const maxPokeTTL = stream.NotificationsKept - 24*time.Hour
 
 // Validate refuses what cannot work, in the words of the command line.
 func (c Config) Validate() error {
@@ -224,7 +225,7 @@ func (c Config) Validate() error {
 	case c.RequestTimeout <= 0, c.PokeTTL <= 0:
 		return errors.New("--request-timeout and --poke-ttl must be positive")
 	case c.PokeTTL > maxPokeTTL:
-		return fmt.Errorf("--poke-ttl must be at most %v: the notification log drops what is older than %v", maxPokeTTL, events.NotificationsKept)
+		return fmt.Errorf("--poke-ttl must be at most %v: the notification log drops what is older than %v", maxPokeTTL, stream.NotificationsKept)
 	case c.StopGrace < 0, c.DelayIfActive < 0:
 		return errors.New("--stop-grace and --delay-if-active must not be negative")
 	case c.DelayIfActive >= c.PokeTTL:
@@ -237,8 +238,8 @@ func (c Config) Validate() error {
 type Dispatcher struct {
 	cfg        Config
 	policy     *pushgateway.Policy
-	conn       *events.Conn
-	group      *events.Group
+	conn       *stream.Conn
+	group      *partition.Group
 	log        *slog.Logger
 	worker     string
 	dial       poke.DialFunc
@@ -249,19 +250,19 @@ type Dispatcher struct {
 	ready   chan struct{}
 	current atomic.Pointer[delivery] // for Health
 
-	sharing   atomic.Pointer[events.Worker] // for Unready; nil while it does not run
-	operators atomic.Pointer[string]        // why they get no answer; nil if they do
+	sharing   atomic.Pointer[partition.Worker] // for Unready; nil while it does not run
+	operators atomic.Pointer[string]           // why they get no answer; nil if they do
 }
 
 // New returns a dispatcher that opens connections to gateways as policy allows.
 // The topology of conn must have been set up.
-func New(cfg Config, policy *pushgateway.Policy, conn *events.Conn, log *slog.Logger) (*Dispatcher, error) {
+func New(cfg Config, policy *pushgateway.Policy, conn *stream.Conn, log *slog.Logger) (*Dispatcher, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure dispatcher: %w", err)
 	}
 	worker := rand.Text()
 	return &Dispatcher{
-		cfg: cfg, policy: policy, conn: conn, group: events.NewGroup(conn), worker: worker,
+		cfg: cfg, policy: policy, conn: conn, group: partition.NewGroup(conn), worker: worker,
 		log:   log.With("worker", worker),
 		dial:  policy.Dialer(net.Dialer{Timeout: poke.DialTimeout}),
 		ready: make(chan struct{}),
@@ -284,9 +285,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 }
 
 // shareFunc is [events.Worker.Share], or [events.Group.OwnAll].
-type shareFunc func(ctx context.Context, own func(context.Context, *events.Tenure) error, ready func())
+type shareFunc func(ctx context.Context, own func(context.Context, *partition.Tenure) error, ready func())
 
-func (d *Dispatcher) run(ctx context.Context, lease *events.Lease, share shareFunc) {
+func (d *Dispatcher) run(ctx context.Context, lease *partition.Lease, share shareFunc) {
 	all := d.open(lease)
 	d.current.Store(all)
 	defer all.close()

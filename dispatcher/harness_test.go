@@ -15,7 +15,9 @@ import (
 	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/publish"
 	"poked/events/pushgateway"
+	"poked/events/stream"
 )
 
 func TestMain(m *testing.M) {
@@ -27,7 +29,7 @@ func TestMain(m *testing.M) {
 type house struct {
 	t       *testing.T
 	server  *eventstest.Server
-	conn    *events.Conn // the homeserver's and the registry's
+	conn    *stream.Conn // the homeserver's and the registry's
 	gateway *eventstest.Gateway
 	cfg     Config
 	hosts   []string // of gateways, besides gw.test and slow.test
@@ -43,7 +45,7 @@ type life struct {
 	t       *testing.T
 	d       *Dispatcher
 	link    *eventstest.Link // its way to NATS
-	own     *events.Conn     // over it
+	own     *stream.Conn     // over it
 	sockets *poke.Conns      // its ways to gateways
 	stop    context.CancelFunc
 	stopped chan error
@@ -81,7 +83,7 @@ func newHouseOf(t *testing.T, partitions int) *house {
 		},
 		life: &life{},
 	}
-	h.conn = h.server.Connect(events.Topology{Partitions: partitions, Replicas: 1})
+	h.conn = h.server.Connect(stream.Topology{Partitions: partitions, Replicas: 1})
 	return h
 }
 
@@ -103,7 +105,7 @@ func (h *house) begin() {
 	h.link, h.sockets = h.server.Link(), poke.NewConns(h.gateway.Dial)
 	h.link.Killed = h.sockets.Close
 	h.link.Log = slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	h.own = h.link.Connect(h.t, events.Topology{Partitions: h.conn.Partitions(), Replicas: 1})
+	h.own = h.link.Connect(h.t, stream.Topology{Partitions: h.conn.Partitions(), Replicas: 1})
 	h.d, err = New(h.cfg, policy, h.own, h.link.Log)
 	if err != nil {
 		h.t.Fatal(err)
@@ -209,7 +211,7 @@ func (h *house) registerMany(n int, host, name string) []events.UserID {
 
 func (h *house) publish(raw string) {
 	h.t.Helper()
-	if err := events.NewPublisher(h.conn).Event(h.t.Context(), []byte(raw)); err != nil {
+	if err := publish.NewPublisher(h.conn).Event(h.t.Context(), []byte(raw)); err != nil {
 		h.t.Fatal(err)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"poked/dispatcher/deliver"
-	"poked/events"
+	"poked/events/partition"
 )
 
 // Health is how a dispatcher stands, for whoever watches over it. It grows neither
@@ -15,11 +15,11 @@ type Health struct {
 	Stats
 
 	Tries     []deliver.Tries
-	Latency   deliver.Histogram  // of what was delivered, since its room event was stored
-	Gateways  map[string]int     // how many there are in each state of events.GatewayState
-	Gap       int64              // by how much the books of what was to be told do not balance: 0
-	Following []events.Following // the partitions that it works through, in order
-	OldestDue time.Time          // since when something waits to be told; zero if nothing does
+	Latency   deliver.Histogram     // of what was delivered, since its room event was stored
+	Gateways  map[string]int        // how many there are in each state of events.GatewayState
+	Gap       int64                 // by how much the books of what was to be told do not balance: 0
+	Following []partition.Following // the partitions that it works through, in order
+	OldestDue time.Time             // since when something waits to be told; zero if nothing does
 }
 
 // Health tells how the dispatcher stands. It looks at every pusher that has had
@@ -78,4 +78,4 @@ func (all *delivery) due(lagging bool) (w deliver.Due) {
 }
 
 // Following returns the partitions that the dispatcher works through, in order.
-func (d *Dispatcher) Following() []events.Following { return d.group.Following() }
+func (d *Dispatcher) Following() []partition.Following { return d.group.Following() }

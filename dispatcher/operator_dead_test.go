@@ -7,6 +7,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/stream"
 )
 
 // expire has bob's phone miss two pokes for good that his desk got.
@@ -35,7 +36,7 @@ func (h *house) expire() {
 // retryDead has an operator retry all dead letters.
 func (h *house) retryDead() {
 	h.t.Helper()
-	for letter, err := range h.conn.DeadLetters(h.t.Context(), events.DeadFilter{}) {
+	for letter, err := range h.conn.DeadLetters(h.t.Context(), stream.DeadFilter{}) {
 		if err == nil {
 			err = h.conn.RetryDead(h.t.Context(), letter.Seq)
 		}

@@ -12,6 +12,7 @@ import (
 	"poked/dispatcher/match"
 	"poked/dispatcher/poke"
 	"poked/events"
+	"poked/events/partition"
 	"poked/events/wait"
 )
 
@@ -38,7 +39,7 @@ type delivery struct {
 }
 
 // open makes ready what every partition needs.
-func (d *Dispatcher) open(lease *events.Lease) *delivery {
+func (d *Dispatcher) open(lease *partition.Lease) *delivery {
 	all := &delivery{d: d, conns: poke.NewConns(d.dial), slots: new(errgroup.Group), byPart: make([]*deliver.Deliverer, d.conn.Partitions())}
 	all.dir = directory.New(d.policy, d.log, d.conn.Partitions(), all.pushersChanged)
 	all.gates = deliver.NewGateways(d.cfg.Slots, d.cfg.GatewayFloor, d.cfg.GatewaySlots, lease, func(slot func()) {
@@ -94,7 +95,7 @@ func (all *delivery) pushersChanged(user events.UserID) {
 // own works on all stages of a partition until ctx ends. When it has returned
 // nothing of the partition is left, but pokes that are out and whose outcome
 // interests nobody any more.
-func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
+func (all *delivery) own(ctx context.Context, t *partition.Tenure) error {
 	d := all.d
 	if err := wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return all.gain(ctx, t.Part) }); err != nil {
 		return nil // it was to end before it began
@@ -104,11 +105,11 @@ func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
 	defer leave()
 	drain := wait.Drain{Grace: d.cfg.StopGrace, Hurry: handOver, Wanted: t.Wanted}
 	prepared := []func() (stage, error){
-		func() (stage, error) { return all.match(ctx, events.StageMatch, t.Part, drain) },
+		func() (stage, error) { return all.match(ctx, partition.StageMatch, t.Part, drain) },
 		func() (stage, error) { return all.deliver(ctx, dl, t.Part, drain) },
 	}
 	if t.Part == 0 {
-		prepared = append(prepared, func() (stage, error) { return all.match(ctx, events.StageStrays, t.Part, drain) })
+		prepared = append(prepared, func() (stage, error) { return all.match(ctx, partition.StageStrays, t.Part, drain) })
 	}
 	var stages []stage
 	for _, prepare := range prepared {
@@ -137,7 +138,7 @@ func (all *delivery) own(ctx context.Context, t *events.Tenure) error {
 // lanes.
 func (all *delivery) enter(part int) (dl *deliver.Deliverer, leave func()) {
 	cfg := all.delivering
-	cfg.Log = cfg.Log.With("stage", events.StageDeliver.Name, "part", part)
+	cfg.Log = cfg.Log.With("stage", partition.StageDeliver.Name, "part", part)
 	dl = deliver.New(cfg)
 	stop := dl.Start()
 	all.put(part, dl) // before it looks for anybody's pushers: no change is missed
@@ -156,7 +157,7 @@ func (d *Dispatcher) waiting(err error) {
 }
 
 // match makes ready a stage that follows ROOMS.
-func (all *delivery) match(ctx context.Context, of events.Stage, part int, drain wait.Drain) (stage, error) {
+func (all *delivery) match(ctx context.Context, of partition.Stage, part int, drain wait.Drain) (stage, error) {
 	f, err := all.d.group.Follow(ctx, of, part, all.d.worker)
 	if err != nil {
 		return nil, err
@@ -172,7 +173,7 @@ func (all *delivery) match(ctx context.Context, of events.Stage, part int, drain
 
 // deliver makes ready the stage that follows NOTIFICATIONS.
 func (all *delivery) deliver(ctx context.Context, dl *deliver.Deliverer, part int, drain wait.Drain) (stage, error) {
-	f, err := all.d.group.Follow(ctx, events.StageDeliver, part, all.d.worker)
+	f, err := all.d.group.Follow(ctx, partition.StageDeliver, part, all.d.worker)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"poked/dispatcher/match"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/publish"
 )
 
 // receipt publishes that a user has read a room up to an event; thread is what the
@@ -16,7 +17,7 @@ import (
 func (h *house) receipt(room events.RoomID, user events.UserID, kind string, event events.EventID, thread string) {
 	h.t.Helper()
 	raw := fmt.Sprintf(`{"type":"m.receipt","room_id":%q,"content":{%q:{%q:{%q:{"ts":1%s}}}}}`, room, event, kind, user, thread)
-	if err := events.NewPublisher(h.conn).Receipt(h.t.Context(), []byte(raw)); err != nil {
+	if err := publish.NewPublisher(h.conn).Receipt(h.t.Context(), []byte(raw)); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -113,7 +114,7 @@ func TestReceiptsBesideUnreadableOnes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			readers(t, func(t *testing.T, h *house) {
 				raw := `{"type":"m.receipt","room_id":"!r","content":{` + row.content + `}}`
-				if err := events.NewPublisher(h.conn).Receipt(t.Context(), []byte(raw)); err != nil {
+				if err := publish.NewPublisher(h.conn).Receipt(t.Context(), []byte(raw)); err != nil {
 					t.Fatal(err)
 				}
 				unreadIs(t, h, "4", "[1]")
@@ -268,8 +269,8 @@ func TestHistoricalEventMayComeLive(t *testing.T) {
 		h.start()
 		h.room("!r", "@alice:x")
 		raw := `{"event_id":"$r-0","room_id":"!r","type":"m.room.member","sender":"@alice:x","state_key":"@bob:x","content":{"membership":"invite"}}`
-		publisher := events.NewPublisher(h.conn)
-		if err := publisher.Event(t.Context(), []byte(raw), events.Historical()); err != nil {
+		publisher := publish.NewPublisher(h.conn)
+		if err := publisher.Event(t.Context(), []byte(raw), publish.Historical()); err != nil {
 			t.Fatal(err)
 		}
 		<-time.After(11 * time.Minute) // NATS has forgotten the id

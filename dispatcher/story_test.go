@@ -7,6 +7,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/publish"
 )
 
 func TestPokeArrives(t *testing.T) {
@@ -55,7 +56,7 @@ func TestHistoricalEventsNotifyNobody(t *testing.T) {
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
 		past := func(raw string) {
-			if err := events.NewPublisher(h.conn).Event(t.Context(), []byte(raw), events.Historical()); err != nil {
+			if err := publish.NewPublisher(h.conn).Event(t.Context(), []byte(raw), publish.Historical()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -79,7 +80,7 @@ func TestReceiptsNotifyNobody(t *testing.T) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
-		err := events.NewPublisher(h.conn).Receipt(t.Context(),
+		err := publish.NewPublisher(h.conn).Receipt(t.Context(),
 			[]byte(`{"type":"m.receipt","room_id":"!r","content":{"$!rm.room.name":{"m.read":{"@bob:x":{"ts":1}}}}}`))
 		if err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/stream"
 )
 
 // manyParts is how many partitions there are where dispatchers share them.
@@ -314,7 +315,7 @@ func TestG1RestoredRecordIsNotThePredecessorsToDelete(t *testing.T) {
 		<-time.After(time.Second)
 		late := make(chan error, 1)
 		h.conn.BacklogRecord("predecessor", id, "@bob:x", lagging[id].Revision).Delete(func(err error) { late <- err })
-		if conflict := new(events.ConflictError); !errors.As(<-late, &conflict) {
+		if conflict := new(stream.ConflictError); !errors.As(<-late, &conflict) {
 			t.Error("the predecessor does not hear that its successor has written")
 		}
 		h.kill() // whoever comes next finds it

@@ -14,6 +14,7 @@ import (
 	"poked/dispatcher/deliver"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/publish"
 )
 
 // unreadSteps is how many random steps each bubble takes.
@@ -225,7 +226,7 @@ func (w *unreadWorld) receipt(room events.RoomID, user events.UserID) {
 	}
 	kind := []string{"m.read", "m.read.private"}[w.rand.IntN(2)]
 	raw := fmt.Sprintf(`{"type":"m.receipt","room_id":%q,"content":{%q:{%q:{%q:{"ts":1%s}}}}}`, room, r.event, kind, user, thread)
-	if err := events.NewPublisher(w.h.conn).Receipt(w.h.t.Context(), []byte(raw)); err != nil {
+	if err := publish.NewPublisher(w.h.conn).Receipt(w.h.t.Context(), []byte(raw)); err != nil {
 		w.h.t.Fatal(err)
 	}
 	w.receipts++

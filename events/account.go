@@ -4,14 +4,14 @@ import "encoding/json"
 
 // The last token of a subject in ACCOUNTS.
 const (
-	accountLogout       = "logout"
-	accountDeactivated  = "deactivated"
-	accountPushRules    = "push_rules"
-	accountIgnoredUsers = "ignored_users"
+	AccountLogout       = "logout"
+	AccountDeactivated  = "deactivated"
+	AccountPushRules    = "push_rules"
+	AccountIgnoredUsers = "ignored_users"
 )
 
-// accountSubject is where a homeserver publishes a change of an account.
-func accountSubject(user UserID, what string) string { return "account." + Token(user) + "." + what }
+// AccountSubject is where a homeserver publishes a change of an account.
+func AccountSubject(user UserID, what string) string { return "account." + Token(user) + "." + what }
 
 // AccountChange is what a homeserver says of an account; see [Publisher].
 type AccountChange struct {

@@ -34,13 +34,13 @@ func (l *DeadLetter) PusherID() PusherID {
 	return NewPusherID(l.UserID, l.AppID, l.Pushkey)
 }
 
-// locate fills in the user and the room that the subject of an unreadable
+// Locate fills in the user and the room that the subject of an unreadable
 // message names.
-func (l *DeadLetter) locate() {
-	tokens := strings.Split(publishedAs(l.Subject), ".")
-	userToken, roomToken := noToken, noToken
+func (l *DeadLetter) Locate() {
+	tokens := strings.Split(PublishedAs(l.Subject), ".")
+	userToken, roomToken := NoToken, NoToken
 	switch {
-	case len(tokens) > 3 && isLogKind(tokens[0]):
+	case len(tokens) > 3 && IsLogKind(tokens[0]):
 		userToken, roomToken = tokens[2], tokens[3]
 	case tokens[0] == "room" && len(tokens) > 1:
 		roomToken = tokens[1]
@@ -55,9 +55,9 @@ func (l *DeadLetter) locate() {
 	}
 }
 
-// publishedAs returns the subject on which a message was published that a stream
+// PublishedAs returns the subject on which a message was published that a stream
 // holds under another: rooms.<part>.<room>.… is what ROOMS made of room.<room>.….
-func publishedAs(stored string) string {
+func PublishedAs(stored string) string {
 	if rest, ok := strings.CutPrefix(stored, "rooms."); ok {
 		if _, room, ok := strings.Cut(rest, "."); ok {
 			return "room." + room

@@ -33,16 +33,16 @@ type EventID string
 // MaxIDBytes is the longest identifier that Matrix allows, in bytes.
 const MaxIDBytes = 255
 
-// noToken stands in a subject where there is nothing to name: the empty state
+// NoToken stands in a subject where there is nothing to name: the empty state
 // key, or a dead letter that belongs to no user. It cannot be the encoding of
 // an id, which has two characters at least.
-const noToken = "_"
+const NoToken = "_"
 
 // Token returns id as one token of a NATS subject: unpadded base64url of its
 // bytes, and "_" for the empty string. No raw id ever stands in a subject.
 func Token[T ~string](id T) string {
 	if id == "" {
-		return noToken
+		return NoToken
 	}
 	return base64.RawURLEncoding.EncodeToString([]byte(id))
 }
@@ -52,7 +52,7 @@ var errNoToken = errors.New("decode subject token: it is none")
 
 // ParseToken undoes [Token].
 func ParseToken[T ~string](token string) (T, error) {
-	if token == noToken {
+	if token == NoToken {
 		return "", nil
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)

@@ -10,6 +10,8 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/publish"
+	"poked/events/stream"
 )
 
 func TestTokenRoundTrip(t *testing.T) {
@@ -52,8 +54,8 @@ func TestPartitionOfIsTheServersOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		const partitions = 7
-		conn := server.Connect(events.Topology{Partitions: partitions, Replicas: 1})
-		publisher := events.NewPublisher(conn)
+		conn := server.Connect(stream.Topology{Partitions: partitions, Replicas: 1})
+		publisher := publish.NewPublisher(conn)
 		var want []string
 		for i := range 50 {
 			id := events.RoomID(fmt.Sprintf("!room-%d:example.org", i))

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"poked/events"
+	"poked/events/eventstest"
 )
 
 func nested(levels int) string {
@@ -96,8 +97,8 @@ func FuzzCheckJSON(f *testing.F) {
 func TestRoomEventThatCannotBePassedOn(t *testing.T) {
 	for name, text := range badTexts() {
 		for where, raw := range map[string]string{
-			"content":   strings.Replace(goodEvent, `"hi"`, text, 1),
-			"elsewhere": strings.Replace(goodEvent, `{"event_id"`, `{"redacts":`+text+`,"event_id"`, 1),
+			"content":   strings.Replace(eventstest.GoodEvent, `"hi"`, text, 1),
+			"elsewhere": strings.Replace(eventstest.GoodEvent, `{"event_id"`, `{"redacts":`+text+`,"event_id"`, 1),
 		} {
 			ev, err := events.ParseRoomEvent([]byte(raw))
 			if err == nil {
@@ -108,7 +109,7 @@ func TestRoomEventThatCannotBePassedOn(t *testing.T) {
 				t.Errorf("%s in %s counts as %+v, %t", name, where, empty, ok)
 			}
 		}
-		raw := strings.Replace(goodEvent, `{"event_id"`, `{"unsigned":{"prev_content":`+text+`},"event_id"`, 1)
+		raw := strings.Replace(eventstest.GoodEvent, `{"event_id"`, `{"unsigned":{"prev_content":`+text+`},"event_id"`, 1)
 		if _, err := events.ParseRoomEvent([]byte(raw)); err != nil {
 			t.Errorf("%s in unsigned: %v", name, err)
 		}
@@ -117,7 +118,7 @@ func TestRoomEventThatCannotBePassedOn(t *testing.T) {
 		if name == "deep" { // content is around it
 			text = nested(events.MaxJSONDepth - 1)
 		}
-		if _, err := events.ParseRoomEvent([]byte(strings.Replace(goodEvent, `"hi"`, text, 1))); err != nil {
+		if _, err := events.ParseRoomEvent([]byte(strings.Replace(eventstest.GoodEvent, `"hi"`, text, 1))); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -126,16 +127,16 @@ func TestRoomEventThatCannotBePassedOn(t *testing.T) {
 // Where a field stands twice, or is no text, it is not clear where the event stands:
 // then nothing counts as empty.
 func TestRoomEventOfUnclearPlace(t *testing.T) {
-	event := func(change string) string { return strings.Replace(goodEvent, `{"event_id"`, change, 1) }
+	event := func(change string) string { return strings.Replace(eventstest.GoodEvent, `{"event_id"`, change, 1) }
 	for name, raw := range map[string]string{
 		"two rooms":         event(`{"room_id":"!other","event_id"`),
 		"two contents":      event(`{"content":{},"event_id"`),
 		"two state keys":    event(`{"state_key":"x","event_id"`),
-		"no state key":      strings.Replace(goodEvent, `"state_key":""`, `"state_key":7`, 1),
-		"long state key":    strings.Replace(goodEvent, `"state_key":""`, `"state_key":"`+strings.Repeat("x", 256)+`"`, 1),
-		"half a room":       strings.Replace(goodEvent, `"!r"`, `"!r\ud800"`, 1),
-		"NUL in a room":     strings.Replace(goodEvent, `"!r"`, `"!r\u0000"`, 1),
-		"no text in a room": strings.Replace(goodEvent, `"!r"`, "\"!r\xff\"", 1),
+		"no state key":      strings.Replace(eventstest.GoodEvent, `"state_key":""`, `"state_key":7`, 1),
+		"long state key":    strings.Replace(eventstest.GoodEvent, `"state_key":""`, `"state_key":"`+strings.Repeat("x", 256)+`"`, 1),
+		"half a room":       strings.Replace(eventstest.GoodEvent, `"!r"`, `"!r\ud800"`, 1),
+		"NUL in a room":     strings.Replace(eventstest.GoodEvent, `"!r"`, `"!r\u0000"`, 1),
+		"no text in a room": strings.Replace(eventstest.GoodEvent, `"!r"`, "\"!r\xff\"", 1),
 	} {
 		ev, err := events.ParseRoomEvent([]byte(raw))
 		if err == nil {
@@ -145,8 +146,8 @@ func TestRoomEventOfUnclearPlace(t *testing.T) {
 			t.Errorf("%s: counts as %+v", name, ev)
 		}
 	}
-	few := strings.Replace(goodEvent, `"body":"hi"`, `"membership":"join","x":1,"membership":"leave"`, 1)
-	many := strings.Replace(goodEvent, `"body":"hi"`, `"membership":"join","1":1,"2":2,"3":3,"4":4,"5":5,"6":6,"7":7,"8":8,"9":9,"membership":"leave"`, 1)
+	few := strings.Replace(eventstest.GoodEvent, `"body":"hi"`, `"membership":"join","x":1,"membership":"leave"`, 1)
+	many := strings.Replace(eventstest.GoodEvent, `"body":"hi"`, `"membership":"join","1":1,"2":2,"3":3,"4":4,"5":5,"6":6,"7":7,"8":8,"9":9,"membership":"leave"`, 1)
 	for _, raw := range []string{few, many} {
 		if _, err := events.ParseRoomEvent([]byte(raw)); err == nil {
 			t.Errorf("taken: %s", raw)

@@ -19,7 +19,7 @@ const (
 	LogRedacted LogKind = "redacted"
 )
 
-func isLogKind(token string) bool {
+func IsLogKind(token string) bool {
 	switch LogKind(token) {
 	case LogNotify, LogRead, LogRedacted:
 		return true
@@ -30,8 +30,8 @@ func isLogKind(token string) bool {
 // What may stand in place of a thread's root in a subject. Neither can be the
 // encoding of an id, which has two characters at least.
 const (
-	wholeRoom = "-" // of a read: all threads
-	retried   = "+" // of a notification: a dead letter that is tried again
+	WholeRoom = "-" // of a read: all threads
+	Retried   = "+" // of a notification: a dead letter that is tried again
 )
 
 // LogSubject is what the subject of a message in NOTIFICATIONS says.
@@ -67,5 +67,5 @@ func ParseLogSubject(subject string) (LogSubject, error) {
 	return s, nil
 }
 
-// anyThread is the wildcard that takes the place of a thread's token.
-const anyThread = "*"
+// AnyThread is the wildcard that takes the place of a thread's token.
+const AnyThread = "*"

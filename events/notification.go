@@ -224,7 +224,7 @@ func (n *Notification) setField(key string, value gjson.Result) {
 }
 
 func (n *Notification) isWhole() bool {
-	return n.EventID != "" && n.RoomSeq != 0 && isObject(n.Body) && isObject(n.Tweaks)
+	return n.EventID != "" && n.RoomSeq != 0 && IsObject(n.Body) && IsObject(n.Tweaks)
 }
 
 // parseDevices reads outcomes by handle; ok is false if they are none.
@@ -233,11 +233,11 @@ func parseDevices(raw string) (devices map[string]DeviceOutcome, ok bool) {
 		return nil, false
 	}
 	for _, device := range devices {
-		if !isObject(device.Tweaks) {
+		if !IsObject(device.Tweaks) {
 			return nil, false
 		}
 	}
 	return devices, true
 }
 
-func isObject(raw []byte) bool { return len(raw) >= 2 && raw[0] == '{' }
+func IsObject(raw []byte) bool { return len(raw) >= 2 && raw[0] == '{' }

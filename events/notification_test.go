@@ -9,14 +9,8 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/eventstest"
 )
-
-func notification() events.Notification {
-	return events.Notification{
-		EventID: "$e", RoomSeq: 7, At: time.UnixMilli(1_700_000_000_123), RuleID: ".m.rule.message",
-		Tweaks: []byte(`{}`), Body: []byte(`{"prio":"high","event_id":"$e"}`),
-	}
-}
 
 func TestNotificationRoundTrip(t *testing.T) {
 	for name, change := range map[string]func(*events.Notification){
@@ -34,7 +28,7 @@ func TestNotificationRoundTrip(t *testing.T) {
 		"old":      func(n *events.Notification) { n.At = time.UnixMilli(-1) },
 		"nested":   func(n *events.Notification) { n.Body = []byte(`{"content":{"room_seq":1,"notification":{}}}`) },
 	} {
-		n := notification()
+		n := eventstest.Notification()
 		change(&n)
 		raw := n.AppendJSON(nil)
 		if !json.Valid(raw) {
@@ -106,7 +100,7 @@ func TestNotificationReaches(t *testing.T) {
 }
 
 func FuzzParseNotification(f *testing.F) {
-	n := notification()
+	n := eventstest.Notification()
 	f.Add(n.AppendJSON(nil))
 	n.Devices = map[string]events.DeviceOutcome{"h": {Tweaks: []byte(`{}`)}}
 	f.Add(n.AppendJSON(nil))
@@ -128,7 +122,7 @@ func FuzzParseNotification(f *testing.F) {
 // A record that is written once for many users, and then has each one's revision, is
 // what would have been written for each of them.
 func TestRecordWithRevision(t *testing.T) {
-	n := notification()
+	n := eventstest.Notification()
 	record := n.AppendJSON(nil)
 	for _, revision := range []uint64{0, 1, 1 << 60} {
 		n.PushersRevision = revision

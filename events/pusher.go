@@ -38,7 +38,7 @@ type UserPushers struct {
 	At time.Time `json:"-"`
 }
 
-func parseUserPushers(raw []byte) (UserPushers, error) {
+func ParseUserPushers(raw []byte) (UserPushers, error) {
 	var set UserPushers
 	if err := json.Unmarshal(raw, &set); err != nil {
 		return UserPushers{}, fmt.Errorf("decode pushers: %w", err)

@@ -41,7 +41,7 @@ func (r *UserPushRules) Global() pushrule.Ruleset {
 	return r.Changes.Ruleset(string(r.UserID))
 }
 
-func parseUserPushRules(raw []byte) (UserPushRules, error) {
+func ParseUserPushRules(raw []byte) (UserPushRules, error) {
 	var set UserPushRules
 	if err := json.Unmarshal(raw, &set); err != nil {
 		return UserPushRules{}, fmt.Errorf("decode push rules: %w", err)

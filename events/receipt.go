@@ -43,14 +43,14 @@ func ParseReceipts(raw []byte) (RoomID, []Receipt, error) {
 // that it was published on the subject of its room.
 func ParsePublishedReceipts(subject string, raw []byte) (RoomID, []Receipt, error) {
 	room, receipts, err := ParseReceipts(raw)
-	if want := receiptSubject(room); room != "" && want != subject {
+	if want := ReceiptSubject(room); room != "" && want != subject {
 		return "", nil, fmt.Errorf("%w: its subject names another room: published on %s, expected on %s", ErrBadEvent, subject, want)
 	}
 	return room, receipts, err
 }
 
-// receiptSubject is where a homeserver publishes receipts.
-func receiptSubject(room RoomID) string { return "room." + Token(room) + ".receipt" }
+// ReceiptSubject is where a homeserver publishes receipts.
+func ReceiptSubject(room RoomID) string { return "room." + Token(room) + ".receipt" }
 
 // parseReceiptEDU reads what is around the receipts.
 func parseReceiptEDU(raw []byte) (room RoomID, content gjson.Result, err error) {
@@ -71,7 +71,7 @@ func parseReceiptEDU(raw []byte) (room RoomID, content gjson.Result, err error) 
 	switch {
 	case edu.Get("type").Str != "m.receipt":
 		return "", content, fmt.Errorf("%w: type is not m.receipt", ErrBadEvent)
-	case id.Type != gjson.String || !isID(id.Str):
+	case id.Type != gjson.String || !IsID(id.Str):
 		return "", content, fmt.Errorf("%w: room_id must have 1 to %d bytes", ErrBadEvent, MaxIDBytes)
 	case !content.IsObject():
 		return "", content, fmt.Errorf("%w: content is not an object", ErrBadEvent)
@@ -89,7 +89,7 @@ type receiptReader struct {
 }
 
 func (r *receiptReader) readEvent(event EventID, kinds gjson.Result) {
-	if !kinds.IsObject() || !isID(event) {
+	if !kinds.IsObject() || !IsID(event) {
 		r.skip("an event has no object of receipts, or no event id")
 		return
 	}
@@ -118,12 +118,12 @@ func (r *receiptReader) readUser(event EventID, user UserID, data gjson.Result) 
 	case !data.IsObject():
 		r.skip("a receipt is no object")
 		return
-	case !isID(user):
+	case !IsID(user):
 		r.skip("a receipt has no user id")
 		return
 	case thread.Type == gjson.Null:
 		receipt.Whole = true
-	case thread.Type != gjson.String || !isID(thread.Str):
+	case thread.Type != gjson.String || !IsID(thread.Str):
 		r.skip("a thread_id is none")
 		return
 	case thread.Str != threadMain:
@@ -145,4 +145,4 @@ func (r *receiptReader) err() error {
 	return fmt.Errorf("%w: %d of its receipts cannot be read, the first: %s", ErrBadEvent, r.bad, r.mistake)
 }
 
-func isID[T ~string](id T) bool { return id != "" && len(id) <= MaxIDBytes }
+func IsID[T ~string](id T) bool { return id != "" && len(id) <= MaxIDBytes }

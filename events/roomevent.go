@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -104,7 +103,7 @@ func (r *eventReader) read(key string, value gjson.Result) {
 	case "content":
 		r.once(32, key)
 		r.want(value.IsObject(), "content is not an object")
-		r.want(!hasTwice(value), "content has a key that stands twice")
+		r.want(!HasTwice(value), "content has a key that stands twice")
 		r.checkJSON(key, raw)
 		ev.Content = raw
 	case "unsigned": // may hold what others wrote, such as the content before a change
@@ -153,9 +152,9 @@ func (r *eventReader) text(field uint8, key string, value gjson.Result) string {
 	return ""
 }
 
-// hasTwice reports whether an object has a key twice, of which some readers take
+// HasTwice reports whether an object has a key twice, of which some readers take
 // the first and others the last.
-func hasTwice(object gjson.Result) bool {
+func HasTwice(object gjson.Result) bool {
 	var few [8]string
 	keys, twice := few[:0], false
 	var many map[string]bool

@@ -8,14 +8,13 @@ import (
 	"testing"
 
 	"poked/events"
+	"poked/events/eventstest"
 )
-
-const goodEvent = `{"event_id":"$e","room_id":"!r","type":"m.x","sender":"@a:x","state_key":"","content":{"body":"hi"}}`
 
 func TestParseRoomEvent(t *testing.T) {
 	for _, raw := range []string{
-		goodEvent,
-		" \t\r\n" + goodEvent + "\n",
+		eventstest.GoodEvent,
+		" \t\r\n" + eventstest.GoodEvent + "\n",
 		`{ "content" : {"body":"hi"} , "sender":"@a:x","type":"m.x","room_id":"!r","event_id":"$e","state_key":"" }`,
 		`{"unsigned":{"content":{"body":"no"},"event_id":"$no"},"event_id":"$e","room_id":"!r","type":"m.x","sender":"@a:x","state_key":"","content":{"body":"hi"},"x":[{"content":{}}]}`,
 		`{"event\u005fid":"\u0024e","room_id":"!r","type":"m.x","sender":"@a:x","state_key":"","content":{"body":"hi"}}`,
@@ -40,11 +39,11 @@ func TestParseRoomEvent(t *testing.T) {
 func TestParseRoomEventRefusals(t *testing.T) {
 	const canary = "CANARY"
 	long := strings.Repeat("x", events.MaxIDBytes) + canary
-	event := func(change string) string { return strings.Replace(goodEvent, `{"event_id"`, change, 1) }
+	event := func(change string) string { return strings.Replace(eventstest.GoodEvent, `{"event_id"`, change, 1) }
 	for name, raw := range map[string]string{
 		"empty":             "",
 		"not JSON":          `{"content":"CANARY"`,
-		"two documents":     goodEvent + goodEvent,
+		"two documents":     eventstest.GoodEvent + eventstest.GoodEvent,
 		"array":             `["CANARY"]`,
 		"string":            `"CANARY"`,
 		"no event_id":       event(`{"x"`),
@@ -89,8 +88,8 @@ func TestRoomEventSubject(t *testing.T) {
 }
 
 func FuzzParseRoomEvent(f *testing.F) {
-	f.Add([]byte(goodEvent))
-	f.Add([]byte(" " + goodEvent))
+	f.Add([]byte(eventstest.GoodEvent))
+	f.Add([]byte(" " + eventstest.GoodEvent))
 	f.Add([]byte(`{"content":{`))
 	f.Add([]byte(`{"content":{},"content":[]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {

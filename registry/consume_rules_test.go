@@ -9,16 +9,17 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/publish"
 	"poked/events/pushrule"
 )
 
 // publishing says something, as a homeserver does, of alice's account.
 type publishing struct {
 	h *house
-	p *events.Publisher
+	p *publish.Publisher
 }
 
-func (h *house) accounts() publishing { return publishing{h, events.NewPublisher(h.conn)} }
+func (h *house) accounts() publishing { return publishing{h, publish.NewPublisher(h.conn)} }
 
 func (s publishing) rules(content string) {
 	s.h.t.Helper()

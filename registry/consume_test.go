@@ -8,6 +8,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/publish"
 )
 
 // TestRejection sends rejections of alice's pusher through NATS.
@@ -98,13 +99,13 @@ func (h *house) runPast(token string) {
 func TestAccountChanges(t *testing.T) {
 	for _, c := range []struct {
 		name    string
-		publish func(*testing.T, *events.Publisher) error
+		publish func(*testing.T, *publish.Publisher) error
 		left    []string
 	}{
-		{"logout of a device", func(t *testing.T, p *events.Publisher) error { return p.Logout(t.Context(), alice, "PHONE") },
+		{"logout of a device", func(t *testing.T, p *publish.Publisher) error { return p.Logout(t.Context(), alice, "PHONE") },
 			[]string{"laptop", "nodevice"}},
-		{"logout of all", func(t *testing.T, p *events.Publisher) error { return p.Logout(t.Context(), alice, "") }, []string{}},
-		{"deactivation", func(t *testing.T, p *events.Publisher) error { return p.Deactivated(t.Context(), alice) }, []string{}},
+		{"logout of all", func(t *testing.T, p *publish.Publisher) error { return p.Logout(t.Context(), alice, "") }, []string{}},
+		{"deactivation", func(t *testing.T, p *publish.Publisher) error { return p.Deactivated(t.Context(), alice) }, []string{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHouse(t)
@@ -112,7 +113,7 @@ func TestAccountChanges(t *testing.T) {
 				h.set("alice-"+device, body(keys{"pushkey": device}))
 			}
 			h.set("bob-phone", body(keys{"pushkey": "bob's"}))
-			if err := c.publish(t, events.NewPublisher(h.conn)); err != nil {
+			if err := c.publish(t, publish.NewPublisher(h.conn)); err != nil {
 				t.Fatal(err)
 			}
 			h.run()

@@ -8,6 +8,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/publish"
 )
 
 // fault is a way in which a hand-off between two places that keep things fails.
@@ -172,7 +173,7 @@ func (h *house) arrive(rejections ...events.Rejection) {
 			h.t.Fatal(err)
 		}
 	}
-	if err := events.NewPublisher(conn).Logout(h.t.Context(), alice, "PHONE"); err != nil {
+	if err := publish.NewPublisher(conn).Logout(h.t.Context(), alice, "PHONE"); err != nil {
 		h.t.Fatal(err)
 	}
 }

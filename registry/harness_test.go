@@ -19,6 +19,7 @@ import (
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/pushgateway"
+	"poked/events/stream"
 )
 
 const (
@@ -41,7 +42,7 @@ type house struct {
 	t    *testing.T
 	cfg  Config
 	nats *eventstest.Server
-	conn *events.Conn
+	conn *stream.Conn
 	log  *logBuffer
 	reg  *Registry
 	web  *httptest.Server

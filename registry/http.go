@@ -15,9 +15,9 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"poked/events"
 	"poked/events/homeserver"
 	"poked/events/pushgateway"
+	"poked/events/stream"
 )
 
 // maxBodyBytes bounds a request body.
@@ -26,7 +26,7 @@ const maxBodyBytes = 64 << 10
 // api answers HTTP requests.
 type api struct {
 	store    *store
-	conn     *events.Conn
+	conn     *stream.Conn
 	policy   *pushgateway.Policy
 	auth     Authenticator
 	limiter  *limiter
@@ -47,7 +47,7 @@ type call struct {
 	passed   bool // to the homeserver, which judges it
 }
 
-func newAPI(store *store, conn *events.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, limiter *limiter, log *slog.Logger) *api {
+func newAPI(store *store, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, limiter *limiter, log *slog.Logger) *api {
 	a := &api{
 		store: store, conn: conn, policy: policy, auth: auth, upstream: up, limiter: limiter,
 		listings: semaphore.NewWeighted(maxListings), log: log,

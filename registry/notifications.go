@@ -15,6 +15,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 const (
@@ -132,7 +133,7 @@ func (a *api) list(ctx context.Context, user events.UserID, query listedQuery) (
 	return answer, nil
 }
 
-func forList(n *events.ListedNotification, event []byte) listedNotification {
+func forList(n *stream.ListedNotification, event []byte) listedNotification {
 	return listedNotification{
 		Actions: actionsOf(n.Tweaks), Event: event, ProfileTag: profileTag(&n.Notification), RoomID: n.Room, TS: n.At.UnixMilli(),
 	}
@@ -169,7 +170,7 @@ func profileTag(n *events.Notification) string {
 
 // eventOf returns the event of a notification as its homeserver published it, or,
 // when NATS has it no more, what the notification keeps of it.
-func (a *api) eventOf(ctx context.Context, user events.UserID, n *events.ListedNotification) ([]byte, error) {
+func (a *api) eventOf(ctx context.Context, user events.UserID, n *stream.ListedNotification) ([]byte, error) {
 	event, err := a.conn.EventOf(ctx, n)
 	if err != nil || event != nil {
 		return event, err
@@ -189,7 +190,7 @@ type keptEvent struct {
 	Type           string          `json:"type"`
 }
 
-func keptOf(user events.UserID, n *events.ListedNotification) keptEvent {
+func keptOf(user events.UserID, n *stream.ListedNotification) keptEvent {
 	body := gjson.ParseBytes(n.Body)
 	kept := keptEvent{
 		Content:        json.RawMessage(cmp.Or(body.Get("content").Raw, "{}")),

@@ -10,7 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"golang.org/x/sync/errgroup"
 
-	"poked/events"
+	"poked/events/stream"
 )
 
 const (
@@ -22,7 +22,7 @@ const (
 // goroutine runs it.
 type outbox struct {
 	store *store
-	conn  *events.Conn
+	conn  *stream.Conn
 	log   *slog.Logger
 	back  chan struct{} // NATS was away and is back
 
@@ -33,7 +33,7 @@ type outbox struct {
 	retry   *backoff.ExponentialBackOff
 }
 
-func newOutbox(store *store, conn *events.Conn, log *slog.Logger) *outbox {
+func newOutbox(store *store, conn *stream.Conn, log *slog.Logger) *outbox {
 	o := &outbox{
 		store: store, conn: conn, log: log, back: make(chan struct{}, 1),
 		stale: true, // a bucket or the database may have been lost or restored

@@ -9,6 +9,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // bucket names one of the buckets that are told what the database says, in the
@@ -39,7 +40,7 @@ func (b bucket) load(ctx context.Context, tx *sqlx.Tx, user events.UserID) (valu
 }
 
 // all yields what the bucket holds.
-func (b bucket) all(ctx context.Context, conn *events.Conn) iter.Seq2[value, error] {
+func (b bucket) all(ctx context.Context, conn *stream.Conn) iter.Seq2[value, error] {
 	if b == inPushRules {
 		return values(conn.AllPushRules(ctx), pushRulesValue)
 	}
@@ -53,13 +54,13 @@ type value struct {
 	version int64
 	filled  bool // if not, the user has no key
 	content any  // what it says, without user and version
-	put     func(context.Context, *events.Conn) error
+	put     func(context.Context, *stream.Conn) error
 }
 
 func pushersValue(set events.UserPushers) value {
 	return value{
 		bucket: inPushers, user: set.UserID, version: set.Version, filled: len(set.Pushers) > 0, content: set.Pushers,
-		put: func(ctx context.Context, conn *events.Conn) error { return conn.PutPushers(ctx, set) },
+		put: func(ctx context.Context, conn *stream.Conn) error { return conn.PutPushers(ctx, set) },
 	}
 }
 
@@ -68,7 +69,7 @@ func pushRulesValue(rules events.UserPushRules) value {
 	content.UserID, content.Version = "", 0
 	return value{
 		bucket: inPushRules, user: rules.UserID, version: rules.Version, filled: !rules.IsEmpty(), content: content,
-		put: func(ctx context.Context, conn *events.Conn) error { return conn.PutPushRules(ctx, rules) },
+		put: func(ctx context.Context, conn *stream.Conn) error { return conn.PutPushRules(ctx, rules) },
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/pushrule"
+	"poked/events/stream"
 )
 
 // TestReconcile starts with a bucket that somebody else has changed.
@@ -208,7 +209,7 @@ func TestBucketLostWhileRunning(t *testing.T) {
 	h := newHouse(t)
 	place := &moving{}
 	place.now.Store(h.nats)
-	conn, err := events.Connect(t.Context(), events.Config{InProcess: place, Log: slog.New(slog.DiscardHandler)})
+	conn, err := stream.Connect(t.Context(), stream.Config{InProcess: place, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

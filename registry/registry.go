@@ -124,10 +124,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"poked/events"
 	"poked/events/homeserver"
 	"poked/events/httpserve"
 	"poked/events/pushgateway"
+	"poked/events/stream"
 )
 
 // Limits of the HTTP server, beside those of package httpserve. An answer waits for a
@@ -146,7 +146,7 @@ type Registry struct {
 	outbox   *outbox
 	recheck  *recheck   // nil if the homeserver cannot be asked for devices
 	tokens   *tokenFile // nil with a homeserver
-	conn     *events.Conn
+	conn     *stream.Conn
 	listener net.Listener
 	log      *slog.Logger
 }
@@ -155,7 +155,7 @@ type Registry struct {
 // the program's schema and binds the listener. Nothing is served before
 // [Registry.Run]; connections that come earlier wait. The topology must have been
 // set up on conn. Errors are sentences that an operator can act upon.
-func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *events.Conn, log *slog.Logger) (*Registry, error) {
+func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *stream.Conn, log *slog.Logger) (*Registry, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // Restored is what a restore found in the buckets and wrote.
@@ -35,7 +36,7 @@ var errDryRun = errors.New("dry run")
 //
 // With dryRun everything is read and nothing written. progress hears of each user
 // in each bucket.
-func Restore(ctx context.Context, path string, conn *events.Conn, dryRun bool, progress func()) (Restored, error) {
+func Restore(ctx context.Context, path string, conn *stream.Conn, dryRun bool, progress func()) (Restored, error) {
 	r := restore{conn: conn, progress: progress}
 	if _, err := os.Stat(path); dryRun && errors.Is(err, os.ErrNotExist) {
 		return r.done, r.read(ctx, nil)
@@ -77,7 +78,7 @@ func knowsUsers(ctx context.Context, tx *sqlx.Tx) (known bool, err error) {
 
 // restore is one restore that is going on.
 type restore struct {
-	conn     *events.Conn
+	conn     *stream.Conn
 	progress func()
 	done     Restored
 }
@@ -141,7 +142,7 @@ var ErrLost = errors.New("the database is empty, but NATS knows pushers or push 
 	"restore it with 'poked registry restore --from-nats' or from a backup, or have NATS forget them with --start-empty")
 
 // checkNotLost refuses an empty database that would empty the buckets.
-func checkNotLost(ctx context.Context, path string, s *store, conn *events.Conn) error {
+func checkNotLost(ctx context.Context, path string, s *store, conn *stream.Conn) error {
 	var known bool
 	err := s.view(ctx, func(tx *sqlx.Tx) (err error) {
 		known, err = knowsUsers(ctx, tx)

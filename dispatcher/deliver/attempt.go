@@ -8,6 +8,7 @@ import (
 	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/pushgateway"
+	"poked/events/stream"
 )
 
 // sender is what a slot keeps from one attempt to the next.
@@ -182,7 +183,7 @@ func (d *Deliverer) stored(p *outgoing, publish func(done func(error))) error {
 	publish(func(err error) { answer <- err })
 	timeout := time.NewTimer(settleTimeout)
 	defer timeout.Stop()
-	err := events.ErrUnknownOutcome
+	err := stream.ErrUnknownOutcome
 	select {
 	case err = <-answer:
 	case <-timeout.C:

@@ -7,12 +7,13 @@ import (
 
 	"poked/dispatcher/directory"
 	"poked/events"
+	"poked/events/stream"
 )
 
 // backlogRecord is what BACKLOG is to say of a lane. Writes go out one at a time; a
 // change while one is out is written after it.
 type backlogRecord struct {
-	entry   *events.BacklogRecord // nil as long as there was nothing to write
+	entry   *stream.BacklogRecord // nil as long as there was nothing to write
 	covers  bool                  // what stands there stands before all that the lane has not told
 	writing bool
 	stale   bool    // the bucket is to say something else than what is being written
@@ -48,7 +49,7 @@ func (r *backlogRecord) releaseCovered() {
 }
 
 // record returns the record of a lane in BACKLOG, which was read at a revision, or 0.
-func (d *Deliverer) record(p *directory.Pusher, revision uint64) *events.BacklogRecord {
+func (d *Deliverer) record(p *directory.Pusher, revision uint64) *stream.BacklogRecord {
 	return d.Conn.BacklogRecord(d.Worker, p.ID, p.User, revision)
 }
 
@@ -233,7 +234,7 @@ func (l *lane) settleRecord() {
 }
 
 func (l *lane) notSaved(err error) {
-	conflict := new(events.ConflictError)
+	conflict := new(stream.ConflictError)
 	switch {
 	case !errors.As(err, &conflict):
 		l.d.Log.Warn("backlog not stored, trying again", "user_id", l.pusher.User, "pusher", l.pusher.ID, "error", err)
@@ -250,7 +251,7 @@ func (l *lane) notSaved(err error) {
 // fence ends the work on the partition: it has another owner, or a predecessor that
 // was held up has written late. If the partition is this worker's all the same it
 // begins anew, with what is stored.
-func (d *Deliverer) fence(conflict *events.ConflictError) {
+func (d *Deliverer) fence(conflict *stream.ConflictError) {
 	d.closing, d.ended = true, true
 	d.follower.Fence(conflict)
 }

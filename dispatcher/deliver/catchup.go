@@ -9,6 +9,7 @@ import (
 
 	"poked/dispatcher/directory"
 	"poked/events"
+	"poked/events/stream"
 )
 
 const (
@@ -187,7 +188,7 @@ func (c *catchUpReader) give(a ask, p reading, err error) {
 
 // readOn reads what a lane is to tell next. newest is the newest notification of
 // each thread of each room of its user's.
-func (c *catchUpReader) readOn(ctx context.Context, a ask, newest []events.LoggedNotification) (reading, error) {
+func (c *catchUpReader) readOn(ctx context.Context, a ask, newest []stream.LoggedNotification) (reading, error) {
 	if a.after >= a.target {
 		return newReading(nil, a.target, a.thinTo), nil // it came for the count
 	}
@@ -219,8 +220,8 @@ func (c *catchUpReader) readOn(ctx context.Context, a ask, newest []events.Logge
 }
 
 // upTo returns those of a list in order that stand up to a sequence.
-func upTo(list []events.LoggedNotification, seq uint64) []events.LoggedNotification {
-	n, _ := slices.BinarySearchFunc(list, seq+1, func(n events.LoggedNotification, seq uint64) int {
+func upTo(list []stream.LoggedNotification, seq uint64) []stream.LoggedNotification {
+	n, _ := slices.BinarySearchFunc(list, seq+1, func(n stream.LoggedNotification, seq uint64) int {
 		return cmp.Compare(n.Seq, seq)
 	})
 	return list[:n]
@@ -228,7 +229,7 @@ func upTo(list []events.LoggedNotification, seq uint64) []events.LoggedNotificat
 
 // readRooms reads what a user has been notified of in each of the rooms since
 // the lane's position, in order, and counts it. Beyond the limit it only counts.
-func (c *catchUpReader) readRooms(ctx context.Context, a ask, rooms []events.LoggedNotification) (all []events.LoggedNotification, total int, err error) {
+func (c *catchUpReader) readRooms(ctx context.Context, a ask, rooms []stream.LoggedNotification) (all []stream.LoggedNotification, total int, err error) {
 	for _, newest := range rooms {
 		inRoom, more, err := c.d.Conn.NotificationsInRoom(ctx, newest, a.after, max(c.limit+1-len(all), 1))
 		if err != nil {
@@ -238,7 +239,7 @@ func (c *catchUpReader) readRooms(ctx context.Context, a ask, rooms []events.Log
 		all = append(all, inRoom...)
 		total += len(inRoom) + more
 	}
-	slices.SortFunc(all, func(x, y events.LoggedNotification) int { return cmp.Compare(x.Seq, y.Seq) })
+	slices.SortFunc(all, func(x, y stream.LoggedNotification) int { return cmp.Compare(x.Seq, y.Seq) })
 	return all, total, nil
 }
 
@@ -246,8 +247,8 @@ func (c *catchUpReader) readRooms(ctx context.Context, a ask, rooms []events.Log
 // is: the newest up to a sequence that is for its pusher. A room has none if what
 // is newer still, in any of its threads, is for the pusher too, and so yet to be
 // told.
-func (c *catchUpReader) newestHeard(ctx context.Context, a ask, threads []events.LoggedNotification, limit uint64) ([]events.LoggedNotification, error) {
-	byRoom := map[events.RoomID]events.LoggedNotification{}
+func (c *catchUpReader) newestHeard(ctx context.Context, a ask, threads []stream.LoggedNotification, limit uint64) ([]stream.LoggedNotification, error) {
+	byRoom := map[events.RoomID]stream.LoggedNotification{}
 	for _, newest := range threads {
 		ok, err := a.hears(newest), error(nil)
 		if !ok {
@@ -261,13 +262,13 @@ func (c *catchUpReader) newestHeard(ctx context.Context, a ask, threads []events
 		}
 	}
 	heard := slices.Collect(maps.Values(byRoom))
-	slices.SortFunc(heard, func(x, y events.LoggedNotification) int { return cmp.Compare(x.Seq, y.Seq) })
+	slices.SortFunc(heard, func(x, y stream.LoggedNotification) int { return cmp.Compare(x.Seq, y.Seq) })
 	return upTo(heard, limit), nil
 }
 
 // lastHeard returns the last notification from a room that is for a lane's pusher,
 // after the lane's position and up to a sequence. Newest is the room's newest.
-func (c *catchUpReader) lastHeard(ctx context.Context, a ask, newest events.LoggedNotification, limit uint64) (last events.LoggedNotification, ok bool, err error) {
+func (c *catchUpReader) lastHeard(ctx context.Context, a ask, newest stream.LoggedNotification, limit uint64) (last stream.LoggedNotification, ok bool, err error) {
 	for after := a.after; ; {
 		page, more, err := c.d.Conn.NotificationsInRoom(ctx, newest, after, readingLimit)
 		if err != nil {
@@ -286,14 +287,14 @@ func (c *catchUpReader) lastHeard(ctx context.Context, a ask, newest events.Logg
 }
 
 // hears says whether a notification can be read and is for the lane's pusher.
-func (a *ask) hears(logged events.LoggedNotification) bool {
+func (a *ask) hears(logged stream.LoggedNotification) bool {
 	n, err := events.ParseNotification(logged.Data)
 	return err == nil && a.pusher.Hears(&n)
 }
 
 // newReading makes a reading of as many as a lane may hold; end is where the list
 // reaches to.
-func newReading(list []events.LoggedNotification, end, thinTo uint64) reading {
+func newReading(list []stream.LoggedNotification, end, thinTo uint64) reading {
 	p := reading{end: end, thinTo: thinTo}
 	if len(list) > readingLimit {
 		list = list[:readingLimit]

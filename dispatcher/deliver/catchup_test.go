@@ -7,12 +7,13 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/stream"
 )
 
 // Two pushers of one user that stand at different places catch up in one request:
 // what one of them has been told already, the other is told all the same.
 func TestCatchUpOfTwoPushersOfOneUser(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *events.Conn) {
+	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
 		for i := range 6 {
 			stored := make(chan error, 1)
 			batch := conn.NewBatch(func(_ uint64, err error) { stored <- err })

@@ -48,6 +48,8 @@ import (
 	"poked/dispatcher/directory"
 	"poked/dispatcher/poke"
 	"poked/events"
+	"poked/events/partition"
+	"poked/events/stream"
 	"poked/events/wait"
 )
 
@@ -64,7 +66,7 @@ const Patience = time.Second
 type Deliverer struct {
 	Config
 
-	follower      *events.Follower
+	follower      *partition.Follower
 	catchUpReader *catchUpReader
 	fresh         bool // nobody had anything unread when the work began
 
@@ -93,7 +95,7 @@ type recipient struct {
 
 // Config is what the deliverers of all partitions of a dispatcher share.
 type Config struct {
-	Conn          *events.Conn
+	Conn          *stream.Conn
 	Worker        string // under whose name records are written
 	Directory     *directory.Directory
 	Gates         *Gateways
@@ -131,7 +133,7 @@ func (d *Deliverer) Start() (stop func()) {
 }
 
 // Prepare takes over the partition from the worker that had it before.
-func (d *Deliverer) Prepare(ctx context.Context, f *events.Follower, part int) error {
+func (d *Deliverer) Prepare(ctx context.Context, f *partition.Follower, part int) error {
 	lagging, err := d.Conn.LoadBacklog(ctx, part)
 	if err != nil {
 		return err
@@ -150,12 +152,12 @@ func (d *Deliverer) Run(ctx context.Context, drain wait.Drain) error {
 	return d.follower.Run(ctx, d.handler(), func() { d.finish(drain) })
 }
 
-func (d *Deliverer) handler() events.Handler {
-	return events.Handler{Handle: d.handle, Tick: d.tick, Lease: d.Gates.lease}
+func (d *Deliverer) handler() partition.Handler {
+	return partition.Handler{Handle: d.handle, Tick: d.tick, Lease: d.Gates.lease}
 }
 
 // handle takes the next message of the partition.
-func (d *Deliverer) handle(ctx context.Context, msg events.Message) {
+func (d *Deliverer) handle(ctx context.Context, msg partition.Message) {
 	s, err := events.ParseLogSubject(msg.Subject)
 	if err != nil {
 		d.bury(msg, err)
@@ -167,7 +169,7 @@ func (d *Deliverer) handle(ctx context.Context, msg events.Message) {
 }
 
 // take works through a message of a user whose pushers are known.
-func (d *Deliverer) take(ctx context.Context, msg events.Message, s events.LogSubject) {
+func (d *Deliverer) take(ctx context.Context, msg partition.Message, s events.LogSubject) {
 	switch s.Kind {
 	case events.LogNotify:
 		d.notified(ctx, msg, s)
@@ -179,7 +181,7 @@ func (d *Deliverer) take(ctx context.Context, msg events.Message, s events.LogSu
 }
 
 // notified hands a notification to its user's lanes.
-func (d *Deliverer) notified(ctx context.Context, msg events.Message, s events.LogSubject) {
+func (d *Deliverer) notified(ctx context.Context, msg partition.Message, s events.LogSubject) {
 	n, err := events.ParseNotification(msg.Data)
 	if err != nil {
 		d.bury(msg, err)
@@ -205,7 +207,7 @@ func (d *Deliverer) notified(ctx context.Context, msg events.Message, s events.L
 }
 
 // bury passes a message that cannot be read.
-func (d *Deliverer) bury(msg events.Message, reason error) {
+func (d *Deliverer) bury(msg partition.Message, reason error) {
 	d.Counts.skipped.Add(1)
 	d.Log.Warn("unreadable notification skipped", "seq", msg.Seq, "error", reason)
 	d.follower.Bury(msg, "bad_notification", reason)
@@ -325,7 +327,7 @@ func (d *Deliverer) find(part int, lagging map[events.PusherID]events.Backlog) {
 
 // restore puts back the lanes that lagged when the last worker stopped. What
 // lies beyond its cursor comes by live, from the follower.
-func (d *Deliverer) restore(f *events.Follower, lagging map[events.PusherID]events.Backlog) {
+func (d *Deliverer) restore(f *partition.Follower, lagging map[events.PusherID]events.Backlog) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.follower, d.fresh = f, f.Fresh()

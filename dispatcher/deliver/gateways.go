@@ -7,6 +7,7 @@ import (
 	"poked/dispatcher/directory"
 	"poked/dispatcher/poke"
 	"poked/events"
+	"poked/events/partition"
 )
 
 // Gateways shares the delivery slots among the push gateways. A lane that has
@@ -25,7 +26,7 @@ type Gateways struct {
 	floor, ceiling int                 // of requests in flight at one gateway
 	slots          int                 // requests in flight in all, at most
 	spawn          func(worker func()) // runs a slot's loop in a goroutine that its owner waits for
-	lease          *events.Lease       // without which no attempt begins
+	lease          *partition.Lease    // without which no attempt begins
 	announced      chan struct{}       // calls who shares pauses
 
 	mu       sync.Mutex
@@ -44,7 +45,7 @@ type Gateways struct {
 
 // NewGateways shares this many slots, of which a gateway gets between floor and
 // ceiling, while the lease is held; nil is always held. spawn runs a slot's loop.
-func NewGateways(slots, floor, ceiling int, lease *events.Lease, spawn func(func())) *Gateways {
+func NewGateways(slots, floor, ceiling int, lease *partition.Lease, spawn func(func())) *Gateways {
 	gs := &Gateways{
 		lease: lease, slots: slots, floor: floor, ceiling: ceiling, spawn: spawn,
 		announced: make(chan struct{}, 1), unshared: map[*gateway]struct{}{},

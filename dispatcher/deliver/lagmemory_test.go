@@ -10,6 +10,7 @@ import (
 	"poked/dispatcher/directory"
 	"poked/dispatcher/poke"
 	"poked/events"
+	"poked/events/partition"
 )
 
 // A hundred thousand pushers that lag cost little each, whether they wait for
@@ -20,7 +21,7 @@ func TestG7HundredThousandLaggingPushersCostLittle(t *testing.T) {
 		const n = 100_000
 		gs, _ := idleGateways(1024, 8, 256)
 		d := New(Config{Gates: gs, Counts: &Counters{}})
-		d.follower, d.ended = &events.Follower{}, true
+		d.follower, d.ended = &partition.Follower{}, true
 		all := make([]*lane, n)
 		for i := range all {
 			p := &directory.Pusher{ID: events.PusherID(fmt.Sprint(i)), Refused: events.ErrBadEvent} // all at one origin

@@ -8,6 +8,7 @@ import (
 
 	"poked/dispatcher/directory"
 	"poked/events"
+	"poked/events/partition"
 )
 
 // late is a user of whose pushers match had heard more, when it decided, than this
@@ -19,7 +20,7 @@ import (
 // for the next worker.
 type late struct {
 	revision uint64 // of PUSHERS, to be heard of
-	messages []events.Message
+	messages []partition.Message
 	since    time.Time
 }
 
@@ -33,7 +34,7 @@ const (
 
 // isLate reports whether a message has to wait for its user's pushers, and then keeps
 // it.
-func (d *Deliverer) isLate(msg events.Message, s events.LogSubject) bool {
+func (d *Deliverer) isLate(msg partition.Message, s events.LogSubject) bool {
 	w, revision := d.late[s.User], uint64(0)
 	if s.Kind == events.LogNotify {
 		revision = events.PushersRevisionOf(msg.Data)

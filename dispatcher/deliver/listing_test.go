@@ -9,6 +9,7 @@ import (
 	"poked/dispatcher/directory"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/stream"
 )
 
 // A list goes through all users of a partition, some at a time, in order and
@@ -53,7 +54,7 @@ func TestListInPieces(t *testing.T) {
 // Where nobody has counted, the log is asked for some, and the others have an
 // upper bound.
 func TestWaitingIsCountedOrBounded(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *events.Conn) {
+	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
 		d := New(Config{Counts: &Counters{}, Conn: conn, Directory: directory.New(nil, nil, 1, func(events.UserID) {})})
 		for i := range countPiece + 3 {
 			user := events.UserID(fmt.Sprintf("@u%06d:x", i))

@@ -8,6 +8,7 @@ import (
 
 	"poked/dispatcher/poke"
 	"poked/events"
+	"poked/events/stream"
 )
 
 // pause leaves a gateway alone until a time, if that is later than now and than
@@ -133,7 +134,7 @@ const ShareAgain = time.Second
 
 // SharePauses tells all dispatchers of the pauses that this one is asked for, until
 // ctx ends. What is not stored is told again while the pause lasts.
-func (gs *Gateways) SharePauses(ctx context.Context, conn *events.Conn, log *slog.Logger) {
+func (gs *Gateways) SharePauses(ctx context.Context, conn *stream.Conn, log *slog.Logger) {
 	again := time.NewTicker(ShareAgain)
 	defer again.Stop()
 	var failing atomic.Bool

@@ -10,6 +10,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/stream"
 )
 
 // A pause that is heard of while it lasts, or grows, leaves the ramp after it as
@@ -71,7 +72,7 @@ func TestPausesOfManyDispatchersComeToAnEnd(t *testing.T) {
 
 // A dispatcher that stands by forgets the pauses it hears of when they are over.
 func TestG7StandbyForgetsPauses(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *events.Conn) {
+	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
 		gs := NewGateways(100, 8, 100, nil, func(func()) {})
 		ctx, cancel := context.WithCancel(t.Context())
 		var beside sync.WaitGroup

@@ -4,12 +4,13 @@ import (
 	"context"
 
 	"poked/events"
+	"poked/events/partition"
 	"poked/events/wait"
 )
 
 // read takes in how far a user has read a room: what is read leaves their log, and
 // what a lane has in hand of it is not told.
-func (d *Deliverer) read(ctx context.Context, msg events.Message, s events.LogSubject) {
+func (d *Deliverer) read(ctx context.Context, msg partition.Message, s events.LogSubject) {
 	read, err := events.ParseRead(msg.Data)
 	if err != nil {
 		d.bury(msg, err)
@@ -34,7 +35,7 @@ func (d *Deliverer) read(ctx context.Context, msg events.Message, s events.LogSu
 }
 
 // redacted takes in that the event of a notification was redacted.
-func (d *Deliverer) redacted(ctx context.Context, msg events.Message, s events.LogSubject) {
+func (d *Deliverer) redacted(ctx context.Context, msg partition.Message, s events.LogSubject) {
 	gone, err := events.ParseRedaction(msg.Data)
 	if err != nil {
 		d.bury(msg, err)
@@ -49,7 +50,7 @@ func (d *Deliverer) redacted(ctx context.Context, msg events.Message, s events.L
 
 // cleared has a user's lanes forget what left the log, and tell how much is unread,
 // if anything did.
-func (d *Deliverer) cleared(msg events.Message, user events.UserID, changed bool, gone func(*events.Notification, uint64, events.RoomID) bool) {
+func (d *Deliverer) cleared(msg partition.Message, user events.UserID, changed bool, gone func(*events.Notification, uint64, events.RoomID) bool) {
 	if !changed {
 		d.follower.Done(msg.Seq)
 		return

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/stream"
 	"poked/events/wait"
 )
 
@@ -73,7 +74,7 @@ func (t *unreadCount) left() { t.stale, t.changes = true, t.changes+1 }
 // changes were known. What has changed meanwhile may be missing in the answer, and
 // another may know better already: then it says nothing, and is asked for again by
 // whoever needs the count.
-func (t *unreadCount) learn(of BadgeOf, count events.Unread, upTo, changes uint64) {
+func (t *unreadCount) learn(of BadgeOf, count stream.Unread, upTo, changes uint64) {
 	if upTo < t.upTo || changes != t.changes {
 		return
 	}

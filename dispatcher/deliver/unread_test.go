@@ -14,13 +14,15 @@ import (
 	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/partition"
 	"poked/events/pushgateway"
+	"poked/events/stream"
 	"poked/events/wait"
 )
 
 // startAlone starts the deliverer of the only partition, whose users have a pusher each
 // at gw.test. It ends with the test.
-func startAlone(t *testing.T, conn *events.Conn, dial poke.DialFunc, users ...events.UserID) *Deliverer {
+func startAlone(t *testing.T, conn *stream.Conn, dial poke.DialFunc, users ...events.UserID) *Deliverer {
 	t.Helper()
 	policy, err := pushgateway.NewPolicy([]string{"gw.test"}, nil, true)
 	if err != nil {
@@ -38,7 +40,7 @@ func startAlone(t *testing.T, conn *events.Conn, dial poke.DialFunc, users ...ev
 		PokeTTL: time.Hour, Badge: BadgeMessages, CatchUpLimit: 100, Log: log,
 	})
 	stop := d.Start()
-	f, err := events.NewGroup(conn).Follow(t.Context(), events.StageDeliver, 0, "test")
+	f, err := partition.NewGroup(conn).Follow(t.Context(), partition.StageDeliver, 0, "test")
 	if err == nil {
 		err = d.Prepare(t.Context(), f, 0)
 	}
@@ -66,7 +68,7 @@ func startAlone(t *testing.T, conn *events.Conn, dial poke.DialFunc, users ...ev
 // What a badge says is what the log holds, also when two learn it at the same time:
 // one that follows the log and one that catches up.
 func TestUnreadThatChangedWhileItWasLearntIsLearntAgain(t *testing.T) {
-	eventstest.BubbleOf(t, 1, func(t *testing.T, _ *eventstest.Server, conn *events.Conn) {
+	eventstest.BubbleOf(t, 1, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
 		const rounds = 120 // the moment is short: without care some 5 of 100 rounds are wrong
 		gateway := eventstest.StartGateway(t)
 		d := startAlone(t, conn, func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -126,22 +128,22 @@ func TestUnreadThatChangedWhileItWasLearntIsLearntAgain(t *testing.T) {
 }
 
 // store writes a user's notification of the event at a sequence of ROOMS.
-func store(t *testing.T, conn *events.Conn, user events.UserID, room events.RoomID, roomSeq int) {
+func store(t *testing.T, conn *stream.Conn, user events.UserID, room events.RoomID, roomSeq int) {
 	t.Helper()
 	n := events.Notification{
 		EventID: events.EventID(fmt.Sprintf("$%d", roomSeq)), RoomSeq: uint64(roomSeq), At: time.Now(),
 		Tweaks: []byte("{}"), Body: fmt.Appendf(nil, `{"event_id":"$%d","prio":"low"}`, roomSeq),
 	}
-	write(t, conn, func(b *events.Batch) { b.Notify(conn, user, room, "", n.AppendJSON(nil)) })
+	write(t, conn, func(b *stream.Batch) { b.Notify(conn, user, room, "", n.AppendJSON(nil)) })
 }
 
 // storeRead writes that a user has read a room up to a sequence of ROOMS.
-func storeRead(t *testing.T, conn *events.Conn, user events.UserID, room events.RoomID, roomSeq int) {
+func storeRead(t *testing.T, conn *stream.Conn, user events.UserID, room events.RoomID, roomSeq int) {
 	t.Helper()
-	write(t, conn, func(b *events.Batch) { b.Read(conn, user, room, events.Read{UpTo: uint64(roomSeq), Whole: true}) })
+	write(t, conn, func(b *stream.Batch) { b.Read(conn, user, room, events.Read{UpTo: uint64(roomSeq), Whole: true}) })
 }
 
-func write(t *testing.T, conn *events.Conn, add func(*events.Batch)) {
+func write(t *testing.T, conn *stream.Conn, add func(*stream.Batch)) {
 	t.Helper()
 	stored := make(chan error, 1)
 	batch := conn.NewBatch(func(_ uint64, err error) { stored <- err })

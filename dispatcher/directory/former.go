@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // former is the users who have no pushers any more and had some, for as long as their
@@ -20,7 +21,7 @@ func (f *former) add(user events.UserID, since, now time.Time) {
 	if since.IsZero() {
 		since = now
 	}
-	if now.Sub(since) >= events.NotificationsKept {
+	if now.Sub(since) >= stream.NotificationsKept {
 		f.remove(user)
 		return
 	}
@@ -43,7 +44,7 @@ func (f *former) has(user events.UserID) bool {
 
 // turn lets what is young grow old, and what is old go, when it is time.
 func (f *former) turn(now time.Time) {
-	if now.Sub(f.turned) < events.NotificationsKept {
+	if now.Sub(f.turned) < stream.NotificationsKept {
 		return
 	}
 	f.young, f.old, f.turned = nil, f.young, now

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // Whoever has had no pushers for as long as logs are kept is forgotten, however many
@@ -14,8 +15,8 @@ func TestG7DirectoryForgetsWhoIsGone(t *testing.T) {
 	d := New(nil, nil, 1, func(events.UserID) {})
 	now := time.Now()
 	gone := func(user events.UserID, since time.Time) { d.Apply(events.UserPushers{UserID: user, At: since}) }
-	gone("@long-ago:x", now.Add(-events.NotificationsKept))
-	gone("@lately:x", now.Add(-events.NotificationsKept+time.Hour))
+	gone("@long-ago:x", now.Add(-stream.NotificationsKept))
+	gone("@lately:x", now.Add(-stream.NotificationsKept+time.Hour))
 	gone("@now:x", time.Time{})
 	for user, want := range map[events.UserID]bool{"@long-ago:x": false, "@lately:x": true, "@now:x": true, "@never:x": false} {
 		if d.Knows(user) != want {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // share is what the directory has to do with one partition of users. The
@@ -147,7 +148,7 @@ func (d *Directory) lightenShelf(s *packedShard, parts []int) {
 
 // Watch has the directory follow the bucket of pushers until ctx ends or the
 // watch fails, see [events.Conn.WatchPushers].
-func (d *Directory) Watch(ctx context.Context, conn *events.Conn, ready func()) error {
+func (d *Directory) Watch(ctx context.Context, conn *stream.Conn, ready func()) error {
 	d.anew()
 	return conn.WatchPushers(ctx, d.Apply, func() {
 		d.loaded()

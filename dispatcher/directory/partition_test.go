@@ -17,6 +17,7 @@ import (
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/pushgateway"
+	"poked/events/stream"
 )
 
 // office is a bucket that remembers all it ever held, and a directory that is
@@ -361,7 +362,7 @@ func TestMemoryFallsWithTheShare(t *testing.T) {
 
 // Over a real bucket, while users change, and beside a watch and who asks.
 func TestDirectoryGainsBesideTheWatch(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *events.Conn) {
+	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
 		policy, err := pushgateway.NewPolicy([]string{"gw.test"}, nil, true)
 		if err != nil {
 			t.Fatal(err)

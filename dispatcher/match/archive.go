@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 const (
@@ -34,7 +35,7 @@ const (
 // an old event nor one that never was costs a second reading. The goroutine of
 // searches fills it, and match asks it.
 type archive struct {
-	conn *events.Conn
+	conn *stream.Conn
 
 	mu    sync.Mutex
 	rooms *simplelru.LRU[events.RoomID, *pastRoom]
@@ -54,7 +55,7 @@ type pastRoom struct {
 	asked      map[events.UserID]struct{} // all that these users have unread was
 }
 
-func newArchive(conn *events.Conn) (*archive, error) {
+func newArchive(conn *stream.Conn) (*archive, error) {
 	a := &archive{conn: conn, share: archiveLimit}
 	var err error
 	a.rooms, err = simplelru.NewLRU(archiveRooms, func(_ events.RoomID, p *pastRoom) { a.size -= len(p.marks) })
@@ -198,7 +199,7 @@ func (a *archive) learn(ctx context.Context, room events.RoomID, before uint64, 
 
 // read takes in a part of a room's log that ends before a sequence, and returns where
 // it began, 0 if there was nothing.
-func (a *archive) read(room events.RoomID, p *pastRoom, log iter.Seq2[events.LoggedEvent, error], before uint64, known func(first uint64)) (first uint64, err error) {
+func (a *archive) read(room events.RoomID, p *pastRoom, log iter.Seq2[stream.LoggedEvent, error], before uint64, known func(first uint64)) (first uint64, err error) {
 	var marks []mark
 	roots := slices.Clone(p.roots)
 	threads := map[uint64]uint16{} // of the events of this part

@@ -8,19 +8,21 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/publish"
+	"poked/events/stream"
 )
 
 // A search finds each of a room's events, however old, and the archive knows from then
 // on where they stand, and of what there is none.
 func TestArchiveFindsEveryEvent(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *events.Conn) {
+	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
 		const count = 2*TimelineLimit + 7
 		room := events.RoomID("!r")
 		for i := range count {
 			if i == count/2 {
 				<-time.After(2 * ArchiveRecent)
 			}
-			publish(t, conn, fmt.Sprintf(`{"event_id":"$%d","room_id":"!r","type":"m.room.message","sender":"@a:x","content":{}}`, i))
+			publishAll(t, conn, fmt.Sprintf(`{"event_id":"$%d","room_id":"!r","type":"m.room.message","sender":"@a:x","content":{}}`, i))
 		}
 		archive, err := newArchive(conn)
 		if err != nil {
@@ -90,9 +92,9 @@ func TestG7ArchiveIsBounded(t *testing.T) {
 	}
 }
 
-func publish(t *testing.T, conn *events.Conn, raw string) {
+func publishAll(t *testing.T, conn *stream.Conn, raw string) {
 	t.Helper()
-	if err := events.NewPublisher(conn).Event(t.Context(), []byte(raw)); err != nil {
+	if err := publish.NewPublisher(conn).Event(t.Context(), []byte(raw)); err != nil {
 		t.Fatal(err)
 	}
 }

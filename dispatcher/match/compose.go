@@ -2,6 +2,7 @@ package match
 
 import (
 	"poked/events"
+	"poked/events/partition"
 	"poked/events/pushgateway"
 	"poked/events/pushrule"
 )
@@ -37,7 +38,7 @@ type draft struct {
 	}
 }
 
-func (rec *recorder) draft(msg events.Message, ev *events.RoomEvent, r *room, thread events.EventID) *draft {
+func (rec *recorder) draft(msg partition.Message, ev *events.RoomEvent, r *room, thread events.EventID) *draft {
 	d := &draft{rec: rec, ev: ev, room: r, n: events.Notification{
 		EventID: ev.EventID, RoomSeq: msg.Seq, At: msg.Time, SentAt: ev.OriginServerTS, Thread: thread,
 	}}

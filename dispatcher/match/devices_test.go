@@ -6,6 +6,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/partition"
 	"poked/events/pushrule"
 )
 
@@ -33,7 +34,7 @@ func TestDeviceRulesCostOthersNothing(t *testing.T) {
 	if all-one > 20 { // what the event keeps of itself while it is looked at
 		t.Errorf("%v allocations to evaluate for 99 users, %v of them for the event", all, one)
 	}
-	draft := m.recorder.draft(events.Message{Seq: 1}, &ev, r, "")
+	draft := m.recorder.draft(partition.Message{Seq: 1}, &ev, r, "")
 	if n := testing.AllocsPerRun(100, func() { draft.of(&notified[70]) }); n != 0 {
 		t.Errorf("%v allocations to write a notification, want none", n)
 	}

@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"poked/events"
+	"poked/events/partition"
+	"poked/events/stream"
 )
 
 const (
@@ -31,9 +33,9 @@ func NewUnstored() *semaphore.Weighted { return semaphore.NewWeighted(unstoredLi
 // message speaks of is stored, or given up.
 type fanout struct {
 	m       *matcher
-	msg     events.Message
+	msg     partition.Message
 	total   uint64             // notifications that are to be written
-	batch   *events.Batch      // nil before the first message, and after it was sent
+	batch   *stream.Batch      // nil before the first message, and after it was sent
 	written *int64             // bytes in batch
 	pending []*pendingWord     // what was said of the event before it came
 	dead    *events.DeadLetter // if the message, or a part of it, cannot be read
@@ -50,7 +52,7 @@ type fanout struct {
 // have written meanwhile, whoever asked the log before does not know.
 var errNotHeld = errors.New("the partition may be another worker's by now")
 
-func (m *matcher) newFanout(msg events.Message) *fanout {
+func (m *matcher) newFanout(msg partition.Message) *fanout {
 	m.writing.Add(1)
 	return &fanout{m: m, msg: msg, open: 1}
 }

@@ -12,14 +12,16 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/partition"
+	"poked/events/stream"
 )
 
 // writeAll writes records of 400 bytes for 20 users while two of them at most may
 // be unstored; first happens just before.
-func writeAll(t *testing.T, conn *events.Conn, first func(*matcher)) (*matcher, *eventstest.LogBuffer, error) {
+func writeAll(t *testing.T, conn *stream.Conn, first func(*matcher)) (*matcher, *eventstest.LogBuffer, error) {
 	t.Helper()
 	log := new(eventstest.LogBuffer)
-	f, err := events.NewGroup(conn).Follow(t.Context(), events.StageMatch, 0, "test")
+	f, err := partition.NewGroup(conn).Follow(t.Context(), partition.StageMatch, 0, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +29,7 @@ func writeAll(t *testing.T, conn *events.Conn, first func(*matcher)) (*matcher, 
 		Conn: conn, Log: slog.New(slog.NewTextHandler(log, nil)), Counts: &Counters{}, Unstored: semaphore.NewWeighted(2000),
 	}}
 	first(m)
-	out := m.newFanout(events.Message{Seq: 1})
+	out := m.newFanout(partition.Message{Seq: 1})
 	out.total = 20
 	for i := 0; i < 20 && err == nil; i++ {
 		err = out.add(t.Context(), events.UserID(fmt.Sprint("@", i)), "!r", "", make([]byte, 400))
@@ -38,7 +40,7 @@ func writeAll(t *testing.T, conn *events.Conn, first func(*matcher)) (*matcher, 
 
 // More than may be unstored at a time is written as what came before is stored.
 func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *events.Conn) {
+	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
 		m, _, err := writeAll(t, conn, func(*matcher) {})
 		if err != nil {
 			t.Fatal(err)
@@ -56,7 +58,7 @@ func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
 // While nothing can be stored the writing has an end, and the event is matched
 // again.
 func TestFanoutEndsWhileNothingIsStored(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *events.Conn) {
+	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
 		var began time.Time
 		m, log, _ := writeAll(t, conn, func(*matcher) { server.Stop(); began = time.Now() })
 		if waited := time.Since(began); waited > matchGrace {
@@ -77,8 +79,8 @@ func TestFanoutEndsWhileNothingIsStored(t *testing.T) {
 // An event that was taken while the partition was ours is not written down once
 // it may be another's, who may have written it: it is matched again, if ever.
 func TestFanoutEndsWithTheLease(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *events.Conn) {
-		m, log, err := writeAll(t, conn, func(m *matcher) { m.Lease = new(events.Lease) }) // one that has run out
+	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+		m, log, err := writeAll(t, conn, func(m *matcher) { m.Lease = new(partition.Lease) }) // one that has run out
 		if !errors.Is(err, errNotHeld) {
 			t.Errorf("error %v", err)
 		}

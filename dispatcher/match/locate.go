@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/partition"
 )
 
 // locate returns where an event of a room stands: as its timeline knows, or what a
@@ -52,7 +53,7 @@ const (
 // after the first: then it is nobody's news. What was published as historical is
 // not: it may have come with the state of a room while it was on its way. known is
 // false if it has to be looked up first.
-func (m *matcher) isRepeated(r *room, s *search, ev *events.RoomEvent, msg events.Message) (repeated, known bool) {
+func (m *matcher) isRepeated(r *room, s *search, ev *events.RoomEvent, msg partition.Message) (repeated, known bool) {
 	if msg.Historical {
 		return false, true // nobody is notified of it anyway
 	}
@@ -67,7 +68,7 @@ func (m *matcher) isRepeated(r *room, s *search, ev *events.RoomEvent, msg event
 // before: it was published under its own id, and was sent within the time for which
 // ids are remembered. A sender whose clock is ahead, or who tells no time, says nothing
 // of that.
-func isFresh(ev *events.RoomEvent, msg events.Message) bool {
+func isFresh(ev *events.RoomEvent, msg partition.Message) bool {
 	age := msg.Time.Sub(time.UnixMilli(ev.OriginServerTS))
 	return msg.ID == string(ev.EventID) && age > -clockAhead && age < lateAfter
 }

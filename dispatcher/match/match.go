@@ -37,6 +37,8 @@ import (
 
 	"poked/dispatcher/directory"
 	"poked/events"
+	"poked/events/partition"
+	"poked/events/stream"
 	"poked/events/wait"
 )
 
@@ -47,7 +49,7 @@ import (
 type matcher struct {
 	Config
 
-	follower *events.Follower
+	follower *partition.Follower
 	rooms    *rooms
 	archive  *archive
 	searches *searches
@@ -63,9 +65,9 @@ type matcher struct {
 
 // Config is what the matchers of all partitions of a dispatcher share.
 type Config struct {
-	Conn         *events.Conn
+	Conn         *stream.Conn
 	Directory    *directory.Directory
-	Lease        *events.Lease
+	Lease        *partition.Lease
 	Counts       *Counters
 	Owned        *atomic.Int64       // partitions of the dispatcher, among which the memory for rooms is divided
 	Unstored     *semaphore.Weighted // bytes that may still be written, see newUnstored
@@ -75,7 +77,7 @@ type Config struct {
 }
 
 // New returns the matcher of the partition that f follows.
-func New(cfg Config, f *events.Follower) (*matcher, error) {
+func New(cfg Config, f *partition.Follower) (*matcher, error) {
 	rooms, err := newRooms(cfg.Conn, cfg.OpenRooms, f.Cursor())
 	if err != nil {
 		return nil, err
@@ -115,8 +117,8 @@ type Counters struct {
 	Skipped       atomic.Uint64 // messages of ROOMS that could not be read
 }
 
-func (m *matcher) handler() events.Handler {
-	return events.Handler{Handle: m.handle, Tick: m.tick, Lease: m.Lease}
+func (m *matcher) handler() partition.Handler {
+	return partition.Handler{Handle: m.handle, Tick: m.tick, Lease: m.Lease}
 }
 
 func (m *matcher) tick(_ context.Context, now time.Time) {
@@ -128,7 +130,7 @@ func (m *matcher) tick(_ context.Context, now time.Time) {
 // handle matches one message of ROOMS, or puts it off until the one before it in
 // its room is stored. It returns early only when ctx ends; then the message stays
 // open and comes again.
-func (m *matcher) handle(ctx context.Context, msg events.Message) {
+func (m *matcher) handle(ctx context.Context, msg partition.Message) {
 	if !m.turns.begin(msg) {
 		return
 	}
@@ -175,7 +177,7 @@ func (m *matcher) handle(ctx context.Context, msg events.Message) {
 // search begins to look up what is not known of a room event: whether it is a
 // repetition, and who has the notification of the event that it redacts. It reports
 // whether there is anything; then the event, and its room, wait until that is over.
-func (m *matcher) search(r *room, ev *events.RoomEvent, msg events.Message, repeated, known bool) bool {
+func (m *matcher) search(r *room, ev *events.RoomEvent, msg partition.Message, repeated, known bool) bool {
 	s := &search{msg: msg, room: r.id, before: r.timeline.from}
 	if !known {
 		s.wanted = append(s.wanted, ev.EventID)
@@ -189,7 +191,7 @@ func (m *matcher) search(r *room, ev *events.RoomEvent, msg events.Message, repe
 // forget empties what an unreadable message has taken the place of, as who reads
 // the room's state again finds it: a member whose leave cannot be read is not told
 // any longer what is said in the room.
-func (m *matcher) forget(msg events.Message) {
+func (m *matcher) forget(msg partition.Message) {
 	ev, ok := events.StateOn(msg.Published())
 	if !ok {
 		return
@@ -201,14 +203,14 @@ func (m *matcher) forget(msg events.Message) {
 }
 
 // done is for a message that brings nothing about.
-func (m *matcher) done(msg events.Message) {
+func (m *matcher) done(msg partition.Message) {
 	m.follower.Done(msg.Seq)
 	m.settled(msg)
 }
 
 // bury passes a message that cannot be read. Its room need not wait until its dead
 // letter is stored.
-func (m *matcher) bury(msg events.Message, reason string, detail error) {
+func (m *matcher) bury(msg partition.Message, reason string, detail error) {
 	f := m.newFanout(msg)
 	f.passed = true
 	f.addDead(msg.Dead(reason, detail))
@@ -218,7 +220,7 @@ func (m *matcher) bury(msg events.Message, reason string, detail error) {
 
 // settled has the next message of a room matched: all is stored of the one whose
 // turn it was.
-func (m *matcher) settled(msg events.Message) {
+func (m *matcher) settled(msg partition.Message) {
 	if next, waits := m.turns.settle(msg); waits {
 		m.follower.Resume(next)
 	}
@@ -231,7 +233,7 @@ func (m *matcher) failed(err error) {
 // match decides who is notified and writes the notifications down, and then what
 // the event says of notifications before it. The room event is done when all is
 // stored; if that is not certain it is matched again, as a replayed one.
-func (m *matcher) match(ctx context.Context, msg events.Message, ev *events.RoomEvent, r *room, s *search, reader events.UserID) {
+func (m *matcher) match(ctx context.Context, msg partition.Message, ev *events.RoomEvent, r *room, s *search, reader events.UserID) {
 	f := m.newFanout(msg)
 	thread := m.threadOf(r, ev.Content)
 	r.timeline.add(ev.EventID, msg.Seq, msg.Time, thread)
@@ -283,7 +285,7 @@ const askOneByOne = 8
 
 // withoutStored leaves out whose notification a worker before us has stored, and
 // who has read it since.
-func (m *matcher) withoutStored(ctx context.Context, msg events.Message, ev *events.RoomEvent, thread events.EventID, notified []decision) ([]decision, error) {
+func (m *matcher) withoutStored(ctx context.Context, msg partition.Message, ev *events.RoomEvent, thread events.EventID, notified []decision) ([]decision, error) {
 	if len(notified) == 0 {
 		return nil, nil
 	}
@@ -306,7 +308,7 @@ func (m *matcher) withoutStored(ctx context.Context, msg events.Message, ev *eve
 }
 
 // stored returns who of those that an event notifies has the notification.
-func (m *matcher) stored(ctx context.Context, msg events.Message, ev *events.RoomEvent, thread events.EventID, notified []decision) (map[events.UserID]bool, error) {
+func (m *matcher) stored(ctx context.Context, msg partition.Message, ev *events.RoomEvent, thread events.EventID, notified []decision) (map[events.UserID]bool, error) {
 	stored := map[events.UserID]bool{}
 	if len(notified) > askOneByOne {
 		all, err := m.Conn.WithNotification(ctx, ev.RoomID, msg.Seq, msg.Time)

@@ -13,6 +13,8 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/partition"
+	"poked/events/publish"
 	"poked/events/wait"
 )
 
@@ -157,7 +159,7 @@ func BenchmarkMatchAgain(b *testing.B) {
 	cfg, _ := matchingThrong(b)
 	m := &matcher{Config: cfg}
 	ev, r := parsed(b, throngMessage(0, "m.room.message")), throngFolded(b)
-	msg := events.Message{Seq: throng + 2, Time: time.Now()} // it came after the members and the name
+	msg := partition.Message{Seq: throng + 2, Time: time.Now()} // it came after the members and the name
 	defer perOp(b)()
 	for b.Loop() {
 		notified := m.evaluate(ev, r)
@@ -180,8 +182,8 @@ func matchingThrong(b *testing.B) (cfg Config, say func(i int)) {
 		Unstored: NewUnstored(), OpenRooms: 100, Log: slog.New(slog.DiscardHandler),
 	}
 	cfg.Owned.Store(int64(conn.Partitions()))
-	publisher := events.NewPublisher(conn)
-	publish := func(raw string, opts ...events.PublishOption) {
+	publisher := publish.NewPublisher(conn)
+	put := func(raw string, opts ...publish.PublishOption) {
 		publisher.EventAsync([]byte(raw), func(err error) {
 			if err != nil {
 				b.Error(err)
@@ -189,10 +191,10 @@ func matchingThrong(b *testing.B) (cfg Config, say func(i int)) {
 		}, opts...)
 	}
 	for _, raw := range throngState() {
-		publish(raw, events.Historical())
+		put(raw, publish.Historical())
 	}
 	runMatch(b, cfg)
-	say = func(i int) { publish(throngMessage(i, "m.room.message")) }
+	say = func(i int) { put(throngMessage(i, "m.room.message")) }
 	say(0)
 	eventstest.WaitFor(b, "the first event", func() bool { return cfg.Counts.Notifications.Load() == throng-1 })
 	return cfg, say
@@ -204,7 +206,7 @@ func runMatch(b *testing.B, cfg Config) {
 	ctx, cancel := context.WithCancel(b.Context())
 	var running sync.WaitGroup
 	for part := range cfg.Conn.Partitions() {
-		f, err := events.NewGroup(cfg.Conn).Follow(ctx, events.StageMatch, part, "bench")
+		f, err := partition.NewGroup(cfg.Conn).Follow(ctx, partition.StageMatch, part, "bench")
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"poked/events"
+	"poked/events/partition"
 	"poked/events/wait"
 )
 
@@ -14,7 +15,7 @@ const deadReceipt = "bad_receipt"
 // readReceipts turns the receipts of one EDU into what their users have read. A
 // receipt for an event that has not come yet waits for it. If some of them cannot be
 // read the EDU is a dead letter as well.
-func (m *matcher) readReceipts(ctx context.Context, msg events.Message) {
+func (m *matcher) readReceipts(ctx context.Context, msg partition.Message) {
 	id, receipts, unread := events.ParsePublishedReceipts(msg.Published(), msg.Data)
 	receipts = slices.DeleteFunc(receipts, func(r events.Receipt) bool { return !m.Directory.Knows(r.User) })
 	switch { // if nothing is left, nobody's log has anything of the room
@@ -50,7 +51,7 @@ func (m *matcher) readReceipts(ctx context.Context, msg events.Message) {
 // searchReceipts begins to look up where the events of receipts stand that are not
 // known, and reports whether there are any. The room does not wait meanwhile. If too
 // many receipts wait already, nothing is looked up: their events count as yet to come.
-func (m *matcher) searchReceipts(r *room, msg events.Message, receipts []events.Receipt) bool {
+func (m *matcher) searchReceipts(r *room, msg partition.Message, receipts []events.Receipt) bool {
 	s := &search{msg: msg, room: r.id, before: r.timeline.from}
 	for _, receipt := range receipts {
 		_, found, known := m.locate(r, nil, receipt.Event)

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"sync"
 
-	"poked/events"
+	"poked/events/partition"
 )
 
 // roomOrder has the messages of a room matched one after another: the next begins
@@ -22,12 +22,12 @@ type roomOrder struct {
 // roomTurn is one room's message that is being matched or stored, and what waits for it.
 type roomTurn struct {
 	seq  uint64
-	next []events.Message
+	next []partition.Message
 }
 
 // splitRoom returns the token of the room on whose subject a message of ROOMS was
 // published, and what follows it: room.<room>.<rest>.
-func splitRoom(msg events.Message) (room, rest string) {
+func splitRoom(msg partition.Message) (room, rest string) {
 	_, subject, _ := strings.Cut(msg.Published(), ".")
 	room, rest, _ = strings.Cut(subject, ".")
 	return room, rest
@@ -37,7 +37,7 @@ func newRoomOrder() roomOrder { return roomOrder{rooms: map[string]roomTurn{}} }
 
 // begin says whether it is the turn of a message. If not, settle hands it out when
 // it is.
-func (q *roomOrder) begin(msg events.Message) bool {
+func (q *roomOrder) begin(msg partition.Message) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	room, _ := splitRoom(msg)
@@ -54,14 +54,14 @@ func (q *roomOrder) begin(msg events.Message) bool {
 
 // settle ends the turn of a message and returns whose turn it is now, if any
 // waits.
-func (q *roomOrder) settle(msg events.Message) (next events.Message, waits bool) {
+func (q *roomOrder) settle(msg partition.Message) (next partition.Message, waits bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	room, _ := splitRoom(msg)
 	t := q.rooms[room]
 	if len(t.next) == 0 {
 		delete(q.rooms, room)
-		return events.Message{}, false
+		return partition.Message{}, false
 	}
 	next = t.next[0]
 	q.rooms[room] = roomTurn{seq: next.Seq, next: t.next[1:]}

@@ -8,13 +8,14 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // rooms holds the state of the rooms that one partition has seen lately. A room
 // that falls out is read again when it speaks next. The goroutine that follows
 // the partition owns it.
 type rooms struct {
-	conn  *events.Conn
+	conn  *stream.Conn
 	open  *simplelru.LRU[events.RoomID, *room]
 	limit int // of the rooms of all partitions that the dispatcher owns
 	share int // of the limit that is this partition's
@@ -23,7 +24,7 @@ type rooms struct {
 	after uint64
 }
 
-func newRooms(conn *events.Conn, limit int, after uint64) (*rooms, error) {
+func newRooms(conn *stream.Conn, limit int, after uint64) (*rooms, error) {
 	limit = max(limit, 1)
 	open, err := simplelru.NewLRU[events.RoomID, *room](limit, nil)
 	if err != nil {

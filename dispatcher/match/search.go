@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"poked/events"
+	"poked/events/partition"
+	"poked/events/stream"
 	"poked/events/wait"
 )
 
@@ -20,7 +22,7 @@ const (
 // search is what match has to look up before it can handle a message: where events
 // stand that it does not remember, and who has the notifications of a redacted one.
 type search struct {
-	msg      events.Message // is handled again when the search is over
+	msg      partition.Message // is handled again when the search is over
 	room     events.RoomID
 	before   uint64           // the room's timeline knows what stands from here on
 	wanted   []events.EventID // where they stand
@@ -37,10 +39,10 @@ type search struct {
 // the partition: a message waits for its search, and with a room event those that
 // follow in its room.
 type searches struct {
-	conn    *events.Conn
+	conn    *stream.Conn
 	archive *archive
 	log     *slog.Logger
-	resume  func(events.Message)
+	resume  func(partition.Message)
 
 	mu       sync.Mutex
 	queue    []*search
@@ -50,7 +52,7 @@ type searches struct {
 	over     map[uint64]*search    // by sequence of the message
 }
 
-func newSearches(conn *events.Conn, archive *archive, log *slog.Logger, resume func(events.Message)) *searches {
+func newSearches(conn *stream.Conn, archive *archive, log *slog.Logger, resume func(partition.Message)) *searches {
 	return &searches{
 		conn: conn, archive: archive, log: log, resume: resume,
 		wake: make(chan struct{}, 1), receipts: map[events.RoomID]int{}, over: map[uint64]*search{},

@@ -14,6 +14,7 @@ import (
 
 	"poked/events"
 	"poked/events/homeserver"
+	"poked/events/stream"
 )
 
 // Backfill says which rooms' states are fetched before anything happens in them.
@@ -51,7 +52,7 @@ type backfill struct {
 // RunBackfill fetches the state of every room that a user is joined to. What was
 // fetched is in NATS, so a run that was ended goes on in the next one. An error says
 // that it ended early.
-func RunBackfill(ctx context.Context, b Backfill, hs *homeserver.Client, reg *homeserver.Registration, conn *events.Conn, log *slog.Logger) (Backfilled, error) {
+func RunBackfill(ctx context.Context, b Backfill, hs *homeserver.Client, reg *homeserver.Registration, conn *stream.Conn, log *slog.Logger) (Backfilled, error) {
 	seeder, err := newSeeder(hs.Service(reg.ASToken), reg, conn, log, new(counters))
 	if err != nil {
 		return Backfilled{}, err

@@ -6,7 +6,7 @@
 //	    ▲                                                                │ known? ──no──▶ seed
 //	    └──GET state, joined_rooms (as a local user)─────────────────────┤◀───────────────┘
 //	                                                                     ▼
-//	                                            events.Publisher ──▶ ROOMS: 200 when all is stored
+//	                                            publish.Publisher ──▶ ROOMS: 200 when all is stored
 //
 // # Guarantees
 //
@@ -53,9 +53,10 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
-	"poked/events"
 	"poked/events/homeserver"
 	"poked/events/httpserve"
+	"poked/events/publish"
+	"poked/events/stream"
 )
 
 // Config is what an operator says of a bridge.
@@ -94,8 +95,8 @@ type Bridge struct {
 	cfg          Config
 	registration *homeserver.Registration
 	seeder       *seeder
-	conn         *events.Conn
-	publisher    *events.Publisher
+	conn         *stream.Conn
+	publisher    *publish.Publisher
 	listener     net.Listener
 	log          *slog.Logger
 
@@ -107,13 +108,13 @@ type Bridge struct {
 
 // Open binds the listener. Nothing is served before [Bridge.Run]. The topology must
 // have been set up on conn.
-func Open(ctx context.Context, cfg Config, hs *homeserver.Client, reg *homeserver.Registration, conn *events.Conn, log *slog.Logger) (*Bridge, error) {
+func Open(ctx context.Context, cfg Config, hs *homeserver.Client, reg *homeserver.Registration, conn *stream.Conn, log *slog.Logger) (*Bridge, error) {
 	stored, err := lru.New[string, struct{}](rememberedEvents)
 	if err != nil {
 		return nil, fmt.Errorf("remember events: %w", err)
 	}
 	b := &Bridge{
-		cfg: cfg, registration: reg, conn: conn, publisher: events.NewPublisher(conn),
+		cfg: cfg, registration: reg, conn: conn, publisher: publish.NewPublisher(conn),
 		log: log, bodies: make(chan struct{}, maxBodies), turn: make(chan struct{}, 1), stored: stored,
 	}
 	if b.seeder, err = newSeeder(hs.Service(reg.ASToken), reg, conn, log, &b.counts); err != nil {

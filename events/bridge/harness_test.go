@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"poked/events/bridge"
 	"poked/events/eventstest"
 	"poked/events/homeserver"
+	"poked/events/stream"
 )
 
 const hsToken = "hs-token-of-the-test"
@@ -27,18 +27,18 @@ const hsToken = "hs-token-of-the-test"
 type house struct {
 	t       *testing.T
 	nats    *eventstest.Server
-	conn    *events.Conn
+	conn    *stream.Conn
 	hs      *eventstest.Homeserver // nil if there is none
 	bridge  *bridge.Bridge
 	handler http.Handler
 	web     *httptest.Server // nil if nobody listens
-	log     *logBuffer
+	log     *eventstest.LogBuffer
 }
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
 	t.Parallel()
-	h := &house{t: t, nats: eventstest.StartServer(t), hs: eventstest.StartHomeserver(t), log: &logBuffer{}}
+	h := &house{t: t, nats: eventstest.StartServer(t), hs: eventstest.StartHomeserver(t), log: &eventstest.LogBuffer{}}
 	h.conn = h.nats.Connect(eventstest.Topology())
 	h.open()
 	return h
@@ -48,7 +48,7 @@ func newHouse(t *testing.T) *house {
 // and the homeserver is not there.
 func newQuietHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{t: t, nats: eventstest.StartServer(t), log: &logBuffer{}}
+	h := &house{t: t, nats: eventstest.StartServer(t), log: &eventstest.LogBuffer{}}
 	h.conn = h.nats.Connect(eventstest.Topology())
 	h.open()
 	return h
@@ -209,22 +209,4 @@ func raw(list ...string) []json.RawMessage {
 		all = append(all, json.RawMessage(ev))
 	}
 	return all
-}
-
-// logBuffer keeps a log for a look at it.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf strings.Builder
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

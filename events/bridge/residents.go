@@ -12,6 +12,7 @@ import (
 
 	"poked/events"
 	"poked/events/homeserver"
+	"poked/events/stream"
 )
 
 const (
@@ -57,7 +58,7 @@ func (s *seeder) witnesses(coming []events.RoomEvent) (list []events.UserID, joi
 type residents struct {
 	service *homeserver.Service
 	reg     *homeserver.Registration
-	conn    *events.Conn
+	conn    *stream.Conn
 
 	mu    sync.Mutex
 	rooms map[events.RoomID]events.UserID
@@ -87,7 +88,7 @@ func (r *residents) of(ctx context.Context, room events.RoomID) (events.UserID, 
 }
 
 // localUsers returns the local users who have pushers.
-func localUsers(ctx context.Context, conn *events.Conn, reg *homeserver.Registration) ([]events.UserID, error) {
+func localUsers(ctx context.Context, conn *stream.Conn, reg *homeserver.Registration) ([]events.UserID, error) {
 	var users []events.UserID
 	for set, err := range conn.AllPushers(ctx) {
 		if err != nil {

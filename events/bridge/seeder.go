@@ -15,6 +15,7 @@ import (
 
 	"poked/events"
 	"poked/events/homeserver"
+	"poked/events/stream"
 )
 
 const (
@@ -37,7 +38,7 @@ var errNobody = errors.New("no local user is known in the room")
 type seeder struct {
 	service  *homeserver.Service
 	reg      *homeserver.Registration
-	conn     *events.Conn
+	conn     *stream.Conn
 	log      *slog.Logger
 	counts   *counters
 	slots    *semaphore.Weighted
@@ -49,7 +50,7 @@ type seeder struct {
 // failing is since when a room's state cannot be had, and when to ask again.
 type failing struct{ since, again time.Time }
 
-func newSeeder(service *homeserver.Service, reg *homeserver.Registration, conn *events.Conn, log *slog.Logger, counts *counters) (*seeder, error) {
+func newSeeder(service *homeserver.Service, reg *homeserver.Registration, conn *stream.Conn, log *slog.Logger, counts *counters) (*seeder, error) {
 	known, err := lru.New[events.RoomID, struct{}](rememberedRooms)
 	if err != nil {
 		return nil, fmt.Errorf("remember rooms: %w", err)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"poked/events"
+	"poked/events/publish"
 	"poked/events/wait"
 )
 
@@ -63,11 +64,11 @@ func (b *Bridge) storeRoom(ctx context.Context, batch *batch) error {
 }
 
 func (b *Bridge) storeEvent(ctx context.Context, ev *events.RoomEvent, emptied bool) error {
-	var options []events.PublishOption
+	var options []publish.PublishOption
 	at := ev.SentAt()
 	late := !at.IsZero() && time.Since(at) > b.cfg.Late
 	if late || emptied {
-		options = append(options, events.Historical())
+		options = append(options, publish.Historical())
 	}
 	err := persist(ctx, func(ctx context.Context) error { return b.publisher.Event(ctx, ev.Raw, options...) })
 	if err != nil {

@@ -2,28 +2,28 @@ package eventstest
 
 import (
 	"bytes"
+	"context"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"poked/events"
-	"poked/events/pushrule"
+	"poked/events/stream"
 )
 
 // Bubble runs a test in fake time, beside a server and over a connection to it.
-func Bubble(t *testing.T, test func(t *testing.T, server *Server, conn *events.Conn)) {
+func Bubble(t *testing.T, test func(t *testing.T, server *Server, conn *stream.Conn)) {
 	t.Helper()
 	BubbleOf(t, Topology().Partitions, test)
 }
 
 // BubbleOf is [Bubble] with this many partitions.
-func BubbleOf(t *testing.T, partitions int, test func(t *testing.T, server *Server, conn *events.Conn)) {
+func BubbleOf(t *testing.T, partitions int, test func(t *testing.T, server *Server, conn *stream.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
 		server := StartServer(t)
-		conn := server.Connect(events.Topology{Partitions: partitions, Replicas: 1})
+		conn := server.Connect(stream.Topology{Partitions: partitions, Replicas: 1})
 		t.Cleanup(func() { <-time.After(time.Minute) }) // fasthttp's cleaners sleep out their turn
 		test(t, server, conn)
 	})
@@ -49,15 +49,18 @@ func (b *LogBuffer) String() string {
 	return b.text.String()
 }
 
-// SomePusher returns a pusher at gw.test.
-func SomePusher(pushkey string) events.Pusher {
-	return events.Pusher{AppID: "app", Pushkey: pushkey, Data: []byte(`{"url":"http://gw.test/_matrix/push/v1/notify"}`)}
-}
-
-// Keyword returns rules of a user who wants to hear a word, aloud.
-func Keyword(word string) pushrule.Changes {
-	return pushrule.Changes{Content: []pushrule.Rule{{
-		ID: word, Enabled: true, Pattern: &word,
-		Actions: []pushrule.Action{`"notify"`, `{"set_tweak":"sound","value":"ping"}`, `{"set_tweak":"highlight"}`},
-	}}}
+// Keep looks after the streams over a connection until the end of the test, and returns
+// when it has looked once.
+func Keep(t *testing.T, conn *stream.Conn) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- conn.Keep(ctx, Topology()) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("keep: %v", err)
+		}
+	})
+	WaitFor(t, "the first look", func() bool { return len(conn.Streams()) == 12 })
 }

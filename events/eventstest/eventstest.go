@@ -20,7 +20,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
-	"poked/events"
+	"poked/events/stream"
 )
 
 // Server is a NATS server of one test. It may be stopped and started again on
@@ -91,12 +91,12 @@ func (s *Server) Stop() {
 }
 
 // Connect returns a connection with the topology set up. It ends with the test.
-func (s *Server) Connect(topology events.Topology) *events.Conn {
+func (s *Server) Connect(topology stream.Topology) *stream.Conn {
 	s.t.Helper()
 	return s.connect(s, slog.New(slog.DiscardHandler), topology)
 }
 
-func (s *Server) connect(over nats.InProcessConnProvider, log *slog.Logger, topology events.Topology) *events.Conn {
+func (s *Server) connect(over nats.InProcessConnProvider, log *slog.Logger, topology stream.Topology) *stream.Conn {
 	s.t.Helper()
 	conn := s.dial(over, log)
 	if err := conn.Setup(s.t.Context(), topology); err != nil {
@@ -106,14 +106,14 @@ func (s *Server) connect(over nats.InProcessConnProvider, log *slog.Logger, topo
 }
 
 // Dial returns a connection that ends with the test.
-func (s *Server) Dial() *events.Conn {
+func (s *Server) Dial() *stream.Conn {
 	s.t.Helper()
 	return s.dial(s, slog.New(slog.DiscardHandler))
 }
 
-func (s *Server) dial(over nats.InProcessConnProvider, log *slog.Logger) *events.Conn {
+func (s *Server) dial(over nats.InProcessConnProvider, log *slog.Logger) *stream.Conn {
 	s.t.Helper()
-	conn, err := events.Connect(s.t.Context(), events.Config{
+	conn, err := stream.Connect(s.t.Context(), stream.Config{
 		Name: s.t.Name(), InProcess: over, Log: log, Pulse: s.Pulse,
 	})
 	if err != nil {
@@ -124,7 +124,7 @@ func (s *Server) dial(over nats.InProcessConnProvider, log *slog.Logger) *events
 }
 
 // Topology is a small one, for tests.
-func Topology() events.Topology { return events.Topology{Partitions: 2, Replicas: 1} }
+func Topology() stream.Topology { return stream.Topology{Partitions: 2, Replicas: 1} }
 
 // WaitFor waits until done says true, looking again every few milliseconds,
 // which cost nothing inside a bubble. It fails the test after a minute.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"poked/events"
+	"poked/events/stream"
 )
 
 // Link is a connection to a server that a test can break: for a moment, at a
@@ -50,7 +50,7 @@ func (s *Server) Link() *Link {
 
 // Connect returns a connection over the link with the topology set up. It ends
 // with the test.
-func (l *Link) Connect(t testing.TB, topology events.Topology) *events.Conn {
+func (l *Link) Connect(t testing.TB, topology stream.Topology) *stream.Conn {
 	t.Helper()
 	return l.server.connect(l, l.Log, topology)
 }

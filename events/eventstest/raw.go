@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"poked/events"
+	"poked/events/stream"
 )
 
 // Stored is a message as a stream holds it.
@@ -23,11 +23,11 @@ type Stored struct {
 
 // Stored returns what a stream holds under subjects that begin with prefix, in
 // order.
-func (s *Server) Stored(stream, prefix string) []Stored {
+func (s *Server) Stored(name, prefix string) []Stored {
 	s.t.Helper()
 	var all []Stored
 	s.raw(func(ctx context.Context, js jetstream.JetStream) error {
-		log, err := js.Stream(ctx, stream)
+		log, err := js.Stream(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -43,7 +43,7 @@ func (s *Server) Stored(stream, prefix string) []Stored {
 			if strings.HasPrefix(msg.Subject, prefix) {
 				all = append(all, Stored{
 					Seq: seq, Subject: msg.Subject, Data: msg.Data,
-					Historical: msg.Header.Get(events.HeaderHistorical) == "true",
+					Historical: msg.Header.Get(stream.HeaderHistorical) == "true",
 				})
 			}
 		}

@@ -17,7 +17,7 @@ import (
 	"poked/cmd/internal/terminal"
 	"poked/dispatcher"
 	"poked/dispatcher/deliver"
-	"poked/events"
+	"poked/events/stream"
 )
 
 // Commands are the subcommands of a program that measures: the one that is asked for,
@@ -115,7 +115,7 @@ func (c throughputCmd) Run(ctx context.Context, std terminal.Streams) error {
 // measure runs the rounds of one fan-out in a world of its own.
 func (c throughputCmd) measure(ctx context.Context, sink *sinkProcess, fanout int, progress func(string, ...any)) (throughputResult, error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	groups := max(worldUsers/fanout, events.DefaultPartitions)
+	groups := max(worldUsers/fanout, stream.DefaultPartitions)
 	w, err := newWorld(ctx, worldOptions{
 		groups: groups, fanout: fanout, roomsEach: 1, gateways: []string{sink.url}, fsync: c.Fsync,
 		dispatcher: dispatcherConfig(c.Concurrency, groups, deliver.BadgeMessages),
@@ -133,7 +133,7 @@ func dispatcherConfig(concurrency, rooms int, badge deliver.BadgeOf) dispatcher.
 	return dispatcher.Config{
 		Slots: concurrency, GatewaySlots: concurrency, GatewayFloor: min(8, concurrency), CatchUpLimit: math.MaxInt32,
 		RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour, Badge: badge,
-		OpenRooms: 2 * rooms * events.DefaultPartitions, StopGrace: 10 * time.Second,
+		OpenRooms: 2 * rooms * stream.DefaultPartitions, StopGrace: 10 * time.Second,
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 	"poked/cmd/internal/terminal"
 	"poked/dispatcher"
 	"poked/dispatcher/deliver"
-	"poked/events"
 	"poked/events/pushgateway"
+	"poked/events/stream"
 )
 
 // directoryCmd is the dispatcher of a benchmark of memory, in a process of
@@ -31,7 +31,7 @@ type directoryCmd struct {
 // Run loads, measures and prints a directoryReport as one JSON object.
 func (c directoryCmd) Run(ctx context.Context, std terminal.Streams) error {
 	log := slog.New(slog.NewTextHandler(std.Err, nil))
-	conn, err := events.Connect(ctx, events.Config{URL: c.NATS, Name: "bench dispatcher", Log: log})
+	conn, err := stream.Connect(ctx, stream.Config{URL: c.NATS, Name: "bench dispatcher", Log: log})
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (c directoryCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return terminal.PrintJSON(std.Out, report)
 }
 
-func (c directoryCmd) load(ctx context.Context, conn *events.Conn, log *slog.Logger) (report directoryReport, err error) {
+func (c directoryCmd) load(ctx context.Context, conn *stream.Conn, log *slog.Logger) (report directoryReport, err error) {
 	d, err := dispatcher.New(directoryConfig(), &pushgateway.Policy{}, conn, log)
 	if err != nil {
 		return report, err

@@ -14,6 +14,7 @@ import (
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
 	"poked/events"
+	"poked/events/stream"
 )
 
 // pushersCmd is "pokelab bench memory": what registered pushers cost a
@@ -49,8 +50,8 @@ func (c pushersCmd) Validate() error {
 	if c.Pushers < 1 || c.EachUser < 1 || c.OwnData < 0 || c.OwnData > 100 {
 		return errors.New("--pushers and --each-user must be at least 1, --own-data 0 to 100")
 	}
-	if c.Partitions < 1 || c.Partitions > events.MaxPartitions {
-		return fmt.Errorf("--partitions must be 1 to %d", events.MaxPartitions)
+	if c.Partitions < 1 || c.Partitions > stream.MaxPartitions {
+		return fmt.Errorf("--partitions must be 1 to %d", stream.MaxPartitions)
 	}
 	for _, share := range c.Shares {
 		if share < 1 || share > c.Partitions {
@@ -84,12 +85,12 @@ func (c pushersCmd) measure(ctx context.Context, progress func(string, ...any)) 
 		return report, err
 	}
 	defer nats.Stop()
-	conn, err := events.Connect(ctx, events.Config{Name: "bench", InProcess: nats, Log: log})
+	conn, err := stream.Connect(ctx, stream.Config{Name: "bench", InProcess: nats, Log: log})
 	if err != nil {
 		return report, err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if err := conn.Setup(ctx, events.Topology{Partitions: c.Partitions, Replicas: 1}); err != nil {
+	if err := conn.Setup(ctx, stream.Topology{Partitions: c.Partitions, Replicas: 1}); err != nil {
 		return report, err
 	}
 	report = pushersReport{Pushers: c.Pushers, EachUser: c.EachUser, OwnData: c.OwnData}
@@ -97,7 +98,7 @@ func (c pushersCmd) measure(ctx context.Context, progress func(string, ...any)) 
 }
 
 // rows measures each share without pushers, and then with them.
-func (c pushersCmd) rows(ctx context.Context, conn *events.Conn, url string, report *pushersReport, progress func(string, ...any)) error {
+func (c pushersCmd) rows(ctx context.Context, conn *stream.Conn, url string, report *pushersReport, progress func(string, ...any)) error {
 	for _, share := range c.Shares {
 		idle, err := measureDirectory(ctx, url, share)
 		if err != nil {
@@ -121,7 +122,7 @@ func (c pushersCmd) rows(ctx context.Context, conn *events.Conn, url string, rep
 }
 
 // register puts the pushers into the bucket, and says how far it is.
-func (c pushersCmd) register(ctx context.Context, conn *events.Conn, progress func(string, ...any)) error {
+func (c pushersCmd) register(ctx context.Context, conn *stream.Conn, progress func(string, ...any)) error {
 	const every = 3 * time.Second
 	began, next := time.Now(), time.Now().Add(every)
 	group, ctx := errgroup.WithContext(ctx)

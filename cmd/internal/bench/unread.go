@@ -10,7 +10,7 @@ import (
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
 	"poked/dispatcher/deliver"
-	"poked/events"
+	"poked/events/stream"
 )
 
 // unreadCmd is "pokelab bench unread": what it costs to know how much everybody
@@ -119,7 +119,7 @@ func (r *unreadRun) costs(ctx context.Context) error {
 
 // cost measures one fan-out in a world without counts and in one with them.
 func (r *unreadRun) cost(ctx context.Context, fanout int) (cost unreadCost, err error) {
-	groups := max(worldUsers/fanout, events.DefaultPartitions)
+	groups := max(worldUsers/fanout, stream.DefaultPartitions)
 	none, err := r.world(ctx, groups, fanout, 1, deliver.BadgeNone)
 	if err != nil {
 		return cost, err

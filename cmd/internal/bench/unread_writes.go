@@ -7,6 +7,7 @@ import (
 
 	"poked/dispatcher/deliver"
 	"poked/events"
+	"poked/events/stream"
 )
 
 // writesUnread is how much a user has unread before each receipt, besides what the
@@ -51,19 +52,19 @@ func (r *unreadRun) writes(ctx context.Context) (err error) {
 
 // receipt has a user be told of messages and read some of them, and returns what
 // that writes. Some are left unread from before.
-func (r *unreadRun) receipt(ctx context.Context, w *world, kind receiptKind, left int) (events.LogWrites, error) {
+func (r *unreadRun) receipt(ctx context.Context, w *world, kind receiptKind, left int) (stream.LogWrites, error) {
 	room, user := w.rooms[0], w.member(0, 0)
 	var upTo events.EventID
 	for i := range writesUnread {
 		if err := w.publishAll(ctx, 1, func(done func(error)) { w.publishIn(room, done) }); err != nil {
-			return events.LogWrites{}, err
+			return stream.LogWrites{}, err
 		}
 		if i == writesUnread-1-kind.newer {
 			upTo = w.latest()
 		}
 	}
 	if _, err := r.seen(ctx, writesUnread); err != nil {
-		return events.LogWrites{}, err
+		return stream.LogWrites{}, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, clearedPatience, errors.New("nats does not tell of what was removed"))
 	defer cancel()

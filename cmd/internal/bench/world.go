@@ -17,7 +17,9 @@ import (
 	"poked/cmd/internal/node"
 	"poked/dispatcher"
 	"poked/events"
+	"poked/events/publish"
 	"poked/events/pushgateway"
+	"poked/events/stream"
 )
 
 // maxAhead is how many events may be on their way to NATS.
@@ -44,8 +46,8 @@ type world struct {
 	published int
 
 	nats   *node.EmbeddedNATS
-	conn   *events.Conn // the homeserver's
-	worker *events.Conn // the dispatcher's
+	conn   *stream.Conn // the homeserver's
+	worker *stream.Conn // the dispatcher's
 	d      *dispatcher.Dispatcher
 	stop   context.CancelFunc
 	ended  chan error
@@ -68,11 +70,11 @@ func newWorld(ctx context.Context, options worldOptions, log *slog.Logger) (_ *w
 	if w.nats, err = node.StartNATS(node.NATSOptions{Dir: w.dir, Listen: listen, Sync: w.fsync, Log: log}); err != nil {
 		return nil, err
 	}
-	for _, conn := range []**events.Conn{&w.conn, &w.worker} {
-		if *conn, err = events.Connect(ctx, events.Config{Name: "bench", InProcess: w.nats, Log: log}); err != nil {
+	for _, conn := range []**stream.Conn{&w.conn, &w.worker} {
+		if *conn, err = stream.Connect(ctx, stream.Config{Name: "bench", InProcess: w.nats, Log: log}); err != nil {
 			return nil, err
 		}
-		if err := (*conn).Setup(ctx, events.Topology{Partitions: events.DefaultPartitions, Replicas: 1}); err != nil {
+		if err := (*conn).Setup(ctx, stream.Topology{Partitions: stream.DefaultPartitions, Replicas: 1}); err != nil {
 			return nil, err
 		}
 	}
@@ -107,7 +109,7 @@ func (w *world) dispatch(ctx context.Context, log *slog.Logger) error {
 
 // populate registers a pusher for each user and makes the rooms.
 func (w *world) populate(ctx context.Context) error {
-	publisher := events.NewPublisher(w.conn)
+	publisher := publish.NewPublisher(w.conn)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(64)
 	for n := range w.groups * w.roomsEach {
@@ -142,10 +144,10 @@ func (w *world) register(ctx context.Context, group int) error {
 	return nil
 }
 
-func (w *world) makeRoom(ctx context.Context, publisher *events.Publisher, room events.RoomID, group int) error {
+func (w *world) makeRoom(ctx context.Context, publisher *publish.Publisher, room events.RoomID, group int) error {
 	state := func(kind, key, content string) error {
 		return publisher.Event(ctx, fmt.Appendf(nil, `{"event_id":"$%s-%s-%s","room_id":%q,"type":%q,"sender":"@sender:bench.example","state_key":%q,"content":%s}`,
-			strings.Trim(string(room), "!"), kind, key, room, kind, key, content), events.Historical())
+			strings.Trim(string(room), "!"), kind, key, room, kind, key, content), publish.Historical())
 	}
 	errs := []error{
 		state("m.room.create", "", `{"room_version":"11"}`),
@@ -195,7 +197,7 @@ func (w *world) publishOne(done func(error)) {
 // publishIn publishes a message in a room.
 func (w *world) publishIn(room events.RoomID, done func(error)) {
 	w.published++
-	events.NewPublisher(w.conn).EventAsync(fmt.Appendf(nil,
+	publish.NewPublisher(w.conn).EventAsync(fmt.Appendf(nil,
 		`{"event_id":"$message-%d","room_id":%q,"type":"m.room.message","sender":"@sender:bench.example","origin_server_ts":%d,"content":%s}`,
 		w.published, room, time.Now().UnixMilli(), content()), done)
 }
@@ -212,7 +214,7 @@ func (w *world) read(ctx context.Context, user events.UserID, room events.RoomID
 	if thread != "" {
 		data = fmt.Sprintf(`{"ts":1,"thread_id":%q}`, thread)
 	}
-	return events.NewPublisher(w.conn).Receipt(ctx,
+	return publish.NewPublisher(w.conn).Receipt(ctx,
 		fmt.Appendf(nil, `{"type":"m.receipt","room_id":%q,"content":{%q:{"m.read":{%q:%s}}}}`, room, message, user, data))
 }
 
@@ -256,7 +258,7 @@ func (w *world) close() error {
 	if w.ended != nil {
 		errs = append(errs, <-w.ended)
 	}
-	for _, conn := range []*events.Conn{w.conn, w.worker} {
+	for _, conn := range []*stream.Conn{w.conn, w.worker} {
 		if conn != nil {
 			errs = append(errs, conn.Close())
 		}

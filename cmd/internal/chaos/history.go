@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // history is all that is known of a run.
@@ -34,9 +35,9 @@ type history struct {
 }
 
 // readDead reads the dead letters.
-func (h *history) readDead(ctx context.Context, conn *events.Conn) error {
+func (h *history) readDead(ctx context.Context, conn *stream.Conn) error {
 	h.dead = map[told]bool{}
-	for letter, err := range conn.DeadLetters(ctx, events.DeadFilter{}) {
+	for letter, err := range conn.DeadLetters(ctx, stream.DeadFilter{}) {
 		if err != nil {
 			return err
 		}

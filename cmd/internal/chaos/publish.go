@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"poked/events"
+	"poked/events/publish"
 	"poked/events/wait"
 )
 
@@ -23,10 +24,10 @@ const (
 )
 
 // homeserver publishes what happens in the rooms, as the contract of
-// [events.Publisher] asks: in order for each room, and each again until it is
+// [publish.Publisher] asks: in order for each room, and each again until it is
 // acknowledged.
 type homeserver struct {
-	publisher *events.Publisher
+	publisher *publish.Publisher
 	uttered   [utteranceKinds]atomic.Int64
 	failed    atomic.Int64 // tries that were not acknowledged
 
@@ -119,7 +120,7 @@ func (h *homeserver) makeRoom(ctx context.Context, room *chatRoom) error {
 	state := func(kind, key, content string) error {
 		raw := fmt.Appendf(nil, `{"event_id":"$%d-%s-%s","room_id":%q,"type":%q,"sender":%q,"state_key":%q,"content":%s}`,
 			room.number, kind, key, room.id, kind, speaker, key, content)
-		return h.insist(ctx, func(ctx context.Context) error { return h.publisher.Event(ctx, raw, events.Historical()) })
+		return h.insist(ctx, func(ctx context.Context) error { return h.publisher.Event(ctx, raw, publish.Historical()) })
 	}
 	for _, s := range [][3]string{
 		{"m.room.create", "", `{"room_version":"11"}`},

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // storedNotification is a place in a user's log.
@@ -21,7 +22,7 @@ const storedLimit = 1 << 20
 
 // readStored reads the notifications of every user, in order: the order in which
 // pushers are to be told.
-func (h *history) readStored(ctx context.Context, conn *events.Conn) error {
+func (h *history) readStored(ctx context.Context, conn *stream.Conn) error {
 	h.stored = map[events.UserID][]storedNotification{}
 	for _, u := range h.cast.users {
 		newest, err := conn.NewestInRooms(ctx, []events.UserID{u.id}, 0)

@@ -14,7 +14,8 @@ import (
 	"time"
 
 	"poked/cmd/internal/child"
-	"poked/events"
+	"poked/events/publish"
+	"poked/events/stream"
 	"poked/events/wait"
 )
 
@@ -52,7 +53,7 @@ type world struct {
 	rec         *pokeRecord
 
 	cast *cast
-	conn *events.Conn
+	conn *stream.Conn
 	home homeserver
 }
 
@@ -187,10 +188,10 @@ func (w *world) connect(ctx context.Context) (err error) {
 		return fmt.Errorf("write log: %w", err)
 	}
 	log := slog.New(slog.NewJSONHandler(w.log, nil))
-	if w.conn, err = events.Connect(ctx, events.Config{URL: urls, Name: "homeserver", Log: log}); err != nil {
+	if w.conn, err = stream.Connect(ctx, stream.Config{URL: urls, Name: "homeserver", Log: log}); err != nil {
 		return err
 	}
-	w.home.publisher = events.NewPublisher(w.conn)
+	w.home.publisher = publish.NewPublisher(w.conn)
 	return w.until(ctx, "no streams are set up", func() bool { return w.conn.Join(ctx) == nil })
 }
 

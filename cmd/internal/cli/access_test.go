@@ -106,10 +106,10 @@ func eachRoleDoesItsWork(t *testing.T, g guarded) {
 	gateway := startGateway(t)
 	roles, http := g.start()
 	setPusher(t, http, gateway.url, "alice-pushkey")
-	publish(t, g.url("homeserver"), "--historical", memberEvent("alice"), memberEvent("bob"))
+	publishAll(t, g.url("homeserver"), "--historical", memberEvent("alice"), memberEvent("bob"))
 	checkPoke(t, firstPoke(t, g.url("homeserver"), gateway.pokes))
 	g.redaction(http)
-	publish(t, g.url("homeserver"), `{"type":"m.receipt","room_id":"!room:example.org",`+
+	publishAll(t, g.url("homeserver"), `{"type":"m.receipt","room_id":"!room:example.org",`+
 		`"content":{"$said-0":{"m.read":{"@alice:example.org":{"ts":1}}}}}`)
 	if out := g.run("operator", "pushers", "--json"); !strings.Contains(out, "@alice:example.org") {
 		t.Errorf("pushers: %s", out)
@@ -137,7 +137,7 @@ func (g guarded) redaction(http string) {
 	g.t.Helper()
 	listed := func() bool { return strings.Contains(getAsAlice(g.t, http, "notifications"), `"$said-0"`) }
 	eventstest.WaitFor(g.t, "what was said to be listed", listed)
-	publish(g.t, g.url("homeserver"), `{"event_id":"$redaction","room_id":"!room:example.org","type":"m.room.redaction",`+
+	publishAll(g.t, g.url("homeserver"), `{"event_id":"$redaction","room_id":"!room:example.org","type":"m.room.redaction",`+
 		`"sender":"@bob:example.org","content":{"redacts":"$said-0"}}`)
 	eventstest.WaitFor(g.t, "it to be redacted", func() bool { return !listed() })
 }
@@ -211,7 +211,7 @@ func TestAHomeserverSeesNoPushers(t *testing.T) {
 		}
 	}
 	setPusher(t, http, gateway.url, "alice-pushkey")
-	publish(t, g.url("homeserver"), "--historical", memberEvent("alice"), memberEvent("bob"))
+	publishAll(t, g.url("homeserver"), "--historical", memberEvent("alice"), memberEvent("bob"))
 	firstPoke(t, g.url("homeserver"), gateway.pokes)
 	// Another dispatcher reads all pushers while the homeserver listens.
 	second, _ := start(t, "dispatcher", "--nats", g.url("dispatcher"), "--partitions", "2")
@@ -319,7 +319,7 @@ func TestADispatcherPublishesNoRoomEvents(t *testing.T) {
 		t.Errorf("ROOMS holds %d events", n)
 	}
 	// The homeserver may what they may not.
-	publish(t, g.url("homeserver"), memberEvent("alice"))
+	publishAll(t, g.url("homeserver"), memberEvent("alice"))
 }
 
 // TestARoleMay publishes as each role what the story above does not come to.

@@ -10,9 +10,9 @@ import (
 
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
-	"poked/events"
 	"poked/events/bridge"
 	"poked/events/homeserver"
+	"poked/events/stream"
 )
 
 // bridgeCmd is "poked bridge".
@@ -68,7 +68,7 @@ func (c *bridgeRunCmd) Run(ctx context.Context, std terminal.Streams) error {
 	}
 	defer o.Close()
 	s := node.Stack{Log: log, Where: o.Where(), Starters: []node.Starter{node.StartBridge(c.Bridge, c.Homeserver)}}
-	return s.Outside(c.NATS, "poked bridge", c.Access).Run(ctx, nil, o, func(ctx context.Context, conn *events.Conn) error {
+	return s.Outside(c.NATS, "poked bridge", c.Access).Run(ctx, nil, o, func(ctx context.Context, conn *stream.Conn) error {
 		return awaitStreams(ctx, conn, log)
 	})
 }
@@ -77,7 +77,7 @@ func (c *bridgeRunCmd) Run(ctx context.Context, std terminal.Streams) error {
 const streamsCheck = time.Second
 
 // awaitStreams returns when a registry or a dispatcher has set up the streams.
-func awaitStreams(ctx context.Context, conn *events.Conn, log *slog.Logger) error {
+func awaitStreams(ctx context.Context, conn *stream.Conn, log *slog.Logger) error {
 	tick := time.NewTicker(streamsCheck)
 	defer tick.Stop()
 	for first := true; ; first = false {

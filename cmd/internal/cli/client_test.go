@@ -29,9 +29,9 @@ func TestMatrixJSSDK(t *testing.T) {
 		t.Fatalf("matrix-js-sdk is not content: %v\n%s", err, out)
 	}
 
-	publish(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
+	publishAll(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
 	for n := range 100 { // nobody promises how soon the dispatcher knows pusher and rule
-		publish(t, d.nats, strings.ReplaceAll(saidByBob(fmt.Sprintf("$said-%d", n)), "hello", "some Rhubarb, please"))
+		publishAll(t, d.nats, strings.ReplaceAll(saidByBob(fmt.Sprintf("$said-%d", n)), "hello", "some Rhubarb, please"))
 		select {
 		case p := <-gateway.pokes:
 			dev := p.Notification.Devices[0]

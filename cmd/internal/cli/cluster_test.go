@@ -117,7 +117,7 @@ func TestClusterOfThree(t *testing.T) {
 		"--gateway-allow", "127.0.0.1", "--gateway-allow-http")
 	setPusher(t, fmt.Sprintf("http://%s", where["http"]), gateway.url, "alice-pushkey")
 	homeserver := urlsOf("homeserver", servers[:2]...)
-	publish(t, homeserver, "--historical", memberEvent("alice"), memberEvent("bob"))
+	publishAll(t, homeserver, "--historical", memberEvent("alice"), memberEvent("bob"))
 	checkPoke(t, firstPoke(t, homeserver, gateway.pokes))
 	deleteStreams(t, urlsOf("operator", servers[0]), "ROOMS", "NOTIFICATIONS")
 	eventstest.WaitFor(t, "the registry to make them anew", func() bool {

@@ -10,6 +10,7 @@ import (
 
 	"poked/cmd/internal/terminal"
 	"poked/events"
+	"poked/events/stream"
 )
 
 // deadCmd is "poked dead". It works on the stream of dead letters itself: no
@@ -32,9 +33,9 @@ type deadFlags struct {
 	Seq    []uint64      `env:"POKED_DEAD_SEQ" placeholder:"SEQ,..." help:"Only these, by their number in the list."`
 }
 
-func (f *deadFlags) filter() events.DeadFilter {
+func (f *deadFlags) filter() stream.DeadFilter {
 	now := time.Now()
-	return events.DeadFilter{
+	return stream.DeadFilter{
 		User: f.User, Room: f.Room, Reason: f.Reason, AppID: f.AppID,
 		Since: f.Since.before(now), Until: f.Until.before(now), Seqs: f.Seq,
 	}
@@ -43,7 +44,7 @@ func (f *deadFlags) filter() events.DeadFilter {
 // Validate is called by kong.
 func (f *deadFlags) Validate() error {
 	switch f.Reason {
-	case "", "expired", "bad_event", "bad_notification", "bad_message", events.DeadBadValue, "unreadable":
+	case "", "expired", "bad_event", "bad_notification", "bad_message", stream.DeadBadValue, "unreadable":
 		return nil
 	}
 	return errors.New("--reason must be expired, bad_event, bad_notification, bad_message, bad_value or unreadable")
@@ -102,7 +103,7 @@ func checkLimit(limit int) error {
 func (c *deadListCmd) Run(ctx context.Context, std terminal.Streams) error {
 	head := []string{"SEQ", "WRITTEN", "REASON", "USER", "ROOM", "EVENT", "APP", "PUSHER", "ATTEMPTS", "LAST ERROR"}
 	p := newPrinter(std, c.Operator.JSON, head, deadCells)
-	return c.Operator.with(ctx, std, func(conn *events.Conn) error {
+	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		if err := conn.Join(ctx); err != nil {
 			return err
 		}
@@ -139,7 +140,7 @@ type deadLine struct {
 	Message   any             `json:"message,omitempty"`
 }
 
-func lineOf(l *events.StoredDeadLetter) deadLine {
+func lineOf(l *stream.StoredDeadLetter) deadLine {
 	return deadLine{
 		Seq: l.Seq, Reason: l.Reason, Detail: l.Detail, At: l.At, UserID: l.UserID, RoomID: l.RoomID, EventID: l.EventID,
 		AppID: l.AppID, Pusher: l.PusherID(), Attempts: l.Attempts, LastError: l.LastError, Subject: l.Subject, Bytes: len(l.Message),

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"poked/cmd/internal/terminal"
-	"poked/events"
+	"poked/events/stream"
 )
 
 // deadRetryCmd is "poked dead retry".
@@ -30,7 +30,7 @@ func (deadRetryCmd) Help() string {
 func (c *deadRetryCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return c.Change.run(ctx, std, deadWork{
 		doing: "retrying", done: "retried",
-		check: (*events.Conn).CanRetryDead, do: (*events.Conn).RetryDead,
+		check: (*stream.Conn).CanRetryDead, do: (*stream.Conn).RetryDead,
 	})
 }
 
@@ -46,16 +46,16 @@ func (deadDropCmd) Help() string { return "What was dropped is gone for good." }
 func (c *deadDropCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return c.Change.run(ctx, std, deadWork{
 		doing: "dropping", done: "dropped",
-		check: func(*events.Conn, context.Context, events.StoredDeadLetter) error { return nil },
-		do:    (*events.Conn).DropDead,
+		check: func(*stream.Conn, context.Context, stream.StoredDeadLetter) error { return nil },
+		do:    (*stream.Conn).DropDead,
 	})
 }
 
 // deadWork is what is done to each of many dead letters.
 type deadWork struct {
 	doing, done string
-	check       func(*events.Conn, context.Context, events.StoredDeadLetter) error // changes nothing
-	do          func(*events.Conn, context.Context, uint64) error
+	check       func(*stream.Conn, context.Context, stream.StoredDeadLetter) error // changes nothing
+	do          func(*stream.Conn, context.Context, uint64) error
 }
 
 // deadChange is what retry and drop have in common.
@@ -93,7 +93,7 @@ type deadSummary struct {
 // run finds the letters first and then does its work, so that a letter which
 // dies again is not found a second time.
 func (c *deadChange) run(ctx context.Context, std terminal.Streams, work deadWork) error {
-	return c.Operator.with(ctx, std, func(conn *events.Conn) error {
+	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		if err := conn.Join(ctx); err != nil {
 			return err
 		}
@@ -108,7 +108,7 @@ func (c *deadChange) run(ctx context.Context, std terminal.Streams, work deadWor
 }
 
 // find returns the letters that are meant. A dry run checks them too.
-func (c *deadChange) find(ctx context.Context, conn *events.Conn, stderr io.Writer, work deadWork, summary *deadSummary) ([]uint64, error) {
+func (c *deadChange) find(ctx context.Context, conn *stream.Conn, stderr io.Writer, work deadWork, summary *deadSummary) ([]uint64, error) {
 	var seqs []uint64
 	con := terminal.NewCountConsole(stderr, work.doing, 0)
 	for letter, err := range conn.DeadLetters(ctx, c.Dead.filter()) {
@@ -130,7 +130,7 @@ func (c *deadChange) find(ctx context.Context, conn *events.Conn, stderr io.Writ
 }
 
 // do works on one letter after the other.
-func (c *deadChange) do(ctx context.Context, conn *events.Conn, stderr io.Writer, work deadWork, seqs []uint64, summary *deadSummary) error {
+func (c *deadChange) do(ctx context.Context, conn *stream.Conn, stderr io.Writer, work deadWork, seqs []uint64, summary *deadSummary) error {
 	con := terminal.NewCountConsole(stderr, work.doing, len(seqs))
 	defer con.Finish()
 	limit := rate.NewLimiter(rate.Inf, 0)
@@ -155,9 +155,9 @@ func (s *deadSummary) count(err error, con *terminal.Console) error {
 	switch {
 	case err == nil:
 		s.Done++
-	case errors.Is(err, events.ErrNoDeadLetter):
+	case errors.Is(err, stream.ErrNoDeadLetter):
 		s.Gone++
-	case errors.Is(err, events.ErrNotRetriable):
+	case errors.Is(err, stream.ErrNotRetriable):
 		s.Refused++
 		con.Printf("%v", err)
 	default:

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"poked/cmd/internal/terminal"
-	"poked/events"
+	"poked/events/stream"
 )
 
 // deadShowCmd is "poked dead show".
@@ -27,7 +27,7 @@ func (deadShowCmd) Help() string {
 
 // Run prints the letters.
 func (c *deadShowCmd) Run(ctx context.Context, std terminal.Streams) error {
-	return c.Operator.with(ctx, std, func(conn *events.Conn) error {
+	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		if err := conn.Join(ctx); err != nil {
 			return err
 		}
@@ -50,7 +50,7 @@ func (c *deadShowCmd) Run(ctx context.Context, std terminal.Streams) error {
 
 // contentOf returns what a letter holds: JSON as it is, anything else as a
 // string. A refusal names a pushkey, and stays untold.
-func contentOf(l *events.StoredDeadLetter) any {
+func contentOf(l *stream.StoredDeadLetter) any {
 	switch {
 	case strings.HasPrefix(l.Subject, "rejected."):
 		return "not shown, for it may name a pushkey"

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // buried is a NATS with dead letters: two expired pokes of @bob's, one of @eve's
@@ -15,7 +16,7 @@ import (
 func buried(t *testing.T) (url string) {
 	t.Helper()
 	url, _ = startStreams(t)
-	conn, err := events.Connect(t.Context(), events.Config{URL: url, Name: t.Name(), Log: discardLog()})
+	conn, err := stream.Connect(t.Context(), stream.Config{URL: url, Name: t.Name(), Log: discardLog()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"poked/cmd/internal/terminal"
 	"poked/events"
+	"poked/events/stream"
 )
 
 // gatewaysCmd is "poked gateways".
@@ -29,7 +30,7 @@ func (c *gatewaysCmd) Run(ctx context.Context, std terminal.Streams) error {
 	head := []string{"GATEWAY", "STATE", "IN FLIGHT", "WAITING", "LAGGING", "LATENCY", "ERRORS", "UNTIL", "LAST ERROR", "DISPATCHER"}
 	now := time.Now()
 	p := newPrinter(std, c.Operator.JSON, head, func(g events.GatewayState) []string { return gatewayCells(&g, now) })
-	return c.Operator.with(ctx, std, func(conn *events.Conn) error {
+	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		for gateway, err := range conn.Gateways(ctx) {
 			if err := cmp.Or(err, p.print(gateway)); err != nil {
 				return err

@@ -30,13 +30,13 @@ func TestKilledServeGoesOnWhereItWas(t *testing.T) {
 	for _, key := range []string{"phone", "desk"} {
 		setPusher(t, d.http, gateway.url, key)
 	}
-	publish(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
+	publishAll(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
 	awaitPushers(t, d.nats, gateway, "phone", "desk")
-	publish(t, d.nats, saying(0, 20)...)
+	publishAll(t, d.nats, saying(0, 20)...)
 	eventstest.WaitFor(t, "pokes before the outage", func() bool { return len(gateway.told("phone")) == 20 && len(gateway.told("desk")) == 20 })
 
 	gateway.setStatus(http.StatusServiceUnavailable)
-	publish(t, d.nats, saying(20, 40)...)
+	publishAll(t, d.nats, saying(20, 40)...)
 	eventstest.WaitFor(t, "refused tries", func() bool { return gateway.refusals() >= 3 })
 	if err := first.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func TestKilledServeGoesOnWhereItWas(t *testing.T) {
 	_ = first.Wait() // it was killed
 
 	_, d = startKillable(t, data, tokens)
-	publish(t, d.nats, saying(40, 50)...)
+	publishAll(t, d.nats, saying(40, 50)...)
 	gateway.setStatus(http.StatusOK)
 	eventstest.WaitFor(t, "all pokes", func() bool { return len(gateway.told("phone")) >= 50 && len(gateway.told("desk")) >= 50 })
 
@@ -165,7 +165,7 @@ func awaitPushers(t *testing.T, nats string, g *moodyGateway, keys ...string) {
 	defer again.Stop()
 	for n := range 100 {
 		id := fmt.Sprintf("$probe-%d", n)
-		publish(t, nats, saidByBob(id))
+		publishAll(t, nats, saidByBob(id))
 		<-again.C
 		if !slices.ContainsFunc(keys, func(key string) bool { return !g.heard(key, id) }) {
 			return

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"poked/events"
+	"poked/events/publish"
+	"poked/events/stream"
 	"poked/events/wait"
 )
 
@@ -41,8 +43,8 @@ var errNoPoked = errors.New("no poked serves this NATS: the streams are not ther
 
 // lanes publishes records. The counters belong to mu.
 type lanes struct {
-	publisher *events.Publisher
-	options   []events.PublishOption
+	publisher *publish.Publisher
+	options   []publish.PublishOption
 	limit     *rate.Limiter
 	bad       func(record, error) // told of every bad record, by many goroutines
 	seed      maphash.Seed
@@ -127,7 +129,7 @@ func (l *lanes) store(ctx context.Context, rec record) error {
 		}
 		// While a cluster elects a leader its streams do not answer either, so
 		// this says something only before they ever did.
-		if errors.Is(err, events.ErrNoStreams) && l.stored() == 0 {
+		if errors.Is(err, stream.ErrNoStreams) && l.stored() == 0 {
 			return errNoPoked
 		}
 		if wait.For(ctx, publishPause) != nil {

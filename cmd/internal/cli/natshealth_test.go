@@ -51,7 +51,7 @@ func TestG14FullDisk(t *testing.T) {
 	p, where := start(t, args...)
 	setPusher(t, fmt.Sprintf("http://%s", where["http"]), gateway.url, "alice-pushkey")
 	url := fmt.Sprintf("nats://%s", where["nats"])
-	publish(t, url, "--historical", memberEvent("alice"), memberEvent("bob"))
+	publishAll(t, url, "--historical", memberEvent("alice"), memberEvent("bob"))
 	checkPoke(t, firstPoke(t, url, gateway.pokes))
 	addr := fmt.Sprint(where["ops"])
 	waitReadyz(t, addr, http.StatusOK, "ready")
@@ -159,7 +159,7 @@ func TestG14NoFileDescriptors(t *testing.T) {
 	args := serveArgs(t, filepath.Join(t.TempDir(), "data"))
 	c, where := startChild(t, args...)
 	url := fmt.Sprintf("nats://%s", where["nats"])
-	publish(t, url, "--historical", memberEvent("alice"), memberEvent("bob"))
+	publishAll(t, url, "--historical", memberEvent("alice"), memberEvent("bob"))
 	conn := connect(t, where)
 	limit := &unix.Rlimit{Cur: 3, Max: 3} // what is open stays so
 	if err := unix.Prlimit(c.Process.Pid, unix.RLIMIT_NOFILE, limit, nil); err != nil {
@@ -180,6 +180,6 @@ func TestG14NoFileDescriptors(t *testing.T) {
 		t.Errorf("exit code %d:\n%s", code, c.log())
 	}
 	p, where := start(t, args...)
-	publish(t, fmt.Sprintf("nats://%s", where["nats"]), memberEvent("carol"))
+	publishAll(t, fmt.Sprintf("nats://%s", where["nats"]), memberEvent("carol"))
 	p.terminate()
 }

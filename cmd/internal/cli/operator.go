@@ -9,7 +9,7 @@ import (
 
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
-	"poked/events"
+	"poked/events/stream"
 )
 
 // natsPatience is how long a command that ends by itself waits for NATS to be
@@ -27,7 +27,7 @@ type operatorFlags struct {
 func (f operatorFlags) Validate() error { return node.CheckNATS(f.NATS) }
 
 // with calls do with a connection, and closes it.
-func (f operatorFlags) with(ctx context.Context, std terminal.Streams, do func(*events.Conn) error) error {
+func (f operatorFlags) with(ctx context.Context, std terminal.Streams, do func(*stream.Conn) error) error {
 	conn, err := connectNATS(ctx, f.NATS, "poked operator", f.Access, std.Err)
 	if err != nil {
 		return err
@@ -37,12 +37,12 @@ func (f operatorFlags) with(ctx context.Context, std terminal.Streams, do func(*
 }
 
 // connectNATS connects a command that ends by itself. Warnings go to w.
-func connectNATS(ctx context.Context, urls, name string, access node.NATSFlags, w io.Writer) (*events.Conn, error) {
+func connectNATS(ctx context.Context, urls, name string, access node.NATSFlags, w io.Writer) (*stream.Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, natsPatience,
 		fmt.Errorf("no NATS answers at %s within %s", node.RedactNATS(urls), natsPatience))
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	return events.Connect(ctx, events.Config{URL: urls, Name: name, Credentials: access.Credentials(), Log: log})
+	return stream.Connect(ctx, stream.Config{URL: urls, Name: name, Credentials: access.Credentials(), Log: log})
 }
 
 // printer prints a list, as a table or as JSON lines.

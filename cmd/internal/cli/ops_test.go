@@ -16,6 +16,7 @@ import (
 	"poked/cmd/internal/node"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/stream"
 )
 
 // opsAddr waits until a process has opened its operator's port.
@@ -110,7 +111,7 @@ func TestReadyzFollowsNATS(t *testing.T) {
 type crowd struct {
 	t    *testing.T
 	url  string
-	conn *events.Conn
+	conn *stream.Conn
 	ops  string
 }
 
@@ -137,7 +138,7 @@ func (c *crowd) come(gateway string, from, n int) {
 		lines = append(lines, fmt.Sprintf(`{"event_id":"$said%d","room_id":"!room%d:x","type":"m.room.message","sender":"@friend:example.org","content":{"msgtype":"m.text","body":"secret%d"}}`, i, i, i))
 	}
 	<-time.After(time.Second) // until the dispatcher has heard of the pushers
-	publish(c.t, c.url, lines...)
+	publishAll(c.t, c.url, lines...)
 }
 
 // labels are all values of all labels in an answer of /metrics.
@@ -157,7 +158,7 @@ func TestNoLabelGrows(t *testing.T) {
 	_, url := startTestNATS(t)
 	p, where := start(t, "dispatcher", "--nats", url, "--ops", "127.0.0.1:0", "--partitions", "2",
 		"--gateway-allow", "127.0.0.1", "--gateway-allow-http")
-	conn, err := events.Connect(t.Context(), events.Config{URL: url, Log: discardLog()})
+	conn, err := stream.Connect(t.Context(), stream.Config{URL: url, Log: discardLog()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"poked/cmd/internal/terminal"
-	"poked/events"
+	"poked/events/stream"
 )
 
 // Exit codes.
@@ -78,7 +78,7 @@ func (p Program) Parser(options ...kong.Option) (*kong.Kong, error) {
 		kong.Name(p.Name),
 		kong.Description(p.Description),
 		kong.ExplicitGroups(p.Groups),
-		kong.Vars{"max_partitions": strconv.Itoa(events.MaxPartitions)},
+		kong.Vars{"max_partitions": strconv.Itoa(stream.MaxPartitions)},
 		kong.ValueFormatter(describe),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 	)...)

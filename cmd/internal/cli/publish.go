@@ -16,7 +16,8 @@ import (
 
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
-	"poked/events"
+	"poked/events/publish"
+	"poked/events/stream"
 )
 
 // publishCmd is "poked publish": a homeserver for the command line.
@@ -73,13 +74,13 @@ func (c *publishCmd) Run(ctx context.Context, std terminal.Streams) error {
 	}))
 }
 
-func (c *publishCmd) connect(ctx context.Context, con *terminal.Console) (*events.Conn, error) {
+func (c *publishCmd) connect(ctx context.Context, con *terminal.Console) (*stream.Conn, error) {
 	return connectNATS(ctx, c.NATS, "poked publish", c.Access, con)
 }
 
-func (c *publishCmd) lanes(conn *events.Conn, con *terminal.Console) *lanes {
+func (c *publishCmd) lanes(conn *stream.Conn, con *terminal.Console) *lanes {
 	l := &lanes{
-		publisher: events.NewPublisher(conn),
+		publisher: publish.NewPublisher(conn),
 		limit:     rate.NewLimiter(rate.Inf, 0),
 		bad:       func(rec record, err error) { con.Printf("%s:%d: %v", rec.file, rec.line, err) },
 		seed:      maphash.MakeSeed(),
@@ -89,7 +90,7 @@ func (c *publishCmd) lanes(conn *events.Conn, con *terminal.Console) *lanes {
 		l.limit = rate.NewLimiter(rate.Limit(c.Rate), max(1, int(c.Rate/100)))
 	}
 	if c.Historical {
-		l.options = []events.PublishOption{events.Historical()}
+		l.options = []publish.PublishOption{publish.Historical()}
 	}
 	return l
 }

@@ -19,6 +19,7 @@ import (
 	"poked/cmd/internal/node"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/stream"
 )
 
 // startStreams starts NATS with the topology set up and returns its URL and
@@ -26,12 +27,12 @@ import (
 func startStreams(t *testing.T) (url string, rooms jetstream.Stream) {
 	t.Helper()
 	_, url = startTestNATS(t)
-	conn, err := events.Connect(t.Context(), events.Config{URL: url, Name: t.Name(), Log: discardLog()})
+	conn, err := stream.Connect(t.Context(), stream.Config{URL: url, Name: t.Name(), Log: discardLog()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.Setup(t.Context(), events.Topology{Partitions: 2, Replicas: 1}); err != nil {
+	if err := conn.Setup(t.Context(), stream.Topology{Partitions: 2, Replicas: 1}); err != nil {
 		t.Fatal(err)
 	}
 	return url, openStream(t, url, "ROOMS")
@@ -132,7 +133,7 @@ func TestPublishKeepsTheOrderOfRooms(t *testing.T) {
 	}
 	for _, msg := range stored(t, rooms) {
 		have = append(have, msg.Data)
-		if msg.Header.Get(events.HeaderHistorical) != "true" {
+		if msg.Header.Get(stream.HeaderHistorical) != "true" {
 			t.Errorf("message %d is not marked as historical", msg.Sequence)
 		}
 	}
@@ -203,11 +204,11 @@ func TestPublishOutlivesNATS(t *testing.T) {
 
 func setUp(t *testing.T, url string) {
 	t.Helper()
-	conn, err := events.Connect(t.Context(), events.Config{URL: url, Name: t.Name(), Log: discardLog()})
+	conn, err := stream.Connect(t.Context(), stream.Config{URL: url, Name: t.Name(), Log: discardLog()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.Setup(t.Context(), events.Topology{Partitions: 2, Replicas: 1}); err != nil {
+	if err := conn.Setup(t.Context(), stream.Topology{Partitions: 2, Replicas: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if err := conn.Close(); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"poked/cmd/internal/terminal"
 	"poked/events"
+	"poked/events/stream"
 )
 
 // pushersCmd is "poked pushers".
@@ -59,7 +60,7 @@ func (c *pushersListCmd) Run(ctx context.Context, std terminal.Streams) error {
 	head := []string{"USER", "APP", "PUSHER", "STATE", "WAITING", "ATTEMPTS", "SINCE", "NEXT TRY", "LAST ERROR", "LAST SUCCESS", "GATEWAY"}
 	now := time.Now()
 	p := newPrinter(std, c.Operator.JSON, head, func(s events.PusherState) []string { return pusherCells(&s, now) })
-	return c.Operator.with(ctx, std, func(conn *events.Conn) error {
+	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		for state, err := range conn.Pushers(ctx, c.Pushers.filter(c.State)) {
 			if err := cmp.Or(err, p.print(state)); err != nil {
 				return err
@@ -101,7 +102,7 @@ func (pushersRetryCmd) Help() string {
 
 // Run has the pushers tried, and prints how many they are.
 func (c *pushersRetryCmd) Run(ctx context.Context, std terminal.Streams) error {
-	return c.Operator.with(ctx, std, func(conn *events.Conn) error {
+	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		n, err := conn.RetryPushers(ctx, c.Pushers.filter(""))
 		if err != nil {
 			return err

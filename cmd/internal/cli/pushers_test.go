@@ -27,11 +27,11 @@ func TestOperatorLooksAndMends(t *testing.T) {
 	defer gateway.Close()
 	d := startServe(t, writeFile(t, "tokens", "alice-token @alice:example.org PHONE\n"))
 	setPusher(t, d.http, gateway.URL+"/_matrix/push/v1/notify", "SECRET-pushkey")
-	publish(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
+	publishAll(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
 	said := 0
 	lagging := func() (states []events.PusherState) {
 		said++ // nobody promises how soon a dispatcher knows a pusher that was just set
-		publish(t, d.nats, message("room", said))
+		publishAll(t, d.nats, message("room", said))
 		got := poked(t, "", "pushers", "--nats", d.nats, "--state", "lagging", "--json")
 		got.Want(t, ExitOK, "", "")
 		for line := range strings.Lines(got.Stdout) {

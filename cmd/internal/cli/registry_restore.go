@@ -9,7 +9,7 @@ import (
 
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
-	"poked/events"
+	"poked/events/stream"
 	"poked/registry"
 )
 
@@ -46,7 +46,7 @@ func (c *registryRestoreCmd) Validate() error {
 
 // Run builds the database and prints a summary.
 func (c *registryRestoreCmd) Run(ctx context.Context, std terminal.Streams) error {
-	restore := func(conn *events.Conn) error { return c.restore(ctx, std, conn) }
+	restore := func(conn *stream.Conn) error { return c.restore(ctx, std, conn) }
 	if c.Data == "" {
 		return c.Operator.with(ctx, std, restore)
 	}
@@ -55,7 +55,7 @@ func (c *registryRestoreCmd) Run(ctx context.Context, std terminal.Streams) erro
 
 // withEmbedded calls do with a connection to a NATS that runs on the files of a
 // poked serve that does not.
-func (c *registryRestoreCmd) withEmbedded(ctx context.Context, std terminal.Streams, do func(*events.Conn) error) error {
+func (c *registryRestoreCmd) withEmbedded(ctx context.Context, std terminal.Streams, do func(*stream.Conn) error) error {
 	if _, err := os.Stat(c.Data); err != nil { // or it would be made
 		return fmt.Errorf("open data directory: %w", err)
 	}
@@ -73,7 +73,7 @@ func (c *registryRestoreCmd) withEmbedded(ctx context.Context, std terminal.Stre
 		return err
 	}
 	defer nats.Stop()
-	conn, err := events.Connect(ctx, events.Config{Name: "poked registry restore", InProcess: nats, Log: log})
+	conn, err := stream.Connect(ctx, stream.Config{Name: "poked registry restore", InProcess: nats, Log: log})
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (c *registryRestoreCmd) withEmbedded(ctx context.Context, std terminal.Stre
 	return do(conn)
 }
 
-func (c *registryRestoreCmd) restore(ctx context.Context, std terminal.Streams, conn *events.Conn) error {
+func (c *registryRestoreCmd) restore(ctx context.Context, std terminal.Streams, conn *stream.Conn) error {
 	total, err := conn.StoredUsers(ctx)
 	if err != nil {
 		return err

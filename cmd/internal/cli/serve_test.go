@@ -32,7 +32,7 @@ func TestPokeArrives(t *testing.T) {
 			gateway := startGateway(t)
 			d := tt.start(t, writeFile(t, "tokens", "alice-token @alice:example.org PHONE\n"))
 			setPusher(t, d.http, gateway.url, "alice-pushkey")
-			publish(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
+			publishAll(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
 			poke := firstPoke(t, d.nats, gateway.pokes)
 			checkPoke(t, poke)
 			for _, p := range d.processes {
@@ -153,7 +153,7 @@ func getAsAlice(t *testing.T, base, what string) string {
 
 // publish publishes events with "poked publish"; the first of more may be a
 // flag of it.
-func publish(t *testing.T, url string, args ...string) {
+func publishAll(t *testing.T, url string, args ...string) {
 	t.Helper()
 	command := []string{"publish", "--nats", url}
 	if strings.HasPrefix(args[0], "--") {
@@ -176,7 +176,7 @@ func firstPoke(t *testing.T, url string, pokes <-chan poke) poke {
 	again := time.NewTicker(200 * time.Millisecond)
 	defer again.Stop()
 	for n := range 100 {
-		publish(t, url, fmt.Sprintf(`{"event_id":"$said-%d","room_id":"!room:example.org","type":"m.room.message",`+
+		publishAll(t, url, fmt.Sprintf(`{"event_id":"$said-%d","room_id":"!room:example.org","type":"m.room.message",`+
 			`"sender":"@bob:example.org","content":{"msgtype":"m.text","body":"hello alice"}}`, n))
 		select {
 		case p := <-pokes:
@@ -207,7 +207,7 @@ func TestServeComesBack(t *testing.T) {
 		"--http", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--gateway-allow", "127.0.0.1", "--gateway-allow-http"}
 	first, where := start(t, args...)
 	setPusher(t, fmt.Sprintf("http://%s", where["http"]), gateway.url, "alice-pushkey")
-	publish(t, fmt.Sprintf("nats://%s", where["nats"]), "--historical", memberEvent("alice"), memberEvent("bob"))
+	publishAll(t, fmt.Sprintf("nats://%s", where["nats"]), "--historical", memberEvent("alice"), memberEvent("bob"))
 	first.terminate()
 
 	second, where := start(t, args...)

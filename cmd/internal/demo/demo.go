@@ -18,7 +18,7 @@ import (
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
 	"poked/dispatcher"
-	"poked/events"
+	"poked/events/stream"
 	"poked/registry"
 )
 
@@ -90,10 +90,10 @@ func (s *story) perform(ctx context.Context, std terminal.Streams) (err error) {
 		return err
 	}
 	roles := node.RoleFlags{
-		Topology: node.TopologyFlags{Partitions: events.DefaultPartitions, Replicas: 1},
+		Topology: node.TopologyFlags{Partitions: stream.DefaultPartitions, Replicas: 1},
 		Gateway:  node.GatewayFlags{Allow: []string{host}, AllowHTTP: true},
 	}
-	process := node.Stack{AtTerminal: true, Log: log, NATS: events.Config{Name: "poked demo", InProcess: nats}, Starters: starters}
+	process := node.Stack{AtTerminal: true, Log: log, NATS: stream.Config{Name: "poked demo", InProcess: nats}, Starters: starters}
 	if err := roles.Run(ctx, process); err != nil {
 		return err
 	}

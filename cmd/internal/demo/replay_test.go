@@ -18,10 +18,11 @@ import (
 	"golang.org/x/time/rate"
 
 	"poked/cmd/internal/terminal"
-	"poked/events"
 	"poked/events/bridge"
 	"poked/events/eventstest"
 	"poked/events/homeserver"
+	"poked/events/publish"
+	"poked/events/stream"
 )
 
 // recordedTransaction is a line of testdata/transactions.jsonl.
@@ -49,7 +50,7 @@ func readTransactions(t *testing.T, name string) []recordedTransaction {
 }
 
 // openBridge opens a bridge for recordings, whose events are old.
-func openBridge(t *testing.T, conn *events.Conn) *httptest.Server {
+func openBridge(t *testing.T, conn *stream.Conn) *httptest.Server {
 	t.Helper()
 	client, err := homeserver.New(eventstest.StartHomeserver(t).URL)
 	if err != nil {
@@ -86,7 +87,7 @@ func TestReplayedTransactionsCauseTheSamePokes(t *testing.T) {
 	std := terminal.Streams{In: strings.NewReader(""), Out: &out, Err: &out}
 	s := newStory(rec, (&Cmd{}).screen(std, len(rec.owed)), rate.NewLimiter(rate.Inf, 0), patience)
 	transactions := readTransactions(t, "transactions.jsonl")
-	s.publishAll = func(ctx context.Context, conn *events.Conn) error {
+	s.publishAll = func(ctx context.Context, conn *stream.Conn) error {
 		web := openBridge(t, conn)
 		for i, txn := range transactions {
 			for range 1 + i%5/4 {
@@ -95,7 +96,7 @@ func TestReplayedTransactionsCauseTheSamePokes(t *testing.T) {
 				}
 			}
 		}
-		return publishUnsent(ctx, events.NewPublisher(conn), rec)
+		return publishUnsent(ctx, publish.NewPublisher(conn), rec)
 	}
 	if err := s.perform(t.Context(), std); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
@@ -106,7 +107,7 @@ func TestReplayedTransactionsCauseTheSamePokes(t *testing.T) {
 }
 
 // publishUnsent publishes what a recording has and its transactions lack.
-func publishUnsent(ctx context.Context, publisher *events.Publisher, rec *recording) error {
+func publishUnsent(ctx context.Context, publisher *publish.Publisher, rec *recording) error {
 	for _, ev := range rec.events {
 		if bytes.Contains(ev.raw, []byte(`"m.room.redaction"`)) {
 			if err := publisher.Event(ctx, ev.raw); err != nil {

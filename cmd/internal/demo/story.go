@@ -19,6 +19,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"poked/events"
+	"poked/events/publish"
+	"poked/events/stream"
 )
 
 const (
@@ -44,7 +46,7 @@ type story struct {
 	tokens   map[events.UserID]string
 
 	// publishAll publishes every event.
-	publishAll func(context.Context, *events.Conn) error
+	publishAll func(context.Context, *stream.Conn) error
 
 	// Set while the parts start, before the story is told.
 	gateway      *collector
@@ -85,7 +87,7 @@ func (s *story) writeTokens(path string) error {
 }
 
 // tell tells the story to its end, be it good or bad: verdict says which.
-func (s *story) tell(ctx context.Context, conn *events.Conn) error {
+func (s *story) tell(ctx context.Context, conn *stream.Conn) error {
 	err := s.play(ctx, conn)
 	s.screen.progress.Finish()
 	if ctx.Err() != nil {
@@ -94,7 +96,7 @@ func (s *story) tell(ctx context.Context, conn *events.Conn) error {
 	return err
 }
 
-func (s *story) play(ctx context.Context, conn *events.Conn) error {
+func (s *story) play(ctx context.Context, conn *stream.Conn) error {
 	if err := s.setPushers(ctx, conn); err != nil {
 		return err
 	}
@@ -117,7 +119,7 @@ func (s *story) play(ctx context.Context, conn *events.Conn) error {
 
 // setPushers sets every pusher as its user's client does, and returns when all
 // of them are in NATS.
-func (s *story) setPushers(ctx context.Context, conn *events.Conn) error {
+func (s *story) setPushers(ctx context.Context, conn *stream.Conn) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, storySetup, fmt.Errorf("the pushers are not in NATS after %s", storySetup))
 	defer cancel()
 	transport := &http.Transport{} // of its own: no proxy from the environment
@@ -132,7 +134,7 @@ func (s *story) setPushers(ctx context.Context, conn *events.Conn) error {
 }
 
 // awaitPushers returns when NATS has as many pushers as were recorded.
-func (s *story) awaitPushers(ctx context.Context, conn *events.Conn) error {
+func (s *story) awaitPushers(ctx context.Context, conn *stream.Conn) error {
 	tick := time.NewTicker(storyPoll)
 	defer tick.Stop()
 	for {
@@ -194,8 +196,8 @@ func (p *recordedPusher) request(gateway string) map[string]any {
 
 // publish publishes every event, in order, and after each the receipts that came
 // then.
-func (s *story) publish(ctx context.Context, conn *events.Conn) error {
-	publisher := events.NewPublisher(conn)
+func (s *story) publish(ctx context.Context, conn *stream.Conn) error {
+	publisher := publish.NewPublisher(conn)
 	for _, ev := range s.rec.events {
 		if err := s.limit.Wait(ctx); err != nil {
 			return fmt.Errorf("wait to publish: %w", err)

@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"net"
 
-	"poked/events"
+	"poked/events/stream"
 )
 
 // RunEmbedded runs a process that makes the streams on a NATS server inside itself, with
@@ -25,7 +25,7 @@ func (f RoleFlags) RunEmbedded(ctx context.Context, s Stack, dir *DataDir, optio
 	}
 	defer nats.Stop()
 	warnIfOpen(s.Log, nats)
-	s.NATS = events.Config{Name: "poked serve", InProcess: nats}
+	s.NATS = stream.Config{Name: "poked serve", InProcess: nats}
 	s.Where = append(s.Where, "nats", nats.Where(), "fsync", options.Sync.String())
 	s.Starters = append(s.Starters, func(context.Context, Base) (Actor, error) {
 		w := &natsWatch{nats: nats, dir: dir.Path, log: s.Log}

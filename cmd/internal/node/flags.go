@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"strings"
 
-	"poked/events"
 	"poked/events/pushgateway"
+	"poked/events/stream"
 )
 
 // RoleFlags are the flags of every subcommand that runs a role.
@@ -30,8 +30,8 @@ type TopologyFlags struct {
 
 // Validate is called by kong.
 func (f TopologyFlags) Validate() error {
-	if f.Partitions < 1 || f.Partitions > events.MaxPartitions {
-		return fmt.Errorf("--partitions must be 1 to %d", events.MaxPartitions)
+	if f.Partitions < 1 || f.Partitions > stream.MaxPartitions {
+		return fmt.Errorf("--partitions must be 1 to %d", stream.MaxPartitions)
 	}
 	switch f.Replicas {
 	case 1, 3, 5:
@@ -40,8 +40,8 @@ func (f TopologyFlags) Validate() error {
 	return errors.New("--replicas must be 1, 3 or 5")
 }
 
-func (f TopologyFlags) topology() events.Topology {
-	return events.Topology{Partitions: f.Partitions, Replicas: f.Replicas}
+func (f TopologyFlags) topology() stream.Topology {
+	return stream.Topology{Partitions: f.Partitions, Replicas: f.Replicas}
 }
 
 // GatewayFlags say which push gateways may be poked.

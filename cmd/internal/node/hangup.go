@@ -7,7 +7,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"poked/events"
+	"poked/events/stream"
 )
 
 // hangups is SIGHUP, which asks a server to read its files again, and by default would
@@ -17,11 +17,11 @@ import (
 type hangups struct {
 	came chan os.Signal
 	log  *slog.Logger
-	nats events.Config
+	nats stream.Config
 }
 
 // onHangup begins to listen. close must follow.
-func onHangup(log *slog.Logger, nats events.Config) *hangups {
+func onHangup(log *slog.Logger, nats stream.Config) *hangups {
 	h := &hangups{came: make(chan os.Signal, 1), log: log, nats: nats}
 	signal.Notify(h.came, syscall.SIGHUP)
 	return h
@@ -41,7 +41,7 @@ func (h *hangups) run(ctx context.Context) error {
 
 func (h *hangups) answer() {
 	switch {
-	case h.nats.Credentials == (events.Credentials{}):
+	case h.nats.Credentials == (stream.Credentials{}):
 		h.log.Info("SIGHUP: the token file, if there is one, is read again whenever it changes; there is nothing else to read")
 	case h.nats.Credentials.Check() != nil:
 		h.log.Error("SIGHUP: the credentials for nats cannot be read, the next connect will fail", "error", h.nats.Credentials.Check())

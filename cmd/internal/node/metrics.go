@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"poked/dispatcher"
-	"poked/events"
+	"poked/events/stream"
 	"poked/registry"
 )
 
@@ -145,12 +145,12 @@ func (m *registryMetrics) Collect(metrics chan<- prometheus.Metric) {
 
 // natsMetrics asks a connection.
 type natsMetrics struct {
-	conn *events.Conn
+	conn *stream.Conn
 
 	connected, messages, bytes, missing, dead, unreadable *prometheus.Desc
 }
 
-func newNATSMetrics(conn *events.Conn) *natsMetrics {
+func newNATSMetrics(conn *stream.Conn) *natsMetrics {
 	return &natsMetrics{
 		conn:       conn,
 		connected:  series("nats_connected", "1 if NATS can be reached."),

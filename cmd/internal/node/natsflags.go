@@ -3,7 +3,7 @@ package node
 import (
 	"errors"
 
-	"poked/events"
+	"poked/events/stream"
 )
 
 // NATSFlags say who a process is to NATS, and whom it trusts. A user and password
@@ -24,6 +24,6 @@ func (f NATSFlags) Validate() error {
 }
 
 // Credentials returns how to log in to NATS.
-func (f NATSFlags) Credentials() events.Credentials {
-	return events.Credentials{Creds: f.Creds, TLSCA: f.TLSCA, TLSCert: f.TLSCert, TLSKey: f.TLSKey}
+func (f NATSFlags) Credentials() stream.Credentials {
+	return stream.Credentials{Creds: f.Creds, TLSCA: f.TLSCA, TLSCert: f.TLSCert, TLSKey: f.TLSKey}
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"poked/events"
+	"poked/events/stream"
 	"poked/events/wait"
 )
 
@@ -14,7 +14,7 @@ const setUpPause = time.Second
 
 // setUp has the streams made, or found where they are another's to make, and
 // waits while NATS cannot say, or nobody has made them yet. waiting hears why.
-func (s Stack) setUp(ctx context.Context, conn *events.Conn, t events.Topology, waiting func(error)) error {
+func (s Stack) setUp(ctx context.Context, conn *stream.Conn, t stream.Topology, waiting func(error)) error {
 	have := conn.Setup
 	if s.Adopts {
 		have = conn.Adopt
@@ -22,7 +22,7 @@ func (s Stack) setUp(ctx context.Context, conn *events.Conn, t events.Topology, 
 	said := ""
 	for {
 		err := have(ctx, t)
-		if !errors.Is(err, events.ErrNotReady) {
+		if !errors.Is(err, stream.ErrNotReady) {
 			return err
 		}
 		waiting(err)

@@ -29,10 +29,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"poked/dispatcher"
-	"poked/events"
 	"poked/events/bridge"
 	"poked/events/homeserver"
 	"poked/events/pushgateway"
+	"poked/events/stream"
 	"poked/events/wait"
 	"poked/registry"
 )
@@ -60,7 +60,7 @@ type Actor struct {
 // Base is what roles stand on.
 type Base struct {
 	policy *pushgateway.Policy
-	Conn   *events.Conn
+	Conn   *stream.Conn
 	log    *slog.Logger
 }
 
@@ -103,7 +103,7 @@ func StartDispatcher(cfg dispatcher.Config) Starter {
 }
 
 // keepStreams looks after what everything else stands on.
-func keepStreams(t events.Topology) Starter {
+func keepStreams(t stream.Topology) Starter {
 	return func(_ context.Context, b Base) (Actor, error) {
 		return Actor{
 			Name: "streams", Run: func(ctx context.Context) error { return b.Conn.Keep(ctx, t) },
@@ -113,7 +113,7 @@ func keepStreams(t events.Topology) Starter {
 }
 
 // natsTrouble says what is wrong with NATS, or "".
-func natsTrouble(conn *events.Conn) string {
+func natsTrouble(conn *stream.Conn) string {
 	if !conn.Connected() {
 		return "nats is away"
 	}
@@ -128,7 +128,7 @@ func natsTrouble(conn *events.Conn) string {
 // Stack is what one process is to be made of.
 type Stack struct {
 	Log      *slog.Logger
-	NATS     events.Config
+	NATS     stream.Config
 	Where    []any    // for the ready line, beside what the actors say
 	Data     *DataDir // kept from the ready line on, and warned of if others can enter it; nil for none
 	Starters []Starter
@@ -139,7 +139,7 @@ type Stack struct {
 
 // Outside has the process use the NATS of the operator's at these URLs.
 func (s Stack) Outside(urls, name string, access NATSFlags) Stack {
-	s.NATS = events.Config{URL: urls, Name: name, Credentials: access.Credentials()}
+	s.NATS = stream.Config{URL: urls, Name: name, Credentials: access.Credentials()}
 	s.Where = append(s.Where, "nats", RedactNATS(urls))
 	return s
 }
@@ -162,7 +162,7 @@ func (f RoleFlags) runWith(ctx context.Context, s Stack, o *Ops) error {
 	}
 	s.Where = append(s.Where, o.Where()...)
 	s.Starters = append([]Starter{keepStreams(f.Topology.topology())}, s.Starters...)
-	return s.Run(ctx, policy, o, func(ctx context.Context, conn *events.Conn) error {
+	return s.Run(ctx, policy, o, func(ctx context.Context, conn *stream.Conn) error {
 		return s.setUp(ctx, conn, f.Topology.topology(), func(err error) { o.waitsFor("the streams are not there yet: " + err.Error()) })
 	})
 }
@@ -170,7 +170,7 @@ func (f RoleFlags) runWith(ctx context.Context, s Stack, o *Ops) error {
 // Run connects to NATS, has setup see to the streams, starts every actor, says in
 // the log that all is ready, and runs until ctx ends or something fails. Then it
 // takes everything down again.
-func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setup func(context.Context, *events.Conn) error) (err error) {
+func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setup func(context.Context, *stream.Conn) error) (err error) {
 	s.NATS.Log = s.Log
 	if !s.AtTerminal {
 		hangups := onHangup(s.Log, s.NATS)
@@ -180,7 +180,7 @@ func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setu
 		})
 	}
 	o.waitsFor("nats is not there yet")
-	conn, err := events.Connect(ctx, s.NATS)
+	conn, err := stream.Connect(ctx, s.NATS)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to stop while NATS was not there yet

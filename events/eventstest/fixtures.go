@@ -1,0 +1,32 @@
+package eventstest
+
+import (
+	"time"
+
+	"poked/events"
+	"poked/events/pushrule"
+)
+
+// GoodEvent is a state event that is as it must be.
+const GoodEvent = `{"event_id":"$e","room_id":"!r","type":"m.x","sender":"@a:x","state_key":"","content":{"body":"hi"}}`
+
+// Notification returns a plain notification.
+func Notification() events.Notification {
+	return events.Notification{
+		EventID: "$e", RoomSeq: 7, At: time.UnixMilli(1_700_000_000_123), RuleID: ".m.rule.message",
+		Tweaks: []byte(`{}`), Body: []byte(`{"prio":"high","event_id":"$e"}`),
+	}
+}
+
+// SomePusher returns a pusher at gw.test.
+func SomePusher(pushkey string) events.Pusher {
+	return events.Pusher{AppID: "app", Pushkey: pushkey, Data: []byte(`{"url":"http://gw.test/_matrix/push/v1/notify"}`)}
+}
+
+// Keyword returns rules of a user who wants to hear a word, aloud.
+func Keyword(word string) pushrule.Changes {
+	return pushrule.Changes{Content: []pushrule.Rule{{
+		ID: word, Enabled: true, Pattern: &word,
+		Actions: []pushrule.Action{`"notify"`, `{"set_tweak":"sound","value":"ping"}`, `{"set_tweak":"highlight"}`},
+	}}}
+}

@@ -1,0 +1,313 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"poked/events"
+	"poked/events/stream"
+)
+
+const (
+	// windowLimit bounds the messages of one partition that are taken and not
+	// done, and so the memory they hold.
+	windowLimit = 1024
+	// unsavedLimit bounds how far a worker may run ahead of its stored
+	// position, and so how many messages its successor must suspect of having
+	// been handled already.
+	unsavedLimit = 256
+	// unsavedFor is for how long a worker reads on whose position cannot be stored:
+	// what it does meanwhile is done again if it dies.
+	unsavedFor = time.Second
+	// saveInterval is the least time between two writes of a position. A crash
+	// makes unknown what was done within it.
+	saveInterval = 10 * time.Millisecond
+)
+
+// Message is one message of a followed partition.
+type Message struct {
+	Seq        uint64 // in its stream
+	Subject    string
+	Data       []byte
+	Time       time.Time // when the stream stored it
+	ID         string    // header Nats-Msg-Id
+	Historical bool      // header Poked-Historical: true
+	// Replayed says that a worker may have handled the message before without
+	// recording it.
+	Replayed bool
+}
+
+// Published returns the subject on which the message was published, which its stream
+// may have changed.
+func (m Message) Published() string { return events.PublishedAs(m.Subject) }
+
+// Dead returns the dead letter of a message that no repetition can help, with the
+// reason in a word and in a sentence.
+func (m Message) Dead(reason string, detail error) events.DeadLetter {
+	return events.DeadLetter{
+		Reason: reason, Detail: detail.Error(), At: time.Now(), Subject: m.Published(),
+		Historical: m.Historical, Message: m.Data,
+	}
+}
+
+// Handler works through one partition. All its methods but the callbacks it
+// hands out run in the follower's goroutine, one at a time.
+type Handler struct {
+	// Handle takes the next message: in stream order, but for those that are
+	// handled again or were put off. It must not wait for a gateway.
+	// [Follower.Done], [Follower.Redo] or [Follower.Resume] follows, from any
+	// goroutine.
+	Handle func(ctx context.Context, msg Message)
+	// Tick runs every 250 ms.
+	Tick func(ctx context.Context, now time.Time)
+	// Lease is the worker's right to the partition: while it is not held no message
+	// is handed out and no tick runs. Nil is always held.
+	Lease *Lease
+}
+
+// Follower reads one partition of a stage in stream order, from its stored
+// position on, and stores how far the work is done. One goroutine runs it.
+type Follower struct {
+	group   *Group
+	conn    *stream.Conn
+	stage   Stage
+	part    int
+	owner   string
+	handler Handler
+	log     *slog.Logger
+	window  *window
+
+	begin  uint64    // newest sequence that a predecessor has recorded as taken
+	stored uint64    // newest sequence of the stream when this follower began
+	made   time.Time // when the stream was made
+
+	// Owned by the goroutine of Run.
+	left     map[uint64]struct{} // what the predecessor left open
+	last     uint64              // newest sequence received
+	suspects int                 // how many more messages the predecessor may have taken
+	doubt    bool                // the predecessor may have done what nobody knows of
+	ending   bool
+	tail     *stream.Tail
+	saver    saver
+
+	redo    chan Message
+	resume  chan Message
+	fenced  chan *stream.ConflictError
+	waiting atomic.Uint64  // see [Following]
+	unsaved stream.Trouble // why the position is not stored
+	motion  motion
+}
+
+// Follow prepares to work through a partition: it reads the position that the
+// partition's last worker stored. owner names this worker.
+func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string) (*Follower, error) {
+	c := g.conn
+	pos, err := loadPosition(ctx, c, stage, part)
+	if err != nil {
+		return nil, fmt.Errorf("follow %s partition %d: %w", stage.Name, part, err)
+	}
+	f := &Follower{
+		group: g, conn: c, stage: stage, part: part, owner: owner,
+		log:    c.Log().With("stage", stage.Name, "part", part),
+		window: newWindow(pos), begin: pos.Next, stored: pos.lastSeq, made: pos.Stream, last: pos.Next,
+		left:     map[uint64]struct{}{},
+		doubt:    pos.revision != 0 && !pos.Clean,
+		suspects: unsavedLimit,
+		saver:    newSaver(c.Register(stream.BucketPositions, positionKey(stage, part), owner, pos.revision)),
+		fenced:   make(chan *stream.ConflictError, 1),
+		redo:     make(chan Message, windowLimit+unsavedLimit),
+		resume:   make(chan Message, windowLimit+unsavedLimit),
+	}
+	f.tail = c.Tail(stream.TailConfig{
+		Stream: stage.stream, Filter: fmt.Sprintf(stage.filter, strconv.Itoa(part)),
+		Reader: stage.Name + " " + owner, Made: pos.Stream, Log: f.log,
+		From: func(cfg *jetstream.ConsumerConfig) {
+			cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, f.last+1
+		},
+	})
+	if pos.lost {
+		f.suspects = math.MaxInt // nobody knows how far the predecessor got
+	}
+	for _, seq := range pos.Open {
+		f.left[seq] = struct{}{}
+		f.last = min(f.last, seq-1)
+	}
+	return f, nil
+}
+
+// Cursor returns the newest sequence that a worker has taken before this one
+// begins: what lies above it will be handled by this follower.
+func (f *Follower) Cursor() uint64 { return f.begin }
+
+// Fresh says that the stream held nothing at all when the follower began.
+func (f *Follower) Fresh() bool { return f.stored == 0 }
+
+// Open returns how many messages were handed out and are not done.
+func (f *Follower) Open() int { return f.window.open() }
+
+// Doubt says that the predecessor may have done something of which no message comes
+// again: it died, or what it left open is gone from the stream. It is for the
+// handler to ask.
+func (f *Follower) Doubt() bool { return f.doubt }
+
+// Done says that a message's work is complete and durable.
+func (f *Follower) Done(seq uint64) { f.window.finish(seq) }
+
+// Redo has a message handled again, as a replayed one, after a pause.
+func (f *Follower) Redo(msg Message) {
+	msg.Replayed = true
+	f.redo <- msg // never full: it holds as many as can be open
+}
+
+// Resume has a message handled now that Handle put off.
+func (f *Follower) Resume(msg Message) {
+	f.resume <- msg // never full: it holds as many as can be open
+}
+
+// Bury keeps a message as a dead letter (see [Message.Dead]), and is then done with
+// it. The caller says so in the log.
+func (f *Follower) Bury(msg Message, reason string, detail error) {
+	f.conn.PublishDead(msg.Dead(reason, detail), func(err error) {
+		if err != nil {
+			f.log.Warn("dead letter not stored, trying again", "seq", msg.Seq, "error", err)
+			f.Redo(msg)
+			return
+		}
+		f.Done(msg.Seq)
+	})
+}
+
+// Fence ends [Follower.Run] with [ErrFenced]: another worker has written what only the
+// owner of the partition writes.
+func (f *Follower) Fence(conflict *stream.ConflictError) {
+	select {
+	case f.fenced <- conflict:
+	default: // it is ending
+	}
+}
+
+// Run follows until ctx ends, and then returns nil after finish has returned
+// and the position is stored: finish waits, within a bound of its own, for what
+// is out. It returns [ErrFenced] as soon as another worker has taken over, and
+// [ErrRemade] when it has to be followed from the start.
+func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
+	f.handler = h
+	f.motion.tick(time.Now(), f.last, false)
+	f.group.running.Store(f, nil)
+	defer f.group.running.Delete(f)
+	defer f.tail.Close()
+	f.window.touch() // the first write of the position takes the partition over
+	tick := time.NewTicker(f.conn.TickInterval())
+	defer tick.Stop()
+	for {
+		if err := f.step(ctx, tick.C); err != nil {
+			if ctx.Err() == nil {
+				return err
+			}
+			finish()
+			return f.storeLast()
+		}
+	}
+}
+
+// step waits for one thing to happen and does it.
+func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
+	if f.tail.Over() != nil {
+		return fmt.Errorf("%s partition %d: %w", f.stage.Name, f.part, f.tail.Over())
+	}
+	due := f.save()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case msg := <-f.incoming(ctx):
+		f.receive(ctx, msg)
+	case msg := <-f.resumed():
+		f.handler.Handle(ctx, msg)
+	case <-f.window.wake:
+	case <-due:
+	case err := <-f.saver.results:
+		return f.saveFinished(err)
+	case conflict := <-f.fenced:
+		return f.fencedBy(conflict)
+	case now := <-tick:
+		f.tail.Check(now)
+		f.motion.tick(time.Now(), f.last, f.waiting.Load() > 0 || f.tail.Queued() > 0)
+		if f.handler.Lease.Held() {
+			f.handler.Tick(ctx, now)
+			f.redoAll(ctx)
+		}
+	}
+	return nil
+}
+
+func (f *Follower) redoAll(ctx context.Context) {
+	for range len(f.redo) {
+		f.handler.Handle(ctx, <-f.redo)
+	}
+}
+
+// resumed returns the channel of messages whose time has come, or nil while they
+// may be another worker's to handle.
+func (f *Follower) resumed() <-chan Message {
+	if !f.handler.Lease.Held() {
+		return nil
+	}
+	return f.resume
+}
+
+// incoming returns the channel of new messages, or nil while there is no room
+// for more, or they may be another worker's to handle.
+func (f *Follower) incoming(ctx context.Context) <-chan *nats.Msg {
+	if f.window.open() >= windowLimit || f.saver.isBehind() || !f.handler.Lease.Held() {
+		return nil
+	}
+	return f.tail.Messages(ctx)
+}
+
+func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
+	meta, ok := f.tail.Accept(m)
+	if !ok {
+		return
+	}
+	seq := meta.Sequence.Stream
+	f.last = seq
+	f.waiting.Store(meta.NumPending)
+	f.giveUpBefore(seq)
+	_, leftOpen := f.left[seq]
+	if seq <= f.begin && !leftOpen {
+		return // a predecessor finished it
+	}
+	msg := Message{
+		Seq: seq, Subject: m.Subject, Data: m.Data, Time: meta.Timestamp,
+		ID: m.Header.Get(jetstream.MsgIDHeader), Historical: stream.IsHistorical(m.Header),
+		Replayed: leftOpen || f.suspects > 0 && seq <= f.stored,
+	}
+	if leftOpen {
+		delete(f.left, seq)
+	} else {
+		f.suspects--
+	}
+	f.window.take(seq)
+	f.saver.unsaved++
+	f.handler.Handle(ctx, msg)
+}
+
+// giveUpBefore forgets what the predecessor left open and the stream no longer
+// has: messages come in order, so what lies before this one will not come.
+func (f *Follower) giveUpBefore(seq uint64) {
+	for gone := range f.left {
+		if gone < seq {
+			delete(f.left, gone)
+			f.window.finish(gone)
+			f.doubt = true
+		}
+	}
+}

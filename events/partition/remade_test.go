@@ -1,0 +1,31 @@
+package partition_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"poked/events/eventstest"
+	"poked/events/stream"
+)
+
+// TestFollowerOfDeletedStream has the stream deleted under a follower, which must
+// not go on as if it were the same, and its successor read what comes.
+func TestFollowerOfDeletedStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		eventstest.Keep(t, conn)
+		before := follow(t, conn, "a", done)
+		publishAll(t, conn, 0, 3)
+		eventstest.WaitFor(t, "three events", func() bool { return before.count() == 3 })
+		server.DeleteStream("ROOMS")
+		<-before.ended
+		if !errors.Is(before.err, stream.ErrRemade) {
+			t.Fatalf("it ended with %v", before.err)
+		}
+		after := follow(t, conn, "b", done)
+		publishAll(t, conn, 3, 5)
+		eventstest.WaitFor(t, "two more", func() bool { return after.count() == 2 })
+	})
+}

@@ -1,0 +1,41 @@
+package partition_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"poked/events/eventstest"
+	"poked/events/partition"
+	"poked/events/stream"
+)
+
+// A partition that cannot be prepared keeps those that came with it for a while and not
+// for ever.
+func TestUnpreparedPartitionKeepsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := eventstest.StartServer(t).Connect(stream.Topology{Partitions: 4, Replicas: 1})
+		ctx, cancel := context.WithCancel(t.Context())
+		var working atomic.Int64
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			partition.NewGroup(conn).OwnAll(ctx, func(ctx context.Context, tenure *partition.Tenure) error {
+				if tenure.Part != 2 {
+					tenure.Prepared(ctx)
+					working.Add(1)
+				}
+				<-ctx.Done()
+				return nil
+			}, func() {})
+		}()
+		<-time.After(time.Minute)
+		if n := working.Load(); n != 3 {
+			t.Errorf("%d partitions are worked on, want 3", n)
+		}
+		cancel()
+		<-ended
+	})
+}

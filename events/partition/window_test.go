@@ -1,0 +1,101 @@
+package partition
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+func TestWindowPosition(t *testing.T) {
+	w := newWindow(Position{Next: 10, Open: []uint64{4, 7}})
+	check := func(open int, next uint64, left ...uint64) {
+		t.Helper()
+		pos := w.position()
+		if w.open() != open || pos.Next != next || !slices.Equal(pos.Open, left) {
+			t.Errorf("%d open, position %d without %v; want %d, %d without %v", w.open(), pos.Next, pos.Open, open, next, left)
+		}
+	}
+	check(0, 10, 4, 7) // nothing came again yet, and all of it is still to be done
+	w.take(4)
+	check(1, 10, 4, 7)
+	w.finish(4)
+	check(0, 10, 7)
+	w.take(7)
+	w.take(11)
+	w.take(13) // 12 is another partition's
+	check(3, 13, 7, 11, 13)
+	w.finish(13)
+	w.finish(13) // twice is once
+	w.finish(12) // not ours
+	check(2, 13, 7, 11)
+	w.finish(7)
+	w.finish(11)
+	check(0, 13)
+}
+
+// What never came again can be given up.
+func TestWindowFinishesWhatWasNotTaken(t *testing.T) {
+	w := newWindow(Position{Next: 10, Open: []uint64{4}})
+	w.finish(4)
+	if pos := w.position(); w.open() != 0 || len(pos.Open) != 0 {
+		t.Errorf("%d open, position %+v", w.open(), pos)
+	}
+}
+
+func TestWindowIsDirtyOnceSomethingIsDone(t *testing.T) {
+	w := newWindow(Position{})
+	w.take(1)
+	if w.dirty() {
+		t.Error("dirty before anything is done")
+	}
+	w.finish(1)
+	if !w.dirty() {
+		t.Error("not dirty after something was done")
+	}
+	w.position()
+	if w.dirty() {
+		t.Error("dirty after the position was taken")
+	}
+	w.touch()
+	if !w.dirty() {
+		t.Error("not dirty after the position was not stored")
+	}
+}
+
+// The window agrees with the plainest set there is, whatever the order, and
+// keeps no more than is open.
+func TestWindowAgainstASet(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	dice := rand.New(rand.NewPCG(seed, 0))
+	w := newWindow(Position{})
+	open := map[uint64]bool{}
+	var next uint64
+	for range 20_000 {
+		if len(open) < 50 && dice.IntN(2) == 0 {
+			next += 1 + dice.Uint64N(3)
+			w.take(next)
+			open[next] = true
+			continue
+		}
+		seq := next - min(next, dice.Uint64N(120))
+		w.finish(seq)
+		delete(open, seq)
+	}
+	var left []uint64
+	for seq := range open {
+		left = append(left, seq)
+	}
+	slices.Sort(left)
+	pos := w.position()
+	if pos.Next != next || fmt.Sprint(pos.Open) != fmt.Sprint(left) || w.open() != len(left) {
+		t.Errorf("position %+v, want %d without %v", pos, next, left)
+	}
+	for seq := range open {
+		w.finish(seq)
+	}
+	if len(w.entries)-w.head != 0 || cap(w.entries) > 100_000 {
+		t.Errorf("%d entries are kept", len(w.entries)-w.head)
+	}
+}

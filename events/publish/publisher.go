@@ -1,0 +1,156 @@
+// Package publish is for the author of a homeserver in Go: it publishes room events,
+// receipts and changes of accounts to poked.
+//
+//	conn, err := stream.Connect(ctx, stream.Config{URL: "nats://127.0.0.1:4222", Name: "homeserver", Log: log})
+//	err = conn.Join(ctx)
+//	p := publish.NewPublisher(conn)
+//	err = p.Event(ctx, event) // nil: NATS has stored it, and poked will not lose it
+//
+// # The contract
+//
+// Every method returns nil only when NATS has stored the message. After any other error
+// publish the same again, which is safe: events are recognized by their id for 10 minutes,
+// and the rest repeats without harm. An error that wraps [events.ErrBadEvent] says that the
+// input can never be used; do not repeat it.
+//
+// Publish the events of one room in the order in which they happened, each after the one
+// before it was stored. Begin with each room's state, marked with [Historical]: it changes
+// the room and notifies nobody.
+//
+// A homeserver in another language publishes the same messages itself; the README has the
+// table of subjects.
+package publish
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"poked/events"
+	"poked/events/stream"
+)
+
+// Publisher is the whole contract of a homeserver with poked. Every method
+// returns nil only when NATS has stored the message; after any other error the
+// caller publishes the same again, which is safe: events are recognized by
+// their id for 10 minutes, and the rest repeats without harm.
+//
+// Events of one room must be published in the order in which they happened,
+// each after the one before it was stored.
+type Publisher struct {
+	conn *stream.Conn
+}
+
+// NewPublisher returns a publisher over an open connection. The topology must
+// have been set up by a registry or a dispatcher.
+func NewPublisher(conn *stream.Conn) *Publisher { return &Publisher{conn: conn} }
+
+// PublishOption changes how one room event is published.
+type PublishOption func(nats.Header)
+
+// Historical has an event change the room's state and notify nobody.
+func Historical() PublishOption {
+	return func(h nats.Header) { h.Set(stream.HeaderHistorical, "true") }
+}
+
+// Event publishes a room event, state or not, in the client-server format with
+// room_id. Input that can never be used is refused with an error that wraps
+// [ErrBadEvent].
+func (p *Publisher) Event(ctx context.Context, raw []byte, opts ...PublishOption) error {
+	ev, err := events.ParseRoomEvent(raw)
+	if err != nil {
+		return err
+	}
+	return p.publish(ctx, ev.Subject(), header(&ev, opts), raw)
+}
+
+// EventAsync publishes a room event like [Publisher.Event] without waiting:
+// done is called once the event is stored, or with the error, and must not
+// block. It is the way to publish many events; those of one room keep the
+// order of the calls unless one of them fails.
+func (p *Publisher) EventAsync(raw []byte, done func(error), opts ...PublishOption) {
+	ev, err := events.ParseRoomEvent(raw)
+	if err != nil {
+		done(err)
+		return
+	}
+	batch := p.conn.NewBatch(func(_ uint64, err error) { done(err) })
+	batch.Add(ev.Subject(), header(&ev, opts), raw)
+	batch.Send()
+}
+
+func header(e *events.RoomEvent, opts []PublishOption) nats.Header {
+	header := nats.Header{jetstream.MsgIDHeader: []string{string(e.EventID)}}
+	for _, opt := range opts {
+		opt(header)
+	}
+	return header
+}
+
+// Receipt publishes an m.receipt EDU of one room:
+// {"type":"m.receipt","room_id":…,"content":{event_id:{"m.read":{user_id:{…}}}}}.
+// One of which nothing can be used is refused with an error that wraps [ErrBadEvent].
+func (p *Publisher) Receipt(ctx context.Context, raw []byte) error {
+	room, receipts, err := events.ParseReceipts(raw)
+	if err != nil && len(receipts) == 0 {
+		return err
+	}
+	return p.publish(ctx, events.ReceiptSubject(room), nil, raw)
+}
+
+// Logout publishes that a device was logged out or deleted: its pushers go. An
+// empty device means all devices of the user.
+func (p *Publisher) Logout(ctx context.Context, user events.UserID, deviceID string) error {
+	return p.account(ctx, user, events.AccountLogout, map[string]any{"user_id": user, "device_id": deviceID})
+}
+
+// Deactivated publishes that an account was deactivated: all its pushers go.
+func (p *Publisher) Deactivated(ctx context.Context, user events.UserID) error {
+	return p.account(ctx, user, events.AccountDeactivated, map[string]any{"user_id": user})
+}
+
+// PushRules publishes a user's m.push_rules, {"global":{…}}, as the homeserver
+// keeps them.
+func (p *Publisher) PushRules(ctx context.Context, user events.UserID, rules json.RawMessage) error {
+	if err := checkAccountData("push rules", rules); err != nil {
+		return err
+	}
+	return p.account(ctx, user, events.AccountPushRules, map[string]any{"user_id": user, "content": rules})
+}
+
+// IgnoredUsers publishes a user's m.ignored_user_list,
+// {"ignored_users":{user_id:{}}}: these users' events notify them no more.
+func (p *Publisher) IgnoredUsers(ctx context.Context, user events.UserID, list json.RawMessage) error {
+	if err := checkAccountData("the list of ignored users", list); err != nil {
+		return err
+	}
+	return p.account(ctx, user, events.AccountIgnoredUsers, map[string]any{"user_id": user, "content": list})
+}
+
+func checkAccountData(what string, raw json.RawMessage) error {
+	if !json.Valid(raw) || !events.IsObject(raw) {
+		return fmt.Errorf("%w: %s: not a JSON object", events.ErrBadEvent, what)
+	}
+	if err := events.CheckJSON(raw); err != nil {
+		return fmt.Errorf("%w: %s: %w", events.ErrBadEvent, what, err)
+	}
+	return nil
+}
+
+func (p *Publisher) account(ctx context.Context, user events.UserID, what string, body map[string]any) error {
+	if user == "" || len(user) > events.MaxIDBytes {
+		return fmt.Errorf("%w: user_id must have 1 to %d bytes", events.ErrBadEvent, events.MaxIDBytes)
+	}
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode account change: %w", err)
+	}
+	return p.publish(ctx, events.AccountSubject(user, what), nil, raw)
+}
+
+func (p *Publisher) publish(ctx context.Context, subject string, header nats.Header, raw []byte) error {
+	return p.conn.Publish(ctx, &nats.Msg{Subject: subject, Header: header, Data: raw})
+}

@@ -1,0 +1,74 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ErrNotReady says that the streams cannot be set up or found yet, and that it is
+// worth trying again: NATS elects a leader, or somebody else has to make them.
+var ErrNotReady = errors.New("not ready")
+
+// Adopt is [Conn.Setup] for a process that need not be allowed to make streams: it
+// changes nothing of what is there, and makes what is missing only if it may. If
+// it may not, it fails with [ErrNotReady] until somebody else has.
+func (c *Conn) Adopt(ctx context.Context, t Topology) error {
+	if err := c.checkPartitions(ctx, t.Partitions); err != nil {
+		return c.notReady(err)
+	}
+	for _, name := range t.names() {
+		_, err := c.js.Stream(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return c.Setup(ctx, t)
+		}
+		if err != nil {
+			return c.notReady(fmt.Errorf("look up stream %s: %w", name, err))
+		}
+	}
+	c.partitions = t.Partitions
+	return c.notReady(c.open(ctx))
+}
+
+// names returns the names of all streams, those of buckets among them.
+func (t Topology) names() (names []string) {
+	for _, cfg := range t.streams() {
+		names = append(names, cfg.Name)
+	}
+	for _, cfg := range t.buckets() {
+		names = append(names, bucketStream(cfg.Bucket))
+	}
+	return names
+}
+
+// bucketStream names the stream that a bucket is made of (NATS ADR-8).
+func bucketStream(bucket string) string { return "KV_" + bucket }
+
+// errCodeUnavailable is the server's error code for a cluster in which nobody
+// leads.
+const errCodeUnavailable jetstream.ErrorCode = 10008
+
+// notReady returns an error with [ErrNotReady] if trying again may mend it, and
+// otherwise as it is. Where there was no answer, and the server did not permit the
+// question, it says that.
+func (c *Conn) notReady(err error) error {
+	var api *jetstream.APIError
+	silent := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
+	switch {
+	case err == nil:
+		return nil
+	case silent:
+		if denied := c.denied.Swap(nil); denied != nil {
+			return fmt.Errorf("%w: %s", ErrNotReady, *denied)
+		}
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, ErrNoStreams),
+		errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrReconnectBufExceeded):
+	case errors.As(err, &api) && api.ErrorCode == errCodeUnavailable:
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNotReady, err)
+}

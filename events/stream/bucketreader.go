@@ -1,0 +1,184 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// errWatchEnded says that the reading of a bucket was interrupted.
+var errWatchEnded = errors.New("watch ended")
+
+// errNothing says that nothing has come for a while.
+var errNothing = errors.New("nothing has come")
+
+// errEnough says that who reads a bucket wants no more of it.
+var errEnough = errors.New("enough was read")
+
+// headerOperation says of a bucket's message that it deletes its key (NATS ADR-8).
+const headerOperation = "KV-Operation"
+
+// entry is a value of a bucket, or word that there is none any more.
+type entry struct {
+	key      string
+	value    []byte
+	revision uint64
+	stored   time.Time
+	deleted  bool
+}
+
+// bucketReader reads what stands under some keys of a bucket, and then what changes
+// there. It ends with the consumer that it began with: whoever reads again is told
+// everything anew.
+type bucketReader struct {
+	conn         *Conn
+	bucket, keys string
+	back         <-chan struct{} // closed when the connection was lost and is back
+	tail         *Tail
+	pending      uint64 // values that are still to come
+}
+
+// readBucket begins to read. end must follow.
+func (c *Conn) readBucket(ctx context.Context, bucket, keys string) (*bucketReader, error) {
+	r := &bucketReader{conn: c, bucket: bucket, keys: keys, back: c.UntilReconnect()}
+	r.tail = c.TailBucket(bucket, keys, TailConfig{
+		Reader: "reads " + keys, Began: func(pending uint64) { r.pending = pending }, Log: c.log,
+	})
+	if err := r.tail.open(ctx); err != nil {
+		r.end()
+		return nil, fmt.Errorf("watch bucket %s: %w", bucket, err)
+	}
+	return r, nil
+}
+
+// watchBucket hands over what stands under some keys of a bucket, then calls ready,
+// then hands over what changes. It returns when ctx ends (nil), when the watch fails,
+// or when the connection was lost and is back; whoever watches again is told everything
+// anew.
+func (c *Conn) watchBucket(ctx context.Context, bucket, keys string, take func(entry), ready func()) error {
+	r, err := c.readBucket(ctx, bucket, keys)
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	each := func(e entry) (more bool) {
+		take(e)
+		return true
+	}
+	if err = r.load(ctx, each); err == nil {
+		ready()
+		err = r.follow(ctx, each)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (r *bucketReader) end() { r.tail.Close() }
+
+// loadPatience is how long nothing comes until loading asks whether anything is
+// still to come.
+const loadPatience = time.Second
+
+// load hands over what stands in the bucket, in the order of revisions, and
+// returns when that is all: when the consumer has nothing left and the newest revision
+// has come. The consumer may be at a replica which is behind.
+func (r *bucketReader) load(ctx context.Context, take func(entry) (more bool)) error {
+	progress := newProgress(r.conn.log, r.bucket, r.keys)
+	for seen := uint64(0); ; {
+		newest, err := r.newest(ctx)
+		if err != nil || r.pending == 0 && newest <= seen {
+			return err
+		}
+		for r.pending > 0 || seen < newest {
+			e, err := r.next(ctx, loadPatience)
+			if errors.Is(err, errNothing) {
+				break // what was the newest may be gone
+			}
+			if err != nil {
+				return err
+			}
+			seen = e.revision
+			progress.step(r.pending)
+			if !take(e) {
+				return errEnough
+			}
+		}
+	}
+}
+
+// newest returns the newest revision under the keys, as the bucket's leader knows it, or
+// 0 if there is none.
+func (r *bucketReader) newest(ctx context.Context) (uint64, error) {
+	msg, err := r.conn.askLeader(ctx, bucketStream(r.bucket), query{Last: KVSubject(r.bucket, r.keys)})
+	if err != nil || msg == nil {
+		return 0, err
+	}
+	return msg.Sequence, nil
+}
+
+// follow hands over what changes, until the watch ends.
+func (r *bucketReader) follow(ctx context.Context, take func(entry) (more bool)) error {
+	for {
+		e, err := r.next(ctx, 0)
+		if err != nil {
+			return err
+		}
+		if !take(e) {
+			return errEnough
+		}
+	}
+}
+
+// next returns the next value, or errNothing if none comes within patience, when that
+// is not 0.
+func (r *bucketReader) next(ctx context.Context, patience time.Duration) (entry, error) {
+	var enough <-chan time.Time
+	if patience > 0 && r.tail.Queued() == 0 {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		enough = timer.C
+	}
+	tick := time.NewTicker(r.conn.TickInterval())
+	defer tick.Stop()
+	for r.tail.sub != nil {
+		select {
+		case m := <-r.tail.inbox:
+			if meta, ok := r.tail.Accept(m); ok {
+				r.pending = meta.NumPending
+				return entryOf(r.bucket, m, meta), nil
+			}
+		case <-tick.C:
+			r.tail.Check(time.Now())
+		case <-enough:
+			return entry{}, errNothing
+		case <-r.back:
+			return entry{}, errWatchEnded
+		case <-ctx.Done():
+			return entry{}, ctx.Err()
+		}
+	}
+	return entry{}, errWatchEnded
+}
+
+func entryOf(bucket string, m *nats.Msg, meta *nats.MsgMetadata) entry {
+	return entry{
+		key: strings.TrimPrefix(m.Subject, KVSubject(bucket, "")), value: m.Data,
+		revision: meta.Sequence.Stream, stored: meta.Timestamp, deleted: IsDeletion(m.Header),
+	}
+}
+
+// IsDeletion reports whether a bucket's message says that its key is gone: somebody
+// deleted it, or its time to live is over.
+func IsDeletion(header nats.Header) bool {
+	return header.Get(headerOperation) != "" || header.Get(jetstream.MarkerReasonHeader) != ""
+}
+
+// KVSubject is where the value of a bucket's key is published (NATS ADR-8).
+func KVSubject(bucket, key string) string { return "$KV." + bucket + "." + key }

@@ -1,0 +1,171 @@
+package stream
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"poked/events"
+)
+
+// ErrNotRetriable says why a dead letter cannot be tried again. It stays where it
+// is.
+var ErrNotRetriable = errors.New("cannot be tried again")
+
+// deadReasonExpired is the reason of a poke that outlived its time to live.
+const deadReasonExpired = "expired"
+
+// RetryDead has a dead letter tried again: what it holds is stored where it will
+// be worked through once more, and then the letter goes. For a poke that is a
+// new notification for its pusher alone; for an unreadable message it is the
+// message itself, on its own subject. An error that wraps [ErrNotRetriable]
+// says that nothing of the kind can be done, [ErrNoDeadLetter] that the letter
+// is gone. After any other error the letter may have been tried again and
+// still be there: trying it once more may poke twice, and loses nothing.
+func (c *Conn) RetryDead(ctx context.Context, seq uint64) error {
+	letter, err := c.DeadLetter(ctx, seq)
+	if err != nil {
+		return err
+	}
+	msg, err := c.revive(ctx, &letter)
+	if err != nil {
+		return err
+	}
+	_, err = c.js.PublishMsg(ctx, msg)
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		err = ErrNoStreams
+	}
+	if err != nil {
+		return fmt.Errorf("retry dead letter %d: %w", seq, err)
+	}
+	if err := c.DropDead(ctx, seq); err != nil && !errors.Is(err, ErrNoDeadLetter) {
+		return err
+	}
+	return nil
+}
+
+// CanRetryDead returns the error with which [Conn.RetryDead] would refuse a
+// letter, or nil, and changes nothing.
+func (c *Conn) CanRetryDead(ctx context.Context, letter StoredDeadLetter) error {
+	_, err := c.revive(ctx, &letter)
+	return err
+}
+
+// revive returns the message that has a letter tried again.
+func (c *Conn) revive(ctx context.Context, letter *StoredDeadLetter) (*nats.Msg, error) {
+	msg, err := c.reviveAs(ctx, letter)
+	if err != nil {
+		return nil, fmt.Errorf("dead letter %d: %w", letter.Seq, err)
+	}
+	// A second try of the same letter, after one whose outcome is unknown, is
+	// recognized for as long as the stream remembers ids.
+	id := "dead-" + strconv.FormatUint(letter.Seq, 10) + "-" + strconv.FormatInt(letter.At.UnixNano(), 36)
+	msg.Header = nats.Header{jetstream.MsgIDHeader: []string{id}}
+	if letter.Historical {
+		msg.Header.Set(HeaderHistorical, "true")
+	}
+	return msg, nil
+}
+
+func notRetriable(reason string) error { return fmt.Errorf("%w: %s", ErrNotRetriable, reason) }
+
+func (c *Conn) reviveAs(ctx context.Context, letter *StoredDeadLetter) (*nats.Msg, error) {
+	switch {
+	case len(letter.Message) >= maxDeadMessage:
+		return nil, notRetriable("its message was cut")
+	case letter.Reason == deadReasonExpired:
+		return c.revivePoke(ctx, letter)
+	}
+	subject, ok := publishedSubject(letter.Subject)
+	if !ok {
+		return nil, notRetriable("it holds no message")
+	}
+	if outdated, err := c.isOutdated(ctx, letter); err != nil || outdated {
+		return nil, cmp.Or(err, notRetriable("the room has a newer state"))
+	}
+	return &nats.Msg{Subject: subject, Data: letter.Message}, nil
+}
+
+// revivePoke returns a notification for the letter's pusher alone.
+func (c *Conn) revivePoke(ctx context.Context, letter *StoredDeadLetter) (*nats.Msg, error) {
+	n, err := events.ParseNotification(letter.Message)
+	if err != nil {
+		return nil, notRetriable("its notification is unreadable")
+	}
+	revision, err := c.findPusher(ctx, letter.UserID, letter.PusherID())
+	if err != nil || revision == 0 {
+		return nil, cmp.Or(err, notRetriable("its pusher is gone"))
+	}
+	n.Only, n.At, n.PushersRevision = letter.PusherID(), time.Now(), revision
+	return &nats.Msg{Subject: c.notifySubject(events.Token(letter.UserID), events.Token(letter.RoomID), events.Retried), Data: n.AppendJSON(nil)}, nil
+}
+
+// findPusher returns the revision of a user's pushers if the registry still knows one
+// of them, else 0.
+func (c *Conn) findPusher(ctx context.Context, user events.UserID, id events.PusherID) (revision uint64, err error) {
+	kv, err := c.js.KeyValue(ctx, bucketPushers)
+	if err != nil {
+		return 0, fmt.Errorf("open bucket %s: %w", bucketPushers, err)
+	}
+	entry, err := kv.Get(ctx, c.userKey(user))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read pushers: %w", err)
+	}
+	set, err := events.ParseUserPushers(entry.Value())
+	if err != nil {
+		return 0, err
+	}
+	there := slices.ContainsFunc(set.Pushers, func(p events.Pusher) bool {
+		return events.NewPusherID(user, p.AppID, p.Pushkey) == id
+	})
+	if !there {
+		return 0, nil
+	}
+	return entry.Revision(), nil
+}
+
+// publishedSubject returns where a message has to be published to stand under a
+// subject once more.
+func publishedSubject(stored string) (string, bool) {
+	tokens := strings.SplitN(stored, ".", 3)
+	switch {
+	case len(tokens) < 3 && tokens[0] != "rejected":
+		return "", false
+	case tokens[0] == "rooms", tokens[0] == "room", events.IsLogKind(tokens[0]), tokens[0] == "account", tokens[0] == "rejected":
+		return events.PublishedAs(stored), true
+	}
+	return "", false
+}
+
+// isOutdated says whether a letter holds state that the room has replaced since:
+// published again, it would take the place of what is newer.
+func (c *Conn) isOutdated(ctx context.Context, letter *StoredDeadLetter) (bool, error) {
+	tokens := strings.SplitN(events.PublishedAs(letter.Subject), ".", 4)
+	if len(tokens) < 4 || tokens[0] != "room" || tokens[2] != "state" {
+		return false, nil
+	}
+	stream, err := c.js.Stream(ctx, streamRoomState)
+	if err != nil {
+		return false, fmt.Errorf("look up stream %s: %w", streamRoomState, err)
+	}
+	msg, err := stream.GetLastMsgForSubject(ctx, "state."+tokens[1]+"."+tokens[3])
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read room state: %w", err)
+	}
+	return !bytes.Equal(msg.Data, letter.Message), nil
+}

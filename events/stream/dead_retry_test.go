@@ -1,0 +1,177 @@
+package stream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+	"poked/events/partition"
+	"poked/events/stream"
+)
+
+// An unreadable message is published again where it came from, even if it was
+// published a moment ago under the same id.
+func TestRetryOfMessages(t *testing.T) {
+	dead(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+		user, room := events.Token("@a:x"), events.Token("!r")
+		server.Publish("room."+room+".event", "first")
+		where := server.Stored("ROOMS", "")[0].Subject
+		for i, subject := range []string{where, where, "notify.1." + user + "." + room + "._", "account." + user + ".logout", "rejected." + user} {
+			bury(t, conn, events.DeadLetter{Reason: "bad_message", At: time.Now(), Subject: subject, Message: fmt.Appendf(nil, "m%d", i)})
+		}
+		for seq := range uint64(5) {
+			if err := conn.RetryDead(t.Context(), seq+1); err != nil {
+				t.Error(err)
+			}
+		}
+		for stream, want := range map[string][]string{
+			"ROOMS": {where + " first", where + " m0", where + " m1"}, "NOTIFICATIONS": {"notify.1." + user + "." + room + "._ m2"},
+			"ACCOUNTS": {"account." + user + ".logout m3"}, "REJECTED": {"rejected." + user + " m4"}, "DEAD": nil,
+		} {
+			var got []string
+			for _, msg := range server.Stored(stream, "") {
+				got = append(got, msg.Subject+" "+string(msg.Data))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s holds %q, want %q", stream, got, want)
+			}
+		}
+	})
+}
+
+// A letter whose removal failed is tried again, and what it holds is not stored a
+// second time.
+func TestRetryOfALetterThatStayed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		link := server.Link()
+		conn := link.Connect(t, eventstest.Topology())
+		bury(t, conn, events.DeadLetter{Reason: "bad_event", At: time.Now(), Subject: "rooms.0." + events.Token("!r") + ".event", Message: []byte("m")})
+		link.Break("$JS.API.STREAM.MSG.DELETE.DEAD", eventstest.Lose)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := conn.RetryDead(ctx, 1); err == nil {
+			t.Fatal("the letter went although nothing could be deleted")
+		}
+		eventstest.WaitFor(t, "the connection", conn.Connected)
+		if err := conn.RetryDead(t.Context(), 1); err != nil {
+			t.Error(err)
+		}
+		if events, letters := len(server.Stored("ROOMS", "")), len(server.Stored("DEAD", "")); events != 1 || letters != 0 {
+			t.Errorf("%d events and %d letters, want 1 and none", events, letters)
+		}
+	})
+}
+
+func TestRetryKeepsHistoricalEventsQuiet(t *testing.T) {
+	dead(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+		where := fmt.Sprintf("rooms.%d.%s.event", events.PartitionOf(events.Token("!r"), 2), events.Token("!r"))
+		bury(t, conn, events.DeadLetter{Reason: "bad_event", At: time.Now(), Subject: where, Historical: true, Message: []byte("m")})
+		f, err := partition.NewGroup(server.Connect(eventstest.Topology())).Follow(t.Context(), partition.StageMatch, events.PartitionOf(events.Token("!r"), 2), "w")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		taken, ended := make(chan partition.Message, 1), make(chan error, 1)
+		go func() {
+			ended <- f.Run(ctx, partition.Handler{
+				Handle: func(_ context.Context, msg partition.Message) { taken <- msg; f.Done(msg.Seq) },
+				Tick:   func(context.Context, time.Time) {},
+			}, func() {})
+		}()
+		if err := conn.RetryDead(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		if msg := <-taken; !msg.Historical || msg.Subject != where {
+			t.Errorf("followed as %+v", msg)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestWhatCannotBeRetriedStays(t *testing.T) {
+	dead(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+		n := eventstest.Notification()
+		poke := events.DeadLetter{
+			Reason: "expired", At: time.Now(), UserID: "@a:x", RoomID: "!r", AppID: "app", Pushkey: "SECRET", Message: n.AppendJSON(nil),
+		}
+		put := func(pushkeys ...string) {
+			set := events.UserPushers{UserID: "@a:x", Version: 1}
+			for _, key := range pushkeys {
+				set.Pushers = append(set.Pushers, events.Pusher{AppID: "app", Pushkey: key})
+			}
+			if err := conn.PutPushers(t.Context(), set); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put("SECRET")
+		name := "room." + events.Token("!r") + ".state." + events.Token("m.room.name") + "._"
+		server.Publish(name, "old")
+		was := server.Stored("ROOMS", "")[0].Subject
+		server.Publish(name, "new")
+		eventstest.WaitFor(t, "the room's state", func() bool {
+			state := server.Stored("ROOM_STATE", "")
+			return len(state) == 1 && string(state[0].Data) == "new"
+		})
+		state := func(content string) events.DeadLetter {
+			return events.DeadLetter{Reason: "bad_event", At: time.Now(), Subject: was, Message: []byte(content)}
+		}
+		with := func(change func(*events.DeadLetter)) events.DeadLetter {
+			letter := poke
+			change(&letter)
+			return letter
+		}
+		for _, tt := range []struct {
+			letter events.DeadLetter
+			why    string // "" if it can be tried again
+		}{
+			{poke, ""},
+			{with(func(l *events.DeadLetter) { l.Pushkey = "SECRET-other" }), "pusher is gone"},
+			{with(func(l *events.DeadLetter) { l.UserID = "@b:x" }), "pusher is gone"},
+			{with(func(l *events.DeadLetter) { l.Message = []byte(`{"SECRET":1}`) }), "unreadable"},
+			{events.DeadLetter{Reason: "bad_event", At: time.Now(), Subject: was, Message: []byte(strings.Repeat("x", 600<<10))}, "cut"},
+			{events.DeadLetter{Reason: "bad_event", At: time.Now()}, "holds no message"},
+			{events.DeadLetter{Reason: "bad_event", At: time.Now(), Subject: "$JS.API.STREAM.PURGE.ROOMS"}, "holds no message"},
+			{state("old"), "newer state"},
+			{state("new"), ""},
+		} {
+			bury(t, conn, tt.letter)
+			letters := server.Stored("DEAD", "")
+			letter, err := conn.DeadLetter(t.Context(), letters[len(letters)-1].Seq)
+			if err != nil {
+				t.Fatal(err)
+			}
+			can, did := conn.CanRetryDead(t.Context(), letter), conn.RetryDead(t.Context(), letter.Seq)
+			if tt.why == "" {
+				if can != nil || did != nil {
+					t.Errorf("%v, %v", can, did)
+				}
+				if tt.letter.Reason == "expired" { // for a dispatcher that has yet to hear of the pusher
+					logged := server.Stored("NOTIFICATIONS", "")
+					if got := events.PushersRevisionOf(logged[len(logged)-1].Data); got != 1 {
+						t.Errorf("the pusher is that of revision %d", got)
+					}
+				}
+				continue
+			}
+			for _, err := range []error{can, did} {
+				if !errors.Is(err, stream.ErrNotRetriable) || !strings.Contains(err.Error(), tt.why) || strings.Contains(err.Error(), "SECRET") {
+					t.Errorf("%v, want %s", err, tt.why)
+				}
+			}
+			if got := seqs(t, conn, stream.DeadFilter{Seqs: []uint64{letter.Seq}}); len(got) != 1 {
+				t.Errorf("the letter that cannot be tried again (%s) is gone", tt.why)
+			}
+		}
+	})
+}

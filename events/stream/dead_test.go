@@ -1,0 +1,172 @@
+package stream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+	"poked/events/stream"
+)
+
+// bury stores a dead letter.
+func bury(t *testing.T, conn *stream.Conn, letter events.DeadLetter) {
+	t.Helper()
+	stored := make(chan error, 1)
+	conn.PublishDead(letter, func(err error) { stored <- err })
+	if err := <-stored; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// dead tells a story over the stream of dead letters.
+func dead(t *testing.T, story func(t *testing.T, server *eventstest.Server, conn *stream.Conn)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		t.Helper()
+		server := eventstest.StartServer(t)
+		server.Connect(eventstest.Topology())
+		conn := server.Dial()
+		if err := conn.Join(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		story(t, server, conn)
+	})
+}
+
+func seqs(t *testing.T, conn *stream.Conn, filter stream.DeadFilter) []uint64 {
+	t.Helper()
+	found := []uint64{}
+	for letter, err := range conn.DeadLetters(t.Context(), filter) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, letter.Seq)
+	}
+	return found
+}
+
+func TestDeadLettersByFilter(t *testing.T) {
+	dead(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+		if got := seqs(t, conn, stream.DeadFilter{}); len(got) != 0 {
+			t.Errorf("an empty stream has %v", got)
+		}
+		began := time.Now()
+		for i := range 100 { // more than a page; one every two minutes
+			bury(t, conn, events.DeadLetter{
+				Reason: []string{"expired", "bad_event"}[i%2], At: time.Now(), AppID: fmt.Sprintf("app%d", i%3),
+				UserID: events.UserID(fmt.Sprintf("@u%d:x", i%5)), RoomID: events.RoomID(fmt.Sprintf("!r%d", i%7)),
+			})
+			<-time.After(2 * time.Minute)
+		}
+		server.Publish("dead.0._", "no letter")
+		every := func(n, of int) (want []uint64) {
+			for i := n; i < 100; i += of {
+				want = append(want, uint64(i)+1)
+			}
+			return want
+		}
+		letter := func(n int) time.Time { return began.Add(time.Duration(n) * 2 * time.Minute) }
+		for name, tt := range map[string]struct {
+			filter stream.DeadFilter
+			want   []uint64
+		}{
+			"all":        {stream.DeadFilter{}, append(every(0, 1), 101)},
+			"user":       {stream.DeadFilter{User: "@u2:x"}, every(2, 5)},
+			"nobody":     {stream.DeadFilter{User: "@nobody:x"}, []uint64{}},
+			"room":       {stream.DeadFilter{Room: "!r3"}, every(3, 7)},
+			"reason":     {stream.DeadFilter{Reason: "bad_event"}, every(1, 2)},
+			"app":        {stream.DeadFilter{AppID: "app1"}, every(1, 3)},
+			"two":        {stream.DeadFilter{AppID: "app1", Reason: "expired"}, every(4, 6)}, // 4, 10, 16 …
+			"since":      {stream.DeadFilter{Since: letter(97)}, []uint64{98, 99, 100, 101}},
+			"too late":   {stream.DeadFilter{Since: letter(200)}, []uint64{}},
+			"until":      {stream.DeadFilter{Until: letter(1)}, []uint64{1, 2}},
+			"between":    {stream.DeadFilter{Since: letter(50), Until: letter(51).Add(time.Minute)}, []uint64{51, 52}},
+			"unreadable": {stream.DeadFilter{Reason: "unreadable"}, []uint64{101}},
+			"numbers":    {stream.DeadFilter{Seqs: []uint64{7, 3, 7, 1000}}, []uint64{3, 7}},
+			"number of":  {stream.DeadFilter{Seqs: []uint64{1, 2, 3}, User: "@u1:x"}, []uint64{2}},
+		} {
+			if got := seqs(t, conn, tt.filter); !slices.Equal(got, tt.want) {
+				t.Errorf("%s: %v, want %v", name, got, tt.want)
+			}
+			if got := tt.filter.Narrows(); got != (name != "all") {
+				t.Errorf("%s narrows: %t", name, got)
+			}
+		}
+	})
+}
+
+// A letter that dies again while the letters are read is not read again, or a
+// retry of everything would never end.
+func TestDeadLettersEndWhereTheyEndedAtTheBeginning(t *testing.T) {
+	dead(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
+		for range 40 {
+			bury(t, conn, events.DeadLetter{Reason: "expired", At: time.Now()})
+		}
+		n := 0
+		for _, err := range conn.DeadLetters(t.Context(), stream.DeadFilter{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n++; n > 40 {
+				t.Fatal("it does not end")
+			}
+			bury(t, conn, events.DeadLetter{Reason: "expired", At: time.Now()})
+		}
+	})
+}
+
+// What could not be read is found by the user and the room whose it was.
+func TestUnreadableMessageIsFoundByUser(t *testing.T) {
+	dead(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
+		user, room := events.Token("@a:x"), events.Token("!r")
+		bury(t, conn, events.DeadLetter{Reason: "bad_notification", At: time.Now(), Subject: "notify.0." + user + "." + room + "._"})
+		bury(t, conn, events.DeadLetter{Reason: "bad_message", At: time.Now(), Subject: "account." + user + ".logout"})
+		bury(t, conn, events.DeadLetter{Reason: "bad_event", At: time.Now(), Subject: "rooms.0." + room + ".event"})
+		if got := seqs(t, conn, stream.DeadFilter{User: "@a:x"}); !slices.Equal(got, []uint64{1, 2}) {
+			t.Errorf("by user: %v", got)
+		}
+		if got := seqs(t, conn, stream.DeadFilter{Room: "!r"}); !slices.Equal(got, []uint64{1, 3}) {
+			t.Errorf("by room: %v", got)
+		}
+	})
+}
+
+func TestDropDead(t *testing.T) {
+	dead(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
+		for range 3 {
+			bury(t, conn, events.DeadLetter{Reason: "expired", At: time.Now()})
+		}
+		if err := conn.DropDead(t.Context(), 2); err != nil {
+			t.Error(err)
+		}
+		if got := seqs(t, conn, stream.DeadFilter{}); !slices.Equal(got, []uint64{1, 3}) {
+			t.Errorf("left are %v", got)
+		}
+		for what, do := range map[string]func(context.Context, uint64) error{"drop": conn.DropDead, "retry": conn.RetryDead} {
+			for _, seq := range []uint64{2, 99} {
+				if err := do(t.Context(), seq); !errors.Is(err, stream.ErrNoDeadLetter) {
+					t.Errorf("%s %d: %v", what, seq, err)
+				}
+			}
+		}
+	})
+}
+
+// Without a registry or a dispatcher there is nothing to join, and nothing is
+// made.
+func TestJoinMakesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := eventstest.StartServer(t).Dial()
+		for range 2 {
+			if err := conn.Join(t.Context()); !errors.Is(err, stream.ErrNoStreams) {
+				t.Errorf("joined: %v", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,84 @@
+package stream_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+	"poked/events/pushrule"
+	"poked/events/stream"
+)
+
+// The buckets forget who had pushers, or push rules of their own, once their log holds
+// nothing any more, and until then a mark says so.
+func TestG7WhoIsGoneLeavesNoMark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		server.Pulse = time.Hour
+		conn := server.Connect(eventstest.Topology())
+		pushers := events.UserPushers{UserID: "@a:x", Version: 1, Pushers: []events.Pusher{{AppID: "app", Pushkey: "k"}}}
+		rules := events.UserPushRules{UserID: "@a:x", Version: 1, Published: &pushrule.Ruleset{}}
+		put := func() {
+			t.Helper()
+			if err := conn.PutPushers(t.Context(), pushers); err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.PutPushRules(t.Context(), rules); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put()
+		pushers.Pushers, rules.Published = nil, nil
+		put()
+		stored := func() int { return len(server.Stored("KV_PUSHERS", "")) + len(server.Stored("KV_PUSH_RULES", "")) }
+		<-time.After(stream.NotificationsKept - time.Hour)
+		if n := stored(); n != 2 {
+			t.Errorf("%d marks after nearly a week, want 2", n)
+		}
+		<-time.After(2 * time.Hour)
+		if n := stored(); n != 0 {
+			t.Errorf("%d marks after a week", n)
+		}
+	})
+}
+
+// A log that changes at each look is counted a few times and no more.
+func TestUnreadOfALogThatNeverRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		// In so many rooms that counting takes longer than to be notified.
+		const before, many = 5000, 10_000
+		n := eventstest.Notification()
+		stored := make(chan error, 1)
+		batch := conn.NewBatch(func(_ uint64, err error) { stored <- err })
+		for i := range before {
+			batch.Notify(conn, "@a:x", events.RoomID(fmt.Sprintf("!r%d", i)), "", n.AppendJSON(nil))
+		}
+		batch.Send()
+		if err := <-stored; err != nil {
+			t.Fatal(err)
+		}
+		var said atomic.Int64
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for i := range uint64(many) {
+				notify(t, conn, "@a:x", "!r", i+1)
+				said.Add(1)
+			}
+		}()
+		_, _, err := conn.Unread(t.Context(), "@a:x")
+		at := said.Load()
+		<-ended
+		if err != nil || at > many/2 {
+			t.Errorf("it came after %d of %d (%v)", at, many, err)
+		}
+		if count, upTo, err := conn.Unread(t.Context(), "@a:x"); err != nil || count.Unsettled || count.Messages != before+many || upTo != before+many {
+			t.Errorf("at rest %+v up to %d are unread (%v)", count.Messages, upTo, err)
+		}
+	})
+}

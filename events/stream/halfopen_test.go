@@ -1,0 +1,42 @@
+package stream_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"poked/events/eventstest"
+	"poked/events/stream"
+)
+
+// A connection whose other side is there and takes nothing is given up after seconds,
+// and what was written meanwhile has an outcome.
+func TestHalfOpenConnectionIsGivenUp(t *testing.T) { // not in a bubble, see Stall
+	link := eventstest.StartServer(t).Link()
+	conn := link.Connect(t, eventstest.Topology())
+	back := make(chan struct{}, 1)
+	conn.OnReconnect(func() { back <- struct{}{} })
+	resume := link.Stall()
+	defer resume()
+	answer := make(chan error, 1)
+	r := conn.Register("BACKLOG", "0.p", "us", 0)
+	r.Put([]byte("ours"), func(err error) { answer <- err })
+	select {
+	case err := <-answer:
+		if !errors.Is(err, stream.ErrUnknownOutcome) {
+			t.Errorf("the write that nobody took: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the write that nobody took has no outcome")
+	}
+	resume()
+	select {
+	case <-back:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the connection is not given up")
+	}
+	r.Put([]byte("ours"), func(err error) { answer <- err })
+	if err := <-answer; err != nil {
+		t.Error(err)
+	}
+}

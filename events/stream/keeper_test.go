@@ -1,0 +1,76 @@
+package stream_test
+
+import (
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"poked/events/eventstest"
+	"poked/events/stream"
+)
+
+func lastSeq(conn *stream.Conn, name string) uint64 {
+	for _, s := range conn.Streams() {
+		if s.Name == name {
+			return s.LastSeq
+		}
+	}
+	return 0
+}
+
+// TestKeepMakesStreamsAnew deletes every stream once, with something in it.
+func TestKeepMakesStreamsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, log := eventstest.StartServer(t), &eventstest.LogBuffer{}
+		link := server.Link()
+		link.Log = slog.New(slog.NewTextHandler(log, nil))
+		conn := link.Connect(t, eventstest.Topology())
+		publishAll(t, conn, 0, 3)
+		eventstest.Keep(t, conn)
+		var again sync.WaitGroup
+		conn.OnReconnect(func() { again.Done() })
+		for _, stream := range conn.Streams() {
+			again.Add(1)
+			server.DeleteStream(stream.Name)
+			again.Wait()
+			if got := lastSeq(conn, stream.Name); got <= stream.LastSeq {
+				t.Errorf("%s: it ended at %d and begins anew after %d", stream.Name, stream.LastSeq, got)
+			}
+			if !strings.Contains(log.String(), "made anew, what it held is lost\" stream="+stream.Name) {
+				t.Errorf("%s: nobody said so: %s", stream.Name, log)
+			}
+		}
+		// It is as it was, so that setting it up changes nothing.
+		if err := server.Dial().Setup(t.Context(), eventstest.Topology()); err != nil {
+			t.Errorf("set up: %v", err)
+		}
+		publishAll(t, conn, 3, 5)
+		if n := len(server.Stored("ROOMS", "")); n != 2 {
+			t.Errorf("ROOMS has %d events, want 2", n)
+		}
+	})
+}
+
+// TestRoomStateOfDeletedRooms wants the server to go on filling ROOM_STATE, and
+// what it held before to be known still.
+func TestRoomStateOfDeletedRooms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		eventstest.Keep(t, conn)
+		setState(t, conn, room, "a", 1)
+		setState(t, conn, room, "b", 2)
+		eventstest.WaitFor(t, "the state", func() bool { return len(server.Stored("ROOM_STATE", "")) == 2 })
+		ended := lastSeq(conn, "ROOMS")
+		server.DeleteStream("ROOMS")
+		eventstest.WaitFor(t, "the new stream", func() bool { return lastSeq(conn, "ROOMS") > ended+1000 })
+		setState(t, conn, room, "b", 3)
+		setState(t, conn, room, "c", 4)
+		eventstest.WaitFor(t, "the state", func() bool { return len(server.Stored("ROOM_STATE", "")) == 3 })
+		if got := stateOf(t, conn, room, 1<<60); got != "map[a:1 b:3 c:4]" {
+			t.Errorf("the state is %s", got)
+		}
+	})
+}

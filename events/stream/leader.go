@@ -1,0 +1,165 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Any replica of a stream answers a direct read, and one may not have heard yet of
+// what the leader has acknowledged. That there is nothing more only the leader can
+// say, but it is asked for one message at a time: so what there is comes from whoever
+// answers first, and its end is the leader's to confirm. One that was cut off from
+// the others may take itself for the leader still, for the seconds until it knows
+// better.
+
+// query says which one message the leader of a stream is asked for: the last on a
+// subject, or the next that matches one, from a sequence or a time on.
+type query struct {
+	Last  string     `json:"last_by_subj,omitempty"`
+	Next  string     `json:"next_by_subj,omitempty"`
+	From  uint64     `json:"seq,omitempty"`
+	Since *time.Time `json:"start_time,omitempty"`
+}
+
+// encode returns a query as the server reads it.
+func (q query) encode() []byte {
+	raw, err := json.Marshal(q)
+	if err != nil { // only a time out of range, which no server has given
+		return nil
+	}
+	return raw
+}
+
+// leaderSubject is where the leader of a stream is asked for a message.
+func leaderSubject(stream string) string { return "$JS.API.STREAM.MSG.GET." + stream }
+
+// askLeader returns a message as the leader of a stream knows it, or nil if there
+// is none.
+func (c *Conn) askLeader(ctx context.Context, stream string, q query) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+	defer cancel()
+	answer, err := c.nc.RequestWithContext(ctx, leaderSubject(stream), q.encode())
+	if err != nil {
+		return nil, fmt.Errorf("ask the leader of %s: %w", stream, err)
+	}
+	msg, err := readLeader(answer.Data)
+	if err != nil {
+		return nil, fmt.Errorf("ask the leader of %s: %w", stream, err)
+	}
+	return msg, nil
+}
+
+func readLeader(raw []byte) (*jetstream.RawStreamMsg, error) {
+	var answer struct {
+		Message struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return nil, err
+	}
+	switch e := answer.Error; {
+	case e != nil && e.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil, nil
+	case e != nil:
+		return nil, e
+	}
+	m := answer.Message
+	msg := &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Seq, Data: m.Data, Time: m.Time}
+	if len(m.Header) > 0 {
+		header, err := nats.DecodeHeadersMsg(m.Header)
+		if err != nil {
+			return nil, err
+		}
+		msg.Header = header
+	}
+	return msg, nil
+}
+
+// checkNone asks the leader of a stream whether it is true that nothing matches any of
+// the filters, as a replica has told; if not, that one is behind.
+func (c *Conn) checkNone(ctx context.Context, stream string, filters ...string) error {
+	for _, filter := range filters {
+		switch msg, err := c.askLeader(ctx, stream, query{Last: filter}); {
+		case err != nil:
+			return err
+		case msg != nil:
+			return fmt.Errorf("read %s: %w", stream, errBehind)
+		}
+	}
+	return nil
+}
+
+// readStored yields what [Conn.readLog] does, up to the end of all that the leader
+// has acknowledged. Who stops before the end asks no leader.
+func (c *Conn) readStored(ctx context.Context, stream, filter string, from uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		from := from
+		for msg, err := range c.readLog(ctx, stream, filter, from) {
+			if !yield(msg, err) || err != nil {
+				return
+			}
+			from = msg.Sequence + 1
+		}
+		c.readRest(ctx, stream, filter, from)(yield)
+	}
+}
+
+// readRest yields what the leader knows, one message after the other, where a
+// replica knew no more. It asks for the last one first: for that the leader has an
+// index, while to find out that there is no next one it may have to look through all
+// that was stored since.
+func (c *Conn) readRest(ctx context.Context, stream, filter string, from uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		last, err := c.askLeader(ctx, stream, query{Last: filter})
+		for from := from; err == nil && last != nil && from <= last.Sequence; {
+			var next *jetstream.RawStreamMsg
+			next, err = c.askLeader(ctx, stream, query{Next: filter, From: from})
+			if next == nil {
+				break // it is gone again
+			}
+			if !yield(next, nil) {
+				return
+			}
+			from = next.Sequence + 1
+		}
+		if err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+// readSince yields what was stored since a time, as readStored does.
+func (c *Conn) readSince(ctx context.Context, stream, filter string, since time.Time) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		since := since.Add(-clockSkew)
+		last, err := c.askLeader(ctx, stream, query{Last: filter})
+		if err == nil && (last == nil || last.Time.Before(since)) {
+			return
+		}
+		var first *jetstream.RawStreamMsg
+		if err == nil {
+			first, err = c.firstSince(ctx, stream, filter, since)
+		}
+		if err == nil && first == nil {
+			first, err = c.askLeader(ctx, stream, query{Next: filter, Since: &since})
+		}
+		switch {
+		case err != nil:
+			yield(nil, err)
+		case first != nil:
+			c.readStored(ctx, stream, filter, first.Sequence)(yield)
+		}
+	}
+}

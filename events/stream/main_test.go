@@ -1,0 +1,12 @@
+package stream_test
+
+import (
+	"testing"
+
+	"poked/events/eventstest"
+)
+
+func TestMain(m *testing.M) {
+	eventstest.Prepare()
+	m.Run()
+}

@@ -1,0 +1,120 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/natsext"
+)
+
+// errTooMany says that there are more subjects than the server tells the last
+// message of at once.
+var errTooMany = errors.New("too many subjects for one answer")
+
+// newest asks for the last message of each subject that matches one of the filters
+// and stands no later than UpTo, if that is not 0.
+type newest struct {
+	Filters []string `json:"multi_last"`
+	UpTo    uint64   `json:"up_to_seq,omitempty"`
+}
+
+// readNewest returns what q asks a stream for, by sequence, and up to which sequence
+// the server that answered looked; without any message it does not say. The server
+// answers from its index of subjects, however long the stream is.
+func (c *Conn) readNewest(ctx context.Context, stream string, q newest) (page []*jetstream.RawStreamMsg, heard uint64, err error) {
+	page, heard, err = c.requestNewest(ctx, stream, q)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read newest of %s: %w", stream, err)
+	}
+	return page, heard, nil
+}
+
+func (c *Conn) requestNewest(ctx context.Context, stream string, q newest) (page []*jetstream.RawStreamMsg, heard uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+	defer cancel()
+	request, err := json.Marshal(q)
+	if err != nil {
+		return nil, 0, err
+	}
+	var end nats.Header // of the last answer, which is no message
+	answers, err := natsext.RequestMany(ctx, c.nc, "$JS.API.DIRECT.GET."+stream, request,
+		natsext.RequestManySentinel(func(m *nats.Msg) bool {
+			if m.Header.Get("Status") != "" {
+				end = m.Header
+			}
+			return end != nil
+		}))
+	if err != nil {
+		return nil, 0, err
+	}
+	for m, err := range answers {
+		if err != nil {
+			return nil, 0, err
+		}
+		seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+		if err != nil {
+			return nil, 0, fmt.Errorf("sequence: %w", err)
+		}
+		page = append(page, &jetstream.RawStreamMsg{
+			Subject: m.Header.Get(jetstream.SubjectHeader), Sequence: seq, Header: m.Header, Data: m.Data,
+		})
+	}
+	switch {
+	case end.Get("Status") == "204" && end.Get(headerPending) == "0":
+		heard, err = strconv.ParseUint(end.Get("Nats-UpTo-Sequence"), 10, 64)
+		return page, heard, err
+	case end.Get("Status") == "404" && len(page) == 0:
+		return nil, 0, nil
+	case end.Get("Status") == "413":
+		return nil, 0, errTooMany
+	}
+	return nil, 0, fmt.Errorf("%w: %s %s", errShortRead, end.Get("Status"), end.Get("Description"))
+}
+
+// newestStored yields the last message of each subject that matches filter, as the
+// leader knows it: of one that a replica which is behind has told of, the newer one
+// follows.
+func (c *Conn) newestStored(ctx context.Context, stream, filter string) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		page, _, err := c.readNewest(ctx, stream, newest{Filters: []string{filter}})
+		if errors.Is(err, errTooMany) {
+			c.readStored(ctx, stream, filter, 1)(yield)
+			return
+		}
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		from := uint64(1)
+		for _, msg := range page {
+			if !yield(msg, nil) {
+				return
+			}
+			from = msg.Sequence + 1
+		}
+		c.readRest(ctx, stream, filter, from)(yield)
+	}
+}
+
+// readAllForNewest returns the last message of each subject that matches filter, as
+// the leader knows it, when there are more than the server tells of at once: it reads
+// all that there is.
+func (c *Conn) readAllForNewest(ctx context.Context, stream, filter string) ([]*jetstream.RawStreamMsg, error) {
+	last := map[string]uint64{}
+	var page []*jetstream.RawStreamMsg
+	for msg, err := range c.readStored(ctx, stream, filter, 1) {
+		if err != nil {
+			return nil, err
+		}
+		last[msg.Subject] = msg.Sequence
+		page = append(page, msg)
+	}
+	return slices.DeleteFunc(page, func(msg *jetstream.RawStreamMsg) bool { return last[msg.Subject] != msg.Sequence }), nil
+}

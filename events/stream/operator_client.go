@@ -1,0 +1,189 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"poked/events"
+	"poked/events/wait"
+)
+
+const (
+	// dispatcherPatience is how long the first dispatcher may take to say that it
+	// is there.
+	dispatcherPatience = 2 * time.Second
+	// dispatcherStall is how long the others may take after the one before.
+	dispatcherStall = 300 * time.Millisecond
+	// operatorPatience bounds one request to a dispatcher.
+	operatorPatience = 10 * time.Second
+)
+
+// ErrNoDispatcher says that no dispatcher that works can be reached.
+var ErrNoDispatcher = fmt.Errorf("no dispatcher answered within %s: is one running and connected to this NATS?", dispatcherPatience)
+
+// Pushers yields what every dispatcher that works knows of the pushers that
+// filter admits. A pusher that has had nothing to be told since its dispatcher
+// began is not among them, unless the filter names its user. It ends with the
+// first error, [ErrNoDispatcher] among them.
+func (c *Conn) Pushers(ctx context.Context, filter events.PusherFilter) iter.Seq2[events.PusherState, error] {
+	return list[events.PusherState](ctx, c, endpointPushers, listRequest{Filter: filter})
+}
+
+// Gateways yields what every dispatcher that works knows of push gateways, under
+// the same terms. An origin comes once for each dispatcher that uses it, for each
+// has a limit and a breaker of its own there.
+func (c *Conn) Gateways(ctx context.Context) iter.Seq2[events.GatewayState, error] {
+	return list[events.GatewayState](ctx, c, endpointGateways, listRequest{})
+}
+
+// RetryPushers has every lagging pusher that filter admits tried now, whatever
+// its next try is put off to; a gateway that asked to be left alone is left
+// alone. It returns how many they are.
+func (c *Conn) RetryPushers(ctx context.Context, filter events.PusherFilter) (n int, err error) {
+	workers, err := c.dispatchers(ctx)
+	for _, worker := range workers {
+		var answer retryAnswer
+		if err := c.ask(ctx, worker, endpointRetry, listRequest{Filter: filter}, &answer); err != nil {
+			return n, err
+		}
+		n += answer.Pushers
+	}
+	return n, err
+}
+
+// list asks every dispatcher for one page after the other.
+func list[T any](ctx context.Context, c *Conn, endpoint string, request listRequest) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		workers, err := c.dispatchers(ctx)
+		if err != nil {
+			yield(none, err)
+			return
+		}
+		for _, worker := range workers {
+			for item, err := range listFrom[T](ctx, c, worker, endpoint, request) {
+				if !yield(item, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+func listFrom[T any](ctx context.Context, c *Conn, worker, endpoint string, request listRequest) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for page := (listPage{More: true}); page.More; {
+			request.AfterPusher, request.AfterOrigin = page.LastPusher, page.LastOrigin
+			page = listPage{}
+			err := c.ask(ctx, worker, endpoint, request, &page)
+			for _, raw := range page.Items {
+				var item T
+				if err := json.Unmarshal(raw, &item); err != nil {
+					yield(item, fmt.Errorf("decode answer of dispatcher %s: %w", worker, err))
+					return
+				}
+				if !yield(item, nil) {
+					return
+				}
+			}
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+		}
+	}
+}
+
+// ask asks one dispatcher one thing.
+func (c *Conn) ask(ctx context.Context, worker, endpoint string, request, answer any) error {
+	raw, err := json.Marshal(request)
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, operatorPatience)
+	defer cancel()
+	msg, err := c.nc.RequestWithContext(ctx, operatorSubject(worker, endpoint), raw)
+	if err != nil {
+		return fmt.Errorf("ask dispatcher %s: %w", worker, err)
+	}
+	if reason := msg.Header.Get(micro.ErrorHeader); reason != "" {
+		return fmt.Errorf("ask dispatcher %s: %s", worker, reason)
+	}
+	if err := json.Unmarshal(msg.Data, answer); err != nil {
+		return fmt.Errorf("decode answer of dispatcher %s: %w", worker, err)
+	}
+	return nil
+}
+
+// dispatchers returns the workers that say that they are there, in order.
+func (c *Conn) dispatchers(ctx context.Context) ([]string, error) {
+	subject, err := micro.ControlSubject(micro.PingVerb, operatorService, "")
+	if err != nil {
+		return nil, fmt.Errorf("look for dispatchers: %w", err)
+	}
+	sub, err := c.nc.SubscribeSync(nats.NewInbox())
+	if err != nil {
+		return nil, fmt.Errorf("look for dispatchers: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only on a connection that is closed
+	deadline := time.Now().Add(dispatcherPatience)
+	for time.Now().Before(deadline) {
+		workers, err := c.ping(ctx, subject, sub, deadline)
+		if err != nil || len(workers) > 0 {
+			return workers, err
+		}
+	}
+	return nil, ErrNoDispatcher
+}
+
+// ping asks once who is there, and gathers the answers until no more come. One
+// that is about to take over may not be there yet, so who hears nothing asks
+// again.
+func (c *Conn) ping(ctx context.Context, subject string, sub *nats.Subscription, deadline time.Time) ([]string, error) {
+	if err := c.nc.PublishRequest(subject, sub.Subject, nil); err != nil {
+		return nil, fmt.Errorf("look for dispatchers: %w", err)
+	}
+	var workers []string
+	for {
+		until := time.Now().Add(dispatcherStall)
+		if len(workers) == 0 {
+			until = deadline
+		}
+		msg, err := next(ctx, sub, until)
+		switch {
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("look for dispatchers: %w", context.Cause(ctx))
+		case errors.Is(err, context.DeadlineExceeded):
+			slices.Sort(workers)
+			return slices.Compact(workers), nil
+		case errors.Is(err, nats.ErrNoResponders):
+			_ = wait.For(ctx, dispatcherStall) // what follows looks at ctx
+			return nil, nil
+		case err != nil:
+			return nil, fmt.Errorf("look for dispatchers: %w", err)
+		}
+		var pong micro.Ping
+		if err := json.Unmarshal(msg.Data, &pong); err == nil && pong.Metadata[operatorWorker] != "" {
+			workers = append(workers, pong.Metadata[operatorWorker])
+		}
+	}
+}
+
+func next(ctx context.Context, sub *nats.Subscription, until time.Time) (*nats.Msg, error) {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	msg, err := sub.NextMsgWithContext(ctx)
+	if err == nil && len(msg.Data) == 0 && msg.Header.Get("Status") == "503" {
+		return nil, nats.ErrNoResponders
+	}
+	return msg, err
+}

@@ -1,0 +1,236 @@
+package stream
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"poked/events"
+	"poked/events/wait"
+)
+
+// What operators ask dispatchers is a service of NATS's own kind ("micro"), so
+// that the nats command finds it too. Every dispatcher that works is an instance
+// of it, under subjects of its own: poked.dispatcher.<worker>.<endpoint>.
+//
+//	client ── $SRV.PING.poked-dispatcher ──▶ all ──▶ which workers there are
+//	       └─ poked.dispatcher.<worker>.pushers {filter, after} ──▶ a page, and where the next begins
+//
+// A list comes in pages, each asked for when the one before it has come, so no
+// message and no buffer grows with what there is to tell.
+const (
+	operatorService = "poked-dispatcher"
+
+	endpointPushers  = "pushers"
+	endpointGateways = "gateways"
+	endpointRetry    = "retry"
+
+	// operatorWorker is the key of the worker's name in an instance's metadata.
+	operatorWorker = "worker"
+	// operatorPage is how many bytes of JSON end a page. What takes a page beyond
+	// it has a few KiB, and NATS takes 1 MiB.
+	operatorPage = 512 << 10
+)
+
+func operatorSubject(worker, endpoint string) string {
+	return "poked.dispatcher." + worker + "." + endpoint
+}
+
+// listRequest asks for a page of pushers or gateways.
+type listRequest struct {
+	Filter      events.PusherFilter `json:"filter"`
+	AfterPusher events.PusherCursor `json:"after_pusher"`
+	AfterOrigin string              `json:"after_origin"`
+}
+
+// listPage answers it. Where More is set there may be more after the last.
+type listPage struct {
+	Items      []json.RawMessage   `json:"items"`
+	LastPusher events.PusherCursor `json:"last_pusher"`
+	LastOrigin string              `json:"last_origin,omitempty"`
+	More       bool                `json:"more"`
+	size       int
+}
+
+// retryAnswer says how many pushers are tried now.
+type retryAnswer struct {
+	Pushers int `json:"pushers"`
+}
+
+// operatorServer answers one request at a time, so that operators cost a
+// dispatcher one processor at most.
+type operatorServer struct {
+	worker  string
+	handler events.OperatorHandler
+
+	mu    sync.Mutex
+	ended bool
+}
+
+// operatorPause is the pause between two tries to serve operators.
+const operatorPause = 10 * time.Second
+
+// ServeOperator has handler answer operators until ctx ends, under the name of a
+// worker. It has a connection of its own, so that a page never stands before an
+// acknowledgement, and so that ending is closing it. Once it has returned, no
+// function of handler runs or will. state is called with nil when operators can ask, and
+// with the reason each time that NATS does not let them: then it tries again.
+func (c *Conn) ServeOperator(ctx context.Context, worker string, handler events.OperatorHandler, state func(error)) {
+	for ctx.Err() == nil {
+		if err := c.serveOperator(ctx, worker, handler, func() { state(nil) }); err != nil {
+			state(err)
+			_ = wait.For(ctx, operatorPause) // the loop asks whether ctx has ended
+		}
+	}
+}
+
+// serveOperator serves until ctx ends or NATS does not let it. up is called when
+// operators can ask.
+func (c *Conn) serveOperator(ctx context.Context, worker string, handler events.OperatorHandler, up func()) error {
+	cfg := c.cfg
+	cfg.Name += " operator"
+	cfg.Log = c.log.With("connection", "operator")
+	own, err := Connect(ctx, cfg)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // asked to stop while NATS was away
+		}
+		return fmt.Errorf("serve operators: %w", err)
+	}
+	s := &operatorServer{worker: worker, handler: handler}
+	err = s.register(ctx, own)
+	if err == nil {
+		err = own.untilDenied(ctx, up)
+	}
+	s.mu.Lock() // waits for a request that is being answered
+	s.ended = true
+	s.mu.Unlock()
+	// Closing stops the service as well. Stopping it first would wait for each of
+	// its subscriptions to drain, and there is nobody to wait for.
+	own.nc.Close()
+	return err
+}
+
+// deniedCheck is how often a service asks whether NATS takes its subscriptions.
+const deniedCheck = 2 * time.Second
+
+// untilDenied returns nil when ctx ends, or an error when the server does not permit a
+// subscription, which it says some time after the fact. up is called at the first look that finds nothing.
+func (c *Conn) untilDenied(ctx context.Context, up func()) error {
+	tick := time.NewTicker(deniedCheck)
+	defer tick.Stop()
+	for first := true; ; first = false {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if why := c.denied.Load(); why != nil && strings.Contains(strings.ToLower(*why), "subscription") {
+			return fmt.Errorf("serve operators: %s", *why)
+		}
+		if first {
+			up()
+		}
+	}
+}
+
+func (s *operatorServer) register(ctx context.Context, own *Conn) error {
+	service, err := micro.AddService(own.nc, micro.Config{
+		Name: operatorService, Version: "1.0.0", Description: "What a dispatcher knows of pushers and gateways.",
+		Metadata: map[string]string{operatorWorker: s.worker}, QueueGroupDisabled: true,
+	})
+	if err != nil {
+		return fmt.Errorf("serve operators: %w", err)
+	}
+	for endpoint, answer := range map[string]func(context.Context, []byte) (any, error){
+		endpointPushers: s.pushers, endpointGateways: s.gateways, endpointRetry: s.retry,
+	} {
+		handler := micro.ContextHandler(ctx, func(ctx context.Context, req micro.Request) { s.answer(ctx, req, answer) })
+		if err := service.AddEndpoint(endpoint, handler, micro.WithEndpointSubject(operatorSubject(s.worker, endpoint))); err != nil {
+			return fmt.Errorf("serve operators: %w", err)
+		}
+	}
+	return nil
+}
+
+// answer answers one request. Who does not get the answer asks again.
+func (s *operatorServer) answer(ctx context.Context, req micro.Request, answer func(context.Context, []byte) (any, error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || ctx.Err() != nil {
+		return
+	}
+	body, err := answer(ctx, req.Data())
+	if err != nil {
+		_ = req.Error("400", err.Error(), nil)
+		return
+	}
+	_ = req.RespondJSON(body)
+}
+
+func (s *operatorServer) pushers(ctx context.Context, raw []byte) (any, error) {
+	var request listRequest
+	if err := json.Unmarshal(raw, &request); err != nil {
+		return nil, fmt.Errorf("decode request: %w", err)
+	}
+	var page listPage
+	for state, place := range s.handler.Pushers(ctx, request.Filter, request.AfterPusher) {
+		if err := page.add(state); err != nil {
+			return nil, err
+		}
+		if page.LastPusher = place; page.size >= operatorPage {
+			page.More = true
+			break
+		}
+	}
+	return page, ctx.Err() // what was cut short is no answer
+}
+
+func (s *operatorServer) gateways(_ context.Context, raw []byte) (any, error) {
+	var request listRequest
+	if err := json.Unmarshal(raw, &request); err != nil {
+		return nil, fmt.Errorf("decode request: %w", err)
+	}
+	states := s.handler.Gateways()
+	slices.SortFunc(states, func(a, b events.GatewayState) int { return cmp.Compare(a.Origin, b.Origin) })
+	var page listPage
+	for i := range states {
+		if states[i].Origin <= request.AfterOrigin {
+			continue
+		}
+		states[i].Worker = s.worker
+		if err := page.add(states[i]); err != nil {
+			return nil, err
+		}
+		if page.LastOrigin = states[i].Origin; page.size >= operatorPage {
+			page.More = true
+			break
+		}
+	}
+	return page, nil
+}
+
+func (s *operatorServer) retry(ctx context.Context, raw []byte) (any, error) {
+	var request listRequest
+	if err := json.Unmarshal(raw, &request); err != nil {
+		return nil, fmt.Errorf("decode request: %w", err)
+	}
+	return retryAnswer{Pushers: s.handler.Retry(ctx, request.Filter)}, nil
+}
+
+func (p *listPage) add(item any) error {
+	raw, err := json.Marshal(item)
+	if err != nil { // only a time out of range
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	p.Items = append(p.Items, raw)
+	p.size += len(raw)
+	return nil
+}

@@ -1,0 +1,166 @@
+package stream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+	"poked/events/stream"
+)
+
+// fewGateways is how many gateways a knower knows at most.
+const fewGateways = 5000
+
+// knower is a dispatcher that knows n pushers and about as many gateways.
+func knower(name string, n int, retried chan<- events.PusherFilter) events.OperatorHandler {
+	state := func(i int) events.PusherState {
+		return events.PusherState{UserID: events.UserID(fmt.Sprintf("@%s%06d:x", name, i)), State: "lagging", LastError: strings.Repeat("e", 200)}
+	}
+	return events.OperatorHandler{
+		Pushers: func(_ context.Context, filter events.PusherFilter, after events.PusherCursor) iter.Seq2[events.PusherState, events.PusherCursor] {
+			return func(yield func(events.PusherState, events.PusherCursor) bool) {
+				for i := after.Part; i < n; i++ { // its partitions have one pusher each
+					s := state(i)
+					if filter.Admits(&s) && !yield(s, events.PusherCursor{Part: i + 1, UserID: s.UserID}) {
+						return
+					}
+				}
+			}
+		},
+		Gateways: func() []events.GatewayState {
+			var states []events.GatewayState
+			for i := range min(n, fewGateways) {
+				states = append(states, events.GatewayState{Origin: fmt.Sprintf("https://%s%06d:443", name, n-i), LastError: strings.Repeat("e", 200)})
+			}
+			return states
+		},
+		Retry: func(_ context.Context, filter events.PusherFilter) int { retried <- filter; return n },
+	}
+}
+
+func serve(t *testing.T, conn *stream.Conn, name string, handler events.OperatorHandler) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		conn.ServeOperator(ctx, name, handler, func(error) {})
+		ended <- nil
+	}()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// However much dispatchers know, operators are told all of it once, in messages
+// that NATS takes.
+func TestOperatorIsToldAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		retried := make(chan events.PusherFilter, 2)
+		const many, few = 100_000, 3
+		defer serve(t, conn, "A", knower("a", many, retried))()
+		defer serve(t, conn, "B", knower("b", few, retried))()
+		<-time.After(time.Second)
+		client := server.Dial()
+		pushers := map[events.UserID]int{}
+		for state, err := range client.Pushers(t.Context(), events.PusherFilter{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			pushers[state.UserID]++
+		}
+		gateways := map[string]int{}
+		for state, err := range client.Gateways(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			gateways[state.Origin]++
+		}
+		if len(pushers) != many+few || len(gateways) != fewGateways+few {
+			t.Errorf("told of %d pushers and %d gateways", len(pushers), len(gateways))
+		}
+		for user, n := range pushers {
+			if n != 1 {
+				t.Errorf("told %d times of %s", n, user)
+			}
+		}
+		n, err := client.RetryPushers(t.Context(), events.PusherFilter{UserID: "@a000007:x"})
+		if err != nil || n != many+few {
+			t.Errorf("%d are tried again, %v", n, err)
+		}
+		if filter := <-retried; filter.UserID != "@a000007:x" {
+			t.Errorf("the dispatcher heard %+v", filter)
+		}
+		told := 0
+		for state, err := range client.Pushers(t.Context(), events.PusherFilter{UserID: "@b000001:x"}) {
+			if told++; err != nil || state.UserID != "@b000001:x" {
+				t.Errorf("told of %+v, %v", state, err)
+			}
+		}
+		if told != 1 {
+			t.Errorf("told of %d pushers of one user", told)
+		}
+	})
+}
+
+// A dispatcher that has ended answers no more, and says nothing.
+func TestOperatorHearsOfNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		client := server.Dial()
+		nobody := func(when string) {
+			began := time.Now()
+			_, err := client.RetryPushers(t.Context(), events.PusherFilter{})
+			if !errors.Is(err, stream.ErrNoDispatcher) || time.Since(began) < 2*time.Second {
+				t.Errorf("%s: %v after %v", when, err, time.Since(began))
+			}
+			for _, err := range client.Gateways(t.Context()) {
+				if !errors.Is(err, stream.ErrNoDispatcher) {
+					t.Errorf("%s: %v", when, err)
+				}
+			}
+		}
+		nobody("before it began")
+		retried := make(chan events.PusherFilter, 1)
+		stop := serve(t, conn, "A", knower("a", 1, retried))
+		if _, err := client.RetryPushers(t.Context(), events.PusherFilter{}); err != nil {
+			t.Errorf("while it begins: %v", err)
+		}
+		stop()
+		nobody("after it ended")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := client.RetryPushers(ctx, events.PusherFilter{}); !errors.Is(err, context.Canceled) {
+			t.Errorf("an operator who gave up heard %v", err)
+		}
+	})
+}
+
+// NATS goes away and comes back, and so do the answers.
+func TestOperatorIsAnsweredAfterNATSWasAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		retried := make(chan events.PusherFilter, 1)
+		defer serve(t, conn, "A", knower("a", 1, retried))()
+		<-time.After(time.Second)
+		server.Stop()
+		server.Start()
+		<-time.After(5 * time.Second)
+		if n, err := server.Dial().RetryPushers(t.Context(), events.PusherFilter{}); n != 1 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+	})
+}

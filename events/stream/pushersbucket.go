@@ -1,0 +1,65 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"poked/events"
+)
+
+func pushersBucket() userBucket[events.UserPushers] {
+	return userBucket[events.UserPushers]{
+		name: bucketPushers, what: "pushers",
+		none:  func(user events.UserID) events.UserPushers { return events.UserPushers{UserID: user} },
+		parse: events.ParseUserPushers,
+		owner: func(set events.UserPushers) (events.UserID, bool) { return set.UserID, len(set.Pushers) > 0 },
+		stamp: func(set *events.UserPushers, revision uint64, at time.Time) { set.Revision, set.At = revision, at },
+	}
+}
+
+// PutPushers makes set what dispatchers know of a user's pushers. It returns
+// nil only when the bucket has stored it.
+func (c *Conn) PutPushers(ctx context.Context, set events.UserPushers) error {
+	return pushersBucket().put(ctx, c, set)
+}
+
+// AllPushers yields the pushers of every user in the bucket, as they are when
+// it begins. A value that cannot be read is yielded with its user alone, so
+// that the registry writes it again.
+func (c *Conn) AllPushers(ctx context.Context) iter.Seq2[events.UserPushers, error] {
+	return pushersBucket().all(ctx, c)
+}
+
+// PushersIn yields the pushers of every user of a partition, in the order of
+// their revisions. A user whose pushers are gone comes with none; one whose value
+// cannot be read does not come. A user whose pushers change while it reads may
+// come twice, and if NATS is slow not at all: who needs them all watches too. It
+// fails when the connection was lost, and back, on the way.
+func (c *Conn) PushersIn(ctx context.Context, part int) iter.Seq2[events.UserPushers, error] {
+	return pushersBucket().in(ctx, c, part)
+}
+
+// WatchPushers calls apply with the pushers of every user, then ready once,
+// then apply with each change, all from the calling goroutine. A user whose
+// pushers are gone comes with none; a value that cannot be read comes with a revision
+// and nothing else. It returns when ctx ends (nil), when the watch fails, or when the connection was lost and is back; whoever calls again
+// is told everything anew.
+func (c *Conn) WatchPushers(ctx context.Context, apply func(events.UserPushers), ready func()) error {
+	return pushersBucket().watch(ctx, c, apply, ready)
+}
+
+// PushersRevision returns the revision of what the bucket says of a user's pushers, as
+// its leader knows it: also that they are gone. It is 0 if the bucket says nothing of
+// them.
+func (c *Conn) PushersRevision(ctx context.Context, user events.UserID) (uint64, error) {
+	msg, err := c.askLeader(ctx, bucketStream(bucketPushers), query{Last: KVSubject(bucketPushers, c.userKey(user))})
+	if err != nil {
+		return 0, fmt.Errorf("look up the revision of pushers: %w", err)
+	}
+	if msg == nil {
+		return 0, nil
+	}
+	return msg.Sequence, nil
+}

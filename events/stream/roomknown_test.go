@@ -1,0 +1,167 @@
+package stream_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"poked/events"
+	"poked/events/eventstest"
+	"poked/events/publish"
+	"poked/events/stream"
+)
+
+func stateEvent(id, kind, key, content string) []byte {
+	return fmt.Appendf(nil, `{"event_id":%q,"room_id":"!r","type":%q,"state_key":%q,"sender":"@a:x","content":%s}`, id, kind, key, content)
+}
+
+// seededState returns the event id of each kind of state of the room.
+func seededState(t *testing.T, conn *stream.Conn) string {
+	t.Helper()
+	state := map[string]string{}
+	for ev, err := range conn.RoomState(t.Context(), "!r", 1<<40) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed, err := events.ParseRoomEvent(ev.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state[parsed.Type+"|"+parsed.StateKey] = string(parsed.EventID)
+	}
+	return fmt.Sprint(state)
+}
+
+// Whatever the homeserver published between the beginning of a seed and its end is
+// newer than the seed, and stays.
+func TestSeedKeepsWhatIsNewer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		p, ctx := publish.NewPublisher(conn), t.Context()
+		publish := func(raw []byte) {
+			t.Helper()
+			if err := p.Event(ctx, raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+		publish(stateEvent("$topic-old", "m.room.topic", "", `{}`))
+		seed, err := conn.SeedRoom(ctx, "!r")
+		if err != nil {
+			t.Fatal(err)
+		}
+		publish(stateEvent("$left", "m.room.member", "@b:x", `{"membership":"leave"}`))
+		for _, raw := range [][]byte{
+			stateEvent("$create", "m.room.create", "", `{}`),
+			stateEvent("$joined", "m.room.member", "@b:x", `{"membership":"join"}`),
+			stateEvent("$name", "m.room.name", "", `{}`),
+			stateEvent("$topic-new", "m.room.topic", "", `{}`),
+		} {
+			if err := seed.Add(ctx, raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if known, err := conn.KnowsRoom(ctx, "!r"); known || err != nil {
+			t.Errorf("known before it is finished: %v, %v", known, err)
+		}
+		if n, err := seed.Finish(ctx); n != 4 || err != nil {
+			t.Fatalf("finish: %d, %v", n, err)
+		}
+		want := "map[m.room.create|:$create m.room.member|@b:x:$left m.room.name|:$name m.room.topic|:$topic-new]"
+		if got := seededState(t, conn); got != want {
+			t.Errorf("state is %s, want %s", got, want)
+		}
+		if known, err := conn.KnowsRoom(ctx, "!r"); !known || err != nil {
+			t.Errorf("not known: %v, %v", known, err)
+		}
+	})
+}
+
+func TestSeedRefusesWhatIsNoStateOfTheRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		seed, err := conn.SeedRoom(t.Context(), "!r")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, raw := range map[string]string{
+			"another room": `{"event_id":"$e","room_id":"!other","type":"t","state_key":"","sender":"@a:x","content":{}}`,
+			"no state":     `{"event_id":"$e","room_id":"!r","type":"t","sender":"@a:x","content":{}}`,
+			"no event":     `{}`,
+		} {
+			if err := seed.Add(t.Context(), []byte(raw)); !errors.Is(err, events.ErrBadEvent) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, err := seed.Finish(t.Context()); !errors.Is(err, events.ErrBadEvent) {
+			t.Errorf("finished without m.room.create: %v", err)
+		}
+	})
+}
+
+// With NATS away nothing of a seed is said to be stored.
+func TestSeedFailsWithNATS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		seed, err := conn.SeedRoom(t.Context(), "!r")
+		if err != nil {
+			t.Fatal(err)
+		}
+		server.Stop()
+		err = seed.Add(t.Context(), stateEvent("$create", "m.room.create", "", `{}`))
+		if _, finished := seed.Finish(t.Context()); err == nil && finished == nil {
+			t.Error("finished without NATS")
+		}
+		server.Start()
+		eventstest.WaitFor(t, "NATS to be back", conn.Connected)
+		if known, err := conn.KnowsRoom(t.Context(), "!r"); known || err != nil {
+			t.Errorf("known %v, %v", known, err)
+		}
+	})
+}
+
+func TestNewestLike(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		p := publish.NewPublisher(conn)
+		message := func(id string) []byte { return []byte(strings.Replace(eventstest.GoodEvent, "$e", id, 1)) }
+		ask := func(raw []byte) events.EventID {
+			t.Helper()
+			ev, err := events.ParseRoomEvent(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, err := conn.NewestLike(t.Context(), &ev)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return id
+		}
+		if id := ask(message("$1")); id != "" {
+			t.Errorf("newest of nothing is %s", id)
+		}
+		for _, raw := range [][]byte{message("$1"), message("$2")} {
+			if err := p.Event(t.Context(), raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if id := ask(message("$1")); id != "$2" {
+			t.Errorf("newest is %s, want $2", id)
+		}
+	})
+}
+
+func TestSentAt(t *testing.T) {
+	ev := events.RoomEvent{Raw: json.RawMessage(`{"origin_server_ts":1795370079981}`)}
+	if got := ev.SentAt().UnixMilli(); got != 1795370079981 {
+		t.Errorf("sent at %d", got)
+	}
+	ev.Raw = json.RawMessage(`{"origin_server_ts":"soon"}`)
+	if got := ev.SentAt(); !got.IsZero() {
+		t.Errorf("sent at %v", got)
+	}
+}

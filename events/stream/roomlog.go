@@ -1,0 +1,63 @@
+package stream
+
+import (
+	"context"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"poked/events"
+)
+
+// LoggedEvent is a room event as it stands in ROOMS.
+type LoggedEvent struct {
+	Seq     uint64
+	Subject string    // as it was published
+	Time    time.Time // when it was stored
+	Data    []byte    // for ParsePublished
+
+	Historical bool // header Poked-Historical: true
+}
+
+// RoomLog yields the events of a room that ROOMS holds (72 h) from a sequence on,
+// state events among them, in order. It ends with the first error.
+func (c *Conn) RoomLog(ctx context.Context, room events.RoomID, from uint64) iter.Seq2[LoggedEvent, error] {
+	return loggedEvents(c.readStored(ctx, StreamRooms, c.roomEvents(room), from))
+}
+
+// RoomLogSince yields what RoomLog does, from a time on.
+func (c *Conn) RoomLogSince(ctx context.Context, room events.RoomID, since time.Time) iter.Seq2[LoggedEvent, error] {
+	return loggedEvents(c.readSince(ctx, StreamRooms, c.roomEvents(room), since))
+}
+
+func loggedEvents(log iter.Seq2[*jetstream.RawStreamMsg, error]) iter.Seq2[LoggedEvent, error] {
+	return func(yield func(LoggedEvent, error) bool) {
+		for msg, err := range log {
+			if err != nil {
+				yield(LoggedEvent{}, err)
+				return
+			}
+			if strings.HasSuffix(msg.Subject, ".receipt") && strings.Count(msg.Subject, ".") == 3 {
+				continue
+			}
+			if !yield(LoggedEvent{
+				Seq: msg.Sequence, Subject: events.PublishedAs(msg.Subject), Time: msg.Time, Data: msg.Data, Historical: IsHistorical(msg.Header),
+			}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// roomEvents is where what is published of a room stands, its receipts too.
+func (c *Conn) roomEvents(room events.RoomID) string {
+	token := events.Token(room)
+	return "rooms." + c.partOf(token) + "." + token + ".>"
+}
+
+func IsHistorical(header nats.Header) bool {
+	return strings.EqualFold(header.Get(HeaderHistorical), "true")
+}

@@ -1,0 +1,130 @@
+package stream_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+	"poked/events/publish"
+	"poked/events/stream"
+)
+
+// stateBefore folds what RoomState yields: state key → event.
+func stateBefore(t *testing.T, conn *stream.Conn, room events.RoomID, before uint64) (string, error) {
+	t.Helper()
+	state := map[string]string{}
+	for ev, err := range conn.RoomState(t.Context(), room, before) {
+		if err != nil {
+			return "", err
+		}
+		parsed, err := events.ParseRoomEvent(ev.Data)
+		if err != nil {
+			return "", err
+		}
+		if ev.Seq >= before {
+			t.Errorf("state before %d has event %d in it", before, ev.Seq)
+		}
+		state[parsed.StateKey] = string(parsed.EventID)
+	}
+	return fmt.Sprint(state), nil
+}
+
+func stateOf(t *testing.T, conn *stream.Conn, room events.RoomID, before uint64) string {
+	t.Helper()
+	state, err := stateBefore(t, conn, room, before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state
+}
+
+func setState(t *testing.T, conn *stream.Conn, room events.RoomID, key string, n int) {
+	t.Helper()
+	raw := fmt.Appendf(nil, `{"event_id":"%d","room_id":%q,"type":"m.x","sender":"@a:x","state_key":%q,"content":{}}`, n, room, key)
+	if err := publish.NewPublisher(conn).Event(t.Context(), raw); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The state before each sequence is what had been set by then: neither later
+// state shows, nor does it matter how far ROOM_STATE has heard.
+func TestRoomStateIsThatOfItsTime(t *testing.T) {
+	for _, lag := range []string{"ROOM_STATE knows nothing yet", "ROOM_STATE knows all"} {
+		t.Run(lag, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+				keys := []string{"a", "b", "a", "", "c", "a", "b", "", "a"}
+				for i, key := range keys {
+					setState(t, conn, "!r", key, 2*i+1)
+					setState(t, conn, "!other", key, 2*i+2) // another room's
+				}
+				if lag == "ROOM_STATE knows all" {
+					<-time.After(10 * time.Second)
+				}
+				want := map[string]string{}
+				for i, key := range keys {
+					before := uint64(2*i + 1)
+					if got := stateOf(t, conn, "!r", before); got != fmt.Sprint(want) {
+						t.Errorf("before %d: %s, want %v", before, got, want)
+					}
+					want[key] = fmt.Sprint(before)
+				}
+				if got := stateOf(t, conn, "!r", 1000); got != fmt.Sprint(want) {
+					t.Errorf("at the end: %s, want %v", got, want)
+				}
+				if got := stateOf(t, conn, "!unknown", 1000); got != "map[]" {
+					t.Errorf("a room that nobody knows has %s", got)
+				}
+			})
+		})
+	}
+}
+
+// State outlives the events: ROOMS forgets after 72 h, ROOM_STATE does not.
+func TestRoomStateOutlivesRooms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		setState(t, conn, "!r", "a", 1)
+		setState(t, conn, "!r", "b", 2)
+		<-time.After(10 * time.Second)
+		server.DeleteMessage("ROOMS", 1) // as if it were older than that
+		server.DeleteMessage("ROOMS", 2)
+		setState(t, conn, "!r", "b", 3)
+		if got := stateOf(t, conn, "!r", 4); got != "map[a:1 b:3]" {
+			t.Errorf("state is %s", got)
+		}
+	})
+}
+
+// A room may have more members than the server answers for at once.
+func TestRoomStateOfABigRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		const members = 2500
+		for i := range members {
+			setState(t, conn, "!r", fmt.Sprintf("@u%d:x", i), i+1)
+		}
+		<-time.After(10 * time.Second)
+		setState(t, conn, "!r", "@u7:x", members+1)
+		for before, want := range map[uint64]string{members + 1: "8", members + 2: fmt.Sprint(members + 1)} {
+			newest := map[string]string{}
+			for ev, err := range conn.RoomState(t.Context(), "!r", before) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				parsed, err := events.ParseRoomEvent(ev.Data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				newest[parsed.StateKey] = string(parsed.EventID)
+			}
+			if len(newest) != members || newest["@u7:x"] != want {
+				t.Errorf("before %d: %d members, @u7:x by event %s, want %d and %s", before, len(newest), newest["@u7:x"], members, want)
+			}
+		}
+	})
+}

@@ -1,0 +1,257 @@
+package stream
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// pullBatch is how many messages are asked for ahead.
+	pullBatch = 512
+	// pullExpires is how long one request for messages stands, at the least.
+	pullExpires = 30 * time.Second
+)
+
+// headerLastConsumer is the number of the newest message that was sent, in a
+// heartbeat.
+const headerLastConsumer = "Nats-Last-Consumer"
+
+// ErrRemade says that somebody deleted a stream and that it was made anew: what is
+// remembered of the one before means nothing for it.
+var ErrRemade = errors.New("the stream was made anew")
+
+// errSilent says that the server stopped sending heartbeats.
+var errSilent = errors.New("the server fell silent")
+
+// silenceLimit is after how long without a word a consumer is given up.
+func (c *Conn) silenceLimit() time.Duration { return 3*c.pulse + c.TickInterval() }
+
+// Tail reads the messages of a stream that match a filter, in order and without a gap,
+// and goes on with what is stored later. It pulls from an ephemeral consumer without
+// acknowledgements. Whatever goes wrong with the consumer or the connection (a gap, a
+// missing heartbeat, a request that fails), the remedy is the same: the consumer is
+// dropped, and another one made after retryWait.
+//
+//	for each word of <-t.Messages(ctx): meta, ok := t.Accept(m)
+//	now and then: t.Check(now)
+//
+// One goroutine owns it.
+type Tail struct {
+	cfg  TailConfig
+	conn *Conn
+
+	sub     *nats.Subscription // nil while there is no consumer
+	inbox   chan *nats.Msg
+	subject string // where pull requests go
+
+	expected uint64 // consumer sequence of the next message
+	coming   int    // messages that the requests which stand may still bring
+	heard    time.Time
+	retryAt  time.Time
+	failing  bool  // so that an outage is logged once
+	over     error // why nothing more can be read
+	trouble  Trouble
+}
+
+// TailConfig says what a [Tail] reads.
+type TailConfig struct {
+	Stream, Filter string
+	Reader         string                          // who reads, for operators who list consumers
+	Patience       time.Duration                   // bounds the making of a consumer; 0 is 5 s
+	From           func(*jetstream.ConsumerConfig) // sets where a new consumer begins
+	Began          func(pending uint64)            // optional: a new consumer was made, for so many messages
+	Made           time.Time                       // when the stream was made; zero if it does not matter
+	Log            *slog.Logger
+}
+
+// Tail returns a tail that makes its consumer when it is first asked for messages.
+func (c *Conn) Tail(cfg TailConfig) *Tail {
+	cfg.Patience = cmp.Or(cfg.Patience, RequestTimeout)
+	return &Tail{conn: c, cfg: cfg}
+}
+
+// TailBucket returns a tail of the values of a bucket under some keys: the newest of
+// each first, then every change.
+func (c *Conn) TailBucket(bucket, keys string, cfg TailConfig) *Tail {
+	cfg.Stream, cfg.Filter, cfg.From = bucketStream(bucket), KVSubject(bucket, keys), newestValues
+	return c.Tail(cfg)
+}
+
+// Connected reports whether there is a consumer at the moment.
+func (t *Tail) Connected() bool { return t.sub != nil }
+
+// Queued returns how many messages have come and are not accepted.
+func (t *Tail) Queued() int { return len(t.inbox) }
+
+// Over returns why nothing more can be read, or nil.
+func (t *Tail) Over() error { return t.over }
+
+// Trouble returns what has kept the tail from reading for at least d, or nil.
+func (t *Tail) Trouble(d time.Duration) error { return t.trouble.Lasting(d) }
+
+// newestValues begins with the last message of each subject, as those who read a
+// bucket do.
+func newestValues(cfg *jetstream.ConsumerConfig) {
+	cfg.DeliverPolicy = jetstream.DeliverLastPerSubjectPolicy
+}
+
+// Messages returns the channel of what the server sends, or nil while it
+// cannot be reached.
+func (t *Tail) Messages(ctx context.Context) <-chan *nats.Msg {
+	if t.sub == nil && t.over == nil && !time.Now().Before(t.retryAt) {
+		if err := t.open(ctx); err != nil {
+			t.fail(err)
+		}
+	}
+	return t.inbox
+}
+
+func (t *Tail) open(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, t.cfg.Patience)
+	defer cancel()
+	if err := t.checkMade(ctx); err != nil {
+		return err
+	}
+	cfg := jetstream.ConsumerConfig{
+		Description: t.cfg.Reader, AckPolicy: jetstream.AckNonePolicy, FilterSubject: t.cfg.Filter,
+		InactiveThreshold: time.Minute, MemoryStorage: true, Replicas: 1,
+	}
+	t.cfg.From(&cfg)
+	consumer, err := t.conn.js.CreateConsumer(ctx, t.cfg.Stream, cfg)
+	if err != nil {
+		return fmt.Errorf("create consumer: %w", err)
+	}
+	t.inbox = make(chan *nats.Msg, 3*pullBatch)
+	if t.sub, err = t.conn.nc.ChanSubscribe(nats.NewInbox(), t.inbox); err != nil {
+		t.inbox = nil
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	info := consumer.CachedInfo()
+	t.subject = "$JS.API.CONSUMER.MSG.NEXT." + t.cfg.Stream + "." + info.Name
+	t.expected, t.coming, t.heard = 1, 0, time.Now()
+	if t.failing {
+		t.cfg.Log.Info("reading again")
+		t.failing = false
+	}
+	if t.cfg.Began != nil {
+		t.cfg.Began(info.NumPending)
+	}
+	return t.pull()
+}
+
+// checkMade fails, for good, if the stream is not the one that it was.
+func (t *Tail) checkMade(ctx context.Context) error {
+	if t.cfg.Made.IsZero() {
+		return nil
+	}
+	stream, err := t.conn.js.Stream(ctx, t.cfg.Stream)
+	if err != nil {
+		return fmt.Errorf("look up stream: %w", err)
+	}
+	if !stream.CachedInfo().Created.Equal(t.cfg.Made) {
+		t.over = ErrRemade
+		return ErrRemade
+	}
+	return nil
+}
+
+// pull asks for more as soon as half of what was asked for has come, so that
+// the server never waits for a request.
+func (t *Tail) pull() error {
+	if t.coming > pullBatch/2 {
+		return nil
+	}
+	request, err := json.Marshal(map[string]any{
+		"batch": pullBatch, "expires": max(pullExpires, 4*t.conn.pulse), "idle_heartbeat": t.conn.pulse,
+	})
+	if err != nil {
+		return fmt.Errorf("encode pull request: %w", err)
+	}
+	if err := t.conn.nc.PublishRequest(t.subject, t.sub.Subject, request); err != nil {
+		return fmt.Errorf("pull: %w", err)
+	}
+	t.coming += pullBatch
+	return nil
+}
+
+// Accept takes what the server sent and reports whether it is the message that was to
+// come next. Requests that ended are replaced; after anything unexpected the consumer
+// is made anew.
+func (t *Tail) Accept(m *nats.Msg) (*nats.MsgMetadata, bool) {
+	t.heard = time.Now()
+	if status := m.Header.Get("Status"); status != "" && len(m.Data) == 0 {
+		t.status(status, m.Header)
+		return nil, false
+	}
+	meta, err := m.Metadata()
+	if err == nil && meta.Sequence.Consumer != t.expected {
+		err = fmt.Errorf("message %d of the consumer came, %d was to come", meta.Sequence.Consumer, t.expected)
+	}
+	t.expected++
+	t.coming--
+	if err == nil {
+		err = t.pull()
+	}
+	if err != nil {
+		t.fail(err)
+	} else {
+		t.trouble.Note(nil)
+	}
+	return meta, t.sub != nil
+}
+
+// status takes what is no message: a heartbeat (100), a request whose time
+// is over (408), or word that the consumer is of no more use (409 and others).
+func (t *Tail) status(status string, header nats.Header) {
+	switch status {
+	case "100":
+		last, err := strconv.ParseUint(header.Get(headerLastConsumer), 10, 64)
+		if err == nil && last >= t.expected {
+			t.fail(fmt.Errorf("message %d of the consumer did not come", t.expected))
+			return
+		}
+		t.trouble.Note(nil)
+	case "408":
+		unused, _ := strconv.Atoi(header.Get("Nats-Pending-Messages"))
+		t.coming -= unused
+		if err := t.pull(); err != nil {
+			t.fail(err)
+		}
+	default:
+		t.fail(fmt.Errorf("pull: %s %s", status, header.Get("Description")))
+	}
+}
+
+// Check gives the consumer up when nothing is heard of it.
+func (t *Tail) Check(now time.Time) {
+	if t.sub != nil && len(t.inbox) == 0 && now.Sub(t.heard) > t.conn.silenceLimit() {
+		t.fail(errSilent)
+	}
+}
+
+func (t *Tail) fail(err error) {
+	if !t.failing && !errors.Is(err, context.Canceled) {
+		t.cfg.Log.Warn("cannot read, trying until it works", "error", err)
+	}
+	t.failing = true
+	t.trouble.Note(err)
+	t.Close()
+	t.retryAt = time.Now().Add(RetryWait)
+}
+
+// Close forgets the consumer; the server drops it when it has been idle.
+func (t *Tail) Close() {
+	if t.sub != nil {
+		_ = t.sub.Unsubscribe() // fails only on a connection that is closed
+	}
+	t.sub, t.inbox = nil, nil
+}

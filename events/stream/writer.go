@@ -1,0 +1,282 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"poked/events"
+)
+
+// ErrUnknownOutcome says that a write went out and its answer did not come:
+// it may or may not have been stored.
+var ErrUnknownOutcome = errors.New("outcome of the write is unknown")
+
+// ErrNoStreams says that no stream takes what was published: no registry and no
+// dispatcher has set up the topology, or it is away for a moment.
+var ErrNoStreams = errors.New("no stream takes it")
+
+// Publish publishes one message and returns nil only when a stream has stored it.
+func (c *Conn) Publish(ctx context.Context, msg *nats.Msg) error {
+	_, err := c.js.PublishMsg(ctx, msg)
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		return fmt.Errorf("publish: %w", ErrNoStreams)
+	}
+	if err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	return nil
+}
+
+// writer publishes to streams without waiting and calls back when the server
+// has stored what was written. Several messages may share one callback, as the
+// notifications of one room event do; nats.go's own asynchronous publishing
+// keeps a future for each message instead, at more than twice the cost.
+//
+// The acknowledgement subject is <inbox>.<number of the write>. Callbacks run
+// in the goroutine of the acknowledgement subscription: they must not block.
+type writer struct {
+	nc    *nats.Conn
+	log   *slog.Logger
+	inbox string // with the trailing dot
+
+	mu      sync.Mutex
+	last    uint64
+	pending map[uint64]*write
+	watched bool // a timer runs that will look for overdue writes
+}
+
+// write is one callback's worth of messages. The writer's mutex guards it.
+type write struct {
+	remaining int
+	sealed    bool // no more messages will be added
+	seq       uint64
+	err       error
+	deadline  time.Time
+	done      func(seq uint64, err error)
+	asks      bool      // its one message is a question, whose answer is kept as it is
+	answer    *nats.Msg // to a question
+}
+
+func newWriter(nc *nats.Conn, log *slog.Logger) (*writer, error) {
+	w := &writer{nc: nc, log: log, inbox: nats.NewInbox() + ".", pending: map[uint64]*write{}}
+	sub, err := nc.Subscribe(w.inbox+"*", w.acknowledged)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to acknowledgements: %w", err)
+	}
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return nil, fmt.Errorf("lift limits of acknowledgements: %w", err)
+	}
+	return w, nil
+}
+
+// Batch is a set of messages that are written together and answered by one
+// callback. It is used by one goroutine.
+type Batch struct {
+	w     *writer
+	id    uint64
+	reply string
+	write *write
+
+	room        events.RoomID // of the last notification
+	thread      events.EventID
+	roomToken   string
+	threadToken string
+}
+
+// NewBatch begins a batch. done is called exactly once, after [Batch.Send]: with
+// the stream sequence of the message stored last, or with the first error; an
+// error that wraps [ErrUnknownOutcome] leaves open what was stored. done must
+// not block, and is never called from within Send.
+func (c *Conn) NewBatch(done func(seq uint64, err error)) *Batch {
+	w := c.writer
+	wr := &write{done: done, deadline: time.Now().Add(RequestTimeout)}
+	w.mu.Lock()
+	w.last++
+	id := w.last
+	w.pending[id] = wr
+	if !w.watched {
+		w.watched = true
+		time.AfterFunc(watchInterval, w.watch)
+	}
+	w.mu.Unlock()
+	return &Batch{w: w, id: id, reply: w.inbox + strconv.FormatUint(id, 36), write: wr, threadToken: events.NoToken}
+}
+
+// Add publishes one message of the batch. data is not kept.
+func (b *Batch) Add(subject string, header nats.Header, data []byte) {
+	b.w.mu.Lock()
+	b.write.remaining++
+	failed := b.write.err != nil
+	b.w.mu.Unlock()
+	if failed {
+		return // the batch is lost already; its owner will be told at Send
+	}
+	if err := b.publish(subject, header, data); err != nil {
+		b.w.mu.Lock()
+		b.write.fail(fmt.Errorf("publish: %w", err))
+		b.w.mu.Unlock()
+	}
+}
+
+func (b *Batch) publish(subject string, header nats.Header, data []byte) error {
+	if header == nil { // the hot path: no message to build
+		return b.w.nc.PublishRequest(subject, b.reply, data)
+	}
+	return b.w.nc.PublishMsg(&nats.Msg{Subject: subject, Reply: b.reply, Header: header, Data: data})
+}
+
+// askAsync sends one message. done hears the answer as it is, under the terms of
+// [Conn.NewBatch].
+func (c *Conn) askAsync(question *nats.Msg, done func(answer *nats.Msg, err error)) {
+	var b *Batch
+	b = c.NewBatch(func(_ uint64, err error) { done(b.write.answer, err) })
+	b.write.asks = true
+	b.Add(question.Subject, question.Header, question.Data)
+	b.Send()
+}
+
+// Send says that the batch is complete.
+func (b *Batch) Send() {
+	b.w.mu.Lock()
+	b.write.sealed = true
+	finished := b.w.takeIfFinished(b.id, b.write)
+	b.w.mu.Unlock()
+	if finished { // it failed already; done may want locks that the caller holds
+		time.AfterFunc(0, func() { b.write.done(b.write.seq, b.write.err) })
+	}
+}
+
+func (w *write) fail(err error) {
+	if w.err == nil {
+		w.err = err
+	}
+}
+
+// takeIfFinished removes a write that has all its answers, or has failed. The
+// caller holds the mutex and calls done after releasing it.
+func (w *writer) takeIfFinished(id uint64, wr *write) bool {
+	if !wr.sealed || (wr.remaining > 0 && wr.err == nil) || w.pending[id] != wr {
+		return false
+	}
+	delete(w.pending, id)
+	return true
+}
+
+func (w *writer) acknowledged(msg *nats.Msg) {
+	id, err := strconv.ParseUint(strings.TrimPrefix(msg.Subject, w.inbox), 36, 64)
+	if err != nil {
+		w.log.Warn("acknowledgement on a strange subject", "error", err)
+		return
+	}
+	seq, ackErr := readAck(msg)
+	w.mu.Lock()
+	wr := w.pending[id]
+	if wr == nil { // failed before, or timed out
+		w.mu.Unlock()
+		return
+	}
+	wr.remaining--
+	switch {
+	case wr.asks:
+		wr.answer = msg
+	case ackErr != nil:
+		wr.fail(ackErr)
+	default:
+		wr.seq = max(wr.seq, seq)
+	}
+	finished := w.takeIfFinished(id, wr)
+	w.mu.Unlock()
+	if finished {
+		wr.done(wr.seq, wr.err)
+	}
+}
+
+// readAck reads a publish acknowledgement: {"stream":…,"seq":N}, or an error,
+// or the header that says that no stream listens.
+func readAck(msg *nats.Msg) (uint64, error) {
+	if len(msg.Data) == 0 {
+		return 0, fmt.Errorf("publish: %w", ErrNoStreams)
+	}
+	if seq, ok := plainSeq(msg.Data); ok {
+		return seq, nil
+	}
+	var ack struct {
+		Seq   uint64              `json:"seq"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(msg.Data, &ack); err != nil {
+		return 0, fmt.Errorf("read acknowledgement: %w", err)
+	}
+	if ack.Error != nil {
+		return 0, fmt.Errorf("publish: %w", ack.Error)
+	}
+	return ack.Seq, nil
+}
+
+// plainSeq reads the sequence of an ordinary acknowledgement without decoding
+// the document: this runs once for each notification.
+func plainSeq(ack []byte) (uint64, bool) {
+	if bytes.Contains(ack, []byte(`"error"`)) {
+		return 0, false
+	}
+	_, rest, ok := bytes.Cut(ack, []byte(`"seq":`))
+	if !ok {
+		return 0, false
+	}
+	var seq uint64
+	digits := 0
+	for ; digits < len(rest) && rest[digits] >= '0' && rest[digits] <= '9'; digits++ {
+		seq = seq*10 + uint64(rest[digits]-'0')
+	}
+	return seq, digits > 0
+}
+
+// watchInterval is how often overdue writes are looked for while any is out.
+const watchInterval = RequestTimeout / 10
+
+// watch fails the writes whose answer is overdue, again and again until none is
+// out.
+func (w *writer) watch() {
+	now := time.Now()
+	w.finish(ErrUnknownOutcome, func(wr *write) bool { return wr.sealed && now.After(wr.deadline) })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.watched = len(w.pending) > 0; w.watched {
+		time.AfterFunc(watchInterval, w.watch)
+	}
+}
+
+// failAll fails every write whose answer is still to come: the connection it
+// would have come over is gone.
+func (w *writer) failAll(err error) {
+	w.finish(err, func(*write) bool { return true })
+}
+
+func (w *writer) finish(err error, pick func(*write) bool) {
+	var finished []*write
+	w.mu.Lock()
+	for id, wr := range w.pending {
+		if !pick(wr) {
+			continue
+		}
+		wr.fail(err)
+		if w.takeIfFinished(id, wr) {
+			finished = append(finished, wr)
+		}
+	}
+	w.mu.Unlock()
+	for _, wr := range finished {
+		wr.done(wr.seq, wr.err)
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"poked/dispatcher/match"
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/publish"
@@ -26,8 +25,9 @@ func TestG12OldReceiptsReadTheirRoomOnce(t *testing.T) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
-		h.say("!r", "@bob:x", 0, 2*match.TimelineLimit) // bob's own: he has read them
-		h.say("!r", "@alice:x", 2*match.TimelineLimit, 3)
+		const many = 2048              // more than a timeline remembers
+		h.say("!r", "@bob:x", 0, many) // bob's own: he has read them
+		h.say("!r", "@alice:x", many, 3)
 		h.arrived(3)
 		read := h.reads("ROOMS")
 		h.receipt("!r", "@bob:x", "m.read", "$none", "")

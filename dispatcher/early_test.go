@@ -4,8 +4,6 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"poked/dispatcher/match"
 )
 
 // What was said of an event before it came holds however long it takes until all is
@@ -18,9 +16,10 @@ func TestEarlyRedactionOutlastsTheStoring(t *testing.T) {
 		h.register("@alice:x", "gw.test", "alice") // so that it is written down what she has read
 		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-5"}}`)
 		<-time.After(soon)
-		h.link.Refuse("read.", int((match.PendingFor+time.Minute)/h.own.TickInterval()))
+		const waits = 10 * time.Minute // for its event, a redaction does
+		h.link.Refuse("read.", int((waits+time.Minute)/h.own.TickInterval()))
 		h.say("!r", "@alice:x", 5, 2)
-		<-time.After(match.PendingFor)
+		<-time.After(waits)
 		if log := h.logOf("@bob:x"); slices.Contains(log, "$r-6") {
 			t.Fatalf("bob has %v already", log)
 		}

@@ -289,7 +289,7 @@ func (c *catchUpReader) lastHeard(ctx context.Context, a ask, newest stream.Logg
 // hears says whether a notification can be read and is for the lane's pusher.
 func (a *ask) hears(logged stream.LoggedNotification) bool {
 	n, err := events.ParseNotification(logged.Data)
-	return err == nil && a.pusher.Hears(&n)
+	return err == nil && a.pusher.Wants(&n)
 }
 
 // newReading makes a reading of as many as a lane may hold; end is where the list

@@ -189,7 +189,7 @@ func (l *lane) pickLive() (outgoing, turn) {
 
 func (l *lane) pickLagging() (outgoing, turn) {
 	g := l.lag
-	for len(g.items) > 0 && !l.pusher.Hears(&g.items[0].n) {
+	for len(g.items) > 0 && !l.pusher.Wants(&g.items[0].n) {
 		g.pass(g.items[0].seq, false)
 	}
 	g.turnPage()

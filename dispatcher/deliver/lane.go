@@ -64,7 +64,7 @@ func (l *lane) enqueue(it *item) {
 	switch {
 	case l.refused == l.pusher, l.lag == nil && it.seq <= l.restoredTo:
 		return
-	case !l.pusher.Hears(&it.n):
+	case !l.pusher.Wants(&it.n):
 		l.choosy = true
 		if l.lag != nil {
 			l.lag.waiting = notCounted

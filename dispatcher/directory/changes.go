@@ -2,9 +2,9 @@ package directory
 
 import "poked/events"
 
-// ChangeMemory is how many changes the directory remembers. Who has missed more
+// changeMemory is how many changes the directory remembers. Who has missed more
 // of them looks at everybody anew.
-const ChangeMemory = 8192
+const changeMemory = 8192
 
 // changes remembers which users have changed last, so that a room needs to look
 // only at them: on a busy server somebody somewhere changes every second.
@@ -14,10 +14,10 @@ type changes struct {
 }
 
 func (c *changes) add(user events.UserID) {
-	if len(c.last) < ChangeMemory {
+	if len(c.last) < changeMemory {
 		c.last = append(c.last, user)
 	} else {
-		c.last[c.count%ChangeMemory] = user
+		c.last[c.count%changeMemory] = user
 	}
 	c.count++
 }
@@ -28,7 +28,7 @@ func (c *changes) remembers(n uint64) bool { return c.count-n <= uint64(len(c.la
 // after calls do with the user of each change after the first n.
 func (c *changes) after(n uint64, do func(events.UserID)) {
 	for ; n < c.count; n++ {
-		do(c.last[n%ChangeMemory])
+		do(c.last[n%changeMemory])
 	}
 }
 
@@ -55,7 +55,8 @@ func (v View) Remembers(n uint64) bool { return v.d.changes.remembers(n) }
 // ChangedSince calls do with the user of each change after the first n.
 func (v View) ChangedSince(n uint64, do func(events.UserID)) { v.d.changes.after(n, do) }
 
-// Hears returns a user's rules, and whether they have a pusher to hear by.
-func (v View) Hears(user events.UserID) (rules *UserRules, can bool) {
-	return v.d.Rules[user], v.d.users.has(user)
+// Rules returns a user's push rules, and whether the user has an enabled pusher. The rules
+// are nil if the predefined ones apply unchanged.
+func (v View) Rules(user events.UserID) (rules *UserRules, hasPusher bool) {
+	return v.d.rules[user], v.d.users.has(user)
 }

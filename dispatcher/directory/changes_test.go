@@ -9,7 +9,7 @@ import (
 
 func TestChangesAreRememberedForAWhile(t *testing.T) {
 	var c changes
-	for i := range ChangeMemory + 1 {
+	for i := range changeMemory + 1 {
 		c.add(events.UserID(fmt.Sprint(i)))
 	}
 	if c.remembers(0) || !c.remembers(1) || !c.remembers(c.count) {
@@ -22,7 +22,7 @@ func TestChangesAreRememberedForAWhile(t *testing.T) {
 		}
 		next++
 	})
-	if next != ChangeMemory+1 {
+	if next != changeMemory+1 {
 		t.Errorf("told up to change %d", next)
 	}
 }

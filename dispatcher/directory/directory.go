@@ -3,7 +3,7 @@
 // pushers to poke.
 //
 //	PUSHERS ─────▶ Apply ──────▶ packed pushers ──▶ Pushers, Find    (deliver)
-//	PUSH_RULES ──▶ ApplyRules ──▶ compiled rules ─▶ Read, Hears      (match)
+//	PUSH_RULES ──▶ ApplyRules ──▶ compiled rules ─▶ Read, Rules      (match)
 //
 // The pushers of users whose partition this dispatcher owns are kept in full, packed
 // into bytes (packedentry.go, packedmap.go); of all others only what match needs, about
@@ -62,7 +62,7 @@ type Directory struct {
 	templates *templates
 	entry     []byte                       // a buffer
 	former    former                       // who had pushers lately: their logs may hold something
-	Rules     map[events.UserID]*UserRules // never nil
+	rules     map[events.UserID]*UserRules // never nil
 	changes   changes
 }
 
@@ -72,7 +72,7 @@ type Directory struct {
 func New(policy *pushgateway.Policy, log *slog.Logger, partitions int, changed func(events.UserID)) *Directory {
 	d := &Directory{
 		log: log, changed: changed, compiled: pushrule.NewCache(),
-		shares: make([]share, partitions), users: newPackedMap(), templates: newTemplates(policy), Rules: map[events.UserID]*UserRules{},
+		shares: make([]share, partitions), users: newPackedMap(), templates: newTemplates(policy), rules: map[events.UserID]*UserRules{},
 	}
 	for part := range d.shares {
 		d.shares[part].ours = true
@@ -160,7 +160,7 @@ func (d *Directory) put(part int, set *events.UserPushers, pushers []events.Push
 		if before != nil {
 			d.forget(share, before)
 			d.users.remove(user)
-			d.Note(user)
+			d.note(user)
 		}
 		return before != nil, false
 	}
@@ -178,7 +178,7 @@ func (d *Directory) put(part int, set *events.UserPushers, pushers []events.Push
 	}
 	share.count(d.entry, 1)
 	if before == nil {
-		d.Note(user)
+		d.note(user)
 	}
 	return changed, refused
 }
@@ -203,22 +203,22 @@ func (d *Directory) ApplyRules(set events.UserPushRules) {
 	rules := newUserRules(&set, d.compiled)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if rules.equal(d.Rules[set.UserID]) {
+	if rules.equal(d.rules[set.UserID]) {
 		return
 	}
 	if rules != nil {
-		d.Rules[set.UserID] = rules
+		d.rules[set.UserID] = rules
 	} else {
-		delete(d.Rules, set.UserID)
+		delete(d.rules, set.UserID)
 	}
 	if d.users.has(set.UserID) {
-		d.Note(set.UserID)
+		d.note(set.UserID)
 	}
 }
 
-// Note remembers that a user changed in the eyes of rooms. The caller holds the
+// note remembers that a user changed in the eyes of rooms. The caller holds the
 // mutex.
-func (d *Directory) Note(user events.UserID) {
+func (d *Directory) note(user events.UserID) {
 	d.changes.add(user)
 	d.generated.Store(d.changes.count)
 }
@@ -287,11 +287,12 @@ func (d *Directory) Knows(user events.UserID) bool {
 	return d.former.has(user) || d.users.has(user)
 }
 
-// Hears returns a user's rules, and whether they have a pusher to hear by.
-func (d *Directory) Hears(user events.UserID) (rules *UserRules, can bool) {
+// Rules returns a user's push rules, and whether the user has an enabled pusher. The rules
+// are nil if the predefined ones apply unchanged.
+func (d *Directory) Rules(user events.UserID) (rules *UserRules, hasPusher bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.Rules[user], d.users.has(user)
+	return d.rules[user], d.users.has(user)
 }
 
 // Sizes returns how many users have pushers, and how many have push rules of
@@ -299,5 +300,5 @@ func (d *Directory) Hears(user events.UserID) (rules *UserRules, can bool) {
 func (d *Directory) Sizes() (pushers, rules int) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.users.users, len(d.Rules)
+	return d.users.users, len(d.rules)
 }

@@ -34,9 +34,9 @@ func (p *Pusher) Origin() string {
 	return p.URL.Origin()
 }
 
-// Hears says whether a notification of its user's is for the pusher: not one that
-// is for other devices, or that is told again to one pusher alone.
-func (p *Pusher) Hears(n *events.Notification) bool {
+// Wants reports whether a notification of the user concerns this pusher. It does not if it
+// is meant for other devices, or is repeated for another pusher alone.
+func (p *Pusher) Wants(n *events.Notification) bool {
 	return (n.Only == "" || n.Only == p.ID) && n.Reaches(p.Handle)
 }
 

@@ -24,9 +24,9 @@ const (
 	// askedLimit is of how many users a room's archive knows that all they have
 	// unread was looked through.
 	askedLimit = 1 << 10
-	// ArchiveRecent is how far back a room is read at first: most of what is asked for
+	// archiveRecent is how far back a room is read at first: most of what is asked for
 	// is recent, and to read all that there is takes a busy room a while.
-	ArchiveRecent = time.Hour
+	archiveRecent = time.Hour
 )
 
 // archive remembers where those events of one partition's rooms stand that are older
@@ -184,7 +184,7 @@ func (a *archive) learn(ctx context.Context, room events.RoomID, before uint64, 
 		}
 	}
 	if recent {
-		log := a.conn.RoomLogSince(ctx, room, time.Now().Add(-ArchiveRecent))
+		log := a.conn.RoomLogSince(ctx, room, time.Now().Add(-archiveRecent))
 		first, err := a.read(room, p, log, p.from, func(first uint64) { p.from = min(p.from, first) })
 		if err != nil || first > 0 && found(p) {
 			return err

@@ -16,11 +16,11 @@ import (
 // on where they stand, and of what there is none.
 func TestArchiveFindsEveryEvent(t *testing.T) {
 	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
-		const count = 2*TimelineLimit + 7
+		const count = 2*timelineLimit + 7
 		room := events.RoomID("!r")
 		for i := range count {
 			if i == count/2 {
-				<-time.After(2 * ArchiveRecent)
+				<-time.After(2 * archiveRecent)
 			}
 			publishAll(t, conn, fmt.Sprintf(`{"event_id":"$%d","room_id":"!r","type":"m.room.message","sender":"@a:x","content":{}}`, i))
 		}

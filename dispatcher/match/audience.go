@@ -83,7 +83,7 @@ func (a *audience) lookAtAll(members map[events.UserID]*member, v directory.View
 	clear(a.targets)
 	*a = audience{targets: a.targets[:0], places: map[classKey]int{}, complete: true}
 	for id, m := range members {
-		if rules, can := v.Hears(id); can && m.membership == "join" {
+		if rules, can := v.Rules(id); can && m.membership == "join" {
 			a.targets = append(a.targets, a.target(m, rules))
 		}
 	}
@@ -99,7 +99,7 @@ func (a *audience) look(m *member, v directory.View) {
 	if found {
 		a.leave(a.targets[i].class)
 	}
-	rules, can := v.Hears(m.id)
+	rules, can := v.Rules(m.id)
 	switch belongs := can && m.membership == "join"; {
 	case belongs && found:
 		a.targets[i] = a.target(m, rules)

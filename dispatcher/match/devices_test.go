@@ -24,7 +24,7 @@ func TestDeviceRulesCostOthersNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &matcher{Config: Config{Directory: w.dir}}
+	m := &Matcher{cfg: Config{Directory: w.dir}}
 	notified := m.evaluate(&ev, r)
 	if len(notified) != 99 {
 		t.Fatalf("%d notified, want 99", len(notified))

@@ -67,8 +67,8 @@ func (v *verdict) of(user pushrule.User) *pushrule.Outcome {
 // evaluate asks the push rules for everyone who could be notified: joined
 // members with a pusher, and who is invited. The result is good until the next
 // call.
-func (m *matcher) evaluate(ev *events.RoomEvent, r *room) []decision {
-	r.audience.follow(r.members, m.Directory)
+func (m *Matcher) evaluate(ev *events.RoomEvent, r *room) []decision {
+	r.audience.follow(r.members, m.cfg.Directory)
 	prepared := pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender))
 	m.notified = m.notified[:0]
 	if m.judge(&r.audience, prepared) {
@@ -85,7 +85,7 @@ func (m *matcher) evaluate(ev *events.RoomEvent, r *room) []decision {
 
 // judge asks the rules of each class, and returns whether anybody may be
 // notified at all.
-func (m *matcher) judge(a *audience, ev *pushrule.Event) (loud bool) {
+func (m *Matcher) judge(a *audience, ev *pushrule.Event) (loud bool) {
 	m.verdicts = slices.Grow(m.verdicts[:0], len(a.classes))[:len(a.classes)]
 	for i, c := range a.classes {
 		if c.size == 0 {
@@ -99,7 +99,7 @@ func (m *matcher) judge(a *audience, ev *pushrule.Event) (loud bool) {
 
 // askInvited asks for who is invited: they have the right to know of it, and are
 // no member yet.
-func (m *matcher) askInvited(ev *events.RoomEvent, prepared *pushrule.Event, r *room) {
+func (m *Matcher) askInvited(ev *events.RoomEvent, prepared *pushrule.Event, r *room) {
 	if !ev.IsState || ev.Type != "m.room.member" {
 		return
 	}
@@ -107,14 +107,14 @@ func (m *matcher) askInvited(ev *events.RoomEvent, prepared *pushrule.Event, r *
 	if who == nil || who.membership != "invite" {
 		return
 	}
-	if rules, can := m.Directory.Hears(who.id); can {
+	if rules, can := m.cfg.Directory.Rules(who.id); can {
 		v := newVerdict(keyOf(rules), prepared)
 		m.ask(ev, prepared, &target{member: who, rules: rules}, &v)
 	}
 }
 
 // ask adds to notified who is.
-func (m *matcher) ask(ev *events.RoomEvent, prepared *pushrule.Event, t *target, v *verdict) {
+func (m *Matcher) ask(ev *events.RoomEvent, prepared *pushrule.Event, t *target, v *verdict) {
 	if t.id == ev.Sender || t.rules.Ignores(ev.Sender) {
 		return
 	}
@@ -122,7 +122,7 @@ func (m *matcher) ask(ev *events.RoomEvent, prepared *pushrule.Event, t *target,
 	d := decision{member: t.member, outcome: v.of(user)}
 	notified := d.outcome.Notifies()
 	if t.rules != nil && len(t.rules.Devices) > 0 {
-		notified = d.askDevices(m.Directory.Handles(t.id), t.rules, prepared, user)
+		notified = d.askDevices(m.cfg.Directory.Handles(t.id), t.rules, prepared, user)
 	}
 	if notified {
 		m.notified = append(m.notified, d)

@@ -32,7 +32,7 @@ func NewUnstored() *semaphore.Weighted { return semaphore.NewWeighted(unstoredLi
 // all that was written is answered, and over when besides every event that the
 // message speaks of is stored, or given up.
 type fanout struct {
-	m       *matcher
+	m       *Matcher
 	msg     partition.Message
 	total   uint64             // notifications that are to be written
 	batch   *stream.Batch      // nil before the first message, and after it was sent
@@ -52,7 +52,7 @@ type fanout struct {
 // have written meanwhile, whoever asked the log before does not know.
 var errNotHeld = errors.New("the partition may be another worker's by now")
 
-func (m *matcher) newFanout(msg partition.Message) *fanout {
+func (m *Matcher) newFanout(msg partition.Message) *fanout {
 	m.writing.Add(1)
 	return &fanout{m: m, msg: msg, open: 1}
 }
@@ -62,7 +62,7 @@ func (f *fanout) add(ctx context.Context, user events.UserID, room events.RoomID
 	if err := f.reserve(ctx, len(record)); err != nil {
 		return err
 	}
-	f.batch.Notify(f.m.Conn, user, room, thread, record)
+	f.batch.Notify(f.m.cfg.Conn, user, room, thread, record)
 	return nil
 }
 
@@ -71,7 +71,7 @@ func (f *fanout) addRead(ctx context.Context, user events.UserID, room events.Ro
 	if err := f.reserve(ctx, 0); err != nil {
 		return err
 	}
-	f.batch.Read(f.m.Conn, user, room, read)
+	f.batch.Read(f.m.cfg.Conn, user, room, read)
 	return nil
 }
 
@@ -80,7 +80,7 @@ func (f *fanout) addRedacted(ctx context.Context, user events.UserID, room event
 	if err := f.reserve(ctx, 0); err != nil {
 		return err
 	}
-	f.batch.Redacted(f.m.Conn, user, room, seq)
+	f.batch.Redacted(f.m.cfg.Conn, user, room, seq)
 	return nil
 }
 
@@ -90,7 +90,7 @@ func (f *fanout) addDead(letter events.DeadLetter) {
 	f.open++
 	f.dead = &letter
 	f.mu.Unlock()
-	f.m.Conn.PublishDead(letter, f.answered)
+	f.m.cfg.Conn.PublishDead(letter, f.answered)
 }
 
 // reserve makes room for one message of this length. It waits while too much is
@@ -102,14 +102,14 @@ func (f *fanout) reserve(ctx context.Context, length int) error {
 	if f.batch != nil && *f.written >= batchLimit {
 		f.send()
 	}
-	if !f.m.Unstored.TryAcquire(size) {
+	if !f.m.cfg.Unstored.TryAcquire(size) {
 		f.send() // what waits here must not be what the others wait for
 		if err := f.m.waitForRoom(ctx, size); err != nil {
 			return err
 		}
 	}
-	if !f.m.Lease.Held() {
-		f.m.Unstored.Release(size)
+	if !f.m.cfg.Lease.Held() {
+		f.m.cfg.Unstored.Release(size)
 		return errNotHeld
 	}
 	if f.batch == nil {
@@ -119,10 +119,10 @@ func (f *fanout) reserve(ctx context.Context, length int) error {
 	return nil
 }
 
-func (m *matcher) waitForRoom(ctx context.Context, size int64) error {
+func (m *Matcher) waitForRoom(ctx context.Context, size int64) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), matchGrace)
 	defer cancel()
-	if err := m.Unstored.Acquire(ctx, size); err != nil {
+	if err := m.cfg.Unstored.Acquire(ctx, size); err != nil {
 		return fmt.Errorf("wait until what was written is stored: %w", err)
 	}
 	return nil
@@ -134,8 +134,8 @@ func (f *fanout) begin() {
 	f.mu.Lock()
 	f.open++
 	f.mu.Unlock()
-	f.batch = f.m.Conn.NewBatch(func(_ uint64, err error) {
-		f.m.Unstored.Release(*written)
+	f.batch = f.m.cfg.Conn.NewBatch(func(_ uint64, err error) {
+		f.m.cfg.Unstored.Release(*written)
 		f.answered(err)
 	})
 }
@@ -190,15 +190,15 @@ func (f *fanout) ends() bool {
 func (f *fanout) settle(err error) {
 	m := f.m
 	if err != nil {
-		m.Log.Warn("not stored, matching again", "seq", f.msg.Seq, "error", err)
+		m.cfg.Log.Warn("not stored, matching again", "seq", f.msg.Seq, "error", err)
 		m.follower.Redo(f.msg)
 		return
 	}
 	if f.dead != nil {
-		m.Counts.Skipped.Add(1)
-		m.Log.Warn("unreadable message skipped", "reason", f.dead.Reason, "seq", f.msg.Seq, "error", f.dead.Detail)
+		m.cfg.Counts.Skipped.Add(1)
+		m.cfg.Log.Warn("unreadable message skipped", "reason", f.dead.Reason, "seq", f.msg.Seq, "error", f.dead.Detail)
 	}
-	m.Counts.Notifications.Add(f.total)
+	m.cfg.Counts.Notifications.Add(f.total)
 	m.follower.Done(f.msg.Seq)
 	// After the event: if it has to be matched again, so must they.
 	for _, w := range f.pending {

@@ -18,14 +18,14 @@ import (
 
 // writeAll writes records of 400 bytes for 20 users while two of them at most may
 // be unstored; first happens just before.
-func writeAll(t *testing.T, conn *stream.Conn, first func(*matcher)) (*matcher, *eventstest.LogBuffer, error) {
+func writeAll(t *testing.T, conn *stream.Conn, first func(*Matcher)) (*Matcher, *eventstest.LogBuffer, error) {
 	t.Helper()
 	log := new(eventstest.LogBuffer)
 	f, err := partition.NewGroup(conn).Follow(t.Context(), partition.StageMatch, 0, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &matcher{follower: f, Config: Config{
+	m := &Matcher{follower: f, cfg: Config{
 		Conn: conn, Log: slog.New(slog.NewTextHandler(log, nil)), Counts: &Counters{}, Unstored: semaphore.NewWeighted(2000),
 	}}
 	first(m)
@@ -41,15 +41,15 @@ func writeAll(t *testing.T, conn *stream.Conn, first func(*matcher)) (*matcher, 
 // More than may be unstored at a time is written as what came before is stored.
 func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
 	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
-		m, _, err := writeAll(t, conn, func(*matcher) {})
+		m, _, err := writeAll(t, conn, func(*Matcher) {})
 		if err != nil {
 			t.Fatal(err)
 		}
-		eventstest.WaitFor(t, "the last answer", func() bool { return m.Counts.Notifications.Load() == 20 })
+		eventstest.WaitFor(t, "the last answer", func() bool { return m.cfg.Counts.Notifications.Load() == 20 })
 		if n := len(server.Stored("NOTIFICATIONS", "notify.")); n != 20 {
 			t.Errorf("%d stored", n)
 		}
-		if !m.Unstored.TryAcquire(2000) {
+		if !m.cfg.Unstored.TryAcquire(2000) {
 			t.Error("not all that was taken to write was given back")
 		}
 	})
@@ -60,16 +60,16 @@ func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
 func TestFanoutEndsWhileNothingIsStored(t *testing.T) {
 	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
 		var began time.Time
-		m, log, _ := writeAll(t, conn, func(*matcher) { server.Stop(); began = time.Now() })
+		m, log, _ := writeAll(t, conn, func(*Matcher) { server.Stop(); began = time.Now() })
 		if waited := time.Since(began); waited > matchGrace {
 			t.Errorf("waited for %v", waited)
 		}
 		eventstest.WaitFor(t, "the end", func() bool { return strings.Contains(log.String(), "matching again") })
 		<-time.After(time.Second)
-		if m.Counts.Notifications.Load() != 0 || strings.Count(log.String(), "matching again") != 1 {
+		if m.cfg.Counts.Notifications.Load() != 0 || strings.Count(log.String(), "matching again") != 1 {
 			t.Errorf("counted as stored, or not to be matched again once: %s", log.String())
 		}
-		if !m.Unstored.TryAcquire(2000) {
+		if !m.cfg.Unstored.TryAcquire(2000) {
 			t.Error("not all that was taken to write was given back")
 		}
 		server.Start()
@@ -80,17 +80,17 @@ func TestFanoutEndsWhileNothingIsStored(t *testing.T) {
 // it may be another's, who may have written it: it is matched again, if ever.
 func TestFanoutEndsWithTheLease(t *testing.T) {
 	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
-		m, log, err := writeAll(t, conn, func(m *matcher) { m.Lease = new(partition.Lease) }) // one that has run out
+		m, log, err := writeAll(t, conn, func(m *Matcher) { m.cfg.Lease = new(partition.Lease) }) // one that has run out
 		if !errors.Is(err, errNotHeld) {
 			t.Errorf("error %v", err)
 		}
-		if n := len(server.Stored("NOTIFICATIONS", "notify.")); n != 0 || m.Counts.Notifications.Load() != 0 {
+		if n := len(server.Stored("NOTIFICATIONS", "notify.")); n != 0 || m.cfg.Counts.Notifications.Load() != 0 {
 			t.Errorf("%d stored", n)
 		}
 		if n := strings.Count(log.String(), "matching again"); n != 1 {
 			t.Errorf("to be matched again %d times: %s", n, log.String())
 		}
-		if !m.Unstored.TryAcquire(2000) {
+		if !m.cfg.Unstored.TryAcquire(2000) {
 			t.Error("not all that was taken to write was given back")
 		}
 	})

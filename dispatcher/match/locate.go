@@ -10,7 +10,7 @@ import (
 // locate returns where an event of a room stands: as its timeline knows, or what a
 // search for this message has found, or as the archive knows. It reads nothing: known
 // is false if it has to be looked up in ROOMS first.
-func (m *matcher) locate(r *room, s *search, id events.EventID) (k mark, found, known bool) {
+func (m *Matcher) locate(r *room, s *search, id events.EventID) (k mark, found, known bool) {
 	k, found = r.timeline.find(id)
 	if found && !k.past {
 		return k, true, true
@@ -30,7 +30,7 @@ func (m *matcher) locate(r *room, s *search, id events.EventID) (k mark, found, 
 
 // threadOf returns the root of the thread that an event belongs to, as far as is
 // remembered.
-func (m *matcher) threadOf(r *room, content []byte) events.EventID {
+func (m *Matcher) threadOf(r *room, content []byte) events.EventID {
 	return threadOf(content, func(id events.EventID) events.EventID {
 		if k, found := r.timeline.find(id); found {
 			return r.timeline.roots.root(k.thread)
@@ -53,7 +53,7 @@ const (
 // after the first: then it is nobody's news. What was published as historical is
 // not: it may have come with the state of a room while it was on its way. known is
 // false if it has to be looked up first.
-func (m *matcher) isRepeated(r *room, s *search, ev *events.RoomEvent, msg partition.Message) (repeated, known bool) {
+func (m *Matcher) isRepeated(r *room, s *search, ev *events.RoomEvent, msg partition.Message) (repeated, known bool) {
 	if msg.Historical {
 		return false, true // nobody is notified of it anyway
 	}

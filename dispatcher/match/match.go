@@ -42,12 +42,12 @@ import (
 	"poked/events/wait"
 )
 
-// matcher works through one partition of ROOMS: it keeps the state of its rooms
-// and turns each room event into one notification for each user that it
-// notifies, and each receipt into what its user has read. The follower's goroutine
-// runs it.
-type matcher struct {
-	Config
+// Matcher processes one partition of ROOMS. It keeps the state of the partition's rooms,
+// and turns each room event into one notification for each user whom the event notifies,
+// and each receipt into a record of what its user has read. Everything runs on the
+// follower's goroutine, except searches and the answers of NATS to writes.
+type Matcher struct {
+	cfg Config
 
 	follower *partition.Follower
 	rooms    *rooms
@@ -77,7 +77,7 @@ type Config struct {
 }
 
 // New returns the matcher of the partition that f follows.
-func New(cfg Config, f *partition.Follower) (*matcher, error) {
+func New(cfg Config, f *partition.Follower) (*Matcher, error) {
 	rooms, err := newRooms(cfg.Conn, cfg.OpenRooms, f.Cursor())
 	if err != nil {
 		return nil, err
@@ -86,8 +86,8 @@ func New(cfg Config, f *partition.Follower) (*matcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &matcher{
-		Config: cfg, follower: f, rooms: rooms, archive: archive,
+	return &Matcher{
+		cfg: cfg, follower: f, rooms: rooms, archive: archive,
 		searches: newSearches(cfg.Conn, archive, cfg.Log, f.Resume), turns: newRoomOrder(),
 	}, nil
 }
@@ -97,7 +97,7 @@ const matchGrace = 5 * time.Second
 
 // Run follows the partition until ctx ends, and then waits for what is being stored,
 // for as long as drain allows and matchGrace at most.
-func (m *matcher) Run(ctx context.Context, drain wait.Drain) error {
+func (m *Matcher) Run(ctx context.Context, drain wait.Drain) error {
 	drain.Grace = matchGrace
 	ctx, cancel := context.WithCancel(ctx)
 	var beside sync.WaitGroup
@@ -117,20 +117,20 @@ type Counters struct {
 	Skipped       atomic.Uint64 // messages of ROOMS that could not be read
 }
 
-func (m *matcher) handler() partition.Handler {
-	return partition.Handler{Handle: m.handle, Tick: m.tick, Lease: m.Lease}
+func (m *Matcher) handler() partition.Handler {
+	return partition.Handler{Handle: m.handle, Tick: m.tick, Lease: m.cfg.Lease}
 }
 
-func (m *matcher) tick(_ context.Context, now time.Time) {
+func (m *Matcher) tick(_ context.Context, now time.Time) {
 	m.pending.expire(now)
-	m.rooms.divide(int(m.Owned.Load()))
-	m.archive.divide(int(m.Owned.Load()))
+	m.rooms.divide(int(m.cfg.Owned.Load()))
+	m.archive.divide(int(m.cfg.Owned.Load()))
 }
 
 // handle matches one message of ROOMS, or puts it off until the one before it in
 // its room is stored. It returns early only when ctx ends; then the message stays
 // open and comes again.
-func (m *matcher) handle(ctx context.Context, msg partition.Message) {
+func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 	if !m.turns.begin(msg) {
 		return
 	}
@@ -157,7 +157,7 @@ func (m *matcher) handle(ctx context.Context, msg partition.Message) {
 	if s == nil && m.search(r, &ev, msg, repeated, known) {
 		return
 	}
-	m.Counts.RoomEvents.Add(1)
+	m.cfg.Counts.RoomEvents.Add(1)
 	reader := readerOf(&ev, r)
 	if ev.IsState {
 		r.fold(&ev)
@@ -177,7 +177,7 @@ func (m *matcher) handle(ctx context.Context, msg partition.Message) {
 // search begins to look up what is not known of a room event: whether it is a
 // repetition, and who has the notification of the event that it redacts. It reports
 // whether there is anything; then the event, and its room, wait until that is over.
-func (m *matcher) search(r *room, ev *events.RoomEvent, msg partition.Message, repeated, known bool) bool {
+func (m *Matcher) search(r *room, ev *events.RoomEvent, msg partition.Message, repeated, known bool) bool {
 	s := &search{msg: msg, room: r.id, before: r.timeline.from}
 	if !known {
 		s.wanted = append(s.wanted, ev.EventID)
@@ -191,7 +191,7 @@ func (m *matcher) search(r *room, ev *events.RoomEvent, msg partition.Message, r
 // forget empties what an unreadable message has taken the place of, as who reads
 // the room's state again finds it: a member whose leave cannot be read is not told
 // any longer what is said in the room.
-func (m *matcher) forget(msg partition.Message) {
+func (m *Matcher) forget(msg partition.Message) {
 	ev, ok := events.StateOn(msg.Published())
 	if !ok {
 		return
@@ -203,14 +203,14 @@ func (m *matcher) forget(msg partition.Message) {
 }
 
 // done is for a message that brings nothing about.
-func (m *matcher) done(msg partition.Message) {
+func (m *Matcher) done(msg partition.Message) {
 	m.follower.Done(msg.Seq)
 	m.settled(msg)
 }
 
 // bury passes a message that cannot be read. Its room need not wait until its dead
 // letter is stored.
-func (m *matcher) bury(msg partition.Message, reason string, detail error) {
+func (m *Matcher) bury(msg partition.Message, reason string, detail error) {
 	f := m.newFanout(msg)
 	f.passed = true
 	f.addDead(msg.Dead(reason, detail))
@@ -220,20 +220,20 @@ func (m *matcher) bury(msg partition.Message, reason string, detail error) {
 
 // settled has the next message of a room matched: all is stored of the one whose
 // turn it was.
-func (m *matcher) settled(msg partition.Message) {
+func (m *Matcher) settled(msg partition.Message) {
 	if next, waits := m.turns.settle(msg); waits {
 		m.follower.Resume(next)
 	}
 }
 
-func (m *matcher) failed(err error) {
-	m.Log.Warn("match waits for nats", "error", err)
+func (m *Matcher) failed(err error) {
+	m.cfg.Log.Warn("match waits for nats", "error", err)
 }
 
 // match decides who is notified and writes the notifications down, and then what
 // the event says of notifications before it. The room event is done when all is
 // stored; if that is not certain it is matched again, as a replayed one.
-func (m *matcher) match(ctx context.Context, msg partition.Message, ev *events.RoomEvent, r *room, s *search, reader events.UserID) {
+func (m *Matcher) match(ctx context.Context, msg partition.Message, ev *events.RoomEvent, r *room, s *search, reader events.UserID) {
 	f := m.newFanout(msg)
 	thread := m.threadOf(r, ev.Content)
 	r.timeline.add(ev.EventID, msg.Seq, msg.Time, thread)
@@ -258,7 +258,7 @@ func (m *matcher) match(ctx context.Context, msg partition.Message, ev *events.R
 }
 
 // notify writes the notifications of an event.
-func (m *matcher) notify(ctx context.Context, f *fanout, ev *events.RoomEvent, r *room, thread events.EventID, notified []decision) error {
+func (m *Matcher) notify(ctx context.Context, f *fanout, ev *events.RoomEvent, r *room, thread events.EventID, notified []decision) error {
 	if f.msg.Replayed {
 		var err error
 		if notified, err = m.withoutStored(ctx, f.msg, ev, thread, notified); err != nil {
@@ -272,7 +272,7 @@ func (m *matcher) notify(ctx context.Context, f *fanout, ev *events.RoomEvent, r
 	draft := m.recorder.draft(f.msg, ev, r, thread)
 	for i := range notified {
 		to := notified[i].member.id
-		record := m.recorder.withRevision(draft.of(&notified[i]), m.Directory.Revision(to))
+		record := m.recorder.withRevision(draft.of(&notified[i]), m.cfg.Directory.Revision(to))
 		if err := f.add(ctx, to, ev.RoomID, thread, record); err != nil {
 			return err
 		}
@@ -285,7 +285,7 @@ const askOneByOne = 8
 
 // withoutStored leaves out whose notification a worker before us has stored, and
 // who has read it since.
-func (m *matcher) withoutStored(ctx context.Context, msg partition.Message, ev *events.RoomEvent, thread events.EventID, notified []decision) ([]decision, error) {
+func (m *Matcher) withoutStored(ctx context.Context, msg partition.Message, ev *events.RoomEvent, thread events.EventID, notified []decision) ([]decision, error) {
 	if len(notified) == 0 {
 		return nil, nil
 	}
@@ -293,7 +293,7 @@ func (m *matcher) withoutStored(ctx context.Context, msg partition.Message, ev *
 	var reads map[events.UserID][]events.Read
 	err := wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
 		if stored, err = m.stored(ctx, msg, ev, thread, notified); err == nil {
-			reads, err = m.Conn.ReadsSince(ctx, ev.RoomID, msg.Time)
+			reads, err = m.cfg.Conn.ReadsSince(ctx, ev.RoomID, msg.Time)
 		}
 		return err
 	})
@@ -308,10 +308,10 @@ func (m *matcher) withoutStored(ctx context.Context, msg partition.Message, ev *
 }
 
 // stored returns who of those that an event notifies has the notification.
-func (m *matcher) stored(ctx context.Context, msg partition.Message, ev *events.RoomEvent, thread events.EventID, notified []decision) (map[events.UserID]bool, error) {
+func (m *Matcher) stored(ctx context.Context, msg partition.Message, ev *events.RoomEvent, thread events.EventID, notified []decision) (map[events.UserID]bool, error) {
 	stored := map[events.UserID]bool{}
 	if len(notified) > askOneByOne {
-		all, err := m.Conn.WithNotification(ctx, ev.RoomID, msg.Seq, msg.Time)
+		all, err := m.cfg.Conn.WithNotification(ctx, ev.RoomID, msg.Seq, msg.Time)
 		for id := range all {
 			stored[id] = true
 		}
@@ -319,7 +319,7 @@ func (m *matcher) stored(ctx context.Context, msg partition.Message, ev *events.
 	}
 	for i := range notified {
 		id := notified[i].member.id
-		has, err := m.Conn.HasNotification(ctx, id, ev.RoomID, thread, msg.Seq, msg.Time)
+		has, err := m.cfg.Conn.HasNotification(ctx, id, ev.RoomID, thread, msg.Seq, msg.Time)
 		if err != nil {
 			return nil, err
 		}

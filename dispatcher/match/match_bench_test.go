@@ -84,7 +84,7 @@ func throngFolded(b *testing.B) *room {
 // BenchmarkEvaluate decides who of 10 000 members is notified: of a message,
 // which are nearly all, and of a reaction, which is nobody.
 func BenchmarkEvaluate(b *testing.B) {
-	m, r := &matcher{Config: Config{Directory: throngTown(b).dir}}, throngFolded(b)
+	m, r := &Matcher{cfg: Config{Directory: throngTown(b).dir}}, throngFolded(b)
 	for _, kind := range []string{"m.room.message", "m.reaction"} {
 		b.Run(kind, func(b *testing.B) {
 			ev := parsed(b, throngMessage(0, kind))
@@ -103,7 +103,13 @@ func BenchmarkEvaluate(b *testing.B) {
 func BenchmarkAudience(b *testing.B) {
 	w, r := throngTown(b), throngFolded(b)
 	a, n := &r.audience, 0
-	somewhere := func() { n++; w.dir.Note("@elsewhere:example.org") }
+	somewhere := func() {
+		set := events.UserPushers{UserID: "@elsewhere:example.org"}
+		if n++; n%2 == 0 {
+			set.Pushers = []events.Pusher{eventstest.SomePusher("elsewhere")}
+		}
+		w.dir.Apply(set)
+	}
 	for name, change := range map[string]func(){
 		"elsewhere": somewhere,
 		"rules": func() {
@@ -157,7 +163,7 @@ func BenchmarkMatch(b *testing.B) {
 // are stored already.
 func BenchmarkMatchAgain(b *testing.B) {
 	cfg, _ := matchingThrong(b)
-	m := &matcher{Config: cfg}
+	m := &Matcher{cfg: cfg}
 	ev, r := parsed(b, throngMessage(0, "m.room.message")), throngFolded(b)
 	msg := partition.Message{Seq: throng + 2, Time: time.Now()} // it came after the members and the name
 	defer perOp(b)()

@@ -12,8 +12,8 @@ const (
 	// come yet. For one more, the oldest is given up of the room that has most: any
 	// member may name events that will never come.
 	pendingLimit = 256
-	// PendingFor is how long one is kept.
-	PendingFor = 10 * time.Minute
+	// pendingFor is how long one is kept.
+	pendingFor = 10 * time.Minute
 )
 
 // pending keeps what was said of events that have not come yet: a receipt or a
@@ -79,7 +79,7 @@ func (e *pending) about(room events.RoomID, event events.EventID) (words []*pend
 // expire gives up what has waited too long.
 func (e *pending) expire(now time.Time) {
 	for _, w := range e.words {
-		if now.Sub(w.since) < PendingFor {
+		if now.Sub(w.since) < pendingFor {
 			break
 		}
 		if !w.claimed {

@@ -80,7 +80,7 @@ func (n *lastNotifying) after(k *marker, read events.Read) bool {
 
 // markRead has a member's log be rid of what they have read, unless they had read
 // it before, or there can be nothing.
-func (m *matcher) markRead(ctx context.Context, f *fanout, r *room, user events.UserID, read events.Read) error {
+func (m *Matcher) markRead(ctx context.Context, f *fanout, r *room, user events.UserID, read events.Read) error {
 	k := r.markers[user]
 	if k == nil {
 		k = &marker{}
@@ -97,7 +97,7 @@ func (m *matcher) markRead(ctx context.Context, f *fanout, r *room, user events.
 	if before := k.upTo(read); read.UpTo < before || read.UpTo == before && !f.msg.Replayed {
 		return nil
 	}
-	told := r.lastNotifying.after(k, read) || f.msg.Replayed || m.EveryReceipt
+	told := r.lastNotifying.after(k, read) || f.msg.Replayed || m.cfg.EveryReceipt
 	k.set(read)
 	if !told {
 		return nil
@@ -105,9 +105,9 @@ func (m *matcher) markRead(ctx context.Context, f *fanout, r *room, user events.
 	return f.addRead(ctx, user, r.id, read)
 }
 
-func (m *matcher) loadMarker(ctx context.Context, r *room, user events.UserID, k *marker) error {
+func (m *Matcher) loadMarker(ctx context.Context, r *room, user events.UserID, k *marker) error {
 	return wait.Until(ctx, wait.RetryPause, m.failed, func() error {
-		reads, err := m.Conn.ReadOf(ctx, user, r.id)
+		reads, err := m.cfg.Conn.ReadOf(ctx, user, r.id)
 		for _, read := range reads {
 			k.set(read)
 		}

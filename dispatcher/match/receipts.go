@@ -15,9 +15,9 @@ const deadReceipt = "bad_receipt"
 // readReceipts turns the receipts of one EDU into what their users have read. A
 // receipt for an event that has not come yet waits for it. If some of them cannot be
 // read the EDU is a dead letter as well.
-func (m *matcher) readReceipts(ctx context.Context, msg partition.Message) {
+func (m *Matcher) readReceipts(ctx context.Context, msg partition.Message) {
 	id, receipts, unread := events.ParsePublishedReceipts(msg.Published(), msg.Data)
-	receipts = slices.DeleteFunc(receipts, func(r events.Receipt) bool { return !m.Directory.Knows(r.User) })
+	receipts = slices.DeleteFunc(receipts, func(r events.Receipt) bool { return !m.cfg.Directory.Knows(r.User) })
 	switch { // if nothing is left, nobody's log has anything of the room
 	case len(receipts) == 0 && unread != nil:
 		m.bury(msg, deadReceipt, unread)
@@ -51,7 +51,7 @@ func (m *matcher) readReceipts(ctx context.Context, msg partition.Message) {
 // searchReceipts begins to look up where the events of receipts stand that are not
 // known, and reports whether there are any. The room does not wait meanwhile. If too
 // many receipts wait already, nothing is looked up: their events count as yet to come.
-func (m *matcher) searchReceipts(r *room, msg partition.Message, receipts []events.Receipt) bool {
+func (m *Matcher) searchReceipts(r *room, msg partition.Message, receipts []events.Receipt) bool {
 	s := &search{msg: msg, room: r.id, before: r.timeline.from}
 	for _, receipt := range receipts {
 		_, found, known := m.locate(r, nil, receipt.Event)
@@ -66,7 +66,7 @@ func (m *matcher) searchReceipts(r *room, msg partition.Message, receipts []even
 	return true
 }
 
-func (m *matcher) readReceipt(ctx context.Context, f *fanout, r *room, s *search, receipt events.Receipt) error {
+func (m *Matcher) readReceipt(ctx context.Context, f *fanout, r *room, s *search, receipt events.Receipt) error {
 	k, found, _ := m.locate(r, s, receipt.Event)
 	if !found {
 		m.pending.add(&pendingWord{f: f, room: r.id, event: receipt.Event, receipt: receipt})
@@ -103,8 +103,8 @@ func readerOf(ev *events.RoomEvent, r *room) events.UserID {
 
 // readByEvent writes down who has read the room by an event, or said before that
 // they would have.
-func (m *matcher) readByEvent(ctx context.Context, f *fanout, r *room, reader events.UserID, early []*pendingWord) error {
-	if reader != "" && m.Directory.Knows(reader) {
+func (m *Matcher) readByEvent(ctx context.Context, f *fanout, r *room, reader events.UserID, early []*pendingWord) error {
+	if reader != "" && m.cfg.Directory.Knows(reader) {
 		if err := m.markRead(ctx, f, r, reader, events.Read{UpTo: f.msg.Seq, Whole: true}); err != nil {
 			return err
 		}

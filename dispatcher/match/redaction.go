@@ -22,7 +22,7 @@ func redactedBy(ev *events.RoomEvent) events.EventID {
 
 // toRedact returns what has to be looked up for a redaction, "" if nothing, and where
 // its event stands if that is known.
-func (m *matcher) toRedact(r *room, ev *events.RoomEvent, target events.EventID) (events.EventID, mark) {
+func (m *Matcher) toRedact(r *room, ev *events.RoomEvent, target events.EventID) (events.EventID, mark) {
 	if target == ev.EventID {
 		return "", mark{}
 	}
@@ -40,7 +40,7 @@ func (m *matcher) toRedact(r *room, ev *events.RoomEvent, target events.EventID)
 
 // redact has the notifications of a redacted event leave their users' logs. They
 // are stored: the event stands before its redaction in the room.
-func (m *matcher) redact(ctx context.Context, f *fanout, r *room, s *search, target events.EventID) error {
+func (m *Matcher) redact(ctx context.Context, f *fanout, r *room, s *search, target events.EventID) error {
 	if _, found, _ := m.locate(r, s, target); !found {
 		m.pending.add(&pendingWord{f: f, room: r.id, event: target, redaction: true})
 		return nil

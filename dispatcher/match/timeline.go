@@ -11,8 +11,8 @@ import (
 	"poked/events"
 )
 
-// TimelineLimit is how many of a room's newest events are remembered.
-const TimelineLimit = 1024
+// timelineLimit is how many of a room's newest events are remembered.
+const timelineLimit = 1024
 
 // timeline remembers where the newest events of a room stand, for receipts,
 // redactions and relations name events by id. What stands before its beginning is
@@ -90,8 +90,8 @@ func (t *timeline) append(k mark) {
 	}
 	t.marks = append(t.marks, k)
 	// A few more than need be, so that it is seldom.
-	if extra := len(t.marks) - TimelineLimit; extra > 0 {
-		t.marks = slices.Delete(t.marks, 0, extra+TimelineLimit/4)
+	if extra := len(t.marks) - timelineLimit; extra > 0 {
+		t.marks = slices.Delete(t.marks, 0, extra+timelineLimit/4)
 		t.from = t.marks[0].seq
 	}
 }

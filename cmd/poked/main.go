@@ -38,8 +38,8 @@
 // with 1 and 2 the last line on standard error says why, in one sentence without
 // secrets.
 //
-// SIGHUP ends no server: it says in the log whether the credentials for NATS can be
-// read. The token file is read again whenever it changes.
+// SIGHUP ends no server: it rereads the token file at once, and checks that the
+// credentials and certificates for NATS, which each connect reads, are valid.
 //
 // SIGINT and SIGTERM stop gracefully: take no more, finish what is out, flush,
 // close connections, NATS last; longer than node allows is a failure. A second

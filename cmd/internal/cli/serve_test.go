@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -265,17 +266,58 @@ func TestServeFailsCleanly(t *testing.T) {
 	}
 }
 
-// TestHangupEndsNothing sends SIGHUP to a serve of its own process.
-func TestHangupEndsNothing(t *testing.T) {
-	c, _ := startChild(t, serveArgs(t, filepath.Join(t.TempDir(), "data"))...)
-	if err := c.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
+// TestHangupRereadsTokens sends SIGHUP to a serve in a process of its own: the changed
+// token file is valid at once, a broken one changes nothing, and the process stays.
+func TestHangupRereadsTokens(t *testing.T) {
+	args := serveArgs(t, filepath.Join(t.TempDir(), "data"))
+	tokens := args[slices.Index(args, "--tokens")+1]
+	c, where := startChild(t, args...)
+	base := fmt.Sprintf("http://%s", where["http"])
+	hangup := func(content, line string) {
+		t.Helper()
+		if err := os.WriteFile(tokens, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		// No request comes meanwhile, which would look at the file, too.
+		eventstest.WaitFor(t, line, func() bool { return strings.Contains(c.log(), line) })
 	}
-	eventstest.WaitFor(t, "a line about it", func() bool { return strings.Contains(c.log(), "SIGHUP") })
+	hangup("fresh-token @alice:example.org\n", "token file reread")
+	if got := statusWith(t, base, "fresh-token"); got != http.StatusOK {
+		t.Errorf("the new token gets status %d", got)
+	}
+	if got := statusWith(t, base, "alice-token"); got != http.StatusUnauthorized {
+		t.Errorf("the old token gets status %d", got)
+	}
+	hangup("no user id\n", "a file was not reread")
+	if got := statusWith(t, base, "fresh-token"); got != http.StatusOK {
+		t.Errorf("after a broken file the token gets status %d", got)
+	}
+	if strings.Contains(c.log(), "fresh-token") {
+		t.Errorf("the log holds a token:\n%s", c.log())
+	}
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Wait(); err != nil {
 		t.Errorf("it ended with %v:\n%s", err, c.log())
 	}
+}
+
+// statusWith returns the status of GET pushers with an access token.
+func statusWith(t *testing.T, base, token string) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/_matrix/client/v3/pushers", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := (&http.Client{Timeout: 10 * time.Second}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
 }

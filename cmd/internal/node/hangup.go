@@ -10,44 +10,54 @@ import (
 	"poked/events/stream"
 )
 
-// hangups is SIGHUP, which asks a server to read its files again, and by default would
-// end it without a stop. The token file is read again by itself when it has changed, and
-// the certificates and credentials for NATS at each connect; so what is left is to say
-// whether they can be read, before that matters.
+// hangups handles SIGHUP, which would otherwise end the process without a clean stop.
+// Each actor rereads its files at once. Credentials and certificates for NATS are read
+// at each connect anyway, so SIGHUP only checks that the next connect can read them.
 type hangups struct {
-	came chan os.Signal
-	log  *slog.Logger
-	nats stream.Config
+	signals chan os.Signal
+	log     *slog.Logger
+	nats    stream.Config
 }
 
-// onHangup begins to listen. close must follow.
+// onHangup starts to catch the signal. close must follow.
 func onHangup(log *slog.Logger, nats stream.Config) *hangups {
-	h := &hangups{came: make(chan os.Signal, 1), log: log, nats: nats}
-	signal.Notify(h.came, syscall.SIGHUP)
+	h := &hangups{signals: make(chan os.Signal, 1), log: log, nats: nats}
+	signal.Notify(h.signals, syscall.SIGHUP)
 	return h
 }
 
-// run answers until ctx ends.
-func (h *hangups) run(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-h.came:
+// actor returns the actor that handles the signals, also one caught during the start.
+func (h *hangups) actor(others []Actor) Actor {
+	return Actor{Name: "hangups", Run: func(ctx context.Context) error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-h.signals:
+				h.reread(others)
+			}
 		}
-		h.answer()
-	}
+	}}
 }
 
-func (h *hangups) answer() {
-	switch {
-	case h.nats.Credentials == (stream.Credentials{}):
-		h.log.Info("SIGHUP: the token file, if there is one, is read again whenever it changes; there is nothing else to read")
-	case h.nats.Credentials.Check() != nil:
-		h.log.Error("SIGHUP: the credentials for nats cannot be read, the next connect will fail", "error", h.nats.Credentials.Check())
-	default:
-		h.log.Info("SIGHUP: the credentials and certificates for nats are good and are used at the next connect")
+func (h *hangups) reread(actors []Actor) {
+	h.log.Info("SIGHUP received, rereading files")
+	for _, a := range actors {
+		if a.reread == nil {
+			continue
+		}
+		if err := a.reread(); err != nil {
+			h.log.Error("a file was not reread, its previous content stays in effect", "actor", a.Name, "error", err)
+		}
 	}
+	if h.nats.Credentials == (stream.Credentials{}) {
+		return
+	}
+	if err := h.nats.Credentials.Check(); err != nil {
+		h.log.Error("the nats credentials cannot be read, the next connect will fail", "error", err)
+		return
+	}
+	h.log.Info("the nats credentials and certificates are valid, the next connect uses them")
 }
 
-func (h *hangups) close() { signal.Stop(h.came) }
+func (h *hangups) close() { signal.Stop(h.signals) }

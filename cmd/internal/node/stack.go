@@ -54,7 +54,8 @@ type Actor struct {
 	grace time.Duration               // how long it may take to stop, if that is more than usual
 
 	unready func() string        // why it does not do all of its work, or ""; nil if it always does
-	metrics prometheus.Collector // nil if there is nothing to tell
+	metrics prometheus.Collector // nil if it has none
+	reread  func() error         // rereads its files on SIGHUP; nil if it has none to reread
 }
 
 // Base is what roles stand on.
@@ -83,7 +84,7 @@ func StartRegistry(cfg registry.Config) Starter {
 		}
 		return Actor{
 			Name: "registry", Run: r.Run, Close: r.Close, where: []any{"http", r.Addr()},
-			unready: r.Unready, metrics: newRegistryMetrics(r.Health),
+			unready: r.Unready, metrics: newRegistryMetrics(r.Health), reread: r.RereadTokens,
 		}, nil
 	}
 }
@@ -172,12 +173,10 @@ func (f RoleFlags) runWith(ctx context.Context, s Stack, o *Ops) error {
 // takes everything down again.
 func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setup func(context.Context, *stream.Conn) error) (err error) {
 	s.NATS.Log = s.Log
+	var hangup *hangups
 	if !s.AtTerminal {
-		hangups := onHangup(s.Log, s.NATS)
-		defer hangups.close()
-		s.Starters = append(s.Starters, func(context.Context, Base) (Actor, error) {
-			return Actor{Name: "hangups", Run: hangups.run}, nil
-		})
+		hangup = onHangup(s.Log, s.NATS)
+		defer hangup.close()
 	}
 	o.waitsFor("nats is not there yet")
 	conn, err := stream.Connect(ctx, s.NATS)
@@ -208,6 +207,9 @@ func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setu
 		}
 	}
 	o.waitsFor("")
+	if hangup != nil {
+		actors = append(actors, hangup.actor(actors))
+	}
 	s.logReady(actors)
 	if s.Data != nil {
 		s.Data.Keep()

@@ -144,18 +144,18 @@ func (g *gatewayPrinter) write(head, line string) error {
 }
 
 func gatewayColumns(at, answer, how, unread, pusher, room string) string {
-	return fmt.Sprintf("%s  %s  %s  %6s  %s  %s  ", terminal.Pad(at, 12), terminal.Pad(answer, 8), terminal.Pad(how, 13),
-		unread, terminal.Pad(pusher, 24), terminal.Pad(room, 14))
+	return fmt.Sprintf("%s  %s  %s  %6s  %s  %s  ", terminal.Pad(at, 12), terminal.Pad(answer, 8), terminal.Pad(how, 14),
+		unread, terminal.Pad(pusher, 23), terminal.Pad(room, 12))
 }
 
 // pushersOf names the devices of a poke: the API does not tell whose they are. Of a
 // pushkey, which is a secret, it shows the beginning.
 func pushersOf(n *testgateway.Notification) string {
-	const shown = 6
+	const short, shown = 8, 6
 	var names []string
 	for _, device := range n.Devices {
 		pushkey := device.Pushkey
-		if len(pushkey) > shown {
+		if len(pushkey) > short {
 			pushkey = strings.ToValidUTF8(pushkey[:shown], "") + "…"
 		}
 		names = append(names, device.AppID+" "+pushkey)

@@ -27,32 +27,36 @@ func aPoke(t *testing.T) string {
 
 // tryGateway runs poked gateway, sends it requests, stops it, and returns the answers and
 // what it printed.
-func tryGateway(t *testing.T, args []string, send func(url string)) clitest.Result {
+func tryGateway(t *testing.T, args []string, send func(url string, printed *lockedBuffer)) clitest.Result {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	logs, stderr := io.Pipe()
 	p := &process{t: t, ready: make(chan map[string]any, 1), ended: make(chan struct{})}
 	go p.read(logs)
-	var stdout strings.Builder
+	stdout := &lockedBuffer{}
 	go func() {
 		defer close(p.ended)
-		p.code = Poked().Run(ctx, append([]string{"gateway", "--listen=127.0.0.1:0", "--log-format=json"}, args...), strings.NewReader(""), &stdout, stderr)
+		p.code = Poked().Run(ctx, append([]string{"gateway", "--listen=127.0.0.1:0", "--log-format=json"}, args...), strings.NewReader(""), stdout, stderr)
 		_ = stderr.Close()
 	}()
 	url, _ := p.waitReady()["gateway"].(string)
-	send(url)
+	send(url, stdout)
 	stop()
 	<-p.ended
 	return clitest.Result{Code: p.code, Stdout: stdout.String(), Stderr: p.log()}
 }
 
-// post sends a request and returns the status, the headers and the body of the answer.
-func post(t *testing.T, method, url, body string) (int, http.Header, string) {
+// post sends a request, with an access token if there is one, and returns the status, the
+// headers and the body of the answer.
+func post(t *testing.T, method, url, body string, token ...string) (int, http.Header, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, t := range token {
+		request.Header.Set("Authorization", "Bearer "+t)
 	}
 	response, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {
@@ -78,7 +82,7 @@ func TestGatewayPrintsAndAnswers(t *testing.T) {
 		printed    string // a regular expression; the lines after the heading
 	}{
 		{"print", []string{"--print"}, 200, `{"rejected":[]}`, "",
-			`^\d\d:\d\d:\d\d\.\d{3}  200       high default…? ?!? +3  org\.example\.app secret…   Kitchen         Bob \[2J: soup is ready\n$`},
+			`^\d\d:\d\d:\d\d\.\d{3}  200       high default !       3  org\.example\.app secret…  Kitchen       Bob \[2J: soup is ready\n$`},
 		{"without --print", nil, 200, `{"rejected":[]}`, "", `  200  .*soup is ready\n$`},
 		{"nothing", []string{"--no-print"}, 200, `{"rejected":[]}`, "", `^$`},
 		{"down", []string{"--answer", "503", "--retry-after", "90s"}, 503, `{"errcode":"M_UNKNOWN","error":"the gateway was told to answer this"}`, "90", `  503  `},
@@ -87,7 +91,7 @@ func TestGatewayPrintsAndAnswers(t *testing.T) {
 		{"another rejected", []string{"--reject", "other"}, 200, `{"rejected":[]}`, "", `  200  `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			ran := tryGateway(t, tt.args, func(url string) {
+			ran := tryGateway(t, tt.args, func(url string, _ *lockedBuffer) {
 				status, header, answer := post(t, http.MethodPost, url, aPoke(t))
 				if status != tt.status || answer != tt.answer || header.Get("Retry-After") != tt.retryAfter {
 					t.Errorf("answered %d %s, Retry-After %q", status, answer, header.Get("Retry-After"))
@@ -107,7 +111,7 @@ func TestGatewayPrintsAndAnswers(t *testing.T) {
 // With --json each notification is a line, as it came.
 func TestGatewayPrintsJSON(t *testing.T) {
 	body := aPoke(t)
-	ran := tryGateway(t, []string{"--json"}, func(url string) {
+	ran := tryGateway(t, []string{"--json"}, func(url string, _ *lockedBuffer) {
 		for range 2 {
 			post(t, http.MethodPost, url, strings.ReplaceAll(body, ",", ",\n "))
 		}
@@ -122,7 +126,7 @@ func TestGatewayPrintsJSON(t *testing.T) {
 // What is no poke is refused with a Matrix error, printed by nobody, and stops nothing.
 func TestGatewayRefusesBadInput(t *testing.T) {
 	device := `{"app_id":"a","pushkey":"k"}`
-	ran := tryGateway(t, nil, func(url string) {
+	ran := tryGateway(t, nil, func(url string, _ *lockedBuffer) {
 		for _, tt := range []struct {
 			method, path, body string
 			status             int

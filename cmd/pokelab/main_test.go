@@ -25,3 +25,12 @@ func TestHelpNamesEverySubcommand(t *testing.T) {
 		}
 	}
 }
+
+// What the README has of this program is there.
+func TestReadmeNamesWhatIsThere(t *testing.T) {
+	parser, err := pokelab().Parser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	clitest.ReadPage(t, "../../README.md").CheckCommands(t, parser)
+}

@@ -87,3 +87,5 @@ func NewPusherID(user UserID, appID, pushkey string) PusherID {
 	}
 	return PusherID(base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16]))
 }
+
+func IsID[T ~string](id T) bool { return id != "" && len(id) <= MaxIDBytes }

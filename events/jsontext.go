@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
 )
 
 // MaxJSONDepth is how deep the JSON that poked passes on to push gateways may be
@@ -121,4 +124,30 @@ func fitsFloat(number []byte) bool {
 	}
 	_, err := strconv.ParseFloat(string(number), 64)
 	return err == nil
+}
+
+func IsObject(raw []byte) bool { return len(raw) >= 2 && raw[0] == '{' }
+
+// HasTwice reports whether an object has a key twice, of which some readers take
+// the first and others the last.
+func HasTwice(object gjson.Result) bool {
+	var few [8]string
+	keys, twice := few[:0], false
+	var many map[string]bool
+	object.ForEach(func(key, _ gjson.Result) bool {
+		if many != nil {
+			twice = many[key.Str]
+			many[key.Str] = true
+			return !twice
+		}
+		twice = slices.Contains(keys, key.Str)
+		if keys = append(keys, key.Str); len(keys) == len(few) {
+			many = make(map[string]bool, 2*len(few))
+			for _, k := range keys {
+				many[k] = true
+			}
+		}
+		return !twice
+	})
+	return twice
 }

@@ -27,13 +27,6 @@ func IsLogKind(token string) bool {
 	return false
 }
 
-// What may stand in place of a thread's root in a subject. Neither can be the
-// encoding of an id, which has two characters at least.
-const (
-	WholeRoom = "-" // of a read: all threads
-	Retried   = "+" // of a notification: a dead letter that is tried again
-)
-
 // LogSubject is what the subject of a message in NOTIFICATIONS says.
 type LogSubject struct {
 	Kind LogKind

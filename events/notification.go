@@ -239,5 +239,3 @@ func parseDevices(raw string) (devices map[string]DeviceOutcome, ok bool) {
 	}
 	return devices, true
 }
-
-func IsObject(raw []byte) bool { return len(raw) >= 2 && raw[0] == '{' }

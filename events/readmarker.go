@@ -43,3 +43,10 @@ func ParseRedaction(raw []byte) (Redaction, error) {
 	}
 	return r, nil
 }
+
+// What may stand in place of a thread's root in a subject. Neither can be the
+// encoding of an id, which has two characters at least.
+const (
+	WholeRoom = "-" // of a read: all threads
+	Retried   = "+" // of a notification: a dead letter that is tried again
+)

@@ -144,5 +144,3 @@ func (r *receiptReader) err() error {
 	}
 	return fmt.Errorf("%w: %d of its receipts cannot be read, the first: %s", ErrBadEvent, r.bad, r.mistake)
 }
-
-func IsID[T ~string](id T) bool { return id != "" && len(id) <= MaxIDBytes }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -150,30 +149,6 @@ func (r *eventReader) text(field uint8, key string, value gjson.Result) string {
 	}
 	r.astray = true
 	return ""
-}
-
-// HasTwice reports whether an object has a key twice, of which some readers take
-// the first and others the last.
-func HasTwice(object gjson.Result) bool {
-	var few [8]string
-	keys, twice := few[:0], false
-	var many map[string]bool
-	object.ForEach(func(key, _ gjson.Result) bool {
-		if many != nil {
-			twice = many[key.Str]
-			many[key.Str] = true
-			return !twice
-		}
-		twice = slices.Contains(keys, key.Str)
-		if keys = append(keys, key.Str); len(keys) == len(few) {
-			many = make(map[string]bool, 2*len(few))
-			for _, k := range keys {
-				many[k] = true
-			}
-		}
-		return !twice
-	})
-	return twice
 }
 
 func (e *RoomEvent) check() error {

@@ -189,7 +189,7 @@ func matchingThrong(b *testing.B) (cfg Config, say func(i int)) {
 	}
 	cfg.Owned.Store(int64(conn.Partitions()))
 	publisher := publish.NewPublisher(conn)
-	put := func(raw string, opts ...publish.PublishOption) {
+	put := func(raw string, opts ...publish.Option) {
 		publisher.EventAsync([]byte(raw), func(err error) {
 			if err != nil {
 				b.Error(err)

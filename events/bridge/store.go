@@ -64,7 +64,7 @@ func (b *Bridge) storeRoom(ctx context.Context, batch *batch) error {
 }
 
 func (b *Bridge) storeEvent(ctx context.Context, ev *events.RoomEvent, emptied bool) error {
-	var options []publish.PublishOption
+	var options []publish.Option
 	at := ev.SentAt()
 	late := !at.IsZero() && time.Since(at) > b.cfg.Late
 	if late || emptied {

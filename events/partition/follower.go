@@ -12,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"poked/events"
 	"poked/events/stream"
 )
 
@@ -31,47 +30,6 @@ const (
 	// makes unknown what was done within it.
 	saveInterval = 10 * time.Millisecond
 )
-
-// Message is one message of a followed partition.
-type Message struct {
-	Seq        uint64 // in its stream
-	Subject    string
-	Data       []byte
-	Time       time.Time // when the stream stored it
-	ID         string    // header Nats-Msg-Id
-	Historical bool      // header Poked-Historical: true
-	// Replayed says that a worker may have handled the message before without
-	// recording it.
-	Replayed bool
-}
-
-// Published returns the subject on which the message was published, which its stream
-// may have changed.
-func (m Message) Published() string { return events.PublishedAs(m.Subject) }
-
-// Dead returns the dead letter of a message that no repetition can help, with the
-// reason in a word and in a sentence.
-func (m Message) Dead(reason string, detail error) events.DeadLetter {
-	return events.DeadLetter{
-		Reason: reason, Detail: detail.Error(), At: time.Now(), Subject: m.Published(),
-		Historical: m.Historical, Message: m.Data,
-	}
-}
-
-// Handler works through one partition. All its methods but the callbacks it
-// hands out run in the follower's goroutine, one at a time.
-type Handler struct {
-	// Handle takes the next message: in stream order, but for those that are
-	// handled again or were put off. It must not wait for a gateway.
-	// [Follower.Done], [Follower.Redo] or [Follower.Resume] follows, from any
-	// goroutine.
-	Handle func(ctx context.Context, msg Message)
-	// Tick runs every 250 ms.
-	Tick func(ctx context.Context, now time.Time)
-	// Lease is the worker's right to the partition: while it is not held no message
-	// is handed out and no tick runs. Nil is always held.
-	Lease *Lease
-}
 
 // Follower reads one partition of a stage in stream order, from its stored
 // position on, and stores how far the work is done. One goroutine runs it.

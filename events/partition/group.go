@@ -50,6 +50,8 @@ package partition
 import (
 	"sync"
 
+	"context"
+
 	"poked/events/stream"
 )
 
@@ -62,3 +64,21 @@ type Group struct {
 
 // NewGroup returns the group over a connection whose topology is known.
 func NewGroup(conn *stream.Conn) *Group { return &Group{conn: conn} }
+
+// OwnAll has own work on every partition until ctx ends, as [Worker.Share] does,
+// for one who has no rival and needs no lease. What fails is not begun anew.
+func (g *Group) OwnAll(ctx context.Context, own func(context.Context, *Tenure) error, ready func()) {
+	batch := newBatch(g.conn.Partitions())
+	tenures := make([]*Tenure, g.conn.Partitions())
+	for part := range tenures {
+		tenures[part] = &Tenure{Part: part, batch: batch, wake: func() {}}
+		tenures[part].begin(ctx, own)
+	}
+	<-batch.all
+	ready()
+	for _, t := range tenures {
+		if <-t.ended; t.err != nil {
+			g.conn.Log().Warn(workEnded, "part", t.Part, "error", t.err)
+		}
+	}
+}

@@ -112,7 +112,7 @@ func (h *heartbeat) write(ctx context.Context) error {
 		value = []byte(stateLeaving)
 	}
 	for {
-		h.making = h.making || !h.register.Known()
+		h.making = h.making || !h.register.Last().There
 		err := h.register.Set(ctx, value)
 		conflict := new(stream.ConflictError)
 		if !errors.As(err, &conflict) {

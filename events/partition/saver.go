@@ -1,9 +1,6 @@
 package partition
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"poked/events/stream"
@@ -34,95 +31,4 @@ func newSaver(register *stream.Register) saver {
 // ago.
 func (s *saver) isBehind() bool {
 	return s.unsaved+s.pending >= unsavedLimit || !s.since.IsZero() && time.Since(s.since) >= unsavedFor
-}
-
-// save begins to store the position if that is due, and returns a channel that
-// says when to look again if it will be.
-func (f *Follower) save() <-chan time.Time {
-	s := &f.saver
-	if s.writing || !f.window.dirty() && s.unsaved < unsavedLimit {
-		return nil
-	}
-	if wait := time.Until(s.notUntil); wait > 0 {
-		if !s.armed {
-			s.timer.Reset(wait)
-			s.armed = true
-		}
-		return s.timer.C
-	}
-	s.armed = false
-	f.beginSave()
-	return nil
-}
-
-func (f *Follower) beginSave() {
-	s := &f.saver
-	pos := f.window.position()
-	pos.Owner, pos.Stream, pos.Clean = f.owner, f.made, f.ending
-	s.writing, s.pending, s.unsaved = true, s.unsaved, 0
-	now := time.Now()
-	s.notUntil = now.Add(saveInterval)
-	if s.since.IsZero() {
-		s.since = now
-	}
-	s.register.Put(pos.encode(), func(err error) {
-		s.results <- err // one write at a time: never full
-	})
-}
-
-// saveFinished takes in the answer to a write of the position.
-func (f *Follower) saveFinished(err error) error {
-	s := &f.saver
-	s.writing = false
-	f.unsaved.Note(err)
-	if err == nil {
-		s.pending, s.since = 0, time.Time{}
-		return nil
-	}
-	s.unsaved, s.pending = s.unsaved+s.pending, 0
-	s.notUntil = time.Now().Add(stream.RetryWait)
-	f.window.touch()
-	conflict := new(stream.ConflictError)
-	if !errors.As(err, &conflict) {
-		f.log.Warn("position not stored, trying again", "error", err)
-		return nil
-	}
-	// One that is gone or that nobody can read takes the partition from nobody.
-	if _, err := parsePosition([]byte(conflict.Stands.Value)); conflict.Stands.There && err == nil {
-		return f.fencedBy(conflict)
-	}
-	s.register.Adopt(conflict)
-	return nil
-}
-
-// fencedBy returns the error with which the work on a partition ends that another
-// worker has taken over.
-func (f *Follower) fencedBy(conflict *stream.ConflictError) error {
-	return fmt.Errorf("%s partition %d: %w: %w", f.stage.Name, f.part, ErrFenced, conflict)
-}
-
-// storeLast stores the position once more when the work has ended.
-func (f *Follower) storeLast() error {
-	s := &f.saver
-	f.ending = true
-	f.window.touch()
-	ctx, cancel := context.WithTimeout(context.Background(), stream.RequestTimeout)
-	defer cancel()
-	for s.writing || f.window.dirty() {
-		if !s.writing {
-			f.beginSave()
-		}
-		select {
-		case answer := <-s.results:
-			if err := f.saveFinished(answer); err != nil {
-				return err
-			}
-			if conflict := new(stream.ConflictError); answer != nil && !errors.As(answer, &conflict) {
-				return fmt.Errorf("store last position: %w", answer)
-			}
-		case <-ctx.Done():
-			return fmt.Errorf("store last position: %w", errors.Join(stream.ErrUnknownOutcome, ctx.Err()))
-		}
-	}
-	return nil
 }

@@ -225,11 +225,11 @@ func (w *Worker) writeOne(ctx context.Context, part int, owner string, last stre
 	if conflict := new(stream.ConflictError); errors.As(err, &conflict) {
 		return conflict.Stands, nil
 	}
-	return r.Last, err
+	return r.Last(), err
 }
 
 // owner returns what is known of whose a partition is.
-func (w *Worker) owner(part int) stream.Record { return w.owners.records[ownerKey(part)] }
+func (w *Worker) owner(part int) stream.Record { return w.owners.records[ownerKey(part)].Record }
 
 // mine returns the partitions that are written down as the worker's.
 func (w *Worker) mine() (parts []int) {
@@ -239,4 +239,16 @@ func (w *Worker) mine() (parts []int) {
 		}
 	}
 	return parts
+}
+
+// Trouble returns why the worker does not work on its share of the partitions, though it
+// has had time to, or "".
+func (w *Worker) Trouble() string {
+	if err := w.beat.trouble.Lasting(stream.RefusedFor); err != nil {
+		return "the heartbeat of the dispatcher is not stored: " + err.Error()
+	}
+	if err := w.trouble.Lasting(stalledFor); err != nil {
+		return err.Error()
+	}
+	return ""
 }

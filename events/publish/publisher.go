@@ -48,18 +48,18 @@ type Publisher struct {
 // have been set up by a registry or a dispatcher.
 func NewPublisher(conn *stream.Conn) *Publisher { return &Publisher{conn: conn} }
 
-// PublishOption changes how one room event is published.
-type PublishOption func(nats.Header)
+// Option changes how one room event is published.
+type Option func(nats.Header)
 
 // Historical has an event change the room's state and notify nobody.
-func Historical() PublishOption {
+func Historical() Option {
 	return func(h nats.Header) { h.Set(stream.HeaderHistorical, "true") }
 }
 
 // Event publishes a room event, state or not, in the client-server format with
 // room_id. Input that can never be used is refused with an error that wraps
 // [ErrBadEvent].
-func (p *Publisher) Event(ctx context.Context, raw []byte, opts ...PublishOption) error {
+func (p *Publisher) Event(ctx context.Context, raw []byte, opts ...Option) error {
 	ev, err := events.ParseRoomEvent(raw)
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (p *Publisher) Event(ctx context.Context, raw []byte, opts ...PublishOption
 // done is called once the event is stored, or with the error, and must not
 // block. It is the way to publish many events; those of one room keep the
 // order of the calls unless one of them fails.
-func (p *Publisher) EventAsync(raw []byte, done func(error), opts ...PublishOption) {
+func (p *Publisher) EventAsync(raw []byte, done func(error), opts ...Option) {
 	ev, err := events.ParseRoomEvent(raw)
 	if err != nil {
 		done(err)
@@ -82,7 +82,7 @@ func (p *Publisher) EventAsync(raw []byte, done func(error), opts ...PublishOpti
 	batch.Send()
 }
 
-func header(e *events.RoomEvent, opts []PublishOption) nats.Header {
+func header(e *events.RoomEvent, opts []Option) nats.Header {
 	header := nats.Header{jetstream.MsgIDHeader: []string{string(e.EventID)}}
 	for _, opt := range opts {
 		opt(header)

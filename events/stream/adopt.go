@@ -9,10 +9,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrNotReady says that the streams cannot be set up or found yet, and that it is
-// worth trying again: NATS elects a leader, or somebody else has to make them.
-var ErrNotReady = errors.New("not ready")
-
 // Adopt is [Conn.Setup] for a process that need not be allowed to make streams: it
 // changes nothing of what is there, and makes what is missing only if it may. If
 // it may not, it fails with [ErrNotReady] until somebody else has.

@@ -31,7 +31,7 @@ func (c *Conn) CountLogWrites(ctx context.Context, removed uint64, during func()
 	audit := make(chan *nats.Msg, auditLimit)
 	sub, err := c.nc.ChanSubscribe(advisories, audit)
 	if err != nil {
-		return LogWrites{}, fmt.Errorf("audit %s: %w", StreamNotifications, err)
+		return LogWrites{}, fmt.Errorf("audit %s: %w", Notifications, err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // the connection may be gone, and the subscription with it
 	before, err := c.lastStored(ctx)
@@ -62,7 +62,7 @@ func (c *Conn) CountLogWrites(ctx context.Context, removed uint64, during func()
 // many messages of NOTIFICATIONS it removed.
 func (w *LogWrites) audit(raw []byte) (removed uint64) {
 	subject := gjson.GetBytes(raw, "subject").Str
-	request, ours := strings.CutSuffix(subject, "."+StreamNotifications)
+	request, ours := strings.CutSuffix(subject, "."+Notifications)
 	response := gjson.Parse(gjson.GetBytes(raw, "response").Str)
 	switch {
 	case ours && request == "$JS.API.STREAM.PURGE":
@@ -79,7 +79,7 @@ func (w *LogWrites) audit(raw []byte) (removed uint64) {
 func (c *Conn) lastStored(ctx context.Context) (uint64, error) {
 	info, err := c.notifications.Info(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("ask for the state of %s: %w", StreamNotifications, err)
+		return 0, fmt.Errorf("ask for the state of %s: %w", Notifications, err)
 	}
 	return info.State.LastSeq, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -116,7 +115,7 @@ func (r *bucketReader) load(ctx context.Context, take func(entry) (more bool)) e
 // newest returns the newest revision under the keys, as the bucket's leader knows it, or
 // 0 if there is none.
 func (r *bucketReader) newest(ctx context.Context) (uint64, error) {
-	msg, err := r.conn.askLeader(ctx, bucketStream(r.bucket), query{Last: KVSubject(r.bucket, r.keys)})
+	msg, err := r.conn.askLeader(ctx, bucketStream(r.bucket), query{Last: kvSubject(r.bucket, r.keys)})
 	if err != nil || msg == nil {
 		return 0, err
 	}
@@ -152,7 +151,7 @@ func (r *bucketReader) next(ctx context.Context, patience time.Duration) (entry,
 		case m := <-r.tail.inbox:
 			if meta, ok := r.tail.Accept(m); ok {
 				r.pending = meta.NumPending
-				return entryOf(r.bucket, m, meta), nil
+				return entryOf(m, meta), nil
 			}
 		case <-tick.C:
 			r.tail.Check(time.Now())
@@ -167,18 +166,15 @@ func (r *bucketReader) next(ctx context.Context, patience time.Duration) (entry,
 	return entry{}, errWatchEnded
 }
 
-func entryOf(bucket string, m *nats.Msg, meta *nats.MsgMetadata) entry {
+func entryOf(m *nats.Msg, meta *nats.MsgMetadata) entry {
 	return entry{
-		key: strings.TrimPrefix(m.Subject, KVSubject(bucket, "")), value: m.Data,
-		revision: meta.Sequence.Stream, stored: meta.Timestamp, deleted: IsDeletion(m.Header),
+		key: keyOf(m.Subject), value: m.Data,
+		revision: meta.Sequence.Stream, stored: meta.Timestamp, deleted: isDeletion(m.Header),
 	}
 }
 
-// IsDeletion reports whether a bucket's message says that its key is gone: somebody
+// isDeletion reports whether a bucket's message says that its key is gone: somebody
 // deleted it, or its time to live is over.
-func IsDeletion(header nats.Header) bool {
+func isDeletion(header nats.Header) bool {
 	return header.Get(headerOperation) != "" || header.Get(jetstream.MarkerReasonHeader) != ""
 }
-
-// KVSubject is where the value of a bucket's key is published (NATS ADR-8).
-func KVSubject(bucket, key string) string { return "$KV." + bucket + "." + key }

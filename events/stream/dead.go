@@ -169,3 +169,26 @@ func (c *Conn) DropDead(ctx context.Context, seq uint64) error {
 	}
 	return fmt.Errorf("delete dead letter %d: %w", seq, err)
 }
+
+// maxDeadMessage is how much of an unreadable message a dead letter keeps, so
+// that base64 does not take it over the 1 MiB that NATS allows.
+const maxDeadMessage = 512 << 10
+
+// PublishDead keeps a dead letter. done is called once and must not block.
+func (c *Conn) PublishDead(letter events.DeadLetter, done func(error)) {
+	letter.Message = letter.Message[:min(len(letter.Message), maxDeadMessage)]
+	letter.Locate()
+	user := events.Token(letter.UserID)
+	c.publishJSON("dead."+c.partOf(user)+"."+user, letter, done)
+}
+
+func (c *Conn) publishJSON(subject string, value any, done func(error)) {
+	body, err := json.Marshal(value)
+	if err != nil {
+		done(fmt.Errorf("encode: %w", err))
+		return
+	}
+	batch := c.NewBatch(func(_ uint64, err error) { done(err) })
+	batch.Add(subject, nil, body)
+	batch.Send()
+}

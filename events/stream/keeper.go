@@ -23,8 +23,8 @@ const (
 	keepGap = 1 << 32
 )
 
-// StreamState is how a stream stood when it was last looked at.
-type StreamState struct {
+// Status is how a stream stood when it was last looked at.
+type Status struct {
 	Name     string // of a bucket, KV_ and its name
 	Messages uint64
 	Bytes    uint64
@@ -154,18 +154,18 @@ func (c *Conn) remake(ctx context.Context, last *jetstream.StreamInfo) error {
 }
 
 // Streams returns how the streams stood when [Conn.Keep] last looked, by name.
-func (c *Conn) Streams() []StreamState {
+func (c *Conn) Streams() []Status {
 	k := &c.keeper
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	states := make([]StreamState, 0, len(k.streams))
+	states := make([]Status, 0, len(k.streams))
 	for name, stream := range k.streams {
-		state := StreamState{Name: name, Missing: stream.misses >= keepMisses}
+		state := Status{Name: name, Missing: stream.misses >= keepMisses}
 		if stream.info != nil {
 			state.Messages, state.Bytes, state.LastSeq = stream.info.State.Msgs, stream.info.State.Bytes, stream.info.State.LastSeq
 		}
 		states = append(states, state)
 	}
-	slices.SortFunc(states, func(a, b StreamState) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(states, func(a, b Status) int { return strings.Compare(a.Name, b.Name) })
 	return states
 }

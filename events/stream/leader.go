@@ -7,6 +7,8 @@ import (
 	"iter"
 	"time"
 
+	"errors"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -163,3 +165,7 @@ func (c *Conn) readSince(ctx context.Context, stream, filter string, since time.
 		}
 	}
 }
+
+// errBehind says that the server which answered does not know yet what was asked
+// for: a replica that lags behind its leader.
+var errBehind = errors.New("the replica that answered is behind")

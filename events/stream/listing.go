@@ -59,7 +59,7 @@ func (c *Conn) ListNotifications(ctx context.Context, user events.UserID, before
 }
 
 func (c *Conn) listNotifications(ctx context.Context, user events.UserID, before uint64, limit int, keep func(*events.Notification) bool) (page []ListedNotification, next uint64, err error) {
-	newest, err := c.askLeader(ctx, StreamNotifications, query{Last: c.allNotifications(user)})
+	newest, err := c.askLeader(ctx, Notifications, query{Last: c.allNotifications(user)})
 	if err != nil || newest == nil {
 		return nil, 0, err
 	}
@@ -115,7 +115,7 @@ type backwards struct {
 func (b *backwards) read(ctx context.Context, c *Conn) ([]*jetstream.RawStreamMsg, error) {
 	for {
 		start := b.start()
-		page, pending, err := c.readPage(ctx, StreamNotifications, b.filter, start, listingPage)
+		page, pending, err := c.readPage(ctx, Notifications, b.filter, start, listingPage)
 		if err != nil {
 			return nil, err
 		}
@@ -168,7 +168,7 @@ func (b *backwards) ended() bool { return b.end <= b.first }
 // EventOf returns the room event of a notification as the homeserver published it,
 // or nil if ROOMS (72 h) does not hold it any more.
 func (c *Conn) EventOf(ctx context.Context, n *ListedNotification) ([]byte, error) {
-	page, _, err := c.readPage(ctx, StreamRooms, c.roomEvents(n.Room), n.RoomSeq, 1)
+	page, _, err := c.readPage(ctx, Rooms, c.roomEvents(n.Room), n.RoomSeq, 1)
 	if err != nil {
 		return nil, fmt.Errorf("look up an event: %w", err)
 	}

@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -13,14 +12,14 @@ type Record struct {
 	Value    string
 	Revision uint64 // 0 if there never was one
 	There    bool   // false also for one that was deleted
-	writer   string // who wrote it, if they said so; see [Register]
-	Heard    time.Time
+
+	writer string // who wrote it, if they said so; see [Register]
 }
 
 // ReadRecord asks the leader of a bucket for a key: any other replica may be
 // behind.
 func (c *Conn) ReadRecord(ctx context.Context, bucket, key string) (Record, error) {
-	msg, err := c.askLeader(ctx, "KV_"+bucket, query{Last: KVSubject(bucket, key)})
+	msg, err := c.askLeader(ctx, "KV_"+bucket, query{Last: kvSubject(bucket, key)})
 	switch {
 	case err != nil:
 		return Record{}, fmt.Errorf("read %s of %s: %w", key, bucket, err)
@@ -33,6 +32,6 @@ func (c *Conn) ReadRecord(ctx context.Context, bucket, key string) (Record, erro
 // recordOf returns a key as its last message tells.
 func recordOf(msg *jetstream.RawStreamMsg) Record {
 	return Record{
-		Value: string(msg.Data), Revision: msg.Sequence, There: !IsDeletion(msg.Header), writer: msg.Header.Get(headerWriter),
+		Value: string(msg.Data), Revision: msg.Sequence, There: !isDeletion(msg.Header), writer: msg.Header.Get(headerWriter),
 	}
 }

@@ -34,7 +34,7 @@ type Register struct {
 	// writer is the name under which the owner writes. If it is soleWriter, whatever
 	// stands there is the owner's from before.
 	writer string
-	Last   Record // what the next write replaces
+	last   Record // what the next write replaces
 	doubt  bool   // what stands there has to be asked for before the next write
 }
 
@@ -71,7 +71,7 @@ func (e *ConflictError) Nothing() bool { return !e.Stands.There && e.Stands.Revi
 // nothing was there.
 func (c *Conn) Register(bucket, key, writer string, revision uint64) *Register {
 	return &Register{
-		conn: c, bucket: bucket, key: key, writer: writer, Last: Record{Revision: revision, There: revision > 0},
+		conn: c, bucket: bucket, key: key, writer: writer, last: Record{Revision: revision, There: revision > 0},
 	}
 }
 
@@ -82,13 +82,13 @@ func (c *Conn) unread(bucket, key, writer string) *Register {
 }
 
 // Stands reports whether a value may stand there by all that the owner knows.
-func (r *Register) Stands() bool { return r.Last.There || r.doubt }
+func (r *Register) Stands() bool { return r.last.There || r.doubt }
 
-// Known reports whether a value stands there, as far as the owner has heard.
-func (r *Register) Known() bool { return r.Last.There }
+// Last returns the value as the owner last knew it, which the next write replaces.
+func (r *Register) Last() Record { return r.last }
 
 // Adopt makes what stands there, by a conflict, what the next write replaces.
-func (r *Register) Adopt(conflict *ConflictError) { r.Last = conflict.Stands }
+func (r *Register) Adopt(conflict *ConflictError) { r.last = conflict.Stands }
 
 // Put writes a value without waiting. done is called once, in another goroutine, and
 // must not block: with nil when the value is stored, with a [ConflictError] if
@@ -147,12 +147,12 @@ type change struct {
 // there.
 func (c *change) question() *nats.Msg {
 	r := c.r
-	subject := KVSubject(r.bucket, r.key)
+	subject := kvSubject(r.bucket, r.key)
 	if r.doubt {
 		return &nats.Msg{Subject: leaderSubject(bucketStream(r.bucket)), Data: query{Last: subject}.encode()}
 	}
 	c.writes++
-	header := nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(r.Last.Revision, 10)}}
+	header := nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(r.last.Revision, 10)}}
 	if r.writer != soleWriter {
 		header[headerWriter] = []string{r.writer}
 	}
@@ -185,7 +185,7 @@ func (c *change) answered(answer *nats.Msg, err error) (over bool, result error)
 		seq, err = readAck(answer)
 	}
 	if err == nil {
-		r.Last = Record{Value: string(c.value), Revision: seq, There: !c.gone, writer: r.writer}
+		r.last = Record{Value: string(c.value), Revision: seq, There: !c.gone, writer: r.writer}
 		return true, nil
 	}
 	r.doubt = true
@@ -199,12 +199,12 @@ func (c *change) found(stands Record) (over bool, result error) {
 	// Only a write of this change counts: what stands there from before may be about
 	// to grow too old.
 	asWanted := stands.There != c.gone && (c.gone || ours && c.writes > 0 && stands.Value == string(c.value))
-	before := stands.Revision == r.Last.Revision || !stands.There && !r.Last.There
+	before := stands.Revision == r.last.Revision || !stands.There && !r.last.There
 	r.doubt = false
 	if !asWanted && !ours && !before {
 		return true, &ConflictError{Bucket: r.bucket, Key: r.key, Stands: stands}
 	}
-	r.Last = stands
+	r.last = stands
 	if !asWanted && c.writes >= maxWrites {
 		return true, errNotSettled
 	}

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"poked/events"
@@ -25,12 +24,12 @@ type LoggedEvent struct {
 // RoomLog yields the events of a room that ROOMS holds (72 h) from a sequence on,
 // state events among them, in order. It ends with the first error.
 func (c *Conn) RoomLog(ctx context.Context, room events.RoomID, from uint64) iter.Seq2[LoggedEvent, error] {
-	return loggedEvents(c.readStored(ctx, StreamRooms, c.roomEvents(room), from))
+	return loggedEvents(c.readStored(ctx, Rooms, c.roomEvents(room), from))
 }
 
 // RoomLogSince yields what RoomLog does, from a time on.
 func (c *Conn) RoomLogSince(ctx context.Context, room events.RoomID, since time.Time) iter.Seq2[LoggedEvent, error] {
-	return loggedEvents(c.readSince(ctx, StreamRooms, c.roomEvents(room), since))
+	return loggedEvents(c.readSince(ctx, Rooms, c.roomEvents(room), since))
 }
 
 func loggedEvents(log iter.Seq2[*jetstream.RawStreamMsg, error]) iter.Seq2[LoggedEvent, error] {
@@ -50,14 +49,4 @@ func loggedEvents(log iter.Seq2[*jetstream.RawStreamMsg, error]) iter.Seq2[Logge
 			}
 		}
 	}
-}
-
-// roomEvents is where what is published of a room stands, its receipts too.
-func (c *Conn) roomEvents(room events.RoomID) string {
-	token := events.Token(room)
-	return "rooms." + c.partOf(token) + "." + token + ".>"
-}
-
-func IsHistorical(header nats.Header) bool {
-	return strings.EqualFold(header.Get(HeaderHistorical), "true")
 }

@@ -152,7 +152,7 @@ func (c *Conn) readUnheard(ctx context.Context, filter string, heard, before uin
 	if heard+1 >= before {
 		return nil, nil
 	}
-	for msg, err := range c.readStored(ctx, StreamRooms, filter, heard+1) {
+	for msg, err := range c.readStored(ctx, Rooms, filter, heard+1) {
 		if err != nil {
 			return nil, err
 		}
@@ -191,7 +191,7 @@ const (
 func (c *Conn) readLastBefore(ctx context.Context, subjects []string, before uint64) ([]StateEvent, error) {
 	var state []StateEvent
 	for some := range slices.Chunk(subjects, maxLast) {
-		last, _, err := c.readNewest(ctx, StreamRooms, newest{Filters: some, UpTo: before - 1})
+		last, _, err := c.readNewest(ctx, Rooms, newest{Filters: some, UpTo: before - 1})
 		if err != nil {
 			return nil, err
 		}
@@ -216,9 +216,9 @@ func (c *Conn) checkLastBefore(ctx context.Context, subjects []string, last []*j
 	checks.SetLimit(checksAtOnce)
 	for _, subject := range subjects {
 		checks.Go(func() error {
-			next, err := c.askLeader(ctx, StreamRooms, query{Next: subject, From: after[subject] + 1})
+			next, err := c.askLeader(ctx, Rooms, query{Next: subject, From: after[subject] + 1})
 			if err == nil && next != nil && next.Sequence < before {
-				err = fmt.Errorf("read %s: %w", StreamRooms, errBehind)
+				err = fmt.Errorf("read %s: %w", Rooms, errBehind)
 			}
 			return err
 		})

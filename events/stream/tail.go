@@ -82,7 +82,7 @@ func (c *Conn) Tail(cfg TailConfig) *Tail {
 // TailBucket returns a tail of the values of a bucket under some keys: the newest of
 // each first, then every change.
 func (c *Conn) TailBucket(bucket, keys string, cfg TailConfig) *Tail {
-	cfg.Stream, cfg.Filter, cfg.From = bucketStream(bucket), KVSubject(bucket, keys), newestValues
+	cfg.Stream, cfg.Filter, cfg.From = bucketStream(bucket), kvSubject(bucket, keys), newestValues
 	return c.Tail(cfg)
 }
 
@@ -207,6 +207,18 @@ func (t *Tail) Accept(m *nats.Msg) (*nats.MsgMetadata, bool) {
 		t.trouble.Note(nil)
 	}
 	return meta, t.sub != nil
+}
+
+// AcceptRecord is [Tail.Accept] for a tail of a bucket. It returns the key and what the
+// message makes of it, and how many more messages the server has for the tail.
+func (t *Tail) AcceptRecord(m *nats.Msg) (key string, r Record, pending uint64, ok bool) {
+	meta, ok := t.Accept(m)
+	if !ok {
+		return "", Record{}, 0, false
+	}
+	return keyOf(m.Subject), recordOf(&jetstream.RawStreamMsg{
+		Data: m.Data, Sequence: meta.Sequence.Stream, Header: m.Header,
+	}), meta.NumPending, true
 }
 
 // status takes what is no message: a heartbeat (100), a request whose time

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"poked/events"
 )
 
 // Topology is what an operator chooses about the streams: how many partitions
@@ -29,12 +27,12 @@ const (
 // server-side acknowledgements, and GATEWAYS is there because dispatchers are many;
 // see the package comment.
 const (
-	StreamRooms         = "ROOMS"
-	streamRoomState     = "ROOM_STATE"
-	streamAccounts      = "ACCOUNTS"
-	StreamNotifications = "NOTIFICATIONS"
-	streamRejected      = "REJECTED"
-	streamDead          = "DEAD"
+	Rooms           = "ROOMS"
+	streamRoomState = "ROOM_STATE"
+	streamAccounts  = "ACCOUNTS"
+	Notifications   = "NOTIFICATIONS"
+	streamRejected  = "REJECTED"
+	streamDead      = "DEAD"
 
 	bucketPushers   = "PUSHERS"
 	bucketPushRules = "PUSH_RULES"
@@ -81,7 +79,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 	parts := strconv.Itoa(t.Partitions)
 	return []jetstream.StreamConfig{
 		{
-			Name:        StreamRooms,
+			Name:        Rooms,
 			Description: "Room events and read receipts, as the homeserver publishes them.",
 			Subjects:    []string{"room.*.>"},
 			SubjectTransform: &jetstream.SubjectTransformConfig{
@@ -96,7 +94,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 			Description:       "The current state of each room; filled by the server from ROOMS.",
 			MaxMsgsPerSubject: 1,
 			Sources: []*jetstream.StreamSource{{
-				Name: StreamRooms,
+				Name: Rooms,
 				SubjectTransforms: []jetstream.SubjectTransformConfig{{
 					Source:      "rooms.*.*.state.>",
 					Destination: "state.{{wildcard(2)}}.>",
@@ -110,7 +108,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 			Retention:   jetstream.WorkQueuePolicy,
 		},
 		{
-			Name:        StreamNotifications,
+			Name:        Notifications,
 			Description: "What each user has been notified of and has not read, and how far they have read.",
 			Subjects:    []string{"notify.*.*.*.*", "read.*.*.*.*", "redacted.*.*.*"},
 			MaxAge:      NotificationsKept,
@@ -204,7 +202,7 @@ func (c *Conn) StreamEnd(ctx context.Context, name string) (made time.Time, last
 // open looks up the streams that are read message by message.
 func (c *Conn) open(ctx context.Context) (err error) {
 	for name, stream := range map[string]*jetstream.Stream{
-		StreamRooms: &c.rooms, StreamNotifications: &c.notifications, streamDead: &c.dead,
+		Rooms: &c.rooms, Notifications: &c.notifications, streamDead: &c.dead,
 	} {
 		*stream, err = c.js.Stream(ctx, name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -229,17 +227,17 @@ func (c *Conn) replicas(ctx context.Context, stream string, want int) int {
 }
 
 func (c *Conn) checkPartitions(ctx context.Context, want int) error {
-	stream, err := c.js.Stream(ctx, StreamRooms)
+	stream, err := c.js.Stream(ctx, Rooms)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("look up stream %s: %w", StreamRooms, err)
+		return fmt.Errorf("look up stream %s: %w", Rooms, err)
 	}
 	have := stream.CachedInfo().Config.Metadata[metaPartitions]
 	if have != strconv.Itoa(want) {
 		return fmt.Errorf("%w: stream %s has %q, asked for %d; set --partitions to the stream's own",
-			ErrPartitions, StreamRooms, have, want)
+			ErrPartitions, Rooms, have, want)
 	}
 	return nil
 }
@@ -256,7 +254,6 @@ func (c *Conn) setupError(what string, t Topology, err error) error {
 	return fmt.Errorf("set up %s: %w", what, err)
 }
 
-// partOf returns the partition of a room or user.
-func (c *Conn) partOf(token string) string {
-	return strconv.Itoa(events.PartitionOf(token, c.partitions))
-}
+// ErrNotReady says that the streams cannot be set up or found yet, and that it is
+// worth trying again: NATS elects a leader, or somebody else has to make them.
+var ErrNotReady = errors.New("not ready")

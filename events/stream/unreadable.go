@@ -67,7 +67,7 @@ func (c *Conn) NoteUnreadable(bucket, key string, revision uint64, err error) {
 func (c *Conn) KeepUnreadable(ctx context.Context, bucket, key string, value []byte, reason error) error {
 	kept := make(chan error, 1)
 	c.PublishDead(events.DeadLetter{
-		Reason: DeadBadValue, Detail: reason.Error(), At: time.Now(), Subject: KVSubject(bucket, key), Message: value,
+		Reason: DeadBadValue, Detail: reason.Error(), At: time.Now(), Subject: kvSubject(bucket, key), Message: value,
 	}, func(err error) { kept <- err })
 	var err error
 	select {

@@ -15,11 +15,6 @@ import (
 	"poked/events"
 )
 
-func (c *Conn) userKey(user events.UserID) string {
-	token := events.Token(user)
-	return c.partOf(token) + "." + token
-}
-
 // userBucket is a bucket with one value for each user, which the registry
 // writes and dispatchers read.
 type userBucket[T any] struct {

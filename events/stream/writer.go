@@ -14,8 +14,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"poked/events"
 )
 
 // ErrUnknownOutcome says that a write went out and its answer did not come:
@@ -78,83 +76,6 @@ func newWriter(nc *nats.Conn, log *slog.Logger) (*writer, error) {
 		return nil, fmt.Errorf("lift limits of acknowledgements: %w", err)
 	}
 	return w, nil
-}
-
-// Batch is a set of messages that are written together and answered by one
-// callback. It is used by one goroutine.
-type Batch struct {
-	w     *writer
-	id    uint64
-	reply string
-	write *write
-
-	room        events.RoomID // of the last notification
-	thread      events.EventID
-	roomToken   string
-	threadToken string
-}
-
-// NewBatch begins a batch. done is called exactly once, after [Batch.Send]: with
-// the stream sequence of the message stored last, or with the first error; an
-// error that wraps [ErrUnknownOutcome] leaves open what was stored. done must
-// not block, and is never called from within Send.
-func (c *Conn) NewBatch(done func(seq uint64, err error)) *Batch {
-	w := c.writer
-	wr := &write{done: done, deadline: time.Now().Add(RequestTimeout)}
-	w.mu.Lock()
-	w.last++
-	id := w.last
-	w.pending[id] = wr
-	if !w.watched {
-		w.watched = true
-		time.AfterFunc(watchInterval, w.watch)
-	}
-	w.mu.Unlock()
-	return &Batch{w: w, id: id, reply: w.inbox + strconv.FormatUint(id, 36), write: wr, threadToken: events.NoToken}
-}
-
-// Add publishes one message of the batch. data is not kept.
-func (b *Batch) Add(subject string, header nats.Header, data []byte) {
-	b.w.mu.Lock()
-	b.write.remaining++
-	failed := b.write.err != nil
-	b.w.mu.Unlock()
-	if failed {
-		return // the batch is lost already; its owner will be told at Send
-	}
-	if err := b.publish(subject, header, data); err != nil {
-		b.w.mu.Lock()
-		b.write.fail(fmt.Errorf("publish: %w", err))
-		b.w.mu.Unlock()
-	}
-}
-
-func (b *Batch) publish(subject string, header nats.Header, data []byte) error {
-	if header == nil { // the hot path: no message to build
-		return b.w.nc.PublishRequest(subject, b.reply, data)
-	}
-	return b.w.nc.PublishMsg(&nats.Msg{Subject: subject, Reply: b.reply, Header: header, Data: data})
-}
-
-// askAsync sends one message. done hears the answer as it is, under the terms of
-// [Conn.NewBatch].
-func (c *Conn) askAsync(question *nats.Msg, done func(answer *nats.Msg, err error)) {
-	var b *Batch
-	b = c.NewBatch(func(_ uint64, err error) { done(b.write.answer, err) })
-	b.write.asks = true
-	b.Add(question.Subject, question.Header, question.Data)
-	b.Send()
-}
-
-// Send says that the batch is complete.
-func (b *Batch) Send() {
-	b.w.mu.Lock()
-	b.write.sealed = true
-	finished := b.w.takeIfFinished(b.id, b.write)
-	b.w.mu.Unlock()
-	if finished { // it failed already; done may want locks that the caller holds
-		time.AfterFunc(0, func() { b.write.done(b.write.seq, b.write.err) })
-	}
 }
 
 func (w *write) fail(err error) {

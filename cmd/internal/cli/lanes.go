@@ -44,7 +44,7 @@ var errNoPoked = errors.New("no poked serves this NATS: the streams are not ther
 // lanes publishes records. The counters belong to mu.
 type lanes struct {
 	publisher *publish.Publisher
-	options   []publish.PublishOption
+	options   []publish.Option
 	limit     *rate.Limiter
 	bad       func(record, error) // told of every bad record, by many goroutines
 	seed      maphash.Seed

@@ -90,7 +90,7 @@ func (c *publishCmd) lanes(conn *stream.Conn, con *terminal.Console) *lanes {
 		l.limit = rate.NewLimiter(rate.Limit(c.Rate), max(1, int(c.Rate/100)))
 	}
 	if c.Historical {
-		l.options = []publish.PublishOption{publish.Historical()}
+		l.options = []publish.Option{publish.Historical()}
 	}
 	return l
 }

@@ -27,18 +27,6 @@ func (m *motion) tick(now time.Time, last uint64, waits bool) {
 	m.last = last
 }
 
-// Trouble returns why the worker does not work on its share of the partitions, though it
-// has had time to, or "".
-func (w *Worker) Trouble() string {
-	if err := w.beat.trouble.Lasting(stream.RefusedFor); err != nil {
-		return "the heartbeat of the dispatcher is not stored: " + err.Error()
-	}
-	if err := w.trouble.Lasting(stalledFor); err != nil {
-		return err.Error()
-	}
-	return ""
-}
-
 // trouble returns why the follower does not get on, though there is something to do, or
 // "".
 func (f *Follower) trouble() string {

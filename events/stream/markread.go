@@ -6,74 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidwall/gjson"
 
 	"poked/events"
 )
-
-// Read adds to a batch how far a user has read a room. It takes the place of what
-// was said of the same thread before, so it must not say less.
-func (b *Batch) Read(c *Conn, user events.UserID, room events.RoomID, read events.Read) {
-	thread := events.Token(read.Thread)
-	if read.Whole {
-		thread = events.WholeRoom
-	}
-	body, err := json.Marshal(read)
-	if err != nil { // cannot happen for a number and strings
-		return
-	}
-	b.Add(c.userSubject(events.LogRead, events.Token(user))+"."+events.Token(room)+"."+thread, nats.Header{
-		jetstream.MsgRollup: []string{jetstream.MsgRollupSubject},
-	}, body)
-}
-
-// Redacted adds to a batch that the event of one of a user's notifications was
-// redacted.
-func (b *Batch) Redacted(c *Conn, user events.UserID, room events.RoomID, seq uint64) {
-	body, err := json.Marshal(events.Redaction{Seq: seq})
-	if err != nil { // cannot happen for a number
-		return
-	}
-	b.Add(c.userSubject(events.LogRedacted, events.Token(user))+"."+events.Token(room), nil, body)
-}
-
-// ReadOf returns how far a user has read a room, one value for each thread that
-// anything was said of.
-func (c *Conn) ReadOf(ctx context.Context, user events.UserID, room events.RoomID) ([]events.Read, error) {
-	filter := c.userSubject(events.LogRead, events.Token(user)) + "." + events.Token(room) + "." + events.AnyThread
-	var reads []events.Read
-	for msg, err := range c.newestStored(ctx, StreamNotifications, filter) {
-		if err != nil {
-			return nil, fmt.Errorf("look up how far a room is read: %w", err)
-		}
-		if r, err := events.ParseRead(msg.Data); err == nil { // what cannot be read says nothing
-			reads = append(reads, r)
-		}
-	}
-	return reads, nil
-}
-
-// ReadsSince returns what users have read of a room of whom that was stored since a
-// time.
-func (c *Conn) ReadsSince(ctx context.Context, room events.RoomID, since time.Time) (map[events.UserID][]events.Read, error) {
-	filter := string(events.LogRead) + ".*.*." + events.Token(room) + "." + events.AnyThread
-	reads := map[events.UserID][]events.Read{}
-	for msg, err := range c.readSince(ctx, StreamNotifications, filter, since) {
-		if err != nil {
-			return nil, err
-		}
-		s, subjectErr := events.ParseLogSubject(msg.Subject)
-		r, readErr := events.ParseRead(msg.Data)
-		if subjectErr == nil && readErr == nil {
-			reads[s.User] = append(reads[s.User], r)
-		}
-	}
-	return reads, nil
-}
 
 // MarkRead removes from a user's log what read covers and what stands before a
 // sequence of NOTIFICATIONS, and returns how many notifications that were. It may
@@ -101,7 +39,7 @@ func (c *Conn) markRead(ctx context.Context, filter string, upTo, before uint64)
 	if n, _, err := c.countNotifications(ctx, filter); err != nil || n.Messages+n.retried == 0 {
 		return 0, err
 	}
-	last, heard, err := c.readNewest(ctx, StreamNotifications, newest{Filters: []string{filter}})
+	last, heard, err := c.readNewest(ctx, Notifications, newest{Filters: []string{filter}})
 	switch {
 	case errors.Is(err, errTooMany): // more threads than the server tells of at once
 	case err != nil:
@@ -135,7 +73,7 @@ const stragglers = logPage
 func (c *Conn) markReadOneByOne(ctx context.Context, filter string, upTo, before uint64) (removed uint64, err error) {
 	end, beyond := uint64(0), 0
 	var late []uint64
-	for msg, err := range c.readStored(ctx, StreamNotifications, filter, 1) {
+	for msg, err := range c.readStored(ctx, Notifications, filter, 1) {
 		if err != nil {
 			return 0, err
 		}
@@ -171,19 +109,19 @@ func (c *Conn) purge(ctx context.Context, filter string, before uint64) (removed
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
 	request := `{"filter":` + strconv.Quote(filter) + `,"seq":` + strconv.FormatUint(before, 10) + `}`
-	msg, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+StreamNotifications, []byte(request))
+	msg, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+Notifications, []byte(request))
 	if err != nil {
-		return 0, fmt.Errorf("purge %s: %w", StreamNotifications, err)
+		return 0, fmt.Errorf("purge %s: %w", Notifications, err)
 	}
 	var answer struct {
 		Purged uint64              `json:"purged"`
 		Error  *jetstream.APIError `json:"error"`
 	}
 	if err := json.Unmarshal(msg.Data, &answer); err != nil {
-		return 0, fmt.Errorf("purge %s: %w", StreamNotifications, err)
+		return 0, fmt.Errorf("purge %s: %w", Notifications, err)
 	}
 	if answer.Error != nil {
-		return 0, fmt.Errorf("purge %s: %w", StreamNotifications, answer.Error)
+		return 0, fmt.Errorf("purge %s: %w", Notifications, answer.Error)
 	}
 	return answer.Purged, nil
 }

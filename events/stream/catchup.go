@@ -26,10 +26,6 @@ func logged(msg *jetstream.RawStreamMsg) (user events.UserID, n LoggedNotificati
 	return s.User, LoggedNotification{Seq: msg.Sequence, Room: s.Room, Data: msg.Data, subject: msg.Subject}, err == nil
 }
 
-// errBehind says that the server which answered does not know yet what was asked
-// for: a replica that lags behind its leader.
-var errBehind = errors.New("the replica that answered is behind")
-
 // NewestInRooms returns the newest notification from each thread of each room that
 // each of the users has in the log, by sequence, as of a sequence of NOTIFICATIONS or later.
 // The server answers from its index of subjects, however long the log is, and for
@@ -40,14 +36,14 @@ func (c *Conn) NewestInRooms(ctx context.Context, users []events.UserID, asOf ui
 	for _, user := range users {
 		filters = append(filters, c.allNotifications(user))
 	}
-	page, heard, err := c.readNewest(ctx, StreamNotifications, newest{Filters: filters})
+	page, heard, err := c.readNewest(ctx, Notifications, newest{Filters: filters})
 	switch {
 	case errors.Is(err, errTooMany) && len(users) > 1:
 		return c.newestOneByOne(ctx, users, asOf)
 	case errors.Is(err, errTooMany):
-		page, err = c.readAllForNewest(ctx, StreamNotifications, filters[0])
+		page, err = c.readAllForNewest(ctx, Notifications, filters[0])
 	case err == nil && len(page) == 0:
-		err = c.checkNone(ctx, StreamNotifications, filters...)
+		err = c.checkNone(ctx, Notifications, filters...)
 	case err == nil && heard < asOf:
 		err = errBehind
 	}
@@ -83,7 +79,7 @@ func (c *Conn) NotificationsInRoom(ctx context.Context, newest LoggedNotificatio
 	var msgs []*jetstream.RawStreamMsg
 	for from := after + 1; len(msgs) < limit && err == nil; from = msgs[len(msgs)-1].Sequence + 1 {
 		var some []*jetstream.RawStreamMsg
-		some, more, err = c.readPage(ctx, StreamNotifications, newest.subject, from, min(limit-len(msgs), logPage))
+		some, more, err = c.readPage(ctx, Notifications, newest.subject, from, min(limit-len(msgs), logPage))
 		if msgs = append(msgs, some...); more == 0 {
 			break
 		}

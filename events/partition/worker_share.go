@@ -19,9 +19,9 @@ func (w *Worker) present() []string {
 	for key, r := range w.members.records {
 		switch name := strings.TrimPrefix(key, workerKey("")); {
 		case name == w.id: // it knows better itself
-		case time.Since(r.Heard) > stream.WorkerTTL:
+		case time.Since(r.at) > stream.WorkerTTL:
 			delete(w.members.records, key)
-		case !w.readable(key, r):
+		case !w.readable(key, r.Record):
 		case r.There && r.Value != stateLeaving:
 			names = append(names, name)
 		}

@@ -1,0 +1,33 @@
+package partition
+
+import (
+	"time"
+
+	"poked/events"
+)
+
+// Message is one message of a followed partition.
+type Message struct {
+	Seq        uint64 // in its stream
+	Subject    string
+	Data       []byte
+	Time       time.Time // when the stream stored it
+	ID         string    // header Nats-Msg-Id
+	Historical bool      // header Poked-Historical: true
+	// Replayed says that a worker may have handled the message before without
+	// recording it.
+	Replayed bool
+}
+
+// Published returns the subject on which the message was published, which its stream
+// may have changed.
+func (m Message) Published() string { return events.PublishedAs(m.Subject) }
+
+// Dead returns the dead letter of a message that no repetition can help, with the
+// reason in a word and in a sentence.
+func (m Message) Dead(reason string, detail error) events.DeadLetter {
+	return events.DeadLetter{
+		Reason: reason, Detail: detail.Error(), At: time.Now(), Subject: m.Published(),
+		Historical: m.Historical, Message: m.Data,
+	}
+}

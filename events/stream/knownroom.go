@@ -1,0 +1,64 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"poked/events"
+)
+
+// What a homeserver that knows nothing of poked cannot say, NATS knows: whether a
+// room's state is there, and how far a room's events were stored.
+
+// typeCreate is the type of the event that every room begins with. It is stored
+// last of a room's state from before: a room whose m.room.create is there is known.
+const typeCreate = "m.room.create"
+
+// KnowsRoom says whether the room's state is in NATS: it was published from the
+// room's beginning, or seeded ([Conn.SeedRoom]).
+func (c *Conn) KnowsRoom(ctx context.Context, room events.RoomID) (bool, error) {
+	create := "." + events.Token(typeCreate) + "." + events.NoToken
+	known, err := c.newestOn(ctx, streamRoomState, "state."+events.Token(room)+create)
+	if err != nil || known != nil {
+		return known != nil, err
+	}
+	// ROOM_STATE is filled a moment after ROOMS.
+	known, err = c.newestOn(ctx, Rooms, c.roomSubject(room)+".state"+create)
+	return known != nil, err
+}
+
+// NewestLike returns the id of the event that ROOMS holds last on the subject of
+// ev: for a state event the newest of its type and state key, else the newest
+// event of the room that is no state. It is "" if there is none, or if it was
+// seeded, which does not say that what was before it is there as well.
+func (c *Conn) NewestLike(ctx context.Context, ev *events.RoomEvent) (events.EventID, error) {
+	msg, err := c.newestOn(ctx, Rooms, c.storedSubject(ev))
+	if err != nil || msg == nil {
+		return "", err
+	}
+	return events.EventID(msg.Header.Get(jetstream.MsgIDHeader)), nil
+}
+
+// newestOn returns the last message on a subject, or nil.
+func (c *Conn) newestOn(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+	defer cancel()
+	s, err := c.js.Stream(ctx, stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		err = ErrNoStreams
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", stream, err)
+	}
+	msg, err := s.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", stream, err)
+	}
+	return msg, nil
+}

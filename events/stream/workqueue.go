@@ -1,0 +1,80 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"poked/events"
+	"poked/events/wait"
+)
+
+// work takes messages off a work queue. What cannot be read becomes a dead
+// letter; what could not be done stays in the queue.
+func (c *Conn) work(ctx context.Context, stream, durable string, subjects []string, handle func(context.Context, jetstream.Msg) error) error {
+	log := c.log.With("stream", stream)
+	for failing := false; ctx.Err() == nil; {
+		err := c.workBatch(ctx, stream, durable, subjects, handle)
+		if err == nil {
+			failing = false
+			continue
+		}
+		if !failing && ctx.Err() == nil {
+			log.Warn("cannot work on the queue, trying until it works", "error", err)
+		}
+		failing = true
+		_ = wait.For(ctx, RetryWait) // the loop looks at ctx
+	}
+	return nil
+}
+
+func (c *Conn) workBatch(ctx context.Context, stream, durable string, subjects []string, handle func(context.Context, jetstream.Msg) error) error {
+	consumer, err := c.js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		Durable: durable, FilterSubjects: subjects, AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second,
+	})
+	if err != nil {
+		return fmt.Errorf("create consumer: %w", err)
+	}
+	batch, err := consumer.Fetch(64, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(defaultPulse))
+	if err != nil {
+		return fmt.Errorf("fetch: %w", err)
+	}
+	for msg := range batch.Messages() {
+		err := handle(ctx, msg)
+		if errors.Is(err, events.ErrBadEvent) {
+			err = c.bury(ctx, msg, err)
+		}
+		if err != nil {
+			return err // comes again when its time to acknowledge is over
+		}
+		if err := msg.Ack(); err != nil {
+			return fmt.Errorf("acknowledge: %w", err)
+		}
+	}
+	if err := batch.Error(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("fetch: %w", err)
+	}
+	return nil
+}
+
+// bury keeps an unreadable message as a dead letter, so that it may be
+// acknowledged.
+func (c *Conn) bury(ctx context.Context, msg jetstream.Msg, reason error) error {
+	c.log.Warn("unreadable message skipped", "subject", msg.Subject(), "error", reason)
+	if meta, err := msg.Metadata(); err == nil {
+		c.unreadables.add(meta.Stream, msg.Subject(), meta.Sequence.Stream)
+	}
+	kept := make(chan error, 1)
+	c.PublishDead(events.DeadLetter{
+		Reason: "bad_message", Detail: reason.Error(), At: time.Now(), Subject: msg.Subject(), Message: msg.Data(),
+	}, func(err error) { kept <- err })
+	select {
+	case err := <-kept:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

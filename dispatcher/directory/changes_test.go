@@ -13,7 +13,7 @@ func TestChangesAreRememberedForAWhile(t *testing.T) {
 		c.add(events.UserID(fmt.Sprint(i)))
 	}
 	if c.remembers(0) || !c.remembers(1) || !c.remembers(c.count) {
-		t.Error("not the last changes are remembered, or more than there is room for")
+		t.Error("the last changes are not remembered, or more than fit")
 	}
 	next := 1
 	c.after(1, func(user events.UserID) {
@@ -23,6 +23,6 @@ func TestChangesAreRememberedForAWhile(t *testing.T) {
 		next++
 	})
 	if next != changeMemory+1 {
-		t.Errorf("told up to change %d", next)
+		t.Errorf("reported up to change %d", next)
 	}
 }

@@ -7,17 +7,18 @@ import (
 	"poked/events/stream"
 )
 
-// former is the users who have no pushers any more and had some, for as long as their
-// logs are kept from then on, and for twice as long at most: memory follows who left
-// lately, not who ever did. Its zero value is empty.
+// former is the set of users who had pushers and have none any more. The notification log
+// may still hold something of theirs, so each is kept for as long as the log is, and at
+// most twice as long: memory follows how many users left lately, not how many ever did.
+// The zero value is empty.
 type former struct {
 	young, old map[events.UserID]struct{}
-	turned     time.Time // when what is young began
+	rotated    time.Time // when young was begun
 }
 
-// add takes in that a user has no pushers since a time; the zero time is now.
+// add records that a user has had no pushers since a time; the zero time means now.
 func (f *former) add(user events.UserID, since, now time.Time) {
-	f.turn(now)
+	f.rotate(now)
 	if since.IsZero() {
 		since = now
 	}
@@ -42,10 +43,11 @@ func (f *former) has(user events.UserID) bool {
 	return young || old
 }
 
-// turn lets what is young grow old, and what is old go, when it is time.
-func (f *former) turn(now time.Time) {
-	if now.Sub(f.turned) < stream.NotificationsKept {
+// rotate forgets the old users and begins a new young set, once for each period for which
+// the log is kept.
+func (f *former) rotate(now time.Time) {
+	if now.Sub(f.rotated) < stream.NotificationsKept {
 		return
 	}
-	f.young, f.old, f.turned = nil, f.young, now
+	f.young, f.old, f.rotated = nil, f.young, now
 }

@@ -9,9 +9,9 @@ import (
 	"poked/events/stream"
 )
 
-// Whoever has had no pushers for as long as logs are kept is forgotten, however many
-// they were, be it that the bucket still says so.
-func TestG7DirectoryForgetsWhoIsGone(t *testing.T) {
+// A user who has had no pushers for as long as logs are kept is forgotten, also if the
+// bucket still holds the empty value, and memory does not grow with how many ever left.
+func TestG7DirectoryForgetsFormerUsers(t *testing.T) {
 	d := New(nil, nil, 1, func(events.UserID) {})
 	now := time.Now()
 	gone := func(user events.UserID, since time.Time) { d.Apply(events.UserPushers{UserID: user, At: since}) }
@@ -36,6 +36,6 @@ func TestG7DirectoryForgetsWhoIsGone(t *testing.T) {
 		}
 	}
 	if most > 14*10+2 {
-		t.Errorf("%d who went are remembered, of 10 a day", most)
+		t.Errorf("%d former users are remembered, of 10 a day", most)
 	}
 }

@@ -11,11 +11,11 @@ import (
 
 func someUser(i int) events.UserID { return events.UserID(fmt.Sprintf("@user%d:x", i)) }
 
-// Users come, change and go, many of whom have the same tag: a shelf answers as a
+// Users arrive, change and leave, many of whom have the same tag: a shard answers as a
 // map does, and does not grow beyond what they need.
-func TestShelfAnswersAsAMap(t *testing.T) {
+func TestShardAnswersAsAMap(t *testing.T) {
 	dice := rand.New(rand.NewPCG(1, 0))
-	var s packedShard
+	var s shard
 	var scratch []byte
 	model := map[events.UserID]string{}
 	for step := range 50_000 {
@@ -50,8 +50,8 @@ func TestShelfAnswersAsAMap(t *testing.T) {
 	}
 }
 
-// What a record costs beside itself is bounded, and shelves forget what is gone.
-func TestShelvesCostLittle(t *testing.T) {
+// What a record costs beside itself is bounded, and shards drop what was removed.
+func TestPackedMapCostsLittle(t *testing.T) {
 	s := newPackedMap()
 	record := make([]byte, 100)
 	const users = 100_000
@@ -65,8 +65,8 @@ func TestShelvesCostLittle(t *testing.T) {
 	for i := range users {
 		s.put(someUser(i), record[:1])
 	}
-	for i := range s.all {
-		s.rewrite(&s.all[i], func(record []byte) []byte { return record })
+	for i := range s.shards {
+		s.rewrite(&s.shards[i], func(record []byte) []byte { return record })
 	}
 	own -= 99
 	if each := s.bytes() / users; s.users != users || each > own+own/8+18 {
@@ -76,14 +76,14 @@ func TestShelvesCostLittle(t *testing.T) {
 		s.remove(someUser(i))
 	}
 	if s.users != 0 || s.has(someUser(1)) {
-		t.Errorf("%d users after all have gone", s.users)
+		t.Errorf("%d users after all were removed", s.users)
 	}
 }
 
-// bytes returns what the shelves hold in memory beside themselves.
-func (s *packedMap) bytes() (n int) {
-	for i := range s.all {
-		n += cap(s.all[i].store) + 8*cap(s.all[i].slots)
+// bytes returns how much memory the shards have allocated.
+func (m *packedMap) bytes() (n int) {
+	for i := range m.shards {
+		n += cap(m.shards[i].store) + 8*cap(m.shards[i].slots)
 	}
 	return n
 }

@@ -7,23 +7,23 @@ import (
 	"poked/events/pushgateway"
 )
 
-// Pusher is one registered pusher, ready to be poked. It never changes: a
-// pusher that is set again is a new value with the same id.
+// Pusher is one registered pusher, ready to be poked. It never changes: a pusher that is
+// set again is a new value with the same id.
 type Pusher struct {
 	ID        events.PusherID
 	User      events.UserID
 	AppID     string
 	Pushkey   string
-	PushkeyTS int64
-	Handle    string // instance handle, by which push rules of its own are found
-	Data      []byte // without url
-	URL       *pushgateway.URL
-	Refused   error // why url is none that may be poked; then url is nil
-	EventOnly bool  // data.format is event_id_only
-	NoBadge   bool  // data asks for no counts (MSC4076)
+	PushkeyTS int64            // when it was set, in seconds since the Unix epoch
+	Handle    string           // instance handle, which finds the device's own push rules; may be ""
+	Data      []byte           // a JSON object, without url
+	URL       *pushgateway.URL // of the gateway; nil if Refused
+	Refused   error            // why the policy forbids poking the pusher, or nil
+	EventOnly bool             // data.format is event_id_only
+	NoBadge   bool             // data asks for no counts (MSC4076)
 }
 
-// RefusedOrigin stands for the gateway of pushers that may not be poked.
+// RefusedOrigin is the origin of pushers that must not be poked.
 const RefusedOrigin = "refused"
 
 // Origin names the pusher's gateway.
@@ -40,7 +40,8 @@ func (p *Pusher) Wants(n *events.Notification) bool {
 	return (n.Only == "" || n.Only == p.ID) && n.Reaches(p.Handle)
 }
 
-// Same says whether nothing has changed between two values of a pusher.
+// Same reports whether two values of a pusher are equal in everything that a poke depends
+// on.
 func (p *Pusher) Same(q *Pusher) bool {
 	return p == q || p.ID == q.ID && p.PushkeyTS == q.PushkeyTS && p.Handle == q.Handle && p.Origin() == q.Origin() && bytes.Equal(p.Data, q.Data)
 }

@@ -8,17 +8,18 @@ import (
 	"poked/events/pushrule"
 )
 
-// UserRules is what a user wants to hear that is not what the predefined rules
-// say. It never changes. Of nearly every user there is none: nil stands for the
-// predefined rules.
+// UserRules is what a user's push rules say that differs from the predefined ones. It
+// never changes. Nearly every user has none: nil means the predefined rules.
 type UserRules struct {
-	global  *pushrule.Compiled
-	Devices map[string]*pushrule.Compiled // by instance handle; nil for nearly everyone
-	ignored []events.UserID               // senders, sorted
+	global *pushrule.Compiled
+	// Devices holds the rules of single devices, by instance handle. It must not be
+	// changed, and is nil for nearly everyone.
+	Devices map[string]*pushrule.Compiled
+	ignored []events.UserID // senders, sorted
 }
 
-// newUserRules compiles a user's rules; nil if they are the predefined ones. Equal
-// rulesets are compiled once for all who have them.
+// newUserRules compiles a user's rules. It returns nil if they are the predefined ones.
+// Equal rulesets are compiled once for all users who have them.
 func newUserRules(set *events.UserPushRules, shared *pushrule.Cache) *UserRules {
 	if set.IsEmpty() {
 		return nil
@@ -38,7 +39,7 @@ func newUserRules(set *events.UserPushRules, shared *pushrule.Cache) *UserRules 
 	return rules
 }
 
-// Compiled returns the rules that are the same for all of the user's devices.
+// Compiled returns the rules that apply to all of the user's devices.
 func (u *UserRules) Compiled() *pushrule.Compiled {
 	if u == nil {
 		return pushrule.Everyone()
@@ -46,7 +47,7 @@ func (u *UserRules) Compiled() *pushrule.Compiled {
 	return u.global
 }
 
-// Ignores says whether the user does not want to hear of a sender.
+// Ignores reports whether the user ignores a sender.
 func (u *UserRules) Ignores(sender events.UserID) bool {
 	if u == nil {
 		return false
@@ -55,7 +56,7 @@ func (u *UserRules) Ignores(sender events.UserID) bool {
 	return found
 }
 
-// equal says whether two users' rules, or two versions of one's, are the same.
+// equal reports whether two users' rules, or two versions of one user's, are the same.
 func (u *UserRules) equal(v *UserRules) bool {
 	if u == nil || v == nil {
 		either := u

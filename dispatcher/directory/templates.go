@@ -1,0 +1,135 @@
+package directory
+
+import (
+	"encoding/json"
+	"hash/maphash"
+
+	"poked/events"
+	"poked/events/pushgateway"
+)
+
+// template is what several pushers have in common: the app, the gateway and, unless each
+// pusher has its own, the data. Most pushers of a server share a few templates.
+type template struct {
+	key       templateKey
+	pushers   int // that use it
+	url       *pushgateway.URL
+	refused   error  // why the policy forbids poking the URL; then url is nil
+	data      []byte // without url; nil if there is none, or each pusher has its own
+	eventOnly bool   // data.format is event_id_only
+	noBadge   bool   // data asks for no counts (MSC4076)
+}
+
+// templateKey identifies a template: by all of data as the client set it or, if its
+// pushers have data of their own, by the fields of data that concern us.
+type templateKey struct {
+	appID  string
+	data   string
+	own    bool
+	fields dataFields
+}
+
+// dataFields are the fields of a pusher's data that concern us; the rest is between the
+// client and its gateway.
+type dataFields struct {
+	URL     string `json:"url"`
+	Format  string `json:"format"`
+	NoBadge bool   `json:"org.matrix.msc4076.disable_badge_count"`
+}
+
+// eventIDOnly is the format of pushers that receive no more than an event's id.
+const eventIDOnly = "event_id_only"
+
+// templates holds the templates of all pushers, by number. The directory's mutex guards
+// it.
+type templates struct {
+	policy *pushgateway.Policy
+	byKey  map[templateKey]int
+	all    []*template // nil where a number is free
+	free   []int
+
+	// seen holds hashes of data that one pusher had: when a second pusher has the same,
+	// it is worth a template. A hash is overwritten soon, so rare data is forgotten.
+	seed maphash.Seed
+	seen [4096]uint64
+}
+
+func newTemplates(policy *pushgateway.Policy) *templates {
+	return &templates{policy: policy, byKey: map[templateKey]int{}, seed: maphash.MakeSeed()}
+}
+
+// acquire returns the number of the template for a pusher, which counts as its user, and
+// the pusher's data without url if the template does not hold that.
+func (t *templates) acquire(p *events.Pusher) (number int, own []byte) {
+	if number, ok := t.byKey[templateKey{appID: p.AppID, data: string(p.Data)}]; ok {
+		t.all[number].pushers++
+		return number, nil
+	}
+	stripped, err := pushgateway.StripURL(p.Data)
+	if err != nil {
+		stripped = nil
+	}
+	var fields dataFields
+	// A field of another type than ours is the app's own business.
+	_ = json.Unmarshal(p.Data, &fields)
+	key := templateKey{appID: p.AppID, own: true, fields: dataFields{fields.URL, "", fields.NoBadge}}
+	if fields.Format == eventIDOnly {
+		key.fields.Format = eventIDOnly
+	}
+	if stripped != nil && !t.seenBefore(p) {
+		return t.acquireKey(key, nil), stripped
+	}
+	key.own, key.data = false, string(p.Data)
+	return t.acquireKey(key, stripped), nil
+}
+
+// seenBefore reports whether another pusher had the same data lately.
+func (t *templates) seenBefore(p *events.Pusher) bool {
+	hash := maphash.Comparable(t.seed, [2]string{p.AppID, string(p.Data)})
+	last := &t.seen[hash%uint64(len(t.seen))]
+	known := *last == hash
+	*last = hash
+	return known
+}
+
+// acquireKey returns the number of the template with a key, and makes it if there is none.
+func (t *templates) acquireKey(key templateKey, data []byte) int {
+	fields := key.fields
+	if !key.own {
+		key.fields = dataFields{} // key.data implies them
+	}
+	number, ok := t.byKey[key]
+	if !ok {
+		made := &template{key: key, data: data, eventOnly: fields.Format == eventIDOnly, noBadge: fields.NoBadge}
+		if made.url, made.refused = t.policy.CheckURL(fields.URL); made.refused != nil {
+			made.url = nil
+		}
+		number = t.add(made)
+	}
+	t.all[number].pushers++
+	return number
+}
+
+func (t *templates) add(made *template) (number int) {
+	if last := len(t.free) - 1; last >= 0 {
+		number = t.free[last]
+		t.free = t.free[:last]
+		t.all[number] = made
+	} else {
+		number = len(t.all)
+		t.all = append(t.all, made)
+	}
+	t.byKey[made.key] = number
+	return number
+}
+
+// release ends one pusher's use of a template. A template that no pusher uses is
+// forgotten.
+func (t *templates) release(number int) {
+	used := t.all[number]
+	if used.pushers--; used.pushers == 0 {
+		delete(t.byKey, used.key)
+		t.all[number] = nil
+		t.free = append(t.free, number)
+	}
+}

@@ -3,6 +3,8 @@ package pushgateway
 import (
 	"net/netip"
 	"strings"
+
+	"code.dny.dev/ssrf"
 )
 
 // CheckAddr reports whether a connection to ap may be opened on behalf of host,
@@ -25,8 +27,8 @@ func (p *Policy) CheckAddr(host string, ap netip.AddrPort) error {
 	case p.allow.hasHost(host, port) || p.allow.hasAddr(addr, port):
 		return p.checkTranslated(host, addr, port)
 	}
-	if network := specialNetwork(addr); network != "" {
-		return refuse("the address lies in " + network)
+	if reason := specialNetwork(addr); reason != "" {
+		return refuse(reason)
 	}
 	return checkPort(port)
 }
@@ -35,7 +37,7 @@ func (p *Policy) CheckAddr(host string, ap netip.AddrPort) error {
 // stands for. An operator in an IPv6-only network allows 64:ff9b::/96 to reach
 // the public internet, not to reach every private IPv4 network.
 func (p *Policy) checkTranslated(host string, addr netip.Addr, port uint16) error {
-	if !netip.MustParsePrefix("64:ff9b::/96").Contains(addr) {
+	if !ssrf.IPv6NAT64Prefix.Contains(addr) {
 		return nil
 	}
 	b := addr.As16()
@@ -71,52 +73,22 @@ func isMetadata(addr netip.Addr) bool {
 	return false
 }
 
-// specialNetwork returns the network that keeps addr from being global unicast,
-// with its purpose, or "" for an address of the public internet.
+// specialNetwork returns the reason why addr is not on the public internet, or ""
+// if it is. The library's tables are the IANA special-purpose registries. Ranges that
+// IANA calls globally reachable (AS112, AMT, parts of 2001::/23) are among them: no
+// gateway lives there.
 func specialNetwork(addr netip.Addr) string {
-	if addr.Is6() && !netip.MustParsePrefix("2000::/3").Contains(addr) {
-		return "no global unicast network (RFC 4291)"
+	denied := ssrf.IPv4DeniedPrefixes
+	if addr.Is6() {
+		if !ssrf.IPv6GlobalUnicast.Contains(addr) {
+			return "the address is outside global unicast (RFC 4291)"
+		}
+		denied = ssrf.IPv6DeniedPrefixes
 	}
-	for _, s := range specialNetworks() {
-		if s.prefix.Contains(addr) {
-			return s.prefix.String() + " (" + s.purpose + ")"
+	for _, prefix := range denied {
+		if prefix.Contains(addr) {
+			return "the address is in the special-purpose network " + prefix.String()
 		}
 	}
 	return ""
-}
-
-type special struct {
-	prefix  netip.Prefix
-	purpose string
-}
-
-// specialNetworks lists the IANA special-purpose registries of IPv4 and, within
-// 2000::/3, of IPv6; multicast is isUnicast's. Ranges that IANA calls globally
-// reachable (AS112, AMT, parts of 2001::/23) are in it too: no gateway lives there.
-func specialNetworks() []special {
-	cidr := netip.MustParsePrefix
-	return []special{
-		{cidr("0.0.0.0/8"), "this network, RFC 791"},
-		{cidr("10.0.0.0/8"), "private use, RFC 1918"},
-		{cidr("100.64.0.0/10"), "carrier NAT, RFC 6598"},
-		{cidr("127.0.0.0/8"), "loopback, RFC 1122"},
-		{cidr("169.254.0.0/16"), "link local, RFC 3927"},
-		{cidr("172.16.0.0/12"), "private use, RFC 1918"},
-		{cidr("192.0.0.0/24"), "protocol assignments, RFC 6890"},
-		{cidr("192.0.2.0/24"), "documentation, RFC 5737"},
-		{cidr("192.31.196.0/24"), "AS112, RFC 7535"},
-		{cidr("192.52.193.0/24"), "AMT, RFC 7450"},
-		{cidr("192.88.99.0/24"), "6to4 relays, RFC 7526"},
-		{cidr("192.168.0.0/16"), "private use, RFC 1918"},
-		{cidr("192.175.48.0/24"), "AS112, RFC 7534"},
-		{cidr("198.18.0.0/15"), "benchmarking, RFC 2544"},
-		{cidr("198.51.100.0/24"), "documentation, RFC 5737"},
-		{cidr("203.0.113.0/24"), "documentation, RFC 5737"},
-		{cidr("240.0.0.0/4"), "reserved, RFC 1112"},
-		{cidr("2001::/23"), "protocol assignments with Teredo, RFC 2928"},
-		{cidr("2001:db8::/32"), "documentation, RFC 3849"},
-		{cidr("2002::/16"), "6to4, RFC 3056"},
-		{cidr("2620:4f:8000::/48"), "AS112, RFC 7534"},
-		{cidr("3fff::/20"), "documentation, RFC 9637"},
-	}
 }

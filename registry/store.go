@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/gofrs/flock"
 	"github.com/jmoiron/sqlx"
 	"github.com/pressly/goose/v3"
 
@@ -24,7 +25,7 @@ const readers = 4
 type store struct {
 	write *sqlx.DB // one connection, so that writers queue in order and never at SQLite's lock
 	read  *sqlx.DB
-	lock  *fileLock
+	lock  *flock.Flock
 
 	maxPushers int
 	trouble    storeTrouble
@@ -51,10 +52,10 @@ func (s *store) open(ctx context.Context, path string) (err error) {
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return err
 	}
-	if err := closePrivate(path+"-wal", path+"-shm", path+"-journal"); err != nil {
+	if err := closePrivate(path+"-wal", path+"-shm", path+"-journal", path+".lock"); err != nil {
 		return err
 	}
-	if s.lock, err = lockFile(ctx, path+".lock"); err != nil {
+	if s.lock, err = lockFile(path + ".lock"); err != nil {
 		return err
 	}
 	s.write, err = sqlx.Open("sqlite3", dsn(path, url.Values{
@@ -194,7 +195,7 @@ func (s *store) Close() error {
 		}
 	}
 	if s.lock != nil {
-		errs = append(errs, s.lock.close())
+		errs = append(errs, s.lock.Close())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close database: %w", err)

@@ -7,14 +7,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"syscall"
+
+	"github.com/gofrs/flock"
 )
 
 // DataDir is the directory in which poked serve keeps everything. It is locked
 // while it is open: two NATS servers on the same files would destroy them.
 type DataDir struct {
 	Path string
-	lock *os.File
+	lock *flock.Flock
 	made bool // by this start, which has not come up yet
 }
 
@@ -30,16 +31,13 @@ func OpenDataDir(path string) (*DataDir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock := flock.New(filepath.Join(path, "lock"))
+	locked, err := lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = lock.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock data directory: another poked uses %s", path)
-		}
-		return nil, fmt.Errorf("lock data directory: %w", err)
+	if !locked {
+		return nil, fmt.Errorf("lock data directory: another poked uses %s", path)
 	}
 	return &DataDir{Path: path, lock: lock, made: made}, nil
 }

@@ -71,7 +71,7 @@ func TestG1OneBadValueStopsOnlyItself(t *testing.T) {
 				if counted := h.own.Unreadable(); counted["KV_POSITIONS"] == 0 || counted["KV_WORKERS"] == 0 || counted["KV_PUSHERS"] == 0 {
 					t.Errorf("counted: %v", counted)
 				}
-				if letters := deadOf(h, stream.DeadBadValue); len(letters) < 2*4 {
+				if letters := deadOf(h, events.DeadBadValue); len(letters) < 2*4 {
 					t.Errorf("%d values are kept as dead letters", len(letters))
 				}
 			})
@@ -80,7 +80,7 @@ func TestG1OneBadValueStopsOnlyItself(t *testing.T) {
 }
 
 // deadOf returns the dead letters with a reason.
-func deadOf(h *house, reason string) (letters []stream.StoredDeadLetter) {
+func deadOf(h *house, reason events.DeadReason) (letters []stream.StoredDeadLetter) {
 	h.t.Helper()
 	for letter, err := range h.conn.DeadLetters(h.t.Context(), stream.DeadFilter{Reason: reason}) {
 		if err != nil {
@@ -155,7 +155,7 @@ func TestG1LostBacklogIsCaughtUp(t *testing.T) {
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2" {
 			t.Errorf("bob was told %s", got)
 		}
-		if letters := deadOf(h, stream.DeadBadValue); len(letters) != 2 || string(letters[0].Message) != "garbage" {
+		if letters := deadOf(h, events.DeadBadValue); len(letters) != 2 || string(letters[0].Message) != "garbage" {
 			t.Errorf("dead letters: %+v", letters)
 		}
 		eventstest.WaitFor(t, "the records to go", func() bool {

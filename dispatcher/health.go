@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/dispatcher/deliver"
+	"poked/events"
 	"poked/events/partition"
 )
 
@@ -15,11 +16,11 @@ type Health struct {
 	Stats
 
 	Tries     []deliver.Tries
-	Latency   deliver.Histogram     // of what was delivered, since its room event was stored
-	Gateways  map[string]int        // how many there are in each state of events.GatewayState
-	Gap       int64                 // by how much the books of what was to be told do not balance: 0
-	Following []partition.Following // the partitions that it works through, in order
-	OldestDue time.Time             // since when something waits to be told; zero if nothing does
+	Latency   deliver.Histogram           // of what was delivered, since its room event was stored
+	Gateways  map[events.GatewayPhase]int // how many there are in each state of events.GatewayState
+	Gap       int64                       // by how much the books of what was to be told do not balance: 0
+	Following []partition.Following       // the partitions that it works through, in order
+	OldestDue time.Time                   // since when something waits to be told; zero if nothing does
 }
 
 // Health tells how the dispatcher stands. It looks at every pusher that has had
@@ -27,7 +28,7 @@ type Health struct {
 func (d *Dispatcher) Health() Health {
 	h := Health{
 		Stats: d.Stats(), Tries: d.counts.Outcomes(), Latency: d.counts.Latency(),
-		Gateways: map[string]int{}, Following: d.Following(),
+		Gateways: map[events.GatewayPhase]int{}, Following: d.Following(),
 	}
 	if all := d.current.Load(); all != nil {
 		outstanding := d.counts.Outstanding()

@@ -177,7 +177,7 @@ func TestGatewayStatesTellWhatGoesOn(t *testing.T) {
 		h.register("@bob:x", "gw.test", "bob", "other")
 		work := h.startInside()
 		h.room("!r", "@alice:x", "@bob:x")
-		want := func(state string, lagging int, lastError string) {
+		want := func(state events.GatewayPhase, lagging int, lastError string) {
 			t.Helper()
 			<-time.After(time.Until(time.Now().Truncate(deliver.SlotLength).Add(5*time.Second + deliver.SlotLength/2))) // not in the moment of a probe
 			states := work.gates.States()

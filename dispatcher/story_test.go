@@ -111,7 +111,7 @@ func TestBadMessagesBecomeDeadLetters(t *testing.T) {
 		h.arrived(1)
 		eventstest.WaitFor(t, "five dead letters", func() bool { return h.d.Stats().Skipped == 5 })
 		<-time.After(time.Second)
-		reasons := map[string]int{}
+		reasons := map[events.DeadReason]int{}
 		for _, letter := range h.dead() {
 			reasons[letter.Reason]++
 			if letter.Detail == "" || letter.Subject == "" || len(letter.Message) == 0 {

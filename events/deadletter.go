@@ -8,22 +8,44 @@ import (
 // DeadLetter is what will not be tried again: a poke that outlived its time to
 // live, or a message that cannot be read. It keeps enough to try again by hand.
 type DeadLetter struct {
-	Reason    string    `json:"reason"` // "expired", "bad_event", "bad_receipt", "bad_notification", "bad_message", "bad_value"
-	Detail    string    `json:"detail,omitempty"`
-	At        time.Time `json:"at"`
-	UserID    UserID    `json:"user_id,omitempty"`
-	RoomID    RoomID    `json:"room_id,omitempty"`
-	EventID   EventID   `json:"event_id,omitempty"`
-	AppID     string    `json:"app_id,omitempty"`
-	Pushkey   string    `json:"pushkey,omitempty"`
-	Attempts  int       `json:"attempts,omitempty"`
-	LastError string    `json:"last_error,omitempty"`
-	Subject   string    `json:"subject,omitempty"` // on which the message was published
+	Reason    DeadReason `json:"reason"`
+	Detail    string     `json:"detail,omitempty"`
+	At        time.Time  `json:"at"`
+	UserID    UserID     `json:"user_id,omitempty"`
+	RoomID    RoomID     `json:"room_id,omitempty"`
+	EventID   EventID    `json:"event_id,omitempty"`
+	AppID     string     `json:"app_id,omitempty"`
+	Pushkey   string     `json:"pushkey,omitempty"`
+	Attempts  int        `json:"attempts,omitempty"`
+	LastError string     `json:"last_error,omitempty"`
+	Subject   string     `json:"subject,omitempty"` // on which the message was published
 	// Historical says that the message was a room event marked so.
 	Historical bool `json:"historical,omitempty"`
 	// Message is the message as it stood there, base64; for a poke that expired,
 	// its notification ([Notification.AppendJSON]).
 	Message []byte `json:"message,omitempty"`
+}
+
+// DeadReason is why a poke or message will not be tried again.
+type DeadReason string
+
+// The reasons of dead letters, as schema/dead_letter.json lists them.
+const (
+	DeadExpired         DeadReason = "expired"          // a poke older than its time to live
+	DeadBadEvent        DeadReason = "bad_event"        // a room event that cannot be read
+	DeadBadReceipt      DeadReason = "bad_receipt"      // receipts that cannot be read
+	DeadBadNotification DeadReason = "bad_notification" // a message of NOTIFICATIONS that cannot be read
+	DeadBadMessage      DeadReason = "bad_message"      // a message of another stream that cannot be read
+	DeadBadValue        DeadReason = "bad_value"        // a value of a bucket that cannot be read
+)
+
+// DeadUnreadable is the reason of a dead letter that cannot be read itself. It is shown
+// and never stored.
+const DeadUnreadable DeadReason = "unreadable"
+
+// DeadReasons returns the reasons that a stored dead letter may have.
+func DeadReasons() []DeadReason {
+	return []DeadReason{DeadExpired, DeadBadEvent, DeadBadReceipt, DeadBadNotification, DeadBadMessage, DeadBadValue}
 }
 
 // PusherID names the pusher whose poke the letter is about, or is empty.

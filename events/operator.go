@@ -9,38 +9,50 @@ import (
 // GatewayState is what a dispatcher knows of one push gateway while anything is
 // going on there, as it tells operators.
 type GatewayState struct {
-	Origin string `json:"origin"` // scheme, host and port
-	Worker string `json:"worker"` // the dispatcher, as its log names it
-	// State is "closed" while the gateway is used as ever, "open" while it is
-	// down and only asked now and then how it is, "probing" while it is being
-	// asked, "recovering" while what it gets grows again, "paused" while it has
-	// asked to be left alone.
-	State       string    `json:"state"`
-	InFlight    int       `json:"in_flight"`            // requests that are out
-	Limit       int       `json:"limit"`                // requests that may be out at the same time
-	Waiting     int       `json:"waiting"`              // pushers that wait for a place
-	Lagging     int       `json:"lagging"`              // pushers that lag there
-	LatencyMS   float64   `json:"latency_ms"`           // of the last requests, newest counting most
-	ErrorRate   float64   `json:"error_rate"`           // likewise, 0 to 1
-	LastError   string    `json:"last_error,omitempty"` // class of the last failure
-	PausedUntil time.Time `json:"paused_until,omitzero"`
-	NextProbe   time.Time `json:"next_probe,omitzero"`
+	Origin      string       `json:"origin"` // scheme, host and port
+	Worker      string       `json:"worker"` // the dispatcher, as its log names it
+	State       GatewayPhase `json:"state"`
+	InFlight    int          `json:"in_flight"`            // requests in flight
+	Limit       int          `json:"limit"`                // requests that may be in flight at the same time
+	Waiting     int          `json:"waiting"`              // pushers that wait for a place
+	Lagging     int          `json:"lagging"`              // pushers that lag there
+	LatencyMS   float64      `json:"latency_ms"`           // of the last requests, newest counting most
+	ErrorRate   float64      `json:"error_rate"`           // likewise, 0 to 1
+	LastError   string       `json:"last_error,omitempty"` // the last failure
+	PausedUntil time.Time    `json:"paused_until,omitzero"`
+	NextProbe   time.Time    `json:"next_probe,omitzero"`
+}
+
+// GatewayPhase is the state of a gateway at one dispatcher: mostly that of its circuit
+// breaker.
+type GatewayPhase string
+
+// The states of a gateway.
+const (
+	GatewayClosed     GatewayPhase = "closed"     // it works
+	GatewayOpen       GatewayPhase = "open"       // it is down: nothing is sent until the next probe
+	GatewayProbing    GatewayPhase = "probing"    // it is down, and a probe is in flight
+	GatewayRecovering GatewayPhase = "recovering" // it works again, and its concurrency limit grows
+	GatewayPaused     GatewayPhase = "paused"     // it asked for a pause (Retry-After)
+)
+
+// GatewayPhases returns the states that a gateway may have.
+func GatewayPhases() []GatewayPhase {
+	return []GatewayPhase{GatewayClosed, GatewayOpen, GatewayProbing, GatewayRecovering, GatewayPaused}
 }
 
 // PusherState is what a dispatcher knows of one pusher that it has had something
 // to tell, as it tells operators.
 type PusherState struct {
-	UserID  UserID   `json:"user_id"`
-	AppID   string   `json:"app_id"`
-	Pusher  PusherID `json:"pusher"`
-	Gateway string   `json:"gateway"` // origin
-	// State is "idle", "busy" while something is on its way, "lagging" while it
-	// has not been told all, "refused" when its gateway refused the pushkey.
-	State       string    `json:"state"`
-	LastSuccess time.Time `json:"last_success,omitzero"`
-	LastError   string    `json:"last_error,omitempty"` // class of the last failure
-	LastErrorAt time.Time `json:"last_error_at,omitzero"`
-	Waiting     uint64    `json:"waiting"` // notifications it has not been told
+	UserID      UserID      `json:"user_id"`
+	AppID       string      `json:"app_id"`
+	Pusher      PusherID    `json:"pusher"`
+	Gateway     string      `json:"gateway"` // origin
+	State       PusherPhase `json:"state"`
+	LastSuccess time.Time   `json:"last_success,omitzero"`
+	LastError   string      `json:"last_error,omitempty"` // the last failure
+	LastErrorAt time.Time   `json:"last_error_at,omitzero"`
+	Waiting     uint64      `json:"waiting"` // notifications it has yet to receive
 	// Estimated says that Waiting is an upper bound: nobody has counted yet.
 	Estimated  bool      `json:"estimated,omitempty"`
 	PassedOver uint64    `json:"passed_over,omitempty"` // notifications it was not told because newer ones of the room were
@@ -49,13 +61,30 @@ type PusherState struct {
 	NextTry    time.Time `json:"next_try,omitzero"`
 }
 
+// PusherPhase is the state of a pusher at the dispatcher that delivers to it.
+type PusherPhase string
+
+// The states of a pusher.
+const (
+	PusherIdle    PusherPhase = "idle"    // it has received everything
+	PusherBusy    PusherPhase = "busy"    // a poke is in flight or about to be
+	PusherLagging PusherPhase = "lagging" // it has a backlog, and is tried again
+	PusherRefused PusherPhase = "refused" // its gateway rejected the pushkey
+)
+
+// PusherPhases returns the states that a pusher may have.
+func PusherPhases() []PusherPhase {
+	return []PusherPhase{PusherIdle, PusherBusy, PusherLagging, PusherRefused}
+}
+
 // PusherFilter says which pushers an operator means. Its zero value means all
 // that a dispatcher knows; a pusher must answer to every field that is set.
 type PusherFilter struct {
 	UserID  UserID `json:"user_id,omitempty"`
 	AppID   string `json:"app_id,omitempty"`
 	Gateway string `json:"gateway,omitempty"` // origin
-	State   string `json:"state,omitempty"`   // as in [PusherState]
+
+	State PusherPhase `json:"state,omitempty"`
 }
 
 // Narrows says whether the filter leaves anything out.

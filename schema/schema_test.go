@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +151,18 @@ func TestWrittenValues(t *testing.T) {
 		if err := validate(t, compile(t, doc), c.value); err != nil {
 			t.Errorf("%s: %s: %v", c.name, c.value, err)
 		}
+	}
+}
+
+// The schema of dead letters lists the reasons that they may have.
+func TestDeadLetterReasonsAgree(t *testing.T) {
+	listed := load(t, "dead_letter")["properties"].(map[string]any)["reason"].(map[string]any)["enum"].([]any)
+	var want []any
+	for _, reason := range events.DeadReasons() {
+		want = append(want, string(reason))
+	}
+	if !slices.Equal(listed, want) {
+		t.Errorf("the schema lists the reasons %v, want %v", listed, want)
 	}
 }
 

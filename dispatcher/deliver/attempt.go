@@ -66,12 +66,12 @@ func (d *Deliverer) home() {
 // try posts a poke, unless there is a reason not to.
 func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) (out poke.Outcome) {
 	if p.age(now) > d.PokeTTL {
-		return poke.Outcome{Kind: poke.Expired, Class: "expired"}
+		return poke.Outcome{Kind: poke.Expired, Class: poke.ClassExpired}
 	}
 	if p.pusher.Refused != nil {
-		return poke.Outcome{Kind: poke.Slow, Class: "refused_url"}
+		return poke.Outcome{Kind: poke.Slow, Class: poke.ClassRefusedURL}
 	}
-	if why := d.Gates.allows(l, p.pusher.Origin(), now); why != "" {
+	if why := d.Gates.allows(l, p.pusher.Origin(), now); why != poke.ClassOK {
 		return poke.Outcome{Kind: poke.Paused, Class: why}
 	}
 	s.body = p.appendBody(s.body[:0], d.Badge)
@@ -109,7 +109,7 @@ func (d *Deliverer) conclude(l *lane, p *outgoing, out poke.Outcome, now time.Ti
 	var err error
 	switch out.Kind {
 	case poke.Expired:
-		err = d.expire(p, l.lastError())
+		err = d.expire(p, l.failure())
 	case poke.Rejected:
 		err = d.reject(p, now)
 	default:
@@ -157,11 +157,11 @@ func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool)
 }
 
 // expire keeps a poke that outlived its time to live as a dead letter.
-func (d *Deliverer) expire(p *outgoing, lastError string) error {
+func (d *Deliverer) expire(p *outgoing, last poke.Failure) error {
 	return d.stored(p, func(done func(error)) {
 		d.Conn.PublishDead(events.DeadLetter{
-			Reason: "expired", At: time.Now(), UserID: p.pusher.User, RoomID: p.room, EventID: p.n.EventID,
-			AppID: p.pusher.AppID, Pushkey: p.pusher.Pushkey, Attempts: p.attempt - 1, LastError: lastError,
+			Reason: events.DeadExpired, At: time.Now(), UserID: p.pusher.User, RoomID: p.room, EventID: p.n.EventID,
+			AppID: p.pusher.AppID, Pushkey: p.pusher.Pushkey, Attempts: p.attempt - 1, LastError: last.String(),
 			Message: p.n.AppendJSON(nil),
 		}, done)
 	})
@@ -206,7 +206,7 @@ func (d *Deliverer) logAttempt(p *outgoing, out poke.Outcome, took time.Duration
 	}
 	d.Log.LogAttrs(context.Background(), level, "poke",
 		slog.String("outcome", out.Kind.String()),
-		slog.String("class", out.Class),
+		slog.String("class", out.Class.String()),
 		slog.Int("http_status", out.Status),
 		slog.Int("attempt", p.attempt),
 		slog.String("user_id", string(p.pusher.User)),

@@ -3,6 +3,7 @@ package deliver
 import (
 	"time"
 
+	"poked/dispatcher/poke"
 	"poked/events"
 )
 
@@ -14,10 +15,6 @@ func (d *Deliverer) seen(user events.UserID, at time.Time) {
 		r.activeAt = at
 	}
 }
-
-// heldActive is the class of the lag of a lane that waits because its user is
-// reading elsewhere.
-const heldActive = "active"
 
 // delay has a user's lanes wait with a notification that came while the user was
 // reading elsewhere, for they may read this too. Nothing waits behind a highlight.
@@ -41,7 +38,7 @@ func (l *lane) holdUntil(now, until time.Time) {
 	if len(l.queue) == 0 {
 		return // it lags already, or the notification is not for its pusher
 	}
-	l.fallBehind(now, heldActive)
+	l.fallBehind(now, poke.Because(poke.ClassActive))
 	l.lag.heldUntil, l.lag.nextTry = until, until
 	if l.withdraw(); !l.scheduled {
 		l.d.Gates.sleep(l, until)

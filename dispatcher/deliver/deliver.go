@@ -210,7 +210,7 @@ func (d *Deliverer) notified(ctx context.Context, msg partition.Message, s event
 func (d *Deliverer) bury(msg partition.Message, reason error) {
 	d.Counts.skipped.Add(1)
 	d.Log.Warn("unreadable notification skipped", "seq", msg.Seq, "error", reason)
-	d.follower.Bury(msg, "bad_notification", reason)
+	d.follower.Bury(msg, events.DeadBadNotification, reason)
 }
 
 func (d *Deliverer) waiting(err error) { d.Log.Warn("deliver waits for nats", "error", err) }
@@ -313,7 +313,7 @@ func (d *Deliverer) find(part int, lagging map[events.PusherID]events.Backlog) {
 	for id, user := range lost {
 		b := lagging[id]
 		if user != "" {
-			lagging[id] = events.Backlog{UserID: user, Since: time.Now(), LastError: poke.ClassRecord, Revision: b.Revision}
+			lagging[id] = events.Backlog{UserID: user, Since: time.Now(), LastError: poke.ClassRecord.String(), Revision: b.Revision}
 			continue
 		}
 		delete(lagging, id)
@@ -347,7 +347,7 @@ func (d *Deliverer) restore(f *partition.Follower, lagging map[events.PusherID]e
 		l.record.entry, l.record.covers = d.record(l.pusher, b.Revision), true
 		l.lag = &lag{
 			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Alone,
-			since: b.Since, nextTry: b.NextTry, lastError: b.LastError,
+			since: b.Since, nextTry: b.NextTry, failure: poke.ParseFailure(b.LastError),
 			passedOver: b.PassedOver, waiting: notCounted, badge: b.Badge,
 		}
 		l.lagsAt(l.pusher.Origin())
@@ -367,7 +367,7 @@ func (d *Deliverer) tick(ctx context.Context, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for l, why := range d.Gates.stuck(d.busy, now) {
-		l.fallBehind(now, why)
+		l.fallBehind(now, poke.Because(why))
 		l.save()
 	}
 	d.backlog.again()
@@ -396,7 +396,7 @@ func (d *Deliverer) close() {
 	defer d.mu.Unlock()
 	d.closing = true
 	for l := range d.busy {
-		l.fallBehind(time.Now(), "stopped")
+		l.fallBehind(time.Now(), poke.Because(poke.ClassStopped))
 		l.save()
 	}
 	d.backlog.again()

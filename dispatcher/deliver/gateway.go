@@ -40,7 +40,7 @@ type gateway struct {
 	// no gateway slow.
 	latency   float64
 	errorRate float64 // likewise, 0 to 1
-	lastError string  // class
+	failure   poke.Failure
 }
 
 // sampleWeight is how much the newest request counts in a mean.
@@ -49,26 +49,26 @@ const sampleWeight = 1.0 / 16
 func sample(mean *float64, value float64) { *mean += (value - *mean) * sampleWeight }
 
 // shut says why nothing but a probe is sent to the gateway, or "".
-func (g *gateway) shut(now time.Time) string {
+func (g *gateway) shut(now time.Time) poke.Class {
 	switch {
 	case now.Before(g.pausedUntil):
 		return poke.ClassPaused
 	case g.breaker.open:
 		return poke.ClassGatewayDown
 	}
-	return ""
+	return poke.ClassOK
 }
 
 // held says why a live lane that waits here had better lag, so that what it has
 // to tell keeps no place in its partition's window, or "".
-func (g *gateway) held(now time.Time) string {
-	if why := g.shut(now); why != "" {
+func (g *gateway) held(now time.Time) poke.Class {
+	if why := g.shut(now); why != poke.ClassOK {
 		return why
 	}
 	if g.swamped() {
-		return poke.ClassSlowGateway
+		return poke.ClassSlow
 	}
-	return ""
+	return poke.ClassOK
 }
 
 // slowAnswer is from where on a gateway is slow, in seconds. One whose answers
@@ -156,11 +156,11 @@ func (g *gateway) queued() (n int) {
 
 // allows says why a poke of a lane that has a place may not be sent after all,
 // or "".
-func (g *gateway) allows(l *lane, now time.Time) string {
+func (g *gateway) allows(l *lane, now time.Time) poke.Class {
 	if why := g.shut(now); why != poke.ClassGatewayDown || g.breaker.probe != l {
 		return why
 	}
-	return ""
+	return poke.ClassOK
 }
 
 // idle says whether nothing goes on at the gateway.
@@ -171,9 +171,9 @@ func (g *gateway) idle() bool {
 // state is what operators see of the gateway.
 func (g *gateway) state(now time.Time) events.GatewayState {
 	s := events.GatewayState{
-		Origin: g.origin, State: "closed", InFlight: g.inFlight, Limit: g.limit.Places(),
+		Origin: g.origin, State: events.GatewayClosed, InFlight: g.inFlight, Limit: g.limit.Places(),
 		Waiting: g.queued(), Lagging: g.lagging,
-		LatencyMS: g.latency * 1000, ErrorRate: g.errorRate, LastError: g.lastError,
+		LatencyMS: g.latency * 1000, ErrorRate: g.errorRate, LastError: g.failure.String(),
 	}
 	if now.Before(g.pausedUntil) {
 		s.PausedUntil = g.pausedUntil
@@ -183,13 +183,13 @@ func (g *gateway) state(now time.Time) events.GatewayState {
 	}
 	switch {
 	case !s.PausedUntil.IsZero():
-		s.State = "paused"
+		s.State = events.GatewayPaused
 	case g.breaker.open && g.breaker.probe != nil:
-		s.State = "probing"
+		s.State = events.GatewayProbing
 	case g.breaker.open:
-		s.State = "open"
+		s.State = events.GatewayOpen
 	case g.recovering:
-		s.State = "recovering"
+		s.State = events.GatewayRecovering
 	}
 	return s
 }

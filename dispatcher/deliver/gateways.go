@@ -100,7 +100,7 @@ func (gs *Gateways) check(g *gateway, now time.Time) {
 // lags stands behind those who fell behind before it, or, if it is in the middle
 // of catching up, before them, and counts as waiting since that time. For a live
 // lane it returns why it had better lag, or "".
-func (gs *Gateways) submit(l *lane, origin string, first bool, since time.Time) (held string) {
+func (gs *Gateways) submit(l *lane, origin string, first bool, since time.Time) (held poke.Class) {
 	now := time.Now()
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -119,7 +119,7 @@ func (gs *Gateways) submit(l *lane, origin string, first bool, since time.Time) 
 	}
 	gs.admit(g, now)
 	if l.node.in != &g.waiting[liveQueue] {
-		return ""
+		return poke.ClassOK
 	}
 	return g.held(now)
 }
@@ -353,8 +353,8 @@ func (gs *Gateways) States() []events.GatewayState {
 }
 
 // ByState counts the gateways in each state.
-func (gs *Gateways) ByState() map[string]int {
-	now, states := time.Now(), map[string]int{}
+func (gs *Gateways) ByState() map[events.GatewayPhase]int {
+	now, states := time.Now(), map[events.GatewayPhase]int{}
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	for origin, g := range gs.byOrigin {

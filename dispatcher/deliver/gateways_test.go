@@ -167,7 +167,7 @@ func TestIdleGatewayIsForgotten(t *testing.T) {
 
 		gs.submitAll("a", live, l)
 		_ = takeReady(gs, nil)
-		gs.end(poke.Outcome{Kind: poke.Retry, Status: 429, RetryAfter: time.Hour}, l)
+		gs.end(poke.Outcome{Kind: poke.Retry, Class: poke.ClassHTTP429, Status: 429, RetryAfter: time.Hour}, l)
 		if !known(55 * time.Minute) {
 			t.Error("a pause was forgotten")
 		}
@@ -186,7 +186,7 @@ func TestG5LanesComeBackInOrderAndAsPlacesAreFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gs, _ := idleGateways(100, 2, 8)
 		all := lanes(40)
-		fail, success := poke.Outcome{Kind: poke.Retry, Status: 502}, poke.Outcome{Kind: poke.Delivered, Status: 200}
+		fail, success := poke.Outcome{Kind: poke.Retry, Class: poke.ClassHTTP5xx, Status: 502}, poke.Outcome{Kind: poke.Delivered, Status: 200}
 		gs.submitAll("a", live, all[:3]...)
 		gs.end(fail, all[takeReady(gs, all)[0]], all[1])
 		gs.submitAll("a", 1, all[:2]...)

@@ -15,15 +15,15 @@ const notCounted = -1
 // to be told is the log between position and target; nothing of it is in memory
 // but what a catcher has read for the turn that the lane has.
 type lag struct {
-	position  uint64 // newest notification told or passed
-	target    uint64 // newest notification that is not another worker's to tell
-	attempts  int    // failed in a row
-	alone     int    // of those, the ones at times when the gateway was not down
-	turn      int    // pokes told since it fell behind
-	since     time.Time
-	nextTry   time.Time // not before, if the gateway lets it
-	lastError string
-	gate      *gateway // where the lane is counted as lagging
+	position uint64 // newest notification told or passed
+	target   uint64 // newest notification that is not another worker's to tell
+	attempts int    // failed in a row
+	alone    int    // of those, the ones at times when the gateway was not down
+	turn     int    // pokes told since it fell behind
+	since    time.Time
+	nextTry  time.Time    // not before, if the gateway lets it
+	failure  poke.Failure // the last
+	gate     *gateway     // where the lane is counted as lagging
 
 	unread  uint64 // the user's, up to position
 	counted bool   // unread is known
@@ -54,7 +54,7 @@ func (g *lag) pass(seq uint64, told bool) {
 		g.waiting = max(g.waiting-1, notCounted)
 	}
 	if told {
-		g.attempts, g.alone, g.lastError = 0, 0, ""
+		g.attempts, g.alone, g.failure = 0, 0, poke.Failure{}
 	}
 	g.turnPage()
 }
@@ -93,7 +93,7 @@ func (g *lag) caughtUp() bool { return g.atEnd() && !g.badge }
 func (g *lag) putOff(now time.Time, out poke.Outcome) {
 	g.attempts++
 	g.alone++
-	g.lastError = out.Class
+	g.failure = out.Failure()
 	g.nextTry = now.Add(poke.ScheduleOf(out.Kind).Wait(g.alone))
 }
 
@@ -105,8 +105,8 @@ func (g *lag) stand(out poke.Outcome, until time.Time) {
 	if out.Asked() {
 		g.attempts++
 	}
-	if out.Asked() || g.lastError == "" {
-		g.lastError = out.Class
+	if out.Asked() || g.failure.Class == poke.ClassOK {
+		g.failure = out.Failure()
 	}
 }
 
@@ -228,7 +228,7 @@ func (g *lag) count(now uint64) uint64 {
 func (g *lag) backlog(user events.UserID, pausedUntil time.Time) events.Backlog {
 	return events.Backlog{
 		UserID: user, Position: g.position, Attempts: g.attempts, Alone: g.alone,
-		Since: g.since, NextTry: g.nextTry, LastError: g.lastError,
+		Since: g.since, NextTry: g.nextTry, LastError: g.failure.String(),
 		PausedUntil: pausedUntil, PassedOver: g.passedOver, Badge: g.badge,
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // Pokes that grew too old were not tried: they do not make the next try sooner.
 func TestExpiryDoesNotResetTheWaits(t *testing.T) {
-	g := lag{position: 1, target: 9, attempts: 7, alone: 7, lastError: "refused"}
+	g := lag{position: 1, target: 9, attempts: 7, alone: 7, failure: poke.Because(poke.ClassRefused)}
 	g.pass(2, false)
 	if g.attempts != 7 || g.alone != 7 || g.position != 2 {
 		t.Errorf("after an expiry: %d attempts, position %d", g.attempts, g.position)
@@ -31,9 +31,9 @@ func TestOnlyOwnFailuresMakeTheWaitLonger(t *testing.T) {
 		t.Errorf("after a pause: %d attempts, next try after %v", g.attempts, g.nextTry.Sub(now))
 	}
 	for range 20 {
-		g.stand(poke.Outcome{Kind: poke.Retry, Class: "http_502"}, until)
+		g.stand(poke.Outcome{Kind: poke.Retry, Class: poke.ClassHTTP5xx, Status: 502}, until)
 	}
-	g.putOff(now, poke.Outcome{Kind: poke.Retry, Class: "http_500"})
+	g.putOff(now, poke.Outcome{Kind: poke.Retry, Class: poke.ClassHTTP5xx, Status: 500})
 	if g.attempts != 24 || g.nextTry.Sub(now) > 2*poke.QuickFirst {
 		t.Errorf("after 2 failures of its own, %d in all: next try after %v", g.attempts, g.nextTry.Sub(now))
 	}

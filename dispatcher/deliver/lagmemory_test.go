@@ -43,7 +43,7 @@ func TestG7HundredThousandLaggingPushersCostLittle(t *testing.T) {
 		now := time.Now()
 		for i, l := range all {
 			l.withdraw()
-			l.failed(now.Add(time.Duration(i)*time.Millisecond), poke.Outcome{Kind: poke.Slow, Class: "http_404"})
+			l.failed(now.Add(time.Duration(i)*time.Millisecond), poke.Outcome{Kind: poke.Slow, Class: poke.ClassHTTP4xx, Status: 404})
 		}
 		asleep := cost()
 		for _, l := range all {
@@ -68,7 +68,7 @@ func openBreaker(gs *Gateways, origin string) {
 	failing := lanes(recoveryFailures)
 	gs.submitAll(origin, live, failing...)
 	_ = takeReady(gs, failing)
-	gs.end(poke.Outcome{Kind: poke.Retry, Status: 502}, failing...)
+	gs.end(poke.Outcome{Kind: poke.Retry, Class: poke.ClassHTTP5xx, Status: 502}, failing...)
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	gs.byOrigin[origin].breaker.unfailed = recoveryFailures // nobody is let through

@@ -80,7 +80,7 @@ func (l *lane) enqueue(it *item) {
 	l.d.Counts.accounting.due.Add(1)
 	l.push(it)
 	if len(l.queue) > queueLimit {
-		l.fallBehind(time.Now(), "behind")
+		l.fallBehind(time.Now(), poke.Because(poke.ClassBehind))
 		l.save()
 	}
 }
@@ -105,8 +105,8 @@ func (l *lane) schedule() {
 // who lag there or last. A live lane that would wait in vain lags.
 func (l *lane) submit(first bool, since time.Time) {
 	why := l.d.Gates.submit(l, l.pusher.Origin(), first, since)
-	if why != "" && len(l.queue) > 0 {
-		l.fallBehind(time.Now(), why)
+	if why != poke.ClassOK && len(l.queue) > 0 {
+		l.fallBehind(time.Now(), poke.Because(why))
 		l.save()
 	}
 }
@@ -182,17 +182,17 @@ func (l *lane) book(told bool) *atomic.Int64 {
 
 // fallBehind turns a live lane into a lagging one that stands before the first
 // notification it has not told. Its items are done once that is stored.
-func (l *lane) fallBehind(now time.Time, class string) {
+func (l *lane) fallBehind(now time.Time, why poke.Failure) {
 	first := l.queue[0]
 	l.lag = &lag{
-		position:  first.seq - 1,
-		target:    l.queue[len(l.queue)-1].seq,
-		since:     now,
-		nextTry:   now,
-		lastError: class,
-		unread:    max(first.unread, 1) - 1,
-		counted:   !first.badge,
-		waiting:   len(l.queue),
+		position: first.seq - 1,
+		target:   l.queue[len(l.queue)-1].seq,
+		since:    now,
+		nextTry:  now,
+		failure:  why,
+		unread:   max(first.unread, 1) - 1,
+		counted:  !first.badge,
+		waiting:  len(l.queue),
 	}
 	for _, it := range l.queue {
 		if it.badge {
@@ -227,7 +227,7 @@ func (l *lane) lagsNoMore() {
 func (l *lane) failed(now time.Time, out poke.Outcome) {
 	l.scheduled = false
 	if l.lag == nil {
-		l.fallBehind(now, out.Class)
+		l.fallBehind(now, out.Failure())
 	}
 	l.lag.dropPage()
 	until, down := l.d.Gates.down(l.lag.gate, now)

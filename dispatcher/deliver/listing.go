@@ -27,7 +27,7 @@ const (
 type history struct {
 	toldAt   uint32 // last success
 	failedAt uint32
-	failure  string // class of the last failure; a constant, but for HTTP statuses
+	failure  poke.Failure
 }
 
 // note takes in how a try went.
@@ -37,28 +37,20 @@ func (h *history) note(out poke.Outcome, now time.Time) {
 	case poke.Delivered:
 		h.toldAt = at
 	case poke.Rejected, poke.Retry, poke.Slow:
-		h.failedAt, h.failure = at, out.Class
+		h.failedAt, h.failure = at, out.Failure()
 	case poke.Paused, poke.Expired:
 	}
 }
 
-// lastError returns the class of the failure for which the lane lags.
-func (l *lane) lastError() string {
+// failure returns why the lane lags.
+func (l *lane) failure() poke.Failure {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
 	if l.lag == nil {
-		return ""
+		return poke.Failure{}
 	}
-	return l.lag.lastError
+	return l.lag.failure
 }
-
-// The states of a pusher, as [events.PusherState] explains them.
-const (
-	stateIdle    = "idle"
-	stateBusy    = "busy"
-	stateLagging = "lagging"
-	stateRefused = "refused"
-)
 
 // listed is one pusher in a list.
 type listed struct {
@@ -90,7 +82,7 @@ func (d *Deliverer) Retry(ctx context.Context, filter events.PusherFilter) (n in
 			if ctx.Err() != nil {
 				return n
 			}
-			if piece[i].State == stateLagging {
+			if piece[i].State == events.PusherLagging {
 				piece[i].lane.tryNow()
 				n++
 			}
@@ -170,28 +162,28 @@ func (d *Deliverer) lanesOf(user events.UserID) []*lane {
 func (l *lane) listed() listed {
 	one := listed{lane: l, PusherState: events.PusherState{
 		UserID: l.pusher.User, AppID: l.pusher.AppID, Pusher: l.pusher.ID, Gateway: l.pusher.Origin(),
-		State: stateIdle, LastSuccess: second(l.history.toldAt),
-		LastError: l.history.failure, LastErrorAt: second(l.history.failedAt),
+		State: events.PusherIdle, LastSuccess: second(l.history.toldAt),
+		LastError: l.history.failure.String(), LastErrorAt: second(l.history.failedAt),
 		Waiting: uint64(len(l.queue)),
 	}}
 	switch {
 	case l.lag != nil:
 		one.lag(l)
 	case l.refused == l.pusher:
-		one.State = stateRefused
+		one.State = events.PusherRefused
 	case len(l.queue) > 0:
-		one.State = stateBusy
+		one.State = events.PusherBusy
 	}
 	return one
 }
 
 // lag fills in how a lagging lane stands.
 func (one *listed) lag(l *lane) {
-	one.State, one.position = stateLagging, l.lag.position
+	one.State, one.position = events.PusherLagging, l.lag.position
 	one.Attempts, one.Since, one.NextTry = l.lag.attempts, l.lag.since, l.lag.nextTry
 	one.PassedOver = l.lag.passedOver
 	if one.LastError == "" { // of the last worker, or no failure of a try
-		one.LastError = l.lag.lastError
+		one.LastError = l.lag.failure.String()
 	}
 	if l.lag.waiting != notCounted {
 		one.Waiting = uint64(l.lag.waiting) //nolint:gosec // a count

@@ -24,25 +24,24 @@ func (t *outcomeCounts) of(kinds ...poke.Kind) (n uint64) {
 	return n
 }
 
-func (t *outcomeCounts) add(out poke.Outcome) { t[out.Kind][poke.ClassIndex(out)].Add(1) }
+func (t *outcomeCounts) add(out poke.Outcome) { t[out.Kind][out.Class].Add(1) }
 
 // Tries says how often tries to tell something had an outcome.
 type Tries struct {
 	// Outcome is delivered, rejected, retry, slow, paused or expired; what is
 	// paused or expired was not sent.
-	Outcome string
+	Outcome poke.Kind
 	// Class says more: one of a few words for what went wrong.
-	Class string
+	Class poke.Class
 	Count uint64
 }
 
 // tries returns what was counted, without what never happened.
 func (t *outcomeCounts) tries() (all []Tries) {
-	names := poke.ClassNames()
-	for kind := range t {
-		for class := range t[kind] {
+	for kind := range poke.Kinds {
+		for class := range poke.Classes {
 			if n := t[kind][class].Load(); n > 0 {
-				all = append(all, Tries{Outcome: poke.Kind(kind).String(), Class: names[class], Count: n})
+				all = append(all, Tries{Outcome: kind, Class: class, Count: n})
 			}
 		}
 	}

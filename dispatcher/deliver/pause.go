@@ -60,7 +60,7 @@ func (gs *Gateways) down(g *gateway, now time.Time) (until time.Time, down bool)
 	if g.pausedUntil.After(until) {
 		until = g.pausedUntil
 	}
-	return until, g.shut(now) != ""
+	return until, g.shut(now) != poke.ClassOK
 }
 
 // unsharedPause says whether a gateway is paused for longer than the other dispatchers

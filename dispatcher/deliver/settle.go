@@ -32,7 +32,7 @@ func (gs *Gateways) report(l *lane, known bool, out poke.Outcome, began, now tim
 			sample(&g.latency, took.Seconds())
 		}
 		sample(&g.errorRate, 1)
-		g.lastError = out.Class
+		g.failure = out.Failure()
 		if out.Overload() {
 			g.limit.Shrink(began, now)
 		}
@@ -70,12 +70,12 @@ func (gs *Gateways) failed(g *gateway, l *lane, known, probe bool, out poke.Outc
 
 // allows says why a poke for an origin may not be sent by a lane that has a
 // place, or "".
-func (gs *Gateways) allows(l *lane, origin string, now time.Time) string {
+func (gs *Gateways) allows(l *lane, origin string, now time.Time) poke.Class {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	g := l.node.gate
 	if g.origin != origin {
-		return "moved" // since it was submitted; its place is at another gateway
+		return poke.ClassMoved // since it was submitted; its place is at another gateway
 	}
 	return g.allows(l, now)
 }
@@ -152,14 +152,14 @@ func (gs *Gateways) findLate(now time.Time) {
 // stuck returns the live lanes among the busy ones of a deliverer that had better
 // lag, with the reason: their attempt is late, or they wait at a gateway that
 // makes them wait.
-func (gs *Gateways) stuck(busy map[*lane]struct{}, now time.Time) map[*lane]string {
+func (gs *Gateways) stuck(busy map[*lane]struct{}, now time.Time) map[*lane]poke.Class {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
-	var stuck map[*lane]string
+	var stuck map[*lane]poke.Class
 	for l := range busy {
-		if why := l.node.stuck(now); why != "" {
+		if why := l.node.stuck(now); why != poke.ClassOK {
 			if stuck == nil {
-				stuck = map[*lane]string{}
+				stuck = map[*lane]poke.Class{}
 			}
 			stuck[l] = why
 		}
@@ -167,15 +167,15 @@ func (gs *Gateways) stuck(busy map[*lane]struct{}, now time.Time) map[*lane]stri
 	return stuck
 }
 
-func (s *node) stuck(now time.Time) string {
+func (s *node) stuck(now time.Time) poke.Class {
 	g := s.gate
 	switch {
 	case s.late:
-		return poke.ClassSlowGateway
+		return poke.ClassSlow
 	case g == nil || s.in != &g.waiting[liveQueue]:
-		return ""
+		return poke.ClassOK
 	case g.latency >= slowAnswer && now.Sub(s.since) >= Patience:
-		return poke.ClassSlowGateway
+		return poke.ClassSlow
 	}
 	return g.held(now)
 }

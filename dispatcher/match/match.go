@@ -141,7 +141,7 @@ func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 	ev, err := events.ParsePublished(msg.Published(), msg.Data)
 	if err != nil {
 		m.forget(msg)
-		m.bury(msg, "bad_event", err)
+		m.bury(msg, events.DeadBadEvent, err)
 		return
 	}
 	var r *room
@@ -210,7 +210,7 @@ func (m *Matcher) done(msg partition.Message) {
 
 // bury passes a message that cannot be read. Its room need not wait until its dead
 // letter is stored.
-func (m *Matcher) bury(msg partition.Message, reason string, detail error) {
+func (m *Matcher) bury(msg partition.Message, reason events.DeadReason, detail error) {
 	f := m.newFanout(msg)
 	f.passed = true
 	f.addDead(msg.Dead(reason, detail))

@@ -9,9 +9,6 @@ import (
 	"poked/events/wait"
 )
 
-// deadReceipt is the reason of a dead letter that holds receipts.
-const deadReceipt = "bad_receipt"
-
 // readReceipts turns the receipts of one EDU into what their users have read. A
 // receipt for an event that has not come yet waits for it. If some of them cannot be
 // read the EDU is a dead letter as well.
@@ -20,7 +17,7 @@ func (m *Matcher) readReceipts(ctx context.Context, msg partition.Message) {
 	receipts = slices.DeleteFunc(receipts, func(r events.Receipt) bool { return !m.cfg.Directory.Knows(r.User) })
 	switch { // if nothing is left, nobody's log has anything of the room
 	case len(receipts) == 0 && unread != nil:
-		m.bury(msg, deadReceipt, unread)
+		m.bury(msg, events.DeadBadReceipt, unread)
 		return
 	case len(receipts) == 0:
 		m.done(msg)
@@ -40,7 +37,7 @@ func (m *Matcher) readReceipts(ctx context.Context, msg partition.Message) {
 	}
 	f := m.newFanout(msg)
 	if unread != nil {
-		f.addDead(msg.Dead(deadReceipt, unread))
+		f.addDead(msg.Dead(events.DeadBadReceipt, unread))
 	}
 	for i := 0; i < len(receipts) && err == nil; i++ {
 		err = m.readReceipt(ctx, f, r, s, receipts[i])

@@ -39,8 +39,8 @@ func FuzzGatewayAnswers(f *testing.F) {
 			Status: resp.StatusCode(), retryAfter: string(resp.Header.Peek(fasthttp.HeaderRetryAfter)),
 			encoding: string(resp.Header.ContentEncoding()), Body: resp.Body(), err: err,
 		}, "key", time.Now())
-		if ClassIndex(out) == 0 && out.Class != "other" {
-			t.Errorf("class %q is not counted", out.Class)
+		if out.Class >= Classes || out.Class == ClassOther || (out.Class == ClassOK) != (out.Kind == Delivered) {
+			t.Errorf("%v has class %d", out.Kind, out.Class)
 		}
 		if !out.Works() {
 			return

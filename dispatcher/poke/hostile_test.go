@@ -304,8 +304,8 @@ func (g *hostileGateway) meet(row hostile, scheme string) {
 			row.between(<-g.peers)
 		}
 		out := postOnce(c, scheme+"://"+g.address)
-		if out.Kind != row.kind || out.Class != row.class {
-			g.t.Errorf("poke %d: %v %q, want %v %q", i+1, out.Kind, out.Class, row.kind, row.class)
+		if out.Kind != row.kind || out.Failure().String() != row.class {
+			g.t.Errorf("poke %d: %v %q, want %v %q", i+1, out.Kind, out.Failure(), row.kind, row.class)
 		}
 	}
 	runtime.ReadMemStats(&after)

@@ -36,41 +36,42 @@ type Kind uint8
 
 const (
 	Delivered Kind = iota
-	Rejected       // the gateway refuses the pushkey: the pusher goes
+	Rejected       // the gateway rejects the pushkey: the pusher is removed
 	Retry          // try again soon
-	Slow           // try again, but somebody has to mend something first
-	Paused         // not tried: the gateway is to be left alone
-	Expired        // not tried: older than its time to live
+	Slow           // try again later: somebody has to mend something first
+	Paused         // not sent: the gateway gets no requests now
+	Expired        // not sent: older than its time to live
+
+	Kinds // how many there are
 )
 
+// String returns the name of the kind, as logs and metrics show it.
 func (k Kind) String() string {
-	return [...]string{"delivered", "rejected", "retry", "slow", "paused", "expired"}[k]
+	return [Kinds]string{
+		Delivered: "delivered", Rejected: "rejected", Retry: "retry", Slow: "slow", Paused: "paused", Expired: "expired",
+	}[k]
 }
 
-// Outcome is one try's result. class is from a closed set of words, fit for
-// logs and the operator; it never carries what the gateway said.
+// Outcome is the result of one try.
 type Outcome struct {
 	Kind       Kind
-	Class      string
+	Class      Class
 	Status     int           // HTTP status, 0 if none came
 	RetryAfter time.Duration // what the gateway asked for, 0 if nothing
 }
 
-// ClassNATS is the class of what failed on our side of the walk.
-const ClassNATS = "nats"
+// Failure returns why the try failed.
+func (o Outcome) Failure() Failure { return failureOf(o.Class, o.Status) }
 
-// ClassRecord is why a pusher lags whose record in BACKLOG could not be read.
-const ClassRecord = "record"
-
-// Asked says whether the gateway was asked at all.
+// Asked reports whether a request was sent.
 func (o Outcome) Asked() bool { return o.Kind != Paused && o.Kind != Expired }
 
-// Works says whether the gateway did what it is for.
+// Works reports whether the gateway works.
 func (o Outcome) Works() bool { return o.Kind == Delivered || o.Kind == Rejected }
 
-// Overload says whether the gateway has more to do than it can.
+// Overload reports whether the outcome is a sign that the gateway is overloaded.
 func (o Outcome) Overload() bool {
-	return o.Status == http.StatusTooManyRequests || o.Status == http.StatusServiceUnavailable || o.Class == "timeout"
+	return o.Class == ClassHTTP429 || o.Class == ClassHTTP503 || o.Class == ClassTimeout
 }
 
 // Answer is what came back for a poke: a status with header and body, or err.
@@ -90,15 +91,15 @@ func Decide(a Answer, pushkey string, now time.Time) Outcome {
 	if a.err != nil {
 		return decideError(a.err)
 	}
-	out := Outcome{Status: a.Status, Class: "http_" + strconv.Itoa(a.Status)}
+	out := Outcome{Status: a.Status}
 	switch {
 	case a.Status >= 200 && a.Status < 300:
 		plain, err := pushgateway.Decode(a.encoding, a.Body)
 		if err != nil {
-			return Outcome{Kind: Slow, Class: "body_too_large", Status: a.Status}
+			return Outcome{Kind: Slow, Class: ClassBodyTooLarge, Status: a.Status}
 		}
 		if pushgateway.ReadRejected(plain, pushkey) {
-			return Outcome{Kind: Rejected, Class: "rejected", Status: a.Status}
+			return Outcome{Kind: Rejected, Class: ClassRejected, Status: a.Status}
 		}
 		return Outcome{Kind: Delivered, Status: a.Status}
 	case a.Status == http.StatusTooManyRequests, a.Status == http.StatusServiceUnavailable:
@@ -109,6 +110,7 @@ func Decide(a Answer, pushkey string, now time.Time) Outcome {
 	default:
 		out.Kind = Slow
 	}
+	out.Class = classOfStatus(a.Status)
 	return out
 }
 
@@ -120,26 +122,26 @@ func decideError(err error) Outcome {
 	)
 	switch {
 	case errors.Is(err, pushgateway.ErrBlocked):
-		return Outcome{Kind: Slow, Class: "blocked_address"}
+		return Outcome{Kind: Slow, Class: ClassBlockedAddress}
 	case isTLS(err):
-		return Outcome{Kind: Slow, Class: "tls"}
+		return Outcome{Kind: Slow, Class: ClassTLS}
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		return Outcome{Kind: Slow, Class: "body_too_large"}
+		return Outcome{Kind: Slow, Class: ClassBodyTooLarge}
 	case errors.Is(err, errHeadTooLarge):
-		return Outcome{Kind: Slow, Class: "headers_too_large"}
+		return Outcome{Kind: Slow, Class: ClassHeadersTooLarge}
 	case errors.Is(err, errNotHTTP):
-		return Outcome{Kind: Slow, Class: "not_http"}
+		return Outcome{Kind: Slow, Class: ClassNotHTTP}
 	case errors.As(err, &dns):
-		return Outcome{Kind: Retry, Class: "dns"}
+		return Outcome{Kind: Retry, Class: ClassDNS}
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
-		return Outcome{Kind: Retry, Class: "timeout"}
+		return Outcome{Kind: Retry, Class: ClassTimeout}
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return Outcome{Kind: Retry, Class: "refused"}
+		return Outcome{Kind: Retry, Class: ClassRefused}
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, fasthttp.ErrConnectionClosed):
-		return Outcome{Kind: Retry, Class: "reset"}
+		return Outcome{Kind: Retry, Class: ClassReset}
 	}
-	return Outcome{Kind: Retry, Class: "network"}
+	return Outcome{Kind: Retry, Class: ClassNetwork}
 }
 
 // isTLS says whether the two sides could not agree on a secure connection,

@@ -12,7 +12,7 @@ import (
 	"poked/events/pushgateway"
 )
 
-// One status, one outcome: the rows of DESIGN.md §7 that have one.
+// One status, one outcome: the rows of the table of outcomes that have one.
 func TestDecideStatus(t *testing.T) {
 	want := map[int]Kind{
 		200: Delivered, 201: Delivered, 204: Delivered, 299: Delivered,
@@ -27,8 +27,8 @@ func TestDecideStatus(t *testing.T) {
 		if out.Kind != kind || out.Status != status {
 			t.Errorf("%d: %v with status %d, want %v", status, out.Kind, out.Status, kind)
 		}
-		if kind != Delivered && out.Class != "http_"+strconv.Itoa(status) {
-			t.Errorf("%d: class %q", status, out.Class)
+		if kind != Delivered && out.Failure().String() != "http_"+strconv.Itoa(status) {
+			t.Errorf("%d: class %q", status, out.Failure())
 		}
 	}
 }
@@ -125,7 +125,7 @@ func TestDecideNoConnection(t *testing.T) {
 		{"dns", Retry, "http://gateway.example", noDNS},
 		{"blocked_address", Slow, "http://" + address, new(pushgateway.Policy).Dialer(net.Dialer{})},
 	} {
-		if out := postOnce(NewClient(tc.dial, time.Minute, 1), tc.url); out.Kind != tc.kind || out.Class != tc.class || out.Status != 0 {
+		if out := postOnce(NewClient(tc.dial, time.Minute, 1), tc.url); out.Kind != tc.kind || out.Class.String() != tc.class || out.Status != 0 {
 			t.Errorf("%s: %v %q with status %d, want %v", tc.class, out.Kind, out.Class, out.Status, tc.kind)
 		}
 	}

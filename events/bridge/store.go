@@ -113,12 +113,12 @@ func (b *Bridge) bury(ctx context.Context, item badItem) error {
 		return nil
 	}
 	letter := events.DeadLetter{
-		Reason: "bad_event", Detail: "from the homeserver: " + item.err.Error(), At: time.Now(), Message: item.raw,
+		Reason: events.DeadBadEvent, Detail: "from the homeserver: " + item.err.Error(), At: time.Now(), Message: item.raw,
 	}
 	if item.ev != nil {
 		letter.RoomID, letter.EventID = item.ev.RoomID, item.ev.EventID
 	} else {
-		letter.Reason = "bad_receipt"
+		letter.Reason = events.DeadBadReceipt
 	}
 	err := persist(ctx, func(ctx context.Context) error {
 		kept := make(chan error, 1)

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"poked/events"
 	"poked/events/stream"
 )
 
@@ -132,7 +133,7 @@ func (f *Follower) Resume(msg Message) {
 
 // Bury keeps a message as a dead letter (see [Message.Dead]), and is then done with
 // it. The caller says so in the log.
-func (f *Follower) Bury(msg Message, reason string, detail error) {
+func (f *Follower) Bury(msg Message, reason events.DeadReason, detail error) {
 	f.conn.PublishDead(msg.Dead(reason, detail), func(err error) {
 		if err != nil {
 			f.log.Warn("dead letter not stored, trying again", "seq", msg.Seq, "error", err)

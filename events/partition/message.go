@@ -25,7 +25,7 @@ func (m Message) Published() string { return events.PublishedAs(m.Subject) }
 
 // Dead returns the dead letter of a message that no repetition can help, with the
 // reason in a word and in a sentence.
-func (m Message) Dead(reason string, detail error) events.DeadLetter {
+func (m Message) Dead(reason events.DeadReason, detail error) events.DeadLetter {
 	return events.DeadLetter{
 		Reason: reason, Detail: detail.Error(), At: time.Now(), Subject: m.Published(),
 		Historical: m.Historical, Message: m.Data,

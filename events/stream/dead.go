@@ -28,7 +28,7 @@ type StoredDeadLetter struct {
 type DeadFilter struct {
 	User         events.UserID
 	Room         events.RoomID
-	Reason       string
+	Reason       events.DeadReason
 	AppID        string
 	Since, Until time.Time // when the letter was written, both ends included
 	Seqs         []uint64  // in DEAD
@@ -53,10 +53,6 @@ func (f *DeadFilter) subject() string {
 	}
 	return "dead.*." + events.Token(f.User)
 }
-
-// deadReasonUnreadable is what a letter has for its reason that cannot be read
-// itself.
-const deadReasonUnreadable = "unreadable"
 
 // deadPage is how many letters are read at a time: each may hold half a MiB.
 const deadPage = 32
@@ -152,7 +148,7 @@ func (c *Conn) DeadLetter(ctx context.Context, seq uint64) (StoredDeadLetter, er
 func readDead(msg *jetstream.RawStreamMsg) StoredDeadLetter {
 	letter := StoredDeadLetter{Seq: msg.Sequence}
 	if err := json.Unmarshal(msg.Data, &letter.DeadLetter); err != nil {
-		letter.DeadLetter = events.DeadLetter{Reason: deadReasonUnreadable, At: msg.Time}
+		letter.DeadLetter = events.DeadLetter{Reason: events.DeadUnreadable, At: msg.Time}
 	}
 	return letter
 }

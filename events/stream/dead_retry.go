@@ -21,9 +21,6 @@ import (
 // is.
 var ErrNotRetriable = errors.New("cannot be tried again")
 
-// deadReasonExpired is the reason of a poke that outlived its time to live.
-const deadReasonExpired = "expired"
-
 // RetryDead has a dead letter tried again: what it holds is stored where it will
 // be worked through once more, and then the letter goes. For a poke that is a
 // new notification for its pusher alone; for an unreadable message it is the
@@ -82,7 +79,7 @@ func (c *Conn) reviveAs(ctx context.Context, letter *StoredDeadLetter) (*nats.Ms
 	switch {
 	case len(letter.Message) >= maxDeadMessage:
 		return nil, notRetriable("its message was cut")
-	case letter.Reason == deadReasonExpired:
+	case letter.Reason == events.DeadExpired:
 		return c.revivePoke(ctx, letter)
 	}
 	subject, ok := publishedSubject(letter.Subject)

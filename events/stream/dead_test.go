@@ -59,7 +59,7 @@ func TestDeadLettersByFilter(t *testing.T) {
 		began := time.Now()
 		for i := range 100 { // more than a page; one every two minutes
 			bury(t, conn, events.DeadLetter{
-				Reason: []string{"expired", "bad_event"}[i%2], At: time.Now(), AppID: fmt.Sprintf("app%d", i%3),
+				Reason: []events.DeadReason{"expired", "bad_event"}[i%2], At: time.Now(), AppID: fmt.Sprintf("app%d", i%3),
 				UserID: events.UserID(fmt.Sprintf("@u%d:x", i%5)), RoomID: events.RoomID(fmt.Sprintf("!r%d", i%7)),
 			})
 			<-time.After(2 * time.Minute)

@@ -10,10 +10,6 @@ import (
 	"poked/events"
 )
 
-// DeadBadValue is the reason of a dead letter that holds a value of a bucket which
-// could not be read.
-const DeadBadValue = "bad_value"
-
 // maxUnreadable bounds how many unreadable values are told apart. Beyond it some are
 // counted and logged again each time they are read.
 const maxUnreadable = 1024
@@ -67,7 +63,7 @@ func (c *Conn) NoteUnreadable(bucket, key string, revision uint64, err error) {
 func (c *Conn) KeepUnreadable(ctx context.Context, bucket, key string, value []byte, reason error) error {
 	kept := make(chan error, 1)
 	c.PublishDead(events.DeadLetter{
-		Reason: DeadBadValue, Detail: reason.Error(), At: time.Now(), Subject: kvSubject(bucket, key), Message: value,
+		Reason: events.DeadBadValue, Detail: reason.Error(), At: time.Now(), Subject: kvSubject(bucket, key), Message: value,
 	}, func(err error) { kept <- err })
 	var err error
 	select {

@@ -69,7 +69,7 @@ func (c *Conn) bury(ctx context.Context, msg jetstream.Msg, reason error) error 
 	}
 	kept := make(chan error, 1)
 	c.PublishDead(events.DeadLetter{
-		Reason: "bad_message", Detail: reason.Error(), At: time.Now(), Subject: msg.Subject(), Message: msg.Data(),
+		Reason: events.DeadBadMessage, Detail: reason.Error(), At: time.Now(), Subject: msg.Subject(), Message: msg.Data(),
 	}, func(err error) { kept <- err })
 	select {
 	case err := <-kept:

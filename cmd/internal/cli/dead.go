@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,13 +25,13 @@ type deadCmd struct {
 
 // deadFlags say which dead letters are meant.
 type deadFlags struct {
-	User   events.UserID `env:"POKED_DEAD_USER" placeholder:"USER_ID" help:"Only this user's."`
-	Room   events.RoomID `env:"POKED_DEAD_ROOM" placeholder:"ROOM_ID" help:"Only those of this room."`
-	Reason string        `env:"POKED_DEAD_REASON" placeholder:"REASON" help:"Only those with this reason: expired, bad_event, bad_notification, bad_message, bad_value or unreadable."`
-	AppID  string        `name:"app-id" env:"POKED_DEAD_APP_ID" placeholder:"APP_ID" help:"Only pokes of this app."`
-	Since  momentFlag    `env:"POKED_DEAD_SINCE" placeholder:"AGO|TIME" help:"Only those written since then: a duration such as 36h, or a time such as 2026-01-31T12:00:00Z."`
-	Until  momentFlag    `env:"POKED_DEAD_UNTIL" placeholder:"AGO|TIME" help:"Only those written until then, likewise."`
-	Seq    []uint64      `env:"POKED_DEAD_SEQ" placeholder:"SEQ,..." help:"Only these, by their number in the list."`
+	User   events.UserID     `env:"POKED_DEAD_USER" placeholder:"USER_ID" help:"Only this user's."`
+	Room   events.RoomID     `env:"POKED_DEAD_ROOM" placeholder:"ROOM_ID" help:"Only those of this room."`
+	Reason events.DeadReason `env:"POKED_DEAD_REASON" placeholder:"REASON" help:"Only those with this reason: expired, bad_event, bad_receipt, bad_notification, bad_message, bad_value or unreadable."`
+	AppID  string            `name:"app-id" env:"POKED_DEAD_APP_ID" placeholder:"APP_ID" help:"Only pokes of this app."`
+	Since  momentFlag        `env:"POKED_DEAD_SINCE" placeholder:"AGO|TIME" help:"Only those written since then: a duration such as 36h, or a time such as 2026-01-31T12:00:00Z."`
+	Until  momentFlag        `env:"POKED_DEAD_UNTIL" placeholder:"AGO|TIME" help:"Only those written until then, likewise."`
+	Seq    []uint64          `env:"POKED_DEAD_SEQ" placeholder:"SEQ,..." help:"Only these, by their number in the list."`
 }
 
 func (f *deadFlags) filter() stream.DeadFilter {
@@ -43,11 +44,10 @@ func (f *deadFlags) filter() stream.DeadFilter {
 
 // Validate is called by kong.
 func (f *deadFlags) Validate() error {
-	switch f.Reason {
-	case "", "expired", "bad_event", "bad_notification", "bad_message", stream.DeadBadValue, "unreadable":
+	if f.Reason == "" || f.Reason == events.DeadUnreadable || slices.Contains(events.DeadReasons(), f.Reason) {
 		return nil
 	}
-	return errors.New("--reason must be expired, bad_event, bad_notification, bad_message, bad_value or unreadable")
+	return errors.New("--reason must be expired, bad_event, bad_receipt, bad_notification, bad_message, bad_value or unreadable")
 }
 
 // momentFlag is a moment: a time, or how long ago it is.
@@ -124,20 +124,20 @@ func (c *deadListCmd) Run(ctx context.Context, std terminal.Streams) error {
 // deadLine is what is printed of a dead letter: neither the pushkey nor what
 // the letter holds, unless that was asked for.
 type deadLine struct {
-	Seq       uint64          `json:"seq"`
-	Reason    string          `json:"reason"`
-	Detail    string          `json:"detail,omitempty"`
-	At        time.Time       `json:"at"`
-	UserID    events.UserID   `json:"user_id,omitempty"`
-	RoomID    events.RoomID   `json:"room_id,omitempty"`
-	EventID   events.EventID  `json:"event_id,omitempty"`
-	AppID     string          `json:"app_id,omitempty"`
-	Pusher    events.PusherID `json:"pusher,omitempty"`
-	Attempts  int             `json:"attempts,omitempty"`
-	LastError string          `json:"last_error,omitempty"`
-	Subject   string          `json:"subject,omitempty"`
-	Bytes     int             `json:"bytes"` // of the message that the letter holds
-	Message   any             `json:"message,omitempty"`
+	Seq       uint64            `json:"seq"`
+	Reason    events.DeadReason `json:"reason"`
+	Detail    string            `json:"detail,omitempty"`
+	At        time.Time         `json:"at"`
+	UserID    events.UserID     `json:"user_id,omitempty"`
+	RoomID    events.RoomID     `json:"room_id,omitempty"`
+	EventID   events.EventID    `json:"event_id,omitempty"`
+	AppID     string            `json:"app_id,omitempty"`
+	Pusher    events.PusherID   `json:"pusher,omitempty"`
+	Attempts  int               `json:"attempts,omitempty"`
+	LastError string            `json:"last_error,omitempty"`
+	Subject   string            `json:"subject,omitempty"`
+	Bytes     int               `json:"bytes"` // of the message that the letter holds
+	Message   any               `json:"message,omitempty"`
 }
 
 func lineOf(l *stream.StoredDeadLetter) deadLine {
@@ -153,7 +153,7 @@ func deadCells(l deadLine) []string {
 		failure = l.Detail
 	}
 	return []string{
-		strconv.FormatUint(l.Seq, 10), stamp(l.At), l.Reason, orDash(l.UserID), orDash(l.RoomID), orDash(l.EventID),
+		strconv.FormatUint(l.Seq, 10), stamp(l.At), string(l.Reason), orDash(l.UserID), orDash(l.RoomID), orDash(l.EventID),
 		orDash(l.AppID), orDash(l.Pusher), strconv.Itoa(l.Attempts), orDash(failure),
 	}
 }

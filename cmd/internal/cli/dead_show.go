@@ -66,7 +66,7 @@ func (c *deadShowCmd) print(out io.Writer, line *deadLine) error {
 	}
 	var text strings.Builder
 	for _, field := range [][2]string{
-		{"seq", strconv.FormatUint(line.Seq, 10)}, {"written", stamp(line.At)}, {"reason", line.Reason}, {"detail", line.Detail},
+		{"seq", strconv.FormatUint(line.Seq, 10)}, {"written", stamp(line.At)}, {"reason", string(line.Reason)}, {"detail", line.Detail},
 		{"user", string(line.UserID)}, {"room", string(line.RoomID)}, {"event", string(line.EventID)},
 		{"app", line.AppID}, {"pusher", string(line.Pusher)}, {"attempts", strconv.Itoa(line.Attempts)},
 		{"last error", line.LastError}, {"subject", line.Subject}, {"bytes", strconv.Itoa(line.Bytes)},

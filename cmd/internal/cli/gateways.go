@@ -46,7 +46,7 @@ func gatewayCells(g *events.GatewayState, now time.Time) []string {
 		until = g.NextProbe
 	}
 	return []string{
-		g.Origin, g.State, fmt.Sprintf("%d of %d", g.InFlight, g.Limit), strconv.Itoa(g.Waiting), strconv.Itoa(g.Lagging),
+		g.Origin, string(g.State), fmt.Sprintf("%d of %d", g.InFlight, g.Limit), strconv.Itoa(g.Waiting), strconv.Itoa(g.Lagging),
 		fmt.Sprintf("%.0f ms", g.LatencyMS), fmt.Sprintf("%.0f %%", 100*g.ErrorRate), relative(until, now), orDash(g.LastError), g.Worker,
 	}
 }

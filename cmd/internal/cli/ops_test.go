@@ -205,7 +205,7 @@ func isBounded(label, value string) bool {
 	case "class":
 		return slices.Contains([]string{"ok", "refused", "gateway_down", "other", "network", "reset"}, value)
 	case "state":
-		return slices.Contains([]string{"closed", "open", "probing", "paused", "recovering"}, value)
+		return slices.Contains(events.GatewayPhases(), events.GatewayPhase(value))
 	case "stage":
 		return value == "match" || value == "deliver" || value == "strays"
 	case "stream":

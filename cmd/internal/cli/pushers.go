@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,15 +28,15 @@ type pusherFlags struct {
 	Gateway string        `env:"POKED_PUSHERS_GATEWAY" placeholder:"ORIGIN" help:"Only those at this gateway: its scheme, host and port, as poked gateways prints them."`
 }
 
-func (f pusherFlags) filter(state string) events.PusherFilter {
+func (f pusherFlags) filter(state events.PusherPhase) events.PusherFilter {
 	return events.PusherFilter{UserID: f.User, AppID: f.AppID, Gateway: f.Gateway, State: state}
 }
 
 // pushersListCmd is "poked pushers list".
 type pushersListCmd struct {
-	Operator operatorFlags `embed:""`
-	Pushers  pusherFlags   `embed:""`
-	State    string        `env:"POKED_PUSHERS_STATE" placeholder:"STATE" help:"Only those in this state: idle, busy, lagging or refused."`
+	Operator operatorFlags      `embed:""`
+	Pushers  pusherFlags        `embed:""`
+	State    events.PusherPhase `env:"POKED_PUSHERS_STATE" placeholder:"STATE" help:"Only those in this state: idle, busy, lagging or refused."`
 }
 
 // Help is shown by kong under the command's summary.
@@ -48,8 +49,7 @@ func (pushersListCmd) Help() string {
 
 // Validate is called by kong.
 func (c *pushersListCmd) Validate() error {
-	switch c.State {
-	case "", "idle", "busy", "lagging", "refused":
+	if c.State == "" || slices.Contains(events.PusherPhases(), c.State) {
 		return nil
 	}
 	return errors.New("--state must be idle, busy, lagging or refused")
@@ -83,7 +83,7 @@ func pusherCells(s *events.PusherState, now time.Time) []string {
 		failure += ", " + relative(s.LastErrorAt, now)
 	}
 	return []string{
-		string(s.UserID), s.AppID, string(s.Pusher), s.State, waiting, strconv.Itoa(s.Attempts),
+		string(s.UserID), s.AppID, string(s.Pusher), string(s.State), waiting, strconv.Itoa(s.Attempts),
 		relative(s.Since, now), relative(s.NextTry, now), failure, relative(s.LastSuccess, now), s.Gateway,
 	}
 }

@@ -82,7 +82,7 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 	to.counter(m.roomEvents, h.RoomEvents)
 	to.counter(m.notifications, h.Notifications)
 	for _, t := range h.Tries {
-		to.counter(m.tries, t.Count, t.Outcome, t.Class)
+		to.counter(m.tries, t.Count, t.Outcome.String(), t.Class.String())
 	}
 	metrics <- prometheus.MustNewConstHistogram(m.latency, h.Latency.Count, h.Latency.Sum, h.Latency.Buckets)
 	oldest := 0.0
@@ -96,7 +96,7 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 	to.counter(m.expired, h.Expired)
 	to.counter(m.skipped, h.Skipped)
 	for state, n := range h.Gateways {
-		to.gauge(m.gateways, float64(n), state)
+		to.gauge(m.gateways, float64(n), string(state))
 	}
 	for _, f := range h.Following {
 		part := strconv.Itoa(f.Part)

@@ -2,7 +2,7 @@ package events
 
 import "encoding/json"
 
-// The last token of a subject in ACCOUNTS.
+// The kinds of account changes: the last token of a subject in ACCOUNTS.
 const (
 	AccountLogout       = "logout"
 	AccountDeactivated  = "deactivated"
@@ -10,14 +10,15 @@ const (
 	AccountIgnoredUsers = "ignored_users"
 )
 
-// AccountSubject is where a homeserver publishes a change of an account.
-func AccountSubject(user UserID, what string) string { return "account." + Token(user) + "." + what }
+// AccountSubject returns the subject on which a homeserver publishes a change of an
+// account: account.<user>.<kind>.
+func AccountSubject(user UserID, kind string) string { return "account." + Token(user) + "." + kind }
 
-// AccountChange is what a homeserver says of an account; see [Publisher].
+// AccountChange is one change of an account, as a homeserver publishes it.
 type AccountChange struct {
-	Kind     string // "logout", "deactivated", "push_rules" or "ignored_users"
+	Kind     string // one of the Account… constants
 	UserID   UserID
-	DeviceID string // for logout; empty means all devices
-	// Content is the account data m.push_rules or m.ignored_user_list.
+	DeviceID string // of a logout; empty means all devices
+	// Content is the content of the account data m.push_rules or m.ignored_user_list.
 	Content json.RawMessage
 }

@@ -4,29 +4,29 @@ import (
 	"time"
 )
 
-// Backlog is what is known of a pusher that lags: where it stands in its
-// user's notifications, and how it came to stand there. It is the value of
-// <part>.<pusher> in the BACKLOG bucket.
+// Backlog is the position of a pusher that lags behind its user's notifications, and its
+// retry state. It is the value of <part>.<pusher> in the BACKLOG bucket.
 type Backlog struct {
 	UserID   UserID `json:"user_id"`
-	Position uint64 `json:"position"` // newest NOTIFICATIONS sequence that it was told or has passed
-	Attempts int    `json:"attempts"` // failed in a row
+	Position uint64 `json:"position"` // NOTIFICATIONS sequence up to which everything was delivered or skipped
+	Attempts int    `json:"attempts"` // failed attempts in a row
 	// Alone is how many of Attempts were made while the gateway was not down.
 	Alone     int       `json:"alone,omitempty"`
-	Since     time.Time `json:"since"`      // when it began to lag
-	NextTry   time.Time `json:"next_try"`   // not before
+	Since     time.Time `json:"since"`      // when the pusher began to lag
+	NextTry   time.Time `json:"next_try"`   // the next attempt is made no earlier
 	LastError string    `json:"last_error"` // class of the last failure
-	// PausedUntil is until when the gateway asked to be left alone.
+	// PausedUntil is the time until which the gateway asked for no requests
+	// (Retry-After).
 	PausedUntil time.Time `json:"paused_until,omitzero"`
-	// PassedOver is how many notifications it was not told because newer ones of
-	// the same room were.
+	// PassedOver counts notifications that were skipped in favour of a newer one in the
+	// same room.
 	PassedOver uint64 `json:"passed_over,omitempty"`
-	// Badge says that the pusher has yet to be told how much is unread, when it has
-	// been told everything else.
+	// Badge reports that the pusher still needs the unread count, after everything else
+	// was delivered.
 	Badge bool `json:"badge,omitempty"`
 
-	Revision uint64 `json:"-"` // of the entry, as it was read
-	// Lost says that the entry could not be read: of the pusher nothing is known but
-	// that it lagged.
+	Revision uint64 `json:"-"` // of the entry when it was read
+	// Lost reports that the entry could not be read: all that is known is that the pusher
+	// lagged.
 	Lost bool `json:"-"`
 }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// DeadLetter is what will not be tried again: a poke that outlived its time to
-// live, or a message that cannot be read. It keeps enough to try again by hand.
+// DeadLetter is something that poked has given up: a poke that outlived its time to live,
+// or a message that cannot be read. It holds enough to retry it by hand.
 type DeadLetter struct {
 	Reason    DeadReason `json:"reason"`
 	Detail    string     `json:"detail,omitempty"`
@@ -18,11 +18,12 @@ type DeadLetter struct {
 	Pushkey   string     `json:"pushkey,omitempty"`
 	Attempts  int        `json:"attempts,omitempty"`
 	LastError string     `json:"last_error,omitempty"`
-	Subject   string     `json:"subject,omitempty"` // on which the message was published
-	// Historical says that the message was a room event marked so.
+	Subject   string     `json:"subject,omitempty"` // the message was published on it
+	// Historical reports that the message was a room event with the header
+	// Poked-Historical.
 	Historical bool `json:"historical,omitempty"`
-	// Message is the message as it stood there, base64; for a poke that expired,
-	// its notification ([Notification.AppendJSON]).
+	// Message is the message as it was received, base64 in JSON. For an expired poke it
+	// is the notification ([Notification.AppendJSON]).
 	Message []byte `json:"message,omitempty"`
 }
 
@@ -48,7 +49,8 @@ func DeadReasons() []DeadReason {
 	return []DeadReason{DeadExpired, DeadBadEvent, DeadBadReceipt, DeadBadNotification, DeadBadMessage, DeadBadValue}
 }
 
-// PusherID names the pusher whose poke the letter is about, or is empty.
+// PusherID returns the id of the pusher that the letter is about, or "" if it is about
+// none.
 func (l *DeadLetter) PusherID() PusherID {
 	if l.Pushkey == "" {
 		return ""
@@ -56,8 +58,7 @@ func (l *DeadLetter) PusherID() PusherID {
 	return NewPusherID(l.UserID, l.AppID, l.Pushkey)
 }
 
-// Locate fills in the user and the room that the subject of an unreadable
-// message names.
+// Locate fills in the user and the room from the subject of an unreadable message.
 func (l *DeadLetter) Locate() {
 	tokens := strings.Split(PublishedAs(l.Subject), ".")
 	userToken, roomToken := NoToken, NoToken
@@ -77,8 +78,8 @@ func (l *DeadLetter) Locate() {
 	}
 }
 
-// PublishedAs returns the subject on which a message was published that a stream
-// holds under another: rooms.<part>.<room>.… is what ROOMS made of room.<room>.….
+// PublishedAs returns the subject on which a message was published. The stream ROOMS
+// stores room.<room>.… as rooms.<part>.<room>.…; all others store the subject as it is.
 func PublishedAs(stored string) string {
 	if rest, ok := strings.CutPrefix(stored, "rooms."); ok {
 		if _, room, ok := strings.Cut(rest, "."); ok {

@@ -1,6 +1,7 @@
-// Package events is the nouns that a homeserver, the registry and the dispatchers share:
-// typed ids, room events, receipts, pushers, push rules, notifications, dead letters, and
-// how each of them stands in a NATS message. It imports no NATS client and starts nothing.
+// Package events defines the data that a homeserver, the registry and the dispatchers
+// exchange: typed ids, room events, receipts, pushers, push rules, notifications and dead
+// letters, and their encoding in NATS messages. It imports no NATS client and starts no
+// goroutine.
 //
 //	who                    writes                          read by
 //	homeserver             RoomEvent, receipts             match         package publish
@@ -10,12 +11,11 @@
 //	deliver                Backlog, Pause, DeadLetter,     deliver, operators
 //	                       Rejection                       registry
 //
-// What comes from outside is checked where it is parsed, once: [ParseRoomEvent],
-// [ParseReceipts], [ParseNotification] and [CheckJSON] refuse what nobody could use or a
-// push gateway could not read, with an error that wraps [ErrBadEvent] or
-// [ErrBadNotification]. Whoever follows a stream makes a dead letter of it and goes on.
+// Input is checked once, where it is parsed: [ParseRoomEvent], [ParseReceipts],
+// [ParseNotification] and [CheckJSON] refuse what cannot be used, or what a push gateway
+// could not read. Their errors wrap [ErrBadEvent] or [ErrBadNotification]. A reader of a
+// stream turns such a message into a dead letter and goes on.
 //
-// Ids stand in subjects as unpadded base64url ([Token]), so no pushkey, content or
-// wildcard does (G9), and [PartitionOf] a token is the same in every process and in
-// nats-server.
+// Subjects contain ids as unpadded base64url ([Token]), never a pushkey, content or a
+// wildcard (G9). [PartitionOf] a token is the same in every process and in nats-server.
 package events

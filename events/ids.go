@@ -14,8 +14,8 @@ import (
 // (Matrix specification, appendix "Identifier Grammar").
 type UserID string
 
-// userID is the form of a user id. Its localpart may have any characters but these two
-// ("Historical User IDs"), its server name is a host and maybe a port.
+// userID matches a user id. The localpart may contain any character except ":" and NUL
+// (section "Historical User IDs"); the server name is a host with an optional port.
 var userID = regexp.MustCompile(`^@[^:\x00]*:(?:[0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$`)
 
 // Valid reports whether u has the form of a user id.
@@ -30,16 +30,16 @@ type RoomID string
 // EventID is a Matrix event id such as $hash, at most 255 bytes.
 type EventID string
 
-// MaxIDBytes is the longest identifier that Matrix allows, in bytes.
+// MaxIDBytes is the length of the longest identifier that Matrix allows, in bytes.
 const MaxIDBytes = 255
 
-// NoToken stands in a subject where there is nothing to name: the empty state
-// key, or a dead letter that belongs to no user. It cannot be the encoding of
-// an id, which has two characters at least.
+// NoToken is the token of the empty string: the empty state key, the main timeline, or
+// the user of a dead letter that belongs to none. No id encodes to it, since an encoded
+// id has two characters or more.
 const NoToken = "_"
 
-// Token returns id as one token of a NATS subject: unpadded base64url of its
-// bytes, and "_" for the empty string. No raw id ever stands in a subject.
+// Token returns id as one token of a NATS subject: the unpadded base64url of its bytes,
+// or "_" if it is empty. Subjects never contain a raw id.
 func Token[T ~string](id T) string {
 	if id == "" {
 		return NoToken
@@ -47,10 +47,10 @@ func Token[T ~string](id T) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(id))
 }
 
-// errNoToken says that something is not what [Token] returns.
+// errNoToken is the error for a string that [Token] never returns.
 var errNoToken = errors.New("decode subject token: it is none")
 
-// ParseToken undoes [Token].
+// ParseToken decodes what [Token] returned.
 func ParseToken[T ~string](token string) (T, error) {
 	if token == NoToken {
 		return "", nil
@@ -59,27 +59,26 @@ func ParseToken[T ~string](token string) (T, error) {
 	if err != nil {
 		return "", fmt.Errorf("decode subject token: %w", err)
 	}
-	if Token(T(raw)) != token { // it is empty, or has line breaks, which base64 passes over
+	if Token(T(raw)) != token { // it is empty, or has line breaks, which the decoder ignores
 		return "", errNoToken
 	}
 	return T(raw), nil
 }
 
-// PartitionOf returns the partition, 0 to partitions-1, of the room or user
-// with that token. It is the function that nats-server applies for
-// {{partition(n,1)}}: 32-bit FNV-1a of the token, modulo n.
+// PartitionOf returns the partition, 0 to partitions-1, of the room or user with this
+// token. It computes what nats-server computes for {{partition(n,1)}}: the 32-bit FNV-1a
+// hash of the token, modulo n.
 func PartitionOf(token string, partitions int) int {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(token))
 	return int(h.Sum32() % uint32(partitions)) //nolint:gosec // partitions is 1 to MaxPartitions
 }
 
-// PusherID names a pusher where its pushkey must not be seen: in subjects,
-// logs and answers to an operator. It is a digest of (user, app_id, pushkey),
-// 22 characters of base64url.
+// PusherID identifies a pusher without its pushkey: in subjects, in logs and in answers
+// to operators. It is a digest of (user, app_id, pushkey): 22 characters of base64url.
 type PusherID string
 
-// NewPusherID returns the id of the pusher with this identity.
+// NewPusherID returns the id of a pusher.
 func NewPusherID(user UserID, appID, pushkey string) PusherID {
 	h := sha256.New()
 	for _, part := range []string{string(user), appID, pushkey} {
@@ -88,4 +87,5 @@ func NewPusherID(user UserID, appID, pushkey string) PusherID {
 	return PusherID(base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16]))
 }
 
+// IsID reports whether id has a length that Matrix allows: 1 to [MaxIDBytes] bytes.
 func IsID[T ~string](id T) bool { return id != "" && len(id) <= MaxIDBytes }

@@ -12,13 +12,12 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// MaxJSONDepth is how deep the JSON that poked passes on to push gateways may be
-// nested. A poke puts two objects around an event's content, and parsers of
-// gateways give up at 64 (.NET), 100 (Ruby) or 128 (Rust) levels and refuse the
-// whole poke.
+// MaxJSONDepth is the deepest nesting of JSON that poked passes on to push gateways. A
+// poke wraps an event's content in two more objects, and the parsers of gateways give up
+// at 64 (.NET), 100 (Ruby) or 128 (Rust) levels and refuse the whole poke.
 const MaxJSONDepth = 60
 
-// What keeps JSON from being passed on; see [CheckJSON].
+// Why [CheckJSON] refuses a text.
 var (
 	errNotUTF8   = errors.New("is not UTF-8")
 	errHalfChar  = errors.New("escapes half of a character (a lone surrogate)")
@@ -26,10 +25,10 @@ var (
 	errBigNumber = errors.New("has a number that no float64 can hold")
 )
 
-// CheckJSON reports, as a predicate such as "is not UTF-8", why valid JSON cannot
-// be passed on to push gateways: RFC 8259 allows readers to fail on it, and many
-// do, with the whole poke. A NUL in a string is fine: it is a character like
-// others. It takes time linear in raw and does not recurse.
+// CheckJSON reports why valid JSON must not be passed on to push gateways, as a predicate
+// such as "is not UTF-8". RFC 8259 lets parsers fail on such JSON; many do, and refuse
+// the whole poke. A NUL in a string is fine. CheckJSON takes time linear in raw and does
+// not recurse.
 func CheckJSON(raw []byte) error {
 	if !utf8.Valid(raw) {
 		return errNotUTF8
@@ -63,8 +62,8 @@ func CheckJSON(raw []byte) error {
 	return nil
 }
 
-// quotedLen returns the length of the JSON string at the beginning of text, with
-// its quotes, and whether no surrogate in it is escaped without its other half.
+// quotedLen returns the length of the JSON string at the beginning of text, with its
+// quotes. whole is false if the string escapes a surrogate without its other half.
 func quotedLen(text []byte) (n int, whole bool) {
 	for i := 1; i < len(text); {
 		next := bytes.IndexAny(text[i:], `"\`)
@@ -78,7 +77,7 @@ func quotedLen(text []byte) (n int, whole bool) {
 		unit := escapedUnit(text[i:])
 		switch {
 		case unit == 0:
-			i += 2 // whatever is escaped, one byte belongs to it
+			i += 2 // one byte follows the backslash
 		case !utf16.IsSurrogate(unit):
 			i += unitLen
 		case utf16.DecodeRune(unit, escapedUnit(text[min(i+unitLen, len(text)):])) == utf8.RuneError:
@@ -90,10 +89,10 @@ func quotedLen(text []byte) (n int, whole bool) {
 	return len(text), true
 }
 
-// unitLen is the length of an escaped UTF-16 unit, \uXXXX.
+// unitLen is the length of an escaped UTF-16 unit, \uXXXX, in bytes.
 const unitLen = 6
 
-// escapedUnit returns the UTF-16 unit that text begins with as \uXXXX, or 0.
+// escapedUnit returns the UTF-16 unit that text escapes at its beginning (\uXXXX), or 0.
 func escapedUnit(text []byte) rune {
 	if len(text) < unitLen || text[0] != '\\' || text[1] != 'u' {
 		return 0
@@ -116,9 +115,9 @@ func numberLen(text []byte) int {
 	return len(text)
 }
 
-// fitsFloat reports whether a float64 can hold a JSON number, if not exactly.
+// fitsFloat reports whether a JSON number is within the range of a float64.
 func fitsFloat(number []byte) bool {
-	const always = 300 // so many digits do
+	const always = 300 // this many digits fit
 	if len(number) <= always && !bytes.ContainsAny(number, "eE") {
 		return true
 	}
@@ -126,10 +125,11 @@ func fitsFloat(number []byte) bool {
 	return err == nil
 }
 
+// IsObject reports whether raw, which is valid JSON without leading space, is an object.
 func IsObject(raw []byte) bool { return len(raw) >= 2 && raw[0] == '{' }
 
-// HasTwice reports whether an object has a key twice, of which some readers take
-// the first and others the last.
+// HasTwice reports whether an object contains a key twice. Some parsers take the first
+// value and others the last.
 func HasTwice(object gjson.Result) bool {
 	var few [8]string
 	keys, twice := few[:0], false

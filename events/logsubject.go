@@ -5,20 +5,22 @@ import (
 	"strings"
 )
 
-// LogKind is what a message in NOTIFICATIONS is.
+// LogKind is the kind of a message in NOTIFICATIONS: the first token of its subject.
 type LogKind string
 
-// What stands in NOTIFICATIONS, each under <kind>.<part>.<user>.<room> and, but for
-// a redaction, one more token that names the thread.
+// The kinds of messages in NOTIFICATIONS. Each has the subject
+// <kind>.<part>.<user>.<room>, followed, except for a redaction, by a token for the
+// thread.
 const (
 	// LogNotify is a notification: [Notification].
 	LogNotify LogKind = "notify"
-	// LogRead says how far the user has read: [Read].
+	// LogRead records how far the user has read: [Read].
 	LogRead LogKind = "read"
-	// LogRedacted says that the event of a notification was redacted: [Redaction].
+	// LogRedacted records that the event of a notification was redacted: [Redaction].
 	LogRedacted LogKind = "redacted"
 )
 
+// IsLogKind reports whether a token is a [LogKind].
 func IsLogKind(token string) bool {
 	switch LogKind(token) {
 	case LogNotify, LogRead, LogRedacted:
@@ -27,14 +29,14 @@ func IsLogKind(token string) bool {
 	return false
 }
 
-// LogSubject is what the subject of a message in NOTIFICATIONS says.
+// LogSubject is the parsed subject of a message in NOTIFICATIONS.
 type LogSubject struct {
 	Kind LogKind
 	User UserID
 	Room RoomID
 }
 
-// ParseLogSubject reads the subject of a message in NOTIFICATIONS. Errors wrap
+// ParseLogSubject parses the subject of a message in NOTIFICATIONS. Errors wrap
 // [ErrBadNotification].
 func ParseLogSubject(subject string) (LogSubject, error) {
 	tokens := strings.Split(subject, ".")
@@ -60,5 +62,12 @@ func ParseLogSubject(subject string) (LogSubject, error) {
 	return s, nil
 }
 
-// AnyThread is the wildcard that takes the place of a thread's token.
+// AnyThread is the wildcard for the token of a thread.
 const AnyThread = "*"
+
+// Tokens that take the place of a thread's root. No id encodes to either, since an encoded
+// id has two characters or more.
+const (
+	WholeRoom = "-" // of a read: all threads
+	Retried   = "+" // of a notification: a dead letter that is retried
+)

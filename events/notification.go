@@ -10,51 +10,50 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Notification is the decision that one event notifies one user. The stream
-// NOTIFICATIONS keeps it under notify.<part>.<user>.<room>.<thread>, so user and
-// room stand in the subject and only there.
+// Notification is the decision that one event notifies one user. It is a message of the
+// stream NOTIFICATIONS on notify.<part>.<user>.<room>.<thread>; only the subject contains
+// the user and the room.
 type Notification struct {
-	// PushersRevision is the revision in PUSHERS of the user's pushers by which match
-	// decided, or 0. Deliver waits until it knows them as they were then: it hears of
-	// changes by itself, and may hear of one later.
+	// PushersRevision is the revision in PUSHERS of the user's pushers on which match
+	// based the decision, or 0. Deliver learns of changes separately and perhaps later,
+	// so it waits until it has seen this revision.
 	PushersRevision uint64
 	EventID         EventID
-	// RoomSeq is the event's sequence in the stream ROOMS: what makes a
-	// notification recognizable when its event is matched a second time.
+	// RoomSeq is the event's sequence in the stream ROOMS. It identifies a notification
+	// when its event is matched again.
 	RoomSeq uint64
-	// At is when the event was stored in ROOMS, or when its dead letter was tried
-	// again, to the millisecond: where its time to live and its latency are
-	// counted from.
+	// At is when the event was stored in ROOMS, or when its dead letter was retried, to
+	// the millisecond. Time to live and latency count from here.
 	At time.Time
-	// SentAt is the event's origin_server_ts, in milliseconds since the Unix epoch;
-	// 0 if it has none.
+	// SentAt is the event's origin_server_ts, in milliseconds since the Unix epoch, or 0
+	// if it has none.
 	SentAt int64
 	// Thread is the root of the thread that the event belongs to, or "" for the main
 	// timeline.
 	Thread EventID
-	// RuleID is the push rule that matched, among those for all devices if they
-	// notify, else among those of the first device, by handle, that is notified.
-	// Highlight, Tweaks and the prio in Body are of the same outcome.
+	// RuleID is the push rule that matched: one of the rules for all devices if they
+	// notify, else one of the first device, by handle, that is notified. Highlight,
+	// Tweaks and the prio in Body belong to the same outcome.
 	RuleID    string
 	Highlight bool
 	Tweaks    []byte // JSON object, the poke's tweaks
-	// Only is the one pusher that is to be told, when a dead letter is tried
-	// again: every other pusher of the user counts as told. Empty means all. The
-	// notification counts as unread a second time until its room is read.
+	// Only names the one pusher to deliver to when a dead letter is retried; "" means all
+	// of the user's pushers. Such a notification counts as unread a second time until its
+	// room is read.
 	Only PusherID
-	// Silent says that the rules for all devices do not notify: only Devices are
-	// to be told.
+	// Silent reports that the rules for all devices do not notify, so that only Devices
+	// are notified.
 	Silent bool
-	// Devices are the outcomes of single devices whose own rules matched, by
-	// instance handle. Absent, as Silent is, for users without such rules. A
-	// notification counts as unread whichever device it was for.
+	// Devices are the outcomes of the rules of single devices, by instance handle, where
+	// such a rule matched. It is nil for users without such rules. A notification counts
+	// as unread whichever device it is for.
 	Devices map[string]DeviceOutcome
-	// Body is the notification object of the Push Gateway API without counts
-	// and devices, ready to be sent.
+	// Body is the notification object of the Push Gateway API, without counts and
+	// devices.
 	Body []byte
 }
 
-// DeviceOutcome is what the push rules of one device say of an event.
+// DeviceOutcome is the outcome of one device's own push rules for an event.
 type DeviceOutcome struct {
 	Notify    bool            `json:"notify"`
 	Highlight bool            `json:"highlight,omitempty"`
@@ -62,9 +61,9 @@ type DeviceOutcome struct {
 	Prio      string          `json:"prio"`   // "high" or "low" (Push Gateway API)
 }
 
-// Of returns the outcome for a pusher with an instance handle, which may be "",
-// and whether it is the device's own. If not, the pusher is to be told what the
-// notification itself says, unless it is Silent.
+// Of returns the outcome for a pusher with this instance handle, which may be "". own
+// reports whether the device's own rules decided; if not, the notification itself
+// applies, unless it is Silent.
 func (n *Notification) Of(handle string) (device DeviceOutcome, own bool) {
 	if n.Devices == nil {
 		return DeviceOutcome{}, false
@@ -73,7 +72,7 @@ func (n *Notification) Of(handle string) (device DeviceOutcome, own bool) {
 	return device, own
 }
 
-// Reaches says whether a pusher with an instance handle is to be told.
+// Reaches reports whether pushers with this instance handle are notified.
 func (n *Notification) Reaches(handle string) bool {
 	if device, own := n.Of(handle); own {
 		return device.Notify
@@ -81,11 +80,12 @@ func (n *Notification) Reaches(handle string) bool {
 	return !n.Silent
 }
 
-// ErrBadNotification says that a message in NOTIFICATIONS cannot be read.
+// ErrBadNotification is wrapped by errors about a message in NOTIFICATIONS that cannot be
+// read.
 var ErrBadNotification = errors.New("bad notification")
 
-// AppendJSON appends the notification as it is stored. Body stands last, so
-// that a reader who wants the small fields stops before it.
+// AppendJSON appends the notification as it is stored. Body comes last, so that a reader
+// of the small fields can stop before it.
 func (n *Notification) AppendJSON(dst []byte) []byte {
 	dst = append(dst, '{')
 	if n.PushersRevision != 0 {
@@ -127,8 +127,9 @@ func (n *Notification) AppendJSON(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// AppendWithRevision appends a notification that [Notification.AppendJSON] wrote without
-// a PushersRevision, with this one. What many users share is written once that way.
+// AppendWithRevision appends record, a notification that [Notification.AppendJSON] wrote
+// without a PushersRevision, and adds this revision. It serves an event that notifies
+// many users: the rest is encoded once.
 func AppendWithRevision(dst, record []byte, revision uint64) []byte {
 	if revision == 0 {
 		return append(dst, record...)
@@ -136,8 +137,8 @@ func AppendWithRevision(dst, record []byte, revision uint64) []byte {
 	return append(appendRevision(append(dst, '{'), revision), record[1:]...)
 }
 
-// PushersRevisionOf returns the PushersRevision of a notification as it is stored, in
-// place of [ParseNotification] where nothing else of it is needed.
+// PushersRevisionOf returns the PushersRevision of a stored notification. It is cheaper
+// than [ParseNotification].
 func PushersRevisionOf(raw []byte) uint64 { return gjson.GetBytes(raw, "pushers_revision").Uint() }
 
 func appendRevision(dst []byte, revision uint64) []byte {
@@ -152,8 +153,8 @@ func appendDevices(dst []byte, devices map[string]DeviceOutcome) []byte {
 	return append(dst, raw...)
 }
 
-// appendString quotes an id. Ids are short and mostly plain ASCII, for which
-// quoting is a copy.
+// appendString appends an id as a JSON string. Ids are short and mostly plain ASCII,
+// which is copied.
 func appendString(dst []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
@@ -169,8 +170,8 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// ParseNotification reads what [Notification.AppendJSON] wrote; the result
-// refers to raw. Errors wrap [ErrBadNotification].
+// ParseNotification parses what [Notification.AppendJSON] wrote. The result refers to
+// raw. Errors wrap [ErrBadNotification].
 func ParseNotification(raw []byte) (Notification, error) {
 	if !gjson.ValidBytes(raw) {
 		return Notification{}, fmt.Errorf("%w: not JSON", ErrBadNotification)
@@ -197,7 +198,7 @@ func ParseNotification(raw []byte) (Notification, error) {
 	return n, nil
 }
 
-// setField reads one of the small fields.
+// setField parses one of the small fields.
 func (n *Notification) setField(key string, value gjson.Result) {
 	switch key {
 	case "pushers_revision":
@@ -227,7 +228,7 @@ func (n *Notification) isWhole() bool {
 	return n.EventID != "" && n.RoomSeq != 0 && IsObject(n.Body) && IsObject(n.Tweaks)
 }
 
-// parseDevices reads outcomes by handle; ok is false if they are none.
+// parseDevices parses outcomes by handle. ok is false if raw is no such object.
 func parseDevices(raw string) (devices map[string]DeviceOutcome, ok bool) {
 	if err := json.Unmarshal([]byte(raw), &devices); err != nil {
 		return nil, false

@@ -13,11 +13,11 @@ type GatewayState struct {
 	Worker      string       `json:"worker"` // the dispatcher, as its log names it
 	State       GatewayPhase `json:"state"`
 	InFlight    int          `json:"in_flight"`            // requests in flight
-	Limit       int          `json:"limit"`                // requests that may be in flight at the same time
-	Waiting     int          `json:"waiting"`              // pushers that wait for a place
+	Limit       int          `json:"limit"`                // the concurrency limit
+	Waiting     int          `json:"waiting"`              // pushers that wait for a free slot
 	Lagging     int          `json:"lagging"`              // pushers that lag there
-	LatencyMS   float64      `json:"latency_ms"`           // of the last requests, newest counting most
-	ErrorRate   float64      `json:"error_rate"`           // likewise, 0 to 1
+	LatencyMS   float64      `json:"latency_ms"`           // moving average of recent requests, in milliseconds
+	ErrorRate   float64      `json:"error_rate"`           // moving average of recent requests, 0 to 1
 	LastError   string       `json:"last_error,omitempty"` // the last failure
 	PausedUntil time.Time    `json:"paused_until,omitzero"`
 	NextProbe   time.Time    `json:"next_probe,omitzero"`
@@ -41,8 +41,8 @@ func GatewayPhases() []GatewayPhase {
 	return []GatewayPhase{GatewayClosed, GatewayOpen, GatewayProbing, GatewayRecovering, GatewayPaused}
 }
 
-// PusherState is what a dispatcher knows of one pusher that it has had something
-// to tell, as it tells operators.
+// PusherState is what a dispatcher reports to operators about one pusher that it has had
+// something to deliver to.
 type PusherState struct {
 	UserID      UserID      `json:"user_id"`
 	AppID       string      `json:"app_id"`
@@ -52,12 +52,13 @@ type PusherState struct {
 	LastSuccess time.Time   `json:"last_success,omitzero"`
 	LastError   string      `json:"last_error,omitempty"` // the last failure
 	LastErrorAt time.Time   `json:"last_error_at,omitzero"`
-	Waiting     uint64      `json:"waiting"` // notifications it has yet to receive
-	// Estimated says that Waiting is an upper bound: nobody has counted yet.
+	Waiting     uint64      `json:"waiting"` // undelivered notifications
+	// Estimated reports that Waiting is an upper bound, because nothing has been counted
+	// yet.
 	Estimated  bool      `json:"estimated,omitempty"`
-	PassedOver uint64    `json:"passed_over,omitempty"` // notifications it was not told because newer ones of the room were
+	PassedOver uint64    `json:"passed_over,omitempty"` // notifications that were skipped in favour of a newer one in the same room
 	Attempts   int       `json:"attempts,omitempty"`    // failed in a row
-	Since      time.Time `json:"since,omitzero"`        // when it began to lag
+	Since      time.Time `json:"since,omitzero"`        // when the pusher began to lag
 	NextTry    time.Time `json:"next_try,omitzero"`
 }
 
@@ -77,8 +78,8 @@ func PusherPhases() []PusherPhase {
 	return []PusherPhase{PusherIdle, PusherBusy, PusherLagging, PusherRefused}
 }
 
-// PusherFilter says which pushers an operator means. Its zero value means all
-// that a dispatcher knows; a pusher must answer to every field that is set.
+// PusherFilter selects pushers. A pusher must match every field that is set; the zero
+// value selects all that a dispatcher knows.
 type PusherFilter struct {
 	UserID  UserID `json:"user_id,omitempty"`
 	AppID   string `json:"app_id,omitempty"`
@@ -87,32 +88,32 @@ type PusherFilter struct {
 	State PusherPhase `json:"state,omitempty"`
 }
 
-// Narrows says whether the filter leaves anything out.
+// Narrows reports whether the filter excludes anything.
 func (f PusherFilter) Narrows() bool { return f != PusherFilter{} }
 
-// Admits says whether a pusher answers to the filter.
+// Admits reports whether a pusher matches the filter.
 func (f PusherFilter) Admits(p *PusherState) bool {
 	return (f.UserID == "" || f.UserID == p.UserID) && (f.AppID == "" || f.AppID == p.AppID) &&
 		(f.Gateway == "" || f.Gateway == p.Gateway) && (f.State == "" || f.State == p.State)
 }
 
-// PusherCursor is a place in the order in which a dispatcher lists pushers: by
-// partition, user and pusher. The zero value stands before all of them.
+// PusherCursor is a place in the order in which a dispatcher lists pushers: by partition,
+// user and pusher. The zero value is before all of them.
 type PusherCursor struct {
 	Part   int      `json:"part"`
 	UserID UserID   `json:"user_id,omitempty"`
 	Pusher PusherID `json:"pusher,omitempty"`
 }
 
-// OperatorHandler is what answers operators at a dispatcher. Its functions are
-// called one at a time.
+// OperatorHandler answers operators' requests to a dispatcher. Its functions are called
+// one at a time.
 type OperatorHandler struct {
-	// Pushers yields the pushers that filter admits and that stand after a
-	// place, each with its own, until it is told to stop.
+	// Pushers yields the pushers that filter admits and that come after a place, each
+	// with its own place, until the loop ends.
 	Pushers func(ctx context.Context, filter PusherFilter, after PusherCursor) iter.Seq2[PusherState, PusherCursor]
-	// Gateways returns the gateways where anything is going on, in any order.
+	// Gateways returns the gateways that are in use, in any order.
 	Gateways func() []GatewayState
-	// Retry has the lagging pushers that filter admits tried now, and returns how
-	// many they are.
+	// Retry retries the lagging pushers that filter admits now, and returns how many they
+	// are.
 	Retry func(ctx context.Context, filter PusherFilter) int
 }

@@ -4,9 +4,9 @@ import (
 	"time"
 )
 
-// Pause says until when a push gateway asked to be left alone, as the GATEWAYS
-// bucket keeps it under paused.<origin>, so that every dispatcher obeys what one
-// of them was told.
+// Pause is the time until which a push gateway asked for no requests (Retry-After). It is
+// the value of paused.<origin> in the GATEWAYS bucket, so that all dispatchers honour
+// what one of them received.
 type Pause struct {
 	Origin string    `json:"origin"` // scheme, host and port of the gateway
 	Until  time.Time `json:"until"`

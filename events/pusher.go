@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Pusher is where one user wants to be poked, as it crosses NATS. Its identity
-// is (user, AppID, Pushkey).
+// Pusher is one address to which a user's notifications are poked, as it crosses NATS.
+// Its identity is (user, AppID, Pushkey).
 type Pusher struct {
 	AppID             string          `json:"app_id"`
 	Pushkey           string          `json:"pushkey"`
@@ -18,7 +18,7 @@ type Pusher struct {
 	Lang              string          `json:"lang"`
 	Data              json.RawMessage `json:"data"` // object with "url", as the client set it
 	DeviceID          string          `json:"device_id,omitempty"`
-	// Disabled pushers are kept and not poked (MSC3881, "enabled": false).
+	// Disabled pushers are kept but not poked (MSC3881, "enabled": false).
 	Disabled bool `json:"disabled,omitempty"`
 	// PushkeyTS is when the pusher was last set, in seconds since the Unix
 	// epoch: the pushkey_ts of the Push Gateway API.
@@ -31,13 +31,14 @@ type UserPushers struct {
 	UserID  UserID   `json:"user_id"`
 	Version int64    `json:"version"`
 	Pushers []Pusher `json:"pushers"`
-	// Revision is what the bucket counts its changes by, of all users and also
-	// when a key goes. Who reads finds it here, who writes need not care.
+	// Revision is the bucket's sequence of this change. It counts the changes of all
+	// users, deletions included. Readers find it here; writers leave it 0.
 	Revision uint64 `json:"-"`
-	// At is when it was stored, for who reads.
+	// At is when the value was stored; writers leave it zero.
 	At time.Time `json:"-"`
 }
 
+// ParseUserPushers parses a value of the PUSHERS bucket.
 func ParseUserPushers(raw []byte) (UserPushers, error) {
 	var set UserPushers
 	if err := json.Unmarshal(raw, &set); err != nil {
@@ -49,8 +50,8 @@ func ParseUserPushers(raw []byte) (UserPushers, error) {
 	return set, nil
 }
 
-// Rejection tells the registry that a gateway refused a pushkey: the pusher
-// goes, unless it was set again after PushkeyTS.
+// Rejection reports to the registry that a gateway refused a pushkey. The registry
+// removes the pusher unless it was set again after PushkeyTS.
 type Rejection struct {
 	UserID     UserID `json:"user_id"`
 	AppID      string `json:"app_id"`

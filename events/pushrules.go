@@ -7,33 +7,32 @@ import (
 	"poked/events/pushrule"
 )
 
-// UserPushRules is the value of a key in the PUSH_RULES bucket: what one user
-// wants to hear that differs from the predefined rules. Version grows with every
-// change of it. A user who never changed anything has no key.
+// UserPushRules is the value of a key in the PUSH_RULES bucket: how one user's push rules
+// differ from the predefined ones, and whom the user ignores. Version grows with every
+// change. A user who never changed anything has no key.
 type UserPushRules struct {
 	UserID  UserID `json:"user_id"`
 	Version int64  `json:"version"`
-	// Changes are the user's changes to the predefined rules, as clients made
-	// them at the registry.
+	// Changes are the user's changes to the predefined rules, as clients made them at the
+	// registry.
 	Changes pushrule.Changes `json:"changes,omitzero"`
-	// Published is the whole ruleset as the homeserver keeps and published it
-	// (account data m.push_rules, "global"). If there is one it takes the place
-	// of the predefined rules with Changes.
+	// Published is the whole ruleset, if the homeserver publishes it (account data
+	// m.push_rules, "global"). It replaces the predefined rules and Changes.
 	Published *pushrule.Ruleset `json:"published,omitempty"`
-	// Devices are the rules of one device each, by instance handle. They are
-	// asked for that device's pushers, before the others.
+	// Devices are the rules of single devices, by instance handle. For that device's
+	// pushers they are evaluated before the others.
 	Devices map[string]pushrule.Ruleset `json:"devices,omitempty"`
-	// IgnoredUsers are the senders who never notify the user (account data
+	// IgnoredUsers are the senders whose events never notify the user (account data
 	// m.ignored_user_list).
 	IgnoredUsers []UserID `json:"ignored_users,omitempty"`
 }
 
-// IsEmpty says that the user has the predefined rules and nothing else.
+// IsEmpty reports whether the user has the predefined rules and ignores nobody.
 func (r *UserPushRules) IsEmpty() bool {
 	return r.Changes.IsZero() && r.Published == nil && len(r.Devices) == 0 && len(r.IgnoredUsers) == 0
 }
 
-// Global returns the rules that are the same for all devices of the user.
+// Global returns the rules that apply to all of the user's devices.
 func (r *UserPushRules) Global() pushrule.Ruleset {
 	if r.Published != nil {
 		return *r.Published
@@ -41,6 +40,7 @@ func (r *UserPushRules) Global() pushrule.Ruleset {
 	return r.Changes.Ruleset(string(r.UserID))
 }
 
+// ParseUserPushRules parses a value of the PUSH_RULES bucket.
 func ParseUserPushRules(raw []byte) (UserPushRules, error) {
 	var set UserPushRules
 	if err := json.Unmarshal(raw, &set); err != nil {

@@ -8,21 +8,21 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Receipt says that a user has read up to an event (Matrix specification,
+// Receipt records that a user has read up to an event (Matrix specification, section
 // "Receipts": m.read or m.read.private).
 type Receipt struct {
 	User   UserID
 	Event  EventID
-	Whole  bool    // it has no thread_id: it is of all threads
+	Whole  bool    // it has no thread_id and applies to all threads
 	Thread EventID // if not Whole: the thread's root, or "" for the main timeline
 }
 
-// ParseReceipts reads an m.receipt EDU of one room,
-// {"type":"m.receipt","room_id":…,"content":{event_id:{"m.read":{user_id:{…}}}}},
-// and returns the receipts that say what a user has read, in a fixed order. Other
-// kinds of receipts are left out, whatever they look like. Each event, kind and user
-// is taken by itself: an error, which wraps [ErrBadEvent], says what could not be
-// read, and the receipts are the others. Without a room nothing could be.
+// ParseReceipts parses an m.receipt EDU of one room,
+// {"type":"m.receipt","room_id":…,"content":{event_id:{"m.read":{user_id:{…}}}}}, and
+// returns its m.read and m.read.private receipts in a fixed order. Other kinds of
+// receipts are ignored. Each receipt is parsed separately: with an error, which wraps
+// [ErrBadEvent] and names the first mistake, the valid ones are returned all the same.
+// Without a room there are none.
 func ParseReceipts(raw []byte) (RoomID, []Receipt, error) {
 	room, content, err := parseReceiptEDU(raw)
 	if err != nil {
@@ -39,8 +39,8 @@ func ParseReceipts(raw []byte) (RoomID, []Receipt, error) {
 	return room, slices.Compact(r.receipts), r.err()
 }
 
-// ParsePublishedReceipts reads an m.receipt EDU as [ParseReceipts] does, and checks
-// that it was published on the subject of its room.
+// ParsePublishedReceipts parses an m.receipt EDU as [ParseReceipts] does, and checks that
+// it was published on the subject of its room.
 func ParsePublishedReceipts(subject string, raw []byte) (RoomID, []Receipt, error) {
 	room, receipts, err := ParseReceipts(raw)
 	if want := ReceiptSubject(room); room != "" && want != subject {
@@ -49,10 +49,10 @@ func ParsePublishedReceipts(subject string, raw []byte) (RoomID, []Receipt, erro
 	return room, receipts, err
 }
 
-// ReceiptSubject is where a homeserver publishes receipts.
+// ReceiptSubject returns the subject on which a homeserver publishes a room's receipts.
 func ReceiptSubject(room RoomID) string { return "room." + Token(room) + ".receipt" }
 
-// parseReceiptEDU reads what is around the receipts.
+// parseReceiptEDU parses what surrounds the receipts.
 func parseReceiptEDU(raw []byte) (room RoomID, content gjson.Result, err error) {
 	if len(raw) > MaxEventBytes {
 		return "", content, fmt.Errorf("%w: %d bytes, the limit is %d", ErrBadEvent, len(raw), MaxEventBytes)
@@ -81,11 +81,11 @@ func parseReceiptEDU(raw []byte) (room RoomID, content gjson.Result, err error) 
 	return RoomID(id.Str), content, nil
 }
 
-// receiptReader reads the content of an m.receipt EDU.
+// receiptReader parses the content of an m.receipt EDU.
 type receiptReader struct {
 	receipts []Receipt
-	bad      int    // branches that cannot be read
-	mistake  string // of the first of them
+	bad      int    // parts that cannot be read
+	mistake  string // the first of them
 }
 
 func (r *receiptReader) readEvent(event EventID, kinds gjson.Result) {

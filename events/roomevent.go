@@ -10,18 +10,17 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// MaxEventBytes bounds a room event as it is published. Matrix allows 65 536
-// bytes for the federation format; the client-server format may add unsigned
-// data such as the state of an invite.
+// MaxEventBytes is the size limit of a room event as it is published. Matrix allows 65
+// 536 bytes in the federation format; the client-server format may add unsigned data such
+// as the state of an invite.
 const MaxEventBytes = 256 << 10
 
-// ErrBadEvent is wrapped by every error that says a room event, receipt or
-// account change cannot be used whoever sends it again: the input is at fault.
+// ErrBadEvent is wrapped by errors about a room event, receipt or account change that can
+// never be used, however often it is sent.
 var ErrBadEvent = errors.New("bad event")
 
-// RoomEvent is a Matrix event in a room in the client-server format
-// ("ClientEvent" in the specification), with the few fields that poked reads
-// beside the bytes as they came.
+// RoomEvent is a Matrix event in a room in the client-server format ("ClientEvent" in the
+// specification): the fields that poked reads, and the bytes as received.
 type RoomEvent struct {
 	EventID  EventID
 	RoomID   RoomID
@@ -30,19 +29,18 @@ type RoomEvent struct {
 	StateKey string // meaningful only if IsState
 	IsState  bool
 	Content  []byte // JSON object; a part of Raw
-	// OriginServerTS is when its homeserver says that it was sent, in milliseconds
-	// since the Unix epoch; 0 if that is missing.
+	// OriginServerTS is when the event was sent, as its homeserver claims, in
+	// milliseconds since the Unix epoch; 0 if it is missing.
 	OriginServerTS int64
 	Raw            []byte // the whole event, as received
 }
 
-// ParseRoomEvent reads a room event and keeps raw. It wants a JSON object with
-// the strings event_id, room_id, type and sender and the object content, and,
-// for a state event, the string state_key, none of them twice and without NUL.
-// What stands beside "unsigned", which is never passed on, must be readable for
-// every push gateway ([CheckJSON]). Errors wrap [ErrBadEvent] and never repeat
-// content; with one the event has what could be read of it all the same, if that
-// says where it stands.
+// ParseRoomEvent parses a room event; the result refers to raw. The event must be a JSON
+// object with the strings event_id, room_id, type and sender, the object content and, if
+// it is a state event, the string state_key. None of them may occur twice or contain NUL,
+// and everything but "unsigned", which is never passed on, must pass [CheckJSON]. Errors
+// wrap [ErrBadEvent] and never quote content. With an error the event still has the
+// fields that could be read, if they show which state it would set.
 func ParseRoomEvent(raw []byte) (RoomEvent, error) {
 	if len(raw) > MaxEventBytes {
 		return RoomEvent{}, fmt.Errorf("%w: %d bytes, the limit is %d", ErrBadEvent, len(raw), MaxEventBytes)
@@ -57,9 +55,9 @@ func ParseRoomEvent(raw []byte) (RoomEvent, error) {
 	return readRoomEvent(doc, raw)
 }
 
-// readRoomEvent walks the top level once: a lookup for each field would scan
-// the event as many times. It reads to the end also after a mistake, so that the
-// event says where it stands.
+// readRoomEvent walks the top level once, since a lookup for each field would scan the
+// event as many times. It goes on after a mistake, so that the event shows which state it
+// would set.
 func readRoomEvent(doc gjson.Result, raw []byte) (RoomEvent, error) {
 	r := eventReader{event: RoomEvent{Raw: raw}}
 	doc.ForEach(func(key, value gjson.Result) bool {
@@ -78,9 +76,9 @@ func readRoomEvent(doc gjson.Result, raw []byte) (RoomEvent, error) {
 // eventReader reads the members of a room event one by one.
 type eventReader struct {
 	event  RoomEvent
-	seen   uint8 // fields of the event that came, a bit each
+	seen   uint8 // one bit for each field that was read
 	err    error // the first mistake
-	astray bool  // it is not clear where the event stands
+	astray bool  // it is unclear which room or state the event belongs to
 }
 
 func (r *eventReader) read(key string, value gjson.Result) {
@@ -105,21 +103,21 @@ func (r *eventReader) read(key string, value gjson.Result) {
 		r.want(!HasTwice(value), "content has a key that stands twice")
 		r.checkJSON(key, raw)
 		ev.Content = raw
-	case "unsigned": // may hold what others wrote, such as the content before a change
+	case "unsigned": // never passed on, and may contain anything
 	default:
 		r.checkJSON("a member that is none of poked's", raw)
 	}
 }
 
-// want notes a mistake unless something is as it should be.
+// want records a mistake unless ok is true.
 func (r *eventReader) want(ok bool, mistake string) {
 	if !ok && r.err == nil {
 		r.err = fmt.Errorf("%w: %s", ErrBadEvent, mistake)
 	}
 }
 
-// once fails for a field that stands twice: who reads the event after us may take
-// the other one.
+// once refuses a field that occurs twice: a later reader of the event may use the other
+// one.
 func (r *eventReader) once(field uint8, key string) {
 	r.want(r.seen&field == 0, key+" stands twice")
 	r.astray = r.astray || r.seen&field != 0
@@ -134,7 +132,7 @@ func (r *eventReader) checkJSON(what string, raw []byte) bool {
 	return err == nil
 }
 
-// text reads a field that must be a short string, and returns "" if it is none.
+// text reads a field that must be a short string. It returns "" if it is not.
 func (r *eventReader) text(field uint8, key string, value gjson.Result) string {
 	r.once(field, key)
 	switch {
@@ -169,7 +167,7 @@ func (e *RoomEvent) check() error {
 	return nil
 }
 
-// Subject returns where a homeserver publishes the event:
+// Subject returns the subject on which a homeserver publishes the event:
 // room.<room>.state.<type>.<state key> or room.<room>.event.
 func (e *RoomEvent) Subject() string {
 	room := "room." + Token(e.RoomID)
@@ -179,9 +177,9 @@ func (e *RoomEvent) Subject() string {
 	return room + ".event"
 }
 
-// Emptied returns a state event that cannot be read as what it counts as: the same
-// with an empty content, so that what it took the place of stands no longer. ok is
-// false if it is no state event, or does not say where it stands.
+// Emptied returns the event that a state event which cannot be read counts as: the same
+// with empty content, so that the state which it replaced no longer applies. ok is false
+// if it is not a state event, or does not show which state it sets.
 func (e *RoomEvent) Emptied() (empty RoomEvent, ok bool) {
 	if !e.IsState || e.EventID == "" || e.RoomID == "" || e.Type == "" || e.Sender == "" {
 		return RoomEvent{}, false
@@ -197,9 +195,8 @@ func (e *RoomEvent) Emptied() (empty RoomEvent, ok bool) {
 	return empty, err == nil
 }
 
-// ParsePublished reads a room event as [ParseRoomEvent] does, and checks that it was
-// published where it belongs: on another subject it would change another room, or
-// take the place of other state.
+// ParsePublished parses a room event as [ParseRoomEvent] does, and checks its subject: on
+// another one it would change another room, or replace other state.
 func ParsePublished(subject string, raw []byte) (RoomEvent, error) {
 	ev, err := ParseRoomEvent(raw)
 	if err != nil || ev.Subject() == subject {
@@ -208,7 +205,7 @@ func ParsePublished(subject string, raw []byte) (RoomEvent, error) {
 	return RoomEvent{}, fmt.Errorf("%w: %s: published on %s, expected on %s", ErrBadEvent, ev.misplaced(subject), subject, ev.Subject())
 }
 
-// misplaced tells what is wrong with a subject that is not the event's.
+// misplaced describes what is wrong with a subject that is not the event's own.
 func (e *RoomEvent) misplaced(subject string) string {
 	want, have := strings.Split(e.Subject(), "."), strings.Split(subject, ".")
 	switch {
@@ -228,8 +225,8 @@ func (e *RoomEvent) misplaced(subject string) string {
 	return "its subject names another state_key"
 }
 
-// StateOn returns the state event without content that whatever cannot be read on a
-// subject counts as. ok is false if the subject is none of state.
+// StateOn returns the state event, with empty content, that an unreadable message on this
+// subject counts as. ok is false if the subject is not one of state.
 func StateOn(subject string) (empty RoomEvent, ok bool) {
 	tokens := strings.Split(subject, ".")
 	if len(tokens) != 5 || tokens[0] != "room" || tokens[2] != "state" {
@@ -244,8 +241,7 @@ func StateOn(subject string) (empty RoomEvent, ok bool) {
 	return RoomEvent{RoomID: room, Type: kind, IsState: true, StateKey: key, Content: []byte("{}")}, true
 }
 
-// SentAt returns when the event says that it was sent, which its sender's
-// homeserver claims (origin_server_ts), or the zero time.
+// SentAt returns origin_server_ts as a time, or the zero time.
 func (e *RoomEvent) SentAt() time.Time {
 	if ms := gjson.GetBytes(e.Raw, "origin_server_ts").Int(); ms > 0 {
 		return time.UnixMilli(ms)

@@ -48,9 +48,8 @@
 package partition
 
 import (
-	"sync"
-
 	"context"
+	"sync"
 
 	"poked/events/stream"
 )

@@ -1,14 +1,12 @@
 package stream
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
-
-	"encoding/json"
-
 	"github.com/nats-io/nats.go/jetstream"
 
 	"poked/events"

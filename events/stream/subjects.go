@@ -1,11 +1,10 @@
 package stream
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go"
-
-	"strconv"
 
 	"poked/events"
 )

@@ -1,12 +1,52 @@
 package publish_test
 
 import (
+	"context"
+	"log/slog"
+	"os"
+	"runtime"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 
 	"poked/events/eventstest"
+	"poked/events/stream"
 )
 
 func TestMain(m *testing.M) {
 	eventstest.Prepare()
 	m.Run()
+}
+
+// startPoked starts a NATS server with the streams of poked, for an example, and returns
+// its URL and what stops it.
+func startPoked() (url string, stop func()) {
+	runtime.GC() // empties the pools, where nats.go keeps timers that belong to
+	runtime.GC() // the bubbles of the tests before
+	must := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "poked-example-")
+	must(err)
+	ns, err := server.NewServer(&server.Options{
+		ServerName: "example", Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true,
+	})
+	must(err)
+	ns.Start()
+	if !ns.ReadyForConnections(30 * time.Second) {
+		panic("the nats server does not get ready")
+	}
+	ctx := context.Background()
+	conn, err := stream.Connect(ctx, stream.Config{URL: ns.ClientURL(), Name: "poked", Log: slog.New(slog.DiscardHandler)})
+	must(err)
+	must(conn.Setup(ctx, eventstest.Topology()))
+	must(conn.Close())
+	return ns.ClientURL(), func() {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+		must(os.RemoveAll(dir))
+	}
 }

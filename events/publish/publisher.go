@@ -17,8 +17,8 @@
 // before it was stored. Begin with each room's state, marked with [Historical]: it changes
 // the room and notifies nobody.
 //
-// A homeserver in another language publishes the same messages itself; the README has the
-// table of subjects.
+// The example is all of a homeserver that poked sees. One in another language publishes
+// the same messages itself; the README has the table of subjects.
 package publish
 
 import (
@@ -58,7 +58,7 @@ func Historical() Option {
 
 // Event publishes a room event, state or not, in the client-server format with
 // room_id. Input that can never be used is refused with an error that wraps
-// [ErrBadEvent].
+// [events.ErrBadEvent].
 func (p *Publisher) Event(ctx context.Context, raw []byte, opts ...Option) error {
 	ev, err := events.ParseRoomEvent(raw)
 	if err != nil {
@@ -92,7 +92,7 @@ func header(e *events.RoomEvent, opts []Option) nats.Header {
 
 // Receipt publishes an m.receipt EDU of one room:
 // {"type":"m.receipt","room_id":…,"content":{event_id:{"m.read":{user_id:{…}}}}}.
-// One of which nothing can be used is refused with an error that wraps [ErrBadEvent].
+// One of which nothing can be used is refused with an error that wraps [events.ErrBadEvent].
 func (p *Publisher) Receipt(ctx context.Context, raw []byte) error {
 	room, receipts, err := events.ParseReceipts(raw)
 	if err != nil && len(receipts) == 0 {

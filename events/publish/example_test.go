@@ -38,7 +38,7 @@ func Example() {
 				fmt.Println("stored:", err == nil)
 				return
 			}
-			time.Sleep(time.Second) //nolint:forbidigo // a homeserver may sleep
+			time.Sleep(time.Second)
 		}
 	}
 	join := []byte(`{"room_id":"!r:example.org","event_id":"$1","sender":"@alice:example.org",` +

@@ -2,6 +2,7 @@ package publish_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"runtime"
@@ -26,7 +27,7 @@ func startPoked() (url string, stop func()) {
 	runtime.GC() // the bubbles of the tests before
 	must := func(err error) {
 		if err != nil {
-			panic(err)
+			panic(err) //nolint:forbidigo // an example has no t to fail
 		}
 	}
 	dir, err := os.MkdirTemp("", "poked-example-")
@@ -37,7 +38,7 @@ func startPoked() (url string, stop func()) {
 	must(err)
 	ns.Start()
 	if !ns.ReadyForConnections(30 * time.Second) {
-		panic("the nats server does not get ready")
+		must(errors.New("the nats server does not get ready"))
 	}
 	ctx := context.Background()
 	conn, err := stream.Connect(ctx, stream.Config{URL: ns.ClientURL(), Name: "poked", Log: slog.New(slog.DiscardHandler)})

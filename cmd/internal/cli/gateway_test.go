@@ -58,7 +58,9 @@ func post(t *testing.T, method, url, body string, token ...string) (int, http.He
 	for _, t := range token {
 		request.Header.Set("Authorization", "Bearer "+t)
 	}
-	response, err := http.DefaultTransport.RoundTrip(request)
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	response, err := transport.RoundTrip(request)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func TestReadmeGuaranteesHaveTests(t *testing.T) {
 // The README's test vector is what T is.
 func TestReadmeTestVector(t *testing.T) {
 	vector := regexp.MustCompile("`T\\(\"([^\"]+)\"\\)` is `([^`]+)`").FindStringSubmatch(strings.Join(strings.Fields(readme(t).Text), " "))
-	if vector == nil || events.Token(vector[1]) != vector[2] {
+	if len(vector) < 3 || events.Token(vector[1]) != vector[2] {
 		t.Errorf("the test vector is %q", vector)
 	}
 }

@@ -83,7 +83,7 @@ func (p Page) checkCommand(t *testing.T, node *kong.Node, words []string) {
 		case i == 0:
 			t.Errorf("%s: %q is no command", p.Path, line)
 			return
-		case flag != nil && !hasFlag(flags, flag[1]):
+		case len(flag) > 1 && !hasFlag(flags, flag[1]):
 			t.Errorf("%s: %q has a flag that is none", p.Path, line)
 		case text == "|" || text == ">" || text == ";" || text == "#":
 			return
@@ -110,10 +110,10 @@ func (p Page) CheckFlags(t *testing.T, parser *kong.Kong) {
 	for _, code := range p.Code() {
 		for i, text := range strings.Fields(code) {
 			found := flagName.FindStringSubmatch(text)
-			if i == 0 && found == nil {
+			if i == 0 && len(found) == 0 {
 				break // of another program, or of a command that CheckCommands looks at
 			}
-			if found != nil && !hasFlag(flags, found[1]) {
+			if len(found) > 1 && !hasFlag(flags, found[1]) {
 				t.Errorf("%s: %s is a flag of no command", p.Path, text)
 			}
 		}

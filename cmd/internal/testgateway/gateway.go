@@ -121,7 +121,7 @@ func notify(ctx context.Context, w http.ResponseWriter, r *http.Request, take Ta
 		return Answer{Status: http.StatusRequestEntityTooLarge, ErrCode: "M_TOO_LARGE", Error: "the poke is larger than 1 MiB"}, nil
 	}
 	if err != nil { // the sender has gone, or is too slow
-		return Answer{Status: http.StatusBadRequest, ErrCode: "M_NOT_JSON", Error: "the body ended early"}, nil
+		return Answer{Status: http.StatusBadRequest, ErrCode: "M_NOT_JSON", Error: "the body ended early"}, nil //nolint:nilerr // it is the sender's
 	}
 	return take(ctx, Parse(at, body))
 }

@@ -41,46 +41,6 @@ func (b *accounting) outstanding() int64 {
 	return s.Due - s.Delivered - s.Expired - s.PassedOver - s.Cleared - s.Dropped - s.Released
 }
 
-// expect takes in that a lagging lane has one more to tell.
-func (g *lag) expect(b *accounting) {
-	g.due++
-	b.due.Add(1)
-}
-
-// settle takes one out of what a lagging lane is to tell. What a predecessor left
-// is known only when it comes up, and goes in and out at once.
-func (g *lag) settle(b *accounting, out *atomic.Int64) {
-	if g.due > 0 {
-		g.due--
-	} else {
-		b.due.Add(1)
-	}
-	out.Add(1)
-}
-
-// takeOut takes up to n out of what a lagging lane is to tell.
-func (g *lag) takeOut(n int, out *atomic.Int64) {
-	n = min(n, g.due)
-	g.due -= n
-	out.Add(int64(n))
-}
-
-// waiting returns how many notifications a lane is to tell.
-func (l *lane) waiting() (n int) {
-	for _, it := range l.queue {
-		if !it.badge {
-			n++
-		}
-	}
-	if l.lag != nil {
-		n += l.lag.due
-	}
-	return n
-}
-
-// settleAll takes out all that a lane is to tell.
-func (l *lane) settleAll(out *atomic.Int64) { out.Add(int64(l.waiting())) }
-
 // Due is what waits to be told.
 type Due struct {
 	Waiting int64     // notifications

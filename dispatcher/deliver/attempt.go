@@ -38,24 +38,6 @@ func (l *lane) attempt(s *sender) {
 	}
 }
 
-// tell takes in what the pusher has been told.
-func (l *lane) tell(p *outgoing) {
-	if p.pusher == l.pusher {
-		l.delivered.set(p.unread)
-	}
-	if g := l.lag; p.badge && g != nil && l.knowsBadge() {
-		g.badge = false
-	}
-}
-
-// age is how long ago the event of the poke was stored, if it has one.
-func (p *outgoing) age(now time.Time) time.Duration {
-	if p.badge {
-		return 0
-	}
-	return now.Sub(p.n.At)
-}
-
 // home ends an attempt.
 func (d *Deliverer) home() {
 	d.mu.Lock()
@@ -118,42 +100,6 @@ func (d *Deliverer) conclude(l *lane, p *outgoing, out poke.Outcome, now time.Ti
 		return poke.Outcome{Kind: poke.Retry, Class: poke.ClassNATS}
 	}
 	return out
-}
-
-// settle draws the consequences of a try.
-func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool) {
-	d := l.d
-	out = d.conclude(l, p, out, now)
-	d.Counts.outcome(out, p.badge, p.age(now))
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	l.history.note(out, now)
-	if out.Kind == poke.Delivered {
-		l.tell(p)
-	}
-	switch {
-	case l.gone:
-		l.scheduled = false
-		return false
-	case l.lag == nil && (len(l.queue) == 0 || l.queue[0].seq != p.seq): // read, or removed and set again, meanwhile
-		l.scheduled = len(l.queue) > 0
-		return l.scheduled
-	}
-	switch out.Kind {
-	case poke.Delivered, poke.Expired:
-		return l.passed(p.seq, out.Kind == poke.Delivered, p.badge)
-	case poke.Rejected:
-		if l.pusher != p.pusher {
-			return true // set again meanwhile, so this one is yet to be tried
-		}
-		l.refuse(p.pusher)
-	default:
-		l.failed(now, out)
-		if l.pusher != p.pusher {
-			l.schedule() // set again meanwhile: the cause may be mended
-		}
-	}
-	return false
 }
 
 // expire keeps a poke that outlived its time to live as a dead letter.

@@ -83,46 +83,6 @@ func (d *Deliverer) sendBadge(user events.UserID) {
 	d.release(it)
 }
 
-// oweBadge has a lane tell its pusher how much is unread, when everything before
-// is told. For one that lags that is a word more in its record.
-func (l *lane) oweBadge(it *item) {
-	switch {
-	case !l.showsBadge(), l.refused == l.pusher, l.delivered.is(l.unread()):
-		return
-	case l.lag != nil:
-		l.lag.badge = true
-		it.waiting++
-		l.record.held = append(l.record.held, it)
-		l.save()
-		return
-	}
-	l.push(it)
-}
-
-func (l *lane) showsBadge() bool { return !l.pusher.NoBadge && l.d.Badge != BadgeNone }
-
-// unread returns what the lane's user has unread by now.
-func (l *lane) unread() uint64 { return l.unreadCount().badge(l.d.Badge) }
-
-func (l *lane) unreadCount() *unreadCount { return &l.d.recipient(l.pusher.User).unread }
-
-// knowsBadge says whether the pusher was told last what is unread by now.
-func (l *lane) knowsBadge() bool { return l.d.isKnown(l.unreadCount()) && l.delivered.is(l.unread()) }
-
-// lastBadge is the count that a pusher was told last. It is not stored: after a
-// crash it would be wrong, and a badge that is wrong is worse than one told twice.
-type lastBadge struct {
-	count uint32
-	known bool // not at all since this worker began
-}
-
-func (t *lastBadge) set(count uint64) {
-	*t = lastBadge{count: uint32(min(count, 1<<32-1)), known: true}
-}
-
-// is says whether the pusher knows of a count.
-func (t lastBadge) is(count uint64) bool { return t.known && uint64(t.count) == count }
-
 // hasTold says whether all of a user's pushers that show a badge have been told one
 // since the work on the partition began.
 func (d *Deliverer) hasTold(user events.UserID) bool {
@@ -130,22 +90,6 @@ func (d *Deliverer) hasTold(user events.UserID) bool {
 	defer d.mu.Unlock()
 	r := d.people[user]
 	return r != nil && !slices.ContainsFunc(r.lanes, func(l *lane) bool { return l.showsBadge() && !l.delivered.known })
-}
-
-// skipBadges passes what need not be told: a count that a later poke carries, or
-// that the pusher knows, or that is about to be counted anew.
-func (l *lane) skipBadges() {
-	for len(l.queue) > 0 && l.queue[0].badge {
-		if len(l.queue) == 1 && !l.delivered.is(l.unread()) && !l.unreadCount().stale {
-			return
-		}
-		l.drop(0)
-	}
-}
-
-// badgePoke is the poke that tells nothing but how much is unread.
-func (l *lane) badgePoke(seq uint64) outgoing {
-	return outgoing{pusher: l.pusher, seq: seq, badge: true, unread: l.unread(), attempt: 1}
 }
 
 // badgeOnly is what is said of no event, as a notification is stored.

@@ -86,13 +86,6 @@ type Deliverer struct {
 	out     int                             // attempts that are being made
 }
 
-// recipient is a user with pushers.
-type recipient struct {
-	lanes    []*lane
-	unread   unreadCount
-	activeAt time.Time // when the user read something last
-}
-
 // Config is what the deliverers of all partitions of a dispatcher share.
 type Config struct {
 	Conn          *stream.Conn
@@ -130,20 +123,6 @@ func (d *Deliverer) Start() (stop func()) {
 		stopReading()
 		stopWriting()
 	}
-}
-
-// Prepare takes over the partition from the worker that had it before.
-func (d *Deliverer) Prepare(ctx context.Context, f *partition.Follower, part int) error {
-	lagging, err := d.Conn.LoadBacklog(ctx, part)
-	if err != nil {
-		return err
-	}
-	d.find(part, lagging)
-	if err := d.hearOf(ctx, lagging); err != nil {
-		return err
-	}
-	d.restore(f, lagging)
-	return nil
 }
 
 // Run follows the partition until ctx ends, and then waits for pokes that are out, for
@@ -226,137 +205,6 @@ func (d *Deliverer) release(it *item) {
 	}
 }
 
-// recipient returns the user's lanes, made on first sight. One without any, whose
-// pushers went meanwhile, is not remembered.
-func (d *Deliverer) recipient(user events.UserID) *recipient {
-	r := d.people[user]
-	if r == nil {
-		r = &recipient{unread: unreadCount{learned: time.Now()}}
-		if r.assign(d, d.Directory.Pushers(user)); len(r.lanes) > 0 {
-			d.people[user] = r
-		}
-	}
-	return r
-}
-
-// assign gives each pusher its lane: kept, made, or ended.
-func (r *recipient) assign(d *Deliverer, pushers []*directory.Pusher) {
-	old := r.lanes
-	r.lanes = make([]*lane, 0, len(pushers))
-	kept := map[*lane]bool{}
-	for _, p := range pushers {
-		l := findLane(old, p.ID)
-		if l == nil {
-			l = d.newLane(p)
-		}
-		kept[l] = true
-		l.set(p)
-		r.lanes = append(r.lanes, l)
-	}
-	for _, l := range old {
-		if !kept[l] {
-			l.remove()
-		}
-	}
-}
-
-// newLane makes a lane for a pusher. One that is set again while the record of
-// its last lane is still being deleted gets that lane back, so that the deletion
-// and what follows it are written in order.
-func (d *Deliverer) newLane(p *directory.Pusher) *lane {
-	if l := d.ending[p.ID]; l != nil {
-		delete(d.ending, p.ID)
-		l.gone, l.refused, l.restoredTo = false, nil, 0
-		return l
-	}
-	return &lane{d: d, pusher: p}
-}
-
-func findLane(lanes []*lane, id events.PusherID) *lane {
-	for _, l := range lanes {
-		if l.pusher.ID == id {
-			return l
-		}
-	}
-	return nil
-}
-
-// PushersChanged takes in that a user's pushers were set, removed or replaced.
-func (d *Deliverer) PushersChanged(user events.UserID) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	r := d.people[user]
-	if r == nil {
-		return // nobody has asked for them yet
-	}
-	pushers := d.Directory.Pushers(user)
-	r.assign(d, pushers)
-	if len(pushers) == 0 {
-		delete(d.people, user)
-		d.fresh = false
-	}
-}
-
-// find fills in whose the pushers are whose records could not be read: they lag from
-// the beginning of their user's log. The record of one that nobody has any more goes.
-func (d *Deliverer) find(part int, lagging map[events.PusherID]events.Backlog) {
-	lost := map[events.PusherID]events.UserID{}
-	for id, b := range lagging {
-		if b.Lost {
-			lost[id] = ""
-		}
-	}
-	if len(lost) == 0 {
-		return
-	}
-	d.Directory.Find(part, lost)
-	for id, user := range lost {
-		b := lagging[id]
-		if user != "" {
-			lagging[id] = events.Backlog{UserID: user, Since: time.Now(), LastError: poke.ClassRecord.String(), Revision: b.Revision}
-			continue
-		}
-		delete(lagging, id)
-		d.Conn.DropBacklog(part, id, b.Revision, func(err error) {
-			if err != nil {
-				d.Log.Warn("unreadable record of a pusher that is gone not deleted", "pusher", id, "error", err)
-			}
-		})
-	}
-}
-
-// restore puts back the lanes that lagged when the last worker stopped. What
-// lies beyond its cursor comes by live, from the follower.
-func (d *Deliverer) restore(f *partition.Follower, lagging map[events.PusherID]events.Backlog) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.follower, d.fresh = f, f.Fresh()
-	for id, b := range lagging {
-		l := findLane(d.recipient(b.UserID).lanes, id)
-		if l == nil { // its pusher went while nobody was looking
-			l = &lane{d: d, pusher: &directory.Pusher{ID: id, User: b.UserID}, gone: true}
-			l.record.entry = d.record(l.pusher, b.Revision)
-			d.ending[id] = l // the pusher may be set again before it is deleted
-			l.save()
-			continue
-		}
-		l.restoredTo = d.follower.Cursor()
-		if latest := time.Now().Add(poke.SlowLimit); b.NextTry.After(latest) {
-			b.NextTry = latest // the clock of who wrote it is ahead
-		}
-		l.record.entry, l.record.covers = d.record(l.pusher, b.Revision), true
-		l.lag = &lag{
-			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Alone,
-			since: b.Since, nextTry: b.NextTry, failure: poke.ParseFailure(b.LastError),
-			passedOver: b.PassedOver, waiting: notCounted, badge: b.Badge,
-		}
-		l.lagsAt(l.pusher.Origin())
-		d.Gates.restored(l.lag.gate, b.Since, b.PausedUntil)
-		d.Gates.sleep(l, b.NextTry)
-		l.save() // at a revision that a predecessor, should it live, does not know
-	}
-}
-
 // tick writes down the lanes whose gateway keeps them waiting, and what could
 // not be written before.
 func (d *Deliverer) tick(ctx context.Context, now time.Time) {
@@ -371,58 +219,4 @@ func (d *Deliverer) tick(ctx context.Context, now time.Time) {
 		l.save()
 	}
 	d.backlog.again()
-}
-
-// finish ends the work: what is out may come back, for as long as drain allows.
-func (d *Deliverer) finish(drain wait.Drain) {
-	d.sendLastBadges()
-	d.close()
-	var out int
-	settled := drain.Until(func() bool {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		out = d.out
-		return d.out == 0 && d.backlog.idle()
-	})
-	if !settled {
-		d.Log.Warn("ending with pokes out, their outcome stays unknown", "out", out)
-	}
-}
-
-// close begins nothing new. Who still waits for a turn is written down, so that
-// a notification which others of its user were told is not told to them again.
-func (d *Deliverer) close() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.closing = true
-	for l := range d.busy {
-		l.fallBehind(time.Now(), poke.Because(poke.ClassStopped))
-		l.save()
-	}
-	d.backlog.again()
-}
-
-// end has nothing happen any more, whatever is still out.
-func (d *Deliverer) end() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.closing, d.ended = true, true
-}
-
-// Release has no lane stand anywhere any more, nor count as lagging: they are
-// another worker's. One whose attempt is out has nothing to tell when it is back.
-func (d *Deliverer) Release() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, r := range d.people {
-		for _, l := range r.lanes {
-			l.gone = true
-			l.settleAll(&d.Counts.accounting.released)
-			l.withdraw()
-			l.dropLag()
-			l.queue = nil
-		}
-	}
-	clear(d.people)
-	clear(d.busy)
 }

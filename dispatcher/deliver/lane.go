@@ -93,192 +93,6 @@ func (l *lane) push(it *item) {
 	l.schedule()
 }
 
-func (l *lane) schedule() {
-	if l.scheduled || l.gone || l.d.closing {
-		return
-	}
-	l.scheduled = true
-	l.submit(false, time.Now())
-}
-
-// submit has the lane wait for a slot at its pusher's gateway, first among those
-// who lag there or last. A live lane that would wait in vain lags.
-func (l *lane) submit(first bool, since time.Time) {
-	why := l.d.Gates.submit(l, l.pusher.Origin(), first, since)
-	if why != poke.ClassOK && len(l.queue) > 0 {
-		l.fallBehind(time.Now(), poke.Because(why))
-		l.save()
-	}
-}
-
-// turnLength is how many pokes a lane that catches up makes until another one
-// that lags has its turn.
-const turnLength = 32
-
-// resubmit lets others have their turn before the lane's next poke. Among those
-// who lag, one that catches up goes on first; after an expiry it may do so even
-// at a gateway that is down.
-func (l *lane) resubmit(out poke.Outcome) {
-	l.d.mu.Lock()
-	defer l.d.mu.Unlock()
-	if l.gone || l.d.closing {
-		l.scheduled = false
-		return
-	}
-	first, since := false, time.Now()
-	if l.lag != nil {
-		l.lag.turn++
-		if first = l.lag.turn%turnLength != 0; !first {
-			l.lag.dropPage() // the next turn may be far off
-		}
-	}
-	if out.Kind == poke.Expired {
-		first, since = true, time.Time{}
-	}
-	l.submit(first, since)
-}
-
-// passed moves the lane beyond a notification that its pusher was told, or need
-// not be told any more. It returns whether there is more to tell.
-func (l *lane) passed(seq uint64, told, badge bool) (more bool) {
-	out := l.book(told)
-	if l.lag != nil {
-		if !badge {
-			l.lag.settle(&l.d.Counts.accounting, out)
-		}
-		if l.lag.pass(seq, told); l.lag.caughtUp() {
-			l.scheduled = false
-			l.catchUpDone()
-			return false
-		}
-		l.save()
-		return true
-	}
-	if len(l.queue) > 0 && l.queue[0].seq == seq {
-		if !badge {
-			out.Add(1)
-		}
-		l.d.release(l.queue[0])
-		l.queue[0] = nil
-		l.queue = l.queue[1:]
-	}
-	l.skipBadges()
-	if len(l.queue) > 0 {
-		return true
-	}
-	l.queue = nil
-	delete(l.d.busy, l)
-	l.scheduled = false
-	return false
-}
-
-// book returns where it is counted that a notification was told, or grew too old.
-func (l *lane) book(told bool) *atomic.Int64 {
-	if told {
-		return &l.d.Counts.accounting.delivered
-	}
-	return &l.d.Counts.accounting.expired
-}
-
-// fallBehind turns a live lane into a lagging one that stands before the first
-// notification it has not told. Its items are done once that is stored.
-func (l *lane) fallBehind(now time.Time, why poke.Failure) {
-	first := l.queue[0]
-	l.lag = &lag{
-		position: first.seq - 1,
-		target:   l.queue[len(l.queue)-1].seq,
-		since:    now,
-		nextTry:  now,
-		failure:  why,
-		unread:   max(first.unread, 1) - 1,
-		counted:  !first.badge,
-		waiting:  len(l.queue),
-	}
-	for _, it := range l.queue {
-		if it.badge {
-			l.lag.badge, l.lag.waiting = true, l.lag.waiting-1
-		} else {
-			l.lag.due++
-		}
-	}
-	if l.choosy || l.lag.position < l.d.follower.Cursor() { // what a predecessor had done with is in the log too
-		l.lag.waiting = notCounted
-	}
-	l.record.held = append(l.record.held, l.queue...)
-	l.queue = nil
-	delete(l.d.busy, l)
-	l.lagsAt(l.pusher.Origin())
-}
-
-// lagsAt notes at a gateway that the lane lags there.
-func (l *lane) lagsAt(origin string) {
-	l.d.Counts.lagging.Add(1)
-	l.lag.gate = l.d.Gates.lags(l, origin)
-}
-
-func (l *lane) lagsNoMore() {
-	l.d.Counts.lagging.Add(-1)
-	l.d.Gates.lagsNoMore(l.lag.gate)
-}
-
-// failed puts the lane off. At a gateway that is down or paused it stands in
-// line until that is over; otherwise, and if somebody has to mend something
-// first, it has its own next try.
-func (l *lane) failed(now time.Time, out poke.Outcome) {
-	l.scheduled = false
-	if l.lag == nil {
-		l.fallBehind(now, out.Failure())
-	}
-	l.lag.dropPage()
-	until, down := l.d.Gates.down(l.lag.gate, now)
-	switch {
-	case out.Kind == poke.Paused, out.Kind == poke.Retry && out.Class != poke.ClassNATS && down:
-		l.lag.stand(out, until)
-		l.schedule()
-	default:
-		l.lag.putOff(now, out)
-		l.d.Gates.sleep(l, l.lag.nextTry)
-	}
-	l.save()
-}
-
-// wake has a lagging lane tried now.
-func (l *lane) wake() {
-	l.d.mu.Lock()
-	defer l.d.mu.Unlock()
-	if l.lag != nil {
-		l.schedule()
-	}
-}
-
-// tryNow has a lagging lane tried as soon as its gateway has a place, before
-// others, and as a probe if that is down: the operator knows something that we do
-// not. What the gateway asked for with Retry-After holds.
-func (l *lane) tryNow() {
-	l.d.mu.Lock()
-	defer l.d.mu.Unlock()
-	if l.lag != nil {
-		l.lag.heldUntil = time.Time{}
-		l.schedule()
-		l.d.Gates.urge(l)
-	}
-}
-
-// catchUpDone makes a lane live again that has told all there is in the log.
-func (l *lane) catchUpDone() {
-	l.lag.takeOut(l.lag.due, &l.d.Counts.accounting.cleared) // it was in the log no more
-	l.dropLag()
-	l.save()
-}
-
-func (l *lane) dropLag() {
-	if l.lag == nil {
-		return
-	}
-	l.lagsNoMore()
-	l.lag = nil
-}
-
 // refuse ends the lane until the pusher is set again: its gateway will not take
 // the pushkey, and the registry is about to remove it.
 func (l *lane) refuse(p *directory.Pusher) {
@@ -328,9 +142,54 @@ func (l *lane) set(p *directory.Pusher) {
 	}
 }
 
-// withdraw has the lane wait for nothing.
-func (l *lane) withdraw() {
-	if l.d.Gates.withdraw(l) {
-		l.scheduled = false
+// waiting returns how many notifications a lane is to tell.
+func (l *lane) waiting() (n int) {
+	for _, it := range l.queue {
+		if !it.badge {
+			n++
+		}
+	}
+	if l.lag != nil {
+		n += l.lag.due
+	}
+	return n
+}
+
+// settleAll takes out all that a lane is to tell.
+func (l *lane) settleAll(out *atomic.Int64) { out.Add(int64(l.waiting())) }
+
+// forget drops what is gone from a lane. What is out already comes home and is
+// passed.
+func (l *lane) forget(gone func(*events.Notification, uint64, events.RoomID) bool) {
+	for i := len(l.queue) - 1; i >= 0; i-- {
+		if it := l.queue[i]; !it.badge && gone(&it.n, it.seq, it.room) {
+			l.d.Counts.accounting.cleared.Add(1)
+			l.drop(i)
+		}
+	}
+	g := l.lag
+	if g == nil {
+		return
+	}
+	// How many wait, and how much was unread then, is no longer known, and what is
+	// being read for the lane may be of before.
+	g.waiting, g.counted, g.cleared = notCounted, false, g.cleared+1
+	kept := g.items[:0]
+	for _, it := range g.items {
+		if !gone(&it.n, it.seq, it.room) {
+			kept = append(kept, it)
+		}
+	}
+	clear(g.items[len(kept):])
+	g.items = kept
+}
+
+// drop takes an item out of a live lane's queue.
+func (l *lane) drop(i int) {
+	l.d.release(l.queue[i])
+	l.queue = append(l.queue[:i:i], l.queue[i+1:]...)
+	if len(l.queue) == 0 {
+		l.queue = nil
+		delete(l.d.busy, l)
 	}
 }

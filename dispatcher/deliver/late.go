@@ -2,11 +2,8 @@ package deliver
 
 import (
 	"context"
-	"errors"
-	"slices"
 	"time"
 
-	"poked/dispatcher/directory"
 	"poked/events"
 	"poked/events/partition"
 )
@@ -92,26 +89,4 @@ func (d *Deliverer) askLate(ctx context.Context, now time.Time) {
 		}
 		w.revision = min(w.revision, revision)
 	}
-}
-
-// errPushersLate says that PUSHERS holds something of a user that has yet to be heard.
-var errPushersLate = errors.New("a pusher that lags may be one that is yet to be heard of")
-
-// hearOf returns nil when every lagging pusher is known, or gone: what the bucket says
-// of its user has been heard. The record of one that only its last worker had heard of
-// must not be taken for that of a pusher which is gone.
-func (d *Deliverer) hearOf(ctx context.Context, lagging map[events.PusherID]events.Backlog) error {
-	for id, b := range lagging {
-		if slices.ContainsFunc(d.Directory.Pushers(b.UserID), func(p *directory.Pusher) bool { return p.ID == id }) {
-			continue
-		}
-		revision, err := d.Conn.PushersRevision(ctx, b.UserID)
-		if err != nil {
-			return err
-		}
-		if !d.Directory.IsCurrent(b.UserID, revision) {
-			return errPushersLate
-		}
-	}
-	return nil
 }

@@ -64,39 +64,3 @@ func (d *Deliverer) cleared(msg partition.Message, user events.UserID, changed b
 	}
 	d.owe(user, msg.Seq)
 }
-
-// forget drops what is gone from a lane. What is out already comes home and is
-// passed.
-func (l *lane) forget(gone func(*events.Notification, uint64, events.RoomID) bool) {
-	for i := len(l.queue) - 1; i >= 0; i-- {
-		if it := l.queue[i]; !it.badge && gone(&it.n, it.seq, it.room) {
-			l.d.Counts.accounting.cleared.Add(1)
-			l.drop(i)
-		}
-	}
-	g := l.lag
-	if g == nil {
-		return
-	}
-	// How many wait, and how much was unread then, is no longer known, and what is
-	// being read for the lane may be of before.
-	g.waiting, g.counted, g.cleared = notCounted, false, g.cleared+1
-	kept := g.items[:0]
-	for _, it := range g.items {
-		if !gone(&it.n, it.seq, it.room) {
-			kept = append(kept, it)
-		}
-	}
-	clear(g.items[len(kept):])
-	g.items = kept
-}
-
-// drop takes an item out of a live lane's queue.
-func (l *lane) drop(i int) {
-	l.d.release(l.queue[i])
-	l.queue = append(l.queue[:i:i], l.queue[i+1:]...)
-	if len(l.queue) == 0 {
-		l.queue = nil
-		delete(l.d.busy, l)
-	}
-}

@@ -3,7 +3,8 @@ package deliver
 import (
 	"time"
 
-	"poked/dispatcher/directory"
+	"sync/atomic"
+
 	"poked/dispatcher/poke"
 	"poked/events"
 )
@@ -110,111 +111,6 @@ func (g *lag) stand(out poke.Outcome, until time.Time) {
 	}
 }
 
-// outgoing is one thing to tell one pusher, on its way.
-type outgoing struct {
-	pusher  *directory.Pusher
-	seq     uint64
-	n       events.Notification
-	room    events.RoomID
-	unread  uint64
-	badge   bool // it tells how much is unread, and of no notification
-	attempt int  // 1 for the first
-	known   bool // the pusher's pokes have failed before while the gateway was not down
-}
-
-// turn is what a lane does with the place that it has at its gateway.
-type turn uint8
-
-const (
-	turnOver turn = iota // it has nothing to tell, or must not
-	turnPoke             // it has
-	turnRead             // it keeps the place while the log is read for it
-)
-
-// next returns what the lane has to tell now, which then counts as out. Without
-// anything it leaves the lane unscheduled, live or put off.
-func (l *lane) next() (outgoing, bool) {
-	l.d.mu.Lock()
-	defer l.d.mu.Unlock()
-	p, what := l.pick()
-	switch what {
-	case turnPoke:
-		l.d.out++
-		p.known = l.lag != nil && l.lag.alone > 0
-		return p, true
-	case turnRead:
-		l.d.catchUpReader.want(l, l.d.Gates.hold(l))
-	case turnOver:
-		l.d.Gates.release(l)
-	}
-	return outgoing{}, false
-}
-
-func (l *lane) pick() (outgoing, turn) {
-	if l.lag == nil {
-		return l.pickLive()
-	}
-	switch g := l.lag; {
-	case l.gone || l.d.closing:
-		l.scheduled = false
-		return outgoing{}, turnOver
-	case g.unreadable:
-		g.unreadable = false
-		l.failed(time.Now(), poke.Outcome{Kind: poke.Retry, Class: poke.ClassNATS})
-		return outgoing{}, turnOver
-	case time.Now().Before(g.heldUntil):
-		l.scheduled = false
-		l.d.Gates.sleep(l, g.heldUntil)
-		return outgoing{}, turnOver
-	}
-	return l.pickLagging()
-}
-
-func (l *lane) pickLive() (outgoing, turn) {
-	l.skipBadges()
-	if l.gone || l.d.closing || len(l.queue) == 0 {
-		l.scheduled = false
-		return outgoing{}, turnOver
-	}
-	it := l.queue[0]
-	if it.badge {
-		return l.badgePoke(it.seq), turnPoke
-	}
-	unread := it.unread
-	if !l.unreadCount().stale {
-		unread = min(unread, l.unread()) // some may have been read meanwhile
-	}
-	return outgoing{pusher: l.pusher, seq: it.seq, n: it.n, room: it.room, unread: unread, attempt: 1}, turnPoke
-}
-
-func (l *lane) pickLagging() (outgoing, turn) {
-	g := l.lag
-	for len(g.items) > 0 && !l.pusher.Wants(&g.items[0].n) {
-		g.pass(g.items[0].seq, false)
-	}
-	g.turnPage()
-	if g.badge && g.atEnd() && (!l.showsBadge() || l.knowsBadge()) {
-		g.badge = false
-	}
-	switch {
-	case g.caughtUp():
-		l.catchUpDone()
-		l.scheduled = false
-		return outgoing{}, turnOver
-	case g.atEnd() && l.d.isKnown(l.unreadCount()):
-		p := l.badgePoke(g.position)
-		p.attempt = g.attempts + 1
-		return p, turnPoke
-	case len(g.items) == 0:
-		return outgoing{}, turnRead
-	}
-	it := g.items[0]
-	return outgoing{
-		pusher: l.pusher, seq: it.seq, n: it.n, room: it.room,
-		unread: g.count(l.unread()), attempt: g.attempts + 1,
-	}, turnPoke
-}
-
 // count returns what the next notification of the log says is unread, given what
 // the user has unread by now: that, if it is not known how the two differ.
 func (g *lag) count(now uint64) uint64 {
@@ -231,4 +127,28 @@ func (g *lag) backlog(user events.UserID, pausedUntil time.Time) events.Backlog 
 		Since: g.since, NextTry: g.nextTry, LastError: g.failure.String(),
 		PausedUntil: pausedUntil, PassedOver: g.passedOver, Badge: g.badge,
 	}
+}
+
+// expect takes in that a lagging lane has one more to tell.
+func (g *lag) expect(b *accounting) {
+	g.due++
+	b.due.Add(1)
+}
+
+// settle takes one out of what a lagging lane is to tell. What a predecessor left
+// is known only when it comes up, and goes in and out at once.
+func (g *lag) settle(b *accounting, out *atomic.Int64) {
+	if g.due > 0 {
+		g.due--
+	} else {
+		b.due.Add(1)
+	}
+	out.Add(1)
+}
+
+// takeOut takes up to n out of what a lagging lane is to tell.
+func (g *lag) takeOut(n int, out *atomic.Int64) {
+	n = min(n, g.due)
+	g.due -= n
+	out.Add(int64(n))
 }

@@ -1,0 +1,138 @@
+package deliver
+
+import (
+	"time"
+
+	"poked/dispatcher/directory"
+	"poked/dispatcher/poke"
+	"poked/events"
+)
+
+// outgoing is one thing to tell one pusher, on its way.
+type outgoing struct {
+	pusher  *directory.Pusher
+	seq     uint64
+	n       events.Notification
+	room    events.RoomID
+	unread  uint64
+	badge   bool // it tells how much is unread, and of no notification
+	attempt int  // 1 for the first
+	known   bool // the pusher's pokes have failed before while the gateway was not down
+}
+
+// turn is what a lane does with the place that it has at its gateway.
+type turn uint8
+
+const (
+	turnOver turn = iota // it has nothing to tell, or must not
+	turnPoke             // it has
+	turnRead             // it keeps the place while the log is read for it
+)
+
+// next returns what the lane has to tell now, which then counts as out. Without
+// anything it leaves the lane unscheduled, live or put off.
+func (l *lane) next() (outgoing, bool) {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	p, what := l.pick()
+	switch what {
+	case turnPoke:
+		l.d.out++
+		p.known = l.lag != nil && l.lag.alone > 0
+		return p, true
+	case turnRead:
+		l.d.catchUpReader.want(l, l.d.Gates.hold(l))
+	case turnOver:
+		l.d.Gates.release(l)
+	}
+	return outgoing{}, false
+}
+
+func (l *lane) pick() (outgoing, turn) {
+	if l.lag == nil {
+		return l.pickLive()
+	}
+	switch g := l.lag; {
+	case l.gone || l.d.closing:
+		l.scheduled = false
+		return outgoing{}, turnOver
+	case g.unreadable:
+		g.unreadable = false
+		l.failed(time.Now(), poke.Outcome{Kind: poke.Retry, Class: poke.ClassNATS})
+		return outgoing{}, turnOver
+	case time.Now().Before(g.heldUntil):
+		l.scheduled = false
+		l.d.Gates.sleep(l, g.heldUntil)
+		return outgoing{}, turnOver
+	}
+	return l.pickLagging()
+}
+
+func (l *lane) pickLive() (outgoing, turn) {
+	l.skipBadges()
+	if l.gone || l.d.closing || len(l.queue) == 0 {
+		l.scheduled = false
+		return outgoing{}, turnOver
+	}
+	it := l.queue[0]
+	if it.badge {
+		return l.badgePoke(it.seq), turnPoke
+	}
+	unread := it.unread
+	if !l.unreadCount().stale {
+		unread = min(unread, l.unread()) // some may have been read meanwhile
+	}
+	return outgoing{pusher: l.pusher, seq: it.seq, n: it.n, room: it.room, unread: unread, attempt: 1}, turnPoke
+}
+
+func (l *lane) pickLagging() (outgoing, turn) {
+	g := l.lag
+	for len(g.items) > 0 && !l.pusher.Wants(&g.items[0].n) {
+		g.pass(g.items[0].seq, false)
+	}
+	g.turnPage()
+	if g.badge && g.atEnd() && (!l.showsBadge() || l.knowsBadge()) {
+		g.badge = false
+	}
+	switch {
+	case g.caughtUp():
+		l.catchUpDone()
+		l.scheduled = false
+		return outgoing{}, turnOver
+	case g.atEnd() && l.d.isKnown(l.unreadCount()):
+		p := l.badgePoke(g.position)
+		p.attempt = g.attempts + 1
+		return p, turnPoke
+	case len(g.items) == 0:
+		return outgoing{}, turnRead
+	}
+	it := g.items[0]
+	return outgoing{
+		pusher: l.pusher, seq: it.seq, n: it.n, room: it.room,
+		unread: g.count(l.unread()), attempt: g.attempts + 1,
+	}, turnPoke
+}
+
+// skipBadges passes what need not be told: a count that a later poke carries, or
+// that the pusher knows, or that is about to be counted anew.
+func (l *lane) skipBadges() {
+	for len(l.queue) > 0 && l.queue[0].badge {
+		if len(l.queue) == 1 && !l.delivered.is(l.unread()) && !l.unreadCount().stale {
+			return
+		}
+		l.drop(0)
+	}
+}
+
+// badgePoke is the poke that tells nothing but how much is unread.
+func (l *lane) badgePoke(seq uint64) outgoing {
+	return outgoing{pusher: l.pusher, seq: seq, badge: true, unread: l.unread(), attempt: 1}
+}
+
+// age is how long ago the event of the poke was stored, if it has one.
+func (p *outgoing) age(now time.Time) time.Duration {
+	if p.badge {
+		return 0
+	}
+	return now.Sub(p.n.At)
+}

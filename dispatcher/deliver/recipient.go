@@ -1,0 +1,86 @@
+package deliver
+
+import (
+	"time"
+
+	"poked/dispatcher/directory"
+	"poked/events"
+)
+
+// recipient is a user with pushers.
+type recipient struct {
+	lanes    []*lane
+	unread   unreadCount
+	activeAt time.Time // when the user read something last
+}
+
+// recipient returns the user's lanes, made on first sight. One without any, whose
+// pushers went meanwhile, is not remembered.
+func (d *Deliverer) recipient(user events.UserID) *recipient {
+	r := d.people[user]
+	if r == nil {
+		r = &recipient{unread: unreadCount{learned: time.Now()}}
+		if r.assign(d, d.Directory.Pushers(user)); len(r.lanes) > 0 {
+			d.people[user] = r
+		}
+	}
+	return r
+}
+
+// assign gives each pusher its lane: kept, made, or ended.
+func (r *recipient) assign(d *Deliverer, pushers []*directory.Pusher) {
+	old := r.lanes
+	r.lanes = make([]*lane, 0, len(pushers))
+	kept := map[*lane]bool{}
+	for _, p := range pushers {
+		l := findLane(old, p.ID)
+		if l == nil {
+			l = d.newLane(p)
+		}
+		kept[l] = true
+		l.set(p)
+		r.lanes = append(r.lanes, l)
+	}
+	for _, l := range old {
+		if !kept[l] {
+			l.remove()
+		}
+	}
+}
+
+// newLane makes a lane for a pusher. One that is set again while the record of
+// its last lane is still being deleted gets that lane back, so that the deletion
+// and what follows it are written in order.
+func (d *Deliverer) newLane(p *directory.Pusher) *lane {
+	if l := d.ending[p.ID]; l != nil {
+		delete(d.ending, p.ID)
+		l.gone, l.refused, l.restoredTo = false, nil, 0
+		return l
+	}
+	return &lane{d: d, pusher: p}
+}
+
+func findLane(lanes []*lane, id events.PusherID) *lane {
+	for _, l := range lanes {
+		if l.pusher.ID == id {
+			return l
+		}
+	}
+	return nil
+}
+
+// PushersChanged takes in that a user's pushers were set, removed or replaced.
+func (d *Deliverer) PushersChanged(user events.UserID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.people[user]
+	if r == nil {
+		return // nobody has asked for them yet
+	}
+	pushers := d.Directory.Pushers(user)
+	r.assign(d, pushers)
+	if len(pushers) == 0 {
+		delete(d.people, user)
+		d.fresh = false
+	}
+}

@@ -1,0 +1,110 @@
+package deliver
+
+import (
+	"context"
+	"time"
+
+	"errors"
+	"slices"
+
+	"poked/dispatcher/directory"
+	"poked/dispatcher/poke"
+	"poked/events"
+	"poked/events/partition"
+)
+
+// Prepare takes over the partition from the worker that had it before.
+func (d *Deliverer) Prepare(ctx context.Context, f *partition.Follower, part int) error {
+	lagging, err := d.Conn.LoadBacklog(ctx, part)
+	if err != nil {
+		return err
+	}
+	d.find(part, lagging)
+	if err := d.hearOf(ctx, lagging); err != nil {
+		return err
+	}
+	d.restore(f, lagging)
+	return nil
+}
+
+// find fills in whose the pushers are whose records could not be read: they lag from
+// the beginning of their user's log. The record of one that nobody has any more goes.
+func (d *Deliverer) find(part int, lagging map[events.PusherID]events.Backlog) {
+	lost := map[events.PusherID]events.UserID{}
+	for id, b := range lagging {
+		if b.Lost {
+			lost[id] = ""
+		}
+	}
+	if len(lost) == 0 {
+		return
+	}
+	d.Directory.Find(part, lost)
+	for id, user := range lost {
+		b := lagging[id]
+		if user != "" {
+			lagging[id] = events.Backlog{UserID: user, Since: time.Now(), LastError: poke.ClassRecord.String(), Revision: b.Revision}
+			continue
+		}
+		delete(lagging, id)
+		d.Conn.DropBacklog(part, id, b.Revision, func(err error) {
+			if err != nil {
+				d.Log.Warn("unreadable record of a pusher that is gone not deleted", "pusher", id, "error", err)
+			}
+		})
+	}
+}
+
+// restore puts back the lanes that lagged when the last worker stopped. What
+// lies beyond its cursor comes by live, from the follower.
+func (d *Deliverer) restore(f *partition.Follower, lagging map[events.PusherID]events.Backlog) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.follower, d.fresh = f, f.Fresh()
+	for id, b := range lagging {
+		l := findLane(d.recipient(b.UserID).lanes, id)
+		if l == nil { // its pusher went while nobody was looking
+			l = &lane{d: d, pusher: &directory.Pusher{ID: id, User: b.UserID}, gone: true}
+			l.record.entry = d.record(l.pusher, b.Revision)
+			d.ending[id] = l // the pusher may be set again before it is deleted
+			l.save()
+			continue
+		}
+		l.restoredTo = d.follower.Cursor()
+		if latest := time.Now().Add(poke.SlowLimit); b.NextTry.After(latest) {
+			b.NextTry = latest // the clock of who wrote it is ahead
+		}
+		l.record.entry, l.record.covers = d.record(l.pusher, b.Revision), true
+		l.lag = &lag{
+			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Alone,
+			since: b.Since, nextTry: b.NextTry, failure: poke.ParseFailure(b.LastError),
+			passedOver: b.PassedOver, waiting: notCounted, badge: b.Badge,
+		}
+		l.lagsAt(l.pusher.Origin())
+		d.Gates.restored(l.lag.gate, b.Since, b.PausedUntil)
+		d.Gates.sleep(l, b.NextTry)
+		l.save() // at a revision that a predecessor, should it live, does not know
+	}
+}
+
+// errPushersLate says that PUSHERS holds something of a user that has yet to be heard.
+var errPushersLate = errors.New("a pusher that lags may be one that is yet to be heard of")
+
+// hearOf returns nil when every lagging pusher is known, or gone: what the bucket says
+// of its user has been heard. The record of one that only its last worker had heard of
+// must not be taken for that of a pusher which is gone.
+func (d *Deliverer) hearOf(ctx context.Context, lagging map[events.PusherID]events.Backlog) error {
+	for id, b := range lagging {
+		if slices.ContainsFunc(d.Directory.Pushers(b.UserID), func(p *directory.Pusher) bool { return p.ID == id }) {
+			continue
+		}
+		revision, err := d.Conn.PushersRevision(ctx, b.UserID)
+		if err != nil {
+			return err
+		}
+		if !d.Directory.IsCurrent(b.UserID, revision) {
+			return errPushersLate
+		}
+	}
+	return nil
+}

@@ -16,24 +16,24 @@ import (
 )
 
 const (
-	// archiveLimit is how many events the archives of a dispatcher's partitions
+	// archiveLimit is how many events the archives of all of a dispatcher's partitions
 	// remember together, at 24 bytes each.
 	archiveLimit = 1 << 20
 	// archiveRooms is how many rooms one partition's archive remembers at most.
 	archiveRooms = 1 << 12
-	// askedLimit is of how many users a room's archive knows that all they have
-	// unread was looked through.
-	askedLimit = 1 << 10
-	// archiveRecent is how far back a room is read at first: most of what is asked for
-	// is recent, and to read all that there is takes a busy room a while.
+	// unreadKnownLimit is for how many users a room's archive remembers that their unread
+	// notifications were read.
+	unreadKnownLimit = 1 << 10
+	// archiveRecent is how far back a room is read at first: most events that are looked up
+	// are recent, and reading all of a busy room takes a while.
 	archiveRecent = time.Hour
 )
 
-// archive remembers where those events of one partition's rooms stand that are older
-// than what their timelines know. A room's log is read once, when somebody names an
-// event that is not known, and from then on only what was stored since: so neither
-// an old event nor one that never was costs a second reading. The goroutine of
-// searches fills it, and match asks it.
+// archive remembers the sequences of events that are older than what the timelines of one
+// partition's rooms remember. A room is read from ROOMS once, when a receipt or an event
+// names an unknown event, and later only what was stored since: neither an old event nor
+// one that never existed costs a second reading. The goroutine of searches fills the
+// archive, and the follower's goroutine asks it.
 type archive struct {
 	conn *stream.Conn
 
@@ -45,14 +45,13 @@ type archive struct {
 
 // pastRoom is what an archive knows of a room.
 type pastRoom struct {
-	// It knows all that ROOMS holds of the room from one sequence up to, without it,
-	// another.
-	from, upTo uint64
-	whole      bool   // ROOMS holds nothing of the room before from
-	marks      []mark // by id
-	roots      roots
-	notified   bool                       // all that anybody has unread in the room was looked through
-	asked      map[events.UserID]struct{} // all that these users have unread was
+	// It knows all that ROOMS holds of the room from sequence from up to upTo, exclusive.
+	from, upTo    uint64
+	whole         bool   // ROOMS holds nothing of the room before from
+	marks         []mark // by id
+	roots         roots
+	unreadKnown   bool                       // everyone's unread notifications in the room were read
+	unreadKnownOf map[events.UserID]struct{} // these users' unread notifications were read
 }
 
 func newArchive(conn *stream.Conn) (*archive, error) {
@@ -65,7 +64,8 @@ func newArchive(conn *stream.Conn) (*archive, error) {
 	return a, nil
 }
 
-// divide has the partition keep its part of the limit.
+// divide sets the partition's part of the limit, by how many partitions the dispatcher
+// owns.
 func (a *archive) divide(owned int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -73,15 +73,14 @@ func (a *archive) divide(owned int) {
 	a.trim()
 }
 
-// trim forgets the rooms that were not asked of for longest. The caller holds the
-// mutex.
+// trim forgets the rooms that were not looked up for longest. The caller holds the mutex.
 func (a *archive) trim() {
 	for a.size > a.share && a.rooms.Len() > 1 {
 		a.rooms.RemoveOldest()
 	}
 }
 
-// find returns where an event of a room stands, and the root of its thread.
+// find returns the mark of an event, and the root of its thread.
 func (a *archive) find(room events.RoomID, id events.EventID) (k mark, thread events.EventID, found bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -109,8 +108,8 @@ func (a *archive) covers(room events.RoomID, before uint64) bool {
 	return ok && p.whole && p.upTo >= before
 }
 
-// coversUnread reports whether all that a user has unread in a room was looked
-// through, or all that anybody has if the user is "".
+// coversUnread reports whether a user's unread notifications in a room were read, or
+// everyone's if the user is "".
 func (a *archive) coversUnread(room events.RoomID, user events.UserID) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -118,27 +117,28 @@ func (a *archive) coversUnread(room events.RoomID, user events.UserID) bool {
 	if !ok {
 		return false
 	}
-	_, asked := p.asked[user]
-	return p.notified || asked
+	_, known := p.unreadKnownOf[user]
+	return p.unreadKnown || known
 }
 
-// open returns a room, to be changed by the goroutine that fills the archive. What
-// it does not know yet begins at a sequence, or ends there.
+// open returns a room for the goroutine that fills the archive to change. A new room knows
+// nothing before or after a sequence.
 func (a *archive) open(room events.RoomID, at uint64) *pastRoom {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if p, ok := a.rooms.Get(room); ok {
 		return p
 	}
-	p := &pastRoom{from: at, upTo: at, asked: map[events.UserID]struct{}{}}
+	p := &pastRoom{from: at, upTo: at, unreadKnownOf: map[events.UserID]struct{}{}}
 	a.rooms.Add(room, p)
 	return p
 }
 
-// take adds marks to a room, and change says what is known by them. Of an event that
-// was published more than once the first mark stays which is not historical.
-func (a *archive) take(room events.RoomID, p *pastRoom, more []mark, change func()) {
-	marks := p.marks // only the goroutine that is here changes them
+// merge adds marks to a room, and calls change under the lock to record what is known with
+// them. If an event was published more than once, the first mark that is not historical
+// stays.
+func (a *archive) merge(room events.RoomID, p *pastRoom, more []mark, change func()) {
+	marks := p.marks // only this goroutine changes them
 	if len(more) > 0 {
 		marks = slices.Concat(marks, more)
 		slices.SortFunc(marks, func(k, l mark) int {
@@ -148,7 +148,7 @@ func (a *archive) take(room events.RoomID, p *pastRoom, more []mark, change func
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if limit := max(a.share/2, 1); len(marks) > limit { // the newest are asked for most
+	if limit := max(a.share/2, 1); len(marks) > limit { // the newest are looked up most
 		slices.SortFunc(marks, func(k, l mark) int { return cmp.Compare(l.seq, k.seq) })
 		marks = slices.Clone(marks[:limit])
 		slices.SortFunc(marks, func(k, l mark) int { return cmp.Compare(k.id, l.id) })
@@ -171,35 +171,34 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
-// learn reads what ROOMS holds of a room before a sequence, as far as it is not known,
-// until an event is found there: what was stored since the last time, then what is
-// recent, then everything.
+// learn reads what ROOMS holds of a room before a sequence and is not known yet, until
+// found reports true: first what was stored since the last reading, then what is recent,
+// then everything.
 func (a *archive) learn(ctx context.Context, room events.RoomID, before uint64, found func(*pastRoom) bool) error {
 	p := a.open(room, before)
 	recent := p.from == p.upTo && !p.whole
 	if p.upTo < before {
 		log := a.conn.RoomLog(ctx, room, p.upTo)
-		if _, err := a.read(room, p, log, before, func(uint64) { p.upTo = before }); err != nil || found(p) {
+		if err := a.read(room, p, log, before, func(uint64) { p.upTo = before }); err != nil || found(p) {
 			return err
 		}
 	}
 	if recent {
 		log := a.conn.RoomLogSince(ctx, room, time.Now().Add(-archiveRecent))
-		first, err := a.read(room, p, log, p.from, func(first uint64) { p.from = min(p.from, first) })
-		if err != nil || first > 0 && found(p) {
+		err := a.read(room, p, log, p.from, func(first uint64) { p.from = min(p.from, first) })
+		if err != nil || found(p) {
 			return err
 		}
 	}
 	if p.whole {
 		return nil
 	}
-	_, err := a.read(room, p, a.conn.RoomLog(ctx, room, 1), p.from, func(uint64) { p.whole = true })
-	return err
+	return a.read(room, p, a.conn.RoomLog(ctx, room, 1), p.from, func(uint64) { p.whole = true })
 }
 
-// read takes in a part of a room's log that ends before a sequence, and returns where
-// it began, 0 if there was nothing.
-func (a *archive) read(room events.RoomID, p *pastRoom, log iter.Seq2[stream.LoggedEvent, error], before uint64, known func(first uint64)) (first uint64, err error) {
+// read adds the part of a room's log that ends before a sequence. It calls known with the
+// part's first sequence, or before if it is empty, to record what is known with it.
+func (a *archive) read(room events.RoomID, p *pastRoom, log iter.Seq2[stream.LoggedEvent, error], before uint64, known func(first uint64)) error {
 	var marks []mark
 	roots := slices.Clone(p.roots)
 	threads := map[uint64]uint16{} // of the events of this part
@@ -210,10 +209,10 @@ func (a *archive) read(room events.RoomID, p *pastRoom, log iter.Seq2[stream.Log
 		k, _ := p.find(id)
 		return roots.root(k.thread)
 	}
-	first = before
+	first := before
 	for logged, err := range log {
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if logged.Seq >= before {
 			break
@@ -221,7 +220,7 @@ func (a *archive) read(room events.RoomID, p *pastRoom, log iter.Seq2[stream.Log
 		first = min(first, logged.Seq)
 		ev, err := events.ParsePublished(logged.Subject, logged.Data)
 		if err != nil {
-			continue // it was a dead letter, and may be published again for the first time
+			continue // match wrote a dead letter; the event may yet be published for the first time
 		}
 		k := mark{
 			id: hashOf(ev.EventID), seq: logged.Seq, at: uint32(logged.Time.Unix()), //nolint:gosec // until 2106
@@ -232,34 +231,34 @@ func (a *archive) read(room events.RoomID, p *pastRoom, log iter.Seq2[stream.Log
 		}
 		marks = append(marks, k)
 	}
-	a.take(room, p, marks, func() { p.roots = roots; known(first) })
-	return first, nil
+	a.merge(room, p, marks, func() { p.roots = roots; known(first) })
+	return nil
 }
 
-// learnUnread takes in where the events stand that a user has unread in a room, or
-// anybody if the user is "": NOTIFICATIONS keeps them for longer than ROOMS does.
+// learnUnread adds the events that a user has unread in a room, or that anybody has if the
+// user is "": NOTIFICATIONS keeps them for longer than ROOMS does.
 func (a *archive) learnUnread(ctx context.Context, room events.RoomID, user events.UserID, before uint64) error {
 	p := a.open(room, before)
 	var marks []mark
 	roots := slices.Clone(p.roots)
 	for n, err := range a.conn.UnreadIn(ctx, room, user) {
 		if err != nil {
-			return err //nolint:wrapcheck // it says what was read
+			return err //nolint:wrapcheck // the error names what was read
 		}
 		marks = append(marks, mark{
 			id: hashOf(n.EventID), seq: n.RoomSeq, at: uint32(n.At.Unix()), thread: roots.number(n.Thread), //nolint:gosec // until 2106
 		})
 	}
-	a.take(room, p, marks, func() {
+	a.merge(room, p, marks, func() {
 		p.roots = roots
 		if user == "" {
-			p.notified = true
+			p.unreadKnown = true
 			return
 		}
-		if len(p.asked) >= askedLimit {
-			clear(p.asked)
+		if len(p.unreadKnownOf) >= unreadKnownLimit {
+			clear(p.unreadKnownOf)
 		}
-		p.asked[user] = struct{}{}
+		p.unreadKnownOf[user] = struct{}{}
 	})
 	return nil
 }

@@ -12,8 +12,8 @@ import (
 	"poked/events/stream"
 )
 
-// A search finds each of a room's events, however old, and the archive knows from then
-// on where they stand, and of what there is none.
+// A search finds each of a room's events, however old. From then on the archive knows their
+// sequences, and which events do not exist.
 func TestArchiveFindsEveryEvent(t *testing.T) {
 	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
 		const count = 2*timelineLimit + 7
@@ -31,7 +31,7 @@ func TestArchiveFindsEveryEvent(t *testing.T) {
 		q := newSearches(conn, archive, slog.New(slog.DiscardHandler), nil)
 		find := func(id events.EventID, before uint64) (mark, bool) {
 			s := &search{room: room, before: before, receipts: []events.Receipt{{User: "@b:x", Event: id}}}
-			if err := q.make(t.Context(), s); err != nil {
+			if err := q.perform(t.Context(), s); err != nil {
 				t.Fatalf("search for %s: %v", id, err)
 			}
 			k, found := s.found[id]
@@ -40,28 +40,27 @@ func TestArchiveFindsEveryEvent(t *testing.T) {
 		known := uint64(count - 50)
 		for _, i := range []int{count - 100, count / 2, count/2 - 1, 0, 1} {
 			if k, found := find(events.EventID(fmt.Sprintf("$%d", i)), known); !found || k.seq != uint64(i)+1 {
-				t.Errorf("event %d stands at %d, %t", i, k.seq, found)
+				t.Errorf("event %d has sequence %d, %t", i, k.seq, found)
 			}
 			if i >= count/2 && archive.covers(room, known) {
-				t.Errorf("all was read for event %d", i)
+				t.Errorf("everything was read for event %d", i)
 			}
 		}
 		if _, found := find("$none", known); found || !archive.covers(room, known) {
-			t.Errorf("an event that is not there: %t, all is known: %t", found, archive.covers(room, known))
+			t.Errorf("an event that does not exist: %t, everything is known: %t", found, archive.covers(room, known))
 		}
-		if k, found := find(events.EventID(fmt.Sprintf("$%d", count-1)), count+1); !found || k.seq != count { // it has grown
-			t.Errorf("the newest stands at %d, %t", k.seq, found)
+		if k, found := find(events.EventID(fmt.Sprintf("$%d", count-1)), count+1); !found || k.seq != count { // the room has grown
+			t.Errorf("the newest has sequence %d, %t", k.seq, found)
 		}
-		server.Stop() // what is known needs no server
+		server.Stop() // known events need no server
 		if _, found := find("$none", count+1); found {
-			t.Error("an event that is known not to be there")
+			t.Error("found an event that does not exist")
 		}
 		server.Start()
 	})
 }
 
-// The archive remembers no more than its share, and nothing of what it forgot counts
-// as known.
+// The archive remembers no more than its share, and nothing that it forgot counts as known.
 func TestG7ArchiveIsBounded(t *testing.T) {
 	a, err := newArchive(nil)
 	if err != nil {
@@ -75,7 +74,7 @@ func TestG7ArchiveIsBounded(t *testing.T) {
 			marks[i] = mark{id: hashOf(events.EventID(fmt.Sprint("$", i))), seq: uint64(i) + 1}
 		}
 		p := a.open(room, 1000)
-		a.take(room, p, marks, func() { p.whole = true })
+		a.merge(room, p, marks, func() { p.whole = true })
 		if a.size > 100 {
 			t.Fatalf("%d events are remembered", a.size)
 		}

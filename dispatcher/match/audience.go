@@ -9,18 +9,18 @@ import (
 	"poked/events/pushrule"
 )
 
-// audience is who of a room may be notified: its joined members who have a
-// pusher. It is kept from event to event, and follows the members and the
-// directory change by change. The goroutine that owns the room owns it.
+// audience is the users whom an event in a room may notify: the joined members who have a
+// pusher. It is kept from event to event, and updated change by change as members and the
+// directory change. The goroutine that owns the room owns it.
 type audience struct {
-	targets []target // by user id, so that a repetition meets them in the same order
+	targets []target // by user id, so that matching again meets them in the same order
 	classes []class
-	places  map[classKey]int // in classes
-	free    []int            // places that have nobody
+	classOf map[classKey]int // index in classes
+	free    []int            // indexes in classes that no target uses
 
-	complete bool            // but for moved, and for what the directory has learned since
-	moved    []events.UserID // who joined or left
-	seen     uint64          // how many of the directory's changes are in
+	complete bool            // except for moved, and for newer changes of the directory
+	moved    []events.UserID // members who joined or left
+	seen     uint64          // how many of the directory's changes are included
 }
 
 // target is a joined member who has a pusher.
@@ -30,17 +30,17 @@ type target struct {
 	class int
 }
 
-// class is the targets for whom the same rules decide, so that what does not
-// depend on the user is decided once for all of them.
+// class groups the targets for whom the same rules decide, so that what does not depend on
+// the user is decided once for all of them.
 type class struct {
 	classKey
-	size int // 0: the place is free
+	size int // targets; 0 if the index is free
 }
 
 // classKey is what the targets of a class have in common.
 type classKey struct {
 	rules *pushrule.Compiled
-	own   *directory.UserRules // of the one target whose devices have rules of their own
+	own   *directory.UserRules // of the only target, if its devices have rules of their own
 }
 
 func keyOf(rules *directory.UserRules) classKey {
@@ -51,56 +51,55 @@ func keyOf(rules *directory.UserRules) classKey {
 	return key
 }
 
-// move takes in that a member joined or left.
-func (a *audience) move(id events.UserID) {
+// memberChanged records that a member joined or left.
+func (a *audience) memberChanged(id events.UserID) {
 	if a.complete {
 		a.moved = append(a.moved, id)
 	}
 }
 
-// follow brings the audience up to date with the room's members and with the
-// directory.
-func (a *audience) follow(members map[events.UserID]*member, dir *directory.Directory) {
+// refresh updates the audience to the room's members and the directory.
+func (a *audience) refresh(members map[events.UserID]*member, dir *directory.Directory) {
 	if a.complete && len(a.moved) == 0 && a.seen == dir.Generation() {
 		return
 	}
 	dir.Read(func(v directory.View) {
 		missed := v.Generation() - a.seen
-		if a.complete && v.Remembers(a.seen) && len(a.moved)+int(missed) <= len(members) { //nolint:gosec // missed is at most changeMemory
+		if a.complete && v.Remembers(a.seen) && len(a.moved)+int(missed) <= len(members) { //nolint:gosec // the directory remembers them
 			for _, id := range a.moved {
-				a.look(members[id], v)
+				a.update(members[id], v)
 			}
-			v.ChangedSince(a.seen, func(id events.UserID) { a.look(members[id], v) })
+			v.ChangedSince(a.seen, func(id events.UserID) { a.update(members[id], v) })
 		} else {
-			a.lookAtAll(members, v)
+			a.rebuild(members, v)
 		}
 		a.moved, a.seen = nil, v.Generation()
 	})
 }
 
-// lookAtAll forgets everything and looks at every member.
-func (a *audience) lookAtAll(members map[events.UserID]*member, v directory.View) {
+// rebuild looks up every member anew.
+func (a *audience) rebuild(members map[events.UserID]*member, v directory.View) {
 	clear(a.targets)
-	*a = audience{targets: a.targets[:0], places: map[classKey]int{}, complete: true}
+	*a = audience{targets: a.targets[:0], classOf: map[classKey]int{}, complete: true}
 	for id, m := range members {
-		if rules, can := v.Rules(id); can && m.membership == "join" {
+		if rules, hasPusher := v.Rules(id); hasPusher && m.membership == "join" {
 			a.targets = append(a.targets, a.target(m, rules))
 		}
 	}
 	slices.SortFunc(a.targets, func(t, u target) int { return cmp.Compare(t.id, u.id) })
 }
 
-// look takes in what has become of one user, who may be no member.
-func (a *audience) look(m *member, v directory.View) {
+// update updates one user, who may be no member: m is nil then.
+func (a *audience) update(m *member, v directory.View) {
 	if m == nil {
 		return
 	}
 	i, found := slices.BinarySearchFunc(a.targets, m.id, func(t target, id events.UserID) int { return cmp.Compare(t.id, id) })
 	if found {
-		a.leave(a.targets[i].class)
+		a.removeFrom(a.targets[i].class)
 	}
-	rules, can := v.Rules(m.id)
-	switch belongs := can && m.membership == "join"; {
+	rules, hasPusher := v.Rules(m.id)
+	switch belongs := hasPusher && m.membership == "join"; {
 	case belongs && found:
 		a.targets[i] = a.target(m, rules)
 	case belongs:
@@ -110,36 +109,36 @@ func (a *audience) look(m *member, v directory.View) {
 	}
 }
 
-// target makes a target, which enters its class.
+// target makes a target and adds it to its class.
 func (a *audience) target(m *member, rules *directory.UserRules) target {
 	key := keyOf(rules)
-	place, ok := a.places[key]
+	index, ok := a.classOf[key]
 	if !ok {
-		place = a.place()
-		a.classes[place].classKey = key
-		a.places[key] = place
+		index = a.freeIndex()
+		a.classes[index].classKey = key
+		a.classOf[key] = index
 	}
-	a.classes[place].size++
-	return target{member: m, rules: rules, class: place}
+	a.classes[index].size++
+	return target{member: m, rules: rules, class: index}
 }
 
-// place returns a place for a class.
-func (a *audience) place() int {
+// freeIndex returns an index for a new class.
+func (a *audience) freeIndex() int {
 	if last := len(a.free) - 1; last >= 0 {
-		place := a.free[last]
+		index := a.free[last]
 		a.free = a.free[:last]
-		return place
+		return index
 	}
 	a.classes = append(a.classes, class{})
 	return len(a.classes) - 1
 }
 
-// leave has one target less in a class.
-func (a *audience) leave(place int) {
-	c := &a.classes[place]
+// removeFrom removes one target from a class.
+func (a *audience) removeFrom(index int) {
+	c := &a.classes[index]
 	if c.size--; c.size == 0 {
-		delete(a.places, c.classKey)
+		delete(a.classOf, c.classKey)
 		c.classKey = classKey{}
-		a.free = append(a.free, place)
+		a.free = append(a.free, index)
 	}
 }

@@ -17,9 +17,9 @@ import (
 	"poked/testdata"
 )
 
-// town is some users who change their rules and pushers, and the directory that
-// hears of it.
-type town struct {
+// population is some users who change their rules and pushers, and the directory that
+// follows them.
+type population struct {
 	t       testing.TB
 	dice    *rand.Rand
 	dir     *directory.Directory
@@ -29,21 +29,21 @@ type town struct {
 	own     map[events.UserID]map[string]*pushrule.Compiled // by handle; "" for all devices
 }
 
-func newTown(t testing.TB, seed uint64, users []events.UserID) *town {
+func newPopulation(t testing.TB, seed uint64, users []events.UserID) *population {
 	t.Helper()
 	policy, err := pushgateway.NewPolicy([]string{"gw.test"}, nil, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &town{
+	return &population{
 		t: t, dice: rand.New(rand.NewPCG(seed, 0)), dir: directory.New(policy, slog.New(slog.DiscardHandler), 1, func(events.UserID) {}),
 		users: users, rules: map[events.UserID]events.UserPushRules{}, pushers: map[events.UserID][]events.Pusher{},
 		own: map[events.UserID]map[string]*pushrule.Compiled{},
 	}
 }
 
-// change has one user set other pushers or rules.
-func (w *town) change() {
+// change changes the pushers or rules of one user.
+func (w *population) change() {
 	user := w.users[w.dice.IntN(len(w.users))]
 	if w.dice.IntN(2) == 0 {
 		var pushers []events.Pusher
@@ -77,7 +77,7 @@ func (w *town) change() {
 	w.dir.ApplyRules(set)
 }
 
-func (w *town) someChanges() (c pushrule.Changes) {
+func (w *population) someChanges() (c pushrule.Changes) {
 	word := []string{"the", "you", "a*", "hello"}[w.dice.IntN(4)]
 	loud := []pushrule.Action{`"notify"`, `{"set_tweak":"sound","value":"ping"}`}
 	switch w.dice.IntN(4) {
@@ -95,7 +95,7 @@ func (w *town) someChanges() (c pushrule.Changes) {
 }
 
 // compiled returns a user's rules, compiled for this user alone.
-func (w *town) compiled(id events.UserID) map[string]*pushrule.Compiled {
+func (w *population) compiled(id events.UserID) map[string]*pushrule.Compiled {
 	if w.own[id] == nil {
 		set := w.rules[id]
 		set.UserID = id
@@ -108,9 +108,9 @@ func (w *town) compiled(id events.UserID) map[string]*pushrule.Compiled {
 	return w.own[id]
 }
 
-// alone says what a user is to be told of an event, in words: as the rules have
-// it that are compiled for this user, asked for each pusher by itself.
-func (w *town) alone(ev *events.RoomEvent, r *room, id events.UserID) string {
+// expected returns in text what each of a user's pushers is to receive of an event, by
+// rules that are compiled for this user and evaluated for each pusher alone.
+func (w *population) expected(ev *events.RoomEvent, r *room, id events.UserID) string {
 	if id == ev.Sender || slices.Contains(w.rules[id].IgnoredUsers, ev.Sender) {
 		return ""
 	}
@@ -122,42 +122,41 @@ func (w *town) alone(ev *events.RoomEvent, r *room, id events.UserID) string {
 		prepared := pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender))
 		return rules.Evaluate(prepared, pushrule.User{ID: string(id), DisplayName: r.displayName(id)})
 	}
-	told := ""
+	text := ""
 	for _, p := range w.pushers[id] {
 		outcome := ask(p.InstanceHandle)
 		if outcome == nil {
 			outcome = ask("")
 		}
 		if !p.Disabled && outcome.Notifies() {
-			told += fmt.Sprintf(" %s:%s%s", p.Pushkey, outcome.RuleID, outcome.AppendTweaks(nil))
+			text += fmt.Sprintf(" %s:%s%s", p.Pushkey, outcome.RuleID, outcome.AppendTweaks(nil))
 		}
 	}
-	return told
+	return text
 }
 
-// told says the same of what the matcher found.
-func (w *town) told(d *decision) string {
-	told := ""
+// decided returns the same of a decision of the matcher.
+func (w *population) decided(d *decision) string {
+	text := ""
 	for _, p := range w.pushers[d.member.id] {
 		outcome := d.outcome
 		if o := d.devices[p.InstanceHandle]; o != nil {
 			outcome = o
 		}
 		if !p.Disabled && outcome.Notifies() {
-			told += fmt.Sprintf(" %s:%s%s", p.Pushkey, outcome.RuleID, outcome.AppendTweaks(nil))
+			text += fmt.Sprintf(" %s:%s%s", p.Pushkey, outcome.RuleID, outcome.AppendTweaks(nil))
 		}
 	}
-	return told
+	return text
 }
 
-// Whoever joins, leaves, and changes rules or pushers between any two of the
-// recorded events: what rooms remember and classes share decides as each user
-// alone would, and in the order of user ids, also where the users are another
-// dispatcher's to poke.
+// Users join, leave, and change rules or pushers between any two of the recorded events:
+// audiences and classes decide as each user's own rules would, in the order of user ids,
+// also for users in a partition that another dispatcher owns.
 func TestClassesDecideAsEachUserAlone(t *testing.T) {
 	recorded := recordedEvents(t)
 	for seed, busy := range []int{1, 40, 40} { // changes after an event, at most
-		w := newTown(t, uint64(seed), members(recorded))
+		w := newPopulation(t, uint64(seed), members(recorded))
 		if seed == 2 {
 			w.dir.Lose(0)
 		}
@@ -176,13 +175,13 @@ func TestClassesDecideAsEachUserAlone(t *testing.T) {
 			want := map[events.UserID]string{}
 			for id, who := range r.members {
 				invited := ev.Type == "m.room.member" && ev.StateKey == string(id) && who.membership == "invite"
-				if told := w.alone(ev, r, id); told != "" && (who.membership == "join" || invited) {
-					want[id] = told
+				if text := w.expected(ev, r, id); text != "" && (who.membership == "join" || invited) {
+					want[id] = text
 				}
 			}
 			got, order := map[events.UserID]string{}, []events.UserID{}
 			for _, d := range m.evaluate(ev, r) {
-				got[d.member.id] = w.told(&d)
+				got[d.member.id] = w.decided(&d)
 				if d.member.membership == "join" {
 					order = append(order, d.member.id)
 				}
@@ -227,10 +226,10 @@ func members(all []events.RoomEvent) (ids []events.UserID) {
 	return slices.Compact(ids)
 }
 
-// A change of somebody elsewhere has nobody looked at, and one here only who
-// changed; what has nobody left in it goes.
+// A change of a user who is no member updates nobody, a change of a member updates only
+// that member, and a class without targets is dropped.
 func TestAudienceFollowsChangeByChange(t *testing.T) {
-	w := newTown(t, 1, nil)
+	w := newPopulation(t, 1, nil)
 	r := newRoom("!r:x")
 	for i := range 100 {
 		id := fmt.Sprintf("@%03d:x", i)
@@ -238,24 +237,24 @@ func TestAudienceFollowsChangeByChange(t *testing.T) {
 		w.dir.Apply(events.UserPushers{UserID: events.UserID(id), Pushers: []events.Pusher{eventstest.SomePusher(id)}})
 	}
 	a := &r.audience
-	a.follow(r.members, w.dir)
+	a.refresh(r.members, w.dir)
 	marked := a.targets[50].member
-	a.targets[50].member = &member{id: marked.id} // would go if everybody were looked at
+	a.targets[50].member = &member{id: marked.id} // would be replaced if everybody were looked up
 	own := w.someChanges()
 	for i := range 50 {
 		w.dir.Apply(events.UserPushers{UserID: events.UserID(fmt.Sprint("@elsewhere", i)), Pushers: []events.Pusher{eventstest.SomePusher("k")}})
 	}
 	w.dir.ApplyRules(events.UserPushRules{UserID: "@007:x", Changes: own})
 	r.fold(memberEvent("@008:x", "leave", ""))
-	a.follow(r.members, w.dir)
-	if a.targets[49].member == marked || len(a.targets) != 99 || len(a.places) != 2 || a.targets[7].rules == nil {
-		t.Errorf("%d targets in %d classes; everybody was looked at: %t", len(a.targets), len(a.places), a.targets[49].member == marked)
+	a.refresh(r.members, w.dir)
+	if a.targets[49].member == marked || len(a.targets) != 99 || len(a.classOf) != 2 || a.targets[7].rules == nil {
+		t.Errorf("%d targets in %d classes; everybody was looked up: %t", len(a.targets), len(a.classOf), a.targets[49].member == marked)
 	}
 	w.dir.ApplyRules(events.UserPushRules{UserID: "@007:x"})
-	a.follow(r.members, w.dir)
+	a.refresh(r.members, w.dir)
 	_, withRules := w.dir.Sizes()
-	if len(a.places) != 1 || len(a.free) != 1 || withRules != 0 {
-		t.Errorf("%d classes, %d places free, %d rules known", len(a.places), len(a.free), withRules)
+	if len(a.classOf) != 1 || len(a.free) != 1 || withRules != 0 {
+		t.Errorf("%d classes, %d indexes free, %d users with rules", len(a.classOf), len(a.free), withRules)
 	}
 	remembered := func() (all bool) {
 		w.dir.Read(func(v directory.View) { all = v.Remembers(a.seen) })
@@ -265,7 +264,7 @@ func TestAudienceFollowsChangeByChange(t *testing.T) {
 		w.dir.Apply(events.UserPushers{UserID: events.UserID(fmt.Sprint("@more", i)), Pushers: []events.Pusher{eventstest.SomePusher("k")}})
 	}
 	w.dir.Apply(events.UserPushers{UserID: "@009:x"})
-	a.follow(r.members, w.dir)
+	a.refresh(r.members, w.dir)
 	if len(a.targets) != 98 || a.targets[48].member != marked {
 		t.Errorf("%d targets after too many changes to remember", len(a.targets))
 	}

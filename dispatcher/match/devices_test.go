@@ -10,9 +10,9 @@ import (
 	"poked/events/pushrule"
 )
 
-// Who has no rules for devices pays nothing for those who have.
+// Rules for devices cost nothing for users who have none.
 func TestDeviceRulesCostOthersNothing(t *testing.T) {
-	w := newTown(t, 1, nil)
+	w := newPopulation(t, 1, nil)
 	r := newRoom("!r:x")
 	for i := range 100 {
 		id := fmt.Sprintf("@%03d:x", i)
@@ -31,7 +31,7 @@ func TestDeviceRulesCostOthersNothing(t *testing.T) {
 	}
 	one := testing.AllocsPerRun(100, func() { pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender)) })
 	all := testing.AllocsPerRun(100, func() { m.evaluate(&ev, r) })
-	if all-one > 20 { // what the event keeps of itself while it is looked at
+	if all-one > 20 { // what the event caches while it is evaluated
 		t.Errorf("%v allocations to evaluate for 99 users, %v of them for the event", all, one)
 	}
 	draft := m.recorder.draft(partition.Message{Seq: 1}, &ev, r, "")

@@ -9,19 +9,19 @@ import (
 	"poked/events/pushrule"
 )
 
-// decision is that an event notifies a user.
+// decision is that an event notifies a user, and how.
 type decision struct {
 	member *member
-	// outcome is what the user's rules say for all devices; if only devices with
-	// rules of their own are notified, it does not notify, or is nil.
+	// outcome is that of the user's rules for all devices. If only devices with rules of
+	// their own are notified, it does not notify, or is nil.
 	outcome *pushrule.Outcome
-	// devices is what the rules of single devices say, by instance handle, where
-	// one of them matched. Nil for nearly everyone.
+	// devices holds the outcomes of single devices' rules, by instance handle, where one
+	// of them matched. It is nil for nearly everyone.
 	devices map[string]*pushrule.Outcome
 }
 
-// first returns the outcome that stands for the whole decision: that for all
-// devices if it notifies, else that of the first device which is notified.
+// first returns the outcome that represents the decision: that for all devices if it
+// notifies, else that of the first device that is notified, by instance handle.
 func (d *decision) first() *pushrule.Outcome {
 	if d.outcome.Notifies() {
 		return d.outcome
@@ -34,12 +34,12 @@ func (d *decision) first() *pushrule.Outcome {
 	return d.outcome
 }
 
-// verdict is what the rules of a class say of an event.
+// verdict is what the rules of a class decide about an event.
 type verdict struct {
 	decision pushrule.Decision
-	all      *pushrule.Outcome // everybody's, if same
+	all      *pushrule.Outcome // of everyone in the class, if same
 	same     bool
-	silent   bool // nobody is notified, whoever they are
+	silent   bool // nobody in the class is notified
 }
 
 func newVerdict(key classKey, ev *pushrule.Event) verdict {
@@ -56,7 +56,7 @@ func newVerdict(key classKey, ev *pushrule.Event) verdict {
 	return v
 }
 
-// of returns what the rules say to one user.
+// of returns the outcome for one user.
 func (v *verdict) of(user pushrule.User) *pushrule.Outcome {
 	if v.same {
 		return v.all
@@ -64,11 +64,10 @@ func (v *verdict) of(user pushrule.User) *pushrule.Outcome {
 	return v.decision.For(user)
 }
 
-// evaluate asks the push rules for everyone who could be notified: joined
-// members with a pusher, and who is invited. The result is good until the next
-// call.
+// evaluate evaluates the push rules of everyone whom an event may notify: joined members
+// with a pusher, and an invited user. The result is valid until the next call.
 func (m *Matcher) evaluate(ev *events.RoomEvent, r *room) []decision {
-	r.audience.follow(r.members, m.cfg.Directory)
+	r.audience.refresh(r.members, m.cfg.Directory)
 	prepared := pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender))
 	m.notified = m.notified[:0]
 	if m.judge(&r.audience, prepared) {
@@ -79,12 +78,12 @@ func (m *Matcher) evaluate(ev *events.RoomEvent, r *room) []decision {
 		}
 	}
 	m.askInvited(ev, prepared, r)
-	clear(m.verdicts) // what was found out about the event need not be kept until the next one
+	clear(m.verdicts) // lets the event be collected
 	return m.notified
 }
 
-// judge asks the rules of each class, and returns whether anybody may be
-// notified at all.
+// judge evaluates the rules of each class, and reports whether anybody may be notified at
+// all.
 func (m *Matcher) judge(a *audience, ev *pushrule.Event) (loud bool) {
 	m.verdicts = slices.Grow(m.verdicts[:0], len(a.classes))[:len(a.classes)]
 	for i, c := range a.classes {
@@ -97,8 +96,8 @@ func (m *Matcher) judge(a *audience, ev *pushrule.Event) (loud bool) {
 	return loud
 }
 
-// askInvited asks for who is invited: they have the right to know of it, and are
-// no member yet.
+// askInvited evaluates the rules of a user whom the event invites: an invite notifies, and
+// the user is no member yet.
 func (m *Matcher) askInvited(ev *events.RoomEvent, prepared *pushrule.Event, r *room) {
 	if !ev.IsState || ev.Type != "m.room.member" {
 		return
@@ -107,13 +106,13 @@ func (m *Matcher) askInvited(ev *events.RoomEvent, prepared *pushrule.Event, r *
 	if who == nil || who.membership != "invite" {
 		return
 	}
-	if rules, can := m.cfg.Directory.Rules(who.id); can {
+	if rules, hasPusher := m.cfg.Directory.Rules(who.id); hasPusher {
 		v := newVerdict(keyOf(rules), prepared)
 		m.ask(ev, prepared, &target{member: who, rules: rules}, &v)
 	}
 }
 
-// ask adds to notified who is.
+// ask adds a target to notified if the event notifies it.
 func (m *Matcher) ask(ev *events.RoomEvent, prepared *pushrule.Event, t *target, v *verdict) {
 	if t.id == ev.Sender || t.rules.Ignores(ev.Sender) {
 		return
@@ -129,8 +128,8 @@ func (m *Matcher) ask(ev *events.RoomEvent, prepared *pushrule.Event, t *target,
 	}
 }
 
-// askDevices asks the rules of the devices that have any and a pusher, and
-// returns whether one of the user's pushers is to be told.
+// askDevices evaluates the rules of devices that have any and a pusher, and reports whether
+// one of the user's pushers is to be poked.
 func (d *decision) askDevices(handles []string, rules *directory.UserRules, ev *pushrule.Event, user pushrule.User) (notified bool) {
 	for _, handle := range handles {
 		o := d.outcome

@@ -14,42 +14,43 @@ import (
 )
 
 const (
-	// unstoredLimit bounds the bytes of notifications that all matchers together
-	// have written and NATS has not stored yet. An event in a big room makes tens
-	// of thousands of messages, and the server drops what it cannot take at once.
+	// unstoredLimit bounds the bytes that all matchers together have written and NATS has
+	// not stored yet. An event in a big room causes tens of thousands of messages, and the
+	// server drops what it cannot buffer.
 	unstoredLimit = 32 << 20
-	// batchLimit is how many bytes are answered together.
+	// batchLimit is how many bytes NATS acknowledges together.
 	batchLimit = 1 << 20
-	// messageOverhead is what a message costs beside its data, roughly.
+	// messageOverhead is roughly what a message costs beside its data.
 	messageOverhead = 512
 )
 
-// NewUnstored returns the budget of bytes that the matchers of a dispatcher share.
+// NewUnstored returns the budget of bytes that may be written and not stored, which all
+// matchers of a dispatcher share.
 func NewUnstored() *semaphore.Weighted { return semaphore.NewWeighted(unstoredLimit) }
 
-// fanout is the writing of all that one message of ROOMS brings about:
-// notifications, what is read by it, redactions, or a dead letter. It is stored when
-// all that was written is answered, and over when besides every event that the
-// message speaks of is stored, or given up.
+// fanout writes everything that one message of ROOMS causes: notifications, reads,
+// redactions, or a dead letter. It is stored when NATS has acknowledged every write. It is
+// over when, in addition, every event that the message names and that has not arrived yet
+// is stored or given up.
 type fanout struct {
-	m       *Matcher
-	msg     partition.Message
-	total   uint64             // notifications that are to be written
-	batch   *stream.Batch      // nil before the first message, and after it was sent
-	written *int64             // bytes in batch
-	pending []*pendingWord     // what was said of the event before it came
-	dead    *events.DeadLetter // if the message, or a part of it, cannot be read
-	passed  bool               // its room does not wait for it
+	m        *Matcher
+	msg      partition.Message
+	total    uint64             // notifications to write
+	batch    *stream.Batch      // nil before the first message, and after it was sent
+	written  *int64             // bytes in batch
+	pending  []*pendingItem     // receipts and redactions that arrived before the event
+	dead     *events.DeadLetter // if the message, or a part of it, cannot be read
+	detached bool               // the room does not wait for it
 
-	mu    sync.Mutex
-	open  int // batches that are not answered, and 1 for everything else that is to come
-	words int // earlyWords of the message that wait
-	over  bool
-	err   error
+	mu      sync.Mutex
+	open    int // writes without an answer, and 1 until end
+	waiting int // receipts and redactions of the message whose event has not arrived
+	over    bool
+	err     error
 }
 
-// errNotHeld says that somebody else may be at work on the partition: what they
-// have written meanwhile, whoever asked the log before does not know.
+// errNotHeld is that another worker may own the partition by now, and may have written what
+// was missing when we looked.
 var errNotHeld = errors.New("the partition may be another worker's by now")
 
 func (m *Matcher) newFanout(msg partition.Message) *fanout {
@@ -66,7 +67,7 @@ func (f *fanout) add(ctx context.Context, user events.UserID, room events.RoomID
 	return nil
 }
 
-// addRead writes how far a user has read a room.
+// addRead writes up to where a user has read a room.
 func (f *fanout) addRead(ctx context.Context, user events.UserID, room events.RoomID, read events.Read) error {
 	if err := f.reserve(ctx, 0); err != nil {
 		return err
@@ -93,17 +94,17 @@ func (f *fanout) addDead(letter events.DeadLetter) {
 	f.m.cfg.Conn.PublishDead(letter, f.answered)
 }
 
-// reserve makes room for one message of this length. It waits while too much is
-// unstored: within matchGrace, so that a stop finds the event either written or
-// given up. Nothing is written once the lease may have run out: the message was
-// taken before, but NATS may have been away since, or the process have stood still.
+// reserve makes room for one message of this length. While too much is unstored it waits,
+// but for no longer than matchGrace, so that a stop finds the event either written or
+// given up. It refuses once the lease may have run out: the message arrived before, but
+// NATS may have been away since, or the process may have been suspended.
 func (f *fanout) reserve(ctx context.Context, length int) error {
 	size := int64(length + messageOverhead)
 	if f.batch != nil && *f.written >= batchLimit {
 		f.send()
 	}
 	if !f.m.cfg.Unstored.TryAcquire(size) {
-		f.send() // what waits here must not be what the others wait for
+		f.send() // others may be waiting for what this batch holds
 		if err := f.m.waitForRoom(ctx, size); err != nil {
 			return err
 		}
@@ -147,15 +148,15 @@ func (f *fanout) send() {
 	}
 }
 
-// end says that no more will be added: all is, or err says why not.
+// end is called when everything is added, or err is why not.
 func (f *fanout) end(err error) {
 	f.send()
 	f.answered(err)
 }
 
-// answered takes in that a batch is stored, or failed. After the last one the next
-// message of the room may begin, or this one is matched again: not earlier, lest
-// what is still on its way be stored a second time, or after what follows.
+// answered records that a batch is stored, or failed. Only after the last answer the next
+// message of the room may begin, or this one is matched again: otherwise a write still in
+// flight could be stored twice, or after what follows it.
 func (f *fanout) answered(err error) {
 	f.mu.Lock()
 	if f.err == nil {
@@ -163,31 +164,31 @@ func (f *fanout) answered(err error) {
 	}
 	f.open--
 	stored, err := f.open == 0, f.err
-	over := f.ends()
+	over := f.complete()
 	f.mu.Unlock()
 	if !stored {
 		return
 	}
 	if over {
-		f.settle(err)
+		f.finish(err)
 	}
-	if err == nil && !f.passed {
-		f.m.settled(f.msg)
+	if err == nil && !f.detached {
+		f.m.resumeRoom(f.msg)
 	}
 	f.m.writing.Add(-1)
 }
 
-// ends says, once, that nothing more is to come of the fanout.
-func (f *fanout) ends() bool {
-	if f.over || f.open > 0 || f.words > 0 && f.err == nil {
+// complete reports, once, that the fanout is over. The caller holds the mutex.
+func (f *fanout) complete() bool {
+	if f.over || f.open > 0 || f.waiting > 0 && f.err == nil {
 		return false
 	}
 	f.over = true
 	return true
 }
 
-// settle ends the message's work, or has it matched again.
-func (f *fanout) settle(err error) {
+// finish marks the message as done, or has the follower repeat it after an error.
+func (f *fanout) finish(err error) {
 	m := f.m
 	if err != nil {
 		m.cfg.Log.Warn("not stored, matching again", "seq", f.msg.Seq, "error", err)
@@ -200,8 +201,8 @@ func (f *fanout) settle(err error) {
 	}
 	m.cfg.Counts.Notifications.Add(f.total)
 	m.follower.Done(f.msg.Seq)
-	// After the event: if it has to be matched again, so must they.
+	// Only now: if the event had to be matched again, these would still be needed.
 	for _, w := range f.pending {
-		w.settle()
+		w.resolve()
 	}
 }

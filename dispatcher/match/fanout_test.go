@@ -16,8 +16,8 @@ import (
 	"poked/events/stream"
 )
 
-// writeAll writes records of 400 bytes for 20 users while two of them at most may
-// be unstored; first happens just before.
+// writeAll writes records of 400 bytes for 20 users while at most two of them may be
+// unstored. It calls first just before.
 func writeAll(t *testing.T, conn *stream.Conn, first func(*Matcher)) (*Matcher, *eventstest.LogBuffer, error) {
 	t.Helper()
 	log := new(eventstest.LogBuffer)
@@ -38,7 +38,7 @@ func writeAll(t *testing.T, conn *stream.Conn, first func(*Matcher)) (*Matcher, 
 	return m, log, err
 }
 
-// More than may be unstored at a time is written as what came before is stored.
+// More than may be unstored at a time is written piece by piece.
 func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
 	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
 		m, _, err := writeAll(t, conn, func(*Matcher) {})
@@ -50,13 +50,12 @@ func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
 			t.Errorf("%d stored", n)
 		}
 		if !m.cfg.Unstored.TryAcquire(2000) {
-			t.Error("not all that was taken to write was given back")
+			t.Error("not all reserved bytes were released")
 		}
 	})
 }
 
-// While nothing can be stored the writing has an end, and the event is matched
-// again.
+// While nothing can be stored, the writing is given up and the event is matched again.
 func TestFanoutEndsWhileNothingIsStored(t *testing.T) {
 	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
 		var began time.Time
@@ -67,17 +66,17 @@ func TestFanoutEndsWhileNothingIsStored(t *testing.T) {
 		eventstest.WaitFor(t, "the end", func() bool { return strings.Contains(log.String(), "matching again") })
 		<-time.After(time.Second)
 		if m.cfg.Counts.Notifications.Load() != 0 || strings.Count(log.String(), "matching again") != 1 {
-			t.Errorf("counted as stored, or not to be matched again once: %s", log.String())
+			t.Errorf("counted as stored, or not matched again exactly once: %s", log.String())
 		}
 		if !m.cfg.Unstored.TryAcquire(2000) {
-			t.Error("not all that was taken to write was given back")
+			t.Error("not all reserved bytes were released")
 		}
 		server.Start()
 	})
 }
 
-// An event that was taken while the partition was ours is not written down once
-// it may be another's, who may have written it: it is matched again, if ever.
+// An event that arrived while the partition was ours is not written once the partition may
+// be another worker's, which may have written it already: it is matched again, if at all.
 func TestFanoutEndsWithTheLease(t *testing.T) {
 	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
 		m, log, err := writeAll(t, conn, func(m *Matcher) { m.cfg.Lease = new(partition.Lease) }) // one that has run out
@@ -88,10 +87,10 @@ func TestFanoutEndsWithTheLease(t *testing.T) {
 			t.Errorf("%d stored", n)
 		}
 		if n := strings.Count(log.String(), "matching again"); n != 1 {
-			t.Errorf("to be matched again %d times: %s", n, log.String())
+			t.Errorf("matched again %d times: %s", n, log.String())
 		}
 		if !m.cfg.Unstored.TryAcquire(2000) {
-			t.Error("not all that was taken to write was given back")
+			t.Error("not all reserved bytes were released")
 		}
 	})
 }

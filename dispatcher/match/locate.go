@@ -7,29 +7,29 @@ import (
 	"poked/events/partition"
 )
 
-// locate returns where an event of a room stands: as its timeline knows, or what a
-// search for this message has found, or as the archive knows. It reads nothing: known
-// is false if it has to be looked up in ROOMS first.
+// locate returns the mark of an event of a room, from the room's timeline, from the search
+// that was made for this message, or from the archive. It reads nothing from NATS: known is
+// false if the event must be looked up in ROOMS first.
 func (m *Matcher) locate(r *room, s *search, id events.EventID) (k mark, found, known bool) {
 	k, found = r.timeline.find(id)
 	if found && !k.past {
 		return k, true, true
 	}
 	var older mark
-	var was bool
+	var foundOlder bool
 	if s != nil {
-		older, was = s.found[id]
+		older, foundOlder = s.found[id]
 	} else {
-		older, _, was = m.archive.find(r.id, id)
+		older, _, foundOlder = m.archive.find(r.id, id)
 	}
-	if was && (!found || !older.past) {
+	if foundOlder && (!found || !older.past) {
 		k, found = older, true
 	}
 	return k, found, s != nil || found && !k.past || m.archive.covers(r.id, r.timeline.from)
 }
 
-// threadOf returns the root of the thread that an event belongs to, as far as is
-// remembered.
+// threadOf returns the root of the thread that an event belongs to, as far as the timeline
+// and the archive know.
 func (m *Matcher) threadOf(r *room, content []byte) events.EventID {
 	return threadOf(content, func(id events.EventID) events.EventID {
 		if k, found := r.timeline.find(id); found {
@@ -41,21 +41,20 @@ func (m *Matcher) threadOf(r *room, content []byte) events.EventID {
 }
 
 const (
-	// lateAfter is how old an event may be when it is stored, by what its sender says,
-	// to be taken for new without a look at what there was before: NATS recognizes an
-	// id for ten minutes.
+	// lateAfter is how old an event may be when it is stored, by its sender's clock, to
+	// count as new without a search: NATS recognizes a repeated id for ten minutes.
 	lateAfter = 9 * time.Minute
 	// clockAhead is how far the sender's clock may be ahead of that of NATS.
 	clockAhead = time.Minute
 )
 
-// isRepeated reports whether the homeserver published an event a second time, long
-// after the first: then it is nobody's news. What was published as historical is
-// not: it may have come with the state of a room while it was on its way. known is
-// false if it has to be looked up first.
+// isRepeated reports whether the homeserver published an event a second time, long after
+// the first: then it notifies nobody. An event that was only published as historical does
+// not count as the first: it may have arrived with the state of a room while it was in
+// flight. known is false if the event must be looked up first.
 func (m *Matcher) isRepeated(r *room, s *search, ev *events.RoomEvent, msg partition.Message) (repeated, known bool) {
 	if msg.Historical {
-		return false, true // nobody is notified of it anyway
+		return false, true // it notifies nobody anyway
 	}
 	k, found, known := m.locate(r, s, ev.EventID)
 	if found && !k.past {
@@ -64,10 +63,9 @@ func (m *Matcher) isRepeated(r *room, s *search, ev *events.RoomEvent, msg parti
 	return false, known || isFresh(ev, msg)
 }
 
-// isFresh reports whether NATS would have recognized an event that it had stored
-// before: it was published under its own id, and was sent within the time for which
-// ids are remembered. A sender whose clock is ahead, or who tells no time, says nothing
-// of that.
+// isFresh reports whether NATS would have recognized an event that it had stored before: it
+// was published under its own id, and was sent within the time for which NATS remembers
+// ids. An event without a time, or from a clock that is ahead, is not fresh.
 func isFresh(ev *events.RoomEvent, msg partition.Message) bool {
 	age := msg.Time.Sub(time.UnixMilli(ev.OriginServerTS))
 	return msg.ID == string(ev.EventID) && age > -clockAhead && age < lateAfter

@@ -18,22 +18,22 @@ import (
 	"poked/events/wait"
 )
 
-// throng is how many members with pushers the room of the benchmarks has; every
+// bigRoomSize is how many members with pushers the room of the benchmarks has. Every
 // twentieth has ten keywords.
-const throng = 10_000
+const bigRoomSize = 10_000
 
-const throngRoom = events.RoomID("!r:example.org")
+const bigRoom = events.RoomID("!r:example.org")
 
-func throngMember(i int) events.UserID {
+func bigRoomMember(i int) events.UserID {
 	return events.UserID(fmt.Sprintf("@user%05d:example.org", i))
 }
 
-// throngTown registers the members and their rules.
-func throngTown(b *testing.B) *town {
+// bigRoomUsers registers the members and their rules.
+func bigRoomUsers(b *testing.B) *population {
 	b.Helper()
-	w := newTown(b, 1, nil)
-	for i := range throng {
-		id := throngMember(i)
+	w := newPopulation(b, 1, nil)
+	for i := range bigRoomSize {
+		id := bigRoomMember(i)
 		w.dir.Apply(events.UserPushers{UserID: id, Pushers: []events.Pusher{eventstest.SomePusher(string(id))}})
 		if i%20 != 1 {
 			continue
@@ -47,20 +47,20 @@ func throngTown(b *testing.B) *town {
 	return w
 }
 
-// throngState is the state of their room.
-func throngState() (all []string) {
-	all = append(all, fmt.Sprintf(`{"event_id":"$name","room_id":%q,"type":"m.room.name","sender":"@user00000:example.org","state_key":"","content":{"name":"Room"}}`, throngRoom))
-	for i := range throng {
-		id := throngMember(i)
+// bigRoomState returns the state of their room.
+func bigRoomState() (all []string) {
+	all = append(all, fmt.Sprintf(`{"event_id":"$name","room_id":%q,"type":"m.room.name","sender":"@user00000:example.org","state_key":"","content":{"name":"Room"}}`, bigRoom))
+	for i := range bigRoomSize {
+		id := bigRoomMember(i)
 		all = append(all, fmt.Sprintf(`{"event_id":"$m%d","room_id":%q,"type":"m.room.member","sender":%q,"state_key":%q,"content":{"membership":"join","displayname":"User %d"}}`,
-			i, throngRoom, id, id, i))
+			i, bigRoom, id, id, i))
 	}
 	return all
 }
 
-func throngMessage(i int, kind string) string {
+func bigRoomMessage(i int, kind string) string {
 	return fmt.Sprintf(`{"event_id":"$e%d","room_id":%q,"type":%q,"sender":"@user00000:example.org","content":{"msgtype":"m.text","body":"The quick brown fox jumps over the lazy dog, number %d of many."}}`,
-		i, throngRoom, kind, i)
+		i, bigRoom, kind, i)
 }
 
 func parsed(b *testing.B, raw string) *events.RoomEvent {
@@ -72,22 +72,22 @@ func parsed(b *testing.B, raw string) *events.RoomEvent {
 	return &ev
 }
 
-func throngFolded(b *testing.B) *room {
+func bigRoomFolded(b *testing.B) *room {
 	b.Helper()
-	r := newRoom(throngRoom)
-	for _, raw := range throngState() {
+	r := newRoom(bigRoom)
+	for _, raw := range bigRoomState() {
 		r.fold(parsed(b, raw))
 	}
 	return r
 }
 
-// BenchmarkEvaluate decides who of 10 000 members is notified: of a message,
-// which are nearly all, and of a reaction, which is nobody.
+// BenchmarkEvaluate decides which of 10 000 members an event notifies: a message notifies
+// nearly all, a reaction nobody.
 func BenchmarkEvaluate(b *testing.B) {
-	m, r := &Matcher{cfg: Config{Directory: throngTown(b).dir}}, throngFolded(b)
+	m, r := &Matcher{cfg: Config{Directory: bigRoomUsers(b).dir}}, bigRoomFolded(b)
 	for _, kind := range []string{"m.room.message", "m.reaction"} {
 		b.Run(kind, func(b *testing.B) {
-			ev := parsed(b, throngMessage(0, kind))
+			ev := parsed(b, bigRoomMessage(0, kind))
 			b.ReportAllocs()
 			defer perOp(b)()
 			for b.Loop() {
@@ -97,11 +97,11 @@ func BenchmarkEvaluate(b *testing.B) {
 	}
 }
 
-// BenchmarkAudience brings what a room of 10 000 members remembers up to date
-// after one change: of somebody elsewhere, of a member's rules, of who is a
-// member; and, for comparison, by looking at everybody.
+// BenchmarkAudience updates the audience of a room of 10 000 members after one change: of a
+// user elsewhere, of a member's rules, of a membership; and, for comparison, by looking up
+// everybody.
 func BenchmarkAudience(b *testing.B) {
-	w, r := throngTown(b), throngFolded(b)
+	w, r := bigRoomUsers(b), bigRoomFolded(b)
 	a, n := &r.audience, 0
 	somewhere := func() {
 		set := events.UserPushers{UserID: "@elsewhere:example.org"}
@@ -113,7 +113,7 @@ func BenchmarkAudience(b *testing.B) {
 	for name, change := range map[string]func(){
 		"elsewhere": somewhere,
 		"rules": func() {
-			set := events.UserPushRules{UserID: throngMember(5)}
+			set := events.UserPushRules{UserID: bigRoomMember(5)}
 			if n++; n%2 == 0 {
 				set.Changes = eventstest.Keyword("cake")
 			}
@@ -121,7 +121,7 @@ func BenchmarkAudience(b *testing.B) {
 		},
 		"membership": func() {
 			n++
-			r.fold(memberEvent(string(throngMember(5)), []string{"join", "leave"}[n%2], ""))
+			r.fold(memberEvent(string(bigRoomMember(5)), []string{"join", "leave"}[n%2], ""))
 		},
 		"everybody": func() { somewhere(); a.complete = false },
 	} {
@@ -130,19 +130,19 @@ func BenchmarkAudience(b *testing.B) {
 			defer perOp(b)()
 			for b.Loop() {
 				change()
-				a.follow(r.members, w.dir)
+				a.refresh(r.members, w.dir)
 			}
 		})
 	}
 }
 
-// BenchmarkMatch takes messages of a room of 10 000 members with pushers from
-// ROOMS to NOTIFICATIONS, over a real server in this process, whose share is in
-// the figures. An operation is one notification; deliver does not run.
+// BenchmarkMatch turns messages of a room of 10 000 members with pushers into
+// notifications. The real server in this process is included in the figures. An operation
+// is one notification; deliver does not run.
 func BenchmarkMatch(b *testing.B) {
-	cfg, say := matchingThrong(b)
-	many := (b.N + throng - 2) / (throng - 1)
-	stored := cfg.Counts.Notifications.Load() + uint64(many)*(throng-1)
+	cfg, say := matchBigRoom(b)
+	many := (b.N + bigRoomSize - 2) / (bigRoomSize - 1)
+	stored := cfg.Counts.Notifications.Load() + uint64(many)*(bigRoomSize-1)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	cpu := cpuTime(b)
@@ -153,23 +153,23 @@ func BenchmarkMatch(b *testing.B) {
 	eventstest.WaitFor(b, "all notifications", func() bool { return cfg.Counts.Notifications.Load() == stored })
 	b.StopTimer()
 	runtime.ReadMemStats(&after)
-	n := float64(many * (throng - 1))
+	n := float64(many * (bigRoomSize - 1))
 	b.ReportMetric(n/b.Elapsed().Seconds(), "notifications/s")
 	b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/n, "cpu-µs/notification")
 	b.ReportMetric(float64(after.Mallocs-before.Mallocs)/n, "allocs/notification")
 }
 
-// BenchmarkMatchAgain finds out that all notifications of an event in that room
-// are stored already.
+// BenchmarkMatchAgain finds that all notifications of an event in that room are stored
+// already.
 func BenchmarkMatchAgain(b *testing.B) {
-	cfg, _ := matchingThrong(b)
+	cfg, _ := matchBigRoom(b)
 	m := &Matcher{cfg: cfg}
-	ev, r := parsed(b, throngMessage(0, "m.room.message")), throngFolded(b)
-	msg := partition.Message{Seq: throng + 2, Time: time.Now()} // it came after the members and the name
+	ev, r := parsed(b, bigRoomMessage(0, "m.room.message")), bigRoomFolded(b)
+	msg := partition.Message{Seq: bigRoomSize + 2, Time: time.Now()} // it follows the members and the name
 	defer perOp(b)()
 	for b.Loop() {
 		notified := m.evaluate(ev, r)
-		if len(notified) != throng-1 {
+		if len(notified) != bigRoomSize-1 {
 			b.Fatalf("%d notified", len(notified))
 		}
 		if missing, err := m.withoutStored(b.Context(), msg, ev, "", notified); err != nil || len(missing) > 0 {
@@ -178,13 +178,13 @@ func BenchmarkMatchAgain(b *testing.B) {
 	}
 }
 
-// matchingThrong starts the match stage of every partition, and matches the first
-// message of the room. say publishes another.
-func matchingThrong(b *testing.B) (cfg Config, say func(i int)) {
+// matchBigRoom starts the match stage of every partition, and matches the first message of
+// the room. say publishes another.
+func matchBigRoom(b *testing.B) (cfg Config, say func(i int)) {
 	b.Helper()
 	conn := eventstest.StartServer(b).Connect(eventstest.Topology())
 	cfg = Config{
-		Conn: conn, Directory: throngTown(b).dir, Counts: new(Counters), Owned: new(atomic.Int64),
+		Conn: conn, Directory: bigRoomUsers(b).dir, Counts: new(Counters), Owned: new(atomic.Int64),
 		Unstored: NewUnstored(), OpenRooms: 100, Log: slog.New(slog.DiscardHandler),
 	}
 	cfg.Owned.Store(int64(conn.Partitions()))
@@ -196,13 +196,13 @@ func matchingThrong(b *testing.B) (cfg Config, say func(i int)) {
 			}
 		}, opts...)
 	}
-	for _, raw := range throngState() {
+	for _, raw := range bigRoomState() {
 		put(raw, publish.Historical())
 	}
 	runMatch(b, cfg)
-	say = func(i int) { put(throngMessage(i, "m.room.message")) }
+	say = func(i int) { put(bigRoomMessage(i, "m.room.message")) }
 	say(0)
-	eventstest.WaitFor(b, "the first event", func() bool { return cfg.Counts.Notifications.Load() == throng-1 })
+	eventstest.WaitFor(b, "the first event", func() bool { return cfg.Counts.Notifications.Load() == bigRoomSize-1 })
 	return cfg, say
 }
 
@@ -229,8 +229,8 @@ func runMatch(b *testing.B, cfg Config) {
 	b.Cleanup(func() { cancel(); running.Wait() })
 }
 
-// perOp reports the CPU time of an operation, which other programs on the same
-// machine do not change as they do the time it takes.
+// perOp reports the CPU time of an operation, which depends less than elapsed time on other
+// programs on the same machine.
 func perOp(b *testing.B) (report func()) {
 	b.Helper()
 	began := cpuTime(b)

@@ -8,124 +8,123 @@ import (
 )
 
 const (
-	// pendingLimit is how many words a partition keeps about events that have not
-	// come yet. For one more, the oldest is given up of the room that has most: any
-	// member may name events that will never come.
+	// pendingLimit is how many receipts and redactions of a partition wait for their events.
+	// For one more, the oldest of the room that has most is given up: any member may name
+	// events that will never arrive.
 	pendingLimit = 256
-	// pendingFor is how long one is kept.
+	// pendingFor is how long each waits.
 	pendingFor = 10 * time.Minute
 )
 
-// pending keeps what was said of events that have not come yet: a receipt or a
-// redaction may overtake its event on the way between two homeservers. Its message
-// stays open until the event comes, so that a successor hears of it too. The
-// goroutine that follows the partition owns it.
+// pending keeps receipts and redactions whose event has not arrived yet: they may overtake
+// it between two homeservers. Their message stays open meanwhile, so that the next owner of
+// the partition gets it too. The goroutine that follows the partition owns pending.
 type pending struct {
-	words []*pendingWord // oldest first
+	items []*pendingItem // oldest first
 }
 
-// pendingWord is a receipt or a redaction whose event has not come yet.
-type pendingWord struct {
-	f         *fanout // of the message that says it
+// pendingItem is a receipt or a redaction whose event has not arrived, or is not stored.
+type pendingItem struct {
+	f         *fanout // of the message that holds it
 	room      events.RoomID
 	event     events.EventID
 	receipt   events.Receipt
 	redaction bool
 	since     time.Time
-	claimed   bool // its event has come
-	settled   bool // guarded by the mutex of f
+	arrived   bool // its event has
+	resolved  bool // its event is stored, or given up; guarded by the mutex of f
 }
 
-// add has a word wait for its event.
-func (e *pending) add(w *pendingWord) {
-	w.since = time.Now()
-	w.f.mu.Lock()
-	w.f.words++
-	w.f.mu.Unlock()
-	e.forget()
-	e.words = append(e.words, w)
-	if len(e.words) > pendingLimit {
-		e.giveUpOne()
+// add adds an item, which waits for its event from now on.
+func (p *pending) add(it *pendingItem) {
+	it.since = time.Now()
+	it.f.mu.Lock()
+	it.f.waiting++
+	it.f.mu.Unlock()
+	p.forget()
+	p.items = append(p.items, it)
+	if len(p.items) > pendingLimit {
+		p.giveUpOne()
 	}
 }
 
-// giveUpOne gives up a word whose event has not come: the one that was added last, at
-// least, is such a word.
-func (e *pending) giveUpOne() {
-	of := map[events.RoomID][]*pendingWord{}
+// giveUpOne gives up an item whose event has not arrived. There is one: the item that was
+// added last.
+func (p *pending) giveUpOne() {
+	of := map[events.RoomID][]*pendingItem{}
 	most := 0
-	for _, w := range e.words {
-		if !w.claimed {
-			of[w.room] = append(of[w.room], w)
-			most = max(most, len(of[w.room]))
+	for _, it := range p.items {
+		if !it.arrived {
+			of[it.room] = append(of[it.room], it)
+			most = max(most, len(of[it.room]))
 		}
 	}
-	i := slices.IndexFunc(e.words, func(w *pendingWord) bool { return !w.claimed && len(of[w.room]) == most })
-	e.words[i].settle()
+	i := slices.IndexFunc(p.items, func(it *pendingItem) bool { return !it.arrived && len(of[it.room]) == most })
+	p.items[i].resolve()
 }
 
-// about returns what was said of an event that has come. It is settled when all is
-// stored that the event brings about.
-func (e *pending) about(room events.RoomID, event events.EventID) (words []*pendingWord) {
-	for _, w := range e.words {
-		if w.event == event && w.room == room && w.waits() {
-			w.claimed = true
-			words = append(words, w)
+// about returns the items that wait for an event, which has arrived now. They are resolved
+// when everything that the event causes is stored.
+func (p *pending) about(room events.RoomID, event events.EventID) (items []*pendingItem) {
+	for _, it := range p.items {
+		if it.event == event && it.room == room && it.waits() {
+			it.arrived = true
+			items = append(items, it)
 		}
 	}
-	return words
+	return items
 }
 
-// expire gives up what has waited too long.
-func (e *pending) expire(now time.Time) {
-	for _, w := range e.words {
-		if now.Sub(w.since) < pendingFor {
+// expire gives up items that have waited too long.
+func (p *pending) expire(now time.Time) {
+	for _, it := range p.items {
+		if now.Sub(it.since) < pendingFor {
 			break
 		}
-		if !w.claimed {
-			w.settle()
+		if !it.arrived {
+			it.resolve()
 		}
 	}
-	e.forget()
+	p.forget()
 }
 
-// forget drops what waits no more.
-func (e *pending) forget() {
-	e.words = slices.DeleteFunc(e.words, func(w *pendingWord) bool { return !w.waits() })
+// forget drops items that do not wait any more.
+func (p *pending) forget() {
+	p.items = slices.DeleteFunc(p.items, func(it *pendingItem) bool { return !it.waits() })
 }
 
-// waits says whether the word's event is still to come, or to be stored. If its
-// message failed it is said anew when that is matched again.
-func (w *pendingWord) waits() bool {
-	w.f.mu.Lock()
-	defer w.f.mu.Unlock()
-	return !w.settled && !w.f.over
+// waits reports whether the item's event has yet to arrive or to be stored. If the item's
+// message failed, the item is added anew when that is processed again.
+func (it *pendingItem) waits() bool {
+	it.f.mu.Lock()
+	defer it.f.mu.Unlock()
+	return !it.resolved && !it.f.over
 }
 
-// settle says that the word's event is stored, or given up.
-func (w *pendingWord) settle() {
-	f := w.f
+// resolve is called when the item's event is stored, or given up.
+func (it *pendingItem) resolve() {
+	f := it.f
 	f.mu.Lock()
-	if !w.settled {
-		w.settled = true
-		f.words--
+	if !it.resolved {
+		it.resolved = true
+		f.waiting--
 	}
-	over := f.ends()
+	over := f.complete()
 	f.mu.Unlock()
 	if over {
-		f.settle(nil)
+		f.finish(nil)
 	}
 }
 
-// without leaves out who is not to hear of an event because of what was said
-// before it came.
-func without(notified []decision, words []*pendingWord, thread events.EventID) []decision {
-	if len(words) == 0 {
+// without leaves out users whom an event does not notify any more because of a redaction
+// or a receipt that arrived before it.
+func without(notified []decision, items []*pendingItem, thread events.EventID) []decision {
+	if len(items) == 0 {
 		return notified
 	}
 	return slices.DeleteFunc(notified, func(d decision) bool {
-		return slices.ContainsFunc(words, func(w *pendingWord) bool {
-			return w.redaction || w.receipt.User == d.member.id && (w.receipt.Whole || w.receipt.Thread == thread)
+		return slices.ContainsFunc(items, func(it *pendingItem) bool {
+			return it.redaction || it.receipt.User == d.member.id && (it.receipt.Whole || it.receipt.Thread == thread)
 		})
 	})
 }

@@ -7,33 +7,33 @@ import (
 	"poked/events"
 )
 
-// Who keeps words about too many events gives up one that waits, not one whose event
-// is being stored.
-func TestEarlyLimitSparesWhoseEventHasCome(t *testing.T) {
-	e := pending{}
-	add := func() *pendingWord {
-		w := &pendingWord{f: &fanout{open: 1}, room: "!r", event: events.EventID(time.Now().String())}
-		e.add(w)
-		return w
+// At the limit, an item whose event has not arrived is given up, not one whose event is
+// being stored.
+func TestPendingLimitSparesItemsWhoseEventArrived(t *testing.T) {
+	p := pending{}
+	add := func() *pendingItem {
+		it := &pendingItem{f: &fanout{open: 1}, room: "!r", event: events.EventID(time.Now().String())}
+		p.add(it)
+		return it
 	}
 	first, second := add(), add()
-	e.about(first.room, first.event)
+	p.about(first.room, first.event)
 	for range pendingLimit - 1 {
 		add()
 	}
 	if !first.waits() || second.waits() {
-		t.Errorf("the one whose event has come waits: %t, the other: %t", first.waits(), second.waits())
+		t.Errorf("the item whose event arrived waits: %t, the other: %t", first.waits(), second.waits())
 	}
 }
 
-// Whoever names many events that never come in one room does not push out what was
-// said in another.
-func TestG4EarlyLimitIsSharedByRooms(t *testing.T) {
-	e := pending{}
-	add := func(room events.RoomID) *pendingWord {
-		w := &pendingWord{f: &fanout{open: 1}, room: room, event: "$none"}
-		e.add(w)
-		return w
+// A member who names many events that never arrive, in one room, does not displace
+// receipts and redactions of another room.
+func TestG4PendingLimitIsSharedByRooms(t *testing.T) {
+	p := pending{}
+	add := func(room events.RoomID) *pendingItem {
+		it := &pendingItem{f: &fanout{open: 1}, room: room, event: "$none"}
+		p.add(it)
+		return it
 	}
 	other := add("!other")
 	first := add("!flood")
@@ -41,9 +41,9 @@ func TestG4EarlyLimitIsSharedByRooms(t *testing.T) {
 		add("!flood")
 	}
 	if !other.waits() || first.waits() {
-		t.Errorf("the other room's waits: %t, the oldest of the flood: %t", other.waits(), first.waits())
+		t.Errorf("the other room's item waits: %t, the oldest of the flood: %t", other.waits(), first.waits())
 	}
-	if e.forget(); len(e.words) > pendingLimit {
-		t.Errorf("%d words are kept", len(e.words))
+	if p.forget(); len(p.items) > pendingLimit {
+		t.Errorf("%d items are kept", len(p.items))
 	}
 }

@@ -9,15 +9,15 @@ import (
 	"poked/events/wait"
 )
 
-// readReceipts turns the receipts of one EDU into what their users have read. A
-// receipt for an event that has not come yet waits for it. If some of them cannot be
-// read the EDU is a dead letter as well.
+// readReceipts turns the receipts of one EDU into what their users have read. A receipt for
+// an event that has not arrived waits for it. If some receipts cannot be parsed, the EDU
+// becomes a dead letter as well.
 func (m *Matcher) readReceipts(ctx context.Context, msg partition.Message) {
 	id, receipts, unread := events.ParsePublishedReceipts(msg.Published(), msg.Data)
 	receipts = slices.DeleteFunc(receipts, func(r events.Receipt) bool { return !m.cfg.Directory.Knows(r.User) })
-	switch { // if nothing is left, nobody's log has anything of the room
+	switch { // without known users, no log holds anything to read
 	case len(receipts) == 0 && unread != nil:
-		m.bury(msg, events.DeadBadReceipt, unread)
+		m.reject(msg, events.DeadBadReceipt, unread)
 		return
 	case len(receipts) == 0:
 		m.done(msg)
@@ -45,9 +45,9 @@ func (m *Matcher) readReceipts(ctx context.Context, msg partition.Message) {
 	f.end(err)
 }
 
-// searchReceipts begins to look up where the events of receipts stand that are not
-// known, and reports whether there are any. The room does not wait meanwhile. If too
-// many receipts wait already, nothing is looked up: their events count as yet to come.
+// searchReceipts looks up unknown events of receipts in the background, and reports whether
+// there are any. The room does not wait meanwhile. If too many receipts are being looked up
+// already, nothing is: their events count as not arrived.
 func (m *Matcher) searchReceipts(r *room, msg partition.Message, receipts []events.Receipt) bool {
 	s := &search{msg: msg, room: r.id, before: r.timeline.from}
 	for _, receipt := range receipts {
@@ -59,14 +59,14 @@ func (m *Matcher) searchReceipts(r *room, msg partition.Message, receipts []even
 	if len(s.receipts) == 0 || !m.searches.add(s) {
 		return false
 	}
-	m.settled(msg)
+	m.resumeRoom(msg)
 	return true
 }
 
 func (m *Matcher) readReceipt(ctx context.Context, f *fanout, r *room, s *search, receipt events.Receipt) error {
 	k, found, _ := m.locate(r, s, receipt.Event)
 	if !found {
-		m.pending.add(&pendingWord{f: f, room: r.id, event: receipt.Event, receipt: receipt})
+		m.pending.add(&pendingItem{f: f, room: r.id, event: receipt.Event, receipt: receipt})
 		return nil
 	}
 	return m.markRead(ctx, f, r, receipt.User, readUpTo(k.seq, receipt))
@@ -76,9 +76,9 @@ func readUpTo(seq uint64, receipt events.Receipt) events.Read {
 	return events.Read{UpTo: seq, Whole: receipt.Whole, Thread: receipt.Thread}
 }
 
-// readerOf returns who has read a room up to an event because of what the event
-// is, before it is folded in: the sender of a message, and a member who leaves or
-// joins, of their own will or not. Nobody is "".
+// readerOf returns the user who has read a room up to an event because of the event itself:
+// the sender of a message, or a member who leaves, is removed, or joins. It returns "" if
+// there is none. r must not include the event yet.
 func readerOf(ev *events.RoomEvent, r *room) events.UserID {
 	switch {
 	case ev.IsState && ev.Type == "m.room.member":
@@ -98,19 +98,19 @@ func readerOf(ev *events.RoomEvent, r *room) events.UserID {
 	return ""
 }
 
-// readByEvent writes down who has read the room by an event, or said before that
-// they would have.
-func (m *Matcher) readByEvent(ctx context.Context, f *fanout, r *room, reader events.UserID, early []*pendingWord) error {
+// readByEvent writes who has read the room by an event, or by a receipt that arrived before
+// it.
+func (m *Matcher) readByEvent(ctx context.Context, f *fanout, r *room, reader events.UserID, items []*pendingItem) error {
 	if reader != "" && m.cfg.Directory.Knows(reader) {
 		if err := m.markRead(ctx, f, r, reader, events.Read{UpTo: f.msg.Seq, Whole: true}); err != nil {
 			return err
 		}
 	}
-	for _, w := range early {
-		if w.redaction {
+	for _, it := range items {
+		if it.redaction {
 			continue
 		}
-		if err := m.markRead(ctx, f, r, w.receipt.User, readUpTo(f.msg.Seq, w.receipt)); err != nil {
+		if err := m.markRead(ctx, f, r, it.receipt.User, readUpTo(f.msg.Seq, it.receipt)); err != nil {
 			return err
 		}
 	}

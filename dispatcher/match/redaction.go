@@ -8,8 +8,8 @@ import (
 	"poked/events"
 )
 
-// redactedBy returns which event a redaction is of, or "" (Matrix specification,
-// m.room.redaction: in content since room version 11, beside it before).
+// redactedBy returns the event that a redaction redacts, or "" if ev is none (Matrix
+// specification, m.room.redaction: in content since room version 11, beside it before).
 func redactedBy(ev *events.RoomEvent) events.EventID {
 	if ev.IsState || ev.Type != "m.room.redaction" {
 		return ""
@@ -20,8 +20,8 @@ func redactedBy(ev *events.RoomEvent) events.EventID {
 	return events.EventID(gjson.GetBytes(ev.Raw, "redacts").Str)
 }
 
-// toRedact returns what has to be looked up for a redaction, "" if nothing, and where
-// its event stands if that is known.
+// toRedact returns the event to look up for a redaction, "" if there is nothing to look up,
+// and its mark if that is known.
 func (m *Matcher) toRedact(r *room, ev *events.RoomEvent, target events.EventID) (events.EventID, mark) {
 	if target == ev.EventID {
 		return "", mark{}
@@ -29,24 +29,24 @@ func (m *Matcher) toRedact(r *room, ev *events.RoomEvent, target events.EventID)
 	k, found, known := m.locate(r, nil, target)
 	switch {
 	case found && known && k.silent:
-		return "", mark{} // nobody was notified
+		return "", mark{} // it notified nobody
 	case found && known:
 		return target, k
 	case known && m.archive.coversUnread(r.id, ""):
-		return "", mark{} // it has yet to come
+		return "", mark{} // it has not arrived
 	}
 	return target, mark{}
 }
 
-// redact has the notifications of a redacted event leave their users' logs. They
-// are stored: the event stands before its redaction in the room.
+// redact writes for each user who has the notification of a redacted event that it was
+// redacted. If the event has not arrived, the redaction waits for it.
 func (m *Matcher) redact(ctx context.Context, f *fanout, r *room, s *search, target events.EventID) error {
 	if _, found, _ := m.locate(r, s, target); !found {
-		m.pending.add(&pendingWord{f: f, room: r.id, event: target, redaction: true})
+		m.pending.add(&pendingItem{f: f, room: r.id, event: target, redaction: true})
 		return nil
 	}
 	if s == nil {
-		return nil // nobody was notified
+		return nil // it notified nobody
 	}
 	for user, seqs := range s.stored {
 		for _, seq := range seqs {

@@ -16,46 +16,45 @@ type member struct {
 	displayName string
 }
 
-// room is what match knows of a room's state: only what push rules and pokes
-// ask for. The goroutine that follows the room's partition owns it.
+// room is what match knows of a room's state: only what push rules and pokes need. The
+// goroutine that follows the room's partition owns it.
 type room struct {
 	id      events.RoomID
-	seq     uint64 // newest event in ROOMS that is folded in
+	seq     uint64 // in ROOMS, of the newest event that is included
 	name    string
 	alias   string
 	creator events.UserID
-	// creators of a room of version 12 or later, whose power has no limit; nil
-	// for older versions.
+	// creators have unlimited power in rooms of version 12 or later; nil for older ones.
 	creators map[events.UserID]bool
 	levels   *pushrule.PowerLevels // nil while there are none
 	members  map[events.UserID]*member
 	joined   int
 
 	audience audience
-	people   *people // kept for names made of people; nil after they changed
+	heroes   *heroes // for names made of members; nil after members changed
 
 	*recall
 }
 
-// recall is what match remembers of a room beside its state. It is of the room, not of
-// its state at a time: an earlier state that is loaded once more, for an event that is
-// matched again, shares it.
+// recall is what match remembers of a room beside its state. It does not belong to the
+// state at one time: an earlier state that is loaded to match an event again shares it.
 type recall struct {
 	timeline      timeline
 	lastNotifying lastNotifying
-	markers       map[events.UserID]*marker // of members who have read since the room was opened
+	markers       map[events.UserID]*readMarker // of members who have read since the room was opened
 }
 
 func newRoom(id events.RoomID) *room {
-	return &room{id: id, members: map[events.UserID]*member{}, recall: &recall{markers: map[events.UserID]*marker{}}}
+	return &room{id: id, members: map[events.UserID]*member{}, recall: &recall{markers: map[events.UserID]*readMarker{}}}
 }
 
-// begin says that nothing is remembered of a room but its state just before a sequence.
+// begin sets the sequence just before which the room's state was loaded: nothing else is
+// remembered from before it.
 func (r *room) begin(seq uint64) {
 	r.seq, r.lastNotifying.since, r.timeline.from = seq-1, seq-1, seq
 }
 
-// fold takes in a state event.
+// fold applies a state event.
 func (r *room) fold(ev *events.RoomEvent) {
 	switch {
 	case ev.Type == "m.room.member":
@@ -86,7 +85,7 @@ func (r *room) foldMember(ev *events.RoomEvent) {
 	was := m.membership
 	m.membership = textOf(ev.Content, "membership")
 	m.displayName = textOf(ev.Content, "displayname")
-	r.people = nil
+	r.heroes = nil
 	if was == m.membership {
 		return
 	}
@@ -96,7 +95,7 @@ func (r *room) foldMember(ev *events.RoomEvent) {
 	if m.membership == "join" {
 		r.joined++
 	}
-	r.audience.move(id)
+	r.audience.memberChanged(id)
 }
 
 func (r *room) foldCreate(ev *events.RoomEvent) {
@@ -113,15 +112,14 @@ func (r *room) foldCreate(ev *events.RoomEvent) {
 	}
 }
 
-// creatorsHaveUnlimitedPower holds for room version 12 and what comes after it.
-// The older versions that anyone may meet are "1" to "11"; a version that is
-// not one of them is taken for a newer one, or built on one.
+// creatorsHaveUnlimitedPower reports whether a room version is 12 or later. The older ones
+// are "1" to "11"; any other version counts as newer, or as based on a newer one.
 func creatorsHaveUnlimitedPower(version string) bool {
 	old := []string{"", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"}
 	return !slices.Contains(old, version)
 }
 
-// rulesRoom returns what push rules ask about the room when sender sends.
+// rulesRoom returns what push rules need to know about the room when sender sends.
 func (r *room) rulesRoom(sender events.UserID) pushrule.Room {
 	facts := pushrule.Room{MemberCount: r.joined, SenderIsCreator: r.creators[sender]}
 	switch {
@@ -134,7 +132,7 @@ func (r *room) rulesRoom(sender events.UserID) pushrule.Room {
 	return facts
 }
 
-// displayName returns a member's own name, or "".
+// displayName returns a member's display name, or "".
 func (r *room) displayName(id events.UserID) string {
 	if m := r.members[id]; m != nil {
 		return m.displayName
@@ -142,7 +140,7 @@ func (r *room) displayName(id events.UserID) string {
 	return ""
 }
 
-// membership returns what a user is to the room, or "".
+// membership returns a user's membership in the room, or "".
 func (r *room) membership(id events.UserID) string {
 	if m := r.members[id]; m != nil {
 		return m.membership
@@ -150,8 +148,7 @@ func (r *room) membership(id events.UserID) string {
 	return ""
 }
 
-// textOf returns a string member of a JSON object, or "" if it is absent or
-// anything else.
+// textOf returns a string field of a JSON object, or "" if it is absent or not a string.
 func textOf(object []byte, key string) string {
 	if value := gjson.GetBytes(object, key); value.Type == gjson.String {
 		return value.Str

@@ -48,7 +48,7 @@ func TestFoldCountsJoinedMembers(t *testing.T) {
 		{"@b:x", "join", 2},
 		{"@a:x", "ban", 1},
 		{"@a:x", "nonsense", 1},
-		{"", "join", 1}, // nobody
+		{"", "join", 1}, // no user id
 		{"@b:x", "leave", 0},
 	} {
 		r.fold(memberEvent(step.user, step.membership, ""))

@@ -7,26 +7,27 @@ import (
 	"poked/events/partition"
 )
 
-// roomOrder has the messages of a room matched one after another: the next begins
-// when all is stored that the one before it brought about. NATS may lose the
-// earlier of two writes and store the later, when a leader goes or a connection
-// breaks; what is then written again would stand after it in its user's log.
+// roomOrder matches the messages of a room one after another: the next begins when
+// everything that the one before it causes is stored. Otherwise NATS could lose the earlier
+// of two writes and store the later one, when a leader changes or a connection breaks, and
+// the repeated write would be behind it in the user's log.
 //
-// Messages are taken by the goroutine that follows the partition, and settled by
-// whoever hears that they are stored.
+// The goroutine that follows the partition begins messages; the goroutine that learns that
+// they are stored ends them.
 type roomOrder struct {
 	mu    sync.Mutex
 	rooms map[string]roomTurn // by the token of the room
 }
 
-// roomTurn is one room's message that is being matched or stored, and what waits for it.
+// roomTurn is one room's message that is being matched or stored, and the messages that
+// wait for it.
 type roomTurn struct {
 	seq  uint64
 	next []partition.Message
 }
 
-// splitRoom returns the token of the room on whose subject a message of ROOMS was
-// published, and what follows it: room.<room>.<rest>.
+// splitRoom splits the subject on which a message of ROOMS was published,
+// room.<room>.<rest>, into the room's token and the rest.
 func splitRoom(msg partition.Message) (room, rest string) {
 	_, subject, _ := strings.Cut(msg.Published(), ".")
 	room, rest, _ = strings.Cut(subject, ".")
@@ -35,7 +36,7 @@ func splitRoom(msg partition.Message) (room, rest string) {
 
 func newRoomOrder() roomOrder { return roomOrder{rooms: map[string]roomTurn{}} }
 
-// begin says whether it is the turn of a message. If not, settle hands it out when
+// begin reports whether it is the turn of a message. If not, end returns the message when
 // it is.
 func (q *roomOrder) begin(msg partition.Message) bool {
 	q.mu.Lock()
@@ -52,9 +53,8 @@ func (q *roomOrder) begin(msg partition.Message) bool {
 	return t.seq == msg.Seq
 }
 
-// settle ends the turn of a message and returns whose turn it is now, if any
-// waits.
-func (q *roomOrder) settle(msg partition.Message) (next partition.Message, waits bool) {
+// end ends the turn of a message and returns the next message of the room, if one waits.
+func (q *roomOrder) end(msg partition.Message) (next partition.Message, waits bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	room, _ := splitRoom(msg)

@@ -11,16 +11,17 @@ import (
 	"poked/events/stream"
 )
 
-// rooms holds the state of the rooms that one partition has seen lately. A room
-// that falls out is read again when it speaks next. The goroutine that follows
-// the partition owns it.
+// rooms caches the state of the rooms that had events in one partition lately. A room that
+// was evicted is read again with its next event. The goroutine that follows the partition
+// owns rooms.
 type rooms struct {
 	conn  *stream.Conn
 	open  *simplelru.LRU[events.RoomID, *room]
 	limit int // of the rooms of all partitions that the dispatcher owns
 	share int // of the limit that is this partition's
-	// after is the newest event that a predecessor worked through. What it left open
-	// before that comes first, and a room as it was then would miss what followed.
+	// after is the newest event that an earlier owner began. The events before it that it
+	// left open are delivered first; a room's state at one of those lacks what followed, so
+	// it is not kept.
 	after uint64
 }
 
@@ -33,8 +34,8 @@ func newRooms(conn *stream.Conn, limit int, after uint64) (*rooms, error) {
 	return &rooms{conn: conn, open: open, limit: limit, share: limit, after: after}, nil
 }
 
-// divide has the partition keep its part of the limit, which it shares with as many
-// as the dispatcher owns.
+// divide sets the partition's part of the limit, by how many partitions the dispatcher
+// owns.
 func (rs *rooms) divide(owned int) {
 	if share := max(rs.limit/max(owned, 1), 1); share != rs.share {
 		rs.share = share
@@ -42,8 +43,8 @@ func (rs *rooms) divide(owned int) {
 	}
 }
 
-// before returns a room's state as it was just before an event. An event that
-// comes again after later ones is judged by the state of its own time.
+// before returns a room's state just before an event. An event that is delivered again
+// after later ones is matched with the state of its own time.
 func (rs *rooms) before(ctx context.Context, ev *events.RoomEvent, seq uint64) (*room, error) {
 	id := ev.RoomID
 	if r, ok := rs.open.Get(id); ok && r.seq < seq {
@@ -52,10 +53,9 @@ func (rs *rooms) before(ctx context.Context, ev *events.RoomEvent, seq uint64) (
 	return rs.load(ctx, id, seq)
 }
 
-// latest returns a room's state as it is known, or else as it was just before a
-// message. If the message waited while later ones of its room were handled, and the
-// room is not held any more, it returns one that knows nothing and is not kept: there
-// is no telling how far the room has come.
+// latest returns a room's newest known state, or else that just before a message. If the
+// message waited while later ones of its room were matched, and the room was evicted, it
+// returns an empty room that is not kept: nothing tells up to where the room was matched.
 func (rs *rooms) latest(ctx context.Context, id events.RoomID, seq uint64, waited bool) (*room, error) {
 	if r, ok := rs.open.Get(id); ok {
 		return r, nil
@@ -71,17 +71,17 @@ func (rs *rooms) latest(ctx context.Context, id events.RoomID, seq uint64, waite
 
 func (rs *rooms) load(ctx context.Context, id events.RoomID, seq uint64) (*room, error) {
 	r := newRoom(id)
-	// Also before m.room.create: of a room's state from before it is stored last.
+	// Also before m.room.create: when existing rooms are published, it is stored last.
 	if err := rs.read(ctx, r, seq); err != nil {
 		return nil, err
 	}
 	if newer, ok := rs.open.Peek(id); ok {
-		r.recall = newer.recall // r goes, what is learned by it stays
+		r.recall = newer.recall // r is dropped afterwards, and what is learned meanwhile stays
 	}
 	return rs.keep(r, seq), nil
 }
 
-// keep remembers a room as it was just before a sequence, unless more is known.
+// keep caches a room's state just before a sequence, unless a newer state is cached.
 func (rs *rooms) keep(r *room, seq uint64) *room {
 	if newer, ok := rs.open.Peek(r.id); seq > rs.after && (!ok || newer.seq < seq) {
 		rs.open.Add(r.id, r)
@@ -95,7 +95,7 @@ func (rs *rooms) read(ctx context.Context, r *room, before uint64) error {
 			return fmt.Errorf("read room state: %w", err)
 		}
 		ev, err := events.ParsePublished(state.Subject, state.Data)
-		if err != nil { // reported when it came by
+		if err != nil { // logged when the event was matched
 			ev, _ = events.StateOn(state.Subject)
 		}
 		r.fold(&ev)

@@ -9,7 +9,7 @@ import (
 	"poked/events/eventstest"
 )
 
-// A dispatcher keeps as many rooms as it may, however many partitions it owns.
+// A dispatcher keeps as many rooms as its limit, however many partitions it owns.
 func TestRoomsAreDividedAmongPartitionsThatAreOwned(t *testing.T) {
 	rs, err := newRooms(nil, 100, 0)
 	if err != nil {
@@ -20,19 +20,19 @@ func TestRoomsAreDividedAmongPartitionsThatAreOwned(t *testing.T) {
 	}
 	for _, tc := range []struct{ owned, want int }{{1, 100}, {4, 25}, {200, 1}, {2, 1}} {
 		if rs.divide(tc.owned); rs.open.Len() != tc.want {
-			t.Errorf("of %d partitions one keeps %d rooms, want %d", tc.owned, rs.open.Len(), tc.want)
+			t.Errorf("one of %d partitions keeps %d rooms, want %d", tc.owned, rs.open.Len(), tc.want)
 		}
 	}
 	for i := range 100 {
 		rs.keep(newRoom(events.RoomID(fmt.Sprintf("!s%d", i))), 1)
 	}
 	if rs.open.Len() != 50 {
-		t.Errorf("of 2 partitions one keeps %d rooms, want 50", rs.open.Len())
+		t.Errorf("one of 2 partitions keeps %d rooms, want 50", rs.open.Len())
 	}
 }
 
-// A room's state from before is stored with m.room.create last. Whoever opens the
-// room at that event, after a restart say, still knows who is in it.
+// When an existing room is published, m.room.create is stored last. A process that loads
+// the room at that event, for example after a restart, still knows the members.
 func TestRoomIsReadBeforeItsCreate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())

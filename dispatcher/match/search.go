@@ -13,31 +13,30 @@ import (
 )
 
 const (
-	// searchesPerRoom and searchesLimit bound how many receipts wait for a search, of
-	// one room and of a partition: any member may name events that never were.
+	// searchesPerRoom and searchesLimit bound how many messages with receipts wait for a
+	// search, of one room and of a partition: any member may name events that never existed.
 	searchesPerRoom = 64
 	searchesLimit   = 256
 )
 
-// search is what match has to look up before it can handle a message: where events
-// stand that it does not remember, and who has the notifications of a redacted one.
+// search is what match has to look up before it can process a message: the sequences of
+// events that it does not remember, and who has the notifications of a redacted event.
 type search struct {
-	msg      partition.Message // is handled again when the search is over
+	msg      partition.Message // is handled again after the search
 	room     events.RoomID
-	before   uint64           // the room's timeline knows what stands from here on
-	wanted   []events.EventID // where they stand
-	receipts []events.Receipt // where their events stand
-	redacted events.EventID   // where it stands, and who has its notification; "" for none
-	target   mark             // where it stands, if that is known
+	before   uint64           // the room's timeline knows everything from here on
+	wanted   []events.EventID // to find
+	receipts []events.Receipt // whose events to find
+	redacted events.EventID   // to find, with the users who have its notification; "" for none
+	target   mark             // of redacted, if that is known
 
-	found  map[events.EventID]mark // what stands nowhere is not in it
-	stored map[events.UserID][]uint64
+	found  map[events.EventID]mark    // without events that do not exist
+	stored map[events.UserID][]uint64 // the notifications of redacted, in NOTIFICATIONS
 }
 
-// searches look up, one after another, what match does not remember. What that costs
-// depends on how much there is to read, so it does not keep the goroutine that follows
-// the partition: a message waits for its search, and with a room event those that
-// follow in its room.
+// searches looks up what match does not remember, one search after another, on a goroutine
+// of its own: a search may read much, and must not hold up the partition. The message waits
+// for its search; if it is a room event, so do the messages that follow in its room.
 type searches struct {
 	conn    *stream.Conn
 	archive *archive
@@ -47,29 +46,28 @@ type searches struct {
 	mu       sync.Mutex
 	queue    []*search
 	wake     chan struct{}
-	receipts map[events.RoomID]int // messages that wait, by room
-	waiting  int                   // of them in all
-	over     map[uint64]*search    // by sequence of the message
+	receipts map[events.RoomID]int // messages with receipts that wait, by room
+	waiting  int                   // all of them
+	finished map[uint64]*search    // by sequence of the message
 }
 
 func newSearches(conn *stream.Conn, archive *archive, log *slog.Logger, resume func(partition.Message)) *searches {
 	return &searches{
 		conn: conn, archive: archive, log: log, resume: resume,
-		wake: make(chan struct{}, 1), receipts: map[events.RoomID]int{}, over: map[uint64]*search{},
+		wake: make(chan struct{}, 1), receipts: map[events.RoomID]int{}, finished: map[uint64]*search{},
 	}
 }
 
-// take returns the search that was made for a message, or nil.
+// take returns the finished search of a message, or nil if there was none.
 func (q *searches) take(seq uint64) *search {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := q.over[seq]
-	delete(q.over, seq)
+	s := q.finished[seq]
+	delete(q.finished, seq)
 	return s
 }
 
-// add has a search made, and reports whether it will be: not if too many receipts
-// wait already.
+// add queues a search, and reports whether it did: not if too many receipts wait already.
 func (q *searches) add(s *search) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -83,12 +81,12 @@ func (q *searches) add(s *search) bool {
 	q.queue = append(q.queue, s)
 	select {
 	case q.wake <- struct{}{}:
-	default: // it will look anyway
+	default: // run has been woken already
 	}
 	return true
 }
 
-// run makes searches until ctx ends.
+// run performs searches until ctx ends.
 func (q *searches) run(ctx context.Context) {
 	for {
 		s := q.next()
@@ -101,7 +99,7 @@ func (q *searches) run(ctx context.Context) {
 			continue
 		}
 		failed := func(err error) { q.log.Warn("search waits for nats", "seq", s.msg.Seq, "error", err) }
-		if wait.Until(ctx, wait.RetryPause, failed, func() error { return q.make(ctx, s) }) != nil {
+		if wait.Until(ctx, wait.RetryPause, failed, func() error { return q.perform(ctx, s) }) != nil {
 			return // ctx has ended; the message stays open
 		}
 		q.finish(s)
@@ -124,7 +122,7 @@ func (q *searches) next() *search {
 func (q *searches) finish(s *search) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.over[s.msg.Seq] = s
+	q.finished[s.msg.Seq] = s
 	if len(s.receipts) == 0 {
 		return
 	}
@@ -134,8 +132,8 @@ func (q *searches) finish(s *search) {
 	}
 }
 
-// make looks up what a search is for: first what costs least.
-func (q *searches) make(ctx context.Context, s *search) error {
+// perform looks up what a search needs, cheapest first.
+func (q *searches) perform(ctx context.Context, s *search) error {
 	wanted := slices.Clone(s.wanted)
 	for _, r := range s.receipts {
 		wanted = append(wanted, r.Event)
@@ -162,7 +160,7 @@ func (q *searches) make(ctx context.Context, s *search) error {
 	return q.findRedacted(ctx, s)
 }
 
-// known returns where events stand, as far as the archive knows.
+// known returns the marks of events that the archive knows.
 func (q *searches) known(room events.RoomID, wanted []events.EventID) map[events.EventID]mark {
 	found := map[events.EventID]mark{}
 	for _, id := range wanted {
@@ -173,7 +171,7 @@ func (q *searches) known(room events.RoomID, wanted []events.EventID) map[events
 	return found
 }
 
-// knowsAll reports whether it is known of each of these events where it came live.
+// knowsAll reports whether each of these events is known, and not only as historical.
 func (p *pastRoom) knowsAll(wanted []events.EventID) bool {
 	return !slices.ContainsFunc(wanted, func(id events.EventID) bool {
 		k, found := p.find(id)

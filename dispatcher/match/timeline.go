@@ -14,11 +14,11 @@ import (
 // timelineLimit is how many of a room's newest events are remembered.
 const timelineLimit = 1024
 
-// timeline remembers where the newest events of a room stand, for receipts,
-// redactions and relations name events by id. What stands before its beginning is
-// the archive's. The goroutine that owns the room owns it.
+// timeline remembers the sequences of a room's newest events, because receipts, redactions
+// and relations name events by id. Older events are in the archive. The goroutine that owns
+// the room owns its timeline.
 type timeline struct {
-	from  uint64 // it knows all that ROOMS holds of the room from here on
+	from  uint64 // it knows everything that ROOMS holds of the room from here on
 	marks []mark // by sequence
 	roots roots
 }
@@ -28,20 +28,20 @@ type mark struct {
 	id     uint64 // hash of the event id
 	seq    uint64 // in ROOMS
 	at     uint32 // when it was stored, in seconds since the Unix epoch
-	thread uint16 // its thread, numbered by roots; 0 for the main timeline
-	silent bool   // it is known to have notified nobody
-	past   bool   // it was published as historical, and may come live yet
+	thread uint16 // its number in roots; 0 for the main timeline
+	silent bool   // it certainly notified nobody
+	past   bool   // it was published as historical, and may yet be published live
 }
 
-// idSeed keeps a sender from choosing ids that are taken for each other's.
+// idSeed prevents a sender from choosing ids whose hashes collide.
 var idSeed = maphash.MakeSeed() //nolint:gochecknoglobals // it never changes
 
 func hashOf(id events.EventID) uint64 { return maphash.String(idSeed, string(id)) }
 
-// since returns a time before which the event was not stored.
+// since returns a time at or before which the event was not stored yet, to the second.
 func (k mark) since() time.Time { return time.Unix(int64(k.at), 0) }
 
-// find returns where an event stands.
+// find returns the mark of an event.
 func (t *timeline) find(id events.EventID) (mark, bool) {
 	hash := hashOf(id)
 	for _, k := range slices.Backward(t.marks) {
@@ -52,22 +52,21 @@ func (t *timeline) find(id events.EventID) (mark, bool) {
 	return mark{}, false
 }
 
-// add takes in an event that comes after all others; one that comes a second time
-// changes nothing.
+// add adds an event that is newer than all others; one that is delivered again changes
+// nothing.
 func (t *timeline) add(id events.EventID, seq uint64, at time.Time, thread events.EventID) {
 	t.append(mark{id: hashOf(id), seq: seq, at: uint32(at.Unix()), thread: t.roots.number(thread)}) //nolint:gosec // until 2106
 }
 
-// addPast takes in an event that was published as historical. If it is known to have
-// come live, it stands there.
+// addPast adds an event that was published as historical, unless it is known already.
 func (t *timeline) addPast(id events.EventID, seq uint64, at time.Time, thread events.EventID) {
 	if _, known := t.find(id); !known {
 		t.append(mark{id: hashOf(id), seq: seq, at: uint32(at.Unix()), thread: t.roots.number(thread), silent: true, past: true}) //nolint:gosec // until 2106
 	}
 }
 
-// notified takes in whether the event at a sequence notified anybody. One that is
-// matched again may notify by rules that it did not know the first time.
+// notified records whether the event at a sequence notified anybody. When it is matched
+// again, by newer rules, the answer may change.
 func (t *timeline) notified(seq uint64, anybody bool) {
 	if i, found := slices.BinarySearchFunc(t.marks, seq, bySeq); found {
 		t.marks[i].silent = !anybody
@@ -89,21 +88,22 @@ func (t *timeline) append(k mark) {
 		return
 	}
 	t.marks = append(t.marks, k)
-	// A few more than need be, so that it is seldom.
+	// A quarter more than necessary, so that it is seldom.
 	if extra := len(t.marks) - timelineLimit; extra > 0 {
 		t.marks = slices.Delete(t.marks, 0, extra+timelineLimit/4)
 		t.from = t.marks[0].seq
 	}
 }
 
-// roots are the threads of a room that its events belong to, which a mark names by
-// their number.
+// roots numbers the threads of a room by their root events, so that a mark can name one in
+// two bytes.
 type roots []events.EventID
 
-// maxThreads bounds the threads of a room that are told apart by relations.
+// maxThreads is how many threads of a room are distinguished; events in any more count as
+// in the main timeline.
 const maxThreads = 1 << 12
 
-// number returns a thread's number, from 1 on, or 0 for the main timeline.
+// number returns the number of a thread, from 1 on, or 0 for the main timeline.
 func (r *roots) number(root events.EventID) uint16 {
 	if root == "" {
 		return 0
@@ -125,10 +125,10 @@ func (r roots) root(number uint16) events.EventID {
 	return r[number-1]
 }
 
-// threadOf returns the root of the thread that an event belongs to, or "" for the
-// main timeline: its own relation says so, or that of the event which it is a
-// reaction to, an edit of or another child (Matrix specification, "Threading"), whose
-// thread known returns.
+// threadOf returns the root of the thread that an event belongs to, or "" for the main
+// timeline. It is named by the event's own relation or, if the event is a reaction, an edit
+// or another child, it is the thread of its parent (Matrix specification, "Threading"),
+// which known returns.
 func threadOf(content []byte, known func(events.EventID) events.EventID) events.EventID {
 	if !bytes.Contains(content, []byte("m.relates_to")) {
 		return ""

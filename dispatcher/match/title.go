@@ -13,24 +13,24 @@ import (
 // canonical alias.
 func (r *room) title() string { return cmp.Or(r.name, r.alias) }
 
-// heroCount is how many people a name made of people names.
+// heroCount is how many members the name of a room without one of its own names.
 const heroCount = 5
 
-// people is whom the name of a room that has none of its own is made of: one
-// walk over the members serves every user.
-type people struct {
-	here, gone crowd
-	others     string // the name as it is for those whom it would not name anyway; "" if not asked yet
+// heroes is what the name of a room that has none of its own is made of. One walk over the
+// members serves every user.
+type heroes struct {
+	present, departed group
+	others            string // the name for users whom it does not name; "" until it is needed
 }
 
-// crowd is some of the members: how many there are, and the first of them by
-// user id, one more than a name names.
-type crowd struct {
+// group is how many members there are of a kind, and the first of them by user id, one more
+// than a name lists.
+type group struct {
 	count int
 	first []*member
 }
 
-func (c *crowd) add(m *member) {
+func (c *group) add(m *member) {
 	c.count++
 	i, _ := slices.BinarySearchFunc(c.first, m.id, func(m *member, id events.UserID) int { return cmp.Compare(m.id, id) })
 	if i > heroCount {
@@ -40,9 +40,9 @@ func (c *crowd) add(m *member) {
 	c.first = c.first[:min(len(c.first), heroCount+1)]
 }
 
-// without returns the first members but one user, and how many there are but
-// that user, who is one of the crowd if among says so.
-func (c *crowd) without(user events.UserID, among bool) (first []*member, count int) {
+// without returns the first members and the count, both without a user, who is one of the
+// group if among is true.
+func (c *group) without(user events.UserID, among bool) (first []*member, count int) {
 	first, count = c.first, c.count
 	if among {
 		count--
@@ -53,51 +53,50 @@ func (c *crowd) without(user events.UserID, among bool) (first []*member, count 
 	return first[:min(len(first), heroCount)], count
 }
 
-func (r *room) lookAtPeople() *people {
-	if r.people != nil {
-		return r.people
+func (r *room) findHeroes() *heroes {
+	if r.heroes != nil {
+		return r.heroes
 	}
-	r.people = &people{}
+	r.heroes = &heroes{}
 	for _, m := range r.members {
 		switch {
-		case isHere(m):
-			r.people.here.add(m)
-		case isGone(m):
-			r.people.gone.add(m)
+		case isPresent(m):
+			r.heroes.present.add(m)
+		case hasLeft(m):
+			r.heroes.departed.add(m)
 		}
 	}
-	return r.people
+	return r.heroes
 }
 
-func isHere(m *member) bool { return m.membership == "join" || m.membership == "invite" }
-func isGone(m *member) bool { return m.membership == "leave" || m.membership == "ban" }
+func isPresent(m *member) bool { return m.membership == "join" || m.membership == "invite" }
+func hasLeft(m *member) bool   { return m.membership == "leave" || m.membership == "ban" }
 
-// titleFor returns the name of a room that has none of its own, as one user
-// sees it ("Calculating the display name for a room" in the client-server API):
-// the other people in it, or those who left it. The heroes are the first five
-// by user id.
+// titleFor returns the name of a room that has none of its own, as one user sees it
+// ("Calculating the display name for a room" in the client-server API): the other members,
+// or those who left. The heroes are the first five by user id.
 func (r *room) titleFor(user events.UserID) string {
-	all, m := r.lookAtPeople(), r.members[user]
-	named := slices.ContainsFunc(all.here.first, func(m *member) bool { return m.id == user })
-	common := m != nil && isHere(m) && !named // it has then more others than it names
+	all, m := r.findHeroes(), r.members[user]
+	named := slices.ContainsFunc(all.present.first, func(m *member) bool { return m.id == user })
+	common := m != nil && isPresent(m) && !named // then the name is the same for all such users
 	if common && all.others != "" {
 		return all.others
 	}
-	if first, count := all.here.without(user, m != nil && isHere(m)); count > 0 {
-		title := listPeople(first, count)
+	if first, count := all.present.without(user, m != nil && isPresent(m)); count > 0 {
+		title := listNames(first, count)
 		if common {
 			all.others = title
 		}
 		return title
 	}
-	if first, count := all.gone.without(user, m != nil && isGone(m)); count > 0 {
-		return "Empty Room (was " + listPeople(first, count) + ")"
+	if first, count := all.departed.without(user, m != nil && hasLeft(m)); count > 0 {
+		return "Empty Room (was " + listNames(first, count) + ")"
 	}
 	return "Empty Room"
 }
 
-// listPeople joins names: "A", "A and B", "A, B, C, D, E and 3 others".
-func listPeople(first []*member, count int) string {
+// listNames joins names: "A", "A and B", "A, B, C, D, E and 3 others".
+func listNames(first []*member, count int) string {
 	var items []string
 	for _, m := range first {
 		items = append(items, cmp.Or(m.displayName, string(m.id)))

@@ -7,21 +7,22 @@ import (
 	"poked/events/pushrule"
 )
 
-// recorder makes the notifications of one event after another. What the users of
-// an event share is made once; most of them share all of it.
+// recorder encodes notifications, for one event after another. What the users of an event
+// share is encoded once; most users share all of it.
 type recorder struct {
 	record, body, tail, tweaks []byte // buffers
 	revised                    []byte // record with a revision of PUSHERS
 }
 
-// withRevision returns a record with the revision of its user's pushers. It is good
-// until the next call.
+// withRevision returns a record with the revision of its user's pushers. It is valid until
+// the next call.
 func (rec *recorder) withRevision(record []byte, revision uint64) []byte {
 	rec.revised = events.AppendWithRevision(rec.revised[:0], record, revision)
 	return rec.revised
 }
 
-// draft is what is said of one event.
+// draft is what the notifications of one event have in common, and the record that was
+// encoded last.
 type draft struct {
 	rec   *recorder
 	ev    *events.RoomEvent
@@ -30,8 +31,8 @@ type draft struct {
 	n     events.Notification
 	body  pushgateway.Notification
 
-	// made says for which outcome and room name rec.record was made, if it was made for no
-	// one user in particular.
+	// made is the outcome and room name for which rec.record was encoded; its outcome is nil
+	// if the record holds something of one user alone.
 	made struct {
 		outcome *pushrule.Outcome
 		title   string
@@ -54,8 +55,8 @@ func (rec *recorder) draft(msg partition.Message, ev *events.RoomEvent, r *room,
 	return d
 }
 
-// of returns the notification of one user as it is stored. It is good until the
-// next call.
+// of returns the notification of one user as it is stored. It is valid until the next
+// call.
 func (d *draft) of(to *decision) []byte {
 	title := d.body.RoomName
 	if !d.named {
@@ -88,7 +89,7 @@ func (d *draft) write(to *decision, outcome *pushrule.Outcome) {
 	rec.record = d.n.AppendJSON(rec.record[:0])
 }
 
-// devices returns what is stored of the devices that have rules of their own.
+// devices returns the outcomes that are stored for devices with rules of their own.
 func (d *draft) devices(to *decision) map[string]events.DeviceOutcome {
 	if to.devices == nil {
 		return nil
@@ -102,8 +103,8 @@ func (d *draft) devices(to *decision) map[string]events.DeviceOutcome {
 	return stored
 }
 
-// priority is high for what the user should see or hear at once, and for what
-// only their device can decrypt and judge.
+// priority returns high for what the user should see or hear at once, and for encrypted
+// events, which only the device can judge.
 func priority(ev *events.RoomEvent, o *pushrule.Outcome) pushgateway.Priority {
 	if ev.Type == "m.room.encrypted" || o.Highlight || o.Sound != "" {
 		return pushgateway.High

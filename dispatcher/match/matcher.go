@@ -1,34 +1,32 @@
 // Package match turns room events into notifications: it follows partitions of ROOMS and
-// writes, for each user whom an event notifies, one message to NOTIFICATIONS.
+// writes one message to NOTIFICATIONS for each user whom an event notifies.
 //
 //	ROOMS ──▶ Matcher ──▶ room (state, audience, timeline) ──▶ evaluate ──▶ fanout ──▶ NOTIFICATIONS
 //	            │              receipts, redactions ──▶ what was read ──────────┘
-//	            └──▶ searches ──▶ archive: events that are older than what is remembered
+//	            └──▶ searches ──▶ archive: events that are older than the room's timeline
 //
-// A room event is done when all that it brings about is stored, and only then the next
-// one of its room begins (roomOrder), so that a room's notifications stand in its order
-// (G3). A receipt or redaction that comes before its event waits for it for ten minutes
-// (pending). Where an event stands that the room's timeline does not remember is looked
-// up beside the goroutine that follows the partition, and once for each room (archive),
-// so that no receipt holds up a partition (G12).
+// A room event is done when everything that it causes is stored. Only then the next event
+// of its room begins (roomOrder), so that a room's notifications are stored in its order
+// (G3). A receipt or redaction that arrives before its event waits for it for ten minutes
+// (pending). An event that the room's timeline does not remember is looked up by a goroutine
+// of its own, and each room is read once (archive), so that no receipt holds up a partition
+// (G12).
 //
 // # What fails, and how
 //
-//	notification not stored  the event is matched again; who has the notification already is left out
+//	notification not stored  the event is matched again, without users who have the notification already
 //	NATS slower than match   match waits: a bounded number of bytes is written and not stored
-//	read not stored          the receipt stays open and is taken again
-//	message cannot be read   dead letter, counted and logged; the walk goes on
+//	read not stored          the receipt stays open and is processed again
+//	message cannot be read   dead letter, counted and logged; the next message follows
 //	event published again    it notifies nobody
-//	killed at any point      the successor matches again what may not have been stored
+//	killed at any point      the next owner matches again what may not have been stored
 //
-// Match imports no lane and no gateway: who is notified does not depend on what becomes
-// of it.
+// Match imports no lane and no gateway: who is notified does not depend on deliveries.
 package match
 
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,30 +51,30 @@ type Matcher struct {
 	rooms    *rooms
 	archive  *archive
 	searches *searches
-	writing  atomic.Int64 // fanouts that are not stored, and have not failed
+	writing  atomic.Int64 // fanouts that are neither stored nor failed
 	pending  pending
 	turns    roomOrder
 
-	// Buffers that live from one event to the next.
+	// Buffers, reused for each event.
 	recorder recorder
 	verdicts []verdict
 	notified []decision
 }
 
-// Config is what the matchers of all partitions of a dispatcher share.
+// Config is what the matchers of all partitions of a dispatcher have in common.
 type Config struct {
 	Conn         *stream.Conn
 	Directory    *directory.Directory
 	Lease        *partition.Lease
 	Counts       *Counters
-	Owned        *atomic.Int64       // partitions of the dispatcher, among which the memory for rooms is divided
-	Unstored     *semaphore.Weighted // bytes that may still be written, see newUnstored
-	EveryReceipt bool                // deliver wants to know of every receipt, even of one that clears nothing
-	OpenRooms    int                 // rooms whose state is kept in memory, by all matchers together
+	Owned        *atomic.Int64       // how many partitions the dispatcher owns, which divide the memory for rooms
+	Unstored     *semaphore.Weighted // bytes that may still be written, see NewUnstored
+	EveryReceipt bool                // write every receipt, also one that clears nothing: deliver needs them
+	OpenRooms    int                 // how many rooms all matchers together keep in memory
 	Log          *slog.Logger
 }
 
-// New returns the matcher of the partition that f follows.
+// New returns the matcher of the partition that f follows. [Matcher.Run] starts it.
 func New(cfg Config, f *partition.Follower) (*Matcher, error) {
 	rooms, err := newRooms(cfg.Conn, cfg.OpenRooms, f.Cursor())
 	if err != nil {
@@ -95,8 +93,8 @@ func New(cfg Config, f *partition.Follower) (*Matcher, error) {
 // matchGrace is how long a stop waits for notifications to be stored.
 const matchGrace = 5 * time.Second
 
-// Run follows the partition until ctx ends, and then waits for what is being stored,
-// for as long as drain allows and matchGrace at most.
+// Run follows the partition until ctx ends. It then waits until what was written is stored,
+// for as long as drain allows and for at most 5 s.
 func (m *Matcher) Run(ctx context.Context, drain wait.Drain) error {
 	drain.Grace = matchGrace
 	ctx, cancel := context.WithCancel(ctx)
@@ -109,10 +107,10 @@ func (m *Matcher) Run(ctx context.Context, drain wait.Drain) error {
 	})
 }
 
-// Counters count what match has done since the dispatcher began. All partitions
-// share them.
+// Counters count what match has done since the dispatcher began. All partitions share
+// them.
 type Counters struct {
-	RoomEvents    atomic.Uint64 // taken in
+	RoomEvents    atomic.Uint64 // matched
 	Notifications atomic.Uint64 // stored
 	Skipped       atomic.Uint64 // messages of ROOMS that could not be read
 }
@@ -127,9 +125,8 @@ func (m *Matcher) tick(_ context.Context, now time.Time) {
 	m.archive.divide(int(m.cfg.Owned.Load()))
 }
 
-// handle matches one message of ROOMS, or puts it off until the one before it in
-// its room is stored. It returns early only when ctx ends; then the message stays
-// open and comes again.
+// handle matches one message of ROOMS, or postpones it until the one before it in its room
+// is stored. If ctx ends first the message stays open, and is delivered again.
 func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 	if !m.turns.begin(msg) {
 		return
@@ -141,7 +138,7 @@ func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 	ev, err := events.ParsePublished(msg.Published(), msg.Data)
 	if err != nil {
 		m.forget(msg)
-		m.bury(msg, events.DeadBadEvent, err)
+		m.reject(msg, events.DeadBadEvent, err)
 		return
 	}
 	var r *room
@@ -174,9 +171,9 @@ func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 	}
 }
 
-// search begins to look up what is not known of a room event: whether it is a
-// repetition, and who has the notification of the event that it redacts. It reports
-// whether there is anything; then the event, and its room, wait until that is over.
+// search looks up in the background what is not known about a room event: whether it is a
+// repetition, and who has the notification of the event that it redacts. It reports whether
+// there is anything to look up; then the event and its room wait for the search.
 func (m *Matcher) search(r *room, ev *events.RoomEvent, msg partition.Message, repeated, known bool) bool {
 	s := &search{msg: msg, room: r.id, before: r.timeline.from}
 	if !known {
@@ -188,9 +185,8 @@ func (m *Matcher) search(r *room, ev *events.RoomEvent, msg partition.Message, r
 	return (len(s.wanted) > 0 || s.redacted != "") && m.searches.add(s)
 }
 
-// forget empties what an unreadable message has taken the place of, as who reads
-// the room's state again finds it: a member whose leave cannot be read is not told
-// any longer what is said in the room.
+// forget empties the state that an unreadable state event replaces, as a process that loads
+// the room anew does: a member whose leave cannot be read is not notified any more.
 func (m *Matcher) forget(msg partition.Message) {
 	ev, ok := events.StateOn(msg.Published())
 	if !ok {
@@ -202,26 +198,25 @@ func (m *Matcher) forget(msg partition.Message) {
 	}
 }
 
-// done is for a message that brings nothing about.
+// done marks a message that causes nothing as done.
 func (m *Matcher) done(msg partition.Message) {
 	m.follower.Done(msg.Seq)
-	m.settled(msg)
+	m.resumeRoom(msg)
 }
 
-// bury passes a message that cannot be read. Its room need not wait until its dead
-// letter is stored.
-func (m *Matcher) bury(msg partition.Message, reason events.DeadReason, detail error) {
+// reject writes a dead letter for a message that cannot be read. The room does not wait
+// until that is stored.
+func (m *Matcher) reject(msg partition.Message, reason events.DeadReason, detail error) {
 	f := m.newFanout(msg)
-	f.passed = true
+	f.detached = true
 	f.addDead(msg.Dead(reason, detail))
 	f.end(nil)
-	m.settled(msg)
+	m.resumeRoom(msg)
 }
 
-// settled has the next message of a room matched: all is stored of the one whose
-// turn it was.
-func (m *Matcher) settled(msg partition.Message) {
-	if next, waits := m.turns.settle(msg); waits {
+// resumeRoom starts the next message of a room: everything that msg causes is stored.
+func (m *Matcher) resumeRoom(msg partition.Message) {
+	if next, waits := m.turns.end(msg); waits {
 		m.follower.Resume(next)
 	}
 }
@@ -230,23 +225,23 @@ func (m *Matcher) failed(err error) {
 	m.cfg.Log.Warn("match waits for nats", "error", err)
 }
 
-// match decides who is notified and writes the notifications down, and then what
-// the event says of notifications before it. The room event is done when all is
-// stored; if that is not certain it is matched again, as a replayed one.
+// match decides whom the event notifies, writes the notifications, and then what its
+// sender has read by it. The room event is done when everything is stored; if that is
+// uncertain it is matched again, as a replayed one.
 func (m *Matcher) match(ctx context.Context, msg partition.Message, ev *events.RoomEvent, r *room, s *search, reader events.UserID) {
 	f := m.newFanout(msg)
 	thread := m.threadOf(r, ev.Content)
 	r.timeline.add(ev.EventID, msg.Seq, msg.Time, thread)
 	if target := redactedBy(ev); target != "" {
 		if err := m.redact(ctx, f, r, s, target); err != nil {
-			r.lastNotifying.add(msg.Seq, thread) // it may notify somebody when it comes again
+			r.lastNotifying.add(msg.Seq, thread) // it may notify somebody when it is matched again
 			f.end(err)
 			return
 		}
 	}
 	f.pending = m.pending.about(r.id, ev.EventID)
 	notified := without(m.evaluate(ev, r), f.pending, thread)
-	anybody := len(notified) > 0 || msg.Replayed // or rules have changed since it was matched first
+	anybody := len(notified) > 0 || msg.Replayed // whose rules may have changed since the first time
 	if r.timeline.notified(msg.Seq, anybody); anybody {
 		r.lastNotifying.add(msg.Seq, thread)
 	}
@@ -278,52 +273,4 @@ func (m *Matcher) notify(ctx context.Context, f *fanout, ev *events.RoomEvent, r
 		}
 	}
 	return nil
-}
-
-// askOneByOne is for how few users each one's log is asked for a notification.
-const askOneByOne = 8
-
-// withoutStored leaves out whose notification a worker before us has stored, and
-// who has read it since.
-func (m *Matcher) withoutStored(ctx context.Context, msg partition.Message, ev *events.RoomEvent, thread events.EventID, notified []decision) ([]decision, error) {
-	if len(notified) == 0 {
-		return nil, nil
-	}
-	var stored map[events.UserID]bool
-	var reads map[events.UserID][]events.Read
-	err := wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
-		if stored, err = m.stored(ctx, msg, ev, thread, notified); err == nil {
-			reads, err = m.cfg.Conn.ReadsSince(ctx, ev.RoomID, msg.Time)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(notified, func(d decision) bool {
-		return stored[d.member.id] || slices.ContainsFunc(reads[d.member.id], func(read events.Read) bool {
-			return read.Covers(msg.Seq, thread)
-		})
-	}), nil
-}
-
-// stored returns who of those that an event notifies has the notification.
-func (m *Matcher) stored(ctx context.Context, msg partition.Message, ev *events.RoomEvent, thread events.EventID, notified []decision) (map[events.UserID]bool, error) {
-	stored := map[events.UserID]bool{}
-	if len(notified) > askOneByOne {
-		all, err := m.cfg.Conn.WithNotification(ctx, ev.RoomID, msg.Seq, msg.Time)
-		for id := range all {
-			stored[id] = true
-		}
-		return stored, err
-	}
-	for i := range notified {
-		id := notified[i].member.id
-		has, err := m.cfg.Conn.HasNotification(ctx, id, ev.RoomID, thread, msg.Seq, msg.Time)
-		if err != nil {
-			return nil, err
-		}
-		stored[id] = has
-	}
-	return stored, nil
 }

@@ -72,8 +72,7 @@ func TestReadmeIsShort(t *testing.T) {
 	}
 }
 
-// Each guarantee of the README has tests of its name, and each that tests are named
-// after is in it, but for those that are about how soon.
+// Each guarantee of the README has tests of its name.
 func TestReadmeGuaranteesHaveTests(t *testing.T) {
 	promised := map[string]bool{}
 	for _, found := range regexp.MustCompile(`(?m)^- \*\*(G\d+)\*\* `).FindAllStringSubmatch(readme(t).Text, -1) {

@@ -10,21 +10,21 @@ import (
 	"poked/events/partition"
 )
 
-// Health is how a dispatcher stands, for whoever watches over it. It grows neither
-// with users nor with gateways.
+// Health is the state of a dispatcher, for metrics. Its size depends neither on users nor
+// on gateways.
 type Health struct {
 	Stats
 
 	Tries     []deliver.Tries
-	Latency   deliver.Histogram           // of what was delivered, since its room event was stored
-	Gateways  map[events.GatewayPhase]int // how many there are in each state of events.GatewayState
-	Gap       int64                       // by how much the books of what was to be told do not balance: 0
-	Following []partition.Following       // the partitions that it works through, in order
-	OldestDue time.Time                   // since when something waits to be told; zero if nothing does
+	Latency   deliver.Histogram           // age of delivered notifications, since their room event was stored
+	Gateways  map[events.GatewayPhase]int // how many there are in each state
+	Gap       int64                       // by how much the accounting of notifications does not balance: 0 at rest
+	Following []partition.Following       // the partitions that it owns, in order
+	OldestDue time.Time                   // since when the oldest undelivered notification waits; zero if none does
 }
 
-// Health tells how the dispatcher stands. It looks at every pusher that has had
-// something to be told if any of them lags: ask for it a few times a minute.
+// Health returns the state of the dispatcher. While a pusher lags it looks at every lane:
+// ask for it a few times a minute.
 func (d *Dispatcher) Health() Health {
 	h := Health{
 		Stats: d.Stats(), Tries: d.counts.Outcomes(), Latency: d.counts.Latency(),
@@ -38,8 +38,7 @@ func (d *Dispatcher) Health() Health {
 	return h
 }
 
-// Unready returns why the dispatcher does not do all of its work, or "": a line for each
-// reason.
+// Unready returns why the dispatcher is not ready, one reason a line, or "" if it is.
 func (d *Dispatcher) Unready() string {
 	var reasons []string
 	select {
@@ -66,11 +65,11 @@ func (d *Dispatcher) Unready() string {
 	return strings.Join(reasons, "\n")
 }
 
-// maxReasons is how many reasons are told at most: partitions may be many.
+// maxReasons bounds the reasons that Unready returns: there may be many partitions.
 const maxReasons = 8
 
-// due returns what waits at all lanes. Unless some lag, only those that are busy
-// have anything to tell.
+// due returns what is undelivered at all lanes. If none lags, only the busy ones have
+// anything to deliver.
 func (all *delivery) due(lagging bool) (w deliver.Due) {
 	for _, d := range all.deliverers() {
 		d.See(&w, lagging)
@@ -78,5 +77,5 @@ func (all *delivery) due(lagging bool) (w deliver.Due) {
 	return w
 }
 
-// Following returns the partitions that the dispatcher works through, in order.
+// Following returns the partitions that the dispatcher owns, in order.
 func (d *Dispatcher) Following() []partition.Following { return d.group.Following() }

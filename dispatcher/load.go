@@ -8,9 +8,9 @@ import (
 	"poked/events"
 )
 
-// Load has the dispatcher know what one knows that owns some partitions, and
-// follow its changes until ctx ends, but do nothing with it: memory and the time
-// of starting up can be measured so. It calls loaded when all is known.
+// Load keeps the directory of a dispatcher that owns some partitions, until ctx ends, and
+// does nothing with it. The bench measures memory and the time of a start this way. Load
+// calls loaded once everything is loaded.
 func (d *Dispatcher) Load(ctx context.Context, owns func(part int) bool, loaded func()) error {
 	dir := directory.New(d.policy, d.log, d.conn.Partitions(), func(events.UserID) {})
 	var others []int

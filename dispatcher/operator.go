@@ -14,7 +14,7 @@ func (d *Dispatcher) serveOperator(ctx context.Context, all *delivery) {
 	}, d.operatorsServed)
 }
 
-// operatorsServed takes in whether operators get an answer.
+// operatorsServed records whether operators get an answer.
 func (d *Dispatcher) operatorsServed(err error) {
 	if err == nil {
 		d.operators.Store(nil)
@@ -25,7 +25,7 @@ func (d *Dispatcher) operatorsServed(err error) {
 	}
 }
 
-// pushers yields the pushers that filter admits and that stand after a place.
+// pushers yields the pushers that filter admits and that come after a cursor.
 func (all *delivery) pushers(ctx context.Context, filter events.PusherFilter, after events.PusherCursor) iter.Seq2[events.PusherState, events.PusherCursor] {
 	return func(yield func(events.PusherState, events.PusherCursor) bool) {
 		for part := max(after.Part, 0); part < len(all.byPart); part++ {

@@ -16,19 +16,19 @@ import (
 	"poked/events/wait"
 )
 
-// handOver is how long the work on a partition may take to end while another
-// dispatcher waits for it. What is out for longer has been written down as
-// lagging by then, or is: its outcome is nobody's to know (G2).
+// handOver is how long the work on a partition may take to end while another dispatcher
+// waits for it. A poke that is in flight for longer is recorded as lagging, and the next
+// owner sends it again (G2).
 const handOver = deliver.Patience * 3 / 4
 
-// delivery is what all partitions of a dispatcher have in common, which lives as
-// long as the dispatcher works, and the partitions, which come and go.
+// delivery is what all partitions of a dispatcher share, for as long as it runs, and the
+// partitions that it owns now.
 type delivery struct {
 	d     *Dispatcher
 	dir   *directory.Directory
 	gates *deliver.Gateways
 	conns *poke.Conns
-	slots *errgroup.Group // the slots that run
+	slots *errgroup.Group // delivery slots that run
 
 	matching   match.Config
 	delivering deliver.Config
@@ -38,7 +38,7 @@ type delivery struct {
 	releases releases
 }
 
-// open makes ready what every partition needs.
+// open makes what every partition needs.
 func (d *Dispatcher) open(lease *partition.Lease) *delivery {
 	all := &delivery{d: d, conns: poke.NewConns(d.dial), slots: new(errgroup.Group), byPart: make([]*deliver.Deliverer, d.conn.Partitions())}
 	all.dir = directory.New(d.policy, d.log, d.conn.Partitions(), all.pushersChanged)
@@ -58,21 +58,21 @@ func (d *Dispatcher) open(lease *partition.Lease) *delivery {
 	return all
 }
 
-// close ends the pokes that are still out, and the slots.
+// close ends the pokes that are still in flight, and the slots.
 func (all *delivery) close() {
 	all.conns.Close()
 	all.gates.Close()
 	_ = all.slots.Wait() // a slot returns no error
 }
 
-// at returns the deliverer of a partition, or nil if that is another dispatcher's.
+// at returns the deliverer of a partition, or nil if another dispatcher owns it.
 func (all *delivery) at(part int) *deliver.Deliverer {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	return all.byPart[part]
 }
 
-// deliverers returns those of the partitions that are here.
+// deliverers returns those of all owned partitions.
 func (all *delivery) deliverers() []*deliver.Deliverer {
 	all.mu.Lock()
 	defer all.mu.Unlock()
@@ -85,20 +85,19 @@ func (all *delivery) put(part int, dl *deliver.Deliverer) {
 	all.byPart[part] = dl
 }
 
-// pushersChanged tells the deliverer that the user belongs to, if it is here.
+// pushersChanged passes a change on to the deliverer of the user's partition, if it is owned.
 func (all *delivery) pushersChanged(user events.UserID) {
 	if dl := all.at(events.PartitionOf(events.Token(user), len(all.byPart))); dl != nil {
 		dl.PushersChanged(user)
 	}
 }
 
-// own works on all stages of a partition until ctx ends. When it has returned
-// nothing of the partition is left, but pokes that are out and whose outcome
-// interests nobody any more.
+// own works on all stages of a partition until ctx ends. When it returns nothing of the
+// partition is left but pokes in flight, whose outcome is ignored.
 func (all *delivery) own(ctx context.Context, t *partition.Tenure) error {
 	d := all.d
 	if err := wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return all.gain(ctx, t.Part) }); err != nil {
-		return nil // it was to end before it began
+		return nil // ctx ended before the work began
 	}
 	defer all.releases.add(t.Part)
 	dl, leave := all.enter(t.Part)
@@ -121,7 +120,7 @@ func (all *delivery) own(ctx context.Context, t *partition.Tenure) error {
 			return err
 		})
 		if err != nil {
-			return nil // it was to end before it began
+			return nil // ctx ended before the work began
 		}
 	}
 	t.Prepared(ctx)
@@ -134,14 +133,13 @@ func (all *delivery) own(ctx context.Context, t *partition.Tenure) error {
 	return group.Wait()
 }
 
-// enter makes the deliverer of a partition. leave ends all that it does and releases its
-// lanes.
+// enter makes the deliverer of a partition. leave ends its work and releases its lanes.
 func (all *delivery) enter(part int) (dl *deliver.Deliverer, leave func()) {
 	cfg := all.delivering
 	cfg.Log = cfg.Log.With("stage", partition.StageDeliver.Name, "part", part)
 	dl = deliver.New(cfg)
 	stop := dl.Start()
-	all.put(part, dl) // before it looks for anybody's pushers: no change is missed
+	all.put(part, dl) // before it reads any pushers, so that no change is missed
 	return dl, func() {
 		stop()
 		all.put(part, nil)
@@ -149,14 +147,14 @@ func (all *delivery) enter(part int) (dl *deliver.Deliverer, leave func()) {
 	}
 }
 
-// stage is one partition of one stage, ready to be worked through.
+// stage processes one partition of one stage until its context ends.
 type stage func(ctx context.Context) error
 
 func (d *Dispatcher) waiting(err error) {
 	d.log.Warn("dispatcher waits for nats", "error", err)
 }
 
-// match makes ready a stage that follows ROOMS.
+// match prepares a stage that follows ROOMS.
 func (all *delivery) match(ctx context.Context, of partition.Stage, part int, drain wait.Drain) (stage, error) {
 	f, err := all.d.group.Follow(ctx, of, part, all.d.worker)
 	if err != nil {
@@ -171,7 +169,7 @@ func (all *delivery) match(ctx context.Context, of partition.Stage, part int, dr
 	return func(ctx context.Context) error { return m.Run(ctx, drain) }, nil
 }
 
-// deliver makes ready the stage that follows NOTIFICATIONS.
+// deliver prepares the stage that follows NOTIFICATIONS.
 func (all *delivery) deliver(ctx context.Context, dl *deliver.Deliverer, part int, drain wait.Drain) (stage, error) {
 	f, err := all.d.group.Follow(ctx, partition.StageDeliver, part, all.d.worker)
 	if err != nil {

@@ -9,18 +9,18 @@ import (
 	"poked/events/wait"
 )
 
-// releaseAfter is how long the pushers of a partition that went are kept: it may come
-// back, and who is to take it must not wait for their memory to be given back.
+// releaseAfter is how long the pushers of a lost partition are kept in full: the partition
+// may come back, and its next owner must not wait until their memory is freed.
 const releaseAfter = 5 * time.Second
 
-// releases is the partitions that are no longer ours and whose pushers are still known
-// in full.
+// releases are the partitions that this dispatcher lost and whose pushers the directory
+// still keeps in full.
 type releases struct {
-	mu    sync.Mutex // held while pushers are let go
+	mu    sync.Mutex // held while pushers are released
 	parts map[int]time.Time
 }
 
-// add has the pushers of a partition be let go soon.
+// add schedules the release of a partition's pushers.
 func (s *releases) add(part int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -30,14 +30,14 @@ func (s *releases) add(part int) {
 	s.parts[part] = time.Now()
 }
 
-// keep has them be kept after all.
+// keep cancels the release.
 func (s *releases) keep(part int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.parts, part)
 }
 
-// due lets go of those that have waited long enough.
+// due releases the partitions that were lost long enough ago.
 func (s *releases) due(now time.Time, lose func(parts ...int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,13 +54,13 @@ func (s *releases) due(now time.Time, lose func(parts ...int)) {
 	}
 }
 
-// gain has the directory know the pushers of a partition in full.
+// gain makes the directory load the pushers of a partition in full.
 func (all *delivery) gain(ctx context.Context, part int) error {
 	all.releases.keep(part)
 	return all.dir.Gain(ctx, part, all.d.conn.PushersIn)
 }
 
-// lighten lets go of what is known of partitions that went, until ctx ends.
+// lighten releases lost partitions when they are due, until ctx ends.
 func (all *delivery) lighten(ctx context.Context) {
 	wait.Every(ctx, releaseAfter, func(now time.Time) {
 		all.releases.due(now, all.dir.Lose)
@@ -68,9 +68,8 @@ func (all *delivery) lighten(ctx context.Context) {
 	})
 }
 
-// expectShare prepares the directory for what is to come: one who is alone will
-// have every partition and knows all pushers at once; who joins others is told of
-// them partition by partition.
+// expectShare prepares the directory. A dispatcher that is alone will own every partition
+// and loads all pushers at once; one that joins others loads them partition by partition.
 func (all *delivery) expectShare(ctx context.Context) {
 	others, err := all.d.group.HasWorkers(ctx)
 	if err != nil || !others {

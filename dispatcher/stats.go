@@ -2,18 +2,18 @@ package dispatcher
 
 // Stats is a snapshot of what a dispatcher has done since it began.
 type Stats struct {
-	RoomEvents    uint64 `json:"room_events"`   // taken in by match
+	RoomEvents    uint64 `json:"room_events"`   // processed by match
 	Notifications uint64 `json:"notifications"` // stored
 	Delivered     uint64 `json:"delivered"`     // pokes that a gateway took
-	Badges        uint64 `json:"badges"`        // of those, the ones that told nothing but how much is unread
-	Read          uint64 `json:"read"`          // notifications that left the log because they were read
-	Failed        uint64 `json:"failed"`        // tries that have to be repeated
-	Rejected      uint64 `json:"rejected"`      // pushkeys that a gateway refused
-	Expired       uint64 `json:"expired"`       // pokes that outlived their time to live
+	Badges        uint64 `json:"badges"`        // of those, the ones with nothing but the unread count
+	Read          uint64 `json:"read"`          // notifications removed from the log because they were read
+	Failed        uint64 `json:"failed"`        // tries that will be repeated
+	Rejected      uint64 `json:"rejected"`      // pushkeys that a gateway rejected
+	Expired       uint64 `json:"expired"`       // pokes older than their time to live
 	Skipped       uint64 `json:"skipped"`       // messages that could not be read
-	PassedOver    uint64 `json:"passed_over"`   // notifications not told because newer ones of their room were
+	PassedOver    uint64 `json:"passed_over"`   // notifications not sent because newer ones of their room were
 	Lagging       int64  `json:"lagging"`       // pushers that lag now
-	Partitions    int64  `json:"partitions"`    // partitions that are worked on now
+	Partitions    int64  `json:"partitions"`    // partitions owned now
 }
 
 // Stats returns what the dispatcher has done since it began.

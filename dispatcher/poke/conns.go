@@ -8,9 +8,8 @@ import (
 	"sync"
 )
 
-// Conns is the connections to gateways. A poke cannot be called back, but
-// its connection can be closed: that is how a stop keeps its bound while a
-// gateway hangs.
+// Conns are the open connections to gateways. A request cannot be cancelled, but its
+// connection can be closed, so a stop takes a bounded time even while a gateway hangs.
 type Conns struct {
 	dialer DialFunc
 
@@ -24,11 +23,12 @@ type openConn struct {
 	all *Conns
 }
 
+// NewConns returns a set of connections, opened with dialer.
 func NewConns(dialer DialFunc) *Conns {
 	return &Conns{dialer: dialer, open: map[*openConn]struct{}{}}
 }
 
-// Dial opens a connection, unless all were closed.
+// Dial opens a connection. It returns [net.ErrClosed] after [Conns.Close].
 func (o *Conns) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := o.dialer(ctx, network, address)
 	if err != nil {
@@ -53,13 +53,13 @@ func (c *openConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Close closes all connections, and those that are being opened.
+// Close closes all connections, also those that are being opened.
 func (o *Conns) Close() {
 	o.mu.Lock()
 	o.closed = true
 	open := slices.Collect(maps.Keys(o.open))
 	o.mu.Unlock()
 	for _, c := range open {
-		_ = c.Close() // whoever uses it hears of it
+		_ = c.Close() // the request that uses it fails
 	}
 }

@@ -18,20 +18,19 @@ import (
 	"poked/events/pushgateway"
 )
 
-// maxAnswerBytes bounds what is read for one answer with all that HTTP puts
-// around it: interim answers, chunk sizes, trailers.
+// maxAnswerBytes bounds what is read for one response with all that HTTP puts around its
+// body: interim responses, chunk sizes, trailers.
 const maxAnswerBytes = maxHeaderBytes + 2*pushgateway.MaxResponseBytes
 
-// exchange sends a request and reads its answer over one connection. It stands in
-// for fasthttp's own transport, which leaves three things to the gateway: how
-// long a TLS handshake takes, how much is sent around a body, and whether what
-// was sent after an answer is the answer to the next request.
+// exchange sends a request and reads its response over one connection. It replaces
+// fasthttp's own transport, which does not bound the time of a TLS handshake nor the bytes
+// around a body, and takes bytes that follow one response for the next one.
 type exchange struct {
 	timeout time.Duration
 }
 
-// RoundTrip never asks for another try. A connection that was closed or spoken on
-// while it was idle is passed over before anything is sent.
+// RoundTrip sends a request once. It skips connections that the gateway closed, or sent
+// something on, while they were idle.
 func (e exchange) RoundTrip(hc *fasthttp.HostClient, req *fasthttp.Request, resp *fasthttp.Response) (retry bool, err error) {
 	deadline := time.Now().Add(e.timeout)
 	cc, err := hc.AcquireConn(e.timeout, false)
@@ -67,20 +66,19 @@ func send(hc *fasthttp.HostClient, conn net.Conn, req *fasthttp.Request) error {
 	return w.Flush()
 }
 
-// errNotHTTP says that what came back is no answer of HTTP/1: whoever repeats the
-// request soon gets the same.
+// errNotHTTP reports that the response is not HTTP/1. A repetition would most likely get
+// the same.
 var errNotHTTP = errors.New("not an HTTP answer")
 
-// errHeadTooLarge says that a header, or the trailers, are longer than maxHeaderBytes.
+// errHeadTooLarge reports that the header or the trailers are longer than maxHeaderBytes.
 var errHeadTooLarge = errors.New("the header is too large")
 
-// maxInterim is how many interim answers (1xx) may come before the answer.
+// maxInterim bounds the interim responses (1xx) before the final one.
 const maxInterim = 16
 
-// receive reads an answer. clean says that the connection is where the next one
-// may begin.
+// receive reads a response. clean reports whether the connection can be used again.
 func receive(hc *fasthttp.HostClient, conn net.Conn, resp *fasthttp.Response) (clean bool, err error) {
-	bounded := &boundedConn{Conn: conn, released: maxAnswerBytes}
+	bounded := &boundedConn{Conn: conn, left: maxAnswerBytes}
 	r := hc.AcquireReader(bounded)
 	defer hc.ReleaseReader(r)
 	err = readAnswer(r, resp)
@@ -88,19 +86,19 @@ func receive(hc *fasthttp.HostClient, conn net.Conn, resp *fasthttp.Response) (c
 	switch {
 	case err == nil:
 		return !resp.ConnectionClose() && r.Buffered() == 0 && resp.StatusCode() != fasthttp.StatusSwitchingProtocols, nil
-	case bounded.released == 0:
+	case bounded.left == 0:
 		return false, fasthttp.ErrBodyTooLarge
 	case errors.As(err, &trailers):
 		return false, errHeadTooLarge
 	case bounded.failed, errors.Is(err, fasthttp.ErrBodyTooLarge), errors.Is(err, errHeadTooLarge):
 		return false, err
 	}
-	return false, fmt.Errorf("%w: %w", errNotHTTP, err) // all that was read came well
+	return false, fmt.Errorf("%w: %w", errNotHTTP, err) // the connection did not fail: what it carried is wrong
 }
 
-// readAnswer reads an answer and the interim ones before it. fasthttp takes status 000
-// for 200, and waits for more when lines end with a bare line feed, so it is given
-// only what it reads well.
+// readAnswer reads a response and the interim ones before it. fasthttp takes status 000 for
+// 200, and waits for more input when lines end with a bare line feed, so it is given only
+// headers that it reads correctly.
 func readAnswer(r *bufio.Reader, resp *fasthttp.Response) error {
 	status := 0
 	for range maxInterim {
@@ -120,7 +118,7 @@ func readAnswer(r *bufio.Reader, resp *fasthttp.Response) error {
 	}
 	switch {
 	case status == fasthttp.StatusSwitchingProtocols, status == fasthttp.StatusNoContent, status == fasthttp.StatusNotModified:
-		return nil // have no body, whatever their header says
+		return nil // these have no body, whatever the header says
 	case status < 200:
 		return errors.New("too many interim answers")
 	}
@@ -134,16 +132,15 @@ func readAnswer(r *bufio.Reader, resp *fasthttp.Response) error {
 	return nil
 }
 
-// httpName is what every answer begins with.
+// httpName begins every response.
 const httpName = "HTTP/"
 
-// readHead waits until a whole header, with the empty line at its end, stands in the
-// buffer of r, and leaves it there. Lines may end with a bare line feed (RFC 9112,
-// section 2.2).
+// readHead waits until the buffer of r holds a whole header, with the empty line at its
+// end, and leaves it there. Lines may end with a bare line feed (RFC 9112, section 2.2).
 func readHead(r *bufio.Reader) (head []byte, err error) {
 	for seen := 0; ; {
 		_, err = r.Peek(seen + 1)
-		head, _ = r.Peek(r.Buffered()) // as much as there is
+		head, _ = r.Peek(r.Buffered()) // all that is buffered
 		if known := min(len(head), len(httpName)); string(head[:known]) != httpName[:known] {
 			return nil, errNotHTTP
 		}
@@ -164,8 +161,8 @@ func readHead(r *bufio.Reader) (head []byte, err error) {
 	}
 }
 
-// statusOf returns the status of an answer: 100 to 599, others mean nothing (RFC
-// 9110, section 15).
+// statusOf returns the status in a header: 100 to 599, others are invalid (RFC 9110,
+// section 15).
 func statusOf(head []byte) (int, error) {
 	line, _, _ := bytes.Cut(head, []byte("\n"))
 	_, rest, _ := bytes.Cut(bytes.TrimRight(line, "\r"), []byte(" "))
@@ -177,7 +174,7 @@ func statusOf(head []byte) (int, error) {
 	return status, nil
 }
 
-// parseHead reads a header that stands in the buffer of r.
+// parseHead parses a header that readHead left in the buffer of r.
 func parseHead(r *bufio.Reader, head []byte, resp *fasthttp.Response) error {
 	lines := bytes.Count(head, []byte("\n"))
 	if bytes.Count(head, []byte("\r\n")) == lines {
@@ -185,32 +182,32 @@ func parseHead(r *bufio.Reader, head []byte, resp *fasthttp.Response) error {
 	}
 	plain := bytes.ReplaceAll(bytes.ReplaceAll(head, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
 	err := resp.Header.Read(bufio.NewReaderSize(bytes.NewReader(plain), len(plain)))
-	_, _ = r.Discard(len(head)) // which stands there
+	_, _ = r.Discard(len(head)) // it is buffered, so this cannot fail
 	return err
 }
 
-// boundedConn ends when as much as left was read.
+// boundedConn is a connection from which a bounded number of bytes can be read.
 type boundedConn struct {
 	net.Conn
-	released int
-	failed   bool // reading did
+	left   int  // bytes that may still be read
+	failed bool // a read failed
 }
 
 func (c *boundedConn) Read(p []byte) (int, error) {
-	if c.released == 0 {
+	if c.left == 0 {
 		return 0, fasthttp.ErrBodyTooLarge
 	}
-	n, err := c.Conn.Read(p[:min(len(p), c.released)])
-	c.released -= n
+	n, err := c.Conn.Read(p[:min(len(p), c.left)])
+	c.left -= n
 	c.failed = c.failed || err != nil
 	return n, err
 }
 
-// quiet says whether an idle connection is open and nothing was sent on it since
-// the last answer.
+// quiet reports whether an idle connection is open and the gateway sent nothing on it since
+// the last response.
 func quiet(conn net.Conn) bool {
 	if secure, ok := conn.(*tls.Conn); ok {
-		// What came along with the last answer does not stand in the socket.
+		// TLS may have buffered what arrived with the last response.
 		_ = conn.SetReadDeadline(time.Unix(1, 0)) // fails on a closed connection, as Read does
 		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return false
@@ -223,8 +220,8 @@ func quiet(conn net.Conn) bool {
 	return !hasInput(conn)
 }
 
-// hasInput says whether reading from the socket would return at once. What is no
-// socket is not looked into.
+// hasInput reports whether a read from the socket would return at once. It returns false
+// for a connection that is not a socket.
 func hasInput(conn net.Conn) bool {
 	if c, ok := conn.(*openConn); ok {
 		conn = c.Conn

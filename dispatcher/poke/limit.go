@@ -2,18 +2,19 @@ package poke
 
 import "time"
 
-// Limit is how many requests may be in flight at one gateway, as far as we know
-// what it bears. It begins at the floor and grows while it is used up and the
-// gateway answers well: below the threshold by one for each answer, so that it
-// doubles with every round trip, above it by one for each round trip. A sign of
-// overload halves it, once for all requests that were out at that time.
+// Limit is the adaptive concurrency limit of one gateway: how many requests may be in
+// flight there. It begins at a floor and grows while it is used up and the gateway answers
+// well: below the threshold by one for each response, so that it doubles with every round
+// trip, above it by one for each round trip (slow start and congestion avoidance, as in
+// TCP). A sign of overload halves it, once for all requests in flight at that time.
 type Limit struct {
 	floor, Ceiling float64
-	Value          float64
-	Threshold      float64
+	Value          float64 // the limit, with the fraction of the next step
+	Threshold      float64 // from where on it grows slowly
 	shrunkAt       time.Time
 }
 
+// NewLimit returns a limit at its floor, with the ceiling for a threshold.
 func NewLimit(floor, ceiling int) Limit {
 	return Limit{
 		floor: float64(min(floor, ceiling)), Ceiling: float64(ceiling),
@@ -21,9 +22,10 @@ func NewLimit(floor, ceiling int) Limit {
 	}
 }
 
+// Places returns the limit as a number of requests.
 func (m *Limit) Places() int { return int(m.Value) }
 
-// Grow takes in a good answer that came while all places were in use.
+// Grow raises the limit after a good response that arrived while all places were in use.
 func (m *Limit) Grow() {
 	if m.Value < m.Threshold {
 		m.Value++
@@ -33,7 +35,7 @@ func (m *Limit) Grow() {
 	m.Value = min(m.Value, m.Ceiling)
 }
 
-// Shrink takes in that a request which began at that time was too much.
+// Shrink halves the limit after a sign of overload from a request that began at a time.
 func (m *Limit) Shrink(began, now time.Time) {
 	if began.Before(m.shrunkAt) {
 		return
@@ -42,8 +44,8 @@ func (m *Limit) Shrink(began, now time.Time) {
 	m.Threshold, m.shrunkAt = m.Value, now
 }
 
-// Restart begins at the floor again, as after a time in which the gateway got
-// nothing, and doubles up to the threshold.
+// Restart sets the limit to its floor, after a time without requests. It doubles up to the
+// threshold.
 func (m *Limit) Restart(threshold float64, now time.Time) {
 	m.Value, m.Threshold, m.shrunkAt = m.floor, threshold, now
 }

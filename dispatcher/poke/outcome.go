@@ -2,13 +2,21 @@
 //
 //	body ──▶ Client.Post ──▶ exchange on a kept connection ──▶ Answer ──▶ Decide ──▶ Outcome
 //
-// An [Outcome] has a [Kind], which decides what happens to the poke, and a class, which says
-// why and is also the label of metrics, the value in logs and the last_error of records.
-// How long to wait after a failure is a [Schedule]; how many requests a gateway bears is a
-// [Limit].
+// An [Outcome] has a [Kind], which decides what happens to the poke, and a [Class], which
+// names the reason in logs, metrics and records. A [Schedule] is the backoff after a
+// failure, a [Limit] the adaptive concurrency limit of a gateway. A kept-alive POST costs
+// 30 to 90 µs of processor time.
 //
-// Whatever a gateway sends has an outcome: nothing it says panics, hangs beyond the time
-// limit or is read without a bound. No connection is opened to an address that the
+//	response                                            outcome
+//	2xx, our pushkey not in "rejected"                  delivered
+//	2xx, our pushkey in "rejected"                      rejected: the pusher is removed, unless set again since
+//	408, 425, 429, 5xx, timeout, DNS, reset, refused    retry, with backoff; Retry-After of 429 and 503 wins when longer
+//	other 4xx, 3xx, TLS, blocked address, too large,    slow: retry with a longer backoff; a pusher is never
+//	not HTTP                                            removed for it
+//	nothing was sent                                    paused or expired
+//
+// Every response has an outcome: nothing that a gateway sends causes a panic, a hang beyond
+// the time limit or an unbounded read. No connection is opened to an address that the
 // operator does not allow (G8); redirects are not followed. The package imports nothing
 // else of the dispatcher.
 package poke
@@ -34,6 +42,7 @@ import (
 // Kind is what becomes of a poke after one try.
 type Kind uint8
 
+// The kinds of outcomes.
 const (
 	Delivered Kind = iota
 	Rejected       // the gateway rejects the pushkey: the pusher is removed
@@ -74,7 +83,7 @@ func (o Outcome) Overload() bool {
 	return o.Class == ClassHTTP429 || o.Class == ClassHTTP503 || o.Class == ClassTimeout
 }
 
-// Answer is what came back for a poke: a status with header and body, or err.
+// Answer is the response to a poke, or the error in its place.
 type Answer struct {
 	Status     int
 	retryAfter string // header Retry-After
@@ -83,10 +92,11 @@ type Answer struct {
 	err        error
 }
 
-// MaxRetryAfter bounds how long a gateway may ask us to stay away.
+// MaxRetryAfter bounds the pause that a gateway may ask for.
 const MaxRetryAfter = time.Hour
 
-// Decide is the one place that says what an answer means (DESIGN.md §7).
+// Decide returns the outcome of a poke for a pushkey, as the table in the package comment
+// says.
 func Decide(a Answer, pushkey string, now time.Time) Outcome {
 	if a.err != nil {
 		return decideError(a.err)
@@ -114,7 +124,7 @@ func Decide(a Answer, pushkey string, now time.Time) Outcome {
 	return out
 }
 
-// decideError sorts what went wrong before an answer was complete.
+// decideError returns the outcome of a request without a complete response.
 func decideError(err error) Outcome {
 	var (
 		dns     *net.DNSError
@@ -144,8 +154,8 @@ func decideError(err error) Outcome {
 	return Outcome{Kind: Retry, Class: ClassNetwork}
 }
 
-// isTLS says whether the two sides could not agree on a secure connection,
-// which no retry in a hurry mends.
+// isTLS reports whether the two sides could not agree on a secure connection, which a quick
+// retry does not mend.
 func isTLS(err error) bool {
 	var (
 		verification *tls.CertificateVerificationError
@@ -158,9 +168,8 @@ func isTLS(err error) bool {
 		strings.Contains(err.Error(), "tls: ") // most of crypto/tls's errors have no type
 }
 
-// parseRetryAfter reads the header of RFC 9110, section 10.2.3: seconds or an
-// HTTP date. What is not one of them, or lies in the past, asks for nothing;
-// what is longer than an hour asks for an hour.
+// parseRetryAfter parses the header Retry-After (RFC 9110, section 10.2.3), seconds or an
+// HTTP date. It returns 0 for anything else and for the past, and at most MaxRetryAfter.
 func parseRetryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
 	if value == "" {
@@ -177,7 +186,7 @@ func parseRetryAfter(value string, now time.Time) time.Duration {
 	if err != nil {
 		return 0
 	}
-	// Dates have whole seconds: the gateway may mean the end of that second.
+	// Dates have whole seconds: the gateway may mean the end of the second.
 	return min(max(at.Add(time.Second).Sub(now), 0), MaxRetryAfter)
 }
 

@@ -16,28 +16,28 @@ type Identity struct {
 	UserID   events.UserID
 	DeviceID string // empty if the token belongs to no device
 
-	asked uint64 // when the homeserver was asked, see departures
+	asked uint64 // logouts seen when the homeserver was asked; see departures
 }
 
-// ErrUnknownToken says that an access token belongs to nobody, or no longer.
+// ErrUnknownToken reports that an access token belongs to nobody, or no longer.
 var ErrUnknownToken = errors.New("unknown access token")
 
-// Authenticator tells who an access token belongs to. It returns
-// [ErrUnknownToken] for a token that belongs to nobody, and any other error when
-// it cannot tell, which wraps [homeserver.ErrCannotTell] if that is the homeserver's
-// doing; no error may repeat the token.
+// Authenticator returns the owner of an access token. It returns [ErrUnknownToken] for
+// a token that belongs to nobody and another error if it cannot find out; that error
+// wraps [homeserver.ErrCannotTell] if the homeserver is the cause. No error may contain
+// the token.
 type Authenticator func(ctx context.Context, token string) (Identity, error)
 
-// authenticate reads the token of a request. It stands in the header
-// Authorization and nowhere else: the query parameter that old versions of the
-// specification allowed ends up in the logs of proxies.
+// authenticate identifies the sender of a request by the token in the header
+// Authorization. The query parameter that old versions of the specification allowed is
+// not read, since it ends up in the logs of proxies.
 func authenticate(ctx context.Context, auth Authenticator, r *http.Request) (Identity, error) {
 	token, _, err := httpserve.Tokens(r)
 	if err != nil {
 		return Identity{}, fail(invalidParam, err.Error())
 	}
 	if token == "" {
-		return Identity{}, fail(missingToken, "an access token is needed in the header Authorization: Bearer")
+		return Identity{}, fail(missingToken, "missing access token: send it in the header Authorization: Bearer")
 	}
 	identity, err := auth(ctx, token)
 	if err != nil {
@@ -46,19 +46,19 @@ func authenticate(ctx context.Context, auth Authenticator, r *http.Request) (Ide
 	return identity, nil
 }
 
-// refusal makes an error of an authenticator, or of the homeserver, what its client
-// is told. Only what says in so many words that the token is nobody's may log a
-// client out.
+// refusal turns an error of an authenticator or of the homeserver into the answer to
+// the client. Only an explicit statement that the token is unknown may log a client
+// out.
 func refusal(err error) error {
 	var answer *homeserver.Error
 	known := errors.As(err, &answer)
 	switch {
 	case errors.Is(err, ErrUnknownToken), errors.Is(err, homeserver.ErrUnknownToken):
-		return &apiError{problem: unknownToken, message: "this access token is not known", softLogout: known && answer.SoftLogout}
+		return &apiError{problem: unknownToken, message: "unknown access token", softLogout: known && answer.SoftLogout}
 	case known && answer.Errcode == "M_USER_LOCKED":
 		return &apiError{problem: userLocked, message: "this account is locked", softLogout: answer.SoftLogout}
 	case errors.Is(err, homeserver.ErrCannotTell), errors.Is(err, homeserver.ErrRefused):
-		return &apiError{problem: noHomeserver, message: "the homeserver cannot be asked now, try again later", cause: err}
+		return &apiError{problem: noHomeserver, message: "the homeserver cannot be reached now, try again later", cause: err}
 	}
 	return err
 }

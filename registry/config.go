@@ -31,36 +31,36 @@ const (
 // 13 KiB there.
 const maxMaxPushers = 75
 
-// Config is what an operator says of a registry. The limits of push rules are no
-// part of it: they are far above what people have, and follow from the size of a
-// NATS message (see maxRulesBytes). The zero value of a field with
-// a default means the default.
+// Config is the operator's configuration of a registry. The zero value of a field with
+// a default means the default. The limits of push rules cannot be configured: they
+// follow from the size of a NATS message (see maxRulesBytes) and are far above what
+// people use.
 type Config struct {
 	// HTTP is the address to listen on, host:port; port 0 chooses one.
 	HTTP string `name:"http" placeholder:"ADDR" default:"127.0.0.1:8720" env:"POKED_HTTP" help:"Address of the HTTP API for clients."`
 	// Database is the path of the SQLite file, which is created if missing, with
-	// mode 0600. Its -wal, -shm and .lock files stand beside it.
+	// mode 0600. Its -wal, -shm and .lock files are in the same directory.
 	Database string `name:"database" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, created if missing."`
-	// Tokens is the path of the token file, see [TokenFile].
-	Tokens string `name:"tokens" placeholder:"FILE" type:"path" env:"POKED_TOKENS" help:"Access tokens: 'token user_id [device_id]' a line, each ended by a newline; reread once it has changed and stood still for a second. Without a homeserver that knows them."`
-	// StartEmpty has a registry with an empty database start although NATS knows
-	// users, who are then forgotten.
-	StartEmpty bool `name:"start-empty" env:"POKED_START_EMPTY" help:"Start with an empty database although NATS knows pushers or push rules: they are forgotten. Without it that is an error, for the database may be lost and 'poked registry restore' can bring it back."`
-	// Homeserver says who is asking and keeps push rules, in place of Tokens. With a
-	// registration it is also asked now and then which devices are still there.
+	// Tokens is the path of the token file; see [TokenFile].
+	Tokens string `name:"tokens" placeholder:"FILE" type:"path" env:"POKED_TOKENS" help:"File of access tokens, for use without --homeserver: one 'token user_id [device_id]' per line, each ended by a newline. It is reread within seconds of a change."`
+	// StartEmpty allows a start with an empty database although NATS holds pushers or
+	// push rules, which are then deleted from NATS.
+	StartEmpty bool `name:"start-empty" env:"POKED_START_EMPTY" help:"Start with an empty database although NATS holds pushers or push rules, and delete those. Without this flag it is an error, since the database may be lost; 'poked registry restore' rebuilds it."`
+	// Homeserver authenticates clients and keeps push rules, in place of Tokens. With a
+	// registration, the registry also checks periodically which devices still exist.
 	Homeserver homeserver.Config `embed:"" group:"Homeserver:"`
-	// TokenCache is for how long the homeserver's word on a token is believed, 1 s to
-	// 10 min. That a token is unknown is believed for 5 s at most.
-	TokenCache time.Duration `name:"token-cache" placeholder:"DURATION" default:"1m" env:"POKED_TOKEN_CACHE" help:"How long the homeserver's word on an access token is believed, at most 10m."`
-	// Recheck is how soon the homeserver has been asked for every device that has
-	// pushers, at least a minute.
-	Recheck time.Duration `name:"recheck" placeholder:"DURATION" default:"1h" env:"POKED_RECHECK" help:"With --registration: how soon the homeserver has been asked whether the device of each pusher is still there, two a second at most."`
+	// TokenCache is how long the homeserver's answer about a token is cached, 1 s to
+	// 10 min. The answer that a token is unknown is cached for at most 5 s.
+	TokenCache time.Duration `name:"token-cache" placeholder:"DURATION" default:"1m" env:"POKED_TOKEN_CACHE" help:"How long the homeserver's answer about an access token is cached, at most 10m."`
+	// Recheck is the time for one pass over all devices that have pushers, at least a
+	// minute. A pass with many devices takes longer; see recheckGap.
+	Recheck time.Duration `name:"recheck" placeholder:"DURATION" default:"1h" env:"POKED_RECHECK" help:"With --registration: how often to ask the homeserver whether the device of each pusher still exists, at most two devices per second."`
 	// MaxPushers is how many pushers one user may have, 1 to 75.
-	MaxPushers int `name:"max-pushers" placeholder:"N" default:"50" env:"POKED_MAX_PUSHERS" help:"Pushers that one user may have, at most 75."`
-	// Rate is how many requests a second one user may make in the long run.
-	Rate float64 `name:"user-rate" placeholder:"N" default:"5" env:"POKED_USER_RATE" help:"Requests a second that one user may make in the long run."`
-	// Burst is how many requests one user may make at once.
-	Burst int `name:"user-burst" placeholder:"N" default:"100" env:"POKED_USER_BURST" help:"Requests that one user may make at once."`
+	MaxPushers int `name:"max-pushers" placeholder:"N" default:"50" env:"POKED_MAX_PUSHERS" help:"Maximum number of pushers per user, at most 75."`
+	// Rate is the long-term limit of requests per second for one user.
+	Rate float64 `name:"user-rate" placeholder:"N" default:"5" env:"POKED_USER_RATE" help:"Rate limit per user: requests per second in the long run."`
+	// Burst is how many requests one user may make at once, above Rate.
+	Burst int `name:"user-burst" placeholder:"N" default:"100" env:"POKED_USER_BURST" help:"Rate limit per user: requests allowed at once."`
 }
 
 func (c Config) withDefaults() Config {
@@ -85,23 +85,23 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// check refuses a configuration without what has no default.
+// check refuses a configuration that lacks a required value.
 func (c Config) check() error {
 	switch {
 	case c.Database == "":
 		return errors.New("the registry needs a database: set --database FILE")
 	case c.Tokens == "" && c.Homeserver.URL == "":
-		return errors.New("the registry needs to know who may ask: set --tokens FILE, one 'token user_id [device_id]' a line, or --homeserver URL")
+		return errors.New("the registry needs to authenticate clients: set --tokens FILE, one 'token user_id [device_id]' per line, or --homeserver URL")
 	case c.Tokens != "" && c.Homeserver.URL != "":
 		return errors.New("--tokens and --homeserver exclude each other")
 	}
 	return c.Validate()
 }
 
-// Validate refuses values that cannot work, in the words of the command line.
+// Validate refuses values that cannot work. Its errors name the flags.
 func (c Config) Validate() error {
 	if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
-		return fmt.Errorf("--http is no address of the form host:port: %w", err)
+		return fmt.Errorf("--http must be an address of the form host:port: %w", err)
 	}
 	switch {
 	case c.MaxPushers < 1 || c.MaxPushers > maxMaxPushers:

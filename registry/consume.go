@@ -11,8 +11,8 @@ import (
 	"poked/events/pushrule"
 )
 
-// rejected does what a gateway's rejection asks for. An error brings the
-// rejection back.
+// rejected removes the pusher that a gateway rejected. After an error the rejection is
+// delivered again.
 func (r *Registry) rejected(ctx context.Context, rejection events.Rejection) error {
 	gone, err := r.store.Reject(ctx, rejection)
 	if err != nil {
@@ -22,11 +22,11 @@ func (r *Registry) rejected(ctx context.Context, rejection events.Rejection) err
 	return nil
 }
 
-// accountChanged does what a homeserver says of an account. An error brings the
-// change back; [events.ErrBadEvent] makes it a dead letter. Changes come in the
-// order in which they were published, unless one of them could not be done and
-// comes again after a newer one of the same kind, which it then undoes until the
-// homeserver publishes that account data again.
+// accountChanged applies a change that a homeserver published about an account. After
+// an error the change is delivered again; [events.ErrBadEvent] makes it a dead letter.
+// Changes arrive in the order of publication, with one exception: a change that failed
+// arrives again after newer ones, and then overwrites a newer one of the same kind until
+// the homeserver publishes that account data again.
 func (r *Registry) accountChanged(ctx context.Context, change events.AccountChange) error {
 	var gone []removed
 	var err error
@@ -52,8 +52,8 @@ func (r *Registry) accountChanged(ctx context.Context, change events.AccountChan
 	return nil
 }
 
-// takePublished reads the account data m.push_rules. Without "global" the
-// homeserver does not keep the user's rules, or no longer.
+// takePublished stores the account data m.push_rules. Without "global" the homeserver
+// does not keep the user's rules, or no longer does.
 func (s *store) takePublished(ctx context.Context, user events.UserID, content json.RawMessage) error {
 	global, err := member(content, "global")
 	if err != nil {
@@ -72,8 +72,8 @@ func (s *store) takePublished(ctx context.Context, user events.UserID, content j
 	return s.SetPublished(ctx, user, &rules)
 }
 
-// takeIgnored reads the account data m.ignored_user_list. What is no user id can
-// ignore nobody and is dropped.
+// takeIgnored stores the account data m.ignored_user_list. Keys that are not user ids
+// match nobody and are dropped.
 func (s *store) takeIgnored(ctx context.Context, user events.UserID, content json.RawMessage) error {
 	list, err := member(content, "ignored_users")
 	if err != nil {
@@ -91,8 +91,8 @@ func (s *store) takeIgnored(ctx context.Context, user events.UserID, content jso
 	return s.SetIgnored(ctx, user, ignored)
 }
 
-// member returns a key of account data, or nil if it, or all of it, is null or
-// not there.
+// member returns the value of a key in account data, or nil if the key or the whole
+// account data is absent or null.
 func member(content json.RawMessage, key string) (json.RawMessage, error) {
 	if len(content) == 0 || isNull(content) {
 		return nil, nil

@@ -10,26 +10,26 @@ import (
 	"poked/events"
 )
 
-// maxDepartures bounds how many logouts are remembered: as many as may come while the
-// slowest request is on its way.
+// maxDepartures bounds how many logouts are remembered. It exceeds what can happen while
+// the slowest request is in progress.
 const maxDepartures = 10_000
 
-// errLoggedOut says that who asks was logged out, somewhere, after it was found out who
-// that is. Whether this token is still somebody's only the homeserver knows.
+// errLoggedOut reports that a device of the client's account was logged out after the
+// client was authenticated. Only the homeserver knows whether this token is still valid.
 var errLoggedOut error = &apiError{
 	problem: limitExceeded, message: "a device of this account was logged out at the same time, try again", retryAfter: strangerWait,
 }
 
-// departures knows which users and devices were logged out of late, in the order in
-// which that was heard of.
+// departures remembers recent logouts of users and devices, in the order in which they
+// became known.
 type departures struct {
 	mu        sync.Mutex // guards what follows
 	count     uint64
-	last      *simplelru.LRU[departed, uint64] // by its number
-	forgotten uint64                           // the newest that is no longer remembered
+	last      *simplelru.LRU[departed, uint64] // number of the newest logout of each
+	forgotten uint64                           // number of the newest logout that was dropped
 }
 
-// departed is a device, or with "" all of a user's.
+// departed is a device, or with device "" all devices of a user.
 type departed struct {
 	user   events.UserID
 	device string
@@ -45,7 +45,7 @@ func newDepartures() (*departures, error) {
 	return d, nil
 }
 
-// add takes a logout in, of a device or with "" of all of a user's.
+// add records the logout of a device, or with "" of all devices of the user.
 func (d *departures) add(user events.UserID, device string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -53,15 +53,15 @@ func (d *departures) add(user events.UserID, device string) {
 	d.last.Add(departed{user, device}, d.count)
 }
 
-// now returns the number of logouts so far: the time at which somebody is asked for.
+// now returns the number of logouts so far. It serves as the time of an authentication.
 func (d *departures) now() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.count
 }
 
-// unless calls do unless the identity was logged out since it was asked for, and reports
-// whether it did. No logout comes in between. do must not block.
+// unless calls do unless the identity was logged out since it was authenticated, and
+// reports whether it did. No logout is recorded while do runs; do must not block.
 func (d *departures) unless(identity Identity, do func()) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -77,13 +77,13 @@ func (d *departures) unless(identity Identity, do func()) bool {
 	return true
 }
 
-// claimKey is where a context has its claim.
+// claimKey is the context key of a claim.
 type claimKey struct{}
 
-// withClaim makes every change of the database that is made with the context depend on
-// that the identity was not logged out since it was asked for. A logout is first noted
-// and then removes pushers; changes are made one after the other. So what was set before
-// is removed, and what comes after is not set.
+// withClaim returns a context with which a transaction commits only if the identity was
+// not logged out since it was authenticated. A logout is recorded before it removes
+// pushers, and transactions run one at a time. So a pusher that was set before the logout
+// is removed, and one that would be set after it is refused.
 func (h *homeserverTokens) withClaim(ctx context.Context, identity Identity) context.Context {
 	return context.WithValue(ctx, claimKey{}, func() bool { return h.gone.unless(identity, func() {}) })
 }

@@ -61,12 +61,12 @@ func (p problem) wire() (errcode string, status int) {
 	return table[p].errcode, table[p].status
 }
 
-// apiError is why a request failed, as its client is told.
+// apiError is the reason why a request failed, as sent to the client.
 type apiError struct {
 	problem    problem
 	message    string        // a sentence for people
 	retryAfter time.Duration // of limitExceeded, natsAway and storeAway
-	allow      string        // of wrongMethod: the methods there are
+	allow      string        // of wrongMethod: the methods that exist
 	softLogout bool          // of unknownToken and userLocked: the client keeps what it has
 	cause      error         // of noHomeserver and storeAway, for the log
 }
@@ -76,13 +76,13 @@ func (e *apiError) Error() string {
 	return errcode + ": " + e.message
 }
 
-// Unwrap returns why the homeserver could not be asked, if that is it.
+// Unwrap returns the cause, if there is one.
 func (e *apiError) Unwrap() error { return e.cause }
 
 func fail(p problem, message string) error { return &apiError{problem: p, message: message} }
 
-// asAPIError finds the apiError in err. What has none is the registry's own
-// failure: its client learns that it happened, the log learns why.
+// asAPIError returns the apiError in err. An error without one is an internal failure:
+// the client gets a general message, and the details go to the log.
 func asAPIError(err error) *apiError {
 	var known *apiError
 	if errors.As(err, &known) {
@@ -90,10 +90,10 @@ func asAPIError(err error) *apiError {
 	}
 	if errors.Is(err, ErrStoreAway) {
 		return &apiError{
-			problem: storeAway, message: "the server cannot store anything at the moment, try again later", retryAfter: retryStore, cause: err,
+			problem: storeAway, message: "the server cannot store changes at the moment, try again later", retryAfter: retryStore, cause: err,
 		}
 	}
-	return &apiError{problem: internal, message: "the server could not do this, try again later"}
+	return &apiError{problem: internal, message: "internal server error, try again later"}
 }
 
 // errorBody is the JSON of an error.
@@ -112,8 +112,8 @@ func (e *apiError) body() errorBody {
 	}
 }
 
-// ceil returns d in units, rounded up: whoever waits that long has waited long
-// enough.
+// ceil returns d in units, rounded up, so that a client that waits that long does not
+// come back too early.
 func ceil(d, unit time.Duration) int64 {
 	return int64(math.Ceil(float64(d) / float64(unit)))
 }

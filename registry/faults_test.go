@@ -14,7 +14,7 @@ import (
 // fault is a way in which a hand-off between two places that keep things fails.
 type fault struct {
 	name string
-	// arm makes it happen next. What it returns says whether it has happened.
+	// arm makes it happen next. What it returns reports whether it has happened.
 	arm func(*house, *eventstest.Link) (met func() bool)
 	// mend ends what does not end by itself.
 	mend func(*house)
@@ -42,8 +42,8 @@ func faultTable() []fault {
 		)
 	}
 	table = append(table,
-		fault{name: "delete the row/failed", arm: onDelete("outbox", "cannot tell nats"), mend: mendDelete, told: true},
-		fault{name: "delete the row/killed instead", arm: onDelete("outbox", "cannot tell nats"), mend: mendDelete, told: true, dies: true},
+		fault{name: "delete the row/failed", arm: onDelete("outbox", "the outbox cannot be published"), mend: mendDelete, told: true},
+		fault{name: "delete the row/killed instead", arm: onDelete("outbox", "the outbox cannot be published"), mend: mendDelete, told: true, dies: true},
 		fault{name: "delete the row/killed right after", arm: afterDelete, told: true, dies: true},
 		fault{name: "commit what a message asks/failed", arm: onDelete("pushers", "cannot work on the queue"), mend: mendDelete},
 		fault{name: "commit what a message asks/killed instead", arm: onDelete("pushers", "cannot work on the queue"), mend: mendDelete, dies: true},
@@ -178,7 +178,7 @@ func (h *house) arrive(rejections ...events.Rejection) {
 	}
 }
 
-// checkArrived waits until all is done that arrived, and what is owed, and checks
+// checkArrived waits until every message is processed and the outbox is empty, and checks
 // what became of alice's pushers.
 func (h *house) checkArrived() {
 	h.t.Helper()

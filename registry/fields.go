@@ -10,8 +10,8 @@ import (
 	"poked/events"
 )
 
-// fields reads the keys of a JSON object and collects what is wrong with them,
-// so that a client learns everything at once.
+// fields reads the keys of a JSON object and collects every error, so that the client
+// gets all of them in one answer.
 type fields struct {
 	raw       map[string]json.RawMessage
 	wrongType []string // "<key> must be a string"
@@ -21,7 +21,7 @@ type fields struct {
 
 // parseFields reads a request body that must be one JSON object.
 func parseFields(body []byte) (*fields, error) {
-	// A decoder would replace invalid UTF-8 and store something else than was sent.
+	// encoding/json would replace invalid UTF-8 silently.
 	if !utf8.Valid(body) || !json.Valid(body) {
 		return nil, fail(notJSON, "the request body is not JSON")
 	}
@@ -37,12 +37,12 @@ func parseFields(body []byte) (*fields, error) {
 
 var (
 	errNotObject = errors.New("must be a JSON object")
-	errTwice     = errors.New("has a key that stands twice")
+	errTwice     = errors.New("has a duplicate key")
 )
 
-// parseObject splits valid JSON into its keys. encoding/json would match keys
-// whatever their case and let the last of two equal keys win, where another
-// reader of the same bytes may take the first.
+// parseObject splits a valid JSON object into its keys. encoding/json would ignore the
+// case of keys and take the last of two equal keys, where another reader of the same
+// bytes may take the first.
 func parseObject(raw []byte) (map[string]json.RawMessage, error) {
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
@@ -54,7 +54,7 @@ func parseObject(raw []byte) (map[string]json.RawMessage, error) {
 		if err != nil {
 			return nil, err
 		}
-		key, _ := token.(string) // nothing else stands before a colon
+		key, _ := token.(string) // a key of valid JSON is always a string
 		if _, twice := object[key]; twice {
 			return nil, errTwice
 		}
@@ -77,7 +77,7 @@ func (f *fields) text(key string) string {
 	return f.str(key, raw)
 }
 
-// optionalText returns a string, and "" for null or nothing.
+// optionalText returns a string, or "" if the key is null or absent.
 func (f *fields) optionalText(key string) string {
 	if f.absent(key) {
 		return ""
@@ -94,7 +94,7 @@ func (f *fields) str(key string, raw json.RawMessage) string {
 	return *s
 }
 
-// flag returns an optional boolean, and otherwise what is usual.
+// flag returns an optional boolean, or the given default if it is null or absent.
 func (f *fields) flag(key string, usual bool) bool {
 	if f.absent(key) {
 		return usual
@@ -134,8 +134,8 @@ func (f *fields) list(key string) []json.RawMessage {
 	return list
 }
 
-// object returns a required object under the name key; its own keys are named
-// <key>.<key of its>.
+// object returns the required object at a key. Error messages name its own keys
+// <key>.<inner key>.
 func (f *fields) object(key string) map[string]json.RawMessage {
 	raw, ok := f.raw[key]
 	if !ok {
@@ -156,15 +156,15 @@ func (f *fields) absent(key string) bool {
 
 func isNull(raw json.RawMessage) bool { return string(raw) == "null" }
 
-// want notes a rule that a key breaks.
+// want records an error for a key unless ok.
 func (f *fields) want(ok bool, key, rule string) {
 	if !ok {
 		f.invalid = append(f.invalid, key+" "+rule)
 	}
 }
 
-// err returns what is wrong: wrong types before missing keys before broken
-// rules, because the later ones mean little while an earlier one stands.
+// err returns the collected errors of one kind: wrong types before missing keys before
+// invalid values, since an error of an earlier kind may cause those of a later one.
 func (f *fields) err() error {
 	switch {
 	case len(f.wrongType) > 0:

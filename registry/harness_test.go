@@ -218,7 +218,7 @@ func (h *house) inBucket(b bucket) (map[events.UserID]said, error) {
 	return all, nil
 }
 
-// waitSettled waits until nothing is owed and NATS knows what the database says.
+// waitSettled waits until the outbox is empty and NATS holds what the database holds.
 func (h *house) waitSettled() {
 	h.t.Helper()
 	eventstest.WaitFor(h.t, "the buckets to match the database", func() bool {

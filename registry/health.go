@@ -5,13 +5,13 @@ import (
 	"fmt"
 )
 
-// Health is how a registry stands, for whoever watches over it.
+// Health is the state of a registry, for metrics.
 type Health struct {
-	Outbox int  // rows that NATS has yet to be told of
-	Told   bool // NATS was told all there was when that was last tried
+	Outbox int  // rows in the outbox: changes not yet published to NATS
+	Told   bool // the last attempt to publish the outbox succeeded
 }
 
-// Health tells how the registry stands.
+// Health returns the state of the registry.
 func (r *Registry) Health(ctx context.Context) (h Health, err error) {
 	h.Told = r.outbox.settled.Load()
 	if err := r.store.read.GetContext(ctx, &h.Outbox, "SELECT count(*) FROM outbox"); err != nil {
@@ -20,14 +20,14 @@ func (r *Registry) Health(ctx context.Context) (h Health, err error) {
 	return h, nil
 }
 
-// Unready returns why the registry does not do all of its work, or "". Clients are
-// answered all the same.
+// Unready returns the reason why the registry cannot do all of its work, or "". It
+// answers clients in either case.
 func (r *Registry) Unready() string {
 	if why := r.store.trouble.why.Load(); why != nil {
 		return *why
 	}
 	if !r.outbox.settled.Load() {
-		return "nats has not been told what the database says: the outbox is not connected, or fails"
+		return "the outbox cannot publish changes to nats"
 	}
 	return ""
 }

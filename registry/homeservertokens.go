@@ -15,30 +15,31 @@ import (
 )
 
 const (
-	// rememberedTokens bounds how many tokens are remembered, and as many that are
-	// nobody's: guesses do not push out those who belong here.
+	// rememberedTokens bounds each of two caches, of known and of unknown tokens. They
+	// are separate so that guessed tokens cannot evict valid ones.
 	rememberedTokens = 10_000
 	refusalCache     = 5 * time.Second
 	whoamiTimeout    = 10 * time.Second
 
-	// maxStrangers bounds how many requests of whom nobody has heard are on their way to
-	// the homeserver; the client of package homeserver has more connections than these.
-	// One more waits for strangerWait.
+	// maxStrangers bounds how many requests with uncached tokens are in flight to the
+	// homeserver at once. The client of package homeserver has more connections than
+	// that. A further request waits for up to strangerWait.
 	maxStrangers = 16
 	strangerWait = time.Second
-	// maxAsked is how often the homeserver is asked about one token if logouts come in
-	// between.
+	// maxAsked is how often the homeserver is asked about one token if logouts happen
+	// meanwhile.
 	maxAsked = 3
 )
 
-// homeserverTokens asks the homeserver who a token belongs to, and believes the
-// answer for a while. However many requests come with a token, one is on its way to
-// the homeserver. What could not be asked is not remembered. Tokens that nobody knows
-// keep few requests on their way, so that the others find the homeserver free.
+// homeserverTokens authenticates tokens through the homeserver and caches the answers.
+// At most one request per token is in flight. Failures are not cached. Requests with
+// uncached tokens are limited to maxStrangers, so that guessed tokens cannot block known
+// clients.
 //
-// A logout makes the answers worthless that were asked for before it. So an answer says
-// when it was asked for, and that is compared with the logouts since ([departures]):
-// before the answer is remembered, and before what its request changes is committed.
+// A logout invalidates answers that were requested before it. Each answer therefore
+// records when it was requested, and that is compared with later logouts
+// ([departures]) before the answer is cached and before its request's changes are
+// committed.
 type homeserverTokens struct {
 	client    *homeserver.Client
 	key       tokenKey
@@ -89,7 +90,7 @@ func (h *homeserverTokens) lookup(ctx context.Context, token string) (Identity, 
 	if r, ok := h.refused.Get(digest); ok && now.Before(r.until) {
 		return Identity{}, r.err
 	}
-	// Who asked first may go away; the others still want to know.
+	// The first client may disconnect while others wait for the same answer.
 	flight := h.flights.DoChan(string(digest[:]), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), whoamiTimeout)
 		defer cancel()
@@ -114,8 +115,8 @@ func (h *homeserverTokens) lookup(ctx context.Context, token string) (Identity, 
 	}
 }
 
-// admitStranger lets a request on to the homeserver whose token nobody knows, or refuses
-// it and says when to come back. leave is to be called when it is answered.
+// admitStranger admits a request with an uncached token to the homeserver, or refuses it
+// with a Retry-After. The caller must call leave once the homeserver has answered.
 func (h *homeserverTokens) admitStranger(ctx context.Context) (leave func(), err error) {
 	bounded, cancel := context.WithTimeout(ctx, strangerWait)
 	defer cancel()
@@ -125,8 +126,8 @@ func (h *homeserverTokens) admitStranger(ctx context.Context) (leave func(), err
 	return func() { h.strangers.Release(1) }, nil
 }
 
-// ask asks the homeserver, again if who it names was logged out meanwhile, and remembers
-// what it said for a time that begins when it was asked.
+// ask asks the homeserver and caches its answer, counted from the time of the request.
+// If the user it names was logged out meanwhile it asks again.
 func (h *homeserverTokens) ask(ctx context.Context, digest tokenDigest, token string) (Identity, error) {
 	for range maxAsked {
 		began, asked := time.Now(), h.gone.now()
@@ -147,8 +148,8 @@ func (h *homeserverTokens) ask(ctx context.Context, digest tokenDigest, token st
 	return Identity{}, errLoggedOut
 }
 
-// forget forgets the tokens of a user, or of one of the user's devices, and what the
-// homeserver was asked about them before.
+// forget removes the tokens of one device, or with "" of all devices of the user, from
+// the cache, and invalidates answers about them that are still in flight.
 func (h *homeserverTokens) forget(user events.UserID, device string) {
 	h.gone.add(user, device)
 	for _, digest := range h.known.Keys() {

@@ -30,21 +30,21 @@ type api struct {
 	policy   *pushgateway.Policy
 	auth     Authenticator
 	limiter  *limiter
-	listings *semaphore.Weighted // listings of notifications that may still begin
+	listings *semaphore.Weighted // limits concurrent listings of notifications
 	log      *slog.Logger
 	table    []endpoint
 
 	upstream *upstream // nil without a homeserver to ask
 }
 
-// call is one request on its way, and what its log line will say of it.
+// call is one request in progress, with what its log line needs.
 type call struct {
 	request  *http.Request
 	path     string            // template of the path, "" if it is unknown
-	params   map[string]string // what stands in the path for the template's names
+	params   map[string]string // path parameters, by their names in the template
 	identity Identity
 	original bool // under the original prefix, api/v1
-	passed   bool // to the homeserver, which judges it
+	passed   bool // forwarded to the homeserver, which authenticates it
 }
 
 func newAPI(store *store, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, limiter *limiter, log *slog.Logger) *api {
@@ -75,11 +75,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (a *api) answer(ctx context.Context, c *call, route route) (any, error) {
 	if route == nil {
-		return nil, fail(unknownPath, "there is nothing at this path")
+		return nil, fail(unknownPath, "unknown path")
 	}
 	handle, ok := route[c.request.Method]
 	if !ok {
-		return nil, &apiError{problem: wrongMethod, message: "this path does not have this method", allow: route.methods()}
+		return nil, &apiError{problem: wrongMethod, message: "method not allowed at this path", allow: route.methods()}
 	}
 	if c.passed {
 		return handle(ctx, c)
@@ -95,7 +95,7 @@ func (a *api) answer(ctx context.Context, c *call, route route) (any, error) {
 		return handle(ctx, c)
 	}
 	result, err := handle(a.upstream.tokens.withClaim(ctx, c.identity), c)
-	if errors.Is(err, errLoggedOut) { // who was logged out is told so, others try again
+	if errors.Is(err, errLoggedOut) { // a client that was logged out gets 401, others try again
 		if _, gone := authenticate(ctx, a.auth, c.request); gone != nil {
 			return nil, gone
 		}
@@ -153,16 +153,16 @@ func write(w http.ResponseWriter, answer any, err error) (status int, errcode st
 	return status, errcode
 }
 
-// allowCrossOrigin sets the headers that let web clients in (client-server API,
-// "Web Browser Clients").
+// allowCrossOrigin sets the headers that web clients need (client-server API, "Web
+// Browser Clients").
 func allowCrossOrigin(h http.Header) {
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS")
 	h.Set("Access-Control-Allow-Headers", "X-Requested-With, Content-Type, Authorization")
 }
 
-// record logs one line for each request. What the client made up (an unknown
-// path or method, a query, a body) has no place in it.
+// record logs one line for each request. The line contains nothing that the client
+// chose freely: no unknown path or method, no query, no body.
 func (a *api) record(c *call, began time.Time, status int, errcode string, err error) {
 	attrs := []slog.Attr{
 		slog.String("method", knownMethod(c.request.Method)),
@@ -189,7 +189,7 @@ func (a *api) record(c *call, began time.Time, status int, errcode string, err e
 	a.log.LogAttrs(context.WithoutCancel(c.request.Context()), level, "http request", attrs...)
 }
 
-// whyOf returns what the client was not told.
+// whyOf returns the cause, which the client does not see.
 func whyOf(err error) error {
 	var known *apiError
 	if errors.As(err, &known) && known.cause != nil {

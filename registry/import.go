@@ -15,24 +15,24 @@ import (
 	"poked/events/pushgateway"
 )
 
-// Import is a pusher that a homeserver keeps.
+// Import is a pusher from a homeserver's database.
 type Import struct {
 	UserID   events.UserID
-	DeviceID string    // "" if nobody knows
-	SetAt    time.Time // when it was set; zero if nobody knows
-	// Body is what a client would send to pushers/set, and is judged as if it did.
+	DeviceID string    // "" if unknown
+	SetAt    time.Time // when it was set; zero if unknown
+	// Body is a request body for pushers/set. It is validated like one.
 	Body map[string]any
 }
 
-// ErrNotImported is wrapped by every error that says why one pusher is not taken,
-// in a sentence without its pushkey. The others can go on.
+// ErrNotImported is wrapped by every error that concerns one pusher alone; the import can
+// go on with the next. The message never contains the pushkey.
 var ErrNotImported = errors.New("not taken")
 
-// ErrThere says that the pusher is there already, as its client set it here.
+// ErrThere reports that the pusher already exists here, as its client set it.
 var ErrThere = fmt.Errorf("%w: it is there already", ErrNotImported)
 
-// Importer puts pushers into the database of a registry that does not run. Its
-// registry tells NATS of them when it starts.
+// Importer writes pushers into the database of a registry that is stopped. The registry
+// publishes them to NATS at its next start.
 type Importer struct {
 	store  *store
 	policy *pushgateway.Policy
@@ -41,8 +41,8 @@ type Importer struct {
 }
 
 // OpenImporter opens the database, creating it if missing. It fails while a registry
-// uses it. A dry run changes nothing, and judges each pusher as if those before it
-// had been taken.
+// uses it. A dry run changes nothing; it checks each pusher as if the ones before it
+// had been imported.
 func OpenImporter(ctx context.Context, database string, policy *pushgateway.Policy, dryRun bool) (_ *Importer, err error) {
 	i := &Importer{policy: policy}
 	if _, missing := os.Stat(database); dryRun && errors.Is(missing, os.ErrNotExist) {
@@ -62,8 +62,8 @@ func OpenImporter(ctx context.Context, database string, policy *pushgateway.Poli
 	return i, nil
 }
 
-// Add takes one pusher. An error that wraps [ErrNotImported] says why it is not
-// taken; any other one that nothing can be.
+// Add imports one pusher. An error that wraps [ErrNotImported] concerns this pusher
+// alone; any other error ends the import.
 func (i *Importer) Add(ctx context.Context, p Import) error {
 	row, err := i.read(p)
 	if err != nil {
@@ -75,7 +75,7 @@ func (i *Importer) Add(ctx context.Context, p Import) error {
 	return i.store.update(ctx, func(tx *sqlx.Tx) error { return i.add(ctx, tx, row) })
 }
 
-// read judges a pusher by the rules of pushers/set.
+// read validates a pusher by the rules of pushers/set.
 func (i *Importer) read(p Import) (pusherRow, error) {
 	if !p.UserID.Valid() || len(p.DeviceID) > events.MaxIDBytes {
 		return pusherRow{}, fmt.Errorf("%w: its user is no user id such as @alice:example.org, or its device id is too long", ErrNotImported)
@@ -102,7 +102,7 @@ func (i *Importer) read(p Import) (pusherRow, error) {
 	return newPusherRow(p.UserID, request.pusher), nil
 }
 
-// add writes a pusher. What a client has set here is newer than what is brought.
+// add writes a pusher unless a client has already set it here: that one is newer.
 func (i *Importer) add(ctx context.Context, tx *sqlx.Tx, row pusherRow) error {
 	var there bool
 	err := tx.GetContext(ctx, &there, "SELECT count(*) > 0 FROM pushers WHERE user_id = ? AND app_id = ? AND pushkey = ?",

@@ -19,35 +19,35 @@ import (
 )
 
 const (
-	// defaultListed and maxListed are how many notifications one answer has.
+	// defaultListed and maxListed limit the notifications in one answer.
 	defaultListed = 20
 	maxListed     = 100
-	// maxListedBytes is how long the events of one answer may be, but for the last.
+	// maxListedBytes ends an answer once its events exceed this size.
 	maxListedBytes = 1 << 20
-	// maxListings is how many answers are made at once: each holds what it has read
-	// of the log for a moment.
+	// maxListings limits concurrent answers: each holds in memory what it reads from the
+	// log.
 	maxListings = 8
-	// listingTimeout is how long NATS may take for one answer.
+	// listingTimeout bounds the time for reading one answer from NATS.
 	listingTimeout = 10 * time.Second
-	// retryUnavailable is when a client is told to ask again while NATS is away.
+	// retryUnavailable is the Retry-After while NATS is away.
 	retryUnavailable = time.Second
 )
 
-// listedQuery is what a client asks for.
+// listedQuery holds the parameters of GET notifications.
 type listedQuery struct {
-	before    uint64 // sequence of NOTIFICATIONS, or 0 for the newest
+	before    uint64 // sequence in NOTIFICATIONS, or 0 for the newest
 	limit     int
-	highlight bool // only those
+	highlight bool // only highlights
 }
 
-// listedNotifications is the answer.
+// listedNotifications is the answer of GET notifications.
 type listedNotifications struct {
 	NextToken     string               `json:"next_token,omitempty"` // absent at the end
 	Notifications []listedNotification `json:"notifications"`
 }
 
-// listedNotification is one notification. None is ever read: what is read has left
-// the log.
+// listedNotification is one notification. Read is always false, since a notification
+// that was read is removed from the log.
 type listedNotification struct {
 	Actions    []any           `json:"actions"`
 	Event      json.RawMessage `json:"event"`
@@ -58,8 +58,8 @@ type listedNotification struct {
 }
 
 // getNotifications answers GET notifications (client-server API, "Listing
-// Notifications"): what NATS holds unread for the user, newest first. What is
-// silent for all devices but some is listed too: it is unread for the user.
+// Notifications") with the user's unread notifications in NATS, newest first. It
+// includes those that notify only some devices: they are unread for the user, too.
 func (a *api) getNotifications(ctx context.Context, c *call) (any, error) {
 	query, err := parseListedQuery(c.request.URL.Query())
 	if err != nil {
@@ -78,16 +78,16 @@ func (a *api) getNotifications(ctx context.Context, c *call) (any, error) {
 	return answer, nil
 }
 
-// unavailable is the answer when NATS could not be asked: the rest of the registry
-// does without it.
+// unavailable is the answer when NATS cannot be read. The rest of the API works without
+// NATS.
 func unavailable(err error) error {
 	return fmt.Errorf("%w: %w", &apiError{
-		problem: natsAway, message: "notifications cannot be looked up at the moment, try again later", retryAfter: retryUnavailable,
+		problem: natsAway, message: "notifications cannot be read at the moment, try again later", retryAfter: retryUnavailable,
 	}, err)
 }
 
-// parseListedQuery reads the parameters, of which none is needed; an empty one is
-// none. The specification lets a server answer fewer than limit.
+// parseListedQuery reads the parameters. All are optional, and an empty one counts as
+// absent. A limit above maxListed is lowered, as the specification allows.
 func parseListedQuery(values url.Values) (query listedQuery, err error) {
 	f := fields{}
 	query.limit = defaultListed
@@ -139,13 +139,12 @@ func forList(n *stream.ListedNotification, event []byte) listedNotification {
 	}
 }
 
-// actionsOf returns the actions of the rule that matched: it notified, with these
-// tweaks.
+// actionsOf returns the actions of the rule that matched: notify, and these tweaks.
 func actionsOf(tweaks []byte) []any {
 	actions := []any{"notify"}
 	gjson.ParseBytes(tweaks).ForEach(func(name, value gjson.Result) bool {
 		tweak := map[string]any{"set_tweak": name.String()}
-		if value.Type != gjson.True || name.String() != "highlight" { // which is true without a value
+		if value.Type != gjson.True || name.String() != "highlight" { // highlight without a value is true
 			tweak["value"] = json.RawMessage(value.Raw)
 		}
 		actions = append(actions, tweak)
@@ -154,8 +153,8 @@ func actionsOf(tweaks []byte) []any {
 	return actions
 }
 
-// profileTag returns the device whose own rule matched if none of those for all
-// devices did, the one that the tweaks are of, and "" otherwise.
+// profileTag returns the instance handle of the device whose own rule matched, if no
+// global rule did, and "" otherwise. The tweaks are from that device's rule.
 func profileTag(n *events.Notification) string {
 	if !n.Silent {
 		return ""
@@ -168,8 +167,8 @@ func profileTag(n *events.Notification) string {
 	return ""
 }
 
-// eventOf returns the event of a notification as its homeserver published it, or,
-// when NATS has it no more, what the notification keeps of it.
+// eventOf returns the event of a notification as its homeserver published it. Once NATS
+// has dropped the event, it returns what the notification itself contains.
 func (a *api) eventOf(ctx context.Context, user events.UserID, n *stream.ListedNotification) ([]byte, error) {
 	event, err := a.conn.EventOf(ctx, n)
 	if err != nil || event != nil {
@@ -178,8 +177,8 @@ func (a *api) eventOf(ctx context.Context, user events.UserID, n *stream.ListedN
 	return json.Marshal(keptOf(user, n))
 }
 
-// keptEvent is what is left of an event (client-server API, "Room Event Format").
-// The state key of a state event is missing, unless it is known.
+// keptEvent is an event as far as a notification contains it (client-server API, "Room
+// Event Format"). The state key is set only if it is the user's own id.
 type keptEvent struct {
 	Content        json.RawMessage `json:"content"`
 	EventID        events.EventID  `json:"event_id"`

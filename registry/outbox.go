@@ -15,21 +15,21 @@ import (
 
 const (
 	outboxBatch   = 64 // rows read at once
-	outboxWriters = 16 // users told at once
+	outboxWriters = 16 // values written at once
 )
 
-// outbox tells NATS what the database says, one batch after the other. One
-// goroutine runs it.
+// outbox publishes changes of the database to NATS, batch by batch. One goroutine runs
+// it.
 type outbox struct {
 	store *store
 	conn  *stream.Conn
 	log   *slog.Logger
-	back  chan struct{} // NATS was away and is back
+	back  chan struct{} // signals that the connection to NATS was restored
 
-	// stale says that the buckets may hold something else than they were told.
+	// stale is set when the buckets may differ from what was written to them.
 	stale   bool
 	failing bool
-	settled atomic.Bool // NATS was told all there was when it was last tried
+	settled atomic.Bool // the last attempt published everything
 	retry   *backoff.ExponentialBackOff
 }
 
@@ -47,8 +47,8 @@ func newOutbox(store *store, conn *stream.Conn, log *slog.Logger) *outbox {
 	return o
 }
 
-// run tells NATS until ctx ends, and then returns nil: what is left is told at
-// the next start.
+// run publishes changes until ctx ends, and then returns nil. The next start publishes
+// what is left.
 func (o *outbox) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := o.settle(ctx)
@@ -59,8 +59,8 @@ func (o *outbox) run(ctx context.Context) error {
 	return nil
 }
 
-// settle empties the outbox, after bringing the buckets to what the database
-// says if there is doubt.
+// settle empties the outbox. If the buckets may differ from the database it compares
+// them first.
 func (o *outbox) settle(ctx context.Context) error {
 	if o.stale {
 		for _, b := range []bucket{inPushers, inPushRules} {
@@ -71,17 +71,17 @@ func (o *outbox) settle(ctx context.Context) error {
 		o.stale = false
 	}
 	for {
-		more, err := o.tellBatch(ctx)
+		more, err := o.publishBatch(ctx)
 		if err != nil || !more {
 			return err
 		}
 	}
 }
 
-// tellBatch tells NATS the head of the outbox. Users who could not be told stay
-// in it, and do not keep the others.
-func (o *outbox) tellBatch(ctx context.Context) (more bool, err error) {
-	head, err := o.store.Owed(ctx, outboxBatch)
+// publishBatch publishes the head of the outbox. Values that could not be written stay
+// in it and do not block the others.
+func (o *outbox) publishBatch(ctx context.Context) (more bool, err error) {
+	head, err := o.store.Pending(ctx, outboxBatch)
 	if err != nil || len(head.values) == 0 {
 		return false, err
 	}
@@ -95,17 +95,17 @@ func (o *outbox) tellBatch(ctx context.Context) (more bool, err error) {
 		})
 	}
 	_ = group.Wait() // the errors are in errs
-	var told []value
+	var published []value
 	for i := range head.values {
 		if errs[i] == nil {
-			told = append(told, head.values[i])
+			published = append(published, head.values[i])
 		}
 	}
 	failed := firstError(errs)
-	return failed == nil, errors.Join(failed, o.store.Told(ctx, told, head.upTo))
+	return failed == nil, errors.Join(failed, o.store.Published(ctx, published, head.upTo))
 }
 
-// firstError returns one of many that mostly say the same.
+// firstError returns the first error of a list; the others are usually the same.
 func firstError(errs []error) error {
 	for _, err := range errs {
 		if err != nil {
@@ -115,36 +115,36 @@ func firstError(errs []error) error {
 	return nil
 }
 
-// outcome logs the beginning and the end of a failure and returns how long to
-// wait at most before the next try; nil means until there is something to do.
+// outcome logs the beginning and the end of a failure. It returns a timer for the next
+// retry, or nil if there is nothing to retry.
 func (o *outbox) outcome(err error) <-chan time.Time {
 	o.settled.Store(err == nil)
 	if err == nil {
 		if o.failing {
-			o.log.Info("nats has been told of everything again")
+			o.log.Info("the outbox is published again")
 		}
 		o.failing = false
 		o.retry.Reset()
 		return nil
 	}
 	if !o.failing {
-		o.log.Warn("cannot tell nats what changed, trying until it works", "error", err)
+		o.log.Warn("the outbox cannot be published, retrying", "error", err)
 	}
-	// Whatever failed may have lost the buckets.
+	// The failure may mean that the buckets were lost.
 	o.failing, o.stale = true, true
 	return time.After(o.retry.NextBackOff())
 }
 
-// wait returns when there is something to do. After a failure new rows are no
-// reason to hurry; that NATS is back is.
+// wait returns when there is something to do. After a failure it waits for the retry
+// timer or a reconnect and ignores new rows.
 func (o *outbox) wait(ctx context.Context, retry <-chan time.Time) {
-	owed := o.store.owed
+	pending := o.store.pending
 	if retry != nil {
-		owed = nil
+		pending = nil
 	}
 	select {
 	case <-ctx.Done():
-	case <-owed:
+	case <-pending:
 	case <-retry:
 	case <-o.back:
 		o.stale = true

@@ -12,8 +12,8 @@ import (
 	"poked/events/stream"
 )
 
-// bucket names one of the buckets that are told what the database says, in the
-// outbox and in the log.
+// bucket names one of the two buckets that the registry writes, in the outbox and in the
+// log.
 type bucket string
 
 const (
@@ -21,7 +21,7 @@ const (
 	inPushRules bucket = "PUSH_RULES"
 )
 
-// version returns the column of users that counts what the bucket is told.
+// version returns the column of users with the bucket's version.
 func (b bucket) version() string {
 	if b == inPushRules {
 		return "rules_version"
@@ -29,7 +29,7 @@ func (b bucket) version() string {
 	return "version"
 }
 
-// load reads what the bucket is to hold of a user.
+// load reads a user's value for the bucket from the database.
 func (b bucket) load(ctx context.Context, tx *sqlx.Tx, user events.UserID) (value, error) {
 	if b == inPushRules {
 		rules, err := rulesOf(ctx, tx, user)
@@ -39,7 +39,7 @@ func (b bucket) load(ctx context.Context, tx *sqlx.Tx, user events.UserID) (valu
 	return pushersValue(set), err
 }
 
-// all yields what the bucket holds.
+// all yields every value in the bucket.
 func (b bucket) all(ctx context.Context, conn *stream.Conn) iter.Seq2[value, error] {
 	if b == inPushRules {
 		return values(conn.AllPushRules(ctx), pushRulesValue)
@@ -47,13 +47,13 @@ func (b bucket) all(ctx context.Context, conn *stream.Conn) iter.Seq2[value, err
 	return values(conn.AllPushers(ctx), pushersValue)
 }
 
-// value is what a bucket holds of one user, or is to hold.
+// value is one user's value in a bucket, as read from it or to be written.
 type value struct {
 	bucket  bucket
 	user    events.UserID
 	version int64
-	filled  bool // if not, the user has no key
-	content any  // what it says, without user and version
+	filled  bool // false if the user has no key in the bucket
+	content any  // the value without user and version
 	put     func(context.Context, *stream.Conn) error
 }
 
@@ -83,17 +83,17 @@ func values[T any](all iter.Seq2[T, error], valueOf func(T) value) iter.Seq2[val
 	}
 }
 
-// valueState is what is remembered of a value in a bucket while it is compared.
+// valueState is a digest of a value in a bucket, for comparison.
 type valueState struct {
 	version int64
 	content [sha256.Size]byte
 }
 
-// state digests what a value says, however its JSON is written.
+// state returns the digest of a value. It does not depend on how the JSON was formatted.
 func (v *value) state() valueState {
 	encoded, err := json.Marshal(v.content)
 	if err != nil {
-		return valueState{} // something in it is no JSON: equal to nothing
+		return valueState{} // not valid JSON: equal to no other
 	}
 	return valueState{version: v.version, content: sha256.Sum256(encoded)}
 }

@@ -22,7 +22,7 @@ func (a *api) setPusher(ctx context.Context, c *call) (any, error) {
 	if req.remove {
 		return struct{}{}, a.store.DeletePusher(ctx, user, req.pusher.AppID, req.pusher.Pushkey)
 	}
-	if a.upstream != nil { // before the first poke, so that it follows the user's rules
+	if a.upstream != nil { // so that the first poke already follows the user's rules
 		if err := a.upstream.fetchRules(ctx, c); err != nil {
 			return nil, err
 		}
@@ -39,8 +39,8 @@ func (a *api) setPusher(ctx context.Context, c *call) (any, error) {
 	return struct{}{}, nil
 }
 
-// clientPusher is a pusher as its owner sees it: without what the registry
-// keeps for itself, and with what has two names under both of them.
+// clientPusher is a pusher as its owner sees it: without internal fields, and with both
+// names of each field that has two.
 type clientPusher struct {
 	Pushkey           string          `json:"pushkey"`
 	Kind              string          `json:"kind"`

@@ -10,8 +10,8 @@ import (
 	"poked/events"
 )
 
-// maxLimiters bounds how many users' recent requests are remembered. Who drops
-// out starts afresh, and that takes as many other users with tokens.
+// maxLimiters bounds how many users have a limiter in memory. A user whose limiter is
+// evicted starts with a full burst; evicting it takes that many other users with tokens.
 const maxLimiters = 10_000
 
 // limiter is a token bucket for each user.
@@ -29,8 +29,8 @@ func newLimiter(perSecond float64, burst int) (*limiter, error) {
 	return &limiter{rate: rate.Limit(perSecond), burst: burst, users: users}, nil
 }
 
-// admit counts one request of a user, or refuses it and says when to come back.
-// A refused request does not count.
+// admit counts one request of a user, or refuses it with a Retry-After. A refused
+// request does not count.
 func (l *limiter) admit(user events.UserID) error {
 	now := time.Now()
 	reservation := l.of(user).ReserveN(now, 1)
@@ -48,7 +48,7 @@ func (l *limiter) of(user events.UserID) *rate.Limiter {
 	}
 	fresh := rate.NewLimiter(l.rate, l.burst)
 	if known, ok, _ := l.users.PeekOrAdd(user, fresh); ok {
-		return known // another request was faster
+		return known // another request added it meanwhile
 	}
 	return fresh
 }

@@ -12,24 +12,24 @@ import (
 	"poked/events/wait"
 )
 
-// recheck asks the homeserver, as an application service, for each device that has
-// pushers, one after the other and all over again: homeservers tell nobody when a
-// device is logged out. On the way it fetches the push rules of each user and whom the
-// user ignores, which may have been changed where nobody saw it.
+// recheck asks the homeserver, as an application service, whether each device with
+// pushers still exists, one after the other in endless rounds, since homeservers do not
+// announce logouts. It also refreshes each user's push rules and ignored users, which may
+// have changed without a request through poked.
 type recheck struct {
 	upstream *upstream
 	service  *homeserver.Service
 	local    func(events.UserID) bool
-	every    time.Duration // how long one round over all devices takes, unless they are too many
+	every    time.Duration // duration of one round; longer if recheckGap requires it
 	log      *slog.Logger
 
-	failing bool // the homeserver could not be asked the last time
+	failing bool // the last request to the homeserver failed
 }
 
 const (
-	// recheckGap is how often the homeserver is asked at most.
+	// recheckGap is the shortest pause between two devices.
 	recheckGap = 500 * time.Millisecond
-	// recheckPage is how many devices are read at once.
+	// recheckPage is how many devices are read from the database at once.
 	recheckPage = 100
 )
 
@@ -37,19 +37,18 @@ func newRecheck(up *upstream, service *homeserver.Service, reg *homeserver.Regis
 	return &recheck{upstream: up, service: service, local: reg.IsLocal, every: every, log: up.log}
 }
 
-// run goes round until ctx ends.
+// run repeats rounds until ctx ends.
 func (r *recheck) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := r.round(ctx); err != nil && ctx.Err() == nil {
 			r.log.Error("devices could not be checked", "error", err)
-			_ = wait.For(ctx, recheckGap) // the loop looks at ctx
+			_ = wait.For(ctx, recheckGap) // the loop checks ctx
 		}
 	}
 	return nil
 }
 
-// round asks for every device once. Between two there is a pause, so that a round
-// takes its time.
+// round checks every device once, spread evenly over the duration of a round.
 func (r *recheck) round(ctx context.Context) error {
 	n, err := r.upstream.store.CountDevices(ctx)
 	if err != nil {
@@ -57,7 +56,7 @@ func (r *recheck) round(ctx context.Context) error {
 	}
 	gap := max(r.every/time.Duration(max(n, 1)), recheckGap)
 	if n == 0 {
-		_ = wait.For(ctx, gap) // the loop looks at ctx
+		_ = wait.For(ctx, gap) // the loop checks ctx
 	}
 	for last := (pusherDevice{}); ctx.Err() == nil; {
 		page, err := r.upstream.store.DevicesAfter(ctx, last, recheckPage)
@@ -77,8 +76,8 @@ func (r *recheck) round(ctx context.Context) error {
 	return nil
 }
 
-// check asks for one device, and for the user's rules if the user is a new one. Only
-// an error of our own is returned: what the homeserver does not tell changes nothing.
+// check checks one device and, for the first device of each user, refreshes the user's
+// rules. It returns only errors of our own; if the homeserver fails, nothing changes.
 func (r *recheck) check(ctx context.Context, d pusherDevice, newUser bool) error {
 	if !r.local(d.UserID) {
 		return nil
@@ -92,7 +91,7 @@ func (r *recheck) check(ctx context.Context, d pusherDevice, newUser bool) error
 		return nil
 	}
 	there, err := r.service.HasDevice(ctx, d.UserID, d.DeviceID)
-	if told, err := r.told(ctx, err); err != nil || !told || there {
+	if answered, err := r.answered(ctx, err); err != nil || !answered || there {
 		return err
 	}
 	r.upstream.tokens.forget(d.UserID, d.DeviceID)
@@ -101,23 +100,23 @@ func (r *recheck) check(ctx context.Context, d pusherDevice, newUser bool) error
 	return err
 }
 
-// refresh fetches a user's push rules, and whom the user ignores.
+// refresh fetches a user's push rules and ignored users.
 func (r *recheck) refresh(ctx context.Context, user events.UserID) error {
 	u := r.upstream
-	// What is fetched of an account that is deactivated meanwhile is not stored.
+	// If the account is deactivated meanwhile, the answers are not stored.
 	ctx = u.tokens.withClaim(ctx, Identity{UserID: user, asked: u.tokens.gone.now()})
 	rules := func(ctx context.Context) (json.RawMessage, error) { return r.service.PushRulesOf(ctx, user) }
 	ignored := func(ctx context.Context) (json.RawMessage, error) { return r.service.IgnoredUsersOf(ctx, user) }
-	if _, err := r.told(ctx, u.take(ctx, user, rules, u.store.takePublished)); err != nil {
+	if _, err := r.answered(ctx, u.take(ctx, user, rules, u.store.takePublished)); err != nil {
 		return err
 	}
-	_, err := r.told(ctx, u.take(ctx, user, ignored, u.store.takeIgnored))
+	_, err := r.answered(ctx, u.take(ctx, user, ignored, u.store.takeIgnored))
 	return err
 }
 
-// told says whether the homeserver told what it was asked for. An error of its own is
-// dropped, and the first of a row logged.
-func (r *recheck) told(ctx context.Context, err error) (bool, error) {
+// answered reports whether the homeserver answered. It drops the homeserver's own errors
+// and logs the first of a series.
+func (r *recheck) answered(ctx context.Context, err error) (bool, error) {
 	theirs := errors.Is(err, homeserver.ErrCannotTell) || errors.Is(err, homeserver.ErrRefused) || errors.Is(err, homeserver.ErrUnknownToken)
 	switch {
 	case err == nil:
@@ -129,7 +128,7 @@ func (r *recheck) told(ctx context.Context, err error) (bool, error) {
 		return false, err
 	case !r.failing:
 		r.failing = true
-		r.log.Warn("the homeserver does not say which devices are there, pushers stay", "error", err)
+		r.log.Warn("the homeserver cannot be asked about devices, all pushers stay", "error", err)
 	}
 	return false, nil
 }

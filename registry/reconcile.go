@@ -7,14 +7,14 @@ import (
 	"poked/events"
 )
 
-// reconcilePage is how many users are compared, and written down as differing,
-// in one transaction.
+// reconcilePage is how many users are compared, and put into the outbox, in one
+// transaction.
 const reconcilePage = 500
 
-// reconcile puts every user into the outbox of whom a bucket holds something else
-// than the database says. Only the goroutine of the outbox writes to the bucket,
-// so it stands still meanwhile; the database may move on and only makes a user
-// appear in the outbox twice.
+// reconcile puts every user into the outbox whose value in a bucket differs from the
+// database. Only the goroutine of the outbox writes to the bucket, so the bucket does not
+// change meanwhile. If the database changes, a user may be in the outbox twice, which
+// does no harm.
 func (o *outbox) reconcile(ctx context.Context, b bucket) error {
 	held, err := o.readBucket(ctx, b)
 	if err != nil {
@@ -24,16 +24,16 @@ func (o *outbox) reconcile(ctx context.Context, b bucket) error {
 	if err != nil {
 		return err
 	}
-	unknown, err := o.oweUnknown(ctx, b, held)
+	unknown, err := o.enqueueUnknown(ctx, b, held)
 	if err != nil {
 		return err
 	}
 	log := o.log.With("bucket", string(b))
 	switch {
-	case ahead+unknown > 0: // the database is not the one that told NATS last
-		log.Warn("nats knew more than the database, which wins", "users", differ, "users_ahead", ahead, "users_unknown", unknown)
+	case ahead+unknown > 0: // the buckets were last written from another database
+		log.Warn("nats was ahead of the database; the database wins", "users", differ, "users_ahead", ahead, "users_unknown", unknown)
 	case differ > 0:
-		log.Info("telling nats what it does not know", "users", differ)
+		log.Info("publishing users that differ in nats", "users", differ)
 	}
 	return nil
 }
@@ -49,55 +49,56 @@ func (o *outbox) readBucket(ctx context.Context, b bucket) (map[events.UserID]va
 	return held, nil
 }
 
-// compareUsers walks through the database and takes each user out of held. It
-// returns for how many users the two differ, and how many of those the bucket
-// has in a version that the database never reached.
+// compareUsers compares every user of the database with held, and removes the user from
+// held. It returns for how many users the two differ, and for how many of those the
+// bucket has a version that the database never reached.
 func (o *outbox) compareUsers(ctx context.Context, b bucket, held map[events.UserID]valueState) (differ, ahead int, err error) {
 	for after := events.UserID(""); ; {
 		values, err := o.store.ValuesAfter(ctx, b, after, reconcilePage)
 		if err != nil || len(values) == 0 {
 			return differ, ahead, err
 		}
-		var debts []debt
+		var entries []entry
 		for i := range values {
 			user := values[i].user
 			have, ok := held[user]
 			delete(held, user)
 			if d, differs := compare(&values[i], have, ok); differs {
-				debts = append(debts, d)
+				entries = append(entries, d)
 				if d.atLeast > 0 {
 					ahead++
 				}
 			}
 			after = user
 		}
-		if err := o.store.Owe(ctx, b, debts); err != nil {
+		if err := o.store.Enqueue(ctx, b, entries); err != nil {
 			return differ, ahead, err
 		}
-		differ += len(debts)
+		differ += len(entries)
 	}
 }
 
-// compare says whether the bucket has to be told of a user. The database may
-// come from a backup, and the bucket then have a version that it has yet to
-// reach, with the same content or another: its version jumps above the bucket's.
-func compare(want *value, have valueState, ok bool) (debt, bool) {
+// compare reports whether a user's value has to be written to the bucket. If the database
+// was restored from a backup, the bucket may have a higher version, with the same content
+// or another; then the version in the database jumps above the bucket's.
+func compare(want *value, have valueState, ok bool) (entry, bool) {
 	switch {
 	case !ok:
-		return debt{user: want.user}, want.filled
+		return entry{user: want.user}, want.filled
 	case want.filled && want.state() == have:
-		return debt{}, false
+		return entry{}, false
 	case have.version >= want.version:
-		return debt{user: want.user, atLeast: have.version + 1}, true
+		return entry{user: want.user, atLeast: have.version + 1}, true
 	}
-	return debt{user: want.user}, true
+	return entry{user: want.user}, true
 }
 
-// oweUnknown has the users deleted that only the bucket knows.
-func (o *outbox) oweUnknown(ctx context.Context, b bucket, held map[events.UserID]valueState) (int, error) {
-	debts := make([]debt, 0, len(held))
+// enqueueUnknown puts users that only the bucket knows into the outbox, which deletes them
+// from the bucket.
+func (o *outbox) enqueueUnknown(ctx context.Context, b bucket, held map[events.UserID]valueState) (int, error) {
+	entries := make([]entry, 0, len(held))
 	for user, have := range held {
-		debts = append(debts, debt{user: user, atLeast: have.version + 1})
+		entries = append(entries, entry{user: user, atLeast: have.version + 1})
 	}
-	return len(debts), o.store.Owe(ctx, b, debts)
+	return len(entries), o.store.Enqueue(ctx, b, entries)
 }

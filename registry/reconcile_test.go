@@ -120,7 +120,7 @@ func TestReconcileUnknownUsers(t *testing.T) {
 	h.run()
 	eventstest.WaitFor(t, "the bucket to be empty", func() bool { return len(h.bucket()) == 0 })
 	// If the user comes back, dispatchers must not take the news for old.
-	if err := h.reg.store.Owe(t.Context(), inPushers, []debt{{user: set.UserID}}); err != nil {
+	if err := h.reg.store.Enqueue(t.Context(), inPushers, []entry{{user: set.UserID}}); err != nil {
 		t.Fatal(err)
 	}
 	back, err := h.reg.store.Pushers(t.Context(), set.UserID)
@@ -184,7 +184,7 @@ func TestBucketDeletedInPlace(t *testing.T) {
 			h.waitSettled()
 			h.nats.DeleteStream("KV_" + string(b))
 			change("bob-phone")
-			eventstest.WaitFor(t, "the outbox to fail", func() bool { return strings.Contains(h.log.String(), "cannot tell nats") })
+			eventstest.WaitFor(t, "the outbox to fail", func() bool { return strings.Contains(h.log.String(), "the outbox cannot be published") })
 			if err := h.conn.Setup(t.Context(), eventstest.Topology()); err != nil {
 				t.Fatal(err)
 			}

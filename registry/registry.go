@@ -1,8 +1,7 @@
-// Package registry is where clients say where they want to be poked and about
-// what: the pusher and push rule endpoints of the Matrix client-server API over
-// HTTP, a SQLite database that only it opens, and an outbox that tells NATS what
-// the database says. It also shows them what they have not read, of which it
-// holds nothing.
+// Package registry serves the pusher, push rule and notification endpoints of the Matrix
+// client-server API. It stores pushers and push rules in a SQLite database that nothing
+// else opens, and publishes them to NATS through an outbox. Unread notifications are read
+// from NATS for each request and not stored here.
 //
 //	client ──pushers, pushrules──▶ api ─┐                 ┌─▶ outbox ──Put…──▶ PUSHERS, PUSH_RULES ──▶ dispatchers
 //	                                    ├─▶ store (SQLite)┘      ▲
@@ -10,107 +9,102 @@
 //	                                        change, version, outbox
 //	client ──notifications──▶ api ──ListNotifications──▶ NATS NOTIFICATIONS, ROOMS
 //
-// A request is routed by its path as it was sent (route.go): what is escaped in a
-// rule id belongs to the id. It walks through authentication ([Authenticator]),
-// the user's rate limit, decoding and validation (set.go, rule.go), and one
-// transaction. Every failure becomes an apiError, and one place writes answers and
-// errors alike.
+// A request is routed by its escaped path (route.go), since a rule id may contain an
+// escaped slash. It passes authentication ([Authenticator]), the user's rate limit,
+// validation (set.go, rule.go), and one transaction. Every failure becomes an apiError,
+// and one function writes all answers.
 //
-// # Two buckets, one way
+// # Two buckets
 //
-// What NATS is told of a user is a value: the user's pushers, or what the user
-// wants to hear. Each has its version, its bucket and its rows in the outbox;
-// telling, comparing and repairing do not know which of the two they handle
-// (publication.go).
+// The registry publishes two values for each user: the pushers, and the push rules with
+// the ignored users. Each has a version, a bucket and rows in the outbox. Publishing,
+// comparing and repairing work the same for both (publication.go).
 //
 // # Push rules
 //
-// A user's own rules stand by scope, kind and id. The scope is "" for the global
-// rules or the instance handle of one device, whose rules are asked for that
-// device's pushers before the global ones; there are no predefined rules in it.
-// Rules have positions with gaps between them, so that moving one rewrites that
-// one (store_rule_order.go). Of predefined rules only what differs is kept, and
-// nothing that was set back: they follow the specification, and a user on them has
-// no key in the bucket. A change that changes nothing is not told.
+// A user's own rules are identified by scope, kind and id. The scope is "" for the global
+// rules, or the instance handle of one device. A device's rules are evaluated before the
+// global ones, for that device's pushers only, and include no predefined rules. Rules
+// have positions with gaps between them, so that moving a rule rewrites only that rule
+// (store_rule_order.go). For predefined rules only the differences are stored: users
+// without any follow the specification and have no key in the bucket. A request that
+// changes nothing is not published.
 //
-// A homeserver that publishes a user's m.push_rules keeps that user's global rules:
-// its ruleset is what clients are shown, and they are refused changes (403) until
-// it takes it back. What they had made here before is kept for that time, and so
-// are the rules of devices, which a homeserver does not know.
+// If the homeserver publishes a user's m.push_rules, it owns the global rules: clients
+// see its ruleset and cannot change it here (403) until it withdraws it. The rules that
+// they made here before stay stored meanwhile, and so do the rules of devices, which a
+// homeserver does not know.
 //
-// Where the specification is silent or servers differ: deleting a predefined rule
-// is M_INVALID_PARAM 400, since it is there (404) and yet cannot go; unknown
-// actions are refused, unknown conditions kept; a rule that is set again without
-// before or after stays where it is.
+// Where the specification is silent or servers differ: deleting a predefined rule is
+// M_INVALID_PARAM 400, since the rule exists (no 404) but cannot be deleted; unknown
+// actions are refused and unknown conditions stored; a rule that is set again without
+// before or after keeps its place.
 //
 // # Notifications
 //
-// What a user has not read is looked up in NATS for each request
-// (notifications.go): the same log that dispatchers count the badge from, so the
-// list and the badge agree, and what is read is gone from both. The event is the
-// homeserver's own for the 72 hours that ROOMS has it, and then what was poked of
-// it. A page goes on from a sequence of the log, so what comes meanwhile moves
-// nothing.
+// Unread notifications are read from NATS for each request (notifications.go), from the
+// same log that dispatchers count the badge from, so the list and the badge agree. The
+// event is the original for the 72 hours that ROOMS keeps it, and after that the part
+// that was in the poke. A page token is a sequence in the log, so new notifications do
+// not shift later pages.
 //
 // # With a homeserver
 //
-// A homeserver that is asked (Config.Homeserver) says who a token belongs to
-// (homeservertokens.go) and keeps the global push rules: requests for them are passed
-// on, and what they change is fetched and told like any other change (upstream.go). At
-// each set of a pusher the user's rules are fetched with the user's own token. What
-// ends devices is watched where a proxy sends it here (watch.go); otherwise the
-// homeserver is asked for every device in its turn (recheck.go). A logout overtakes what
-// was asked for before it: no answer of the homeserver's and no request brings a token or
-// a pusher back (departures.go). Of tokens that nobody knows few are asked for at the
-// same time, and more are refused (429), so that the others find the homeserver free. No pusher goes and
-// nobody is logged out because the homeserver is away: that is 502.
+// With Config.Homeserver, the homeserver authenticates tokens (homeservertokens.go) and
+// keeps the global push rules: requests for them are forwarded, and changed rules are
+// fetched and published like any other change (upstream.go). When a pusher is set, the
+// user's rules are fetched with the user's own token. Requests that end devices are
+// watched if a proxy sends them here (watch.go); in any case the homeserver is asked
+// about every device in turn (recheck.go). A logout wins over earlier requests: no answer
+// or request from before it restores a token or a pusher (departures.go). The number of
+// concurrent requests with unknown tokens is limited, and more are refused (429), so that
+// known clients are served. If the homeserver is down, clients get 502; no pusher is
+// removed and nobody is logged out.
 //
 // # Guarantees
 //
-// G10: every query is bound to the user that the authenticator names; no part
-// of a request names another. The one exception is the specification's: setting
-// a pusher without "append" takes the same app_id and pushkey from other users.
+// G10: every query is bound to the user that the authenticator returned; no part of a
+// request can name another. The one exception is in the specification: setting a pusher
+// without "append" removes other users' pushers with the same app_id and pushkey.
 //
-// G11: 200 is answered after the commit of a transaction with synchronous=FULL
-// that holds the change, the user's next version and an outbox row. The row is
-// deleted only after the bucket has stored the user's value. What is published is
-// read from the database at that moment, so several rows of one user may be told
-// at once, and what is told is never older than the rows that go. Values are told
-// side by side; one user's states in one bucket are told in order.
+// G11: 200 is sent after the commit of a transaction with synchronous=FULL that contains
+// the change, the user's next version and an outbox row. The row is deleted only after
+// the bucket has stored the user's value. That value is read from the database when it is
+// published, so it is never older than the rows that are deleted, and one write may cover
+// several rows. Different users are published in parallel, one user's versions in order.
 //
-// G9: a pusher is named by its digest ([events.PusherID]) in logs and in the
-// history of removed pushers; requests leave one line with the path's template, in
-// which no rule id and no handle stands.
+// G9: logs and the history of removed pushers contain a digest of a pusher
+// ([events.PusherID]). Each request is logged as one line with the template of its path,
+// without rule ids and instance handles.
 //
-// Limits keep both values of a user within one NATS message each; see
-// maxMaxPushers and maxRulesBytes.
+// Limits keep both values of a user within one NATS message each; see maxMaxPushers and
+// maxRulesBytes.
 //
 // # What fails, and how
 //
-//   - NATS is away: requests are answered as ever and the outbox grows. It is
-//     tried again with jittered backoff, and at once when NATS is back. Only
-//     notifications cannot be listed then: M_UNKNOWN 503 with Retry-After.
-//   - A crash between publishing and deleting the row: published again, the same
-//     or newer.
-//   - A bucket was lost, lags or is ahead (the database came from a backup): at
-//     the start, after each reconnect and after each failure the buckets are
-//     compared with the database, and users that differ go into the outbox, with
-//     a version above the bucket's. The database is always right.
-//   - The database was lost: [Open] refuses to begin with an empty one while the
-//     buckets hold something, for it would empty them. [Restore] builds it anew
-//     from them.
-//   - A request shows two access tokens: 400, for the homeserver may take it for
-//     somebody else's.
-//   - A message from NATS cannot be read: package events makes it a dead letter.
-//   - The disk is full, or another program holds the database locked: M_UNKNOWN 503
-//     with Retry-After, nothing changed, and the registry is not ready. Whether it can
-//     be written is asked every few seconds.
-//   - The database is broken: M_UNKNOWN 500, nothing changed.
-//   - A second registry on the same database, or a database that is newer than
-//     the program: [Open] says so and fails.
+//   - NATS is away: clients are served as usual and the outbox grows. Publishing is
+//     retried with jittered backoff, and at once after a reconnect. Only notifications
+//     cannot be listed: M_UNKNOWN 503 with Retry-After.
+//   - A crash between publishing and deleting the outbox row: the value is published
+//     again, unchanged or newer.
+//   - A bucket was lost, lags or is ahead (the database was restored from a backup): at
+//     the start, after each reconnect and after each failure the buckets are compared
+//     with the database, and users that differ go into the outbox, with a version above
+//     the bucket's. The database always wins.
+//   - The database was lost: [Open] refuses an empty one while the buckets hold values,
+//     since it would delete them. [Restore] rebuilds the database from the buckets.
+//   - A request has two different access tokens: 400, since the homeserver may take it
+//     for another user's.
+//   - A message from NATS cannot be parsed: it becomes a dead letter.
+//   - The disk is full, or another program holds the database locked: M_UNKNOWN 503 with
+//     Retry-After, nothing changed, and the registry is not ready. A probe tests every
+//     few seconds whether the database can be written.
+//   - The database is corrupt: M_UNKNOWN 500, nothing changed.
+//   - A second registry on the same database, or a database that is newer than the
+//     program: [Open] fails with that error.
 //
-// Of the work that arrives over NATS, a message is acknowledged after the commit
-// of what it asks for, and everything it may ask for can be done twice.
+// Messages from NATS are acknowledged after the commit of what they request, and applying
+// one twice has no further effect.
 package registry
 
 import (
@@ -130,9 +124,9 @@ import (
 	"poked/events/stream"
 )
 
-// Limits of the HTTP server, beside those of package httpserve. An answer waits for a
-// disk, for NATS no longer than listingTimeout, or for the homeserver, who is asked up
-// to three times (homeserver.Client has a limit for each).
+// Limits of the HTTP server, beside those of package httpserve. An answer may wait for
+// the disk, for NATS up to listingTimeout, or for up to three requests to the homeserver
+// (homeserver.Client limits each).
 const (
 	maxConns     = 4096
 	writeTimeout = time.Minute
@@ -144,23 +138,22 @@ type Registry struct {
 	store    *store
 	api      *api
 	outbox   *outbox
-	recheck  *recheck   // nil if the homeserver cannot be asked for devices
+	recheck  *recheck   // nil without a registration
 	tokens   *tokenFile // nil with a homeserver
 	conn     *stream.Conn
 	listener net.Listener
 	log      *slog.Logger
 }
 
-// Open reads the token file, or the registration, opens the database, brings it to
-// the program's schema and binds the listener. Nothing is served before
-// [Registry.Run]; connections that come earlier wait. The topology must have been
-// set up on conn. Errors are sentences that an operator can act upon.
+// Open reads the token file or the registration, opens the database, migrates it to the
+// newest schema and binds the listener. Connections wait until [Registry.Run] serves
+// them. The topology must have been set up on conn. Errors tell an operator what to do.
 func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *stream.Conn, log *slog.Logger) (*Registry, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	who, err := openWhoAsks(cfg, log)
+	who, err := openAuthSource(cfg, log)
 	if err != nil {
 		return nil, err
 	}
@@ -190,16 +183,16 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	return r, nil
 }
 
-// whoAsks is what knows who asks: a file of tokens, or a homeserver.
-type whoAsks struct {
+// authSource authenticates requests, by a token file or through a homeserver.
+type authSource struct {
 	auth         Authenticator
 	file         *tokenFile         // nil with a homeserver
-	client       *homeserver.Client // nil without a homeserver, as is what follows
+	client       *homeserver.Client // nil without a homeserver, as are the fields below
 	tokens       *homeserverTokens
 	registration *homeserver.Registration // nil if there is none
 }
 
-func openWhoAsks(cfg Config, log *slog.Logger) (who whoAsks, err error) {
+func openAuthSource(cfg Config, log *slog.Logger) (who authSource, err error) {
 	if cfg.Homeserver.URL == "" {
 		if who.file, err = openTokenFile(cfg.Tokens, log); err != nil {
 			return who, err
@@ -222,8 +215,8 @@ func openWhoAsks(cfg Config, log *slog.Logger) (who whoAsks, err error) {
 	return who, nil
 }
 
-// upstream returns the homeserver whose word counts, or nil.
-func (w *whoAsks) upstream(store *store, log *slog.Logger) *upstream {
+// upstream returns the homeserver that keeps push rules and devices, or nil.
+func (w *authSource) upstream(store *store, log *slog.Logger) *upstream {
 	if w.client == nil {
 		return nil
 	}
@@ -233,13 +226,11 @@ func (w *whoAsks) upstream(store *store, log *slog.Logger) *upstream {
 // Handler returns the HTTP API.
 func (r *Registry) Handler() http.Handler { return r.api }
 
-// Addr returns the address that HTTP listens on, with the port that was chosen
-// for port 0.
+// Addr returns the HTTP listener's address, with the actual port.
 func (r *Registry) Addr() string { return r.listener.Addr().String() }
 
-// RereadTokens reads the token file now, without waiting until it has changed and stood
-// still. After an error the tokens known before stay valid. With a homeserver there is
-// nothing to read.
+// RereadTokens reads the token file now, even if it has not changed. After an error the
+// previous tokens stay valid. With a homeserver it does nothing.
 func (r *Registry) RereadTokens() error {
 	if r.tokens == nil {
 		return nil
@@ -247,9 +238,9 @@ func (r *Registry) RereadTokens() error {
 	return r.tokens.reread()
 }
 
-// Run serves HTTP, tells NATS what changed and does what arrives over NATS,
-// until ctx ends. It then lets requests finish for up to 10 s and returns nil;
-// what the outbox still holds is told at the next start.
+// Run serves HTTP, publishes changes to NATS and processes messages from NATS until ctx
+// ends. It then lets requests finish for up to 10 s and returns nil. The next start
+// publishes what is left in the outbox.
 func (r *Registry) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.serveHTTP(ctx) })
@@ -273,8 +264,8 @@ func (r *Registry) serveHTTP(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the listener and the database. It is for after [Registry.Run],
-// or instead of it.
+// Close closes the listener and the database. Call it after [Registry.Run], or instead
+// of it.
 func (r *Registry) Close() error {
 	err := r.listener.Close()
 	if errors.Is(err, net.ErrClosed) {

@@ -12,7 +12,7 @@ import (
 	"poked/events"
 )
 
-// Removal is why a pusher went.
+// Removal is the record of a removed pusher.
 type Removal struct {
 	At       int64           `db:"removed_at" json:"removed_at"` // seconds
 	UserID   events.UserID   `db:"user_id" json:"user_id"`
@@ -21,9 +21,9 @@ type Removal struct {
 	Reason   string          `db:"reason" json:"reason"`
 }
 
-// Removals returns why pushers went, the newest first, of one user or, for an empty
-// one, of all: of each user the last few are kept. It reads the database only, and may
-// do so beside the registry that uses it.
+// Removals returns up to limit removals, newest first, of one user or, for an empty user,
+// of all. The database keeps the last 20 of each user. It only reads the database and may
+// run while a registry uses it.
 func Removals(ctx context.Context, database string, user events.UserID, limit int) (list []Removal, err error) {
 	if _, err := os.Stat(database); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)

@@ -12,30 +12,30 @@ import (
 	"poked/events/stream"
 )
 
-// Restored is what a restore found in the buckets and wrote.
+// Restored counts what a restore found in the buckets and wrote.
 type Restored struct {
 	Users      int `json:"users"` // with pushers
 	Pushers    int `json:"pushers"`
 	RuleUsers  int `json:"users_with_rules"` // with push rules or ignored users
 	Rules      int `json:"rules"`            // that users and their devices have made
-	Unreadable int `json:"unreadable"`       // values that cannot be read, and are not restored
+	Unreadable int `json:"unreadable"`       // values that could not be parsed and are not restored
 }
 
-// ErrNotEmpty says that a database holds something that a restore would overwrite.
-var ErrNotEmpty = errors.New("it knows users already: move it away first, with its -wal and -shm files")
+// ErrNotEmpty reports that a database holds users that a restore would overwrite.
+var ErrNotEmpty = errors.New("it already contains users: move it away first, with its -wal and -shm files")
 
-// errDryRun ends a transaction that is not to be committed.
+// errDryRun rolls back the transaction of a dry run.
 var errDryRun = errors.New("dry run")
 
-// Restore builds the database at path from what the buckets hold, for when the
-// file is lost and there is no backup. It is all or nothing: one transaction. Each
-// user has the version that the bucket has, and the outbox is empty, so that the
-// registry that opens the file finds nothing to tell, and what it tells later is
-// newer. A pusher keeps its pushkey_ts, so that a rejection that is still on its
-// way finds it. Why pushers went is not in the buckets, and is lost.
+// Restore builds the database at path from the buckets, for when the file is lost and
+// there is no backup. It runs in one transaction: all or nothing. Each user gets the
+// version in the bucket, and the outbox stays empty, so that the registry has nothing to
+// publish at first and publishes higher versions later. A pusher keeps its pushkey_ts, so
+// that a pending rejection still applies to it. The history of removed pushers is not in
+// the buckets and is lost.
 //
-// With dryRun everything is read and nothing written. progress hears of each user
-// in each bucket.
+// With dryRun everything is read and nothing written. progress is called once for each
+// user in each bucket.
 func Restore(ctx context.Context, path string, conn *stream.Conn, dryRun bool, progress func()) (Restored, error) {
 	r := restore{conn: conn, progress: progress}
 	if _, err := os.Stat(path); dryRun && errors.Is(err, os.ErrNotExist) {
@@ -67,8 +67,8 @@ func notEmpty(path string, known bool) error {
 	return fmt.Errorf("restore into %s: %w", path, ErrNotEmpty)
 }
 
-// knowsUsers says whether NATS was ever told anything by this database, or is to
-// be.
+// knowsUsers reports whether this database ever published anything to NATS, or has
+// something to publish.
 func knowsUsers(ctx context.Context, tx *sqlx.Tx) (known bool, err error) {
 	if err := tx.GetContext(ctx, &known, "SELECT EXISTS (SELECT * FROM users)"); err != nil {
 		return false, fmt.Errorf("look for users: %w", err)
@@ -76,7 +76,7 @@ func knowsUsers(ctx context.Context, tx *sqlx.Tx) (known bool, err error) {
 	return known, nil
 }
 
-// restore is one restore that is going on.
+// restore is one run of Restore.
 type restore struct {
 	conn     *stream.Conn
 	progress func()
@@ -108,7 +108,7 @@ func (r *restore) read(ctx context.Context, tx *sqlx.Tx) error {
 }
 
 func (r *restore) pushers(ctx context.Context, tx *sqlx.Tx, set events.UserPushers) error {
-	if len(set.Pushers) == 0 { // a user without any has no key
+	if len(set.Pushers) == 0 { // the registry writes no key for a user without pushers
 		r.done.Unreadable++
 		return nil
 	}
@@ -137,9 +137,9 @@ func (r *restore) rules(ctx context.Context, tx *sqlx.Tx, rules *events.UserPush
 	return restoreRules(ctx, tx, rules)
 }
 
-// ErrLost says that a database is empty and NATS is not.
-var ErrLost = errors.New("the database is empty, but NATS knows pushers or push rules: " +
-	"restore it with 'poked registry restore --from-nats' or from a backup, or have NATS forget them with --start-empty")
+// ErrLost reports that the database is empty while NATS holds pushers or push rules.
+var ErrLost = errors.New("the database is empty, but NATS holds pushers or push rules: " +
+	"restore it with 'poked registry restore --from-nats' or from a backup, or delete them from NATS with --start-empty")
 
 // checkNotLost refuses an empty database that would empty the buckets.
 func checkNotLost(ctx context.Context, path string, s *store, conn *stream.Conn) error {
@@ -154,7 +154,7 @@ func checkNotLost(ctx context.Context, path string, s *store, conn *stream.Conn)
 	for _, b := range []bucket{inPushers, inPushRules} {
 		for _, err := range b.all(ctx, conn) {
 			if err != nil {
-				return fmt.Errorf("look into bucket %s: %w", b, err)
+				return fmt.Errorf("read bucket %s: %w", b, err)
 			}
 			return fmt.Errorf("open database %s: %w", path, ErrLost)
 		}

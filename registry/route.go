@@ -7,27 +7,27 @@ import (
 	"strings"
 )
 
-// The prefixes of the client-server API, from today's to the original.
+// The prefixes of the client-server API, from the newest to the original one.
 const (
 	prefixV3       = "/_matrix/client/v3"
 	prefixR0       = "/_matrix/client/r0"
 	prefixOriginal = "/_matrix/client/api/v1"
 )
 
-// route is what one path can do, by method.
+// route maps the methods of one path to their handlers.
 type route map[string]func(context.Context, *call) (any, error)
 
-// endpoint is a path of the API, as OpenAPI writes it: {name} stands for one
-// segment that is not empty, and {name...} at the end for all that is left.
+// endpoint is a path of the API as an OpenAPI template: {name} matches one segment that
+// is not empty, and {name...} at the end matches the rest of the path.
 type endpoint struct {
 	template string
 	segments []string // of the template
 	route    route
-	passed   bool // to the homeserver, which judges it
+	passed   bool // forwarded to the homeserver, which authenticates it
 }
 
-// endpoints is the table of every path. No two of them match the same, but for
-// the last of each prefix, which takes what the others leave.
+// endpoints returns the table of all paths. No path matches two of them, except for the
+// last of each prefix, which matches what the others leave.
 func (a *api) endpoints() []endpoint {
 	var list []endpoint
 	add := func(template string, r route) {
@@ -62,8 +62,8 @@ func (a *api) endpoints() []endpoint {
 	return list
 }
 
-// passedOn changes a prefix's table for a homeserver that is asked: it keeps the
-// global push rules, and what ends devices is watched.
+// passedOn changes a prefix's table for use with a homeserver: requests for global push
+// rules are forwarded to it, and requests that end devices are watched.
 func (a *api) passedOn(list []endpoint, prefix string) []endpoint {
 	for _, e := range list {
 		if !strings.HasPrefix(e.template, prefix+"/pushrules/") {
@@ -83,8 +83,7 @@ func (a *api) passedOn(list []endpoint, prefix string) []endpoint {
 	return list
 }
 
-// match returns the values of the template's names if the segments of a path, as
-// they were sent, fit it.
+// match returns the path parameters if the escaped segments of a path fit the template.
 func (e *endpoint) match(path []string) (params map[string]string, ok bool) {
 	for i, want := range e.segments {
 		if strings.HasSuffix(want, "...}") {
@@ -114,9 +113,8 @@ func (e *endpoint) match(path []string) (params map[string]string, ok bool) {
 	return params, len(path) == len(e.segments)
 }
 
-// find looks the path up, in the form in which it was sent: what a segment
-// escapes belongs to it. http.ServeMux would answer some paths with a redirect in
-// HTML.
+// find looks up the route by the escaped path, since a segment may contain an escaped
+// slash. http.ServeMux would answer some paths with a redirect in HTML.
 func (a *api) find(c *call) route {
 	path := strings.Split(c.request.URL.EscapedPath(), "/")
 	for i := range a.table {

@@ -11,9 +11,9 @@ import (
 	"poked/events/pushrule"
 )
 
-// Limits of push rules, which the specification leaves open. Bytes count what is
-// stored: compact JSON as encoding/json writes it, with <, > and & escaped. The
-// last three keep what is told of a user within one NATS message of 1 MiB.
+// Limits of push rules, which the specification does not set. Bytes count the stored form:
+// compact JSON as encoding/json writes it, with <, > and & escaped. The last three keep
+// a user's value within one NATS message of 1 MiB.
 const (
 	maxRuleIDBytes    = 255
 	maxRuleBytes      = 4096
@@ -31,7 +31,7 @@ type ruleName struct {
 	id    string
 }
 
-// predefined says whether this is the name of a rule that everyone has.
+// predefined reports whether this is the name of a predefined rule.
 func (n ruleName) predefined() bool {
 	if n.scope != "" {
 		return false
@@ -67,7 +67,7 @@ func findRule(rules *pushrule.Ruleset, name ruleName) (pushrule.Rule, bool) {
 	return pushrule.Rule{}, false
 }
 
-// rulesetOf returns the rules of one scope. Its user is the owner of rules.
+// rulesetOf returns the rules of one scope.
 func rulesetOf(rules *events.UserPushRules, scope string) pushrule.Ruleset {
 	if scope == "" {
 		return rules.Global()
@@ -75,23 +75,23 @@ func rulesetOf(rules *events.UserPushRules, scope string) pushrule.Ruleset {
 	return rules.Devices[scope]
 }
 
-// checkRuleID refuses ids that no rule of a user's own may have (client-server
-// API, "PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}").
+// checkRuleID refuses ids that a user's own rule may not have (client-server API, "PUT
+// /_matrix/client/v3/pushrules/global/{kind}/{ruleId}").
 func checkRuleID(id string) error {
 	switch {
 	case strings.HasPrefix(id, "."):
-		return fail(invalidParam, "a rule id must not begin with a dot: those are of predefined rules")
+		return fail(invalidParam, "a rule id must not begin with a dot, which marks predefined rules")
 	case strings.ContainsAny(id, `/\`):
-		return fail(invalidParam, "a rule id must have no slash and no backslash")
+		return fail(invalidParam, "a rule id must not contain a slash or a backslash")
 	case len(id) > maxRuleIDBytes || !utf8.ValidString(id):
 		return fail(invalidParam, fmt.Sprintf("a rule id must have at most %d bytes of UTF-8", maxRuleIDBytes))
 	}
 	return nil
 }
 
-// parseRule reads the body that sets a rule. Keys that are not for its kind are
-// ignored. A rule of conditions that names none has an empty list, which always
-// holds.
+// parseRule reads the body that sets a rule. It ignores keys that do not apply to the
+// kind. An override or underride rule without conditions has an empty list, which always
+// matches.
 func parseRule(body []byte, name ruleName) (pushrule.Rule, error) {
 	f, err := parseFields(body)
 	if err != nil {
@@ -109,8 +109,8 @@ func parseRule(body []byte, name ruleName) (pushrule.Rule, error) {
 	return rule, f.err()
 }
 
-// actions reads the actions of a rule. Unknown ones are refused: whoever sends
-// them expects something to happen that never will.
+// actions reads the actions of a rule. It refuses unknown ones, since they would have no
+// effect.
 func (f *fields) actions() []pushrule.Action {
 	actions := []pushrule.Action{}
 	for i, raw := range f.list("actions") {
@@ -131,8 +131,8 @@ func knownAction(raw json.RawMessage) bool {
 	return err == nil && json.Unmarshal(object["set_tweak"], &tweak) == nil && tweak != nil
 }
 
-// conditions reads the conditions of a rule. Kinds that nobody knows are kept as
-// they came: they never hold here, and other clients of the user may know them.
+// conditions reads the conditions of a rule. Unknown kinds are stored unchanged: they
+// never match here, but other clients of the user may support them.
 func (f *fields) conditions() []pushrule.Condition {
 	conditions := []pushrule.Condition{}
 	if f.absent("conditions") {
@@ -148,13 +148,13 @@ func (f *fields) conditions() []pushrule.Condition {
 	return conditions
 }
 
-// place is where a rule is to stand among the user's own rules of its kind:
-// directly before or after another, or, if neither is named, where it stands
-// already and a new one before all others.
+// place is the requested position of a rule among the user's own rules of its kind:
+// directly before or after another rule. If neither is set, an existing rule keeps its
+// position and a new one becomes the first.
 type place struct{ before, after string }
 
-// parsePlace reads the query of a request that sets a rule. before decides if
-// both are given, as the specification has it; after is then not looked at.
+// parsePlace reads the query of a request that sets a rule. If both before and after are
+// given, before wins and after is ignored, as the specification says.
 func parsePlace(query url.Values, name ruleName) (place, error) {
 	at := place{before: query.Get("before"), after: query.Get("after")}
 	if at.before != "" {
@@ -162,9 +162,9 @@ func parsePlace(query url.Values, name ruleName) (place, error) {
 	}
 	switch beside := at.before + at.after; {
 	case strings.HasPrefix(beside, "."):
-		return place{}, fail(invalidParam, "a rule cannot stand before or after a predefined one")
+		return place{}, fail(invalidParam, "a rule cannot be placed before or after a predefined one")
 	case beside == name.id:
-		return place{}, fail(invalidParam, "a rule cannot stand before or after itself")
+		return place{}, fail(invalidParam, "a rule cannot be placed before or after itself")
 	}
 	return at, nil
 }

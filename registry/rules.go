@@ -8,18 +8,18 @@ import (
 	"poked/events/pushrule"
 )
 
-// The push rules of the client-server API, module "Push Notifications", and the
-// rules of single devices: pushrules/device/{instanceHandle}/ under the original
-// prefix, with the same verbs.
+// This file serves the push rules of the client-server API, module "Push Notifications",
+// and the rules of single devices: pushrules/device/{instanceHandle}/ under the original
+// prefix, with the same methods.
 
-// refuseRulePath answers what is under pushrules/ and no path of ours.
+// refuseRulePath answers paths under pushrules/ that match no other endpoint.
 func refuseRulePath(context.Context, *call) (any, error) {
-	return nil, fail(invalidParam, "push rules stand at pushrules/global/{kind}/{ruleId}, their parts at /enabled and /actions below it; "+
-		"lists end in a slash; under api/v1 device/{instanceHandle} may take the place of global")
+	return nil, fail(invalidParam, "the path of a push rule is pushrules/global/{kind}/{ruleId}, optionally followed by /enabled or /actions; "+
+		"the path of a list ends in a slash; under api/v1 device/{instanceHandle} can replace global")
 }
 
-// scope reads whose rules a path names: "" for the global ones, or the handle of
-// a device.
+// scope returns the scope that a path names: "" for the global rules, or the handle of a
+// device.
 func (c *call) scope() (string, error) {
 	handle, ok := c.params["instanceHandle"]
 	if ok && (!utf8.ValidString(handle) || utf8.RuneCountInString(handle) > maxHandleChars) {
@@ -28,7 +28,7 @@ func (c *call) scope() (string, error) {
 	return handle, nil
 }
 
-// ruleName reads which rule a path names.
+// ruleName returns the rule that a path names.
 func (c *call) ruleName() (ruleName, error) {
 	scope, err := c.scope()
 	if err != nil {
@@ -36,19 +36,19 @@ func (c *call) ruleName() (ruleName, error) {
 	}
 	name := ruleName{scope: scope, kind: pushrule.Kind(c.params["kind"]), id: c.params["ruleId"]}
 	if listOf(new(pushrule.Ruleset), name.kind) == nil {
-		return ruleName{}, fail(invalidParam, "the kind of a rule is override, content, room, sender or underride")
+		return ruleName{}, fail(invalidParam, "the kind of a rule must be override, content, room, sender or underride")
 	}
 	return name, nil
 }
 
-// allRules is what GET pushrules/ shows.
+// allRules is the answer of GET pushrules/.
 type allRules struct {
 	Global pushrule.Ruleset            `json:"global"`
 	Device map[string]pushrule.Ruleset `json:"device,omitempty"`
 }
 
-// getRules answers GET pushrules/. Devices are shown under the original prefix
-// alone: today's specification knows of none.
+// getRules answers GET pushrules/. Only the original prefix includes the rules of
+// devices, which the specification no longer has.
 func (a *api) getRules(ctx context.Context, c *call) (any, error) {
 	rules, err := a.store.PushRules(ctx, c.identity.UserID)
 	if err != nil {
@@ -175,9 +175,9 @@ func (a *api) deleteRule(ctx context.Context, c *call) (any, error) {
 	return struct{}{}, a.store.DeleteRule(ctx, c.identity.UserID, name)
 }
 
-// copyDeviceRules answers POST pushrules/device/{instanceHandle}/copy: a client
-// that shares its handle with another, by copied app data, takes a new one and
-// keeps its rules.
+// copyDeviceRules answers POST pushrules/device/{instanceHandle}/copy. A client whose
+// app data was copied, and that therefore shares its handle with another, chooses a new
+// handle and keeps its rules.
 func (a *api) copyDeviceRules(ctx context.Context, c *call) (any, error) {
 	from, err := c.scope()
 	if err != nil {

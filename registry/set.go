@@ -11,10 +11,10 @@ import (
 	"poked/events/pushgateway"
 )
 
-// Limits of a pusher. The first three are the specification's; the others keep
-// a user's pushers within one NATS message (see maxMaxPushers) and are far above
-// what clients send. All count what is stored: decoded strings, and data as
-// encoding/json writes it.
+// Limits of a pusher. The first three are from the specification; the others keep a
+// user's pushers within one NATS message (see maxMaxPushers) and are far above what
+// clients send. All apply to the stored form: decoded strings, and data as encoding/json
+// writes it.
 const (
 	maxPushkeyBytes = 512
 	maxAppIDChars   = 64
@@ -23,16 +23,16 @@ const (
 	maxDataBytes    = 4096
 )
 
-// setRequest is a body of pushers/set that passed every rule.
+// setRequest is a valid body of pushers/set.
 type setRequest struct {
 	pusher events.Pusher // without DeviceID and PushkeyTS; only AppID and Pushkey if remove
 	remove bool          // kind is null
 	append bool          // leave other users' pushers with this app_id and pushkey alone
 }
 
-// parseSet reads a body of pushers/set. Keys it does not know are ignored, and
-// when deleting, all keys but those that name the pusher: clients send leftovers
-// there. needHandle is the rule of the original prefix.
+// parseSet reads a body of pushers/set. It ignores unknown keys and, when deleting, all
+// keys except those that identify the pusher, since clients send leftovers there.
+// needHandle makes the instance handle required, as under the original prefix.
 func parseSet(body []byte, needHandle bool, policy *pushgateway.Policy) (setRequest, error) {
 	f, err := parseFields(body)
 	if err != nil {
@@ -58,9 +58,9 @@ func (f *fields) pushkey() string {
 	return key
 }
 
-// appID takes reverse-DNS names: labels of letters, digits, "-" and "_" between
-// single dots. One label is enough: the specification speaks of a style, and a
-// client that takes it lightly is better served than sent away.
+// appID accepts reverse-DNS names: labels of letters, digits, "-" and "_" separated by
+// single dots. A single label is accepted, too, since the specification only recommends
+// the style.
 func (f *fields) appID() string {
 	id := f.text("app_id")
 	chars := utf8.RuneCountInString(id)
@@ -79,18 +79,18 @@ func notInLabel(r rune) bool {
 	return !inLabel
 }
 
-// kind returns "http", or true for the null that deletes.
+// kind returns "http", or remove for null, which deletes the pusher.
 func (f *fields) kind() (kind string, remove bool) {
 	if raw, ok := f.raw["kind"]; ok && isNull(raw) {
 		return "", true
 	}
 	kind = f.text("kind")
-	f.want(kind == "http", "kind", `must be "http", or null to delete the pusher; no other kind is known here`)
+	f.want(kind == "http", "kind", `must be "http", or null to delete the pusher; other kinds are not supported`)
 	return kind, false
 }
 
-// instanceHandle reads the handle under either of its names. An empty one is no
-// handle.
+// instanceHandle reads the handle under either of its names. An empty one counts as
+// absent.
 func (f *fields) instanceHandle(required bool) string {
 	handle, tag := f.optionalText("instance_handle"), f.optionalText("profile_tag")
 	short := func(s string) bool { return utf8.RuneCountInString(s) <= maxHandleChars }
@@ -98,7 +98,7 @@ func (f *fields) instanceHandle(required bool) string {
 	f.want(short(handle), "instance_handle", rule)
 	f.want(short(tag), "profile_tag", rule)
 	if !f.absent("instance_handle") && !f.absent("profile_tag") {
-		f.want(handle == tag, "instance_handle", "and profile_tag are two names of one thing and must be equal")
+		f.want(handle == tag, "instance_handle", "and profile_tag are two names of the same field and must be equal")
 	}
 	if required && handle == "" && tag == "" {
 		f.missing = append(f.missing, "instance_handle")
@@ -109,7 +109,7 @@ func (f *fields) instanceHandle(required bool) string {
 	return handle
 }
 
-// enabled reads MSC3881's key, of whose two names today's counts.
+// enabled reads the key of MSC3881. The stable name wins over the unstable one.
 func (f *fields) enabled() bool {
 	return f.flag("enabled", f.flag("org.matrix.msc3881.enabled", true))
 }
@@ -120,8 +120,7 @@ func (f *fields) name(key string) string {
 	return name
 }
 
-// data returns the object as it crosses NATS: compact, with nothing changed
-// that has a meaning in JSON.
+// data returns the object as compact JSON with the same meaning.
 func (f *fields) data(policy *pushgateway.Policy) json.RawMessage {
 	object := f.object("data")
 	if object == nil {

@@ -31,7 +31,7 @@ func TestSetRefuses(t *testing.T) {
 		{"not UTF-8", setV3, "{\"pushkey\":\"\xff\"}", "M_NOT_JSON", nil},
 		{"array", setV3, "[]", "M_BAD_JSON", []string{"object"}},
 		{"null", setV3, "null", "M_BAD_JSON", []string{"object"}},
-		{"key twice", setV3, `{"pushkey":"a","pushkey":"b"}`, "M_BAD_JSON", []string{"twice"}},
+		{"key twice", setV3, `{"pushkey":"a","pushkey":"b"}`, "M_BAD_JSON", []string{"duplicate"}},
 
 		{"all missing", setV3, "{}", "M_MISSING_PARAM",
 			[]string{"pushkey", "kind", "app_id", "app_display_name", "device_display_name", "lang", "data"}},
@@ -55,7 +55,7 @@ func TestSetRefuses(t *testing.T) {
 		{"unstable enabled number", setV3, body(keys{"org.matrix.msc3881.enabled": 1}), "M_BAD_JSON", []string{"org.matrix.msc3881.enabled"}},
 		{"data null", setV3, body(keys{"data": null}), "M_BAD_JSON", []string{"data"}},
 		{"data string", setV3, body(keys{"data": "x"}), "M_BAD_JSON", []string{"data", "object"}},
-		{"data key twice", setV3, body(keys{"data": json.RawMessage(`{"url":"x","url":"y"}`)}), "M_BAD_JSON", []string{"data", "twice"}},
+		{"data key twice", setV3, body(keys{"data": json.RawMessage(`{"url":"x","url":"y"}`)}), "M_BAD_JSON", []string{"data", "duplicate"}},
 		{"url number", setV3, body(data(1)), "M_BAD_JSON", []string{"data.url", "string"}},
 		{"url null", setV3, body(data(null)), "M_BAD_JSON", []string{"data.url"}},
 

@@ -20,23 +20,23 @@ import (
 // readers is how many reads of the database may run at once.
 const readers = 4
 
-// store is the registry's database. Its exported methods own their transaction;
-// the functions they call receive it.
+// store is the registry's database. Each exported method owns its transaction and passes
+// it to the functions it calls.
 type store struct {
-	write *sqlx.DB // one connection, so that writers queue in order and never at SQLite's lock
+	write *sqlx.DB // one connection, so that writers queue in order and not on SQLite's lock
 	read  *sqlx.DB
 	lock  *flock.Flock
 
 	maxPushers int
 	trouble    storeTrouble
-	// owed wakes the outbox: something was put there since it last looked.
-	owed chan struct{}
+	// pending wakes the outbox when it has new rows.
+	pending chan struct{}
 }
 
-// openStore opens the database at path, creating it if missing, and brings it to
-// the newest schema.
+// openStore opens the database at path, creating it if missing, and migrates it to the
+// newest schema.
 func openStore(ctx context.Context, path string, maxPushers int) (*store, error) {
-	s := &store{maxPushers: maxPushers, owed: make(chan struct{}, 1)}
+	s := &store{maxPushers: maxPushers, pending: make(chan struct{}, 1)}
 	if err := s.open(ctx, path); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, asAway(err)), s.Close())
 	}
@@ -47,8 +47,8 @@ func (s *store) open(ctx context.Context, path string) (err error) {
 	if err := createPrivate(path); err != nil {
 		return err
 	}
-	// Under whatever names it is opened: SQLite puts its other files beside the file
-	// itself, and so must stand the lock.
+	// Like SQLite's own files, the lock is next to the real file, so that the database is
+	// locked under all its names.
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return err
 	}
@@ -60,9 +60,9 @@ func (s *store) open(ctx context.Context, path string) (err error) {
 	}
 	s.write, err = sqlx.Open("sqlite3", dsn(path, url.Values{
 		"_journal_mode": {"WAL"},
-		"_synchronous":  {"FULL"}, // WAL's own default would lose commits at a power cut
+		"_synchronous":  {"FULL"}, // the default for WAL could lose commits in a power cut
 		"_foreign_keys": {"on"},
-		"_busy_timeout": {"5000"}, // for an operator's sqlite3 beside us
+		"_busy_timeout": {"5000"}, // in case an operator uses sqlite3 at the same time
 		"_txlock":       {"immediate"},
 	}))
 	if err != nil {
@@ -81,8 +81,8 @@ func (s *store) open(ctx context.Context, path string) (err error) {
 	return nil
 }
 
-// createPrivate makes sure that the file exists and that only its owner may read
-// it. SQLite gives the files beside it the same mode.
+// createPrivate creates the file if it is missing and sets its mode to 0600. SQLite gives
+// its other files the same mode.
 func createPrivate(path string) error {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -91,8 +91,8 @@ func createPrivate(path string) error {
 	return errors.Join(file.Chmod(0o600), file.Close())
 }
 
-// closePrivate makes sure that only their owner may read files that may be left from
-// before, when the database had another mode.
+// closePrivate sets the mode of existing files to 0600. They may be left from a time when
+// the database had another mode.
 func closePrivate(paths ...string) error {
 	for _, path := range paths {
 		if err := os.Chmod(path, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -107,8 +107,8 @@ func dsn(path string, params url.Values) string {
 	return u.String()
 }
 
-// migrate brings the database to the newest schema, and refuses one that is
-// newer still.
+// migrate brings the database to the newest schema. It refuses a database with a newer
+// one.
 func migrate(ctx context.Context, db *sql.DB) error {
 	migrations, err := fs.Sub(schema.Files(), "migrations")
 	if err != nil {
@@ -123,7 +123,7 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		return fmt.Errorf("read schema version: %w", err)
 	}
 	if have > newest {
-		return fmt.Errorf("it has schema version %d and this program knows none above %d: run the newer program", have, newest)
+		return fmt.Errorf("it has schema version %d, but this program supports versions up to %d: run the newer program", have, newest)
 	}
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrate: %w", err)
@@ -131,18 +131,17 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// update runs change in a transaction of its own and, if that commits, wakes the
-// outbox. One runs at a time, which claims stand on.
+// update runs change in a transaction and, if it commits, wakes the outbox. Only one runs
+// at a time, which withClaim relies on.
 func (s *store) update(ctx context.Context, change func(*sqlx.Tx) error) error {
 	if err := s.commit(ctx, change); err != nil {
 		return err
 	}
-	wake(s.owed)
+	wake(s.pending)
 	return nil
 }
 
-// commit runs change in a transaction of its own, and notes whether the database can be
-// written.
+// commit runs change in a transaction, and records whether the database can be written.
 func (s *store) commit(ctx context.Context, change func(*sqlx.Tx) error) error {
 	err := asAway(s.transact(ctx, change))
 	s.trouble.note(err)
@@ -167,7 +166,7 @@ func (s *store) transact(ctx context.Context, change func(*sqlx.Tx) error) error
 	return nil
 }
 
-// view runs look on one unchanging state of the database.
+// view runs look in a read transaction, on one consistent state of the database.
 func (s *store) view(ctx context.Context, look func(*sqlx.Tx) error) error {
 	tx, err := s.read.BeginTxx(ctx, nil)
 	if err != nil {
@@ -177,8 +176,7 @@ func (s *store) view(ctx context.Context, look func(*sqlx.Tx) error) error {
 	return asAway(look(tx))
 }
 
-// wake makes a waiting receiver look again; a wake-up that waits already is
-// enough.
+// wake sends a wake-up unless one is already pending.
 func wake(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -186,7 +184,7 @@ func wake(c chan<- struct{}) {
 	}
 }
 
-// Close closes the database. Whoever opens it next may do so at once.
+// Close closes the database and releases its lock.
 func (s *store) Close() error {
 	var errs []error
 	for _, db := range []*sqlx.DB{s.read, s.write} {

@@ -12,19 +12,18 @@ import (
 	"poked/events/pushrule"
 )
 
-// Logout removes the pushers that a device has set, or for an empty device all
-// of the user.
+// Logout removes the pushers of a device, or with an empty device all of the user's.
 func (s *store) Logout(ctx context.Context, user events.UserID, device string) ([]removed, error) {
 	return s.removeWhere(ctx, "logout", "user_id = ? AND (? = '' OR device_id = ?)", user, device, device)
 }
 
-// LogoutOthers removes the pushers of all devices of a user but one.
+// LogoutOthers removes the pushers of all devices of a user except one.
 func (s *store) LogoutOthers(ctx context.Context, user events.UserID, device string) ([]removed, error) {
 	return s.removeWhere(ctx, "password changed", "user_id = ? AND device_id <> ?", user, device)
 }
 
-// DeviceGone removes the pushers of a device that is no more, as of a time at which
-// it had been asked for: what was set since is of a device that is there.
+// DeviceGone removes the pushers of a device that no longer exists. Pushers that were set
+// after d.AsOf stay: a device that sets one exists.
 func (s *store) DeviceGone(ctx context.Context, d pusherDevice) ([]removed, error) {
 	return s.removeWhere(ctx, "device is gone", "user_id = ? AND device_id = ? AND pushkey_ts <= ?", d.UserID, d.DeviceID, d.AsOf)
 }
@@ -36,8 +35,8 @@ type pusherDevice struct {
 	AsOf     int64         `db:"as_of"`     // pushkey_ts of the pusher set last
 }
 
-// DevicesAfter returns up to n devices that have pushers, by user and device, from
-// the one after d on.
+// DevicesAfter returns up to n devices that have pushers, ordered by user and device,
+// starting after d.
 func (s *store) DevicesAfter(ctx context.Context, d pusherDevice, n int) (list []pusherDevice, err error) {
 	err = s.read.SelectContext(ctx, &list, `SELECT user_id, device_id, max(pushkey_ts) AS as_of FROM pushers
 		WHERE (user_id, device_id) > (?, ?) GROUP BY user_id, device_id ORDER BY user_id, device_id LIMIT ?`,
@@ -57,7 +56,7 @@ func (s *store) CountDevices(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// Deactivate removes all pushers of a user, and all that the user wanted to hear.
+// Deactivate removes all pushers, push rules and account data of a user.
 func (s *store) Deactivate(ctx context.Context, user events.UserID) (list []removed, err error) {
 	err = s.update(ctx, func(tx *sqlx.Tx) error {
 		if list, err = remove(ctx, tx, "account deactivated", "user_id = ?", user); err != nil {
@@ -87,8 +86,8 @@ func forgetRules(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
 	return touchRules(ctx, tx, user)
 }
 
-// SetPublished makes a ruleset of the homeserver's the user's, or, if it is nil,
-// goes back to what the user's clients made here.
+// SetPublished stores the ruleset that the homeserver published for a user. With nil the
+// rules that the user's clients made here apply again.
 func (s *store) SetPublished(ctx context.Context, user events.UserID, rules *pushrule.Ruleset) error {
 	if rules == nil {
 		return s.setAccountData(ctx, user, "push_rules", sql.NullString{})
@@ -100,7 +99,7 @@ func (s *store) SetPublished(ctx context.Context, user events.UserID, rules *pus
 	return s.setAccountData(ctx, user, "push_rules", text)
 }
 
-// SetIgnored replaces the list of those who never notify the user.
+// SetIgnored replaces the list of users whom the user ignores.
 func (s *store) SetIgnored(ctx context.Context, user events.UserID, ignored []events.UserID) error {
 	if len(ignored) == 0 {
 		return s.setAccountData(ctx, user, "ignored_users", sql.NullString{})

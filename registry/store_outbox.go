@@ -9,15 +9,15 @@ import (
 	"poked/events"
 )
 
-// owed is the head of the outbox: what NATS has to be told.
-type owed struct {
-	values []value // each user once for each bucket, as the database has them now
-	upTo   int64   // newest row of the outbox that was read
+// outboxHead is the head of the outbox: the values to publish next.
+type outboxHead struct {
+	values []value // current values, each user at most once for each bucket
+	upTo   int64   // id of the newest row that was read
 }
 
-// Owed reads the first rows of the outbox, up to limit, and the present state of
-// their users: never older than the rows say, since both are of one moment.
-func (s *store) Owed(ctx context.Context, limit int) (o owed, err error) {
+// Pending returns the first rows of the outbox, up to limit, with the current values of
+// their users. Both are read in one transaction, so a value is never older than its row.
+func (s *store) Pending(ctx context.Context, limit int) (o outboxHead, err error) {
 	type owner struct {
 		User   events.UserID `db:"user_id"`
 		Bucket bucket        `db:"bucket"`
@@ -48,9 +48,9 @@ func (s *store) Owed(ctx context.Context, limit int) (o owed, err error) {
 	return o, err
 }
 
-// Told deletes the rows of values, up to and including row upTo. Rows that came
-// later stay: they may say more.
-func (s *store) Told(ctx context.Context, values []value, upTo int64) error {
+// Published deletes the rows of values that were published, up to and including row upTo.
+// Later rows stay, since they may be for newer changes.
+func (s *store) Published(ctx context.Context, values []value, upTo int64) error {
 	return s.update(ctx, func(tx *sqlx.Tx) error {
 		for i := range values {
 			_, err := tx.ExecContext(ctx, "DELETE FROM outbox WHERE id <= ? AND user_id = ? AND bucket = ?",
@@ -63,20 +63,20 @@ func (s *store) Told(ctx context.Context, values []value, upTo int64) error {
 	})
 }
 
-// debt is a user whom the outbox has to tell a bucket about.
-type debt struct {
+// entry is a user to put into the outbox.
+type entry struct {
 	user    events.UserID
 	atLeast int64 // the version is raised to this if it is lower
 	grow    int64 // and otherwise by this
 }
 
-// Owe puts users into the outbox.
-func (s *store) Owe(ctx context.Context, b bucket, debts []debt) error {
-	if len(debts) == 0 {
+// Enqueue puts users into the outbox.
+func (s *store) Enqueue(ctx context.Context, b bucket, entries []entry) error {
+	if len(entries) == 0 {
 		return nil
 	}
 	return s.update(ctx, func(tx *sqlx.Tx) error {
-		for _, d := range debts {
+		for _, d := range entries {
 			if err := raise(ctx, tx, b, d); err != nil {
 				return err
 			}
@@ -85,7 +85,7 @@ func (s *store) Owe(ctx context.Context, b bucket, debts []debt) error {
 	})
 }
 
-func raise(ctx context.Context, tx *sqlx.Tx, b bucket, d debt) error {
+func raise(ctx context.Context, tx *sqlx.Tx, b bucket, d entry) error {
 	_, err := tx.ExecContext(ctx, "INSERT INTO users (user_id, version) VALUES (?, 0) ON CONFLICT DO NOTHING", d.user)
 	if err != nil {
 		return fmt.Errorf("write user: %w", err)
@@ -101,9 +101,8 @@ func raise(ctx context.Context, tx *sqlx.Tx, b bucket, d debt) error {
 	return nil
 }
 
-// ValuesAfter returns what a bucket is to hold of up to limit users, in the order
-// of their ids, beginning after one. Users who never had anything for it are left
-// out.
+// ValuesAfter returns the values of up to limit users for a bucket, ordered by user id,
+// starting after one. It omits users who never had a value for it.
 func (s *store) ValuesAfter(ctx context.Context, b bucket, after events.UserID, limit int) (values []value, err error) {
 	err = s.view(ctx, func(tx *sqlx.Tx) error {
 		var users []events.UserID

@@ -48,8 +48,8 @@ func (r *pusherRow) pusher() events.Pusher {
 	}
 }
 
-// Pushers returns the pushers of a user, oldest first, with their version, which
-// is 0 for a user who never had any.
+// Pushers returns the pushers of a user, oldest first, with their version. The version is
+// 0 for a user who never had any.
 func (s *store) Pushers(ctx context.Context, user events.UserID) (set events.UserPushers, err error) {
 	err = s.view(ctx, func(tx *sqlx.Tx) error {
 		set, err = pushersOf(ctx, tx, user)
@@ -75,9 +75,9 @@ func pushersOf(ctx context.Context, tx *sqlx.Tx, user events.UserID) (events.Use
 	return set, nil
 }
 
-// SetPusher makes a pusher, or changes the one with the same identity. Unless
-// keepOthers, pushers of other users with the same app_id and pushkey go; they
-// are returned. It fails with an apiError when the user has too many.
+// SetPusher creates a pusher or replaces the one with the same identity. Unless
+// keepOthers is set it removes, and returns, other users' pushers with the same app_id
+// and pushkey. It fails with an apiError if the user has too many pushers.
 func (s *store) SetPusher(ctx context.Context, user events.UserID, p events.Pusher, keepOthers bool) (replaced []removed, err error) {
 	p.PushkeyTS = time.Now().Unix()
 	err = s.update(ctx, func(tx *sqlx.Tx) error {
@@ -97,9 +97,9 @@ func (s *store) SetPusher(ctx context.Context, user events.UserID, p events.Push
 	return replaced, err
 }
 
-// upsertPusher writes a pusher. Its pushkey_ts grows with every set, even within
-// a second and over a removal: a rejection of what was there before must never
-// look like one of what is there now.
+// upsertPusher writes a pusher. Its pushkey_ts grows with every set, even within one
+// second and after a removal, so that a rejection of the earlier pusher cannot remove the
+// new one.
 func upsertPusher(ctx context.Context, tx *sqlx.Tx, row pusherRow) error {
 	var last int64
 	err := tx.GetContext(ctx, &last, `SELECT coalesce(max(pushkey_ts), 0) FROM (
@@ -131,14 +131,14 @@ func (s *store) checkCount(ctx context.Context, tx *sqlx.Tx, user events.UserID)
 		return fmt.Errorf("count pushers: %w", err)
 	}
 	if count > s.maxPushers {
-		// Not M_LIMIT_EXCEEDED: that asks clients to try again, which cannot help.
+		// Not M_LIMIT_EXCEEDED: clients would retry, which cannot help.
 		return fail(invalidParam, fmt.Sprintf("a user may have at most %d pushers: delete one first", s.maxPushers))
 	}
 	return nil
 }
 
-// touch gives a user the next version and puts them into the outbox. Every
+// touch increments the version of a user's pushers and puts the user into the outbox. Every
 // transaction that changes a user's pushers calls it.
 func touch(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
-	return raise(ctx, tx, inPushers, debt{user: user, atLeast: 1, grow: 1})
+	return raise(ctx, tx, inPushers, entry{user: user, atLeast: 1, grow: 1})
 }

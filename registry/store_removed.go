@@ -11,33 +11,31 @@ import (
 	"poked/events"
 )
 
-// How much is remembered of pushers that went: the newest of each user.
+// keptRemovals is how many removals are kept for each user.
 const keptRemovals = 20
 
-// removed names a pusher that went, and why.
+// removed is a removed pusher and the reason.
 type removed struct {
 	user   events.UserID
 	pusher events.PusherID
 	reason string
 }
 
-// logRemoved says which pushers went without their owner asking for it.
+// logRemoved logs pushers that were removed without a request of their owner.
 func logRemoved(log *slog.Logger, list []removed) {
 	for _, r := range list {
 		log.Info("pusher removed", "user_id", string(r.user), "pusher", string(r.pusher), "reason", r.reason)
 	}
 }
 
-// DeletePusher removes a pusher as its owner asks. If there is none, there is
-// nothing to do.
+// DeletePusher removes a pusher at its owner's request. It does nothing if there is none.
 func (s *store) DeletePusher(ctx context.Context, user events.UserID, appID, pushkey string) error {
 	_, err := s.removeWhere(ctx, "deleted",
 		"user_id = ? AND app_id = ? AND pushkey = ?", user, appID, pushkey)
 	return err
 }
 
-// Reject removes the pusher that a gateway refused, unless it was set again
-// since.
+// Reject removes the pusher that a gateway rejected, unless it was set again since.
 func (s *store) Reject(ctx context.Context, r events.Rejection) ([]removed, error) {
 	return s.removeWhere(ctx, "rejected by "+r.Gateway,
 		"user_id = ? AND app_id = ? AND pushkey = ? AND pushkey_ts <= ?", r.UserID, r.AppID, r.Pushkey, r.PushkeyTS)
@@ -51,9 +49,8 @@ func (s *store) removeWhere(ctx context.Context, reason, where string, args ...a
 	return list, err
 }
 
-// remove deletes the pushers that a condition picks, keeps why they went and
-// touches their users. The condition is a constant of its caller's; values come
-// as args.
+// remove deletes the pushers that match a condition, records the reason, and puts their
+// users into the outbox. The condition must be a constant; values are passed as args.
 func remove(ctx context.Context, tx *sqlx.Tx, reason, where string, args ...any) ([]removed, error) {
 	var rows []pusherRow
 	query := "DELETE FROM pushers WHERE " + where + " RETURNING " + pusherColumns
@@ -79,8 +76,7 @@ func remove(ctx context.Context, tx *sqlx.Tx, reason, where string, args ...any)
 	return list, nil
 }
 
-// keepRemoval writes down that a pusher went, and forgets the user's oldest
-// removals.
+// keepRemoval records a removal and deletes the user's oldest ones.
 func keepRemoval(ctx context.Context, tx *sqlx.Tx, row pusherRow, gone removed) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO removed_pushers (user_id, pusher_id, app_id, pushkey_ts, reason, removed_at)
 		VALUES (?, ?, ?, ?, ?, ?)`, row.UserID, gone.pusher, row.AppID, row.PushkeyTS, gone.reason, time.Now().Unix())

@@ -11,7 +11,7 @@ import (
 	"poked/events/pushrule"
 )
 
-// restorePushers writes a user's pushers as the bucket has them.
+// restorePushers writes a user's pushers from the bucket.
 func restorePushers(ctx context.Context, tx *sqlx.Tx, set events.UserPushers) error {
 	if err := restoreVersion(ctx, tx, inPushers, set.UserID, set.Version); err != nil {
 		return err
@@ -28,8 +28,8 @@ func restorePushers(ctx context.Context, tx *sqlx.Tx, set events.UserPushers) er
 	return nil
 }
 
-// restoreVersion gives a user the version that a bucket has. One that is not
-// above 0 no registry has written; it must not look like a user without anything.
+// restoreVersion sets a user's version to the one in a bucket, but at least to 1: version
+// 0 would mean that the user never had a value.
 func restoreVersion(ctx context.Context, tx *sqlx.Tx, b bucket, user events.UserID, version int64) error {
 	column := b.version()
 	_, err := tx.ExecContext(ctx, "INSERT INTO users (user_id, version) VALUES (?, 0) ON CONFLICT DO NOTHING", user)
@@ -42,7 +42,7 @@ func restoreVersion(ctx context.Context, tx *sqlx.Tx, b bucket, user events.User
 	return nil
 }
 
-// restoreRules writes what a user wants to hear as the bucket has it.
+// restoreRules writes a user's push rules and ignored users from the bucket.
 func restoreRules(ctx context.Context, tx *sqlx.Tx, rules *events.UserPushRules) error {
 	if err := restoreVersion(ctx, tx, inPushRules, rules.UserID, rules.Version); err != nil {
 		return err
@@ -62,7 +62,7 @@ func restoreRules(ctx context.Context, tx *sqlx.Tx, rules *events.UserPushRules)
 	return restoreAccountData(ctx, tx, rules)
 }
 
-// scopesOf returns the rules that the user has made, by scope.
+// scopesOf returns the user's own rules by scope.
 func scopesOf(rules *events.UserPushRules) map[string]pushrule.Ruleset {
 	own := &rules.Changes
 	scopes := map[string]pushrule.Ruleset{

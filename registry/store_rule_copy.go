@@ -13,9 +13,9 @@ import (
 	"poked/events/pushrule"
 )
 
-// CopyRules gives a device the rules of another one: their order, and which of
-// them are enabled. Doing it again does nothing. It fails with an apiError if
-// there is nothing to copy, if the device has other rules, and at the limits.
+// CopyRules copies the rules of one device to another, with their order and state. A
+// repeated call does nothing. It fails with an apiError if there is nothing to copy, if
+// the target has different rules, or if a limit is exceeded.
 func (s *store) CopyRules(ctx context.Context, user events.UserID, from, to string) error {
 	return s.update(ctx, func(tx *sqlx.Tx) error {
 		rules, err := rulesOf(ctx, tx, user)
@@ -42,7 +42,7 @@ func (s *store) CopyRules(ctx context.Context, user events.UserID, from, to stri
 	})
 }
 
-// refuseOther refuses a copy unless it was made already.
+// refuseOther returns an error unless the target is already a copy of the source.
 func refuseOther(source, target pushrule.Ruleset) error {
 	a, errA := json.Marshal(source)
 	b, errB := json.Marshal(target)
@@ -50,7 +50,7 @@ func refuseOther(source, target pushrule.Ruleset) error {
 		return fmt.Errorf("encode push rules: %w", err)
 	}
 	if !bytes.Equal(a, b) {
-		return fail(invalidParam, "the new instance_handle has other push rules already")
+		return fail(invalidParam, "the new instance_handle already has different push rules")
 	}
 	return nil
 }

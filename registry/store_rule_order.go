@@ -9,17 +9,15 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// The rules of a kind stand at positions with wide gaps between them. A rule that
-// is put between two others takes the middle of their gap, and only when a gap is
-// used up, after 32 rules were put at the same spot, all rules of the kind are
-// numbered anew, by one statement.
+// The rules of a kind have positions with wide gaps. A rule that is placed between two
+// others gets the middle of their gap. Only when a gap is used up, after 32 insertions at
+// the same place, one statement renumbers all rules of the kind.
 const (
 	positionStep  = 1 << 32
 	positionLimit = 1 << 62 // on both sides of 0; 2^30 steps away
 )
 
-// move chooses where a rule is to stand. It says whether that is elsewhere than
-// where the rule stands already, if it exists.
+// move chooses the position of a rule. It reports whether the position is new.
 func (r *ruleRow) move(ctx context.Context, tx *sqlx.Tx, exists bool, at place) (moved bool, err error) {
 	room, err := r.gap(ctx, tx, at)
 	if err != nil || exists && room.holds(r.Position) {
@@ -37,21 +35,21 @@ func (r *ruleRow) move(ctx context.Context, tx *sqlx.Tx, exists bool, at place) 
 	}
 	position, ok := room.middle()
 	if !ok {
-		return false, errors.New("choose position of push rule: no gap between rules numbered anew")
+		return false, errors.New("choose position of push rule: no gap after renumbering")
 	}
 	r.Position = position
 	return true, nil
 }
 
-// gap is what lies between the positions of two rules, or, where one of them is
-// missing, before the first or after the last.
+// gap is the range between the positions of two rules. Without low it is before the first
+// rule, without high after the last.
 type gap struct{ low, high sql.NullInt64 }
 
 func (g gap) holds(position int64) bool {
 	return (!g.low.Valid || g.low.Int64 < position) && (!g.high.Valid || position < g.high.Int64)
 }
 
-// middle returns a position in the gap, unless there is none.
+// middle returns a position in the gap; ok is false if there is none.
 func (g gap) middle() (position int64, ok bool) {
 	switch {
 	case g.low.Valid && g.high.Valid:
@@ -64,8 +62,7 @@ func (g gap) middle() (position int64, ok bool) {
 	return position, g.holds(position) && -positionLimit < position && position < positionLimit
 }
 
-// gap finds where the rule would stand. The rule itself, if it is there already,
-// does not count.
+// gap finds the gap for the rule. The rule's own current position does not count.
 func (r *ruleRow) gap(ctx context.Context, tx *sqlx.Tx, at place) (g gap, err error) {
 	switch {
 	case at.before != "":
@@ -82,17 +79,17 @@ func (r *ruleRow) gap(ctx context.Context, tx *sqlx.Tx, at place) (g gap, err er
 	return g, err
 }
 
-// neighbour returns the position of the rule that is to stand beside this one.
+// neighbour returns the position of the rule next to which this one is placed.
 func (r *ruleRow) neighbour(ctx context.Context, tx *sqlx.Tx, id string) (sql.NullInt64, error) {
 	position, err := r.position(ctx, tx, "max(position)", "rule_id = ?", id)
 	if err == nil && !position.Valid {
-		err = fail(noSuchNeighbour, "the rule named by before or after is not there")
+		err = fail(noSuchNeighbour, "the rule named by before or after does not exist")
 	}
 	return position, err
 }
 
-// position asks for a position among the other rules of the rule's kind. What is
-// asked and where are constants of the caller's.
+// position reads a position among the other rules of the same kind. The expressions what
+// and where must be constants.
 func (r *ruleRow) position(ctx context.Context, tx *sqlx.Tx, what, where string, args ...any) (position sql.NullInt64, err error) {
 	query := "SELECT " + what + " FROM push_rules WHERE user_id = ? AND scope = ? AND kind = ? AND rule_id <> ? AND " + where
 	err = tx.GetContext(ctx, &position, query, append([]any{r.UserID, r.Scope, r.Kind, r.RuleID}, args...)...)
@@ -102,7 +99,7 @@ func (r *ruleRow) position(ctx context.Context, tx *sqlx.Tx, what, where string,
 	return position, nil
 }
 
-// renumber opens the gaps between all rules of the kind again.
+// renumber restores the gaps between all rules of the kind.
 func (r *ruleRow) renumber(ctx context.Context, tx *sqlx.Tx) error {
 	_, err := tx.ExecContext(ctx, `UPDATE push_rules SET position = numbered.n * ?
 		FROM (SELECT id, row_number() OVER (ORDER BY position) AS n FROM push_rules

@@ -13,14 +13,14 @@ import (
 	"poked/events/pushrule"
 )
 
-// touchRules gives what a user wants to hear the next version and puts the user
-// into the outbox. Every transaction that changes any of it calls it, before it
-// writes rows that belong to the user; one that finds nothing to change does not.
+// touchRules increments the version of a user's push rules and ignored users, and puts
+// the user into the outbox. Every transaction that changes any of these calls it before
+// it writes the user's rows; one that changes nothing does not.
 func touchRules(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
-	return raise(ctx, tx, inPushRules, debt{user: user, atLeast: 1, grow: 1})
+	return raise(ctx, tx, inPushRules, entry{user: user, atLeast: 1, grow: 1})
 }
 
-// refuseIfPublished refuses to change global rules that the homeserver keeps.
+// refuseIfPublished returns an error for global rules that the homeserver keeps.
 func refuseIfPublished(ctx context.Context, tx *sqlx.Tx, user events.UserID, name ruleName) error {
 	if name.scope != "" {
 		return nil
@@ -36,7 +36,7 @@ func refuseIfPublished(ctx context.Context, tx *sqlx.Tx, user events.UserID, nam
 	return nil
 }
 
-// ruleAt reads a rule that the user made; ok is false if there is none.
+// ruleAt reads one of the user's own rules; ok is false if there is none.
 func ruleAt(ctx context.Context, tx *sqlx.Tx, user events.UserID, name ruleName) (row ruleRow, ok bool, err error) {
 	err = tx.GetContext(ctx, &row, "SELECT "+ruleColumns+" FROM push_rules WHERE user_id = ? AND scope = ? AND kind = ? AND rule_id = ?",
 		user, name.scope, name.kind, name.id)
@@ -49,9 +49,9 @@ func ruleAt(ctx context.Context, tx *sqlx.Tx, user events.UserID, name ruleName)
 	return row, true, nil
 }
 
-// PutRule makes a rule, or changes the one with the same name: that one stays
-// enabled or disabled, and where it is unless at says otherwise. It fails with an
-// apiError if at names a rule that is not there, and at the limits.
+// PutRule creates a rule, or replaces the one with the same name. An existing rule stays
+// enabled or disabled and, unless at is set, keeps its position. It fails with an apiError
+// if at names a rule that does not exist, or if a limit is exceeded.
 func (s *store) PutRule(ctx context.Context, user events.UserID, name ruleName, rule pushrule.Rule, at place) error {
 	return s.update(ctx, func(tx *sqlx.Tx) error {
 		if err := refuseIfPublished(ctx, tx, user, name); err != nil {
@@ -79,7 +79,7 @@ func (s *store) PutRule(ctx context.Context, user events.UserID, name ruleName, 
 	})
 }
 
-// saveRule writes a rule, if the limits admit it.
+// saveRule writes a rule unless it exceeds a limit.
 func saveRule(ctx context.Context, tx *sqlx.Tx, row ruleRow) error {
 	if row.Bytes > maxRuleBytes {
 		return fail(tooLarge, fmt.Sprintf("a push rule must have at most %d bytes as JSON", maxRuleBytes))
@@ -93,7 +93,7 @@ func saveRule(ctx context.Context, tx *sqlx.Tx, row ruleRow) error {
 	return checkRules(ctx, tx, row.UserID)
 }
 
-// insertRule writes a rule in the place of the one with its name, if there is one.
+// insertRule writes a rule, replacing one with the same name.
 func insertRule(ctx context.Context, tx *sqlx.Tx, row ruleRow) error {
 	_, err := tx.NamedExecContext(ctx, `INSERT INTO push_rules (`+ruleColumns+`)
 		VALUES (:user_id, :scope, :kind, :rule_id, :position, :enabled, :conditions, :pattern, :actions, :bytes)
@@ -106,7 +106,7 @@ func insertRule(ctx context.Context, tx *sqlx.Tx, row ruleRow) error {
 	return nil
 }
 
-// checkRules refuses what takes a user beyond the limits.
+// checkRules returns an error if the user's rules exceed a limit.
 func checkRules(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
 	var have struct{ Rules, Devices, Bytes int }
 	err := tx.GetContext(ctx, &have, `SELECT count(*) AS rules, count(DISTINCT nullif(scope, '')) AS devices,
@@ -116,7 +116,7 @@ func checkRules(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
 	if err != nil {
 		return fmt.Errorf("count push rules: %w", err)
 	}
-	// Not M_LIMIT_EXCEEDED: that asks clients to try again, which cannot help.
+	// Not M_LIMIT_EXCEEDED: clients would retry, which cannot help.
 	switch {
 	case have.Rules > maxRules:
 		return fail(invalidParam, fmt.Sprintf("a user may have at most %d push rules: delete one first", maxRules))
@@ -128,7 +128,7 @@ func checkRules(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
 	return nil
 }
 
-// ChangeRule changes part of a rule, be it the user's own or predefined.
+// ChangeRule changes the state or the actions of a rule, own or predefined.
 func (s *store) ChangeRule(ctx context.Context, user events.UserID, name ruleName, change pushrule.Change) error {
 	return s.update(ctx, func(tx *sqlx.Tx) error {
 		if err := refuseIfPublished(ctx, tx, user, name); err != nil {
@@ -166,9 +166,9 @@ func changed(rule pushrule.Rule, change pushrule.Change) pushrule.Rule {
 	return rule
 }
 
-// changePredefined keeps what differs of a predefined rule. What is set to as it
-// is predefined is forgotten, so that it follows the specification again, and the
-// user, if nothing else differs, is again one of all those on the predefined rules.
+// changePredefined stores how a rule differs from the predefined one. A value that is set
+// back to the predefined one is deleted, so that the rule follows the specification
+// again; a user without any differences has no key in the bucket.
 func changePredefined(ctx context.Context, tx *sqlx.Tx, user events.UserID, name ruleName, change pushrule.Change) error {
 	var old changeRow
 	err := tx.GetContext(ctx, &old, "SELECT enabled, actions FROM predefined_changes WHERE user_id = ? AND rule_id = ?", user, name.id)
@@ -197,13 +197,13 @@ func changePredefined(ctx context.Context, tx *sqlx.Tx, user events.UserID, name
 	return checkRules(ctx, tx, user)
 }
 
-// with returns the row after a change of the predefined rule it is for.
+// with returns the row after a change of its predefined rule.
 func (r changeRow) with(name ruleName, change pushrule.Change) (changeRow, error) {
-	rules := pushrule.Predefined("") // what names the user is in no action
+	rules := pushrule.Predefined("") // no action depends on the user
 	usual, _ := findRule(&rules, name)
 	if change.Enabled != nil {
 		r.Enabled = sql.NullBool{Bool: *change.Enabled, Valid: *change.Enabled != usual.Enabled}
-		r.Enabled.Bool = r.Enabled.Bool && r.Enabled.Valid // as NULL is read
+		r.Enabled.Bool = r.Enabled.Bool && r.Enabled.Valid // as database/sql reads NULL
 	}
 	if change.Actions == nil {
 		return r, nil
@@ -223,7 +223,7 @@ func (r changeRow) with(name ruleName, change pushrule.Change) (changeRow, error
 	return r, nil
 }
 
-// DeleteRule removes a rule that the user made.
+// DeleteRule removes one of the user's own rules.
 func (s *store) DeleteRule(ctx context.Context, user events.UserID, name ruleName) error {
 	return s.update(ctx, func(tx *sqlx.Tx) error {
 		if err := refuseIfPublished(ctx, tx, user, name); err != nil {

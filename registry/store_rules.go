@@ -60,7 +60,7 @@ func (r *ruleRow) rule() (pushrule.Rule, error) {
 	return rule, errors.Join(readJSON(r.Conditions, &rule.Conditions), json.Unmarshal([]byte(r.Actions), &rule.Actions))
 }
 
-// jsonText returns a value as a column of JSON.
+// jsonText encodes a value for a JSON column.
 func jsonText(v any) (sql.NullString, error) {
 	encoded, err := json.Marshal(v)
 	if err != nil {
@@ -69,7 +69,7 @@ func jsonText(v any) (sql.NullString, error) {
 	return sql.NullString{String: string(encoded), Valid: true}, nil
 }
 
-// readJSON reads a column of JSON; NULL leaves v as it is.
+// readJSON decodes a JSON column; NULL leaves v unchanged.
 func readJSON(text sql.NullString, v any) error {
 	if !text.Valid {
 		return nil
@@ -77,8 +77,8 @@ func readJSON(text sql.NullString, v any) error {
 	return json.Unmarshal([]byte(text.String), v)
 }
 
-// PushRules returns all that is known of what a user wants to hear, with its
-// version, which is 0 for a user of whom nothing ever was.
+// PushRules returns a user's push rules and ignored users with their version. The version
+// is 0 for a user who never had any.
 func (s *store) PushRules(ctx context.Context, user events.UserID) (rules events.UserPushRules, err error) {
 	err = s.view(ctx, func(tx *sqlx.Tx) error {
 		rules, err = rulesOf(ctx, tx, user)
@@ -105,7 +105,7 @@ func rulesOf(ctx context.Context, tx *sqlx.Tx, user events.UserID) (events.UserP
 	return rules, addAccountData(ctx, tx, &rules)
 }
 
-// addOwnRules reads the rules that the user made, in their order.
+// addOwnRules reads the user's own rules in order.
 func addOwnRules(ctx context.Context, tx *sqlx.Tx, to *events.UserPushRules) error {
 	var rows []ruleRow
 	err := tx.SelectContext(ctx, &rows, "SELECT "+ruleColumns+" FROM push_rules WHERE user_id = ? ORDER BY scope, kind, position", to.UserID)
@@ -170,7 +170,7 @@ func addPredefinedChanges(ctx context.Context, tx *sqlx.Tx, to *events.UserPushR
 	return nil
 }
 
-// addAccountData reads what the homeserver published of the user.
+// addAccountData reads the account data that the homeserver published for the user.
 func addAccountData(ctx context.Context, tx *sqlx.Tx, to *events.UserPushRules) error {
 	var row struct {
 		PushRules    sql.NullString `db:"push_rules"`

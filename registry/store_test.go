@@ -33,7 +33,7 @@ func TestDatabaseFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := openTestStore(t, path)
-	if err := s.Owe(t.Context(), inPushers, []debt{{user: alice}}); err != nil {
+	if err := s.Enqueue(t.Context(), inPushers, []entry{{user: alice}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
@@ -65,7 +65,7 @@ func TestSymlinkedDatabase(t *testing.T) {
 		}
 	}
 	s := openTestStore(t, link)
-	if err := s.Owe(t.Context(), inPushers, []debt{{user: alice}}); err != nil {
+	if err := s.Enqueue(t.Context(), inPushers, []entry{{user: alice}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
@@ -131,9 +131,9 @@ func TestOlderDatabaseIsBroughtUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = openTestStore(t, path)
-	owed, err := s.Owed(t.Context(), 10)
-	if err != nil || len(owed.values) != 1 || owed.values[0].bucket != inPushers || owed.values[0].version != 3 {
-		t.Errorf("owed %+v (%v)", owed, err)
+	pending, err := s.Pending(t.Context(), 10)
+	if err != nil || len(pending.values) != 1 || pending.values[0].bucket != inPushers || pending.values[0].version != 3 {
+		t.Errorf("pending %+v (%v)", pending, err)
 	}
 	set, err := s.Pushers(t.Context(), alice)
 	if err != nil || len(set.Pushers) != 1 || set.Pushers[0].Disabled {

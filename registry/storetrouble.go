@@ -15,17 +15,17 @@ import (
 )
 
 const (
-	// probeInterval is how often the database is asked whether it can be written.
+	// probeInterval is how often the registry tests whether the database can be written.
 	probeInterval = 5 * time.Second
-	// retryStore is when a client is told to ask again while it cannot.
+	// retryStore is the Retry-After while it cannot.
 	retryStore = 10 * time.Second
 )
 
-// ErrStoreAway says that the database cannot be used now and may be later: its disk is
-// full, there is no file descriptor, or another program holds it locked.
+// ErrStoreAway reports that the database cannot be used temporarily: the disk is full, no
+// file descriptor is left, or another program holds a lock.
 var ErrStoreAway = errors.New("the database cannot be used at the moment")
 
-// asAway returns err, as an [ErrStoreAway] if it may pass by itself.
+// asAway wraps err in [ErrStoreAway] if the cause may be temporary.
 func asAway(err error) error {
 	var known sqlite3.Error
 	if !errors.As(err, &known) || errors.Is(err, ErrStoreAway) {
@@ -38,12 +38,12 @@ func asAway(err error) error {
 	return err
 }
 
-// storeTrouble is why the database could not be written when that was last tried. The
-// zero value is no trouble.
+// storeTrouble holds the reason why the last write to the database failed. The zero value
+// means that it succeeded.
 type storeTrouble struct{ why atomic.Pointer[string] }
 
-// note takes in how a write went. What breaks a rule of the schema was asked wrongly, and
-// says nothing of the database.
+// note records the result of a write. A violated constraint is the fault of the request,
+// not of the database.
 func (t *storeTrouble) note(err error) {
 	var known sqlite3.Error
 	switch {
@@ -54,8 +54,8 @@ func (t *storeTrouble) note(err error) {
 	}
 }
 
-// probe asks again and again until ctx ends whether the database can be written: it has to
-// be known without a client that tries, and that it works again as well.
+// probe tests at intervals until ctx ends whether the database can be written, so that
+// readiness does not depend on clients' requests.
 func (s *store) probe(ctx context.Context, log *slog.Logger) error {
 	wait.Every(ctx, probeInterval, func(time.Time) {
 		was := s.trouble.why.Load() != nil
@@ -71,8 +71,8 @@ func (s *store) probe(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-// tryWrite takes the lock of the database, and, if it could not be written before, writes
-// a page that says nothing new.
+// tryWrite takes the database's write lock. With page it also rewrites a row unchanged, to
+// find out whether the disk accepts writes again.
 func (s *store) tryWrite(ctx context.Context, page bool) error {
 	return s.commit(ctx, func(tx *sqlx.Tx) error {
 		if !page {

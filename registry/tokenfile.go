@@ -22,19 +22,18 @@ import (
 )
 
 const (
-	// tokenFileCheck is how often a changed token file is looked for, at most, and for
-	// how long it must have stood still before it is read.
+	// tokenFileCheck is the shortest interval between two checks of the token file, and
+	// how long it must be unchanged before it is read.
 	tokenFileCheck = time.Second
-	// maxTokenFileBytes bounds the file: half a million tokens.
+	// maxTokenFileBytes bounds the file; it allows about half a million tokens.
 	maxTokenFileBytes = 64 << 20
 )
 
-// tokenDigest stands for a token in memory.
+// tokenDigest is the digest of a token. Tokens themselves are not kept in memory.
 type tokenDigest [sha256.Size]byte
 
-// tokenKey makes digests. This process drew it and keeps it, so nobody outside can
-// choose a token for what its digest has in common with another's: lookups take the
-// same time however much of a guess is right.
+// tokenKey is the random key of the digests. Since nobody outside the process knows it,
+// the time of a lookup does not reveal how much of a guessed token is right.
 type tokenKey [sha256.Size]byte
 
 func newTokenKey() (k tokenKey) {
@@ -48,10 +47,10 @@ func (k *tokenKey) digest(token string) tokenDigest {
 	return tokenDigest(mac.Sum(nil))
 }
 
-// tokenTable is who each token belongs to.
+// tokenTable maps tokens to their owners.
 type tokenTable map[tokenDigest]Identity
 
-// tokenFile knows the tokens of a file, by their digests.
+// tokenFile authenticates by the tokens of a file.
 type tokenFile struct {
 	path  string
 	log   *slog.Logger
@@ -60,23 +59,23 @@ type tokenFile struct {
 
 	tokens atomic.Pointer[tokenTable]
 
-	// looking is held by the one request that looks at the file. The others do not wait
-	// for it: they go by the tokens that are known. It guards what follows.
+	// looking is held by the one request that checks the file. Others do not wait for it
+	// and use the current tokens. It guards the fields below.
 	looking sync.Mutex
-	read    fs.FileInfo // of the file that was read last, good or bad; nil if it was missing
-	seen    fs.FileInfo // at the last look, of a file that may still be being written
+	read    fs.FileInfo // of the file that was read last, valid or not; nil if it was missing
+	seen    fs.FileInfo // at the last check, of a file that may still be being written
 	checked time.Time
 }
 
-// TokenFile returns an authenticator that looks tokens up in a file. Each line
-// has a token, a user id and, optionally, a device id, separated by white space;
-// empty lines and lines that begin with # are skipped, and the last line ends with a
-// newline as the others do. The file is read again when it has changed and then stood
-// still for a second, two seconds later at most.
+// TokenFile returns an authenticator that looks up tokens in a file. Each line holds a
+// token, a user id and, optionally, a device id, separated by white space. Empty lines and
+// lines that begin with # are skipped. Every line ends with a newline, the last one, too.
+// The file is read again once it has changed and then been unchanged for a second, at most
+// two seconds later.
 //
-// A file that cannot be read is an error here; later it is logged once, and the tokens
-// known before stay valid. So it is with a file that is no regular one, that may be
-// half of itself, or that has no tokens any more.
+// A file that cannot be read is an error. If a later read fails, the error is logged once
+// and the previous tokens stay valid. The same applies to a file that is not regular, may
+// be incomplete, or no longer holds any tokens.
 func TokenFile(path string, log *slog.Logger) (Authenticator, error) {
 	t, err := openTokenFile(path, log)
 	if err != nil {
@@ -106,8 +105,8 @@ func (t *tokenFile) lookup(_ context.Context, token string) (Identity, error) {
 	return identity, nil
 }
 
-// reread reads the file now, whether it has changed or not. Without an error its tokens
-// are the valid ones.
+// reread reads the file now, even if it has not changed. After an error the previous
+// tokens stay valid.
 func (t *tokenFile) reread() error {
 	t.looking.Lock()
 	defer t.looking.Unlock()
@@ -119,7 +118,7 @@ func (t *tokenFile) reread() error {
 	return nil
 }
 
-// look reads the file again if it has changed and is whole. The caller holds looking.
+// look reads the file again if it has changed and is complete. The caller holds looking.
 func (t *tokenFile) look(now time.Time) {
 	if now.Sub(t.checked) < t.every {
 		return
@@ -137,17 +136,16 @@ func (t *tokenFile) look(now time.Time) {
 		t.seen = info
 		return
 	}
-	t.seen, t.read = nil, info // what cannot be opened is logged once, too
+	t.seen, t.read = nil, info // so that a file that cannot be opened is logged once, too
 	if err := t.load(); err != nil {
-		t.log.Error("token file not reread, the tokens known before stay valid", "error", err)
+		t.log.Error("token file not reread, the previous tokens stay valid", "error", err)
 		return
 	}
 	t.log.Info("token file reread", "tokens", len(*t.tokens.Load()))
 }
 
-// stoodStill reports whether nobody has written to the file for a while: by its own
-// time, or, where that is set by another clock, because it was the same at the look
-// before.
+// stoodStill reports whether the file has been unchanged for a while: by its modification
+// time or, in case another clock set that, because it was the same at the previous check.
 func (t *tokenFile) stoodStill(info fs.FileInfo, now time.Time) bool {
 	return info == nil || now.Sub(info.ModTime()) >= tokenFileCheck || t.seen != nil && sameFile(info, t.seen)
 }
@@ -159,8 +157,8 @@ func sameFile(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
-// load reads the file. What it was is noted before its content is read, so that
-// a write in between is seen at the next look.
+// load reads the file. It records the file's state before it reads the content, so that
+// the next check notices a write in between.
 func (t *tokenFile) load() error {
 	content, info, err := readTokenFile(t.path)
 	if info != nil {
@@ -174,14 +172,14 @@ func (t *tokenFile) load() error {
 		return fmt.Errorf("read token file %s: %w", t.path, err)
 	}
 	if len(tokens) == 0 && len(*t.tokens.Load()) > 0 {
-		return fmt.Errorf("read token file %s: it has no tokens any more; if nobody is to be let in, start the registry anew", t.path)
+		return fmt.Errorf("read token file %s: it no longer holds any tokens; to lock everybody out, restart the registry", t.path)
 	}
 	t.tokens.Store(&tokens)
 	return nil
 }
 
-// readTokenFile reads a regular file whole. To open or to read another kind of file may
-// take for ever: a pipe waits for somebody to write.
+// readTokenFile reads a whole regular file. It refuses other kinds, since opening or
+// reading one may block forever: a pipe waits for a writer.
 func readTokenFile(path string) ([]byte, fs.FileInfo, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -202,15 +200,15 @@ func readTokenFile(path string) ([]byte, fs.FileInfo, error) {
 	case len(content) > maxTokenFileBytes:
 		return nil, info, fmt.Errorf("read token file %s: it has more than %d bytes", path, maxTokenFileBytes)
 	case int64(len(content)) != info.Size():
-		return nil, info, fmt.Errorf("read token file %s: somebody wrote to it meanwhile", path)
+		return nil, info, fmt.Errorf("read token file %s: it changed while it was read", path)
 	}
 	return content, info, nil
 }
 
-// parseTokens reads the lines of a token file. Its errors name no part of them.
+// parseTokens reads the lines of a token file. Its errors contain no part of them.
 func (k *tokenKey) parseTokens(content []byte) (tokenTable, error) {
 	if len(content) > 0 && content[len(content)-1] != '\n' {
-		return nil, errors.New("it does not end with a newline, so its last line may be half of one")
+		return nil, errors.New("it does not end with a newline, so its last line may be incomplete")
 	}
 	tokens, number := tokenTable{}, 0
 	for line := range bytes.Lines(content) {
@@ -222,8 +220,8 @@ func (k *tokenKey) parseTokens(content []byte) (tokenTable, error) {
 	return tokens, nil
 }
 
-// addLine reads one line. Its errors name no part of the line: any of its words
-// may be the token, if the line is wrong.
+// addLine reads one line. Its errors contain no part of the line, since in a malformed
+// line any word may be the token.
 func (k *tokenKey) addLine(tokens tokenTable, line []byte) error {
 	words := strings.Fields(string(bytes.TrimPrefix(line, []byte("\ufeff"))))
 	if len(words) == 0 || strings.HasPrefix(words[0], "#") {
@@ -243,7 +241,7 @@ func (k *tokenKey) addLine(tokens tokenTable, line []byte) error {
 	}
 	digest := k.digest(words[0])
 	if _, twice := tokens[digest]; twice {
-		return errors.New("this token stands on an earlier line as well")
+		return errors.New("this token is already on an earlier line")
 	}
 	tokens[digest] = identity
 	return nil

@@ -81,7 +81,7 @@ func TestTokenFileRefusesBadLines(t *testing.T) {
 		{"SECRET @a\x00:x\n", "user id"},
 		{"SECRET @" + strings.Repeat("a", 253) + ":x\n", "255"},
 		{"SECRET @a:x " + strings.Repeat("D", 256) + "\n", "device id"},
-		{"SECRET @a:x\nSECRET @b:x\n", "line 2: this token stands on an earlier line"},
+		{"SECRET @a:x\nSECRET @b:x\n", "line 2: this token is already on an earlier line"},
 		{"SECRET @a:x\nSECRET2 @b:example.o", "does not end with a newline"},
 	} {
 		_, _, err := openTokens(t, c.content)

@@ -16,16 +16,16 @@ import (
 	"poked/events/httpserve"
 )
 
-// upstream is the homeserver whose word counts: on push rules, which its clients
-// also read from /sync, and on what becomes of devices.
+// upstream is the homeserver that keeps push rules, which its clients also read from
+// /sync, and devices.
 type upstream struct {
 	client *homeserver.Client
 	tokens *homeserverTokens
 	store  *store
 	log    *slog.Logger
 
-	// A user's account data is fetched and stored by one at a time, so that what was
-	// fetched earlier is never stored later. Users share these.
+	// turns serialise fetching and storing the account data of one user, so that an older
+	// answer never overwrites a newer one. Users share them by hash.
 	turns [64]chan struct{}
 	seed  maphash.Seed
 }
@@ -38,10 +38,10 @@ func newUpstream(client *homeserver.Client, tokens *homeserverTokens, store *sto
 	return u
 }
 
-// passRules sends a request for push rules on to the homeserver. A change is
-// answered when its effect is stored here as well; if that fails the client is told
-// to try again, which does no harm. A homeserver that keeps no push rules leaves
-// them to us.
+// passRules forwards a request for push rules to the homeserver. A change is answered
+// after its effect is stored here as well; if that fails the client gets an error and can
+// safely try again. If the homeserver does not support push rules, ours handles the
+// request.
 func (a *api) passRules(ours func(context.Context, *call) (any, error)) func(context.Context, *call) (any, error) {
 	return func(ctx context.Context, c *call) (any, error) {
 		answer, err := a.upstream.forward(ctx, c)
@@ -58,7 +58,8 @@ func (a *api) passRules(ours func(context.Context, *call) (any, error)) func(con
 	}
 }
 
-// freshRules answers GET pushrules/ with the homeserver's rules and our devices'.
+// freshRules answers GET pushrules/ with the homeserver's global rules and the rules of
+// devices stored here.
 func (a *api) freshRules(ctx context.Context, c *call) (any, error) {
 	if err := a.upstream.fetchRules(ctx, c); err != nil {
 		return nil, err
@@ -66,7 +67,8 @@ func (a *api) freshRules(ctx context.Context, c *call) (any, error) {
 	return a.getRules(ctx, c)
 }
 
-// forward sends a request on under today's prefix, and leaves its body readable.
+// forward sends a request to the homeserver under the v3 prefix, and leaves its body
+// readable.
 func (u *upstream) forward(ctx context.Context, c *call) (*homeserver.Answer, error) {
 	body, err := c.body()
 	if err != nil {
@@ -92,8 +94,7 @@ func todaysPath(path string) string {
 	return path
 }
 
-// fetchRules makes the rules that the homeserver keeps for whoever asks what poked
-// goes by.
+// fetchRules fetches the client's push rules from the homeserver and stores them.
 func (u *upstream) fetchRules(ctx context.Context, c *call) error {
 	token, _, _ := httpserve.Tokens(c.request) // has been looked at
 	return u.fetch(ctx, c, func(ctx context.Context) (json.RawMessage, error) {
@@ -101,7 +102,7 @@ func (u *upstream) fetchRules(ctx context.Context, c *call) error {
 	}, u.store.takePublished)
 }
 
-// fetchIgnored does the same with the list of users who are ignored.
+// fetchIgnored fetches the client's ignored users from the homeserver and stores them.
 func (u *upstream) fetchIgnored(ctx context.Context, c *call) error {
 	token, _, _ := httpserve.Tokens(c.request) // has been looked at
 	return u.fetch(ctx, c, func(ctx context.Context) (json.RawMessage, error) {
@@ -109,7 +110,7 @@ func (u *upstream) fetchIgnored(ctx context.Context, c *call) error {
 	}, u.store.takeIgnored)
 }
 
-// fetch takes account data with the token of whoever asks.
+// fetch fetches and stores account data with the client's own token.
 func (u *upstream) fetch(ctx context.Context, c *call, ask asking, store storing) error {
 	err := u.take(ctx, c.identity.UserID, ask, store)
 	if errors.Is(err, homeserver.ErrUnknownToken) {
@@ -121,14 +122,14 @@ func (u *upstream) fetch(ctx context.Context, c *call, ask asking, store storing
 	return nil
 }
 
-// asking fetches account data from the homeserver, storing makes it a user's here.
+// asking fetches account data from the homeserver, storing writes it to the database.
 type (
 	asking  func(context.Context) (json.RawMessage, error)
 	storing func(context.Context, events.UserID, json.RawMessage) error
 )
 
-// take stores a user's account data as the homeserver has it. It leaves what is here
-// alone if the homeserver keeps none, or more than can be kept here.
+// take fetches a user's account data from the homeserver and stores it. It changes
+// nothing if the homeserver does not support it, or returns more than the limits allow.
 func (u *upstream) take(ctx context.Context, user events.UserID, ask asking, store storing) error {
 	turn := u.turns[maphash.String(u.seed, string(user))%uint64(len(u.turns))]
 	select {
@@ -146,13 +147,13 @@ func (u *upstream) take(ctx context.Context, user events.UserID, ask asking, sto
 	}
 	err = store(ctx, user, content)
 	if errors.Is(err, events.ErrBadEvent) {
-		u.log.Warn("account data of the homeserver cannot be used, what was here before stays", "user_id", string(user), "error", err)
+		u.log.Warn("account data of the homeserver cannot be used, the previous stays", "user_id", string(user), "error", err)
 		return nil
 	}
 	return err
 }
 
-// relay writes an answer of the homeserver's.
+// relay writes the homeserver's answer to the client.
 func relay(w http.ResponseWriter, answer *homeserver.Answer) (status int, errcode string) {
 	for _, name := range []string{"Content-Type", "Retry-After", "Www-Authenticate", "Cache-Control"} {
 		if values := answer.Header.Values(name); len(values) > 0 {
@@ -160,6 +161,6 @@ func relay(w http.ResponseWriter, answer *homeserver.Answer) (status int, errcod
 		}
 	}
 	w.WriteHeader(answer.Status)
-	_, _ = w.Write(answer.Body) // fails only if the client is gone
+	_, _ = w.Write(answer.Body) // fails only if the client disconnected
 	return answer.Status, answer.Errcode()
 }

@@ -8,15 +8,15 @@ import (
 	"poked/events/httpserve"
 )
 
-// Where a reverse proxy sends us what ends devices, the homeserver answers it, and
-// pushers go at once when it has said yes. Nobody has to: for what is not seen here
-// there is the recheck (recheck.go).
+// If a reverse proxy sends requests that end devices here, they are forwarded to the
+// homeserver, and pushers are removed as soon as it has confirmed them. This is optional:
+// the recheck (recheck.go) finds the devices of requests that take another way.
 
-// watcher does what follows from a request that the homeserver has done. The body is
-// the client's.
+// watcher removes pushers after the homeserver has confirmed a request. body is the
+// client's.
 type watcher func(ctx context.Context, c *call, body []byte) ([]removed, error)
 
-// watchers is the table of what is watched, below a prefix: path and method.
+// watchers is the table of watched requests: path below a prefix, and method.
 func (a *api) watchers() map[string]map[string]watcher {
 	return map[string]map[string]watcher{
 		"/logout":             {http.MethodPost: a.loggedOut},
@@ -28,10 +28,10 @@ func (a *api) watchers() map[string]map[string]watcher {
 	}
 }
 
-// watch returns what sends any request of a path on and watches for one method. Who
-// asks is found out before, for afterwards the token may be nobody's; what the
-// homeserver does not tell us does not keep the request from it. Of those whom nobody
-// knows only some are sent on at the same time.
+// watch returns a route that forwards every request of a path and watches the given
+// methods. It authenticates the client first, since the token may be invalid afterwards.
+// If that fails the request is forwarded all the same, but the number of such requests in
+// flight is limited.
 func (a *api) watch(watched map[string]watcher) route {
 	handle := func(ctx context.Context, c *call) (any, error) {
 		if _, _, err := httpserve.Tokens(c.request); err != nil {
@@ -58,8 +58,8 @@ func (a *api) watch(watched map[string]watcher) route {
 	return route{http.MethodGet: handle, http.MethodPost: handle, http.MethodPut: handle, http.MethodDelete: handle}
 }
 
-// follow lets pushers go. It happened at the homeserver, whatever happens here: the
-// client is told so, and what fails here is mended by the recheck.
+// follow removes pushers. The homeserver has already executed the request, so the client
+// gets its answer even if this fails; the recheck removes the pushers later.
 func (a *api) follow(ctx context.Context, c *call, do watcher) {
 	ctx = context.WithoutCancel(ctx)
 	body, err := c.body()
@@ -75,7 +75,7 @@ func (a *api) follow(ctx context.Context, c *call, do watcher) {
 
 func (a *api) loggedOut(ctx context.Context, c *call, _ []byte) ([]removed, error) {
 	if c.identity.DeviceID == "" {
-		return nil, nil // no device had this token, so none is gone
+		return nil, nil // the token belonged to no device
 	}
 	return a.deviceGone(ctx, c, c.identity.DeviceID)
 }
@@ -98,12 +98,12 @@ func (a *api) devicesDeleted(ctx context.Context, c *call, body []byte) ([]remov
 		Devices []string `json:"devices"`
 	}
 	if err := json.Unmarshal(body, &request); err != nil {
-		return nil, nil //nolint:nilerr // the homeserver saw something in it that we do not: the recheck will tell
+		return nil, nil //nolint:nilerr // the homeserver accepted it, so the recheck will find the devices
 	}
 	var all []removed
 	for _, device := range request.Devices {
 		if device == "" {
-			continue // would mean all of them
+			continue // "" would mean all devices
 		}
 		gone, err := a.deviceGone(ctx, c, device)
 		if err != nil {
@@ -114,13 +114,13 @@ func (a *api) devicesDeleted(ctx context.Context, c *call, body []byte) ([]remov
 	return all, nil
 }
 
-// passwordChanged removes the pushers of the user's other devices, which were logged
-// out unless the client asked for the contrary.
+// passwordChanged removes the pushers of the user's other devices, which the homeserver
+// logged out unless the client asked it not to.
 func (a *api) passwordChanged(ctx context.Context, c *call, body []byte) ([]removed, error) {
 	var request struct {
 		LogoutDevices *bool `json:"logout_devices"`
 	}
-	_ = json.Unmarshal(body, &request) // then it asks for nothing
+	_ = json.Unmarshal(body, &request) // after an error the default applies
 	if request.LogoutDevices != nil && !*request.LogoutDevices {
 		return nil, nil
 	}

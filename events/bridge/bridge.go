@@ -68,7 +68,7 @@ type Config struct {
 	Late time.Duration `name:"bridge-late" placeholder:"DURATION" default:"24h" env:"POKED_BRIDGE_LATE" help:"An event that is older than this when the homeserver sends it changes its room and notifies nobody."`
 }
 
-// Validate is called by kong.
+// Validate checks the values; kong calls it.
 func (c Config) Validate() error {
 	if c.Late <= 0 {
 		return errors.New("--bridge-late must be above 0")

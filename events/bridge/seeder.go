@@ -31,7 +31,7 @@ const (
 	seedTimeout = 10 * time.Minute
 )
 
-// errNobody says that no local user is known who could ask for a room's state.
+// errNobody reports that no local user is known who could ask for a room's state.
 var errNobody = errors.New("no local user is known in the room")
 
 // seeder sees to it that NATS knows a room before its events are published.

@@ -35,7 +35,7 @@ func (e *Error) Error() string {
 // Unwrap returns the kind.
 func (e *Error) Unwrap() error { return e.kind }
 
-// IsErrcode says whether err is an answer with this errcode.
+// IsErrcode reports whether err is an answer with this errcode.
 func IsErrcode(err error, errcode string) bool {
 	var answer *Error
 	return errors.As(err, &answer) && answer.Errcode == errcode

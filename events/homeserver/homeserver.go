@@ -39,7 +39,7 @@ type Config struct {
 	Registration string `name:"registration" placeholder:"FILE" type:"path" env:"POKED_REGISTRATION" help:"Registration of poked as an application service, as poked bridge registration writes it."`
 }
 
-// Validate is called by kong.
+// Validate checks the values; kong calls it.
 func (c Config) Validate() error {
 	if c.URL == "" {
 		return nil

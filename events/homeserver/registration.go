@@ -78,7 +78,7 @@ func parseRegistration(text []byte) (*Registration, error) {
 	return &r, nil
 }
 
-// IsLocal says whether a user is in the namespace: one of the homeserver's own.
+// IsLocal reports whether a user is in the namespace: one of the homeserver's own.
 func (r *Registration) IsLocal(user events.UserID) bool {
 	for _, users := range r.users {
 		if users.MatchString(string(user)) {

@@ -43,7 +43,7 @@ func (s *Service) JoinedRooms(ctx context.Context, user events.UserID) ([]events
 	return body.Rooms, err
 }
 
-// HasDevice says whether a user still has a device (client-server API, "GET
+// HasDevice reports whether a user still has a device (client-server API, "GET
 // /_matrix/client/v3/devices/{deviceId}"). It is false only if the homeserver
 // says so in its own words.
 func (s *Service) HasDevice(ctx context.Context, user events.UserID, device string) (bool, error) {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// ErrTwoTokens says that a request shows more than one access token, so that it would
+// ErrTwoTokens reports that a request shows more than one access token, so that it would
 // depend on who looks whose request it is.
 var ErrTwoTokens = errors.New("the request has more than one access token: one header Authorization: Bearer is enough")
 

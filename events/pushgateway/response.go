@@ -15,7 +15,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// ErrTooLarge says that an answer holds more than [MaxResponseBytes] once it is
+// ErrTooLarge reports that an answer holds more than [MaxResponseBytes] once it is
 // unpacked.
 var ErrTooLarge = errors.New("the answer is too large")
 

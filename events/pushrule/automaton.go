@@ -83,7 +83,7 @@ func (a *automaton) find(text []byte, from int, where bound) (end int, ok bool) 
 	return 0, false
 }
 
-// step reads one byte; mayStart says whether the segment may begin with it.
+// step reads one byte; mayStart reports whether the segment may begin with it.
 func (a *automaton) step(state []uint64, c byte, mayStart bool) {
 	var carry uint64
 	if mayStart {

@@ -99,7 +99,7 @@ type known struct {
 	compiled rule
 }
 
-// is tells whether a user's rule is the predefined one.
+// is reports whether a user's rule is the predefined one.
 func (k *known) is(r *Rule, userID string) bool {
 	return slices.Equal(k.source.Actions, r.Actions) &&
 		slices.EqualFunc(k.source.Conditions, r.Conditions, func(everyone, own Condition) bool {
@@ -210,7 +210,7 @@ func (c *compiler) condition(doc gjson.Result) condition {
 	return never{}
 }
 
-// isOwn tells whether a text is the id of the ruleset's owner.
+// isOwn reports whether a text is the id of the ruleset's owner.
 func (c *compiler) isOwn(text string) bool { return text != "" && text == c.ownID }
 
 func (c *compiler) eventMatch(key, pattern gjson.Result) condition {

@@ -93,7 +93,7 @@ func (c *relatedMatch) holds(ev *Event) bool {
 	return c.match == nil || c.match.holds(related)
 }
 
-// isFallingBack tells whether the event says to reply only for clients that do not know threads.
+// isFallingBack reports whether the event says to reply only for clients that do not know threads.
 func (ev *Event) isFallingBack() bool {
 	n := ev.root.member("content").member("m.relates_to").member("is_falling_back")
 	return n != nil && n.scalar == scalar{shape: shapeBool, number: 1}

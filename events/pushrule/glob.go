@@ -46,7 +46,7 @@ func wholeWords(folded []byte) []word {
 	return words
 }
 
-// matchWhole tells whether the pattern is the whole of text.
+// matchWhole reports whether the pattern is the whole of text.
 func (g *glob) matchWhole(text []byte) bool {
 	first, last := &g.segments[0], &g.segments[len(g.segments)-1]
 	pos, ok := first.at(text, 0)
@@ -65,7 +65,7 @@ func (g *glob) matchWhole(text []byte) bool {
 	return true
 }
 
-// matchWords tells whether the pattern matches a stretch of the body between two word boundaries.
+// matchWords reports whether the pattern matches a stretch of the body between two word boundaries.
 func (g *glob) matchWords(b *body) bool {
 	var rarest word
 	for _, w := range g.words {

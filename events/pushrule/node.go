@@ -29,7 +29,7 @@ type scalar struct {
 // maxInteger bounds the integers of canonical JSON.
 const maxInteger = 1<<53 - 1
 
-// newScalar reads a JSON value; ok says whether it is one a condition may compare with.
+// newScalar reads a JSON value; ok reports whether it is one a condition may compare with.
 func newScalar(doc gjson.Result) (value scalar, ok bool) {
 	switch doc.Type {
 	case gjson.Null:
@@ -89,13 +89,13 @@ func (n *node) member(name string) *node {
 	return n.members.get(name)
 }
 
-// contains tells whether the array has the value.
+// contains reports whether the array has the value.
 func (n *node) contains(value scalar) bool { return n.parseElements() && n.elements.has(value) }
 
-// hasTexts tells whether the array has any string.
+// hasTexts reports whether the array has any string.
 func (n *node) hasTexts() bool { return n.parseElements() && n.elements.hasTexts }
 
-// parseElements sees to it that elements are there; ok says whether the node is an array.
+// parseElements sees to it that elements are there; ok reports whether the node is an array.
 func (n *node) parseElements() (ok bool) {
 	if n == nil || n.shape != shapeArray {
 		return false

@@ -15,7 +15,7 @@ type Outcome struct {
 	Kind   Kind
 	// Actions are the rule's, as given, without the historical dont_notify and coalesce.
 	Actions []Action
-	// Notify says whether the event notifies; if not, the rule keeps others from doing so.
+	// Notify reports whether the event notifies; if not, the rule keeps others from doing so.
 	Notify bool
 	// Sound is the sound tweak, "" if there is none or it is no string.
 	Sound string
@@ -35,7 +35,7 @@ func (o *Outcome) AppendTweaks(dst []byte) []byte {
 	return append(dst, o.tweaks...)
 }
 
-// Notifies tells whether the event notifies the user. It may be asked of nil, which no rule matched.
+// Notifies reports whether the event notifies the user. It may be asked of nil, which no rule matched.
 func (o *Outcome) Notifies() bool { return o != nil && o.Notify }
 
 // newOutcome reads a rule's actions.

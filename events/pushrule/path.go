@@ -26,7 +26,7 @@ func parsePath(path string) []string {
 	return append(names, string(name))
 }
 
-// isBody tells whether a path is content.body, where patterns match words instead of the whole value.
+// isBody reports whether a path is content.body, where patterns match words instead of the whole value.
 func isBody(path []string) bool {
 	return len(path) == 2 && path[0] == "content" && path[1] == "body"
 }

@@ -7,7 +7,7 @@ type personal interface {
 	condition
 	// seek finds the value the condition looks at, if it does at one; ok is false if it holds for nobody.
 	seek(ev *Event) (at *node, ok bool)
-	// fits tells whether it holds for the event's current user, given what seek found.
+	// fits reports whether it holds for the event's current user, given what seek found.
 	fits(ev *Event, at *node) bool
 }
 
@@ -76,7 +76,7 @@ func (containsDisplayName) fits(ev *Event, _ *node) bool {
 	return ev.body.hasName(ev.scratch)
 }
 
-// hasName tells whether a folded name, which is not empty, stands in the body between word boundaries.
+// hasName reports whether a folded name, which is not empty, stands in the body between word boundaries.
 func (b *body) hasName(name []byte) bool {
 	var rarest word
 	for start, end := nextWord(name, 0); start < len(name); start, end = nextWord(name, end) {

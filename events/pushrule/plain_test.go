@@ -195,7 +195,7 @@ func plainLengths(pattern string, text []rune, wildcards bool) []bool {
 	return lengths
 }
 
-// plainEqual tells whether two characters are equal but for case.
+// plainEqual reports whether two characters are equal but for case.
 func plainEqual(a, b rune) bool {
 	return (a <= unicode.MaxASCII) == (b <= unicode.MaxASCII) && strings.EqualFold(string(a), string(b))
 }

@@ -84,7 +84,7 @@ func parseLevel(doc gjson.Result) (level int64, ok bool) {
 	return int64(math.Trunc(doc.Num)), true
 }
 
-// maySenderNotify tells whether the event's sender has the power for a kind of notification.
+// maySenderNotify reports whether the event's sender has the power for a kind of notification.
 func (r *Room) maySenderNotify(kind string) bool {
 	return r.SenderIsCreator || r.SenderLevel >= r.neededToNotify(kind)
 }

@@ -157,7 +157,7 @@ func (c *questionContext) room(sender string) Room {
 	}
 }
 
-// hasMightyCreators tells whether creators have all power in rooms of a version: not before 12.
+// hasMightyCreators reports whether creators have all power in rooms of a version: not before 12.
 func hasMightyCreators(version string) bool {
 	return !slices.Contains([]string{"", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"}, version)
 }

@@ -12,7 +12,7 @@ func isWordByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_'
 }
 
-// isBoundary tells whether a stretch of text may start or end at pos: everywhere but between two word characters.
+// isBoundary reports whether a stretch of text may start or end at pos: everywhere but between two word characters.
 func isBoundary(text []byte, pos int) bool {
 	return pos == 0 || pos == len(text) || !isWordByte(text[pos-1]) || !isWordByte(text[pos])
 }
@@ -90,10 +90,10 @@ func (s *wordSet) find(hash uint32, text []byte) *wordSlot {
 	}
 }
 
-// has tells whether the text has the word.
+// has reports whether the text has the word.
 func (s *wordSet) has(w word) bool { return s.find(w.hash, w.text).count > 0 }
 
-// hasPhrase tells whether a phrase stands between word boundaries in the text, given one of its words. It looks only
+// hasPhrase reports whether a phrase stands between word boundaries in the text, given one of its words. It looks only
 // at that word's places.
 func (s *wordSet) hasPhrase(phrase []byte, w word) bool {
 	slot := s.find(w.hash, w.text)

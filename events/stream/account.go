@@ -13,8 +13,8 @@ import (
 	"poked/events"
 )
 
-// parseAccountChange reads an account change that was published on a subject. Errors
-// wrap [ErrBadEvent].
+// parseAccountChange parses an account change and checks its subject. Errors wrap
+// [events.ErrBadEvent].
 func parseAccountChange(subject string, raw []byte) (events.AccountChange, error) {
 	var change events.AccountChange
 	bad := func(why string) (events.AccountChange, error) {
@@ -53,10 +53,10 @@ func parseAccountChange(subject string, raw []byte) (events.AccountChange, error
 	return change, nil
 }
 
-// ConsumeAccounts hands every account change to handle, until ctx ends, under
-// the same terms as [Conn.ConsumeRejections].
+// ConsumeAccounts calls handle with every account change until ctx ends, under the same
+// terms as [Conn.ConsumeRejections].
 func (c *Conn) ConsumeAccounts(ctx context.Context, handle func(context.Context, events.AccountChange) error) error {
-	// All there are: what nobody took would stay in the queue for ever.
+	// The filter covers the whole stream: anything else would stay in the queue for ever.
 	return c.work(ctx, streamAccounts, "registry", []string{"account.>"}, func(ctx context.Context, msg jetstream.Msg) error {
 		change, err := parseAccountChange(msg.Subject(), msg.Data())
 		if err != nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Adopt is [Conn.Setup] for a process that need not be allowed to make streams: it
-// changes nothing of what is there, and makes what is missing only if it may. If
-// it may not, it fails with [ErrNotReady] until somebody else has.
+// Adopt is [Conn.Setup] for a process that may lack the permission to make streams. It
+// changes nothing that exists, and makes what is missing if it may. If it may not, it
+// fails with [ErrNotReady] until another process has made it.
 func (c *Conn) Adopt(ctx context.Context, t Topology) error {
 	if err := c.checkPartitions(ctx, t.Partitions); err != nil {
 		return c.notReady(err)
@@ -29,7 +29,7 @@ func (c *Conn) Adopt(ctx context.Context, t Topology) error {
 	return c.notReady(c.open(ctx))
 }
 
-// names returns the names of all streams, those of buckets among them.
+// names returns the names of all streams, including those behind the buckets.
 func (t Topology) names() (names []string) {
 	for _, cfg := range t.streams() {
 		names = append(names, cfg.Name)
@@ -40,16 +40,15 @@ func (t Topology) names() (names []string) {
 	return names
 }
 
-// bucketStream names the stream that a bucket is made of (NATS ADR-8).
+// bucketStream returns the name of the stream behind a bucket (NATS ADR-8).
 func bucketStream(bucket string) string { return "KV_" + bucket }
 
-// errCodeUnavailable is the server's error code for a cluster in which nobody
-// leads.
+// errCodeUnavailable is the server's error code for a cluster without a leader.
 const errCodeUnavailable jetstream.ErrorCode = 10008
 
-// notReady returns an error with [ErrNotReady] if trying again may mend it, and
-// otherwise as it is. Where there was no answer, and the server did not permit the
-// question, it says that.
+// notReady wraps an error in [ErrNotReady] if trying again may help, and otherwise
+// returns it as it is. A request that the server did not permit gets no answer: then the
+// error names what was not permitted.
 func (c *Conn) notReady(err error) error {
 	var api *jetstream.APIError
 	silent := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)

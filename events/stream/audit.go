@@ -9,24 +9,23 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// LogWrites is what was written to NOTIFICATIONS.
+// LogWrites counts writes to NOTIFICATIONS.
 type LogWrites struct {
 	Stored  uint64 // messages
-	Removed uint64 // requests to purge or to delete messages, each a write of its own
+	Removed uint64 // requests to purge or to delete messages, each of which is a write
 }
 
-// advisories is where a NATS server tells of requests to JetStream (NATS
-// documentation, "JetStream API": $JS.EVENT.ADVISORY.API), and auditLimit is how
-// many of them may wait.
+// advisories is the subject on which a NATS server reports requests to JetStream (NATS
+// documentation, "JetStream API"), and auditLimit is how many reports are buffered.
 const (
 	advisories = "$JS.EVENT.ADVISORY.API"
 	auditLimit = 1 << 16
 )
 
-// CountLogWrites calls a function which has a number of notifications removed from
-// NOTIFICATIONS, and returns what anybody wrote there meanwhile. It is for
-// measurements: the server tells of requests soon after it has answered them, so it
-// waits until it was told of as many removals, or ctx ends.
+// CountLogWrites calls during, which removes this many notifications, and returns
+// everything that was written to NOTIFICATIONS meanwhile, by any process. It is for
+// measurements. The server reports a request shortly after it has answered it, so
+// CountLogWrites waits until that many removals were reported, or ctx ends.
 func (c *Conn) CountLogWrites(ctx context.Context, removed uint64, during func() error) (LogWrites, error) {
 	audit := make(chan *nats.Msg, auditLimit)
 	sub, err := c.nc.ChanSubscribe(advisories, audit)
@@ -42,12 +41,12 @@ func (c *Conn) CountLogWrites(ctx context.Context, removed uint64, during func()
 		return LogWrites{}, err
 	}
 	var writes LogWrites
-	for told := uint64(0); told < removed; {
+	for reported := uint64(0); reported < removed; {
 		select {
 		case <-ctx.Done():
 			return writes, context.Cause(ctx)
 		case msg := <-audit:
-			told += writes.audit(msg.Data)
+			reported += writes.audit(msg.Data)
 		}
 	}
 	after, err := c.lastStored(ctx)
@@ -58,8 +57,8 @@ func (c *Conn) CountLogWrites(ctx context.Context, removed uint64, during func()
 	return writes, err
 }
 
-// audit takes in a request to JetStream as the server tells of it, and returns how
-// many messages of NOTIFICATIONS it removed.
+// audit counts a request to JetStream from the server's report, and returns how many
+// messages of NOTIFICATIONS it removed.
 func (w *LogWrites) audit(raw []byte) (removed uint64) {
 	subject := gjson.GetBytes(raw, "subject").Str
 	request, ours := strings.CutSuffix(subject, "."+Notifications)

@@ -13,18 +13,18 @@ import (
 	"poked/events"
 )
 
-// BacklogRecord is the entry of one pusher in BACKLOG: a [Register] that only the
-// owner of its partition writes. A [ConflictError] says that there is another owner.
+// BacklogRecord is the entry of one pusher in BACKLOG: a [Register] that only the owner
+// of its partition writes. A [ConflictError] means that the partition has another owner.
 type BacklogRecord struct{ register *Register }
 
-// BacklogRecord returns the record of a pusher under the name of a worker, with the
-// revision at which it was read, 0 if it was not there.
+// BacklogRecord returns the record of a pusher, written under the name of a worker.
+// revision is the one at which the record was read, or 0 if there was none.
 func (c *Conn) BacklogRecord(worker string, id events.PusherID, user events.UserID, revision uint64) *BacklogRecord {
 	key := c.partOf(events.Token(user)) + "." + string(id)
 	return &BacklogRecord{c.Register(bucketBacklog, key, worker, revision)}
 }
 
-// Put writes a lagging pusher down; see [Register.Put].
+// Put stores the backlog of a lagging pusher; see [Register.Put].
 func (r *BacklogRecord) Put(b events.Backlog, done func(error)) {
 	value, err := json.Marshal(b)
 	if err != nil { // only a time out of range
@@ -34,7 +34,8 @@ func (r *BacklogRecord) Put(b events.Backlog, done func(error)) {
 	r.register.Put(value, done)
 }
 
-// Delete forgets a pusher that has caught up or is gone; see [Register.Delete].
+// Delete removes the entry of a pusher that has caught up or is gone; see
+// [Register.Delete].
 func (r *BacklogRecord) Delete(done func(error)) { r.register.Delete(done) }
 
 // Stands reports whether the bucket may have an entry; see [Register.Stands].
@@ -43,20 +44,20 @@ func (r *BacklogRecord) Stands() bool { return r.register.Stands() }
 // Adopt is [Register.Adopt].
 func (r *BacklogRecord) Adopt(conflict *ConflictError) { r.register.Adopt(conflict) }
 
-// DropBacklog forgets an entry that could not be read, of a pusher that is gone, if it
-// has still the revision that it was read at.
+// DropBacklog deletes an unreadable entry of a pusher that is gone, unless it has changed
+// since this revision.
 func (c *Conn) DropBacklog(part int, id events.PusherID, revision uint64, done func(error)) {
 	c.Register(bucketBacklog, strconv.Itoa(part)+"."+string(id), rand.Text(), revision).Delete(done)
 }
 
-// unreadableBacklog is an entry that cannot be read, and why not.
+// unreadableBacklog is an entry that cannot be read, and the reason.
 type unreadableBacklog struct {
 	entry  entry
 	reason error
 }
 
-// LoadBacklog returns the lagging pushers of one partition. An entry that cannot be
-// read is kept as a dead letter and comes as Lost.
+// LoadBacklog returns the lagging pushers of one partition. An entry that cannot be read
+// is kept as a dead letter and returned as Lost.
 func (c *Conn) LoadBacklog(ctx context.Context, part int) (map[events.PusherID]events.Backlog, error) {
 	r, err := c.readBucket(ctx, bucketBacklog, strconv.Itoa(part)+".*")
 	if err != nil {
@@ -92,7 +93,7 @@ func (c *Conn) LoadBacklog(ctx context.Context, part int) (map[events.PusherID]e
 	return lagging, nil
 }
 
-// parseBacklog reads an entry of a partition.
+// parseBacklog parses an entry of a partition.
 func (c *Conn) parseBacklog(raw []byte, part int) (events.Backlog, error) {
 	var b events.Backlog
 	if err := json.Unmarshal(raw, &b); err != nil {

@@ -12,8 +12,8 @@ import (
 	"poked/events"
 )
 
-// Batch is a set of messages that are written together and answered by one
-// callback. It is used by one goroutine.
+// Batch is a set of messages that are written together with one callback. One goroutine
+// uses it.
 type Batch struct {
 	w     *writer
 	id    uint64
@@ -26,10 +26,10 @@ type Batch struct {
 	threadToken string
 }
 
-// NewBatch begins a batch. done is called exactly once, after [Batch.Send]: with
-// the stream sequence of the message stored last, or with the first error; an
-// error that wraps [ErrUnknownOutcome] leaves open what was stored. done must
-// not block, and is never called from within Send.
+// NewBatch begins a batch. done is called exactly once, after [Batch.Send]: with the
+// stream sequence of the message stored last, or with the first error. After an error
+// that wraps [ErrUnknownOutcome] any of the messages may have been stored. done must not
+// block, and is never called from within Send.
 func (c *Conn) NewBatch(done func(seq uint64, err error)) *Batch {
 	w := c.writer
 	wr := &write{done: done, deadline: time.Now().Add(RequestTimeout)}
@@ -52,7 +52,7 @@ func (b *Batch) Add(subject string, header nats.Header, data []byte) {
 	failed := b.write.err != nil
 	b.w.mu.Unlock()
 	if failed {
-		return // the batch is lost already; its owner will be told at Send
+		return // the batch has failed; Send reports it
 	}
 	if err := b.publish(subject, header, data); err != nil {
 		b.w.mu.Lock()
@@ -68,7 +68,7 @@ func (b *Batch) publish(subject string, header nats.Header, data []byte) error {
 	return b.w.nc.PublishMsg(&nats.Msg{Subject: subject, Reply: b.reply, Header: header, Data: data})
 }
 
-// askAsync sends one message. done hears the answer as it is, under the terms of
+// askAsync sends one request. done receives the answer, under the terms of
 // [Conn.NewBatch].
 func (c *Conn) askAsync(question *nats.Msg, done func(answer *nats.Msg, err error)) {
 	var b *Batch
@@ -78,7 +78,7 @@ func (c *Conn) askAsync(question *nats.Msg, done func(answer *nats.Msg, err erro
 	b.Send()
 }
 
-// Send says that the batch is complete.
+// Send completes the batch: no more messages are added.
 func (b *Batch) Send() {
 	b.w.mu.Lock()
 	b.write.sealed = true
@@ -89,8 +89,7 @@ func (b *Batch) Send() {
 	}
 }
 
-// Notify adds a user's notification of an event that belongs to a thread to a
-// batch.
+// Notify adds a user's notification of an event in a thread.
 func (b *Batch) Notify(c *Conn, user events.UserID, room events.RoomID, thread events.EventID, body []byte) {
 	if b.room != room || b.thread != thread {
 		b.room, b.roomToken, b.thread, b.threadToken = room, events.Token(room), thread, events.Token(thread)
@@ -98,8 +97,8 @@ func (b *Batch) Notify(c *Conn, user events.UserID, room events.RoomID, thread e
 	b.Add(c.notifySubject(events.Token(user), b.roomToken, b.threadToken), nil, body)
 }
 
-// Read adds to a batch how far a user has read a room. It takes the place of what
-// was said of the same thread before, so it must not say less.
+// Read adds how far a user has read a room. It replaces what was stored for the same
+// thread before, so it must not cover less.
 func (b *Batch) Read(c *Conn, user events.UserID, room events.RoomID, read events.Read) {
 	thread := events.Token(read.Thread)
 	if read.Whole {
@@ -114,8 +113,8 @@ func (b *Batch) Read(c *Conn, user events.UserID, room events.RoomID, read event
 	}, body)
 }
 
-// Redacted adds to a batch that the event of one of a user's notifications was
-// redacted.
+// Redacted adds that the event of a user's notification was redacted. seq is the
+// notification's sequence in NOTIFICATIONS.
 func (b *Batch) Redacted(c *Conn, user events.UserID, room events.RoomID, seq uint64) {
 	body, err := json.Marshal(events.Redaction{Seq: seq})
 	if err != nil { // cannot happen for a number

@@ -10,19 +10,19 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errWatchEnded says that the reading of a bucket was interrupted.
+// errWatchEnded is returned when the reading of a bucket is interrupted.
 var errWatchEnded = errors.New("watch ended")
 
-// errNothing says that nothing has come for a while.
+// errNothing is returned when no value arrived within the patience.
 var errNothing = errors.New("nothing has come")
 
-// errEnough says that who reads a bucket wants no more of it.
+// errEnough is returned when the reader of a bucket wants no more values.
 var errEnough = errors.New("enough was read")
 
-// headerOperation says of a bucket's message that it deletes its key (NATS ADR-8).
+// headerOperation is the header of a bucket's message that deletes its key (NATS ADR-8).
 const headerOperation = "KV-Operation"
 
-// entry is a value of a bucket, or word that there is none any more.
+// entry is a change of a bucket: a new value of a key, or its deletion.
 type entry struct {
 	key      string
 	value    []byte
@@ -31,18 +31,17 @@ type entry struct {
 	deleted  bool
 }
 
-// bucketReader reads what stands under some keys of a bucket, and then what changes
-// there. It ends with the consumer that it began with: whoever reads again is told
-// everything anew.
+// bucketReader reads the values of some keys of a bucket, and then their changes. It ends
+// with the consumer that it began with; a new reader receives everything again.
 type bucketReader struct {
 	conn         *Conn
 	bucket, keys string
-	back         <-chan struct{} // closed when the connection was lost and is back
+	back         <-chan struct{} // closed when the connection was lost and has returned
 	tail         *Tail
-	pending      uint64 // values that are still to come
+	pending      uint64 // values that the consumer has yet to send
 }
 
-// readBucket begins to read. end must follow.
+// readBucket begins to read. The caller must call end.
 func (c *Conn) readBucket(ctx context.Context, bucket, keys string) (*bucketReader, error) {
 	r := &bucketReader{conn: c, bucket: bucket, keys: keys, back: c.UntilReconnect()}
 	r.tail = c.TailBucket(bucket, keys, TailConfig{
@@ -55,10 +54,9 @@ func (c *Conn) readBucket(ctx context.Context, bucket, keys string) (*bucketRead
 	return r, nil
 }
 
-// watchBucket hands over what stands under some keys of a bucket, then calls ready,
-// then hands over what changes. It returns when ctx ends (nil), when the watch fails,
-// or when the connection was lost and is back; whoever watches again is told everything
-// anew.
+// watchBucket calls take with the current values of some keys of a bucket, then ready,
+// then take with each change. It returns when ctx ends (nil), when the watch fails, or
+// when the connection was lost and has returned. Watching again starts over.
 func (c *Conn) watchBucket(ctx context.Context, bucket, keys string, take func(entry), ready func()) error {
 	r, err := c.readBucket(ctx, bucket, keys)
 	if err != nil {
@@ -81,13 +79,12 @@ func (c *Conn) watchBucket(ctx context.Context, bucket, keys string, take func(e
 
 func (r *bucketReader) end() { r.tail.Close() }
 
-// loadPatience is how long nothing comes until loading asks whether anything is
-// still to come.
+// loadPatience is how long load waits for a value before it checks whether any is left.
 const loadPatience = time.Second
 
-// load hands over what stands in the bucket, in the order of revisions, and
-// returns when that is all: when the consumer has nothing left and the newest revision
-// has come. The consumer may be at a replica which is behind.
+// load calls take with the values in the bucket, in the order of their revisions, and
+// returns once the consumer has none left and the newest revision has arrived. The
+// consumer may be at a replica that is behind.
 func (r *bucketReader) load(ctx context.Context, take func(entry) (more bool)) error {
 	progress := newProgress(r.conn.log, r.bucket, r.keys)
 	for seen := uint64(0); ; {
@@ -98,7 +95,7 @@ func (r *bucketReader) load(ctx context.Context, take func(entry) (more bool)) e
 		for r.pending > 0 || seen < newest {
 			e, err := r.next(ctx, loadPatience)
 			if errors.Is(err, errNothing) {
-				break // what was the newest may be gone
+				break // the newest may have been deleted
 			}
 			if err != nil {
 				return err
@@ -112,7 +109,7 @@ func (r *bucketReader) load(ctx context.Context, take func(entry) (more bool)) e
 	}
 }
 
-// newest returns the newest revision under the keys, as the bucket's leader knows it, or
+// newest returns the newest revision under the keys according to the bucket's leader, or
 // 0 if there is none.
 func (r *bucketReader) newest(ctx context.Context) (uint64, error) {
 	msg, err := r.conn.askLeader(ctx, bucketStream(r.bucket), query{Last: kvSubject(r.bucket, r.keys)})
@@ -122,7 +119,7 @@ func (r *bucketReader) newest(ctx context.Context) (uint64, error) {
 	return msg.Sequence, nil
 }
 
-// follow hands over what changes, until the watch ends.
+// follow calls take with each change until the watch ends.
 func (r *bucketReader) follow(ctx context.Context, take func(entry) (more bool)) error {
 	for {
 		e, err := r.next(ctx, 0)
@@ -135,8 +132,8 @@ func (r *bucketReader) follow(ctx context.Context, take func(entry) (more bool))
 	}
 }
 
-// next returns the next value, or errNothing if none comes within patience, when that
-// is not 0.
+// next returns the next value, or errNothing if none arrives within patience, unless that
+// is 0.
 func (r *bucketReader) next(ctx context.Context, patience time.Duration) (entry, error) {
 	var enough <-chan time.Time
 	if patience > 0 && r.tail.Queued() == 0 {
@@ -173,8 +170,8 @@ func entryOf(m *nats.Msg, meta *nats.MsgMetadata) entry {
 	}
 }
 
-// isDeletion reports whether a bucket's message says that its key is gone: somebody
-// deleted it, or its time to live is over.
+// isDeletion reports whether a bucket's message removes its key: it was deleted, or its
+// time to live is over.
 func isDeletion(header nats.Header) bool {
 	return header.Get(headerOperation) != "" || header.Get(jetstream.MarkerReasonHeader) != ""
 }

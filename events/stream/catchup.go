@@ -10,7 +10,7 @@ import (
 	"poked/events"
 )
 
-// LoggedNotification is a notification as it stands in the log.
+// LoggedNotification is a notification as NOTIFICATIONS stores it.
 type LoggedNotification struct {
 	Seq  uint64 // in NOTIFICATIONS
 	Room events.RoomID
@@ -19,18 +19,18 @@ type LoggedNotification struct {
 	subject string
 }
 
-// logged reads a message's subject. One that cannot be read was reported when it
-// came by.
+// logged parses a message's subject. An unreadable one was reported when it was first
+// read.
 func logged(msg *jetstream.RawStreamMsg) (user events.UserID, n LoggedNotification, ok bool) {
 	s, err := events.ParseLogSubject(msg.Subject)
 	return s.User, LoggedNotification{Seq: msg.Sequence, Room: s.Room, Data: msg.Data, subject: msg.Subject}, err == nil
 }
 
-// NewestInRooms returns the newest notification from each thread of each room that
-// each of the users has in the log, by sequence, as of a sequence of NOTIFICATIONS or later.
-// The server answers from its index of subjects, however long the log is, and for
-// many users at once at nearly the cost of one. Any replica may answer; one that
-// has not got that far is an error, and the caller asks again.
+// NewestInRooms returns, for each of the users, the newest notification in each thread of
+// each room, by sequence, as of the sequence asOf of NOTIFICATIONS or later. The server
+// answers from its index of subjects, however long the log is, and many users cost little
+// more than one. Any replica may answer; if it is behind asOf, that is an error, and the
+// caller asks again.
 func (c *Conn) NewestInRooms(ctx context.Context, users []events.UserID, asOf uint64) (map[events.UserID][]LoggedNotification, error) {
 	filters := make([]string, 0, len(users))
 	for _, user := range users {
@@ -71,10 +71,10 @@ func (c *Conn) newestOneByOne(ctx context.Context, users []events.UserID, asOf u
 	return all, nil
 }
 
-// NotificationsInRoom returns up to limit of a user's notifications from the room
-// and thread of newest that stand after a sequence of NOTIFICATIONS, in order, and how many
-// more there are. Newest is one that [Conn.NewestInRooms] returned and that
-// stands after it too: an answer that knows less is an error.
+// NotificationsInRoom returns up to limit of a user's notifications after a sequence of
+// NOTIFICATIONS, in order, from the room and thread of newest, and how many more there
+// are. newest is one that [Conn.NewestInRooms] returned, after that sequence; an answer
+// without it is an error.
 func (c *Conn) NotificationsInRoom(ctx context.Context, newest LoggedNotification, after uint64, limit int) (page []LoggedNotification, more int, err error) {
 	var msgs []*jetstream.RawStreamMsg
 	for from := after + 1; len(msgs) < limit && err == nil; from = msgs[len(msgs)-1].Sequence + 1 {

@@ -1,39 +1,38 @@
 // Package stream reads and writes the streams and buckets in NATS that poked is built on
-// (topology.go has the table of all of them). It and package partition are the only ones
-// that speak NATS; the rest of poked thinks in the nouns of package events.
+// (topology.go lists all of them). Only this package and the packages partition and publish
+// import the NATS client; the others use the types of package events.
 //
 //	homeserver ─publish─▶ ROOMS ──▶ match ──Batch─▶ NOTIFICATIONS ──▶ deliver
 //	                        └─▶ ROOM_STATE ──RoomState─▶ ┘                │
 //	registry ─PutPushers─▶ PUSHERS ──WatchPushers─▶ match, deliver   BACKLOG, DEAD, REJECTED
 //	deliver ─PutPause─▶ GATEWAYS ──WatchPauses─▶ deliver, at all dispatchers
 //
-// There is one way each to follow ([Tail]), to write what several may write ([Register]),
-// and to write many messages with one answer ([Batch]).
+// There is one way to follow a stream or bucket ([Tail]), one to write a key that several
+// processes may write ([Register]), and one to write many messages with one callback
+// ([Batch]).
 //
 // # What is unread
 //
-// NOTIFICATIONS holds what each user has been notified of and has not read, under
-// notify.<part>.<user>.<room>.<thread>: the server counts it by subject and removes a
-// room or a thread up to a sequence in one request. Beside it stand how far the user has
-// read (read.…, the newest for each thread) and which notification's event was redacted
-// (redacted.…), in the order in which they became known, so whoever follows the partition
-// removes them in that order.
+// NOTIFICATIONS contains the unread notifications of each user, on
+// notify.<part>.<user>.<room>.<thread>. The server counts them by subject, and removes those
+// of a room or a thread up to a sequence in one request. The same stream contains how far
+// the user has read (read.…, the newest for each thread) and which notification's event was
+// redacted (redacted.…), so a follower of the partition applies all of them in order.
 //
 // # What fails, and how
 //
 //   - NATS is away: reads and writes fail at once. Nothing is buffered in the client, so
-//     nothing surfaces later out of order. Tails try for ever and resume after the last
-//     message they received.
-//   - A connection is half open: writes are given up after five seconds, and the client
-//     connects anew.
-//   - A write's answer is lost: the caller gets [ErrUnknownOutcome]. A [Register] finds out
-//     by asking what stands there; reads and redactions repeat without harm; a
-//     notification is first looked for in the log.
-//   - A replica has not heard yet of what was acknowledged: what it does not have counts
-//     as absent only if the leader of the stream agrees, or the read is repeated.
-//   - A stream or bucket is deleted: whoever may makes it anew ([Conn.Keep]), beyond the
-//     sequences that it had, and followers begin anew. What it held is lost, and that is
-//     logged as an error.
+//     nothing is sent later out of order. Tails retry for ever and resume after the last
+//     message that they received.
+//   - A connection is half open: writes fail after five seconds, and the client reconnects.
+//   - A write's answer is lost: the caller gets [ErrUnknownOutcome]. A [Register] reads the
+//     key; read markers and redactions are repeated without harm; a notification is first
+//     searched for in the log.
+//   - A replica is behind: what it lacks counts as absent only if the leader of the stream
+//     confirms it; otherwise the read is repeated.
+//   - A stream or bucket is deleted: a process with the permission makes it anew
+//     ([Conn.Keep]), beyond its old sequences, and followers start over. Its messages are
+//     lost, which is logged as an error.
 //   - A message or value cannot be read: it is counted, logged and kept in DEAD with the
 //     reason, and everything else goes on.
 package stream
@@ -52,26 +51,26 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// RequestTimeout bounds each request to JetStream. NATS answers in well under a
+// RequestTimeout is the limit of each request to JetStream. NATS answers in well under a
 // millisecond or, during an election, after seconds.
 const RequestTimeout = 5 * time.Second
 
-// RetryWait is the pause before something that failed is tried again.
+// RetryWait is the pause before a failed operation is retried.
 const RetryWait = 500 * time.Millisecond
 
-// Config says how to reach NATS.
+// Config is how to reach NATS.
 type Config struct {
 	URL  string // comma-separated server URLs; ignored when InProcess is set
-	Name string // how this connection shows up at the server
-	// InProcess connects to a server inside this process without a socket.
+	Name string // the name of this connection at the server
+	// InProcess connects to a server in this process without a socket.
 	InProcess nats.InProcessConnProvider
-	// Credentials say who this is, beside what the URL says, and whom it trusts.
+	// Credentials are used beside those in URL.
 	Credentials Credentials
 	Log         *slog.Logger
-	// Pulse is how often a server that has no messages says that it is there, to
-	// whoever waits for some; twice as often they look after what is left to do. 0
-	// means 500 ms: a consumer or a server that is gone is noticed within two
-	// seconds. A longer one is for tests that live through days.
+	// Pulse is the interval of the server's heartbeats to a consumer without messages,
+	// and twice the interval of a follower's ticks. 0 means 500 ms, so that a consumer or
+	// server that is gone is noticed within two seconds. A longer one is for tests that
+	// span days.
 	Pulse time.Duration
 }
 
@@ -80,34 +79,34 @@ const defaultPulse = 500 * time.Millisecond
 // Conn is a connection to NATS that speaks poked's nouns. It reconnects for
 // ever; while NATS is away every call fails at once or when its context ends.
 type Conn struct {
-	cfg    Config
-	nc     *nats.Conn
-	js     jetstream.JetStream
-	log    *slog.Logger
-	writer *writer
-	pulse  time.Duration // Config.Pulse
+	// Set by Connect.
+	cfg   Config
+	nc    *nats.Conn
+	js    jetstream.JetStream
+	log   *slog.Logger
+	pulse time.Duration // Config.Pulse
 
-	denied atomic.Pointer[string] // what the server last said that it does not permit
-
-	keeper      keeper
-	unreadables unreadables
-
-	stateHeard atomic.Pointer[stateHeard] // how far ROOM_STATE is known to have got
-
-	// Set by Setup and Join.
+	// Set by Setup, Adopt and Join.
 	partitions    int
 	rooms         jetstream.Stream
 	notifications jetstream.Stream
 	dead          jetstream.Stream
 
+	// Safe for concurrent use.
+	denied      atomic.Pointer[string]     // the last permission that the server denied
+	stateHeard  atomic.Pointer[stateHeard] // how far ROOM_STATE is known to be filled
+	keeper      keeper
+	unreadables unreadables
+
 	mu          sync.Mutex
+	writer      *writer // does not change once it is set
 	onReconnect []func()
-	lost        chan struct{} // closed when a connection that was lost is back
+	lost        chan struct{} // closed when a lost connection has returned; nil if nobody waits
 }
 
-// Connect reaches NATS, waiting for it as long as ctx allows. It fails at once when
-// the credentials cannot be read, or a server refuses them or is not trusted: no
-// patience mends that.
+// Connect connects to NATS, retrying for as long as ctx allows. It fails at once if the
+// credentials cannot be read, or if the server refuses them or is not trusted: waiting
+// does not help.
 func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 	c := &Conn{cfg: cfg, log: cfg.Log, pulse: cmp.Or(cfg.Pulse, defaultPulse)}
 	nc, err := c.dial(ctx)
@@ -130,8 +129,8 @@ func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 	return c, nil
 }
 
-// TickInterval is how often the Tick of a follower's handler runs, and whatever else
-// has to be looked at again and again.
+// TickInterval is the interval at which followers call their handlers' Tick, and at which
+// other periodic checks run.
 func (c *Conn) TickInterval() time.Duration { return c.pulse / 2 }
 
 func (c *Conn) disconnected(nc *nats.Conn, err error) {
@@ -153,7 +152,7 @@ func (c *Conn) reconnected(nc *nats.Conn) {
 	c.again()
 }
 
-// again has everybody look anew at what NATS holds.
+// again makes every reader look anew at what NATS holds.
 func (c *Conn) again() {
 	c.stateHeard.Store(new(stateHeard)) // another than before, also if that said nothing
 	c.mu.Lock()
@@ -168,16 +167,16 @@ func (c *Conn) again() {
 	}
 }
 
-// OnReconnect has hook called each time the connection was lost and is back, and
-// when a stream was made anew (see [Conn.Keep]). hook must not block.
+// OnReconnect registers hook to be called each time the connection was lost and has
+// returned, and when a stream was made anew (see [Conn.Keep]). hook must not block.
 func (c *Conn) OnReconnect(hook func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.onReconnect = append(c.onReconnect, hook)
 }
 
-// UntilReconnect returns a channel that is closed when the connection was lost
-// and is back, from now on.
+// UntilReconnect returns a channel that is closed the next time a lost connection has
+// returned.
 func (c *Conn) UntilReconnect() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -187,16 +186,16 @@ func (c *Conn) UntilReconnect() <-chan struct{} {
 	return c.lost
 }
 
-// Connected says whether NATS can be reached right now.
+// Connected reports whether NATS can be reached right now.
 func (c *Conn) Connected() bool { return c.nc.IsConnected() }
 
-// URL returns the server that the connection is on, without credentials.
+// URL returns the URL of the server that the connection uses, without credentials.
 func (c *Conn) URL() string { return c.nc.ConnectedUrlRedacted() }
 
 // Log returns the logger of the connection.
 func (c *Conn) Log() *slog.Logger { return c.log }
 
-// Partitions returns how many partitions the streams have.
+// Partitions returns the number of partitions of the streams.
 func (c *Conn) Partitions() int { return c.partitions }
 
 // Close flushes what was written and closes the connection.

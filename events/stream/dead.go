@@ -14,17 +14,18 @@ import (
 	"poked/events"
 )
 
-// ErrNoDeadLetter says that no dead letter stands at a sequence, or no longer.
+// ErrNoDeadLetter is wrapped by errors about a sequence at which there is no dead letter,
+// or none any more.
 var ErrNoDeadLetter = errors.New("no such dead letter")
 
-// StoredDeadLetter is a dead letter as it stands in the stream DEAD.
+// StoredDeadLetter is a dead letter in the stream DEAD.
 type StoredDeadLetter struct {
-	Seq uint64 // in DEAD: what an operator calls it by
+	Seq uint64 // in DEAD; operators name the letter by it
 	events.DeadLetter
 }
 
-// DeadFilter says which dead letters are meant. Its zero value means all; a
-// letter must answer to every field that is set.
+// DeadFilter selects dead letters. A letter must match every field that is set; the zero
+// value selects all.
 type DeadFilter struct {
 	User         events.UserID
 	Room         events.RoomID
@@ -34,7 +35,7 @@ type DeadFilter struct {
 	Seqs         []uint64  // in DEAD
 }
 
-// Narrows says whether the filter leaves anything out.
+// Narrows reports whether the filter excludes anything.
 func (f *DeadFilter) Narrows() bool {
 	return f.User != "" || f.Room != "" || f.Reason != "" || f.AppID != "" ||
 		!f.Since.IsZero() || !f.Until.IsZero() || len(f.Seqs) > 0
@@ -46,7 +47,7 @@ func (f *DeadFilter) admits(l *StoredDeadLetter) bool {
 		(f.Since.IsZero() || !l.At.Before(f.Since)) && (f.Until.IsZero() || !l.At.After(f.Until))
 }
 
-// subject returns what letters that the filter may admit stand under.
+// subject returns the subject filter of all letters that the filter may admit.
 func (f *DeadFilter) subject() string {
 	if f.User == "" {
 		return "dead.*.*"
@@ -54,11 +55,11 @@ func (f *DeadFilter) subject() string {
 	return "dead.*." + events.Token(f.User)
 }
 
-// deadPage is how many letters are read at a time: each may hold half a MiB.
+// deadPage is how many letters one request reads: each may have half a MiB.
 const deadPage = 32
 
-// DeadLetters yields the dead letters that filter admits and that stand in the
-// stream when it begins, oldest first. It ends with the first error.
+// DeadLetters yields the dead letters that filter admits and that are in the stream when
+// it begins, oldest first. It ends with the first error.
 func (c *Conn) DeadLetters(ctx context.Context, filter DeadFilter) iter.Seq2[StoredDeadLetter, error] {
 	read := c.deadPages(ctx, filter)
 	if len(filter.Seqs) > 0 {
@@ -101,7 +102,8 @@ func (c *Conn) deadPages(ctx context.Context, filter DeadFilter) iter.Seq2[Store
 	}
 }
 
-// deadRange returns the first sequence that is worth reading, and the last.
+// deadRange returns the first sequence that the filter may admit, and the last one of the
+// stream.
 func (c *Conn) deadRange(ctx context.Context, filter DeadFilter) (from, last uint64, err error) {
 	info, err := c.dead.Info(ctx)
 	if err != nil {
@@ -132,8 +134,7 @@ func (c *Conn) deadBySeq(ctx context.Context, seqs []uint64) iter.Seq2[StoredDea
 	}
 }
 
-// DeadLetter returns the dead letter at a sequence of DEAD, or
-// [ErrNoDeadLetter].
+// DeadLetter returns the dead letter at a sequence of DEAD, or [ErrNoDeadLetter].
 func (c *Conn) DeadLetter(ctx context.Context, seq uint64) (StoredDeadLetter, error) {
 	msg, err := c.dead.GetMsg(ctx, seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -159,18 +160,18 @@ func (c *Conn) DropDead(ctx context.Context, seq uint64) error {
 	if err == nil {
 		return nil
 	}
-	// The server has no word of its own for a message that is not there.
+	// The server has no error code for a message that does not exist.
 	if _, getErr := c.DeadLetter(ctx, seq); errors.Is(getErr, ErrNoDeadLetter) {
 		return getErr
 	}
 	return fmt.Errorf("delete dead letter %d: %w", seq, err)
 }
 
-// maxDeadMessage is how much of an unreadable message a dead letter keeps, so
-// that base64 does not take it over the 1 MiB that NATS allows.
+// maxDeadMessage is how many bytes of an unreadable message a dead letter keeps, so that
+// its base64 stays below the 1 MiB that NATS allows.
 const maxDeadMessage = 512 << 10
 
-// PublishDead keeps a dead letter. done is called once and must not block.
+// PublishDead stores a dead letter. done is called once and must not block.
 func (c *Conn) PublishDead(letter events.DeadLetter, done func(error)) {
 	letter.Message = letter.Message[:min(len(letter.Message), maxDeadMessage)]
 	letter.Locate()

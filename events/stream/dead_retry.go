@@ -17,17 +17,16 @@ import (
 	"poked/events"
 )
 
-// ErrNotRetriable says why a dead letter cannot be tried again. It stays where it
-// is.
+// ErrNotRetriable is wrapped by errors that explain why a dead letter cannot be retried.
+// The letter stays in the stream.
 var ErrNotRetriable = errors.New("cannot be tried again")
 
-// RetryDead has a dead letter tried again: what it holds is stored where it will
-// be worked through once more, and then the letter goes. For a poke that is a
-// new notification for its pusher alone; for an unreadable message it is the
-// message itself, on its own subject. An error that wraps [ErrNotRetriable]
-// says that nothing of the kind can be done, [ErrNoDeadLetter] that the letter
-// is gone. After any other error the letter may have been tried again and
-// still be there: trying it once more may poke twice, and loses nothing.
+// RetryDead retries a dead letter: it publishes the message again, and then deletes the
+// letter. For a poke the message is a new notification for its pusher alone; for an
+// unreadable message it is that message on its own subject. An error that wraps
+// [ErrNotRetriable] means that the letter cannot be retried, [ErrNoDeadLetter] that it is
+// gone. After any other error the retry may have happened although the letter is still
+// there: another retry may poke twice, and loses nothing.
 func (c *Conn) RetryDead(ctx context.Context, seq uint64) error {
 	letter, err := c.DeadLetter(ctx, seq)
 	if err != nil {
@@ -50,21 +49,21 @@ func (c *Conn) RetryDead(ctx context.Context, seq uint64) error {
 	return nil
 }
 
-// CanRetryDead returns the error with which [Conn.RetryDead] would refuse a
-// letter, or nil, and changes nothing.
+// CanRetryDead returns the error with which [Conn.RetryDead] would refuse a letter, or
+// nil. It changes nothing.
 func (c *Conn) CanRetryDead(ctx context.Context, letter StoredDeadLetter) error {
 	_, err := c.revive(ctx, &letter)
 	return err
 }
 
-// revive returns the message that has a letter tried again.
+// revive returns the message that retries a letter.
 func (c *Conn) revive(ctx context.Context, letter *StoredDeadLetter) (*nats.Msg, error) {
 	msg, err := c.reviveAs(ctx, letter)
 	if err != nil {
 		return nil, fmt.Errorf("dead letter %d: %w", letter.Seq, err)
 	}
-	// A second try of the same letter, after one whose outcome is unknown, is
-	// recognized for as long as the stream remembers ids.
+	// The stream recognizes a second retry of the same letter, after one with an unknown
+	// outcome, for as long as it remembers message ids.
 	id := "dead-" + strconv.FormatUint(letter.Seq, 10) + "-" + strconv.FormatInt(letter.At.UnixNano(), 36)
 	msg.Header = nats.Header{jetstream.MsgIDHeader: []string{id}}
 	if letter.Historical {
@@ -106,8 +105,8 @@ func (c *Conn) revivePoke(ctx context.Context, letter *StoredDeadLetter) (*nats.
 	return &nats.Msg{Subject: c.notifySubject(events.Token(letter.UserID), events.Token(letter.RoomID), events.Retried), Data: n.AppendJSON(nil)}, nil
 }
 
-// findPusher returns the revision of a user's pushers if the registry still knows one
-// of them, else 0.
+// findPusher returns the revision of the user's pushers if this pusher is one of them,
+// else 0.
 func (c *Conn) findPusher(ctx context.Context, user events.UserID, id events.PusherID) (revision uint64, err error) {
 	kv, err := c.js.KeyValue(ctx, bucketPushers)
 	if err != nil {
@@ -133,8 +132,8 @@ func (c *Conn) findPusher(ctx context.Context, user events.UserID, id events.Pus
 	return entry.Revision(), nil
 }
 
-// publishedSubject returns where a message has to be published to stand under a
-// subject once more.
+// publishedSubject returns the subject on which a message has to be published to be
+// stored on this one again.
 func publishedSubject(stored string) (string, bool) {
 	tokens := strings.SplitN(stored, ".", 3)
 	switch {
@@ -146,8 +145,8 @@ func publishedSubject(stored string) (string, bool) {
 	return "", false
 }
 
-// isOutdated says whether a letter holds state that the room has replaced since:
-// published again, it would take the place of what is newer.
+// isOutdated reports whether a letter holds room state that was replaced since: published
+// again, it would replace what is newer.
 func (c *Conn) isOutdated(ctx context.Context, letter *StoredDeadLetter) (bool, error) {
 	tokens := strings.SplitN(events.PublishedAs(letter.Subject), ".", 4)
 	if len(tokens) < 4 || tokens[0] != "room" || tokens[2] != "state" {

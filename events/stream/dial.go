@@ -17,21 +17,20 @@ import (
 	"poked/events/wait"
 )
 
-// Credentials are the files that say who a connection is and whom it trusts. Each
-// is a path; empty means that there is none.
+// Credentials are the files that authenticate a connection and its server. Each field is
+// a path, or empty for none.
 type Credentials struct {
-	// Creds is a NATS credentials file (a JWT and the seed of its nkey, as nsc
-	// writes it) or the seed of an nkey alone.
+	// Creds is a NATS credentials file (a JWT and the seed of its nkey, as nsc writes it)
+	// or the seed of an nkey alone.
 	Creds string
-	// TLSCA holds the certificates, PEM, that a server's must be signed by, in the
-	// place of the system's.
+	// TLSCA holds the CA certificates, PEM, for the server's certificate. They replace
+	// the system's.
 	TLSCA string
-	// TLSCert and TLSKey are a certificate, PEM, that is shown to the server, and
-	// its key.
+	// TLSCert and TLSKey are the client's certificate and key, PEM.
 	TLSCert, TLSKey string
 }
 
-// Check reads the files, and returns what is wrong with them.
+// Check reads the files and returns the first error in them.
 func (c Credentials) Check() error {
 	opts, err := c.options()
 	if err != nil {
@@ -58,8 +57,8 @@ func (c Credentials) options() ([]nats.Option, error) {
 	if c.Creds == "" {
 		return opts, nil
 	}
-	// The client reads the file each time it connects, and would try for ever to
-	// read one that is not there.
+	// The client reads the file each time it connects, and would retry a missing one
+	// for ever.
 	content, err := os.ReadFile(c.Creds)
 	switch {
 	case err != nil:
@@ -68,17 +67,17 @@ func (c Credentials) options() ([]nats.Option, error) {
 		return append(opts, nats.UserCredentials(c.Creds)), nil
 	}
 	seed, err := nats.NkeyOptionFromSeed(c.Creds)
-	if err != nil { // says nothing of what it read
+	if err != nil { // the error must not quote the file
 		return nil, fmt.Errorf("read nats credentials: %s holds neither a user's JWT nor the seed of a user's nkey", c.Creds)
 	}
 	return append(opts, seed), nil
 }
 
-// dialPause is the pause between two tries to connect for the first time, beside
+// dialPause is the pause between two attempts to connect for the first time, plus up to
 // as much again at random.
 const dialPause = 250 * time.Millisecond
 
-// dial connects, again and again for as long as ctx allows.
+// dial connects, retrying for as long as ctx allows.
 func (c *Conn) dial(ctx context.Context) (*nats.Conn, error) {
 	opts, err := c.options()
 	if err != nil {
@@ -101,8 +100,8 @@ func (c *Conn) dial(ctx context.Context) (*nats.Conn, error) {
 	}
 }
 
-// isRefusal says whether one side does not want to speak to the other, which
-// waiting does not mend.
+// isRefusal reports whether client or server refuses the other, which waiting does not
+// change.
 func isRefusal(err error) bool {
 	var (
 		certificate *tls.CertificateVerificationError
@@ -126,16 +125,16 @@ func (c *Conn) options() ([]nats.Option, error) {
 	return append(opts,
 		nats.Name(c.cfg.Name),
 		nats.MaxReconnects(-1),
-		// A server that is set up wrongly for a while, and refuses who it took
-		// before, must not end a connection for good.
+		// A server that is misconfigured for a while, and refuses clients that it accepted
+		// before, must not end the connection for good.
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(250*time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, time.Second),
 		// Nothing is written behind the caller's back: a publish while NATS is
 		// away is an error now, not a surprise after the reconnect.
 		nats.ReconnectBufSize(-1),
-		// A connection whose other side takes nothing any more holds a lock of the
-		// client's, for which everything waits that is sent: it is given up soon.
+		// A write to a peer that no longer reads holds a lock of the client's that every
+		// other write needs, so such a connection is given up soon.
 		nats.FlusherTimeout(RequestTimeout),
 		nats.ReconnectOnFlusherError(),
 		nats.PingInterval(20*c.pulse),
@@ -147,13 +146,13 @@ func (c *Conn) options() ([]nats.Option, error) {
 	), nil
 }
 
-// answerQueue is how many messages that answer one request may wait until they
-// are read: more than the server ever sends for one (maxLast). Each request makes
-// room for so many, and the default of nats.go is half a megabyte.
+// answerQueue is how many messages in answer to one request may be queued: more than the
+// server ever sends for one (maxLast). nats.go allocates the queue for each request, and
+// its default takes half a megabyte.
 const answerQueue = 4096
 
-// erred logs what the server says of something that nobody waits for, and
-// remembers what it does not permit: to a request there is then no answer.
+// erred logs an asynchronous error of the server's. It remembers a permission that was
+// denied, since a request without permission gets no answer.
 func (c *Conn) erred(err error) {
 	if errors.Is(err, nats.ErrPermissionViolation) {
 		c.denied.Store(new(err.Error()))

@@ -13,26 +13,26 @@ import (
 )
 
 const (
-	// keepInterval is how often it is looked whether the streams are there.
+	// keepInterval is how often the streams are checked.
 	keepInterval = 2 * time.Second
-	// keepMisses is how many looks in a row have to miss a stream until it is made
-	// anew: a server that has just become the leader may not know of it yet.
+	// keepMisses is how many checks in a row must miss a stream before it is made anew: a
+	// new leader may not know it yet.
 	keepMisses = 2
-	// keepGap is how far beyond the last sequence that was seen a stream begins
-	// that is made anew: more than can have come since.
+	// keepGap is how far beyond the last known sequence a stream that is made anew
+	// begins: more than can have been stored since.
 	keepGap = 1 << 32
 )
 
-// Status is how a stream stood when it was last looked at.
+// Status is the state of a stream when it was last checked.
 type Status struct {
-	Name     string // of a bucket, KV_ and its name
+	Name     string // of a bucket: KV_ and its name
 	Messages uint64
 	Bytes    uint64
 	LastSeq  uint64
-	Missing  bool // somebody has deleted it
+	Missing  bool // it was deleted
 }
 
-// keeper looks after the streams; see [Conn.Keep].
+// keeper checks the streams; see [Conn.Keep].
 type keeper struct {
 	mu      sync.Mutex
 	streams map[string]*kept
@@ -41,17 +41,17 @@ type keeper struct {
 // kept is what is known of one stream.
 type kept struct {
 	info   *jetstream.StreamInfo
-	misses int  // looks in a row that did not find it
-	told   bool // that it is missing is in the log
+	misses int  // checks in a row that did not find it
+	told   bool // that it is missing was logged
 }
 
-// Keep looks after the streams until ctx ends. One that somebody has deleted is
-// made anew as it was, empty, if that is permitted, and otherwise reported until
-// somebody else has made it. It begins far beyond the last sequence of the one
-// before, so that whoever remembers a sequence reads on from there: followers,
-// watchers, backlogs, and the server itself, which fills ROOM_STATE from ROOMS.
-// After that, and when another has made a stream anew, the hooks of
-// [Conn.OnReconnect] are called as after a lost connection.
+// Keep checks the streams until ctx ends. A stream that was deleted is made anew with its
+// old configuration, empty, if that is permitted; otherwise its absence is logged until
+// another process has made it. A new stream begins far beyond the last sequence of the
+// old one, so that everything that remembers a sequence resumes from there: followers,
+// watchers, backlogs, and the server itself, which fills ROOM_STATE from ROOMS. After
+// that, and when another process has made a stream anew, the hooks of [Conn.OnReconnect]
+// are called as after a lost connection.
 func (c *Conn) Keep(ctx context.Context, t Topology) error {
 	tick := time.NewTicker(keepInterval)
 	defer tick.Stop()
@@ -71,7 +71,7 @@ func (c *Conn) Keep(ctx context.Context, t Topology) error {
 	}
 }
 
-// look looks at one stream, and says whether it is another than before.
+// look checks one stream, and reports whether it was made anew since the last check.
 func (c *Conn) look(ctx context.Context, name string) (anew bool) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
@@ -82,10 +82,10 @@ func (c *Conn) look(ctx context.Context, name string) (anew bool) {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		c.missed(ctx, name)
 	}
-	return false // NATS is away or elects a leader: that says nothing of the stream
+	return false // NATS is away or elects a leader: the stream may exist
 }
 
-// found takes in that a stream is there.
+// found records that a stream exists.
 func (k *keeper) found(name string, info *jetstream.StreamInfo, c *Conn) (anew bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -109,8 +109,8 @@ func (k *keeper) at(name string) *kept {
 	return k.streams[name]
 }
 
-// missed takes in that a stream is not there, and makes it anew if that is sure
-// and it is known how.
+// missed records that a check did not find a stream. Once that is certain it makes the
+// stream anew, if its configuration is known.
 func (c *Conn) missed(ctx context.Context, name string) {
 	k := &c.keeper
 	k.mu.Lock()
@@ -126,7 +126,7 @@ func (c *Conn) missed(ctx context.Context, name string) {
 		err = c.remake(ctx, last)
 	}
 	if err == nil {
-		return // the next look finds it, with its date
+		return // the next check finds it, with its date
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -136,10 +136,11 @@ func (c *Conn) missed(ctx context.Context, name string) {
 	}
 }
 
-// errNeverSeen says that a stream was gone before it was first looked at.
+// errNeverSeen is the reason for not making a stream that was gone before the first
+// check.
 var errNeverSeen = errors.New("nobody knows how it was")
 
-// remake makes a stream as it was, beyond the sequences that it had.
+// remake makes a stream with its old configuration, beyond its old sequences.
 func (c *Conn) remake(ctx context.Context, last *jetstream.StreamInfo) error {
 	cfg := last.Config
 	cfg.FirstSeq = max(last.State.LastSeq, cfg.FirstSeq) + keepGap
@@ -153,7 +154,7 @@ func (c *Conn) remake(ctx context.Context, last *jetstream.StreamInfo) error {
 	return nil
 }
 
-// Streams returns how the streams stood when [Conn.Keep] last looked, by name.
+// Streams returns the state of the streams at the last check of [Conn.Keep], by name.
 func (c *Conn) Streams() []Status {
 	k := &c.keeper
 	k.mu.Lock()

@@ -10,15 +10,15 @@ import (
 	"poked/events"
 )
 
-// What a homeserver that knows nothing of poked cannot say, NATS knows: whether a
-// room's state is there, and how far a room's events were stored.
+// The bridge serves homeservers that do not know poked, so it learns from NATS whether a
+// room's state is stored, and how far a room's events are.
 
-// typeCreate is the type of the event that every room begins with. It is stored
-// last of a room's state from before: a room whose m.room.create is there is known.
+// typeCreate is the type of the event that every room begins with. A seed stores it last,
+// so a room whose m.room.create is stored is known.
 const typeCreate = "m.room.create"
 
-// KnowsRoom says whether the room's state is in NATS: it was published from the
-// room's beginning, or seeded ([Conn.SeedRoom]).
+// KnowsRoom reports whether the room's state is in NATS: it was published from the room's
+// beginning, or seeded ([Conn.SeedRoom]).
 func (c *Conn) KnowsRoom(ctx context.Context, room events.RoomID) (bool, error) {
 	create := "." + events.Token(typeCreate) + "." + events.NoToken
 	known, err := c.newestOn(ctx, streamRoomState, "state."+events.Token(room)+create)
@@ -30,10 +30,10 @@ func (c *Conn) KnowsRoom(ctx context.Context, room events.RoomID) (bool, error) 
 	return known != nil, err
 }
 
-// NewestLike returns the id of the event that ROOMS holds last on the subject of
-// ev: for a state event the newest of its type and state key, else the newest
-// event of the room that is no state. It is "" if there is none, or if it was
-// seeded, which does not say that what was before it is there as well.
+// NewestLike returns the id of the last event that ROOMS has on the subject of ev: for a
+// state event the newest of its type and state key, else the newest event of the room
+// that is not state. It is "" if there is none, or if that event was seeded, which does
+// not imply that the events before it are stored.
 func (c *Conn) NewestLike(ctx context.Context, ev *events.RoomEvent) (events.EventID, error) {
 	msg, err := c.newestOn(ctx, Rooms, c.storedSubject(ev))
 	if err != nil || msg == nil {

@@ -12,15 +12,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Any replica of a stream answers a direct read, and one may not have heard yet of
-// what the leader has acknowledged. That there is nothing more only the leader can
-// say, but it is asked for one message at a time: so what there is comes from whoever
-// answers first, and its end is the leader's to confirm. One that was cut off from
-// the others may take itself for the leader still, for the seconds until it knows
-// better.
+// Any replica of a stream may answer a direct read, and a replica may be behind the leader.
+// Only the leader knows where the stream ends, but it returns one message for each request.
+// So messages are read from any replica, and the end is confirmed with the leader. A leader
+// that was cut off from the others may answer as leader for a few more seconds.
 
-// query says which one message the leader of a stream is asked for: the last on a
-// subject, or the next that matches one, from a sequence or a time on.
+// query asks the leader of a stream for one message: the last on a subject, or the next
+// that matches one, from a sequence or a time on.
 type query struct {
 	Last  string     `json:"last_by_subj,omitempty"`
 	Next  string     `json:"next_by_subj,omitempty"`
@@ -28,7 +26,7 @@ type query struct {
 	Since *time.Time `json:"start_time,omitempty"`
 }
 
-// encode returns a query as the server reads it.
+// encode returns the query as the server expects it.
 func (q query) encode() []byte {
 	raw, err := json.Marshal(q)
 	if err != nil { // only a time out of range, which no server has given
@@ -37,11 +35,11 @@ func (q query) encode() []byte {
 	return raw
 }
 
-// leaderSubject is where the leader of a stream is asked for a message.
+// leaderSubject returns the subject of requests to the leader of a stream.
 func leaderSubject(stream string) string { return "$JS.API.STREAM.MSG.GET." + stream }
 
-// askLeader returns a message as the leader of a stream knows it, or nil if there
-// is none.
+// askLeader returns a message according to the leader of a stream, or nil if there is
+// none.
 func (c *Conn) askLeader(ctx context.Context, stream string, q query) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
@@ -88,8 +86,8 @@ func readLeader(raw []byte) (*jetstream.RawStreamMsg, error) {
 	return msg, nil
 }
 
-// checkNone asks the leader of a stream whether it is true that nothing matches any of
-// the filters, as a replica has told; if not, that one is behind.
+// checkNone confirms with the leader that nothing matches any of the filters, after a
+// replica found nothing. If something does, the replica is behind.
 func (c *Conn) checkNone(ctx context.Context, stream string, filters ...string) error {
 	for _, filter := range filters {
 		switch msg, err := c.askLeader(ctx, stream, query{Last: filter}); {
@@ -102,8 +100,8 @@ func (c *Conn) checkNone(ctx context.Context, stream string, filters ...string) 
 	return nil
 }
 
-// readStored yields what [Conn.readLog] does, up to the end of all that the leader
-// has acknowledged. Who stops before the end asks no leader.
+// readStored yields what [Conn.readLog] does, up to the end of all that the leader has
+// acknowledged. A caller that stops earlier costs the leader nothing.
 func (c *Conn) readStored(ctx context.Context, stream, filter string, from uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
 		from := from
@@ -117,10 +115,9 @@ func (c *Conn) readStored(ctx context.Context, stream, filter string, from uint6
 	}
 }
 
-// readRest yields what the leader knows, one message after the other, where a
-// replica knew no more. It asks for the last one first: for that the leader has an
-// index, while to find out that there is no next one it may have to look through all
-// that was stored since.
+// readRest yields, one message after the other, what the leader has beyond the end of a
+// replica. It asks for the last message first, which the leader finds in an index; to
+// find that there is no next one, the leader may scan everything stored since.
 func (c *Conn) readRest(ctx context.Context, stream, filter string, from uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
 		last, err := c.askLeader(ctx, stream, query{Last: filter})
@@ -128,7 +125,7 @@ func (c *Conn) readRest(ctx context.Context, stream, filter string, from uint64)
 			var next *jetstream.RawStreamMsg
 			next, err = c.askLeader(ctx, stream, query{Next: filter, From: from})
 			if next == nil {
-				break // it is gone again
+				break // it was removed
 			}
 			if !yield(next, nil) {
 				return
@@ -165,6 +162,5 @@ func (c *Conn) readSince(ctx context.Context, stream, filter string, since time.
 	}
 }
 
-// errBehind says that the server which answered does not know yet what was asked
-// for: a replica that lags behind its leader.
+// errBehind is returned when the replica that answered lags behind its leader.
 var errBehind = errors.New("the replica that answered is behind")

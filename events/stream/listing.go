@@ -12,7 +12,7 @@ import (
 	"poked/events"
 )
 
-// ListedNotification is a notification that a user has not read.
+// ListedNotification is an unread notification of a user.
 type ListedNotification struct {
 	events.Notification
 	Seq  uint64 // in NOTIFICATIONS
@@ -20,31 +20,28 @@ type ListedNotification struct {
 }
 
 const (
-	// listingPage is how many messages one read for a listing asks for.
+	// listingPage is how many messages one read of a listing asks for.
 	listingPage = 128
-	// listingWindow is how many sequences surely fit such a read, with messages as
-	// long as NATS takes them.
+	// listingWindow is how many sequences surely fit one read, even with messages of the
+	// maximum size.
 	listingWindow = listingPage / 2
-	// listingReads bounds how much one call looks through, for one who wants few
-	// of very many.
+	// listingReads limits how much one call scans when few messages of very many match.
 	listingReads = 32
-	// listingTries is how often a replica that is behind is asked again, or another
-	// one in its place.
+	// listingTries is how often a replica that is behind, or another in its place, is
+	// asked.
 	listingTries = 3
 )
 
-// ListNotifications returns the notifications that a user has not read and that
-// keep accepts, newest first: up to limit of those that stand before a sequence of
-// NOTIFICATIONS, or of all if it is 0. The list goes on before next, and ends if
-// that is 0. A page may be short, or empty, and not be the last: one call looks
-// through so much and no more.
+// ListNotifications returns the unread notifications of a user that keep accepts, newest
+// first: up to limit of those before a sequence of NOTIFICATIONS, or of all if before is 0.
+// next is the before of the next page, or 0 after the last. A page may be short, or empty,
+// without being the last, since one call scans a limited part of the log.
 //
-// What is listed is what [Conn.Unread] counts. So a dead letter that is tried again
-// is not listed beside the notification that it was, and what is silent for all
-// devices but some is.
+// It lists what [Conn.Unread] counts: a retried dead letter is not listed a second time,
+// and a notification that is silent for all devices but some is listed.
 //
-// Any replica may answer. None that is behind passes for an empty log: that is an
-// error, and so is everything else for which NATS cannot be asked.
+// Any replica may answer. A replica that is behind is an error, as is any other failure
+// to ask NATS: the list is never shorter than it should be.
 func (c *Conn) ListNotifications(ctx context.Context, user events.UserID, before uint64, limit int, keep func(*events.Notification) bool) (page []ListedNotification, next uint64, err error) {
 	for range listingTries {
 		page, next, err = c.listNotifications(ctx, user, before, limit, keep)
@@ -89,8 +86,8 @@ func (c *Conn) listNotifications(ctx context.Context, user events.UserID, before
 	return page, b.end, nil
 }
 
-// listed reads a message of the log. One that cannot be read was reported when it
-// came by, and is no notification.
+// listed parses a message of the log. An unreadable one was reported when it was first
+// read, and is skipped.
 func listed(msg *jetstream.RawStreamMsg) (ListedNotification, bool) {
 	_, at, ok := logged(msg)
 	if !ok || strings.HasSuffix(msg.Subject, "."+events.Retried) {
@@ -100,18 +97,18 @@ func listed(msg *jetstream.RawStreamMsg) (ListedNotification, bool) {
 	return ListedNotification{Notification: n, Seq: at.Seq, Room: at.Room}, err == nil
 }
 
-// backwards walks through what stands under a filter from its end to its
-// beginning. The server reads forwards only, from a sequence on, and tells how many
-// more there are: so the walk goes by windows of sequences, each read forwards and
-// as wide as one answer can hold. A log that fits one answer is one window.
+// backwards reads the messages under a filter from the last to the first. The server
+// reads only forwards from a sequence, and reports how many messages are left. So the
+// range is split into windows of sequences, each as wide as one answer can hold and read
+// forwards. A log that fits one answer is one window.
 type backwards struct {
 	filter string
-	end    uint64 // what stands from here on was read; not 0, and no more than one above the newest
-	width  uint64 // of the next window, in sequences; 0 is all that there is
-	first  uint64 // the sequence of the oldest message, once the first answer has told it
+	end    uint64 // everything from here on was read; not 0, and at most one above the newest sequence
+	width  uint64 // of the next window, in sequences; 0 means everything
+	first  uint64 // the sequence of the oldest message, after the first answer
 }
 
-// read returns the next window's messages, in order.
+// read returns the messages of the next window, in order.
 func (b *backwards) read(ctx context.Context, c *Conn) ([]*jetstream.RawStreamMsg, error) {
 	for {
 		start := b.start()
@@ -120,7 +117,7 @@ func (b *backwards) read(ctx context.Context, c *Conn) ([]*jetstream.RawStreamMs
 			return nil, err
 		}
 		if len(page) == 0 {
-			return nil, errBehind // there is one at least, at or after end-1
+			return nil, errBehind // at least the message at end-1 or after it exists
 		}
 		oldest, last := page[0].Sequence, page[len(page)-1].Sequence
 		if b.first == 0 {
@@ -134,13 +131,13 @@ func (b *backwards) read(ctx context.Context, c *Conn) ([]*jetstream.RawStreamMs
 		case b.end-start <= listingWindow:
 			return nil, errShortRead
 		}
-		// As if they stood at equal distances: some more reads if they do not.
+		// This assumes equal distances; if they differ, it takes some more reads.
 		width := (b.end - oldest) * listingWindow / uint64(len(page)+pending) //nolint:gosec // a count of messages
 		b.width = max(listingWindow, min(width, (b.end-start)/2))
 	}
 }
 
-// start is where the next window begins.
+// start returns the first sequence of the next window.
 func (b *backwards) start() uint64 {
 	if b.width == 0 || b.width >= b.end {
 		return max(b.first, 1)
@@ -148,8 +145,8 @@ func (b *backwards) start() uint64 {
 	return max(b.first, b.end-b.width)
 }
 
-// take moves on to the window before the one that begins at start, and returns
-// what stands in that one. Where little stands, the next one is wider.
+// take moves on to the window before the one that begins at start, and returns the
+// messages of that one. Where messages are sparse, the next window is wider.
 func (b *backwards) take(page []*jetstream.RawStreamMsg, start uint64) []*jetstream.RawStreamMsg {
 	after := slices.IndexFunc(page, func(msg *jetstream.RawStreamMsg) bool { return msg.Sequence >= b.end })
 	if after >= 0 {
@@ -162,11 +159,11 @@ func (b *backwards) take(page []*jetstream.RawStreamMsg, start uint64) []*jetstr
 	return page
 }
 
-// ended says whether everything was read.
+// ended reports whether everything was read.
 func (b *backwards) ended() bool { return b.end <= b.first }
 
-// EventOf returns the room event of a notification as the homeserver published it,
-// or nil if ROOMS (72 h) does not hold it any more.
+// EventOf returns the room event of a notification as the homeserver published it, or nil
+// if ROOMS no longer holds it (72 h).
 func (c *Conn) EventOf(ctx context.Context, n *ListedNotification) ([]byte, error) {
 	page, _, err := c.readPage(ctx, Rooms, c.roomEvents(n.Room), n.RoomSeq, 1)
 	if err != nil {
@@ -175,10 +172,10 @@ func (c *Conn) EventOf(ctx context.Context, n *ListedNotification) ([]byte, erro
 	if len(page) == 0 || page[0].Sequence != n.RoomSeq {
 		return nil, nil
 	}
-	// A stream that was made anew has other events at the same sequences.
+	// In a stream that was made anew, the sequence may belong to another event.
 	ev, err := events.ParseRoomEvent(page[0].Data)
 	if err != nil || ev.EventID != n.EventID || ev.RoomID != n.Room {
-		return nil, nil //nolint:nilerr // whatever stands there is not the event
+		return nil, nil //nolint:nilerr // another message is at that sequence
 	}
 	return ev.Raw, nil
 }

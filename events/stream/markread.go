@@ -13,10 +13,9 @@ import (
 	"poked/events"
 )
 
-// MarkRead removes from a user's log what read covers and what stands before a
-// sequence of NOTIFICATIONS, and returns how many notifications that were. It may
-// be called again: what is gone is not missed. With an error it may have removed
-// some.
+// MarkRead removes from a user's log the notifications that read covers and that are
+// before a sequence of NOTIFICATIONS, and returns how many they were. Repeating it is
+// harmless. With an error it may have removed some.
 func (c *Conn) MarkRead(ctx context.Context, user events.UserID, room events.RoomID, read events.Read, before uint64) (removed uint64, err error) {
 	filters := []string{c.notifySubject(events.Token(user), events.Token(room), events.AnyThread)}
 	if !read.Whole {
@@ -35,13 +34,13 @@ func (c *Conn) MarkRead(ctx context.Context, user events.UserID, room events.Roo
 }
 
 func (c *Conn) markRead(ctx context.Context, filter string, upTo, before uint64) (removed uint64, err error) {
-	// The leader is asked first: who has nothing left costs no more than that.
+	// The leader is asked first: a user without notifications costs no more than that.
 	if n, _, err := c.countNotifications(ctx, filter); err != nil || n.Messages+n.retried == 0 {
 		return 0, err
 	}
 	last, heard, err := c.readNewest(ctx, Notifications, newest{Filters: []string{filter}})
 	switch {
-	case errors.Is(err, errTooMany): // more threads than the server tells of at once
+	case errors.Is(err, errTooMany): // more threads than fit one answer
 	case err != nil:
 		return 0, err
 	case len(last) == 0 || heard+1 < before:
@@ -61,15 +60,15 @@ func allRead(last []*jetstream.RawStreamMsg, upTo, before uint64) bool {
 	return true
 }
 
-// roomSeqOf returns the ROOMS sequence of a notification as it is stored.
+// roomSeqOf returns the ROOMS sequence of a stored notification.
 func roomSeqOf(raw []byte) uint64 { return gjson.GetBytes(raw, "room_seq").Uint() }
 
-// stragglers is how far, in notifications, one that had to be written a second
-// time may stand behind later ones of its room.
+// stragglers is how many notifications of later events may precede one that had to be
+// written a second time.
 const stragglers = logPage
 
-// markReadOneByOne finds where what is read ends. Notifications of a room stand in
-// the order of its events, but for those that had to be written again.
+// markReadOneByOne finds the end of what is read by reading the log. The notifications of
+// a room are in the order of its events, except for those that had to be written again.
 func (c *Conn) markReadOneByOne(ctx context.Context, filter string, upTo, before uint64) (removed uint64, err error) {
 	end, beyond := uint64(0), 0
 	var late []uint64
@@ -103,8 +102,8 @@ func (c *Conn) markReadOneByOne(ctx context.Context, filter string, upTo, before
 	return removed, nil
 }
 
-// purge removes from NOTIFICATIONS what matches filter and stands before a
-// sequence, and returns how much that was.
+// purge removes the messages of NOTIFICATIONS that match filter and are before a
+// sequence, and returns how many they were.
 func (c *Conn) purge(ctx context.Context, filter string, before uint64) (removed uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
@@ -126,8 +125,8 @@ func (c *Conn) purge(ctx context.Context, filter string, before uint64) (removed
 	return answer.Purged, nil
 }
 
-// RemoveNotification removes one message of NOTIFICATIONS, which may be gone
-// already.
+// RemoveNotification removes one message of NOTIFICATIONS. It is no error if the message
+// is gone already.
 func (c *Conn) RemoveNotification(ctx context.Context, seq uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()

@@ -14,20 +14,20 @@ import (
 	"github.com/synadia-io/orbit.go/natsext"
 )
 
-// errTooMany says that there are more subjects than the server tells the last
-// message of at once.
+// errTooMany is returned when the newest messages of a filter's subjects do not fit one
+// answer of the server's.
 var errTooMany = errors.New("too many subjects for one answer")
 
-// newest asks for the last message of each subject that matches one of the filters
-// and stands no later than UpTo, if that is not 0.
+// newest asks for the last message of each subject that matches one of the filters, up to
+// the sequence UpTo, if that is not 0.
 type newest struct {
 	Filters []string `json:"multi_last"`
 	UpTo    uint64   `json:"up_to_seq,omitempty"`
 }
 
-// readNewest returns what q asks a stream for, by sequence, and up to which sequence
-// the server that answered looked; without any message it does not say. The server
-// answers from its index of subjects, however long the stream is.
+// readNewest returns the messages that q asks for, by sequence. heard is the last
+// sequence that the answering server had, or 0 if it found no message. The server answers
+// from its index of subjects, however long the stream is.
 func (c *Conn) readNewest(ctx context.Context, stream string, q newest) (page []*jetstream.RawStreamMsg, heard uint64, err error) {
 	page, heard, err = c.requestNewest(ctx, stream, q)
 	if err != nil {
@@ -78,9 +78,9 @@ func (c *Conn) requestNewest(ctx context.Context, stream string, q newest) (page
 	return nil, 0, fmt.Errorf("%w: %s %s", errShortRead, end.Get("Status"), end.Get("Description"))
 }
 
-// newestStored yields the last message of each subject that matches filter, as the
-// leader knows it: of one that a replica which is behind has told of, the newer one
-// follows.
+// newestStored yields the last message of each subject that matches filter, according to
+// the leader. If a replica was behind, the newer message of a subject follows the older
+// one.
 func (c *Conn) newestStored(ctx context.Context, stream, filter string) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
 		page, _, err := c.readNewest(ctx, stream, newest{Filters: []string{filter}})
@@ -103,9 +103,9 @@ func (c *Conn) newestStored(ctx context.Context, stream, filter string) iter.Seq
 	}
 }
 
-// readAllForNewest returns the last message of each subject that matches filter, as
-// the leader knows it, when there are more than the server tells of at once: it reads
-// all that there is.
+// readAllForNewest returns the last message of each subject that matches filter,
+// according to the leader, when they do not fit one answer: it reads everything under the
+// filter.
 func (c *Conn) readAllForNewest(ctx context.Context, stream, filter string) ([]*jetstream.RawStreamMsg, error) {
 	last := map[string]uint64{}
 	var page []*jetstream.RawStreamMsg

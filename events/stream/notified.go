@@ -9,9 +9,9 @@ import (
 	"poked/events"
 )
 
-// HasNotification says whether the notification of the event at ROOMS sequence
-// roomSeq, in a thread, is in the user's log. since is when the event was stored:
-// its notification cannot be older.
+// HasNotification reports whether the user's log has the notification of the event at
+// ROOMS sequence roomSeq, in a thread. since is when the event was stored: its
+// notification cannot be older.
 func (c *Conn) HasNotification(ctx context.Context, user events.UserID, room events.RoomID, thread events.EventID, roomSeq uint64, since time.Time) (bool, error) {
 	for _, err := range c.notified(ctx, c.notifySubject(events.Token(user), events.Token(room), events.Token(thread)), roomSeq, since, writtenWithin) {
 		return err == nil, err
@@ -19,10 +19,10 @@ func (c *Conn) HasNotification(ctx context.Context, user events.UserID, room eve
 	return false, nil
 }
 
-// WithNotification returns all users in whose log the notification of that event
-// is, and at which sequences of NOTIFICATIONS: more than one if it was a dead
-// letter and is tried again. For many users it is far cheaper than to ask for each
-// of them: it reads the room's notifications since then once.
+// WithNotification returns all users whose log has the notification of an event, with its
+// sequences in NOTIFICATIONS: more than one if it was retried as a dead letter. It reads
+// the room's notifications since then once, which is far cheaper than to ask for each of
+// many users.
 func (c *Conn) WithNotification(ctx context.Context, room events.RoomID, roomSeq uint64, since time.Time) (map[events.UserID][]uint64, error) {
 	users := map[events.UserID][]uint64{}
 	inRoom := string(events.LogNotify) + ".*.*." + events.Token(room) + "."
@@ -47,23 +47,22 @@ func (c *Conn) WithNotification(ctx context.Context, room events.RoomID, roomSeq
 	return users, nil
 }
 
-// The notifications of a room are written in the order of its events, but for
-// those that have to be written again. Once ones of later events have been coming
-// for writtenWithin, no more of an event are looked for; those of a dead letter
-// that is tried again may come at any time.
+// The notifications of a room are written in the order of its events, except for those that
+// are written again. The search for an event's notifications ends once those of later
+// events span writtenWithin; retried dead letters may be anywhere (neverPast).
 const (
 	writtenWithin = 10 * time.Minute
 	neverPast     = 365 * 24 * time.Hour
 )
 
-// notifiedAt is where a user's notification stands.
+// notifiedAt is the place of a user's notification.
 type notifiedAt struct {
 	user events.UserID
 	seq  uint64
 }
 
-// notified yields where the notifications of one event stand on the subjects that
-// match filter.
+// notified yields the places of one event's notifications on the subjects that match
+// filter.
 func (c *Conn) notified(ctx context.Context, filter string, roomSeq uint64, since time.Time, within time.Duration) iter.Seq2[notifiedAt, error] {
 	return func(yield func(notifiedAt, error) bool) {
 		var past time.Time // when the first of a later event was stored
@@ -81,7 +80,7 @@ func (c *Conn) notified(ctx context.Context, filter string, roomSeq uint64, sinc
 			case of != roomSeq:
 				continue
 			}
-			// What cannot be read is nobody's notification.
+			// A message on an unreadable subject is no user's notification.
 			s, err := events.ParseLogSubject(msg.Subject)
 			if err == nil && !yield(notifiedAt{user: s.User, seq: msg.Sequence}, nil) {
 				return

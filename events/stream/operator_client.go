@@ -17,36 +17,33 @@ import (
 )
 
 const (
-	// dispatcherPatience is how long the first dispatcher may take to say that it
-	// is there.
+	// dispatcherPatience is how long the first dispatcher may take to answer a ping.
 	dispatcherPatience = 2 * time.Second
-	// dispatcherStall is how long the others may take after the one before.
+	// dispatcherStall is how long each further dispatcher may take after the one before.
 	dispatcherStall = 300 * time.Millisecond
-	// operatorPatience bounds one request to a dispatcher.
+	// operatorPatience is the limit of one request to a dispatcher.
 	operatorPatience = 10 * time.Second
 )
 
-// ErrNoDispatcher says that no dispatcher that works can be reached.
+// ErrNoDispatcher means that no running dispatcher can be reached.
 var ErrNoDispatcher = fmt.Errorf("no dispatcher answered within %s: is one running and connected to this NATS?", dispatcherPatience)
 
-// Pushers yields what every dispatcher that works knows of the pushers that
-// filter admits. A pusher that has had nothing to be told since its dispatcher
-// began is not among them, unless the filter names its user. It ends with the
-// first error, [ErrNoDispatcher] among them.
+// Pushers yields what the running dispatchers know of the pushers that filter admits. It
+// omits pushers without a delivery since their dispatcher began, unless the filter names
+// the user. It ends with the first error, such as [ErrNoDispatcher].
 func (c *Conn) Pushers(ctx context.Context, filter events.PusherFilter) iter.Seq2[events.PusherState, error] {
 	return list[events.PusherState](ctx, c, endpointPushers, listRequest{Filter: filter})
 }
 
-// Gateways yields what every dispatcher that works knows of push gateways, under
-// the same terms. An origin comes once for each dispatcher that uses it, for each
-// has a limit and a breaker of its own there.
+// Gateways yields what the running dispatchers know of push gateways, under the same
+// terms. An origin is yielded once for each dispatcher that uses it: each has its own
+// concurrency limit and circuit breaker there.
 func (c *Conn) Gateways(ctx context.Context) iter.Seq2[events.GatewayState, error] {
 	return list[events.GatewayState](ctx, c, endpointGateways, listRequest{})
 }
 
-// RetryPushers has every lagging pusher that filter admits tried now, whatever
-// its next try is put off to; a gateway that asked to be left alone is left
-// alone. It returns how many they are.
+// RetryPushers retries the lagging pushers that filter admits now, whatever their
+// backoff, and returns how many they are. A gateway's Retry-After is still honoured.
 func (c *Conn) RetryPushers(ctx context.Context, filter events.PusherFilter) (n int, err error) {
 	workers, err := c.dispatchers(ctx)
 	for _, worker := range workers {
@@ -59,7 +56,7 @@ func (c *Conn) RetryPushers(ctx context.Context, filter events.PusherFilter) (n 
 	return n, err
 }
 
-// list asks every dispatcher for one page after the other.
+// list reads one page after the other from every dispatcher.
 func list[T any](ctx context.Context, c *Conn, endpoint string, request listRequest) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
@@ -103,7 +100,7 @@ func listFrom[T any](ctx context.Context, c *Conn, worker, endpoint string, requ
 	}
 }
 
-// ask asks one dispatcher one thing.
+// ask sends one request to one dispatcher and decodes the answer.
 func (c *Conn) ask(ctx context.Context, worker, endpoint string, request, answer any) error {
 	raw, err := json.Marshal(request)
 	if err != nil {
@@ -124,7 +121,7 @@ func (c *Conn) ask(ctx context.Context, worker, endpoint string, request, answer
 	return nil
 }
 
-// dispatchers returns the workers that say that they are there, in order.
+// dispatchers returns the names of the running dispatchers, in order.
 func (c *Conn) dispatchers(ctx context.Context) ([]string, error) {
 	subject, err := micro.ControlSubject(micro.PingVerb, operatorService, "")
 	if err != nil {
@@ -145,9 +142,9 @@ func (c *Conn) dispatchers(ctx context.Context) ([]string, error) {
 	return nil, ErrNoDispatcher
 }
 
-// ping asks once who is there, and gathers the answers until no more come. One
-// that is about to take over may not be there yet, so who hears nothing asks
-// again.
+// ping asks once which dispatchers are running, and collects the answers until no more
+// arrive. A dispatcher that is starting may not answer yet, so the caller repeats a ping
+// without answers.
 func (c *Conn) ping(ctx context.Context, subject string, sub *nats.Subscription, deadline time.Time) ([]string, error) {
 	if err := c.nc.PublishRequest(subject, sub.Subject, nil); err != nil {
 		return nil, fmt.Errorf("look for dispatchers: %w", err)

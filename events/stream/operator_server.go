@@ -16,15 +16,15 @@ import (
 	"poked/events/wait"
 )
 
-// What operators ask dispatchers is a service of NATS's own kind ("micro"), so
-// that the nats command finds it too. Every dispatcher that works is an instance
-// of it, under subjects of its own: poked.dispatcher.<worker>.<endpoint>.
+// Dispatchers answer operators as a NATS service ("micro"), so that the nats command finds
+// it too. Every running dispatcher is an instance of the service, with its own subjects:
+// poked.dispatcher.<worker>.<endpoint>.
 //
 //	client ── $SRV.PING.poked-dispatcher ──▶ all ──▶ which workers there are
 //	       └─ poked.dispatcher.<worker>.pushers {filter, after} ──▶ a page, and where the next begins
 //
-// A list comes in pages, each asked for when the one before it has come, so no
-// message and no buffer grows with what there is to tell.
+// A list is read in pages, one request after the other, so no message and no buffer grows
+// with the length of the list.
 const (
 	operatorService = "poked-dispatcher"
 
@@ -34,8 +34,8 @@ const (
 
 	// operatorWorker is the key of the worker's name in an instance's metadata.
 	operatorWorker = "worker"
-	// operatorPage is how many bytes of JSON end a page. What takes a page beyond
-	// it has a few KiB, and NATS takes 1 MiB.
+	// operatorPage is how many bytes of JSON end a page. The item that exceeds it has a
+	// few KiB, and NATS allows 1 MiB.
 	operatorPage = 512 << 10
 )
 
@@ -50,7 +50,7 @@ type listRequest struct {
 	AfterOrigin string              `json:"after_origin"`
 }
 
-// listPage answers it. Where More is set there may be more after the last.
+// listPage is the answer. More reports that there may be more after the last item.
 type listPage struct {
 	Items      []json.RawMessage   `json:"items"`
 	LastPusher events.PusherCursor `json:"last_pusher"`
@@ -59,13 +59,13 @@ type listPage struct {
 	size       int
 }
 
-// retryAnswer says how many pushers are tried now.
+// retryAnswer reports how many pushers are retried.
 type retryAnswer struct {
 	Pushers int `json:"pushers"`
 }
 
-// operatorServer answers one request at a time, so that operators cost a
-// dispatcher one processor at most.
+// operatorServer answers one request at a time, so that operators cost a dispatcher one
+// processor at most.
 type operatorServer struct {
 	worker  string
 	handler events.OperatorHandler
@@ -74,14 +74,14 @@ type operatorServer struct {
 	ended bool
 }
 
-// operatorPause is the pause between two tries to serve operators.
+// operatorPause is the pause between two attempts to serve operators.
 const operatorPause = 10 * time.Second
 
-// ServeOperator has handler answer operators until ctx ends, under the name of a
-// worker. It has a connection of its own, so that a page never stands before an
-// acknowledgement, and so that ending is closing it. Once it has returned, no
-// function of handler runs or will. state is called with nil when operators can ask, and
-// with the reason each time that NATS does not let them: then it tries again.
+// ServeOperator answers operators with handler until ctx ends, under the name of a
+// worker. It uses a connection of its own, so that a page never delays an acknowledgement
+// and closing the connection ends everything. Once it has returned, no function of
+// handler runs or will run. It calls state with nil when operators can ask, and with the
+// reason each time that NATS does not permit the service; then it tries again.
 func (c *Conn) ServeOperator(ctx context.Context, worker string, handler events.OperatorHandler, state func(error)) {
 	for ctx.Err() == nil {
 		if err := c.serveOperator(ctx, worker, handler, func() { state(nil) }); err != nil {
@@ -91,7 +91,7 @@ func (c *Conn) ServeOperator(ctx context.Context, worker string, handler events.
 	}
 }
 
-// serveOperator serves until ctx ends or NATS does not let it. up is called when
+// serveOperator serves until ctx ends or NATS does not permit it. It calls up when
 // operators can ask.
 func (c *Conn) serveOperator(ctx context.Context, worker string, handler events.OperatorHandler, up func()) error {
 	cfg := c.cfg
@@ -112,17 +112,18 @@ func (c *Conn) serveOperator(ctx context.Context, worker string, handler events.
 	s.mu.Lock() // waits for a request that is being answered
 	s.ended = true
 	s.mu.Unlock()
-	// Closing stops the service as well. Stopping it first would wait for each of
-	// its subscriptions to drain, and there is nobody to wait for.
+	// Closing stops the service as well. Stopping it first would drain each of its
+	// subscriptions for nothing.
 	own.nc.Close()
 	return err
 }
 
-// deniedCheck is how often a service asks whether NATS takes its subscriptions.
+// deniedCheck is how often a service checks whether NATS permits its subscriptions.
 const deniedCheck = 2 * time.Second
 
 // untilDenied returns nil when ctx ends, or an error when the server does not permit a
-// subscription, which it says some time after the fact. up is called at the first look that finds nothing.
+// subscription, which it reports some time later. It calls up after the first check that
+// finds no error.
 func (c *Conn) untilDenied(ctx context.Context, up func()) error {
 	tick := time.NewTicker(deniedCheck)
 	defer tick.Stop()
@@ -160,7 +161,7 @@ func (s *operatorServer) register(ctx context.Context, own *Conn) error {
 	return nil
 }
 
-// answer answers one request. Who does not get the answer asks again.
+// answer answers one request. A client that does not receive the answer asks again.
 func (s *operatorServer) answer(ctx context.Context, req micro.Request, answer func(context.Context, []byte) (any, error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,7 +191,7 @@ func (s *operatorServer) pushers(ctx context.Context, raw []byte) (any, error) {
 			break
 		}
 	}
-	return page, ctx.Err() // what was cut short is no answer
+	return page, ctx.Err() // an incomplete page must not be sent
 }
 
 func (s *operatorServer) gateways(_ context.Context, raw []byte) (any, error) {

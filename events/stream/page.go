@@ -15,10 +15,10 @@ import (
 // logPage is how many messages one read of a log asks for.
 const logPage = 256
 
-// headerPending is how many messages of a batched read are still to come.
+// headerPending is the header with the number of messages that a batched read has left.
 const headerPending = "Nats-Num-Pending"
 
-// errShortRead says that a page of a log ended before its end.
+// errShortRead is returned when a page of a log was cut short.
 var errShortRead = errors.New("read was cut short")
 
 // readLog yields the messages of a stream that match filter, in order, from
@@ -45,8 +45,8 @@ func (c *Conn) readLog(ctx context.Context, stream, filter string, from uint64) 
 	}
 }
 
-// readPage reads up to limit messages that match filter, from a sequence on,
-// and tells how many more there are.
+// readPage reads up to limit messages that match filter, from a sequence on. pending is
+// how many more there are.
 func (c *Conn) readPage(ctx context.Context, stream, filter string, from uint64, limit int) (page []*jetstream.RawStreamMsg, pending int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
@@ -74,11 +74,12 @@ func (c *Conn) readPage(ctx context.Context, stream, filter string, from uint64,
 	return page, pending, nil
 }
 
-// clockSkew is how far the clocks of two NATS servers may lie apart.
+// clockSkew is the largest difference between the clocks of two NATS servers that is
+// allowed for.
 const clockSkew = time.Minute
 
-// firstSince returns the first message of a stream on a subject that was stored
-// since a time, or nil if the replica that answers knows of none.
+// firstSince returns the first message on a subject that was stored since a time, or nil
+// if the replica that answers knows none.
 func (c *Conn) firstSince(ctx context.Context, stream, subject string, since time.Time) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()

@@ -11,14 +11,14 @@ import (
 	"poked/events"
 )
 
-// errOtherKey says that a value belongs to another key than the one it stands at.
+// errOtherKey is the error for a value that belongs to another key.
 var errOtherKey = errors.New("it belongs to another key")
 
 func pauseKey(origin string) string { return "paused." + events.Token(origin) }
 
-// PutPause writes a pause down, unless one that ends no earlier stands there: of two
-// dispatchers that were asked for different pauses at the same time the longer one
-// holds for all. done hears when one of them is stored.
+// PutPause stores a pause, unless the bucket has one that ends no earlier: of two pauses
+// from two dispatchers the longer one applies to all. done is called once when either is
+// stored, or with an error.
 func (c *Conn) PutPause(p events.Pause, done func(error)) {
 	value, err := json.Marshal(p)
 	if err != nil { // only a time out of range
@@ -44,9 +44,8 @@ func (c *Conn) PutPause(p events.Pause, done func(error)) {
 	r.Put(value, answered)
 }
 
-// WatchPauses calls apply with each pause that is known, then ready once, then apply
-// with each that becomes known. Some may be over. It returns as
-// [Conn.WatchPushRules] does.
+// WatchPauses calls apply with each known pause, then ready once, then apply with each
+// new one. A pause may already be over. It returns as [Conn.WatchPushRules] does.
 func (c *Conn) WatchPauses(ctx context.Context, apply func(events.Pause), ready func()) error {
 	return c.watchBucket(ctx, bucketGateways, "paused.*", func(e entry) {
 		if e.deleted {

@@ -6,16 +6,15 @@ import (
 	"time"
 )
 
-// progressEvery is how often something that takes long says how far it is.
+// progressEvery is how often a long read logs its progress.
 const progressEvery = 3 * time.Second
 
-// progress tells the log how far the reading of a bucket is: a million values
-// take ten seconds and more. What takes less than progressEvery is not worth a
-// line.
+// progress logs how far the reading of a bucket is: a million values take ten seconds and
+// more. A read shorter than progressEvery logs nothing.
 type progress struct {
 	log    *slog.Logger
 	began  time.Time
-	next   time.Time // when there is something to say again
+	next   time.Time // when to log again
 	values int
 }
 
@@ -24,7 +23,7 @@ func newProgress(log *slog.Logger, bucket, keys string) *progress {
 	return &progress{log: log.With("bucket", bucket, "keys", keys), began: now, next: now.Add(progressEvery)}
 }
 
-// step takes in that one more value was read, and how many are left.
+// step counts one more value. left is how many remain.
 func (p *progress) step(left uint64) {
 	p.values++
 	now := time.Now()

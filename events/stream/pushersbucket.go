@@ -19,33 +19,32 @@ func pushersBucket() userBucket[events.UserPushers] {
 	}
 }
 
-// PutPushers makes set what dispatchers know of a user's pushers. It returns
-// nil only when the bucket has stored it.
+// PutPushers stores a user's pushers for the dispatchers. It returns nil only when the
+// bucket has stored them.
 func (c *Conn) PutPushers(ctx context.Context, set events.UserPushers) error {
 	return pushersBucket().put(ctx, c, set)
 }
 
-// AllPushers yields the pushers of every user in the bucket, as they are when
-// it begins. A value that cannot be read is yielded with its user alone, so
-// that the registry writes it again.
+// AllPushers yields the pushers of every user in the bucket when it begins. A value that
+// cannot be read is yielded with its user alone, so that the registry writes it again.
 func (c *Conn) AllPushers(ctx context.Context) iter.Seq2[events.UserPushers, error] {
 	return pushersBucket().all(ctx, c)
 }
 
-// PushersIn yields the pushers of every user of a partition, in the order of
-// their revisions. A user whose pushers are gone comes with none; one whose value
-// cannot be read does not come. A user whose pushers change while it reads may
-// come twice, and if NATS is slow not at all: who needs them all watches too. It
-// fails when the connection was lost, and back, on the way.
+// PushersIn yields the pushers of every user of a partition, in the order of their
+// revisions. It yields an empty value for a user whose pushers were deleted, and omits
+// unreadable ones. A user whose pushers change meanwhile may be yielded twice or, if NATS
+// is slow, not at all: a caller that needs all of them also watches. It fails if the
+// connection was lost and has returned meanwhile.
 func (c *Conn) PushersIn(ctx context.Context, part int) iter.Seq2[events.UserPushers, error] {
 	return pushersBucket().in(ctx, c, part)
 }
 
-// WatchPushers calls apply with the pushers of every user, then ready once,
-// then apply with each change, all from the calling goroutine. A user whose
-// pushers are gone comes with none; a value that cannot be read comes with a revision
-// and nothing else. It returns when ctx ends (nil), when the watch fails, or when the connection was lost and is back; whoever calls again
-// is told everything anew.
+// WatchPushers calls apply with the pushers of every user, then ready once, then apply
+// with each change, all from the calling goroutine. A user whose pushers were deleted has
+// an empty value; an unreadable value has a revision and nothing else. It returns when
+// ctx ends (nil), when the watch fails, or when the connection was lost and has returned.
+// Watching again starts over.
 func (c *Conn) WatchPushers(ctx context.Context, apply func(events.UserPushers), ready func()) error {
 	return pushersBucket().watch(ctx, c, apply, ready)
 }

@@ -16,8 +16,8 @@ func pushRulesBucket() userBucket[events.UserPushRules] {
 	}
 }
 
-// PutPushRules makes set what dispatchers know of a user's push rules. It
-// returns nil only when the bucket has stored it.
+// PutPushRules stores a user's push rules for the dispatchers. It returns nil only when
+// the bucket has stored them.
 func (c *Conn) PutPushRules(ctx context.Context, set events.UserPushRules) error {
 	return pushRulesBucket().put(ctx, c, set)
 }
@@ -28,9 +28,9 @@ func (c *Conn) AllPushRules(ctx context.Context) iter.Seq2[events.UserPushRules,
 	return pushRulesBucket().all(ctx, c)
 }
 
-// WatchPushRules calls apply with the push rules of every user who has any of
-// their own, then ready once, then apply with each change, under the same terms
-// as [Conn.WatchPushers].
+// WatchPushRules calls apply with the push rules of every user who has a value in the
+// bucket, then ready once, then apply with each change, under the same terms as
+// [Conn.WatchPushers].
 func (c *Conn) WatchPushRules(ctx context.Context, apply func(events.UserPushRules), ready func()) error {
 	return pushRulesBucket().watch(ctx, c, apply, ready)
 }

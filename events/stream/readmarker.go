@@ -8,8 +8,8 @@ import (
 	"poked/events"
 )
 
-// ReadOf returns how far a user has read a room, one value for each thread that
-// anything was said of.
+// ReadOf returns how far a user has read a room: one value for each thread with a read
+// marker, and one for the whole room.
 func (c *Conn) ReadOf(ctx context.Context, user events.UserID, room events.RoomID) ([]events.Read, error) {
 	filter := c.userSubject(events.LogRead, events.Token(user)) + "." + events.Token(room) + "." + events.AnyThread
 	var reads []events.Read
@@ -17,15 +17,14 @@ func (c *Conn) ReadOf(ctx context.Context, user events.UserID, room events.RoomI
 		if err != nil {
 			return nil, fmt.Errorf("look up how far a room is read: %w", err)
 		}
-		if r, err := events.ParseRead(msg.Data); err == nil { // what cannot be read says nothing
+		if r, err := events.ParseRead(msg.Data); err == nil { // an unreadable marker is skipped
 			reads = append(reads, r)
 		}
 	}
 	return reads, nil
 }
 
-// ReadsSince returns what users have read of a room of whom that was stored since a
-// time.
+// ReadsSince returns the read markers of a room that were stored since a time, by user.
 func (c *Conn) ReadsSince(ctx context.Context, room events.RoomID, since time.Time) (map[events.UserID][]events.Read, error) {
 	filter := string(events.LogRead) + ".*.*." + events.Token(room) + "." + events.AnyThread
 	reads := map[events.UserID][]events.Read{}

@@ -7,17 +7,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Record is a key of a bucket as it was last known.
+// Record is the last known state of a key of a bucket.
 type Record struct {
 	Value    string
-	Revision uint64 // 0 if there never was one
-	There    bool   // false also for one that was deleted
+	Revision uint64 // 0 if the key never existed
+	There    bool   // the key has a value; false if it was deleted
 
-	writer string // who wrote it, if they said so; see [Register]
+	writer string // name of the writer, if the message has one; see [Register]
 }
 
-// ReadRecord asks the leader of a bucket for a key: any other replica may be
-// behind.
+// ReadRecord returns the state of a key according to the bucket's leader; any other
+// replica may be behind.
 func (c *Conn) ReadRecord(ctx context.Context, bucket, key string) (Record, error) {
 	msg, err := c.askLeader(ctx, "KV_"+bucket, query{Last: kvSubject(bucket, key)})
 	switch {
@@ -29,7 +29,7 @@ func (c *Conn) ReadRecord(ctx context.Context, bucket, key string) (Record, erro
 	return recordOf(msg), nil
 }
 
-// recordOf returns a key as its last message tells.
+// recordOf returns the state of a key after its last message.
 func recordOf(msg *jetstream.RawStreamMsg) Record {
 	return Record{
 		Value: string(msg.Data), Revision: msg.Sequence, There: !isDeletion(msg.Header), writer: msg.Header.Get(headerWriter),

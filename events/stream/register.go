@@ -11,51 +11,51 @@ import (
 )
 
 // Register is the value of one key of a bucket that several processes may write.
-// Each write names the revision that it replaces (compare-and-set), and so does each
-// deletion: nobody overwrites or deletes what they have not seen.
+// Each write and each deletion names the revision that it replaces (compare-and-set),
+// so no process overwrites or deletes what it has not seen.
 //
-//	Put, Delete ──▶ write, if what was last known still stands ──▶ stored
+//	Put, Delete ──▶ write on the condition of the last known revision ──▶ stored
 //	      │           └─▶ refused, or no answer ──▶ doubt
-//	      └─ in doubt ──▶ ask the leader what stands there ─┬─▶ the same as before ──▶ write
-//	                                                        ├─▶ a write of ours ─────▶ stored, or write
-//	                                                        └─▶ another's ───────────▶ [ConflictError]
+//	      └─ in doubt ──▶ ask the leader for the value ─┬─▶ the same as before ──▶ write
+//	                                                    ├─▶ a write of ours ─────▶ stored, or write
+//	                                                    └─▶ another writer's ────▶ [ConflictError]
 //
-// An answer that was lost and a conflict are different things, and only what stands
-// there tells them apart: a write carries the name of its writer, so that a register
-// recognizes one of its own that was stored unheard. A write that is still on its way
-// when it is given up can do no harm later: it has its condition, like the one that
-// follows it.
+// A lost answer and a conflict are different, and only the stored value tells them apart:
+// each write carries the name of its writer, so that a register recognizes its own write
+// whose answer was lost. A write that was given up and is stored later does no harm: it has
+// the same condition as the write that follows it.
 //
-// A Register is used by one owner, which begins a write when the one before has been
-// answered.
+// One goroutine at a time uses a Register, and begins a write only when the one before has
+// been answered.
 type Register struct {
 	conn        *Conn
 	bucket, key string
-	// writer is the name under which the owner writes. If it is soleWriter, whatever
-	// stands there is the owner's from before.
+	// writer is the name under which the owner writes. If it is soleWriter, any stored
+	// value is the owner's.
 	writer string
 	last   Record // what the next write replaces
-	doubt  bool   // what stands there has to be asked for before the next write
+	doubt  bool   // the value has to be read before the next write
 }
 
-// soleWriter is the name of one whose keys nobody else writes.
+// soleWriter is the name of the only writer of its keys.
 const soleWriter = ""
 
-// headerWriter is the name of who wrote a value.
+// headerWriter is the header with the name of a value's writer.
 const headerWriter = "Poked-Writer"
 
-// maxWrites bounds how often a write is repeated that somebody keeps from being
-// stored, though nothing stands there that anybody else has written.
+// maxWrites limits the repetitions of a write that is refused although no other writer's
+// value is stored.
 const maxWrites = 8
 
-// errNotSettled says that a write was refused again and again.
+// errNotSettled is returned when a write was refused maxWrites times.
 var errNotSettled = errors.New("refused again and again, and nobody else has written")
 
-// ConflictError says that another writer's value stands where a write was to go, or
-// that something was deleted there. The write was not stored, and will not be.
+// ConflictError reports that a key has another writer's value, or that another writer
+// deleted it. The write was not stored, and will not be.
 type ConflictError struct {
 	Bucket, Key string
 
+	// Stands is the state of the key that the write found.
 	Stands Record
 }
 
@@ -63,44 +63,44 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("another has written %s of %s, revision %d", e.Key, e.Bucket, e.Stands.Revision)
 }
 
-// Nothing reports whether nothing stands there, nor a mark that somebody deleted it:
-// it has grown too old, or the bucket was made anew.
+// Nothing reports whether the key has neither a value nor a deletion marker: it expired,
+// or the bucket was made anew.
 func (e *ConflictError) Nothing() bool { return !e.Stands.There && e.Stands.Revision == 0 }
 
-// Register returns the register of a key that was read at a revision; 0 says that
-// nothing was there.
+// Register returns the register of a key that was read at a revision, or 0 if it did not
+// exist. writer is the owner's name.
 func (c *Conn) Register(bucket, key, writer string, revision uint64) *Register {
 	return &Register{
 		conn: c, bucket: bucket, key: key, writer: writer, last: Record{Revision: revision, There: revision > 0},
 	}
 }
 
-// unread returns the register of a key of which nothing is known yet: the first write
-// asks.
+// unread returns the register of a key that was not read yet: the first write reads it.
 func (c *Conn) unread(bucket, key, writer string) *Register {
 	return &Register{conn: c, bucket: bucket, key: key, writer: writer, doubt: true}
 }
 
-// Stands reports whether a value may stand there by all that the owner knows.
+// Stands reports whether the key may have a value, as far as the owner knows.
 func (r *Register) Stands() bool { return r.last.There || r.doubt }
 
 // Last returns the value as the owner last knew it, which the next write replaces.
 func (r *Register) Last() Record { return r.last }
 
-// Adopt makes what stands there, by a conflict, what the next write replaces.
+// Adopt makes the state that a conflict found the one that the next write replaces.
 func (r *Register) Adopt(conflict *ConflictError) { r.last = conflict.Stands }
 
-// Put writes a value without waiting. done is called once, in another goroutine, and
-// must not block: with nil when the value is stored, with a [ConflictError] if
-// another's stands there, and with any other error when the value is not known to be
-// stored; the next write then finds out first.
+// Put stores a value without waiting. done is called once, in another goroutine, and must
+// not block: with nil when the value is stored, with a [ConflictError] if the key has
+// another writer's value, and with any other error if the outcome is unknown; the next
+// write then reads the key first.
 func (r *Register) Put(value []byte, done func(error)) { r.begin(&change{r: r, value: value}, done) }
 
-// Delete deletes the value, under the same terms. What is gone already is deleted.
+// Delete deletes the value, under the same terms as Put. A value that is gone already
+// counts as deleted.
 func (r *Register) Delete(done func(error)) { r.begin(&change{r: r, gone: true}, done) }
 
-// Set is [Register.Put] that waits for the answer, for as long as ctx allows and
-// requestTimeout at most for each question.
+// Set is [Register.Put] that waits for the answer, as long as ctx allows and at most
+// [RequestTimeout] for each request.
 func (r *Register) Set(ctx context.Context, value []byte) error {
 	return r.change(ctx, &change{r: r, value: value})
 }
@@ -135,16 +135,15 @@ func (r *Register) request(ctx context.Context, question *nats.Msg) (*nats.Msg, 
 	return r.conn.nc.RequestMsgWithContext(ctx, question)
 }
 
-// change is a write of a register, from question to question.
+// change is one write of a register, with all its requests.
 type change struct {
 	r      *Register
 	value  []byte
-	gone   bool // it deletes
+	gone   bool // it is a deletion
 	writes int
 }
 
-// question returns what the server is asked next: to store the write, or what stands
-// there.
+// question returns the next request to the server: the write, or, in doubt, a read.
 func (c *change) question() *nats.Msg {
 	r := c.r
 	subject := kvSubject(r.bucket, r.key)
@@ -166,8 +165,7 @@ func (c *change) question() *nats.Msg {
 	return &nats.Msg{Subject: subject, Header: header, Data: c.value}
 }
 
-// answered takes in the answer to the question. It reports whether that ends the
-// change, and how.
+// answered handles the answer to the request. over reports whether that ends the change.
 func (c *change) answered(answer *nats.Msg, err error) (over bool, result error) {
 	r := c.r
 	if r.doubt {
@@ -192,12 +190,11 @@ func (c *change) answered(answer *nats.Msg, err error) (over bool, result error)
 	return isRefused(err), err
 }
 
-// found takes in what stands there after a write that was refused, or had no answer.
+// found handles the state of the key after a write that was refused or had no answer.
 func (c *change) found(stands Record) (over bool, result error) {
 	r := c.r
 	ours := r.writer == soleWriter || stands.writer == r.writer
-	// Only a write of this change counts: what stands there from before may be about
-	// to grow too old.
+	// Only a write of this change counts: an older value may be about to expire.
 	asWanted := stands.There != c.gone && (c.gone || ours && c.writes > 0 && stands.Value == string(c.value))
 	before := stands.Revision == r.last.Revision || !stands.There && !r.last.There
 	r.doubt = false
@@ -211,7 +208,7 @@ func (c *change) found(stands Record) (over bool, result error) {
 	return asWanted, nil
 }
 
-// named says in an error which key it is about.
+// named adds the key to an error.
 func (c *change) named(err error) error {
 	if conflict := new(ConflictError); err == nil || errors.As(err, &conflict) {
 		return err
@@ -219,7 +216,7 @@ func (c *change) named(err error) error {
 	return fmt.Errorf("write %s of %s: %w", c.r.key, c.r.bucket, err)
 }
 
-// standing reads what the leader says stands under a key.
+// standing decodes the leader's answer to a read of a key.
 func standing(answer *nats.Msg) (Record, error) {
 	msg, err := readLeader(answer.Data)
 	if err != nil || msg == nil {
@@ -228,9 +225,8 @@ func standing(answer *nats.Msg) (Record, error) {
 	return recordOf(msg), nil
 }
 
-// isRefused reports whether the server has answered that it does not store a message,
-// for another reason than that its condition does not hold: there is no use in asking
-// at once whether it is stored.
+// isRefused reports whether the server answered that it does not store a message, for
+// another reason than its condition. Then there is no need to read the key at once.
 func isRefused(err error) bool {
 	var api *jetstream.APIError
 	return errors.Is(err, ErrNoStreams) || errors.Is(err, nats.ErrNoResponders) || errors.As(err, &api) && !isWrongLast(err)

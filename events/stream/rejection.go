@@ -10,13 +10,13 @@ import (
 	"poked/events"
 )
 
-// PublishRejection tells the registry that a gateway refused a pushkey. done is
+// PublishRejection reports to the registry that a gateway refused a pushkey. done is
 // called once and must not block.
 func (c *Conn) PublishRejection(r events.Rejection, done func(error)) {
 	c.publishJSON(rejectedSubject(r.UserID), r, done)
 }
 
-// parseRejection reads a refused pushkey that was published on a subject.
+// parseRejection parses a rejection and checks its subject.
 func parseRejection(subject string, raw []byte) (events.Rejection, error) {
 	var r events.Rejection
 	if err := json.Unmarshal(raw, &r); err != nil || !events.IsID(r.UserID) {
@@ -30,9 +30,8 @@ func parseRejection(subject string, raw []byte) (events.Rejection, error) {
 
 func rejectedSubject(user events.UserID) string { return "rejected." + events.Token(user) }
 
-// ConsumeRejections hands every refused pushkey to handle, until ctx ends. A
-// rejection is forgotten when handle returns nil and comes again after an
-// error.
+// ConsumeRejections calls handle with every rejection until ctx ends. A rejection is
+// removed when handle returns nil, and delivered again after an error.
 func (c *Conn) ConsumeRejections(ctx context.Context, handle func(context.Context, events.Rejection) error) error {
 	return c.work(ctx, streamRejected, "registry", []string{"rejected.*"}, func(ctx context.Context, msg jetstream.Msg) error {
 		r, err := parseRejection(msg.Subject(), msg.Data())

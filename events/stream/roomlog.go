@@ -11,23 +11,23 @@ import (
 	"poked/events"
 )
 
-// LoggedEvent is a room event as it stands in ROOMS.
+// LoggedEvent is a room event as ROOMS stores it.
 type LoggedEvent struct {
 	Seq     uint64
-	Subject string    // as it was published
+	Subject string    // the subject on which it was published
 	Time    time.Time // when it was stored
 	Data    []byte    // for ParsePublished
 
 	Historical bool // header Poked-Historical: true
 }
 
-// RoomLog yields the events of a room that ROOMS holds (72 h) from a sequence on,
-// state events among them, in order. It ends with the first error.
+// RoomLog yields the events of a room, state events included, that ROOMS has (72 h) from
+// a sequence on, in order. It ends with the first error.
 func (c *Conn) RoomLog(ctx context.Context, room events.RoomID, from uint64) iter.Seq2[LoggedEvent, error] {
 	return loggedEvents(c.readStored(ctx, Rooms, c.roomEvents(room), from))
 }
 
-// RoomLogSince yields what RoomLog does, from a time on.
+// RoomLogSince is [Conn.RoomLog] from a time on.
 func (c *Conn) RoomLogSince(ctx context.Context, room events.RoomID, since time.Time) iter.Seq2[LoggedEvent, error] {
 	return loggedEvents(c.readSince(ctx, Rooms, c.roomEvents(room), since))
 }

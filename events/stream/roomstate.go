@@ -19,18 +19,17 @@ import (
 // StateEvent is one event of a room's state.
 type StateEvent struct {
 	Seq     uint64 // in ROOMS
-	Subject string // on which it was published
+	Subject string // the subject on which it was published
 	Data    []byte // for ParsePublished
 }
 
-// RoomState yields the state events that make up a room's state as it was just
-// before the ROOMS sequence before: a later event of the same type and state
-// key replaces an earlier one.
+// RoomState yields the state events of a room as of just before the ROOMS sequence before.
+// If two have the same type and state key, the later one replaces the earlier.
 //
-// ROOM_STATE alone does not tell that. It keeps the newest event of each kind,
-// which may be from after before: then ROOMS is asked for the one it replaced,
-// and only if that is older than what ROOMS keeps (72 h) it is missing. And it
-// is filled a moment after ROOMS: what it has not heard of yet is read there.
+// It combines ROOM_STATE and ROOMS. ROOM_STATE keeps only the newest event of each type and
+// state key. Where that is from after before, RoomState looks for its predecessor in ROOMS;
+// one older than ROOMS keeps (72 h) is missing. ROOM_STATE is also filled slightly later
+// than ROOMS, so the events that it may lack are read from ROOMS.
 func (c *Conn) RoomState(ctx context.Context, room events.RoomID, before uint64) iter.Seq2[StateEvent, error] {
 	return func(yield func(StateEvent, error) bool) {
 		if before <= 1 {
@@ -85,10 +84,10 @@ func (c *Conn) roomState(ctx context.Context, room string, before uint64) ([]Sta
 	return slices.Concat(state, older, unheard), err
 }
 
-// withHistory returns those subjects of ROOMS, which all match filter, that hold
-// more than one message: the others have none from before the one that is known.
-// The server counts far faster than it looks for what was last at a time, and when
-// many rooms are made at once there is nothing to look for.
+// withHistory returns those of the subjects of ROOMS, all of which match filter, that
+// have more than one message: the others have no predecessor. The server counts far
+// faster than it finds the last message as of a sequence, and in a new room there is
+// usually none to find.
 func (c *Conn) withHistory(ctx context.Context, subjects []string, filter string) ([]string, error) {
 	if len(subjects) == 0 {
 		return nil, nil
@@ -100,15 +99,15 @@ func (c *Conn) withHistory(ctx context.Context, subjects []string, filter string
 	return slices.DeleteFunc(subjects, func(subject string) bool { return info.State.Subjects[subject] < 2 }), nil
 }
 
-// stateHeard says that ROOM_STATE knew all state events up to a sequence of ROOMS
-// when it had got as far as seq.
+// stateHeard records that ROOM_STATE, at its sequence seq, contained all state events up
+// to the sequence source of ROOMS.
 type stateHeard struct {
 	seq    uint64
 	source uint64 // in ROOMS
 }
 
-// stateHeardOf returns how far ROOM_STATE has got. It asks the server only if what
-// it heard before is below enough.
+// stateHeardOf returns how far ROOM_STATE is filled. It asks the server only if the last
+// known value is below enough.
 func (c *Conn) stateHeardOf(ctx context.Context, enough uint64) (stateHeard, error) {
 	for tries := 0; ; tries++ {
 		var known stateHeard
@@ -132,7 +131,7 @@ func (c *Conn) stateHeardOf(ctx context.Context, enough uint64) (stateHeard, err
 			if tries < 3 {
 				continue // replaced since
 			}
-			return known, nil // removed by hand; ROOMS is asked for more than it need be
+			return known, nil // removed by hand; more is read from ROOMS than needed
 		}
 		if err != nil {
 			return known, fmt.Errorf("read %s: %w", streamRoomState, err)
@@ -145,8 +144,7 @@ func (c *Conn) stateHeardOf(ctx context.Context, enough uint64) (stateHeard, err
 	}
 }
 
-// readUnheard reads the state events of a room from ROOMS that ROOM_STATE may
-// not know yet.
+// readUnheard reads from ROOMS the state events of a room that ROOM_STATE may lack.
 func (c *Conn) readUnheard(ctx context.Context, filter string, heard, before uint64) ([]StateEvent, error) {
 	var state []StateEvent
 	if heard+1 >= before {
@@ -164,9 +162,9 @@ func (c *Conn) readUnheard(ctx context.Context, filter string, heard, before uin
 	return state, nil
 }
 
-// readLast returns the last message of each subject that matches filter, and up to
-// which sequence whoever answered looked: what was asked of the leader reaches to the
-// end.
+// readLast returns the last message of each subject that matches filter. heard is the
+// last sequence that the answering server had; it is unlimited after a read through the
+// leader.
 func (c *Conn) readLast(ctx context.Context, stream, filter string) (last []*jetstream.RawStreamMsg, heard uint64, err error) {
 	last, heard, err = c.readNewest(ctx, stream, newest{Filters: []string{filter}})
 	switch {
@@ -180,14 +178,15 @@ func (c *Conn) readLast(ctx context.Context, stream, filter string) (last []*jet
 }
 
 const (
-	// maxLast is for how many subjects the server tells the last message at once.
+	// maxLast is the largest number of subjects whose last messages the server returns at
+	// once.
 	maxLast = 1024
-	// checksAtOnce is how many of them the leader is asked about at the same time.
+	// checksAtOnce is how many subjects the leader checks concurrently.
 	checksAtOnce = 16
 )
 
-// readLastBefore returns the last message of each of these subjects of ROOMS
-// that stands before a sequence. Each has a later one.
+// readLastBefore returns the last message before a sequence of each of these subjects of
+// ROOMS. Each has a later one.
 func (c *Conn) readLastBefore(ctx context.Context, subjects []string, before uint64) ([]StateEvent, error) {
 	var state []StateEvent
 	for some := range slices.Chunk(subjects, maxLast) {
@@ -205,8 +204,8 @@ func (c *Conn) readLastBefore(ctx context.Context, subjects []string, before uin
 	return state, nil
 }
 
-// checkLastBefore asks the leader whether what a replica knows of these subjects is
-// what stands last before a sequence.
+// checkLastBefore confirms with the leader that what a replica returned for these
+// subjects is the last message before a sequence.
 func (c *Conn) checkLastBefore(ctx context.Context, subjects []string, last []*jetstream.RawStreamMsg, before uint64) error {
 	after := make(map[string]uint64, len(last))
 	for _, msg := range last {
@@ -226,8 +225,8 @@ func (c *Conn) checkLastBefore(ctx context.Context, subjects []string, last []*j
 	return checks.Wait()
 }
 
-// sourceSeq returns the ROOMS sequence that a message of ROOM_STATE came from:
-// the second word of its source header, after the stream's name.
+// sourceSeq returns the ROOMS sequence of a message in ROOM_STATE: the second word of its
+// source header, after the stream's name.
 func sourceSeq(header map[string][]string) (uint64, bool) {
 	values := header["Nats-Stream-Source"]
 	if len(values) != 1 {

@@ -13,23 +13,23 @@ import (
 	"poked/events"
 )
 
-// seedsInFlight is how many events of a room's state may be on their way at once.
+// seedsInFlight is how many events of a room's state may be in flight at once.
 const seedsInFlight = 256
 
-// Seed publishes a room's state from before poked saw the room. Every event
-// changes state and notifies nobody. It is used by one goroutine.
+// Seed publishes a room's state from before poked saw the room. Every event changes state
+// and notifies nobody. One goroutine uses it.
 //
-// It never undoes what is newer. Begin it before the homeserver is asked: whatever
-// is published of the room from then on stays, for each event is stored only if the
-// one that it replaces is still the one that stood there at the beginning. The same
-// condition makes a repetition harmless.
+// It never replaces anything newer. Begin it before you ask the homeserver for the state:
+// each event is stored only if its subject's last sequence is still the one from the
+// beginning, so whatever is published meanwhile stays. The same condition makes a
+// repetition harmless.
 type Seed struct {
 	conn   *Conn
 	room   events.RoomID
-	stood  map[string]uint64 // last sequence on each subject at the beginning
-	create []byte            // kept for the end
+	stood  map[string]uint64 // last sequence of each subject at the beginning
+	create []byte            // m.room.create, published last
 	slots  *semaphore.Weighted
-	failed chan error // holds the first failure
+	failed chan error // holds the first error
 	count  int
 }
 
@@ -49,9 +49,9 @@ func (c *Conn) SeedRoom(ctx context.Context, room events.RoomID) (*Seed, error) 
 	return s, nil
 }
 
-// Add publishes one event of the state. An error that wraps [ErrBadEvent] says
-// that it can never be used, and the others can go on; any other one may be of an
-// earlier event.
+// Add publishes one event of the state. An error that wraps [events.ErrBadEvent] means
+// that this event can never be used; go on with the others. Any other error may be about
+// an earlier event.
 func (s *Seed) Add(ctx context.Context, raw []byte) error {
 	ev, err := events.ParseRoomEvent(raw)
 	switch {
@@ -66,7 +66,7 @@ func (s *Seed) Add(ctx context.Context, raw []byte) error {
 	return s.publish(ctx, &ev)
 }
 
-// Finish waits until all is stored, stores m.room.create after it, and returns how
+// Finish waits until everything is stored, then stores m.room.create, and returns how
 // many events the room's state has. Only then is the room known.
 func (s *Seed) Finish(ctx context.Context) (int, error) {
 	if err := s.wait(ctx); err != nil {
@@ -85,7 +85,7 @@ func (s *Seed) Finish(ctx context.Context) (int, error) {
 	return s.count, s.wait(ctx)
 }
 
-// wait returns when nothing is on its way.
+// wait returns when no event is in flight.
 func (s *Seed) wait(ctx context.Context) error {
 	if err := s.slots.Acquire(ctx, seedsInFlight); err != nil {
 		return fmt.Errorf("seed room: %w", err)
@@ -94,7 +94,7 @@ func (s *Seed) wait(ctx context.Context) error {
 	return s.failure()
 }
 
-// failure returns the first failure, which stays.
+// failure returns the first error, again and again.
 func (s *Seed) failure() error {
 	select {
 	case err := <-s.failed:
@@ -131,7 +131,8 @@ func (s *Seed) publish(ctx context.Context, ev *events.RoomEvent) error {
 	return nil
 }
 
-// isWrongLast says that another message stands where the one to be replaced stood.
+// isWrongLast reports whether the server refused a message because its subject has
+// another last sequence than expected.
 func isWrongLast(err error) bool {
 	var api *jetstream.APIError
 	if !errors.As(err, &api) {

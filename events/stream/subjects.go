@@ -9,31 +9,32 @@ import (
 	"poked/events"
 )
 
-// userSubject is where what is of one kind stands for a user.
+// userSubject returns the subject prefix of a user's messages of one kind.
 func (c *Conn) userSubject(kind events.LogKind, userToken string) string {
 	return string(kind) + "." + c.partOf(userToken) + "." + userToken
 }
 
-// notifySubject is where a user's notifications from a thread of a room stand;
-// "*" in place of the thread's token names all of the room.
+// notifySubject returns the subject of a user's notifications from a thread of a room, or
+// a filter for the whole room if threadToken is "*".
 func (c *Conn) notifySubject(userToken, roomToken, threadToken string) string {
 	return c.userSubject(events.LogNotify, userToken) + "." + roomToken + "." + threadToken
 }
 
-// allNotifications is where all notifications of a user stand.
+// allNotifications returns the subject filter of all of a user's notifications.
 func (c *Conn) allNotifications(user events.UserID) string {
 	return c.userSubject(events.LogNotify, events.Token(user)) + ".>"
 }
 
-// HeaderHistorical marks a room event that changes state and notifies nobody:
-// one from before the homeserver began to publish, say. Its value is "true".
+// HeaderHistorical is the header, with the value "true", of a room event that changes
+// state and notifies nobody, such as one from before the homeserver began to publish.
 const HeaderHistorical = "Poked-Historical"
 
+// IsHistorical reports whether a message has the header [HeaderHistorical].
 func IsHistorical(header nats.Header) bool {
 	return strings.EqualFold(header.Get(HeaderHistorical), "true")
 }
 
-// kvSubject is where the value of a bucket's key is published (NATS ADR-8).
+// kvSubject returns the subject of a bucket's key (NATS ADR-8).
 func kvSubject(bucket, key string) string { return "$KV." + bucket + "." + key }
 
 // keyOf returns the key that a bucket's message belongs to: what [kvSubject] was given.
@@ -42,17 +43,18 @@ func keyOf(subject string) string {
 	return rest
 }
 
+// userKey returns the key of a user in the buckets PUSHERS and PUSH_RULES.
 func (c *Conn) userKey(user events.UserID) string {
 	token := events.Token(user)
 	return c.partOf(token) + "." + token
 }
 
-// partOf returns the partition of a room or user.
+// partOf returns the partition of a room's or user's token.
 func (c *Conn) partOf(token string) string {
 	return strconv.Itoa(events.PartitionOf(token, c.partitions))
 }
 
-// roomSubject is where ROOMS holds what is published under room.<room>.
+// roomSubject returns the subject prefix in ROOMS of what is published on room.<room>.
 func (c *Conn) roomSubject(room events.RoomID) string {
 	token := events.Token(room)
 	return "rooms." + c.partOf(token) + "." + token
@@ -62,7 +64,8 @@ func (c *Conn) storedSubject(ev *events.RoomEvent) string {
 	return c.roomSubject(ev.RoomID) + ev.Subject()[len("room.")+len(events.Token(ev.RoomID)):]
 }
 
-// roomEvents is where what is published of a room stands, its receipts too.
+// roomEvents returns the subject filter in ROOMS of everything that is published of a
+// room, receipts included.
 func (c *Conn) roomEvents(room events.RoomID) string {
 	token := events.Token(room)
 	return "rooms." + c.partOf(token) + "." + token + ".>"

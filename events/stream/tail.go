@@ -15,46 +15,46 @@ import (
 )
 
 const (
-	// pullBatch is how many messages are asked for ahead.
+	// pullBatch is how many messages one pull request asks for.
 	pullBatch = 512
-	// pullExpires is how long one request for messages stands, at the least.
+	// pullExpires is the shortest lifetime of a pull request.
 	pullExpires = 30 * time.Second
 )
 
-// headerLastConsumer is the number of the newest message that was sent, in a
-// heartbeat.
+// headerLastConsumer is the header of a heartbeat with the consumer sequence of the last
+// message that was sent.
 const headerLastConsumer = "Nats-Last-Consumer"
 
-// ErrRemade says that somebody deleted a stream and that it was made anew: what is
-// remembered of the one before means nothing for it.
+// ErrRemade is returned when a stream was deleted and made anew: its sequences have
+// nothing to do with those of the old one.
 var ErrRemade = errors.New("the stream was made anew")
 
-// errSilent says that the server stopped sending heartbeats.
+// errSilent is returned when the server stopped sending heartbeats.
 var errSilent = errors.New("the server fell silent")
 
-// silenceLimit is after how long without a word a consumer is given up.
+// silenceLimit is how long a consumer may be silent before it is given up.
 func (c *Conn) silenceLimit() time.Duration { return 3*c.pulse + c.TickInterval() }
 
 // Tail reads the messages of a stream that match a filter, in order and without a gap,
-// and goes on with what is stored later. It pulls from an ephemeral consumer without
-// acknowledgements. Whatever goes wrong with the consumer or the connection (a gap, a
-// missing heartbeat, a request that fails), the remedy is the same: the consumer is
-// dropped, and another one made after retryWait.
+// and then those that are stored later. It pulls from an ephemeral consumer without
+// acknowledgements. After any fault of the consumer or the connection (a gap, a missing
+// heartbeat, a request that fails) it drops the consumer and makes another one after
+// [RetryWait].
 //
-//	for each word of <-t.Messages(ctx): meta, ok := t.Accept(m)
-//	now and then: t.Check(now)
+//	for each m of <-t.Messages(ctx): meta, ok := t.Accept(m)
+//	periodically: t.Check(now)
 //
-// One goroutine owns it.
+// One goroutine owns it; only Trouble may be called from others.
 type Tail struct {
 	cfg  TailConfig
 	conn *Conn
 
 	sub     *nats.Subscription // nil while there is no consumer
 	inbox   chan *nats.Msg
-	subject string // where pull requests go
+	subject string // of pull requests
 
 	expected uint64 // consumer sequence of the next message
-	coming   int    // messages that the requests which stand may still bring
+	coming   int    // messages that the pending pull requests may still deliver
 	heard    time.Time
 	retryAt  time.Time
 	failing  bool  // so that an outage is logged once
@@ -62,50 +62,49 @@ type Tail struct {
 	trouble  Trouble
 }
 
-// TailConfig says what a [Tail] reads.
+// TailConfig configures a [Tail].
 type TailConfig struct {
 	Stream, Filter string
-	Reader         string                          // who reads, for operators who list consumers
-	Patience       time.Duration                   // bounds the making of a consumer; 0 is 5 s
-	From           func(*jetstream.ConsumerConfig) // sets where a new consumer begins
-	Began          func(pending uint64)            // optional: a new consumer was made, for so many messages
-	Made           time.Time                       // when the stream was made; zero if it does not matter
+	Reader         string                          // name of the reader, for operators who list consumers
+	Patience       time.Duration                   // time limit for making a consumer; 0 means 5 s
+	From           func(*jetstream.ConsumerConfig) // sets the start of a new consumer
+	Began          func(pending uint64)            // optional: called for each new consumer with its number of pending messages
+	Made           time.Time                       // when the stream was made; zero if that does not matter
 	Log            *slog.Logger
 }
 
-// Tail returns a tail that makes its consumer when it is first asked for messages.
+// Tail returns a tail, which makes its consumer at the first call of [Tail.Messages].
 func (c *Conn) Tail(cfg TailConfig) *Tail {
 	cfg.Patience = cmp.Or(cfg.Patience, RequestTimeout)
 	return &Tail{conn: c, cfg: cfg}
 }
 
-// TailBucket returns a tail of the values of a bucket under some keys: the newest of
-// each first, then every change.
+// TailBucket returns a tail of some keys of a bucket: the last message of each, then
+// every change.
 func (c *Conn) TailBucket(bucket, keys string, cfg TailConfig) *Tail {
 	cfg.Stream, cfg.Filter, cfg.From = bucketStream(bucket), kvSubject(bucket, keys), newestValues
 	return c.Tail(cfg)
 }
 
-// Connected reports whether there is a consumer at the moment.
+// Connected reports whether the tail has a consumer at the moment.
 func (t *Tail) Connected() bool { return t.sub != nil }
 
-// Queued returns how many messages have come and are not accepted.
+// Queued returns how many messages have arrived and were not accepted yet.
 func (t *Tail) Queued() int { return len(t.inbox) }
 
 // Over returns why nothing more can be read, or nil.
 func (t *Tail) Over() error { return t.over }
 
-// Trouble returns what has kept the tail from reading for at least d, or nil.
+// Trouble returns the error that has kept the tail from reading for at least d, or nil.
 func (t *Tail) Trouble(d time.Duration) error { return t.trouble.Lasting(d) }
 
-// newestValues begins with the last message of each subject, as those who read a
-// bucket do.
+// newestValues makes a consumer begin with the last message of each subject.
 func newestValues(cfg *jetstream.ConsumerConfig) {
 	cfg.DeliverPolicy = jetstream.DeliverLastPerSubjectPolicy
 }
 
-// Messages returns the channel of what the server sends, or nil while it
-// cannot be reached.
+// Messages returns the channel of the server's messages, or nil while the server cannot
+// be reached. The caller passes each message to [Tail.Accept].
 func (t *Tail) Messages(ctx context.Context) <-chan *nats.Msg {
 	if t.sub == nil && t.over == nil && !time.Now().Before(t.retryAt) {
 		if err := t.open(ctx); err != nil {
@@ -148,7 +147,7 @@ func (t *Tail) open(ctx context.Context) error {
 	return t.pull()
 }
 
-// checkMade fails, for good, if the stream is not the one that it was.
+// checkMade ends the tail for good if the stream was made anew.
 func (t *Tail) checkMade(ctx context.Context) error {
 	if t.cfg.Made.IsZero() {
 		return nil
@@ -164,8 +163,8 @@ func (t *Tail) checkMade(ctx context.Context) error {
 	return nil
 }
 
-// pull asks for more as soon as half of what was asked for has come, so that
-// the server never waits for a request.
+// pull requests more messages once half of the last request has arrived, so that the
+// server never waits for a request.
 func (t *Tail) pull() error {
 	if t.coming > pullBatch/2 {
 		return nil
@@ -183,9 +182,9 @@ func (t *Tail) pull() error {
 	return nil
 }
 
-// Accept takes what the server sent and reports whether it is the message that was to
-// come next. Requests that ended are replaced; after anything unexpected the consumer
-// is made anew.
+// Accept handles a message from the server and reports whether it is the next message of
+// the stream. It renews pull requests that ended, and drops the consumer after anything
+// unexpected.
 func (t *Tail) Accept(m *nats.Msg) (*nats.MsgMetadata, bool) {
 	t.heard = time.Now()
 	if status := m.Header.Get("Status"); status != "" && len(m.Data) == 0 {
@@ -209,8 +208,8 @@ func (t *Tail) Accept(m *nats.Msg) (*nats.MsgMetadata, bool) {
 	return meta, t.sub != nil
 }
 
-// AcceptRecord is [Tail.Accept] for a tail of a bucket. It returns the key and what the
-// message makes of it, and how many more messages the server has for the tail.
+// AcceptRecord is [Tail.Accept] for a tail of a bucket. It returns the key and its new
+// state, and how many more messages the consumer has.
 func (t *Tail) AcceptRecord(m *nats.Msg) (key string, r Record, pending uint64, ok bool) {
 	meta, ok := t.Accept(m)
 	if !ok {
@@ -221,8 +220,8 @@ func (t *Tail) AcceptRecord(m *nats.Msg) (key string, r Record, pending uint64, 
 	}), meta.NumPending, true
 }
 
-// status takes what is no message: a heartbeat (100), a request whose time
-// is over (408), or word that the consumer is of no more use (409 and others).
+// status handles a status message: a heartbeat (100), an expired pull request (408), or
+// the end of the consumer (409 and others).
 func (t *Tail) status(status string, header nats.Header) {
 	switch status {
 	case "100":
@@ -243,7 +242,7 @@ func (t *Tail) status(status string, header nats.Header) {
 	}
 }
 
-// Check gives the consumer up when nothing is heard of it.
+// Check drops the consumer if it has been silent for too long.
 func (t *Tail) Check(now time.Time) {
 	if t.sub != nil && len(t.inbox) == 0 && now.Sub(t.heard) > t.conn.silenceLimit() {
 		t.fail(errSilent)
@@ -260,7 +259,7 @@ func (t *Tail) fail(err error) {
 	t.retryAt = time.Now().Add(RetryWait)
 }
 
-// Close forgets the consumer; the server drops it when it has been idle.
+// Close drops the consumer. The server deletes it once it has been idle.
 func (t *Tail) Close() {
 	if t.sub != nil {
 		_ = t.sub.Unsubscribe() // fails only on a connection that is closed

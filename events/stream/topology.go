@@ -10,10 +10,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Topology is what an operator chooses about the streams: how many partitions
-// and how many replicas.
+// Topology is the operator's choice for the streams.
 type Topology struct {
-	Partitions int // 1 to MaxPartitions, fixed when the streams are made
+	Partitions int // 1 to MaxPartitions, fixed once the streams are made
 	Replicas   int // 1, 3 or 5; more than one needs a NATS cluster
 }
 
@@ -23,9 +22,8 @@ const (
 	MaxPartitions     = 1024
 )
 
-// The streams and buckets, as DESIGN.md §4 lists them. POSITIONS stands in for
-// server-side acknowledgements, and GATEWAYS is there because dispatchers are many;
-// see the package comment.
+// The names of the streams and buckets. [Topology.streams] and [Topology.buckets] configure
+// them.
 const (
 	Rooms           = "ROOMS"
 	streamRoomState = "ROOM_STATE"
@@ -42,22 +40,22 @@ const (
 	bucketGateways  = "GATEWAYS"
 )
 
-// metaPartitions is the key under which a stream remembers its partition count.
+// metaPartitions is the metadata key of a stream's partition count.
 const metaPartitions = "poked_partitions"
 
-// WorkerTTL is how long a dispatcher that no longer renews its key counts as
-// alive.
+// WorkerTTL is how long a dispatcher counts as alive after its last heartbeat.
 const WorkerTTL = 5 * time.Second
 
-// markerTTL is how long the bucket of backlogs says that a key was deleted.
+// markerTTL is how long the bucket BACKLOG keeps the marker of a deleted key.
 const markerTTL = time.Minute
 
-// NotificationsKept is how long NOTIFICATIONS keeps what is not read, and so how long
-// it matters that somebody had a pusher or push rules of their own once: the buckets
-// forget after that.
+// NotificationsKept is how long NOTIFICATIONS keeps a notification that is not read. The
+// buckets of pushers and push rules keep the marker of a deleted key for as long, since
+// it may still matter to such a notification.
 const NotificationsKept = 7 * 24 * time.Hour
 
-// markerTTLOf returns how long a bucket says that a key was deleted; 0 is for ever.
+// markerTTLOf returns how long a bucket keeps the marker of a deleted key; 0 means for
+// ever.
 func markerTTLOf(bucket string) time.Duration {
 	switch bucket {
 	case bucketBacklog:
@@ -68,13 +66,15 @@ func markerTTLOf(bucket string) time.Duration {
 	return 0
 }
 
-// pauseTTL is how long a pause is kept: longer than a gateway may ask for.
+// pauseTTL is how long a pause is kept: longer than the longest that a gateway may ask
+// for.
 const pauseTTL = 2 * time.Hour
 
-// ErrPartitions says that the streams were made with another partition count.
+// ErrPartitions is wrapped by the error about streams that were made with another
+// partition count.
 var ErrPartitions = errors.New("partition count differs from the one the streams were made with")
 
-// streams is the table of every stream.
+// streams returns the configuration of every stream.
 func (t Topology) streams() []jetstream.StreamConfig {
 	parts := strconv.Itoa(t.Partitions)
 	return []jetstream.StreamConfig{
@@ -130,7 +130,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 	}
 }
 
-// buckets is the table of every key-value bucket.
+// buckets returns the configuration of every key-value bucket.
 func (t Topology) buckets() []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
 		{Bucket: bucketPushers, Description: "All pushers of a user: <part>.<user>.", LimitMarkerTTL: NotificationsKept},
@@ -142,11 +142,10 @@ func (t Topology) buckets() []jetstream.KeyValueConfig {
 	}
 }
 
-// Setup creates what is missing of the topology and updates what differs, but
-// never lowers the number of replicas. It may run at any time, from any number of
-// processes. It fails with [ErrPartitions] when the streams exist with another
-// partition count, with [ErrNotReady] when trying again may help, and with a sentence
-// of advice when the servers cannot hold the replicas.
+// Setup makes what is missing of the topology and updates what differs, but never lowers
+// the number of replicas. Any number of processes may call it at any time. It fails with
+// [ErrPartitions] if the streams exist with another partition count, with [ErrNotReady]
+// if trying again may help, and with a hint if the servers cannot hold the replicas.
 func (c *Conn) Setup(ctx context.Context, t Topology) error {
 	if t.Partitions < 1 || t.Partitions > MaxPartitions {
 		return fmt.Errorf("set up streams: %d partitions, want 1 to %d", t.Partitions, MaxPartitions)
@@ -175,8 +174,8 @@ func (c *Conn) Setup(ctx context.Context, t Topology) error {
 	return c.notReady(c.open(ctx))
 }
 
-// Join learns the topology that a registry or a dispatcher has set up, and
-// changes nothing. It fails with [ErrNoStreams] when there is none.
+// Join reads the topology that a registry or a dispatcher has set up, and changes
+// nothing. It fails with [ErrNoStreams] if there is none.
 func (c *Conn) Join(ctx context.Context) error {
 	if err := c.open(ctx); err != nil {
 		return err
@@ -189,7 +188,7 @@ func (c *Conn) Join(ctx context.Context) error {
 	return nil
 }
 
-// StreamEnd returns when a stream was made, and the newest sequence that it has given.
+// StreamEnd returns when a stream was made, and its last sequence.
 func (c *Conn) StreamEnd(ctx context.Context, name string) (made time.Time, lastSeq uint64, err error) {
 	stream, err := c.js.Stream(ctx, name)
 	if err != nil {
@@ -215,13 +214,12 @@ func (c *Conn) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// replicas returns how many replicas a stream is to have: never less than it has,
-// so that a process started without the flag does not undo what another asked
-// for.
+// replicas returns the number of replicas for a stream: never less than it has, so that a
+// process started without the flag does not undo another's choice.
 func (c *Conn) replicas(ctx context.Context, stream string, want int) int {
 	have, err := c.js.Stream(ctx, stream)
 	if err != nil {
-		return want // it is not there yet, or setting it up says what is wrong
+		return want // it does not exist yet, or Setup reports the error
 	}
 	return max(have.CachedInfo().Config.Replicas, want)
 }
@@ -254,6 +252,7 @@ func (c *Conn) setupError(what string, t Topology, err error) error {
 	return fmt.Errorf("set up %s: %w", what, err)
 }
 
-// ErrNotReady says that the streams cannot be set up or found yet, and that it is
-// worth trying again: NATS elects a leader, or somebody else has to make them.
+// ErrNotReady is wrapped by errors about streams that cannot be set up or found yet,
+// where trying again may help: NATS is electing a leader, or another process has to make
+// them.
 var ErrNotReady = errors.New("not ready")

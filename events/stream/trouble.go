@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// RefusedFor is for how long a write may be refused, or a read fail, until that counts
-// as trouble: an election or a restart of NATS takes less.
+// RefusedFor is how long writes may be refused, or reads fail, before that counts as
+// trouble: an election or a restart of NATS takes less.
 const RefusedFor = 10 * time.Second
 
-// Trouble is what keeps somebody from their work, and since when. The zero value is
-// none. It is safe for concurrent use.
+// Trouble is an error that persists, and its beginning. The zero value is none. It is
+// safe for concurrent use.
 type Trouble struct{ at atomic.Pointer[hindrance] }
 
 type hindrance struct {
@@ -18,7 +18,7 @@ type hindrance struct {
 	err   error
 }
 
-// Note records how the last try went.
+// Note records the result of the last attempt.
 func (t *Trouble) Note(err error) {
 	last := t.at.Load()
 	switch {
@@ -31,7 +31,7 @@ func (t *Trouble) Note(err error) {
 	}
 }
 
-// Lasting returns what has kept somebody from their work for at least d, or nil.
+// Lasting returns the last error if every attempt has failed for at least d, or nil.
 func (t *Trouble) Lasting(d time.Duration) error {
 	if last := t.at.Load(); last != nil && time.Since(last.since) >= d {
 		return last.err

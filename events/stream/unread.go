@@ -14,29 +14,29 @@ import (
 	"poked/events"
 )
 
-// Unread is what a user has been notified of and has not read.
+// Unread is what a user was notified of and has not read.
 type Unread struct {
-	Messages uint64          // notifications; a dead letter that is tried again is not counted once more
-	Rooms    []events.RoomID // in which there are any, in no order
-	// Unsettled reports that the log changed at each look: some that came later may be
-	// counted as well, and the log is to be asked again.
+	Messages uint64          // notifications; a retried dead letter counts once
+	Rooms    []events.RoomID // those with unread notifications, in no order
+	// Unsettled reports that the log changed during every count: notifications after upTo
+	// may be counted too, and the caller should ask again.
 	Unsettled bool
 
 	retried uint64
 }
 
-// unreadLooks is how often the log is counted to find it twice the same.
+// unreadLooks is how often the log is counted in order to get the same result twice.
 const unreadLooks = 4
 
-// Unread returns what a user has left in the log, and up to which sequence of
-// NOTIFICATIONS that holds: later ones are not counted, unless it is Unsettled.
+// Unread returns what a user has not read, as of sequence upTo of NOTIFICATIONS: later
+// notifications are not counted, unless the result is Unsettled.
 func (c *Conn) Unread(ctx context.Context, user events.UserID) (count Unread, upTo uint64, err error) {
 	count, _, err = c.countNotifications(ctx, c.allNotifications(user))
 	for look := 1; err == nil && look < unreadLooks; look++ {
 		var again Unread
 		again, upTo, err = c.countNotifications(ctx, c.allNotifications(user))
-		// The server reads the sequence before it counts. If two counts are the
-		// same, nothing came between the first of them and the second sequence.
+		// The server reads the sequence before it counts. If two counts are equal,
+		// nothing was stored between the first count and the second sequence.
 		if again.Messages == count.Messages && len(again.Rooms) == len(count.Rooms) {
 			return again, upTo, err
 		}
@@ -49,8 +49,8 @@ func (c *Conn) Unread(ctx context.Context, user events.UserID) (count Unread, up
 	return count, upTo, nil
 }
 
-// countNotifications counts the notifications under a filter. The leader of the
-// stream answers.
+// countNotifications counts the notifications under a filter, according to the leader of
+// the stream.
 func (c *Conn) countNotifications(ctx context.Context, filter string) (count Unread, lastSeq uint64, err error) {
 	info, err := c.notifications.Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil {
@@ -77,24 +77,25 @@ func (c *Conn) countNotifications(ctx context.Context, filter string) (count Unr
 	return count, info.State.LastSeq, nil
 }
 
-// CountNotifications returns how many of a user's notifications stand in the log
-// after a sequence of NOTIFICATIONS.
+// CountNotifications returns how many of a user's notifications are in the log after a
+// sequence of NOTIFICATIONS.
 func (c *Conn) CountNotifications(ctx context.Context, user events.UserID, after uint64) (uint64, error) {
 	page, pending, err := c.readPage(ctx, Notifications, c.allNotifications(user), after+1, 1)
 	return uint64(len(page) + pending), err //nolint:gosec // a count of messages
 }
 
-// UnreadEvent is an event of a room that somebody was notified of and has not read.
+// UnreadEvent is a room event that a user was notified of and has not read.
 type UnreadEvent struct {
 	EventID events.EventID
 	RoomSeq uint64    // in ROOMS
-	At      time.Time // not earlier than when it was stored there
+	At      time.Time // when it was stored there, or later
 	Thread  events.EventID
 }
 
-// UnreadIn yields the events that a user has unread in a room, or anybody if the user
-// is "": once for each notification. Of one user it costs what they have unread there,
-// of all what NOTIFICATIONS holds, unless nobody has anything.
+// UnreadIn yields the unread events of a user in a room, or of all users if user is "",
+// once for each notification. For one user the cost is that of the user's unread
+// notifications in the room; for all users it is a scan of NOTIFICATIONS, unless the room
+// has none.
 func (c *Conn) UnreadIn(ctx context.Context, room events.RoomID, user events.UserID) iter.Seq2[UnreadEvent, error] {
 	filter := c.notifySubject(events.Token(user), events.Token(room), events.AnyThread)
 	if user == "" {
@@ -107,7 +108,7 @@ func (c *Conn) UnreadIn(ctx context.Context, room events.RoomID, user events.Use
 			return
 		}
 		if user == "" && len(subjects) > 0 {
-			subjects = []string{filter} // one reading for all
+			subjects = []string{filter} // one read for all of them
 		}
 		for _, subject := range subjects {
 			for msg, err := range c.readStored(ctx, Notifications, subject, 1) {
@@ -125,9 +126,9 @@ func (c *Conn) UnreadIn(ctx context.Context, room events.RoomID, user events.Use
 	}
 }
 
-// subjectsOf returns the subjects of NOTIFICATIONS that match a filter and hold
-// anything, as the leader knows them. It has an index of them, while to read by a
-// wildcard may be to look through all that the stream holds.
+// subjectsOf returns the subjects of NOTIFICATIONS that match a filter and have messages,
+// according to the leader. The leader has an index of subjects, whereas a read by a
+// wildcard may scan the whole stream.
 func (c *Conn) subjectsOf(ctx context.Context, filter string) ([]string, error) {
 	info, err := c.notifications.Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil {

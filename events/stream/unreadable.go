@@ -10,16 +10,16 @@ import (
 	"poked/events"
 )
 
-// maxUnreadable bounds how many unreadable values are told apart. Beyond it some are
+// maxUnreadable limits how many unreadable values are remembered. Beyond it some are
 // counted and logged again each time they are read.
 const maxUnreadable = 1024
 
-// unreadables counts what cannot be read in streams and buckets, each value once,
+// unreadables counts unreadable messages and values in streams and buckets, each once,
 // however often it is read. The zero value is ready to use.
 type unreadables struct {
 	mu    sync.Mutex
 	count map[string]uint64 // by stream
-	seen  map[string]uint64 // by stream and subject: the sequence that was counted last
+	seen  map[string]uint64 // by stream and subject: the last sequence that was counted
 }
 
 // add counts a value and reports whether it is new.
@@ -41,25 +41,24 @@ func (u *unreadables) add(stream, subject string, seq uint64) bool {
 	return true
 }
 
-// Unreadable returns how many messages and values this connection met that it could
-// not read, by stream; that of a bucket is KV_ and its name.
+// Unreadable returns how many unreadable messages and values this connection has met, by
+// stream; a bucket's stream is KV_ and its name.
 func (c *Conn) Unreadable() map[string]uint64 {
 	c.unreadables.mu.Lock()
 	defer c.unreadables.mu.Unlock()
 	return maps.Clone(c.unreadables.count)
 }
 
-// NoteUnreadable counts and logs a value of a bucket that cannot be read, once for each
-// time that it was written. Whoever reads the bucket goes on: one bad value stops nothing
-// but what it stands for.
+// NoteUnreadable counts and logs an unreadable value of a bucket, once for each revision.
+// The reader of the bucket goes on: one bad value affects only its own key.
 func (c *Conn) NoteUnreadable(bucket, key string, revision uint64, err error) {
 	if c.unreadables.add(bucketStream(bucket), key, revision) {
 		c.log.Error("unreadable value in a bucket", "bucket", bucket, "key", key, "revision", revision, "error", err)
 	}
 }
 
-// KeepUnreadable keeps a value that cannot be read, and that will be overwritten, as a
-// dead letter. It returns when the letter is stored.
+// KeepUnreadable stores an unreadable value, which is about to be overwritten, as a dead
+// letter. It returns when the letter is stored.
 func (c *Conn) KeepUnreadable(ctx context.Context, bucket, key string, value []byte, reason error) error {
 	kept := make(chan error, 1)
 	c.PublishDead(events.DeadLetter{

@@ -15,21 +15,21 @@ import (
 	"poked/events"
 )
 
-// userBucket is a bucket with one value for each user, which the registry
-// writes and dispatchers read.
+// userBucket is a bucket with one value for each user, which the registry writes and
+// dispatchers read.
 type userBucket[T any] struct {
 	name  string
 	what  string                                    // in errors and logs
-	none  func(events.UserID) T                     // what a user without a value has
+	none  func(events.UserID) T                     // the value of a user without one
 	parse func(raw []byte) (T, error)               // reads a value
-	owner func(T) (user events.UserID, filled bool) // whose it is, and whether it says anything
-	// stamp notes when it was stored; nil: nobody wants to know
+	owner func(T) (user events.UserID, filled bool) // whose value it is, and whether it is not empty
+	// stamp records the value's revision and time; nil if nobody needs them.
 	stamp func(value *T, revision uint64, at time.Time)
 }
 
-// put makes value what dispatchers know of its user, and returns nil only when
-// the bucket has stored it. A value that was given up, because its answer did not
-// come, cannot take the place of a later one: its condition holds no more.
+// put stores a user's value for the dispatchers, and returns nil only when the bucket has
+// stored it. A write that was given up without an answer cannot replace a later one,
+// since its condition no longer holds.
 func (b userBucket[T]) put(ctx context.Context, c *Conn, value T) error {
 	user, filled := b.owner(value)
 	r := c.unread(b.name, c.userKey(user), soleWriter)
@@ -49,8 +49,8 @@ func (b userBucket[T]) put(ctx context.Context, c *Conn, value T) error {
 	return nil
 }
 
-// StoredUsers returns how many values [Conn.AllPushers] and [Conn.AllPushRules]
-// yield together, at most: what was deleted leaves a mark.
+// StoredUsers returns how many values [Conn.AllPushers] and [Conn.AllPushRules] yield
+// together, at most: it also counts the markers of deleted keys.
 func (c *Conn) StoredUsers(ctx context.Context) (n uint64, err error) {
 	for _, bucket := range []string{bucketPushers, bucketPushRules} {
 		stream, err := c.js.Stream(ctx, bucketStream(bucket))
@@ -65,9 +65,8 @@ func (c *Conn) StoredUsers(ctx context.Context) (n uint64, err error) {
 	return n, nil
 }
 
-// all yields the value of every user in the bucket, as they are when it begins.
-// A value that cannot be read is yielded with its user alone, so that the
-// registry writes it again.
+// all yields the value of every user in the bucket when it begins. A value that cannot be
+// read is yielded with its user alone, so that the registry writes it again.
 func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
 	return b.load(ctx, c, ">", func(e entry) (value T, ok bool) {
 		if e.deleted {
@@ -82,10 +81,10 @@ func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
 	})
 }
 
-// watch calls apply with the value of every user, then ready once, then apply
-// with each change, all from the calling goroutine. A user whose value is gone
-// comes with none; where values are stamped, one that cannot be read comes as none of
-// nobody, for who counts revisions. It returns as [Conn.watchBucket] does.
+// watch calls apply with the value of every user, then ready once, then apply with each
+// change, all from the calling goroutine. A user whose value was deleted has an empty
+// one. If values are stamped, an unreadable one is passed on as an empty value without a
+// user, for callers that count revisions. It returns as [Conn.watchBucket] does.
 func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready func()) error {
 	return c.watchBucket(ctx, b.name, ">", func(e entry) {
 		if value, ok := b.known(c, e); ok || b.stamp != nil {
@@ -94,13 +93,13 @@ func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready 
 	}, ready)
 }
 
-// in yields the value of every user of a partition, and with no value those who
-// have none any more.
+// in yields the value of every user of a partition, and an empty one for each user whose
+// value was deleted.
 func (b userBucket[T]) in(ctx context.Context, c *Conn, part int) iter.Seq2[T, error] {
 	return b.load(ctx, c, strconv.Itoa(part)+".>", func(e entry) (T, bool) { return b.known(c, e) })
 }
 
-// load yields what read makes of the entries under some keys.
+// load yields the entries under some keys, as read parses them.
 func (b userBucket[T]) load(ctx context.Context, c *Conn, keys string, read func(entry) (T, bool)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		r, err := c.readBucket(ctx, b.name, keys)
@@ -118,7 +117,8 @@ func (b userBucket[T]) load(ctx context.Context, c *Conn, keys string, read func
 	}
 }
 
-// known reads a value for who keeps what was known before if it is unreadable.
+// known parses a value. ok is false if it is unreadable, for a caller that then keeps the
+// value from before.
 func (b userBucket[T]) known(c *Conn, e entry) (value T, ok bool) {
 	value, err := b.read(e)
 	if err != nil {
@@ -131,8 +131,8 @@ func (b userBucket[T]) known(c *Conn, e entry) (value T, ok bool) {
 	return value, err == nil
 }
 
-// read reads one value of the bucket. With an error the value has its user all
-// the same if the key names one.
+// read parses one value of the bucket. With an error the value still has its user, if the
+// key names one.
 func (b userBucket[T]) read(e entry) (T, error) {
 	_, token, _ := strings.Cut(e.key, ".")
 	user, err := events.ParseToken[events.UserID](token)

@@ -12,8 +12,8 @@ import (
 	"poked/events/wait"
 )
 
-// work takes messages off a work queue. What cannot be read becomes a dead
-// letter; what could not be done stays in the queue.
+// work consumes a work queue. An unreadable message becomes a dead letter; a message
+// whose handling failed stays in the queue.
 func (c *Conn) work(ctx context.Context, stream, durable string, subjects []string, handle func(context.Context, jetstream.Msg) error) error {
 	log := c.log.With("stream", stream)
 	for failing := false; ctx.Err() == nil; {
@@ -48,7 +48,7 @@ func (c *Conn) workBatch(ctx context.Context, stream, durable string, subjects [
 			err = c.bury(ctx, msg, err)
 		}
 		if err != nil {
-			return err // comes again when its time to acknowledge is over
+			return err // it is delivered again after AckWait
 		}
 		if err := msg.Ack(); err != nil {
 			return fmt.Errorf("acknowledge: %w", err)
@@ -60,8 +60,7 @@ func (c *Conn) workBatch(ctx context.Context, stream, durable string, subjects [
 	return nil
 }
 
-// bury keeps an unreadable message as a dead letter, so that it may be
-// acknowledged.
+// bury stores an unreadable message as a dead letter, so that it can be acknowledged.
 func (c *Conn) bury(ctx context.Context, msg jetstream.Msg, reason error) error {
 	c.log.Warn("unreadable message skipped", "subject", msg.Subject(), "error", reason)
 	if meta, err := msg.Metadata(); err == nil {

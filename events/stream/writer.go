@@ -16,12 +16,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrUnknownOutcome says that a write went out and its answer did not come:
+// ErrUnknownOutcome is wrapped by the error of a write that was sent and got no answer:
 // it may or may not have been stored.
 var ErrUnknownOutcome = errors.New("outcome of the write is unknown")
 
-// ErrNoStreams says that no stream takes what was published: no registry and no
-// dispatcher has set up the topology, or it is away for a moment.
+// ErrNoStreams means that no stream accepts what was published: no registry or dispatcher
+// has set up the topology, or the stream has no leader for a moment.
 var ErrNoStreams = errors.New("no stream takes it")
 
 // Publish publishes one message and returns nil only when a stream has stored it.
@@ -36,13 +36,13 @@ func (c *Conn) Publish(ctx context.Context, msg *nats.Msg) error {
 	return nil
 }
 
-// writer publishes to streams without waiting and calls back when the server
-// has stored what was written. Several messages may share one callback, as the
-// notifications of one room event do; nats.go's own asynchronous publishing
-// keeps a future for each message instead, at more than twice the cost.
+// writer publishes to streams without waiting, and calls back when the server has stored
+// the messages. Several messages may share one callback, as the notifications of one room
+// event do; nats.go's own asynchronous publishing keeps a future for each message, which
+// costs more than twice as much.
 //
-// The acknowledgement subject is <inbox>.<number of the write>. Callbacks run
-// in the goroutine of the acknowledgement subscription: they must not block.
+// Acknowledgements arrive on <inbox>.<number of the write>. Callbacks run in the goroutine
+// of that subscription and must not block.
 type writer struct {
 	nc    *nats.Conn
 	log   *slog.Logger
@@ -51,10 +51,10 @@ type writer struct {
 	mu      sync.Mutex
 	last    uint64
 	pending map[uint64]*write
-	watched bool // a timer runs that will look for overdue writes
+	watched bool // a timer will look for overdue writes
 }
 
-// write is one callback's worth of messages. The writer's mutex guards it.
+// write is the messages of one callback. The writer's mutex guards it.
 type write struct {
 	remaining int
 	sealed    bool // no more messages will be added
@@ -62,8 +62,8 @@ type write struct {
 	err       error
 	deadline  time.Time
 	done      func(seq uint64, err error)
-	asks      bool      // its one message is a question, whose answer is kept as it is
-	answer    *nats.Msg // to a question
+	asks      bool      // its one message is a request whose answer is kept
+	answer    *nats.Msg // to a request
 }
 
 func newWriter(nc *nats.Conn, log *slog.Logger) (*writer, error) {
@@ -123,8 +123,8 @@ func (w *writer) acknowledged(msg *nats.Msg) {
 	}
 }
 
-// readAck reads a publish acknowledgement: {"stream":…,"seq":N}, or an error,
-// or the header that says that no stream listens.
+// readAck parses a publish acknowledgement: {"stream":…,"seq":N}, an error, or the header
+// for a subject that no stream listens on.
 func readAck(msg *nats.Msg) (uint64, error) {
 	if len(msg.Data) == 0 {
 		return 0, fmt.Errorf("publish: %w", ErrNoStreams)
@@ -145,8 +145,8 @@ func readAck(msg *nats.Msg) (uint64, error) {
 	return ack.Seq, nil
 }
 
-// plainSeq reads the sequence of an ordinary acknowledgement without decoding
-// the document: this runs once for each notification.
+// plainSeq reads the sequence of an ordinary acknowledgement without decoding the
+// document, since this runs once for each notification.
 func plainSeq(ack []byte) (uint64, bool) {
 	if bytes.Contains(ack, []byte(`"error"`)) {
 		return 0, false
@@ -163,11 +163,10 @@ func plainSeq(ack []byte) (uint64, bool) {
 	return seq, digits > 0
 }
 
-// watchInterval is how often overdue writes are looked for while any is out.
+// watchInterval is how often the writer looks for overdue writes while any is pending.
 const watchInterval = RequestTimeout / 10
 
-// watch fails the writes whose answer is overdue, again and again until none is
-// out.
+// watch fails overdue writes, and runs again until no write is pending.
 func (w *writer) watch() {
 	now := time.Now()
 	w.finish(ErrUnknownOutcome, func(wr *write) bool { return wr.sealed && now.After(wr.deadline) })
@@ -178,8 +177,7 @@ func (w *writer) watch() {
 	}
 }
 
-// failAll fails every write whose answer is still to come: the connection it
-// would have come over is gone.
+// failAll fails every pending write, because the connection for its answer is gone.
 func (w *writer) failAll(err error) {
 	w.finish(err, func(*write) bool { return true })
 }

@@ -1,15 +1,15 @@
-// Command pokelab measures poked and breaks it. It is for whoever works on poked: an
-// operator needs none of it, and it is in no image.
+// Command pokelab benchmarks poked and injects faults into it. It is for developers of
+// poked: operators do not need it, and the image does not contain it.
 //
 //	main
-//	  ├─ bench ── the whole path beside a bare HTTP client: the same parts as poked's,
-//	  │           and gateways in processes of their own
-//	  ├─ chaos ── registry, dispatchers and NATS as processes of their own, faults, and
-//	  │           the proof that all promises were kept
+//	  ├─ bench ── the whole path beside a bare HTTP client: poked's own parts in this
+//	  │           process, gateways in separate processes
+//	  ├─ chaos ── registry, dispatchers and NATS in separate processes, faults, and a
+//	  │           check that every guarantee held
 //	  └─ version
 //
-// What these two start is this program again: the roles of poked are in it, of the same
-// build. Flags, environment and exit codes are as poked's, which its own page describes.
+// The separate processes are this program again: it contains the roles of poked, of the
+// same build. Flags, environment variables and exit codes follow the rules of cmd/poked.
 package main
 
 import (
@@ -26,13 +26,13 @@ type commands struct {
 	Bench    bench.Commands `embed:""`
 	Chaos    chaos.Commands `embed:""`
 	Children child.Commands `embed:""`
-	Version  cli.VersionCmd `cmd:"" help:"Say which version this is."`
+	Version  cli.VersionCmd `cmd:"" help:"Show the version."`
 }
 
 func pokelab() cli.Program {
 	return cli.Program{
 		Name:        "pokelab",
-		Description: "Measures poked, and breaks it: for whoever works on it. Operators need poked alone.",
+		Description: "Benchmarks and fault injection for developers of poked. Operators do not need it.",
 		Commands:    &commands{},
 	}
 }

@@ -7,8 +7,7 @@ import (
 	"poked/cmd/internal/clitest"
 )
 
-// Every flag has an environment variable, and the help of its subcommand names
-// both.
+// Every flag has an environment variable, and the help of its subcommand names both.
 func TestHelpIsComplete(t *testing.T) {
 	parser, err := pokelab().Parser()
 	if err != nil {

@@ -16,9 +16,10 @@ import (
 	"poked/events/pushgateway"
 )
 
-// bareLoop posts with net/http what a dispatcher would post, and nothing else.
+// bareLoop posts with plain net/http what a dispatcher would post. It is the ceiling that
+// poked is compared with.
 type bareLoop struct {
-	urls        []string // of gateways, which take turns
+	urls        []string // of gateways, used in turn
 	concurrency int
 	client      *http.Client
 	posted      atomic.Int64

@@ -1,6 +1,7 @@
-// Package bench is "pokelab bench": it measures the whole path, several dispatchers, bad
-// gateways, unread counts and memory, each beside a bare HTTP client or another ceiling
-// that the same machine has in the same minutes. Figures of different days do not compare.
+// Package bench is "pokelab bench": it measures throughput, scaling, isolation from bad
+// gateways, unread counts and memory. Each result is compared with a baseline, such as a
+// bare HTTP client, measured on the same machine in the same run. Results of different runs
+// are not comparable.
 package bench
 
 import (
@@ -20,55 +21,55 @@ import (
 	"poked/events/stream"
 )
 
-// Commands are the subcommands of a program that measures: the one that is asked for,
-// and those that it runs as processes of their own.
+// Commands are the subcommand for benchmarks and the hidden ones that it starts as separate
+// processes.
 type Commands struct {
-	Bench     Cmd          `cmd:"" help:"Measure the whole path beside a bare HTTP client."`
-	Sink      sinkCmd      `cmd:"" name:"bench-sink" hidden:"" help:"The gateway of a benchmark."`
-	Gateways  gatewaysCmd  `cmd:"" name:"bench-gateways" hidden:"" help:"The gateways of a benchmark."`
-	Directory directoryCmd `cmd:"" name:"bench-directory" hidden:"" help:"The dispatcher of a benchmark of memory."`
+	Bench     Cmd          `cmd:"" help:"Measure throughput, scaling, isolation, unread counts and memory."`
+	Sink      sinkCmd      `cmd:"" name:"bench-sink" hidden:"" help:"Run the gateway of a benchmark."`
+	Gateways  gatewaysCmd  `cmd:"" name:"bench-gateways" hidden:"" help:"Run the gateways of a benchmark."`
+	Directory directoryCmd `cmd:"" name:"bench-directory" hidden:"" help:"Run the dispatcher of the memory benchmark."`
 }
 
-// Cmd is "pokelab bench": what is measured, each beside a bare HTTP client.
+// Cmd is "pokelab bench".
 type Cmd struct {
-	Throughput throughputCmd `cmd:"" default:"withargs" help:"Measure the whole path beside a bare HTTP client; what bench does unless told otherwise."`
-	Scale      scaleCmd      `cmd:"" help:"Measure several dispatchers beside one, at the same NATS and push gateway."`
-	Isolation  isolationCmd  `cmd:"" help:"Measure what bad push gateways do to others, and an outage of all of them."`
-	Unread     unreadCmd     `cmd:"" help:"Measure what unread counts cost: each poke, a user with much unread, a receipt."`
-	Memory     pushersCmd    `cmd:"" help:"Measure what registered pushers cost a dispatcher in memory, and how long it loads them."`
+	Throughput throughputCmd `cmd:"" default:"withargs" help:"Measure throughput and latency, compared with a bare HTTP client (the default)."`
+	Scale      scaleCmd      `cmd:"" help:"Measure several dispatchers compared with one."`
+	Isolation  isolationCmd  `cmd:"" help:"Measure the effect of bad push gateways on others, and an outage of all of them."`
+	Unread     unreadCmd     `cmd:"" help:"Measure the cost of unread counts."`
+	Memory     pushersCmd    `cmd:"" help:"Measure memory and load time of a dispatcher per registered pusher."`
 }
 
-// worldUsers is about how many users with a pusher a world has.
+// worldUsers is the approximate number of users with a pusher in a world.
 const worldUsers = 5000
 
-// throughputCmd measures the whole path beside the bare ceiling.
+// throughputCmd measures the whole path compared with a bare HTTP client.
 //
 //	                     this process                              another process
 //	publisher ─▶ NATS, files ─▶ match ─▶ NATS, files ─▶ deliver ─▶ sink
 //	bare loop of net/http, same bodies, same concurrency ────────▶ sink
 //
-// The two take turns, so that what else the machine does falls on both.
+// The two alternate, so that other load on the machine affects both.
 type throughputCmd struct {
-	Fanout      []int          `name:"fanout" default:"100,1" env:"POKED_BENCH_FANOUT" help:"Users that an event notifies; one measurement for each."`
-	Pokes       int            `name:"pokes" default:"100000" env:"POKED_BENCH_POKES" help:"Pokes in each round."`
-	Rounds      int            `name:"rounds" default:"3" env:"POKED_BENCH_ROUNDS" help:"Rounds of each measurement; the medians are reported."`
-	Concurrency int            `name:"concurrency" default:"64" env:"POKED_BENCH_CONCURRENCY" help:"Requests in flight, on both sides."`
-	LightRate   int            `name:"light-rate" default:"200" env:"POKED_BENCH_LIGHT_RATE" help:"Pokes a second while latency is measured."`
-	LightFor    time.Duration  `name:"light-for" default:"5s" env:"POKED_BENCH_LIGHT_FOR" help:"How long latency is measured, on each side."`
-	Fsync       node.FsyncFlag `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How soon the embedded NATS has a write on disk: always, or a duration."`
+	Fanout      []int          `name:"fanout" default:"100,1" env:"POKED_BENCH_FANOUT" help:"Users notified by each event; one measurement per value."`
+	Pokes       int            `name:"pokes" default:"100000" env:"POKED_BENCH_POKES" help:"Pokes per round."`
+	Rounds      int            `name:"rounds" default:"3" env:"POKED_BENCH_ROUNDS" help:"Rounds of each measurement; medians are reported."`
+	Concurrency int            `name:"concurrency" default:"64" env:"POKED_BENCH_CONCURRENCY" help:"Requests in flight, on each side."`
+	LightRate   int            `name:"light-rate" default:"200" env:"POKED_BENCH_LIGHT_RATE" help:"Pokes per second of the latency measurement."`
+	LightFor    time.Duration  `name:"light-for" default:"5s" env:"POKED_BENCH_LIGHT_FOR" help:"Duration of the latency measurement, on each side."`
+	Fsync       node.FsyncFlag `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How often the embedded NATS syncs to disk: always, or an interval."`
 	Profile     string         `name:"profile" placeholder:"FILE" env:"POKED_BENCH_PROFILE" help:"Write a CPU profile of the whole path."`
-	JSON        bool           `name:"json" env:"POKED_JSON" help:"Print the result as one JSON object."`
+	JSON        bool           `name:"json" env:"POKED_JSON" help:"Print the result as a JSON object."`
 }
 
-// Help says what the figures mean.
+// Help is shown by kong under the command's summary.
 func (throughputCmd) Help() string {
-	return "Room events go through the whole path: stored by an embedded NATS on disk, matched, stored again as " +
-		"notifications, and poked over real HTTP to a gateway in another process. In the same run a plain net/http loop " +
-		"posts the same bodies to the same gateway with the same concurrency: the bare ceiling. Compare the two, not " +
-		"runs of different days. Exit code 1 if a poke was lost or came twice."
+	return "Room events go through the whole path: stored on disk by an embedded NATS, matched, stored again as " +
+		"notifications, and poked over HTTP to a gateway in another process. In the same run a plain net/http loop " +
+		"posts the same bodies to the same gateway with the same concurrency, as the baseline. Compare these two, not " +
+		"results of different runs. Exit code 1 if a poke was lost or arrived twice."
 }
 
-// Validate refuses what cannot be measured.
+// Validate is called by kong.
 func (c throughputCmd) Validate() error {
 	for _, fanout := range c.Fanout {
 		if fanout < 1 || fanout > c.Pokes {
@@ -81,10 +82,10 @@ func (c throughputCmd) Validate() error {
 	return nil
 }
 
-// Run measures and reports.
+// Run measures and prints a report.
 func (c throughputCmd) Run(ctx context.Context, std terminal.Streams) error {
 	progress := func(format string, args ...any) {
-		_, _ = fmt.Fprintf(std.Err, format+"\n", args...) // nobody left to tell
+		_, _ = fmt.Fprintf(std.Err, format+"\n", args...) // a failure cannot be reported anywhere
 	}
 	sink, err := startSink(ctx, "bench-sink")
 	if err != nil {
@@ -112,7 +113,7 @@ func (c throughputCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return report.verdict()
 }
 
-// measure runs the rounds of one fan-out in a world of its own.
+// measure runs the rounds of one fan-out in a new world.
 func (c throughputCmd) measure(ctx context.Context, sink *sinkProcess, fanout int, progress func(string, ...any)) (throughputResult, error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	groups := max(worldUsers/fanout, stream.DefaultPartitions)

@@ -21,11 +21,11 @@ import (
 	"poked/events/stream"
 )
 
-// directoryCmd is the dispatcher of a benchmark of memory, in a process of
-// its own. It loads what is registered, prints what that cost and ends.
+// directoryCmd is the dispatcher of the memory benchmark, in a separate process. It loads
+// the registered pushers, prints the cost and ends.
 type directoryCmd struct {
-	NATS  string `arg:"" help:"Where the NATS is that holds the pushers."`
-	Share int    `arg:"" help:"Among how many dispatchers the partitions are shared."`
+	NATS  string `arg:"" help:"URL of the NATS with the pushers."`
+	Share int    `arg:"" help:"Number of dispatchers that share the partitions."`
 }
 
 // Run loads, measures and prints a directoryReport as one JSON object.
@@ -75,10 +75,10 @@ func directoryConfig() dispatcher.Config {
 	}
 }
 
-// collections is for how many garbage is made.
+// collections is how many garbage collections work waits for.
 const collections = 3
 
-// work makes garbage as work would, and measures what is held meanwhile and after
+// work produces garbage as a working dispatcher would, and measures memory during and after
 // it.
 func (r *directoryReport) work() {
 	var stats runtime.MemStats
@@ -95,7 +95,7 @@ func (r *directoryReport) work() {
 	r.AtRest, r.Peak, r.Heap = residentBytes(), peakBytes(), int64(stats.HeapAlloc) //nolint:gosec // no heap is that large
 }
 
-// litter makes a mebibyte of garbage, in pieces as pokes and events are.
+// litter allocates 1 MiB of garbage, in pieces of the size of pokes and events.
 func litter() (pieces [][]byte) {
 	for range 1024 {
 		pieces = append(pieces, make([]byte, 1024))
@@ -103,14 +103,14 @@ func litter() (pieces [][]byte) {
 	return pieces
 }
 
-// gogc returns the garbage collector's percentage.
+// gogc returns the value of GOGC in percent.
 func gogc() int {
 	sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
 	metrics.Read(sample)
 	return int(sample[0].Value.Uint64()) //nolint:gosec // a percentage
 }
 
-// measureDirectory has another process load what is registered at a NATS.
+// measureDirectory measures, in another process, the cost of loading the pushers of a NATS.
 func measureDirectory(ctx context.Context, url string, share int) (report directoryReport, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -123,7 +123,7 @@ func measureDirectory(ctx context.Context, url string, share int) (report direct
 		return report, fmt.Errorf("run dispatcher: %w", err)
 	}
 	if err := json.Unmarshal(raw, &report); err != nil {
-		return report, fmt.Errorf("read what the dispatcher says: %w", err)
+		return report, fmt.Errorf("read the dispatcher's report: %w", err)
 	}
 	return report, nil
 }

@@ -20,28 +20,28 @@ import (
 	"poked/events/pushgateway"
 )
 
-// gatewaysCmd is the push gateways of a benchmark, each an origin of its
-// own, in a process of their own. It says on its standard output where it can be
-// told how they are to behave, and ends when its standard input does.
+// gatewaysCmd is the push gateways of a benchmark, in a separate process, each with its own
+// origin. It prints the URL of its control port on standard output, and ends with its
+// standard input.
 //
-//	GET /gateways      their URLs
-//	GET /behave/HOW    they behave so from now on, see the behaviours
+//	GET /gateways      the URLs of the gateways
+//	GET /behave/HOW    changes their behaviour
 //	GET /count         pokes answered with 200 since the last report
-//	GET /report        a gatewaysReport, which begins anew
+//	GET /report        a gatewaysReport since the last one
 type gatewaysCmd struct {
-	Count       int           `arg:"" help:"How many gateways."`
-	AnswerAfter time.Duration `name:"answer-after" default:"5ms" env:"POKED_BENCH_ANSWER_AFTER" help:"How long a gateway takes to answer."`
+	Count       int           `arg:"" help:"Number of gateways."`
+	AnswerAfter time.Duration `name:"answer-after" default:"5ms" env:"POKED_BENCH_ANSWER_AFTER" help:"Response time of a gateway."`
 }
 
-// How the gateways behave.
+// Behaviours of the gateways.
 const (
 	behaveWell = "well"
-	behaveHang = "hang" // the first never answers, until they behave otherwise
-	behaveFail = "fail" // one answer of a hundred is 500
+	behaveHang = "hang" // the first does not answer until the behaviour changes
+	behaveFail = "fail" // 1 % of answers are 500
 	behaveDown = "down" // every answer is 503
 )
 
-// behaviour is one way to behave, for as long as it lasts.
+// behaviour is a behaviour and the time for which it applies.
 type behaviour struct {
 	how   string
 	since time.Time
@@ -56,7 +56,7 @@ type gateways struct {
 	notes       gatewayNotes
 }
 
-// gateway is one of them.
+// gateway is one gateway.
 type gateway struct {
 	*gateways
 
@@ -64,7 +64,7 @@ type gateway struct {
 	listener net.Listener
 	server   *fasthttp.Server
 	inFlight atomic.Int64
-	most     atomic.Int64 // in flight, since the last report
+	most     atomic.Int64 // maximum in flight since the last report
 }
 
 // Run serves until standard input ends.
@@ -87,7 +87,7 @@ func (c gatewaysCmd) Run(ctx context.Context, std terminal.Streams) error {
 		g := &gateway{gateways: gs, number: n}
 		var err error
 		if g.listener, g.server, err = listen(g.serve); err != nil {
-			return err // the process ends, and with it the others
+			return err // the process ends, and closes the others
 		}
 		gs.all = append(gs.all, g)
 	}
@@ -96,10 +96,10 @@ func (c gatewaysCmd) Run(ctx context.Context, std terminal.Streams) error {
 		return err
 	}
 	if _, err := fmt.Fprintf(std.Out, "http://%s\n", desk.Addr()); err != nil {
-		return fmt.Errorf("say where the gateways are told: %w", err)
+		return fmt.Errorf("print address of the gateways: %w", err)
 	}
 	_, _ = io.Copy(io.Discard, std.In)
-	gs.behave(behaveWell) // nobody hangs any more
+	gs.behave(behaveWell) // ends hanging requests
 	errs := []error{desk.Close(), <-served}
 	for _, g := range gs.all {
 		errs = append(errs, g.listener.Close(), <-served)
@@ -114,7 +114,7 @@ func (gs *gateways) behave(how string) {
 	}
 }
 
-// serveDesk takes what the benchmark says, and answers what it asks.
+// serveDesk serves the control port.
 func (gs *gateways) serveDesk(ctx *fasthttp.RequestCtx) {
 	path := string(ctx.Path())
 	how, behave := strings.CutPrefix(path, "/behave/")
@@ -188,7 +188,7 @@ func (gs *gateways) report() gatewaysReport {
 	return r
 }
 
-// gatewaysProcess is gateways that this process started.
+// gatewaysProcess is the process of gateways that this one started.
 type gatewaysProcess struct {
 	*sinkProcess
 
@@ -208,14 +208,14 @@ func startGateways(ctx context.Context, count int, answerAfter time.Duration) (*
 	return p, nil
 }
 
-// behave has the gateways behave otherwise.
+// behave changes the behaviour of the gateways.
 func (p *gatewaysProcess) behave(ctx context.Context, how string) error {
 	var said string
 	return p.get(ctx, "/behave/"+how, &said)
 }
 
-// all returns what the gateways have seen, once they have answered n pokes with
-// 200 or no more have come for a while.
+// all returns the report of the gateways, once they have answered n pokes with 200 or no
+// more arrive.
 func (p *gatewaysProcess) all(ctx context.Context, n int) (gatewaysReport, error) {
 	var r gatewaysReport
 	if err := p.await(ctx, n); err != nil {

@@ -10,19 +10,19 @@ import (
 
 // The goals.
 const (
-	latencyGoal = 1.2  // p99 with a bad gateway by p99 without
-	memoryGoal  = 1024 // bytes for each lagging pusher
-	drainGoal   = 0.5  // of the bare loop's rate
+	latencyGoal = 1.2  // p99 with a bad gateway divided by p99 without
+	memoryGoal  = 1024 // bytes per lagging pusher
+	drainGoal   = 0.5  // share of the bare loop's rate
 	probeGoal   = 30 * time.Second
 )
 
-// isolationReport is what "pokelab bench isolation" found.
+// isolationReport is the result of "pokelab bench isolation".
 type isolationReport struct {
 	Light  *lightReport  `json:"light,omitempty"`
 	Outage *outageReport `json:"outage,omitempty"`
 }
 
-// middle returns the median of one latency of the rounds.
+// middle returns the median of one latency over the rounds.
 func middle(rounds []gatewaysReport, figure func(gatewaysReport) time.Duration) time.Duration {
 	values := make([]time.Duration, 0, len(rounds))
 	for _, r := range rounds {
@@ -34,7 +34,7 @@ func middle(rounds []gatewaysReport, figure func(gatewaysReport) time.Duration) 
 
 func (b isolationReport) Print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	line := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\n", args...) } // Flush tells
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\n", args...) } // Flush returns the error
 	if b.Light != nil {
 		b.Light.write(line)
 	}
@@ -103,7 +103,7 @@ func (o *outageReport) write(line func(string, ...any)) {
 	line("%d lost, %d twice", o.Lost, o.Duplicates)
 }
 
-// verdict fails a run in which a poke was lost or came twice.
+// verdict returns an error if a poke was lost or arrived twice.
 func (b isolationReport) verdict() error {
 	lost, twice := 0, 0
 	if l := b.Light; l != nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// lightReport is what the rounds of a light load found.
+// lightReport is the result of the rounds at a light load.
 type lightReport struct {
 	Pokes int              `json:"pokes_per_round"`
 	Well  []gatewaysReport `json:"none_misbehaves"`
@@ -14,7 +14,7 @@ type lightReport struct {
 	Fail  []gatewaysReport `json:"some_answers_fail"`
 }
 
-// light measures latency while the gateways behave in each way, in turns.
+// light measures latency with each behaviour of the gateways, in turn.
 func (r *isolationRun) light(ctx context.Context) (_ *lightReport, err error) {
 	w, err := r.world(ctx, worldUsers/isolationFanout, isolationFanout, 1)
 	if err != nil {
@@ -28,7 +28,7 @@ func (r *isolationRun) light(ctx context.Context) (_ *lightReport, err error) {
 			into *[]gatewaysReport
 		}{{behaveWell, &report.Well}, {behaveHang, &report.Hang}, {behaveFail, &report.Fail}} {
 			if round == 0 && kind.how != behaveWell {
-				continue // one round opens rooms, files and connections, and is not told of
+				continue // the first round opens rooms, files and connections, and is not reported
 			}
 			seen, err := r.lightRound(ctx, w, kind.how, report.Pokes)
 			if err != nil {
@@ -44,8 +44,8 @@ func (r *isolationRun) light(ctx context.Context) (_ *lightReport, err error) {
 	return report, nil
 }
 
-// lightRound publishes at a steady rate while the gateways behave in one way,
-// and returns when, behaving well again, they have been told all of it.
+// lightRound publishes at a steady rate with one behaviour of the gateways. Then they
+// behave well again, and it returns when they have received all pokes.
 func (r *isolationRun) lightRound(ctx context.Context, w *world, how string, pokes int) (gatewaysReport, error) {
 	if err := r.gateways.behave(ctx, how); err != nil {
 		return gatewaysReport{}, err

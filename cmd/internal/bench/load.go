@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// burstSample is one side of one round.
+// burstSample is the result of one side of a round.
 type burstSample struct {
 	Rate       float64 `json:"pokes_per_second"`
 	CPU        float64 `json:"cpu_us_per_poke"` // of this process, user and system
@@ -16,7 +16,7 @@ type burstSample struct {
 	Duplicates int     `json:"duplicates"`
 }
 
-// burst has send cause n pokes and measures until the sink has them.
+// burst calls send, which causes n pokes, and measures until the sink has received them.
 func burst(ctx context.Context, sink *sinkProcess, n int, send func() error) (burstSample, error) {
 	runtime.GC()
 	cost := spent()
@@ -41,7 +41,7 @@ func burst(ctx context.Context, sink *sinkProcess, n int, send func() error) (bu
 	}, nil
 }
 
-// expense is what a process has used.
+// expense is the CPU time and the allocations of a process.
 type expense struct {
 	cpu     time.Duration
 	mallocs uint64
@@ -49,7 +49,7 @@ type expense struct {
 
 func spent() expense {
 	var usage syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage) // cannot fail for oneself
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage) // cannot fail for the own process
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	return expense{cpu: time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), mallocs: mem.Mallocs}
@@ -59,10 +59,10 @@ func (e expense) since(before expense) expense {
 	return expense{cpu: e.cpu - before.cpu, mallocs: e.mallocs - before.mallocs}
 }
 
-// cpuEach returns the microseconds that each of n took.
+// cpuEach returns the CPU time per item in microseconds, for n items.
 func (e expense) cpuEach(n int) float64 { return float64(e.cpu.Nanoseconds()) / 1000 / float64(n) }
 
-// light measures latency at a light rate of pokes, each side alone.
+// light measures latency at a light load, one side after the other.
 func (c throughputCmd) light(ctx context.Context, w *world, bare *bareLoop, sink *sinkProcess, result *throughputResult) error {
 	events := max(int(c.LightFor.Seconds()*float64(c.LightRate))/w.fanout, 1)
 	for _, side := range []struct {

@@ -9,23 +9,23 @@ import (
 	"strings"
 )
 
-// heapSampling is every how many bytes an allocation goes into the heap profile:
-// oftener than usual, for some hundred bytes a pusher have to show.
+// heapSampling is the sampling interval of the heap profile in bytes: shorter than the
+// default, because it must show a few hundred bytes per pusher.
 const heapSampling = 64 << 10
 
-// memoryUse is what a process holds in memory, in bytes.
+// memoryUse is the memory of a process, in bytes.
 type memoryUse struct {
-	RSS  int64 `json:"rss"` // 0 where /proc does not tell it
+	RSS  int64 `json:"rss"` // 0 if /proc does not have it
 	Heap int64 `json:"go_heap"`
-	// The heap, by who allocated it: estimates from the sampled heap profile.
+	// The heap by allocating code: estimates from the sampled heap profile.
 	NATS       int64 `json:"go_heap_nats_server"`
 	Dispatcher int64 `json:"go_heap_dispatcher"`
 }
 
-// remember measures once all garbage has gone back to the system.
+// remember measures the memory after all garbage has been returned to the system.
 func remember() memoryUse {
 	debug.FreeOSMemory()
-	debug.FreeOSMemory() // the heap profile is that of the collection before
+	debug.FreeOSMemory() // the heap profile is one collection late
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
 	m := memoryUse{RSS: residentBytes(), Heap: int64(stats.HeapAlloc)} //nolint:gosec // no heap is that large
@@ -45,7 +45,7 @@ func remember() memoryUse {
 	return m
 }
 
-// owner says in whose code a stack is, looking outwards from the allocation.
+// owner returns whose code a stack belongs to, searching outwards from the allocation.
 func owner(stack []uintptr) string {
 	frames := runtime.CallersFrames(stack)
 	for more := len(stack) > 0; more; {
@@ -61,8 +61,8 @@ func owner(stack []uintptr) string {
 	return ""
 }
 
-// inUse estimates what a record stands for. An allocation is sampled with a
-// probability that falls off exponentially with its size (runtime.MemProfileRate).
+// inUse estimates the bytes in use behind a sampled record. The probability that an
+// allocation is sampled depends on its size and runtime.MemProfileRate.
 func inUse(r *runtime.MemProfileRecord) int64 {
 	if r.InUseObjects() == 0 {
 		return 0
@@ -71,15 +71,14 @@ func inUse(r *runtime.MemProfileRecord) int64 {
 	return int64(float64(r.InUseBytes()) / (1 - math.Exp(-size/float64(runtime.MemProfileRate))))
 }
 
-// residentBytes returns how much of the process is in memory, or 0 if the
-// system does not say.
+// residentBytes returns the resident set size of the process, or 0 if it is unknown.
 func residentBytes() int64 { return statusBytes("VmRSS:") }
 
-// peakBytes returns the most that the process ever had in memory, or 0 if the
-// system does not say.
+// peakBytes returns the highest resident set size of the process so far, or 0 if it is
+// unknown.
 func peakBytes() int64 { return statusBytes("VmHWM:") }
 
-// statusBytes returns a figure that /proc gives in KiB.
+// statusBytes returns a value of /proc/self/status in bytes.
 func statusBytes(name string) int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -5,35 +5,32 @@ import (
 	"time"
 )
 
-// gatewaysReport is what the gateways have seen since they were last asked.
-// Latencies are those of pokes that nothing came in the way of: at any gateway
-// but the first, to pushers that no gateway has refused anything.
+// gatewaysReport is what the gateways received since the last report. Latencies include
+// only undisturbed pokes: at any gateway but the first, to pushers without a refused poke.
 type gatewaysReport struct {
 	sinkReport
 
-	Timed           int   `json:"timed"` // pokes whose latency counts
+	Timed           int   `json:"timed"` // pokes included in the latencies
 	Lost            int   `json:"lost"`
-	Hung            int   `json:"hung"`    // requests that were left without an answer
+	Hung            int   `json:"hung"`    // requests without an answer
 	Refused         int   `json:"refused"` // answers of 500 and 503
 	MostInFlight    int64 `json:"most_in_flight"`
-	MostConnections int64 `json:"most_connections"` // open at one gateway when asked
+	MostConnections int64 `json:"most_connections"` // open at one gateway at the time of the report
 
-	// FirstAfter is how long after the gateways were told to behave so the first
-	// of them took a poke, LastFirstAfter when each of them had, LastAfter when
-	// the last poke came.
+	// FirstAfter is the time from the change of behaviour to the first accepted poke,
+	// LastFirstAfter until every gateway had accepted one, LastAfter to the last poke.
 	FirstAfter     time.Duration `json:"first_after_ns"`
 	LastFirstAfter time.Duration `json:"last_first_after_ns"`
 	LastAfter      time.Duration `json:"last_after_ns"`
 	EachSecond     []int         `json:"each_second"` // pokes in each second since then
 }
 
-// gatewayNotes is what the gateways note down. The mutex of the tally guards
-// it.
+// gatewayNotes counts for the report. The mutex of the tally guards it.
 type gatewayNotes struct {
 	tally sinkTally
 
 	refusedTo  map[uint64]struct{} // pushers
-	first      []time.Duration     // for each gateway; 0 before it has taken a poke
+	first      []time.Duration     // for each gateway; 0 before it has accepted a poke
 	hangs      int
 	refusals   int
 	lastAfter  time.Duration
@@ -45,8 +42,7 @@ func (n *gatewayNotes) init(gateways int) {
 	n.refusedTo, n.first = map[uint64]struct{}{}, make([]time.Duration, gateways)
 }
 
-// took notes that a gateway took a poke, while all behave as they have since a
-// time.
+// took records a poke that a gateway accepted. since is when the current behaviour began.
 func (n *gatewayNotes) took(gateway int, p sinkPoke, arrived, since time.Time) {
 	n.tally.mu.Lock()
 	defer n.tally.mu.Unlock()
@@ -82,7 +78,7 @@ func (n *gatewayNotes) told() int {
 	return len(n.tally.seen)
 }
 
-// report returns what was noted, and begins anew.
+// report returns the report and resets the counts.
 func (n *gatewayNotes) report() gatewaysReport {
 	n.tally.mu.Lock()
 	defer n.tally.mu.Unlock()

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// outageReport is what an outage of all gateways, and their recovery, cost.
+// outageReport is the result of an outage of all gateways and of their recovery.
 type outageReport struct {
 	Lagging int `json:"lagging"` // pushers, each of which missed outageEach notifications
-	Rooms   int `json:"rooms"`   // of which these came
-	Refused int `json:"refused"` // tries during the outage
+	Rooms   int `json:"rooms"`   // of the missed notifications
+	Refused int `json:"refused"` // attempts during the outage
 
-	// Earlier is before everybody was told as many notifications as are missed in
-	// the outage, Before is after that: what the log of them costs by itself.
+	// Earlier and Before are measured before and after the delivery of as many
+	// notifications as are missed in the outage: the difference is the cost of the log.
 	Earlier  memoryUse      `json:"memory_earlier"`
 	Before   memoryUse      `json:"memory_before"`
 	PeakWell int64          `json:"peak_rss_while_all_is_well"`
@@ -34,7 +34,7 @@ type outageReport struct {
 	Limit    int       `json:"in_flight_limit"`
 }
 
-// ratio returns how the rate compares with the bare loop's.
+// ratio returns a rate divided by the bare loop's.
 func (o *outageReport) ratio(rate float64) float64 { return rate / mean(o.BareRate) }
 
 func mean(values []float64) float64 {
@@ -45,15 +45,15 @@ func mean(values []float64) float64 {
 	return sum / float64(len(values))
 }
 
-// bareConcurrency is how many requests the bare loop has out.
+// bareConcurrency is the number of requests in flight of the bare loop.
 const bareConcurrency = 256
 
-// settlePatience is how long nothing may change before the benchmark gives up.
-// It is longer than any wait between two probes.
+// settlePatience is how long nothing may change before the benchmark fails. It is longer
+// than any interval between two probes.
 const settlePatience = 90 * time.Second
 
-// outage has all gateways fail while every pusher misses notifications, and all
-// recover at once.
+// outage makes all gateways fail while every pusher misses notifications, and recover at
+// once.
 func (r *isolationRun) outage(ctx context.Context) (_ *outageReport, err error) {
 	w, err := r.world(ctx, r.Lagging/outageFanout, outageFanout, r.LaggingRooms)
 	if err != nil {
@@ -75,7 +75,7 @@ func (r *isolationRun) outage(ctx context.Context) (_ *outageReport, err error) 
 	return report, nil
 }
 
-// measured is the step that measures memory.
+// measured returns a step that measures memory.
 func measured(into *memoryUse) func(context.Context, *world, *outageReport) error {
 	return func(context.Context, *world, *outageReport) error {
 		*into = remember()
@@ -83,12 +83,12 @@ func measured(into *memoryUse) func(context.Context, *world, *outageReport) erro
 	}
 }
 
-// tellAll tells every pusher as much as it will miss. The first time has the
-// dispatcher know all of them, so that what the outage costs is not what a pusher
-// costs that is seen for the first time.
+// tellAll delivers to every pusher as many notifications as it will miss. After the first
+// time the dispatcher has state for every pusher, so that this does not count as a cost of
+// the outage.
 func (r *isolationRun) tellAll(ctx context.Context, w *world, report *outageReport) error {
 	pokes, delivered := outageEach*r.Lagging, w.d.Stats().Delivered
-	r.progress("%d pokes while all is well", pokes)
+	r.progress("%d pokes while all gateways work", pokes)
 	if err := w.publish(ctx, outageEach*w.groups); err != nil {
 		return err
 	}
@@ -104,8 +104,8 @@ func (r *isolationRun) tellAll(ctx context.Context, w *world, report *outageRepo
 	return err
 }
 
-// settle returns when left says 0, and fails when it has not changed for long or
-// the dispatcher has ended.
+// settle returns when left returns 0. It fails if that does not change for long, or the
+// dispatcher has ended.
 func (r *isolationRun) settle(ctx context.Context, w *world, left func() int64) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -118,7 +118,7 @@ func (r *isolationRun) settle(ctx context.Context, w *world, left func() int64) 
 		case now != last:
 			last, changed = now, time.Now()
 		case time.Since(changed) > settlePatience:
-			return fmt.Errorf("%d pushers stay behind", now)
+			return fmt.Errorf("no progress, %d still to go", now)
 		}
 		if time.Since(told) >= time.Second {
 			r.progress("%d to go", now)
@@ -135,7 +135,7 @@ func (r *isolationRun) settle(ctx context.Context, w *world, left func() int64) 
 	}
 }
 
-// bareRound measures the ceiling.
+// bareRound measures the bare loop.
 func (r *isolationRun) bareRound(ctx context.Context, _ *world, report *outageReport) error {
 	bare := newBareLoop(r.gateways.urls, bareConcurrency)
 	defer bare.close()
@@ -152,7 +152,7 @@ func (r *isolationRun) bareRound(ctx context.Context, _ *world, report *outageRe
 	return err
 }
 
-// fallBehind has everybody miss notifications.
+// fallBehind makes all gateways fail while every pusher misses notifications.
 func (r *isolationRun) fallBehind(ctx context.Context, w *world, report *outageReport) error {
 	if err := r.gateways.behave(ctx, behaveDown); err != nil {
 		return err
@@ -167,7 +167,7 @@ func (r *isolationRun) fallBehind(ctx context.Context, w *world, report *outageR
 	}); err != nil {
 		return err
 	}
-	r.progress("everybody lags, for %s", r.Outage)
+	r.progress("all pushers lag, for %s", r.Outage)
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -178,7 +178,7 @@ func (r *isolationRun) fallBehind(ctx context.Context, w *world, report *outageR
 	return err
 }
 
-// catchUp has all gateways work again and waits until everybody has caught up.
+// catchUp makes all gateways work again and waits until all pushers have caught up.
 func (r *isolationRun) catchUp(ctx context.Context, w *world, report *outageReport) error {
 	if r.Profile != "" {
 		stop, err := profile(r.Profile)

@@ -17,35 +17,34 @@ import (
 	"poked/events/stream"
 )
 
-// pushersCmd is "pokelab bench memory": what registered pushers cost a
+// pushersCmd is "pokelab bench memory": the memory that registered pushers cost a
 // dispatcher.
 //
-//	this process                         a process for each row
+//	this process                         one process per row
 //	NATS, files, the bucket ────TCP────▶ dispatcher that owns a share of the partitions
 //
-// Each share is first measured with nothing registered, which is what it costs by
-// itself.
+// Each share is first measured without pushers, as the baseline.
 type pushersCmd struct {
-	Pushers    int            `name:"pushers" default:"1000000" env:"POKED_BENCH_PUSHERS" help:"Pushers that are registered."`
-	EachUser   int            `name:"each-user" default:"1" env:"POKED_BENCH_EACH_USER" help:"Pushers of one user."`
-	OwnData    int            `name:"own-data" default:"0" env:"POKED_BENCH_OWN_DATA" help:"Of a hundred pushers, how many have data like no other."`
-	Shares     []int          `name:"shares" default:"1,4" env:"POKED_BENCH_SHARES" help:"Dispatchers among which the partitions are shared; one measurement for each."`
-	Partitions int            `name:"partitions" default:"16" env:"POKED_PARTITIONS" placeholder:"N" help:"Partitions of the streams, at most ${max_partitions}."`
-	Fsync      node.FsyncFlag `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How soon the embedded NATS has a write on disk: always, or a duration."`
-	JSON       bool           `name:"json" env:"POKED_JSON" help:"Print the result as one JSON object."`
+	Pushers    int            `name:"pushers" default:"1000000" env:"POKED_BENCH_PUSHERS" help:"Number of registered pushers."`
+	EachUser   int            `name:"each-user" default:"1" env:"POKED_BENCH_EACH_USER" help:"Pushers per user."`
+	OwnData    int            `name:"own-data" default:"0" env:"POKED_BENCH_OWN_DATA" help:"Percentage of pushers with unique data."`
+	Shares     []int          `name:"shares" default:"1,4" env:"POKED_BENCH_SHARES" help:"Numbers of dispatchers that share the partitions; one measurement per value."`
+	Partitions int            `name:"partitions" default:"16" env:"POKED_PARTITIONS" placeholder:"N" help:"Number of partitions, at most ${max_partitions}."`
+	Fsync      node.FsyncFlag `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How often the embedded NATS syncs to disk: always, or an interval."`
+	JSON       bool           `name:"json" env:"POKED_JSON" help:"Print the result as a JSON object."`
 }
 
-// Help says what the figures mean.
+// Help is shown by kong under the command's summary.
 func (pushersCmd) Help() string {
-	return "Registers pushers in an embedded NATS, half of them with a pushkey of 44 bytes and data of 200, half with 152 and " +
-		"90, and has a dispatcher in another process know them all: one that owns every partition, and one that owns a share. " +
-		"Memory is what the system says of that process: loaded is right after it knows all, working the most while three " +
-		"collections' worth of garbage is made and collected, as work makes it, at rest when all garbage has gone back. " +
-		"Bytes a pusher are those of working, above what the same process works with while nothing is registered. " +
-		"GOGC and GOMEMLIMIT are obeyed."
+	return "Registers pushers in an embedded NATS, half with a pushkey of 44 bytes and data of 200 bytes, half with 152 and 90 bytes, " +
+		"and loads them into a dispatcher in another process: one that owns every partition, and one that owns a share. " +
+		"Memory is the RSS of that process. loaded: right after loading. working: the maximum during three garbage " +
+		"collections of simulated work. at rest: after all garbage has been returned to the system. " +
+		"Bytes per pusher are the difference in working between all pushers and none. " +
+		"GOGC and GOMEMLIMIT apply."
 }
 
-// Validate refuses what cannot be measured.
+// Validate is called by kong.
 func (c pushersCmd) Validate() error {
 	if c.Pushers < 1 || c.EachUser < 1 || c.OwnData < 0 || c.OwnData > 100 {
 		return errors.New("--pushers and --each-user must be at least 1, --own-data 0 to 100")
@@ -61,10 +60,10 @@ func (c pushersCmd) Validate() error {
 	return nil
 }
 
-// Run measures and reports.
+// Run measures and prints a report.
 func (c pushersCmd) Run(ctx context.Context, std terminal.Streams) error {
 	progress := func(format string, args ...any) {
-		_, _ = fmt.Fprintf(std.Err, format+"\n", args...) // nobody left to tell
+		_, _ = fmt.Fprintf(std.Err, format+"\n", args...) // a failure cannot be reported anywhere
 	}
 	report, err := c.measure(ctx, progress)
 	if err != nil {
@@ -97,7 +96,7 @@ func (c pushersCmd) measure(ctx context.Context, progress func(string, ...any)) 
 	return report, c.rows(ctx, conn, "nats://"+nats.Where(), &report, progress)
 }
 
-// rows measures each share without pushers, and then with them.
+// rows measures each share without pushers and then with them.
 func (c pushersCmd) rows(ctx context.Context, conn *stream.Conn, url string, report *pushersReport, progress func(string, ...any)) error {
 	for _, share := range c.Shares {
 		idle, err := measureDirectory(ctx, url, share)
@@ -121,7 +120,7 @@ func (c pushersCmd) rows(ctx context.Context, conn *stream.Conn, url string, rep
 	return nil
 }
 
-// register puts the pushers into the bucket, and says how far it is.
+// register stores the pushers in the bucket and shows the progress.
 func (c pushersCmd) register(ctx context.Context, conn *stream.Conn, progress func(string, ...any)) error {
 	const every = 3 * time.Second
 	began, next := time.Now(), time.Now().Add(every)
@@ -131,13 +130,13 @@ func (c pushersCmd) register(ctx context.Context, conn *stream.Conn, progress fu
 		group.Go(func() error { return conn.PutPushers(ctx, c.user(n)) })
 		if now := time.Now(); now.After(next) {
 			next = now.Add(every)
-			progress("%d of %d pushers registered, %.0f a second", n, c.Pushers, float64(n)/now.Sub(began).Seconds())
+			progress("%d of %d pushers registered, %.0f per second", n, c.Pushers, float64(n)/now.Sub(began).Seconds())
 		}
 	}
 	return group.Wait()
 }
 
-// user returns the user whose first pusher is the nth.
+// user returns the user whose first pusher is number n.
 func (c pushersCmd) user(n int) events.UserPushers {
 	set := events.UserPushers{UserID: events.UserID(fmt.Sprintf("@user-%08d:bench.example", n)), Version: 1}
 	for n := n; n < min(n+c.EachUser, c.Pushers) && len(set.Pushers) < c.EachUser; n++ {
@@ -146,8 +145,8 @@ func (c pushersCmd) user(n int) events.UserPushers {
 	return set
 }
 
-// pusher returns the nth pusher: in turns that of an app with short pushkeys and
-// long data, and of one with long pushkeys and short data.
+// pusher returns pusher number n, alternately of an app with short pushkeys and long data,
+// and of one with long pushkeys and short data.
 func (c pushersCmd) pusher(n int) events.Pusher {
 	own := ""
 	if n/2%100 < c.OwnData {

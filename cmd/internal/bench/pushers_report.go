@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// pushersReport is what registered pushers cost a dispatcher.
+// pushersReport is the result of "pokelab bench memory".
 type pushersReport struct {
 	Pushers  int          `json:"pushers"`
 	EachUser int          `json:"pushers_each_user"`
@@ -15,21 +15,20 @@ type pushersReport struct {
 	Rows     []pushersRow `json:"rows"`
 }
 
-// pushersRow is what they cost one that owns a share of the partitions.
+// pushersRow is the result for a dispatcher that owns a share of the partitions.
 type pushersRow struct {
 	Share     int             `json:"dispatchers"`      // that share the partitions
-	Idle      directoryReport `json:"idle"`             // while nothing is registered
+	Idle      directoryReport `json:"idle"`             // without pushers
 	Loaded    directoryReport `json:"loaded"`           // with all pushers
-	BytesEach float64         `json:"bytes_per_pusher"` // of memory while it works, above idle
+	BytesEach float64         `json:"bytes_per_pusher"` // of working memory, more than idle
 }
 
-// directoryReport is what a process holds and spends that knows what is
-// registered. Memory is in bytes.
+// directoryReport is the cost of a process that has loaded all pushers. Memory is in bytes.
 type directoryReport struct {
-	Loaded  int64 `json:"rss_loaded"`  // right after everything is known
-	Working int64 `json:"rss_working"` // the most while garbage is made and collected
-	AtRest  int64 `json:"rss_at_rest"` // when all garbage has gone back to the system
-	Peak    int64 `json:"rss_peak"`    // the most there ever was
+	Loaded  int64 `json:"rss_loaded"`  // right after loading
+	Working int64 `json:"rss_working"` // maximum during simulated work
+	AtRest  int64 `json:"rss_at_rest"` // after all garbage has been returned to the system
+	Peak    int64 `json:"rss_peak"`    // maximum since the start
 	Heap    int64 `json:"go_heap"`     // without garbage
 	GOGC    int   `json:"gogc"`
 
@@ -40,7 +39,7 @@ type directoryReport struct {
 
 func (r pushersReport) Print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	line := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\t\n", args...) } // Flush tells
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\t\n", args...) } // Flush returns the error
 	line("owns\tpushers\tRSS loaded\tworking\tat rest\tpeak\tbytes/pusher\tload\tCPU\tCPU/GC")
 	row := func(share, pushers int, d directoryReport, each string) {
 		mib := func(bytes int64) float64 { return float64(bytes) / (1 << 20) }

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// throughputReport is what a benchmark found.
+// throughputReport is the result of "pokelab bench throughput".
 type throughputReport struct {
 	Results []throughputResult `json:"results"`
 }
 
-// throughputResult is one fan-out's: a sample of each side for each round.
+// throughputResult is the result for one fan-out: a sample of each side per round.
 type throughputResult struct {
 	Fanout       int           `json:"fanout"`
 	Pokes        int           `json:"pokes_per_round"`
@@ -26,7 +26,7 @@ type throughputResult struct {
 	Duplicates   int           `json:"duplicates"`
 }
 
-// median returns the median of one figure of the samples.
+// median returns the median of one value of the samples.
 func median(samples []burstSample, figure func(burstSample) float64) float64 {
 	values := make([]float64, 0, len(samples))
 	for _, s := range samples {
@@ -36,7 +36,7 @@ func median(samples []burstSample, figure func(burstSample) float64) float64 {
 	return values[len(values)/2]
 }
 
-// ratio returns the median of the rounds' ratios.
+// ratio returns the median over the rounds of poked's rate divided by the bare loop's.
 func (r throughputResult) ratio() float64 {
 	ratios := make([]float64, 0, len(r.Whole))
 	for i := range r.Whole {
@@ -48,7 +48,7 @@ func (r throughputResult) ratio() float64 {
 
 func (b throughputReport) Print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	line := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\t\n", args...) } // Flush tells
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\t\n", args...) } // Flush returns the error
 	line("fan-out\t\tpokes/s\tratio\tCPU µs/poke\tallocs/poke\tp50\tp99\tmax\tlost\ttwice")
 	for _, r := range b.Results {
 		row := func(name string, samples []burstSample, ratio float64, latency sinkReport) {
@@ -69,7 +69,7 @@ func (b throughputReport) Print(out io.Writer) error {
 
 func brief(d time.Duration) string { return d.Round(10 * time.Microsecond).String() }
 
-// verdict fails a run in which a poke was lost or came twice.
+// verdict returns an error if a poke was lost or arrived twice.
 func (b throughputReport) verdict() error {
 	lost, twice := 0, 0
 	for _, r := range b.Results {

@@ -18,35 +18,33 @@ import (
 	"poked/events/wait"
 )
 
-// scaleCmd is "pokelab bench scale": the same work done by one dispatcher and
-// by several.
+// scaleCmd is "pokelab bench scale": the same work done by one dispatcher and by several.
 //
-//	        this process             processes of their own
+//	        this process             separate processes
 //	publisher ─▶ NATS, files ─▶ dispatcher 1 … N ─▶ sink
 //
-// The numbers of dispatchers take turns, so that what else the machine does falls
-// on all of them. A round takes several seconds: each begins with new processes, and
-// what their first second costs is no matter of how many they are.
+// The numbers of dispatchers alternate, so that other load on the machine affects all of
+// them. A round takes several seconds, because each begins with new processes, whose first
+// second costs the same however many there are.
 type scaleCmd struct {
-	Dispatchers []int          `name:"dispatchers" default:"1,2,4" env:"POKED_BENCH_DISPATCHERS" help:"How many dispatchers; one measurement for each."`
-	Fanout      int            `name:"fanout" default:"10" env:"POKED_BENCH_FANOUT" help:"Users that an event notifies."`
-	Pokes       int            `name:"pokes" default:"300000" env:"POKED_BENCH_POKES" help:"Pokes in each round."`
-	Rounds      int            `name:"rounds" default:"3" env:"POKED_BENCH_ROUNDS" help:"Rounds of each measurement; the medians are reported."`
-	Concurrency int            `name:"concurrency" default:"64" env:"POKED_BENCH_CONCURRENCY" help:"Requests in flight, of all dispatchers together."`
-	Settle      time.Duration  `name:"settle" default:"8s" env:"POKED_BENCH_SETTLE" help:"How long dispatchers have to share the partitions before a round."`
-	Fsync       node.FsyncFlag `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How soon the embedded NATS has a write on disk: always, or a duration."`
-	JSON        bool           `name:"json" env:"POKED_JSON" help:"Print the result as one JSON object."`
+	Dispatchers []int          `name:"dispatchers" default:"1,2,4" env:"POKED_BENCH_DISPATCHERS" help:"Numbers of dispatchers; one measurement per value."`
+	Fanout      int            `name:"fanout" default:"10" env:"POKED_BENCH_FANOUT" help:"Users notified by each event."`
+	Pokes       int            `name:"pokes" default:"300000" env:"POKED_BENCH_POKES" help:"Pokes per round."`
+	Rounds      int            `name:"rounds" default:"3" env:"POKED_BENCH_ROUNDS" help:"Rounds of each measurement; medians are reported."`
+	Concurrency int            `name:"concurrency" default:"64" env:"POKED_BENCH_CONCURRENCY" help:"Requests in flight, for all dispatchers together."`
+	Settle      time.Duration  `name:"settle" default:"8s" env:"POKED_BENCH_SETTLE" help:"Time for dispatchers to share the partitions before a round."`
+	Fsync       node.FsyncFlag `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How often the embedded NATS syncs to disk: always, or an interval."`
+	JSON        bool           `name:"json" env:"POKED_JSON" help:"Print the result as a JSON object."`
 }
 
-// Help says what the figures mean.
+// Help is shown by kong under the command's summary.
 func (scaleCmd) Help() string {
-	return "Dispatchers are processes of their own; NATS and the publisher are this one. On a machine with fewer cores than " +
-		"dispatchers more of them cannot do more: there it matters that the processor time for a poke does not grow and that " +
-		"the work is spread evenly. A dispatcher's share of the work is its share of the processor time. " +
-		"Exit code 1 if a poke was lost or came twice."
+	return "Dispatchers are separate processes; NATS and the publisher run in this one. With fewer cores than dispatchers the rate " +
+		"cannot grow: then check that the CPU time per poke stays the same and that the work is spread evenly. " +
+		"A dispatcher's share of the work is its share of the CPU time. Exit code 1 if a poke was lost or arrived twice."
 }
 
-// Validate refuses what cannot be measured.
+// Validate is called by kong.
 func (c scaleCmd) Validate() error {
 	if c.Fanout < 1 || c.Pokes < c.Fanout || c.Rounds < 1 || c.Settle <= 0 {
 		return errors.New("--fanout, --rounds and --settle must be positive, --pokes at least --fanout")
@@ -59,7 +57,7 @@ func (c scaleCmd) Validate() error {
 	return nil
 }
 
-// Run measures and reports.
+// Run measures and prints a report.
 func (c scaleCmd) Run(ctx context.Context, std terminal.Streams) (err error) {
 	log := slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	sink, err := startSink(ctx, "bench-sink")
@@ -83,7 +81,7 @@ func (c scaleCmd) Run(ctx context.Context, std terminal.Streams) (err error) {
 				return err
 			}
 			report.Results[n].add(sample)
-			_, _ = fmt.Fprintf(std.Err, "round %d of %d, %d dispatchers: %.0f pokes/s, %.1f µs of their processors for each\n", // nobody left to tell
+			_, _ = fmt.Fprintf(std.Err, "round %d of %d, %d dispatchers: %.0f pokes/s, %.1f µs of their CPU time per poke\n", // a failure cannot be reported anywhere
 				round+1, c.Rounds, report.Results[n].Dispatchers, sample.Rate, sample.CPU)
 		}
 	}
@@ -93,7 +91,7 @@ func (c scaleCmd) Run(ctx context.Context, std terminal.Streams) (err error) {
 	return report.verdict()
 }
 
-// measure has dispatchers do a round of work.
+// measure runs one round with so many dispatchers.
 func (c scaleCmd) measure(ctx context.Context, w *world, sink *sinkProcess, dispatchers int) (s scaleSample, err error) {
 	var workers []*child.Process
 	defer func() { err = errors.Join(err, child.StopAll(workers)) }()
@@ -123,7 +121,7 @@ func (c scaleCmd) measure(ctx context.Context, w *world, sink *sinkProcess, disp
 	return s, nil
 }
 
-// dispatcher returns one of several that share what may be in flight.
+// dispatcher returns one of several dispatchers that share the concurrency.
 func (c scaleCmd) dispatcher(w *world, n, of int) *child.Process {
 	slots := strconv.Itoa(c.Concurrency / of)
 	return &child.Process{
@@ -143,16 +141,16 @@ func cpuOfEach(workers []*child.Process) []time.Duration {
 	return each
 }
 
-// scaleSample is one round of some dispatchers.
+// scaleSample is the result of one round with some number of dispatchers.
 type scaleSample struct {
 	burstSample // CPU is that of all dispatchers
 
 	Others     float64   `json:"others_cpu_us_per_poke"` // of NATS and the publisher
-	Shares     []float64 `json:"shares"`                 // of the dispatchers' processor time, the largest first
+	Shares     []float64 `json:"shares"`                 // of the dispatchers' CPU time, largest first
 	EndedAlone int       `json:"ended_alone"`
 }
 
-// took takes in what processor time each dispatcher has used.
+// took records the CPU time used by each dispatcher.
 func (s *scaleSample) took(before, after []time.Duration, pokes int) {
 	var sum time.Duration
 	for n := range after {

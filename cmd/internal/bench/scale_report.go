@@ -7,14 +7,14 @@ import (
 	"text/tabwriter"
 )
 
-// scaleReport is what "pokelab bench scale" found.
+// scaleReport is the result of "pokelab bench scale".
 type scaleReport struct {
 	Fanout  int           `json:"fanout"`
 	Pokes   int           `json:"pokes_per_round"`
 	Results []scaleResult `json:"results"`
 }
 
-// scaleResult is that of one number of dispatchers: a sample for each round.
+// scaleResult is the result for one number of dispatchers: a sample per round.
 type scaleResult struct {
 	Dispatchers int           `json:"dispatchers"`
 	Samples     []scaleSample `json:"samples"`
@@ -36,7 +36,7 @@ func (r *scaleResult) add(s scaleSample) {
 	r.Duplicates += s.Duplicates
 }
 
-// median returns the median of one figure of the samples.
+// median returns the median of one value of the samples.
 func (r *scaleResult) median(figure func(scaleSample) float64) float64 {
 	samples := make([]burstSample, 0, len(r.Samples))
 	for _, s := range r.Samples {
@@ -45,8 +45,8 @@ func (r *scaleResult) median(figure func(scaleSample) float64) float64 {
 	return median(samples, func(s burstSample) float64 { return s.Rate })
 }
 
-// shares returns the median share of the busiest dispatcher, of the next, and so
-// on, in percent.
+// shares returns the median shares in percent, from the busiest dispatcher to the least
+// busy one.
 func (r *scaleResult) shares() string {
 	var all []string
 	for n := range r.Dispatchers {
@@ -57,7 +57,7 @@ func (r *scaleResult) shares() string {
 
 func (r *scaleReport) Print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	line := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\t\n", args...) } // Flush tells
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\t\n", args...) } // Flush returns the error
 	line("dispatchers\tpokes/s\tCPU µs/poke\tof others\tshares %%\tlost\ttwice")
 	for _, result := range r.Results {
 		line("%d\t%.0f\t%.1f\t%.1f\t%s\t%d\t%d", result.Dispatchers,
@@ -69,7 +69,7 @@ func (r *scaleReport) Print(out io.Writer) error {
 	return table.Flush()
 }
 
-// verdict fails a run in which a poke was lost or came twice.
+// verdict returns an error if a poke was lost or arrived twice.
 func (r *scaleReport) verdict() error {
 	lost, twice := 0, 0
 	for _, result := range r.Results {

@@ -25,16 +25,15 @@ import (
 	"poked/events/pushgateway"
 )
 
-// sinkCmd is the gateway of a benchmark, in a process of its own. It says
-// where it listens on its standard output, answers every poke, and ends when
-// its standard input does.
+// sinkCmd is the gateway of a benchmark, in a separate process. It prints its URL on standard
+// output, answers every poke, and ends with its standard input.
 type sinkCmd struct{}
 
-// sinkReport is what a sink has seen since it was last asked.
+// sinkReport is what a sink received since the last report.
 type sinkReport struct {
 	Received   int           `json:"received"`
 	Duplicates int           `json:"duplicates"`
-	Badges     int           `json:"badges"` // pokes of the badge alone, which are not among the others
+	Badges     int           `json:"badges"` // badge-only pushes, which no other field counts
 	Last       int64         `json:"last"`   // when the last poke arrived, nanoseconds since the Unix epoch
 	P50        time.Duration `json:"p50"`    // from sent_at in the event's content to arrival
 	P99        time.Duration `json:"p99"`
@@ -63,7 +62,7 @@ func (sinkCmd) Run(ctx context.Context, std terminal.Streams) error {
 	tally := &sinkTally{seed: maphash.MakeSeed(), seen: map[uint64]struct{}{}}
 	server := &fasthttp.Server{Handler: tally.serve, NoDefaultServerHeader: true}
 	if _, err := fmt.Fprintf(std.Out, "http://%s\n", listener.Addr()); err != nil {
-		return fmt.Errorf("say where the sink listens: %w", err)
+		return fmt.Errorf("print address of the sink: %w", err)
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }() // ends with the listener
@@ -97,7 +96,7 @@ func (t *sinkTally) add(body []byte, now int64) {
 
 // sinkPoke is what a sink keeps of a poke.
 type sinkPoke struct {
-	badge  bool   // it is of no event
+	badge  bool   // badge-only push, without an event
 	key    uint64 // digest of event and pushkey
 	pusher uint64 // digest of the pushkey
 	sentAt int64  // nanoseconds since the Unix epoch
@@ -114,8 +113,8 @@ func (t *sinkTally) parse(body []byte) sinkPoke {
 	return p
 }
 
-// count takes a poke in, whose latency may be left out. Pokes of the badge alone are
-// not told apart. The mutex is held.
+// count counts a poke, and its latency if timed. Duplicates of badge-only pushes are not
+// detected. The caller holds the mutex.
 func (t *sinkTally) count(p sinkPoke, now int64, timed bool) {
 	if p.badge {
 		t.badges++
@@ -132,7 +131,7 @@ func (t *sinkTally) count(p sinkPoke, now int64, timed bool) {
 	}
 }
 
-// report returns what was seen, and begins anew.
+// report returns the report as JSON and resets the counts.
 func (t *sinkTally) report() []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -143,7 +142,7 @@ func (t *sinkTally) report() []byte {
 	return raw
 }
 
-// take returns what was seen, and begins anew. The mutex is held.
+// take returns the report and resets the counts. The caller holds the mutex.
 func (t *sinkTally) take() sinkReport {
 	slices.Sort(t.latencies)
 	at := func(percent int) time.Duration {
@@ -160,15 +159,15 @@ func (t *sinkTally) take() sinkReport {
 	return r
 }
 
-// sinkProcess is a sink that this process started.
+// sinkProcess is the process of a sink that this one started.
 type sinkProcess struct {
 	url   string
 	cmd   *exec.Cmd
 	stdin io.Closer
 }
 
-// startSink runs a hidden subcommand of this program as a process of its own. Its
-// first line on standard output is the URL that it answers at.
+// startSink starts a hidden subcommand of this program as a separate process, whose first
+// line on standard output is its URL.
 func startSink(ctx context.Context, args ...string) (*sinkProcess, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -189,18 +188,17 @@ func startSink(ctx context.Context, args ...string) (*sinkProcess, error) {
 	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
-		return nil, fmt.Errorf("start sink: it does not say where it listens: %w", err)
+		return nil, fmt.Errorf("start sink: it printed no URL: %w", err)
 	}
 	return &sinkProcess{url: strings.TrimSpace(line), cmd: cmd, stdin: stdin}, nil
 }
 
 func (s *sinkProcess) stop() {
-	_ = s.stdin.Close() // it ends when its input does
+	_ = s.stdin.Close() // it ends with its input
 	_ = s.cmd.Wait()
 }
 
-// await returns when the sink has seen n pokes, or no more have come for a
-// while.
+// await returns when the sink has received n pokes, or no more arrive.
 func (s *sinkProcess) await(ctx context.Context, n int) error {
 	const patience = 10 * time.Second
 	tick := time.NewTicker(10 * time.Millisecond)

@@ -13,34 +13,33 @@ import (
 	"poked/events/stream"
 )
 
-// unreadCmd is "pokelab bench unread": what it costs to know how much everybody
-// has unread.
+// unreadCmd is "pokelab bench unread": the cost of unread counts.
 //
-//	cost     two worlds take turns, --badge=none and --badge=messages: CPU for each poke
-//	latency  two users take turns, one with much unread and one with nothing
-//	writes   receipts one by one: what each of them has written to NOTIFICATIONS
+//	cost     two worlds take turns, --badge=none and --badge=messages: CPU per poke
+//	latency  two users take turns, one with many unread notifications and one with none
+//	writes   receipts one by one: what each of them writes to NOTIFICATIONS
 type unreadCmd struct {
-	Fanout      []int          `name:"fanout" default:"100,1" env:"POKED_BENCH_FANOUT" help:"Users that an event notifies; one measurement of the cost for each."`
-	Pokes       int            `name:"pokes" default:"50000" env:"POKED_BENCH_POKES" help:"Pokes in each round of the cost."`
-	Rounds      int            `name:"rounds" default:"5" env:"POKED_BENCH_ROUNDS" help:"Rounds of each measurement; the medians are reported."`
+	Fanout      []int          `name:"fanout" default:"100,1" env:"POKED_BENCH_FANOUT" help:"Users notified by each event; one measurement of the cost per value."`
+	Pokes       int            `name:"pokes" default:"50000" env:"POKED_BENCH_POKES" help:"Pokes per round of the cost measurement."`
+	Rounds      int            `name:"rounds" default:"5" env:"POKED_BENCH_ROUNDS" help:"Rounds of each measurement; medians are reported."`
 	Concurrency int            `name:"concurrency" default:"64" env:"POKED_BENCH_CONCURRENCY" help:"Requests in flight."`
-	Unread      int            `name:"unread" default:"10000" env:"POKED_BENCH_UNREAD" help:"What the user with much unread has unread."`
-	LightRate   int            `name:"light-rate" default:"100" env:"POKED_BENCH_LIGHT_RATE" help:"Pokes a second while latency is measured."`
-	LightFor    time.Duration  `name:"light-for" default:"3s" env:"POKED_BENCH_LIGHT_FOR" help:"How long each round of the latency is."`
+	Unread      int            `name:"unread" default:"10000" env:"POKED_BENCH_UNREAD" help:"Unread notifications of the user with many."`
+	LightRate   int            `name:"light-rate" default:"100" env:"POKED_BENCH_LIGHT_RATE" help:"Pokes per second of the latency measurement."`
+	LightFor    time.Duration  `name:"light-for" default:"3s" env:"POKED_BENCH_LIGHT_FOR" help:"Duration of each round of the latency measurement."`
 	Receipts    int            `name:"receipts" default:"20" env:"POKED_BENCH_RECEIPTS" help:"Receipts of each kind."`
-	Fsync       node.FsyncFlag `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How soon the embedded NATS has a write on disk: always, or a duration."`
-	JSON        bool           `name:"json" env:"POKED_JSON" help:"Print the result as one JSON object."`
+	Fsync       node.FsyncFlag `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How often the embedded NATS syncs to disk: always, or an interval."`
+	JSON        bool           `name:"json" env:"POKED_JSON" help:"Print the result as a JSON object."`
 }
 
-// Help says what the figures mean.
+// Help is shown by kong under the command's summary.
 func (unreadCmd) Help() string {
-	return "CPU is that of this process, NATS included: the load is that of pokelab bench, and only whether counts are kept differs. " +
-		"Latency is from event to poke at a light rate, of a user with much unread and of one with nothing; also where a receipt " +
-		"comes before each event, so that the count has to be learned again. Writes are messages stored in NOTIFICATIONS, and " +
-		"requests to remove some. Exit code 1 if a poke was lost or came twice, or a receipt cost more than it may."
+	return "CPU is that of this process, including NATS, under the load of pokelab bench throughput, with and without counts. " +
+		"Latency is from event to poke at a light load, for a user with many unread notifications and one with none; also with " +
+		"a receipt before each event, so that the count must be computed again. Writes are messages stored in NOTIFICATIONS and " +
+		"requests to remove some. Exit code 1 if a poke was lost or arrived twice, or a receipt wrote more than the limit."
 }
 
-// Validate refuses what cannot be measured.
+// Validate is called by kong.
 func (c unreadCmd) Validate() error {
 	for _, fanout := range c.Fanout {
 		if fanout < 1 || fanout > c.Pokes {
@@ -56,10 +55,10 @@ func (c unreadCmd) Validate() error {
 	return nil
 }
 
-// events returns how many events a round of the latency has.
+// events returns the number of events in a round of the latency measurement.
 func (c unreadCmd) events() int { return int(c.LightFor.Seconds() * float64(c.LightRate)) }
 
-// Run measures and reports.
+// Run measures and prints a report.
 func (c unreadCmd) Run(ctx context.Context, std terminal.Streams) error {
 	sink, err := startSink(ctx, "bench-sink")
 	if err != nil {
@@ -70,7 +69,7 @@ func (c unreadCmd) Run(ctx context.Context, std terminal.Streams) error {
 		unreadCmd: c, sink: sink,
 		log: slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		progress: func(format string, args ...any) {
-			_, _ = fmt.Fprintf(std.Err, format+"\n", args...) // nobody left to tell
+			_, _ = fmt.Fprintf(std.Err, format+"\n", args...) // a failure cannot be reported anywhere
 		},
 	}
 	for _, step := range []func(context.Context) error{r.costs, r.latencies, r.writes} {
@@ -94,7 +93,7 @@ type unreadRun struct {
 	report   unreadReport
 }
 
-// world makes a world whose badges count what they count.
+// world creates a world with this kind of badge.
 func (r *unreadRun) world(ctx context.Context, groups, fanout, roomsEach int, badge deliver.BadgeOf) (*world, error) {
 	cfg := dispatcherConfig(r.Concurrency, groups*roomsEach, badge)
 	if roomsEach > 1 {
@@ -105,7 +104,7 @@ func (r *unreadRun) world(ctx context.Context, groups, fanout, roomsEach int, ba
 	}, r.log)
 }
 
-// costs measures what each poke costs without counts and with them.
+// costs measures the cost of a poke without and with counts.
 func (r *unreadRun) costs(ctx context.Context) error {
 	for _, fanout := range r.Fanout {
 		cost, err := r.cost(ctx, fanout)
@@ -135,7 +134,7 @@ func (r *unreadRun) cost(ctx context.Context, fanout int) (cost unreadCost, err 
 	return cost, err
 }
 
-// takeTurns has each of two worlds go first in every other round.
+// takeTurns runs the rounds. The two worlds alternate in going first.
 func (r *unreadRun) takeTurns(ctx context.Context, worlds [2]*world, cost *unreadCost) (err error) {
 	for round := range r.Rounds + 1 {
 		var samples [2]burstSample
@@ -151,7 +150,7 @@ func (r *unreadRun) takeTurns(ctx context.Context, worlds [2]*world, cost *unrea
 			continue // warms up files, connections and the sink
 		}
 		cost.None, cost.Messages = append(cost.None, samples[0]), append(cost.Messages, samples[1])
-		r.progress("fan-out %d, round %d of %d: %.1f µs a poke without counts, %.1f with, ratio %.2f",
+		r.progress("fan-out %d, round %d of %d: %.1f µs per poke without counts, %.1f with, ratio %.2f",
 			cost.Fanout, round, r.Rounds, samples[0].CPU, samples[1].CPU, samples[1].CPU/samples[0].CPU)
 	}
 	return nil

@@ -10,15 +10,15 @@ import (
 	"poked/dispatcher/deliver"
 )
 
-// The users of the latency measurement are groups of one. Each has two rooms: one
-// with what they leave unread, and one that is measured in.
+// Each user of the latency measurement is a group of one, with two rooms: one for
+// notifications that stay unread, and one for the measurement.
 const (
 	userWithMuch = iota
 	userWithNone
 	latencyUsers
 )
 
-// latencies measures how soon a user with much unread is told, and one with none.
+// latencies measures the latency for a user with many unread notifications and one with none.
 func (r *unreadRun) latencies(ctx context.Context) (err error) {
 	w, err := r.world(ctx, latencyUsers, 1, 2, deliver.BadgeMessages)
 	if err != nil {
@@ -26,7 +26,7 @@ func (r *unreadRun) latencies(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	if err := r.leaveUnread(ctx, w); err != nil {
-		return fmt.Errorf("leave much unread: %w", err)
+		return fmt.Errorf("create unread notifications: %w", err)
 	}
 	for _, reading := range []bool{false, true} {
 		found := unreadLatency{Unread: r.Unread, Events: r.events(), Reading: reading}
@@ -50,27 +50,26 @@ func (r *unreadRun) latencies(ctx context.Context) (err error) {
 	return nil
 }
 
-// leaveUnread has a user be notified of much, and read nothing of it. Of most they
-// are not told: their pusher falls behind and catches up with the newest.
+// leaveUnread sends notifications to a user who reads none of them. Most cause no poke: the
+// pusher falls behind, and catches up with the newest only.
 func (r *unreadRun) leaveUnread(ctx context.Context, w *world) error {
-	r.progress("a user gets %d notifications to leave unread", r.Unread)
+	r.progress("one user gets %d notifications that stay unread", r.Unread)
 	if err := w.publishAll(ctx, r.Unread, func(done func(error)) { w.publishIn(w.rooms[userWithMuch], done) }); err != nil {
 		return err
 	}
-	// How many pokes that is nobody knows: the sink says when no more come.
+	// The number of pokes is not known, so this waits until no more arrive.
 	if err := r.sink.await(ctx, math.MaxInt); err != nil {
 		return err
 	}
 	if stored := w.d.Stats().Notifications; stored < uint64(r.Unread) { //nolint:gosec // it is not negative
 		return fmt.Errorf("only %d notifications are stored", stored)
 	}
-	_, err := r.sink.report(ctx) // begins anew
+	_, err := r.sink.report(ctx) // resets the counts
 	return err
 }
 
-// lightRound publishes messages for one user at a steady rate. If the user is
-// reading, each comes after a receipt for the one before, which they were told of;
-// if not, they read all in the end.
+// lightRound publishes messages for one user at a steady rate. With reading it sends a
+// receipt after the poke of each message; otherwise one receipt at the end.
 func (r *unreadRun) lightRound(ctx context.Context, w *world, group int, reading bool) (sinkReport, error) {
 	room, user := w.rooms[latencyUsers+group], w.member(group, 0)
 	read := func() error { return w.read(ctx, user, room, w.latest(), "") }
@@ -98,7 +97,7 @@ func (r *unreadRun) lightRound(ctx context.Context, w *world, group int, reading
 	return seen, err
 }
 
-// seen returns what the sink has seen when it has seen n pokes.
+// seen returns the report of the sink once it has received n pokes.
 func (r *unreadRun) seen(ctx context.Context, n int) (sinkReport, error) {
 	if err := r.sink.await(ctx, n); err != nil {
 		return sinkReport{}, err

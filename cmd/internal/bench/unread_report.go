@@ -11,11 +11,11 @@ import (
 
 // The goals.
 const (
-	unreadCostGoal   = 1.15 // CPU for each poke with counts by that without
-	unreadWritesGoal = 2    // for a receipt
+	unreadCostGoal   = 1.15 // CPU per poke with counts divided by that without
+	unreadWritesGoal = 2    // per receipt
 )
 
-// unreadReport is what "pokelab bench unread" found.
+// unreadReport is the result of "pokelab bench unread".
 type unreadReport struct {
 	Cost       []unreadCost    `json:"cost"`
 	Latency    []unreadLatency `json:"latency"`
@@ -24,7 +24,7 @@ type unreadReport struct {
 	Duplicates int             `json:"duplicates"`
 }
 
-// unreadCost is what pokes cost at one fan-out: a sample of each side for each round.
+// unreadCost is the cost of pokes at one fan-out: a sample of each side per round.
 type unreadCost struct {
 	Fanout   int           `json:"fanout"`
 	Pokes    int           `json:"pokes_per_round"`
@@ -32,7 +32,7 @@ type unreadCost struct {
 	Messages []burstSample `json:"badge_messages"`
 }
 
-// unreadLatency is how soon users are told, of whom one has much unread.
+// unreadLatency is the latency for a user with many unread notifications and one with none.
 type unreadLatency struct {
 	Unread  int          `json:"unread"`
 	Events  int          `json:"events_per_round"`
@@ -41,7 +41,7 @@ type unreadLatency struct {
 	Much    []sinkReport `json:"much_unread_ns"`
 }
 
-// unreadWrites is what receipts of one kind wrote, one by one.
+// unreadWrites is what each receipt of one kind wrote.
 type unreadWrites struct {
 	Receipt  string   `json:"receipt"`
 	Stored   []uint64 `json:"messages_stored"`
@@ -52,7 +52,8 @@ func (b *unreadReport) count(lost, twice int) {
 	b.Lost, b.Duplicates = b.Lost+lost, b.Duplicates+twice
 }
 
-// ratio returns the median of the rounds' ratios.
+// ratio returns the median over the rounds of the CPU time with counts divided by that
+// without.
 func (u unreadCost) ratio() float64 {
 	ratios := make([]float64, 0, len(u.None))
 	for i := range u.None {
@@ -62,7 +63,7 @@ func (u unreadCost) ratio() float64 {
 	return ratios[len(ratios)/2]
 }
 
-// most returns the most writes of one receipt.
+// most returns the highest number of writes of a receipt.
 func (u unreadWrites) most() (most uint64) {
 	for i := range u.Stored {
 		most = max(most, u.Stored[i]+u.Removals[i])
@@ -72,7 +73,7 @@ func (u unreadWrites) most() (most uint64) {
 
 func (b unreadReport) Print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	line := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\n", args...) } // Flush tells
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\n", args...) } // Flush returns the error
 	line("fan-out\tcounts\tCPU µs/poke\tratio\tpokes/s\tallocs/poke\t")
 	for _, u := range b.Cost {
 		u.write(line)
@@ -83,7 +84,7 @@ func (b unreadReport) Print(out io.Writer) error {
 	for _, u := range b.Latency {
 		u.write(line)
 	}
-	line("goal: as soon with much unread as with none")
+	line("goal: the same with many unread as with none")
 	line("")
 	line("receipt\tmessages stored\tremovals\tmost writes\t")
 	for _, u := range b.Writes {
@@ -139,15 +140,15 @@ func average(values []uint64) float64 {
 	return float64(sum) / float64(len(values))
 }
 
-// verdict fails a run in which a poke was lost or came twice, or a receipt was
-// written too often.
+// verdict returns an error if a poke was lost or arrived twice, or a receipt caused too many
+// writes.
 func (b unreadReport) verdict() error {
 	if b.Lost+b.Duplicates > 0 {
 		return fmt.Errorf("%d pokes lost, %d twice", b.Lost, b.Duplicates)
 	}
 	for _, u := range b.Writes {
 		if u.most() > unreadWritesGoal {
-			return errors.New("a receipt " + u.Receipt + " was written too often")
+			return errors.New("a receipt " + u.Receipt + " caused too many writes")
 		}
 	}
 	return nil

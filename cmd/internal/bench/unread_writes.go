@@ -10,18 +10,17 @@ import (
 	"poked/events/stream"
 )
 
-// writesUnread is how much a user has unread before each receipt, besides what the
-// last one left.
+// writesUnread is how many notifications a user gets before each receipt.
 const writesUnread = 5
 
-// receiptKind is one kind of receipt, for a message that some have come after.
+// receiptKind is a kind of receipt.
 type receiptKind struct {
 	name   string
-	newer  int
+	newer  int    // messages after the one that the receipt is for
 	thread string // its thread_id, if any
 }
 
-// writes counts what receipts have written.
+// writes counts the writes of receipts.
 func (r *unreadRun) writes(ctx context.Context) (err error) {
 	w, err := r.world(ctx, 1, 1, 1, deliver.BadgeMessages)
 	if err != nil {
@@ -39,7 +38,7 @@ func (r *unreadRun) writes(ctx context.Context) (err error) {
 		for range r.Receipts {
 			cost, err := r.receipt(ctx, w, kind, left)
 			if err != nil {
-				return fmt.Errorf("count what a receipt %s writes: %w", kind.name, err)
+				return fmt.Errorf("count writes of a receipt %s: %w", kind.name, err)
 			}
 			left = kind.newer
 			found.Stored, found.Removals = append(found.Stored, cost.Stored), append(found.Removals, cost.Removed)
@@ -50,8 +49,8 @@ func (r *unreadRun) writes(ctx context.Context) (err error) {
 	return nil
 }
 
-// receipt has a user be told of messages and read some of them, and returns what
-// that writes. Some are left unread from before.
+// receipt sends messages and a receipt for one of them, and returns the writes that the
+// receipt causes. left is the number of messages still unread from before.
 func (r *unreadRun) receipt(ctx context.Context, w *world, kind receiptKind, left int) (stream.LogWrites, error) {
 	room, user := w.rooms[0], w.member(0, 0)
 	var upTo events.EventID
@@ -66,7 +65,7 @@ func (r *unreadRun) receipt(ctx context.Context, w *world, kind receiptKind, lef
 	if _, err := r.seen(ctx, writesUnread); err != nil {
 		return stream.LogWrites{}, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, clearedPatience, errors.New("nats does not tell of what was removed"))
+	ctx, cancel := context.WithTimeoutCause(ctx, clearedPatience, errors.New("nats does not report the removals"))
 	defer cancel()
 	read := left + writesUnread - kind.newer
 	return w.conn.CountLogWrites(ctx, uint64(read), func() error { //nolint:gosec // it is not negative

@@ -22,22 +22,22 @@ import (
 	"poked/events/stream"
 )
 
-// maxAhead is how many events may be on their way to NATS.
+// maxAhead is how many events may be published but not acknowledged.
 const maxAhead = 512
 
-// worldOptions says what a world is like.
+// worldOptions configure a world.
 type worldOptions struct {
 	groups     int      // of users, each with a pusher
-	fanout     int      // users in a group, which an event notifies
+	fanout     int      // users in a group, all notified by an event
 	roomsEach  int      // rooms of each group
-	gateways   []string // URLs; users take turns
+	gateways   []string // URLs, assigned to users in turn
 	dispatcher dispatcher.Config
 	fsync      node.FsyncFlag
-	outside    bool // dispatchers are processes of their own, which somebody else starts
+	outside    bool // dispatchers are separate processes, started by the caller
 }
 
-// world is a homeserver, a dispatcher and the NATS between them. Each room
-// has a sender without a pusher and the members of a group with one.
+// world is a homeserver, a dispatcher and the NATS between them. Each room has a sender
+// without a pusher and the members of a group, who have one each.
 type world struct {
 	worldOptions
 
@@ -107,7 +107,7 @@ func (w *world) dispatch(ctx context.Context, log *slog.Logger) error {
 	}
 }
 
-// populate registers a pusher for each user and makes the rooms.
+// populate registers a pusher for each user and creates the rooms.
 func (w *world) populate(ctx context.Context) error {
 	publisher := publish.NewPublisher(w.conn)
 	group, ctx := errgroup.WithContext(ctx)
@@ -123,7 +123,7 @@ func (w *world) populate(ctx context.Context) error {
 	return group.Wait()
 }
 
-// member returns a user of a group.
+// member returns the mth user of a group.
 func (w *world) member(group, m int) events.UserID {
 	return events.UserID(fmt.Sprintf("@user-%d-%d:bench.example", group, m))
 }
@@ -160,13 +160,13 @@ func (w *world) makeRoom(ctx context.Context, publisher *publish.Publisher, room
 	return errors.Join(errs...)
 }
 
-// publish publishes n messages, spread over the rooms, as fast as NATS stores
-// them, and returns when all are stored.
+// publish publishes n messages, spread over the rooms, as fast as NATS stores them. It
+// returns when all are stored.
 func (w *world) publish(ctx context.Context, n int) error {
 	return w.publishAll(ctx, n, w.publishOne)
 }
 
-// publishAll publishes n messages, one by each call.
+// publishAll calls publish n times, once per message.
 func (w *world) publishAll(ctx context.Context, n int, publish func(done func(error))) error {
 	ahead := semaphore.NewWeighted(maxAhead)
 	var failed atomic.Pointer[error]
@@ -202,13 +202,13 @@ func (w *world) publishIn(room events.RoomID, done func(error)) {
 		w.published, room, time.Now().UnixMilli(), content()), done)
 }
 
-// latest returns the message that was published last.
+// latest returns the last published message.
 func (w *world) latest() events.EventID {
 	return events.EventID("$message-" + strconv.Itoa(w.published))
 }
 
-// read publishes a receipt: a user has read a room up to a message, in all threads
-// or in that which a thread_id names.
+// read publishes a receipt of a user for a message, with a thread_id unless thread is
+// empty.
 func (w *world) read(ctx context.Context, user events.UserID, room events.RoomID, message events.EventID, thread string) error {
 	data := `{"ts":1}`
 	if thread != "" {
@@ -218,7 +218,7 @@ func (w *world) read(ctx context.Context, user events.UserID, room events.RoomID
 		fmt.Appendf(nil, `{"type":"m.receipt","room_id":%q,"content":{%q:{"m.read":{%q:%s}}}}`, room, message, user, data))
 }
 
-// clearedPatience is how long what is read may stay in the log.
+// clearedPatience is how long read notifications may stay in the log.
 const clearedPatience = 10 * time.Second
 
 // cleared calls read and returns when n notifications have left the log.
@@ -230,9 +230,9 @@ func (w *world) cleared(ctx context.Context, n int, read func() error) error {
 	return await(ctx, clearedPatience, func() bool { return w.d.Stats().Read-before >= uint64(n) }) //nolint:gosec // n is not negative
 }
 
-// await returns when something is so, and fails if that takes too long.
+// await returns when a condition holds, and fails if that takes too long.
 func await(ctx context.Context, patience time.Duration, isSo func() bool) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("nothing came of it in %s", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %s", patience))
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -246,8 +246,8 @@ func await(ctx context.Context, patience time.Duration, isSo func() bool) error 
 	return nil
 }
 
-// content is a message that says when it was sent. A poke with it has about
-// 800 bytes.
+// content returns the content of a message, with the time when it was sent. A poke with it
+// has about 800 bytes.
 func content() []byte {
 	return fmt.Appendf(nil, `{"msgtype":"m.text","sent_at":%d,"body":"%0300d"}`, time.Now().UnixNano(), 0)
 }

@@ -12,22 +12,21 @@ import (
 	"poked/events/wait"
 )
 
-// What happens in the quiet before and after the faults.
+// What happens before the first and after the last fault.
 
 const (
-	// warmUps is how often everybody is said something until all have heard it, and
-	// warmUpPatience how long they have each time.
+	// warmUps is how many times a message is sent in each room until all pushers get it,
+	// and warmUpPatience how long they may take each time.
 	warmUps        = 60
 	warmUpPatience = 2 * time.Second
-	// lastPatience is how long a last thing said has, until another one is.
+	// lastPatience is how long the last messages may take before new ones are sent.
 	lastPatience = 5 * time.Second
-	// aftermath is how long something that nobody waits for may still come.
+	// aftermath is how long unexpected pokes may still arrive.
 	aftermath = 3 * time.Second
 )
 
-// settleIn makes the rooms and sets the pushers, and returns when every pusher
-// is told what is said: nobody promises how soon a dispatcher knows a pusher
-// that was just set.
+// settleIn creates the rooms and sets the pushers, and returns when every pusher gets
+// pokes: there is no guarantee how soon a dispatcher knows a new pusher.
 func (r *run) settleIn(ctx context.Context, w *world) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, room := range w.cast.rooms {
@@ -41,11 +40,11 @@ func (r *run) settleIn(ctx context.Context, w *world) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	r.progress("everybody has a pusher and is in a room; waiting until all are told what is said")
+	r.progress("all users have a pusher and a room; waiting until all pushers get pokes")
 	return w.warmUp(context.WithoutCancel(ctx))
 }
 
-// warmUp says something in every room until all pushers are told of it.
+// warmUp sends messages in every room until all pushers get them.
 func (w *world) warmUp(ctx context.Context) error {
 	for n := range warmUps {
 		var owed []told
@@ -65,10 +64,10 @@ func (w *world) warmUp(ctx context.Context) error {
 			return nil
 		}
 	}
-	return errors.New("not all pushers are told of what is said")
+	return errors.New("not all pushers get pokes")
 }
 
-// hearWarmUps notes whom the warm-ups notified: those who were told of them.
+// hearWarmUps records which users the warm-up messages notified: those who got a poke.
 func (w *world) hearWarmUps() {
 	for _, room := range w.cast.rooms {
 		for _, u := range room.said {
@@ -83,7 +82,7 @@ func (w *world) hearWarmUps() {
 	}
 }
 
-// awaitTold waits until all that is owed was told.
+// awaitTold waits until all expected pokes have arrived.
 func (w *world) awaitTold(ctx context.Context, owed []told, patience time.Duration, progress func(missing int)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -101,26 +100,25 @@ func (w *world) awaitTold(ctx context.Context, owed []told, patience time.Durati
 	}
 }
 
-// calm waits until all that is owed was told, and then says one last thing in each
-// room, until everybody is told of it. What is still missing then is for the
-// checker to say.
+// calm waits until all expected pokes have arrived. Then it sends a last message in each
+// room until everybody gets one. The checker reports what is still missing.
 func (r *run) calm(ctx context.Context, w *world, h *history) error {
 	waiting := func(missing int) { r.progress("waiting for %d pokes", missing) }
 	owed := h.model.owed(w.cast)
 	_ = w.awaitTold(ctx, owed, r.Patience, waiting)
-	r.progress("%d pokes were owed, %d are missing; saying one last thing in each room", len(owed), len(w.rec.missing(owed)))
+	r.progress("%d pokes expected, %d missing; sending a last message in each room", len(owed), len(w.rec.missing(owed)))
 	for n, began := 0, time.Now(); ; n++ {
 		if err := w.sayLast(ctx, h, n); err != nil {
 			return err
 		}
-		// A pusher that came late may still be on its way to the dispatchers.
+		// The dispatchers may not know a late pusher yet.
 		if w.awaitTold(ctx, h.lasts, lastPatience, waiting) == nil || time.Since(began) > r.Patience {
 			return wait.For(ctx, aftermath)
 		}
 	}
 }
 
-// sayLast says something in each room, which everybody is to be told.
+// sayLast sends a message in each room, which must reach every pusher.
 func (w *world) sayLast(ctx context.Context, h *history, n int) error {
 	h.Last, h.lasts = time.Now(), nil
 	for _, room := range w.cast.rooms {

@@ -1,6 +1,7 @@
-// Package chaos is "pokelab chaos": it runs a whole deployment in processes of their own,
-// breaks it in every way, heals it, and checks from the whole history that every guarantee
-// held. calm.go heals, check.go and the files beside it judge, the others run and break.
+// Package chaos is "pokelab chaos": it runs a whole deployment in separate processes,
+// injects faults, ends them, and checks the recorded history against every guarantee.
+// world.go starts the deployment, schedule.go and faults.go inject faults, calm.go waits
+// for recovery, and check.go, stored.go and repeats.go check the history.
 package chaos
 
 import (
@@ -18,45 +19,44 @@ import (
 	"poked/events/wait"
 )
 
-// Commands are the subcommands of a program that makes chaos: the one that is asked for,
-// and the NATS server that it runs as a process of its own.
+// Commands are the subcommand for chaos runs and the hidden one that a run starts as a
+// separate process.
 type Commands struct {
-	Chaos Cmd     `cmd:"" help:"Break a whole deployment in every way, and check that it kept what it promises."`
-	NATS  natsCmd `cmd:"" name:"chaos-nats" hidden:"" help:"A NATS server of a run of chaos."`
+	Chaos Cmd     `cmd:"" help:"Inject faults into a whole deployment and check every guarantee."`
+	NATS  natsCmd `cmd:"" name:"chaos-nats" hidden:"" help:"Run a NATS server for chaos."`
 }
 
-// Cmd is "pokelab chaos": a deployment whose parts die, stand still and lose
-// one another while it works, and the proof from its whole history that it kept
-// what it promises.
+// Cmd is "pokelab chaos": processes of a working deployment are killed, paused and
+// disconnected, and the recorded history shows whether every guarantee held.
 //
 //	seed ─▶ cast, schedule
-//	          │ faults, in tracks side by side        │ what is said, receipts, redactions
+//	          │ faults, in parallel tracks            │ messages, receipts, redactions
 //	          ▼                                       ▼
 //	        world: 3 NATS, registry, 3 dispatchers, gateways that record
-//	          │ heal, wait until all is told, say one last thing in each room
+//	          │ faults end, wait for all pokes, send a last message in each room
 //	          ▼
 //	        history ─▶ checker ◀─ model ─▶ report
 type Cmd struct {
-	Seed       uint64        `name:"seed" env:"POKED_CHAOS_SEED" help:"What chance begins with; 0 chooses one. The same seed makes the same people and the same schedule, but not the same run."`
-	For        time.Duration `name:"for" default:"60s" env:"POKED_CHAOS_FOR" help:"How long things go wrong."`
-	Rate       float64       `name:"rate" default:"20" env:"POKED_CHAOS_RATE" help:"Room events and receipts a second, meanwhile."`
-	Partitions int           `name:"partitions" default:"8" env:"POKED_PARTITIONS" help:"Partitions of the streams, at least 2."`
-	Patience   time.Duration `name:"patience" default:"3m" env:"POKED_CHAOS_PATIENCE" help:"How long after the last fault everything may take to be told."`
-	Only       []string      `name:"only" env:"POKED_CHAOS_ONLY" placeholder:"TRACK" help:"What goes wrong: dispatcher, nats, registry, link, gateway. All of it unless told otherwise."`
-	Keep       bool          `name:"keep" env:"POKED_CHAOS_KEEP" help:"Keep log lines and history also if all is well."`
-	JSON       bool          `name:"json" env:"POKED_JSON" help:"Print the result as one JSON object."`
+	Seed       uint64        `name:"seed" env:"POKED_CHAOS_SEED" help:"Seed of the random choices; 0 chooses one. The same seed gives the same users and the same schedule of faults, but not the same run."`
+	For        time.Duration `name:"for" default:"60s" env:"POKED_CHAOS_FOR" help:"How long faults are injected."`
+	Rate       float64       `name:"rate" default:"20" env:"POKED_CHAOS_RATE" help:"Room events and receipts per second meanwhile."`
+	Partitions int           `name:"partitions" default:"8" env:"POKED_PARTITIONS" help:"Number of partitions, at least 2."`
+	Patience   time.Duration `name:"patience" default:"3m" env:"POKED_CHAOS_PATIENCE" help:"Time limit for all deliveries after the last fault."`
+	Only       []string      `name:"only" env:"POKED_CHAOS_ONLY" placeholder:"TRACK" help:"Faults to inject: dispatcher, nats, registry, link, gateway. All by default."`
+	Keep       bool          `name:"keep" env:"POKED_CHAOS_KEEP" help:"Keep logs and history even if every check passes."`
+	JSON       bool          `name:"json" env:"POKED_JSON" help:"Print the result as a JSON object."`
 }
 
-// Help says what it does and what it checks.
+// Help is shown by kong under the command's summary.
 func (Cmd) Help() string {
 	return "Starts three NATS servers, a registry, three dispatchers and push gateways on this machine. While room events are published, " +
-		"dispatchers, NATS servers and the registry are killed, paused and started again, connections are cut and stalled, and gateways " +
-		"fail. Then all is healed, and the whole history is checked: every event that was acknowledged was told to every pusher of " +
-		"everybody it notifies, in order, with the right badge, and again only if nobody could know the outcome; every partition is " +
-		"worked. Exit code 1 if not: then log lines and the history are kept, and it says where."
+		"it kills, pauses and restarts processes, cuts and stalls connections, and makes gateways fail. Then all faults end, and it " +
+		"checks the whole history: every acknowledged event reached every pusher of every user it notifies, in order, with the right " +
+		"badge, and a second time only if the outcome of the first was unknown. Exit code 1 if a check fails: the logs and " +
+		"the history are then kept, and their directory is printed."
 }
 
-// Validate refuses what makes no sense.
+// Validate is called by kong.
 func (c Cmd) Validate() error {
 	if c.Partitions < 2 || c.For <= 0 || c.Rate <= 0 || c.Patience <= 0 {
 		return errors.New("--partitions must be at least 2, --for, --rate and --patience positive")
@@ -65,7 +65,7 @@ func (c Cmd) Validate() error {
 	return err
 }
 
-// tracks returns what is to go wrong.
+// tracks returns the tracks of faults to inject.
 func (c Cmd) tracks() ([]track, error) {
 	if len(c.Only) == 0 {
 		return allTracks(), nil
@@ -85,7 +85,7 @@ func (c Cmd) tracks() ([]track, error) {
 	return chosen, nil
 }
 
-// Run makes chaos, checks and reports.
+// Run runs the deployment, checks the history and prints a report.
 func (c Cmd) Run(ctx context.Context, std terminal.Streams) (err error) {
 	if c.Seed == 0 {
 		c.Seed = uint64(rand.Uint32()) //nolint:gosec // luck needs no secrecy
@@ -98,7 +98,7 @@ func (c Cmd) Run(ctx context.Context, std terminal.Streams) (err error) {
 	r.progress("seed %d", c.Seed)
 	history, err := r.make(ctx, dir)
 	if err != nil {
-		return fmt.Errorf("run with seed %d (its log lines are kept in %s): %w", c.Seed, dir, err)
+		return fmt.Errorf("run with seed %d (its logs are kept in %s): %w", c.Seed, dir, err)
 	}
 	report := history.check()
 	report.Seed, report.For = c.Seed, c.For
@@ -109,7 +109,7 @@ func (c Cmd) Run(ctx context.Context, std terminal.Streams) (err error) {
 	if verdict == nil && !c.Keep {
 		return os.RemoveAll(dir)
 	}
-	r.progress("log lines and history are kept in %s", dir)
+	r.progress("the logs and the history are kept in %s", dir)
 	return errors.Join(verdict, history.save(filepath.Join(dir, "history.json")))
 }
 
@@ -123,11 +123,11 @@ type run struct {
 }
 
 func (r *run) progress(format string, args ...any) {
-	// There is nobody left to tell if this cannot be written.
+	// A failed write to standard error cannot be reported anywhere.
 	_, _ = fmt.Fprintf(r.std.Err, "%7.2f  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// make makes the whole history.
+// make runs the deployment and returns the history.
 func (r *run) make(ctx context.Context, dir string) (h *history, err error) {
 	luck := rand.New(rand.NewPCG(r.Seed, 0)) //nolint:gosec // luck needs no secrecy
 	cast := newCast(r.Partitions, gatewayCount, luck)
@@ -164,8 +164,8 @@ func (r *run) make(ctx context.Context, dir string) (h *history, err error) {
 	return h, errors.Join(h.readDead(ctx, w.conn), h.readStored(ctx, w.conn))
 }
 
-// rage has everything go wrong while something happens in every room, and
-// returns the faults once the last of them is over.
+// rage injects faults while messages are sent in every room, and returns the faults once
+// the last of them is over.
 func (r *run) rage(ctx context.Context, w *world) ([]happened, error) {
 	tracks, err := r.tracks()
 	if err != nil {
@@ -196,7 +196,7 @@ func (r *run) rage(ctx context.Context, w *world) ([]happened, error) {
 	return all, errors.Join(err, side.Wait())
 }
 
-// follow has the faults of one track happen, one after the other.
+// follow injects the faults of one track, one after the other.
 func (r *run) follow(ctx context.Context, w *world, t track) ([]happened, error) {
 	var all []happened
 	for _, f := range t.schedule(r.Seed, r.For) {
@@ -212,7 +212,7 @@ func (r *run) follow(ctx context.Context, w *world, t track) ([]happened, error)
 	return all, nil
 }
 
-// comeLate sets the pushers of those who come late, spread over the time.
+// comeLate sets the pushers of late users, spread over the run.
 func (r *run) comeLate(ctx context.Context, w *world) error {
 	group, ctx := errgroup.WithContext(ctx)
 	step := r.For / time.Duration(lateEach*r.Partitions+1)

@@ -8,16 +8,16 @@ import (
 	"poked/events"
 )
 
-// checker goes through a history and writes a report.
+// checker checks a history and writes a report.
 type checker struct {
 	*history
 
 	report  *report
-	first   map[told]int          // index of the first poke that was taken
-	byKey   map[string][]*request // taken, in the order of their arrival
+	first   map[told]int          // index of the first accepted poke
+	byKey   map[string][]*request // accepted requests, in order of arrival
 	owners  map[string]*person    // by pushkey
 	rooms   map[events.RoomID]*chatRoom
-	numbers map[events.EventID]int // place among what was said in its room
+	numbers map[events.EventID]int // position in its room
 }
 
 // check checks everything.
@@ -59,10 +59,10 @@ func (c *checker) index() {
 		}
 		c.byKey[p.Pushkey] = append(c.byKey[p.Pushkey], p)
 		if p.Event == "" {
-			continue // a badge alone
+			continue // a badge-only push
 		}
 		if !c.founded(p) {
-			c.problem(&c.report.Unfounded, "%s was told of %s, which notifies it not", p.Pushkey, p.Event)
+			c.problem(&c.report.Unfounded, "%s got %s, which does not notify its user", p.Pushkey, p.Event)
 		}
 		if _, again := c.first[told{p.Pushkey, p.Event}]; !again {
 			c.first[told{p.Pushkey, p.Event}] = n
@@ -70,7 +70,7 @@ func (c *checker) index() {
 	}
 }
 
-// founded says whether the poke is one that was to be.
+// founded reports whether the model has a notification for the poke.
 func (c *checker) founded(p *request) bool {
 	user, room := c.owners[p.Pushkey], c.rooms[p.Room]
 	number, said := c.numbers[p.Event]
@@ -78,7 +78,7 @@ func (c *checker) founded(p *request) bool {
 		c.model.notifies(room.said[number], user.id)
 }
 
-// losses finds what was owed and neither told nor is a dead letter.
+// losses finds expected pokes that neither arrived nor became dead letters.
 func (c *checker) losses() {
 	owed := slices.Concat(c.model.owed(c.cast), c.lasts)
 	seen := map[told]bool{}
@@ -97,7 +97,7 @@ func (c *checker) losses() {
 		case c.dead[o]:
 			c.report.Dead++
 		default:
-			c.problem(&c.report.Lost, "%s was never told of %s", o.pushkey, o.event)
+			c.problem(&c.report.Lost, "%s never got %s", o.pushkey, o.event)
 		}
 	}
 }
@@ -108,23 +108,23 @@ func (c *checker) badges() {
 		want := c.model.badge(c.cast, u)
 		for _, key := range u.pushkeys {
 			if pokes := c.byKey[key]; !u.late && len(pokes) > 0 && pokes[len(pokes)-1].Unread != want {
-				c.problem(&c.report.WrongBadges, "%s has badge %d at the end, must have %d", key, pokes[len(pokes)-1].Unread, want)
+				c.problem(&c.report.WrongBadges, "%s has badge %d at the end, want %d", key, pokes[len(pokes)-1].Unread, want)
 			}
 		}
 	}
 }
 
-// namedProblems is how many problems of a kind are put into words.
+// namedProblems is how many problems of a kind are described.
 const namedProblems = 10
 
-// problem counts a problem and keeps it if it is one of the first of its kind.
+// problem counts a problem, and describes it if it is one of the first of its kind.
 func (c *checker) problem(count *int, format string, args ...any) {
 	if *count++; *count <= namedProblems {
 		c.report.Problems = append(c.report.Problems, fmt.Sprintf(format, args...))
 	}
 }
 
-// clock names a moment of the run, in seconds before or after the healing.
+// clock formats a time in seconds relative to the end of the last fault.
 func (c *checker) clock(t time.Time) string {
 	return fmt.Sprintf("%+.3fs", t.Sub(c.Healed).Seconds())
 }

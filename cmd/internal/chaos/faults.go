@@ -12,18 +12,18 @@ import (
 	"poked/events/wait"
 )
 
-// happened is a fault as it came to be.
+// happened is a fault that was injected.
 type happened struct {
 	fault
 
 	Who         []string  `json:"who"`
 	From        time.Time `json:"from"`
 	To          time.Time `json:"to"`
-	dispatchers []int     // that it befell
-	gateway     int       // likewise, -1 for none
+	dispatchers []int     // numbers of the affected dispatchers
+	gateway     int       // number of the affected gateway, -1 for none
 }
 
-// inflict has a fault happen, for as long as it lasts.
+// inflict injects a fault and ends it after its duration.
 func (w *world) inflict(ctx context.Context, f fault, progress func(string, ...any)) (happened, error) {
 	h := happened{fault: f, gateway: -1}
 	hit := w.choose(ctx, &h)
@@ -33,16 +33,16 @@ func (w *world) inflict(ctx context.Context, f fault, progress func(string, ...a
 		return h, fmt.Errorf("inflict %s on %s: %w", f.Kind, f.Victim, err)
 	}
 	progress("%-10s %-8s %s for %s", f.Track, f.Kind, strings.Join(h.Who, ", "), f.For.Round(time.Millisecond))
-	_ = wait.For(ctx, f.For) // what was done is undone in any case
+	_ = wait.For(ctx, f.For) // the fault is ended in any case
 	err = undo()
 	h.To = time.Now()
 	return h, err
 }
 
-// blow does what a fault does, and returns what undoes it.
+// blow injects a fault and returns a function that ends it.
 type blow func() (undo func() error, err error)
 
-// choose finds out whom a fault befalls, which may take a moment.
+// choose selects the victims of a fault, which may take some time.
 func (w *world) choose(ctx context.Context, h *happened) blow {
 	toChildren := func(children []*child.Process) blow {
 		return func() (func() error, error) { return hitChildren(h.Kind, children) }
@@ -73,7 +73,7 @@ func (w *world) choose(ctx context.Context, h *happened) blow {
 	}
 }
 
-// hitChildren does to processes what a fault does.
+// hitChildren applies a fault to processes.
 func hitChildren(kind string, children []*child.Process) (undo func() error, err error) {
 	for _, c := range children {
 		switch kind {
@@ -98,7 +98,7 @@ func hitChildren(kind string, children []*child.Process) (undo func() error, err
 	}, err
 }
 
-// hitLinks does to links what a fault does.
+// hitLinks applies a fault to links.
 func hitLinks(kind string, links []*link) (undo func() error, err error) {
 	each := func(do func(*link) error) error {
 		var errs []error
@@ -117,7 +117,7 @@ func hitLinks(kind string, links []*link) (undo func() error, err error) {
 	}
 }
 
-// hitGateway does to one gateway what a fault does.
+// hitGateway applies a fault to one gateway.
 func (w *world) hitGateway(h *happened) (undo func() error, err error) {
 	h.gateway = int(h.lot % uint64(len(w.gateways))) //nolint:gosec // a small number
 	g := w.gateways[h.gateway]
@@ -129,7 +129,7 @@ func (w *world) hitGateway(h *happened) (undo func() error, err error) {
 	return func() error { g.become(moodWell); return nil }, nil
 }
 
-// victims chooses among the dispatchers.
+// victims selects dispatchers.
 func (w *world) victims(ctx context.Context, h *happened) []*linked {
 	switch h.Victim {
 	case victimBusiest:
@@ -157,7 +157,7 @@ func childrenOf(all []*linked) []*child.Process {
 	return children
 }
 
-// linksOf chooses whose links to NATS a fault is about.
+// linksOf selects the links to NATS that a fault affects.
 func (w *world) linksOf(ctx context.Context, h *happened) []*link {
 	switch h.Victim {
 	case victimRegistry:
@@ -171,7 +171,7 @@ func (w *world) linksOf(ctx context.Context, h *happened) []*link {
 	}
 }
 
-// servers chooses among the NATS servers.
+// servers selects NATS servers.
 func (w *world) servers(ctx context.Context, h *happened) []int {
 	leader := w.leader(ctx)
 	var chosen []int
@@ -191,8 +191,8 @@ func (w *world) servers(ctx context.Context, h *happened) []int {
 	return chosen
 }
 
-// leader returns the server that leads NOTIFICATIONS, or the first if nobody
-// knows.
+// leader returns the number of the server that leads NOTIFICATIONS, or 0 if that is
+// unknown.
 func (w *world) leader(ctx context.Context) int {
 	for _, n := range w.nats {
 		name := n.leader(ctx, "NOTIFICATIONS")
@@ -203,7 +203,7 @@ func (w *world) leader(ctx context.Context) int {
 	return 0
 }
 
-// routesOf returns the links from a server to the others, and back.
+// routesOf returns the links between a server and the others.
 func (w *world) routesOf(n int) []*link {
 	var links []*link
 	for other := range w.nats {
@@ -214,13 +214,13 @@ func (w *world) routesOf(n int) []*link {
 	return links
 }
 
-// busiest returns the dispatcher that has worked most in the last moments.
+// busiest returns the dispatcher that used the most CPU time recently.
 func (w *world) busiest(ctx context.Context) int {
 	before := make([]time.Duration, len(w.dispatchers))
 	for n, d := range w.dispatchers {
 		before[n] = child.CPUOf(d.PID())
 	}
-	_ = wait.For(ctx, 300*time.Millisecond) // the less is seen
+	_ = wait.For(ctx, 300*time.Millisecond) // if it ends early, the sample is shorter
 	most, busiest := time.Duration(-1), 0
 	for n, d := range w.dispatchers {
 		if worked := child.CPUOf(d.PID()) - before[n]; worked > most {

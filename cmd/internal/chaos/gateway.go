@@ -17,18 +17,18 @@ import (
 	"poked/events/pushgateway"
 )
 
-// The ways in which a gateway of a run may behave.
+// Behaviours of a gateway.
 const (
 	moodWell  = "well"
 	moodError = "500"   // answers 500
 	moodBusy  = "429"   // answers 429 with Retry-After
 	moodDown  = "503"   // answers 503
 	moodFlaky = "flaky" // answers 500 to one poke of three
-	moodHang  = "hang"  // answers nothing, and hangs up when that is over
-	moodSlow  = "slow"  // takes pokes, and lets their senders wait
+	moodHang  = "hang"  // does not answer, and closes the connection when the mood ends
+	moodSlow  = "slow"  // answers 200 late
 )
 
-// What a gateway in a mood takes.
+// Parameters of the moods.
 const (
 	moodRetryAfter = 2 * time.Second
 	moodSlowAnswer = 1500 * time.Millisecond
@@ -37,11 +37,11 @@ const (
 // maxPokeBytes is more than any poke of a run has.
 const maxPokeBytes = 1 << 20
 
-// request is one request that a gateway got.
+// request is one request to a gateway.
 type request struct {
 	Gateway  int            `json:"gateway"`
 	Pushkey  string         `json:"pushkey"`
-	Event    events.EventID `json:"event_id"` // empty for a badge alone
+	Event    events.EventID `json:"event_id"` // empty for a badge-only push
 	Room     events.RoomID  `json:"room_id"`
 	Unread   int            `json:"unread"`
 	Arrived  time.Time      `json:"arrived"`
@@ -50,18 +50,18 @@ type request struct {
 	Gone     bool           `json:"gone"`   // the sender did not wait for the answer
 }
 
-// taken says whether whoever sent the poke was told that it arrived, or would
-// have been.
+// taken reports whether the gateway accepted the poke, even if the sender did not receive
+// the answer.
 func (p *request) taken() bool { return p.Status == http.StatusOK }
 
-// pokeRecord is every request of a run, in the order in which they arrived.
+// pokeRecord is every request of a run, in order of arrival.
 type pokeRecord struct {
 	mu    sync.Mutex
 	pokes []*request
-	told  map[told]int // how often a gateway took a poke
+	told  map[told]int // how many times a gateway accepted a poke
 }
 
-// told is one thing that one pusher is told.
+// told is a poke: an event for a pusher.
 type told struct {
 	pushkey string
 	event   events.EventID
@@ -69,7 +69,7 @@ type told struct {
 
 func newPokeRecord() *pokeRecord { return &pokeRecord{told: map[told]int{}} }
 
-// arrives notes that a request came.
+// arrives records a request.
 func (r *pokeRecord) arrives(p *request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -77,7 +77,7 @@ func (r *pokeRecord) arrives(p *request) {
 	r.pokes = append(r.pokes, p)
 }
 
-// answers notes how a request is answered, which it is right after.
+// answers records the answer to a request, just before it is sent.
 func (r *pokeRecord) answers(p *request, status int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -87,7 +87,7 @@ func (r *pokeRecord) answers(p *request, status int) {
 	}
 }
 
-// missing returns those of owed that no gateway took.
+// missing returns those of owed that no gateway has accepted.
 func (r *pokeRecord) missing(owed []told) []told {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,7 +100,7 @@ func (r *pokeRecord) missing(owed []told) []told {
 	return missing
 }
 
-// history returns a copy of what was recorded so far.
+// history returns a copy of all requests so far.
 func (r *pokeRecord) history() []request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -111,12 +111,11 @@ func (r *pokeRecord) history() []request {
 	return history
 }
 
-// gateway is a push gateway that writes down all it gets and behaves as it
-// is told.
+// gateway is a push gateway that records all requests and behaves as its mood says.
 type gateway struct {
 	number int
 	rec    *pokeRecord
-	link   *link // what leads to it
+	link   *link // dispatchers connect through it
 	server *http.Server
 	served chan error
 
@@ -142,10 +141,10 @@ func startGateway(ctx context.Context, number int, rec *pokeRecord, links *links
 	return g, nil
 }
 
-// url returns where pokes go.
+// url returns the URL for pokes.
 func (g *gateway) url() string { return "http://" + g.link.addr() + pushgateway.NotifyPath }
 
-// become changes how the gateway behaves.
+// become changes the mood.
 func (g *gateway) become(mood string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -154,7 +153,7 @@ func (g *gateway) become(mood string) {
 }
 
 func (g *gateway) close() error {
-	g.become(moodWell) // nobody hangs any more
+	g.become(moodWell) // ends hanging requests
 	err := g.server.Close()
 	if served := <-g.served; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
@@ -162,7 +161,7 @@ func (g *gateway) close() error {
 	return err
 }
 
-// notify takes one request.
+// notify handles one request.
 func (g *gateway) notify(w http.ResponseWriter, r *http.Request) {
 	p, err := g.read(w, r)
 	if err != nil {
@@ -206,7 +205,7 @@ func (g *gateway) answer(w http.ResponseWriter, r *http.Request, p *request, sta
 	}
 }
 
-// read reads a request to notify.
+// read parses a request.
 func (g *gateway) read(w http.ResponseWriter, r *http.Request) (*request, error) {
 	var body struct {
 		Notification struct {

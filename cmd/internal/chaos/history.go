@@ -12,26 +12,26 @@ import (
 	"poked/events/stream"
 )
 
-// history is all that is known of a run.
+// history is everything recorded in a run.
 type history struct {
 	cast  *cast
 	model model
-	lasts []told // of the last thing that was said in each room
+	lasts []told // pokes of the last message in each room
 	dead  map[told]bool
 	logs  *testimony
-	acks  []acknowledged // what the homeserver published
+	acks  []acknowledged // of everything that the homeserver published
 
 	stored map[events.UserID][]storedNotification // in order
 
 	Faults         []happened `json:"faults"`
-	Pokes          []request  `json:"pokes"` // in the order of their arrival
+	Pokes          []request  `json:"pokes"` // in order of arrival
 	Healed         time.Time  `json:"healed"`
-	Last           time.Time  `json:"last"` // when the last things were said
+	Last           time.Time  `json:"last"` // when the last messages were sent
 	Messages       int64      `json:"messages"`
 	Receipts       int64      `json:"receipts"`
 	Redactions     int64      `json:"redactions"`
-	Unacknowledged int64      `json:"unacknowledged"` // tries to publish
-	EndedAlone     int        `json:"ended_alone"`    // processes that nobody had asked to
+	Unacknowledged int64      `json:"unacknowledged"` // attempts to publish
+	EndedAlone     int        `json:"ended_alone"`    // processes that ended by themselves
 }
 
 // readDead reads the dead letters.

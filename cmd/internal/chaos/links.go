@@ -15,10 +15,9 @@ import (
 	"poked/cmd/internal/child"
 )
 
-// links makes the connections of a run that can be cut: each is a TCP proxy of
-// its own.
+// links creates links, each of which is a TCP proxy.
 type links struct {
-	server *toxiproxy.ApiServer // only a place for what all proxies share
+	server *toxiproxy.ApiServer // holds what all proxies share; it does not listen
 	all    []*link
 }
 
@@ -26,7 +25,7 @@ func newLinks() *links {
 	return &links{server: toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())}
 }
 
-// to returns a new link that leads to an address.
+// to returns a new link to an address.
 func (l *links) to(upstream string) (*link, error) {
 	k := &link{proxy: toxiproxy.NewProxy(l.server, strconv.Itoa(len(l.all)), child.Host+":0", upstream)}
 	if err := k.proxy.Start(); err != nil {
@@ -43,14 +42,14 @@ func (l *links) close() {
 	}
 }
 
-// link leads connections to one address. One goroutine at a time may change it.
+// link forwards connections to one address. Only one goroutine at a time may change it.
 type link struct {
 	proxy *toxiproxy.Proxy
 }
 
 func (k *link) addr() string { return k.proxy.Listen }
 
-// cut closes what goes over the link; new connections are refused.
+// cut closes all connections of the link and refuses new ones.
 func (k *link) cut() { k.proxy.Stop() }
 
 // mend ends a cut.
@@ -64,7 +63,7 @@ func (k *link) mend() error {
 	return nil
 }
 
-// The two ways in which a link can be bad without being cut.
+// Faults of a link besides a cut.
 const (
 	toxicStall = `{"name":%q,"type":"timeout","stream":%q,"attributes":{"timeout":0}}` // what is sent is lost
 	toxicSlow  = `{"name":%q,"type":"latency","stream":%q,"attributes":{"latency":200,"jitter":100}}`
@@ -73,40 +72,39 @@ const (
 // directions of a link, as toxiproxy calls them.
 func directions() []string { return []string{"upstream", "downstream"} }
 
-// poison makes the link bad, both ways, until cure.
+// poison applies a fault to both directions of the link, until cure.
 func (k *link) poison(toxic string) error {
 	for _, direction := range directions() {
 		if _, err := k.proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(toxic, direction, direction))); err != nil {
-			return fmt.Errorf("make a link bad: %w", err)
+			return fmt.Errorf("add a fault to a link: %w", err)
 		}
 	}
 	return nil
 }
 
-// cure ends poison. Connections that were stalled end with it.
+// cure ends the fault. Stalled connections are closed.
 func (k *link) cure() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	for _, direction := range directions() {
 		if err := k.proxy.Toxics.RemoveToxic(ctx, direction); err != nil {
-			return fmt.Errorf("make a link good: %w", err)
+			return fmt.Errorf("remove a fault from a link: %w", err)
 		}
 	}
 	return nil
 }
 
-// Ports for servers that must come back where they were are none of those that
-// the system gives to connections and to those who ask for any port: it might give
-// them away while a server is down.
+// Ports for servers that restart at the same address. They are outside the system's range
+// of ephemeral ports, so that it cannot assign them while a server is down.
 const firstPort, lastPort = 20000, 32000
 
-// freePorts returns ports of this machine that nobody listens on right now.
+// freePorts returns ports that are free now.
 func freePorts(n int) ([]int, error) {
 	var ports []int
-	var listeners []net.Listener // open until all are found
+	var listeners []net.Listener // kept open until all ports are found
 	defer func() {
 		for _, listener := range listeners {
-			_ = listener.Close() // nobody has connected
+			_ = listener.Close() // it had no connection
 		}
 	}()
 	for try := 0; len(ports) < n; try++ {

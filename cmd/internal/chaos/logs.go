@@ -14,29 +14,28 @@ import (
 	"poked/events"
 )
 
-// What dispatchers wrote down tells who knew what, and when: a line is written
-// as soon as an answer was heard.
+// The dispatchers' logs show which dispatcher knew what, and when: a line is written as
+// soon as an answer arrived.
 
-// heard is a line in which a dispatcher says that a poke was delivered.
+// heard is a log line about a delivered poke.
 type heard struct {
 	dispatcher int
 	at         time.Time
 }
 
-// testimony is what dispatchers say of a run.
+// testimony is the content of the dispatchers' logs.
 type testimony struct {
 	delivered map[heardOf][]heard // in order
-	troubles  [][]time.Time       // when each dispatcher complained of NATS, in order
+	troubles  [][]time.Time       // times of each dispatcher's log lines about trouble with NATS, in order
 }
 
-// heardOf names a poke as log lines do.
+// heardOf identifies a poke as log lines do.
 type heardOf struct {
 	pusher events.PusherID
 	event  events.EventID
 }
 
-// troublesome are the messages in which a dispatcher says that it cannot write
-// down what it did.
+// troublesome returns the log messages of a dispatcher that could not store what it did.
 func troublesome() []string {
 	return []string{
 		"nats is away", "position not stored, trying again", "backlog not stored, trying again", "lease not renewed, trying again",
@@ -45,7 +44,7 @@ func troublesome() []string {
 	}
 }
 
-// readLogs reads what dispatchers wrote to files.
+// readLogs reads the dispatchers' log files.
 func readLogs(paths []string) (*testimony, error) {
 	t := &testimony{delivered: map[heardOf][]heard{}, troubles: make([][]time.Time, len(paths))}
 	for n, path := range paths {
@@ -71,7 +70,7 @@ func (t *testimony) read(dispatcher int, path string) error {
 	return errors.Join(lines.Err(), file.Close())
 }
 
-// take takes one line in. One that is no JSON is the last word of a process.
+// take reads one line. A line that is not JSON comes from a process that ended.
 func (t *testimony) take(dispatcher int, raw []byte) {
 	var line struct {
 		Time    time.Time       `json:"time"`
@@ -92,8 +91,7 @@ func (t *testimony) take(dispatcher int, raw []byte) {
 	}
 }
 
-// heardBetween returns who first heard between two moments that a poke was
-// delivered.
+// heardBetween returns the first log line between two times about the delivery of a poke.
 func (t *testimony) heardBetween(id heardOf, from, to time.Time) (heard, bool) {
 	for _, h := range t.delivered[id] {
 		if !h.at.Before(from) && h.at.Before(to) {
@@ -103,7 +101,7 @@ func (t *testimony) heardBetween(id heardOf, from, to time.Time) (heard, bool) {
 	return heard{}, false
 }
 
-// troubled says whether a dispatcher complained of NATS between two moments.
+// troubled reports whether a dispatcher logged trouble with NATS between two times.
 func (t *testimony) troubled(dispatcher int, from, to time.Time) bool {
 	all := t.troubles[dispatcher]
 	at := sort.Search(len(all), func(n int) bool { return all[n].After(from) })

@@ -6,13 +6,12 @@ import (
 	"poked/events"
 )
 
-// model says in the plainest way what must come of what was published. It is
-// the one place that knows how reading clears: a user's unread notifications are
-// those after the last receipt or message of their own, in each room, but for what
-// was redacted.
+// model computes from what was published, as simply as possible, what must be delivered.
+// It is the only place that knows what a receipt clears: a user's unread notifications are,
+// in each room, those after the user's last receipt or message, without redacted ones.
 type model struct{}
 
-// notifies says whether an utterance notifies a member of its room.
+// notifies reports whether an utterance notifies a member of its room.
 func (model) notifies(u utterance, user events.UserID) bool {
 	return u.kind == isMessage && u.by != user && (u.only == nil || u.only[user])
 }
@@ -39,14 +38,14 @@ func (m model) unread(room *chatRoom, user events.UserID) []events.EventID {
 	return unread
 }
 
-// owed returns what each pusher must have been told: what its user was notified
-// of and has not read since.
+// owed returns the pokes that must have arrived: for each pusher, its user's notifications
+// that are still unread.
 func (m model) owed(c *cast) []told {
 	var owed []told
 	for _, room := range c.rooms {
 		for _, user := range room.members {
 			if user.late {
-				continue // nobody knows from when on
+				continue // it is not known from when on
 			}
 			for _, event := range m.unread(room, user.id) {
 				owed = append(owed, user.toldOf(event)...)
@@ -56,7 +55,7 @@ func (m model) owed(c *cast) []told {
 	return owed
 }
 
-// toldOf returns the event once for each of the user's pushers.
+// toldOf returns one poke of the event for each of the user's pushers.
 func (u *person) toldOf(event events.EventID) []told {
 	var all []told
 	for _, key := range u.pushkeys {

@@ -19,16 +19,16 @@ import (
 	"poked/cmd/internal/terminal"
 )
 
-// natsCmd is a NATS server that is one process by itself, alone or one of a
-// cluster, as docker-compose.yml configures it.
+// natsCmd is a NATS server in its own process, alone or in a cluster, configured as in
+// docker-compose.yml.
 type natsCmd struct {
 	Name      string   `required:"" env:"POKED_CHAOS_NAME" help:"Name of the server."`
-	Dir       string   `required:"" env:"POKED_CHAOS_DIR" help:"Where its files stand."`
+	Dir       string   `required:"" env:"POKED_CHAOS_DIR" help:"Directory of its files."`
 	Port      int      `required:"" env:"POKED_CHAOS_PORT" help:"Port for clients."`
-	Monitor   int      `required:"" env:"POKED_CHAOS_MONITOR" help:"Port that is asked how the server is."`
-	RoutePort int      `env:"POKED_CHAOS_ROUTE_PORT" help:"Port for the other servers of the cluster; without it there is none."`
-	Advertise string   `env:"POKED_CHAOS_ADVERTISE" help:"Where the others are told that this one is, beside what they know."`
-	Routes    []string `env:"POKED_CHAOS_ROUTES" help:"URLs of the others."`
+	Monitor   int      `required:"" env:"POKED_CHAOS_MONITOR" help:"Port for monitoring."`
+	RoutePort int      `env:"POKED_CHAOS_ROUTE_PORT" help:"Port for the other servers of the cluster; without it there is no cluster."`
+	Advertise string   `env:"POKED_CHAOS_ADVERTISE" help:"Route address that the server advertises to the others."`
+	Routes    []string `env:"POKED_CHAOS_ROUTES" help:"URLs of the other servers."`
 }
 
 // Run runs the server until ctx or standard input ends.
@@ -39,7 +39,7 @@ func (c natsCmd) Run(ctx context.Context, std terminal.Streams) error {
 		Host: child.Host, Port: c.Port, HTTPHost: child.Host, HTTPPort: c.Monitor,
 	}
 	if c.RoutePort != 0 {
-		// Clients and routes keep to the links they were given.
+		// Clients and routes must use only the links that they are configured with.
 		settings.Cluster = server.ClusterOpts{Name: "poked", Host: child.Host, Port: c.RoutePort, Advertise: c.Advertise, NoAdvertise: true}
 		for _, route := range c.Routes {
 			u, err := url.Parse(route)
@@ -67,8 +67,8 @@ type natsNode struct {
 	monitor string // URL
 }
 
-// newNATSNode returns a server that is yet to be started. route and routes are
-// empty for one that is alone.
+// newNATSNode returns a server that is not started yet. route and routes are empty for a
+// server without a cluster.
 func newNATSNode(dir, name, route string, routes []string) (*natsNode, error) {
 	ports, err := freePorts(2)
 	if err != nil {
@@ -90,14 +90,14 @@ func newNATSNode(dir, name, route string, routes []string) (*natsNode, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.Args = append(n.Args, "--route-port", strconv.Itoa(port), "--advertise", addrOf(1)) // nobody is there
+	n.Args = append(n.Args, "--route-port", strconv.Itoa(port), "--advertise", addrOf(1)) // a port without a listener
 	for _, r := range routes {
 		n.Args = append(n.Args, "--routes", "nats-route://"+r)
 	}
 	return n, nil
 }
 
-// ask returns what the server's monitor says.
+// ask requests a path of the server's monitoring port.
 func (n *natsNode) ask(ctx context.Context, path string) (status int, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -114,14 +114,13 @@ func (n *natsNode) ask(ctx context.Context, path string) (status int, body []byt
 	return resp.StatusCode, body, errors.Join(err, resp.Body.Close())
 }
 
-// healthy says whether the server works and has caught up with the cluster.
+// healthy reports whether the server works and has caught up with the cluster.
 func (n *natsNode) healthy(ctx context.Context) bool {
 	status, _, err := n.ask(ctx, "/healthz")
 	return err == nil && status == http.StatusOK
 }
 
-// leader returns the name of the server that leads a stream, or "" if this one
-// does not say.
+// leader returns the name of the server that leads a stream, or "" if it is unknown.
 func (n *natsNode) leader(ctx context.Context, stream string) string {
 	_, body, err := n.ask(ctx, "/jsz?accounts=true&streams=true")
 	if err != nil {

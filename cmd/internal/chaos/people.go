@@ -10,35 +10,35 @@ import (
 	"poked/events"
 )
 
-// person is somebody who is to be notified.
+// person is a user with pushers.
 type person struct {
 	id       events.UserID
 	token    string   // for the registry
 	pushkeys []string // of the pushers
 	gateways []int    // of those pushers
-	late     bool     // the pusher is set in the middle of it all
+	late     bool     // the pusher is set during the faults
 }
 
-// chatRoom is a room, and what was published in it.
+// chatRoom is a room with everything published in it.
 type chatRoom struct {
 	id      events.RoomID
 	number  int
 	members []*person   // in the order of their ids
-	said    []utterance // in the order of publishing; the room's publisher owns it while it works
+	said    []utterance // in the order of publishing; owned by the goroutine that publishes in the room
 }
 
-// utterance is something that was published and acknowledged.
+// utterance is a message, receipt or redaction that was published and acknowledged.
 type utterance struct {
 	kind  utteranceKind
-	event events.EventID // of a message; of the others the one that they are about
-	by    events.UserID  // who said it, or whose receipt it is
+	event events.EventID // the message, or the one that a receipt or redaction is for
+	by    events.UserID  // its sender, or the user of the receipt
 
-	// only are the users whom it notified, of an event from before everybody's
-	// pushers were known; nil means all.
+	// only is the set of notified users, for a message sent before all pushers were
+	// known; nil means all members.
 	only map[events.UserID]bool
 }
 
-// utteranceKind is what an utterance is.
+// utteranceKind is the kind of an utterance.
 type utteranceKind uint8
 
 const (
@@ -48,28 +48,26 @@ const (
 	utteranceKinds
 )
 
-// speaker says most of it and has no pusher.
+// speaker sends most messages and has no pusher.
 const speaker = events.UserID("@speaker:chaos.example")
 
-// cast is everybody and every room: at least one room and one user of each
-// partition.
+// cast is all users and rooms. Each partition has at least one of both.
 type cast struct {
 	users []*person
 	rooms []*chatRoom
 }
 
-// roomsEach, usersEach and lateEach are how many there are in a partition.
+// roomsEach, usersEach and lateEach are the numbers in each partition.
 const (
 	roomsEach = 2
 	usersEach = 3
 	lateEach  = 1
 )
 
-// membersEach is how many users are in a room, apart from the one whose pusher
-// comes late.
+// membersEach is how many users are in a room, besides a late one.
 const membersEach = 4
 
-// newCast returns a cast in which luck decides who is where.
+// newCast returns a cast with random memberships and gateways.
 func newCast(partitions, gateways int, luck *rand.Rand) *cast {
 	c := &cast{}
 	for n, id := range inPartitions[events.UserID]("@user-%d:chaos.example", partitions, usersEach+lateEach) {
@@ -91,7 +89,7 @@ func newCast(partitions, gateways int, luck *rand.Rand) *cast {
 	return c
 }
 
-// join has every user in a room, and every room enough of them.
+// join adds every user to a room, and enough members to every room.
 func (c *cast) join(luck *rand.Rand) {
 	for n, u := range c.users {
 		c.rooms[n%len(c.rooms)].add(u)
@@ -112,7 +110,7 @@ func (r *chatRoom) add(u *person) {
 	}
 }
 
-// last returns the message that was said last in the room, if any was.
+// last returns the last message of the room, if there is one.
 func (r *chatRoom) last() (events.EventID, bool) {
 	for _, u := range slices.Backward(r.said) {
 		if u.kind == isMessage {
@@ -122,8 +120,8 @@ func (r *chatRoom) last() (events.EventID, bool) {
 	return "", false
 }
 
-// inPartitions returns ids of which there are as many in each partition as each
-// says, in the order of partitions.
+// inPartitions returns ids in the order of their partitions, the same number in each
+// partition.
 func inPartitions[T ~string](pattern string, partitions, each int) []T {
 	found := make([][]T, partitions)
 	for n, left := 0, partitions*each; left > 0; n++ {

@@ -16,27 +16,26 @@ import (
 	"poked/events/wait"
 )
 
-// insistAgain is how soon something that was not acknowledged is published
-// again, insistPatience how long an acknowledgement is waited for.
+// insistAgain is the pause before a retry, insistPatience the timeout for an
+// acknowledgement.
 const (
 	insistAgain    = 200 * time.Millisecond
 	insistPatience = 6 * time.Second
 )
 
-// homeserver publishes what happens in the rooms, as the contract of
-// [publish.Publisher] asks: in order for each room, and each again until it is
-// acknowledged.
+// homeserver publishes to the rooms as the contract of [publish.Publisher] requires: in
+// order for each room, and each event again until it is acknowledged.
 type homeserver struct {
 	publisher *publish.Publisher
 	uttered   [utteranceKinds]atomic.Int64
-	failed    atomic.Int64 // tries that were not acknowledged
+	failed    atomic.Int64 // attempts without an acknowledgement
 
 	mu   sync.Mutex
 	acks []acknowledged
 }
 
-// acknowledged is when a publish was acknowledged, and how long that took: what a
-// write takes at that time.
+// acknowledged is when a publish was acknowledged, and how long that took, which shows how
+// long a write takes at that time.
 type acknowledged struct {
 	at   time.Time
 	took time.Duration
@@ -55,7 +54,7 @@ func (h *homeserver) history() []acknowledged {
 	return slices.Clone(h.acks)
 }
 
-// insist publishes until that is acknowledged or ctx ends.
+// insist publishes until an acknowledgement arrives or ctx ends.
 func (h *homeserver) insist(ctx context.Context, publish func(context.Context) error) error {
 	for {
 		began := time.Now()
@@ -73,7 +72,7 @@ func (h *homeserver) insist(ctx context.Context, publish func(context.Context) e
 	}
 }
 
-// utter publishes something in a room, and takes it in when it is acknowledged.
+// utter publishes something in a room, and records it once it is acknowledged.
 func (h *homeserver) utter(ctx context.Context, room *chatRoom, u utterance, publish func(context.Context) error) error {
 	if err := h.insist(ctx, publish); err != nil {
 		return err
@@ -83,7 +82,7 @@ func (h *homeserver) utter(ctx context.Context, room *chatRoom, u utterance, pub
 	return nil
 }
 
-// say publishes a message in a room.
+// say sends a message in a room.
 func (h *homeserver) say(ctx context.Context, room *chatRoom, event events.EventID, by events.UserID, only map[events.UserID]bool) error {
 	raw := fmt.Appendf(nil, `{"event_id":%q,"room_id":%q,"type":"m.room.message","sender":%q,"origin_server_ts":%d,"content":{"msgtype":"m.text","body":"hello"}}`,
 		event, room.id, by, time.Now().UnixMilli())
@@ -91,7 +90,7 @@ func (h *homeserver) say(ctx context.Context, room *chatRoom, event events.Event
 		func(ctx context.Context) error { return h.publisher.Event(ctx, raw) })
 }
 
-// read publishes that a user has read all there is in a room.
+// read publishes a receipt of a user for the last message of a room.
 func (h *homeserver) read(ctx context.Context, room *chatRoom, user events.UserID) error {
 	last, ok := room.last()
 	if !ok {
@@ -103,7 +102,7 @@ func (h *homeserver) read(ctx context.Context, room *chatRoom, user events.UserI
 		func(ctx context.Context) error { return h.publisher.Receipt(ctx, raw) })
 }
 
-// redact publishes that what was said last in a room is redacted.
+// redact redacts the last message of a room.
 func (h *homeserver) redact(ctx context.Context, room *chatRoom, event events.EventID) error {
 	last, ok := room.last()
 	if !ok {
@@ -115,7 +114,7 @@ func (h *homeserver) redact(ctx context.Context, room *chatRoom, event events.Ev
 		func(ctx context.Context) error { return h.publisher.Event(ctx, raw) })
 }
 
-// makeRoom publishes the state of a room.
+// makeRoom publishes the initial state of a room.
 func (h *homeserver) makeRoom(ctx context.Context, room *chatRoom) error {
 	state := func(kind, key, content string) error {
 		raw := fmt.Appendf(nil, `{"event_id":"$%d-%s-%s","room_id":%q,"type":%q,"sender":%q,"state_key":%q,"content":%s}`,
@@ -139,13 +138,12 @@ func (h *homeserver) makeRoom(ctx context.Context, room *chatRoom) error {
 	return nil
 }
 
-// burst is how many things happen in a room one right after the other, in the
-// mean: what follows closely is what may overtake.
+// burst is the mean number of events in a room without a pause between them. Only events
+// that follow closely can overtake each other.
 const burst = 3
 
-// chatter has something happen in every room until ctx ends: rate messages a
-// second in all, in bursts. What was begun is brought to its end, for which it takes
-// as long as patience has.
+// chatter publishes in every room until ctx ends: rate events per second in total, in
+// bursts. An event that it has begun to publish is retried until patience ends.
 func (h *homeserver) chatter(ctx, patience context.Context, c *cast, rate float64, seed uint64) error {
 	var group errgroup.Group
 	for _, room := range c.rooms {
@@ -159,7 +157,7 @@ func (h *homeserver) chatter(ctx, patience context.Context, c *cast, rate float6
 					continue
 				}
 				gap := luck.ExpFloat64() * float64(burst*len(c.rooms)) / rate
-				_ = wait.For(ctx, time.Duration(gap*float64(time.Second))) // or it is over
+				_ = wait.For(ctx, time.Duration(gap*float64(time.Second))) // ended early if the run is over
 			}
 			return nil
 		})
@@ -167,8 +165,8 @@ func (h *homeserver) chatter(ctx, patience context.Context, c *cast, rate float6
 	return group.Wait()
 }
 
-// happen has one thing happen in a room: a message, of a member now and then, a
-// receipt or a redaction.
+// happen publishes one event in a room: a message, sometimes of a member, a receipt or a
+// redaction.
 func (h *homeserver) happen(ctx context.Context, room *chatRoom, n int, luck *rand.Rand) error {
 	member := room.members[luck.IntN(len(room.members))].id
 	event := events.EventID(fmt.Sprintf("$said-%d-%d", room.number, n))

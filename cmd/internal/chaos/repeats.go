@@ -8,31 +8,31 @@ import (
 	"poked/events"
 )
 
-// Why a poke that a gateway took may come again (G2): nobody could know, or
-// write down, that it was taken.
+// Reasons why a poke may be repeated although a gateway accepted it (G2): the outcome was
+// unknown, or could not be stored.
 const (
-	repeatUnheard = "no dispatcher heard the answer"
-	repeatMoments = "its dispatcher died in the moments after the answer"
-	repeatSibling = "its dispatcher died in the second after the answer, while another pusher of the user hung"
+	repeatUnheard = "no dispatcher received the answer"
+	repeatMoments = "its dispatcher died right after the answer"
+	repeatSibling = "its dispatcher died within a second of the answer, while another pusher of the user hung"
 	repeatAway    = "its dispatcher could not reach nats after the answer"
-	repeatNone    = "nobody knows why"
+	repeatNone    = "unknown"
 )
 
 const (
-	// moments is how long it takes to write down what was answered: the 10 ms
-	// between two writes, and the two writes that it may take, each synced by two of
-	// three servers. Where these are slower, so are the homeserver's (slowest).
+	// moments is how long it takes to store an outcome: the 10 ms between two writes, and
+	// up to two writes, each synced by two of three servers. If those are slower, so are
+	// the homeserver's writes (slowest).
 	moments = 250 * time.Millisecond
-	// siblingMoments is likewise while another pusher hangs, until that is written
-	// down as lagging.
+	// siblingMoments is the same while another pusher hangs, until that one is stored as
+	// lagging.
 	siblingMoments = 1250*time.Millisecond + moments
-	// awayMoments is how long after a fault of NATS or of a link to it a dispatcher
-	// may still be away from it: it reconnects within 1.5 s, an election takes up
-	// to 10; and how long after an answer it may come to know: requests take 5 s.
+	// awayMoments is how long after a fault of NATS, or of a link to it, a dispatcher may
+	// be unable to use it: it reconnects within 1.5 s, an election takes up to 10 s. It is
+	// also how long after an answer it may notice: requests time out after 5 s.
 	awayMoments = 10 * time.Second
 )
 
-// repeats finds pokes that came again, and why they may have.
+// repeats finds repeated pokes and their reasons.
 func (c *checker) repeats() {
 	for key, pokes := range c.byKey {
 		before := map[events.EventID]*request{}
@@ -51,7 +51,7 @@ func (c *checker) repeats() {
 func (c *checker) repeated(key string, taken, again *request) {
 	user := c.owners[key]
 	if user == nil {
-		return // whose it is not, it is a problem already
+		return // already reported as delivered without cause
 	}
 	id := heardOf{events.NewPusherID(user.id, appID, key), taken.Event}
 	who, known := c.logs.heardBetween(id, taken.Answered.Add(-moments), again.Arrived)
@@ -61,12 +61,12 @@ func (c *checker) repeated(key string, taken, again *request) {
 	}
 	c.report.Repeats[why]++
 	if why == repeatNone {
-		c.problem(&c.report.Unexplained, "%s was told of %s by dispatcher%d at %s with badge %d and again at %s with badge %d: %s",
+		c.problem(&c.report.Unexplained, "%s got %s from dispatcher%d at %s with badge %d and again at %s with badge %d: %s",
 			key, taken.Event, who.dispatcher, c.clock(taken.Answered), taken.Unread, c.clock(again.Arrived), again.Unread, c.around(taken.Answered))
 	}
 }
 
-// why says why a poke may come again whose answer a dispatcher heard.
+// why returns the reason why a poke was repeated although a dispatcher received its answer.
 func (c *checker) why(taken *request, user *person, who heard) string {
 	lived, died := c.livedOn(who)
 	switch {
@@ -83,8 +83,8 @@ func (c *checker) why(taken *request, user *person, who heard) string {
 	return repeatNone
 }
 
-// slowest returns how long the slowest write of the homeserver took that was under
-// way between two moments.
+// slowest returns the duration of the homeserver's slowest write in progress between two
+// times.
 func (c *checker) slowest(from, to time.Time) (took time.Duration) {
 	for _, a := range c.acks {
 		if a.at.After(from) && a.at.Add(-a.took).Before(to) {
@@ -94,8 +94,8 @@ func (c *checker) slowest(from, to time.Time) (took time.Duration) {
 	return took
 }
 
-// livedOn returns for how long a dispatcher worked on after it heard an answer,
-// if it was then killed or paused.
+// livedOn returns how long a dispatcher continued to run after it received an answer, if it
+// was killed or paused then.
 func (c *checker) livedOn(who heard) (d time.Duration, died bool) {
 	for _, f := range c.Faults {
 		deadly := f.Track == "dispatcher" && (f.Kind == faultKill || f.Kind == faultPause)
@@ -107,28 +107,28 @@ func (c *checker) livedOn(who heard) (d time.Duration, died bool) {
 	return d, died
 }
 
-// parts says whether a fault kept NATS from a dispatcher that has just heard an
+// parts reports whether a fault separated a dispatcher from NATS after it received an
 // answer.
 func (f *happened) parts(who heard) bool {
 	away := f.Track == "nats" || f.Track == "link" && slices.Contains(f.dispatchers, who.dispatcher)
 	return away && during(f, who.at.Add(-awayMoments), who.at, moments)
 }
 
-// during says whether a fault overlaps with the time between two moments, give or
-// take a margin.
+// during reports whether a fault overlaps with the time between from and to, extended by a
+// margin on both sides.
 func during(f *happened, from, to time.Time, margin time.Duration) bool {
 	return f.From.Add(-margin).Before(to) && f.To.Add(margin).After(from)
 }
 
-// siblingHung says whether another pusher of the user was at another gateway that
-// failed when a poke was taken.
+// siblingHung reports whether another pusher of the user was at a gateway that failed when
+// the poke was accepted.
 func (c *checker) siblingHung(taken *request, user *person) bool {
 	return slices.ContainsFunc(c.Faults, func(f happened) bool {
 		return f.gateway >= 0 && f.gateway != taken.Gateway && slices.Contains(user.gateways, f.gateway) && during(&f, taken.Arrived, taken.Answered, siblingMoments)
 	})
 }
 
-// around names the faults around a moment.
+// around describes the faults around a time.
 func (c *checker) around(t time.Time) string {
 	var near []string
 	for _, f := range c.Faults {

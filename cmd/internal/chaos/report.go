@@ -9,32 +9,32 @@ import (
 	"time"
 )
 
-// report is what a run came to.
+// report is the result of a run.
 type report struct {
 	Seed   uint64         `json:"seed"`
 	For    time.Duration  `json:"for_ns"`
 	Faults map[string]int `json:"faults"` // by "kind victim"
 
-	Messages       int64 `json:"messages"` // that were acknowledged
+	Messages       int64 `json:"messages"` // acknowledged
 	Receipts       int64 `json:"receipts"`
 	Redactions     int64 `json:"redactions"`
-	Unacknowledged int64 `json:"unacknowledged"` // tries to publish, each made again
-	Owed           int   `json:"owed"`           // pokes
+	Unacknowledged int64 `json:"unacknowledged"` // attempts to publish, each retried
+	Owed           int   `json:"owed"`           // expected pokes
 	Requests       int   `json:"requests"`
-	Refused        int   `json:"refused"` // requests that no gateway took
+	Refused        int   `json:"refused"` // requests that a gateway did not accept
 	EndedAlone     int   `json:"ended_alone"`
 
-	Heal     time.Duration `json:"heal_ns"`      // from the end of the last fault until all was told
-	LastTold time.Duration `json:"last_told_ns"` // from the last thing said until that was told
+	Heal     time.Duration `json:"heal_ns"`      // from the end of the last fault until all expected pokes had arrived
+	LastTold time.Duration `json:"last_told_ns"` // from the last messages to their last poke
 
-	Dead         int            `json:"dead"`    // owed pokes that are dead letters
+	Dead         int            `json:"dead"`    // expected pokes that became dead letters
 	Repeats      map[string]int `json:"repeats"` // by reason
 	LatestMoment time.Duration  `json:"latest_moment_ns"`
 
 	Lost        int      `json:"lost"`
 	Disordered  int      `json:"disordered"`
 	StoredTwice int      `json:"stored_twice"`
-	Swapped     int      `json:"swapped"` // notifications, against the order of their room
+	Swapped     int      `json:"swapped"` // notifications stored out of room order
 	WrongBadges int      `json:"wrong_badges"`
 	Unfounded   int      `json:"unfounded"`
 	Unexplained int      `json:"unexplained_repeats"`
@@ -62,7 +62,7 @@ func count(counts map[string]int) (sum int) {
 
 func (r *report) Print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	line := func(what string, n any) { _, _ = fmt.Fprintf(table, "%s\t%v\n", what, n) } // Flush tells
+	line := func(what string, n any) { _, _ = fmt.Fprintf(table, "%s\t%v\n", what, n) } // Flush returns the error
 	line("seed", r.Seed)
 	line("faults within "+r.For.String(), count(r.Faults))
 	for _, kind := range slices.Sorted(maps.Keys(r.Faults)) {
@@ -71,26 +71,26 @@ func (r *report) Print(out io.Writer) error {
 	line("messages acknowledged", r.Messages)
 	line("receipts acknowledged", r.Receipts)
 	line("redactions acknowledged", r.Redactions)
-	line("tries to publish without an answer", r.Unacknowledged)
-	line("pokes owed", r.Owed)
+	line("attempts to publish without an answer", r.Unacknowledged)
+	line("pokes expected", r.Owed)
 	line("requests at gateways", r.Requests)
-	line("  not taken", r.Refused)
+	line("  not accepted", r.Refused)
 	line("processes that ended by themselves", r.EndedAlone)
-	line("time to heal", r.Heal.Round(time.Millisecond))
-	line("the last things were told within", r.LastTold.Round(time.Millisecond))
-	line("told again", count(r.Repeats))
+	line("recovery time", r.Heal.Round(time.Millisecond))
+	line("last messages delivered within", r.LastTold.Round(time.Millisecond))
+	line("repeated pokes", count(r.Repeats))
 	for _, why := range slices.Sorted(maps.Keys(r.Repeats)) {
 		line("  "+why, r.Repeats[why])
 	}
-	line("the last moments were at most", r.LatestMoment.Round(time.Millisecond))
+	line("longest unrecorded time before a crash", r.LatestMoment.Round(time.Millisecond))
 	line("dead letters", r.Dead)
 	line("lost", r.Lost)
-	line("told out of order", r.Disordered)
+	line("delivered out of order", r.Disordered)
 	line("stored twice", r.StoredTwice)
-	line("stored in another order than said", r.Swapped)
+	line("stored out of room order", r.Swapped)
 	line("wrong badges at the end", r.WrongBadges)
-	line("told what does not notify", r.Unfounded)
-	line("told again without a reason", r.Unexplained)
+	line("delivered without cause", r.Unfounded)
+	line("repeated without a known reason", r.Unexplained)
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print result: %w", err)
 	}
@@ -102,11 +102,11 @@ func (r *report) Print(out io.Writer) error {
 	return nil
 }
 
-// verdict fails a run in which a promise was broken.
+// verdict returns an error if a guarantee was broken.
 func (r *report) verdict() error {
 	if r.Lost+r.Disordered+r.StoredTwice+r.Swapped+r.WrongBadges+r.Unfounded+r.Unexplained == 0 {
 		return nil
 	}
-	return fmt.Errorf("seed %d: %d lost, %d out of order, %d stored twice, %d in another order than said, %d badges wrong, %d told without cause, %d told again without a reason",
+	return fmt.Errorf("seed %d: %d lost, %d out of order, %d stored twice, %d stored out of room order, %d wrong badges, %d delivered without cause, %d repeated without a known reason",
 		r.Seed, r.Lost, r.Disordered, r.StoredTwice, r.Swapped, r.WrongBadges, r.Unfounded, r.Unexplained)
 }

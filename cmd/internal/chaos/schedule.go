@@ -6,14 +6,13 @@ import (
 	"time"
 )
 
-// What may go wrong. A victim that is chosen by its role is looked for when the
-// time has come.
+// Victims of faults. One that is named by its role is looked up when the fault begins.
 const (
-	victimBusiest  = "busiest"  // the dispatcher that works most
+	victimBusiest  = "busiest"  // the dispatcher with the most CPU time
 	victimAny      = "any"      // one of the dispatchers
-	victimAll      = "all"      // every one of them
+	victimAll      = "all"      // all of them
 	victimLeader   = "leader"   // the NATS server that leads NOTIFICATIONS
-	victimFollower = "follower" // one that does not
+	victimFollower = "follower" // a NATS server that does not
 	victimTwo      = "two"      // two of three NATS servers
 	victimRegistry = "registry"
 	victimServer   = "homeserver"
@@ -21,41 +20,41 @@ const (
 )
 
 const (
-	faultKill    = "kill"    // SIGKILL, and started again
-	faultPause   = "pause"   // SIGSTOP, and SIGCONT
-	faultStop    = "stop"    // SIGTERM, and started again
+	faultKill    = "kill"    // SIGKILL, then restart
+	faultPause   = "pause"   // SIGSTOP, then SIGCONT
+	faultStop    = "stop"    // SIGTERM, then restart
 	faultIsolate = "isolate" // a NATS server loses its routes
 	faultCut     = "cut"     // connections are closed, new ones refused
 	faultStall   = "stall"   // what is sent is lost
-	faultSlow    = "slow"    // what is sent takes 200 ms more
+	faultSlow    = "slow"    // what is sent is delayed by 200 ms
 )
 
-// fault is one thing that goes wrong for a while.
+// fault is one fault of a schedule.
 type fault struct {
 	Track  string        `json:"track"`
 	Kind   string        `json:"kind"`
 	Victim string        `json:"victim"`
-	After  time.Duration `json:"after_ns"` // calm before it, since the one before it in the track
+	After  time.Duration `json:"after_ns"` // pause before it, since the previous one of the track
 	For    time.Duration `json:"for_ns"`
-	lot    uint64        // chooses among several victims
+	lot    uint64        // random number that chooses among several victims
 }
 
-// kindOfFault is a row of the table of what may go wrong.
+// kindOfFault is a row of the table of possible faults.
 type kindOfFault struct {
 	kind, victim string
 	weight       int
-	least, most  time.Duration // how long it lasts
+	least, most  time.Duration // duration
 }
 
-// track is a line of faults, one at a time. Tracks run side by side.
+// track is a sequence of faults, one at a time. Tracks run in parallel.
 type track struct {
 	name        string
 	kinds       []kindOfFault
-	least, most time.Duration // calm between two faults
+	least, most time.Duration // pause between two faults
 }
 
-// allTracks returns what may go wrong, and how often. Leases run out after 5 s
-// and pokes after as long: what lasts may last longer.
+// allTracks returns all possible faults with their weights. Leases and pokes time out
+// after 5 s, so some faults last longer than that.
 func allTracks() []track {
 	const ms, s = time.Millisecond, time.Second
 	return []track{
@@ -102,10 +101,10 @@ func allTracks() []track {
 	}
 }
 
-// schedule returns the faults of a track that begin within a time.
+// schedule returns the faults of a track that begin within a duration.
 func (t track) schedule(seed uint64, within time.Duration) []fault {
-	// Each track has luck of its own, so that one more kind of fault in one leaves
-	// the others as they were.
+	// Each track has its own random source, so that a new kind of fault in one does not
+	// change the others.
 	var number uint64
 	for _, c := range []byte(t.name) {
 		number = number*31 + uint64(c)

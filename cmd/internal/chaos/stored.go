@@ -10,18 +10,18 @@ import (
 	"poked/events/stream"
 )
 
-// storedNotification is a place in a user's log.
+// storedNotification is a notification in a user's log.
 type storedNotification struct {
 	seq   uint64
 	room  events.RoomID
 	event events.EventID
 }
 
-// storedLimit is more than one room of a run notifies anybody of.
+// storedLimit is more than the notifications of any user in a room.
 const storedLimit = 1 << 20
 
-// readStored reads the notifications of every user, in order: the order in which
-// pushers are to be told.
+// readStored reads the notifications of every user in log order, which is the order of
+// delivery.
 func (h *history) readStored(ctx context.Context, conn *stream.Conn) error {
 	h.stored = map[events.UserID][]storedNotification{}
 	for _, u := range h.cast.users {
@@ -47,8 +47,7 @@ func (h *history) readStored(ctx context.Context, conn *stream.Conn) error {
 	return nil
 }
 
-// storage finds notifications that are stored twice, or in another order than
-// that in which they were said in their room.
+// storage finds notifications that are stored twice, or not in the order of their room.
 func (c *checker) storage() {
 	for user, all := range c.stored {
 		newest := map[events.RoomID]storedNotification{}
@@ -67,23 +66,23 @@ func (c *checker) storage() {
 	}
 }
 
-// order finds pushers that were told in another order than that of their user's
-// log (G3). What is told again does not count.
+// order finds pokes that were not delivered in the order of their user's log (G3).
+// Repeated pokes do not count.
 func (c *checker) order() {
 	for key, pokes := range c.byKey {
 		places := map[events.EventID]uint64{}
 		if user := c.owners[key]; user != nil {
 			for _, n := range slices.Backward(c.stored[user.id]) {
-				places[n.event] = n.seq // the first, if it is stored twice
+				places[n.event] = n.seq // the first one, if it is stored twice
 			}
 		}
 		var newest *request
 		for _, p := range pokes {
 			if places[p.Event] == 0 || c.again(p) {
-				continue // it was read meanwhile, or is no news
+				continue // it was read meanwhile, or is a repetition
 			}
 			if newest != nil && places[newest.Event] > places[p.Event] {
-				c.problem(&c.report.Disordered, "%s was told of %s after %s", key, p.Event, newest.Event)
+				c.problem(&c.report.Disordered, "%s got %s after %s", key, p.Event, newest.Event)
 				continue
 			}
 			newest = p
@@ -91,7 +90,7 @@ func (c *checker) order() {
 	}
 }
 
-// again says whether the pusher was told of the event before.
+// again reports whether the pusher got the event before.
 func (c *checker) again(p *request) bool {
 	return p.Event != "" && p != &c.Pokes[c.first[told{p.Pushkey, p.Event}]]
 }

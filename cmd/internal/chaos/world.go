@@ -19,7 +19,7 @@ import (
 	"poked/events/wait"
 )
 
-// How many there are of what a run is made of.
+// The size of a deployment.
 const (
 	servers         = 3
 	dispatcherCount = 3
@@ -29,21 +29,21 @@ const (
 // appID is the app_id of every pusher.
 const appID = "org.example.chaos"
 
-// requestTimeout is how long a dispatcher of a run waits for a gateway.
+// requestTimeout is the dispatchers' timeout for a poke.
 const requestTimeout = 5 * time.Second
 
-// world is a whole deployment on this machine. Everything that talks to
-// NATS, and NATS itself, does so over links that can be cut.
+// world is a whole deployment on this machine. All connections to NATS and to gateways,
+// and those between NATS servers, go over links that can be cut.
 //
 //	homeserver, registry, dispatchers ──links──▶ NATS ◀─links─▶ NATS ◀─links─▶ NATS
 //	                      dispatchers ──links──▶ gateways
 type world struct {
 	partitions int
 	dir        string
-	log        *os.File // of the homeserver's connection
+	log        *os.File // log of the homeserver's connection
 	links      *links
 	nats       []*natsNode
-	routes     [servers][servers]*link // from the one to the other; nil to itself
+	routes     [servers][servers]*link // from one server to another; nil from one to itself
 
 	registry    *linked
 	registryURL string
@@ -57,14 +57,14 @@ type world struct {
 	home homeserver
 }
 
-// linked is a process with links of its own to NATS.
+// linked is a process with its own links to NATS.
 type linked struct {
 	*child.Process
 
 	links []*link
 }
 
-// newWorld starts everything and returns when NATS is whole.
+// newWorld starts the deployment and returns when the streams are set up.
 func newWorld(ctx context.Context, dir string, partitions int, c *cast) (_ *world, err error) {
 	w := &world{partitions: partitions, dir: dir, links: newLinks(), rec: newPokeRecord(), cast: c}
 	defer func() {
@@ -88,7 +88,7 @@ func newWorld(ctx context.Context, dir string, partitions int, c *cast) (_ *worl
 	return w, w.connect(ctx)
 }
 
-// node.StartNATS starts the servers and waits until they are a cluster.
+// startNATS starts the servers and waits until they form a cluster.
 func (w *world) startNATS(ctx context.Context) error {
 	ports, err := freePorts(servers)
 	if err != nil {
@@ -156,7 +156,7 @@ func (w *world) startRoles(ctx context.Context) error {
 		return err
 	}
 	for n := range dispatcherCount {
-		// Everything is owed, however far a pusher is behind.
+		// Without a catch-up limit every notification must be delivered.
 		d, err := w.startRole("dispatcher"+strconv.Itoa(n), "dispatcher",
 			"--request-timeout", requestTimeout.String(), "--catch-up-limit=1000000", "--log-level=debug")
 		if err != nil {
@@ -195,7 +195,7 @@ func (w *world) connect(ctx context.Context) (err error) {
 	return w.until(ctx, "no streams are set up", func() bool { return w.conn.Join(ctx) == nil })
 }
 
-// setPushers sets a user's pushers at the registry, however long that takes.
+// setPushers sets the pushers of a user, and retries until the registry accepts them.
 func (w *world) setPushers(ctx context.Context, u *person) error {
 	for n, key := range u.pushkeys {
 		body := fmt.Sprintf(`{"kind":"http","app_id":%q,"pushkey":%q,"lang":"en","app_display_name":"Chaos","device_display_name":"Phone","data":{"url":%q},"append":true}`,
@@ -207,8 +207,8 @@ func (w *world) setPushers(ctx context.Context, u *person) error {
 	return nil
 }
 
-// post asks the registry to set a pusher, and returns the status of its answer, 0
-// for none.
+// post asks the registry to set a pusher. It returns the status of the response, 0 for
+// none.
 func (w *world) post(ctx context.Context, u *person, body string) (status int) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -226,10 +226,10 @@ func (w *world) post(ctx context.Context, u *person, body string) (status int) {
 	return resp.StatusCode
 }
 
-// worldPatience is how long something may take that must come to be.
+// worldPatience is the time limit of until.
 const worldPatience = 2 * time.Minute
 
-// until waits until something holds.
+// until waits until a condition holds.
 func (w *world) until(ctx context.Context, complaint string, holds func() bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, worldPatience, errors.New(complaint))
 	defer cancel()
@@ -241,7 +241,7 @@ func (w *world) until(ctx context.Context, complaint string, holds func() bool) 
 	return nil
 }
 
-// children returns every process of the world, those that use NATS first.
+// children returns all processes, NATS servers last.
 func (w *world) children() []*child.Process {
 	var all []*child.Process
 	for _, d := range w.dispatchers {

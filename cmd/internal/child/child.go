@@ -1,7 +1,7 @@
-// Package child starts processes for a run of pokelab: poked's roles, or others of the
-// same program. A child can be killed, paused, stopped and started again; one that ends by
-// itself is started again and counted. None outlives the run: it holds the other end of
-// the child's standard input.
+// Package child starts processes for a run of pokelab: roles of poked, or other subcommands
+// of the same program. A child can be killed, paused, stopped and restarted. One that ends
+// by itself is restarted and counted. No child outlives the run: the run holds the other
+// end of its standard input, and a child stops when that is closed.
 package child
 
 import (
@@ -22,15 +22,14 @@ import (
 	"poked/cmd/internal/terminal"
 )
 
-// Commands is what a program needs that starts processes of poked's.
+// Commands is the hidden subcommand that a program needs to start roles of poked.
 type Commands struct {
-	Poked pokedCmd `cmd:"" hidden:"" help:"A process of poked's, as a run needs it."`
+	Poked pokedCmd `cmd:"" hidden:"" help:"Run a subcommand of poked."`
 }
 
-// pokedCmd runs a subcommand of poked, of the same build, and ends when its standard
-// input does.
+// pokedCmd runs a subcommand of poked, of the same build, until its standard input ends.
 type pokedCmd struct {
-	Args []string `arg:"" passthrough:"" help:"The subcommand."`
+	Args []string `arg:"" passthrough:"" help:"The subcommand and its flags."`
 }
 
 // Run runs the subcommand until ctx or standard input ends.
@@ -50,8 +49,8 @@ func (c pokedCmd) Run(ctx context.Context, std terminal.Streams) error {
 // Poked returns the arguments of a [Process] that runs a subcommand of poked.
 func Poked(args ...string) []string { return append([]string{"poked", "--"}, args...) }
 
-// WithParent returns a context that ends when standard input does, so that a process
-// started for a run does not outlive it.
+// WithParent returns a context that ends with standard input, so that a process started
+// for a run does not outlive it.
 func WithParent(ctx context.Context, stdin io.Reader) (context.Context, context.CancelFunc) {
 	ctx, stop := context.WithCancel(ctx)
 	go func() { // ends with the process
@@ -61,29 +60,29 @@ func WithParent(ctx context.Context, stdin io.Reader) (context.Context, context.
 	return ctx, stop
 }
 
-// restartAfter is how soon a process that ended by itself is started again: it
-// has a supervisor, as with "restart: unless-stopped".
+// restartAfter is the pause before a process that ended by itself is restarted, as by a
+// supervisor or "restart: unless-stopped".
 const restartAfter = 300 * time.Millisecond
 
-// stopPatience is how long a process may take to stop when it is asked to.
+// stopPatience is how long a process may take to stop before it is killed.
 const stopPatience = 30 * time.Second
 
-// Process is a process of this program that can be killed, paused, stopped and
-// started again. One that ends by itself is started again and counted.
+// Process is a process of this program that can be killed, paused, stopped and restarted.
+// If it ends by itself it is restarted and counted.
 type Process struct {
 	Name string   // for errors
 	Args []string // of this program
 	Log  string   // file that its log lines are appended to
 
 	mu     sync.Mutex
-	wanted bool // it is to run
+	wanted bool // it should run
 	cmd    *exec.Cmd
 	stdin  io.Closer
 	ended  chan struct{} // closed when the process has
-	alone  int           // how often it ended by itself
+	alone  int           // number of times it ended by itself
 }
 
-// Start starts the process, unless it runs.
+// Start starts the process, unless it is running.
 func (p *Process) Start() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,7 +93,7 @@ func (p *Process) Start() error {
 	return p.launch()
 }
 
-// launch starts the process. The mutex is held.
+// launch starts the process. The caller holds the mutex.
 func (p *Process) launch() error {
 	self, err := os.Executable()
 	if err != nil {
@@ -104,8 +103,8 @@ func (p *Process) launch() error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
-	defer func() { _ = log.Close() }() // the process has its own
-	// Its end is stop's: a context would leave it unwaited for.
+	defer func() { _ = log.Close() }() // the process has its own descriptor
+	// stop ends and waits for it; a context could not wait.
 	cmd := exec.Command(self, p.Args...) //nolint:gosec,noctx // it is this program
 	cmd.Stdout, cmd.Stderr = log, log
 	stdin, err := cmd.StdinPipe()
@@ -120,13 +119,12 @@ func (p *Process) launch() error {
 	return nil
 }
 
-// await waits for the end of a process, and starts it again if nobody asked for
-// its end.
+// await waits for the end of a process, and restarts it if it was supposed to run.
 func (p *Process) await(cmd *exec.Cmd, ended chan struct{}) {
-	_ = cmd.Wait() // how it ended stands in its log
+	_ = cmd.Wait() // the reason is in its log
 	p.mu.Lock()
 	p.cmd = nil
-	_ = p.stdin.Close() // nobody reads from it any more
+	_ = p.stdin.Close() // its reader has ended
 	again := p.wanted
 	if again {
 		p.alone++
@@ -140,29 +138,29 @@ func (p *Process) await(cmd *exec.Cmd, ended chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.wanted && p.cmd == nil {
-		_ = p.launch() // it ran before, so it can be started
+		_ = p.launch() // it was started before, so this works
 	}
 }
 
-// signal sends a signal to the process, if it runs.
+// signal sends a signal to the process, if it is running.
 func (p *Process) signal(s os.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd != nil {
-		_ = p.cmd.Process.Signal(s) // it may have ended just now
+		_ = p.cmd.Process.Signal(s) // it may just have ended
 	}
 }
 
-// Pause stops the process where it stands, until Resume.
+// Pause suspends the process until Resume.
 func (p *Process) Pause() { p.signal(syscall.SIGSTOP) }
 
-// Resume lets the process go on.
+// Resume continues a paused process.
 func (p *Process) Resume() { p.signal(syscall.SIGCONT) }
 
-// Kill ends the process at once, and returns when it has ended.
+// Kill kills the process and returns when it has ended.
 func (p *Process) Kill() { p.end(syscall.SIGKILL) }
 
-// Stop asks the process to end, and returns when it has ended.
+// Stop stops the process gracefully and returns when it has ended.
 func (p *Process) Stop() error {
 	if !p.end(syscall.SIGTERM) {
 		return fmt.Errorf("%s did not stop within %s and was killed", p.Name, stopPatience)
@@ -170,7 +168,7 @@ func (p *Process) Stop() error {
 	return nil
 }
 
-// end has the process end for good, and says whether the signal was enough.
+// end ends the process for good, and reports whether the signal was enough.
 func (p *Process) end(s os.Signal) bool {
 	p.mu.Lock()
 	p.wanted = false
@@ -190,7 +188,7 @@ func (p *Process) end(s os.Signal) bool {
 	}
 }
 
-// PID returns the id of the process, or 0 if it does not run.
+// PID returns the id of the process, or 0 if it is not running.
 func (p *Process) PID() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,14 +198,14 @@ func (p *Process) PID() int {
 	return p.cmd.Process.Pid
 }
 
-// EndedAlone returns how often the process ended by itself.
+// EndedAlone returns how many times the process ended by itself.
 func (p *Process) EndedAlone() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.alone
 }
 
-// StopAll stops processes, one after the other.
+// StopAll stops processes one by one.
 func StopAll(children []*Process) error {
 	var errs []error
 	for _, c := range children {
@@ -217,8 +215,8 @@ func StopAll(children []*Process) error {
 	return errors.Join(errs...)
 }
 
-// CPUOf returns the processor time that a process has used, in steps of 10 ms; 0
-// if that cannot be known.
+// CPUOf returns the CPU time that a process has used, in steps of 10 ms; 0 if it is
+// unknown.
 func CPUOf(pid int) time.Duration {
 	process, err := procfs.NewProc(pid)
 	if err != nil {
@@ -231,5 +229,5 @@ func CPUOf(pid int) time.Duration {
 	return time.Duration(stat.CPUTime() * float64(time.Second))
 }
 
-// Host is where everything of a run listens.
+// Host is the address at which all processes of a run listen.
 const Host = "127.0.0.1"

@@ -1,6 +1,6 @@
-// Package cli is poked's command line: a file for each subcommand, and in program.go what
-// every command line of this module has in common: flags and their environment, signals,
-// exit codes, the error line. What a subcommand runs is made of package node's parts.
+// Package cli is poked's command line, one file for each subcommand. program.go holds what
+// all command lines of this module share: flags and their environment variables, signals,
+// exit codes and the error line. Subcommands that run a role assemble it from package node.
 package cli
 
 import (
@@ -9,39 +9,39 @@ import (
 	"poked/cmd/internal/demo"
 )
 
-const description = "The push side of a Matrix homeserver: keeps pushers, decides who hears of which room event, pokes push gateways."
+const description = "The push side of a Matrix homeserver: stores pushers, decides by push rules who is notified, and pokes push gateways."
 
-// commands is every subcommand with its flags, by what somebody wants who looks for it.
+// commands is every subcommand with its flags, in the order and the groups of the help.
 type commands struct {
 	Serve      serveCmd      `cmd:"" group:"run" help:"Run everything in one process: NATS, the registry and a dispatcher."`
 	Registry   registryCmd   `cmd:"" group:"run" help:"Run the registry: the HTTP API for pushers and their database."`
-	Dispatcher dispatcherCmd `cmd:"" group:"run" help:"Run a dispatcher: from room events to pokes. Several share the work."`
+	Dispatcher dispatcherCmd `cmd:"" group:"run" help:"Run a dispatcher, which turns room events into pokes. Several share the work."`
 
-	Bridge  bridgeCmd  `cmd:"" group:"connect" help:"Take room events from a homeserver that knows nothing of poked, as its application service."`
-	Import  importCmd  `cmd:"" group:"connect" help:"Take over the pushers that a homeserver has."`
-	Publish publishCmd `cmd:"" group:"connect" help:"Publish room events and receipts, one JSON object a line."`
+	Bridge  bridgeCmd  `cmd:"" group:"connect" help:"Receive room events from any homeserver, as its application service."`
+	Import  importCmd  `cmd:"" group:"connect" help:"Import pushers from a homeserver's database."`
+	Publish publishCmd `cmd:"" group:"connect" help:"Publish room events and receipts, one JSON object per line."`
 
-	Pushers  pushersCmd  `cmd:"" group:"operate" help:"Say what dispatchers know of pushers, and have those that lag tried now."`
-	Gateways gatewaysCmd `cmd:"" group:"operate" help:"Say how push gateways stand."`
-	Dead     deadCmd     `cmd:"" group:"operate" help:"List, show, retry and drop dead letters: pokes and messages that will not be tried again."`
+	Pushers  pushersCmd  `cmd:"" group:"operate" help:"Show the state of pushers, and retry lagging ones."`
+	Gateways gatewaysCmd `cmd:"" group:"operate" help:"Show the state of each push gateway."`
+	Dead     deadCmd     `cmd:"" group:"operate" help:"List, show, retry and drop dead letters: pokes and messages that poked has given up on."`
 
-	Demo     demo.Cmd    `cmd:"" group:"look" help:"Show it all on recorded events, and check every poke."`
-	Gateway  gatewayCmd  `cmd:"" group:"look" help:"Take pokes as a push gateway that prints them, for trying things out. It forwards nothing to a phone."`
-	Pushrule pushruleCmd `cmd:"" group:"look" name:"pushrule" help:"Say what push rules make of an event, and why: one JSON object a line."`
-	Version  VersionCmd  `cmd:"" group:"look" help:"Say which version this is."`
+	Demo     demo.Cmd    `cmd:"" group:"look" help:"Play recorded events through the whole program and check every poke."`
+	Gateway  gatewayCmd  `cmd:"" group:"look" help:"Run a push gateway that prints pokes, for trying things out."`
+	Pushrule pushruleCmd `cmd:"" group:"look" name:"pushrule" help:"Evaluate push rules against events, and explain the result."`
+	Version  VersionCmd  `cmd:"" group:"look" help:"Show the version."`
 }
 
-// groups are the titles of the groups of subcommands.
+// groups returns the titles of the groups of subcommands.
 func groups() []kong.Group {
 	return []kong.Group{
 		{Key: "run", Title: "Run poked:"},
 		{Key: "connect", Title: "Connect a homeserver:"},
 		{Key: "operate", Title: "Operate, from any machine that reaches NATS:"},
-		{Key: "look", Title: "See what it does:"},
+		{Key: "look", Title: "Try it out:"},
 	}
 }
 
-// Poked is the operator's program.
+// Poked returns the operator's program.
 func Poked() Program {
 	return Program{Name: "poked", Description: description, Commands: &commands{}, Groups: groups()}
 }

@@ -17,17 +17,17 @@ import (
 
 // bridgeCmd is "poked bridge".
 type bridgeCmd struct {
-	Run          bridgeRunCmd          `cmd:"" default:"withargs" help:"Take room events from a homeserver as an application service. This is what poked bridge does without a word after it."`
-	Registration bridgeRegistrationCmd `cmd:"" help:"Write the registration file that the homeserver and poked need."`
-	Backfill     bridgeBackfillCmd     `cmd:"" help:"Fetch the state of every room that users with pushers are in."`
+	Run          bridgeRunCmd          `cmd:"" default:"withargs" help:"Receive room events from a homeserver as its application service (the default)."`
+	Registration bridgeRegistrationCmd `cmd:"" help:"Write the registration file for the homeserver and poked."`
+	Backfill     bridgeBackfillCmd     `cmd:"" help:"Fetch the state of all rooms of users who have pushers."`
 }
 
 // bridgeRunCmd is "poked bridge run".
 type bridgeRunCmd struct {
-	NATS       string            `name:"nats" required:"" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS to use: one URL or several of one cluster."`
+	NATS       string            `name:"nats" required:"" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"NATS to use: one URL, or several of one cluster."`
 	Access     node.NATSFlags    `embed:"" group:"NATS:"`
 	Ops        node.OpsFlags     `embed:"" group:"Operations:"`
-	HTTP       string            `name:"bridge-http" default:"127.0.0.1:8721" env:"POKED_BRIDGE_HTTP" placeholder:"ADDR" help:"Address where the homeserver reaches the bridge."`
+	HTTP       string            `name:"bridge-http" default:"127.0.0.1:8721" env:"POKED_BRIDGE_HTTP" placeholder:"ADDR" help:"Address to listen on for the homeserver."`
 	Homeserver homeserver.Config `embed:""`
 	Bridge     bridge.Config     `embed:""`
 	Log        node.LogFlags     `embed:"" group:"Log:"`
@@ -35,8 +35,8 @@ type bridgeRunCmd struct {
 
 // Help is shown by kong under the command's summary.
 func (bridgeRunCmd) Help() string {
-	return "The homeserver sends its room events and read receipts to --bridge-http, and is answered when NATS has stored " +
-		"them. The state of a room that is new here is fetched from the homeserver first. Begin with poked bridge registration."
+	return "The homeserver sends room events and read receipts to --bridge-http. The bridge answers once NATS has stored " +
+		"them. For a room that it does not know yet it first fetches the room state from the homeserver. Start with poked bridge registration."
 }
 
 // Validate is called by kong.
@@ -47,13 +47,13 @@ func (c *bridgeRunCmd) Validate() error {
 	return errors.Join(checkBridge(c.Homeserver), node.CheckNATS(c.NATS))
 }
 
-// checkBridge wants what a bridge cannot be without.
+// checkBridge reports a missing flag that a bridge needs.
 func checkBridge(cfg homeserver.Config) error {
 	switch {
 	case cfg.URL == "":
 		return errors.New("--homeserver is missing: the bridge asks it for the state of rooms")
 	case cfg.Registration == "":
-		return errors.New("--registration is missing: it says how the homeserver and poked know each other; poked bridge registration writes it")
+		return errors.New("--registration is missing: it holds the tokens that the homeserver and poked share; poked bridge registration writes it")
 	}
 	return nil
 }
@@ -73,10 +73,10 @@ func (c *bridgeRunCmd) Run(ctx context.Context, std terminal.Streams) error {
 	})
 }
 
-// streamsCheck is how often the streams are looked for until they are there.
+// streamsCheck is the pause between two checks whether the streams exist.
 const streamsCheck = time.Second
 
-// awaitStreams returns when a registry or a dispatcher has set up the streams.
+// awaitStreams returns once a registry or a dispatcher has set up the streams.
 func awaitStreams(ctx context.Context, conn *stream.Conn, log *slog.Logger) error {
 	tick := time.NewTicker(streamsCheck)
 	defer tick.Stop()
@@ -98,9 +98,9 @@ func awaitStreams(ctx context.Context, conn *stream.Conn, log *slog.Logger) erro
 
 // bridgeRegistrationCmd is "poked bridge registration".
 type bridgeRegistrationCmd struct {
-	ServerName string `name:"server-name" required:"" env:"POKED_SERVER_NAME" placeholder:"NAME" help:"The homeserver's name: what stands after the colon in user ids."`
-	URL        string `name:"url" default:"http://127.0.0.1:8721" env:"POKED_BRIDGE_URL" placeholder:"URL" help:"Where the homeserver reaches the bridge."`
-	Out        string `name:"out" type:"path" env:"POKED_REGISTRATION" placeholder:"FILE" help:"Write there, for its owner only, instead of to standard output. A file that exists stays as it is."`
+	ServerName string `name:"server-name" required:"" env:"POKED_SERVER_NAME" placeholder:"NAME" help:"Name of the homeserver: the part of user ids after the colon."`
+	URL        string `name:"url" default:"http://127.0.0.1:8721" env:"POKED_BRIDGE_URL" placeholder:"URL" help:"URL at which the homeserver reaches the bridge."`
+	Out        string `name:"out" type:"path" env:"POKED_REGISTRATION" placeholder:"FILE" help:"Write to this file, readable by its owner only, instead of standard output. An existing file is never overwritten."`
 }
 
 // Validate is called by kong.

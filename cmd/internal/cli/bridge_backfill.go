@@ -17,20 +17,20 @@ import (
 
 // bridgeBackfillCmd is "poked bridge backfill".
 type bridgeBackfillCmd struct {
-	NATS       string            `name:"nats" default:"nats://127.0.0.1:4222" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS that poked uses."`
+	NATS       string            `name:"nats" default:"nats://127.0.0.1:4222" env:"POKED_NATS" placeholder:"URL,..." help:"NATS that poked uses."`
 	Access     node.NATSFlags    `embed:"" group:"NATS:"`
 	Homeserver homeserver.Config `embed:""`
-	Users      []events.UserID   `name:"user" env:"POKED_BACKFILL_USERS" placeholder:"USER_ID" help:"Ask for the rooms of these users as well as of all who have pushers."`
-	Rate       float64           `default:"5" env:"POKED_BACKFILL_RATE" placeholder:"N" help:"Fetch the state of at most so many rooms a second; 0 is as fast as it goes."`
-	Again      bool              `env:"POKED_BACKFILL_AGAIN" help:"Fetch also the state of rooms that poked knows."`
+	Users      []events.UserID   `name:"user" env:"POKED_BACKFILL_USERS" placeholder:"USER_ID" help:"Include the rooms of these users, besides those of all users who have pushers."`
+	Rate       float64           `default:"5" env:"POKED_BACKFILL_RATE" placeholder:"N" help:"Rooms per second to fetch at most; 0 means unlimited."`
+	Again      bool              `env:"POKED_BACKFILL_AGAIN" help:"Also fetch the state of rooms that poked already knows."`
 	JSON       bool              `name:"json" env:"POKED_JSON" help:"Print the summary as a JSON object on standard output."`
 }
 
 // Help is shown by kong under the command's summary.
 func (bridgeBackfillCmd) Help() string {
-	return "Without it the state of a room is fetched when the first event of the room comes. A run that was ended goes on in " +
-		"the next one, and may run beside a bridge: what the homeserver sends meanwhile is newer and stays. Exit code 1 if a room's " +
-		"state could not be fetched; run it again then."
+	return "Without a backfill the bridge fetches the state of a room when the room's first event arrives. An interrupted backfill " +
+		"continues at the next run. It is safe beside a running bridge: newer state from the homeserver wins. " +
+		"Exit code 1 means that the state of some rooms could not be fetched; run it again then."
 }
 
 // Validate is called by kong.

@@ -14,24 +14,24 @@ import (
 	"poked/events/stream"
 )
 
-// deadCmd is "poked dead". It works on the stream of dead letters itself: no
-// dispatcher has to run.
+// deadCmd is "poked dead". It reads and changes the stream DEAD directly, so no dispatcher
+// has to run.
 type deadCmd struct {
 	List  deadListCmd  `cmd:"" help:"List dead letters, oldest first."`
-	Show  deadShowCmd  `cmd:"" help:"Show dead letters whole."`
-	Retry deadRetryCmd `cmd:"" help:"Have dead letters tried again."`
+	Show  deadShowCmd  `cmd:"" help:"Show dead letters in full."`
+	Retry deadRetryCmd `cmd:"" help:"Retry dead letters."`
 	Drop  deadDropCmd  `cmd:"" help:"Delete dead letters."`
 }
 
-// deadFlags say which dead letters are meant.
+// deadFlags select dead letters.
 type deadFlags struct {
-	User   events.UserID     `env:"POKED_DEAD_USER" placeholder:"USER_ID" help:"Only this user's."`
-	Room   events.RoomID     `env:"POKED_DEAD_ROOM" placeholder:"ROOM_ID" help:"Only those of this room."`
-	Reason events.DeadReason `env:"POKED_DEAD_REASON" placeholder:"REASON" help:"Only those with this reason: expired, bad_event, bad_receipt, bad_notification, bad_message, bad_value or unreadable."`
+	User   events.UserID     `env:"POKED_DEAD_USER" placeholder:"USER_ID" help:"Only dead letters of this user."`
+	Room   events.RoomID     `env:"POKED_DEAD_ROOM" placeholder:"ROOM_ID" help:"Only dead letters of this room."`
+	Reason events.DeadReason `env:"POKED_DEAD_REASON" placeholder:"REASON" help:"Only dead letters with this reason: expired, bad_event, bad_receipt, bad_notification, bad_message, bad_value or unreadable."`
 	AppID  string            `name:"app-id" env:"POKED_DEAD_APP_ID" placeholder:"APP_ID" help:"Only pokes of this app."`
-	Since  momentFlag        `env:"POKED_DEAD_SINCE" placeholder:"AGO|TIME" help:"Only those written since then: a duration such as 36h, or a time such as 2026-01-31T12:00:00Z."`
-	Until  momentFlag        `env:"POKED_DEAD_UNTIL" placeholder:"AGO|TIME" help:"Only those written until then, likewise."`
-	Seq    []uint64          `env:"POKED_DEAD_SEQ" placeholder:"SEQ,..." help:"Only these, by their number in the list."`
+	Since  momentFlag        `env:"POKED_DEAD_SINCE" placeholder:"AGO|TIME" help:"Only dead letters written since then: a duration such as 36h, or a time such as 2026-01-31T12:00:00Z."`
+	Until  momentFlag        `env:"POKED_DEAD_UNTIL" placeholder:"AGO|TIME" help:"Only dead letters written until then, in the same format."`
+	Seq    []uint64          `env:"POKED_DEAD_SEQ" placeholder:"SEQ,..." help:"Only the dead letters with these numbers (SEQ in the list)."`
 }
 
 func (f *deadFlags) filter() stream.DeadFilter {
@@ -50,7 +50,7 @@ func (f *deadFlags) Validate() error {
 	return errors.New("--reason must be expired, bad_event, bad_receipt, bad_notification, bad_message, bad_value or unreadable")
 }
 
-// momentFlag is a moment: a time, or how long ago it is.
+// momentFlag is a point in time, given as such or as a duration before now.
 type momentFlag struct {
 	ago time.Duration
 	at  time.Time
@@ -68,7 +68,7 @@ func (f *momentFlag) UnmarshalText(text []byte) (err error) {
 	return nil
 }
 
-// before returns the moment, or the zero time if the flag was not given.
+// before returns the point in time, or the zero time if the flag was not given.
 func (f momentFlag) before(now time.Time) time.Time {
 	if f.ago > 0 {
 		return now.Add(-f.ago)
@@ -80,13 +80,13 @@ func (f momentFlag) before(now time.Time) time.Time {
 type deadListCmd struct {
 	Operator operatorFlags `embed:""`
 	Dead     deadFlags     `embed:""`
-	Limit    int           `default:"100" env:"POKED_DEAD_LIMIT" placeholder:"N" help:"List at most so many; 0 is all."`
+	Limit    int           `default:"100" env:"POKED_DEAD_LIMIT" placeholder:"N" help:"Maximum number to list; 0 means all."`
 }
 
 // Help is shown by kong under the command's summary.
 func (deadListCmd) Help() string {
-	return "Pushers are named by a digest, never by their pushkey, and nothing of what a letter holds is printed: " +
-		"see poked dead show --content."
+	return "A pusher is shown as a digest, never as its pushkey. Message content is not printed; " +
+		"for that use poked dead show --content."
 }
 
 // Validate is called by kong.
@@ -110,7 +110,7 @@ func (c *deadListCmd) Run(ctx context.Context, std terminal.Streams) error {
 		count := 0
 		for letter, err := range conn.DeadLetters(ctx, c.Dead.filter()) {
 			if count++; err == nil && c.Limit > 0 && count > c.Limit {
-				_, _ = fmt.Fprintf(std.Err, "these are the oldest %d; --limit 0 lists all\n", c.Limit) // what counts is the list
+				_, _ = fmt.Fprintf(std.Err, "only the oldest %d are listed; --limit 0 lists all\n", c.Limit) // what counts is the list
 				break
 			}
 			if err := cmp.Or(err, p.print(lineOf(&letter))); err != nil {

@@ -20,13 +20,13 @@ type deadRetryCmd struct {
 
 // Help is shown by kong under the command's summary.
 func (deadRetryCmd) Help() string {
-	return "A poke that expired becomes a new notification for its pusher alone; a message that could not be read is published " +
-		"once more. Only when that is stored does the letter go: an interrupted run may poke twice, and loses nothing. " +
-		"A letter stays whose message was cut, whose pusher is gone, or whose room has a newer state; it is named on " +
-		"standard error, and the exit code is then 1."
+	return "An expired poke becomes a new notification for its pusher only. A message that could not be read is published again. " +
+		"The dead letter is deleted once that is stored, so an interrupted run loses nothing but may poke twice. " +
+		"A dead letter stays if its message was truncated, its pusher no longer exists, or its room has newer state. " +
+		"Each of these is reported on standard error, and the exit code is 1."
 }
 
-// Run has the letters tried again.
+// Run retries the dead letters.
 func (c *deadRetryCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return c.Change.run(ctx, std, deadWork{
 		doing: "retrying", done: "retried",
@@ -40,9 +40,9 @@ type deadDropCmd struct {
 }
 
 // Help is shown by kong under the command's summary.
-func (deadDropCmd) Help() string { return "What was dropped is gone for good." }
+func (deadDropCmd) Help() string { return "Dropped dead letters cannot be restored." }
 
-// Run deletes the letters.
+// Run deletes the dead letters.
 func (c *deadDropCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return c.Change.run(ctx, std, deadWork{
 		doing: "dropping", done: "dropped",
@@ -51,21 +51,21 @@ func (c *deadDropCmd) Run(ctx context.Context, std terminal.Streams) error {
 	})
 }
 
-// deadWork is what is done to each of many dead letters.
+// deadWork is an operation on each selected dead letter.
 type deadWork struct {
 	doing, done string
 	check       func(*stream.Conn, context.Context, stream.StoredDeadLetter) error // changes nothing
 	do          func(*stream.Conn, context.Context, uint64) error
 }
 
-// deadChange is what retry and drop have in common.
+// deadChange holds the flags and the loop that retry and drop share.
 type deadChange struct {
 	Operator operatorFlags `embed:""`
 	Dead     deadFlags     `embed:""`
-	Limit    int           `default:"0" env:"POKED_DEAD_LIMIT" placeholder:"N" help:"At most so many, the oldest first; 0 is all."`
-	Rate     float64       `default:"0" env:"POKED_DEAD_RATE" placeholder:"N" help:"At most so many a second; 0 is as fast as NATS takes them."`
-	DryRun   bool          `name:"dry-run" env:"POKED_DEAD_DRY_RUN" help:"Only say what would be done."`
-	Yes      bool          `env:"POKED_DEAD_YES" help:"Do it to every dead letter, where no other flag says which."`
+	Limit    int           `default:"0" env:"POKED_DEAD_LIMIT" placeholder:"N" help:"Maximum number of dead letters, oldest first; 0 means all."`
+	Rate     float64       `default:"0" env:"POKED_DEAD_RATE" placeholder:"N" help:"Maximum number per second; 0 means unlimited."`
+	DryRun   bool          `name:"dry-run" env:"POKED_DEAD_DRY_RUN" help:"Only show what would be done."`
+	Yes      bool          `env:"POKED_DEAD_YES" help:"Confirm that all dead letters are meant, if no other flag selects some."`
 }
 
 // Validate is called by kong.
@@ -74,24 +74,24 @@ func (c *deadChange) Validate() error {
 		return errors.New("--rate must not be negative")
 	}
 	if filter := c.Dead.filter(); !filter.Narrows() && !c.Yes && !c.DryRun {
-		return errors.New("this is for every dead letter: say which, or --yes, or --dry-run to see what there is")
+		return errors.New("this selects every dead letter: add a filter, --yes to confirm, or --dry-run to see what would be done")
 	}
 	return checkLimit(c.Limit)
 }
 
 // deadSummary is what --json prints.
 type deadSummary struct {
-	Found   int  `json:"found"`   // letters that are meant
-	Done    int  `json:"done"`    // retried or dropped, or would be
-	Refused int  `json:"refused"` // cannot be tried again, and stay
-	Gone    int  `json:"gone"`    // somebody else dealt with them meanwhile
+	Found   int  `json:"found"`   // letters selected
+	Done    int  `json:"done"`    // retried or dropped, or would be in a dry run
+	Refused int  `json:"refused"` // cannot be retried, and stay
+	Gone    int  `json:"gone"`    // retried or dropped by somebody else meanwhile
 	DryRun  bool `json:"dry_run"`
-	// Complete is false if the work ended before all were dealt with.
+	// Complete is false if the run ended before it reached all of them.
 	Complete bool `json:"complete"`
 }
 
-// run finds the letters first and then does its work, so that a letter which
-// dies again is not found a second time.
+// run selects the dead letters first and then works on them, so that a retried message
+// which becomes a dead letter again is not selected a second time.
 func (c *deadChange) run(ctx context.Context, std terminal.Streams, work deadWork) error {
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		if err := conn.Join(ctx); err != nil {
@@ -107,7 +107,7 @@ func (c *deadChange) run(ctx context.Context, std terminal.Streams, work deadWor
 	})
 }
 
-// find returns the letters that are meant. A dry run checks them too.
+// find returns the sequences of the selected dead letters. A dry run also checks each one.
 func (c *deadChange) find(ctx context.Context, conn *stream.Conn, stderr io.Writer, work deadWork, summary *deadSummary) ([]uint64, error) {
 	var seqs []uint64
 	con := terminal.NewCountConsole(stderr, work.doing, 0)
@@ -129,7 +129,7 @@ func (c *deadChange) find(ctx context.Context, conn *stream.Conn, stderr io.Writ
 	return seqs, nil
 }
 
-// do works on one letter after the other.
+// do works on the dead letters one by one.
 func (c *deadChange) do(ctx context.Context, conn *stream.Conn, stderr io.Writer, work deadWork, seqs []uint64, summary *deadSummary) error {
 	con := terminal.NewCountConsole(stderr, work.doing, len(seqs))
 	defer con.Finish()
@@ -149,8 +149,8 @@ func (c *deadChange) do(ctx context.Context, conn *stream.Conn, stderr io.Writer
 	return nil
 }
 
-// count counts what became of one letter. It returns errors that are not this
-// letter's alone.
+// count counts the outcome for one dead letter. It returns only errors that concern more
+// than this one.
 func (s *deadSummary) count(err error, con *terminal.Console) error {
 	switch {
 	case err == nil:
@@ -166,7 +166,7 @@ func (s *deadSummary) count(err error, con *terminal.Console) error {
 	return nil
 }
 
-// conclude prints the summary and fails if a letter was refused.
+// conclude prints the summary and fails if a dead letter was refused.
 func (c *deadChange) conclude(std terminal.Streams, work deadWork, s deadSummary) error {
 	verb := work.done
 	if s.DryRun {

@@ -16,16 +16,16 @@ import (
 // deadShowCmd is "poked dead show".
 type deadShowCmd struct {
 	Operator operatorFlags `embed:""`
-	Seqs     []uint64      `arg:"" name:"seq" help:"The letters to show, by their number in the list."`
-	Content  bool          `env:"POKED_DEAD_CONTENT" help:"Show what the letter holds too: the notification, with the event's content, or the message that could not be read."`
+	Seqs     []uint64      `arg:"" name:"seq" help:"Numbers of the dead letters to show (SEQ in the list)."`
+	Content  bool          `env:"POKED_DEAD_CONTENT" help:"Also show the message: the notification with the event's content, or the message that could not be read."`
 }
 
 // Help is shown by kong under the command's summary.
 func (deadShowCmd) Help() string {
-	return "Pushers are named by a digest, never by their pushkey. Exit code 1 if there is no such letter."
+	return "A pusher is shown as a digest, never as its pushkey. Exit code 1 if a dead letter does not exist."
 }
 
-// Run prints the letters.
+// Run prints the dead letters.
 func (c *deadShowCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		if err := conn.Join(ctx); err != nil {
@@ -48,12 +48,12 @@ func (c *deadShowCmd) Run(ctx context.Context, std terminal.Streams) error {
 	})
 }
 
-// contentOf returns what a letter holds: JSON as it is, anything else as a
-// string. A refusal names a pushkey, and stays untold.
+// contentOf returns the message of a dead letter: JSON as it is, anything else as a
+// string. A rejection may contain a pushkey, which is a secret, and is not shown.
 func contentOf(l *stream.StoredDeadLetter) any {
 	switch {
 	case strings.HasPrefix(l.Subject, "rejected."):
-		return "not shown, for it may name a pushkey"
+		return "not shown, because it may contain a pushkey"
 	case json.Valid(l.Message):
 		return json.RawMessage(l.Message)
 	}
@@ -84,7 +84,7 @@ func (c *deadShowCmd) print(out io.Writer, line *deadLine) error {
 	return nil
 }
 
-// readable returns what a letter holds, indented and harmless to a terminal.
+// readable returns a message, indented and without terminal control characters.
 func readable(message any) string {
 	var indented bytes.Buffer
 	switch message := message.(type) {

@@ -10,7 +10,7 @@ import (
 
 // dispatcherCmd is "poked dispatcher".
 type dispatcherCmd struct {
-	NATS       string            `name:"nats" required:"" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS to use: one URL or several of one cluster."`
+	NATS       string            `name:"nats" required:"" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"NATS to use: one URL, or several of one cluster."`
 	Access     node.NATSFlags    `embed:"" group:"NATS:"`
 	Roles      node.RoleFlags    `embed:""`
 	Dispatcher dispatcher.Config `embed:"" group:"Dispatcher:"`

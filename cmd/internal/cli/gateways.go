@@ -19,10 +19,10 @@ type gatewaysCmd struct {
 
 // Help is shown by kong under the command's summary.
 func (gatewaysCmd) Help() string {
-	return "Every dispatcher that works is asked for the push gateways where anything is going on; one that several use comes " +
-		"once for each, which its log names as worker. closed: used as ever. open: down, and only asked now and then how it is. probing: being asked. " +
-		"recovering: what it gets grows again. paused: it has asked to be left alone (Retry-After). " +
-		"Exit code 1 if no dispatcher answers."
+	return "Asks all running dispatchers. Only gateways with current activity are shown, one row per gateway and dispatcher; " +
+		"the dispatcher is the worker id of its log lines. States are those of a circuit breaker. closed: works normally. " +
+		"open: down, waiting for the next probe. probing: a probe is in flight. recovering: works again, the rate is growing. " +
+		"paused: asked to wait (Retry-After). Exit code 1 if no dispatcher answers."
 }
 
 // Run prints the gateways.

@@ -14,35 +14,35 @@ import (
 
 // importCmd is "poked import".
 type importCmd struct {
-	File       string            `arg:"" name:"file" help:"The exported table of pushers; - for standard input."`
-	From       string            `required:"" enum:"synapse,dendrite" env:"POKED_IMPORT_FROM" placeholder:"synapse|dendrite" help:"Which homeserver's table it is."`
-	Database   string            `name:"database" required:"" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, which must not run; created if missing. poked serve keeps it as poked.db in its directory --data."`
-	ServerName string            `name:"server-name" env:"POKED_SERVER_NAME" placeholder:"NAME" help:"The homeserver's name, where its table does not say it: Dendrite's from before 2023."`
-	DryRun     bool              `env:"POKED_IMPORT_DRY_RUN" help:"Change nothing, say what would be taken and what refused."`
+	File       string            `arg:"" name:"file" help:"Exported table of pushers; - means standard input."`
+	From       string            `required:"" enum:"synapse,dendrite" env:"POKED_IMPORT_FROM" placeholder:"synapse|dendrite" help:"Homeserver that the table comes from."`
+	Database   string            `name:"database" required:"" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, which must be stopped; created if missing. For poked serve it is poked.db in the --data directory."`
+	ServerName string            `name:"server-name" env:"POKED_SERVER_NAME" placeholder:"NAME" help:"Name of the homeserver, if its table does not contain it (Dendrite before 2023)."`
+	DryRun     bool              `env:"POKED_IMPORT_DRY_RUN" help:"Change nothing; only show what would be imported and refused."`
 	JSON       bool              `name:"json" env:"POKED_JSON" help:"Print the report as a JSON object on standard output."`
 	Gateway    node.GatewayFlags `embed:"" group:"Push gateways:"`
 }
 
 // Help is shown by kong under the command's summary.
 func (importCmd) Help() string {
-	return "The file is CSV with a head, JSON lines, or a JSON array, such as: " +
+	return "The file is CSV with a header row, JSON lines, or a JSON array, made by one of: " +
 		`psql synapse -c "\copy (SELECT * FROM pushers) TO 'pushers.csv' CSV HEADER", or ` +
 		`sqlite3 -header -csv homeserver.db "SELECT * FROM pushers". ` +
-		"Pushers that clients have set here stay as they are. A pusher is refused for what pushers/set would refuse; each is named " +
-		"with the reason on standard error, and the exit code is then 1. Run it again as often as you like."
+		"Pushers that clients have already set in poked are not changed. Pushers that pushers/set would refuse are not imported; " +
+		"each is reported with the reason on standard error, and the exit code is 1. It is safe to run this again."
 }
 
-// importReport is what came of an import.
+// importReport counts the rows of an import.
 type importReport struct {
 	Rows    int            `json:"rows"`
 	Taken   int            `json:"taken"`
-	There   int            `json:"there"` // and left as they are
+	There   int            `json:"there"` // already set here, and not changed
 	Refused int            `json:"refused"`
-	Reasons map[string]int `json:"reasons"` // of those that were refused
+	Reasons map[string]int `json:"reasons"` // of refused rows
 	DryRun  bool           `json:"dry_run"`
 }
 
-// Run brings the pushers in and prints a report.
+// Run imports the pushers and prints a report.
 func (c *importCmd) Run(ctx context.Context, std terminal.Streams) (err error) {
 	policy, err := c.Gateway.Policy()
 	if err != nil {
@@ -66,7 +66,7 @@ func (c *importCmd) Run(ctx context.Context, std terminal.Streams) (err error) {
 	return errors.Join(err, c.conclude(std, &report, time.Since(began)))
 }
 
-// open opens the input and says how large it is, 0 if nobody knows.
+// open opens the input and returns its size in bytes, 0 if it is unknown.
 func (c *importCmd) open(std terminal.Streams) (in importInput, size int64, err error) {
 	if c.File == stdinName {
 		return importInput{Reader: std.In}, 0, nil
@@ -82,14 +82,14 @@ func (c *importCmd) open(std terminal.Streams) (in importInput, size int64, err 
 	return importInput{Reader: file, file: file}, info.Size(), nil
 }
 
-// bring hands every row to the importer.
+// bring passes every row to the importer.
 func (c *importCmd) bring(ctx context.Context, in *importReader, to *registry.Importer, report *importReport, con *terminal.Counter, size int64) error {
 	for row, err := range in.rows() {
 		if err != nil {
 			return err
 		}
 		if ctx.Err() != nil {
-			return errors.New("stopped; what was taken stays, run it again for the rest")
+			return errors.New("interrupted; what was imported is kept, run it again for the rest")
 		}
 		report.Rows++
 		err = to.Add(ctx, row.pusher(c.From, c.ServerName))
@@ -111,11 +111,11 @@ func (c *importCmd) bring(ctx context.Context, in *importReader, to *registry.Im
 }
 
 func (c *importCmd) conclude(std terminal.Streams, report *importReport, took time.Duration) error {
-	verb := "taken"
+	verb := "imported"
 	if c.DryRun {
-		verb = "would be taken"
+		verb = "would be imported"
 	}
-	_, _ = fmt.Fprintf(std.Err, "%d rows in %.1f s: %d %s, %d there already, %d refused\n",
+	_, _ = fmt.Fprintf(std.Err, "%d rows in %.1f s: %d %s, %d already there, %d refused\n",
 		report.Rows, took.Seconds(), report.Taken, verb, report.There, report.Refused)
 	if c.JSON {
 		if err := terminal.PrintJSON(std.Out, report); err != nil {

@@ -18,7 +18,7 @@ import (
 	"poked/registry"
 )
 
-// importInput is what is imported; file is nil for standard input.
+// importInput is the input of an import; file is nil for standard input.
 type importInput struct {
 	io.Reader
 
@@ -33,7 +33,7 @@ func (i importInput) Close() error {
 	return i.file.Close()
 }
 
-// counted counts the bytes that were read.
+// counted counts the bytes read from in.
 type counted struct {
 	in io.Reader
 	n  int64
@@ -56,7 +56,7 @@ func newImportReader(in io.Reader) *importReader {
 	return &importReader{read: read, in: bufio.NewReader(read)}
 }
 
-// rows yields the rows, whichever format it is: what begins with { or [ is JSON.
+// rows yields the rows. Input that begins with { or [ is JSON, anything else CSV.
 func (r *importReader) rows() iter.Seq2[importRow, error] {
 	if mark, err := r.in.Peek(3); err == nil && bytes.Equal(mark, []byte("\xef\xbb\xbf")) {
 		_, _ = r.in.Discard(len(mark)) // it was seen just now
@@ -82,7 +82,7 @@ func (r *importReader) rows() iter.Seq2[importRow, error] {
 	}
 }
 
-// jsonRows reads objects one after the other, or those of an array.
+// jsonRows reads a sequence of objects, or the objects of an array.
 func (r *importReader) jsonRows(array bool) iter.Seq2[importRow, error] {
 	return func(yield func(importRow, error) bool) {
 		decoder := json.NewDecoder(r.in)
@@ -96,8 +96,8 @@ func (r *importReader) jsonRows(array bool) iter.Seq2[importRow, error] {
 			if errors.Is(err, io.EOF) && !array {
 				return
 			}
-			if err != nil { // it may repeat what it read
-				yield(nil, fmt.Errorf("read input: row %d is no JSON object", number))
+			if err != nil { // its text may contain what was read, such as a pushkey
+				yield(nil, fmt.Errorf("read input: row %d is not a JSON object", number))
 				return
 			}
 			if !yield(row, nil) {
@@ -115,7 +115,7 @@ func (r *importReader) csvRows() iter.Seq2[importRow, error] {
 		reader := csv.NewReader(r.in)
 		head, err := reader.Read()
 		if err != nil {
-			yield(nil, errors.New("read input: it has no head of column names"))
+			yield(nil, errors.New("read input: it has no header row with column names"))
 			return
 		}
 		for {
@@ -123,7 +123,7 @@ func (r *importReader) csvRows() iter.Seq2[importRow, error] {
 			if errors.Is(err, io.EOF) {
 				return
 			}
-			if err != nil { // says where, and not what stands there
+			if err != nil { // it has the position, and not the content
 				yield(nil, fmt.Errorf("read input: %w", err))
 				return
 			}
@@ -138,10 +138,10 @@ func (r *importReader) csvRows() iter.Seq2[importRow, error] {
 	}
 }
 
-// importRow is a row of a table by column, as text or as JSON has it.
+// importRow is one row of the table by column name; values are text or decoded JSON.
 type importRow map[string]any
 
-// text returns a column as text, "" for null and for one that is not there.
+// text returns a column as text, "" if it is null or missing.
 func (r importRow) text(column string) string {
 	switch value := r[column].(type) {
 	case nil:
@@ -156,8 +156,8 @@ func (r importRow) text(column string) string {
 	}
 }
 
-// pusher returns what a row of this homeserver's table says. What is missing or
-// wrong in it is for the registry to refuse.
+// pusher converts a row of this homeserver's table. It does not validate: the registry
+// refuses what is missing or wrong.
 func (r importRow) pusher(from, serverName string) registry.Import {
 	if from == "dendrite" {
 		if name := r.text("server_name"); name != "" {

@@ -19,50 +19,50 @@ import (
 	"poked/events/wait"
 )
 
-// How records are published:
+// Records are published in lanes:
 //
 //	          ┌─▶ lane 0 ─▶ publish, wait until stored, next
 //	records ──┼─▶ lane 1 ─▶ …
 //	 (rate)   └─▶ lane …
 //
-// All records of a room take the same lane, and a lane publishes one at a time
-// and repeats it until it is stored. So a room's order holds whatever fails,
-// and rooms do not wait for each other.
+// All records of a room go to the same lane. A lane publishes one record at a time and
+// retries it until it is stored. So the order within a room holds whatever fails, and
+// most rooms do not wait for each other.
 const (
 	laneCount = 64
 	laneDepth = 16
 
-	// publishPatience is how long one record is tried before publishing ends:
-	// going on without it would leave a hole in its room.
+	// publishPatience is how long one record is retried before publishing ends:
+	// to continue without it would leave a gap in its room.
 	publishPatience = 30 * time.Second
-	publishTry      = 2 * time.Second        // how long one try waits for an answer that may be lost
+	publishTry      = 2 * time.Second        // timeout of one try, whose answer may be lost
 	publishPause    = 250 * time.Millisecond // between two tries
 )
 
-var errNoPoked = errors.New("no poked serves this NATS: the streams are not there; start poked first")
+var errNoPoked = errors.New("no poked serves this NATS: the streams do not exist; start poked first")
 
-// lanes publishes records. The counters belong to mu.
+// lanes publishes records. mu guards count.
 type lanes struct {
 	publisher *publish.Publisher
 	options   []publish.Option
 	limit     *rate.Limiter
-	bad       func(record, error) // told of every bad record, by many goroutines
+	bad       func(record, error) // called for every bad record, by many goroutines
 	seed      maphash.Seed
 
 	mu    sync.Mutex
 	count publishCount
 }
 
-// publishCount says what became of the records.
+// publishCount counts the records by outcome.
 type publishCount struct {
 	Events   int `json:"events"`
 	Receipts int `json:"receipts"`
 	Bad      int `json:"bad"`
 }
 
-// publish publishes every record. It ends early when ctx ends, when the input
-// cannot be read, or when a record cannot be stored although nothing is wrong
-// with it; what was stored until then stays, and publishing it again is safe.
+// publish publishes every record. It ends early when ctx ends, when the input cannot be
+// read, or when a valid record cannot be stored. What was stored until then stays, and
+// publishing it again is safe.
 func (l *lanes) publish(ctx context.Context, records iter.Seq2[record, error]) error {
 	group, ctx := errgroup.WithContext(ctx)
 	queues := make([]chan record, laneCount)
@@ -81,7 +81,7 @@ func (l *lanes) publish(ctx context.Context, records iter.Seq2[record, error]) e
 	return group.Wait()
 }
 
-// share hands each record to the lane of its room, at the rate asked for.
+// share sends each record to the lane of its room, at the configured rate.
 func (l *lanes) share(ctx context.Context, records iter.Seq2[record, error], queues []chan record) error {
 	for rec, err := range records {
 		if err != nil {
@@ -127,8 +127,8 @@ func (l *lanes) store(ctx context.Context, rec record) error {
 		if err == nil || errors.Is(err, events.ErrBadEvent) {
 			return err
 		}
-		// While a cluster elects a leader its streams do not answer either, so
-		// this says something only before they ever did.
+		// While a cluster elects a leader its streams do not answer either, so this
+		// error is conclusive only if they never answered before.
 		if errors.Is(err, stream.ErrNoStreams) && l.stored() == 0 {
 			return errNoPoked
 		}

@@ -19,14 +19,13 @@ type record struct {
 	size int    // of the line as it was read, in bytes
 }
 
-// readRecords yields the lines of r that are not blank. It holds one line at a
-// time and none longer than an event may be, whatever the input is.
+// readRecords yields the lines of r that are not blank. It keeps one line at a time in
+// memory, and none that is longer than an event may be.
 func readRecords(file string, r io.Reader) iter.Seq2[record, error] {
 	return readLines(file, r, events.MaxEventBytes)
 }
 
-// readLines is readRecords for lines of another kind than events: none longer
-// than limit, but for what their end takes.
+// readLines is readRecords with another limit in bytes, without the line ending.
 func readLines(file string, r io.Reader, limit int) iter.Seq2[record, error] {
 	return func(yield func(record, error) bool) {
 		in := bufio.NewReaderSize(r, limit+len("\r\n"))
@@ -47,9 +46,9 @@ func readLines(file string, r io.Reader, limit int) iter.Seq2[record, error] {
 	}
 }
 
-// readLine returns a line that the caller may keep and its size in the input.
-// A line that does not fit in the buffer is skipped and comes back as nil. The
-// last line comes with io.EOF; it is empty if the input ends in a newline.
+// readLine returns a line, which the caller may keep, and its size in the input. For a
+// line that does not fit in the buffer it returns nil. It returns the last line together
+// with io.EOF; that line is empty if the input ends with a newline.
 func readLine(in *bufio.Reader) (line []byte, size int, err error) {
 	part, err := in.ReadSlice('\n')
 	size = len(part)

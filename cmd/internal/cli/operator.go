@@ -12,15 +12,14 @@ import (
 	"poked/events/stream"
 )
 
-// natsPatience is how long a command that ends by itself waits for NATS to be
-// there.
+// natsPatience is how long a one-shot command waits for a connection to NATS.
 const natsPatience = 5 * time.Second
 
-// operatorFlags are the flags of the commands that operators ask with.
+// operatorFlags are the common flags of the operator's commands.
 type operatorFlags struct {
-	NATS   string         `name:"nats" default:"nats://127.0.0.1:4222" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS that poked uses."`
+	NATS   string         `name:"nats" default:"nats://127.0.0.1:4222" env:"POKED_NATS" placeholder:"URL,..." help:"NATS that poked uses."`
 	Access node.NATSFlags `embed:""`
-	JSON   bool           `name:"json" env:"POKED_JSON" help:"Print JSON, one object a line."`
+	JSON   bool           `name:"json" env:"POKED_JSON" help:"Print JSON, one object per line."`
 }
 
 // Validate is called by kong.
@@ -32,11 +31,11 @@ func (f operatorFlags) with(ctx context.Context, std terminal.Streams, do func(*
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }() // nothing that was written waits in it
+	defer func() { _ = conn.Close() }() // everything written was acknowledged
 	return do(conn)
 }
 
-// connectNATS connects a command that ends by itself. Warnings go to w.
+// connectNATS connects a one-shot command. Warnings go to w.
 func connectNATS(ctx context.Context, urls, name string, access node.NATSFlags, w io.Writer) (*stream.Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, natsPatience,
 		fmt.Errorf("no NATS answers at %s within %s", node.RedactNATS(urls), natsPatience))
@@ -65,7 +64,7 @@ func (p *printer[T]) print(item T) error {
 	return terminal.PrintJSON(p.out, item)
 }
 
-// finish prints what is still to be printed.
+// finish prints the rows that a table still buffers.
 func (p *printer[T]) finish() error {
 	if p.json {
 		return nil
@@ -81,7 +80,7 @@ func stamp(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// relative returns how far a time lies from now, or "-" for none.
+// relative returns a time relative to now, or "-" for none.
 func relative(t, now time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -92,7 +91,7 @@ func relative(t, now time.Time) string {
 	return now.Sub(t).Round(time.Second).String() + " ago"
 }
 
-// orDash returns a word, or "-" for none.
+// orDash returns a word, or "-" if it is empty.
 func orDash[T ~string](word T) string {
 	if word == "" {
 		return "-"

@@ -32,15 +32,15 @@ type Program struct {
 	Groups      []kong.Group // of subcommands in the help; none if there are few
 }
 
-// Main runs the program as a process: it returns the exit code after a clean stop,
-// a failure, or SIGINT or SIGTERM.
+// Main runs the program with the arguments and streams of the process, stops it on SIGINT
+// and SIGTERM, and returns the exit code.
 func (p Program) Main() int {
-	// A reader that goes away is an error of the write, not the end of a process
-	// that has a directory to remove.
+	// A closed pipe is an error of the write. It must not end a process that still has
+	// to clean up.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// Once stopping, signals get their default meaning back: the second kills.
+	// From then on signals have their default effect: a second one kills the process.
 	context.AfterFunc(ctx, stop)
 	return p.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }
@@ -49,7 +49,7 @@ func (p Program) Main() int {
 // done or ctx ends, and returns the exit code.
 func (p Program) Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	std := terminal.Streams{In: stdin, Out: stdout, Err: stderr}
-	printed := false // kong wants to exit once it has printed a help text
+	printed := false // kong calls Exit after it has printed a help text
 	parser, err := p.Parser(kong.Writers(stdout, stderr), kong.Exit(func(int) { printed = true }))
 	if err != nil {
 		return p.fail(std, ExitFailure, err)
@@ -59,7 +59,7 @@ func (p Program) Run(ctx context.Context, args []string, stdin io.Reader, stdout
 		return ExitOK
 	}
 	if err != nil {
-		return p.fail(std, ExitUsage, fmt.Errorf("%w (%s --help lists what there is)", err, p.Name))
+		return p.fail(std, ExitUsage, fmt.Errorf("%w (see %s --help)", err, p.Name))
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.Bind(std)
@@ -88,8 +88,7 @@ func (p Program) Parser(options ...kong.Option) (*kong.Kong, error) {
 	return parser, nil
 }
 
-// describe returns the help of a flag with its default and its environment
-// variable.
+// describe returns the help of a flag with its default and environment variable.
 func describe(value *kong.Value) string {
 	var notes []string
 	if value.HasDefault {
@@ -107,7 +106,7 @@ func describe(value *kong.Value) string {
 // fail writes err in one line and returns code.
 func (p Program) fail(std terminal.Streams, code int, err error) int {
 	line := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
-	// There is nobody left to tell if this cannot be written.
+	// If this write fails, too, the exit code must do.
 	_, _ = fmt.Fprintln(std.Err, p.Name+":", line)
 	return code
 }

@@ -20,20 +20,20 @@ import (
 	"poked/events/stream"
 )
 
-// publishCmd is "poked publish": a homeserver for the command line.
+// publishCmd is "poked publish", which publishes files as a homeserver would.
 type publishCmd struct {
-	Files      []string       `arg:"" optional:"" name:"file" help:"Files to read, in this order; standard input without any, or for -."`
-	NATS       string         `name:"nats" default:"nats://127.0.0.1:4222" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS that poked uses."`
+	Files      []string       `arg:"" optional:"" name:"file" help:"Files to read, in this order. Without any, or for -, standard input."`
+	NATS       string         `name:"nats" default:"nats://127.0.0.1:4222" env:"POKED_NATS" placeholder:"URL,..." help:"NATS that poked uses."`
 	Access     node.NATSFlags `embed:""`
-	Rate       float64        `default:"0" env:"POKED_PUBLISH_RATE" placeholder:"N" help:"Publish at most so many records a second; 0 is as fast as NATS stores them."`
-	Historical bool           `env:"POKED_PUBLISH_HISTORICAL" help:"Publish events from the past: they change the state of rooms and notify nobody."`
+	Rate       float64        `default:"0" env:"POKED_PUBLISH_RATE" placeholder:"N" help:"Records per second at most; 0 means as fast as NATS stores them."`
+	Historical bool           `env:"POKED_PUBLISH_HISTORICAL" help:"Publish past events: they change room state and notify nobody."`
 	JSON       bool           `name:"json" env:"POKED_PUBLISH_JSON" help:"Print the summary as a JSON object on standard output."`
 }
 
 // Help is shown by kong under the command's summary.
 func (publishCmd) Help() string {
-	return "A line is a room event in the client-server format with room_id, or an m.receipt EDU. " +
-		"A bad line is named on standard error and the rest goes on; the exit code is then 1."
+	return "Each line is a room event in the client-server format with room_id, or an m.receipt EDU. " +
+		"An invalid line is reported on standard error and skipped; the exit code is then 1."
 }
 
 // Validate is called by kong.
@@ -49,7 +49,7 @@ type publishSummary struct {
 	publishCount
 
 	Seconds float64 `json:"seconds"`
-	// Complete is false if publishing ended before the input did.
+	// Complete is false if publishing ended before the end of the input.
 	Complete bool `json:"complete"`
 }
 
@@ -86,7 +86,7 @@ func (c *publishCmd) lanes(conn *stream.Conn, con *terminal.Console) *lanes {
 		seed:      maphash.MakeSeed(),
 	}
 	if c.Rate > 0 {
-		// Ten milliseconds' worth at once: timers are not exact.
+		// Bursts of 10 ms, because timers are not exact.
 		l.limit = rate.NewLimiter(rate.Limit(c.Rate), max(1, int(c.Rate/100)))
 	}
 	if c.Historical {
@@ -116,7 +116,7 @@ func (c *publishCmd) inputs() []string {
 	return c.Files
 }
 
-// stdinName stands for standard input among the files.
+// stdinName is the file name that means standard input.
 const stdinName = "-"
 
 func readFile(name string, stdin io.Reader) iter.Seq2[record, error] {
@@ -134,8 +134,8 @@ func readFile(name string, stdin io.Reader) iter.Seq2[record, error] {
 	}
 }
 
-// sizeOf returns the size of all files in bytes, or -1 if it cannot be known
-// before they are read.
+// sizeOf returns the total size of the files in bytes, or -1 if it is unknown before they
+// are read.
 func sizeOf(files []string) (int64, error) {
 	total := int64(0)
 	if len(files) == 0 {
@@ -159,7 +159,7 @@ func sizeOf(files []string) (int64, error) {
 	return total, nil
 }
 
-// conclude prints the summary and fails if there was a bad record.
+// conclude prints the summary and fails if a record was bad.
 func (c *publishCmd) conclude(std terminal.Streams, s publishSummary) error {
 	line := fmt.Sprintf("published %d events and %d receipts in %.1f s", s.Events, s.Receipts, s.Seconds)
 	if s.Bad == 0 {

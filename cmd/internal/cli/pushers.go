@@ -16,16 +16,16 @@ import (
 
 // pushersCmd is "poked pushers".
 type pushersCmd struct {
-	List    pushersListCmd    `cmd:"" default:"withargs" help:"Say what dispatchers know of pushers. This is what poked pushers does without a word after it."`
-	Retry   pushersRetryCmd   `cmd:"" help:"Have pushers that lag tried now."`
-	Removed pushersRemovedCmd `cmd:"" help:"Say which pushers went, and why."`
+	List    pushersListCmd    `cmd:"" default:"withargs" help:"List pushers with their state and backlog (the default)."`
+	Retry   pushersRetryCmd   `cmd:"" help:"Retry lagging pushers now."`
+	Removed pushersRemovedCmd `cmd:"" help:"List removed pushers with the reason."`
 }
 
-// pusherFlags say which pushers are meant.
+// pusherFlags select pushers.
 type pusherFlags struct {
-	User    events.UserID `env:"POKED_PUSHERS_USER" placeholder:"USER_ID" help:"Only this user's."`
-	AppID   string        `name:"app-id" env:"POKED_PUSHERS_APP_ID" placeholder:"APP_ID" help:"Only those of this app."`
-	Gateway string        `env:"POKED_PUSHERS_GATEWAY" placeholder:"ORIGIN" help:"Only those at this gateway: its scheme, host and port, as poked gateways prints them."`
+	User    events.UserID `env:"POKED_PUSHERS_USER" placeholder:"USER_ID" help:"Only pushers of this user."`
+	AppID   string        `name:"app-id" env:"POKED_PUSHERS_APP_ID" placeholder:"APP_ID" help:"Only pushers of this app."`
+	Gateway string        `env:"POKED_PUSHERS_GATEWAY" placeholder:"ORIGIN" help:"Only pushers at this gateway: its scheme, host and port, as poked gateways shows them."`
 }
 
 func (f pusherFlags) filter(state events.PusherPhase) events.PusherFilter {
@@ -36,15 +36,15 @@ func (f pusherFlags) filter(state events.PusherPhase) events.PusherFilter {
 type pushersListCmd struct {
 	Operator operatorFlags      `embed:""`
 	Pushers  pusherFlags        `embed:""`
-	State    events.PusherPhase `env:"POKED_PUSHERS_STATE" placeholder:"STATE" help:"Only those in this state: idle, busy, lagging or refused."`
+	State    events.PusherPhase `env:"POKED_PUSHERS_STATE" placeholder:"STATE" help:"Only pushers in this state: idle, busy, lagging or refused."`
 }
 
 // Help is shown by kong under the command's summary.
 func (pushersListCmd) Help() string {
-	return "Every dispatcher that works is asked. A pusher that has had nothing to be told since its dispatcher began comes only " +
-		"with --user. A pusher is named by a digest, never by its pushkey. idle: was told all. busy: something is on its way. " +
-		"lagging: could not be told at once, and is tried again. refused: its gateway refused the pushkey. " +
-		"≤ before a number says that nobody has counted yet. Exit code 1 if no dispatcher answers."
+	return "Asks all running dispatchers. A pusher that had no notification since its dispatcher started is listed only with --user. " +
+		"A pusher is shown as a digest, never as its pushkey. idle: everything is delivered. busy: a poke is in flight. " +
+		"lagging: delivery failed and is retried with backoff. refused: the gateway rejected the pushkey. " +
+		"≤ marks an upper bound that is not counted exactly yet. Exit code 1 if no dispatcher answers."
 }
 
 // Validate is called by kong.
@@ -96,11 +96,11 @@ type pushersRetryCmd struct {
 
 // Help is shown by kong under the command's summary.
 func (pushersRetryCmd) Help() string {
-	return "Pushers that lag are tried now instead of at their next try, all of them unless a flag says which. A gateway that has " +
-		"asked to be left alone (Retry-After) is left alone. Exit code 1 if no dispatcher answers."
+	return "Lagging pushers are retried now instead of after their backoff: all of them, or those that the flags select. " +
+		"A pause that a gateway asked for (Retry-After) is still honoured. Exit code 1 if no dispatcher answers."
 }
 
-// Run has the pushers tried, and prints how many they are.
+// Run retries the pushers and prints how many there are.
 func (c *pushersRetryCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		n, err := conn.RetryPushers(ctx, c.Pushers.filter(""))

@@ -12,16 +12,16 @@ import (
 
 // pushersRemovedCmd is "poked pushers removed".
 type pushersRemovedCmd struct {
-	Database string        `name:"database" required:"" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, which may run. poked serve keeps it as poked.db in its directory --data."`
-	User     events.UserID `env:"POKED_PUSHERS_USER" placeholder:"USER_ID" help:"Only this user's."`
-	Limit    int           `default:"100" env:"POKED_PUSHERS_LIMIT" placeholder:"N" help:"At most so many, the newest."`
-	JSON     bool          `name:"json" env:"POKED_JSON" help:"Print JSON, one object a line."`
+	Database string        `name:"database" required:"" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, which may be running. For poked serve it is poked.db in the --data directory."`
+	User     events.UserID `env:"POKED_PUSHERS_USER" placeholder:"USER_ID" help:"Only pushers of this user."`
+	Limit    int           `default:"100" env:"POKED_PUSHERS_LIMIT" placeholder:"N" help:"Maximum number to list, newest first."`
+	JSON     bool          `name:"json" env:"POKED_JSON" help:"Print JSON, one object per line."`
 }
 
 // Help is shown by kong under the command's summary.
 func (pushersRemovedCmd) Help() string {
-	return "The reasons: deleted (by its client), logout, password changed, account deactivated, device is gone (the homeserver " +
-		"said so when it was asked), set by another user, rejected by a gateway. The last twenty of each user are kept."
+	return "Reasons: deleted (by its client), logout, password changed, account deactivated, device is gone (on the homeserver), " +
+		"set by another user, rejected by a gateway. The last 20 of each user are kept."
 }
 
 // Validate is called by kong.
@@ -32,7 +32,7 @@ func (c *pushersRemovedCmd) Validate() error {
 	return nil
 }
 
-// Run prints which pushers went, and why.
+// Run prints the removed pushers with the reasons.
 func (c *pushersRemovedCmd) Run(ctx context.Context, std terminal.Streams) error {
 	list, err := registry.Removals(ctx, c.Database, c.User, c.Limit)
 	if err != nil {

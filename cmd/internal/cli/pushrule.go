@@ -10,31 +10,31 @@ import (
 	"poked/events/pushrule"
 )
 
-// pushruleCmd is "poked pushrule": why was I (not) notified?
+// pushruleCmd is "poked pushrule", which answers: why was I (not) notified?
 type pushruleCmd struct {
-	Explain bool `env:"POKED_PUSHRULE_EXPLAIN" help:"Say for every rule, in the order they are asked, whether it matched and why not."`
-	JSON    bool `name:"json" env:"POKED_PUSHRULE_JSON" help:"Print explanations as JSON, too: as \"explain\" of the answer."`
+	Explain bool `env:"POKED_PUSHRULE_EXPLAIN" help:"Show for every rule, in order of evaluation, whether it matched and why not."`
+	JSON    bool `name:"json" env:"POKED_PUSHRULE_JSON" help:"Print the explanation as JSON, in \"explain\" of the answer."`
 }
 
 // Help is shown by kong under the command's summary.
 func (pushruleCmd) Help() string {
-	return `Reads questions from standard input, one JSON object a line, up to 1 MiB each:
+	return `Reads questions from standard input, one JSON object of at most 1 MiB per line:
 
   {"ruleset": {"override": [...], "content": [...], ...}, "event": {...}, "context": {"user_id": "@me:example.org"}}
 
-"ruleset" is a user's rules as clients see them under "global", or "spec-v1.19-defaults". In its place stands "condition", or "rule" with its "kind", to ask about one of these alone. The event is in the client-server format.
+"ruleset" is a user's rules as clients see them under "global", or "spec-v1.19-defaults". Give "condition", or "rule" and its "kind", instead to evaluate only that. The event is in the client-server format.
 
-What the context does not say is empty or 0: user_id, display_name, room_member_count, sender_power_levels ({"users": {...}, "users_default": 0}), notification_levels ({"room": 50}), room_version and room_creators (from version 12 on these have all power), thread_subscription (true or false), related_events ({"m.in_reply_to": {...}}).
+Fields of the context, which are empty or 0 if omitted: user_id, display_name, room_member_count, sender_power_levels ({"users": {...}, "users_default": 0}), notification_levels ({"room": 50}), room_version and room_creators (all-powerful since room version 12), thread_subscription (true or false), related_events ({"m.in_reply_to": {...}}).
 
-A ruleset is answered with {"rule_id", "kind", "actions"} of the rule that matched, null if none did; a condition or a rule with {"match"}. A user's own events match nothing. --explain prints a block for people instead, unless --json is given, too.
+The answer to a ruleset is {"rule_id", "kind", "actions"} of the rule that matched, null if none did; to a condition or a rule it is {"match"}. A user's own events match no rule. --explain prints readable text instead, or JSON with --json.
 
-A line that cannot be read is answered with {"error"} and the others all the same; the exit code is then 2.`
+The answer to an invalid line is {"error"}. The other lines are still answered; the exit code is 2.`
 }
 
 // maxQuestionBytes is how long a line may be.
 const maxQuestionBytes = 1 << 20
 
-// badInputError says that lines of the input could not be read.
+// badInputError reports lines of the input that could not be read.
 type badInputError struct {
 	count int
 	first error
@@ -74,7 +74,7 @@ func (c *pushruleCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return nil
 }
 
-// badLineError says why a line could not be read.
+// badLineError is the reason why a line could not be read.
 type badLineError struct {
 	line int
 	err  error
@@ -104,13 +104,13 @@ func (c *pushruleCmd) answer(out io.Writer, rec record) error {
 	return terminal.PrintJSON(out, matchAnswer{Match: outcome != nil, Explain: explained})
 }
 
-// matchAnswer answers a question about a condition or a rule.
+// matchAnswer is the answer for a condition or a rule.
 type matchAnswer struct {
 	Match   bool                   `json:"match"`
 	Explain []pushrule.Explanation `json:"explain,omitzero"`
 }
 
-// rulesetAnswer answers a question about a ruleset; the first two are null if no rule matched.
+// rulesetAnswer is the answer for a ruleset; the first two fields are null if no rule matched.
 type rulesetAnswer struct {
 	RuleID  *string                `json:"rule_id"`
 	Kind    *pushrule.Kind         `json:"kind"`

@@ -10,8 +10,8 @@ import (
 	"poked/events/pushrule"
 )
 
-// printBlock explains an outcome to people: a line with the answer, then one for
-// each rule, the one that matched with a star.
+// printBlock prints an explanation as text: a line with the answer, then one line for each
+// rule, with a star for the one that matched.
 //
 //	line 1: content rule "cake" matched: "notify", {"set_tweak":"highlight"}
 //	    override   .m.rule.master            disabled
@@ -27,7 +27,7 @@ func printBlock(out io.Writer, line int, isWhole bool, o *pushrule.Outcome, expl
 		if e.Matched {
 			mark, why = "*", "matched"
 		}
-		// A strings.Builder takes everything.
+		// A strings.Builder never fails.
 		_, _ = fmt.Fprintf(table, "  %s %s\t%s\t%s\n", mark, e.Kind, printable(e.RuleID), printable(why))
 	}
 	_ = table.Flush()
@@ -57,7 +57,7 @@ func headline(isWhole bool, o *pushrule.Outcome) string {
 	return fmt.Sprintf("%s rule %q matched: %s", o.Kind, o.RuleID, actions)
 }
 
-// printable takes out of a rule's text what a terminal could take for a command.
+// printable replaces what is not printable, such as terminal escapes, in the text of a rule.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

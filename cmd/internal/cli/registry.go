@@ -11,30 +11,30 @@ import (
 
 // registryCmd is "poked registry".
 type registryCmd struct {
-	Serve   registryRunCmd     `cmd:"" name:"run" default:"withargs" help:"Run the registry. This is what poked registry does without a word after it."`
-	Restore registryRestoreCmd `cmd:"" help:"Build the database anew from what NATS knows."`
+	Serve   registryRunCmd     `cmd:"" name:"run" default:"withargs" help:"Run the registry (the default)."`
+	Restore registryRestoreCmd `cmd:"" help:"Rebuild a lost database from NATS."`
 }
 
 // Help is shown by kong under the command's summary.
 func (registryCmd) Help() string {
-	return "poked registry run --help lists the flags of the registry itself."
+	return "See poked registry run --help for the flags of the registry."
 }
 
 // registryRunCmd is "poked registry run".
 type registryRunCmd struct {
-	NATS     string          `name:"nats" required:"" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"The NATS to use: one URL or several of one cluster."`
+	NATS     string          `name:"nats" required:"" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"NATS to use: one URL, or several of one cluster."`
 	Access   node.NATSFlags  `embed:"" group:"NATS:"`
 	Roles    node.RoleFlags  `embed:""`
 	Registry registry.Config `embed:"" group:"Registry:"`
 }
 
-// checkWhoAsks wants to know how the registry tells who asks.
+// checkWhoAsks checks that exactly one way to authenticate requests is configured.
 func checkWhoAsks(cfg registry.Config) error {
 	switch {
 	case cfg.Tokens == "" && cfg.Homeserver.URL == "":
-		return errors.New("--tokens is missing: it says who may set pushers, one 'token user_id [device_id]' a line; or set --homeserver, which knows")
+		return errors.New("--tokens is missing: a file with one 'token user_id [device_id]' per line; or set --homeserver to check tokens there")
 	case cfg.Tokens != "" && cfg.Homeserver.URL != "":
-		return errors.New("--tokens and --homeserver exclude each other: both say who an access token belongs to")
+		return errors.New("--tokens and --homeserver exclude each other: both authenticate access tokens")
 	}
 	return nil
 }
@@ -42,7 +42,7 @@ func checkWhoAsks(cfg registry.Config) error {
 // Validate is called by kong.
 func (c *registryRunCmd) Validate() error {
 	if c.Registry.Database == "" {
-		return errors.New("--database is missing: it says where pushers are kept")
+		return errors.New("--database is missing: the SQLite file that stores pushers")
 	}
 	return errors.Join(checkWhoAsks(c.Registry), node.CheckNATS(c.NATS))
 }

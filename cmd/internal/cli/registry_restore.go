@@ -15,18 +15,18 @@ import (
 
 // registryRestoreCmd is "poked registry restore".
 type registryRestoreCmd struct {
-	FromNATS bool          `name:"from-nats" required:"" env:"POKED_RESTORE_FROM_NATS" help:"From what NATS knows: the only source there is. Give it to say so."`
-	Database string        `name:"database" type:"path" env:"POKED_DATABASE" placeholder:"FILE" help:"SQLite database to build. It must not be there, or know no user."`
-	Data     string        `name:"data" type:"path" env:"POKED_RESTORE_DATA" placeholder:"DIR" help:"Restore that of a poked serve that keeps everything here, from the files of its embedded NATS."`
-	DryRun   bool          `name:"dry-run" env:"POKED_RESTORE_DRY_RUN" help:"Only say what would be restored."`
+	FromNATS bool          `name:"from-nats" required:"" env:"POKED_RESTORE_FROM_NATS" help:"Confirm that the database is rebuilt from NATS, which is the only source."`
+	Database string        `name:"database" type:"path" env:"POKED_DATABASE" placeholder:"FILE" help:"SQLite database to build. It must not exist, or have no users."`
+	Data     string        `name:"data" type:"path" env:"POKED_RESTORE_DATA" placeholder:"DIR" help:"Data directory of a stopped poked serve: restore its database from the files of its embedded NATS."`
+	DryRun   bool          `name:"dry-run" env:"POKED_RESTORE_DRY_RUN" help:"Only show what would be restored."`
 	Operator operatorFlags `embed:""`
 }
 
 // Help is shown by kong under the command's summary.
 func (registryRestoreCmd) Help() string {
-	return "For when the database is lost and there is no backup. Stop the registry first. It takes the registry's credentials at NATS, " +
-		"and is all or nothing. Why pushers went is not in NATS and is lost. Exit code 1 if a value could not be read; " +
-		"the others are restored then, and the registry makes NATS forget that one when it starts."
+	return "Use this if the database is lost and there is no backup. Stop the registry first, and use its NATS credentials. " +
+		"The restore is all or nothing. The reasons why pushers were removed are not in NATS and are lost. Exit code 1 means that " +
+		"some values could not be read: the others are restored, and the registry deletes the unreadable ones from NATS at its next start."
 }
 
 // restoreSummary is what --json prints.
@@ -39,7 +39,7 @@ type restoreSummary struct {
 // Validate is called by kong.
 func (c *registryRestoreCmd) Validate() error {
 	if c.Database == "" && c.Data == "" {
-		return errors.New("--database is missing: it says which file to build")
+		return errors.New("--database is missing: the file to build")
 	}
 	return nil
 }
@@ -53,10 +53,10 @@ func (c *registryRestoreCmd) Run(ctx context.Context, std terminal.Streams) erro
 	return c.withEmbedded(ctx, std, restore)
 }
 
-// withEmbedded calls do with a connection to a NATS that runs on the files of a
-// poked serve that does not.
+// withEmbedded calls do with a connection to an embedded NATS on the files of a stopped
+// poked serve.
 func (c *registryRestoreCmd) withEmbedded(ctx context.Context, std terminal.Streams, do func(*stream.Conn) error) error {
-	if _, err := os.Stat(c.Data); err != nil { // or it would be made
+	if _, err := os.Stat(c.Data); err != nil { // or OpenDataDir would create it
 		return fmt.Errorf("open data directory: %w", err)
 	}
 	dir, err := node.OpenDataDir(c.Data)
@@ -77,7 +77,7 @@ func (c *registryRestoreCmd) withEmbedded(ctx context.Context, std terminal.Stre
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }() // nothing that was written waits in it
+	defer func() { _ = conn.Close() }() // nothing was written to NATS
 	return do(conn)
 }
 
@@ -110,7 +110,7 @@ func (c *registryRestoreCmd) conclude(std terminal.Streams, s restoreSummary) er
 		}
 	}
 	if s.Unreadable > 0 {
-		return errors.New(line + fmt.Sprintf("; values that cannot be read: %d", s.Unreadable))
+		return errors.New(line + fmt.Sprintf("; %d values could not be read", s.Unreadable))
 	}
 	return nil
 }

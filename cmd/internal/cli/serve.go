@@ -13,13 +13,13 @@ import (
 
 // serveCmd is "poked serve".
 type serveCmd struct {
-	Data       string         `default:"poked-data" env:"POKED_DATA" placeholder:"DIR" help:"Directory for everything that must survive; made if missing, for its owner only. One that others can enter is used with a warning."`
-	NATS       string         `name:"nats" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"Use the NATS there instead of the embedded one."`
-	NATSListen string         `name:"nats-listen" group:"NATS:" env:"POKED_NATS_LISTEN" placeholder:"ADDR" help:"Open the embedded NATS to a homeserver at this address, such as 127.0.0.1:4222. It asks for no password: choose an address that only the homeserver reaches. Without it only this process does."`
+	Data       string         `default:"poked-data" env:"POKED_DATA" placeholder:"DIR" help:"Directory for all persistent data; created if missing, accessible by its owner only."`
+	NATS       string         `name:"nats" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"Use this NATS instead of the embedded one."`
+	NATSListen string         `name:"nats-listen" group:"NATS:" env:"POKED_NATS_LISTEN" placeholder:"ADDR" help:"Address at which the embedded NATS listens for a homeserver, such as 127.0.0.1:4222. It has no password: choose an address that only the homeserver can reach. By default it does not listen."`
 	Access     node.NATSFlags `embed:"" group:"NATS:"`
-	Fsync      node.FsyncFlag `group:"NATS:" default:"1s" env:"POKED_FSYNC" placeholder:"always|DURATION" help:"How soon the embedded NATS has a message on disk: what a power cut can lose. A crash of poked alone loses nothing."`
+	Fsync      node.FsyncFlag `group:"NATS:" default:"1s" env:"POKED_FSYNC" placeholder:"always|DURATION" help:"How often the embedded NATS syncs to disk: at every write, or at this interval. A power cut can lose this much; a crash of poked loses nothing."`
 
-	BridgeHTTP string `name:"bridge-http" group:"Bridge:" env:"POKED_BRIDGE_HTTP" placeholder:"ADDR" help:"Take room events from a homeserver as its application service, at this address; see poked bridge."`
+	BridgeHTTP string `name:"bridge-http" group:"Bridge:" env:"POKED_BRIDGE_HTTP" placeholder:"ADDR" help:"Also run the bridge: listen at this address for a homeserver's application service requests; see poked bridge."`
 
 	Bridge     bridge.Config     `embed:"" group:"Bridge:"`
 	Registry   registry.Config   `embed:"" group:"Registry:"`
@@ -27,10 +27,10 @@ type serveCmd struct {
 	Roles      node.RoleFlags    `embed:""`
 }
 
-// Help is shown by kong under the flags' summary.
+// Help is shown by kong under the command's summary.
 func (serveCmd) Help() string {
-	return "With --nats-listen a homeserver publishes room events here; see README for the contract. " +
-		"The database is poked.db in the directory --data unless --database says otherwise."
+	return "With --nats-listen a homeserver can publish room events to the embedded NATS; the README has the contract. " +
+		"The database is poked.db in the --data directory unless --database is set."
 }
 
 // Validate is called by kong.
@@ -43,11 +43,11 @@ func (c *serveCmd) Validate() error {
 	}
 	switch {
 	case c.NATS != "" && c.NATSListen != "":
-		return errors.New("--nats and --nats-listen exclude each other: the one uses an outside NATS, the other opens the embedded one")
+		return errors.New("--nats and --nats-listen exclude each other: one uses an external NATS, the other opens the embedded one")
 	case c.NATS != "":
 		return node.CheckNATS(c.NATS)
 	case c.Access != (node.NATSFlags{}):
-		return errors.New("--nats-creds and --nats-tls-… need --nats: the embedded NATS asks for nothing")
+		return errors.New("--nats-creds and --nats-tls-… need --nats: the embedded NATS has no credentials")
 	case c.Roles.Topology.Replicas > 1:
 		return errors.New("--replicas needs --nats: the embedded NATS is a single server")
 	case c.NATSListen != "":
@@ -58,7 +58,7 @@ func (c *serveCmd) Validate() error {
 	return nil
 }
 
-// checkBridge judges the flags of the bridge, if there is to be one.
+// checkBridge validates the flags of the bridge, if it is enabled.
 func (c *serveCmd) checkBridge() error {
 	if c.BridgeHTTP == "" {
 		return nil

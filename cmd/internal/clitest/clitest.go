@@ -12,10 +12,10 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// AsProgram set in the environment tells a test binary to be the program that it tests.
+// AsProgram is an environment variable that makes a test binary run as the program it tests.
 const AsProgram = "POKED_TEST_RUN_AS_POKED"
 
-// Result is what a command that ends by itself leaves behind.
+// Result is the exit code and the output of a command that ends by itself.
 type Result struct {
 	Code           int
 	Stdout, Stderr string
@@ -32,8 +32,8 @@ func Run(t *testing.T, run Runner, stdin string, args ...string) Result {
 	return Result{Code: code, Stdout: stdout.String(), Stderr: stderr.String()}
 }
 
-// CheckHelp checks that every flag of a program has an environment variable, and that
-// the help of its subcommand names both.
+// CheckHelp checks that every flag of a program has an environment variable, and that the
+// help of its subcommand names both.
 func CheckHelp(t *testing.T, parser *kong.Kong, run Runner) {
 	t.Helper()
 	for _, command := range slices.Concat(parser.Model.Children, parser.Model.Leaves(false)) {
@@ -62,14 +62,14 @@ func checkFlag(t *testing.T, command string, flag *kong.Flag, help string) {
 	}
 }
 
-// Want fails the test unless the command ended with a code, and what it printed holds
-// two texts and no secret.
+// Want fails the test unless the command ended with the exit code, its output contains the
+// two texts, and the output contains no SECRET.
 func (r Result) Want(t *testing.T, code int, stdout, stderr string) {
 	t.Helper()
 	if r.Code != code || !strings.Contains(r.Stdout, stdout) || !strings.Contains(r.Stderr, stderr) {
 		t.Errorf("exit code %d, standard output %q, standard error %q; want %d, %q, %q", r.Code, r.Stdout, r.Stderr, code, stdout, stderr)
 	}
 	if strings.Contains(r.Stdout+r.Stderr, "SECRET") {
-		t.Errorf("a secret is told: %q, %q", r.Stdout, r.Stderr)
+		t.Errorf("the output contains a secret: %q, %q", r.Stdout, r.Stderr)
 	}
 }

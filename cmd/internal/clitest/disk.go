@@ -14,7 +14,7 @@ import (
 	"poked/events"
 )
 
-// SmallDisk mounts a disk of this many bytes for the test.
+// SmallDisk mounts a disk of size bytes for the test.
 func SmallDisk(t *testing.T, size int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -43,11 +43,11 @@ func FillDisk(t *testing.T, path string) {
 			}
 		}
 	}
-	_ = file.Close() // what did not fit is not missed
+	_ = file.Close() // the content does not matter
 }
 
-// Pour publishes events for as long as they are stored, and returns when one is not, or
-// when there are too many.
+// Pour publishes events until NATS fails to store one. It fails the test if NATS stores all
+// of a large number.
 func Pour(t *testing.T, nc *nats.Conn) {
 	t.Helper()
 	body := strings.Repeat("x", 100_000)

@@ -10,9 +10,8 @@ import (
 	"poked/events"
 )
 
-// toldBadges is every count that a pushkey was told, in order, and by which it is
-// judged: the users who have the pushkey. Which of them a count was for nobody
-// says.
+// toldBadges is every unread count sent to a pushkey, in order, and the users who have the
+// pushkey. A poke does not name its user, so each count may be for any of them.
 type toldBadges struct {
 	owners []badgeOwner
 	told   []toldBadge
@@ -28,7 +27,7 @@ type toldBadge struct {
 	count int
 }
 
-// hears takes in that one of the owners is owed a poke.
+// hears records an expected poke for its owner.
 func (b *toldBadges) hears(o *owedPoke) {
 	for _, owner := range b.owners {
 		if owner.pusher == o.pusher {
@@ -37,7 +36,7 @@ func (b *toldBadges) hears(o *owedPoke) {
 	}
 }
 
-// most returns what an owner can have unread at most, or -1 if none has a badge.
+// most returns the highest unread count that an owner can have, or -1 if none has a badge.
 func (b *toldBadges) most() int {
 	most := -1
 	for _, owner := range b.owners {
@@ -48,7 +47,7 @@ func (b *toldBadges) most() int {
 	return most
 }
 
-// last returns the count that was told last, if there is only one owner.
+// last returns the count that was sent last, if there is only one owner.
 func (b *toldBadges) last() (count int, ok bool) {
 	if len(b.told) == 0 || len(b.owners) > 1 {
 		return 0, false
@@ -56,9 +55,9 @@ func (b *toldBadges) last() (count int, ok bool) {
 	return b.told[len(b.told)-1].count, true
 }
 
-// right says whether the last count of each owner is what they have unread, in
-// some way to deal the counts out: nobody hears of an event twice. It looks back
-// from the end, with each set of owners who can have been told something by then.
+// right reports whether the counts can be assigned to the owners so that the last count of
+// each owner is their final unread count, and nobody gets an event twice. It searches
+// backwards from the end, with every possible set of owners that have a count by then.
 func (b *toldBadges) right() bool {
 	sets, later := map[uint]bool{0: true}, map[events.EventID]int{}
 	all := uint(1)<<len(b.owners) - 1
@@ -79,8 +78,8 @@ func (b *toldBadges) right() bool {
 	return false
 }
 
-// earlier returns which sets there can be once the count before is dealt, which is
-// one of an event that later ones are of too.
+// earlier returns the possible sets after the count before is assigned. later is the number
+// of later counts for the same event.
 func (b *toldBadges) earlier(sets map[uint]bool, t toldBadge, later int) map[uint]bool {
 	earlier := map[uint]bool{}
 	for set := range sets {
@@ -98,7 +97,7 @@ func (b *toldBadges) earlier(sets map[uint]bool, t toldBadge, later int) map[uin
 	return earlier
 }
 
-// untoldIsRight says whether owners who were told nothing need not be.
+// untoldIsRight reports whether no count is needed for the owners who were sent none.
 func (b *toldBadges) untoldIsRight(told uint) bool {
 	for i, owner := range b.owners {
 		if told&(1<<i) == 0 && !owner.pusher.noBadge && owner.pusher.unread > 0 {
@@ -112,7 +111,7 @@ func (o badgeOwner) mayHear(t toldBadge) bool {
 	return !o.pusher.noBadge && (t.event == "" || o.hears[t.event])
 }
 
-// String says what is wrong at the end.
+// String describes what is wrong at the end.
 func (b *toldBadges) String() string {
 	var want []int
 	for _, owner := range b.owners {
@@ -125,7 +124,7 @@ func (b *toldBadges) String() string {
 	return fmt.Sprintf("%s, unread at the end is %d: %s", said, want, b.owners[0].pusher.device)
 }
 
-// takeBadge takes in a poke of the badge alone.
+// takeBadge checks a badge-only push.
 func (c *checker) takeBadge(id pushkeyID, a *arrival) {
 	a.mask()
 	device, badges := c.pushers[id].device, c.badges[id]
@@ -140,19 +139,19 @@ func (c *checker) takeBadge(id pushkeyID, a *arrival) {
 	switch {
 	case expected && known && last == *a.Notification.Counts.Unread:
 		c.tally.Disordered++
-		c.problem("told again that %d are unread: %s", last, device)
+		c.problem("the count %d was sent again: %s", last, device)
 	case expected:
 	case len(unlike) > 0:
 		c.tally.Different++
 		c.problem("not as it must be: badge for %s: %s", device, strings.Join(unlike, ", "))
 	default:
 		c.tally.Unexpected++
-		c.problem("a badge for %s, which asks for none", device)
+		c.problem("a badge for %s, which wants none", device)
 	}
 	c.tell(pokeID{pushkeyID: id}, a)
 }
 
-// tell takes in the count of a poke.
+// tell records the unread count of a poke.
 func (c *checker) tell(id pokeID, a *arrival) {
 	count, b := a.Notification.Counts.Unread, c.badges[id.pushkeyID]
 	most := b.most()
@@ -162,11 +161,11 @@ func (c *checker) tell(id pokeID, a *arrival) {
 	b.told = append(b.told, toldBadge{event: id.event, count: *count})
 	if *count > most {
 		c.tally.Disordered++
-		c.problem("%d are unread of at most %d: %s", *count, most, c.describe(id))
+		c.problem("the unread count is %d, at most %d is possible: %s", *count, most, c.describe(id))
 	}
 }
 
-// miscounted returns the pushkeys that were told last what is not unread.
+// miscounted returns the pushkeys whose last count is not the final unread count.
 func (c *checker) miscounted() (ids []pushkeyID) {
 	for id, b := range c.badges {
 		if !b.right() {

@@ -10,27 +10,26 @@ import (
 	"poked/events"
 )
 
-// checker compares the pokes that arrive with those that are owed:
+// checker compares the pokes that arrive with the expected ones:
 //
-//   - each arrives once and holds what it must, and nothing else does; one whose
-//     event is read later may also be read before it is sent, and never arrive;
-//   - of one pusher, those of one room come in the order of the events;
-//   - a poke of the badge alone tells something new;
-//   - each pusher is told last how much its user has unread at the end.
+//   - each expected poke arrives once, with the right content, and no other poke arrives;
+//     one whose event is read later may be missing, if it was read before it was sent;
+//   - the pokes of one pusher for one room arrive in the order of the events;
+//   - a badge-only push has a new count;
+//   - the last count of each pusher is the final unread count of its user.
 //
-// Which user a poke is for it does not say, so where users share a pushkey a
-// poke may be anyone's of them: then there must be a way to deal the pokes out
-// that is right for all.
+// A poke does not name its user, so if users share a pushkey, a poke may be for any of
+// them. Then there must be an assignment of pokes to users that is right for all.
 type checker struct {
-	owed    map[pokeID][]*owedPoke        // not arrived yet, first those that must
-	pushers map[pushkeyID]*recordedPusher // one of the owners, to speak of
+	owed    map[pokeID][]*owedPoke        // not arrived yet, mandatory ones first
+	pushers map[pushkeyID]*recordedPusher // one of the owners, for messages
 	numbers map[events.EventID]int
 
 	badges map[pushkeyID]*toldBadges
-	told   map[roomOrder]tracks // the number of the last event, of each owner
+	told   map[roomOrder]tracks // the number of the last event for each owner
 
 	tally    tally
-	problems []string // the first few, in words; none holds a pushkey or content
+	problems []string // the first few, as text without pushkeys and content
 }
 
 type pokeID struct {
@@ -43,20 +42,20 @@ type roomOrder struct {
 	pushkeyID
 }
 
-// tally counts what became of the pokes.
+// tally counts the pokes by result.
 type tally struct {
-	Owed       int // at the beginning
-	Arrived    int // pokes of events
-	Badges     int // pokes of the badge alone
-	Read       int // owed and not arrived, so far, and read sooner or later
-	Missing    int // owed and not arrived, so far, and never read
-	Unexpected int // arrived and not owed, or not any more
-	Different  int // owed, and something in it is not as it must be
-	Disordered int // came too late in its room, or with a count that is no news or cannot be
-	Miscounted int // pushkeys that were told last what is not unread at the end
+	Owed       int // expected in all
+	Arrived    int // pokes for events
+	Badges     int // badge-only pushes
+	Read       int // expected and not arrived so far, and read at some time
+	Missing    int // expected and not arrived so far, and never read
+	Unexpected int // arrived and not expected, or a second time
+	Different  int // expected, with wrong content
+	Disordered int // out of order in its room, or with a repeated or impossible count
+	Miscounted int // pushkeys with a wrong last count
 }
 
-// shownProblems is how many problems are put into words.
+// shownProblems is how many problems are described.
 const shownProblems = 10
 
 func newChecker(rec *recording) *checker {
@@ -86,7 +85,7 @@ func newChecker(rec *recording) *checker {
 	return c
 }
 
-// open returns where a poke counts that has not arrived.
+// open returns the counter for a poke that has not arrived.
 func (c *checker) open(o *owedPoke) *int {
 	if o.read {
 		return &c.tally.Read
@@ -94,16 +93,16 @@ func (c *checker) open(o *owedPoke) *int {
 	return &c.tally.Missing
 }
 
-// complete says whether nothing need arrive any more.
+// complete reports whether everything mandatory has arrived.
 func (c *checker) complete() bool { return c.tally.Missing == 0 && len(c.miscounted()) == 0 }
 
-// flawless says whether everything was as it must be.
+// flawless reports whether everything was as expected.
 func (c *checker) flawless() bool {
 	t := c.tally
 	return t == tally{Owed: t.Owed, Arrived: t.Owed - t.Read, Read: t.Read, Badges: t.Badges}
 }
 
-// take takes in a poke and returns a pusher that it may be for, or nil.
+// take checks a poke and returns a pusher that it may be for, or nil.
 func (c *checker) take(a *arrival) *recordedPusher {
 	if a.isBadge() {
 		c.tally.Badges++
@@ -113,7 +112,7 @@ func (c *checker) take(a *arrival) *recordedPusher {
 	n := &a.Notification
 	if a.tree == nil || len(n.Devices) != 1 {
 		c.tally.Unexpected++
-		c.problem("a request that is no poke for one device")
+		c.problem("a request that is not a poke for one device")
 		return nil
 	}
 	id := pokeID{event: n.EventID, pushkeyID: pushkeyID{appID: n.Devices[0].AppID, pushkey: n.Devices[0].Pushkey}}
@@ -136,8 +135,8 @@ func (c *checker) take(a *arrival) *recordedPusher {
 	return pusher
 }
 
-// settle takes the poke that arrived from the list, or one that it could be,
-// sooner one that must arrive, and returns in which members it differs from that.
+// settle removes the poke that arrived from the expected ones, or one that it could be,
+// preferably a mandatory one, and returns the members in which it differs.
 func (c *checker) settle(id pokeID, a *arrival) []string {
 	a.mask()
 	owed := c.owed[id]
@@ -148,7 +147,7 @@ func (c *checker) settle(id pokeID, a *arrival) []string {
 	return differences("", want, a.tree)
 }
 
-// checkOrder looks at when a poke came.
+// checkOrder checks the order of a poke in its room.
 func (c *checker) checkOrder(id pokeID, room events.RoomID) {
 	place := roomOrder{room: room, pushkeyID: id.pushkeyID}
 	if c.told[place] == nil {
@@ -160,12 +159,12 @@ func (c *checker) checkOrder(id pokeID, room events.RoomID) {
 	}
 }
 
-// tracks are growing numbers, one for each owner of a pushkey.
+// tracks are increasing numbers, one for each owner of a pushkey.
 type tracks []int
 
-// advance has the number that is closest below n become n. To take that one is
-// always right: any other leaves less room for what comes later. It fails if all
-// numbers are n or more.
+// advance sets the largest number below n to n. That choice is always right: any other
+// leaves fewer possibilities for later pokes. It returns false if all numbers are n or
+// more.
 func (t tracks) advance(n int) (ok bool) {
 	best := -1
 	for i, last := range t {
@@ -180,7 +179,7 @@ func (t tracks) advance(n int) (ok bool) {
 	return true
 }
 
-// finish judges what can be judged only at the end.
+// finish checks what can be checked only at the end.
 func (c *checker) finish() {
 	c.nameMissing()
 	for _, id := range c.miscounted() {
@@ -206,14 +205,14 @@ func (c *checker) nameMissing() {
 	}
 }
 
-// problem keeps one of the first problems.
+// problem records the first few problems.
 func (c *checker) problem(format string, args ...any) {
 	if len(c.problems) < shownProblems {
 		c.problems = append(c.problems, fmt.Sprintf(format, args...))
 	}
 }
 
-// describe names a poke without its pushkey.
+// describe describes a poke without its pushkey.
 func (c *checker) describe(id pokeID) string {
 	device := "an unknown device"
 	if p := c.pushers[id.pushkeyID]; p != nil {
@@ -222,9 +221,9 @@ func (c *checker) describe(id pokeID) string {
 	return fmt.Sprintf("event %d (%s) for %s", c.numbers[id.event], id.event, device)
 }
 
-// String says what was wrong, in one sentence.
+// String describes the result in one sentence.
 func (t tally) String() string {
-	said := fmt.Sprintf("%d pokes arrived, %d had to and %d were read first", t.Arrived, t.Owed-t.Read, t.Read)
+	said := fmt.Sprintf("%d pokes arrived of %d expected, %d were read first", t.Arrived, t.Owed-t.Read, t.Read)
 	for _, part := range []struct {
 		count int
 		what  string

@@ -12,8 +12,8 @@ import (
 // clockSlack is how far from now a time may be to count as now.
 const clockSlack = time.Hour
 
-// mask puts anyCount and anyTime where a poke has a count and a time that it
-// may have, so that it can be compared with what is owed.
+// mask replaces a valid count and a valid time of a poke by anyCount and anyTime, so that
+// the poke can be compared with the expected body.
 func (a *arrival) mask() {
 	notification, _ := a.tree["notification"].(map[string]any)
 	n := &a.Notification
@@ -33,7 +33,7 @@ func (a *arrival) mask() {
 	}
 }
 
-// differences names the members in which two JSON values differ.
+// differences returns the paths of the members in which two JSON values differ.
 func differences(path string, want, have any) []string {
 	if reflect.DeepEqual(want, have) {
 		return nil
@@ -61,10 +61,10 @@ func memberDifferences(path string, want, have map[string]any) []string {
 	return all
 }
 
-// member returns a member of an object; what is absent differs from null.
+// member returns a member of an object. An absent member differs from null.
 func member(object map[string]any, key string) any {
 	if value, ok := object[key]; ok {
 		return value
 	}
-	return json.Number("absent") // which no number is
+	return json.Number("absent") // no number is written like this
 }

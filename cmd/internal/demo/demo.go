@@ -1,5 +1,5 @@
-// Package demo is "poked demo": it plays the recorded events of testdata through the
-// whole program and judges every poke by the list of those that they must cause.
+// Package demo is "poked demo": it plays the recorded events of testdata through the whole
+// program and compares every poke with the list of expected pokes.
 package demo
 
 import (
@@ -22,19 +22,18 @@ import (
 	"poked/registry"
 )
 
-// Cmd is "poked demo": the whole program on recorded events, judged by the
-// list of pokes that these must cause.
+// Cmd is "poked demo".
 type Cmd struct {
-	Rate float64 `default:"150" env:"POKED_DEMO_RATE" placeholder:"N" help:"Publish so many events a second; 0 is as fast as NATS stores them."`
-	All  bool    `name:"all" xor:"output" env:"POKED_DEMO_ALL" help:"Show each poke, and not only the first of each kind."`
-	JSON bool    `name:"json" xor:"output" env:"POKED_DEMO_JSON" help:"Print the body of each poke as a line of JSON; everything else goes to standard error."`
+	Rate float64 `default:"150" env:"POKED_DEMO_RATE" placeholder:"N" help:"Events to publish per second; 0 means as fast as NATS stores them."`
+	All  bool    `name:"all" xor:"output" env:"POKED_DEMO_ALL" help:"Show every poke, not only the first of each kind."`
+	JSON bool    `name:"json" xor:"output" env:"POKED_DEMO_JSON" help:"Print the body of each poke as a line of JSON. Everything else goes to standard error."`
 }
 
 // Help is shown by kong under the command's summary.
 func (Cmd) Help() string {
-	return "Everything runs in this process, in a directory that is removed at the end. Each poke is compared with " +
-		"the list of those that must arrive, or may if their event is read meanwhile; the exit code is 1 if one is missing, " +
-		"unexpected or not as it should be, or if a pusher's last badge is not what its user has unread."
+	return "Everything runs in this process, in a temporary directory. Each poke is compared with the list of expected pokes; " +
+		"one may be missing only if its event is read first. The exit code is 1 if a poke is missing, unexpected or wrong, " +
+		"or if the last badge of a pusher is not the unread count of its user."
 }
 
 // Validate is called by kong.
@@ -45,11 +44,10 @@ func (c *Cmd) Validate() error {
 	return nil
 }
 
-// patience is how long nothing may arrive before the pokes that are missing
-// count as lost.
+// patience is how long no poke may arrive before the missing pokes count as lost.
 const patience = 20 * time.Second
 
-// Run shows everything and fails unless each poke is as it should be.
+// Run plays the demo and fails unless every poke is as expected.
 func (c *Cmd) Run(ctx context.Context, std terminal.Streams) error {
 	return c.perform(ctx, std, testdataFiles(), patience)
 }
@@ -59,8 +57,8 @@ func (c *Cmd) Run(ctx context.Context, std terminal.Streams) error {
 //	story ──pushers/set──▶ registry ──▶ NATS ──▶ dispatcher ──pokes──▶ gateway ──▶ story
 //	  └─────────room events, receipts────▲                                  checked, shown
 //
-// The actors are those of poked serve, with the gateway and the story beside
-// them. When the story has ended, everything stops.
+// The actors are those of poked serve, and the gateway and the story. When the story has
+// ended, everything stops.
 func (c *Cmd) perform(ctx context.Context, std terminal.Streams, files recordedFiles, patience time.Duration) error {
 	rec, err := readRecording(files)
 	if err != nil {
@@ -69,7 +67,7 @@ func (c *Cmd) perform(ctx context.Context, std terminal.Streams, files recordedF
 	return newStory(rec, c.screen(std, len(rec.owed)), c.limiter(), patience).perform(ctx, std)
 }
 
-// perform performs a story in a directory that is removed at the end.
+// perform plays a story in a temporary directory.
 func (s *story) perform(ctx context.Context, std terminal.Streams) (err error) {
 	dir, err := os.MkdirTemp("", "poked-demo-")
 	if err != nil {
@@ -104,18 +102,17 @@ func (c *Cmd) limiter() *rate.Limiter {
 	if c.Rate == 0 {
 		return rate.NewLimiter(rate.Inf, 0)
 	}
-	// Ten milliseconds' worth at once: timers are not exact.
+	// Bursts of 10 ms, because timers are not exact.
 	return rate.NewLimiter(rate.Limit(c.Rate), max(1, int(c.Rate/100)))
 }
 
-// cast returns what brings up everyone who takes part. end is called when the
-// story has ended.
+// cast returns the starters of all actors. end is called when the story has ended.
 func (s *story) cast(dir string, log *slog.Logger, end func()) ([]node.Starter, error) {
 	var delivery dispatcher.Config
 	if err := kong.ApplyDefaults(&delivery); err != nil {
 		return nil, fmt.Errorf("configure dispatcher: %w", err)
 	}
-	delivery.CatchUpLimit = math.MaxInt32 // every poke is to be seen, though a minute of talk is told in seconds
+	delivery.CatchUpLimit = math.MaxInt32 // every poke is expected, even if the events are published faster than in reality
 	tokens := filepath.Join(dir, "tokens")
 	if err := s.writeTokens(tokens); err != nil {
 		return nil, err
@@ -139,7 +136,7 @@ func (s *story) cast(dir string, log *slog.Logger, end func()) ([]node.Starter, 
 	}, nil
 }
 
-// registry starts the registry and notes where it listens.
+// registry starts the registry and stores its address.
 func (s *story) registry(cfg registry.Config) node.Starter {
 	return func(ctx context.Context, b node.Base) (node.Actor, error) {
 		a, err := node.StartRegistry(cfg)(ctx, b)
@@ -148,9 +145,9 @@ func (s *story) registry(cfg registry.Config) node.Starter {
 	}
 }
 
-// dispatcher starts the dispatcher and lets it run once the pushers are in
-// NATS: it reads all of them before the first event, so that no poke is missing
-// only because its pusher was not known yet.
+// dispatcher starts the dispatcher, but runs it only when the pushers are in NATS. So it
+// knows all of them before the first event, and no poke is missing because its pusher was
+// unknown.
 func (s *story) dispatcher(cfg dispatcher.Config) node.Starter {
 	return func(ctx context.Context, b node.Base) (node.Actor, error) {
 		a, err := node.StartDispatcher(cfg)(ctx, b)

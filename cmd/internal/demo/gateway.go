@@ -10,18 +10,17 @@ import (
 
 const host = "127.0.0.1"
 
-// arrival is a poke as it came.
+// arrival is a poke as it arrived.
 type arrival struct {
 	*testgateway.Poke
 
-	tree map[string]any // of the body, with numbers as written; nil if it is no JSON object
+	tree map[string]any // of the body, with numbers as written; nil if it is invalid
 }
 
-// isBadge reports whether a poke is of no event and tells only how much is unread.
+// isBadge reports whether a poke is a badge-only push.
 func (a *arrival) isBadge() bool { return a.tree != nil && a.Notification.IsBadge() }
 
-// arrive returns a poke with its tree. What cannot be read comes without one: it is no
-// poke that is owed.
+// arrive returns a poke with its tree, which is nil for an invalid poke.
 func arrive(p *testgateway.Poke) arrival {
 	a := arrival{Poke: p}
 	if p.Refusal != nil || decodeTree(p.Body, &a.tree) != nil {
@@ -30,7 +29,7 @@ func arrive(p *testgateway.Poke) arrival {
 	return a
 }
 
-// collector is a push gateway that takes everything and hands it on.
+// collector is a push gateway that accepts every poke and passes it on.
 type collector struct {
 	*testgateway.Gateway
 
@@ -46,8 +45,8 @@ func listenGateway(ctx context.Context, log *slog.Logger) (*collector, error) {
 	return &collector{Gateway: g, log: log, arrivals: make(chan arrival, 1024)}, nil
 }
 
-// run serves until ctx ends. It hands a poke on before it answers: the next one of the
-// same pusher comes after the answer, so the order of the pushers' pokes is kept.
+// run serves until ctx ends. It passes a poke on before it answers: the next poke of the
+// same pusher arrives after the answer, so the order of each pusher's pokes is kept.
 func (c *collector) run(ctx context.Context) error {
 	return c.Run(ctx, c.log, func(ctx context.Context, p *testgateway.Poke) (testgateway.Answer, error) {
 		select {

@@ -7,7 +7,7 @@ import (
 	"poked/events"
 )
 
-// readReceipts puts each receipt where it came.
+// readReceipts adds each receipt to the event before it.
 func (rec *recording) readReceipts(receipts string, numbers map[events.EventID]int) error {
 	for raw := range strings.Lines(receipts) {
 		var receipt struct {
@@ -26,7 +26,7 @@ func (rec *recording) readReceipts(receipts string, numbers map[events.EventID]i
 	return nil
 }
 
-// readGolden works out which pokes are owed.
+// readGolden reads the list of expected pokes.
 func (rec *recording) readGolden(golden string, numbers map[events.EventID]int) error {
 	for raw := range strings.Lines(golden) {
 		line := new(goldenLine)
@@ -57,8 +57,8 @@ func (rec *recording) owe(line *goldenLine, number int) {
 	}
 }
 
-// readUnread works out which pokes must arrive, for nobody ever reads them, and
-// what each pusher's badge must be at the end.
+// readUnread reads what stays unread: it sets which pokes must arrive, because their events
+// are never read, and the final unread count of each pusher.
 func (rec *recording) readUnread(unread string, numbers map[events.EventID]int) error {
 	left := map[events.UserID]map[events.EventID]bool{}
 	for raw := range strings.Lines(unread) {

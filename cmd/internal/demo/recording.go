@@ -11,8 +11,8 @@ import (
 	"poked/testdata"
 )
 
-// recording is what the demo plays: events, receipts and pushers, and the pokes
-// that come of them.
+// recording is what the demo plays: events, receipts and pushers, and the pokes that they
+// must cause.
 type recording struct {
 	events  []recordedEvent
 	pushers []recordedPusher
@@ -34,7 +34,7 @@ type recordedEvent struct {
 	id       events.EventID
 	room     events.RoomID
 	fields   map[string]any
-	receipts [][]byte // that came right after it
+	receipts [][]byte // sent right after it
 }
 
 type recordedPusher struct {
@@ -42,25 +42,24 @@ type recordedPusher struct {
 	device string // display name
 	pushkeyID
 	eventIDOnly bool
-	noBadge     bool           // it asks for no counts (MSC4076)
-	unread      int            // how many notifications its user has left at the end
+	noBadge     bool           // it wants no counts (MSC4076)
+	unread      int            // unread notifications of its user at the end
 	fields      map[string]any // of pushers/set, and user_id
 	data        map[string]any // of fields
 }
 
-// pushkeyID is all that a poke says of its pusher. Pushers of several users may
-// share one.
+// pushkeyID identifies the pusher in a poke. Pushers of several users may share one.
 type pushkeyID struct{ appID, pushkey string }
 
-// owedPoke is a poke that must arrive, unless it is read first: what a line of the
-// golden list says of one user, for one of their pushers.
+// owedPoke is an expected poke, which may be missing only if its event is read first: one
+// user of a line of the golden list, and one of their pushers.
 type owedPoke struct {
 	event  *recordedEvent
 	number int // of the event in the recording, from 1
 	pusher *recordedPusher
 	line   *goldenLine
 	group  *goldenGroup
-	read   bool // its user reads the event later in the recording, or it is redacted
+	read   bool // the event is read by its user or redacted later in the recording
 }
 
 // goldenLine is a line of testdata/pokes/golden.jsonl; README.md beside it
@@ -81,15 +80,15 @@ type goldenGroup struct {
 	Users        []events.UserID `json:"users"`
 }
 
-// anyCount and anyTime stand in a body for what the recording cannot know: the
-// unread count, and when the pusher was set.
+// anyCount and anyTime replace values of a body that the recording cannot know: the unread
+// count, and when the pusher was set.
 const (
 	anyCount = "any count"
 	anyTime  = "any time"
 )
 
-// body returns the poke's body, put together from line, event and pusher as
-// testdata/pokes/README.md says.
+// body returns the expected body of the poke, built from line, event and pusher as
+// testdata/pokes/README.md describes.
 func (o *owedPoke) body() map[string]any {
 	device := o.pusher.deviceMember()
 	n := map[string]any{
@@ -122,14 +121,14 @@ func (o *owedPoke) body() map[string]any {
 	return map[string]any{"notification": n}
 }
 
-// badgeBody returns the body of a poke that tells p nothing but how much is unread.
+// badgeBody returns the expected body of a badge-only push.
 func (p *recordedPusher) badgeBody() map[string]any {
 	return map[string]any{"notification": map[string]any{
 		"prio": "low", "counts": map[string]any{"unread": anyCount}, "devices": []any{p.deviceMember()},
 	}}
 }
 
-// deviceMember returns what a poke says of p itself.
+// deviceMember returns the device object of a poke.
 func (p *recordedPusher) deviceMember() map[string]any {
 	data := maps.Clone(p.data)
 	delete(data, "url")
@@ -163,7 +162,7 @@ func readRecording(files recordedFiles) (*recording, error) {
 	return rec, nil
 }
 
-// receipts returns how many receipts were recorded.
+// receipts returns the number of receipts.
 func (rec *recording) receipts() (n int) {
 	for _, ev := range rec.events {
 		n += len(ev.receipts)
@@ -211,7 +210,7 @@ func readRecordedPushers(raw string) ([]recordedPusher, error) {
 	return read, nil
 }
 
-// decodeTree decodes JSON with every number kept as it is written.
+// decodeTree decodes JSON and keeps numbers as they are written.
 func decodeTree(raw []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()

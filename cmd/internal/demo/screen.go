@@ -8,8 +8,8 @@ import (
 	"poked/cmd/internal/terminal"
 )
 
-// screen shows how the demo goes: the first poke of each kind in a line, or each poke, in
-// a line or as JSON.
+// screen shows the demo: the first poke of each kind as a line, or each poke, as a line or
+// as JSON.
 type screen struct {
 	out, words io.Writer // for pokes, and for everything else
 	json       bool
@@ -20,10 +20,10 @@ type screen struct {
 	headed     bool
 }
 
-// narrow is the width, in columns, below which the columns give way to what was said.
+// narrow is the width, in columns, below which the other columns shrink in favour of the last.
 const narrow = 90
 
-// screen returns where a demo of so many pokes is shown.
+// screen returns the screen of a demo with so many pokes.
 func (c *Cmd) screen(std terminal.Streams, pokes int) *screen {
 	s := &screen{out: std.Out, words: std.Out, json: c.JSON, all: c.All || c.JSON, shown: map[string]bool{}, width: terminal.Width(std.Out)}
 	if c.JSON {
@@ -36,13 +36,13 @@ func (c *Cmd) screen(std terminal.Streams, pokes int) *screen {
 	return s
 }
 
-// say writes a line that is no poke.
+// say prints a line that is not a poke.
 func (s *screen) say(format string, args ...any) {
 	s.progress.Clear()
-	_, _ = fmt.Fprintf(s.words, format+"\n", args...) // what counts is the exit code
+	_, _ = fmt.Fprintf(s.words, format+"\n", args...) // only the exit code matters
 }
 
-// show shows a poke that came so long after the beginning.
+// show shows a poke that arrived so long after the start.
 func (s *screen) show(a *arrival, pusher *recordedPusher, after time.Duration) error {
 	s.progress.Advance(1)
 	if kind := a.kind(); !s.all {
@@ -62,7 +62,7 @@ func (s *screen) show(a *arrival, pusher *recordedPusher, after time.Duration) e
 	return nil
 }
 
-// head returns the heading of the columns, the first time.
+// head returns the header line the first time, then "".
 func (s *screen) head() string {
 	if s.headed {
 		return ""
@@ -71,8 +71,8 @@ func (s *screen) head() string {
 	return terminal.Fit(s.columns("seconds", "unread", "how", "device", "room")+"what", s.width) + "\n"
 }
 
-// line returns a poke in one line. What a client has to fetch because its
-// pusher gets ids only, the line does not have either.
+// line returns a poke as one line. For an event_id_only pusher it shows only the ids, like
+// the poke itself.
 func (s *screen) line(a *arrival, pusher *recordedPusher, after time.Duration) string {
 	n := &a.Notification
 	device := "?"
@@ -86,7 +86,7 @@ func (s *screen) line(a *arrival, pusher *recordedPusher, after time.Duration) s
 	return terminal.Fit(s.columns(fmt.Sprintf("%.3f", after.Seconds()), unread, n.How(), device, n.RoomName)+n.What(), s.width)
 }
 
-// kind returns what tells kinds of pokes apart: how they are, and how much they tell.
+// kind returns the kind of a poke: its priority and tweaks, and how much it contains.
 func (a *arrival) kind() string {
 	switch {
 	case a.isBadge():
@@ -97,7 +97,7 @@ func (a *arrival) kind() string {
 	return a.Notification.How()
 }
 
-// columns returns everything that stands before the last column.
+// columns returns all columns but the last.
 func (s *screen) columns(seconds, unread, how, device, room string) string {
 	deviceWidth, roomWidth := 16, 20
 	if s.width < narrow {

@@ -24,15 +24,15 @@ import (
 )
 
 const (
-	// storySetup bounds the time that pushers take from HTTP to NATS.
+	// storySetup bounds the time until the pushers are in NATS.
 	storySetup = 30 * time.Second
 	storyPoll  = 20 * time.Millisecond
-	// storyEpilogue is how long nothing must arrive after all that was owed: longer
-	// than a badge waits for others.
+	// storyEpilogue is how long nothing may arrive after the last expected poke: longer
+	// than the delay of a badge-only push.
 	storyEpilogue = 1500 * time.Millisecond
 )
 
-// errStopped says that the demo was interrupted.
+// errStopped reports that the demo was interrupted.
 var errStopped = errors.New("stopped before every poke was there")
 
 // story is one run of the demo: clients set pushers, a homeserver publishes
@@ -48,7 +48,7 @@ type story struct {
 	// publishAll publishes every event.
 	publishAll func(context.Context, *stream.Conn) error
 
-	// Set while the parts start, before the story is told.
+	// Set while the parts start, before the story begins.
 	gateway      *collector
 	registryAddr string
 
@@ -74,7 +74,7 @@ func newStory(rec *recording, screen *screen, limit *rate.Limiter, patience time
 	return s
 }
 
-// writeTokens writes the file that tells the registry who is who.
+// writeTokens writes the registry's token file.
 func (s *story) writeTokens(path string) error {
 	var file bytes.Buffer
 	for user, token := range s.tokens {
@@ -86,7 +86,7 @@ func (s *story) writeTokens(path string) error {
 	return nil
 }
 
-// tell tells the story to its end, be it good or bad: verdict says which.
+// tell plays the story to its end. verdict then judges it.
 func (s *story) tell(ctx context.Context, conn *stream.Conn) error {
 	err := s.play(ctx, conn)
 	s.screen.progress.Finish()
@@ -102,7 +102,7 @@ func (s *story) play(ctx context.Context, conn *stream.Conn) error {
 	}
 	close(s.registered)
 	s.screen.say("%d pushers of %d users are set over HTTP at http://%s", len(s.rec.pushers), len(s.tokens), s.registryAddr)
-	s.screen.say("%d events and %d receipts go to NATS, pokes come to http://%s", len(s.rec.events), s.rec.receipts(), s.gateway.Addr())
+	s.screen.say("%d events and %d receipts go to NATS, pokes go to http://%s", len(s.rec.events), s.rec.receipts(), s.gateway.Addr())
 	if !s.screen.all {
 		s.screen.say("the first poke of each kind:")
 	}
@@ -117,8 +117,8 @@ func (s *story) play(ctx context.Context, conn *stream.Conn) error {
 	return group.Wait()
 }
 
-// setPushers sets every pusher as its user's client does, and returns when all
-// of them are in NATS.
+// setPushers sets every pusher as its user's client would, and returns when all of them
+// are in NATS.
 func (s *story) setPushers(ctx context.Context, conn *stream.Conn) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, storySetup, fmt.Errorf("the pushers are not in NATS after %s", storySetup))
 	defer cancel()
@@ -133,7 +133,7 @@ func (s *story) setPushers(ctx context.Context, conn *stream.Conn) error {
 	return s.awaitPushers(ctx, conn)
 }
 
-// awaitPushers returns when NATS has as many pushers as were recorded.
+// awaitPushers returns when NATS has as many pushers as the recording.
 func (s *story) awaitPushers(ctx context.Context, conn *stream.Conn) error {
 	tick := time.NewTicker(storyPoll)
 	defer tick.Stop()
@@ -156,8 +156,7 @@ func (s *story) awaitPushers(ctx context.Context, conn *stream.Conn) error {
 	}
 }
 
-// setPusher sets a pusher with the fields that were recorded, but for the
-// gateway.
+// setPusher sets a pusher with its recorded fields, but with the gateway of the demo.
 func (s *story) setPusher(ctx context.Context, client *http.Client, p *recordedPusher) error {
 	body, err := json.Marshal(p.request(s.gateway.URL()))
 	if err != nil {
@@ -185,17 +184,16 @@ func (s *story) setPusher(ctx context.Context, client *http.Client, p *recordedP
 	return nil
 }
 
-// request returns the body of pushers/set that gives p this gateway.
+// request returns the body of pushers/set, with this gateway.
 func (p *recordedPusher) request(gateway string) map[string]any {
 	body, data := maps.Clone(p.fields), maps.Clone(p.data)
-	delete(body, "user_id") // the token says it
+	delete(body, "user_id") // the token identifies the user
 	data["url"] = gateway
 	body["data"], body["append"] = data, true
 	return body
 }
 
-// publish publishes every event, in order, and after each the receipts that came
-// then.
+// publish publishes every event in order, and after each event its receipts.
 func (s *story) publish(ctx context.Context, conn *stream.Conn) error {
 	publisher := publish.NewPublisher(conn)
 	for _, ev := range s.rec.events {
@@ -217,8 +215,8 @@ func (s *story) publish(ctx context.Context, conn *stream.Conn) error {
 	return nil
 }
 
-// watch takes the pokes in until all that are owed have come, or none has for
-// as long as the patience lasts.
+// watch checks pokes until all expected ones have arrived, or none has arrived for as long
+// as patience.
 func (s *story) watch(ctx context.Context, allPublished <-chan struct{}) error {
 	quiet := time.NewTimer(s.patience)
 	defer quiet.Stop()
@@ -245,7 +243,7 @@ func (s *story) watch(ctx context.Context, allPublished <-chan struct{}) error {
 	}
 }
 
-// take takes one poke in.
+// take checks and shows one poke.
 func (s *story) take(a *arrival) error {
 	s.ended = a.At
 	s.mu.Lock()
@@ -258,8 +256,7 @@ func (s *story) take(a *arrival) error {
 	return s.screen.show(a, pusher, a.At.Sub(s.began))
 }
 
-// verdict says in words what came of the story, and fails unless every poke was
-// as it must be.
+// verdict prints the result, and fails unless every poke was as expected.
 func (s *story) verdict() error {
 	s.check.finish()
 	for _, problem := range s.check.problems {
@@ -267,7 +264,7 @@ func (s *story) verdict() error {
 	}
 	slices.Sort(s.latencies)
 	if n := len(s.latencies); n > 0 {
-		s.screen.say("%d pokes of events and %d of the badge alone came in %.1f s",
+		s.screen.say("%d pokes for events and %d for the badge alone arrived in %.1f s",
 			s.check.tally.Arrived, s.check.tally.Badges, s.ended.Sub(s.began).Seconds())
 		s.screen.say("from publishing to poke: half within %s, 99 %% within %s",
 			s.latencies[n/2].Round(10*time.Microsecond), s.latencies[n*99/100].Round(10*time.Microsecond))

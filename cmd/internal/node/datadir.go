@@ -11,16 +11,16 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// DataDir is the directory in which poked serve keeps everything. It is locked
-// while it is open: two NATS servers on the same files would destroy them.
+// DataDir is the data directory of poked serve. It is locked while it is open: two NATS
+// servers on the same files would corrupt them.
 type DataDir struct {
 	Path string
 	lock *flock.Flock
-	made bool // by this start, which has not come up yet
+	made bool // created by this process, which is not ready yet
 }
 
-// OpenDataDir makes the directory, for its owner only, and locks it. The lock
-// ends with the process, however that ends.
+// OpenDataDir creates the directory, if it is missing, with access for its owner only, and
+// locks it. The lock ends with the process, even if that is killed.
 func OpenDataDir(path string) (*DataDir, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -29,7 +29,7 @@ func OpenDataDir(path string) (*DataDir, error) {
 	_, err = os.Lstat(path)
 	made := errors.Is(err, os.ErrNotExist)
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w", err)
+		return nil, fmt.Errorf("create data directory: %w", err)
 	}
 	lock := flock.New(filepath.Join(path, "lock"))
 	locked, err := lock.TryLock()
@@ -42,34 +42,33 @@ func OpenDataDir(path string) (*DataDir, error) {
 	return &DataDir{Path: path, lock: lock, made: made}, nil
 }
 
-// Below returns the place of a file in the directory.
+// Below returns the path of a file in the directory.
 func (d *DataDir) Below(name string) string { return filepath.Join(d.Path, name) }
 
-// WarnIfShared warns when others can look into the directory. What poked makes there
-// is for its owner only; the directory is not, and may have been opened on purpose, to
-// whoever makes backups.
+// WarnIfShared warns if other users can enter the directory. poked creates its files for
+// their owner only, but somebody may have opened the directory on purpose, for backups.
 func (d *DataDir) WarnIfShared(log *slog.Logger) {
 	info, err := os.Stat(d.Path)
 	if err != nil || info.Mode().Perm()&0o077 == 0 {
-		return // who cannot look at it will fail with what stands in it
+		return // if it cannot be read, opening the files in it will fail with a better error
 	}
-	log.Warn("others than its owner can enter the data directory; chmod 700 keeps them out", "data", d.Path, "mode", info.Mode().Perm().String())
+	log.Warn("other users can enter the data directory; chmod 700 keeps them out", "data", d.Path, "mode", info.Mode().Perm().String())
 }
 
-// Keep says that what stands in the directory counts from now on.
+// Keep makes Close keep the directory. It is called once the process is ready.
 func (d *DataDir) Keep() { d.made = false }
 
-// Close unlocks the directory. A start that made it and failed leaves nothing behind,
-// unless a homeserver has stored something there already.
+// Close unlocks the directory. If this process created it and failed to start, Close
+// removes it again, unless a homeserver has already stored messages there.
 func (d *DataDir) Close() {
 	if d.made && !d.holdsMessages() {
-		_ = os.RemoveAll(d.Path) // what cannot be removed is only untidy
+		_ = os.RemoveAll(d.Path) // leftovers do no harm
 	}
 	_ = d.lock.Close()
 }
 
-// holdsMessages reports whether a stream stores anything: a block file of NATS is empty
-// until it holds a message.
+// holdsMessages reports whether a stream may store messages: a block file of NATS is empty
+// until it holds one.
 func (d *DataDir) holdsMessages() (found bool) {
 	err := filepath.WalkDir(d.Path, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || filepath.Ext(path) != ".blk" {
@@ -77,7 +76,7 @@ func (d *DataDir) holdsMessages() (found bool) {
 		}
 		info, err := os.Stat(path)
 		found = found || err != nil || info.Size() > 0
-		return err //nolint:wrapcheck // it only says that nothing is sure
+		return err //nolint:wrapcheck // it is only compared with nil
 	})
 	return found || err != nil
 }

@@ -8,8 +8,8 @@ import (
 	"poked/events/stream"
 )
 
-// RunEmbedded runs a process that makes the streams on a NATS server inside itself, with
-// its files in a data directory. It begins when the disk has room.
+// RunEmbedded runs a process with an embedded NATS server that stores its files in a data
+// directory. It first waits until the disk has free space.
 func (f RoleFlags) RunEmbedded(ctx context.Context, s Stack, dir *DataDir, options NATSOptions) error {
 	o, err := OpenOps(ctx, f.Ops, s.Log)
 	if err != nil {
@@ -34,12 +34,12 @@ func (f RoleFlags) RunEmbedded(ctx context.Context, s Stack, dir *DataDir, optio
 	return f.runWith(ctx, s, o)
 }
 
-// warnIfOpen warns of an embedded NATS that others than this machine reach.
+// warnIfOpen warns if the embedded NATS listens on an address that is not loopback.
 func warnIfOpen(log *slog.Logger, nats *EmbeddedNATS) {
 	if !nats.Listens {
 		return
 	}
 	if addr, ok := nats.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
-		log.Warn("the embedded nats asks for no password: let only the homeserver reach it", "nats", addr.String())
+		log.Warn("the embedded nats has no password: only the homeserver should be able to reach it", "nats", addr.String())
 	}
 }

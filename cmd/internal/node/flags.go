@@ -22,10 +22,10 @@ type RoleFlags struct {
 	Log      LogFlags      `embed:"" group:"Log:"`
 }
 
-// TopologyFlags say how the streams are made.
+// TopologyFlags configure the streams.
 type TopologyFlags struct {
-	Partitions int `default:"16" env:"POKED_PARTITIONS" placeholder:"N" help:"Partitions of the streams, at most ${max_partitions}: how many dispatchers can share the work. Fixed once the streams exist."`
-	Replicas   int `default:"1" env:"POKED_REPLICAS" placeholder:"N" help:"How many NATS servers keep each message: 1, 3 or 5."`
+	Partitions int `default:"16" env:"POKED_PARTITIONS" placeholder:"N" help:"Number of partitions, at most ${max_partitions}, which limits how many dispatchers can share the work. Fixed once the streams exist."`
+	Replicas   int `default:"1" env:"POKED_REPLICAS" placeholder:"N" help:"Number of NATS servers that store each message: 1, 3 or 5."`
 }
 
 // Validate is called by kong.
@@ -44,31 +44,31 @@ func (f TopologyFlags) topology() stream.Topology {
 	return stream.Topology{Partitions: f.Partitions, Replicas: f.Replicas}
 }
 
-// GatewayFlags say which push gateways may be poked.
+// GatewayFlags configure which push gateways may be poked.
 type GatewayFlags struct {
-	Allow     []string `name:"gateway-allow" env:"POKED_GATEWAY_ALLOW" placeholder:"CIDR|HOST" help:"Admit push gateways on these networks and hosts on any port, private addresses and single-label names included. Otherwise only the public internet is."`
-	Deny      []string `name:"gateway-deny" env:"POKED_GATEWAY_DENY" placeholder:"CIDR|HOST" help:"Never connect to these networks and hosts, whatever else is allowed."`
-	AllowHTTP bool     `name:"gateway-allow-http" env:"POKED_GATEWAY_ALLOW_HTTP" help:"Admit plain HTTP for what --gateway-allow names."`
+	Allow     []string `name:"gateway-allow" env:"POKED_GATEWAY_ALLOW" placeholder:"CIDR|HOST" help:"Allow push gateways on these networks and hosts, on any port, including private addresses and single-label names. By default only the public internet is allowed."`
+	Deny      []string `name:"gateway-deny" env:"POKED_GATEWAY_DENY" placeholder:"CIDR|HOST" help:"Never connect to these networks and hosts. Overrides --gateway-allow."`
+	AllowHTTP bool     `name:"gateway-allow-http" env:"POKED_GATEWAY_ALLOW_HTTP" help:"Allow plain HTTP to the networks and hosts of --gateway-allow."`
 }
 
 // Validate is called by kong.
 func (f GatewayFlags) Validate() error {
 	if f.AllowHTTP && len(f.Allow) == 0 {
-		return errors.New("--gateway-allow-http needs --gateway-allow: it admits plain HTTP only there")
+		return errors.New("--gateway-allow-http needs --gateway-allow: it allows plain HTTP only there")
 	}
 	_, err := f.Policy()
 	return err
 }
 
-// Policy returns what the flags admit.
+// Policy returns the policy that the flags configure.
 func (f GatewayFlags) Policy() (*pushgateway.Policy, error) {
 	return pushgateway.NewPolicy(f.Allow, f.Deny, f.AllowHTTP)
 }
 
-// LogFlags say what is logged, and how.
+// LogFlags configure the log.
 type LogFlags struct {
-	Format string     `name:"log-format" default:"text" enum:"text,json" env:"POKED_LOG_FORMAT" placeholder:"text|json" help:"How log lines on standard error are written: text or json."`
-	Level  slog.Level `name:"log-level" default:"info" env:"POKED_LOG_LEVEL" placeholder:"LEVEL" help:"The least level to log: debug, info, warn or error."`
+	Format string     `name:"log-format" default:"text" enum:"text,json" env:"POKED_LOG_FORMAT" placeholder:"text|json" help:"Format of log lines on standard error: text or json."`
+	Level  slog.Level `name:"log-level" default:"info" env:"POKED_LOG_LEVEL" placeholder:"LEVEL" help:"Minimum level to log: debug, info, warn or error."`
 }
 
 // Logger returns a logger that writes to w.
@@ -80,11 +80,11 @@ func (f LogFlags) Logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// CheckNATS judges a comma-separated list of NATS URLs. The error does not
-// repeat them, for they may hold a password.
+// CheckNATS validates a comma-separated list of NATS URLs. The error does not repeat them,
+// because they may contain a password.
 func CheckNATS(urls string) error {
 	if urls == "" {
-		return errors.New("--nats is missing: it says where NATS is, nats://host:4222")
+		return errors.New("--nats is missing: the URL of NATS, such as nats://host:4222")
 	}
 	for server := range strings.SplitSeq(urls, ",") {
 		u, err := parseNATS(server)
@@ -94,7 +94,7 @@ func CheckNATS(urls string) error {
 		switch u.Scheme {
 		case "nats", "tls", "ws", "wss":
 		default:
-			return errors.New("--nats must be of the scheme nats, tls, ws or wss")
+			return errors.New("--nats must have the scheme nats, tls, ws or wss")
 		}
 	}
 	return nil
@@ -123,7 +123,7 @@ func parseNATS(server string) (*url.URL, error) {
 	return u, nil
 }
 
-// SplitAddr takes an address to listen on apart.
+// SplitAddr splits an address to listen on into host and port.
 func SplitAddr(addr string) (host string, port int, err error) {
 	host, digits, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -12,17 +12,17 @@ import (
 	"poked/registry"
 )
 
-// What Prometheus is told. Nothing is counted here: each scrape asks the roles how
-// they stand. Every label has few values, however many users, rooms and gateways
-// there are: outcome and class are closed sets of words, state is one of five,
-// stream one of eleven, stage one of three, and partition is below --partitions.
+// Metrics for Prometheus. Nothing is counted here: each scrape reads the state of the
+// roles. The number of label values does not grow with users, rooms or gateways: outcome
+// and class are closed enumerations, there are five states, eleven streams and three
+// stages, and partition is below --partitions.
 
-// series describes one metric.
+// series returns the description of a metric.
 func series(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("poked_"+name, help, labels, nil)
 }
 
-// scrape is one answer that is being put together.
+// scrape receives the metrics of one scrape.
 type scrape chan<- prometheus.Metric
 
 func (s scrape) gauge(desc *prometheus.Desc, value float64, labels ...string) {
@@ -40,7 +40,7 @@ func yesNo(yes bool) float64 {
 	return 0
 }
 
-// dispatcherMetrics asks a dispatcher.
+// dispatcherMetrics collects the metrics of a dispatcher.
 type dispatcherMetrics struct {
 	health func() dispatcher.Health
 
@@ -50,24 +50,24 @@ type dispatcherMetrics struct {
 func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
 	return &dispatcherMetrics{
 		health:        health,
-		roomEvents:    series("room_events_total", "Room events taken in by match."),
-		notifications: series("notifications_total", "Notifications stored."),
-		tries:         series("pokes_total", "Tries to tell a pusher something. What is paused or expired was not sent.", "outcome", "class"),
-		latency:       series("poke_latency_seconds", "From a room event being stored to its poke being delivered."),
-		oldest:        series("oldest_undelivered_seconds", "For how long something has waited to be told, 0 if nothing does."),
-		lagging:       series("pushers_lagging", "Pushers that lag."),
-		passedOver:    series("notifications_passed_over_total", "Notifications that a pusher was not told because newer ones of their room were."),
-		gap:           series("accounting_gap", "Notifications that were to be told to pushers, less those that were told, have expired, were read or passed over, went with their pusher or their partition, and wait: 0 at rest."),
-		expired:       series("dead_pokes_total", "Pokes that became dead letters because they outlived their time to live."),
+		roomEvents:    series("room_events_total", "Room events that match has processed."),
+		notifications: series("notifications_total", "Notifications stored in the log."),
+		tries:         series("pokes_total", "Attempts to deliver a poke. With outcome paused or expired nothing was sent.", "outcome", "class"),
+		latency:       series("poke_latency_seconds", "Time from storing a room event to delivering its poke, in seconds."),
+		oldest:        series("oldest_undelivered_seconds", "Age of the oldest undelivered notification, in seconds; 0 if there is none."),
+		lagging:       series("pushers_lagging", "Pushers with a backlog."),
+		passedOver:    series("notifications_passed_over_total", "Notifications skipped for a newer one of the same room, while a pusher was catching up."),
+		gap:           series("accounting_gap", "Self-check of the accounting: notifications due to pushers, minus those delivered, expired, read, passed over, removed with their pusher or partition, or waiting. 0 when idle."),
+		expired:       series("dead_pokes_total", "Pokes that became dead letters because they were older than the time to live."),
 		skipped:       series("dead_messages_total", "Messages that became dead letters because they could not be read."),
-		owned:         series("partition_owned", "1 for each partition that this process works through.", "stage", "partition"),
-		waiting:       series("partition_waiting_messages", "Messages that a partition's consumer has yet to be given.", "stage", "partition"),
-		open:          series("partition_open_messages", "Messages of a partition that were taken and are not done.", "stage", "partition"),
-		gateways:      series("gateways", "Push gateways where anything goes on, by state.", "state"),
+		owned:         series("partition_owned", "1 for each partition that this process owns.", "stage", "partition"),
+		waiting:       series("partition_waiting_messages", "Messages of a partition that its consumer has not received yet.", "stage", "partition"),
+		open:          series("partition_open_messages", "Messages of a partition that were received and are not finished.", "stage", "partition"),
+		gateways:      series("gateways", "Push gateways with current activity, by state.", "state"),
 	}
 }
 
-// Describe says which metrics there are.
+// Describe implements prometheus.Collector.
 func (m *dispatcherMetrics) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		m.roomEvents, m.notifications, m.tries, m.latency, m.oldest, m.lagging, m.passedOver, m.gap, m.expired, m.skipped, m.gateways, m.owned, m.waiting, m.open,
@@ -76,7 +76,7 @@ func (m *dispatcherMetrics) Describe(descs chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect asks the dispatcher.
+// Collect implements prometheus.Collector.
 func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 	h, to := m.health(), scrape(metrics)
 	to.counter(m.roomEvents, h.RoomEvents)
@@ -106,7 +106,7 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
-// registryMetrics asks a registry.
+// registryMetrics collects the metrics of a registry.
 type registryMetrics struct {
 	health func(context.Context) (registry.Health, error)
 
@@ -116,21 +116,21 @@ type registryMetrics struct {
 func newRegistryMetrics(health func(context.Context) (registry.Health, error)) *registryMetrics {
 	return &registryMetrics{
 		health: health,
-		outbox: series("outbox_rows", "Changes in the database that NATS has yet to be told of."),
-		told:   series("outbox_told", "1 if NATS was told all there was when that was last tried."),
+		outbox: series("outbox_rows", "Changes in the database that are not published to NATS yet."),
+		told:   series("outbox_told", "1 if the last attempt published all pending changes to NATS."),
 	}
 }
 
-// Describe says which metrics there are.
+// Describe implements prometheus.Collector.
 func (m *registryMetrics) Describe(descs chan<- *prometheus.Desc) {
 	descs <- m.outbox
 	descs <- m.told
 }
 
-// scrapePatience bounds what a scrape asks a database.
+// scrapePatience bounds the database query of a scrape.
 const scrapePatience = 5 * time.Second
 
-// Collect asks the registry.
+// Collect implements prometheus.Collector.
 func (m *registryMetrics) Collect(metrics chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapePatience)
 	defer cancel()
@@ -143,7 +143,7 @@ func (m *registryMetrics) Collect(metrics chan<- prometheus.Metric) {
 	scrape(metrics).gauge(m.told, yesNo(h.Told))
 }
 
-// natsMetrics asks a connection.
+// natsMetrics collects the metrics of a connection to NATS.
 type natsMetrics struct {
 	conn *stream.Conn
 
@@ -153,23 +153,23 @@ type natsMetrics struct {
 func newNATSMetrics(conn *stream.Conn) *natsMetrics {
 	return &natsMetrics{
 		conn:       conn,
-		connected:  series("nats_connected", "1 if NATS can be reached."),
+		connected:  series("nats_connected", "1 while connected to NATS."),
 		messages:   series("stream_messages", "Messages in a stream or bucket.", "stream"),
-		bytes:      series("stream_bytes", "Size of a stream or bucket.", "stream"),
-		missing:    series("stream_missing", "1 if somebody has deleted a stream or bucket.", "stream"),
-		dead:       series("dead_letters", "Dead letters that are kept."),
+		bytes:      series("stream_bytes", "Size of a stream or bucket, in bytes.", "stream"),
+		missing:    series("stream_missing", "1 if a stream or bucket was deleted.", "stream"),
+		dead:       series("dead_letters", "Dead letters stored."),
 		unreadable: series("unreadable_total", "Messages and values of a stream or bucket that this process could not read.", "stream"),
 	}
 }
 
-// Describe says which metrics there are.
+// Describe implements prometheus.Collector.
 func (m *natsMetrics) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{m.connected, m.messages, m.bytes, m.missing, m.dead, m.unreadable} {
 		descs <- desc
 	}
 }
 
-// Collect asks the connection.
+// Collect implements prometheus.Collector.
 func (m *natsMetrics) Collect(metrics chan<- prometheus.Metric) {
 	to := scrape(metrics)
 	to.gauge(m.connected, yesNo(m.conn.Connected()))

@@ -17,15 +17,15 @@ import (
 // are recovered.
 const natsStart = 10 * time.Second
 
-// natsConns is how many connections the embedded server takes, if the process may open
-// that many files and more.
+// natsConns is the maximum number of connections to the embedded server, if the limit of
+// open files allows it.
 const natsConns = 1024
 
-// NATSOptions says how to run the embedded NATS server.
+// NATSOptions configure the embedded NATS server.
 type NATSOptions struct {
-	Dir    string    // where its files stand
+	Dir    string    // directory of its files
 	Listen string    // address for others to connect to; empty: this process only
-	Sync   FsyncFlag // how soon a write is on disk
+	Sync   FsyncFlag // how soon a write is synced to disk
 	Log    *slog.Logger
 }
 
@@ -37,7 +37,7 @@ type EmbeddedNATS struct {
 	log     *natsLog
 }
 
-// StartNATS starts a server and returns when it takes connections.
+// StartNATS starts a server and returns when it accepts connections.
 func StartNATS(options NATSOptions) (*EmbeddedNATS, error) {
 	settings := &server.Options{
 		ServerName: "poked",
@@ -46,7 +46,7 @@ func StartNATS(options NATSOptions) (*EmbeddedNATS, error) {
 		SyncAlways: options.Sync.Always, SyncInterval: options.Sync.Interval,
 		DontListen: options.Listen == "",
 		MaxConn:    httpserve.Connections(natsConns),
-		NoSigs:     true, // signals are main's
+		NoSigs:     true, // main handles signals
 	}
 	if options.Listen != "" {
 		if err := setListen(settings, options.Listen); err != nil {
@@ -56,7 +56,7 @@ func StartNATS(options NATSOptions) (*EmbeddedNATS, error) {
 	return RunNATS(settings, options.Log)
 }
 
-// RunNATS starts a server with settings and returns when it takes connections.
+// RunNATS starts a server with settings and returns when it accepts connections.
 func RunNATS(settings *server.Options, logger *slog.Logger) (*EmbeddedNATS, error) {
 	ns, err := server.NewServer(settings)
 	if err != nil {
@@ -88,7 +88,7 @@ func setListen(settings *server.Options, addr string) error {
 	return nil
 }
 
-// Where returns what the ready line says of the server.
+// Where returns the address of the server for the ready line.
 func (e *EmbeddedNATS) Where() string {
 	if !e.Listens {
 		return "in process"
@@ -96,9 +96,9 @@ func (e *EmbeddedNATS) Where() string {
 	return e.Addr().String()
 }
 
-// Watch fails as soon as the server can no longer do its work, of which it
-// tells nobody: it shuts down, or it gives JetStream up because a disk is broken.
-// What natsWatch sees beside that says nothing of one server of a cluster.
+// Watch fails as soon as the server has shut down or disabled JetStream, for example
+// because a disk failed; the server itself reports neither. The further checks of natsWatch
+// do not apply to one server of a cluster.
 func (e *EmbeddedNATS) Watch(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -114,29 +114,29 @@ func (e *EmbeddedNATS) Watch(ctx context.Context) error {
 	}
 }
 
-// gaveUp returns an error if the server has shut down or given JetStream up.
+// gaveUp returns an error if the server has shut down or disabled JetStream.
 func (e *EmbeddedNATS) gaveUp() error {
 	if !e.Running() || !e.JetStreamEnabled() {
-		return errors.New("the embedded server gave up; its log lines say why")
+		return errors.New("the embedded nats server has stopped; see its log lines for the reason")
 	}
 	return nil
 }
 
-// Stop writes what is left to disk and ends the server.
+// Stop flushes to disk and ends the server.
 func (e *EmbeddedNATS) Stop() {
 	e.Shutdown()
 	e.WaitForShutdown()
 }
 
-// FsyncFlag is how soon the embedded NATS has a write on disk: always before
-// it is acknowledged, or at most an interval later.
+// FsyncFlag is when the embedded NATS syncs a write to disk: always before it acknowledges
+// the write, or at most an interval later.
 type FsyncFlag struct {
 	Always   bool
-	Interval time.Duration // of what is not synced at once; 0 leaves it to the server
+	Interval time.Duration // between syncs; 0 is the server's default
 }
 
-// minFsync keeps an operator from asking for more syncs than a disk can do;
-// who wants that wants always.
+// minFsync is the shortest interval. A disk cannot sync much more often, and Always is the
+// better choice then.
 const minFsync = 10 * time.Millisecond
 
 // UnmarshalText reads "always" or a duration.
@@ -153,7 +153,7 @@ func (f *FsyncFlag) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String undoes UnmarshalText.
+// String is the inverse of UnmarshalText.
 func (f FsyncFlag) String() string {
 	if f.Always {
 		return "always"
@@ -161,8 +161,8 @@ func (f FsyncFlag) String() string {
 	return f.Interval.String()
 }
 
-// natsLog passes on what the server logs, from warnings up. Its lines carry
-// subjects, in which ids are encoded, and never a message.
+// natsLog forwards warnings and errors from the log of the server. They contain subjects,
+// in which ids are encoded, and never message bodies.
 type natsLog struct {
 	log *slog.Logger
 
@@ -176,7 +176,7 @@ func (l *natsLog) fatalError() error {
 	return l.fatal
 }
 
-// Fatalf keeps the first message: the server goes on half alive after it.
+// Fatalf keeps the first message. The server keeps running after it, but may not work.
 func (l *natsLog) Fatalf(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -185,17 +185,17 @@ func (l *natsLog) Fatalf(format string, args ...any) {
 	}
 }
 
-// Errorf passes an error on.
+// Errorf forwards an error.
 func (l *natsLog) Errorf(format string, args ...any) {
 	l.log.Error("nats server reports an error", "error", fmt.Sprintf(format, args...))
 }
 
-// Warnf passes a warning on.
+// Warnf forwards a warning.
 func (l *natsLog) Warnf(format string, args ...any) {
 	l.log.Warn("nats server warns", "warning", fmt.Sprintf(format, args...))
 }
 
-// Noticef drops what an operator of poked has no use for.
+// Noticef drops notices, which do not help an operator of poked.
 func (*natsLog) Noticef(string, ...any) {}
 
 // Debugf is never called: debugging is off.

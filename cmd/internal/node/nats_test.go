@@ -33,7 +33,7 @@ func TestFsyncFlag(t *testing.T) {
 	}
 }
 
-// The flag reaches the server; its default is two minutes.
+// The flag reaches the server, whose default would be two minutes.
 func TestFsyncReachesTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, sync := range []FsyncFlag{{Always: true}, {Interval: time.Second}} {

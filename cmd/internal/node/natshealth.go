@@ -14,21 +14,20 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// A NATS server that could not write, because a disk is full or there is no file
-// descriptor, keeps the error for good: that stream refuses every write until the
-// server is started anew, and the server goes on as if all were well. Only its own
-// health check knows; or, where state is copied from one stream to another, JetStream
-// ends while the server goes on. So the check is asked here, /readyz repeats what it says, and
-// when it stays wrong the process ends, for a supervisor to start it anew. While the
-// disk is full a new process could do no better: then this one waits until there is
-// room, not ready, and one that starts waits as well.
+// After a failed write, because the disk is full or no file descriptor is left, a NATS
+// server keeps the error forever: the stream refuses every write until the server restarts,
+// while the server keeps running and looks fine. Only its health check shows the error. For
+// a stream that sources from another, JetStream is disabled instead. So natsWatch runs the
+// health check, /readyz shows its result, and if the error persists the process ends, so
+// that a supervisor restarts it. While the disk is full a restart would not help: then the
+// process waits, not ready, until there is free space, and so does one that starts.
 
 const (
 	healthInterval = time.Second
 	// healthPatience is how long the server may be unhealthy before the process ends.
 	healthPatience = 10 * time.Second
-	// minRoom is how much of a disk has to be free to begin, in bytes: what the server
-	// and the database need to come up and to write for a moment.
+	// minRoom is how many bytes must be free on the disk to start: what the server and
+	// the database need to start and to write for a moment.
 	minRoom = 8 << 20
 )
 
@@ -48,8 +47,8 @@ func (w *natsWatch) unready() string {
 	return ""
 }
 
-// run watches until ctx ends. It fails when the server cannot do its work and a restart
-// would help.
+// run watches until ctx ends. It fails if the server does not work and a restart would
+// help.
 func (w *natsWatch) run(ctx context.Context) error {
 	tick := time.NewTicker(healthInterval)
 	defer tick.Stop()
@@ -74,7 +73,7 @@ func (w *natsWatch) run(ctx context.Context) error {
 			w.log.Error("the embedded nats cannot store", "error", why)
 		}
 		if free, known := roomAt(w.dir); known && free < minRoom {
-			why += fmt.Sprintf("; the disk has %d bytes left, of %d that are wanted before a restart", free, minRoom)
+			why += fmt.Sprintf("; the disk has %d bytes free, a restart needs %d", free, minRoom)
 		} else if time.Since(since) >= healthPatience {
 			return fmt.Errorf("the embedded nats cannot store, a restart mends it: %s", why)
 		}
@@ -93,10 +92,10 @@ func (w *natsWatch) ask() string {
 	if err := errors.Join(w.nats.gaveUp(), w.nats.log.fatalError()); err != nil {
 		return err.Error()
 	}
-	// Without a file descriptor the health check sees no stream, and nothing wrong.
+	// Without free file descriptors the health check finds no streams and reports no error.
 	files, err := os.Open(w.dir)
 	if err != nil {
-		return "nothing can be written: " + err.Error()
+		return "cannot open files: " + err.Error()
 	}
 	defer func() { _ = files.Close() }() // nothing was done with it
 	var reasons []string
@@ -113,7 +112,7 @@ func (w *natsWatch) ask() string {
 	return strings.Join(reasons, "\n")
 }
 
-// reasonOf returns an error of the health check in a line.
+// reasonOf returns an error of the health check as one line.
 func reasonOf(e server.HealthzError) string {
 	if _, why, found := strings.Cut(e.Error, "write error: "); found && e.Stream != "" {
 		return "stream " + e.Stream + " cannot be written: " + why
@@ -121,18 +120,18 @@ func reasonOf(e server.HealthzError) string {
 	return "nats: " + e.Error
 }
 
-// isFull reports that the server refuses writes because it stores as much as it took
-// for its limit when it began: three quarters of what the disk had.
+// isFull returns an error text if the server refuses writes because it has reached its
+// storage limit, which it set at its start to three quarters of the disk, or "".
 func (w *natsWatch) isFull() string {
 	info, err := w.nats.Jsz(nil)
 	if err != nil || info.Config.MaxStore <= 0 || info.Store < uint64(info.Config.MaxStore) {
 		return ""
 	}
-	return fmt.Sprintf("no stream can be written: nats stores %d bytes, and may store %d, three quarters of the disk", info.Store, info.Config.MaxStore)
+	return fmt.Sprintf("no stream can be written: nats stores %d bytes, its limit is %d, three quarters of the disk", info.Store, info.Config.MaxStore)
 }
 
-// roomAt returns how many bytes a directory's disk has left for us. A disk without a
-// file name left has none.
+// roomAt returns how many bytes are free on the disk of a directory. It returns 0 for a
+// disk without a free inode.
 func roomAt(dir string) (free uint64, known bool) {
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(dir, &disk); err != nil {
@@ -144,8 +143,8 @@ func roomAt(dir string) (free uint64, known bool) {
 	return disk.Bavail * uint64(disk.Bsize), true //nolint:gosec // a size
 }
 
-// awaitRoom returns when a directory's disk has room to begin, or ctx ends. waiting
-// hears what it waits for.
+// awaitRoom returns when the disk of a directory has enough free space to start, or ctx
+// ends. It passes the reason why it waits to waiting.
 func awaitRoom(ctx context.Context, dir string, log *slog.Logger, waiting func(string)) error {
 	tick := time.NewTicker(healthInterval)
 	defer tick.Stop()
@@ -154,9 +153,9 @@ func awaitRoom(ctx context.Context, dir string, log *slog.Logger, waiting func(s
 		if !known || free >= minRoom {
 			return nil
 		}
-		waiting(fmt.Sprintf("the disk is full: %d bytes are left, of %d that are wanted to begin", free, minRoom))
+		waiting(fmt.Sprintf("the disk is full: %d bytes are free, %d are needed to start", free, minRoom))
 		if !said {
-			log.Error("the disk is full, waiting for room to begin", "data", dir, "free", free, "wanted", minRoom)
+			log.Error("the disk is full, waiting for free space", "data", dir, "free", free, "wanted", minRoom)
 		}
 		select {
 		case <-ctx.Done():

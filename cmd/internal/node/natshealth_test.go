@@ -12,7 +12,7 @@ import (
 	"poked/cmd/internal/clitest"
 )
 
-// TestG14NamesTheStream wants the stream that cannot be written to be named.
+// TestG14NamesTheStream: the reason names the stream that cannot be written.
 func TestG14NamesTheStream(t *testing.T) {
 	disk := clitest.SmallDisk(t, 48<<20)
 	ns, err := StartNATS(NATSOptions{Dir: filepath.Join(disk, "nats"), Sync: FsyncFlag{Interval: time.Second}, Log: slog.New(slog.DiscardHandler)})

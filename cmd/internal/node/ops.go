@@ -21,18 +21,18 @@ import (
 
 // The operator's port of a role, over HTTP:
 //
-//	/livez         200 while the process can answer at all
-//	/readyz        200 while it does all of its work, or 503 and a line for each reason why not
-//	/metrics       for Prometheus; its names are in metrics.go
-//	/debug/pprof/  profiles of the Go runtime, only on a loopback address
+//	/livez         200 while the process answers
+//	/readyz        200 while it does all of its work, else 503 with a line for each reason
+//	/metrics       for Prometheus; the names are in metrics.go
+//	/debug/pprof/  profiles of the Go runtime, on a loopback address only
 //
-// It is there before everything else, so that one can ask what a role waits for
-// that is not ready, and it asks for no password: choose an address that only
-// those reach who watch over poked. It tells no user, room, gateway or secret.
+// It opens before everything else, so /readyz can show what a starting role waits for. It
+// has no password: choose an address that only operators can reach. It exposes no user,
+// room, gateway or secret.
 
-// OpsFlags say where the operator's port is, if there is one.
+// OpsFlags configure the operator's port.
 type OpsFlags struct {
-	Addr string `name:"ops" env:"POKED_OPS" placeholder:"ADDR" help:"Open an operator's port at this address, such as 127.0.0.1:8723: /livez, /readyz, /metrics and, on a loopback address only, /debug/pprof/. It asks for no password. Without it there is none."`
+	Addr string `name:"ops" env:"POKED_OPS" placeholder:"ADDR" help:"Address of the operator's port, such as 127.0.0.1:8723: /livez, /readyz, /metrics and, on a loopback address only, /debug/pprof/. It has no password. By default it is closed."`
 }
 
 // Validate is called by kong.
@@ -51,22 +51,22 @@ const (
 	opsWriteTimeout = 2 * time.Minute // a profile takes 30 s
 	opsStopTimeout  = time.Second
 	opsMaxConns     = 32
-	opsMaxRequests  = 4 // at /metrics at the same time
+	opsMaxRequests  = 4 // concurrent requests at /metrics
 )
 
-// Ops answers at the operator's port. Without an address it answers nobody.
+// Ops is the operator's port. Without an address it does not listen.
 type Ops struct {
 	metrics  *prometheus.Registry
 	listener net.Listener // nil without an address
 	stop     context.CancelFunc
-	ended    chan struct{} // closed when nobody is answered any more
+	ended    chan struct{} // closed when the server has stopped
 
 	mu       sync.Mutex
-	starting string          // what the process waits for, "" when everything runs
-	checks   []func() string // why something that runs is not ready, or ""
+	starting string          // what a starting process waits for, "" once it is ready
+	checks   []func() string // each returns why an actor is not ready, or ""
 }
 
-// OpenOps opens the port, if there is to be one.
+// OpenOps opens the port, if one is configured.
 func OpenOps(ctx context.Context, flags OpsFlags, log *slog.Logger) (*Ops, error) {
 	o := &Ops{metrics: prometheus.NewRegistry(), starting: "starting", ended: make(chan struct{})}
 	o.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -78,16 +78,16 @@ func OpenOps(ctx context.Context, flags OpsFlags, log *slog.Logger) (*Ops, error
 		return nil, fmt.Errorf("open operator's port: %w", err)
 	}
 	log.Info("the operator's port is open", o.Where()...)
-	serving, stop := context.WithCancel(context.WithoutCancel(ctx)) // answers until everything else has stopped
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx)) // serves until everything else has stopped
 	o.stop = stop
-	go func() { // ends with close, which waits for it
+	go func() { // Close ends it and waits for it
 		defer close(o.ended)
 		err := httpserve.Run(serving, o.listener, httpserve.Config{
 			Handler: o.handler(isLoopback(o.listener.Addr())), MaxConns: opsMaxConns,
 			WriteTimeout: opsWriteTimeout, StopTimeout: opsStopTimeout, Log: log,
 		})
 		if err != nil {
-			log.Error("the operator's port failed, nobody is answered there any more", "error", err)
+			log.Error("the operator's port failed and is closed", "error", err)
 		}
 	}()
 	return o, nil
@@ -118,7 +118,7 @@ func answer(w http.ResponseWriter, status int, lines ...string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = fmt.Fprintln(w, strings.Join(lines, "\n")) // who has gone hears nothing
+	_, _ = fmt.Fprintln(w, strings.Join(lines, "\n")) // the client may be gone
 }
 
 func (o *Ops) readyz(w http.ResponseWriter, _ *http.Request) {
@@ -144,14 +144,14 @@ func (o *Ops) reasons() (reasons []string) {
 	return reasons
 }
 
-// waitsFor says what the process waits for, or, with "", that everything runs.
+// waitsFor sets what the starting process waits for; "" means that it is ready.
 func (o *Ops) waitsFor(what string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.starting = what
 }
 
-// watch has an actor asked whether it is ready, and for its metrics.
+// watch adds the readiness check and the metrics of an actor.
 func (o *Ops) watch(a Actor) error {
 	if a.metrics != nil {
 		if err := o.metrics.Register(a.metrics); err != nil {
@@ -166,7 +166,7 @@ func (o *Ops) watch(a Actor) error {
 	return nil
 }
 
-// Where returns what the ready line says of the port.
+// Where returns the address of the port as log attributes for the ready line.
 func (o *Ops) Where() []any {
 	if o.listener == nil {
 		return nil
@@ -174,7 +174,7 @@ func (o *Ops) Where() []any {
 	return []any{"ops", o.listener.Addr().String()}
 }
 
-// Close answers nobody any more.
+// Close closes the port.
 func (o *Ops) Close() {
 	if o.stop == nil {
 		return

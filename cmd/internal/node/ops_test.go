@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestReadyzOfADeletedStream wants it said while the stream is away.
+// TestReadyzOfADeletedStream: /readyz shows a deleted stream while it is missing.
 func TestReadyzOfADeletedStream(t *testing.T) {
 	o := &Ops{}
 	trouble := ""

@@ -9,11 +9,12 @@ import (
 	"poked/events/wait"
 )
 
-// setUpPause is the pause between two tries to have the streams.
+// setUpPause is the pause between two tries to set up the streams.
 const setUpPause = time.Second
 
-// setUp has the streams made, or found where they are another's to make, and
-// waits while NATS cannot say, or nobody has made them yet. waiting hears why.
+// setUp sets up the streams, or adopts them if another process creates them. It waits
+// while NATS cannot answer or the streams do not exist yet, and passes the reason to
+// waiting.
 func (s Stack) setUp(ctx context.Context, conn *stream.Conn, t stream.Topology, waiting func(error)) error {
 	have := conn.Setup
 	if s.Adopts {
@@ -26,7 +27,7 @@ func (s Stack) setUp(ctx context.Context, conn *stream.Conn, t stream.Topology, 
 			return err
 		}
 		waiting(err)
-		if said != err.Error() { // once for each reason
+		if said != err.Error() { // log each reason once
 			said = err.Error()
 			s.Log.Warn("waiting for the streams", "error", err)
 		}

@@ -1,20 +1,21 @@
-// Package node is what a process of poked is made of. The arrows point at what is used; it is built
-// from the right to the left and taken down from the left to the right, so
-// that whoever is still working has what it needs.
+// Package node assembles a process of poked. In the figure arrows point from user to used.
+// The process starts from right to left and stops from left to right, so that whatever
+// still runs has what it needs.
 //
 //	signal ─▶ ctx
 //	           │ ends
 //	           ▼
 //	        actors ──▶ their resources ──▶ connection ──▶ NATS
-//	        ├ streams                          events.Conn   ├ embedded (serve)
-//	        ├ registry    database, listener                 └ outside  (--nats)
+//	        ├ streams                          stream.Conn   ├ embedded (serve)
+//	        ├ registry    database, listener                 └ external (--nats)
 //	        ├ dispatcher
 //	        ├ bridge      listener
-//	        └ nats watch  (serve: the embedded server lives)
-//	ops ──▶ actors: are they ready, what have they done
+//	        ├ nats watch  (serve: is the embedded server healthy)
+//	        └ hangups     (SIGHUP: actors reread their files)
+//	ops ──▶ actors: readiness, metrics
 //
-// The actors run in one errgroup: the first that fails ends the others, and
-// each stops by itself, within a bound, when the context ends.
+// The actors run in one errgroup: the first that fails ends the others, and each stops by
+// itself, within a time limit, when the context ends.
 package node
 
 import (
@@ -37,42 +38,41 @@ import (
 	"poked/registry"
 )
 
-// stopBound is how long the actors may take to finish what is out: longer than
-// they allow themselves. One that was given a longer grace has stopMargin beyond
-// it.
+// stopBound is how long the actors may take to stop, which is longer than their own
+// timeouts. An actor with a longer grace period gets stopMargin in addition.
 const (
 	stopBound  = 15 * time.Second
 	stopMargin = 5 * time.Second
 )
 
-// Actor is one long-lived thing of a process.
+// Actor is a long-running part of a process.
 type Actor struct {
 	Name  string
 	Run   func(context.Context) error // until ctx ends; nil after a clean stop
-	Close func() error                // after every actor has stopped; nil if there is nothing to close
-	where []any                       // for the ready line: where it can be reached, as log attributes
-	grace time.Duration               // how long it may take to stop, if that is more than usual
+	Close func() error                // called after every actor has stopped; nil if there is nothing to close
+	where []any                       // its addresses, as log attributes for the ready line
+	grace time.Duration               // how long it may take to stop, if longer than stopBound
 
-	unready func() string        // why it does not do all of its work, or ""; nil if it always does
+	unready func() string        // returns why it is not ready, or ""; nil if it always is
 	metrics prometheus.Collector // nil if it has none
 	reread  func() error         // rereads its files on SIGHUP; nil if it has none to reread
 }
 
-// Base is what roles stand on.
+// Base is what every role uses.
 type Base struct {
 	policy *pushgateway.Policy
 	Conn   *stream.Conn
 	log    *slog.Logger
 }
 
-// Starter brings one actor up, to the point where it only has to run.
+// Starter starts one actor, up to the point where only Run is left to call.
 type Starter func(context.Context, Base) (Actor, error)
 
 // StartRegistry returns a starter of the registry.
 func StartRegistry(cfg registry.Config) Starter {
 	return func(ctx context.Context, b Base) (Actor, error) {
 		var r *registry.Registry
-		failed := func(err error) { b.log.Error("the registry waits for its database", "error", err) }
+		failed := func(err error) { b.log.Error("the registry is waiting for its database", "error", err) }
 		err := wait.Until(ctx, setUpPause, failed, func() (err error) {
 			if r, err = registry.Open(ctx, cfg, b.policy, b.Conn, b.log); err != nil && !errors.Is(err, registry.ErrStoreAway) {
 				err = backoff.Permanent(err)
@@ -103,7 +103,7 @@ func StartDispatcher(cfg dispatcher.Config) Starter {
 	}
 }
 
-// keepStreams looks after what everything else stands on.
+// keepStreams returns a starter of the actor that monitors the streams.
 func keepStreams(t stream.Topology) Starter {
 	return func(_ context.Context, b Base) (Actor, error) {
 		return Actor{
@@ -113,7 +113,7 @@ func keepStreams(t stream.Topology) Starter {
 	}
 }
 
-// natsTrouble says what is wrong with NATS, or "".
+// natsTrouble returns what is wrong with NATS, or "".
 func natsTrouble(conn *stream.Conn) string {
 	if !conn.Connected() {
 		return "nats is away"
@@ -126,26 +126,27 @@ func natsTrouble(conn *stream.Conn) string {
 	return ""
 }
 
-// Stack is what one process is to be made of.
+// Stack describes a process: its NATS and its actors.
 type Stack struct {
 	Log      *slog.Logger
 	NATS     stream.Config
-	Where    []any    // for the ready line, beside what the actors say
-	Data     *DataDir // kept from the ready line on, and warned of if others can enter it; nil for none
+	Where    []any    // log attributes for the ready line, besides those of the actors
+	Data     *DataDir // data directory, kept once the process is ready; nil for none
 	Starters []Starter
-	Adopts   bool // the streams are another's to make
-	// AtTerminal is for what ends with its terminal; others answer SIGHUP.
+	Adopts   bool // another process sets up the streams
+	// AtTerminal is set for a program that SIGHUP ends, with its terminal. Servers reread
+	// their files instead.
 	AtTerminal bool
 }
 
-// Outside has the process use the NATS of the operator's at these URLs.
+// Outside returns a stack that uses the external NATS at these URLs.
 func (s Stack) Outside(urls, name string, access NATSFlags) Stack {
 	s.NATS = stream.Config{URL: urls, Name: name, Credentials: access.Credentials()}
 	s.Where = append(s.Where, "nats", RedactNATS(urls))
 	return s
 }
 
-// Run runs a process that makes the streams.
+// Run runs a process that sets up the streams.
 func (f RoleFlags) Run(ctx context.Context, s Stack) error {
 	o, err := OpenOps(ctx, f.Ops, s.Log)
 	if err != nil {
@@ -155,7 +156,7 @@ func (f RoleFlags) Run(ctx context.Context, s Stack) error {
 	return f.runWith(ctx, s, o)
 }
 
-// runWith is Run with an operator's port that is open.
+// runWith is Run with an open operator's port.
 func (f RoleFlags) runWith(ctx context.Context, s Stack, o *Ops) error {
 	policy, err := f.Gateway.Policy()
 	if err != nil {
@@ -164,13 +165,12 @@ func (f RoleFlags) runWith(ctx context.Context, s Stack, o *Ops) error {
 	s.Where = append(s.Where, o.Where()...)
 	s.Starters = append([]Starter{keepStreams(f.Topology.topology())}, s.Starters...)
 	return s.Run(ctx, policy, o, func(ctx context.Context, conn *stream.Conn) error {
-		return s.setUp(ctx, conn, f.Topology.topology(), func(err error) { o.waitsFor("the streams are not there yet: " + err.Error()) })
+		return s.setUp(ctx, conn, f.Topology.topology(), func(err error) { o.waitsFor("the streams are not set up yet: " + err.Error()) })
 	})
 }
 
-// Run connects to NATS, has setup see to the streams, starts every actor, says in
-// the log that all is ready, and runs until ctx ends or something fails. Then it
-// takes everything down again.
+// Run connects to NATS, calls setup for the streams, starts every actor, logs that the
+// process is ready, and runs until ctx ends or an actor fails. Then it stops everything.
 func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setup func(context.Context, *stream.Conn) error) (err error) {
 	s.NATS.Log = s.Log
 	var hangup *hangups
@@ -182,7 +182,7 @@ func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setu
 	conn, err := stream.Connect(ctx, s.NATS)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil // asked to stop while NATS was not there yet
+			return nil // asked to stop while waiting for NATS
 		}
 		return err
 	}
@@ -197,7 +197,7 @@ func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setu
 	defer func() { err = errors.Join(err, closeAll(actors)) }()
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil // asked to stop while something was not there yet
+			return nil // asked to stop during the start
 		}
 		return err
 	}
@@ -218,7 +218,7 @@ func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setu
 	return runAll(ctx, s.Log, actors)
 }
 
-// startAll returns the actors it started, also with an error.
+// startAll returns the actors it has started, even with an error.
 func startAll(ctx context.Context, b Base, starters []Starter) ([]Actor, error) {
 	var actors []Actor
 	for _, start := range starters {
@@ -244,7 +244,7 @@ func closeAll(actors []Actor) error {
 	return errors.Join(errs...)
 }
 
-// logReady writes the line that operators and scripts wait for.
+// logReady logs the ready line, which operators and scripts wait for.
 func (s Stack) logReady(actors []Actor) {
 	attrs := append([]any{"version", ReadVersion().Version}, s.Where...)
 	for _, a := range actors {
@@ -253,8 +253,8 @@ func (s Stack) logReady(actors []Actor) {
 	s.Log.Info("poked is ready", attrs...)
 }
 
-// runAll runs the actors until ctx ends or one of them fails, and waits until
-// all have stopped, but no longer than they may take.
+// runAll runs the actors until ctx ends or one of them fails. Then it waits until all have
+// stopped, or the time limit has passed.
 func runAll(ctx context.Context, log *slog.Logger, actors []Actor) error {
 	group, ctx := errgroup.WithContext(ctx)
 	bound := stopBound
@@ -271,11 +271,11 @@ func runAll(ctx context.Context, log *slog.Logger, actors []Actor) error {
 	case err := <-stopped:
 		return err
 	case <-time.After(bound):
-		return fmt.Errorf("did not stop within %s; what was promised is on disk", bound)
+		return fmt.Errorf("did not stop within %s; everything acknowledged is on disk", bound)
 	}
 }
 
-// runUntil runs an actor until ctx ends. One that ends before has failed.
+// runUntil runs an actor until ctx ends. To end before that is a failure.
 func (a Actor) runUntil(ctx context.Context) error {
 	err := a.Run(ctx)
 	if err == nil && ctx.Err() == nil {
@@ -287,7 +287,7 @@ func (a Actor) runUntil(ctx context.Context) error {
 	return nil
 }
 
-// StartBridge returns a starter of the bridge to a homeserver.
+// StartBridge returns a starter of the bridge from a homeserver.
 func StartBridge(cfg bridge.Config, hs homeserver.Config) Starter {
 	return func(ctx context.Context, b Base) (Actor, error) {
 		client, reg, err := OpenHomeserver(hs)
@@ -306,7 +306,7 @@ func StartBridge(cfg bridge.Config, hs homeserver.Config) Starter {
 	}
 }
 
-// OpenHomeserver returns a client of the homeserver and the registration that both have.
+// OpenHomeserver returns a client of the homeserver, and the registration of poked there.
 func OpenHomeserver(cfg homeserver.Config) (*homeserver.Client, *homeserver.Registration, error) {
 	reg, err := homeserver.ReadRegistration(cfg.Registration)
 	if err != nil {
@@ -316,7 +316,7 @@ func OpenHomeserver(cfg homeserver.Config) (*homeserver.Client, *homeserver.Regi
 	return client, reg, err
 }
 
-// At returns one of the places where an actor can be reached.
+// At returns one of the actor's addresses, by its log key.
 func (a Actor) At(key string) string {
 	for i := 0; i+1 < len(a.where); i += 2 {
 		if a.where[i] == key {

@@ -7,16 +7,16 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// Version is what is known of this build.
+// Version describes this build.
 type Version struct {
 	Version  string `json:"version"`            // of the module, "(devel)" when built from a directory
-	Revision string `json:"revision,omitempty"` // of the repository, if that was recorded
-	Modified bool   `json:"modified,omitempty"` // the repository had changes that were not committed
+	Revision string `json:"revision,omitempty"` // commit, if it was recorded
+	Modified bool   `json:"modified,omitempty"` // there were uncommitted changes
 	Go       string `json:"go"`
 	NATS     string `json:"nats_server"` // of the embedded server
 }
 
-// ReadVersion returns what the running program knows of its build.
+// ReadVersion returns the version of the running program.
 func ReadVersion() Version {
 	v := Version{Version: "unknown", Go: runtime.Version(), NATS: "v" + server.VERSION}
 	info, ok := debug.ReadBuildInfo()

@@ -10,20 +10,20 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// Console writes lines to standard error, with a progress bar below them when
-// that is a terminal. Many goroutines may use it.
+// Console writes lines to standard error, with a progress bar below them if that is a
+// terminal. It is safe for concurrent use.
 type Console struct {
 	mu  sync.Mutex
 	err io.Writer
-	bar *progressbar.ProgressBar // nil if standard error is no terminal
+	bar *progressbar.ProgressBar // nil if standard error is not a terminal
 }
 
-// NewConsole returns a console for a work of total bytes, -1 if nobody knows.
+// NewConsole returns a console with a progress bar of total bytes, -1 if that is unknown.
 func NewConsole(stderr io.Writer, total int64) *Console {
 	return &Console{err: stderr, bar: newBar(stderr, "publishing", total, progressbar.OptionShowBytes(true))}
 }
 
-// newBar returns a progress bar, or nil if standard error is no terminal.
+// newBar returns a progress bar, or nil if standard error is not a terminal.
 func newBar(stderr io.Writer, what string, total int64, options ...progressbar.Option) *progressbar.ProgressBar {
 	if !IsTerminal(stderr) {
 		return nil
@@ -36,7 +36,7 @@ func newBar(stderr io.Writer, what string, total int64, options ...progressbar.O
 	)...)
 }
 
-// Write writes one whole line. It is what a logger may write to.
+// Write writes one whole line, so that a logger can write to a console.
 func (c *Console) Write(line []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -46,7 +46,7 @@ func (c *Console) Write(line []byte) (int, error) {
 
 // Printf writes one line.
 func (c *Console) Printf(format string, args ...any) {
-	// There is nobody left to tell if this cannot be written.
+	// A failed write to standard error cannot be reported anywhere.
 	_, _ = fmt.Fprintf(c, format+"\n", args...)
 }
 
@@ -59,7 +59,7 @@ func (c *Console) Advance(n int) {
 	}
 }
 
-// Finish takes the progress bar away.
+// Finish removes the progress bar.
 func (c *Console) Finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -67,21 +67,21 @@ func (c *Console) Finish() {
 	c.bar = nil
 }
 
-// Clear makes room for a line that is printed elsewhere on the same terminal.
+// Clear erases the bar for a line that something else prints on the same terminal.
 func (c *Console) Clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clear()
 }
 
-// clear makes room for a line where the bar is. The caller holds the mutex.
+// clear erases the bar until its next update. The caller holds the mutex.
 func (c *Console) clear() {
 	if c.bar != nil {
 		_ = c.bar.Clear() // a bar that cannot be drawn stops nothing
 	}
 }
 
-// PrintJSON prints one object on a line.
+// PrintJSON prints a value as one line of JSON.
 func PrintJSON(out io.Writer, value any) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
@@ -91,7 +91,7 @@ func PrintJSON(out io.Writer, value any) error {
 	return nil
 }
 
-// PrintReport prints what was measured or found, for people or as JSON.
+// PrintReport prints a report as text or as JSON.
 func PrintReport(out io.Writer, report interface{ Print(io.Writer) error }, asJSON bool) error {
 	if asJSON {
 		return PrintJSON(out, report)
@@ -99,8 +99,8 @@ func PrintReport(out io.Writer, report interface{ Print(io.Writer) error }, asJS
 	return report.Print(out)
 }
 
-// NewCountConsole returns a console for a work of so many things; 0 is for one
-// that shows no progress.
+// NewCountConsole returns a console with a progress bar of total items; without a bar if
+// total is 0.
 func NewCountConsole(stderr io.Writer, doing string, total int) *Console {
 	c := &Console{err: stderr}
 	if total > 0 {

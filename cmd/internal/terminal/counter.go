@@ -6,7 +6,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// Counter is a console for a work of several parts, whose things are counted.
+// Counter is a console that shows the progress of several parts, one after the other.
 type Counter struct {
 	*Console
 	part string
@@ -15,7 +15,7 @@ type Counter struct {
 // NewCounter returns a counter that writes to standard error.
 func NewCounter(stderr io.Writer) *Counter { return &Counter{Console: &Console{err: stderr}} }
 
-// Reach says how far a part of the work is.
+// Reach shows that done of total items of a part are finished.
 func (c *Counter) Reach(part string, done, total int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,21 +8,20 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// tableBlock is after how many rows a table is printed: columns are as wide as
-// the rows of a block need.
+// tableBlock is how many rows are printed together. Columns are as wide as the rows of
+// their block need.
 const tableBlock = 500
 
-// Table prints rows in columns below a head. On a terminal a row takes one line.
+// Table prints rows in columns below a header. On a terminal each row fits on one line.
 type Table struct {
 	out  io.Writer
 	head []string
 	rows [][]string
-	said bool // the head was printed
-	fit  int  // columns that a row may take, 0 for any number
+	said bool // the header was printed
+	fit  int  // maximum width of a row in columns, 0 for no limit
 }
 
-// NewTable returns a table with a head; its rows are cut at the width of the terminal, if
-// out is one.
+// NewTable returns a table with a header. If out is a terminal, rows are cut at its width.
 func NewTable(out io.Writer, head []string) *Table {
 	t := &Table{out: out, head: head}
 	if IsTerminal(out) {
@@ -31,7 +30,7 @@ func NewTable(out io.Writer, head []string) *Table {
 	return t
 }
 
-// Add adds a row with as many cells as the head.
+// Add adds a row with as many cells as the header.
 func (t *Table) Add(row []string) error {
 	for i, cell := range row {
 		row[i] = strings.Map(Harmless, cell)
@@ -42,7 +41,8 @@ func (t *Table) Add(row []string) error {
 	return nil
 }
 
-// Flush prints the rows that were added. The head comes even if there are none.
+// Flush prints the rows that were added. The first time it also prints the header, even if
+// there are no rows.
 func (t *Table) Flush() error {
 	rows := t.rows
 	if !t.said {

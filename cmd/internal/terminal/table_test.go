@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A long table comes in blocks, with one head.
+// A long table is printed in blocks, with one header.
 func TestTableIsPrintedInBlocks(t *testing.T) {
 	var out strings.Builder
 	table := NewTable(&out, []string{"A", "B"})

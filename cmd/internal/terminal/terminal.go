@@ -1,5 +1,5 @@
-// Package terminal is what a subcommand reads from and writes to: streams, tables, JSON
-// lines, and progress below log lines where that is seen.
+// Package terminal is the input and output of a subcommand: its streams, tables, JSON
+// lines, and a progress bar below log lines if the output is a terminal.
 package terminal
 
 import (
@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// defaultWidth is how wide lines are where that is nobody's business.
+// defaultWidth is the width of lines, in columns, if the output is not a terminal.
 const defaultWidth = 120
 
 // IsTerminal reports whether w is a terminal.
@@ -21,7 +21,7 @@ func IsTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// Width returns the columns of a terminal, or a default for what is none.
+// Width returns the number of columns of a terminal, or a default if w is not one.
 func Width(w io.Writer) int {
 	if file, ok := w.(*os.File); ok {
 		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
@@ -31,13 +31,13 @@ func Width(w io.Writer) int {
 	return defaultWidth
 }
 
-// Pad makes text exactly so many columns wide.
+// Pad cuts or pads text to exactly width columns.
 func Pad(text string, width int) string {
 	text = Fit(text, width)
 	return text + strings.Repeat(" ", width-uniseg.StringWidth(text))
 }
 
-// Fit makes text at most so many columns wide, and harmless to a terminal.
+// Fit cuts text to at most width columns and makes it harmless to a terminal.
 func Fit(text string, width int) string {
 	var fitted strings.Builder
 	left, state := width, -1
@@ -54,7 +54,8 @@ func Fit(text string, width int) string {
 	return fitted.String()
 }
 
-// Harmless replaces what would move the cursor or turn the direction of text.
+// Harmless replaces control characters, which could move the cursor, and characters that
+// change the direction of text.
 func Harmless(r rune) rune {
 	if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 		return ' '
@@ -62,7 +63,7 @@ func Harmless(r rune) rune {
 	return r
 }
 
-// Streams is what a subcommand may read from and write to.
+// Streams are the standard streams of a subcommand.
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer

@@ -8,10 +8,10 @@ import (
 	"poked/cmd/internal/clitest"
 )
 
-// A small run: one gateway of five hangs, some fail, then all of them; every poke
-// arrives once, and the report tells what went on.
+// A small run: one gateway of five hangs, some fail, then all of them. Every poke arrives
+// once, and the report is complete.
 func TestBenchIsolation(t *testing.T) {
-	t.Setenv(clitest.AsProgram, "1") // the gateways are a process of their own
+	t.Setenv(clitest.AsProgram, "1") // the gateways are a separate process
 	got := lab(t, "bench", "isolation", "--gateways=5", "--rounds=1", "--light-for=1s", "--light-rate=200",
 		"--lagging=200", "--outage=0s", "--gateway-slots=16", "--json")
 	if got.Code != cli.ExitOK {
@@ -42,7 +42,7 @@ func TestBenchIsolation(t *testing.T) {
 	}
 }
 
-// What a command line asks for that cannot be measured is an error of its own.
+// Flags that cannot be measured are a usage error.
 func TestBenchIsolationUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--gateways=1"}, {"--light-rate=9"}, {"--light-for=0s"}, {"--rounds=-1"}, {"--lagging=150"},

@@ -8,9 +8,9 @@ import (
 	"poked/cmd/internal/clitest"
 )
 
-// A small run: nothing, then some pushers, for one dispatcher and for one of two.
+// A small run: without and with pushers, for one dispatcher and for one of two.
 func TestBenchMemory(t *testing.T) {
-	t.Setenv(clitest.AsProgram, "1") // the dispatchers are processes of their own
+	t.Setenv(clitest.AsProgram, "1") // the dispatchers are separate processes
 	got := lab(t, "bench", "memory", "--pushers=3001", "--each-user=2", "--own-data=50", "--shares=1,2", "--partitions=2", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)
@@ -36,7 +36,7 @@ func TestBenchMemory(t *testing.T) {
 	}
 }
 
-// What a command line asks for that cannot be measured is an error of its own.
+// Flags that cannot be measured are a usage error.
 func TestBenchMemoryUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--pushers=0"}, {"--each-user=0"}, {"--own-data=101"}, {"--shares=0"}, {"--shares=3", "--partitions=2"}, {"--partitions=0"},

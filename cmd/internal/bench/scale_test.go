@@ -8,10 +8,10 @@ import (
 	"poked/cmd/internal/clitest"
 )
 
-// A small run: one dispatcher and two do the same work, and the report says what
-// it cost and who did it.
+// A small run: one dispatcher and two do the same work, and the report has the cost and the
+// shares.
 func TestBenchScale(t *testing.T) {
-	t.Setenv(clitest.AsProgram, "1") // dispatchers and the sink are processes of their own
+	t.Setenv(clitest.AsProgram, "1") // dispatchers and the sink are separate processes
 	got := lab(t, "bench", "scale", "--dispatchers=1,2", "--rounds=1", "--pokes=2000", "--settle=1s", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)
@@ -34,7 +34,7 @@ func TestBenchScale(t *testing.T) {
 	}
 }
 
-// What a command line asks for that cannot be measured is an error of its own.
+// Flags that cannot be measured are a usage error.
 func TestBenchScaleUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--dispatchers=0"}, {"--dispatchers=2", "--concurrency=1"}, {"--fanout=0"}, {"--pokes=5"}, {"--rounds=0"}, {"--settle=0s"},

@@ -9,10 +9,10 @@ import (
 	"poked/cmd/internal/clitest"
 )
 
-// A small run: every poke arrives once, and the report tells what went on. That a
-// receipt costs two writes at most is a promise, and no matter of time.
+// A small run: every poke arrives once, and the report is complete. A receipt must cost at
+// most two writes on any machine.
 func TestBenchUnread(t *testing.T) {
-	t.Setenv(clitest.AsProgram, "1") // the sink is a process of its own
+	t.Setenv(clitest.AsProgram, "1") // the sink is a separate process
 	got := lab(t, "bench", "unread", "--fanout=4", "--pokes=200", "--rounds=1", "--unread=50",
 		"--light-for=200ms", "--light-rate=50", "--receipts=3", "--json")
 	if got.Code != cli.ExitOK {
@@ -41,7 +41,7 @@ func TestBenchUnread(t *testing.T) {
 	}
 }
 
-// What a command line asks for that cannot be measured is an error of its own.
+// Flags that cannot be measured are a usage error.
 func TestBenchUnreadUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--fanout=0"}, {"--fanout=20", "--pokes=10"}, {"--rounds=0"}, {"--unread=0"}, {"--light-for=0s"}, {"--receipts=0"},
@@ -52,7 +52,7 @@ func TestBenchUnreadUsage(t *testing.T) {
 	}
 }
 
-// A report that breaks a promise fails the run.
+// A report with a failed check fails the run.
 func TestBenchUnreadVerdict(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

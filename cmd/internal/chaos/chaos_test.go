@@ -2,7 +2,11 @@ package chaos
 
 import (
 	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,13 +16,12 @@ import (
 	"poked/events"
 )
 
-// A whole deployment is broken for a while, in every way there is, and keeps what
-// it promises.
+// A whole deployment keeps every guarantee while all kinds of faults are injected.
 func TestChaos(t *testing.T) {
 	if raceDetector || testing.Short() {
 		t.Skip("ten processes and a cluster take their time: CI runs it on its own")
 	}
-	t.Setenv(clitest.AsProgram, "1") // the parts are processes of their own
+	t.Setenv(clitest.AsProgram, "1") // the parts are separate processes
 	got := lab(t, "chaos", "--for=25s", "--seed=7", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s\n%s", got.Code, got.Stderr, got.Stdout)
@@ -40,7 +43,7 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// What a command line asks for that makes no sense is an error of its own.
+// Invalid flags are a usage error.
 func TestChaosUsage(t *testing.T) {
 	for _, args := range [][]string{{"--partitions=1"}, {"--for=0s"}, {"--rate=0"}, {"--patience=0s"}, {"--only=moon"}} {
 		if got := lab(t, append([]string{"chaos"}, args...)...); got.Code != cli.ExitUsage {
@@ -49,7 +52,7 @@ func TestChaosUsage(t *testing.T) {
 	}
 }
 
-// The same seed makes the same schedule, another seed another.
+// The same seed gives the same schedule, another seed another one.
 func TestChaosSchedule(t *testing.T) {
 	for _, track := range allTracks() {
 		a, b := track.schedule(1, time.Minute), track.schedule(1, time.Minute)
@@ -62,8 +65,7 @@ func TestChaosSchedule(t *testing.T) {
 	}
 }
 
-// There is a room and there are users in every partition, and everybody is in a
-// room.
+// Every partition has rooms and users, and every user is in a room.
 func TestChaosCast(t *testing.T) {
 	const partitions = 8
 	c := newTale(t).cast
@@ -82,8 +84,7 @@ func TestChaosCast(t *testing.T) {
 	}
 }
 
-// The checker sees each thing that may be wrong with a history, and nothing in
-// one that is right.
+// The checker finds every kind of fault in a history, and nothing in a correct one.
 func TestChaosChecker(t *testing.T) {
 	for name, test := range map[string]struct {
 		spoil func(*tale)
@@ -160,7 +161,7 @@ func TestChaosChecker(t *testing.T) {
 	}
 }
 
-// kinds returns how many problems of each kind there are.
+// kinds returns the number of problems of each kind.
 func (r *report) kinds() [7]int {
 	return [7]int{r.Lost, r.Disordered, r.StoredTwice, r.Swapped, r.WrongBadges, r.Unfounded, r.Unexplained}
 }
@@ -169,7 +170,7 @@ func (r *report) broken() bool {
 	return r.Lost+r.Disordered+r.StoredTwice+r.Swapped+r.WrongBadges+r.Unfounded+r.Unexplained > 0
 }
 
-// The model counts what is after the last receipt or message of one's own.
+// The model counts what follows the user's last receipt or message.
 func TestChaosModel(t *testing.T) {
 	user := &person{id: "@alice:x", pushkeys: []string{"key"}}
 	room := &chatRoom{members: []*person{user}, said: []utterance{
@@ -196,5 +197,28 @@ func TestChaosModel(t *testing.T) {
 	room.said = append(room.said, utterance{kind: isRedaction, event: "$5", by: "@bob:x"})
 	if got := badge(); got != 0 {
 		t.Errorf("after the redaction of the other message the badge is %d", got)
+	}
+}
+
+// Each log message that explains a repeated poke is one that the dispatcher writes.
+func TestTroublesomeMessagesAreLogged(t *testing.T) {
+	var source strings.Builder
+	for _, dir := range []string{"dispatcher", "events"} {
+		err := filepath.WalkDir(filepath.Join("..", "..", "..", dir), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			_, _ = source.Write(content) // a strings.Builder never fails
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, message := range append(troublesome(), "poke") {
+		if !strings.Contains(source.String(), strconv.Quote(message)) {
+			t.Errorf("no dispatcher logs %q", message)
+		}
 	}
 }

@@ -38,9 +38,9 @@ type heardOf struct {
 // troublesome returns the log messages of a dispatcher that could not store what it did.
 func troublesome() []string {
 	return []string{
-		"nats is away", "position not stored, trying again", "backlog not stored, trying again", "lease not renewed, trying again",
+		"nats is away", "position not stored, trying again", "backlog not stored, trying again",
 		"heartbeat not stored, trying until it is", "owner of a partition not stored, trying again",
-		"another dispatcher has taken over", "giving way", "outcome not stored, trying the poke again",
+		"another dispatcher has taken over", "outcome not stored, trying the poke again",
 	}
 }
 

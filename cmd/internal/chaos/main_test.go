@@ -9,7 +9,7 @@ import (
 	"poked/cmd/internal/clitest"
 )
 
-// program is what pokelab is made of, as far as these tests need it.
+// program is the part of pokelab that these tests need.
 func program() cli.Program {
 	return cli.Program{Name: "pokelab", Commands: &struct {
 		Commands
@@ -17,7 +17,7 @@ func program() cli.Program {
 	}{}}
 }
 
-// lab runs a command that ends by itself. Its processes are the test binary.
+// lab runs a command. Its child processes are the test binary.
 func lab(t *testing.T, args ...string) clitest.Result {
 	t.Helper()
 	return clitest.Run(t, program().Run, "", args...)

@@ -2,5 +2,5 @@
 
 package chaos
 
-// raceDetector says that tests run under the race detector.
+// raceDetector reports whether tests run under the race detector.
 const raceDetector = true

@@ -10,8 +10,8 @@ import (
 	"poked/events"
 )
 
-// tale is the history of a short run in which all was well: ten messages in
-// one room, told to one pusher.
+// tale is the history of a short run without faults: ten messages in one room for one
+// pusher.
 type tale struct {
 	*history
 
@@ -19,14 +19,14 @@ type tale struct {
 	room *chatRoom
 }
 
-// taleBegins is when the first message was said; one follows each second.
+// taleBegins is the time of the first message; one follows each second.
 func taleBegins() time.Time { return time.Unix(1_700_000_000, 0) }
 
 func newTale(t *testing.T) *tale {
 	t.Helper()
 	c := newCast(8, gatewayCount, rand.New(rand.NewPCG(1, 1)))
 	for _, u := range c.users {
-		u.late = true // nothing is owed to them
+		u.late = true // nothing is expected for late users
 	}
 	user := c.rooms[0].members[0]
 	user.late, user.pushkeys, user.gateways = false, user.pushkeys[:1], user.gateways[:1]
@@ -48,7 +48,7 @@ func newTale(t *testing.T) *tale {
 	return tale
 }
 
-// tell has the user's pusher told of an event; dispatcher 0 hears the answer.
+// tell delivers an event to the user's pusher; dispatcher 0 receives the answer.
 func (c *tale) tell(user *person, event events.EventID, unread int) {
 	arrived := taleBegins().Add(time.Duration(len(c.Pokes)) * time.Second)
 	c.Pokes = append(c.Pokes, request{
@@ -59,17 +59,17 @@ func (c *tale) tell(user *person, event events.EventID, unread int) {
 	c.logs.delivered[id] = append(c.logs.delivered[id], heard{0, arrived.Add(2 * time.Millisecond)})
 }
 
-// drop has the poke with a number never made.
+// drop removes the poke with a number.
 func (c *tale) drop(n int) { c.Pokes = slices.Delete(c.Pokes, n, n+1) }
 
-// repeat has a poke made again, half a second later.
+// repeat repeats a poke half a second later.
 func (c *tale) repeat(n int) {
 	again := c.Pokes[n]
 	again.Arrived, again.Answered = again.Arrived.Add(500*time.Millisecond), again.Answered.Add(500*time.Millisecond)
 	c.Pokes = slices.Insert(c.Pokes, n+1, again)
 }
 
-// kill has a dispatcher killed a while after the sixth poke.
+// kill kills a dispatcher some time after the sixth poke.
 func (c *tale) kill(dispatcher int, later time.Duration) {
 	at := c.Pokes[5].Answered.Add(later)
 	c.Faults = append(c.Faults, happened{

@@ -16,8 +16,8 @@ import (
 	"poked/events/eventstest"
 )
 
-// guarded is a server that runs from the file nats.conf: its accounts, users and
-// permissions. Only where it listens and stores, and the cluster, are another.
+// guarded is a server with the accounts, users and permissions of nats.conf. Only its
+// addresses, its directory and the cluster differ.
 type guarded struct {
 	t    *testing.T
 	addr string
@@ -32,7 +32,7 @@ func setPasswords(t *testing.T) {
 	t.Setenv("POKED_NATS_ROUTES", "[]")
 }
 
-// eachFormat runs a test with both formats of acknowledgements that a server may speak.
+// eachFormat runs a test with both formats of acknowledgements that a server may use.
 func eachFormat(t *testing.T, test func(t *testing.T, g guarded)) {
 	for name, v2 := range map[string]bool{"v1": false, "v2": true} {
 		t.Run(name, func(t *testing.T) {
@@ -70,7 +70,7 @@ func startGuarded(t *testing.T, change ...func(*server.Options)) guarded {
 
 func (g guarded) url(role string) string { return "nats://" + role + ":p-" + role + "@" + g.addr }
 
-// run runs a command that ends by itself in a role, and wants it to succeed.
+// run runs a one-shot command in a role, and fails the test if the command fails.
 func (g guarded) run(role string, args ...string) string {
 	g.t.Helper()
 	got := poked(g.t, "", append(args, "--nats", g.url(role))...)
@@ -80,8 +80,7 @@ func (g guarded) run(role string, args ...string) string {
 	return got.Stdout
 }
 
-// start starts a registry and a dispatcher, the dispatcher first, which may not
-// make the streams.
+// start starts a dispatcher, which may not create the streams, and then a registry.
 func (g guarded) start() (roles []*process, http string) {
 	g.t.Helper()
 	extra := []string{"--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2", "--log-level", "debug"}
@@ -96,10 +95,9 @@ func (g guarded) start() (roles []*process, http string) {
 	return []*process{registry, dispatcher}, fmt.Sprintf("http://%s", where["http"])
 }
 
-// TestEachRoleDoesItsWork tells the whole story with the credentials that each
-// role has: a poke arrives, an operator asks, a database is restored, a dead letter
-// is retried, a device is logged out; and the server has had to refuse nothing
-// after the streams were there.
+// TestEachRoleDoesItsWork uses each role with its own credentials: a poke arrives, an
+// operator lists pushers, a database is restored, a dead letter is retried, a device is
+// logged out. Once the streams exist, the server refuses nothing.
 func TestEachRoleDoesItsWork(t *testing.T) { eachFormat(t, eachRoleDoesItsWork) }
 
 func eachRoleDoesItsWork(t *testing.T, g guarded) {
@@ -132,7 +130,7 @@ func eachRoleDoesItsWork(t *testing.T, g guarded) {
 	}
 }
 
-// redaction has what Alice was notified of redacted, and lists it before and after.
+// redaction redacts an event that notified Alice, and lists it before and after.
 func (g guarded) redaction(http string) {
 	g.t.Helper()
 	listed := func() bool { return strings.Contains(getAsAlice(g.t, http, "notifications"), `"$said-0"`) }
@@ -142,7 +140,7 @@ func (g guarded) redaction(http string) {
 	eventstest.WaitFor(g.t, "it to be redacted", func() bool { return !listed() })
 }
 
-// deadLetters has a message that nobody can read retried and dropped.
+// deadLetters retries and drops an unreadable message.
 func (g guarded) deadLetters() {
 	g.t.Helper()
 	homeserver := g.connect("homeserver")
@@ -159,7 +157,8 @@ func (g guarded) deadLetters() {
 	}
 }
 
-// logout has the homeserver say that Alice's device is gone, and her pusher go.
+// logout publishes, as the homeserver, that Alice's device is gone, and waits until her
+// pusher is removed.
 func (g guarded) logout(http string) {
 	g.t.Helper()
 	msg, err := g.connect("homeserver").Request("account."+events.Token("@alice:example.org")+".logout",
@@ -172,7 +171,7 @@ func (g guarded) logout(http string) {
 	eventstest.WaitFor(g.t, "the registry to acknowledge it", func() bool { return g.messages(registry, "ACCOUNTS") == 0 })
 }
 
-// messages asks as the registry how many messages a stream holds.
+// messages returns, as the registry, the number of messages in a stream.
 func (g guarded) messages(registry *nats.Conn, stream string) int {
 	g.t.Helper()
 	info, err := registry.Request("$JS.API.STREAM.INFO."+stream, nil, 10*time.Second)
@@ -198,8 +197,8 @@ func (g guarded) connect(role string) *nats.Conn {
 	return nc
 }
 
-// TestAHomeserverSeesNoPushers tries every way to a pusher that there is, and
-// listens to all that goes on meanwhile.
+// TestAHomeserverSeesNoPushers tries every way to read a pusher, and subscribes to everything
+// meanwhile.
 func TestAHomeserverSeesNoPushers(t *testing.T) {
 	g, gateway := startGuarded(t), startGateway(t)
 	_, http := g.start()
@@ -226,13 +225,13 @@ func TestAHomeserverSeesNoPushers(t *testing.T) {
 			t.Errorf("the homeserver heard %s at %s", word, said)
 		}
 	}
-	// The same ways lead there who may go them, so that the test is one.
+	// The same requests succeed for a role that may send them, so the test can fail.
 	control := &eavesdropper{}
 	control.askFor(t, g.connect("registry"), key)
 	eventstest.WaitFor(t, "the registry to read both", func() bool { return control.said("alice-pushkey") != "" && control.said("rule_id") != "" })
 }
 
-// askFor goes every way to the value of a key of PUSHERS.
+// askFor tries every way to read the value of a key of PUSHERS.
 func (e *eavesdropper) askFor(t *testing.T, nc *nats.Conn, key string) {
 	t.Helper()
 	inbox := nc.NewInbox()
@@ -265,7 +264,7 @@ func waysToPushers(key, inbox string) map[string]string {
 	}
 }
 
-// eavesdropper keeps what it hears.
+// eavesdropper records the messages that it receives.
 type eavesdropper struct {
 	mu    sync.Mutex
 	heard []*nats.Msg
@@ -277,7 +276,7 @@ func (e *eavesdropper) hear(msg *nats.Msg) {
 	e.heard = append(e.heard, msg)
 }
 
-// said returns where a word was heard.
+// said returns the subjects on which a word was received.
 func (e *eavesdropper) said(word string) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -289,7 +288,7 @@ func (e *eavesdropper) said(word string) string {
 	return ""
 }
 
-// TestADispatcherPublishesNoRoomEvents, nor does it make streams or set pushers.
+// TestADispatcherPublishesNoRoomEvents, and creates no streams and sets no pushers.
 func TestADispatcherPublishesNoRoomEvents(t *testing.T) {
 	g := startGuarded(t)
 	g.start()
@@ -318,11 +317,11 @@ func TestADispatcherPublishesNoRoomEvents(t *testing.T) {
 	if n := g.messages(g.connect("registry"), "ROOMS"); n != 0 {
 		t.Errorf("ROOMS holds %d events", n)
 	}
-	// The homeserver may what they may not.
+	// The homeserver may do what they may not.
 	publishAll(t, g.url("homeserver"), memberEvent("alice"))
 }
 
-// TestARoleMay publishes as each role what the story above does not come to.
+// TestARoleMay publishes as each role what the test above does not cover.
 func TestARoleMay(t *testing.T) {
 	g := startGuarded(t)
 	for role, subjects := range map[string][]string{
@@ -338,9 +337,8 @@ func TestARoleMay(t *testing.T) {
 	}
 }
 
-// acknowledgements are the subjects at which a server takes acknowledgements of
-// streams, in both of their formats, with the tokens after the stream's that a
-// consumer's have.
+// acknowledgements returns the subjects of acknowledgements for streams, in both formats,
+// with all the tokens that a consumer's subjects have.
 func acknowledgements(streams ...string) (subjects []string) {
 	for _, stream := range streams {
 		rest := stream + ".consumer.1.7.7.1700000000000000000.0"
@@ -349,7 +347,7 @@ func acknowledgements(streams ...string) (subjects []string) {
 	return subjects
 }
 
-// mayPublish wants none of these refused to a role.
+// mayPublish fails the test if a role may not publish on one of the subjects.
 func (g guarded) mayPublish(role string, subjects []string) {
 	g.t.Helper()
 	refused := make(chan error, 100)
@@ -358,8 +356,8 @@ func (g guarded) mayPublish(role string, subjects []string) {
 		g.t.Fatal(err)
 	}
 	defer nc.Close()
-	// Refusals come in order, so that the last one is the only one. Nobody may publish
-	// there.
+	// Refusals arrive in order. Nobody may publish on this subject, so its refusal must be
+	// the only one.
 	for _, subject := range append(subjects, "nobody.may") {
 		if err := nc.Publish(subject, nil); err != nil {
 			g.t.Fatal(err)

@@ -109,8 +109,7 @@ func TestEnvironmentSetsFlags(t *testing.T) {
 	}
 }
 
-// Every flag has an environment variable, and the help of its subcommand names
-// both.
+// Every flag has an environment variable, and the help of its subcommand names both.
 func TestHelpIsComplete(t *testing.T) {
 	parser, err := Poked().Parser()
 	if err != nil {
@@ -128,7 +127,7 @@ func TestHelpNamesEverySubcommand(t *testing.T) {
 	}
 }
 
-// Each subcommand stands in the help in one of the groups that have a title.
+// The help shows each subcommand in a group with a title.
 func TestHelpGroupsSubcommands(t *testing.T) {
 	parser, err := Poked().Parser()
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"poked/events/homeserver"
 )
 
-// writeRegistration writes a registration that the homeserver of a test knows.
+// writeRegistration writes a registration that the test's homeserver accepts.
 func writeRegistration(t *testing.T) string {
 	t.Helper()
 	text, err := bridge.NewRegistration("example.org", "http://127.0.0.1:8721")
@@ -28,7 +28,7 @@ func writeRegistration(t *testing.T) string {
 	return eventstest.WriteRegistration(t, text)
 }
 
-// homeserverOf returns a homeserver on which alice and bob share a room since long.
+// homeserverOf returns a homeserver on which alice and bob already share a room.
 func homeserverOf(t *testing.T) *eventstest.Homeserver {
 	t.Helper()
 	hs := eventstest.StartHomeserver(t)
@@ -42,9 +42,8 @@ func homeserverOf(t *testing.T) *eventstest.Homeserver {
 	return hs
 }
 
-// The same story on a homeserver that knows nothing of poked: alice's token is the
-// homeserver's, the room's state is fetched, and bob's message comes in a transaction.
-// It is the same in one process and in three.
+// TestPokeArrives with a bridge: alice's token is checked at the homeserver, the room state
+// is fetched, and bob's message arrives in a transaction, in one process and in three.
 func TestPokeArrivesFromAnyHomeserver(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -115,7 +114,7 @@ func startGuardedWithBridge(t *testing.T, hs, registration string) (deployment, 
 	return startBridged(t, startGuarded(t).url, hs, registration)
 }
 
-// startBridged starts a process for each role; url says where NATS is for it.
+// startBridged starts a process for each role; url returns the URL of NATS for it.
 func startBridged(t *testing.T, url func(role string) string, hs, registration string) (deployment, string) {
 	t.Helper()
 	shared := []string{"--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2"}
@@ -127,7 +126,7 @@ func startBridged(t *testing.T, url func(role string) string, hs, registration s
 		fmt.Sprintf("http://%s", at["bridge_http"])
 }
 
-// A bridge that is started first waits for whoever sets up the streams.
+// A bridge that starts first waits until the streams are set up.
 func TestBridgeWaitsForStreams(t *testing.T) {
 	_, url := startTestNATS(t)
 	args := []string{"bridge", "--nats", url, "--homeserver", "http://127.0.0.1:1", "--registration", writeRegistration(t), "--bridge-http", "127.0.0.1:0"}
@@ -144,7 +143,7 @@ func TestBridgeWaitsForStreams(t *testing.T) {
 func TestBackfill(t *testing.T) {
 	url, rooms := startStreams(t)
 	hs := homeserverOf(t)
-	hs.SetState("!secret:example.org") // which nobody is in
+	hs.SetState("!secret:example.org") // which has no members
 	args := []string{"bridge", "backfill", "--nats", url, "--homeserver", hs.URL, "--registration", writeRegistration(t),
 		"--user", "@alice:example.org", "--user", "@bob:example.org", "--rate", "0", "--json"}
 	for _, tt := range []struct {
@@ -173,8 +172,7 @@ func TestBackfill(t *testing.T) {
 	}
 }
 
-// What is written is what the homeserver and poked need, and no other file is lost
-// for it.
+// The registration is valid for the homeserver and for poked, and overwrites no file.
 func TestRegistration(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "poked.yaml")
 	args := []string{"bridge", "registration", "--server-name", "example.org", "--url", "http://poked:8721/", "--out", path}
@@ -221,7 +219,7 @@ func TestRegistration(t *testing.T) {
 	}
 }
 
-// A registration that would do harm is refused, and no token of it is repeated.
+// A harmful registration is refused, and the error contains none of its tokens.
 func TestBadRegistrations(t *testing.T) {
 	const tokens = "as_token: SECRET-SECRET-SECRET\nhs_token: CANARY-CANARY-CANARY\n"
 	const users = "namespaces:\n  users:\n  - regex: '@.*'\n"

@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// A real client library sets and reads pushers and push rules against a running
-// serve, and a poke comes as its rule says. The library comes from the npm
-// registry; without Node.js 20, npm or the registry the test is skipped.
+// A real client library sets and reads pushers and push rules of a running serve, and a poke
+// follows its rule. The library comes from the npm registry; without Node.js 20, npm or the
+// registry the test is skipped.
 func TestMatrixJSSDK(t *testing.T) {
 	library := installClient(t)
 	tokens := writeFile(t, "tokens", "alice-token @alice:example.org\n")
@@ -30,7 +30,7 @@ func TestMatrixJSSDK(t *testing.T) {
 	}
 
 	publishAll(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
-	for n := range 100 { // nobody promises how soon the dispatcher knows pusher and rule
+	for n := range 100 { // the dispatcher may not know the pusher and the rule yet
 		publishAll(t, d.nats, strings.ReplaceAll(saidByBob(fmt.Sprintf("$said-%d", n)), "hello", "some Rhubarb, please"))
 		select {
 		case p := <-gateway.pokes:
@@ -66,9 +66,9 @@ func installClient(t *testing.T) string {
 	return dir
 }
 
-// homeserverBefore is what stands before poked in real life: a reverse proxy
-// that sends pushers and push rules to it and has the homeserver answer the rest,
-// of which the library wants to know the versions.
+// homeserverBefore is what clients of a real deployment connect to: a reverse proxy that
+// forwards pushers and push rules to poked and everything else to the homeserver, of which
+// the library needs only the versions.
 func homeserverBefore(t *testing.T, poked string) string {
 	t.Helper()
 	target, err := url.Parse(poked)

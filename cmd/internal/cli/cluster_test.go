@@ -34,7 +34,7 @@ func startCluster(t *testing.T) (servers []*server.Server) {
 		options.Host, options.Port, options.HTTPPort = "127.0.0.1", server.RANDOM_PORT, 0
 		options.Cluster.Host, options.Cluster.Port = "127.0.0.1", port
 		options.StoreDir, options.NoSigs, options.NoLog = t.TempDir(), true, true
-		for _, user := range options.Users { // nobody may delete a stream, but this test has to
+		for _, user := range options.Users { // no user may delete a stream, but this test must
 			if user.Username == "operator" {
 				user.Permissions.Publish.Allow = append(user.Permissions.Publish.Allow, "$JS.API.STREAM.DELETE.*")
 			}
@@ -55,12 +55,12 @@ func startCluster(t *testing.T) (servers []*server.Server) {
 	return servers
 }
 
-// routeURL returns where a server takes the others, for who shows these credentials.
+// routeURL returns the route URL of a server, with these credentials.
 func routeURL(credentials string, port int) string {
 	return fmt.Sprintf("nats-route://%s@127.0.0.1:%d", credentials, port)
 }
 
-// urlsOf returns where servers are, for a role.
+// urlsOf returns the URLs of the servers for a role.
 func urlsOf(role string, servers ...*server.Server) string {
 	var all []string
 	for _, ns := range servers {
@@ -94,10 +94,9 @@ func deleteStreams(t *testing.T, url string, names ...string) {
 	}
 }
 
-// TestClusterOfThree asks for more replicas than three servers can hold, and then
-// has a poke arrive, and again after an operator has deleted two streams and one of
-// the three is gone. The registry starts while the cluster has no leader yet, and
-// waits for that.
+// TestClusterOfThree asks for more replicas than three servers can store. Then a poke
+// arrives, and again after an operator has deleted two streams and one server is gone. The
+// registry starts while the cluster has no leader yet, and waits for one.
 func TestClusterOfThree(t *testing.T) {
 	servers := startCluster(t)
 	gateway := startGateway(t)

@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// composeFile is what these tests read of docker-compose.yml.
+// composeFile is the part of docker-compose.yml that these tests read.
 type composeFile struct {
 	Services map[string]struct {
 		Image         string            `yaml:"image"`
@@ -91,8 +91,8 @@ func execForm(t *testing.T, text string) []string {
 	return words
 }
 
-// setEnvironment sets what a service's environment says, with the operator's
-// variables as their own names would have it: passwords, and addresses.
+// setEnvironment sets the environment of a service. Each variable of the operator gets a value
+// that fits its name: a password or an address.
 func setEnvironment(t *testing.T, environment map[string]string) {
 	t.Helper()
 	for name, value := range environment {
@@ -106,8 +106,7 @@ func setEnvironment(t *testing.T, environment map[string]string) {
 	}
 }
 
-// composeVariable is a variable, with or without a default or a complaint if it is
-// missing.
+// composeVariable matches a variable, with an optional default or error message.
 var composeVariable = regexp.MustCompile(`\$\{(\w+)(?::[?-][^}]*)?\}`)
 
 // wantAccepted parses the arguments as the program would.
@@ -136,7 +135,7 @@ func TestDockerfileRunsPoked(t *testing.T) {
 func TestComposeRunsPoked(t *testing.T) {
 	file := readCompose(t)
 	for role, command := range map[string]string{"registry": "registry", "dispatcher": "dispatcher", "operator": "gateways", "bridge": "bridge"} {
-		t.Run(role, func(t *testing.T) { // each has an environment of its own
+		t.Run(role, func(t *testing.T) { // each has its own environment
 			service := file.Services[role]
 			if service.Image != "poked" || len(service.Command) == 0 || service.Command[0] != command {
 				t.Errorf("%s runs %s %q", role, service.Image, service.Command)
@@ -166,7 +165,7 @@ func TestComposeRunsPoked(t *testing.T) {
 	}
 }
 
-// Whatever a service refers to is there, and whatever runs comes back.
+// Everything that a service refers to exists, and every service restarts.
 func TestComposeIsWhole(t *testing.T) {
 	file := readCompose(t)
 	for name, service := range file.Services {
@@ -243,8 +242,8 @@ func TestComposeRunsNATS(t *testing.T) {
 	}
 }
 
-// checkDoors wants a password asked at each port that other machines reach, and the
-// health check to ask the monitoring port where it is.
+// checkDoors checks that every port which other machines can reach needs a password, and that
+// the health check uses the right monitoring port.
 func checkDoors(t *testing.T, name string, options *server.Options, health []string) {
 	t.Helper()
 	password, ok := "p-POKED_NATS_ROUTE_PASSWORD", options.Cluster.Username == "route"

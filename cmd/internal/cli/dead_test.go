@@ -11,8 +11,8 @@ import (
 	"poked/events/stream"
 )
 
-// buried is a NATS with dead letters: two expired pokes of @bob's, one of @eve's
-// whose pusher is gone, and an event that could not be read.
+// buried is a NATS with dead letters: two expired pokes of @bob, one of @eve, whose pusher is
+// gone, and an unreadable event.
 func buried(t *testing.T) (url string) {
 	t.Helper()
 	url, _ = startStreams(t)
@@ -51,8 +51,8 @@ func buried(t *testing.T) (url string) {
 	return url
 }
 
-// listedDead returns the numbers of the letters that a list with these flags
-// has.
+// listedDead returns the numbers of the dead letters that "dead list" shows with these
+// flags.
 func listedDead(t *testing.T, url string, flags ...string) (seqs []int) {
 	t.Helper()
 	got := poked(t, "", append([]string{"dead", "list", "--nats", url, "--json"}, flags...)...)
@@ -160,7 +160,7 @@ func TestDeadDrop(t *testing.T) {
 	poked(t, "", "dead", "drop", "--nats", url, "--yes").Want(t, ExitOK, "", "of 0 dead letters 0 dropped")
 }
 
-// Where nobody set up poked there are no letters, and nobody to set it up either.
+// Without poked there are no dead letters, and the commands do not set up streams.
 func TestDeadNeedsPoked(t *testing.T) {
 	_, url := startTestNATS(t)
 	for range 2 {

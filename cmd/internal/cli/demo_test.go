@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Interrupted, it stops at once, says so and leaves nothing behind.
+// An interrupted demo stops at once, reports that and leaves no files behind.
 func TestDemoStops(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	ctx, interrupt := context.WithCancel(t.Context())

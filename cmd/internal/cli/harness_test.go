@@ -16,7 +16,7 @@ import (
 	"poked/cmd/internal/node"
 )
 
-// process is the program run whole, as main does, inside the test.
+// process is the whole program, run inside the test as main would.
 type process struct {
 	t     *testing.T
 	stop  context.CancelFunc
@@ -28,15 +28,14 @@ type process struct {
 	logs strings.Builder
 }
 
-// start runs a long-lived subcommand and returns when it has said that it is
-// ready.
+// start runs a long-running subcommand and returns when it is ready.
 func start(t *testing.T, args ...string) (*process, map[string]any) {
 	t.Helper()
 	p := begin(t, args...)
 	return p, p.waitReady()
 }
 
-// begin runs a long-lived subcommand.
+// begin runs a long-running subcommand.
 func begin(t *testing.T, args ...string) *process {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -52,7 +51,7 @@ func begin(t *testing.T, args ...string) *process {
 	return p
 }
 
-// waitReady returns what the process says of itself when it is ready.
+// waitReady returns the attributes of the ready line.
 func (p *process) waitReady() map[string]any {
 	p.t.Helper()
 	select {
@@ -84,7 +83,8 @@ func (p *process) log() string {
 	return p.logs.String()
 }
 
-// terminate stops the process as a signal would and wants a clean end.
+// terminate stops the process as a signal would, and fails the test if it does not end
+// cleanly.
 func (p *process) terminate() {
 	p.t.Helper()
 	p.stop()
@@ -99,7 +99,7 @@ func poked(t *testing.T, stdin string, args ...string) clitest.Result {
 	return clitest.Run(t, Poked().Run, stdin, args...)
 }
 
-// writeFile writes a file into a directory of the test's and returns its path.
+// writeFile writes a file into a temporary directory and returns its path.
 func writeFile(t *testing.T, name, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// FuzzImportRows wants every table read to its end or to one error.
+// FuzzImportRows checks that every input is read to its end or to one error.
 func FuzzImportRows(f *testing.F) {
 	f.Add("user_name,device_id,kind,app_id,pushkey,data,ts,enabled\n@a:x,D,http,a.b,k,{},1700000000000,t\n")
 	f.Add(`[{"user_name":"@a:x","data":"{\"url\":\"https://g\"}","ts":1},{"enabled":false}]`)

@@ -10,7 +10,7 @@ import (
 
 const gatewayURL = "https://push.example.org/_matrix/push/v1/notify"
 
-// Tables as PostgreSQL and SQLite write them.
+// Tables as PostgreSQL and SQLite export them.
 func importTables() map[string]struct{ from, table string } {
 	data := `{"url":"` + gatewayURL + `","format":"event_id_only"}`
 	quoted := `"` + strings.ReplaceAll(data, `"`, `""`) + `"`
@@ -83,7 +83,7 @@ func TestImportOfNoTable(t *testing.T) {
 	}
 }
 
-// What went is told with its reason, and what cannot be read with an error.
+// Removed pushers are listed with the reason; an unreadable database is an error.
 func TestPushersRemoved(t *testing.T) {
 	database := filepath.Join(t.TempDir(), "poked.db")
 	if got := poked(t, "", "pushers", "removed", "--database", database); got.Code != ExitFailure || !strings.Contains(got.Stderr, "open database") {

@@ -19,8 +19,8 @@ import (
 	"poked/events/eventstest"
 )
 
-// A process that is killed while a gateway is down goes on where it was: every
-// poke arrives, in order for each pusher, and none again that was answered.
+// A process that is killed while a gateway is down resumes after the restart: every poke
+// arrives, in order for each pusher, and none that was answered is repeated.
 func TestKilledServeGoesOnWhereItWas(t *testing.T) {
 	gateway := startMoodyGateway(t)
 	data := filepath.Join(t.TempDir(), "data")
@@ -59,8 +59,7 @@ func TestKilledServeGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-// startKillable runs serve as a process of its own and returns when it is
-// ready.
+// startKillable runs serve in a separate process and returns when it is ready.
 func startKillable(t *testing.T, data, tokens string) (*exec.Cmd, deployment) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "serve", "--data", data, "--tokens", tokens,
@@ -88,8 +87,8 @@ func startKillable(t *testing.T, data, tokens string) (*exec.Cmd, deployment) {
 	}
 }
 
-// moodyGateway answers every poke with a status that can be changed, and keeps
-// what it has taken.
+// moodyGateway answers every poke with a status that can be changed, and records accepted
+// pokes.
 type moodyGateway struct {
 	url string
 
@@ -144,7 +143,7 @@ func (g *moodyGateway) refusals() int {
 	return g.refused
 }
 
-// told returns what a pushkey was told of what was said, in order.
+// told returns the messages of saying that a pushkey got, in order.
 func (g *moodyGateway) told(key string) []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -157,8 +156,8 @@ func (g *moodyGateway) heard(key, event string) bool {
 	return slices.Contains(g.taken[key], event)
 }
 
-// awaitPushers has Bob speak until every pushkey was told of the same message:
-// nobody promises how soon a dispatcher knows a pusher that was just set.
+// awaitPushers publishes messages until every pushkey gets the same one: the dispatcher may
+// not know new pushers yet.
 func awaitPushers(t *testing.T, nats string, g *moodyGateway, keys ...string) {
 	t.Helper()
 	again := time.NewTicker(200 * time.Millisecond)
@@ -178,7 +177,7 @@ func saidByBob(id string) string {
 	return fmt.Sprintf(`{"event_id":%q,"room_id":"!room:example.org","type":"m.room.message","sender":"@bob:example.org","content":{"body":"hello"}}`, id)
 }
 
-// saying returns the messages numbered from up to but not including to.
+// saying returns the messages with numbers in [from, to).
 func saying(from, to int) []string {
 	var lines []string
 	for n := from; n < to; n++ {

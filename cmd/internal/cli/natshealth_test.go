@@ -21,7 +21,7 @@ import (
 	"poked/events/eventstest"
 )
 
-// serveArgs are those of a serve with its data in a directory.
+// serveArgs returns the arguments of a serve with this data directory.
 func serveArgs(t *testing.T, data string) []string {
 	t.Helper()
 	return []string{
@@ -31,7 +31,7 @@ func serveArgs(t *testing.T, data string) []string {
 	}
 }
 
-// connect connects to the NATS of a process, as one who knows nothing of poked.
+// connect returns a plain connection to the NATS of a process.
 func connect(t *testing.T, where map[string]any) *nats.Conn {
 	t.Helper()
 	nc, err := nats.Connect(fmt.Sprintf("nats://%s", where["nats"]))
@@ -42,8 +42,8 @@ func connect(t *testing.T, where map[string]any) *nats.Conn {
 	return nc
 }
 
-// TestG14FullDisk has the disk of serve fill up: it is not ready and says why, waits for room, then ends so that a supervisor starts it again, and
-// all that was acknowledged is there.
+// TestG14FullDisk fills the disk of serve: it is not ready and shows the reason, waits for
+// free space, and then ends, so that a supervisor restarts it. Nothing acknowledged is lost.
 func TestG14FullDisk(t *testing.T) {
 	disk := clitest.SmallDisk(t, 48<<20)
 	gateway := startGateway(t)
@@ -77,7 +77,7 @@ func TestG14FullDisk(t *testing.T) {
 		t.Errorf("exit code %d:\n%s", p.code, p.log())
 	}
 
-	clitest.FillDisk(t, filepath.Join(disk, "ballast")) // a supervisor was too quick
+	clitest.FillDisk(t, filepath.Join(disk, "ballast")) // the restart comes before there is free space
 	p = begin(t, args...)
 	addr = opsAddr(t, p)
 	waitReadyz(t, addr, http.StatusServiceUnavailable, "the disk is full")
@@ -93,8 +93,8 @@ func TestG14FullDisk(t *testing.T) {
 	p.terminate()
 }
 
-// TestG14LimitOfTheStore has NATS reach the limit that it takes from the disk: the
-// process is not ready until there is less to store.
+// TestG14LimitOfTheStore fills NATS up to its storage limit: the process is not ready until
+// NATS stores less.
 func TestG14LimitOfTheStore(t *testing.T) {
 	disk := clitest.SmallDisk(t, 64<<20)
 	p, where := start(t, serveArgs(t, filepath.Join(disk, "data"))...)
@@ -109,7 +109,7 @@ func TestG14LimitOfTheStore(t *testing.T) {
 	p.terminate()
 }
 
-// childServe is serve as a process of its own.
+// childServe is a serve in a separate process.
 type childServe struct {
 	*exec.Cmd
 
@@ -129,8 +129,8 @@ func (c *childServe) log() string {
 	return c.logs.String()
 }
 
-// startChild starts the program with args in a process of its own, and returns it with
-// what it says when it is ready.
+// startChild starts the program in a separate process, and returns it with the attributes of
+// its ready line.
 func startChild(t *testing.T, args ...string) (*childServe, map[string]any) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -153,15 +153,15 @@ func startChild(t *testing.T, args ...string) (*childServe, map[string]any) {
 	return c, ready
 }
 
-// TestG14NoFileDescriptors takes the file descriptors away under which NATS would
-// write: the process ends, and the next one works.
+// TestG14NoFileDescriptors takes away the file descriptors that NATS needs to write: the
+// process ends, and the next one works.
 func TestG14NoFileDescriptors(t *testing.T) {
 	args := serveArgs(t, filepath.Join(t.TempDir(), "data"))
 	c, where := startChild(t, args...)
 	url := fmt.Sprintf("nats://%s", where["nats"])
 	publishAll(t, url, "--historical", memberEvent("alice"), memberEvent("bob"))
 	conn := connect(t, where)
-	limit := &unix.Rlimit{Cur: 3, Max: 3} // what is open stays so
+	limit := &unix.Rlimit{Cur: 3, Max: 3} // open files stay open
 	if err := unix.Prlimit(c.Process.Pid, unix.RLIMIT_NOFILE, limit, nil); err != nil {
 		t.Skipf("this test needs to limit a process's file descriptors, which is not permitted: %v", err)
 	}
@@ -169,7 +169,7 @@ func TestG14NoFileDescriptors(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = c.Wait() // its exit code is looked at below
+		_ = c.Wait() // its exit code is checked below
 	}()
 	select {
 	case <-ended:

@@ -35,7 +35,7 @@ func opsAddr(t *testing.T, p *process) string {
 	return addr
 }
 
-// get asks an operator's port.
+// get sends a request to an operator's port.
 func get(t *testing.T, addr, path string) (status int, body string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+path, nil)
@@ -54,7 +54,7 @@ func get(t *testing.T, addr, path string) (status int, body string) {
 	return response.StatusCode, string(raw)
 }
 
-// waitReadyz waits until /readyz has a status and says a word.
+// waitReadyz waits until /readyz has this status and contains the word.
 func waitReadyz(t *testing.T, addr string, status int, word string) {
 	t.Helper()
 	last := ""
@@ -68,7 +68,7 @@ func waitReadyz(t *testing.T, addr string, status int, word string) {
 	}
 }
 
-// TestReadyzFollowsNATS has NATS come late, go away and come back under each role.
+// TestReadyzFollowsNATS starts NATS after each role, stops it and starts it again.
 func TestReadyzFollowsNATS(t *testing.T) {
 	for role, args := range map[string][]string{
 		"dispatcher": {"dispatcher"},
@@ -87,7 +87,7 @@ func TestReadyzFollowsNATS(t *testing.T) {
 				options.Listen = ns.Where()
 				return ns
 			}
-			startAt().Stop() // where it will be
+			startAt().Stop() // only to get its address
 			p := begin(t, append(args, "--nats", "nats://"+options.Listen, "--ops", "127.0.0.1:0", "--partitions", "2")...)
 			addr := opsAddr(t, p)
 			waitReadyz(t, addr, http.StatusServiceUnavailable, "nats is not there yet")
@@ -115,14 +115,14 @@ type crowd struct {
 	ops  string
 }
 
-// come has n more users come, each with a gateway and a room of their own with a
-// message in it. Only the first gateway answers.
+// come adds n users, each with their own gateway and a room with a message. Only the first
+// gateway answers.
 func (c *crowd) come(gateway string, from, n int) {
 	c.t.Helper()
 	var lines []string
 	for i := from; i < from+n; i++ {
 		user := events.UserID(fmt.Sprintf("@user%d:example.org", i))
-		data := fmt.Sprintf(`{"url":"http://127.0.0.1:%d/_matrix/push/v1/notify"}`, 1+i) // nobody listens there
+		data := fmt.Sprintf(`{"url":"http://127.0.0.1:%d/_matrix/push/v1/notify"}`, 1+i) // without a listener
 		if i == 0 {
 			data = fmt.Sprintf(`{"url":%q}`, gateway)
 		}
@@ -137,11 +137,11 @@ func (c *crowd) come(gateway string, from, n int) {
 		}
 		lines = append(lines, fmt.Sprintf(`{"event_id":"$said%d","room_id":"!room%d:x","type":"m.room.message","sender":"@friend:example.org","content":{"msgtype":"m.text","body":"secret%d"}}`, i, i, i))
 	}
-	<-time.After(time.Second) // until the dispatcher has heard of the pushers
+	<-time.After(time.Second) // until the dispatcher knows the pushers
 	publishAll(c.t, c.url, lines...)
 }
 
-// labels are all values of all labels in an answer of /metrics.
+// labels returns all values of all labels in a response of /metrics.
 func labels(body string) map[string][]string {
 	all := map[string][]string{}
 	for _, label := range regexp.MustCompile(`(\w+)="((?:[^"\\]|\\.)*)"`).FindAllStringSubmatch(body, -1) {
@@ -152,8 +152,7 @@ func labels(body string) map[string][]string {
 	return all
 }
 
-// TestNoLabelGrows walks through the values of all labels after many users, rooms
-// and gateways have come.
+// TestNoLabelGrows checks the values of all labels with many users, rooms and gateways.
 func TestNoLabelGrows(t *testing.T) {
 	_, url := startTestNATS(t)
 	p, where := start(t, "dispatcher", "--nats", url, "--ops", "127.0.0.1:0", "--partitions", "2",
@@ -197,7 +196,7 @@ func TestNoLabelGrows(t *testing.T) {
 	p.terminate()
 }
 
-// isBounded says whether a value is one of few that its label may have.
+// isBounded reports whether a label may have this value, one of a closed set.
 func isBounded(label, value string) bool {
 	switch label {
 	case "outcome":
@@ -221,7 +220,7 @@ func isBounded(label, value string) bool {
 	return false
 }
 
-// TestRegistryTellsOfItsOutbox wants what is owed while NATS is away to show.
+// TestRegistryTellsOfItsOutbox: the metrics show unpublished changes while NATS is away.
 func TestRegistryTellsOfItsOutbox(t *testing.T) {
 	gateway := startGateway(t)
 	ns, url := startTestNATS(t)

@@ -7,15 +7,14 @@ import (
 	"testing"
 )
 
-// taken are the ports of what runs beside poked: Synapse and its workers as their
-// documentation and image number them, other homeservers, NATS, push gateways, Prometheus.
+// taken returns the usual ports of software beside poked: Synapse and its workers, other
+// homeservers, NATS, push gateways, Prometheus.
 var taken = []string{
 	"8008", "8448", "8009", "8034", "8043", "8080", "8081", "8083", "8085", "9000", "9092", "9093", "9101", "18008", "18009", "6167",
 	"4222", "6222", "8222", "5000", "2586", "9090", "9100", "5432", "6379",
 }
 
-// Everything that listens does so at a port of its own, beside a homeserver on the same
-// machine: no two subcommands have the same one, and none has one that is taken.
+// All default ports are different, and free beside a homeserver on the same machine.
 func TestDefaultPortsCollideWithNothing(t *testing.T) {
 	parser, err := Poked().Parser()
 	if err != nil {

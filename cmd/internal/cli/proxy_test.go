@@ -63,7 +63,7 @@ func TestProxyExamplesAgree(t *testing.T) {
 	}
 }
 
-// startNginx runs nginx with the example before a homeserver and poked.
+// startNginx runs nginx with the example configuration in front of a homeserver and poked.
 func startNginx(t *testing.T, homeserver, poked string) (url string) {
 	t.Helper()
 	binary, err := exec.LookPath("nginx")
@@ -112,8 +112,8 @@ func startNginx(t *testing.T, homeserver, poked string) (url string) {
 	return "http://" + addr
 }
 
-// A client speaks to nginx alone. What is about pushers and push rules goes to poked,
-// all else to the homeserver, and with poked down one can still log out.
+// A client talks only to nginx. Requests for pushers and push rules go to poked, all others to
+// the homeserver, and with poked down a client can still log out.
 func TestNginxExample(t *testing.T) {
 	hs := homeserverOf(t)
 	hs.AddToken("alice-laptop", "@alice:example.org", "LAPTOP")

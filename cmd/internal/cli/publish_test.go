@@ -22,8 +22,8 @@ import (
 	"poked/events/stream"
 )
 
-// startStreams starts NATS with the topology set up and returns its URL and
-// the stream that events go to.
+// startStreams starts NATS with the streams set up. It returns the URL and the stream of room
+// events.
 func startStreams(t *testing.T) (url string, rooms jetstream.Stream) {
 	t.Helper()
 	_, url = startTestNATS(t)
@@ -56,7 +56,7 @@ func openStream(t *testing.T, url, name string) jetstream.Stream {
 	return stream
 }
 
-// stored returns what the stream holds, in order.
+// stored returns the messages of the stream, in order.
 func stored(t *testing.T, stream jetstream.Stream) []*jetstream.RawStreamMsg {
 	t.Helper()
 	info, err := stream.Info(t.Context())
@@ -115,8 +115,8 @@ func TestPublishNamesBadRecordsAndGoesOn(t *testing.T) {
 	}
 }
 
-// The recorded events of a real homeserver go in whole, and each room's in the
-// order of the file.
+// All recorded events of a real homeserver are stored, those of each room in the order of the
+// file.
 func TestPublishKeepsTheOrderOfRooms(t *testing.T) {
 	url, rooms := startStreams(t)
 	file := fromRoot("testdata", "events.jsonl")
@@ -156,8 +156,7 @@ func byRoom(t *testing.T, raws [][]byte) map[events.RoomID][]events.EventID {
 	return rooms
 }
 
-// NATS goes away in the middle and comes back: nothing is lost, repeated or
-// out of order.
+// NATS restarts in the middle: nothing is lost, repeated or out of order.
 func TestPublishOutlivesNATS(t *testing.T) {
 	dir := t.TempDir()
 	options := node.NATSOptions{Dir: dir, Listen: "127.0.0.1:0", Sync: node.FsyncFlag{Interval: time.Second}, Log: discardLog()}
@@ -165,7 +164,7 @@ func TestPublishOutlivesNATS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options.Listen = ns.Where() // it comes back where it was
+	options.Listen = ns.Where() // the same address after the restart
 	url := "nats://" + options.Listen
 	setUp(t, url)
 
@@ -254,7 +253,7 @@ func TestPublishKeepsItsRate(t *testing.T) {
 	}
 }
 
-// An interrupted run says that it did not come to the end.
+// An interrupted run reports that it is incomplete.
 func TestPublishInterrupted(t *testing.T) {
 	url, _ := startStreams(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -12,13 +12,13 @@ import (
 	"poked/events/eventstest"
 )
 
-// A gateway fails; its operator looks, mends it, and has the pusher tried now.
+// A gateway fails; the operator lists its pushers, repairs it and retries them.
 func TestOperatorLooksAndMends(t *testing.T) {
 	var mended atomic.Bool
 	var taken atomic.Int64
 	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if !mended.Load() {
-			w.WriteHeader(http.StatusForbidden) // tried again after a minute at the least, on average half
+			w.WriteHeader(http.StatusForbidden) // retried after half a minute on average
 			return
 		}
 		taken.Add(1)
@@ -30,7 +30,7 @@ func TestOperatorLooksAndMends(t *testing.T) {
 	publishAll(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
 	said := 0
 	lagging := func() (states []events.PusherState) {
-		said++ // nobody promises how soon a dispatcher knows a pusher that was just set
+		said++ // the dispatcher may not know the new pusher yet
 		publishAll(t, d.nats, message("room", said))
 		got := poked(t, "", "pushers", "--nats", d.nats, "--state", "lagging", "--json")
 		got.Want(t, ExitOK, "", "")

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// pushruleVectors returns the adopted vectors that are questions, with what each expects.
+// pushruleVectors returns the adopted vectors that are questions, with the expected answers.
 func pushruleVectors(t *testing.T) (questions []string, expected []any) {
 	t.Helper()
 	data, err := os.ReadFile(fromRoot("testdata", "pushrules.json"))

@@ -11,8 +11,8 @@ import (
 	"poked/events/eventstest"
 )
 
-// TestLostDatabase loses the file under each kind of registry, and gets it back
-// from NATS: a new one must not begin before that, and does after it.
+// TestLostDatabase deletes the database of each kind of registry and restores it from NATS. A
+// registry refuses to start before the restore, and starts after it.
 func TestLostDatabase(t *testing.T) {
 	gateway := startGateway(t)
 	tokens := writeFile(t, "tokens", "alice-token @alice:example.org PHONE\n")

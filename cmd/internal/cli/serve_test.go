@@ -18,9 +18,9 @@ import (
 	"poked/events/eventstest"
 )
 
-// The story that the program is for, over the wire throughout: Alice sets a
-// pusher over HTTP, Bob says something in their room, the homeserver publishes
-// it, and Alice's gateway is poked. It is the same in one process and in three.
+// The whole path over real connections: Alice sets a pusher over HTTP, Bob sends a message in
+// their room, the homeserver publishes it, and Alice's gateway is poked, with one process and
+// with three.
 func TestPokeArrives(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -48,7 +48,7 @@ func TestPokeArrives(t *testing.T) {
 	}
 }
 
-// deployment is a running poked, whatever it is made of.
+// deployment is a running poked of one or more processes.
 type deployment struct {
 	http, nats string // URLs
 	processes  []*process
@@ -126,13 +126,13 @@ func setPusher(t *testing.T, base, gateway, pushkey string) {
 	}
 }
 
-// getPushers returns what GET pushers shows to Alice.
+// getPushers returns the response of GET pushers for Alice.
 func getPushers(t *testing.T, base string) string {
 	t.Helper()
 	return getAsAlice(t, base, "pushers")
 }
 
-// getAsAlice asks the client-server API for something of Alice's.
+// getAsAlice sends a request to the client-server API as Alice.
 func getAsAlice(t *testing.T, base, what string) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/_matrix/client/v3/"+what, nil)
@@ -152,8 +152,7 @@ func getAsAlice(t *testing.T, base, what string) string {
 	return string(body)
 }
 
-// publish publishes events with "poked publish"; the first of more may be a
-// flag of it.
+// publishAll publishes events with "poked publish". The first argument may be a flag.
 func publishAll(t *testing.T, url string, args ...string) {
 	t.Helper()
 	command := []string{"publish", "--nats", url}
@@ -170,8 +169,8 @@ func memberEvent(name string) string {
 		`"sender":"@%[1]s:example.org","state_key":"@%[1]s:example.org","content":{"membership":"join"}}`, name)
 }
 
-// firstPoke lets Bob speak until Alice is poked: nobody promises how soon a
-// dispatcher knows a pusher that was just set.
+// firstPoke publishes messages of Bob until Alice is poked: the dispatcher may not know her
+// new pusher yet.
 func firstPoke(t *testing.T, url string, pokes <-chan poke) poke {
 	t.Helper()
 	again := time.NewTicker(200 * time.Millisecond)
@@ -200,7 +199,7 @@ func checkPoke(t *testing.T, p poke) {
 	}
 }
 
-// What was set and published before a restart is there after it.
+// Pushers and events survive a restart.
 func TestServeComesBack(t *testing.T) {
 	gateway := startGateway(t)
 	data := filepath.Join(t.TempDir(), "data")
@@ -219,7 +218,7 @@ func TestServeComesBack(t *testing.T) {
 	}
 }
 
-// Two NATS servers on the same files would destroy them.
+// Two NATS servers on the same files would corrupt them.
 func TestServeLocksItsData(t *testing.T) {
 	data, tokens := t.TempDir(), writeFile(t, "tokens", "")
 	args := []string{"serve", "--data", data, "--tokens", tokens, "--http", "127.0.0.1:0"}
@@ -236,7 +235,7 @@ func TestServeLocksItsData(t *testing.T) {
 	again.terminate()
 }
 
-// A role that cannot start says why in one line, and nothing stays behind.
+// A role that cannot start reports why in one line, and leaves no files behind.
 func TestServeFailsCleanly(t *testing.T) {
 	taken := httptest.NewServer(http.NotFoundHandler())
 	defer taken.Close()
@@ -266,7 +265,7 @@ func TestServeFailsCleanly(t *testing.T) {
 	}
 }
 
-// TestHangupRereadsTokens sends SIGHUP to a serve in a process of its own: the changed
+// TestHangupRereadsTokens sends SIGHUP to a serve in a separate process: the changed
 // token file is valid at once, a broken one changes nothing, and the process stays.
 func TestHangupRereadsTokens(t *testing.T) {
 	args := serveArgs(t, filepath.Join(t.TempDir(), "data"))
@@ -281,7 +280,7 @@ func TestHangupRereadsTokens(t *testing.T) {
 		if err := c.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		// No request comes meanwhile, which would look at the file, too.
+		// There is no request meanwhile, which could reread the file, too.
 		eventstest.WaitFor(t, line, func() bool { return strings.Contains(c.log(), line) })
 	}
 	hangup("fresh-token @alice:example.org\n", "token file reread")

@@ -15,15 +15,15 @@ import (
 	"poked/events/eventstest"
 )
 
-// stranger is a NATS server of somebody else's, who names the cluster and all of its
-// accounts and lets everybody into them.
+// stranger is a foreign NATS server with the same names of the cluster and its accounts, and
+// without passwords.
 type stranger struct {
 	*server.Server
 
 	log *lockedBuffer
 }
 
-// startStranger starts a server that asks to join a cluster.
+// startStranger starts a server that tries to join the cluster.
 func startStranger(t *testing.T, route string) stranger {
 	t.Helper()
 	config := writeFile(t, "stranger.conf", fmt.Sprintf(`
@@ -46,9 +46,8 @@ func startStranger(t *testing.T, route string) stranger {
 	return stranger{ns.Server, log}
 }
 
-// A server that names the cluster has no part in it without the password: it hears
-// nothing of what goes on there, and nobody there hears it. With the password it has,
-// so that the test is one.
+// Without the password a server cannot join the cluster: no message passes in either
+// direction. With the password messages do pass, so the test can fail.
 func TestAStrangersRouteIsRefused(t *testing.T) {
 	servers := startCluster(t)
 	registry, err := nats.Connect(urlsOf("registry", servers...))
@@ -74,9 +73,9 @@ func TestAStrangersRouteIsRefused(t *testing.T) {
 	}
 }
 
-// talk reports whether a client of the stranger's hears what the registry says of a
-// pusher (out), and the registry what that client says (in). It waits until both do,
-// if they are to.
+// talk reports whether a client of the stranger receives what the registry publishes about a
+// pusher (out), and the registry what that client publishes (in). If both are expected, it
+// waits for them.
 func (s stranger) talk(t *testing.T, registry *nats.Conn, wait bool) (out, in bool) {
 	t.Helper()
 	spy, err := nats.Connect(s.ClientURL())
@@ -114,7 +113,7 @@ func (s stranger) talk(t *testing.T, registry *nats.Conn, wait bool) (out, in bo
 	return out, in
 }
 
-// lockedBuffer keeps a log for a look at it.
+// lockedBuffer is a log buffer that is safe for concurrent use.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A recording small enough to see through: Alice has a pusher of her own that
-// gets whole pokes; she and Bob share one that gets ids only. Event $1 is an
+// A small recording: Alice has a pusher of her own with full pokes; she and Bob share one
+// with event_id_only. Event $1 is an
 // invite of Alice's to room !a, $2 and $3 are messages there, $4 is one in !b.
 const (
 	smallEvents = `
@@ -29,7 +29,7 @@ const (
 {"event_id":"$2","sender_display_name":"C","notified":[{"prio":"low","tweaks":{},"room_name":"A","users":["@alice:x","@bob:x"]}]}
 {"event_id":"$3","sender_display_name":"C","notified":[{"prio":"low","tweaks":{},"room_name":"A","users":["@alice:x","@nobody:x"]}]}
 {"event_id":"$4","room_alias":"#b:x","notified":[{"prio":"low","tweaks":{},"room_name":"B","users":["@alice:x"]}]}`
-	// Nobody reads anything, or Alice reads room !a and Bob all there is.
+	// Nobody reads anything, or Alice reads room !a and Bob everything.
 	smallUnread = `
 {"user_id":"@alice:x","event_ids":["$1","$2","$3","$4"]}
 {"user_id":"@bob:x","event_ids":["$2"]}`
@@ -89,7 +89,7 @@ var (
 	smallBoth = []string{"both $1 1", "both $2 2", "both $2 1", "both $3 3", "both $4 4"}
 )
 
-// judge returns what a checker says of pokes.
+// judge returns a checker after it has checked the pokes.
 func judge(t *testing.T, files recordedFiles, bodies []string) *checker {
 	t.Helper()
 	rec, err := readRecording(files)
@@ -135,7 +135,7 @@ func TestCheckOfWhichPokesCome(t *testing.T) {
 	}
 }
 
-// judgeSmall judges pokes of the small recording.
+// judgeSmall checks pokes of the small recording.
 func judgeSmall(t *testing.T, unread string, own, both []string, want tally) {
 	t.Helper()
 	want.Owed = 9
@@ -148,7 +148,7 @@ func judgeSmall(t *testing.T, unread string, own, both []string, want tally) {
 	}
 }
 
-// What is read sooner or later may arrive or not; what is not, must.
+// Pokes of events that are read at some time may be missing; others must arrive.
 func TestCheckOfWhatIsRead(t *testing.T) {
 	own, both := []string{"own $4 1"}, []string{"both $4 1"}
 	for _, tt := range []struct {
@@ -170,7 +170,7 @@ func TestCheckOfWhatIsRead(t *testing.T) {
 	}
 }
 
-// A pusher that asks for no badge hears of events all the same, without counts.
+// A pusher without a badge gets pokes without counts.
 func TestCheckOfPusherWithoutBadge(t *testing.T) {
 	files := smallFiles(smallUnread)
 	plain, quiet := `"k":[1]`, `"k":[1],"org.matrix.msc4076.disable_badge_count":true`

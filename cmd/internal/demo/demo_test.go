@@ -12,8 +12,8 @@ import (
 	"poked/cmd/internal/testgateway"
 )
 
-// The program, whole and over its own interfaces, sends exactly the pokes that
-// follow from the recorded events by the specification.
+// The whole program, over its real interfaces, sends exactly the pokes that the specification
+// requires for the recorded events.
 func TestDemoPokesEqualGoldenList(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	std := terminal.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr}
@@ -24,7 +24,7 @@ func TestDemoPokesEqualGoldenList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What main printed is checked again, by a checker that saw nothing else.
+	// The output is checked again with a new checker.
 	check := newChecker(rec)
 	for line := range strings.Lines(stdout.String()) {
 		a := arrivalOf(t, line)
@@ -42,8 +42,8 @@ func TestDemoPokesEqualGoldenList(t *testing.T) {
 	}
 }
 
-// A list that differs from what the program sends makes the demo fail, whatever
-// the difference. All changes are to pokes of what nobody reads, which must arrive.
+// Any difference between the list and the pokes makes the demo fail. All changes are to pokes
+// of events that nobody reads, which must arrive.
 func TestDemoFailsUnlessPokesEqualList(t *testing.T) {
 	files := testdataFiles()
 	lines := strings.SplitAfter(files.golden, "\n")
@@ -125,7 +125,7 @@ func TestDemoShowsPokes(t *testing.T) {
 	}
 }
 
-// arrivalOf returns a poke as the gateway would hand it on.
+// arrivalOf returns a poke as the gateway would pass it on.
 func arrivalOf(t *testing.T, body string) arrival {
 	t.Helper()
 	a := arrival{Poke: testgateway.Parse(time.Now(), []byte(body))}
@@ -135,7 +135,7 @@ func arrivalOf(t *testing.T, body string) arrival {
 	return a
 }
 
-// Unless each is asked for, only the first poke of a kind is shown.
+// Without --all only the first poke of each kind is shown.
 func TestDemoShowsAPokeOfEachKind(t *testing.T) {
 	loud := `{"notification":{"event_id":"$e","type":"m.room.message","prio":"high","devices":[{"tweaks":{"sound":"ring"}}]}}`
 	quiet := `{"notification":{"event_id":"$e","type":"m.room.message","prio":"low","devices":[{}]}}`

@@ -49,7 +49,7 @@ func readTransactions(t *testing.T, name string) []recordedTransaction {
 	return list
 }
 
-// openBridge opens a bridge for recordings, whose events are old.
+// openBridge opens a bridge that accepts the old events of a recording.
 func openBridge(t *testing.T, conn *stream.Conn) *httptest.Server {
 	t.Helper()
 	client, err := homeserver.New(eventstest.StartHomeserver(t).URL)
@@ -74,10 +74,9 @@ func openBridge(t *testing.T, conn *stream.Conn) *httptest.Server {
 	return web
 }
 
-// What a real homeserver sent to its application service causes the pokes that
-// publishing its events causes: with every fifth transaction sent twice, too. The
-// recording lacks redactions and some receipts, which are published afterwards: in
-// the end they leave the same unread.
+// Transactions recorded from a real homeserver cause the same pokes as publishing the events,
+// even if every fifth transaction is sent twice. The transactions lack redactions and some
+// receipts, which are published afterwards, so that the same events stay unread.
 func TestReplayedTransactionsCauseTheSamePokes(t *testing.T) {
 	rec, err := readRecording(testdataFiles())
 	if err != nil {
@@ -106,7 +105,7 @@ func TestReplayedTransactionsCauseTheSamePokes(t *testing.T) {
 	}
 }
 
-// publishUnsent publishes what a recording has and its transactions lack.
+// publishUnsent publishes what the transactions of a recording lack.
 func publishUnsent(ctx context.Context, publisher *publish.Publisher, rec *recording) error {
 	for _, ev := range rec.events {
 		if bytes.Contains(ev.raw, []byte(`"m.room.redaction"`)) {
@@ -123,8 +122,8 @@ func publishUnsent(ctx context.Context, publisher *publish.Publisher, rec *recor
 	return nil
 }
 
-// A real homeserver that was answered 500 twice sent the same transaction again, with
-// more events each time.
+// After a response of 500 a real homeserver sends the same transaction again, each time with
+// more events.
 func TestReplayedRetryIsStoredOnce(t *testing.T) {
 	server := eventstest.StartServer(t)
 	conn := server.Connect(eventstest.Topology())

@@ -42,7 +42,7 @@ type Config struct {
 	// mode 0600. Its -wal, -shm and .lock files are in the same directory.
 	Database string `name:"database" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, created if missing."`
 	// Tokens is the path of the token file; see [TokenFile].
-	Tokens string `name:"tokens" placeholder:"FILE" type:"path" env:"POKED_TOKENS" help:"File of access tokens, for use without --homeserver: one 'token user_id [device_id]' per line, each ended by a newline. It is reread within seconds of a change."`
+	Tokens string `name:"tokens" placeholder:"FILE" type:"path" env:"POKED_TOKENS" help:"File of access tokens, for use without --homeserver: one 'token user_id [device_id]' per line, each ended by a newline. It is reread within seconds of a change, and at once on SIGHUP."`
 	// StartEmpty allows a start with an empty database although NATS holds pushers or
 	// push rules, which are then deleted from NATS.
 	StartEmpty bool `name:"start-empty" env:"POKED_START_EMPTY" help:"Start with an empty database although NATS holds pushers or push rules, and delete those. Without this flag it is an error, since the database may be lost; 'poked registry restore' rebuilds it."`

@@ -65,7 +65,7 @@ type Config struct {
 	HTTP string `kong:"-"`
 	// Late is how old an event may be when it arrives and still notify: what is older
 	// changes the state of its room and notifies nobody.
-	Late time.Duration `name:"bridge-late" placeholder:"DURATION" default:"24h" env:"POKED_BRIDGE_LATE" help:"An event that is older than this when the homeserver sends it changes its room and notifies nobody."`
+	Late time.Duration `name:"bridge-late" placeholder:"DURATION" default:"24h" env:"POKED_BRIDGE_LATE" help:"Events older than this on arrival change room state but notify nobody."`
 }
 
 // Validate checks the values; kong calls it.

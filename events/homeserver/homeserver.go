@@ -34,9 +34,9 @@ import (
 // Config says which homeserver it is.
 type Config struct {
 	// URL is the homeserver's client-server API, scheme and host and nothing else.
-	URL string `name:"homeserver" placeholder:"URL" env:"POKED_HOMESERVER" help:"The homeserver's own address, such as http://127.0.0.1:8008, not that of the proxy before poked. It says who an access token belongs to and keeps push rules."`
+	URL string `name:"homeserver" placeholder:"URL" env:"POKED_HOMESERVER" help:"URL of the homeserver itself, such as http://127.0.0.1:8008, not of the reverse proxy in front of poked. It authenticates access tokens and stores push rules."`
 	// Registration is the path of the application service's registration file.
-	Registration string `name:"registration" placeholder:"FILE" type:"path" env:"POKED_REGISTRATION" help:"Registration of poked as an application service, as poked bridge registration writes it."`
+	Registration string `name:"registration" placeholder:"FILE" type:"path" env:"POKED_REGISTRATION" help:"Registration file of poked as an application service, written by poked bridge registration."`
 }
 
 // Validate checks the values; kong calls it.

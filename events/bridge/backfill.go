@@ -17,27 +17,27 @@ import (
 	"poked/events/stream"
 )
 
-// Backfill says which rooms' states are fetched before anything happens in them.
+// Backfill configures a backfill: fetching the state of rooms before their next event.
 type Backfill struct {
-	Users []events.UserID // beside all who have pushers
-	Again bool            // also the rooms that NATS knows
-	Rate  float64         // rooms a second, at most; 0 for as fast as it goes
-	// Progress is told how far it is, by one goroutine at a time: how many of the
-	// users have been asked for their rooms, then how many of the rooms are done.
+	Users []events.UserID // in addition to all users with pushers
+	Again bool            // include rooms whose state NATS already holds
+	Rate  float64         // maximum rooms per second; 0 for no limit
+	// Progress reports the progress, from one goroutine at a time: first in "users", whose
+	// rooms are listed, then in "rooms".
 	Progress func(what string, done, total int)
 }
 
-// Backfilled is what came of a backfill.
+// Backfilled is the result of a backfill.
 type Backfilled struct {
-	Users   int `json:"users"`   // who were asked for their rooms
-	Rooms   int `json:"rooms"`   // that they are joined to
-	Known   int `json:"known"`   // of these: NATS knew them before
-	Fetched int `json:"fetched"` // their state is in NATS now
-	Refused int `json:"refused"` // the homeserver does not show their state
-	Failed  int `json:"failed"`  // the homeserver could not tell their state; another run tries again
+	Users   int `json:"users"`   // users whose rooms were listed
+	Rooms   int `json:"rooms"`   // rooms that they are joined to
+	Known   int `json:"known"`   // rooms whose state NATS already held
+	Fetched int `json:"fetched"` // rooms whose state was fetched
+	Refused int `json:"refused"` // rooms whose state the homeserver refuses to return
+	Failed  int `json:"failed"`  // rooms whose state could not be fetched; another run tries again
 }
 
-// backfill is a Backfill on its way.
+// backfill is one run of RunBackfill.
 type backfill struct {
 	Backfill
 	seeder *seeder
@@ -49,9 +49,9 @@ type backfill struct {
 	sum  Backfilled
 }
 
-// RunBackfill fetches the state of every room that a user is joined to. What was
-// fetched is in NATS, so a run that was ended goes on in the next one. An error says
-// that it ended early.
+// RunBackfill fetches the state of every room that a user is joined to. Fetched state is
+// stored in NATS, so the next run continues where an interrupted one stopped. An error
+// means that the run ended early.
 func RunBackfill(ctx context.Context, b Backfill, hs *homeserver.Client, reg *homeserver.Registration, conn *stream.Conn, log *slog.Logger) (Backfilled, error) {
 	seeder, err := newSeeder(hs.Service(reg.ASToken), reg, conn, log, new(counters))
 	if err != nil {
@@ -68,7 +68,7 @@ func RunBackfill(ctx context.Context, b Backfill, hs *homeserver.Client, reg *ho
 	return run.sum, run.fetchAll(ctx, rooms)
 }
 
-// rooms returns every room with some of the users who are in it.
+// rooms returns every room with some of its members.
 func (b *backfill) rooms(ctx context.Context) (map[events.RoomID][]events.UserID, error) {
 	users, err := localUsers(ctx, b.seeder.conn, b.seeder.reg)
 	if err != nil {
@@ -102,8 +102,7 @@ func (b *backfill) fetchAll(ctx context.Context, rooms map[events.RoomID][]event
 	return group.Wait()
 }
 
-// fetch sees to one room. Only an error that other rooms will have as well ends the
-// run.
+// fetch fetches one room. It returns only errors that would affect other rooms as well.
 func (b *backfill) fetch(ctx context.Context, room events.RoomID, witnesses []events.UserID) error {
 	known, err := b.isKnown(ctx, room)
 	if err != nil || known {
@@ -117,7 +116,7 @@ func (b *backfill) fetch(ctx context.Context, room events.RoomID, witnesses []ev
 	err = b.seeder.seedBy(ctx, room, witnesses, nil)
 	switch {
 	case errors.Is(err, homeserver.ErrRefused), errors.Is(err, events.ErrBadEvent):
-		b.log.Warn("the homeserver does not show the state of a room", "room_id", string(room), "error", err)
+		b.log.Warn("the homeserver refuses the state of a room", "room_id", string(room), "error", err)
 		return b.note(nil, &b.sum.Refused)
 	case errors.Is(err, homeserver.ErrCannotTell) && ctx.Err() == nil:
 		b.log.Warn("the state of a room could not be fetched", "room_id", string(room), "error", err)

@@ -1,6 +1,6 @@
-// Package bridge brings the room events of any homeserver to poked, without a
-// change to the homeserver: it is an application service (Matrix v1.19,
-// application service API) in whose namespace all users of the homeserver are.
+// Package bridge publishes the room events of any homeserver to poked, without a change
+// to the homeserver. It is an application service (Matrix v1.19, application service API)
+// whose namespace contains all users of the homeserver.
 //
 //	homeserver ──PUT transactions/{txnId}──▶ http ──▶ transaction ──▶ one lane for each room
 //	    ▲                                                                │ known? ──no──▶ seed
@@ -10,37 +10,36 @@
 //
 // # Guarantees
 //
-// A transaction is answered with 200 only when NATS has stored all of it: each
-// event and receipt, or the dead letter of what cannot be read. The events of a room
-// are stored in order, each after the one before it; rooms do not wait for each
-// other. One transaction is worked on at a time, once all of its body is there: a body
-// that stalls holds up no other. A repetition that comes while the first is still being
-// stored waits for it, and the first goes on though its homeserver no longer waits.
+// A transaction is answered with 200 only after NATS has stored all of it: each event and
+// receipt, or a dead letter for what cannot be parsed. The events of a room are stored in
+// order; rooms are stored in parallel. One transaction is processed at a time, after its
+// whole body has arrived, so a stalled body does not delay others. A repetition of a
+// transaction that is still being stored waits for the first, which continues even if the
+// homeserver has disconnected.
 //
-// An event that comes again is not published again: not because of its transaction
-// id, for a homeserver may repeat that with a longer batch, but by its event id. The
-// newest ids are remembered; NATS knows those of ten minutes; and of events that are
-// older than that, NATS is asked how far their room was stored (repeated.go).
+// A repeated event is not published again. It is recognised by its event id and not by
+// the transaction id, since a homeserver may repeat that with a longer batch. The bridge
+// keeps the newest ids in memory, NATS keeps those of the last ten minutes, and for older
+// events the bridge reads from NATS how far their room was stored (repeated.go).
 //
-// The first event of a room that NATS does not know waits for the room's state,
-// which is fetched from the homeserver and published as from before ([events.Seed]).
-// Nothing is remembered of that anywhere but in NATS, so whoever dies in between
-// leaves nothing to mend, and a backfill that is begun again goes on where it was.
+// The first event of a room that is new to NATS waits until the room's state is fetched
+// from the homeserver and published as historical ([events.Seed]). That fact is recorded
+// only in NATS, so a crash in between needs no repair, and a repeated backfill continues
+// where it stopped.
 //
 // # What fails, and how
 //
-//   - NATS is away: it is tried for patience, then the answer is 503 and the
-//     homeserver comes again.
-//   - The homeserver does not tell a room's state: 502, and it comes again. A room
-//     whose state cannot be had for statePatience does not hold up the others any
-//     longer: its events go through, and its state is asked for later.
-//   - Nobody local is in the room, as with an invite from afar: the events go
-//     through; the state is fetched when somebody joins.
-//   - An event cannot be read, is larger than poked takes, or could not be read by
-//     push gateways ([events.CheckJSON]): it becomes a dead letter, and the rest goes
-//     on. If it is state, the same without content is stored in its place. A
-//     transaction that is not what the specification says is refused whole (400), and
-//     its homeserver keeps it.
+//   - NATS is away: the bridge retries for patience and then answers 503; the homeserver
+//     sends the transaction again.
+//   - The homeserver does not return a room's state: 502, and the homeserver sends the
+//     transaction again. After statePatience the room's events are stored without its
+//     state, so that they no longer delay other rooms, and the state is fetched later.
+//   - No local user is in the room, as with an invite from another server: the events are
+//     stored; the state is fetched when a local user joins.
+//   - An event cannot be parsed, exceeds a size limit, or has JSON that push gateways
+//     could not read ([events.CheckJSON]): it becomes a dead letter, and the rest is
+//     stored. If it is a state event, it is stored without content. A transaction that
+//     violates the specification is refused as a whole (400); the homeserver keeps it.
 package bridge
 
 import (
@@ -59,12 +58,12 @@ import (
 	"poked/events/stream"
 )
 
-// Config is what an operator says of a bridge.
+// Config is the operator's configuration of a bridge.
 type Config struct {
 	// HTTP is the address to listen on, host:port; port 0 chooses one.
 	HTTP string `kong:"-"`
-	// Late is how old an event may be when it arrives and still notify: what is older
-	// changes the state of its room and notifies nobody.
+	// Late is the maximum age at which an event still notifies. An older one only changes
+	// the state of its room.
 	Late time.Duration `name:"bridge-late" placeholder:"DURATION" default:"24h" env:"POKED_BRIDGE_LATE" help:"Events older than this on arrival change room state but notify nobody."`
 }
 
@@ -76,7 +75,7 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// What is remembered, of which nothing is needed but speed.
+// Sizes of the caches. They save requests to NATS; nothing depends on them.
 const (
 	rememberedEvents = 1 << 16
 	rememberedRooms  = 1 << 16
@@ -100,14 +99,14 @@ type Bridge struct {
 	listener     net.Listener
 	log          *slog.Logger
 
-	bodies chan struct{} // held by each transaction that is in memory
-	turn   chan struct{} // held by the transaction that is worked on
+	bodies chan struct{} // semaphore of transactions in memory
+	turn   chan struct{} // semaphore of the transaction being stored
 	stored *lru.Cache[string, struct{}]
 	counts counters
 }
 
-// Open binds the listener. Nothing is served before [Bridge.Run]. The topology must
-// have been set up on conn.
+// Open binds the listener. Connections wait until [Bridge.Run] serves them. The topology
+// must have been set up on conn.
 func Open(ctx context.Context, cfg Config, hs *homeserver.Client, reg *homeserver.Registration, conn *stream.Conn, log *slog.Logger) (*Bridge, error) {
 	stored, err := lru.New[string, struct{}](rememberedEvents)
 	if err != nil {
@@ -126,8 +125,7 @@ func Open(ctx context.Context, cfg Config, hs *homeserver.Client, reg *homeserve
 	return b, nil
 }
 
-// Addr returns the address that HTTP listens on, with the port that was chosen
-// for port 0.
+// Addr returns the HTTP listener's address, with the actual port.
 func (b *Bridge) Addr() string { return b.listener.Addr().String() }
 
 // Run serves the homeserver until ctx ends. A transaction that is not stored by then
@@ -143,7 +141,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the listener. It is for after [Bridge.Run], or instead of it.
+// Close closes the listener. Call it after [Bridge.Run], or instead of it.
 func (b *Bridge) Close() error {
 	if err := b.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("stop listening: %w", err)

@@ -2,28 +2,28 @@ package bridge
 
 import "sync/atomic"
 
-// counters count what the bridge did since it began.
+// counters are the live counters behind Counts.
 type counters struct {
 	transactions, events, receipts atomic.Uint64
 	repeated, late, bad, ignored   atomic.Uint64
 	seeded, withoutState, badState atomic.Uint64
 }
 
-// Counts is what a bridge did since it began.
+// Counts counts what a bridge did since its start.
 type Counts struct {
 	Transactions uint64 `json:"transactions"`  // answered with 200
 	Events       uint64 `json:"events"`        // stored
 	Receipts     uint64 `json:"receipts"`      // stored
 	Repeated     uint64 `json:"repeated"`      // events that had been stored before
-	Late         uint64 `json:"late"`          // events stored that were too old to notify
+	Late         uint64 `json:"late"`          // stored events that were too old to notify
 	Bad          uint64 `json:"bad"`           // events and receipts that became dead letters
 	Ignored      uint64 `json:"ignored"`       // what is neither event nor receipt, such as typing
 	Seeded       uint64 `json:"seeded"`        // rooms whose state was fetched
-	BadState     uint64 `json:"bad_state"`     // events of such a state that cannot be read
-	WithoutState uint64 `json:"without_state"` // times that a room's events went through without its state
+	BadState     uint64 `json:"bad_state"`     // events of such a state that could not be parsed
+	WithoutState uint64 `json:"without_state"` // batches of a room's events stored without its state
 }
 
-// Counts returns what the bridge did since it began.
+// Counts returns the counters since the start.
 func (b *Bridge) Counts() Counts {
 	c := &b.counts
 	return Counts{

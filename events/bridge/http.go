@@ -16,16 +16,15 @@ import (
 	"poked/events/httpserve"
 )
 
-// What a transaction may take. The homeservers that are known send a hundred events
-// of 64 KiB at most, and one transaction after the other; a few more come beside it if
-// they no longer wait for those before.
+// Limits of a transaction. Known homeservers send at most a hundred events of 64 KiB, and
+// one transaction at a time; a few more may overlap after a timeout on their side.
 const (
 	maxBodyBytes = 64 << 20
 	maxBodies    = 8 // in memory
 	bodyTimeout  = time.Minute
 )
 
-// problem is why a request was not done: an answer in Matrix' form.
+// problem is a Matrix error: the answer to a request that failed.
 type problem struct {
 	status  int
 	errcode string
@@ -34,12 +33,12 @@ type problem struct {
 
 func (p *problem) Error() string { return p.errcode + ": " + p.message }
 
-// Handler returns the application service. Work that was begun goes on until ctx
-// ends, whether its homeserver still waits or not: it repeats what was not answered,
-// and will find it done.
+// Handler returns the application service. A transaction is stored until ctx ends, even
+// if the homeserver disconnects: it will repeat the transaction, which is then already
+// stored.
 func (b *Bridge) Handler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
-	for _, prefix := range []string{"/_matrix/app/v1", ""} { // today's and the legacy paths
+	for _, prefix := range []string{"/_matrix/app/v1", ""} { // current and legacy paths
 		mux.HandleFunc("PUT "+prefix+"/transactions/{txnId}", b.authorized(func(w http.ResponseWriter, r *http.Request) error {
 			return b.transact(ctx, w, r)
 		}))
@@ -50,7 +49,7 @@ func (b *Bridge) Handler(ctx context.Context) http.Handler {
 	mux.HandleFunc("POST /_matrix/app/v1/ping", b.authorized(done))
 	mux.HandleFunc("POST /_matrix/app/unstable/fi.mau.msc2659/ping", b.authorized(done))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, &problem{http.StatusNotFound, "M_UNRECOGNIZED", "there is nothing at this path, or not with this method"})
+		answer(w, &problem{http.StatusNotFound, "M_UNRECOGNIZED", "unknown path, or method not allowed there"})
 	})
 	return mux
 }
@@ -61,7 +60,7 @@ func notFound(http.ResponseWriter, *http.Request) error {
 
 func done(http.ResponseWriter, *http.Request) error { return nil }
 
-// authorized lets the homeserver in and nobody else.
+// authorized calls handle only for requests with the hs_token.
 func (b *Bridge) authorized(handle func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		err := b.authorize(r)
@@ -72,25 +71,25 @@ func (b *Bridge) authorized(handle func(http.ResponseWriter, *http.Request) erro
 	}
 }
 
-// authorize compares tokens by their digests, which takes the same time however
-// much of a guess is right. Old servers send the token in the query.
+// authorize compares digests of tokens, so that the time does not depend on how much of a
+// guessed token is right. Old servers send the token in the query.
 func (b *Bridge) authorize(r *http.Request) error {
 	token, query, err := httpserve.Tokens(r)
 	if err != nil {
 		return &problem{http.StatusBadRequest, "M_INVALID_PARAM", err.Error()}
 	}
 	if token = cmp.Or(token, query); token == "" {
-		return &problem{http.StatusUnauthorized, "M_MISSING_TOKEN", "the hs_token is needed in the header Authorization: Bearer"}
+		return &problem{http.StatusUnauthorized, "M_MISSING_TOKEN", "missing hs_token: send it in the header Authorization: Bearer"}
 	}
 	have, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(b.registration.HSToken))
 	if subtle.ConstantTimeCompare(have[:], want[:]) != 1 {
-		b.log.Warn("a request with another token than the registration's hs_token was refused")
+		b.log.Warn("request refused: its token is not the registration's hs_token")
 		return &problem{http.StatusForbidden, "M_FORBIDDEN", "this is not the hs_token of the registration"}
 	}
 	return nil
 }
 
-// transact takes one transaction in, when it is there and its turn has come.
+// transact reads one transaction and stores it when its turn has come.
 func (b *Bridge) transact(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
 	if !take(r.Context(), b.bodies) {
 		return errBusy()
@@ -106,11 +105,11 @@ func (b *Bridge) transact(ctx context.Context, w http.ResponseWriter, r *http.Re
 	defer func() { <-b.turn }()
 	t, err := parseTransaction(body)
 	if err != nil {
-		b.log.Warn("a transaction that cannot be read was refused", "error", err, "bytes", len(body))
+		b.log.Warn("malformed transaction refused", "error", err, "bytes", len(body))
 		return err
 	}
 	if err := b.store(ctx, t); err != nil {
-		b.log.Warn("a transaction could not be stored, its homeserver will send it again", "error", err)
+		b.log.Warn("transaction not stored, the homeserver will send it again", "error", err)
 		return unstored(err)
 	}
 	b.counts.transactions.Add(1)
@@ -118,8 +117,7 @@ func (b *Bridge) transact(ctx context.Context, w http.ResponseWriter, r *http.Re
 	return nil
 }
 
-// take takes one of the places that a channel has. It reports whether it has one, and
-// gives up when ctx ends.
+// take acquires a place in a semaphore. It returns false if ctx ends first.
 func take(ctx context.Context, places chan struct{}) bool {
 	select {
 	case places <- struct{}{}:
@@ -134,12 +132,12 @@ func errBusy() error {
 }
 
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	// A server that has no deadlines, as in some tests, has none here either.
+	// Fails only on a server without deadlines, as in some tests.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 	var over *http.MaxBytesError
 	if errors.As(err, &over) {
-		return nil, &problem{http.StatusRequestEntityTooLarge, "M_TOO_LARGE", "a transaction may have " + strconv.Itoa(maxBodyBytes) + " bytes"}
+		return nil, &problem{http.StatusRequestEntityTooLarge, "M_TOO_LARGE", "a transaction must have at most " + strconv.Itoa(maxBodyBytes) + " bytes"}
 	}
 	if err != nil {
 		return nil, &problem{http.StatusBadRequest, "M_NOT_JSON", "the request body ended too early"}
@@ -147,26 +145,27 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// unstored says whose fault it is that a transaction was not stored.
+// unstored returns the answer for a transaction that was not stored.
 func unstored(err error) error {
 	if errors.Is(err, homeserver.ErrCannotTell) {
-		return &problem{http.StatusBadGateway, "M_UNKNOWN", "the homeserver does not tell the state of a room, without which its events cannot be used; send this again"}
+		return &problem{http.StatusBadGateway, "M_UNKNOWN", "the homeserver did not return the state of a room, which is needed to store its events; send this again"}
 	}
-	return &problem{http.StatusServiceUnavailable, "M_UNKNOWN", "the events cannot be stored now, send them again"}
+	return &problem{http.StatusServiceUnavailable, "M_UNKNOWN", "the events cannot be stored at the moment, send them again"}
 }
 
-// answer writes {} or an error, which may be long after the request came.
+// answer writes {} or an error. That may be long after the request arrived, so it sets a
+// new deadline.
 func answer(w http.ResponseWriter, err error) {
-	// A server that has no deadlines, as in some tests, has none here either.
+	// Fails only on a server without deadlines, as in some tests.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	w.Header().Set("Content-Type", "application/json")
 	var p *problem
 	if err == nil {
-		_, _ = io.WriteString(w, "{}") // whoever is gone asks again
+		_, _ = io.WriteString(w, "{}") // a homeserver that disconnected sends it again
 		return
 	}
 	if !errors.As(err, &p) {
-		p = &problem{http.StatusInternalServerError, "M_UNKNOWN", "this could not be done"}
+		p = &problem{http.StatusInternalServerError, "M_UNKNOWN", "internal error"}
 	}
 	w.WriteHeader(p.status)
 	_ = json.NewEncoder(w).Encode(map[string]string{"errcode": p.errcode, "error": p.message})

@@ -7,17 +7,17 @@ import (
 	"poked/events"
 )
 
-// freshFor is how old an event may be while NATS still recognizes its id: it does
-// so for ten minutes, and clocks differ.
+// freshFor is the age up to which NATS certainly recognises an event id. It does so for
+// ten minutes; the margin is for clock differences.
 const freshFor = 5 * time.Minute
 
-// withoutRepeated leaves out the events of one room, in order, that are stored
-// already.
+// withoutRepeated returns the events of one room, in order, without those that are
+// already stored.
 //
 // A homeserver repeats a transaction until it is acknowledged, in the same order and
-// maybe with more at its end. So if one of its events is stored, those before it
-// are. NATS is asked for that of events which are too old for it to recognize: each
-// is compared with the newest one that stands where it would.
+// possibly with more events at the end. So if one event is stored, those before it are,
+// too. For events that are too old for NATS to recognise by id, it compares each with the
+// newest one stored under the same subject.
 func (b *Bridge) withoutRepeated(ctx context.Context, list []events.RoomEvent) ([]events.RoomEvent, error) {
 	all := len(list)
 	defer func() { b.counts.repeated.Add(uint64(all - len(list))) }() //nolint:gosec // never negative

@@ -16,17 +16,18 @@ import (
 )
 
 const (
-	// maxWitnesses is as how many users of a transaction a room's state is asked for.
+	// maxWitnesses is the maximum number of users on whose behalf a room's state is
+	// requested.
 	maxWitnesses = 3
-	// residentsFor is how long it is believed who is in which room.
+	// residentsFor is how long the list of joined rooms is cached.
 	residentsFor = 10 * time.Minute
-	// residentsTimeout bounds the time in which they are asked.
+	// residentsTimeout bounds the time to fetch that list.
 	residentsTimeout = time.Minute
 	residentsAtOnce  = 4
 )
 
-// witnesses returns the local users that events name as being in the room, those
-// who join it first, and whether one joins.
+// witnesses returns local users who are in the room according to the events, beginning
+// with those who join, and reports whether one joins.
 func (s *seeder) witnesses(coming []events.RoomEvent) (list []events.UserID, joins bool) {
 	var senders []events.UserID
 	for i := range coming {
@@ -37,7 +38,7 @@ func (s *seeder) witnesses(coming []events.RoomEvent) (list []events.UserID, joi
 			senders = append(senders, ev.Sender)
 		case gjson.GetBytes(ev.Content, "membership").Str == "join":
 			list = append(list, target)
-		case ev.Sender != target: // who does not leave
+		case ev.Sender != target: // invites, kicks or bans, and stays in the room
 			senders = append(senders, ev.Sender)
 		}
 	}
@@ -52,9 +53,8 @@ func (s *seeder) witnesses(coming []events.RoomEvent) (list []events.UserID, joi
 	return list[:min(len(list), maxWitnesses)], joins
 }
 
-// residents knows for rooms one user each who has a pusher and is joined. It asks
-// the homeserver, and believes the answer for a while: it is for rooms in which only
-// others speak.
+// residents caches for each room one member who has a pusher. It is used for rooms in
+// which only users of other servers send events.
 type residents struct {
 	service *homeserver.Service
 	reg     *homeserver.Registration
@@ -65,7 +65,7 @@ type residents struct {
 	until time.Time
 }
 
-// of returns a user in a room. What could not be asked counts as nobody.
+// of returns a member of a room. It finds none if the homeserver cannot be asked.
 func (r *residents) of(ctx context.Context, room events.RoomID) (events.UserID, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,9 +102,9 @@ func localUsers(ctx context.Context, conn *stream.Conn, reg *homeserver.Registra
 	return users, nil
 }
 
-// eachJoined asks for the joined rooms of users, some of them side by side, and
-// hands them to take, one after the other. Users that the homeserver refuses to
-// speak of are left out; the first other error ends it.
+// eachJoined fetches the joined rooms of users, several in parallel, and passes them to
+// take, one call at a time. It skips users for whom the homeserver refuses; the first
+// other error ends it.
 func eachJoined(ctx context.Context, service *homeserver.Service, users []events.UserID, atOnce int, take func(events.UserID, []events.RoomID)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)

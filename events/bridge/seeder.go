@@ -19,22 +19,23 @@ import (
 )
 
 const (
-	// seedsAtOnce is how many rooms' states are fetched side by side.
+	// seedsAtOnce is how many rooms' states are fetched in parallel.
 	seedsAtOnce = 4
 	// statePatience is how long a room's events wait for a state that the homeserver
-	// fails to tell. Meanwhile all others wait behind them.
+	// fails to return. All other rooms wait with it.
 	statePatience = 10 * time.Minute
-	// askAgain is how long a room whose state could not be had is left alone, unless
-	// somebody joins it.
+	// askAgain is the pause before a state that could not be fetched is requested again,
+	// unless a user joins the room.
 	askAgain = time.Minute
-	// seedTimeout bounds one room's state, from the first request to the last event.
+	// seedTimeout bounds the time for one room's state, from the request to the last event.
 	seedTimeout = 10 * time.Minute
 )
 
-// errNobody reports that no local user is known who could ask for a room's state.
+// errNobody reports that no local user is known on whose behalf to request a room's
+// state.
 var errNobody = errors.New("no local user is known in the room")
 
-// seeder sees to it that NATS knows a room before its events are published.
+// seeder publishes the state of a room before the room's first events.
 type seeder struct {
 	service  *homeserver.Service
 	reg      *homeserver.Registration
@@ -47,7 +48,7 @@ type seeder struct {
 	resident *residents
 }
 
-// failing is since when a room's state cannot be had, and when to ask again.
+// failing records since when a room's state cannot be fetched, and when to retry.
 type failing struct{ since, again time.Time }
 
 func newSeeder(service *homeserver.Service, reg *homeserver.Registration, conn *stream.Conn, log *slog.Logger, counts *counters) (*seeder, error) {
@@ -65,8 +66,8 @@ func newSeeder(service *homeserver.Service, reg *homeserver.Registration, conn *
 	}, nil
 }
 
-// ensure returns nil when the events of a room, in order, may be published: its
-// state is in NATS, or begins with them, or cannot be had.
+// ensure returns nil once the events of a room may be published: its state is in NATS,
+// or begins with these events, or cannot be fetched.
 func (s *seeder) ensure(ctx context.Context, room events.RoomID, coming []events.RoomEvent) error {
 	known, err := s.isKnown(ctx, room, coming)
 	if err != nil || known {
@@ -96,7 +97,7 @@ func (s *seeder) ensure(ctx context.Context, room events.RoomID, coming []events
 	return fmt.Errorf("seed room: %w", err)
 }
 
-// passWithout notes that a room's events go through without its state.
+// passWithout records that a room's events are published without its state.
 func (s *seeder) passWithout(room events.RoomID, since time.Time, err error) {
 	now := time.Now()
 	if since.IsZero() {
@@ -104,7 +105,7 @@ func (s *seeder) passWithout(room events.RoomID, since time.Time, err error) {
 	}
 	s.failing.Add(room, failing{since: since, again: now.Add(askAgain)})
 	s.counts.withoutState.Add(1)
-	s.log.Warn("the state of a room cannot be had, its events go on without", "room_id", string(room), "error", err)
+	s.log.Warn("the state of a room cannot be fetched, its events are stored without it", "room_id", string(room), "error", err)
 }
 
 func (s *seeder) isKnown(ctx context.Context, room events.RoomID, coming []events.RoomEvent) (known bool, err error) {
@@ -113,7 +114,7 @@ func (s *seeder) isKnown(ctx context.Context, room events.RoomID, coming []event
 	}
 	for i := range coming {
 		if coming[i].Type == "m.room.create" && coming[i].IsState && coming[i].StateKey == "" {
-			known = true // it begins here
+			known = true // the room is new
 		}
 	}
 	if !known {
@@ -128,8 +129,8 @@ func (s *seeder) isKnown(ctx context.Context, room events.RoomID, coming []event
 	return known, err
 }
 
-// seed fetches the state of a room as the first user who may see it, and publishes
-// it, without the events that are coming anyway.
+// seed fetches the state of a room on behalf of the first user who may see it, and
+// publishes it without the events that follow anyway.
 func (s *seeder) seed(ctx context.Context, room events.RoomID, witnesses []events.UserID, coming []events.RoomEvent) error {
 	if err := s.slots.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("wait to fetch state: %w", err)
@@ -151,7 +152,7 @@ func (s *seeder) seed(ctx context.Context, room events.RoomID, witnesses []event
 	return err
 }
 
-// seedBy seeds a room as the first of these users whom the homeserver does not
+// seedBy seeds a room on behalf of the first of these users whom the homeserver does not
 // refuse.
 func (s *seeder) seedBy(ctx context.Context, room events.RoomID, witnesses []events.UserID, skip map[events.EventID]bool) error {
 	err := errNobody
@@ -195,8 +196,8 @@ func (s *seeder) seedAs(ctx context.Context, room events.RoomID, user events.Use
 	return nil
 }
 
-// withRoom gives an event its room, which some homeservers leave out where the path
-// named it.
+// withRoom adds the room id to an event if it is missing, as some homeservers omit it
+// when the path contains it.
 func withRoom(raw json.RawMessage, room events.RoomID) json.RawMessage {
 	if gjson.GetBytes(raw, "room_id").Exists() || len(raw) < 2 || raw[0] != '{' {
 		return raw

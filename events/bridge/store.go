@@ -16,18 +16,18 @@ import (
 )
 
 const (
-	// roomsAtOnce is how many rooms of a transaction are stored side by side.
+	// roomsAtOnce is how many rooms of a transaction are stored in parallel.
 	roomsAtOnce = 16
 
-	// patience is how long NATS is tried before the homeserver is told to come again:
-	// its own pauses grow to minutes.
+	// patience is how long storing is retried before the homeserver gets an error. The
+	// homeserver's own backoff grows to minutes.
 	patience = 20 * time.Second
-	tryFor   = 5 * time.Second        // how long one try waits for an answer that may be lost
+	tryFor   = 5 * time.Second        // timeout of one try, whose answer may be lost
 	pause    = 250 * time.Millisecond // between two tries
 )
 
-// store returns nil when all of a transaction is stored. After an error it is
-// stored in part, and what is stored will be recognized.
+// store returns nil once all of a transaction is stored. After an error a part of it may
+// be stored, which is recognised when the transaction is repeated.
 func (b *Bridge) store(ctx context.Context, t *transaction) error {
 	var group errgroup.Group // one room that fails does not end the others
 	group.SetLimit(roomsAtOnce)
@@ -39,7 +39,7 @@ func (b *Bridge) store(ctx context.Context, t *transaction) error {
 	return group.Wait()
 }
 
-// storeRoom stores what a transaction holds of one room, in order.
+// storeRoom stores a transaction's events and receipts of one room, in order.
 func (b *Bridge) storeRoom(ctx context.Context, batch *batch) error {
 	fresh, err := b.withoutRepeated(ctx, batch.events)
 	if err != nil {
@@ -76,7 +76,7 @@ func (b *Bridge) storeEvent(ctx context.Context, ev *events.RoomEvent, emptied b
 	}
 	b.stored.Add(string(ev.EventID), struct{}{})
 	if emptied {
-		return nil // it is counted as the one that cannot be read
+		return nil // already counted as bad
 	}
 	b.counts.events.Add(1)
 	if late {
@@ -105,7 +105,7 @@ func (b *Bridge) buryAll(ctx context.Context, bad []badItem) error {
 	return nil
 }
 
-// bury keeps what can never be published as a dead letter, once.
+// bury stores an item that can never be published as a dead letter, once.
 func (b *Bridge) bury(ctx context.Context, item badItem) error {
 	digest := sha256.Sum256(item.raw)
 	key := string(digest[:]) // no event id has its length
@@ -139,7 +139,7 @@ func (b *Bridge) bury(ctx context.Context, item badItem) error {
 	return nil
 }
 
-// persist tries to store something until it is, or never can be, or patience ends.
+// persist retries until it succeeds, fails with [events.ErrBadEvent], or patience ends.
 func persist(ctx context.Context, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

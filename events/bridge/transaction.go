@@ -9,35 +9,35 @@ import (
 	"poked/events"
 )
 
-// transaction is what a homeserver sent at once, by room.
+// transaction is a parsed transaction, grouped by room.
 type transaction struct {
-	rooms   []*batch // in the order in which they are first named
+	rooms   []*batch // in the order of their first event or receipt
 	bad     []badItem
 	ignored int
 }
 
-// batch is what a transaction holds of one room, in order.
+// batch holds a transaction's events and receipts of one room, in order.
 type batch struct {
 	room     events.RoomID
 	events   []events.RoomEvent
 	receipts [][]byte
-	emptied  map[events.EventID]bool // of events: what stands for one that cannot be read
+	emptied  map[events.EventID]bool // events whose content was removed because it could not be parsed
 }
 
 // badItem is something that can never be published.
 type badItem struct {
 	raw []byte
-	ev  *events.RoomEvent // what could be read of it; nil for a receipt
+	ev  *events.RoomEvent // as far as it could be parsed; nil for a receipt
 	err error
 }
 
-// maxDepth is how deep a transaction may be nested to be checked as a whole. What is
-// deeper is checked with its event alone.
+// maxDepth is the nesting depth up to which a transaction is checked as a whole. Deeper
+// values are checked with their own event only.
 const maxDepth = 1000
 
-// parseTransaction takes the body of a transaction apart (application service API,
-// "PUT /_matrix/app/v1/transactions/{txnId}"). What is wrong with one event is no
-// reason to refuse the others: the homeserver would send them all again for ever.
+// parseTransaction parses the body of a transaction (application service API, "PUT
+// /_matrix/app/v1/transactions/{txnId}"). A bad event does not make the transaction fail,
+// since the homeserver would repeat it forever.
 func parseTransaction(body []byte) (*transaction, error) {
 	if !json.Valid(withoutDepths(body, maxDepth)) {
 		return nil, &problem{http.StatusBadRequest, "M_NOT_JSON", "the transaction is not JSON"}
@@ -50,15 +50,15 @@ func parseTransaction(body []byte) (*transaction, error) {
 		return true
 	})
 	if twice {
-		return nil, &problem{http.StatusBadRequest, "M_BAD_JSON", "a transaction has no key twice"}
+		return nil, &problem{http.StatusBadRequest, "M_BAD_JSON", "the transaction has a duplicate key"}
 	}
 	ephemeral := parts["ephemeral"]
-	if isAbsent(ephemeral) { // a server that sends both sends the same twice
+	if isAbsent(ephemeral) { // a server that sends both sends the same in each
 		ephemeral = parts["de.sorunome.msc2409.ephemeral"]
 	}
 	toDevice := parts["to_device"]
 	if !parts["events"].IsArray() || !isAbsent(ephemeral) && !ephemeral.IsArray() || !isAbsent(toDevice) && !toDevice.IsArray() {
-		return nil, &problem{http.StatusBadRequest, "M_BAD_JSON", "a transaction is an object with the array events"}
+		return nil, &problem{http.StatusBadRequest, "M_BAD_JSON", "a transaction must be an object with the array events"}
 	}
 	t := &transaction{}
 	byRoom := map[events.RoomID]*batch{}
@@ -79,12 +79,11 @@ func parseTransaction(body []byte) (*transaction, error) {
 
 func isAbsent(value gjson.Result) bool { return value.Type == gjson.Null }
 
-// withoutDepths returns JSON with null in place of each value that is nested deeper
-// than a limit, and the JSON itself if none is: no parser that recurses, or counts,
-// minds the rest.
+// withoutDepths returns body with null in place of each value that is nested deeper than
+// limit, or body itself if none is. Parsers with a limit of their own accept the result.
 func withoutDepths(body []byte, limit int) []byte {
 	var short []byte
-	depth, kept := 0, 0 // kept: up to where the body is in short
+	depth, kept := 0, 0 // body[:kept] is already in short
 	quoted := false
 	for i := 0; i < len(body); i++ {
 		switch c := body[i]; {
@@ -114,8 +113,8 @@ func withoutDepths(body []byte, limit int) []byte {
 	return append(short, body[kept:]...)
 }
 
-// addEvent takes in an event. For state that cannot be read an empty one stands in,
-// as it does where a homeserver publishes such state itself.
+// addEvent adds an event. A state event that cannot be parsed is added without content,
+// as when a homeserver publishes such an event itself.
 func (t *transaction) addEvent(byRoom map[events.RoomID]*batch, raw []byte) {
 	ev, err := events.ParseRoomEvent(raw)
 	if err == nil {
@@ -131,8 +130,8 @@ func (t *transaction) addEvent(byRoom map[events.RoomID]*batch, raw []byte) {
 	}
 }
 
-// addEphemeral keeps receipts: nothing else of what is ephemeral notifies anyone.
-// Whether one is good is for who publishes it.
+// addEphemeral adds a receipt. Other ephemeral events notify nobody and are ignored. The
+// publisher validates receipts.
 func (t *transaction) addEphemeral(byRoom map[events.RoomID]*batch, raw []byte) {
 	if gjson.GetBytes(raw, "type").Str != "m.receipt" {
 		t.ignored++

@@ -13,14 +13,13 @@ import (
 var (
 	ErrUnknownToken = errors.New("the homeserver does not know this access token")
 	ErrRefused      = errors.New("the homeserver refuses")
-	ErrCannotTell   = errors.New("the homeserver cannot be asked")
+	ErrCannotTell   = errors.New("the homeserver gives no valid answer")
 )
 
-// Error is an answer that is not the one that was hoped for. It wraps one of the
-// three kinds.
+// Error is an answer with a status other than 2xx. It wraps one of the three kinds.
 type Error struct {
 	Status     int
-	Errcode    string // as the homeserver wrote it; "" if the answer was no Matrix error
+	Errcode    string // from the answer; "" if the answer was not a Matrix error
 	SoftLogout bool   // with an unknown token: the client may refresh it
 	kind       error
 }
@@ -41,8 +40,8 @@ func IsErrcode(err error, errcode string) bool {
 	return errors.As(err, &answer) && answer.Errcode == errcode
 }
 
-// asError judges an answer, nil if its status is 2xx. What is no Matrix error
-// comes from something between: a proxy that has lost its homeserver, say.
+// asError returns the error of an answer, or nil if its status is 2xx. An answer that is
+// not a Matrix error is from something in between, such as a proxy.
 func (a *Answer) asError() error {
 	if a.Status/100 == 2 {
 		return nil
@@ -72,14 +71,14 @@ func (a *Answer) asError() error {
 	return e
 }
 
-// isErrcode keeps what a log line may hold.
+// isErrcode reports whether s is an errcode that may be logged.
 func isErrcode(s string) bool {
 	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' && r != '.'
 	})
 }
 
-// cannotTell wraps what went wrong on the way, without the URL: it names users.
+// cannotTell wraps a transport error, without the URL, which may contain user ids.
 func cannotTell(err error) error {
 	var at *url.Error
 	if errors.As(err, &at) {

@@ -8,10 +8,9 @@ import (
 	"strings"
 )
 
-// Forward sends a client's request on as it came, with this body, to the
-// homeserver's path that is given as it is to be sent, and returns the answer
-// whatever its status. An error says that there is none: nobody knows whether the
-// homeserver did what was asked.
+// Forward sends a client's request, with this body and this escaped path, to the
+// homeserver and returns the answer with any status. An error means that there was no
+// answer, so it is unknown whether the homeserver executed the request.
 func (c *Client) Forward(ctx context.Context, r *http.Request, path string, body []byte) (*Answer, error) {
 	header := http.Header{}
 	for _, name := range []string{"Authorization", "Content-Type", "Accept", "Accept-Language", "User-Agent", "X-Forwarded-Proto"} {
@@ -25,7 +24,7 @@ func (c *Client) Forward(ctx context.Context, r *http.Request, path string, body
 	return c.do(ctx, r.Method, path, r.URL.RawQuery, header, bytes.NewReader(body))
 }
 
-// forwardedFor returns whom the request came from, through which proxies.
+// forwardedFor returns the X-Forwarded-For header: the client and the proxies so far.
 func forwardedFor(r *http.Request) string {
 	list := r.Header.Values("X-Forwarded-For")
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {

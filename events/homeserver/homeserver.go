@@ -1,25 +1,24 @@
-// Package homeserver is what a Matrix homeserver is to poked: an HTTP client of
-// the client-server API (Matrix v1.19) for the few things that poked asks.
+// Package homeserver is an HTTP client of a Matrix homeserver's client-server API (Matrix
+// v1.19), for the few requests that poked makes.
 //
-//	Client  ── with the token of whoever asks: Whoami, PushRules, Forward
-//	Service ── with the token of an application service, as a user of the
-//	           homeserver: RoomState, JoinedRooms, HasDevice, PushRulesOf
+//	Client  ── with the token of a client: Whoami, PushRules, IgnoredUsers, Forward
+//	Service ── with the token of an application service, on behalf of a local user:
+//	           RoomState, JoinedRooms, HasDevice, PushRulesOf, IgnoredUsersOf
 //
-// Nothing here decides what follows from an answer, and nothing is kept: caches,
-// repetition and patience are the callers'.
+// The package caches nothing, retries nothing and does not interpret answers beyond their
+// kind: that is up to the callers.
 //
 // # What fails, and how
 //
-// Every error is one of three kinds. [ErrUnknownToken]: the homeserver says, in
-// Matrix' own words, that a token is nobody's. [ErrRefused]: it says in the same
-// way that it will not, or that there is no such thing; [Error] has its errcode.
-// [ErrCannotTell] is all else: it is away, it fails, it has no time, or something
-// between us and it answers in its place. Nobody is logged out, and no pusher goes,
-// for the third kind.
+// Every error is one of three kinds. [ErrUnknownToken]: a Matrix error says that the
+// token is unknown. [ErrRefused]: a Matrix error refuses the request, or says that
+// something does not exist; [Error] has the errcode. [ErrCannotTell] is everything else:
+// the homeserver is down, fails, is rate limited or too slow, or a proxy answers in its
+// place. For the third kind nobody is logged out and no pusher is removed.
 //
-// A homeserver is believed and yet bounded: every request has a time limit, every
-// body a size. Redirects are not followed, for a token would go along, and proxies
-// in the environment are not used. No error repeats a token or a body.
+// Every request has a timeout and every body a size limit. Redirects are not followed,
+// since they would pass on the token, and proxies from the environment are not used. No
+// error contains a token or a body.
 package homeserver
 
 import (
@@ -31,9 +30,9 @@ import (
 	"time"
 )
 
-// Config says which homeserver it is.
+// Config names the homeserver.
 type Config struct {
-	// URL is the homeserver's client-server API, scheme and host and nothing else.
+	// URL is the base URL of the client-server API: scheme and host only.
 	URL string `name:"homeserver" placeholder:"URL" env:"POKED_HOMESERVER" help:"URL of the homeserver itself, such as http://127.0.0.1:8008, not of the reverse proxy in front of poked. It authenticates access tokens and stores push rules."`
 	// Registration is the path of the application service's registration file.
 	Registration string `name:"registration" placeholder:"FILE" type:"path" env:"POKED_REGISTRATION" help:"Registration file of poked as an application service, written by poked bridge registration."`
@@ -54,7 +53,7 @@ const (
 	idleTimeout = 90 * time.Second
 )
 
-// Client asks a homeserver. It is safe for concurrent use.
+// Client sends requests to a homeserver. It is safe for concurrent use.
 type Client struct {
 	base *url.URL
 	http *http.Client
@@ -79,21 +78,21 @@ func New(rawURL string) (*Client, error) {
 	}}, nil
 }
 
-// Close closes the connections that nobody uses.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// parseURL takes scheme and host, and nothing that could lead elsewhere.
+// parseURL accepts a URL with a scheme and a host, and nothing else.
 func parseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil:
-		return nil, errors.New("--homeserver is no URL") // which may hold a password
+		return nil, errors.New("--homeserver is not a URL") // err may contain a password
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, errors.New("--homeserver must begin with http:// or https://")
 	case u.Hostname() == "":
 		return nil, errors.New("--homeserver names no host")
 	case u.User != nil:
-		return nil, errors.New("--homeserver must hold no user or password")
+		return nil, errors.New("--homeserver must not contain a user or password")
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("--homeserver must end after the host: %s://%s", u.Scheme, u.Host)
 	}

@@ -13,12 +13,12 @@ import (
 	"poked/events"
 )
 
-// Registration is how a homeserver and poked know each other: the file that the
-// homeserver's operator gives to it (application service API, "Registration").
+// Registration is the registration file of an application service, which the homeserver
+// reads as well (application service API, "Registration").
 type Registration struct {
 	ID  string `yaml:"id"`
 	URL string `yaml:"url"` // where the homeserver reaches the bridge
-	// ASToken is what poked shows to the homeserver, HSToken the reverse.
+	// ASToken authenticates poked to the homeserver, HSToken the homeserver to poked.
 	ASToken    string `yaml:"as_token"`
 	HSToken    string `yaml:"hs_token"`
 	Sender     string `yaml:"sender_localpart"`
@@ -29,17 +29,17 @@ type Registration struct {
 	users []*regexp.Regexp
 }
 
-// Namespace is a set of ids, by a regular expression.
+// Namespace is a set of ids, given by a regular expression.
 type Namespace struct {
 	Exclusive bool   `yaml:"exclusive"`
 	Regex     string `yaml:"regex"`
 }
 
-// minTokenBytes keeps an operator from tokens that can be guessed.
+// minTokenBytes is the minimum length of a token, so that it cannot be guessed.
 const minTokenBytes = 16
 
-// ReadRegistration reads a registration file and refuses one that would do harm.
-// Its errors repeat no token.
+// ReadRegistration reads a registration file and refuses one that would do harm, such as
+// an exclusive namespace. Its errors contain no token.
 func ReadRegistration(path string) (*Registration, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -55,7 +55,7 @@ func ReadRegistration(path string) (*Registration, error) {
 func parseRegistration(text []byte) (*Registration, error) {
 	var r Registration
 	if err := yaml.Unmarshal(text, &r); err != nil {
-		return nil, errors.New("it is not the YAML of a registration") // the error may hold what it read
+		return nil, errors.New("it is not a registration in YAML") // err may contain a token
 	}
 	switch {
 	case len(r.ASToken) < minTokenBytes || len(r.HSToken) < minTokenBytes:
@@ -67,18 +67,18 @@ func parseRegistration(text []byte) (*Registration, error) {
 	}
 	for _, ns := range r.Namespaces.Users {
 		if ns.Exclusive {
-			return nil, errors.New("namespaces.users is exclusive: these users could not log in, and some homeservers would notify them of nothing")
+			return nil, errors.New("namespaces.users is exclusive: these users could not log in, and some homeservers would send them no push")
 		}
 		users, err := regexp.Compile("^(?:" + ns.Regex + ")$")
 		if err != nil {
-			return nil, errors.New("namespaces.users has a regular expression that cannot be read")
+			return nil, errors.New("namespaces.users has an invalid regular expression")
 		}
 		r.users = append(r.users, users)
 	}
 	return &r, nil
 }
 
-// IsLocal reports whether a user is in the namespace: one of the homeserver's own.
+// IsLocal reports whether a user is in the namespace, that is, on this homeserver.
 func (r *Registration) IsLocal(user events.UserID) bool {
 	for _, users := range r.users {
 		if users.MatchString(string(user)) {

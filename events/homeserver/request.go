@@ -13,14 +13,14 @@ import (
 	"poked/events"
 )
 
-// What a request may take.
+// Limits of a request.
 const (
-	askTimeout    = 10 * time.Second // for an answer from an index
-	maxAnswer     = 4 << 20          // bytes of an answer that is kept whole
-	maxDrainBytes = 64 << 10         // of what is left of an answer, so that its connection can be used again
+	askTimeout    = 10 * time.Second
+	maxAnswer     = 4 << 20  // bytes of an answer that is read whole
+	maxDrainBytes = 64 << 10 // bytes read from the rest of an answer, so that its connection can be reused
 )
 
-// The paths of the client-server API that are asked for.
+// Paths of the client-server API.
 const (
 	prefix        = "/_matrix/client/v3"
 	pathWhoami    = prefix + "/account/whoami"
@@ -28,14 +28,14 @@ const (
 	pathJoined    = prefix + "/joined_rooms"
 )
 
-// Answer is what a homeserver answered, whole.
+// Answer is a homeserver's whole answer.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
 }
 
-// Errcode returns the errcode of an answer that is a Matrix error, else "".
+// Errcode returns the errcode of an answer that is a Matrix error, and "" otherwise.
 func (a *Answer) Errcode() string {
 	var e *Error
 	if errors.As(a.asError(), &e) {
@@ -44,19 +44,19 @@ func (a *Answer) Errcode() string {
 	return ""
 }
 
-// get asks for a JSON document and reads it into value.
+// get sends a GET and decodes the JSON answer into value.
 func (c *Client) get(ctx context.Context, path string, query url.Values, token string, value any) error {
 	answer, err := c.ask(ctx, path, query, token)
 	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal(answer.Body, value); err != nil {
-		return fmt.Errorf("%w: its answer is not what the specification says", ErrCannotTell)
+		return fmt.Errorf("%w: the answer does not follow the specification", ErrCannotTell)
 	}
 	return nil
 }
 
-// ask sends a GET and wants a 2xx.
+// ask sends a GET and returns an error unless the status is 2xx.
 func (c *Client) ask(ctx context.Context, path string, query url.Values, token string) (*Answer, error) {
 	answer, err := c.do(ctx, http.MethodGet, path, query.Encode(), bearer(token), nil)
 	if err != nil {
@@ -65,7 +65,7 @@ func (c *Client) ask(ctx context.Context, path string, query url.Values, token s
 	return answer, answer.asError()
 }
 
-// do sends a request and reads the answer whole.
+// do sends a request and reads the whole answer.
 func (c *Client) do(ctx context.Context, method, path, query string, header http.Header, body io.Reader) (*Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -79,12 +79,12 @@ func (c *Client) do(ctx context.Context, method, path, query string, header http
 		return nil, cannotTell(err)
 	}
 	if len(text) > maxAnswer {
-		return nil, fmt.Errorf("%w: its answer has more than %d bytes", ErrCannotTell, maxAnswer)
+		return nil, fmt.Errorf("%w: the answer has more than %d bytes", ErrCannotTell, maxAnswer)
 	}
 	return &Answer{Status: response.StatusCode, Header: response.Header, Body: text}, nil
 }
 
-// send sends a request. The path is escaped already.
+// send sends a request. The path must be escaped.
 func (c *Client) send(ctx context.Context, method, path, query string, header http.Header, body io.Reader) (*http.Response, error) {
 	target := c.base.String() + path
 	if query != "" {
@@ -111,14 +111,14 @@ func drain(response *http.Response) {
 	_ = response.Body.Close() // it was only read
 }
 
-// Identity is who an access token belongs to.
+// Identity is the owner of an access token.
 type Identity struct {
 	UserID   events.UserID
 	DeviceID string // "" if the token belongs to no device
 }
 
-// Whoami asks who a token belongs to (client-server API, "GET
-// /_matrix/client/v3/account/whoami"), which serves every kind of token.
+// Whoami returns the owner of a token (client-server API, "GET
+// /_matrix/client/v3/account/whoami"). It works for every kind of token.
 func (c *Client) Whoami(ctx context.Context, token string) (Identity, error) {
 	var body struct {
 		UserID   events.UserID `json:"user_id"`

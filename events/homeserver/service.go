@@ -14,15 +14,15 @@ import (
 	"poked/events"
 )
 
-// The state of a room is the one answer that may be large: a hundred thousand
-// members are a hundred megabytes. It is read event by event.
+// The state of a room is the one answer that may be large: about 100 MB for 100 000
+// members. It is read event by event.
 const (
 	stateTimeout  = 5 * time.Minute
 	maxStateBytes = 512 << 20
 )
 
-// Service asks a homeserver as an application service does, in the name of users
-// in its namespace (application service API, "Identity assertion").
+// Service sends requests as an application service, on behalf of users in its namespace
+// (application service API, "Identity assertion").
 type Service struct {
 	client *Client
 	token  string
@@ -44,8 +44,7 @@ func (s *Service) JoinedRooms(ctx context.Context, user events.UserID) ([]events
 }
 
 // HasDevice reports whether a user still has a device (client-server API, "GET
-// /_matrix/client/v3/devices/{deviceId}"). It is false only if the homeserver
-// says so in its own words.
+// /_matrix/client/v3/devices/{deviceId}"). It is false only for M_NOT_FOUND.
 func (s *Service) HasDevice(ctx context.Context, user events.UserID, device string) (bool, error) {
 	_, err := s.client.ask(ctx, prefix+"/devices/"+url.PathEscape(device), as(user), s.token)
 	if IsErrcode(err, "M_NOT_FOUND") {
@@ -54,19 +53,19 @@ func (s *Service) HasDevice(ctx context.Context, user events.UserID, device stri
 	return err == nil, err
 }
 
-// PushRulesOf returns the rules of a user, as [Client.PushRules] does.
+// PushRulesOf returns the push rules of a user, as [Client.PushRules] does.
 func (s *Service) PushRulesOf(ctx context.Context, user events.UserID) (json.RawMessage, error) {
 	return s.client.pushRules(ctx, as(user), s.token)
 }
 
-// IgnoredUsersOf returns whom a user ignores, as [Client.IgnoredUsers] does.
+// IgnoredUsersOf returns the ignored users of a user, as [Client.IgnoredUsers] does.
 func (s *Service) IgnoredUsersOf(ctx context.Context, user events.UserID) (json.RawMessage, error) {
 	return s.client.ignoredUsers(ctx, user, as(user), s.token)
 }
 
-// RoomState yields the events of a room's current state, which a user who is in
-// the room may see (client-server API, "GET
-// /_matrix/client/v3/rooms/{roomId}/state"). It ends with the first error.
+// RoomState yields the events of a room's current state, on behalf of a user who is in
+// the room (client-server API, "GET /_matrix/client/v3/rooms/{roomId}/state"). It ends
+// with the first error.
 func (s *Service) RoomState(ctx context.Context, room events.RoomID, user events.UserID) iter.Seq2[json.RawMessage, error] {
 	return func(yield func(json.RawMessage, error) bool) {
 		ctx, cancel := context.WithTimeout(ctx, stateTimeout)
@@ -97,8 +96,8 @@ func readError(response *http.Response) error {
 	return answer.asError()
 }
 
-// eachElement yields the elements of a JSON array as they come. It returns an
-// error if the array is not whole, and nil if yield wants no more.
+// eachElement yields the elements of a JSON array as they are read. It returns an error
+// if the array is incomplete, and nil if yield stops.
 func eachElement(in io.Reader, yield func(json.RawMessage, error) bool) error {
 	decoder := json.NewDecoder(in)
 	if start, err := decoder.Token(); err != nil || start != json.Delim('[') {

@@ -9,18 +9,18 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// idlers knows the connections of a server, and which of them are idle. While there
-// are too many it closes those that have been idle for longest: an idle connection
-// costs its client another handshake, a full server keeps clients out.
+// idlers tracks the connections of a server. While there are too many it closes the
+// longest idle ones: that costs those clients a new handshake, whereas a full server
+// would refuse other clients.
 type idlers struct {
-	most int // connections that there may be before idle ones are closed
+	most int // number of connections above which idle ones are closed
 
 	mu   sync.Mutex // guards what follows
 	open map[net.Conn]struct{}
 	idle *simplelru.LRU[net.Conn, struct{}]
 }
 
-// newIdlers returns the idlers of a server that may have this many connections.
+// newIdlers returns the idlers of a server with this limit of connections.
 func newIdlers(limit int) *idlers {
 	idle, _ := simplelru.NewLRU[net.Conn, struct{}](math.MaxInt, nil) // fails only for a size below 1
 	return &idlers{most: limit - (limit+3)/4, open: map[net.Conn]struct{}{}, idle: idle}
@@ -29,11 +29,11 @@ func newIdlers(limit int) *idlers {
 // follow is a server's ConnState hook.
 func (i *idlers) follow(conn net.Conn, state http.ConnState) {
 	for _, c := range i.change(conn, state) {
-		_ = c.Close() // nobody waits for an answer on it
+		_ = c.Close() // no request is in progress on it
 	}
 }
 
-// change takes in what became of a connection and returns those that are to be closed.
+// change records a connection's new state and returns the connections to close.
 func (i *idlers) change(conn net.Conn, state http.ConnState) (tooMany []net.Conn) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// ErrTwoTokens reports that a request shows more than one access token, so that it would
-// depend on who looks whose request it is.
-var ErrTwoTokens = errors.New("the request has more than one access token: one header Authorization: Bearer is enough")
+// ErrTwoTokens reports that a request has more than one access token. Two programs that
+// read it could then take it for two different users' request.
+var ErrTwoTokens = errors.New("the request has more than one access token: send only one, in the header Authorization: Bearer")
 
-// Tokens returns the access token that a request has in the header "Authorization:
-// Bearer", and the one that it has in the query, where old versions of the Matrix
-// specification had it; each is "" if there is none. If both are there they are the same.
+// Tokens returns the access tokens in the header "Authorization: Bearer" and in the query
+// parameter access_token of old versions of the Matrix specification. Each is "" if it is
+// absent; if both are present they are equal.
 func Tokens(r *http.Request) (header, query string, err error) {
 	headers, queries := r.Header.Values("Authorization"), r.URL.Query()["access_token"]
 	if len(headers) > 1 || len(queries) > 1 {

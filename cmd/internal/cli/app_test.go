@@ -55,7 +55,7 @@ func TestUsageErrors(t *testing.T) {
 		{"serve with tokens and homeserver", []string{"serve", "--tokens", tokens, "--homeserver", "http://a"}, "exclude each other"},
 		{"homeserver with a path", []string{"serve", "--homeserver", "http://a/_matrix"}, "--homeserver must end after the host"},
 		{"homeserver of another scheme", []string{"serve", "--homeserver", "nats://a"}, "--homeserver must begin with"},
-		{"homeserver with a password", []string{"serve", "--homeserver", "http://a:hunter2@b"}, "no user or password"},
+		{"homeserver with a password", []string{"serve", "--homeserver", "http://a:hunter2@b"}, "must not contain a user or password"},
 		{"bridge in serve without homeserver", []string{"serve", "--tokens", tokens, "--bridge-http", ":8721"}, "--homeserver is missing"},
 		{"bridge in serve without registration", []string{"serve", "--homeserver", "http://a", "--bridge-http", ":8721"}, "--registration is missing"},
 		{"bridge in serve nowhere", []string{"serve", "--homeserver", "http://a", "--bridge-http", "8721"}, "--bridge-http must be"},

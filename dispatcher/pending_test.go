@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What was said of an event before it came holds however long it takes until all is
+// A receipt or redaction that arrived before its event holds however long it takes until all is
 // stored that the event brings about.
 func TestEarlyRedactionOutlastsTheStoring(t *testing.T) {
 	readers(t, func(t *testing.T, h *house) {

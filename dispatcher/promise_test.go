@@ -53,7 +53,7 @@ func (h *house) calm() {
 	h.t.Errorf("%d pushers still lag", h.backlog())
 }
 
-// balanced checks that the books of the dispatcher that works balance. While pokes
+// balanced checks that the accounting of the dispatcher that works balances. While pokes
 // are made they and the lanes are not read at the same moment, so only a difference
 // that stays is one.
 func (h *house) balanced() {

@@ -106,7 +106,7 @@ func heal(h *house, left string) {
 	}
 }
 
-// A read whose badge was owed at a death, and whose place in the log a newer one
+// A read whose badge was due at a crash, and whose place in the log a newer one
 // has taken before anybody saw it again, leaves nobody with a wrong badge.
 func TestBadgeOfAReadThatAnotherReplaced(t *testing.T) {
 	readers(t, func(t *testing.T, h *house) {

@@ -5,29 +5,27 @@ import (
 	"time"
 )
 
-// accounting say what lanes were to tell of notifications, and what became of it: what
-// went in and what came out is counted where it happens, and what waits is counted
-// at the lanes. If the three do not agree, something was dropped, or told, that
-// nobody knows of. A badge is no notification and stands in no book.
+// accounting counts the notifications that lanes were given, and what became of each.
+// Together with what waits at the lanes the numbers must balance: if they do not, a
+// notification was lost or sent twice unnoticed. Badge-only pokes are not counted.
 //
-//	owed ──▶ lane: queue, lag.owed ──▶ told, expired, passed over, cleared, dropped, left
+//	due ──▶ lane: queue, lag.due ──▶ delivered, expired, passed over, cleared, dropped, released
 type accounting struct {
 	due        atomic.Int64
 	delivered  atomic.Int64
 	expired    atomic.Int64
-	passedOver atomic.Int64 // newer ones of the same room were told
+	passedOver atomic.Int64 // only newer ones of the same room were sent
 	cleared    atomic.Int64 // read, redacted, or too old for the log
-	dropped    atomic.Int64 // the pusher was refused or removed
-	released   atomic.Int64 // the partition went to another dispatcher, or its work began anew
+	dropped    atomic.Int64 // the pusher was rejected or removed
+	released   atomic.Int64 // another dispatcher took the partition, or its work began anew
 }
 
-// Accounting is a snapshot of books.
+// Accounting is a snapshot of what became of the notifications that lanes were given.
 type Accounting struct {
 	Due, Delivered, Expired, PassedOver, Cleared, Dropped, Released int64
 }
 
-// snapshot returns the books as they stand. While pokes are made they are not read at
-// one moment.
+// snapshot returns the numbers. While pokes are in flight they are not of one moment.
 func (b *accounting) snapshot() Accounting {
 	return Accounting{
 		Due: b.due.Load(), Delivered: b.delivered.Load(), Expired: b.expired.Load(), PassedOver: b.passedOver.Load(),
@@ -35,19 +33,19 @@ func (b *accounting) snapshot() Accounting {
 	}
 }
 
-// outstanding returns what is to be told still, by the books.
+// outstanding returns how many notifications should still be waiting.
 func (b *accounting) outstanding() int64 {
 	s := b.snapshot()
 	return s.Due - s.Delivered - s.Expired - s.PassedOver - s.Cleared - s.Dropped - s.Released
 }
 
-// Due is what waits to be told.
+// Due is what is undelivered.
 type Due struct {
 	Waiting int64     // notifications
-	Oldest  time.Time // since when something waits; zero if nothing does
+	Oldest  time.Time // since when the oldest of them waits; zero if none does
 }
 
-// see takes in a lane.
+// see adds what waits at a lane.
 func (w *Due) see(l *lane) {
 	w.Waiting += int64(l.waiting())
 	switch {
@@ -64,8 +62,8 @@ func (w *Due) since(at time.Time) {
 	}
 }
 
-// See adds what waits at the lanes of a partition. Unless some lag, only those that
-// are busy have anything to tell.
+// See adds what waits at the lanes of a partition to w. If none lags, only the busy ones
+// have anything to deliver.
 func (d *Deliverer) See(w *Due, lagging bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -82,17 +80,17 @@ func (d *Deliverer) See(w *Due, lagging bool) {
 	}
 }
 
-// holdings is how much a deliverer holds in memory for notifications (G7).
-type holdings struct {
+// Holdings is how much a deliverer keeps in memory for notifications (G7).
+type Holdings struct {
 	Users  int // with lanes
 	Live   int // lanes that do not lag
 	Queued int // notifications in the queues of lanes
 	Held   int // notifications that wait for a record in BACKLOG
-	Open   int // messages that are not done
+	Open   int // messages of the partition that are not done
 }
 
-// Holds returns what the deliverer holds. It looks at every lane.
-func (d *Deliverer) Holds() (h holdings) {
+// Holds returns what the deliverer keeps in memory. It looks at every lane.
+func (d *Deliverer) Holds() (h Holdings) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	h.Users, h.Open = len(d.people), d.follower.Open()

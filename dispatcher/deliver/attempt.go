@@ -16,8 +16,8 @@ type sender struct {
 	body []byte
 }
 
-// settleTimeout bounds the wait for what has to be stored before a poke counts
-// as done with: a dead letter, a refused pushkey.
+// settleTimeout bounds the wait until what must be stored before a poke is done is stored:
+// a dead letter, a rejection.
 const settleTimeout = 5 * time.Second
 
 // attempt makes the lane's next poke, if there is one.
@@ -27,7 +27,7 @@ func (l *lane) attempt(s *sender) {
 	if !ok {
 		return
 	}
-	defer d.home()
+	defer d.endAttempt()
 	began := time.Now()
 	out := d.try(s, l, &p, began)
 	now := time.Now()
@@ -38,14 +38,14 @@ func (l *lane) attempt(s *sender) {
 	}
 }
 
-// home ends an attempt.
-func (d *Deliverer) home() {
+// endAttempt counts an attempt as no longer in flight.
+func (d *Deliverer) endAttempt() {
 	d.mu.Lock()
 	d.out--
 	d.mu.Unlock()
 }
 
-// try posts a poke, unless there is a reason not to.
+// try sends a poke, unless it expired or its gateway gets no requests now.
 func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) (out poke.Outcome) {
 	if p.age(now) > d.PokeTTL {
 		return poke.Outcome{Kind: poke.Expired, Class: poke.ClassExpired}
@@ -86,7 +86,7 @@ func (p *outgoing) appendBody(dst []byte, of BadgeOf) []byte {
 	return pushgateway.AppendBody(dst, body, unread, &device)
 }
 
-// conclude stores what has to be stored before a poke counts as done with.
+// conclude stores what must be stored before a poke is done.
 func (d *Deliverer) conclude(l *lane, p *outgoing, out poke.Outcome, now time.Time) poke.Outcome {
 	var err error
 	switch out.Kind {
@@ -102,7 +102,7 @@ func (d *Deliverer) conclude(l *lane, p *outgoing, out poke.Outcome, now time.Ti
 	return out
 }
 
-// expire keeps a poke that outlived its time to live as a dead letter.
+// expire stores a poke that is older than its time to live as a dead letter.
 func (d *Deliverer) expire(p *outgoing, last poke.Failure) error {
 	return d.stored(p, func(done func(error)) {
 		d.Conn.PublishDead(events.DeadLetter{
@@ -113,7 +113,7 @@ func (d *Deliverer) expire(p *outgoing, last poke.Failure) error {
 	})
 }
 
-// reject tells the registry that the gateway refuses the pushkey.
+// reject reports to the registry that the gateway rejects the pushkey.
 func (d *Deliverer) reject(p *outgoing, now time.Time) error {
 	return d.stored(p, func(done func(error)) {
 		d.Conn.PublishRejection(events.Rejection{
@@ -123,7 +123,7 @@ func (d *Deliverer) reject(p *outgoing, now time.Time) error {
 	})
 }
 
-// stored waits until something is stored, which takes NATS a moment.
+// stored publishes something and waits until it is stored.
 func (d *Deliverer) stored(p *outgoing, publish func(done func(error))) error {
 	answer := make(chan error, 1)
 	publish(func(err error) { answer <- err })
@@ -140,8 +140,7 @@ func (d *Deliverer) stored(p *outgoing, publish func(done func(error))) error {
 	return err
 }
 
-// logAttempt writes the one line that tells of a try. What was delivered, or
-// not sent, is told at debug level: the one is the rule, the other no news.
+// logAttempt logs a try, at debug level if it was delivered or not sent, which is usual.
 func (d *Deliverer) logAttempt(p *outgoing, out poke.Outcome, took time.Duration) {
 	level := slog.LevelInfo
 	if out.Kind == poke.Delivered || out.Kind == poke.Paused {

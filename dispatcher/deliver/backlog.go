@@ -7,9 +7,9 @@ import (
 	"poked/events"
 )
 
-// backlogWriter writes the records of the lanes of one partition. Its goroutine holds
-// no mutex while it publishes: a connection to NATS that takes nothing stops that
-// goroutine and no slot.
+// backlogWriter writes the records of the lanes of one partition. Its goroutine holds no
+// mutex while it publishes: a connection to NATS that blocks stops that goroutine and no
+// delivery slot.
 //
 //	save ──▶ due ──▶ take: what to write, under the mutex ──▶ publish ──▶ saved
 //	          ▲                                                             │
@@ -21,35 +21,35 @@ type backlogWriter struct {
 	// The deliverer's mutex guards these.
 	due     map[*lane]struct{}
 	later   map[*lane]struct{} // due with the next tick
-	writing int                // writes without an answer
+	writing int                // writes in flight
 }
 
 func newBacklogWriter(d *Deliverer) backlogWriter {
 	return backlogWriter{d: d, some: make(chan struct{}, 1), due: map[*lane]struct{}{}, later: map[*lane]struct{}{}}
 }
 
-// add makes a lane's record be written. The caller holds the mutex, as for the next
+// add schedules a write of a lane's record. The caller holds the mutex, as for the next
 // two.
 func (w *backlogWriter) add(l *lane) {
 	w.due[l] = struct{}{}
 	delete(w.later, l)
 	select {
 	case w.some <- struct{}{}:
-	default: // it is about to look
+	default: // the writer wakes up already
 	}
 }
 
-// again makes due what could not be written before.
+// again schedules the writes that failed before.
 func (w *backlogWriter) again() {
 	for l := range w.later {
 		w.add(l)
 	}
 }
 
-// idle reports whether nothing is being written, or could be.
+// idle reports whether nothing is in flight and nothing can be written.
 func (w *backlogWriter) idle() bool { return w.writing == 0 && len(w.due) == 0 }
 
-// start writes until stop is called, which waits for it.
+// start begins to write. stop ends that and waits for it.
 func (w *backlogWriter) start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -77,10 +77,10 @@ func (w *backlogWriter) run(ctx context.Context) {
 	}
 }
 
-// takeAtOnce is how many records are taken down while the mutex is held.
+// takeAtOnce bounds the records that are copied while the mutex is held.
 const takeAtOnce = 256
 
-// backlogWrite is a write of a lane's record as it is taken down.
+// backlogWrite is a copy of a lane's record, to be written.
 type backlogWrite struct {
 	lane    *lane
 	backlog events.Backlog
@@ -109,7 +109,7 @@ func (w *backlogWriter) take() (writes []backlogWrite, more bool) {
 		switch {
 		case w.d.ended:
 		case !held:
-			w.later[l] = struct{}{} // the record may be another's
+			w.later[l] = struct{}{} // the record may be another worker's
 		default:
 			if write, ok := l.beginSave(); ok {
 				writes = append(writes, write)

@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-// A record that was being written when a badge came to be owed does not speak of
+// A record that was being written when a badge became due does not speak of
 // it, so the badge waits for the next.
 func TestBadgeWaitsForARecordThatSpeaksOfIt(t *testing.T) {
 	count, other := &item{seq: 2, badge: true}, &item{seq: 1}

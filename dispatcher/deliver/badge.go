@@ -9,36 +9,34 @@ import (
 	"poked/events/wait"
 )
 
-// badgeDelay is how long a changed count waits for others to change it further, or
-// for a poke that carries it anyway: who comes back to their desk reads many rooms
-// within moments.
+// badgeDelay is how long a changed unread count waits for further changes, or for a poke
+// that carries it anyway: users often read many rooms within moments.
 const badgeDelay = 500 * time.Millisecond
 
-// pendingBadge is what a user's pushers are still to be told: how much is unread, since
-// that has changed.
+// pendingBadge is a change of a user's unread count that has not been sent.
 type pendingBadge struct {
-	reasons []uint64 // sequences in NOTIFICATIONS that are open because of it
+	reasons []uint64 // sequences in NOTIFICATIONS that stay open until it is sent
 	due     time.Time
 }
 
-// owe has a user's pushers told soon how much is unread. The message that changed
-// it stays open until they are, or until that is written down. The caller holds the
-// mutex, since what it told lanes to forget: no poke goes between with the old count.
-func (d *Deliverer) owe(user events.UserID, reason uint64) {
+// badgeChanged schedules a badge-only poke to each of a user's pushers. The message that
+// changed the count stays open until the pokes are sent or recorded. The caller holds the
+// mutex since it changed the lanes: no poke goes out in between with the old count.
+func (d *Deliverer) badgeChanged(user events.UserID, reason uint64) {
 	if d.Badge == BadgeNone || !d.Directory.Has(user) {
 		d.follower.Done(reason)
 		return
 	}
-	d.recipient(user).unread.left()
-	owed := d.due[user]
-	if owed == nil {
-		owed = &pendingBadge{due: time.Now().Add(badgeDelay)}
-		d.due[user] = owed
+	d.recipient(user).unread.removed()
+	pending := d.badges[user]
+	if pending == nil {
+		pending = &pendingBadge{due: time.Now().Add(badgeDelay)}
+		d.badges[user] = pending
 	}
-	owed.reasons = append(owed.reasons, reason)
+	pending.reasons = append(pending.reasons, reason)
 }
 
-// sendBadges has lanes tell the counts that have waited long enough.
+// sendBadges gives lanes the badges that have waited long enough.
 func (d *Deliverer) sendBadges(ctx context.Context, now time.Time) {
 	for _, user := range d.dueBadges(now) {
 		if wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return d.learnUnread(ctx, user) }) != nil {
@@ -51,16 +49,16 @@ func (d *Deliverer) sendBadges(ctx context.Context, now time.Time) {
 func (d *Deliverer) dueBadges(now time.Time) (due []events.UserID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for user, owed := range d.due {
-		if !owed.due.After(now) {
+	for user, pending := range d.badges {
+		if !pending.due.After(now) {
 			due = append(due, user)
 		}
 	}
 	return due
 }
 
-// sendLastBadges leaves a successor none of the counts that pushers know already: only
-// this worker knows what it told last.
+// sendLastBadges sends all pending badges at once, at the end of the work: only this worker
+// knows which counts the pushers have already received.
 func (d *Deliverer) sendLastBadges() {
 	ctx, cancel := context.WithTimeout(context.Background(), wait.RetryPause)
 	defer cancel()
@@ -70,27 +68,27 @@ func (d *Deliverer) sendLastBadges() {
 func (d *Deliverer) sendBadge(user events.UserID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	owed := d.due[user]
-	if owed == nil || d.closing {
-		return // who is closing leaves it to the successor
+	pending := d.badges[user]
+	if pending == nil || d.closing {
+		return // while closing it is left to the next owner
 	}
-	delete(d.due, user)
-	last := len(owed.reasons) - 1
-	it := &item{seq: owed.reasons[last], also: owed.reasons[:last], badge: true, waiting: 1}
+	delete(d.badges, user)
+	last := len(pending.reasons) - 1
+	it := &item{seq: pending.reasons[last], also: pending.reasons[:last], badge: true, waiting: 1}
 	for _, l := range d.recipient(user).lanes {
-		l.oweBadge(it)
+		l.enqueueBadge(it)
 	}
 	d.release(it)
 }
 
-// hasTold says whether all of a user's pushers that show a badge have been told one
+// hasSentBadges reports whether each of a user's pushers that show a badge has received one
 // since the work on the partition began.
-func (d *Deliverer) hasTold(user events.UserID) bool {
+func (d *Deliverer) hasSentBadges(user events.UserID) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r := d.people[user]
 	return r != nil && !slices.ContainsFunc(r.lanes, func(l *lane) bool { return l.showsBadge() && !l.delivered.known })
 }
 
-// badgeOnly is what is said of no event, as a notification is stored.
+// badgeOnly is the body, as notifications store it, of a poke without an event.
 const badgeOnly = `{"prio":"low"}`

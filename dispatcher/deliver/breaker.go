@@ -6,46 +6,45 @@ import (
 	"poked/dispatcher/poke"
 )
 
-// recoveryFailures is after how many failures in a row, whosever pokes they
-// were, a gateway counts as down.
+// recoveryFailures is the number of failures in a row, of any lanes, after which a gateway
+// counts as down.
 const recoveryFailures = 3
 
-// How long a gateway that is down is left alone between two probes: see
-// breaker.wait. The limits leave room for a tick within 30 s and 5 min.
+// The time between two probes of a gateway that is down: see breaker.wait. The limits leave
+// room for a tick within 30 s and 5 min.
 const (
 	probeFirst     = time.Second
 	ProbeLimit     = 29 * time.Second
 	probeLimitLong = 5*time.Minute - time.Second
-	probeFor       = 24 * time.Hour // since the gateway worked, until the long limit holds
-	// steadyAfter is how long a gateway has to be well again until the waits
-	// begin anew: one that comes and goes is not asked more and more often.
+	probeFor       = 24 * time.Hour // since the gateway last worked, before the long limit applies
+	// steadyAfter is how long a gateway must work again before the waits begin anew: an
+	// unstable one is not probed more and more often.
 	steadyAfter = time.Minute
 )
 
-// breaker says whether a gateway is down. It opens when recoveryFailures pokes
-// in a row failed in a way that may be over in a moment; then nothing is sent
-// but one probe at a time. The first success closes it, whosever it is.
+// breaker is the circuit breaker of a gateway. It opens when recoveryFailures pokes in a row
+// have failed in a way that may be over in a moment; then only one probe at a time is sent.
+// The first success of any lane closes it.
 //
-// A failure says something of the gateway only if it may be news. A lane that
-// has failed by itself begins no row at a gateway that has answered others. And
-// those whose failures opened the breaker may be the only ones who have any:
-// until recoveryFailures others have been the probe in vain, the next one who
-// has not failed yet is the probe at once.
+// Some lanes fail by themselves while the gateway works. Such a lane begins no row of
+// failures at a gateway that has answered others. And the failures that opened the breaker
+// may all be of such lanes: until recoveryFailures probes of other lanes have failed, the
+// next lane that has not failed yet is sent as a probe at once.
 type breaker struct {
 	open     bool
-	answered bool // it has worked since it was first heard of
+	answered bool // it has worked at least once
 	failures int  // in a row
 
-	probe     *lane // the one that is out, unless it has been out for too long
-	probes    int   // failed, and times opened, since the gateway was steady
-	unfailed  int   // probes that failed since it opened of lanes that had not before
+	probe     *lane // in flight, unless it is late
+	probes    int   // failed probes, and times opened, since the gateway was steady
+	unfailed  int   // failed probes since it opened, of lanes that had not failed before
 	nextProbe time.Time
 
-	wellAt   time.Time // when the gateway last worked, or was first heard of
+	wellAt   time.Time // when the gateway last worked, or was first used
 	closedAt time.Time
 }
 
-// worked takes in a success, and says whether that ends a time of being down.
+// worked records a success, and reports whether it closes the breaker.
 func (b *breaker) worked(now time.Time) (recovered bool) {
 	recovered = b.open
 	if recovered {
@@ -57,8 +56,8 @@ func (b *breaker) worked(now time.Time) (recovered bool) {
 	return recovered
 }
 
-// failed takes in a failure that was no probe's, and says whether that opens the
-// breaker. Known is a lane that failed before by itself.
+// failed records a failure that was not a probe's, and reports whether it opens the breaker.
+// Known tells that the lane has failed by itself before.
 func (b *breaker) failed(known bool, now time.Time) (opened bool) {
 	if known && b.answered && b.failures == 0 {
 		return false
@@ -72,8 +71,7 @@ func (b *breaker) failed(known bool, now time.Time) (opened bool) {
 	return true
 }
 
-// probeFailed takes in that a probe found the gateway down, or heard nothing
-// for too long.
+// probeFailed records that a probe failed, or is late.
 func (b *breaker) probeFailed(l *lane, now time.Time) {
 	b.probe = nil
 	b.failures++
@@ -83,7 +81,7 @@ func (b *breaker) probeFailed(l *lane, now time.Time) {
 	b.putOff(now)
 }
 
-// worthAProbe says whether a lane is to find out at once how the gateway is.
+// worthAProbe reports whether the lane is to be sent as a probe at once.
 func (b *breaker) worthAProbe(l *lane) bool {
 	return b.open && l.node.unfailed && b.unfailed < recoveryFailures
 }
@@ -93,9 +91,9 @@ func (b *breaker) putOff(now time.Time) {
 	b.probes++
 }
 
-// wait returns how long the gateway is left alone: half of a ceiling and a
-// random part of the other half. The ceilings are 1 s, 2 s, 4 s … and then 29 s,
-// or 5 min for a gateway that has not worked for a day.
+// wait returns the time until the next probe: half of a ceiling and a random part of the
+// other half. The ceilings are 1 s, 2 s, 4 s … and then 29 s, or 5 min for a gateway that
+// has not worked for a day.
 func (b *breaker) wait(now time.Time) time.Duration {
 	s := poke.Schedule{First: probeFirst, Limit: ProbeLimit}
 	if now.Sub(b.wellAt) >= probeFor {
@@ -105,7 +103,7 @@ func (b *breaker) wait(now time.Time) time.Duration {
 	return half + poke.Spread(half)
 }
 
-// probeDue says whether it is time for a probe.
+// probeDue reports whether it is time for a probe.
 func (b *breaker) probeDue(now time.Time) bool {
 	return b.open && b.probe == nil && !now.Before(b.nextProbe)
 }

@@ -13,18 +13,17 @@ import (
 )
 
 const (
-	catchUpLanes = 64 // lanes whose log is read in one request
-	readingLimit = 32 // notifications that a lane holds at the most while it catches up
+	catchUpLanes = 64 // lanes for which the log is read in one request
+	readingLimit = 32 // notifications that a lane keeps at most while it catches up
 )
 
-// catchUpReader reads the log for the lanes of one partition that have fallen behind
-// and whose turn at their gateway has come: for all who want it at the moment in
-// one request, for that costs little more than one lane's. A lane keeps its place
-// at the gateway meanwhile, and until it has told what was read, so no more of
-// the log is in memory than is about to be told.
+// catchUpReader reads the log for the lanes of one partition that lag and have a place at
+// their gateway: in one request for all that wait, which costs little more than for one. A
+// lane keeps its place while the log is read, and until it has sent what was read, so no
+// more of the log is in memory than is about to be sent.
 type catchUpReader struct {
 	d     *Deliverer
-	limit int // notifications beyond which only the newest of each room is told
+	limit int // notifications beyond which only the newest of each room is sent
 	some  chan struct{}
 
 	mu      sync.Mutex
@@ -36,8 +35,7 @@ func newCatchUpReader(d *Deliverer, limit int) *catchUpReader {
 	return &catchUpReader{d: d, limit: limit, some: make(chan struct{}, 1)}
 }
 
-// start reads until stop is called, which waits for it and lets go of who is
-// left.
+// start begins to read. stop ends that, waits for it, and resumes the lanes that still wait.
 func (c *catchUpReader) start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var reading sync.WaitGroup
@@ -54,13 +52,13 @@ func (c *catchUpReader) start() (stop func()) {
 	}
 }
 
-// want has the log read for a lane, before all others if it is urgent. Then it is
-// ready for a slot again.
+// want queues a lane whose log is to be read, before all others if it is urgent. After that
+// the lane is ready for a delivery slot again.
 func (c *catchUpReader) want(l *lane, urgent bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
-		c.d.Gates.resume(l) // all ends, and the lane will see it
+		c.d.Gates.resume(l) // the lane sees that the work ends
 		return
 	}
 	if urgent {
@@ -99,25 +97,24 @@ func (c *catchUpReader) take() []*lane {
 	return lanes
 }
 
-// ask is what a lane wants to know: its user's notifications after one sequence
-// and up to another.
+// ask is a lane's question: its user's notifications after one sequence and up to another.
 type ask struct {
 	lane          *lane
 	lag           *lag
 	pusher        *directory.Pusher
 	user          events.UserID
 	after, target uint64
-	waiting       int    // how many they are, if 0 or more
-	thinTo        uint64 // up to here only the newest of each room
-	cleared       int    // how often something had left the log
+	waiting       int    // how many they are, or notCounted
+	thinTo        uint64 // up to here only the newest of each room is sent
+	cleared       int    // how often something had been removed from the log
 }
 
-// reading is what a lane tells in one turn.
+// reading is what a lane sends in one turn.
 type reading struct {
 	items      []logItem
-	end        uint64 // the lane's position when all of them are told
+	end        uint64 // the lane's position once all of them are sent
 	thinTo     uint64
-	passedOver int // left out because the same room has newer ones
+	passedOver int // not read because the same room has newer ones
 }
 
 // logItem is a notification read from the log.
@@ -127,7 +124,7 @@ type logItem struct {
 	n    events.Notification
 }
 
-// read reads on for each of the lanes.
+// read reads the log for each of the lanes, from its position.
 func (c *catchUpReader) read(ctx context.Context, lanes []*lane) {
 	asks := c.asks(lanes)
 	users := make([]events.UserID, 0, len(asks))
@@ -164,13 +161,13 @@ func (c *catchUpReader) asks(lanes []*lane) []ask {
 	return asks
 }
 
-// give hands a lane its reading, unless it was removed meanwhile.
+// give hands a lane its reading, unless the lane changed meanwhile.
 func (c *catchUpReader) give(a ask, p reading, err error) {
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
 	g := a.lag
 	if a.lane.lag != g || a.lane.pusher != a.pusher || g.position != a.after || g.cleared != a.cleared {
-		return // what was read is of before; the lane asks again if it still wants to
+		return // what was read is outdated; the lane asks again if it needs to
 	}
 	if err != nil {
 		c.d.Log.Warn("log not read, trying again", "user_id", a.user, "pusher", a.lane.pusher.ID, "error", err)
@@ -186,14 +183,14 @@ func (c *catchUpReader) give(a ask, p reading, err error) {
 	}
 }
 
-// readOn reads what a lane is to tell next. newest is the newest notification of
-// each thread of each room of its user's.
+// readOn reads what a lane is to send next. newest holds the newest notification of each
+// thread of each of its user's rooms.
 func (c *catchUpReader) readOn(ctx context.Context, a ask, newest []stream.LoggedNotification) (reading, error) {
 	if a.after >= a.target {
-		return newReading(nil, a.target, a.thinTo), nil // it came for the count
+		return newReading(nil, a.target, a.thinTo), nil // only the badge is left
 	}
-	// What lies beyond the target comes by live, so a room whose newest does is
-	// read on here for what came before it.
+	// What lies beyond the target arrives live. A room whose newest notification does is
+	// read all the same, for the ones before it.
 	rooms := newest[len(upTo(newest, a.after)):] // others of the user's pushers look at the same list
 	limit := a.target
 	if a.thinTo > a.after {
@@ -219,7 +216,7 @@ func (c *catchUpReader) readOn(ctx context.Context, a ask, newest []stream.Logge
 	return newReading(all, a.target, 0), nil
 }
 
-// upTo returns those of a list in order that stand up to a sequence.
+// upTo returns the part of an ordered list up to a sequence.
 func upTo(list []stream.LoggedNotification, seq uint64) []stream.LoggedNotification {
 	n, _ := slices.BinarySearchFunc(list, seq+1, func(n stream.LoggedNotification, seq uint64) int {
 		return cmp.Compare(n.Seq, seq)
@@ -227,8 +224,8 @@ func upTo(list []stream.LoggedNotification, seq uint64) []stream.LoggedNotificat
 	return list[:n]
 }
 
-// readRooms reads what a user has been notified of in each of the rooms since
-// the lane's position, in order, and counts it. Beyond the limit it only counts.
+// readRooms reads a user's notifications of each of the rooms since the lane's position, in
+// order, and counts them. Beyond the limit it only counts.
 func (c *catchUpReader) readRooms(ctx context.Context, a ask, rooms []stream.LoggedNotification) (all []stream.LoggedNotification, total int, err error) {
 	for _, newest := range rooms {
 		inRoom, more, err := c.d.Conn.NotificationsInRoom(ctx, newest, a.after, max(c.limit+1-len(all), 1))
@@ -243,10 +240,9 @@ func (c *catchUpReader) readRooms(ctx context.Context, a ask, rooms []stream.Log
 	return all, total, nil
 }
 
-// newestHeard returns what a lane is told of which only the newest of each room
-// is: the newest up to a sequence that is for its pusher. A room has none if what
-// is newer still, in any of its threads, is for the pusher too, and so yet to be
-// told.
+// newestHeard returns, for each room, the newest notification up to a sequence that is for
+// the lane's pusher. A room has none if a newer one beyond that sequence, in any of its
+// threads, is for the pusher too: that one will be sent.
 func (c *catchUpReader) newestHeard(ctx context.Context, a ask, threads []stream.LoggedNotification, limit uint64) ([]stream.LoggedNotification, error) {
 	byRoom := map[events.RoomID]stream.LoggedNotification{}
 	for _, newest := range threads {
@@ -266,8 +262,8 @@ func (c *catchUpReader) newestHeard(ctx context.Context, a ask, threads []stream
 	return upTo(heard, limit), nil
 }
 
-// lastHeard returns the last notification from a room that is for a lane's pusher,
-// after the lane's position and up to a sequence. Newest is the room's newest.
+// lastHeard returns the last notification of a room that is for the lane's pusher, after
+// the lane's position and up to a sequence. newest is the room's newest.
 func (c *catchUpReader) lastHeard(ctx context.Context, a ask, newest stream.LoggedNotification, limit uint64) (last stream.LoggedNotification, ok bool, err error) {
 	for after := a.after; ; {
 		page, more, err := c.d.Conn.NotificationsInRoom(ctx, newest, after, readingLimit)
@@ -286,14 +282,14 @@ func (c *catchUpReader) lastHeard(ctx context.Context, a ask, newest stream.Logg
 	}
 }
 
-// hears says whether a notification can be read and is for the lane's pusher.
+// hears reports whether a notification can be read and is for the lane's pusher.
 func (a *ask) hears(logged stream.LoggedNotification) bool {
 	n, err := events.ParseNotification(logged.Data)
 	return err == nil && a.pusher.Wants(&n)
 }
 
-// newReading makes a reading of as many as a lane may hold; end is where the list
-// reaches to.
+// newReading returns a reading of as many notifications as a lane may keep. end is the
+// sequence up to which the list is complete.
 func newReading(list []stream.LoggedNotification, end, thinTo uint64) reading {
 	p := reading{end: end, thinTo: thinTo}
 	if len(list) > readingLimit {
@@ -303,7 +299,7 @@ func newReading(list []stream.LoggedNotification, end, thinTo uint64) reading {
 	for _, logged := range list {
 		n, err := events.ParseNotification(logged.Data)
 		if err != nil {
-			continue // it was buried when it came by
+			continue // it became a dead letter when it arrived
 		}
 		p.items = append(p.items, logItem{seq: logged.Seq, room: logged.Room, n: n})
 	}

@@ -7,7 +7,7 @@ import (
 	"poked/events"
 )
 
-// seen takes in that a user has just read something.
+// seen records that a user has just read something.
 func (d *Deliverer) seen(user events.UserID, at time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -16,8 +16,8 @@ func (d *Deliverer) seen(user events.UserID, at time.Time) {
 	}
 }
 
-// delay has a user's lanes wait with a notification that came while the user was
-// reading elsewhere, for they may read this too. Nothing waits behind a highlight.
+// delay holds back a notification that arrived while its user was reading elsewhere, since
+// they may read this one too. A highlight is not held back, nor is anything before it.
 func (d *Deliverer) delay(r *recipient, n *events.Notification, now time.Time) {
 	if d.DelayIfActive == 0 {
 		return
@@ -32,8 +32,8 @@ func (d *Deliverer) delay(r *recipient, n *events.Notification, now time.Time) {
 	}
 }
 
-// holdUntil has a live lane tell later what it has to tell: it lags on purpose, and
-// what is read meanwhile leaves the log.
+// holdUntil delays what a live lane has to send: the lane lags on purpose, and what is read
+// meanwhile is removed from the log.
 func (l *lane) holdUntil(now, until time.Time) {
 	if len(l.queue) == 0 {
 		return // it lags already, or the notification is not for its pusher
@@ -46,7 +46,7 @@ func (l *lane) holdUntil(now, until time.Time) {
 	l.save()
 }
 
-// holdNoMore has a lane that was to wait go on.
+// holdNoMore ends the delay of a lane.
 func (l *lane) holdNoMore() {
 	if l.lag == nil || l.lag.heldUntil.IsZero() {
 		return

@@ -53,25 +53,25 @@ import (
 	"poked/events/wait"
 )
 
-// Patience is how long an attempt may take before its lane is written down as
-// lagging, so that the notification need not stay open for it, nor for those who
-// wait at a gateway that hangs as a whole. It bounds how long a partition can
-// be held up by a gateway, and how much a crash makes unknown.
+// Patience is how long an attempt may take before its lane is recorded as lagging, and how
+// long a lane may wait at a slow gateway before it is. After that the notification need not
+// stay open. It bounds how long a gateway can hold up a partition, and how many outcomes a
+// crash makes unknown.
 const Patience = time.Second
 
-// Deliverer works through one partition of NOTIFICATIONS: it removes what is read,
-// counts what is not and tells every notification to its user's pushers. The follower's
-// goroutine hands it notifications, slots bring back outcomes, the directory
-// tells of changed pushers; a mutex guards what they share.
+// Deliverer processes one partition of NOTIFICATIONS: it removes what was read, counts what
+// was not, and delivers every notification to its user's pushers. The follower's goroutine
+// hands it messages, delivery slots report outcomes, the directory reports changed
+// pushers; a mutex guards what they share.
 type Deliverer struct {
 	Config
 
 	follower      *partition.Follower
 	catchUpReader *catchUpReader
-	fresh         bool // nobody had anything unread when the work began
+	fresh         bool // no user had anything unread when the work began
 
-	// late is the users whose pushers match knows better than we do. The follower's
-	// goroutine owns it.
+	// late holds the users of whose pushers match knew a newer revision than the directory
+	// here. The follower's goroutine owns it.
 	late      map[events.UserID]*late
 	askLateAt time.Time
 
@@ -80,16 +80,16 @@ type Deliverer struct {
 	busy    map[*lane]struct{}        // lanes with something in their queue
 	ending  map[events.PusherID]*lane // lanes of removed pushers whose record is still to be deleted
 	backlog backlogWriter
-	due     map[events.UserID]*pendingBadge // whose count has changed, and is to be told soon
-	closing bool                            // nothing new is begun
-	ended   bool                            // nothing is stored any more: the partition may be another worker's
-	out     int                             // attempts that are being made
+	badges  map[events.UserID]*pendingBadge // of users whose unread count has changed
+	closing bool                            // nothing new begins
+	ended   bool                            // nothing is stored any more: another worker may own the partition
+	out     int                             // attempts in flight
 }
 
 // Config is what the deliverers of all partitions of a dispatcher share.
 type Config struct {
 	Conn          *stream.Conn
-	Worker        string // under whose name records are written
+	Worker        string // whose name records carry
 	Directory     *directory.Directory
 	Gates         *Gateways
 	Client        *poke.Client
@@ -101,21 +101,21 @@ type Config struct {
 	Log           *slog.Logger
 }
 
-// New returns the deliverer of a partition. It does nothing until start.
+// New returns the deliverer of a partition. It does nothing until Start.
 func New(cfg Config) *Deliverer {
 	d := &Deliverer{
 		Config: cfg,
 		people: map[events.UserID]*recipient{}, ending: map[events.PusherID]*lane{},
 		late: map[events.UserID]*late{},
-		busy: map[*lane]struct{}{}, due: map[events.UserID]*pendingBadge{},
+		busy: map[*lane]struct{}{}, badges: map[events.UserID]*pendingBadge{},
 	}
 	d.catchUpReader = newCatchUpReader(d, cfg.CatchUpLimit)
 	d.backlog = newBacklogWriter(d)
 	return d
 }
 
-// Start begins to catch up and to write records, for lanes that come. stop ends that,
-// and everything else that goes on in the partition.
+// Start starts the goroutines that read the log for lagging lanes and write their records.
+// stop ends all work on the partition.
 func (d *Deliverer) Start() (stop func()) {
 	stopReading, stopWriting := d.catchUpReader.start(), d.backlog.start()
 	return func() {
@@ -125,8 +125,8 @@ func (d *Deliverer) Start() (stop func()) {
 	}
 }
 
-// Run follows the partition until ctx ends, and then waits for pokes that are out, for
-// as long as drain allows.
+// Run follows the partition until ctx ends, and then waits for pokes in flight, as long as
+// drain allows.
 func (d *Deliverer) Run(ctx context.Context, drain wait.Drain) error {
 	return d.follower.Run(ctx, d.handler(), func() { d.finish(drain) })
 }
@@ -135,7 +135,8 @@ func (d *Deliverer) handler() partition.Handler {
 	return partition.Handler{Handle: d.handle, Tick: d.tick, Lease: d.Gates.lease}
 }
 
-// handle takes the next message of the partition.
+// handle processes the next message of the partition, or keeps it until the pushers of its
+// user are known.
 func (d *Deliverer) handle(ctx context.Context, msg partition.Message) {
 	s, err := events.ParseLogSubject(msg.Subject)
 	if err != nil {
@@ -147,7 +148,7 @@ func (d *Deliverer) handle(ctx context.Context, msg partition.Message) {
 	}
 }
 
-// take works through a message of a user whose pushers are known.
+// take processes a message of a user whose pushers are known.
 func (d *Deliverer) take(ctx context.Context, msg partition.Message, s events.LogSubject) {
 	switch s.Kind {
 	case events.LogNotify:
@@ -159,7 +160,7 @@ func (d *Deliverer) take(ctx context.Context, msg partition.Message, s events.Lo
 	}
 }
 
-// notified hands a notification to its user's lanes.
+// notified gives a notification to its user's lanes.
 func (d *Deliverer) notified(ctx context.Context, msg partition.Message, s events.LogSubject) {
 	n, err := events.ParseNotification(msg.Data)
 	if err != nil {
@@ -185,7 +186,7 @@ func (d *Deliverer) notified(ctx context.Context, msg partition.Message, s event
 	d.release(it)
 }
 
-// bury passes a message that cannot be read.
+// bury makes a dead letter of a message that cannot be read.
 func (d *Deliverer) bury(msg partition.Message, reason error) {
 	d.Counts.skipped.Add(1)
 	d.Log.Warn("unreadable notification skipped", "seq", msg.Seq, "error", reason)
@@ -194,7 +195,7 @@ func (d *Deliverer) bury(msg partition.Message, reason error) {
 
 func (d *Deliverer) waiting(err error) { d.Log.Warn("deliver waits for nats", "error", err) }
 
-// release takes back one reason to keep an item open.
+// release removes one reason to keep an item open. Without any its message is done.
 func (d *Deliverer) release(it *item) {
 	if it.waiting--; it.waiting > 0 {
 		return
@@ -205,10 +206,9 @@ func (d *Deliverer) release(it *item) {
 	}
 }
 
-// tick writes down the lanes whose gateway keeps them waiting, and what could
-// not be written before.
+// tick sends what has waited long enough, turns lanes whose gateway keeps them waiting into
+// lagging ones, and repeats the writes that failed.
 func (d *Deliverer) tick(ctx context.Context, now time.Time) {
-
 	d.askLate(ctx, now)
 	d.takeLate(ctx)
 	d.sendBadges(ctx, now)

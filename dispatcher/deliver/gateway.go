@@ -7,7 +7,7 @@ import (
 	"poked/events"
 )
 
-// The lines in which lanes wait for a place at a gateway.
+// The queues in which lanes wait for a place at a gateway.
 const (
 	liveQueue   = iota // live lanes
 	behindQueue        // lanes that lag, in the order in which they fell behind
@@ -15,40 +15,39 @@ const (
 	queues
 )
 
-// gateway is what is known of one push gateway. The mutex of the gateways guards
+// gateway is what a dispatcher knows of one push gateway. The mutex of the gateways guards
 // it.
 type gateway struct {
 	origin string
 
 	waiting   [queues]queue
-	turn      int // line that had the last turn
-	inFlight  int // lanes that have a place: they hold a slot, or are ready for one
-	late      int // of those, the ones whose attempt takes longer than patience
-	lagging   int // lanes that lag, wherever they stand
+	turn      int // the queue that had the last turn
+	inFlight  int // lanes that have a place: they have a delivery slot, or are ready for one
+	late      int // of those, the ones whose attempt takes longer than Patience
+	lagging   int // lanes that lag, whatever they wait for
 	usedAt    time.Time
-	checkedAt time.Time // when it is next asked whether it can be forgotten
+	checkedAt time.Time // when to check next whether it can be forgotten
 
 	limit          poke.Limit
 	breaker        breaker
-	recovering     bool // what it gets grows again after it was down or paused
+	recovering     bool // the limit grows again after the gateway was down or paused
 	nextExtraProbe time.Time
 
 	pausedUntil time.Time
-	pauseShared time.Time // until when all dispatchers know that it is paused
-	// latency is that of its answers, in seconds: a mean in which the newest count
-	// most. It begins at zero, so that the first answers over new connections make
-	// no gateway slow.
+	pauseShared time.Time // until when the other dispatchers know that it is paused
+	// latency is that of its responses, in seconds: an exponentially weighted mean. It
+	// begins at zero, so that the first responses over new connections make no gateway slow.
 	latency   float64
 	errorRate float64 // likewise, 0 to 1
 	failure   poke.Failure
 }
 
-// sampleWeight is how much the newest request counts in a mean.
+// sampleWeight is the weight of the newest request in a mean.
 const sampleWeight = 1.0 / 16
 
 func sample(mean *float64, value float64) { *mean += (value - *mean) * sampleWeight }
 
-// shut says why nothing but a probe is sent to the gateway, or "".
+// shut returns why only probes are sent to the gateway, or ClassOK.
 func (g *gateway) shut(now time.Time) poke.Class {
 	switch {
 	case now.Before(g.pausedUntil):
@@ -59,8 +58,8 @@ func (g *gateway) shut(now time.Time) poke.Class {
 	return poke.ClassOK
 }
 
-// held says why a live lane that waits here had better lag, so that what it has
-// to tell keeps no place in its partition's window, or "".
+// held returns why a live lane that waits here should lag, so that its notifications take
+// no place in its partition's window, or ClassOK.
 func (g *gateway) held(now time.Time) poke.Class {
 	if why := g.shut(now); why != poke.ClassOK {
 		return why
@@ -71,35 +70,35 @@ func (g *gateway) held(now time.Time) poke.Class {
 	return poke.ClassOK
 }
 
-// slowAnswer is from where on a gateway is slow, in seconds. One whose answers
-// take less than that is fast, and whoever waits there waits for ourselves.
+// slowAnswer is the latency, in seconds, from which on a gateway is slow. Below it the
+// dispatcher is the bottleneck, not the gateway.
 const slowAnswer = 0.1
 
-// firstAnswer is how long, in seconds, a gateway that has never answered may take
-// until it counts as slow.
+// firstAnswer is how long, in seconds, the first response of a gateway may take before the
+// gateway counts as slow.
 const firstAnswer = 0.25
 
-// swamped says whether the live lanes that wait here will, by Little's law, wait
-// for longer than patience because of the gateway: its answers take long, or
-// its places are taken by requests that hang.
+// swamped reports whether the live lanes that wait here will, by Little's law, wait longer
+// than Patience because of the gateway: its responses take long, or requests that hang take
+// its places.
 func (g *gateway) swamped() bool {
 	moving := g.limit.Places() - g.late
 	if moving <= 0 {
 		return true
 	}
-	ahead := 0 // the lines take turns
+	ahead := 0 // the queues take turns
 	for i := range g.waiting {
 		ahead += min(g.waiting[i].n, g.waiting[liveQueue].n)
 	}
 	return g.latency >= slowAnswer && float64(ahead)*g.latency/float64(moving) >= Patience.Seconds()
 }
 
-// ExpiryLook is how long a lane waits at a gateway that is shut until it is given
-// a turn to see whether what it has to tell has outlived its time.
+// ExpiryLook is how long a lane waits at a gateway that is down or paused before it gets a
+// turn to expire what is too old.
 const ExpiryLook = 15 * time.Minute
 
-// next returns the lane whose turn it is to have a place, or nil: while the
-// gateway is shut the probe, or who may have something to bury.
+// next returns the lane that gets the next place, or nil. While the gateway is down or
+// paused that is the probe, or a lane that may have something to expire.
 func (g *gateway) next(now time.Time) *lane {
 	paused := now.Before(g.pausedUntil)
 	switch {
@@ -117,8 +116,8 @@ func (g *gateway) next(now time.Time) *lane {
 	return g.waiting[g.turn].first
 }
 
-// likeliest returns the lane that is most likely to find the gateway well, if it
-// is: not one that has failed, and not one that came when others failed.
+// likeliest returns the lane that is most likely to succeed if the gateway works: not one
+// that has failed, and not one that arrived when others failed.
 func (g *gateway) likeliest() *lane {
 	for _, l := range []*lane{g.waiting[liveQueue].first, g.waiting[behindQueue].last, g.waiting[failedQueue].first} {
 		if l != nil {
@@ -128,6 +127,7 @@ func (g *gateway) likeliest() *lane {
 	return nil
 }
 
+// stale returns a lane that has waited for ExpiryLook, or nil.
 func (g *gateway) stale(now time.Time) *lane {
 	for i := range g.waiting {
 		if l := g.waiting[i].first; l != nil && now.Sub(l.node.since) >= ExpiryLook {
@@ -137,7 +137,7 @@ func (g *gateway) stale(now time.Time) *lane {
 	return nil
 }
 
-// waitsIn says whether a line is one of those who wait here.
+// waitsIn reports whether a queue is one of this gateway's.
 func (g *gateway) waitsIn(q *queue) bool {
 	for i := range g.waiting {
 		if q == &g.waiting[i] {
@@ -147,6 +147,7 @@ func (g *gateway) waitsIn(q *queue) bool {
 	return false
 }
 
+// queued returns how many lanes wait here.
 func (g *gateway) queued() (n int) {
 	for i := range g.waiting {
 		n += g.waiting[i].n
@@ -154,8 +155,7 @@ func (g *gateway) queued() (n int) {
 	return n
 }
 
-// allows says why a poke of a lane that has a place may not be sent after all,
-// or "".
+// allows returns why a lane that has a place must not send its poke after all, or ClassOK.
 func (g *gateway) allows(l *lane, now time.Time) poke.Class {
 	if why := g.shut(now); why != poke.ClassGatewayDown || g.breaker.probe != l {
 		return why
@@ -163,12 +163,12 @@ func (g *gateway) allows(l *lane, now time.Time) poke.Class {
 	return poke.ClassOK
 }
 
-// idle says whether nothing goes on at the gateway.
+// idle reports whether no lane uses the gateway.
 func (g *gateway) idle() bool {
 	return g.inFlight == 0 && g.queued() == 0 && g.lagging == 0
 }
 
-// state is what operators see of the gateway.
+// state returns what operators see of the gateway.
 func (g *gateway) state(now time.Time) events.GatewayState {
 	s := events.GatewayState{
 		Origin: g.origin, State: events.GatewayClosed, InFlight: g.inFlight, Limit: g.limit.Places(),

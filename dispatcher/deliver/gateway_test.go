@@ -55,7 +55,7 @@ func TestFloorIsNotAboveTheCeiling(t *testing.T) {
 	}
 }
 
-// fails has n pokes fail, and says whether the breaker is open then.
+// fails reports n failed pokes, and returns whether the breaker is open then.
 func fails(b *breaker, known bool, n int) bool {
 	for range n {
 		b.failed(known, time.Now())

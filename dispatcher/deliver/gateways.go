@@ -10,41 +10,42 @@ import (
 	"poked/events/partition"
 )
 
-// Gateways shares the delivery slots among the push gateways. A lane that has
-// something to send is submitted; it waits at its gateway until that has less
-// than its limit in flight, and is then ready for the next free slot. So one
-// gateway holds at most its share of the slots, and who waits holds none. A slot
-// whose attempt takes longer than patience no longer counts, so that gateways
-// which hang leave the others as many as before.
+// Gateways shares the delivery slots among the push gateways. A lane that has something to
+// send is submitted. It waits at its gateway until fewer requests than the gateway's limit
+// are in flight there, and is then ready for the next free slot. So one gateway takes at
+// most its share of the slots, and waiting lanes take none. A slot whose attempt takes
+// longer than Patience no longer counts, so gateways that hang leave the others as many
+// slots as before.
 //
-// Nothing here walks all gateways or all lanes: what has its time stands in the
-// calendar, attempts stand in the order in which they began.
+// Nothing here iterates over all gateways or all lanes: what is due at a time is in a timer
+// wheel, attempts are queued in the order in which they began.
 //
-// Lock order: a deliverer's mutex may be held when this one is taken, never the
-// other way round.
+// Lock order: a deliverer's mutex may be held when this one is taken, never the other way
+// round.
 type Gateways struct {
 	floor, ceiling int                 // of requests in flight at one gateway
 	slots          int                 // requests in flight in all, at most
 	spawn          func(worker func()) // runs a slot's loop in a goroutine that its owner waits for
-	lease          *partition.Lease    // without which no attempt begins
-	announced      chan struct{}       // calls who shares pauses
+	lease          *partition.Lease    // while it is not held no attempt begins
+	announced      chan struct{}       // wakes SharePauses
 
 	mu       sync.Mutex
 	some     sync.Cond // ready is not empty, or closed
 	byOrigin map[string]*gateway
 	ready    queue
 	out      queue // attempts that are not late, by when they began
-	started  int   // slots whose loop runs
-	idle     int   // of those, the ones that wait
-	late     int   // of those, the ones whose attempt takes longer than patience
+	started  int   // slots that run
+	idle     int   // of those, the ones that wait for a lane
+	late     int   // of those, the ones whose attempt takes longer than Patience
 	wheel    wheel
-	unshared map[*gateway]struct{} // whose pause the other dispatchers are to hear of
-	halted   bool                  // some slot waits for the lease
+	unshared map[*gateway]struct{} // gateways whose pause has yet to be shared
+	halted   bool                  // a slot waits for the lease
 	closed   bool
 }
 
-// NewGateways shares this many slots, of which a gateway gets between floor and
-// ceiling, while the lease is held; nil is always held. spawn runs a slot's loop.
+// NewGateways returns a set of gateways that share a number of delivery slots. The
+// concurrency limit of each gateway is between floor and ceiling. No attempt begins while
+// the lease is not held; nil is always held. spawn runs a slot's loop in a goroutine.
 func NewGateways(slots, floor, ceiling int, lease *partition.Lease, spawn func(func())) *Gateways {
 	gs := &Gateways{
 		lease: lease, slots: slots, floor: floor, ceiling: ceiling, spawn: spawn,
@@ -55,7 +56,7 @@ func NewGateways(slots, floor, ceiling int, lease *partition.Lease, spawn func(f
 	return gs
 }
 
-// forgetAfter is how long a gateway is remembered where nothing goes on.
+// forgetAfter is how long an unused gateway is remembered.
 const forgetAfter = 10 * time.Minute
 
 // at returns the gateway of an origin. The caller holds the mutex.
@@ -66,37 +67,37 @@ func (gs *Gateways) at(origin string, now time.Time) *gateway {
 		g.breaker.wellAt, g.breaker.closedAt = now, now
 		gs.byOrigin[origin] = g
 		g.checkedAt = now.Add(forgetAfter)
-		gs.call(g, g.checkedAt)
+		gs.checkAt(g, g.checkedAt)
 	}
 	return g
 }
 
-// call has a gateway checked at a time.
-func (gs *Gateways) call(g *gateway, when time.Time) {
+// checkAt schedules a check of a gateway.
+func (gs *Gateways) checkAt(g *gateway, when time.Time) {
 	p := gs.wheel.at(when)
 	p.gates = append(p.gates, g)
 }
 
-// check gives a gateway's places to who waits there, for a pause may be over or
-// a probe due, and forgets what nobody has used for long.
+// check admits waiting lanes to a gateway, since a pause may be over or a probe due, and
+// forgets the gateway if it has not been used for long.
 func (gs *Gateways) check(g *gateway, now time.Time) {
 	gs.admit(g, now)
 	if now.Before(g.checkedAt) {
 		return
 	}
 	if gs.byOrigin[g.origin] != g {
-		return // forgotten meanwhile: another may stand in its place
+		return // forgotten meanwhile: there may be a new one of the same origin
 	}
 	if g.idle() && now.Sub(g.usedAt) >= forgetAfter && !now.Before(g.pausedUntil) {
 		delete(gs.byOrigin, g.origin)
 		return
 	}
 	g.checkedAt = now.Add(forgetAfter)
-	gs.call(g, g.checkedAt)
+	gs.checkAt(g, g.checkedAt)
 }
 
-// lags notes that a lane lags at a gateway, and has it stand with the others who
-// do, if it waits.
+// lags counts a lane that lags at a gateway. If it waits there, it moves to the queue of
+// lagging lanes.
 func (gs *Gateways) lags(l *lane, origin string) *gateway {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -109,14 +110,14 @@ func (gs *Gateways) lags(l *lane, origin string) *gateway {
 	return g
 }
 
-// lagsNoMore undoes lags.
+// lagsNoMore counts a lane that lags at a gateway no more.
 func (gs *Gateways) lagsNoMore(g *gateway) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	g.lagging--
 }
 
-// sleep has a lane come up when its own next try is due.
+// sleep makes a lane wait for its own next try.
 func (gs *Gateways) sleep(l *lane, until time.Time) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -125,7 +126,7 @@ func (gs *Gateways) sleep(l *lane, until time.Time) {
 	gs.wheel.at(until).lanes.push(l)
 }
 
-// Close ends the slots once nothing is ready any more.
+// Close ends the slots once no lane is ready any more.
 func (gs *Gateways) Close() {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()

@@ -6,9 +6,9 @@ import (
 	"poked/dispatcher/poke"
 )
 
-// report takes in how an attempt went that began at a time: the lane's place is
-// free again, and the gateway gets more or less. Known is a lane that has failed
-// before by itself.
+// report records the outcome of an attempt that began at a time: it frees the lane's place
+// and adapts the gateway's limit, breaker and pause. Known tells that the lane has failed
+// by itself before.
 func (gs *Gateways) report(l *lane, known bool, out poke.Outcome, began, now time.Time) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -22,7 +22,7 @@ func (gs *Gateways) report(l *lane, known bool, out poke.Outcome, began, now tim
 		sample(&g.latency, took.Seconds())
 		sample(&g.errorRate, 0)
 		if took < Patience {
-			g.nextExtraProbe = time.Time{} // if it hung, it does so no more
+			g.nextExtraProbe = time.Time{} // if it hung, it no longer does
 		}
 		gs.worked(g, full && took < Patience, now)
 	default:
@@ -41,7 +41,7 @@ func (gs *Gateways) report(l *lane, known bool, out poke.Outcome, began, now tim
 	gs.admit(g, now)
 }
 
-// worked takes in a success. A gateway that was down gets few requests at first.
+// worked records a success. A gateway that was down gets few requests at first.
 func (gs *Gateways) worked(g *gateway, grow bool, now time.Time) {
 	if g.breaker.worked(now) {
 		g.limit.Restart(g.limit.Ceiling, now)
@@ -54,8 +54,8 @@ func (gs *Gateways) worked(g *gateway, grow bool, now time.Time) {
 	}
 }
 
-// failed takes in a failure. The slow class is no sign that the gateway is down,
-// but neither is it that of a probe that it is well again.
+// failed records a failure. One of kind Slow is no sign that the gateway is down, but as the
+// outcome of a probe no sign either that it works again.
 func (gs *Gateways) failed(g *gateway, l *lane, known, probe bool, out poke.Outcome, now time.Time) {
 	switch b := &g.breaker; {
 	case probe:
@@ -63,17 +63,16 @@ func (gs *Gateways) failed(g *gateway, l *lane, known, probe bool, out poke.Outc
 	case out.Kind == poke.Slow || !b.failed(known, now):
 		return
 	}
-	gs.call(g, g.breaker.nextProbe)
+	gs.checkAt(g, g.breaker.nextProbe)
 }
 
-// allows says why a poke for an origin may not be sent by a lane that has a
-// place, or "".
+// allows returns why a lane that has a place must not send a poke to an origin, or ClassOK.
 func (gs *Gateways) allows(l *lane, origin string, now time.Time) poke.Class {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	g := l.node.gate
 	if g.origin != origin {
-		return poke.ClassMoved // since it was submitted; its place is at another gateway
+		return poke.ClassMoved // since it was submitted: its place is at another gateway
 	}
 	return g.allows(l, now)
 }

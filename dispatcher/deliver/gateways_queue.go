@@ -6,11 +6,10 @@ import (
 	"poked/dispatcher/poke"
 )
 
-// submit has a lane tried as soon as its gateway and the slots allow; the caller
-// holds the mutex of the lane's deliverer. A lane that
-// lags stands behind those who fell behind before it, or, if it is in the middle
-// of catching up, before them, and counts as waiting since that time. For a live
-// lane it returns why it had better lag, or "".
+// submit queues a lane at its gateway. The caller holds the mutex of the lane's deliverer.
+// A lane that lags waits behind those that fell behind before it or, if it is catching up
+// (first), before them, and counts as waiting since that time. For a live lane submit
+// returns why it should lag, or ClassOK.
 func (gs *Gateways) submit(l *lane, origin string, first bool, since time.Time) (held poke.Class) {
 	now := time.Now()
 	gs.mu.Lock()
@@ -35,6 +34,7 @@ func (gs *Gateways) submit(l *lane, origin string, first bool, since time.Time) 
 	return g.held(now)
 }
 
+// queueOf returns the queue in which a lane waits at its gateway.
 func queueOf(l *lane) int {
 	switch {
 	case l.lag == nil:
@@ -45,8 +45,8 @@ func queueOf(l *lane) int {
 	return failedQueue
 }
 
-// admit makes as many ready of those who wait at a gateway as it has places, and
-// perhaps a scout.
+// admit makes as many of the lanes that wait at a gateway ready as it has places, and
+// perhaps one more as an extra probe.
 func (gs *Gateways) admit(g *gateway, now time.Time) {
 	for !gs.closed {
 		free := g.inFlight < g.limit.Places()
@@ -66,8 +66,8 @@ func (gs *Gateways) admit(g *gateway, now time.Time) {
 	}
 }
 
-// urge gives a lane that waits the next place at its gateway, as the next probe if
-// that is down.
+// urge gives a waiting lane the next place at its gateway, as the next probe if the gateway
+// is down.
 func (gs *Gateways) urge(l *lane) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -75,16 +75,17 @@ func (gs *Gateways) urge(l *lane) {
 	if g == nil || l.node.in == nil || !g.waitsIn(l.node.in) {
 		return
 	}
-	line, now := l.node.in, time.Now()
+	waiting, now := l.node.in, time.Now()
 	l.leave()
-	line.pushFront(l)
+	waiting.pushFront(l)
 	if g.breaker.open && g.breaker.nextProbe.After(now) {
 		g.breaker.nextProbe = now
 	}
 	gs.admit(g, now)
 }
 
-// withdraw takes a lane out that waits or sleeps, and says whether it did.
+// withdraw removes a lane that waits for a place or its next try, and reports whether it
+// did.
 func (gs *Gateways) withdraw(l *lane) bool {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()

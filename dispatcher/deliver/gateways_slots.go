@@ -4,15 +4,14 @@ import (
 	"time"
 )
 
-// makeReady has a lane be next for a free slot, or the first of all if a gateway
-// waits for it to be known well again.
+// makeReady queues a lane for the next free slot, a probe before all others.
 func (gs *Gateways) makeReady(l *lane) {
 	if l.node.isProbe(l) {
 		gs.ready.pushFront(l)
 	} else {
 		gs.ready.push(l)
 	}
-	// An idle slot that was called has not come yet, and takes one lane only.
+	// An idle slot that was signalled may not run yet, and takes one lane only.
 	if gs.ready.n > gs.idle && gs.started < gs.slots+gs.late && !gs.closed {
 		gs.started++
 		gs.spawn(gs.slot)
@@ -21,8 +20,7 @@ func (gs *Gateways) makeReady(l *lane) {
 	gs.some.Signal()
 }
 
-// slot is one delivery slot: it tries one lane after the other, each for one
-// attempt.
+// slot is one delivery slot: it makes one attempt of one lane after the other.
 func (gs *Gateways) slot() {
 	var s sender
 	for {
@@ -34,8 +32,8 @@ func (gs *Gateways) slot() {
 	}
 }
 
-// next waits for a lane that is ready, whose attempt then begins. A slot in whose
-// place another one was started ends when its late attempt is over.
+// next waits for a lane that is ready, whose attempt then begins. A slot that was replaced
+// because its attempt was late ends here.
 func (gs *Gateways) next() (*lane, bool) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -58,7 +56,7 @@ func (gs *Gateways) next() (*lane, bool) {
 	return l, true
 }
 
-// mayBegin says whether a lane is ready and there is the right to poke.
+// mayBegin reports whether a lane is ready and the lease is held.
 func (gs *Gateways) mayBegin() bool {
 	if gs.ready.n == 0 {
 		return false
@@ -67,17 +65,16 @@ func (gs *Gateways) mayBegin() bool {
 	return !gs.halted
 }
 
-// release gives the place of a lane that sent nothing to whoever is next. The
-// caller holds the mutex of the lane's deliverer, so that nobody submits it
-// meanwhile.
+// release gives the place of a lane that sent nothing to the next one. The caller holds the
+// mutex of the lane's deliverer, so that the lane is not submitted meanwhile.
 func (gs *Gateways) release(l *lane) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	gs.giveUp(l)
 }
 
-// hold has a lane keep its place while it needs no slot: until resume. It returns
-// whether the lane is a probe. The caller holds the mutex of the lane's deliverer.
+// hold lets a lane keep its place, without a slot, until resume. It reports whether the
+// lane is a probe. The caller holds the mutex of the lane's deliverer.
 func (gs *Gateways) hold(l *lane) (probe bool) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -90,13 +87,14 @@ func (gs *Gateways) hold(l *lane) (probe bool) {
 	return l.node.isProbe(l)
 }
 
-// resume has a lane tried that kept its place.
+// resume makes a lane ready that kept its place.
 func (gs *Gateways) resume(l *lane) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	gs.makeReady(l)
 }
 
+// giveUp ends the attempt of a lane that has a place, and admits the next one.
 func (gs *Gateways) giveUp(l *lane) {
 	if l.node.in == &gs.out || l.node.late {
 		now := time.Now()
@@ -105,6 +103,7 @@ func (gs *Gateways) giveUp(l *lane) {
 	}
 }
 
+// vacate frees the place of a lane at its gateway.
 func (gs *Gateways) vacate(l *lane, now time.Time) {
 	g := l.node.gate
 	l.leave()
@@ -116,6 +115,6 @@ func (gs *Gateways) vacate(l *lane, now time.Time) {
 		gs.late--
 	}
 	if g.breaker.probe == l {
-		g.breaker.probe = nil // report says how it went
+		g.breaker.probe = nil // report records how it went
 	}
 }

@@ -175,7 +175,7 @@ func TestIdleGatewayIsForgotten(t *testing.T) {
 			t.Error("a gateway whose pause is over was kept")
 		}
 		if n := len(gs.wheel.slots); n != 0 {
-			t.Errorf("%d pages are left in the calendar", n)
+			t.Errorf("%d slots are left in the timer wheel", n)
 		}
 	})
 }

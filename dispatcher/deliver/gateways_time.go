@@ -8,8 +8,8 @@ import (
 	"poked/events/wait"
 )
 
-// KeepTime does what has its time until ctx ends, whatever partitions are owned: as
-// exactly as the calendar is kept, or a few times in each tick of the followers.
+// KeepTime does what is due at a time, until ctx ends: every SlotLength, or a few times in
+// each tick of the followers if that is longer.
 func (gs *Gateways) KeepTime(ctx context.Context, tickInterval time.Duration) {
 	wait.Every(ctx, max(SlotLength, tickInterval/4), func(now time.Time) {
 		for _, l := range gs.look(now) {
@@ -18,8 +18,8 @@ func (gs *Gateways) KeepTime(ctx context.Context, tickInterval time.Duration) {
 	})
 }
 
-// look finds the attempts that take longer than patience, and what the calendar
-// says. It returns the lanes whose own next try has come.
+// look finds late attempts, checks the gateways that are due, and returns the lanes whose
+// own next try is due.
 func (gs *Gateways) look(now time.Time) (due []*lane) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -39,8 +39,8 @@ func (gs *Gateways) look(now time.Time) (due []*lane) {
 	return due
 }
 
-// findLate takes attempts that are late out of those that are out, and starts
-// slots in their place.
+// findLate marks attempts that take longer than Patience as late, and starts slots in their
+// place.
 func (gs *Gateways) findLate(now time.Time) {
 	for l := gs.out.first; l != nil; l = gs.out.first {
 		g, took := l.node.gate, now.Sub(l.node.since)
@@ -57,7 +57,7 @@ func (gs *Gateways) findLate(now time.Time) {
 		}
 		if g.breaker.probe == l {
 			g.breaker.probeFailed(l, now)
-			gs.call(g, g.breaker.nextProbe)
+			gs.checkAt(g, g.breaker.nextProbe)
 		}
 	}
 	for l := gs.out.first; l != nil; l = l.node.next {
@@ -77,9 +77,8 @@ func (gs *Gateways) findLate(now time.Time) {
 	}
 }
 
-// stuck returns the live lanes among the busy ones of a deliverer that had better
-// lag, with the reason: their attempt is late, or they wait at a gateway that
-// makes them wait.
+// stuck returns the live ones among the busy lanes of a deliverer that should lag, and why:
+// their attempt is late, or their gateway keeps them waiting.
 func (gs *Gateways) stuck(busy map[*lane]struct{}, now time.Time) map[*lane]poke.Class {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -95,6 +94,7 @@ func (gs *Gateways) stuck(busy map[*lane]struct{}, now time.Time) map[*lane]poke
 	return stuck
 }
 
+// stuck returns why a live lane should lag, or ClassOK.
 func (s *node) stuck(now time.Time) poke.Class {
 	g := s.gate
 	switch {

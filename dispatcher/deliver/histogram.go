@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
+// ageBounds is the number of upper bounds of a histogram.
 const ageBounds = 18
 
-// ageLimits are the upper bounds of the histogram, in seconds: from what nobody
-// notices to the time to live.
+// ageLimits returns the upper bounds of a histogram, in seconds: from a delay that nobody
+// notices to the time to live of a poke.
 func ageLimits() [ageBounds]float64 {
 	return [ageBounds]float64{
 		0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400,
@@ -18,8 +19,8 @@ func ageLimits() [ageBounds]float64 {
 
 // histogram counts durations.
 type histogram struct {
-	counts [ageBounds + 1]atomic.Uint64 // up to each limit, and beyond the last
-	micros atomic.Uint64                // all of them together
+	counts [ageBounds + 1]atomic.Uint64 // up to each bound, and beyond the last
+	micros atomic.Uint64                // the sum
 }
 
 func (h *histogram) add(d time.Duration) {
@@ -30,11 +31,11 @@ func (h *histogram) add(d time.Duration) {
 	h.micros.Add(uint64(d.Microseconds())) //nolint:gosec // not negative
 }
 
-// Histogram is a distribution of seconds, as Prometheus has it.
+// Histogram is a distribution of seconds, with the cumulative buckets of Prometheus.
 type Histogram struct {
 	Count   uint64
 	Sum     float64
-	Buckets map[float64]uint64 // how many were at most so long
+	Buckets map[float64]uint64 // how many were at most that long
 }
 
 func (h *histogram) snapshot() Histogram {

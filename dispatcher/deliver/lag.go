@@ -9,42 +9,42 @@ import (
 	"poked/events"
 )
 
-// notCounted stands for a number of notifications that nobody has counted.
+// notCounted is in place of a number of notifications that is not known.
 const notCounted = -1
 
-// lag is where a lane stands that could not be told at once. What it has still
-// to be told is the log between position and target; nothing of it is in memory
-// but what a catcher has read for the turn that the lane has.
+// lag is the state of a lagging lane. It has yet to send the log between position and
+// target, of which only what the catch-up reader has read for the current turn is in
+// memory.
 type lag struct {
-	position uint64 // newest notification told or passed
-	target   uint64 // newest notification that is not another worker's to tell
+	position uint64 // newest notification that was sent or skipped
+	target   uint64 // newest notification that it has to send
 	attempts int    // failed in a row
-	alone    int    // of those, the ones at times when the gateway was not down
-	turn     int    // pokes told since it fell behind
+	alone    int    // of those, the ones while the gateway was not down
+	turn     int    // pokes sent since it fell behind
 	since    time.Time
-	nextTry  time.Time    // not before, if the gateway lets it
+	nextTry  time.Time    // not tried before
 	failure  poke.Failure // the last
 	gate     *gateway     // where the lane is counted as lagging
 
 	unread  uint64 // the user's, up to position
 	counted bool   // unread is known
 
-	due        int  // notifications that the books say are to be told
+	due        int  // undelivered notifications, by the accounting
 	waiting    int  // notifications between position and target, or notCounted
-	badge      bool // when all of them are told, the pusher is to be told how much is unread
-	cleared    int  // how often something has left the log
+	badge      bool // the unread count is to be sent once everything else is
+	cleared    int  // how often something was removed from the log
 	heldUntil  time.Time
-	passedOver uint64 // of those before position, how many were not told because newer ones were
-	thinTo     uint64 // up to here only the newest of each room is told
+	passedOver uint64 // of those before position, how many were not sent because newer ones were
+	thinTo     uint64 // up to here only the newest of each room is sent
 
-	items      []logItem // read from the log, to be told in this turn
-	end        uint64    // the position once they are told
-	read       bool      // items and end are of the log as it is from position on
+	items      []logItem // read from the log, to be sent in this turn
+	end        uint64    // the position once they are sent
+	read       bool      // items and end are what the log holds from position on
 	unreadable bool      // the log could not be read
 }
 
-// pass moves on beyond a notification. If it was told, the gateway works.
-func (g *lag) pass(seq uint64, told bool) {
+// pass moves the position beyond a notification. If that was delivered, the gateway works.
+func (g *lag) pass(seq uint64, delivered bool) {
 	if len(g.items) > 0 && g.items[0].seq == seq {
 		g.items[0] = logItem{}
 		g.items = g.items[1:]
@@ -54,27 +54,26 @@ func (g *lag) pass(seq uint64, told bool) {
 		g.unread++
 		g.waiting = max(g.waiting-1, notCounted)
 	}
-	if told {
+	if delivered {
 		g.attempts, g.alone, g.failure = 0, 0, poke.Failure{}
 	}
-	g.turnPage()
+	g.finishReading()
 }
 
-// turnPage moves on beyond what was read when all of it is told.
-func (g *lag) turnPage() {
+// finishReading moves the position to the end of what was read once all of it is sent.
+func (g *lag) finishReading() {
 	if g.read && len(g.items) == 0 {
 		g.position, g.read, g.items = max(g.position, g.end), false, nil
 	}
 }
 
-// dropPage forgets what was read: the turn is over, and the next may be far off.
-func (g *lag) dropPage() { g.items, g.read = nil, false }
+// dropReading forgets what was read: the turn is over, and the next may be far off.
+func (g *lag) dropReading() { g.items, g.read = nil, false }
 
-// grow takes in that there is one more notification to tell, and returns whether
-// there is.
+// grow adds a notification, and reports whether it is new.
 func (g *lag) grow(seq uint64) (more bool) {
 	if seq <= g.target {
-		return false // one that was left open comes again, below the target
+		return false // one that was left open is read again, below the target
 	}
 	g.target = seq
 	if g.waiting != notCounted {
@@ -83,14 +82,13 @@ func (g *lag) grow(seq uint64) (more bool) {
 	return true
 }
 
-// atEnd says that the lane has told all notifications that are not another's to
-// tell.
+// atEnd reports whether the lane has sent all notifications.
 func (g *lag) atEnd() bool { return !g.read && g.position >= g.target }
 
-// caughtUp says that there is nothing left to be told.
+// caughtUp reports whether nothing is left to send, a badge included.
 func (g *lag) caughtUp() bool { return g.atEnd() && !g.badge }
 
-// putOff sets the next try after a failure that is the lane's own matter.
+// putOff sets the next try after a failure of the lane itself.
 func (g *lag) putOff(now time.Time, out poke.Outcome) {
 	g.attempts++
 	g.alone++
@@ -98,10 +96,10 @@ func (g *lag) putOff(now time.Time, out poke.Outcome) {
 	g.nextTry = now.Add(poke.ScheduleOf(out.Kind).Wait(g.alone))
 }
 
-// stand takes in that nothing was told because the gateway is down or paused,
-// which it is until a time at least. A poke that was not sent is no attempt, and
-// says less than the failure before it.
-func (g *lag) stand(out poke.Outcome, until time.Time) {
+// waitFor records that nothing was delivered because the gateway is down or paused, at
+// least until a time. A poke that was not sent is no attempt, and does not replace the
+// failure before it.
+func (g *lag) waitFor(out poke.Outcome, until time.Time) {
 	g.nextTry = until
 	if out.Asked() {
 		g.attempts++
@@ -111,8 +109,8 @@ func (g *lag) stand(out poke.Outcome, until time.Time) {
 	}
 }
 
-// count returns what the next notification of the log says is unread, given what
-// the user has unread by now: that, if it is not known how the two differ.
+// count returns the unread count as of the next notification, given the current one. If the
+// difference is not known it returns the current one.
 func (g *lag) count(now uint64) uint64 {
 	if !g.counted {
 		return now
@@ -120,7 +118,7 @@ func (g *lag) count(now uint64) uint64 {
 	return min(g.unread+1, now)
 }
 
-// backlog returns what BACKLOG is to say of the lag.
+// backlog returns the record of the lag in BACKLOG.
 func (g *lag) backlog(user events.UserID, pausedUntil time.Time) events.Backlog {
 	return events.Backlog{
 		UserID: user, Position: g.position, Attempts: g.attempts, Alone: g.alone,
@@ -129,14 +127,14 @@ func (g *lag) backlog(user events.UserID, pausedUntil time.Time) events.Backlog 
 	}
 }
 
-// expect takes in that a lagging lane has one more to tell.
+// expect counts one more notification that the lane has to send.
 func (g *lag) expect(b *accounting) {
 	g.due++
 	b.due.Add(1)
 }
 
-// settle takes one out of what a lagging lane is to tell. What a predecessor left
-// is known only when it comes up, and goes in and out at once.
+// settle counts what became of one notification. One that the last owner left behind is
+// known only now, and is counted as due and settled at once.
 func (g *lag) settle(b *accounting, out *atomic.Int64) {
 	if g.due > 0 {
 		g.due--
@@ -146,7 +144,7 @@ func (g *lag) settle(b *accounting, out *atomic.Int64) {
 	out.Add(1)
 }
 
-// takeOut takes up to n out of what a lagging lane is to tell.
+// takeOut counts what became of up to n notifications.
 func (g *lag) takeOut(n int, out *atomic.Int64) {
 	n = min(n, g.due)
 	g.due -= n

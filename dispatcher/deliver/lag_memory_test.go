@@ -50,7 +50,7 @@ func TestG7HundredThousandLaggingPushersCostLittle(t *testing.T) {
 			l.withdraw()
 			l.dropLag()
 		}
-		<-time.After(2 * time.Hour) // what the calendar had of them is over
+		<-time.After(2 * time.Hour) // their slots of the timer wheel are over
 		if due := gs.look(time.Now()); len(due) > 0 {
 			t.Errorf("%d lanes came up that do not lag", len(due))
 		}

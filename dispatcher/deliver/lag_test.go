@@ -26,12 +26,12 @@ func TestOnlyOwnFailuresMakeTheWaitLonger(t *testing.T) {
 	now := time.Now()
 	g := &lag{attempts: 3, alone: 1}
 	until := now.Add(time.Hour)
-	g.stand(poke.Outcome{Kind: poke.Paused, Class: poke.ClassPaused}, until)
+	g.waitFor(poke.Outcome{Kind: poke.Paused, Class: poke.ClassPaused}, until)
 	if g.attempts != 3 || !g.nextTry.Equal(until) {
 		t.Errorf("after a pause: %d attempts, next try after %v", g.attempts, g.nextTry.Sub(now))
 	}
 	for range 20 {
-		g.stand(poke.Outcome{Kind: poke.Retry, Class: poke.ClassHTTP5xx, Status: 502}, until)
+		g.waitFor(poke.Outcome{Kind: poke.Retry, Class: poke.ClassHTTP5xx, Status: 502}, until)
 	}
 	g.putOff(now, poke.Outcome{Kind: poke.Retry, Class: poke.ClassHTTP5xx, Status: 500})
 	if g.attempts != 24 || g.nextTry.Sub(now) > 2*poke.QuickFirst {

@@ -9,43 +9,41 @@ import (
 	"poked/events"
 )
 
-// item is a notification that waits for its live pokes. The deliverer's mutex
+// item is a notification, or a badge, in the queues of live lanes. The deliverer's mutex
 // guards it.
 type item struct {
 	seq     uint64 // in NOTIFICATIONS
 	n       events.Notification
 	room    events.RoomID
 	unread  uint64
-	badge   bool     // it tells how much is unread, and of no notification
-	also    []uint64 // done together with it
-	waiting int      // lanes that have neither told it nor written it down
+	badge   bool     // it carries the unread count and no notification
+	also    []uint64 // messages that are done together with it
+	waiting int      // lanes that have neither sent nor recorded it
 }
 
-// lane is the way to one pusher. Either it is live: what is to be told stands
-// in its queue, and one poke at a time is out. Or it lags: then the queue is
-// empty, lag says where it stands in the log, and it is tried when its time
-// comes. Either way it tells its user's notifications in order (G3).
+// lane delivers to one pusher, in the order of the log, with at most one poke in flight
+// (G3). A live lane sends what is in its queue. A lagging lane has an empty queue, reads the
+// log from its position, and is tried again when its gateway allows.
 //
-// The deliverer's mutex guards every field but spot.
+// The deliverer's mutex guards every field but node, which that of the gateways guards.
 type lane struct {
 	d      *Deliverer
-	pusher *directory.Pusher // as it was set last
-	queue  []*item           // live items in order; the first may be out
+	pusher *directory.Pusher // as last set
+	queue  []*item           // live items in order; the first may be in flight
 	lag    *lag              // nil while the lane is live
 
-	// scheduled says that a slot works on the lane or will: it is submitted at
-	// most once.
+	// scheduled tells that the lane is submitted to its gateway, once, or in flight.
 	scheduled bool
-	// choosy says that not all of the user's notifications are for this pusher, so
-	// that those for it cannot be told from others by their number.
-	choosy bool
-	// refused is the pusher whose pushkey the gateway refused: nothing is sent
-	// until the registry has removed it or the client has set it again.
+	// selective tells that some of the user's notifications are not for this pusher, so
+	// that those for it cannot be counted by sequence.
+	selective bool
+	// refused is the pusher whose pushkey the gateway rejected: nothing is sent until the
+	// registry has removed it or the client has set it again.
 	refused   *directory.Pusher
 	gone      bool
 	delivered lastBadge
-	// restoredTo is up to where the lane has caught up from the log, or will, if it was
-	// found lagging: what a predecessor left open before that comes by live as well.
+	// restoredTo is the sequence up to which a lane that lagged under the last owner
+	// catches up from the log. What that owner left open before it arrives live as well.
 	restoredTo uint64
 
 	record  backlogRecord
@@ -53,19 +51,19 @@ type lane struct {
 	history history // for operators
 }
 
-// queueLimit is how much of a partition's window one lane may hold: a pusher whose
-// gateway answers, but not as fast as notifications come, lags like one whose
-// gateway does not, and holds up nobody.
+// queueLimit bounds a lane's queue, and so its part of the partition's window. A pusher whose
+// gateway answers more slowly than notifications arrive lags, like one whose gateway does
+// not answer, and holds up nobody.
 const queueLimit = 32
 
-// enqueue gives a lane a notification of its user's, if its pusher is to be told.
-// If the lane lags there is nothing to keep: the notification stands in the log.
+// enqueue gives the lane a notification of its user, if it is for its pusher. A lagging lane
+// keeps nothing of it: it is in the log.
 func (l *lane) enqueue(it *item) {
 	switch {
 	case l.refused == l.pusher, l.lag == nil && it.seq <= l.restoredTo:
 		return
 	case !l.pusher.Wants(&it.n):
-		l.choosy = true
+		l.selective = true
 		if l.lag != nil {
 			l.lag.waiting = notCounted
 		}
@@ -85,7 +83,7 @@ func (l *lane) enqueue(it *item) {
 	}
 }
 
-// push adds an item to a live lane's queue.
+// push adds an item to the queue of a live lane.
 func (l *lane) push(it *item) {
 	l.queue = append(l.queue, it)
 	it.waiting++
@@ -93,15 +91,15 @@ func (l *lane) push(it *item) {
 	l.schedule()
 }
 
-// refuse ends the lane until the pusher is set again: its gateway will not take
-// the pushkey, and the registry is about to remove it.
+// refuse stops the lane until the pusher is set again: its gateway rejected the pushkey, and
+// the registry is about to remove it.
 func (l *lane) refuse(p *directory.Pusher) {
 	l.scheduled = false
 	l.refused = p
 	l.empty()
 }
 
-// remove ends the lane: its pusher is gone.
+// remove ends the lane: its pusher was removed.
 func (l *lane) remove() {
 	l.gone = true
 	l.withdraw()
@@ -111,7 +109,7 @@ func (l *lane) remove() {
 	}
 }
 
-// empty gives up everything that was still to be told.
+// empty drops everything that has not been sent.
 func (l *lane) empty() {
 	l.settleAll(&l.d.Counts.accounting.dropped)
 	for _, it := range l.queue {
@@ -123,8 +121,8 @@ func (l *lane) empty() {
 	l.save()
 }
 
-// set takes in that the pusher was set again. A lane that lags is tried at
-// once, for the cause may be mended.
+// set gives the lane a new version of its pusher. A lagging lane is tried at once: the cause
+// may be mended.
 func (l *lane) set(p *directory.Pusher) {
 	if p.Same(l.pusher) {
 		return
@@ -142,7 +140,7 @@ func (l *lane) set(p *directory.Pusher) {
 	}
 }
 
-// waiting returns how many notifications a lane is to tell.
+// waiting returns how many notifications the lane has yet to send.
 func (l *lane) waiting() (n int) {
 	for _, it := range l.queue {
 		if !it.badge {
@@ -155,11 +153,11 @@ func (l *lane) waiting() (n int) {
 	return n
 }
 
-// settleAll takes out all that a lane is to tell.
+// settleAll counts what became of all that the lane had yet to send.
 func (l *lane) settleAll(out *atomic.Int64) { out.Add(int64(l.waiting())) }
 
-// forget drops what is gone from a lane. What is out already comes home and is
-// passed.
+// forget removes from the lane what left the log. What is in flight already is settled when
+// its outcome arrives.
 func (l *lane) forget(gone func(*events.Notification, uint64, events.RoomID) bool) {
 	for i := len(l.queue) - 1; i >= 0; i-- {
 		if it := l.queue[i]; !it.badge && gone(&it.n, it.seq, it.room) {
@@ -171,8 +169,8 @@ func (l *lane) forget(gone func(*events.Notification, uint64, events.RoomID) boo
 	if g == nil {
 		return
 	}
-	// How many wait, and how much was unread then, is no longer known, and what is
-	// being read for the lane may be of before.
+	// How many wait, and what was unread at the position, is no longer known, and what is
+	// being read for the lane may be outdated.
 	g.waiting, g.counted, g.cleared = notCounted, false, g.cleared+1
 	kept := g.items[:0]
 	for _, it := range g.items {
@@ -184,7 +182,7 @@ func (l *lane) forget(gone func(*events.Notification, uint64, events.RoomID) boo
 	g.items = kept
 }
 
-// drop takes an item out of a live lane's queue.
+// drop removes an item from the queue of a live lane.
 func (l *lane) drop(i int) {
 	l.d.release(l.queue[i])
 	l.queue = append(l.queue[:i:i], l.queue[i+1:]...)

@@ -1,8 +1,8 @@
 package deliver
 
-// oweBadge has a lane tell its pusher how much is unread, when everything before
-// is told. For one that lags that is a word more in its record.
-func (l *lane) oweBadge(it *item) {
+// enqueueBadge makes the lane send the unread count once everything before it is sent. If
+// the lane lags, its record says so.
+func (l *lane) enqueueBadge(it *item) {
 	switch {
 	case !l.showsBadge(), l.refused == l.pusher, l.delivered.is(l.unread()):
 		return
@@ -18,24 +18,24 @@ func (l *lane) oweBadge(it *item) {
 
 func (l *lane) showsBadge() bool { return !l.pusher.NoBadge && l.d.Badge != BadgeNone }
 
-// unread returns what the lane's user has unread by now.
+// unread returns the unread count of the lane's user.
 func (l *lane) unread() uint64 { return l.unreadCount().badge(l.d.Badge) }
 
 func (l *lane) unreadCount() *unreadCount { return &l.d.recipient(l.pusher.User).unread }
 
-// knowsBadge says whether the pusher was told last what is unread by now.
+// knowsBadge reports whether the pusher has received the current unread count.
 func (l *lane) knowsBadge() bool { return l.d.isKnown(l.unreadCount()) && l.delivered.is(l.unread()) }
 
-// lastBadge is the count that a pusher was told last. It is not stored: after a
-// crash it would be wrong, and a badge that is wrong is worse than one told twice.
+// lastBadge is the last unread count that a pusher received. It is not stored: after a
+// crash it would be wrong, and a wrong badge is worse than one that is sent twice.
 type lastBadge struct {
 	count uint32
-	known bool // not at all since this worker began
+	known bool // false until this worker has sent one
 }
 
 func (t *lastBadge) set(count uint64) {
 	*t = lastBadge{count: uint32(min(count, 1<<32-1)), known: true}
 }
 
-// is says whether the pusher knows of a count.
+// is reports whether the pusher has received a count.
 func (t lastBadge) is(count uint64) bool { return t.known && uint64(t.count) == count }

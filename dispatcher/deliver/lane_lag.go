@@ -6,8 +6,8 @@ import (
 	"poked/dispatcher/poke"
 )
 
-// fallBehind turns a live lane into a lagging one that stands before the first
-// notification it has not told. Its items are done once that is stored.
+// fallBehind turns a live lane into a lagging one, positioned before the first notification
+// that it has not sent. Its items are done once the record of that is stored.
 func (l *lane) fallBehind(now time.Time, why poke.Failure) {
 	first := l.queue[0]
 	l.lag = &lag{
@@ -27,7 +27,7 @@ func (l *lane) fallBehind(now time.Time, why poke.Failure) {
 			l.lag.due++
 		}
 	}
-	if l.choosy || l.lag.position < l.d.follower.Cursor() { // what a predecessor had done with is in the log too
+	if l.selective || l.lag.position < l.d.follower.Cursor() { // the log also holds what the last owner has delivered
 		l.lag.waiting = notCounted
 	}
 	l.record.held = append(l.record.held, l.queue...)
@@ -36,30 +36,31 @@ func (l *lane) fallBehind(now time.Time, why poke.Failure) {
 	l.lagsAt(l.pusher.Origin())
 }
 
-// lagsAt notes at a gateway that the lane lags there.
+// lagsAt counts the lane as lagging at a gateway.
 func (l *lane) lagsAt(origin string) {
 	l.d.Counts.lagging.Add(1)
 	l.lag.gate = l.d.Gates.lags(l, origin)
 }
 
+// lagsNoMore undoes lagsAt.
 func (l *lane) lagsNoMore() {
 	l.d.Counts.lagging.Add(-1)
 	l.d.Gates.lagsNoMore(l.lag.gate)
 }
 
-// failed puts the lane off. At a gateway that is down or paused it stands in
-// line until that is over; otherwise, and if somebody has to mend something
-// first, it has its own next try.
+// failed schedules the next try. At a gateway that is down or paused the lane waits in the
+// queue until that is over; otherwise, and if somebody has to mend something first, it has
+// a next try of its own.
 func (l *lane) failed(now time.Time, out poke.Outcome) {
 	l.scheduled = false
 	if l.lag == nil {
 		l.fallBehind(now, out.Failure())
 	}
-	l.lag.dropPage()
+	l.lag.dropReading()
 	until, down := l.d.Gates.down(l.lag.gate, now)
 	switch {
 	case out.Kind == poke.Paused, out.Kind == poke.Retry && out.Class != poke.ClassNATS && down:
-		l.lag.stand(out, until)
+		l.lag.waitFor(out, until)
 		l.schedule()
 	default:
 		l.lag.putOff(now, out)
@@ -68,13 +69,14 @@ func (l *lane) failed(now time.Time, out poke.Outcome) {
 	l.save()
 }
 
-// catchUpDone makes a lane live again that has told all there is in the log.
+// catchUpDone makes a lane live again that has sent all that the log holds.
 func (l *lane) catchUpDone() {
-	l.lag.takeOut(l.lag.due, &l.d.Counts.accounting.cleared) // it was in the log no more
+	l.lag.takeOut(l.lag.due, &l.d.Counts.accounting.cleared) // they are no longer in the log
 	l.dropLag()
 	l.save()
 }
 
+// dropLag makes the lane live.
 func (l *lane) dropLag() {
 	if l.lag == nil {
 		return

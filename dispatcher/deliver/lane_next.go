@@ -8,29 +8,29 @@ import (
 	"poked/events"
 )
 
-// outgoing is one thing to tell one pusher, on its way.
+// outgoing is a poke that is about to be sent, or in flight.
 type outgoing struct {
 	pusher  *directory.Pusher
 	seq     uint64
 	n       events.Notification
 	room    events.RoomID
 	unread  uint64
-	badge   bool // it tells how much is unread, and of no notification
+	badge   bool // it carries the unread count and no notification
 	attempt int  // 1 for the first
-	known   bool // the pusher's pokes have failed before while the gateway was not down
+	known   bool // the lane has failed by itself before: while the gateway was not down
 }
 
-// turn is what a lane does with the place that it has at its gateway.
+// turn is what a lane does with its place at its gateway.
 type turn uint8
 
 const (
-	turnOver turn = iota // it has nothing to tell, or must not
-	turnPoke             // it has
+	turnOver turn = iota // it gives the place back: there is nothing to send
+	turnPoke             // it sends a poke
 	turnRead             // it keeps the place while the log is read for it
 )
 
-// next returns what the lane has to tell now, which then counts as out. Without
-// anything it leaves the lane unscheduled, live or put off.
+// next returns the lane's next poke, which then counts as in flight. If there is none it
+// gives the place back, or keeps it until the log is read.
 func (l *lane) next() (outgoing, bool) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
@@ -48,6 +48,7 @@ func (l *lane) next() (outgoing, bool) {
 	return outgoing{}, false
 }
 
+// pick chooses what the lane does with its place.
 func (l *lane) pick() (outgoing, turn) {
 	if l.lag == nil {
 		return l.pickLive()
@@ -68,6 +69,7 @@ func (l *lane) pick() (outgoing, turn) {
 	return l.pickLagging()
 }
 
+// pickLive chooses for a live lane: the first item of its queue.
 func (l *lane) pickLive() (outgoing, turn) {
 	l.skipBadges()
 	if l.gone || l.d.closing || len(l.queue) == 0 {
@@ -85,12 +87,14 @@ func (l *lane) pickLive() (outgoing, turn) {
 	return outgoing{pusher: l.pusher, seq: it.seq, n: it.n, room: it.room, unread: unread, attempt: 1}, turnPoke
 }
 
+// pickLagging chooses for a lagging lane: the next item that was read from the log, the
+// badge at the end, or reading on.
 func (l *lane) pickLagging() (outgoing, turn) {
 	g := l.lag
 	for len(g.items) > 0 && !l.pusher.Wants(&g.items[0].n) {
 		g.pass(g.items[0].seq, false)
 	}
-	g.turnPage()
+	g.finishReading()
 	if g.badge && g.atEnd() && (!l.showsBadge() || l.knowsBadge()) {
 		g.badge = false
 	}
@@ -113,8 +117,8 @@ func (l *lane) pickLagging() (outgoing, turn) {
 	}, turnPoke
 }
 
-// skipBadges passes what need not be told: a count that a later poke carries, or
-// that the pusher knows, or that is about to be counted anew.
+// skipBadges drops badges at the head of the queue that need not be sent: a later poke
+// carries the count, or the pusher has it already, or it is about to be counted anew.
 func (l *lane) skipBadges() {
 	for len(l.queue) > 0 && l.queue[0].badge {
 		if len(l.queue) == 1 && !l.delivered.is(l.unread()) && !l.unreadCount().stale {
@@ -124,12 +128,12 @@ func (l *lane) skipBadges() {
 	}
 }
 
-// badgePoke is the poke that tells nothing but how much is unread.
+// badgePoke returns the poke that carries nothing but the unread count.
 func (l *lane) badgePoke(seq uint64) outgoing {
 	return outgoing{pusher: l.pusher, seq: seq, badge: true, unread: l.unread(), attempt: 1}
 }
 
-// age is how long ago the event of the poke was stored, if it has one.
+// age returns how long ago the event of the poke was stored, or 0 if it has none.
 func (p *outgoing) age(now time.Time) time.Duration {
 	if p.badge {
 		return 0

@@ -7,22 +7,22 @@ import (
 	"poked/events/stream"
 )
 
-// backlogRecord is what BACKLOG is to say of a lane. Writes go out one at a time; a
-// change while one is out is written after it.
+// backlogRecord is a lane's record in BACKLOG. One write is in flight at a time; a change
+// meanwhile is written after it.
 type backlogRecord struct {
-	entry   *stream.BacklogRecord // nil as long as there was nothing to write
-	covers  bool                  // what stands there stands before all that the lane has not told
+	entry   *stream.BacklogRecord // nil until there was something to write
+	covers  bool                  // its stored position is before everything that the lane has not sent
 	writing bool
-	stale   bool    // the bucket is to say something else than what is being written
-	held    []*item // done once the lag that covers them is stored
-	out     []*item // held when the write that is out began
+	stale   bool    // the lane changed since the write in flight began
+	held    []*item // done once a record that covers them is stored
+	out     []*item // held when the write in flight began
 }
 
-// stands reports whether the bucket may have an entry.
+// stands reports whether the bucket may hold the record.
 func (r *backlogRecord) stands() bool { return r.writing || r.entry != nil && r.entry.Stands() }
 
-// cover keeps an item of a lagging lane open until the bucket has an entry:
-// without one a successor would not know that it was never told.
+// cover keeps an item of a lagging lane open until the record is stored: without it the next
+// owner would not know that the item was never sent.
 func (r *backlogRecord) cover(it *item) {
 	if !r.covers {
 		it.waiting++
@@ -30,8 +30,8 @@ func (r *backlogRecord) cover(it *item) {
 	}
 }
 
-// releaseCovered lets go of what came since the write began, and what the entry
-// stands before; not of a badge, which is another word in it.
+// releaseCovered releases what arrived since the write began and lies beyond the stored
+// position. A badge is a change of the record, and not covered.
 func (r *backlogRecord) releaseCovered() {
 	kept := r.held[:0]
 	for _, it := range r.held {
@@ -45,12 +45,12 @@ func (r *backlogRecord) releaseCovered() {
 	r.held = kept
 }
 
-// record returns the record of a lane in BACKLOG, which was read at a revision, or 0.
+// record returns the record of a pusher in BACKLOG, as read at a revision, or 0.
 func (d *Deliverer) record(p *directory.Pusher, revision uint64) *stream.BacklogRecord {
 	return d.Conn.BacklogRecord(d.Worker, p.ID, p.User, revision)
 }
 
-// save makes the bucket say, soon, how the lane stands.
+// save schedules a write of the lane's record.
 func (l *lane) save() {
 	switch {
 	case l.d.ended:
@@ -61,7 +61,7 @@ func (l *lane) save() {
 	}
 }
 
-// beginSave returns what is to be written of the lane, if anything.
+// beginSave returns the write of the lane's record, if one is needed.
 func (l *lane) beginSave() (w backlogWrite, ok bool) {
 	r := &l.record
 	if l.lag == nil && !r.stands() {
@@ -84,8 +84,8 @@ func (l *lane) beginSave() (w backlogWrite, ok bool) {
 	return w, true
 }
 
-// saved takes in the answer to a write. What is not stored is written again with the
-// next tick, but for what is another worker's by now: then so is the partition.
+// saved handles the result of a write. What is not stored is written again with the next
+// tick, unless another worker wrote the record: then it owns the partition too.
 func (l *lane) saved(put bool, err error) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
@@ -107,7 +107,7 @@ func (l *lane) saved(put bool, err error) {
 	l.settleRecord()
 }
 
-// settleRecord releases what the record has covered, or what needs none any more.
+// settleRecord releases what the record covers, or what needs no record any more.
 func (l *lane) settleRecord() {
 	for _, it := range l.record.out {
 		l.d.release(it)
@@ -118,6 +118,7 @@ func (l *lane) settleRecord() {
 	}
 }
 
+// notSaved handles a write that failed.
 func (l *lane) notSaved(err error) {
 	conflict := new(stream.ConflictError)
 	switch {

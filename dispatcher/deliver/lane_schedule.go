@@ -6,6 +6,7 @@ import (
 	"poked/dispatcher/poke"
 )
 
+// schedule submits the lane to its gateway, unless it is submitted already.
 func (l *lane) schedule() {
 	if l.scheduled || l.gone || l.d.closing {
 		return
@@ -14,8 +15,8 @@ func (l *lane) schedule() {
 	l.submit(false, time.Now())
 }
 
-// submit has the lane wait for a slot at its pusher's gateway, first among those
-// who lag there or last. A live lane that would wait in vain lags.
+// submit queues the lane at its pusher's gateway, first or last. A live lane that would have
+// to wait for the gateway lags.
 func (l *lane) submit(first bool, since time.Time) {
 	why := l.d.Gates.submit(l, l.pusher.Origin(), first, since)
 	if why != poke.ClassOK && len(l.queue) > 0 {
@@ -24,13 +25,13 @@ func (l *lane) submit(first bool, since time.Time) {
 	}
 }
 
-// turnLength is how many pokes a lane that catches up makes until another one
-// that lags has its turn.
+// turnLength is how many pokes a lane that catches up sends before it queues behind the
+// other lagging lanes.
 const turnLength = 32
 
-// resubmit lets others have their turn before the lane's next poke. Among those
-// who lag, one that catches up goes on first; after an expiry it may do so even
-// at a gateway that is down.
+// resubmit queues the lane again for its next poke. A lane that catches up is queued before
+// the other lagging lanes until its turn is over; after an expiry it goes on even at a
+// gateway that is down.
 func (l *lane) resubmit(out poke.Outcome) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
@@ -42,7 +43,7 @@ func (l *lane) resubmit(out poke.Outcome) {
 	if l.lag != nil {
 		l.lag.turn++
 		if first = l.lag.turn%turnLength != 0; !first {
-			l.lag.dropPage() // the next turn may be far off
+			l.lag.dropReading() // the next turn may be far off
 		}
 	}
 	if out.Kind == poke.Expired {
@@ -51,7 +52,7 @@ func (l *lane) resubmit(out poke.Outcome) {
 	l.submit(first, since)
 }
 
-// wake has a lagging lane tried now.
+// wake submits a lagging lane whose next try is due.
 func (l *lane) wake() {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
@@ -60,9 +61,8 @@ func (l *lane) wake() {
 	}
 }
 
-// tryNow has a lagging lane tried as soon as its gateway has a place, before
-// others, and as a probe if that is down: the operator knows something that we do
-// not. What the gateway asked for with Retry-After holds.
+// tryNow gives a lagging lane the next place at its gateway, as a probe if that is down: an
+// operator asked for it. A pause that the gateway asked for (Retry-After) still applies.
 func (l *lane) tryNow() {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
@@ -73,7 +73,7 @@ func (l *lane) tryNow() {
 	}
 }
 
-// withdraw has the lane wait for nothing.
+// withdraw removes the lane from the queue in which it waits.
 func (l *lane) withdraw() {
 	if l.d.Gates.withdraw(l) {
 		l.scheduled = false

@@ -7,8 +7,8 @@ import (
 	"poked/dispatcher/poke"
 )
 
-// tell takes in what the pusher has been told.
-func (l *lane) tell(p *outgoing) {
+// noteDelivered records what the pusher has received.
+func (l *lane) noteDelivered(p *outgoing) {
 	if p.pusher == l.pusher {
 		l.delivered.set(p.unread)
 	}
@@ -17,7 +17,7 @@ func (l *lane) tell(p *outgoing) {
 	}
 }
 
-// settle draws the consequences of a try.
+// settle applies the outcome of a try, and reports whether the lane has more to send.
 func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool) {
 	d := l.d
 	out = d.conclude(l, p, out, now)
@@ -26,7 +26,7 @@ func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool)
 	defer d.mu.Unlock()
 	l.history.note(out, now)
 	if out.Kind == poke.Delivered {
-		l.tell(p)
+		l.noteDelivered(p)
 	}
 	switch {
 	case l.gone:
@@ -41,7 +41,7 @@ func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool)
 		return l.passed(p.seq, out.Kind == poke.Delivered, p.badge)
 	case poke.Rejected:
 		if l.pusher != p.pusher {
-			return true // set again meanwhile, so this one is yet to be tried
+			return true // set again meanwhile: the new one has not been tried
 		}
 		l.refuse(p.pusher)
 	default:
@@ -53,15 +53,15 @@ func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool)
 	return false
 }
 
-// passed moves the lane beyond a notification that its pusher was told, or need
-// not be told any more. It returns whether there is more to tell.
-func (l *lane) passed(seq uint64, told, badge bool) (more bool) {
-	out := l.book(told)
+// passed moves the lane beyond a notification that was delivered or expired, and reports
+// whether it has more to send.
+func (l *lane) passed(seq uint64, delivered, badge bool) (more bool) {
+	out := l.account(delivered)
 	if l.lag != nil {
 		if !badge {
 			l.lag.settle(&l.d.Counts.accounting, out)
 		}
-		if l.lag.pass(seq, told); l.lag.caughtUp() {
+		if l.lag.pass(seq, delivered); l.lag.caughtUp() {
 			l.scheduled = false
 			l.catchUpDone()
 			return false
@@ -87,9 +87,9 @@ func (l *lane) passed(seq uint64, told, badge bool) (more bool) {
 	return false
 }
 
-// book returns where it is counted that a notification was told, or grew too old.
-func (l *lane) book(told bool) *atomic.Int64 {
-	if told {
+// account returns the counter of notifications that were delivered, or expired.
+func (l *lane) account(delivered bool) *atomic.Int64 {
+	if delivered {
 		return &l.d.Counts.accounting.delivered
 	}
 	return &l.d.Counts.accounting.expired

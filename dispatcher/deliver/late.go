@@ -8,29 +8,27 @@ import (
 	"poked/events/partition"
 )
 
-// late is a user of whose pushers match had heard more, when it decided, than this
-// dispatcher has: usually for milliseconds, for seconds after its watch of PUSHERS
-// lost something or began anew. A notification that was handed to the pushers known
-// here would miss a new one, so the user's messages stay open, in order, until the
-// watch has told of the revision that match knew. Nobody else waits. They are part of
-// the partition's window, which bounds how many they are; at a stop they stay open,
-// for the next worker.
+// late is a user for whom match, when it decided, knew a newer revision of PUSHERS than this
+// dispatcher does now: usually for milliseconds, for seconds after the watch of PUSHERS lost
+// something or began anew. A notification that went to the pushers known here would miss a
+// new one (G1), so the user's messages stay open, in order, until the watch reaches the
+// revision that match knew. No other user waits. The messages are part of the partition's
+// window, which bounds their number; at a stop they stay open for the next owner.
 type late struct {
-	revision uint64 // of PUSHERS, to be heard of
+	revision uint64 // of PUSHERS, to wait for
 	messages []partition.Message
 	since    time.Time
 }
 
 const (
-	// askLateAfter is how long a user waits until the bucket is asked whether anything
-	// is still to be heard of, and how often it is asked.
+	// askLateAfter is how long a user waits before PUSHERS is asked for the user's revision,
+	// and the interval between the questions.
 	askLateAfter = time.Second
-	// askLateLimit bounds for how many users it is asked at a time.
+	// askLateLimit bounds the users for whom it is asked at a time.
 	askLateLimit = 256
 )
 
-// isLate reports whether a message has to wait for its user's pushers, and then keeps
-// it.
+// isLate reports whether a message must wait for its user's pushers, and then keeps it.
 func (d *Deliverer) isLate(msg partition.Message, s events.LogSubject) bool {
 	w, revision := d.late[s.User], uint64(0)
 	if s.Kind == events.LogNotify {
@@ -48,7 +46,7 @@ func (d *Deliverer) isLate(msg partition.Message, s events.LogSubject) bool {
 	return true
 }
 
-// takeLate works through the messages that have waited long enough.
+// takeLate processes the messages whose users' pushers are known by now.
 func (d *Deliverer) takeLate(ctx context.Context) {
 	for user, w := range d.late {
 		if !d.Directory.IsCurrent(user, w.revision) {
@@ -63,10 +61,10 @@ func (d *Deliverer) takeLate(ctx context.Context) {
 	}
 }
 
-// askLate asks the bucket what it holds of users who have waited for a while. What
-// match knew may never be heard of: the bucket was made anew, and counts from 1, or it
-// has lost what it said of the user. Then there is no more to wait for than what it
-// holds now: it was asked after match decided.
+// askLate asks PUSHERS for the revision of users who have waited for a while. The revision
+// that match knew may never arrive: the bucket was created anew and counts from 1, or it has
+// lost the user's value. Then the revision that it holds now is enough to wait for, since it
+// is asked after match decided.
 func (d *Deliverer) askLate(ctx context.Context, now time.Time) {
 	if now.Before(d.askLateAt) {
 		return

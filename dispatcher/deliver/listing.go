@@ -11,31 +11,30 @@ import (
 	"poked/events"
 )
 
-// Operators list the pushers of a partition in pieces. The deliverer's mutex is held
-// once to copy the user ids, and then for listPiece users at a time: a few
-// milliseconds in a partition of 60 000.
+// Operators list the pushers of a partition in pieces. The deliverer's mutex is held once to
+// copy the user ids, and then for listPiece users at a time: a few milliseconds in a
+// partition of 60 000.
 const (
 	listPiece = 1000
-	// countPiece is for how many pushers of a piece the log is asked what waits,
-	// 0.1 ms each, where the lane does not know.
+	// countPiece bounds the pushers of a piece for which the log is asked how much waits,
+	// 0.1 ms each, if the lane does not know.
 	countPiece = 256
 )
 
-// history is what operators want to know of a lane and the lane itself does not
-// need. Times are in seconds since the Unix epoch, to be small: there are as
-// many lanes as pushers.
+// history is what operators see of a lane and the lane itself does not need. Times are in
+// seconds since the Unix epoch, to save memory: there are as many lanes as pushers.
 type history struct {
-	toldAt   uint32 // last success
-	failedAt uint32
-	failure  poke.Failure
+	deliveredAt uint32 // last success
+	failedAt    uint32
+	failure     poke.Failure
 }
 
-// note takes in how a try went.
+// note records the outcome of a try.
 func (h *history) note(out poke.Outcome, now time.Time) {
 	at := uint32(now.Unix()) //nolint:gosec // until 2106
 	switch out.Kind {
 	case poke.Delivered:
-		h.toldAt = at
+		h.deliveredAt = at
 	case poke.Rejected, poke.Retry, poke.Slow:
 		h.failedAt, h.failure = at, out.Failure()
 	case poke.Paused, poke.Expired:
@@ -57,11 +56,11 @@ type listed struct {
 	events.PusherState
 
 	lane     *lane
-	position uint64 // where a lagging lane stands
+	position uint64 // of a lagging lane
 }
 
-// States yields the pushers of the partition that filter admits and that stand after
-// a place in it, in order.
+// States yields the pushers of the partition that filter admits and that come after a
+// cursor, in order.
 func (d *Deliverer) States(ctx context.Context, filter events.PusherFilter, after events.PusherCursor) iter.Seq[events.PusherState] {
 	return func(yield func(events.PusherState) bool) {
 		for piece := range d.pieces(filter, after) {
@@ -91,8 +90,8 @@ func (d *Deliverer) Retry(ctx context.Context, filter events.PusherFilter) (n in
 	return n
 }
 
-// pieces yields the pushers of the partition that filter admits and that stand
-// after a place in it, in order, those of listPiece users at a time.
+// pieces yields the pushers of the partition that filter admits and that come after a
+// cursor, in order, those of listPiece users at a time.
 func (d *Deliverer) pieces(filter events.PusherFilter, after events.PusherCursor) iter.Seq[[]listed] {
 	return func(yield func([]listed) bool) {
 		for users := range slices.Chunk(d.users(filter, after.UserID), listPiece) {
@@ -103,8 +102,7 @@ func (d *Deliverer) pieces(filter events.PusherFilter, after events.PusherCursor
 	}
 }
 
-// users returns the users of the partition from one on, in order, that filter
-// may admit.
+// users returns the users of the partition from one on, in order, that filter may admit.
 func (d *Deliverer) users(filter events.PusherFilter, from events.UserID) []events.UserID {
 	if filter.UserID != "" {
 		return []events.UserID{filter.UserID}
@@ -142,14 +140,14 @@ func (d *Deliverer) piece(users []events.UserID, filter events.PusherFilter, aft
 	return piece
 }
 
-// lanesOf returns the lanes of a user. One who has had nothing to be told yet has
-// none, and gets some to look at.
+// lanesOf returns the lanes of a user. A user without notifications so far has none, and
+// gets some to show.
 func (d *Deliverer) lanesOf(user events.UserID) []*lane {
 	if r := d.people[user]; r != nil {
 		return r.lanes
 	}
 	if d.follower == nil || d.ended {
-		return nil // the partition is another worker's
+		return nil // another worker owns the partition
 	}
 	var lanes []*lane
 	for _, p := range d.Directory.Pushers(user) {
@@ -158,11 +156,11 @@ func (d *Deliverer) lanesOf(user events.UserID) []*lane {
 	return lanes
 }
 
-// listed returns how the lane stands. The caller holds the mutex.
+// listed returns the state of the lane. The caller holds the mutex.
 func (l *lane) listed() listed {
 	one := listed{lane: l, PusherState: events.PusherState{
 		UserID: l.pusher.User, AppID: l.pusher.AppID, Pusher: l.pusher.ID, Gateway: l.pusher.Origin(),
-		State: events.PusherIdle, LastSuccess: second(l.history.toldAt),
+		State: events.PusherIdle, LastSuccess: second(l.history.deliveredAt),
 		LastError: l.history.failure.String(), LastErrorAt: second(l.history.failedAt),
 		Waiting: uint64(len(l.queue)),
 	}}
@@ -177,12 +175,12 @@ func (l *lane) listed() listed {
 	return one
 }
 
-// lag fills in how a lagging lane stands.
+// lag fills in the state of a lagging lane.
 func (one *listed) lag(l *lane) {
 	one.State, one.position = events.PusherLagging, l.lag.position
 	one.Attempts, one.Since, one.NextTry = l.lag.attempts, l.lag.since, l.lag.nextTry
 	one.PassedOver = l.lag.passedOver
-	if one.LastError == "" { // of the last worker, or no failure of a try
+	if one.LastError == "" { // of the last owner, or no failure of a try
 		one.LastError = l.lag.failure.String()
 	}
 	if l.lag.waiting != notCounted {
@@ -199,8 +197,8 @@ func second(unix uint32) time.Time {
 	return time.Unix(int64(unix), 0).UTC()
 }
 
-// countWaiting asks the log how much waits for pushers whose lanes do not know.
-// Those that it does not get to keep an upper bound.
+// countWaiting asks the log how much waits for pushers whose lanes do not know. Beyond
+// countPiece they keep an upper bound.
 func (d *Deliverer) countWaiting(ctx context.Context, piece []listed) {
 	left := countPiece
 	for i := range piece {

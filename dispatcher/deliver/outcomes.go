@@ -6,10 +6,10 @@ import (
 	"poked/dispatcher/poke"
 )
 
-// outcomeCounts counts tries.
+// outcomeCounts counts tries by outcome.
 type outcomeCounts [poke.Kinds][poke.Classes]atomic.Uint64
 
-// of returns how many tries had one of some outcomes.
+// of returns how many tries had an outcome of one of the kinds.
 func (t *outcomeCounts) of(kinds ...poke.Kind) (n uint64) {
 	for _, kind := range kinds {
 		for class := range t[kind] {
@@ -21,17 +21,14 @@ func (t *outcomeCounts) of(kinds ...poke.Kind) (n uint64) {
 
 func (t *outcomeCounts) add(out poke.Outcome) { t[out.Kind][out.Class].Add(1) }
 
-// Tries says how often tries to tell something had an outcome.
+// Tries is how often tries had an outcome. What is paused or expired was not sent.
 type Tries struct {
-	// Outcome is delivered, rejected, retry, slow, paused or expired; what is
-	// paused or expired was not sent.
 	Outcome poke.Kind
-	// Class says more: one of a few words for what went wrong.
-	Class poke.Class
-	Count uint64
+	Class   poke.Class
+	Count   uint64
 }
 
-// tries returns what was counted, without what never happened.
+// tries returns the outcomes that have occurred.
 func (t *outcomeCounts) tries() (all []Tries) {
 	for kind := range poke.Kinds {
 		for class := range poke.Classes {

@@ -11,24 +11,24 @@ import (
 	"poked/events/stream"
 )
 
-// pause leaves a gateway alone until a time, if that is later than now and than
-// any it has asked for before. After that it gets few requests at first.
+// pause stops requests to a gateway until a time, unless it is paused for longer already.
+// After that it gets few requests at first.
 func (gs *Gateways) pause(g *gateway, until, now time.Time) {
-	// By the clock that never jumps, and no later than any gateway may ask for: it may be
-	// the time of another dispatcher, whose clock is ahead.
+	// By the monotonic clock, and no later than a gateway may ask for: the time may be of
+	// another dispatcher, whose clock is ahead.
 	until = now.Add(min(until.Sub(now), poke.MaxRetryAfter+time.Second))
 	if !until.After(now) || !until.After(g.pausedUntil) {
 		return
 	}
-	if !now.Before(g.pausedUntil) { // else it is a pause already, that only grows
+	if !now.Before(g.pausedUntil) { // else it is paused already, and the pause grows
 		g.limit.Restart(g.limit.Value, now)
 	}
 	g.pausedUntil, g.recovering = until, true
-	gs.call(g, until)
+	gs.checkAt(g, until)
 }
 
-// restored takes in what the last worker knew of a gateway where somebody lags:
-// since when, and until when it asked to be left alone.
+// restored applies what a record says of the gateway of a lagging lane: since when it lags,
+// and until when the gateway is paused.
 func (gs *Gateways) restored(g *gateway, since, pausedUntil time.Time) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -38,8 +38,7 @@ func (gs *Gateways) restored(g *gateway, since, pausedUntil time.Time) {
 	gs.pause(g, pausedUntil, time.Now())
 }
 
-// pausedUntil returns until when a gateway asked to be left alone, or the zero
-// time.
+// pausedUntil returns until when a gateway is paused, or the zero time.
 func (gs *Gateways) pausedUntil(g *gateway) time.Time {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -49,8 +48,7 @@ func (gs *Gateways) pausedUntil(g *gateway) time.Time {
 	return time.Time{}
 }
 
-// down says whether nothing but probes is sent to a gateway, and until when
-// nothing at all.
+// down reports whether only probes are sent to a gateway, and until when nothing at all.
 func (gs *Gateways) down(g *gateway, now time.Time) (until time.Time, down bool) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -63,13 +61,13 @@ func (gs *Gateways) down(g *gateway, now time.Time) (until time.Time, down bool)
 	return until, g.shut(now) != poke.ClassOK
 }
 
-// unsharedPause says whether a gateway is paused for longer than the other dispatchers
-// know of.
+// unsharedPause reports whether a gateway is paused for longer than the other dispatchers
+// know.
 func (g *gateway) unsharedPause(now time.Time) bool {
 	return g.pausedUntil.After(now) && g.pausedUntil.After(g.pauseShared)
 }
 
-// announce has the other dispatchers hear of a pause at once.
+// announce shares a pause with the other dispatchers at once.
 func (gs *Gateways) announce(g *gateway, now time.Time) {
 	if !g.unsharedPause(now) {
 		return
@@ -77,14 +75,14 @@ func (gs *Gateways) announce(g *gateway, now time.Time) {
 	gs.unshared[g] = struct{}{}
 	select {
 	case gs.announced <- struct{}{}:
-	default: // who tells has been called already
+	default: // SharePauses wakes up already
 	}
 }
 
-// takeUnshared returns the pauses that the others are to hear of. One ends for them at
-// a full second, so that answers which come together, each with a pause that ends a
-// little later than the last, are told once. One that did so already is not made
-// longer: dispatchers that say it after each other would never come to an end.
+// takeUnshared returns the pauses that have yet to be shared. For the other dispatchers a
+// pause ends at a full second, so that responses which arrive together, each with a pause
+// that ends a little later, are shared once. A pause that ends at a full second is not made
+// longer, or dispatchers would repeat each other's pauses for ever.
 func (gs *Gateways) takeUnshared(now time.Time) (pauses []events.Pause) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -98,7 +96,7 @@ func (gs *Gateways) takeUnshared(now time.Time) (pauses []events.Pause) {
 	return pauses
 }
 
-// notShared has a pause told again.
+// notShared schedules another attempt to share a pause.
 func (gs *Gateways) notShared(p events.Pause) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -108,9 +106,9 @@ func (gs *Gateways) notShared(p events.Pause) {
 	}
 }
 
-// Heard takes in that a dispatcher, perhaps this one, was asked to leave a gateway
-// alone. One that was asked for longer says so again, unless within tellAgain
-// another does: what is written last is all that a dispatcher hears which comes later.
+// Heard applies a pause that a dispatcher, perhaps this one, has shared. If the gateway is
+// paused for longer here, this dispatcher shares that again within ShareAgain: a dispatcher
+// that starts later reads only the last value.
 func (gs *Gateways) Heard(p events.Pause) {
 	now := time.Now()
 	gs.mu.Lock()
@@ -129,11 +127,12 @@ func (gs *Gateways) Heard(p events.Pause) {
 	}
 }
 
-// ShareAgain is how soon a pause is told again that was not stored, or is hidden.
+// ShareAgain is how soon a pause is shared again that was not stored, or was overwritten by
+// a shorter one.
 const ShareAgain = time.Second
 
-// SharePauses tells all dispatchers of the pauses that this one is asked for, until
-// ctx ends. What is not stored is told again while the pause lasts.
+// SharePauses shares the pauses that gateways ask this dispatcher for with all dispatchers,
+// until ctx ends. What is not stored is repeated while the pause lasts.
 func (gs *Gateways) SharePauses(ctx context.Context, conn *stream.Conn, log *slog.Logger) {
 	again := time.NewTicker(ShareAgain)
 	defer again.Stop()
@@ -145,7 +144,7 @@ func (gs *Gateways) SharePauses(ctx context.Context, conn *stream.Conn, log *slo
 					gs.notShared(p)
 				}
 				if was := failing.Swap(err != nil); err != nil && !was {
-					log.Warn("pause of a gateway not shared, telling it again", "gateway", p.Origin, "error", err)
+					log.Warn("pause of a gateway not shared, trying again", "gateway", p.Origin, "error", err)
 				}
 			})
 		}

@@ -95,7 +95,7 @@ func TestG7StandbyForgetsPauses(t *testing.T) {
 		gs.mu.Lock()
 		defer gs.mu.Unlock()
 		if gates, pages := len(gs.byOrigin), len(gs.wheel.slots); gates+pages > 0 {
-			t.Errorf("long after the pauses %d gateways and %d pages of the calendar are left", gates, pages)
+			t.Errorf("long after the pauses %d gateways and %d slots of the timer wheel are left", gates, pages)
 		}
 	})
 }

@@ -2,28 +2,28 @@ package deliver
 
 import "time"
 
-// queue is a queue of lanes. A lane stands in one line at most, at its spot, so
-// that a line costs nothing for who stands in it and anyone can leave from
-// anywhere. The mutex of the gateways guards lines and spots.
+// queue is a doubly linked list of lanes. A lane is in one queue at most, by its node, so a
+// queue takes no memory for its lanes, and a lane can leave from anywhere. The mutex of the
+// gateways guards queues and nodes.
 type queue struct {
 	first, last *lane
 	n           int
 }
 
-// node is where a lane stands among those who want a slot or have one.
+// node is a lane's place in a queue, and at its gateway.
 type node struct {
 	gate       *gateway // where it was submitted last
-	in         *queue   // nil if it stands in none
+	in         *queue   // nil if it is in none
 	prev, next *lane
-	since      time.Time // when it came to stand in the line, or when its attempt began
-	unfailed   bool      // what it has to tell has not failed yet
-	late       bool      // its attempt has been out for longer than patience
+	since      time.Time // when it joined the queue, or when its attempt began
+	unfailed   bool      // its next poke has not failed yet
+	late       bool      // its attempt takes longer than Patience
 }
 
-// isProbe says whether the lane of the spot is to find out how its gateway is.
+// isProbe reports whether the lane of the node is its gateway's probe.
 func (s *node) isProbe(l *lane) bool { return s.gate != nil && s.gate.breaker.probe == l }
 
-// push puts a lane that stands nowhere at the end.
+// push adds a lane, which is in no queue, at the end.
 func (q *queue) push(l *lane) {
 	l.node.in, l.node.prev, l.node.next = q, q.last, nil
 	if q.last == nil {
@@ -35,7 +35,7 @@ func (q *queue) push(l *lane) {
 	q.n++
 }
 
-// pushFront puts a lane that stands nowhere before all others.
+// pushFront adds a lane, which is in no queue, before all others.
 func (q *queue) pushFront(l *lane) {
 	l.node.in, l.node.prev, l.node.next = q, nil, q.first
 	if q.first == nil {
@@ -47,7 +47,7 @@ func (q *queue) pushFront(l *lane) {
 	q.n++
 }
 
-// leave takes a lane out of its line, if it stands in one.
+// leave removes a lane from its queue, if it is in one.
 func (l *lane) leave() {
 	s := &l.node
 	if s.in == nil {

@@ -8,17 +8,17 @@ import (
 	"poked/events/wait"
 )
 
-// read takes in how far a user has read a room: what is read leaves their log, and
-// what a lane has in hand of it is not told.
+// read handles a read marker: it removes what the user has read from the log and from
+// their lanes.
 func (d *Deliverer) read(ctx context.Context, msg partition.Message, s events.LogSubject) {
 	read, err := events.ParseRead(msg.Data)
 	if err != nil {
 		d.bury(msg, err)
 		return
 	}
-	// What it removes may have been removed before a death, and nobody been told: by
-	// itself, or by one before it whose place it took in the log.
-	changed := msg.Replayed || d.follower.Doubt() && !d.hasTold(s.User)
+	// What it removes may have been removed before a crash, without a badge being sent: by
+	// the marker itself, or by an earlier one that it replaced in the log.
+	changed := msg.Replayed || d.follower.Doubt() && !d.hasSentBadges(s.User)
 	err = wait.Until(ctx, wait.RetryPause, d.waiting, func() error {
 		removed, err := d.Conn.MarkRead(ctx, s.User, s.Room, read, msg.Seq)
 		changed = changed || removed > 0 || err != nil
@@ -34,7 +34,7 @@ func (d *Deliverer) read(ctx context.Context, msg partition.Message, s events.Lo
 	})
 }
 
-// redacted takes in that the event of a notification was redacted.
+// redacted removes the notification of an event that was redacted.
 func (d *Deliverer) redacted(ctx context.Context, msg partition.Message, s events.LogSubject) {
 	gone, err := events.ParseRedaction(msg.Data)
 	if err != nil {
@@ -48,8 +48,8 @@ func (d *Deliverer) redacted(ctx context.Context, msg partition.Message, s event
 	d.cleared(msg, s.User, true, func(_ *events.Notification, seq uint64, _ events.RoomID) bool { return seq == gone.Seq })
 }
 
-// cleared has a user's lanes forget what left the log, and tell how much is unread,
-// if anything did.
+// cleared removes what left the log from a user's lanes, and schedules a badge, if
+// anything changed.
 func (d *Deliverer) cleared(msg partition.Message, user events.UserID, changed bool, gone func(*events.Notification, uint64, events.RoomID) bool) {
 	if !changed {
 		d.follower.Done(msg.Seq)
@@ -62,5 +62,5 @@ func (d *Deliverer) cleared(msg partition.Message, user events.UserID, changed b
 			l.forget(gone)
 		}
 	}
-	d.owe(user, msg.Seq)
+	d.badgeChanged(user, msg.Seq)
 }

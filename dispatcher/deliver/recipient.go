@@ -14,8 +14,8 @@ type recipient struct {
 	activeAt time.Time // when the user read something last
 }
 
-// recipient returns the user's lanes, made on first sight. One without any, whose
-// pushers went meanwhile, is not remembered.
+// recipient returns a user with their lanes, made when they are first needed. A user without
+// pushers is not remembered.
 func (d *Deliverer) recipient(user events.UserID) *recipient {
 	r := d.people[user]
 	if r == nil {
@@ -27,7 +27,7 @@ func (d *Deliverer) recipient(user events.UserID) *recipient {
 	return r
 }
 
-// assign gives each pusher its lane: kept, made, or ended.
+// assign gives each pusher its lane, kept or new, and ends the lanes of removed pushers.
 func (r *recipient) assign(d *Deliverer, pushers []*directory.Pusher) {
 	old := r.lanes
 	r.lanes = make([]*lane, 0, len(pushers))
@@ -48,9 +48,8 @@ func (r *recipient) assign(d *Deliverer, pushers []*directory.Pusher) {
 	}
 }
 
-// newLane makes a lane for a pusher. One that is set again while the record of
-// its last lane is still being deleted gets that lane back, so that the deletion
-// and what follows it are written in order.
+// newLane makes a lane for a pusher. A pusher that is set again while the record of its last
+// lane is still being deleted gets that lane back, so that its writes keep their order.
 func (d *Deliverer) newLane(p *directory.Pusher) *lane {
 	if l := d.ending[p.ID]; l != nil {
 		delete(d.ending, p.ID)
@@ -60,6 +59,7 @@ func (d *Deliverer) newLane(p *directory.Pusher) *lane {
 	return &lane{d: d, pusher: p}
 }
 
+// findLane returns the lane of a pusher, or nil.
 func findLane(lanes []*lane, id events.PusherID) *lane {
 	for _, l := range lanes {
 		if l.pusher.ID == id {
@@ -69,13 +69,13 @@ func findLane(lanes []*lane, id events.PusherID) *lane {
 	return nil
 }
 
-// PushersChanged takes in that a user's pushers were set, removed or replaced.
+// PushersChanged updates a user's lanes after a change of their pushers.
 func (d *Deliverer) PushersChanged(user events.UserID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r := d.people[user]
 	if r == nil {
-		return // nobody has asked for them yet
+		return // the user has no lanes yet
 	}
 	pushers := d.Directory.Pushers(user)
 	r.assign(d, pushers)

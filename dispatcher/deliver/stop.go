@@ -8,7 +8,7 @@ import (
 	"poked/events/wait"
 )
 
-// finish ends the work: what is out may come back, for as long as drain allows.
+// finish ends the work. Pokes in flight may finish, as long as drain allows.
 func (d *Deliverer) finish(drain wait.Drain) {
 	d.sendLastBadges()
 	d.close()
@@ -20,12 +20,12 @@ func (d *Deliverer) finish(drain wait.Drain) {
 		return d.out == 0 && d.backlog.idle()
 	})
 	if !settled {
-		d.Log.Warn("ending with pokes out, their outcome stays unknown", "out", out)
+		d.Log.Warn("ending with pokes in flight, their outcome stays unknown", "out", out)
 	}
 }
 
-// close begins nothing new. Who still waits for a turn is written down, so that
-// a notification which others of its user were told is not told to them again.
+// close begins nothing new. Lanes that still wait are recorded as lagging, so that a
+// notification which the user's other pushers have received is not sent to those again.
 func (d *Deliverer) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -37,15 +37,15 @@ func (d *Deliverer) close() {
 	d.backlog.again()
 }
 
-// end has nothing happen any more, whatever is still out.
+// end stops everything, whatever is still in flight.
 func (d *Deliverer) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closing, d.ended = true, true
 }
 
-// Release has no lane stand anywhere any more, nor count as lagging: they are
-// another worker's. One whose attempt is out has nothing to tell when it is back.
+// Release removes every lane from the queues and the counts: another worker owns them now. A
+// poke that is still in flight changes nothing when it returns.
 func (d *Deliverer) Release() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -62,9 +62,9 @@ func (d *Deliverer) Release() {
 	clear(d.busy)
 }
 
-// fence ends the work on the partition: it has another owner, or a predecessor that
-// was held up has written late. If the partition is this worker's all the same it
-// begins anew, with what is stored.
+// fence ends the work on the partition: it has another owner, or an earlier owner that was
+// held up has written late. If this worker owns the partition all the same, the work begins
+// anew with what is stored.
 func (d *Deliverer) fence(conflict *stream.ConflictError) {
 	d.closing, d.ended = true, true
 	d.follower.Fence(conflict)

@@ -13,22 +13,23 @@ import (
 	"poked/events/partition"
 )
 
-// Prepare takes over the partition from the worker that had it before.
+// Prepare takes over the partition from its last owner: it loads the records of lagging
+// pushers.
 func (d *Deliverer) Prepare(ctx context.Context, f *partition.Follower, part int) error {
 	lagging, err := d.Conn.LoadBacklog(ctx, part)
 	if err != nil {
 		return err
 	}
 	d.find(part, lagging)
-	if err := d.hearOf(ctx, lagging); err != nil {
+	if err := d.allKnown(ctx, lagging); err != nil {
 		return err
 	}
 	d.restore(f, lagging)
 	return nil
 }
 
-// find fills in whose the pushers are whose records could not be read: they lag from
-// the beginning of their user's log. The record of one that nobody has any more goes.
+// find looks up the users of pushers whose records could not be read: these lag from the
+// beginning of their user's log. The record of a pusher that is gone is deleted.
 func (d *Deliverer) find(part int, lagging map[events.PusherID]events.Backlog) {
 	lost := map[events.PusherID]events.UserID{}
 	for id, b := range lagging {
@@ -55,24 +56,24 @@ func (d *Deliverer) find(part int, lagging map[events.PusherID]events.Backlog) {
 	}
 }
 
-// restore puts back the lanes that lagged when the last worker stopped. What
-// lies beyond its cursor comes by live, from the follower.
+// restore restores the lanes that lagged under the last owner. What lies beyond the cursor
+// arrives live, from the follower.
 func (d *Deliverer) restore(f *partition.Follower, lagging map[events.PusherID]events.Backlog) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.follower, d.fresh = f, f.Fresh()
 	for id, b := range lagging {
 		l := findLane(d.recipient(b.UserID).lanes, id)
-		if l == nil { // its pusher went while nobody was looking
+		if l == nil { // its pusher was removed meanwhile
 			l = &lane{d: d, pusher: &directory.Pusher{ID: id, User: b.UserID}, gone: true}
 			l.record.entry = d.record(l.pusher, b.Revision)
-			d.ending[id] = l // the pusher may be set again before it is deleted
+			d.ending[id] = l // the pusher may be set again before the record is deleted
 			l.save()
 			continue
 		}
 		l.restoredTo = d.follower.Cursor()
 		if latest := time.Now().Add(poke.SlowLimit); b.NextTry.After(latest) {
-			b.NextTry = latest // the clock of who wrote it is ahead
+			b.NextTry = latest // the clock of its writer is ahead
 		}
 		l.record.entry, l.record.covers = d.record(l.pusher, b.Revision), true
 		l.lag = &lag{
@@ -83,17 +84,17 @@ func (d *Deliverer) restore(f *partition.Follower, lagging map[events.PusherID]e
 		l.lagsAt(l.pusher.Origin())
 		d.Gates.restored(l.lag.gate, b.Since, b.PausedUntil)
 		d.Gates.sleep(l, b.NextTry)
-		l.save() // at a revision that a predecessor, should it live, does not know
+		l.save() // at a new revision, so that a late write of the last owner conflicts
 	}
 }
 
-// errPushersLate says that PUSHERS holds something of a user that has yet to be heard.
-var errPushersLate = errors.New("a pusher that lags may be one that is yet to be heard of")
+// errPushersLate reports that the watch of PUSHERS has not reached the value of a user.
+var errPushersLate = errors.New("a lagging pusher may be one that is not known here yet")
 
-// hearOf returns nil when every lagging pusher is known, or gone: what the bucket says
-// of its user has been heard. The record of one that only its last worker had heard of
-// must not be taken for that of a pusher which is gone.
-func (d *Deliverer) hearOf(ctx context.Context, lagging map[events.PusherID]events.Backlog) error {
+// allKnown returns nil if every lagging pusher is known or removed: the directory is as new
+// as PUSHERS for its user. The record of a pusher that only the last owner knew must not be
+// taken for that of a removed one.
+func (d *Deliverer) allKnown(ctx context.Context, lagging map[events.PusherID]events.Backlog) error {
 	for id, b := range lagging {
 		if slices.ContainsFunc(d.Directory.Pushers(b.UserID), func(p *directory.Pusher) bool { return p.ID == id }) {
 			continue

@@ -10,16 +10,17 @@ import (
 	"poked/events/wait"
 )
 
-// BadgeOf says what a badge counts.
+// BadgeOf is what the unread count of a poke counts.
 type BadgeOf string
 
-// What a badge may count.
+// What an unread count may count.
 const (
 	BadgeMessages BadgeOf = "messages" // notifications
 	BadgeRooms    BadgeOf = "rooms"    // rooms that have notifications
 	BadgeNone     BadgeOf = "none"     // nothing: pokes carry no counts
 )
 
+// Validate returns an error if b is none of them.
 func (b BadgeOf) Validate() error {
 	switch b {
 	case BadgeMessages, BadgeRooms, BadgeNone:
@@ -28,19 +29,19 @@ func (b BadgeOf) Validate() error {
 	return fmt.Errorf("--badge must be %s, %s or %s", BadgeMessages, BadgeRooms, BadgeNone)
 }
 
-// unreadCount is what a user has unread: what stands in their log. It is learned from
-// there when the user is first seen, counted on from there, and learned anew
-// whenever something left the log.
+// unreadCount is what a user has unread: the notifications in their log. It is read from the
+// log when it is first needed, counted up from there, and read again after something was
+// removed from the log.
 type unreadCount struct {
 	messages uint64
 	rooms    map[events.RoomID]struct{} // only if the badge counts rooms
-	upTo     uint64                     // the newest notification that is counted; 0 until the user is first seen
-	stale    bool                       // something has left the log since, or it was unsettled
-	changes  uint64                     // how often something has left the log
-	learned  time.Time                  // when the log was asked, or when the user was first seen
+	upTo     uint64                     // the newest notification that is counted; 0 until the log was read
+	stale    bool                       // something was removed from the log since, or it was unsettled
+	changes  uint64                     // how often something was removed from the log
+	learned  time.Time                  // when the log was read, or when the user was first seen
 }
 
-// badge returns what a poke says.
+// badge returns the unread count of a poke.
 func (t *unreadCount) badge(of BadgeOf) uint64 {
 	if of == BadgeRooms {
 		return uint64(len(t.rooms))
@@ -55,7 +56,7 @@ func (t *unreadCount) add(of BadgeOf, seq uint64, n *events.Notification, room e
 	}
 	t.upTo = seq
 	if n.Only != "" {
-		return // it was counted when it came for the first time
+		return // it was counted when it first arrived
 	}
 	t.messages++
 	if of != BadgeRooms {
@@ -67,13 +68,12 @@ func (t *unreadCount) add(of BadgeOf, seq uint64, n *events.Notification, room e
 	t.rooms[room] = struct{}{}
 }
 
-// left notes that something has left the log, or may have.
-func (t *unreadCount) left() { t.stale, t.changes = true, t.changes+1 }
+// removed records that something was, or may have been, removed from the log.
+func (t *unreadCount) removed() { t.stale, t.changes = true, t.changes+1 }
 
-// learn takes in what the log says, up to a sequence, to one who asked when this many
-// changes were known. What has changed meanwhile may be missing in the answer, and
-// another may know better already: then it says nothing, and is asked for again by
-// whoever needs the count.
+// learn applies what the log holds up to a sequence, read when a number of changes was
+// known. If something changed meanwhile, or a newer count is known already, the result is
+// dropped, and the log is read again when the count is needed.
 func (t *unreadCount) learn(of BadgeOf, count stream.Unread, upTo, changes uint64) {
 	if upTo < t.upTo || changes != t.changes {
 		return
@@ -90,13 +90,12 @@ func (t *unreadCount) learn(of BadgeOf, count stream.Unread, upTo, changes uint6
 	}
 }
 
-// relearnAfter is how long a count is trusted: notifications that grow too old
-// leave the log without a word.
+// relearnAfter is how long a count is trusted: notifications expire from the log without a
+// message.
 const relearnAfter = 24 * time.Hour
 
-// count returns what the user has unread: up to this notification, or, if the
-// log was asked when more of them stood there already, up to those. A badge tells
-// what is unread, not when it became so.
+// count sets the item's unread count: up to its notification or, if the log held more of
+// them when it was read, up to those. A badge shows what is unread, not when it arrived.
 func (d *Deliverer) count(ctx context.Context, user events.UserID, it *item) error {
 	if d.Badge == BadgeNone {
 		return nil
@@ -112,7 +111,7 @@ func (d *Deliverer) count(ctx context.Context, user events.UserID, it *item) err
 	return nil
 }
 
-// learnUnread asks the log what a user has unread, unless that is known.
+// learnUnread reads what a user has unread from the log, unless that is known.
 func (d *Deliverer) learnUnread(ctx context.Context, user events.UserID) error {
 	if d.Badge == BadgeNone {
 		return nil
@@ -130,19 +129,18 @@ func (d *Deliverer) learnUnread(ctx context.Context, user events.UserID) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.people[user] == r { // or the user's last pusher went, and may be back
+	if d.people[user] == r { // else the user's last pusher was removed meanwhile
 		r.unread.learn(d.Badge, count, upTo, changes)
 	}
 	return nil
 }
 
-// isKnown says whether a count need not be learned.
+// isKnown reports whether a count need not be read from the log.
 func (d *Deliverer) isKnown(t *unreadCount) bool {
 	return !t.stale && (t.upTo > 0 || d.fresh) && time.Since(t.learned) < relearnAfter
 }
 
-// notFresh is called when somebody may have something unread that no recipient
-// counted.
+// notFresh records that a user may have something unread that no recipient counted.
 func (d *Deliverer) notFresh() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -232,7 +232,7 @@ func flood(begin, more string) func(*peer) {
 	}
 }
 
-// drip answers a byte at a time, slower than anybody waits for.
+// drip answers a byte at a time, slower than the time limit.
 func drip(answer string) func(*peer) {
 	return func(p *peer) {
 		p.request()
@@ -251,7 +251,7 @@ type peer struct {
 	r *bufio.Reader
 }
 
-// request reads a poke. It says whether one came.
+// request reads a poke. It reports whether one arrived.
 func (p *peer) request() bool {
 	req, err := http.ReadRequest(p.r)
 	if err != nil {
@@ -264,7 +264,7 @@ func (p *peer) request() bool {
 	return true
 }
 
-// say sends bytes. It says whether anybody was there.
+// say sends bytes. It reports whether the other side was there.
 func (p *peer) say(text string) bool {
 	_, err := io.WriteString(p, text)
 	return err == nil

@@ -23,19 +23,11 @@ type guarded struct {
 	addr string
 }
 
-// setPasswords sets the environment that nats.conf reads.
-func setPasswords(t *testing.T) {
-	t.Helper()
-	for _, role := range []string{"homeserver", "registry", "dispatcher", "operator", "bridge", "route"} {
-		t.Setenv("POKED_NATS_"+strings.ToUpper(role)+"_PASSWORD", "p-"+role)
-	}
-	t.Setenv("POKED_NATS_ROUTES", "[]")
-}
-
 // eachFormat runs a test with both formats of acknowledgements that a server may use.
 func eachFormat(t *testing.T, test func(t *testing.T, g guarded)) {
 	for name, v2 := range map[string]bool{"v1": false, "v2": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			test(t, startGuarded(t, func(options *server.Options) {
 				options.FeatureFlags = map[string]bool{server.FeatureFlagJsAckFormatV2: v2}
 			}))
@@ -45,7 +37,6 @@ func eachFormat(t *testing.T, test func(t *testing.T, g guarded)) {
 
 func startGuarded(t *testing.T, change ...func(*server.Options)) guarded {
 	t.Helper()
-	setPasswords(t)
 	options, err := server.ProcessConfigFile(fromRoot("cmd", "poked", "deploy", "nats.conf"))
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +89,10 @@ func (g guarded) start() (roles []*process, http string) {
 // TestEachRoleDoesItsWork uses each role with its own credentials: a poke arrives, an
 // operator lists pushers, a database is restored, a dead letter is retried, a device is
 // logged out. Once the streams exist, the server refuses nothing.
-func TestEachRoleDoesItsWork(t *testing.T) { eachFormat(t, eachRoleDoesItsWork) }
+func TestEachRoleDoesItsWork(t *testing.T) {
+	t.Parallel()
+	eachFormat(t, eachRoleDoesItsWork)
+}
 
 func eachRoleDoesItsWork(t *testing.T, g guarded) {
 	gateway := startGateway(t)
@@ -200,6 +194,7 @@ func (g guarded) connect(role string) *nats.Conn {
 // TestAHomeserverSeesNoPushers tries every way to read a pusher, and subscribes to everything
 // meanwhile.
 func TestAHomeserverSeesNoPushers(t *testing.T) {
+	t.Parallel()
 	g, gateway := startGuarded(t), startGateway(t)
 	_, http := g.start()
 	homeserver := g.connect("homeserver")
@@ -290,6 +285,7 @@ func (e *eavesdropper) said(word string) string {
 
 // TestADispatcherPublishesNoRoomEvents, and creates no streams and sets no pushers.
 func TestADispatcherPublishesNoRoomEvents(t *testing.T) {
+	t.Parallel()
 	g := startGuarded(t)
 	g.start()
 	room, user := events.Token("!room:example.org"), events.Token("@alice:example.org")
@@ -323,6 +319,7 @@ func TestADispatcherPublishesNoRoomEvents(t *testing.T) {
 
 // TestARoleMay publishes as each role what the test above does not cover.
 func TestARoleMay(t *testing.T) {
+	t.Parallel()
 	g := startGuarded(t)
 	for role, subjects := range map[string][]string{
 		"dispatcher": {

@@ -18,6 +18,7 @@ import (
 // follows its rule. The library comes from the npm registry; without Node.js 20, npm or the
 // registry the test is skipped.
 func TestMatrixJSSDK(t *testing.T) {
+	t.Parallel()
 	library := installClient(t)
 	tokens := writeFile(t, "tokens", "alice-token @alice:example.org\n")
 	gateway := startGateway(t)

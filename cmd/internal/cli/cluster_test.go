@@ -17,7 +17,6 @@ import (
 // startCluster starts three servers from nats.conf, as docker-compose.yml does.
 func startCluster(t *testing.T) (servers []*server.Server) {
 	t.Helper()
-	setPasswords(t)
 	var ports []int
 	var routes []string
 	for range 3 {

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
+	"flag"
 	"io"
 	"os"
 	"path/filepath"
@@ -128,7 +130,19 @@ func TestMain(m *testing.M) {
 	if os.Getenv(clitest.AsProgram) != "" {
 		os.Exit(Poked().Main()) //nolint:forbidigo // here the test binary is the program
 	}
+	flag.Parse()
+	if err := errors.Join(setUpRoles(), flag.Set("test.parallel", "8")); err != nil { // they wait more than they work
+		panic(err)
+	}
 	m.Run()
+}
+
+// setUpRoles sets the environment that nats.conf reads: the passwords of all roles.
+func setUpRoles() (err error) {
+	for _, role := range []string{"homeserver", "registry", "dispatcher", "bridge", "operator", "route"} {
+		err = errors.Join(err, os.Setenv("POKED_NATS_"+strings.ToUpper(role)+"_PASSWORD", "p-"+role))
+	}
+	return errors.Join(err, os.Setenv("POKED_NATS_ROUTES", "[]"))
 }
 
 // fromRoot returns the path of a file of the repository.

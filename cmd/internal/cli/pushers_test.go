@@ -70,6 +70,7 @@ func TestOperatorLooksAndMends(t *testing.T) {
 }
 
 func TestNoDispatcherAnswers(t *testing.T) {
+	t.Parallel()
 	_, url := startTestNATS(t)
 	for _, command := range []string{"pushers", "pushers retry", "gateways"} {
 		got := poked(t, "", append(strings.Fields(command), "--nats", url)...)

@@ -64,6 +64,7 @@ func TestG1SuccessorsRecordIsLeftAlone(t *testing.T) {
 // A record that a predecessor writes late, which was held up, ends nothing for good: the
 // owner of the partition begins anew with it, and its pusher is told everything.
 func TestG1LateRecordOfAPredecessorLosesNothing(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *house) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()

@@ -9,6 +9,7 @@ import (
 
 	"poked/dispatcher/deliver"
 	"poked/events"
+	"poked/events/eventstest"
 )
 
 // A count that changes while many rooms are read is told once.
@@ -119,6 +120,7 @@ func TestBadgeNone(t *testing.T) {
 // A pusher whose gateway was down while its user read everything elsewhere is told
 // nothing but that.
 func TestReadBeforeCatchUpIsNotPoked(t *testing.T) {
+	eventstest.Long(t)
 	for name, between := range map[string]func(*house){
 		"":                 func(*house) {},
 		" and a restart":   func(h *house) { h.halt(); h.start() },

@@ -94,6 +94,7 @@ func deadOf(h *house, reason events.DeadReason) (letters []stream.StoredDeadLett
 // A position that is lost has the partition begin with what the stream still has: what
 // was not worked through is, and what was stored for it before is not stored twice.
 func TestG1LostPositionBeginsAnew(t *testing.T) {
+	eventstest.Long(t)
 	for name, value := range map[string]string{"unreadable": "garbage", "deleted": ""} {
 		t.Run(name, func(t *testing.T) {
 			bubbleOf(t, 1, func(t *testing.T, h *house) {

@@ -13,6 +13,7 @@ import (
 // the other under a dispatcher that works. What was in it is lost; what comes
 // after that is not: a new pusher, and a new event told to it.
 func TestStreamDeletedUnderneath(t *testing.T) {
+	eventstest.Long(t)
 	for _, name := range []string{
 		"ROOMS", "ROOM_STATE", "NOTIFICATIONS", "REJECTED", "DEAD",
 		"KV_PUSHERS", "KV_PUSH_RULES", "KV_BACKLOG", "KV_POSITIONS", "KV_WORKERS",

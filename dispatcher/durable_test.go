@@ -286,6 +286,7 @@ func TestG2KilledWhilePositionsCannotBeStored(t *testing.T) {
 }
 
 func TestG3OrderAndBadgeWithAFickleGateway(t *testing.T) {
+	eventstest.Long(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	bubble(t, func(t *testing.T, h *house) {

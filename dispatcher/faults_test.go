@@ -39,6 +39,7 @@ const whileDying = 3
 // TestFaultTable breaks each hand-off in each way, heals, and checks what was
 // promised (G1, G2, G3).
 func TestFaultTable(t *testing.T) {
+	eventstest.Long(t)
 	for _, point := range handOffs() {
 		for name, fault := range eventstest.Faults() {
 			t.Run(point.name+"/"+name, func(t *testing.T) {
@@ -61,6 +62,7 @@ func TestFaultTable(t *testing.T) {
 
 // TestFaultTablePOST breaks the hand-off to the gateway.
 func TestFaultTablePOST(t *testing.T) {
+	eventstest.Long(t)
 	for _, fault := range []struct {
 		name    string
 		reply   eventstest.Reply

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/eventstest"
 )
 
 // A user whose pushers went while something was still to be done for them leaves no
@@ -32,6 +33,7 @@ func TestG7NobodyIsKeptWithoutPushers(t *testing.T) {
 // A record by the clock of a worker that was ahead, or that somebody has edited, keeps
 // nobody waiting for longer than a gateway may ask for.
 func TestG6PauseOfARecordIsBounded(t *testing.T) {
+	eventstest.Long(t)
 	for name, record := range map[string]events.Backlog{
 		"pause":    {PausedUntil: time.Now().Add(100 * 365 * 24 * time.Hour)},
 		"next try": {NextTry: time.Now().Add(100 * 365 * 24 * time.Hour)},

@@ -13,6 +13,7 @@ import (
 // write, and nobody else: pokes to other gateways go out all the same, those of the same
 // partition too.
 func TestG4HalfOpenConnectionToNATSStopsNoSlot(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t) // not in a bubble, see Stall
 	h.alone = true   // no lease, which would stop them after a while
 	h.hosts = []string{"other.test"}

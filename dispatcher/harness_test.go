@@ -57,9 +57,13 @@ func bubble(t *testing.T, story func(t *testing.T, h *house)) {
 	bubbleOf(t, eventstest.Topology().Partitions, story)
 }
 
-// bubbleOf tells a story with this many partitions.
+// bubbleOf tells a story with this many partitions. Of all stories, short runs tell
+// those of the guarantees.
 func bubbleOf(t *testing.T, partitions int, story func(t *testing.T, h *house)) {
 	t.Helper()
+	if !strings.HasPrefix(t.Name(), "TestG") {
+		eventstest.Long(t)
+	}
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
 		h := newHouseOf(t, partitions)

@@ -10,6 +10,7 @@ import (
 
 // TestHealth has a gateway go down for an hour and come back.
 func TestHealth(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *house) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.begin()

@@ -100,6 +100,7 @@ func TestG4SaturatedGatewayDelaysOnlyItself(t *testing.T) {
 // A pusher whose own pokes always fail is nobody else's trouble at a gateway that
 // answers them well, however seldom, and is not tried all the time either.
 func TestG4PusherThatAlwaysFailsOpensNoBreaker(t *testing.T) {
+	eventstest.Long(t)
 	for _, story := range []struct {
 		bad   int
 		every time.Duration

@@ -92,6 +92,7 @@ func TestRetriedDeadLetterReachesItsPusherOnly(t *testing.T) {
 // A poke that is tried again while its gateway is down waits like any other,
 // through a crash, and may expire again.
 func TestRetriedDeadLetterIsNotLost(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *house) {
 		h.expire()
 		h.gateway.Answer(down())

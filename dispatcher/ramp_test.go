@@ -15,6 +15,7 @@ import (
 // at a time, and when it is back, few pokes at first, and never more than its
 // limit.
 func TestG5ThousandLaggingPushersComeBackOnARamp(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *house) {
 		const n, answer = 1000, 20 * time.Millisecond
 		users := append([]events.UserID{"@alice:x"}, h.registerMany(n, "gw.test", "u")...)
@@ -151,6 +152,7 @@ func TestG5ProbeWhosePusherGoes(t *testing.T) {
 // What outlives its time at a gateway that never comes back is buried all the
 // same, though there are others enough to be the probes.
 func TestG1PokesExpireWhileTheGatewayIsDown(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *house) {
 		h.cfg.PokeTTL = time.Hour
 		old := append([]events.UserID{"@alice:x"}, h.registerMany(20, "gw.test", "old")...)

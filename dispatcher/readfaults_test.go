@@ -35,6 +35,7 @@ func readHandOffs() []readHandOff {
 // redacted in each way, heals, and checks that what is left and what was told last
 // are right.
 func TestFaultTableRead(t *testing.T) {
+	eventstest.Long(t)
 	for _, point := range readHandOffs() {
 		for name, fault := range eventstest.Faults() {
 			t.Run(point.name+"/"+name, func(t *testing.T) {

@@ -141,6 +141,7 @@ func TestReceiptThatMovesBackwardsChangesNothing(t *testing.T) {
 
 // An event that notified nobody, bob's own state or one that bob was never told of.
 func TestReceiptForAnEventThatNotifiedNobody(t *testing.T) {
+	eventstest.Long(t)
 	for name, content := range map[string]string{
 		"notice": `"type":"m.room.message","content":{"msgtype":"m.notice","body":"x"}`,
 		"state":  `"type":"m.room.topic","state_key":"","content":{"topic":"x"}`,

@@ -99,6 +99,7 @@ func TestBadgeCountsWhatWasUnreadBeforeThePusherWasSetAgain(t *testing.T) {
 // A restart does not make a lone pusher wait longer for its gateway, which was
 // down before and still is.
 func TestG5LonePusherIsToldSoonAlsoAfterARestart(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *house) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()

@@ -6,11 +6,13 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/eventstest"
 )
 
 // An event that is published again when NATS has forgotten its id is told once,
 // whatever time it says that it was sent: a sender's clock may be ahead.
 func TestRepeatedEventIsNoNews(t *testing.T) {
+	eventstest.Long(t)
 	restart := func(h *house) { h.halt(); h.start() }
 	stay := func(*house) {}
 	for name, tt := range map[string]struct {

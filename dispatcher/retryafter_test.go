@@ -12,6 +12,7 @@ import (
 // Whatever a gateway writes into Retry-After, it is left alone at least as long
 // as it asked for, up to an hour, and no longer than a probe waits after that.
 func TestG6RetryAfterIsNeverUndercut(t *testing.T) {
+	eventstest.Long(t)
 	const noPause = 0
 	date := func(after time.Duration) func(time.Time) string {
 		return func(now time.Time) string { return now.Add(after).UTC().Format(http.TimeFormat) }

@@ -78,6 +78,7 @@ func (h *house) shared(limit time.Duration, lives ...*life) {
 // A dispatcher that comes takes its share within five seconds, one that is stopped
 // hands its own over within a second, and nobody notices.
 func TestDispatchersComeAndGo(t *testing.T) {
+	eventstest.Long(t)
 	bubbleOf(t, manyParts, func(t *testing.T, h *house) {
 		users := h.audience(20)
 		h.gateway.Answer(always(eventstest.Reply{After: 20 * time.Millisecond}))
@@ -166,6 +167,7 @@ func TestKilledDispatcherIsReplaced(t *testing.T) {
 // A dispatcher that NATS took for dead, and that comes back: its successor has
 // taken over, it gives way, and then gets a share again.
 func TestPartitionedDispatcherGivesWay(t *testing.T) {
+	eventstest.Long(t)
 	bubbleOf(t, manyParts, func(t *testing.T, h *house) {
 		users := h.audience(20)
 		h.register("@eve:x", "slow.test", "eve")
@@ -202,6 +204,7 @@ func TestPartitionedDispatcherGivesWay(t *testing.T) {
 // Two who both believe that they own everything lose nothing: their positions are
 // fenced.
 func TestTwoBelieveThatTheyOwnEverything(t *testing.T) {
+	eventstest.Long(t)
 	bubbleOf(t, manyParts, func(t *testing.T, h *house) {
 		users := h.audience(20)
 		h.alone = true
@@ -265,6 +268,7 @@ func TestDispatchersStayWhenNATSWasAway(t *testing.T) {
 
 // Each write by which dispatchers agree is broken, in each way, while one joins.
 func TestJoiningFaultTable(t *testing.T) {
+	eventstest.Long(t)
 	for _, subject := range []string{"$KV.POSITIONS.part.", "$KV.WORKERS.worker."} {
 		for name, fault := range eventstest.Faults() {
 			t.Run(fmt.Sprint(subject, "/", name), func(t *testing.T) {

@@ -24,7 +24,8 @@ const unreadSteps = 1500
 // dispatchers, and compares what is unread at the end of each stretch with a plain
 // model. UNREAD_STEPS has it take more of them, POKED_SEED repeats one that failed.
 func TestUnreadProperty(t *testing.T) {
-	steps, seed := uint64(3*unreadSteps), uint64(time.Now().UnixNano())
+	eventstest.Long(t)
+	steps, seed := uint64(unreadSteps), uint64(time.Now().UnixNano())
 	for name, value := range map[string]*uint64{"UNREAD_STEPS": &steps, "POKED_SEED": &seed} {
 		if text := os.Getenv(name); text != "" {
 			var err error
@@ -32,9 +33,6 @@ func TestUnreadProperty(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-	}
-	if raceDetector && os.Getenv("UNREAD_STEPS") == "" {
-		steps = unreadSteps
 	}
 	var all stretch
 	for taken := uint64(0); taken < steps && !t.Failed(); taken += unreadSteps {

@@ -11,6 +11,7 @@ import (
 // A dispatcher that cannot do its work for long is not ready and says why, and is ready
 // as soon as it can.
 func TestG14ReadinessIsTrue(t *testing.T) {
+	eventstest.Long(t)
 	for name, tt := range map[string]struct {
 		refuse string
 		want   string

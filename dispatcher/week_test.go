@@ -30,9 +30,7 @@ const (
 // change it every few hours, and a dispatcher that is stopped or killed now and
 // then. POKED_SEED repeats one that failed.
 func TestG1Week(t *testing.T) {
-	if raceDetector || testing.Short() {
-		t.Skip("a week takes two minutes, and many more under the race detector: run it without")
-	}
+	eventstest.Soak(t)
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("POKED_SEED"); text != "" {
 		var err error

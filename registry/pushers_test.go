@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"poked/events/eventstest"
 )
 
 func TestGetShowsWhatWasSet(t *testing.T) {
@@ -186,6 +188,7 @@ func TestRemovalsAreForgotten(t *testing.T) {
 // TestLargestPushersFitNATS sets as many and as large pushers as one user may
 // have, in the encoding that grows most.
 func TestLargestPushersFitNATS(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t, func(c *Config) { c.MaxPushers = maxMaxPushers })
 	h.run()
 	name := strings.Repeat("<", maxNameChars)

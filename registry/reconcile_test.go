@@ -206,6 +206,7 @@ func (m *moving) InProcessConn() (net.Conn, error) { return m.now.Load().InProce
 // TestBucketLostWhileRunning replaces NATS by an empty one under a registry that
 // has nothing left to tell.
 func TestBucketLostWhileRunning(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	place := &moving{}
 	place.now.Store(h.nats)

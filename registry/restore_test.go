@@ -69,6 +69,7 @@ func (h *house) buckets() string {
 // registry that opens it to say what the one before said, and NATS to hear nothing
 // of it: neither what is older nor the same once more.
 func TestRestoreFromNATS(t *testing.T) {
+	eventstest.Long(t)
 	h := lived(t)
 	before, pushers, rules := h.buckets(), h.inDatabase(inPushers), h.inDatabase(inPushRules)
 	h.close()
@@ -195,6 +196,7 @@ func TestRestoreIsAllOrNothing(t *testing.T) {
 
 // TestStartEmpty has an operator say that what NATS knows is to be forgotten.
 func TestStartEmpty(t *testing.T) {
+	eventstest.Long(t)
 	h := lived(t)
 	h.close()
 	h.cfg.Database, h.cfg.StartEmpty = filepath.Join(t.TempDir(), "new.db"), true

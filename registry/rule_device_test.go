@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"poked/events/eventstest"
 	"poked/events/pushrule"
 )
 
@@ -85,6 +86,7 @@ func TestCopyDeviceRules(t *testing.T) {
 
 // TestRuleLimits reaches each limit, and goes one beyond.
 func TestRuleLimits(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	refused := func(path, body string, status int, errcode, says string) {
 		t.Helper()
@@ -132,6 +134,7 @@ func TestRuleLimits(t *testing.T) {
 
 // TestLargestRulesFitNATS has a user of whom as much is said as the limits admit.
 func TestLargestRulesFitNATS(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.run()
 	name := strings.Repeat("<", 200)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"poked/events/eventstest"
 	"poked/events/pushrule"
 )
 
@@ -81,6 +82,7 @@ func TestPredefinedRules(t *testing.T) {
 
 // TestRuleOfEachKind sets, reads, changes and deletes one.
 func TestRuleOfEachKind(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	const unknown = `{"kind":"org.example.moon","phase":1.50,"x":"<&>"}`
 	for kind, c := range map[string]struct{ put, want string }{

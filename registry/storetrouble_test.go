@@ -29,6 +29,7 @@ func (h *house) wantAway() {
 
 // TestG14LockedDatabase has another program hold the database.
 func TestG14LockedDatabase(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	defer h.run()()
 	h.set("alice-phone", body())

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"poked/events/eventstest"
 )
 
 // What follows the header of a request whose body never comes. To the first the answer
@@ -51,6 +53,7 @@ func TestAStalledBodyHoldsNobody(t *testing.T) {
 // Of who is refused no body is waited for. This is the bridge's own port, with its
 // deadlines.
 func TestARefusedBodyEnds(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

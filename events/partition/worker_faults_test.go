@@ -44,6 +44,7 @@ func faultOfSharing(t *testing.T, c *crew, subject, who string, fault eventstest
 
 // Many faults one after the other, at everybody.
 func TestSharingThroughManyFaults(t *testing.T) {
+	eventstest.Long(t)
 	crewOf(t, 16, func(t *testing.T, c *crew) {
 		hands := []*hand{c.join("a"), c.join("b"), c.join("c")}
 		c.settles(joinLimit, hands...)

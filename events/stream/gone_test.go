@@ -16,6 +16,7 @@ import (
 // The buckets forget who had pushers, or push rules of their own, once their log holds
 // nothing any more, and until then a mark says so.
 func TestG7WhoIsGoneLeavesNoMark(t *testing.T) {
+	eventstest.Long(t)
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		server.Pulse = time.Hour

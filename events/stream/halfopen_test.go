@@ -11,7 +11,8 @@ import (
 
 // A connection whose other side is there and takes nothing is given up after seconds,
 // and what was written meanwhile has an outcome.
-func TestHalfOpenConnectionIsGivenUp(t *testing.T) { // not in a bubble, see Stall
+func TestHalfOpenConnectionIsGivenUp(t *testing.T) {
+	eventstest.Long(t) // not in a bubble, see Stall
 	link := eventstest.StartServer(t).Link()
 	conn := link.Connect(t, eventstest.Topology())
 	back := make(chan struct{}, 1)

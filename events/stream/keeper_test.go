@@ -56,6 +56,7 @@ func TestKeepMakesStreamsAnew(t *testing.T) {
 // TestRoomStateOfDeletedRooms wants the server to go on filling ROOM_STATE, and
 // what it held before to be known still.
 func TestRoomStateOfDeletedRooms(t *testing.T) {
+	eventstest.Long(t)
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())

@@ -8,12 +8,14 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"poked/events/eventstest"
 	"poked/events/stream"
 )
 
 // A service for operators that NATS does not let in says so, and serves as soon as it
 // may.
 func TestG14OperatorServiceIsTriedAgain(t *testing.T) {
+	eventstest.Long(t)
 	user := func(deny ...string) *server.User {
 		return &server.User{Username: "d", Password: "d", Permissions: &server.Permissions{
 			Subscribe: &server.SubjectPermission{Allow: []string{">"}, Deny: deny},

@@ -64,6 +64,7 @@ func serve(t *testing.T, conn *stream.Conn, name string, handler events.Operator
 // However much dispatchers know, operators are told all of it once, in messages
 // that NATS takes.
 func TestOperatorIsToldAll(t *testing.T) {
+	eventstest.Long(t)
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())

@@ -103,6 +103,7 @@ func (s *registerStory) check(t *testing.T, err error, before uint64) {
 // what was written stands there exactly once, or the other's value does, and the
 // writer knows which.
 func TestG1RegisterFaultTable(t *testing.T) {
+	eventstest.Long(t)
 	for _, kind := range []string{"first", "next", "delete"} {
 		for _, other := range []string{"nobody", "before", "between"} {
 			for _, waits := range []bool{false, true} {

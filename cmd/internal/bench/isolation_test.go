@@ -6,11 +6,13 @@ import (
 
 	"poked/cmd/internal/cli"
 	"poked/cmd/internal/clitest"
+	"poked/events/eventstest"
 )
 
 // A small run: one gateway of five hangs, some fail, then all of them. Every poke arrives
 // once, and the report is complete.
 func TestBenchIsolation(t *testing.T) {
+	eventstest.Long(t)
 	t.Setenv(clitest.AsProgram, "1") // the gateways are a separate process
 	got := lab(t, "bench", "isolation", "--gateways=5", "--rounds=1", "--light-for=1s", "--light-rate=200",
 		"--lagging=200", "--outage=0s", "--gateway-slots=16", "--json")

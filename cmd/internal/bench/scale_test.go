@@ -6,11 +6,13 @@ import (
 
 	"poked/cmd/internal/cli"
 	"poked/cmd/internal/clitest"
+	"poked/events/eventstest"
 )
 
 // A small run: one dispatcher and two do the same work, and the report has the cost and the
 // shares.
 func TestBenchScale(t *testing.T) {
+	eventstest.Long(t)
 	t.Setenv(clitest.AsProgram, "1") // dispatchers and the sink are separate processes
 	got := lab(t, "bench", "scale", "--dispatchers=1,2", "--rounds=1", "--pokes=2000", "--settle=1s", "--json")
 	if got.Code != cli.ExitOK {

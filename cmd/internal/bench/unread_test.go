@@ -7,11 +7,13 @@ import (
 
 	"poked/cmd/internal/cli"
 	"poked/cmd/internal/clitest"
+	"poked/events/eventstest"
 )
 
 // A small run: every poke arrives once, and the report is complete. A receipt must cost at
 // most two writes on any machine.
 func TestBenchUnread(t *testing.T) {
+	eventstest.Long(t)
 	t.Setenv(clitest.AsProgram, "1") // the sink is a separate process
 	got := lab(t, "bench", "unread", "--fanout=4", "--pokes=200", "--rounds=1", "--unread=50",
 		"--light-for=200ms", "--light-rate=50", "--receipts=3", "--json")

@@ -14,13 +14,12 @@ import (
 	"poked/cmd/internal/cli"
 	"poked/cmd/internal/clitest"
 	"poked/events"
+	"poked/events/eventstest"
 )
 
 // A whole deployment keeps every guarantee while all kinds of faults are injected.
 func TestChaos(t *testing.T) {
-	if raceDetector || testing.Short() {
-		t.Skip("ten processes and a cluster take their time: CI runs it on its own")
-	}
+	eventstest.Soak(t)
 	t.Setenv(clitest.AsProgram, "1") // the parts are separate processes
 	got := lab(t, "chaos", "--for=25s", "--seed=7", "--json")
 	if got.Code != cli.ExitOK {

@@ -90,6 +90,7 @@ func (g guarded) start() (roles []*process, http string) {
 // operator lists pushers, a database is restored, a dead letter is retried, a device is
 // logged out. Once the streams exist, the server refuses nothing.
 func TestEachRoleDoesItsWork(t *testing.T) {
+	eventstest.Long(t)
 	t.Parallel()
 	eachFormat(t, eachRoleDoesItsWork)
 }
@@ -194,6 +195,7 @@ func (g guarded) connect(role string) *nats.Conn {
 // TestAHomeserverSeesNoPushers tries every way to read a pusher, and subscribes to everything
 // meanwhile.
 func TestAHomeserverSeesNoPushers(t *testing.T) {
+	eventstest.Long(t)
 	t.Parallel()
 	g, gateway := startGuarded(t), startGateway(t)
 	_, http := g.start()
@@ -285,6 +287,7 @@ func (e *eavesdropper) said(word string) string {
 
 // TestADispatcherPublishesNoRoomEvents, and creates no streams and sets no pushers.
 func TestADispatcherPublishesNoRoomEvents(t *testing.T) {
+	eventstest.Long(t)
 	t.Parallel()
 	g := startGuarded(t)
 	g.start()
@@ -319,6 +322,7 @@ func TestADispatcherPublishesNoRoomEvents(t *testing.T) {
 
 // TestARoleMay publishes as each role what the test above does not cover.
 func TestARoleMay(t *testing.T) {
+	eventstest.Long(t)
 	t.Parallel()
 	g := startGuarded(t)
 	for role, subjects := range map[string][]string{

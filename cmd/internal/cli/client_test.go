@@ -12,12 +12,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"poked/events/eventstest"
 )
 
 // A real client library sets and reads pushers and push rules of a running serve, and a poke
 // follows its rule. The library comes from the npm registry; without Node.js 20, npm or the
 // registry the test is skipped.
 func TestMatrixJSSDK(t *testing.T) {
+	eventstest.Long(t)
 	t.Parallel()
 	library := installClient(t)
 	tokens := writeFile(t, "tokens", "alice-token @alice:example.org\n")

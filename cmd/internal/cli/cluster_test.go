@@ -97,6 +97,7 @@ func deleteStreams(t *testing.T, url string, names ...string) {
 // arrives, and again after an operator has deleted two streams and one server is gone. The
 // registry starts while the cluster has no leader yet, and waits for one.
 func TestClusterOfThree(t *testing.T) {
+	eventstest.Long(t)
 	servers := startCluster(t)
 	gateway := startGateway(t)
 	tokens := writeFile(t, "tokens", "alice-token @alice:example.org PHONE\n")

@@ -6,10 +6,13 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"poked/events/eventstest"
 )
 
 // An interrupted demo stops at once, reports that and leaves no files behind.
 func TestDemoStops(t *testing.T) {
+	eventstest.Long(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	ctx, interrupt := context.WithCancel(t.Context())
 	var stderr bytes.Buffer

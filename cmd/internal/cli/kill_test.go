@@ -22,6 +22,7 @@ import (
 // A process that is killed while a gateway is down resumes after the restart: every poke
 // arrives, in order for each pusher, and none that was answered is repeated.
 func TestKilledServeGoesOnWhereItWas(t *testing.T) {
+	eventstest.Long(t)
 	t.Parallel()
 	gateway := startMoodyGateway(t)
 	data := filepath.Join(t.TempDir(), "data")

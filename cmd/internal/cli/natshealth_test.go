@@ -45,6 +45,7 @@ func connect(t *testing.T, where map[string]any) *nats.Conn {
 // TestG14FullDisk fills the disk of serve: it is not ready and shows the reason, waits for
 // free space, and then ends, so that a supervisor restarts it. Nothing acknowledged is lost.
 func TestG14FullDisk(t *testing.T) {
+	eventstest.Long(t)
 	t.Parallel()
 	disk := clitest.SmallDisk(t, 48<<20)
 	gateway := startGateway(t)
@@ -97,6 +98,7 @@ func TestG14FullDisk(t *testing.T) {
 // TestG14LimitOfTheStore fills NATS up to its storage limit: the process is not ready until
 // NATS stores less.
 func TestG14LimitOfTheStore(t *testing.T) {
+	eventstest.Long(t)
 	t.Parallel()
 	disk := clitest.SmallDisk(t, 64<<20)
 	p, where := start(t, serveArgs(t, filepath.Join(disk, "data"))...)
@@ -158,6 +160,7 @@ func startChild(t *testing.T, args ...string) (*childServe, map[string]any) {
 // TestG14NoFileDescriptors takes away the file descriptors that NATS needs to write: the
 // process ends, and the next one works.
 func TestG14NoFileDescriptors(t *testing.T) {
+	eventstest.Long(t)
 	t.Parallel()
 	args := serveArgs(t, filepath.Join(t.TempDir(), "data"))
 	c, where := startChild(t, args...)

@@ -14,6 +14,7 @@ import (
 
 // A gateway fails; the operator lists its pushers, repairs it and retries them.
 func TestOperatorLooksAndMends(t *testing.T) {
+	eventstest.Long(t)
 	var mended atomic.Bool
 	var taken atomic.Int64
 	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -70,6 +71,7 @@ func TestOperatorLooksAndMends(t *testing.T) {
 }
 
 func TestNoDispatcherAnswers(t *testing.T) {
+	eventstest.Long(t)
 	t.Parallel()
 	_, url := startTestNATS(t)
 	for _, command := range []string{"pushers", "pushers retry", "gateways"} {

@@ -14,6 +14,7 @@ import (
 // TestLostDatabase deletes the database of each kind of registry and restores it from NATS. A
 // registry refuses to start before the restore, and starts after it.
 func TestLostDatabase(t *testing.T) {
+	eventstest.Long(t)
 	gateway := startGateway(t)
 	tokens := writeFile(t, "tokens", "alice-token @alice:example.org PHONE\n")
 	_, url := startTestNATS(t)

@@ -10,11 +10,13 @@ import (
 
 	"poked/cmd/internal/terminal"
 	"poked/cmd/internal/testgateway"
+	"poked/events/eventstest"
 )
 
 // The whole program, over its real interfaces, sends exactly the pokes that the specification
 // requires for the recorded events.
 func TestDemoPokesEqualGoldenList(t *testing.T) {
+	eventstest.Long(t)
 	var stdout, stderr bytes.Buffer
 	std := terminal.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr}
 	if err := (&Cmd{JSON: true}).Run(t.Context(), std); err != nil {
@@ -45,6 +47,7 @@ func TestDemoPokesEqualGoldenList(t *testing.T) {
 // Any difference between the list and the pokes makes the demo fail. All changes are to pokes
 // of events that nobody reads, which must arrive.
 func TestDemoFailsUnlessPokesEqualList(t *testing.T) {
+	eventstest.Long(t)
 	files := testdataFiles()
 	lines := strings.SplitAfter(files.golden, "\n")
 	for i, change := range map[int]struct{ old, new string }{

@@ -78,6 +78,7 @@ func openBridge(t *testing.T, conn *stream.Conn) *httptest.Server {
 // even if every fifth transaction is sent twice. The transactions lack redactions and some
 // receipts, which are published afterwards, so that the same events stay unread.
 func TestReplayedTransactionsCauseTheSamePokes(t *testing.T) {
+	eventstest.Long(t)
 	rec, err := readRecording(testdataFiles())
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,0 @@
-//go:build race
-
-package chaos
-
-// raceDetector reports whether tests run under the race detector.
-const raceDetector = true

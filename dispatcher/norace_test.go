@@ -1,6 +1,0 @@
-//go:build !race
-
-package dispatcher
-
-// raceDetector says that tests run under the race detector.
-const raceDetector = false

@@ -41,7 +41,7 @@ func TestG9NothingSecretIsLogged(t *testing.T) {
 		if strings.Contains(log, "SECRET") {
 			t.Errorf("the log tells a secret: %s", log)
 		}
-		for _, word := range []string{"rejected", "expired", "http_502", "refused_url", "unreadable message skipped", "unreadable value in a bucket"} {
+		for _, word := range []string{"rejected", "expired", "http_status=502", "refused_url", "unreadable message skipped", "unreadable value in a bucket"} {
 			if !strings.Contains(log, word) {
 				t.Errorf("the story has no %s in it, so it proves nothing of that", word)
 			}

@@ -14,6 +14,10 @@
 // pusher is remembered for as long as the notification log may hold something of theirs
 // (former.go).
 //
+// Memory needs all three of packing, templates and light records: without any one of them a
+// dispatcher that owns a quarter of the partitions exceeds 250 bytes a pusher, as `pokelab
+// bench memory` counts them.
+//
 // A value that cannot be read changes nothing: what was known before stays. The directory
 // does no I/O under its lock, and imports nothing else of the dispatcher.
 package directory

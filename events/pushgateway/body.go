@@ -9,8 +9,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Priority is how urgent a poke is (Push Gateway API, prio). The zero value is
-// High, which is also what a gateway assumes when it is told nothing.
+// Priority is how urgent a poke is (Push Gateway API, prio). The zero value is High,
+// which is also a gateway's default.
 type Priority uint8
 
 // The two priorities.
@@ -31,9 +31,8 @@ func (p Priority) String() string {
 // pusher asks for that shows no badge.
 const NoCounts = -1
 
-// A Notification is what a poke says of an event (Push Gateway API, Notification
-// without counts and devices). An empty field is left out, never sent as "" or
-// null.
+// A Notification is the event's part of a poke (Push Gateway API, Notification without
+// counts and devices). An empty field is omitted, never sent as "" or null.
 type Notification struct {
 	// Prio and UserIsTarget may differ between the users of one event; all other
 	// fields usually do not, see AppendHead.
@@ -109,7 +108,7 @@ type Device struct {
 }
 
 // AppendBody appends the body of a poke. The notification is what AppendJSON
-// built, or nil for a poke that only tells the badge. A negative unread leaves
+// built, or nil for a poke that only updates the badge. A negative unread leaves
 // the counts out; zero is sent, because it is what clears a badge.
 func AppendBody(dst, notification []byte, unread int, dev *Device) []byte {
 	dst = dev.appendHead(append(dst, `{"notification":{"devices":[{`...))

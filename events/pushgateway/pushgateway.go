@@ -1,8 +1,7 @@
-// Package pushgateway says what a push gateway is: which URL may name one,
-// which address may be dialled for one, what is posted to it and what its
-// answer means. It is pure: it keeps no state, writes no log and imports
-// nothing of ours, so that the place where a URL is registered and the place
-// where it is dialled ask the same question and get the same answer.
+// Package pushgateway defines which URLs and addresses are allowed for a push gateway,
+// the bodies of requests to it, and the meaning of its answers. It is pure: it keeps no
+// state, writes no log and imports no other package of poked. Registration and delivery
+// both use it and so apply the same rules.
 //
 //	           registration                          delivery
 //	                │                                   │
@@ -15,7 +14,7 @@
 //
 // # The guard
 //
-// A [Policy] decides in this order; the first line that speaks wins:
+// A [Policy] decides in this order; the first rule that applies wins:
 //
 //  1. deny: what the operator denies is refused, whatever else is allowed;
 //  2. an address with a zone, unspecified, multicast or broadcast is refused;
@@ -32,10 +31,9 @@
 // save lines 1 to 3. A prefix in the allow list admits addresses, not names: a
 // single-label name needs an entry of its own, and so does plain HTTP to a name.
 //
-// CheckURL looks at text only and asks no DNS. It exists to tell whoever
-// registers a URL early and clearly; the guarantee that no connection is opened
-// to an address outside what the operator allows is kept by CheckAddr through
-// [Policy.Dialer], after DNS, for each address tried.
+// CheckURL checks only the text and does not use DNS. It gives clients an early and clear
+// error. CheckAddr, through [Policy.Dialer], ensures that no connection is opened to an
+// address that the operator does not allow: it checks each address after DNS.
 //
 // # What fails, and how
 //
@@ -62,7 +60,7 @@ const MaxResponseBytes = 64 << 10
 // a gateway's, or an address that may not be dialled.
 var ErrBlocked = errors.New("blocked by the gateway policy")
 
-// A Refusal says why a URL or an address was refused.
+// A Refusal is the error for a URL or an address that was refused.
 type Refusal struct {
 	// Reason is a sentence without capital and full stop that can be shown to
 	// whoever registered the URL, such as "the scheme must be https". It never

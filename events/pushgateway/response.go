@@ -21,8 +21,8 @@ var ErrTooLarge = errors.New("the answer is too large")
 
 // Decode returns a gateway's answer as UTF-8, without what its Content-Encoding did to
 // it (gzip or deflate, though we ask for neither) and without a byte order mark. What
-// it cannot undo it returns as it came: whether such an answer names a pushkey nobody
-// knows, and the gateway has taken the poke. The only error is [ErrTooLarge].
+// it cannot decode it returns unchanged: the gateway has accepted the poke, and whether
+// the answer rejects a pushkey cannot be known. The only error is [ErrTooLarge].
 func Decode(encoding string, body []byte) ([]byte, error) {
 	packed := bytes.NewReader(body)
 	var unpacked io.Reader

@@ -1,7 +1,7 @@
 -- +goose Up
 
--- Every user who ever had a pusher. version grows with each change of the
--- user's pushers and never goes back, so a row outlives its last pusher.
+-- Every user who ever had a pusher. version increases with each change of the user's
+-- pushers and never decreases, so the row stays after the last pusher is gone.
 CREATE TABLE users (
     user_id TEXT    NOT NULL PRIMARY KEY,
     version INTEGER NOT NULL
@@ -20,28 +20,28 @@ CREATE TABLE pushers (
     lang                TEXT    NOT NULL,
     data                TEXT    NOT NULL, -- JSON object, as the client set it
     device_id           TEXT    NOT NULL, -- of the token that set it, '' if unknown
-    pushkey_ts          INTEGER NOT NULL, -- when it was last set, in seconds
+    pushkey_ts          INTEGER NOT NULL, -- when it was last set, Unix seconds
     UNIQUE (user_id, app_id, pushkey)
 ) STRICT;
 
--- For "append": false, which looks for other users' pushers.
+-- For "append": false, which removes other users' pushers.
 CREATE INDEX pushers_by_pushkey ON pushers (pushkey, app_id);
 
--- Why pushers went, for whoever asks later. It names a pusher by its digest:
--- a pushkey is kept no longer than its pusher.
+-- History of removed pushers with the reason. It contains a digest and no pushkey: a
+-- pushkey is not kept longer than its pusher.
 CREATE TABLE removed_pushers (
     id         INTEGER PRIMARY KEY,
     user_id    TEXT    NOT NULL REFERENCES users (user_id),
     pusher_id  TEXT    NOT NULL, -- digest of (user_id, app_id, pushkey)
     app_id     TEXT    NOT NULL,
-    pushkey_ts INTEGER NOT NULL, -- of the pusher that went, in seconds
+    pushkey_ts INTEGER NOT NULL, -- of the removed pusher, Unix seconds
     reason     TEXT    NOT NULL,
-    removed_at INTEGER NOT NULL  -- seconds
+    removed_at INTEGER NOT NULL  -- Unix seconds
 ) STRICT;
 
 CREATE INDEX removed_pushers_by_user ON removed_pushers (user_id, id);
 
--- Users whose pushers NATS has not been told since they changed, in order.
+-- Users whose changed pushers are not yet published to NATS, in order.
 CREATE TABLE outbox (
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     user_id TEXT NOT NULL REFERENCES users (user_id)

@@ -18,7 +18,7 @@ type Change struct {
 	Actions []Action `json:"actions,omitzero"`  // nil: as predefined
 }
 
-// IsZero says that nothing is changed.
+// IsZero reports whether nothing is changed.
 func (c *Changes) IsZero() bool {
 	return len(c.Override)+len(c.Content)+len(c.Room)+len(c.Sender)+len(c.Underride)+len(c.Predefined) == 0
 }

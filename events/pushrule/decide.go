@@ -16,7 +16,7 @@ type Decision struct {
 const mostOpen = 4
 
 // Decide walks the rules once for an event; For and Same then give the outcomes of all users whom the ruleset is
-// for. Related events must have been told before (Event.Relate).
+// for. Related events must have been set before (Event.Relate).
 func (c *Compiled) Decide(ev *Event) Decision {
 	d := Decision{compiled: c, event: ev}
 	for i := range c.rules {

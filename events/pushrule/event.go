@@ -8,7 +8,7 @@ type Room struct {
 	MemberCount int
 	// SenderLevel is the power level of the event's sender.
 	SenderLevel int64
-	// SenderIsCreator says that the sender is a creator of a room of version 12 or later, whose power has no limit.
+	// SenderIsCreator reports whether the sender is a creator of a room of version 12 or later, whose power has no limit.
 	SenderIsCreator bool
 	// NotificationLevels are the power levels needed for kinds of notification, such as "room"; 50 if absent.
 	NotificationLevels map[string]int64
@@ -65,7 +65,7 @@ func NewEvent(raw []byte, room Room) *Event {
 	return ev
 }
 
-// Relate says which event this one relates to by the relation relType, "m.in_reply_to" for replies (MSC3664).
+// Relate sets the event that this one relates to by the relation relType, "m.in_reply_to" for replies (MSC3664).
 func (ev *Event) Relate(relType string, to *Event) {
 	if ev.related == nil {
 		ev.related = make(map[string]*Event)

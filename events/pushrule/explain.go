@@ -7,21 +7,21 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Explanation says what became of one rule.
+// Explanation is the result of one rule.
 type Explanation struct {
 	RuleID string `json:"rule_id"`
 	Kind   Kind   `json:"kind"`
-	// Asked says that the evaluator came to the rule: no rule before it had matched, it is enabled, and the event is
+	// Asked reports whether the evaluator came to the rule: no rule before it had matched, it is enabled, and the event is
 	// not the user's own.
 	Asked bool `json:"asked"`
-	// Matched says that the rule was asked and holds: it decides. Only one rule of an event does.
+	// Matched reports whether the rule was asked and holds, so that it decides. Only one rule of an event does.
 	Matched bool `json:"matched"`
-	// Why says why the rule was not asked, and what keeps it from matching: one reason each, empty for the rule
+	// Why lists why the rule was not asked, and what keeps it from matching: one reason each, empty for the rule
 	// that matched. They quote the rule, but nothing of the event.
 	Why []string `json:"why,omitempty"`
 }
 
-// Explain tells of every rule of a user, in the order in which they are asked, whether it matched an event and why
+// Explain reports for every rule of a user, in the order in which they are asked, whether it matched an event and why
 // not; the one with Matched is what Evaluate returns, if any is. Rules that were not asked are explained as if they
 // had been: one that would have matched then has no reason but that. It takes its time: it is for people.
 func Explain(rules *Ruleset, ev *Event, user User) []Explanation {
@@ -80,7 +80,7 @@ func (x *explainer) failures(kind Kind, rule *Rule) []string {
 	return failures
 }
 
-// failure says which condition does not hold and why; source is empty for what the rule itself asks.
+// failure returns which condition does not hold and why; source is empty for what the rule itself asks.
 func (x *explainer) failure(rule *Rule, condition condition, source gjson.Result) string {
 	_, isPattern := condition.(*bodyMatch)
 	switch {
@@ -110,7 +110,7 @@ func describe(source gjson.Result) string {
 	return text
 }
 
-// unreadable says why a condition can never hold.
+// unreadable returns why a condition can never hold.
 func unreadable(source gjson.Result) string {
 	kind := source.Get("kind")
 	parameters, known := map[string][]string{

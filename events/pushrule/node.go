@@ -6,7 +6,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// shape says what a JSON value is.
+// shape is the type of a JSON value.
 type shape uint8
 
 const (

@@ -9,7 +9,7 @@ const (
 	highlight    Action = `{"set_tweak":"highlight"}`
 )
 
-// Outcome is what a rule that matched says to do. It is made when the ruleset is compiled, and must not be changed.
+// Outcome is the effect of a rule that matched. It is made when the ruleset is compiled, and must not be changed.
 type Outcome struct {
 	RuleID string
 	Kind   Kind

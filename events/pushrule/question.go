@@ -13,7 +13,7 @@ import (
 type Question struct {
 	// Rules are the rules asked about. A question about one condition or one rule makes a ruleset of it alone.
 	Rules Ruleset
-	// IsWhole says that a whole ruleset is asked about.
+	// IsWhole reports whether the question is about a whole ruleset.
 	IsWhole bool
 	Event   *Event
 	User    User
@@ -176,7 +176,7 @@ func (c *questionContext) user() User {
 
 func isObject(raw json.RawMessage) bool { return len(raw) > 0 && raw[0] == '{' }
 
-// plainError says what is wrong with JSON without a piece of it.
+// plainError describes an error in JSON without quoting any of it.
 func plainError(err error) error {
 	var syntax *json.SyntaxError
 	var mistyped *json.UnmarshalTypeError

@@ -2,7 +2,7 @@ package pushrule
 
 import "fmt"
 
-// reason says why a condition that can hold does not hold for the explained event and user.
+// reason returns why a condition that can hold does not hold for the explained event and user.
 func (x *explainer) reason(c condition) string {
 	ev := x.ev
 	switch c := c.(type) {
@@ -67,7 +67,7 @@ func (c *relatedMatch) reason(ev *Event) string {
 
 const noProperty = "no such property"
 
-// noMatch says why a pattern does not fit a value.
+// noMatch returns why a pattern does not fit a value.
 func noMatch(n *node) string {
 	switch {
 	case n == nil:
@@ -78,7 +78,7 @@ func noMatch(n *node) string {
 	return "no match"
 }
 
-// notInBody says why text is not found in content.body.
+// notInBody returns why text is not found in content.body.
 func notInBody(ev *Event) string {
 	if body := ev.root.member("content").member("body"); body == nil || body.shape != shapeString {
 		return noMatch(body)

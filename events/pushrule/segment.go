@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// bound says which ends of a place in a text must be word boundaries.
+// bound is which ends of a place in a text must be word boundaries.
 type bound uint8
 
 const (

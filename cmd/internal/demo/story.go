@@ -102,7 +102,7 @@ func (s *story) play(ctx context.Context, conn *stream.Conn) error {
 	}
 	close(s.registered)
 	s.screen.say("%d pushers of %d users are set over HTTP at http://%s", len(s.rec.pushers), len(s.tokens), s.registryAddr)
-	s.screen.say("%d events and %d receipts go to NATS, pokes go to http://%s", len(s.rec.events), s.rec.receipts(), s.gateway.Addr())
+	s.screen.say("%d events and %d receipts go to NATS, pokes come to http://%s", len(s.rec.events), s.rec.receipts(), s.gateway.Addr())
 	if !s.screen.all {
 		s.screen.say("the first poke of each kind:")
 	}
@@ -264,7 +264,7 @@ func (s *story) verdict() error {
 	}
 	slices.Sort(s.latencies)
 	if n := len(s.latencies); n > 0 {
-		s.screen.say("%d pokes for events and %d for the badge alone arrived in %.1f s",
+		s.screen.say("%d pokes of events and %d of the badge alone came in %.1f s",
 			s.check.tally.Arrived, s.check.tally.Badges, s.ended.Sub(s.began).Seconds())
 		s.screen.say("from publishing to poke: half within %s, 99 %% within %s",
 			s.latencies[n/2].Round(10*time.Microsecond), s.latencies[n*99/100].Round(10*time.Microsecond))

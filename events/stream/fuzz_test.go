@@ -27,3 +27,35 @@ func FuzzAccountMessages(f *testing.F) {
 		}
 	})
 }
+
+// A record of BACKLOG is read, or is lost: then its user is nobody.
+func FuzzBacklog(f *testing.F) {
+	for _, value := range []string{
+		`{"user_id":"@bob:x","position":7,"attempts":2,"since":"2026-01-01T00:00:00Z","next_try":"2026-01-01T00:00:01Z","last_error":"http_5xx"}`,
+		`{"user_id":"@bob:x","position":-7}`, `{"user_id":""}`, `{"user_id":7}`, `{`, `null`,
+	} {
+		f.Add([]byte(value))
+	}
+	c := &Conn{partitions: 1}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		b, err := c.parseBacklog(raw, 0)
+		if (err != nil) != b.Lost || err != nil && b.UserID != "" || err == nil && !b.UserID.Valid() && b.UserID == "" {
+			t.Errorf("%s is %+v: %v", raw, b, err)
+		}
+	})
+}
+
+// A pause in GATEWAYS is read, and stands under its own key, or is an error.
+func FuzzPause(f *testing.F) {
+	for _, value := range []string{
+		`{"origin":"https://push.example.org","until":"2026-01-01T00:00:00Z"}`, `{"origin":"","until":""}`, `{"until":7}`, `{`, `null`,
+	} {
+		f.Add([]byte(value), "paused."+events.Token("https://push.example.org"))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte, key string) {
+		p, err := parsePause(entry{key: key, value: raw})
+		if err == nil && pauseKey(p.Origin) != key {
+			t.Errorf("%s at %s is %+v", raw, key, p)
+		}
+	})
+}

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -51,11 +50,19 @@ func (c *Conn) WatchPauses(ctx context.Context, apply func(events.Pause), ready 
 		if e.deleted {
 			return
 		}
-		var p events.Pause
-		if err := json.Unmarshal(e.value, &p); err != nil || pauseKey(p.Origin) != e.key {
-			c.NoteUnreadable(bucketGateways, e.key, e.revision, cmp.Or(err, errOtherKey))
+		p, err := parsePause(e)
+		if err != nil {
+			c.NoteUnreadable(bucketGateways, e.key, e.revision, err)
 			return
 		}
 		apply(p)
 	}, ready)
+}
+
+// parsePause reads a pause and checks that it stands under its own key.
+func parsePause(e entry) (p events.Pause, err error) {
+	if err = json.Unmarshal(e.value, &p); err == nil && pauseKey(p.Origin) != e.key {
+		err = errOtherKey
+	}
+	return p, err
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A receipt or redaction that arrived before its event holds however long it takes until all is
-// stored that the event brings about.
+// A receipt or redaction that arrived before its event applies, however long it takes
+// until everything is stored that the event brings about.
 func TestEarlyRedactionOutlastsTheStoring(t *testing.T) {
 	readers(t, func(t *testing.T, h *house) {
 		h.halt()

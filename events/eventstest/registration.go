@@ -12,7 +12,7 @@ import (
 )
 
 // HSToken is the hs_token of [WriteRegistration].
-const HSToken = "hs-token-of-the-test"
+const HSToken = "hs-token-of-the-test" //nolint:gosec // opens nothing outside of a test
 
 // WriteRegistration writes the text of a registration with [ASToken] and [HSToken] in
 // place of its own into a directory of the test's, and returns its path.

@@ -7,14 +7,14 @@ import (
 	"slices"
 )
 
-// assign says which of the workers each of parts partitions belongs to. Everybody
-// who knows of the same workers, in whatever order, gets the same answer, and no
-// worker has more than one partition more than another.
+// assign returns the worker of each of parts partitions. Every process that knows the
+// same workers, in whatever order, gets the same answer, and no worker has more than one
+// partition more than another.
 //
-// It is rendezvous hashing with a limit: of all pairs of a partition and a worker
-// the one with the highest score is granted first, as long as the partition has
-// nobody and the worker may have one more. When a worker comes or goes, the pairs
-// of the others keep their scores, so most partitions stay where they are.
+// It is rendezvous hashing with a limit. Of all pairs of a partition and a worker, the one
+// with the highest score is granted first, as long as the partition is free and the worker
+// may have one more. When a worker joins or leaves, the pairs of the others keep their
+// scores, so most partitions stay where they are.
 func assign(parts int, workers []string) []string {
 	owners := make([]string, parts)
 	if len(workers) == 0 {
@@ -34,14 +34,14 @@ func assign(parts int, workers []string) []string {
 	return owners
 }
 
-// pair is a partition and a worker, and how well they go together.
+// pair is a partition and a worker, with the score of the pair.
 type pair struct {
 	score  uint64
 	part   int
 	worker string
 }
 
-// pairs returns all pairs, best first.
+// pairs returns all pairs, highest score first.
 func pairs(parts int, workers []string) []pair {
 	all := make([]pair, 0, parts*len(workers))
 	for _, worker := range workers {
@@ -58,10 +58,10 @@ func pairs(parts int, workers []string) []pair {
 	return all
 }
 
-// quota is how many partitions each worker may have: all the same, but that some
-// have one more if the number cannot be divided.
+// quota is how many partitions each worker may have. If the number does not divide
+// evenly, some have one more.
 type quota struct {
-	each, more int // more is how many may still have one beyond each
+	each, more int // more is how many workers may still have one beyond each
 	has        map[string]int
 }
 
@@ -69,7 +69,7 @@ func newQuota(parts, workers int) quota {
 	return quota{each: parts / workers, more: parts % workers, has: make(map[string]int, workers)}
 }
 
-// grant gives a worker one more partition, if it may have one.
+// grant gives a worker one more partition, and reports whether it may have it.
 func (q *quota) grant(worker string) bool {
 	switch n := q.has[worker]; {
 	case n < q.each:

@@ -17,23 +17,22 @@ import (
 )
 
 const (
-	// windowLimit bounds the messages of one partition that are taken and not
-	// done, and so the memory they hold.
+	// windowLimit limits the messages of one partition that are handed out and not done,
+	// and so the memory that they hold.
 	windowLimit = 1024
-	// unsavedLimit bounds how far a worker may run ahead of its stored
-	// position, and so how many messages its successor must suspect of having
-	// been handled already.
+	// unsavedLimit limits how far a worker may run ahead of its stored position, and so
+	// how many messages its successor must treat as possibly handled.
 	unsavedLimit = 256
-	// unsavedFor is for how long a worker reads on whose position cannot be stored:
-	// what it does meanwhile is done again if it dies.
+	// unsavedFor is how long a worker reads on while its position cannot be stored. If it
+	// dies, its successor repeats what it did meanwhile.
 	unsavedFor = time.Second
-	// saveInterval is the least time between two writes of a position. A crash
-	// makes unknown what was done within it.
+	// saveInterval is the shortest time between two writes of a position. After a crash
+	// the outcome of what was done within it is unknown.
 	saveInterval = 10 * time.Millisecond
 )
 
-// Follower reads one partition of a stage in stream order, from its stored
-// position on, and stores how far the work is done. One goroutine runs it.
+// Follower reads one partition of a stage in stream order from its stored position on,
+// and stores how far the work is done.
 type Follower struct {
 	group   *Group
 	conn    *stream.Conn
@@ -44,15 +43,15 @@ type Follower struct {
 	log     *slog.Logger
 	window  *window
 
-	begin  uint64    // newest sequence that a predecessor has recorded as taken
+	begin  uint64    // newest sequence that a predecessor recorded
 	stored uint64    // newest sequence of the stream when this follower began
 	made   time.Time // when the stream was made
 
 	// Owned by the goroutine of Run.
-	left     map[uint64]struct{} // what the predecessor left open
+	left     map[uint64]struct{} // sequences that the predecessor left open
 	last     uint64              // newest sequence received
 	suspects int                 // how many more messages the predecessor may have taken
-	doubt    bool                // the predecessor may have done what nobody knows of
+	doubt    bool                // see Doubt
 	ending   bool
 	tail     *stream.Tail
 	saver    saver
@@ -65,8 +64,8 @@ type Follower struct {
 	motion  motion
 }
 
-// Follow prepares to work through a partition: it reads the position that the
-// partition's last worker stored. owner names this worker.
+// Follow prepares to process a partition from the position that its last worker stored.
+// owner is the name of this worker.
 func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string) (*Follower, error) {
 	c := g.conn
 	pos, err := loadPosition(ctx, c, stage, part)
@@ -93,7 +92,7 @@ func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string)
 		},
 	})
 	if pos.lost {
-		f.suspects = math.MaxInt // nobody knows how far the predecessor got
+		f.suspects = math.MaxInt // it is unknown how far the predecessor got
 	}
 	for _, seq := range pos.Open {
 		f.left[seq] = struct{}{}
@@ -102,37 +101,37 @@ func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string)
 	return f, nil
 }
 
-// Cursor returns the newest sequence that a worker has taken before this one
-// begins: what lies above it will be handled by this follower.
+// Cursor returns the newest sequence that a predecessor recorded: this follower handles
+// everything after it.
 func (f *Follower) Cursor() uint64 { return f.begin }
 
-// Fresh says that the stream held nothing at all when the follower began.
+// Fresh reports whether the stream was empty when the follower began.
 func (f *Follower) Fresh() bool { return f.stored == 0 }
 
 // Open returns how many messages were handed out and are not done.
 func (f *Follower) Open() int { return f.window.open() }
 
-// Doubt says that the predecessor may have done something of which no message comes
-// again: it died, or what it left open is gone from the stream. It is for the
-// handler to ask.
+// Doubt reports whether the predecessor may have handled messages that this follower does
+// not receive: it died, or what it left open is gone from the stream. Only the handler
+// may call it.
 func (f *Follower) Doubt() bool { return f.doubt }
 
-// Done says that a message's work is complete and durable.
+// Done records that a message's work is complete and durable.
 func (f *Follower) Done(seq uint64) { f.window.finish(seq) }
 
-// Redo has a message handled again, as a replayed one, after a pause.
+// Redo passes a message to the handler again, as a replayed one, at the next tick.
 func (f *Follower) Redo(msg Message) {
 	msg.Replayed = true
 	f.redo <- msg // never full: it holds as many as can be open
 }
 
-// Resume has a message handled now that Handle put off.
+// Resume passes a message that Handle deferred to the handler again.
 func (f *Follower) Resume(msg Message) {
 	f.resume <- msg // never full: it holds as many as can be open
 }
 
-// Bury keeps a message as a dead letter (see [Message.Dead]), and is then done with
-// it. The caller says so in the log.
+// Bury stores a message as a dead letter (see [Message.Dead]), and then marks it as done.
+// The caller logs it.
 func (f *Follower) Bury(msg Message, reason events.DeadReason, detail error) {
 	f.conn.PublishDead(msg.Dead(reason, detail), func(err error) {
 		if err != nil {
@@ -144,8 +143,8 @@ func (f *Follower) Bury(msg Message, reason events.DeadReason, detail error) {
 	})
 }
 
-// Fence ends [Follower.Run] with [ErrFenced]: another worker has written what only the
-// owner of the partition writes.
+// Fence ends [Follower.Run] with [ErrFenced]: another worker wrote something that only
+// the owner of the partition writes.
 func (f *Follower) Fence(conflict *stream.ConflictError) {
 	select {
 	case f.fenced <- conflict:
@@ -153,10 +152,10 @@ func (f *Follower) Fence(conflict *stream.ConflictError) {
 	}
 }
 
-// Run follows until ctx ends, and then returns nil after finish has returned
-// and the position is stored: finish waits, within a bound of its own, for what
-// is out. It returns [ErrFenced] as soon as another worker has taken over, and
-// [ErrRemade] when it has to be followed from the start.
+// Run follows the partition until ctx ends. Then it calls finish, which waits with a time
+// limit of its own for outstanding work, stores the position and returns nil. It returns
+// [ErrFenced] as soon as another worker has taken over, and [stream.ErrRemade] if the
+// partition has to be followed from the start.
 func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 	f.handler = h
 	f.motion.tick(time.Now(), f.last, false)
@@ -177,7 +176,7 @@ func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 	}
 }
 
-// step waits for one thing to happen and does it.
+// step waits for one event and handles it.
 func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 	if f.tail.Over() != nil {
 		return fmt.Errorf("%s partition %d: %w", f.stage.Name, f.part, f.tail.Over())
@@ -213,8 +212,7 @@ func (f *Follower) redoAll(ctx context.Context) {
 	}
 }
 
-// resumed returns the channel of messages whose time has come, or nil while they
-// may be another worker's to handle.
+// resumed returns the channel of resumed messages, or nil while the lease is not held.
 func (f *Follower) resumed() <-chan Message {
 	if !f.handler.Lease.Held() {
 		return nil
@@ -222,8 +220,8 @@ func (f *Follower) resumed() <-chan Message {
 	return f.resume
 }
 
-// incoming returns the channel of new messages, or nil while there is no room
-// for more, or they may be another worker's to handle.
+// incoming returns the channel of new messages, or nil while the window is full or the
+// lease is not held.
 func (f *Follower) incoming(ctx context.Context) <-chan *nats.Msg {
 	if f.window.open() >= windowLimit || f.saver.isBehind() || !f.handler.Lease.Held() {
 		return nil
@@ -259,8 +257,8 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 	f.handler.Handle(ctx, msg)
 }
 
-// giveUpBefore forgets what the predecessor left open and the stream no longer
-// has: messages come in order, so what lies before this one will not come.
+// giveUpBefore forgets what the predecessor left open and the stream no longer has:
+// messages arrive in order, so those before this one will not.
 func (f *Follower) giveUpBefore(seq uint64) {
 	for gone := range f.left {
 		if gone < seq {

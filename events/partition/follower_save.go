@@ -9,8 +9,8 @@ import (
 	"poked/events/stream"
 )
 
-// save begins to store the position if that is due, and returns a channel that
-// says when to look again if it will be.
+// save begins to store the position if that is due. If it will be due later, it returns a
+// channel that fires then.
 func (f *Follower) save() <-chan time.Time {
 	s := &f.saver
 	if s.writing || !f.window.dirty() && s.unsaved < unsavedLimit {
@@ -43,7 +43,7 @@ func (f *Follower) beginSave() {
 	})
 }
 
-// saveFinished takes in the answer to a write of the position.
+// saveFinished handles the answer to a write of the position.
 func (f *Follower) saveFinished(err error) error {
 	s := &f.saver
 	s.writing = false
@@ -60,7 +60,7 @@ func (f *Follower) saveFinished(err error) error {
 		f.log.Warn("position not stored, trying again", "error", err)
 		return nil
 	}
-	// One that is gone or that nobody can read takes the partition from nobody.
+	// A position that is gone or unreadable is not a take-over.
 	if _, err := parsePosition([]byte(conflict.Stands.Value)); conflict.Stands.There && err == nil {
 		return f.fencedBy(conflict)
 	}
@@ -68,13 +68,12 @@ func (f *Follower) saveFinished(err error) error {
 	return nil
 }
 
-// fencedBy returns the error with which the work on a partition ends that another
-// worker has taken over.
+// fencedBy returns the error for a partition that another worker has taken over.
 func (f *Follower) fencedBy(conflict *stream.ConflictError) error {
 	return fmt.Errorf("%s partition %d: %w: %w", f.stage.Name, f.part, ErrFenced, conflict)
 }
 
-// storeLast stores the position once more when the work has ended.
+// storeLast stores the final position.
 func (f *Follower) storeLast() error {
 	s := &f.saver
 	f.ending = true

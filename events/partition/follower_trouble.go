@@ -7,18 +7,18 @@ import (
 	"poked/events/stream"
 )
 
-// stalledFor is for how long a partition may have messages and take none.
+// stalledFor is how long a partition may have messages without progress.
 const stalledFor = 30 * time.Second
 
-// motion is whether a follower gets on. Its goroutine notes it at each tick, others read
-// it.
+// motion tracks whether a follower makes progress. The follower's goroutine updates it at
+// each tick; others read it.
 type motion struct {
-	ticked atomic.Int64 // when the goroutine last came by, Unix nanoseconds
-	moved  atomic.Int64 // when a message was last taken, or none waited
+	ticked atomic.Int64 // the last tick, Unix nanoseconds
+	moved  atomic.Int64 // the last tick with progress, or without messages to handle
 	last   uint64       // newest sequence received at the last tick
 }
 
-// tick takes in how far the follower has got, and whether messages wait for it.
+// tick records the newest received sequence, and whether messages are waiting.
 func (m *motion) tick(now time.Time, last uint64, waits bool) {
 	m.ticked.Store(now.UnixNano())
 	if last != m.last || !waits {
@@ -27,8 +27,7 @@ func (m *motion) tick(now time.Time, last uint64, waits bool) {
 	m.last = last
 }
 
-// trouble returns why the follower does not get on, though there is something to do, or
-// "".
+// trouble returns why the follower makes no progress although there is work, or "".
 func (f *Follower) trouble() string {
 	if err := f.unsaved.Lasting(stream.RefusedFor); err != nil {
 		return "its position is not stored: " + err.Error()

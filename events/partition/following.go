@@ -5,19 +5,19 @@ import (
 	"slices"
 )
 
-// Following is how a partition stands that this process works through.
+// Following is the state of a partition that this process follows.
 type Following struct {
 	Stage string
 	Part  int
-	// Waiting is how many messages of the partition the stream held beyond the
-	// newest one that has come, at the time when that was sent.
+	// Waiting is how many messages the stream had beyond the newest received one, when
+	// that was sent.
 	Waiting uint64
-	Open    int // messages that were taken and are not done
-	// Trouble is why nothing goes on though there is something to do, or "".
+	Open    int // messages that were handed out and are not done
+	// Trouble is why there is no progress although there is work, or "".
 	Trouble string
 }
 
-// Following returns the partitions that this process works through, in order.
+// Following returns the partitions that this process follows, in order.
 func (g *Group) Following() []Following {
 	var all []Following
 	g.running.Range(func(key, _ any) bool {

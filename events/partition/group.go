@@ -3,8 +3,8 @@
 //
 // # Following
 //
-// A [Follower] reads one partition in stream order. How far it has been worked through is
-// a [Position] in the bucket POSITIONS: everything up to Next is done except the sequences
+// A [Follower] reads one partition in stream order. How far it is processed is a
+// [Position] in the bucket POSITIONS: everything up to Next is done except the sequences
 // in Open. It is written as soon as something is done, at most every 10 ms, on the
 // condition that nobody else has written since. That makes it a fence as well: a worker
 // that has lost its partition can no longer move it. It replaces server-side
@@ -13,28 +13,28 @@
 //
 // # Sharing
 //
-// A worker owns a partition with all of its stages ([Worker.Share]). Two things are
-// written down, and every worker sees both change by change:
+// A worker owns a partition with all of its stages ([Worker.Share]). Every worker watches
+// two kinds of keys:
 //
-//	WORKERS    worker.<id>   a heartbeat, which NATS forgets after 5 s without another
-//	POSITIONS  part.<part>   the owner of a partition, or nobody; only ever compare-and-set
+//	WORKERS    worker.<id>   a heartbeat, which expires after 5 s
+//	POSITIONS  part.<part>   the owner of a partition, or empty; written by compare-and-set
 //
-// Who should own what follows from who is there: rendezvous hashing, but no worker gets more
-// than one partition more than another. All come to the same answer, and little more moves
-// than has to. A worker takes what should be its own once it is nobody's, or belongs to a
-// worker whose heartbeat the leader of WORKERS no longer has. It ends its work within a
-// second on what should be another's, and only then writes that it is nobody's.
+// The assignment follows from the workers that are present: rendezvous hashing, but no worker
+// gets more than one partition more than another. All workers compute the same assignment,
+// and few partitions move. A worker takes a partition that is assigned to it once it has no
+// owner, or once the leader of WORKERS has no heartbeat of the owner any more. It ends its
+// work on a partition that is assigned to another within a second, and then clears the owner.
 //
-// A heartbeat that is answered is a [Lease] on everything that the worker owns, for a
-// little less than NATS keeps it. Without it the worker begins nothing and writes nothing.
-// If a heartbeat does not find the one before it, others may have taken the worker for
-// dead: it writes its name under each of its partitions again before it renews its lease.
-// So an hour without NATS costs nothing, and two workers own the same partition only if
-// clocks or a paused process deceive them; then the position is the fence, and a poke is
+// A heartbeat that NATS acknowledged is a [Lease] on everything that the worker owns, for
+// slightly less than NATS keeps it. Without a lease the worker begins nothing and writes
+// nothing. If a heartbeat does not find the one before it, others may have taken the worker
+// for dead: it writes its name under each of its partitions again before it renews its
+// lease. So an hour without NATS costs nothing, and two workers own the same partition only
+// after a wrong clock or a paused process; then the position is the fence, and a poke may be
 // sent twice (G2).
 //
-// NATS's pinned consumers are not used: they pin who receives messages to acknowledge,
-// which nobody does here, and they are not exclusive either.
+// NATS's pinned consumers are not used: they need acknowledgements, and they are not
+// exclusive either.
 //
 // # What fails, and how
 //
@@ -54,8 +54,8 @@ import (
 	"poked/events/stream"
 )
 
-// Group is the workers of one consumer group as one process takes part in it: the
-// partitions that it follows, and its worker. Make one for each connection.
+// Group is one process's part in the consumer group: the partitions that it follows, and
+// its worker. Make one for each connection.
 type Group struct {
 	conn    *stream.Conn
 	running sync.Map // the followers that run
@@ -64,8 +64,8 @@ type Group struct {
 // NewGroup returns the group over a connection whose topology is known.
 func NewGroup(conn *stream.Conn) *Group { return &Group{conn: conn} }
 
-// OwnAll has own work on every partition until ctx ends, as [Worker.Share] does,
-// for one who has no rival and needs no lease. What fails is not begun anew.
+// OwnAll owns every partition until ctx ends, like [Worker.Share] but for a process
+// without rivals, which needs no lease. Work that fails is not restarted.
 func (g *Group) OwnAll(ctx context.Context, own func(context.Context, *Tenure) error, ready func()) {
 	batch := newBatch(g.conn.Partitions())
 	tenures := make([]*Tenure, g.conn.Partitions())

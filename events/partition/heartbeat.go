@@ -11,28 +11,28 @@ import (
 )
 
 const (
-	// heartbeatInterval is how often a worker says that it is alive.
+	// heartbeatInterval is how often a worker writes its heartbeat.
 	heartbeatInterval = stream.WorkerTTL / 4
-	// heartbeatTimeout bounds one try to say so: there is time for more before the
-	// lease is over.
+	// heartbeatTimeout limits one attempt to write it, so that the lease lasts for more
+	// attempts.
 	heartbeatTimeout = 2 * time.Second
-	// goodbyeTimeout bounds the wait of one who ends to be forgotten at once.
+	// goodbyeTimeout limits how long a worker that ends tries to delete its heartbeat.
 	goodbyeTimeout = time.Second
 )
 
-// What a worker's heartbeat says.
+// The values of a worker's heartbeat.
 const (
 	stateHere    = "here"
-	stateLeaving = "leaving" // it wants no partition, and gives back those that it has
+	stateLeaving = "leaving" // it wants no partition, and gives its own back
 )
 
-// workerKey is where in WORKERS a worker's heartbeat is kept.
+// workerKey returns the key of a worker's heartbeat in WORKERS.
 func workerKey(worker string) string { return "worker." + worker }
 
-// heartbeat keeps a worker's key in WORKERS alive, and with it the lease. As long
-// as each write finds the one before it, nobody can have seen the worker dead. If
-// the key had run out somebody may have: then the lease is renewed only after the
-// worker has confirmed what it owns.
+// heartbeat keeps a worker's key in WORKERS alive, and with it the lease. As long as each
+// write finds the one before it, no other worker can have seen the key expire. If the key
+// has expired, one may have: then the lease is renewed only after the worker has
+// confirmed what it owns.
 type heartbeat struct {
 	lease *Lease
 	log   *slog.Logger
@@ -40,17 +40,17 @@ type heartbeat struct {
 	leaving   atomic.Bool
 	born      atomic.Uint64  // how often the key was made
 	confirmed atomic.Uint64  // what born was when the worker last confirmed what it owns
-	now       chan struct{}  // has it beat at once
+	now       chan struct{}  // requests a write at once
 	wake      func()         // called when the key was made, and when the lease is held again
 	trouble   stream.Trouble // why the heartbeat is not stored
 
 	// Owned by run.
 	register *stream.Register
-	making   bool // the key is being made, or was without our hearing of it
+	making   bool // the key is being made, or was made and the answer lost
 	failing  bool // so that an outage is logged once
 }
 
-// run beats until ctx ends.
+// run writes heartbeats until ctx ends.
 func (h *heartbeat) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -65,7 +65,7 @@ func (h *heartbeat) run(ctx context.Context) {
 	}
 }
 
-// atOnce has it beat without waiting for the next time.
+// atOnce requests a heartbeat without waiting for the interval.
 func (h *heartbeat) atOnce() {
 	select {
 	case h.now <- struct{}{}:
@@ -73,7 +73,7 @@ func (h *heartbeat) atOnce() {
 	}
 }
 
-// beat says that the worker is alive, and returns when to say so again.
+// beat writes a heartbeat, and returns the pause before the next one.
 func (h *heartbeat) beat(ctx context.Context) time.Duration {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 	defer cancel()
@@ -102,7 +102,7 @@ func (h *heartbeat) beat(ctx context.Context) time.Duration {
 	return heartbeatInterval
 }
 
-// sure says whether nobody can have taken anything over since the worker last
+// sure reports whether no other worker can have taken anything over since the worker last
 // confirmed what it owns.
 func (h *heartbeat) sure() bool { return h.confirmed.Load() == h.born.Load() }
 
@@ -118,12 +118,11 @@ func (h *heartbeat) write(ctx context.Context) error {
 		if !errors.As(err, &conflict) {
 			return err
 		}
-		h.register.Adopt(conflict) // the key has run out
+		h.register.Adopt(conflict) // the key has expired
 	}
 }
 
-// forget takes the key away, which is nobody else's, so that nobody waits for the
-// worker.
+// forget deletes the worker's key, so that no other worker waits for it to expire.
 func (h *heartbeat) forget(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, goodbyeTimeout)
 	defer cancel()
@@ -132,12 +131,12 @@ func (h *heartbeat) forget(ctx context.Context) {
 	}
 }
 
-// lives says whether NATS keeps a heartbeat of a worker.
+// lives reports whether NATS has a heartbeat of a worker.
 func lives(ctx context.Context, c *stream.Conn, worker string) (bool, error) {
 	last, err := c.ReadRecord(ctx, stream.BucketWorkers, workerKey(worker))
 	return last.There, err
 }
 
-// HasWorkers says whether any dispatcher shares the partitions at the moment, as
-// far as the last word in WORKERS tells: it may be that of one who has just left.
+// HasWorkers reports whether any dispatcher shares the partitions, judged by the last
+// message in WORKERS. It may miss one if another has just left.
 func (g *Group) HasWorkers(ctx context.Context) (bool, error) { return lives(ctx, g.conn, "*") }

@@ -14,7 +14,7 @@ type Message struct {
 	Time       time.Time // when the stream stored it
 	ID         string    // header Nats-Msg-Id
 	Historical bool      // header Poked-Historical: true
-	// Replayed says that a worker may have handled the message before without
+	// Replayed reports that a worker may have handled the message before without
 	// recording it.
 	Replayed bool
 }
@@ -23,8 +23,7 @@ type Message struct {
 // may have changed.
 func (m Message) Published() string { return events.PublishedAs(m.Subject) }
 
-// Dead returns the dead letter of a message that no repetition can help, with the
-// reason in a word and in a sentence.
+// Dead returns the dead letter of a message that no retry can help.
 func (m Message) Dead(reason events.DeadReason, detail error) events.DeadLetter {
 	return events.DeadLetter{
 		Reason: reason, Detail: detail.Error(), At: time.Now(), Subject: m.Published(),

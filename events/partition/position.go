@@ -12,39 +12,37 @@ import (
 	"poked/events/stream"
 )
 
-// Position is how far one partition of a stage has been worked through, as the
-// POSITIONS bucket keeps it under <stage>.<part>: every message of the
-// partition up to and including sequence Next is done, except those in Open.
+// Position is how far one partition of a stage is processed, as the POSITIONS bucket
+// keeps it under <stage>.<part>: every message of the partition up to and including
+// sequence Next is done, except those in Open.
 type Position struct {
 	Next uint64   `json:"next"`
 	Open []uint64 `json:"open,omitempty"`
-	// Owner is the worker that wrote it, so that a worker whose write was
-	// stored without its hearing of it recognizes its own.
+	// Owner is the worker that wrote the position. It lets a worker recognize its own
+	// write whose answer was lost.
 	Owner string `json:"owner"`
-	// Clean says that the worker ended in peace: nothing was taken since that this
-	// position does not know of.
+	// Clean reports that the worker stopped in order: it took nothing that this position
+	// does not cover.
 	Clean bool `json:"clean,omitempty"`
-	// Stream is when the stream was made whose sequences these are.
+	// Stream is when the stream of these sequences was made.
 	Stream time.Time `json:"stream"`
 
 	revision uint64 // of the key; 0 while it does not exist
-	lost     bool   // something stood there that is gone or cannot be read
+	lost     bool   // the stored position was deleted or is unreadable
 	lastSeq  uint64 // of the stream, when the position was read
 }
 
-// ErrFenced says that another worker has taken over the partition.
+// ErrFenced is wrapped by the error when another worker has taken over the partition.
 var ErrFenced = errors.New("another worker has taken over the partition")
 
 func positionKey(stage Stage, part int) string {
 	return stage.Name + "." + strconv.Itoa(part)
 }
 
-// loadPosition reads a partition's position. If the stream has been made anew
-// since, its sequences begin at 1 again and the position means nothing: the
-// partition is then worked through from the start, as it is if the position cannot be
-// read. If the stream only ends
-// before the position, as after a power cut that took its last moments, the new
-// messages that take those sequences are the next to be worked through.
+// loadPosition reads a partition's position. If the stream was made anew since, or the
+// position cannot be read, the partition is processed from the start. If the stream now
+// ends before the position, as after a power cut, the new messages that reuse those
+// sequences are processed next.
 func loadPosition(ctx context.Context, c *stream.Conn, stage Stage, part int) (Position, error) {
 	pos, err := readPosition(ctx, c, stage, part)
 	if err != nil {
@@ -70,10 +68,10 @@ func loadPosition(ctx context.Context, c *stream.Conn, stage Stage, part int) (P
 	return pos, nil
 }
 
-// readPosition reads a partition's position as the leader knows it. One that was
-// deleted or cannot be read is lost: the work begins with the first message that the
-// stream still has, and any of them may have been handled before. What cannot be read
-// is kept as a dead letter first, for the next position overwrites it.
+// readPosition reads a partition's position from the leader. If it was deleted or cannot
+// be read it is lost: the work begins with the first message of the stream, and any of
+// them may have been handled before. An unreadable position is kept as a dead letter,
+// since the next write replaces it.
 func readPosition(ctx context.Context, c *stream.Conn, stage Stage, part int) (Position, error) {
 	key := positionKey(stage, part)
 	last, err := c.ReadRecord(ctx, stream.BucketPositions, key)
@@ -121,5 +119,5 @@ func (p Position) encode() []byte {
 	return value
 }
 
-// ownerKey is where in POSITIONS it stands whose a partition is.
+// ownerKey returns the key in POSITIONS of a partition's owner.
 func ownerKey(part int) string { return "part." + strconv.Itoa(part) }

@@ -6,15 +6,15 @@ import (
 	"poked/events/stream"
 )
 
-// saver stores a follower's position: one write at a time, each on the
-// condition that nobody else wrote since the last. The goroutine of
-// [Follower.Run] owns it; answers come through results.
+// saver stores a follower's position: one write at a time, on the condition that no other
+// worker wrote since the last. The goroutine of [Follower.Run] owns it; answers arrive
+// through results.
 type saver struct {
 	register *stream.Register
-	unsaved  int // messages taken since the last position was read off
-	pending  int // what unsaved was when the write that is out began
+	unsaved  int // messages taken since the last write began
+	pending  int // messages that the pending write covers
 	writing  bool
-	since    time.Time // when the first write began since one was stored; zero if it was stored
+	since    time.Time // beginning of the first write since the last one that was stored; zero if all were
 	notUntil time.Time
 	timer    *time.Timer
 	armed    bool
@@ -27,8 +27,8 @@ func newSaver(register *stream.Register) saver {
 	return saver{register: register, timer: timer, results: make(chan error, 1)}
 }
 
-// isBehind says whether too much was taken beyond the stored position, or too long
-// ago.
+// isBehind reports whether too many messages were taken beyond the stored position, or
+// too long ago.
 func (s *saver) isBehind() bool {
 	return s.unsaved+s.pending >= unsavedLimit || !s.since.IsZero() && time.Since(s.since) >= unsavedFor
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// workEnded is said in the log of work that failed.
+// workEnded is the log message for work that failed.
 const workEnded = "the work on a partition came to an end"
 
 // Tenure is the time for which a worker owns a partition.
@@ -18,8 +18,8 @@ type Tenure struct {
 	Wanted <-chan struct{}
 
 	batch *batch
-	once  sync.Once   // it is prepared, or will not be
-	ready atomic.Bool // prepared, as all of the batch are
+	once  sync.Once   // it is prepared, or never will be
+	ready atomic.Bool // it is prepared, as is its whole batch
 	wake  func()
 
 	// Owned by the worker.
@@ -34,8 +34,8 @@ type Tenure struct {
 
 // batch is the partitions that a worker took at the same time.
 type batch struct {
-	left atomic.Int64  // those that are not prepared
-	all  chan struct{} // closed when there are none left
+	left atomic.Int64  // how many are not prepared yet
+	all  chan struct{} // closed when all are prepared
 }
 
 func newBatch(n int) *batch {
@@ -50,14 +50,13 @@ func (b *batch) oneLess() {
 	}
 }
 
-// batchPatience is how long a partition that is prepared waits for the others of its
-// batch: one that cannot be prepared must not keep them.
+// batchPatience is how long a prepared partition waits for the others of its batch, one
+// of which may fail.
 const batchPatience = 10 * time.Second
 
-// Prepared says that all is known that is needed to begin the work, and waits
-// until that is so for every partition that the worker took at the same time, or
-// batchPatience is over, or ctx ends. So what one of them knows of a gateway is known
-// before another one asks it.
+// Prepared records that the work on the partition can begin, and waits until that is so
+// for every partition that the worker took at the same time, or batchPatience is over, or
+// ctx ends. So what one partition knows of a gateway is known before another one uses it.
 func (t *Tenure) Prepared(ctx context.Context) {
 	t.once.Do(t.batch.oneLess)
 	patience := time.NewTimer(batchPatience)
@@ -71,7 +70,7 @@ func (t *Tenure) Prepared(ctx context.Context) {
 	t.wake()
 }
 
-// begin has a tenure run: own works until ctx ends.
+// begin calls own in a goroutine. own works until ctx ends.
 func (t *Tenure) begin(ctx context.Context, own func(context.Context, *Tenure) error) {
 	t.wanted, t.ended = make(chan struct{}), make(chan struct{})
 	t.Wanted = t.wanted
@@ -85,7 +84,7 @@ func (t *Tenure) begin(ctx context.Context, own func(context.Context, *Tenure) e
 	}()
 }
 
-// end has the work end, soon if another worker waits for the partition.
+// end ends the work, and hurries it if another worker wants the partition.
 func (t *Tenure) end(wanted bool) {
 	t.ending = true
 	if wanted && !t.hurry {
@@ -95,7 +94,7 @@ func (t *Tenure) end(wanted bool) {
 	t.cancel()
 }
 
-// over says whether the work has ended.
+// over reports whether the work has ended.
 func (t *Tenure) over() bool {
 	select {
 	case <-t.ended:

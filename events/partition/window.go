@@ -6,9 +6,8 @@ import (
 	"sync"
 )
 
-// window is what a follower has taken and not finished: the messages between
-// its position and the newest one it saw, in stream order. It is safe for
-// concurrent use, because outcomes arrive from other goroutines.
+// window is the messages that a follower has taken and not finished, in stream order. It
+// is safe for concurrent use, because messages are finished from other goroutines.
 type window struct {
 	mu      sync.Mutex
 	next    uint64       // newest sequence taken
@@ -26,8 +25,8 @@ type windowItem struct {
 	done  bool
 }
 
-// newWindow begins with what the position leaves open: until it has come again
-// and is done, every position that is written names it.
+// newWindow begins with what the position leaves open: every later position names these
+// sequences until they are received again and done.
 func newWindow(pos Position) *window {
 	w := &window{next: pos.Next, wake: make(chan struct{}, 1)}
 	for _, seq := range pos.Open {
@@ -36,8 +35,8 @@ func newWindow(pos Position) *window {
 	return w
 }
 
-// take adds a message that now has to be worked through. Messages left open by
-// a predecessor come first and lie below next.
+// take adds a message. Messages that a predecessor left open arrive first, and are before
+// next.
 func (w *window) take(seq uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -60,8 +59,8 @@ func (w *window) find(seq uint64) *windowItem {
 	return nil
 }
 
-// finish marks a message as done. It returns at once and may be called from
-// any goroutine; a sequence that is not in the window is ignored.
+// finish marks a message as done. It returns at once and may be called from any
+// goroutine. A sequence that is not in the window is ignored.
 func (w *window) finish(seq uint64) {
 	w.mu.Lock()
 	if item := w.find(seq); item != nil && !item.done {
@@ -80,9 +79,8 @@ func (w *window) finish(seq uint64) {
 	}
 }
 
-// trim drops the finished prefix, and all that is finished once it is more than
-// what is not: one message that stays open for long must not keep all that
-// follows it.
+// trim drops the finished prefix. If most entries are finished it drops all of these: one
+// message that stays open for long must not keep the ones after it in memory.
 func (w *window) trim() {
 	for w.head < len(w.entries) && w.entries[w.head].done {
 		w.head++
@@ -106,7 +104,7 @@ func (w *window) open() int {
 	return w.undone
 }
 
-// dirty says whether the position differs from the one returned last.
+// dirty reports whether the position differs from the one returned last.
 func (w *window) dirty() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -127,8 +125,7 @@ func (w *window) position() Position {
 	return pos
 }
 
-// touch makes the position count as changed, because the last one was not
-// stored.
+// touch marks the position as changed, because the last one was not stored.
 func (w *window) touch() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -13,15 +13,14 @@ import (
 )
 
 const (
-	// shareInterval is how often a worker looks whether all is as it should be,
-	// though nobody told it of a change.
+	// shareInterval is how often a worker checks its partitions without an event.
 	shareInterval = 500 * time.Millisecond
-	// takeAtOnce is how many partitions are written down at the same time.
+	// takeAtOnce is how many owners of partitions are written concurrently.
 	takeAtOnce = 32
 )
 
-// Worker is one of the dispatchers that share the partitions. What it does and
-// why is in the package comment, under Ownership.
+// Worker is one of the dispatchers that share the partitions; see the package comment,
+// section "Sharing".
 type Worker struct {
 	conn *stream.Conn
 	id   string
@@ -32,17 +31,16 @@ type Worker struct {
 	trouble stream.Trouble // why it does not work on all that should be its own
 
 	// Owned by the goroutine of Share.
-	members *view // WORKERS: who is there
-	owners  *view // POSITIONS: whose each partition is
+	members *view // WORKERS: the heartbeats
+	owners  *view // POSITIONS: the owner of each partition
 	tenures map[int]*Tenure
-	resting map[int]time.Time // partitions whose work failed, until when they are left alone
+	resting map[int]time.Time // partitions whose work failed, and when it may restart
 	sharing []string          // the workers that share the partitions
-	shares  []string          // whose each partition is to be
+	shares  []string          // the worker that each partition is assigned to
 	leaving bool
 }
 
-// NewWorker returns a worker under a name that no other one has, which owns
-// nothing yet.
+// NewWorker returns a worker without partitions. id must be unique.
 func (g *Group) NewWorker(id string) *Worker {
 	c := g.conn
 	w := &Worker{
@@ -58,7 +56,7 @@ func (g *Group) NewWorker(id string) *Worker {
 	return w
 }
 
-// Lease returns the worker's right to work on what it owns, all of it alike.
+// Lease returns the worker's right to work on all that it owns.
 func (w *Worker) Lease() *Lease { return w.beat.lease }
 
 func (w *Worker) wakeUp() {
@@ -68,14 +66,13 @@ func (w *Worker) wakeUp() {
 	}
 }
 
-// Share has the worker own its share of the partitions until ctx ends, and then
-// gives them back. For each partition that it gets own is called, in a goroutine
-// of its own; the partition is another's to take only when own has returned, which
-// it does when its ctx ends. If own returns before, because it failed, it is
-// called again. ready is called once, when the worker owns for the first time what
-// it should, be that nothing.
+// Share owns this worker's share of the partitions until ctx ends, and then gives them
+// back. For each partition it calls own in a goroutine of its own. own must return when
+// its ctx ends; only then may another worker take the partition. If own returns earlier
+// with an error, it is called again. ready is called once, when the worker first owns its
+// whole share, which may be empty.
 func (w *Worker) Share(ctx context.Context, own func(context.Context, *Tenure) error, ready func()) {
-	// Who is asked to stop is a worker until all of its work has ended.
+	// The heartbeat goes on until all work has ended.
 	lasting, done := context.WithCancel(context.WithoutCancel(ctx))
 	var beating sync.WaitGroup
 	beating.Go(func() { w.beat.run(lasting) })
@@ -122,8 +119,8 @@ func (w *Worker) share(ctx, lasting context.Context, own func(context.Context, *
 	}
 }
 
-// leave begins to give back everything. The others are told at once, so that they
-// wait for it.
+// leave begins to give back everything. The heartbeat reports it at once, so that the
+// others wait for the partitions.
 func (w *Worker) leave() {
 	w.leaving = true
 	w.beat.leaving.Store(true)
@@ -133,7 +130,7 @@ func (w *Worker) leave() {
 	}
 }
 
-// bury takes note of work that has ended.
+// bury removes the tenures whose work has ended.
 func (w *Worker) bury() {
 	for part, t := range w.tenures {
 		if !t.over() {
@@ -147,8 +144,8 @@ func (w *Worker) bury() {
 	}
 }
 
-// act does what is to be done as things stand, if it is known how they do, and
-// returns whether it is.
+// act takes, hands over and releases partitions, and reports whether the worker knew
+// enough to do so.
 func (w *Worker) act(ctx, lasting context.Context, own func(context.Context, *Tenure) error) bool {
 	if !w.members.synced() || !w.owners.synced() || !w.confirm(lasting) || !w.Lease().Held() {
 		return false
@@ -162,10 +159,10 @@ func (w *Worker) act(ctx, lasting context.Context, own func(context.Context, *Te
 	return true
 }
 
-// confirm makes certain of what the worker owns, after a time when others may have
-// taken it for dead: it writes its name again under each partition, so that who
-// was about to take it is too late, and waits for the end of its work on those
-// where it is too late itself. Until then its lease is not renewed.
+// confirm re-establishes what the worker owns after a time when others may have taken it
+// for dead. It writes its name under each of its partitions again, which stops a worker
+// that was about to take one, and waits for its own work to end on those that were taken.
+// Until then the lease is not renewed.
 func (w *Worker) confirm(ctx context.Context) bool {
 	born := w.beat.born.Load()
 	if w.beat.confirmed.Load() == born {
@@ -187,9 +184,9 @@ func (w *Worker) confirm(ctx context.Context) bool {
 	return w.beat.sure()
 }
 
-// write writes down whose some partitions are, each if that is still as the worker
-// knows it; if not, it knows better now. It returns those that are the owner's by
-// that, and whether it knows of all.
+// write records the owner of some partitions, each on the condition that its record is
+// unchanged; if it has changed, the worker learns the new one. It returns the partitions
+// that now have this owner. known is false if any outcome is unknown.
 func (w *Worker) write(ctx context.Context, parts []int, owner string) (written []int, known bool) {
 	results := make([]stream.Record, len(parts))
 	errs := make([]error, len(parts))
@@ -218,7 +215,7 @@ func (w *Worker) write(ctx context.Context, parts []int, owner string) (written 
 	return written, err == nil
 }
 
-// writeOne writes down whose a partition is and returns what is then written.
+// writeOne records the owner of a partition, and returns the record after that.
 func (w *Worker) writeOne(ctx context.Context, part int, owner string, last stream.Record) (stream.Record, error) {
 	r := w.conn.Register(stream.BucketPositions, ownerKey(part), w.id, last.Revision)
 	err := r.Set(ctx, []byte(owner))
@@ -228,10 +225,10 @@ func (w *Worker) writeOne(ctx context.Context, part int, owner string, last stre
 	return r.Last(), err
 }
 
-// owner returns what is known of whose a partition is.
+// owner returns the last known record of a partition's owner.
 func (w *Worker) owner(part int) stream.Record { return w.owners.records[ownerKey(part)].Record }
 
-// mine returns the partitions that are written down as the worker's.
+// mine returns the partitions that are recorded as the worker's.
 func (w *Worker) mine() (parts []int) {
 	for part := range w.conn.Partitions() {
 		if w.owner(part).Value == w.id {
@@ -241,8 +238,8 @@ func (w *Worker) mine() (parts []int) {
 	return parts
 }
 
-// Trouble returns why the worker does not work on its share of the partitions, though it
-// has had time to, or "".
+// Trouble returns why the worker does not work on its share of the partitions, although
+// it has had the time to, or "".
 func (w *Worker) Trouble() string {
 	if err := w.beat.trouble.Lasting(stream.RefusedFor); err != nil {
 		return "the heartbeat of the dispatcher is not stored: " + err.Error()

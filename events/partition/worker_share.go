@@ -12,13 +12,13 @@ import (
 	"poked/events/stream"
 )
 
-// present returns the workers that share the partitions: those whose heartbeat has
-// been heard of lately and that are not leaving, in order.
+// present returns the workers that share the partitions, in order: those with a recent
+// heartbeat that are not leaving.
 func (w *Worker) present() []string {
 	var names []string
 	for key, r := range w.members.records {
 		switch name := strings.TrimPrefix(key, workerKey("")); {
-		case name == w.id: // it knows better itself
+		case name == w.id: // added below
 		case time.Since(r.at) > stream.WorkerTTL:
 			delete(w.members.records, key)
 		case !w.readable(key, r.Record):
@@ -33,14 +33,14 @@ func (w *Worker) present() []string {
 	return names
 }
 
-// errNoWorker says that something is no name of a worker.
+// errNoWorker is the error for a value that is not the name of a worker.
 var errNoWorker = errors.New("it names no worker")
 
-// errNoState says that a heartbeat says nothing that a worker would.
+// errNoState is the error for a heartbeat with an unknown value.
 var errNoState = errors.New("it is no worker's heartbeat")
 
-// readable reports whether a heartbeat is that of a worker. One that says something
-// unknown is, for its worker lives and will write it again.
+// readable reports whether a heartbeat belongs to a worker. One with an unknown value
+// does: its worker lives and will overwrite it.
 func (w *Worker) readable(key string, r stream.Record) bool {
 	if !isWorkerName(strings.TrimPrefix(key, workerKey(""))) {
 		w.conn.NoteUnreadable(stream.BucketWorkers, key, r.Revision, errNoWorker)
@@ -52,14 +52,15 @@ func (w *Worker) readable(key string, r stream.Record) bool {
 	return true
 }
 
-// divide finds out whose each partition is to be.
+// divide assigns the partitions to the workers that are present.
 func (w *Worker) divide() {
 	if names := w.present(); w.shares == nil || !slices.Equal(names, w.sharing) {
 		w.sharing, w.shares = names, assign(w.conn.Partitions(), names)
 	}
 }
 
-// handOver ends the work on what is to be another's, or already is.
+// handOver ends the work on partitions that are assigned to another worker, or already
+// owned by one.
 func (w *Worker) handOver() {
 	w.findLost()
 	wanted := len(w.sharing) > 0
@@ -70,7 +71,7 @@ func (w *Worker) handOver() {
 	}
 }
 
-// findLost ends the work on what has become another's.
+// findLost ends the work on partitions that another worker has taken over.
 func (w *Worker) findLost() {
 	var lost []int
 	for part, t := range w.tenures {
@@ -87,8 +88,8 @@ func (w *Worker) findLost() {
 	}
 }
 
-// giveBack says that nobody owns what is written down as the worker's, is to be
-// another's, and has no work going on.
+// giveBack releases the worker's partitions that are assigned to another and whose work
+// has ended.
 func (w *Worker) giveBack(ctx context.Context) {
 	if !w.Lease().Held() || !w.owners.synced() {
 		return // it may be another's already
@@ -107,9 +108,9 @@ func (w *Worker) giveBack(ctx context.Context) {
 	}
 }
 
-// take begins the work on what is to be the worker's and is nobody else's. Only what
-// has just been written down counts: what the worker knows from before may have
-// become another's while a write got no answer.
+// take begins the work on partitions that are assigned to this worker and free. Only
+// those that it has just recorded as its own count: an older record may be another
+// worker's since a write without an answer.
 func (w *Worker) take(ctx, working context.Context, own func(context.Context, *Tenure) error) {
 	parts := w.free(ctx)
 	if len(parts) == 0 {
@@ -127,8 +128,8 @@ func (w *Worker) take(ctx, working context.Context, own func(context.Context, *T
 	}
 }
 
-// free returns the partitions that are to be the worker's, and whose owner has
-// given them up or is dead.
+// free returns the partitions that are assigned to this worker and whose owner has
+// released them or is dead.
 func (w *Worker) free(ctx context.Context) (parts []int) {
 	dead := map[string]bool{"": true, w.id: true}
 	for part, name := range w.shares {
@@ -151,7 +152,7 @@ func (w *Worker) free(ctx context.Context) (parts []int) {
 	return parts
 }
 
-// isDead says whether it is certain that a worker is dead.
+// isDead reports whether it is certain that a worker is dead.
 func (w *Worker) isDead(ctx context.Context, worker string) bool {
 	if r, known := w.members.records[workerKey(worker)]; known && r.There {
 		return false
@@ -163,8 +164,8 @@ func (w *Worker) isDead(ctx context.Context, worker string) bool {
 	return err == nil && !lives
 }
 
-// unsettled returns what the worker does not work on, unless all is well or it is to
-// stop.
+// unsettled returns an error that lists the assigned partitions that the worker does not
+// work on, or nil if well is true or the worker is leaving.
 func (w *Worker) unsettled(well bool) error {
 	if well || w.leaving {
 		return nil
@@ -184,13 +185,14 @@ func (w *Worker) unsettled(well bool) error {
 	return fmt.Errorf("partitions %v are not worked on; the log says why", parts)
 }
 
-// errNotWatched says that a worker does not hear who shares the partitions.
+// errNotWatched is the trouble of a worker that cannot see which workers there are.
 var errNotWatched = errors.New("it is not known which dispatchers share the partitions: WORKERS or POSITIONS cannot be watched")
 
-// errNoLease says that a worker may not work on what it owns.
+// errNoLease is the trouble of a worker without a lease.
 var errNoLease = errors.New("the right to the partitions is not confirmed: WORKERS or POSITIONS cannot be written")
 
-// settled says whether the worker owns all that it should, and works on it.
+// settled reports whether the worker owns all partitions that are assigned to it, and
+// works on them.
 func (w *Worker) settled() bool {
 	for part, name := range w.shares {
 		if t := w.tenures[part]; name == w.id && (t == nil || !t.ready.Load()) {

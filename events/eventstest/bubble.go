@@ -11,7 +11,7 @@ import (
 	"poked/events/stream"
 )
 
-// Bubble runs a test in fake time, beside a server and over a connection to it.
+// Bubble runs a test in fake time, with a server and a connection to it.
 func Bubble(t *testing.T, test func(t *testing.T, server *Server, conn *stream.Conn)) {
 	t.Helper()
 	BubbleOf(t, Topology().Partitions, test)
@@ -29,13 +29,13 @@ func BubbleOf(t *testing.T, partitions int, test func(t *testing.T, server *Serv
 	})
 }
 
-// LogBuffer keeps what is logged, for any number of goroutines.
+// LogBuffer keeps log lines. It is safe for concurrent use.
 type LogBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-// Write takes one log line.
+// Write appends one log line.
 func (b *LogBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -49,8 +49,8 @@ func (b *LogBuffer) String() string {
 	return b.text.String()
 }
 
-// Keep looks after the streams over a connection until the end of the test, and returns
-// when it has looked once.
+// Keep runs [stream.Conn.Keep] until the end of the test, and returns after its first
+// check.
 func Keep(t *testing.T, conn *stream.Conn) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))

@@ -23,10 +23,10 @@ import (
 	"poked/events/stream"
 )
 
-// Server is a NATS server of one test. It may be stopped and started again on
-// the same files.
+// Server is the NATS server of one test. It may be stopped and started again on the same
+// files.
 type Server struct {
-	// Pulse is that of connections to come: see [events.Config].
+	// Pulse is used for new connections; see [stream.Config].
 	Pulse time.Duration
 
 	t    testing.TB
@@ -34,7 +34,7 @@ type Server struct {
 	life atomic.Pointer[life]
 }
 
-// life is what a server is from a start to a stop.
+// life is one run of a server, from a start to a stop.
 type life struct {
 	*server.Server
 	began time.Time
@@ -77,9 +77,9 @@ func (s *Server) Start() {
 	s.life.Store(&life{Server: ns, began: time.Now()})
 }
 
-// settle is how long a server is left to itself after it started, before it is
-// stopped: while it shuts down it sleeps with a lock held that the making of
-// ROOM_STATE's source consumer wants, and in a bubble that never ends.
+// settle is how long a server runs before it may be stopped. During its shutdown it
+// sleeps with a lock that the creation of ROOM_STATE's source consumer needs, and in a
+// bubble that would never end.
 const settle = time.Second
 
 // Stop stops the server; its files stay.
@@ -126,8 +126,8 @@ func (s *Server) dial(over nats.InProcessConnProvider, log *slog.Logger) *stream
 // Topology is a small one, for tests.
 func Topology() stream.Topology { return stream.Topology{Partitions: 2, Replicas: 1} }
 
-// WaitFor waits until done says true, looking again every few milliseconds,
-// which cost nothing inside a bubble. It fails the test after a minute.
+// WaitFor waits until done returns true. It checks every few milliseconds, which cost
+// nothing inside a bubble, and fails the test after a minute.
 func WaitFor(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -143,6 +143,5 @@ func WaitFor(t testing.TB, what string, done func() bool) {
 	}
 }
 
-// InProcessConn connects to the server without a socket, whichever of its
-// lives it is in.
+// InProcessConn connects to the running server without a socket.
 func (s *Server) InProcessConn() (net.Conn, error) { return s.life.Load().InProcessConn() }

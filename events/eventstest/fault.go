@@ -1,6 +1,6 @@
 package eventstest
 
-// Fault is what becomes of one message on its way to the server.
+// Fault is what happens to one message on its way to the server.
 type Fault uint8
 
 // The faults. In all but the first the client cannot know what was stored.
@@ -12,8 +12,8 @@ const (
 	LoseSilently                  // it is stored, and the answer does not come; the connection stays
 )
 
-// Faults returns those at which a connection or a process ends or the server says no,
-// with what tests call them.
+// Faults returns the faults that break the connection, end the process or refuse the
+// message, by the names that tests use.
 func Faults() map[string]Fault {
 	return map[string]Fault{
 		"refused":                         Refuse,

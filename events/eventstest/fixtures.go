@@ -7,7 +7,7 @@ import (
 	"poked/events/pushrule"
 )
 
-// GoodEvent is a state event that is as it must be.
+// GoodEvent is a valid state event.
 const GoodEvent = `{"event_id":"$e","room_id":"!r","type":"m.x","sender":"@a:x","state_key":"","content":{"body":"hi"}}`
 
 // Notification returns a plain notification.
@@ -23,7 +23,8 @@ func SomePusher(pushkey string) events.Pusher {
 	return events.Pusher{AppID: "app", Pushkey: pushkey, Data: []byte(`{"url":"http://gw.test/_matrix/push/v1/notify"}`)}
 }
 
-// Keyword returns rules of a user who wants to hear a word, aloud.
+// Keyword returns the rules of a user who is notified of a word, with a sound and a
+// highlight.
 func Keyword(word string) pushrule.Changes {
 	return pushrule.Changes{Content: []pushrule.Rule{{
 		ID: word, Enabled: true, Pattern: &word,

@@ -38,8 +38,8 @@ type Reply struct {
 	HangUp bool          // the connection is closed in place of an answer
 }
 
-// Gateway is a push gateway that is reached over pipes, under any host name. It
-// keeps every poke that it answered with 2xx.
+// Gateway is a push gateway that is reached over pipes, under any host name. It keeps
+// every request.
 type Gateway struct {
 	t      testing.TB
 	conns  chan net.Conn
@@ -56,7 +56,7 @@ type Gateway struct {
 }
 
 // StartGateway starts a gateway that ends with the test. It answers 200 until
-// [Gateway.Answer] says otherwise.
+// [Gateway.Answer] changes that.
 func StartGateway(t testing.TB) *Gateway {
 	g := &Gateway{
 		t: t, conns: make(chan net.Conn), closed: make(chan struct{}),
@@ -112,15 +112,15 @@ func (l listener) Accept() (net.Conn, error) {
 func (l listener) Close() error   { return nil }
 func (l listener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
-// Answer has the gateway answer as fn says from now on.
+// Answer makes fn answer all requests from now on.
 func (g *Gateway) Answer(fn func(Poke) Reply) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.answer = fn
 }
 
-// Refuse has the gateway refuse connections to the hosts that fn picks from now
-// on. Connections that stand stay.
+// Refuse makes the gateway refuse new connections to the hosts that fn selects from now
+// on.
 func (g *Gateway) Refuse(fn func(host string) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -164,7 +164,7 @@ func (g *Gateway) notify(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, reply.Body)
 }
 
-// read reads a poke. One that breaks off never came.
+// read parses a poke. An incomplete request does not count.
 func (g *Gateway) read(r *http.Request) (Poke, bool) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {

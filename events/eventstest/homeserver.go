@@ -16,8 +16,8 @@ import (
 // ASToken is the as_token that a [Homeserver] knows.
 const ASToken = "as-token-of-the-test"
 
-// Homeserver answers the routes of the client-server API that poked asks for, over
-// HTTP, as the specification says. Its users are those of example.org.
+// Homeserver serves, over HTTP, the routes of the client-server API that poked uses. Its
+// users are those of example.org.
 type Homeserver struct {
 	URL string
 
@@ -80,21 +80,21 @@ func StartHomeserver(t testing.TB) *Homeserver {
 	return h
 }
 
-// Instead has fn answer the requests that it wants to from now on.
+// Instead makes fn answer requests from now on, as far as it returns true.
 func (h *Homeserver) Instead(fn func(*http.Request) (Reply, bool)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.instead = fn
 }
 
-// AddToken makes a token known, and its device.
+// AddToken adds an access token and its device.
 func (h *Homeserver) AddToken(token string, user events.UserID, deviceID string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tokens[token] = device{user, deviceID}
 }
 
-// RemoveToken has the homeserver forget a token and its device.
+// RemoveToken removes an access token and its device.
 func (h *Homeserver) RemoveToken(token string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -108,7 +108,7 @@ func (h *Homeserver) SetState(room events.RoomID, state ...json.RawMessage) {
 	h.state[room] = state
 }
 
-// Ignore has a user ignore another.
+// Ignore makes a user ignore another.
 func (h *Homeserver) Ignore(user, other events.UserID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -153,7 +153,7 @@ func (h *Homeserver) whoami(w http.ResponseWriter, _ *http.Request, who device) 
 	say(w, http.StatusOK, body)
 }
 
-// isJoined says whether the state of a room has a user in it.
+// isJoined reports whether a user is joined to a room.
 func (h *Homeserver) isJoined(room events.RoomID, user events.UserID) bool {
 	for _, raw := range h.state[room] {
 		var ev struct {
@@ -200,7 +200,7 @@ func (h *Homeserver) getDevice(w http.ResponseWriter, r *http.Request, who devic
 	say(w, http.StatusNotFound, matrixError("M_NOT_FOUND"))
 }
 
-// forget removes the tokens of a user that a device id is picked of.
+// forget removes the tokens of a user's devices that pick selects.
 func (h *Homeserver) forget(user events.UserID, pick func(id string) bool) {
 	for token, d := range h.tokens {
 		if d.user == user && pick(d.id) {
@@ -209,7 +209,7 @@ func (h *Homeserver) forget(user events.UserID, pick func(id string) bool) {
 	}
 }
 
-// deleteDevices wants a password, as homeservers do.
+// deleteDevices requires a password, as homeservers do.
 func (h *Homeserver) deleteDevices(w http.ResponseWriter, r *http.Request, who device) {
 	var body struct {
 		Auth    any      `json:"auth"`

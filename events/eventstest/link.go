@@ -19,13 +19,13 @@ import (
 	"poked/events/stream"
 )
 
-// Link is a connection to a server that a test can break: for a moment, at a
-// message of its choice, or for ever, as the death of a process would.
+// Link is a connection to a server that a test can break: for a moment, at a chosen
+// message, or for ever, as the death of a process would.
 type Link struct {
 	server *Server
-	// Killed is called once, when nothing passes any more.
+	// Killed is called once, when the link is cut for ever.
 	Killed func()
-	// Log is where connections over the link log to.
+	// Log is the logger of connections over the link.
 	Log *slog.Logger
 
 	mu     sync.Mutex
@@ -55,8 +55,8 @@ func (l *Link) Connect(t testing.TB, topology stream.Topology) *stream.Conn {
 	return l.server.connect(l, l.Log, topology)
 }
 
-// Break has the next message whose subject begins with subject meet a fault.
-// What it returns tells whether one has.
+// Break makes the next message whose subject begins with subject meet a fault. happened
+// reports whether one has.
 func (l *Link) Break(subject string, fault Fault) (happened func() bool) {
 	f := &pendingFault{subject: subject, fault: fault}
 	l.mu.Lock()
@@ -69,22 +69,22 @@ func (l *Link) Break(subject string, fault Fault) (happened func() bool) {
 	}
 }
 
-// Spare takes back the faults that no message has met.
+// Spare removes the faults that no message has met.
 func (l *Link) Spare() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.faults = slices.DeleteFunc(l.faults, func(f *pendingFault) bool { return !f.met })
 }
 
-// Refuse has so many messages refused whose subject begins with subject.
+// Refuse makes the server refuse this many messages whose subject begins with subject.
 func (l *Link) Refuse(subject string, times int) {
 	for range times {
 		l.Break(subject, Refuse)
 	}
 }
 
-// Behind has a replica answer the direct reads of a stream, until it is called
-// again, that has not heard of anything yet: a stream which is empty. No stream is "".
+// Behind makes a replica without any messages answer the direct reads of a stream, until
+// the next call. "" means no stream.
 func (l *Link) Behind(stream string) {
 	l.server.raw(func(ctx context.Context, js jetstream.JetStream) error {
 		_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: behind, AllowDirect: true})
@@ -112,8 +112,8 @@ func (l *Link) replica(subject string) string {
 	return direct + behind + "." + by
 }
 
-// Drop has the next message from the server whose subject begins with subject
-// get lost without a trace.
+// Drop makes the next message from the server whose subject begins with subject
+// disappear.
 func (l *Link) Drop(subject string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,17 +143,16 @@ func (l *Link) Part() {
 	}
 }
 
-// Mend lets connections be made again.
+// Mend allows connections again.
 func (l *Link) Mend() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dead = false
 }
 
-// Stall makes the link take nothing of what it is given, as a connection whose other
-// side is there and reads nothing, until the returned function is called. It is not
-// for bubbles: who publishes waits for a mutex then, and in a bubble time would stand
-// still.
+// Stall makes the link accept no more data, like a peer that no longer reads, until the
+// returned function is called. It is not for bubbles: a publisher then waits for a mutex,
+// and time in a bubble would stop.
 func (l *Link) Stall() (resume func()) {
 	over := make(chan struct{})
 	l.mu.Lock()
@@ -167,7 +166,7 @@ func (l *Link) Stall() (resume func()) {
 	})
 }
 
-// Dead says whether the link is broken.
+// Dead reports whether the link is broken.
 func (l *Link) Dead() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -204,7 +203,7 @@ func (l *Link) meet(subject string) Fault {
 	return 0
 }
 
-// drop says whether a message from the server gets lost.
+// drop reports whether a message from the server gets lost.
 func (l *Link) drop(subject string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -17,12 +17,11 @@ type Stored struct {
 	Seq     uint64
 	Subject string
 	Data    []byte
-	// Historical says that the message has the header [events.HeaderHistorical].
+	// Historical reports that the message has the header [stream.HeaderHistorical].
 	Historical bool
 }
 
-// Stored returns what a stream holds under subjects that begin with prefix, in
-// order.
+// Stored returns the messages of a stream whose subjects begin with prefix, in order.
 func (s *Server) Stored(name, prefix string) []Stored {
 	s.t.Helper()
 	var all []Stored
@@ -52,7 +51,7 @@ func (s *Server) Stored(name, prefix string) []Stored {
 	return all
 }
 
-// Publish stores a message as it is, which may be none that poked would write.
+// Publish stores a message as it is, even one that poked would never write.
 func (s *Server) Publish(subject, data string) {
 	s.t.Helper()
 	s.raw(func(ctx context.Context, js jetstream.JetStream) error {
@@ -73,14 +72,14 @@ func (s *Server) DeleteKey(bucket, key string) {
 	})
 }
 
-// DeleteStream deletes a stream with all that it holds.
+// DeleteStream deletes a stream and its messages.
 func (s *Server) DeleteStream(name string) {
 	s.t.Helper()
 	s.raw(func(ctx context.Context, js jetstream.JetStream) error { return js.DeleteStream(ctx, name) })
 }
 
-// Redeliver has what a consumer was handed and did not acknowledge come again
-// now, not when its time is over: whoever reads by it makes it anew.
+// Redeliver makes the server deliver a consumer's unacknowledged messages again now: it
+// deletes the consumer, and the reader makes it anew.
 func (s *Server) Redeliver(stream, consumer string) {
 	s.t.Helper()
 	s.raw(func(ctx context.Context, js jetstream.JetStream) error {
@@ -88,7 +87,7 @@ func (s *Server) Redeliver(stream, consumer string) {
 	})
 }
 
-// Purge takes all that a stream holds out of it, as its age limit would.
+// Purge removes all messages of a stream, as its age limit would.
 func (s *Server) Purge(name string) {
 	s.t.Helper()
 	s.raw(func(ctx context.Context, js jetstream.JetStream) error {
@@ -100,7 +99,7 @@ func (s *Server) Purge(name string) {
 	})
 }
 
-// DeleteMessage takes one message out of a stream.
+// DeleteMessage removes one message from a stream.
 func (s *Server) DeleteMessage(stream string, seq uint64) {
 	s.t.Helper()
 	s.raw(func(ctx context.Context, js jetstream.JetStream) error {
@@ -112,7 +111,7 @@ func (s *Server) DeleteMessage(stream string, seq uint64) {
 	})
 }
 
-// raw does something over a connection that knows nothing of poked.
+// raw calls do with a plain NATS connection.
 func (s *Server) raw(do func(context.Context, jetstream.JetStream) error) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)

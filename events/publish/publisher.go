@@ -33,32 +33,27 @@ import (
 	"poked/events/stream"
 )
 
-// Publisher is the whole contract of a homeserver with poked. Every method
-// returns nil only when NATS has stored the message; after any other error the
-// caller publishes the same again, which is safe: events are recognized by
-// their id for 10 minutes, and the rest repeats without harm.
-//
-// Events of one room must be published in the order in which they happened,
-// each after the one before it was stored.
+// Publisher publishes what a homeserver has to report to poked. The package comment has
+// the contract of its methods. It is safe for concurrent use.
 type Publisher struct {
 	conn *stream.Conn
 }
 
-// NewPublisher returns a publisher over an open connection. The topology must
-// have been set up by a registry or a dispatcher.
+// NewPublisher returns a publisher over an open connection. A registry or a dispatcher
+// must have set up the topology, and the connection must have joined it
+// ([stream.Conn.Join]).
 func NewPublisher(conn *stream.Conn) *Publisher { return &Publisher{conn: conn} }
 
 // Option changes how one room event is published.
 type Option func(nats.Header)
 
-// Historical has an event change the room's state and notify nobody.
+// Historical marks an event that changes the room's state and notifies nobody.
 func Historical() Option {
 	return func(h nats.Header) { h.Set(stream.HeaderHistorical, "true") }
 }
 
-// Event publishes a room event, state or not, in the client-server format with
-// room_id. Input that can never be used is refused with an error that wraps
-// [events.ErrBadEvent].
+// Event publishes a room event, state or not, in the client-server format with room_id.
+// An error that wraps [events.ErrBadEvent] means that the event can never be used.
 func (p *Publisher) Event(ctx context.Context, raw []byte, opts ...Option) error {
 	ev, err := events.ParseRoomEvent(raw)
 	if err != nil {
@@ -67,10 +62,9 @@ func (p *Publisher) Event(ctx context.Context, raw []byte, opts ...Option) error
 	return p.publish(ctx, ev.Subject(), header(&ev, opts), raw)
 }
 
-// EventAsync publishes a room event like [Publisher.Event] without waiting:
-// done is called once the event is stored, or with the error, and must not
-// block. It is the way to publish many events; those of one room keep the
-// order of the calls unless one of them fails.
+// EventAsync is [Publisher.Event] without waiting, for publishing many events. done is
+// called once, when the event is stored or with the error, and must not block. The events
+// of one room keep the order of the calls unless one of them fails.
 func (p *Publisher) EventAsync(raw []byte, done func(error), opts ...Option) {
 	ev, err := events.ParseRoomEvent(raw)
 	if err != nil {
@@ -91,8 +85,8 @@ func header(e *events.RoomEvent, opts []Option) nats.Header {
 }
 
 // Receipt publishes an m.receipt EDU of one room:
-// {"type":"m.receipt","room_id":…,"content":{event_id:{"m.read":{user_id:{…}}}}}.
-// One of which nothing can be used is refused with an error that wraps [events.ErrBadEvent].
+// {"type":"m.receipt","room_id":…,"content":{event_id:{"m.read":{user_id:{…}}}}}. If none
+// of its receipts can be used, it returns an error that wraps [events.ErrBadEvent].
 func (p *Publisher) Receipt(ctx context.Context, raw []byte) error {
 	room, receipts, err := events.ParseReceipts(raw)
 	if err != nil && len(receipts) == 0 {
@@ -101,19 +95,20 @@ func (p *Publisher) Receipt(ctx context.Context, raw []byte) error {
 	return p.publish(ctx, events.ReceiptSubject(room), nil, raw)
 }
 
-// Logout publishes that a device was logged out or deleted: its pushers go. An
-// empty device means all devices of the user.
+// Logout publishes that a device was logged out or deleted, so that its pushers are
+// removed. An empty deviceID means all devices of the user.
 func (p *Publisher) Logout(ctx context.Context, user events.UserID, deviceID string) error {
 	return p.account(ctx, user, events.AccountLogout, map[string]any{"user_id": user, "device_id": deviceID})
 }
 
-// Deactivated publishes that an account was deactivated: all its pushers go.
+// Deactivated publishes that an account was deactivated, so that all its pushers are
+// removed.
 func (p *Publisher) Deactivated(ctx context.Context, user events.UserID) error {
 	return p.account(ctx, user, events.AccountDeactivated, map[string]any{"user_id": user})
 }
 
-// PushRules publishes a user's m.push_rules, {"global":{…}}, as the homeserver
-// keeps them.
+// PushRules publishes a user's m.push_rules, {"global":{…}}, as the homeserver stores
+// them.
 func (p *Publisher) PushRules(ctx context.Context, user events.UserID, rules json.RawMessage) error {
 	if err := checkAccountData("push rules", rules); err != nil {
 		return err
@@ -121,8 +116,8 @@ func (p *Publisher) PushRules(ctx context.Context, user events.UserID, rules jso
 	return p.account(ctx, user, events.AccountPushRules, map[string]any{"user_id": user, "content": rules})
 }
 
-// IgnoredUsers publishes a user's m.ignored_user_list,
-// {"ignored_users":{user_id:{}}}: these users' events notify them no more.
+// IgnoredUsers publishes a user's m.ignored_user_list, {"ignored_users":{user_id:{}}}:
+// events of these users no longer notify the user.
 func (p *Publisher) IgnoredUsers(ctx context.Context, user events.UserID, list json.RawMessage) error {
 	if err := checkAccountData("the list of ignored users", list); err != nil {
 		return err

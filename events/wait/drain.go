@@ -2,18 +2,18 @@ package wait
 
 import "time"
 
-// drainLook is how often a drain looks whether what is out has come back.
+// drainLook is how often a drain checks for outstanding work.
 const drainLook = 5 * time.Millisecond
 
-// Drain bounds how long the end of some work waits for what it has begun: for Grace as
-// long as nobody else wants the work, and then for Hurry.
+// Drain limits how long work that ends waits for what it has begun: Grace in general, and
+// Hurry once another worker wants to take over.
 type Drain struct {
 	Grace, Hurry time.Duration
-	Wanted       <-chan struct{} // closed when somebody else waits for the work; nil if nobody ever does
+	Wanted       <-chan struct{} // closed when another worker waits; may be nil
 }
 
-// Until looks every few milliseconds whether done returns true, for as long as the drain
-// allows, and returns what done said last.
+// Until checks every few milliseconds whether done returns true, for as long as the drain
+// allows, and returns the last result of done.
 func (d Drain) Until(done func() bool) bool {
 	tick := time.NewTicker(drainLook)
 	defer tick.Stop()

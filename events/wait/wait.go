@@ -1,5 +1,5 @@
-// Package wait holds the three ways in which poked waits: for a time, until something
-// works, and again and again. Each ends as soon as its context does.
+// Package wait waits: for a time, until an operation succeeds, or periodically. Each wait
+// ends as soon as its context does. A [Drain] waits for outstanding work.
 package wait
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 )
 
-// RetryPause is the usual pause between two tries of what only a working NATS can do.
+// RetryPause is the usual pause between two attempts at something that needs NATS.
 const RetryPause = 250 * time.Millisecond
 
 // For waits for d. It returns nil after that, or the cause as soon as ctx ends.

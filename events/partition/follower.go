@@ -143,8 +143,9 @@ func (f *Follower) Bury(msg Message, reason events.DeadReason, detail error) {
 	})
 }
 
-// Fence ends [Follower.Run] with [ErrFenced]: another worker wrote something that only
-// the owner of the partition writes.
+// Fence ends [Follower.Run], for another worker wrote something that only the owner of
+// the partition writes: with [ErrFenced] if that worker has taken over, or with
+// [ErrDisturbed] if the partition is still this worker's.
 func (f *Follower) Fence(conflict *stream.ConflictError) {
 	select {
 	case f.fenced <- conflict:
@@ -194,7 +195,7 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 	case err := <-f.saver.results:
 		return f.saveFinished(err)
 	case conflict := <-f.fenced:
-		return f.fencedBy(conflict)
+		return f.disturbedBy(ctx, conflict)
 	case now := <-tick:
 		f.tail.Check(now)
 		f.motion.tick(time.Now(), f.last, f.waiting.Load() > 0 || f.tail.Queued() > 0)

@@ -49,7 +49,7 @@ func (f *Follower) saveFinished(err error) error {
 	s.writing = false
 	f.unsaved.Note(err)
 	if err == nil {
-		s.pending, s.since = 0, time.Time{}
+		s.pending, s.since, s.stored = 0, time.Time{}, true
 		return nil
 	}
 	s.unsaved, s.pending = s.unsaved+s.pending, 0
@@ -61,11 +61,24 @@ func (f *Follower) saveFinished(err error) error {
 		return nil
 	}
 	// A position that is gone or unreadable is not a take-over.
-	if _, err := parsePosition([]byte(conflict.Stands.Value)); conflict.Stands.There && err == nil {
-		return f.fencedBy(conflict)
+	_, err = parsePosition([]byte(conflict.Stands.Value))
+	switch {
+	case !conflict.Stands.There || err != nil:
+		s.register.Adopt(conflict)
+		return nil
+	case !s.stored: // the predecessor wrote once more before this worker took over
+		return fmt.Errorf("%s partition %d: %w: %w", f.stage.Name, f.part, ErrDisturbed, conflict)
 	}
-	s.register.Adopt(conflict)
-	return nil
+	return f.fencedBy(conflict)
+}
+
+// disturbedBy returns the error for a partition of which another worker wrote a record.
+// The position says whose the partition is.
+func (f *Follower) disturbedBy(ctx context.Context, conflict *stream.ConflictError) error {
+	if pos, err := readPosition(ctx, f.conn, f.stage, f.part); err == nil && pos.Owner == f.owner {
+		return fmt.Errorf("%s partition %d: %w: %w", f.stage.Name, f.part, ErrDisturbed, conflict)
+	}
+	return f.fencedBy(conflict)
 }
 
 // fencedBy returns the error for a partition that another worker has taken over.

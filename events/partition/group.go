@@ -49,6 +49,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"poked/events/stream"
@@ -65,13 +66,19 @@ type Group struct {
 func NewGroup(conn *stream.Conn) *Group { return &Group{conn: conn} }
 
 // OwnAll owns every partition until ctx ends, like [Worker.Share] but for a process
-// without rivals, which needs no lease. Work that fails is not restarted.
+// without rivals, which needs no lease. Work that fails is not restarted, unless it was
+// only disturbed ([ErrDisturbed]).
 func (g *Group) OwnAll(ctx context.Context, own func(context.Context, *Tenure) error, ready func()) {
 	batch := newBatch(g.conn.Partitions())
 	tenures := make([]*Tenure, g.conn.Partitions())
 	for part := range tenures {
 		tenures[part] = &Tenure{Part: part, batch: batch, wake: func() {}}
-		tenures[part].begin(ctx, own)
+		tenures[part].begin(ctx, func(ctx context.Context, t *Tenure) (err error) {
+			for err = own(ctx, t); errors.Is(err, ErrDisturbed) && ctx.Err() == nil; {
+				err = own(ctx, t)
+			}
+			return err
+		})
 	}
 	<-batch.all
 	ready()

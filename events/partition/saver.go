@@ -10,6 +10,7 @@ import (
 // worker wrote since the last. The goroutine of [Follower.Run] owns it; answers arrive
 // through results.
 type saver struct {
+	stored   bool // a position of this worker was stored: it has taken over
 	register *stream.Register
 	unsaved  int // messages taken since the last write began
 	pending  int // messages that the pending write covers

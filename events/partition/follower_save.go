@@ -61,15 +61,20 @@ func (f *Follower) saveFinished(err error) error {
 		return nil
 	}
 	// A position that is gone or unreadable is not a take-over.
-	_, err = parsePosition([]byte(conflict.Stands.Value))
 	switch {
-	case !conflict.Stands.There || err != nil:
+	case !isPosition(conflict.Stands):
 		s.register.Adopt(conflict)
 		return nil
 	case !s.stored: // the predecessor wrote once more before this worker took over
 		return fmt.Errorf("%s partition %d: %w: %w", f.stage.Name, f.part, ErrDisturbed, conflict)
 	}
 	return f.fencedBy(conflict)
+}
+
+// isPosition reports whether a record is a position that a worker can have written.
+func isPosition(r stream.Record) bool {
+	_, err := parsePosition([]byte(r.Value))
+	return r.There && err == nil
 }
 
 // disturbedBy returns the error for a partition of which another worker wrote a record.

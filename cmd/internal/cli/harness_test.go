@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -132,7 +133,8 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	if err := errors.Join(setUpRoles(), flag.Set("test.parallel", "8")); err != nil { // they wait more than they work
-		panic(err)
+		fmt.Fprintln(os.Stderr, "set up the tests:", err)
+		os.Exit(1) //nolint:forbidigo // there is no test yet that could fail
 	}
 	m.Run()
 }

@@ -258,8 +258,9 @@ func TestFollowerGoesOnAfterARestart(t *testing.T) {
 		first.stop(t)
 		server.Stop()
 		server.Start()
-		eventstest.WaitFor(t, "the connection", conn.Connected)
-		publishAll(t, conn, 5, 6)
+		eventstest.WaitFor(t, "a publisher who repeats", func() bool {
+			return publish.NewPublisher(conn).Event(t.Context(), message(5)) == nil
+		})
 		second := follow(t, conn, "second", done)
 		eventstest.WaitFor(t, "the new message", func() bool { return second.count() > 0 })
 		<-time.After(time.Second)

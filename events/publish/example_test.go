@@ -10,6 +10,7 @@ import (
 	"poked/events"
 	"poked/events/publish"
 	"poked/events/stream"
+	"poked/events/wait"
 )
 
 // A homeserver publishes the state of a room once, and from then on every event.
@@ -38,7 +39,9 @@ func Example() {
 				fmt.Println("stored:", err == nil)
 				return
 			}
-			time.Sleep(time.Second)
+			if wait.For(ctx, time.Second) != nil {
+				return
+			}
 		}
 	}
 	join := []byte(`{"room_id":"!r:example.org","event_id":"$1","sender":"@alice:example.org",` +

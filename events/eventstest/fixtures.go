@@ -1,10 +1,14 @@
 package eventstest
 
 import (
+	"fmt"
+	"testing"
 	"time"
 
 	"poked/events"
+	"poked/events/publish"
 	"poked/events/pushrule"
+	"poked/events/stream"
 )
 
 // GoodEvent is a valid state event.
@@ -30,4 +34,22 @@ func Keyword(word string) pushrule.Changes {
 		ID: word, Enabled: true, Pattern: &word,
 		Actions: []pushrule.Action{`"notify"`, `{"set_tweak":"sound","value":"ping"}`, `{"set_tweak":"highlight"}`},
 	}}}
+}
+
+// Room is where [Message] stands.
+const Room = events.RoomID("!room:example.org")
+
+// Message returns a room event that differs from the others by its number.
+func Message(n int) []byte {
+	return fmt.Appendf(nil, `{"event_id":"$e%d","room_id":%q,"type":"m.room.message","sender":"@a:example.org","content":{"n":%d}}`, n, Room, n)
+}
+
+// PublishAll publishes the messages from one number up to another.
+func PublishAll(t testing.TB, conn *stream.Conn, from, to int) {
+	t.Helper()
+	for n := from; n < to; n++ {
+		if err := publish.NewPublisher(conn).Event(t.Context(), Message(n)); err != nil {
+			t.Fatalf("publish %d: %v", n, err)
+		}
+	}
 }

@@ -3,7 +3,6 @@ package partition_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -17,20 +16,7 @@ import (
 	"poked/events/stream"
 )
 
-const room = events.RoomID("!room:example.org")
-
-func message(n int) []byte {
-	return fmt.Appendf(nil, `{"event_id":"$e%d","room_id":%q,"type":"m.room.message","sender":"@a:example.org","content":{"n":%d}}`, n, room, n)
-}
-
-func publishAll(t *testing.T, conn *stream.Conn, from, to int) {
-	t.Helper()
-	for n := from; n < to; n++ {
-		if err := publish.NewPublisher(conn).Event(t.Context(), message(n)); err != nil {
-			t.Fatalf("publish %d: %v", n, err)
-		}
-	}
-}
+const room = eventstest.Room
 
 // worker follows the partition of room and notes what it is handed.
 type worker struct {
@@ -92,7 +78,7 @@ func done(w *worker, msg partition.Message) { w.follower.Done(msg.Seq) }
 func TestFollowerResumesAfterWhatIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
-		publishAll(t, conn, 0, 5)
+		eventstest.PublishAll(t, conn, 0, 5)
 		first := follow(t, conn, "first", func(w *worker, msg partition.Message) {
 			if msg.Seq != 2 && msg.Seq != 4 {
 				w.follower.Done(msg.Seq)
@@ -100,7 +86,7 @@ func TestFollowerResumesAfterWhatIsDone(t *testing.T) {
 		})
 		eventstest.WaitFor(t, "five messages", func() bool { return first.count() == 5 })
 		first.stop(t)
-		publishAll(t, conn, 5, 6)
+		eventstest.PublishAll(t, conn, 5, 6)
 
 		second := follow(t, conn, "second", done)
 		eventstest.WaitFor(t, "what was left", func() bool { return second.count() == 3 })
@@ -121,9 +107,9 @@ func TestFollowerResumesAfterWhatIsDone(t *testing.T) {
 func TestFollowerSuspectsOnlyWhatWasThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
-		publishAll(t, conn, 0, 1)
+		eventstest.PublishAll(t, conn, 0, 1)
 		w := follow(t, conn, "w", done)
-		publishAll(t, conn, 1, 2)
+		eventstest.PublishAll(t, conn, 1, 2)
 		eventstest.WaitFor(t, "both messages", func() bool { return w.count() == 2 })
 		if !w.seen[0].Replayed || w.seen[1].Replayed {
 			t.Errorf("replayed: %t, %t, want true, false", w.seen[0].Replayed, w.seen[1].Replayed)
@@ -135,10 +121,10 @@ func TestFollowerIsFencedByItsSuccessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
 		old := follow(t, conn, "old", done)
-		publishAll(t, conn, 0, 1)
+		eventstest.PublishAll(t, conn, 0, 1)
 		eventstest.WaitFor(t, "the first message", func() bool { return old.count() == 1 })
 		young := follow(t, conn, "young", done)
-		publishAll(t, conn, 1, 2)
+		eventstest.PublishAll(t, conn, 1, 2)
 		eventstest.WaitFor(t, "the second message", func() bool { return young.count() > 0 })
 		<-old.ended
 		if !errors.Is(old.err, partition.ErrFenced) {
@@ -152,14 +138,14 @@ func TestFollowerOutlivesNATS(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())
 		w := follow(t, conn, "w", done)
-		publishAll(t, conn, 0, 10)
+		eventstest.PublishAll(t, conn, 0, 10)
 		eventstest.WaitFor(t, "ten messages", func() bool { return w.count() == 10 })
 		for life := range 3 {
 			server.Stop()
 			<-time.After(time.Minute)
 			server.Start()
 			eventstest.WaitFor(t, "the connection", conn.Connected)
-			publishAll(t, conn, 10+life*10, 20+life*10)
+			eventstest.PublishAll(t, conn, 10+life*10, 20+life*10)
 		}
 		eventstest.WaitFor(t, "forty messages", func() bool { return w.count() == 40 })
 		w.stop(t)
@@ -183,7 +169,7 @@ func TestFollowerRedoesInOrderWithinTheLog(t *testing.T) {
 			}
 			w.follower.Done(msg.Seq)
 		})
-		publishAll(t, conn, 0, 1)
+		eventstest.PublishAll(t, conn, 0, 1)
 		eventstest.WaitFor(t, "the second try", func() bool { return w.count() == 2 })
 		if !w.seen[1].Replayed {
 			t.Error("a message that is redone must count as replayed")
@@ -197,7 +183,7 @@ func TestFollowerKeepsWhatWasLeftOpenUntilItIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())
-		publishAll(t, conn, 0, 3)
+		eventstest.PublishAll(t, conn, 0, 3)
 		first := follow(t, conn, "first", func(w *worker, msg partition.Message) {
 			if msg.Seq != 2 {
 				w.follower.Done(msg.Seq)
@@ -226,7 +212,7 @@ func TestFollowerGivesUpWhatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())
-		publishAll(t, conn, 0, 3)
+		eventstest.PublishAll(t, conn, 0, 3)
 		first := follow(t, conn, "first", func(w *worker, msg partition.Message) {
 			if msg.Seq != 2 {
 				w.follower.Done(msg.Seq)
@@ -236,7 +222,7 @@ func TestFollowerGivesUpWhatIsGone(t *testing.T) {
 		first.stop(t)
 		server.DeleteMessage("ROOMS", 2)
 		second := follow(t, conn, "second", done)
-		publishAll(t, conn, 3, 4)
+		eventstest.PublishAll(t, conn, 3, 4)
 		eventstest.WaitFor(t, "the new message", func() bool { return second.count() == 1 })
 		second.stop(t)
 		for _, msg := range server.Stored("KV_POSITIONS", "") {
@@ -252,14 +238,14 @@ func TestFollowerGoesOnAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())
-		publishAll(t, conn, 0, 5)
+		eventstest.PublishAll(t, conn, 0, 5)
 		first := follow(t, conn, "first", done)
 		eventstest.WaitFor(t, "five messages", func() bool { return first.count() == 5 })
 		first.stop(t)
 		server.Stop()
 		server.Start()
 		eventstest.WaitFor(t, "a publisher who repeats", func() bool {
-			return publish.NewPublisher(conn).Event(t.Context(), message(5)) == nil
+			return publish.NewPublisher(conn).Event(t.Context(), eventstest.Message(5)) == nil
 		})
 		second := follow(t, conn, "second", done)
 		eventstest.WaitFor(t, "the new message", func() bool { return second.count() > 0 })
@@ -277,7 +263,7 @@ func TestFollowerStartsOverInANewStream(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			server := eventstest.StartServer(t)
 			conn := server.Connect(eventstest.Topology())
-			publishAll(t, conn, 0, 5)
+			eventstest.PublishAll(t, conn, 0, 5)
 			first := follow(t, conn, "first", done)
 			eventstest.WaitFor(t, "five messages", func() bool { return first.count() == 5 })
 			first.stop(t)
@@ -286,7 +272,7 @@ func TestFollowerStartsOverInANewStream(t *testing.T) {
 			if err := conn.Setup(t.Context(), eventstest.Topology()); err != nil {
 				t.Fatal(err)
 			}
-			publishAll(t, conn, 10, 10+grown)
+			eventstest.PublishAll(t, conn, 10, 10+grown)
 			second := follow(t, conn, "second", done)
 			eventstest.WaitFor(t, "all of the new stream", func() bool { return second.count() == grown })
 		})
@@ -299,7 +285,7 @@ func TestFollowerGoesOnInAStreamThatLostItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())
-		publishAll(t, conn, 0, 5)
+		eventstest.PublishAll(t, conn, 0, 5)
 		first := follow(t, conn, "first", done)
 		eventstest.WaitFor(t, "five messages", func() bool { return first.count() == 5 })
 		first.stop(t)
@@ -307,7 +293,7 @@ func TestFollowerGoesOnInAStreamThatLostItsEnd(t *testing.T) {
 		ahead := strings.Replace(string(stored[len(stored)-1].Data), `"next":5`, `"next":8,"open":[4,7]`, 1)
 		server.Publish(stored[len(stored)-1].Subject, ahead)
 		second := follow(t, conn, "second", done)
-		publishAll(t, conn, 5, 8)
+		eventstest.PublishAll(t, conn, 5, 8)
 		eventstest.WaitFor(t, "what was open and what is new", func() bool { return second.count() == 4 })
 		for i, want := range []uint64{4, 6, 7, 8} {
 			if second.seen[i].Seq != want {
@@ -324,10 +310,10 @@ func TestFollowerMissesALostMessage(t *testing.T) {
 		homeserver := server.Connect(eventstest.Topology())
 		link := server.Link()
 		w := follow(t, link.Connect(t, eventstest.Topology()), "w", done)
-		publishAll(t, homeserver, 0, 1)
+		eventstest.PublishAll(t, homeserver, 0, 1)
 		eventstest.WaitFor(t, "the first message", func() bool { return w.count() == 1 })
 		link.Drop("rooms.")
-		publishAll(t, homeserver, 1, 2)
+		eventstest.PublishAll(t, homeserver, 1, 2)
 		lost := time.Now()
 		eventstest.WaitFor(t, "the lost message", func() bool { return w.count() == 2 })
 		if took := time.Since(lost); took > 3*time.Second {

@@ -17,7 +17,7 @@ func TestFollowerOfDeletedStream(t *testing.T) {
 		conn := server.Connect(eventstest.Topology())
 		eventstest.Keep(t, conn)
 		before := follow(t, conn, "a", done)
-		publishAll(t, conn, 0, 3)
+		eventstest.PublishAll(t, conn, 0, 3)
 		eventstest.WaitFor(t, "three events", func() bool { return before.count() == 3 })
 		server.DeleteStream("ROOMS")
 		<-before.ended
@@ -25,7 +25,7 @@ func TestFollowerOfDeletedStream(t *testing.T) {
 			t.Fatalf("it ended with %v", before.err)
 		}
 		after := follow(t, conn, "b", done)
-		publishAll(t, conn, 3, 5)
+		eventstest.PublishAll(t, conn, 3, 5)
 		eventstest.WaitFor(t, "two more", func() bool { return after.count() == 2 })
 	})
 }

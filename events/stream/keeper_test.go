@@ -27,7 +27,7 @@ func TestKeepMakesStreamsAnew(t *testing.T) {
 		link := server.Link()
 		link.Log = slog.New(slog.NewTextHandler(log, nil))
 		conn := link.Connect(t, eventstest.Topology())
-		publishAll(t, conn, 0, 3)
+		eventstest.PublishAll(t, conn, 0, 3)
 		eventstest.Keep(t, conn)
 		var again sync.WaitGroup
 		conn.OnReconnect(func() { again.Done() })
@@ -46,7 +46,7 @@ func TestKeepMakesStreamsAnew(t *testing.T) {
 		if err := server.Dial().Setup(t.Context(), eventstest.Topology()); err != nil {
 			t.Errorf("set up: %v", err)
 		}
-		publishAll(t, conn, 3, 5)
+		eventstest.PublishAll(t, conn, 3, 5)
 		if n := len(server.Stored("ROOMS", "")); n != 2 {
 			t.Errorf("ROOMS has %d events, want 2", n)
 		}

@@ -14,7 +14,7 @@ func TestSetupIsIdempotent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())
-		publishAll(t, conn, 0, 3)
+		eventstest.PublishAll(t, conn, 0, 3)
 		for range 2 {
 			if err := server.Dial().Setup(t.Context(), eventstest.Topology()); err != nil {
 				t.Errorf("again: %v", err)

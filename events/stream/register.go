@@ -194,9 +194,11 @@ func (c *change) answered(answer *nats.Msg, err error) (over bool, result error)
 func (c *change) found(stands Record) (over bool, result error) {
 	r := c.r
 	ours := r.writer == soleWriter || stands.writer == r.writer
-	// Only a write of this change counts: an older value may be about to expire.
-	asWanted := stands.There != c.gone && (c.gone || ours && c.writes > 0 && stands.Value == string(c.value))
-	before := stands.Revision == r.last.Revision || !stands.There && !r.last.There
+	same := stands.Revision == r.last.Revision
+	// Only a write of this change counts, even if an older one left the same value: that
+	// value may be about to expire, or another writer about to replace it.
+	asWanted := stands.There != c.gone && (c.gone || ours && c.writes > 0 && !same && stands.Value == string(c.value))
+	before := same || !stands.There && !r.last.There
 	r.doubt = false
 	if !asWanted && !ours && !before {
 		return true, &ConflictError{Bucket: r.bucket, Key: r.key, Stands: stands}

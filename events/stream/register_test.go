@@ -104,7 +104,7 @@ func (s *registerStory) check(t *testing.T, err error, before uint64) {
 // writer knows which.
 func TestG1RegisterFaultTable(t *testing.T) {
 	eventstest.Long(t)
-	for _, kind := range []string{"first", "next", "delete"} {
+	for _, kind := range []string{"first", "next", "same value", "delete"} {
 		for _, other := range []string{"nobody", "before", "between"} {
 			for _, waits := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%s/waits %v", kind, other, waits), func(t *testing.T) {
@@ -129,7 +129,11 @@ func registerStories(t *testing.T, kind, other string, waits bool) {
 				waits: waits, deletes: kind == "delete", other: other,
 			}
 			if kind != "first" {
-				if err := s.r.Set(t.Context(), []byte("before")); err != nil {
+				before := "before"
+				if kind == "same value" {
+					before = "ours"
+				}
+				if err := s.r.Set(t.Context(), []byte(before)); err != nil {
 					t.Fatal(err)
 				}
 				stored++

@@ -87,11 +87,11 @@ func TestUsersOwnRulesDecide(t *testing.T) {
 		"a deaf room":     {events.UserPushRules{Changes: pushrule.Changes{Override: []pushrule.Rule{{ID: "deaf", Enabled: true, Conditions: []pushrule.Condition{`{"kind":"event_match","key":"room_id","pattern":"!r"}`}}}}}, ""},
 		"the master":      {events.UserPushRules{Changes: master()}, ""},
 		"an ignored user": {events.UserPushRules{IgnoredUsers: []events.UserID{"@alice:x"}}, "eve low"},
-		"published": {events.UserPushRules{
+		"published, without most predefined rules": {events.UserPushRules{
 			Changes: master(), // has no say while rules are published
 			Published: published(t, `{"content":[{"rule_id":".m.rule.contains_user_name","default":true,"enabled":true,"pattern":"bob","actions":["notify",{"set_tweak":"sound","value":"name"}]}],
 				"override":[{"rule_id":".m.rule.roomnotif","default":true,"enabled":true,"conditions":[{"kind":"event_match","key":"content.body","pattern":"cake"}],"actions":["notify",{"set_tweak":"highlight"}]}]}`),
-		}, `cake high {"highlight":true}, eve high {"sound":"name"}`},
+		}, `plain low, cake high {"highlight":true}, named high ` + mention + `, eve high {"sound":"name"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *house) {

@@ -16,8 +16,8 @@ type UserPushRules struct {
 	// Changes are the user's changes to the predefined rules, as clients made them at the
 	// registry.
 	Changes pushrule.Changes `json:"changes,omitzero"`
-	// Published is the whole ruleset, if the homeserver publishes it (account data
-	// m.push_rules, "global"). It replaces the predefined rules and Changes.
+	// Published is the ruleset as the homeserver published it, if it does (account data
+	// m.push_rules, "global"). It replaces Changes.
 	Published *pushrule.Ruleset `json:"published,omitempty"`
 	// Devices are the rules of single devices, by instance handle. For that device's
 	// pushers they are evaluated before the others.
@@ -32,10 +32,11 @@ func (r *UserPushRules) IsEmpty() bool {
 	return r.Changes.IsZero() && r.Published == nil && len(r.Devices) == 0 && len(r.IgnoredUsers) == 0
 }
 
-// Global returns the rules that apply to all of the user's devices.
+// Global returns the rules that apply to all of the user's devices. Predefined rules that
+// the homeserver's ruleset lacks are in it: see [pushrule.Ruleset.Completed].
 func (r *UserPushRules) Global() pushrule.Ruleset {
 	if r.Published != nil {
-		return *r.Published
+		return r.Published.Completed(string(r.UserID))
 	}
 	return r.Changes.Ruleset(string(r.UserID))
 }

@@ -60,7 +60,9 @@ func TestPublishedRules(t *testing.T) {
 	h.run()
 	h.accounts().rules(`{"global":{"room":[{"rule_id":"theirs","actions":["notify"],"enabled":false}]},"device":{}}`)
 	h.waitFor("the homeserver's rules", func() bool { return h.rulesOfAlice().Published != nil })
-	want := encode(t, pushrule.Ruleset{Room: []pushrule.Rule{{ID: "theirs", Actions: []pushrule.Action{`"notify"`}}}})
+	whole := pushrule.Predefined(alice)
+	whole.Room = []pushrule.Rule{{ID: "theirs", Actions: []pushrule.Action{`"notify"`}}}
+	want := encode(t, whole)
 	if got := h.get("global/"); got != want {
 		t.Errorf("alice is shown %s, want %s", got, want)
 	}
@@ -80,7 +82,8 @@ func TestPublishedRules(t *testing.T) {
 	}
 	h.put("device/h/room/own", secondRule) // these the homeserver does not know
 	h.waitSettled()
-	if told := h.inDatabase(inPushRules)[alice].Content.(events.UserPushRules); encode(t, told.Global()) != want {
+	told := h.inDatabase(inPushRules)[alice].Content.(events.UserPushRules)
+	if told.UserID = alice; encode(t, told.Global()) != want {
 		t.Errorf("dispatchers are told %s", encode(t, told))
 	}
 	h.accounts().rules(`{}`)

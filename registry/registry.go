@@ -31,7 +31,8 @@
 // changes nothing is not published.
 //
 // If the homeserver publishes a user's m.push_rules, it owns the global rules: clients
-// see its ruleset and cannot change it here (403) until it withdraws it. The rules that
+// see its ruleset, with the predefined rules that it lacks (pushrule.Ruleset.Completed),
+// and cannot change it here (403) until it withdraws it. The rules that
 // they made here before stay stored meanwhile, and so do the rules of devices, which a
 // homeserver does not know.
 //

@@ -98,7 +98,7 @@ func (k *keyWriter) rule(kind Kind, r *Rule) {
 		}
 		k.length(1)
 		k.text(*r.Pattern)
-	case KindOverride, KindUnderride:
+	case KindOverride, KindPostContent, KindUnderride:
 		k.length(len(r.Conditions))
 		for _, condition := range r.Conditions {
 			k.condition(condition)

@@ -66,7 +66,7 @@ func (x *explainer) explain(kind Kind, rule *Rule) Explanation {
 func (x *explainer) failures(kind Kind, rule *Rule) []string {
 	conditions := x.compiler.conditions(kind, rule)
 	sources := make([]Condition, len(conditions))
-	if kind == KindOverride || kind == KindUnderride {
+	if kind == KindOverride || kind == KindPostContent || kind == KindUnderride {
 		// Those that no condition of the rule's says come first.
 		sources = slices.Concat(sources[:len(conditions)-len(rule.Conditions)], rule.Conditions)
 	}

@@ -115,7 +115,7 @@ func (g generator) room() Room {
 func (g generator) ruleset(predefined map[Kind][]object) map[Kind][]object {
 	rules := map[Kind][]object{}
 	own := 0
-	for _, kind := range []Kind{KindOverride, KindContent, KindRoom, KindSender, KindUnderride} {
+	for _, kind := range []Kind{KindOverride, KindContent, KindPostContent, KindRoom, KindSender, KindUnderride} {
 		for range g.IntN(3) {
 			own++
 			rules[kind] = append(rules[kind], g.rule(kind, "own"+strconv.Itoa(own)))
@@ -134,7 +134,7 @@ func (g generator) ruleset(predefined map[Kind][]object) map[Kind][]object {
 			rules[KindUnderride] = append(rules[KindUnderride], g.rule(KindUnderride, id))
 		}
 	}
-	for _, kind := range []Kind{KindOverride, KindContent, KindRoom, KindSender, KindUnderride} {
+	for _, kind := range []Kind{KindOverride, KindContent, KindPostContent, KindRoom, KindSender, KindUnderride} {
 		if list := rules[kind]; g.chance(10) {
 			g.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 		}

@@ -5,14 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tidwall/gjson"
 )
 
 var errNotObject = errors.New("not a JSON object")
 
-// UnmarshalJSON reads a ruleset and fails only on what is no JSON object. Unknown members are dropped, lists that
-// are no arrays are empty.
+// UnmarshalJSON reads a ruleset and fails only on what is no JSON object. Lists that are no arrays are empty.
 func (rs *Ruleset) UnmarshalJSON(data []byte) error {
 	doc := gjson.ParseBytes(data)
 	if !doc.IsObject() {
@@ -25,10 +25,24 @@ func (rs *Ruleset) UnmarshalJSON(data []byte) error {
 		Sender:    readRules(doc.Get("sender")),
 		Underride: readRules(doc.Get("underride")),
 	}
+	if list := doc.Get("postcontent"); list.IsArray() {
+		rs.PostContent = readRules(list)
+	}
+	doc.ForEach(func(name, value gjson.Result) bool {
+		switch Kind(name.Str) {
+		case KindOverride, KindContent, KindPostContent, KindRoom, KindSender, KindUnderride:
+			return true
+		}
+		if rs.Other == nil {
+			rs.Other = make(map[string]json.RawMessage)
+		}
+		rs.Other[name.Str] = json.RawMessage(compact(value.Raw))
+		return true
+	})
 	return nil
 }
 
-// MarshalJSON writes all five lists, empty ones as [].
+// MarshalJSON writes the five lists of the specification, empty ones as [], and what else the ruleset holds.
 func (rs Ruleset) MarshalJSON() ([]byte, error) {
 	type plain Ruleset // without methods
 	for _, rules := range []*[]Rule{&rs.Override, &rs.Content, &rs.Room, &rs.Sender, &rs.Underride} {
@@ -36,7 +50,16 @@ func (rs Ruleset) MarshalJSON() ([]byte, error) {
 			*rules = []Rule{}
 		}
 	}
-	return json.Marshal(plain(rs))
+	lists, err := json.Marshal(plain(rs))
+	if err != nil || len(rs.Other) == 0 {
+		return lists, err
+	}
+	other, err := json.Marshal(rs.Other)
+	if err != nil {
+		return nil, fmt.Errorf("write ruleset: %w", err)
+	}
+	// Two objects that are not empty, written as one.
+	return slices.Concat(lists[:len(lists)-1], []byte(","), other[1:]), nil
 }
 
 // UnmarshalJSON reads a rule and fails only on what is no JSON object. A rule that does not say whether it is

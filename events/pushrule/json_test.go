@@ -12,7 +12,9 @@ func TestRulesetKeepsWhatItDoesNotKnow(t *testing.T) {
 	const text = `{"override":[{"rule_id":"o","default":false,"enabled":true,` +
 		`"conditions":[{"kind":"org.example.new","x":[1,2]},5],"actions":["notify",{"org.example":1}]}],` +
 		`"content":[{"rule_id":"c","default":false,"enabled":false,"pattern":"","actions":[]}],` +
-		`"room":[],"sender":[],"underride":[]}`
+		`"postcontent":[{"rule_id":".io.element.msc4306.rule.subscribed_thread","default":true,"enabled":true,` +
+		`"conditions":[{"kind":"io.element.msc4306.thread_subscription","subscribed":true}],"actions":["notify"]}],` +
+		`"room":[],"sender":[],"underride":[],"org.example.kind":[{"rule_id":"x","odd":[1]}],"so \"on\"":null}`
 	var rules Ruleset
 	unmarshal(t, []byte(text), &rules)
 	if got := string(encode(t, rules)); got != text {
@@ -23,7 +25,8 @@ func TestRulesetKeepsWhatItDoesNotKnow(t *testing.T) {
 func TestRulesetOddities(t *testing.T) {
 	for text, want := range map[string]string{
 		`{}`:                           `{"override":[],"content":[],"room":[],"sender":[],"underride":[]}`,
-		`{"override":5,"odd":[1]}`:     `{"override":[],"content":[],"room":[],"sender":[],"underride":[]}`,
+		`{"override":5,"odd":[1]}`:     `{"override":[],"content":[],"room":[],"sender":[],"underride":[],"odd":[1]}`,
+		`{"postcontent":5}`:            `{"override":[],"content":[],"room":[],"sender":[],"underride":[]}`,
 		`{"room":[1,null,[],"x",{}]}`:  `{"override":[],"content":[],"room":[{"rule_id":"","default":false,"enabled":true,"actions":[]}],"sender":[],"underride":[]}`,
 		`{"sender":[{"enabled":"x"}]}`: `{"override":[],"content":[],"room":[],"sender":[{"rule_id":"","default":false,"enabled":false,"actions":[]}],"underride":[]}`,
 	} {

@@ -31,7 +31,7 @@ func (q plainQuestion) evaluate() plainAnswer {
 	if sender, ok := q.property("sender").(string); ok && sender != "" && sender == q.user.ID {
 		return plainAnswer{}
 	}
-	for _, kind := range []string{"override", "content", "room", "sender", "underride"} {
+	for _, kind := range []string{"override", "content", "postcontent", "room", "sender", "underride"} {
 		rules, _ := at(q.ruleset, kind).([]any)
 		for group := range 3 {
 			for _, rule := range rules {

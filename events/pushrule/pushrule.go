@@ -11,7 +11,8 @@
 //
 // # Order
 //
-// Kinds are asked in the order override, content, room, sender, underride. Within a kind a user's own rules come
+// Kinds are asked in the order override, content, room, sender, underride; postcontent, a kind of MSC4306, comes after
+// content. Members of a ruleset that are none of these are kept and not asked. Within a kind a user's own rules come
 // before predefined ones (those marked default, or whose id starts with a dot), each group in the order it is
 // given. An enabled .m.rule.master is asked before everything. The first rule that matches decides alone; disabled
 // rules are skipped, and a user's own events never notify.
@@ -62,30 +63,36 @@
 // they have left alone.
 package pushrule
 
-// Kind is one of the five lists of a ruleset.
+import "encoding/json"
+
+// Kind is one of the lists of a ruleset.
 type Kind string
 
-// The kinds, in the order they are asked.
+// The kinds, in the order they are asked. KindPostContent is not part of the specification yet (MSC4306).
 const (
-	KindOverride  Kind = "override"
-	KindContent   Kind = "content"
-	KindRoom      Kind = "room"
-	KindSender    Kind = "sender"
-	KindUnderride Kind = "underride"
+	KindOverride    Kind = "override"
+	KindContent     Kind = "content"
+	KindPostContent Kind = "postcontent"
+	KindRoom        Kind = "room"
+	KindSender      Kind = "sender"
+	KindUnderride   Kind = "underride"
 )
 
 // Ruleset holds a user's rules as clients see them under "global": the user's own and the predefined ones.
 type Ruleset struct {
-	Override  []Rule `json:"override"`
-	Content   []Rule `json:"content"`
-	Room      []Rule `json:"room"`
-	Sender    []Rule `json:"sender"`
-	Underride []Rule `json:"underride"`
+	Override    []Rule `json:"override"`
+	Content     []Rule `json:"content"`
+	PostContent []Rule `json:"postcontent,omitzero"`
+	Room        []Rule `json:"room"`
+	Sender      []Rule `json:"sender"`
+	Underride   []Rule `json:"underride"`
+	// Other holds the members whose names are none of the kinds. They are not evaluated, but clients get them back.
+	Other map[string]json.RawMessage `json:"-"`
 }
 
-// Rule is one push rule. What it matches depends on the list it stands in: override and underride rules match when
-// all Conditions hold (none: always), content rules when Pattern is found in the body, room and sender rules when
-// ID is the event's room or sender.
+// Rule is one push rule. What it matches depends on the list it stands in: override, postcontent and underride rules
+// match when all Conditions hold (none: always), content rules when Pattern is found in the body, room and sender rules
+// when ID is the event's room or sender.
 type Rule struct {
 	ID         string      `json:"rule_id"`
 	Default    bool        `json:"default"`
@@ -110,10 +117,11 @@ type list struct {
 }
 
 // lists returns the ruleset's lists in the order they are asked.
-func (rs *Ruleset) lists() [5]list {
-	return [5]list{
+func (rs *Ruleset) lists() [6]list {
+	return [6]list{
 		{KindOverride, rs.Override},
 		{KindContent, rs.Content},
+		{KindPostContent, rs.PostContent},
 		{KindRoom, rs.Room},
 		{KindSender, rs.Sender},
 		{KindUnderride, rs.Underride},

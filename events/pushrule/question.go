@@ -90,8 +90,8 @@ func (s *questionJSON) rules(q *Question) error {
 
 func (s *questionJSON) oneRule(q *Question) error {
 	lists := map[Kind]*[]Rule{
-		KindOverride: &q.Rules.Override, KindContent: &q.Rules.Content, KindRoom: &q.Rules.Room,
-		KindSender: &q.Rules.Sender, KindUnderride: &q.Rules.Underride,
+		KindOverride: &q.Rules.Override, KindContent: &q.Rules.Content, KindPostContent: &q.Rules.PostContent,
+		KindRoom: &q.Rules.Room, KindSender: &q.Rules.Sender, KindUnderride: &q.Rules.Underride,
 	}
 	list, ok := lists[s.Kind]
 	switch {

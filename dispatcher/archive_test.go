@@ -11,29 +11,30 @@ import (
 	"poked/events/publish"
 )
 
-// reads tells, from now on, whether the dispatcher has read anything of a stream.
-func (h *house) reads(stream string) (happened func() bool) {
+// reads returns a function that reports whether the dispatcher has read from a stream since.
+// The empty name is every stream.
+func (h *harness) reads(stream string) (happened func() bool) {
 	direct := h.link.Break("$JS.API.DIRECT.GET."+stream, eventstest.Refuse)
 	leader := h.link.Break("$JS.API.STREAM.MSG.GET."+stream, eventstest.Refuse)
 	return func() bool { return direct() || leader() }
 }
 
-// A receipt for an event that is older than what the timeline remembers, or for one
-// that never was, has its room read once, and never again.
+// A receipt for an event that is older than the timeline, or that does not exist, makes the
+// dispatcher read the room from NATS once, and never again.
 func TestG12OldReceiptsReadTheirRoomOnce(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
 		const many = 2048              // more than a timeline remembers
-		h.say("!r", "@bob:x", 0, many) // bob's own: he has read them
+		h.say("!r", "@bob:x", 0, many) // bob's own messages are read
 		h.say("!r", "@alice:x", many, 3)
 		h.arrived(3)
 		read := h.reads("ROOMS")
 		h.receipt("!r", "@bob:x", "m.read", "$none", "")
 		<-time.After(soon)
 		if !read() {
-			t.Fatal("the room was not looked through")
+			t.Fatal("the room was not read")
 		}
 		h.link.Spare()
 		read = h.reads("")
@@ -43,7 +44,7 @@ func TestG12OldReceiptsReadTheirRoomOnce(t *testing.T) {
 		}
 		<-time.After(soon)
 		if read() {
-			t.Error("a receipt has NATS read once more")
+			t.Error("a receipt made the dispatcher read NATS again")
 		}
 		if log := h.logOf("@bob:x"); len(log) != 3 {
 			t.Errorf("bob has unread %v", log)
@@ -51,9 +52,9 @@ func TestG12OldReceiptsReadTheirRoomOnce(t *testing.T) {
 	})
 }
 
-// While a room is looked through, its messages and those of others go on.
+// While a room is searched for an event, messages of this room and others are delivered.
 func TestG12SearchForAnOldEventStopsNobody(t *testing.T) {
-	bubbleOf(t, 1, func(t *testing.T, h *house) {
+	bubbleOf(t, 1, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -61,7 +62,7 @@ func TestG12SearchForAnOldEventStopsNobody(t *testing.T) {
 		h.say("!r", "@alice:x", 0, 1)
 		h.say("!other", "@alice:x", 0, 1)
 		h.arrived(2)
-		h.link.Refuse("$JS.API.STREAM.MSG.GET.ROOMS", 1000) // no reading comes to an end
+		h.link.Refuse("$JS.API.STREAM.MSG.GET.ROOMS", 1000) // no search ends
 		for i := range 1100 {                               // more than a partition keeps open
 			h.receipt("!r", "@bob:x", "m.read", events.EventID(fmt.Sprintf("$none-%d", i)), "")
 		}
@@ -72,7 +73,7 @@ func TestG12SearchForAnOldEventStopsNobody(t *testing.T) {
 		h.receipt("!other", "@bob:x", "m.read", "$other-1", "")
 		<-time.After(soon)
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 other-0 r-1 other-1 " {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
 		if log := h.logOf("@bob:x"); !slices.Equal(log, []events.EventID{"$r-0", "$r-1"}) {
 			t.Errorf("bob has unread %v", log)
@@ -80,31 +81,31 @@ func TestG12SearchForAnOldEventStopsNobody(t *testing.T) {
 	})
 }
 
-// What a user has not read can be read, and redacted, for as long as it counts, though
-// ROOMS has forgotten its event.
-func TestReadingWhatROOMSHasForgotten(t *testing.T) {
-	restart := func(h *house) { h.halt(); h.start() }
-	leaveMemory := func(h *house) {
+// Receipts and redactions clear an unread notification also when ROOMS does not hold its
+// event any more.
+func TestUnreadEventThatROOMSHasDropped(t *testing.T) {
+	restart := func(h *harness) { h.halt(); h.start() }
+	leaveMemory := func(h *harness) {
 		h.room("!other", "@alice:x", "@bob:x")
 		h.say("!other", "@bob:x", 0, 1)
 		<-time.After(soon)
 	}
-	read := func(h *house) { h.receipt("!r", "@bob:x", "m.read", "$r-2", "") }
-	redact := func(h *house) {
+	read := func(h *harness) { h.receipt("!r", "@bob:x", "m.read", "$r-2", "") }
+	redact := func(h *harness) {
 		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-2"}}`)
 	}
 	afterRead, afterRedact := []events.EventID{"$r-3", "$r-4"}, []events.EventID{"$r-0", "$r-1", "$r-3", "$r-4"}
 	for name, tt := range map[string]struct {
-		between, then func(*house)
+		between, then func(*harness)
 		released      []events.EventID
 	}{
-		"receipt after a restart":                    {restart, read, afterRead},
-		"redaction after a restart":                  {restart, redact, afterRedact},
-		"receipt after the room was out of memory":   {leaveMemory, read, afterRead},
-		"redaction after the room was out of memory": {leaveMemory, redact, afterRedact},
+		"receipt after a restart":              {restart, read, afterRead},
+		"redaction after a restart":            {restart, redact, afterRedact},
+		"receipt after the room left memory":   {leaveMemory, read, afterRead},
+		"redaction after the room left memory": {leaveMemory, redact, afterRedact},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubbleOf(t, 1, func(t *testing.T, h *house) {
+			bubbleOf(t, 1, func(t *testing.T, h *harness) {
 				h.cfg.OpenRooms = 1
 				h.register("@bob:x", "gw.test", "bob")
 				h.start()
@@ -123,10 +124,10 @@ func TestReadingWhatROOMSHasForgotten(t *testing.T) {
 	}
 }
 
-// A redaction of an event that came as historical after it had come live finds its
-// notification.
-func TestRedactionOfWhatCameAsHistoricalTooLate(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+// A redaction finds the notification of an event that was published live, and again as
+// historical.
+func TestRedactionOfALiveEventRepeatedAsHistorical(t *testing.T) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.halt()
 		h.start()
 		<-time.After(11 * time.Minute)
@@ -139,19 +140,18 @@ func TestRedactionOfWhatCameAsHistoricalTooLate(t *testing.T) {
 	})
 }
 
-// An event that is matched a second time by the state of its own time, because it
-// could not be stored, and notifies only then, for rules have changed since: what it
-// notified can be read, and redacted.
+// An event is matched a second time because it could not be stored. Rules have changed
+// since, and only now it notifies. Receipts and redactions clear that notification too.
 func TestEventThatNotifiesOnlyTheSecondTime(t *testing.T) {
-	for name, clear := range map[string]func(h *house){
-		"read": func(h *house) { h.receipt("!r", "@bob:x", "m.read", "$r-5", "") },
-		"redacted": func(h *house) {
+	for name, clear := range map[string]func(h *harness){
+		"read": func(h *harness) { h.receipt("!r", "@bob:x", "m.read", "$r-5", "") },
+		"redacted": func(h *harness) {
 			h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-5"}}`)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			readers(t, func(t *testing.T, h *house) {
-				h.register("@alice:x", "gw.test", "alice") // so that it is written down what she has read
+			unreadRoom(t, func(t *testing.T, h *harness) {
+				h.register("@alice:x", "gw.test", "alice") // so that her own receipt is stored
 				h.receipt("!r", "@bob:x", "m.read", "$r-4", "")
 				h.rules("@bob:x", events.UserPushRules{Changes: master()})
 				h.link.Refuse("read.", int(5*time.Second/h.own.TickInterval()))
@@ -172,16 +172,16 @@ func TestEventThatNotifiesOnlyTheSecondTime(t *testing.T) {
 	}
 }
 
-// A search that NATS interrupts goes on when it is back, and one that the end of its
-// partition interrupts is the successor's.
-func TestSearchOutlastsNATSAndItsDispatcher(t *testing.T) {
-	for name, fault := range map[string]func(h *house){
-		"NATS is away": func(h *house) { h.server.Stop(); <-time.After(time.Minute); h.server.Start() },
-		"killed":       func(h *house) { h.kill(); h.start() },
-		"stopped":      func(h *house) { h.halt(); h.start() },
+// A search resumes when NATS is back. If the dispatcher ends, the next owner of the partition
+// searches again.
+func TestSearchResumesAfterAnInterruption(t *testing.T) {
+	for name, fault := range map[string]func(h *harness){
+		"NATS away": func(h *harness) { h.server.Stop(); <-time.After(time.Minute); h.server.Start() },
+		"killed":    func(h *harness) { h.kill(); h.start() },
+		"stopped":   func(h *harness) { h.halt(); h.start() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			readers(t, func(t *testing.T, h *house) {
+			unreadRoom(t, func(t *testing.T, h *harness) {
 				h.halt()
 				h.start()
 				h.publish(`{"event_id":"$quiet","room_id":"!r","sender":"@alice:x","type":"m.room.message","content":{"msgtype":"m.notice","body":"x"}}`)

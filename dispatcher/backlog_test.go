@@ -10,8 +10,8 @@ import (
 	"poked/events/stream"
 )
 
-// bobsRecord returns the record of bob's pusher as another worker that has read it.
-func (h *house) bobsRecord() *stream.BacklogRecord {
+// bobsRecord returns the record of bob's pusher as another worker reads it.
+func (h *harness) bobsRecord() *stream.BacklogRecord {
 	h.t.Helper()
 	id := events.NewPusherID("@bob:x", "app", "bob")
 	lagging, err := h.conn.LoadBacklog(h.t.Context(), events.PartitionOf(events.Token(events.UserID("@bob:x")), h.conn.Partitions()))
@@ -21,8 +21,8 @@ func (h *house) bobsRecord() *stream.BacklogRecord {
 	return h.conn.BacklogRecord("another", id, "@bob:x", lagging[id].Revision)
 }
 
-// takeRecord makes another worker write the record of bob's pusher anew.
-func (h *house) takeRecord(position uint64) {
+// takeRecord writes the record of bob's pusher as another worker.
+func (h *harness) takeRecord(position uint64) {
 	h.t.Helper()
 	stored := make(chan error, 1)
 	h.bobsRecord().Put(events.Backlog{
@@ -33,12 +33,12 @@ func (h *house) takeRecord(position uint64) {
 	}
 }
 
-// G1 across a handover: a worker whose pusher has caught up, or fails again, neither
-// deletes nor overwrites the record that its successor has written meanwhile.
+// After a handover, a worker whose pusher has caught up, or fails again, neither deletes nor
+// overwrites the record that the next owner has written.
 func TestG1SuccessorsRecordIsLeftAlone(t *testing.T) {
 	for name, answer := range map[string]func(eventstest.Poke) eventstest.Reply{"deleted": up(), "overwritten": down()} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+			bubble(t, func(t *testing.T, h *harness) {
 				h.alone = true
 				h.register("@bob:x", "gw.test", "bob")
 				h.start()
@@ -61,11 +61,11 @@ func TestG1SuccessorsRecordIsLeftAlone(t *testing.T) {
 	}
 }
 
-// A record that a predecessor writes late, which was held up, ends nothing for good: the
-// owner of the partition begins anew with it, and its pusher is told everything.
+// A record that the previous owner writes late loses nothing: the owner of the partition
+// starts over from it, and the pusher receives every notification.
 func TestG1LateRecordOfAPredecessorLosesNothing(t *testing.T) {
 	eventstest.Long(t)
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -76,11 +76,11 @@ func TestG1LateRecordOfAPredecessorLosesNothing(t *testing.T) {
 		h.say("!r", "@alice:x", 3, 3)
 		<-time.After(time.Minute)
 		h.gateway.Answer(up())
-		<-time.After(2 * time.Hour) // it was put off for an hour
+		<-time.After(2 * time.Hour) // the late record's next try is an hour away
 		h.say("!r", "@alice:x", 6, 1)
 		<-time.After(time.Minute)
-		h.calm()
-		h.promise("@bob:x", 0, "bob")
+		h.caughtUp()
+		h.check("@bob:x", 0, "bob")
 		if n := h.backlog(); n != 0 {
 			t.Errorf("%d records are left", n)
 		}

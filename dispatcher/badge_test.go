@@ -12,9 +12,9 @@ import (
 	"poked/events/eventstest"
 )
 
-// A count that changes while many rooms are read is told once.
-func TestBadgeIsToldOnceForManyRooms(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// If many rooms are read at once, the new count is sent once.
+func TestBadgeIsSentOnceForManyRooms(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		for i := range 10 {
@@ -28,22 +28,22 @@ func TestBadgeIsToldOnceForManyRooms(t *testing.T) {
 		}
 		<-time.After(soon)
 		if got := badges(h.gateway.Pokes()[10:], "bob"); got != "[1]" {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
 	})
 }
 
-// A badge goes by itself only if no other poke carried the count.
-func TestBadgeThatAPokeCarriesIsNotToldAgain(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+// A badge-only poke is sent only if no other poke carried the count.
+func TestBadgeThatAPokeCarriesIsNotSentAgain(t *testing.T) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.receipt("!r", "@bob:x", "m.read", "$r-4", "")
 		h.say("!r", "@alice:x", 5, 1)
 		unreadIs(t, h, "5", "1")
 	})
 }
 
-func TestBadgePokeSaysNothingElse(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+func TestBadgePokeHasNothingElse(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.registerAll("@bob:x",
 			events.Pusher{Pushkey: "full"},
 			events.Pusher{Pushkey: "brief", Data: json.RawMessage(`{"url":"http://gw.test/_matrix/push/v1/notify","format":"event_id_only"}`)},
@@ -67,18 +67,18 @@ func TestBadgePokeSaysNothingElse(t *testing.T) {
 		}
 		for _, p := range pokes[3:] {
 			if string(p.Body) != want[p.Pushkey] {
-				t.Errorf("%s was told %s", p.Pushkey, p.Body)
+				t.Errorf("%s got %s", p.Pushkey, p.Body)
 			}
 			delete(want, p.Pushkey)
 		}
 		if len(want) > 0 {
-			t.Errorf("not told: %v", want)
+			t.Errorf("not sent: %v", want)
 		}
 	})
 }
 
 func TestBadgeOfRooms(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.cfg.Badge = deliver.BadgeRooms
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
@@ -88,17 +88,17 @@ func TestBadgeOfRooms(t *testing.T) {
 			h.arrived(3 * (i + 1)) // rooms do not wait for each other
 		}
 		h.receipt("!a", "@bob:x", "m.read", "$a-1", "")
-		<-time.After(soon) // there is still something in the room
+		<-time.After(soon) // one message of the room is still unread
 		h.receipt("!a", "@bob:x", "m.read", "$a-2", "")
 		<-time.After(soon)
 		if got := badges(h.gateway.Pokes(), "bob"); got != "1 1 1 2 2 2 [1]" {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
 	})
 }
 
 func TestBadgeNone(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.cfg.Badge = deliver.BadgeNone
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
@@ -117,19 +117,19 @@ func TestBadgeNone(t *testing.T) {
 	})
 }
 
-// A pusher whose gateway was down while its user read everything elsewhere is told
-// nothing but that.
+// A pusher whose gateway was down while its user read everything elsewhere receives only the
+// new count.
 func TestReadBeforeCatchUpIsNotPoked(t *testing.T) {
 	eventstest.Long(t)
-	for name, between := range map[string]func(*house){
-		"":                 func(*house) {},
-		" and a restart":   func(h *house) { h.halt(); h.start() },
-		" and a death":     func(h *house) { h.kill(); h.start() },
-		" and both":        func(h *house) { h.halt(); h.start(); h.kill(); h.start() },
-		" and a long wait": func(*house) { <-time.After(time.Hour) },
+	for name, between := range map[string]func(*harness){
+		"":                 func(*harness) {},
+		" and a restart":   func(h *harness) { h.halt(); h.start() },
+		" and a kill":      func(h *harness) { h.kill(); h.start() },
+		" and both":        func(h *harness) { h.halt(); h.start(); h.kill(); h.start() },
+		" and a long wait": func(*harness) { <-time.After(time.Hour) },
 	} {
 		t.Run("read"+name, func(t *testing.T) {
-			readers(t, func(t *testing.T, h *house) {
+			unreadRoom(t, func(t *testing.T, h *harness) {
 				h.gateway.Answer(down())
 				h.say("!r", "@alice:x", 5, 3)
 				<-time.After(time.Minute)
@@ -144,9 +144,9 @@ func TestReadBeforeCatchUpIsNotPoked(t *testing.T) {
 	}
 }
 
-// The same for what was redacted while the gateway was down.
+// An event that was redacted while the gateway was down is not sent.
 func TestRedactedBeforeCatchUpIsNotPoked(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.gateway.Answer(down())
 		h.say("!r", "@alice:x", 5, 2)
 		<-time.After(time.Minute)
@@ -158,9 +158,9 @@ func TestRedactedBeforeCatchUpIsNotPoked(t *testing.T) {
 	})
 }
 
-// Of a badge that could not be told, the newest is told when the gateway is back.
+// The newest count is sent when the gateway is back, also after a restart.
 func TestBadgeSurvivesAnOutage(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.gateway.Answer(down())
 		for i := range 4 {
 			h.receipt("!r", "@bob:x", "m.read", events.EventID(fmt.Sprintf("$r-%d", i)), "")
@@ -174,9 +174,9 @@ func TestBadgeSurvivesAnOutage(t *testing.T) {
 	})
 }
 
-// A dead letter that is tried again is one unread notification, not two.
+// A dead letter that is retried is one unread notification, not two.
 func TestRetriedDeadLetterCountsOnce(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.cfg.PokeTTL = time.Minute
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
@@ -192,7 +192,7 @@ func TestRetriedDeadLetterCountsOnce(t *testing.T) {
 		h.receipt("!r", "@bob:x", "m.read", "$r-0", "")
 		<-time.After(soon)
 		if got := badges(h.gateway.Pokes(), "bob"); got != "1 [0]" {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
 		if log := h.logOf("@bob:x"); len(log) > 0 {
 			t.Errorf("bob has unread %v", log)
@@ -201,9 +201,9 @@ func TestRetriedDeadLetterCountsOnce(t *testing.T) {
 }
 
 func TestDelayIfActive(t *testing.T) {
-	active := func(t *testing.T, story func(t *testing.T, h *house)) {
+	active := func(t *testing.T, test func(t *testing.T, h *harness)) {
 		t.Helper()
-		bubble(t, func(t *testing.T, h *house) {
+		bubble(t, func(t *testing.T, h *harness) {
 			h.cfg.DelayIfActive = 10 * time.Second
 			h.register("@bob:x", "gw.test", "bob")
 			h.start()
@@ -212,45 +212,45 @@ func TestDelayIfActive(t *testing.T) {
 			h.arrived(1)
 			h.receipt("!r", "@bob:x", "m.read", "$r-0", "")
 			<-time.After(soon)
-			story(t, h)
+			test(t, h)
 		})
 	}
-	t.Run("what is read meanwhile is not poked", func(t *testing.T) {
-		active(t, func(t *testing.T, h *house) {
+	t.Run("read within the delay, not sent", func(t *testing.T) {
+		active(t, func(t *testing.T, h *harness) {
 			h.say("!r", "@alice:x", 1, 2)
 			<-time.After(3 * time.Second)
 			h.receipt("!r", "@bob:x", "m.read", "$r-2", "")
 			<-time.After(time.Minute)
 			if got := badges(h.gateway.Pokes(), "bob"); got != "1 [0]" {
-				t.Errorf("bob was told %q", got)
+				t.Errorf("bob got %q", got)
 			}
 		})
 	})
-	t.Run("what is not read is poked then", func(t *testing.T) {
-		active(t, func(t *testing.T, h *house) {
+	t.Run("not read, sent after the delay", func(t *testing.T) {
+		active(t, func(t *testing.T, h *harness) {
 			said := time.Now()
 			h.say("!r", "@alice:x", 1, 1)
 			pokes := h.arrived(3)
 			if waited := pokes[2].At.Sub(said); waited < 10*time.Second || waited > 12*time.Second {
-				t.Errorf("the poke came after %v", waited)
+				t.Errorf("the poke arrived after %v", waited)
 			}
 			<-time.After(time.Minute)
 			h.say("!r", "@alice:x", 2, 1)
 			said = time.Now()
 			pokes = h.arrived(4)
 			if waited := pokes[3].At.Sub(said); waited > time.Second {
-				t.Errorf("the next one, a minute later, came after %v", waited)
+				t.Errorf("the next one, a minute later, arrived after %v", waited)
 			}
 		})
 	})
 	t.Run("highlights do not wait", func(t *testing.T) {
-		active(t, func(t *testing.T, h *house) {
+		active(t, func(t *testing.T, h *harness) {
 			h.say("!r", "@alice:x", 1, 1)
 			<-time.After(time.Second)
 			h.publish(`{"event_id":"$hey","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"msgtype":"m.text","body":"bob","m.mentions":{"user_ids":["@bob:x"]}}}`)
 			<-time.After(soon)
 			if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0  r-1 hey" {
-				t.Errorf("bob was told %q", got)
+				t.Errorf("bob got %q", got)
 			}
 		})
 	})

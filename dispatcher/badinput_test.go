@@ -12,7 +12,7 @@ import (
 	"poked/events/eventstest"
 )
 
-// unfit is JSON with which parsers of push gateways have trouble.
+// unfit returns JSON values that parsers of push gateways do not accept.
 func unfit() []string {
 	return []string{
 		`"\ud800"`, "\"\xff\"", `1e400`, strings.Repeat("[", 100) + strings.Repeat("]", 100),
@@ -20,10 +20,10 @@ func unfit() []string {
 	}
 }
 
-// An event that a gateway could not read is a dead letter, and goes into no poke;
-// those before and after it are told.
-func TestG1EventsThatNobodyCanReadAreDeadLetters(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// An event that a gateway could not parse becomes a dead letter and is not sent. The events
+// before and after it are.
+func TestG1UnreadableEventsAreDeadLetters(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -35,7 +35,7 @@ func TestG1EventsThatNobodyCanReadAreDeadLetters(t *testing.T) {
 		h.arrived(len(unfit()))
 		<-time.After(time.Second)
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2 r-3 r-4" {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
 		if n := h.d.Stats().Skipped; n != uint64(len(unfit())) {
 			t.Errorf("%d counted as unreadable", n)
@@ -55,10 +55,10 @@ func TestG1EventsThatNobodyCanReadAreDeadLetters(t *testing.T) {
 	})
 }
 
-// Who leaves a room in a way that cannot be read is told nothing of it any more,
-// neither by a dispatcher that knows the room nor by one that reads it anew.
+// A member whose membership event cannot be read has left the room, for a dispatcher that
+// knows the room and for one that loads it.
 func TestStateThatCannotBeReadCountsAsEmpty(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.register("@carl:x", "gw.test", "carl")
 		h.start()
@@ -75,15 +75,15 @@ func TestStateThatCannotBeReadCountsAsEmpty(t *testing.T) {
 		h.arrived(4)
 		<-time.After(time.Second)
 		if bob, carl := delivered(h.gateway.Pokes(), "bob"), delivered(h.gateway.Pokes(), "carl"); bob != "r-0" || carl != "r-0 r-1 r-2" {
-			t.Errorf("bob was told %q, carl %q", bob, carl)
+			t.Errorf("bob got %q, carl %q", bob, carl)
 		}
 	})
 }
 
-// A dispatcher that reads a room anew finds there what another room's event has
-// overwritten: it is none of the room's state.
-func TestStateOnAnothersSubjectIsNotTheRooms(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// An event of another room on a subject of this room's state does not change the room when
+// a dispatcher loads it.
+func TestStateOfAnotherRoomIsIgnored(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -102,10 +102,10 @@ func TestStateOnAnothersSubjectIsNotTheRooms(t *testing.T) {
 	})
 }
 
-// What stands on a subject of somebody else's is a dead letter that says what was
-// published where, and where it belongs; its subject is the one it was published on.
-func TestMisplacedMessagesSayWhatWasExpected(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// A message on a wrong subject becomes a dead letter with its subject. The detail names the
+// right one.
+func TestDeadLetterNamesTheRightSubject(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.start()
 		message := `{"event_id":"$m","room_id":"!r","type":"m.x","sender":"@a:x","content":{}}`
 		state := `{"event_id":"$s","room_id":"!r","type":"m.x","sender":"@a:x","state_key":"k","content":{}}`

@@ -11,7 +11,7 @@ import (
 	"poked/events/stream"
 )
 
-// badValues are what anybody who may write to a bucket can leave there.
+// badValues returns values that no bucket should hold.
 func badValues() []string {
 	return []string{
 		"garbage", "", "null", "{}", "[]", `"*"`, "\x00\xff", "> * .", `{"next":-1}`, `{"next":5,"open":[9,2,2]}`,
@@ -19,9 +19,9 @@ func badValues() []string {
 	}
 }
 
-// spoil writes bad values under every key that a dispatcher of four partitions reads,
-// beside those that it needs.
-func spoil(h *house, n int) {
+// spoil writes bad values under every kind of key that a dispatcher of four partitions reads,
+// but not under keys that the test needs.
+func spoil(h *harness, n int) {
 	bad := badValues()
 	next := func() string { n++; return bad[n%len(bad)] }
 	for part := range 4 {
@@ -40,13 +40,13 @@ func spoil(h *house, n int) {
 	h.server.Publish("$KV.WORKERS.worker.*", next())
 }
 
-// A bucket's value that cannot be read keeps nobody else from what they are due, be it
-// there when a dispatcher begins or written while it works; it is counted, and what it
-// may have held that nothing else holds is kept.
+// A value in a bucket that cannot be read affects nothing else, whether it is there at the
+// start or written later. It is counted, and becomes a dead letter if nothing else holds its
+// content.
 func TestG1OneBadValueStopsOnlyItself(t *testing.T) {
-	for n := 0; n < len(badValues()); n += 5 { // each key meets another value
+	for n := 0; n < len(badValues()); n += 5 { // each key gets other values
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			bubbleOf(t, 4, func(t *testing.T, h *house) {
+			bubbleOf(t, 4, func(t *testing.T, h *harness) {
 				users := h.registerMany(16, "gw.test", "u")
 				spoil(h, n)
 				h.start()
@@ -61,7 +61,7 @@ func TestG1OneBadValueStopsOnlyItself(t *testing.T) {
 					h.say(room, "@alice:x", 1, 1)
 				}
 				h.arrived(2 * 16 * len(rooms))
-				<-time.After(time.Minute) // nothing is repeated, and it all goes on
+				<-time.After(time.Minute) // nothing is repeated
 				for _, room := range rooms {
 					h.say(room, "@alice:x", 2, 1)
 				}
@@ -80,7 +80,7 @@ func TestG1OneBadValueStopsOnlyItself(t *testing.T) {
 }
 
 // deadOf returns the dead letters with a reason.
-func deadOf(h *house, reason events.DeadReason) (letters []stream.StoredDeadLetter) {
+func deadOf(h *harness, reason events.DeadReason) (letters []stream.StoredDeadLetter) {
 	h.t.Helper()
 	for letter, err := range h.conn.DeadLetters(h.t.Context(), stream.DeadFilter{Reason: reason}) {
 		if err != nil {
@@ -91,13 +91,13 @@ func deadOf(h *house, reason events.DeadReason) (letters []stream.StoredDeadLett
 	return letters
 }
 
-// A position that is lost has the partition begin with what the stream still has: what
-// was not worked through is, and what was stored for it before is not stored twice.
-func TestG1LostPositionBeginsAnew(t *testing.T) {
+// A partition without its position starts over with what the stream has: messages that were
+// not processed are, and no notification is stored twice.
+func TestG1LostPositionStartsOver(t *testing.T) {
 	eventstest.Long(t)
 	for name, value := range map[string]string{"unreadable": "garbage", "deleted": ""} {
 		t.Run(name, func(t *testing.T) {
-			bubbleOf(t, 1, func(t *testing.T, h *house) {
+			bubbleOf(t, 1, func(t *testing.T, h *harness) {
 				h.cfg.CatchUpLimit = 1000
 				h.register("@bob:x", "gw.test", "bob")
 				h.start()
@@ -124,10 +124,10 @@ func TestG1LostPositionBeginsAnew(t *testing.T) {
 				}
 				h.halt()
 				if begun := strings.Count(h.log.String(), "starting over") + strings.Count(h.log.String(), "unreadable value"); begun != 2 {
-					t.Errorf("%d positions were said to be lost, want 2", begun)
+					t.Errorf("%d positions logged as lost, want 2", begun)
 				}
 				pokes := len(h.gateway.Pokes())
-				h.start() // with a position that was stored since
+				h.start() // from the position that was stored since
 				<-time.After(time.Minute)
 				if more := len(h.gateway.Pokes()) - pokes; more > 0 {
 					t.Errorf("%d pokes are repeated after a second start", more)
@@ -137,9 +137,9 @@ func TestG1LostPositionBeginsAnew(t *testing.T) {
 	}
 }
 
-// A pusher whose record in BACKLOG cannot be read is told what it has yet to be told.
+// A pusher whose record in BACKLOG cannot be read receives every notification that it lacks.
 func TestG1LostBacklogIsCaughtUp(t *testing.T) {
-	bubbleOf(t, 1, func(t *testing.T, h *house) {
+	bubbleOf(t, 1, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.gateway.Answer(down())
 		h.start()
@@ -154,7 +154,7 @@ func TestG1LostBacklogIsCaughtUp(t *testing.T) {
 		h.start()
 		h.arrived(3)
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2" {
-			t.Errorf("bob was told %s", got)
+			t.Errorf("bob got %s", got)
 		}
 		if letters := deadOf(h, events.DeadBadValue); len(letters) != 2 || string(letters[0].Message) != "garbage" {
 			t.Errorf("dead letters: %+v", letters)
@@ -170,9 +170,9 @@ func TestG1LostBacklogIsCaughtUp(t *testing.T) {
 	})
 }
 
-// A position that cannot be read keeps its own partition from its work and no other.
+// A position that cannot be read stops its own partition and no other.
 func TestG1OneBadPositionStopsOnlyItself(t *testing.T) {
-	bubbleOf(t, 4, func(t *testing.T, h *house) {
+	bubbleOf(t, 4, func(t *testing.T, h *harness) {
 		h.server.Publish("$KV.POSITIONS.match.0", "garbage")
 		users := h.registerMany(16, "gw.test", "u")
 		h.begin()
@@ -191,7 +191,7 @@ func TestG1OneBadPositionStopsOnlyItself(t *testing.T) {
 		}
 		<-time.After(10 * time.Minute)
 		if len(h.gateway.Pokes()) == 0 {
-			t.Errorf("no poke in any of 4 partitions: ready %t, %d said to be worked on, %d followed",
+			t.Errorf("no poke in any of 4 partitions: ready %t, %d owned, %d followed",
 				ready, h.d.Stats().Partitions, len(h.d.Following()))
 		}
 	})

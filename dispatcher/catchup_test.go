@@ -10,9 +10,9 @@ import (
 	"poked/events/eventstest"
 )
 
-// outage has a gateway fail while bob is notified in each of the rooms as often
-// as said, one after the other, and returns what he was told when it was back.
-func (h *house) outage(restart bool, messages ...int) (ids []string, unread []int) {
+// outage notifies bob while his gateway is down, in one room after the other, messages[i]
+// times in room i. It returns the pokes that arrive once the gateway is back.
+func (h *harness) outage(restart bool, messages ...int) (ids []string, unread []int) {
 	h.t.Helper()
 	h.register("@bob:x", "gw.test", "bob")
 	h.start()
@@ -30,40 +30,39 @@ func (h *house) outage(restart bool, messages ...int) (ids []string, unread []in
 		h.start()
 	}
 	h.gateway.Answer(up())
-	h.calm()
+	h.caughtUp()
 	for _, p := range h.gateway.Pokes() {
 		ids, unread = append(ids, strings.TrimPrefix(string(p.EventID), "$")), append(unread, p.Unread)
 	}
 	return ids, unread
 }
 
-// All that waits is told, in order, if it is not more than the limit: also if
-// that is more than one page.
+// Up to the limit every notification is sent, in order, also if that takes more than one page.
 func TestCatchUpToTheLimit(t *testing.T) {
 	for _, restart := range []bool{false, true} {
-		bubble(t, func(t *testing.T, h *house) {
+		bubble(t, func(t *testing.T, h *harness) {
 			ids, unread := h.outage(restart, 30, 1, 69)
 			if len(ids) != h.cfg.CatchUpLimit || ids[29] != "r0-29" || ids[30] != "r1-0" || ids[31] != "r2-0" || ids[99] != "r2-68" {
-				t.Errorf("restart %t: told %v", restart, ids)
+				t.Errorf("restart %t: got %v", restart, ids)
 			}
 			for i := range unread {
 				if unread[i] != i+1 && !restart || unread[i] > 100 {
 					t.Errorf("restart %t: number %d with badge %d", restart, i+1, unread[i])
 				}
 			}
-			h.promise("@bob:x", 0, "bob")
+			h.check("@bob:x", 0, "bob")
 		})
 	}
 }
 
-// Beyond the limit only the newest of each room is told, and counted is what was
-// passed over.
+// Beyond the limit only the newest of each room is sent. The others are counted as passed
+// over.
 func TestCatchUpBeyondTheLimit(t *testing.T) {
 	for _, restart := range []bool{false, true} {
-		bubble(t, func(t *testing.T, h *house) {
+		bubble(t, func(t *testing.T, h *harness) {
 			ids, unread := h.outage(restart, 30, 1, 70)
 			if got := fmt.Sprint(ids, unread); got != "[r0-29 r1-0 r2-69] [101 101 101]" {
-				t.Errorf("restart %t: told %s", restart, got)
+				t.Errorf("restart %t: got %s", restart, got)
 			}
 			if n := h.d.Stats().PassedOver; n != 98 {
 				t.Errorf("restart %t: %d passed over, want 98", restart, n)
@@ -74,10 +73,9 @@ func TestCatchUpBeyondTheLimit(t *testing.T) {
 	}
 }
 
-// A pusher that was passed over something is told what comes then as ever, also
-// if that comes while it catches up.
-func TestCatchUpWhileMoreComes(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// Notifications that arrive during or after a catch-up beyond the limit are sent as usual.
+func TestCatchUpWhileMoreArrives(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.cfg.CatchUpLimit = 5
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
@@ -88,29 +86,29 @@ func TestCatchUpWhileMoreComes(t *testing.T) {
 		h.say("!s", "@alice:x", 0, 10)
 		<-time.After(time.Minute)
 		h.gateway.Answer(up())
-		for i := range 70 { // for longer than the gateway is left alone
+		for i := range 70 { // for longer than the breaker is open
 			h.say("!r", "@alice:x", 10+i, 1)
 			<-time.After(500 * time.Millisecond)
 		}
-		h.calm()
+		h.caughtUp()
 		seen, last := map[string]bool{}, ""
 		for _, p := range h.gateway.Pokes() {
 			last = string(p.EventID)
 			if seen[last] {
-				t.Errorf("%s was told twice", last)
+				t.Errorf("%s was sent twice", last)
 			}
 			seen[last] = true
 		}
 		if last != "$r-79" || !seen["$s-9"] || seen["$s-8"] || seen["$r-8"] || !seen["$r-78"] {
-			t.Errorf("told %v", seen)
+			t.Errorf("got %v", seen)
 		}
 	})
 }
 
-// A gateway that takes one poke and then fails again makes slow progress, but
-// progress: nothing is told twice, and nothing is lost.
+// A gateway that takes one poke and then fails again makes slow progress: nothing is sent
+// twice, and nothing is lost.
 func TestCatchUpInterrupted(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -124,18 +122,18 @@ func TestCatchUpInterrupted(t *testing.T) {
 			<-time.After(time.Minute)
 		}
 		h.gateway.Answer(up())
-		h.calm()
-		h.promise("@bob:x", 0, "bob")
+		h.caughtUp()
+		h.check("@bob:x", 0, "bob")
 		if n := len(h.gateway.Pokes()); n != 20 {
 			t.Errorf("%d pokes, want 20", n)
 		}
 	})
 }
 
-// What a predecessor left open comes again without what lay between and was done
-// for nobody: who falls behind on it does not know how much the log holds.
-func TestG1FallingBehindOnWhatAPredecessorLeftOpen(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// A new owner first receives the notifications that the previous owner did not finish, with
+// gaps between them. A pusher that falls behind on one of them misses none of the others.
+func TestG1FallingBehindOnUnfinishedNotifications(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.gateway.Answer(always(eventstest.Reply{After: time.Hour}))
@@ -148,16 +146,16 @@ func TestG1FallingBehindOnWhatAPredecessorLeftOpen(t *testing.T) {
 		h.start()
 		<-time.After(time.Minute)
 		h.gateway.Answer(up())
-		h.calm()
+		h.caughtUp()
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "1 3" {
-			t.Errorf("told %q, want 1 and 3", got)
+			t.Errorf("got %q, want 1 and 3", got)
 		}
 	})
 }
 
 // notify stores a notification with the id $<number>, one digit, for one of a user's
 // pushers alone or, for "", for all.
-func (h *house) notify(user events.UserID, room events.RoomID, number int, only events.PusherID) {
+func (h *harness) notify(user events.UserID, room events.RoomID, number int, only events.PusherID) {
 	h.t.Helper()
 	n := events.Notification{
 		EventID: events.EventID("$" + string(rune('0'+number))), RoomSeq: uint64(number), At: time.Now(), Only: only,
@@ -172,10 +170,10 @@ func (h *house) notify(user events.UserID, room events.RoomID, number int, only 
 	}
 }
 
-// Beyond the limit the newest of each room is the newest that is for the pusher.
-func TestCatchUpBeyondTheLimitTellsWhatIsForThePusher(t *testing.T) {
+// Beyond the limit, the newest of each room is the newest that concerns this pusher.
+func TestCatchUpBeyondTheLimitSkipsOtherPushers(t *testing.T) {
 	for _, restart := range []bool{false, true} {
-		bubble(t, func(t *testing.T, h *house) {
+		bubble(t, func(t *testing.T, h *harness) {
 			h.cfg.CatchUpLimit = 5
 			h.register("@bob:x", "gw.test", "bob")
 			h.start()
@@ -192,9 +190,9 @@ func TestCatchUpBeyondTheLimitTellsWhatIsForThePusher(t *testing.T) {
 			}
 			before := len(delivered(h.gateway.Pokes(), "bob"))
 			h.gateway.Answer(up())
-			h.calm()
+			h.caughtUp()
 			if got := delivered(h.gateway.Pokes(), "bob"); before != 0 || got != "7 9" {
-				t.Errorf("restart %t: told %q, want 7 and 9", restart, got)
+				t.Errorf("restart %t: got %q, want 7 and 9", restart, got)
 			}
 		})
 	}

@@ -9,9 +9,8 @@ import (
 	"poked/events/eventstest"
 )
 
-// TestStreamDeletedUnderneath has an operator delete one stream or bucket after
-// the other under a dispatcher that works. What was in it is lost; what comes
-// after that is not: a new pusher, and a new event told to it.
+// TestStreamDeletedUnderneath deletes each stream and bucket while the dispatcher runs. What
+// it held is lost, but new pushers and new events work.
 func TestStreamDeletedUnderneath(t *testing.T) {
 	eventstest.Long(t)
 	for _, name := range []string{
@@ -19,15 +18,15 @@ func TestStreamDeletedUnderneath(t *testing.T) {
 		"KV_PUSHERS", "KV_PUSH_RULES", "KV_BACKLOG", "KV_POSITIONS", "KV_WORKERS",
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+			bubble(t, func(t *testing.T, h *harness) {
 				h.register("@bob:x", "gw.test", "old")
 				h.begin()
-				h.keep()
+				h.keepStreams()
 				<-h.d.Ready()
 				h.room("!r", "@alice:x", "@bob:x")
 				h.say("!r", "@alice:x", 0, 3)
 				h.arrived(3)
-				<-time.After(5 * time.Second) // no life of the dispatcher ends with something to repeat
+				<-time.After(5 * time.Second) // until positions are stored: nothing is repeated
 				h.server.DeleteStream(name)
 				<-time.After(20 * time.Second)
 				h.register("@bob:x", "gw.test", "old", "new")
@@ -35,21 +34,21 @@ func TestStreamDeletedUnderneath(t *testing.T) {
 				pokes := h.arrived(9)
 				<-time.After(time.Minute)
 				if got := delivered(pokes, "new"); got != "r-3 r-4 r-5" {
-					t.Errorf("the new pusher was told %s", got)
+					t.Errorf("the new pusher got %s", got)
 				}
 				if got := delivered(h.gateway.Pokes(), "old"); got != "r-0 r-1 r-2 r-3 r-4 r-5" {
-					t.Errorf("the old pusher was told %s", got)
+					t.Errorf("the old pusher got %s", got)
 				}
 				if !strings.Contains(h.log.String(), "what it held is lost\" stream="+name) {
-					t.Error("nobody said that it was deleted")
+					t.Error("its deletion was not logged")
 				}
 			})
 		})
 	}
 }
 
-// keep has the dispatcher's connection look after the streams, as the program does.
-func (h *house) keep() {
+// keepStreams keeps the streams of the dispatcher's connection, as the program does.
+func (h *harness) keepStreams() {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(h.t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- h.own.Keep(ctx, eventstest.Topology()) }()

@@ -12,7 +12,7 @@ import (
 	"poked/events/pushrule"
 )
 
-// quietPhone has the phone be told of nothing but cake.
+// quietPhone has rules by which only cake notifies the phone.
 func quietPhone() events.UserPushRules {
 	return events.UserPushRules{Devices: map[string]pushrule.Ruleset{"phone": {
 		Content:   eventstest.Keyword("cake").Content,
@@ -20,7 +20,7 @@ func quietPhone() events.UserPushRules {
 	}}}
 }
 
-// loudPhone has the phone be told of cake in a room where nothing else is told.
+// loudPhone has rules by which cake notifies the phone in a room that is muted otherwise.
 func loudPhone() events.UserPushRules {
 	return events.UserPushRules{
 		Changes: muted("!r"),
@@ -28,9 +28,9 @@ func loudPhone() events.UserPushRules {
 	}
 }
 
-// registerDevices gives bob a phone and a desktop with handles of their own, and
-// something old without one.
-func (h *house) registerDevices() {
+// registerDevices registers bob's phone and desktop, each with a handle, and an old device
+// without one.
+func (h *harness) registerDevices() {
 	h.t.Helper()
 	h.registerAll("@bob:x",
 		events.Pusher{Pushkey: "phone", InstanceHandle: "phone"},
@@ -38,8 +38,8 @@ func (h *house) registerDevices() {
 		events.Pusher{Pushkey: "old"})
 }
 
-// A device's own rules decide for it, those of the user for the others: at
-// once, and in the same way for who lags and is told later.
+// A device's own rules decide for it, the user's rules for the others. A pusher that lags
+// gets the same.
 func TestDevicesHaveRulesOfTheirOwn(t *testing.T) {
 	const (
 		loud    = `{"sound":"ping","highlight":true}`
@@ -55,7 +55,7 @@ func TestDevicesHaveRulesOfTheirOwn(t *testing.T) {
 	} {
 		for _, lags := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, lagging %t", name, lags), func(t *testing.T) {
-				bubble(t, func(t *testing.T, h *house) {
+				bubble(t, func(t *testing.T, h *harness) {
 					h.registerDevices()
 					h.registerAll("@carol:x", events.Pusher{Pushkey: "carol", InstanceHandle: "phone"})
 					h.rules("@bob:x", tc.rules)
@@ -70,19 +70,19 @@ func TestDevicesHaveRulesOfTheirOwn(t *testing.T) {
 					h.sayText("@alice:x", "more", "more cake")
 					<-time.After(time.Minute)
 					h.gateway.Answer(up())
-					h.calm()
+					h.caughtUp()
 					<-time.After(time.Second)
 					pokes := h.gateway.Pokes()
-					if got := heardOf(t, pokes, "phone"); got != tc.phone {
-						t.Errorf("the phone heard %q, want %q", got, tc.phone)
+					if got := summaries(t, pokes, "phone"); got != tc.phone {
+						t.Errorf("the phone got %q, want %q", got, tc.phone)
 					}
 					for _, key := range []string{"desk", "old"} {
-						if got := heardOf(t, pokes, key); got != tc.desk {
-							t.Errorf("%s heard %q, want %q", key, got, tc.desk)
+						if got := summaries(t, pokes, key); got != tc.desk {
+							t.Errorf("%s got %q, want %q", key, got, tc.desk)
 						}
 					}
 					if got := delivered(pokes, "carol"); got != "cake plain named more" {
-						t.Errorf("carol, who has no such rules, was told %q", got)
+						t.Errorf("carol, without such rules, got %q", got)
 					}
 					if n := len(h.logOf("@bob:x")); n != tc.stored {
 						t.Errorf("%d notifications stored, want %d", n, tc.stored)
@@ -93,10 +93,10 @@ func TestDevicesHaveRulesOfTheirOwn(t *testing.T) {
 	}
 }
 
-// The rules of a device that has no pusher are asked by nobody, and with nobody
-// left to tell nothing is stored.
+// Rules of a device without a pusher decide nothing, and no notification is stored that no
+// pusher would receive.
 func TestDeviceRulesWithoutThatDevice(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.rules("@bob:x", loudPhone())
 		h.rules("@carol:x", quietPhone())
 		h.registerAll("@bob:x", events.Pusher{Pushkey: "desk", InstanceHandle: "desk"},
@@ -109,7 +109,7 @@ func TestDeviceRulesWithoutThatDevice(t *testing.T) {
 		h.arrived(1)
 		<-time.After(time.Second)
 		if got := delivered(h.gateway.Pokes(), "carol"); got != "cake" {
-			t.Errorf("carol was told %q", got)
+			t.Errorf("carol got %q", got)
 		}
 		if n := h.d.Stats(); n.Notifications != 1 || n.Delivered != 1 {
 			t.Errorf("stats are %+v, want one notification, for carol", n)
@@ -117,12 +117,12 @@ func TestDeviceRulesWithoutThatDevice(t *testing.T) {
 	})
 }
 
-// Whatever happens on the way to the log, each user gets each notification once
-// and as their rules had it.
+// Whatever fails while notifications are stored, each user has each of them once, as their
+// rules decided.
 func TestMatchedAgainDecidesTheSame(t *testing.T) {
 	for name, fault := range eventstest.Faults() {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+			bubble(t, func(t *testing.T, h *harness) {
 				h.registerDevices()
 				h.rules("@bob:x", loudPhone())
 				users := []events.UserID{"@alice:x", "@bob:x"}
@@ -144,14 +144,14 @@ func TestMatchedAgainDecidesTheSame(t *testing.T) {
 				}
 				h.sayText("@alice:x", "more", "and more cake")
 				<-time.After(30 * time.Second)
-				h.calm()
+				h.caughtUp()
 				for _, user := range users[1:] {
 					want := "[$cake $more]"
 					if user == "@08:x" {
 						want = "[]"
 					}
 					got := h.logOf(user)
-					slices.Sort(got) // what is matched again comes after what came meanwhile
+					slices.Sort(got) // an event that is matched again is stored after newer ones
 					if fmt.Sprint(got) != want {
 						t.Errorf("%s has %s, want %s", user, got, want)
 					}
@@ -162,16 +162,16 @@ func TestMatchedAgainDecidesTheSame(t *testing.T) {
 						t.Errorf("bob's notification is %s: %v", stored.Data, err)
 					}
 				}
-				if got := heardOf(t, h.gateway.Pokes(), "@07:x"); !strings.Contains(got, `more high {"sound":"ping","highlight":true}`) {
-					t.Errorf("07 heard %q", got)
+				if got := summaries(t, h.gateway.Pokes(), "@07:x"); !strings.Contains(got, `more high {"sound":"ping","highlight":true}`) {
+					t.Errorf("07 got %q", got)
 				}
 			})
 		})
 	}
 }
 
-// notifySubject is the beginning of the subjects of a user's notifications.
-func (h *house) notifySubject(user events.UserID) string {
+// notifySubject returns the prefix of the subjects of a user's notifications.
+func (h *harness) notifySubject(user events.UserID) string {
 	token := events.Token(user)
 	return fmt.Sprintf("notify.%d.%s.", events.PartitionOf(token, h.conn.Partitions()), token)
 }

@@ -9,7 +9,7 @@
 //	                                       ▼    │
 //	                                      BACKLOG
 //
-// # The walk
+// # The pipeline
 //
 // [match] follows a partition of ROOMS in order, keeps the state of its rooms, and stores
 // one notification for each user that an event notifies. It also finds out what users have
@@ -189,8 +189,7 @@ func (d *Dispatcher) run(ctx context.Context, lease *partition.Lease, share shar
 }
 
 // work loads the directory, keeps it up to date, and takes its share of the partitions once
-// all pushers and push rules are loaded. When it returns nothing runs any more but pokes
-// that are late.
+// all pushers and push rules are loaded. When it returns, only pokes in flight are left.
 //
 //	ctx ──▶ watch PUSHERS and PUSH_RULES ──▶ directory
 //	    ├─▶ watch GATEWAYS ◀──▶ gateways
@@ -221,7 +220,7 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 // watchFunc watches a bucket and calls ready once all that it held is loaded.
 type watchFunc func(ready func()) error
 
-// known returns the watches of the buckets that the directory is made of.
+// known returns the watches of the buckets that fill the directory.
 func (d *Dispatcher) known(ctx context.Context, dir *directory.Directory) map[string]watchFunc {
 	return map[string]watchFunc{
 		"pushers":    func(ready func()) error { return dir.Watch(ctx, d.conn, ready) },
@@ -249,7 +248,7 @@ func (d *Dispatcher) follow(ctx context.Context, group *sync.WaitGroup, buckets 
 	return true
 }
 
-// watch watches a bucket, and begins anew when that fails, until ctx ends.
+// watch watches a bucket until ctx ends. If the watch fails, it starts again.
 func (d *Dispatcher) watch(ctx context.Context, bucket string, watch func() error) {
 	for ctx.Err() == nil {
 		if err := watch(); err != nil && ctx.Err() == nil {

@@ -13,7 +13,7 @@ import (
 )
 
 func TestG1OutageOfAGatewayLosesNothing(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -27,19 +27,19 @@ func TestG1OutageOfAGatewayLosesNothing(t *testing.T) {
 		h.start()
 		<-time.After(4 * time.Minute)
 		h.gateway.Answer(up())
-		h.calm()
+		h.caughtUp()
 		h.say("!r", "@alice:x", 9, 1)
 		h.arrived(10)
 		<-time.After(time.Minute)
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2 r-3 r-4 r-5 r-6 r-7 r-8 r-9" {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
-		h.promise("@bob:x", 0, "bob")
+		h.check("@bob:x", 0, "bob")
 	})
 }
 
 func TestG1KilledInTheMiddleOfAnOutage(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.register("@eve:x", "gw.test", "eve-1", "eve-2")
 		h.start()
@@ -47,26 +47,26 @@ func TestG1KilledInTheMiddleOfAnOutage(t *testing.T) {
 		h.say("!r", "@alice:x", 0, 2)
 		h.arrived(6)
 		h.gateway.Answer(down())
-		for life := range 3 {
-			h.say("!r", "@alice:x", 2+3*life, 2)
+		for round := range 3 {
+			h.say("!r", "@alice:x", 2+3*round, 2)
 			<-time.After(time.Minute)
 			h.kill()
-			h.say("!r", "@alice:x", 4+3*life, 1)
+			h.say("!r", "@alice:x", 4+3*round, 1)
 			h.start()
 		}
 		h.gateway.Answer(up())
-		h.calm()
-		h.promise("@bob:x", 0, "bob")
-		h.promise("@eve:x", 0, "eve-1", "eve-2")
+		h.caughtUp()
+		h.check("@bob:x", 0, "bob")
+		h.check("@eve:x", 0, "eve-1", "eve-2")
 		if n := len(h.logOf("@bob:x")); n != 11 {
 			t.Errorf("bob has %d notifications, want 11", n)
 		}
 	})
 }
 
-// Both halves of the walk go on after NATS was away, and so does the directory.
+// Match, deliver and the directory resume after NATS was away.
 func TestG1NATSAwayForAMinute(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x", "@eve:x")
@@ -80,11 +80,11 @@ func TestG1NATSAwayForAMinute(t *testing.T) {
 		<-time.After(2 * time.Second)
 		h.register("@eve:x", "gw.test", "eve")
 		h.say("!r", "@alice:x", 20, 5)
-		h.calm()
+		h.caughtUp()
 		<-time.After(10 * time.Second)
-		h.promise("@bob:x", 1, "bob")
+		h.check("@bob:x", 1, "bob")
 		if got := delivered(h.gateway.Pokes(), "eve"); got != "r-20 r-21 r-22 r-23 r-24" {
-			t.Errorf("eve was told %q", got)
+			t.Errorf("eve got %q", got)
 		}
 		if n := len(h.logOf("@bob:x")); n != 25 {
 			t.Errorf("bob has %d notifications, want 25", n)
@@ -92,10 +92,10 @@ func TestG1NATSAwayForAMinute(t *testing.T) {
 	})
 }
 
-// A worker that takes over and dies before it has done anything takes nothing
-// with it: what was left open below what others were told stays open.
+// A worker that takes over and is killed at once loses nothing: what the previous owner did
+// not finish stays unfinished, though later notifications were delivered.
 func TestG1KilledRightAfterTakingOver(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		slow, fast := samePartition(h.conn.Partitions())
 		h.register(slow, "slow.test", "slow")
 		h.register(fast, "gw.test", "fast")
@@ -111,21 +111,21 @@ func TestG1KilledRightAfterTakingOver(t *testing.T) {
 		<-time.After(500 * time.Millisecond)
 		h.kill()
 		h.begin()
-		killed := h.link.Break("$KV.POSITIONS.deliver.", eventstest.Kill) // it has taken a partition over
-		eventstest.WaitFor(t, "the second death", killed)
+		killed := h.link.Break("$KV.POSITIONS.deliver.", eventstest.Kill) // it has taken over a partition
+		eventstest.WaitFor(t, "the second kill", killed)
 		h.kill()
 		h.gateway.Answer(up())
 		h.start()
 		<-time.After(10 * time.Second)
-		h.promise(slow, 0, "slow")
-		h.promise(fast, 0, "fast")
+		h.check(slow, 0, "slow")
+		h.check(fast, 0, "fast")
 	})
 }
 
-// What could not be written down of a lagging pusher is written again, however
-// long its next try is away.
+// A record of a lagging pusher that could not be stored is written again, however far away
+// the pusher's next try is.
 func TestG1BacklogIsStoredInTheEnd(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -134,15 +134,14 @@ func TestG1BacklogIsStoredInTheEnd(t *testing.T) {
 		h.say("!r", "@alice:x", 0, 1)
 		<-time.After(5 * time.Second)
 		if n := h.backlog(); n != 1 {
-			t.Errorf("%d pushers are written down, want 1", n)
+			t.Errorf("%d pushers have a record, want 1", n)
 		}
 	})
 }
 
-// What comes after a failure may be passed over only once the failure is
-// written down.
+// Notifications after a failed one are left to the backlog only once the record is stored.
 func TestG1KilledWhileTheBacklogCannotBeStored(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -157,7 +156,7 @@ func TestG1KilledWhileTheBacklogCannotBeStored(t *testing.T) {
 		h.start()
 		<-time.After(10 * time.Second)
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2" {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
 	})
 }
@@ -165,13 +164,13 @@ func TestG1KilledWhileTheBacklogCannotBeStored(t *testing.T) {
 func TestG2AnsweredPokeIsNotRepeatedAfterAStop(t *testing.T) {
 	for _, end := range []struct {
 		name string
-		stop func(*house)
+		stop func(*harness)
 	}{
-		{"stopped", (*house).halt},
-		{"killed", (*house).kill},
+		{"stopped", (*harness).halt},
+		{"killed", (*harness).kill},
 	} {
 		t.Run(end.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+			bubble(t, func(t *testing.T, h *harness) {
 				h.register("@bob:x", "gw.test", "bob")
 				h.start()
 				h.room("!r", "@alice:x", "@bob:x")
@@ -183,14 +182,14 @@ func TestG2AnsweredPokeIsNotRepeatedAfterAStop(t *testing.T) {
 				h.say("!r", "@alice:x", 5, 1)
 				h.arrived(6)
 				<-time.After(10 * time.Second)
-				h.promise("@bob:x", 0, "bob")
+				h.check("@bob:x", 0, "bob")
 			})
 		})
 	}
 }
 
-func TestG2PokeThatWasOutIsRepeated(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+func TestG2PokeInFlightIsRepeated(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -207,10 +206,10 @@ func TestG2PokeThatWasOutIsRepeated(t *testing.T) {
 	})
 }
 
-// A stop does not have those told again who were answered, because another
-// pusher of their user hangs.
+// A pusher that was answered is not sent the poke again because another pusher of the same
+// user hangs.
 func TestG2StopWhileAnotherPusherHangs(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob-phone", "bob-desk")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -234,15 +233,14 @@ func TestG2StopWhileAnotherPusherHangs(t *testing.T) {
 		h.gateway.Answer(up())
 		h.start()
 		<-time.After(10 * time.Second)
-		h.promise("@bob:x", 0, "bob-phone")
-		h.promise("@bob:x", 1, "bob-desk")
+		h.check("@bob:x", 0, "bob-phone")
+		h.check("@bob:x", 1, "bob-desk")
 	})
 }
 
-// A match that was cut off between its notifications and its position writes
-// none of them twice.
+// A kill between a notification and the position of match stores no notification twice.
 func TestG2CrashBetweenNotificationAndPosition(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.register("@eve:x", "gw.test", "eve")
 		h.start()
@@ -260,14 +258,13 @@ func TestG2CrashBetweenNotificationAndPosition(t *testing.T) {
 				t.Errorf("%s has %d notifications, want 21", user, n)
 			}
 		}
-		h.promise("@bob:x", 0, "bob")
+		h.check("@bob:x", 0, "bob")
 	})
 }
 
-// While positions cannot be stored, what is done is done again after a death: so
-// little is.
+// While positions cannot be stored, little is delivered: it is repeated after a kill.
 func TestG2KilledWhilePositionsCannotBeStored(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -281,15 +278,15 @@ func TestG2KilledWhilePositionsCannotBeStored(t *testing.T) {
 		h.start()
 		h.arrived(100)
 		<-time.After(time.Minute)
-		h.promise("@bob:x", 12, "bob") // what was said within the first second
+		h.check("@bob:x", 12, "bob") // what was published within the first second
 	})
 }
 
-func TestG3OrderAndBadgeWithAFickleGateway(t *testing.T) {
+func TestG3OrderAndBadgeWithAnUnreliableGateway(t *testing.T) {
 	eventstest.Long(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		dice, pauses := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
 		replies := []eventstest.Reply{
 			{}, {}, {}, {After: 3 * time.Second}, {Status: http.StatusInternalServerError}, {Status: http.StatusBadRequest},
@@ -309,11 +306,11 @@ func TestG3OrderAndBadgeWithAFickleGateway(t *testing.T) {
 			<-time.After(time.Duration(pauses.IntN(3000)) * time.Millisecond)
 		}
 		h.gateway.Answer(up())
-		<-time.After(poke.SlowLimit) // luck may have put a pusher off for long
-		h.calm()
+		<-time.After(poke.SlowLimit) // by chance a pusher may wait long
+		h.caughtUp()
 		<-time.After(10 * time.Second)
 		for i := range 6 {
-			h.promise(users[i+1], 0, fmt.Sprintf("u%d-a", i), fmt.Sprintf("u%d-b", i))
+			h.check(users[i+1], 0, fmt.Sprintf("u%d-a", i), fmt.Sprintf("u%d-b", i))
 		}
 	})
 }

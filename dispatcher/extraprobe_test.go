@@ -8,11 +8,11 @@ import (
 	"poked/events/eventstest"
 )
 
-// A gateway that hung and is well again is noticed within the time between two
-// probes, though what was sent to it before keeps all places that it has for much
-// longer; and those who lag there need not wait for that either.
+// A gateway that hung and works again is noticed within the time between two probes, though
+// requests from before occupy its whole concurrency limit for much longer. Lagging pushers
+// do not wait for those requests either.
 func TestG5HungGatewayIsNoticedSoonAfterItIsBack(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.cfg.GatewaySlots, h.cfg.RequestTimeout = 64, 10*time.Minute
 		h.hosts = []string{"hung.test"}
 		users := h.registerMany(100, "hung.test", "hung")
@@ -22,17 +22,17 @@ func TestG5HungGatewayIsNoticedSoonAfterItIsBack(t *testing.T) {
 		h.say("!r", "@alice:x", 0, 1)
 		<-time.After(100 * time.Second)
 		if most := h.gateway.MostAtOnce("hung.test"); most > h.cfg.GatewaySlots {
-			t.Errorf("%d at once, the operator allows %d", most, h.cfg.GatewaySlots)
+			t.Errorf("%d pokes in flight, the limit is %d", most, h.cfg.GatewaySlots)
 		}
 		h.gateway.Answer(up())
 		back := time.Now()
 		eventstest.WaitFor(t, "the first poke", func() bool { return len(h.gateway.Pokes()) > 0 })
 		if late := time.Since(back); late > 30*time.Second {
-			t.Errorf("the first poke came %v after the gateway was back", late)
+			t.Errorf("the first poke arrived %v after the gateway was back", late)
 		}
 		<-time.After(10 * time.Second)
 		if n := len(h.gateway.Pokes()); n < 80 { // all but those whose requests hang
-			t.Errorf("%d were told", n)
+			t.Errorf("%d pokes arrived", n)
 		}
 	})
 }

@@ -7,9 +7,9 @@ import (
 	"poked/events"
 )
 
-// What cannot be read keeps nobody waiting, though its dead letter cannot be stored.
+// A message that cannot be read holds up nothing, even if its dead letter cannot be stored.
 func TestRoomGoesOnWithoutADeadLetter(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.link.Refuse("dead.", 100)
 		h.server.Publish("room."+events.Token("!r")+".event", "{")
 		h.say("!r", "@alice:x", 5, 3)

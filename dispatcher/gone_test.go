@@ -8,30 +8,29 @@ import (
 	"poked/events/eventstest"
 )
 
-// A user whose pushers went while something was still to be done for them leaves no
-// recipient behind.
-func TestG7NobodyIsKeptWithoutPushers(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// A user whose pushers are removed while work for them is pending leaves nothing in memory.
+func TestG7UserWithoutPushersIsForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		all := h.startInside()
 		h.register("@bob:x", "gw.test", "bob")
 		<-time.After(time.Second)
 		h.room("!r", "@alice:x", "@bob:x")
 		h.say("!r", "@alice:x", 0, 2)
 		h.arrived(2)
-		h.receipt("!r", "@bob:x", "m.read", "$r-1", "") // the badge goes out in half a second
+		h.receipt("!r", "@bob:x", "m.read", "$r-1", "") // its badge is due in half a second
 		<-time.After(100 * time.Millisecond)
 		h.register("@bob:x", "gw.test")
 		<-time.After(10 * time.Second)
 		for part, dl := range all.deliverers() {
 			if n := dl.Holds().Users; n > 0 {
-				t.Errorf("partition %d knows %d people", part, n)
+				t.Errorf("partition %d keeps %d users", part, n)
 			}
 		}
 	})
 }
 
-// A record by the clock of a worker that was ahead, or that somebody has edited, keeps
-// nobody waiting for longer than a gateway may ask for.
+// A record with a time far ahead, by a wrong clock or by hand, delays its pusher no longer
+// than a gateway may ask for.
 func TestG6PauseOfARecordIsBounded(t *testing.T) {
 	eventstest.Long(t)
 	for name, record := range map[string]events.Backlog{
@@ -39,7 +38,7 @@ func TestG6PauseOfARecordIsBounded(t *testing.T) {
 		"next try": {NextTry: time.Now().Add(100 * 365 * 24 * time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+			bubble(t, func(t *testing.T, h *harness) {
 				h.register("@bob:x", "gw.test", "bob")
 				h.notify("@bob:x", "!r", 1, "")
 				record.UserID, record.Since, record.LastError = "@bob:x", time.Now(), "http_429"
@@ -56,7 +55,7 @@ func TestG6PauseOfARecordIsBounded(t *testing.T) {
 				}
 				<-time.After(15 * time.Minute)
 				if got := delivered(h.gateway.Pokes(), "bob"); got != "1" {
-					t.Errorf("told %q", got)
+					t.Errorf("got %q", got)
 				}
 			})
 		})

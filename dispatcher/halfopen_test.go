@@ -9,20 +9,19 @@ import (
 	"poked/events/eventstest"
 )
 
-// A connection to NATS that is there and takes nothing stops whoever has something to
-// write, and nobody else: pokes to other gateways go out all the same, those of the same
-// partition too.
+// A connection to NATS that accepts nothing stops only lanes that have something to write.
+// Pokes to other gateways are sent, also in the same partition.
 func TestG4HalfOpenConnectionToNATSStopsNoSlot(t *testing.T) {
 	eventstest.Long(t)
-	h := newHouse(t) // not in a bubble, see Stall
-	h.alone = true   // no lease, which would stop them after a while
+	h := newHarness(t) // not in a bubble, see Stall
+	h.alone = true     // without a lease, which would end
 	h.hosts = []string{"other.test"}
 	slow, fast := samePartition(h.conn.Partitions())
 	h.register(slow, "gw.test", "slow")
 	h.register(fast, "other.test", "fast")
 	h.start()
 	h.room("!r", "@alice:x", slow, fast)
-	const n = 20 // as many as a lane keeps at once
+	const n = 20 // as many as a lane holds
 	h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 		if p.Pushkey == "slow" {
 			return eventstest.Reply{Status: http.StatusBadGateway, After: deliver.Patience * 9 / 10}
@@ -34,17 +33,17 @@ func TestG4HalfOpenConnectionToNATSStopsNoSlot(t *testing.T) {
 	resume := h.link.Stall()
 	defer resume()
 	began := time.Now()
-	h.arrived(n)                                         // what fails meanwhile is to be written down
-	if took := time.Since(began); took > 4*time.Second { // before the connection is given up
+	h.arrived(n)                                         // failures have to be stored meanwhile
+	if took := time.Since(began); took > 4*time.Second { // before the connection is closed
 		t.Errorf("the pokes to the other gateway took %v", took)
 	}
-	h.promise(fast, 0, "fast")
+	h.check(fast, 0, "fast")
 
 	h.gateway.Answer(up())
 	resume()
 	h.say("!r", "@alice:x", n, 1)
 	h.arrived(2*n + 2)
-	<-time.After(time.Second) // nothing comes besides
-	h.promise(slow, 0, "slow")
-	h.promise(fast, 0, "fast")
+	<-time.After(time.Second) // nothing else arrives
+	h.check(slow, 0, "slow")
+	h.check(fast, 0, "fast")
 }

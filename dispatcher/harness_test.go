@@ -25,83 +25,83 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// house is a dispatcher with all that it stands on, inside a bubble.
-type house struct {
+// harness is a dispatcher with the NATS server and the gateway that it uses, in a bubble.
+type harness struct {
 	t       *testing.T
 	server  *eventstest.Server
-	conn    *stream.Conn // the homeserver's and the registry's
+	conn    *stream.Conn // of the homeserver and the registry
 	gateway *eventstest.Gateway
 	cfg     Config
 	hosts   []string // of gateways, besides gw.test and slow.test
-	alone   bool     // no other dispatcher will ever be there: it needs no lease
+	alone   bool     // the only dispatcher: it needs no lease
 	log     eventstest.LogBuffer
 	version int64
 
-	*life // the dispatcher that was begun last
+	*instance // the dispatcher that was started last
 }
 
-// life is one life of a dispatcher.
-type life struct {
+// instance is a dispatcher from its start to its end.
+type instance struct {
 	t       *testing.T
 	d       *Dispatcher
-	link    *eventstest.Link // its way to NATS
-	own     *stream.Conn     // over it
-	sockets *poke.Conns      // its ways to gateways
+	link    *eventstest.Link // its connection to NATS
+	own     *stream.Conn     // over link
+	sockets *poke.Conns      // its connections to gateways
 	stop    context.CancelFunc
 	stopped chan error
 }
 
-// bubble tells a story in fake time.
-func bubble(t *testing.T, story func(t *testing.T, h *house)) {
+// bubble runs a test in fake time.
+func bubble(t *testing.T, test func(t *testing.T, h *harness)) {
 	t.Helper()
-	bubbleOf(t, eventstest.Topology().Partitions, story)
+	bubbleOf(t, eventstest.Topology().Partitions, test)
 }
 
-// bubbleOf tells a story with this many partitions. Of all stories, short runs tell
-// those of the guarantees.
-func bubbleOf(t *testing.T, partitions int, story func(t *testing.T, h *house)) {
+// bubbleOf runs a test in fake time with this many partitions. With -short only the tests
+// of guarantees run.
+func bubbleOf(t *testing.T, partitions int, test func(t *testing.T, h *harness)) {
 	t.Helper()
 	if !strings.HasPrefix(t.Name(), "TestG") {
 		eventstest.Long(t)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
-		h := newHouseOf(t, partitions)
-		t.Cleanup(func() { <-time.After(time.Minute) }) // fasthttp's cleaners sleep out their turn
-		story(t, h)
+		h := newHarnessOf(t, partitions)
+		t.Cleanup(func() { <-time.After(time.Minute) }) // until fasthttp's cleaners have ended
+		test(t, h)
 	})
 }
 
-func newHouse(t *testing.T) *house {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
-	return newHouseOf(t, eventstest.Topology().Partitions)
+	return newHarnessOf(t, eventstest.Topology().Partitions)
 }
 
-func newHouseOf(t *testing.T, partitions int) *house {
+func newHarnessOf(t *testing.T, partitions int) *harness {
 	t.Helper()
-	h := &house{
+	h := &harness{
 		t: t, server: eventstest.StartServer(t), gateway: eventstest.StartGateway(t),
 		cfg: Config{
 			Slots: 64, GatewaySlots: 16, GatewayFloor: 4, RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour,
 			Badge: deliver.BadgeMessages, OpenRooms: 100, CatchUpLimit: 100, StopGrace: 10 * time.Second,
 		},
-		life: &life{},
+		instance: &instance{},
 	}
 	h.conn = h.server.Connect(stream.Topology{Partitions: partitions, Replicas: 1})
 	return h
 }
 
 // start starts a dispatcher and waits until it works.
-func (h *house) start() {
+func (h *harness) start() {
 	h.t.Helper()
 	h.begin()
 	<-h.d.Ready()
 }
 
 // begin starts a dispatcher.
-func (h *house) begin() {
+func (h *harness) begin() {
 	h.t.Helper()
-	h.life = &life{t: h.t}
+	h.instance = &instance{t: h.t}
 	policy, err := pushgateway.NewPolicy(append([]string{"gw.test", "slow.test"}, h.hosts...), nil, true)
 	if err != nil {
 		h.t.Fatal(err)
@@ -118,7 +118,7 @@ func (h *house) begin() {
 	ctx, cancel := context.WithCancel(h.t.Context())
 	h.stop, h.stopped = cancel, make(chan error, 1)
 	d := h.d
-	run, stopped := d.Run, h.stopped // of this life
+	run, stopped := d.Run, h.stopped // of this instance
 	if h.alone {
 		run = func(ctx context.Context) error { d.run(ctx, nil, d.group.OwnAll); return nil }
 	}
@@ -126,20 +126,20 @@ func (h *house) begin() {
 	h.t.Cleanup(h.halt)
 }
 
-// kill has the dispatcher die without a word: from one moment to the next
-// nothing that it does reaches NATS or a gateway.
-func (l *life) kill() {
+// kill ends the dispatcher as a crash does: from now on nothing that it does reaches NATS
+// or a gateway.
+func (l *instance) kill() {
 	l.link.Cut()
 	l.stop()
 	l.stop = nil
 	if err := <-l.stopped; err != nil {
-		l.t.Log("nobody hears of", err)
+		l.t.Log("after the kill:", err)
 	}
 	_ = l.own.Close() // or it would try to reconnect for ever
 }
 
 // halt stops the dispatcher and waits for it.
-func (l *life) halt() {
+func (l *instance) halt() {
 	if l.stop == nil {
 		return
 	}
@@ -150,8 +150,8 @@ func (l *life) halt() {
 	}
 }
 
-// register makes pushkeys the pushers of a user, at a host.
-func (h *house) register(user events.UserID, host string, pushkeys ...string) {
+// register sets the pushers of a user: these pushkeys, at a host.
+func (h *harness) register(user events.UserID, host string, pushkeys ...string) {
 	h.t.Helper()
 	var pushers []events.Pusher
 	for _, key := range pushkeys {
@@ -164,9 +164,8 @@ func dataAt(host string) json.RawMessage {
 	return json.RawMessage(`{"url":"http://` + host + `/_matrix/push/v1/notify","brand":"x"}`)
 }
 
-// registerAll makes pushers those of a user; what all have in common is filled
-// in.
-func (h *house) registerAll(user events.UserID, pushers ...events.Pusher) {
+// registerAll sets the pushers of a user and fills in what all have in common.
+func (h *harness) registerAll(user events.UserID, pushers ...events.Pusher) {
 	h.t.Helper()
 	h.version++
 	for i := range pushers {
@@ -179,30 +178,30 @@ func (h *house) registerAll(user events.UserID, pushers ...events.Pusher) {
 	if err := h.conn.PutPushers(h.t.Context(), events.UserPushers{UserID: user, Version: h.version, Pushers: pushers}); err != nil {
 		h.t.Fatal(err)
 	}
-	h.heard()
+	h.noticed()
 }
 
-// rules makes set the push rules of a user.
-func (h *house) rules(user events.UserID, set events.UserPushRules) {
+// rules sets the push rules of a user.
+func (h *harness) rules(user events.UserID, set events.UserPushRules) {
 	h.t.Helper()
 	h.version++
 	set.UserID, set.Version = user, h.version
 	if err := h.conn.PutPushRules(h.t.Context(), set); err != nil {
 		h.t.Fatal(err)
 	}
-	h.heard()
+	h.noticed()
 }
 
-// heard waits as long as the dispatcher may take to hear of a change.
-func (h *house) heard() {
+// noticed waits as long as the dispatcher may take to notice a change.
+func (h *harness) noticed() {
 	if h.d != nil {
 		<-time.After(time.Second)
 	}
 }
 
-// registerMany makes n users with a pusher each, at a host, and returns them. The
+// registerMany registers n users with a pusher each, at a host, and returns them. The
 // pushkeys are the names of the users.
-func (h *house) registerMany(n int, host, name string) []events.UserID {
+func (h *harness) registerMany(n int, host, name string) []events.UserID {
 	h.t.Helper()
 	users := make([]events.UserID, n)
 	for i := range users {
@@ -213,7 +212,7 @@ func (h *house) registerMany(n int, host, name string) []events.UserID {
 	return users
 }
 
-func (h *house) publish(raw string) {
+func (h *harness) publish(raw string) {
 	h.t.Helper()
 	if err := publish.NewPublisher(h.conn).Event(h.t.Context(), []byte(raw)); err != nil {
 		h.t.Fatal(err)
@@ -221,7 +220,7 @@ func (h *house) publish(raw string) {
 }
 
 // room publishes a room with these members joined; its name is "Room".
-func (h *house) room(id events.RoomID, members ...events.UserID) {
+func (h *harness) room(id events.RoomID, members ...events.UserID) {
 	h.t.Helper()
 	state := func(kind, key, content string) {
 		h.publish(fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":%q,"sender":%q,"state_key":%q,"origin_server_ts":%d,"content":%s}`,
@@ -235,7 +234,7 @@ func (h *house) room(id events.RoomID, members ...events.UserID) {
 }
 
 // say publishes n messages numbered from first.
-func (h *house) say(room events.RoomID, sender events.UserID, first, n int) {
+func (h *harness) say(room events.RoomID, sender events.UserID, first, n int) {
 	h.t.Helper()
 	for i := first; i < first+n; i++ {
 		h.publish(fmt.Sprintf(`{"event_id":"$%s-%d","room_id":%q,"type":"m.room.message","sender":%q,"origin_server_ts":%d,"content":{"msgtype":"m.text","body":"hello %d"}}`,
@@ -243,14 +242,14 @@ func (h *house) say(room events.RoomID, sender events.UserID, first, n int) {
 	}
 }
 
-// arrived waits until n pokes have been taken.
-func (h *house) arrived(n int) []eventstest.Poke {
+// arrived waits until the gateway has accepted n pokes, and returns all that it accepted.
+func (h *harness) arrived(n int) []eventstest.Poke {
 	h.t.Helper()
 	eventstest.WaitFor(h.t, fmt.Sprintf("%d pokes", n), func() bool { return len(h.gateway.Pokes()) >= n })
 	return h.gateway.Pokes()
 }
 
-// delivered returns the event ids that a pushkey was told, in order.
+// delivered returns the event ids of a pushkey's pokes, in order.
 func delivered(pokes []eventstest.Poke, pushkey string) string {
 	var ids []string
 	for _, p := range pokes {
@@ -261,15 +260,15 @@ func delivered(pokes []eventstest.Poke, pushkey string) string {
 	return strings.Join(ids, " ")
 }
 
-// always has the gateway give the same answer.
+// always is a gateway that gives the same answer to every poke.
 func always(reply eventstest.Reply) func(eventstest.Poke) eventstest.Reply {
 	return func(eventstest.Poke) eventstest.Reply { return reply }
 }
 
-// down is the answer of a gateway that is out of order.
+// down is a gateway that answers 502.
 func down() func(eventstest.Poke) eventstest.Reply {
 	return always(eventstest.Reply{Status: http.StatusBadGateway})
 }
 
-// up is the answer of one that works.
+// up is a gateway that accepts every poke.
 func up() func(eventstest.Poke) eventstest.Reply { return always(eventstest.Reply{}) }

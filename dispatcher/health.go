@@ -18,9 +18,9 @@ type Health struct {
 	Tries     []deliver.Tries
 	Latency   deliver.Histogram           // age of delivered notifications, since their room event was stored
 	Gateways  map[events.GatewayPhase]int // how many there are in each state
-	Gap       int64                       // by how much the accounting of notifications does not balance: 0 at rest
+	Gap       int64                       // imbalance of the accounting of notifications: 0 at rest
 	Following []partition.Following       // the partitions that it owns, in order
-	OldestDue time.Time                   // since when the oldest undelivered notification waits; zero if none does
+	OldestDue time.Time                   // time of the oldest undelivered notification; zero if there is none
 }
 
 // Health returns the state of the dispatcher. While a pusher lags it looks at every lane:
@@ -68,8 +68,8 @@ func (d *Dispatcher) Unready() string {
 // maxReasons bounds the reasons that Unready returns: there may be many partitions.
 const maxReasons = 8
 
-// due returns what is undelivered at all lanes. If none lags, only the busy ones have
-// anything to deliver.
+// due returns the undelivered notifications of all lanes. If none lags, only busy lanes have
+// any.
 func (all *delivery) due(lagging bool) (w deliver.Due) {
 	for _, d := range all.deliverers() {
 		d.See(&w, lagging)

@@ -16,10 +16,10 @@ import (
 	"poked/events/pushgateway"
 )
 
-// One host that takes a minute for each answer, with more pushers than it may
-// have slots, and one that works: its pokes take no time at all.
+// A host that takes a minute for each answer has more pushers than slots. Pokes to another
+// host take no time at all.
 func TestG4SlowGatewayDelaysOnlyItself(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		users := []events.UserID{"@alice:x"}
 		for i := range 40 {
 			user := events.UserID(fmt.Sprintf("@slow%d:x", i))
@@ -52,22 +52,22 @@ func TestG4SlowGatewayDelaysOnlyItself(t *testing.T) {
 			}
 			fast++
 			if late := p.At.Sub(said[string(p.EventID)]); late > 10*time.Millisecond {
-				t.Errorf("%s was told %s after %v", p.Pushkey, p.EventID, late)
+				t.Errorf("%s got %s after %v", p.Pushkey, p.EventID, late)
 			}
 		}
 		if fast != 300 {
 			t.Errorf("%d pokes at the gateway that works, want 300", fast)
 		}
 		if most := h.gateway.MostAtOnce("slow.test"); most > h.cfg.GatewaySlots {
-			t.Errorf("the slow gateway held %d slots of its %d", most, h.cfg.GatewaySlots)
+			t.Errorf("the slow gateway had %d pokes in flight, its limit is %d", most, h.cfg.GatewaySlots)
 		}
 	})
 }
 
-// One pusher that hangs does not fill the window of its partition, however much
-// there is to tell it.
+// One pusher that hangs does not fill the window of its partition, however many
+// notifications it has.
 func TestG4HangingPusherDoesNotHoldUpItsPartition(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		slow, fast := samePartition(h.conn.Partitions())
 		h.register(slow, "slow.test", "slow-1", "slow-2")
 		h.register(fast, "gw.test", "fast")
@@ -100,10 +100,10 @@ func samePartition(partitions int) (one, other events.UserID) {
 	}
 }
 
-// The first success at a gateway that was down wakes all who lag there, long
-// before their own time has come.
-func TestG5RecoveryWakesAllWhoLag(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// The first success at a gateway that was down wakes all pushers that lag there, long before
+// their own next try.
+func TestG5RecoveryWakesAllLaggingPushers(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		users := []events.UserID{"@alice:x"}
 		for i := range 30 {
 			user := events.UserID(fmt.Sprintf("@u%d:x", i))
@@ -116,7 +116,7 @@ func TestG5RecoveryWakesAllWhoLag(t *testing.T) {
 		h.say("!r", "@alice:x", 0, 3)
 		<-time.After(6 * time.Minute)
 		h.gateway.Answer(up())
-		h.calm()
+		h.caughtUp()
 		pokes := h.gateway.Pokes()
 		if took := pokes[len(pokes)-1].At.Sub(pokes[0].At); len(pokes) != 90 || took > time.Second {
 			t.Errorf("%d pokes within %v, want 90 within a second", len(pokes), took)
@@ -139,7 +139,7 @@ func TestG6RetryAfterPausesTheWholeGateway(t *testing.T) {
 		}},
 	} {
 		t.Run(ask.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+			bubble(t, func(t *testing.T, h *harness) {
 				h.register("@bob:x", "gw.test", "bob-1", "bob-2")
 				h.register("@eve:x", "gw.test", "eve")
 				h.register("@dan:x", "slow.test", "dan")
@@ -159,14 +159,14 @@ func TestG6RetryAfterPausesTheWholeGateway(t *testing.T) {
 					h.say("!r", "@alice:x", 1+i, 1)
 					<-time.After(10 * time.Second)
 				}
-				h.calm()
+				h.caughtUp()
 				checkPause(t, h, 2*time.Minute)
 			})
 		})
 	}
 }
 
-func checkPause(t *testing.T, h *house, pause time.Duration) {
+func checkPause(t *testing.T, h *harness, pause time.Duration) {
 	t.Helper()
 	tried := h.gateway.Tried()
 	asked := tried[slices.IndexFunc(tried, func(p eventstest.Poke) bool { return p.Status >= 400 })].At
@@ -177,20 +177,19 @@ func checkPause(t *testing.T, h *house, pause time.Duration) {
 		case p.Host == "slow.test" && since < pause:
 			other++
 		case p.Host == "gw.test" && since > 0 && since < pause:
-			t.Errorf("%s was told %s %v after the gateway asked for %v", p.Pushkey, p.EventID, since, pause)
+			t.Errorf("%s got %s %v after the gateway asked for %v", p.Pushkey, p.EventID, since, pause)
 		}
 	}
 	if other != 6 {
 		t.Errorf("the other gateway got %d pokes meanwhile, want 6", other)
 	}
-	h.promise("@bob:x", 0, "bob-1", "bob-2")
-	h.promise("@eve:x", 0, "eve")
+	h.check("@bob:x", 0, "bob-1", "bob-2")
+	h.check("@eve:x", 0, "eve")
 }
 
-// However much fails, a lagging pusher keeps nothing in memory but where it
-// stands.
+// However many pokes fail, a lagging pusher keeps only its position in memory.
 func TestG7LaggingPusherKeepsNothing(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob-1", "bob-2")
 		h.gateway.Answer(down())
 		work := h.startInside()
@@ -211,13 +210,12 @@ func TestG7LaggingPusherKeepsNothing(t *testing.T) {
 func checkBounds(t *testing.T, d *deliver.Deliverer) {
 	t.Helper()
 	if h := d.Holds(); h.Open+h.Live+h.Queued+h.Held > 0 {
-		t.Errorf("%+v, but everybody lags", h)
+		t.Errorf("%+v, but every pusher lags", h)
 	}
 }
 
-// startInside starts what a dispatcher runs that has no rival, with its insides in
-// reach.
-func (h *house) startInside() *delivery {
+// startInside starts a dispatcher that is alone and returns its internals.
+func (h *harness) startInside() *delivery {
 	h.t.Helper()
 	policy, err := pushgateway.NewPolicy([]string{"gw.test"}, nil, true)
 	if err != nil {

@@ -10,21 +10,22 @@ import (
 	"poked/events/eventstest"
 )
 
-// twoStages is two dispatchers, one of which matches what the other delivers.
+// twoStages is two dispatchers: one matches the events of a room, the other delivers to its
+// members.
 type twoStages struct {
-	*house
+	*harness
 
-	matching, delivering *life
+	matching, delivering *instance
 	room                 events.RoomID
 }
 
 // startTwo starts two dispatchers and finds a room that the first one matches.
-func (h *house) startTwo() *twoStages {
+func (h *harness) startTwo() *twoStages {
 	h.t.Helper()
 	h.start()
-	two := &twoStages{house: h, matching: h.life}
+	two := &twoStages{harness: h, matching: h.instance}
 	h.begin()
-	two.delivering = h.life
+	two.delivering = h.instance
 	h.shared(5*time.Second, two.matching, two.delivering)
 	for i := 0; two.room == ""; i++ {
 		if id := events.RoomID(fmt.Sprintf("!r%d", i)); owns(two.matching, events.Token(id)) {
@@ -34,12 +35,12 @@ func (h *house) startTwo() *twoStages {
 	return two
 }
 
-func owns(l *life, token string) bool {
+func owns(l *instance, token string) bool {
 	return l.d.current.Load().at(events.PartitionOf(token, manyParts)) != nil
 }
 
-// someone returns a user to whom a dispatcher delivers.
-func (two *twoStages) someone(l *life, name string) events.UserID {
+// userOf returns a user to whom a dispatcher delivers.
+func (two *twoStages) userOf(l *instance, name string) events.UserID {
 	for i := 0; ; i++ {
 		if id := events.UserID(fmt.Sprintf("@%s%d:x", name, i)); owns(l, events.Token(id)) {
 			return id
@@ -47,9 +48,9 @@ func (two *twoStages) someone(l *life, name string) events.UserID {
 	}
 }
 
-// setUnheard makes pushkeys the pushers of a user, of which one dispatcher hears only
-// when it notices that something of its watch was lost, seconds later.
-func (two *twoStages) setUnheard(l *life, user events.UserID, pushkeys ...string) {
+// setLate sets the pushers of a user. One dispatcher learns of them seconds later, when it
+// notices that its watch lost a message.
+func (two *twoStages) setLate(l *instance, user events.UserID, pushkeys ...string) {
 	two.t.Helper()
 	l.link.Drop("$KV.PUSHERS.")
 	two.version++
@@ -65,9 +66,9 @@ func (two *twoStages) setUnheard(l *life, user events.UserID, pushkeys ...string
 	<-time.After(100 * time.Millisecond)
 }
 
-// A pusher of which deliver hears later than match is told what was decided for it,
-// after what came before and before what comes after. Nobody else waits.
-func TestG1PusherThatDeliverHearsOfLater(t *testing.T) {
+// If deliver learns of a pusher later than match, the pusher still receives every
+// notification that was decided for it, in order. No other user waits.
+func TestG1PusherThatDeliverLearnsOfLater(t *testing.T) {
 	for name, c := range map[string]struct {
 		before, after []string
 		want          map[string]string
@@ -77,24 +78,24 @@ func TestG1PusherThatDeliverHearsOfLater(t *testing.T) {
 		"replaced": {[]string{"old"}, []string{"new"}, map[string]string{"old": "", "new": "0 1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubbleOf(t, manyParts, func(t *testing.T, h *house) {
+			bubbleOf(t, manyParts, func(t *testing.T, h *harness) {
 				two := h.startTwo()
-				user, other := two.someone(two.delivering, "u"), two.someone(two.delivering, "other")
+				user, other := two.userOf(two.delivering, "u"), two.userOf(two.delivering, "other")
 				h.register(other, "gw.test", "other")
 				if c.before != nil {
 					h.register(user, "gw.test", c.before...)
 				}
 				h.room(two.room, "@alice:x", user, other)
-				two.setUnheard(two.delivering, user, c.after...)
+				two.setLate(two.delivering, user, c.after...)
 				h.say(two.room, "@alice:x", 0, 2)
 				<-time.After(200 * time.Millisecond)
 				if got := delivered(h.gateway.Pokes(), "other"); got != two.ids("0 1") {
-					t.Errorf("the other user was told %q while one waits", got)
+					t.Errorf("the other user got %q while one waits", got)
 				}
 				<-time.After(time.Minute)
 				for key, want := range c.want {
 					if got := delivered(h.gateway.Pokes(), key); got != two.ids(want) {
-						t.Errorf("%s was told %q, want %q", key, got, want)
+						t.Errorf("%s got %q, want %q", key, got, want)
 					}
 				}
 				two.nothingOpen()
@@ -117,7 +118,7 @@ func (two *twoStages) ids(numbers string) (ids string) {
 
 func (two *twoStages) nothingOpen() {
 	two.t.Helper()
-	for _, l := range []*life{two.matching, two.delivering} {
+	for _, l := range []*instance{two.matching, two.delivering} {
 		for _, f := range l.d.Following() {
 			if f.Open != 0 {
 				two.t.Errorf("%s of partition %d has %d messages open", f.Stage, f.Part, f.Open)
@@ -126,53 +127,53 @@ func (two *twoStages) nothingOpen() {
 	}
 }
 
-// What waits for a pusher is open: it is told by whoever comes next, once.
-func TestG1PusherNotHeardOfBeforeAStop(t *testing.T) {
-	for name, end := range map[string]func(*life){"stop": (*life).halt, "death": (*life).kill} {
+// A notification that waits for its pusher is not done: the next owner delivers it, once.
+func TestG1PusherNotKnownBeforeAStop(t *testing.T) {
+	for name, end := range map[string]func(*instance){"stop": (*instance).halt, "kill": (*instance).kill} {
 		t.Run(name, func(t *testing.T) {
-			bubbleOf(t, manyParts, func(t *testing.T, h *house) {
+			bubbleOf(t, manyParts, func(t *testing.T, h *harness) {
 				two := h.startTwo()
-				user := two.someone(two.delivering, "u")
+				user := two.userOf(two.delivering, "u")
 				h.room(two.room, "@alice:x", user)
-				two.setUnheard(two.delivering, user, "new")
+				two.setLate(two.delivering, user, "new")
 				h.say(two.room, "@alice:x", 0, 3)
 				<-time.After(500 * time.Millisecond)
 				if n := len(h.gateway.Pokes()); n != 0 {
-					t.Fatalf("%d pokes before deliver can know of the pusher", n)
+					t.Fatalf("%d pokes before deliver knows of the pusher", n)
 				}
 				end(two.delivering)
 				<-time.After(30 * time.Second)
 				if got := delivered(h.gateway.Pokes(), "new"); got != two.ids("0 1 2") {
-					t.Errorf("told %q", got)
+					t.Errorf("got %q", got)
 				}
 			})
 		})
 	}
 }
 
-// What is read before its pusher is heard of is not told.
-func TestReadBeforeThePusherIsHeardOf(t *testing.T) {
-	bubbleOf(t, manyParts, func(t *testing.T, h *house) {
+// An event that is read before deliver learns of the pusher is not sent.
+func TestReadBeforeThePusherIsKnown(t *testing.T) {
+	bubbleOf(t, manyParts, func(t *testing.T, h *harness) {
 		two := h.startTwo()
-		user := two.someone(two.delivering, "u")
+		user := two.userOf(two.delivering, "u")
 		h.room(two.room, "@alice:x", user)
-		two.setUnheard(two.delivering, user, "new")
+		two.setLate(two.delivering, user, "new")
 		h.say(two.room, "@alice:x", 0, 2)
 		h.receipt(two.room, user, "m.read", events.EventID("$"+two.ids("1")), "")
 		h.say(two.room, "@alice:x", 2, 1)
 		<-time.After(time.Minute)
 		pokes := h.gateway.Pokes()
 		if last := pokes[len(pokes)-1]; last.Unread != 1 || last.EventID != events.EventID("$"+two.ids("2")) {
-			t.Errorf("the last poke was of %s, with %d unread", last.EventID, last.Unread)
+			t.Errorf("the last poke was for %s, with %d unread", last.EventID, last.Unread)
 		}
 		two.nothingOpen()
 	})
 }
 
-// A revision that PUSHERS has not got, for it was made anew and counts from 1, is not
-// waited for.
-func TestRevisionThatIsNeverHeardOf(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// Deliver does not wait for a revision that PUSHERS does not have: the bucket was created
+// again and counts from 1.
+func TestRevisionThatNeverArrives(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		n := events.Notification{
@@ -190,7 +191,7 @@ func TestRevisionThatIsNeverHeardOf(t *testing.T) {
 		}
 		<-time.After(5 * time.Second)
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0" {
-			t.Errorf("told %q", got)
+			t.Errorf("got %q", got)
 		}
 		for _, f := range h.d.Following() {
 			if f.Open != 0 {
@@ -200,17 +201,17 @@ func TestRevisionThatIsNeverHeardOf(t *testing.T) {
 	})
 }
 
-// The record of a pusher that lags is not taken for that of one which is gone, by a
-// worker that has yet to hear of the pusher.
-func TestG1LaggingPusherThatTheSuccessorHearsOfLater(t *testing.T) {
-	bubbleOf(t, manyParts, func(t *testing.T, h *house) {
+// A worker that does not yet know a lagging pusher does not delete its record as that of a
+// removed one.
+func TestG1LaggingPusherThatTheSuccessorLearnsOfLater(t *testing.T) {
+	bubbleOf(t, manyParts, func(t *testing.T, h *harness) {
 		h.gateway.Answer(down())
 		two := h.startTwo()
-		// The first was alone, and knows all pushers in full for some seconds more: it
-		// does not read those of a partition that comes back.
-		user := two.someone(two.delivering, "u")
+		// The first dispatcher was alone and keeps all pushers in full for some seconds more:
+		// it does not load those of a partition that comes back.
+		user := two.userOf(two.delivering, "u")
 		h.room(two.room, "@alice:x", user)
-		two.setUnheard(two.matching, user, "new")
+		two.setLate(two.matching, user, "new")
 		room := events.RoomID("!other")
 		for i := 0; !owns(two.delivering, events.Token(room)); i++ {
 			room = events.RoomID(fmt.Sprintf("!other%d", i))
@@ -227,15 +228,15 @@ func TestG1LaggingPusherThatTheSuccessorHearsOfLater(t *testing.T) {
 		<-time.After(10 * time.Minute)
 		two.room = room
 		if got := delivered(h.gateway.Pokes(), "new"); got != two.ids("0 1") {
-			t.Errorf("told %q", got)
+			t.Errorf("got %q", got)
 		}
 	})
 }
 
-// A lane that was found lagging tells what its predecessor left open from the log, and
-// not again when that comes by.
-func TestG2LeftOpenAndCaughtUpIsToldOnce(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// A lane that lags after a takeover catches up from the log. It does not send the
+// notifications again that the previous owner left open.
+func TestG2LeftOpenAndCaughtUpIsSentOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "lags", "hangs")
 		eve := events.UserID("@eve:x")
 		part := func(user events.UserID) int { return events.PartitionOf(events.Token(user), h.conn.Partitions()) }
@@ -252,7 +253,7 @@ func TestG2LeftOpenAndCaughtUpIsToldOnce(t *testing.T) {
 			case "hangs":
 				return eventstest.Reply{After: time.Minute}
 			}
-			return eventstest.Reply{} // and the position is stored, which names what is open
+			return eventstest.Reply{} // so that the position is stored, with what is open
 		})
 		h.say("!r", "@alice:x", 0, 1)
 		<-time.After(500 * time.Millisecond)
@@ -262,7 +263,7 @@ func TestG2LeftOpenAndCaughtUpIsToldOnce(t *testing.T) {
 		h.link.Refuse("$JS.API.CONSUMER.CREATE.NOTIFICATIONS", 8) // the log is read before it is followed
 		<-time.After(time.Minute)
 		if got := delivered(h.gateway.Pokes(), "lags"); got != "r-0" {
-			t.Errorf("told %q", got)
+			t.Errorf("got %q", got)
 		}
 	})
 }

@@ -11,9 +11,9 @@ import (
 	"poked/events/eventstest"
 )
 
-// onTime checks that every poke that does not go to host is told within limit of
-// when its event was said, and returns how many there were.
-func onTime(t *testing.T, h *house, said map[string]time.Time, host string, limit time.Duration) (n int) {
+// onTime checks that every poke to another host than this one arrived within limit of its
+// event, and returns how many there were.
+func onTime(t *testing.T, h *harness, said map[string]time.Time, host string, limit time.Duration) (n int) {
 	t.Helper()
 	for _, p := range h.gateway.Pokes() {
 		if p.Host == host {
@@ -21,14 +21,14 @@ func onTime(t *testing.T, h *house, said map[string]time.Time, host string, limi
 		}
 		n++
 		if late := p.At.Sub(said[string(p.EventID)]); late > limit {
-			t.Errorf("%s was told %s after %v", p.Pushkey, p.EventID, late)
+			t.Errorf("%s got %s after %v", p.Pushkey, p.EventID, late)
 		}
 	}
 	return n
 }
 
-// sayEach says n messages, one a second, and returns when.
-func (h *house) sayEach(room events.RoomID, first, n int) map[string]time.Time {
+// sayEach publishes n messages, one a second, and returns when it published each.
+func (h *harness) sayEach(room events.RoomID, first, n int) map[string]time.Time {
 	h.t.Helper()
 	said := map[string]time.Time{}
 	for i := first; i < first+n; i++ {
@@ -39,9 +39,9 @@ func (h *house) sayEach(room events.RoomID, first, n int) map[string]time.Time {
 	return said
 }
 
-// One of many gateways never answers; the pokes of all others take no time.
+// One of many gateways never answers. Pokes to the others take no time.
 func TestG4OneOfManyGatewaysHangs(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		users := append([]events.UserID{"@alice:x"}, h.registerMany(30, "slow.test", "slow")...)
 		for i := range 40 {
 			host := fmt.Sprintf("gw%d.test", i)
@@ -63,10 +63,10 @@ func TestG4OneOfManyGatewaysHangs(t *testing.T) {
 	})
 }
 
-// A gateway that answers, but slowly, and gets more than it can take, does not
-// fill the windows that others need too.
+// A slow gateway with more pokes than it can take does not fill the windows that others
+// need too.
 func TestG4SaturatedGatewayDelaysOnlyItself(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		slow := append([]events.UserID{"@alice:x"}, h.registerMany(1500, "slow.test", "slow")...)
 		fast := append([]events.UserID{"@alice:x"}, h.registerMany(10, "gw.test", "fast")...)
 		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
@@ -83,7 +83,7 @@ func TestG4SaturatedGatewayDelaysOnlyItself(t *testing.T) {
 			if i%10 == 0 {
 				h.say("!slow", "@alice:x", i/10, 1)
 			}
-			<-time.After(50 * time.Millisecond) // while the windows fill
+			<-time.After(50 * time.Millisecond) // until the windows are full
 			said[fmt.Sprintf("$fast-%d", i)] = time.Now()
 			h.say("!fast", "@alice:x", i, 1)
 		}
@@ -97,14 +97,14 @@ func TestG4SaturatedGatewayDelaysOnlyItself(t *testing.T) {
 	})
 }
 
-// A pusher whose own pokes always fail is nobody else's trouble at a gateway that
-// answers them well, however seldom, and is not tried all the time either.
+// A pusher whose own pokes always fail affects no other pusher at a gateway that accepts
+// theirs, however few those are. It is not tried all the time either.
 func TestG4PusherThatAlwaysFailsOpensNoBreaker(t *testing.T) {
 	eventstest.Long(t)
-	for _, story := range []struct {
+	for _, tc := range []struct {
 		bad   int
 		every time.Duration
-		after time.Duration // from when on all others are told at once
+		after time.Duration // from when on the others are on time
 		whole time.Duration
 	}{
 		{bad: 1, every: 7 * time.Second, whole: 10 * time.Minute},
@@ -112,9 +112,9 @@ func TestG4PusherThatAlwaysFailsOpensNoBreaker(t *testing.T) {
 		{bad: 12, every: 7 * time.Second, after: 3 * time.Minute, whole: 10 * time.Minute},
 		{bad: 12, every: 5 * time.Minute, after: 6 * time.Minute, whole: 30 * time.Minute},
 	} {
-		t.Run(fmt.Sprintf("%d every %v", story.bad, story.every), func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
-				bad := append([]events.UserID{"@alice:x"}, h.registerMany(story.bad, "gw.test", "bad")...)
+		t.Run(fmt.Sprintf("%d every %v", tc.bad, tc.every), func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *harness) {
+				bad := append([]events.UserID{"@alice:x"}, h.registerMany(tc.bad, "gw.test", "bad")...)
 				good := append([]events.UserID{"@alice:x"}, h.registerMany(5, "gw.test", "good")...)
 				h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 					if strings.HasPrefix(p.Pushkey, "bad") {
@@ -128,20 +128,20 @@ func TestG4PusherThatAlwaysFailsOpensNoBreaker(t *testing.T) {
 				h.say("!bad", "@alice:x", 0, 1)
 				<-time.After(time.Minute)
 				said, began := map[string]time.Time{}, time.Now()
-				for i := 0; time.Since(began) < story.whole; i++ {
+				for i := 0; time.Since(began) < tc.whole; i++ {
 					said[fmt.Sprintf("$good-%d", i)] = time.Now()
 					h.say("!good", "@alice:x", i, 1)
 					h.say("!bad", "@alice:x", i+1, 1)
-					<-time.After(story.every)
+					<-time.After(tc.every)
 				}
 				for i, p := range h.gateway.Pokes() {
-					if late := p.At.Sub(said[string(p.EventID)]); late > 10*time.Millisecond && p.At.Sub(began) > story.after {
-						t.Fatalf("poke %d: %s was told %s after %v", i, p.Pushkey, p.EventID, late)
+					if late := p.At.Sub(said[string(p.EventID)]); late > 10*time.Millisecond && p.At.Sub(began) > tc.after {
+						t.Fatalf("poke %d: %s got %s after %v", i, p.Pushkey, p.EventID, late)
 					}
 				}
-				tries := (len(h.gateway.Tried()) - len(h.gateway.Pokes())) / story.bad
+				tries := (len(h.gateway.Tried()) - len(h.gateway.Pokes())) / tc.bad
 				if t.Logf("%d tries for each pusher that fails", tries); tries > 50 {
-					t.Errorf("%d tries in %v", tries, story.whole)
+					t.Errorf("%d tries in %v", tries, tc.whole)
 				}
 			})
 		})

@@ -25,7 +25,7 @@ func (d *Dispatcher) operatorsServed(err error) {
 	}
 }
 
-// pushers yields the pushers that filter admits and that come after a cursor.
+// pushers yields the pushers that filter admits, from a cursor on.
 func (all *delivery) pushers(ctx context.Context, filter events.PusherFilter, after events.PusherCursor) iter.Seq2[events.PusherState, events.PusherCursor] {
 	return func(yield func(events.PusherState, events.PusherCursor) bool) {
 		for part := max(after.Part, 0); part < len(all.byPart); part++ {

@@ -10,8 +10,8 @@ import (
 	"poked/events/stream"
 )
 
-// expire has bob's phone miss two pokes for good that his desk got.
-func (h *house) expire() {
+// expire lets two pokes to bob's phone expire. His desk received them.
+func (h *harness) expire() {
 	h.t.Helper()
 	h.cfg.PokeTTL = 10 * time.Minute
 	h.register("@bob:x", "gw.test", "phone", "desk")
@@ -27,14 +27,14 @@ func (h *house) expire() {
 	h.say("!r", "@alice:x", 0, 2)
 	<-time.After(11 * time.Minute)
 	h.gateway.Answer(up())
-	h.calm()
+	h.caughtUp()
 	if letters := h.dead(); len(letters) != 2 || letters[0].LastError != "http_502" {
-		h.t.Fatalf("two expired, and the letters are %+v", letters)
+		h.t.Fatalf("two expired, the dead letters are %+v", letters)
 	}
 }
 
-// retryDead has an operator retry all dead letters.
-func (h *house) retryDead() {
+// retryDead retries all dead letters as an operator does.
+func (h *harness) retryDead() {
 	h.t.Helper()
 	for letter, err := range h.conn.DeadLetters(h.t.Context(), stream.DeadFilter{}) {
 		if err == nil {
@@ -46,12 +46,12 @@ func (h *house) retryDead() {
 	}
 }
 
-// A dead letter is for the pusher that missed it, with the body that it would have
-// had. Others are not told again, whether they are well or lag.
+// A retried dead letter is sent only to the pusher that missed it, not to others, whether
+// they lag or not.
 func TestRetriedDeadLetterReachesItsPusherOnly(t *testing.T) {
 	for _, others := range []string{"well", "lagging"} {
 		t.Run(others, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+			bubble(t, func(t *testing.T, h *harness) {
 				h.expire()
 				if others == "lagging" {
 					h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
@@ -66,20 +66,20 @@ func TestRetriedDeadLetterReachesItsPusherOnly(t *testing.T) {
 				h.retryDead()
 				<-time.After(time.Minute)
 				if got := delivered(h.gateway.Pokes(), "phone"); got != "r-0 r-1" && got != "r-2 r-0 r-1" {
-					t.Errorf("the phone was told %q", got)
+					t.Errorf("the phone got %q", got)
 				}
-				h.say("!r", "@alice:x", 3, 1) // beyond what a lagging desk has to pass over
+				h.say("!r", "@alice:x", 3, 1) // after what a lagging desk has to skip
 				<-time.After(time.Second)
 				h.gateway.Answer(up())
-				h.calm()
+				h.caughtUp()
 				want := map[string]string{"well": "r-0 r-1 r-3", "lagging": "r-0 r-1 r-2 r-3"}[others]
 				for _, key := range []string{"desk", "eve"} {
 					if got := delivered(h.gateway.Pokes(), key); got != want {
-						t.Errorf("%s was told %q, want %q", key, got, want)
+						t.Errorf("%s got %q, want %q", key, got, want)
 					}
 				}
 				if letters := h.dead(); len(letters) != 0 {
-					t.Errorf("left are %+v", letters)
+					t.Errorf("%+v are left", letters)
 				}
 				if s := h.pushers(events.PusherFilter{State: "lagging"}); len(s) != 0 {
 					t.Errorf("lagging: %+v", s)
@@ -89,11 +89,11 @@ func TestRetriedDeadLetterReachesItsPusherOnly(t *testing.T) {
 	}
 }
 
-// A poke that is tried again while its gateway is down waits like any other,
+// A dead letter that is retried while its gateway is down waits like any other poke, also
 // through a crash, and may expire again.
 func TestRetriedDeadLetterIsNotLost(t *testing.T) {
 	eventstest.Long(t)
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.expire()
 		h.gateway.Answer(down())
 		h.retryDead()
@@ -102,21 +102,21 @@ func TestRetriedDeadLetterIsNotLost(t *testing.T) {
 		h.start()
 		<-time.After(2 * time.Minute)
 		h.gateway.Answer(up())
-		h.calm()
+		h.caughtUp()
 		if got := delivered(h.gateway.Pokes(), "phone"); got != "r-0 r-1" {
-			t.Errorf("the phone was told %q", got)
+			t.Errorf("the phone got %q", got)
 		}
 		if got := delivered(h.gateway.Pokes(), "desk"); got != "r-0 r-1" {
-			t.Errorf("the desk was told %q", got)
+			t.Errorf("the desk got %q", got)
 		}
 	})
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.expire()
 		h.gateway.Answer(down())
 		h.retryDead()
 		<-time.After(20 * time.Minute)
 		if letters := h.dead(); len(letters) != 2 || letters[0].Pushkey != "phone" {
-			t.Errorf("the letters are %+v", letters)
+			t.Errorf("the dead letters are %+v", letters)
 		}
 	})
 }

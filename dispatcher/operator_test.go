@@ -9,8 +9,8 @@ import (
 	"poked/events/eventstest"
 )
 
-// pushers returns what an operator is told of pushers.
-func (h *house) pushers(filter events.PusherFilter) []events.PusherState {
+// pushers returns the pushers that an operator sees.
+func (h *harness) pushers(filter events.PusherFilter) []events.PusherState {
 	h.t.Helper()
 	var states []events.PusherState
 	for state, err := range h.conn.Pushers(h.t.Context(), filter) {
@@ -22,18 +22,18 @@ func (h *house) pushers(filter events.PusherFilter) []events.PusherState {
 	return states
 }
 
-// onePusher returns what an operator is told of a user's only pusher.
-func (h *house) onePusher(user events.UserID) events.PusherState {
+// onePusher returns a user's only pusher as an operator sees it.
+func (h *harness) onePusher(user events.UserID) events.PusherState {
 	h.t.Helper()
 	states := h.pushers(events.PusherFilter{UserID: user})
 	if len(states) != 1 {
-		h.t.Fatalf("told of %d pushers of %s, want 1: %+v", len(states), user, states)
+		h.t.Fatalf("%d pushers of %s, want 1: %+v", len(states), user, states)
 	}
 	return states[0]
 }
 
-// retryPushers has an operator retry pushers.
-func (h *house) retryPushers(filter events.PusherFilter) int {
+// retryPushers retries pushers as an operator does.
+func (h *harness) retryPushers(filter events.PusherFilter) int {
 	h.t.Helper()
 	n, err := h.conn.RetryPushers(h.t.Context(), filter)
 	if err != nil {
@@ -43,22 +43,22 @@ func (h *house) retryPushers(filter events.PusherFilter) int {
 }
 
 func TestOperatorSeesAPusherThatLags(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "SECRET")
 		h.start()
 		if s := h.onePusher("@bob:x"); s.State != "idle" || !s.LastSuccess.IsZero() {
 			t.Errorf("before anything happened: %+v", s)
 		}
 		if all := h.pushers(events.PusherFilter{}); len(all) != 0 {
-			t.Errorf("told of pushers that had nothing to be told: %+v", all)
+			t.Errorf("listed pushers that had no notification: %+v", all)
 		}
 		h.room("!r", "@alice:x", "@bob:x")
 		h.say("!r", "@alice:x", 0, 2)
-		told := h.arrived(2)[1].At
+		last := h.arrived(2)[1].At
 		<-time.After(time.Second)
 		want := events.PusherState{
 			UserID: "@bob:x", AppID: "app", Pusher: events.NewPusherID("@bob:x", "app", "SECRET"),
-			Gateway: "http://gw.test:80", State: "idle", LastSuccess: told.Truncate(time.Second).UTC(),
+			Gateway: "http://gw.test:80", State: "idle", LastSuccess: last.Truncate(time.Second).UTC(),
 		}
 		if s := h.onePusher("@bob:x"); s != want {
 			t.Errorf("after two pokes: %+v, want %+v", s, want)
@@ -75,7 +75,7 @@ func TestOperatorSeesAPusherThatLags(t *testing.T) {
 		}
 		h.halt()
 		if _, err := h.conn.RetryPushers(t.Context(), events.PusherFilter{}); err == nil {
-			t.Error("a dispatcher that was stopped answers")
+			t.Error("a stopped dispatcher answers")
 		}
 		h.start()
 		after := h.onePusher("@bob:x")
@@ -84,7 +84,7 @@ func TestOperatorSeesAPusherThatLags(t *testing.T) {
 			t.Errorf("after a restart: %+v", after)
 		}
 		h.gateway.Answer(up())
-		h.calm()
+		h.caughtUp()
 		if s := h.onePusher("@bob:x"); s.State != "idle" || s.Attempts != 0 || s.Waiting != 0 || !s.Since.IsZero() {
 			t.Errorf("after it caught up: %+v", s)
 		}
@@ -92,7 +92,7 @@ func TestOperatorSeesAPusherThatLags(t *testing.T) {
 }
 
 func TestOperatorFiltersPushers(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "one", "two", "three")
 		h.register("@eve:x", "slow.test", "eve")
 		h.register("@dan:x", "gw.test", "dan")
@@ -124,7 +124,7 @@ func TestOperatorFiltersPushers(t *testing.T) {
 			{events.PusherFilter{State: "idle", Gateway: "http://slow.test:80"}, 0},
 		} {
 			if got := h.pushers(tt.filter); len(got) != tt.want {
-				t.Errorf("%+v: told of %d pushers, want %d: %+v", tt.filter, len(got), tt.want, got)
+				t.Errorf("%+v: %d pushers, want %d: %+v", tt.filter, len(got), tt.want, got)
 			}
 		}
 		gateways := map[string]int{}
@@ -135,14 +135,14 @@ func TestOperatorFiltersPushers(t *testing.T) {
 			gateways[g.Origin] = g.Lagging
 		}
 		if gateways["http://slow.test:80"] != 1 {
-			t.Errorf("told of gateways where so many lag: %v", gateways)
+			t.Errorf("lagging pushers by gateway: %v", gateways)
 		}
 	})
 }
 
-// Who mended a gateway need not wait for the next try.
-func TestOperatorHasPushersTriedNow(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// After a gateway is repaired, an operator need not wait for the next try.
+func TestOperatorRetriesPushersNow(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.register("@eve:x", "slow.test", "eve")
 		h.start()
@@ -152,24 +152,24 @@ func TestOperatorHasPushersTriedNow(t *testing.T) {
 		<-time.After(30 * time.Minute)
 		h.gateway.Answer(up())
 		if n := h.retryPushers(events.PusherFilter{Gateway: "http://gw.test:80"}); n != 1 {
-			t.Errorf("%d pushers are tried, want 1", n)
+			t.Errorf("%d pushers are retried, want 1", n)
 		}
 		<-time.After(time.Second)
 		if got := delivered(h.gateway.Pokes(), "bob") + "; " + delivered(h.gateway.Pokes(), "eve"); got != "r-0 r-1; " {
 			t.Errorf("a second after the retry of bob: %q", got)
 		}
 		if n := h.retryPushers(events.PusherFilter{}); n != 1 {
-			t.Errorf("%d pushers are tried, want 1", n)
+			t.Errorf("%d pushers are retried, want 1", n)
 		}
 		<-time.After(time.Second)
-		h.promise("@bob:x", 0, "bob")
-		h.promise("@eve:x", 0, "eve")
+		h.check("@bob:x", 0, "bob")
+		h.check("@eve:x", 0, "eve")
 	})
 }
 
-// A gateway that asked to be left alone is left alone by operators too (G6).
+// An operator's retry does not shorten the pause that a gateway asked for.
 func TestG6OperatorDoesNotUndercutRetryAfter(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -180,7 +180,7 @@ func TestG6OperatorDoesNotUndercutRetryAfter(t *testing.T) {
 		before := h.onePusher("@bob:x")
 		for range 10 {
 			if n := h.retryPushers(events.PusherFilter{}); n != 1 {
-				t.Errorf("%d pushers are tried, want 1", n)
+				t.Errorf("%d pushers are retried, want 1", n)
 			}
 			<-time.After(10 * time.Second)
 		}
@@ -188,9 +188,9 @@ func TestG6OperatorDoesNotUndercutRetryAfter(t *testing.T) {
 			t.Errorf("%d requests within the pause, want 1", n)
 		}
 		if s := h.onePusher("@bob:x"); s.Attempts != before.Attempts || s.LastErrorAt != before.LastErrorAt {
-			t.Errorf("not to be tried counts as a failure: %+v", s)
+			t.Errorf("a retry within the pause counts as a failure: %+v", s)
 		}
-		h.calm()
-		h.promise("@bob:x", 0, "bob")
+		h.caughtUp()
+		h.check("@bob:x", 0, "bob")
 	})
 }

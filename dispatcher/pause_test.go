@@ -12,15 +12,15 @@ import (
 	"poked/events/eventstest"
 )
 
-// What a gateway asks of one dispatcher all obey: those that are there, and one
-// that comes.
-func TestG6AllDispatchersLeaveAGatewayAlone(t *testing.T) {
-	bubbleOf(t, manyParts, func(t *testing.T, h *house) {
+// All dispatchers honour the pause that a gateway asked one of them for, also one that
+// starts later.
+func TestG6AllDispatchersHonourAPause(t *testing.T) {
+	bubbleOf(t, manyParts, func(t *testing.T, h *harness) {
 		users := h.audience(40)
 		h.start()
-		first := h.life
+		first := h.instance
 		h.begin()
-		second := h.life
+		second := h.instance
 		h.shared(5*time.Second, first, second)
 		h.room("!r", append(users[:1:1], users...)...)
 		<-time.After(time.Second)
@@ -31,38 +31,38 @@ func TestG6AllDispatchersLeaveAGatewayAlone(t *testing.T) {
 			}
 			return eventstest.Reply{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"120"}}}
 		})
-		// One poke, of one dispatcher, meets the refusal.
+		// One poke of one dispatcher gets the refusal.
 		h.room("!one", "@alice:x", users[0])
 		h.say("!one", "@alice:x", 0, 1)
 		<-time.After(time.Second)
-		next := h.talk(0, 3, time.Second)
+		next := h.sayEvery(0, 3, time.Second)
 		h.begin()
-		h.shared(10*time.Second, first, second, h.life)
-		h.talk(next, 3, time.Second)
+		h.shared(10*time.Second, first, second, h.instance)
+		h.sayEvery(next, 3, time.Second)
 		<-time.After(3 * time.Minute)
-		h.calm()
+		h.caughtUp()
 		until := time.Unix(0, asked.Load()).Add(2 * time.Minute)
 		tried := h.gateway.Tried()
 		for _, p := range tried[1:] {
 			if p.At.Before(until) {
-				t.Errorf("%s was told %v before the pause was over", p.Pushkey, until.Sub(p.At))
+				t.Errorf("%s got a poke %v before the pause was over", p.Pushkey, until.Sub(p.At))
 			}
 		}
 		if len(tried) < 40 {
 			t.Errorf("%d pokes were tried", len(tried))
 		}
 		if n := len(h.server.Stored("KV_GATEWAYS", "$KV.GATEWAYS.")); n != 1 {
-			t.Errorf("the pause was told %d times, want once", n)
+			t.Errorf("the pause is stored %d times, want once", n)
 		}
 	})
 }
 
-// What the others could not be told at first they are told later; if this one dies
-// before, each of them finds out by itself.
-func TestPauseThatIsNotShared(t *testing.T) {
+// A pause that could not be shared is shared later. If the dispatcher is killed before, each
+// of the others learns of it from the gateway.
+func TestPauseThatCannotBeShared(t *testing.T) {
 	for name, fault := range eventstest.Faults() {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+			bubble(t, func(t *testing.T, h *harness) {
 				h.register("@bob:x", "gw.test", "bob")
 				h.start()
 				h.room("!r", "@alice:x", "@bob:x")
@@ -77,35 +77,35 @@ func TestPauseThatIsNotShared(t *testing.T) {
 				h.revive()
 				<-time.After(2 * time.Minute)
 				if !met() {
-					t.Error("the fault was never met")
+					t.Error("the fault never happened")
 				}
 				if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0" {
-					t.Errorf("bob was told %q", got)
+					t.Errorf("bob got %q", got)
 				}
 			})
 		})
 	}
 }
 
-// pauseIsShared checks until when it stands written that the one gateway which was
-// tried is to be left alone: for as long after the first refusal.
-func (h *house) pauseIsShared(long time.Duration) {
+// pauseIsShared checks the end of the pause that is stored for the gateway: as long after the
+// first refusal.
+func (h *harness) pauseIsShared(long time.Duration) {
 	h.t.Helper()
 	want := h.gateway.Tried()[0].At.Add(long)
 	shared := h.server.Stored("KV_GATEWAYS", "$KV.GATEWAYS.")
 	if len(shared) != 1 {
-		h.t.Errorf("%d pauses stand written, want 1", len(shared))
+		h.t.Errorf("%d pauses are stored, want 1", len(shared))
 		return
 	}
 	var p events.Pause
 	if err := json.Unmarshal(shared[0].Data, &p); err != nil || p.Until.Before(want) || p.Until.After(want.Add(3*time.Second)) {
-		h.t.Errorf("the pause stands written as %s, want until %v", shared[0].Data, want)
+		h.t.Errorf("the stored pause is %s, want until %v", shared[0].Data, want)
 	}
 }
 
-// Who was asked for a longer pause than stands written last says so again.
+// A dispatcher that was asked for a longer pause than the one stored last stores it again.
 func TestG6ShorterPauseHidesNoLongerOne(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")

@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// A receipt or redaction that arrived before its event applies, however long it takes
-// until everything is stored that the event brings about.
-func TestEarlyRedactionOutlastsTheStoring(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+// A redaction that arrived before its event applies, however long it takes to store the
+// notifications of the event.
+func TestPendingRedactionWaitsUntilItsEventIsStored(t *testing.T) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.halt()
-		h.server.Pulse, h.alone = 10*time.Second, true // few tries in so long a time
+		h.server.Pulse, h.alone = 10*time.Second, true // for fewer tries
 		h.start()
-		h.register("@alice:x", "gw.test", "alice") // so that it is written down what she has read
+		h.register("@alice:x", "gw.test", "alice") // so that her own receipt is stored
 		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-5"}}`)
 		<-time.After(soon)
-		const waits = 10 * time.Minute // for its event, a redaction does
+		const waits = 10 * time.Minute // as long as a redaction waits for its event
 		h.link.Refuse("read.", int((waits+time.Minute)/h.own.TickInterval()))
 		h.say("!r", "@alice:x", 5, 2)
 		<-time.After(waits)
@@ -30,10 +30,10 @@ func TestEarlyRedactionOutlastsTheStoring(t *testing.T) {
 	})
 }
 
-// A stop waits for no message that is to be matched again, or that waits for another
-// of its room.
-func TestStopWaitsForWhatIsOutOnly(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+// A stop does not wait for a message that will be matched again, or that waits for another
+// message of its room.
+func TestStopDoesNotWaitForUnmatchedMessages(t *testing.T) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.receipt("!r", "@bob:x", "m.read", "$nowhere", "")
 		h.link.Refuse("notify.", 1000)
 		h.say("!r", "@alice:x", 5, 3)

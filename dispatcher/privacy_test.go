@@ -10,10 +10,9 @@ import (
 	"poked/events/eventstest"
 )
 
-// Whatever happens, what must not be seen is not logged, nor told by the name
-// of a subject.
+// Whatever happens, no log line and no subject contains a pushkey, a body or an answer.
 func TestG9NothingSecretIsLogged(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.cfg.PokeTTL = 30 * time.Second
 		h.register("@bob:x", "gw.test", "SECRET-rejected")
 		h.register("@eve:x", "slow.test", "SECRET-failing")
@@ -39,17 +38,17 @@ func TestG9NothingSecretIsLogged(t *testing.T) {
 		h.halt()
 		log := h.log.String()
 		if strings.Contains(log, "SECRET") {
-			t.Errorf("the log tells a secret: %s", log)
+			t.Errorf("the log contains a secret: %s", log)
 		}
 		for _, word := range []string{"rejected", "expired", "http_status=502", "refused_url", "unreadable message skipped", "unreadable value in a bucket"} {
 			if !strings.Contains(log, word) {
-				t.Errorf("the story has no %s in it, so it proves nothing of that", word)
+				t.Errorf("the log has no %s, so this test proves nothing about it", word)
 			}
 		}
 		for _, stream := range []string{"NOTIFICATIONS", "REJECTED", "DEAD", "KV_BACKLOG"} {
 			for _, msg := range h.server.Stored(stream, "") {
 				if strings.Contains(msg.Subject, "SECRET") {
-					t.Errorf("a subject tells a secret: %s", msg.Subject)
+					t.Errorf("a subject contains a secret: %s", msg.Subject)
 				}
 			}
 		}

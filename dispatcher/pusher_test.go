@@ -11,7 +11,7 @@ import (
 )
 
 func TestRejectedPushkeyGetsNoMorePokes(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob", "other")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -26,9 +26,9 @@ func TestRejectedPushkeyGetsNoMorePokes(t *testing.T) {
 		h.say("!r", "@alice:x", 4, 1)
 		<-time.After(time.Second)
 		if got := delivered(h.gateway.Tried(), "bob"); got != "r-0" {
-			t.Errorf("bob was told %q after the pushkey was refused", got)
+			t.Errorf("bob got %q after the pushkey was rejected", got)
 		}
-		h.promise("@bob:x", 0, "other")
+		h.check("@bob:x", 0, "other")
 
 		rejected := h.server.Stored("REJECTED", "rejected.")
 		if len(rejected) != 1 {
@@ -39,7 +39,7 @@ func TestRejectedPushkeyGetsNoMorePokes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if r.UserID != "@bob:x" || r.AppID != "app" || r.Pushkey != "bob" || r.PushkeyTS != 1 || r.Gateway != "http://gw.test:80" && r.Gateway != "http://gw.test" {
-			t.Errorf("the registry heard %+v", r)
+			t.Errorf("the rejection is %+v", r)
 		}
 
 		h.gateway.Answer(up())
@@ -47,14 +47,14 @@ func TestRejectedPushkeyGetsNoMorePokes(t *testing.T) {
 		h.say("!r", "@alice:x", 5, 1)
 		<-time.After(time.Second)
 		if got := delivered(h.gateway.Tried(), "bob"); got != "r-0 r-5" {
-			t.Errorf("bob was told %q after the pusher was set again", got)
+			t.Errorf("bob got %q after the pusher was set again", got)
 		}
 	})
 }
 
-// A refusal of what was set before says nothing of what is set now.
+// A rejection of the old pusher does not remove the one that was set since.
 func TestPusherSetAgainWhileARejectionIsOnItsWay(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -65,18 +65,18 @@ func TestPusherSetAgainWhileARejectionIsOnItsWay(t *testing.T) {
 		h.gateway.Answer(up())
 		<-time.After(10 * time.Second)
 		h.say("!r", "@alice:x", 2, 1)
-		h.calm()
+		h.caughtUp()
 		<-time.After(time.Second)
 		if got := delivered(h.gateway.Tried(), "bob"); got != "r-0 r-0 r-1 r-2" {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
 	})
 }
 
 func TestPusherRemovedWhileLaggingLeavesNothing(t *testing.T) {
-	for _, when := range []string{"while somebody looks", "while nobody looks"} {
+	for _, when := range []string{"with a dispatcher", "without a dispatcher"} {
 		t.Run(when, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+			bubble(t, func(t *testing.T, h *harness) {
 				h.register("@bob:x", "gw.test", "bob", "other")
 				h.start()
 				h.room("!r", "@alice:x", "@bob:x")
@@ -86,11 +86,11 @@ func TestPusherRemovedWhileLaggingLeavesNothing(t *testing.T) {
 				if n := h.backlog(); n != 2 {
 					t.Fatalf("%d pushers lag, want 2", n)
 				}
-				if when == "while nobody looks" {
+				if when == "without a dispatcher" {
 					h.halt()
 				}
 				h.register("@bob:x", "gw.test", "other")
-				if when == "while nobody looks" {
+				if when == "without a dispatcher" {
 					h.start()
 				}
 				<-time.After(time.Second)
@@ -100,7 +100,7 @@ func TestPusherRemovedWhileLaggingLeavesNothing(t *testing.T) {
 				tried := len(h.gateway.Tried())
 				<-time.After(3 * time.Minute)
 				if got := delivered(h.gateway.Tried()[tried:], "bob"); got != "" {
-					t.Errorf("a pusher that is gone was told %q", got)
+					t.Errorf("a removed pusher got %q", got)
 				}
 			})
 		})
@@ -108,47 +108,46 @@ func TestPusherRemovedWhileLaggingLeavesNothing(t *testing.T) {
 }
 
 func TestPusherSetAgainWhileLaggingIsTriedAtOnce(t *testing.T) {
-	for _, story := range []struct {
+	for _, tc := range []struct {
 		name string
 		bad  eventstest.Reply
 		wait time.Duration // until it is set again
 		late time.Duration // from then to the poke, at most
 	}{
 		{"between two tries", eventstest.Reply{Status: http.StatusBadRequest}, 8 * time.Minute, time.Second},
-		{"while a poke is out", eventstest.Reply{Status: http.StatusBadRequest, After: 70 * time.Second}, time.Minute, 11 * time.Second},
+		{"while a poke is in flight", eventstest.Reply{Status: http.StatusBadRequest, After: 70 * time.Second}, time.Minute, 11 * time.Second},
 	} {
-		t.Run(story.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *harness) {
 				h.register("@bob:x", "slow.test", "bob")
 				h.start()
 				h.room("!r", "@alice:x", "@bob:x")
 				h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 					if p.Host == "slow.test" {
-						return story.bad
+						return tc.bad
 					}
 					return eventstest.Reply{}
 				})
 				h.say("!r", "@alice:x", 0, 2)
-				<-time.After(story.wait)
+				<-time.After(tc.wait)
 				set := time.Now()
 				h.register("@bob:x", "gw.test", "bob")
 				<-time.After(20 * time.Second)
 				pokes := h.gateway.Pokes()
 				if got := delivered(pokes, "bob"); got != "r-0 r-1" {
-					t.Fatalf("bob was told %q", got)
+					t.Fatalf("bob got %q", got)
 				}
-				if late := pokes[0].At.Sub(set); late > story.late {
-					t.Errorf("the first poke came %v after the pusher was set again", late)
+				if late := pokes[0].At.Sub(set); late > tc.late {
+					t.Errorf("the first poke arrived %v after the pusher was set again", late)
 				}
 			})
 		})
 	}
 }
 
-// A poke that outlives its time becomes a dead letter, and the next has its
-// turn.
+// A poke that outlives its time to live becomes a dead letter, and the next one is tried.
 func TestExpiredPokeBecomesADeadLetter(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.cfg.PokeTTL = 10 * time.Minute
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
@@ -159,9 +158,9 @@ func TestExpiredPokeBecomesADeadLetter(t *testing.T) {
 		h.say("!r", "@alice:x", 2, 1)
 		<-time.After(2 * time.Minute)
 		h.gateway.Answer(up())
-		h.calm()
+		h.caughtUp()
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-2" {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
 		letters := h.dead()
 		if len(letters) != 2 {

@@ -11,19 +11,18 @@ import (
 	"poked/events/eventstest"
 )
 
-// A thousand pushers lag at a gateway that was down for long. It got one probe
-// at a time, and when it is back, few pokes at first, and never more than its
-// limit.
-func TestG5ThousandLaggingPushersComeBackOnARamp(t *testing.T) {
+// A thousand pushers lag at a gateway that was down for long. It gets one probe at a time,
+// and once it is back, few pokes at first and never more than its limit.
+func TestG5ThousandLaggingPushersResumeSlowly(t *testing.T) {
 	eventstest.Long(t)
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		const n, answer = 1000, 20 * time.Millisecond
 		users := append([]events.UserID{"@alice:x"}, h.registerMany(n, "gw.test", "u")...)
 		h.gateway.Answer(always(eventstest.Reply{After: answer}))
 		h.start()
 		h.room("!r", users...)
 		h.say("!r", "@alice:x", 0, 1)
-		before := len(h.arrived(n)) // the gateway has all its places by now
+		before := len(h.arrived(n)) // the gateway is at its limit by now
 		h.gateway.Answer(down())
 		h.say("!r", "@alice:x", 1, 2)
 		const outage = 10 * time.Minute
@@ -36,7 +35,7 @@ func TestG5ThousandLaggingPushersComeBackOnARamp(t *testing.T) {
 		back := time.Now()
 		eventstest.WaitFor(t, "the first poke", func() bool { return len(h.gateway.Tried()) > tries })
 		if late := time.Since(back); late > 30*time.Second {
-			t.Errorf("the first poke came %v after the gateway was back", late)
+			t.Errorf("the first poke arrived %v after the gateway was back", late)
 		}
 		h.arrived(3 * n)
 		pokes := h.gateway.Tried()[tries:]
@@ -58,21 +57,21 @@ func TestG5ThousandLaggingPushersComeBackOnARamp(t *testing.T) {
 		if most := h.gateway.MostAtOnce("gw.test"); most != h.cfg.GatewaySlots {
 			t.Errorf("the gateway got %d pokes at once, its limit is %d", most, h.cfg.GatewaySlots)
 		}
-		h.promise(users[1], 0, "u0")
-		h.promise(users[n], 0, "u999")
+		h.check(users[1], 0, "u0")
+		h.check(users[n], 0, "u999")
 	})
 }
 
-// A gateway that answers 429 to what is too much gets less, and still gets it
-// all.
-func TestG5LimitFollowsWhatTheGatewayBears(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
-		const bears, answer = 6, 100 * time.Millisecond
+// A gateway that answers 429 when it is overloaded gets fewer pokes at a time, and still
+// gets all of them.
+func TestG5LimitFollowsTheCapacityOfTheGateway(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
+		const capacity, answer = 6, 100 * time.Millisecond
 		users := append([]events.UserID{"@alice:x"}, h.registerMany(200, "gw.test", "u")...)
-		var begun []time.Time // of the last pokes that were not too much
+		var begun []time.Time // of pokes that were accepted
 		refused := 0
 		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
-			if len(begun) >= bears && p.At.Sub(begun[len(begun)-bears]) < answer {
+			if len(begun) >= capacity && p.At.Sub(begun[len(begun)-capacity]) < answer {
 				refused++
 				return eventstest.Reply{Status: http.StatusTooManyRequests}
 			}
@@ -82,17 +81,17 @@ func TestG5LimitFollowsWhatTheGatewayBears(t *testing.T) {
 		h.start()
 		h.room("!r", users...)
 		h.say("!r", "@alice:x", 0, 5)
-		h.calm()
+		h.caughtUp()
 		h.arrived(1000)
 		if t.Logf("%d refused", refused); refused > 400 {
-			t.Errorf("%d of 1000 pokes were too much", refused)
+			t.Errorf("%d of 1000 pokes were refused", refused)
 		}
 	})
 }
 
-// A gateway that comes and goes costs a bounded number of requests.
+// A gateway that is up and down in turns gets a bounded number of failing requests.
 func TestG5FlappingGatewayCostsLittle(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		users := append([]events.UserID{"@alice:x"}, h.registerMany(20, "gw.test", "u")...)
 		began := time.Now()
 		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
@@ -112,15 +111,15 @@ func TestG5FlappingGatewayCostsLittle(t *testing.T) {
 			t.Errorf("%d tries failed in 20 minutes", failed)
 		}
 		h.gateway.Answer(up())
-		h.calm()
-		h.promise(users[1], 0, "u0")
+		h.caughtUp()
+		h.check(users[1], 0, "u0")
 	})
 }
 
-// The pusher that is the probe of its gateway goes, or moves to another one: the
-// gateway is probed all the same, and who moved is told where it is now.
-func TestG5ProbeWhosePusherGoes(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// The pusher that probes its gateway is removed, or moves to another gateway: the gateway is
+// still probed, and the moved pusher receives its pokes at the new one.
+func TestG5ProbeWhosePusherIsRemoved(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		users := append([]events.UserID{"@alice:x"}, h.registerMany(5, "gw.test", "u")...)
 		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 			if p.Host == "gw.test" {
@@ -138,22 +137,21 @@ func TestG5ProbeWhosePusherGoes(t *testing.T) {
 			h.register(u, "gw.test")
 		}
 		if got := delivered(h.gateway.Pokes(), "u0"); got != "r-0 r-1" {
-			t.Errorf("who moved was told %q within %v", got, time.Since(moved))
+			t.Errorf("the moved pusher got %q within %v", got, time.Since(moved))
 		}
 		h.gateway.Answer(up())
 		back := time.Now()
-		eventstest.WaitFor(t, "who is left", func() bool { return delivered(h.gateway.Pokes(), "u4") == "r-0 r-1" })
+		eventstest.WaitFor(t, "the pusher that is left", func() bool { return delivered(h.gateway.Pokes(), "u4") == "r-0 r-1" })
 		if late := time.Since(back); late > 30*time.Second {
-			t.Errorf("told %v after the gateway was back", late)
+			t.Errorf("delivered %v after the gateway was back", late)
 		}
 	})
 }
 
-// What outlives its time at a gateway that never comes back is buried all the
-// same, though there are others enough to be the probes.
+// Pokes to a gateway that stays down expire, also those of pushers that never probe it.
 func TestG1PokesExpireWhileTheGatewayIsDown(t *testing.T) {
 	eventstest.Long(t)
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.cfg.PokeTTL = time.Hour
 		old := append([]events.UserID{"@alice:x"}, h.registerMany(20, "gw.test", "old")...)
 		young := append([]events.UserID{"@alice:x"}, h.registerMany(100, "gw.test", "young")...)
@@ -169,19 +167,19 @@ func TestG1PokesExpireWhileTheGatewayIsDown(t *testing.T) {
 			t.Errorf("%d dead letters, want 40", n)
 		}
 		if n := h.backlog(); n != 100 {
-			t.Errorf("%d pushers lag, want those who have something to tell", n)
+			t.Errorf("%d pushers lag, want the 100 with a poke that has not expired", n)
 		}
 	})
 }
 
-func TestGatewayStatesTellWhatGoesOn(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+func TestGatewayStates(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob", "other")
 		work := h.startInside()
 		h.room("!r", "@alice:x", "@bob:x")
 		want := func(state events.GatewayPhase, lagging int, lastError string) {
 			t.Helper()
-			<-time.After(time.Until(time.Now().Truncate(deliver.SlotLength).Add(5*time.Second + deliver.SlotLength/2))) // not in the moment of a probe
+			<-time.After(time.Until(time.Now().Truncate(deliver.SlotLength).Add(5*time.Second + deliver.SlotLength/2))) // not at the moment of a probe
 			states := work.gates.States()
 			if len(states) != 1 {
 				t.Fatalf("%d gateways, want 1", len(states))
@@ -190,7 +188,7 @@ func TestGatewayStatesTellWhatGoesOn(t *testing.T) {
 			if !strings.HasPrefix(s.Origin, "http://gw.test") || s.State != state || s.Lagging != lagging || s.LastError != lastError ||
 				(s.State == "open") == s.NextProbe.IsZero() || (s.State == "paused") == s.PausedUntil.IsZero() ||
 				(s.ErrorRate > 0) != (lastError != "") || s.LatencyMS <= 0 || s.Limit < h.cfg.GatewayFloor {
-				t.Errorf("%+v, want %s with %d who lag and the error %q", s, state, lagging, lastError)
+				t.Errorf("%+v, want %s with %d lagging and the error %q", s, state, lagging, lastError)
 			}
 		}
 		h.gateway.Answer(always(eventstest.Reply{After: 10 * time.Millisecond}))
@@ -206,12 +204,12 @@ func TestGatewayStatesTellWhatGoesOn(t *testing.T) {
 		<-time.After(time.Second)
 		want("open", 1, "http_502")
 		if s := work.gates.States()[0]; s.Waiting != 1 {
-			t.Errorf("%+v, want nobody in line but the one who is left", s)
+			t.Errorf("%+v, want only the pusher that is left in the queue", s)
 		}
 		h.gateway.Answer(always(eventstest.Reply{After: time.Minute}))
 		<-time.After(deliver.ProbeLimit + time.Second)
 		if s := work.gates.States()[0]; s.InFlight == 0 {
-			t.Errorf("%+v, want a probe out", s)
+			t.Errorf("%+v, want a probe in flight", s)
 		}
 	})
 }

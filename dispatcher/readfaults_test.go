@@ -8,17 +8,18 @@ import (
 	"poked/events/eventstest"
 )
 
-// readHandOff is a hand-off on the way of what leaves the log, and what makes it.
+// readHandOff is a hand-off of a receipt or redaction, with what causes it and which
+// notifications are left.
 type readHandOff struct {
 	handOff
 
-	clear    func(*house)
+	clear    func(*harness)
 	released string
 }
 
 func readHandOffs() []readHandOff {
-	read := func(h *house) { h.receipt("!r", "@bob:x", "m.read", "$r-1", "") }
-	redact := func(h *house) {
+	read := func(h *harness) { h.receipt("!r", "@bob:x", "m.read", "$r-1", "") }
+	redact := func(h *harness) {
 		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-3"}}`)
 	}
 	return []readHandOff{
@@ -31,20 +32,19 @@ func readHandOffs() []readHandOff {
 	}
 }
 
-// TestFaultTableRead breaks each hand-off on the way of what is read and what was
-// redacted in each way, heals, and checks that what is left and what was told last
-// are right.
+// TestFaultTableRead breaks each hand-off of receipts and redactions in each way, repairs it,
+// and checks the log and the last badge.
 func TestFaultTableRead(t *testing.T) {
 	eventstest.Long(t)
 	for _, point := range readHandOffs() {
 		for name, fault := range eventstest.Faults() {
 			t.Run(point.name+"/"+name, func(t *testing.T) {
-				readers(t, func(t *testing.T, h *house) {
+				unreadRoom(t, func(t *testing.T, h *harness) {
 					met := h.link.Break(point.subject, fault)
 					point.clear(h)
 					heal(h, point.released)
 					if !met() {
-						t.Error("the fault was never met")
+						t.Error("the fault never happened")
 					}
 				})
 			})
@@ -52,16 +52,16 @@ func TestFaultTableRead(t *testing.T) {
 	}
 }
 
-// TestFaultTableBadge breaks the hand-off of a count to the gateway.
+// TestFaultTableBadge breaks the hand-off of a badge to the gateway.
 func TestFaultTableBadge(t *testing.T) {
 	for name, reply := range map[string]eventstest.Reply{
 		"failed":                          {Status: 500},
 		"happened but the answer is lost": {HangUp: true},
 		"killed right after":              {},
-		"killed while it is out":          {After: time.Second},
+		"killed while it is in flight":    {After: time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			readers(t, func(t *testing.T, h *house) {
+			unreadRoom(t, func(t *testing.T, h *harness) {
 				broken := false
 				h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 					if broken || p.EventID != "" {
@@ -76,21 +76,20 @@ func TestFaultTableBadge(t *testing.T) {
 				point.clear(h)
 				heal(h, point.released)
 				if !broken {
-					t.Error("the fault was never met")
+					t.Error("the fault never happened")
 				}
 			})
 		})
 	}
 }
 
-// heal starts again who was killed, and checks what bob has unread in the end and
-// what he was told last.
-func heal(h *house, left string) {
+// heal restarts a dispatcher that was killed, and checks bob's log and his last badge.
+func heal(h *harness, left string) {
 	h.t.Helper()
 	<-time.After(10 * time.Second)
 	h.revive()
 	<-time.After(time.Minute)
-	h.calm()
+	h.caughtUp()
 	var log []string
 	for _, id := range h.logOf("@bob:x") {
 		log = append(log, strings.TrimPrefix(string(id), "$r-"))
@@ -100,19 +99,19 @@ func heal(h *house, left string) {
 	}
 	pokes := h.gateway.Pokes()
 	if last := pokes[len(pokes)-1]; last.Unread != len(log) {
-		h.t.Errorf("bob was told %d last, want %d", last.Unread, len(log))
+		h.t.Errorf("bob's last badge is %d, want %d", last.Unread, len(log))
 	}
 	if h.t.Failed() {
 		h.t.Log(h.history())
 	}
 }
 
-// A read whose badge was due at a crash, and whose place in the log a newer one
-// has taken before anybody saw it again, leaves nobody with a wrong badge.
-func TestBadgeOfAReadThatAnotherReplaced(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+// A receipt's badge is due at a crash, and a newer receipt replaces it in the log before the
+// next owner reads it. The badge is still right in the end.
+func TestBadgeOfAReplacedReceipt(t *testing.T) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.receipt("!r", "@bob:x", "m.read", "$r-1", "")
-		<-time.After(100 * time.Millisecond) // it is removed, and not told
+		<-time.After(100 * time.Millisecond) // it is removed, and its badge is not sent
 		h.kill()
 		for _, msg := range h.server.Stored("NOTIFICATIONS", "read.") {
 			h.server.DeleteMessage("NOTIFICATIONS", msg.Seq)

@@ -11,9 +11,9 @@ import (
 	"poked/events/publish"
 )
 
-// receipt publishes that a user has read a room up to an event; thread is what the
-// receipt says beside its time, such as `,"thread_id":"main"`.
-func (h *house) receipt(room events.RoomID, user events.UserID, kind string, event events.EventID, thread string) {
+// receipt publishes that a user has read a room up to an event. thread is appended to the
+// receipt's content, such as `,"thread_id":"main"`.
+func (h *harness) receipt(room events.RoomID, user events.UserID, kind string, event events.EventID, thread string) {
 	h.t.Helper()
 	raw := fmt.Sprintf(`{"type":"m.receipt","room_id":%q,"content":{%q:{%q:{%q:{"ts":1%s}}}}}`, room, event, kind, user, thread)
 	if err := publish.NewPublisher(h.conn).Receipt(h.t.Context(), []byte(raw)); err != nil {
@@ -21,11 +21,10 @@ func (h *house) receipt(room events.RoomID, user events.UserID, kind string, eve
 	}
 }
 
-// soon is longer than a changed count waits.
+// soon is longer than a changed count waits for its poke.
 const soon = 2 * time.Second
 
-// badges returns the counts that a pushkey was told since a number of pokes, those
-// that came by themselves in brackets.
+// badges returns the counts of a pushkey's pokes, those of badge-only pokes in brackets.
 func badges(pokes []eventstest.Poke, pushkey string) string {
 	var all []string
 	for _, p := range pokes {
@@ -40,24 +39,23 @@ func badges(pokes []eventstest.Poke, pushkey string) string {
 	return strings.Join(all, " ")
 }
 
-// readers is a room with bob in it, who has a pusher, and five messages by alice,
-// $r-0 to $r-4, which bob was told.
-func readers(t *testing.T, story func(t *testing.T, h *house)) {
+// unreadRoom runs a test in a room with bob, who has a pusher, and five messages by alice,
+// $r-0 to $r-4, which were delivered to him.
+func unreadRoom(t *testing.T, test func(t *testing.T, h *harness)) {
 	t.Helper()
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
 		h.say("!r", "@alice:x", 0, 5)
 		h.arrived(5)
 		<-time.After(time.Second)
-		story(t, h)
+		test(t, h)
 	})
 }
 
-// unreadIs checks what is left in bob's log and what he was told, from the sixth
-// poke on.
-func unreadIs(t *testing.T, h *house, log, told string) {
+// unreadIs checks what is left in bob's log, and his badges from the sixth poke on.
+func unreadIs(t *testing.T, h *harness, log, sent string) {
 	t.Helper()
 	<-time.After(soon)
 	var left []string
@@ -67,15 +65,15 @@ func unreadIs(t *testing.T, h *house, log, told string) {
 	if got := strings.Join(left, " "); got != log {
 		t.Errorf("bob has unread %q, want %q", got, log)
 	}
-	if got := badges(h.gateway.Pokes()[5:], "bob"); got != told {
-		t.Errorf("bob was told %q, want %q", got, told)
+	if got := badges(h.gateway.Pokes()[5:], "bob"); got != sent {
+		t.Errorf("bob got badges %q, want %q", got, sent)
 	}
 }
 
 func TestReceiptClearsUpToItsEvent(t *testing.T) {
 	for name, kind := range map[string]string{"public": "m.read", "private": "m.read.private"} {
 		t.Run(name, func(t *testing.T) {
-			readers(t, func(t *testing.T, h *house) {
+			unreadRoom(t, func(t *testing.T, h *harness) {
 				h.receipt("!r", "@bob:x", kind, "$r-0", "")
 				unreadIs(t, h, "1 2 3 4", "[4]")
 				h.receipt("!r", "@bob:x", kind, "$r-4", "")
@@ -86,7 +84,7 @@ func TestReceiptClearsUpToItsEvent(t *testing.T) {
 }
 
 func TestOtherReceiptsClearNothing(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.receipt("!r", "@bob:x", "m.fully_read", "$r-4", "")
 		h.receipt("!r", "@eve:x", "m.read", "$r-4", "")
 		h.receipt("!other", "@bob:x", "m.read", "$r-4", "")
@@ -95,8 +93,8 @@ func TestOtherReceiptsClearNothing(t *testing.T) {
 	})
 }
 
-// Each event, kind and user of an EDU is taken by itself: what cannot be read is a
-// dead letter, and hides no good one.
+// Each event, kind and user of an EDU is read by itself: an unreadable one becomes a dead
+// letter and does not affect the others.
 func TestReceiptsBesideUnreadableOnes(t *testing.T) {
 	for name, row := range map[string]struct {
 		content string
@@ -111,7 +109,7 @@ func TestReceiptsBesideUnreadableOnes(t *testing.T) {
 		"thread of another user":  {`"$r-3":{"m.read":{"@eve:x":{"thread_id":{}},"@bob:x":{}}}`, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			readers(t, func(t *testing.T, h *house) {
+			unreadRoom(t, func(t *testing.T, h *harness) {
 				raw := `{"type":"m.receipt","room_id":"!r","content":{` + row.content + `}}`
 				if err := publish.NewPublisher(h.conn).Receipt(t.Context(), []byte(raw)); err != nil {
 					t.Fatal(err)
@@ -128,7 +126,7 @@ func TestReceiptsBesideUnreadableOnes(t *testing.T) {
 }
 
 func TestReceiptThatMovesBackwardsChangesNothing(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.receipt("!r", "@bob:x", "m.read", "$r-3", "")
 		h.receipt("!r", "@bob:x", "m.read.private", "$r-1", "")
 		unreadIs(t, h, "4", "[1]")
@@ -139,7 +137,7 @@ func TestReceiptThatMovesBackwardsChangesNothing(t *testing.T) {
 	})
 }
 
-// An event that notified nobody, bob's own state or one that bob was never told of.
+// A receipt for a notice or a state event clears the notifications before that event.
 func TestReceiptForAnEventThatNotifiedNobody(t *testing.T) {
 	eventstest.Long(t)
 	for name, content := range map[string]string{
@@ -147,17 +145,17 @@ func TestReceiptForAnEventThatNotifiedNobody(t *testing.T) {
 		"state":  `"type":"m.room.topic","state_key":"","content":{"topic":"x"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			readers(t, func(t *testing.T, h *house) {
+			unreadRoom(t, func(t *testing.T, h *harness) {
 				h.publish(`{"event_id":"$quiet","room_id":"!r","sender":"@alice:x",` + content + `}`)
 				h.say("!r", "@alice:x", 5, 1)
-				h.halt() // nobody remembers where it stands
+				h.halt() // its place in the room is not in memory any more
 				h.start()
 				h.receipt("!r", "@bob:x", "m.read", "$quiet", "")
 				unreadIs(t, h, "5", "6 [1]")
 			})
 		})
 		t.Run(name+" long ago", func(t *testing.T) {
-			readers(t, func(t *testing.T, h *house) {
+			unreadRoom(t, func(t *testing.T, h *harness) {
 				h.publish(`{"event_id":"$quiet","room_id":"!r","sender":"@alice:x",` + content + `}`)
 				<-time.After(3 * time.Hour) // the archive reads the newest hour first
 				h.say("!r", "@alice:x", 5, 1)
@@ -171,7 +169,7 @@ func TestReceiptForAnEventThatNotifiedNobody(t *testing.T) {
 }
 
 func TestThreadedReceipts(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		for i := 5; i < 8; i++ {
 			h.publish(fmt.Sprintf(`{"event_id":"$r-%d","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":
 				{"msgtype":"m.text","body":"x","m.relates_to":{"rel_type":"m.thread","event_id":"$r-0"}}}`, i))
@@ -187,7 +185,7 @@ func TestThreadedReceipts(t *testing.T) {
 	})
 }
 
-// The room is read by who speaks in it, and by who is no longer there.
+// A user who writes to a room, or leaves it, has read it.
 func TestWhatReadsARoomBesideReceipts(t *testing.T) {
 	member := func(membership string) string {
 		return `"type":"m.room.member","sender":"@alice:x","state_key":"@bob:x","content":{"membership":"` + membership + `"}`
@@ -198,25 +196,25 @@ func TestWhatReadsARoomBesideReceipts(t *testing.T) {
 		"kick":        member("leave"), "ban": member("ban"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			readers(t, func(t *testing.T, h *house) {
+			unreadRoom(t, func(t *testing.T, h *harness) {
 				h.publish(`{"event_id":"$x","room_id":"!r",` + event + `}`)
 				unreadIs(t, h, "", "[0]")
 			})
 		})
 	}
 	t.Run("not a reaction", func(t *testing.T) {
-		readers(t, func(t *testing.T, h *house) {
+		unreadRoom(t, func(t *testing.T, h *harness) {
 			h.publish(`{"event_id":"$x","room_id":"!r","type":"m.reaction","sender":"@bob:x","content":{}}`)
 			unreadIs(t, h, "0 1 2 3 4", "")
 		})
 	})
 }
 
-// An invite is read by who accepts or declines it.
+// A user who accepts or declines an invite has read it.
 func TestAnsweringAnInviteReadsIt(t *testing.T) {
 	for _, answer := range []string{"join", "leave"} {
 		t.Run(answer, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+			bubble(t, func(t *testing.T, h *harness) {
 				h.register("@bob:x", "gw.test", "bob")
 				h.start()
 				h.room("!r", "@alice:x")
@@ -226,17 +224,16 @@ func TestAnsweringAnInviteReadsIt(t *testing.T) {
 					<-time.After(soon)
 				}
 				if got := badges(h.gateway.Pokes(), "bob"); got != "1 [0]" {
-					t.Errorf("bob was told %q", got)
+					t.Errorf("bob got %q", got)
 				}
 			})
 		})
 	}
 }
 
-// Who lost their last pusher and sets one again finds what they read meanwhile
-// read.
-func TestReceiptsOfWhoHasNoPusherJustNow(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+// Receipts count also while a user has no pusher.
+func TestReceiptsWhileAUserHasNoPusher(t *testing.T) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test")
 		h.receipt("!r", "@bob:x", "m.read", "$r-3", "")
 		<-time.After(soon)
@@ -247,7 +244,7 @@ func TestReceiptsOfWhoHasNoPusherJustNow(t *testing.T) {
 }
 
 func TestUnreadableReceiptsAreKept(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.start()
 		here := "room." + events.Token("!r") + ".receipt"
 		h.server.Publish(here, `{"type":"m.receipt"`)
@@ -261,10 +258,10 @@ func TestUnreadableReceiptsAreKept(t *testing.T) {
 	})
 }
 
-// An event that came with the state of a room, as historical, and comes live after
-// all, is news.
-func TestHistoricalEventMayComeLive(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// An event that was first published as historical, with the state of its room, notifies when
+// it is published live.
+func TestHistoricalEventMayBePublishedLive(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x")
@@ -275,8 +272,8 @@ func TestHistoricalEventMayComeLive(t *testing.T) {
 		}
 		<-time.After(11 * time.Minute) // NATS has forgotten the id
 		h.publish(raw)
-		if told := badges(h.arrived(1), "bob"); told != "1" {
-			t.Errorf("bob was told %q", told)
+		if got := badges(h.arrived(1), "bob"); got != "1" {
+			t.Errorf("bob got badges %q", got)
 		}
 	})
 }

@@ -8,10 +8,10 @@ import (
 	"poked/events/eventstest"
 )
 
-// A pusher whose gateway answers in time, but not as fast as notifications come,
-// lags instead of filling its partition's window.
+// A pusher whose gateway answers more slowly than notifications arrive lags, instead of
+// filling the window of its partition.
 func TestG4BusyPusherDoesNotHoldUpItsPartition(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		busy, other := samePartition(h.conn.Partitions())
 		h.register(busy, "slow.test", "busy")
 		h.register(other, "gw.test", "other")
@@ -30,15 +30,15 @@ func TestG4BusyPusherDoesNotHoldUpItsPartition(t *testing.T) {
 		h.say("!other", "@alice:x", 0, 1)
 		eventstest.WaitFor(t, "the other pusher", func() bool { return delivered(h.gateway.Pokes(), "other") != "" })
 		if late := time.Since(said); late > 100*time.Millisecond {
-			t.Errorf("the other pusher was told after %v", late)
+			t.Errorf("the other pusher got its poke after %v", late)
 		}
 	})
 }
 
-// A gateway that was down for hours is caught up within seconds, however long
-// the waits of the one pusher there have grown.
-func TestG5LonePusherIsToldSoonAfterItsGatewayIsBack(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// The only pusher of a gateway that was down for hours catches up within seconds of its
+// recovery, however long its backoff has grown.
+func TestG5LonePusherCatchesUpSoon(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -54,9 +54,9 @@ func TestG5LonePusherIsToldSoonAfterItsGatewayIsBack(t *testing.T) {
 	})
 }
 
-// What a gateway asked for is asked of the dispatcher, not of one process.
+// The pause that a gateway asked for outlives a restart of the dispatcher.
 func TestG6PauseOutlivesARestart(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.register("@carol:x", "gw.test", "carol")
 		h.start()
@@ -79,9 +79,9 @@ func TestG6PauseOutlivesARestart(t *testing.T) {
 	})
 }
 
-// What a user had unread before their pusher went counts when they set one again.
+// Notifications from before a user's pusher was removed count when the user sets one again.
 func TestBadgeCountsWhatWasUnreadBeforeThePusherWasSetAgain(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -96,11 +96,10 @@ func TestBadgeCountsWhatWasUnreadBeforeThePusherWasSetAgain(t *testing.T) {
 	})
 }
 
-// A restart does not make a lone pusher wait longer for its gateway, which was
-// down before and still is.
-func TestG5LonePusherIsToldSoonAlsoAfterARestart(t *testing.T) {
+// A restart does not make the only pusher of a gateway that is down wait longer.
+func TestG5LonePusherIsTriedOftenAfterARestart(t *testing.T) {
 	eventstest.Long(t)
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")

@@ -14,7 +14,7 @@ func TestRedactedEventDoesNotCount(t *testing.T) {
 		"since version 11":  `"content":{"redacts":"$r-2"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			readers(t, func(t *testing.T, h *house) {
+			unreadRoom(t, func(t *testing.T, h *harness) {
 				h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x",` + form + `}`)
 				unreadIs(t, h, "0 1 3 4", "[4]")
 			})
@@ -22,10 +22,10 @@ func TestRedactedEventDoesNotCount(t *testing.T) {
 	}
 }
 
-// A redaction that follows its event closely finds what the replica which answers has
-// not heard of yet.
+// A redaction right after its event finds the notification, though the replica that answers
+// does not have it yet.
 func TestRedactionAtAReplicaThatIsBehind(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.link.Behind("NOTIFICATIONS")
 		h.say("!r", "@alice:x", 5, 1)
 		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-5"}}`)
@@ -36,10 +36,10 @@ func TestRedactionAtAReplicaThatIsBehind(t *testing.T) {
 	})
 }
 
-// A redaction removes the notifications of an event which notified by rules that
-// were changed before a successor matched it again.
+// A redaction removes the notification of an event, also if rules changed before the next
+// owner matched the event again.
 func TestRedactionAfterRulesChanged(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.link.Refuse("$KV.POSITIONS.match.", 1000)
 		h.say("!r", "@alice:x", 5, 1)
 		h.arrived(6)
@@ -55,11 +55,11 @@ func TestRedactionAfterRulesChanged(t *testing.T) {
 	})
 }
 
-// A receipt for a redaction that had to wait until its event was stored finds it
-// all the same.
+// A receipt for a redaction counts, though the redaction had to wait until its event was
+// stored.
 func TestReceiptForARedactionThatWaited(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
-		h.receipt("!r", "@bob:x", "m.read", "$nowhere", "") // all of the room is looked through
+	unreadRoom(t, func(t *testing.T, h *harness) {
+		h.receipt("!r", "@bob:x", "m.read", "$nowhere", "") // makes match read the whole room
 		<-time.After(soon)
 		h.say("!r", "@alice:x", 5, 1)
 		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-5"}}`)
@@ -73,9 +73,9 @@ func TestReceiptForARedactionThatWaited(t *testing.T) {
 	})
 }
 
-// Nothing stays open because of an event that redacts itself.
+// An event that redacts itself leaves no message open.
 func TestRedactionOfItself(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$x"}}`)
 		unreadIs(t, h, "0 1 2 3 4", "")
 		for _, f := range h.d.Following() {

@@ -9,17 +9,17 @@ import (
 	"poked/events/eventstest"
 )
 
-// An event that is published again when NATS has forgotten its id is told once,
-// whatever time it says that it was sent: a sender's clock may be ahead.
-func TestRepeatedEventIsNoNews(t *testing.T) {
+// An event that is published again after NATS has forgotten its id is sent once, whatever its
+// origin_server_ts: a sender's clock may be ahead.
+func TestRepeatedEventNotifiesOnce(t *testing.T) {
 	eventstest.Long(t)
-	restart := func(h *house) { h.halt(); h.start() }
-	stay := func(*house) {}
+	restart := func(h *harness) { h.halt(); h.start() }
+	stay := func(*harness) {}
 	for name, tt := range map[string]struct {
 		ahead time.Duration // of the sender's clock
-		none  bool          // it says no time
+		none  bool          // without origin_server_ts
 		after time.Duration
-		then  func(*house)
+		then  func(*harness)
 		state bool
 	}{
 		"by the same worker":           {after: 11 * time.Minute, then: stay},
@@ -32,7 +32,7 @@ func TestRepeatedEventIsNoNews(t *testing.T) {
 		"state without a time":         {none: true, after: 11 * time.Minute, then: restart, state: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+			bubble(t, func(t *testing.T, h *harness) {
 				h.register("@bob:x", "gw.test", "bob")
 				h.start()
 				h.room("!r", "@alice:x", "@bob:x")
@@ -54,17 +54,16 @@ func TestRepeatedEventIsNoNews(t *testing.T) {
 				h.say("!r", "@alice:x", 1, 1)
 				<-time.After(soon)
 				if got := badges(h.gateway.Pokes(), "bob"); got != "1 [0] 1" {
-					t.Errorf("bob was told %q", got)
+					t.Errorf("bob got %q", got)
 				}
 			})
 		})
 	}
 }
 
-// An event that comes again within ten minutes under no id, or another's, is told
-// once.
-func TestRepeatedEventUnderNoIDIsNoNews(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// An event that is published again without a message id is sent once.
+func TestRepeatedEventWithoutMessageID(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -77,14 +76,14 @@ func TestRepeatedEventUnderNoIDIsNoNews(t *testing.T) {
 		h.server.Publish("room."+events.Token("!r")+".event", raw)
 		<-time.After(soon)
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0" {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
 	})
 }
 
-// A redaction and a receipt that come again, after others, change nothing.
+// A redaction and a receipt that are published again, after others, change nothing.
 func TestRepeatedRedactionsAndReceipts(t *testing.T) {
-	readers(t, func(t *testing.T, h *house) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
 		redaction := `{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-3"}}`
 		h.publish(redaction)
 		h.receipt("!r", "@bob:x", "m.read", "$r-1", "")
@@ -104,9 +103,9 @@ func TestRepeatedRedactionsAndReceipts(t *testing.T) {
 	})
 }
 
-// An event whose first copy could not be read is news when it comes as it should.
-func TestEventIsNewsThatWasADeadLetterBefore(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// An event whose first copy became a dead letter notifies when it is published correctly.
+func TestEventNotifiesAfterADeadLetter(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -118,7 +117,7 @@ func TestEventIsNewsThatWasADeadLetterBefore(t *testing.T) {
 		h.publish(raw)
 		<-time.After(soon)
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0" {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
 	})
 }

@@ -9,8 +9,8 @@ import (
 	"poked/events/eventstest"
 )
 
-// Whatever a gateway writes into Retry-After, it is left alone at least as long
-// as it asked for, up to an hour, and no longer than a probe waits after that.
+// Whatever Retry-After contains, the gateway is paused at least as long as it asked for, up to
+// an hour, and at most as long as a probe waits after that.
 func TestG6RetryAfterIsNeverUndercut(t *testing.T) {
 	eventstest.Long(t)
 	const noPause = 0
@@ -42,13 +42,13 @@ func TestG6RetryAfterIsNeverUndercut(t *testing.T) {
 		{"with another status", 500, text("90"), noPause},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+			bubble(t, func(t *testing.T, h *harness) {
 				askOnce(h, tc.status, tc.value, tc.pause+5*time.Second)
 				tried := h.gateway.Tried()
 				asked := tried[0].At.Add(time.Millisecond) // when it answered
 				var first time.Duration
 				for _, p := range tried {
-					// What was out already does not count.
+					// Pokes that were in flight do not count.
 					if wait := p.At.Sub(asked); wait >= 0 && (first == 0 || wait < first) {
 						first = wait
 					}
@@ -60,18 +60,18 @@ func TestG6RetryAfterIsNeverUndercut(t *testing.T) {
 					t.Errorf("the gateway got %d pokes at once, its limit is %d", most, h.cfg.GatewaySlots)
 				}
 				for _, user := range []events.UserID{"@u0:x", "@u19:x"} {
-					h.promise(user, 0, string(user[1:len(user)-2]))
+					h.check(user, 0, string(user[1:len(user)-2]))
 				}
 			})
 		})
 	}
 }
 
-// askOnce has twenty pushers to be told at once, at a gateway that answers the
-// first poke with a Retry-After, and waits for long and until all have been told.
-func askOnce(h *house, status int, value func(now time.Time) string, long time.Duration) {
+// askOnce notifies twenty pushers at once. Their gateway answers the first poke with a
+// Retry-After. It waits for long, and until every pusher has caught up.
+func askOnce(h *harness, status int, value func(now time.Time) string, long time.Duration) {
 	h.t.Helper()
-	h.cfg.Slots = 2 // so that some are ready, and not yet out, when the answer comes
+	h.cfg.Slots = 2 // so that some pokes are queued when the answer arrives
 	users := append([]events.UserID{"@alice:x"}, h.registerMany(20, "gw.test", "u")...)
 	asked := false
 	h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
@@ -86,5 +86,5 @@ func askOnce(h *house, status int, value func(now time.Time) string, long time.D
 	h.room("!r", users...)
 	h.say("!r", "@alice:x", 0, 2)
 	<-time.After(long)
-	h.calm()
+	h.caughtUp()
 }

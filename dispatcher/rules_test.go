@@ -12,12 +12,12 @@ import (
 	"poked/events/pushrule"
 )
 
-// muted is a room rule that has a room notify of nothing but mentions.
+// muted is a room rule by which only mentions notify.
 func muted(room string) pushrule.Changes {
 	return pushrule.Changes{Room: []pushrule.Rule{{ID: room, Enabled: true}}}
 }
 
-// master is the master switch, off for all notifications.
+// master enables .m.rule.master, which turns all notifications off.
 func master() pushrule.Changes {
 	on := true
 	return pushrule.Changes{Predefined: map[string]pushrule.Change{".m.rule.master": {Enabled: &on}}}
@@ -34,7 +34,7 @@ func published(t *testing.T, rules string) *pushrule.Ruleset {
 
 // sayText publishes a message with a body, and with m.mentions of these users if
 // there are any.
-func (h *house) sayText(sender events.UserID, id, body string, mentions ...string) {
+func (h *harness) sayText(sender events.UserID, id, body string, mentions ...string) {
 	h.t.Helper()
 	content := map[string]any{"msgtype": "m.text", "body": body}
 	if mentions != nil {
@@ -49,8 +49,8 @@ func (h *house) sayText(sender events.UserID, id, body string, mentions ...strin
 	h.publish(string(raw))
 }
 
-// heardOf returns what a pushkey was told: event, prio and tweaks of each poke.
-func heardOf(t *testing.T, pokes []eventstest.Poke, pushkey string) string {
+// summaries returns event, prio and tweaks of each poke to a pushkey.
+func summaries(t *testing.T, pokes []eventstest.Poke, pushkey string) string {
 	t.Helper()
 	var all []string
 	for _, p := range pokes {
@@ -70,7 +70,7 @@ func heardOf(t *testing.T, pokes []eventstest.Poke, pushkey string) string {
 	return strings.Join(all, ", ")
 }
 
-// Of four messages everybody else is told; bob is told what his rules say.
+// Of four messages bob receives those that his rules admit, carol all.
 func TestUsersOwnRulesDecide(t *testing.T) {
 	const (
 		loud    = `{"sound":"ping","highlight":true}`
@@ -88,13 +88,13 @@ func TestUsersOwnRulesDecide(t *testing.T) {
 		"the master":      {events.UserPushRules{Changes: master()}, ""},
 		"an ignored user": {events.UserPushRules{IgnoredUsers: []events.UserID{"@alice:x"}}, "eve low"},
 		"published, without most predefined rules": {events.UserPushRules{
-			Changes: master(), // has no say while rules are published
+			Changes: master(), // unused while rules are published
 			Published: published(t, `{"content":[{"rule_id":".m.rule.contains_user_name","default":true,"enabled":true,"pattern":"bob","actions":["notify",{"set_tweak":"sound","value":"name"}]}],
 				"override":[{"rule_id":".m.rule.roomnotif","default":true,"enabled":true,"conditions":[{"kind":"event_match","key":"content.body","pattern":"cake"}],"actions":["notify",{"set_tweak":"highlight"}]}]}`),
 		}, `plain low, cake high {"highlight":true}, named high ` + mention + `, eve high {"sound":"name"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+			bubble(t, func(t *testing.T, h *harness) {
 				h.register("@bob:x", "gw.test", "bob")
 				h.register("@carol:x", "gw.test", "carol")
 				h.rules("@bob:x", tc.rules)
@@ -104,15 +104,15 @@ func TestUsersOwnRulesDecide(t *testing.T) {
 				h.sayText("@alice:x", "cake", "there is cake")
 				h.sayText("@alice:x", "named", "hello you", "@bob:x", "@carol:x")
 				h.sayText("@eve:x", "eve", "hello bob")
-				h.sayText("@alice:x", "last", "bye", "@carol:x") // for carol, who then has been told all
+				h.sayText("@alice:x", "last", "bye", "@carol:x") // once carol has it, she has all
 				eventstest.WaitFor(t, "the last", func() bool { return strings.Contains(delivered(h.gateway.Pokes(), "carol"), "last") })
 				<-time.After(time.Second)
-				got, _, _ := strings.Cut(heardOf(t, h.gateway.Pokes(), "bob"), ", last")
+				got, _, _ := strings.Cut(summaries(t, h.gateway.Pokes(), "bob"), ", last")
 				if got != tc.want {
-					t.Errorf("bob heard %q, want %q", got, tc.want)
+					t.Errorf("bob got %q, want %q", got, tc.want)
 				}
 				if got := delivered(h.gateway.Pokes(), "carol"); got != "plain cake named eve last" {
-					t.Errorf("carol was told %q", got)
+					t.Errorf("carol got %q", got)
 				}
 				if n := strings.Count(tc.want, ","); len(h.logOf("@bob:x")) > n+2 {
 					t.Errorf("bob has %d notifications for %q", len(h.logOf("@bob:x")), tc.want)
@@ -122,9 +122,9 @@ func TestUsersOwnRulesDecide(t *testing.T) {
 	}
 }
 
-// Nobody whom the invited user ignores reaches them with an invite.
+// An invite from an ignored user does not notify.
 func TestInvitesFromIgnoredUsersNotifyNobody(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.rules("@bob:x", events.UserPushRules{IgnoredUsers: []events.UserID{"@eve:x"}})
 		h.start()
@@ -137,42 +137,42 @@ func TestInvitesFromIgnoredUsersNotifyNobody(t *testing.T) {
 		h.arrived(1)
 		<-time.After(time.Second)
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "a" {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
 	})
 }
 
 func TestChangedRulesAreInEffectWithinASecond(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x", "@carol:x")
 		for i, set := range []events.UserPushRules{
 			{}, {Changes: muted("!r")}, {Changes: eventstest.Keyword("1")}, {IgnoredUsers: []events.UserID{"@alice:x"}}, {},
 		} {
-			h.rules("@bob:x", set) // and a second
+			h.rules("@bob:x", set) // waits a second
 			h.say("!r", "@alice:x", i, 1)
 			<-time.After(time.Second) // before the next change
 		}
 		h.arrived(3)
 		<-time.After(time.Second)
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 r-2 r-4" {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
 	})
 }
 
-// Rules that cannot be read change nothing: what was known stays, and without
-// that the predefined rules decide.
+// Rules that cannot be read change nothing: the known ones stay in effect, or the predefined
+// ones if none are known.
 func TestUnreadableRulesChangeNothing(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.register("@carol:x", "gw.test", "carol")
 		h.rules("@bob:x", events.UserPushRules{Changes: muted("!r")})
 		spoil := func(user events.UserID) {
 			token := events.Token(user)
 			h.server.Publish(fmt.Sprintf("$KV.PUSH_RULES.%d.%s", events.PartitionOf(token, h.conn.Partitions()), token), `{"user_id":"`+string(user)+`","changes":7}`)
-			h.heard()
+			h.noticed()
 		}
 		spoil("@carol:x")
 		h.start()
@@ -182,17 +182,17 @@ func TestUnreadableRulesChangeNothing(t *testing.T) {
 		h.arrived(2)
 		<-time.After(time.Second)
 		if bob, carol := delivered(h.gateway.Pokes(), "bob"), delivered(h.gateway.Pokes(), "carol"); bob != "" || carol != "r-0 r-1" {
-			t.Errorf("bob was told %q, carol %q", bob, carol)
+			t.Errorf("bob got %q, carol %q", bob, carol)
 		}
 	})
 }
 
-// Disabled, a pusher is as if it were not there, whatever it had still to be
-// told; enabled again, it begins with what comes then.
-func TestDisabledPusherHearsNothing(t *testing.T) {
+// A disabled pusher receives nothing, also nothing of its backlog. Enabled again, it starts
+// with the next notification.
+func TestDisabledPusherReceivesNothing(t *testing.T) {
 	for _, lags := range []bool{false, true} {
 		t.Run(fmt.Sprintf("lagging %t", lags), func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *house) {
+			bubble(t, func(t *testing.T, h *harness) {
 				h.register("@bob:x", "gw.test", "bob", "other")
 				h.start()
 				h.room("!r", "@alice:x", "@bob:x")
@@ -217,10 +217,10 @@ func TestDisabledPusherHearsNothing(t *testing.T) {
 					want = "r-4"
 				}
 				if got := delivered(h.gateway.Pokes(), "bob"); got != want {
-					t.Errorf("bob was told %q, want %q", got, want)
+					t.Errorf("bob got %q, want %q", got, want)
 				}
 				if n := h.d.Stats().Notifications; n != 3 {
-					t.Errorf("%d notifications stored, want none for whom nobody could tell", n)
+					t.Errorf("%d notifications stored, want 3: none without an enabled pusher", n)
 				}
 			})
 		})

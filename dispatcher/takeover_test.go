@@ -12,12 +12,12 @@ import (
 	"poked/events/stream"
 )
 
-// manyParts is how many partitions there are where dispatchers share them.
+// manyParts is the number of partitions in tests of several dispatchers.
 const manyParts = 16
 
-// talk has alice speak for a while, n messages from number first on, and returns the
-// number of the next one.
-func (h *house) talk(first, n int, every time.Duration) int {
+// sayEvery publishes n messages by alice in !r, numbered from first, one in each interval. It
+// returns the next number.
+func (h *harness) sayEvery(first, n int, every time.Duration) int {
 	h.t.Helper()
 	for i := range n {
 		h.say("!r", "@alice:x", first+i, 1)
@@ -26,8 +26,8 @@ func (h *house) talk(first, n int, every time.Duration) int {
 	return first + n
 }
 
-// audience makes n users with a pusher each, at gw.test.
-func (h *house) audience(n int) []events.UserID {
+// audience registers n users with a pusher each, at gw.test.
+func (h *harness) audience(n int) []events.UserID {
 	h.t.Helper()
 	return h.registerMany(n, "gw.test", "u")
 }
@@ -37,83 +37,83 @@ func pushkeyOf(user events.UserID) string {
 	return strings.TrimSuffix(strings.TrimPrefix(string(user), "@"), ":x")
 }
 
-// promiseAll checks what every story must end with, for users with a pusher each.
-func (h *house) promiseAll(users []events.UserID, repeats int) {
+// checkAll is check for users with a pusher each.
+func (h *harness) checkAll(users []events.UserID, repeats int) {
 	h.t.Helper()
-	e := h.evidence()
+	e := h.results()
 	for _, user := range users {
-		h.promiseBy(e, user, repeats, pushkeyOf(user))
+		h.checkResults(e, user, repeats, pushkeyOf(user))
 	}
 }
 
 // owned returns how many partitions each of some dispatchers works on.
-func owned(lives ...*life) (n []int64) {
-	for _, l := range lives {
+func owned(instances ...*instance) (n []int64) {
+	for _, l := range instances {
 		n = append(n, l.d.Stats().Partitions)
 	}
 	return n
 }
 
 // shared waits until dispatchers share all partitions evenly.
-func (h *house) shared(limit time.Duration, lives ...*life) {
+func (h *harness) shared(limit time.Duration, instances ...*instance) {
 	h.t.Helper()
 	began := time.Now()
 	for {
 		total, even := int64(0), true
-		for _, n := range owned(lives...) {
+		for _, n := range owned(instances...) {
 			total += n
-			even = even && n >= int64(manyParts/len(lives)) && n <= int64((manyParts+len(lives)-1)/len(lives))
+			even = even && n >= int64(manyParts/len(instances)) && n <= int64((manyParts+len(instances)-1)/len(instances))
 		}
 		if even && total == manyParts {
-			h.t.Logf("%d share after %v", len(lives), time.Since(began))
+			h.t.Logf("%d share after %v", len(instances), time.Since(began))
 			return
 		}
 		if time.Since(began) > limit {
-			h.t.Fatalf("after %v partitions are shared like this: %v", limit, owned(lives...))
+			h.t.Fatalf("after %v partitions are shared like this: %v", limit, owned(instances...))
 		}
 		<-time.After(5 * time.Millisecond)
 	}
 }
 
-// A dispatcher that comes takes its share within five seconds, one that is stopped
-// hands its own over within a second, and nobody notices.
-func TestDispatchersComeAndGo(t *testing.T) {
+// A dispatcher that starts takes its share within five seconds. One that stops hands its
+// partitions over within a second. Nothing is lost or repeated.
+func TestDispatchersStartAndStop(t *testing.T) {
 	eventstest.Long(t)
-	bubbleOf(t, manyParts, func(t *testing.T, h *house) {
+	bubbleOf(t, manyParts, func(t *testing.T, h *harness) {
 		users := h.audience(20)
 		h.gateway.Answer(always(eventstest.Reply{After: 20 * time.Millisecond}))
 		h.start()
-		lives := []*life{h.life}
+		instances := []*instance{h.instance}
 		h.room("!r", append([]events.UserID{"@alice:x"}, users...)...)
-		next := h.talk(0, 10, 50*time.Millisecond)
+		next := h.sayEvery(0, 10, 50*time.Millisecond)
 		for range 3 {
 			h.begin()
-			lives = append(lives, h.life)
-			next = h.talk(next, 10, 50*time.Millisecond)
-			h.shared(5*time.Second, lives...)
+			instances = append(instances, h.instance)
+			next = h.sayEvery(next, 10, 50*time.Millisecond)
+			h.shared(5*time.Second, instances...)
 			<-h.d.Ready()
-			next = h.talk(next, 10, 50*time.Millisecond)
+			next = h.sayEvery(next, 10, 50*time.Millisecond)
 		}
-		for len(lives) > 1 {
-			go lives[0].halt()
-			lives = lives[1:]
-			h.shared(time.Second, lives...)
-			next = h.talk(next, 10, 50*time.Millisecond)
+		for len(instances) > 1 {
+			go instances[0].halt()
+			instances = instances[1:]
+			h.shared(time.Second, instances...)
+			next = h.sayEvery(next, 10, 50*time.Millisecond)
 		}
 		<-time.After(10 * time.Second)
-		h.promiseAll(users, 0)
+		h.checkAll(users, 0)
 	})
 }
 
-// Pokes that hang keep nobody from handing over, and are all that is told again.
+// Pokes that hang do not delay a handover, and only they are repeated.
 func TestHandOverWhilePokesHang(t *testing.T) {
-	bubbleOf(t, manyParts, func(t *testing.T, h *house) {
+	bubbleOf(t, manyParts, func(t *testing.T, h *harness) {
 		users := h.audience(20)
 		h.register("@eve:x", "slow.test", "eve")
 		h.start()
-		first := h.life
+		first := h.instance
 		h.begin()
-		second := h.life
+		second := h.instance
 		h.shared(5*time.Second, first, second)
 		h.room("!r", append([]events.UserID{"@alice:x", "@eve:x"}, users...)...)
 		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
@@ -122,57 +122,57 @@ func TestHandOverWhilePokesHang(t *testing.T) {
 			}
 			return eventstest.Reply{After: 200 * time.Millisecond}
 		})
-		next := h.talk(0, 5, 100*time.Millisecond)
-		for _, l := range []*life{first, second} {
+		next := h.sayEvery(0, 5, 100*time.Millisecond)
+		for _, l := range []*instance{first, second} {
 			go l.halt()
 			if l == first {
 				h.shared(time.Second, second)
 				h.begin()
-				h.shared(5*time.Second, second, h.life)
+				h.shared(5*time.Second, second, h.instance)
 			}
 		}
-		h.shared(time.Second, h.life)
-		h.talk(next, 5, 100*time.Millisecond)
+		h.shared(time.Second, h.instance)
+		h.sayEvery(next, 5, 100*time.Millisecond)
 		h.gateway.Answer(up())
-		h.calm()
+		h.caughtUp()
 		<-time.After(90 * time.Second)
-		h.promiseAll(users, 0)
-		h.promise("@eve:x", 4, "eve")
+		h.checkAll(users, 0)
+		h.check("@eve:x", 4, "eve")
 	})
 }
 
 func TestKilledDispatcherIsReplaced(t *testing.T) {
-	bubbleOf(t, manyParts, func(t *testing.T, h *house) {
+	bubbleOf(t, manyParts, func(t *testing.T, h *harness) {
 		users := h.audience(20)
 		h.start()
-		first := h.life
+		first := h.instance
 		h.begin()
-		second := h.life
+		second := h.instance
 		h.begin()
-		third := h.life
+		third := h.instance
 		h.shared(5*time.Second, first, second, third)
 		h.room("!r", append([]events.UserID{"@alice:x"}, users...)...)
-		next := h.talk(0, 10, 50*time.Millisecond)
+		next := h.sayEvery(0, 10, 50*time.Millisecond)
 		go second.kill()
 		for range 5 {
-			next = h.talk(next, 10, 100*time.Millisecond)
+			next = h.sayEvery(next, 10, 100*time.Millisecond)
 		}
 		h.shared(5*time.Second, first, third)
-		h.talk(next, 10, 50*time.Millisecond)
+		h.sayEvery(next, 10, 50*time.Millisecond)
 		<-time.After(10 * time.Second)
-		h.promiseAll(users, whileDying)
+		h.checkAll(users, repeatsOfKill)
 	})
 }
 
-// A dispatcher that NATS took for dead, and that comes back: its successor has
-// taken over, it gives way, and then gets a share again.
-func TestPartitionedDispatcherGivesWay(t *testing.T) {
+// A dispatcher is cut off from NATS, and another takes its partitions over. When it is
+// connected again it stops working on them, and then gets a share.
+func TestDispatcherCutOffFromNATSReleasesItsPartitions(t *testing.T) {
 	eventstest.Long(t)
-	bubbleOf(t, manyParts, func(t *testing.T, h *house) {
+	bubbleOf(t, manyParts, func(t *testing.T, h *harness) {
 		users := h.audience(20)
 		h.register("@eve:x", "slow.test", "eve")
 		h.start()
-		old := h.life
+		old := h.instance
 		h.room("!r", append([]events.UserID{"@alice:x", "@eve:x"}, users...)...)
 		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 			if p.Host == "slow.test" {
@@ -185,27 +185,26 @@ func TestPartitionedDispatcherGivesWay(t *testing.T) {
 		old.link.Part()
 		h.begin()
 		<-h.d.Ready()
-		h.talk(30, 10, time.Second)
-		told := old.d.Stats().Delivered
+		h.sayEvery(30, 10, time.Second)
+		delivered := old.d.Stats().Delivered
 		old.link.Mend()
 		<-time.After(time.Second)
-		if now := old.d.Stats().Delivered; now > told+1 { // what was out
-			t.Errorf("the old dispatcher told %d more before it knew what it owns", now-told)
+		if now := old.d.Stats().Delivered; now > delivered+1 { // one was in flight
+			t.Errorf("the old dispatcher delivered %d more before it knew what it owns", now-delivered)
 		}
-		h.talk(40, 20, time.Second)
-		h.shared(0, old, h.life)
-		h.calm()
+		h.sayEvery(40, 20, time.Second)
+		h.shared(0, old, h.instance)
+		h.caughtUp()
 		<-time.After(2 * time.Minute)
-		h.promiseAll(users, 0)
-		h.promise("@eve:x", 12, "eve") // what both told before the old one knew
+		h.checkAll(users, 0)
+		h.check("@eve:x", 12, "eve") // what both sent before the old one knew
 	})
 }
 
-// Two who both believe that they own everything lose nothing: their positions are
-// fenced.
-func TestTwoBelieveThatTheyOwnEverything(t *testing.T) {
+// Two dispatchers that both work on every partition lose nothing: their positions are fenced.
+func TestTwoDispatchersWithoutLease(t *testing.T) {
 	eventstest.Long(t)
-	bubbleOf(t, manyParts, func(t *testing.T, h *house) {
+	bubbleOf(t, manyParts, func(t *testing.T, h *harness) {
 		users := h.audience(20)
 		h.alone = true
 		h.start()
@@ -213,50 +212,50 @@ func TestTwoBelieveThatTheyOwnEverything(t *testing.T) {
 		next := 0
 		for range 3 {
 			h.gateway.Answer(down())
-			next = h.talk(next, 5, 100*time.Millisecond)
+			next = h.sayEvery(next, 5, 100*time.Millisecond)
 			h.gateway.Answer(up())
-			h.begin() // beside the one before, which is still at work
-			next = h.talk(next, 10, 100*time.Millisecond)
+			h.begin() // the previous one still runs
+			next = h.sayEvery(next, 10, 100*time.Millisecond)
 		}
 		<-time.After(5 * time.Minute)
-		h.calm()
-		e := h.evidence()
+		h.caughtUp()
+		e := h.results()
 		for _, user := range users {
-			told := map[events.EventID]bool{}
+			sent := map[events.EventID]bool{}
 			for _, p := range e.arrived[pushkeyOf(user)] {
-				told[p.EventID] = true
+				sent[p.EventID] = true
 			}
 			for _, id := range h.logOf(user) {
-				if !told[id] {
-					t.Errorf("%s was never told %s", user, id)
+				if !sent[id] {
+					t.Errorf("%s never got %s", user, id)
 				}
 			}
-			if len(told) != next {
-				t.Errorf("%s was told of %d events, want %d", user, len(told), next)
+			if len(sent) != next {
+				t.Errorf("%s got %d events, want %d", user, len(sent), next)
 			}
 		}
 	})
 }
 
-// NATS that is away is no reason to load anything anew, or to hand anything over.
+// When NATS was away, nothing is loaded again and no partition changes hands.
 func TestDispatchersStayWhenNATSWasAway(t *testing.T) {
-	bubbleOf(t, manyParts, func(t *testing.T, h *house) {
+	bubbleOf(t, manyParts, func(t *testing.T, h *harness) {
 		users := h.audience(20)
 		h.start()
-		first := h.life
+		first := h.instance
 		h.begin()
-		h.shared(5*time.Second, first, h.life)
+		h.shared(5*time.Second, first, h.instance)
 		h.room("!r", append([]events.UserID{"@alice:x"}, users...)...)
-		next := h.talk(0, 10, 100*time.Millisecond)
+		next := h.sayEvery(0, 10, 100*time.Millisecond)
 		gained := strings.Count(h.log.String(), "partitions gained")
 		h.server.Stop()
 		<-time.After(time.Minute)
 		h.server.Start()
 		eventstest.WaitFor(t, "the connection", h.conn.Connected)
 		<-time.After(5 * time.Second)
-		h.talk(next, 10, 100*time.Millisecond)
+		h.sayEvery(next, 10, 100*time.Millisecond)
 		<-time.After(10 * time.Second)
-		h.promiseAll(users, 1)
+		h.checkAll(users, 1)
 		if n := strings.Count(h.log.String(), "partitions gained"); n != gained {
 			t.Errorf("partitions changed hands %d times", n-gained)
 		}
@@ -266,42 +265,42 @@ func TestDispatchersStayWhenNATSWasAway(t *testing.T) {
 	})
 }
 
-// Each write by which dispatchers agree is broken, in each way, while one joins.
+// Each write by which dispatchers share partitions is broken, in each way, while one joins.
 func TestJoiningFaultTable(t *testing.T) {
 	eventstest.Long(t)
 	for _, subject := range []string{"$KV.POSITIONS.part.", "$KV.WORKERS.worker."} {
 		for name, fault := range eventstest.Faults() {
 			t.Run(fmt.Sprint(subject, "/", name), func(t *testing.T) {
-				bubbleOf(t, manyParts, func(t *testing.T, h *house) {
+				bubbleOf(t, manyParts, func(t *testing.T, h *harness) {
 					users := h.audience(10)
 					h.start()
 					h.room("!r", append([]events.UserID{"@alice:x"}, users...)...)
-					next := h.talk(0, 5, 100*time.Millisecond)
-					old := h.life
+					next := h.sayEvery(0, 5, 100*time.Millisecond)
+					old := h.instance
 					met := old.link.Break(subject, fault)
 					h.begin()
-					h.talk(next, 100, 100*time.Millisecond)
+					h.sayEvery(next, 100, 100*time.Millisecond)
 					<-time.After(20 * time.Second)
 					if !met() {
-						t.Error("the fault was never met")
+						t.Error("the fault never happened")
 					}
 					if old.link.Dead() {
 						old.kill()
-						h.shared(0, h.life)
+						h.shared(0, h.instance)
 					} else {
-						h.shared(0, old, h.life)
+						h.shared(0, old, h.instance)
 					}
-					h.promiseAll(users, whileDying)
+					h.checkAll(users, repeatsOfKill)
 				})
 			})
 		}
 	}
 }
 
-// A record that a successor has read is not its predecessor's to delete any more,
-// however late that deletion comes.
-func TestG1RestoredRecordIsNotThePredecessorsToDelete(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// Once the next owner has loaded a record, the previous owner cannot delete it any more,
+// however late its deletion arrives.
+func TestG1PreviousOwnerCannotDeleteALoadedRecord(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -320,12 +319,12 @@ func TestG1RestoredRecordIsNotThePredecessorsToDelete(t *testing.T) {
 		late := make(chan error, 1)
 		h.conn.BacklogRecord("predecessor", id, "@bob:x", lagging[id].Revision).Delete(func(err error) { late <- err })
 		if conflict := new(stream.ConflictError); !errors.As(<-late, &conflict) {
-			t.Error("the predecessor does not hear that its successor has written")
+			t.Error("the previous owner's deletion is no conflict")
 		}
-		h.kill() // whoever comes next finds it
+		h.kill() // the next one finds the record
 		h.start()
 		h.gateway.Answer(up())
-		h.calm()
-		h.promise("@bob:x", 0, "bob")
+		h.caughtUp()
+		h.check("@bob:x", 0, "bob")
 	})
 }

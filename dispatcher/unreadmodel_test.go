@@ -14,7 +14,7 @@ type modelEvent struct {
 	seq    int // in the order of publishing
 }
 
-// modelReceipt is a receipt that came before its event.
+// modelReceipt is a receipt as it was published.
 type modelReceipt struct {
 	room   events.RoomID
 	user   events.UserID
@@ -23,14 +23,14 @@ type modelReceipt struct {
 	thread events.EventID
 }
 
-// modelRedaction is a redaction as it was published: in a room.
+// modelRedaction is a redaction as it was published, in a room.
 type modelRedaction struct {
 	room  events.RoomID
 	event events.EventID
 }
 
-// unreadModel is what users have unread, worked out in the plainest way: it keeps
-// every event and every notification, and forgets nothing but what is read.
+// unreadModel computes what users have unread in the simplest way: it keeps every event, and
+// every notification that is not read.
 type unreadModel struct {
 	events   map[events.EventID]modelEvent
 	members  map[events.RoomID]map[events.UserID]bool
@@ -47,8 +47,9 @@ func newUnreadModel() *unreadModel {
 	}
 }
 
-// happens takes in an event: whom it notifies, and who has read the room by it.
-func (m *unreadModel) happens(ev modelEvent, notified []events.UserID, reader events.UserID) {
+// event adds an event, with the users whom it notifies and the user who has read the room by
+// it, if any.
+func (m *unreadModel) event(ev modelEvent, notified []events.UserID, reader events.UserID) {
 	m.seq++
 	ev.seq = m.seq
 	m.events[ev.id] = ev
@@ -76,7 +77,8 @@ func (m *unreadModel) read(user events.UserID, room events.RoomID, upTo int, who
 	})
 }
 
-// receipt takes in that a user has read up to an event, which may be to come.
+// receipt records that a user has read up to an event. A receipt for an event that has not
+// arrived is pending.
 func (m *unreadModel) receipt(r modelReceipt) {
 	if ev, ok := m.events[r.event]; ok && ev.room == r.room {
 		m.read(r.user, ev.room, ev.seq, r.whole, r.thread)

@@ -20,9 +20,9 @@ import (
 // unreadSteps is how many random steps each bubble takes.
 const unreadSteps = 1500
 
-// TestUnreadProperty lives through random steps of rooms, readers, gateways and
-// dispatchers, and compares what is unread at the end of each stretch with a plain
-// model. UNREAD_STEPS has it take more of them, POKED_SEED repeats one that failed.
+// TestUnreadProperty takes random steps with rooms, receipts, gateways and dispatchers, and
+// compares what is unread with a plain model every 250 steps. UNREAD_STEPS sets the number of
+// steps, POKED_SEED repeats a run that failed.
 func TestUnreadProperty(t *testing.T) {
 	eventstest.Long(t)
 	steps, seed := uint64(unreadSteps), uint64(time.Now().UnixNano())
@@ -34,13 +34,13 @@ func TestUnreadProperty(t *testing.T) {
 			}
 		}
 	}
-	var all stretch
+	var all unreadCounts
 	for taken := uint64(0); taken < steps && !t.Failed(); taken += unreadSteps {
-		bubble(t, func(t *testing.T, h *house) {
+		bubble(t, func(t *testing.T, h *harness) {
 			h.cfg.Badge = []deliver.BadgeOf{deliver.BadgeMessages, deliver.BadgeRooms}[seed%2]
 			w := newUnreadWorld(h, rand.New(rand.NewPCG(seed, 1)))
-			w.live()
-			all.add(w.stretch)
+			w.run()
+			all.add(w.unreadCounts)
 			if t.Failed() {
 				t.Logf("POKED_SEED=%d", seed)
 			}
@@ -50,12 +50,12 @@ func TestUnreadProperty(t *testing.T) {
 	t.Logf("%+v", all)
 }
 
-// stretch counts what happened.
-type stretch struct {
+// unreadCounts counts what happened.
+type unreadCounts struct {
 	steps, receipts, pending, redactions, repeated, stops, kills, pokes, badges, compared int
 }
 
-func (s *stretch) add(o stretch) {
+func (s *unreadCounts) add(o unreadCounts) {
 	s.steps += o.steps
 	s.receipts += o.receipts
 	s.pending += o.pending
@@ -68,9 +68,9 @@ func (s *stretch) add(o stretch) {
 	s.compared += o.compared
 }
 
-// unreadWorld is some rooms and their people.
+// unreadWorld is some rooms and their members, with the model of them.
 type unreadWorld struct {
-	h     *house
+	h     *harness
 	rand  *rand.Rand
 	model *unreadModel
 	rooms []events.RoomID
@@ -80,15 +80,15 @@ type unreadWorld struct {
 	raw    map[events.EventID]string          // messages as they were published
 	number int
 	down   atomic.Bool    // slow.test
-	pokes  int            // of the gateway that were looked at
-	last   map[string]int // what each pushkey was told last
+	pokes  int            // that were checked
+	last   map[string]int // the last badge of each pushkey
 	at     map[string]time.Time
-	since  time.Time // when the dispatcher began that works
+	since  time.Time // when the running dispatcher started
 
-	stretch
+	unreadCounts
 }
 
-func newUnreadWorld(h *house, r *rand.Rand) *unreadWorld {
+func newUnreadWorld(h *harness, r *rand.Rand) *unreadWorld {
 	w := &unreadWorld{
 		h: h, rand: r, model: newUnreadModel(),
 		rooms: []events.RoomID{"!a", "!b", "!c"}, users: []events.UserID{"@alice:x", "@bob:x", "@eve:x", "@dan:x"},
@@ -114,7 +114,7 @@ func newUnreadWorld(h *house, r *rand.Rand) *unreadWorld {
 	return w
 }
 
-func (w *unreadWorld) live() {
+func (w *unreadWorld) run() {
 	for range unreadSteps {
 		w.steps++
 		w.step()
@@ -140,7 +140,7 @@ func (w *unreadWorld) step() {
 	case n < 830:
 		w.redact(room, user)
 	case n < 850:
-		w.moves(room, user)
+		w.changeMembership(room, user)
 	case n < 860:
 		w.down.Store(!w.down.Load())
 	case n < 866:
@@ -179,10 +179,10 @@ func (w *unreadWorld) say(room events.RoomID, sender events.UserID) {
 			notified = append(notified, user)
 		}
 	}
-	w.model.happens(modelEvent{id: id, room: room, thread: thread}, notified, sender)
+	w.model.event(modelEvent{id: id, room: room, thread: thread}, notified, sender)
 }
 
-// react publishes what notifies nobody and reads nothing.
+// react publishes an event that notifies nobody and reads nothing.
 func (w *unreadWorld) react(room events.RoomID, sender events.UserID) {
 	if len(w.said[room]) == 0 || !w.model.members[room][sender] {
 		return
@@ -192,7 +192,7 @@ func (w *unreadWorld) react(room events.RoomID, sender events.UserID) {
 	w.h.publish(fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":"m.reaction","sender":%q,"content":{"m.relates_to":{"rel_type":"m.annotation","event_id":%q,"key":"x"}}}`,
 		id, room, sender, w.someEvent(room)))
 	w.said[room] = append(w.said[room], id)
-	w.model.happens(modelEvent{id: id, room: room}, nil, "")
+	w.model.event(modelEvent{id: id, room: room}, nil, "")
 }
 
 func (w *unreadWorld) someEvent(room events.RoomID) events.EventID {
@@ -203,15 +203,15 @@ func (w *unreadWorld) someEvent(room events.RoomID) events.EventID {
 	return said[w.rand.IntN(len(said))]
 }
 
-// receipt publishes a receipt for an event of the room, or for the next one to come
-// anywhere, which this room then does not have.
+// receipt publishes a receipt for an event of the room, or for the next event, which may be in
+// another room.
 func (w *unreadWorld) receipt(room events.RoomID, user events.UserID) {
 	if len(w.said[room]) == 0 {
 		return
 	}
 	r := modelReceipt{room: room, user: user, event: w.someEvent(room), whole: true}
-	early := w.rand.IntN(40) == 0
-	if early {
+	pending := w.rand.IntN(40) == 0
+	if pending {
 		r.event = w.name(w.number + 1)
 	}
 	thread := ""
@@ -229,14 +229,14 @@ func (w *unreadWorld) receipt(room events.RoomID, user events.UserID) {
 	}
 	w.receipts++
 	w.model.receipt(r)
-	if early {
+	if pending {
 		w.pending++
-		w.comes(room)
+		w.sayOne(room)
 	}
 }
 
-// comes has the event come of which was spoken before it was there.
-func (w *unreadWorld) comes(room events.RoomID) {
+// sayOne publishes the event to which a receipt or redaction before it refers.
+func (w *unreadWorld) sayOne(room events.RoomID) {
 	before := w.number
 	for _, sender := range w.users {
 		if w.number == before {
@@ -250,8 +250,8 @@ func (w *unreadWorld) redact(room events.RoomID, sender events.UserID) {
 		return
 	}
 	target := w.someEvent(room)
-	early := w.rand.IntN(10) == 0
-	if early {
+	pending := w.rand.IntN(10) == 0
+	if pending {
 		target = w.name(w.number + 2)
 	}
 	w.number++
@@ -262,16 +262,16 @@ func (w *unreadWorld) redact(room events.RoomID, sender events.UserID) {
 	}
 	w.h.publish(fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":"m.room.redaction","sender":%q,"content":%s%s}`, id, room, sender, content, field))
 	w.redactions++
-	w.model.happens(modelEvent{id: id, room: room}, nil, "")
+	w.model.event(modelEvent{id: id, room: room}, nil, "")
 	w.said[room] = append(w.said[room], id)
 	w.model.redact(modelRedaction{room, target})
-	if early {
-		w.comes(room)
+	if pending {
+		w.sayOne(room)
 	}
 }
 
-// moves has a member leave, be banned, or come back.
-func (w *unreadWorld) moves(room events.RoomID, user events.UserID) {
+// changeMembership makes a member leave or be banned, or a former member join.
+func (w *unreadWorld) changeMembership(room events.RoomID, user events.UserID) {
 	w.number++
 	id := w.name(w.number)
 	membership := "join"
@@ -282,13 +282,13 @@ func (w *unreadWorld) moves(room events.RoomID, user events.UserID) {
 		id, room, user, user, membership))
 	w.said[room] = append(w.said[room], id)
 	w.model.members[room][user] = membership == "join"
-	w.model.happens(modelEvent{id: id, room: room}, nil, user)
+	w.model.event(modelEvent{id: id, room: room}, nil, user)
 }
 
-// repeat has the homeserver publish an old message again.
+// repeat publishes an old message again.
 func (w *unreadWorld) repeat(room events.RoomID) {
-	<-time.After(11 * time.Minute)                                     // NATS would know it before
-	w.model.pending, w.model.redacted = nil, map[modelRedaction]bool{} // and what waited so long is given up
+	<-time.After(11 * time.Minute)                                     // until NATS has forgotten its id
+	w.model.pending, w.model.redacted = nil, map[modelRedaction]bool{} // pending receipts and redactions are dropped by then
 	if len(w.said[room]) == 0 {
 		return
 	}
@@ -310,11 +310,12 @@ func (w *unreadWorld) restart() {
 	w.h.begin()
 }
 
-// compare waits until all is told and holds it against the model.
+// compare waits until every pusher has caught up, and compares logs and badges with the
+// model.
 func (w *unreadWorld) compare() {
 	w.down.Store(false)
 	<-time.After(20 * time.Second)
-	w.h.calm()
+	w.h.caughtUp()
 	<-time.After(5 * time.Second)
 	w.compared++
 	pokes := w.h.gateway.Pokes()
@@ -332,22 +333,22 @@ func (w *unreadWorld) compare() {
 			count = w.model.rooms(user)
 		}
 		for _, key := range keys {
-			if last, told := w.last[key]; told && last != count || !told && count > 0 {
-				w.h.t.Errorf("after %d steps %s was told %d last, %d are unread", w.steps, key, last, count)
+			if last, sent := w.last[key]; sent && last != count || !sent && count > 0 {
+				w.h.t.Errorf("after %d steps the last badge of %s is %d, %d are unread", w.steps, key, last, count)
 			}
 		}
 	}
 }
 
-// look goes through new pokes: a badge that comes by itself says something new, for
-// all that the dispatcher which works has told.
+// look checks new pokes: a badge-only poke carries another count than the poke before it, if
+// the running dispatcher sent that one.
 func (w *unreadWorld) look(pokes []eventstest.Poke) {
 	for _, p := range pokes {
-		w.stretch.pokes++
+		w.unreadCounts.pokes++
 		if p.EventID == "" {
 			w.badges++
-			if last, told := w.last[p.Pushkey]; told && last == p.Unread && w.at[p.Pushkey].After(w.since) {
-				w.h.t.Errorf("%s was told twice in a row that %d are unread: %s", p.Pushkey, p.Unread, strings.TrimSpace(string(p.Body)))
+			if last, sent := w.last[p.Pushkey]; sent && last == p.Unread && w.at[p.Pushkey].After(w.since) {
+				w.h.t.Errorf("%s got the count %d twice in a row: %s", p.Pushkey, p.Unread, strings.TrimSpace(string(p.Body)))
 			}
 		}
 		w.last[p.Pushkey], w.at[p.Pushkey] = p.Unread, p.At

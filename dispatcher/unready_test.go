@@ -8,8 +8,8 @@ import (
 	"poked/events/eventstest"
 )
 
-// A dispatcher that cannot do its work for long is not ready and says why, and is ready
-// as soon as it can.
+// A dispatcher that cannot work for some time is not ready, with the reason, and is ready as
+// soon as it works again.
 func TestG14ReadinessIsTrue(t *testing.T) {
 	eventstest.Long(t)
 	for name, tt := range map[string]struct {
@@ -22,7 +22,7 @@ func TestG14ReadinessIsTrue(t *testing.T) {
 		"room's state":        {"$JS.API.DIRECT.GET.ROOM_STATE", "match of partition 0: one of its messages waits"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubbleOf(t, 1, func(t *testing.T, h *house) {
+			bubbleOf(t, 1, func(t *testing.T, h *harness) {
 				h.register("@bob:x", "gw.test", "bob")
 				h.room("!r", "@alice:x", "@bob:x")
 				h.say("!r", "@alice:x", 0, 3)
@@ -41,7 +41,7 @@ func TestG14ReadinessIsTrue(t *testing.T) {
 				}
 				<-time.After(stallTime / 2)
 				if why := h.d.Unready(); !strings.Contains(why, tt.want) {
-					t.Errorf("it says %q, want %q", why, tt.want)
+					t.Errorf("the reason is %q, want %q", why, tt.want)
 				}
 				h.link.Spare()
 				h.arrived(7)
@@ -51,27 +51,27 @@ func TestG14ReadinessIsTrue(t *testing.T) {
 	}
 }
 
-// stallTime is how long a test waits until what does not go on has to show.
+// stallTime is how long a test waits until a stall must be reported.
 const stallTime = 40 * time.Second
 
-// A partition that cannot be begun is said to be so, and the others are worked on.
+// A partition that cannot be prepared is reported, and the others are worked on.
 func TestG14UnpreparedPartition(t *testing.T) {
-	bubbleOf(t, 4, func(t *testing.T, h *house) {
+	bubbleOf(t, 4, func(t *testing.T, h *harness) {
 		h.server.Publish("$KV.POSITIONS.match.2", "garbage")
 		h.begin()
-		h.link.Refuse("dead.", 100_000) // where it is to be kept
+		h.link.Refuse("dead.", 100_000) // so that the bad value cannot be kept
 		<-time.After(2 * stallTime)
 		if n := h.d.Stats().Partitions; n != 3 {
-			t.Errorf("%d partitions are said to be worked on, want 3", n)
+			t.Errorf("%d partitions are owned, want 3", n)
 		}
 		if why := h.d.Unready(); !strings.Contains(why, "partitions [2] are not worked on") {
-			t.Errorf("it says %q", why)
+			t.Errorf("the reason is %q", why)
 		}
 		h.link.Spare()
 		<-h.d.Ready()
 		eventstest.WaitFor(t, "it to be ready", func() bool { return h.d.Unready() == "" })
 		if n := h.d.Stats().Partitions; n != 4 {
-			t.Errorf("%d partitions are said to be worked on, want 4", n)
+			t.Errorf("%d partitions are owned, want 4", n)
 		}
 	})
 }

@@ -18,7 +18,7 @@ import (
 	"poked/events/eventstest"
 )
 
-// The extent of the week. Each room is told of on average once in two hours.
+// The size of the week. Each room has a message once in two hours on average.
 const (
 	weekUsers    = 200
 	weekRooms    = 20
@@ -26,9 +26,8 @@ const (
 	weekDays     = 7
 )
 
-// TestG1Week lives through seven days with gateways of every temper, which
-// change it every few hours, and a dispatcher that is stopped or killed now and
-// then. POKED_SEED repeats one that failed.
+// TestG1Week runs seven days with gateways whose behaviour changes every few hours, and a
+// dispatcher that is stopped or killed now and then. POKED_SEED repeats a run that failed.
 func TestG1Week(t *testing.T) {
 	eventstest.Soak(t)
 	seed := uint64(time.Now().UnixNano())
@@ -38,57 +37,57 @@ func TestG1Week(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		w := newWeek(h, rand.New(rand.NewPCG(seed, 0)))
-		w.live()
+		w.run()
 		w.check()
 		if t.Failed() {
 			t.Logf("POKED_SEED=%d", seed)
 		}
-		t.Logf("%d messages, %d tries, %d pokes, %d dead letters, %d pushkeys refused, %d stops, %d kills",
+		t.Logf("%d messages, %d tries, %d pokes, %d dead letters, %d pushkeys rejected, %d stops, %d kills",
 			w.said, len(h.gateway.Tried()), len(h.gateway.Pokes()), len(h.dead()), len(w.refused), w.stops, w.kills)
 	})
 }
 
-// week is seven days in a house.
+// week is seven days of a dispatcher.
 type week struct {
-	h    *house
+	h    *harness
 	rand *rand.Rand // of what happens
 
-	mu      sync.Mutex
-	lots    *rand.Rand               // of what gateways answer
-	tempers map[string]temper        // of hosts
-	refused map[string]events.UserID // pushkeys that a gateway refused, and whose they were
+	mu         sync.Mutex
+	answers    *rand.Rand               // of what gateways answer
+	behaviours map[string]behaviour     // of hosts
+	refused    map[string]events.UserID // pushkeys that a gateway rejected, and their users
 
 	pushkeys map[events.UserID][]string
 	hosts    map[string]string // of pushkeys
 	members  map[events.RoomID][]events.UserID
-	removed  map[string]bool // of those, the ones that the registry has removed
+	removed  map[string]bool // pushkeys that the registry has removed
 
 	said, stops, kills int
 }
 
-// temper is how a gateway behaves for a while.
-type temper int
+// behaviour is how a gateway answers for some hours.
+type behaviour int
 
 const (
-	well temper = iota
+	healthy behaviour = iota
 	slow
 	failing
 	busy // 429 with Retry-After
 	refusing
 	flapping
 	rejecting
-	tempers
+	behaviours
 )
 
-func newWeek(h *house, r *rand.Rand) *week {
+func newWeek(h *harness, r *rand.Rand) *week {
 	h.server.Pulse, h.alone = time.Minute, true
-	h.cfg.CatchUpLimit = 1e6 // nothing is passed over, so that all may be looked for
+	h.cfg.CatchUpLimit = 1e6 // nothing is passed over, so that every notification is checked
 	w := &week{
-		h: h, rand: r, lots: rand.New(rand.NewPCG(r.Uint64(), 0)),
+		h: h, rand: r, answers: rand.New(rand.NewPCG(r.Uint64(), 0)),
 		pushkeys: map[events.UserID][]string{}, hosts: map[string]string{},
-		members: map[events.RoomID][]events.UserID{}, tempers: map[string]temper{},
+		members: map[events.RoomID][]events.UserID{}, behaviours: map[string]behaviour{},
 		refused: map[string]events.UserID{}, removed: map[string]bool{},
 	}
 	h.hosts = nil
@@ -107,7 +106,7 @@ func newWeek(h *house, r *rand.Rand) *week {
 	return w
 }
 
-// register tells the dispatcher of a user's pushers that are not removed.
+// register sets a user's pushers that are not removed.
 func (w *week) register(user events.UserID) {
 	w.h.t.Helper()
 	w.h.version++
@@ -125,7 +124,7 @@ func (w *week) register(user events.UserID) {
 	}
 }
 
-func (w *week) live() {
+func (w *week) run() {
 	h := w.h
 	h.t.Helper()
 	h.gateway.Answer(w.answer)
@@ -144,8 +143,8 @@ func (w *week) live() {
 	for range 24 * (weekDays - 2) {
 		w.hour()
 	}
-	w.setTempers(func(temper) temper { return well })
-	<-time.After(h.cfg.PokeTTL + 12*time.Hour) // all is told, or has expired; nothing has left the log yet
+	w.setBehaviours(func(behaviour) behaviour { return healthy })
+	<-time.After(h.cfg.PokeTTL + 12*time.Hour) // everything is delivered or has expired, and is still in the log
 	w.removeRefused()
 	h.halt()
 }
@@ -154,9 +153,9 @@ func (w *week) live() {
 func (w *week) hour() {
 	h := w.h
 	h.t.Helper()
-	w.setTempers(func(now temper) temper {
+	w.setBehaviours(func(now behaviour) behaviour {
 		if w.rand.IntN(4) == 0 {
-			return temper(w.rand.IntN(int(tempers)))
+			return behaviour(w.rand.IntN(int(behaviours)))
 		}
 		return now
 	})
@@ -183,49 +182,49 @@ func (w *week) hour() {
 	}
 }
 
-// setTempers gives every gateway a temper, which may be the one it has.
-func (w *week) setTempers(next func(now temper) temper) {
+// setBehaviours changes the behaviour of every gateway, maybe to the one that it has.
+func (w *week) setBehaviours(next func(now behaviour) behaviour) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, host := range w.h.hosts {
-		w.tempers[host] = next(w.tempers[host])
+		w.behaviours[host] = next(w.behaviours[host])
 	}
 }
 
 func (w *week) refuses(host string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.tempers[host] == refusing
+	return w.behaviours[host] == refusing
 }
 
-// answer is what a gateway says, by its temper. What it draws by lot is its own
-// affair: how many are asked before it may differ from run to run.
+// answer answers a poke by the behaviour of its gateway. Its random numbers are not those of
+// the week, because the order of pokes may differ from run to run.
 func (w *week) answer(p eventstest.Poke) eventstest.Reply {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch w.tempers[p.Host] {
+	switch w.behaviours[p.Host] {
 	case slow:
-		return eventstest.Reply{After: time.Duration(1+w.lots.IntN(60)) * time.Second}
+		return eventstest.Reply{After: time.Duration(1+w.answers.IntN(60)) * time.Second}
 	case failing:
 		return eventstest.Reply{Status: http.StatusInternalServerError}
 	case busy:
-		return eventstest.Reply{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {strconv.Itoa(w.lots.IntN(600))}}}
+		return eventstest.Reply{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {strconv.Itoa(w.answers.IntN(600))}}}
 	case flapping:
-		if w.lots.IntN(2) == 0 {
+		if w.answers.IntN(2) == 0 {
 			return eventstest.Reply{Status: http.StatusBadGateway}
 		}
 	case rejecting:
-		if w.lots.IntN(200) == 0 {
+		if w.answers.IntN(200) == 0 {
 			user, _, _ := strings.Cut(p.Pushkey, "-")
 			w.refused[p.Pushkey] = events.UserID("@" + user + ":x")
 			return eventstest.Reply{Body: `{"rejected":["` + p.Pushkey + `"]}`}
 		}
-	case well, refusing, tempers:
+	case healthy, refusing, behaviours:
 	}
 	return eventstest.Reply{}
 }
 
-// removeRefused does what the registry does with rejections.
+// removeRefused removes rejected pushkeys as the registry does.
 func (w *week) removeRefused() {
 	w.h.t.Helper()
 	ctx, cancel := context.WithTimeout(w.h.t.Context(), 10*time.Second)
@@ -240,20 +239,20 @@ func (w *week) removeRefused() {
 	}
 }
 
-// check looks at everything that was sent.
+// check checks every poke.
 func (w *week) check() {
 	w.h.t.Helper()
-	e := w.h.evidence()
+	e := w.h.results()
 	for user, keys := range w.pushkeys {
 		keys = slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return w.refused[key] != "" })
-		w.h.promiseBy(e, user, w.kills*whileDying, keys...)
+		w.h.checkResults(e, user, w.kills*repeatsOfKill, keys...)
 	}
 	for key := range w.refused {
 		if !w.removed[key] {
-			w.h.t.Errorf("the registry never heard that %s was refused", key)
+			w.h.t.Errorf("the rejection of %s was not published", key)
 		}
 	}
 	if n := w.h.backlog(); n != 0 {
-		w.h.t.Errorf("%d pushers are still written down as lagging", n)
+		w.h.t.Errorf("%d pushers still have a record", n)
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 func TestPokeArrives(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob-phone", "bob-desk")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -19,7 +19,7 @@ func TestPokeArrives(t *testing.T) {
 		pokes := h.arrived(6)
 		for _, key := range []string{"bob-phone", "bob-desk"} {
 			if got := delivered(pokes, key); got != "r-0 r-1 r-2" {
-				t.Errorf("%s was told %q", key, got)
+				t.Errorf("%s got %q", key, got)
 			}
 		}
 		const want = `{"notification":{"devices":[{"app_id":"app","pushkey":"bob-phone","pushkey_ts":1,"data":{"brand":"x"},` +
@@ -35,7 +35,7 @@ func TestPokeArrives(t *testing.T) {
 }
 
 func TestInviteReachesTheInvited(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x")
@@ -49,9 +49,9 @@ func TestInviteReachesTheInvited(t *testing.T) {
 	})
 }
 
-// What was before the homeserver began to publish is no news, but it is state.
+// A historical event notifies nobody, but changes the room's state.
 func TestHistoricalEventsNotifyNobody(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -67,16 +67,16 @@ func TestHistoricalEventsNotifyNobody(t *testing.T) {
 		<-time.After(time.Second)
 		pokes := h.gateway.Pokes()
 		if got := delivered(pokes, "bob"); got != "r-0" {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
 		if !strings.Contains(string(pokes[0].Body), `"room_name":"Renamed"`) {
-			t.Errorf("the name was not taken in: %s", pokes[0].Body)
+			t.Errorf("the room's new name is not used: %s", pokes[0].Body)
 		}
 	})
 }
 
 func TestReceiptsNotifyNobody(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -93,10 +93,10 @@ func TestReceiptsNotifyNobody(t *testing.T) {
 	})
 }
 
-// A message that no retry can help is kept with the reason, and does not stand
-// in the way of those after it.
+// A message that can never be read becomes a dead letter with the reason. It does not hold
+// up the messages after it.
 func TestBadMessagesBecomeDeadLetters(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -115,7 +115,7 @@ func TestBadMessagesBecomeDeadLetters(t *testing.T) {
 		for _, letter := range h.dead() {
 			reasons[letter.Reason]++
 			if letter.Detail == "" || letter.Subject == "" || len(letter.Message) == 0 {
-				t.Errorf("a dead letter that says too little: %+v", letter)
+				t.Errorf("a dead letter lacks its detail, subject or message: %+v", letter)
 			}
 		}
 		if reasons["bad_event"] != 3 || reasons["bad_notification"] != 2 {
@@ -124,9 +124,9 @@ func TestBadMessagesBecomeDeadLetters(t *testing.T) {
 	})
 }
 
-// A homeserver that is not sure publishes again.
-func TestEventPublishedTwiceIsToldOnce(t *testing.T) {
-	bubble(t, func(t *testing.T, h *house) {
+// A homeserver publishes again if it does not know the outcome.
+func TestRepeatedEventIsSentOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -135,7 +135,7 @@ func TestEventPublishedTwiceIsToldOnce(t *testing.T) {
 			<-time.After(time.Minute)
 		}
 		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0" {
-			t.Errorf("bob was told %q", got)
+			t.Errorf("bob got %q", got)
 		}
 	})
 }

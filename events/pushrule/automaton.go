@@ -2,31 +2,31 @@ package pushrule
 
 import "unicode/utf8"
 
-// automaton finds a segment, also one with single-character wildcards, by keeping the set of all places where the
-// segment may have begun as bits (the shift-and method): bit i says that the segment's bytes up to i fit the text
-// read so far. A byte of text costs one step for each 64 bytes of segment, whatever came before.
+// automaton searches for a segment, which may contain single-character wildcards, by the shift-and method: bit i of
+// its state is set if the segment's bytes up to i match the text that ends here. Each byte of text costs one step for
+// every 64 bytes of segment, whatever the text contains.
 //
-// Text is UTF-8 and a ? is one character, so its bit is set by a character's first byte and stays through the
-// others.
+// Text is UTF-8 and a ? matches one character, so the first byte of a character sets the bit of the ? and its other
+// bytes keep it.
 type automaton struct {
-	class  [256]uint8 // byte → its class
-	fits   []uint64   // class*words + word → positions a byte of the class fits
+	class  [256]uint8 // byte → its class; bytes that the segment treats alike share one
+	fits   []uint64   // class*words + word → positions that a byte of the class matches
 	wild   []uint64   // positions that are a ?
 	words  int
 	length int
 }
 
-// Bytes the segment does not have fall into two classes; those it has get one each.
+// The bytes that do not occur in the segment form two classes; each of the others has its own.
 const (
 	otherFirst        = 0 // first byte of a character
 	otherContinuation = 1
 	firstOwn          = 2
 )
 
-// stackWords is how many words of state find keeps without allocating: segments to 256 bytes.
+// stackWords is the size of the state, in words, up to which find does not allocate: segments of up to 256 bytes.
 const stackWords = 4
 
-// newAutomaton compiles a segment in which, if wildcards, a ? is any character.
+// newAutomaton compiles a segment. If wildcards is true, a ? in it matches any character.
 func newAutomaton(segment []byte, wildcards bool) *automaton {
 	a := &automaton{words: (len(segment) + 63) / 64, length: len(segment)}
 	classes := a.classify(segment)
@@ -48,8 +48,8 @@ func newAutomaton(segment []byte, wildcards bool) *automaton {
 	return a
 }
 
-// classify gives every byte its class and returns how many there are. UTF-8 has fewer than 250 different bytes, so
-// they fit.
+// classify assigns a class to every byte and returns the number of classes. UTF-8 uses fewer than 250 byte values, so
+// they fit into a uint8.
 func (a *automaton) classify(segment []byte) int {
 	for b := range 256 {
 		if !utf8.RuneStart(byte(b)) {
@@ -66,7 +66,7 @@ func (a *automaton) classify(segment []byte) int {
 	return next
 }
 
-// find returns the end of the first place at or after from where the segment fits.
+// find returns the end of the first match that begins at or after from.
 func (a *automaton) find(text []byte, from int, where bound) (end int, ok bool) {
 	var stack [stackWords]uint64
 	state := stack[:]
@@ -83,7 +83,7 @@ func (a *automaton) find(text []byte, from int, where bound) (end int, ok bool) 
 	return 0, false
 }
 
-// step reads one byte; mayStart reports whether the segment may begin with it.
+// step advances the state by one byte; mayStart reports whether the segment may begin with it.
 func (a *automaton) step(state []uint64, c byte, mayStart bool) {
 	var carry uint64
 	if mayStart {

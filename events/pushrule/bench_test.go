@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The plain evaluator stands beside as the baseline, at sizes it can bear: a body of 60 KB takes it 12 s a member.
+// The plain evaluator is the baseline, at sizes that it can handle: a body of 60 KB takes it 12 s for each member.
 
 func BenchmarkNewEvent(b *testing.B) {
 	b.ReportAllocs()
@@ -46,13 +46,13 @@ func BenchmarkOneUser(b *testing.B) {
 	}
 }
 
-// BenchmarkBulk takes one event, from its JSON, to the 10 000 members of a room, of whom one in twenty has ten
-// keywords of their own and the others share rules:
+// BenchmarkBulk evaluates one event, parsed from JSON, for the 10 000 members of a room. One in twenty has ten
+// keywords of their own; the others share rules.
 //
-//	for    asks the common Decision about each of these, and evaluates for the rest
-//	same   asks it once if they all get the same
+//	for    asks the common Decision for each of these, and evaluates for the rest
+//	same   asks it once if all get the same outcome
 //	each   evaluates for everyone
-//	plain  is the plain evaluator, for fewer members
+//	plain  uses the plain evaluator, for fewer members
 func BenchmarkBulk(b *testing.B) {
 	const members = 10_000
 	legacy := Predefined(anyUser)
@@ -63,7 +63,7 @@ func BenchmarkBulk(b *testing.B) {
 	for _, test := range []struct {
 		name, event string
 		common      *Ruleset
-		plain       int // members; 0: not even one, who would take it seconds
+		plain       int // members; 0 where a single one takes seconds
 	}{
 		{"mention", messageEvent, nil, 100},
 		{"short", quiet, nil, 100},
@@ -98,8 +98,8 @@ func BenchmarkBulk(b *testing.B) {
 	}
 }
 
-// names returns a text of at least size bytes with the words of everybody's keywords and names, but keywords of
-// several words in no place together.
+// names returns a text of at least size bytes that contains every keyword and name, but no keyword of several words
+// as a whole.
 func names(size int) string {
 	var text strings.Builder
 	for i := 0; text.Len() < size; i++ {
@@ -108,11 +108,11 @@ func names(size int) string {
 	return text.String()
 }
 
-// crowd is the members of a room: some with rules of their own, the others on common ones.
+// crowd is the members of a room: some have rules of their own, the others share rules.
 type crowd struct {
 	common  *Compiled
-	rules   *Ruleset // nil: predefined
-	others  []User   // on the common rules
+	rules   *Ruleset // of the others; nil: predefined
+	others  []User   // members that share rules
 	own     []User
 	ownRule []*Compiled
 }
@@ -165,7 +165,7 @@ func (c *crowd) visitOwn(ev *Event) {
 	}
 }
 
-// plain returns the same questions for the plain evaluator.
+// plain returns the same evaluations as questions for the plain evaluator.
 func (c *crowd) plain(b *testing.B, event string) []plainQuestion {
 	var questions []plainQuestion
 	decoded, room := decodeNumbers(b, []byte(event)), Room{MemberCount: 10_000}
@@ -185,7 +185,7 @@ func (c *crowd) plain(b *testing.B, event string) []plainQuestion {
 	return questions
 }
 
-// BenchmarkCompile takes a user's rules with 20 keywords and 20 rooms.
+// BenchmarkCompile compiles a user's rules with 20 keywords and 20 rooms.
 func BenchmarkCompile(b *testing.B) {
 	rules := withOwnRules("@me:x", 20, 20)
 	b.Run("alone", func(b *testing.B) {
@@ -206,7 +206,7 @@ func BenchmarkCompile(b *testing.B) {
 	})
 }
 
-// BenchmarkHostile shows what the worst patterns cost on a body of 60 KB.
+// BenchmarkHostile measures the most expensive patterns on a body of 60 KB.
 func BenchmarkHostile(b *testing.B) {
 	for name, pair := range hostile() {
 		b.Run(name, func(b *testing.B) {

@@ -13,19 +13,19 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Cache gives users whose rulesets differ in nothing but their own id the same Compiled, so that they are one class:
-// compiled once, held in memory once, and decided once for an event. It holds on to nothing: a Compiled that nobody
-// uses any more goes, and its entry with it. Any number of goroutines may share one.
+// Cache returns the same Compiled for rulesets that differ only in their owner's id. These users form one class:
+// their rules are compiled once, stored once and decided once for each event. An entry is removed when its Compiled
+// is garbage collected. Cache is safe for concurrent use.
 type Cache struct {
 	mu       sync.Mutex
 	compiled map[cacheKey]weak.Pointer[Compiled]
 	everyone cacheKey
 }
 
-// cacheKey is a hash that no two different rulesets have in common.
+// cacheKey is a collision-free hash of a ruleset.
 type cacheKey [sha256.Size]byte
 
-// NewCache returns a cache that is empty but for the predefined rules.
+// NewCache returns a cache that holds only the predefined rules.
 func NewCache() *Cache {
 	predefined := Predefined(anyUser)
 	return &Cache{
@@ -34,8 +34,8 @@ func NewCache() *Cache {
 	}
 }
 
-// Compile returns what the function Compile returns, the same for the same rules: Everyone for those that decide as
-// the predefined ones do. Rules that are disabled make no difference.
+// Compile returns what the function Compile returns, and the same Compiled for equal rules: Everyone for those that
+// decide as the predefined ones do. Disabled rules make no difference.
 func (c *Cache) Compile(rs *Ruleset, userID string) *Compiled {
 	key := newCacheKey(rs, userID)
 	if key == c.everyone {
@@ -52,7 +52,7 @@ func (c *Cache) Compile(rs *Ruleset, userID string) *Compiled {
 	return compiled
 }
 
-// forget removes an entry whose Compiled is gone, unless it has another by now.
+// forget removes an entry whose Compiled was collected, unless it was replaced meanwhile.
 func (c *Cache) forget(key cacheKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -61,7 +61,7 @@ func (c *Cache) forget(key cacheKey) {
 	}
 }
 
-// newCacheKey hashes all that a Compiled depends on, in the order in which it is asked.
+// newCacheKey hashes everything that a Compiled depends on, in evaluation order.
 func newCacheKey(rs *Ruleset, userID string) (key cacheKey) {
 	k := keyWriter{Hash: sha256.New(), compiler: compiler{ownID: userID, slots: everyone().slots}}
 	for _, list := range rs.lists() {
@@ -75,8 +75,8 @@ func newCacheKey(rs *Ruleset, userID string) (key cacheKey) {
 	return key
 }
 
-// keyWriter hashes rules. Each text is written with its length, and each list with its own: no two different rules
-// give the same bytes.
+// keyWriter hashes rules. Each text and each list is written with its length, so that different rules never produce
+// the same bytes.
 type keyWriter struct {
 	hash.Hash
 
@@ -106,7 +106,7 @@ func (k *keyWriter) rule(kind Kind, r *Rule) {
 	}
 }
 
-// condition writes what differs between users only in their own id the same for all.
+// condition hashes conditions that differ only in their owner's id to the same bytes.
 func (k *keyWriter) condition(source Condition) {
 	var path []string
 	kind := 0
@@ -129,17 +129,17 @@ func (k *keyWriter) condition(source Condition) {
 	}
 }
 
-// mayNameOwner is quick to say no: the id stands as it is in the JSON, or with escapes.
+// mayNameOwner reports cheaply whether a condition may contain the owner's id, as it is or with JSON escapes.
 func (k *keyWriter) mayNameOwner(source Condition) bool {
 	if _, ok := k.compiler.slots[source]; ok {
-		return false // for it is the same for all
+		return false // it is the same for all users
 	}
 	return strings.Contains(string(source), `\`) || strings.Contains(string(source), k.compiler.ownID)
 }
 
 func (k *keyWriter) text(s string) {
 	k.length(len(s))
-	_, _ = io.WriteString(k, s) // a hash takes everything
+	_, _ = io.WriteString(k, s) // a hash never fails
 }
 
 func (k *keyWriter) length(n int) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// namingOwner is a rule with the owner's id in all the places where it is the owner's, in various spellings.
+// namingOwner is a rule that contains its owner's id wherever it means the owner, in various spellings.
 func namingOwner(userID string) Rule {
 	return Rule{ID: "o", Enabled: true, Conditions: []Condition{
 		Condition(`{"kind":"event_match","key":"state_key","pattern":` + quote(userID) + `}`),
@@ -27,7 +27,7 @@ func TestCacheSharesWhatDiffersInTheOwnID(t *testing.T) {
 	}
 	disabled := Rule{ID: "off"}
 	if b := compile("@b:x", disabled, namingOwner("@b:x")); a != b {
-		t.Error("a disabled rule makes a class")
+		t.Error("a disabled rule changes the class")
 	}
 	for name, other := range map[string]*Compiled{
 		"another's id":          compile("@b:x", namingOwner("@a:x")),
@@ -44,11 +44,11 @@ func TestCacheSharesWhatDiffersInTheOwnID(t *testing.T) {
 		}
 	}
 	if compile("@a:x", Rule{ID: "off"}) != Everyone() {
-		t.Error("a disabled rule makes more of the predefined rules")
+		t.Error("with a disabled rule the predefined rules are not Everyone's")
 	}
 }
 
-// TestCacheMatchesTheRightUser keeps two users apart for whom the same text is the own id and another's.
+// TestCacheMatchesTheRightUser uses one text that is one user's own id and, to another user, somebody else's.
 func TestCacheMatchesTheRightUser(t *testing.T) {
 	cache := NewCache()
 	rules := func(userID string) *Ruleset {
@@ -57,10 +57,10 @@ func TestCacheMatchesTheRightUser(t *testing.T) {
 	a, b := cache.Compile(rules("@a:x"), "@a:x"), cache.Compile(rules("@b:x"), "@b:x")
 	ev := NewEvent([]byte(`{"state_key":"@A:X","content":{"target":"@a:x","list":["@a:x"]}}`), Room{})
 	if a.Evaluate(ev, User{ID: "@a:x"}) == nil || b.Evaluate(ev, User{ID: "@b:x"}) == nil {
-		t.Error("the rule does not match for one of the two")
+		t.Error("the rule does not match for one of its two owners")
 	}
 	if a.Evaluate(ev, User{ID: "@c:x"}) != nil {
-		t.Error("the rule of the users named matches for another")
+		t.Error("the rule matches for another user")
 	}
 }
 
@@ -82,14 +82,14 @@ func TestCacheForgets(t *testing.T) {
 	}
 	group.Wait()
 	for rounds := 0; entries() > 1 && rounds < 1_000; rounds++ {
-		runtime.GC() // what is to go is cleaned up behind it, by a goroutine of the runtime
+		runtime.GC() // a goroutine of the runtime runs the cleanups afterwards
 		runtime.Gosched()
 	}
 	if got := entries(); got != 1 {
 		t.Errorf("%d entries, want only the one in use", got)
 	}
 	if cache.Compile(withOwnRules("@kept:x", 1, 0), "@kept:x") != kept {
-		t.Error("what is in use was compiled again")
+		t.Error("a Compiled in use was compiled again")
 	}
 }
 

@@ -1,30 +1,30 @@
 package pushrule
 
-// Changes is what a user has made of the predefined rules: rules of their own, in the order they are asked within
-// their kind, and what differs of the predefined ones. The zero value changes nothing. Kept apart from the predefined
-// rules, they follow these when the specification changes them.
+// Changes is how a user's rules differ from the predefined ones: the user's own rules, in evaluation order within
+// their kind, and the changes to predefined rules. The zero value changes nothing. Since the predefined rules are
+// stored separately, they follow the specification.
 type Changes struct {
 	Override   []Rule            `json:"override,omitempty"`
 	Content    []Rule            `json:"content,omitempty"`
 	Room       []Rule            `json:"room,omitempty"`
 	Sender     []Rule            `json:"sender,omitempty"`
 	Underride  []Rule            `json:"underride,omitempty"`
-	Predefined map[string]Change `json:"predefined,omitempty"` // by rule id; ids that are not predefined do nothing
+	Predefined map[string]Change `json:"predefined,omitempty"` // by rule id; unknown ids are ignored
 }
 
-// Change is what a user has changed of one predefined rule.
+// Change is a user's change to one predefined rule.
 type Change struct {
 	Enabled *bool    `json:"enabled,omitempty"` // nil: as predefined
 	Actions []Action `json:"actions,omitzero"`  // nil: as predefined
 }
 
-// IsZero reports whether nothing is changed.
+// IsZero reports whether nothing was changed.
 func (c *Changes) IsZero() bool {
 	return len(c.Override)+len(c.Content)+len(c.Room)+len(c.Sender)+len(c.Underride)+len(c.Predefined) == 0
 }
 
-// Ruleset returns all the rules of a user, as clients see them under "global": in each kind the user's own, then the
-// predefined ones, with .m.rule.master before all.
+// Ruleset returns all the rules of a user, as clients see them under "global": for each kind the user's own rules,
+// then the predefined ones, but .m.rule.master always first.
 func (c *Changes) Ruleset(userID string) Ruleset {
 	rules := Predefined(userID)
 	rules.Override = c.withOwn(c.Override, rules.Override)
@@ -35,7 +35,7 @@ func (c *Changes) Ruleset(userID string) Ruleset {
 	return rules
 }
 
-// withOwn puts the user's rules of a kind and the predefined ones, as changed, together.
+// withOwn combines the user's rules of a kind with the predefined ones, including the user's changes.
 func (c *Changes) withOwn(own, predefined []Rule) []Rule {
 	rules := make([]Rule, 0, len(own)+len(predefined))
 	if len(predefined) > 0 && predefined[0].ID == masterID {

@@ -21,7 +21,7 @@ func TestNoChangesArePredefined(t *testing.T) {
 		t.Errorf("no changes make\n%+v\nwant %+v", got, want)
 	}
 	if !none.IsZero() {
-		t.Error("no changes are some")
+		t.Error("the zero value is not zero")
 	}
 	for name, some := range map[string]Changes{
 		"override":   {Override: []Rule{{}}},
@@ -32,7 +32,7 @@ func TestNoChangesArePredefined(t *testing.T) {
 		"predefined": {Predefined: map[string]Change{masterID: {}}},
 	} {
 		if some.IsZero() {
-			t.Errorf("a change of %s is none", name)
+			t.Errorf("with a change of %s the value is zero", name)
 		}
 	}
 }
@@ -78,7 +78,7 @@ func TestChangesOfPredefinedRules(t *testing.T) {
 	}
 }
 
-// TestChangesSurviveJSON also keeps apart what is unchanged and what has no actions any more.
+// TestChangesSurviveJSON includes the difference between unchanged actions and an empty list of actions.
 func TestChangesSurviveJSON(t *testing.T) {
 	pattern := "cake"
 	for text, want := range map[string]Changes{

@@ -10,17 +10,17 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Compiled is a ruleset ready to be evaluated. It never changes, and any number of goroutines may share it.
+// Compiled is a ruleset that is ready for evaluation. It is immutable and safe for concurrent use.
 type Compiled struct {
 	rules []rule
-	slots map[Condition]slots // the predefined conditions that events remember
-	known map[string]known    // Everyone's only: the predefined rules, by their ids
+	slots map[Condition]slots // the predefined conditions whose results events cache
+	known map[string]known    // set only in Everyone: the predefined rules by id
 }
 
-// rule is an enabled rule that may match.
+// rule is an enabled rule that can match.
 type rule struct {
-	slots    slots       // of the conditions that are memoised
-	shared   []condition // those that are the same for all users
+	slots    slots       // of the memoised conditions
+	shared   []condition // conditions that give the same result for all users
 	personal []personal
 	outcome  *Outcome
 }
@@ -40,7 +40,7 @@ func newRule(conditions []condition, outcome *Outcome) rule {
 	return r
 }
 
-// anyUser stands for the user's own id where a ruleset is compiled for everyone; it can be nobody's id.
+// anyUser takes the place of the user's own id in Everyone. No Matrix id contains NUL.
 const anyUser = "\x00"
 
 // Everyone returns the predefined rules, compiled once for all users that have no others.
@@ -51,9 +51,9 @@ var everyone = sync.OnceValue(func() *Compiled { //nolint:gochecknoglobals // ma
 	return compile(&compiler{ownID: anyUser, slots: make(map[Condition]slots), assign: true}, &rules)
 })
 
-// Compile compiles the ruleset of a user. Conditions that name the user's own id, as two of the predefined rules
-// do, become conditions on whoever is asked about: users whose rulesets differ in nothing but that id may share one
-// Compiled. There the id is literal text, even if it has a * or ?.
+// Compile compiles the ruleset of a user. Conditions that contain the user's own id, as two of the predefined rules
+// do, become conditions on the user being evaluated, so users whose rulesets differ only in that id can share one
+// Compiled. The id is literal text there, even if it contains a * or ?.
 func Compile(rules *Ruleset, userID string) *Compiled {
 	return compile(&compiler{ownID: userID, slots: everyone().slots, known: everyone().known}, rules)
 }
@@ -80,7 +80,7 @@ func compile(c *compiler, rs *Ruleset) *Compiled {
 	return compiled
 }
 
-// rule compiles a rule, or takes it from Everyone; ok is false if it can never match.
+// rule compiles a rule, or reuses the one in Everyone. ok is false if the rule can never match.
 func (c *compiler) rule(kind Kind, source *Rule) (r rule, ok bool) {
 	if like, ok := c.known[source.ID]; ok && like.kind == kind && like.is(source, c.ownID) {
 		return like.compiled, true
@@ -92,14 +92,14 @@ func (c *compiler) rule(kind Kind, source *Rule) (r rule, ok bool) {
 	return newRule(conditions, newOutcome(kind, source)), true
 }
 
-// known is a predefined rule that is compiled for everyone.
+// known is a predefined rule that Everyone has compiled.
 type known struct {
 	kind     Kind
 	source   *Rule
 	compiled rule
 }
 
-// is reports whether a user's rule is the predefined one.
+// is reports whether a user's rule equals the predefined one.
 func (k *known) is(r *Rule, userID string) bool {
 	return slices.Equal(k.source.Actions, r.Actions) &&
 		slices.EqualFunc(k.source.Conditions, r.Conditions, func(everyone, own Condition) bool {
@@ -108,7 +108,7 @@ func (k *known) is(r *Rule, userID string) bool {
 		})
 }
 
-// inOrder returns a list's rules in the order they are asked: the master rule, the user's, the predefined.
+// inOrder returns a list's rules in evaluation order: the master rule, the user's own, the predefined ones.
 func inOrder(l list) []*Rule {
 	rank := func(r *Rule) int {
 		switch {
@@ -132,10 +132,10 @@ type compiler struct {
 	ownID  string
 	slots  map[Condition]slots
 	known  map[string]known
-	assign bool // give slots to conditions instead of only using them
+	assign bool // assign slots to conditions; otherwise existing slots are used
 }
 
-// conditions returns all that must hold for the rule to match.
+// conditions returns everything that must hold for the rule to match.
 func (c *compiler) conditions(kind Kind, r *Rule) []condition {
 	var all []condition
 	switch r.ID {
@@ -159,7 +159,7 @@ func (c *compiler) conditions(kind Kind, r *Rule) []condition {
 	return all
 }
 
-// remembered compiles a condition, and lets events remember it if it has or gets a slot.
+// remembered compiles a condition. If it has or gets a slot, events cache its result.
 func (c *compiler) remembered(source Condition) condition {
 	compiled := c.condition(gjson.Parse(string(source)))
 	switch compiled.(type) {
@@ -265,7 +265,7 @@ func newMemberCount(is string) condition {
 	if digits == "" || strings.Trim(digits, "0123456789") != "" {
 		return never{}
 	}
-	// What no int can hold is above every count of members, as the greatest int is.
+	// A count that no int can hold is larger than every number of members, as the largest int is.
 	count, err := strconv.Atoi(digits)
 	if err != nil {
 		count = math.MaxInt
@@ -279,7 +279,7 @@ func newMemberCount(is string) condition {
 		return &memberCount{math.MinInt, count}
 	case ">":
 		if count == math.MaxInt {
-			return &memberCount{count, 0} // nothing is between them
+			return &memberCount{count, 0} // an empty range
 		}
 		return &memberCount{count + 1, math.MaxInt}
 	case ">=":

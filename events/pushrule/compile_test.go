@@ -25,7 +25,7 @@ func TestOrder(t *testing.T) {
 	event := []byte(`{"room_id":"!a:x","sender":"@a:x","content":{"body":""}}`)
 	compiled := Compile(&rules, "")
 	var got []string
-	for len(compiled.rules) > 0 { // the best rule wins, then leaves
+	for len(compiled.rules) > 0 { // the first rule matches and is then removed
 		outcome := compiled.Evaluate(NewEvent(event, Room{}), User{ID: "@b:x"})
 		if outcome == nil {
 			break
@@ -50,8 +50,8 @@ func TestOwnEventsNeverNotify(t *testing.T) {
 	}
 }
 
-// TestEveryoneIsEachUser compares the shared predefined rules with those compiled for one user, on the events of
-// the vectors.
+// TestEveryoneIsEachUser compares the shared predefined rules with those compiled for a single user, on the events of
+// the test vectors.
 func TestEveryoneIsEachUser(t *testing.T) {
 	for _, v := range readVectors(t).Vectors {
 		if v.Suite != "default_ruleset" {
@@ -65,7 +65,7 @@ func TestEveryoneIsEachUser(t *testing.T) {
 	}
 }
 
-// TestPredefinedRulesAreShared looks at where outcomes are kept: what a user has changed must not be Everyone's.
+// TestPredefinedRulesAreShared compares outcomes by address: a rule that a user has changed must not be Everyone's.
 func TestPredefinedRulesAreShared(t *testing.T) {
 	changes := &Changes{Predefined: map[string]Change{".m.rule.message": {Actions: []Action{}}}}
 	rules := changes.rulesetOf("@me:x")

@@ -1,17 +1,17 @@
 package pushrule
 
-// condition is a compiled condition. It asks the event, and if it is personal also the user whom the event is
-// evaluated for.
+// condition is a compiled condition. It depends on the event and, if it is a personal condition, on the user being
+// evaluated.
 type condition interface {
 	holds(ev *Event) bool
 }
 
-// never is a condition we do not know or cannot read.
+// never is a condition that is unknown or cannot be parsed.
 type never struct{}
 
 func (never) holds(*Event) bool { return false }
 
-// textMatch is event_match on any property but content.body.
+// textMatch is event_match on any property except content.body.
 type textMatch struct {
 	path []string
 	glob glob
@@ -22,7 +22,7 @@ func (c *textMatch) holds(ev *Event) bool {
 	return n != nil && c.glob.matchWhole(n.fold())
 }
 
-// bodyMatch is event_match on content.body, and what a content rule asks.
+// bodyMatch is event_match on content.body, and the condition of a content rule.
 type bodyMatch struct{ glob glob }
 
 func (c *bodyMatch) holds(ev *Event) bool {
@@ -30,12 +30,12 @@ func (c *bodyMatch) holds(ev *Event) bool {
 	return body != nil && c.glob.matchWords(body)
 }
 
-// inRoom is what a room rule asks: no pattern, and case counts.
+// inRoom is the condition of a room rule: equality, case-sensitive.
 type inRoom struct{ id string }
 
 func (c *inRoom) holds(ev *Event) bool { return c.id != "" && ev.roomID == c.id }
 
-// fromSender is what a sender rule asks: no pattern, and case counts.
+// fromSender is the condition of a sender rule: equality, case-sensitive.
 type fromSender struct{ id string }
 
 func (c *fromSender) holds(ev *Event) bool { return c.id != "" && ev.sender == c.id }
@@ -59,7 +59,7 @@ type propertyContains struct {
 
 func (c *propertyContains) holds(ev *Event) bool { return ev.at(c.path).contains(c.value) }
 
-// memberCount is room_member_count: a range of counts, both ends included.
+// memberCount is room_member_count: an inclusive range.
 type memberCount struct{ least, most int }
 
 func (c *memberCount) holds(ev *Event) bool {
@@ -71,14 +71,14 @@ type senderPermission struct{ kind string }
 
 func (c *senderPermission) holds(ev *Event) bool { return ev.room.maySenderNotify(c.kind) }
 
-// noMentions keeps the mention rules from before v1.7 away from events that say whom they mention.
+// noMentions keeps the mention rules from before v1.7 from matching events that have m.mentions.
 type noMentions struct{}
 
 func (noMentions) holds(ev *Event) bool {
 	return ev.root.member("content").member("m.mentions") == nil
 }
 
-// relatedMatch is im.nheko.msc3664.related_event_match. Without a pattern the relation alone is enough.
+// relatedMatch is im.nheko.msc3664.related_event_match. Without a pattern the relation alone is sufficient.
 type relatedMatch struct {
 	relType          string
 	match            condition // nil for no pattern
@@ -93,15 +93,15 @@ func (c *relatedMatch) holds(ev *Event) bool {
 	return c.match == nil || c.match.holds(related)
 }
 
-// isFallingBack reports whether the event says to reply only for clients that do not know threads.
+// isFallingBack reports whether the event's reply is a fallback for clients without threads.
 func (ev *Event) isFallingBack() bool {
 	n := ev.root.member("content").member("m.relates_to").member("is_falling_back")
 	return n != nil && n.scalar == scalar{shape: shapeBool, number: 1}
 }
 
-// memoised is a condition that does not depend on the user: an event decides it once.
+// memoised is a condition that does not depend on the user: it is decided once for each event.
 type memoised struct {
-	slot slots // one
+	slot slots // exactly one
 	condition
 }
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// holds evaluates one condition on an event; @me:x is asked about.
+// holds evaluates one condition on an event for @me:x.
 func holds(condition, event string, room Room, user User) bool {
 	user.ID = "@me:x"
 	rules := Ruleset{Override: []Rule{{ID: "o", Enabled: true, Conditions: []Condition{Condition(condition)}}}}
@@ -25,7 +25,7 @@ func TestConditions(t *testing.T) {
 		{`{"kind":"event_match","key":"state_key","pattern":"@me:x"}`, `{"state_key":"@you:x"}`, false},
 		{`{"kind":"event_match","key":"state_key","pattern":"@me:x"}`, `{}`, false},
 		{`{"kind":"event_match","key":"a.b","pattern":"*"}`, `{"a":"x"}`, false},
-		{`{"kind":"event_match","key":"a","pattern":"2"}`, `{"a":1,"a":"2"}`, true}, // the last counts
+		{`{"kind":"event_match","key":"a","pattern":"2"}`, `{"a":1,"a":"2"}`, true}, // the last of two equal keys wins
 		{`{"kind":"event_match","key":"a","pattern":5}`, `{"a":"5"}`, false},
 		{`{"kind":"event_match","key":5,"pattern":"5"}`, `{"5":"5"}`, false},
 		{is + `"key":"a","value":"A"}`, `{"a":"a"}`, false},
@@ -119,7 +119,7 @@ func TestMemberCount(t *testing.T) {
 		">99999999999999999999":              {},
 		">=99999999999999999999":             {},
 		"99999999999999999999":               {},
-		"==18446744073709551617":             {}, // 1 if it were cut to 64 bits
+		"==18446744073709551617":             {}, // would be 1 if truncated to 64 bits
 		"18446744073709551618":               {},
 	} {
 		for i, want := range want {
@@ -152,7 +152,7 @@ func TestSenderPermission(t *testing.T) {
 	}
 }
 
-// TestUnstableWithoutFacts keeps the promise that conditions we lack the facts for never hold.
+// TestUnstableWithoutFacts checks that conditions whose facts are unknown never hold.
 func TestUnstableWithoutFacts(t *testing.T) {
 	event := `{"content":{"m.relates_to":{"rel_type":"m.thread","event_id":"$a"}}}`
 	for _, condition := range []string{

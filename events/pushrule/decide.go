@@ -1,22 +1,22 @@
 package pushrule
 
-// Decision is what a ruleset makes of an event for all users at once: the rule that stands for everyone, and those
-// before it that ask who the user is. It belongs to its event, and like the event to one goroutine at a time.
+// Decision is the result of a ruleset for one event and all users: the outcome that does not depend on the user, and
+// the rules before it that do. Like its event, it must not be used concurrently.
 type Decision struct {
 	compiled *Compiled
 	event    *Event
-	rest     *Outcome        // for whom no open rule matches
-	open     [mostOpen]*rule // rules that may match for some, in order
-	sought   [mostOpen]*node // by the first personal condition of each
-	count    int             // of open rules; more than mostOpen: they are not listed
+	rest     *Outcome        // if no open rule matches
+	open     [mostOpen]*rule // rules that match only for some users, in order
+	sought   [mostOpen]*node // what the first personal condition of each examines
+	count    int             // of open rules; if above mostOpen, they are not listed
 }
 
-// mostOpen is how many open rules a decision lists. The predefined rules leave one open at most; with more than
-// this, users are evaluated one by one.
+// mostOpen is how many open rules a decision lists. The predefined rules leave at most one open; beyond this limit
+// each user is evaluated on their own.
 const mostOpen = 4
 
-// Decide walks the rules once for an event; For and Same then give the outcomes of all users whom the ruleset is
-// for. Related events must have been set before (Event.Relate).
+// Decide evaluates the rules once for an event; For and Same then return the outcomes of all users with this ruleset.
+// Call Event.Relate before.
 func (c *Compiled) Decide(ev *Event) Decision {
 	d := Decision{compiled: c, event: ev}
 	for i := range c.rules {
@@ -40,12 +40,11 @@ func (c *Compiled) Decide(ev *Event) Decision {
 	return d
 }
 
-// Same returns the outcome that every user but the sender gets, nil if that is none, and whether they do all get the
-// same, so that nobody has to be looked at.
+// Same returns the outcome that all users but the sender get, which is nil if no rule matches. same is false if it
+// depends on the user.
 func (d *Decision) Same() (o *Outcome, same bool) { return d.rest, d.count == 0 }
 
-// For returns the outcome for one user: what Evaluate returns, at the cost of looking only at the rules that depend
-// on the user.
+// For returns the same outcome as Evaluate for one user, but evaluates only the rules that depend on the user.
 func (d *Decision) For(user User) *Outcome {
 	ev := d.event
 	switch {
@@ -65,7 +64,8 @@ func (d *Decision) For(user User) *Outcome {
 	return d.rest
 }
 
-// seek returns what the rule's first personal condition looks at; ok is false if one of them fails for everybody.
+// seek returns what the rule's first personal condition examines; ok is false if one of its personal conditions fails
+// for everybody.
 func (r *rule) seek(ev *Event) (first *node, ok bool) {
 	for i, condition := range r.personal {
 		at, ok := condition.seek(ev)

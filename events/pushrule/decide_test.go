@@ -35,7 +35,7 @@ func TestSame(t *testing.T) {
 	}
 }
 
-// TestManyOpenRules has more open rules than a Decision lists; each matches for one name.
+// TestManyOpenRules uses more open rules than a Decision lists; each matches for one name.
 func TestManyOpenRules(t *testing.T) {
 	for count := range 3 * mostOpen {
 		var rules Ruleset

@@ -1,7 +1,7 @@
 package pushrule
 
-// Evaluate returns what the first rule that matches says to do for the user, or nil if none matches or the user
-// sent the event.
+// Evaluate returns the outcome of the first rule that matches for the user, or nil if none matches or the user sent
+// the event.
 func (c *Compiled) Evaluate(ev *Event, user User) *Outcome {
 	if user.ID == ev.sender && ev.sender != "" {
 		return nil
@@ -9,7 +9,7 @@ func (c *Compiled) Evaluate(ev *Event, user User) *Outcome {
 	ev.user = user
 	for i := range c.rules {
 		r := &c.rules[i]
-		// Most rules fail by slots, for all users but the first.
+		// Most rules fail here, for every user after the first.
 		if ev.failing&r.slots == 0 && allHold(r.shared, ev) && allHoldFor(r.personal, ev) {
 			return r.outcome
 		}

@@ -2,7 +2,7 @@ package pushrule
 
 import "github.com/tidwall/gjson"
 
-// Room is what conditions ask about the room at the time of the event.
+// Room is the state of the room, at the time of the event, that conditions depend on.
 type Room struct {
 	// MemberCount is the number of joined members.
 	MemberCount int
@@ -14,46 +14,45 @@ type Room struct {
 	NotificationLevels map[string]int64
 }
 
-// User is what conditions ask about the user who might be notified.
+// User is the user for whom an event is evaluated.
 type User struct {
 	ID string
-	// DisplayName is the user's name in the room; only the historical contains_display_name asks for it.
+	// DisplayName is the user's name in the room. Only the historical contains_display_name uses it.
 	DisplayName string
-	// Thread is the user's subscription to the thread the event is in (MSC4306).
+	// Thread is the user's subscription to the event's thread (MSC4306).
 	Thread ThreadSubscription
 }
 
-// ThreadSubscription is a user's subscription to the thread an event is in (MSC4306).
+// ThreadSubscription is a user's subscription to the thread of an event (MSC4306).
 type ThreadSubscription uint8
 
-// The zero value is also right for events outside threads: then conditions on subscriptions never hold.
+// The zero value is also correct for events outside threads: conditions on subscriptions then never hold.
 const (
 	ThreadUnknown ThreadSubscription = iota
 	ThreadSubscribed
 	ThreadUnsubscribed
 )
 
-// Event is an event in its room, ready to be evaluated for many users. It remembers what was found out about it, so
-// one event must not be evaluated by two goroutines at a time.
+// Event is an event in its room, ready to be evaluated for many users. It caches intermediate results, so it must not
+// be used concurrently.
 type Event struct {
 	root    node
-	sender  string // "" if absent, as roomID
+	sender  string // "" if absent, like roomID
 	roomID  string
 	room    Room
 	related map[string]*Event
 
-	body    *body // content.body, nil if it is no string
-	hasBody bool  // body is known
+	body    *body // content.body, nil if it is not a string
+	hasBody bool  // body has been computed
 
-	holding slots  // memoised conditions that are known to hold
-	failing slots  // and not to
-	user    User   // whom Evaluate asks about
-	scratch []byte // text of that user, folded
+	holding slots  // memoised conditions that hold
+	failing slots  // memoised conditions that do not hold
+	user    User   // the user being evaluated
+	scratch []byte // buffer for that user's folded text
 }
 
-// NewEvent prepares an event in the client-server format for evaluation. The JSON must be valid: of other input it
-// is only promised that nothing breaks. The event keeps a copy of raw, but room's map itself, which must not change
-// while the event is in use.
+// NewEvent prepares an event in the client-server format for evaluation. With invalid JSON the results are undefined,
+// but it does not panic. The event copies raw but keeps room's map, which must not change while the event is in use.
 func NewEvent(raw []byte, room Room) *Event {
 	ev := &Event{root: newNode(gjson.ParseBytes(raw)), room: room}
 	if sender := ev.textAt([]string{"sender"}); sender != nil {
@@ -65,7 +64,7 @@ func NewEvent(raw []byte, room Room) *Event {
 	return ev
 }
 
-// Relate sets the event that this one relates to by the relation relType, "m.in_reply_to" for replies (MSC3664).
+// Relate sets the event to which this one relates by relType; "m.in_reply_to" means a reply (MSC3664).
 func (ev *Event) Relate(relType string, to *Event) {
 	if ev.related == nil {
 		ev.related = make(map[string]*Event)
@@ -92,13 +91,13 @@ func (ev *Event) textAt(path []string) *node {
 	return nil
 }
 
-// body is a message's text, folded, with its words.
+// body is a message's text, folded, and its words.
 type body struct {
 	text []byte
 	set  *wordSet
 }
 
-// bodyText returns content.body, or nil if it is no string.
+// bodyText returns content.body, or nil if it is not a string.
 func (ev *Event) bodyText() *body {
 	if !ev.hasBody {
 		ev.hasBody = true

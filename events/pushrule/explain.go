@@ -11,19 +11,19 @@ import (
 type Explanation struct {
 	RuleID string `json:"rule_id"`
 	Kind   Kind   `json:"kind"`
-	// Asked reports whether the evaluator came to the rule: no rule before it had matched, it is enabled, and the event is
-	// not the user's own.
+	// Asked reports whether the rule was evaluated: it is enabled, no rule before it matched, and the event is not
+	// the user's own.
 	Asked bool `json:"asked"`
-	// Matched reports whether the rule was asked and holds, so that it decides. Only one rule of an event does.
+	// Matched reports whether the rule was evaluated and matched, so that it decides. At most one rule does.
 	Matched bool `json:"matched"`
-	// Why lists why the rule was not asked, and what keeps it from matching: one reason each, empty for the rule
-	// that matched. They quote the rule, but nothing of the event.
+	// Why lists why the rule was not evaluated and which of its conditions do not hold, one reason each. It is empty
+	// for the rule that matched. It quotes the rule but never the event.
 	Why []string `json:"why,omitempty"`
 }
 
-// Explain reports for every rule of a user, in the order in which they are asked, whether it matched an event and why
-// not; the one with Matched is what Evaluate returns, if any is. Rules that were not asked are explained as if they
-// had been: one that would have matched then has no reason but that. It takes its time: it is for people.
+// Explain reports for every rule of a user, in evaluation order, whether it matched an event, and if not, why. The
+// rule with Matched is the one that Evaluate returns. Rules after it are explained as if they had been evaluated: one
+// that would have matched then has no other reason. Explain is slow; it serves people who debug rules.
 func Explain(rules *Ruleset, ev *Event, user User) []Explanation {
 	x := explainer{ev: ev, compiler: compiler{ownID: user.ID}}
 	ev.user = user
@@ -39,11 +39,11 @@ func Explain(rules *Ruleset, ev *Event, user User) []Explanation {
 	return all
 }
 
-// explainer goes through the rules of one user.
+// explainer evaluates the rules of one user.
 type explainer struct {
 	ev       *Event
 	compiler compiler
-	decided  string // why no more rules are asked, once it is so
+	decided  string // why the remaining rules are not evaluated; "" if they are
 }
 
 func (x *explainer) explain(kind Kind, rule *Rule) Explanation {
@@ -62,12 +62,12 @@ func (x *explainer) explain(kind Kind, rule *Rule) Explanation {
 	return e
 }
 
-// failures returns what keeps the rule from matching.
+// failures returns the conditions that keep the rule from matching.
 func (x *explainer) failures(kind Kind, rule *Rule) []string {
 	conditions := x.compiler.conditions(kind, rule)
 	sources := make([]Condition, len(conditions))
 	if kind == KindOverride || kind == KindPostContent || kind == KindUnderride {
-		// Those that no condition of the rule's says come first.
+		// The implicit conditions, which have no JSON, come first.
 		sources = slices.Concat(sources[:len(conditions)-len(rule.Conditions)], rule.Conditions)
 	}
 	var failures []string
@@ -80,7 +80,7 @@ func (x *explainer) failures(kind Kind, rule *Rule) []string {
 	return failures
 }
 
-// failure returns which condition does not hold and why; source is empty for what the rule itself asks.
+// failure describes a condition that does not hold. source is empty for an implicit condition.
 func (x *explainer) failure(rule *Rule, condition condition, source gjson.Result) string {
 	_, isPattern := condition.(*bodyMatch)
 	switch {

@@ -81,7 +81,7 @@ func TestExplain(t *testing.T) {
 			t.Errorf("explanation:\n got %+v\nwant %+v", e, w)
 		}
 		if strings.Contains(strings.Join(e.Why, ""), "SECRET") {
-			t.Errorf("the event stands in %q", e.Why)
+			t.Errorf("%q quotes the event", e.Why)
 		}
 	}
 }

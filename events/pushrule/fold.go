@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// appendFold appends s with each character replaced by the one that stands for all of its case variants, in valid
-// UTF-8. Two texts are equal but for case exactly if they fold to the same bytes.
+// appendFold appends s in valid UTF-8 with each character replaced by one representative of its case variants. Two
+// texts fold to the same bytes if and only if they differ only in case.
 func appendFold(dst []byte, s string) []byte {
 	for i := 0; i < len(s); {
 		if c := s[i]; c < utf8.RuneSelf {
@@ -24,7 +24,7 @@ func appendFold(dst []byte, s string) []byte {
 	return dst
 }
 
-// foldRune returns the smallest case variant of a rune outside ASCII that is outside ASCII too.
+// foldRune returns the smallest non-ASCII case variant of a non-ASCII rune.
 func foldRune(r rune) rune {
 	if isCaseless(r) {
 		return r
@@ -38,8 +38,8 @@ func foldRune(r rune) rune {
 	return least
 }
 
-// isCaseless knows the scripts of East Asia and the emoji, where asking the tables for each rune would make the
-// folding of a long body slow.
+// isCaseless reports whether a rune belongs to the East Asian scripts or the emoji, for which looking up each rune in
+// the tables would make folding a long body slow.
 func isCaseless(r rune) bool {
 	return 0x2E80 <= r && r < 0xA640 || 0xAC00 <= r && r < 0xFB00 || 0x1F000 <= r
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// generator makes random rulesets and events.
+// generator produces random rulesets and events.
 type generator struct{ *rand.Rand }
 
 func newGenerator(seed, stream uint64) generator {
@@ -47,7 +47,7 @@ func (g generator) pattern() string {
 			text.WriteString(g.pick(letters))
 		}
 	}
-	if g.chance(3) { // long enough for all ways to search
+	if g.chance(3) { // long enough for every search algorithm
 		return strings.Repeat(text.String(), 20)
 	}
 	return text.String()
@@ -111,7 +111,7 @@ func (g generator) room() Room {
 	return room
 }
 
-// ruleset has rules of the user's, most of the predefined ones, and some that were so once.
+// ruleset returns rules of the user's, most of the predefined ones, and some that earlier versions predefined.
 func (g generator) ruleset(predefined map[Kind][]object) map[Kind][]object {
 	rules := map[Kind][]object{}
 	own := 0

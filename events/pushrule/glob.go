@@ -4,19 +4,19 @@ import (
 	"bytes"
 )
 
-// glob is a compiled pattern: the segments between its stars. Segments have a fixed number of characters, so in a
-// text the first place where the next segment fits leaves the most room for those behind it: taking that place is
-// never wrong, and no choice is ever taken back. The whole match is one walk along the text.
+// glob is a compiled pattern: the segments between its stars. Each segment has a fixed number of characters, so
+// taking the first match of a segment leaves the most text for the following ones. That is always right, so the match
+// never backtracks and reads the text once.
 //
-//	"ab*c?d*"  →  [ab] [c?d] []      the first segment is bound to the start, the last to the end
+//	"ab*c?d*"  →  [ab] [c?d] []      the first segment is anchored at the start, the last at the end
 type glob struct {
 	segments []segment
-	words    []word // every matching body has them
-	isWord   bool   // the pattern is just the one word
-	isPhrase bool   // it has words, no wildcards, and is short enough to be compared at every place of a word
+	words    []word // that every matching body contains
+	isWord   bool   // the pattern is a single word
+	isPhrase bool   // it has words, no wildcards, and is short enough to compare at each occurrence of a word
 }
 
-// newGlob compiles a pattern, to be matched against folded text.
+// newGlob compiles a pattern for matching folded text.
 func newGlob(pattern string) glob {
 	folded := appendFold(nil, pattern)
 	g := glob{words: wholeWords(folded)}
@@ -31,8 +31,8 @@ func newGlob(pattern string) glob {
 	return g
 }
 
-// wholeWords returns the pattern's words that must stand as words in any text it matches: those that no wildcard
-// touches.
+// wholeWords returns the words that every matching text must contain as whole words: those not adjacent to a
+// wildcard.
 func wholeWords(folded []byte) []word {
 	var words []word
 	wild := func(pos int) bool {
@@ -46,7 +46,7 @@ func wholeWords(folded []byte) []word {
 	return words
 }
 
-// matchWhole reports whether the pattern is the whole of text.
+// matchWhole reports whether the pattern matches all of text.
 func (g *glob) matchWhole(text []byte) bool {
 	first, last := &g.segments[0], &g.segments[len(g.segments)-1]
 	pos, ok := first.at(text, 0)
@@ -65,7 +65,7 @@ func (g *glob) matchWhole(text []byte) bool {
 	return true
 }
 
-// matchWords reports whether the pattern matches a stretch of the body between two word boundaries.
+// matchWords reports whether the pattern matches a part of the body between two word boundaries.
 func (g *glob) matchWords(b *body) bool {
 	var rarest word
 	for _, w := range g.words {
@@ -96,7 +96,7 @@ func (g *glob) matchStretch(text []byte) bool {
 			where |= endBound
 		}
 		if len(g.segments[i].text) == 0 {
-			continue // a star, or nothing at all, reaches the start or the end of the text
+			continue // a star, or an empty pattern, reaches the start or the end of the text
 		}
 		var ok bool
 		if pos, ok = g.segments[i].find(text, pos, where); !ok {

@@ -29,10 +29,10 @@ func TestGlobWholeValue(t *testing.T) {
 		{"**", "a\nb", true},
 		{"?", "", false},
 		{"?", "é", true},
-		{"?", "👩‍💻", false}, // three code points
+		{"?", "👩‍💻", false}, // more than one code point
 		{"???", "👩‍💻", true},
 		{"a*", "a", true},
-		{"a*a", "a", false}, // first and last must not overlap
+		{"a*a", "a", false}, // the first and last segments must not overlap
 		{"a*a", "aa", true},
 		{"ab*b*ba", "abba", false},
 		{"ab*b*ba", "ab b ba", true},
@@ -68,13 +68,13 @@ func TestGlobWords(t *testing.T) {
 		{"cake", "Cake!", true},
 		{"cake", "cheesecake, cake_ 1cake", false},
 		{"cake", "cupcake cake", true},
-		{"cake", "écake", true}, // é is no word character
+		{"cake", "écake", true}, // é is not a word character
 		{"@room", "a@room", true},
 		{"@room", "@rooms", false},
 		{"an example", "An example event.", true},
 		{"an example", "example an examples, man example", false},
 		{"an example!", "example! an example", false},
-		{"an example!", "so an example! an example", true}, // not at the last place of its words
+		{"an example!", "so an example! an example", true}, // not at the last occurrence of its words
 		{"!an example", "an example, xan example !AN EXAMPLE", true},
 		{"ex*ple", "An exciting triple-whammy", true},
 		{"ex*ple", "An exciting triplet", false},
@@ -90,7 +90,7 @@ func TestGlobWords(t *testing.T) {
 		{"a?c?", "xa c ", false},
 		{"a*b*c", "a c b", false},
 		{"a*b*c", "xa a b cx c", true},
-		{long + "-a", strings.Repeat(long, 3), false}, // every place fits, none ends at a boundary
+		{long + "-a", strings.Repeat(long, 3), false}, // matches everywhere, but never ends at a boundary
 		{long + "-a", strings.Repeat(long, 3) + "-a", true},
 		{long + "-a", long, false},
 	} {
@@ -100,7 +100,7 @@ func TestGlobWords(t *testing.T) {
 	}
 }
 
-// hostile pairs of patterns and bodies make naive matchers try again and again.
+// hostile returns patterns and bodies on which naive matchers backtrack.
 func hostile() map[string]struct{ pattern, body string } {
 	return map[string]struct{ pattern, body string }{
 		"stars":     {strings.Repeat("a*", 200) + "b", strings.Repeat("a ", 30_000)},
@@ -112,7 +112,7 @@ func hostile() map[string]struct{ pattern, body string } {
 	}
 }
 
-// TestGlobHostile would not come back in time if a match could step back over its choices.
+// TestGlobHostile would run for years if a match backtracked.
 func TestGlobHostile(t *testing.T) {
 	for name, pair := range hostile() {
 		if matchesWords(pair.pattern, pair.body) {
@@ -121,7 +121,7 @@ func TestGlobHostile(t *testing.T) {
 	}
 }
 
-// TestFoldAllRunes holds the shortcuts of folding against the tables, for every rune there is.
+// TestFoldAllRunes compares the shortcuts of folding with the Unicode tables, for every rune.
 func TestFoldAllRunes(t *testing.T) {
 	for r := rune(0); r <= unicode.MaxRune; r++ {
 		if !utf8.ValidRune(r) {
@@ -143,18 +143,18 @@ func TestFoldAllRunes(t *testing.T) {
 func TestWordSet(t *testing.T) {
 	set := newWordSet([]byte("one two, two: thr_33 é four 5 6 7 8"))
 	if words, places := 9, len(set.table); places < 2*words {
-		t.Errorf("%d places for %d words: searches for others may never end", places, words)
+		t.Errorf("%d slots for %d words: a search for another word may never end", places, words)
 	}
 	for text, want := range map[string]uint32{"one": 1, "two": 2, "thr_33": 1, "four": 1, "8": 1,
 		"": 0, "thr": 0, "é": 0, "fourth": 0, "one two": 0} {
 		if got := set.find(hashWord([]byte(text)), []byte(text)).count; got != want {
-			t.Errorf("%q has %d places, want %d", text, got, want)
+			t.Errorf("%q has %d occurrences, want %d", text, got, want)
 		}
 	}
 }
 
-// FuzzGlob compares with the plain matcher, which takes its time: inputs are kept short, but long enough for all
-// ways to search.
+// FuzzGlob compares with the plain matcher, which is slow: inputs are short, but long enough for every search
+// algorithm.
 func FuzzGlob(f *testing.F) {
 	f.Add("ex*p?e", "An exciting triple-whammy")
 	f.Add("?⚡*", "a⚡ é")

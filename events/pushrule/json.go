@@ -12,7 +12,8 @@ import (
 
 var errNotObject = errors.New("not a JSON object")
 
-// UnmarshalJSON reads a ruleset and fails only on what is no JSON object. Lists that are no arrays are empty.
+// UnmarshalJSON parses a ruleset. Only a value that is not a JSON object is an error. Lists that are not arrays are
+// empty.
 func (rs *Ruleset) UnmarshalJSON(data []byte) error {
 	doc := gjson.ParseBytes(data)
 	if !doc.IsObject() {
@@ -42,7 +43,7 @@ func (rs *Ruleset) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// MarshalJSON writes the five lists of the specification, empty ones as [], and what else the ruleset holds.
+// MarshalJSON writes the five lists of the specification, empty ones as [], and then the other members of the ruleset.
 func (rs Ruleset) MarshalJSON() ([]byte, error) {
 	type plain Ruleset // without methods
 	for _, rules := range []*[]Rule{&rs.Override, &rs.Content, &rs.Room, &rs.Sender, &rs.Underride} {
@@ -62,8 +63,8 @@ func (rs Ruleset) MarshalJSON() ([]byte, error) {
 	return slices.Concat(lists[:len(lists)-1], []byte(","), other[1:]), nil
 }
 
-// UnmarshalJSON reads a rule and fails only on what is no JSON object. A rule that does not say whether it is
-// enabled is; one that says it in an odd way is not, and one whose conditions are no array never matches.
+// UnmarshalJSON parses a rule. Only a value that is not a JSON object is an error. A rule without "enabled" is
+// enabled; one whose "enabled" is not a boolean is disabled; one whose conditions are not an array never matches.
 func (r *Rule) UnmarshalJSON(data []byte) error {
 	doc := gjson.ParseBytes(data)
 	if !doc.IsObject() {
@@ -73,7 +74,7 @@ func (r *Rule) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// MarshalJSON writes the rule; Conditions that are nil, and a nil Pattern, are left out.
+// MarshalJSON writes the rule without a nil Pattern and nil Conditions.
 func (r Rule) MarshalJSON() ([]byte, error) {
 	type plain Rule // without methods
 	if r.Actions == nil {
@@ -128,8 +129,8 @@ func readRule(doc gjson.Result) Rule {
 	return rule
 }
 
-// readConditions returns nil for absent conditions, and a condition that never holds for what is no array: nothing
-// is always true, rubbish never.
+// readConditions returns nil for absent conditions, which always hold, and a condition that never holds for a value
+// that is not an array.
 func readConditions(doc gjson.Result) []Condition {
 	switch {
 	case doc.Type == gjson.Null:
@@ -159,7 +160,7 @@ func textOf(doc gjson.Result) string {
 	return doc.Str
 }
 
-// compact takes the white space out of a JSON text; a text that is no JSON becomes null.
+// compact removes white space from a JSON text. Invalid JSON becomes null.
 func compact(raw string) string {
 	var out bytes.Buffer
 	if err := json.Compact(&out, []byte(raw)); err != nil {

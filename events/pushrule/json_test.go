@@ -66,8 +66,8 @@ func TestPredefinedSurvivesJSON(t *testing.T) {
 	}
 }
 
-// FuzzRuleset checks that no ruleset and no event breaks anything, and that what was read once is written and read
-// the same again.
+// FuzzRuleset checks that no ruleset and no event makes evaluation panic, and that a ruleset survives being written
+// and parsed again.
 func FuzzRuleset(f *testing.F) {
 	for _, v := range readVectors(f).Vectors {
 		if v.Ruleset != nil {

@@ -10,7 +10,7 @@ import (
 type shape uint8
 
 const (
-	shapeOther shape = iota // a number that is no integer
+	shapeOther shape = iota // a number that is not an integer
 	shapeNull
 	shapeBool
 	shapeInteger
@@ -19,17 +19,17 @@ const (
 	shapeObject
 )
 
-// scalar is a JSON value that can be compared, type-strictly, with ==.
+// scalar is a JSON value that == compares with its type.
 type scalar struct {
 	shape  shape
 	number int64 // the integer, or 1 for true
 	text   string
 }
 
-// maxInteger bounds the integers of canonical JSON.
+// maxInteger is the largest integer of canonical JSON.
 const maxInteger = 1<<53 - 1
 
-// newScalar reads a JSON value; ok reports whether it is one a condition may compare with.
+// newScalar parses a JSON value; ok reports whether conditions may compare with it.
 func newScalar(doc gjson.Result) (value scalar, ok bool) {
 	switch doc.Type {
 	case gjson.Null:
@@ -50,7 +50,7 @@ func newScalar(doc gjson.Result) (value scalar, ok bool) {
 	return scalar{}, false
 }
 
-// node is one value of an event. What costs something to know is found out when first asked for, then kept.
+// node is one value of an event. Expensive properties are computed on first use and cached.
 type node struct {
 	scalar
 	raw      string // of arrays and objects
@@ -70,7 +70,7 @@ func newNode(doc gjson.Result) node {
 	return node{scalar: value, raw: doc.Raw}
 }
 
-// fold returns a string's folded text.
+// fold returns the folded text of a string.
 func (n *node) fold() []byte {
 	if n.folded == nil {
 		n.folded = appendFold(make([]byte, 0, len(n.text)), n.text)
@@ -89,13 +89,13 @@ func (n *node) member(name string) *node {
 	return n.members.get(name)
 }
 
-// contains reports whether the array has the value.
+// contains reports whether the value is an array that contains the scalar.
 func (n *node) contains(value scalar) bool { return n.parseElements() && n.elements.has(value) }
 
-// hasTexts reports whether the array has any string.
+// hasTexts reports whether the value is an array that contains a string.
 func (n *node) hasTexts() bool { return n.parseElements() && n.elements.hasTexts }
 
-// parseElements sees to it that elements are there; ok reports whether the node is an array.
+// parseElements parses the elements on first use; ok reports whether the node is an array.
 func (n *node) parseElements() (ok bool) {
 	if n == nil || n.shape != shapeArray {
 		return false
@@ -106,13 +106,13 @@ func (n *node) parseElements() (ok bool) {
 	return true
 }
 
-// usualEntries is room for the members of most objects in events.
+// usualEntries is the initial capacity, sufficient for most objects in events.
 const usualEntries = 8
 
-// fewEntries is the number of entries up to which looking at each is faster than a map.
+// fewEntries is the number of entries up to which a linear search is faster than a map.
 const fewEntries = 16
 
-// members are an object's members, with a map of their places if there are many.
+// members are an object's members, with an index by name if there are many.
 type members struct {
 	names  []string
 	nodes  []node
@@ -142,7 +142,7 @@ func (m *members) get(name string) *node {
 		}
 		return nil
 	}
-	for i := len(m.names) - 1; i >= 0; i-- { // from the end: the last of two equal names counts
+	for i := len(m.names) - 1; i >= 0; i-- { // from the end: the last of two equal names wins
 		if m.names[i] == name {
 			return &m.nodes[i]
 		}
@@ -150,11 +150,11 @@ func (m *members) get(name string) *node {
 	return nil
 }
 
-// elements are an array's comparable values, with a set of them if there are many.
+// elements are an array's comparable values, with a set if there are many.
 type elements struct {
 	values   []scalar
 	set      map[scalar]struct{}
-	hasTexts bool // some are strings
+	hasTexts bool // at least one is a string
 }
 
 func newElements(raw string) *elements {

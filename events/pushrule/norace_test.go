@@ -2,5 +2,5 @@
 
 package pushrule
 
-// raceDetector says that tests run under the race detector.
+// raceDetector reports whether tests run under the race detector.
 const raceDetector = false

@@ -9,15 +9,15 @@ const (
 	highlight    Action = `{"set_tweak":"highlight"}`
 )
 
-// Outcome is the effect of a rule that matched. It is made when the ruleset is compiled, and must not be changed.
+// Outcome is the effect of a rule that matched. It is shared and must not be changed.
 type Outcome struct {
 	RuleID string
 	Kind   Kind
-	// Actions are the rule's, as given, without the historical dont_notify and coalesce.
+	// Actions are the rule's actions as given, without the historical dont_notify and coalesce.
 	Actions []Action
-	// Notify reports whether the event notifies; if not, the rule keeps others from doing so.
+	// Notify reports whether the event notifies. If not, the rule still prevents later rules from notifying.
 	Notify bool
-	// Sound is the sound tweak, "" if there is none or it is no string.
+	// Sound is the sound tweak, "" if it is absent or not a string.
 	Sound string
 	// Highlight is the highlight tweak.
 	Highlight bool
@@ -25,9 +25,9 @@ type Outcome struct {
 	tweaks []byte
 }
 
-// AppendTweaks appends the tweaks as the JSON object of a poke, such as {"sound":"default","highlight":true}: in
-// the order of the actions, the last value if one is set twice, unknown ones as they are, a highlight only if true.
-// It may be asked of nil, which has no tweaks.
+// AppendTweaks appends the tweaks as the JSON object of a poke, such as {"sound":"default","highlight":true}: in the
+// order of the actions, the last value if one is set twice, unknown tweaks unchanged, highlight only if true. A nil
+// Outcome has no tweaks.
 func (o *Outcome) AppendTweaks(dst []byte) []byte {
 	if o == nil {
 		return append(dst, "{}"...)
@@ -35,10 +35,10 @@ func (o *Outcome) AppendTweaks(dst []byte) []byte {
 	return append(dst, o.tweaks...)
 }
 
-// Notifies reports whether the event notifies the user. It may be asked of nil, which no rule matched.
+// Notifies reports whether the event notifies the user. A nil Outcome, which means that no rule matched, does not.
 func (o *Outcome) Notifies() bool { return o != nil && o.Notify }
 
-// newOutcome reads a rule's actions.
+// newOutcome parses a rule's actions.
 func newOutcome(kind Kind, rule *Rule) *Outcome {
 	o := &Outcome{RuleID: rule.ID, Kind: kind, Actions: []Action{}}
 	var tweaks tweakList
@@ -60,13 +60,13 @@ func newOutcome(kind Kind, rule *Rule) *Outcome {
 	return o
 }
 
-// tweak is a name with its value's JSON.
+// tweak is a name and the JSON of its value.
 type tweak struct{ name, value string }
 
 type tweakList []tweak
 
-// set reads an action; what sets no tweak, or one without a value it needs, is left alone. Only highlight has a
-// value of its own, true, and it is nothing but true or false.
+// set parses an action. It ignores actions that set no tweak, or one without a value that it needs. Only highlight
+// has a default value, true, and accepts only true or false.
 func (l *tweakList) set(action gjson.Result) {
 	if !action.IsObject() {
 		return

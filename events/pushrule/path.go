@@ -2,9 +2,9 @@ package pushrule
 
 import "strings"
 
-// parsePath splits a dot-separated property path into the names of the properties on the way down. A backslash
-// before a dot or a backslash takes the special meaning from it; before anything else, and at the end, it is an
-// ordinary character (Matrix appendices, "Dot-separated property paths").
+// parsePath splits a dot-separated property path into the names of the nested properties. A backslash escapes a dot
+// or a backslash; before any other character, and at the end, it is an ordinary character (Matrix appendices,
+// "Dot-separated property paths").
 func parsePath(path string) []string {
 	if !strings.Contains(path, `\`) {
 		return strings.Split(path, ".")

@@ -22,7 +22,7 @@ func TestParsePath(t *testing.T) {
 	}
 }
 
-// FuzzPath checks that names survive being written as a path, and that parsing any path gives names that do.
+// FuzzPath checks that names survive being written as a path and parsed again, also the names parsed from any text.
 func FuzzPath(f *testing.F) {
 	f.Add(`content.m\.relates_to.\\.\a`)
 	escape := strings.NewReplacer(`\`, `\\`, ".", `\.`)

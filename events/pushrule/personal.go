@@ -2,16 +2,18 @@ package pushrule
 
 import "bytes"
 
-// personal is a condition that asks who the user is. What it looks at in the event is the same for all.
+// personal is a condition that depends on the user. The value that it examines in the event is the same for all
+// users.
 type personal interface {
 	condition
-	// seek finds the value the condition looks at, if it does at one; ok is false if it holds for nobody.
+	// seek finds the value that the condition examines, or nil if it examines none. ok is false if the condition
+	// fails for everybody.
 	seek(ev *Event) (at *node, ok bool)
-	// fits reports whether it holds for the event's current user, given what seek found.
+	// fits reports whether the condition holds for the event's current user, given the value that seek found.
 	fits(ev *Event, at *node) bool
 }
 
-// holdsFor decides a personal condition from its beginning.
+// holdsFor evaluates a personal condition from scratch.
 func holdsFor(c personal, ev *Event) bool {
 	at, ok := c.seek(ev)
 	return ok && c.fits(ev, at)
@@ -26,7 +28,7 @@ func allHoldFor(conditions []personal, ev *Event) bool {
 	return true
 }
 
-// ownIDMatch is event_match with the user's own id as its pattern, whoever the user is.
+// ownIDMatch is event_match with the user's own id as its pattern.
 type ownIDMatch struct{ path []string }
 
 func (c *ownIDMatch) holds(ev *Event) bool { return holdsFor(c, ev) }
@@ -44,7 +46,7 @@ func (c *ownIDMatch) fits(ev *Event, at *node) bool {
 	return bytes.Equal(at.fold(), ev.scratch)
 }
 
-// containsOwnID is event_property_contains with the user's own id as its value, whoever the user is.
+// containsOwnID is event_property_contains with the user's own id as its value.
 type containsOwnID struct{ path []string }
 
 func (c *containsOwnID) holds(ev *Event) bool { return holdsFor(c, ev) }
@@ -76,7 +78,7 @@ func (containsDisplayName) fits(ev *Event, _ *node) bool {
 	return ev.body.hasName(ev.scratch)
 }
 
-// hasName reports whether a folded name, which is not empty, stands in the body between word boundaries.
+// hasName reports whether the body contains a folded, non-empty name between word boundaries.
 func (b *body) hasName(name []byte) bool {
 	var rarest word
 	for start, end := nextWord(name, 0); start < len(name); start, end = nextWord(name, end) {

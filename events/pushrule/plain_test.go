@@ -9,10 +9,10 @@ import (
 	"unicode"
 )
 
-// This file is the evaluator the other is compared with: the specification's text, one sentence after another, with
-// no thought for speed. It shares no code with what it checks.
+// This file is the reference evaluator for the comparison tests: the text of the specification, sentence by sentence,
+// without regard to speed. It shares no code with the evaluator that it checks.
 
-// plainQuestion is all an evaluation depends on.
+// plainQuestion is everything that an evaluation depends on.
 type plainQuestion struct {
 	ruleset any // decoded JSON
 	event   any // decoded JSON
@@ -20,7 +20,7 @@ type plainQuestion struct {
 	user    User
 }
 
-// plainAnswer is the rule that matched, "" if none.
+// plainAnswer is the rule that matched, "" if none did.
 type plainAnswer struct {
 	ruleID string
 	notify bool
@@ -44,7 +44,7 @@ func (q plainQuestion) evaluate() plainAnswer {
 	return plainAnswer{}
 }
 
-// plainGroup is 0 for the master rule, 1 for the user's, 2 for predefined ones.
+// plainGroup is 0 for the master rule, 1 for the user's own rules, 2 for predefined ones.
 func plainGroup(kind string, rule any) int {
 	id := at(rule, "rule_id").(string)
 	switch {
@@ -149,7 +149,7 @@ func (q plainQuestion) eventMatch(key, pattern string) bool {
 	return plainWords(pattern, text, true)
 }
 
-// plainWords tries every stretch of text between two word boundaries.
+// plainWords tries every part of the text between two word boundaries.
 func plainWords(pattern, s string, wildcards bool) bool {
 	text := []rune(s)
 	word := func(i int) bool {
@@ -175,8 +175,8 @@ func plainGlob(pattern, s string) bool {
 	return plainLengths(pattern, text, true)[len(text)]
 }
 
-// plainLengths tells for each length whether the pattern matches the text's first so many characters. It goes
-// through the pattern one character after another, keeping what those so far match.
+// plainLengths returns for each length whether the pattern matches the text's prefix of that length. It processes the
+// pattern one character at a time.
 func plainLengths(pattern string, text []rune, wildcards bool) []bool {
 	lengths := make([]bool, len(text)+1)
 	lengths[0] = true
@@ -195,7 +195,7 @@ func plainLengths(pattern string, text []rune, wildcards bool) []bool {
 	return lengths
 }
 
-// plainEqual reports whether two characters are equal but for case.
+// plainEqual reports whether two characters differ only in case.
 func plainEqual(a, b rune) bool {
 	return (a <= unicode.MaxASCII) == (b <= unicode.MaxASCII) && strings.EqualFold(string(a), string(b))
 }
@@ -238,7 +238,7 @@ func (q plainQuestion) exists(path string) bool {
 }
 
 func (q plainQuestion) lookup(path string) (value any, ok bool) {
-	const dot, backslash = "\x00", "\x01" // escaped ones
+	const dot, backslash = "\x00", "\x01" // placeholders for escaped characters
 	path = strings.ReplaceAll(strings.ReplaceAll(path, `\\`, backslash), `\.`, dot)
 	value = q.event
 	for name := range strings.SplitSeq(path, ".") {

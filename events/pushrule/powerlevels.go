@@ -9,21 +9,22 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// defaultNotificationLevel is the power level needed where m.room.power_levels names none.
+// defaultNotificationLevel is the power level that m.room.power_levels implies if it has none.
 const defaultNotificationLevel = 50
 
-// PowerLevels is what push rules need of a room's m.room.power_levels.
+// PowerLevels is the part of a room's m.room.power_levels that push rules depend on.
 type PowerLevels struct {
-	// Users are the levels of single users, by user id.
+	// Users are the levels of individual users, by user id.
 	Users map[string]int64
-	// Default is the level of all others.
+	// Default is the level of all other users.
 	Default int64
 	// Notifications is for Room.NotificationLevels.
 	Notifications map[string]int64
 }
 
-// ParsePowerLevels reads the content of an m.room.power_levels event. Room versions before 10 allowed levels that
-// are no integers: strings of digits count, other numbers lose their fraction, the rest is as if absent.
+// ParsePowerLevels parses the content of an m.room.power_levels event. Room versions before 10 allowed levels that
+// are not integers: strings of digits are accepted, other numbers lose their fraction, and anything else counts as
+// absent.
 func ParsePowerLevels(content []byte) PowerLevels {
 	doc := gjson.ParseBytes(content)
 	if !doc.IsObject() {
@@ -59,8 +60,8 @@ func parseLevels(doc gjson.Result) map[string]int64 {
 	return levels
 }
 
-// parseLevel reads a power level of any size: what no int64 can hold counts as the
-// nearest that it can, which compares in the same way with every level that is used.
+// parseLevel parses a power level of any size. A level that no int64 can hold becomes the nearest one that it can,
+// which compares in the same way with every level in use.
 func parseLevel(doc gjson.Result) (level int64, ok bool) {
 	text := doc.Raw
 	switch doc.Type {
@@ -72,7 +73,7 @@ func parseLevel(doc gjson.Result) (level int64, ok bool) {
 	}
 	level, err := strconv.ParseInt(text, 10, 64)
 	switch {
-	case err == nil, errors.Is(err, strconv.ErrRange): // then it is the nearest
+	case err == nil, errors.Is(err, strconv.ErrRange): // out of range, it is the nearest int64
 		return level, true
 	case doc.Type != gjson.Number:
 		return 0, false
@@ -84,7 +85,7 @@ func parseLevel(doc gjson.Result) (level int64, ok bool) {
 	return int64(math.Trunc(doc.Num)), true
 }
 
-// maySenderNotify reports whether the event's sender has the power for a kind of notification.
+// maySenderNotify reports whether the sender's power level allows a kind of notification.
 func (r *Room) maySenderNotify(kind string) bool {
 	return r.SenderIsCreator || r.SenderLevel >= r.neededToNotify(kind)
 }

@@ -2,11 +2,11 @@ package pushrule
 
 import "encoding/json"
 
-// masterID names the rule that is asked before all others, whoever made them.
+// masterID is the id of the rule that is evaluated before all others, whether predefined or the user's own.
 const masterID = ".m.rule.master"
 
-// Predefined returns the rules every user has until they change them, in the order of Matrix v1.19. Two of them
-// name the user: .m.rule.invite_for_me and .m.rule.is_user_mention.
+// Predefined returns the rules that every user has until they change them, in the order of Matrix v1.19. Two of them
+// contain the user's id: .m.rule.invite_for_me and .m.rule.is_user_mention.
 func Predefined(userID string) Ruleset {
 	return Ruleset{
 		Override:  predefinedOverride(userID),
@@ -77,12 +77,12 @@ func eventMatch(key, pattern string) Condition {
 	return Condition(`{"kind":"event_match","key":` + quote(key) + `,"pattern":` + quote(pattern) + `}`)
 }
 
-// property writes a condition of the two kinds that compare with a value, which is given as its JSON.
+// property returns a condition of a kind that compares with a value, which is given as JSON.
 func property(kind, key, value string) Condition {
 	return Condition(`{"kind":` + quote(kind) + `,"key":` + quote(key) + `,"value":` + value + `}`)
 }
 
 func quote(s string) string {
-	text, _ := json.Marshal(s) // a string always has a JSON form
+	text, _ := json.Marshal(s) // never fails for a string
 	return string(text)
 }

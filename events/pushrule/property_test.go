@@ -11,14 +11,14 @@ import (
 	"testing"
 )
 
-// casesVariable sets how many random questions TestAgainstPlain asks.
+// casesVariable sets how many random questions TestAgainstPlain compares.
 const casesVariable = "PUSHRULE_CASES"
 
-// TestAgainstPlain asks the plain evaluator and all that the compiled one offers the same random questions. Words
-// are few and short, so that rules match often, and for many reasons.
+// TestAgainstPlain compares the plain evaluator with every entry point of the compiled one on the same random
+// questions. The vocabulary is small, so that rules match often and for many reasons.
 func TestAgainstPlain(t *testing.T) {
 	cases := 20_000
-	if raceDetector { // which takes its time, and has nothing to find here
+	if raceDetector { // the detector is slow, and nothing here is concurrent
 		cases = 4_000
 	}
 	if text := os.Getenv(casesVariable); text != "" {
@@ -43,10 +43,10 @@ func TestAgainstPlain(t *testing.T) {
 	}
 }
 
-// rounds asks random questions and counts what came of them.
+// rounds evaluates random questions and counts the results.
 type rounds struct {
 	cache      *Cache
-	predefined map[string]map[Kind][]object // by owner, decoded
+	predefined map[string]map[Kind][]object // decoded, by owner
 
 	asked, shared, same int
 	matched             map[string]int
@@ -67,17 +67,17 @@ func newRounds(t *testing.T) *rounds {
 	return r
 }
 
-// owned is a ruleset with its owner.
+// owned is a ruleset and its owner.
 type owned struct {
 	owner    string
 	json     []byte
 	decoded  any
 	rules    Ruleset
-	compiled *Compiled // of the owner alone
+	compiled *Compiled // for this owner
 	class    *Compiled // from the cache
 }
 
-// round takes some events to some users, of whom two at a time have rules that differ in nothing but their ids.
+// round evaluates a few events for a few users. The rules of each pair of users differ only in their ids.
 func (r *rounds) round(t *testing.T, seed uint64) {
 	var users []owned
 	g := newGenerator(seed, 0)
@@ -119,7 +119,7 @@ func (r *rounds) ruleset(t *testing.T, g generator, owner string) owned {
 	return u
 }
 
-// ask asks all evaluators one question.
+// ask compares all evaluators on one question.
 func (r *rounds) ask(t *testing.T, u owned, ev *Event, decision *Decision, question plainQuestion) {
 	want := question.evaluate()
 	compare(t, u.compiled.Evaluate(ev, question.user), want)
@@ -141,10 +141,10 @@ func (r *rounds) ask(t *testing.T, u owned, ev *Event, decision *Decision, quest
 	r.asked++
 }
 
-// explainEvery is of how many questions one is explained too, for that takes its time.
+// explainEvery is the number of questions for each one that is also explained, since Explain is slow.
 const explainEvery = 5
 
-// checkExplained holds an explanation against the outcome, and against itself.
+// checkExplained compares an explanation with the outcome, and checks that it is consistent.
 func checkExplained(t *testing.T, all []Explanation, got *Outcome) {
 	t.Helper()
 	var matched []string
@@ -165,7 +165,7 @@ func checkExplained(t *testing.T, all []Explanation, got *Outcome) {
 	}
 }
 
-// class counts all rules of users as one.
+// class maps the id of a user's own rule to one common name.
 func class(ruleID string) string {
 	if ruleID != "" && !strings.HasPrefix(ruleID, ".") {
 		return "own"

@@ -1,5 +1,6 @@
-// Package pushrule decides whether an event notifies a user, and how: the push rules of Matrix v1.19
-// (client-server API, module "Push Notifications"). It is pure: no clock, no network, no storage, nothing of ours.
+// Package pushrule decides whether an event notifies a user, and how: the push rules of Matrix v1.19 (client-server
+// API, module "Push Notifications"). It is pure: it uses no clock, network or storage and imports no other package of
+// poked.
 //
 //	Ruleset (JSON) ──Compile──▶ Compiled ──┐   one for each ruleset, by a Cache for all users with the same rules;
 //	                                       │   Everyone() for those on the predefined rules
@@ -7,60 +8,60 @@
 //	                                       ├──Evaluate──▶ *Outcome: rule, notify, tweaks; nil when no rule matches
 //	event JSON + Room ──NewEvent──▶ Event ─┘   one for each event, handed in with each User in turn
 //
-// A Question is all of this written down as JSON, and Explain answers it rule by rule, for people.
+// A Question is the JSON form of such an evaluation. Explain evaluates rule by rule and gives the reasons.
 //
 // # Order
 //
-// Kinds are asked in the order override, content, room, sender, underride; postcontent, a kind of MSC4306, comes after
-// content. Members of a ruleset that are none of these are kept and not asked. Within a kind a user's own rules come
-// before predefined ones (those marked default, or whose id starts with a dot), each group in the order it is
-// given. An enabled .m.rule.master is asked before everything. The first rule that matches decides alone; disabled
-// rules are skipped, and a user's own events never notify.
+// Kinds are evaluated in the order override, content, room, sender, underride; postcontent, a kind of MSC4306, comes
+// after content. Members of a ruleset that are none of these are kept and not evaluated. Within a kind a user's own
+// rules come before predefined ones (those marked default, or whose id starts with a dot), each group in the given
+// order. An enabled .m.rule.master comes first of all. The first rule that matches decides alone; disabled rules are
+// skipped, and a user's own events never notify.
 //
 // # Odd rules
 //
-// Nothing here fails on what a ruleset holds. Unknown condition kinds, missing or mistyped parameters and
-// unparsable counts make a condition that never holds, so the rule never matches. Unknown actions, and the
-// historical dont_notify and coalesce, do nothing. Conditions and actions are kept as the JSON they came in, so what
-// we do not know goes back to clients unchanged. The pre-v1.17 rules .m.rule.contains_display_name,
-// .m.rule.contains_user_name and .m.rule.roomnotif are evaluated if a ruleset holds them, but not for events with
-// m.mentions.
+// No ruleset is an error. An unknown kind of condition, or a missing or mistyped parameter, makes a condition that
+// never holds, so its rule never matches. Unknown actions, and the historical dont_notify and coalesce, do nothing.
+// Conditions and actions are kept as the JSON that was received, so that unknown ones go back to clients unchanged.
+// The pre-v1.17 rules .m.rule.contains_display_name, .m.rule.contains_user_name and .m.rule.roomnotif are evaluated
+// if a ruleset contains them, but not for events with m.mentions.
 //
-// Two unstable conditions need facts a caller may lack: im.nheko.msc3664.related_event_match wants the related
-// event (Event.Relate), io.element.msc4306.thread_subscription the user's subscription (User.Thread). Without the
-// fact they never hold.
+// Two unstable conditions depend on facts that a caller may not have: im.nheko.msc3664.related_event_match on the
+// related event (Event.Relate), io.element.msc4306.thread_subscription on the user's subscription (User.Thread).
+// Without the fact they never hold.
 //
 // # What equals what
 //
-// Case-insensitive means Unicode simple folding, one character to one character ("ß" is not "ss"), except that
-// ASCII letters fold among themselves only: the long s and the Kelvin sign stay what they are, so folding never
-// turns a word boundary into a word character. A pattern's ? is one Unicode code point. An empty pattern, and *,
-// match any body, for an empty stretch between boundaries is a stretch. Integers are those of canonical JSON: 1.0
-// and 1e0 are none. Of a key given twice the last counts.
+// Case-insensitive comparison uses Unicode simple folding, one character to one character ("ß" is not "ss"), except
+// that ASCII letters fold only among themselves: the long s and the Kelvin sign stay as they are, so folding never
+// turns a word boundary into a word character. A ? in a pattern is one Unicode code point. An empty pattern, and *,
+// match any body. Integers are those of canonical JSON: 1.0 and 1e0 are not integers. If a key occurs twice, the last
+// one wins.
 //
 // # Classes
 //
-// Users on the same Compiled are one class, for conditions that name the user's own id, as two of the predefined
-// rules do, are compiled to ask who the user is. They, contains_display_name and thread_subscription are the only
-// personal conditions. A Decision has walked the rules once: rules before the deciding one that are personal, and
-// that the event does not rule out for everybody, stay open and are looked at for each user; mostly there are none.
-// An event that mentions nobody by id is the same for all who are on the predefined rules.
+// Users with the same Compiled form one class: conditions that contain the user's own id, as two of the predefined
+// rules do, are compiled to conditions on the user being evaluated. These, contains_display_name and
+// thread_subscription are the only personal conditions. A Decision evaluates the rules once. Rules before the
+// deciding one that are personal, and that the event does not rule out for everybody, stay open and are evaluated for
+// each user; usually there are none. An event that mentions nobody by id has the same outcome for all users on the
+// predefined rules.
 //
 // # Cost
 //
-// Each object is parsed, and each text folded, at most once for an event, and only if a rule asks for it. The
-// conditions of the predefined rules that do not depend on the user are decided once for an event, whichever
-// Compiled asks. A keyword of one word is one hash lookup in the body's words. One of several words is compared only
-// where the rarest of them stands; a long one, or with wildcards, is first refused by looking its words up.
+// Each object is parsed, and each text folded, at most once for an event, and only if a rule needs it. The conditions
+// of the predefined rules that do not depend on the user are decided once for an event, whichever Compiled is
+// evaluated. A keyword of one word is one hash lookup in the body's words. A keyword of several words is compared
+// only where the rarest of them occurs; for a long one, or one with wildcards, the words are looked up first.
 //
-// For a text of n bytes and a pattern of m, a match costs at most about n·(1+m/64) steps, and mostly one call of
-// bytes.Index: it walks along the text once and never takes a choice back (glob), boundaries are checked on the way,
-// and where bytes.Index could be made to start again and again, bits are counted instead (automaton). The first
-// look at a path of d names into objects nested in each other scans the innermost text up to d times.
+// For a text of n bytes and a pattern of m, a match costs at most about n·(1+m/64) steps, and usually one call of
+// bytes.Index: it reads the text once without backtracking (glob) and checks boundaries on the way. Where bytes.Index
+// could start over again and again, a bit-parallel automaton takes its place. The first lookup of a path of d names
+// in nested objects scans the innermost text up to d times.
 //
-// Evaluate, Decide and For allocate nothing once an event's lazy parts are there, unless patterns between two stars
-// are longer than 256 bytes or display names longer than 32. Users with rules of their own share the predefined ones
-// they have left alone.
+// Evaluate, Decide and For allocate nothing once an event's lazily computed parts exist, unless a pattern has more
+// than 256 bytes between two stars or a display name is longer than 32 bytes. Users with rules of their own share the
+// predefined ones that they have not changed.
 package pushrule
 
 import "encoding/json"
@@ -68,7 +69,7 @@ import "encoding/json"
 // Kind is one of the lists of a ruleset.
 type Kind string
 
-// The kinds, in the order they are asked. KindPostContent is not part of the specification yet (MSC4306).
+// The kinds, in evaluation order. KindPostContent is not part of the specification yet (MSC4306).
 const (
 	KindOverride    Kind = "override"
 	KindContent     Kind = "content"
@@ -90,9 +91,9 @@ type Ruleset struct {
 	Other map[string]json.RawMessage `json:"-"`
 }
 
-// Rule is one push rule. What it matches depends on the list it stands in: override, postcontent and underride rules
-// match when all Conditions hold (none: always), content rules when Pattern is found in the body, room and sender rules
-// when ID is the event's room or sender.
+// Rule is one push rule. What it matches depends on its list: override, postcontent and underride rules match when all
+// Conditions hold (also if there are none), content rules when Pattern is found in the body, room and sender rules when
+// ID is the event's room or sender.
 type Rule struct {
 	ID         string      `json:"rule_id"`
 	Default    bool        `json:"default"`
@@ -102,21 +103,20 @@ type Rule struct {
 	Actions    []Action    `json:"actions"`
 }
 
-// Condition is one condition as its JSON text, compact, such as {"kind":"room_member_count","is":"2"}. It is kept
-// as text because conditions are open: those we cannot read must still go back to clients as they came.
+// Condition is the compact JSON of one condition, such as {"kind":"room_member_count","is":"2"}. Conditions are kept
+// as text so that unknown ones go back to clients unchanged.
 type Condition string
 
-// Action is one action as its JSON text, compact: "notify" (with its quotes), {"set_tweak":"highlight"}, or
-// something unknown.
+// Action is the compact JSON of one action: "notify" (with its quotes), {"set_tweak":"highlight"}, or an unknown one.
 type Action string
 
-// list is one of a ruleset's lists with its kind.
+// list is one of a ruleset's lists and its kind.
 type list struct {
 	kind  Kind
 	rules []Rule
 }
 
-// lists returns the ruleset's lists in the order they are asked.
+// lists returns the ruleset's lists in evaluation order.
 func (rs *Ruleset) lists() [6]list {
 	return [6]list{
 		{KindOverride, rs.Override},

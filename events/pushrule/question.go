@@ -8,10 +8,9 @@ import (
 	"slices"
 )
 
-// Question is all that an evaluation depends on, as it can be written down: rules, an event, and whom in which room
-// it is asked for.
+// Question is everything that an evaluation depends on: rules, an event in its room, and the user.
 type Question struct {
-	// Rules are the rules asked about. A question about one condition or one rule makes a ruleset of it alone.
+	// Rules are the rules to evaluate. A question about one condition or one rule has a ruleset with only that.
 	Rules Ruleset
 	// IsWhole reports whether the question is about a whole ruleset.
 	IsWhole bool
@@ -19,7 +18,7 @@ type Question struct {
 	User    User
 }
 
-// PredefinedName stands for the predefined rules in a question.
+// PredefinedName is the value of "ruleset" that means the predefined rules.
 const PredefinedName = "spec-v1.19-defaults"
 
 // ParseQuestion reads a question from its JSON:
@@ -30,8 +29,8 @@ const PredefinedName = "spec-v1.19-defaults"
 //	             "sender_power_levels": {"users", "users_default"}, "notification_levels": {"room"},
 //	             "thread_subscription": true or false, "related_events": {relation type: event}}}
 //
-// Everything in the context may be left out; what it does not know there is an error, other members of the question
-// are not. Errors quote nothing of the event.
+// Every member of the context may be missing. An unknown member of the context is an error; other unknown members are
+// ignored. Errors quote nothing of the event.
 func ParseQuestion(data []byte) (*Question, error) {
 	var source questionJSON
 	if err := json.Unmarshal(data, &source); err != nil {
@@ -98,13 +97,13 @@ func (s *questionJSON) oneRule(q *Question) error {
 	case s.Kind == "":
 		return errors.New("a rule needs its kind")
 	case !ok:
-		return nil // rules of a kind that we do not know match nothing
+		return nil // rules of an unknown kind match nothing
 	}
 	*list = make([]Rule, 1)
 	return (*list)[0].UnmarshalJSON(s.Rule)
 }
 
-// questionContext is the facts about the room and the user.
+// questionContext is the state of the room and of the user.
 type questionContext struct {
 	UserID             string                     `json:"user_id"`
 	DisplayName        string                     `json:"display_name"`
@@ -147,7 +146,7 @@ func (c *questionContext) room(sender string) Room {
 	if c.NotificationLevels != nil {
 		levels["notifications"] = c.NotificationLevels
 	}
-	content, _ := json.Marshal(levels) // of raw JSON
+	content, _ := json.Marshal(levels) // never fails for raw JSON
 	power := ParsePowerLevels(content)
 	return Room{
 		MemberCount:        c.MemberCount,
@@ -157,7 +156,7 @@ func (c *questionContext) room(sender string) Room {
 	}
 }
 
-// hasMightyCreators reports whether creators have all power in rooms of a version: not before 12.
+// hasMightyCreators reports whether creators have unlimited power in this room version: from 12 on.
 func hasMightyCreators(version string) bool {
 	return !slices.Contains([]string{"", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"}, version)
 }

@@ -29,7 +29,7 @@ func TestParseQuestion(t *testing.T) {
 	}
 }
 
-// FuzzQuestion checks that every line is read or refused, and that nothing breaks behind it.
+// FuzzQuestion checks that every line is either parsed or an error, and that evaluating it does not panic.
 func FuzzQuestion(f *testing.F) {
 	for i, v := range readVectors(f).Vectors {
 		if i%20 == 0 {

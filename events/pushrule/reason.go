@@ -30,7 +30,7 @@ func (x *explainer) reason(c condition) string {
 	return x.reasonOutside(c)
 }
 
-// reasonOutside is reason for conditions on what is not a property of the event.
+// reasonOutside is reason for conditions that do not depend on a property of the event.
 func (x *explainer) reasonOutside(c condition) string {
 	ev := x.ev
 	switch c := c.(type) {
@@ -52,7 +52,7 @@ func (x *explainer) reasonOutside(c condition) string {
 	case *relatedMatch:
 		return c.reason(ev)
 	}
-	return "missing pattern" // of a content rule, for all else has been dealt with
+	return "missing pattern" // of a content rule: every other condition is handled above
 }
 
 func (c *relatedMatch) reason(ev *Event) string {
@@ -67,7 +67,7 @@ func (c *relatedMatch) reason(ev *Event) string {
 
 const noProperty = "no such property"
 
-// noMatch returns why a pattern does not fit a value.
+// noMatch returns why a pattern does not match a value.
 func noMatch(n *node) string {
 	switch {
 	case n == nil:
@@ -78,7 +78,7 @@ func noMatch(n *node) string {
 	return "no match"
 }
 
-// notInBody returns why text is not found in content.body.
+// notInBody returns why a text is not found in content.body.
 func notInBody(ev *Event) string {
 	if body := ev.root.member("content").member("body"); body == nil || body.shape != shapeString {
 		return noMatch(body)

@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// bound is which ends of a place in a text must be word boundaries.
+// bound selects which ends of a match must be word boundaries.
 type bound uint8
 
 const (
@@ -21,15 +21,15 @@ func (b bound) holds(text []byte, start, end int) bool {
 // segment is the part of a pattern between two stars, folded.
 type segment struct {
 	text   []byte
-	isWild bool       // it has a ?
-	slow   *automaton // finds it at a bounded cost; nil if bytes.Index does so too
+	isWild bool       // it contains a ?
+	slow   *automaton // searches at bounded cost; nil if bytes.Index does so as well
 }
 
-// longLiteral is the length in bytes from which on a call of bytes.Index may cost more than the distance it goes,
-// so that calling it again for each place with wrong boundaries is no longer linear.
+// longLiteral is the length in bytes from which a call of bytes.Index may cost more than the distance that it
+// advances, so that repeating it after each match without word boundaries is no longer linear.
 const longLiteral = 32
 
-// newSegment compiles a segment in which, if wildcards, a ? is any character.
+// newSegment compiles a segment. If wildcards is true, a ? in it matches any character.
 func newSegment(text []byte, wildcards bool) segment {
 	s := segment{text: text, isWild: wildcards && bytes.IndexByte(text, '?') >= 0}
 	if s.isWild || len(text) >= longLiteral {
@@ -72,7 +72,7 @@ func (s *segment) startFromEnd(text []byte) (start int, ok bool) {
 	return start, ok && end == len(text)
 }
 
-// find returns the end of the first place at or after from where the segment, which is not empty, fits.
+// find returns the end of the first match of the non-empty segment that begins at or after from.
 func (s *segment) find(text []byte, from int, where bound) (end int, ok bool) {
 	if s.isWild {
 		return s.slow.find(text, from, where)

@@ -11,7 +11,7 @@ import (
 
 const vectorsFile = "../../testdata/pushrules.json"
 
-// vector is one fact of testdata/pushrules.json; its meta.fields say what the members mean.
+// vector is one entry of testdata/pushrules.json, whose meta.fields describe the members.
 type vector struct {
 	ID      string          `json:"id"`
 	Suite   string          `json:"suite"`
@@ -23,7 +23,7 @@ type vector struct {
 	Actions json.RawMessage `json:"actions"`
 	Expect  json.RawMessage `json:"expect"`
 
-	raw json.RawMessage // all of it: a question
+	raw json.RawMessage // the whole entry, which is a question
 }
 
 func (v *vector) UnmarshalJSON(data []byte) error {

@@ -5,14 +5,14 @@ import (
 	"hash/maphash"
 )
 
-// seed makes the hashes of words ours alone, so that no sender can choose words that collide.
+// seed makes word hashes unpredictable, so that no sender can choose words that collide.
 var seed = maphash.MakeSeed() //nolint:gochecknoglobals // made once, never changed
 
 func isWordByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_'
 }
 
-// isBoundary reports whether a stretch of text may start or end at pos: everywhere but between two word characters.
+// isBoundary reports whether pos is a word boundary: every position except those between two word characters.
 func isBoundary(text []byte, pos int) bool {
 	return pos == 0 || pos == len(text) || !isWordByte(text[pos-1]) || !isWordByte(text[pos])
 }
@@ -26,7 +26,7 @@ func nextWord(text []byte, from int) (start, end int) {
 	return start, end
 }
 
-// word is a run of word characters of a pattern or a name, with its hash and where it starts there.
+// word is a run of word characters in a pattern or a name, with its hash and its start.
 type word struct {
 	text  []byte
 	hash  uint32
@@ -37,21 +37,22 @@ func newWord(text []byte, start, end int) word {
 	return word{text[start:end], hashWord(text[start:end]), start}
 }
 
-// wordSet holds the words of one folded text with all their places: an open hash table, at most half full.
+// wordSet holds the words of a folded text and all their occurrences, in an open-addressing hash table that is at
+// most half full.
 type wordSet struct {
 	text   []byte
 	table  []wordSlot
 	places []place
 }
 
-// wordSlot is a word of the text; one with count == 0 is empty.
+// wordSlot is a word of the text; count is 0 in an empty slot.
 type wordSlot struct {
 	hash  uint32
-	count uint32 // of its places
-	last  uint32 // of its places
+	count uint32 // number of occurrences
+	last  uint32 // its last occurrence
 }
 
-// place is where a word stands in the text, and which place of the same word comes before it, if one does.
+// place is an occurrence of a word; before is the index of the previous one, if count says that there is one.
 type place struct{ start, end, before uint32 }
 
 func newWordSet(text []byte) *wordSet {
@@ -74,10 +75,10 @@ func newWordSet(text []byte) *wordSet {
 	return set
 }
 
-// usualWordBytes is how many bytes of text there are for each word, or more.
+// usualWordBytes is the usual number of bytes of text for each word.
 const usualWordBytes = 5
 
-// find returns the word's slot, or the empty one where it would stand.
+// find returns the word's slot, or the empty slot where it belongs.
 func (s *wordSet) find(hash uint32, text []byte) *wordSlot {
 	for i := hash; ; i++ {
 		slot := &s.table[i&uint32(len(s.table)-1)] //nolint:gosec // a table is far smaller than 4 Gi
@@ -90,11 +91,11 @@ func (s *wordSet) find(hash uint32, text []byte) *wordSlot {
 	}
 }
 
-// has reports whether the text has the word.
+// has reports whether the text contains the word.
 func (s *wordSet) has(w word) bool { return s.find(w.hash, w.text).count > 0 }
 
-// hasPhrase reports whether a phrase stands between word boundaries in the text, given one of its words. It looks only
-// at that word's places.
+// hasPhrase reports whether the text contains a phrase between word boundaries. It examines only the occurrences of
+// w, one of its words.
 func (s *wordSet) hasPhrase(phrase []byte, w word) bool {
 	slot := s.find(w.hash, w.text)
 	at := slot.last
@@ -110,7 +111,7 @@ func (s *wordSet) hasPhrase(phrase []byte, w word) bool {
 	return false
 }
 
-// rarer returns of two words the one with fewer places; the zero word has the most.
+// rarer returns the word that occurs less often; the zero word counts as the most frequent.
 func (s *wordSet) rarer(a, b word) word {
 	if a.text == nil || b.text != nil && s.find(b.hash, b.text).count < s.find(a.hash, a.text).count {
 		return b
@@ -119,5 +120,5 @@ func (s *wordSet) rarer(a, b word) word {
 }
 
 func hashWord(word []byte) uint32 {
-	return uint32(maphash.Bytes(seed, word)) //nolint:gosec // half of a hash is a hash
+	return uint32(maphash.Bytes(seed, word)) //nolint:gosec // half of a hash is a good hash, too
 }

@@ -7,10 +7,10 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// CheckAddr reports whether a connection to ap may be opened on behalf of host,
-// the name (or address) the URL has. It must be asked for every address tried,
-// after DNS; [Policy.Dialer] does. An IPv4-mapped IPv6 address is judged as the
-// IPv4 address it stands for. The error is a *Refusal.
+// CheckAddr returns nil if a connection to ap may be opened for host, the name or
+// address in the URL. Call it for every address that is tried, after DNS, as
+// [Policy.Dialer] does. An IPv4-mapped IPv6 address is checked as the IPv4 address that
+// it contains. The error is a *Refusal.
 func (p *Policy) CheckAddr(host string, ap netip.AddrPort) error {
 	if !ap.IsValid() || ap.Addr().Zone() != "" {
 		return refuse("the address is not valid or has a zone")
@@ -33,9 +33,9 @@ func (p *Policy) CheckAddr(host string, ap netip.AddrPort) error {
 	return checkPort(port)
 }
 
-// checkTranslated judges the IPv4 address that a NAT64 address of RFC 6052
-// stands for. An operator in an IPv6-only network allows 64:ff9b::/96 to reach
-// the public internet, not to reach every private IPv4 network.
+// checkTranslated checks the IPv4 address that a NAT64 address of RFC 6052 contains. An
+// operator of an IPv6-only network allows 64:ff9b::/96 for the public internet, not for
+// every private IPv4 network.
 func (p *Policy) checkTranslated(host string, addr netip.Addr, port uint16) error {
 	if !ssrf.IPv6NAT64Prefix.Contains(addr) {
 		return nil
@@ -44,8 +44,8 @@ func (p *Policy) checkTranslated(host string, addr netip.Addr, port uint16) erro
 	return p.CheckAddr(host, netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:])), port))
 }
 
-// foldHost brings a host to the form in which entries keep it. A trailing dot
-// names the same host, so it must not slip past the deny list.
+// foldHost returns the canonical form of a host, as entries store it. A trailing dot
+// names the same host, so it must not bypass the deny list.
 func foldHost(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
@@ -55,8 +55,8 @@ func isUnicast(addr netip.Addr) bool {
 	return !addr.IsUnspecified() && !addr.IsMulticast() && addr != broadcast
 }
 
-// isMetadata knows the fixed addresses under which clouds hand out credentials
-// and configuration to whoever connects from inside.
+// isMetadata reports whether addr is one of the fixed addresses at which clouds serve
+// credentials and configuration to their virtual machines.
 func isMetadata(addr netip.Addr) bool {
 	switch addr.String() {
 	case "169.254.169.254", // most clouds
@@ -73,10 +73,10 @@ func isMetadata(addr netip.Addr) bool {
 	return false
 }
 
-// specialNetwork returns the reason why addr is not on the public internet, or ""
-// if it is. The library's tables are the IANA special-purpose registries. Ranges that
-// IANA calls globally reachable (AS112, AMT, parts of 2001::/23) are among them: no
-// gateway lives there.
+// specialNetwork returns the reason why addr is not on the public internet, or "" if it
+// is. The library's tables are the IANA special-purpose registries. They include ranges
+// that IANA calls globally reachable (AS112, AMT, parts of 2001::/23), in which no
+// gateway runs.
 func specialNetwork(addr netip.Addr) string {
 	denied := ssrf.IPv4DeniedPrefixes
 	if addr.Is6() {

@@ -8,7 +8,7 @@ import (
 )
 
 func TestCheckAddr(t *testing.T) {
-	for _, c := range []struct{ addr, reason string }{ // reason "" means admitted
+	for _, c := range []struct{ addr, reason string }{ // reason "": allowed
 		{"1.1.1.1", ""},
 		{"8.8.8.8", ""},
 		{"172.15.255.255", ""},
@@ -16,7 +16,7 @@ func TestCheckAddr(t *testing.T) {
 		{"100.128.0.0", ""},
 		{"2606:4700:4700::1111", ""},
 		{"2a00::1", ""},
-		{"::ffff:1.1.1.1", ""}, // stands for 1.1.1.1
+		{"::ffff:1.1.1.1", ""}, // contains 1.1.1.1
 
 		{"0.0.0.0", "unicast"},
 		{"::", "unicast"},
@@ -80,18 +80,18 @@ func TestCheckAddr(t *testing.T) {
 	checkReason(t, "no address", new(Policy).CheckAddr("", netip.AddrPort{}), "not valid")
 }
 
-// checkReason fails unless err is a refusal for the reason, or nil for "".
+// checkReason checks that err is a refusal for the reason, or nil if the reason is "".
 func checkReason(t *testing.T, what string, err error, reason string) {
 	t.Helper()
 	var r *Refusal
 	switch {
 	case err == nil && reason == "":
 	case err == nil:
-		t.Errorf("%s: admitted, want refused: %s", what, reason)
+		t.Errorf("%s: allowed, want refused: %s", what, reason)
 	case reason == "":
-		t.Errorf("%s: %v, want admitted", what, err)
+		t.Errorf("%s: %v, want allowed", what, err)
 	case !errors.Is(err, ErrBlocked) || !errors.As(err, &r):
-		t.Errorf("%s: %v is no refusal", what, err)
+		t.Errorf("%s: %v is not a refusal", what, err)
 	case !strings.Contains(r.Reason, reason):
 		t.Errorf("%s: refused because %q, want %q", what, r.Reason, reason)
 	}
@@ -109,7 +109,8 @@ func TestCheckAddrLists(t *testing.T) {
 		{"sygnal", "", "other", "172.18.0.2:5000", "172.16.0.0/12"},
 		{"sygnal:5000", "", "sygnal", "172.18.0.2:5001", "172.16.0.0/12"},
 
-		// Deny beats allow, by address and by name, and the public internet.
+		// Deny takes precedence over allow, by address and by name, and over the public
+		// internet.
 		{"10.0.0.0/8", "10.1.0.0/16", "a.example", "10.1.2.3:443", "denies"},
 		{"10.0.0.0/8", "10.1.0.0/16", "a.example", "10.2.2.3:443", ""},
 		{"sygnal", "172.18.0.0/16", "sygnal", "172.18.0.2:443", "denies"},
@@ -118,24 +119,24 @@ func TestCheckAddrLists(t *testing.T) {
 		{"", "1.1.1.1:8443", "a.example", "1.1.1.1:443", ""},
 		{"", "1.1.1.1", "a.example", "[::ffff:1.1.1.1]:443", "denies"},
 
-		// Metadata needs an entry of its own.
+		// A metadata address needs an entry of its own.
 		{"0.0.0.0/0", "", "a.example", "169.254.169.254:80", "metadata"},
 		{"169.254.0.0/16", "", "a.example", "169.254.169.254:80", "metadata"},
 		{"fd00::/8", "", "a.example", "[fd00:ec2::254]:80", "metadata"},
 		{"sygnal", "", "sygnal", "169.254.169.254:80", "metadata"},
 		{"169.254.169.254", "", "a.example", "169.254.169.254:80", ""},
 
-		// No entry admits what is not unicast.
+		// No entry allows an address that is not unicast.
 		{"0.0.0.0/0 sygnal", "", "sygnal", "0.0.0.0:443", "unicast"},
 		{"fe80::/10 sygnal", "", "sygnal", "[fe80::1%lo]:443", "zone"},
 
-		// Behind NAT64 the IPv4 address decides.
+		// Behind NAT64 the contained IPv4 address decides.
 		{"64:ff9b::/96", "", "a.example", "[64:ff9b::101:101]:443", ""},
 		{"64:ff9b::/96", "", "a.example", "[64:ff9b::a00:1]:443", "10.0.0.0/8"},
 		{"64:ff9b::/96", "", "a.example", "[64:ff9b::a9fe:a9fe]:443", "metadata"},
 		{"64:ff9b::/96 10.0.0.0/8", "", "a.example", "[64:ff9b::a00:1]:443", ""},
 
-		// Odd ports stay odd unless the gateway is allowed.
+		// Unusual ports are refused unless the gateway is on the allow list.
 		{"", "", "a.example", "1.1.1.1:22", "port"},
 		{"", "", "a.example", "1.1.1.1:6379", "port"},
 		{"a.example", "", "a.example", "1.1.1.1:22", ""},
@@ -146,10 +147,10 @@ func TestCheckAddrLists(t *testing.T) {
 	}
 }
 
-// TestSpecialNetworkEdges pins the networks of the library's tables: no update of it
-// may drop or shift one unnoticed.
+// TestSpecialNetworkEdges pins the networks in the library's tables, so that no update
+// drops or moves one unnoticed.
 func TestSpecialNetworkEdges(t *testing.T) {
-	for _, c := range []struct{ network, first, last, before, after string }{ // "" where the neighbour is not public either
+	for _, c := range []struct{ network, first, last, before, after string }{ // "" if the neighbour is not public either
 		{"0.0.0.0/8", "0.0.0.1", "0.255.255.255", "", "1.0.0.0"},
 		{"10.0.0.0/8", "10.0.0.0", "10.255.255.255", "9.255.255.255", "11.0.0.0"},
 		{"100.64.0.0/10", "100.64.0.0", "100.127.255.255", "100.63.255.255", "100.128.0.0"},

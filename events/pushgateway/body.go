@@ -9,8 +9,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Priority is how urgent a poke is (Push Gateway API, prio). The zero value is High,
-// which is also a gateway's default.
+// Priority is the urgency of a poke (Push Gateway API, prio). The zero value is High,
+// which is also the gateways' default.
 type Priority uint8
 
 // The two priorities.
@@ -27,15 +27,16 @@ func (p Priority) String() string {
 	return "high"
 }
 
-// NoCounts leaves "counts" out of a body when it is given as unread: what a
-// pusher asks for that shows no badge.
+// NoCounts is an unread count that leaves "counts" out of the body, for pushers that
+// asked for no badge.
 const NoCounts = -1
 
-// A Notification is the event's part of a poke (Push Gateway API, Notification without
-// counts and devices). An empty field is omitted, never sent as "" or null.
+// A Notification is the part of a poke that describes the event (Push Gateway API,
+// Notification without counts and devices). Empty fields are omitted, never sent as ""
+// or null.
 type Notification struct {
-	// Prio and UserIsTarget may differ between the users of one event; all other
-	// fields usually do not, see AppendHead.
+	// Prio and UserIsTarget may differ between the users of one event; the other fields
+	// usually do not, see AppendHead.
 	Prio         Priority
 	UserIsTarget bool // sent for member events only
 
@@ -47,7 +48,7 @@ type Notification struct {
 	RoomName          string
 	RoomAlias         string
 	Membership        string // set for member events only
-	Content           []byte // a valid JSON object, as the event has it; anything else is left out
+	Content           []byte // a valid JSON object, unchanged from the event; anything else is omitted
 }
 
 // AppendJSON appends the notification as one JSON object: AppendHead, then
@@ -56,9 +57,9 @@ func (n *Notification) AppendJSON(dst []byte) []byte {
 	return n.AppendTail(n.AppendHead(dst))
 }
 
-// AppendHead appends the beginning of the object, up to where a tail follows:
-// the fields that belong to one user. To notify many users of one event, append
-// the tail once to a buffer and put a head of its own before it for each user.
+// AppendHead appends the beginning of the object, with the fields that differ between
+// users. To notify many users of one event, append the tail once to a buffer, and put
+// each user's head before it.
 func (n *Notification) AppendHead(dst []byte) []byte {
 	dst = append(dst, `{"prio":"`...)
 	dst = append(dst, n.Prio.String()...)
@@ -70,9 +71,9 @@ func (n *Notification) AppendHead(dst []byte) []byte {
 	return dst
 }
 
-// WithPrio returns a notification that AppendJSON built with another prio, for
-// the rare device that differs from the others of its user. What has no prio at
-// its beginning is returned as it is.
+// WithPrio returns a notification that AppendJSON built, with another prio, for a
+// device whose rules differ from the user's. A notification that does not begin with a
+// prio is returned unchanged.
 func WithPrio(notification []byte, prio string) []byte {
 	rest, found := bytes.CutPrefix(notification, []byte(`{"prio":"`))
 	end := bytes.IndexByte(rest, '"')
@@ -83,8 +84,8 @@ func WithPrio(notification []byte, prio string) []byte {
 	return append(appendString(other, prio), rest[end+1:]...)
 }
 
-// AppendTail appends the rest of the object with its closing brace: the fields
-// that all users of one event share.
+// AppendTail appends the rest of the object with its closing brace: the fields that are
+// the same for all users of one event.
 func (n *Notification) AppendTail(dst []byte) []byte {
 	dst = appendField(dst, `,"event_id":`, n.EventID)
 	dst = appendField(dst, `,"room_id":`, n.RoomID)
@@ -98,18 +99,18 @@ func (n *Notification) AppendTail(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// A Device is the one device a poke is for (Push Gateway API, Device).
+// A Device is the device to which a poke is addressed (Push Gateway API, Device).
 type Device struct {
 	AppID     string
 	Pushkey   string
-	PushkeyTS int64  // Unix seconds at which the pushkey was last set; 0 leaves it out
-	Data      []byte // what StripURL returned; nil leaves it out, "{}" is sent
-	Tweaks    []byte // a valid JSON object; nil or "{}" leaves it out
+	PushkeyTS int64  // when the pushkey was last set, in Unix seconds; 0 omits it
+	Data      []byte // the result of StripURL; nil omits it, "{}" is sent
+	Tweaks    []byte // a valid JSON object; nil or "{}" omits it
 }
 
-// AppendBody appends the body of a poke. The notification is what AppendJSON
-// built, or nil for a poke that only updates the badge. A negative unread leaves
-// the counts out; zero is sent, because it is what clears a badge.
+// AppendBody appends the body of a poke. The notification is what AppendJSON built, or
+// nil for a poke that only updates the badge. A negative unread omits the counts; zero
+// is sent, since it clears a badge.
 func AppendBody(dst, notification []byte, unread int, dev *Device) []byte {
 	dst = dev.appendHead(append(dst, `{"notification":{"devices":[{`...))
 	if len(dev.Tweaks) > len(`{}`) {
@@ -125,8 +126,8 @@ func AppendBody(dst, notification []byte, unread int, dev *Device) []byte {
 }
 
 // AppendEventIDOnlyBody appends the body of a poke for a pusher whose data has
-// "format":"event_id_only": of the notification only event_id, room_id and prio,
-// and a device without tweaks. Otherwise it is like AppendBody.
+// "format":"event_id_only": the notification has only event_id, room_id and prio, and
+// the device has no tweaks. Otherwise it is like AppendBody.
 func AppendEventIDOnlyBody(dst, notification []byte, unread int, dev *Device) []byte {
 	dst = dev.appendHead(append(dst, `{"notification":{"devices":[{`...))
 	dst = appendCounts(append(dst, `}]`...), unread)
@@ -140,7 +141,7 @@ func AppendEventIDOnlyBody(dst, notification []byte, unread int, dev *Device) []
 	return append(dst, `}}`...)
 }
 
-// appendHead appends the device's members up to its data, without braces.
+// appendHead appends the device's members that precede its data, without braces.
 func (d *Device) appendHead(dst []byte) []byte {
 	dst = appendString(append(dst, `"app_id":`...), d.AppID)
 	dst = appendString(append(dst, `,"pushkey":`...), d.Pushkey)
@@ -160,8 +161,7 @@ func appendCounts(dst []byte, unread int) []byte {
 	return append(dst, '}')
 }
 
-// appendField appends a string member; prefix is the comma, the key and the
-// colon in one piece.
+// appendField appends a string member. prefix is its comma, key and colon.
 func appendField(dst []byte, prefix, value string) []byte {
 	if value == "" {
 		return dst
@@ -169,7 +169,7 @@ func appendField(dst []byte, prefix, value string) []byte {
 	return appendString(append(dst, prefix...), value)
 }
 
-// appendObject appends a raw member if it is an object.
+// appendObject appends a raw member if it is a JSON object.
 func appendObject(dst []byte, prefix string, raw []byte) []byte {
 	if len(raw) == 0 || raw[0] != '{' {
 		return dst
@@ -177,13 +177,13 @@ func appendObject(dst []byte, prefix string, raw []byte) []byte {
 	return append(append(dst, prefix...), raw...)
 }
 
-// StripURL returns a pusher's data as a gateway gets it: the same object without
-// "url", wherever it stands and however its letters are escaped. All other
-// members keep their order and the bytes of their values. Data that is no valid
-// JSON object is an error, which does not repeat it.
+// StripURL returns a pusher's data as gateways receive it: without "url", wherever it
+// occurs and however it is escaped. All other members keep their order and the bytes of
+// their values. Data that is not a valid JSON object is an error, which does not quote
+// it.
 func StripURL(data []byte) ([]byte, error) {
 	object := gjson.ParseBytes(data)
-	// encoding/json bounds the nesting; gjson's own check recurses without end.
+	// encoding/json limits the nesting; gjson's own check recurses without limit.
 	if !object.IsObject() || !json.Valid(data) {
 		return nil, errors.New("read pusher data: not a JSON object")
 	}

@@ -23,7 +23,7 @@ func phone() *Device {
 	}
 }
 
-// checkJSON compares as JSON: the order of members means nothing to a gateway.
+// checkJSON compares two JSON texts, ignoring the order of members as gateways do.
 func checkJSON(t *testing.T, got []byte, want string) {
 	t.Helper()
 	var g, w any
@@ -78,7 +78,6 @@ func TestAppendJSONMemberEvent(t *testing.T) {
 	checkJSON(t, n.AppendJSON(nil), `{"event_id":"$e","prio":"high","content":{}}`)
 }
 
-// One tail serves all users of an event.
 func TestWithPrio(t *testing.T) {
 	low := message()
 	low.Prio = Low
@@ -91,7 +90,7 @@ func TestWithPrio(t *testing.T) {
 			t.Errorf("with prio %s: %s", want, got)
 		}
 		if again := WithPrio(got, want); &again[0] != &got[0] {
-			t.Error("copied for nothing")
+			t.Error("copied although the prio is unchanged")
 		}
 	}
 	for _, odd := range []string{"", "{}", `{"prio":7}`, `{"prio":"low`} {
@@ -101,6 +100,7 @@ func TestWithPrio(t *testing.T) {
 	}
 }
 
+// All users of an event can share one tail.
 func TestAppendTailIsShared(t *testing.T) {
 	n := message()
 	tail := n.AppendTail(nil)
@@ -167,7 +167,7 @@ func FuzzStripURL(f *testing.F) {
 	})
 }
 
-// Whatever the strings hold, the body is JSON and says what it was given.
+// Whatever the strings contain, the body is JSON and has the given values.
 func FuzzAppendBody(f *testing.F) {
 	f.Add("$e", "Room \u2028", "key\xff", 1)
 	f.Add("", "", "", NoCounts)
@@ -187,7 +187,8 @@ func FuzzAppendBody(f *testing.F) {
 			if err := json.Unmarshal(body, &got); err != nil {
 				t.Fatalf("%s: %v", body, err)
 			}
-			// Converting to runes reads each bad byte as U+FFFD, as the body must say.
+			// The conversion to runes turns each invalid byte into U+FFFD, as the body
+			// must.
 			if got.Notification.EventID != string([]rune(eventID)) ||
 				got.Notification.Devices[0].Pushkey != string([]rune(pushkey)) {
 				t.Fatalf("%s", body)

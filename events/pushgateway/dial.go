@@ -8,15 +8,15 @@ import (
 	"syscall"
 )
 
-// Dialer returns a dial function, such as http.Transport wants, that opens no
-// connection CheckAddr refuses. The question is asked for each address that DNS
-// gave, between socket(2) and connect(2), about the very address connected to:
-// a name that changes its answer in between gains nothing. Where one address is
-// refused the others are still tried. An error that comes from a refusal matches
-// ErrBlocked.
+// Dialer returns a dial function for http.Transport that opens no connection which
+// CheckAddr refuses. It checks each address from DNS between socket(2) and connect(2),
+// and exactly the address to which it connects, so DNS rebinding does not help an
+// attacker. If one address is refused, the others are still tried. An error caused by a
+// refusal matches ErrBlocked.
 //
-// The settings of base are kept, except ControlContext, which this function
-// needs for itself, and Control, which net.Dialer then ignores. The address is "host:port"; only TCP is dialled.
+// The settings of base are kept, except for ControlContext, which this function
+// replaces, and Control, which net.Dialer then ignores. The address is "host:port";
+// only TCP is supported.
 func (p *Policy) Dialer(base net.Dialer) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, _, err := net.SplitHostPort(address)

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// gateway listens on 127.0.0.1, counts the connections it accepts and returns
+// gateway listens on 127.0.0.1 and counts the connections that it accepts. It returns
 // its port.
 func gateway(t *testing.T) (port string, accepted *atomic.Int32) {
 	t.Helper()
@@ -41,8 +41,8 @@ func gateway(t *testing.T) (port string, accepted *atomic.Int32) {
 	return port, accepted
 }
 
-// resolver answers A questions by a DNS server of its own on 127.0.0.1; what a
-// name resolves to may change with each question.
+// resolver returns a resolver that sends its A queries to a DNS server on 127.0.0.1,
+// which calls answer for each.
 func resolver(t *testing.T, answer func(name string) []string) *net.Resolver {
 	t.Helper()
 	server, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
@@ -87,7 +87,7 @@ func dnsReply(question []byte, answer func(name string) []string) ([]byte, error
 
 func TestG8DialerOpensOnlyAllowedConnections(t *testing.T) {
 	names := map[string][]string{
-		"push.example.net": {"127.0.0.1"}, // a public name that points inside
+		"push.example.net": {"127.0.0.1"}, // a public name that resolves to a private address
 		"two.example.net":  {"10.255.255.1", "127.0.0.1"},
 		"sygnal.test":      {"127.0.0.1"},
 		"meta.test":        {"169.254.169.254"},
@@ -127,7 +127,7 @@ func TestG8DialerOpensOnlyAllowedConnections(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, _ = io.Copy(io.Discard, conn) // until the gateway closes, so it has accepted
+			_, _ = io.Copy(io.Discard, conn) // until the gateway closes the connection, which it has then accepted
 			_ = conn.Close()
 			if accepted.Load() != 1 {
 				t.Errorf("%d connections", accepted.Load())
@@ -136,7 +136,8 @@ func TestG8DialerOpensOnlyAllowedConnections(t *testing.T) {
 	}
 }
 
-// A name that changes its answer after it was checked gains nothing.
+// DNS rebinding: a name that resolves to another address after it was checked is
+// refused.
 func TestG8DialerWithstandsRebinding(t *testing.T) {
 	var asked atomic.Int32
 	dns := resolver(t, func(string) []string {
@@ -160,7 +161,7 @@ func TestG8DialerWithstandsRebinding(t *testing.T) {
 	}
 }
 
-// A dialer of the caller's that has a Control of its own must not lose the guard.
+// The check also works if the caller's dialer has a Control function of its own.
 func TestG8DialerReplacesControl(t *testing.T) {
 	port, accepted := gateway(t)
 	open := func(string, string, syscall.RawConn) error { return nil }
@@ -179,7 +180,7 @@ func TestG8DialerReplacesControl(t *testing.T) {
 	}
 }
 
-// The refusal must still be recognised when an HTTP client hands it on.
+// A refusal is still recognisable after an HTTP client has wrapped it.
 func TestG8RefusalSurvivesHTTPClient(t *testing.T) {
 	port, _ := gateway(t)
 	transport := &http.Transport{DialContext: new(Policy).Dialer(net.Dialer{})}
@@ -198,8 +199,8 @@ func TestG8RefusalSurvivesHTTPClient(t *testing.T) {
 	}
 }
 
-// A failure that is no refusal must not look like one: it is tried again sooner.
-func TestDialerTellsFailureFromRefusal(t *testing.T) {
+// A failure that is not a refusal must not look like one: it is retried sooner.
+func TestDialerDistinguishesFailureFromRefusal(t *testing.T) {
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

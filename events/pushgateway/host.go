@@ -7,9 +7,9 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// canonicalName brings a host name to lower-case ASCII and checks its labels.
-// Names in plain ASCII are not sent through IDNA, whose strict profile refuses
-// the underscores of container networks and hyphens that real names have.
+// canonicalName converts a host name to lower-case ASCII and checks its labels. ASCII
+// names skip IDNA, whose strict profile refuses underscores, as in container networks,
+// and hyphens that real names have.
 func canonicalName(host string) (string, error) {
 	name := strings.ToLower(host)
 	if !isASCII(host) || strings.HasPrefix(name, "xn--") || strings.Contains(name, ".xn--") {
@@ -37,8 +37,8 @@ func isASCII(s string) bool {
 	return true
 }
 
-// validName checks lengths and characters of a lower-case name (RFC 1123, and
-// the underscore).
+// validName checks the lengths and characters of a lower-case name (RFC 1123, plus the
+// underscore).
 func validName(name string) bool {
 	if len(name) > 253 {
 		return false
@@ -54,9 +54,9 @@ func validName(name string) bool {
 	return true
 }
 
-// endsInNumber reports whether some resolver may read the name as an IPv4
-// address: its last label is a number, decimal, octal or hexadecimal (the rule
-// of the URL standard's host parser).
+// endsInNumber reports whether some resolver may parse the name as an IPv4 address: its
+// last label is a decimal, octal or hexadecimal number (the rule of the URL standard's
+// host parser).
 func endsInNumber(name string) bool {
 	last := name[strings.LastIndexByte(name, '.')+1:]
 	if hex, ok := strings.CutPrefix(last, "0x"); ok {
@@ -65,8 +65,8 @@ func endsInNumber(name string) bool {
 	return strings.Trim(last, "0123456789") == ""
 }
 
-// literalAddr reads a host that is an address. Only the canonical text is
-// admitted, so that no two programs read two addresses from it.
+// literalAddr parses a host that is an IP address. It accepts only the canonical text,
+// so that no two programs parse different addresses from it.
 func literalAddr(host string) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(host)
 	switch {
@@ -80,8 +80,8 @@ func literalAddr(host string) (netip.Addr, error) {
 	return addr, nil
 }
 
-// checkPublicName refuses names that cannot be meant for the public DNS: the
-// local network's resolver, or the machine itself, answers for them.
+// checkPublicName refuses names that the public DNS does not have: the resolver of the
+// local network, or the machine itself, answers for them.
 func checkPublicName(name string) error {
 	dot := strings.LastIndexByte(name, '.')
 	switch name[dot+1:] {

@@ -2,9 +2,9 @@ package pushgateway
 
 import "unicode/utf8"
 
-// appendString appends s as a JSON string (RFC 8259, section 7). Bytes that are
-// not UTF-8 become U+FFFD each; U+2028 and U+2029 are escaped for gateways that
-// evaluate JSON as JavaScript.
+// appendString appends s as a JSON string (RFC 8259, section 7). Each byte that is not
+// UTF-8 becomes U+FFFD. U+2028 and U+2029 are escaped for gateways that evaluate JSON
+// as JavaScript.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	for {
@@ -19,7 +19,7 @@ func appendString(dst []byte, s string) []byte {
 	}
 }
 
-// plainLen returns how many bytes at the beginning of s stand for themselves.
+// plainLen returns the number of leading bytes of s that need no escaping.
 func plainLen(s string) int {
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -39,7 +39,7 @@ func plainLen(s string) int {
 	return len(s)
 }
 
-// appendEscape appends a rune of the basic plane in its escaped form.
+// appendEscape appends a rune of the basic multilingual plane as \uXXXX.
 func appendEscape(dst []byte, r rune) []byte {
 	switch r {
 	case '"', '\\':

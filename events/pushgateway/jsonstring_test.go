@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// encodedString is what encoding/json writes for s, without its HTML escapes.
+// encodedString returns what encoding/json writes for s, without HTML escapes.
 func encodedString(t *testing.T, s string) []byte {
 	t.Helper()
 	var buf bytes.Buffer
@@ -18,8 +18,8 @@ func encodedString(t *testing.T, s string) []byte {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 }
 
-// checkString fails unless appendString writes valid JSON that reads back as
-// what encoding/json wrote, and leaves what stood before alone.
+// checkString checks that appendString appends valid JSON that decodes to the same text
+// as the output of encoding/json.
 func checkString(t *testing.T, s string) {
 	t.Helper()
 	got := appendString([]byte("x"), s)[1:]

@@ -9,20 +9,19 @@ import (
 	"strings"
 )
 
-// A Policy is what an operator lets gateways be. It does not change after
-// NewPolicy and may be used by many goroutines. The zero Policy allows nothing
-// beyond the public internet over HTTPS.
+// A Policy is an operator's decision about which gateways are allowed. It is immutable
+// and safe for concurrent use. The zero Policy allows only the public internet over
+// HTTPS.
 type Policy struct {
 	allow, deny entries
 	allowHTTP   bool
 }
 
-// NewPolicy reads the operator's lists. An entry is a network ("10.0.0.0/8"), an
-// IP address ("10.1.2.3", "fd00::5") or a host name ("sygnal"); an address or a
-// name may be followed by a port ("sygnal:5000", "[fd00::5]:5000") and then
-// stands for that port only. A name stands for itself, not for names below it.
-// With allowHTTP, plain HTTP is admitted for what the allow list names. The
-// error joins one line for each bad entry and names the entry.
+// NewPolicy parses the operator's lists. An entry is a network ("10.0.0.0/8"), an IP
+// address ("10.1.2.3", "fd00::5") or a host name ("sygnal"). An address or a name may
+// have a port ("sygnal:5000", "[fd00::5]:5000"), and then means only that port. A name
+// does not include its subdomains. With allowHTTP, gateways on the allow list may use
+// plain HTTP. The error has one line for each bad entry, which names the entry.
 func NewPolicy(allow, deny []string, allowHTTP bool) (*Policy, error) {
 	allowed, errAllow := parseEntries("allow", allow)
 	denied, errDeny := parseEntries("deny", deny)
@@ -32,8 +31,8 @@ func NewPolicy(allow, deny []string, allowHTTP bool) (*Policy, error) {
 	return &Policy{allow: allowed, deny: denied, allowHTTP: allowHTTP}, nil
 }
 
-// An entry is either a name (host is set) or a network (prefix is valid); port
-// 0 means any.
+// An entry is either a name (host is set) or a network (prefix is valid). Port 0 means
+// any port.
 type entry struct {
 	host   string
 	prefix netip.Prefix
@@ -42,7 +41,7 @@ type entry struct {
 
 type entries []entry
 
-// hasHost reports whether an entry names host, which must be canonical.
+// hasHost reports whether an entry has this host, which must be canonical.
 func (l entries) hasHost(host string, port uint16) bool {
 	for _, e := range l {
 		if e.host != "" && e.host == host && e.hasPort(port) {
@@ -52,7 +51,7 @@ func (l entries) hasHost(host string, port uint16) bool {
 	return false
 }
 
-// hasAddr reports whether an entry contains addr, which must be unmapped.
+// hasAddr reports whether an entry contains addr, which must not be IPv4-mapped.
 func (l entries) hasAddr(addr netip.Addr, port uint16) bool {
 	for _, e := range l {
 		if e.prefix.Contains(addr) && e.hasPort(port) {
@@ -62,7 +61,7 @@ func (l entries) hasAddr(addr netip.Addr, port uint16) bool {
 	return false
 }
 
-// hasVeryAddr reports whether an entry is addr itself and not a wider network.
+// hasVeryAddr reports whether an entry is exactly addr and not a wider network.
 func (l entries) hasVeryAddr(addr netip.Addr, port uint16) bool {
 	for _, e := range l {
 		if e.prefix.IsSingleIP() && e.prefix.Addr() == addr && e.hasPort(port) {
@@ -117,7 +116,7 @@ func parseNetwork(text string) (entry, error) {
 	if prefix.Addr().Is4In6() {
 		return entry{}, errors.New("write an IPv4 network in its own notation")
 	}
-	// A mistyped length must not silently open a wider network.
+	// A mistyped prefix length must not silently allow a wider network.
 	if prefix != prefix.Masked() {
 		return entry{}, fmt.Errorf("address bits beyond the prefix length, write %s", prefix.Masked())
 	}
@@ -132,11 +131,11 @@ func addrEntry(addr netip.Addr, port uint16) (entry, error) {
 	return entry{prefix: netip.PrefixFrom(addr, addr.BitLen()), port: port}, nil
 }
 
-// splitEntry cuts an optional port from an entry and the brackets from an IPv6
-// address.
+// splitEntry splits an entry into its host, without the brackets of an IPv6 address,
+// and its port, 0 if there is none.
 func splitEntry(text string) (host string, port uint16, err error) {
 	if strings.Count(text, ":") > 1 && !strings.HasPrefix(text, "[") {
-		return text, 0, nil // an IPv6 address without brackets has no port
+		return text, 0, nil // an IPv6 address without brackets and port
 	}
 	if inner, ok := strings.CutPrefix(text, "["); ok && strings.HasSuffix(inner, "]") {
 		return strings.TrimSuffix(inner, "]"), 0, nil
@@ -155,7 +154,7 @@ func splitEntry(text string) (host string, port uint16, err error) {
 	return host, port, nil
 }
 
-// parsePort reads a port from 1 to 65535 in plain decimal: no sign, no leading
+// parsePort parses a port from 1 to 65535 in plain decimal, without sign or leading
 // zero.
 func parsePort(digits string) (uint16, bool) {
 	n, err := strconv.ParseUint(digits, 10, 16)

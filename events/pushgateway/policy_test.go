@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// policy builds a Policy from lists separated by spaces.
+// policy makes a Policy from space-separated lists.
 func policy(t testing.TB, allow, deny string, allowHTTP bool) *Policy {
 	t.Helper()
 	p, err := NewPolicy(strings.Fields(allow), strings.Fields(deny), allowHTTP)
@@ -56,7 +56,7 @@ func TestNewPolicyAppliesPorts(t *testing.T) {
 		"sygnal:5000": true, "sygnal": false,
 	} {
 		if _, err := p.CheckURL("https://" + host + NotifyPath); (err == nil) != want {
-			t.Errorf("%s: %v, want admitted %t", host, err, want)
+			t.Errorf("%s: %v, want allowed %t", host, err, want)
 		}
 	}
 }

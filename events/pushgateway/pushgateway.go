@@ -16,62 +16,61 @@
 //
 // A [Policy] decides in this order; the first rule that applies wins:
 //
-//  1. deny: what the operator denies is refused, whatever else is allowed;
+//  1. deny: an entry of the operator's deny list is refused, whatever else is allowed;
 //  2. an address with a zone, unspecified, multicast or broadcast is refused;
-//  3. a cloud metadata address is refused unless the allow list has that very
-//     address: a wide prefix or a name is not enough, since 100.64.0.0/10 and
-//     fd00::/8 are prefixes people allow without thinking of metadata;
-//  4. allow: what the operator allows is admitted on any port (or on the port
-//     the entry names), and over plain HTTP if that was allowed too;
+//  3. a cloud metadata address is refused unless the allow list has exactly that
+//     address: a wide prefix or a name is not enough, since people allow 100.64.0.0/10
+//     and fd00::/8 without thinking of metadata;
+//  4. allow: an entry of the operator's allow list is allowed on any port (or on the
+//     entry's port), and over plain HTTP if the operator allowed that, too;
 //  5. anything but global unicast is refused: IPv4 special-purpose ranges, IPv6
 //     outside 2000::/3 and the special ranges in it;
-//  6. odd ports are refused, see [Policy.CheckURL].
+//  6. unusual ports are refused, see [Policy.CheckURL].
 //
-// A name in the allow list admits whatever addresses that name resolves to,
-// save lines 1 to 3. A prefix in the allow list admits addresses, not names: a
-// single-label name needs an entry of its own, and so does plain HTTP to a name.
+// A name on the allow list allows every address that it resolves to, except for rules 1
+// to 3. A prefix on the allow list allows addresses but no names: a single-label name,
+// or plain HTTP to a name, needs an entry of that name.
 //
-// CheckURL checks only the text and does not use DNS. It gives clients an early and clear
-// error. CheckAddr, through [Policy.Dialer], ensures that no connection is opened to an
+// CheckURL checks only the text, without DNS, to give clients an early and clear error.
+// CheckAddr, through [Policy.Dialer], ensures that no connection is opened to an
 // address that the operator does not allow: it checks each address after DNS.
 //
 // # What fails, and how
 //
-// Every refusal is a [*Refusal]: it matches [ErrBlocked], its Reason can be
-// shown to a user, and it never repeats the URL, which may carry a secret. The
-// zero Policy is the strictest, so that a forgotten setting opens nothing.
-// Building bodies and reading answers cannot fail.
+// Every refusal is a [*Refusal]: it matches [ErrBlocked], its Reason can be shown to a
+// user, and it never quotes the URL, which may contain a secret. The zero Policy is the
+// strictest, so that a forgotten setting allows nothing more. Building bodies and
+// reading answers cannot fail.
 package pushgateway
 
 import "errors"
 
-// NotifyPath is the only path a push gateway's URL may have (Client-Server API,
+// NotifyPath is the only path that a push gateway's URL may have (Client-Server API,
 // PusherData.url; Push Gateway API, POST /_matrix/push/v1/notify).
 const NotifyPath = "/_matrix/push/v1/notify"
 
-// MaxURLBytes is the longest URL CheckURL admits, in bytes.
+// MaxURLBytes is the maximum length of a URL, in bytes.
 const MaxURLBytes = 2048
 
-// MaxResponseBytes is how much of a gateway's answer is worth reading, in
-// bytes. An answer about one device holds at most one pushkey of 512 bytes.
+// MaxResponseBytes is how much of a gateway's answer is read, in bytes. An answer about
+// one device contains at most one pushkey of 512 bytes.
 const MaxResponseBytes = 64 << 10
 
-// ErrBlocked is matched by every refusal of this package: a URL that may not be
-// a gateway's, or an address that may not be dialled.
+// ErrBlocked is matched by every refusal of this package: of a URL, or of an address to
+// connect to.
 var ErrBlocked = errors.New("blocked by the gateway policy")
 
-// A Refusal is the error for a URL or an address that was refused.
+// A Refusal is the error for a refused URL or address.
 type Refusal struct {
-	// Reason is a sentence without capital and full stop that can be shown to
-	// whoever registered the URL, such as "the scheme must be https". It never
-	// repeats the URL or its host.
+	// Reason is a sentence without capital and full stop for the user who registered
+	// the URL, such as "the scheme must be https". It never quotes the URL or its host.
 	Reason string
 }
 
-// Error returns the reason with its context.
+// Error returns the reason with a prefix.
 func (r *Refusal) Error() string { return "gateway refused: " + r.Reason }
 
-// Unwrap returns ErrBlocked, so that errors.Is finds it through a dial error.
+// Unwrap returns ErrBlocked, so that errors.Is finds it in an error of a dialer.
 func (r *Refusal) Unwrap() error { return ErrBlocked }
 
 func refuse(reason string) error { return &Refusal{Reason: reason} }

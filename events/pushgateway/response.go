@@ -15,14 +15,14 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// ErrTooLarge reports that an answer holds more than [MaxResponseBytes] once it is
-// unpacked.
+// ErrTooLarge reports that a decompressed answer has more than [MaxResponseBytes].
 var ErrTooLarge = errors.New("the answer is too large")
 
-// Decode returns a gateway's answer as UTF-8, without what its Content-Encoding did to
-// it (gzip or deflate, though we ask for neither) and without a byte order mark. What
-// it cannot decode it returns unchanged: the gateway has accepted the poke, and whether
-// the answer rejects a pushkey cannot be known. The only error is [ErrTooLarge].
+// Decode decompresses a gateway's answer according to its Content-Encoding (gzip or
+// deflate, although poked asks for neither) and converts it to UTF-8 without a byte
+// order mark. An answer that it cannot decode is returned unchanged: the gateway has
+// accepted the poke, and whether it rejects a pushkey is unknown. The only error is
+// [ErrTooLarge].
 func Decode(encoding string, body []byte) ([]byte, error) {
 	packed := bytes.NewReader(body)
 	var unpacked io.Reader
@@ -31,14 +31,14 @@ func Decode(encoding string, body []byte) ([]byte, error) {
 	case "gzip", "x-gzip":
 		unpacked, err = gzip.NewReader(packed)
 	case "deflate":
-		if unpacked, err = zlib.NewReader(packed); err != nil { // some leave out what zlib puts around it
+		if unpacked, err = zlib.NewReader(packed); err != nil { // some servers omit the zlib header
 			unpacked, err = flate.NewReader(bytes.NewReader(body)), nil
 		}
 	default:
 		return plainText(body), nil
 	}
 	if err != nil {
-		return body, nil //nolint:nilerr // it is not what its header says
+		return body, nil //nolint:nilerr // not in the encoding of its header
 	}
 	plain, err := io.ReadAll(io.LimitReader(unpacked, MaxResponseBytes+1))
 	switch {
@@ -50,8 +50,8 @@ func Decode(encoding string, body []byte) ([]byte, error) {
 	return plainText(plain), nil
 }
 
-// plainText returns JSON that may be in UTF-16, or begin with a byte order mark, as
-// UTF-8. JSON begins with an ASCII character, which tells the byte order.
+// plainText converts JSON in UTF-16, or with a byte order mark, to UTF-8. JSON begins
+// with an ASCII character, from which the byte order follows.
 func plainText(text []byte) []byte {
 	var order binary.ByteOrder
 	switch {
@@ -76,13 +76,12 @@ func plainText(text []byte) []byte {
 	return []byte(string(utf16.Decode(units)))
 }
 
-// ReadRejected reports whether a gateway's answer to a poke, of status 2xx, says
-// that pushkey is no longer valid (Push Gateway API, response). Anything that
-// does not say so in the right form means delivered: an empty body, no JSON, no
-// such list, or a list of other pushkeys, which is none of our business. It
-// costs time linear in the body and does not copy the list.
+// ReadRejected reports whether a gateway's 2xx answer to a poke rejects pushkey (Push
+// Gateway API, response). Any other answer means delivered: an empty body, invalid
+// JSON, no such list, or a list of other pushkeys. It takes time linear in the body and
+// does not copy the list.
 func ReadRejected(body []byte, pushkey string) bool {
-	// The answer to nearly every poke names nobody.
+	// The answer to almost every poke has an empty list.
 	if bytes.IndexByte(body, '"') < 0 || !json.Valid(body) {
 		return false
 	}
@@ -92,7 +91,7 @@ func ReadRejected(body []byte, pushkey string) bool {
 	}
 	var list gjson.Result
 	answer.ForEach(func(key, value gjson.Result) bool {
-		if key.Str == "rejected" { // if it stands twice the last counts, as in most parsers
+		if key.Str == "rejected" { // if it occurs twice the last one wins, as in most parsers
 			list = value
 		}
 		return true

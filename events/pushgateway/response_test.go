@@ -45,17 +45,17 @@ func TestReadRejected(t *testing.T) {
 	}
 }
 
-// A number in the list is no pushkey, even if it is written like one.
-func TestReadRejectedTellsNumbersFromKeys(t *testing.T) {
+// A number in the list is not a pushkey, even if it is written like one.
+func TestReadRejectedDistinguishesNumbersFromKeys(t *testing.T) {
 	if ReadRejected([]byte(`{"rejected":[12],"":""}`), "12") {
-		t.Error("a number rejected the pushkey")
+		t.Error("a number counts as the pushkey")
 	}
 	if !ReadRejected([]byte(`{"rejected":["12"]}`), "12") {
-		t.Error("the pushkey was overlooked")
+		t.Error("the pushkey was not found")
 	}
 }
 
-// The list is walked, not built: a long answer costs no memory of its own.
+// The list is read in place: a long answer needs no memory of its own.
 func TestReadRejectedAllocatesNothingPerEntry(t *testing.T) {
 	long := []byte(`{"rejected":[` + strings.Repeat(`"a",`, 100_000) + `"b"]}`)
 	if got := testing.AllocsPerRun(5, func() { ReadRejected(long, "key") }); got > 20 {
@@ -84,7 +84,7 @@ func BenchmarkReadRejected(b *testing.B) {
 	}
 }
 
-// An answer is never longer than what is read of one, whatever it is packed in.
+// A decoded answer never exceeds the limit, however it is compressed.
 func FuzzDecode(f *testing.F) {
 	f.Add("gzip", []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"))
 	f.Add("deflate", []byte("\x78\x9c"))

@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// A URL is a push gateway's URL that a Policy admitted, in canonical form. Two
-// URLs that name the same gateway have the same Origin.
+// A URL is the canonical form of a push gateway's URL that a Policy allows. Two URLs of
+// the same gateway have the same Origin.
 type URL struct {
 	scheme string // "https" or "http"
 	host   string // lower-case ASCII name, or an address without brackets
@@ -25,21 +25,21 @@ func (u *URL) Scheme() string { return u.scheme }
 // Host returns the lower-case ASCII host; an IPv6 address has no brackets.
 func (u *URL) Host() string { return u.host }
 
-// Port returns the port, also when the URL left it to the scheme.
+// Port returns the port, which is the scheme's default if the URL has none.
 func (u *URL) Port() uint16 { return u.port }
 
-// HostPort returns what to dial, always with a port: "example.org:443" or
+// HostPort returns the address to dial, always with a port: "example.org:443" or
 // "[2606:4700::1111]:8443".
 func (u *URL) HostPort() string {
 	return net.JoinHostPort(u.host, strconv.Itoa(int(u.port)))
 }
 
-// Origin returns the gateway's identity: scheme, host and port, the port always
-// written ("https://example.org:443"). It holds nothing secret.
+// Origin returns the gateway's identity: scheme, host and port, always with the port
+// ("https://example.org:443"). It contains nothing secret.
 func (u *URL) Origin() string { return u.scheme + "://" + u.HostPort() }
 
-// String returns the canonical URL, without the scheme's own port. CheckURL
-// admits it again and yields an equal URL.
+// String returns the canonical URL, without the scheme's default port. CheckURL accepts
+// it and returns an equal URL.
 func (u *URL) String() string {
 	s := u.Origin()
 	if u.port == defaultPort(u.scheme) {
@@ -52,23 +52,22 @@ func (u *URL) String() string {
 	return s
 }
 
-// CheckURL reports whether raw may be registered as a gateway's URL and returns
-// its canonical form. The error is a *Refusal.
+// CheckURL checks whether raw may be registered as a gateway's URL, and returns its
+// canonical form. The error is a *Refusal.
 //
-//   - At most MaxURLBytes of UTF-8, as it came and in canonical form, without
-//     white space, control characters or backslashes; no user name, no fragment;
-//     the path is NotifyPath, byte for byte. A query is kept as it is if it is
-//     printable ASCII: the specification speaks only of the path, and deployed
-//     homeservers admit it.
+//   - The URL, as given and in canonical form, has at most MaxURLBytes of UTF-8 without
+//     white space, control characters, backslashes, user name or fragment. The path is
+//     exactly NotifyPath. A query of printable ASCII is kept unchanged: the specification
+//     restricts only the path, and deployed homeservers accept a query.
 //   - The scheme is https, or http where the operator allows it.
 //   - The host is a full domain name, ASCII after IDNA, or a canonical address
-//     that CheckAddr admits.
-//   - The port is 443, or 1024 and above less the ports that the Fetch standard
-//     blocks and those of two well-known unencrypted stores.
+//     that CheckAddr accepts.
+//   - The port is 443, or 1024 and above except for the ports that the Fetch standard
+//     blocks and those of Redis and memcached.
 //
-// Single-label and local names, any address and any port are admitted where the
-// operator's allow list names them. A trailing dot, a zone and an address in
-// any other notation never are: the allow list has no such entries.
+// Single-label and local names, any address and any port are accepted if they are on the
+// operator's allow list. A trailing dot, a zone and a non-canonical address never are: the
+// allow list cannot contain them.
 func (p *Policy) CheckURL(raw string) (*URL, error) {
 	parsed, err := parseURL(raw)
 	if err != nil {
@@ -82,14 +81,14 @@ func (p *Policy) CheckURL(raw string) (*URL, error) {
 	if err := p.checkHost(u, parsed.Host, parsed.Hostname()); err != nil {
 		return nil, err
 	}
-	if len(u.String()) > MaxURLBytes { // IDNA may lengthen a name
+	if len(u.String()) > MaxURLBytes { // IDNA may make a name longer
 		return nil, refuseLength()
 	}
 	return u, nil
 }
 
-// checkHost judges the host and sets it; bare is the authority's host without
-// brackets and port.
+// checkHost checks the host and sets it. bare is the authority's host without brackets
+// and port.
 func (p *Policy) checkHost(u *URL, authority, bare string) error {
 	u.host = strings.ToLower(bare)
 	if strings.HasPrefix(authority, "[") {
@@ -100,20 +99,20 @@ func (p *Policy) checkHost(u *URL, authority, bare string) error {
 		return err
 	}
 	if endsInNumber(name) {
-		return p.checkLiteral(u) // as written: "①.1.1.1" maps to an address but is none
+		return p.checkLiteral(u) // as written: "①.1.1.1" maps to an address but is not one
 	}
 	u.host = name
 	return p.checkName(u)
 }
 
-// parseURL checks everything that needs no policy.
+// parseURL checks everything that does not depend on the policy.
 func parseURL(raw string) (*url.URL, error) {
 	if err := checkText(raw); err != nil {
 		return nil, err
 	}
 	u, err := url.Parse(raw)
 	switch {
-	case err != nil || u.Opaque != "": // err repeats the URL: it must not leave
+	case err != nil || u.Opaque != "": // err quotes the URL and must not be returned
 		return nil, refuse("this is not a valid URL")
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, refuse("the scheme must be https")
@@ -171,7 +170,7 @@ func defaultPort(scheme string) uint16 {
 	return 443
 }
 
-// checkLiteral judges a URL whose host is an address.
+// checkLiteral checks a URL whose host is an address.
 func (p *Policy) checkLiteral(u *URL) error {
 	addr, err := literalAddr(u.host)
 	if err != nil {
@@ -183,7 +182,7 @@ func (p *Policy) checkLiteral(u *URL) error {
 	return p.CheckAddr("", netip.AddrPortFrom(addr, u.port))
 }
 
-// checkName judges a URL whose host is a name.
+// checkName checks a URL whose host is a name.
 func (p *Policy) checkName(u *URL) error {
 	allowed := p.allow.hasHost(u.host, u.port)
 	if err := p.checkScheme(u, allowed); err != nil {
@@ -208,8 +207,8 @@ func (p *Policy) checkScheme(u *URL, allowed bool) error {
 	return refuse("the scheme must be https")
 }
 
-// checkPort admits the ports on which people run gateways and refuses those of
-// services that might take what we send for their own protocol.
+// checkPort allows the ports on which people run gateways, and refuses those of
+// services that might parse a poke as their own protocol.
 func checkPort(port uint16) error {
 	if port != 443 && port < 1024 {
 		return refuse("the port must be 443 or above 1023")

@@ -50,7 +50,7 @@ func TestCheckURLParts(t *testing.T) {
 	}
 }
 
-// Only the scheme's own port is left out.
+// Only the scheme's own default port is omitted.
 func TestCheckURLKeepsForeignDefaultPort(t *testing.T) {
 	p := policy(t, "sygnal", "", true)
 	for raw, want := range map[string]string{
@@ -173,12 +173,12 @@ func TestCheckURLRefuses(t *testing.T) {
 		u, err := new(Policy).CheckURL(c.raw)
 		checkReason(t, c.raw, err, c.reason)
 		if u != nil {
-			t.Errorf("%s: a URL came with the refusal", c.raw)
+			t.Errorf("%s: a URL was returned with the refusal", c.raw)
 		}
 	}
 }
 
-// longest fills a URL up to the last byte that it may have.
+// longest extends a URL to the maximum length.
 func longest(begin string) string { return begin + strings.Repeat("x", MaxURLBytes-len(begin)) }
 
 func TestCheckURLAdmitsTheLongest(t *testing.T) {
@@ -225,7 +225,7 @@ func TestCheckURLLists(t *testing.T) {
 	}
 }
 
-// A URL may carry a secret, so no error may repeat any of it (G9).
+// A URL may contain a secret, so no error quotes any part of it (G9).
 func TestG9RefusalKeepsURLSecret(t *testing.T) {
 	for _, raw := range []string{
 		"https://host/?tok3n", "ht tp://tok3n", "tok3n", "https://u:tok3n@a.example/", "https://tok3n:99999/",
@@ -256,8 +256,8 @@ func FuzzCheckURL(f *testing.F) {
 	})
 }
 
-// checkCanonical fails if an admitted URL means something else to net/url, or
-// to CheckURL when asked again.
+// checkCanonical checks that net/url, and CheckURL itself, parse an accepted URL to the
+// same parts.
 func checkCanonical(t *testing.T, p *Policy, raw string) {
 	u, err := p.CheckURL(raw)
 	if err != nil {

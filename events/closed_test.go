@@ -12,8 +12,8 @@ import (
 	"poked/events"
 )
 
-// The types whose values are a closed set list all of them: the constants in their
-// source. Command line, metrics and schema are checked against the lists.
+// Types with a closed set of values list all of them. The command line, metrics and
+// schema are checked against these lists.
 func TestClosedSetsListTheirValues(t *testing.T) {
 	const shownOnly = string(events.DeadUnreadable) // never stored
 	for _, set := range []struct {

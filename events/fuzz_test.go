@@ -10,7 +10,7 @@ import (
 	"poked/testdata"
 )
 
-// addLines makes seeds of some lines of a recording.
+// addLines adds some lines of a recording to the seeds.
 func addLines(f *testing.F, recording string, add func(line []byte)) {
 	f.Helper()
 	for i, line := range strings.Split(recording, "\n") {
@@ -20,7 +20,7 @@ func addLines(f *testing.F, recording string, add func(line []byte)) {
 	}
 }
 
-// What a homeserver publishes of a room, on whatever subject.
+// Whatever is published on whatever subject of a room is parsed or is an error.
 func FuzzPublishedEvent(f *testing.F) {
 	addLines(f, testdata.Events(), func(line []byte) {
 		ev, err := ParseRoomEvent(line)
@@ -37,14 +37,14 @@ func FuzzPublishedEvent(f *testing.F) {
 		case err != nil && !errors.Is(err, ErrBadEvent):
 			t.Errorf("error is %v", err)
 		case err == nil && (ev.Subject() != subject || CheckJSON(ev.Content) != nil || !json.Valid(ev.Content)):
-			t.Errorf("%s takes %s", subject, raw)
+			t.Errorf("%s accepts %s", subject, raw)
 		}
 		ev, _ = ParseRoomEvent(raw)
 		if empty, ok := ev.Emptied(); ok && (empty.Subject() != ev.Subject() || string(empty.Content) != "{}") {
 			t.Errorf("%s counts as %s", raw, empty.Raw)
 		}
 		if state, ok := StateOn(subject); ok && ev.Subject() == subject && (state.Type != ev.Type || state.StateKey != ev.StateKey || state.RoomID != ev.RoomID) {
-			t.Errorf("on %s stands %+v", subject, state)
+			t.Errorf("subject %s gives the state %+v", subject, state)
 		}
 	})
 }
@@ -65,7 +65,7 @@ func FuzzReceipts(f *testing.F) {
 	})
 }
 
-// What stands in a bucket is read, and written again as it was, or is an error.
+// A value of a bucket survives being parsed and written, or is an error.
 func FuzzBucketValues(f *testing.F) {
 	for _, value := range []string{
 		`{"user_id":"@a:x","version":1,"pushers":[{"app_id":"a","pushkey":"k","kind":"http","data":{"url":"https://g.example/_matrix/push/v1/notify"}}]}`,
@@ -91,7 +91,7 @@ func FuzzBucketValues(f *testing.F) {
 	})
 }
 
-// again writes a value twice and reads it between.
+// again checks that a value survives being written and parsed.
 func again[T any](t *testing.T, value T, parse func([]byte) (T, error)) {
 	t.Helper()
 	first, err := json.Marshal(value)

@@ -28,7 +28,7 @@ func TestTokenRoundTrip(t *testing.T) {
 	for _, id := range ids {
 		token := events.Token(id)
 		if !plain.MatchString(token) {
-			t.Errorf("token of %q is %q, which is no plain subject token", id, token)
+			t.Errorf("token of %q is %q, which is not a plain subject token", id, token)
 		}
 		if other, ok := seen[token]; ok && other != id {
 			t.Errorf("%q and %q have the same token", id, other)
@@ -48,8 +48,8 @@ func TestParseTokenRefusesWhatTokenNeverWrites(t *testing.T) {
 	}
 }
 
-// The partition that this program computes must be the one that the server
-// computes, or the pushers of a user would be looked for where they are not.
+// The partition that poked computes must be the one that the server computes: otherwise
+// a user's pushers would be looked up in the wrong partition.
 func TestPartitionOfIsTheServersOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
@@ -79,7 +79,7 @@ func TestPartitionOfIsTheServersOwn(t *testing.T) {
 	})
 }
 
-// A pusher's name tells its parts apart, and tells none of them.
+// A pusher's id differs if any of its parts does, and contains none of them.
 func TestNewPusherID(t *testing.T) {
 	ids := map[events.PusherID]bool{}
 	for _, p := range [][3]string{{"@a:x", "app", "key"}, {"@a:x", "appkey", ""}, {"@a:x", "", "appkey"}, {"@a:xapp", "", "key"}, {"@b:x", "app", "key"}, {"@a:x", "app", "key2"}} {
@@ -90,6 +90,6 @@ func TestNewPusherID(t *testing.T) {
 		ids[id] = true
 	}
 	if len(ids) != 6 {
-		t.Errorf("6 pushers have %d names", len(ids))
+		t.Errorf("6 pushers have %d ids", len(ids))
 	}
 }

@@ -17,7 +17,7 @@ import (
 // at 64 (.NET), 100 (Ruby) or 128 (Rust) levels and refuse the whole poke.
 const MaxJSONDepth = 60
 
-// Why [CheckJSON] refuses a text.
+// The reasons of [CheckJSON].
 var (
 	errNotUTF8   = errors.New("is not UTF-8")
 	errHalfChar  = errors.New("escapes half of a character (a lone surrogate)")

@@ -14,7 +14,7 @@ func nested(levels int) string {
 	return strings.Repeat(`[`, levels) + strings.Repeat(`]`, levels)
 }
 
-// badTexts is valid JSON with which parsers of push gateways have trouble.
+// badTexts returns valid JSON that parsers of push gateways refuse or change.
 func badTexts() map[string]string {
 	return map[string]string{
 		"invalid UTF-8":        "\"\xff\"",
@@ -54,7 +54,7 @@ func goodTexts() map[string]string {
 func TestCheckJSON(t *testing.T) {
 	for name, text := range badTexts() {
 		if events.CheckJSON([]byte(text)) == nil {
-			t.Errorf("%s is taken", name)
+			t.Errorf("%s is accepted", name)
 		}
 	}
 	for name, text := range goodTexts() {
@@ -64,8 +64,8 @@ func TestCheckJSON(t *testing.T) {
 	}
 }
 
-// FuzzCheckJSON holds it to what encoding/json makes of the same text: that decodes
-// and writes again, without a mark for what is no text, what is good.
+// FuzzCheckJSON compares CheckJSON with encoding/json: a text that CheckJSON accepts
+// can be decoded and encoded without replacement characters.
 func FuzzCheckJSON(f *testing.F) {
 	for _, texts := range []map[string]string{badTexts(), goodTexts()} {
 		for _, text := range texts {
@@ -79,7 +79,7 @@ func FuzzCheckJSON(f *testing.F) {
 		}
 		var value any
 		if err := json.Unmarshal(raw, &value); err != nil {
-			t.Fatalf("good, but cannot be decoded: %v", err)
+			t.Fatalf("accepted, but cannot be decoded: %v", err)
 		}
 		again, err := json.Marshal(value)
 		if err != nil {
@@ -87,13 +87,13 @@ func FuzzCheckJSON(f *testing.F) {
 		}
 		replaced := strings.Count(string(again), "\ufffd") - strings.Count(string(raw), "\ufffd") - strings.Count(strings.ToLower(string(raw)), `\ufffd`)
 		if !utf8.Valid(raw) || replaced > 0 {
-			t.Errorf("%q is taken and loses characters", raw)
+			t.Errorf("%q is accepted and loses characters", raw)
 		}
 	})
 }
 
-// One place refuses what must not be passed on: an event with it anywhere but in
-// unsigned. State counts as empty from then on, and says so.
+// ParseRoomEvent refuses such JSON everywhere but in unsigned. A state event that
+// contains it counts as empty.
 func TestRoomEventThatCannotBePassedOn(t *testing.T) {
 	for name, text := range badTexts() {
 		for where, raw := range map[string]string{
@@ -102,7 +102,7 @@ func TestRoomEventThatCannotBePassedOn(t *testing.T) {
 		} {
 			ev, err := events.ParseRoomEvent([]byte(raw))
 			if err == nil {
-				t.Errorf("%s in %s is taken", name, where)
+				t.Errorf("%s in %s is accepted", name, where)
 			}
 			empty, ok := ev.Emptied()
 			if !ok || string(empty.Content) != "{}" || empty.Subject() != "room."+events.Token("!r")+".state."+events.Token("m.x")+"._" {
@@ -115,7 +115,7 @@ func TestRoomEventThatCannotBePassedOn(t *testing.T) {
 		}
 	}
 	for name, text := range goodTexts() {
-		if name == "deep" { // content is around it
+		if name == "deep" { // content adds a level
 			text = nested(events.MaxJSONDepth - 1)
 		}
 		if _, err := events.ParseRoomEvent([]byte(strings.Replace(eventstest.GoodEvent, `"hi"`, text, 1))); err != nil {
@@ -124,9 +124,9 @@ func TestRoomEventThatCannotBePassedOn(t *testing.T) {
 	}
 }
 
-// Where a field stands twice, or is no text, it is not clear where the event stands:
-// then nothing counts as empty.
-func TestRoomEventOfUnclearPlace(t *testing.T) {
+// If a field occurs twice or is not a string, it is unclear which state the event sets,
+// and no state counts as empty.
+func TestRoomEventOfUnclearState(t *testing.T) {
 	event := func(change string) string { return strings.Replace(eventstest.GoodEvent, `{"event_id"`, change, 1) }
 	for name, raw := range map[string]string{
 		"two rooms":         event(`{"room_id":"!other","event_id"`),
@@ -140,7 +140,7 @@ func TestRoomEventOfUnclearPlace(t *testing.T) {
 	} {
 		ev, err := events.ParseRoomEvent([]byte(raw))
 		if err == nil {
-			t.Errorf("%s: taken", name)
+			t.Errorf("%s: accepted", name)
 		}
 		if _, ok := ev.Emptied(); ok {
 			t.Errorf("%s: counts as %+v", name, ev)
@@ -150,7 +150,7 @@ func TestRoomEventOfUnclearPlace(t *testing.T) {
 	many := strings.Replace(eventstest.GoodEvent, `"body":"hi"`, `"membership":"join","1":1,"2":2,"3":3,"4":4,"5":5,"6":6,"7":7,"8":8,"9":9,"membership":"leave"`, 1)
 	for _, raw := range []string{few, many} {
 		if _, err := events.ParseRoomEvent([]byte(raw)); err == nil {
-			t.Errorf("taken: %s", raw)
+			t.Errorf("accepted: %s", raw)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func TestNotificationRoundTrip(t *testing.T) {
 		for _, stored := range [][]byte{raw, append([]byte(" \n"), raw...)} {
 			back, err := events.ParseNotification(stored)
 			if err != nil || !reflect.DeepEqual(back, n) {
-				t.Errorf("%s: %+v came back as %+v, %v", name, n, back, err)
+				t.Errorf("%s: %+v was parsed as %+v, %v", name, n, back, err)
 			}
 		}
 	}
@@ -94,7 +94,7 @@ func TestNotificationReaches(t *testing.T) {
 		{events.Notification{Silent: true, Devices: device(false)}, false, false},
 	} {
 		if phone, desk, none := tc.n.Reaches("phone"), tc.n.Reaches("desk"), tc.n.Reaches(""); phone != tc.phone || desk != tc.desk || none != tc.desk {
-			t.Errorf("%+v reaches the phone: %t, the desk: %t, who has no handle: %t", tc.n, phone, desk, none)
+			t.Errorf("%+v reaches the phone: %t, the desk: %t, without a handle: %t", tc.n, phone, desk, none)
 		}
 	}
 }
@@ -119,8 +119,8 @@ func FuzzParseNotification(f *testing.F) {
 	})
 }
 
-// A record that is written once for many users, and then has each one's revision, is
-// what would have been written for each of them.
+// A record that is encoded once for many users equals, with each user's revision added,
+// the record that would be encoded for that user.
 func TestRecordWithRevision(t *testing.T) {
 	n := eventstest.Notification()
 	record := n.AppendJSON(nil)

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// GatewayState is what a dispatcher knows of one push gateway while anything is
-// going on there, as it tells operators.
+// GatewayState is a dispatcher's report to operators on one push gateway that is in
+// use.
 type GatewayState struct {
 	Origin      string       `json:"origin"` // scheme, host and port
 	Worker      string       `json:"worker"` // the dispatcher, as its log names it
 	State       GatewayPhase `json:"state"`
 	InFlight    int          `json:"in_flight"`            // requests in flight
-	Limit       int          `json:"limit"`                // the concurrency limit
+	Limit       int          `json:"limit"`                // concurrency limit
 	Waiting     int          `json:"waiting"`              // pushers that wait for a free slot
 	Lagging     int          `json:"lagging"`              // pushers that lag there
 	LatencyMS   float64      `json:"latency_ms"`           // moving average of recent requests, in milliseconds

@@ -31,7 +31,7 @@ func TestParseRoomEvent(t *testing.T) {
 			t.Errorf("%s: content is %s", raw, ev.Content)
 		}
 		if string(ev.Raw) != raw {
-			t.Errorf("the event is not kept as it came: %s", ev.Raw)
+			t.Errorf("the event was changed: %s", ev.Raw)
 		}
 	}
 }
@@ -101,7 +101,7 @@ func FuzzParseRoomEvent(f *testing.F) {
 			return
 		}
 		if !bytes.Contains(raw, ev.Content) || !json.Valid(ev.Content) || ev.Content[0] != '{' {
-			t.Errorf("content %q is no object of the event", ev.Content)
+			t.Errorf("content %q is not an object of the event", ev.Content)
 		}
 		if strings.ContainsAny(ev.Subject(), " *>\r\n") {
 			t.Errorf("subject %q cannot be published to", ev.Subject())

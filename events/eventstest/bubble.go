@@ -24,7 +24,7 @@ func BubbleOf(t *testing.T, partitions int, test func(t *testing.T, server *Serv
 		t.Helper()
 		server := StartServer(t)
 		conn := server.Connect(stream.Topology{Partitions: partitions, Replicas: 1})
-		t.Cleanup(func() { <-time.After(time.Minute) }) // fasthttp's cleaners sleep out their turn
+		t.Cleanup(func() { <-time.After(time.Minute) }) // fasthttp's cleanup goroutines sleep before they end
 		test(t, server, conn)
 	})
 }

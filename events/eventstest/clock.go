@@ -7,11 +7,11 @@ import (
 	_ "unsafe" // for linkname
 )
 
-// nats-server judges the age of messages by a clock of its own: a variable that
-// one goroutine sets for the whole process. That goroutine would have to live
-// outside every bubble, where it is decades later, and every message with a
-// time to live would be gone at the first look. So nobody starts it here, and
-// each server's test sets the variable by the time that the test lives in.
+// nats-server computes the age of messages from a process-wide clock: a variable that
+// one goroutine updates. That goroutine would have to run outside every bubble, where
+// the time is decades later, and every message with a time to live would expire at
+// once. So the goroutine is never started, and each server's test updates the variable
+// with the time of its bubble.
 
 //go:linkname accessTime github.com/nats-io/nats-server/v2/server/ats.utime
 var accessTime atomic.Int64 //nolint:gochecknoglobals // nats-server's
@@ -19,7 +19,7 @@ var accessTime atomic.Int64 //nolint:gochecknoglobals // nats-server's
 //go:linkname accessTimeUsers github.com/nats-io/nats-server/v2/server/ats.refs
 var accessTimeUsers atomic.Int64 //nolint:gochecknoglobals // nats-server's
 
-// Prepare makes a test process fit for bubbles: it keeps nats-server from starting
+// Prepare makes a test process ready for bubbles: it keeps nats-server from starting
 // its process-wide clock, whose goroutine no bubble could wait for, and the race
 // detector from crashing.
 func Prepare() {

@@ -1,11 +1,10 @@
-// Package eventstest gives tests the real parts that poked runs on: a
-// JetStream server inside the process with its files in a directory of the
-// test's, connections to it, and waiting without sleeping. Only test files
-// import it.
+// Package eventstest provides the real parts for tests: an in-process JetStream server
+// with its files in a directory of the test's, connections to it, and waiting without
+// sleeping. Only test files import it.
 //
-// Everything works inside a testing/synctest bubble, where waiting costs no
-// time: the server neither listens nor leaves goroutines behind. Call
-// [Prepare] from TestMain for that.
+// Everything works inside a testing/synctest bubble, where waiting takes no real time:
+// the server does not listen and leaves no goroutines behind. Call [Prepare] from
+// TestMain for that.
 package eventstest
 
 import (
@@ -51,9 +50,8 @@ func StartServer(t testing.TB) *Server {
 	return s
 }
 
-// emptyPools empties every sync.Pool: nats.go keeps timers in one, and a timer that a
-// bubble has made must not be used in the next. A second collection takes what the
-// first has spared.
+// emptyPools empties every sync.Pool: nats.go keeps timers in one, and a timer of one
+// bubble must not be used in the next. It takes two collections to empty a pool.
 func emptyPools() {
 	runtime.GC()
 	runtime.GC()
@@ -64,7 +62,7 @@ func (s *Server) Start() {
 	s.t.Helper()
 	ns, err := server.NewServer(&server.Options{
 		ServerName: "test", DontListen: true, JetStream: true, StoreDir: s.dir,
-		SyncInterval: time.Hour, // no test takes the power away
+		SyncInterval: time.Hour, // no test simulates a power cut
 		NoLog:        true, NoSigs: true,
 	})
 	if err != nil {
@@ -72,14 +70,14 @@ func (s *Server) Start() {
 	}
 	ns.Start()
 	if !ns.ReadyForConnections(30 * time.Second) {
-		s.t.Fatal("nats server does not get ready")
+		s.t.Fatal("nats server does not become ready")
 	}
 	s.life.Store(&life{Server: ns, began: time.Now()})
 }
 
-// settle is how long a server runs before it may be stopped. During its shutdown it
-// sleeps with a lock that the creation of ROOM_STATE's source consumer needs, and in a
-// bubble that would never end.
+// settle is how long a server must run before it is stopped. During its shutdown it
+// sleeps while holding a lock that the creation of ROOM_STATE's source consumer needs;
+// in a bubble that would be a deadlock.
 const settle = time.Second
 
 // Stop stops the server; its files stay.

@@ -1,19 +1,19 @@
 package eventstest
 
-// Fault is what happens to one message on its way to the server.
+// Fault is a fault that one message meets on its way to the server.
 type Fault uint8
 
 // The faults. In all but the first the client cannot know what was stored.
 const (
-	Refuse       Fault = iota + 1 // it is not stored, and the answer says so
-	Lose                          // the connection breaks before it
-	LoseAnswer                    // it is stored, and the connection breaks before the answer
-	Kill                          // it is stored, and nothing passes any more
-	LoseSilently                  // it is stored, and the answer does not come; the connection stays
+	Refuse       Fault = iota + 1 // not stored, and the answer is an error
+	Lose                          // not stored: the connection breaks before
+	LoseAnswer                    // stored, but the connection breaks before the answer
+	Kill                          // stored, and the link is cut for ever
+	LoseSilently                  // stored, but the answer is lost; the connection stays
 )
 
 // Faults returns the faults that break the connection, end the process or refuse the
-// message, by the names that tests use.
+// message, by their names in tests.
 func Faults() map[string]Fault {
 	return map[string]Fault{
 		"refused":                         Refuse,

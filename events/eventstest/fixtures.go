@@ -22,13 +22,13 @@ func Notification() events.Notification {
 	}
 }
 
-// SomePusher returns a pusher at gw.test.
+// SomePusher returns a pusher of the gateway gw.test.
 func SomePusher(pushkey string) events.Pusher {
 	return events.Pusher{AppID: "app", Pushkey: pushkey, Data: []byte(`{"url":"http://gw.test/_matrix/push/v1/notify"}`)}
 }
 
-// Keyword returns the rules of a user who is notified of a word, with a sound and a
-// highlight.
+// Keyword returns the rules of a user with one keyword, which notifies with a sound and
+// a highlight.
 func Keyword(word string) pushrule.Changes {
 	return pushrule.Changes{Content: []pushrule.Rule{{
 		ID: word, Enabled: true, Pattern: &word,
@@ -36,15 +36,15 @@ func Keyword(word string) pushrule.Changes {
 	}}}
 }
 
-// Room is where [Message] stands.
+// Room is the room of [Message].
 const Room = events.RoomID("!room:example.org")
 
-// Message returns a room event that differs from the others by its number.
+// Message returns the message with this number in [Room].
 func Message(n int) []byte {
 	return fmt.Appendf(nil, `{"event_id":"$e%d","room_id":%q,"type":"m.room.message","sender":"@a:example.org","content":{"n":%d}}`, n, Room, n)
 }
 
-// PublishAll publishes the messages from one number up to another.
+// PublishAll publishes the messages with the numbers from, …, to-1.
 func PublishAll(t testing.TB, conn *stream.Conn, from, to int) {
 	t.Helper()
 	for n := from; n < to; n++ {

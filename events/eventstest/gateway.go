@@ -20,7 +20,7 @@ type Poke struct {
 	At   time.Time
 	Host string
 	Body []byte
-	// Status is what was answered, 0 for a connection that was closed instead.
+	// Status is the status of the answer, 0 if the connection was closed instead.
 	Status int
 
 	EventID events.EventID
@@ -29,17 +29,17 @@ type Poke struct {
 	Unread  int
 }
 
-// Reply is what a gateway answers. The zero value is 200 with an empty object.
+// Reply is a gateway's answer. The zero value is 200 with an empty object.
 type Reply struct {
 	Status int
 	Header http.Header
 	Body   string
-	After  time.Duration // how long the answer takes
+	After  time.Duration // delay before the answer
 	HangUp bool          // the connection is closed in place of an answer
 }
 
-// Gateway is a push gateway that is reached over pipes, under any host name. It keeps
-// every request.
+// Gateway is a push gateway that is reached over in-process pipes, under any host name.
+// It records every request.
 type Gateway struct {
 	t      testing.TB
 	conns  chan net.Conn
@@ -97,7 +97,7 @@ func (g *Gateway) Dial(ctx context.Context, _, address string) (net.Conn, error)
 	}
 }
 
-// listener hands the pipes that Dial makes to the HTTP server.
+// listener passes the pipes that Dial makes to the HTTP server.
 type listener struct{ g *Gateway }
 
 func (l listener) Accept() (net.Conn, error) {
@@ -119,8 +119,7 @@ func (g *Gateway) Answer(fn func(Poke) Reply) {
 	g.answer = fn
 }
 
-// Refuse makes the gateway refuse new connections to the hosts that fn selects from now
-// on.
+// Refuse makes the gateway refuse new connections to the hosts that fn selects.
 func (g *Gateway) Refuse(fn func(host string) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -193,7 +192,7 @@ func (g *Gateway) read(r *http.Request) (Poke, bool) {
 	}, true
 }
 
-// Pokes returns what the gateway has answered with 2xx, in order.
+// Pokes returns the pokes that the gateway answered with 2xx, in order.
 func (g *Gateway) Pokes() []Poke {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -207,7 +206,7 @@ func (g *Gateway) Tried() []Poke {
 	return append([]Poke(nil), g.tried...)
 }
 
-// MostAtOnce returns how many requests for a host were open at the same time.
+// MostAtOnce returns the maximum number of concurrent requests for a host.
 func (g *Gateway) MostAtOnce(host string) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()

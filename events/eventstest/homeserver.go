@@ -13,7 +13,7 @@ import (
 	"poked/events"
 )
 
-// ASToken is the as_token that a [Homeserver] knows.
+// ASToken is the as_token that a [Homeserver] accepts.
 const ASToken = "as-token-of-the-test"
 
 // Homeserver serves, over HTTP, the routes of the client-server API that poked uses. Its
@@ -61,7 +61,7 @@ func StartHomeserver(t testing.TB) *Homeserver {
 	mux.HandleFunc("PUT "+v3+"/pushrules/global/{kind}/{rule}", h.authorized(h.putRule))
 	mux.HandleFunc("DELETE "+v3+"/pushrules/global/{kind}/{rule}", h.authorized(h.deleteRule))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		say(w, http.StatusNotFound, matrixError("M_UNRECOGNIZED"))
+		respond(w, http.StatusNotFound, matrixError("M_UNRECOGNIZED"))
 	})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.mu.Lock()
@@ -80,7 +80,8 @@ func StartHomeserver(t testing.TB) *Homeserver {
 	return h
 }
 
-// Instead makes fn answer requests from now on, as far as it returns true.
+// Instead makes fn answer requests; where it returns false, the homeserver answers
+// itself.
 func (h *Homeserver) Instead(fn func(*http.Request) (Reply, bool)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -101,7 +102,7 @@ func (h *Homeserver) RemoveToken(token string) {
 	delete(h.tokens, token)
 }
 
-// SetState sets the state of a room, which says who is in it.
+// SetState sets the state of a room, including its members.
 func (h *Homeserver) SetState(room events.RoomID, state ...json.RawMessage) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -122,35 +123,35 @@ func (h *Homeserver) Hits(prefix string) []string {
 	return slices.DeleteFunc(slices.Clone(h.hit), func(hit string) bool { return !strings.HasPrefix(hit, prefix) })
 }
 
-// authorized finds out who asks: the owner of a token, or whom the application
-// service speaks for.
+// authorized authenticates a request: by a client's token, or by the as_token on behalf
+// of a user.
 func (h *Homeserver) authorized(handle func(http.ResponseWriter, *http.Request, device)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		who, ok := h.tokens[token]
+		caller, ok := h.tokens[token]
 		if token == ASToken {
-			who, ok = device{user: events.UserID(r.URL.Query().Get("user_id"))}, true
-			if !strings.HasSuffix(string(who.user), ":example.org") {
-				say(w, http.StatusForbidden, matrixError("M_FORBIDDEN"))
+			caller, ok = device{user: events.UserID(r.URL.Query().Get("user_id"))}, true
+			if !strings.HasSuffix(string(caller.user), ":example.org") {
+				respond(w, http.StatusForbidden, matrixError("M_FORBIDDEN"))
 				return
 			}
 		}
 		if !ok {
-			say(w, http.StatusUnauthorized, map[string]any{"errcode": "M_UNKNOWN_TOKEN", "error": "?", "soft_logout": strings.HasPrefix(token, "expired")})
+			respond(w, http.StatusUnauthorized, map[string]any{"errcode": "M_UNKNOWN_TOKEN", "error": "?", "soft_logout": strings.HasPrefix(token, "expired")})
 			return
 		}
-		handle(w, r, who)
+		handle(w, r, caller)
 	}
 }
 
-func (h *Homeserver) whoami(w http.ResponseWriter, _ *http.Request, who device) {
-	body := map[string]any{"user_id": who.user}
-	if who.id != "" {
-		body["device_id"] = who.id
+func (h *Homeserver) whoami(w http.ResponseWriter, _ *http.Request, caller device) {
+	body := map[string]any{"user_id": caller.user}
+	if caller.id != "" {
+		body["device_id"] = caller.id
 	}
-	say(w, http.StatusOK, body)
+	respond(w, http.StatusOK, body)
 }
 
 // isJoined reports whether a user is joined to a room.
@@ -170,34 +171,34 @@ func (h *Homeserver) isJoined(room events.RoomID, user events.UserID) bool {
 	return false
 }
 
-func (h *Homeserver) joinedRooms(w http.ResponseWriter, _ *http.Request, who device) {
+func (h *Homeserver) joinedRooms(w http.ResponseWriter, _ *http.Request, caller device) {
 	rooms := []events.RoomID{}
 	for room := range h.state {
-		if h.isJoined(room, who.user) {
+		if h.isJoined(room, caller.user) {
 			rooms = append(rooms, room)
 		}
 	}
 	slices.Sort(rooms)
-	say(w, http.StatusOK, map[string]any{"joined_rooms": rooms})
+	respond(w, http.StatusOK, map[string]any{"joined_rooms": rooms})
 }
 
-func (h *Homeserver) roomState(w http.ResponseWriter, r *http.Request, who device) {
+func (h *Homeserver) roomState(w http.ResponseWriter, r *http.Request, caller device) {
 	room := events.RoomID(r.PathValue("room"))
-	if !h.isJoined(room, who.user) {
-		say(w, http.StatusForbidden, matrixError("M_FORBIDDEN"))
+	if !h.isJoined(room, caller.user) {
+		respond(w, http.StatusForbidden, matrixError("M_FORBIDDEN"))
 		return
 	}
-	say(w, http.StatusOK, h.state[room])
+	respond(w, http.StatusOK, h.state[room])
 }
 
-func (h *Homeserver) getDevice(w http.ResponseWriter, r *http.Request, who device) {
+func (h *Homeserver) getDevice(w http.ResponseWriter, r *http.Request, caller device) {
 	for _, d := range h.tokens {
-		if d.user == who.user && d.id == r.PathValue("device") {
-			say(w, http.StatusOK, map[string]any{"device_id": d.id})
+		if d.user == caller.user && d.id == r.PathValue("device") {
+			respond(w, http.StatusOK, map[string]any{"device_id": d.id})
 			return
 		}
 	}
-	say(w, http.StatusNotFound, matrixError("M_NOT_FOUND"))
+	respond(w, http.StatusNotFound, matrixError("M_NOT_FOUND"))
 }
 
 // forget removes the tokens of a user's devices that pick selects.
@@ -210,44 +211,44 @@ func (h *Homeserver) forget(user events.UserID, pick func(id string) bool) {
 }
 
 // deleteDevices requires a password, as homeservers do.
-func (h *Homeserver) deleteDevices(w http.ResponseWriter, r *http.Request, who device) {
+func (h *Homeserver) deleteDevices(w http.ResponseWriter, r *http.Request, caller device) {
 	var body struct {
 		Auth    any      `json:"auth"`
 		Devices []string `json:"devices"`
 	}
 	_ = json.NewDecoder(r.Body).Decode(&body)
 	if body.Auth == nil {
-		say(w, http.StatusUnauthorized, map[string]any{"flows": []any{}, "session": "s"})
+		respond(w, http.StatusUnauthorized, map[string]any{"flows": []any{}, "session": "s"})
 		return
 	}
-	h.forget(who.user, func(id string) bool { return slices.Contains(body.Devices, id) || id == r.PathValue("device") })
-	say(w, http.StatusOK, struct{}{})
+	h.forget(caller.user, func(id string) bool { return slices.Contains(body.Devices, id) || id == r.PathValue("device") })
+	respond(w, http.StatusOK, struct{}{})
 }
 
-func (h *Homeserver) logout(w http.ResponseWriter, _ *http.Request, who device) {
-	h.forget(who.user, func(id string) bool { return id == who.id })
-	say(w, http.StatusOK, struct{}{})
+func (h *Homeserver) logout(w http.ResponseWriter, _ *http.Request, caller device) {
+	h.forget(caller.user, func(id string) bool { return id == caller.id })
+	respond(w, http.StatusOK, struct{}{})
 }
 
-func (h *Homeserver) logoutAll(w http.ResponseWriter, _ *http.Request, who device) {
-	h.forget(who.user, func(string) bool { return true })
-	say(w, http.StatusOK, struct{}{})
+func (h *Homeserver) logoutAll(w http.ResponseWriter, _ *http.Request, caller device) {
+	h.forget(caller.user, func(string) bool { return true })
+	respond(w, http.StatusOK, struct{}{})
 }
 
-func (h *Homeserver) password(w http.ResponseWriter, r *http.Request, who device) {
+func (h *Homeserver) password(w http.ResponseWriter, r *http.Request, caller device) {
 	body := struct {
 		Others bool `json:"logout_devices"`
 	}{Others: true}
 	_ = json.NewDecoder(r.Body).Decode(&body)
-	h.forget(who.user, func(id string) bool { return body.Others && id != who.id })
-	say(w, http.StatusOK, struct{}{})
+	h.forget(caller.user, func(id string) bool { return body.Others && id != caller.id })
+	respond(w, http.StatusOK, struct{}{})
 }
 
 func matrixError(errcode string) map[string]any {
 	return map[string]any{"errcode": errcode, "error": "as the test wants it"}
 }
 
-func say(w http.ResponseWriter, status int, body any) {
+func respond(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body)

@@ -8,10 +8,10 @@ import (
 	"poked/events"
 )
 
-// What a [Homeserver] keeps of accounts: push rules, and who ignores whom.
+// The account data of a [Homeserver]: push rules and ignored users.
 
-// rulesOf returns the rules of a user by kind. Of the predefined ones there is the
-// one that messages notify.
+// rulesOf returns a user's rules by kind. The only predefined one is the rule that
+// messages notify.
 func (h *Homeserver) rulesOf(user events.UserID) map[string][]map[string]any {
 	if h.rules[user] == nil {
 		h.rules[user] = map[string][]map[string]any{"override": {}, "content": {}, "room": {}, "sender": {}, "underride": {{
@@ -22,43 +22,43 @@ func (h *Homeserver) rulesOf(user events.UserID) map[string][]map[string]any {
 	return h.rules[user]
 }
 
-func (h *Homeserver) getIgnored(w http.ResponseWriter, r *http.Request, who device) {
-	other, ok := h.ignored[who.user]
+func (h *Homeserver) getIgnored(w http.ResponseWriter, r *http.Request, caller device) {
+	other, ok := h.ignored[caller.user]
 	switch {
-	case r.PathValue("user") != string(who.user):
-		say(w, http.StatusForbidden, matrixError("M_FORBIDDEN"))
+	case r.PathValue("user") != string(caller.user):
+		respond(w, http.StatusForbidden, matrixError("M_FORBIDDEN"))
 	case !ok:
-		say(w, http.StatusNotFound, matrixError("M_NOT_FOUND"))
+		respond(w, http.StatusNotFound, matrixError("M_NOT_FOUND"))
 	default:
-		say(w, http.StatusOK, map[string]any{"ignored_users": map[events.UserID]any{other: struct{}{}}})
+		respond(w, http.StatusOK, map[string]any{"ignored_users": map[events.UserID]any{other: struct{}{}}})
 	}
 }
 
-func (h *Homeserver) getRules(w http.ResponseWriter, _ *http.Request, who device) {
-	say(w, http.StatusOK, map[string]any{"global": h.rulesOf(who.user)})
+func (h *Homeserver) getRules(w http.ResponseWriter, _ *http.Request, caller device) {
+	respond(w, http.StatusOK, map[string]any{"global": h.rulesOf(caller.user)})
 }
 
-func (h *Homeserver) putRule(w http.ResponseWriter, r *http.Request, who device) {
+func (h *Homeserver) putRule(w http.ResponseWriter, r *http.Request, caller device) {
 	rule := map[string]any{}
 	if err := json.NewDecoder(r.Body).Decode(&rule); err != nil {
-		say(w, http.StatusBadRequest, matrixError("M_NOT_JSON"))
+		respond(w, http.StatusBadRequest, matrixError("M_NOT_JSON"))
 		return
 	}
 	rule["rule_id"], rule["default"], rule["enabled"] = r.PathValue("rule"), false, true
-	rules, kind := h.rulesOf(who.user), r.PathValue("kind")
+	rules, kind := h.rulesOf(caller.user), r.PathValue("kind")
 	rules[kind] = append(without(rules[kind], r.PathValue("rule")), rule)
-	say(w, http.StatusOK, struct{}{})
+	respond(w, http.StatusOK, struct{}{})
 }
 
-func (h *Homeserver) deleteRule(w http.ResponseWriter, r *http.Request, who device) {
-	rules, kind := h.rulesOf(who.user), r.PathValue("kind")
+func (h *Homeserver) deleteRule(w http.ResponseWriter, r *http.Request, caller device) {
+	rules, kind := h.rulesOf(caller.user), r.PathValue("kind")
 	left := without(rules[kind], r.PathValue("rule"))
 	if len(left) == len(rules[kind]) {
-		say(w, http.StatusNotFound, matrixError("M_NOT_FOUND"))
+		respond(w, http.StatusNotFound, matrixError("M_NOT_FOUND"))
 		return
 	}
 	rules[kind] = left
-	say(w, http.StatusOK, struct{}{})
+	respond(w, http.StatusOK, struct{}{})
 }
 
 func without(rules []map[string]any, id string) []map[string]any {

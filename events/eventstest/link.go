@@ -20,7 +20,7 @@ import (
 )
 
 // Link is a connection to a server that a test can break: for a moment, at a chosen
-// message, or for ever, as the death of a process would.
+// message, or for ever, like a killed process.
 type Link struct {
 	server *Server
 	// Killed is called once, when the link is cut for ever.
@@ -33,8 +33,8 @@ type Link struct {
 	dead   bool
 	faults []*pendingFault
 	drops  []string      // subjects of messages from the server that get lost
-	behind string        // stream whose direct reads find nothing
-	stalls chan struct{} // closed when the link takes what it is given again; nil while it does
+	behind string        // stream whose direct reads an empty replica answers
+	stalls chan struct{} // closed when the link accepts data again; nil while it does
 }
 
 type pendingFault struct {
@@ -69,7 +69,7 @@ func (l *Link) Break(subject string, fault Fault) (happened func() bool) {
 	}
 }
 
-// Spare removes the faults that no message has met.
+// Spare removes the faults that no message has met yet.
 func (l *Link) Spare() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -97,7 +97,7 @@ func (l *Link) Behind(stream string) {
 
 const behind = "BEHIND"
 
-// replica returns where a message to the server goes.
+// replica returns the subject to which a message to the server is sent.
 func (l *Link) replica(subject string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -223,13 +223,13 @@ type linkConn struct {
 
 	outgoing []byte // of an operation that is not complete
 
-	chunk    []byte // what is read at once
+	chunk    []byte // buffer of one read
 	incoming []byte // of an operation from the server that is not complete
 	ready    []byte // for Read
 
 	mu     sync.Mutex
-	answer string // subject of the answer that is lost
-	fault  Fault  // and what is lost with it
+	answer string // subject of the answer to lose
+	fault  Fault  // the fault that the answer meets
 
 	deadline time.Time     // of writes
 	closed   chan struct{} // closed with the connection
@@ -263,7 +263,7 @@ func (c *linkConn) send(op []byte) error {
 	switch fault := c.link.meet(words[1]); fault {
 	case 0:
 		op = bytes.Replace(op, []byte(words[1]), []byte(c.link.replica(words[1])), 1)
-	case Refuse: // the server says that no stream listens there
+	case Refuse: // the server answers that no stream has this subject
 		op = bytes.Replace(op, []byte(words[1]), []byte("nowhere"), 1)
 	case Lose:
 		_ = c.Conn.Close()
@@ -318,7 +318,7 @@ func (c *linkConn) receive() error {
 	}
 }
 
-// lost returns the fault of an answer that does not come, or 0.
+// lost returns the fault that an answer meets, or 0.
 func (c *linkConn) lost(subject string) Fault {
 	c.mu.Lock()
 	fault := c.fault
@@ -332,7 +332,7 @@ func (c *linkConn) lost(subject string) Fault {
 	return fault
 }
 
-// SetWriteDeadline sets it also for what waits while the link stalls.
+// SetWriteDeadline sets the deadline also for writes that wait while the link stalls.
 func (c *linkConn) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	c.deadline = t
@@ -340,7 +340,7 @@ func (c *linkConn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// waitWhileStalled returns when the link takes what it is given, or with an error.
+// waitWhileStalled returns once the link accepts data again, or with an error.
 func (c *linkConn) waitWhileStalled() error {
 	c.link.mu.Lock()
 	over := c.link.stalls
@@ -379,9 +379,9 @@ func wordsOf(op []byte) []string {
 	return append(strings.Fields(string(line)), "", "")
 }
 
-// cutOperation cuts the first operation off: a line and, after PUB, HPUB, MSG
-// and HMSG, as many bytes as its last word says. It returns nil if there is no
-// complete one.
+// cutOperation splits off the first operation: a line and, after PUB, HPUB, MSG and
+// HMSG, the number of bytes in its last word. It returns nil if there is no complete
+// operation.
 func cutOperation(stream []byte) (op, rest []byte) {
 	line, _, ok := bytes.Cut(stream, []byte("\r\n"))
 	if !ok {
@@ -393,7 +393,7 @@ func cutOperation(stream []byte) (op, rest []byte) {
 	case "PUB", "HPUB", "MSG", "HMSG":
 		payload, err := strconv.Atoi(words[len(words)-1])
 		if err != nil {
-			return nil, stream // never: it is NATS that writes this
+			return nil, stream // never: both ends are NATS
 		}
 		length += payload + 2
 	}

@@ -2,5 +2,5 @@
 
 package eventstest
 
-// oneAtATime is for the race detector.
+// oneAtATime is needed only with the race detector.
 func oneAtATime() {}

@@ -51,7 +51,7 @@ func (s *Server) Stored(name, prefix string) []Stored {
 	return all
 }
 
-// Publish stores a message as it is, even one that poked would never write.
+// Publish stores a message unchanged, even one that poked would never write.
 func (s *Server) Publish(subject, data string) {
 	s.t.Helper()
 	s.raw(func(ctx context.Context, js jetstream.JetStream) error {

@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// Soak skips a test that takes minutes unless POKED_SOAK is set, as .ci/run does for
-// each of them.
+// Soak skips a test that takes minutes unless POKED_SOAK is set, as .ci/run does.
 func Soak(t testing.TB) {
 	t.Helper()
 	if os.Getenv("POKED_SOAK") == "" {
@@ -14,7 +13,7 @@ func Soak(t testing.TB) {
 	}
 }
 
-// Long skips a test that takes seconds when only short ones are wanted.
+// Long skips a test that takes seconds under -short.
 func Long(t testing.TB) {
 	t.Helper()
 	if testing.Short() {

@@ -9,8 +9,8 @@ import (
 	"encoding/json"
 )
 
-// FuzzAnswer wants every answer to be good or one of three errors, and only the
-// homeserver's own word for a token that is nobody's.
+// FuzzAnswer checks that every answer is either good or one of three errors, and that
+// only an error of the homeserver itself means an unknown token.
 func FuzzAnswer(f *testing.F) {
 	f.Add(200, []byte(`{"user_id":"@alice:example.org"}`))
 	f.Add(401, []byte(`{"errcode":"M_UNKNOWN_TOKEN","soft_logout":true}`))
@@ -40,7 +40,7 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// FuzzRoomState wants an array read to its end or an error.
+// FuzzRoomState checks that an array is read to its end, or is an error.
 func FuzzRoomState(f *testing.F) {
 	for _, body := range []string{"[]", `[{"type":"m.room.create"},{}]`, "[{},", "[{}", "{}", "", "[[[[", "[1 2]", "[]x"} {
 		f.Add(body)
@@ -61,7 +61,8 @@ func FuzzRoomState(f *testing.F) {
 	})
 }
 
-// FuzzRegistration wants no registration taken that would do harm, and no token told.
+// FuzzRegistration checks that no harmful registration is accepted, and that no error
+// contains a token.
 func FuzzRegistration(f *testing.F) {
 	f.Add([]byte("id: poked\nas_token: aaaaaaaaaaaaaaaaaaaa\nhs_token: bbbbbbbbbbbbbbbbbbbb\nnamespaces:\n  users:\n  - exclusive: false\n    regex: '@.*:example\\.org'\n"))
 	f.Add([]byte("namespaces: {users: [{regex: '('}]}"))
@@ -75,7 +76,7 @@ func FuzzRegistration(f *testing.F) {
 			return
 		}
 		if len(r.ASToken) < minTokenBytes || len(r.HSToken) < minTokenBytes || r.ASToken == r.HSToken || len(r.users) == 0 {
-			t.Errorf("%q is taken", text)
+			t.Errorf("%q is accepted", text)
 		}
 		_ = r.IsLocal("@alice:example.org")
 	})

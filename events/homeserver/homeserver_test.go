@@ -39,8 +39,8 @@ func TestURLs(t *testing.T) {
 	}
 }
 
-// Every answer is of one kind, and only the homeserver's own word says that a token
-// is nobody's or a device gone.
+// Every answer has one kind, and only an error of the homeserver itself means that a
+// token is unknown or a device was deleted.
 func TestKindsOfErrors(t *testing.T) {
 	hs := eventstest.StartHomeserver(t)
 	c := client(t, hs.URL)
@@ -74,7 +74,7 @@ func TestKindsOfErrors(t *testing.T) {
 		}
 		there, err := c.Service(eventstest.ASToken).HasDevice(t.Context(), alice, "PHONE")
 		if !there && err == nil {
-			t.Errorf("%d %.40s: the device is gone", tt.status, tt.body)
+			t.Errorf("%d %.40s: the device counts as deleted", tt.status, tt.body)
 		}
 	}
 }
@@ -92,7 +92,7 @@ func TestHomeserverAway(t *testing.T) {
 	}
 }
 
-// A token goes to the homeserver and to nobody that it names.
+// A token is sent only to the homeserver, never to the target of a redirect.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	asked := make(chan string, 1)
 	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.Header.Get("Authorization") }))
@@ -104,12 +104,12 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 	select {
 	case token := <-asked:
-		t.Errorf("elsewhere was asked with %q", token)
+		t.Errorf("another server received %q", token)
 	default:
 	}
 }
 
-// A state that breaks off is no state.
+// A state that breaks off is an error.
 func TestRoomState(t *testing.T) {
 	hs := eventstest.StartHomeserver(t)
 	service := client(t, hs.URL).Service(eventstest.ASToken)
@@ -131,7 +131,7 @@ func TestRoomState(t *testing.T) {
 		t.Errorf("%d events, %v", n, err)
 	}
 	if want := "GET /_matrix/client/v3/rooms/%21r%2F1%3F:example.org/state?user_id=%40alice%3Aexample.org"; len(hs.Hits(want)) != 2 {
-		t.Errorf("asked %v, want %s", hs.Hits(""), want)
+		t.Errorf("requests %v, want %s", hs.Hits(""), want)
 	}
 	for _, body := range []string{"", "{}", "[", "[{},", "[{}", `[{}}`, "<html>"} {
 		hs.Instead(func(*http.Request) (eventstest.Reply, bool) { return eventstest.Reply{Status: 200, Body: body}, true })
@@ -141,7 +141,7 @@ func TestRoomState(t *testing.T) {
 	}
 }
 
-// A request goes on as it came, but for what is between two machines.
+// A request is forwarded unchanged, except for hop-by-hop headers.
 func TestForward(t *testing.T) {
 	var seen *http.Request
 	var body []byte

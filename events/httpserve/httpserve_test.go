@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// pipes is a listener whose connections are pipes, for a bubble.
+// pipes is a listener whose connections are in-process pipes, which work in a bubble.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -32,14 +32,14 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { close(p.closed); return nil }
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// site is a server that refuses what is put without reading it, answers what is got,
-// and answers /slow when it may.
+// site is a server that refuses every PUT without reading its body, answers a GET at
+// once, and answers /slow when the test allows it.
 type site struct {
 	t     *testing.T
 	pipes *pipes
 	slow  chan struct{}
 	log   *strings.Builder
-	stop  func() error // returns what Run did
+	stop  func() error // stops the server and returns the result of Run
 }
 
 func start(t *testing.T, maxConns int) *site {
@@ -67,7 +67,7 @@ type client struct {
 	in *bufio.Reader
 }
 
-// connect asks for a connection. It does not wait until the site accepts it.
+// connect opens a connection. It does not wait until the site accepts it.
 func (s *site) connect() client {
 	here, there := net.Pipe()
 	go func() {
@@ -86,7 +86,7 @@ func (c client) send(text string) {
 	}
 }
 
-// status waits for an answer.
+// status reads an answer and returns its status.
 func (c client) status() int {
 	c.t.Helper()
 	res, err := http.ReadResponse(c.in, nil)
@@ -102,15 +102,15 @@ func (c client) get(path string) {
 	c.send("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n")
 }
 
-// end waits until the site ends the connection and returns how long that took.
+// end waits until the site closes the connection and returns how long that took.
 func (c client) end() time.Duration {
 	began := time.Now()
 	_, _ = io.Copy(io.Discard, c.in)
 	return time.Since(began)
 }
 
-// Whoever stops in the middle of a request is cut off, whether the handler wanted the
-// rest of it or not.
+// A client that stops in the middle of a request is cut off, whether or not the handler
+// wanted the rest.
 func TestHalfARequestEnds(t *testing.T) {
 	for name, c := range map[string]struct {
 		sent  string
@@ -137,20 +137,20 @@ func TestHalfARequestEnds(t *testing.T) {
 	}
 }
 
-// No more connections than there may be are taken, and the next one is when one ends.
+// At most MaxConns connections are accepted; the next one waits until one is closed.
 func TestConnectionsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, began := start(t, 4), time.Now()
 		for range 4 {
 			c := s.connect()
 			c.send("PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
-			go c.end() // a pipe holds nothing
+			go c.end() // a pipe has no buffer
 		}
 		next := s.connect()
-		next.get("/") // is read by nobody until there is room
+		next.get("/") // blocks until the connection is accepted
 		next.status()
 		if took := time.Since(began); took < readTimeout || took > readTimeout+time.Second {
-			t.Errorf("one too many was answered after %s, want %s", took, readTimeout)
+			t.Errorf("the connection above the limit was answered after %s, want %s", took, readTimeout)
 		}
 		if err := s.stop(); err != nil {
 			t.Error(err)
@@ -158,8 +158,8 @@ func TestConnectionsAreLimited(t *testing.T) {
 	})
 }
 
-// Connections that have nothing to do keep nobody out: the one that has been idle for
-// longest goes first, and none goes before there are many.
+// Idle connections do not keep new ones out: the longest idle is closed first, and none
+// is closed while there are few.
 func TestIdleConnectionsMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, began := start(t, 8), time.Now()
@@ -168,10 +168,10 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 			c := s.connect()
 			c.get("/")
 			c.status()
-			synctest.Wait() // until it is idle, so that the order is known
+			synctest.Wait() // until it is idle, so that the order is fixed
 			all = append(all, c)
 		}
-		all[0].get("/") // was idle for longest, and is so no more
+		all[0].get("/") // was the longest idle, and no longer is
 		all[0].status()
 		synctest.Wait()
 		for range 3 {
@@ -200,7 +200,7 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	})
 }
 
-// A stop waits for a request, but not for ever, and is clean all the same.
+// A stop waits for requests in progress up to a limit, and returns no error.
 func TestStop(t *testing.T) {
 	for _, answered := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -231,7 +231,7 @@ func TestStop(t *testing.T) {
 				t.Errorf("answered: %t, got %d", answered, got)
 			}
 			if took := time.Since(began); took > 8*time.Second || strings.Contains(s.log.String(), "cut off") == answered {
-				t.Errorf("took %s, and said %s", took, s.log)
+				t.Errorf("took %s, and logged %s", took, s.log)
 			}
 			if !answered {
 				close(s.slow) // so that the handler ends
@@ -240,7 +240,7 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// A listener that fails is an error.
+// If the listener fails, Run returns an error.
 func TestListenerFails(t *testing.T) {
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -253,7 +253,7 @@ func TestListenerFails(t *testing.T) {
 	}
 }
 
-// A server leaves three quarters of the files that the process may open.
+// A server leaves three quarters of the files that the process may open to others.
 func TestConnectionsAreFewerThanFiles(t *testing.T) {
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {

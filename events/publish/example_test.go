@@ -25,13 +25,14 @@ func Example() {
 		return
 	}
 	defer func() { _ = conn.Close() }()
-	if err := conn.Join(ctx); err != nil { // poked has never run there
+	if err := conn.Join(ctx); err != nil { // poked has never run with this NATS
 		fmt.Println(err)
 		return
 	}
 	p := publish.NewPublisher(conn)
 
-	// stored publishes until NATS has stored it: to repeat it is always safe.
+	// stored retries a publish until NATS has stored the message. Repeating is always
+	// safe.
 	stored := func(publish func() error) {
 		for {
 			err := publish()

@@ -20,11 +20,11 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// startPoked starts a NATS server with the streams of poked, for an example, and returns
-// its URL and what stops it.
+// startPoked starts a NATS server with poked's streams for an example. It returns the
+// server's URL and a function that stops it.
 func startPoked() (url string, stop func()) {
-	runtime.GC() // empties the pools, where nats.go keeps timers that belong to
-	runtime.GC() // the bubbles of the tests before
+	runtime.GC() // nats.go keeps timers in a pool; those that belong to the
+	runtime.GC() // bubbles of earlier tests must not be used here
 	must := func(err error) {
 		if err != nil {
 			panic(err) //nolint:forbidigo // an example has no t to fail
@@ -38,7 +38,7 @@ func startPoked() (url string, stop func()) {
 	must(err)
 	ns.Start()
 	if !ns.ReadyForConnections(30 * time.Second) {
-		must(errors.New("the nats server does not get ready"))
+		must(errors.New("the nats server does not become ready"))
 	}
 	ctx := context.Background()
 	conn, err := stream.Connect(ctx, stream.Config{URL: ns.ClientURL(), Name: "poked", Log: slog.New(slog.DiscardHandler)})

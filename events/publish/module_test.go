@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// Another module imports the publisher as the README says, while the repository has no
-// public address, and what comes along is little: NATS' client, and no database, no
-// NATS server and nothing of the dispatcher.
+// Another module imports the publisher as the README describes while the repository has
+// no public address. The import brings only the NATS client: no database, no NATS
+// server and no dispatcher.
 func TestPublisherInAModuleOfItsOwn(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it compiles a module")
+		t.Skip("it compiles another module")
 	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -62,7 +62,7 @@ func main() {
 	for along := range strings.Lines(run("list", "-deps", "poked/events/publish")) {
 		for _, heavy := range []string{"nats-server", "sqlite", "prometheus", "fasthttp", "kong", "poked/dispatcher", "poked/registry", "poked/cmd"} {
 			if strings.Contains(along, heavy) {
-				t.Errorf("the publisher brings %s along", strings.TrimSpace(along))
+				t.Errorf("the publisher imports %s", strings.TrimSpace(along))
 			}
 		}
 	}

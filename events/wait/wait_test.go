@@ -22,7 +22,7 @@ func TestUntilTriesUntilItWorks(t *testing.T) {
 			return nil
 		})
 		if err != nil || tries != 4 || heard != 1 || time.Since(began) != 3*time.Second {
-			t.Errorf("%v after %d tries, %d failures told and %v; want nil, 4, 1, 3s", err, tries, heard, time.Since(began))
+			t.Errorf("%v after %d tries, %d failures reported and %v; want nil, 4, 1, 3s", err, tries, heard, time.Since(began))
 		}
 	})
 }
@@ -52,7 +52,7 @@ func TestUntilGivesUpWhatIsPermanent(t *testing.T) {
 	})
 }
 
-func TestForTellsWhyItEndedEarly(t *testing.T) {
+func TestForReportsWhyItEndedEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(errAway)
@@ -80,7 +80,7 @@ func TestEveryKeepsTime(t *testing.T) {
 
 func TestDrainHurriesWhenTheWorkIsWanted(t *testing.T) {
 	for name, tc := range map[string]struct {
-		wantedAfter, backAfter, took time.Duration // a wantedAfter of 0 is never
+		wantedAfter, backAfter, took time.Duration // a wantedAfter of 0 means never
 		done                         bool
 	}{
 		"what is out comes back":         {0, 2 * time.Second, 2 * time.Second, true},

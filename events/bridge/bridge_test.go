@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-func TestWhoMayAsk(t *testing.T) {
+func TestRequestsNeedTheToken(t *testing.T) {
 	h := newHouse(t)
 	for _, tt := range []struct {
 		name, path, token string
@@ -64,7 +64,8 @@ func TestOtherRoutes(t *testing.T) {
 	}
 }
 
-// What is no transaction is refused whole and stays with its homeserver.
+// A request that is not a transaction is refused as a whole and stays with the
+// homeserver.
 func TestBadTransactions(t *testing.T) {
 	h := newHouse(t)
 	for _, tt := range []struct {
@@ -87,12 +88,12 @@ func TestBadTransactions(t *testing.T) {
 	h.want("after all of that", "")
 }
 
-// What cannot be read becomes a dead letter, once, and the rest of its transaction
-// goes on.
+// An event that cannot be parsed becomes one dead letter, and the rest of its
+// transaction is stored.
 func TestBadEvents(t *testing.T) {
 	h := newHouse(t)
 	body := transaction(create(),
-		`{"event_id":"$x","type":"m.room.message","sender":"@a:example.org","content":{}}`, // no room
+		`{"event_id":"$x","type":"m.room.message","sender":"@a:example.org","content":{}}`, // without a room
 		`"CANARY"`, `7`, `null`,
 		`{"event_id":"$big","room_id":"!r","type":"m.x","sender":"@a:example.org","content":{"body":"`+strings.Repeat("CANARY", 10<<20/6)+`"}}`,
 		message("$after"))
@@ -113,10 +114,10 @@ func TestBadEvents(t *testing.T) {
 	}
 }
 
-// One event that no gateway could read does not keep its transaction from being
-// stored, which its homeserver would send again for ever. State that cannot be read
-// is stored without content, for who has left must not count as being there.
-func TestEventsThatNobodyCanRead(t *testing.T) {
+// An event that no gateway could parse does not keep its transaction from being stored;
+// otherwise the homeserver would repeat it for ever. State that cannot be parsed is
+// stored without content, so that a member who has left does not count as joined.
+func TestUnparsableEventsDoNotBlockTheirTransaction(t *testing.T) {
 	h := newHouse(t)
 	for i, text := range []string{
 		`"\ud800"`, "\"\xff\"", `1e400`, strings.Repeat("[", 100) + strings.Repeat("]", 100),
@@ -145,8 +146,8 @@ func TestEventsThatNobodyCanRead(t *testing.T) {
 	}
 }
 
-// However deep a transaction is nested, it is read whole or not at all.
-func TestDeepTransactionsThatAreNotWhole(t *testing.T) {
+// A transaction is parsed completely or not at all, however deeply it is nested.
+func TestDeepIncompleteTransactionsAreRefused(t *testing.T) {
 	h := newHouse(t)
 	deep := strings.Repeat("[", 20_000)
 	for _, body := range []string{
@@ -170,7 +171,8 @@ func TestEphemeral(t *testing.T) {
 	for _, body := range []string{
 		`{"events":[` + create() + `],"ephemeral":[` + receipt + `,` + typing + `]}`,
 		`{"events":[],"de.sorunome.msc2409.ephemeral":[` + receipt + `]}`,
-		// A homeserver that speaks both dialects says it once.
+		// A homeserver that sends both forms of ephemeral events sends each of them
+		// once.
 		`{"events":[],"ephemeral":[` + receipt + `],"de.sorunome.msc2409.ephemeral":[` + receipt + `]}`,
 		`{"events":[],"ephemeral":[` + noRoom + `,7],"to_device":[{"type":"m.x"}]}`,
 	} {
@@ -184,7 +186,8 @@ func TestEphemeral(t *testing.T) {
 	}
 }
 
-// What is too old when it arrives changes the state of its room and notifies nobody.
+// An event that is too old on arrival changes the state of its room and notifies
+// nobody.
 func TestLateEvents(t *testing.T) {
 	h := newHouse(t)
 	h.put(create(), messageAt("$yesterday", time.Now().Add(-25*time.Hour)), messageAt("$today", time.Now().Add(-23*time.Hour)))
@@ -198,8 +201,8 @@ func TestLateEvents(t *testing.T) {
 	}
 }
 
-// With NATS away nothing is acknowledged; when it is back the same transaction is
-// stored whole.
+// While NATS is away nothing is acknowledged; afterwards the same transaction is stored
+// completely.
 func TestNATSAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newQuietHouse(t)
@@ -219,7 +222,7 @@ func TestNATSAway(t *testing.T) {
 	})
 }
 
-// A short absence of NATS is nothing that the homeserver hears of.
+// A short outage of NATS is hidden from the homeserver.
 func TestNATSAwayForAMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newQuietHouse(t)

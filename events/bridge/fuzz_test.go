@@ -9,8 +9,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// FuzzTransaction wants every transaction either refused or taken apart with nothing of
-// it lost.
+// FuzzTransaction checks that every transaction is either refused or parsed without
+// losing any part.
 func FuzzTransaction(f *testing.F) {
 	recorded, err := os.ReadFile("../../testdata/transactions.jsonl")
 	if err != nil {
@@ -33,7 +33,8 @@ func FuzzTransaction(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What cannot be read may be two things: a dead letter, and what could be read of it.
+		// An item that cannot be parsed may occur twice: as a dead letter, and as the
+		// state event without content.
 		got := len(parsed.bad) + parsed.ignored
 		for _, b := range parsed.rooms {
 			got += len(b.events) + len(b.receipts)

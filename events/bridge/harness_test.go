@@ -23,15 +23,16 @@ import (
 
 const hsToken = "hs-token-of-the-test"
 
-// house is a bridge with real NATS, between a homeserver and whoever sends.
+// house is a bridge with real NATS, a homeserver for its requests, and a test that
+// sends transactions.
 type house struct {
 	t       *testing.T
 	nats    *eventstest.Server
 	conn    *stream.Conn
-	hs      *eventstest.Homeserver // nil if there is none
+	hs      *eventstest.Homeserver // nil without a homeserver
 	bridge  *bridge.Bridge
 	handler http.Handler
-	web     *httptest.Server // nil if nobody listens
+	web     *httptest.Server // nil in a bubble, where nothing listens
 	log     *eventstest.LogBuffer
 }
 
@@ -44,8 +45,8 @@ func newHouse(t *testing.T) *house {
 	return h
 }
 
-// newQuietHouse is for a test in a bubble, where time costs nothing: nobody listens,
-// and the homeserver is not there.
+// newQuietHouse returns a house for a bubble, where waiting takes no real time: it
+// listens on no port, and its homeserver is not reachable.
 func newQuietHouse(t *testing.T) *house {
 	t.Helper()
 	h := &house{t: t, nats: eventstest.StartServer(t), log: &eventstest.LogBuffer{}}
@@ -54,7 +55,7 @@ func newQuietHouse(t *testing.T) *house {
 	return h
 }
 
-// open opens a bridge that remembers nothing.
+// open opens a new bridge with empty caches.
 func (h *house) open() {
 	h.t.Helper()
 	url := "http://127.0.0.1:1"
@@ -105,7 +106,7 @@ func (h *house) request(method, path, token, body string) (int, string) {
 		Errcode string `json:"errcode"`
 	}
 	if err := json.Unmarshal([]byte(answer), &e); err != nil {
-		h.t.Errorf("%s %s: %d with %q, which is no JSON", method, path, status, answer)
+		h.t.Errorf("%s %s: %d with %q, which is not JSON", method, path, status, answer)
 	}
 	return status, e.Errcode
 }
@@ -140,7 +141,7 @@ func (h *house) send(method, path, token, body string) (int, string) {
 	return res.StatusCode, string(answer)
 }
 
-// put sends a transaction and wants it stored.
+// put sends a transaction and checks that it is stored.
 func (h *house) put(list ...string) {
 	h.t.Helper()
 	if status, errcode := h.request(http.MethodPut, txn, hsToken, transaction(list...)); status != http.StatusOK {
@@ -154,7 +155,7 @@ func transaction(list ...string) string {
 	return `{"events":[` + strings.Join(list, ",") + `]}`
 }
 
-// message returns a message of now, in room !r.
+// message returns a message in room !r with the current time.
 func message(id string) string { return messageAt(id, time.Now()) }
 
 func messageAt(id string, at time.Time) string {

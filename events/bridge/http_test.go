@@ -13,14 +13,14 @@ import (
 	"poked/events/eventstest"
 )
 
-// What follows the header of a request whose body never comes. To the first the answer
-// says when the body is being waited for.
+// The text after the header of a request whose body never arrives. With the first, the
+// server's 100 answer shows when it reads the body.
 const (
 	expecting = "Expect: 100-continue\r\n\r\n"
 	beginning = "\r\n{"
 )
 
-// halfATransaction sends the header of a transaction and what follows it.
+// halfATransaction sends the header of a transaction, followed by rest.
 func halfATransaction(t *testing.T, addr, token, rest string) net.Conn {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
@@ -34,12 +34,12 @@ func halfATransaction(t *testing.T, addr, token, rest string) net.Conn {
 	return conn
 }
 
-// A transaction whose body does not come holds up no other.
-func TestAStalledBodyHoldsNobody(t *testing.T) {
+// A transaction whose body never arrives delays no other.
+func TestAStalledBodyDelaysNoOther(t *testing.T) {
 	h := newHouse(t)
 	conn := halfATransaction(t, strings.TrimPrefix(h.web.URL, "http://"), hsToken, expecting)
 	goOn := make([]byte, len("HTTP/1.1 100 Continue\r\n"))
-	if _, err := io.ReadFull(conn, goOn); err != nil || !strings.Contains(string(goOn), "100") { // its body is being read
+	if _, err := io.ReadFull(conn, goOn); err != nil || !strings.Contains(string(goOn), "100") { // the bridge is reading the body
 		t.Fatalf("%q, %v", goOn, err)
 	}
 	began := time.Now()
@@ -50,8 +50,8 @@ func TestAStalledBodyHoldsNobody(t *testing.T) {
 	h.want("beside it", "$create $1")
 }
 
-// Of who is refused no body is waited for. This is the bridge's own port, with its
-// deadlines.
+// The bridge does not wait for the body of a refused request. The test uses the
+// bridge's own port, with its deadlines.
 func TestARefusedBodyEnds(t *testing.T) {
 	eventstest.Long(t)
 	h := newHouse(t)
@@ -70,13 +70,13 @@ func TestARefusedBodyEnds(t *testing.T) {
 	}
 }
 
-// What comes when nobody expects it any more is refused, and as soon as its sender is
-// gone, forgotten.
+// A request above the limit of concurrent transactions is refused; a request whose
+// sender disconnects frees its place.
 func TestTransactionsAtOnce(t *testing.T) {
 	h := newHouse(t)
 	addr := strings.TrimPrefix(h.web.URL, "http://")
 	var stalled []net.Conn
-	for range 8 { // as many as may be in memory
+	for range 8 { // the limit
 		conn := halfATransaction(t, addr, hsToken, expecting)
 		if _, err := io.ReadFull(conn, make([]byte, 12)); err != nil {
 			t.Fatal(err)
@@ -90,11 +90,11 @@ func TestTransactionsAtOnce(t *testing.T) {
 	}()
 	_ = stalled[3].Close()
 	if status := <-done; status != http.StatusOK {
-		t.Errorf("in the place of one that is gone: %d", status)
+		t.Errorf("in a place that was freed: %d", status)
 	}
 }
 
-// A request that shows two tokens is refused, whichever of them is good.
+// A request with two different tokens is refused, even if one of them is valid.
 func TestTwoTokens(t *testing.T) {
 	h := newHouse(t)
 	for _, c := range []struct {
@@ -107,7 +107,7 @@ func TestTwoTokens(t *testing.T) {
 		{[]string{"Bearer x"}, "?access_token=" + hsToken, 400},
 		{[]string{"Bearer " + hsToken}, "?access_token=x", 400},
 		{nil, "?access_token=x&access_token=" + hsToken, 400},
-		{[]string{"Bearer " + hsToken}, "?access_token=" + hsToken, 200}, // some servers do
+		{[]string{"Bearer " + hsToken}, "?access_token=" + hsToken, 200}, // as some servers send it
 		{nil, "?access_token=" + hsToken, 200},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, h.web.URL+txn+c.query, strings.NewReader(transaction()))

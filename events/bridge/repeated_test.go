@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// A homeserver that was not answered sends the same transaction with more in it.
+// A homeserver that received no answer repeats the transaction with more events.
 func TestRepeatedTransactionGrows(t *testing.T) {
 	h := newHouse(t)
 	h.put(create(), message("$1"))
 	h.put(create(), message("$1"), message("$2"))
 	h.want("after two", "$create $1 $2")
-	h.open() // one that remembers nothing
+	h.open() // a bridge with empty caches
 	h.put(message("$1"), message("$2"), message("$3"))
 	h.want("after three", "$create $1 $2 $3")
 }
 
-// The answer was lost, and the homeserver comes again after so long a time that NATS
-// has forgotten the ids; the bridge was started anew meanwhile.
+// The answer is lost, and the homeserver repeats the transaction after NATS has
+// forgotten the ids. The bridge was restarted meanwhile.
 func TestRepeatedTransactionAfterAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newQuietHouse(t)
@@ -36,7 +36,8 @@ func TestRepeatedTransactionAfterAnHour(t *testing.T) {
 	})
 }
 
-// The first was stored in part when the bridge died, and comes again after an hour.
+// The bridge crashes after it stored a part of the transaction, which is repeated after
+// an hour.
 func TestHalfStoredTransactionAfterAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newQuietHouse(t)
@@ -50,7 +51,7 @@ func TestHalfStoredTransactionAfterAnHour(t *testing.T) {
 	})
 }
 
-// A transaction that comes again while it is being stored waits for the first.
+// A transaction that is repeated while it is being stored waits for the first.
 func TestRepeatedWhileStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newQuietHouse(t)

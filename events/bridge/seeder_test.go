@@ -13,18 +13,18 @@ import (
 
 const bob = "@bob:example.org"
 
-// roomOfBob has bob in it since long.
+// roomOfBob returns the state of a room in which bob is joined.
 func roomOfBob(more ...string) []string {
 	return append([]string{create(), member("$bob", bob, "join"), state("$name", "m.room.name", "", `{"name":"Room"}`)}, more...)
 }
 
-// fromAfar makes an event one of another homeserver.
+// fromAfar changes the sender of an event to a user of another homeserver.
 func fromAfar(ev string) string {
 	return strings.Replace(ev, `"sender":"@alice:example.org"`, `"sender":"@zoe:elsewhere.org"`, 1)
 }
 
-// The events of a room that nobody has heard of wait for its state. What is on its
-// way anyway is no part of it.
+// The events of an unknown room wait until its state is stored. State events of the
+// same transaction are not stored twice.
 func TestStateFromBefore(t *testing.T) {
 	h := newHouse(t)
 	topic := state("$topic", "m.room.topic", "", `{}`)
@@ -38,17 +38,17 @@ func TestStateFromBefore(t *testing.T) {
 		}
 	}
 	if n := len(h.hs.Hits("GET /_matrix/client/v3/rooms/")); n != 1 {
-		t.Errorf("asked %d times", n)
+		t.Errorf("the state was requested %d times", n)
 	}
 	h.open()
 	h.put(message("$3"))
 	if n := len(h.hs.Hits("GET /_matrix/client/v3/rooms/")); n != 1 {
-		t.Errorf("asked %d times after a restart", n)
+		t.Errorf("the state was requested %d times by the end of a restart", n)
 	}
 }
 
-// An event that the state held already notifies all the same when it comes.
-func TestStateHoldsWhatComesLater(t *testing.T) {
+// An event that the fetched state already contained still notifies when it arrives.
+func TestEventInFetchedStateNotifies(t *testing.T) {
 	h := newHouse(t)
 	invite := member("$invite", "@carol:example.org", "invite")
 	h.hs.SetState("!r", raw(roomOfBob(invite, member("$alice", "@alice:example.org", "join"))...)...)
@@ -60,8 +60,9 @@ func TestStateHoldsWhatComesLater(t *testing.T) {
 	}
 }
 
-// Nobody who speaks is local: somebody with a pusher may see the room.
-func TestStateByWhoeverIsThere(t *testing.T) {
+// If no sender is local, the bridge requests the state on behalf of a member with a
+// pusher.
+func TestStateOnBehalfOfAMember(t *testing.T) {
 	h := newHouse(t)
 	h.hs.SetState("!r", raw(roomOfBob()...)...)
 	set := events.UserPushers{UserID: bob, Version: 1, Pushers: []events.Pusher{{AppID: "a", Pushkey: "k", Kind: "http"}}}
@@ -72,7 +73,7 @@ func TestStateByWhoeverIsThere(t *testing.T) {
 	h.want("state, then event", "$bob $name $create $1")
 }
 
-// An invite from afar: nobody local may see the room until somebody joins.
+// After an invite from another server, the state is fetched once a local user joins.
 func TestStateWhenSomebodyJoins(t *testing.T) {
 	h := newHouse(t)
 	h.put(fromAfar(member("$invite", bob, "invite")))
@@ -86,9 +87,9 @@ func TestStateWhenSomebodyJoins(t *testing.T) {
 	}
 }
 
-// A homeserver that cannot tell the state is asked again; meanwhile nothing of the
-// room is acknowledged, and other rooms are stored.
-func TestStateCannotBeTold(t *testing.T) {
+// A state that the homeserver fails to return is requested again. Until then no event
+// of the room is acknowledged, but other rooms are stored.
+func TestStateThatFailsIsRequestedAgain(t *testing.T) {
 	h := newHouse(t)
 	h.hs.SetState("!r", raw(roomOfBob(member("$alice", "@alice:example.org", "join"))...)...)
 	other := strings.ReplaceAll(create(), `"!r"`, `"!other"`)
@@ -96,8 +97,8 @@ func TestStateCannotBeTold(t *testing.T) {
 	for name, reply := range map[string]eventstest.Reply{
 		"it fails":             {Status: 500, Body: `{"errcode":"M_UNKNOWN","error":"?"}`},
 		"it is throttled":      {Status: 429, Body: `{"errcode":"M_LIMIT_EXCEEDED","error":"?"}`},
-		"a proxy is alone":     {Status: 404, Body: `<html>`},
-		"its answer is no":     {Status: 200, Body: `{}`},
+		"a proxy answers":      {Status: 404, Body: `<html>`},
+		"it is no array":       {Status: 200, Body: `{}`},
 		"its answer is broken": {Status: 200, Body: `[` + member("$bob", bob, "join") + `,`},
 	} {
 		h.hs.Instead(func(r *http.Request) (eventstest.Reply, bool) {
@@ -122,9 +123,9 @@ func TestStateCannotBeTold(t *testing.T) {
 	}
 }
 
-// Some homeservers leave out the room where the path named it, and a state event
-// may be one that poked does not take.
-func TestStateAsHomeserversTellIt(t *testing.T) {
+// Some homeservers omit the room id in a state event, since the path has it. State
+// events that poked cannot parse are skipped.
+func TestStateInTheFormsOfHomeservers(t *testing.T) {
 	h := newHouse(t)
 	alice := strings.Replace(member("$alice", "@alice:example.org", "join"), `"room_id":"!r",`, "", 1)
 	h.hs.SetState("!r", raw(create(), alice, `{"type":"m.broken"}`)...)
@@ -135,11 +136,10 @@ func TestStateAsHomeserversTellIt(t *testing.T) {
 	}
 }
 
-// A homeserver that never tells a room's state holds up the others for a while, and
-// not for ever.
-func TestStateNeverComes(t *testing.T) {
+// A room whose state never arrives delays other rooms only for a while.
+func TestStateThatNeverArrives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newQuietHouse(t) // whose homeserver is away
+		h := newQuietHouse(t) // its homeserver is not reachable
 		body := transaction(message("$1"))
 		if status, _ := h.request(http.MethodPut, txn, hsToken, body); status != 502 {
 			t.Errorf("at first: %d", status)
@@ -158,7 +158,7 @@ func TestStateNeverComes(t *testing.T) {
 	})
 }
 
-// A bridge that died while it fetched a state leaves a room that is not known.
+// A room is unknown if the bridge crashed while it fetched the state.
 func TestHalfFetchedStateIsFetchedAgain(t *testing.T) {
 	h := newHouse(t)
 	h.hs.SetState("!r", raw(roomOfBob(member("$alice", "@alice:example.org", "join"))...)...)

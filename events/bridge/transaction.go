@@ -53,7 +53,7 @@ func parseTransaction(body []byte) (*transaction, error) {
 		return nil, &problem{http.StatusBadRequest, "M_BAD_JSON", "the transaction has a duplicate key"}
 	}
 	ephemeral := parts["ephemeral"]
-	if isAbsent(ephemeral) { // a server that sends both sends the same in each
+	if isAbsent(ephemeral) { // a server that sends both forms sends the same events in each
 		ephemeral = parts["de.sorunome.msc2409.ephemeral"]
 	}
 	toDevice := parts["to_device"]

@@ -15,7 +15,7 @@ func workersNamed(rng *rand.Rand, n int) []string {
 	return workers
 }
 
-// moved returns how many partitions have another owner.
+// moved returns the number of partitions with a different owner.
 func moved(before, after []string) (n int) {
 	for i := range before {
 		if before[i] != after[i] {
@@ -33,8 +33,9 @@ func shares(owners []string) map[string]int {
 	return n
 }
 
-// Whatever comes and goes, every partition has an owner that lives, nobody has
-// more than one more than another, and everybody comes to the same answer.
+// Whichever workers join or leave, every partition has a present owner, no worker has
+// more than one partition more than another, and all workers compute the same
+// assignment.
 func TestAssignmentIsBalancedAndTheSameForAll(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
@@ -61,7 +62,7 @@ func TestAssignmentIsBalancedAndTheSameForAll(t *testing.T) {
 	}
 }
 
-// A worker that comes or goes moves little more than its own share.
+// A worker that joins or leaves moves little more than its own share.
 func TestAssignmentMovesFew(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for _, parts := range []int{16, 64, 256} {
@@ -77,7 +78,7 @@ func TestAssignmentMovesFew(t *testing.T) {
 			t.Logf("%d partitions, %d to %d workers: %.2f move, of %.2f at least; %d at most", parts, n, n+1,
 				float64(total)/rounds, float64(least)/rounds, most)
 			if total > least*9/4 {
-				t.Error("too many move")
+				t.Error("too many partitions move")
 			}
 		}
 	}

@@ -14,23 +14,24 @@ import (
 	"poked/events/stream"
 )
 
-// crew is workers that share partitions, and a ledger of who works on what.
+// crew is a set of workers that share partitions. It records which of them work on each
+// partition.
 type crew struct {
 	t      *testing.T
 	server *eventstest.Server
 	parts  int
-	linger time.Duration // how long the work on a partition takes to end that nobody wants
+	linger time.Duration // how long work takes to end if no other worker wants the partition
 
 	mu      sync.Mutex
-	working map[int][]*hand // by partition
-	begun   int             // how often work on a partition was begun
+	working map[int][]*member // the workers on each partition
+	begun   int               // how often work on a partition was begun
 }
 
-// handOver is how long it takes to end if somebody does.
+// handOver is how long work takes to end if another worker wants the partition.
 const handOver = 500 * time.Millisecond
 
-// hand is one worker of a crew.
-type hand struct {
+// member is one worker of a crew.
+type member struct {
 	name    string
 	worker  *partition.Worker
 	link    *eventstest.Link
@@ -39,56 +40,56 @@ type hand struct {
 	stopped chan struct{}
 }
 
-// crewOf tells a story of workers that share this many partitions.
-func crewOf(t *testing.T, parts int, story func(t *testing.T, c *crew)) {
+// crewOf runs a test in a bubble, with workers that share this many partitions.
+func crewOf(t *testing.T, parts int, test func(t *testing.T, c *crew)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
-		story(t, &crew{t: t, server: eventstest.StartServer(t), parts: parts, working: map[int][]*hand{}})
+		test(t, &crew{t: t, server: eventstest.StartServer(t), parts: parts, working: map[int][]*member{}})
 	})
 }
 
-// join has a worker begin.
-func (c *crew) join(name string) *hand {
+// join starts a worker.
+func (c *crew) join(name string) *member {
 	c.t.Helper()
-	h := c.signUp(name)
-	c.begin(h)
-	return h
+	m := c.signUp(name)
+	c.begin(m)
+	return m
 }
 
-// signUp makes a worker that has not begun.
-func (c *crew) signUp(name string) *hand {
+// signUp makes a worker without starting it.
+func (c *crew) signUp(name string) *member {
 	c.t.Helper()
 	link := c.server.Link()
 	conn := link.Connect(c.t, stream.Topology{Partitions: c.parts, Replicas: 1})
-	return &hand{name: name, worker: partition.NewGroup(conn).NewWorker(name), link: link, ready: make(chan struct{}), stopped: make(chan struct{})}
+	return &member{name: name, worker: partition.NewGroup(conn).NewWorker(name), link: link, ready: make(chan struct{}), stopped: make(chan struct{})}
 }
 
-func (c *crew) begin(h *hand) {
+func (c *crew) begin(m *member) {
 	ctx, cancel := context.WithCancel(c.t.Context())
-	h.cancel, h.link.Killed = cancel, cancel
+	m.cancel, m.link.Killed = cancel, cancel
 	go func() {
-		defer close(h.stopped)
-		h.worker.Share(ctx, func(ctx context.Context, t *partition.Tenure) error { return c.work(ctx, h, t) }, func() { close(h.ready) })
+		defer close(m.stopped)
+		m.worker.Share(ctx, func(ctx context.Context, t *partition.Tenure) error { return c.work(ctx, m, t) }, func() { close(m.ready) })
 	}()
-	c.t.Cleanup(h.stop)
+	c.t.Cleanup(m.stop)
 }
 
-// stop has a worker give back what it has, and end.
-func (h *hand) stop() {
-	h.cancel()
-	<-h.stopped
+// stop stops a worker and waits until it has released its partitions.
+func (m *member) stop() {
+	m.cancel()
+	<-m.stopped
 }
 
-func (c *crew) work(ctx context.Context, h *hand, t *partition.Tenure) error {
+func (c *crew) work(ctx context.Context, m *member, t *partition.Tenure) error {
 	t.Prepared(ctx)
 	c.mu.Lock()
 	for _, other := range c.working[t.Part] {
 		if other.worker.Lease().Held() {
-			c.t.Errorf("%s begins with partition %d, which %s owns", h.name, t.Part, other.name)
+			c.t.Errorf("%s begins with partition %d, which %s owns", m.name, t.Part, other.name)
 		}
 	}
-	c.working[t.Part] = append(c.working[t.Part], h)
+	c.working[t.Part] = append(c.working[t.Part], m)
 	c.begun++
 	c.mu.Unlock()
 	<-ctx.Done()
@@ -104,40 +105,41 @@ func (c *crew) work(ctx context.Context, h *hand, t *partition.Tenure) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.working[t.Part] = slices.DeleteFunc(c.working[t.Part], func(other *hand) bool { return other == h })
+	c.working[t.Part] = slices.DeleteFunc(c.working[t.Part], func(other *member) bool { return other == m })
 	return nil
 }
 
-// shares returns how many partitions each of some workers works on, or an error
-// if not all are worked on, each by one of them.
-func (c *crew) shares(hands ...*hand) (map[string]int, error) {
+// shares returns the number of partitions that each of some workers works on. It is an
+// error if a partition does not have exactly one of these workers, or if the numbers
+// are not even.
+func (c *crew) shares(members ...*member) (map[string]int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := map[string]int{}
 	for part := range c.parts {
-		at := slices.DeleteFunc(slices.Clone(c.working[part]), func(h *hand) bool { return !slices.Contains(hands, h) })
+		at := slices.DeleteFunc(slices.Clone(c.working[part]), func(m *member) bool { return !slices.Contains(members, m) })
 		if len(at) != 1 {
-			return nil, fmt.Errorf("%d work on partition %d", len(at), part)
+			return nil, fmt.Errorf("partition %d has %d workers", part, len(at))
 		}
 		n[at[0].name]++
 	}
-	for _, h := range hands {
-		if n[h.name] < c.parts/len(hands) || n[h.name] > (c.parts+len(hands)-1)/len(hands) {
+	for _, m := range members {
+		if n[m.name] < c.parts/len(members) || n[m.name] > (c.parts+len(members)-1)/len(members) {
 			return n, fmt.Errorf("partitions are not shared evenly: %v", n)
 		}
 	}
 	return n, nil
 }
 
-// settles waits until these workers share all partitions evenly, and checks that
-// it took no longer than limit.
-func (c *crew) settles(limit time.Duration, hands ...*hand) {
+// settles waits until these workers share all partitions evenly, and checks that this
+// takes no longer than limit.
+func (c *crew) settles(limit time.Duration, members ...*member) {
 	c.t.Helper()
 	began := time.Now()
 	var err error
 	for time.Since(began) <= limit {
-		if _, err = c.shares(hands...); err == nil {
-			c.t.Logf("%d share after %v", len(hands), time.Since(began))
+		if _, err = c.shares(members...); err == nil {
+			c.t.Logf("%d share after %v", len(members), time.Since(began))
 			return
 		}
 		<-time.After(5 * time.Millisecond)
@@ -145,17 +147,17 @@ func (c *crew) settles(limit time.Duration, hands ...*hand) {
 	c.t.Fatalf("after %v: %v", limit, err)
 }
 
-// rests checks that nothing changes hands for a while.
-func (c *crew) rests(hands ...*hand) {
+// rests checks that no partition changes its worker for a minute.
+func (c *crew) rests(members ...*member) {
 	c.t.Helper()
 	begun := c.timesBegun()
 	<-time.After(time.Minute)
-	if _, err := c.shares(hands...); err != nil || c.timesBegun() != begun {
-		c.t.Errorf("while nothing happened: %v, and work was begun %d times", err, c.timesBegun()-begun)
+	if _, err := c.shares(members...); err != nil || c.timesBegun() != begun {
+		c.t.Errorf("although nothing happened: %v, and work began %d times", err, c.timesBegun()-begun)
 	}
 }
 
-// timesBegun returns how often work on a partition was begun.
+// timesBegun returns how often work on a partition has begun.
 func (c *crew) timesBegun() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

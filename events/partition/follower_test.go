@@ -18,12 +18,12 @@ import (
 
 const room = eventstest.Room
 
-// worker follows the partition of room and notes what it is handed.
+// worker follows the partition of room and records the messages that it handles.
 type worker struct {
 	follower *partition.Follower
 	cancel   context.CancelFunc
 	ended    chan struct{} // closed when the follower has returned
-	err      error         // what it returned
+	err      error         // the result of Run
 
 	mu   sync.Mutex
 	seen []partition.Message
@@ -102,7 +102,7 @@ func TestFollowerResumesAfterWhatIsDone(t *testing.T) {
 	})
 }
 
-// A message that came after the follower began cannot have been handled by a
+// A message that was stored after the follower began cannot have been handled by a
 // predecessor.
 func TestFollowerSuspectsOnlyWhatWasThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -177,8 +177,8 @@ func TestFollowerRedoesInOrderWithinTheLog(t *testing.T) {
 	})
 }
 
-// A worker that dies right after it took a partition over has done nothing of
-// what its predecessor left open, and says so.
+// A worker that crashes right after taking a partition over leaves open what its
+// predecessor left open.
 func TestFollowerKeepsWhatWasLeftOpenUntilItIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
@@ -201,13 +201,12 @@ func TestFollowerKeepsWhatWasLeftOpenUntilItIsDone(t *testing.T) {
 		third := follow(t, conn, "third", done)
 		eventstest.WaitFor(t, "what was left", func() bool { return third.count() == 1 })
 		if third.seen[0].Seq != 2 || !third.seen[0].Replayed {
-			t.Errorf("message %d came, replayed %t; want 2", third.seen[0].Seq, third.seen[0].Replayed)
+			t.Errorf("message %d arrived, replayed %t; want 2", third.seen[0].Seq, third.seen[0].Replayed)
 		}
 	})
 }
 
-// What was left open and has expired since will never come: it is not waited
-// for.
+// A message that was left open and has expired since is not waited for.
 func TestFollowerGivesUpWhatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
@@ -227,13 +226,13 @@ func TestFollowerGivesUpWhatIsGone(t *testing.T) {
 		second.stop(t)
 		for _, msg := range server.Stored("KV_POSITIONS", "") {
 			if strings.Contains(string(msg.Data), `"open"`) {
-				t.Errorf("the position still waits: %s", msg.Data)
+				t.Errorf("the position still has it open: %s", msg.Data)
 			}
 		}
 	})
 }
 
-// A server that only restarts keeps the meaning of positions.
+// A restart of the server does not change the meaning of positions.
 func TestFollowerGoesOnAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
@@ -256,8 +255,8 @@ func TestFollowerGoesOnAfterARestart(t *testing.T) {
 	})
 }
 
-// In a stream that was made anew the old position means nothing, however far
-// the new one has grown.
+// In a stream that was made anew the old position means nothing, even if the new stream
+// is longer.
 func TestFollowerStartsOverInANewStream(t *testing.T) {
 	for _, grown := range []int{2, 9} {
 		synctest.Test(t, func(t *testing.T) {
@@ -279,8 +278,8 @@ func TestFollowerStartsOverInANewStream(t *testing.T) {
 	}
 }
 
-// After a power cut a stream may end before the position. What comes then is
-// new, and what came before was done.
+// After a power cut a stream may end before the position. Messages stored after that
+// are new; those before the end were done.
 func TestFollowerGoesOnInAStreamThatLostItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
@@ -303,7 +302,7 @@ func TestFollowerGoesOnInAStreamThatLostItsEnd(t *testing.T) {
 	})
 }
 
-// A message that gets lost on the way is missed even if none comes after it.
+// A message that is lost on the way is noticed even if no other message follows.
 func TestFollowerMissesALostMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
@@ -317,7 +316,7 @@ func TestFollowerMissesALostMessage(t *testing.T) {
 		lost := time.Now()
 		eventstest.WaitFor(t, "the lost message", func() bool { return w.count() == 2 })
 		if took := time.Since(lost); took > 3*time.Second {
-			t.Errorf("it came after %v", took)
+			t.Errorf("it arrived after %v", took)
 		}
 	})
 }

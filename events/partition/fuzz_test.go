@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A position is read, and written again as it was, or is an error.
+// A position survives being parsed and written, or is an error.
 func FuzzPosition(f *testing.F) {
 	for _, value := range []string{
 		`{"next":5,"open":[3],"owner":"w","stream":"2026-01-01T00:00:00Z"}`,

@@ -35,8 +35,8 @@ type Position struct {
 // ErrFenced is wrapped by the error when another worker has taken over the partition.
 var ErrFenced = errors.New("another worker has taken over the partition")
 
-// ErrDisturbed says that a worker which no longer owns the partition wrote one of its
-// records. The work begins anew from what is stored.
+// ErrDisturbed reports that a worker that no longer owns the partition wrote one of its
+// records. The work begins again from what is stored.
 var ErrDisturbed = errors.New("a worker that no longer owns the partition wrote a record of it")
 
 func positionKey(stage Stage, part int) string {

@@ -9,8 +9,8 @@ import (
 	"poked/events/stream"
 )
 
-// TestFollowerOfDeletedStream has the stream deleted under a follower, which must
-// not go on as if it were the same, and its successor read what comes.
+// A follower ends when its stream is deleted and made anew, and its successor reads the
+// new stream.
 func TestFollowerOfDeletedStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)

@@ -12,8 +12,7 @@ import (
 	"poked/events/stream"
 )
 
-// A partition that cannot be prepared keeps those that came with it for a while and not
-// for ever.
+// A partition that cannot be prepared delays the others of its batch only for a while.
 func TestUnpreparedPartitionKeepsNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(stream.Topology{Partitions: 4, Replicas: 1})

@@ -33,8 +33,8 @@ func newView(c *stream.Conn, bucket, keys, reader string) *view {
 	return v
 }
 
-// messages returns the channel of the server's messages, each of them for take, or nil
-// while the server cannot be reached.
+// messages returns the channel of the server's messages, which the caller passes to
+// take, or nil while the server cannot be reached.
 func (v *view) messages(ctx context.Context) <-chan *nats.Msg {
 	v.tail.Check(time.Now())
 	return v.tail.Messages(ctx)

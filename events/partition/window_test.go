@@ -16,25 +16,25 @@ func TestWindowPosition(t *testing.T) {
 			t.Errorf("%d open, position %d without %v; want %d, %d without %v", w.open(), pos.Next, pos.Open, open, next, left)
 		}
 	}
-	check(0, 10, 4, 7) // nothing came again yet, and all of it is still to be done
+	check(0, 10, 4, 7) // nothing was received again yet, so everything is still open
 	w.take(4)
 	check(1, 10, 4, 7)
 	w.finish(4)
 	check(0, 10, 7)
 	w.take(7)
 	w.take(11)
-	w.take(13) // 12 is another partition's
+	w.take(13) // 12 belongs to another partition
 	check(3, 13, 7, 11, 13)
 	w.finish(13)
-	w.finish(13) // twice is once
-	w.finish(12) // not ours
+	w.finish(13) // finishing twice has no effect
+	w.finish(12) // of another partition
 	check(2, 13, 7, 11)
 	w.finish(7)
 	w.finish(11)
 	check(0, 13)
 }
 
-// What never came again can be given up.
+// An open sequence that never arrived again can be finished.
 func TestWindowFinishesWhatWasNotTaken(t *testing.T) {
 	w := newWindow(Position{Next: 10, Open: []uint64{4}})
 	w.finish(4)
@@ -63,8 +63,8 @@ func TestWindowIsDirtyOnceSomethingIsDone(t *testing.T) {
 	}
 }
 
-// The window agrees with the plainest set there is, whatever the order, and
-// keeps no more than is open.
+// The window behaves like a simple set, whatever the order, and keeps only open
+// entries.
 func TestWindowAgainstASet(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

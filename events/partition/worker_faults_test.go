@@ -8,63 +8,63 @@ import (
 	"poked/events/eventstest"
 )
 
-// TestSharingFaultTable breaks each write by which workers agree, at each worker
-// and in each way, while one joins and one leaves. Whatever was broken, at the end
-// those who live share all partitions evenly, and at no time did two count on
-// owning the same (see crew.work).
+// TestSharingFaultTable breaks each write with which workers agree, at each worker and
+// in each way, while one worker joins and one leaves. In the end the remaining workers
+// share all partitions evenly, and at no time do two workers hold their lease and work
+// on the same partition (see crew.work).
 func TestSharingFaultTable(t *testing.T) {
 	for _, subject := range []string{"$KV.POSITIONS.part.", "$KV.WORKERS.worker."} {
-		for _, who := range []string{"a", "b", "joiner"} {
+		for _, worker := range []string{"a", "b", "joiner"} {
 			for name, fault := range eventstest.Faults() {
-				t.Run(subject+"/"+who+"/"+name, func(t *testing.T) {
-					crewOf(t, 16, func(t *testing.T, c *crew) { faultOfSharing(t, c, subject, who, fault) })
+				t.Run(subject+"/"+worker+"/"+name, func(t *testing.T) {
+					crewOf(t, 16, func(t *testing.T, c *crew) { faultOfSharing(t, c, subject, worker, fault) })
 				})
 			}
 		}
 	}
 }
 
-func faultOfSharing(t *testing.T, c *crew, subject, who string, fault eventstest.Fault) {
+func faultOfSharing(t *testing.T, c *crew, subject, worker string, fault eventstest.Fault) {
 	t.Helper()
 	a, b := c.join("a"), c.join("b")
 	c.settles(joinLimit, a, b)
 	joiner := c.signUp("joiner")
-	at := map[string]*hand{"a": a, "b": b, "joiner": joiner}[who]
+	at := map[string]*member{"a": a, "b": b, "joiner": joiner}[worker]
 	met := at.link.Break(subject, fault)
 	c.begin(joiner)
 	<-time.After(3 * time.Second)
 	a.cancel()
-	c.settles(15*time.Second, slices.DeleteFunc([]*hand{b, joiner}, func(h *hand) bool { return h.link.Dead() })...)
+	c.settles(15*time.Second, slices.DeleteFunc([]*member{b, joiner}, func(m *member) bool { return m.link.Dead() })...)
 	if !met() {
-		t.Error("the fault was never met")
+		t.Error("no message met the fault")
 	}
 	<-time.After(10 * time.Second) // until the connection is back
-	c.rests(slices.DeleteFunc([]*hand{b, joiner}, func(h *hand) bool { return h.link.Dead() })...)
+	c.rests(slices.DeleteFunc([]*member{b, joiner}, func(m *member) bool { return m.link.Dead() })...)
 }
 
-// Many faults one after the other, at everybody.
+// Many faults in succession, at all workers.
 func TestSharingThroughManyFaults(t *testing.T) {
 	eventstest.Long(t)
 	crewOf(t, 16, func(t *testing.T, c *crew) {
-		hands := []*hand{c.join("a"), c.join("b"), c.join("c")}
-		c.settles(joinLimit, hands...)
+		members := []*member{c.join("a"), c.join("b"), c.join("c")}
+		c.settles(joinLimit, members...)
 		for round := range 30 {
-			h := hands[round%len(hands)]
+			m := members[round%len(members)]
 			for _, subject := range []string{"$KV.POSITIONS.part.", "$KV.WORKERS.worker."} {
-				h.link.Break(subject, []eventstest.Fault{eventstest.Refuse, eventstest.Lose, eventstest.LoseAnswer}[(round/3)%3])
+				m.link.Break(subject, []eventstest.Fault{eventstest.Refuse, eventstest.Lose, eventstest.LoseAnswer}[(round/3)%3])
 			}
 			if round%5 == 4 {
-				h.link.Part()
+				m.link.Part()
 				<-time.After(time.Duration(round) * 500 * time.Millisecond)
-				h.link.Mend()
+				m.link.Mend()
 			}
 			<-time.After(3 * time.Second)
 		}
-		for _, h := range hands {
-			h.link.Spare()
+		for _, m := range members {
+			m.link.Spare()
 		}
 		<-time.After(10 * time.Second) // until all connections are back
-		c.settles(crashLimit, hands...)
-		c.rests(hands...)
+		c.settles(crashLimit, members...)
+		c.rests(members...)
 	})
 }

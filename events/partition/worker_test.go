@@ -21,58 +21,58 @@ const (
 func TestWorkersShareEvenly(t *testing.T) {
 	crewOf(t, 16, func(t *testing.T, c *crew) {
 		c.linger = 10 * time.Second
-		var hands []*hand
+		var members []*member
 		for i := range 5 {
-			h := c.join(fmt.Sprint("w", i))
-			hands = append(hands, h)
-			c.settles(joinLimit, hands...)
-			<-h.ready
+			m := c.join(fmt.Sprint("w", i))
+			members = append(members, m)
+			c.settles(joinLimit, members...)
+			<-m.ready
 		}
-		c.rests(hands...)
-		for len(hands) > 1 {
-			hands[0].cancel()
-			hands = hands[1:]
-			c.settles(stopLimit, hands...)
+		c.rests(members...)
+		for len(members) > 1 {
+			members[0].cancel()
+			members = members[1:]
+			c.settles(stopLimit, members...)
 		}
-		c.rests(hands...)
+		c.rests(members...)
 	})
 }
 
-// More workers than there are partitions stand by.
+// Workers beyond the number of partitions wait without a share.
 func TestWorkersStandBy(t *testing.T) {
 	crewOf(t, 2, func(t *testing.T, c *crew) {
-		var hands []*hand
+		var members []*member
 		for i := range 4 {
-			h := c.join(fmt.Sprint("w", i))
-			hands = append(hands, h)
-			<-h.ready
+			m := c.join(fmt.Sprint("w", i))
+			members = append(members, m)
+			<-m.ready
 		}
 		<-time.After(joinLimit)
-		c.settles(0, hands...)
-		for len(hands) > 1 {
-			hands[0].cancel()
-			hands = hands[1:]
-			c.settles(stopLimit, hands...)
+		c.settles(0, members...)
+		for len(members) > 1 {
+			members[0].cancel()
+			members = members[1:]
+			c.settles(stopLimit, members...)
 		}
 	})
 }
 
 func TestKilledWorkersPartitionsAreTakenOver(t *testing.T) {
 	crewOf(t, 16, func(t *testing.T, c *crew) {
-		hands := []*hand{c.join("a"), c.join("b"), c.join("c")}
-		c.settles(joinLimit, hands...)
+		members := []*member{c.join("a"), c.join("b"), c.join("c")}
+		c.settles(joinLimit, members...)
 		<-time.After(time.Minute)
-		hands[0].link.Cut()
+		members[0].link.Cut()
 		<-time.After(3 * time.Second)
-		if _, err := c.shares(hands[1:]...); err == nil {
-			t.Error("partitions were taken from one who may be alive")
+		if _, err := c.shares(members[1:]...); err == nil {
+			t.Error("partitions were taken from a worker that may be alive")
 		}
-		c.settles(crashLimit-3*time.Second, hands[1:]...)
-		c.rests(hands[1:]...)
+		c.settles(crashLimit-3*time.Second, members[1:]...)
+		c.rests(members[1:]...)
 	})
 }
 
-// One who dies and is started again under another name, with nobody else there.
+// A worker that is alone crashes and is restarted under another name.
 func TestLoneWorkerIsFollowedByAnother(t *testing.T) {
 	crewOf(t, 16, func(t *testing.T, c *crew) {
 		a := c.join("a")
@@ -86,13 +86,13 @@ func TestLoneWorkerIsFollowedByAnother(t *testing.T) {
 		d := c.join("d")
 		<-d.ready
 		if took := time.Since(began); took > time.Second {
-			t.Errorf("it took %v to follow one who had stopped", took)
+			t.Errorf("it took %v to take over from a worker that had stopped", took)
 		}
 		c.settles(0, d)
 	})
 }
 
-// A worker without a rival takes its time to end, until there is one.
+// A worker that leaves takes its time unless another worker wants its partitions.
 func TestLeavingWorkerHurriesForAnother(t *testing.T) {
 	crewOf(t, 4, func(t *testing.T, c *crew) {
 		c.linger = time.Hour
@@ -107,37 +107,37 @@ func TestLeavingWorkerHurriesForAnother(t *testing.T) {
 	})
 }
 
-// NATS that was away is no reason to begin anything anew. While it is, nobody
-// counts on owning anything.
+// An outage of NATS does not restart any work. During the outage no worker holds its
+// lease.
 func TestWorkersStayWhenNATSWasAway(t *testing.T) {
 	crewOf(t, 16, func(t *testing.T, c *crew) {
-		hands := []*hand{c.join("a"), c.join("b"), c.join("c")}
-		c.settles(joinLimit, hands...)
+		members := []*member{c.join("a"), c.join("b"), c.join("c")}
+		c.settles(joinLimit, members...)
 		<-time.After(time.Minute)
 		begun := c.timesBegun()
 		c.server.Stop()
 		<-time.After(time.Minute)
-		for _, h := range hands {
-			if h.worker.Lease().Held() {
-				t.Errorf("%s trusts a lease of five seconds after a minute", h.name)
+		for _, m := range members {
+			if m.worker.Lease().Held() {
+				t.Errorf("%s holds a lease of five seconds after a minute", m.name)
 			}
 		}
 		c.server.Start()
 		<-time.After(10 * time.Second)
-		for _, h := range hands {
-			if !h.worker.Lease().Held() {
-				t.Errorf("%s does not hold its lease again", h.name)
+		for _, m := range members {
+			if !m.worker.Lease().Held() {
+				t.Errorf("%s does not hold its lease again", m.name)
 			}
 		}
-		c.rests(hands...)
+		c.rests(members...)
 		if n := c.timesBegun(); n != begun {
-			t.Errorf("work was begun %d times", n-begun)
+			t.Errorf("work began %d times", n-begun)
 		}
 	})
 }
 
-// Who is cut off does not count on what it owns when others may have taken it, and
-// when it is back ends its work on it before it counts on anything.
+// A worker that is cut off loses its lease before others take its partitions. Once it
+// is back, it ends its work on those partitions before it holds its lease again.
 func TestWorkerThatWasCutOffGivesWay(t *testing.T) {
 	crewOf(t, 16, func(t *testing.T, c *crew) {
 		c.linger = 10 * time.Second
@@ -147,7 +147,7 @@ func TestWorkerThatWasCutOffGivesWay(t *testing.T) {
 		a.link.Part()
 		c.settles(crashLimit, b)
 		if a.worker.Lease().Held() {
-			t.Error("the lease is held by two")
+			t.Error("two workers hold their lease on the same partitions")
 		}
 		a.link.Mend()
 		for !a.worker.Lease().Held() {
@@ -156,7 +156,7 @@ func TestWorkerThatWasCutOffGivesWay(t *testing.T) {
 		c.mu.Lock()
 		for part, at := range c.working {
 			if len(at) > 1 {
-				t.Errorf("%d work on partition %d and hold their lease", len(at), part)
+				t.Errorf("%d workers of partition %d hold their lease", len(at), part)
 			}
 		}
 		c.mu.Unlock()
@@ -165,9 +165,9 @@ func TestWorkerThatWasCutOffGivesWay(t *testing.T) {
 	})
 }
 
-// Who comes back and finds that nobody took anything keeps its work, and has seen
-// to it that who was about to take something is too late: what it wrote is newer
-// than what that one has read.
+// A worker that is back and still owns its partitions continues its work. It has
+// written its name again first, so that a worker that was about to take one of them
+// finds a newer revision than it has read.
 func TestWorkerThatIsBackWritesItsNameAgain(t *testing.T) {
 	crewOf(t, 4, func(t *testing.T, c *crew) {
 		a := c.join("a")
@@ -182,17 +182,17 @@ func TestWorkerThatIsBackWritesItsNameAgain(t *testing.T) {
 		after := c.server.Stored("KV_POSITIONS", "$KV.POSITIONS.part.")
 		for i := range c.parts {
 			if after[i].Seq <= before[len(before)-1].Seq || string(after[i].Data) != "a" {
-				t.Errorf("%+v stands where others read %+v", after[i], before[i])
+				t.Errorf("the owner is %+v, and was %+v before", after[i], before[i])
 			}
 		}
 		c.settles(0, a)
 		if n := c.timesBegun(); n != c.parts {
-			t.Errorf("work was begun %d times for %d partitions", n, c.parts)
+			t.Errorf("work began %d times for %d partitions", n, c.parts)
 		}
 	})
 }
 
-// One that fails at a partition is asked again.
+// Work that fails is begun again.
 func TestWorkThatFailsIsBegunAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
@@ -219,7 +219,7 @@ func TestWorkThatFailsIsBegunAnew(t *testing.T) {
 		cancel()
 		<-stopped
 		if tries[0] != 1 || tries[1] != 4 {
-			t.Errorf("work was begun this often: %v, want once and four times", tries)
+			t.Errorf("work began this often: %v, want once and four times", tries)
 		}
 	})
 }

@@ -70,7 +70,7 @@ type natsNode struct {
 // newNATSNode returns a server that is not started yet. route and routes are empty for a
 // server without a cluster.
 func newNATSNode(dir, name, route string, routes []string) (*natsNode, error) {
-	ports, err := freePorts(2)
+	ports, err := child.FreePorts(2)
 	if err != nil {
 		return nil, err
 	}

@@ -90,7 +90,7 @@ func newWorld(ctx context.Context, dir string, partitions int, c *cast) (_ *worl
 
 // startNATS starts the servers and waits until they form a cluster.
 func (w *world) startNATS(ctx context.Context) error {
-	ports, err := freePorts(servers)
+	ports, err := child.FreePorts(servers)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (w *world) startRoles(ctx context.Context) error {
 	if err := os.WriteFile(tokens, []byte(lines.String()), 0o600); err != nil {
 		return fmt.Errorf("write tokens: %w", err)
 	}
-	ports, err := freePorts(1)
+	ports, err := child.FreePorts(1)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ type Commands struct {
 	Bench     Cmd          `cmd:"" help:"Measure throughput, scaling, isolation, unread counts and memory."`
 	Sink      sinkCmd      `cmd:"" name:"bench-sink" hidden:"" help:"Run the gateway of a benchmark."`
 	Gateways  gatewaysCmd  `cmd:"" name:"bench-gateways" hidden:"" help:"Run the gateways of a benchmark."`
+	NATS      natsCmd      `cmd:"" name:"bench-nats" hidden:"" help:"Run the NATS server of a benchmark."`
 	Directory directoryCmd `cmd:"" name:"bench-directory" hidden:"" help:"Run the dispatcher of the memory benchmark."`
 }
 
@@ -36,6 +37,7 @@ type Cmd struct {
 	Scale      scaleCmd      `cmd:"" help:"Measure several dispatchers compared with one."`
 	Isolation  isolationCmd  `cmd:"" help:"Measure the effect of bad push gateways on others, and an outage of all of them."`
 	Unread     unreadCmd     `cmd:"" help:"Measure the cost of unread counts."`
+	Recovery   recoveryCmd   `cmd:"" help:"Measure how a dispatcher recovers from kill -9 under load."`
 	Memory     pushersCmd    `cmd:"" help:"Measure memory and load time of a dispatcher per registered pusher."`
 }
 
@@ -84,9 +86,7 @@ func (c throughputCmd) Validate() error {
 
 // Run measures and prints a report.
 func (c throughputCmd) Run(ctx context.Context, std terminal.Streams) error {
-	progress := func(format string, args ...any) {
-		_, _ = fmt.Fprintf(std.Err, format+"\n", args...) // a failure cannot be reported anywhere
-	}
+	progress := progressTo(std)
 	sink, err := startSink(ctx, "bench-sink")
 	if err != nil {
 		return err
@@ -111,6 +111,13 @@ func (c throughputCmd) Run(ctx context.Context, std terminal.Streams) error {
 		return err
 	}
 	return report.verdict()
+}
+
+// progressTo returns a function that prints a line about the progress.
+func progressTo(std terminal.Streams) func(format string, args ...any) {
+	return func(format string, args ...any) {
+		_, _ = fmt.Fprintf(std.Err, format+"\n", args...) // a failure cannot be reported anywhere
+	}
 }
 
 // measure runs the rounds of one fan-out in a new world.

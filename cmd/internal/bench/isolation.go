@@ -79,10 +79,8 @@ func (c isolationCmd) Run(ctx context.Context, std terminal.Streams) error {
 	defer gateways.stop()
 	r := isolationRun{
 		isolationCmd: c, gateways: gateways,
-		log: slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		progress: func(format string, args ...any) {
-			_, _ = fmt.Fprintf(std.Err, format+"\n", args...) // a failure cannot be reported anywhere
-		},
+		log:      slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		progress: progressTo(std),
 	}
 	var report isolationReport
 	if c.Rounds > 0 {

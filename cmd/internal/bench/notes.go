@@ -38,7 +38,7 @@ type gatewayNotes struct {
 }
 
 func (n *gatewayNotes) init(gateways int) {
-	n.tally.seed, n.tally.seen = maphash.MakeSeed(), map[uint64]struct{}{}
+	n.tally.seed, n.tally.seen = maphash.MakeSeed(), map[uint64]int64{}
 	n.refusedTo, n.first = map[uint64]struct{}{}, make([]time.Duration, gateways)
 }
 

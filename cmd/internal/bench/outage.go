@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -48,10 +47,6 @@ func mean(values []float64) float64 {
 // bareConcurrency is the number of requests in flight of the bare loop.
 const bareConcurrency = 256
 
-// settlePatience is how long nothing may change before the benchmark fails. It is longer
-// than any interval between two probes.
-const settlePatience = 90 * time.Second
-
 // outage makes all gateways fail while every pusher misses notifications, and recover at
 // once.
 func (r *isolationRun) outage(ctx context.Context) (_ *outageReport, err error) {
@@ -92,7 +87,7 @@ func (r *isolationRun) tellAll(ctx context.Context, w *world, report *outageRepo
 	if err := w.publish(ctx, outageEach*w.groups); err != nil {
 		return err
 	}
-	if err := r.settle(ctx, w, func() int64 {
+	if err := w.settle(ctx, r.progress, func() int64 {
 		report.PeakWell = max(report.PeakWell, residentBytes())
 		s := w.d.Stats()
 		return int64(pokes) - int64(s.Delivered-delivered) + s.Lagging //nolint:gosec // no counter is that high
@@ -102,37 +97,6 @@ func (r *isolationRun) tellAll(ctx context.Context, w *world, report *outageRepo
 	seen, err := r.gateways.all(ctx, pokes)
 	report.Lost, report.Duplicates = report.Lost+seen.Lost, report.Duplicates+seen.Duplicates
 	return err
-}
-
-// settle returns when left returns 0. It fails if that does not change for long, or the
-// dispatcher has ended.
-func (r *isolationRun) settle(ctx context.Context, w *world, left func() int64) error {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	changed, told, last := time.Now(), time.Now(), int64(-1)
-	for {
-		now := left()
-		switch {
-		case now == 0:
-			return nil
-		case now != last:
-			last, changed = now, time.Now()
-		case time.Since(changed) > settlePatience:
-			return fmt.Errorf("no progress, %d still to go", now)
-		}
-		if time.Since(told) >= time.Second {
-			r.progress("%d to go", now)
-			told = time.Now()
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case err := <-w.ended:
-			w.ended <- nil // close waits for it
-			return errors.Join(errors.New("the dispatcher ended"), err)
-		case <-tick.C:
-		}
-	}
 }
 
 // bareRound measures the bare loop.
@@ -161,7 +125,7 @@ func (r *isolationRun) fallBehind(ctx context.Context, w *world, report *outageR
 	if err := w.publish(ctx, outageEach*w.groups); err != nil {
 		return err
 	}
-	if err := r.settle(ctx, w, func() int64 {
+	if err := w.settle(ctx, r.progress, func() int64 {
 		s, all := w.d.Stats(), int64(r.Lagging)
 		return all - s.Lagging + outageEach*all - int64(s.Notifications-notified) //nolint:gosec // no counter is that high
 	}); err != nil {
@@ -191,7 +155,7 @@ func (r *isolationRun) catchUp(ctx context.Context, w *world, report *outageRepo
 		return err
 	}
 	cost := spent()
-	if err := r.settle(ctx, w, func() int64 {
+	if err := w.settle(ctx, r.progress, func() int64 {
 		report.Peak = max(report.Peak, residentBytes())
 		return w.d.Stats().Lagging
 	}); err != nil {

@@ -62,9 +62,7 @@ func (c pushersCmd) Validate() error {
 
 // Run measures and prints a report.
 func (c pushersCmd) Run(ctx context.Context, std terminal.Streams) error {
-	progress := func(format string, args ...any) {
-		_, _ = fmt.Fprintf(std.Err, format+"\n", args...) // a failure cannot be reported anywhere
-	}
+	progress := progressTo(std)
 	report, err := c.measure(ctx, progress)
 	if err != nil {
 		return err

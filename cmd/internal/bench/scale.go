@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -124,13 +123,7 @@ func (c scaleCmd) measure(ctx context.Context, w *world, sink *sinkProcess, disp
 // dispatcher returns one of several dispatchers that share the concurrency.
 func (c scaleCmd) dispatcher(w *world, n, of int) *child.Process {
 	slots := strconv.Itoa(c.Concurrency / of)
-	return &child.Process{
-		Name: fmt.Sprintf("dispatcher %d of %d", n+1, of), Log: filepath.Join(w.dir, "dispatchers.log"),
-		Args: child.Poked(
-			"dispatcher", "--nats", "nats://"+w.nats.Where(), "--slots", slots, "--gateway-slots", slots,
-			"--catch-up-limit", strconv.Itoa(1<<30), "--gateway-allow", child.Host, "--gateway-allow-http", "--log-level=warn",
-		),
-	}
+	return w.dispatcherProcess(fmt.Sprintf("dispatcher %d of %d", n+1, of), "--slots", slots, "--gateway-slots", slots)
 }
 
 func cpuOfEach(workers []*child.Process) []time.Duration {

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,11 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -38,18 +34,29 @@ type sinkReport struct {
 	P50        time.Duration `json:"p50"`    // from sent_at in the event's content to arrival
 	P99        time.Duration `json:"p99"`
 	Max        time.Duration `json:"max"`
+
+	// Pokes that arrived more than lateAfter after they were sent: how many, when the first
+	// and the last of them arrived, and the latency of the last poke of all.
+	Late        int           `json:"late"`
+	LateFrom    int64         `json:"late_from"`
+	LateUntil   int64         `json:"late_until"`
+	LastLatency time.Duration `json:"last_latency"`
+
+	// Repeated has, for each duplicate, when the poke had arrived before.
+	Repeated []int64 `json:"repeated,omitempty"`
 }
+
+// lateAfter is the latency from which a poke counts as late.
+const lateAfter = time.Second
 
 // sinkTally counts pokes.
 type sinkTally struct {
 	seed maphash.Seed
 
-	mu         sync.Mutex
-	seen       map[uint64]struct{} // digests of event and pushkey
-	latencies  []time.Duration
-	duplicates int
-	badges     int
-	last       int64
+	mu        sync.Mutex
+	seen      map[uint64]int64 // when it arrived, by the digest of event and pushkey
+	latencies []time.Duration
+	counted   sinkReport // all but what seen and latencies contain
 }
 
 // Run serves until standard input ends.
@@ -59,7 +66,7 @@ func (sinkCmd) Run(ctx context.Context, std terminal.Streams) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	tally := &sinkTally{seed: maphash.MakeSeed(), seen: map[uint64]struct{}{}}
+	tally := &sinkTally{seed: maphash.MakeSeed(), seen: map[uint64]int64{}}
 	server := &fasthttp.Server{Handler: tally.serve, NoDefaultServerHeader: true}
 	if _, err := fmt.Fprintf(std.Out, "http://%s\n", listener.Addr()); err != nil {
 		return fmt.Errorf("print address of the sink: %w", err)
@@ -117,18 +124,30 @@ func (t *sinkTally) parse(body []byte) sinkPoke {
 // detected. The caller holds the mutex.
 func (t *sinkTally) count(p sinkPoke, now int64, timed bool) {
 	if p.badge {
-		t.badges++
+		t.counted.Badges++
 		return
 	}
-	if _, again := t.seen[p.key]; again {
-		t.duplicates++
+	if before, again := t.seen[p.key]; again {
+		t.counted.Duplicates++
+		t.counted.Repeated = append(t.counted.Repeated, before)
 		return
 	}
-	t.seen[p.key] = struct{}{}
-	t.last = now
+	latency := time.Duration(now - p.sentAt)
+	t.seen[p.key], t.counted.Last, t.counted.LastLatency = now, now, latency
 	if timed {
-		t.latencies = append(t.latencies, time.Duration(now-p.sentAt))
+		t.latencies = append(t.latencies, latency)
 	}
+	if latency > lateAfter {
+		t.counted.late(now)
+	}
+}
+
+// late counts a late poke.
+func (r *sinkReport) late(now int64) {
+	if r.Late == 0 {
+		r.LateFrom = now
+	}
+	r.Late, r.LateUntil = r.Late+1, now
 }
 
 // report returns the report as JSON and resets the counts.
@@ -151,56 +170,28 @@ func (t *sinkTally) take() sinkReport {
 		}
 		return t.latencies[(len(t.latencies)-1)*percent/100]
 	}
-	r := sinkReport{
-		Received: len(t.seen), Duplicates: t.duplicates, Badges: t.badges, Last: t.last, P50: at(50), P99: at(99), Max: at(100),
-	}
+	r := t.counted
+	r.Received, r.P50, r.P99, r.Max = len(t.seen), at(50), at(99), at(100)
 	clear(t.seen)
-	t.latencies, t.duplicates, t.badges = t.latencies[:0], 0, 0
+	t.latencies, t.counted = t.latencies[:0], sinkReport{}
 	return r
 }
 
 // sinkProcess is the process of a sink that this one started.
-type sinkProcess struct {
-	url   string
-	cmd   *exec.Cmd
-	stdin io.Closer
-}
+type sinkProcess struct{ *process }
 
-// startSink starts a hidden subcommand of this program as a separate process, whose first
-// line on standard output is its URL.
+// startSink starts a hidden subcommand of this program that answers pokes, and requests
+// about them, at the URL that it prints.
 func startSink(ctx context.Context, args ...string) (*sinkProcess, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("start sink: %w", err)
-	}
-	cmd := exec.CommandContext(ctx, self, args...) //nolint:gosec // it is this program
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, fmt.Errorf("start sink: %w", err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("start sink: %w", err)
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start sink: %w", err)
-	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		return nil, fmt.Errorf("start sink: it printed no URL: %w", err)
-	}
-	return &sinkProcess{url: strings.TrimSpace(line), cmd: cmd, stdin: stdin}, nil
+	p, err := startProcess(ctx, args...)
+	return &sinkProcess{p}, err
 }
 
-func (s *sinkProcess) stop() {
-	_ = s.stdin.Close() // it ends with its input
-	_ = s.cmd.Wait()
-}
+// patience is how long no poke may arrive before the missing ones count as lost.
+const patience = 10 * time.Second
 
 // await returns when the sink has received n pokes, or no more arrive.
 func (s *sinkProcess) await(ctx context.Context, n int) error {
-	const patience = 10 * time.Second
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for seen, progress := -1, time.Now(); ; {

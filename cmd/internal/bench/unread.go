@@ -67,10 +67,8 @@ func (c unreadCmd) Run(ctx context.Context, std terminal.Streams) error {
 	defer sink.stop()
 	r := unreadRun{
 		unreadCmd: c, sink: sink,
-		log: slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		progress: func(format string, args ...any) {
-			_, _ = fmt.Fprintf(std.Err, format+"\n", args...) // a failure cannot be reported anywhere
-		},
+		log:      slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		progress: progressTo(std),
 	}
 	for _, step := range []func(context.Context) error{r.costs, r.latencies, r.writes} {
 		if err := step(ctx); err != nil {

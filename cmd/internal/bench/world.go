@@ -8,12 +8,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
+	"poked/cmd/internal/child"
 	"poked/cmd/internal/node"
 	"poked/dispatcher"
 	"poked/events"
@@ -21,9 +20,6 @@ import (
 	"poked/events/pushgateway"
 	"poked/events/stream"
 )
-
-// maxAhead is how many events may be published but not acknowledged.
-const maxAhead = 512
 
 // worldOptions configure a world.
 type worldOptions struct {
@@ -34,6 +30,7 @@ type worldOptions struct {
 	dispatcher dispatcher.Config
 	fsync      node.FsyncFlag
 	outside    bool // dispatchers are separate processes, started by the caller
+	separate   bool // so is NATS, started by the world; needs outside
 }
 
 // world is a homeserver, a dispatcher and the NATS between them. Each room has a sender
@@ -45,9 +42,10 @@ type world struct {
 	rooms     []events.RoomID
 	published int
 
-	nats   *node.EmbeddedNATS
-	conn   *stream.Conn // the homeserver's
-	worker *stream.Conn // the dispatcher's
+	nats   *node.EmbeddedNATS // nil if it is a separate process
+	apart  *process           // that process
+	conn   *stream.Conn       // the homeserver's
+	worker *stream.Conn       // the dispatcher's
 	d      *dispatcher.Dispatcher
 	stop   context.CancelFunc
 	ended  chan error
@@ -63,15 +61,11 @@ func newWorld(ctx context.Context, options worldOptions, log *slog.Logger) (_ *w
 	if w.dir, err = os.MkdirTemp("", "poked-bench-"); err != nil {
 		return nil, fmt.Errorf("make directory: %w", err)
 	}
-	listen := ""
-	if w.outside {
-		listen = "127.0.0.1:0"
-	}
-	if w.nats, err = node.StartNATS(node.NATSOptions{Dir: w.dir, Listen: listen, Sync: w.fsync, Log: log}); err != nil {
+	if err := w.startNATS(ctx, log); err != nil {
 		return nil, err
 	}
 	for _, conn := range []**stream.Conn{&w.conn, &w.worker} {
-		if *conn, err = stream.Connect(ctx, stream.Config{Name: "bench", InProcess: w.nats, Log: log}); err != nil {
+		if *conn, err = stream.Connect(ctx, w.connectTo(log)); err != nil {
 			return nil, err
 		}
 		if err := (*conn).Setup(ctx, stream.Topology{Partitions: stream.DefaultPartitions, Replicas: 1}); err != nil {
@@ -85,6 +79,34 @@ func newWorld(ctx context.Context, options worldOptions, log *slog.Logger) (_ *w
 		return w, nil
 	}
 	return w, w.dispatch(ctx, log)
+}
+
+func (w *world) startNATS(ctx context.Context, log *slog.Logger) (err error) {
+	if w.separate {
+		w.apart, err = startProcess(ctx, "bench-nats", w.dir, "--fsync", w.fsync.String())
+		return err
+	}
+	listen := ""
+	if w.outside {
+		listen = child.Host + ":0"
+	}
+	w.nats, err = node.StartNATS(node.NATSOptions{Dir: w.dir, Listen: listen, Sync: w.fsync, Log: log})
+	return err
+}
+
+// url returns the URL of NATS for other processes.
+func (w *world) url() string {
+	if w.apart != nil {
+		return w.apart.url
+	}
+	return "nats://" + w.nats.Where()
+}
+
+func (w *world) connectTo(log *slog.Logger) stream.Config {
+	if w.apart != nil {
+		return stream.Config{URL: w.url(), Name: "bench", Log: log}
+	}
+	return stream.Config{Name: "bench", InProcess: w.nats, Log: log}
 }
 
 func (w *world) dispatch(ctx context.Context, log *slog.Logger) error {
@@ -160,64 +182,6 @@ func (w *world) makeRoom(ctx context.Context, publisher *publish.Publisher, room
 	return errors.Join(errs...)
 }
 
-// publish publishes n messages, spread over the rooms, as fast as NATS stores them. It
-// returns when all are stored.
-func (w *world) publish(ctx context.Context, n int) error {
-	return w.publishAll(ctx, n, w.publishOne)
-}
-
-// publishAll calls publish n times, once per message.
-func (w *world) publishAll(ctx context.Context, n int, publish func(done func(error))) error {
-	ahead := semaphore.NewWeighted(maxAhead)
-	var failed atomic.Pointer[error]
-	for range n {
-		if err := ahead.Acquire(ctx, 1); err != nil {
-			return err
-		}
-		publish(func(err error) {
-			if err != nil {
-				failed.Store(&err)
-			}
-			ahead.Release(1)
-		})
-	}
-	if err := ahead.Acquire(ctx, maxAhead); err != nil {
-		return err
-	}
-	if err := failed.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
-func (w *world) publishOne(done func(error)) {
-	w.publishIn(w.rooms[(w.published+1)%len(w.rooms)], done)
-}
-
-// publishIn publishes a message in a room.
-func (w *world) publishIn(room events.RoomID, done func(error)) {
-	w.published++
-	publish.NewPublisher(w.conn).EventAsync(fmt.Appendf(nil,
-		`{"event_id":"$message-%d","room_id":%q,"type":"m.room.message","sender":"@sender:bench.example","origin_server_ts":%d,"content":%s}`,
-		w.published, room, time.Now().UnixMilli(), content()), done)
-}
-
-// latest returns the last published message.
-func (w *world) latest() events.EventID {
-	return events.EventID("$message-" + strconv.Itoa(w.published))
-}
-
-// read publishes a receipt of a user for a message, with a thread_id unless thread is
-// empty.
-func (w *world) read(ctx context.Context, user events.UserID, room events.RoomID, message events.EventID, thread string) error {
-	data := `{"ts":1}`
-	if thread != "" {
-		data = fmt.Sprintf(`{"ts":1,"thread_id":%q}`, thread)
-	}
-	return publish.NewPublisher(w.conn).Receipt(ctx,
-		fmt.Appendf(nil, `{"type":"m.receipt","room_id":%q,"content":{%q:{"m.read":{%q:%s}}}}`, room, message, user, data))
-}
-
 // clearedPatience is how long read notifications may stay in the log.
 const clearedPatience = 10 * time.Second
 
@@ -246,10 +210,39 @@ func await(ctx context.Context, patience time.Duration, isSo func() bool) error 
 	return nil
 }
 
-// content returns the content of a message, with the time when it was sent. A poke with it
-// has about 800 bytes.
-func content() []byte {
-	return fmt.Appendf(nil, `{"msgtype":"m.text","sent_at":%d,"body":"%0300d"}`, time.Now().UnixNano(), 0)
+// settlePatience is how long nothing may change before the benchmark fails. It is longer
+// than any interval between two probes.
+const settlePatience = 90 * time.Second
+
+// settle returns when left returns 0. It fails if that does not change for long, or the
+// dispatcher has ended.
+func (w *world) settle(ctx context.Context, progress func(string, ...any), left func() int64) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	changed, told, last := time.Now(), time.Now(), int64(-1)
+	for {
+		now := left()
+		switch {
+		case now == 0:
+			return nil
+		case now != last:
+			last, changed = now, time.Now()
+		case time.Since(changed) > settlePatience:
+			return fmt.Errorf("no progress, %d still to go", now)
+		}
+		if time.Since(told) >= time.Second {
+			progress("%d to go", now)
+			told = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-w.ended:
+			w.ended <- nil // close waits for it
+			return errors.Join(errors.New("the dispatcher ended"), err)
+		case <-tick.C:
+		}
+	}
 }
 
 func (w *world) close() error {
@@ -265,6 +258,9 @@ func (w *world) close() error {
 	}
 	if w.nats != nil {
 		w.nats.Stop()
+	}
+	if w.apart != nil {
+		w.apart.stop()
 	}
 	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
 }

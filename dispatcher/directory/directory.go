@@ -57,9 +57,9 @@ type Directory struct {
 	generated atomic.Uint64
 
 	mu      sync.RWMutex
-	watched struct { // what the watch of PUSHERS delivered
+	watched struct { // by the watch of PUSHERS
 		revision uint64 // newest
-		all      bool   // everything up to that; not while the watch delivers everything anew
+		all      bool   // everything up to newest; false while the watch starts over
 	}
 	partitions []partition
 	users      *packedMap // one record for each user with an enabled pusher
@@ -94,8 +94,8 @@ func (d *Directory) Watch(ctx context.Context, conn *stream.Conn, ready func()) 
 	})
 }
 
-// beginWatch is called before the watch delivers everything anew: the bucket may be
-// another one, whose revisions began anew as well.
+// beginWatch is called before the watch delivers everything again: the bucket may have been
+// created again, with revisions from 1.
 func (d *Directory) beginWatch() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -124,7 +124,7 @@ func (d *Directory) Apply(set events.UserPushers) {
 	d.watched.revision = max(d.watched.revision, set.Revision)
 }
 
-// update applies a user's pushers if they are news to the user's partition.
+// update applies a user's pushers if they are newer than what the partition has.
 func (d *Directory) update(set *events.UserPushers, isNew func(*partition, *events.UserPushers) bool) {
 	part := events.PartitionOf(events.Token(set.UserID), len(d.partitions))
 	pushers := enabled(set.Pushers)
@@ -189,8 +189,8 @@ func (d *Directory) put(part int, set *events.UserPushers, pushers []events.Push
 	return changed, refused
 }
 
-// uncount releases the templates of a record that goes, and removes the record from its
-// partition's count. The caller holds the mutex.
+// uncount releases the templates of a record that is removed, and removes the record from
+// its partition's count. The caller holds the mutex.
 func (d *Directory) uncount(p *partition, encoded []byte) {
 	d.templates.releaseAll(encoded)
 	p.count(encoded, -1)

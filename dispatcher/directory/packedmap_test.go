@@ -50,7 +50,7 @@ func TestShardAnswersAsAMap(t *testing.T) {
 	}
 }
 
-// What a record costs beside itself is bounded, and shards drop what was removed.
+// The overhead of a record is bounded, and shards drop what was removed.
 func TestPackedMapCostsLittle(t *testing.T) {
 	s := newPackedMap()
 	record := make([]byte, 100)

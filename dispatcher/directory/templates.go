@@ -70,7 +70,7 @@ func (t *templates) acquire(p *events.Pusher) (number int, own []byte) {
 		stripped = nil
 	}
 	var fields dataFields
-	// A field of another type than ours is the app's own business.
+	// A field of another type than ours is the app's own.
 	_ = json.Unmarshal(p.Data, &fields)
 	key := templateKey{appID: p.AppID, own: true, fields: dataFields{fields.URL, "", fields.NoBadge}}
 	if fields.Format == eventIDOnly {

@@ -60,7 +60,7 @@ func TestArchiveFindsEveryEvent(t *testing.T) {
 	})
 }
 
-// The archive remembers no more than its share, and nothing that it forgot counts as known.
+// The archive keeps no more events than its share, and evicted ones do not count as known.
 func TestG7ArchiveIsBounded(t *testing.T) {
 	a, err := newArchive(nil)
 	if err != nil {

@@ -77,7 +77,7 @@ func (a *audience) refresh(members map[events.UserID]*member, dir *directory.Dir
 	})
 }
 
-// rebuild looks up every member anew.
+// rebuild looks up every member.
 func (a *audience) rebuild(members map[events.UserID]*member, v directory.View) {
 	clear(a.targets)
 	*a = audience{targets: a.targets[:0], classOf: map[classKey]int{}, complete: true}

@@ -108,8 +108,8 @@ func (w *population) compiled(id events.UserID) map[string]*pushrule.Compiled {
 	return w.own[id]
 }
 
-// expected returns in text what each of a user's pushers is to receive of an event, by
-// rules that are compiled for this user and evaluated for each pusher alone.
+// expected returns as text what each of a user's pushers must receive of an event, by rules
+// that are compiled for this user and evaluated for each pusher alone.
 func (w *population) expected(ev *events.RoomEvent, r *room, id events.UserID) string {
 	if id == ev.Sender || slices.Contains(w.rules[id].IgnoredUsers, ev.Sender) {
 		return ""
@@ -135,7 +135,7 @@ func (w *population) expected(ev *events.RoomEvent, r *room, id events.UserID) s
 	return text
 }
 
-// decided returns the same of a decision of the matcher.
+// decided returns the same for a decision of the matcher.
 func (w *population) decided(d *decision) string {
 	text := ""
 	for _, p := range w.pushers[d.member.id] {
@@ -215,7 +215,7 @@ func recordedEvents(t testing.TB) (all []events.RoomEvent) {
 	return all
 }
 
-// members returns everybody who ever is in a room.
+// members returns every user who is ever in a room.
 func members(all []events.RoomEvent) (ids []events.UserID) {
 	for i := range all {
 		if all[i].Type == "m.room.member" {

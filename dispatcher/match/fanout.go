@@ -49,8 +49,8 @@ type fanout struct {
 	err     error
 }
 
-// errNotHeld is that another worker may own the partition by now, and may have written what
-// was missing when we looked.
+// errNotHeld reports that another worker may own the partition by now, and may have written
+// what was missing.
 var errNotHeld = errors.New("the partition may be another worker's by now")
 
 func (m *Matcher) newFanout(msg partition.Message) *fanout {
@@ -67,7 +67,7 @@ func (f *fanout) add(ctx context.Context, user events.UserID, room events.RoomID
 	return nil
 }
 
-// addRead writes up to where a user has read a room.
+// addRead writes how far a user has read a room.
 func (f *fanout) addRead(ctx context.Context, user events.UserID, room events.RoomID, read events.Read) error {
 	if err := f.reserve(ctx, 0); err != nil {
 		return err

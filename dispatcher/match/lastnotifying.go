@@ -5,7 +5,7 @@ import "poked/events"
 // lastNotifying holds the newest events of a room that notified anybody, as sequences of
 // ROOMS.
 type lastNotifying struct {
-	since   uint64 // nothing is known up to here
+	since   uint64 // events up to this one are not known
 	main    uint64 // the newest in the main timeline
 	threads uint64 // the newest in any thread
 }

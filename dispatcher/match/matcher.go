@@ -185,8 +185,8 @@ func (m *Matcher) search(r *room, ev *events.RoomEvent, msg partition.Message, r
 	return (len(s.wanted) > 0 || s.redacted != "") && m.searches.add(s)
 }
 
-// forget empties the state that an unreadable state event replaces, as a process that loads
-// the room anew does: a member whose leave cannot be read is not notified any more.
+// forget clears the state that an unreadable state event replaces, as a process that loads
+// the room does: a member whose leave cannot be read is not notified any more.
 func (m *Matcher) forget(msg partition.Message) {
 	ev, ok := events.StateOn(msg.Published())
 	if !ok {

@@ -94,7 +94,7 @@ func (p *pending) forget() {
 }
 
 // waits reports whether the item's event has yet to arrive or to be stored. If the item's
-// message failed, the item is added anew when that is processed again.
+// message failed, the item is added again when that is processed again.
 func (it *pendingItem) waits() bool {
 	it.f.mu.Lock()
 	defer it.f.mu.Unlock()

@@ -7,15 +7,14 @@ import (
 	"poked/events/wait"
 )
 
-// readMarker is up to where one member has read a room, as sequences of ROOMS. It only
-// grows.
+// readMarker is how far one member has read a room, as sequences of ROOMS. It only grows.
 type readMarker struct {
 	whole   uint64 // in all threads
 	main    uint64 // in the main timeline
 	threads map[events.EventID]uint64
 }
 
-// upTo returns up to where the member has read the timeline or thread that read names.
+// upTo returns how far the member has read the timeline or thread that read names.
 func (k *readMarker) upTo(read events.Read) uint64 {
 	switch {
 	case read.Whole:
@@ -45,7 +44,7 @@ func (k *readMarker) set(read events.Read) {
 	}
 }
 
-// markRead writes up to where a member has read a room, unless they had read it before, or
+// markRead writes how far a member has read a room, unless they had read it before, or
 // nothing in it can have notified them.
 func (m *Matcher) markRead(ctx context.Context, f *fanout, r *room, user events.UserID, read events.Read) error {
 	k := r.markers[user]

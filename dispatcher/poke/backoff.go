@@ -11,8 +11,8 @@ type Schedule struct {
 	Limit time.Duration // ceiling of all waits
 }
 
-// The ceilings of the two schedules: [Retry] for what may be over in a moment, [Slow] for
-// what somebody has to mend.
+// The ceilings of the two schedules: [Retry] for failures that may be over in a moment,
+// [Slow] for those that must be repaired.
 const (
 	QuickFirst = time.Second
 	QuickLimit = 5 * time.Minute

@@ -10,13 +10,13 @@ import (
 // that a gateway sent.
 type Class uint8
 
-// The classes. HTTP statuses are classes by their first digit, but for the two that ask
-// for something; the status itself is in [Outcome].
+// The classes. HTTP statuses are classes by their first digit, except 429 and 503; the status
+// itself is in [Outcome].
 const (
 	ClassOK    Class = iota // nothing failed
 	ClassOther              // in a record of another version of poked
 
-	// What came back.
+	// There was a response.
 	ClassRejected
 	ClassHTTP1xx
 	ClassHTTP3xx
@@ -28,7 +28,7 @@ const (
 	ClassHeadersTooLarge
 	ClassNotHTTP
 
-	// Why nothing came back.
+	// There was no response.
 	ClassTimeout
 	ClassRefused // the connection was
 	ClassReset
@@ -38,14 +38,14 @@ const (
 	ClassBlockedAddress
 	ClassRefusedURL
 
-	// Why nothing was sent.
+	// No request was sent.
 	ClassExpired
 	ClassPaused      // the gateway asked for it with Retry-After
 	ClassGatewayDown // the circuit breaker is open
 	ClassMoved       // the pusher has another gateway since
 	ClassNATS        // the log could not be read, or an outcome could not be stored
 
-	// Why a lane lags that has not failed.
+	// The lane lags without a failure.
 	ClassSlow    // its gateway takes too long
 	ClassBehind  // notifications arrive faster than its gateway answers
 	ClassActive  // its user is reading elsewhere (--delay-if-active)

@@ -20,8 +20,8 @@ import (
 	"poked/events/pushgateway"
 )
 
-// BenchmarkClient is why pokes are sent with fasthttp: the same kept-alive POST
-// by it and by net/http, to the same server, which costs little and the same.
+// BenchmarkClient compares a kept-alive POST by fasthttp and by net/http, to the same cheap
+// server. It is the reason why pokes are sent with fasthttp.
 func BenchmarkClient(b *testing.B) {
 	body := []byte(`{"notification":{"devices":[],"content":"` + strings.Repeat("x", 700) + `"}}`)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -77,7 +77,7 @@ func postOnce(c *Client, base string) (out Outcome) {
 	return out
 }
 
-// startTLS starts a server whose handshakes nobody need read about.
+// startTLS starts a server that does not log failed handshakes.
 func startTLS(cfg *tls.Config) *httptest.Server {
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -86,9 +86,9 @@ func startTLS(cfg *tls.Config) *httptest.Server {
 	return server
 }
 
-// The environment's proxy would take the address guard out of the way.
-func TestG8ProxyOfTheEnvironmentIsNotAsked(t *testing.T) {
-	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the proxy was asked") }))
+// A proxy would bypass the address guard.
+func TestG8ProxyOfTheEnvironmentIsNotUsed(t *testing.T) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the proxy got a request") }))
 	defer proxy.Close()
 	t.Setenv("HTTP_PROXY", proxy.URL)
 	t.Setenv("http_proxy", proxy.URL)
@@ -103,8 +103,8 @@ func TestG8ProxyOfTheEnvironmentIsNotAsked(t *testing.T) {
 	}
 }
 
-// The server's name must be asked for, not merely any certificate taken.
-func TestClientTellsTheServerItsName(t *testing.T) {
+// The client asks for the certificate of the server's name.
+func TestClientSendsTheServerName(t *testing.T) {
 	asked := make(chan string, 1)
 	server := startTLS(&tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		asked <- hello.ServerName

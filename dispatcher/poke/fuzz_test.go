@@ -22,7 +22,7 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 }
 
-// Whatever a gateway sends has an outcome; what is delivered or rejected was a 2xx.
+// Every response has an outcome. Only a 2xx is delivered or rejected.
 func FuzzGatewayAnswers(f *testing.F) {
 	for _, answer := range []string{
 		okAnswer, badAnswer, chunked + chunk(rejection) + "0\r\n\r\n", withBody("Content-Encoding: gzip\r\n", bomb(0, rejection)),

@@ -8,19 +8,19 @@ import (
 	"poked/events/pushgateway"
 )
 
-// No connection is opened to an address that the operator has not allowed: the
-// listener is real, and nobody comes.
+// No connection is opened to an address that the operator has not allowed. A real listener
+// accepts none.
 func TestG8BlockedAddressIsNeverConnectedTo(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	came := make(chan struct{})
+	accepted := make(chan struct{})
 	go func() {
 		if conn, err := listener.Accept(); err == nil {
 			_ = conn.Close()
-			close(came)
+			close(accepted)
 		}
 	}()
 	_, port, err := net.SplitHostPort(listener.Addr().String())
@@ -36,7 +36,7 @@ func TestG8BlockedAddressIsNeverConnectedTo(t *testing.T) {
 		})
 	}
 	select {
-	case <-came:
+	case <-accepted:
 		t.Error("a connection was opened")
 	default:
 	}

@@ -28,16 +28,16 @@ const (
 	rejection = `{"rejected":["other","key"]}`
 )
 
-// hostile is something a gateway may do. Two pokes are sent to it, one after the
-// other, and both have to end as the row says.
+// hostile is a behaviour of a gateway. Two pokes are sent to it, one after the other, and both
+// must have this outcome.
 type hostile struct {
 	name    string
 	play    func(*peer)
-	between func(*peer) // what the first connection does between the pokes
+	between func(*peer) // called with the first connection between the pokes
 	kind    Kind
 	class   string
 	conns   int  // connections that the two pokes take
-	hangs   bool // only the request timeout ends it
+	hangs   bool // only the request timeout ends a poke
 }
 
 func hostileAnswers() []hostile {
@@ -45,7 +45,7 @@ func hostileAnswers() []hostile {
 	million := withBody("", `{"rejected":[`+strings.Repeat(`"other",`, 1_000_000)+`"key"]}`)
 	few := strings.Repeat(`"other",`, 8_000)
 	return []hostile{
-		// What is asked of every other row, and what an honest gateway may do.
+		// Honest gateways.
 		{name: "honest", play: each(okAnswer), kind: Delivered, conns: 1},
 		{name: "no length", play: once("HTTP/1.1 200 OK\r\n\r\n{}"), kind: Delivered, conns: 2},
 		{name: "chunks", play: each(chunked + "1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"), kind: Delivered, conns: 1},
@@ -155,19 +155,19 @@ func hostileAnswers() []hostile {
 	}
 }
 
-// withBody is a good answer with its length.
+// withBody returns a valid answer with its length.
 func withBody(header, body string) string {
 	var b strings.Builder
 	_ = (&http.Response{StatusCode: 200, ProtoMajor: 1, ProtoMinor: 1, ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body))}).Write(&b)
 	return strings.Replace(b.String(), "\r\n", "\r\n"+header, 1)
 }
 
-// redirect points to where nothing of ours may ever be sent.
+// redirect returns a redirect to an address that no poke may reach.
 func redirect(status string) string {
 	return "HTTP/1.1 " + status + " Elsewhere\r\nLocation: http://169.254.169.254/latest/meta-data\r\nContent-Length: 0\r\n\r\n"
 }
 
-// bomb is gzip that inflates to that many spaces and an end.
+// bomb returns gzip that inflates to a number of spaces and an end.
 func bomb(spaces int, end string) string {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
@@ -179,11 +179,11 @@ func bomb(spaces int, end string) string {
 	return b.String()
 }
 
-// chunk is one chunk of an answer.
+// chunk returns one chunk of an answer.
 func chunk(data string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(data), data) }
 
-// deflated is text under Content-Encoding: deflate, which some send without what zlib
-// puts around it.
+// deflated returns text for Content-Encoding: deflate, which some servers send without the
+// wrapping of zlib.
 func deflated(text string, wrapped bool) string {
 	var b bytes.Buffer
 	var w io.WriteCloser = zlib.NewWriter(&b)
@@ -214,14 +214,14 @@ func each(answer string) func(*peer) {
 
 // once answers one request and closes the connection.
 func once(answer string) func(*peer) {
-	sent := []byte(answer) // here, for what follows is measured
+	sent := []byte(answer) // here, because allocations are measured later
 	return func(p *peer) {
 		p.request()
 		_, _ = p.Write(sent)
 	}
 }
 
-// flood answers a request and never comes to an end.
+// flood answers a request with an answer that never ends.
 func flood(begin, more string) func(*peer) {
 	block := []byte(strings.Repeat(more, 1+4096/len(more)))
 	return func(p *peer) {
@@ -244,7 +244,7 @@ func drip(answer string) func(*peer) {
 	}
 }
 
-// peer is a connection as the gateway has it.
+// peer is the gateway's side of a connection.
 type peer struct {
 	net.Conn
 	t *testing.T
@@ -264,7 +264,7 @@ func (p *peer) request() bool {
 	return true
 }
 
-// say sends bytes. It reports whether the other side was there.
+// say sends bytes. It reports whether that succeeded.
 func (p *peer) say(text string) bool {
 	_, err := io.WriteString(p, text)
 	return err == nil
@@ -276,9 +276,9 @@ func (p *peer) hangUp()       { _ = p.Close() }
 // until reads until the other side hangs up.
 func (p *peer) until() { _, _ = io.Copy(io.Discard, p) }
 
-// What a gateway may do to a poke: each has its outcome, is not followed anywhere,
-// takes no more than so many bytes from the wire and of memory, and leaves no
-// connection behind that the next poke should not use.
+// Whatever a gateway does to a poke, the poke has its outcome, follows no redirect, reads and
+// allocates a bounded number of bytes, and leaves no connection that the next poke must not
+// use.
 func TestHostileGateways(t *testing.T) {
 	for _, row := range hostileAnswers() {
 		t.Run(row.name, func(t *testing.T) {
@@ -288,7 +288,7 @@ func TestHostileGateways(t *testing.T) {
 	}
 }
 
-// meet sends two pokes and checks what they cost.
+// meet sends two pokes, and checks their outcomes and what they cost.
 func (g *hostileGateway) meet(row hostile, scheme string) {
 	g.t.Helper()
 	timeout := time.Minute

@@ -19,12 +19,11 @@ import (
 	"poked/events/pushgateway"
 )
 
-// hostileGateway is a gateway over real sockets that does with each connection as
-// it likes.
+// hostileGateway is a gateway with real sockets that treats each connection as a test wants.
 type hostileGateway struct {
 	t       *testing.T
 	address string
-	roots   *x509.CertPool // whom the client trusts
+	roots   *x509.CertPool // that the client trusts
 	peers   chan *peer     // the connections, in order
 
 	guarded DialFunc
@@ -32,8 +31,8 @@ type hostileGateway struct {
 	conns   []*countingConn
 }
 
-// startHostile starts a gateway that ends with the test and has no goroutine
-// left then. With tls it speaks TLS.
+// startHostile starts a gateway, and ends it and its goroutines with the test. With secure it
+// speaks TLS.
 func startHostile(t *testing.T, secure *tls.Config, play func(*peer)) *hostileGateway {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -73,8 +72,7 @@ func startHostile(t *testing.T, secure *tls.Config, play func(*peer)) *hostileGa
 	return g
 }
 
-// dial opens a connection as the dispatcher does. Only the gateway itself may be
-// asked for.
+// dial opens a connection as the dispatcher does. Only the gateway's own address is allowed.
 func (g *hostileGateway) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if address != g.address {
 		g.t.Errorf("%s was dialled", address)
@@ -96,7 +94,7 @@ func (g *hostileGateway) dialled() []*countingConn {
 	return slices.Clone(g.conns)
 }
 
-// countingConn counts what is taken from the wire.
+// countingConn counts the bytes that are read.
 type countingConn struct {
 	*net.TCPConn
 	read atomic.Int64
@@ -108,8 +106,8 @@ func (c *countingConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// certificate makes a certificate for 127.0.0.1, as change would have it, and
-// signs it with its own key, or an authority's.
+// certificate makes a certificate for 127.0.0.1, changed by change, and signs it with its own
+// key, or an authority's.
 func certificate(t *testing.T, authority *tls.Certificate, change func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -136,7 +134,7 @@ func certificate(t *testing.T, authority *tls.Certificate, change func(*x509.Cer
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
-// What a gateway may do to a poke over TLS.
+// The same over TLS.
 func TestHostileGatewaysTLS(t *testing.T) {
 	authority := certificate(t, nil, func(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, x509.KeyUsageCertSign })
 	roots := x509.NewCertPool()
@@ -161,10 +159,10 @@ func TestHostileGatewaysTLS(t *testing.T) {
 			with(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) })},
 		{hostile{name: "self-signed", play: each(okAnswer), kind: Slow, class: "tls", conns: 2},
 			&tls.Config{Certificates: []tls.Certificate{certificate(t, nil, func(*x509.Certificate) {})}}},
-		{hostile{name: "TLS of yore", play: each(okAnswer), kind: Slow, class: "tls", conns: 2}, old},
+		{hostile{name: "TLS 1.1", play: each(okAnswer), kind: Slow, class: "tls", conns: 2}, old},
 		{hostile{name: "plain HTTP", play: func(p *peer) { p.say(okAnswer); p.until() }, kind: Slow, class: "tls", conns: 2}, nil},
 		{hostile{name: "garbage for ever", play: flood("\x16\x03\x03\x40\x00", "\xff"), kind: Slow, class: "tls", conns: 2}, nil},
-		{hostile{name: "handshake that never comes", play: func(p *peer) { p.until() }, kind: Retry, class: "timeout", conns: 2, hangs: true}, nil},
+		{hostile{name: "no handshake", play: func(p *peer) { p.until() }, kind: Retry, class: "timeout", conns: 2, hangs: true}, nil},
 		{hostile{name: "dripping handshake", play: drip("\x16\x03\x03\x10\x00" + bomb(1<<20, "")), kind: Retry, class: "timeout", conns: 2, hangs: true}, nil},
 		{hostile{name: "never answers", play: func(p *peer) { p.until() }, kind: Retry, class: "timeout", conns: 2, hangs: true}, good},
 		{hostile{name: "closes in the handshake", play: func(p *peer) { p.say("\x16\x03\x03") }, kind: Retry, class: "reset", conns: 2}, nil},

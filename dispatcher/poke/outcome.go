@@ -47,7 +47,7 @@ const (
 	Delivered Kind = iota
 	Rejected       // the gateway rejects the pushkey: the pusher is removed
 	Retry          // try again soon
-	Slow           // try again later: somebody has to mend something first
+	Slow           // try again later: something must be repaired first
 	Paused         // not sent: the gateway gets no requests now
 	Expired        // not sent: older than its time to live
 
@@ -155,7 +155,7 @@ func decideError(err error) Outcome {
 }
 
 // isTLS reports whether the two sides could not agree on a secure connection, which a quick
-// retry does not mend.
+// retry does not change.
 func isTLS(err error) bool {
 	var (
 		verification *tls.CertificateVerificationError

@@ -12,7 +12,7 @@ import (
 	"poked/events/pushgateway"
 )
 
-// One status, one outcome: the rows of the table of outcomes that have one.
+// Each status has its outcome of the table in the package comment.
 func TestDecideStatus(t *testing.T) {
 	want := map[int]Kind{
 		200: Delivered, 201: Delivered, 204: Delivered, 299: Delivered,
@@ -99,8 +99,7 @@ func TestRetryAfterCountsWith429And503Only(t *testing.T) {
 	}
 }
 
-// Where no connection comes about. What a gateway does with one is in
-// TestHostileGateways.
+// A poke without a connection. What a gateway does with one is in TestHostileGateways.
 func TestDecideNoConnection(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

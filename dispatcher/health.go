@@ -27,7 +27,7 @@ type Health struct {
 // ask for it a few times a minute.
 func (d *Dispatcher) Health() Health {
 	h := Health{
-		Stats: d.Stats(), Tries: d.counts.Outcomes(), Latency: d.counts.Latency(),
+		Stats: d.Stats(), Tries: d.counts.Tries(), Latency: d.counts.Latency(),
 		Gateways: map[events.GatewayPhase]int{}, Following: d.Following(),
 	}
 	if all := d.current.Load(); all != nil {

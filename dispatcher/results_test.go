@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"poked/dispatcher/deliver"
 	"poked/events"
 	"poked/events/eventstest"
 )
@@ -62,7 +63,10 @@ func (h *harness) balanced() {
 		gap = h.d.Health().Gap
 	}
 	if gap != 0 {
-		h.t.Errorf("the accounting does not balance by %d: %+v", gap, h.d.counts.Accounting())
+		h.t.Errorf("the accounting does not balance by %d; %d are outstanding", gap, h.d.counts.Outstanding())
+		for fate := range deliver.Fates {
+			h.t.Errorf("%v: %d", fate, h.d.counts.Fate(fate))
+		}
 	}
 }
 

@@ -1,5 +1,10 @@
 package dispatcher
 
+import (
+	"poked/dispatcher/deliver"
+	"poked/dispatcher/poke"
+)
+
 // Stats is a snapshot of what a dispatcher has done since it began.
 type Stats struct {
 	RoomEvents    uint64 `json:"room_events"`   // processed by match
@@ -18,11 +23,11 @@ type Stats struct {
 
 // Stats returns what the dispatcher has done since it began.
 func (d *Dispatcher) Stats() Stats {
-	m, delivered := &d.matched, d.counts.Stats()
+	m, c := &d.matched, &d.counts
 	return Stats{
-		RoomEvents: m.RoomEvents.Load(), Notifications: m.Notifications.Load(), Skipped: m.Skipped.Load() + delivered.Skipped,
-		Delivered: delivered.Delivered, Badges: delivered.Badges, Read: delivered.Read, Failed: delivered.Failed,
-		Rejected: delivered.Rejected, Expired: delivered.Expired, PassedOver: delivered.PassedOver,
-		Lagging: delivered.Lagging, Partitions: d.partitions.Load(),
+		RoomEvents: m.RoomEvents.Load(), Notifications: m.Notifications.Load(), Skipped: m.Skipped.Load() + c.Skipped.Load(),
+		Delivered: c.Tried(poke.Delivered), Failed: c.Tried(poke.Retry, poke.Slow), Rejected: c.Tried(poke.Rejected),
+		Expired: c.Tried(poke.Expired), PassedOver: c.Fate(deliver.FatePassedOver),
+		Badges: c.Badges.Load(), Read: c.Read.Load(), Lagging: c.Lagging.Load(), Partitions: d.partitions.Load(),
 	}
 }

@@ -5,38 +5,50 @@ import (
 	"time"
 )
 
-// accounting counts the notifications that lanes were given, and what became of each.
-// Together with what waits at the lanes the numbers must balance: if they do not, a
-// notification was lost or sent twice unnoticed. Badge-only pokes are not counted.
+// Fate is what became of a notification that a lane was given. The set is closed.
+type Fate uint8
+
+// The fates.
+const (
+	FateDelivered  Fate = iota
+	FateExpired         // older than its time to live
+	FatePassedOver      // only newer ones of the same room were sent
+	FateCleared         // read, redacted, or too old for the log
+	FateDropped         // the pusher was rejected or removed
+	FateReleased        // another dispatcher took the partition, or its work began anew
+
+	Fates // how many there are
+)
+
+// String returns the name of the fate.
+func (f Fate) String() string {
+	return [Fates]string{
+		FateDelivered: "delivered", FateExpired: "expired", FatePassedOver: "passed_over", FateCleared: "cleared",
+		FateDropped: "dropped", FateReleased: "released",
+	}[f]
+}
+
+// accounting counts the notifications that lanes were given, and the fate of each. Together
+// with what waits at the lanes the numbers must balance: if they do not, a notification was
+// lost or sent twice unnoticed. Badge-only pokes are not counted.
 //
-//	due ──▶ lane: queue, lag.due ──▶ delivered, expired, passed over, cleared, dropped, released
+//	due ──▶ lane: queue, lag.due ──▶ a fate
 type accounting struct {
-	due        atomic.Int64
-	delivered  atomic.Int64
-	expired    atomic.Int64
-	passedOver atomic.Int64 // only newer ones of the same room were sent
-	cleared    atomic.Int64 // read, redacted, or too old for the log
-	dropped    atomic.Int64 // the pusher was rejected or removed
-	released   atomic.Int64 // another dispatcher took the partition, or its work began anew
+	due   atomic.Int64
+	fates [Fates]atomic.Int64
 }
 
-// Accounting is a snapshot of what became of the notifications that lanes were given.
-type Accounting struct {
-	Due, Delivered, Expired, PassedOver, Cleared, Dropped, Released int64
-}
+// settle counts the fate of n notifications that are due.
+func (a *accounting) settle(fate Fate, n int) { a.fates[fate].Add(int64(n)) }
 
-// snapshot returns the numbers. While pokes are in flight they are not of one moment.
-func (b *accounting) snapshot() Accounting {
-	return Accounting{
-		Due: b.due.Load(), Delivered: b.delivered.Load(), Expired: b.expired.Load(), PassedOver: b.passedOver.Load(),
-		Cleared: b.cleared.Load(), Dropped: b.dropped.Load(), Released: b.released.Load(),
+// outstanding returns how many notifications should still be waiting. While pokes are in
+// flight the numbers are not of one moment.
+func (a *accounting) outstanding() int64 {
+	n := a.due.Load()
+	for fate := range a.fates {
+		n -= a.fates[fate].Load()
 	}
-}
-
-// outstanding returns how many notifications should still be waiting.
-func (b *accounting) outstanding() int64 {
-	s := b.snapshot()
-	return s.Due - s.Delivered - s.Expired - s.PassedOver - s.Cleared - s.Dropped - s.Released
+	return n
 }
 
 // Due is what is undelivered.

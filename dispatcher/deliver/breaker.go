@@ -17,14 +17,17 @@ const (
 	ProbeLimit     = 29 * time.Second
 	probeLimitLong = 5*time.Minute - time.Second
 	probeFor       = 24 * time.Hour // since the gateway last worked, before the long limit applies
+	// probesToLimit is the number of probes after which the waits have reached ProbeLimit.
+	probesToLimit = 5
 	// steadyAfter is how long a gateway must work again before the waits begin anew: an
 	// unstable one is not probed more and more often.
 	steadyAfter = time.Minute
 )
 
 // breaker is the circuit breaker of a gateway. It opens when recoveryFailures pokes in a row
-// have failed in a way that may be over in a moment; then only one probe at a time is sent.
-// The first success of any lane closes it.
+// have failed in a way that may be over in a moment, or when the gateway hangs; then only one
+// probe at a time is sent, and one that is late is followed by the next. The first success
+// of any lane closes it.
 //
 // Some lanes fail by themselves while the gateway works. Such a lane begins no row of
 // failures at a gateway that has answered others. And the failures that opened the breaker
@@ -69,6 +72,14 @@ func (b *breaker) failed(known bool, now time.Time) (opened bool) {
 	b.open, b.unfailed = true, 0
 	b.putOff(now)
 	return true
+}
+
+// hung opens the breaker: everything in flight is late. What hangs keeps its place for long,
+// so the probes of lanes that have failed begin at the longest wait.
+func (b *breaker) hung(now time.Time) {
+	b.open, b.unfailed = true, 0
+	b.probes = max(b.probes, probesToLimit)
+	b.putOff(now)
 }
 
 // probeFailed records that a probe failed, or is late.

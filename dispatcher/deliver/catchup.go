@@ -178,8 +178,7 @@ func (c *catchUpReader) give(a ask, p reading, err error) {
 	if p.passedOver > 0 {
 		g.waiting, g.counted = notCounted, false
 		g.passedOver += uint64(p.passedOver)
-		g.takeOut(p.passedOver, &c.d.Counts.accounting.passedOver)
-		c.d.Counts.passedOver.Add(uint64(p.passedOver))
+		g.settle(&c.d.Counts.accounting, FatePassedOver, p.passedOver)
 	}
 }
 

@@ -17,13 +17,14 @@
 //
 // All lanes of a gateway share its concurrency limit, which grows while the gateway answers
 // well and shrinks when it is overloaded; its circuit breaker, which opens after three
-// failures in a row and then lets one probe through at a time; and its pause
-// (Retry-After). Waiting lanes cost a few bytes and no timer, and take none of the delivery
+// failures in a row, or when all that is in flight takes longer than Patience, and then lets
+// one probe through at a time; and its pause (Retry-After). Waiting lanes cost a few bytes and no timer, and take none of the delivery
 // slots of other gateways (G4). Retries use exponential backoff with full jitter.
 //
 // # What fails, and how
 //
 //	gateway fails, or hangs     the lane lags; others do not notice (G4)
+//	requests hang               they take no place of the limit; probes beyond it find out when that is over
 //	gateway is back             the next probe finds out (G5); what expired is a dead letter
 //	pusher not heard of yet     its notifications stay open until it is (G1)
 //	read not removed            the partition waits: what comes after must not overtake it
@@ -188,7 +189,7 @@ func (d *Deliverer) notified(ctx context.Context, msg partition.Message, s event
 
 // bury makes a dead letter of a message that cannot be read.
 func (d *Deliverer) bury(msg partition.Message, reason error) {
-	d.Counts.skipped.Add(1)
+	d.Counts.Skipped.Add(1)
 	d.Log.Warn("unreadable notification skipped", "seq", msg.Seq, "error", reason)
 	d.follower.Bury(msg, events.DeadBadNotification, reason)
 }

@@ -28,10 +28,9 @@ type gateway struct {
 	usedAt    time.Time
 	checkedAt time.Time // when to check next whether it can be forgotten
 
-	limit          poke.Limit
-	breaker        breaker
-	recovering     bool // the limit grows again after the gateway was down or paused
-	nextExtraProbe time.Time
+	limit      poke.Limit
+	breaker    breaker
+	recovering bool // the limit grows again after the gateway was down or paused
 
 	pausedUntil time.Time
 	pauseShared time.Time // until when the other dispatchers know that it is paused
@@ -79,10 +78,10 @@ const slowAnswer = 0.1
 const firstAnswer = 0.25
 
 // swamped reports whether the live lanes that wait here will, by Little's law, wait longer
-// than Patience because of the gateway: its responses take long, or requests that hang take
-// its places.
+// than Patience because of the gateway: its responses take long, or requests that hang
+// take all that the operator allows it.
 func (g *gateway) swamped() bool {
-	moving := g.limit.Places() - g.late
+	moving := min(g.limit.Places(), int(g.limit.Ceiling)-g.late)
 	if moving <= 0 {
 		return true
 	}
@@ -92,6 +91,31 @@ func (g *gateway) swamped() bool {
 	}
 	return g.latency >= slowAnswer && float64(ahead)*g.latency/float64(moving) >= Patience.Seconds()
 }
+
+// Late requests keep their connections until their time limit, long after the gateway may
+// work again. So they take no place of the adaptive limit, only of the ceiling that the
+// operator allows. probePlaces of these are reserved for the probes of a gateway that hangs:
+// enough for the time limit of a request.
+const (
+	probePlaces = 8
+	probeShare  = 32 // one in so many places, at most probePlaces
+)
+
+// withoutProbes returns how many of a gateway's places are not reserved for probes.
+func withoutProbes(ceiling int) int { return ceiling - min(probePlaces, ceiling/probeShare) }
+
+// hasPlace reports whether one more request may begin at the gateway. ceiling is what the
+// operator allows.
+func (g *gateway) hasPlace(ceiling int) bool {
+	if !g.breaker.open {
+		ceiling = int(g.limit.Ceiling)
+	}
+	return g.inFlight < ceiling && g.inFlight-g.late < g.limit.Places()
+}
+
+// hangs reports whether everything in flight at the gateway is late, and that is at least as
+// much as its limit.
+func (g *gateway) hangs() bool { return g.late == g.inFlight && g.late >= g.limit.Places() }
 
 // ExpiryLook is how long a lane waits at a gateway that is down or paused before it gets a
 // turn to expire what is too old.

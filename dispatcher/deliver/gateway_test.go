@@ -191,10 +191,10 @@ func TestSwamped(t *testing.T) {
 		{name: "slow, and too much", live: 400, latency: 700 * time.Millisecond, places: 256, want: true},
 		{name: "slow, and who lags takes turns", live: 200, lagging: 1000, latency: 700 * time.Millisecond, places: 256, want: true},
 		{name: "some hang", live: 100, late: 10, latency: 5 * time.Millisecond, places: 256},
-		{name: "all hang", live: 1, late: 8, places: 8, want: true},
+		{name: "all that is allowed hangs", live: 1, late: 8, places: 8, want: true},
 	} {
 		g := gateway{latency: tc.latency.Seconds(), late: tc.late}
-		g.limit.Value = float64(tc.places)
+		g.limit.Value, g.limit.Ceiling = float64(tc.places), float64(tc.places)
 		g.waiting[liveQueue].n, g.waiting[behindQueue].n = tc.live, tc.lagging
 		if g.swamped() != tc.want {
 			t.Errorf("%s: %t", tc.name, !tc.want)

@@ -63,7 +63,7 @@ const forgetAfter = 10 * time.Minute
 func (gs *Gateways) at(origin string, now time.Time) *gateway {
 	g := gs.byOrigin[origin]
 	if g == nil {
-		g = &gateway{origin: origin, limit: poke.NewLimit(gs.floor, withoutExtraProbes(gs.ceiling)), usedAt: now}
+		g = &gateway{origin: origin, limit: poke.NewLimit(gs.floor, withoutProbes(gs.ceiling)), usedAt: now}
 		g.breaker.wellAt, g.breaker.closedAt = now, now
 		gs.byOrigin[origin] = g
 		g.checkedAt = now.Add(forgetAfter)

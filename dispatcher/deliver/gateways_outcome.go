@@ -13,7 +13,7 @@ func (gs *Gateways) report(l *lane, known bool, out poke.Outcome, began, now tim
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	g := l.node.gate
-	full, probe := g.inFlight >= g.limit.Places(), g.breaker.probe == l
+	full, probe := g.inFlight-g.late >= g.limit.Places(), g.breaker.probe == l
 	gs.vacate(l, now)
 	took := now.Sub(began)
 	switch {
@@ -21,9 +21,6 @@ func (gs *Gateways) report(l *lane, known bool, out poke.Outcome, began, now tim
 	case out.Works():
 		sample(&g.latency, took.Seconds())
 		sample(&g.errorRate, 0)
-		if took < Patience {
-			g.nextExtraProbe = time.Time{} // if it hung, it no longer does
-		}
 		gs.worked(g, full && took < Patience, now)
 	default:
 		if out.Status != 0 {

@@ -45,20 +45,12 @@ func queueOf(l *lane) int {
 	return failedQueue
 }
 
-// admit makes as many of the lanes that wait at a gateway ready as it has places, and
-// perhaps one more as an extra probe.
+// admit makes as many of the lanes that wait at a gateway ready as it has places.
 func (gs *Gateways) admit(g *gateway, now time.Time) {
-	for !gs.closed {
-		free := g.inFlight < g.limit.Places()
-		if !free && !gs.sendsExtraProbe(g, now) {
-			return
-		}
+	for !gs.closed && g.hasPlace(gs.ceiling) {
 		l := g.next(now)
 		if l == nil {
 			return
-		}
-		if !free {
-			gs.putOffExtraProbe(g, now)
 		}
 		l.leave()
 		g.inFlight++

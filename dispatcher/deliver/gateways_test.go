@@ -284,3 +284,44 @@ func TestSlotsThatStoodInForLateOnesGo(t *testing.T) {
 		t.Errorf("%d slots, want 2", gs.started)
 	}
 }
+
+// A gateway that hangs with all that it may get still gets probes, never more than the
+// operator allows. One that works again has all its places at once, whatever still hangs.
+func TestG5GatewayThatHangsIsProbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gs, _ := idleGateways(100, 62, 64)
+		all := lanes(200)
+		gs.submitAll("a", live, all...)
+		hung := takeReady(gs, all)
+		if len(hung) != 62 {
+			t.Fatalf("%d in flight, want 62 of 64", len(hung))
+		}
+		look := func(after time.Duration) []int {
+			<-time.After(after)
+			_ = gs.look(time.Now())
+			return takeReady(gs, all)
+		}
+		if n := look(Patience); len(n) != 0 {
+			t.Errorf("%d more were sent to a gateway that hangs", len(n))
+		}
+		g := all[0].node.gate
+		if g.state(time.Now()).State != "open" {
+			t.Errorf("the gateway is %s", g.state(time.Now()).State)
+		}
+		for range 2 {
+			if n := look(ProbeLimit); len(n) != 1 {
+				t.Fatalf("%d probes after %v, want one", len(n), ProbeLimit)
+			}
+			if n := look(Patience); len(n) != 0 {
+				t.Errorf("%d were sent beside a late probe", len(n))
+			}
+		}
+		if n := look(2 * ProbeLimit); len(n) != 0 {
+			t.Errorf("%d were sent beyond what the operator allows", len(n))
+		}
+		gs.end(poke.Outcome{Kind: poke.Delivered, Status: 200}, all[hung[0]], all[hung[1]], all[hung[2]], all[hung[3]])
+		if n := takeReady(gs, all); len(n) != 2 { // 60 hang, and 62 is the ceiling
+			t.Errorf("%d were sent when the gateway worked again, want 2", len(n))
+		}
+	})
+}

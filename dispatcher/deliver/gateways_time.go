@@ -52,13 +52,15 @@ func (gs *Gateways) findLate(now time.Time) {
 		g.late++
 		gs.late++
 		g.limit.Shrink(l.node.since, now)
-		if g.hangs() && !g.nextExtraProbe.After(now) {
-			gs.putOffExtraProbe(g, now)
-		}
-		if g.breaker.probe == l {
+		switch {
+		case g.breaker.probe == l:
 			g.breaker.probeFailed(l, now)
-			gs.checkAt(g, g.breaker.nextProbe)
+		case !g.breaker.open && g.hangs():
+			g.breaker.hung(now)
+		default:
+			continue
 		}
+		gs.checkAt(g, g.breaker.nextProbe)
 	}
 	for l := gs.out.first; l != nil; l = l.node.next {
 		took := now.Sub(l.node.since).Seconds()

@@ -9,17 +9,17 @@ import (
 
 // Whatever a gateway answers is counted under one of the names.
 func TestTallyNamesEveryAnswer(t *testing.T) {
-	var counted outcomeCounts
+	var counted Counters
 	for status := range 1000 {
 		out := poke.Decide(poke.Answer{Status: status, Body: []byte("{}")}, "key", time.Time{})
-		counted.add(out)
+		counted.outcome(out, false, 0)
 		name := out.Class.String()
 		if named := status >= 100 && status < 600; named == (name == "other") {
 			t.Errorf("%d is counted as %s", status, name)
 		}
 	}
 	total := uint64(0)
-	for _, tries := range counted.tries() {
+	for _, tries := range counted.Tries() {
 		total += tries.Count
 	}
 	if total != 1000 {

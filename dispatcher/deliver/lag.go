@@ -3,8 +3,6 @@ package deliver
 import (
 	"time"
 
-	"sync/atomic"
-
 	"poked/dispatcher/poke"
 	"poked/events"
 )
@@ -128,25 +126,16 @@ func (g *lag) backlog(user events.UserID, pausedUntil time.Time) events.Backlog 
 }
 
 // expect counts one more notification that the lane has to send.
-func (g *lag) expect(b *accounting) {
+func (g *lag) expect(a *accounting) {
 	g.due++
-	b.due.Add(1)
+	a.due.Add(1)
 }
 
-// settle counts what became of one notification. One that the last owner left behind is
-// known only now, and is counted as due and settled at once.
-func (g *lag) settle(b *accounting, out *atomic.Int64) {
-	if g.due > 0 {
-		g.due--
-	} else {
-		b.due.Add(1)
-	}
-	out.Add(1)
-}
-
-// takeOut counts what became of up to n notifications.
-func (g *lag) takeOut(n int, out *atomic.Int64) {
-	n = min(n, g.due)
-	g.due -= n
-	out.Add(int64(n))
+// settle counts the fate of n notifications. Those that the last owner left behind are known
+// only now, and are counted as due and settled at once.
+func (g *lag) settle(a *accounting, fate Fate, n int) {
+	known := min(n, g.due)
+	g.due -= known
+	a.due.Add(int64(n - known))
+	a.settle(fate, n)
 }

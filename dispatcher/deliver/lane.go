@@ -1,7 +1,6 @@
 package deliver
 
 import (
-	"sync/atomic"
 	"time"
 
 	"poked/dispatcher/directory"
@@ -111,7 +110,7 @@ func (l *lane) remove() {
 
 // empty drops everything that has not been sent.
 func (l *lane) empty() {
-	l.settleAll(&l.d.Counts.accounting.dropped)
+	l.settleAll(FateDropped)
 	for _, it := range l.queue {
 		l.d.release(it)
 	}
@@ -153,15 +152,15 @@ func (l *lane) waiting() (n int) {
 	return n
 }
 
-// settleAll counts what became of all that the lane had yet to send.
-func (l *lane) settleAll(out *atomic.Int64) { out.Add(int64(l.waiting())) }
+// settleAll counts the fate of all that the lane had yet to send.
+func (l *lane) settleAll(fate Fate) { l.d.Counts.accounting.settle(fate, l.waiting()) }
 
 // forget removes from the lane what left the log. What is in flight already is settled when
 // its outcome arrives.
 func (l *lane) forget(gone func(*events.Notification, uint64, events.RoomID) bool) {
 	for i := len(l.queue) - 1; i >= 0; i-- {
 		if it := l.queue[i]; !it.badge && gone(&it.n, it.seq, it.room) {
-			l.d.Counts.accounting.cleared.Add(1)
+			l.d.Counts.accounting.settle(FateCleared, 1)
 			l.drop(i)
 		}
 	}

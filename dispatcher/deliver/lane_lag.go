@@ -38,13 +38,13 @@ func (l *lane) fallBehind(now time.Time, why poke.Failure) {
 
 // lagsAt counts the lane as lagging at a gateway.
 func (l *lane) lagsAt(origin string) {
-	l.d.Counts.lagging.Add(1)
+	l.d.Counts.Lagging.Add(1)
 	l.lag.gate = l.d.Gates.lags(l, origin)
 }
 
 // lagsNoMore undoes lagsAt.
 func (l *lane) lagsNoMore() {
-	l.d.Counts.lagging.Add(-1)
+	l.d.Counts.Lagging.Add(-1)
 	l.d.Gates.lagsNoMore(l.lag.gate)
 }
 
@@ -71,7 +71,7 @@ func (l *lane) failed(now time.Time, out poke.Outcome) {
 
 // catchUpDone makes a lane live again that has sent all that the log holds.
 func (l *lane) catchUpDone() {
-	l.lag.takeOut(l.lag.due, &l.d.Counts.accounting.cleared) // they are no longer in the log
+	l.lag.settle(&l.d.Counts.accounting, FateCleared, l.lag.due) // they are no longer in the log
 	l.dropLag()
 	l.save()
 }

@@ -1,7 +1,6 @@
 package deliver
 
 import (
-	"sync/atomic"
 	"time"
 
 	"poked/dispatcher/poke"
@@ -56,10 +55,13 @@ func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool)
 // passed moves the lane beyond a notification that was delivered or expired, and reports
 // whether it has more to send.
 func (l *lane) passed(seq uint64, delivered, badge bool) (more bool) {
-	out := l.account(delivered)
+	accounting, fate := &l.d.Counts.accounting, FateExpired
+	if delivered {
+		fate = FateDelivered
+	}
 	if l.lag != nil {
 		if !badge {
-			l.lag.settle(&l.d.Counts.accounting, out)
+			l.lag.settle(accounting, fate, 1)
 		}
 		if l.lag.pass(seq, delivered); l.lag.caughtUp() {
 			l.scheduled = false
@@ -71,7 +73,7 @@ func (l *lane) passed(seq uint64, delivered, badge bool) (more bool) {
 	}
 	if len(l.queue) > 0 && l.queue[0].seq == seq {
 		if !badge {
-			out.Add(1)
+			accounting.settle(fate, 1)
 		}
 		l.d.release(l.queue[0])
 		l.queue[0] = nil
@@ -85,12 +87,4 @@ func (l *lane) passed(seq uint64, delivered, badge bool) (more bool) {
 	delete(l.d.busy, l)
 	l.scheduled = false
 	return false
-}
-
-// account returns the counter of notifications that were delivered, or expired.
-func (l *lane) account(delivered bool) *atomic.Int64 {
-	if delivered {
-		return &l.d.Counts.accounting.delivered
-	}
-	return &l.d.Counts.accounting.expired
 }

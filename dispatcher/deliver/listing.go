@@ -21,7 +21,8 @@ const (
 	countPiece = 256
 )
 
-// history is what operators see of a lane and the lane itself does not need. Times are in
+// history is what operators see of a lane and the lane itself does not need: when it last
+// delivered, and its last failure, which outlasts the lag that it caused. Times are in
 // seconds since the Unix epoch, to save memory: there are as many lanes as pushers.
 type history struct {
 	deliveredAt uint32 // last success

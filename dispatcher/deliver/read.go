@@ -22,7 +22,7 @@ func (d *Deliverer) read(ctx context.Context, msg partition.Message, s events.Lo
 	err = wait.Until(ctx, wait.RetryPause, d.waiting, func() error {
 		removed, err := d.Conn.MarkRead(ctx, s.User, s.Room, read, msg.Seq)
 		changed = changed || removed > 0 || err != nil
-		d.Counts.read.Add(removed)
+		d.Counts.Read.Add(removed)
 		return err
 	})
 	if err != nil {

@@ -52,7 +52,7 @@ func (d *Deliverer) Release() {
 	for _, r := range d.people {
 		for _, l := range r.lanes {
 			l.gone = true
-			l.settleAll(&d.Counts.accounting.released)
+			l.settleAll(FateReleased)
 			l.withdraw()
 			l.dropLag()
 			l.queue = nil

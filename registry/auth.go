@@ -11,7 +11,7 @@ import (
 	"poked/events/httpserve"
 )
 
-// Identity is who an access token belongs to.
+// Identity is the owner of an access token.
 type Identity struct {
 	UserID   events.UserID
 	DeviceID string // empty if the token belongs to no device
@@ -19,13 +19,12 @@ type Identity struct {
 	asked uint64 // logouts seen when the homeserver was asked; see departures
 }
 
-// ErrUnknownToken reports that an access token belongs to nobody, or no longer.
+// ErrUnknownToken reports that an access token has no owner, or no longer has one.
 var ErrUnknownToken = errors.New("unknown access token")
 
-// Authenticator returns the owner of an access token. It returns [ErrUnknownToken] for
-// a token that belongs to nobody and another error if it cannot find out; that error
-// wraps [homeserver.ErrCannotTell] if the homeserver is the cause. No error may contain
-// the token.
+// Authenticator returns the owner of an access token. It returns [ErrUnknownToken] if the
+// token has none, and another error if it cannot find out; that error wraps
+// [homeserver.ErrCannotTell] if the homeserver is the cause. No error may contain the token.
 type Authenticator func(ctx context.Context, token string) (Identity, error)
 
 // authenticate identifies the sender of a request by the token in the header

@@ -54,11 +54,12 @@ func TestAuthenticatorFails(t *testing.T) {
 	h.reg.api.auth = func(context.Context, string) (Identity, error) { return Identity{}, errors.New("homeserver is away") }
 	status, e := h.try(setV3, "alice-phone", encode(t, body()))
 	if status != http.StatusInternalServerError || e.Errcode != "M_UNKNOWN" {
-		t.Errorf("%d %+v: who cannot be told apart must not be told to log in again", status, e)
+		t.Errorf("%d %+v: a client that cannot be authenticated must not be logged out", status, e)
 	}
 }
 
-// A request that shows two tokens is nobody's, here and where it would be passed on.
+// A request with two different tokens is refused, whether it is answered here or
+// forwarded.
 func TestTwoTokens(t *testing.T) {
 	h, hs := newHomeserverHouse(t)
 	for _, path := range []string{prefixV3 + "/pushers", prefixV3 + "/pushrules/", prefixV3 + "/devices/PHONE"} {
@@ -91,12 +92,12 @@ func TestTwoTokens(t *testing.T) {
 		}
 	}
 	if n := len(hs.Hits("")); n > 5 {
-		t.Errorf("the homeserver was asked %q", hs.Hits(""))
+		t.Errorf("the homeserver received %q", hs.Hits(""))
 	}
 }
 
-// TestG10OnlyTheOwner wants no request of bob's to show or change what alice
-// has, whatever it says.
+// TestG10OnlyTheOwner checks that no request of bob's shows or changes alice's pushers
+// or rules, whatever it contains.
 func TestG10OnlyTheOwner(t *testing.T) {
 	h := newHouse(t)
 	h.set("alice-phone", body(keys{"pushkey": "hers"}))
@@ -117,7 +118,7 @@ func TestG10OnlyTheOwner(t *testing.T) {
 	if after := encode(t, h.database()[alice]); after != before {
 		t.Errorf("alice had %s\nand has %s", before, after)
 	}
-	// Two devices of one user are one owner.
+	// Two devices of one user have the same owner.
 	if got := h.pushkeys("alice-laptop"); !slices.Equal(got, []string{"hers"}) {
 		t.Errorf("alice's laptop sees %q", got)
 	}

@@ -11,7 +11,7 @@ import (
 	"poked/events/pushgateway"
 )
 
-// TestConfigTags wants the command line to have the defaults of the code.
+// TestConfigTags checks that the command line has the defaults of the code.
 func TestConfigTags(t *testing.T) {
 	var cfg Config
 	parser, err := kong.New(&cfg)
@@ -26,7 +26,7 @@ func TestConfigTags(t *testing.T) {
 	}
 }
 
-func TestOpenSaysWhatIsWrong(t *testing.T) {
+func TestOpenReportsWhatIsWrong(t *testing.T) {
 	dir := t.TempDir()
 	good := Config{HTTP: "127.0.0.1:0", Database: filepath.Join(dir, "poked.db"), Tokens: filepath.Join(dir, "tokens")}
 	writeFile(t, good.Tokens, tokens)
@@ -39,7 +39,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		{"open token file", func(c *Config) { c.Tokens += "x" }},
 		{"open database " + dir, func(c *Config) { c.Database = dir }},
 		{"--http", func(c *Config) { c.HTTP = "nowhere" }},
-		{"listen", func(c *Config) { c.HTTP = "192.0.2.1:0" }}, // nobody's address
+		{"listen", func(c *Config) { c.HTTP = "192.0.2.1:0" }}, // an address that no host has
 		{"--max-pushers", func(c *Config) { c.MaxPushers = maxMaxPushers + 1 }},
 		{"--max-pushers", func(c *Config) { c.MaxPushers = -1 }},
 		{"--user-rate", func(c *Config) { c.Rate = -1 }},

@@ -13,7 +13,7 @@ import (
 	"poked/events/pushrule"
 )
 
-// publishing says something, as a homeserver does, of alice's account.
+// publishing publishes changes of alice's account, as a homeserver does.
 type publishing struct {
 	h *house
 	p *publish.Publisher
@@ -23,15 +23,15 @@ func (h *house) accounts() publishing { return publishing{h, publish.NewPublishe
 
 func (s publishing) rules(content string) {
 	s.h.t.Helper()
-	s.said(s.p.PushRules(s.h.t.Context(), alice, json.RawMessage(content)))
+	s.check(s.p.PushRules(s.h.t.Context(), alice, json.RawMessage(content)))
 }
 
 func (s publishing) ignored(content string) {
 	s.h.t.Helper()
-	s.said(s.p.IgnoredUsers(s.h.t.Context(), alice, json.RawMessage(content)))
+	s.check(s.p.IgnoredUsers(s.h.t.Context(), alice, json.RawMessage(content)))
 }
 
-func (s publishing) said(err error) {
+func (s publishing) check(err error) {
 	s.h.t.Helper()
 	if err != nil {
 		s.h.t.Fatal(err)
@@ -52,7 +52,8 @@ func (h *house) rulesOfAlice() events.UserPushRules {
 	return rules
 }
 
-// TestPublishedRules has the homeserver keep alice's rules, and no longer.
+// TestPublishedRules publishes rules of alice's, as her homeserver keeps them, and
+// withdraws them.
 func TestPublishedRules(t *testing.T) {
 	h := newHouse(t)
 	h.put("global/room/own", firstRule)
@@ -80,16 +81,16 @@ func TestPublishedRules(t *testing.T) {
 			t.Errorf("%s %s: %d %+v", c[0], c[1], status, e)
 		}
 	}
-	h.put("device/h/room/own", secondRule) // these the homeserver does not know
+	h.put("device/h/room/own", secondRule) // a homeserver has no rules of devices
 	h.waitSettled()
-	told := h.inDatabase(inPushRules)[alice].Content.(events.UserPushRules)
-	if told.UserID = alice; encode(t, told.Global()) != want {
-		t.Errorf("dispatchers are told %s", encode(t, told))
+	published := h.inDatabase(inPushRules)[alice].Content.(events.UserPushRules)
+	if published.UserID = alice; encode(t, published.Global()) != want {
+		t.Errorf("dispatchers receive %s", encode(t, published))
 	}
 	h.accounts().rules(`{}`)
 	h.waitFor("alice's own rules", func() bool { return h.rulesOfAlice().Published == nil })
 	if got := h.get("global/room/own/actions"); got != firstRule {
-		t.Errorf("alice's own rule came back with %s", got)
+		t.Errorf("alice's own rule has %s", got)
 	}
 	h.waitSettled()
 }
@@ -113,7 +114,7 @@ func TestIgnoredUsers(t *testing.T) {
 	}
 }
 
-// TestAccountDataAgain wants account data that came before to change nothing.
+// TestAccountDataAgain checks that repeated account data changes nothing.
 func TestAccountDataAgain(t *testing.T) {
 	h := newHouse(t)
 	h.run()
@@ -128,8 +129,8 @@ func TestAccountDataAgain(t *testing.T) {
 	}
 }
 
-// TestUnreadableAccountData wants what cannot be read to become a dead letter,
-// and what comes after it to be done.
+// TestUnreadableAccountData checks that a change that cannot be parsed becomes a dead
+// letter, and that the changes after it are applied.
 func TestUnreadableAccountData(t *testing.T) {
 	h := newHouse(t)
 	bad := []string{
@@ -151,7 +152,7 @@ func TestUnreadableAccountData(t *testing.T) {
 	}
 }
 
-// TestDeactivationForgetsRules wants nothing to be left of what a user wanted.
+// TestDeactivationForgetsRules checks that nothing of a deactivated account is left.
 func TestDeactivationForgetsRules(t *testing.T) {
 	h := newHouse(t)
 	h.put("global/room/a", firstRule)
@@ -167,7 +168,7 @@ func TestDeactivationForgetsRules(t *testing.T) {
 	h.waitFor("the account data", func() bool { return h.rulesOfAlice().Published != nil })
 	h.waitSettled()
 	version := h.rulesOfAlice().Version
-	h.accounts().said(h.accounts().p.Deactivated(t.Context(), alice))
+	h.accounts().check(h.accounts().p.Deactivated(t.Context(), alice))
 	h.waitFor("the rules to go", func() bool { rules := h.rulesOfAlice(); return rules.IsEmpty() })
 	h.waitSettled()
 	if n := h.count("push_rules") + h.count("predefined_changes") + h.count("account_data"); n != 1 {

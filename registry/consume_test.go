@@ -11,7 +11,7 @@ import (
 	"poked/events/publish"
 )
 
-// TestRejection sends rejections of alice's pusher through NATS.
+// TestRejection publishes rejections of alice's pusher.
 func TestRejection(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -51,8 +51,8 @@ func TestRejection(t *testing.T) {
 	}
 }
 
-// TestRejectionOfDeleted has a pusher deleted and set anew within the second
-// before the rejection of the first arrives.
+// TestRejectionOfDeleted deletes a pusher and sets it again within a second, before the
+// rejection of the first one arrives.
 func TestRejectionOfDeleted(t *testing.T) {
 	h := newHouse(t)
 	h.set("alice-phone", body())
@@ -66,7 +66,7 @@ func TestRejectionOfDeleted(t *testing.T) {
 	}
 }
 
-// rejection returns that of alice's first pusher as it is now.
+// rejection returns a rejection of alice's first pusher as it is now.
 func (h *house) rejection() events.Rejection {
 	p := h.database()[alice].Pushers[0]
 	return events.Rejection{UserID: alice, AppID: p.AppID, Pushkey: p.Pushkey, PushkeyTS: p.PushkeyTS, Gateway: "https://g.example:443"}
@@ -81,8 +81,8 @@ func (h *house) reject(r events.Rejection) {
 	}
 }
 
-// runPast runs the registry until everything that was published before has been
-// worked on: a mark, a pusher of the token's user, goes last.
+// runPast runs the registry until it has processed everything that was published
+// before: the last message removes a marker, a pusher of the token's user.
 func (h *house) runPast(token string) {
 	h.t.Helper()
 	h.set(token, body(keys{"pushkey": "mark", "app_id": "mark"}))
@@ -126,9 +126,9 @@ func TestAccountChanges(t *testing.T) {
 	}
 }
 
-// A change of an account that cannot be done as it stands is logged, counted and kept
-// as a dead letter, under the subject on which it was published; nothing of it is
-// done, nothing stays in the queue, and what follows is done.
+// A change of an account that cannot be applied is logged, counted and kept as a dead
+// letter, under the subject on which it was published. It has no effect and does not
+// stay in the queue, and the changes after it are applied.
 func TestAccountChangesThatCannotBeRead(t *testing.T) {
 	h := newHouse(t)
 	h.set("alice-phone", body())
@@ -153,7 +153,7 @@ func TestAccountChangesThatCannotBeRead(t *testing.T) {
 	for _, row := range rows {
 		h.nats.Publish(row.subject, row.data)
 	}
-	h.accounts().said(h.accounts().p.Logout(t.Context(), bob, ""))
+	h.accounts().check(h.accounts().p.Logout(t.Context(), bob, ""))
 	h.run()
 	eventstest.WaitFor(t, "dead letters", func() bool { return len(h.nats.Stored("DEAD", "")) >= len(rows) })
 	eventstest.WaitFor(t, "bob's pusher to go", func() bool { return len(h.pushkeys("bob-phone")) == 0 })

@@ -11,42 +11,42 @@ import (
 	"poked/events/publish"
 )
 
-// fault is a way in which a hand-off between two places that keep things fails.
+// fault is a fault of one hand-off of the registry to NATS, the disk or itself.
 type fault struct {
 	name string
-	// arm makes it happen next. What it returns reports whether it has happened.
+	// arm makes it happen next. met reports whether it has happened.
 	arm func(*house, *eventstest.Link) (met func() bool)
-	// mend ends what does not end by itself.
+	// mend ends a fault that does not end by itself.
 	mend func(*house)
-	// dies says that the process ends with it.
+	// dies reports that the process ends with the fault.
 	dies bool
-	// told says that it meets what is told of bob, before anything arrives.
-	told bool
+	// publishes reports that the fault affects bob's change, before any message
+	// arrives.
+	publishes bool
 }
 
-// faultTable is every hand-off of the registry, failed, happened but reported as
-// failed, and with the process killed right after. A commit is reported to its own
-// process, which dies with it or goes on: a commit that happened and was reported
-// as failed is a message that was worked on and not acknowledged, or a row that
-// was told and not deleted.
+// faultTable lists every hand-off of the registry, each failed, done but reported as
+// failed, and followed by a crash. A commit is reported only to its own process. A
+// commit that was done but reported as failed is a message that was processed and not
+// acknowledged, or a row that was published and not deleted.
 func faultTable() []fault {
 	var table []fault
 	for _, b := range []bucket{inPushers, inPushRules} {
-		subject, name := "$KV."+string(b)+".", "tell "+string(b)
+		subject, name := "$KV."+string(b)+".", "publish "+string(b)
 		table = append(table,
-			fault{name: name + "/refused", arm: refuse(subject), told: true},
-			fault{name: name + "/lost", arm: onLink(subject, eventstest.Lose), told: true},
-			fault{name: name + "/happened but reported as failed", arm: onLink(subject, eventstest.LoseAnswer), told: true},
-			fault{name: name + "/killed instead", arm: onLink(subject, eventstest.Lose), told: true, dies: true},
-			fault{name: name + "/killed right after", arm: onLink(subject, eventstest.Kill), told: true, dies: true},
+			fault{name: name + "/refused", arm: refuse(subject), publishes: true},
+			fault{name: name + "/lost", arm: onLink(subject, eventstest.Lose), publishes: true},
+			fault{name: name + "/happened but reported as failed", arm: onLink(subject, eventstest.LoseAnswer), publishes: true},
+			fault{name: name + "/killed instead", arm: onLink(subject, eventstest.Lose), publishes: true, dies: true},
+			fault{name: name + "/killed right after", arm: onLink(subject, eventstest.Kill), publishes: true, dies: true},
 		)
 	}
 	table = append(table,
-		fault{name: "delete the row/failed", arm: onDelete("outbox", "the outbox cannot be published"), mend: mendDelete, told: true},
-		fault{name: "delete the row/killed instead", arm: onDelete("outbox", "the outbox cannot be published"), mend: mendDelete, told: true, dies: true},
-		fault{name: "delete the row/killed right after", arm: afterDelete, told: true, dies: true},
-		fault{name: "commit what a message asks/failed", arm: onDelete("pushers", "cannot work on the queue"), mend: mendDelete},
-		fault{name: "commit what a message asks/killed instead", arm: onDelete("pushers", "cannot work on the queue"), mend: mendDelete, dies: true},
+		fault{name: "delete the row/failed", arm: onDelete("outbox", "the outbox cannot be published"), mend: mendDelete, publishes: true},
+		fault{name: "delete the row/killed instead", arm: onDelete("outbox", "the outbox cannot be published"), mend: mendDelete, publishes: true, dies: true},
+		fault{name: "delete the row/killed right after", arm: afterDelete, publishes: true, dies: true},
+		fault{name: "commit the effect of a message/failed", arm: onDelete("pushers", "cannot work on the queue"), mend: mendDelete},
+		fault{name: "commit the effect of a message/killed instead", arm: onDelete("pushers", "cannot work on the queue"), mend: mendDelete, dies: true},
 	)
 	for _, stream := range []string{"REJECTED", "ACCOUNTS"} {
 		subject, name := "$JS.ACK."+stream+".", "acknowledge "+stream
@@ -65,7 +65,7 @@ func onLink(subject string, f eventstest.Fault) func(*house, *eventstest.Link) f
 	return func(_ *house, link *eventstest.Link) func() bool { return link.Break(subject, f) }
 }
 
-// refuse refuses a message as often as the client of NATS tries by itself.
+// refuse refuses a message as often as the NATS client retries it.
 func refuse(subject string) func(*house, *eventstest.Link) func() bool {
 	return func(_ *house, link *eventstest.Link) (met func() bool) {
 		for range 3 {
@@ -75,8 +75,8 @@ func refuse(subject string) func(*house, *eventstest.Link) func() bool {
 	}
 }
 
-// onDelete has no row go from a table until mendDelete. The log says when one was
-// to.
+// onDelete makes each deletion from a table fail until mendDelete. The fault has
+// happened once the log contains logged.
 func onDelete(table, logged string) func(*house, *eventstest.Link) func() bool {
 	return func(h *house, _ *eventstest.Link) func() bool {
 		h.exec("CREATE TRIGGER broken BEFORE DELETE ON " + table + " BEGIN SELECT raise(ABORT, 'broken'); END")
@@ -86,15 +86,15 @@ func onDelete(table, logged string) func(*house, *eventstest.Link) func() bool {
 
 func mendDelete(h *house) { h.exec("DROP TRIGGER broken") }
 
-// afterDelete breaks nothing and waits until all was told and deleted.
+// afterDelete breaks nothing, and has happened once everything was published and
+// deleted.
 func afterDelete(h *house, _ *eventstest.Link) func() bool {
 	return func() bool { return h.count("outbox") == 0 }
 }
 
-// TestFaultTable breaks each hand-off in each way in the middle of everything that
-// is handed on, heals, and wants the same in the end: the buckets say what the
-// database says, everything that arrived was done, and no old rejection took a
-// newer pusher.
+// TestFaultTable breaks each hand-off in each way while changes and messages are in
+// progress, and heals it. In the end the buckets equal the database, every message was
+// applied, and no old rejection has removed a newer pusher.
 func TestFaultTable(t *testing.T) {
 	for _, f := range faultTable() {
 		t.Run(f.name, func(t *testing.T) {
@@ -112,9 +112,9 @@ func TestFaultTable(t *testing.T) {
 			h.waitSettled()
 
 			met := f.arm(h, link)
-			h.set("bob-phone", named("bob")) // what is told of bob is told once
+			h.set("bob-phone", named("bob")) // the only change of bob's pushers
 			h.change("PUT", pushRules+"global/room/a", "bob-phone", firstRule)
-			if f.told {
+			if f.publishes {
 				eventstest.WaitFor(t, "the fault", met)
 			}
 			h.arrive(h.rejectionOf("again"), late, h.rejectionOf("gone"))
@@ -138,7 +138,7 @@ func TestFaultTable(t *testing.T) {
 	}
 }
 
-// overLink opens the registry over a new connection, which can be broken.
+// overLink opens the registry over a connection that a test can break.
 func (h *house) overLink() *eventstest.Link {
 	h.t.Helper()
 	link := h.nats.Link()
@@ -150,7 +150,7 @@ func (h *house) overLink() *eventstest.Link {
 
 func named(pushkey string) keys { return body(keys{"pushkey": pushkey}) }
 
-// rejectionOf is what comes when alice's pusher, as it is now, is refused.
+// rejectionOf returns the rejection of alice's pusher as it is now.
 func (h *house) rejectionOf(pushkey string) events.Rejection {
 	h.t.Helper()
 	for _, p := range h.database()[alice].Pushers {
@@ -162,7 +162,7 @@ func (h *house) rejectionOf(pushkey string) events.Rejection {
 	return events.Rejection{}
 }
 
-// arrive has rejections arrive, and that alice's phone was logged out.
+// arrive publishes rejections, and the logout of alice's phone.
 func (h *house) arrive(rejections ...events.Rejection) {
 	h.t.Helper()
 	conn := h.nats.Dial()
@@ -183,7 +183,7 @@ func (h *house) arrive(rejections ...events.Rejection) {
 func (h *house) checkArrived() {
 	h.t.Helper()
 	for _, stream := range []string{"REJECTED", "ACCOUNTS"} {
-		if len(h.nats.Stored(stream, "")) > 0 { // the next would wait half a minute
+		if len(h.nats.Stored(stream, "")) > 0 { // otherwise NATS delivers it again only after half a minute
 			h.nats.Redeliver(stream, "registry")
 		}
 		eventstest.WaitFor(h.t, stream+" to be empty", func() bool { return len(h.nats.Stored(stream, "")) == 0 })

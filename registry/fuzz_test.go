@@ -14,16 +14,16 @@ import (
 	"poked/events/pushrule"
 )
 
-// refusedAsMatrix wants an error that a client can be told.
+// refusedAsMatrix checks that an error has an errcode for clients.
 func refusedAsMatrix(t *testing.T, err error) {
 	t.Helper()
-	var told *apiError
-	if !errors.As(err, &told) || told.problem == internal {
-		t.Errorf("%v is not for clients", err)
+	var refusal *apiError
+	if !errors.As(err, &refusal) || refusal.problem == internal {
+		t.Errorf("%v has no errcode for clients", err)
 	}
 }
 
-// FuzzSet wants every body of pushers/set refused or within all limits.
+// FuzzSet checks that every body of pushers/set is refused or within all limits.
 func FuzzSet(f *testing.F) {
 	recorded, err := os.ReadFile("../testdata/pushers.json")
 	if err != nil {
@@ -59,7 +59,7 @@ func FuzzSet(f *testing.F) {
 	})
 }
 
-// FuzzRule wants every body and place of a rule refused or taken.
+// FuzzRule checks that every body and place of a rule is refused or valid.
 func FuzzRule(f *testing.F) {
 	f.Add([]byte(`{"pattern":"coffee","actions":["notify",{"set_tweak":"highlight"}]}`), "content", "coffee", "before=.m.rule.master")
 	f.Add([]byte(`{"conditions":[{"kind":"event_match","key":"type","pattern":"m.*"}],"actions":[]}`), "override", "x", "after=y")
@@ -79,8 +79,8 @@ func FuzzRule(f *testing.F) {
 	})
 }
 
-// FuzzRoute wants every path to lead to one place at most, and the same path escaped to
-// the same place with the same parameters.
+// FuzzRoute checks that every path leads to at most one endpoint, and that the same
+// path, escaped, leads to the same endpoint with the same parameters.
 func FuzzRoute(f *testing.F) {
 	f.Add(prefixV3 + "/pushers/set")
 	f.Add(prefixR0 + "/pushrules/global/content/coffee%2F1/enabled")

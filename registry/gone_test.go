@@ -11,7 +11,7 @@ import (
 	"poked/events/eventstest"
 )
 
-// setAll gives alice a pusher on her phone and on her laptop, and bob one.
+// setAll sets a pusher on alice's phone, one on her laptop, and one of bob's.
 func (h *house) setAll() {
 	h.t.Helper()
 	for _, token := range []string{"alice-phone", "alice-laptop", "bob-phone"} {
@@ -19,7 +19,7 @@ func (h *house) setAll() {
 	}
 }
 
-// left returns the pushkeys that are still there.
+// left returns the remaining pushkeys.
 func (h *house) left() string {
 	h.t.Helper()
 	var all []string
@@ -32,7 +32,7 @@ func (h *house) left() string {
 	return strings.Join(all, " ")
 }
 
-// reasons returns why pushers went, oldest first.
+// reasons returns the reasons of the removals, oldest first.
 func (h *house) reasons() string {
 	h.t.Helper()
 	var list []string
@@ -42,8 +42,8 @@ func (h *house) reasons() string {
 	return strings.Join(list, ", ")
 }
 
-// Whoever ends a device by way of us has its pushers gone when that is answered.
-func TestPushersGoWithTheirDevice(t *testing.T) {
+// A request through poked that ends a device removes its pushers before it is answered.
+func TestPushersAreRemovedWithTheirDevice(t *testing.T) {
 	const auth = `"auth":{"type":"m.login.password"}`
 	for _, tt := range []struct {
 		name, method, path, body string
@@ -71,20 +71,20 @@ func TestPushersGoWithTheirDevice(t *testing.T) {
 				t.Errorf("reasons are %q, want %q", got, tt.reason)
 			}
 			if hits := hs.Hits(tt.method + " " + prefixV3 + tt.path); len(hits) != 1 {
-				t.Errorf("the homeserver was asked %d times", len(hits))
+				t.Errorf("the homeserver received %d requests", len(hits))
 			}
-			if strings.HasPrefix(tt.name, "logout") { // and not even for as long as the cache believes it
+			if strings.HasPrefix(tt.name, "logout") { // and although the token was cached
 				if status, _ := h.try(prefixV3+"/pushers/set", "alice-phone", encode(t, body())); status != 401 {
-					t.Errorf("set after it: %d", status)
+					t.Errorf("set after the logout: %d", status)
 				}
 			}
 		})
 	}
 }
 
-// What the homeserver refuses or does not answer changes nothing, and its client is
-// told what it said.
-func TestPushersStayUnlessTheHomeserverSaysYes(t *testing.T) {
+// A request that the homeserver refuses or does not answer changes nothing, and the
+// client gets the homeserver's answer.
+func TestPushersStayUnlessTheHomeserverConfirms(t *testing.T) {
 	h, hs := newHomeserverHouse(t)
 	h.setAll()
 	for status, want := range map[int]int{500: 500, 403: 403, 302: 302} {
@@ -92,7 +92,7 @@ func TestPushersStayUnlessTheHomeserverSaysYes(t *testing.T) {
 			return eventstest.Reply{Status: status, Body: `{"errcode":"M_X"}`}, true
 		})
 		if got, _, _ := h.request(http.MethodPost, prefixV3+"/logout/all", "alice-phone", "{}"); got != want {
-			t.Errorf("the homeserver said %d, its client was told %d", status, got)
+			t.Errorf("the homeserver answered %d, the client received %d", status, got)
 		}
 	}
 	hs.Instead(func(*http.Request) (eventstest.Reply, bool) { return eventstest.Reply{}, false })
@@ -104,7 +104,7 @@ func TestPushersStayUnlessTheHomeserverSaysYes(t *testing.T) {
 	}
 }
 
-// A device that is logged out behind our back is found by asking for it.
+// The recheck finds a device that was logged out without a request through poked.
 func TestRecheck(t *testing.T) {
 	h, hs := newHomeserverHouse(t)
 	h.setAll()
@@ -137,11 +137,11 @@ func TestRecheck(t *testing.T) {
 		t.Errorf("left are %s, gone for %s", got, why)
 	}
 	if n := len(hs.Hits("GET /_matrix/client/v3/pushrules/?user_id=%40alice")); n == 0 {
-		t.Error("nobody asked for rules")
+		t.Error("no request for rules")
 	}
 }
 
-// A pusher that is set again while its device is asked for stays.
+// A pusher that is set again while the recheck asks about its device stays.
 func TestRecheckSparesWhatIsNew(t *testing.T) {
 	h, hs := newHomeserverHouse(t)
 	h.setAll()
@@ -162,7 +162,7 @@ func TestRecheckSparesWhatIsNew(t *testing.T) {
 	}
 }
 
-// recheck returns one that runs when the test wants it to.
+// recheck returns a recheck that runs when the test calls it.
 func (h *house) recheck() *recheck {
 	up := h.reg.api.upstream
 	return &recheck{

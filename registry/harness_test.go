@@ -27,7 +27,7 @@ const (
 	bob   = "@bob:example.org"
 )
 
-// tokens is the token file of most tests: the token of a user and device is
+// tokens is the token file of most tests. The token of a user and a device is
 // <user>-<device>.
 const tokens = `# token user_id [device_id]
 alice-phone @alice:example.org PHONE
@@ -48,9 +48,9 @@ type house struct {
 	web  *httptest.Server
 }
 
-// newHouse opens a registry. Its HTTP API answers; the outbox and the consumers
-// run only after run. Its test runs beside others, for NATS takes a second to
-// start.
+// newHouse opens a registry. Its HTTP API answers at once; the outbox and the consumers
+// run only after run. The test runs in parallel with others, since NATS takes a second
+// to start.
 func newHouse(t *testing.T, change ...func(*Config)) *house {
 	t.Helper()
 	t.Parallel()
@@ -84,7 +84,7 @@ func (h *house) open() {
 	h.t.Cleanup(func() { web.Close(); _ = reg.Close() })
 }
 
-// close ends the registry without letting it finish anything.
+// close stops the registry without letting it finish anything.
 func (h *house) close() {
 	h.t.Helper()
 	h.web.Close()
@@ -139,7 +139,7 @@ func (h *house) change(method, path, token, body string) (int, errorBody) {
 	return status, e
 }
 
-// set sets a pusher and wants it done.
+// set sets a pusher and checks that it succeeds.
 func (h *house) set(token string, keys map[string]any) {
 	h.t.Helper()
 	if status, e := h.try(prefixV3+"/pushers/set", token, encode(h.t, keys)); status != http.StatusOK {
@@ -147,7 +147,7 @@ func (h *house) set(token string, keys map[string]any) {
 	}
 }
 
-// pushkeys returns what GET shows, in order.
+// pushkeys returns the pushkeys in the answer to GET pushers, in order.
 func (h *house) pushkeys(token string) []string {
 	h.t.Helper()
 	var list struct{ Pushers []clientPusher }
@@ -162,7 +162,7 @@ func (h *house) pushkeys(token string) []string {
 	return keys
 }
 
-// bucket returns what NATS knows.
+// bucket returns the pushers in NATS.
 func (h *house) bucket() map[events.UserID]events.UserPushers {
 	h.t.Helper()
 	all := map[events.UserID]events.UserPushers{}
@@ -175,7 +175,7 @@ func (h *house) bucket() map[events.UserID]events.UserPushers {
 	return all
 }
 
-// database returns the sets of all users who have pushers.
+// database returns the pushers in the database, of all users who have any.
 func (h *house) database() map[events.UserID]events.UserPushers {
 	h.t.Helper()
 	all := map[events.UserID]events.UserPushers{}
@@ -185,35 +185,35 @@ func (h *house) database() map[events.UserID]events.UserPushers {
 	return all
 }
 
-// said is what a bucket says of a user, or the database for it.
-type said struct {
+// published is a user's value in a bucket, or the value in the database for the bucket.
+type published struct {
 	Version int64
 	Content any
 }
 
-func (h *house) inDatabase(b bucket) map[events.UserID]said {
+func (h *house) inDatabase(b bucket) map[events.UserID]published {
 	h.t.Helper()
 	values, err := h.reg.store.ValuesAfter(h.t.Context(), b, "", 1e6)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	all := map[events.UserID]said{}
+	all := map[events.UserID]published{}
 	for _, v := range values {
 		if v.filled {
-			all[v.user] = said{v.version, v.content}
+			all[v.user] = published{v.version, v.content}
 		}
 	}
 	return all
 }
 
 // inBucket fails when NATS is away.
-func (h *house) inBucket(b bucket) (map[events.UserID]said, error) {
-	all := map[events.UserID]said{}
+func (h *house) inBucket(b bucket) (map[events.UserID]published, error) {
+	all := map[events.UserID]published{}
 	for v, err := range b.all(h.t.Context(), h.conn) {
 		if err != nil {
 			return nil, err
 		}
-		all[v.user] = said{v.version, v.content}
+		all[v.user] = published{v.version, v.content}
 	}
 	return all, nil
 }
@@ -240,8 +240,8 @@ func (h *house) count(table string) (n int) {
 	return n
 }
 
-// body returns the keys of a good pushers/set, with changes: nil removes a key,
-// null stands for JSON's.
+// body returns the keys of a valid pushers/set, with changes. The value nil removes a
+// key; null is JSON's null.
 func body(changes ...map[string]any) map[string]any {
 	keys := map[string]any{
 		"pushkey": "key", "kind": "http", "app_id": "org.example.app", "app_display_name": "App",
@@ -275,7 +275,7 @@ func writeFile(t *testing.T, path, content string) {
 	}
 }
 
-// logBuffer keeps a log for a look at it.
+// logBuffer keeps log lines.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -293,8 +293,8 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
-// runUntil runs something until the end of the test, or until stop, and wants it
-// to end cleanly.
+// runUntil runs a function until the end of the test, or until stop, and checks that it
+// ends without an error.
 func runUntil(t *testing.T, run func(context.Context) error) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -315,7 +315,7 @@ func runUntil(t *testing.T, run func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// exec changes the database behind the registry's back.
+// exec runs a statement on the database, bypassing the registry.
 func (h *house) exec(query string) {
 	h.t.Helper()
 	if _, err := h.reg.store.write.Exec(query); err != nil {

@@ -7,13 +7,13 @@ import (
 
 // Health is the state of a registry, for metrics.
 type Health struct {
-	Outbox int  // rows in the outbox: changes not yet published to NATS
-	Told   bool // the last attempt to publish the outbox succeeded
+	Outbox  int  // rows in the outbox: changes not yet published to NATS
+	Settled bool // the last attempt to publish the outbox succeeded
 }
 
 // Health returns the state of the registry.
 func (r *Registry) Health(ctx context.Context) (h Health, err error) {
-	h.Told = r.outbox.settled.Load()
+	h.Settled = r.outbox.settled.Load()
 	if err := r.store.read.GetContext(ctx, &h.Outbox, "SELECT count(*) FROM outbox"); err != nil {
 		return h, fmt.Errorf("count outbox: %w", err)
 	}

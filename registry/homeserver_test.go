@@ -12,7 +12,7 @@ import (
 	"poked/events/eventstest"
 )
 
-// newHomeserverHouse opens a registry that asks a homeserver who is who.
+// newHomeserverHouse opens a registry that authenticates clients through a homeserver.
 func newHomeserverHouse(t *testing.T, change ...func(*Config)) (*house, *eventstest.Homeserver) {
 	t.Helper()
 	hs := eventstest.StartHomeserver(t)
@@ -27,8 +27,9 @@ func newHomeserverHouse(t *testing.T, change ...func(*Config)) (*house, *eventst
 
 const whoami = "GET /_matrix/client/v3/account/whoami"
 
-// The homeserver is asked once for a token, however many come with it.
-func TestHomeserverSaysWhoAsks(t *testing.T) {
+// The homeserver receives one request for a token, however many clients send it at
+// once.
+func TestHomeserverAuthenticates(t *testing.T) {
 	h, hs := newHomeserverHouse(t)
 	var group sync.WaitGroup
 	for range 20 {
@@ -37,16 +38,16 @@ func TestHomeserverSaysWhoAsks(t *testing.T) {
 	group.Wait()
 	h.set("alice-phone", body())
 	if n := len(hs.Hits(whoami)); n != 1 {
-		t.Errorf("asked %d times for one token", n)
+		t.Errorf("%d requests for one token", n)
 	}
 	if set := h.database()[alice]; len(set.Pushers) != 1 || set.Pushers[0].DeviceID != "PHONE" {
 		t.Errorf("stored %+v", set)
 	}
 }
 
-// A token that is nobody's is 401, with what the homeserver says of refreshing it,
-// and is not asked for at each request.
-func TestHomeserverKnowsNoSuchToken(t *testing.T) {
+// An unknown token is answered with 401 and the homeserver's soft_logout. The answer is
+// cached.
+func TestUnknownTokenOfTheHomeserver(t *testing.T) {
 	h, hs := newHomeserverHouse(t)
 	for token, soft := range map[string]bool{"guess": false, "expired-oauth-token": true} {
 		for range 3 {
@@ -56,15 +57,15 @@ func TestHomeserverKnowsNoSuchToken(t *testing.T) {
 		}
 	}
 	if n := len(hs.Hits(whoami)); n != 2 {
-		t.Errorf("asked %d times for two tokens", n)
+		t.Errorf("%d requests for two tokens", n)
 	}
 	if strings.Contains(h.log.String(), "expired-oauth-token") {
 		t.Error("the log holds a token")
 	}
 }
 
-// Whatever stands between us and the homeserver's own word is no reason to log
-// anybody out, and is not remembered.
+// A failure to reach the homeserver, or an answer that is not its own, logs nobody out
+// and is not cached.
 func TestHomeserverCannotBeAsked(t *testing.T) {
 	h, hs := newHomeserverHouse(t)
 	for name, reply := range map[string]eventstest.Reply{
@@ -92,8 +93,8 @@ func TestHomeserverCannotBeAsked(t *testing.T) {
 	h.set("alice-phone", body())
 }
 
-// The homeserver keeps the push rules: changes go there, and what they do is known
-// here before they are answered.
+// The homeserver keeps the push rules: changes are forwarded to it, and stored here
+// before they are answered.
 func TestRulesOfTheHomeserver(t *testing.T) {
 	h, hs := newHomeserverHouse(t)
 	for _, prefix := range []string{prefixV3, prefixR0, prefixOriginal} {
@@ -118,18 +119,18 @@ func TestRulesOfTheHomeserver(t *testing.T) {
 			t.Errorf("%s: deleted twice: %d %+v", prefix, status, e)
 		}
 	}
-	// All that the homeserver is asked, it is asked under today's prefix.
+	// All requests to the homeserver have the current prefix.
 	if old := append(hs.Hits("PUT /_matrix/client/r0"), hs.Hits("PUT /_matrix/client/api")...); len(old) != 0 {
-		t.Errorf("asked %v", old)
+		t.Errorf("requests %v", old)
 	}
-	// The rules of a device are ours: the homeserver knows of none.
+	// The rules of a device are stored here, since the homeserver has none.
 	device := prefixOriginal + "/pushrules/device/handle/content/tea"
 	if status, e := h.change(http.MethodPut, device, "alice-phone", `{"pattern":"tea","actions":["notify"]}`); status != 200 {
 		t.Errorf("rule of a device: %d %+v", status, e)
 	}
 }
 
-// contentRules returns the ids of the content rules that poked goes by.
+// contentRules returns the ids of the content rules that are stored here.
 func (h *house) contentRules(user events.UserID) string {
 	h.t.Helper()
 	rules, err := h.reg.store.PushRules(h.t.Context(), user)
@@ -143,8 +144,8 @@ func (h *house) contentRules(user events.UserID) string {
 	return encode(h.t, ids)
 }
 
-// With the first pusher the rules come along, which the user made elsewhere.
-func TestRulesComeWithThePusher(t *testing.T) {
+// When a user sets a pusher, the user's rules and ignored users are fetched.
+func TestRulesAreFetchedWithThePusher(t *testing.T) {
 	h, hs := newHomeserverHouse(t)
 	here := h.web.URL
 	h.web.URL = hs.URL
@@ -172,7 +173,7 @@ func (h *house) ignoredBy(user events.UserID) string {
 	return encode(h.t, rules.IgnoredUsers)
 }
 
-// A change that is not known here in the end is not said to be done.
+// A change that cannot be stored here is answered with an error.
 func TestRulesCannotBeFetched(t *testing.T) {
 	h, hs := newHomeserverHouse(t)
 	h.set("alice-phone", body())
@@ -192,7 +193,7 @@ func TestRulesCannotBeFetched(t *testing.T) {
 	}
 }
 
-// A homeserver that keeps no push rules leaves them to us.
+// If the homeserver does not support push rules, the registry keeps them.
 func TestHomeserverWithoutRules(t *testing.T) {
 	h, hs := newHomeserverHouse(t)
 	hs.Instead(func(r *http.Request) (eventstest.Reply, bool) {

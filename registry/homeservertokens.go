@@ -131,7 +131,7 @@ func (h *homeserverTokens) admitStranger(ctx context.Context) (leave func(), err
 func (h *homeserverTokens) ask(ctx context.Context, digest tokenDigest, token string) (Identity, error) {
 	for range maxAsked {
 		began, asked := time.Now(), h.gone.now()
-		who, err := h.client.Whoami(ctx, token)
+		owner, err := h.client.Whoami(ctx, token)
 		if errors.Is(err, homeserver.ErrUnknownToken) {
 			err = fmt.Errorf("%w: %w", ErrUnknownToken, err)
 			h.known.Remove(digest)
@@ -140,7 +140,7 @@ func (h *homeserverTokens) ask(ctx context.Context, digest tokenDigest, token st
 		if err != nil {
 			return Identity{}, err
 		}
-		identity := Identity{UserID: who.UserID, DeviceID: who.DeviceID, asked: asked}
+		identity := Identity{UserID: owner.UserID, DeviceID: owner.DeviceID, asked: asked}
 		if h.gone.unless(identity, func() { h.known.Add(digest, knownToken{identity, began.Add(h.keep)}) }) {
 			return identity, nil
 		}

@@ -15,16 +15,15 @@ import (
 	"poked/events/eventstest"
 )
 
-// between stands between a registry and its homeserver, and holds back answers that it
-// was told to.
+// between is a proxy between a registry and its homeserver that can hold answers back.
 type between struct {
 	mu   sync.Mutex
 	hold func(*http.Request) bool
-	held chan struct{} // one for each answer that is held
-	let  chan struct{} // closed when they may go on
+	held chan struct{} // receives one value for each answer that is held back
+	let  chan struct{} // closed to release them
 }
 
-// newHeldHouse opens a registry whose homeserver's answers can be held back.
+// newHeldHouse opens a registry whose homeserver is behind such a proxy.
 func newHeldHouse(t *testing.T) (*house, *eventstest.Homeserver, *between) {
 	t.Helper()
 	b := &between{hold: func(*http.Request) bool { return false }, held: make(chan struct{}, 1000), let: make(chan struct{})}
@@ -54,7 +53,7 @@ func newHeldHouse(t *testing.T) (*house, *eventstest.Homeserver, *between) {
 	return h, hs, b
 }
 
-// holdBack holds back the answers to some requests, and returns what lets them go.
+// holdBack holds the answers to some requests back. release lets them pass.
 func (b *between) holdBack(which func(*http.Request) bool) (release func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -71,8 +70,8 @@ func byToken(r *http.Request, path, token string) bool {
 	return strings.HasSuffix(r.URL.Path, path) && strings.HasPrefix(r.Header.Get("Authorization"), "Bearer "+token)
 }
 
-// A device that is logged out while something of it is on its way is out: what the
-// homeserver said before is not believed after it, and nothing is stored for it.
+// If a device is logged out while a request of it is in progress, the homeserver's
+// earlier answer about its token is not used, and nothing is stored for it.
 func TestALogoutOvertakesARequest(t *testing.T) {
 	set := [...]string{http.MethodPost, prefixV3 + "/pushers/set"}
 	for path, request := range map[string][2]string{
@@ -92,7 +91,7 @@ func TestALogoutOvertakesARequest(t *testing.T) {
 			}
 			release()
 			if code := <-status; code != http.StatusUnauthorized {
-				t.Errorf("the request that was on its way: %d", code)
+				t.Errorf("the request in progress: %d", code)
 			}
 			if code, _, _ := h.request(http.MethodGet, prefixV3+"/pushers", "alice-phone", ""); code != http.StatusUnauthorized {
 				t.Errorf("the next request: %d", code)
@@ -107,7 +106,7 @@ func TestALogoutOvertakesARequest(t *testing.T) {
 	}
 }
 
-// Who is still there after others were logged out is not told to go.
+// A device that was not logged out with the others stays valid.
 func TestAPasswordChangeOvertakesARequest(t *testing.T) {
 	h, _, b := newHeldHouse(t)
 	release := b.holdBack(func(r *http.Request) bool { return byToken(r, "/pushrules/", "alice-phone") })
@@ -122,7 +121,7 @@ func TestAPasswordChangeOvertakesARequest(t *testing.T) {
 	}
 	release()
 	if code := <-status; code != http.StatusTooManyRequests {
-		t.Errorf("the request that was on its way: %d", code)
+		t.Errorf("the request in progress: %d", code)
 	}
 	h.set("alice-phone", body())
 	if code, _ := h.try(prefixV3+"/pushers/set", "alice-laptop", encode(t, body())); code != http.StatusUnauthorized {
@@ -130,7 +129,7 @@ func TestAPasswordChangeOvertakesARequest(t *testing.T) {
 	}
 }
 
-// What the homeserver publishes of a logout ends a token that is still believed.
+// A logout that the homeserver publishes invalidates a cached token.
 func TestAPublishedLogoutEndsTheToken(t *testing.T) {
 	for _, kind := range []string{"logout", "deactivated"} {
 		t.Run(kind, func(t *testing.T) {
@@ -150,7 +149,8 @@ func TestAPublishedLogoutEndsTheToken(t *testing.T) {
 	}
 }
 
-// However many come with tokens that nobody knows, known ones find the homeserver free.
+// However many requests have unknown tokens, requests with known ones reach the
+// homeserver.
 func TestStrangersKeepNobodyOut(t *testing.T) {
 	h, _, b := newHeldHouse(t)
 	h.set("alice-phone", body())
@@ -160,10 +160,10 @@ func TestStrangersKeepNobodyOut(t *testing.T) {
 		strangers.Go(func() {
 			path := prefixV3 + "/pushers/set"
 			if i%2 == 0 {
-				path = prefixV3 + "/logout" // is passed on
+				path = prefixV3 + "/logout" // a forwarded request
 			}
 			if code, e := h.try(path, fmt.Sprint("stranger", i), "{}"); code != http.StatusUnauthorized {
-				t.Errorf("a stranger who was asked for: %d %+v", code, e)
+				t.Errorf("a request with an unknown token: %d %+v", code, e)
 			}
 		})
 	}
@@ -173,7 +173,7 @@ func TestStrangersKeepNobodyOut(t *testing.T) {
 	for _, path := range []string{"/pushers/set", "/logout"} {
 		status, header, _ := h.request(http.MethodPost, prefixV3+path, "another", "{}")
 		if status != http.StatusTooManyRequests || header.Get("Retry-After") != "1" {
-			t.Errorf("one more stranger at %s: %d %v", path, status, header)
+			t.Errorf("one more request with an unknown token at %s: %d %v", path, status, header)
 		}
 	}
 	h.set("alice-phone", body())
@@ -182,12 +182,12 @@ func TestStrangersKeepNobodyOut(t *testing.T) {
 	known, _ := tokens.known.Peek(digest)
 	known.until = time.Now()
 	tokens.known.Add(digest, known)
-	h.set("alice-phone", body()) // has to be asked for again
+	h.set("alice-phone", body()) // its token is no longer cached
 	release()
 	strangers.Wait()
 }
 
-// Of logouts that are no longer remembered nobody claims that they never were.
+// For a logout that is no longer remembered, unless reports that it may have happened.
 func TestDeparturesAreBounded(t *testing.T) {
 	d, err := newDepartures()
 	if err != nil {
@@ -199,11 +199,11 @@ func TestDeparturesAreBounded(t *testing.T) {
 	}
 	holds := func(identity Identity) bool { return d.unless(identity, func() {}) }
 	if !holds(before) || !holds(Identity{UserID: bob, DeviceID: "0", asked: d.now()}) || holds(Identity{UserID: bob, DeviceID: "0"}) {
-		t.Error("logouts of others count, or one's own do not")
+		t.Error("logouts of other users count, or the user's own do not")
 	}
 	d.add(bob, "one more")
 	d.add(bob, "and one")
 	if holds(before) || !holds(Identity{UserID: alice, asked: d.now()}) {
-		t.Error("what is no longer known is taken for what never was")
+		t.Error("a forgotten logout counts as none")
 	}
 }

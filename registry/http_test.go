@@ -47,7 +47,7 @@ func TestCrossOrigin(t *testing.T) {
 		method, path, token string
 		status              int
 	}{
-		{"OPTIONS", setV3, "", 204}, // a preflight carries no token
+		{"OPTIONS", setV3, "", 204}, // a preflight has no token
 		{"OPTIONS", prefixOriginal + "/pushers", "", 204},
 		{"OPTIONS", "/unknown", "", 204},
 		{"GET", prefixV3 + "/pushers", "alice-phone", 200},
@@ -82,15 +82,15 @@ func TestBodyLimit(t *testing.T) {
 	}
 }
 
-// TestOpenAPI holds the program against its own description: the same paths and
-// methods, and answers of the shape that is promised.
+// TestOpenAPI compares the program with its description: it has the same paths and
+// methods, and its answers match the schemas.
 func TestOpenAPI(t *testing.T) {
 	doc := openAPI(t)
 	h := newHouse(t)
 	promised := map[string]bool{}
 	for path, item := range doc["paths"].(map[string]any) {
 		item := item.(map[string]any)
-		servers, ok := item["servers"].([]any) // of a path that is not under all of them
+		servers, ok := item["servers"].([]any) // of a path that only some prefixes have
 		if !ok {
 			servers = doc["servers"].([]any)
 		}
@@ -171,7 +171,7 @@ func checkShape(t *testing.T, doc map[string]any, name string, answer []byte) {
 	}
 }
 
-// TestOpenAPIErrcodes wants every errcode described that can be answered.
+// TestOpenAPIErrcodes checks that the description has every errcode.
 func TestOpenAPIErrcodes(t *testing.T) {
 	doc := openAPI(t)
 	for p := internal; p <= wrongMethod; p++ {
@@ -179,7 +179,8 @@ func TestOpenAPIErrcodes(t *testing.T) {
 	}
 }
 
-// TestG9NoSecretInTheLog puts secrets wherever a client can and looks for them in the log.
+// TestG9NoSecretInTheLog puts secrets wherever a client can, and searches the log for
+// them.
 func TestG9NoSecretInTheLog(t *testing.T) {
 	h := newHouse(t)
 	stop := h.run()
@@ -221,7 +222,7 @@ func TestG9NoSecretInTheLog(t *testing.T) {
 	}
 	log := h.log.String()
 	if strings.Contains(log, secret) || strings.Contains(log, "alice-phone") {
-		t.Errorf("a secret stands in the log:\n%s", log)
+		t.Errorf("the log contains a secret:\n%s", log)
 	}
 	for _, want := range []string{"errcode=M_UNKNOWN_TOKEN", "/pushrules/global/{kind}/{ruleId}/enabled", "user_id=" + alice, "status=500", "pusher removed"} {
 		if !strings.Contains(log, want) {

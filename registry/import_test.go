@@ -23,8 +23,8 @@ func importer(t *testing.T, path string, dryRun bool) *Importer {
 	return i
 }
 
-// What is taken is told NATS when the registry starts, and does not replace what
-// clients set.
+// Imported pushers are published to NATS when the registry starts, and do not replace
+// pushers that clients set.
 func TestImport(t *testing.T) {
 	h := newHouse(t)
 	h.set("alice-phone", body(keys{"pushkey": "here", "lang": "fr"}))
@@ -60,11 +60,11 @@ func TestImport(t *testing.T) {
 	h.open()
 	h.run()
 	h.waitSettled()
-	told := h.bucket()
-	if got := told[alice].Pushers; len(got) != 2 || got[0].Lang != "fr" || got[1].PushkeyTS != set.Unix() || !got[1].Disabled || got[1].DeviceID != "OLD" {
+	published := h.bucket()
+	if got := published[alice].Pushers; len(got) != 2 || got[0].Lang != "fr" || got[1].PushkeyTS != set.Unix() || !got[1].Disabled || got[1].DeviceID != "OLD" {
 		t.Errorf("alice has %+v", got)
 	}
-	if got := told[bob].Pushers; len(got) != 1 || got[0].Pushkey != "old" {
+	if got := published[bob].Pushers; len(got) != 1 || got[0].Pushkey != "old" {
 		t.Errorf("bob has %+v", got)
 	}
 }
@@ -72,11 +72,11 @@ func TestImport(t *testing.T) {
 func TestImportIsNotForARunningRegistry(t *testing.T) {
 	h := newHouse(t)
 	if _, err := OpenImporter(t.Context(), h.cfg.Database, new(pushgateway.Policy), false); err == nil {
-		t.Error("opened beside a registry")
+		t.Error("opened while a registry runs")
 	}
 }
 
-// A dry run without a database makes none.
+// A dry run without a database leaves no file.
 func TestImportDryRunLeavesNothing(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	path := filepath.Join(t.TempDir(), "poked.db")

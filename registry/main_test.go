@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestMain has more tests run beside each other than there are processors: each
-// waits a second for its NATS and works for a fraction of it.
+// TestMain runs more tests in parallel than there are processors: each waits a second
+// for its NATS and then needs little CPU time.
 func TestMain(m *testing.M) {
-	_ = flag.Set("test.parallel", "16") // the command line, read later, has the last word
+	_ = flag.Set("test.parallel", "16") // a flag on the command line overrides it
 	m.Run()
 }

@@ -14,7 +14,7 @@ import (
 
 const room = events.RoomID("!room:example.org")
 
-// messageEvent is a message as its homeserver publishes it.
+// messageEvent returns a message as its homeserver publishes it.
 func messageEvent(id string) string {
 	return `{"event_id":"` + id + `","room_id":"` + string(room) + `","type":"m.room.message","sender":"@carol:example.org",` +
 		`"content":{"body":"hi <&>"},"origin_server_ts":1234,"unsigned":{"age":1}}`
@@ -32,7 +32,7 @@ func (h *house) publish(event string) uint64 {
 	return stored[len(stored)-1].Seq
 }
 
-// notify stores that a user was notified of the event at a sequence of ROOMS, as a
+// notify stores the notification of a user of the event at a sequence of ROOMS, as a
 // dispatcher does.
 func (h *house) notify(user events.UserID, id string, seq uint64, change ...func(*events.Notification)) {
 	h.t.Helper()
@@ -53,7 +53,7 @@ func (h *house) notify(user events.UserID, id string, seq uint64, change ...func
 	}
 }
 
-// notified asks for a page and returns it with its event ids.
+// notified requests a page, and returns it with its event ids.
 func (h *house) notified(token, query string) (page listedNotifications, ids string) {
 	h.t.Helper()
 	status, _, answer := h.request(http.MethodGet, prefixV3+"/notifications"+query, token, "")
@@ -76,7 +76,7 @@ func highlighted(n *events.Notification) {
 	n.Highlight, n.Tweaks = true, []byte(`{"sound":"default","highlight":true,"org.x":{"a":[1]}}`)
 }
 
-// TestNotifications wants each answer as it goes over the wire.
+// TestNotifications compares whole answers.
 func TestNotifications(t *testing.T) {
 	h := newHouse(t)
 	doc := openAPI(t)
@@ -120,12 +120,12 @@ func TestNotifications(t *testing.T) {
 	}
 }
 
-// TestNotificationPages turns pages under every prefix until there are no more. G10: another user
+// TestNotificationPages reads page after page under every prefix. G10: another user
 // sees none of it.
 func TestNotificationPages(t *testing.T) {
 	h := newHouse(t)
 	if _, _, answer := h.request(http.MethodGet, prefixV3+"/notifications", "alice-phone", ""); string(answer) != "{\"notifications\":[]}\n" {
-		t.Errorf("of nothing: %s", answer)
+		t.Errorf("without notifications: %s", answer)
 	}
 	for i := range 25 {
 		var change []func(*events.Notification)
@@ -163,11 +163,12 @@ func TestNotificationPages(t *testing.T) {
 		}
 	}
 	if status, e := h.change(http.MethodGet, prefixV3+"/notifications", "", ""); status != http.StatusUnauthorized || e.Errcode != "M_MISSING_TOKEN" {
-		t.Errorf("nobody: %d %+v", status, e)
+		t.Errorf("without a token: %d %+v", status, e)
 	}
 }
 
-// TestNotificationsRead reads a room as a dispatcher does: what is read is not listed.
+// TestNotificationsRead marks a room as read, as a dispatcher does: its notifications
+// are no longer listed.
 func TestNotificationsRead(t *testing.T) {
 	h := newHouse(t)
 	for i, id := range []string{"$a", "$b", "$c"} {
@@ -196,8 +197,8 @@ func TestNotificationsBadQuery(t *testing.T) {
 	}
 }
 
-// TestNotificationsInOneAnswer has events so long that not all that were asked for
-// go into one answer.
+// TestNotificationsInOneAnswer uses events so long that not all of them fit into one
+// answer.
 func TestNotificationsInOneAnswer(t *testing.T) {
 	h := newHouse(t)
 	long := strings.Replace(messageEvent("$a"), "hi", strings.Repeat("x", 200<<10), 1)
@@ -206,15 +207,15 @@ func TestNotificationsInOneAnswer(t *testing.T) {
 	}
 	page, ids := h.notified("alice-phone", "?limit=12")
 	if ids != strings.Repeat("$a", 6) || page.NextToken == "" {
-		t.Errorf("%s, and on from %q", ids, page.NextToken)
+		t.Errorf("%s, next_token %q", ids, page.NextToken)
 	}
 	if page, ids := h.notified("alice-phone", "?limit=12&from="+page.NextToken); ids != strings.Repeat("$a", 6) || page.NextToken != "" {
-		t.Errorf("%s, and on from %q", ids, page.NextToken)
+		t.Errorf("%s, next_token %q", ids, page.NextToken)
 	}
 }
 
-// TestNotificationsWithoutNATS has NATS gone before any answer, and in the middle of
-// one: the client is told to ask again, and is answered when NATS is back.
+// TestNotificationsWithoutNATS stops NATS before an answer, and in the middle of one:
+// the client gets 503 with Retry-After, and an answer once NATS is back.
 func TestNotificationsWithoutNATS(t *testing.T) {
 	h := newHouse(t)
 	h.close()
@@ -240,10 +241,10 @@ func TestNotificationsWithoutNATS(t *testing.T) {
 		met := link.Break(subject, eventstest.Refuse)
 		refused(subject)
 		if !met() {
-			t.Errorf("nobody asked %s", subject)
+			t.Errorf("no request on %s", subject)
 		}
 		if !answered() {
-			t.Errorf("after %s was refused: not answered", subject)
+			t.Errorf("no answer after %s was refused", subject)
 		}
 	}
 	link.Part()
@@ -254,6 +255,6 @@ func TestNotificationsWithoutNATS(t *testing.T) {
 	link.Mend()
 	eventstest.WaitFor(t, "an answer", answered)
 	if log := h.log.String(); !strings.Contains(log, "level=WARN") || !strings.Contains(log, "status=503") || !strings.Contains(log, "list notifications") {
-		t.Errorf("the log does not say why:\n%s", log)
+		t.Errorf("the log lacks the cause:\n%s", log)
 	}
 }

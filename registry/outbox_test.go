@@ -13,8 +13,8 @@ import (
 	"poked/events/eventstest"
 )
 
-// TestG11AnsweredIsOnDisk copies the files as they are when 200 has come, which
-// is what a crash would leave, and looks into the copy.
+// TestG11AnsweredIsOnDisk copies the files once 200 has arrived, which is what a crash
+// would leave, and reads the copy.
 func TestG11AnsweredIsOnDisk(t *testing.T) {
 	h := newHouse(t)
 	h.set("alice-phone", body())
@@ -59,8 +59,8 @@ func TestG11NATSAway(t *testing.T) {
 	}
 }
 
-// TestOutboxKeepsOrder changes two users at once while the outbox runs: whoever
-// watches sees each user's versions grow and at last the newest.
+// TestOutboxKeepsOrder changes two users concurrently while the outbox runs: a watcher
+// sees each user's versions grow, and in the end the newest.
 func TestOutboxKeepsOrder(t *testing.T) {
 	h := newHouse(t)
 	var mu sync.Mutex
@@ -93,8 +93,8 @@ func TestOutboxKeepsOrder(t *testing.T) {
 	})
 }
 
-// TestOneUserDoesNotKeepOthers has a user whose pushers NATS cannot take.
-func TestOneUserDoesNotKeepOthers(t *testing.T) {
+// TestOneUserDoesNotBlockOthers sets pushers of a user that NATS cannot store.
+func TestOneUserDoesNotBlockOthers(t *testing.T) {
 	h := newHouse(t)
 	h.set("alice-phone", body())
 	h.exec(`UPDATE pushers SET data = '{"url":"` + strings.Repeat("x", 2<<20) + `"}'`)
@@ -102,7 +102,7 @@ func TestOneUserDoesNotKeepOthers(t *testing.T) {
 	h.run()
 	eventstest.WaitFor(t, "bob's pushers", func() bool { return len(h.bucket()[bob].Pushers) == 1 })
 	if h.count("outbox WHERE user_id = '"+alice+"'") == 0 {
-		t.Error("alice's row is gone though nobody was told")
+		t.Error("alice's row was deleted although it was not published")
 	}
 	h.set("alice-phone", body())
 	h.waitSettled()

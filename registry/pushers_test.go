@@ -64,7 +64,7 @@ func TestSetAgainChanges(t *testing.T) {
 	}
 }
 
-// TestEnabled sets a pusher enabled and not, under both names of the key.
+// TestEnabled sets pushers enabled and disabled, under both names of the key.
 func TestEnabled(t *testing.T) {
 	h := newHouse(t)
 	const unstable = "org.matrix.msc3881.enabled"
@@ -76,7 +76,7 @@ func TestEnabled(t *testing.T) {
 		{keys{"enabled": false}, false},
 		{keys{"enabled": true}, true},
 		{keys{unstable: false}, false},
-		{keys{}, true}, // it is no key that a set may leave as it was
+		{keys{}, true}, // a set without the key enables the pusher
 		{keys{"enabled": true, unstable: false}, true},
 		{keys{"enabled": false, unstable: true}, false},
 	} {
@@ -89,8 +89,8 @@ func TestEnabled(t *testing.T) {
 		if p := list.Pushers[0]; p["enabled"] != c.enabled || p[unstable] != c.enabled {
 			t.Errorf("%v: %s", c.set, answer)
 		}
-		if told := h.database()[alice].Pushers[0]; told.Disabled == c.enabled {
-			t.Errorf("%v: dispatchers are told %+v", c.set, told)
+		if stored := h.database()[alice].Pushers[0]; stored.Disabled == c.enabled {
+			t.Errorf("%v: dispatchers receive %+v", c.set, stored)
 		}
 	}
 }
@@ -100,7 +100,7 @@ func TestDelete(t *testing.T) {
 	h.set("alice-phone", body(keys{"pushkey": "a"}))
 	h.set("alice-phone", body(keys{"pushkey": "b"}))
 	h.set("alice-phone", body(keys{"pushkey": "a", "app_id": "other"}))
-	for range 2 { // the second finds nothing, and succeeds
+	for range 2 { // the second one finds no pusher, and succeeds
 		h.set("alice-laptop", keys{"kind": null, "pushkey": "a", "app_id": "org.example.app"})
 	}
 	if got := h.pushkeys("alice-phone"); !slices.Equal(got, []string{"b", "a"}) {
@@ -115,7 +115,7 @@ func TestAppend(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		body   keys
-		others []string // what alice has left
+		others []string // alice's remaining pushkeys
 	}{
 		{"append true", body(keys{"append": true}), []string{"key", "key", "more"}},
 		{"append false", body(keys{"append": false}), []string{"key", "more"}},
@@ -141,8 +141,8 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// TestSetTouchesOthersInOneTransaction has the set fail after other users'
-// pushers would have gone.
+// TestSetTouchesOthersInOneTransaction makes a set fail after it would have removed
+// other users' pushers.
 func TestSetTouchesOthersInOneTransaction(t *testing.T) {
 	h := newHouse(t)
 	h.set("alice-phone", body())
@@ -165,13 +165,13 @@ func TestPusherLimit(t *testing.T) {
 	if status != http.StatusBadRequest || e.Errcode != "M_INVALID_PARAM" || !strings.Contains(e.Error, "3 pushers") {
 		t.Errorf("%d %+v", status, e)
 	}
-	h.set("alice-phone", body(keys{"pushkey": "2", "lang": "de"})) // changing one is no more
+	h.set("alice-phone", body(keys{"pushkey": "2", "lang": "de"})) // changing one does not count as another
 	h.set("alice-phone", body(keys{"pushkey": "0", "kind": null}))
 	h.set("alice-phone", body(keys{"pushkey": "3"}))
 	if got := h.pushkeys("alice-phone"); !slices.Equal(got, []string{"1", "2", "3"}) {
 		t.Errorf("alice has %q", got)
 	}
-	h.set("bob-phone", body()) // the limit is each user's own
+	h.set("bob-phone", body()) // each user has a limit
 }
 
 func TestRemovalsAreForgotten(t *testing.T) {
@@ -185,8 +185,8 @@ func TestRemovalsAreForgotten(t *testing.T) {
 	}
 }
 
-// TestLargestPushersFitNATS sets as many and as large pushers as one user may
-// have, in the encoding that grows most.
+// TestLargestPushersFitNATS sets as many and as large pushers as a user may have, in
+// the encoding that grows most.
 func TestLargestPushersFitNATS(t *testing.T) {
 	eventstest.Long(t)
 	h := newHouse(t, func(c *Config) { c.MaxPushers = maxMaxPushers })

@@ -17,7 +17,7 @@ func TestRateLimit(t *testing.T) {
 	for range 2 {
 		h.set("alice-phone", body())
 	}
-	// One bucket for each user, whichever device and path asks.
+	// One bucket for each user, whatever the device and path.
 	status, header, answer := h.request("GET", prefixR0+"/pushers", "alice-laptop", "")
 	var e errorBody
 	if err := json.Unmarshal(answer, &e); err != nil || status != http.StatusTooManyRequests || e.Errcode != "M_LIMIT_EXCEEDED" {
@@ -39,14 +39,14 @@ func TestLimiterRefills(t *testing.T) {
 			t.Fatal(err)
 		}
 		var refused *apiError
-		for range 3 { // refusals do not push the time further away
+		for range 3 { // refusals do not extend the wait
 			if err := l.admit(alice); !errors.As(err, &refused) || refused.retryAfter != 100*time.Millisecond {
 				t.Fatalf("refused: %+v", refused)
 			}
 		}
 		<-time.After(refused.retryAfter)
 		if err := l.admit(alice); err != nil {
-			t.Errorf("after the time it asked for: %v", err)
+			t.Errorf("after Retry-After: %v", err)
 		}
 	})
 }

@@ -15,7 +15,7 @@ import (
 	"poked/events/stream"
 )
 
-// TestReconcile starts with a bucket that somebody else has changed.
+// TestReconcile starts with a bucket that another process has changed.
 func TestReconcile(t *testing.T) {
 	other := func(set events.UserPushers, version int64) events.UserPushers {
 		set.Version = version
@@ -25,10 +25,10 @@ func TestReconcile(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name string
-		// bucket returns what the bucket holds of alice, whom the database has at
-		// set. No pushers means no key.
+		// bucket returns alice's value in the bucket, given the one in the database. No
+		// pushers means no key.
 		bucket func(set events.UserPushers) events.UserPushers
-		// version is what alice's has to be in the end, relative to set's.
+		// version is alice's version in the end, relative to set's.
 		version int64
 	}{
 		{"equal", func(set events.UserPushers) events.UserPushers { return set }, 0},
@@ -60,13 +60,13 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
-// TestReconcilePushRules is TestReconcile of the other bucket, which it shares all
-// but the values with.
+// TestReconcilePushRules is TestReconcile for the other bucket, which has different
+// values but the same code.
 func TestReconcilePushRules(t *testing.T) {
 	for _, c := range []struct {
 		name    string
-		bucket  func(*events.UserPushRules) // changes what the bucket holds of alice
-		version int64                       // what it grows by in the end
+		bucket  func(*events.UserPushRules) // changes alice's value in the bucket
+		version int64                       // by how much it has grown in the end
 	}{
 		{"equal", func(*events.UserPushRules) {}, 0},
 		{"missing", func(r *events.UserPushRules) { *r = events.UserPushRules{UserID: alice} }, 0},
@@ -106,8 +106,8 @@ func (h *house) putRules(rules events.UserPushRules) {
 	}
 }
 
-// TestReconcileUnknownUsers has users in the bucket whom the database does not
-// have, or has without pushers.
+// TestReconcileUnknownUsers puts users into the bucket that the database does not have,
+// or has without pushers.
 func TestReconcileUnknownUsers(t *testing.T) {
 	h := newHouse(t)
 	h.set("alice-phone", body())
@@ -119,7 +119,7 @@ func TestReconcileUnknownUsers(t *testing.T) {
 	h.putPushers(set)
 	h.run()
 	eventstest.WaitFor(t, "the bucket to be empty", func() bool { return len(h.bucket()) == 0 })
-	// If the user comes back, dispatchers must not take the news for old.
+	// If the user sets a pusher again, dispatchers must not take it for an old value.
 	if err := h.reg.store.Enqueue(t.Context(), inPushers, []entry{{user: set.UserID}}); err != nil {
 		t.Fatal(err)
 	}
@@ -136,8 +136,8 @@ func (h *house) putPushers(set events.UserPushers) {
 	}
 }
 
-// TestDatabaseFromBackup wants the bucket to follow a database that went back in
-// time.
+// TestDatabaseFromBackup checks that the bucket follows a database that was restored
+// from a backup.
 func TestDatabaseFromBackup(t *testing.T) {
 	h := newHouse(t)
 	stop := h.run()
@@ -162,15 +162,15 @@ func TestDatabaseFromBackup(t *testing.T) {
 	h.waitSettled()
 	bucket := h.bucket()
 	if got := h.inDatabase(inPushRules)[alice].Version; got <= 3 {
-		t.Errorf("version %d of the rules, which went up to 3", got)
+		t.Errorf("version %d of the rules, want more than 3", got)
 	}
 	if set := bucket[alice]; len(bucket) != 1 || set.Pushers[0].Lang != "old" || set.Version <= newest {
-		t.Errorf("the bucket has %+v; versions went up to %d", bucket, newest)
+		t.Errorf("the bucket has %+v, want versions above %d", bucket, newest)
 	}
 }
 
-// TestBucketDeletedInPlace has an operator delete a bucket and make it anew,
-// while the connection stands. The next change finds out.
+// TestBucketDeletedInPlace deletes a bucket and makes it anew while the connection
+// stays open. The next change notices it.
 func TestBucketDeletedInPlace(t *testing.T) {
 	for _, b := range []bucket{inPushers, inPushRules} {
 		t.Run(string(b), func(t *testing.T) {
@@ -196,15 +196,15 @@ func TestBucketDeletedInPlace(t *testing.T) {
 	}
 }
 
-// moving is a NATS that is replaced by an empty one.
+// moving is a NATS server that is replaced by another.
 type moving struct {
 	now atomic.Pointer[eventstest.Server]
 }
 
 func (m *moving) InProcessConn() (net.Conn, error) { return m.now.Load().InProcessConn() }
 
-// TestBucketLostWhileRunning replaces NATS by an empty one under a registry that
-// has nothing left to tell.
+// TestBucketLostWhileRunning replaces NATS by an empty server while the registry has
+// nothing to publish.
 func TestBucketLostWhileRunning(t *testing.T) {
 	eventstest.Long(t)
 	h := newHouse(t)
@@ -236,8 +236,8 @@ func TestBucketLostWhileRunning(t *testing.T) {
 	}
 }
 
-// TestDeletedBucketIsFilled has an operator delete a bucket under a registry that
-// has nothing left to tell, and nothing changes after that.
+// TestDeletedBucketIsFilled deletes a bucket while the registry has nothing to publish,
+// and changes nothing afterwards.
 func TestDeletedBucketIsFilled(t *testing.T) {
 	for _, b := range []bucket{inPushers, inPushRules} {
 		t.Run(string(b), func(t *testing.T) {

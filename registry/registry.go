@@ -154,7 +154,7 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	who, err := openAuthSource(cfg, log)
+	source, err := openAuthSource(cfg, log)
 	if err != nil {
 		return nil, err
 	}
@@ -175,11 +175,11 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 			return nil, errors.Join(err, listener.Close(), store.Close())
 		}
 	}
-	r := &Registry{store: store, outbox: newOutbox(store, conn, log), tokens: who.file, conn: conn, listener: listener, log: log}
-	up := who.upstream(store, log)
-	r.api = newAPI(store, conn, policy, who.auth, up, limiter, log)
-	if who.registration != nil {
-		r.recheck = newRecheck(up, who.client.Service(who.registration.ASToken), who.registration, cfg.Recheck)
+	r := &Registry{store: store, outbox: newOutbox(store, conn, log), tokens: source.file, conn: conn, listener: listener, log: log}
+	up := source.upstream(store, log)
+	r.api = newAPI(store, conn, policy, source.auth, up, limiter, log)
+	if source.registration != nil {
+		r.recheck = newRecheck(up, source.client.Service(source.registration.ASToken), source.registration, cfg.Recheck)
 	}
 	return r, nil
 }
@@ -193,27 +193,27 @@ type authSource struct {
 	registration *homeserver.Registration // nil if there is none
 }
 
-func openAuthSource(cfg Config, log *slog.Logger) (who authSource, err error) {
+func openAuthSource(cfg Config, log *slog.Logger) (source authSource, err error) {
 	if cfg.Homeserver.URL == "" {
-		if who.file, err = openTokenFile(cfg.Tokens, log); err != nil {
-			return who, err
+		if source.file, err = openTokenFile(cfg.Tokens, log); err != nil {
+			return source, err
 		}
-		who.auth = who.file.lookup
-		return who, nil
+		source.auth = source.file.lookup
+		return source, nil
 	}
 	if cfg.Homeserver.Registration != "" {
-		if who.registration, err = homeserver.ReadRegistration(cfg.Homeserver.Registration); err != nil {
-			return who, err
+		if source.registration, err = homeserver.ReadRegistration(cfg.Homeserver.Registration); err != nil {
+			return source, err
 		}
 	}
-	if who.client, err = homeserver.New(cfg.Homeserver.URL); err != nil {
-		return who, err
+	if source.client, err = homeserver.New(cfg.Homeserver.URL); err != nil {
+		return source, err
 	}
-	if who.tokens, err = newHomeserverTokens(who.client, cfg.TokenCache); err != nil {
-		return who, err
+	if source.tokens, err = newHomeserverTokens(source.client, cfg.TokenCache); err != nil {
+		return source, err
 	}
-	who.auth = who.tokens.lookup
-	return who, nil
+	source.auth = source.tokens.lookup
+	return source, nil
 }
 
 // upstream returns the homeserver that keeps push rules and devices, or nil.

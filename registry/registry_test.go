@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestRunServes wants the listener that Open bound to answer under Run, a
-// request that is out at the stop to be answered, and none after it.
+// TestRunServes checks that Run serves the listener that Open bound, answers a request
+// in progress at the stop, and none after it.
 func TestRunServes(t *testing.T) {
 	h := newHouse(t)
 	asked, answer := make(chan struct{}), make(chan struct{})
@@ -24,7 +24,7 @@ func TestRunServes(t *testing.T) {
 	go func() { stop(); close(stopped) }()
 	close(answer)
 	if got := <-status; got != http.StatusOK {
-		t.Errorf("the request at the stop: %d", got)
+		t.Errorf("the request in progress at the stop: %d", got)
 	}
 	<-stopped
 	if got := get(t, "http://"+h.reg.Addr()+prefixV3+"/pushers"); got != 0 {

@@ -8,7 +8,7 @@ import (
 	"poked/events"
 )
 
-// Why pushers went can be read while the registry runs.
+// The reasons of removals can be read while the registry runs.
 func TestRemovals(t *testing.T) {
 	h, _ := newHomeserverHouse(t)
 	h.setAll()
@@ -37,9 +37,9 @@ func TestRemovals(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "none.db")
 	if _, err := Removals(t.Context(), path, "", 1); err == nil {
-		t.Error("read a database that is not there")
+		t.Error("read a database that does not exist")
 	}
 	if left, _ := filepath.Glob(path + "*"); len(left) != 0 {
-		t.Errorf("made %v", left)
+		t.Errorf("created %v", left)
 	}
 }

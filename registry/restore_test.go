@@ -17,8 +17,7 @@ import (
 	"poked/events/pushrule"
 )
 
-// lived is a registry that has stopped, and whose buckets say everything that they
-// can say of a user.
+// lived returns a stopped registry whose buckets have values of every kind.
 func lived(t *testing.T) *house {
 	h := newHouse(t)
 	stop := h.run()
@@ -48,7 +47,7 @@ func lived(t *testing.T) *house {
 	return h
 }
 
-// buckets returns what both buckets hold, and how far they have been written.
+// buckets returns the contents of both buckets and their last sequences.
 func (h *house) buckets() string {
 	h.t.Helper()
 	var all []any
@@ -65,9 +64,9 @@ func (h *house) buckets() string {
 	return encode(h.t, all)
 }
 
-// TestRestoreFromNATS loses the database, builds it anew from NATS, and wants the
-// registry that opens it to say what the one before said, and NATS to hear nothing
-// of it: neither what is older nor the same once more.
+// TestRestoreFromNATS loses the database and restores it from NATS. The registry that
+// opens it then has the same values as before, and publishes nothing: neither older
+// values nor the same ones again.
 func TestRestoreFromNATS(t *testing.T) {
 	eventstest.Long(t)
 	h := lived(t)
@@ -77,10 +76,10 @@ func TestRestoreFromNATS(t *testing.T) {
 	if _, err := Open(t.Context(), h.cfg, nil, h.conn, h.reg.log); !errors.Is(err, ErrLost) {
 		t.Errorf("a registry without its database begins: %v", err)
 	}
-	heard := 0
-	restored, err := Restore(t.Context(), h.cfg.Database, h.conn, false, func() { heard++ })
-	if want := (Restored{Users: 2, Pushers: 3, RuleUsers: 2, Rules: 8}); err != nil || restored != want || heard != 4 {
-		t.Fatalf("restored %+v (%v), want %+v; heard of %d", restored, err, want, heard)
+	steps := 0
+	restored, err := Restore(t.Context(), h.cfg.Database, h.conn, false, func() { steps++ })
+	if want := (Restored{Users: 2, Pushers: 3, RuleUsers: 2, Rules: 8}); err != nil || restored != want || steps != 4 {
+		t.Fatalf("restored %+v (%v), want %+v; progress %d", restored, err, want, steps)
 	}
 	h.open()
 	if n := h.count("outbox"); n != 0 {
@@ -95,16 +94,17 @@ func TestRestoreFromNATS(t *testing.T) {
 	h.run()
 	eventstest.WaitFor(t, "the registry to be ready", func() bool { return h.reg.Unready() == "" })
 	if after := h.buckets(); after != before {
-		t.Errorf("NATS was told of it:\n%s\nbefore\n%s", after, before)
+		t.Errorf("the registry published:\n%s\nbefore\n%s", after, before)
 	}
 	h.goesOn(pushers[alice].Version)
 }
 
-// goesOn changes what was restored, and wants NATS to be told of something newer.
+// goesOn changes restored values, and checks that newer versions are published.
 func (h *house) goesOn(version int64) {
 	h.t.Helper()
 	old := h.bucket()[alice].Pushers
-	// A rejection of the pusher as it was finds it; one of what was before does not.
+	// A rejection of the restored pusher applies to it; one of an earlier pusher does
+	// not.
 	for _, ts := range []int64{old[0].PushkeyTS - 1, old[0].PushkeyTS} {
 		gone, err := h.reg.store.Reject(h.t.Context(), events.Rejection{
 			UserID: alice, AppID: old[0].AppID, Pushkey: old[0].Pushkey, PushkeyTS: ts, Gateway: "https://x",
@@ -119,7 +119,7 @@ func (h *house) goesOn(version int64) {
 		h.t.Errorf("after a change NATS has %+v", got)
 	}
 	if got := h.rulesOfAlice().Changes.Override; got[0].ID != "first" || got[1].ID != "mine4" || got[5].ID != "mine0" {
-		h.t.Errorf("the rules stand in another order: %+v", got)
+		h.t.Errorf("the rules have another order: %+v", got)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestRestoreOverwritesNothing(t *testing.T) {
 	refused("not a database")
 }
 
-// TestRestoreDryRun counts and makes no file, and fills none that is there.
+// TestRestoreDryRun counts, creates no file, and writes into no existing one.
 func TestRestoreDryRun(t *testing.T) {
 	h := lived(t)
 	path := filepath.Join(t.TempDir(), "new.db")
@@ -173,28 +173,29 @@ func TestRestoreDryRun(t *testing.T) {
 	}
 }
 
-// TestRestoreIsAllOrNothing breaks off in the middle.
+// TestRestoreIsAllOrNothing interrupts a restore.
 func TestRestoreIsAllOrNothing(t *testing.T) {
 	h := lived(t)
 	h.close()
 	path := filepath.Join(t.TempDir(), "new.db")
 	h.nats.Publish("$KV.PUSHERS.0."+events.Token("@zoe:x"), `{"user_id":"@zoe:x","version":3,"pushers":[{"pushkey":1}]}`)
-	heard := 0
+	steps := 0
 	broken, cancel := context.WithCancel(t.Context())
 	if _, err := Restore(broken, path, h.conn, false, func() {
-		if heard++; heard == 3 {
+		if steps++; steps == 3 {
 			cancel()
 		}
 	}); err == nil {
-		t.Error("it went on")
+		t.Error("the restore succeeded")
 	}
 	restored, err := Restore(t.Context(), path, h.conn, false, func() {})
 	if want := (Restored{Users: 2, Pushers: 3, RuleUsers: 2, Rules: 8, Unreadable: 1}); err != nil || restored != want {
-		t.Errorf("then it restored %+v (%v), want %+v", restored, err, want)
+		t.Errorf("the second restore restored %+v (%v), want %+v", restored, err, want)
 	}
 }
 
-// TestStartEmpty has an operator say that what NATS knows is to be forgotten.
+// TestStartEmpty starts with the operator's confirmation that the values in NATS may be
+// deleted.
 func TestStartEmpty(t *testing.T) {
 	eventstest.Long(t)
 	h := lived(t)

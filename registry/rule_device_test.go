@@ -10,8 +10,8 @@ import (
 	"poked/events/pushrule"
 )
 
-// TestDeviceRules wants the rules of a device beside the global ones, and apart
-// from them.
+// TestDeviceRules checks that the rules of a device exist beside the global ones and
+// are separate from them.
 func TestDeviceRules(t *testing.T) {
 	h := newHouse(t)
 	h.put("global/room/a", firstRule)
@@ -20,9 +20,9 @@ func TestDeviceRules(t *testing.T) {
 		t.Errorf("a device without rules: %s", got)
 	}
 	if got := h.get(""); strings.Contains(got, "device") {
-		t.Errorf("nobody has devices: %s", got)
+		t.Errorf("without rules of devices: %s", got)
 	}
-	handle := "%C3%A4" + strings.Repeat("x", 30) + "%2F" // 32 characters, a slash among them
+	handle := "%C3%A4" + strings.Repeat("x", 30) + "%2F" // 32 characters, including a slash
 	h.put("device/"+handle+"/room/a", secondRule)
 	h.put("device/other/room/a", firstRule)
 	if got := h.get("device/" + handle + "/room/a/actions"); !sameJSON(t, []byte(got), []byte(secondRule)) {
@@ -40,11 +40,11 @@ func TestDeviceRules(t *testing.T) {
 		t.Errorf("all: %s", all)
 	}
 	if _, _, answer := h.request("GET", prefixV3+"/pushrules/", "alice-phone", ""); strings.Contains(string(answer), `"device"`) {
-		t.Errorf("today's prefix shows devices: %s", answer)
+		t.Errorf("the current prefix shows devices: %s", answer)
 	}
 }
 
-// TestCopyDeviceRules copies a device's rules: all of them, in their order.
+// TestCopyDeviceRules copies a device's rules: all of them, in order.
 func TestCopyDeviceRules(t *testing.T) {
 	h := newHouse(t)
 	h.run()
@@ -66,7 +66,7 @@ func TestCopyDeviceRules(t *testing.T) {
 		t.Errorf("copied %s, got %s", was, is)
 	}
 	version := h.inDatabase(inPushRules)[alice].Version
-	copied("old", `{"instance_handle":"new"}`, 200, "") // it was done
+	copied("old", `{"instance_handle":"new"}`, 200, "") // the rules were copied before
 	copied("none", `{"instance_handle":"new"}`, 404, "M_NOT_FOUND")
 	copied("old", `{"instance_handle":"else"}`, 400, "M_INVALID_PARAM")
 	copied("old", `{"instance_handle":""}`, 400, "M_INVALID_PARAM")
@@ -84,7 +84,7 @@ func TestCopyDeviceRules(t *testing.T) {
 	h.waitSettled()
 }
 
-// TestRuleLimits reaches each limit, and goes one beyond.
+// TestRuleLimits reaches each limit, and exceeds it by one.
 func TestRuleLimits(t *testing.T) {
 	eventstest.Long(t)
 	h := newHouse(t)
@@ -117,13 +117,13 @@ func TestRuleLimits(t *testing.T) {
 	}
 	refused("device/more/room/a", firstRule, 400, "M_INVALID_PARAM", "50 devices")
 	if status, e := h.rule(http.MethodPost, "device/0/copy", `{"instance_handle":"more"}`); status != 400 || !strings.Contains(e.Error, "50 devices") {
-		t.Errorf("copy to one device more: %d %+v", status, e)
+		t.Errorf("copy to a device above the limit: %d %+v", status, e)
 	}
 	h.exec(fmt.Sprintf(`INSERT INTO push_rules (user_id, scope, kind, rule_id, position, enabled, actions, bytes)
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT %d)
 		SELECT user_id, '', kind, i, -i, enabled, actions, bytes FROM push_rules, n WHERE scope = '0'`, maxRules-h.count("push_rules")))
 	refused("global/room/more", firstRule, 400, "M_INVALID_PARAM", "1000 push rules")
-	h.put("global/content/c", rule(maxRuleBytes-1, "c")) // changing one is no more
+	h.put("global/content/c", rule(maxRuleBytes-1, "c")) // changing one does not count as another
 
 	h.exec("DELETE FROM push_rules WHERE kind = 'room'")
 	h.exec(fmt.Sprintf("UPDATE push_rules SET bytes = %d", maxRulesBytes-maxRuleBytes))
@@ -132,7 +132,7 @@ func TestRuleLimits(t *testing.T) {
 	refused("global/override/.m.rule.master/actions", firstRule, 413, "M_TOO_LARGE", "393216")
 }
 
-// TestLargestRulesFitNATS has a user of whom as much is said as the limits admit.
+// TestLargestRulesFitNATS sets as many and as large rules as the limits allow.
 func TestLargestRulesFitNATS(t *testing.T) {
 	eventstest.Long(t)
 	h := newHouse(t)
@@ -163,6 +163,6 @@ func TestLargestRulesFitNATS(t *testing.T) {
 	})
 	h.waitSettled()
 	if n := len(encode(t, h.rulesOfAlice())); n < 900<<10 {
-		t.Errorf("only %d bytes were told", n)
+		t.Errorf("only %d bytes were published", n)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestRuleOrder puts rules beside others and moves them.
+// TestRuleOrder places rules next to others, and moves them.
 func TestRuleOrder(t *testing.T) {
 	h := newHouse(t)
 	for _, scope := range []string{"global/", "device/h/"} {
@@ -18,12 +18,12 @@ func TestRuleOrder(t *testing.T) {
 			{"d?before=a", "b c d a"},
 			{"e?after=a", "b c d a e"},
 			{"f?before=b", "f b c d a e"},
-			{"c", "f b c d a e"}, // what is changed stays
+			{"c", "f b c d a e"}, // a changed rule keeps its place
 			{"c?before=f", "c f b d a e"},
 			{"c?after=e", "f b d a e c"},
 			{"a?before=c", "f b d e a c"},
 			{"b?after=f", "f b d e a c"},
-			{"g?before=d&after=a", "f b g d e a c"}, // before decides
+			{"g?before=d&after=a", "f b g d e a c"}, // before wins
 			{"g?before=f&after=gone", "g f b d e a c"},
 			{"h?before=&after=", "h g f b d e a c"},
 		} {
@@ -35,8 +35,8 @@ func TestRuleOrder(t *testing.T) {
 	}
 }
 
-// TestMovingRewritesNoOther wants rules to keep their positions while others
-// find a place between them.
+// TestMovingRewritesNoOther checks that rules keep their positions while others are
+// placed between them.
 func TestMovingRewritesNoOther(t *testing.T) {
 	h := newHouse(t)
 	h.exec("CREATE TABLE written (rule_id TEXT)")
@@ -52,7 +52,7 @@ func TestMovingRewritesNoOther(t *testing.T) {
 	}
 }
 
-// TestUsedUpGap puts rules at one spot until there is no room, and goes on.
+// TestUsedUpGap inserts rules at one place until the gap is used up, and continues.
 func TestUsedUpGap(t *testing.T) {
 	h := newHouse(t)
 	h.put("global/sender/other", firstRule)
@@ -77,10 +77,10 @@ func TestUsedUpGap(t *testing.T) {
 		t.Errorf("order %q", got)
 	}
 	if position("last") == last {
-		t.Error("nothing was numbered anew: the test fills no gap")
+		t.Error("no rule was renumbered: the test used up no gap")
 	}
 	if position("other") != other {
-		t.Error("another kind was numbered anew")
+		t.Error("another kind was renumbered")
 	}
 	h.exec(fmt.Sprintf("UPDATE push_rules SET position = position - %d WHERE kind = 'room'", int64(positionLimit)))
 	h.put("global/room/newest", firstRule)

@@ -48,7 +48,7 @@ type allRules struct {
 }
 
 // getRules answers GET pushrules/. Only the original prefix includes the rules of
-// devices, which the specification no longer has.
+// devices, which later versions of the specification dropped.
 func (a *api) getRules(ctx context.Context, c *call) (any, error) {
 	rules, err := a.store.PushRules(ctx, c.identity.UserID)
 	if err != nil {

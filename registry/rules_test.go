@@ -11,7 +11,7 @@ import (
 	"poked/events/pushrule"
 )
 
-// pushRules is where a path of the tests begins: the prefix that has both scopes.
+// pushRules is the prefix of the paths in tests; it has both scopes.
 const pushRules = prefixOriginal + "/pushrules/"
 
 const (
@@ -19,13 +19,13 @@ const (
 	secondRule = `{"actions":["dont_notify",{"set_tweak":"sound","value":"<bell>"}]}`
 )
 
-// rule sends a request about alice's rules whose answer is {} or an error.
+// rule sends a request about alice's rules, whose answer is {} or an error.
 func (h *house) rule(method, path, body string) (int, errorBody) {
 	h.t.Helper()
 	return h.change(method, pushRules+path, "alice-phone", body)
 }
 
-// put sets a rule of alice's, or part of one, and wants it done.
+// put sets a rule of alice's, or part of one, and checks that it succeeds.
 func (h *house) put(path, body string) {
 	h.t.Helper()
 	if status, e := h.rule(http.MethodPut, path, body); status != http.StatusOK {
@@ -33,7 +33,7 @@ func (h *house) put(path, body string) {
 	}
 }
 
-// get returns what alice is shown.
+// get returns the answer to a GET of alice's.
 func (h *house) get(path string) string {
 	h.t.Helper()
 	status, _, answer := h.request(http.MethodGet, pushRules+path, "alice-phone", "")
@@ -59,8 +59,8 @@ func (h *house) ruleIDs(scope, kind string) []string {
 	return ids
 }
 
-// TestPredefinedRules wants a user who changed nothing to be shown the
-// predefined rules, whole and in parts.
+// TestPredefinedRules checks that a user who changed nothing gets the predefined rules,
+// as a whole and in parts.
 func TestPredefinedRules(t *testing.T) {
 	h := newHouse(t)
 	predefined := encode(t, pushrule.Predefined(alice))
@@ -80,7 +80,7 @@ func TestPredefinedRules(t *testing.T) {
 	}
 }
 
-// TestRuleOfEachKind sets, reads, changes and deletes one.
+// TestRuleOfEachKind sets, reads, changes and deletes a rule of each kind.
 func TestRuleOfEachKind(t *testing.T) {
 	eventstest.Long(t)
 	h := newHouse(t)
@@ -119,7 +119,7 @@ func TestRuleOfEachKind(t *testing.T) {
 	}
 }
 
-// TestRulesRefused goes through every way in which a request can be wrong.
+// TestRulesRefused sends every kind of invalid request.
 func TestRulesRefused(t *testing.T) {
 	h := newHouse(t)
 	h.put("global/room/there", firstRule)
@@ -213,7 +213,7 @@ func TestRulesRefused(t *testing.T) {
 	}
 }
 
-// TestPredefinedRuleChanged changes parts of predefined rules and back again.
+// TestPredefinedRuleChanged changes parts of predefined rules, and changes them back.
 func TestPredefinedRuleChanged(t *testing.T) {
 	h := newHouse(t)
 	h.run()
@@ -243,8 +243,8 @@ func TestPredefinedRuleChanged(t *testing.T) {
 	}
 }
 
-// TestNoChangeIsNotTold repeats every change: the second time nothing is said.
-func TestNoChangeIsNotTold(t *testing.T) {
+// TestNoChangeIsNotPublished repeats every change: the second time nothing is published.
+func TestNoChangeIsNotPublished(t *testing.T) {
 	h := newHouse(t)
 	h.put("global/room/z", firstRule)
 	for _, c := range []struct{ path, body string }{
@@ -264,15 +264,15 @@ func TestNoChangeIsNotTold(t *testing.T) {
 		h.exec("DELETE FROM outbox")
 		h.put(c.path, c.body)
 		if after := h.inDatabase(inPushRules)[alice]; after.Version != before.Version || h.count("outbox") != 0 {
-			t.Errorf("%s: version %d after %d, %d to be told", c.path, after.Version, before.Version, h.count("outbox"))
+			t.Errorf("%s: version %d after %d, %d rows in the outbox", c.path, after.Version, before.Version, h.count("outbox"))
 		}
 	}
-	if v := h.inDatabase(inPushRules)[alice].Version; v != 10 { // one of the steps above finds all done already
+	if v := h.inDatabase(inPushRules)[alice].Version; v != 10 { // one of the steps above changes nothing
 		t.Errorf("version %d, want 10", v)
 	}
 }
 
-// TestG10RulesOfOthers wants nobody to see or change another's rules.
+// TestG10RulesOfOthers checks that nobody sees or changes another user's rules.
 func TestG10RulesOfOthers(t *testing.T) {
 	h := newHouse(t)
 	h.put("global/room/a", firstRule)

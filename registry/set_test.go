@@ -21,7 +21,7 @@ func TestSetRefuses(t *testing.T) {
 	data := func(url any) keys { return keys{"data": keys{"url": url}} }
 	for _, c := range []struct {
 		name, path string
-		body       any // keys, or the text itself
+		body       any // keys, or the body as text
 		errcode    string
 		says       []string // what the error names
 	}{
@@ -132,22 +132,22 @@ func TestSetAdmits(t *testing.T) {
 	}
 }
 
-// What push gateways could not read is no pusher's, and no rule's.
-func TestBodiesThatNoGatewayCanRead(t *testing.T) {
+// JSON that push gateways could not parse is accepted neither in pushers nor in rules.
+func TestBodiesThatNoGatewayCanParse(t *testing.T) {
 	h := newHouse(t)
 	for _, text := range []string{`"\ud800"`, "1e400", strings.Repeat("[", 100) + strings.Repeat("]", 100)} {
 		data := `{"url":"https://g.example/_matrix/push/v1/notify","x":` + text + `}`
 		tweak := `[{"set_tweak":"sound","value":` + text + `}]`
 		for _, raw := range []string{data, tweak} {
 			if _, err := parseFields([]byte(`{"x":` + raw + `}`)); err == nil {
-				t.Errorf("taken: %.80s", raw)
+				t.Errorf("accepted: %.80s", raw)
 			}
 		}
 	}
 	for _, text := range []string{`"\ud800"`, "1e400", strings.Repeat("[", 100) + strings.Repeat("]", 100)} {
 		content := json.RawMessage(`{"global":{"override":[{"rule_id":"x","enabled":true,"conditions":[],"actions":[{"set_tweak":"sound","value":` + text + `}]}]}}`)
 		if err := h.reg.store.takePublished(t.Context(), alice, content); !errors.Is(err, events.ErrBadEvent) {
-			t.Errorf("taken: %.40s: %v", text, err)
+			t.Errorf("accepted: %.40s: %v", text, err)
 		}
 	}
 }

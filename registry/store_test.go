@@ -24,12 +24,12 @@ func openTestStore(t *testing.T, path string) *store {
 	return s
 }
 
-// TestDatabaseFiles wants every file to be its owner's alone, also one that was
-// not before, and the name to be taken as it is.
+// TestDatabaseFiles checks that every file is readable only by its owner, also one that
+// was not, and that the name of the database is used literally.
 func TestDatabaseFiles(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "odd name?_journal_mode=off#%41.db")
-	if err := os.WriteFile(path, nil, 0o644); err != nil { // too wide on purpose
+	if err := os.WriteFile(path, nil, 0o644); err != nil { // readable by all on purpose
 		t.Fatal(err)
 	}
 	s := openTestStore(t, path)
@@ -50,9 +50,9 @@ func TestDatabaseFiles(t *testing.T) {
 	}
 }
 
-// TestSymlinkedDatabase opens a database by the name of a link to it: its files stand
-// beside the file itself, are their owner's alone though some were left that were not,
-// and nobody else opens it meanwhile under its own name.
+// TestSymlinkedDatabase opens a database through a symbolic link: its other files are
+// next to the real file, they become readable only by their owner, and a second
+// registry cannot open the database by its real name meanwhile.
 func TestSymlinkedDatabase(t *testing.T) {
 	dir, elsewhere := t.TempDir(), t.TempDir()
 	path, link := filepath.Join(elsewhere, "real.db"), filepath.Join(dir, "poked.db")
@@ -60,7 +60,7 @@ func TestSymlinkedDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.WriteFile(path+suffix, nil, 0o644); err != nil { // too wide on purpose
+		if err := os.WriteFile(path+suffix, nil, 0o644); err != nil { // readable by all on purpose
 			t.Fatal(err)
 		}
 	}
@@ -109,7 +109,7 @@ func TestDatabaseSettings(t *testing.T) {
 	}
 }
 
-// TestOlderDatabaseIsBroughtUp opens a database from before there were push rules.
+// TestOlderDatabaseIsBroughtUp opens a database of a version without push rules.
 func TestOlderDatabaseIsBroughtUp(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "poked.db")
 	s := openTestStore(t, path)

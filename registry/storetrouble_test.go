@@ -14,8 +14,8 @@ import (
 	"poked/events/eventstest"
 )
 
-// wantAway checks that nothing can be set: 503 with Retry-After and an errcode, and not
-// ready.
+// wantAway checks that a set gets 503 with Retry-After and an errcode, and that the
+// registry is not ready.
 func (h *house) wantAway() {
 	h.t.Helper()
 	status, header, raw := h.request(http.MethodPost, "/_matrix/client/v3/pushers/set", "alice-phone", encode(h.t, body()))
@@ -23,11 +23,11 @@ func (h *house) wantAway() {
 		h.t.Errorf("%d, Retry-After %q, %s", status, header.Get("Retry-After"), raw)
 	}
 	if why := h.reg.Unready(); !strings.Contains(why, "the database cannot be written") {
-		h.t.Errorf("ready, or not for this: %q", why)
+		h.t.Errorf("ready, or unready for another reason: %q", why)
 	}
 }
 
-// TestG14LockedDatabase has another program hold the database.
+// TestG14LockedDatabase keeps the database locked by another program.
 func TestG14LockedDatabase(t *testing.T) {
 	eventstest.Long(t)
 	h := newHouse(t)
@@ -55,7 +55,7 @@ func TestG14LockedDatabase(t *testing.T) {
 	h.set("alice-phone", body())
 }
 
-// TestG14FullDiskUnderTheDatabase has the disk of the database fill up.
+// TestG14FullDiskUnderTheDatabase fills the disk of the database.
 func TestG14FullDiskUnderTheDatabase(t *testing.T) {
 	disk := t.TempDir()
 	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=4m"); err != nil {

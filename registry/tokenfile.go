@@ -118,7 +118,8 @@ func (t *tokenFile) reread() error {
 	return nil
 }
 
-// look reads the file again if it has changed and is complete. The caller holds looking.
+// look reads the file again if it has changed and is complete. The caller holds
+// looking.
 func (t *tokenFile) look(now time.Time) {
 	if now.Sub(t.checked) < t.every {
 		return

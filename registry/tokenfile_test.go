@@ -14,7 +14,7 @@ import (
 	"poked/events"
 )
 
-// openTokens opens a token file that is looked at on every lookup.
+// openTokens opens a token file that is checked on every lookup.
 func openTokens(t *testing.T, content string) (*tokenFile, *logBuffer, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tokens")
@@ -27,7 +27,7 @@ func openTokens(t *testing.T, content string) (*tokenFile, *logBuffer, error) {
 	return file, log, err
 }
 
-// writeLongAgo writes a file that has stood still since.
+// writeLongAgo writes a file with an old modification time.
 func writeLongAgo(t *testing.T, path, content string) {
 	t.Helper()
 	writeFile(t, path, content)
@@ -41,7 +41,7 @@ func setTime(t *testing.T, path string, at time.Time) {
 	}
 }
 
-// knows reports whether a token is somebody's.
+// knows reports whether a token has an owner.
 func (t *tokenFile) knows(token string) bool {
 	_, err := t.lookup(context.Background(), token)
 	return err == nil
@@ -106,7 +106,7 @@ func TestTokenFileIsReread(t *testing.T) {
 	if file.knows("old") || !file.knows("newer") {
 		t.Error("a rewritten file is not noticed")
 	}
-	// The same size and time, by another file: what editors and mv do.
+	// Another file of the same size and time, as editors and mv leave it.
 	other := file.path + ".new"
 	writeFile(t, other, "other @a:x\n")
 	info, err := os.Stat(file.path)
@@ -125,9 +125,9 @@ func TestTokenFileIsReread(t *testing.T) {
 	}
 }
 
-// Whatever becomes of the file, nobody is logged out by it, and nobody waits for it. It
-// is logged once, and the file is read as soon as it is good again.
-func TestABadTokenFileTakesNothingAway(t *testing.T) {
+// Whatever happens to the file, no token becomes invalid and no request waits for it.
+// The error is logged once, and the file is read as soon as it is valid again.
+func TestABadTokenFileInvalidatesNoToken(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, path string){
 		"a bad line":      func(t *testing.T, path string) { writeLongAgo(t, path, "SECRET\n") },
 		"empty":           func(t *testing.T, path string) { writeLongAgo(t, path, "") },
@@ -149,7 +149,7 @@ func TestABadTokenFileTakesNothingAway(t *testing.T) {
 			spoil(t, file.path)
 			for range 3 {
 				if !file.knows("good") || file.knows("other") {
-					t.Error("a known token is gone, or half a file counts")
+					t.Error("a known token is gone, or an incomplete file counts")
 				}
 			}
 			if err := file.reread(); err == nil || strings.Contains(err.Error(), "SECRET") {
@@ -179,9 +179,10 @@ func orFail(t *testing.T, err error) {
 	}
 }
 
-// A file is read when nobody has written to it for a second: by its own time, or, where
-// that is of another clock, by two looks. It is looked at once a second.
-func TestTokenFileIsReadWhenItStoodStill(t *testing.T) {
+// A file is read once it has been unchanged for a second: by its modification time or,
+// if another clock set that, because two checks found it unchanged. It is checked once
+// a second.
+func TestTokenFileIsReadOnceUnchanged(t *testing.T) {
 	for name, skew := range map[string]time.Duration{"the same clock": 0, "a clock that is ahead": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			file, _, err := openTokens(t, "old @a:x\n")
@@ -198,12 +199,12 @@ func TestTokenFileIsReadWhenItStoodStill(t *testing.T) {
 				write, token string
 				after        time.Duration
 			}{
-				{"newer @a:x\n", "old", tokenFileCheck - 1},        // no look
-				{"", "old", tokenFileCheck},                        // too young
+				{"newer @a:x\n", "old", tokenFileCheck - 1},        // no check
+				{"", "old", tokenFileCheck},                        // too new
 				{"newest @a:x\n", "old", 2 * tokenFileCheck},       // written again meanwhile
-				{"", "old", 3*tokenFileCheck - 1},                  // no look
-				{"", "newest", 3 * tokenFileCheck},                 // has stood still
-				{"newest @a:x\nhal", "newest", 4 * tokenFileCheck}, // too young
+				{"", "old", 3*tokenFileCheck - 1},                  // no check
+				{"", "newest", 3 * tokenFileCheck},                 // unchanged for a second
+				{"newest @a:x\nhal", "newest", 4 * tokenFileCheck}, // too new
 				{"", "newest", 5 * tokenFileCheck},                 // no newline
 				{"# x\nlast @a:x\n", "newest", 6 * tokenFileCheck},
 				{"", "last", 7 * tokenFileCheck},
@@ -220,20 +221,20 @@ func TestTokenFileIsReadWhenItStoodStill(t *testing.T) {
 	}
 }
 
-// Who looks at the file keeps nobody waiting.
+// No request waits for the check of the file.
 func TestNobodyWaitsForTheTokenFile(t *testing.T) {
 	file, _, err := openTokens(t, "good @a:x\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	file.looking.Lock() // somebody's look takes its time
+	file.looking.Lock() // a check takes long
 	defer file.looking.Unlock()
 	if !file.knows("good") || file.knows("other") {
-		t.Error("tokens are not known meanwhile")
+		t.Error("the lookup does not find a token meanwhile")
 	}
 }
 
-// An operator who asks for it is not kept waiting until the file has stood still.
+// A reread that an operator requests does not wait until the file is unchanged.
 func TestRereadTokens(t *testing.T) {
 	h := newHouse(t)
 	writeFile(t, h.cfg.Tokens, "fresh @alice:example.org PHONE\n")
@@ -258,19 +259,19 @@ func FuzzTokenFile(f *testing.F) {
 		table, err := key.parseTokens(content)
 		if err != nil {
 			if table != nil {
-				t.Error("half a file counts")
+				t.Error("an incomplete file counts")
 			}
 			return
 		}
-		for _, who := range table {
-			if !who.UserID.Valid() || len(who.DeviceID) > events.MaxIDBytes {
-				t.Errorf("%+v", who)
+		for _, identity := range table {
+			if !identity.UserID.Valid() || len(identity.DeviceID) > events.MaxIDBytes {
+				t.Errorf("%+v", identity)
 			}
 		}
-		// A file that is cut off anywhere but after a line is refused.
+		// A file that is cut off anywhere except after a line is refused.
 		for n := range len(content) {
 			if _, err := key.parseTokens(content[:n]); n > 0 && content[n-1] != '\n' && err == nil {
-				t.Errorf("%q is taken for whole", content[:n])
+				t.Errorf("%q counts as complete", content[:n])
 			}
 		}
 	})

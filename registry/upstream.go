@@ -96,7 +96,7 @@ func todaysPath(path string) string {
 
 // fetchRules fetches the client's push rules from the homeserver and stores them.
 func (u *upstream) fetchRules(ctx context.Context, c *call) error {
-	token, _, _ := httpserve.Tokens(c.request) // has been looked at
+	token, _, _ := httpserve.Tokens(c.request) // checked before
 	return u.fetch(ctx, c, func(ctx context.Context) (json.RawMessage, error) {
 		return u.client.PushRules(ctx, token)
 	}, u.store.takePublished)
@@ -104,7 +104,7 @@ func (u *upstream) fetchRules(ctx context.Context, c *call) error {
 
 // fetchIgnored fetches the client's ignored users from the homeserver and stores them.
 func (u *upstream) fetchIgnored(ctx context.Context, c *call) error {
-	token, _, _ := httpserve.Tokens(c.request) // has been looked at
+	token, _, _ := httpserve.Tokens(c.request) // checked before
 	return u.fetch(ctx, c, func(ctx context.Context) (json.RawMessage, error) {
 		return u.client.IgnoredUsers(ctx, c.identity.UserID, token)
 	}, u.store.takeIgnored)

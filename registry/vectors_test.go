@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// vector is what other servers' own tests expect.
+// vector is one expectation from the tests of other servers.
 type vector struct {
 	ID      string
 	Request struct {
@@ -26,7 +26,7 @@ type vector struct {
 // escape writes a path of the vectors, in which # is part of a rule id.
 func escape(path string) string { return strings.ReplaceAll(path, "#", "%23") }
 
-// TestVectors replays what other servers' own tests expect.
+// TestVectors replays the expectations of other servers' tests.
 func TestVectors(t *testing.T) {
 	raw, err := os.ReadFile("../testdata/client_api.json")
 	if err != nil {
@@ -58,7 +58,7 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// replayOrder puts the rules of a sequence and wants their order.
+// replayOrder sets the rules of a sequence and compares their order.
 func (h *house) replayOrder(v vector) {
 	h.t.Helper()
 	for _, step := range v.Request.Sequence {

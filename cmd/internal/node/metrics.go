@@ -140,7 +140,7 @@ func (m *registryMetrics) Collect(metrics chan<- prometheus.Metric) {
 		return
 	}
 	scrape(metrics).gauge(m.outbox, float64(h.Outbox))
-	scrape(metrics).gauge(m.told, yesNo(h.Told))
+	scrape(metrics).gauge(m.told, yesNo(h.Settled))
 }
 
 // natsMetrics collects the metrics of a connection to NATS.

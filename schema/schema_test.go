@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"io/fs"
+	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -49,8 +51,8 @@ func compile(t *testing.T, doc map[string]any) *jsonschema.Schema {
 	return compiled
 }
 
-// strict has every object with described keys refuse all others, so that a key
-// that poked writes and nobody described is found.
+// strict makes every object with described keys refuse all others, so that validation
+// finds a key that poked writes and the schema does not describe.
 func strict(node any) {
 	switch node := node.(type) {
 	case map[string]any:
@@ -58,7 +60,7 @@ func strict(node any) {
 			node["additionalProperties"] = false
 		}
 		for key, child := range node {
-			if key != "data" && key != "content" { // others' own, whatever they hold
+			if key != "data" && key != "content" { // may contain anything
 				strict(child)
 			}
 		}
@@ -87,8 +89,8 @@ func encode(t *testing.T, value any) []byte {
 	return raw
 }
 
-// TestWrittenValues holds what package events writes, in its fullest and its
-// barest form, against the schemas.
+// TestWrittenValues validates what package events writes, with all optional fields and
+// without any, against the schemas.
 func TestWrittenValues(t *testing.T) {
 	at := time.Date(2026, 7, 1, 12, 30, 0, 123456789, time.UTC)
 	bare := events.Pusher{AppID: "a", Pushkey: "k", Kind: "http", Data: json.RawMessage(`{"url":"https://g.example/"}`)}
@@ -154,7 +156,27 @@ func TestWrittenValues(t *testing.T) {
 	}
 }
 
-// The schema of dead letters lists the reasons that they may have.
+// Each schema describes exactly the fields of the Go type that poked writes.
+func TestSchemasDescribeEveryField(t *testing.T) {
+	for name, value := range map[string]any{
+		"pushers": events.UserPushers{}, "push_rules": events.UserPushRules{}, "backlog": events.Backlog{},
+		"dead_letter": events.DeadLetter{}, "pause": events.Pause{}, "rejection": events.Rejection{},
+		"read": events.Read{}, "redaction": events.Redaction{}, "position": partition.Position{},
+	} {
+		var fields []string
+		for _, field := range reflect.VisibleFields(reflect.TypeOf(value)) {
+			if key, _, _ := strings.Cut(field.Tag.Get("json"), ","); key != "" && key != "-" {
+				fields = append(fields, key)
+			}
+		}
+		described := slices.Sorted(maps.Keys(load(t, name)["properties"].(map[string]any)))
+		if slices.Sort(fields); !slices.Equal(fields, described) {
+			t.Errorf("%s describes %v, poked writes %v", name, described, fields)
+		}
+	}
+}
+
+// The schema of dead letters lists every reason.
 func TestDeadLetterReasonsAgree(t *testing.T) {
 	listed := load(t, "dead_letter")["properties"].(map[string]any)["reason"].(map[string]any)["enum"].([]any)
 	var want []any
@@ -183,7 +205,7 @@ func fullRules() events.UserPushRules {
 	}
 }
 
-// TestRefusals shows that each schema can fail: one flaw for each.
+// TestRefusals checks that each schema refuses a value with one flaw.
 func TestRefusals(t *testing.T) {
 	for _, c := range []struct{ name, value, flaw string }{
 		{"pushers", `{"user_id":"@a:x","version":1,"pushers":[]}`, "minItems"},
@@ -210,8 +232,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestRoomEventAgreesWithParser wants the schema to admit exactly what
-// [events.ParseRoomEvent] admits.
+// TestRoomEventAgreesWithParser checks that the schema accepts exactly what
+// [events.ParseRoomEvent] accepts.
 func TestRoomEventAgreesWithParser(t *testing.T) {
 	compiled := compile(t, load(t, "room_event"))
 	long := strings.Repeat("x", events.MaxIDBytes)
@@ -274,7 +296,7 @@ func TestReceipts(t *testing.T) {
 		`{"type":"m.receipt","room_id":"!r","content":{"$e":{"m.read":["@a:x"]}}}`,
 	} {
 		if validate(t, compiled, []byte(bad)) == nil {
-			t.Errorf("%s: admitted", bad)
+			t.Errorf("%s: accepted", bad)
 		}
 	}
 }

@@ -100,7 +100,7 @@ func (r *eventReader) read(key string, value gjson.Result) {
 	case "content":
 		r.once(32, key)
 		r.want(value.IsObject(), "content is not an object")
-		r.want(!HasTwice(value), "content has a key that stands twice")
+		r.want(!HasTwice(value), "content has a key that occurs twice")
 		r.checkJSON(key, raw)
 		ev.Content = raw
 	case "unsigned": // never passed on, and may contain anything
@@ -119,7 +119,7 @@ func (r *eventReader) want(ok bool, mistake string) {
 // once refuses a field that occurs twice: a later reader of the event may use the other
 // one.
 func (r *eventReader) once(field uint8, key string) {
-	r.want(r.seen&field == 0, key+" stands twice")
+	r.want(r.seen&field == 0, key+" occurs twice")
 	r.astray = r.astray || r.seen&field != 0
 	r.seen |= field
 }

@@ -142,7 +142,7 @@ func TestAccountChangesThatCannotBeRead(t *testing.T) {
 		{"account.>.deactivated", user(bob), "names another user"},
 		{its(alice, "*"), user(alice), "no change of an account"},
 		{its(alice, "renamed"), user(alice), "no change of an account"},
-		{its(alice, "logout"), `{"user_id":"` + alice + `","user_id":"` + bob + `"}`, "stands twice"},
+		{its(alice, "logout"), `{"user_id":"` + alice + `","user_id":"` + bob + `"}`, "occurs twice"},
 		{its(alice, "logout"), `{"USER_ID":"` + alice + `"}`, "user_id must have"},
 		{its(alice, "logout"), `{"user_id":"` + alice + `","device_id":7}`, "device_id"},
 		{its(alice, "logout"), `{"user_id":"` + alice + `","device_id":"\ud800"}`, "half of a character"},

@@ -19,7 +19,7 @@ type backlogRecord struct {
 }
 
 // stands reports whether the bucket may hold the record.
-func (r *backlogRecord) stands() bool { return r.writing || r.entry != nil && r.entry.Stands() }
+func (r *backlogRecord) stands() bool { return r.writing || r.entry != nil && r.entry.Exists() }
 
 // cover keeps an item of a lagging lane open until the record is stored: without it the next
 // owner would not know that the item was never sent.

@@ -62,7 +62,7 @@ func (f *Follower) saveFinished(err error) error {
 	}
 	// A position that is gone or unreadable is not a take-over.
 	switch {
-	case !isPosition(conflict.Stands):
+	case !isPosition(conflict.Found):
 		s.register.Adopt(conflict)
 		return nil
 	case !s.stored: // the predecessor wrote once more before this worker took over

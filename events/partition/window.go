@@ -21,7 +21,7 @@ type window struct {
 
 type windowItem struct {
 	seq   uint64
-	taken bool // false for what a predecessor left open and has not come again
+	taken bool // false for what a predecessor left open and was not received again
 	done  bool
 }
 

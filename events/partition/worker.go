@@ -220,7 +220,7 @@ func (w *Worker) writeOne(ctx context.Context, part int, owner string, last stre
 	r := w.conn.Register(stream.BucketPositions, ownerKey(part), w.id, last.Revision)
 	err := r.Set(ctx, []byte(owner))
 	if conflict := new(stream.ConflictError); errors.As(err, &conflict) {
-		return conflict.Stands, nil
+		return conflict.Found, nil
 	}
 	return r.Last(), err
 }

@@ -37,7 +37,7 @@ func parseAccountChange(subject string, raw []byte) (events.AccountChange, error
 	case !doc.IsObject():
 		return bad("not a JSON object")
 	case events.HasTwice(doc):
-		return bad("a key stands twice")
+		return bad("a key occurs twice")
 	case user.Type != gjson.String || !events.IsID(user.Str):
 		return bad(fmt.Sprintf("user_id must have 1 to %d bytes", events.MaxIDBytes))
 	case device.Type != gjson.String && device.Type != gjson.Null:

@@ -9,8 +9,7 @@ import (
 	"poked/events/stream"
 )
 
-// What is stored and what is removed counts, whoever does it; what is only asked
-// does not.
+// Messages that are stored or removed count, whichever process does it; reads do not.
 func TestCountLogWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)

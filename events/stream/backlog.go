@@ -38,8 +38,8 @@ func (r *BacklogRecord) Put(b events.Backlog, done func(error)) {
 // [Register.Delete].
 func (r *BacklogRecord) Delete(done func(error)) { r.register.Delete(done) }
 
-// Stands reports whether the bucket may have an entry; see [Register.Stands].
-func (r *BacklogRecord) Stands() bool { return r.register.Stands() }
+// Exists reports whether the bucket may have an entry; see [Register.Exists].
+func (r *BacklogRecord) Exists() bool { return r.register.Exists() }
 
 // Adopt is [Register.Adopt].
 func (r *BacklogRecord) Adopt(conflict *ConflictError) { r.register.Adopt(conflict) }

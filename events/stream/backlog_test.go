@@ -10,9 +10,9 @@ import (
 	"poked/events/stream"
 )
 
-// A worker that was held up neither deletes nor overwrites what its successor has
+// A worker that was delayed neither deletes nor overwrites what its successor has
 // written since.
-func TestG1BacklogIsWrittenOnlyByWhoHasSeenIt(t *testing.T) {
+func TestG1BacklogIsWrittenOnlyByItsReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
 		part := events.PartitionOf(events.Token(events.UserID("@a:x")), conn.Partitions())
@@ -39,7 +39,7 @@ func TestG1BacklogIsWrittenOnlyByWhoHasSeenIt(t *testing.T) {
 		if err := put(successor, 2); err != nil {
 			t.Fatal(err)
 		}
-		for range 2 { // again and again
+		for range 2 { // repeatedly
 			var conflict *stream.ConflictError
 			if err := put(old, 3); !errors.As(err, &conflict) {
 				t.Errorf("the old worker wrote: %v", err)
@@ -55,7 +55,7 @@ func TestG1BacklogIsWrittenOnlyByWhoHasSeenIt(t *testing.T) {
 			t.Errorf("%v, %d records are left", err, len(lagging()))
 		}
 		if err := wait(old.Delete); err != nil {
-			t.Errorf("what is gone already is not deleted: %v", err)
+			t.Errorf("a second deletion fails: %v", err)
 		}
 		if err := put(successor, 4); err != nil || lagging()["p"].Position != 4 {
 			t.Errorf("%v, %+v", err, lagging())

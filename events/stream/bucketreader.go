@@ -14,7 +14,7 @@ import (
 var errWatchEnded = errors.New("watch ended")
 
 // errNothing is returned when no value arrived within the patience.
-var errNothing = errors.New("nothing has come")
+var errNothing = errors.New("no value arrived")
 
 // errEnough is returned when the reader of a bucket wants no more values.
 var errEnough = errors.New("enough was read")

@@ -16,8 +16,8 @@ import (
 	"poked/events/stream"
 )
 
-// An unreadable message is published again where it came from, even if it was
-// published a moment ago under the same id.
+// A retried message is published on its original subject, even if it was published a
+// moment ago under the same id.
 func TestRetryOfMessages(t *testing.T) {
 	dead(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
 		user, room := events.Token("@a:x"), events.Token("!r")
@@ -46,7 +46,7 @@ func TestRetryOfMessages(t *testing.T) {
 	})
 }
 
-// A letter whose removal failed is tried again, and what it holds is not stored a
+// A letter whose deletion failed can be retried again, and its message is not stored a
 // second time.
 func TestRetryOfALetterThatStayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestRetryOfALetterThatStayed(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if err := conn.RetryDead(ctx, 1); err == nil {
-			t.Fatal("the letter went although nothing could be deleted")
+			t.Fatal("the letter is gone although deletions are refused")
 		}
 		eventstest.WaitFor(t, "the connection", conn.Connected)
 		if err := conn.RetryDead(t.Context(), 1); err != nil {
@@ -133,7 +133,7 @@ func TestWhatCannotBeRetriedStays(t *testing.T) {
 		}
 		for _, tt := range []struct {
 			letter events.DeadLetter
-			why    string // "" if it can be tried again
+			why    string // "" if it can be retried
 		}{
 			{poke, ""},
 			{with(func(l *events.DeadLetter) { l.Pushkey = "SECRET-other" }), "pusher is gone"},
@@ -156,10 +156,10 @@ func TestWhatCannotBeRetriedStays(t *testing.T) {
 				if can != nil || did != nil {
 					t.Errorf("%v, %v", can, did)
 				}
-				if tt.letter.Reason == "expired" { // for a dispatcher that has yet to hear of the pusher
+				if tt.letter.Reason == "expired" { // so that a dispatcher waits until it knows the pusher
 					logged := server.Stored("NOTIFICATIONS", "")
 					if got := events.PushersRevisionOf(logged[len(logged)-1].Data); got != 1 {
-						t.Errorf("the pusher is that of revision %d", got)
+						t.Errorf("the notification has revision %d of the pushers", got)
 					}
 				}
 				continue
@@ -170,7 +170,7 @@ func TestWhatCannotBeRetriedStays(t *testing.T) {
 				}
 			}
 			if got := seqs(t, conn, stream.DeadFilter{Seqs: []uint64{letter.Seq}}); len(got) != 1 {
-				t.Errorf("the letter that cannot be tried again (%s) is gone", tt.why)
+				t.Errorf("the letter that cannot be retried (%s) is gone", tt.why)
 			}
 		}
 	})

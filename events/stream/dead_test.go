@@ -24,8 +24,8 @@ func bury(t *testing.T, conn *stream.Conn, letter events.DeadLetter) {
 	}
 }
 
-// dead tells a story over the stream of dead letters.
-func dead(t *testing.T, story func(t *testing.T, server *eventstest.Server, conn *stream.Conn)) {
+// dead runs a test with a connection that has joined the topology.
+func dead(t *testing.T, test func(t *testing.T, server *eventstest.Server, conn *stream.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
@@ -35,7 +35,7 @@ func dead(t *testing.T, story func(t *testing.T, server *eventstest.Server, conn
 		if err := conn.Join(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		story(t, server, conn)
+		test(t, server, conn)
 	})
 }
 
@@ -101,8 +101,8 @@ func TestDeadLettersByFilter(t *testing.T) {
 	})
 }
 
-// A letter that dies again while the letters are read is not read again, or a
-// retry of everything would never end.
+// A letter that is stored again while the letters are read is not read again; otherwise
+// a retry of all letters would never end.
 func TestDeadLettersEndWhereTheyEndedAtTheBeginning(t *testing.T) {
 	dead(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
 		for range 40 {
@@ -114,14 +114,14 @@ func TestDeadLettersEndWhereTheyEndedAtTheBeginning(t *testing.T) {
 				t.Fatal(err)
 			}
 			if n++; n > 40 {
-				t.Fatal("it does not end")
+				t.Fatal("the list does not end")
 			}
 			bury(t, conn, events.DeadLetter{Reason: "expired", At: time.Now()})
 		}
 	})
 }
 
-// What could not be read is found by the user and the room whose it was.
+// A message that cannot be parsed is found by the user and the room in its subject.
 func TestUnreadableMessageIsFoundByUser(t *testing.T) {
 	dead(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
 		user, room := events.Token("@a:x"), events.Token("!r")
@@ -146,7 +146,7 @@ func TestDropDead(t *testing.T) {
 			t.Error(err)
 		}
 		if got := seqs(t, conn, stream.DeadFilter{}); !slices.Equal(got, []uint64{1, 3}) {
-			t.Errorf("left are %v", got)
+			t.Errorf("%v are left", got)
 		}
 		for what, do := range map[string]func(context.Context, uint64) error{"drop": conn.DropDead, "retry": conn.RetryDead} {
 			for _, seq := range []uint64{2, 99} {
@@ -158,9 +158,9 @@ func TestDropDead(t *testing.T) {
 	})
 }
 
-// Without a registry or a dispatcher there is nothing to join, and nothing is
-// made.
-func TestJoinMakesNothing(t *testing.T) {
+// Without a registry or a dispatcher there is no topology to join, and Join creates
+// none.
+func TestJoinCreatesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Dial()
 		for range 2 {

@@ -36,7 +36,7 @@ func startListening(t *testing.T, options *server.Options) string {
 	ns.Start()
 	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
 	if !ns.ReadyForConnections(30 * time.Second) {
-		t.Fatal("the server does not get ready")
+		t.Fatal("the server does not become ready")
 	}
 	return ns.ClientURL()
 }
@@ -56,7 +56,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// sign makes a certificate, the authority's own without a parent.
+// sign creates a certificate, or without a parent the authority's own.
 func (a *authority) sign(name string, parent *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -88,7 +88,7 @@ func (a *authority) write(name, kind string, raw []byte) string {
 	return writeFile(a.t, name, string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: raw})))
 }
 
-// issue returns the files of a certificate and its key.
+// issue returns the files of a new certificate and its key.
 func (a *authority) issue(name string) (cert, key string) {
 	a.t.Helper()
 	signed, secret := a.sign(name, a.cert, a.key)
@@ -108,8 +108,8 @@ func writeFile(t *testing.T, name, content string) string {
 	return path
 }
 
-// wantConnect connects and wants that to fail at once with a word, or, without
-// one, not to.
+// wantConnect connects. With a word, it checks that this fails at once with an error
+// that contains the word.
 func wantConnect(t *testing.T, url string, credentials stream.Credentials, word string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -126,7 +126,7 @@ func wantConnect(t *testing.T, url string, credentials stream.Credentials, word 
 	case word == "" || !strings.Contains(err.Error(), word):
 		t.Errorf("%v, want %q", err, word)
 	case ctx.Err() != nil:
-		t.Errorf("tried until the time was over: %v", err)
+		t.Errorf("retried until the timeout: %v", err)
 	}
 }
 
@@ -192,8 +192,8 @@ func TestNkey(t *testing.T) {
 	}
 }
 
-// TestPasswordThatIsWrongForAWhile has a server refuse whom it took before, more
-// than once, and then take them again.
+// TestPasswordThatIsWrongForAWhile makes a server refuse a client that it accepted
+// before, repeatedly, and then accept it again.
 func TestPasswordThatIsWrongForAWhile(t *testing.T) {
 	options := func(password string) *server.Options {
 		return &server.Options{
@@ -207,7 +207,7 @@ func TestPasswordThatIsWrongForAWhile(t *testing.T) {
 		}
 		ns.Start()
 		if !ns.ReadyForConnections(30 * time.Second) {
-			t.Fatal("the server does not get ready")
+			t.Fatal("the server does not become ready")
 		}
 		return ns
 	}
@@ -236,8 +236,8 @@ func TestPasswordThatIsWrongForAWhile(t *testing.T) {
 	right.WaitForShutdown()
 }
 
-// TestCreds has the credentials that nsc writes: a user's JWT, signed by an
-// account, which an operator has signed.
+// TestCreds uses credentials as nsc writes them: a user's JWT, signed by an account
+// that an operator has signed.
 func TestCreds(t *testing.T) {
 	operator, operatorKey, _ := newKey(t, nkeys.CreateOperator)
 	account, accountKey, _ := newKey(t, nkeys.CreateAccount)

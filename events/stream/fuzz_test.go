@@ -28,7 +28,7 @@ func FuzzAccountMessages(f *testing.F) {
 	})
 }
 
-// A record of BACKLOG is read, or is lost: then its user is nobody.
+// A record of BACKLOG is parsed, or it is lost and has no user.
 func FuzzBacklog(f *testing.F) {
 	for _, value := range []string{
 		`{"user_id":"@bob:x","position":7,"attempts":2,"since":"2026-01-01T00:00:00Z","next_try":"2026-01-01T00:00:01Z","last_error":"http_5xx"}`,
@@ -45,7 +45,7 @@ func FuzzBacklog(f *testing.F) {
 	})
 }
 
-// A pause in GATEWAYS is read, and stands under its own key, or is an error.
+// A pause in GATEWAYS is parsed and has its own key, or is an error.
 func FuzzPause(f *testing.F) {
 	for _, value := range []string{
 		`{"origin":"https://push.example.org","until":"2026-01-01T00:00:00Z"}`, `{"origin":"","until":""}`, `{"until":7}`, `{`, `null`,

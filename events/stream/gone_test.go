@@ -13,9 +13,9 @@ import (
 	"poked/events/stream"
 )
 
-// The buckets forget who had pushers, or push rules of their own, once their log holds
-// nothing any more, and until then a mark says so.
-func TestG7WhoIsGoneLeavesNoMark(t *testing.T) {
+// The buckets keep a marker for a user without pushers or push rules until no
+// notification of the user can be left, and then nothing.
+func TestG7RemovedPushersLeaveNoMarker(t *testing.T) {
 	eventstest.Long(t)
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
@@ -38,20 +38,20 @@ func TestG7WhoIsGoneLeavesNoMark(t *testing.T) {
 		stored := func() int { return len(server.Stored("KV_PUSHERS", "")) + len(server.Stored("KV_PUSH_RULES", "")) }
 		<-time.After(stream.NotificationsKept - time.Hour)
 		if n := stored(); n != 2 {
-			t.Errorf("%d marks after nearly a week, want 2", n)
+			t.Errorf("%d markers after nearly a week, want 2", n)
 		}
 		<-time.After(2 * time.Hour)
 		if n := stored(); n != 0 {
-			t.Errorf("%d marks after a week", n)
+			t.Errorf("%d markers after a week", n)
 		}
 	})
 }
 
-// A log that changes at each look is counted a few times and no more.
-func TestUnreadOfALogThatNeverRests(t *testing.T) {
+// A log that changes during each count is counted only a few times.
+func TestUnreadOfALogThatKeepsChanging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
-		// In so many rooms that counting takes longer than to be notified.
+		// With so many rooms, counting takes longer than storing a notification.
 		const before, many = 5000, 10_000
 		n := eventstest.Notification()
 		stored := make(chan error, 1)
@@ -63,20 +63,20 @@ func TestUnreadOfALogThatNeverRests(t *testing.T) {
 		if err := <-stored; err != nil {
 			t.Fatal(err)
 		}
-		var said atomic.Int64
+		var notified atomic.Int64
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
 			for i := range uint64(many) {
 				notify(t, conn, "@a:x", "!r", i+1)
-				said.Add(1)
+				notified.Add(1)
 			}
 		}()
 		_, _, err := conn.Unread(t.Context(), "@a:x")
-		at := said.Load()
+		at := notified.Load()
 		<-ended
 		if err != nil || at > many/2 {
-			t.Errorf("it came after %d of %d (%v)", at, many, err)
+			t.Errorf("the count returned after %d of %d (%v)", at, many, err)
 		}
 		if count, upTo, err := conn.Unread(t.Context(), "@a:x"); err != nil || count.Unsettled || count.Messages != before+many || upTo != before+many {
 			t.Errorf("at rest %+v up to %d are unread (%v)", count.Messages, upTo, err)

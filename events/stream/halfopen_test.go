@@ -9,8 +9,8 @@ import (
 	"poked/events/stream"
 )
 
-// A connection whose other side is there and takes nothing is given up after seconds,
-// and what was written meanwhile has an outcome.
+// A connection whose peer stops reading is closed after a few seconds, and each write
+// in between has an outcome.
 func TestHalfOpenConnectionIsGivenUp(t *testing.T) {
 	eventstest.Long(t) // not in a bubble, see Stall
 	link := eventstest.StartServer(t).Link()
@@ -25,16 +25,16 @@ func TestHalfOpenConnectionIsGivenUp(t *testing.T) {
 	select {
 	case err := <-answer:
 		if !errors.Is(err, stream.ErrUnknownOutcome) {
-			t.Errorf("the write that nobody took: %v", err)
+			t.Errorf("the write that the peer did not read: %v", err)
 		}
 	case <-time.After(20 * time.Second):
-		t.Fatal("the write that nobody took has no outcome")
+		t.Fatal("the write that the peer did not read has no outcome")
 	}
 	resume()
 	select {
 	case <-back:
 	case <-time.After(10 * time.Second):
-		t.Fatal("the connection is not given up")
+		t.Fatal("the connection is not closed")
 	}
 	r.Put([]byte("ours"), func(err error) { answer <- err })
 	if err := <-answer; err != nil {

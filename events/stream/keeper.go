@@ -42,7 +42,7 @@ type keeper struct {
 type kept struct {
 	info   *jetstream.StreamInfo
 	misses int  // checks in a row that did not find it
-	told   bool // that it is missing was logged
+	logged bool // its absence was logged
 }
 
 // Keep checks the streams until ctx ends. A stream that was deleted is made anew with its
@@ -130,15 +130,15 @@ func (c *Conn) missed(ctx context.Context, name string) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !stream.told {
-		stream.told = true
+	if !stream.logged {
+		stream.logged = true
 		c.log.Error("a stream is gone, waiting for somebody to make it anew", "stream", name, "error", err)
 	}
 }
 
 // errNeverSeen is the reason for not making a stream that was gone before the first
 // check.
-var errNeverSeen = errors.New("nobody knows how it was")
+var errNeverSeen = errors.New("its configuration is unknown: it was missing at the first check")
 
 // remake makes a stream with its old configuration, beyond its old sequences.
 func (c *Conn) remake(ctx context.Context, last *jetstream.StreamInfo) error {

@@ -20,7 +20,7 @@ func lastSeq(conn *stream.Conn, name string) uint64 {
 	return 0
 }
 
-// TestKeepMakesStreamsAnew deletes every stream once, with something in it.
+// TestKeepMakesStreamsAnew deletes every stream once, with a message in it.
 func TestKeepMakesStreamsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, log := eventstest.StartServer(t), &eventstest.LogBuffer{}
@@ -36,13 +36,13 @@ func TestKeepMakesStreamsAnew(t *testing.T) {
 			server.DeleteStream(stream.Name)
 			again.Wait()
 			if got := lastSeq(conn, stream.Name); got <= stream.LastSeq {
-				t.Errorf("%s: it ended at %d and begins anew after %d", stream.Name, stream.LastSeq, got)
+				t.Errorf("%s: it ended at %d and now begins after %d", stream.Name, stream.LastSeq, got)
 			}
 			if !strings.Contains(log.String(), "made anew, what it held is lost\" stream="+stream.Name) {
-				t.Errorf("%s: nobody said so: %s", stream.Name, log)
+				t.Errorf("%s: not logged: %s", stream.Name, log)
 			}
 		}
-		// It is as it was, so that setting it up changes nothing.
+		// The new streams have the old configuration, so Setup changes nothing.
 		if err := server.Dial().Setup(t.Context(), eventstest.Topology()); err != nil {
 			t.Errorf("set up: %v", err)
 		}
@@ -53,8 +53,8 @@ func TestKeepMakesStreamsAnew(t *testing.T) {
 	})
 }
 
-// TestRoomStateOfDeletedRooms wants the server to go on filling ROOM_STATE, and
-// what it held before to be known still.
+// TestRoomStateOfDeletedRooms checks that the server continues to fill ROOM_STATE, and
+// that older state is still there.
 func TestRoomStateOfDeletedRooms(t *testing.T) {
 	eventstest.Long(t)
 	synctest.Test(t, func(t *testing.T) {

@@ -35,8 +35,8 @@ func seededState(t *testing.T, conn *stream.Conn) string {
 	return fmt.Sprint(state)
 }
 
-// Whatever the homeserver published between the beginning of a seed and its end is
-// newer than the seed, and stays.
+// Events that the homeserver publishes between the beginning of a seed and its end are
+// newer than the seed, and stay.
 func TestSeedKeepsWhatIsNewer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
@@ -80,7 +80,7 @@ func TestSeedKeepsWhatIsNewer(t *testing.T) {
 	})
 }
 
-func TestSeedRefusesWhatIsNoStateOfTheRoom(t *testing.T) {
+func TestSeedRefusesOtherEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
 		seed, err := conn.SeedRoom(t.Context(), "!r")
@@ -102,7 +102,7 @@ func TestSeedRefusesWhatIsNoStateOfTheRoom(t *testing.T) {
 	})
 }
 
-// With NATS away nothing of a seed is said to be stored.
+// While NATS is away no event of a seed counts as stored.
 func TestSeedFailsWithNATS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)

@@ -17,8 +17,8 @@ import (
 	"poked/events/stream"
 )
 
-// fill stores count notifications in a user's log, with the ROOMS sequences from
-// first on, in three rooms.
+// fill stores count notifications in a user's log, in three rooms, with ROOMS sequences
+// from first on.
 func fill(t testing.TB, conn *stream.Conn, user events.UserID, first, count int) {
 	t.Helper()
 	stored := make(chan error, 1)
@@ -34,8 +34,8 @@ func fill(t testing.TB, conn *stream.Conn, user events.UserID, first, count int)
 	}
 }
 
-// listAll reads a user's list page by page and returns the ROOMS sequences, and how
-// many pages that were.
+// listAll reads a user's list page by page, and returns the ROOMS sequences and the
+// number of pages.
 func listAll(t *testing.T, conn *stream.Conn, user events.UserID, limit int, keep func(*events.Notification) bool) (list []int, pages int) {
 	t.Helper()
 	for before := uint64(0); ; pages++ {
@@ -71,8 +71,8 @@ func downFrom(n int) []int {
 	return list
 }
 
-// However a user's notifications lie among those of others, the list is all of
-// them, newest first, and ends with the last.
+// However a user's notifications are distributed among those of others, the list
+// contains all of them, newest first.
 func TestListNotifications(t *testing.T) {
 	for name, stretches := range map[string][][2]int{ // alice's, then bob's
 		"none":          {{0, 10}},
@@ -119,14 +119,14 @@ func TestListNotifications(t *testing.T) {
 	}
 }
 
-// Who looks for few among very many is answered after a while, and may go on.
-func TestListNotificationsLooksThroughSoMuch(t *testing.T) {
+// A listing in which few of very many notifications match is returned in parts.
+func TestListNotificationsScansALimitedPart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
 		fill(t, conn, "@a:x", 1, 5000)
 		page, next, err := conn.ListNotifications(t.Context(), "@a:x", 0, 100, highlights)
 		if err != nil || len(page) == 0 || len(page) == 10 || next == 0 {
-			t.Errorf("%d of 10 in one go, and on from %d, %v", len(page), next, err)
+			t.Errorf("%d of 10 in one page, next %d, %v", len(page), next, err)
 		}
 		got, pages := listAll(t, conn, "@a:x", 100, highlights)
 		if want := []int{4501, 4001, 3501, 3001, 2501, 2001, 1501, 1001, 501, 1}; !slices.Equal(got, want) || pages > 5 {
@@ -135,7 +135,8 @@ func TestListNotificationsLooksThroughSoMuch(t *testing.T) {
 	})
 }
 
-// BenchmarkListNotifications reads the first page of one who has so many unread.
+// BenchmarkListNotifications reads the first page of a user with many unread
+// notifications.
 func BenchmarkListNotifications(b *testing.B) {
 	for _, count := range []int{20, 1000, 10_000} {
 		b.Run(fmt.Sprint(count), func(b *testing.B) {
@@ -153,8 +154,8 @@ func BenchmarkListNotifications(b *testing.B) {
 	}
 }
 
-// What comes, and what is read, while a user turns pages moves nothing.
-func TestListNotificationsTurnsPages(t *testing.T) {
+// New notifications, and reads, between two pages do not shift the second page.
+func TestListNotificationsPagesAreStable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())
@@ -173,8 +174,8 @@ func TestListNotificationsTurnsPages(t *testing.T) {
 	})
 }
 
-// A dead letter that is tried again is the notification that it was. What cannot
-// be read is none.
+// The list contains a retried dead letter once, as the original notification, and skips
+// messages that cannot be parsed.
 func TestListNotificationsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
@@ -192,9 +193,9 @@ func TestListNotificationsOnce(t *testing.T) {
 	})
 }
 
-// A replica that has not heard of the newest must not pass for an empty log, nor
-// for the end of one.
-func TestListNotificationsFromBehind(t *testing.T) {
+// A replica that lacks the newest messages must not make the list empty or end it
+// early.
+func TestListNotificationsFromAReplicaThatIsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())
@@ -208,14 +209,14 @@ func TestListNotificationsFromBehind(t *testing.T) {
 			knows.Store(c.knows)
 			page, next, err := conn.ListNotifications(t.Context(), "@a:x", c.before, 20, all)
 			if (err == nil) != c.ok || c.ok && (len(page) != 20 || next != page[19].Seq) {
-				t.Errorf("knowing %d of 300, before %d: %d, and on from %d, %v", c.knows, c.before, len(page), next, err)
+				t.Errorf("knowing %d of 300, before %d: %d, next %d, %v", c.knows, c.before, len(page), next, err)
 			}
 		}
 	})
 }
 
-// replica answers direct reads of NOTIFICATIONS in the server's place, as one of
-// several servers that has heard of only so many messages.
+// replica answers direct reads of NOTIFICATIONS in the server's place, like a replica
+// that has only so many messages.
 func replica(t *testing.T, server *eventstest.Server) (knows *atomic.Int64) {
 	t.Helper()
 	log := server.Stored("NOTIFICATIONS", "")
@@ -269,7 +270,7 @@ func TestEventOf(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		server.Publish(ev.Subject(), "{}") // what stands before it is not the event
+		server.Publish(ev.Subject(), "{}") // the message before the event
 		server.Publish(ev.Subject(), raw)
 		n := stream.ListedNotification{Notification: eventstest.Notification(), Room: "!r"}
 		for _, c := range []struct {

@@ -12,9 +12,9 @@ import (
 	"poked/events/stream"
 )
 
-// A service for operators that NATS does not let in says so, and serves as soon as it
-// may.
-func TestG14OperatorServiceIsTriedAgain(t *testing.T) {
+// If NATS does not permit the service for operators, this is reported, and the service
+// starts as soon as NATS permits it.
+func TestG14OperatorServiceIsRetried(t *testing.T) {
 	eventstest.Long(t)
 	user := func(deny ...string) *server.User {
 		return &server.User{Username: "d", Password: "d", Permissions: &server.Permissions{
@@ -35,7 +35,7 @@ func TestG14OperatorServiceIsTriedAgain(t *testing.T) {
 	ns.Start()
 	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
 	if !ns.ReadyForConnections(30 * time.Second) {
-		t.Fatal("the server does not get ready")
+		t.Fatal("the server does not become ready")
 	}
 	conn, err := stream.Connect(t.Context(), stream.Config{URL: "nats://d:d@" + ns.Addr().String(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -49,7 +49,7 @@ func TestG14OperatorServiceIsTriedAgain(t *testing.T) {
 		conn.ServeOperator(ctx, "w", knower("a", 1, nil), func(err error) { states <- err })
 	}()
 	if err := <-states; err == nil {
-		t.Error("it is said to serve what it may not subscribe to")
+		t.Error("it reports no error although it may not subscribe")
 	}
 	next := first.Clone()
 	next.Users = []*server.User{user()}
@@ -57,7 +57,7 @@ func TestG14OperatorServiceIsTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := <-states; err != nil {
-		t.Errorf("it does not serve though it may: %v", err)
+		t.Errorf("it does not serve although it may subscribe: %v", err)
 	}
 	cancel()
 	<-ended

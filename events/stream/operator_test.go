@@ -15,10 +15,10 @@ import (
 	"poked/events/stream"
 )
 
-// fewGateways is how many gateways a knower knows at most.
+// fewGateways is the maximum number of gateways that a knower returns.
 const fewGateways = 5000
 
-// knower is a dispatcher that knows n pushers and about as many gateways.
+// knower returns a handler with n pushers and up to fewGateways gateways.
 func knower(name string, n int, retried chan<- events.PusherFilter) events.OperatorHandler {
 	state := func(i int) events.PusherState {
 		return events.PusherState{UserID: events.UserID(fmt.Sprintf("@%s%06d:x", name, i)), State: "lagging", LastError: strings.Repeat("e", 200)}
@@ -61,9 +61,9 @@ func serve(t *testing.T, conn *stream.Conn, name string, handler events.Operator
 	}
 }
 
-// However much dispatchers know, operators are told all of it once, in messages
-// that NATS takes.
-func TestOperatorIsToldAll(t *testing.T) {
+// Operators receive everything that the dispatchers know, once, in messages within
+// NATS's size limit.
+func TestOperatorReceivesAll(t *testing.T) {
 	eventstest.Long(t)
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
@@ -89,34 +89,34 @@ func TestOperatorIsToldAll(t *testing.T) {
 			gateways[state.Origin]++
 		}
 		if len(pushers) != many+few || len(gateways) != fewGateways+few {
-			t.Errorf("told of %d pushers and %d gateways", len(pushers), len(gateways))
+			t.Errorf("received %d pushers and %d gateways", len(pushers), len(gateways))
 		}
 		for user, n := range pushers {
 			if n != 1 {
-				t.Errorf("told %d times of %s", n, user)
+				t.Errorf("received %d times: %s", n, user)
 			}
 		}
 		n, err := client.RetryPushers(t.Context(), events.PusherFilter{UserID: "@a000007:x"})
 		if err != nil || n != many+few {
-			t.Errorf("%d are tried again, %v", n, err)
+			t.Errorf("%d are retried, %v", n, err)
 		}
 		if filter := <-retried; filter.UserID != "@a000007:x" {
-			t.Errorf("the dispatcher heard %+v", filter)
+			t.Errorf("the dispatcher received %+v", filter)
 		}
-		told := 0
+		received := 0
 		for state, err := range client.Pushers(t.Context(), events.PusherFilter{UserID: "@b000001:x"}) {
-			if told++; err != nil || state.UserID != "@b000001:x" {
-				t.Errorf("told of %+v, %v", state, err)
+			if received++; err != nil || state.UserID != "@b000001:x" {
+				t.Errorf("received %+v, %v", state, err)
 			}
 		}
-		if told != 1 {
-			t.Errorf("told of %d pushers of one user", told)
+		if received != 1 {
+			t.Errorf("received %d pushers of one user", received)
 		}
 	})
 }
 
-// A dispatcher that has ended answers no more, and says nothing.
-func TestOperatorHearsOfNobody(t *testing.T) {
+// A dispatcher that has ended does not answer.
+func TestOperatorWithoutDispatchers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())
@@ -144,12 +144,12 @@ func TestOperatorHearsOfNobody(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := client.RetryPushers(ctx, events.PusherFilter{}); !errors.Is(err, context.Canceled) {
-			t.Errorf("an operator who gave up heard %v", err)
+			t.Errorf("a cancelled request returned %v", err)
 		}
 	})
 }
 
-// NATS goes away and comes back, and so do the answers.
+// After an outage of NATS dispatchers answer again.
 func TestOperatorIsAnsweredAfterNATSWasAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)

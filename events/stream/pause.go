@@ -33,7 +33,7 @@ func (c *Conn) PutPause(p events.Pause, done func(error)) {
 			return
 		}
 		var other events.Pause
-		if json.Unmarshal([]byte(conflict.Stands.Value), &other) == nil && !other.Until.Before(p.Until) {
+		if json.Unmarshal([]byte(conflict.Found.Value), &other) == nil && !other.Until.Before(p.Until) {
 			done(nil)
 			return
 		}
@@ -59,7 +59,7 @@ func (c *Conn) WatchPauses(ctx context.Context, apply func(events.Pause), ready 
 	}, ready)
 }
 
-// parsePause reads a pause and checks that it stands under its own key.
+// parsePause reads a pause and checks that the pause has its own key.
 func parsePause(e entry) (p events.Pause, err error) {
 	if err = json.Unmarshal(e.value, &p); err == nil && pauseKey(p.Origin) != e.key {
 		err = errOtherKey

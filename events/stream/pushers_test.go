@@ -21,8 +21,8 @@ func putPushers(t *testing.T, conn *stream.Conn, user events.UserID, version int
 	}
 }
 
-// readPart returns the versions that stand in a partition, by user; 0 for whose
-// pushers are gone.
+// readPart returns the versions in a partition, by user; 0 for a user whose pushers
+// were deleted.
 func readPart(t *testing.T, conn *stream.Conn, part int, each func()) map[events.UserID]int64 {
 	t.Helper()
 	got, last := map[events.UserID]int64{}, uint64(0)
@@ -40,14 +40,14 @@ func readPart(t *testing.T, conn *stream.Conn, part int, each func()) map[events
 	return got
 }
 
-// A partition is read with its own users only, those whose pushers are gone, and
-// those who change while it is read.
+// A read of a partition yields only its own users, including those whose pushers were
+// deleted, and those that change during the read.
 func TestPushersInAPartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
 		want := map[events.UserID]int64{}
 		var mine []events.UserID
-		for i := range 2000 { // more than stand ready in one go
+		for i := range 2000 { // more than one batch of the server
 			user := events.UserID(fmt.Sprintf("@user%d:x", i))
 			putPushers(t, conn, user, 1, events.Pusher{Pushkey: "k"})
 			if events.PartitionOf(events.Token(user), 2) == 1 {
@@ -63,7 +63,7 @@ func TestPushersInAPartition(t *testing.T) {
 				return
 			}
 			once = false
-			for version := range int64(3) { // of a user who has been told, and of those who are told last
+			for version := range int64(3) { // of a user who was yielded, and of the last users
 				putPushers(t, conn, mine[1], 2+version, events.Pusher{Pushkey: "k"})
 			}
 			for _, user := range mine[len(mine)-100:] {
@@ -74,11 +74,11 @@ func TestPushersInAPartition(t *testing.T) {
 		want[mine[1]] = 4
 		for user, version := range want {
 			if seen, ok := got[user]; !ok || version == 0 && seen != 0 {
-				t.Errorf("%s has version %d, want %d; told: %t", user, seen, version, ok)
+				t.Errorf("%s has version %d, want %d; yielded: %t", user, seen, version, ok)
 			}
 		}
 		if len(got) != len(want) {
-			t.Errorf("%d users told, want %d", len(got), len(want))
+			t.Errorf("%d users yielded, want %d", len(got), len(want))
 		}
 		if got := readPart(t, conn, 0, func() {}); len(got)+len(want) != 2000 {
 			t.Errorf("%d users in the other partition", len(got))
@@ -86,7 +86,7 @@ func TestPushersInAPartition(t *testing.T) {
 	})
 }
 
-// A reading that goes on when the connection was lost fails, or misses nothing.
+// A read during which the connection was lost fails or is complete.
 func TestPushersInAPartitionFailWhenNATSWasAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
@@ -100,25 +100,25 @@ func TestPushersInAPartitionFailWhenNATSWasAway(t *testing.T) {
 			}
 		}
 		var failed error
-		told := 0
+		yielded := 0
 		for _, err := range conn.PushersIn(t.Context(), 0) {
 			if failed = err; err != nil {
 				break
 			}
-			if told++; told == 1 {
+			if yielded++; yielded == 1 {
 				server.Stop()
 				server.Start()
 				eventstest.WaitFor(t, "the connection", conn.Connected)
 				<-time.After(time.Second)
 			}
 		}
-		if failed == nil && told != all {
-			t.Errorf("%d of %d were told, and no error", told, all)
+		if failed == nil && yielded != all {
+			t.Errorf("%d of %d users were yielded, without an error", yielded, all)
 		}
 	})
 }
 
-// What takes long to read says how far it is, and when it has been read no more.
+// A long read logs its progress, and no longer once it is complete.
 func TestReadingABucketShowsItsProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text strings.Builder
@@ -134,10 +134,10 @@ func TestReadingABucketShowsItsProgress(t *testing.T) {
 		}
 		defer func() { _ = slow.Close() }()
 		ctx, stop := context.WithCancel(t.Context())
-		told := 0
+		yielded := 0
 		err = slow.WatchPushers(ctx, func(events.UserPushers) {
 			<-time.After(time.Second)
-			if told++; told == 20 {
+			if yielded++; yielded == 20 {
 				stop()
 			}
 		}, func() {
@@ -149,7 +149,7 @@ func TestReadingABucketShowsItsProgress(t *testing.T) {
 			t.Fatal(err)
 		}
 		if lines := strings.Count(text.String(), "reading a bucket"); lines != 3 || !strings.Contains(text.String(), "values=4 total=10 per_second=1") {
-			t.Errorf("%d lines tell of ten seconds:\n%s", lines, text.String())
+			t.Errorf("%d lines for ten seconds:\n%s", lines, text.String())
 		}
 	})
 }

@@ -48,24 +48,24 @@ const headerWriter = "Poked-Writer"
 const maxWrites = 8
 
 // errNotSettled is returned when a write was refused maxWrites times.
-var errNotSettled = errors.New("refused again and again, and nobody else has written")
+var errNotSettled = errors.New("refused repeatedly, although no other writer has written")
 
 // ConflictError reports that a key has another writer's value, or that another writer
 // deleted it. The write was not stored, and will not be.
 type ConflictError struct {
 	Bucket, Key string
 
-	// Stands is the state of the key that the write found.
-	Stands Record
+	// Found is the state of the key that the write found.
+	Found Record
 }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("another has written %s of %s, revision %d", e.Key, e.Bucket, e.Stands.Revision)
+	return fmt.Sprintf("another has written %s of %s, revision %d", e.Key, e.Bucket, e.Found.Revision)
 }
 
 // Nothing reports whether the key has neither a value nor a deletion marker: it expired,
 // or the bucket was made anew.
-func (e *ConflictError) Nothing() bool { return !e.Stands.There && e.Stands.Revision == 0 }
+func (e *ConflictError) Nothing() bool { return !e.Found.There && e.Found.Revision == 0 }
 
 // Register returns the register of a key that was read at a revision, or 0 if it did not
 // exist. writer is the owner's name.
@@ -80,14 +80,14 @@ func (c *Conn) unread(bucket, key, writer string) *Register {
 	return &Register{conn: c, bucket: bucket, key: key, writer: writer, doubt: true}
 }
 
-// Stands reports whether the key may have a value, as far as the owner knows.
-func (r *Register) Stands() bool { return r.last.There || r.doubt }
+// Exists reports whether the key may have a value, as far as the owner knows.
+func (r *Register) Exists() bool { return r.last.There || r.doubt }
 
 // Last returns the value as the owner last knew it, which the next write replaces.
 func (r *Register) Last() Record { return r.last }
 
 // Adopt makes the state that a conflict found the one that the next write replaces.
-func (r *Register) Adopt(conflict *ConflictError) { r.last = conflict.Stands }
+func (r *Register) Adopt(conflict *ConflictError) { r.last = conflict.Found }
 
 // Put stores a value without waiting. done is called once, in another goroutine, and must
 // not block: with nil when the value is stored, with a [ConflictError] if the key has
@@ -169,14 +169,14 @@ func (c *change) question() *nats.Msg {
 func (c *change) answered(answer *nats.Msg, err error) (over bool, result error) {
 	r := c.r
 	if r.doubt {
-		var stands Record
+		var found Record
 		if err == nil {
-			stands, err = standing(answer)
+			found, err = decodeRecord(answer)
 		}
 		if err != nil {
 			return true, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 		}
-		return c.found(stands)
+		return c.settle(found)
 	}
 	var seq uint64
 	if err == nil {
@@ -190,20 +190,20 @@ func (c *change) answered(answer *nats.Msg, err error) (over bool, result error)
 	return isRefused(err), err
 }
 
-// found handles the state of the key after a write that was refused or had no answer.
-func (c *change) found(stands Record) (over bool, result error) {
+// settle handles the state of the key after a write that was refused or had no answer.
+func (c *change) settle(found Record) (over bool, result error) {
 	r := c.r
-	ours := r.writer == soleWriter || stands.writer == r.writer
-	same := stands.Revision == r.last.Revision
+	ours := r.writer == soleWriter || found.writer == r.writer
+	same := found.Revision == r.last.Revision
 	// Only a write of this change counts, even if an older one left the same value: that
 	// value may be about to expire, or another writer about to replace it.
-	asWanted := stands.There != c.gone && (c.gone || ours && c.writes > 0 && !same && stands.Value == string(c.value))
-	before := same || !stands.There && !r.last.There
+	asWanted := found.There != c.gone && (c.gone || ours && c.writes > 0 && !same && found.Value == string(c.value))
+	before := same || !found.There && !r.last.There
 	r.doubt = false
 	if !asWanted && !ours && !before {
-		return true, &ConflictError{Bucket: r.bucket, Key: r.key, Stands: stands}
+		return true, &ConflictError{Bucket: r.bucket, Key: r.key, Found: found}
 	}
-	r.last = stands
+	r.last = found
 	if !asWanted && c.writes >= maxWrites {
 		return true, errNotSettled
 	}
@@ -218,8 +218,8 @@ func (c *change) named(err error) error {
 	return fmt.Errorf("write %s of %s: %w", c.r.key, c.r.bucket, err)
 }
 
-// standing decodes the leader's answer to a read of a key.
-func standing(answer *nats.Msg) (Record, error) {
+// decodeRecord decodes the leader's answer to a read of a key.
+func decodeRecord(answer *nats.Msg) (Record, error) {
 	msg, err := readLeader(answer.Data)
 	if err != nil || msg == nil {
 		return Record{}, err

@@ -22,23 +22,23 @@ func registerFaults() map[string]eventstest.Fault {
 	return faults
 }
 
-// registerStory is one case of the table: a write that meets faults, and somebody
-// else who may write before it, or before it is repeated.
-type registerStory struct {
+// registerCase is one case of the table: a write that meets faults, and another writer
+// that may write before it, or before it is repeated.
+type registerCase struct {
 	server  *eventstest.Server
 	key     string
 	r       *stream.Register
-	waits   bool // for the answer, instead of being called back
+	waits   bool // for the answer, instead of using a callback
 	deletes bool
-	other   string // when another writes: "nobody", "before" or "between"
-	wrote   bool   // another has written
+	other   string // when another writer writes: "nobody", "before" or "between"
+	wrote   bool   // the other writer has written
 	tries   int
 }
 
-func (s *registerStory) subject() string { return "$KV.BACKLOG." + s.key }
+func (s *registerCase) subject() string { return "$KV.BACKLOG." + s.key }
 
-// write tries until the outcome is known.
-func (s *registerStory) write(t *testing.T) error {
+// write repeats the write until its outcome is known.
+func (s *registerCase) write(t *testing.T) error {
 	t.Helper()
 	for try := range 20 {
 		if s.other == "before" && try == 0 || s.other == "between" && try == 1 {
@@ -52,11 +52,11 @@ func (s *registerStory) write(t *testing.T) error {
 		}
 		<-time.After(time.Second)
 	}
-	t.Fatal("the outcome never becomes known")
+	t.Fatal("the outcome stays unknown")
 	return nil
 }
 
-func (s *registerStory) once(t *testing.T) error {
+func (s *registerCase) once(t *testing.T) error {
 	t.Helper()
 	answer := make(chan error, 1)
 	done := func(err error) { answer <- err }
@@ -73,9 +73,9 @@ func (s *registerStory) once(t *testing.T) error {
 	return <-answer
 }
 
-// check compares what stands in the bucket with what the writer believes. Before is
-// how many messages were stored in it when the story began.
-func (s *registerStory) check(t *testing.T, err error, before uint64) {
+// check compares the value in the bucket with what the writer believes. before is the
+// last sequence of the bucket at the beginning.
+func (s *registerCase) check(t *testing.T, err error, before uint64) {
 	t.Helper()
 	value, there := "", false
 	stored := s.server.Stored("KV_BACKLOG", "$KV.")
@@ -87,35 +87,35 @@ func (s *registerStory) check(t *testing.T, err error, before uint64) {
 	switch writes := stored[len(stored)-1].Seq - before; {
 	case s.wrote:
 		if conflict := new(stream.ConflictError); !errors.As(err, &conflict) || value != "theirs" {
-			t.Errorf("%s: another has written, %q stands there: %v", s.key, value, err)
+			t.Errorf("%s: another writer has written, the value is %q: %v", s.key, value, err)
 		}
 	case err != nil || there == s.deletes || there && value != "ours":
-		t.Errorf("%s: %q stands there: %v", s.key, value, err)
+		t.Errorf("%s: the value is %q: %v", s.key, value, err)
 	case writes < 1 || writes > uint64(s.tries):
 		t.Errorf("%s: %d messages were stored in %d tries", s.key, writes, s.tries)
-	case s.r.Stands() == s.deletes:
-		t.Errorf("%s: the register does not know what stands there", s.key)
+	case s.r.Exists() == s.deletes:
+		t.Errorf("%s: the register does not know the value", s.key)
 	}
 }
 
 // TestG1RegisterFaultTable breaks each hand-off of a conditional write in each way,
-// with nobody or somebody else writing before it or after its first try. At the end
-// what was written stands there exactly once, or the other's value does, and the
-// writer knows which.
+// while no other writer writes, or one does before it or after its first try. In the
+// end the value is stored exactly once, or the other writer's value is, and the
+// register knows which.
 func TestG1RegisterFaultTable(t *testing.T) {
 	eventstest.Long(t)
 	for _, kind := range []string{"first", "next", "same value", "delete"} {
 		for _, other := range []string{"nobody", "before", "between"} {
 			for _, waits := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%s/waits %v", kind, other, waits), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) { registerStories(t, kind, other, waits) })
+					synctest.Test(t, func(t *testing.T) { registerCases(t, kind, other, waits) })
 				})
 			}
 		}
 	}
 }
 
-func registerStories(t *testing.T, kind, other string, waits bool) {
+func registerCases(t *testing.T, kind, other string, waits bool) {
 	t.Helper()
 	server := eventstest.StartServer(t)
 	link := server.Link()
@@ -124,7 +124,7 @@ func registerStories(t *testing.T, kind, other string, waits bool) {
 	for _, atWrite := range slices.Sorted(maps.Keys(faults)) {
 		for _, atRead := range slices.Sorted(maps.Keys(faults)) {
 			key := strings.ReplaceAll("0."+atWrite+"-"+atRead, " ", "_")
-			s := &registerStory{
+			s := &registerCase{
 				server: server, key: key, r: conn.Register("BACKLOG", key, "us", 0),
 				waits: waits, deletes: kind == "delete", other: other,
 			}
@@ -142,7 +142,7 @@ func registerStories(t *testing.T, kind, other string, waits bool) {
 			breakAt(link, "$JS.API.STREAM.MSG.GET.KV_BACKLOG", faults[atRead])
 			err := s.write(t)
 			link.Spare()
-			<-time.After(5 * time.Second) // what is still on its way comes, and the connection is back
+			<-time.After(5 * time.Second) // delayed messages arrive, and the connection is back
 			s.check(t, err, stored)
 			all := server.Stored("KV_BACKLOG", "$KV.")
 			stored = all[len(all)-1].Seq

@@ -12,7 +12,7 @@ import (
 	"poked/events/stream"
 )
 
-// stateBefore folds what RoomState yields: state key → event.
+// stateBefore collects the events of RoomState: state key → event.
 func stateBefore(t *testing.T, conn *stream.Conn, room events.RoomID, before uint64) (string, error) {
 	t.Helper()
 	state := map[string]string{}
@@ -25,7 +25,7 @@ func stateBefore(t *testing.T, conn *stream.Conn, room events.RoomID, before uin
 			return "", err
 		}
 		if ev.Seq >= before {
-			t.Errorf("state before %d has event %d in it", before, ev.Seq)
+			t.Errorf("state before %d contains event %d", before, ev.Seq)
 		}
 		state[parsed.StateKey] = string(parsed.EventID)
 	}
@@ -49,8 +49,8 @@ func setState(t *testing.T, conn *stream.Conn, room events.RoomID, key string, n
 	}
 }
 
-// The state before each sequence is what had been set by then: neither later
-// state shows, nor does it matter how far ROOM_STATE has heard.
+// The state before a sequence contains what had been set by then, without later state,
+// however far ROOM_STATE is filled.
 func TestRoomStateIsThatOfItsTime(t *testing.T) {
 	for _, lag := range []string{"ROOM_STATE knows nothing yet", "ROOM_STATE knows all"} {
 		t.Run(lag, func(t *testing.T) {
@@ -59,7 +59,7 @@ func TestRoomStateIsThatOfItsTime(t *testing.T) {
 				keys := []string{"a", "b", "a", "", "c", "a", "b", "", "a"}
 				for i, key := range keys {
 					setState(t, conn, "!r", key, 2*i+1)
-					setState(t, conn, "!other", key, 2*i+2) // another room's
+					setState(t, conn, "!other", key, 2*i+2) // of another room
 				}
 				if lag == "ROOM_STATE knows all" {
 					<-time.After(10 * time.Second)
@@ -76,14 +76,14 @@ func TestRoomStateIsThatOfItsTime(t *testing.T) {
 					t.Errorf("at the end: %s, want %v", got, want)
 				}
 				if got := stateOf(t, conn, "!unknown", 1000); got != "map[]" {
-					t.Errorf("a room that nobody knows has %s", got)
+					t.Errorf("an unknown room has %s", got)
 				}
 			})
 		})
 	}
 }
 
-// State outlives the events: ROOMS forgets after 72 h, ROOM_STATE does not.
+// State outlives the events: ROOMS keeps them for 72 h, ROOM_STATE for ever.
 func TestRoomStateOutlivesRooms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
@@ -91,7 +91,7 @@ func TestRoomStateOutlivesRooms(t *testing.T) {
 		setState(t, conn, "!r", "a", 1)
 		setState(t, conn, "!r", "b", 2)
 		<-time.After(10 * time.Second)
-		server.DeleteMessage("ROOMS", 1) // as if it were older than that
+		server.DeleteMessage("ROOMS", 1) // as if it had expired
 		server.DeleteMessage("ROOMS", 2)
 		setState(t, conn, "!r", "b", 3)
 		if got := stateOf(t, conn, "!r", 4); got != "map[a:1 b:3]" {
@@ -100,7 +100,7 @@ func TestRoomStateOutlivesRooms(t *testing.T) {
 	})
 }
 
-// A room may have more members than the server answers for at once.
+// A room may have more members than the server returns in one answer.
 func TestRoomStateOfABigRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())

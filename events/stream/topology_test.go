@@ -36,7 +36,7 @@ func TestSetupRefusals(t *testing.T) {
 		server.Connect(eventstest.Topology())
 		partitions := server.Dial().Setup(t.Context(), stream.Topology{Partitions: 3, Replicas: 1})
 		if !errors.Is(partitions, stream.ErrPartitions) || !strings.Contains(partitions.Error(), `"2"`) || !strings.Contains(partitions.Error(), "3") {
-			t.Errorf("3 partitions where there are 2: %v", partitions)
+			t.Errorf("3 partitions instead of 2: %v", partitions)
 		}
 		for _, n := range []int{-1, 0, stream.MaxPartitions + 1} {
 			if err := server.Dial().Setup(t.Context(), stream.Topology{Partitions: n, Replicas: 1}); err == nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"poked/events/stream"
+	"poked/events/wait"
 )
 
 // save begins to store the position if that is due. If it will be due later, it returns a
@@ -53,7 +54,7 @@ func (f *Follower) saveFinished(err error) error {
 		return nil
 	}
 	s.unsaved, s.pending = s.unsaved+s.pending, 0
-	s.notUntil = time.Now().Add(stream.RetryWait)
+	s.notUntil = time.Now().Add(wait.RetryPause)
 	f.window.touch()
 	conflict := new(stream.ConflictError)
 	if !errors.As(err, &conflict) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"poked/events/stream"
+	"poked/events/wait"
 )
 
 const (
@@ -85,7 +86,7 @@ func (h *heartbeat) beat(ctx context.Context) time.Duration {
 			h.log.Warn("heartbeat not stored, trying until it is", "error", err)
 		}
 		h.failing = true
-		return stream.RetryWait
+		return wait.RetryPause
 	}
 	h.failing = false
 	if h.making {

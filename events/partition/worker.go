@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"poked/events/stream"
+	"poked/events/wait"
 )
 
 const (
@@ -139,7 +140,7 @@ func (w *Worker) bury() {
 		delete(w.tenures, part)
 		if t.err != nil {
 			w.log.Warn(workEnded, "part", part, "error", t.err)
-			w.resting[part] = time.Now().Add(stream.RetryWait)
+			w.resting[part] = time.Now().Add(wait.RetryPause)
 		}
 	}
 }

@@ -55,9 +55,6 @@ import (
 // millisecond or, during an election, after seconds.
 const RequestTimeout = 5 * time.Second
 
-// RetryWait is the pause before a failed operation is retried.
-const RetryWait = 500 * time.Millisecond
-
 // Config is how to reach NATS.
 type Config struct {
 	URL  string // comma-separated server URLs; ignored when InProcess is set
@@ -66,7 +63,7 @@ type Config struct {
 	InProcess nats.InProcessConnProvider
 	// Credentials are used beside those in URL.
 	Credentials Credentials
-	Log         *slog.Logger
+	Log         *slog.Logger // nil logs nothing
 	// Pulse is the interval of the server's heartbeats to a consumer without messages,
 	// and twice the interval of a follower's ticks. 0 means 500 ms, so that a consumer or
 	// server that is gone is noticed within two seconds. A longer one is for tests that
@@ -76,8 +73,9 @@ type Config struct {
 
 const defaultPulse = 500 * time.Millisecond
 
-// Conn is a connection to NATS that speaks poked's nouns. It reconnects for
-// ever; while NATS is away every call fails at once or when its context ends.
+// Conn is a connection to NATS that reads and writes the types of package events. It
+// reconnects for ever; while NATS is away every call fails at once or when its context
+// ends.
 type Conn struct {
 	// Set by Connect.
 	cfg   Config
@@ -108,6 +106,7 @@ type Conn struct {
 // credentials cannot be read, or if the server refuses them or is not trusted: waiting
 // does not help.
 func Connect(ctx context.Context, cfg Config) (*Conn, error) {
+	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	c := &Conn{cfg: cfg, log: cfg.Log, pulse: cmp.Or(cfg.Pulse, defaultPulse)}
 	nc, err := c.dial(ctx)
 	if err != nil {

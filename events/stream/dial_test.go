@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -261,4 +262,19 @@ func TestCreds(t *testing.T) {
 	url := startListening(t, &server.Options{TrustedKeys: []string{operatorKey}, AccountResolver: resolver})
 	wantConnect(t, url, stream.Credentials{Creds: writeFile(t, "poked.creds", string(creds))}, "")
 	wantConnect(t, url, stream.Credentials{Creds: writeFile(t, "seed", seed)}, "Authorization Violation")
+}
+
+// A connection needs no logger, although it logs each outage.
+func TestConnectWithoutLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn, err := stream.Connect(t.Context(), stream.Config{InProcess: server})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		server.Stop()
+		server.Start()
+		eventstest.WaitFor(t, "the connection", conn.Connected)
+	})
 }

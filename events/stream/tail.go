@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"poked/events/wait"
 )
 
 const (
@@ -30,7 +32,7 @@ const headerLastConsumer = "Nats-Last-Consumer"
 var ErrRemade = errors.New("the stream was made anew")
 
 // errSilent is returned when the server stopped sending heartbeats.
-var errSilent = errors.New("the server fell silent")
+var errSilent = errors.New("the server sends no heartbeats")
 
 // silenceLimit is how long a consumer may be silent before it is given up.
 func (c *Conn) silenceLimit() time.Duration { return 3*c.pulse + c.TickInterval() }
@@ -39,7 +41,7 @@ func (c *Conn) silenceLimit() time.Duration { return 3*c.pulse + c.TickInterval(
 // and then those that are stored later. It pulls from an ephemeral consumer without
 // acknowledgements. After any fault of the consumer or the connection (a gap, a missing
 // heartbeat, a request that fails) it drops the consumer and makes another one after
-// [RetryWait].
+// [wait.RetryPause].
 //
 //	for each m of <-t.Messages(ctx): meta, ok := t.Accept(m)
 //	periodically: t.Check(now)
@@ -193,7 +195,7 @@ func (t *Tail) Accept(m *nats.Msg) (*nats.MsgMetadata, bool) {
 	}
 	meta, err := m.Metadata()
 	if err == nil && meta.Sequence.Consumer != t.expected {
-		err = fmt.Errorf("message %d of the consumer came, %d was to come", meta.Sequence.Consumer, t.expected)
+		err = fmt.Errorf("message %d of the consumer arrived, expected %d", meta.Sequence.Consumer, t.expected)
 	}
 	t.expected++
 	t.coming--
@@ -227,7 +229,7 @@ func (t *Tail) status(status string, header nats.Header) {
 	case "100":
 		last, err := strconv.ParseUint(header.Get(headerLastConsumer), 10, 64)
 		if err == nil && last >= t.expected {
-			t.fail(fmt.Errorf("message %d of the consumer did not come", t.expected))
+			t.fail(fmt.Errorf("message %d of the consumer did not arrive", t.expected))
 			return
 		}
 		t.trouble.Note(nil)
@@ -256,7 +258,7 @@ func (t *Tail) fail(err error) {
 	t.failing = true
 	t.trouble.Note(err)
 	t.Close()
-	t.retryAt = time.Now().Add(RetryWait)
+	t.retryAt = time.Now().Add(wait.RetryPause)
 }
 
 // Close drops the consumer. The server deletes it once it has been idle.

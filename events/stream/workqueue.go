@@ -26,7 +26,7 @@ func (c *Conn) work(ctx context.Context, stream, durable string, subjects []stri
 			log.Warn("cannot work on the queue, trying until it works", "error", err)
 		}
 		failing = true
-		_ = wait.For(ctx, RetryWait) // the loop looks at ctx
+		_ = wait.For(ctx, wait.RetryPause) // the loop checks ctx
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 )
 
-// RetryPause is the usual pause between two attempts at something that needs NATS.
+// RetryPause is the pause before an operation that failed is retried.
 const RetryPause = 250 * time.Millisecond
 
 // For waits for d. It returns nil after that, or the cause as soon as ctx ends.

@@ -136,9 +136,9 @@ func (t Topology) buckets() []jetstream.KeyValueConfig {
 		{Bucket: bucketPushers, Description: "All pushers of a user: <part>.<user>.", LimitMarkerTTL: NotificationsKept},
 		{Bucket: bucketPushRules, Description: "A user's changes to the predefined push rules: <part>.<user>.", LimitMarkerTTL: NotificationsKept},
 		{Bucket: bucketBacklog, Description: "Pushers that lag: <part>.<pusher>.", LimitMarkerTTL: markerTTL},
-		{Bucket: BucketPositions, Description: "How far each partition has been worked through, <stage>.<part>, and whose it is, part.<part>."},
+		{Bucket: BucketPositions, Description: "How far each partition is processed, <stage>.<part>, and its owner, part.<part>."},
 		{Bucket: BucketWorkers, Description: "Live dispatchers: worker.<id>.", TTL: WorkerTTL},
-		{Bucket: bucketGateways, Description: "Push gateways that asked to be left alone: paused.<origin>.", TTL: pauseTTL},
+		{Bucket: bucketGateways, Description: "Pauses that push gateways asked for (Retry-After): paused.<origin>.", TTL: pauseTTL},
 	}
 }
 

@@ -83,10 +83,10 @@ func TestDrainHurriesWhenTheWorkIsWanted(t *testing.T) {
 		wantedAfter, backAfter, took time.Duration // a wantedAfter of 0 means never
 		done                         bool
 	}{
-		"what is out comes back":         {0, 2 * time.Second, 2 * time.Second, true},
+		"the work ends in time":          {0, 2 * time.Second, 2 * time.Second, true},
 		"it does not":                    {0, time.Hour, 10 * time.Second, false},
 		"somebody wants it meanwhile":    {time.Second, time.Hour, 1750 * time.Millisecond, false},
-		"it comes back before they must": {time.Second, 1500 * time.Millisecond, 1500 * time.Millisecond, true},
+		"the work ends within the hurry": {time.Second, 1500 * time.Millisecond, 1500 * time.Millisecond, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

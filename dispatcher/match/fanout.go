@@ -135,8 +135,11 @@ func (f *fanout) begin() {
 	f.mu.Lock()
 	f.open++
 	f.mu.Unlock()
-	f.batch = f.m.cfg.Conn.NewBatch(func(_ uint64, err error) {
+	f.batch = f.m.cfg.Conn.NewBatch(func(seq uint64, err error) {
 		f.m.cfg.Unstored.Release(*written)
+		if err == nil {
+			f.m.cfg.Conn.NoteLogged(seq)
+		}
 		f.answered(err)
 	})
 }
@@ -169,8 +172,11 @@ func (f *fanout) answered(err error) {
 	if !stored {
 		return
 	}
-	if over {
+	switch {
+	case over:
 		f.finish(err)
+	case err == nil:
+		f.m.follower.Wrote(f.msg.Seq)
 	}
 	if err == nil && !f.detached {
 		f.m.resumeRoom(f.msg)
@@ -192,6 +198,7 @@ func (f *fanout) finish(err error) {
 	m := f.m
 	if err != nil {
 		m.cfg.Log.Warn("not stored, matching again", "seq", f.msg.Seq, "error", err)
+		m.failures.Add(1)
 		m.follower.Redo(f.msg)
 		return
 	}

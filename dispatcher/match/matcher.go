@@ -14,7 +14,8 @@
 //
 // # What fails, and how
 //
-//	notification not stored  the event is matched again, without users who have the notification already
+//	notification not stored  the event is matched again, without users who have the notification already:
+//	                         the log is read once, from where the event began (Recovery)
 //	NATS slower than match   match waits: a bounded number of bytes is written and not stored
 //	read not stored          the receipt stays open and is processed again
 //	message cannot be read   dead letter, counted and logged; the next message follows
@@ -54,6 +55,8 @@ type Matcher struct {
 	writing  atomic.Int64 // fanouts that are neither stored nor failed
 	pending  pending
 	turns    roomOrder
+	failures atomic.Uint64 // fanouts that were not stored
+	stored   *storedPart   // what is known to be stored of messages that are matched again
 
 	// Buffers, reused for each event.
 	recorder recorder
@@ -69,6 +72,7 @@ type Config struct {
 	Counts       *Counters
 	Owned        *atomic.Int64       // how many partitions the dispatcher owns, which divide the memory for rooms
 	Unstored     *semaphore.Weighted // bytes that may still be written, see NewUnstored
+	Recovery     *Recovery           // shared by all matchers
 	EveryReceipt bool                // write every receipt, also one that clears nothing: deliver needs them
 	OpenRooms    int                 // how many rooms all matchers together keep in memory
 	Log          *slog.Logger
@@ -128,6 +132,7 @@ func (m *Matcher) tick(_ context.Context, now time.Time) {
 // handle matches one message of ROOMS, or postpones it until the one before it in its room
 // is stored. If ctx ends first the message stays open, and is delivered again.
 func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
+	m.forgetStored(msg)
 	if !m.turns.begin(msg) {
 		return
 	}

@@ -9,50 +9,48 @@ import (
 	"poked/events/wait"
 )
 
-// askOneByOne is up to how many users match asks one log after another for a notification.
-const askOneByOne = 8
-
-// withoutStored leaves out users whose notification an earlier owner has stored, and users
-// who have read the event since.
+// withoutStored leaves out users whose notification is stored already, by an earlier owner
+// of the partition or by an attempt without an answer, and users who have read the event
+// since.
 func (m *Matcher) withoutStored(ctx context.Context, msg partition.Message, ev *events.RoomEvent, thread events.EventID, notified []decision) ([]decision, error) {
-	if len(notified) == 0 {
+	if msg.Wrote || len(notified) == 0 {
 		return nil, nil
 	}
-	var stored map[events.UserID]bool
-	var reads map[events.UserID][]events.Read
-	err := wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
-		if stored, err = m.stored(ctx, msg, ev, thread, notified); err == nil {
-			reads, err = m.cfg.Conn.ReadsSince(ctx, ev.RoomID, msg.Time)
-		}
-		return err
-	})
-	if err != nil {
+	if err := m.learnStored(ctx, msg); err != nil {
 		return nil, err
 	}
 	return slices.DeleteFunc(notified, func(d decision) bool {
-		return stored[d.member.id] || slices.ContainsFunc(reads[d.member.id], func(read events.Read) bool {
-			return read.Covers(msg.Seq, thread)
-		})
+		return m.stored.has(d.member.id, ev.RoomID, msg.Seq, thread)
 	}), nil
 }
 
-// stored returns which of the users whom an event notifies have the notification.
-func (m *Matcher) stored(ctx context.Context, msg partition.Message, ev *events.RoomEvent, thread events.EventID, notified []decision) (map[events.UserID]bool, error) {
-	stored := map[events.UserID]bool{}
-	if len(notified) > askOneByOne {
-		all, err := m.cfg.Conn.WithNotification(ctx, ev.RoomID, msg.Seq, msg.Time)
-		for id := range all {
-			stored[id] = true
+// learnStored reads what was stored of a message, unless that was read since its last
+// attempt.
+func (m *Matcher) learnStored(ctx context.Context, msg partition.Message) error {
+	failures := m.failures.Load()
+	after := m.follower.LogOf(msg.Seq)
+	if known := m.stored; known != nil {
+		if known.failures == failures && known.from <= msg.Seq && msg.Seq < known.upTo {
+			return nil
 		}
-		return stored, err
-	}
-	for i := range notified {
-		id := notified[i].member.id
-		has, err := m.cfg.Conn.HasNotification(ctx, id, ev.RoomID, thread, msg.Seq, msg.Time)
-		if err != nil {
-			return nil, err
+		if known.failures == failures && msg.Seq >= known.upTo {
+			after = max(after, known.after)
 		}
-		stored[id] = has
 	}
-	return stored, nil
+	return wait.Until(ctx, wait.RetryPause, m.failed, func() error {
+		stored, err := m.cfg.Recovery.stored(ctx, after, msg.Seq)
+		if err == nil {
+			own := *stored // other partitions share the rest
+			own.failures = failures
+			m.stored = &own
+		}
+		return err
+	})
+}
+
+// forgetStored releases what was read, once no message is matched again.
+func (m *Matcher) forgetStored(msg partition.Message) {
+	if !msg.Replayed {
+		m.stored = nil
+	}
 }

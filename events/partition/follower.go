@@ -44,6 +44,7 @@ type Follower struct {
 	window  *window
 
 	begin  uint64    // newest sequence that a predecessor recorded
+	before uint64    // what the predecessor wrote is after it, see Position.Log
 	stored uint64    // newest sequence of the stream when this follower began
 	made   time.Time // when the stream was made
 
@@ -53,6 +54,8 @@ type Follower struct {
 	suspects int                 // how many more messages the predecessor may have taken
 	doubt    bool                // see Doubt
 	ending   bool
+	caughtUp bool // everything was received that the predecessor may have handled
+	reopened bool // the tail has a new consumer: NATS may have restarted
 	tail     *stream.Tail
 	saver    saver
 
@@ -75,7 +78,7 @@ func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string)
 	f := &Follower{
 		group: g, conn: c, stage: stage, part: part, owner: owner,
 		log:    c.Log().With("stage", stage.Name, "part", part),
-		window: newWindow(pos), begin: pos.Next, stored: pos.lastSeq, made: pos.Stream, last: pos.Next,
+		window: newWindow(pos), begin: pos.Next, before: pos.Log, stored: pos.lastSeq, made: pos.Stream, last: pos.Next,
 		left:     map[uint64]struct{}{},
 		doubt:    pos.revision != 0 && !pos.Clean,
 		suspects: unsavedLimit,
@@ -87,6 +90,7 @@ func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string)
 	f.tail = c.Tail(stream.TailConfig{
 		Stream: stage.stream, Filter: fmt.Sprintf(stage.filter, strconv.Itoa(part)),
 		Reader: stage.Name + " " + owner, Made: pos.Stream, Log: f.log,
+		Began: func(pending uint64) { f.reopened, f.caughtUp = true, f.caughtUp || pending == 0 },
 		From: func(cfg *jetstream.ConsumerConfig) {
 			cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, f.last+1
 		},
@@ -118,6 +122,15 @@ func (f *Follower) Doubt() bool { return f.doubt }
 
 // Done records that a message's work is complete and durable.
 func (f *Follower) Done(seq uint64) { f.window.finish(seq) }
+
+// Wrote records that everything that an open message causes is stored, except for what it
+// causes once another message has arrived. A successor that receives it again need not
+// look for what was stored.
+func (f *Follower) Wrote(seq uint64) { f.window.wrote(seq) }
+
+// LogOf returns a sequence of NOTIFICATIONS after which everything is that an open message
+// has caused, at this worker or at its predecessor.
+func (f *Follower) LogOf(seq uint64) uint64 { return f.window.logOf(seq) }
 
 // Redo passes a message to the handler again, as a replayed one, at the next tick.
 func (f *Follower) Redo(msg Message) {
@@ -182,6 +195,7 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 	if f.tail.Over() != nil {
 		return fmt.Errorf("%s partition %d: %w", f.stage.Name, f.part, f.tail.Over())
 	}
+	f.mark(ctx)
 	due := f.save()
 	select {
 	case <-ctx.Done():
@@ -198,6 +212,7 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 		return f.disturbedBy(ctx, conflict)
 	case now := <-tick:
 		f.tail.Check(now)
+		f.advance()
 		f.motion.tick(time.Now(), f.last, f.waiting.Load() > 0 || f.tail.Queued() > 0)
 		if f.handler.Lease.Held() {
 			f.handler.Tick(ctx, now)
@@ -238,6 +253,7 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 	seq := meta.Sequence.Stream
 	f.last = seq
 	f.waiting.Store(meta.NumPending)
+	f.noteLog(seq, meta.NumPending)
 	f.giveUpBefore(seq)
 	_, leftOpen := f.left[seq]
 	if seq <= f.begin && !leftOpen {
@@ -253,7 +269,7 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 	} else {
 		f.suspects--
 	}
-	f.window.take(seq)
+	msg.Wrote = f.window.take(seq, f.logFor(&msg))
 	f.saver.unsaved++
 	f.handler.Handle(ctx, msg)
 }

@@ -17,6 +17,9 @@ type Message struct {
 	// Replayed reports that a worker may have handled the message before without
 	// recording it.
 	Replayed bool
+	// Wrote reports that everything was stored that the message caused before it began to
+	// wait for another message ([Follower.Wrote]).
+	Wrote bool
 }
 
 // Published returns the subject on which the message was published, which its stream

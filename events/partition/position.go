@@ -18,6 +18,13 @@ import (
 type Position struct {
 	Next uint64   `json:"next"`
 	Open []uint64 `json:"open,omitempty"`
+	// Wrote are those of Open that wait for another message, after everything was stored
+	// that they cause until then.
+	Wrote []uint64 `json:"wrote,omitempty"`
+	// Log is a sequence of NOTIFICATIONS: everything that the messages in Open, without
+	// those in Wrote, and the messages after Next have caused is after it. A stage that
+	// writes no notifications has 0.
+	Log uint64 `json:"log,omitempty"`
 	// Owner is the worker that wrote the position. It lets a worker recognize its own
 	// write whose answer was lost.
 	Owner string `json:"owner"`
@@ -62,11 +69,12 @@ func loadPosition(ctx context.Context, c *stream.Conn, stage Stage, part int) (P
 	case pos.revision == 0 || pos.lost:
 	case !pos.Stream.Equal(made):
 		log.Warn("the stream was made anew, starting over")
-		pos.Next, pos.Open = 0, nil
+		pos.Next, pos.Open, pos.Wrote = 0, nil, nil
 	case pos.Next > pos.lastSeq:
 		log.Warn("the stream has lost its end, going on from what is left")
 		pos.Next = pos.lastSeq
-		pos.Open = slices.DeleteFunc(pos.Open, func(seq uint64) bool { return seq > pos.lastSeq })
+		lost := func(seq uint64) bool { return seq > pos.lastSeq }
+		pos.Open, pos.Wrote = slices.DeleteFunc(pos.Open, lost), slices.DeleteFunc(pos.Wrote, lost)
 	}
 	pos.Stream = made
 	return pos, nil
@@ -110,6 +118,9 @@ func parsePosition(raw []byte) (pos Position, err error) {
 			return Position{}, errors.New("decode position: open is not in order")
 		}
 		last = seq
+	}
+	if !slices.IsSorted(pos.Wrote) {
+		return Position{}, errors.New("decode position: wrote is not in order")
 	}
 	return pos, nil
 }

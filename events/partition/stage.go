@@ -9,15 +9,16 @@ type Stage struct {
 	Name   string // key prefix in POSITIONS, and the name in logs
 	stream string
 	filter string // subject filter of one partition, a format of its number
+	writes bool   // its messages cause messages of NOTIFICATIONS
 }
 
 // The stages.
 var (
 	// StageMatch follows ROOMS: room events and receipts, by room.
-	StageMatch = Stage{Name: "match", stream: stream.Rooms, filter: "rooms.%s.>"} //nolint:gochecknoglobals // a constant of struct type
+	StageMatch = Stage{Name: "match", stream: stream.Rooms, filter: "rooms.%s.>", writes: true} //nolint:gochecknoglobals // a constant of struct type
 	// StageStrays follows, as partition 0, the messages of ROOMS outside of all
 	// partitions: a subject that contains a wildcard is stored as published.
-	StageStrays = Stage{Name: "strays", stream: stream.Rooms, filter: "room%.s.>"} //nolint:gochecknoglobals // a constant of struct type
+	StageStrays = Stage{Name: "strays", stream: stream.Rooms, filter: "room%.s.>", writes: true} //nolint:gochecknoglobals // a constant of struct type
 	// StageDeliver follows NOTIFICATIONS, by user: notifications, reads and redactions.
 	StageDeliver = Stage{Name: "deliver", stream: stream.Notifications, filter: "*.%s.>"} //nolint:gochecknoglobals // a constant of struct type
 )

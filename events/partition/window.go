@@ -6,47 +6,101 @@ import (
 	"sync"
 )
 
+// refreshAfter is how many messages of NOTIFICATIONS a stored position may leave to a
+// successor to read in addition to those since the messages that are open.
+const refreshAfter = 1 << 14
+
 // window is the messages that a follower has taken and not finished, in stream order. It
 // is safe for concurrent use, because messages are finished from other goroutines.
 type window struct {
 	mu      sync.Mutex
 	next    uint64       // newest sequence taken
+	log     uint64       // Position.Log as of the messages that are not taken yet
 	entries []windowItem // ordered by sequence; the first is not done
 	head    int          // index of the first live entry
 	done    int          // of the live entries, how many are done
 	undone  int
-	changed bool // since the last position was taken
+	stored  uint64 // Log of the last position that was taken
+	changed bool   // since the last position was taken
 	wake    chan struct{}
 }
 
 type windowItem struct {
 	seq   uint64
-	taken bool // false for what a predecessor left open and was not received again
+	log   uint64 // Position.Log as of this message
+	taken bool   // false for what a predecessor left open and was not received again
+	wrote bool   // everything that it causes by now is stored
 	done  bool
 }
 
 // newWindow begins with what the position leaves open: every later position names these
 // sequences until they are received again and done.
 func newWindow(pos Position) *window {
-	w := &window{next: pos.Next, wake: make(chan struct{}, 1)}
+	w := &window{next: pos.Next, log: pos.Log, wake: make(chan struct{}, 1)}
 	for _, seq := range pos.Open {
-		w.entries = append(w.entries, windowItem{seq: seq})
+		_, wrote := slices.BinarySearch(pos.Wrote, seq)
+		w.entries = append(w.entries, windowItem{seq: seq, log: pos.Log, wrote: wrote})
 	}
 	return w
 }
 
-// take adds a message. Messages that a predecessor left open arrive first, and are before
-// next.
-func (w *window) take(seq uint64) {
+// take adds a message. What it causes is written after a sequence of NOTIFICATIONS.
+// Messages that a predecessor left open arrive first, are before next, and keep what the
+// predecessor knew of them.
+func (w *window) take(seq, log uint64) (wrote bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.undone++
 	if item := w.find(seq); item != nil {
 		item.taken = true
-		return
+		return item.wrote
 	}
-	w.entries = append(w.entries, windowItem{seq: seq, taken: true})
+	w.entries = append(w.entries, windowItem{seq: seq, log: log, taken: true})
 	w.next = max(w.next, seq)
+	return false
+}
+
+// wrote records that everything is stored that an open message causes by now.
+func (w *window) wrote(seq uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if item := w.find(seq); item != nil && !item.wrote {
+		item.wrote, w.changed = true, true
+	}
+}
+
+// logOf returns after which sequence of NOTIFICATIONS everything is that an open message
+// has caused.
+func (w *window) logOf(seq uint64) uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if item := w.find(seq); item != nil {
+		return item.log
+	}
+	return w.log
+}
+
+// advance records that what later messages cause will be written after a sequence of
+// NOTIFICATIONS. If it is far beyond the one in the stored position, the position is stored
+// again, so that a successor need not read all that lies between.
+func (w *window) advance(log uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.log = log
+	if log > w.stored+refreshAfter {
+		w.changed = true
+	}
+}
+
+// cut records that NOTIFICATIONS ends at a sequence: it may have lost what followed, as
+// after a power cut, and numbers new messages from there.
+func (w *window) cut(end uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.log = min(w.log, end)
+	for i := range w.entries {
+		w.entries[i].log = min(w.entries[i].log, end)
+	}
 }
 
 // find returns the entry of a sequence, or nil.
@@ -115,13 +169,19 @@ func (w *window) dirty() bool {
 func (w *window) position() Position {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	pos := Position{Next: w.next}
+	pos := Position{Next: w.next, Log: w.log}
 	for _, item := range w.entries[w.head:] {
-		if !item.done {
-			pos.Open = append(pos.Open, item.seq)
+		switch {
+		case item.done:
+			continue
+		case item.wrote:
+			pos.Wrote = append(pos.Wrote, item.seq)
+		default:
+			pos.Log = min(pos.Log, item.log)
 		}
+		pos.Open = append(pos.Open, item.seq)
 	}
-	w.changed = false
+	w.changed, w.stored = false, pos.Log
 	return pos
 }
 

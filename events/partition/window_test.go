@@ -17,13 +17,13 @@ func TestWindowPosition(t *testing.T) {
 		}
 	}
 	check(0, 10, 4, 7) // nothing was received again yet, so everything is still open
-	w.take(4)
+	w.take(4, 0)
 	check(1, 10, 4, 7)
 	w.finish(4)
 	check(0, 10, 7)
-	w.take(7)
-	w.take(11)
-	w.take(13) // 12 belongs to another partition
+	w.take(7, 0)
+	w.take(11, 0)
+	w.take(13, 0) // 12 belongs to another partition
 	check(3, 13, 7, 11, 13)
 	w.finish(13)
 	w.finish(13) // finishing twice has no effect
@@ -45,7 +45,7 @@ func TestWindowFinishesWhatWasNotTaken(t *testing.T) {
 
 func TestWindowIsDirtyOnceSomethingIsDone(t *testing.T) {
 	w := newWindow(Position{})
-	w.take(1)
+	w.take(1, 0)
 	if w.dirty() {
 		t.Error("dirty before anything is done")
 	}
@@ -75,7 +75,7 @@ func TestWindowAgainstASet(t *testing.T) {
 	for range 20_000 {
 		if len(open) < 50 && dice.IntN(2) == 0 {
 			next += 1 + dice.Uint64N(3)
-			w.take(next)
+			w.take(next, 0)
 			open[next] = true
 			continue
 		}
@@ -97,5 +97,42 @@ func TestWindowAgainstASet(t *testing.T) {
 	}
 	if len(w.entries)-w.head != 0 || cap(w.entries) > 100_000 {
 		t.Errorf("%d entries are kept", len(w.entries)-w.head)
+	}
+}
+
+// TestWindowLog checks after which sequence of NOTIFICATIONS a successor looks for what was
+// written: that of the oldest open message which may yet write.
+func TestWindowLog(t *testing.T) {
+	w := newWindow(Position{Next: 10, Open: []uint64{4, 7}, Wrote: []uint64{7}, Log: 100})
+	check := func(what string, log uint64, wrote ...uint64) {
+		t.Helper()
+		if pos := w.position(); pos.Log != log || !slices.Equal(pos.Wrote, wrote) {
+			t.Errorf("%s: log %d, wrote %v; want %d, %v", what, pos.Log, pos.Wrote, log, wrote)
+		}
+	}
+	check("as the predecessor left it", 100, 7)
+	if w.take(4, 500) || !w.take(7, 500) {
+		t.Error("7 has written everything, and 4 has not")
+	}
+	if w.logOf(4) != 100 {
+		t.Error("the predecessor may have written what 4 causes")
+	}
+	w.advance(500)
+	check("4 is open", 100, 7)
+	w.take(11, 500)
+	w.finish(4)
+	check("11 is open", 500, 7)
+	w.advance(900)
+	w.wrote(11)
+	check("all have written", 900, 7, 11)
+	w.cut(800)
+	check("the log has lost its end", 800, 7, 11)
+	w.finish(7)
+	w.finish(11)
+	if w.position(); w.dirty() {
+		t.Error("the position was just taken")
+	}
+	if w.advance(801 + refreshAfter); !w.dirty() {
+		t.Error("a successor would have to read too much")
 	}
 }

@@ -93,8 +93,11 @@ type Conn struct {
 	// Safe for concurrent use.
 	denied      atomic.Pointer[string]     // the last permission that the server denied
 	stateHeard  atomic.Pointer[stateHeard] // how far ROOM_STATE is known to be filled
+	logEnd      atomic.Uint64              // see LogEnd
 	keeper      keeper
 	unreadables unreadables
+
+	reader reader
 
 	mu          sync.Mutex
 	writer      *writer // does not change once it is set
@@ -200,6 +203,7 @@ func (c *Conn) Partitions() int { return c.partitions }
 // Close flushes what was written and closes the connection.
 func (c *Conn) Close() error {
 	defer c.nc.Close()
+	defer c.reader.close()
 	if !c.nc.IsConnected() {
 		return nil // nothing is buffered while NATS is away
 	}

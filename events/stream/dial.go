@@ -124,6 +124,8 @@ func (c *Conn) options() ([]nats.Option, error) {
 	}
 	return append(opts,
 		nats.Name(c.cfg.Name),
+		nats.DisconnectErrHandler(c.disconnected),
+		nats.ReconnectHandler(c.reconnected),
 		nats.MaxReconnects(-1),
 		// A server that is misconfigured for a while, and refuses clients that it accepted
 		// before, must not end the connection for good.
@@ -140,8 +142,6 @@ func (c *Conn) options() ([]nats.Option, error) {
 		nats.PingInterval(20*c.pulse),
 		nats.SyncQueueLen(answerQueue),
 		nats.MaxPingsOutstanding(2),
-		nats.DisconnectErrHandler(c.disconnected),
-		nats.ReconnectHandler(c.reconnected),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.erred(err) }),
 	), nil
 }

@@ -43,8 +43,12 @@ func (c *Conn) requestNewest(ctx context.Context, stream string, q newest) (page
 	if err != nil {
 		return nil, 0, err
 	}
+	nc, _, err := c.reading()
+	if err != nil {
+		return nil, 0, err
+	}
 	var end nats.Header // of the last answer, which is no message
-	answers, err := natsext.RequestMany(ctx, c.nc, "$JS.API.DIRECT.GET."+stream, request,
+	answers, err := natsext.RequestMany(ctx, nc, "$JS.API.DIRECT.GET."+stream, request,
 		natsext.RequestManySentinel(func(m *nats.Msg) bool {
 			if m.Header.Get("Status") != "" {
 				end = m.Header

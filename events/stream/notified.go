@@ -9,16 +9,6 @@ import (
 	"poked/events"
 )
 
-// HasNotification reports whether the user's log has the notification of the event at
-// ROOMS sequence roomSeq, in a thread. since is when the event was stored: its
-// notification cannot be older.
-func (c *Conn) HasNotification(ctx context.Context, user events.UserID, room events.RoomID, thread events.EventID, roomSeq uint64, since time.Time) (bool, error) {
-	for _, err := range c.notified(ctx, c.notifySubject(events.Token(user), events.Token(room), events.Token(thread)), roomSeq, since, writtenWithin) {
-		return err == nil, err
-	}
-	return false, nil
-}
-
 // WithNotification returns all users whose log has the notification of an event, with its
 // sequences in NOTIFICATIONS: more than one if it was retried as a dead letter. It reads
 // the room's notifications since then once, which is far cheaper than to ask for each of

@@ -50,7 +50,11 @@ func (c *Conn) readLog(ctx context.Context, stream, filter string, from uint64) 
 func (c *Conn) readPage(ctx context.Context, stream, filter string, from uint64, limit int) (page []*jetstream.RawStreamMsg, pending int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
-	msgs, err := jetstreamext.GetBatch(ctx, c.js, stream, limit,
+	_, js, err := c.reading()
+	if err != nil {
+		return nil, 0, err
+	}
+	msgs, err := jetstreamext.GetBatch(ctx, js, stream, limit,
 		jetstreamext.GetBatchSeq(max(from, 1)), jetstreamext.GetBatchSubject(filter))
 	if err != nil {
 		return nil, 0, fmt.Errorf("read %s: %w", stream, err)
@@ -83,7 +87,11 @@ const clockSkew = time.Minute
 func (c *Conn) firstSince(ctx context.Context, stream, subject string, since time.Time) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
-	msgs, err := jetstreamext.GetBatch(ctx, c.js, stream, 1,
+	_, js, err := c.reading()
+	if err != nil {
+		return nil, err
+	}
+	msgs, err := jetstreamext.GetBatch(ctx, js, stream, 1,
 		jetstreamext.GetBatchStartTime(since), jetstreamext.GetBatchSubject(subject))
 	if err != nil {
 		return nil, fmt.Errorf("look into %s: %w", stream, err)

@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"poked/events"
 )
@@ -19,23 +18,6 @@ func (c *Conn) ReadOf(ctx context.Context, user events.UserID, room events.RoomI
 		}
 		if r, err := events.ParseRead(msg.Data); err == nil { // an unreadable marker is skipped
 			reads = append(reads, r)
-		}
-	}
-	return reads, nil
-}
-
-// ReadsSince returns the read markers of a room that were stored since a time, by user.
-func (c *Conn) ReadsSince(ctx context.Context, room events.RoomID, since time.Time) (map[events.UserID][]events.Read, error) {
-	filter := string(events.LogRead) + ".*.*." + events.Token(room) + "." + events.AnyThread
-	reads := map[events.UserID][]events.Read{}
-	for msg, err := range c.readSince(ctx, Notifications, filter, since) {
-		if err != nil {
-			return nil, err
-		}
-		s, subjectErr := events.ParseLogSubject(msg.Subject)
-		r, readErr := events.ParseRead(msg.Data)
-		if subjectErr == nil && readErr == nil {
-			reads[s.User] = append(reads[s.User], r)
 		}
 	}
 	return reads, nil

@@ -51,6 +51,7 @@ type Tail struct {
 	cfg  TailConfig
 	conn *Conn
 
+	nc      *nats.Conn         // of the consumer
 	sub     *nats.Subscription // nil while there is no consumer
 	inbox   chan *nats.Msg
 	subject string // of pull requests
@@ -72,6 +73,7 @@ type TailConfig struct {
 	From           func(*jetstream.ConsumerConfig) // sets the start of a new consumer
 	Began          func(pending uint64)            // optional: called for each new consumer with its number of pending messages
 	Made           time.Time                       // when the stream was made; zero if that does not matter
+	Bulk           bool                            // use the connection for bulk reads
 	Log            *slog.Logger
 }
 
@@ -127,12 +129,20 @@ func (t *Tail) open(ctx context.Context) error {
 		InactiveThreshold: time.Minute, MemoryStorage: true, Replicas: 1,
 	}
 	t.cfg.From(&cfg)
-	consumer, err := t.conn.js.CreateConsumer(ctx, t.cfg.Stream, cfg)
+	nc, js := t.conn.nc, t.conn.js
+	if t.cfg.Bulk {
+		var err error
+		if nc, js, err = t.conn.reading(); err != nil {
+			return err
+		}
+	}
+	consumer, err := js.CreateConsumer(ctx, t.cfg.Stream, cfg)
 	if err != nil {
 		return fmt.Errorf("create consumer: %w", err)
 	}
 	t.inbox = make(chan *nats.Msg, 3*pullBatch)
-	if t.sub, err = t.conn.nc.ChanSubscribe(nats.NewInbox(), t.inbox); err != nil {
+	t.nc = nc
+	if t.sub, err = nc.ChanSubscribe(nats.NewInbox(), t.inbox); err != nil {
 		t.inbox = nil
 		return fmt.Errorf("subscribe: %w", err)
 	}
@@ -177,7 +187,7 @@ func (t *Tail) pull() error {
 	if err != nil {
 		return fmt.Errorf("encode pull request: %w", err)
 	}
-	if err := t.conn.nc.PublishRequest(t.subject, t.sub.Subject, request); err != nil {
+	if err := t.nc.PublishRequest(t.subject, t.sub.Subject, request); err != nil {
 		return fmt.Errorf("pull: %w", err)
 	}
 	t.coming += pullBatch
@@ -250,6 +260,9 @@ func (t *Tail) Check(now time.Time) {
 		t.fail(errSilent)
 	}
 }
+
+// Drop drops the consumer after an error that the caller met; another is made later.
+func (t *Tail) Drop(err error) { t.fail(err) }
 
 func (t *Tail) fail(err error) {
 	if !t.failing && !errors.Is(err, context.Canceled) {

@@ -3,9 +3,11 @@ package dispatcher
 import (
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"poked/events/eventstest"
+	"poked/events/stream"
 )
 
 // A pusher whose gateway answers more slowly than notifications arrive lags, instead of
@@ -118,4 +120,39 @@ func TestG5LonePusherIsTriedOftenAfterARestart(t *testing.T) {
 			last = p.At
 		}
 	})
+}
+
+// TestG12MatchedAgainAtTheSameCost kills a dispatcher whose match position is not stored,
+// with few and with many events and users. Its successor finds out what was stored by as
+// many requests in both cases, and notifies nobody twice.
+func TestG12MatchedAgainAtTheSameCost(t *testing.T) {
+	few, many := matchedAgain(t, 2, 3), matchedAgain(t, 20, 60)
+	if many > few+4 {
+		t.Errorf("%d requests for few, and %d for many", few, many)
+	}
+}
+
+// matchedAgain returns how many requests a successor needs to match these many events, of
+// these many users, again.
+func matchedAgain(t *testing.T, users, count int) (requests int) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t)
+		t.Cleanup(func() { <-time.After(time.Minute) }) // until fasthttp's cleaners have ended
+		all := h.audience(users)
+		h.start()
+		h.room("!r", append(all, "@alice:x")...)
+		<-time.After(time.Second)
+		h.link.Refuse("$KV.POSITIONS.match", 1000)
+		h.say("!r", "@alice:x", 0, count)
+		h.arrived(users * count)
+		h.kill()
+		h.begin()
+		<-time.After(10 * time.Second)
+		requests = h.link.Asked("$JS.API.DIRECT.GET.NOTIFICATIONS", "$JS.API.STREAM.MSG.GET.NOTIFICATIONS", "$JS.API.CONSUMER.CREATE.NOTIFICATIONS")
+		if stored := len(h.server.Stored(stream.Notifications, "notify.")); stored != users*count {
+			t.Errorf("%d notifications are stored, want %d", stored, users*count)
+		}
+	})
+	return requests
 }

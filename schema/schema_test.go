@@ -131,7 +131,7 @@ func TestWrittenValues(t *testing.T) {
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Position: 9, Attempts: 3, Since: at, NextTry: at, LastError: "timeout"})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Alone: 2, PausedUntil: at, PassedOver: 7, Badge: true})},
 		{"position", encode(t, partition.Position{})},
-		{"position", encode(t, partition.Position{Next: 9, Open: []uint64{3, 8}, Owner: "w", Clean: true})},
+		{"position", encode(t, partition.Position{Next: 9, Open: []uint64{3, 8}, Wrote: []uint64{8}, Log: 70, Owner: "w", Clean: true})},
 		{"pause", encode(t, events.Pause{Origin: "https://g.example:443", Until: at})},
 		{"rejection", encode(t, events.Rejection{UserID: "@a:x"})},
 		{"rejection", encode(t, events.Rejection{

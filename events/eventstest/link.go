@@ -32,9 +32,10 @@ type Link struct {
 	conns  map[*linkConn]struct{}
 	dead   bool
 	faults []*pendingFault
-	drops  []string      // subjects of messages from the server that get lost
-	behind string        // stream whose direct reads an empty replica answers
-	stalls chan struct{} // closed when the link accepts data again; nil while it does
+	drops  []string       // subjects of messages from the server that get lost
+	behind string         // stream whose direct reads an empty replica answers
+	asked  map[string]int // requests to JetStream, by subject
+	stalls chan struct{}  // closed when the link accepts data again; nil while it does
 }
 
 type pendingFault struct {
@@ -45,7 +46,20 @@ type pendingFault struct {
 
 // Link returns a new link to the server.
 func (s *Server) Link() *Link {
-	return &Link{server: s, Killed: func() {}, Log: slog.New(slog.DiscardHandler), conns: map[*linkConn]struct{}{}}
+	return &Link{server: s, Killed: func() {}, Log: slog.New(slog.DiscardHandler), conns: map[*linkConn]struct{}{}, asked: map[string]int{}}
+}
+
+// Asked returns how many requests to JetStream were sent on subjects that begin with one
+// of these.
+func (l *Link) Asked(subjects ...string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for subject, times := range l.asked {
+		if slices.ContainsFunc(subjects, func(prefix string) bool { return strings.HasPrefix(subject, prefix) }) {
+			n += times
+		}
+	}
+	return n
 }
 
 // Connect returns a connection over the link with the topology set up. It ends
@@ -194,6 +208,9 @@ func (l *Link) InProcessConn() (net.Conn, error) {
 func (l *Link) meet(subject string) Fault {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if strings.HasPrefix(subject, "$JS.API.") {
+		l.asked[subject]++
+	}
 	for _, f := range l.faults {
 		if !f.met && strings.HasPrefix(subject, f.subject) {
 			f.met = true

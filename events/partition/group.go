@@ -11,6 +11,11 @@
 // acknowledgements, which cost a message each, reach the disk up to 100 ms late, and let a
 // restarted worker see new messages before the ones its predecessor left unfinished.
 //
+// A position of match also says after which sequence of NOTIFICATIONS everything is that its
+// open messages have written (Log): a successor reads on from there, once, to find out what
+// was stored. What it may have to read is bounded by what was written since the oldest open
+// message began, plus 16 384 messages.
+//
 // # Sharing
 //
 // A worker owns a partition with all of its stages ([Worker.Share]). Every worker watches

@@ -6,14 +6,14 @@
 //
 // Each subcommand is a file of cmd/internal/cli:
 //
-//   - serve runs NATS, the registry, a dispatcher and, if wanted, the bridge in one process.
+//   - serve runs NATS, the registry, a dispatcher and, with --bridge-http, the bridge in one process.
 //   - registry, dispatcher and bridge run one role each, against an external NATS.
 //     Like serve they open an operator's port with --ops.
 //   - registry restore rebuilds a lost database from NATS; import reads the pushers of
 //     an existing homeserver; publish publishes files of events.
 //   - dead, pushers and gateways are for operators. They work over NATS, from any
 //     machine that reaches it.
-//   - pushrule explains why somebody was notified or not, demo plays recorded events,
+//   - pushrule explains why a user was notified or not, demo plays recorded events,
 //     gateway prints pokes, version prints the version.
 //
 // Benchmarks and fault injection are another program, cmd/pokelab.

@@ -25,8 +25,8 @@ func TestHelpNamesEverySubcommand(t *testing.T) {
 	}
 }
 
-// What the README has of this program is there.
-func TestReadmeNamesWhatIsThere(t *testing.T) {
+// Every command of pokelab that the README names exists.
+func TestReadmeNamesWhatExists(t *testing.T) {
 	parser, err := pokelab().Parser()
 	if err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ func TestBenchIsolation(t *testing.T) {
 		t.Errorf("pokes of a round or the outage are missing: %s", got.Stdout)
 	}
 	if l.Well[0].Hung+l.Well[0].Refused != 0 || l.Hang[0].Hung == 0 || o.Refused == 0 {
-		t.Errorf("the gateways did not behave as they were told: %s", got.Stdout)
+		t.Errorf("the gateways did not behave as the benchmark demands: %s", got.Stdout)
 	}
 	if l.Well[0].Timed != 160 || l.Hang[0].Timed != 160 || l.Fail[0].Timed > 160 {
 		t.Errorf("latencies of %d, %d and %d pokes, want those of four gateways of five", l.Well[0].Timed, l.Hang[0].Timed, l.Fail[0].Timed)

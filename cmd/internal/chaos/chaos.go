@@ -1,6 +1,6 @@
 // Package chaos is "pokelab chaos": it runs a whole deployment in separate processes,
 // injects faults, ends them, and checks the recorded history against every guarantee.
-// world.go starts the deployment, schedule.go and faults.go inject faults, calm.go waits
+// world.go starts the deployment, schedule.go and faults.go inject faults, recovery.go waits
 // for recovery, and check.go, stored.go and repeats.go check the history.
 package chaos
 
@@ -29,7 +29,7 @@ type Commands struct {
 // Cmd is "pokelab chaos": processes of a working deployment are killed, paused and
 // disconnected, and the recorded history shows whether every guarantee held.
 //
-//	seed ─▶ cast, schedule
+//	seed ─▶ population, schedule
 //	          │ faults, in parallel tracks            │ messages, receipts, redactions
 //	          ▼                                       ▼
 //	        world: 3 NATS, registry, 3 dispatchers, gateways that record
@@ -88,7 +88,7 @@ func (c Cmd) tracks() ([]track, error) {
 // Run runs the deployment, checks the history and prints a report.
 func (c Cmd) Run(ctx context.Context, std terminal.Streams) (err error) {
 	if c.Seed == 0 {
-		c.Seed = uint64(rand.Uint32()) //nolint:gosec // luck needs no secrecy
+		c.Seed = uint64(rand.Uint32()) //nolint:gosec // it needs no secrecy
 	}
 	dir, err := os.MkdirTemp("", "poked-chaos-")
 	if err != nil {
@@ -129,27 +129,27 @@ func (r *run) progress(format string, args ...any) {
 
 // make runs the deployment and returns the history.
 func (r *run) make(ctx context.Context, dir string) (h *history, err error) {
-	luck := rand.New(rand.NewPCG(r.Seed, 0)) //nolint:gosec // luck needs no secrecy
-	cast := newCast(r.Partitions, gatewayCount, luck)
-	r.progress("%d users in %d rooms, %d partitions; starting nats, a registry and dispatchers", len(cast.users), len(cast.rooms), r.Partitions)
-	w, err := newWorld(ctx, dir, r.Partitions, cast)
+	rng := rand.New(rand.NewPCG(r.Seed, 0)) //nolint:gosec // it needs no secrecy
+	people := newPopulation(r.Partitions, gatewayCount, rng)
+	r.progress("%d users in %d rooms, %d partitions; starting nats, a registry and dispatchers", len(people.users), len(people.rooms), r.Partitions)
+	w, err := newWorld(ctx, dir, r.Partitions, people)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	if err := r.settleIn(ctx, w); err != nil {
+	if err := r.setUp(ctx, w); err != nil {
 		return nil, err
 	}
-	h = &history{cast: cast, model: model{}}
-	if h.Faults, err = r.rage(ctx, w); err != nil {
+	h = &history{people: people, model: model{}}
+	if h.Faults, err = r.injectFaults(ctx, w); err != nil {
 		return nil, err
 	}
 	h.Healed = r.healed
-	if err := r.calm(ctx, w, h); err != nil {
+	if err := r.awaitRecovery(ctx, w, h); err != nil {
 		return nil, err
 	}
 	h.Pokes, h.acks = w.rec.history(), w.home.history()
-	h.Messages, h.Receipts, h.Redactions = w.home.uttered[isMessage].Load(), w.home.uttered[isReceipt].Load(), w.home.uttered[isRedaction].Load()
+	h.Messages, h.Receipts, h.Redactions = w.home.counts[isMessage].Load(), w.home.counts[isReceipt].Load(), w.home.counts[isRedaction].Load()
 	h.Unacknowledged = w.home.failed.Load()
 	for _, c := range w.children() {
 		h.EndedAlone += c.EndedAlone()
@@ -164,20 +164,20 @@ func (r *run) make(ctx context.Context, dir string) (h *history, err error) {
 	return h, errors.Join(h.readDead(ctx, w.conn), h.readStored(ctx, w.conn))
 }
 
-// rage injects faults while messages are sent in every room, and returns the faults once
-// the last of them is over.
-func (r *run) rage(ctx context.Context, w *world) ([]happened, error) {
+// injectFaults injects faults while messages are sent in every room, and returns the faults
+// once the last of them is over.
+func (r *run) injectFaults(ctx context.Context, w *world) ([]injected, error) {
 	tracks, err := r.tracks()
 	if err != nil {
 		return nil, err
 	}
-	chatting, quiet := context.WithCancel(ctx)
-	defer quiet()
+	publishing, stop := context.WithCancel(ctx)
+	defer stop()
 	var side errgroup.Group
-	side.Go(func() error { return w.home.chatter(chatting, ctx, w.cast, r.Rate, r.Seed) })
-	side.Go(func() error { return r.comeLate(ctx, w) })
+	side.Go(func() error { return w.home.publishEvents(publishing, ctx, w.people, r.Rate, r.Seed) })
+	side.Go(func() error { return r.setLatePushers(ctx, w) })
 
-	faults := make([][]happened, len(tracks))
+	faults := make([][]injected, len(tracks))
 	var group errgroup.Group
 	for n, t := range tracks {
 		group.Go(func() (err error) {
@@ -186,10 +186,10 @@ func (r *run) rage(ctx context.Context, w *world) ([]happened, error) {
 		})
 	}
 	err = group.Wait()
-	quiet()
+	stop()
 	r.healed = time.Now()
 	r.progress("the last fault is over")
-	var all []happened
+	var all []injected
 	for _, f := range faults {
 		all = append(all, f...)
 	}
@@ -197,13 +197,13 @@ func (r *run) rage(ctx context.Context, w *world) ([]happened, error) {
 }
 
 // follow injects the faults of one track, one after the other.
-func (r *run) follow(ctx context.Context, w *world, t track) ([]happened, error) {
-	var all []happened
+func (r *run) follow(ctx context.Context, w *world, t track) ([]injected, error) {
+	var all []injected
 	for _, f := range t.schedule(r.Seed, r.For) {
 		if err := wait.For(ctx, f.After); err != nil {
 			return all, err
 		}
-		h, err := w.inflict(ctx, f, r.progress)
+		h, err := w.inject(ctx, f, r.progress)
 		all = append(all, h)
 		if err != nil {
 			return all, err
@@ -212,12 +212,12 @@ func (r *run) follow(ctx context.Context, w *world, t track) ([]happened, error)
 	return all, nil
 }
 
-// comeLate sets the pushers of late users, spread over the run.
-func (r *run) comeLate(ctx context.Context, w *world) error {
+// setLatePushers sets the pushers of late users, spread over the run.
+func (r *run) setLatePushers(ctx context.Context, w *world) error {
 	group, ctx := errgroup.WithContext(ctx)
 	step := r.For / time.Duration(lateEach*r.Partitions+1)
 	after := time.Duration(0)
-	for _, u := range w.cast.users {
+	for _, u := range w.people.users {
 		if !u.late {
 			continue
 		}

@@ -35,9 +35,9 @@ func TestChaos(t *testing.T) {
 		tracks[track] = true
 	}
 	if len(tracks) != len(allTracks()) {
-		t.Errorf("what went wrong is only %v", report.Faults)
+		t.Errorf("faults of too few tracks: %v", report.Faults)
 	}
-	if report.Owed == 0 || report.Messages == 0 || report.Receipts == 0 || report.Redactions == 0 {
+	if report.Expected == 0 || report.Messages == 0 || report.Receipts == 0 || report.Redactions == 0 {
 		t.Errorf("nothing happened: %s", got.Stdout)
 	}
 }
@@ -65,91 +65,91 @@ func TestChaosSchedule(t *testing.T) {
 }
 
 // Every partition has rooms and users, and every user is in a room.
-func TestChaosCast(t *testing.T) {
+func TestChaosPopulation(t *testing.T) {
 	const partitions = 8
-	c := newTale(t).cast
-	users, rooms, housed := map[int]bool{}, map[int]bool{}, map[events.UserID]bool{}
+	c := newSampleRun(t).people
+	users, rooms, members := map[int]bool{}, map[int]bool{}, map[events.UserID]bool{}
 	for _, room := range c.rooms {
 		rooms[events.PartitionOf(events.Token(room.id), partitions)] = true
 		for _, u := range room.members {
-			housed[u.id] = true
+			members[u.id] = true
 		}
 	}
 	for _, u := range c.users {
 		users[events.PartitionOf(events.Token(u.id), partitions)] = true
 	}
-	if len(users) != partitions || len(rooms) != partitions || len(housed) != len(c.users) {
-		t.Errorf("users in %d partitions, rooms in %d, %d of %d users in a room", len(users), len(rooms), len(housed), len(c.users))
+	if len(users) != partitions || len(rooms) != partitions || len(members) != len(c.users) {
+		t.Errorf("users in %d partitions, rooms in %d, %d of %d users in a room", len(users), len(rooms), len(members), len(c.users))
 	}
 }
 
 // The checker finds every kind of fault in a history, and nothing in a correct one.
 func TestChaosChecker(t *testing.T) {
 	for name, test := range map[string]struct {
-		spoil func(*tale)
-		want  report // problems of each kind
+		change func(*sampleRun)
+		want   report // problems of each kind
 	}{
-		"all is well":     {func(*tale) {}, report{}},
-		"a poke was lost": {func(c *tale) { c.drop(5) }, report{Lost: 1}},
-		"a lost poke is a dead letter": {func(c *tale) {
+		"no problem":      {func(*sampleRun) {}, report{}},
+		"a poke was lost": {func(c *sampleRun) { c.drop(5) }, report{Lost: 1}},
+		"a lost poke is a dead letter": {func(c *sampleRun) {
 			p := c.Pokes[5]
 			c.drop(5)
-			c.dead[told{p.Pushkey, p.Event}] = true
+			c.dead[delivery{p.Pushkey, p.Event}] = true
 		}, report{}},
-		"a poke that was refused is not told": {func(c *tale) { c.Pokes[5].Status = 503 }, report{Lost: 1}},
-		"the last thing said was not told, and the badge is old": {func(c *tale) {
+		"a poke was refused and not retried": {func(c *sampleRun) { c.Pokes[5].Status = 503 }, report{Lost: 1}},
+		"the last message was not delivered, and the badge is old": {func(c *sampleRun) {
 			c.drop(len(c.Pokes) - 1)
 		}, report{Lost: 1, WrongBadges: 1}},
-		"two pokes changed places": {func(c *tale) {
+		"two pokes changed places": {func(c *sampleRun) {
 			c.Pokes[4], c.Pokes[5] = c.Pokes[5], c.Pokes[4]
 			c.Pokes[4].Unread, c.Pokes[5].Unread = c.Pokes[5].Unread, c.Pokes[4].Unread
 		}, report{Disordered: 1}},
-		"the badge is wrong at the end": {func(c *tale) {
+		"the badge is wrong at the end": {func(c *sampleRun) {
 			c.Pokes[len(c.Pokes)-1].Unread++
 		}, report{WrongBadges: 1}},
-		"somebody was told of what they said": {func(c *tale) {
-			c.tell(c.user, "$own", 0)
+		"a user was notified of their own message": {func(c *sampleRun) {
+			c.deliver(c.user, "$own", 0)
 			c.Pokes[len(c.Pokes)-1].Unread = c.Pokes[len(c.Pokes)-2].Unread
 		}, report{Unfounded: 1}},
-		"a poke came again": {func(c *tale) { c.repeat(5) }, report{Unexplained: 1}},
-		"a poke came again whose answer nobody heard": {func(c *tale) {
+		"a poke was repeated": {func(c *sampleRun) { c.repeat(5) }, report{Unexplained: 1}},
+		"a poke was repeated whose answer no dispatcher received": {func(c *sampleRun) {
 			c.logs.delivered = nil
 			c.repeat(5)
 		}, report{}},
-		"a poke came again after its dispatcher was killed": {func(c *tale) {
+		"a poke was repeated after its dispatcher was killed": {func(c *sampleRun) {
 			c.kill(0, 100*time.Millisecond)
 			c.repeat(5)
 		}, report{}},
-		"a poke came again after its dispatcher was killed much later": {func(c *tale) {
+		"a poke was repeated after its dispatcher was killed much later": {func(c *sampleRun) {
 			c.kill(0, 2*time.Second)
 			c.repeat(5)
 		}, report{Unexplained: 1}},
-		"a poke came again after its dispatcher was killed much later, and writes took long": {func(c *tale) {
+		"a poke was repeated after its dispatcher was killed much later, and writes were slow": {func(c *sampleRun) {
 			c.acks = []acknowledged{{c.Pokes[5].Answered.Add(time.Second), 900 * time.Millisecond}}
 			c.kill(0, 2*time.Second)
 			c.repeat(5)
 		}, report{}},
-		"a poke came again after another dispatcher was killed": {func(c *tale) {
+		"a poke was repeated after another dispatcher was killed": {func(c *sampleRun) {
 			c.kill(1, 100*time.Millisecond)
 			c.repeat(5)
 		}, report{Unexplained: 1}},
-		"a poke came again whose dispatcher complained of nats": {func(c *tale) {
+		"a poke was repeated whose dispatcher logged trouble with nats": {func(c *sampleRun) {
 			c.logs.troubles[0] = []time.Time{c.Pokes[5].Answered.Add(time.Second)}
 			c.repeat(5)
 		}, report{}},
-		"a notification was stored twice": {func(c *tale) {
+		"a notification was stored twice": {func(c *sampleRun) {
 			stored := c.stored[c.user.id]
 			again := stored[3]
 			again.seq = 1000
 			c.stored[c.user.id] = append(stored, again)
 		}, report{StoredTwice: 1, Swapped: 1}},
-		"notifications were stored in another order": {func(c *tale) {
+		"notifications were stored in another order": {func(c *sampleRun) {
 			stored := c.stored[c.user.id]
 			stored[3].event, stored[4].event = stored[4].event, stored[3].event
 		}, report{Swapped: 1, Disordered: 1}},
 	} {
-		c := newTale(t)
-		test.spoil(c)
+		c := newSampleRun(t)
+		test.change(c)
 		got := c.check()
 		if got.kinds() != test.want.kinds() {
 			t.Errorf("%s: found %+v, want %+v:\n%s", name, got.kinds(), test.want.kinds(), strings.Join(got.Problems, "\n"))
@@ -172,28 +172,28 @@ func (r *report) broken() bool {
 // The model counts what follows the user's last receipt or message.
 func TestChaosModel(t *testing.T) {
 	user := &person{id: "@alice:x", pushkeys: []string{"key"}}
-	room := &chatRoom{members: []*person{user}, said: []utterance{
+	room := &chatRoom{members: []*person{user}, said: []publication{
 		{event: "$1", by: "@bob:x"}, {event: "$2", by: "@bob:x"}, {event: "$3", by: "@bob:x"},
 		{kind: isReceipt, event: "$2", by: "@alice:x"}, {kind: isReceipt, event: "$3", by: "@bob:x"},
 	}}
-	c := &cast{users: []*person{user}, rooms: []*chatRoom{room}}
+	c := &population{users: []*person{user}, rooms: []*chatRoom{room}}
 	badge := func() int { return model{}.badge(c, user) }
 	if got := badge(); got != 1 {
 		t.Errorf("after a receipt for the second of three the badge is %d", got)
 	}
-	room.said = append(room.said, utterance{event: "$4", by: "@alice:x"})
+	room.said = append(room.said, publication{event: "$4", by: "@alice:x"})
 	if got := badge(); got != 0 {
 		t.Errorf("after a message of one's own the badge is %d", got)
 	}
-	room.said = append(room.said, utterance{event: "$5", by: "@bob:x"})
+	room.said = append(room.said, publication{event: "$5", by: "@bob:x"})
 	if got := badge(); got != 1 {
 		t.Errorf("after another message the badge is %d", got)
 	}
-	room.said = append(room.said, utterance{event: "$6", by: "@bob:x", only: map[events.UserID]bool{}})
+	room.said = append(room.said, publication{event: "$6", by: "@bob:x", only: map[events.UserID]bool{}})
 	if got := badge(); got != 1 {
 		t.Errorf("after a message that did not reach the user the badge is %d", got)
 	}
-	room.said = append(room.said, utterance{kind: isRedaction, event: "$5", by: "@bob:x"})
+	room.said = append(room.said, publication{kind: isRedaction, event: "$5", by: "@bob:x"})
 	if got := badge(); got != 0 {
 		t.Errorf("after the redaction of the other message the badge is %d", got)
 	}

@@ -13,7 +13,7 @@ type checker struct {
 	*history
 
 	report  *report
-	first   map[told]int          // index of the first accepted poke
+	first   map[delivery]int      // index of the first accepted poke
 	byKey   map[string][]*request // accepted requests, in order of arrival
 	owners  map[string]*person    // by pushkey
 	rooms   map[events.RoomID]*chatRoom
@@ -24,7 +24,7 @@ type checker struct {
 func (h *history) check() *report {
 	c := &checker{
 		history: h, report: newReport(h),
-		first: map[told]int{}, byKey: map[string][]*request{}, owners: map[string]*person{},
+		first: map[delivery]int{}, byKey: map[string][]*request{}, owners: map[string]*person{},
 		rooms: map[events.RoomID]*chatRoom{}, numbers: map[events.EventID]int{},
 	}
 	c.index()
@@ -37,12 +37,12 @@ func (h *history) check() *report {
 }
 
 func (c *checker) index() {
-	for _, u := range c.cast.users {
+	for _, u := range c.people.users {
 		for _, key := range u.pushkeys {
 			c.owners[key] = u
 		}
 	}
-	for _, room := range c.cast.rooms {
+	for _, room := range c.people.rooms {
 		c.rooms[room.id] = room
 		for n, u := range room.said {
 			if u.kind == isMessage {
@@ -64,8 +64,8 @@ func (c *checker) index() {
 		if !c.founded(p) {
 			c.problem(&c.report.Unfounded, "%s got %s, which does not notify its user", p.Pushkey, p.Event)
 		}
-		if _, again := c.first[told{p.Pushkey, p.Event}]; !again {
-			c.first[told{p.Pushkey, p.Event}] = n
+		if _, again := c.first[delivery{p.Pushkey, p.Event}]; !again {
+			c.first[delivery{p.Pushkey, p.Event}] = n
 		}
 	}
 }
@@ -80,32 +80,31 @@ func (c *checker) founded(p *request) bool {
 
 // losses finds expected pokes that neither arrived nor became dead letters.
 func (c *checker) losses() {
-	owed := slices.Concat(c.model.owed(c.cast), c.lasts)
-	seen := map[told]bool{}
-	for _, o := range owed {
-		if seen[o] {
+	seen := map[delivery]bool{}
+	for _, d := range slices.Concat(c.model.expected(c.people), c.lasts) {
+		if seen[d] {
 			continue
 		}
-		seen[o] = true
-		c.report.Owed++
-		n, ok := c.first[o]
+		seen[d] = true
+		c.report.Expected++
+		n, ok := c.first[d]
 		switch {
-		case ok && slices.Contains(c.lasts, o):
-			c.report.LastTold = max(c.report.LastTold, c.Pokes[n].Answered.Sub(c.Last))
+		case ok && slices.Contains(c.lasts, d):
+			c.report.LastDelivery = max(c.report.LastDelivery, c.Pokes[n].Answered.Sub(c.Last))
 		case ok:
 			c.report.Heal = max(c.report.Heal, c.Pokes[n].Answered.Sub(c.Healed))
-		case c.dead[o]:
+		case c.dead[d]:
 			c.report.Dead++
 		default:
-			c.problem(&c.report.Lost, "%s never got %s", o.pushkey, o.event)
+			c.problem(&c.report.Lost, "%s never got %s", d.pushkey, d.event)
 		}
 	}
 }
 
 // badges finds badges that are wrong at the end.
 func (c *checker) badges() {
-	for _, u := range c.cast.users {
-		want := c.model.badge(c.cast, u)
+	for _, u := range c.people.users {
+		want := c.model.badge(c.people, u)
 		for _, key := range u.pushkeys {
 			if pokes := c.byKey[key]; !u.late && len(pokes) > 0 && pokes[len(pokes)-1].Unread != want {
 				c.problem(&c.report.WrongBadges, "%s has badge %d at the end, want %d", key, pokes[len(pokes)-1].Unread, want)

@@ -12,8 +12,8 @@ import (
 	"poked/events/wait"
 )
 
-// happened is a fault that was injected.
-type happened struct {
+// injected is a fault that was injected.
+type injected struct {
 	fault
 
 	Who         []string  `json:"who"`
@@ -23,14 +23,14 @@ type happened struct {
 	gateway     int       // number of the affected gateway, -1 for none
 }
 
-// inflict injects a fault and ends it after its duration.
-func (w *world) inflict(ctx context.Context, f fault, progress func(string, ...any)) (happened, error) {
-	h := happened{fault: f, gateway: -1}
-	hit := w.choose(ctx, &h)
+// inject injects a fault and ends it after its duration.
+func (w *world) inject(ctx context.Context, f fault, progress func(string, ...any)) (injected, error) {
+	h := injected{fault: f, gateway: -1}
+	begin := w.choose(ctx, &h)
 	h.From = time.Now()
-	undo, err := hit()
+	undo, err := begin()
 	if err != nil {
-		return h, fmt.Errorf("inflict %s on %s: %w", f.Kind, f.Victim, err)
+		return h, fmt.Errorf("inject %s of %s: %w", f.Kind, f.Victim, err)
 	}
 	progress("%-10s %-8s %s for %s", f.Track, f.Kind, strings.Join(h.Who, ", "), f.For.Round(time.Millisecond))
 	_ = wait.For(ctx, f.For) // the fault is ended in any case
@@ -39,16 +39,16 @@ func (w *world) inflict(ctx context.Context, f fault, progress func(string, ...a
 	return h, err
 }
 
-// blow injects a fault and returns a function that ends it.
-type blow func() (undo func() error, err error)
+// injection begins a fault and returns a function that ends it.
+type injection func() (undo func() error, err error)
 
 // choose selects the victims of a fault, which may take some time.
-func (w *world) choose(ctx context.Context, h *happened) blow {
-	toChildren := func(children []*child.Process) blow {
-		return func() (func() error, error) { return hitChildren(h.Kind, children) }
+func (w *world) choose(ctx context.Context, h *injected) injection {
+	toChildren := func(children []*child.Process) injection {
+		return func() (func() error, error) { return breakChildren(h.Kind, children) }
 	}
-	toLinks := func(kind string, links []*link) blow {
-		return func() (func() error, error) { return hitLinks(kind, links) }
+	toLinks := func(kind string, links []*link) injection {
+		return func() (func() error, error) { return breakLinks(kind, links) }
 	}
 	switch h.Track {
 	case "dispatcher":
@@ -69,12 +69,12 @@ func (w *world) choose(ctx context.Context, h *happened) blow {
 	case "link":
 		return toLinks(h.Kind, w.linksOf(ctx, h))
 	default:
-		return func() (func() error, error) { return w.hitGateway(h) }
+		return func() (func() error, error) { return w.breakGateway(h) }
 	}
 }
 
-// hitChildren applies a fault to processes.
-func hitChildren(kind string, children []*child.Process) (undo func() error, err error) {
+// breakChildren applies a fault to processes.
+func breakChildren(kind string, children []*child.Process) (undo func() error, err error) {
 	for _, c := range children {
 		switch kind {
 		case faultKill:
@@ -98,8 +98,8 @@ func hitChildren(kind string, children []*child.Process) (undo func() error, err
 	}, err
 }
 
-// hitLinks applies a fault to links.
-func hitLinks(kind string, links []*link) (undo func() error, err error) {
+// breakLinks applies a fault to links.
+func breakLinks(kind string, links []*link) (undo func() error, err error) {
 	each := func(do func(*link) error) error {
 		var errs []error
 		for _, k := range links {
@@ -109,33 +109,33 @@ func hitLinks(kind string, links []*link) (undo func() error, err error) {
 	}
 	switch kind {
 	case faultStall:
-		return func() error { return each((*link).cure) }, each(func(k *link) error { return k.poison(toxicStall) })
+		return func() error { return each((*link).removeToxic) }, each(func(k *link) error { return k.addToxic(toxicStall) })
 	case faultSlow:
-		return func() error { return each((*link).cure) }, each(func(k *link) error { return k.poison(toxicSlow) })
+		return func() error { return each((*link).removeToxic) }, each(func(k *link) error { return k.addToxic(toxicSlow) })
 	default:
-		return func() error { return each((*link).mend) }, each(func(k *link) error { k.cut(); return nil })
+		return func() error { return each((*link).restore) }, each(func(k *link) error { k.cut(); return nil })
 	}
 }
 
-// hitGateway applies a fault to one gateway.
-func (w *world) hitGateway(h *happened) (undo func() error, err error) {
-	h.gateway = int(h.lot % uint64(len(w.gateways))) //nolint:gosec // a small number
+// breakGateway applies a fault to one gateway.
+func (w *world) breakGateway(h *injected) (undo func() error, err error) {
+	h.gateway = int(h.random % uint64(len(w.gateways))) //nolint:gosec // a small number
 	g := w.gateways[h.gateway]
 	h.Who = []string{fmt.Sprintf("gateway%d", h.gateway)}
 	if h.Kind == faultCut || h.Kind == faultStall {
-		return hitLinks(h.Kind, []*link{g.link})
+		return breakLinks(h.Kind, []*link{g.link})
 	}
-	g.become(h.Kind)
-	return func() error { g.become(moodWell); return nil }, nil
+	g.behave(h.Kind)
+	return func() error { g.behave(behaveWell); return nil }, nil
 }
 
 // victims selects dispatchers.
-func (w *world) victims(ctx context.Context, h *happened) []*linked {
+func (w *world) victims(ctx context.Context, h *injected) []*linked {
 	switch h.Victim {
 	case victimBusiest:
 		h.dispatchers = []int{w.busiest(ctx)}
 	case victimAny:
-		h.dispatchers = []int{int(h.lot % uint64(len(w.dispatchers)))} //nolint:gosec // a small number
+		h.dispatchers = []int{int(h.random % uint64(len(w.dispatchers)))} //nolint:gosec // a small number
 	default:
 		for n := range w.dispatchers {
 			h.dispatchers = append(h.dispatchers, n)
@@ -158,7 +158,7 @@ func childrenOf(all []*linked) []*child.Process {
 }
 
 // linksOf selects the links to NATS that a fault affects.
-func (w *world) linksOf(ctx context.Context, h *happened) []*link {
+func (w *world) linksOf(ctx context.Context, h *injected) []*link {
 	switch h.Victim {
 	case victimRegistry:
 		h.Who = []string{victimRegistry}
@@ -172,16 +172,16 @@ func (w *world) linksOf(ctx context.Context, h *happened) []*link {
 }
 
 // servers selects NATS servers.
-func (w *world) servers(ctx context.Context, h *happened) []int {
+func (w *world) servers(ctx context.Context, h *injected) []int {
 	leader := w.leader(ctx)
 	var chosen []int
 	switch h.Victim {
 	case victimLeader:
 		chosen = []int{leader}
 	case victimFollower:
-		chosen = []int{(leader + 1 + int(h.lot%2)) % len(w.nats)}
+		chosen = []int{(leader + 1 + int(h.random%2)) % len(w.nats)}
 	case victimTwo:
-		chosen = []int{leader, (leader + 1 + int(h.lot%2)) % len(w.nats)}
+		chosen = []int{leader, (leader + 1 + int(h.random%2)) % len(w.nats)}
 	default:
 		chosen = []int{0, 1, 2}
 	}

@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,25 +12,26 @@ import (
 	"time"
 
 	"poked/cmd/internal/child"
+	"poked/cmd/internal/testgateway"
 	"poked/events"
 	"poked/events/pushgateway"
 )
 
 // Behaviours of a gateway.
 const (
-	moodWell  = "well"
-	moodError = "500"   // answers 500
-	moodBusy  = "429"   // answers 429 with Retry-After
-	moodDown  = "503"   // answers 503
-	moodFlaky = "flaky" // answers 500 to one poke of three
-	moodHang  = "hang"  // does not answer, and closes the connection when the mood ends
-	moodSlow  = "slow"  // answers 200 late
+	behaveWell  = "well"
+	behaveError = "500"   // answers 500
+	behaveBusy  = "429"   // answers 429 with Retry-After
+	behaveDown  = "503"   // answers 503
+	behaveFlaky = "flaky" // answers 500 to one poke of three
+	behaveHang  = "hang"  // does not answer, and closes the connection when the behaviour changes
+	behaveSlow  = "slow"  // answers 200 late
 )
 
-// Parameters of the moods.
+// Parameters of the behaviours.
 const (
-	moodRetryAfter = 2 * time.Second
-	moodSlowAnswer = 1500 * time.Millisecond
+	behaveRetryAfter = 2 * time.Second
+	behaveSlowAnswer = 1500 * time.Millisecond
 )
 
 // maxPokeBytes is more than any poke of a run has.
@@ -56,45 +56,45 @@ func (p *request) taken() bool { return p.Status == http.StatusOK }
 
 // pokeRecord is every request of a run, in order of arrival.
 type pokeRecord struct {
-	mu    sync.Mutex
-	pokes []*request
-	told  map[told]int // how many times a gateway accepted a poke
+	mu       sync.Mutex
+	pokes    []*request
+	accepted map[delivery]int // how many times a gateway accepted a poke
 }
 
-// told is a poke: an event for a pusher.
-type told struct {
+// delivery identifies a poke: an event for a pusher.
+type delivery struct {
 	pushkey string
 	event   events.EventID
 }
 
-func newPokeRecord() *pokeRecord { return &pokeRecord{told: map[told]int{}} }
+func newPokeRecord() *pokeRecord { return &pokeRecord{accepted: map[delivery]int{}} }
 
-// arrives records a request.
-func (r *pokeRecord) arrives(p *request) {
+// arrived records a request.
+func (r *pokeRecord) arrived(p *request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p.Arrived = time.Now()
 	r.pokes = append(r.pokes, p)
 }
 
-// answers records the answer to a request, just before it is sent.
-func (r *pokeRecord) answers(p *request, status int) {
+// answered records the answer to a request, just before it is sent.
+func (r *pokeRecord) answered(p *request, status int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p.Answered, p.Status = time.Now(), status
 	if p.taken() {
-		r.told[told{p.Pushkey, p.Event}]++
+		r.accepted[delivery{p.Pushkey, p.Event}]++
 	}
 }
 
-// missing returns those of owed that no gateway has accepted.
-func (r *pokeRecord) missing(owed []told) []told {
+// missing returns the expected pokes that no gateway has accepted.
+func (r *pokeRecord) missing(expected []delivery) []delivery {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var missing []told
-	for _, o := range owed {
-		if r.told[o] == 0 {
-			missing = append(missing, o)
+	var missing []delivery
+	for _, d := range expected {
+		if r.accepted[d] == 0 {
+			missing = append(missing, d)
 		}
 	}
 	return missing
@@ -111,7 +111,7 @@ func (r *pokeRecord) history() []request {
 	return history
 }
 
-// gateway is a push gateway that records all requests and behaves as its mood says.
+// gateway is a push gateway that records all requests and whose behaviour can change.
 type gateway struct {
 	number int
 	rec    *pokeRecord
@@ -119,10 +119,10 @@ type gateway struct {
 	server *http.Server
 	served chan error
 
-	mu    sync.Mutex
-	mood  string
-	over  chan struct{} // closed when the mood ends
-	count int
+	mu        sync.Mutex
+	behaviour string
+	over      chan struct{} // closed when the behaviour changes
+	count     int
 }
 
 func startGateway(ctx context.Context, number int, rec *pokeRecord, links *links) (*gateway, error) {
@@ -130,7 +130,7 @@ func startGateway(ctx context.Context, number int, rec *pokeRecord, links *links
 	if err != nil {
 		return nil, fmt.Errorf("listen as push gateway: %w", err)
 	}
-	g := &gateway{number: number, rec: rec, mood: moodWell, over: make(chan struct{}), served: make(chan error, 1)}
+	g := &gateway{number: number, rec: rec, behaviour: behaveWell, over: make(chan struct{}), served: make(chan error, 1)}
 	if g.link, err = links.to(listener.Addr().String()); err != nil {
 		return nil, err
 	}
@@ -144,16 +144,16 @@ func startGateway(ctx context.Context, number int, rec *pokeRecord, links *links
 // url returns the URL for pokes.
 func (g *gateway) url() string { return "http://" + g.link.addr() + pushgateway.NotifyPath }
 
-// become changes the mood.
-func (g *gateway) become(mood string) {
+// behave changes the behaviour.
+func (g *gateway) behave(behaviour string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	close(g.over)
-	g.mood, g.over = mood, make(chan struct{})
+	g.behaviour, g.over = behaviour, make(chan struct{})
 }
 
 func (g *gateway) close() error {
-	g.become(moodWell) // ends hanging requests
+	g.behave(behaveWell) // ends hanging requests
 	err := g.server.Close()
 	if served := <-g.served; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
@@ -168,25 +168,25 @@ func (g *gateway) notify(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "{}", http.StatusBadRequest)
 		return
 	}
-	g.rec.arrives(p)
+	g.rec.arrived(p)
 	g.mu.Lock()
-	mood, over := g.mood, g.over
+	behaviour, over := g.behaviour, g.over
 	g.count++
 	number := g.count
 	g.mu.Unlock()
 	switch {
-	case mood == moodHang:
+	case behaviour == behaveHang:
 		<-over
 		hangUp(w)
-	case mood == moodError, mood == moodFlaky && number%3 == 0:
+	case behaviour == behaveError, behaviour == behaveFlaky && number%3 == 0:
 		g.answer(w, r, p, http.StatusInternalServerError)
-	case mood == moodDown:
+	case behaviour == behaveDown:
 		g.answer(w, r, p, http.StatusServiceUnavailable)
-	case mood == moodBusy:
-		w.Header().Set("Retry-After", strconv.Itoa(int(moodRetryAfter.Seconds())))
+	case behaviour == behaveBusy:
+		w.Header().Set("Retry-After", strconv.Itoa(int(behaveRetryAfter.Seconds())))
 		g.answer(w, r, p, http.StatusTooManyRequests)
-	case mood == moodSlow:
-		<-time.After(moodSlowAnswer)
+	case behaviour == behaveSlow:
+		<-time.After(behaveSlowAnswer)
 		g.answer(w, r, p, http.StatusOK)
 	default:
 		g.answer(w, r, p, http.StatusOK)
@@ -194,7 +194,7 @@ func (g *gateway) notify(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *gateway) answer(w http.ResponseWriter, r *http.Request, p *request, status int) {
-	g.rec.answers(p, status)
+	g.rec.answered(p, status)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, err := io.WriteString(w, "{}")
@@ -207,28 +207,20 @@ func (g *gateway) answer(w http.ResponseWriter, r *http.Request, p *request, sta
 
 // read parses a request.
 func (g *gateway) read(w http.ResponseWriter, r *http.Request) (*request, error) {
-	var body struct {
-		Notification struct {
-			EventID events.EventID `json:"event_id"`
-			RoomID  events.RoomID  `json:"room_id"`
-			Counts  struct {
-				Unread int `json:"unread"`
-			} `json:"counts"`
-			Devices []struct {
-				Pushkey string `json:"pushkey"`
-			} `json:"devices"`
-		} `json:"notification"`
-	}
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxPokeBytes)).Decode(&body); err != nil {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPokeBytes))
+	if err != nil {
 		return nil, fmt.Errorf("read poke: %w", err)
 	}
-	n := body.Notification
-	if len(n.Devices) != 1 {
-		return nil, fmt.Errorf("read poke: %d devices", len(n.Devices))
+	p := testgateway.Parse(time.Now(), body)
+	n := &p.Notification
+	if p.Refusal != nil || len(n.Devices) != 1 {
+		return nil, errors.New("read poke: it is not a poke for one device")
 	}
-	return &request{
-		Gateway: g.number, Pushkey: n.Devices[0].Pushkey, Event: n.EventID, Room: n.RoomID, Unread: n.Counts.Unread,
-	}, nil
+	read := &request{Gateway: g.number, Pushkey: n.Devices[0].Pushkey, Event: n.EventID, Room: n.RoomID}
+	if n.Counts.Unread != nil {
+		read.Unread = *n.Counts.Unread
+	}
+	return read, nil
 }
 
 // hangUp closes the connection without an answer.

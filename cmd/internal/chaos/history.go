@@ -14,16 +14,16 @@ import (
 
 // history is everything recorded in a run.
 type history struct {
-	cast  *cast
-	model model
-	lasts []told // pokes of the last message in each room
-	dead  map[told]bool
-	logs  *testimony
-	acks  []acknowledged // of everything that the homeserver published
+	people *population
+	model  model
+	lasts  []delivery // pokes of the last message in each room
+	dead   map[delivery]bool
+	logs   *deliveryLogs
+	acks   []acknowledged // of everything that the homeserver published
 
 	stored map[events.UserID][]storedNotification // in order
 
-	Faults         []happened `json:"faults"`
+	Faults         []injected `json:"faults"`
 	Pokes          []request  `json:"pokes"` // in order of arrival
 	Healed         time.Time  `json:"healed"`
 	Last           time.Time  `json:"last"` // when the last messages were sent
@@ -36,12 +36,12 @@ type history struct {
 
 // readDead reads the dead letters.
 func (h *history) readDead(ctx context.Context, conn *stream.Conn) error {
-	h.dead = map[told]bool{}
+	h.dead = map[delivery]bool{}
 	for letter, err := range conn.DeadLetters(ctx, stream.DeadFilter{}) {
 		if err != nil {
 			return err
 		}
-		h.dead[told{letter.Pushkey, letter.EventID}] = true
+		h.dead[delivery{letter.Pushkey, letter.EventID}] = true
 	}
 	return nil
 }

@@ -51,13 +51,13 @@ func (k *link) addr() string { return k.proxy.Listen }
 // cut closes all connections of the link and refuses new ones.
 func (k *link) cut() { k.proxy.Stop() }
 
-// mend ends a cut.
-func (k *link) mend() error {
+// restore ends a cut.
+func (k *link) restore() error {
 	if k.proxy.Enabled {
 		return nil
 	}
 	if err := k.proxy.Start(); err != nil {
-		return fmt.Errorf("mend a link: %w", err)
+		return fmt.Errorf("restore a link: %w", err)
 	}
 	return nil
 }
@@ -71,8 +71,8 @@ const (
 // directions of a link, as toxiproxy calls them.
 func directions() []string { return []string{"upstream", "downstream"} }
 
-// poison applies a fault to both directions of the link, until cure.
-func (k *link) poison(toxic string) error {
+// addToxic applies a fault to both directions of the link, until removeToxic.
+func (k *link) addToxic(toxic string) error {
 	for _, direction := range directions() {
 		if _, err := k.proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(toxic, direction, direction))); err != nil {
 			return fmt.Errorf("add a fault to a link: %w", err)
@@ -81,8 +81,8 @@ func (k *link) poison(toxic string) error {
 	return nil
 }
 
-// cure ends the fault. Stalled connections are closed.
-func (k *link) cure() error {
+// removeToxic ends the fault. Stalled connections are closed.
+func (k *link) removeToxic() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	for _, direction := range directions() {

@@ -17,20 +17,20 @@ import (
 // The dispatchers' logs show which dispatcher knew what, and when: a line is written as
 // soon as an answer arrived.
 
-// heard is a log line about a delivered poke.
-type heard struct {
+// delivered is a log line about a delivered poke.
+type delivered struct {
 	dispatcher int
 	at         time.Time
 }
 
-// testimony is the content of the dispatchers' logs.
-type testimony struct {
-	delivered map[heardOf][]heard // in order
-	troubles  [][]time.Time       // times of each dispatcher's log lines about trouble with NATS, in order
+// deliveryLogs is the content of the dispatchers' logs.
+type deliveryLogs struct {
+	delivered map[loggedPoke][]delivered // in order
+	troubles  [][]time.Time              // times of each dispatcher's log lines about trouble with NATS, in order
 }
 
-// heardOf identifies a poke as log lines do.
-type heardOf struct {
+// loggedPoke identifies a poke as log lines do.
+type loggedPoke struct {
 	pusher events.PusherID
 	event  events.EventID
 }
@@ -45,20 +45,20 @@ func troublesome() []string {
 }
 
 // readLogs reads the dispatchers' log files.
-func readLogs(paths []string) (*testimony, error) {
-	t := &testimony{delivered: map[heardOf][]heard{}, troubles: make([][]time.Time, len(paths))}
+func readLogs(paths []string) (*deliveryLogs, error) {
+	t := &deliveryLogs{delivered: map[loggedPoke][]delivered{}, troubles: make([][]time.Time, len(paths))}
 	for n, path := range paths {
 		if err := t.read(n, path); err != nil {
 			return nil, err
 		}
 	}
 	for _, all := range t.delivered {
-		slices.SortFunc(all, func(a, b heard) int { return a.at.Compare(b.at) })
+		slices.SortFunc(all, func(a, b delivered) int { return a.at.Compare(b.at) })
 	}
 	return t, nil
 }
 
-func (t *testimony) read(dispatcher int, path string) error {
+func (t *deliveryLogs) read(dispatcher int, path string) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("read log: %w", err)
@@ -71,7 +71,7 @@ func (t *testimony) read(dispatcher int, path string) error {
 }
 
 // take reads one line. A line that is not JSON comes from a process that ended.
-func (t *testimony) take(dispatcher int, raw []byte) {
+func (t *deliveryLogs) take(dispatcher int, raw []byte) {
 	var line struct {
 		Time    time.Time       `json:"time"`
 		Message string          `json:"msg"`
@@ -84,25 +84,25 @@ func (t *testimony) take(dispatcher int, raw []byte) {
 	}
 	switch {
 	case line.Message == "poke" && line.Outcome == "delivered":
-		id := heardOf{line.Pusher, line.Event}
-		t.delivered[id] = append(t.delivered[id], heard{dispatcher, line.Time})
+		id := loggedPoke{line.Pusher, line.Event}
+		t.delivered[id] = append(t.delivered[id], delivered{dispatcher, line.Time})
 	case slices.Contains(troublesome(), line.Message):
 		t.troubles[dispatcher] = append(t.troubles[dispatcher], line.Time)
 	}
 }
 
-// heardBetween returns the first log line between two times about the delivery of a poke.
-func (t *testimony) heardBetween(id heardOf, from, to time.Time) (heard, bool) {
-	for _, h := range t.delivered[id] {
-		if !h.at.Before(from) && h.at.Before(to) {
-			return h, true
+// deliveredBetween returns the first log line between two times about the delivery of a poke.
+func (t *deliveryLogs) deliveredBetween(id loggedPoke, from, to time.Time) (delivered, bool) {
+	for _, d := range t.delivered[id] {
+		if !d.at.Before(from) && d.at.Before(to) {
+			return d, true
 		}
 	}
-	return heard{}, false
+	return delivered{}, false
 }
 
 // troubled reports whether a dispatcher logged trouble with NATS between two times.
-func (t *testimony) troubled(dispatcher int, from, to time.Time) bool {
+func (t *deliveryLogs) troubled(dispatcher int, from, to time.Time) bool {
 	all := t.troubles[dispatcher]
 	at := sort.Search(len(all), func(n int) bool { return all[n].After(from) })
 	return at < len(all) && all[at].Before(to)

@@ -11,8 +11,8 @@ import (
 // in each room, those after the user's last receipt or message, without redacted ones.
 type model struct{}
 
-// notifies reports whether an utterance notifies a member of its room.
-func (model) notifies(u utterance, user events.UserID) bool {
+// notifies reports whether a message notifies a member of its room.
+func (model) notifies(u publication, user events.UserID) bool {
 	return u.kind == isMessage && u.by != user && (u.only == nil || u.only[user])
 }
 
@@ -38,34 +38,34 @@ func (m model) unread(room *chatRoom, user events.UserID) []events.EventID {
 	return unread
 }
 
-// owed returns the pokes that must have arrived: for each pusher, its user's notifications
-// that are still unread.
-func (m model) owed(c *cast) []told {
-	var owed []told
+// expected returns the pokes that must have arrived: for each pusher, its user's
+// notifications that are still unread.
+func (m model) expected(c *population) []delivery {
+	var expected []delivery
 	for _, room := range c.rooms {
 		for _, user := range room.members {
 			if user.late {
-				continue // it is not known from when on
+				continue // it is not known when a dispatcher learns of the pusher
 			}
 			for _, event := range m.unread(room, user.id) {
-				owed = append(owed, user.toldOf(event)...)
+				expected = append(expected, user.deliveriesOf(event)...)
 			}
 		}
 	}
-	return owed
+	return expected
 }
 
-// toldOf returns one poke of the event for each of the user's pushers.
-func (u *person) toldOf(event events.EventID) []told {
-	var all []told
+// deliveriesOf returns one poke of the event for each of the user's pushers.
+func (u *person) deliveriesOf(event events.EventID) []delivery {
+	var all []delivery
 	for _, key := range u.pushkeys {
-		all = append(all, told{key, event})
+		all = append(all, delivery{key, event})
 	}
 	return all
 }
 
 // badge returns how many notifications a user has unread in all rooms.
-func (m model) badge(c *cast, user *person) int {
+func (m model) badge(c *population, user *person) int {
 	n := 0
 	for _, room := range c.rooms {
 		if slices.Contains(room.members, user) {

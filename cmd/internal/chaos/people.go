@@ -23,13 +23,13 @@ type person struct {
 type chatRoom struct {
 	id      events.RoomID
 	number  int
-	members []*person   // in the order of their ids
-	said    []utterance // in the order of publishing; owned by the goroutine that publishes in the room
+	members []*person     // in the order of their ids
+	said    []publication // in order; owned by the goroutine that publishes in the room
 }
 
-// utterance is a message, receipt or redaction that was published and acknowledged.
-type utterance struct {
-	kind  utteranceKind
+// publication is a message, receipt or redaction that was published and acknowledged.
+type publication struct {
+	kind  publicationKind
 	event events.EventID // the message, or the one that a receipt or redaction is for
 	by    events.UserID  // its sender, or the user of the receipt
 
@@ -38,21 +38,21 @@ type utterance struct {
 	only map[events.UserID]bool
 }
 
-// utteranceKind is the kind of an utterance.
-type utteranceKind uint8
+// publicationKind is the kind of a publication.
+type publicationKind uint8
 
 const (
-	isMessage utteranceKind = iota
+	isMessage publicationKind = iota
 	isReceipt
 	isRedaction
-	utteranceKinds
+	publicationKinds
 )
 
 // speaker sends most messages and has no pusher.
 const speaker = events.UserID("@speaker:chaos.example")
 
-// cast is all users and rooms. Each partition has at least one of both.
-type cast struct {
+// population is all users and rooms. Each partition has some of both.
+type population struct {
 	users []*person
 	rooms []*chatRoom
 }
@@ -67,36 +67,36 @@ const (
 // membersEach is how many users are in a room, besides a late one.
 const membersEach = 4
 
-// newCast returns a cast with random memberships and gateways.
-func newCast(partitions, gateways int, luck *rand.Rand) *cast {
-	c := &cast{}
+// newPopulation returns users and rooms with random memberships and gateways.
+func newPopulation(partitions, gateways int, rng *rand.Rand) *population {
+	c := &population{}
 	for n, id := range inPartitions[events.UserID]("@user-%d:chaos.example", partitions, usersEach+lateEach) {
 		u := &person{id: id, token: "token-" + strconv.Itoa(n), late: n%(usersEach+lateEach) >= usersEach}
-		pushers := 1 + luck.IntN(2)
+		pushers := 1 + rng.IntN(2)
 		if u.late {
 			pushers = 1
 		}
 		for k := range pushers {
 			u.pushkeys = append(u.pushkeys, fmt.Sprintf("%s key %d", id, k))
-			u.gateways = append(u.gateways, luck.IntN(gateways))
+			u.gateways = append(u.gateways, rng.IntN(gateways))
 		}
 		c.users = append(c.users, u)
 	}
 	for n, id := range inPartitions[events.RoomID]("!room-%d:chaos.example", partitions, roomsEach) {
 		c.rooms = append(c.rooms, &chatRoom{id: id, number: n})
 	}
-	c.join(luck)
+	c.join(rng)
 	return c
 }
 
 // join adds every user to a room, and enough members to every room.
-func (c *cast) join(luck *rand.Rand) {
+func (c *population) join(rng *rand.Rand) {
 	for n, u := range c.users {
 		c.rooms[n%len(c.rooms)].add(u)
 	}
 	for _, room := range c.rooms {
 		for len(room.members) < membersEach+1 {
-			if u := c.users[luck.IntN(len(c.users))]; !u.late {
+			if u := c.users[rng.IntN(len(c.users))]; !u.late {
 				room.add(u)
 			}
 		}

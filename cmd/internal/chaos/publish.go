@@ -16,19 +16,19 @@ import (
 	"poked/events/wait"
 )
 
-// insistAgain is the pause before a retry, insistPatience the timeout for an
+// publishPause is the pause before a retry, publishTimeout the timeout for an
 // acknowledgement.
 const (
-	insistAgain    = 200 * time.Millisecond
-	insistPatience = 6 * time.Second
+	publishPause   = 200 * time.Millisecond
+	publishTimeout = 6 * time.Second
 )
 
 // homeserver publishes to the rooms as the contract of [publish.Publisher] requires: in
 // order for each room, and each event again until it is acknowledged.
 type homeserver struct {
 	publisher *publish.Publisher
-	uttered   [utteranceKinds]atomic.Int64
-	failed    atomic.Int64 // attempts without an acknowledgement
+	counts    [publicationKinds]atomic.Int64 // acknowledged
+	failed    atomic.Int64                   // attempts without an acknowledgement
 
 	mu   sync.Mutex
 	acks []acknowledged
@@ -54,11 +54,11 @@ func (h *homeserver) history() []acknowledged {
 	return slices.Clone(h.acks)
 }
 
-// insist publishes until an acknowledgement arrives or ctx ends.
-func (h *homeserver) insist(ctx context.Context, publish func(context.Context) error) error {
+// retry publishes until an acknowledgement arrives or ctx ends.
+func (h *homeserver) retry(ctx context.Context, publish func(context.Context) error) error {
 	for {
 		began := time.Now()
-		bounded, cancel := context.WithTimeout(ctx, insistPatience)
+		bounded, cancel := context.WithTimeout(ctx, publishTimeout)
 		err := publish(bounded)
 		cancel()
 		if err == nil {
@@ -66,18 +66,18 @@ func (h *homeserver) insist(ctx context.Context, publish func(context.Context) e
 			return nil
 		}
 		h.failed.Add(1)
-		if err := wait.For(ctx, insistAgain); err != nil {
+		if err := wait.For(ctx, publishPause); err != nil {
 			return err
 		}
 	}
 }
 
-// utter publishes something in a room, and records it once it is acknowledged.
-func (h *homeserver) utter(ctx context.Context, room *chatRoom, u utterance, publish func(context.Context) error) error {
-	if err := h.insist(ctx, publish); err != nil {
+// publish publishes in a room, and records it once it is acknowledged.
+func (h *homeserver) publish(ctx context.Context, room *chatRoom, u publication, publish func(context.Context) error) error {
+	if err := h.retry(ctx, publish); err != nil {
 		return err
 	}
-	h.uttered[u.kind].Add(1)
+	h.counts[u.kind].Add(1)
 	room.said = append(room.said, u)
 	return nil
 }
@@ -86,7 +86,7 @@ func (h *homeserver) utter(ctx context.Context, room *chatRoom, u utterance, pub
 func (h *homeserver) say(ctx context.Context, room *chatRoom, event events.EventID, by events.UserID, only map[events.UserID]bool) error {
 	raw := fmt.Appendf(nil, `{"event_id":%q,"room_id":%q,"type":"m.room.message","sender":%q,"origin_server_ts":%d,"content":{"msgtype":"m.text","body":"hello"}}`,
 		event, room.id, by, time.Now().UnixMilli())
-	return h.utter(ctx, room, utterance{event: event, by: by, only: only},
+	return h.publish(ctx, room, publication{event: event, by: by, only: only},
 		func(ctx context.Context) error { return h.publisher.Event(ctx, raw) })
 }
 
@@ -98,7 +98,7 @@ func (h *homeserver) read(ctx context.Context, room *chatRoom, user events.UserI
 	}
 	raw := fmt.Appendf(nil, `{"type":"m.receipt","room_id":%q,"content":{%q:{"m.read":{%q:{"ts":%d}}}}}`,
 		room.id, last, user, time.Now().UnixMilli())
-	return h.utter(ctx, room, utterance{kind: isReceipt, event: last, by: user},
+	return h.publish(ctx, room, publication{kind: isReceipt, event: last, by: user},
 		func(ctx context.Context) error { return h.publisher.Receipt(ctx, raw) })
 }
 
@@ -110,7 +110,7 @@ func (h *homeserver) redact(ctx context.Context, room *chatRoom, event events.Ev
 	}
 	raw := fmt.Appendf(nil, `{"event_id":%q,"room_id":%q,"type":"m.room.redaction","sender":%q,"origin_server_ts":%d,"content":{"redacts":%q}}`,
 		event, room.id, speaker, time.Now().UnixMilli(), last)
-	return h.utter(ctx, room, utterance{kind: isRedaction, event: last, by: speaker},
+	return h.publish(ctx, room, publication{kind: isRedaction, event: last, by: speaker},
 		func(ctx context.Context) error { return h.publisher.Event(ctx, raw) })
 }
 
@@ -119,7 +119,7 @@ func (h *homeserver) makeRoom(ctx context.Context, room *chatRoom) error {
 	state := func(kind, key, content string) error {
 		raw := fmt.Appendf(nil, `{"event_id":"$%d-%s-%s","room_id":%q,"type":%q,"sender":%q,"state_key":%q,"content":%s}`,
 			room.number, kind, key, room.id, kind, speaker, key, content)
-		return h.insist(ctx, func(ctx context.Context) error { return h.publisher.Event(ctx, raw, publish.Historical()) })
+		return h.retry(ctx, func(ctx context.Context) error { return h.publisher.Event(ctx, raw, publish.Historical()) })
 	}
 	for _, s := range [][3]string{
 		{"m.room.create", "", `{"room_version":"11"}`},
@@ -142,21 +142,21 @@ func (h *homeserver) makeRoom(ctx context.Context, room *chatRoom) error {
 // that follow closely can overtake each other.
 const burst = 3
 
-// chatter publishes in every room until ctx ends: rate events per second in total, in
-// bursts. An event that it has begun to publish is retried until patience ends.
-func (h *homeserver) chatter(ctx, patience context.Context, c *cast, rate float64, seed uint64) error {
+// publishEvents publishes in every room until ctx ends: rate events per second in total, in
+// bursts. It retries an event that it has begun to publish until patience ends.
+func (h *homeserver) publishEvents(ctx, patience context.Context, c *population, rate float64, seed uint64) error {
 	var group errgroup.Group
 	for _, room := range c.rooms {
 		group.Go(func() error {
-			luck := rand.New(rand.NewPCG(seed, uint64(room.number))) //nolint:gosec // luck needs no secrecy
+			rng := rand.New(rand.NewPCG(seed, uint64(room.number))) //nolint:gosec // it needs no secrecy
 			for n := 0; ctx.Err() == nil; n++ {
-				if err := h.happen(patience, room, n, luck); err != nil {
+				if err := h.publishOne(patience, room, n, rng); err != nil {
 					return err
 				}
-				if luck.IntN(burst) > 0 {
+				if rng.IntN(burst) > 0 {
 					continue
 				}
-				gap := luck.ExpFloat64() * float64(burst*len(c.rooms)) / rate
+				gap := rng.ExpFloat64() * float64(burst*len(c.rooms)) / rate
 				_ = wait.For(ctx, time.Duration(gap*float64(time.Second))) // ended early if the run is over
 			}
 			return nil
@@ -165,17 +165,17 @@ func (h *homeserver) chatter(ctx, patience context.Context, c *cast, rate float6
 	return group.Wait()
 }
 
-// happen publishes one event in a room: a message, sometimes of a member, a receipt or a
+// publishOne publishes one event in a room: a message, sometimes of a member, a receipt or a
 // redaction.
-func (h *homeserver) happen(ctx context.Context, room *chatRoom, n int, luck *rand.Rand) error {
-	member := room.members[luck.IntN(len(room.members))].id
+func (h *homeserver) publishOne(ctx context.Context, room *chatRoom, n int, rng *rand.Rand) error {
+	member := room.members[rng.IntN(len(room.members))].id
 	event := events.EventID(fmt.Sprintf("$said-%d-%d", room.number, n))
-	switch lot := luck.IntN(10); {
-	case lot == 0:
+	switch kind := rng.IntN(10); {
+	case kind == 0:
 		return h.read(ctx, room, member)
-	case lot <= 2:
+	case kind <= 2:
 		return h.say(ctx, room, event, member, nil)
-	case lot == 3:
+	case kind == 3:
 		return h.redact(ctx, room, event)
 	default:
 		return h.say(ctx, room, event, speaker, nil)

@@ -19,13 +19,13 @@ type report struct {
 	Receipts       int64 `json:"receipts"`
 	Redactions     int64 `json:"redactions"`
 	Unacknowledged int64 `json:"unacknowledged"` // attempts to publish, each retried
-	Owed           int   `json:"owed"`           // expected pokes
+	Expected       int   `json:"owed"`           // expected pokes
 	Requests       int   `json:"requests"`
 	Refused        int   `json:"refused"` // requests that a gateway did not accept
 	EndedAlone     int   `json:"ended_alone"`
 
-	Heal     time.Duration `json:"heal_ns"`      // from the end of the last fault until all expected pokes had arrived
-	LastTold time.Duration `json:"last_told_ns"` // from the last messages to their last poke
+	Heal         time.Duration `json:"heal_ns"`      // from the end of the last fault until all expected pokes had arrived
+	LastDelivery time.Duration `json:"last_told_ns"` // from the last messages to their last poke
 
 	Dead         int            `json:"dead"`    // expected pokes that became dead letters
 	Repeats      map[string]int `json:"repeats"` // by reason
@@ -72,12 +72,12 @@ func (r *report) Print(out io.Writer) error {
 	line("receipts acknowledged", r.Receipts)
 	line("redactions acknowledged", r.Redactions)
 	line("attempts to publish without an answer", r.Unacknowledged)
-	line("pokes expected", r.Owed)
+	line("pokes expected", r.Expected)
 	line("requests at gateways", r.Requests)
 	line("  not accepted", r.Refused)
 	line("processes that ended by themselves", r.EndedAlone)
 	line("recovery time", r.Heal.Round(time.Millisecond))
-	line("last messages delivered within", r.LastTold.Round(time.Millisecond))
+	line("last messages delivered within", r.LastDelivery.Round(time.Millisecond))
 	line("repeated pokes", count(r.Repeats))
 	for _, why := range slices.Sorted(maps.Keys(r.Repeats)) {
 		line("  "+why, r.Repeats[why])

@@ -36,7 +36,7 @@ type fault struct {
 	Victim string        `json:"victim"`
 	After  time.Duration `json:"after_ns"` // pause before it, since the previous one of the track
 	For    time.Duration `json:"for_ns"`
-	lot    uint64        // random number that chooses among several victims
+	random uint64        // chooses among several victims
 }
 
 // kindOfFault is a row of the table of possible faults.
@@ -89,12 +89,12 @@ func allTracks() []track {
 			{faultCut, victimRegistry, 1, 0, 2 * s},
 		}, 2 * s, 6 * s},
 		{"gateway", []kindOfFault{
-			{moodError, victimGateway, 2, 500 * ms, 4 * s},
-			{moodBusy, victimGateway, 2, 500 * ms, 3 * s},
-			{moodDown, victimGateway, 2, 500 * ms, 4 * s},
-			{moodFlaky, victimGateway, 2, 1 * s, 4 * s},
-			{moodHang, victimGateway, 3, 500 * ms, 7 * s},
-			{moodSlow, victimGateway, 2, 1 * s, 4 * s},
+			{behaveError, victimGateway, 2, 500 * ms, 4 * s},
+			{behaveBusy, victimGateway, 2, 500 * ms, 3 * s},
+			{behaveDown, victimGateway, 2, 500 * ms, 4 * s},
+			{behaveFlaky, victimGateway, 2, 1 * s, 4 * s},
+			{behaveHang, victimGateway, 3, 500 * ms, 7 * s},
+			{behaveSlow, victimGateway, 2, 1 * s, 4 * s},
 			{faultCut, victimGateway, 3, 0, 3 * s},
 			{faultStall, victimGateway, 2, 500 * ms, 4 * s},
 		}, 500 * ms, 3 * s},
@@ -109,20 +109,20 @@ func (t track) schedule(seed uint64, within time.Duration) []fault {
 	for _, c := range []byte(t.name) {
 		number = number*31 + uint64(c)
 	}
-	luck := rand.New(rand.NewPCG(seed, number)) //nolint:gosec // luck needs no secrecy
+	rng := rand.New(rand.NewPCG(seed, number)) //nolint:gosec // it needs no secrecy
 	between := func(least, most time.Duration) time.Duration {
-		return least + time.Duration(luck.Int64N(int64(most-least)+1))
+		return least + time.Duration(rng.Int64N(int64(most-least)+1))
 	}
-	var lots []kindOfFault
+	var weighted []kindOfFault
 	for _, k := range t.kinds {
-		lots = append(lots, slices.Repeat([]kindOfFault{k}, k.weight)...)
+		weighted = append(weighted, slices.Repeat([]kindOfFault{k}, k.weight)...)
 	}
 	var faults []fault
 	for at := time.Duration(0); ; {
-		k := lots[luck.IntN(len(lots))]
+		k := weighted[rng.IntN(len(weighted))]
 		f := fault{
 			Track: t.name, Kind: k.kind, Victim: k.victim,
-			After: between(t.least, t.most), For: between(k.least, k.most), lot: luck.Uint64(),
+			After: between(t.least, t.most), For: between(k.least, k.most), random: rng.Uint64(),
 		}
 		if at += f.After; at >= within {
 			return faults

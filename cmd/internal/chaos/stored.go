@@ -24,7 +24,7 @@ const storedLimit = 1 << 20
 // delivery.
 func (h *history) readStored(ctx context.Context, conn *stream.Conn) error {
 	h.stored = map[events.UserID][]storedNotification{}
-	for _, u := range h.cast.users {
+	for _, u := range h.people.users {
 		newest, err := conn.NewestInRooms(ctx, []events.UserID{u.id}, 0)
 		if err != nil {
 			return err
@@ -92,5 +92,5 @@ func (c *checker) order() {
 
 // again reports whether the pusher got the event before.
 func (c *checker) again(p *request) bool {
-	return p.Event != "" && p != &c.Pokes[c.first[told{p.Pushkey, p.Event}]]
+	return p.Event != "" && p != &c.Pokes[c.first[delivery{p.Pushkey, p.Event}]]
 }

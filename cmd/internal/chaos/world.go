@@ -52,9 +52,9 @@ type world struct {
 	gateways    []*gateway
 	rec         *pokeRecord
 
-	cast *cast
-	conn *stream.Conn
-	home homeserver
+	people *population
+	conn   *stream.Conn
+	home   homeserver
 }
 
 // linked is a process with its own links to NATS.
@@ -65,8 +65,8 @@ type linked struct {
 }
 
 // newWorld starts the deployment and returns when the streams are set up.
-func newWorld(ctx context.Context, dir string, partitions int, c *cast) (_ *world, err error) {
-	w := &world{partitions: partitions, dir: dir, links: newLinks(), rec: newPokeRecord(), cast: c}
+func newWorld(ctx context.Context, dir string, partitions int, c *population) (_ *world, err error) {
+	w := &world{partitions: partitions, dir: dir, links: newLinks(), rec: newPokeRecord(), people: c}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
@@ -137,7 +137,7 @@ func (w *world) linksToNATS() (all []*link, urls string, err error) {
 func (w *world) startRoles(ctx context.Context) error {
 	tokens := filepath.Join(w.dir, "tokens")
 	var lines strings.Builder
-	for _, u := range w.cast.users {
+	for _, u := range w.people.users {
 		_, _ = fmt.Fprintf(&lines, "%s %s\n", u.token, u.id) // cannot fail
 	}
 	if err := os.WriteFile(tokens, []byte(lines.String()), 0o600); err != nil {
@@ -152,7 +152,7 @@ func (w *world) startRoles(ctx context.Context) error {
 		"--database", filepath.Join(w.dir, "poked.db"), "--user-rate=1000"); err != nil {
 		return err
 	}
-	if err := w.until(ctx, "the registry does not answer", func() bool { return w.post(ctx, w.cast.users[0], "") != 0 }); err != nil {
+	if err := w.until(ctx, "the registry does not answer", func() bool { return w.post(ctx, w.people.users[0], "") != 0 }); err != nil {
 		return err
 	}
 	for n := range dispatcherCount {

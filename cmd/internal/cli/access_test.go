@@ -86,16 +86,16 @@ func (g guarded) start() (roles []*process, http string) {
 	return []*process{registry, dispatcher}, fmt.Sprintf("http://%s", where["http"])
 }
 
-// TestEachRoleDoesItsWork uses each role with its own credentials: a poke arrives, an
+// TestEachRoleHasItsPermissions uses each role with its own credentials: a poke arrives, an
 // operator lists pushers, a database is restored, a dead letter is retried, a device is
 // logged out. Once the streams exist, the server refuses nothing.
-func TestEachRoleDoesItsWork(t *testing.T) {
+func TestEachRoleHasItsPermissions(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
-	eachFormat(t, eachRoleDoesItsWork)
+	eachFormat(t, useEachRole)
 }
 
-func eachRoleDoesItsWork(t *testing.T, g guarded) {
+func useEachRole(t *testing.T, g guarded) {
 	gateway := startGateway(t)
 	roles, http := g.start()
 	setPusher(t, http, gateway.url, "alice-pushkey")
@@ -119,7 +119,7 @@ func eachRoleDoesItsWork(t *testing.T, g guarded) {
 	for _, p := range roles {
 		_, after, _ := strings.Cut(p.log(), `"poked is ready"`)
 		if strings.Contains(strings.ToLower(after), "permissions violation") {
-			t.Errorf("something was not permitted: %s", after)
+			t.Errorf("a permission is missing: %s", after)
 		}
 		p.terminate()
 	}
@@ -129,10 +129,10 @@ func eachRoleDoesItsWork(t *testing.T, g guarded) {
 func (g guarded) redaction(http string) {
 	g.t.Helper()
 	listed := func() bool { return strings.Contains(getAsAlice(g.t, http, "notifications"), `"$said-0"`) }
-	eventstest.WaitFor(g.t, "what was said to be listed", listed)
+	eventstest.WaitFor(g.t, "the event to be listed", listed)
 	publishAll(g.t, g.url("homeserver"), `{"event_id":"$redaction","room_id":"!room:example.org","type":"m.room.redaction",`+
 		`"sender":"@bob:example.org","content":{"redacts":"$said-0"}}`)
-	eventstest.WaitFor(g.t, "it to be redacted", func() bool { return !listed() })
+	eventstest.WaitFor(g.t, "the redacted event to be removed", func() bool { return !listed() })
 }
 
 // deadLetters retries and drops an unreadable message.
@@ -145,7 +145,7 @@ func (g guarded) deadLetters() {
 	dead := func() int { return strings.Count(g.run("operator", "dead", "list", "--json"), "\n") }
 	eventstest.WaitFor(g.t, "a dead letter", func() bool { return dead() == 1 })
 	g.run("operator", "dead", "retry", "--reason", "bad_event")
-	eventstest.WaitFor(g.t, "it to die again", func() bool { return dead() == 1 })
+	eventstest.WaitFor(g.t, "the second dead letter", func() bool { return dead() == 1 })
 	g.run("operator", "dead", "drop", "--reason", "bad_event")
 	if n := dead(); n != 0 {
 		g.t.Errorf("%d dead letters are left", n)
@@ -161,7 +161,7 @@ func (g guarded) logout(http string) {
 	if err != nil || !strings.Contains(string(msg.Data), `"stream":"ACCOUNTS"`) {
 		g.t.Fatalf("logout: %v", err)
 	}
-	eventstest.WaitFor(g.t, "the pusher to go", func() bool { return !strings.Contains(getPushers(g.t, http), "alice-pushkey") })
+	eventstest.WaitFor(g.t, "the pusher to be removed", func() bool { return !strings.Contains(getPushers(g.t, http), "alice-pushkey") })
 	registry := g.connect("registry")
 	eventstest.WaitFor(g.t, "the registry to acknowledge it", func() bool { return g.messages(registry, "ACCOUNTS") == 0 })
 }
@@ -192,57 +192,58 @@ func (g guarded) connect(role string) *nats.Conn {
 	return nc
 }
 
-// TestAHomeserverSeesNoPushers tries every way to read a pusher, and subscribes to everything
-// meanwhile.
+// TestAHomeserverSeesNoPushers tries every way to read a pusher with the credentials of the
+// homeserver, and subscribes to every subject meanwhile.
 func TestAHomeserverSeesNoPushers(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
 	g, gateway := startGuarded(t), startGateway(t)
 	_, http := g.start()
 	homeserver := g.connect("homeserver")
-	heard := &eavesdropper{}
+	received := &recorder{}
 	for _, subject := range []string{"$KV.PUSHERS.>", "_INBOX.>", "notify.>", "poked.>", "$JS.>", "$SRV.>", "room.>", "rooms.>", "dead.>", ">"} {
-		if _, err := homeserver.Subscribe(subject, heard.hear); err != nil {
+		if _, err := homeserver.Subscribe(subject, received.record); err != nil {
 			t.Fatal(err)
 		}
 	}
 	setPusher(t, http, gateway.url, "alice-pushkey")
 	publishAll(t, g.url("homeserver"), "--historical", memberEvent("alice"), memberEvent("bob"))
 	firstPoke(t, g.url("homeserver"), gateway.pokes)
-	// Another dispatcher reads all pushers while the homeserver listens.
+	// Another dispatcher reads all pushers while the homeserver is subscribed.
 	second, _ := start(t, "dispatcher", "--nats", g.url("dispatcher"), "--partitions", "2")
 	defer second.terminate()
 	key := "0." + events.Token("@alice:example.org")
 	if events.PartitionOf(events.Token("@alice:example.org"), 2) == 1 {
 		key = "1" + key[1:]
 	}
-	heard.askFor(t, homeserver, key)
+	received.askFor(t, homeserver, key)
 	for _, word := range []string{"alice-pushkey", "rule_id"} {
-		if said := heard.said(word); said != "" {
-			t.Errorf("the homeserver heard %s at %s", word, said)
+		if subject := received.subjectWith(word); subject != "" {
+			t.Errorf("the homeserver received %s on %s", word, subject)
 		}
 	}
 	// The same requests succeed for a role that may send them, so the test can fail.
-	control := &eavesdropper{}
+	control := &recorder{}
 	control.askFor(t, g.connect("registry"), key)
-	eventstest.WaitFor(t, "the registry to read both", func() bool { return control.said("alice-pushkey") != "" && control.said("rule_id") != "" })
+	eventstest.WaitFor(t, "the registry to read both", func() bool { return control.subjectWith("alice-pushkey") != "" && control.subjectWith("rule_id") != "" })
 }
 
 // askFor tries every way to read the value of a key of PUSHERS.
-func (e *eavesdropper) askFor(t *testing.T, nc *nats.Conn, key string) {
+func (r *recorder) askFor(t *testing.T, nc *nats.Conn, key string) {
 	t.Helper()
 	inbox := nc.NewInbox()
-	if _, err := nc.Subscribe(inbox, e.hear); err != nil {
+	if _, err := nc.Subscribe(inbox, r.record); err != nil {
 		t.Fatal(err)
 	}
 	for subject, body := range waysToPushers(key, inbox) {
 		if answer, err := nc.Request(subject, []byte(body), 300*time.Millisecond); err == nil {
-			e.hear(answer)
+			r.record(answer)
 		}
 	}
 }
 
-// waysToPushers are the requests that would show the value of a key of PUSHERS.
+// waysToPushers returns the requests that would show the value of a key of PUSHERS, by
+// subject.
 func waysToPushers(key, inbox string) map[string]string {
 	consumer := fmt.Sprintf(`{"stream_name":"KV_PUSHERS","config":{"deliver_subject":%q,"deliver_policy":"all","ack_policy":"none","mem_storage":true}}`, inbox)
 	return map[string]string{
@@ -261,23 +262,23 @@ func waysToPushers(key, inbox string) map[string]string {
 	}
 }
 
-// eavesdropper records the messages that it receives.
-type eavesdropper struct {
-	mu    sync.Mutex
-	heard []*nats.Msg
+// recorder records the messages that it receives.
+type recorder struct {
+	mu       sync.Mutex
+	messages []*nats.Msg
 }
 
-func (e *eavesdropper) hear(msg *nats.Msg) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.heard = append(e.heard, msg)
+func (r *recorder) record(msg *nats.Msg) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.messages = append(r.messages, msg)
 }
 
-// said returns the subjects on which a word was received.
-func (e *eavesdropper) said(word string) string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, msg := range e.heard {
+// subjectWith returns the subject of a message that contains a word, or "".
+func (r *recorder) subjectWith(word string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, msg := range r.messages {
 		if strings.Contains(string(msg.Data), word) || strings.Contains(msg.Subject, events.Token("@alice:example.org")) && strings.HasPrefix(msg.Subject, "$KV") {
 			return msg.Subject
 		}
@@ -285,8 +286,9 @@ func (e *eavesdropper) said(word string) string {
 	return ""
 }
 
-// TestADispatcherPublishesNoRoomEvents, and creates no streams and sets no pushers.
-func TestADispatcherPublishesNoRoomEvents(t *testing.T) {
+// No role may write what belongs to another: a dispatcher, for example, publishes no room
+// events, creates no streams and sets no pushers.
+func TestNoRoleWritesForAnother(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
 	g := startGuarded(t)
@@ -316,12 +318,12 @@ func TestADispatcherPublishesNoRoomEvents(t *testing.T) {
 	if n := g.messages(g.connect("registry"), "ROOMS"); n != 0 {
 		t.Errorf("ROOMS holds %d events", n)
 	}
-	// The homeserver may do what they may not.
+	// The homeserver may publish, so the test can fail.
 	publishAll(t, g.url("homeserver"), memberEvent("alice"))
 }
 
-// TestARoleMay publishes as each role what the test above does not cover.
-func TestARoleMay(t *testing.T) {
+// TestRolesMayPublish publishes as each role on the subjects that no other test covers.
+func TestRolesMayPublish(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
 	g := startGuarded(t)
@@ -357,7 +359,7 @@ func (g guarded) mayPublish(role string, subjects []string) {
 		g.t.Fatal(err)
 	}
 	defer nc.Close()
-	// Refusals arrive in order. Nobody may publish on this subject, so its refusal must be
+	// Refusals arrive in order. No role may publish on this subject, so its refusal must be
 	// the only one.
 	for _, subject := range append(subjects, "nobody.may") {
 		if err := nc.Publish(subject, nil); err != nil {

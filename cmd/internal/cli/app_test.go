@@ -34,17 +34,17 @@ func TestUsageErrors(t *testing.T) {
 		{"registry without database", []string{"registry", "--nats", "a", "--tokens", tokens}, "--database is missing"},
 		{"bad gateway network", []string{"dispatcher", "--nats", "a", "--gateway-allow", "10.0.0.1/8"}, "10.0.0.1/8"},
 		{"two bad gateways", []string{"dispatcher", "--nats", "a", "--gateway-allow", "10.0.0.1/8,a b"}, "; parse gateway allow"},
-		{"http for nobody", []string{"dispatcher", "--nats", "a", "--gateway-allow-http"}, "needs --gateway-allow"},
+		{"http without allowed gateways", []string{"dispatcher", "--nats", "a", "--gateway-allow-http"}, "needs --gateway-allow"},
 		{"bad log level", []string{"dispatcher", "--nats", "a", "--log-level", "loud"}, "--log-level"},
 		{"bad log format", []string{"dispatcher", "--nats", "a", "--log-format", "xml"}, "--log-format"},
-		{"gateway nowhere", []string{"gateway", "--listen", "8722"}, "--listen must be"},
-		{"gateway that answers nothing", []string{"gateway", "--answer", "100"}, "--answer must be"},
-		{"gateway that is back too soon", []string{"gateway", "--retry-after", "1ms"}, "--retry-after must be"},
+		{"gateway without an address", []string{"gateway", "--listen", "8722"}, "--listen must be"},
+		{"gateway that answers 100", []string{"gateway", "--answer", "100"}, "--answer must be"},
+		{"gateway with a retry after 1 ms", []string{"gateway", "--retry-after", "1ms"}, "--retry-after must be"},
 		{"negative rate", []string{"publish", "--rate", "-1"}, "--rate"},
 		{"every dead letter", []string{"dead", "drop"}, "--yes"},
-		{"every dead letter but so many", []string{"dead", "retry", "--limit", "1"}, "--yes"},
-		{"no moment", []string{"dead", "list", "--since", "yesterday"}, "--since"},
-		{"moment to come", []string{"dead", "list", "--until", "-1h"}, "--until"},
+		{"every dead letter up to a limit", []string{"dead", "retry", "--limit", "1"}, "--yes"},
+		{"no time", []string{"dead", "list", "--since", "yesterday"}, "--since"},
+		{"time in the future", []string{"dead", "list", "--until", "-1h"}, "--until"},
 		{"unknown reason", []string{"dead", "list", "--reason", "old"}, "--reason must be"},
 		{"negative limit", []string{"dead", "list", "--limit", "-1"}, "--limit"},
 		{"negative rate of letters", []string{"dead", "drop", "--yes", "--rate", "-1"}, "--rate"},
@@ -58,18 +58,18 @@ func TestUsageErrors(t *testing.T) {
 		{"homeserver with a password", []string{"serve", "--homeserver", "http://a:hunter2@b"}, "must not contain a user or password"},
 		{"bridge in serve without homeserver", []string{"serve", "--tokens", tokens, "--bridge-http", ":8721"}, "--homeserver is missing"},
 		{"bridge in serve without registration", []string{"serve", "--homeserver", "http://a", "--bridge-http", ":8721"}, "--registration is missing"},
-		{"bridge in serve nowhere", []string{"serve", "--homeserver", "http://a", "--bridge-http", "8721"}, "--bridge-http must be"},
+		{"bridge in serve without an address", []string{"serve", "--homeserver", "http://a", "--bridge-http", "8721"}, "--bridge-http must be"},
 		{"bridge without homeserver", []string{"bridge", "--nats", "a"}, "--homeserver is missing"},
-		{"bridge nowhere", []string{"bridge", "--nats", "a", "--homeserver", "http://a", "--registration", tokens, "--bridge-http", "8721"}, "--bridge-http must be"},
-		{"bridge that takes nothing", []string{"bridge", "--nats", "a", "--homeserver", "http://a", "--registration", tokens, "--bridge-late", "0s"}, "--bridge-late"},
+		{"bridge without an address", []string{"bridge", "--nats", "a", "--homeserver", "http://a", "--registration", tokens, "--bridge-http", "8721"}, "--bridge-http must be"},
+		{"bridge that accepts no event", []string{"bridge", "--nats", "a", "--homeserver", "http://a", "--registration", tokens, "--bridge-late", "0s"}, "--bridge-late"},
 		{"backfill without registration", []string{"bridge", "backfill", "--homeserver", "http://a"}, "--registration is missing"},
-		{"registration of nobody", []string{"bridge", "registration"}, "server name must be"},
+		{"registration without a server name", []string{"bridge", "registration"}, "server name must be"},
 		{"registration of a user", []string{"bridge", "registration", "--server-name", "@a:b c"}, "server name must be"},
-		{"registration at no URL", []string{"bridge", "registration", "--server-name", "a", "--url", "a:8721"}, "URL must be"},
-		{"import of whatever", []string{"import", "--database", "a", "--from", "conduit", "-"}, "--from must be"},
-		{"import of nothing", []string{"import", "--database", "a", "--from", "synapse"}, "file"},
+		{"registration without a URL", []string{"bridge", "registration", "--server-name", "a", "--url", "a:8721"}, "URL must be"},
+		{"import from an unknown homeserver", []string{"import", "--database", "a", "--from", "conduit", "-"}, "--from must be"},
+		{"import without a file", []string{"import", "--database", "a", "--from", "synapse"}, "file"},
 		{"short token cache", []string{"serve", "--homeserver", "http://a", "--token-cache", "1ms"}, "--token-cache"},
-		{"rash recheck", []string{"serve", "--homeserver", "http://a", "--recheck", "1s"}, "--recheck"},
+		{"short recheck", []string{"serve", "--homeserver", "http://a", "--recheck", "1s"}, "--recheck"},
 		{"pokes that outlive the log", []string{"dispatcher", "--nats", "a", "--poke-ttl", "145h"}, "--poke-ttl must be at most 144h"},
 		{"pokes that outlive the log in serve", []string{"serve", "--tokens", tokens, "--poke-ttl", "200h"}, "--poke-ttl must be at most 144h"},
 		{"pokes that expire while they wait", []string{"dispatcher", "--nats", "a", "--poke-ttl", "1m", "--delay-if-active", "1m"}, "--delay-if-active must be shorter"},
@@ -90,7 +90,7 @@ func TestUsageErrors(t *testing.T) {
 	}
 }
 
-func TestErrorsKeepNATSPassword(t *testing.T) {
+func TestErrorsHideNATSPassword(t *testing.T) {
 	t.Setenv("POKED_NATS", "nats://user:hunter2@ho st")
 	got := poked(t, "", "dispatcher")
 	if got.Code != ExitUsage || strings.Contains(got.Stderr, "hunter2") {
@@ -105,7 +105,7 @@ func TestEnvironmentSetsFlags(t *testing.T) {
 	t.Setenv("POKED_NATS", "nats://somewhere:4222")
 	t.Setenv("POKED_PARTITIONS", "0")
 	if got := poked(t, "", "dispatcher"); !strings.Contains(got.Stderr, "--partitions") {
-		t.Errorf("standard error %q, want a word on --partitions", got.Stderr)
+		t.Errorf("standard error %q, want an error about --partitions", got.Stderr)
 	}
 }
 

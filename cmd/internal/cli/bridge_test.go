@@ -58,7 +58,7 @@ func TestPokeArrivesFromAnyHomeserver(t *testing.T) {
 			d, bridgeURL := tt.start(t, hs.URL, writeRegistration(t))
 			setPusher(t, d.http, gateway.url, "alice-pushkey")
 			poked := false
-			for n := 0; n < 300; n++ { // until the dispatcher knows of the pusher
+			for n := 0; n < 300; n++ { // until the dispatcher knows the pusher
 				said := fmt.Sprintf(`{"event_id":"$said-%d","room_id":"!room:example.org","type":"m.room.message","sender":"@bob:example.org",`+
 					`"origin_server_ts":%d,"content":{"msgtype":"m.text","body":"hello alice"}}`, n, time.Now().UnixMilli())
 				status, err := eventstest.PutTransaction(t.Context(), bridgeURL, fmt.Sprint(n), `{"events":[`+said+`]}`)
@@ -77,7 +77,7 @@ func TestPokeArrivesFromAnyHomeserver(t *testing.T) {
 			for _, p := range d.processes {
 				p.terminate()
 				if strings.Contains(strings.ToLower(p.log()), "permissions violation") {
-					t.Errorf("something was not permitted: %s", p.log())
+					t.Errorf("a permission is missing: %s", p.log())
 				}
 				for _, secret := range []string{"alice-token", "alice-pushkey", "hello alice", eventstest.HSToken, eventstest.ASToken} {
 					if strings.Contains(p.log(), secret) {
@@ -143,7 +143,7 @@ func TestBridgeWaitsForStreams(t *testing.T) {
 func TestBackfill(t *testing.T) {
 	url, rooms := startStreams(t)
 	hs := homeserverOf(t)
-	hs.SetState("!secret:example.org") // which has no members
+	hs.SetState("!secret:example.org") // without members
 	args := []string{"bridge", "backfill", "--nats", url, "--homeserver", hs.URL, "--registration", writeRegistration(t),
 		"--user", "@alice:example.org", "--user", "@bob:example.org", "--rate", "0", "--json"}
 	for _, tt := range []struct {
@@ -215,7 +215,7 @@ func TestRegistration(t *testing.T) {
 		t.Errorf("namespaces.users is %v", users)
 	}
 	if other := poked(t, "", args[:6]...); strings.Contains(other.Stdout, reg.ASToken) || strings.Contains(other.Stdout, reg.HSToken) {
-		t.Error("tokens come twice")
+		t.Error("two registrations have the same tokens")
 	}
 }
 

@@ -30,7 +30,7 @@ func TestMatrixJSSDK(t *testing.T) {
 		homeserverBefore(t, d.http), "alice-token", "@alice:example.org", gateway.url)
 	check.Dir = library
 	if out, err := check.CombinedOutput(); err != nil {
-		t.Fatalf("matrix-js-sdk is not content: %v\n%s", err, out)
+		t.Fatalf("the check with matrix-js-sdk failed: %v\n%s", err, out)
 	}
 
 	publishAll(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
@@ -48,7 +48,7 @@ func TestMatrixJSSDK(t *testing.T) {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
-	t.Fatal("no poke arrives that is as the rule says")
+	t.Fatal("no poke with the tweaks of the rule arrives")
 }
 
 // installClient returns a directory with the check and the library that it uses.

@@ -8,8 +8,8 @@ import (
 	"poked/events"
 )
 
-// The flags that take a reason or a state take every one that there is, and their help
-// and their errors name all of them.
+// The flags for a reason or a state accept every existing one, and their help and errors name
+// all of them.
 func TestFlagsKnowEveryReasonAndState(t *testing.T) {
 	dead, pushers := deadFlags{Reason: "none of them"}, pushersListCmd{State: "none of them"}
 	refusal, help := dead.Validate().Error(), helpOf(t, dead, "Reason")

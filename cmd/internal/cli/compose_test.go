@@ -142,7 +142,7 @@ func TestComposeRunsPoked(t *testing.T) {
 			}
 			setEnvironment(t, service.Environment)
 			if urls := os.Getenv("POKED_NATS"); strings.Count(urls, "nats://"+role+":p-POKED_NATS_"+strings.ToUpper(role)+"_PASSWORD@") != 3 {
-				t.Errorf("%s is not itself to NATS: %s", role, urls)
+				t.Errorf("%s has not its own credentials for NATS: %s", role, urls)
 			}
 			wantAccepted(t, role, service.Command)
 			if _, err := os.Stat(fromRoot(service.Build.Dockerfile)); err != nil {
@@ -166,14 +166,14 @@ func TestComposeRunsPoked(t *testing.T) {
 }
 
 // Everything that a service refers to exists, and every service restarts.
-func TestComposeIsWhole(t *testing.T) {
+func TestComposeIsComplete(t *testing.T) {
 	file := readCompose(t)
 	for name, service := range file.Services {
 		if service.Restart != "unless-stopped" {
 			t.Errorf("%s: restart is %q", name, service.Restart)
 		}
 		if len(service.Healthcheck.Test) == 0 && !service.Healthcheck.Disable {
-			t.Errorf("%s says nothing of its health", name)
+			t.Errorf("%s has no health check", name)
 		}
 		for _, volume := range service.Volumes {
 			source, _, _ := strings.Cut(volume, ":")
@@ -189,13 +189,14 @@ func TestComposeIsWhole(t *testing.T) {
 		}
 		for _, port := range service.Ports {
 			if !strings.HasPrefix(port, "127.0.0.1:") {
-				t.Errorf("%s: port %s is open to everybody", name, port)
+				t.Errorf("%s: port %s is reachable from other machines", name, port)
 			}
 		}
 	}
 }
 
-// Each NATS server's command line and configuration, as nats-server reads them.
+// TestComposeRunsNATS reads each NATS server's command line and configuration as nats-server
+// does.
 func TestComposeRunsNATS(t *testing.T) {
 	file := readCompose(t)
 	dirs := map[string]bool{}
@@ -226,7 +227,7 @@ func TestComposeRunsNATS(t *testing.T) {
 		if options.Cluster.Name != "poked" || len(options.Routes) != 3 || options.Cluster.Port != 6222 {
 			t.Errorf("%s: cluster %+v, routes %v", name, options.Cluster, options.Routes)
 		}
-		checkDoors(t, name, options, service.Healthcheck.Test)
+		checkPasswords(t, name, options, service.Healthcheck.Test)
 		for _, user := range options.Users {
 			if user.Password != "p-POKED_NATS_"+strings.ToUpper(user.Username)+"_PASSWORD" {
 				t.Errorf("%s: %s has the password %s", name, user.Username, user.Password)
@@ -242,9 +243,9 @@ func TestComposeRunsNATS(t *testing.T) {
 	}
 }
 
-// checkDoors checks that every port which other machines can reach needs a password, and that
+// checkPasswords checks that every port which other machines can reach needs a password, and that
 // the health check uses the right monitoring port.
-func checkDoors(t *testing.T, name string, options *server.Options, health []string) {
+func checkPasswords(t *testing.T, name string, options *server.Options, health []string) {
 	t.Helper()
 	password, ok := "p-POKED_NATS_ROUTE_PASSWORD", options.Cluster.Username == "route"
 	if !ok || options.Cluster.Password != password {
@@ -257,10 +258,10 @@ func checkDoors(t *testing.T, name string, options *server.Options, health []str
 	}
 	monitor := fmt.Sprintf("http://%s:%d/healthz", options.HTTPHost, options.HTTPPort)
 	if options.HTTPHost != "127.0.0.1" || !slices.Contains(health, monitor) {
-		t.Errorf("%s: %q is to be asked by %q", name, monitor, health)
+		t.Errorf("%s: the monitoring port is %q, the health check %q", name, monitor, health)
 	}
 	if options.NoAuthUser != "" || options.HTTPSPort != 0 || options.ProfPort != 0 || options.LeafNode.Port != 0 ||
 		options.Gateway.Port != 0 || options.Websocket.Port != 0 || options.MQTT.Port != 0 {
-		t.Errorf("%s has another door: %+v", name, options)
+		t.Errorf("%s has another open port: %+v", name, options)
 	}
 }

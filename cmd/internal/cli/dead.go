@@ -121,8 +121,8 @@ func (c *deadListCmd) Run(ctx context.Context, std terminal.Streams) error {
 	})
 }
 
-// deadLine is what is printed of a dead letter: neither the pushkey nor what
-// the letter holds, unless that was asked for.
+// deadLine is the printed part of a dead letter: never the pushkey, and the message only on
+// request.
 type deadLine struct {
 	Seq       uint64            `json:"seq"`
 	Reason    events.DeadReason `json:"reason"`

@@ -91,7 +91,7 @@ type deadSummary struct {
 }
 
 // run selects the dead letters first and then works on them, so that a retried message
-// which becomes a dead letter again is not selected a second time.
+// that becomes a dead letter again is not selected a second time.
 func (c *deadChange) run(ctx context.Context, std terminal.Streams, work deadWork) error {
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		if err := conn.Join(ctx); err != nil {

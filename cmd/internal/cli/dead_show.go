@@ -89,7 +89,7 @@ func readable(message any) string {
 	var indented bytes.Buffer
 	switch message := message.(type) {
 	case json.RawMessage:
-		_ = json.Indent(&indented, message, "", "  ") // it was found to be valid
+		_ = json.Indent(&indented, message, "", "  ") // it is valid
 	default:
 		_, _ = fmt.Fprint(&indented, message)
 	}

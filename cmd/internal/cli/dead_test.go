@@ -11,9 +11,9 @@ import (
 	"poked/events/stream"
 )
 
-// buried is a NATS with dead letters: two expired pokes of @bob, one of @eve, whose pusher is
-// gone, and an unreadable event.
-func buried(t *testing.T) (url string) {
+// startDeadLetters starts a NATS with dead letters: two expired pokes of @bob, one of @eve,
+// whose pusher is gone, and an unreadable event.
+func startDeadLetters(t *testing.T) (url string) {
 	t.Helper()
 	url, _ = startStreams(t)
 	conn, err := stream.Connect(t.Context(), stream.Config{URL: url, Name: t.Name(), Log: discardLog()})
@@ -70,12 +70,12 @@ func listedDead(t *testing.T, url string, flags ...string) (seqs []int) {
 }
 
 func TestDeadList(t *testing.T) {
-	url := buried(t)
+	url := startDeadLetters(t)
 	got := poked(t, "", "dead", "list", "--nats", url)
 	got.Want(t, ExitOK, "@bob:x", "")
 	lines := strings.Split(strings.TrimSpace(got.Stdout), "\n")
 	if len(lines) != 5 {
-		t.Fatalf("a head and four letters expected:\n%s", got.Stdout)
+		t.Fatalf("want a header and four dead letters:\n%s", got.Stdout)
 	}
 	digest := string(events.NewPusherID("@bob:x", "app", "SECRET-pushkey"))
 	if want := []string{"1", "expired", "@bob:x", "!r:x", "$e", "app", digest, "7", "http_502"}; !containsAll(lines[1], want) {
@@ -107,7 +107,7 @@ func containsAll(line string, words []string) bool {
 }
 
 func TestDeadShow(t *testing.T) {
-	url := buried(t)
+	url := startDeadLetters(t)
 	poked(t, "", "dead", "show", "--nats", url, "1", "4").Want(t, ExitOK, "reason:     bad_event", "")
 	poked(t, "", "dead", "show", "--nats", url, "--json", "1").Want(t, ExitOK, `"last_error":"http_502"`, "")
 	poked(t, "", "dead", "show", "--nats", url, "99").Want(t, ExitFailure, "", "dead letter 99: no such dead letter")
@@ -117,44 +117,44 @@ func TestDeadShow(t *testing.T) {
 			t.Errorf("exit code %d, %q", got.Code, got.Stdout)
 		}
 		if strings.ContainsAny(got.Stdout, "\x1b") {
-			t.Errorf("the terminal is told something: %q", got.Stdout)
+			t.Errorf("the output contains terminal escapes: %q", got.Stdout)
 		}
 	}
 }
 
 func TestDeadRetry(t *testing.T) {
-	url := buried(t)
+	url := startDeadLetters(t)
 	notifications := openStream(t, url, "NOTIFICATIONS")
 	poked(t, "", "dead", "retry", "--nats", url, "--dry-run").Want(t, ExitFailure, "", "its pusher is gone")
 	poked(t, "", "dead", "retry", "--nats", url, "--user", "@bob:x", "--dry-run", "--json").
 		Want(t, ExitOK, `{"found":2,"done":2,"refused":0,"gone":0,"dry_run":true,"complete":true}`, "of 2 dead letters 2 would be retried")
 	info, err := notifications.Info(t.Context())
 	if left := listedDead(t, url); err != nil || len(left) != 4 || info.State.LastSeq != 0 {
-		t.Errorf("a dry run leaves letters %v and notifications %+v, %v", left, info, err)
+		t.Errorf("a dry run leaves dead letters %v and notifications %+v, %v", left, info, err)
 	}
 	poked(t, "", "dead", "retry", "--nats", url, "--user", "@bob:x", "--limit", "1", "--rate", "50").
 		Want(t, ExitOK, "", "of 1 dead letters 1 retried")
 	poked(t, "", "dead", "retry", "--nats", url, "--yes", "--json").
 		Want(t, ExitFailure, `"done":2,"refused":1`, "of 3 dead letters 2 retried, 1 cannot be tried again and stay")
 	if left := listedDead(t, url); !slices.Equal(left, []int{3}) {
-		t.Errorf("left are %v", left)
+		t.Errorf("%v are left", left)
 	}
-	told := stored(t, notifications)
-	if len(told) != 2 {
-		t.Fatalf("%d notifications, want 2", len(told))
+	again := stored(t, notifications)
+	if len(again) != 2 {
+		t.Fatalf("%d notifications, want 2", len(again))
 	}
-	n, err := events.ParseNotification(told[0].Data)
+	n, err := events.ParseNotification(again[0].Data)
 	if err != nil || n.Only != events.NewPusherID("@bob:x", "app", "SECRET-pushkey") || time.Since(n.At) > time.Minute {
-		t.Errorf("told to %q as of %s, %v", n.Only, n.At, err)
+		t.Errorf("the notification is for %q as of %s, %v", n.Only, n.At, err)
 	}
 }
 
 func TestDeadDrop(t *testing.T) {
-	url := buried(t)
+	url := startDeadLetters(t)
 	poked(t, "", "dead", "drop", "--nats", url, "--dry-run").Want(t, ExitOK, "", "of 4 dead letters 4 would be dropped")
 	poked(t, "", "dead", "drop", "--nats", url, "--user", "@bob:x").Want(t, ExitOK, "", "of 2 dead letters 2 dropped")
 	if left := listedDead(t, url); !slices.Equal(left, []int{3, 4}) {
-		t.Errorf("left are %v", left)
+		t.Errorf("%v are left", left)
 	}
 	poked(t, "", "dead", "drop", "--nats", url, "--yes").Want(t, ExitOK, "", "2 dropped")
 	poked(t, "", "dead", "drop", "--nats", url, "--yes").Want(t, ExitOK, "", "of 0 dead letters 0 dropped")

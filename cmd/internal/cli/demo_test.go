@@ -25,7 +25,7 @@ func TestDemoStops(t *testing.T) {
 	}
 }
 
-// onWrite is a writer that calls itself for each write.
+// onWrite is a writer that calls the function for each write.
 type onWrite func()
 
 func (f onWrite) Write(p []byte) (int, error) {

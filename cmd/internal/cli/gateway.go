@@ -53,7 +53,7 @@ func (c *gatewayCmd) Validate() error {
 	return nil
 }
 
-// Run takes pokes until ctx ends.
+// Run accepts pokes until ctx ends.
 func (c *gatewayCmd) Run(ctx context.Context, std terminal.Streams) error {
 	log := c.Log.Logger(std.Err)
 	g, err := testgateway.Listen(ctx, c.Listen)
@@ -79,12 +79,12 @@ func (c *gatewayCmd) Run(ctx context.Context, std terminal.Streams) error {
 	})
 }
 
-// answer returns what the gateway says to a request.
+// answer returns the answer to a request.
 func (c *gatewayCmd) answer(p *testgateway.Poke) testgateway.Answer {
 	if p.Refusal != nil {
 		return *p.Refusal
 	}
-	a := testgateway.Answer{Status: c.Answer, ErrCode: "M_UNKNOWN", Error: "the gateway was told to answer this", Retry: c.RetryAfter}
+	a := testgateway.Answer{Status: c.Answer, ErrCode: "M_UNKNOWN", Error: "the gateway answers this because of --answer", Retry: c.RetryAfter}
 	for _, device := range p.Notification.Devices {
 		if slices.Contains(c.Reject, device.Pushkey) || slices.Contains(c.Reject, "*") {
 			a.Rejected = append(a.Rejected, device.Pushkey)
@@ -102,7 +102,7 @@ type gatewayPrinter struct {
 	headed bool
 }
 
-// json prints the notification as it came.
+// json prints the notification unchanged.
 func (g *gatewayPrinter) json(p *testgateway.Poke) error {
 	var body struct {
 		Notification json.RawMessage `json:"notification"`
@@ -114,7 +114,7 @@ func (g *gatewayPrinter) json(p *testgateway.Poke) error {
 	return g.write("", line.String())
 }
 
-// line prints what a person wants to see of a poke, below a heading the first time.
+// line prints the readable part of a poke, below a header the first time.
 func (g *gatewayPrinter) line(p *testgateway.Poke, a testgateway.Answer) error {
 	n := &p.Notification
 	unread, answer := "", strconv.Itoa(a.Status)
@@ -148,8 +148,8 @@ func gatewayColumns(at, answer, how, unread, pusher, room string) string {
 		unread, terminal.Pad(pusher, 23), terminal.Pad(room, 12))
 }
 
-// pushersOf names the devices of a poke: the API does not tell whose they are. Of a
-// pushkey, which is a secret, it shows the beginning.
+// pushersOf returns the devices of a poke; their user is not part of the API. Of a pushkey,
+// which is a secret, it shows only the beginning.
 func pushersOf(n *testgateway.Notification) string {
 	const short, shown = 8, 6
 	var names []string

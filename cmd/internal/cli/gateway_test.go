@@ -25,8 +25,8 @@ func aPoke(t *testing.T) string {
 	return string(pushgateway.AppendBody(nil, n.AppendJSON(nil), 3, &device))
 }
 
-// tryGateway runs poked gateway, sends it requests, stops it, and returns the answers and
-// what it printed.
+// tryGateway runs poked gateway, calls send to send it requests, stops it, and returns its
+// result.
 func tryGateway(t *testing.T, args []string, send func(url string, printed *lockedBuffer)) clitest.Result {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -72,8 +72,8 @@ func post(t *testing.T, method, url, body string, token ...string) (int, http.He
 	return response.StatusCode, response.Header, string(answer)
 }
 
-// The gateway prints a poke in a line that a person reads, and answers as the Push Gateway
-// API has it, or as it was told to.
+// The gateway prints a poke as a readable line, and answers as the Push Gateway API requires
+// or as its flags say.
 func TestGatewayPrintsAndAnswers(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
@@ -81,13 +81,13 @@ func TestGatewayPrintsAndAnswers(t *testing.T) {
 		status     int
 		answer     string
 		retryAfter string
-		printed    string // a regular expression; the lines after the heading
+		printed    string // a regular expression for the lines after the header
 	}{
 		{"print", []string{"--print"}, 200, `{"rejected":[]}`, "",
 			`^\d\d:\d\d:\d\d\.\d{3}  200       high default !       3  org\.example\.app secret…  Kitchen       Bob \[2J: soup is ready\n$`},
 		{"without --print", nil, 200, `{"rejected":[]}`, "", `  200  .*soup is ready\n$`},
 		{"nothing", []string{"--no-print"}, 200, `{"rejected":[]}`, "", `^$`},
-		{"down", []string{"--answer", "503", "--retry-after", "90s"}, 503, `{"errcode":"M_UNKNOWN","error":"the gateway was told to answer this"}`, "90", `  503  `},
+		{"down", []string{"--answer", "503", "--retry-after", "90s"}, 503, `{"errcode":"M_UNKNOWN","error":"the gateway answers this because of --answer"}`, "90", `  503  `},
 		{"rejected", []string{"--reject", "other,secret-pushkey"}, 200, `{"rejected":["secret-pushkey"]}`, "", `  rejected  `},
 		{"each rejected", []string{"--reject", "*"}, 200, `{"rejected":["secret-pushkey"]}`, "", `  rejected  `},
 		{"another rejected", []string{"--reject", "other"}, 200, `{"rejected":[]}`, "", `  200  `},
@@ -110,7 +110,7 @@ func TestGatewayPrintsAndAnswers(t *testing.T) {
 	}
 }
 
-// With --json each notification is a line, as it came.
+// With --json each notification is printed as a line, unchanged.
 func TestGatewayPrintsJSON(t *testing.T) {
 	body := aPoke(t)
 	ran := tryGateway(t, []string{"--json"}, func(url string, _ *lockedBuffer) {
@@ -125,7 +125,8 @@ func TestGatewayPrintsJSON(t *testing.T) {
 	}
 }
 
-// What is no poke is refused with a Matrix error, printed by nobody, and stops nothing.
+// A request that is no poke is refused with a Matrix error and not printed, and the gateway
+// continues.
 func TestGatewayRefusesBadInput(t *testing.T) {
 	device := `{"app_id":"a","pushkey":"k"}`
 	ran := tryGateway(t, nil, func(url string, _ *lockedBuffer) {
@@ -153,7 +154,7 @@ func TestGatewayRefusesBadInput(t *testing.T) {
 			}
 		}
 		if status, _, _ := post(t, http.MethodPost, url, fmt.Sprintf(`{"notification":{"devices":[%s]}}`, device)); status != http.StatusOK {
-			t.Errorf("a badge after all that: %d", status)
+			t.Errorf("a badge after the bad requests: %d", status)
 		}
 	})
 	if strings.Count(ran.Stdout, "\n") != 2 || !strings.Contains(ran.Stdout, "(badge)") {
@@ -161,7 +162,7 @@ func TestGatewayRefusesBadInput(t *testing.T) {
 	}
 }
 
-// A gateway that can print no more ends with an error, and its sender retries.
+// A gateway that cannot print ends with an error, and its sender retries.
 func TestGatewayEndsWhenItCannotPrint(t *testing.T) {
 	out, in := io.Pipe()
 	_ = out.Close() // so that each write fails

@@ -19,13 +19,13 @@ import (
 	"poked/cmd/internal/node"
 )
 
-// process is the whole program, run inside the test as main would.
+// process is the whole program, run inside the test as main does.
 type process struct {
 	t     *testing.T
 	stop  context.CancelFunc
 	ready chan map[string]any // attributes of the ready line
-	ended chan struct{}       // closed when run has returned
-	code  int                 // what it returned
+	ended chan struct{}       // closed when Run has returned
+	code  int                 // that Run returned
 
 	mu   sync.Mutex
 	logs strings.Builder
@@ -132,9 +132,9 @@ func TestMain(m *testing.M) {
 		os.Exit(Poked().Main()) //nolint:forbidigo // here the test binary is the program
 	}
 	flag.Parse()
-	if err := errors.Join(setUpRoles(), flag.Set("test.parallel", "8")); err != nil { // they wait more than they work
+	if err := errors.Join(setUpRoles(), flag.Set("test.parallel", "8")); err != nil { // tests mostly wait
 		fmt.Fprintln(os.Stderr, "set up the tests:", err)
-		os.Exit(1) //nolint:forbidigo // there is no test yet that could fail
+		os.Exit(1) //nolint:forbidigo // no test has started that could fail
 	}
 	m.Run()
 }

@@ -61,7 +61,7 @@ func (c *importCmd) Run(ctx context.Context, std terminal.Streams) (err error) {
 	defer con.Finish()
 	report := importReport{Reasons: map[string]int{}, DryRun: c.DryRun}
 	began := time.Now()
-	err = errors.Join(c.bring(ctx, newImportReader(in), i, &report, con, size), i.Close())
+	err = errors.Join(c.importAll(ctx, newImportReader(in), i, &report, con, size), i.Close())
 	con.Finish()
 	return errors.Join(err, c.conclude(std, &report, time.Since(began)))
 }
@@ -82,8 +82,8 @@ func (c *importCmd) open(std terminal.Streams) (in importInput, size int64, err 
 	return importInput{Reader: file, file: file}, info.Size(), nil
 }
 
-// bring passes every row to the importer.
-func (c *importCmd) bring(ctx context.Context, in *importReader, to *registry.Importer, report *importReport, con *terminal.Counter, size int64) error {
+// importAll passes every row to the importer.
+func (c *importCmd) importAll(ctx context.Context, in *importReader, to *registry.Importer, report *importReport, con *terminal.Counter, size int64) error {
 	for row, err := range in.rows() {
 		if err != nil {
 			return err

@@ -71,7 +71,7 @@ func TestImportOfNoTable(t *testing.T) {
 		code  int
 	}{
 		"nothing":         {"", ExitOK},
-		"a head only":     {"user_name,data\n", ExitOK},
+		"a header only":   {"user_name,data\n", ExitOK},
 		"a broken row":    {"user_name,data\nCANARY\n", ExitFailure},
 		"broken JSON":     {`{"user_name":CANARY`, ExitFailure},
 		"an endless list": {`[{"user_name":"@a:b"}`, ExitFailure},

@@ -21,10 +21,10 @@ import (
 
 // A process that is killed while a gateway is down resumes after the restart: every poke
 // arrives, in order for each pusher, and none that was answered is repeated.
-func TestKilledServeGoesOnWhereItWas(t *testing.T) {
+func TestKilledServeResumes(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
-	gateway := startMoodyGateway(t)
+	gateway := startStatusGateway(t)
 	data := filepath.Join(t.TempDir(), "data")
 	tokens := writeFile(t, "tokens", "alice-token @alice:example.org\n")
 
@@ -34,11 +34,11 @@ func TestKilledServeGoesOnWhereItWas(t *testing.T) {
 	}
 	publishAll(t, d.nats, "--historical", memberEvent("alice"), memberEvent("bob"))
 	awaitPushers(t, d.nats, gateway, "phone", "desk")
-	publishAll(t, d.nats, saying(0, 20)...)
-	eventstest.WaitFor(t, "pokes before the outage", func() bool { return len(gateway.told("phone")) == 20 && len(gateway.told("desk")) == 20 })
+	publishAll(t, d.nats, messages(0, 20)...)
+	eventstest.WaitFor(t, "pokes before the outage", func() bool { return len(gateway.delivered("phone")) == 20 && len(gateway.delivered("desk")) == 20 })
 
 	gateway.setStatus(http.StatusServiceUnavailable)
-	publishAll(t, d.nats, saying(20, 40)...)
+	publishAll(t, d.nats, messages(20, 40)...)
 	eventstest.WaitFor(t, "refused tries", func() bool { return gateway.refusals() >= 3 })
 	if err := first.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -46,17 +46,17 @@ func TestKilledServeGoesOnWhereItWas(t *testing.T) {
 	_ = first.Wait() // it was killed
 
 	_, d = startKillable(t, data, tokens)
-	publishAll(t, d.nats, saying(40, 50)...)
+	publishAll(t, d.nats, messages(40, 50)...)
 	gateway.setStatus(http.StatusOK)
-	eventstest.WaitFor(t, "all pokes", func() bool { return len(gateway.told("phone")) >= 50 && len(gateway.told("desk")) >= 50 })
+	eventstest.WaitFor(t, "all pokes", func() bool { return len(gateway.delivered("phone")) >= 50 && len(gateway.delivered("desk")) >= 50 })
 
 	for _, key := range []string{"phone", "desk"} {
 		var want []string
 		for n := range 50 {
 			want = append(want, fmt.Sprintf("$said-%d", n))
 		}
-		if got := gateway.told(key); !slices.Equal(got, want) {
-			t.Errorf("%s was told\n%v, want\n%v", key, got, want)
+		if got := gateway.delivered(key); !slices.Equal(got, want) {
+			t.Errorf("%s got\n%v, want\n%v", key, got, want)
 		}
 	}
 }
@@ -89,26 +89,26 @@ func startKillable(t *testing.T, data, tokens string) (*exec.Cmd, deployment) {
 	}
 }
 
-// moodyGateway answers every poke with a status that can be changed, and records accepted
+// statusGateway answers every poke with a status that can be changed, and records accepted
 // pokes.
-type moodyGateway struct {
+type statusGateway struct {
 	url string
 
 	mu      sync.Mutex
 	status  int
-	taken   map[string][]string // event ids by pushkey, in order
+	pokes   map[string][]string // accepted event ids by pushkey, in order
 	refused int
 }
 
-func startMoodyGateway(t *testing.T) *moodyGateway {
-	g := &moodyGateway{status: http.StatusOK, taken: map[string][]string{}}
+func startStatusGateway(t *testing.T) *statusGateway {
+	g := &statusGateway{status: http.StatusOK, pokes: map[string][]string{}}
 	server := httptest.NewServer(g)
 	t.Cleanup(server.Close)
 	g.url = server.URL + "/_matrix/push/v1/notify"
 	return g
 }
 
-func (g *moodyGateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *statusGateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var p struct {
 		Notification struct {
 			EventID string `json:"event_id"`
@@ -129,38 +129,38 @@ func (g *moodyGateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	key := p.Notification.Devices[0].Pushkey
-	g.taken[key] = append(g.taken[key], p.Notification.EventID)
+	g.pokes[key] = append(g.pokes[key], p.Notification.EventID)
 	_, _ = io.WriteString(w, "{}")
 }
 
-func (g *moodyGateway) setStatus(status int) {
+func (g *statusGateway) setStatus(status int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.status = status
 }
 
-func (g *moodyGateway) refusals() int {
+func (g *statusGateway) refusals() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.refused
 }
 
-// told returns the messages of saying that a pushkey got, in order.
-func (g *moodyGateway) told(key string) []string {
+// delivered returns the messages that a pushkey got, in order.
+func (g *statusGateway) delivered(key string) []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(g.taken[key]), func(id string) bool { return !strings.HasPrefix(id, "$said-") })
+	return slices.DeleteFunc(slices.Clone(g.pokes[key]), func(id string) bool { return !strings.HasPrefix(id, "$said-") })
 }
 
-func (g *moodyGateway) heard(key, event string) bool {
+func (g *statusGateway) got(key, event string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.Contains(g.taken[key], event)
+	return slices.Contains(g.pokes[key], event)
 }
 
 // awaitPushers publishes messages until every pushkey gets the same one: the dispatcher may
 // not know new pushers yet.
-func awaitPushers(t *testing.T, nats string, g *moodyGateway, keys ...string) {
+func awaitPushers(t *testing.T, nats string, g *statusGateway, keys ...string) {
 	t.Helper()
 	again := time.NewTicker(200 * time.Millisecond)
 	defer again.Stop()
@@ -168,7 +168,7 @@ func awaitPushers(t *testing.T, nats string, g *moodyGateway, keys ...string) {
 		id := fmt.Sprintf("$probe-%d", n)
 		publishAll(t, nats, saidByBob(id))
 		<-again.C
-		if !slices.ContainsFunc(keys, func(key string) bool { return !g.heard(key, id) }) {
+		if !slices.ContainsFunc(keys, func(key string) bool { return !g.got(key, id) }) {
 			return
 		}
 	}
@@ -179,8 +179,8 @@ func saidByBob(id string) string {
 	return fmt.Sprintf(`{"event_id":%q,"room_id":"!room:example.org","type":"m.room.message","sender":"@bob:example.org","content":{"body":"hello"}}`, id)
 }
 
-// saying returns the messages with numbers in [from, to).
-func saying(from, to int) []string {
+// messages returns the messages with numbers in [from, to).
+func messages(from, to int) []string {
 	var lines []string
 	for n := from; n < to; n++ {
 		lines = append(lines, saidByBob(fmt.Sprintf("$said-%d", n)))

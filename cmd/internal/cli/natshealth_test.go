@@ -63,7 +63,7 @@ func TestG14FullDisk(t *testing.T) {
 	waitReadyz(t, addr, http.StatusServiceUnavailable, "the disk has ")
 	select {
 	case <-p.ended:
-		t.Fatalf("it ended with %d while the disk was full, where it could only spin:\n%s", p.code, p.log())
+		t.Fatalf("it ended with %d while the disk was full, where a restart does not help:\n%s", p.code, p.log())
 	case <-time.After(15 * time.Second):
 	}
 	waitReadyz(t, addr, http.StatusServiceUnavailable, "the disk has ")
@@ -73,13 +73,13 @@ func TestG14FullDisk(t *testing.T) {
 	select {
 	case <-p.ended:
 	case <-time.After(time.Minute):
-		t.Fatalf("it does not end though there is room again:\n%s", p.log())
+		t.Fatalf("it does not end though the disk has free space again:\n%s", p.log())
 	}
 	if p.code != ExitFailure || !strings.Contains(p.log(), "a restart mends it") {
 		t.Errorf("exit code %d:\n%s", p.code, p.log())
 	}
 
-	clitest.FillDisk(t, filepath.Join(disk, "ballast")) // the restart comes before there is free space
+	clitest.FillDisk(t, filepath.Join(disk, "ballast")) // the restart happens before there is free space
 	p = begin(t, args...)
 	addr = opsAddr(t, p)
 	waitReadyz(t, addr, http.StatusServiceUnavailable, "the disk is full")
@@ -147,9 +147,9 @@ func startChild(t *testing.T, args ...string) (*childServe, map[string]any) {
 	var ready map[string]any
 	eventstest.WaitFor(t, "serve to be ready", func() bool {
 		for line := range strings.Lines(c.log()) {
-			var said map[string]any
-			if json.Unmarshal([]byte(line), &said) == nil && said["msg"] == "poked is ready" {
-				ready = said
+			var fields map[string]any
+			if json.Unmarshal([]byte(line), &fields) == nil && fields["msg"] == "poked is ready" {
+				ready = fields
 			}
 		}
 		return ready != nil

@@ -91,7 +91,7 @@ func relative(t, now time.Time) string {
 	return now.Sub(t).Round(time.Second).String() + " ago"
 }
 
-// orDash returns a word, or "-" if it is empty.
+// orDash returns a text, or "-" if it is empty.
 func orDash[T ~string](word T) string {
 	if word == "" {
 		return "-"

@@ -25,9 +25,9 @@ func opsAddr(t *testing.T, p *process) string {
 	addr := ""
 	eventstest.WaitFor(t, "the operator's port", func() bool {
 		for line := range strings.Lines(p.log()) {
-			var said struct{ Msg, Ops string }
-			if json.Unmarshal([]byte(line), &said) == nil && said.Msg == "the operator's port is open" {
-				addr = said.Ops
+			var fields struct{ Msg, Ops string }
+			if json.Unmarshal([]byte(line), &fields) == nil && fields.Msg == "the operator's port is open" {
+				addr = fields.Ops
 			}
 		}
 		return addr != ""
@@ -64,7 +64,7 @@ func waitReadyz(t *testing.T, addr string, status int, word string) {
 		return got == status && strings.Contains(body, word)
 	})
 	if status, body := get(t, addr, "/livez"); status != http.StatusOK {
-		t.Errorf("/livez is %d %s while /readyz says %s", status, body, last)
+		t.Errorf("/livez is %d %s while /readyz is %s", status, body, last)
 	}
 }
 
@@ -98,7 +98,7 @@ func TestReadyzFollowsNATS(t *testing.T) {
 			ns.Stop()
 			waitReadyz(t, addr, http.StatusServiceUnavailable, "nats is away")
 			if _, body := get(t, addr, "/metrics"); !strings.Contains(body, "\npoked_nats_connected 0\n") {
-				t.Errorf("/metrics says nothing of it: %s", body)
+				t.Errorf("/metrics does not show it: %s", body)
 			}
 			ns = startAt()
 			waitReadyz(t, addr, http.StatusOK, "ready")
@@ -108,17 +108,17 @@ func TestReadyzFollowsNATS(t *testing.T) {
 	}
 }
 
-// crowd is a NATS, a dispatcher with an operator's port, and a homeserver.
-type crowd struct {
+// userAdder adds users to a NATS and a dispatcher with an operator's port.
+type userAdder struct {
 	t    *testing.T
 	url  string
 	conn *stream.Conn
 	ops  string
 }
 
-// come adds n users, each with their own gateway and a room with a message. Only the first
+// add adds n users, each with their own gateway and a room with a message. Only the first
 // gateway answers.
-func (c *crowd) come(gateway string, from, n int) {
+func (c *userAdder) add(gateway string, from, n int) {
 	c.t.Helper()
 	var lines []string
 	for i := from; i < from+n; i++ {
@@ -166,8 +166,8 @@ func TestNoLabelGrows(t *testing.T) {
 	if err := conn.Join(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c, gateway := &crowd{t: t, url: url, conn: conn, ops: fmt.Sprint(where["ops"])}, startGateway(t)
-	c.come(gateway.url, 0, 40)
+	c, gateway := &userAdder{t: t, url: url, conn: conn, ops: fmt.Sprint(where["ops"])}, startGateway(t)
+	c.add(gateway.url, 0, 40)
 	body := ""
 	eventstest.WaitFor(t, "39 pushers to lag", func() bool {
 		_, body = get(t, c.ops, "/metrics")
@@ -192,7 +192,7 @@ func TestNoLabelGrows(t *testing.T) {
 		}
 	}
 	if regexp.MustCompile(`example\.org|secret|pushkey|127\.0\.0\.1|!room`).MatchString(body) {
-		t.Errorf("/metrics tells of somebody: %s", body)
+		t.Errorf("/metrics contains ids or content: %s", body)
 	}
 	p.terminate()
 }
@@ -221,8 +221,8 @@ func isBounded(label, value string) bool {
 	return false
 }
 
-// TestRegistryTellsOfItsOutbox: the metrics show unpublished changes while NATS is away.
-func TestRegistryTellsOfItsOutbox(t *testing.T) {
+// TestMetricsShowTheOutbox: the metrics show unpublished changes while NATS is away.
+func TestMetricsShowTheOutbox(t *testing.T) {
 	gateway := startGateway(t)
 	ns, url := startTestNATS(t)
 	p, where := start(t, "registry", "--nats", url, "--http", "127.0.0.1:0", "--database", filepath.Join(t.TempDir(), "poked.db"),

@@ -22,9 +22,9 @@ func readme(t *testing.T) clitest.Page {
 	return clitest.ReadPage(t, fromRoot("README.md"))
 }
 
-// What the README and the page of the bridge name is there: commands and their flags,
-// environment variables, files, and where links lead.
-func TestPagesNameWhatIsThere(t *testing.T) {
+// Everything that the README and the page of the bridge name exists: commands and their flags,
+// environment variables, files, and the targets of links.
+func TestPagesNameWhatExists(t *testing.T) {
 	parser, err := Poked().Parser()
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func TestPagesNameWhatIsThere(t *testing.T) {
 	}
 }
 
-// checkPorts checks that a page has everything of poked at the ports of its defaults.
+// checkPorts checks that a page uses poked's default ports.
 func checkPorts(t *testing.T, page clitest.Page) {
 	t.Helper()
 	known := []string{"8720", "8721", "8722", "4222", "8008"} // the last two are NATS' and the homeserver's
@@ -50,7 +50,7 @@ func checkPorts(t *testing.T, page clitest.Page) {
 	}
 }
 
-// The README is a page, and an operator finds in it the words that they search for.
+// The README is short, and contains the words that operators search for.
 func TestReadmeIsShort(t *testing.T) {
 	page := readme(t)
 	lines := strings.Split(strings.TrimSuffix(page.Text, "\n"), "\n")
@@ -103,7 +103,7 @@ func TestReadmeGuaranteesHaveTests(t *testing.T) {
 	}
 }
 
-// The README's test vector is what T is.
+// The README's test vector of T is right.
 func TestReadmeTestVector(t *testing.T) {
 	vector := regexp.MustCompile("`T\\(\"([^\"]+)\"\\)` is `([^`]+)`").FindStringSubmatch(strings.Join(strings.Fields(readme(t).Text), " "))
 	if len(vector) < 3 || events.Token(vector[1]) != vector[2] {
@@ -111,7 +111,7 @@ func TestReadmeTestVector(t *testing.T) {
 	}
 }
 
-// The first poke of the README arrives, as it stands there.
+// The README's first poke arrives, exactly as written there.
 func TestReadmeFirstPoke(t *testing.T) {
 	_, section, _ := strings.Cut(readme(t).Text, "## Your own first poke")
 	section, _, _ = strings.Cut(section, "\n## ")
@@ -119,7 +119,7 @@ func TestReadmeFirstPoke(t *testing.T) {
 		t.Helper()
 		found := regexp.MustCompile(pattern).FindStringSubmatch(section)
 		if found == nil {
-			t.Fatalf("README.md: nothing is like %s", pattern)
+			t.Fatalf("README.md: nothing matches %s", pattern)
 		}
 		return found[1]
 	}
@@ -133,13 +133,13 @@ func TestReadmeFirstPoke(t *testing.T) {
 	ran := tryGateway(t, []string{"--print"}, func(url string, printed *lockedBuffer) {
 		pusher = strings.Replace(pusher, "http://127.0.0.1:8722/_matrix/push/v1/notify", url, 1)
 		if !json.Valid([]byte(pusher)) {
-			t.Fatalf("the pusher is no JSON: %s", pusher)
+			t.Fatalf("the pusher is not JSON: %s", pusher)
 		}
 		set := fmt.Sprintf("http://%s%s", where["http"], part(`http://127\.0\.0\.1:8720(/\S+)`))
 		if status, _, answer := post(t, http.MethodPost, set, pusher, part(`Authorization: Bearer (.*?)'`)); status != http.StatusOK {
 			t.Fatalf("the pusher is answered %d %s", status, answer)
 		}
-		// Nobody promises how soon a dispatcher knows a pusher that was just set.
+		// There is no guarantee how soon a dispatcher knows a new pusher.
 		again := time.NewTicker(200 * time.Millisecond)
 		defer again.Stop()
 		for n := 0; n < 100 && printed.String() == ""; n++ {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// taken returns the usual ports of software beside poked: Synapse and its workers, other
+// taken holds the usual ports of software beside poked: Synapse and its workers, other
 // homeservers, NATS, push gateways, Prometheus.
 var taken = []string{
 	"8008", "8448", "8009", "8034", "8043", "8080", "8081", "8083", "8085", "9000", "9092", "9093", "9101", "18008", "18009", "6167",

@@ -89,9 +89,9 @@ func startNginx(t *testing.T, homeserver, poked string) (url string) {
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var said strings.Builder
+	var output strings.Builder
 	server := exec.Command(binary, "-p", dir, "-e", "stderr", "-c", conf)
-	server.Stderr = &said
+	server.Stderr = &output
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func startNginx(t *testing.T, homeserver, poked string) (url string) {
 		_ = server.Process.Kill()
 		_ = server.Wait()
 		if t.Failed() {
-			t.Logf("nginx said:\n%s", &said)
+			t.Logf("nginx printed:\n%s", &output)
 		}
 	})
 	eventstest.WaitFor(t, "nginx to listen", func() bool {

@@ -78,7 +78,7 @@ func message(room string, n int) string {
 	return fmt.Sprintf(`{"event_id":"$%s-%d","room_id":"!%s:example.org","type":"m.room.message","sender":"@a:example.org","content":{}}`, room, n, room)
 }
 
-func TestPublishNamesBadRecordsAndGoesOn(t *testing.T) {
+func TestPublishReportsBadRecords(t *testing.T) {
 	url, rooms := startStreams(t)
 	long := `{"event_id":"$long","content":{"body":"` + strings.Repeat("x", events.MaxEventBytes) + `"}}`
 	file := writeFile(t, "events.jsonl", strings.Join([]string{

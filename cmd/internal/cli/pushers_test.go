@@ -13,16 +13,16 @@ import (
 )
 
 // A gateway fails; the operator lists its pushers, repairs it and retries them.
-func TestOperatorLooksAndMends(t *testing.T) {
+func TestOperatorRetriesPushers(t *testing.T) {
 	eventstest.Long(t)
-	var mended atomic.Bool
-	var taken atomic.Int64
+	var repaired atomic.Bool
+	var accepted atomic.Int64
 	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if !mended.Load() {
+		if !repaired.Load() {
 			w.WriteHeader(http.StatusForbidden) // retried after half a minute on average
 			return
 		}
-		taken.Add(1)
+		accepted.Add(1)
 		_, _ = w.Write([]byte(`{}`))
 	}))
 	defer gateway.Close()
@@ -65,9 +65,9 @@ func TestOperatorLooksAndMends(t *testing.T) {
 	} {
 		poked(t, "", append(strings.Fields(command), "--nats", d.nats)...).Want(t, ExitOK, want, "")
 	}
-	mended.Store(true)
+	repaired.Store(true)
 	poked(t, "", "pushers", "retry", "--nats", d.nats, "--json").Want(t, ExitOK, `{"pushers":1}`, "")
-	eventstest.WaitFor(t, "the poke", func() bool { return taken.Load() > 0 })
+	eventstest.WaitFor(t, "the poke", func() bool { return accepted.Load() > 0 })
 }
 
 func TestNoDispatcherAnswers(t *testing.T) {

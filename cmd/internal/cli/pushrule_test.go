@@ -134,7 +134,7 @@ func TestPushruleAnswersAroundBadLines(t *testing.T) {
 			t.Errorf("%.80s: answer %q, standard error %q, want %q", line, message, got.Stderr, want)
 		}
 		if strings.Contains(got.Stdout+got.Stderr, "SECRET") {
-			t.Errorf("%.80s: the event stands in the answer %q", line, got.Stdout)
+			t.Errorf("%.80s: the answer contains the event: %q", line, got.Stdout)
 		}
 	}
 	got := poked(t, "1\n2\n3\n", "pushrule", "--explain")

@@ -28,8 +28,8 @@ type registryRunCmd struct {
 	Registry registry.Config `embed:"" group:"Registry:"`
 }
 
-// checkWhoAsks checks that exactly one way to authenticate requests is configured.
-func checkWhoAsks(cfg registry.Config) error {
+// checkAuth checks that exactly one way to authenticate requests is configured.
+func checkAuth(cfg registry.Config) error {
 	switch {
 	case cfg.Tokens == "" && cfg.Homeserver.URL == "":
 		return errors.New("--tokens is missing: a file with one 'token user_id [device_id]' per line; or set --homeserver to check tokens there")
@@ -44,7 +44,7 @@ func (c *registryRunCmd) Validate() error {
 	if c.Registry.Database == "" {
 		return errors.New("--database is missing: the SQLite file that stores pushers")
 	}
-	return errors.Join(checkWhoAsks(c.Registry), node.CheckNATS(c.NATS))
+	return errors.Join(checkAuth(c.Registry), node.CheckNATS(c.NATS))
 }
 
 // Run runs the registry until ctx ends.

@@ -39,12 +39,12 @@ func TestLostDatabase(t *testing.T) {
 			restore := append([]string{"registry", "restore", "--from-nats", "--json"}, tt.restore...)
 			p, where := start(t, args...)
 			setPusher(t, fmt.Sprintf("http://%s", where["http"]), gateway.url, "alice-pushkey")
-			eventstest.WaitFor(t, "nats to hear of it", func() bool {
+			eventstest.WaitFor(t, "the pusher to be in nats", func() bool {
 				_, body := get(t, fmt.Sprint(where["ops"]), "/metrics")
 				return strings.Contains(body, "\npoked_outbox_rows 0\n")
 			})
 			if got := poked(t, "", restore...); got.Code != ExitFailure {
-				t.Errorf("restored under a registry that runs: %d %s", got.Code, got.Stderr)
+				t.Errorf("restored while a registry runs: %d %s", got.Code, got.Stderr)
 			}
 			p.terminate()
 			if err := os.Remove(tt.database); err != nil {
@@ -61,7 +61,7 @@ func TestLostDatabase(t *testing.T) {
 				}
 			}
 			if got := poked(t, "", restore...); got.Code != ExitFailure || !strings.Contains(got.Stderr, "move it away first") {
-				t.Errorf("once more: exit code %d, %s", got.Code, got.Stderr)
+				t.Errorf("again: exit code %d, %s", got.Code, got.Stderr)
 			}
 			p, where = start(t, args...)
 			if shown := getPushers(t, fmt.Sprintf("http://%s", where["http"])); !strings.Contains(shown, "alice-pushkey") {

@@ -35,7 +35,7 @@ func (serveCmd) Help() string {
 
 // Validate is called by kong.
 func (c *serveCmd) Validate() error {
-	if err := checkWhoAsks(c.Registry); err != nil {
+	if err := checkAuth(c.Registry); err != nil {
 		return err
 	}
 	if err := c.checkBridge(); err != nil {

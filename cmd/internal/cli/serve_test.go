@@ -200,7 +200,7 @@ func checkPoke(t *testing.T, p poke) {
 }
 
 // Pushers and events survive a restart.
-func TestServeComesBack(t *testing.T) {
+func TestServeRestarts(t *testing.T) {
 	gateway := startGateway(t)
 	data := filepath.Join(t.TempDir(), "data")
 	args := []string{"serve", "--data", data, "--tokens", writeFile(t, "tokens", "alice-token @alice:example.org\n"),
@@ -256,7 +256,7 @@ func TestServeFailsCleanly(t *testing.T) {
 			fresh := filepath.Join(t.TempDir(), "fresh")
 			poked(t, "", append([]string{"serve", "--data", fresh}, tt.args...)...)
 			if _, err := os.Stat(fresh); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("it leaves its data directory behind: %v", err)
+				t.Errorf("its data directory is left: %v", err)
 			}
 			if _, err := os.Stat(data); err != nil {
 				t.Errorf("a data directory that was there before is gone: %v", err)
@@ -266,7 +266,7 @@ func TestServeFailsCleanly(t *testing.T) {
 }
 
 // TestHangupRereadsTokens sends SIGHUP to a serve in a separate process: the changed
-// token file is valid at once, a broken one changes nothing, and the process stays.
+// token file is valid at once, a broken one changes nothing, and the process continues.
 func TestHangupRereadsTokens(t *testing.T) {
 	args := serveArgs(t, filepath.Join(t.TempDir(), "data"))
 	tokens := args[slices.Index(args, "--tokens")+1]

@@ -47,7 +47,7 @@ func sendHalf(t *testing.T, address any, request, token string) {
 	}
 	status, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil || !strings.Contains(status, " 100 ") {
-		t.Fatalf("%s is answered with %q (%v), want a request to go on", request, status, err)
+		t.Fatalf("%s is answered with %q (%v), want 100 Continue", request, status, err)
 	}
 	if _, err := conn.Write([]byte(`{"events":[`)); err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 	"poked/events/eventstest"
 )
 
-// stranger is a foreign NATS server with the same names of the cluster and its accounts, and
+// stranger is a foreign NATS server with the same names for the cluster and its accounts, but
 // without passwords.
 type stranger struct {
 	*server.Server
@@ -66,17 +66,17 @@ func TestAStrangersRouteIsRefused(t *testing.T) {
 		} else {
 			eventstest.WaitFor(t, "the stranger to join", func() bool { return s.NumRoutes() > 0 })
 		}
-		if out, in := s.talk(t, registry, joins); out != joins || in != joins {
-			t.Errorf("%q: heard outside: %t, inside: %t", credentials, out, in)
+		if out, in := s.exchange(t, registry, joins); out != joins || in != joins {
+			t.Errorf("%q: received outside: %t, inside: %t", credentials, out, in)
 		}
 		s.Shutdown()
 	}
 }
 
-// talk reports whether a client of the stranger receives what the registry publishes about a
+// exchange reports whether a client of the stranger receives what the registry publishes about a
 // pusher (out), and the registry what that client publishes (in). If both are expected, it
 // waits for them.
-func (s stranger) talk(t *testing.T, registry *nats.Conn, wait bool) (out, in bool) {
+func (s stranger) exchange(t *testing.T, registry *nats.Conn, wait bool) (out, in bool) {
 	t.Helper()
 	spy, err := nats.Connect(s.ClientURL())
 	if err != nil {
@@ -101,13 +101,13 @@ func (s stranger) talk(t *testing.T, registry *nats.Conn, wait bool) (out, in bo
 				t.Fatal(step)
 			}
 		}
-		told, _, _ := outside.Pending()
-		said, _, _ := inside.Pending()
-		out, in = told > 0, said > 0
+		atStranger, _, _ := outside.Pending()
+		atRegistry, _, _ := inside.Pending()
+		out, in = atStranger > 0, atRegistry > 0
 		return out && in
 	}
 	if wait {
-		eventstest.WaitFor(t, "both to hear each other", both)
+		eventstest.WaitFor(t, "messages in both directions", both)
 	}
 	both()
 	return out, in

@@ -58,7 +58,7 @@ func checkFlag(t *testing.T, command string, flag *kong.Flag, help string) {
 		t.Errorf("%s --%s has environment variables %v, want one POKED_… that its help names", command, flag.Name, flag.Envs)
 	}
 	if flag.HasDefault && !flag.IsBool() && !strings.Contains(help, "default ") {
-		t.Errorf("%s --%s does not say its default", command, flag.Name)
+		t.Errorf("the help of %s --%s lacks its default", command, flag.Name)
 	}
 }
 

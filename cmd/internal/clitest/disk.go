@@ -46,8 +46,7 @@ func FillDisk(t *testing.T, path string) {
 	_ = file.Close() // the content does not matter
 }
 
-// Pour publishes events until NATS fails to store one. It fails the test if NATS stores all
-// of a large number.
+// Pour publishes events until NATS fails to store one. It fails the test if NATS stores 200 MB.
 func Pour(t *testing.T, nc *nats.Conn) {
 	t.Helper()
 	body := strings.Repeat("x", 100_000)

@@ -36,7 +36,7 @@ var (
 	heading   = regexp.MustCompile(`(?m)^#+ (.*)$`)
 )
 
-// Code returns what is code in a page: each line of its blocks, with the lines that
+// Code returns the code in a page: each line of its blocks, joined with the lines that
 // continue it, and each span between backticks.
 func (p Page) Code() []string {
 	joined := regexp.MustCompile(` *\\\n *`).ReplaceAllString(p.Text, " ")
@@ -47,8 +47,8 @@ func (p Page) Code() []string {
 	return code
 }
 
-// CheckCommands checks that every command of the program that the page names is one,
-// and takes the flags that it is given there. It fails if there is none.
+// CheckCommands checks that every command of the program that the page names exists and has
+// the flags that the page gives it. It fails if the page names none.
 func (p Page) CheckCommands(t *testing.T, parser *kong.Kong) {
 	t.Helper()
 	checked := 0
@@ -81,10 +81,10 @@ func (p Page) checkCommand(t *testing.T, node *kong.Node, words []string) {
 				flags = append(flags, node.DefaultCmd.Flags...)
 			}
 		case i == 0:
-			t.Errorf("%s: %q is no command", p.Path, line)
+			t.Errorf("%s: there is no command %q", p.Path, line)
 			return
 		case len(flag) > 1 && !hasFlag(flags, flag[1]):
-			t.Errorf("%s: %q has a flag that is none", p.Path, line)
+			t.Errorf("%s: %q has an unknown flag", p.Path, line)
 		case text == "|" || text == ">" || text == ";" || text == "#":
 			return
 		}
@@ -95,8 +95,8 @@ func hasFlag(flags []*kong.Flag, name string) bool {
 	return name == "help" || slices.ContainsFunc(flags, func(f *kong.Flag) bool { return f.Name == name })
 }
 
-// CheckFlags checks that every flag that stands by itself in the page is one of some
-// command, and every environment variable POKED_… as well.
+// CheckFlags checks that every flag that the page names without a command belongs to a
+// command, and every environment variable POKED_… to a flag.
 func (p Page) CheckFlags(t *testing.T, parser *kong.Kong) {
 	t.Helper()
 	var flags []*kong.Flag
@@ -111,10 +111,10 @@ func (p Page) CheckFlags(t *testing.T, parser *kong.Kong) {
 		for i, text := range strings.Fields(code) {
 			found := flagName.FindStringSubmatch(text)
 			if i == 0 && len(found) == 0 {
-				break // of another program, or of a command that CheckCommands looks at
+				break // of another program, or of a command that CheckCommands checks
 			}
 			if len(found) > 1 && !hasFlag(flags, found[1]) {
-				t.Errorf("%s: %s is a flag of no command", p.Path, text)
+				t.Errorf("%s: no command has the flag %s", p.Path, text)
 			}
 		}
 	}
@@ -125,8 +125,8 @@ func (p Page) CheckFlags(t *testing.T, parser *kong.Kong) {
 	}
 }
 
-// CheckLinks checks that every link leads somewhere: to a file of the repository, or to
-// a heading of this page. Links to other hosts it leaves alone.
+// CheckLinks checks that the target of every link exists: a file of the repository, or a
+// heading of this page. It does not check links to other hosts.
 func (p Page) CheckLinks(t *testing.T) {
 	t.Helper()
 	anchors := map[string]bool{}
@@ -145,7 +145,7 @@ func (p Page) CheckLinks(t *testing.T) {
 			}
 		default:
 			if _, err := os.Stat(filepath.Join(filepath.Dir(p.Path), target)); err != nil {
-				t.Errorf("%s: the link %s leads nowhere", p.Path, found[1])
+				t.Errorf("%s: the target of the link %s does not exist", p.Path, found[1])
 			}
 		}
 	}
@@ -154,8 +154,8 @@ func (p Page) CheckLinks(t *testing.T) {
 	}
 }
 
-// CheckFiles checks that every file that the page names is in the repository, whose root
-// is here, unless the page or a command on it makes it.
+// CheckFiles checks that every file that the page names is in the repository with this root,
+// except those that a command on the page makes.
 func (p Page) CheckFiles(t *testing.T, root string, made ...string) {
 	t.Helper()
 	file := regexp.MustCompile(`^(\./)?(\.?[a-zA-Z0-9_-]+/)*\.?[a-zA-Z0-9_-]+\.(go|md|ya?ml|jsonl?|conf|txt|db|csv|mjs)$`)

@@ -10,58 +10,58 @@ import (
 	"poked/events"
 )
 
-// toldBadges is every unread count sent to a pushkey, in order, and the users who have the
+// sentBadges is every unread count sent to a pushkey, in order, and the users who have the
 // pushkey. A poke does not name its user, so each count may be for any of them.
-type toldBadges struct {
+type sentBadges struct {
 	owners []badgeOwner
-	told   []toldBadge
+	sent   []sentBadge
 }
 
 type badgeOwner struct {
-	pusher *recordedPusher
-	hears  map[events.EventID]bool
+	pusher   *recordedPusher
+	expected map[events.EventID]bool
 }
 
-type toldBadge struct {
-	event events.EventID // "" for a poke of the badge alone
+type sentBadge struct {
+	event events.EventID // "" for a badge-only poke
 	count int
 }
 
-// hears records an expected poke for its owner.
-func (b *toldBadges) hears(o *owedPoke) {
+// expect records an expected poke for its owner.
+func (b *sentBadges) expect(o *expectedPoke) {
 	for _, owner := range b.owners {
 		if owner.pusher == o.pusher {
-			owner.hears[o.event.id] = true
+			owner.expected[o.event.id] = true
 		}
 	}
 }
 
 // most returns the highest unread count that an owner can have, or -1 if none has a badge.
-func (b *toldBadges) most() int {
+func (b *sentBadges) most() int {
 	most := -1
 	for _, owner := range b.owners {
 		if !owner.pusher.noBadge {
-			most = max(most, len(owner.hears))
+			most = max(most, len(owner.expected))
 		}
 	}
 	return most
 }
 
 // last returns the count that was sent last, if there is only one owner.
-func (b *toldBadges) last() (count int, ok bool) {
-	if len(b.told) == 0 || len(b.owners) > 1 {
+func (b *sentBadges) last() (count int, ok bool) {
+	if len(b.sent) == 0 || len(b.owners) > 1 {
 		return 0, false
 	}
-	return b.told[len(b.told)-1].count, true
+	return b.sent[len(b.sent)-1].count, true
 }
 
 // right reports whether the counts can be assigned to the owners so that the last count of
 // each owner is their final unread count, and nobody gets an event twice. It searches
 // backwards from the end, with every possible set of owners that have a count by then.
-func (b *toldBadges) right() bool {
+func (b *sentBadges) right() bool {
 	sets, later := map[uint]bool{0: true}, map[events.EventID]int{}
 	all := uint(1)<<len(b.owners) - 1
-	for _, t := range slices.Backward(b.told) {
+	for _, t := range slices.Backward(b.sent) {
 		sets = b.earlier(sets, t, later[t.event])
 		if sets[all] {
 			return true
@@ -71,7 +71,7 @@ func (b *toldBadges) right() bool {
 		}
 	}
 	for set := range sets {
-		if b.untoldIsRight(set) {
+		if b.unsentIsRight(set) {
 			return true
 		}
 	}
@@ -80,7 +80,7 @@ func (b *toldBadges) right() bool {
 
 // earlier returns the possible sets after the count before is assigned. later is the number
 // of later counts for the same event.
-func (b *toldBadges) earlier(sets map[uint]bool, t toldBadge, later int) map[uint]bool {
+func (b *sentBadges) earlier(sets map[uint]bool, t sentBadge, later int) map[uint]bool {
 	earlier := map[uint]bool{}
 	for set := range sets {
 		for i, owner := range b.owners {
@@ -89,7 +89,7 @@ func (b *toldBadges) earlier(sets map[uint]bool, t toldBadge, later int) map[uin
 			if isLast {
 				may = t.count == owner.pusher.unread
 			}
-			if may && owner.mayHear(t) {
+			if may && owner.mayGet(t) {
 				earlier[set|1<<i] = true
 			}
 		}
@@ -97,31 +97,31 @@ func (b *toldBadges) earlier(sets map[uint]bool, t toldBadge, later int) map[uin
 	return earlier
 }
 
-// untoldIsRight reports whether no count is needed for the owners who were sent none.
-func (b *toldBadges) untoldIsRight(told uint) bool {
+// unsentIsRight reports whether no count is needed for the owners that are not in the set.
+func (b *sentBadges) unsentIsRight(set uint) bool {
 	for i, owner := range b.owners {
-		if told&(1<<i) == 0 && !owner.pusher.noBadge && owner.pusher.unread > 0 {
+		if set&(1<<i) == 0 && !owner.pusher.noBadge && owner.pusher.unread > 0 {
 			return false
 		}
 	}
 	return true
 }
 
-func (o badgeOwner) mayHear(t toldBadge) bool {
-	return !o.pusher.noBadge && (t.event == "" || o.hears[t.event])
+func (o badgeOwner) mayGet(t sentBadge) bool {
+	return !o.pusher.noBadge && (t.event == "" || o.expected[t.event])
 }
 
 // String describes what is wrong at the end.
-func (b *toldBadges) String() string {
+func (b *sentBadges) String() string {
 	var want []int
 	for _, owner := range b.owners {
 		want = append(want, owner.pusher.unread)
 	}
-	said := "nothing was told"
-	if n := len(b.told); n > 0 {
-		said = fmt.Sprintf("told last is %d", b.told[n-1].count)
+	last := "no badge was sent"
+	if n := len(b.sent); n > 0 {
+		last = fmt.Sprintf("the last badge is %d", b.sent[n-1].count)
 	}
-	return fmt.Sprintf("%s, unread at the end is %d: %s", said, want, b.owners[0].pusher.device)
+	return fmt.Sprintf("%s, unread at the end is %d: %s", last, want, b.owners[0].pusher.device)
 }
 
 // takeBadge checks a badge-only push.
@@ -143,22 +143,22 @@ func (c *checker) takeBadge(id pushkeyID, a *arrival) {
 	case expected:
 	case len(unlike) > 0:
 		c.tally.Different++
-		c.problem("not as it must be: badge for %s: %s", device, strings.Join(unlike, ", "))
+		c.problem("wrong badge for %s: %s", device, strings.Join(unlike, ", "))
 	default:
 		c.tally.Unexpected++
-		c.problem("a badge for %s, which wants none", device)
+		c.problem("a badge for %s, whose pusher wants none", device)
 	}
-	c.tell(pokeID{pushkeyID: id}, a)
+	c.recordBadge(pokeID{pushkeyID: id}, a)
 }
 
-// tell records the unread count of a poke.
-func (c *checker) tell(id pokeID, a *arrival) {
+// recordBadge records the unread count of a poke.
+func (c *checker) recordBadge(id pokeID, a *arrival) {
 	count, b := a.Notification.Counts.Unread, c.badges[id.pushkeyID]
 	most := b.most()
 	if count == nil || most < 0 {
 		return
 	}
-	b.told = append(b.told, toldBadge{event: id.event, count: *count})
+	b.sent = append(b.sent, sentBadge{event: id.event, count: *count})
 	if *count > most {
 		c.tally.Disordered++
 		c.problem("the unread count is %d, at most %d is possible: %s", *count, most, c.describe(id))

@@ -21,12 +21,12 @@ import (
 // A poke does not name its user, so if users share a pushkey, a poke may be for any of
 // them. Then there must be an assignment of pokes to users that is right for all.
 type checker struct {
-	owed    map[pokeID][]*owedPoke        // not arrived yet, mandatory ones first
+	missing map[pokeID][]*expectedPoke    // not arrived yet, mandatory ones first
 	pushers map[pushkeyID]*recordedPusher // one of the owners, for messages
 	numbers map[events.EventID]int
 
-	badges map[pushkeyID]*toldBadges
-	told   map[roomOrder]tracks // the number of the last event for each owner
+	badges map[pushkeyID]*sentBadges
+	last   map[roomOrder]tracks // the number of the last event for each owner
 
 	tally    tally
 	problems []string // the first few, as text without pushkeys and content
@@ -44,7 +44,7 @@ type roomOrder struct {
 
 // tally counts the pokes by result.
 type tally struct {
-	Owed       int // expected in all
+	Expected   int // in all
 	Arrived    int // pokes for events
 	Badges     int // badge-only pushes
 	Read       int // expected and not arrived so far, and read at some time
@@ -60,33 +60,33 @@ const shownProblems = 10
 
 func newChecker(rec *recording) *checker {
 	c := &checker{
-		owed: map[pokeID][]*owedPoke{}, pushers: map[pushkeyID]*recordedPusher{},
-		badges: map[pushkeyID]*toldBadges{}, told: map[roomOrder]tracks{}, numbers: rec.numbers(),
-		tally: tally{Owed: len(rec.owed)},
+		missing: map[pokeID][]*expectedPoke{}, pushers: map[pushkeyID]*recordedPusher{},
+		badges: map[pushkeyID]*sentBadges{}, last: map[roomOrder]tracks{}, numbers: rec.numbers(),
+		tally: tally{Expected: len(rec.expected)},
 	}
 	for i := range rec.pushers {
 		p := &rec.pushers[i]
 		c.pushers[p.pushkeyID] = p
 		if c.badges[p.pushkeyID] == nil {
-			c.badges[p.pushkeyID] = &toldBadges{}
+			c.badges[p.pushkeyID] = &sentBadges{}
 		}
-		c.badges[p.pushkeyID].owners = append(c.badges[p.pushkeyID].owners, badgeOwner{pusher: p, hears: map[events.EventID]bool{}})
+		c.badges[p.pushkeyID].owners = append(c.badges[p.pushkeyID].owners, badgeOwner{pusher: p, expected: map[events.EventID]bool{}})
 	}
-	for _, o := range rec.owed {
+	for _, o := range rec.expected {
 		id := pokeID{event: o.event.id, pushkeyID: o.pusher.pushkeyID}
 		if o.read {
-			c.owed[id] = append(c.owed[id], o)
+			c.missing[id] = append(c.missing[id], o)
 		} else {
-			c.owed[id] = slices.Insert(c.owed[id], 0, o)
+			c.missing[id] = slices.Insert(c.missing[id], 0, o)
 		}
-		c.badges[id.pushkeyID].hears(o)
+		c.badges[id.pushkeyID].expect(o)
 		*c.open(o)++
 	}
 	return c
 }
 
 // open returns the counter for a poke that has not arrived.
-func (c *checker) open(o *owedPoke) *int {
+func (c *checker) open(o *expectedPoke) *int {
 	if o.read {
 		return &c.tally.Read
 	}
@@ -99,7 +99,7 @@ func (c *checker) complete() bool { return c.tally.Missing == 0 && len(c.miscoun
 // flawless reports whether everything was as expected.
 func (c *checker) flawless() bool {
 	t := c.tally
-	return t == tally{Owed: t.Owed, Arrived: t.Owed - t.Read, Read: t.Read, Badges: t.Badges}
+	return t == tally{Expected: t.Expected, Arrived: t.Expected - t.Read, Read: t.Read, Badges: t.Badges}
 }
 
 // take checks a poke and returns a pusher that it may be for, or nil.
@@ -121,17 +121,17 @@ func (c *checker) take(a *arrival) *recordedPusher {
 		c.takeBadge(id.pushkeyID, a)
 		return pusher
 	}
-	if len(c.owed[id]) == 0 {
+	if len(c.missing[id]) == 0 {
 		c.tally.Unexpected++
-		c.problem("not owed: %s", c.describe(id))
+		c.problem("unexpected: %s", c.describe(id))
 		return pusher
 	}
 	if unlike := c.settle(id, a); len(unlike) > 0 {
 		c.tally.Different++
-		c.problem("not as it must be: %s: %s", c.describe(id), strings.Join(unlike, ", "))
+		c.problem("wrong: %s: %s", c.describe(id), strings.Join(unlike, ", "))
 	}
 	c.checkOrder(id, n.RoomID)
-	c.tell(id, a)
+	c.recordBadge(id, a)
 	return pusher
 }
 
@@ -139,21 +139,21 @@ func (c *checker) take(a *arrival) *recordedPusher {
 // preferably a mandatory one, and returns the members in which it differs.
 func (c *checker) settle(id pokeID, a *arrival) []string {
 	a.mask()
-	owed := c.owed[id]
-	at := max(0, slices.IndexFunc(owed, func(o *owedPoke) bool { return reflect.DeepEqual(o.body(), a.tree) }))
-	want := owed[at].body()
-	*c.open(owed[at])--
-	c.owed[id] = slices.Delete(owed, at, at+1)
+	missing := c.missing[id]
+	at := max(0, slices.IndexFunc(missing, func(o *expectedPoke) bool { return reflect.DeepEqual(o.body(), a.tree) }))
+	want := missing[at].body()
+	*c.open(missing[at])--
+	c.missing[id] = slices.Delete(missing, at, at+1)
 	return differences("", want, a.tree)
 }
 
 // checkOrder checks the order of a poke in its room.
 func (c *checker) checkOrder(id pokeID, room events.RoomID) {
 	place := roomOrder{room: room, pushkeyID: id.pushkeyID}
-	if c.told[place] == nil {
-		c.told[place] = make(tracks, len(c.badges[id.pushkeyID].owners))
+	if c.last[place] == nil {
+		c.last[place] = make(tracks, len(c.badges[id.pushkeyID].owners))
 	}
-	if !c.told[place].advance(c.numbers[id.event]) {
+	if !c.last[place].advance(c.numbers[id.event]) {
 		c.tally.Disordered++
 		c.problem("after a later one of its room: %s", c.describe(id))
 	}
@@ -190,8 +190,8 @@ func (c *checker) finish() {
 
 func (c *checker) nameMissing() {
 	var ids []pokeID
-	for id, owed := range c.owed {
-		for _, o := range owed {
+	for id, pokes := range c.missing {
+		for _, o := range pokes {
 			if !o.read {
 				ids = append(ids, id)
 			}
@@ -223,20 +223,20 @@ func (c *checker) describe(id pokeID) string {
 
 // String describes the result in one sentence.
 func (t tally) String() string {
-	said := fmt.Sprintf("%d pokes arrived of %d expected, %d were read first", t.Arrived, t.Owed-t.Read, t.Read)
+	text := fmt.Sprintf("%d pokes arrived of %d expected, %d were read first", t.Arrived, t.Expected-t.Read, t.Read)
 	for _, part := range []struct {
 		count int
 		what  string
 	}{
 		{t.Missing, "missing"},
-		{t.Unexpected, "not owed"},
-		{t.Different, "not as they must be"},
+		{t.Unexpected, "unexpected"},
+		{t.Different, "wrong"},
 		{t.Disordered, "out of order"},
-		{t.Miscounted, "badges wrong in the end"},
+		{t.Miscounted, "wrong last badges"},
 	} {
 		if part.count > 0 {
-			said += fmt.Sprintf(", %d %s", part.count, part.what)
+			text += fmt.Sprintf(", %d %s", part.count, part.what)
 		}
 	}
-	return said
+	return text
 }

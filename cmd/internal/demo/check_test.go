@@ -10,8 +10,8 @@ import (
 )
 
 // A small recording: Alice has a pusher of her own with full pokes; she and Bob share one
-// with event_id_only. Event $1 is an
-// invite of Alice's to room !a, $2 and $3 are messages there, $4 is one in !b.
+// with event_id_only. Event $1 invites Alice to room !a, $2 and $3 are messages there, $4 is
+// one in !b.
 const (
 	smallEvents = `
 {"event_id":"$1","room_id":"!a","type":"m.room.member","sender":"@c:x","state_key":"@alice:x","content":{"membership":"invite"}}
@@ -46,7 +46,7 @@ func smallFiles(unread string) recordedFiles {
 }
 
 // send returns the pokes of a recording in a compact script: "own $1 1" is the
-// poke for $1 to the pushkey own, with 1 unread, "own - 1" says only that.
+// poke for $1 to the pushkey own, with 1 unread; "own - 1" is a badge-only poke.
 func send(t *testing.T, script ...string) (bodies []string) {
 	t.Helper()
 	contents := map[string]string{
@@ -89,8 +89,8 @@ var (
 	smallBoth = []string{"both $1 1", "both $2 2", "both $2 1", "both $3 3", "both $4 4"}
 )
 
-// judge returns a checker after it has checked the pokes.
-func judge(t *testing.T, files recordedFiles, bodies []string) *checker {
+// checked returns a checker after it has checked the pokes.
+func checked(t *testing.T, files recordedFiles, bodies []string) *checker {
 	t.Helper()
 	rec, err := readRecording(files)
 	if err != nil {
@@ -105,7 +105,7 @@ func judge(t *testing.T, files recordedFiles, bodies []string) *checker {
 	return check
 }
 
-func TestCheckOfWhichPokesCome(t *testing.T) {
+func TestCheckOfWhichPokesArrive(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		own, both []string
@@ -120,26 +120,26 @@ func TestCheckOfWhichPokesCome(t *testing.T) {
 		{"thrice to two owners", smallOwn, append(smallBoth[:5:5], "both $2 2"), tally{Arrived: 10, Unexpected: 1}},
 		{"late in its room", []string{"own $1 1", "own $3 2", "own $2 3", "own $4 4"}, smallBoth, tally{Arrived: 9, Disordered: 1}},
 		{"late at a shared pushkey", smallOwn, []string{"both $3 1", "both $2 1", "both $1 2", "both $2 3", "both $4 4"}, tally{Arrived: 9, Disordered: 2}},
-		{"badges come too", append(smallOwn[:4:4], "own - 3", "own - 4"), append(smallBoth[:5:5], "both - 4", "both - 4"), tally{Arrived: 9, Badges: 4}},
-		{"a badge is no news", append(smallOwn[:4:4], "own - 4"), smallBoth, tally{Arrived: 9, Badges: 1, Disordered: 1}},
-		{"a count is wrong in the end", append(smallOwn[:4:4], "own - 3"), smallBoth, tally{Arrived: 9, Badges: 1, Miscounted: 1}},
-		{"an owner's count is wrong in the end", smallOwn, []string{"both $1 1", "both $2 2", "both $2 2", "both $3 3", "both $4 4"}, tally{Arrived: 9, Miscounted: 1}},
+		{"badges arrive too", append(smallOwn[:4:4], "own - 3", "own - 4"), append(smallBoth[:5:5], "both - 4", "both - 4"), tally{Arrived: 9, Badges: 4}},
+		{"a badge is repeated", append(smallOwn[:4:4], "own - 4"), smallBoth, tally{Arrived: 9, Badges: 1, Disordered: 1}},
+		{"the last count is wrong", append(smallOwn[:4:4], "own - 3"), smallBoth, tally{Arrived: 9, Badges: 1, Miscounted: 1}},
+		{"an owner's last count is wrong", smallOwn, []string{"both $1 1", "both $2 2", "both $2 2", "both $3 3", "both $4 4"}, tally{Arrived: 9, Miscounted: 1}},
 		{"a count is 0 with an event", []string{"own $1 0", "own $2 2", "own $3 3", "own $4 4"}, smallBoth, tally{Arrived: 9, Different: 1}},
 		{"a count is left out", []string{"own $1 1", "own $2 2", "own $3 4", "own $4 5"}, smallBoth, tally{Arrived: 9, Disordered: 1, Miscounted: 1}},
 		{"a count goes back", []string{"own $1 1", "own $2 2", "own $3 2", "own $4 3"}, smallBoth, tally{Arrived: 9, Miscounted: 1}},
 		{"a count of both owners together", smallOwn, []string{"both $1 1", "both $2 2", "both $2 3", "both $3 4", "both $4 5"}, tally{Arrived: 9, Disordered: 1, Miscounted: 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			judgeSmall(t, smallUnread, tt.own, tt.both, tt.want)
+			checkSmall(t, smallUnread, tt.own, tt.both, tt.want)
 		})
 	}
 }
 
-// judgeSmall checks pokes of the small recording.
-func judgeSmall(t *testing.T, unread string, own, both []string, want tally) {
+// checkSmall checks pokes of the small recording.
+func checkSmall(t *testing.T, unread string, own, both []string, want tally) {
 	t.Helper()
-	want.Owed = 9
-	check := judge(t, smallFiles(unread), send(t, slices.Concat(own, both)...))
+	want.Expected = 9
+	check := checked(t, smallFiles(unread), send(t, slices.Concat(own, both)...))
 	if check.tally != want {
 		t.Errorf("%+v, want %+v:\n%s", check.tally, want, strings.Join(check.problems, "\n"))
 	}
@@ -157,16 +157,16 @@ func TestCheckOfWhatIsRead(t *testing.T) {
 		want      tally
 	}{
 		{"read first", own, both, tally{Arrived: 2, Read: 7}},
-		{"read after it was told", []string{"own $1 1", "own $2 2", "own $3 3", "own - 0", "own $4 1"},
+		{"read after it was sent", []string{"own $1 1", "own $2 2", "own $3 3", "own - 0", "own $4 1"},
 			[]string{"both $1 1", "both $2 2", "both $2 1", "both $3 3", "both - 0", "both - 0", "both $4 1"}, tally{Arrived: 9, Badges: 3}},
 		{"what is left is missing", []string{"own $1 1", "own - 0"}, both, tally{Arrived: 2, Badges: 1, Read: 6, Missing: 1, Miscounted: 1}},
 		{"read and twice", []string{"own $1 1", "own $1 1", "own $4 1"}, both, tally{Arrived: 4, Read: 6, Unexpected: 1}},
 		{"read and late in its room", []string{"own $3 1", "own $2 1", "own $4 1"}, both, tally{Arrived: 4, Read: 5, Disordered: 1}},
-		{"a receipt is not heeded", []string{"own $1 1", "own $2 2", "own $3 3", "own $4 4"}, both, tally{Arrived: 5, Read: 4, Miscounted: 1}},
+		{"a receipt is ignored", []string{"own $1 1", "own $2 2", "own $3 3", "own $4 4"}, both, tally{Arrived: 5, Read: 4, Miscounted: 1}},
 		{"an owner's badge stays", own, []string{"both $2 1", "both $2 1", "both $4 1"}, tally{Arrived: 4, Read: 5, Miscounted: 1}},
-		{"an owner's badge goes", own, []string{"both $2 1", "both $2 1", "both - 0", "both $4 1"}, tally{Arrived: 4, Badges: 1, Read: 5}},
+		{"an owner's badge is cleared", own, []string{"both $2 1", "both $2 1", "both - 0", "both $4 1"}, tally{Arrived: 4, Badges: 1, Read: 5}},
 	} {
-		t.Run(tt.name, func(t *testing.T) { judgeSmall(t, smallRead, tt.own, tt.both, tt.want) })
+		t.Run(tt.name, func(t *testing.T) { checkSmall(t, smallRead, tt.own, tt.both, tt.want) })
 	}
 }
 
@@ -183,8 +183,8 @@ func TestCheckOfPusherWithoutBadge(t *testing.T) {
 		}
 		bodies[i] = body
 	}
-	check := judge(t, files, bodies)
-	if want := (tally{Owed: 9, Arrived: 9, Badges: 1, Different: 1, Unexpected: 1}); check.tally != want {
+	check := checked(t, files, bodies)
+	if want := (tally{Expected: 9, Arrived: 9, Badges: 1, Different: 1, Unexpected: 1}); check.tally != want {
 		t.Errorf("%+v, want %+v:\n%s", check.tally, want, strings.Join(check.problems, "\n"))
 	}
 }
@@ -199,7 +199,7 @@ func TestCheckOfWhatPokesHold(t *testing.T) {
 		{"a number is rewritten", `1.0`, `1`, "content.n"},
 		{"a name is absent", `"sender_display_name":"C",`, ``, "sender_display_name"},
 		{"null for what is absent", `"prio":`, `"room_alias":null,"prio":`, "room_alias"},
-		{"more than there is", `"prio":`, `"id":"$2","prio":`, "id"},
+		{"an unknown member", `"prio":`, `"id":"$2","prio":`, "id"},
 		{"url goes to the gateway", `{"k":[1]}`, `{"k":[1],"url":"u"}`, "devices.data.url"},
 		{"time in milliseconds", `"pushkey_ts":`, `"pushkey_ts":1000`, "devices.pushkey_ts"},
 		{"no time", `"pushkey_ts":`, `"ts":`, "devices.pushkey_ts, devices.ts"},
@@ -214,7 +214,7 @@ func TestCheckOfWhatPokesHold(t *testing.T) {
 			if bodies[1] = strings.Replace(changed, tt.old, tt.new, 1); bodies[1] == changed {
 				t.Fatalf("%s is not in %s", tt.old, changed)
 			}
-			check := judge(t, smallFiles(smallUnread), bodies)
+			check := checked(t, smallFiles(smallUnread), bodies)
 			if check.tally.Different != 1 || check.tally.Missing != 0 {
 				t.Errorf("tally: %s", check.tally)
 			}
@@ -236,7 +236,7 @@ func TestRecordingMustFitTogether(t *testing.T) {
 		{"bad event", recordedFiles{events: `{}`}, "read recorded events"},
 		{"pusher without data", recordedFiles{pushers: `[{"user_id":"@a:x"}]`}, "pusher 1 has no data"},
 		{"receipt after an unknown event", recordedFiles{receipts: `{"after_event_id":"$9"}`}, "receipts: event $9 was not recorded"},
-		{"unread event is unknown", recordedFiles{unread: `{"user_id":"@a:x","event_ids":["$9"]}`}, "unread: event $9 was not recorded"},
+		{"unread event is unknown", recordedFiles{unread: `{"user_id":"@a:x","event_ids":["$9"]}`}, "unread events: event $9 was not recorded"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.files.pushers == "" {

@@ -49,26 +49,26 @@ const patience = 20 * time.Second
 
 // Run plays the demo and fails unless every poke is as expected.
 func (c *Cmd) Run(ctx context.Context, std terminal.Streams) error {
-	return c.perform(ctx, std, testdataFiles(), patience)
+	return c.play(ctx, std, testdataFiles(), patience)
 }
 
-// perform runs the demo on recorded files.
+// play plays recorded files.
 //
-//	story ──pushers/set──▶ registry ──▶ NATS ──▶ dispatcher ──pokes──▶ gateway ──▶ story
-//	  └─────────room events, receipts────▲                                  checked, shown
+//	player ──pushers/set──▶ registry ──▶ NATS ──▶ dispatcher ──pokes──▶ gateway ──▶ player
+//	  └─────────room events, receipts─────▲                                  checked, shown
 //
-// The actors are those of poked serve, and the gateway and the story. When the story has
+// The actors are those of poked serve, and the gateway and the player. When the player has
 // ended, everything stops.
-func (c *Cmd) perform(ctx context.Context, std terminal.Streams, files recordedFiles, patience time.Duration) error {
+func (c *Cmd) play(ctx context.Context, std terminal.Streams, files recordedFiles, patience time.Duration) error {
 	rec, err := readRecording(files)
 	if err != nil {
 		return err
 	}
-	return newStory(rec, c.screen(std, len(rec.owed)), c.limiter(), patience).perform(ctx, std)
+	return newPlayer(rec, c.screen(std, len(rec.expected)), c.limiter(), patience).run(ctx, std)
 }
 
-// perform plays a story in a temporary directory.
-func (s *story) perform(ctx context.Context, std terminal.Streams) (err error) {
+// run plays the recording in a temporary directory.
+func (s *player) run(ctx context.Context, std terminal.Streams) (err error) {
 	dir, err := os.MkdirTemp("", "poked-demo-")
 	if err != nil {
 		return fmt.Errorf("make demo directory: %w", err)
@@ -83,7 +83,7 @@ func (s *story) perform(ctx context.Context, std terminal.Streams) (err error) {
 
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	starters, err := s.cast(dir, log, end)
+	starters, err := s.starters(dir, log, end)
 	if err != nil {
 		return err
 	}
@@ -106,8 +106,8 @@ func (c *Cmd) limiter() *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(c.Rate), max(1, int(c.Rate/100)))
 }
 
-// cast returns the starters of all actors. end is called when the story has ended.
-func (s *story) cast(dir string, log *slog.Logger, end func()) ([]node.Starter, error) {
+// starters returns the starters of all actors. end is called when the player has ended.
+func (s *player) starters(dir string, log *slog.Logger, end func()) ([]node.Starter, error) {
 	var delivery dispatcher.Config
 	if err := kong.ApplyDefaults(&delivery); err != nil {
 		return nil, fmt.Errorf("configure dispatcher: %w", err)
@@ -130,14 +130,14 @@ func (s *story) cast(dir string, log *slog.Logger, end func()) ([]node.Starter, 
 		func(_ context.Context, b node.Base) (node.Actor, error) {
 			return node.Actor{Name: "demo", Run: func(ctx context.Context) error {
 				defer end()
-				return s.tell(ctx, b.Conn)
+				return s.play(ctx, b.Conn)
 			}}, nil
 		},
 	}, nil
 }
 
 // registry starts the registry and stores its address.
-func (s *story) registry(cfg registry.Config) node.Starter {
+func (s *player) registry(cfg registry.Config) node.Starter {
 	return func(ctx context.Context, b node.Base) (node.Actor, error) {
 		a, err := node.StartRegistry(cfg)(ctx, b)
 		s.registryAddr = a.At("http")
@@ -148,7 +148,7 @@ func (s *story) registry(cfg registry.Config) node.Starter {
 // dispatcher starts the dispatcher, but runs it only when the pushers are in NATS. So it
 // knows all of them before the first event, and no poke is missing because its pusher was
 // unknown.
-func (s *story) dispatcher(cfg dispatcher.Config) node.Starter {
+func (s *player) dispatcher(cfg dispatcher.Config) node.Starter {
 	return func(ctx context.Context, b node.Base) (node.Actor, error) {
 		a, err := node.StartDispatcher(cfg)(ctx, b)
 		run := a.Run

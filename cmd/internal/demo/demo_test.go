@@ -37,9 +37,9 @@ func TestDemoPokesEqualGoldenList(t *testing.T) {
 		t.Errorf("%s:\n%s", check.tally, strings.Join(check.problems, "\n"))
 	}
 	if check.tally.Badges == 0 {
-		t.Error("nobody's badge was cleared")
+		t.Error("no badge was cleared")
 	}
-	if want := fmt.Sprintf("once, in order and as it must be:\n%d of 12707, %d were read first", check.tally.Arrived, check.tally.Read); !strings.Contains(stderr.String(), want) {
+	if want := fmt.Sprintf("once, in order and with the right content:\n%d of 12707, %d were read first", check.tally.Arrived, check.tally.Read); !strings.Contains(stderr.String(), want) {
 		t.Errorf("standard error %q, want %q in it", &stderr, want)
 	}
 }
@@ -65,20 +65,20 @@ func TestDemoFailsUnlessPokesEqualList(t *testing.T) {
 	files.receipts = strings.Join(slices.Delete(receipts, 112, 113), "") // ursula's last; she has one pusher
 	var stdout, stderr bytes.Buffer
 	std := terminal.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr}
-	err := (&Cmd{}).perform(t.Context(), std, files, 8*time.Second)
+	err := (&Cmd{}).play(t.Context(), std, files, 8*time.Second)
 	if err == nil {
 		t.Fatalf("no error:\n%s", &stdout)
 	}
-	if want := ", 1 missing, 1 not owed, 2 not as they must be, 2 badges wrong in the end"; !strings.HasSuffix(err.Error(), want) {
+	if want := ", 1 missing, 1 unexpected, 2 wrong, 2 wrong last badges"; !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("error %q, want %q at its end", err, want)
 	}
 	for _, want := range []string{
-		"not owed: event 440 ($YD7k4mCm__6_Krf70RA0tCcbN1tvOMiExHhrhVi_-eA) for j Tablet\n",
+		"unexpected: event 440 ($YD7k4mCm__6_Krf70RA0tCcbN1tvOMiExHhrhVi_-eA) for j Tablet\n",
 		"for o_ren Pixel: room_name\n",
 		"for alice Pixel: devices.tweaks, prio\n",
 		"missing: event 540 ",
-		"told last is 56, unread at the end is [57]: alice Pixel\n",
-		"told last is 14, unread at the end is [13]: ursula ",
+		"the last badge is 56, unread at the end is [57]: alice Pixel\n",
+		"the last badge is 14, unread at the end is [13]: ursula ",
 	} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("standard output %q, want %q in it", &stdout, want)
@@ -86,7 +86,7 @@ func TestDemoFailsUnlessPokesEqualList(t *testing.T) {
 	}
 }
 
-// replaceOne replaces what must be there.
+// replaceOne replaces a text that must exist.
 func replaceOne(t *testing.T, text, old, replacement string) string {
 	t.Helper()
 	if !strings.Contains(text, old) {

@@ -37,18 +37,19 @@ func (rec *recording) readGolden(golden string, numbers map[events.EventID]int) 
 		if number == 0 {
 			return fmt.Errorf("event %s was not recorded", line.EventID)
 		}
-		rec.owe(line, number)
+		rec.expect(line, number)
 	}
 	return nil
 }
 
-func (rec *recording) owe(line *goldenLine, number int) {
+// expect adds the pokes of a line of the golden list.
+func (rec *recording) expect(line *goldenLine, number int) {
 	for i := range line.Notified {
 		group := &line.Notified[i]
 		for _, user := range group.Users {
 			for j := range rec.pushers {
 				if p := &rec.pushers[j]; p.user == user {
-					rec.owed = append(rec.owed, &owedPoke{
+					rec.expected = append(rec.expected, &expectedPoke{
 						event: &rec.events[number-1], number: number, pusher: p, line: line, group: group,
 					})
 				}
@@ -80,7 +81,7 @@ func (rec *recording) readUnread(unread string, numbers map[events.EventID]int) 
 	for i := range rec.pushers {
 		rec.pushers[i].unread = len(left[rec.pushers[i].user])
 	}
-	for _, o := range rec.owed {
+	for _, o := range rec.expected {
 		o.read = !left[o.pusher.user][o.event.id]
 	}
 	return nil

@@ -14,9 +14,9 @@ import (
 // recording is what the demo plays: events, receipts and pushers, and the pokes that they
 // must cause.
 type recording struct {
-	events  []recordedEvent
-	pushers []recordedPusher
-	owed    []*owedPoke // in the order of the events
+	events   []recordedEvent
+	pushers  []recordedPusher
+	expected []*expectedPoke // in the order of the events
 }
 
 // recordedFiles are the files of testdata that make a recording.
@@ -51,9 +51,9 @@ type recordedPusher struct {
 // pushkeyID identifies the pusher in a poke. Pushers of several users may share one.
 type pushkeyID struct{ appID, pushkey string }
 
-// owedPoke is an expected poke, which may be missing only if its event is read first: one
+// expectedPoke is an expected poke. It may be missing only if its event is read first: one
 // user of a line of the golden list, and one of their pushers.
-type owedPoke struct {
+type expectedPoke struct {
 	event  *recordedEvent
 	number int // of the event in the recording, from 1
 	pusher *recordedPusher
@@ -89,7 +89,7 @@ const (
 
 // body returns the expected body of the poke, built from line, event and pusher as
 // testdata/pokes/README.md describes.
-func (o *owedPoke) body() map[string]any {
+func (o *expectedPoke) body() map[string]any {
 	device := o.pusher.deviceMember()
 	n := map[string]any{
 		"event_id": string(o.event.id), "room_id": string(o.event.room), "prio": o.group.Prio,
@@ -157,7 +157,7 @@ func readRecording(files recordedFiles) (*recording, error) {
 		return nil, fmt.Errorf("read golden list: %w", err)
 	}
 	if err := rec.readUnread(files.unread, numbers); err != nil {
-		return nil, fmt.Errorf("read list of what is unread: %w", err)
+		return nil, fmt.Errorf("read list of unread events: %w", err)
 	}
 	return rec, nil
 }

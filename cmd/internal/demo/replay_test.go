@@ -85,7 +85,7 @@ func TestReplayedTransactionsCauseTheSamePokes(t *testing.T) {
 	}
 	var out bytes.Buffer
 	std := terminal.Streams{In: strings.NewReader(""), Out: &out, Err: &out}
-	s := newStory(rec, (&Cmd{}).screen(std, len(rec.owed)), rate.NewLimiter(rate.Inf, 0), patience)
+	s := newPlayer(rec, (&Cmd{}).screen(std, len(rec.expected)), rate.NewLimiter(rate.Inf, 0), patience)
 	transactions := readTransactions(t, "transactions.jsonl")
 	s.publishAll = func(ctx context.Context, conn *stream.Conn) error {
 		web := openBridge(t, conn)
@@ -98,10 +98,10 @@ func TestReplayedTransactionsCauseTheSamePokes(t *testing.T) {
 		}
 		return publishUnsent(ctx, publish.NewPublisher(conn), rec)
 	}
-	if err := s.perform(t.Context(), std); err != nil {
+	if err := s.run(t.Context(), std); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
-	if want := "each badge is right in the end"; !strings.Contains(out.String(), want) {
+	if want := "the last badge of each pusher is right"; !strings.Contains(out.String(), want) {
 		t.Errorf("%s", &out)
 	}
 }

@@ -11,23 +11,24 @@ import (
 // screen shows the demo: the first poke of each kind as a line, or each poke, as a line or
 // as JSON.
 type screen struct {
-	out, words io.Writer // for pokes, and for everything else
-	json       bool
-	all        bool              // shows each poke
-	shown      map[string]bool   // kinds of pokes, unless all are shown
-	width      int               // of a line, in columns
-	progress   *terminal.Console // without a bar where that would be in the way
-	headed     bool
+	out      io.Writer // for pokes
+	notes    io.Writer // for everything else
+	json     bool
+	all      bool              // shows each poke
+	shown    map[string]bool   // kinds of pokes, unless all are shown
+	width    int               // of a line, in columns
+	progress *terminal.Console // without a bar where that would be in the way
+	headed   bool
 }
 
 // narrow is the width, in columns, below which the other columns shrink in favour of the last.
 const narrow = 90
 
-// screen returns the screen of a demo with so many pokes.
+// screen returns the screen of a demo with this many pokes.
 func (c *Cmd) screen(std terminal.Streams, pokes int) *screen {
-	s := &screen{out: std.Out, words: std.Out, json: c.JSON, all: c.All || c.JSON, shown: map[string]bool{}, width: terminal.Width(std.Out)}
+	s := &screen{out: std.Out, notes: std.Out, json: c.JSON, all: c.All || c.JSON, shown: map[string]bool{}, width: terminal.Width(std.Out)}
 	if c.JSON {
-		s.words = std.Err
+		s.notes = std.Err
 	}
 	if s.all && terminal.IsTerminal(std.Out) {
 		pokes = 0
@@ -36,10 +37,10 @@ func (c *Cmd) screen(std terminal.Streams, pokes int) *screen {
 	return s
 }
 
-// say prints a line that is not a poke.
-func (s *screen) say(format string, args ...any) {
+// printf prints a line that is not a poke.
+func (s *screen) printf(format string, args ...any) {
 	s.progress.Clear()
-	_, _ = fmt.Fprintf(s.words, format+"\n", args...) // only the exit code matters
+	_, _ = fmt.Fprintf(s.notes, format+"\n", args...) // only the exit code matters
 }
 
 // show shows a poke that arrived so long after the start.

@@ -110,21 +110,21 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 type registryMetrics struct {
 	health func(context.Context) (registry.Health, error)
 
-	outbox, told *prometheus.Desc
+	outbox, settled *prometheus.Desc
 }
 
 func newRegistryMetrics(health func(context.Context) (registry.Health, error)) *registryMetrics {
 	return &registryMetrics{
-		health: health,
-		outbox: series("outbox_rows", "Changes in the database that are not published to NATS yet."),
-		told:   series("outbox_told", "1 if the last attempt published all pending changes to NATS."),
+		health:  health,
+		outbox:  series("outbox_rows", "Changes in the database that are not published to NATS yet."),
+		settled: series("outbox_told", "1 if the last attempt published all pending changes to NATS."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *registryMetrics) Describe(descs chan<- *prometheus.Desc) {
 	descs <- m.outbox
-	descs <- m.told
+	descs <- m.settled
 }
 
 // scrapePatience bounds the database query of a scrape.
@@ -140,7 +140,7 @@ func (m *registryMetrics) Collect(metrics chan<- prometheus.Metric) {
 		return
 	}
 	scrape(metrics).gauge(m.outbox, float64(h.Outbox))
-	scrape(metrics).gauge(m.told, yesNo(h.Settled))
+	scrape(metrics).gauge(m.settled, yesNo(h.Settled))
 }
 
 // natsMetrics collects the metrics of a connection to NATS.

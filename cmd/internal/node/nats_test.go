@@ -33,7 +33,7 @@ func TestFsyncFlag(t *testing.T) {
 	}
 }
 
-// The flag reaches the server, whose default would be two minutes.
+// The server uses the flag instead of its default of two minutes.
 func TestFsyncReachesTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, sync := range []FsyncFlag{{Always: true}, {Interval: time.Second}} {
@@ -74,7 +74,7 @@ func TestWatchSeesNATSGivingUp(t *testing.T) {
 					t.Fatal(err)
 				}
 				if err := <-watched; err == nil {
-					t.Error("nothing noticed")
+					t.Error("Watch returned no error")
 				}
 			})
 		})

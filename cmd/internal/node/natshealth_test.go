@@ -12,7 +12,7 @@ import (
 	"poked/cmd/internal/clitest"
 )
 
-// TestG14NamesTheStream: the reason names the stream that cannot be written.
+// TestG14NamesTheStream checks that the reason names the stream that cannot be written.
 func TestG14NamesTheStream(t *testing.T) {
 	disk := clitest.SmallDisk(t, 48<<20)
 	ns, err := StartNATS(NATSOptions{Dir: filepath.Join(disk, "nats"), Sync: FsyncFlag{Interval: time.Second}, Log: slog.New(slog.DiscardHandler)})
@@ -35,6 +35,6 @@ func TestG14NamesTheStream(t *testing.T) {
 	clitest.FillDisk(t, filepath.Join(disk, "ballast"))
 	clitest.Pour(t, nc)
 	if why := w.ask(); !strings.HasPrefix(why, "stream ROOMS cannot be written: ") || !strings.HasSuffix(why, "no space left on device") {
-		t.Errorf("it says %q", why)
+		t.Errorf("the reason is %q", why)
 	}
 }

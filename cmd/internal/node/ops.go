@@ -62,7 +62,7 @@ type Ops struct {
 	ended    chan struct{} // closed when the server has stopped
 
 	mu       sync.Mutex
-	starting string          // what a starting process waits for, "" once it is ready
+	starting string          // why a starting process waits, "" once it is ready
 	checks   []func() string // each returns why an actor is not ready, or ""
 }
 
@@ -144,7 +144,7 @@ func (o *Ops) reasons() (reasons []string) {
 	return reasons
 }
 
-// waitsFor sets what the starting process waits for; "" means that it is ready.
+// waitsFor sets the reason why the starting process waits; "" means that it is ready.
 func (o *Ops) waitsFor(what string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

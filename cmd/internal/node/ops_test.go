@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestReadyzOfADeletedStream: /readyz shows a deleted stream while it is missing.
+// TestReadyzOfADeletedStream checks that /readyz shows a deleted stream while it is missing.
 func TestReadyzOfADeletedStream(t *testing.T) {
 	o := &Ops{}
 	trouble := ""

@@ -1,6 +1,6 @@
-// Package testgateway is a push gateway for trying things out: it takes pokes as the Matrix
-// Push Gateway API has them, hands each one to its owner before it answers, and forwards
-// nothing to a phone. poked demo checks what arrives here, poked gateway prints it.
+// Package testgateway is a push gateway for trying things out: it accepts pokes of the Matrix
+// Push Gateway API, passes each one to its owner before it answers, and forwards nothing to a
+// phone. poked demo checks the pokes that arrive here, poked gateway prints them.
 //
 //	POST /_matrix/push/v1/notify ──▶ read ──▶ Parse ──▶ take ──▶ answer
 //
@@ -9,7 +9,7 @@
 //   - A body that is no notification for at least one device: 400 with M_NOT_JSON,
 //     M_BAD_JSON or M_MISSING_PARAM; one of more than 1 MiB: 413 with M_TOO_LARGE.
 //   - Another path or method: 404 or 405 with M_UNRECOGNIZED.
-//   - The owner takes no more: 503, and the gateway ends with the owner's error.
+//   - The owner fails: 503, and the gateway ends with the owner's error.
 package testgateway
 
 import (
@@ -35,18 +35,18 @@ const (
 	stopTimeout  = 5 * time.Second
 )
 
-// Answer is what the gateway says to one request.
+// Answer is the gateway's answer to one request.
 type Answer struct {
 	Status   int           // 0 means 200
 	ErrCode  string        // of an answer that is not 2xx
-	Error    string        // in words, with ErrCode
+	Error    string        // text of ErrCode
 	Rejected []string      // pushkeys that no longer exist, in an answer that is 2xx
-	Retry    time.Duration // after which the sender may try again; 0 leaves it open
+	Retry    time.Duration // Retry-After; 0 for none
 }
 
-// Taker takes one request and returns the answer. Requests come at the same time; those of
-// one pusher come one after the other, because poked waits for each answer. The gateway
-// ends with the error, if there is one.
+// Taker takes one request and returns the answer. It is called concurrently, but for the
+// requests of one pusher one after the other, because poked waits for each answer. The
+// gateway ends with the error, if there is one.
 type Taker func(ctx context.Context, p *Poke) (Answer, error)
 
 // Gateway is a push gateway that listens.
@@ -54,7 +54,7 @@ type Gateway struct {
 	listener net.Listener
 }
 
-// Listen opens a gateway at an address. It answers nobody before Run.
+// Listen opens a gateway at an address. It answers no request before Run.
 func Listen(ctx context.Context, addr string) (*Gateway, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -63,10 +63,10 @@ func Listen(ctx context.Context, addr string) (*Gateway, error) {
 	return &Gateway{listener: listener}, nil
 }
 
-// Addr returns where the gateway listens.
+// Addr returns the address at which the gateway listens.
 func (g *Gateway) Addr() net.Addr { return g.listener.Addr() }
 
-// URL returns what a pusher has as its data.url.
+// URL returns the data.url of a pusher for this gateway.
 func (g *Gateway) URL() string { return "http://" + g.Addr().String() + pushgateway.NotifyPath }
 
 // Close closes the listener, if Run has not.
@@ -120,13 +120,13 @@ func notify(ctx context.Context, w http.ResponseWriter, r *http.Request, take Ta
 	if errors.As(err, new(*http.MaxBytesError)) {
 		return Answer{Status: http.StatusRequestEntityTooLarge, ErrCode: "M_TOO_LARGE", Error: "the poke is larger than 1 MiB"}, nil
 	}
-	if err != nil { // the sender has gone, or is too slow
+	if err != nil { // the sender hung up, or is too slow
 		return Answer{Status: http.StatusBadRequest, ErrCode: "M_NOT_JSON", Error: "the body ended early"}, nil //nolint:nilerr // it is the sender's
 	}
 	return take(ctx, Parse(at, body))
 }
 
-// write writes the answer. A sender that has gone asks again.
+// write writes the answer. A sender that hung up retries.
 func (a Answer) write(w http.ResponseWriter) {
 	var body any = map[string]any{"rejected": append([]string{}, a.Rejected...)}
 	if a.Status == 0 {

@@ -10,16 +10,16 @@ import (
 	"poked/events"
 )
 
-// Poke is one request as it came.
+// Poke is one request.
 type Poke struct {
 	At   time.Time
 	Body []byte
 	Notify
-	// Refusal is the answer to a body that is no poke; nil for one that is.
+	// Refusal is the answer to a body that is no poke; nil for a poke.
 	Refusal *Answer
 }
 
-// Notify is what of a body is shown, or identifies a poke.
+// Notify is the part of a body that is shown, or that identifies a poke.
 type Notify struct {
 	Notification Notification `json:"notification"`
 }
@@ -38,7 +38,7 @@ type Notification struct {
 		Body any `json:"body"`
 	} `json:"content"`
 	Counts struct {
-		Unread *int `json:"unread"` // nil if the poke does not tell it
+		Unread *int `json:"unread"` // nil if the poke does not contain it
 	} `json:"counts"`
 	Devices []Device `json:"devices"`
 }
@@ -54,8 +54,8 @@ type Device struct {
 	} `json:"tweaks"`
 }
 
-// Parse reads the body of a request that came at a time. It returns a poke with a
-// Refusal for a body that the Push Gateway API does not allow.
+// Parse reads the body of a request that arrived at a time. It returns a poke with a Refusal
+// for a body that the Push Gateway API does not allow.
 func Parse(at time.Time, body []byte) *Poke {
 	p := &Poke{At: at, Body: body}
 	refuse := func(code, why string) { p.Refusal = &Answer{Status: http.StatusBadRequest, ErrCode: code, Error: why} }
@@ -78,7 +78,8 @@ func Parse(at time.Time, body []byte) *Poke {
 	return p
 }
 
-// IsBadge reports whether a notification is of no event: it tells only how much is unread.
+// IsBadge reports whether a notification is badge-only: it has no event, only the unread
+// count.
 func (n *Notification) IsBadge() bool { return n.EventID == "" }
 
 // How returns the priority, the sound, and "!" for a highlight.
@@ -95,8 +96,8 @@ func (n *Notification) How() string {
 	return strings.Join(words, " ")
 }
 
-// What returns who did what: a message with its sender, or the event's id if that is all
-// that the gateway knows.
+// What returns the sender and the message, or only the event's id for an event_id_only
+// pusher.
 func (n *Notification) What() string {
 	switch {
 	case n.IsBadge():

@@ -24,20 +24,20 @@ import (
 )
 
 const (
-	// storySetup bounds the time until the pushers are in NATS.
-	storySetup = 30 * time.Second
-	storyPoll  = 20 * time.Millisecond
-	// storyEpilogue is how long nothing may arrive after the last expected poke: longer
+	// setupTimeout bounds the time until the pushers are in NATS.
+	setupTimeout = 30 * time.Second
+	setupPoll    = 20 * time.Millisecond
+	// quietTime is how long nothing may arrive after the last expected poke: longer
 	// than the delay of a badge-only push.
-	storyEpilogue = 1500 * time.Millisecond
+	quietTime = 1500 * time.Millisecond
 )
 
 // errStopped reports that the demo was interrupted.
 var errStopped = errors.New("stopped before every poke was there")
 
-// story is one run of the demo: clients set pushers, a homeserver publishes
-// events, a gateway is poked.
-type story struct {
+// player is one run of the demo: it sets pushers as clients do, publishes events as a
+// homeserver does, and checks the pokes that its gateway receives.
+type player struct {
 	rec      *recording
 	check    *checker
 	screen   *screen
@@ -48,7 +48,7 @@ type story struct {
 	// publishAll publishes every event.
 	publishAll func(context.Context, *stream.Conn) error
 
-	// Set while the parts start, before the story begins.
+	// Set while the actors start, before anything is played.
 	gateway      *collector
 	registryAddr string
 
@@ -61,8 +61,8 @@ type story struct {
 	published map[events.EventID]time.Time
 }
 
-func newStory(rec *recording, screen *screen, limit *rate.Limiter, patience time.Duration) *story {
-	s := &story{
+func newPlayer(rec *recording, screen *screen, limit *rate.Limiter, patience time.Duration) *player {
+	s := &player{
 		rec: rec, check: newChecker(rec), screen: screen, limit: limit, patience: patience,
 		tokens: map[events.UserID]string{}, registered: make(chan struct{}),
 		published: map[events.EventID]time.Time{},
@@ -75,7 +75,7 @@ func newStory(rec *recording, screen *screen, limit *rate.Limiter, patience time
 }
 
 // writeTokens writes the registry's token file.
-func (s *story) writeTokens(path string) error {
+func (s *player) writeTokens(path string) error {
 	var file bytes.Buffer
 	for user, token := range s.tokens {
 		fmt.Fprintf(&file, "%s %s\n", token, user)
@@ -86,9 +86,9 @@ func (s *story) writeTokens(path string) error {
 	return nil
 }
 
-// tell plays the story to its end. verdict then judges it.
-func (s *story) tell(ctx context.Context, conn *stream.Conn) error {
-	err := s.play(ctx, conn)
+// play plays the recording to its end. verdict then reports the result.
+func (s *player) play(ctx context.Context, conn *stream.Conn) error {
+	err := s.playAll(ctx, conn)
 	s.screen.progress.Finish()
 	if ctx.Err() != nil {
 		return errStopped
@@ -96,31 +96,31 @@ func (s *story) tell(ctx context.Context, conn *stream.Conn) error {
 	return err
 }
 
-func (s *story) play(ctx context.Context, conn *stream.Conn) error {
+func (s *player) playAll(ctx context.Context, conn *stream.Conn) error {
 	if err := s.setPushers(ctx, conn); err != nil {
 		return err
 	}
 	close(s.registered)
-	s.screen.say("%d pushers of %d users are set over HTTP at http://%s", len(s.rec.pushers), len(s.tokens), s.registryAddr)
-	s.screen.say("%d events and %d receipts go to NATS, pokes come to http://%s", len(s.rec.events), s.rec.receipts(), s.gateway.Addr())
+	s.screen.printf("%d pushers of %d users are set over HTTP at http://%s", len(s.rec.pushers), len(s.tokens), s.registryAddr)
+	s.screen.printf("%d events and %d receipts are published to NATS, pokes arrive at http://%s", len(s.rec.events), s.rec.receipts(), s.gateway.Addr())
 	if !s.screen.all {
-		s.screen.say("the first poke of each kind:")
+		s.screen.printf("the first poke of each kind:")
 	}
 	s.began = time.Now()
-	group, scene := errgroup.WithContext(ctx)
+	group, ctx := errgroup.WithContext(ctx)
 	all := make(chan struct{})
 	group.Go(func() error {
 		defer close(all)
-		return s.publishAll(scene, conn)
+		return s.publishAll(ctx, conn)
 	})
-	group.Go(func() error { return s.watch(scene, all) })
+	group.Go(func() error { return s.watch(ctx, all) })
 	return group.Wait()
 }
 
 // setPushers sets every pusher as its user's client would, and returns when all of them
 // are in NATS.
-func (s *story) setPushers(ctx context.Context, conn *stream.Conn) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, storySetup, fmt.Errorf("the pushers are not in NATS after %s", storySetup))
+func (s *player) setPushers(ctx context.Context, conn *stream.Conn) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, setupTimeout, fmt.Errorf("the pushers are not in NATS after %s", setupTimeout))
 	defer cancel()
 	transport := &http.Transport{} // of its own: no proxy from the environment
 	defer transport.CloseIdleConnections()
@@ -134,8 +134,8 @@ func (s *story) setPushers(ctx context.Context, conn *stream.Conn) error {
 }
 
 // awaitPushers returns when NATS has as many pushers as the recording.
-func (s *story) awaitPushers(ctx context.Context, conn *stream.Conn) error {
-	tick := time.NewTicker(storyPoll)
+func (s *player) awaitPushers(ctx context.Context, conn *stream.Conn) error {
+	tick := time.NewTicker(setupPoll)
 	defer tick.Stop()
 	for {
 		stored := 0
@@ -157,7 +157,7 @@ func (s *story) awaitPushers(ctx context.Context, conn *stream.Conn) error {
 }
 
 // setPusher sets a pusher with its recorded fields, but with the gateway of the demo.
-func (s *story) setPusher(ctx context.Context, client *http.Client, p *recordedPusher) error {
+func (s *player) setPusher(ctx context.Context, client *http.Client, p *recordedPusher) error {
 	body, err := json.Marshal(p.request(s.gateway.URL()))
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
@@ -194,7 +194,7 @@ func (p *recordedPusher) request(gateway string) map[string]any {
 }
 
 // publish publishes every event in order, and after each event its receipts.
-func (s *story) publish(ctx context.Context, conn *stream.Conn) error {
+func (s *player) publish(ctx context.Context, conn *stream.Conn) error {
 	publisher := publish.NewPublisher(conn)
 	for _, ev := range s.rec.events {
 		if err := s.limit.Wait(ctx); err != nil {
@@ -217,7 +217,7 @@ func (s *story) publish(ctx context.Context, conn *stream.Conn) error {
 
 // watch checks pokes until all expected ones have arrived, or none has arrived for as long
 // as patience.
-func (s *story) watch(ctx context.Context, allPublished <-chan struct{}) error {
+func (s *player) watch(ctx context.Context, allPublished <-chan struct{}) error {
 	quiet := time.NewTimer(s.patience)
 	defer quiet.Stop()
 	for {
@@ -236,7 +236,7 @@ func (s *story) watch(ctx context.Context, allPublished <-chan struct{}) error {
 			return context.Cause(ctx)
 		}
 		if s.check.complete() {
-			quiet.Reset(storyEpilogue)
+			quiet.Reset(quietTime)
 		} else {
 			quiet.Reset(s.patience)
 		}
@@ -244,7 +244,7 @@ func (s *story) watch(ctx context.Context, allPublished <-chan struct{}) error {
 }
 
 // take checks and shows one poke.
-func (s *story) take(a *arrival) error {
+func (s *player) take(a *arrival) error {
 	s.ended = a.At
 	s.mu.Lock()
 	at, ok := s.published[a.Notification.EventID]
@@ -257,21 +257,21 @@ func (s *story) take(a *arrival) error {
 }
 
 // verdict prints the result, and fails unless every poke was as expected.
-func (s *story) verdict() error {
+func (s *player) verdict() error {
 	s.check.finish()
 	for _, problem := range s.check.problems {
-		s.screen.say("%s", problem)
+		s.screen.printf("%s", problem)
 	}
 	slices.Sort(s.latencies)
 	if n := len(s.latencies); n > 0 {
-		s.screen.say("%d pokes of events and %d of the badge alone came in %.1f s",
+		s.screen.printf("%d pokes of events and %d badge-only pokes arrived in %.1f s",
 			s.check.tally.Arrived, s.check.tally.Badges, s.ended.Sub(s.began).Seconds())
-		s.screen.say("from publishing to poke: half within %s, 99 %% within %s",
+		s.screen.printf("from publishing to poke: half within %s, 99 %% within %s",
 			s.latencies[n/2].Round(10*time.Microsecond), s.latencies[n*99/100].Round(10*time.Microsecond))
 	}
 	if s.check.flawless() {
-		s.screen.say("every poke that must arrive did, once, in order and as it must be:\n%d of %d, %d were read first; each badge is right in the end",
-			s.check.tally.Arrived, s.check.tally.Owed, s.check.tally.Read)
+		s.screen.printf("every expected poke arrived once, in order and with the right content:\n%d of %d, %d were read first; the last badge of each pusher is right",
+			s.check.tally.Arrived, s.check.tally.Expected, s.check.tally.Read)
 		return nil
 	}
 	return errors.New(s.check.tally.String())

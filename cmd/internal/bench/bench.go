@@ -38,6 +38,7 @@ type Cmd struct {
 	Isolation  isolationCmd  `cmd:"" help:"Measure the effect of bad push gateways on others, and an outage of all of them."`
 	Unread     unreadCmd     `cmd:"" help:"Measure the cost of unread counts."`
 	Recovery   recoveryCmd   `cmd:"" help:"Measure how a dispatcher recovers from kill -9 under load."`
+	Day        dayCmd        `cmd:"" help:"Measure the cost of a notification on a realistic day."`
 	Memory     pushersCmd    `cmd:"" help:"Measure memory and load time of a dispatcher per registered pusher."`
 }
 

@@ -80,6 +80,37 @@ func (d *watched) untilReady(ctx context.Context) error {
 	}
 }
 
+// untilIdle returns when the dispatcher has nothing left to do, or nothing but for pushers
+// that lag. It fails if nothing changes for long.
+func (d *watched) untilIdle(ctx context.Context, progress func(string, ...any), butLagging bool) error {
+	last, changed, told := -1.0, time.Now(), time.Now()
+	for {
+		s, err := d.scrape(ctx)
+		if err != nil {
+			return err
+		}
+		if butLagging {
+			s.lagging = 0
+		}
+		now := s.left()
+		switch {
+		case now == 0:
+			return nil
+		case now != last:
+			last, changed = now, time.Now()
+		case time.Since(changed) > settlePatience:
+			return fmt.Errorf("no progress: %.0f room events, %.0f notifications and %.0f lagging pushers are left", s.toMatch, s.toDeliver, s.lagging)
+		}
+		if time.Since(told) >= time.Second {
+			told = time.Now()
+			progress("%.0f room events, %.0f notifications and %.0f lagging pushers to go", s.toMatch, s.toDeliver, s.lagging)
+		}
+		if err := wait.For(ctx, sampleEvery); err != nil {
+			return err
+		}
+	}
+}
+
 // scraped is what a dispatcher's metrics say. All count from its start.
 type scraped struct {
 	owned      float64 // partitions of both stages

@@ -58,3 +58,6 @@ func (p *process) stop() {
 
 // cpu returns the CPU time that the process has used.
 func (p *process) cpu() time.Duration { return child.CPUOf(p.cmd.Process.Pid) }
+
+// written returns how many bytes the process has written to disk.
+func (p *process) written() uint64 { return child.WrittenBy(p.cmd.Process.Pid) }

@@ -112,7 +112,7 @@ func perSecond(n float64, took time.Duration) float64 {
 }
 
 func (r *recoveryReport) bareRate() float64 {
-	return median(r.Bare, func(s burstSample) float64 { return s.Rate })
+	return meanOf(r.Bare, func(s burstSample) float64 { return s.Rate })
 }
 
 // Print prints the report as text.
@@ -125,7 +125,7 @@ func (r *recoveryReport) Print(out io.Writer) error {
 	line("match", "%.0f room events/s until it had caught up", r.MatchRate)
 	line("drain", "%.0f pokes/s, bare loop %.0f, ratio %.2f", r.DrainRate, r.bareRate(), r.DrainRate/r.bareRate())
 	line("CPU µs/poke", "%.1f in recovery, %.1f before (dispatcher and NATS), ratio %.2f, goal at most %.1f; bare loop %.1f",
-		r.RecoverCPU, r.LiveCPU, r.RecoverCPU/r.LiveCPU, recoveryCPUGoal, median(r.Bare, func(s burstSample) float64 { return s.CPU }))
+		r.RecoverCPU, r.LiveCPU, r.RecoverCPU/r.LiveCPU, recoveryCPUGoal, meanOf(r.Bare, func(s burstSample) float64 { return s.CPU }))
 	line("lost", "%d", r.Lost)
 	line("passed over", "%d", r.PassedOver)
 	line("twice", "%d in flight at the kill or up to %s before, %d without reason; the oldest arrived %s before the kill",

@@ -36,6 +36,15 @@ func median(samples []burstSample, figure func(burstSample) float64) float64 {
 	return values[len(values)/2]
 }
 
+// meanOf returns the mean of one value of the samples.
+func meanOf(samples []burstSample, figure func(burstSample) float64) float64 {
+	values := make([]float64, 0, len(samples))
+	for _, s := range samples {
+		values = append(values, figure(s))
+	}
+	return mean(values)
+}
+
 // ratio returns the median over the rounds of poked's rate divided by the bare loop's.
 func (r throughputResult) ratio() float64 {
 	ratios := make([]float64, 0, len(r.Whole))

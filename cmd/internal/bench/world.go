@@ -29,8 +29,9 @@ type worldOptions struct {
 	gateways   []string // URLs, assigned to users in turn
 	dispatcher dispatcher.Config
 	fsync      node.FsyncFlag
-	outside    bool // dispatchers are separate processes, started by the caller
-	separate   bool // so is NATS, started by the world; needs outside
+	outside    bool   // dispatchers are separate processes, started by the caller
+	separate   bool   // so is NATS, started by the world; needs outside
+	profile    string // file for a CPU profile of the separate NATS; empty for none
 }
 
 // world is a homeserver, a dispatcher and the NATS between them. Each room has a sender
@@ -83,7 +84,7 @@ func newWorld(ctx context.Context, options worldOptions, log *slog.Logger) (_ *w
 
 func (w *world) startNATS(ctx context.Context, log *slog.Logger) (err error) {
 	if w.separate {
-		w.apart, err = startProcess(ctx, "bench-nats", w.dir, "--fsync", w.fsync.String())
+		w.apart, err = startProcess(ctx, "bench-nats", w.dir, "--fsync", w.fsync.String(), "--profile", w.profile)
 		return err
 	}
 	listen := ""
@@ -150,9 +151,14 @@ func (w *world) member(group, m int) events.UserID {
 	return events.UserID(fmt.Sprintf("@user-%d-%d:bench.example", group, m))
 }
 
+// gatewayOf returns the URL of the gateway of the mth user of a group.
+func (w *world) gatewayOf(group, m int) string {
+	return w.gateways[(group*w.fanout+m)%len(w.gateways)]
+}
+
 func (w *world) register(ctx context.Context, group int) error {
 	for m := range w.fanout {
-		user, gateway := w.member(group, m), w.gateways[(group*w.fanout+m)%len(w.gateways)]
+		user, gateway := w.member(group, m), w.gatewayOf(group, m)
 		if err := w.conn.PutPushers(ctx, events.UserPushers{
 			UserID: user, Version: 1,
 			Pushers: []events.Pusher{{

@@ -229,5 +229,18 @@ func CPUOf(pid int) time.Duration {
 	return time.Duration(stat.CPUTime() * float64(time.Second))
 }
 
+// WrittenBy returns how many bytes a process has written to disk so far; 0 if it is unknown.
+func WrittenBy(pid int) uint64 {
+	process, err := procfs.NewProc(pid)
+	if err != nil {
+		return 0
+	}
+	io, err := process.IO()
+	if err != nil {
+		return 0
+	}
+	return io.WriteBytes
+}
+
 // Host is the address at which all processes of a run listen.
 const Host = "127.0.0.1"

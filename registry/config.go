@@ -53,8 +53,8 @@ type Config struct {
 	// 10 min. The answer that a token is unknown is cached for at most 5 s.
 	TokenCache time.Duration `name:"token-cache" placeholder:"DURATION" default:"1m" env:"POKED_TOKEN_CACHE" help:"How long the homeserver's answer about an access token is cached, at most 10m."`
 	// Recheck is the time for one pass over all devices that have pushers, at least a
-	// minute. A pass with many devices takes longer; see recheckGap.
-	Recheck time.Duration `name:"recheck" placeholder:"DURATION" default:"1h" env:"POKED_RECHECK" help:"With --registration: how often to ask the homeserver whether the device of each pusher still exists, at most two devices per second."`
+	// minute. A pass with many devices takes longer; see recheckGap. The first is quick.
+	Recheck time.Duration `name:"recheck" placeholder:"DURATION" default:"1h" env:"POKED_RECHECK" help:"With --registration: how often to ask the homeserver for the push rules of each user with pushers, and whether the devices still exist, at most two devices per second. After a start it asks at once, 50 devices per second."`
 	// MaxPushers is how many pushers one user may have, 1 to 75.
 	MaxPushers int `name:"max-pushers" placeholder:"N" default:"50" env:"POKED_MAX_PUSHERS" help:"Maximum number of pushers per user, at most 75."`
 	// Rate is the long-term limit of requests per second for one user.

@@ -9,6 +9,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/homeserver"
 )
 
 // setAll sets a pusher on alice's phone, one on her laptop, and one of bob's.
@@ -165,9 +166,11 @@ func TestRecheckSparesWhatIsNew(t *testing.T) {
 // recheck returns a recheck that runs when the test calls it.
 func (h *house) recheck() *recheck {
 	up := h.reg.api.upstream
+	service := up.client.Service(eventstest.ASToken)
 	return &recheck{
-		upstream: up, service: up.client.Service(eventstest.ASToken), every: minRecheck, log: up.log,
-		local: func(user events.UserID) bool { return strings.HasSuffix(string(user), ":example.org") },
+		upstream: up, service: service, known: homeserver.Introduce(service, up.log), every: minRecheck, log: up.log,
+		local:  func(user events.UserID) bool { return strings.HasSuffix(string(user), ":example.org") },
+		missed: make(chan struct{}, 1), soon: newSoon(),
 	}
 }
 

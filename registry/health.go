@@ -29,5 +29,8 @@ func (r *Registry) Unready() string {
 	if !r.outbox.settled.Load() {
 		return "the outbox cannot publish changes to nats"
 	}
+	if r.recheck != nil {
+		return r.recheck.known.Unready()
+	}
 	return ""
 }

@@ -95,6 +95,9 @@ func (a *api) answer(ctx context.Context, c *call, route route) (any, error) {
 		return handle(ctx, c)
 	}
 	result, err := handle(a.upstream.tokens.withClaim(ctx, c.identity), c)
+	if err == nil {
+		a.upstream.newcomers.meet(a.upstream.account(c))
+	}
 	if errors.Is(err, errLoggedOut) { // a client that was logged out gets 401, others try again
 		if _, gone := authenticate(ctx, a.auth, c.request); gone != nil {
 			return nil, gone

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"poked/events"
+	"poked/events/homeserver"
 	"poked/events/pushgateway"
 )
 
@@ -32,7 +34,8 @@ var ErrNotImported = errors.New("not taken")
 var ErrThere = fmt.Errorf("%w: it is there already", ErrNotImported)
 
 // Importer writes pushers into the database of a registry that is stopped. The registry
-// publishes them to NATS at its next start.
+// publishes them to NATS at its next start, or once it has fetched their users' push rules
+// if it runs with a registration.
 type Importer struct {
 	store  *store
 	policy *pushgateway.Policy
@@ -120,10 +123,60 @@ func (i *Importer) add(ctx context.Context, tx *sqlx.Tx, row pusherRow) error {
 	if have >= i.store.maxPushers {
 		return fmt.Errorf("%w: its user has %d pushers, the most there may be", ErrNotImported, have)
 	}
-	if err := touch(ctx, tx, row.UserID); err != nil {
+	if err := hold(ctx, tx, row.UserID); err != nil {
 		return err
 	}
 	return upsertPusher(ctx, tx, row)
+}
+
+// hold gives a user no version, so that nothing is published before the user's rules are
+// known; see [store.Held]. A user who has a version has rules.
+func hold(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
+	_, err := tx.ExecContext(ctx, "INSERT INTO users (user_id, version) VALUES (?, 0) ON CONFLICT DO NOTHING", user)
+	if err != nil {
+		return fmt.Errorf("write user: %w", err)
+	}
+	var published bool
+	if err := tx.GetContext(ctx, &published, "SELECT version > 0 FROM users WHERE user_id = ?", user); err != nil {
+		return fmt.Errorf("read version: %w", err)
+	}
+	if !published {
+		return nil
+	}
+	return touch(ctx, tx, user)
+}
+
+// FetchRules fetches the push rules and ignored users of the imported users from the
+// homeserver, so that their first poke follows them. It returns how many users it did that
+// for. A registry that runs with the registration does it at its start for those left.
+func (i *Importer) FetchRules(ctx context.Context, client *homeserver.Client, reg *homeserver.Registration, log *slog.Logger, progress func(done, total int)) (n int, err error) {
+	if i.dry != nil {
+		return 0, nil
+	}
+	service := client.Service(reg.ASToken)
+	up, err := newUpstream(client, nil, i.store, i.policy, log)
+	if err != nil {
+		return 0, err
+	}
+	held, err := i.store.Held(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, user := range held {
+		progress(n, len(held))
+		if reg.IsLocal(user) {
+			err = up.takeAccount(ctx, service.Account(user))
+		}
+		if err != nil && !errors.Is(err, homeserver.ErrRefused) {
+			return n, err
+		}
+		if err := i.store.Release(ctx, user); err != nil {
+			return n, err
+		}
+		n++
+	}
+	progress(n, len(held))
+	return n, nil
 }
 
 // Close closes the database.

@@ -86,15 +86,20 @@ func (o *outbox) publishBatch(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	errs := make([]error, len(head.values))
-	var group errgroup.Group
-	group.SetLimit(outboxWriters)
-	for i := range head.values {
-		group.Go(func() error {
-			errs[i] = head.values[i].put(ctx, o.conn)
-			return nil
-		})
+	for _, b := range []bucket{inPushRules, inPushers} { // a new pusher must not come before its user's rules
+		var group errgroup.Group
+		group.SetLimit(outboxWriters)
+		for i := range head.values {
+			if head.values[i].bucket != b {
+				continue
+			}
+			group.Go(func() error {
+				errs[i] = head.values[i].put(ctx, o.conn)
+				return nil
+			})
+		}
+		_ = group.Wait() // the errors are in errs
 	}
-	_ = group.Wait() // the errors are in errs
 	var published []value
 	for i := range head.values {
 		if errs[i] == nil {

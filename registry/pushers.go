@@ -1,10 +1,13 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 
 	"poked/events"
+	"poked/events/homeserver"
 )
 
 // setPusher answers POST pushers/set (client-server API, "POST
@@ -15,28 +18,32 @@ func (a *api) setPusher(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	req, err := parseSet(body, c.original, a.policy)
+	if a.upstream == nil {
+		if err == nil {
+			err = a.setHere(ctx, c, &req)
+		}
+		return struct{}{}, err
+	}
+	if req.isOther() || err != nil && req.remove {
+		c.request.Body = io.NopCloser(bytes.NewReader(body))
+		return a.setOther(ctx, c, &req, err)
+	}
 	if err != nil {
 		return nil, err
 	}
+	return struct{}{}, a.upstream.setHere(ctx, c, &req, func() error { return a.setHere(ctx, c, &req) })
+}
+
+// setHere stores or deletes an HTTP pusher.
+func (a *api) setHere(ctx context.Context, c *call, req *setRequest) error {
 	user := c.identity.UserID
 	if req.remove {
-		return struct{}{}, a.store.DeletePusher(ctx, user, req.pusher.AppID, req.pusher.Pushkey)
-	}
-	if a.upstream != nil { // so that the first poke already follows the user's rules
-		if err := a.upstream.fetchRules(ctx, c); err != nil {
-			return nil, err
-		}
-		if err := a.upstream.fetchIgnored(ctx, c); err != nil {
-			return nil, err
-		}
+		return a.store.DeletePusher(ctx, user, req.pusher.AppID, req.pusher.Pushkey)
 	}
 	req.pusher.DeviceID = c.identity.DeviceID
 	replaced, err := a.store.SetPusher(ctx, user, req.pusher, req.append)
-	if err != nil {
-		return nil, err
-	}
 	logRemoved(a.log, replaced)
-	return struct{}{}, nil
+	return err
 }
 
 // clientPusher is a pusher as its owner sees it: without internal fields, and with both
@@ -62,11 +69,13 @@ func (a *api) getPushers(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := make([]clientPusher, 0, len(set.Pushers))
-	for _, p := range set.Pushers {
-		list = append(list, forClient(p))
+	var there []homeserver.Pusher
+	if a.upstream != nil {
+		if there, err = a.upstream.pushersThere(ctx, a.upstream.account(c)); err != nil {
+			return nil, a.upstream.answered(c, err)
+		}
 	}
-	return map[string]any{"pushers": list}, nil
+	return map[string]any{"pushers": mergePushers(set.Pushers, there)}, nil
 }
 
 func forClient(p events.Pusher) clientPusher {

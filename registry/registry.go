@@ -54,9 +54,13 @@
 // With Config.Homeserver, the homeserver authenticates tokens (homeservertokens.go) and
 // keeps the global push rules: requests for them are forwarded, and changed rules are
 // fetched and published like any other change (upstream.go). When a pusher is set, the
-// user's rules are fetched with the user's own token. Requests that end devices are
+// user's rules are fetched with the user's own token. Pushers that poked does not deliver
+// are the homeserver's, and HTTP pushers that it has are moved here (theirpushers.go).
+// Requests that end devices are
 // watched if a proxy sends them here (watch.go); in any case the homeserver is asked
-// about every device in turn (recheck.go). A logout wins over earlier requests: no answer
+// about every user and device in turn (recheck.go): quickly after a start or a hang
+// (missed.go), since clients went to the homeserver meanwhile. Imported users are published
+// once their rules are fetched. A logout wins over earlier requests: no answer
 // or request from before it restores a token or a pusher (departures.go). The number of
 // concurrent requests with unknown tokens is limited, and more are refused (429), so that
 // known clients are served. If the homeserver is down, clients get 502; no pusher is
@@ -86,6 +90,10 @@
 //   - NATS is away: clients are served as usual and the outbox grows. Publishing is
 //     retried with jittered backoff, and at once after a reconnect. Only notifications
 //     cannot be listed: M_UNKNOWN 503 with Retry-After.
+//   - The homeserver does not know the as_token: a warning, and not ready; it is asked
+//     again every few seconds.
+//   - poked crashes while it moves a pusher from the homeserver: the pusher is in both, and
+//     pokes may come twice until the next attempt.
 //   - A crash between publishing and deleting the outbox row: the value is published
 //     again, unchanged or newer.
 //   - A bucket was lost, lags or is ahead (the database was restored from a backup): at
@@ -126,7 +134,7 @@ import (
 )
 
 // Limits of the HTTP server, beside those of package httpserve. An answer may wait for
-// the disk, for NATS up to listingTimeout, or for up to three requests to the homeserver
+// the disk, for NATS up to listingTimeout, or for a few requests to the homeserver
 // (homeserver.Client limits each).
 const (
 	maxConns     = 4096
@@ -176,10 +184,20 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 		}
 	}
 	r := &Registry{store: store, outbox: newOutbox(store, conn, log), tokens: source.file, conn: conn, listener: listener, log: log}
-	up := source.upstream(store, log)
+	up, err := source.upstream(store, policy, log)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close(), store.Close())
+	}
 	r.api = newAPI(store, conn, policy, source.auth, up, limiter, log)
 	if source.registration != nil {
 		r.recheck = newRecheck(up, source.client.Service(source.registration.ASToken), source.registration, cfg.Recheck)
+		return r, nil
+	}
+	if up != nil {
+		up.newcomers.open.Store(true)
+	}
+	if err := store.ReleaseAll(ctx); err != nil { // nobody fetches their rules
+		return nil, errors.Join(err, listener.Close(), store.Close())
 	}
 	return r, nil
 }
@@ -217,11 +235,11 @@ func openAuthSource(cfg Config, log *slog.Logger) (source authSource, err error)
 }
 
 // upstream returns the homeserver that keeps push rules and devices, or nil.
-func (w *authSource) upstream(store *store, log *slog.Logger) *upstream {
+func (w *authSource) upstream(store *store, policy *pushgateway.Policy, log *slog.Logger) (*upstream, error) {
 	if w.client == nil {
-		return nil
+		return nil, nil
 	}
-	return newUpstream(w.client, w.tokens, store, log)
+	return newUpstream(w.client, w.tokens, store, policy, log)
 }
 
 // Handler returns the HTTP API.
@@ -249,8 +267,12 @@ func (r *Registry) Run(ctx context.Context) error {
 	group.Go(func() error { return r.store.probe(ctx, r.log) })
 	group.Go(func() error { return r.conn.ConsumeRejections(ctx, r.rejected) })
 	group.Go(func() error { return r.conn.ConsumeAccounts(ctx, r.accountChanged) })
+	if r.api.upstream != nil {
+		group.Go(func() error { return r.api.upstream.greet(ctx) })
+	}
 	if r.recheck != nil {
 		group.Go(func() error { return r.recheck.run(ctx) })
+		group.Go(func() error { return r.recheck.watchMissed(ctx) })
 	}
 	return group.Wait()
 }

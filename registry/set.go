@@ -79,15 +79,21 @@ func notInLabel(r rune) bool {
 	return !inLabel
 }
 
+// kindHTTP is the kind of pushers that poked delivers.
+const kindHTTP = "http"
+
 // kind returns "http", or remove for null, which deletes the pusher.
 func (f *fields) kind() (kind string, remove bool) {
 	if raw, ok := f.raw["kind"]; ok && isNull(raw) {
 		return "", true
 	}
 	kind = f.text("kind")
-	f.want(kind == "http", "kind", `must be "http", or null to delete the pusher; other kinds are not supported`)
+	f.want(kind == kindHTTP, "kind", `must be "http", or null to delete the pusher; other kinds are not supported`)
 	return kind, false
 }
+
+// isOther reports whether the request is for a pusher of another kind than poked delivers.
+func (r *setRequest) isOther() bool { return r.pusher.Kind != "" && r.pusher.Kind != kindHTTP }
 
 // instanceHandle reads the handle under either of its names. An empty one counts as
 // absent.

@@ -56,6 +56,41 @@ func (s *store) CountDevices(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
+// Held returns the users whose pushers were imported and not published yet.
+func (s *store) Held(ctx context.Context) (users []events.UserID, err error) {
+	err = s.read.SelectContext(ctx, &users, "SELECT user_id FROM users WHERE version = 0 AND user_id IN (SELECT user_id FROM pushers) ORDER BY user_id")
+	if err != nil {
+		return nil, fmt.Errorf("read imported users: %w", err)
+	}
+	return users, nil
+}
+
+// Release publishes the pushers of an imported user.
+func (s *store) Release(ctx context.Context, user events.UserID) error {
+	return s.update(ctx, func(tx *sqlx.Tx) error { return release(ctx, tx, user) })
+}
+
+// ReleaseAll publishes the pushers of all imported users.
+func (s *store) ReleaseAll(ctx context.Context) error {
+	users, err := s.Held(ctx)
+	if err != nil || len(users) == 0 {
+		return err
+	}
+	return s.update(ctx, func(tx *sqlx.Tx) error {
+		for _, user := range users {
+			if err := release(ctx, tx, user); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// release gives a user's pushers their first version, unless they have one.
+func release(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
+	return raise(ctx, tx, inPushers, entry{user: user, atLeast: 1})
+}
+
 // Deactivate removes all pushers, push rules and account data of a user.
 func (s *store) Deactivate(ctx context.Context, user events.UserID) (list []removed, err error) {
 	err = s.update(ctx, func(tx *sqlx.Tx) error {

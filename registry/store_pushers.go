@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -95,6 +96,36 @@ func (s *store) SetPusher(ctx context.Context, user events.UserID, p events.Push
 		return err
 	})
 	return replaced, err
+}
+
+// TakeOver stores a pusher that the homeserver had. It does nothing if the same is here
+// already; one of the same identity keeps its device. It fails with an apiError if the user
+// has too many pushers.
+func (s *store) TakeOver(ctx context.Context, user events.UserID, p events.Pusher) error {
+	p.PushkeyTS = time.Now().Unix()
+	return s.update(ctx, func(tx *sqlx.Tx) error {
+		row := newPusherRow(user, p)
+		var have pusherRow
+		err := tx.GetContext(ctx, &have, "SELECT "+pusherColumns+" FROM pushers WHERE user_id = ? AND app_id = ? AND pushkey = ?",
+			user, row.AppID, row.Pushkey)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+		case err != nil:
+			return fmt.Errorf("look for pusher: %w", err)
+		default:
+			row.DeviceID, row.PushkeyTS = cmp.Or(have.DeviceID, row.DeviceID), have.PushkeyTS
+			if row == have {
+				return nil
+			}
+		}
+		if err := touch(ctx, tx, user); err != nil {
+			return err
+		}
+		if err := upsertPusher(ctx, tx, row); err != nil {
+			return err
+		}
+		return s.checkCount(ctx, tx, user)
+	})
 }
 
 // upsertPusher writes a pusher. Its pushkey_ts grows with every set, even within one

@@ -14,28 +14,51 @@ import (
 	"poked/events"
 	"poked/events/homeserver"
 	"poked/events/httpserve"
+	"poked/events/pushgateway"
 )
 
 // upstream is the homeserver that keeps push rules, which its clients also read from
-// /sync, and devices.
+// /sync, devices, and pushers of other kinds than ours.
 type upstream struct {
 	client *homeserver.Client
 	tokens *homeserverTokens
 	store  *store
+	policy *pushgateway.Policy
 	log    *slog.Logger
 
-	// turns serialise fetching and storing the account data of one user, so that an older
-	// answer never overwrites a newer one. Users share them by hash.
+	// turns serialise fetching and storing the account data and the pushers of one user, so
+	// that an older answer never overwrites a newer one. Users share them by hash.
 	turns [64]chan struct{}
 	seed  maphash.Seed
+
+	newcomers newcomers
 }
 
-func newUpstream(client *homeserver.Client, tokens *homeserverTokens, store *store, log *slog.Logger) *upstream {
-	u := &upstream{client: client, tokens: tokens, store: store, log: log, seed: maphash.MakeSeed()}
+func newUpstream(client *homeserver.Client, tokens *homeserverTokens, store *store, policy *pushgateway.Policy, log *slog.Logger) (*upstream, error) {
+	u := &upstream{client: client, tokens: tokens, store: store, policy: policy, log: log, seed: maphash.MakeSeed()}
 	for i := range u.turns {
 		u.turns[i] = make(chan struct{}, 1)
 	}
-	return u
+	var err error
+	u.newcomers, err = makeNewcomers()
+	return u, err
+}
+
+// turn waits for a user's turn. The caller must call done at its end.
+func (u *upstream) turn(ctx context.Context, user events.UserID) (done func(), err error) {
+	turn := u.turns[maphash.String(u.seed, string(user))%uint64(len(u.turns))]
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// account returns the client's account at the homeserver.
+func (u *upstream) account(c *call) homeserver.Account {
+	token, _, _ := httpserve.Tokens(c.request) // checked before
+	return u.client.Account(c.identity.UserID, token)
 }
 
 // passRules forwards a request for push rules to the homeserver. A change is answered
@@ -96,23 +119,17 @@ func todaysPath(path string) string {
 
 // fetchRules fetches the client's push rules from the homeserver and stores them.
 func (u *upstream) fetchRules(ctx context.Context, c *call) error {
-	token, _, _ := httpserve.Tokens(c.request) // checked before
-	return u.fetch(ctx, c, func(ctx context.Context) (json.RawMessage, error) {
-		return u.client.PushRules(ctx, token)
-	}, u.store.takePublished)
+	return u.answered(c, u.takeRules(ctx, u.account(c)))
 }
 
-// fetchIgnored fetches the client's ignored users from the homeserver and stores them.
-func (u *upstream) fetchIgnored(ctx context.Context, c *call) error {
-	token, _, _ := httpserve.Tokens(c.request) // checked before
-	return u.fetch(ctx, c, func(ctx context.Context) (json.RawMessage, error) {
-		return u.client.IgnoredUsers(ctx, c.identity.UserID, token)
-	}, u.store.takeIgnored)
+// fetchAccount fetches the client's push rules and ignored users.
+func (u *upstream) fetchAccount(ctx context.Context, c *call) error {
+	return u.answered(c, u.takeAccount(ctx, u.account(c)))
 }
 
-// fetch fetches and stores account data with the client's own token.
-func (u *upstream) fetch(ctx context.Context, c *call, ask asking, store storing) error {
-	err := u.take(ctx, c.identity.UserID, ask, store)
+// answered turns an error of a request with the client's own token into the client's
+// answer.
+func (u *upstream) answered(c *call, err error) error {
 	if errors.Is(err, homeserver.ErrUnknownToken) {
 		u.tokens.forget(c.identity.UserID, c.identity.DeviceID)
 	}
@@ -120,6 +137,22 @@ func (u *upstream) fetch(ctx context.Context, c *call, ask asking, store storing
 		return refusal(err)
 	}
 	return nil
+}
+
+// takeAccount fetches and stores a user's push rules and ignored users.
+func (u *upstream) takeAccount(ctx context.Context, account homeserver.Account) error {
+	if err := u.takeRules(ctx, account); err != nil {
+		return err
+	}
+	return u.takeIgnored(ctx, account)
+}
+
+func (u *upstream) takeRules(ctx context.Context, account homeserver.Account) error {
+	return u.take(ctx, account.User(), account.PushRules, u.store.takePublished)
+}
+
+func (u *upstream) takeIgnored(ctx context.Context, account homeserver.Account) error {
+	return u.take(ctx, account.User(), account.IgnoredUsers, u.store.takeIgnored)
 }
 
 // asking fetches account data from the homeserver, storing writes it to the database.
@@ -131,13 +164,11 @@ type (
 // take fetches a user's account data from the homeserver and stores it. It changes
 // nothing if the homeserver does not support it, or returns more than the limits allow.
 func (u *upstream) take(ctx context.Context, user events.UserID, ask asking, store storing) error {
-	turn := u.turns[maphash.String(u.seed, string(user))%uint64(len(u.turns))]
-	select {
-	case turn <- struct{}{}:
-		defer func() { <-turn }()
-	case <-ctx.Done():
-		return ctx.Err()
+	done, err := u.turn(ctx, user)
+	if err != nil {
+		return err
 	}
+	defer done()
 	content, err := ask(ctx)
 	if homeserver.IsErrcode(err, "M_UNRECOGNIZED") {
 		return nil

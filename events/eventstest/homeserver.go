@@ -1,6 +1,7 @@
 package eventstest
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -30,6 +31,9 @@ type Homeserver struct {
 	state   map[events.RoomID][]json.RawMessage
 	rules   map[events.UserID]map[string][]map[string]any
 	ignored map[events.UserID]events.UserID
+	pushers map[events.UserID][]map[string]any
+
+	registered bool // the homeserver knows ASToken
 }
 
 type device struct {
@@ -43,6 +47,7 @@ func StartHomeserver(t testing.TB) *Homeserver {
 		t: t, instead: func(*http.Request) (Reply, bool) { return Reply{}, false },
 		tokens: map[string]device{}, state: map[events.RoomID][]json.RawMessage{},
 		rules: map[events.UserID]map[string][]map[string]any{}, ignored: map[events.UserID]events.UserID{},
+		pushers: map[events.UserID][]map[string]any{}, registered: true,
 	}
 	mux := http.NewServeMux()
 	const v3 = "/_matrix/client/v3"
@@ -56,7 +61,11 @@ func StartHomeserver(t testing.TB) *Homeserver {
 	mux.HandleFunc("POST "+v3+"/logout/all", h.authorized(h.logoutAll))
 	mux.HandleFunc("POST "+v3+"/account/password", h.authorized(h.password))
 	mux.HandleFunc("POST "+v3+"/account/deactivate", h.authorized(h.logoutAll))
+	mux.HandleFunc("GET "+v3+"/devices", h.authorized(h.getDevices))
+	mux.HandleFunc("GET "+v3+"/pushers", h.authorized(h.getPushers))
+	mux.HandleFunc("POST "+v3+"/pushers/set", h.authorized(h.setPusher))
 	mux.HandleFunc("GET "+v3+"/user/{user}/account_data/m.ignored_user_list", h.authorized(h.getIgnored))
+	mux.HandleFunc("PUT "+v3+"/user/{user}/account_data/m.ignored_user_list", h.authorized(h.putIgnored))
 	mux.HandleFunc("GET "+v3+"/pushrules/", h.authorized(h.getRules))
 	mux.HandleFunc("PUT "+v3+"/pushrules/global/{kind}/{rule}", h.authorized(h.putRule))
 	mux.HandleFunc("DELETE "+v3+"/pushrules/global/{kind}/{rule}", h.authorized(h.deleteRule))
@@ -102,6 +111,13 @@ func (h *Homeserver) RemoveToken(token string) {
 	delete(h.tokens, token)
 }
 
+// Register makes the homeserver know ASToken, which it does from its start, or not.
+func (h *Homeserver) Register(known bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.registered = known
+}
+
 // SetState sets the state of a room, including its members.
 func (h *Homeserver) SetState(room events.RoomID, state ...json.RawMessage) {
 	h.mu.Lock()
@@ -131,8 +147,8 @@ func (h *Homeserver) authorized(handle func(http.ResponseWriter, *http.Request, 
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		caller, ok := h.tokens[token]
-		if token == ASToken {
-			caller, ok = device{user: events.UserID(r.URL.Query().Get("user_id"))}, true
+		if token == ASToken && h.registered {
+			caller, ok = device{user: events.UserID(cmp.Or(r.URL.Query().Get("user_id"), "@_poked:example.org"))}, true
 			if !strings.HasSuffix(string(caller.user), ":example.org") {
 				respond(w, http.StatusForbidden, matrixError("M_FORBIDDEN"))
 				return
@@ -199,6 +215,16 @@ func (h *Homeserver) getDevice(w http.ResponseWriter, r *http.Request, caller de
 		}
 	}
 	respond(w, http.StatusNotFound, matrixError("M_NOT_FOUND"))
+}
+
+func (h *Homeserver) getDevices(w http.ResponseWriter, _ *http.Request, caller device) {
+	list := []map[string]any{}
+	for _, d := range h.tokens {
+		if d.user == caller.user {
+			list = append(list, map[string]any{"device_id": d.id})
+		}
+	}
+	respond(w, http.StatusOK, map[string]any{"devices": list})
 }
 
 // forget removes the tokens of a user's devices that pick selects.

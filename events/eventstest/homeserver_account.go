@@ -8,7 +8,7 @@ import (
 	"poked/events"
 )
 
-// The account data of a [Homeserver]: push rules and ignored users.
+// The account data of a [Homeserver]: push rules, ignored users and pushers.
 
 // rulesOf returns a user's rules by kind. The only predefined one is the rule that
 // messages notify.
@@ -32,6 +32,67 @@ func (h *Homeserver) getIgnored(w http.ResponseWriter, r *http.Request, caller d
 	default:
 		respond(w, http.StatusOK, map[string]any{"ignored_users": map[events.UserID]any{other: struct{}{}}})
 	}
+}
+
+func (h *Homeserver) putIgnored(w http.ResponseWriter, r *http.Request, caller device) {
+	var list struct {
+		Users map[events.UserID]any `json:"ignored_users"`
+	}
+	switch {
+	case r.PathValue("user") != string(caller.user):
+		respond(w, http.StatusForbidden, matrixError("M_FORBIDDEN"))
+		return
+	case json.NewDecoder(r.Body).Decode(&list) != nil:
+		respond(w, http.StatusBadRequest, matrixError("M_NOT_JSON"))
+		return
+	}
+	delete(h.ignored, caller.user)
+	for other := range list.Users {
+		h.ignored[caller.user] = other
+	}
+	respond(w, http.StatusOK, struct{}{})
+}
+
+// SetPusher gives a user a pusher, as GET pushers shows it.
+func (h *Homeserver) SetPusher(user events.UserID, pusher map[string]any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.changePusher(user, pusher)
+}
+
+// changePusher sets a pusher, or deletes the one of the same name if it has no kind.
+func (h *Homeserver) changePusher(user events.UserID, pusher map[string]any) {
+	h.pushers[user] = slices.DeleteFunc(slices.Clone(h.pushers[user]), func(p map[string]any) bool {
+		return p["app_id"] == pusher["app_id"] && p["pushkey"] == pusher["pushkey"]
+	})
+	if pusher["kind"] != nil {
+		h.pushers[user] = append(h.pushers[user], pusher)
+	}
+}
+
+// Pushkeys returns the pushkeys that the homeserver has of a user, oldest first.
+func (h *Homeserver) Pushkeys(user events.UserID) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	keys := []string{}
+	for _, p := range h.pushers[user] {
+		keys = append(keys, p["pushkey"].(string))
+	}
+	return keys
+}
+
+func (h *Homeserver) getPushers(w http.ResponseWriter, _ *http.Request, caller device) {
+	respond(w, http.StatusOK, map[string]any{"pushers": append([]map[string]any{}, h.pushers[caller.user]...)})
+}
+
+func (h *Homeserver) setPusher(w http.ResponseWriter, r *http.Request, caller device) {
+	pusher := map[string]any{}
+	if err := json.NewDecoder(r.Body).Decode(&pusher); err != nil {
+		respond(w, http.StatusBadRequest, matrixError("M_NOT_JSON"))
+		return
+	}
+	h.changePusher(caller.user, pusher)
+	respond(w, http.StatusOK, struct{}{})
 }
 
 func (h *Homeserver) getRules(w http.ResponseWriter, _ *http.Request, caller device) {

@@ -1,9 +1,11 @@
 // Package homeserver is an HTTP client of a Matrix homeserver's client-server API (Matrix
 // v1.19), for the few requests that poked makes.
 //
-//	Client  ── with the token of a client: Whoami, PushRules, IgnoredUsers, Forward
-//	Service ── with the token of an application service, on behalf of a local user:
-//	           RoomState, JoinedRooms, HasDevice, PushRulesOf, IgnoredUsersOf
+//	Client  ── with the token of a client: Whoami, Forward
+//	Service ── with the token of an application service: Whoami, and on behalf of a local
+//	           user RoomState, JoinedRooms
+//	Account ── of one user, with either token: PushRules, IgnoredUsers, Pushers,
+//	           DeletePusher, Devices, HasDevice
 //
 // The package caches nothing, retries nothing and does not interpret answers beyond their
 // kind: that is up to the callers.

@@ -72,7 +72,7 @@ func TestKindsOfErrors(t *testing.T) {
 		if !errors.Is(err, tt.kind) || strings.Contains(err.Error(), "CANARY") || strings.Contains(err.Error(), "TOKEN\"") {
 			t.Errorf("%d %.40s: %v, want %v", tt.status, tt.body, err, tt.kind)
 		}
-		there, err := c.Service(eventstest.ASToken).HasDevice(t.Context(), alice, "PHONE")
+		there, err := c.Service(eventstest.ASToken).Account(alice).HasDevice(t.Context(), "PHONE")
 		if !there && err == nil {
 			t.Errorf("%d %.40s: the device counts as deleted", tt.status, tt.body)
 		}

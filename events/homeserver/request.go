@@ -25,6 +25,8 @@ const (
 	prefix        = "/_matrix/client/v3"
 	pathWhoami    = prefix + "/account/whoami"
 	pathPushRules = prefix + "/pushrules/"
+	pathPushers   = prefix + "/pushers"
+	pathDevices   = prefix + "/devices"
 	pathJoined    = prefix + "/joined_rooms"
 )
 
@@ -131,41 +133,4 @@ func (c *Client) Whoami(ctx context.Context, token string) (Identity, error) {
 		return Identity{}, fmt.Errorf("%w: it names no user", ErrCannotTell)
 	}
 	return Identity{UserID: body.UserID, DeviceID: body.DeviceID}, nil
-}
-
-// PushRules returns the rules of the token's user, {"global":{…}} (client-server
-// API, "GET /_matrix/client/v3/pushrules/").
-func (c *Client) PushRules(ctx context.Context, token string) (json.RawMessage, error) {
-	return c.pushRules(ctx, nil, token)
-}
-
-func (c *Client) pushRules(ctx context.Context, query url.Values, token string) (json.RawMessage, error) {
-	var rules struct {
-		Global json.RawMessage `json:"global"`
-	}
-	answer, err := c.ask(ctx, pathPushRules, query, token)
-	if err != nil {
-		return nil, err
-	}
-	if json.Unmarshal(answer.Body, &rules) != nil || len(rules.Global) == 0 || rules.Global[0] != '{' {
-		return nil, fmt.Errorf("%w: its push rules have no global rules", ErrCannotTell)
-	}
-	return answer.Body, nil
-}
-
-// IgnoredUsers returns the account data m.ignored_user_list of the token's user,
-// null if there is none (client-server API, "GET
-// /_matrix/client/v3/user/{userId}/account_data/{type}").
-func (c *Client) IgnoredUsers(ctx context.Context, user events.UserID, token string) (json.RawMessage, error) {
-	return c.ignoredUsers(ctx, user, nil, token)
-}
-
-func (c *Client) ignoredUsers(ctx context.Context, user events.UserID, query url.Values, token string) (json.RawMessage, error) {
-	path := prefix + "/user/" + url.PathEscape(string(user)) + "/account_data/m.ignored_user_list"
-	var list json.RawMessage
-	err := c.get(ctx, path, query, token, &list)
-	if IsErrcode(err, "M_NOT_FOUND") {
-		return json.RawMessage("null"), nil
-	}
-	return list, err
 }

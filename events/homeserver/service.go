@@ -33,6 +33,10 @@ func (c *Client) Service(token string) *Service { return &Service{client: c, tok
 
 func as(user events.UserID) url.Values { return url.Values{"user_id": {string(user)}} }
 
+// Whoami returns the application service's own user. An error that wraps [ErrUnknownToken]
+// means that the homeserver has not loaded the registration, or another one.
+func (s *Service) Whoami(ctx context.Context) (Identity, error) { return s.client.Whoami(ctx, s.token) }
+
 // JoinedRooms returns the rooms that a user is joined to (client-server API,
 // "GET /_matrix/client/v3/joined_rooms").
 func (s *Service) JoinedRooms(ctx context.Context, user events.UserID) ([]events.RoomID, error) {
@@ -41,26 +45,6 @@ func (s *Service) JoinedRooms(ctx context.Context, user events.UserID) ([]events
 	}
 	err := s.client.get(ctx, pathJoined, as(user), s.token, &body)
 	return body.Rooms, err
-}
-
-// HasDevice reports whether a user still has a device (client-server API, "GET
-// /_matrix/client/v3/devices/{deviceId}"). It is false only for M_NOT_FOUND.
-func (s *Service) HasDevice(ctx context.Context, user events.UserID, device string) (bool, error) {
-	_, err := s.client.ask(ctx, prefix+"/devices/"+url.PathEscape(device), as(user), s.token)
-	if IsErrcode(err, "M_NOT_FOUND") {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// PushRulesOf returns the push rules of a user, as [Client.PushRules] does.
-func (s *Service) PushRulesOf(ctx context.Context, user events.UserID) (json.RawMessage, error) {
-	return s.client.pushRules(ctx, as(user), s.token)
-}
-
-// IgnoredUsersOf returns the ignored users of a user, as [Client.IgnoredUsers] does.
-func (s *Service) IgnoredUsersOf(ctx context.Context, user events.UserID) (json.RawMessage, error) {
-	return s.client.ignoredUsers(ctx, user, as(user), s.token)
 }
 
 // RoomState yields the events of a room's current state, on behalf of a user who is in

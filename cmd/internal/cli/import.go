@@ -9,6 +9,7 @@ import (
 
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
+	"poked/events/homeserver"
 	"poked/registry"
 )
 
@@ -21,6 +22,16 @@ type importCmd struct {
 	DryRun     bool              `env:"POKED_IMPORT_DRY_RUN" help:"Change nothing; only show what would be imported and refused."`
 	JSON       bool              `name:"json" env:"POKED_JSON" help:"Print the report as a JSON object on standard output."`
 	Gateway    node.GatewayFlags `embed:"" group:"Push gateways:"`
+	Homeserver homeserver.Config `embed:"" group:"Homeserver:"`
+	Log        node.LogFlags     `embed:"" group:"Log:"`
+}
+
+// Validate is called by kong.
+func (c *importCmd) Validate() error {
+	if (c.Homeserver.URL == "") != (c.Homeserver.Registration == "") {
+		return errors.New("--homeserver and --registration go together: with both, the push rules of imported users are fetched")
+	}
+	return nil
 }
 
 // Help is shown by kong under the command's summary.
@@ -29,7 +40,9 @@ func (importCmd) Help() string {
 		`psql synapse -c "\copy (SELECT * FROM pushers) TO 'pushers.csv' CSV HEADER", or ` +
 		`sqlite3 -header -csv homeserver.db "SELECT * FROM pushers". ` +
 		"Pushers that clients have already set in poked are not changed. Pushers that pushers/set would refuse are not imported; " +
-		"each is reported with the reason on standard error, and the exit code is 1. It is safe to run this again."
+		"each is reported with the reason on standard error, and the exit code is 1. It is safe to run this again. " +
+		"With --homeserver and --registration the push rules of the imported users are fetched as well. Those of the others are " +
+		"fetched when the registry starts with a registration; nobody is poked before that."
 }
 
 // importReport counts the rows of an import.
@@ -39,6 +52,7 @@ type importReport struct {
 	There   int            `json:"there"` // already set here, and not changed
 	Refused int            `json:"refused"`
 	Reasons map[string]int `json:"reasons"` // of refused rows
+	Fetched int            `json:"fetched"` // users whose push rules were fetched
 	DryRun  bool           `json:"dry_run"`
 }
 
@@ -61,7 +75,11 @@ func (c *importCmd) Run(ctx context.Context, std terminal.Streams) (err error) {
 	defer con.Finish()
 	report := importReport{Reasons: map[string]int{}, DryRun: c.DryRun}
 	began := time.Now()
-	err = errors.Join(c.importAll(ctx, newImportReader(in), i, &report, con, size), i.Close())
+	err = c.importAll(ctx, newImportReader(in), i, &report, con, size)
+	if err == nil && c.Homeserver.URL != "" {
+		report.Fetched, err = c.fetchRules(ctx, i, std, con)
+	}
+	err = errors.Join(err, i.Close())
 	con.Finish()
 	return errors.Join(err, c.conclude(std, &report, time.Since(began)))
 }
@@ -108,6 +126,20 @@ func (c *importCmd) importAll(ctx context.Context, in *importReader, to *registr
 		con.Reach("bytes", int(in.read.n), int(max(size, in.read.n)))
 	}
 	return nil
+}
+
+// fetchRules fetches the push rules of the imported users.
+func (c *importCmd) fetchRules(ctx context.Context, i *registry.Importer, std terminal.Streams, con *terminal.Counter) (int, error) {
+	client, reg, err := node.OpenHomeserver(c.Homeserver)
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	n, err := i.FetchRules(ctx, client, reg, c.Log.Logger(std.Err), func(done, total int) { con.Reach("users", done, total) })
+	if err != nil {
+		return n, fmt.Errorf("fetch push rules: %w (the pushers are imported; the registry fetches the rules at its start)", err)
+	}
+	return n, nil
 }
 
 func (c *importCmd) conclude(std terminal.Streams, report *importReport, took time.Duration) error {

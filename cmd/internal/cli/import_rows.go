@@ -168,6 +168,10 @@ func (r importRow) pusher(from, serverName string) registry.Import {
 	return r.with(events.UserID(r.text("user_name")), "ts")
 }
 
+// firstMilliseconds is the number from which a time is taken for milliseconds since the
+// epoch: March 1973. In seconds that is the year 5138.
+const firstMilliseconds = 100_000_000_000
+
 func (r importRow) with(user events.UserID, setAt string) registry.Import {
 	body := map[string]any{"data": json.RawMessage(r.text("data"))}
 	if !json.Valid([]byte(r.text("data"))) {
@@ -181,8 +185,12 @@ func (r importRow) with(user events.UserID, setAt string) registry.Import {
 		body["enabled"] = false
 	}
 	p := registry.Import{UserID: user, DeviceID: r.text("device_id"), Body: body}
-	if ms, err := strconv.ParseInt(r.text(setAt), 10, 64); err == nil && ms > 0 {
-		p.SetAt = time.UnixMilli(ms)
+	switch at, err := strconv.ParseInt(r.text(setAt), 10, 64); {
+	case err != nil || at <= 0:
+	case at < firstMilliseconds: // Dendrite's pushkey_ts_ms holds seconds
+		p.SetAt = time.Unix(at, 0)
+	default:
+		p.SetAt = time.UnixMilli(at)
 	}
 	return p
 }

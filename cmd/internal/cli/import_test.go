@@ -3,9 +3,13 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"poked/events/eventstest"
 )
 
 const gatewayURL = "https://push.example.org/_matrix/push/v1/notify"
@@ -93,5 +97,57 @@ func TestPushersRemoved(t *testing.T) {
 	got := poked(t, "", "pushers", "removed", "--database", database)
 	if got.Code != ExitOK || !strings.HasPrefix(got.Stdout, "REMOVED  USER  APP  PUSHER  REASON") {
 		t.Errorf("exit code %d, %s%s", got.Code, got.Stdout, got.Stderr)
+	}
+}
+
+// With the homeserver at hand an import fetches the push rules of those it imports.
+func TestImportFetchesRules(t *testing.T) {
+	hs := eventstest.StartHomeserver(t)
+	dir := t.TempDir()
+	registration, database := filepath.Join(dir, "registration.yaml"), filepath.Join(dir, "poked.db")
+	poked(t, "", "bridge", "registration", "--server-name", "example.org", "--out", registration)
+	text, err := os.ReadFile(registration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	registration = eventstest.WriteRegistration(t, string(text))
+	_, table, _ := strings.Cut(importTables()["dendrite, CSV"].table, "\r\n")
+	head := "localpart,server_name,device_id,profile_tag,kind,app_id,app_display_name,device_display_name,pushkey,pushkey_ts_ms,lang,data\n"
+	table, _, _ = strings.Cut(table, "\r\n")
+	table = head + table + "\n"
+	args := []string{"import", "--from", "dendrite", "--database", database, "--json", "--homeserver", hs.URL, "--registration", registration}
+	if got := poked(t, table, "import", "--from", "dendrite", "--database", database, "--homeserver", hs.URL, "-"); got.Code != ExitUsage {
+		t.Errorf("without a registration: exit code %d, %s", got.Code, got.Stderr)
+	}
+	hs.Register(false)
+	got := poked(t, table, append(args, "-")...)
+	if got.Code != ExitFailure || !strings.Contains(got.Stderr, "the registry fetches the rules at its start") {
+		t.Errorf("a homeserver that does not know poked: exit code %d, %s", got.Code, got.Stderr)
+	}
+	hs.Register(true)
+	for i, want := range []string{`"fetched":0`, `"fetched":1`, `"fetched":0`} {
+		run := append(slices.Clone(args), "-")
+		if i == 0 {
+			run = append(run, "--dry-run")
+		}
+		got := poked(t, table, run...)
+		if got.Code != ExitOK || !strings.Contains(strings.ReplaceAll(got.Stdout, " ", ""), want) {
+			t.Errorf("run %d: exit code %d, %s%s, want %s", i, got.Code, got.Stdout, got.Stderr, want)
+		}
+	}
+	if n := len(hs.Hits("GET /_matrix/client/v3/pushrules/?user_id=%40alice")); n != 2 { // the first was refused
+		t.Errorf("the homeserver was asked %d times", n)
+	}
+}
+
+// Dendrite's column says milliseconds, and holds seconds.
+func TestImportedTimes(t *testing.T) {
+	for text, want := range map[string]int64{"1700000000": 1700000000, "1700000000999": 1700000000, "0": 0, "": 0, "CANARY": 0} {
+		row := importRow{"localpart": "alice", "server_name": "example.org", "pushkey_ts_ms": text, "user_name": "@alice:example.org", "ts": text}
+		for _, from := range []string{"dendrite", "synapse"} {
+			if at := row.pusher(from, "").SetAt; at.IsZero() != (want == 0) || want != 0 && at.Unix() != want {
+				t.Errorf("%s: %q is %s", from, text, at)
+			}
+		}
 	}
 }

@@ -28,6 +28,7 @@ type Commands struct {
 	Sink      sinkCmd      `cmd:"" name:"bench-sink" hidden:"" help:"Run the gateway of a benchmark."`
 	Gateways  gatewaysCmd  `cmd:"" name:"bench-gateways" hidden:"" help:"Run the gateways of a benchmark."`
 	NATS      natsCmd      `cmd:"" name:"bench-nats" hidden:"" help:"Run the NATS server of a benchmark."`
+	Busy      busyCmd      `cmd:"" name:"bench-busy" hidden:"" help:"Keep a core busy beside a benchmark."`
 	Directory directoryCmd `cmd:"" name:"bench-directory" hidden:"" help:"Run the dispatcher of the memory benchmark."`
 }
 
@@ -59,6 +60,7 @@ type throughputCmd struct {
 	Concurrency int            `name:"concurrency" default:"64" env:"POKED_BENCH_CONCURRENCY" help:"Requests in flight, on each side."`
 	LightRate   int            `name:"light-rate" default:"200" env:"POKED_BENCH_LIGHT_RATE" help:"Pokes per second of the latency measurement."`
 	LightFor    time.Duration  `name:"light-for" default:"5s" env:"POKED_BENCH_LIGHT_FOR" help:"Duration of the latency measurement, on each side."`
+	Busy        int            `name:"busy" default:"0" env:"POKED_BENCH_BUSY" help:"Repeat each round beside this many busy processes. 0 skips that."`
 	Fsync       node.FsyncFlag `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How often the embedded NATS syncs to disk: always, or an interval."`
 	Profile     string         `name:"profile" placeholder:"FILE" env:"POKED_BENCH_PROFILE" help:"Write a CPU profile of the whole path."`
 	JSON        bool           `name:"json" env:"POKED_JSON" help:"Print the result as a JSON object."`
@@ -69,7 +71,8 @@ func (throughputCmd) Help() string {
 	return "Room events go through the whole path: stored on disk by an embedded NATS, matched, stored again as " +
 		"notifications, and poked over HTTP to a gateway in another process. In the same run a plain net/http loop " +
 		"posts the same bodies to the same gateway with the same concurrency, as the baseline. Compare these two, not " +
-		"results of different runs. Exit code 1 if a poke was lost or arrived twice."
+		"results of different runs. With --busy both sides also run beside other busy processes, in every round. " +
+		"Exit code 1 if a poke was lost or arrived twice."
 }
 
 // Validate is called by kong.
@@ -79,8 +82,8 @@ func (c throughputCmd) Validate() error {
 			return errors.New("--fanout must be at least 1 and at most --pokes")
 		}
 	}
-	if c.Rounds < 1 || c.Concurrency < 1 || c.LightRate < 1 || c.LightFor <= 0 {
-		return errors.New("--rounds, --concurrency, --light-rate and --light-for must be positive")
+	if c.Rounds < 1 || c.Concurrency < 1 || c.LightRate < 1 || c.LightFor <= 0 || c.Busy < 0 {
+		return errors.New("--rounds, --concurrency, --light-rate and --light-for must be positive, --busy must not be negative")
 	}
 	return nil
 }
@@ -132,7 +135,7 @@ func (c throughputCmd) measure(ctx context.Context, sink *sinkProcess, fanout in
 	if err != nil {
 		return throughputResult{}, err
 	}
-	result := throughputResult{Fanout: fanout, Pokes: c.Pokes / fanout * fanout, Concurrency: c.Concurrency}
+	result := throughputResult{Fanout: fanout, Pokes: c.Pokes / fanout * fanout, Concurrency: c.Concurrency, Busy: c.Busy}
 	err = c.rounds(ctx, w, sink, &result, progress)
 	return result, errors.Join(err, w.close())
 }
@@ -150,25 +153,49 @@ func (c throughputCmd) rounds(ctx context.Context, w *world, sink *sinkProcess, 
 	bare := newBareLoop([]string{sink.url}, c.Concurrency)
 	defer bare.close()
 	for round := range c.Rounds + 1 {
-		whole, err := burst(ctx, sink, result.Pokes, func() error { return w.publish(ctx, result.Pokes/w.fanout) })
+		quiet, err := c.round(ctx, w, bare, sink, result)
 		if err != nil {
 			return err
 		}
-		ceiling, err := burst(ctx, sink, result.Pokes, func() error { return bare.post(ctx, result.Pokes) })
-		if err != nil {
-			return err
-		}
-		result.Lost += whole.Lost
-		result.Duplicates += whole.Duplicates
 		if round == 0 {
 			continue // warms up files, connections and the sink
 		}
-		progress("fan-out %d, round %d of %d: %.0f pokes/s, bare %.0f/s, ratio %.2f",
-			w.fanout, round, c.Rounds, whole.Rate, ceiling.Rate, whole.Rate/ceiling.Rate)
-		result.Whole, result.Bare = append(result.Whole, whole), append(result.Bare, ceiling)
+		progress("fan-out %d, round %d of %d: %s", w.fanout, round, c.Rounds, quiet)
+		result.Whole, result.Bare = append(result.Whole, quiet.whole), append(result.Bare, quiet.bare)
+		if c.Busy == 0 {
+			continue
+		}
+		var disturbed roundSamples
+		if err := whileBusy(ctx, c.Busy, func() (err error) {
+			disturbed, err = c.round(ctx, w, bare, sink, result)
+			return err
+		}); err != nil {
+			return err
+		}
+		progress("fan-out %d, round %d of %d beside %d busy processes: %s", w.fanout, round, c.Rounds, c.Busy, disturbed)
+		result.BusyWhole, result.BusyBare = append(result.BusyWhole, disturbed.whole), append(result.BusyBare, disturbed.bare)
 	}
 	progress("fan-out %d: latency at %d pokes/s, %s on each side", w.fanout, c.LightRate, c.LightFor)
 	return c.light(ctx, w, bare, sink, result)
+}
+
+// roundSamples is a round of both sides.
+type roundSamples struct{ whole, bare burstSample }
+
+// String returns the rates.
+func (r roundSamples) String() string {
+	return fmt.Sprintf("%.0f pokes/s, bare %.0f/s, ratio %.2f", r.whole.Rate, r.bare.Rate, r.whole.Rate/r.bare.Rate)
+}
+
+// round measures both sides, one after the other.
+func (c throughputCmd) round(ctx context.Context, w *world, bare *bareLoop, sink *sinkProcess, result *throughputResult) (r roundSamples, err error) {
+	if r.whole, err = burst(ctx, sink, result.Pokes, func() error { return w.publish(ctx, result.Pokes/w.fanout) }); err != nil {
+		return r, err
+	}
+	result.Lost += r.whole.Lost
+	result.Duplicates += r.whole.Duplicates
+	r.bare, err = burst(ctx, sink, result.Pokes, func() error { return bare.post(ctx, result.Pokes) })
+	return r, err
 }
 
 func profile(path string) (stop func(), err error) {

@@ -20,6 +20,9 @@ type throughputResult struct {
 	Concurrency  int           `json:"concurrency"`
 	Whole        []burstSample `json:"poked"`
 	Bare         []burstSample `json:"bare"`
+	Busy         int           `json:"busy_processes"`
+	BusyWhole    []burstSample `json:"poked_beside_busy,omitempty"`
+	BusyBare     []burstSample `json:"bare_beside_busy,omitempty"`
 	WholeLatency sinkReport    `json:"poked_latency_ns"`
 	BareLatency  sinkReport    `json:"bare_latency_ns"`
 	Lost         int           `json:"lost"`
@@ -32,8 +35,7 @@ func median(samples []burstSample, figure func(burstSample) float64) float64 {
 	for _, s := range samples {
 		values = append(values, figure(s))
 	}
-	slices.Sort(values)
-	return values[len(values)/2]
+	return middleOf(values)
 }
 
 // meanOf returns the mean of one value of the samples.
@@ -45,14 +47,33 @@ func meanOf(samples []burstSample, figure func(burstSample) float64) float64 {
 	return mean(values)
 }
 
-// ratio returns the median over the rounds of poked's rate divided by the bare loop's.
-func (r throughputResult) ratio() float64 {
-	ratios := make([]float64, 0, len(r.Whole))
-	for i := range r.Whole {
-		ratios = append(ratios, r.Whole[i].Rate/r.Bare[i].Rate)
+// busyGoal is the least ratio to the bare loop beside busy processes, divided by the ratio
+// without them, of any round.
+const busyGoal = 0.85
+
+// ratios returns, for each round, poked's rate divided by the bare loop's.
+func ratios(whole, bare []burstSample) []float64 {
+	each := make([]float64, 0, len(whole))
+	for i := range whole {
+		each = append(each, whole[i].Rate/bare[i].Rate)
 	}
-	slices.Sort(ratios)
-	return ratios[len(ratios)/2]
+	return each
+}
+
+// middleOf returns the median.
+func middleOf(values []float64) float64 {
+	return slices.Sorted(slices.Values(values))[len(values)/2]
+}
+
+// disturbed returns, for each round, the ratio beside busy processes divided by the one
+// without them.
+func (r throughputResult) disturbed() []float64 {
+	quiet := ratios(r.Whole, r.Bare)
+	each := ratios(r.BusyWhole, r.BusyBare)
+	for i := range each {
+		each[i] /= quiet[i]
+	}
+	return each
 }
 
 func (b throughputReport) Print(out io.Writer) error {
@@ -67,11 +88,25 @@ func (b throughputReport) Print(out io.Writer) error {
 				median(samples, func(s burstSample) float64 { return s.Allocs }),
 				brief(latency.P50), brief(latency.P99), brief(latency.Max), r.Lost, r.Duplicates)
 		}
-		row("poked", r.Whole, r.ratio(), r.WholeLatency)
+		row("poked", r.Whole, middleOf(ratios(r.Whole, r.Bare)), r.WholeLatency)
 		row("bare", r.Bare, 1, r.BareLatency)
+		if r.Busy > 0 {
+			row(fmt.Sprintf("poked beside %d", r.Busy), r.BusyWhole, middleOf(ratios(r.BusyWhole, r.BusyBare)), sinkReport{})
+			row(fmt.Sprintf("bare beside %d", r.Busy), r.BusyBare, 1, sinkReport{})
+		}
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print result: %w", err)
+	}
+	for _, r := range b.Results {
+		if r.Busy == 0 {
+			continue
+		}
+		each := r.disturbed()
+		if _, err := fmt.Fprintf(out, "fan-out %d beside %d busy processes: ratio divided by that without them, each round: %.2f; the least %.2f, goal at least %.2f\n",
+			r.Fanout, r.Busy, each, slices.Min(each), busyGoal); err != nil {
+			return fmt.Errorf("print result: %w", err)
+		}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ const (
 	AccountDeactivated  = "deactivated"
 	AccountPushRules    = "push_rules"
 	AccountIgnoredUsers = "ignored_users"
+	AccountRefetch      = "refetch"
 )
 
 // AccountSubject returns the subject on which a homeserver publishes a change of an

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"poked/events"
 	"poked/events/pushrule"
@@ -42,6 +43,10 @@ func (r *Registry) accountChanged(ctx context.Context, change events.AccountChan
 		err = r.store.takePublished(ctx, change.UserID, change.Content)
 	case "ignored_users":
 		err = r.store.takeIgnored(ctx, change.UserID, change.Content)
+	case events.AccountRefetch:
+		if r.recheck != nil {
+			r.recheck.soon.add(change.UserID, time.Now())
+		}
 	default:
 		return fmt.Errorf("%w: unknown account change", events.ErrBadEvent)
 	}

@@ -63,7 +63,7 @@ func (a *api) endpoints() []endpoint {
 }
 
 // passedOn changes a prefix's table for use with a homeserver: requests for global push
-// rules are forwarded to it, and requests that end devices are watched.
+// rules and for account data are forwarded to it, and requests that end devices are watched.
 func (a *api) passedOn(list []endpoint, prefix string) []endpoint {
 	for _, e := range list {
 		if !strings.HasPrefix(e.template, prefix+"/pushrules/") {
@@ -76,6 +76,10 @@ func (a *api) passedOn(list []endpoint, prefix string) []endpoint {
 			e.route[http.MethodGet] = a.freshRules
 		}
 	}
+	data := prefix + "/user/{userId}/account_data/{type}"
+	list = append(list, endpoint{data, strings.Split(data, "/"), route{
+		http.MethodGet: a.passAccountData, http.MethodPut: a.passAccountData, http.MethodDelete: a.passAccountData,
+	}, false})
 	for path, watched := range a.watchers() {
 		template := prefix + path
 		list = append(list, endpoint{template, strings.Split(template, "/"), a.watch(watched), true})

@@ -77,8 +77,30 @@ func (a *api) passRules(ours func(context.Context, *call) (any, error)) func(con
 		if c.request.Method == http.MethodGet || answer.Status/100 != 2 {
 			return answer, nil
 		}
+		// The homeserver has changed them, also if the client is gone by now.
+		return answer, a.upstream.fetchRules(context.WithoutCancel(ctx), c)
+	}
+}
+
+// passAccountData forwards a request for account data to the homeserver. A change of the
+// two types that decide about notifications is in effect here when it is answered, as one
+// of push rules is.
+func (a *api) passAccountData(ctx context.Context, c *call) (any, error) {
+	answer, err := a.upstream.forward(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if c.request.Method == http.MethodGet || answer.Status/100 != 2 {
+		return answer, nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	switch c.params["type"] {
+	case "m.ignored_user_list":
+		return answer, a.upstream.answered(c, a.upstream.takeIgnored(ctx, a.upstream.account(c)))
+	case "m.push_rules":
 		return answer, a.upstream.fetchRules(ctx, c)
 	}
+	return answer, nil
 }
 
 // freshRules answers GET pushrules/ with the homeserver's global rules and the rules of

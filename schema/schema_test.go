@@ -144,6 +144,7 @@ func TestWrittenValues(t *testing.T) {
 		})},
 		{"account_logout", encode(t, map[string]any{"user_id": "@a:x", "device_id": ""})},
 		{"account_deactivated", encode(t, map[string]any{"user_id": "@a:x"})},
+		{"account_refetch", encode(t, map[string]any{"user_id": "@a:x"})},
 		{"account_push_rules", encode(t, map[string]any{"user_id": "@a:x", "content": json.RawMessage(`{"global":{}}`)})},
 		{"account_push_rules", encode(t, map[string]any{"user_id": "@a:x", "content": nil})},
 		{"account_ignored_users", encode(t, map[string]any{"user_id": "@a:x", "content": json.RawMessage(`{"ignored_users":{"@b:x":{}}}`)})},

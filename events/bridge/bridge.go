@@ -52,6 +52,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"poked/events"
 	"poked/events/homeserver"
 	"poked/events/httpserve"
 	"poked/events/publish"
@@ -102,7 +103,9 @@ type Bridge struct {
 	bodies chan struct{} // semaphore of transactions in memory
 	turn   chan struct{} // semaphore of the transaction being stored
 	stored *lru.Cache[string, struct{}]
-	counts counters
+	// replaces has, of rooms with a known m.room.create, whether they replace another.
+	replaces *lru.Cache[events.RoomID, bool]
+	counts   counters
 }
 
 // Open binds the listener. Connections wait until [Bridge.Run] serves them. The topology
@@ -112,9 +115,13 @@ func Open(ctx context.Context, cfg Config, hs *homeserver.Client, reg *homeserve
 	if err != nil {
 		return nil, fmt.Errorf("remember events: %w", err)
 	}
+	replaces, err := lru.New[events.RoomID, bool](rememberedRooms)
+	if err != nil {
+		return nil, fmt.Errorf("remember rooms: %w", err)
+	}
 	b := &Bridge{
 		cfg: cfg, registration: reg, conn: conn, publisher: publish.NewPublisher(conn),
-		log: log, bodies: make(chan struct{}, maxBodies), turn: make(chan struct{}, 1), stored: stored,
+		log: log, bodies: make(chan struct{}, maxBodies), turn: make(chan struct{}, 1), stored: stored, replaces: replaces,
 	}
 	if b.seeder, err = newSeeder(hs.Service(reg.ASToken), reg, conn, log, &b.counts); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/tidwall/gjson"
 	"golang.org/x/sync/errgroup"
 
 	"poked/events"
@@ -51,6 +52,9 @@ func (b *Bridge) storeRoom(ctx context.Context, batch *batch) error {
 		}
 	}
 	for i := range fresh {
+		if err := b.announceJoin(ctx, &fresh[i]); err != nil {
+			return err
+		}
 		if err := b.storeEvent(ctx, &fresh[i], batch.emptied[fresh[i].EventID]); err != nil {
 			return err
 		}
@@ -61,6 +65,41 @@ func (b *Bridge) storeRoom(ctx context.Context, batch *batch) error {
 		}
 	}
 	return nil
+}
+
+// announceJoin publishes that the push rules of a local user may have changed, if this
+// event joins the user to a room that replaces another: homeservers copy the rules of the
+// old room, such as a mute, to the new one.
+func (b *Bridge) announceJoin(ctx context.Context, ev *events.RoomEvent) error {
+	user := events.UserID(ev.StateKey)
+	if !isJoin(ev) || !b.registration.IsLocal(user) {
+		return nil
+	}
+	replaces, known := b.replaces.Get(ev.RoomID)
+	if !known {
+		err := persist(ctx, func(ctx context.Context) error {
+			old, stored, err := b.conn.Predecessor(ctx, ev.RoomID)
+			replaces, known = old != "", stored
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if known {
+			b.replaces.Add(ev.RoomID, replaces)
+		}
+	}
+	if !replaces {
+		return nil
+	}
+	return persist(ctx, func(ctx context.Context) error { return b.publisher.Refetch(ctx, user) })
+}
+
+// isJoin reports whether an event joins a user to a room, and does not only change the
+// user's profile there.
+func isJoin(ev *events.RoomEvent) bool {
+	return ev.Type == "m.room.member" && ev.IsState && gjson.GetBytes(ev.Content, "membership").Str == "join" &&
+		gjson.GetBytes(ev.Raw, "unsigned.prev_content.membership").Str != "join"
 }
 
 func (b *Bridge) storeEvent(ctx context.Context, ev *events.RoomEvent, emptied bool) error {

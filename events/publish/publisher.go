@@ -125,6 +125,13 @@ func (p *Publisher) IgnoredUsers(ctx context.Context, user events.UserID, list j
 	return p.account(ctx, user, events.AccountIgnoredUsers, map[string]any{"user_id": user, "content": list})
 }
 
+// Refetch publishes that account data of a user changed, without saying how: a registry with
+// a homeserver and a registration asks the homeserver for it again, at once and after a few
+// seconds.
+func (p *Publisher) Refetch(ctx context.Context, user events.UserID) error {
+	return p.account(ctx, user, events.AccountRefetch, map[string]any{"user_id": user})
+}
+
 func checkAccountData(what string, raw json.RawMessage) error {
 	if !json.Valid(raw) || !events.IsObject(raw) {
 		return fmt.Errorf("%w: %s: not a JSON object", events.ErrBadEvent, what)

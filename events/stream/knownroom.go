@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidwall/gjson"
 
 	"poked/events"
 )
@@ -20,14 +21,29 @@ const typeCreate = "m.room.create"
 // KnowsRoom reports whether the room's state is in NATS: it was published from the room's
 // beginning, or seeded ([Conn.SeedRoom]).
 func (c *Conn) KnowsRoom(ctx context.Context, room events.RoomID) (bool, error) {
-	create := "." + events.Token(typeCreate) + "." + events.NoToken
-	known, err := c.newestOn(ctx, streamRoomState, "state."+events.Token(room)+create)
-	if err != nil || known != nil {
-		return known != nil, err
+	create, err := c.createOf(ctx, room)
+	return create != nil, err
+}
+
+// Predecessor returns the room that a room replaces ("" if none), and whether the room's
+// m.room.create is in NATS, which knows that (client-server API, "Room Upgrades").
+func (c *Conn) Predecessor(ctx context.Context, room events.RoomID) (old events.RoomID, known bool, err error) {
+	create, err := c.createOf(ctx, room)
+	if err != nil || create == nil {
+		return "", false, err
+	}
+	return events.RoomID(gjson.GetBytes(create.Data, "content.predecessor.room_id").Str), true, nil
+}
+
+// createOf returns the message with a room's m.room.create, or nil.
+func (c *Conn) createOf(ctx context.Context, room events.RoomID) (*jetstream.RawStreamMsg, error) {
+	subject := "." + events.Token(typeCreate) + "." + events.NoToken
+	create, err := c.newestOn(ctx, streamRoomState, "state."+events.Token(room)+subject)
+	if err != nil || create != nil {
+		return create, err
 	}
 	// ROOM_STATE is filled a moment after ROOMS.
-	known, err = c.newestOn(ctx, Rooms, c.roomSubject(room)+".state"+create)
-	return known != nil, err
+	return c.newestOn(ctx, Rooms, c.roomSubject(room)+".state"+subject)
 }
 
 // NewestLike returns the id of the last event that ROOMS has on the subject of ev: for a

@@ -54,7 +54,7 @@ func owner(stack []uintptr) string {
 		switch {
 		case strings.Contains(frame.Function, "nats-server/v2/"):
 			return "nats"
-		case strings.HasPrefix(frame.Function, "poked/dispatcher."):
+		case strings.HasPrefix(frame.Function, "poked/dispatcher"):
 			return "dispatcher"
 		}
 	}

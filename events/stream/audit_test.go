@@ -3,6 +3,7 @@ package stream_test
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"poked/events"
 	"poked/events/eventstest"
@@ -54,7 +55,7 @@ func TestAskStreams(t *testing.T) {
 			state[s.Name] = s
 		}
 		got := state[stream.Notifications]
-		if got.Messages != 2 || got.LastSeq != 3 || got.Bytes == 0 {
+		if got.Messages != 2 || got.LastSeq != 3 || got.Bytes == 0 || !got.LastTime.Equal(time.Now()) {
 			t.Errorf("%+v, want two messages of three", got)
 		}
 		if _, there := state["KV_"+stream.BucketPositions]; !there {

@@ -29,7 +29,8 @@ type Status struct {
 	Messages uint64
 	Bytes    uint64
 	LastSeq  uint64
-	Missing  bool // it was deleted
+	LastTime time.Time // when the last message was stored
+	Missing  bool      // it was deleted
 }
 
 // keeper checks the streams; see [Conn.Keep].
@@ -163,7 +164,8 @@ func (c *Conn) Streams() []Status {
 	for name, stream := range k.streams {
 		state := Status{Name: name, Missing: stream.misses >= keepMisses}
 		if stream.info != nil {
-			state.Messages, state.Bytes, state.LastSeq = stream.info.State.Msgs, stream.info.State.Bytes, stream.info.State.LastSeq
+			stored := &stream.info.State
+			state.Messages, state.Bytes, state.LastSeq, state.LastTime = stored.Msgs, stored.Bytes, stored.LastSeq, stored.LastTime
 		}
 		states = append(states, state)
 	}

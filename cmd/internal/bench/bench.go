@@ -36,7 +36,8 @@ type Commands struct {
 type Cmd struct {
 	Throughput throughputCmd `cmd:"" default:"withargs" help:"Measure throughput and latency, compared with a bare HTTP client (the default)."`
 	Scale      scaleCmd      `cmd:"" help:"Measure several dispatchers compared with one."`
-	Isolation  isolationCmd  `cmd:"" help:"Measure the effect of bad push gateways on others, and an outage of all of them."`
+	Isolation  isolationCmd  `cmd:"" help:"Measure the effect of bad push gateways on others."`
+	Outage     outageCmd     `cmd:"" help:"Measure an outage of all push gateways, and the recovery."`
 	Unread     unreadCmd     `cmd:"" help:"Measure the cost of unread counts."`
 	Recovery   recoveryCmd   `cmd:"" help:"Measure how a dispatcher recovers from kill -9 under load."`
 	Day        dayCmd        `cmd:"" help:"Measure the cost of a notification on a realistic day."`
@@ -115,6 +116,19 @@ func (c throughputCmd) Run(ctx context.Context, std terminal.Streams) error {
 		return err
 	}
 	return report.verdict()
+}
+
+// step is a part of a run.
+type step func(ctx context.Context) error
+
+// inTurn runs steps until one fails.
+func inTurn(ctx context.Context, steps []step) error {
+	for _, run := range steps {
+		if err := run(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // progressTo returns a function that prints a line about the progress.

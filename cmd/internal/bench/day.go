@@ -153,12 +153,7 @@ func (r *dayRun) measure(ctx context.Context) error {
 		r.progress("warming up with %d events", r.Events/4)
 		return r.home.live(ctx, r.Events/4)
 	}
-	for _, step := range []func(context.Context) error{r.publishAlone, r.startDispatcher, bareRound, warm, r.day, bareRound, r.recover} {
-		if err := step(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	return inTurn(ctx, []step{r.publishAlone, r.startDispatcher, bareRound, warm, r.day, bareRound, r.recover})
 }
 
 // publishAlone measures what the homeserver's writes cost NATS.

@@ -8,18 +8,31 @@ import (
 	"time"
 )
 
-// The goals.
-const (
-	latencyGoal = 1.2  // p99 with a bad gateway divided by p99 without
-	memoryGoal  = 1024 // bytes per lagging pusher
-	drainGoal   = 0.5  // share of the bare loop's rate
-	probeGoal   = 30 * time.Second
-)
+// latencyGoal is the goal for p99 with a bad gateway divided by p99 without.
+const latencyGoal = 1.2
 
 // isolationReport is the result of "pokelab bench isolation".
 type isolationReport struct {
-	Light  *lightReport  `json:"light,omitempty"`
-	Outage *outageReport `json:"outage,omitempty"`
+	Pokes     int          `json:"pokes_per_round"`
+	Rounds    []lightRound `json:"rounds"`
+	Busy      int          `json:"busy_processes"`
+	Disturbed []lightRound `json:"rounds_beside_busy,omitempty"` // each directly after the same round without
+}
+
+// lightRound is a round of one kind.
+type lightRound struct {
+	How string `json:"kind"`
+	gatewaysReport
+}
+
+// roundsOf returns the rounds of one kind.
+func roundsOf(rounds []lightRound, how string) (some []gatewaysReport) {
+	for _, r := range rounds {
+		if r.How == how {
+			some = append(some, r.gatewaysReport)
+		}
+	}
+	return some
 }
 
 // middle returns the median of one latency over the rounds.
@@ -32,14 +45,21 @@ func middle(rounds []gatewaysReport, figure func(gatewaysReport) time.Duration) 
 	return values[len(values)/2]
 }
 
-func (b isolationReport) Print(out io.Writer) error {
+// Print prints the report as text.
+func (b *isolationReport) Print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\n", args...) } // Flush returns the error
-	if b.Light != nil {
-		b.Light.write(line)
+	line("gateways\tp50\tp99\tmax\tp99 ratio\tto bare\thung\trefused\tlost\ttwice\t")
+	writeRounds(line, b.Rounds, "")
+	if b.Busy > 0 {
+		writeRounds(line, b.Disturbed, fmt.Sprintf(", beside %d", b.Busy))
 	}
-	if b.Outage != nil {
-		b.Outage.write(line)
+	line("")
+	line("goal: p99 ratio at most %.1f", latencyGoal)
+	for _, how := range lightKinds() {
+		if b.Busy > 0 {
+			line("%s: p99 beside %d busy processes divided by that without them, each round: %.2f", nameOf(how), b.Busy, b.disturbed(how))
+		}
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print result: %w", err)
@@ -47,72 +67,47 @@ func (b isolationReport) Print(out io.Writer) error {
 	return nil
 }
 
-func (l *lightReport) write(line func(string, ...any)) {
-	p99 := func(r gatewaysReport) time.Duration { return r.P99 }
-	well := middle(l.Well, p99)
-	line("gateways\tp50\tp99\tmax\tp99 ratio\thung\trefused\tlost\ttwice\t")
-	for _, kind := range []struct {
-		name   string
-		rounds []gatewaysReport
-	}{{"none misbehaves", l.Well}, {"one hangs", l.Hang}, {"1 % of answers fail", l.Fail}} {
+// nameOf returns the name of a kind of rounds.
+func nameOf(how string) string {
+	return map[string]string{
+		behaveWell: "none misbehaves", behaveBare: "bare loop", behaveHang: "one hangs", behaveFail: "1 % of answers fail",
+	}[how]
+}
+
+func p99Of(r gatewaysReport) time.Duration { return r.P99 }
+
+func writeRounds(line func(string, ...any), rounds []lightRound, beside string) {
+	well, bare := float64(middle(roundsOf(rounds, behaveWell), p99Of)), float64(middle(roundsOf(rounds, behaveBare), p99Of))
+	for _, how := range lightKinds() {
+		some := roundsOf(rounds, how)
 		var sum gatewaysReport
-		for _, r := range kind.rounds {
+		for _, r := range some {
 			sum.Hung, sum.Refused = sum.Hung+r.Hung, sum.Refused+r.Refused
 			sum.Lost, sum.Duplicates = sum.Lost+r.Lost, sum.Duplicates+r.Duplicates
 		}
-		line("%s\t%s\t%s\t%s\t%.2f\t%d\t%d\t%d\t%d\t", kind.name,
-			brief(middle(kind.rounds, func(r gatewaysReport) time.Duration { return r.P50 })),
-			brief(middle(kind.rounds, p99)),
-			brief(middle(kind.rounds, func(r gatewaysReport) time.Duration { return r.Max })),
-			float64(middle(kind.rounds, p99))/float64(well), sum.Hung, sum.Refused, sum.Lost, sum.Duplicates)
+		p99 := float64(middle(some, p99Of))
+		line("%s%s\t%s\t%s\t%s\t%.2f\t%.2f\t%d\t%d\t%d\t%d\t", nameOf(how), beside,
+			brief(middle(some, func(r gatewaysReport) time.Duration { return r.P50 })), brief(middle(some, p99Of)),
+			brief(middle(some, func(r gatewaysReport) time.Duration { return r.Max })),
+			p99/well, p99/bare, sum.Hung, sum.Refused, sum.Lost, sum.Duplicates)
 	}
-	line("")
-	line("goal: p99 ratio at most %.1f", latencyGoal)
-	line("")
 }
 
-func (o *outageReport) write(line func(string, ...any)) {
-	line("memory, MiB\tRSS\tGo heap\tof NATS\tof the dispatcher\t")
-	mib := func(bytes int64) float64 { return float64(bytes) / (1 << 20) }
-	for _, at := range []struct {
-		name string
-		m    memoryUse
-	}{{"earlier", o.Earlier}, {"before the outage", o.Before}, {"while all lag", o.During}, {"after catching up", o.After}} {
-		line("%s\t%.1f\t%.1f\t%.1f\t%.1f\t", at.name, mib(at.m.RSS), mib(at.m.Heap), mib(at.m.NATS), mib(at.m.Dispatcher))
+// disturbed returns, for each round of a kind, p99 beside busy processes divided by p99
+// without them.
+func (b *isolationReport) disturbed(how string) (each []float64) {
+	quiet := roundsOf(b.Rounds, how)
+	for i, r := range roundsOf(b.Disturbed, how) {
+		each = append(each, float64(r.P99)/float64(quiet[i].P99))
 	}
-	line("")
-	line("bytes for each of %d pushers\tRSS\tGo heap\tof NATS\tof the dispatcher\t", o.Lagging)
-	each := func(from, to int64) int64 { return (to - from) / int64(o.Lagging) }
-	for _, span := range []struct {
-		name     string
-		from, to memoryUse
-	}{{"told as much, earlier to before", o.Earlier, o.Before}, {"lagging, before to while", o.Before, o.During}, {"caught up, before to after", o.Before, o.After}} {
-		line("%s\t%d\t%d\t%d\t%d\t", span.name, each(span.from.RSS, span.to.RSS), each(span.from.Heap, span.to.Heap),
-			each(span.from.NATS, span.to.NATS), each(span.from.Dispatcher, span.to.Dispatcher))
-	}
-	line("")
-	line("goal: at most %d while they lag, and nothing after", memoryGoal)
-	line("most RSS while catching up: %.1f MiB; while all were told as much: %.1f MiB", mib(o.Peak), mib(o.PeakWell))
-	line("notifications of %d room(s) for each; %d tries refused during the outage", o.Rooms, o.Refused)
-	line("first poke after %s, first of the last gateway after %s, last after %s; goal at most %s for the first of each gateway",
-		brief(o.CaughtUp.FirstAfter), brief(o.CaughtUp.LastFirstAfter), brief(o.CaughtUp.LastAfter), probeGoal)
-	line("%.0f pokes/s, %d in the busiest second; bare loop %.0f; ratio %.2f, busiest %.2f; goal at least %.1f",
-		o.Rate, o.Busiest, o.BareRate, o.ratio(o.Rate), o.ratio(float64(o.Busiest)), drainGoal)
-	line("CPU for each poke: %.0f µs, NATS included; bare loop %.0f µs", o.CPU, mean(o.BareCPU))
-	line("at one gateway at most %d requests in flight and %d connections; limit %d", o.CaughtUp.MostInFlight, o.CaughtUp.MostConnections, o.Limit)
-	line("%d lost, %d twice", o.Lost, o.Duplicates)
+	return each
 }
 
 // verdict returns an error if a poke was lost or arrived twice.
-func (b isolationReport) verdict() error {
+func (b *isolationReport) verdict() error {
 	lost, twice := 0, 0
-	if l := b.Light; l != nil {
-		for _, r := range slices.Concat(l.Well, l.Hang, l.Fail) {
-			lost, twice = lost+r.Lost, twice+r.Duplicates
-		}
-	}
-	if o := b.Outage; o != nil {
-		lost, twice = lost+o.Lost, twice+o.Duplicates
+	for _, r := range slices.Concat(b.Rounds, b.Disturbed) {
+		lost, twice = lost+r.Lost, twice+r.Duplicates
 	}
 	if lost+twice > 0 {
 		return fmt.Errorf("%d pokes lost, %d twice", lost, twice)

@@ -22,7 +22,8 @@ type gatewaysReport struct {
 	FirstAfter     time.Duration `json:"first_after_ns"`
 	LastFirstAfter time.Duration `json:"last_first_after_ns"`
 	LastAfter      time.Duration `json:"last_after_ns"`
-	EachSecond     []int         `json:"each_second"` // pokes in each second since then
+	EachSecond     []int         `json:"each_second"`      // pokes in each second since then
+	LongestPause   time.Duration `json:"longest_pause_ns"` // between two accepted pokes
 }
 
 // gatewayNotes counts for the report. The mutex of the tally guards it.
@@ -34,6 +35,7 @@ type gatewayNotes struct {
 	hangs      int
 	refusals   int
 	lastAfter  time.Duration
+	longest    time.Duration // between two accepted pokes
 	eachSecond []int
 }
 
@@ -48,7 +50,11 @@ func (n *gatewayNotes) took(gateway int, p sinkPoke, arrived, since time.Time) {
 	defer n.tally.mu.Unlock()
 	_, refused := n.refusedTo[p.pusher]
 	n.tally.count(p, arrived.UnixNano(), gateway != 0 && !refused)
-	n.lastAfter = max(arrived.Sub(since), 1)
+	before := n.lastAfter
+	n.lastAfter = max(arrived.Sub(since), before, 1)
+	if before > 0 {
+		n.longest = max(n.longest, n.lastAfter-before)
+	}
 	if n.first[gateway] == 0 {
 		n.first[gateway] = n.lastAfter
 	}
@@ -85,7 +91,7 @@ func (n *gatewayNotes) report() gatewaysReport {
 	timed := len(n.tally.latencies)
 	r := gatewaysReport{
 		Timed: timed, sinkReport: n.tally.take(), Hung: n.hangs, Refused: n.refusals,
-		LastAfter: n.lastAfter, EachSecond: n.eachSecond,
+		LastAfter: n.lastAfter, EachSecond: n.eachSecond, LongestPause: n.longest,
 	}
 	for _, first := range n.first {
 		if first > 0 && (r.FirstAfter == 0 || first < r.FirstAfter) {
@@ -95,6 +101,6 @@ func (n *gatewayNotes) report() gatewaysReport {
 	}
 	clear(n.refusedTo)
 	clear(n.first)
-	n.hangs, n.refusals, n.lastAfter, n.eachSecond = 0, 0, 0, nil
+	n.hangs, n.refusals, n.lastAfter, n.longest, n.eachSecond = 0, 0, 0, 0, nil
 	return r
 }

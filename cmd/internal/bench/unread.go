@@ -70,10 +70,8 @@ func (c unreadCmd) Run(ctx context.Context, std terminal.Streams) error {
 		log:      slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		progress: progressTo(std),
 	}
-	for _, step := range []func(context.Context) error{r.costs, r.latencies, r.writes} {
-		if err := step(ctx); err != nil {
-			return err
-		}
+	if err := inTurn(ctx, []step{r.costs, r.latencies, r.writes}); err != nil {
+		return err
 	}
 	if err := terminal.PrintReport(std.Out, r.report, c.JSON); err != nil {
 		return err

@@ -42,8 +42,10 @@
 //
 // All memory is bounded by what the dispatcher owns, not by what is behind: a pusher costs
 // 75 bytes and its pushkey, a user of another dispatcher's partition about 50 bytes, a
-// lagging lane up to 400 bytes, however many notifications it has missed (G7). Of
-// notifications that NATS has not stored yet, match holds a bounded number.
+// lagging lane up to 400 bytes, however many notifications it has missed (G7). What is
+// remembered of unread notifications, 200 bytes for a thread and 24 for a notification, and
+// the newest notifications themselves take as much as Config.Recent allows, and are forgotten
+// beyond that. Of notifications that NATS has not stored yet, match holds a bounded number.
 //
 // # What fails, and how
 //
@@ -101,6 +103,7 @@ type Config struct {
 	CatchUpLimit   int             `name:"catch-up-limit" default:"100" env:"POKED_CATCH_UP_LIMIT" help:"A pusher that is more than this many notifications behind gets only the newest one per room."`
 	Badge          deliver.BadgeOf `name:"badge" default:"messages" env:"POKED_BADGE" placeholder:"messages|rooms|none" help:"What the unread count counts: messages, rooms, or none for pokes without it."`
 	DelayIfActive  time.Duration   `name:"delay-if-active" default:"0s" env:"POKED_DELAY_IF_ACTIVE" help:"How long a poke waits while its user is reading elsewhere; it is not sent if they read the message meanwhile. Highlights do not wait. 0 is off."`
+	Recent         int64           `name:"recent" default:"67108864" env:"POKED_RECENT" help:"Bytes of memory for what is known of the newest notifications: where each user's unread ones are, and the newest themselves."`
 	OpenRooms      int             `name:"open-rooms" default:"20000" env:"POKED_OPEN_ROOMS" help:"Rooms whose state is kept in memory."`
 	StopGrace      time.Duration   `name:"stop-grace" default:"10s" env:"POKED_STOP_GRACE" help:"How long a stop waits for pokes in flight if there is no other dispatcher. If there is one, it takes over within a second."`
 }
@@ -115,6 +118,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Slots < 1, c.GatewaySlots < 1, c.GatewayFloor < 1, c.OpenRooms < 1, c.CatchUpLimit < 1:
 		return errors.New("--slots, --gateway-slots, --gateway-floor, --open-rooms and --catch-up-limit must be at least 1")
+	case c.Recent < 0:
+		return errors.New("--recent must not be negative")
 	case c.RequestTimeout <= 0, c.PokeTTL <= 0:
 		return errors.New("--request-timeout and --poke-ttl must be positive")
 	case c.PokeTTL > maxPokeTTL:

@@ -83,7 +83,7 @@ func newHarnessOf(t *testing.T, partitions int) *harness {
 		t: t, server: eventstest.StartServer(t), gateway: eventstest.StartGateway(t),
 		cfg: Config{
 			Slots: 64, GatewaySlots: 16, GatewayFloor: 4, RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour,
-			Badge: deliver.BadgeMessages, OpenRooms: 100, CatchUpLimit: 100, StopGrace: 10 * time.Second,
+			Badge: deliver.BadgeMessages, OpenRooms: 100, CatchUpLimit: 100, Recent: 1 << 20, StopGrace: 10 * time.Second,
 		},
 		instance: &instance{},
 	}

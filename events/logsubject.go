@@ -34,6 +34,9 @@ type LogSubject struct {
 	Kind LogKind
 	User UserID
 	Room RoomID
+	// Thread is the last token of a notification or a read: that of the thread's root,
+	// [NoToken] for the main timeline, [Retried] or [WholeRoom].
+	Thread string
 }
 
 // ParseLogSubject parses the subject of a message in NOTIFICATIONS. Errors wrap
@@ -51,6 +54,9 @@ func ParseLogSubject(subject string) (LogSubject, error) {
 	}
 	if len(tokens) != want {
 		return s, fmt.Errorf("%w: subject has %d tokens", ErrBadNotification, len(tokens))
+	}
+	if want == 5 {
+		s.Thread = tokens[4]
 	}
 	var err error
 	if s.User, err = ParseToken[UserID](tokens[2]); err != nil {

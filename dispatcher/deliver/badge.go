@@ -27,7 +27,6 @@ func (d *Deliverer) badgeChanged(user events.UserID, reason uint64) {
 		d.follower.Done(reason)
 		return
 	}
-	d.recipient(user).unread.removed()
 	pending := d.badges[user]
 	if pending == nil {
 		pending = &pendingBadge{due: time.Now().Add(badgeDelay)}
@@ -60,6 +59,11 @@ func (d *Deliverer) dueBadges(now time.Time) (due []events.UserID) {
 // sendLastBadges sends all pending badges at once, at the end of the work: only this worker
 // knows which counts the pushers have already received.
 func (d *Deliverer) sendLastBadges() {
+	wait.Drain{Grace: wait.RetryPause}.Until(func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.removing == 0
+	})
 	ctx, cancel := context.WithTimeout(context.Background(), wait.RetryPause)
 	defer cancel()
 	d.sendBadges(ctx, time.Now().Add(badgeDelay))

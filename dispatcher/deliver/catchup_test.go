@@ -2,6 +2,9 @@ package deliver
 
 import (
 	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,33 +13,86 @@ import (
 	"poked/events/stream"
 )
 
-// Two pushers of one user that stand at different places catch up in one request:
-// what one of them has been told already, the other is told all the same.
-func TestCatchUpOfTwoPushersOfOneUser(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
-		for i := range 6 {
-			stored := make(chan error, 1)
-			batch := conn.NewBatch(func(_ uint64, err error) { stored <- err })
-			n := events.Notification{
-				EventID: events.EventID(fmt.Sprintf("$%d", i+1)), RoomSeq: uint64(i) + 1, At: time.Now(),
-				Tweaks: []byte("{}"), Body: []byte(`{"prio":"low"}`),
-			}
-			batch.Notify(conn, "@bob:x", events.RoomID(fmt.Sprintf("!r%d", i/3)), "", n.AppendJSON(nil))
-			batch.Send()
-			if err := <-stored; err != nil {
+// TestChoiceOfWhatALaggingPusherReceives lets a pusher catch up from several positions, with
+// an inbox of which more or less is known one by one: what is chosen depends on the log
+// alone. Of a room with notifications for other devices the newest that the pusher wants
+// counts.
+func TestChoiceOfWhatALaggingPusherReceives(t *testing.T) {
+	for _, known := range []int{0, 1, 3, 6, 9} {
+		t.Run(fmt.Sprintf("%d known", known), func(t *testing.T) {
+			eventstest.BubbleOf(t, 1, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
+				chooseFrom(t, conn, known)
+			})
+		})
+	}
+}
+
+// chooseFrom checks the choices from a log of nine notifications, of which the last ones are
+// known one by one.
+func chooseFrom(t *testing.T, conn *stream.Conn, known int) {
+	t.Helper()
+	d := New(Config{
+		Conn: conn, Directory: directoryOf(t, conn, "@bob:x"), Counts: new(Counters), Badge: BadgeMessages,
+		CatchUpLimit: 4, Recent: 1 << 20, Owned: new(atomic.Int64), Log: slog.New(slog.DiscardHandler),
+	})
+	bob := d.recipient("@bob:x")
+	for i, room := range []events.RoomID{"!a", "!b", "!a", "!b", "!a", "!b", "!c", "!c", "!c"} {
+		if i == 9-known {
+			if err := d.learnUnread(t.Context(), "@bob:x"); err != nil {
 				t.Fatal(err)
 			}
 		}
-		newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@bob:x"}, 6)
-		if err != nil {
-			t.Fatal(err)
+		n := notificationOf(uint64(i)+1, i > 6)
+		write(t, conn, func(b *stream.Batch) { b.Notify(conn, "@bob:x", room, "", n.AppendJSON(nil)) })
+		if i >= 9-known {
+			bob.unread.add(threadKey{room, events.NoToken}, placeOf(uint64(i)+1, n))
 		}
-		c := newCatchUpReader(New(Config{Conn: conn, Counts: &Counters{}}), 100)
-		for _, after := range []uint64{4, 0} {
-			read, err := c.readOn(t.Context(), ask{user: "@bob:x", after: after, target: 6, waiting: notCounted}, newest["@bob:x"])
-			if err != nil || len(read.items) != 6-int(after) || read.end != 6 {
-				t.Errorf("after %d: %d notifications up to %d, %v", after, len(read.items), read.end, err)
+	}
+	if err := d.learnUnread(t.Context(), "@bob:x"); err != nil {
+		t.Fatal(err)
+	}
+	for _, try := range []struct {
+		after, target, thinTo uint64
+		want                  []uint64
+		passedOver            int
+	}{
+		{9, 9, 0, nil, 0},
+		{5, 9, 0, []uint64{6, 7, 8, 9}, 0},
+		{4, 9, 0, []uint64{5, 6, 7}, 2}, // five are more than the limit
+		{4, 8, 0, []uint64{5, 6, 7, 8}, 0},
+		{0, 9, 0, []uint64{5, 6, 7}, 6},
+		{0, 5, 0, []uint64{5}, 4}, // of !b a newer one arrives live
+		{2, 9, 4, nil, 0},
+	} {
+		c := newCatchUpReader(d, d.CatchUpLimit)
+		choice, err := c.choose(t.Context(), &ask{
+			user: "@bob:x", pusher: bob.lanes[0].pusher, after: try.after, target: try.target, thinTo: try.thinTo,
+		})
+		var seqs []uint64
+		for _, p := range choice.places {
+			seqs = append(seqs, p.seq)
+		}
+		if err != nil || !slices.Equal(seqs, try.want) || choice.passedOver != try.passedOver {
+			t.Errorf("%+v: %v, %d passed over, %v", try, seqs, choice.passedOver, err)
+		}
+		read, err := c.fetch(t.Context(), seqs)
+		for _, seq := range seqs {
+			if err != nil || read[seq] == nil || read[seq].RoomSeq != seq {
+				t.Errorf("%d is %+v, %v", seq, read[seq], err)
 			}
 		}
-	})
+	}
+}
+
+// notificationOf returns the notification of an event, perhaps for another device alone.
+func notificationOf(roomSeq uint64, elsewhere bool) *events.Notification {
+	n := &events.Notification{
+		EventID: events.EventID(fmt.Sprintf("$%d", roomSeq)), RoomSeq: roomSeq, At: time.Now(),
+		Tweaks: []byte("{}"), Body: []byte(`{"prio":"low"}`),
+	}
+	if elsewhere {
+		n.Silent = true
+		n.Devices = map[string]events.DeviceOutcome{"elsewhere": {Notify: true, Tweaks: []byte("{}"), Prio: "low"}}
+	}
+	return n
 }

@@ -13,6 +13,17 @@
 // is dropped, and later notifications cost it nothing (G7). When its gateway has room for
 // it again it reads on from the position.
 //
+// # What is unread
+//
+// The owner of a partition applies each change of NOTIFICATIONS in order, so it knows what
+// is there: of each user with pushers it keeps an inbox, with the places of their unread
+// notifications, learnt by key when it is first needed. Counts, what a read removes, and what
+// a lagging pusher has yet to receive are answered from it; the newest notifications
+// themselves are kept as well, and older ones are read by sequence. All of that is bounded
+// (Config.Recent), and can be forgotten at any time: the log is the only truth. So a lane
+// that is a little behind costs no request, and one that is far behind costs one for each
+// notification that it sends, whatever else the log holds (G12).
+//
 // # Gateways
 //
 // All lanes of a gateway share its concurrency limit, which grows while the gateway answers
@@ -27,7 +38,8 @@
 //	requests hang               they take no place of the limit; probes beyond it find out when that is over
 //	gateway is back             the next probe finds out (G5); what expired is a dead letter
 //	pusher not heard of yet     its notifications stay open until it is (G1)
-//	read not removed            the partition waits: what comes after must not overtake it
+//	read not removed            its message stays open, and the log is searched for what is left
+//	inbox forgotten             it is learnt again; nothing depends on it
 //	badge not sent              the lane lags, and its record says that a badge is due
 //	backlog not stored          the notification stays open, and the record is written again
 //	backlog is another's        the partition's work ends: another worker owns it (fence)
@@ -44,6 +56,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"poked/dispatcher/directory"
@@ -76,15 +89,19 @@ type Deliverer struct {
 	late      map[events.UserID]*late
 	askLateAt time.Time
 
-	mu      sync.Mutex
-	people  map[events.UserID]*recipient
-	busy    map[*lane]struct{}        // lanes with something in their queue
-	ending  map[events.PusherID]*lane // lanes of removed pushers whose record is still to be deleted
-	backlog backlogWriter
-	badges  map[events.UserID]*pendingBadge // of users whose unread count has changed
-	closing bool                            // nothing new begins
-	ended   bool                            // nothing is stored any more: another worker may own the partition
-	out     int                             // attempts in flight
+	mu         sync.Mutex
+	people     map[events.UserID]*recipient
+	busy       map[*lane]struct{}        // lanes with something in their queue
+	ending     map[events.PusherID]*lane // lanes of removed pushers whose record is still to be deleted
+	backlog    backlogWriter
+	badges     map[events.UserID]*pendingBadge // of users whose unread count has changed
+	recent     recent                          // the newest notifications
+	inboxBytes int                             // what all inboxes take in memory, roughly
+	removing   int                             // removals from the log that are not answered
+	unremoved  []*removal                      // removals that failed
+	closing    bool                            // nothing new begins
+	ended      bool                            // nothing is stored any more: another worker may own the partition
+	out        int                             // attempts in flight
 }
 
 // Config is what the deliverers of all partitions of a dispatcher share.
@@ -99,6 +116,8 @@ type Config struct {
 	Badge         BadgeOf
 	DelayIfActive time.Duration // how long a poke waits while its user reads elsewhere; 0 is off
 	CatchUpLimit  int           // notifications waiting for a pusher beyond which only the newest of each room is sent
+	Recent        int64         // bytes that the inboxes and the newest notifications of all partitions may take
+	Owned         *atomic.Int64 // how many partitions the dispatcher owns, which divide Recent
 	Log           *slog.Logger
 }
 
@@ -174,11 +193,12 @@ func (d *Deliverer) notified(ctx context.Context, msg partition.Message, s event
 		return
 	}
 	it := &item{seq: msg.Seq, n: n, room: s.Room, waiting: 1}
-	if d.count(ctx, s.User, it) != nil {
+	if d.count(ctx, s, it) != nil {
 		return // ctx has ended; the message stays open
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.recent.add(it, d.recentLimit())
 	r := d.recipient(s.User)
 	for _, l := range r.lanes {
 		l.enqueue(it)
@@ -212,9 +232,11 @@ func (d *Deliverer) release(it *item) {
 func (d *Deliverer) tick(ctx context.Context, now time.Time) {
 	d.askLate(ctx, now)
 	d.takeLate(ctx)
+	d.removeAgain(ctx)
 	d.sendBadges(ctx, now)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.sweep()
 	for l, why := range d.Gates.stuck(d.busy, now) {
 		l.fallBehind(now, poke.Because(why))
 		l.save()

@@ -19,12 +19,12 @@ func (l *lane) enqueueBadge(it *item) {
 func (l *lane) showsBadge() bool { return !l.pusher.NoBadge && l.d.Badge != BadgeNone }
 
 // unread returns the unread count of the lane's user.
-func (l *lane) unread() uint64 { return l.unreadCount().badge(l.d.Badge) }
+func (l *lane) unread() uint64 { return l.inbox().badge(l.d.Badge) }
 
-func (l *lane) unreadCount() *unreadCount { return &l.d.recipient(l.pusher.User).unread }
+func (l *lane) inbox() *inbox { return &l.d.recipient(l.pusher.User).unread }
 
 // knowsBadge reports whether the pusher has received the current unread count.
-func (l *lane) knowsBadge() bool { return l.d.isKnown(l.unreadCount()) && l.delivered.is(l.unread()) }
+func (l *lane) knowsBadge() bool { return l.d.isKnown(l.inbox()) && l.delivered.is(l.unread()) }
 
 // lastBadge is the last unread count that a pusher received. It is not stored: after a
 // crash it would be wrong, and a wrong badge is worse than one that is sent twice.

@@ -81,7 +81,7 @@ func (l *lane) pickLive() (outgoing, turn) {
 		return l.badgePoke(it.seq), turnPoke
 	}
 	unread := it.unread
-	if !l.unreadCount().stale {
+	if !l.inbox().stale {
 		unread = min(unread, l.unread()) // some may have been read meanwhile
 	}
 	return outgoing{pusher: l.pusher, seq: it.seq, n: it.n, room: it.room, unread: unread, attempt: 1}, turnPoke
@@ -103,7 +103,7 @@ func (l *lane) pickLagging() (outgoing, turn) {
 		l.catchUpDone()
 		l.scheduled = false
 		return outgoing{}, turnOver
-	case g.atEnd() && l.d.isKnown(l.unreadCount()):
+	case g.atEnd() && l.d.isKnown(l.inbox()):
 		p := l.badgePoke(g.position)
 		p.attempt = g.attempts + 1
 		return p, turnPoke
@@ -121,7 +121,7 @@ func (l *lane) pickLagging() (outgoing, turn) {
 // carries the count, or the pusher has it already, or it is about to be counted anew.
 func (l *lane) skipBadges() {
 	for len(l.queue) > 0 && l.queue[0].badge {
-		if len(l.queue) == 1 && !l.delivered.is(l.unread()) && !l.unreadCount().stale {
+		if len(l.queue) == 1 && !l.delivered.is(l.unread()) && !l.inbox().stale {
 			return
 		}
 		l.drop(0)

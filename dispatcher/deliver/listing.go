@@ -198,16 +198,37 @@ func second(unix uint32) time.Time {
 	return time.Unix(int64(unix), 0).UTC()
 }
 
-// countWaiting asks the log how much waits for pushers whose lanes do not know. Beyond
-// countPiece they keep an upper bound.
+// countWaiting counts what waits for pushers whose lanes do not know. If the inbox of the
+// user does not know either, the log is asked, for countPiece pushers at most; the others
+// keep an upper bound.
 func (d *Deliverer) countWaiting(ctx context.Context, piece []listed) {
 	left := countPiece
 	for i := range piece {
-		if one := &piece[i]; one.Estimated && left > 0 {
+		one := &piece[i]
+		if !one.Estimated {
+			continue
+		}
+		n, known := d.unreadAfter(one.UserID, one.position)
+		if !known && left > 0 {
 			left--
-			if n, err := d.Conn.CountNotifications(ctx, one.UserID, one.position); err == nil {
-				one.Waiting, one.Estimated = n, false
-			}
+			var err error
+			n, err = d.Conn.CountNotifications(ctx, one.UserID, one.position)
+			known = err == nil
+		}
+		if known {
+			one.Waiting, one.Estimated = n, false
 		}
 	}
+}
+
+// unreadAfter returns how many notifications of a user are in the log after a sequence, and
+// whether that is known.
+func (d *Deliverer) unreadAfter(user events.UserID, seq uint64) (n uint64, known bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.people[user]
+	if r == nil || !d.isKnown(&r.unread) {
+		return 0, false
+	}
+	return r.unread.after(seq)
 }

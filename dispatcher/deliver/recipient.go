@@ -10,7 +10,8 @@ import (
 // recipient is a user with pushers.
 type recipient struct {
 	lanes    []*lane
-	unread   unreadCount
+	unread   inbox
+	removing int       // removals of what was read that are not answered
 	activeAt time.Time // when the user read something last
 }
 
@@ -19,7 +20,7 @@ type recipient struct {
 func (d *Deliverer) recipient(user events.UserID) *recipient {
 	r := d.people[user]
 	if r == nil {
-		r = &recipient{unread: unreadCount{learned: time.Now()}}
+		r = &recipient{unread: inbox{learned: time.Now()}}
 		if r.assign(d, d.Directory.Pushers(user)); len(r.lanes) > 0 {
 			d.people[user] = r
 		}
@@ -80,6 +81,7 @@ func (d *Deliverer) PushersChanged(user events.UserID) {
 	pushers := d.Directory.Pushers(user)
 	r.assign(d, pushers)
 	if len(pushers) == 0 {
+		d.resize(r, r.unread.release)
 		delete(d.people, user)
 		d.fresh = false
 	}

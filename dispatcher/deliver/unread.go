@@ -2,11 +2,11 @@ package deliver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"poked/events"
-	"poked/events/stream"
 	"poked/events/wait"
 )
 
@@ -29,115 +29,60 @@ func (b BadgeOf) Validate() error {
 	return fmt.Errorf("--badge must be %s, %s or %s", BadgeMessages, BadgeRooms, BadgeNone)
 }
 
-// unreadCount is what a user has unread: the notifications in their log. It is read from the
-// log when it is first needed, counted up from there, and read again after something was
-// removed from the log.
-type unreadCount struct {
-	messages uint64
-	rooms    map[events.RoomID]struct{} // only if the badge counts rooms
-	upTo     uint64                     // the newest notification that is counted; 0 until the log was read
-	stale    bool                       // something was removed from the log since, or it was unsettled
-	changes  uint64                     // how often something was removed from the log
-	learned  time.Time                  // when the log was read, or when the user was first seen
-}
-
-// badge returns the unread count of a poke.
-func (t *unreadCount) badge(of BadgeOf) uint64 {
-	if of == BadgeRooms {
-		return uint64(len(t.rooms))
-	}
-	return t.messages
-}
-
-// add counts one notification, if it is not counted yet.
-func (t *unreadCount) add(of BadgeOf, seq uint64, n *events.Notification, room events.RoomID) {
-	if seq <= t.upTo {
-		return
-	}
-	t.upTo = seq
-	if n.Only != "" {
-		return // it was counted when it first arrived
-	}
-	t.messages++
-	if of != BadgeRooms {
-		return
-	}
-	if t.rooms == nil {
-		t.rooms = map[events.RoomID]struct{}{}
-	}
-	t.rooms[room] = struct{}{}
-}
-
-// removed records that something was, or may have been, removed from the log.
-func (t *unreadCount) removed() { t.stale, t.changes = true, t.changes+1 }
-
-// learn applies what the log holds up to a sequence, read when a number of changes was
-// known. If something changed meanwhile, or a newer count is known already, the result is
-// dropped, and the log is read again when the count is needed.
-func (t *unreadCount) learn(of BadgeOf, count stream.Unread, upTo, changes uint64) {
-	if upTo < t.upTo || changes != t.changes {
-		return
-	}
-	*t = unreadCount{
-		messages: count.Messages, upTo: upTo, changes: changes, stale: count.Unsettled, learned: time.Now(),
-	}
-	if of != BadgeRooms {
-		return
-	}
-	t.rooms = make(map[events.RoomID]struct{}, len(count.Rooms))
-	for _, room := range count.Rooms {
-		t.rooms[room] = struct{}{}
-	}
-}
-
 // relearnAfter is how long a count is trusted: notifications expire from the log without a
 // message.
 const relearnAfter = 24 * time.Hour
 
-// count sets the item's unread count: up to its notification or, if the log held more of
-// them when it was read, up to those. A badge shows what is unread, not when it arrived.
-func (d *Deliverer) count(ctx context.Context, user events.UserID, it *item) error {
-	if d.Badge == BadgeNone {
-		return nil
-	}
-	if err := wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return d.learnUnread(ctx, user) }); err != nil {
-		return err
+// count adds a notification to its user's inbox, and sets its unread count: up to this
+// notification or, if the log held more of them when it was read, up to those. A badge shows
+// what is unread, not when it arrived.
+func (d *Deliverer) count(ctx context.Context, s events.LogSubject, it *item) error {
+	if d.Badge != BadgeNone {
+		if err := wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return d.learnUnread(ctx, s.User) }); err != nil {
+			return err
+		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r := d.recipient(user)
-	r.unread.add(d.Badge, it.seq, &it.n, it.room)
+	r := d.recipient(s.User)
+	if d.Badge == BadgeNone && !d.isKnown(&r.unread) {
+		return nil
+	}
+	d.resize(r, func() { r.unread.add(threadKey{s.Room, s.Thread}, placeOf(it.seq, &it.n)) })
 	it.unread = r.unread.badge(d.Badge)
 	return nil
 }
 
+// errRemoving reports that what a user has read is being removed from the log.
+var errRemoving = errors.New("what was read is being removed")
+
 // learnUnread reads what a user has unread from the log, unless that is known.
 func (d *Deliverer) learnUnread(ctx context.Context, user events.UserID) error {
-	if d.Badge == BadgeNone {
-		return nil
-	}
 	d.mu.Lock()
 	r := d.recipient(user)
-	known, changes := d.isKnown(&r.unread), r.unread.changes
+	known, changes, removing := d.isKnown(&r.unread), r.unread.changes, r.removing
 	d.mu.Unlock()
-	if known {
+	switch {
+	case known:
 		return nil
+	case removing > 0:
+		return errRemoving
 	}
-	count, upTo, err := d.Conn.Unread(ctx, user)
+	unread, upTo, err := d.Conn.Unread(ctx, user)
 	if err != nil {
 		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.people[user] == r { // else the user's last pusher was removed meanwhile
-		r.unread.learn(d.Badge, count, upTo, changes)
+		d.resize(r, func() { r.unread.learn(&unread, upTo, changes) })
 	}
 	return nil
 }
 
-// isKnown reports whether a count need not be read from the log.
-func (d *Deliverer) isKnown(t *unreadCount) bool {
-	return !t.stale && (t.upTo > 0 || d.fresh) && time.Since(t.learned) < relearnAfter
+// isKnown reports whether an inbox need not be read from the log.
+func (d *Deliverer) isKnown(in *inbox) bool {
+	return !in.stale && (in.learnt || in.upTo > 0 || d.fresh) && time.Since(in.learned) < relearnAfter
 }
 
 // notFresh records that a user may have something unread that no recipient counted.
@@ -145,4 +90,37 @@ func (d *Deliverer) notFresh() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.fresh = false
+}
+
+// resize calls change, which changes an inbox, and keeps account of the memory. The caller
+// holds the mutex.
+func (d *Deliverer) resize(r *recipient, change func()) {
+	before := r.unread.bytes
+	change()
+	d.inboxBytes += r.unread.bytes - before
+}
+
+// recentLimit returns how many bytes this partition's inboxes may take, and as many its
+// newest notifications.
+func (d *Deliverer) recentLimit() int {
+	return int(d.Recent) / 2 / max(int(d.Owned.Load()), 1)
+}
+
+// sweep forgets inboxes that were not used since the last sweep, once they take more memory
+// than they may.
+func (d *Deliverer) sweep() {
+	limit := d.recentLimit()
+	if d.inboxBytes <= limit {
+		return
+	}
+	for range 2 { // the second time around none was used
+		for _, r := range d.people {
+			if !r.unread.used {
+				d.resize(r, r.unread.release)
+			}
+			if r.unread.used = false; d.inboxBytes <= limit/4*3 {
+				return
+			}
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,24 +21,31 @@ import (
 	"poked/events/wait"
 )
 
-// startAlone starts the deliverer of the only partition, whose users have a pusher each
-// at gw.test. It ends with the test.
-func startAlone(t *testing.T, conn *stream.Conn, dial poke.DialFunc, users ...events.UserID) *Deliverer {
+// directoryOf returns a directory of users with a pusher each at gw.test.
+func directoryOf(t *testing.T, conn *stream.Conn, users ...events.UserID) *directory.Directory {
 	t.Helper()
 	policy, err := pushgateway.NewPolicy([]string{"gw.test"}, nil, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.DiscardHandler)
-	dir := directory.New(policy, log, conn.Partitions(), func(events.UserID) {})
+	dir := directory.New(policy, slog.New(slog.DiscardHandler), conn.Partitions(), func(events.UserID) {})
 	for _, user := range users {
 		dir.Apply(events.UserPushers{UserID: user, Pushers: []events.Pusher{eventstest.SomePusher(string(user))}})
 	}
+	return dir
+}
+
+// startAlone starts the deliverer of the only partition, whose users have a pusher each
+// at gw.test. It ends with the test.
+func startAlone(t *testing.T, conn *stream.Conn, dial poke.DialFunc, users ...events.UserID) *Deliverer {
+	t.Helper()
+	dir, log := directoryOf(t, conn, users...), slog.New(slog.DiscardHandler)
 	var working sync.WaitGroup
 	gs := NewGateways(16, 4, 16, nil, func(slot func()) { working.Go(slot) })
 	d := New(Config{
 		Conn: conn, Worker: "test", Directory: dir, Gates: gs, Client: poke.NewClient(dial, time.Minute, 16), Counts: new(Counters),
 		PokeTTL: time.Hour, Badge: BadgeMessages, CatchUpLimit: 100, Log: log,
+		Recent: 1 << 20, Owned: new(atomic.Int64),
 	})
 	stop := d.Start()
 	f, err := partition.NewGroup(conn).Follow(t.Context(), partition.StageDeliver, 0, "test")

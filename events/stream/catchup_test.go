@@ -1,7 +1,9 @@
 package stream_test
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -10,117 +12,164 @@ import (
 	"poked/events/stream"
 )
 
-// places writes notifications as the rooms and sequences they stand at.
-func places(list []stream.LoggedNotification) string {
-	text := ""
-	for _, n := range list {
-		text += fmt.Sprintf("%s@%d ", n.Room, n.Seq)
+// threads writes what is unread by thread, in no particular order of the log.
+func threads(u stream.Unread) string {
+	var all []string
+	for _, one := range u.Threads {
+		all = append(all, fmt.Sprintf("%s: %d up to %d", one.Room, one.Messages, one.LastSeq))
 	}
-	return text
+	slices.Sort(all)
+	return fmt.Sprint(all)
 }
 
-func TestNewestInRooms(t *testing.T) {
+func TestUnreadByThread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
 		for i := range 9 {
 			notify(t, conn, "@a:x", events.RoomID(fmt.Sprintf("!r%d", i%2)), uint64(i)+1)
 		}
 		notify(t, conn, "@b:x", "!r0", 10)
-		newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x", "@b:x", "@nobody:x"}, 0)
-		if err != nil || places(newest["@a:x"]) != "!r1@8 !r0@9 " || places(newest["@b:x"]) != "!r0@10 " || len(newest) != 2 {
-			t.Errorf("%s, %s, %d users, %v", places(newest["@a:x"]), places(newest["@b:x"]), len(newest), err)
-		}
-		if newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@nobody:x"}, 0); err != nil || len(newest) != 0 {
-			t.Errorf("%v, %v", newest, err)
+		for user, want := range map[events.UserID]string{
+			"@a:x": "[!r0: 5 up to 9 !r1: 4 up to 8]", "@b:x": "[!r0: 1 up to 10]", "@nobody:x": "[]",
+		} {
+			if u, upTo, err := conn.Unread(t.Context(), user); err != nil || u.Unsettled || threads(u) != want || upTo != 10 {
+				t.Errorf("%s: %s up to %d, %v; want %s", user, threads(u), upTo, err, want)
+			}
 		}
 	})
 }
 
-// More rooms than the server tells at once, for one user or for several.
-func TestNewestInVeryManyRooms(t *testing.T) {
+// TestUnreadInVeryManyRooms has more rooms than the server reports at once.
+func TestUnreadInVeryManyRooms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
 		const rooms = 1100
 		for i := range rooms {
 			notify(t, conn, "@a:x", events.RoomID(fmt.Sprintf("!r%d", i)), 1)
 		}
 		notify(t, conn, "@a:x", "!r0", 2)
-		notify(t, conn, "@b:x", "!r", 1)
-		newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x", "@b:x"}, 0)
-		if err != nil || len(newest["@a:x"]) != rooms || places(newest["@b:x"]) != fmt.Sprintf("!r@%d ", rooms+2) {
-			t.Fatalf("%d rooms, %s, %v", len(newest["@a:x"]), places(newest["@b:x"]), err)
+		u, upTo, err := conn.Unread(t.Context(), "@a:x")
+		if err != nil || u.Unsettled || len(u.Threads) != rooms || u.Messages != rooms+1 || upTo != rooms+1 {
+			t.Fatalf("%d messages in %d threads up to %d, %v", u.Messages, len(u.Threads), upTo, err)
 		}
-		if last := newest["@a:x"][rooms-1]; last.Room != "!r0" || last.Seq != rooms+1 {
-			t.Errorf("the newest is %s", places([]stream.LoggedNotification{last}))
+		for _, one := range u.Threads {
+			if one.Room == "!r0" && (one.Messages != 2 || one.LastSeq != rooms+1) {
+				t.Errorf("!r0 has %d up to %d", one.Messages, one.LastSeq)
+			}
 		}
 	})
 }
 
-func TestNotificationsInRoom(t *testing.T) {
+func TestNotificationsIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())
 		for i := range 10 {
 			notify(t, conn, "@a:x", events.RoomID(fmt.Sprintf("!r%d", i%2)), uint64(i)+1)
 		}
-		all, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x"}, 0)
-		if err != nil {
-			t.Fatal(err)
+		check := func(last, after uint64, limit int, want string) {
+			t.Helper()
+			page, more, err := conn.NotificationsIn(t.Context(), "@a:x", "!r0", events.NoToken, last, after, limit)
+			var seqs []uint64
+			for _, one := range page {
+				seqs = append(seqs, one.Seq)
+			}
+			if got := fmt.Sprint(seqs, more, err); got != want {
+				t.Errorf("after %d: %s, want %s", after, got, want)
+			}
 		}
-		newest := all["@a:x"][0] // of !r0, at 9
-		page, more, err := conn.NotificationsInRoom(t.Context(), newest, 3, 2)
-		if err != nil || places(page) != "!r0@5 !r0@7 " || more != 1 {
-			t.Errorf("%s, %d more, %v", places(page), more, err)
-		}
-		page, more, err = conn.NotificationsInRoom(t.Context(), newest, 8, 2)
-		if err != nil || places(page) != "!r0@9 " || more != 0 {
-			t.Errorf("%s, %d more, %v", places(page), more, err)
-		}
+		check(9, 3, 2, "[5 7] 1 <nil>")
+		check(9, 8, 2, "[9] 0 <nil>")
+		server.DeleteMessage(stream.Notifications, 9)
+		check(9, 6, 5, "[7] 0 <nil>") // it was removed meanwhile
 	})
 }
 
-// A replica that has not heard yet of what there is must not pass for one that
-// says that there is nothing.
-func TestAnswersFromBehindAreErrors(t *testing.T) {
+func TestBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())
-		notify(t, conn, "@a:x", "!r", 1)
-		if _, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x"}, 1); err != nil {
-			t.Errorf("as of the newest: %v", err)
+		var seqs []uint64
+		for i := range 600 { // more than are requested at once
+			notify(t, conn, "@a:x", "!r", uint64(i)+1)
+			seqs = append(seqs, uint64(i)+1)
 		}
-		if newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x"}, 2); err == nil {
-			t.Errorf("as of what the server does not know yet: %s", places(newest["@a:x"]))
+		server.DeleteMessage(stream.Notifications, 300)
+		bodies, err := conn.Bodies(t.Context(), append(seqs, 601))
+		if err != nil || len(bodies) != 599 || bodies[300] != nil {
+			t.Fatalf("%d bodies, %v", len(bodies), err)
 		}
-		all, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x"}, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		newest := all["@a:x"][0]
-		newest.Seq = 2
-		for _, after := range []uint64{0, 1} {
-			page, _, err := conn.NotificationsInRoom(t.Context(), newest, after, 5)
-			if err == nil {
-				t.Errorf("up to what the server does not know yet: %s", places(page))
+		for seq, raw := range bodies {
+			if n, err := events.ParseNotification(raw); err != nil || n.RoomSeq != seq {
+				t.Errorf("%d is %s, %v", seq, raw, err)
 			}
 		}
 	})
 }
 
-// A message whose subject cannot be read must not keep a reader of the log from
-// what else there is.
-func TestNewestInRoomsPassesAStrangeSubject(t *testing.T) {
+// TestAnswersFromBehindAreErrors reads from a replica that knows nothing yet: that must not
+// pass for an answer that nothing is there.
+func TestAnswersFromBehindAreErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := eventstest.StartServer(t).Link()
+		conn := link.Connect(t, eventstest.Topology())
+		notify(t, conn, "@a:x", "!r", 1)
+		for _, stream := range []string{"NOTIFICATIONS", ""} {
+			link.Behind(stream)
+			_, _, unread := conn.Unread(t.Context(), "@a:x")
+			_, _, in := conn.NotificationsIn(t.Context(), "@a:x", "!r", events.NoToken, 1, 0, 5)
+			_, bodies := conn.Bodies(t.Context(), []uint64{1})
+			for what, err := range map[string]error{"unread": unread, "notifications": in, "bodies": bodies} {
+				if (err != nil) != (stream != "") {
+					t.Errorf("%q is behind, %s: %v", stream, what, err)
+				}
+			}
+		}
+	})
+}
+
+// TestRemoval removes what was asked for, and reports what was not there.
+func TestRemoval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		for i := range 6 {
+			notify(t, conn, "@a:x", "!r", uint64(i)+1)
+		}
+		remove := func(fill func(*stream.Removal)) error {
+			r, done := conn.NewRemoval(), make(chan error, 1)
+			fill(r)
+			r.Send(func(err error) { done <- err })
+			return <-done
+		}
+		err := remove(func(r *stream.Removal) {
+			r.Purge("@a:x", "!r", events.NoToken, 3)
+			r.Delete(5)
+		})
+		var left []uint64
+		for _, msg := range server.Stored(stream.Notifications, "notify.") {
+			left = append(left, msg.Seq)
+		}
+		if err != nil || !slices.Equal(left, []uint64{3, 4, 6}) {
+			t.Errorf("left are %v, %v", left, err)
+		}
+		if err := remove(func(r *stream.Removal) { r.Delete(5) }); err == nil || errors.Is(err, stream.ErrUnknownOutcome) {
+			t.Errorf("removed once more: %v", err)
+		}
+	})
+}
+
+// TestUnreadSkipsAStrangeSubject has a message whose subject cannot be read beside one that
+// can.
+func TestUnreadSkipsAStrangeSubject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn := server.Connect(eventstest.Topology())
 		token := events.Token("@a:x")
 		server.Publish(fmt.Sprintf("notify.%d.%s.?._", events.PartitionOf(token, conn.Partitions()), token), "{}")
 		notify(t, conn, "@a:x", "!r", 1)
-		newest, err := conn.NewestInRooms(t.Context(), []events.UserID{"@a:x"}, 0)
-		if err != nil || places(newest["@a:x"]) != "!r@2 " {
-			t.Errorf("%s, %v", places(newest["@a:x"]), err)
+		if u, _, err := conn.Unread(t.Context(), "@a:x"); err != nil || u.Unsettled || threads(u) != "[!r: 1 up to 2]" {
+			t.Errorf("%s, %v", threads(u), err)
 		}
 	})
 }

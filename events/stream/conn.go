@@ -9,7 +9,9 @@
 //
 // There is one way to follow a stream or bucket ([Tail]), one to write a key that several
 // processes may write ([Register]), and one to write many messages with one callback
-// ([Batch]).
+// ([Batch]). What is stored is read in order ([Conn.Pass]), by sequence ([Conn.Bodies]) or by
+// key: these cost the same whatever else a stream holds. Bulk reads have a connection of
+// their own, since the server lets everything else on a connection wait meanwhile.
 //
 // # What is unread
 //

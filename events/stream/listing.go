@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -89,12 +88,12 @@ func (c *Conn) listNotifications(ctx context.Context, user events.UserID, before
 // listed parses a message of the log. An unreadable one was reported when it was first
 // read, and is skipped.
 func listed(msg *jetstream.RawStreamMsg) (ListedNotification, bool) {
-	_, at, ok := logged(msg)
-	if !ok || strings.HasSuffix(msg.Subject, "."+events.Retried) {
+	s, err := events.ParseLogSubject(msg.Subject)
+	if err != nil || s.Thread == events.Retried {
 		return ListedNotification{}, false
 	}
-	n, err := events.ParseNotification(at.Data)
-	return ListedNotification{Notification: n, Seq: at.Seq, Room: at.Room}, err == nil
+	n, err := events.ParseNotification(msg.Data)
+	return ListedNotification{Notification: n, Seq: msg.Sequence, Room: s.Room}, err == nil
 }
 
 // backwards reads the messages under a filter from the last to the first. The server

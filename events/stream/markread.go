@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidwall/gjson"
@@ -35,7 +36,8 @@ func (c *Conn) MarkRead(ctx context.Context, user events.UserID, room events.Roo
 
 func (c *Conn) markRead(ctx context.Context, filter string, upTo, before uint64) (removed uint64, err error) {
 	// The leader is asked first: a user without notifications costs no more than that.
-	if n, _, err := c.countNotifications(ctx, filter); err != nil || n.Messages+n.retried == 0 {
+	counts, _, err := c.countNotifications(ctx, filter)
+	if err != nil || len(counts) == 0 {
 		return 0, err
 	}
 	last, heard, err := c.readNewest(ctx, Notifications, newest{Filters: []string{filter}})
@@ -45,15 +47,18 @@ func (c *Conn) markRead(ctx context.Context, filter string, upTo, before uint64)
 		return 0, err
 	case len(last) == 0 || heard+1 < before:
 		return 0, errBehind
-	case allRead(last, upTo, before):
+	case allRead(last, counts, upTo, before):
 		return c.purge(ctx, filter, before)
 	}
 	return c.markReadOneByOne(ctx, filter, upTo, before)
 }
 
-func allRead(last []*jetstream.RawStreamMsg, upTo, before uint64) bool {
+// allRead reports whether everything is read if the last message of each subject is. Retried
+// dead letters are in no order.
+func allRead(last []*jetstream.RawStreamMsg, counts map[string]uint64, upTo, before uint64) bool {
 	for _, msg := range last {
-		if msg.Sequence >= before || roomSeqOf(msg.Data) > upTo {
+		disordered := strings.HasSuffix(msg.Subject, "."+events.Retried) && counts[msg.Subject] != 1
+		if msg.Sequence >= before || roomSeqOf(msg.Data) > upTo || disordered {
 			return false
 		}
 	}

@@ -80,7 +80,7 @@ func TestUnread(t *testing.T) {
 			notify(t, conn, user, events.RoomID(fmt.Sprintf("!r%d", i%2)), uint64(i)+1)
 		}
 		count, upTo, err := conn.Unread(t.Context(), "@b:x")
-		if err != nil || count.Messages != 200 || len(count.Rooms) != 2 || upTo != 600 {
+		if err != nil || count.Messages != 200 || len(count.Threads) != 2 || upTo != 600 {
 			t.Errorf("%v unread up to %d, %v; want 200 in two rooms up to 600", count, upTo, err)
 		}
 	})

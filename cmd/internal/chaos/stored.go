@@ -25,12 +25,12 @@ const storedLimit = 1 << 20
 func (h *history) readStored(ctx context.Context, conn *stream.Conn) error {
 	h.stored = map[events.UserID][]storedNotification{}
 	for _, u := range h.people.users {
-		newest, err := conn.NewestInRooms(ctx, []events.UserID{u.id}, 0)
+		unread, _, err := conn.Unread(ctx, u.id)
 		if err != nil {
 			return err
 		}
-		for _, n := range newest[u.id] {
-			page, _, err := conn.NotificationsInRoom(ctx, n, 0, storedLimit)
+		for _, n := range unread.Threads {
+			page, _, err := conn.NotificationsIn(ctx, u.id, n.Room, n.Thread, n.LastSeq, 0, storedLimit)
 			if err != nil {
 				return err
 			}
@@ -39,7 +39,7 @@ func (h *history) readStored(ctx context.Context, conn *stream.Conn) error {
 				if err != nil {
 					return fmt.Errorf("read notification %d: %w", logged.Seq, err)
 				}
-				h.stored[u.id] = append(h.stored[u.id], storedNotification{logged.Seq, logged.Room, parsed.EventID})
+				h.stored[u.id] = append(h.stored[u.id], storedNotification{logged.Seq, n.Room, parsed.EventID})
 			}
 		}
 		slices.SortFunc(h.stored[u.id], func(a, b storedNotification) int { return cmp.Compare(a.seq, b.seq) })

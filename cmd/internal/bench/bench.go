@@ -1,5 +1,6 @@
 // Package bench is "pokelab bench": it measures throughput, scaling, isolation from bad
-// gateways, unread counts and memory. Each result is compared with a baseline, such as a
+// gateways, recovery from a kill, an overload or an outage, a realistic day, unread counts and
+// memory. Each result is compared with a baseline, such as a
 // bare HTTP client, measured on the same machine in the same run. Results of different runs
 // are not comparable.
 package bench
@@ -24,7 +25,7 @@ import (
 // Commands are the subcommand for benchmarks and the hidden ones that it starts as separate
 // processes.
 type Commands struct {
-	Bench     Cmd          `cmd:"" help:"Measure throughput, scaling, isolation, unread counts and memory."`
+	Bench     Cmd          `cmd:"" help:"Measure throughput, scaling, isolation, recovery, a realistic day, unread counts and memory."`
 	Sink      sinkCmd      `cmd:"" name:"bench-sink" hidden:"" help:"Run the gateway of a benchmark."`
 	Gateways  gatewaysCmd  `cmd:"" name:"bench-gateways" hidden:"" help:"Run the gateways of a benchmark."`
 	NATS      natsCmd      `cmd:"" name:"bench-nats" hidden:"" help:"Run the NATS server of a benchmark."`
@@ -40,6 +41,7 @@ type Cmd struct {
 	Outage     outageCmd     `cmd:"" help:"Measure an outage of all push gateways, and the recovery."`
 	Unread     unreadCmd     `cmd:"" help:"Measure the cost of unread counts."`
 	Recovery   recoveryCmd   `cmd:"" help:"Measure how a dispatcher recovers from kill -9 under load."`
+	Overload   overloadCmd   `cmd:"" help:"Measure throughput when more is published than can be delivered, and after that."`
 	Day        dayCmd        `cmd:"" help:"Measure the cost of a notification on a realistic day."`
 	Memory     pushersCmd    `cmd:"" help:"Measure memory and load time of a dispatcher per registered pusher."`
 }

@@ -1,0 +1,82 @@
+package bench
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"poked/cmd/internal/cli"
+	"poked/cmd/internal/clitest"
+	"poked/events/eventstest"
+)
+
+// A small run: more is published than is known to be possible, then nothing, and every poke
+// arrives once. The plot has a point for each second.
+func TestBenchOverload(t *testing.T) {
+	eventstest.Long(t)
+	t.Setenv(clitest.AsProgram, "1") // the dispatcher, NATS and the sink are separate processes
+	file := filepath.Join(t.TempDir(), "plot.svg")
+	got := lab(t, "bench", "overload", "--fanout=20", "--pokes=1000", "--rate=300", "--for=3s", "--plot", file, "--json")
+	if got.Code != cli.ExitOK {
+		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)
+	}
+	var report overloadReport
+	if err := json.Unmarshal([]byte(got.Stdout), &report); err != nil {
+		t.Fatal(err)
+	}
+	if report.Published == 0 || report.Offered != 6000 || report.Full <= 0 || len(report.Bare) != 2 || report.Latest <= 0 {
+		t.Errorf("something was not measured: %s", got.Stdout)
+	}
+	last := report.Seconds[len(report.Seconds)-1]
+	if report.Seconds[0].Rate <= 0 || report.Seconds[0].Published <= 0 || !last.Drains || last.Behind != 0 {
+		t.Errorf("seconds %+v", report.Seconds)
+	}
+	drawn, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(drawn), ","); n < 2*len(report.Seconds) {
+		t.Errorf("a plot with %d points for %d seconds", n, len(report.Seconds))
+	}
+	for decoder := xml.NewDecoder(strings.NewReader(string(drawn))); ; {
+		if _, err := decoder.Token(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("the plot is not XML: %v", err)
+		}
+	}
+}
+
+// Minimum and maximum are of five seconds in a row of the overload, without its first.
+func TestOverloadFigures(t *testing.T) {
+	var report overloadReport
+	for i, rate := range []float64{0, 100, 100, 100, 100, 100, 50, 0, 100, 100, 100} {
+		report.Seconds = append(report.Seconds, overloadSecond{At: float64(i + 1), Rate: rate, Published: 200})
+	}
+	report.Seconds = append(report.Seconds, overloadSecond{At: 12, Rate: 1000, Drains: true})
+	want := overloadFigures{published: 200, best: 100, worst: 70, worstSecond: 0}
+	if got := report.figures(); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	report.Seconds = report.Seconds[:3]
+	want = overloadFigures{published: 200, best: 100, worst: 100, worstSecond: 100}
+	if got := report.figures(); got != want {
+		t.Errorf("of two seconds %+v, want %+v", got, want)
+	}
+}
+
+// Flags that cannot be measured are a usage error.
+func TestBenchOverloadUsage(t *testing.T) {
+	for _, args := range [][]string{
+		{"--times=0"}, {"--rate=-1"}, {"--for=1s"}, {"--fanout=0"}, {"--fanout=20", "--pokes=10"}, {"--catch-up-limit=0"}, {"--concurrency=0"},
+	} {
+		if got := lab(t, append([]string{"bench", "overload"}, args...)...); got.Code != cli.ExitUsage {
+			t.Errorf("%v: exit code %d, want %d: %s", args, got.Code, cli.ExitUsage, got.Stderr)
+		}
+	}
+}

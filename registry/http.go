@@ -182,6 +182,8 @@ func (a *api) record(c *call, began time.Time, status int, errcode string, err e
 	level := slog.LevelInfo
 	switch {
 	case err == nil:
+	case errcode == "M_MISSING_TOKEN": // health checks of reverse proxies, and strangers
+		level = slog.LevelDebug
 	case status == http.StatusServiceUnavailable:
 		level = slog.LevelWarn
 		attrs = append(attrs, slog.Any("error", whyOf(err)))

@@ -133,8 +133,8 @@ func hasHTTP(list []homeserver.Pusher) bool {
 func (u *upstream) move(ctx context.Context, account homeserver.Account, p *homeserver.Pusher, here []events.Pusher) error {
 	user := account.User()
 	log := u.log.With("user_id", string(user), "pusher", string(events.NewPusherID(user, p.AppID, p.Pushkey)))
-	device, err := deviceOf(ctx, account, p, here)
-	if err != nil || device == "" {
+	device, certain, err := deviceOf(ctx, account, p, here)
+	if err != nil || !certain {
 		log.Debug("a pusher stays at the homeserver until its client sets it: its device is not known")
 		return err
 	}
@@ -158,23 +158,26 @@ func (u *upstream) move(ctx context.Context, account homeserver.Account, p *home
 	return nil
 }
 
-// deviceOf returns the device that a pusher of the homeserver belongs to, "" if that is not
-// certain: that of the same pusher here, the one that the homeserver names, or the only
-// one that the user has.
-func deviceOf(ctx context.Context, account homeserver.Account, p *homeserver.Pusher, here []events.Pusher) (string, error) {
+// deviceOf returns the device that a pusher of the homeserver belongs to, and whether that
+// is certain: the one that the homeserver names, or the only one that the user has. A pusher
+// that is here as well keeps the device that it has here, even none.
+func deviceOf(ctx context.Context, account homeserver.Account, p *homeserver.Pusher, here []events.Pusher) (device string, certain bool, err error) {
+	if p.DeviceID != "" {
+		return p.DeviceID, true, nil
+	}
 	for i := range here {
-		if h := &here[i]; h.AppID == p.AppID && h.Pushkey == p.Pushkey && h.DeviceID != "" {
-			return h.DeviceID, nil
+		if h := &here[i]; h.AppID == p.AppID && h.Pushkey == p.Pushkey {
+			return h.DeviceID, true, nil
 		}
 	}
-	if p.DeviceID != "" {
-		return p.DeviceID, nil
-	}
 	devices, err := account.Devices(ctx)
-	if errors.Is(err, homeserver.ErrRefused) || len(devices) != 1 {
-		return "", nil
+	if errors.Is(err, homeserver.ErrRefused) || err == nil && len(devices) != 1 {
+		return "", false, nil
 	}
-	return devices[0], err
+	if err != nil {
+		return "", false, err
+	}
+	return devices[0], true, nil
 }
 
 const (

@@ -155,9 +155,12 @@ func TestSetTakesThePusherFromTheHomeserver(t *testing.T) {
 func TestPushersAreTakenOver(t *testing.T) {
 	h, hs := newHomeserverHouse(t)
 	h.wantSet(200, keys{"pushkey": "both", "lang": "fr"})
+	h.exec(`INSERT INTO pushers (user_id, app_id, pushkey, kind, instance_handle, app_display_name, device_display_name, lang, data, device_id, pushkey_ts)
+		SELECT user_id, app_id, 'imported', kind, '', '', '', '', data, '', 1 FROM pushers`)
 	h.run()
 	hs.SetPusher(alice, theirs("of the laptop", "LAPTOP"))
 	hs.SetPusher(alice, theirs("both", ""))
+	hs.SetPusher(alice, theirs("imported", ""))
 	hs.SetPusher(alice, theirs("of nobody knows which", ""))
 	hs.SetPusher(alice, body(keys{"pushkey": "to a private address", "device_id": "PHONE", "data": keys{"url": "http://10.0.0.1/_matrix/push/v1/notify"}}))
 	hs.SetPusher(alice, keys{"kind": "email", "app_id": "m.email", "pushkey": "mail"})
@@ -170,7 +173,7 @@ func TestPushersAreTakenOver(t *testing.T) {
 		}
 	}
 	h.waitFor("the pushers", func() bool {
-		return h.left() == "both of the laptop of the only device" && len(hs.Pushkeys(alice)) == 3 && len(hs.Pushkeys(bob)) == 0
+		return h.left() == "both imported of the laptop of the only device" && len(hs.Pushkeys(alice)) == 3 && len(hs.Pushkeys(bob)) == 0
 	})
 	if got := hs.Pushkeys(alice); !slices.Equal(got, []string{"of nobody knows which", "to a private address", "mail"}) {
 		t.Errorf("the homeserver has %q", got)
@@ -184,7 +187,7 @@ func TestPushersAreTakenOver(t *testing.T) {
 			devices[p.Pushkey] = p.DeviceID + " " + p.Lang
 		}
 	}
-	if got := encode(t, devices); got != `{"both":"PHONE en","of the laptop":"LAPTOP en","of the only device":"PHONE en"}` {
+	if got := encode(t, devices); got != `{"both":"PHONE en","imported":" en","of the laptop":"LAPTOP en","of the only device":"PHONE en"}` {
 		t.Errorf("devices %s", got)
 	}
 	if strings.Contains(h.log.String(), "nobody knows") || strings.Contains(h.log.String(), "private address") {

@@ -27,6 +27,10 @@
 // only in NATS, so a crash in between needs no repair, and a repeated backfill continues
 // where it stopped.
 //
+// When a local user joins a room that replaces another, the homeserver copies push rules
+// from the old room: before it stores the join, the bridge publishes that the registry
+// fetches them again.
+//
 // # What fails, and how
 //
 //   - NATS is away: the bridge retries for patience and then answers 503; the homeserver

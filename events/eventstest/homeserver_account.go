@@ -91,6 +91,7 @@ func (h *Homeserver) setPusher(w http.ResponseWriter, r *http.Request, caller de
 		respond(w, http.StatusBadRequest, matrixError("M_NOT_JSON"))
 		return
 	}
+	pusher["org.matrix.msc3881.device_id"] = caller.id
 	h.changePusher(caller.user, pusher)
 	respond(w, http.StatusOK, struct{}{})
 }

@@ -64,9 +64,14 @@ func TestKilledServeResumes(t *testing.T) {
 // startKillable runs serve in a separate process and returns when it is ready.
 func startKillable(t *testing.T, data, tokens string) (*exec.Cmd, deployment) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "serve", "--data", data, "--tokens", tokens,
-		"--http", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--log-format", "json",
+	return startProgram(t, "serve", "--data", data, "--tokens", tokens, "--http", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
 		"--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2")
+}
+
+// startProgram runs poked in a separate process and returns when it is ready.
+func startProgram(t *testing.T, args ...string) (*exec.Cmd, deployment) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], append(args, "--log-format", "json")...)
 	cmd.Env = append(os.Environ(), clitest.AsProgram+"=1")
 	logs, err := cmd.StderrPipe()
 	if err != nil {

@@ -6,19 +6,23 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
+	"poked/events"
 	"poked/events/eventstest"
 )
 
 func readExample(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(fromRoot("events", "bridge", name))
+	text, err := os.ReadFile(fromRoot("cmd", "poked", "deploy", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,24 +34,27 @@ func TestProxyExamplesAgree(t *testing.T) {
 	nginx := regexp.MustCompile(`(?m)^\s*location ~ (\S+) {$`)
 	caddy := regexp.MustCompile(`(?m)^\s*@\w+ path_regexp (\S+)$`)
 	for path, ours := range map[string]bool{
-		"/_matrix/client/v3/pushers":                        true,
-		"/_matrix/client/r0/pushers/set":                    true,
-		"/_matrix/client/api/v1/pushers/set":                true,
-		"/_matrix/client/v3/pushrules/":                     true,
-		"/_matrix/client/v3/pushrules/global/content/a%2Fb": true,
-		"/_matrix/client/v3/logout":                         true,
-		"/_matrix/client/v3/logout/all":                     true,
-		"/_matrix/client/v3/devices/PHONE":                  true,
-		"/_matrix/client/v3/delete_devices":                 true,
-		"/_matrix/client/v3/account/password":               true,
-		"/_matrix/client/v3/account/deactivate":             true,
-		"/_matrix/client/v3/account/whoami":                 false,
-		"/_matrix/client/v3/account/password/email":         false,
-		"/_matrix/client/v3/devices":                        false,
-		"/_matrix/client/v3/pushersonly":                    false,
-		"/_matrix/client/v3/sync":                           false,
-		"/_matrix/media/v3/pushers":                         false,
-		"/_matrix/push/v1/notify":                           false,
+		"/_matrix/client/v3/pushers":                                    true,
+		"/_matrix/client/r0/pushers/set":                                true,
+		"/_matrix/client/api/v1/pushers/set":                            true,
+		"/_matrix/client/v3/pushrules/":                                 true,
+		"/_matrix/client/v3/pushrules/global/content/a%2Fb":             true,
+		"/_matrix/client/v3/logout":                                     true,
+		"/_matrix/client/v3/logout/all":                                 true,
+		"/_matrix/client/v3/devices/PHONE":                              true,
+		"/_matrix/client/v3/delete_devices":                             true,
+		"/_matrix/client/v3/account/password":                           true,
+		"/_matrix/client/v3/account/deactivate":                         true,
+		"/_matrix/client/v3/user/@a:x/account_data/m.ignored_user_list": true,
+		"/_matrix/client/r0/user/@a:x/account_data/m.push_rules":        true,
+		"/_matrix/client/v3/user/@a:x/account_data/m.direct":            false,
+		"/_matrix/client/v3/account/whoami":                             false,
+		"/_matrix/client/v3/account/password/email":                     false,
+		"/_matrix/client/v3/devices":                                    false,
+		"/_matrix/client/v3/pushersonly":                                false,
+		"/_matrix/client/v3/sync":                                       false,
+		"/_matrix/media/v3/pushers":                                     false,
+		"/_matrix/push/v1/notify":                                       false,
 	} {
 		for file, pattern := range map[string]*regexp.Regexp{"nginx.conf": nginx, "Caddyfile": caddy} {
 			matched := 0
@@ -63,22 +70,36 @@ func TestProxyExamplesAgree(t *testing.T) {
 	}
 }
 
-// startNginx runs nginx with the example configuration in front of a homeserver and poked.
-func startNginx(t *testing.T, homeserver, poked string) (url string) {
+// The proxies give up on poked after this time in the tests, and try it again after the
+// second.
+const (
+	proxyPatience = time.Second
+	proxyRetry    = 2 * time.Second
+)
+
+// proxies are the reverse proxies that there are examples for.
+func proxies() map[string]func(t *testing.T, homeserver, poked string) (url string) {
+	return map[string]func(t *testing.T, homeserver, poked string) (url string){"nginx": startNginx, "caddy": startCaddy}
+}
+
+// freeAddr returns an address that nobody listens at.
+func freeAddr(t *testing.T) string {
 	t.Helper()
-	binary, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Skip("nginx is not installed: the example configuration is not tested")
-	}
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := free.Addr().String()
-	free.Close()
-	example := strings.NewReplacer("listen 8443;", "listen "+addr+";", "127.0.0.1:8008", homeserver, "127.0.0.1:8720", poked).
+	defer free.Close()
+	return free.Addr().String()
+}
+
+// startNginx runs nginx with the example configuration before a homeserver and poked.
+func startNginx(t *testing.T, homeserver, poked string) (url string) {
+	t.Helper()
+	addr, dir := freeAddr(t), t.TempDir()
+	example := strings.NewReplacer("listen 8443;", "listen "+addr+";", "127.0.0.1:8008", homeserver, "127.0.0.1:8720", poked,
+		"proxy_read_timeout 10s", "proxy_read_timeout "+proxyPatience.String(), "fail_timeout=10s", "fail_timeout="+proxyRetry.String()).
 		Replace(readExample(t, "nginx.conf"))
-	dir := t.TempDir()
 	var temp strings.Builder
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&temp, "%s_temp_path %s;\n", kind, filepath.Join(dir, kind))
@@ -89,9 +110,36 @@ func startNginx(t *testing.T, homeserver, poked string) (url string) {
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var output strings.Builder
-	server := exec.Command(binary, "-p", dir, "-e", "stderr", "-c", conf)
-	server.Stderr = &output
+	runProxy(t, addr, "nginx", "-p", dir, "-e", "stderr", "-c", conf)
+	return "http://" + addr
+}
+
+// startCaddy runs Caddy with the example configuration before a homeserver and poked.
+func startCaddy(t *testing.T, homeserver, poked string) (url string) {
+	t.Helper()
+	addr, dir := freeAddr(t), t.TempDir()
+	example := strings.NewReplacer("matrix.example.org {", "http://"+addr+" {", "127.0.0.1:8008", homeserver, "127.0.0.1:8720", poked,
+		"response_header_timeout 10s", "response_header_timeout "+proxyPatience.String(), "fail_duration 10s", "fail_duration "+proxyRetry.String()).
+		Replace(readExample(t, "Caddyfile"))
+	conf := filepath.Join(dir, "Caddyfile")
+	text := "{\n\tadmin off\n\tstorage file_system " + dir + "\n}\n" + example
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	runProxy(t, addr, "caddy", "run", "--adapter", "caddyfile", "--config", conf)
+	return "http://" + addr
+}
+
+// runProxy runs a reverse proxy until the end of the test, and returns once it listens.
+func runProxy(t *testing.T, addr, name string, args ...string) {
+	t.Helper()
+	binary, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("NOT TESTED: %s is not installed, the example configuration for it is not run", name)
+	}
+	var said lockedBuffer
+	server := exec.Command(binary, args...)
+	server.Stderr = &said
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -99,63 +147,127 @@ func startNginx(t *testing.T, homeserver, poked string) (url string) {
 		_ = server.Process.Kill()
 		_ = server.Wait()
 		if t.Failed() {
-			t.Logf("nginx printed:\n%s", &output)
+			t.Logf("%s said:\n%s", name, said.String())
 		}
 	})
-	eventstest.WaitFor(t, "nginx to listen", func() bool {
+	eventstest.WaitFor(t, name+" to listen", func() bool {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
 		if err == nil {
 			_ = conn.Close()
 		}
 		return err == nil
 	})
-	return "http://" + addr
 }
 
-// A client talks only to nginx. Requests for pushers and push rules go to poked, all others to
-// the homeserver, and with poked down a client can still log out.
-func TestNginxExample(t *testing.T) {
-	hs := homeserverOf(t)
-	hs.AddToken("alice-laptop", "@alice:example.org", "LAPTOP")
-	p, where := start(t, "serve", "--data", filepath.Join(t.TempDir(), "data"), "--http", "127.0.0.1:0", "--homeserver", hs.URL,
-		"--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2")
-	url := startNginx(t, strings.TrimPrefix(hs.URL, "http://"), fmt.Sprint(where["http"]))
-	ask := func(method, path, token, body string) (int, string) {
-		t.Helper()
-		return request(t.Context(), t, method, url+"/_matrix/client/"+path, token, body)
-	}
+// client is a client that talks to the reverse proxy only.
+type proxied struct {
+	t   *testing.T
+	url string
+}
 
-	setPusher(t, url, gatewayURL, "alice-pushkey")
-	if status, answer := ask("GET", "v3/pushers", "alice-token", ""); status != 200 || !strings.Contains(answer, "alice-pushkey") {
-		t.Errorf("pushers: %d %s", status, answer)
+// ask sends a request and wants 200. It returns the answer.
+func (c proxied) ask(method, path, token, body string) string {
+	c.t.Helper()
+	began := time.Now()
+	status, answer := request(c.t.Context(), c.t, method, c.url+"/_matrix/client/"+path, token, body)
+	if status != http.StatusOK {
+		c.t.Errorf("%s %s: %d %s after %s", method, path, status, answer, time.Since(began))
 	}
-	if status, answer := ask("GET", "v3/account/whoami", "alice-token", ""); status != 200 || !strings.Contains(answer, "PHONE") {
-		t.Errorf("whoami: %d %s", status, answer)
-	}
-	rule := "v3/pushrules/global/content/a%2Fb%3F"
-	if status, answer := ask("PUT", rule, "alice-token", `{"pattern":"a","actions":[]}`); status != 200 {
-		t.Errorf("rule: %d %s", status, answer)
-	}
-	if n := len(hs.Hits("PUT /_matrix/client/" + rule)); n != 1 {
-		t.Errorf("the homeserver saw the rule %d times: %v", n, hs.Hits("PUT"))
-	}
-	if n := len(hs.Hits("POST /_matrix/client/v3/pushers")); n != 0 {
-		t.Errorf("the homeserver was given pushers %d times", n)
-	}
-	if status, answer := ask("POST", "v3/logout", "alice-token", "{}"); status != 200 {
-		t.Errorf("logout: %d %s", status, answer)
-	}
-	if status, answer := ask("GET", "v3/pushers", "alice-laptop", ""); status != 200 || answer != `{"pushers":[]}`+"\n" {
-		t.Errorf("pushers after logout: %d %s", status, answer)
-	}
-	p.terminate()
-	if status, answer := ask("POST", "v3/logout", "alice-laptop", "{}"); status != 200 {
-		t.Errorf("logout with poked down: %d %s", status, answer)
-	}
-	if status, _ := ask("GET", "v3/pushers", "alice-laptop", ""); status != 502 {
-		t.Errorf("pushers with poked down: %d", status)
+	return answer
+}
+
+// pusherBody returns the body that sets a pusher.
+func pusherBody(pushkey, lang string) string {
+	return fmt.Sprintf(`{"kind":"http","app_id":"org.example.app","app_display_name":"App","device_display_name":"Phone","pushkey":%q,`+
+		`"lang":%q,"data":{"url":%q}}`, pushkey, lang, gatewayURL)
+}
+
+// Requests for pushers, push rules and ignored users go to poked, all others to the
+// homeserver. With poked stopped or hanging the homeserver answers: clients start, change
+// rules and pushers, and log out. poked catches up when it is back.
+func TestG15PushAwayIsNotTheHomeserverAway(t *testing.T) {
+	for name, startProxy := range proxies() {
+		t.Run(name, func(t *testing.T) {
+			hs := homeserverOf(t)
+			for _, device := range []string{"LAPTOP", "TABLET", "DESK"} {
+				hs.AddToken("alice-"+strings.ToLower(device), "@alice:example.org", device)
+			}
+			addr, data, registration := freeAddr(t), filepath.Join(t.TempDir(), "data"), writeRegistration(t)
+			startPoked := func() *exec.Cmd {
+				cmd, _ := startProgram(t, "serve", "--data", data, "--http", addr, "--homeserver", hs.URL, "--registration", registration,
+					"--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2")
+				return cmd
+			}
+			poked := startPoked()
+			c := proxied{t, startProxy(t, strings.TrimPrefix(hs.URL, "http://"), addr)}
+			alice := events.UserID("@alice:example.org")
+			pushers := func() string { return c.ask("GET", "v3/pushers", "alice-desk", "") }
+
+			// All is up.
+			for _, device := range []string{"laptop", "tablet"} {
+				c.ask("POST", "v3/pushers/set", "alice-"+device, pusherBody("key-"+device, "en"))
+			}
+			if keys := hs.Pushkeys(alice); len(keys) != 0 || !strings.Contains(pushers(), "key-tablet") {
+				t.Errorf("the homeserver has pushers %q, poked %s", keys, pushers())
+			}
+			rule := "v3/pushrules/global/content/a%2Fb%3F"
+			c.ask("PUT", rule, "alice-desk", `{"pattern":"a","actions":[]}`)
+			if n := len(hs.Hits("PUT /_matrix/client/" + rule)); n != 1 {
+				t.Errorf("the homeserver got the rule %d times: %v", n, hs.Hits("PUT"))
+			}
+			ignored := "v3/user/" + url.PathEscape(string(alice)) + "/account_data/m.ignored_user_list"
+			c.ask("PUT", ignored, "alice-desk", `{"ignored_users":{"@bob:example.org":{}}}`)
+			if got := c.ask("GET", "v3/account/whoami", "alice-desk", ""); !strings.Contains(got, "DESK") {
+				t.Errorf("whoami: %s", got)
+			}
+
+			// It hangs.
+			hang := func(how syscall.Signal) {
+				if err := poked.Process.Signal(how); err != nil {
+					t.Fatal(err)
+				}
+			}
+			hang(syscall.SIGSTOP)
+			began := time.Now()
+			c.ask("GET", "v3/pushrules/", "alice-desk", "")
+			c.ask("PUT", "v3/pushrules/global/content/hung", "alice-desk", `{"pattern":"a","actions":["notify"]}`)
+			c.ask("POST", "v3/pushers/set", "alice-laptop", pusherBody("key-laptop", "fr"))
+			c.ask("GET", "v3/pushers", "alice-desk", "")
+			c.ask("PUT", ignored, "alice-desk", `{"ignored_users":{}}`)
+			c.ask("POST", "v3/logout", "alice-tablet", "{}")
+			if took := time.Since(began); took > 2*proxyPatience+time.Second {
+				t.Errorf("five requests took %s while poked hung", took)
+			}
+			<-time.After(hangNoticed) // until poked must notice that it stood still
+			hang(syscall.SIGCONT)
+			caughtUp := func() bool {
+				return len(hs.Pushkeys(alice)) == 0 && strings.Contains(pushers(), `"fr"`) && !strings.Contains(pushers(), "key-tablet")
+			}
+			eventstest.WaitFor(t, "poked to catch up after it hung", caughtUp)
+
+			// It is down.
+			if err := poked.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = poked.Wait() // it was killed
+			c.ask("GET", "v3/pushrules/", "alice-desk", "")
+			c.ask("PUT", "v3/pushrules/global/content/down", "alice-desk", `{"pattern":"a","actions":["notify"]}`)
+			c.ask("POST", "v3/pushers/set", "alice-desk", pusherBody("key-desk", "en"))
+			c.ask("PUT", ignored, "alice-desk", `{"ignored_users":{"@bob:example.org":{}}}`)
+			c.ask("POST", "v3/logout", "alice-laptop", "{}")
+			if keys := hs.Pushkeys(alice); len(keys) != 1 {
+				t.Errorf("the homeserver has pushers %q", keys)
+			}
+			startPoked()
+			eventstest.WaitFor(t, "poked to catch up after its start", func() bool {
+				return len(hs.Pushkeys(alice)) == 0 && strings.Contains(pushers(), "key-desk") && !strings.Contains(pushers(), "key-laptop")
+			})
+		})
 	}
 }
+
+// hangNoticed is longer than poked may stand still without noticing.
+const hangNoticed = 6 * time.Second
 
 func request(ctx context.Context, t *testing.T, method, url, token, body string) (int, string) {
 	t.Helper()

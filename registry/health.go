@@ -9,6 +9,13 @@ import (
 type Health struct {
 	Outbox  int  // rows in the outbox: changes not yet published to NATS
 	Settled bool // the last attempt to publish the outbox succeeded
+
+	Requests []Requests // of clients, since the start, by path and status
+	// Whoami is how long the homeserver took to answer about access tokens; without one
+	// it is empty.
+	Whoami    Histogram
+	Held      int    // imported users whose push rules are not fetched yet, and who are not poked
+	TakenOver uint64 // pushers that were taken over from the homeserver since the start
 }
 
 // Health returns the state of the registry.
@@ -17,7 +24,12 @@ func (r *Registry) Health(ctx context.Context) (h Health, err error) {
 	if err := r.store.read.GetContext(ctx, &h.Outbox, "SELECT count(*) FROM outbox"); err != nil {
 		return h, fmt.Errorf("count outbox: %w", err)
 	}
-	return h, nil
+	held, err := r.store.Held(ctx)
+	h.Held, h.Requests = len(held), r.api.requests.snapshot()
+	if up := r.api.upstream; up != nil {
+		h.Whoami, h.TakenOver = up.tokens.whoami.snapshot(), up.takenOver.Load()
+	}
+	return h, err
 }
 
 // Unready returns the reason why the registry cannot do all of its work, or "". It

@@ -49,6 +49,7 @@ type homeserverTokens struct {
 	flights   singleflight.Group
 	strangers *semaphore.Weighted
 	gone      *departures
+	whoami    durations // of the homeserver's answers
 }
 
 type knownToken struct {
@@ -132,6 +133,7 @@ func (h *homeserverTokens) ask(ctx context.Context, digest tokenDigest, token st
 	for range maxAsked {
 		began, asked := time.Now(), h.gone.now()
 		owner, err := h.client.Whoami(ctx, token)
+		h.whoami.add(time.Since(began))
 		if errors.Is(err, homeserver.ErrUnknownToken) {
 			err = fmt.Errorf("%w: %w", ErrUnknownToken, err)
 			h.known.Remove(digest)

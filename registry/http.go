@@ -33,6 +33,7 @@ type api struct {
 	listings *semaphore.Weighted // limits concurrent listings of notifications
 	log      *slog.Logger
 	table    []endpoint
+	requests requestCounts
 
 	upstream *upstream // nil without a homeserver to ask
 }
@@ -167,6 +168,7 @@ func allowCrossOrigin(h http.Header) {
 // record logs one line for each request. The line contains nothing that the client
 // chose freely: no unknown path or method, no query, no body.
 func (a *api) record(c *call, began time.Time, status int, errcode string, err error) {
+	a.requests.add(c.path, status)
 	attrs := []slog.Attr{
 		slog.String("method", knownMethod(c.request.Method)),
 		slog.String("path", c.path),

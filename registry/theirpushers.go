@@ -154,6 +154,7 @@ func (u *upstream) move(ctx context.Context, account homeserver.Account, p *home
 	if err := account.DeletePusher(ctx, p.AppID, p.Pushkey); err != nil {
 		return err
 	}
+	u.takenOver.Add(1)
 	log.Info("pusher taken over from the homeserver")
 	return nil
 }

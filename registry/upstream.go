@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"poked/events"
 	"poked/events/homeserver"
@@ -32,6 +33,7 @@ type upstream struct {
 	seed  maphash.Seed
 
 	newcomers newcomers
+	takenOver atomic.Uint64 // pushers
 }
 
 func newUpstream(client *homeserver.Client, tokens *homeserverTokens, store *store, policy *pushgateway.Policy, log *slog.Logger) (*upstream, error) {

@@ -33,6 +33,8 @@
 //
 // # What fails, and how
 //
+//   - The homeserver does not know the as_token: a warning, and not ready. It is asked at
+//     the start, and again every few seconds until it does.
 //   - NATS is away: the bridge retries for patience and then answers 503; the homeserver
 //     sends the transaction again.
 //   - The homeserver does not return a room's state: 502, and the homeserver sends the
@@ -55,6 +57,7 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/errgroup"
 
 	"poked/events"
 	"poked/events/homeserver"
@@ -142,10 +145,17 @@ func (b *Bridge) Addr() string { return b.listener.Addr().String() }
 // Run serves the homeserver until ctx ends. A transaction that is not stored by then
 // is not acknowledged.
 func (b *Bridge) Run(ctx context.Context) error {
-	err := httpserve.Run(ctx, b.listener, httpserve.Config{
-		Handler: b.Handler(ctx), MaxConns: maxConns, WriteTimeout: writeTimeout, StopTimeout: stopTimeout, Log: b.log,
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return httpserve.Run(ctx, b.listener, httpserve.Config{
+			Handler: b.Handler(ctx), MaxConns: maxConns, WriteTimeout: writeTimeout, StopTimeout: stopTimeout, Log: b.log,
+		})
 	})
-	if err != nil {
+	group.Go(func() error {
+		b.seeder.registered.Run(ctx)
+		return nil
+	})
+	if err := group.Wait(); err != nil {
 		return fmt.Errorf("serve the homeserver: %w", err)
 	}
 	b.log.Info("bridge stopped", "counts", b.Counts())

@@ -67,6 +67,10 @@ func (b *Bridge) authorized(handle func(http.ResponseWriter, *http.Request) erro
 		if err == nil {
 			err = handle(w, r)
 		}
+		var p *problem
+		if errors.As(err, &p) {
+			b.counts.refuse(p.status)
+		}
 		answer(w, err)
 	}
 }
@@ -113,6 +117,7 @@ func (b *Bridge) transact(ctx context.Context, w http.ResponseWriter, r *http.Re
 		return unstored(err)
 	}
 	b.counts.transactions.Add(1)
+	b.counts.last.Store(time.Now().UnixNano())
 	b.log.Debug("transaction stored", "rooms", len(t.rooms), "bytes", len(body))
 	return nil
 }

@@ -37,7 +37,10 @@ var errNobody = errors.New("no local user is known in the room")
 
 // seeder publishes the state of a room before the room's first events.
 type seeder struct {
-	service  *homeserver.Service
+	service *homeserver.Service
+
+	registered *homeserver.Introduction // whether the homeserver knows the registration
+
 	reg      *homeserver.Registration
 	conn     *stream.Conn
 	log      *slog.Logger
@@ -61,7 +64,7 @@ func newSeeder(service *homeserver.Service, reg *homeserver.Registration, conn *
 		return nil, fmt.Errorf("remember rooms: %w", err)
 	}
 	return &seeder{
-		service: service, reg: reg, conn: conn, log: log, counts: counts, slots: semaphore.NewWeighted(seedsAtOnce),
+		service: service, registered: homeserver.Introduce(service, log), reg: reg, conn: conn, log: log, counts: counts, slots: semaphore.NewWeighted(seedsAtOnce),
 		known: known, failing: failures, resident: &residents{service: service, reg: reg, conn: conn},
 	}, nil
 }
@@ -136,6 +139,8 @@ func (s *seeder) seed(ctx context.Context, room events.RoomID, witnesses []event
 		return fmt.Errorf("wait to fetch state: %w", err)
 	}
 	defer s.slots.Release(1)
+	s.counts.seeding.Add(1)
+	defer s.counts.seeding.Add(-1)
 	ctx, cancel := context.WithTimeout(ctx, seedTimeout)
 	defer cancel()
 	skip := map[events.EventID]bool{}
@@ -170,6 +175,7 @@ func (s *seeder) seedAs(ctx context.Context, room events.RoomID, user events.Use
 		return err
 	}
 	for raw, err := range s.service.RoomState(ctx, room, user) {
+		s.registered.Note(err)
 		if err != nil {
 			return err
 		}

@@ -8,14 +8,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"poked/dispatcher"
+	"poked/events/bridge"
 	"poked/events/stream"
 	"poked/registry"
 )
 
 // Metrics for Prometheus. Nothing is counted here: each scrape reads the state of the
-// roles. The number of label values does not grow with users, rooms or gateways: outcome
-// and class are closed enumerations, there are five states, eleven streams and three
-// stages, and partition is below --partitions.
+// roles. The number of label values does not grow with users, rooms or gateways: outcome,
+// class and reason are closed enumerations, there are five states, eleven streams and three
+// stages, partition is below --partitions, and a path is a template of the API.
 
 // series returns the description of a metric.
 func series(name, help string, labels ...string) *prometheus.Desc {
@@ -110,7 +111,7 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 type registryMetrics struct {
 	health func(context.Context) (registry.Health, error)
 
-	outbox, settled *prometheus.Desc
+	outbox, settled, requests, whoami, held, takenOver *prometheus.Desc
 }
 
 func newRegistryMetrics(health func(context.Context) (registry.Health, error)) *registryMetrics {
@@ -118,13 +119,19 @@ func newRegistryMetrics(health func(context.Context) (registry.Health, error)) *
 		health:  health,
 		outbox:  series("outbox_rows", "Changes in the database that are not published to NATS yet."),
 		settled: series("outbox_told", "1 if the last attempt published all pending changes to NATS."),
+
+		requests:  series("client_requests_total", "Requests of clients to the registry, by path below its prefix and status.", "path", "status"),
+		whoami:    series("whoami_latency_seconds", "Time that the homeserver took to answer about an access token, in seconds."),
+		held:      series("imported_users_waiting", "Imported users whose push rules are not fetched yet. They are not poked before."),
+		takenOver: series("pushers_taken_over_total", "Pushers moved from the homeserver to the registry."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *registryMetrics) Describe(descs chan<- *prometheus.Desc) {
-	descs <- m.outbox
-	descs <- m.settled
+	for _, desc := range []*prometheus.Desc{m.outbox, m.settled, m.requests, m.whoami, m.held, m.takenOver} {
+		descs <- desc
+	}
 }
 
 // scrapePatience bounds the database query of a scrape.
@@ -139,8 +146,70 @@ func (m *registryMetrics) Collect(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.NewInvalidMetric(m.outbox, err)
 		return
 	}
-	scrape(metrics).gauge(m.outbox, float64(h.Outbox))
-	scrape(metrics).gauge(m.settled, yesNo(h.Settled))
+	to := scrape(metrics)
+	to.gauge(m.outbox, float64(h.Outbox))
+	to.gauge(m.settled, yesNo(h.Settled))
+	for _, r := range h.Requests {
+		to.counter(m.requests, r.Count, r.Path, strconv.Itoa(r.Status))
+	}
+	if h.Whoami.Buckets != nil {
+		metrics <- prometheus.MustNewConstHistogram(m.whoami, h.Whoami.Count, h.Whoami.Sum, h.Whoami.Buckets)
+	}
+	to.gauge(m.held, float64(h.Held))
+	to.counter(m.takenOver, h.TakenOver)
+}
+
+// bridgeMetrics collects the metrics of a bridge.
+type bridgeMetrics struct {
+	health func() bridge.Health
+
+	transactions, age, events, receipts, repeated, late, bad, seeded, seeding, withoutState, refused *prometheus.Desc
+}
+
+func newBridgeMetrics(health func() bridge.Health) *bridgeMetrics {
+	return &bridgeMetrics{
+		health:       health,
+		transactions: series("bridge_transactions_total", "Transactions of the homeserver that were stored."),
+		age:          series("bridge_last_transaction_age_seconds", "Time since a transaction was stored, in seconds. Absent before the first since the start."),
+		events:       series("bridge_events_total", "Room events stored."),
+		receipts:     series("bridge_receipts_total", "Receipts stored. Homeservers without receive_ephemeral send none."),
+		repeated:     series("bridge_repeated_events_total", "Room events that had been stored before."),
+		late:         series("bridge_late_events_total", "Room events that were too old to notify."),
+		bad:          series("bridge_dead_messages_total", "Events and receipts that became dead letters because they could not be read."),
+		seeded:       series("bridge_seeds_total", "Rooms whose state was fetched from the homeserver."),
+		seeding:      series("bridge_seeds_in_progress", "Rooms whose state is being fetched."),
+		withoutState: series("bridge_events_without_state_total", "Batches of events that were stored without the state of their room."),
+		refused:      series("bridge_refused_total", "Requests of the homeserver that were refused.", "reason"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *bridgeMetrics) Describe(descs chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{
+		m.transactions, m.age, m.events, m.receipts, m.repeated, m.late, m.bad, m.seeded, m.seeding, m.withoutState, m.refused,
+	} {
+		descs <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *bridgeMetrics) Collect(metrics chan<- prometheus.Metric) {
+	h, to := m.health(), scrape(metrics)
+	to.counter(m.transactions, h.Transactions)
+	if !h.Last.IsZero() {
+		to.gauge(m.age, max(time.Since(h.Last).Seconds(), 0))
+	}
+	to.counter(m.events, h.Events)
+	to.counter(m.receipts, h.Receipts)
+	to.counter(m.repeated, h.Repeated)
+	to.counter(m.late, h.Late)
+	to.counter(m.bad, h.Bad)
+	to.counter(m.seeded, h.Seeded)
+	to.gauge(m.seeding, float64(h.Seeding))
+	to.counter(m.withoutState, h.WithoutState)
+	for why, n := range h.Refused {
+		to.counter(m.refused, n, string(why))
+	}
 }
 
 // natsMetrics collects the metrics of a connection to NATS.

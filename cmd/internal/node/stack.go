@@ -302,7 +302,10 @@ func StartBridge(cfg bridge.Config, hs homeserver.Config) Starter {
 			defer client.Close()
 			return br.Close()
 		}
-		return Actor{Name: "bridge", Run: br.Run, Close: stop, where: []any{"bridge_http", br.Addr()}}, nil
+		return Actor{
+			Name: "bridge", Run: br.Run, Close: stop, where: []any{"bridge_http", br.Addr()},
+			unready: br.Unready, metrics: newBridgeMetrics(br.Health),
+		}, nil
 	}
 }
 

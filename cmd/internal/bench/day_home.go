@@ -26,15 +26,17 @@ type homeserver struct {
 	credit float64           // receipts that are not due yet
 
 	owed       int // pokes to the sink since its last report
-	owedLater  int // pokes to the gateway that is down
+	lagged     int // notifications for pushers of the gateway that is down
+	owedLater  int // of these, the ones that were not redacted since
 	receipts   int
 	redactions int
 }
 
 // saying is a published message.
 type saying struct {
-	room int // number
-	id   events.EventID
+	room     int // number
+	id       events.EventID
+	redacted bool
 }
 
 // reader is a user in a room.
@@ -143,10 +145,11 @@ func (h *homeserver) hold(ctx context.Context, began time.Time, i int, seen *int
 func (h *homeserver) say(done func(error)) {
 	room := h.random.IntN(len(h.w.rooms))
 	h.w.publishIn(h.w.rooms[room], done)
-	h.said = append(h.said, saying{room, h.w.latest()})
+	h.said = append(h.said, saying{room: room, id: h.w.latest()})
 	for m := range h.Fanout {
 		who := reader{room, m}
 		if h.lags(who) {
+			h.lagged++
 			h.owedLater++
 			h.credit += h.Receipts // somebody else reads more
 			continue
@@ -178,14 +181,21 @@ func (h *homeserver) lags(who reader) bool {
 	return h.w.gatewayOf(who.room%h.w.groups, who.member) == h.down.urls[0]
 }
 
-// redact publishes the redaction of a message that has been delivered.
+// redact publishes the redaction of a message that has been delivered, except to pushers
+// that lag: these will not get it any more.
 func (h *homeserver) redact(ctx context.Context) error {
 	last := len(h.said) - h.ReadWithin/5/h.Fanout - 1
 	if last <= 0 {
 		return nil
 	}
 	h.redactions++
-	what := h.said[h.random.IntN(last)]
+	what := &h.said[h.random.IntN(last)]
+	for m := range h.Fanout {
+		if !what.redacted && h.lags(reader{what.room, m}) {
+			h.owedLater--
+		}
+	}
+	what.redacted = true
 	return h.publishRedaction(ctx, h.w.rooms[what.room], what.id)
 }
 

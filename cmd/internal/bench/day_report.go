@@ -72,7 +72,7 @@ func (r *dayRun) day(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	receipts, redactions, later := h.receipts, h.redactions, h.owedLater
+	receipts, redactions, lagged := h.receipts, h.redactions, h.lagged
 	if err := h.live(ctx, r.Events); err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (r *dayRun) day(ctx context.Context) error {
 		return err
 	}
 	report.Notifications = r.Events * r.Fanout
-	report.Pokes = report.Notifications - (h.owedLater - later)
+	report.Pokes = report.Notifications - (h.lagged - lagged)
 	report.Receipts, report.Redactions = h.receipts-receipts, h.redactions-redactions
 	report.took(before, after)
 	return nil

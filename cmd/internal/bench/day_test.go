@@ -17,7 +17,7 @@ import (
 func TestBenchDay(t *testing.T) {
 	eventstest.Long(t)
 	t.Setenv(clitest.AsProgram, "1") // the dispatcher, NATS and the gateways are separate processes
-	got := lab(t, "bench", "day", "--users=100", "--rooms-each=1", "--events=200", "--read-within=500", "--redactions=0.05", "--lagging=3", "--json")
+	got := lab(t, "bench", "day", "--users=100", "--rooms-each=1", "--events=200", "--read-within=500", "--redactions=0.2", "--lagging=20", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)
 	}
@@ -25,10 +25,10 @@ func TestBenchDay(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.Stdout), &report); err != nil {
 		t.Fatal(err)
 	}
-	if report.Notifications != 1000 || report.Pokes >= 1000 || report.Pokes < 900 || report.Lost != 0 || report.Duplicates != 0 || report.CaughtUp <= 0 {
+	if report.Notifications != 1000 || report.Pokes >= 900 || report.Pokes < 700 || report.Lost != 0 || report.Duplicates != 0 || report.CaughtUp <= 0 {
 		t.Errorf("report %s", got.Stdout)
 	}
-	if report.Receipts < 100 || report.Receipts > 500 || report.Redactions == 0 {
+	if report.Receipts < 100 || report.Receipts > 500 || report.Redactions < 10 {
 		t.Errorf("%d receipts and %d redactions, want at most one receipt for two notifications, and some redactions", report.Receipts, report.Redactions)
 	}
 	if report.Rate <= 0 || report.NATS <= 0 || report.Dispatcher <= 0 || report.HomeCPU < 0 || len(report.Bare) != 2 {

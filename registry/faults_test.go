@@ -96,6 +96,7 @@ func afterDelete(h *house, _ *eventstest.Link) func() bool {
 // progress, and heals it. In the end the buckets equal the database, every message was
 // applied, and no old rejection has removed a newer pusher.
 func TestFaultTable(t *testing.T) {
+	eventstest.Long(t)
 	for _, f := range faultTable() {
 		t.Run(f.name, func(t *testing.T) {
 			h := newHouse(t)

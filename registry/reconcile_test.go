@@ -239,6 +239,7 @@ func TestBucketLostWhileRunning(t *testing.T) {
 // TestDeletedBucketIsFilled deletes a bucket while the registry has nothing to publish,
 // and changes nothing afterwards.
 func TestDeletedBucketIsFilled(t *testing.T) {
+	eventstest.Long(t)
 	for _, b := range []bucket{inPushers, inPushRules} {
 		t.Run(string(b), func(t *testing.T) {
 			h := newHouse(t)

@@ -1,8 +1,8 @@
 package eventstest
 
 import (
+	"sync"
 	"sync/atomic"
-	"testing"
 	"time"
 	_ "unsafe" // for linkname
 )
@@ -27,25 +27,25 @@ func Prepare() {
 	oneAtATime()
 }
 
-// runClock sets nats-server's clock until the test ends.
-func runClock(t testing.TB) {
+// runClock sets nats-server's clock until stop is called.
+func runClock() (stop func()) {
 	accessTime.Store(time.Now().UnixNano())
 	tick := time.NewTicker(time.Second / 4)
-	stop, stopped := make(chan struct{}), make(chan struct{})
+	end, ended := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(stopped)
+		defer close(ended)
 		for {
 			select {
 			case now := <-tick.C:
 				accessTime.Store(now.UnixNano())
-			case <-stop:
+			case <-end:
 				tick.Stop()
 				return
 			}
 		}
 	}()
-	t.Cleanup(func() {
-		close(stop)
-		<-stopped
+	return sync.OnceFunc(func() {
+		close(end)
+		<-ended
 	})
 }

@@ -71,9 +71,10 @@ func TestAssignmentMovesFew(t *testing.T) {
 			const rounds = 100
 			for range rounds {
 				workers := workersNamed(rng, n+1)
-				m := moved(assign(parts, workers[:n]), assign(parts, workers))
+				after := assign(parts, workers)
+				m := moved(assign(parts, workers[:n]), after)
 				total, most = total+m, max(most, m)
-				least += shares(assign(parts, workers))[workers[n]]
+				least += shares(after)[workers[n]]
 			}
 			t.Logf("%d partitions, %d to %d workers: %.2f move, of %.2f at least; %d at most", parts, n, n+1,
 				float64(total)/rounds, float64(least)/rounds, most)

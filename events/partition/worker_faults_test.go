@@ -13,6 +13,7 @@ import (
 // share all partitions evenly, and at no time do two workers hold their lease and work
 // on the same partition (see crew.work).
 func TestSharingFaultTable(t *testing.T) {
+	eventstest.Long(t)
 	for _, subject := range []string{"$KV.POSITIONS.part.", "$KV.WORKERS.worker."} {
 		for _, worker := range []string{"a", "b", "joiner"} {
 			for name, fault := range eventstest.Faults() {

@@ -74,6 +74,7 @@ func downFrom(n int) []int {
 // However a user's notifications are distributed among those of others, the list
 // contains all of them, newest first.
 func TestListNotifications(t *testing.T) {
+	eventstest.Long(t)
 	for name, stretches := range map[string][][2]int{ // alice's, then bob's
 		"none":          {{0, 10}},
 		"one":           {{1, 0}},

@@ -64,12 +64,15 @@ func TestParseNotificationRefusals(t *testing.T) {
 
 func TestParseLogSubject(t *testing.T) {
 	ids := events.Token("@a:x") + "." + events.Token("!r")
-	for subject, kind := range map[string]events.LogKind{
-		"notify.3." + ids + "._": events.LogNotify, "notify.3." + ids + ".+": events.LogNotify,
-		"read.3." + ids + ".-": events.LogRead, "redacted.3." + ids: events.LogRedacted,
+	for subject, want := range map[string]events.LogSubject{
+		"notify.3." + ids + "._": {Kind: events.LogNotify, Thread: events.NoToken},
+		"notify.3." + ids + ".+": {Kind: events.LogNotify, Thread: events.Retried},
+		"read.3." + ids + ".-":   {Kind: events.LogRead, Thread: events.WholeRoom},
+		"redacted.3." + ids:      {Kind: events.LogRedacted},
 	} {
-		if s, err := events.ParseLogSubject(subject); err != nil || s != (events.LogSubject{Kind: kind, User: "@a:x", Room: "!r"}) {
-			t.Errorf("%s: %+v, %v", subject, s, err)
+		want.User, want.Room = "@a:x", "!r"
+		if s, err := events.ParseLogSubject(subject); err != nil || s != want {
+			t.Errorf("%s: %+v, %v, want %+v", subject, s, err, want)
 		}
 	}
 	for _, subject := range []string{"", "notify.3.QQ", "notify.3.QQ.QQ", "notify.3.?.QQ._", "notify.3.QQ.?._", "redacted.3.QQ.QQ._", "other.3.QQ.QQ._"} {

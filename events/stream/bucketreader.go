@@ -95,7 +95,8 @@ func (r *bucketReader) load(ctx context.Context, take func(entry) (more bool)) e
 		for r.pending > 0 || seen < newest {
 			e, err := r.next(ctx, loadPatience)
 			if errors.Is(err, errNothing) {
-				break // the newest may have been deleted
+				r.pending = 0 // what the consumer counted, or the newest, was deleted or has expired
+				break
 			}
 			if err != nil {
 				return err

@@ -62,6 +62,9 @@ func (p *pass) run(ctx context.Context, yield func(Passed, error) bool) {
 				yield(Passed{}, fmt.Errorf("read %s from %d to %d: %w", p.stream, p.next, p.end, errSilent))
 				return
 			}
+			if now.Sub(heard) > loadPatience {
+				p.pending = 0 // what the consumer counted was removed or has expired
+			}
 			if over, err := p.isOver(ctx, tail); err != nil || over {
 				p.fail(err, yield)
 				return

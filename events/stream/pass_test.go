@@ -91,6 +91,32 @@ func TestPassEndsWhereTheEndWasRemoved(t *testing.T) {
 	})
 }
 
+// TestPassEndsWhereTheRestWasRemoved ends soon although everything was removed that the
+// consumer had counted and not sent yet.
+func TestPassEndsWhereTheRestWasRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		for seq := range uint64(1200) { // more than one request
+			notify(t, conn, "@a:x", "!r", seq+1)
+		}
+		began := time.Now()
+		for msg, err := range conn.Pass(t.Context(), stream.Notifications, ">", 1) {
+			if err != nil {
+				t.Fatalf("after %v: %v", time.Since(began), err)
+			}
+			if msg.Seq == 1 {
+				<-time.After(time.Second) // until the first request is answered
+				server.Purge(stream.Notifications)
+				began = time.Now()
+			}
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("it ended after %v", took)
+		}
+	})
+}
+
 // TestPassFaultTable breaks each hand-off of a pass in each way: it yields everything once,
 // or an error.
 func TestPassFaultTable(t *testing.T) {

@@ -42,7 +42,7 @@ func TestPagesNameWhatExists(t *testing.T) {
 // checkPorts checks that a page uses poked's default ports.
 func checkPorts(t *testing.T, page clitest.Page) {
 	t.Helper()
-	known := []string{"8720", "8721", "8722", "4222", "8008"} // the last two are NATS' and the homeserver's
+	known := []string{"8720", "8721", "8722", "8723", "4222", "8008"} // the last two are NATS' and the homeserver's
 	for _, found := range regexp.MustCompile(`127\.0\.0\.1:(\d+)`).FindAllStringSubmatch(page.Text, -1) {
 		if len(found[1]) < 5 && !slices.Contains(known, found[1]) { // five digits: chosen by the system
 			t.Errorf("%s: nothing has port %s", page.Path, found[1])
@@ -152,5 +152,33 @@ func TestReadmeFirstPoke(t *testing.T) {
 	got, _, _ = strings.Cut(got, "\n")
 	if len(got) < 12 || got[12:] != want {
 		t.Errorf("the gateway printed %q, and the README %q", ran.Stdout, want)
+	}
+}
+
+// The unit file starts poked as the page of the bridge does, with flags that exist.
+func TestUnitFileStartsPoked(t *testing.T) {
+	raw, err := os.ReadFile(fromRoot("cmd", "poked", "deploy", "poked.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := func(text, pattern string) []string {
+		t.Helper()
+		found := regexp.MustCompile(pattern).FindStringSubmatch(strings.ReplaceAll(text, "\\\n", ""))
+		if found == nil {
+			t.Fatalf("nothing is like %s", pattern)
+		}
+		return strings.Fields(found[1])
+	}
+	unit := command(string(raw), `(?m)^ExecStart=/usr/local/bin/poked (.*)$`)
+	page := command(clitest.ReadPage(t, fromRoot("events", "bridge", "README.md")).Text, `(?m)^    /usr/local/bin/poked (serve .*)$`)
+	if !slices.Equal(unit, page) {
+		t.Errorf("the unit starts %q, the page %q", unit, page)
+	}
+	parser, err := Poked().Parser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse(unit); err != nil {
+		t.Errorf("%q: %v", unit, err)
 	}
 }

@@ -222,11 +222,17 @@ func (h *harness) publish(raw string) {
 // room publishes a room with these members joined; its name is "Room".
 func (h *harness) room(id events.RoomID, members ...events.UserID) {
 	h.t.Helper()
+	h.roomOf(id, "11", members...)
+}
+
+// roomOf is room with a room version.
+func (h *harness) roomOf(id events.RoomID, version string, members ...events.UserID) {
+	h.t.Helper()
 	state := func(kind, key, content string) {
 		h.publish(fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":%q,"sender":%q,"state_key":%q,"origin_server_ts":%d,"content":%s}`,
 			"$"+string(id)+kind+key, id, kind, members[0], key, time.Now().UnixMilli(), content))
 	}
-	state("m.room.create", "", `{"room_version":"11"}`)
+	state("m.room.create", "", `{"room_version":"`+version+`"}`)
 	for _, m := range members {
 		state("m.room.member", string(m), `{"membership":"join","displayname":"`+strings.TrimPrefix(strings.Split(string(m), ":")[0], "@")+`"}`)
 	}

@@ -1,25 +1,85 @@
 package dispatcher
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"poked/events"
 )
 
+// What a redaction redacts depends on the room's version, and it changes nothing without
+// the power to: that of the room, or over the events of the sender's own server.
 func TestRedactedEventDoesNotCount(t *testing.T) {
-	for name, form := range map[string]string{
-		"before version 11": `"redacts":"$r-2","content":{}`,
-		"since version 11":  `"content":{"redacts":"$r-2"}`,
+	const inside, beside = `"content":{"redacts":"$r-2"}`, `"content":{},"redacts":"$r-2"`
+	for name, row := range map[string]struct {
+		version, form string
+		sender        events.UserID
+		redacts       bool
+	}{
+		"version 11 inside":             {"11", inside, "@alice:x", true},
+		"version 11 beside":             {"11", beside, "@alice:x", false},
+		"version 10 inside":             {"10", inside, "@alice:x", false},
+		"version 10 beside":             {"10", beside, "@alice:x", true},
+		"version 10 both":               {"10", `"content":{"redacts":"$r-3"},"redacts":"$r-2"`, "@alice:x", true},
+		"version 11 both":               {"11", `"content":{"redacts":"$r-2"},"redacts":"$r-3"`, "@alice:x", true},
+		"of the same server":            {"11", inside, "@bob:x", true},
+		"of another server":             {"11", inside, "@eve:y", false},
+		"of another server, with power": {"11", inside, "@mod:y", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			unreadRoom(t, func(t *testing.T, h *harness) {
-				h.publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x",` + form + `}`)
-				unreadIs(t, h, "0 1 3 4", "[4]")
+			bubble(t, func(t *testing.T, h *harness) {
+				h.register("@bob:x", "gw.test", "bob")
+				h.start()
+				h.roomOf("!r", row.version, "@alice:x", "@bob:x", "@eve:y", "@mod:y")
+				h.publish(`{"event_id":"$levels","room_id":"!r","type":"m.room.power_levels","sender":"@alice:x","state_key":"",
+					"content":{"users":{"@alice:x":100,"@mod:y":60,"@eve:y":59},"redact":60}}`)
+				h.say("!r", "@alice:x", 0, 5)
+				h.arrived(5)
+				<-time.After(time.Second)
+				h.publish(fmt.Sprintf(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":%q,%s}`, row.sender, row.form))
+				if row.redacts {
+					unreadIs(t, h, "0 1 3 4", "[4]")
+				} else {
+					unreadIs(t, h, "0 1 2 3 4", "")
+				}
 			})
 		})
 	}
+}
+
+// A redaction without power that arrives before its event changes nothing either.
+func TestRedactionBeforeItsEvent(t *testing.T) {
+	for sender, log := range map[events.UserID]string{"@alice:x": "0 1 2 3 4 6", "@eve:y": "0 1 2 3 4 5 6"} {
+		t.Run(string(sender), func(t *testing.T) {
+			unreadRoom(t, func(t *testing.T, h *harness) {
+				h.publish(fmt.Sprintf(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":%q,"content":{"redacts":"$r-5"}}`, sender))
+				h.say("!r", "@alice:x", 5, 2)
+				<-time.After(soon)
+				if got := strings.ReplaceAll(strings.Trim(fmt.Sprint(h.logOf("@bob:x")), "[]"), "$r-", ""); got != log {
+					t.Errorf("bob has unread %s, want %s", got, log)
+				}
+			})
+		})
+	}
+}
+
+// An event that was redacted before it arrived is neither poked nor counted; its sender has
+// read the room by it all the same.
+func TestEventThatArrivesRedacted(t *testing.T) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
+		gone := func(id, sender, kind, because string) {
+			h.publish(fmt.Sprintf(`{"event_id":%q,"room_id":"!r","type":%q,"sender":%q,"content":{},"unsigned":{"redacted_because":%s}}`, id, kind, sender, because))
+		}
+		gone("$gone", "@alice:x", "m.room.message", `{"type":"m.room.redaction"}`)
+		gone("$hidden", "@alice:x", "m.room.encrypted", `{"type":"m.room.redaction"}`)
+		gone("$r-5", "@alice:x", "m.room.encrypted", "null")
+		unreadIs(t, h, "0 1 2 3 4 5", "6")
+		gone("$own", "@bob:x", "m.room.message", `{"type":"m.room.redaction"}`)
+		unreadIs(t, h, "", "6 [0]")
+	})
 }
 
 // A redaction right after its event finds the notification, though the replica that answers

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"regexp"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -21,6 +22,12 @@ var userID = regexp.MustCompile(`^@[^:\x00]*:(?:[0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\
 // Valid reports whether u has the form of a user id.
 func (u UserID) Valid() bool {
 	return len(u) <= MaxIDBytes && utf8.ValidString(string(u)) && userID.MatchString(string(u))
+}
+
+// Server returns the name of the user's server, or "" if u has none.
+func (u UserID) Server() string {
+	_, server, _ := strings.Cut(string(u), ":")
+	return server
 }
 
 // RoomID is a Matrix room id such as !abc:example.org, or !hash since room

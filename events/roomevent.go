@@ -32,7 +32,10 @@ type RoomEvent struct {
 	// OriginServerTS is when the event was sent, as its homeserver claims, in
 	// milliseconds since the Unix epoch; 0 if it is missing.
 	OriginServerTS int64
-	Raw            []byte // the whole event, as received
+	// Unsigned is what the homeserver added to the event; nil if it added nothing. It is a
+	// part of Raw that no check applies to: it may be any JSON value.
+	Unsigned []byte
+	Raw      []byte // the whole event, as received
 }
 
 // ParseRoomEvent parses a room event; the result refers to raw. The event must be a JSON
@@ -103,7 +106,8 @@ func (r *eventReader) read(key string, value gjson.Result) {
 		r.want(!HasTwice(value), "content has a key that occurs twice")
 		r.checkJSON(key, raw)
 		ev.Content = raw
-	case "unsigned": // never passed on, and may contain anything
+	case "unsigned": // may contain anything
+		ev.Unsigned = raw
 	default:
 		r.checkJSON("a member that is none of poked's", raw)
 	}
@@ -239,6 +243,12 @@ func StateOn(subject string) (empty RoomEvent, ok bool) {
 		return RoomEvent{}, false
 	}
 	return RoomEvent{RoomID: room, Type: kind, IsState: true, StateKey: key, Content: []byte("{}")}, true
+}
+
+// IsRedacted reports whether the event was redacted before it was published: the homeserver
+// added the redaction to it ("unsigned.redacted_because").
+func (e *RoomEvent) IsRedacted() bool {
+	return gjson.GetBytes(e.Unsigned, "redacted_because").IsObject()
 }
 
 // SentAt returns origin_server_ts as a time, or the zero time.

@@ -65,8 +65,12 @@ func (v *verdict) of(user pushrule.User) *pushrule.Outcome {
 }
 
 // evaluate evaluates the push rules of everyone whom an event may notify: joined members
-// with a pusher, and an invited user. The result is valid until the next call.
+// with a pusher, and an invited user. An event that was redacted before it arrived has
+// nothing to tell, and notifies nobody. The result is valid until the next call.
 func (m *Matcher) evaluate(ev *events.RoomEvent, r *room) []decision {
+	if ev.IsRedacted() {
+		return nil
+	}
 	r.audience.refresh(r.members, m.cfg.Directory)
 	prepared := pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender))
 	m.notified = m.notified[:0]

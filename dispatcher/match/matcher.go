@@ -184,7 +184,7 @@ func (m *Matcher) search(r *room, ev *events.RoomEvent, msg partition.Message, r
 	if !known {
 		s.wanted = append(s.wanted, ev.EventID)
 	}
-	if target := redactedBy(ev); target != "" && !repeated && !msg.Historical {
+	if target := r.redactedBy(ev); target != "" && !repeated && !msg.Historical {
 		s.redacted, s.target = m.toRedact(r, ev, target)
 	}
 	return (len(s.wanted) > 0 || s.redacted != "") && m.searches.add(s)
@@ -237,15 +237,15 @@ func (m *Matcher) match(ctx context.Context, msg partition.Message, ev *events.R
 	f := m.newFanout(msg)
 	thread := m.threadOf(r, ev.Content)
 	r.timeline.add(ev.EventID, msg.Seq, msg.Time, thread)
-	if target := redactedBy(ev); target != "" {
-		if err := m.redact(ctx, f, r, s, target); err != nil {
+	if redaction := r.redactionBy(ev); redaction != nil {
+		if err := m.redact(ctx, f, r, s, redaction); err != nil {
 			r.lastNotifying.add(msg.Seq, thread) // it may notify somebody when it is matched again
 			f.end(err)
 			return
 		}
 	}
 	f.pending = m.pending.about(r.id, ev.EventID)
-	notified := without(m.evaluate(ev, r), f.pending, thread)
+	notified := without(m.evaluate(ev, r), f.pending, ev.Sender, thread)
 	anybody := len(notified) > 0 || msg.Replayed // whose rules may have changed since the first time
 	if r.timeline.notified(msg.Seq, anybody); anybody {
 		r.lastNotifying.add(msg.Seq, thread)

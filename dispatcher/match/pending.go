@@ -29,7 +29,7 @@ type pendingItem struct {
 	room      events.RoomID
 	event     events.EventID
 	receipt   events.Receipt
-	redaction bool
+	redaction *redaction // nil for a receipt
 	since     time.Time
 	arrived   bool // its event has
 	resolved  bool // its event is stored, or given up; guarded by the mutex of f
@@ -118,13 +118,16 @@ func (it *pendingItem) resolve() {
 
 // without leaves out users whom an event does not notify any more because of a redaction
 // or a receipt that arrived before it.
-func without(notified []decision, items []*pendingItem, thread events.EventID) []decision {
+func without(notified []decision, items []*pendingItem, author events.UserID, thread events.EventID) []decision {
 	if len(items) == 0 {
 		return notified
 	}
 	return slices.DeleteFunc(notified, func(d decision) bool {
 		return slices.ContainsFunc(items, func(it *pendingItem) bool {
-			return it.redaction || it.receipt.User == d.member.id && (it.receipt.Whole || it.receipt.Thread == thread)
+			if it.redaction != nil {
+				return it.redaction.appliesTo(author)
+			}
+			return it.receipt.User == d.member.id && (it.receipt.Whole || it.receipt.Thread == thread)
 		})
 	})
 }

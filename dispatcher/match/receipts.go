@@ -107,7 +107,7 @@ func (m *Matcher) readByEvent(ctx context.Context, f *fanout, r *room, reader ev
 		}
 	}
 	for _, it := range items {
-		if it.redaction {
+		if it.redaction != nil {
 			continue
 		}
 		if err := m.markRead(ctx, f, r, it.receipt.User, readUpTo(f.msg.Seq, it.receipt)); err != nil {

@@ -1,8 +1,6 @@
 package match
 
 import (
-	"slices"
-
 	"github.com/tidwall/gjson"
 
 	"poked/events"
@@ -23,6 +21,7 @@ type room struct {
 	seq     uint64 // in ROOMS, of the newest event that is included
 	name    string
 	alias   string
+	version roomVersion // "" until m.room.create is known
 	creator events.UserID
 	// creators have unlimited power in rooms of version 12 or later; nil for older ones.
 	creators map[events.UserID]bool
@@ -101,7 +100,8 @@ func (r *room) foldMember(ev *events.RoomEvent) {
 func (r *room) foldCreate(ev *events.RoomEvent) {
 	r.creator = ev.Sender
 	r.creators = nil
-	if !creatorsHaveUnlimitedPower(textOf(ev.Content, "room_version")) {
+	r.version = versionOf(ev.Content)
+	if !r.version.atLeast(12) { // since then the creators' power has no limit
 		return
 	}
 	r.creators = map[events.UserID]bool{ev.Sender: true}
@@ -110,13 +110,6 @@ func (r *room) foldCreate(ev *events.RoomEvent) {
 			r.creators[events.UserID(also.Str)] = true
 		}
 	}
-}
-
-// creatorsHaveUnlimitedPower reports whether a room version is 12 or later. The older ones
-// are "1" to "11"; any other version counts as newer, or as based on a newer one.
-func creatorsHaveUnlimitedPower(version string) bool {
-	old := []string{"", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"}
-	return !slices.Contains(old, version)
 }
 
 // rulesRoom returns what push rules need to know about the room when sender sends.

@@ -32,6 +32,7 @@ type search struct {
 
 	found  map[events.EventID]mark    // without events that do not exist
 	stored map[events.UserID][]uint64 // the notifications of redacted, in NOTIFICATIONS
+	author events.UserID              // the sender of redacted, if stored is not empty
 }
 
 // searches looks up what match does not remember, one search after another, on a goroutine
@@ -198,6 +199,6 @@ func (q *searches) findRedacted(ctx context.Context, s *search) error {
 		return nil
 	}
 	var err error
-	s.stored, err = q.conn.WithNotification(ctx, s.room, k.seq, k.since())
+	s.stored, s.author, err = q.conn.WithNotification(ctx, s.room, k.seq, k.since())
 	return err
 }

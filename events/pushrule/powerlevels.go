@@ -9,10 +9,14 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// defaultNotificationLevel is the power level that m.room.power_levels implies if it has none.
-const defaultNotificationLevel = 50
+// The power levels that m.room.power_levels implies where it has none.
+const (
+	defaultNotificationLevel = 50
+	defaultRedactLevel       = 50
+)
 
-// PowerLevels is the part of a room's m.room.power_levels that push rules depend on.
+// PowerLevels is the part of a room's m.room.power_levels that push rules depend on, and
+// what redacting the events of others takes.
 type PowerLevels struct {
 	// Users are the levels of individual users, by user id.
 	Users map[string]int64
@@ -20,6 +24,8 @@ type PowerLevels struct {
 	Default int64
 	// Notifications is for Room.NotificationLevels.
 	Notifications map[string]int64
+	// Redact is the level for redacting the events of users of other servers.
+	Redact int64
 }
 
 // ParsePowerLevels parses the content of an m.room.power_levels event. Room versions before 10 allowed levels that
@@ -28,13 +34,14 @@ type PowerLevels struct {
 func ParsePowerLevels(content []byte) PowerLevels {
 	doc := gjson.ParseBytes(content)
 	if !doc.IsObject() {
-		return PowerLevels{}
+		return PowerLevels{Redact: defaultRedactLevel}
 	}
 	level, _ := parseLevel(doc.Get("users_default"))
 	return PowerLevels{
 		Users:         parseLevels(doc.Get("users")),
 		Default:       level,
 		Notifications: parseLevels(doc.Get("notifications")),
+		Redact:        parseLevelOr(doc.Get("redact"), defaultRedactLevel),
 	}
 }
 
@@ -58,6 +65,13 @@ func parseLevels(doc gjson.Result) map[string]int64 {
 		return true
 	})
 	return levels
+}
+
+func parseLevelOr(doc gjson.Result, otherwise int64) int64 {
+	if level, ok := parseLevel(doc); ok {
+		return level
+	}
+	return otherwise
 }
 
 // parseLevel parses a power level of any size. A level that no int64 can hold becomes the nearest one that it can,

@@ -27,7 +27,7 @@ func TestReplicaThatIsBehindHidesNothing(t *testing.T) {
 		markRead(t, conn, "@a:x", "!r", events.Read{UpTo: 2, Thread: "$t"})
 		for _, stream := range []string{"NOTIFICATIONS", ""} {
 			link.Behind(stream)
-			all, err := conn.WithNotification(t.Context(), "!r", 2, before)
+			all, _, err := conn.WithNotification(t.Context(), "!r", 2, before)
 			if got := fmt.Sprint(all, err); got != "map[@a:x:[3] @b:x:[4]] <nil>" {
 				t.Errorf("%q is behind: event 2 is in the logs of %s", stream, got)
 			}

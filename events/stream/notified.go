@@ -6,19 +6,21 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"poked/events"
 )
 
 // WithNotification returns all users whose log has the notification of an event, with its
-// sequences in NOTIFICATIONS: more than one if it was retried as a dead letter. It reads
-// the room's notifications since then once, which is far cheaper than to ask for each of
-// many users.
-func (c *Conn) WithNotification(ctx context.Context, room events.RoomID, roomSeq uint64, since time.Time) (map[events.UserID][]uint64, error) {
-	users := map[events.UserID][]uint64{}
+// sequences in NOTIFICATIONS: more than one if it was retried as a dead letter. It also
+// returns the sender of the event, or "" if there is no notification. It reads the room's
+// notifications since then once, which is far cheaper than to ask for each of many users.
+func (c *Conn) WithNotification(ctx context.Context, room events.RoomID, roomSeq uint64, since time.Time) (users map[events.UserID][]uint64, sender events.UserID, err error) {
+	users = map[events.UserID][]uint64{}
 	inRoom := string(events.LogNotify) + ".*.*." + events.Token(room) + "."
 	again, err := c.subjectsOf(ctx, inRoom+events.Retried)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	filters := map[string]time.Duration{inRoom + events.AnyThread: writtenWithin}
 	for _, subject := range again { // mostly none
@@ -27,14 +29,14 @@ func (c *Conn) WithNotification(ctx context.Context, room events.RoomID, roomSeq
 	for filter, within := range filters {
 		for at, err := range c.notified(ctx, filter, roomSeq, since, within) {
 			if err != nil {
-				return nil, err
+				return nil, "", err
 			}
-			if !slices.Contains(users[at.user], at.seq) {
+			if sender = at.sender; !slices.Contains(users[at.user], at.seq) {
 				users[at.user] = append(users[at.user], at.seq)
 			}
 		}
 	}
-	return users, nil
+	return users, sender, nil
 }
 
 // The notifications of a room are written in the order of its events, except for those that
@@ -47,8 +49,9 @@ const (
 
 // notifiedAt is the place of a user's notification.
 type notifiedAt struct {
-	user events.UserID
-	seq  uint64
+	user   events.UserID
+	seq    uint64
+	sender events.UserID // of the event
 }
 
 // notified yields the places of one event's notifications on the subjects that match
@@ -72,9 +75,14 @@ func (c *Conn) notified(ctx context.Context, filter string, roomSeq uint64, sinc
 			}
 			// A message on an unreadable subject is no user's notification.
 			s, err := events.ParseLogSubject(msg.Subject)
-			if err == nil && !yield(notifiedAt{user: s.User, seq: msg.Sequence}, nil) {
+			if err == nil && !yield(notifiedAt{user: s.User, seq: msg.Sequence, sender: senderOf(msg.Data)}, nil) {
 				return
 			}
 		}
 	}
+}
+
+// senderOf returns the sender of the event of a stored notification.
+func senderOf(raw []byte) events.UserID {
+	return events.UserID(gjson.GetBytes(raw, "notification.sender").Str)
 }

@@ -43,7 +43,7 @@ func TestWithNotification(t *testing.T) {
 				room events.RoomID
 				want bool
 			}{{"@a:x", "!r", seq != 3}, {"@b:x", "!r", true}, {"@a:x", "!other", false}, {"@c:x", "!r", false}} {
-				all, err := conn.WithNotification(t.Context(), who.room, uint64(seq)+1, at)
+				all, _, err := conn.WithNotification(t.Context(), who.room, uint64(seq)+1, at)
 				if err != nil || len(all[who.user]) > 0 != who.want {
 					t.Errorf("%s, event %d, is in the logs of %v, %v; want %s: %t", who.room, seq+1, all, err, who.user, who.want)
 				}
@@ -59,7 +59,7 @@ func TestWithNotificationLooksFromTheEventOn(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
 		notify(t, conn, "@a:x", "!r", 1)
 		<-time.After(time.Hour)
-		if got, err := conn.WithNotification(t.Context(), "!r", 1, time.Now()); err != nil || len(got) > 0 {
+		if got, _, err := conn.WithNotification(t.Context(), "!r", 1, time.Now()); err != nil || len(got) > 0 {
 			t.Errorf("%v, %v", got, err)
 		}
 	})

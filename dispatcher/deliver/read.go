@@ -19,6 +19,8 @@ type removal struct {
 	// redacted is the sequence of a redacted event's notification.
 	redacted uint64
 	changed  bool // the user's pushers need a badge
+
+	recipient *recipient // while the requests are in flight
 }
 
 // read handles a read marker: it removes what the user has read from the log and from
@@ -41,47 +43,55 @@ func (d *Deliverer) read(ctx context.Context, msg partition.Message, s events.Lo
 	if wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return d.learnUnread(ctx, s.User) }) != nil {
 		return // ctx has ended; the message stays open
 	}
-	if !d.removeKnown(rm) {
+	if requests, known := d.removeKnown(rm); !known {
 		d.search(ctx, rm)
+	} else if requests != nil {
+		d.send(rm, requests)
 	}
 }
 
-// removeKnown removes what the user's inbox knows to be read, and reports whether it knows
-// enough. The partition does not wait for NATS.
-func (d *Deliverer) removeKnown(rm *removal) bool {
+// removeKnown removes from memory what the user's inbox knows to be read, and reports whether
+// it knows enough. It returns the requests that remove it from the log, or nil if there is
+// nothing to remove.
+func (d *Deliverer) removeKnown(rm *removal) (requests *stream.Removal, known bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r := d.people[rm.user]
 	if r == nil || !d.isKnown(&r.unread) {
-		return false
+		return nil, false
 	}
-	requests, n, known := d.Conn.NewRemoval(), 0, false
+	requests = d.Conn.NewRemoval()
+	n := 0
 	d.resize(r, func() { n, known = r.unread.read(rm.user, rm.room, rm.read, rm.msg.Seq, requests) })
 	if !known {
-		return false
+		return nil, false
 	}
-	rm.changed = rm.changed || n > 0
-	if rm.changed {
+	if rm.changed = rm.changed || n > 0; rm.changed {
 		r.forget(rm)
 	}
 	if n == 0 {
 		d.removedKnown(rm)
-		return true
+		return nil, true
 	}
 	d.Counts.Read.Add(uint64(n)) //nolint:gosec // a count
-	d.send(rm, r, requests)
-	return true
+	d.removes(rm, r)
+	return requests, true
 }
 
-// send sends the requests of a removal. If they fail, the next tick searches the log for
-// what is left. The caller holds the mutex.
-func (d *Deliverer) send(rm *removal, r *recipient, requests *stream.Removal) {
+// removes records that a removal is about to be sent. The caller holds the mutex.
+func (d *Deliverer) removes(rm *removal, r *recipient) {
+	rm.recipient = r
 	r.removing++
 	d.removing++
+}
+
+// send sends the requests of a removal, and does not wait for the answers. If they fail, the
+// next tick searches the log for what is left.
+func (d *Deliverer) send(rm *removal, requests *stream.Removal) {
 	requests.Send(func(err error) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		r.removing--
+		rm.recipient.removing--
 		d.removing--
 		if err != nil {
 			d.waiting(err)
@@ -146,15 +156,21 @@ func (d *Deliverer) redacted(_ context.Context, msg partition.Message, s events.
 	rm := &removal{msg: msg, user: s.User, room: s.Room, redacted: gone.Seq, changed: true}
 	requests := d.Conn.NewRemoval()
 	requests.Delete(gone.Seq)
+	d.redactKnown(rm)
+	d.send(rm, requests)
+}
+
+// redactKnown removes the notification of a redacted event from memory.
+func (d *Deliverer) redactKnown(rm *removal) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r := d.people[s.User]
+	r := d.people[rm.user]
 	if r == nil {
 		r = &recipient{} // of a user without lanes, for this removal alone
 	}
-	d.resize(r, func() { r.unread.redact(s.Room, gone.Seq) })
+	d.resize(r, func() { r.unread.redact(rm.room, rm.redacted) })
 	r.forget(rm)
-	d.send(rm, r, requests)
+	d.removes(rm, r)
 }
 
 // forget removes from the user's lanes what a removal covers.

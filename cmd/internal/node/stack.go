@@ -14,6 +14,8 @@
 //	        └ hangups     (SIGHUP: actors reread their files)
 //	ops ──▶ actors: readiness, metrics
 //
+// A server fits its memory to its container: see fitMemory.
+//
 // The actors run in one errgroup: the first that fails ends the others, and each stops by
 // itself, within a time limit, when the context ends.
 package node
@@ -177,6 +179,7 @@ func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setu
 	if !s.AtTerminal {
 		hangup = onHangup(s.Log, s.NATS)
 		defer hangup.close()
+		fitMemory(s.Log)
 	}
 	o.waitsFor("nats is not there yet")
 	conn, err := stream.Connect(ctx, s.NATS)

@@ -38,7 +38,7 @@ func (d *Deliverer) badgeChanged(user events.UserID, reason uint64) {
 // sendBadges gives lanes the badges that have waited long enough.
 func (d *Deliverer) sendBadges(ctx context.Context, now time.Time) {
 	for _, user := range d.dueBadges(now) {
-		if wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return d.learnUnread(ctx, user) }) != nil {
+		if wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return d.learnUnread(ctx, user, 0) }) != nil {
 			return // the messages stay open
 		}
 		d.sendBadge(user)

@@ -178,7 +178,7 @@ func (c *catchUpReader) learn(ctx context.Context, asks []*ask) {
 	group.SetLimit(learnAtOnce)
 	for _, a := range asks {
 		group.Go(func() error {
-			a.err = c.d.learnUnread(ctx, a.user)
+			a.err = c.d.learnUnread(ctx, a.user, a.target)
 			return nil
 		})
 	}

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/partition"
 	"poked/events/stream"
 )
 
@@ -35,10 +37,14 @@ func chooseFrom(t *testing.T, conn *stream.Conn, known int) {
 		Conn: conn, Directory: directoryOf(t, conn, "@bob:x"), Counts: new(Counters), Badge: BadgeMessages,
 		CatchUpLimit: 4, Recent: 1 << 20, Owned: new(atomic.Int64), Log: slog.New(slog.DiscardHandler),
 	})
+	d.follower = &partition.Follower{}
 	bob := d.recipient("@bob:x")
+	if err := d.learnUnread(t.Context(), "@bob:x", 1); !errors.Is(err, errLogBehind) { // as a leader that was cut off answers
+		t.Errorf("learnt from a server that does not know what is wanted: %v", err)
+	}
 	for i, room := range []events.RoomID{"!a", "!b", "!a", "!b", "!a", "!b", "!c", "!c", "!c"} {
 		if i == 9-known {
-			if err := d.learnUnread(t.Context(), "@bob:x"); err != nil {
+			if err := d.learnUnread(t.Context(), "@bob:x", 0); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -48,7 +54,7 @@ func chooseFrom(t *testing.T, conn *stream.Conn, known int) {
 			bob.unread.add(threadKey{room, events.NoToken}, placeOf(uint64(i)+1, n))
 		}
 	}
-	if err := d.learnUnread(t.Context(), "@bob:x"); err != nil {
+	if err := d.learnUnread(t.Context(), "@bob:x", 0); err != nil {
 		t.Fatal(err)
 	}
 	for _, try := range []struct {

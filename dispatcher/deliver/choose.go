@@ -16,6 +16,11 @@ func (c *catchUpReader) choose(ctx context.Context, a *ask) (choice, error) {
 		return choice{end: a.target, thinTo: a.thinTo}, nil // only the badge is left
 	}
 	all, more, err := c.places(ctx, a)
+	for try := 0; errors.Is(err, errNotKnown) && try < learnTries; try++ { // it was forgotten, or something is removed
+		if err = c.d.learnUnread(ctx, a.user, a.target); err == nil {
+			all, more, err = c.places(ctx, a)
+		}
+	}
 	if err != nil {
 		return choice{}, err
 	}
@@ -66,7 +71,7 @@ func (c *catchUpReader) places(ctx context.Context, a *ask) (all []placeIn, more
 		all, more = append(all, some...), more+n
 	}
 	slices.SortFunc(all, func(x, y placeIn) int { return cmp.Compare(x.seq, y.seq) })
-	return all, more, err
+	return slices.CompactFunc(all, func(x, y placeIn) bool { return x.seq == y.seq }), more, err
 }
 
 // knownPlaces returns what the user's inbox knows, and the threads of which only the newest
@@ -75,7 +80,7 @@ func (c *catchUpReader) knownPlaces(a *ask) (all []placeIn, unknown []thread, er
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
 	in := &c.d.recipient(a.user).unread
-	if !c.d.isKnown(in) {
+	if !c.d.isUsable(in) {
 		return nil, nil, errNotKnown
 	}
 	in.used = true

@@ -13,16 +13,17 @@ import (
 // counts, what a read removes, and what a lagging pusher has yet to receive are answered
 // from memory. The log stays the only truth: an inbox can be forgotten at any time.
 type inbox struct {
-	threads  []*thread
-	byKey    map[threadKey]*thread // nil while there are few threads
-	messages uint64                // a retried dead letter counts once
-	upTo     uint64                // the newest notification that it includes
-	learnt   bool                  // from the log
-	stale    bool                  // it has to be learnt again
-	changes  uint64                // how often something was removed
-	learned  time.Time             // when it was learnt, or when the user was first seen
-	used     bool                  // since the last sweep
-	bytes    int                   // what threads and places take in memory, roughly
+	threads   []*thread
+	byKey     map[threadKey]*thread // nil while there are few threads
+	messages  uint64                // a retried dead letter counts once
+	upTo      uint64                // the newest notification that it includes
+	learnt    bool                  // from the log
+	unsettled bool                  // the log changed while the inbox was learnt
+	stale     bool                  // it has to be learnt again
+	changes   uint64                // how often something was removed
+	learned   time.Time             // when it was learnt, or when the user was first seen
+	used      bool                  // since the last sweep
+	bytes     int                   // what threads and places take in memory, roughly
 }
 
 // threadKey names a thread of a room by its token, see [events.LogSubject].
@@ -182,7 +183,7 @@ func (in *inbox) learn(unread *stream.Unread, upTo, changes uint64) {
 	if upTo < in.upTo || changes != in.changes {
 		return
 	}
-	*in = inbox{upTo: upTo, changes: changes, learnt: true, stale: unread.Unsettled, learned: time.Now(), used: true}
+	*in = inbox{upTo: upTo, changes: changes, learnt: true, unsettled: unread.Unsettled, learned: time.Now(), used: true}
 	for i := range unread.Threads {
 		of := &unread.Threads[i]
 		t := in.open(threadKey{of.Room, of.Thread})

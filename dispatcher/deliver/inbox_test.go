@@ -10,6 +10,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/partition"
 	"poked/events/stream"
 )
 
@@ -44,6 +45,7 @@ func TestInboxIsWhatTheLogHolds(t *testing.T) {
 					Conn: conn, Directory: directoryOf(t, conn, "@bob:x"), Counts: new(Counters), Badge: BadgeMessages,
 					Recent: 1 << 20, Owned: new(atomic.Int64), Log: slog.New(slog.DiscardHandler),
 				})
+				s.d.follower = &partition.Follower{}
 				s.in = &s.d.recipient("@bob:x").unread
 				for range 150 {
 					s.step()
@@ -141,7 +143,7 @@ func (s *inboxStory) send(requests *stream.Removal) {
 }
 
 func (s *inboxStory) learn() {
-	if err := s.d.learnUnread(s.t.Context(), "@bob:x"); err != nil {
+	if err := s.d.learnUnread(s.t.Context(), "@bob:x", 0); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -40,7 +40,7 @@ func (d *Deliverer) read(ctx context.Context, msg partition.Message, s events.Lo
 		d.search(ctx, rm)
 		return
 	}
-	if wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return d.learnUnread(ctx, s.User) }) != nil {
+	if wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return d.learnUnread(ctx, s.User, 0) }) != nil {
 		return // ctx has ended; the message stays open
 	}
 	if requests, known := d.removeKnown(rm); !known {
@@ -93,8 +93,8 @@ func (d *Deliverer) send(rm *removal, requests *stream.Removal) {
 		defer d.mu.Unlock()
 		rm.recipient.removing--
 		d.removing--
-		if err != nil {
-			d.waiting(err)
+		if err != nil { // it may also be gone already
+			d.Log.Debug("not removed from the log, looking for what is left", "seq", rm.msg.Seq, "error", err)
 			d.unremoved = append(d.unremoved, rm)
 			return
 		}

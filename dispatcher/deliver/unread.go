@@ -38,7 +38,7 @@ const relearnAfter = 24 * time.Hour
 // what is unread, not when it arrived.
 func (d *Deliverer) count(ctx context.Context, s events.LogSubject, it *item) error {
 	if d.Badge != BadgeNone {
-		if err := wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return d.learnUnread(ctx, s.User) }); err != nil {
+		if err := wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return d.learnUnread(ctx, s.User, 0) }); err != nil {
 			return err
 		}
 	}
@@ -53,36 +53,71 @@ func (d *Deliverer) count(ctx context.Context, s events.LogSubject, it *item) er
 	return nil
 }
 
-// errRemoving reports that what a user has read is being removed from the log.
-var errRemoving = errors.New("what was read is being removed")
+// errKeepsChanging reports that a user's log changed whenever it was looked at.
+var errKeepsChanging = errors.New("what the user has unread keeps changing")
 
-// learnUnread reads what a user has unread from the log, unless that is known.
-func (d *Deliverer) learnUnread(ctx context.Context, user events.UserID) error {
+// errLogBehind reports an answer from a server that does not know yet what the last owner of
+// the partition has handled: a leader that was cut off takes itself for one for a while. What
+// such an inbox lacks would never arrive, and never be sent.
+var errLogBehind = errors.New("the server that answered does not know the newest notifications")
+
+const (
+	// learnTries is how often the log of a user is looked at.
+	learnTries = 40
+	// learnPause is the pause before the log is looked at again, after it has changed or
+	// while something is being removed from it.
+	learnPause = 25 * time.Millisecond
+)
+
+// learnUnread reads what a user has unread from the log, at least up to a sequence, unless
+// that is known. When it returns nil, the inbox was usable a moment ago.
+func (d *Deliverer) learnUnread(ctx context.Context, user events.UserID, asOf uint64) error {
+	for range learnTries {
+		known, err := d.learnOnce(ctx, user, asOf)
+		if known || err != nil {
+			return err
+		}
+		if err := wait.For(ctx, learnPause); err != nil {
+			return err
+		}
+	}
+	return errKeepsChanging
+}
+
+// learnOnce looks at the log of a user once, and reports whether the inbox is usable.
+func (d *Deliverer) learnOnce(ctx context.Context, user events.UserID, asOf uint64) (usable bool, err error) {
 	d.mu.Lock()
 	r := d.recipient(user)
 	known, changes, removing := d.isKnown(&r.unread), r.unread.changes, r.removing
 	d.mu.Unlock()
-	switch {
-	case known:
-		return nil
-	case removing > 0:
-		return errRemoving
+	if known || removing > 0 {
+		return known, nil
 	}
 	unread, upTo, err := d.Conn.Unread(ctx, user)
 	if err != nil {
-		return err
+		return false, err
+	}
+	if upTo < max(asOf, d.follower.Cursor()) {
+		return false, errLogBehind
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.people[user] == r { // else the user's last pusher was removed meanwhile
-		d.resize(r, func() { r.unread.learn(&unread, upTo, changes) })
+	if d.people[user] != r {
+		return true, nil // the user's last pusher was removed meanwhile, and nothing is to be known
 	}
-	return nil
+	d.resize(r, func() { r.unread.learn(&unread, upTo, changes) })
+	return d.isUsable(&r.unread), nil
 }
 
 // isKnown reports whether an inbox need not be read from the log.
 func (d *Deliverer) isKnown(in *inbox) bool {
-	return !in.stale && (in.learnt || in.upTo > 0 || d.fresh) && time.Since(in.learned) < relearnAfter
+	return d.isUsable(in) && !in.unsettled && time.Since(in.learned) < relearnAfter
+}
+
+// isUsable reports whether an inbox contains everything that the log holds. Of what arrived
+// while it was read it may count some twice.
+func (d *Deliverer) isUsable(in *inbox) bool {
+	return !in.stale && (in.learnt || in.upTo > 0 || d.fresh)
 }
 
 // notFresh records that a user may have something unread that no recipient counted.

@@ -43,10 +43,15 @@ func (c *Conn) NotificationsIn(ctx context.Context, user events.UserID, room eve
 }
 
 // checkRemoved confirms with the leader that a message of NOTIFICATIONS, which a replica does
-// not have, was removed. If not, the replica is behind.
+// not have, was removed. If not, the replica is behind. A leader that was cut off, and does
+// not know the sequence yet, does not count.
 func (c *Conn) checkRemoved(ctx context.Context, seq uint64) error {
+	info, err := c.notifications.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("look for message %d: %w", seq, err)
+	}
 	msg, err := c.askLeader(ctx, Notifications, query{From: seq})
-	if err == nil && msg != nil {
+	if err == nil && (msg != nil || info.State.LastSeq < seq) {
 		err = errBehind
 	}
 	return err

@@ -12,7 +12,7 @@ import (
 	"poked/events/stream"
 )
 
-// threads writes what is unread by thread, in no particular order of the log.
+// threads formats unread threads; their order does not depend on the log.
 func threads(u stream.Unread) string {
 	var all []string
 	for _, one := range u.Threads {
@@ -39,7 +39,7 @@ func TestUnreadByThread(t *testing.T) {
 	})
 }
 
-// TestUnreadInVeryManyRooms has more rooms than the server reports at once.
+// TestUnreadInVeryManyRooms uses more rooms than the server reports at once.
 func TestUnreadInVeryManyRooms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
@@ -110,8 +110,8 @@ func TestBodies(t *testing.T) {
 	})
 }
 
-// TestAnswersFromBehindAreErrors reads from a replica that knows nothing yet: that must not
-// pass for an answer that nothing is there.
+// TestAnswersFromBehindAreErrors reads from a replica that is still empty: that must
+// not count as an empty log.
 func TestAnswersFromBehindAreErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := eventstest.StartServer(t).Link()
@@ -131,7 +131,7 @@ func TestAnswersFromBehindAreErrors(t *testing.T) {
 	})
 }
 
-// TestRemoval removes what was asked for, and reports what was not there.
+// TestRemoval removes messages that exist, and reports those that do not.
 func TestRemoval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
@@ -162,8 +162,8 @@ func TestRemoval(t *testing.T) {
 	})
 }
 
-// TestUnreadSkipsAStrangeSubject has a message whose subject cannot be read beside one that
-// can.
+// TestUnreadSkipsAStrangeSubject stores a message with an invalid subject next to a
+// valid one.
 func TestUnreadSkipsAStrangeSubject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)

@@ -11,8 +11,7 @@ import (
 	"poked/events/stream"
 )
 
-// A replica that has not heard yet of what the leader acknowledged hides nothing: it
-// is found all the same.
+// A replica that lacks what the leader acknowledged hides nothing.
 func TestReplicaThatIsBehindHidesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := eventstest.StartServer(t)
@@ -50,9 +49,9 @@ func markRead(t *testing.T, conn *stream.Conn, user events.UserID, room events.R
 	}
 }
 
-// The state of a room is never less than it was: it is an error not to know it.
+// The state of a room is never incomplete: if it is unknown, that is an error.
 func TestRoomStateAtAReplicaThatIsBehind(t *testing.T) {
-	for _, later := range []time.Duration{0, 10 * time.Second} { // ROOM_STATE knows nothing, or all
+	for _, later := range []time.Duration{0, 10 * time.Second} { // ROOM_STATE is still empty, or complete
 		synctest.Test(t, func(t *testing.T) {
 			server := eventstest.StartServer(t)
 			link := server.Link()

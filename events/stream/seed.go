@@ -26,7 +26,7 @@ const seedsInFlight = 256
 type Seed struct {
 	conn   *Conn
 	room   events.RoomID
-	stood  map[string]uint64 // last sequence of each subject at the beginning
+	before map[string]uint64 // last sequence of each subject at the beginning
 	create []byte            // m.room.create, published last
 	slots  *semaphore.Weighted
 	failed chan error // holds the first error
@@ -40,11 +40,11 @@ func (c *Conn) SeedRoom(ctx context.Context, room events.RoomID) (*Seed, error) 
 		return nil, err
 	}
 	s := &Seed{
-		conn: c, room: room, stood: map[string]uint64{},
+		conn: c, room: room, before: map[string]uint64{},
 		slots: semaphore.NewWeighted(seedsInFlight), failed: make(chan error, 1),
 	}
 	for _, msg := range last {
-		s.stood[msg.Subject] = msg.Sequence
+		s.before[msg.Subject] = msg.Sequence
 	}
 	return s, nil
 }
@@ -125,7 +125,7 @@ func (s *Seed) publish(ctx context.Context, ev *events.RoomEvent) error {
 	})
 	batch.Add(ev.Subject(), nats.Header{
 		HeaderHistorical:                    {"true"},
-		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(s.stood[s.conn.storedSubject(ev)], 10)},
+		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(s.before[s.conn.storedSubject(ev)], 10)},
 	}, ev.Raw)
 	batch.Send()
 	return nil

@@ -52,8 +52,8 @@ func TestWithNotification(t *testing.T) {
 	})
 }
 
-// What was stored before the event cannot be its notification, so it is not
-// even looked at.
+// Messages that were stored before the event cannot be its notification, and are not
+// read.
 func TestWithNotificationLooksFromTheEventOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := eventstest.StartServer(t).Connect(eventstest.Topology())

@@ -44,7 +44,7 @@ type life struct {
 func StartServer(t testing.TB) *Server {
 	t.Helper()
 	emptyPools()
-	s := &Server{t: t, dir: t.TempDir()}
+	s := &Server{t: t, dir: filesDir(t)}
 	s.Start()
 	t.Cleanup(s.Stop)
 	return s

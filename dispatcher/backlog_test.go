@@ -66,6 +66,7 @@ func TestG1SuccessorsRecordIsLeftAlone(t *testing.T) {
 func TestG1LateRecordOfAPredecessorLosesNothing(t *testing.T) {
 	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
+		h.spanHours()
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")

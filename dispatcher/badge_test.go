@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"poked/dispatcher/deliver"
+	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/eventstest"
 )
@@ -126,7 +127,7 @@ func TestReadBeforeCatchUpIsNotPoked(t *testing.T) {
 		" and a restart":   func(h *harness) { h.halt(); h.start() },
 		" and a kill":      func(h *harness) { h.kill(); h.start() },
 		" and both":        func(h *harness) { h.halt(); h.start(); h.kill(); h.start() },
-		" and a long wait": func(*harness) { <-time.After(time.Hour) },
+		" and a long wait": func(*harness) { <-time.After(2 * poke.QuickLimit) },
 	} {
 		t.Run("read"+name, func(t *testing.T) {
 			unreadRoom(t, func(t *testing.T, h *harness) {
@@ -137,7 +138,8 @@ func TestReadBeforeCatchUpIsNotPoked(t *testing.T) {
 				<-time.After(soon)
 				between(h)
 				h.gateway.Answer(up())
-				<-time.After(5 * time.Minute)
+				h.caughtUp()
+				<-time.After(time.Minute)
 				unreadIs(t, h, "", "[0]")
 			})
 		})

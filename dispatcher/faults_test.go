@@ -48,7 +48,10 @@ func TestFaultTable(t *testing.T) {
 						repeats = repeatsOfKill
 					}
 					h.cfg.PokeTTL = faultTTL
-					faultRun(h, repeats, func() { met = h.link.Break(point.subject, fault) })
+					faultRun(h, repeats, func() func() bool {
+						met = h.link.Break(point.subject, fault)
+						return met
+					})
 					if !met() {
 						t.Error("the fault never happened")
 					}
@@ -77,7 +80,7 @@ func TestFaultTablePOST(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
 				broken := false
 				h.cfg.PokeTTL = faultTTL + fault.reply.After // a late answer still counts
-				faultRun(h, fault.repeats, func() {
+				faultRun(h, fault.repeats, func() (met func() bool) {
 					h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 						if broken || p.Pushkey != "ok-1" {
 							return faultGateway(p)
@@ -88,6 +91,7 @@ func TestFaultTablePOST(t *testing.T) {
 						}
 						return fault.reply
 					})
+					return func() bool { return true } // by the first pokes
 				})
 				if !broken {
 					t.Error("the fault never happened")
@@ -107,9 +111,9 @@ func faultGateway(p eventstest.Poke) eventstest.Reply {
 
 // faultRun is a minute that contains every hand-off: pokes that arrive, a gateway that fails
 // for a while, a poke that expires, a pushkey that is rejected. It arms one fault first, and
-// restarts the dispatcher if the fault kills it. Each pusher may receive as many repeated
-// pokes as repeats.
-func faultRun(h *harness, repeats int, arm func()) {
+// restarts the dispatcher if the fault kills it. met reports whether the fault has happened.
+// Each pusher may receive as many repeated pokes as repeats.
+func faultRun(h *harness, repeats int, arm func() (met func() bool)) {
 	h.t.Helper()
 	h.register("@ok:x", "gw.test", "ok-1", "ok-2")
 	h.register("@late:x", "gw.test", "late")
@@ -123,7 +127,7 @@ func faultRun(h *harness, repeats int, arm func()) {
 	})
 	h.room("!r", "@alice:x", "@ok:x", "@late:x", "@refused:x")
 	<-time.After(time.Second)
-	arm()
+	met := arm()
 	h.say("!r", "@alice:x", 0, 3)
 	<-time.After(h.cfg.PokeTTL + 30*time.Second) // a probe later, late's pokes have expired
 	h.say("!r", "@alice:x", 3, 3)
@@ -131,7 +135,11 @@ func faultRun(h *harness, repeats int, arm func()) {
 	h.gateway.Answer(faultGateway)
 	h.revive()
 	h.say("!r", "@alice:x", 6, 1)
-	<-time.After(2 * poke.QuickLimit) // the fault may happen only at late's next try
+	// The fault may happen only at late's next try.
+	for began := time.Now(); !met() && time.Since(began) < 2*poke.QuickLimit; {
+		<-time.After(time.Second)
+	}
+	<-time.After(time.Minute)
 	h.revive()
 	h.caughtUp()
 	h.halt()

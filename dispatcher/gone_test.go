@@ -39,6 +39,7 @@ func TestG6PauseOfARecordIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
+				h.spanHours()
 				h.register("@bob:x", "gw.test", "bob")
 				h.notify("@bob:x", "!r", 1, "")
 				record.UserID, record.Since, record.LastError = "@bob:x", time.Now(), "http_429"

@@ -12,6 +12,7 @@ import (
 func TestHealth(t *testing.T) {
 	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
+		h.spanHours()
 		h.register("@bob:x", "gw.test", "bob")
 		h.begin()
 		<-h.d.Ready()

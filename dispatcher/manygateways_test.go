@@ -114,6 +114,7 @@ func TestG4PusherThatAlwaysFailsOpensNoBreaker(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d every %v", tc.bad, tc.every), func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
+				h.spanHours()
 				bad := append([]events.UserID{"@alice:x"}, h.registerMany(tc.bad, "gw.test", "bad")...)
 				good := append([]events.UserID{"@alice:x"}, h.registerMany(5, "gw.test", "good")...)
 				h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {

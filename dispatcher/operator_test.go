@@ -143,6 +143,7 @@ func TestOperatorFiltersPushers(t *testing.T) {
 // After a gateway is repaired, an operator need not wait for the next try.
 func TestOperatorRetriesPushersNow(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.spanHours()
 		h.register("@bob:x", "gw.test", "bob")
 		h.register("@eve:x", "slow.test", "eve")
 		h.start()

@@ -152,6 +152,7 @@ func TestG5ProbeWhosePusherIsRemoved(t *testing.T) {
 func TestG1PokesExpireWhileTheGatewayIsDown(t *testing.T) {
 	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
+		h.spanHours()
 		h.cfg.PokeTTL = time.Hour
 		old := append([]events.UserID{"@alice:x"}, h.registerMany(20, "gw.test", "old")...)
 		young := append([]events.UserID{"@alice:x"}, h.registerMany(100, "gw.test", "young")...)

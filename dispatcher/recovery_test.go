@@ -41,6 +41,7 @@ func TestG4BusyPusherDoesNotHoldUpItsPartition(t *testing.T) {
 // recovery, however long its backoff has grown.
 func TestG5LonePusherCatchesUpSoon(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.spanHours()
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")
@@ -102,6 +103,7 @@ func TestBadgeCountsWhatWasUnreadBeforeThePusherWasSetAgain(t *testing.T) {
 func TestG5LonePusherIsTriedOftenAfterARestart(t *testing.T) {
 	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
+		h.spanHours()
 		h.register("@bob:x", "gw.test", "bob")
 		h.start()
 		h.room("!r", "@alice:x", "@bob:x")

@@ -33,6 +33,7 @@ func TestRepeatedEventNotifiesOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
+				h.spanHours()
 				h.register("@bob:x", "gw.test", "bob")
 				h.start()
 				h.room("!r", "@alice:x", "@bob:x")

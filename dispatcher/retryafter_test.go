@@ -71,6 +71,7 @@ func TestG6RetryAfterIsNeverUndercut(t *testing.T) {
 // Retry-After. It waits for long, and until every pusher has caught up.
 func askOnce(h *harness, status int, value func(now time.Time) string, long time.Duration) {
 	h.t.Helper()
+	h.spanHours()
 	h.cfg.Slots = 2 // so that some pokes are queued when the answer arrives
 	users := append([]events.UserID{"@alice:x"}, h.registerMany(20, "gw.test", "u")...)
 	asked := false

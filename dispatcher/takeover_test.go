@@ -13,7 +13,7 @@ import (
 )
 
 // manyParts is the number of partitions in tests of several dispatchers.
-const manyParts = 16
+const manyParts = 8
 
 // sayEvery publishes n messages by alice in !r, numbered from first, one in each interval. It
 // returns the next number.

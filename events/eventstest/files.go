@@ -21,7 +21,7 @@ func filesDir(t testing.TB) string {
 	t.Helper()
 	var fs unix.Statfs_t
 	_, isTest := t.(*testing.T)
-	if !isTest || unix.Statfs(memoryFiles, &fs) != nil || fs.Bavail*uint64(fs.Bsize) < memoryNeeded {
+	if !isTest || unix.Statfs(memoryFiles, &fs) != nil || fs.Bavail*uint64(fs.Bsize) < memoryNeeded { //nolint:gosec // a size
 		return t.TempDir()
 	}
 	dir, err := os.MkdirTemp(memoryFiles, "poked-test-")

@@ -22,6 +22,7 @@ type overloadCmd struct {
 	Times        float64        `name:"times" default:"2" env:"POKED_BENCH_TIMES" help:"Offered rate, as a multiple of what the machine does."`
 	Rate         float64        `name:"rate" default:"0" env:"POKED_BENCH_RATE" help:"Offered room events per second, instead of --times; 0 means --times."`
 	For          time.Duration  `name:"for" default:"60s" env:"POKED_BENCH_FOR" help:"Duration of the overload."`
+	DrainAtMost  time.Duration  `name:"drain-at-most" default:"10m" env:"POKED_BENCH_DRAIN_AT_MOST" help:"Longest time to wait after the overload; what has not arrived then counts as not delivered."`
 	Fanout       int            `name:"fanout" default:"10" env:"POKED_BENCH_FANOUT" help:"Users notified by each event."`
 	Pokes        int            `name:"pokes" default:"100000" env:"POKED_BENCH_POKES" help:"Pokes of the measurement of what the machine does, and of the bare loop."`
 	CatchUpLimit int            `name:"catch-up-limit" default:"2147483647" env:"POKED_CATCH_UP_LIMIT" help:"The dispatcher's flag of that name; by default no notification is passed over."`
@@ -36,14 +37,14 @@ func (overloadCmd) Help() string {
 	return "First measures the throughput at full load, with as much published as is delivered. Then publishes at a multiple of that, and " +
 		"then nothing until everything is delivered. The publisher waits while 512 events are not acknowledged, so NATS may take less " +
 		"than is offered: the report has both. The first second of the overload counts for no minimum. Ratios are to the best five " +
-		"seconds in a row of the overload. Exit code 1 if a poke was lost or arrived twice."
+		"seconds in a row of the overload. Exit code 1 if a poke was lost, not delivered in time or arrived twice."
 }
 
 // Validate is called by kong.
 func (c overloadCmd) Validate() error {
 	switch {
-	case !(c.Times > 0), !(c.Rate >= 0), c.For < 2*time.Second:
-		return errors.New("--times must be positive, --rate must not be negative, --for must be at least 2s")
+	case !(c.Times > 0), !(c.Rate >= 0), c.For < 2*time.Second, c.DrainAtMost <= 0:
+		return errors.New("--times and --drain-at-most must be positive, --rate must not be negative, --for must be at least 2s")
 	case c.Fanout < 1, c.Pokes < c.Fanout, c.CatchUpLimit < 1, c.Concurrency < 1:
 		return errors.New("--fanout, --catch-up-limit and --concurrency must be at least 1, --pokes at least --fanout")
 	}

@@ -33,6 +33,9 @@ type overloadReport struct {
 	PassedOver int `json:"passed_over"`
 	Lost       int `json:"lost"`
 	Duplicates int `json:"duplicates"`
+
+	Unfinished  bool `json:"unfinished"` // the drain took too long
+	Undelivered int  `json:"undelivered"`
 }
 
 // overloadSecond is what happened in about a second.
@@ -81,6 +84,20 @@ func (r *overloadReport) figures() (f overloadFigures) {
 	return f
 }
 
+// conclude takes in what the sink has received, of which so much until the overload ended.
+func (r *overloadReport) conclude(seen sinkReport, delivered int, ended time.Time) {
+	r.Duplicates += seen.Duplicates
+	r.Latest = seen.Max
+	r.Drained = seen.Received - delivered
+	r.DrainedIn = max(time.Unix(0, seen.Last).Sub(ended), 0)
+	missing := max(r.Published*r.Fanout-seen.Received-r.PassedOver, 0)
+	if r.Unfinished {
+		r.Undelivered = missing
+	} else {
+		r.Lost += missing
+	}
+}
+
 // Print prints the report as text.
 func (r *overloadReport) Print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -95,7 +112,7 @@ func (r *overloadReport) Print(out io.Writer) error {
 	line("drained", "%d pokes in %s, %.0f/s, %.2f of the maximum, goal at least %.1f", r.Drained, brief(r.DrainedIn), r.drain(), r.drain()/f.best, overloadGoal)
 	line("latest poke", "%s late", brief(r.Latest))
 	line("passed over", "%d", r.PassedOver)
-	line("lost", "%d, twice %d", r.Lost, r.Duplicates)
+	line("lost", "%d, twice %d, not delivered in time %d", r.Lost, r.Duplicates, r.Undelivered)
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print result: %w", err)
 	}
@@ -105,10 +122,10 @@ func (r *overloadReport) Print(out io.Writer) error {
 // drain returns the rate after the overload.
 func (r *overloadReport) drain() float64 { return perSecond(float64(r.Drained), r.DrainedIn) }
 
-// verdict returns an error if a poke was lost or arrived twice.
+// verdict returns an error if a poke was lost, not delivered in time or arrived twice.
 func (r *overloadReport) verdict() error {
-	if r.Lost+r.Duplicates > 0 {
-		return fmt.Errorf("%d pokes lost, %d twice", r.Lost, r.Duplicates)
+	if r.Lost+r.Undelivered+r.Duplicates > 0 {
+		return fmt.Errorf("%d pokes lost, %d not delivered in time, %d twice", r.Lost, r.Undelivered, r.Duplicates)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"poked/cmd/internal/cli"
 	"poked/cmd/internal/clitest"
@@ -70,10 +71,29 @@ func TestOverloadFigures(t *testing.T) {
 	}
 }
 
+// What is missing was lost, unless the drain took too long.
+func TestOverloadConclude(t *testing.T) {
+	ended := time.Now()
+	seen := sinkReport{Received: 90, Duplicates: 1, Last: ended.Add(2 * time.Second).UnixNano()}
+	for _, tt := range []struct {
+		unfinished bool
+		want       string
+	}{
+		{false, "7 pokes lost, 0 not delivered in time, 1 twice"},
+		{true, "0 pokes lost, 7 not delivered in time, 1 twice"},
+	} {
+		r := overloadReport{Fanout: 10, Published: 10, PassedOver: 3, Unfinished: tt.unfinished}
+		r.conclude(seen, 30, ended)
+		if err := r.verdict(); err == nil || err.Error() != tt.want || r.drain() != 30 {
+			t.Errorf("%v, drained at %.0f/s; want %s, 30/s", err, r.drain(), tt.want)
+		}
+	}
+}
+
 // Flags that cannot be measured are a usage error.
 func TestBenchOverloadUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"--times=0"}, {"--rate=-1"}, {"--for=1s"}, {"--fanout=0"}, {"--fanout=20", "--pokes=10"}, {"--catch-up-limit=0"}, {"--concurrency=0"},
+		{"--times=0"}, {"--rate=-1"}, {"--for=1s"}, {"--fanout=0"}, {"--fanout=20", "--pokes=10"}, {"--catch-up-limit=0"}, {"--concurrency=0"}, {"--drain-at-most=0s"},
 	} {
 		if got := lab(t, append([]string{"bench", "overload"}, args...)...); got.Code != cli.ExitUsage {
 			t.Errorf("%v: exit code %d, want %d: %s", args, got.Code, cli.ExitUsage, got.Stderr)

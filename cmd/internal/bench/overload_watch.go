@@ -28,11 +28,7 @@ func (r *overloadRun) overload(ctx context.Context) error {
 		return err
 	}
 	r.report.Published = int(watch.published.Load())
-	r.report.Lost += max(r.report.Published*r.Fanout-seen.Received-r.report.PassedOver, 0)
-	r.report.Duplicates += seen.Duplicates
-	r.report.Latest = seen.Max
-	r.report.Drained = seen.Received - watch.delivered
-	r.report.DrainedIn = max(time.Unix(0, seen.Last).Sub(watch.ended), 0)
+	r.report.conclude(seen, watch.delivered, watch.ended)
 	return nil
 }
 
@@ -63,8 +59,8 @@ func (w *overloadWatch) publish(ctx context.Context, rate float64) error {
 	return w.sink.get(ctx, "/count", &w.delivered)
 }
 
-// sampleAll takes a sample every second until everything is delivered. It also ends if
-// nothing has changed for long: what is missing then is lost.
+// sampleAll takes a sample every second until everything is delivered, or the time for that
+// is over. It also ends if nothing has changed for long: what is missing then is lost.
 func (w *overloadWatch) sampleAll(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -86,6 +82,10 @@ func (w *overloadWatch) sampleAll(ctx context.Context) error {
 		w.report.Seconds = append(w.report.Seconds, s)
 		w.progress("%4.0f s: offered %.0f/s, %.0f pokes/s, %d behind, %d passed over", s.At, s.Published, s.Rate, s.Behind, w.report.PassedOver)
 		quiet := time.Since(changed)
+		if time.Since(w.began) > w.For+w.DrainAtMost {
+			w.report.Unfinished = true
+			return nil
+		}
 		if idle := s.Drains && left == 0; idle && (s.Behind <= 0 || quiet > patience) || quiet > settlePatience {
 			return nil
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,6 +25,7 @@ type recoveryCmd struct {
 	Rate         float64        `name:"rate" default:"1200" env:"POKED_BENCH_RATE" help:"Room events per second."`
 	Rooms        int            `name:"rooms" default:"1" env:"POKED_BENCH_ROOMS" help:"Number of rooms, which take turns."`
 	Users        int            `name:"users" default:"2" env:"POKED_BENCH_USERS" help:"Users in each room, with a pusher each; an event notifies all of its room."`
+	AtMost       time.Duration  `name:"at-most" default:"10m" env:"POKED_BENCH_AT_MOST" help:"Longest time to wait after the kill; what has not arrived then counts as not delivered."`
 	CatchUpLimit int            `name:"catch-up-limit" default:"100" env:"POKED_CATCH_UP_LIMIT" help:"The dispatcher's flag of that name."`
 	Concurrency  int            `name:"concurrency" default:"64" env:"POKED_BENCH_CONCURRENCY" help:"Requests in flight, on each side."`
 	Fsync        node.FsyncFlag `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How often NATS syncs to disk: always, or an interval."`
@@ -35,7 +37,8 @@ func (recoveryCmd) Help() string {
 	return "A poke is late by the time from publishing its event to its arrival. What is late by more than a second was " +
 		"delivered during recovery. A bare net/http loop posts as many bodies before and after, as the baseline. A duplicate has a " +
 		"reason if its poke was in flight at the kill, or answered so shortly before that the outcome could not be stored. " +
-		"Exit code 1 if a poke was lost, arrived twice without that reason, or was passed over: no pusher was behind before the kill."
+		"Exit code 1 if a poke was lost, not delivered in time, arrived twice without that reason, or was passed over: no pusher " +
+		"was behind before the kill."
 }
 
 // Validate is called by kong.
@@ -43,8 +46,8 @@ func (c recoveryCmd) Validate() error {
 	switch {
 	case c.Events < 2, c.Rooms < 1, c.Users < 1, c.Concurrency < 1, c.CatchUpLimit < 1:
 		return errors.New("--events must be at least 2, --rooms, --users, --concurrency and --catch-up-limit at least 1")
-	case !(c.Rate > 0):
-		return errors.New("--rate must be positive")
+	case !(c.Rate > 0), c.AtMost <= 0:
+		return errors.New("--rate and --at-most must be positive")
 	}
 	return nil
 }

@@ -40,6 +40,9 @@ type recoveryReport struct {
 	Unexplained  int           `json:"twice_without_reason"`
 	LongestSince time.Duration `json:"oldest_repeated_ns"` // longest time from a poke that was repeated to the kill
 
+	Unfinished  bool `json:"unfinished"` // recovery took too long
+	Undelivered int  `json:"undelivered"`
+
 	Bare []burstSample `json:"bare"` // before and after
 }
 
@@ -68,7 +71,12 @@ func (r *recoveryReport) conclude(samples []recoverySample, seen sinkReport, pok
 	for _, s := range samples {
 		r.PassedOver = max(r.PassedOver, int(s.dispatcher.passedOver))
 	}
-	r.Lost = max(pokes-seen.Received-r.PassedOver, 0)
+	missing := max(pokes-seen.Received-r.PassedOver, 0)
+	if r.Unfinished {
+		r.Undelivered = missing
+	} else {
+		r.Lost = missing
+	}
 }
 
 // costs computes the CPU time per poke before the kill and during recovery, and the rate of
@@ -126,7 +134,7 @@ func (r *recoveryReport) Print(out io.Writer) error {
 	line("drain", "%.0f pokes/s, bare loop %.0f, ratio %.2f", r.DrainRate, r.bareRate(), r.DrainRate/r.bareRate())
 	line("CPU µs/poke", "%.1f in recovery, %.1f before (dispatcher and NATS), ratio %.2f, goal at most %.1f; bare loop %.1f",
 		r.RecoverCPU, r.LiveCPU, r.RecoverCPU/r.LiveCPU, recoveryCPUGoal, meanOf(r.Bare, func(s burstSample) float64 { return s.CPU }))
-	line("lost", "%d", r.Lost)
+	line("lost", "%d, not delivered in time %d", r.Lost, r.Undelivered)
 	line("passed over", "%d", r.PassedOver)
 	line("twice", "%d in flight at the kill or up to %s before, %d without reason; the oldest arrived %s before the kill",
 		r.WithReason, brief(storing+2*r.Slowest), r.Unexplained, brief(r.LongestSince))
@@ -136,11 +144,12 @@ func (r *recoveryReport) Print(out io.Writer) error {
 	return nil
 }
 
-// verdict returns an error if a poke was lost or passed over, or arrived twice without a
-// reason.
+// verdict returns an error if a poke was lost, not delivered in time or passed over, or
+// arrived twice without a reason.
 func (r *recoveryReport) verdict() error {
-	if r.Lost+r.PassedOver+r.Unexplained > 0 {
-		return fmt.Errorf("%d pokes lost, %d passed over, %d twice without reason", r.Lost, r.PassedOver, r.Unexplained)
+	if r.Lost+r.Undelivered+r.PassedOver+r.Unexplained > 0 {
+		return fmt.Errorf("%d pokes lost, %d not delivered in time, %d passed over, %d twice without reason",
+			r.Lost, r.Undelivered, r.PassedOver, r.Unexplained)
 	}
 	return nil
 }

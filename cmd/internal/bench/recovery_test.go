@@ -45,16 +45,18 @@ func TestRecoveryVerdict(t *testing.T) {
 		name       string
 		seen       sinkReport
 		passedOver float64
+		unfinished bool
 		want       string
 	}{
-		{"all arrived", sinkReport{Received: 10}, 0, ""},
-		{"in flight", sinkReport{Received: 10, Repeated: []int64{at(-300 * time.Millisecond), at(10 * time.Millisecond)}}, 0, ""},
-		{"long before", sinkReport{Received: 10, Repeated: []int64{at(-time.Second)}}, 0, "0 pokes lost, 0 passed over, 1 twice without reason"},
-		{"long after", sinkReport{Received: 10, Repeated: []int64{at(time.Second)}}, 0, "0 pokes lost, 0 passed over, 1 twice without reason"},
-		{"lost", sinkReport{Received: 9}, 0, "1 pokes lost, 0 passed over, 0 twice without reason"},
-		{"passed over", sinkReport{Received: 8}, 2, "0 pokes lost, 2 passed over, 0 twice without reason"},
+		{"all arrived", sinkReport{Received: 10}, 0, false, ""},
+		{"in flight", sinkReport{Received: 10, Repeated: []int64{at(-300 * time.Millisecond), at(10 * time.Millisecond)}}, 0, false, ""},
+		{"long before", sinkReport{Received: 10, Repeated: []int64{at(-time.Second)}}, 0, false, "0 pokes lost, 0 not delivered in time, 0 passed over, 1 twice without reason"},
+		{"long after", sinkReport{Received: 10, Repeated: []int64{at(time.Second)}}, 0, false, "0 pokes lost, 0 not delivered in time, 0 passed over, 1 twice without reason"},
+		{"lost", sinkReport{Received: 9}, 0, false, "1 pokes lost, 0 not delivered in time, 0 passed over, 0 twice without reason"},
+		{"unfinished", sinkReport{Received: 7}, 2, true, "0 pokes lost, 1 not delivered in time, 2 passed over, 0 twice without reason"},
+		{"passed over", sinkReport{Received: 8}, 2, false, "0 pokes lost, 0 not delivered in time, 2 passed over, 0 twice without reason"},
 	} {
-		r := recoveryReport{KilledAt: killed, DeadAt: killed.Add(20 * time.Millisecond), Slowest: 50 * time.Millisecond}
+		r := recoveryReport{KilledAt: killed, DeadAt: killed.Add(20 * time.Millisecond), Slowest: 50 * time.Millisecond, Unfinished: tt.unfinished}
 		r.conclude([]recoverySample{{}, {restarted: true, answers: true, dispatcher: scraped{passedOver: tt.passedOver}}}, tt.seen, 10)
 		got := ""
 		if err := r.verdict(); err != nil {
@@ -115,7 +117,7 @@ poked_notifications_passed_over_total 3
 // Flags that cannot be measured are a usage error.
 func TestBenchRecoveryUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"--events=1"}, {"--rate=0"}, {"--rate=NaN"}, {"--rooms=0"}, {"--users=0"}, {"--concurrency=0"}, {"--catch-up-limit=0"},
+		{"--events=1"}, {"--rate=0"}, {"--rate=NaN"}, {"--rooms=0"}, {"--users=0"}, {"--concurrency=0"}, {"--catch-up-limit=0"}, {"--at-most=0s"},
 	} {
 		if got := lab(t, append([]string{"bench", "recovery"}, args...)...); got.Code != cli.ExitUsage {
 			t.Errorf("%v: exit code %d, want %d: %s", args, got.Code, cli.ExitUsage, got.Stderr)

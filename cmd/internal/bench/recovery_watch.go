@@ -74,8 +74,8 @@ func (w *recoveryWatch) kill(ctx context.Context) error {
 }
 
 // settle takes samples until every poke has arrived or was passed over, and the dispatcher
-// has nothing left to do. It also ends if nothing has changed for long: what is missing
-// then is lost.
+// has nothing left to do, or the time for that is over. It also ends if nothing has changed
+// for long: what is missing then is lost.
 func (w *recoveryWatch) settle(ctx context.Context, tick <-chan time.Time) error {
 	told, changed, last := time.Now(), time.Now(), -1
 	for {
@@ -88,6 +88,9 @@ func (w *recoveryWatch) settle(ctx context.Context, tick <-chan time.Time) error
 		quiet := time.Since(changed)
 		switch {
 		case idle && gone >= w.pokes(), idle && quiet > patience, quiet > settlePatience:
+			return nil
+		case time.Since(w.report.KilledAt) > w.AtMost:
+			w.report.Unfinished = true
 			return nil
 		case gone != last:
 			last, changed = gone, time.Now()

@@ -15,10 +15,11 @@ func TestAccountDataPassesThrough(t *testing.T) {
 	h, hs := newHomeserverHouse(t)
 	for _, prefix := range []string{prefixV3, prefixR0} {
 		path := prefix + "/user/" + url.PathEscape(alice) + "/account_data/m.ignored_user_list"
-		for content, want := range map[string]string{
-			`{"ignored_users":{"` + bob + `":{}}}`: `["` + bob + `"]`,
-			`{"ignored_users":{}}`:                 `null`,
+		for _, tt := range [][2]string{
+			{`{"ignored_users":{"` + bob + `":{}}}`, `["` + bob + `"]`},
+			{`{"ignored_users":{}}`, `null`},
 		} {
+			content, want := tt[0], tt[1]
 			status, _, answer := h.request(http.MethodPut, path, "alice-phone", content)
 			if got := h.ignoredBy(alice); status != 200 || got != want {
 				t.Errorf("%s: %d %s, alice ignores %s, want %s", content, status, answer, got, want)

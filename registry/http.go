@@ -28,6 +28,7 @@ type api struct {
 	store    *store
 	conn     *stream.Conn
 	policy   *pushgateway.Policy
+	outbox   *outbox
 	auth     Authenticator
 	limiter  *limiter
 	listings *semaphore.Weighted // limits concurrent listings of notifications
@@ -48,9 +49,9 @@ type call struct {
 	passed   bool // forwarded to the homeserver, which authenticates it
 }
 
-func newAPI(store *store, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, limiter *limiter, log *slog.Logger) *api {
+func newAPI(store *store, outbox *outbox, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, limiter *limiter, log *slog.Logger) *api {
 	a := &api{
-		store: store, conn: conn, policy: policy, auth: auth, upstream: up, limiter: limiter,
+		store: store, outbox: outbox, conn: conn, policy: policy, auth: auth, upstream: up, limiter: limiter,
 		listings: semaphore.NewWeighted(maxListings), log: log,
 	}
 	a.table = a.endpoints()
@@ -70,6 +71,9 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
 	answer, err := a.answer(r.Context(), c, route)
+	if err == nil && r.Method != http.MethodGet && c.identity.UserID != "" {
+		a.outbox.await(r.Context(), c.identity.UserID)
+	}
 	status, errcode := write(w, answer, err)
 	a.record(c, began, status, errcode, err)
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 	"golang.org/x/sync/errgroup"
 
+	"poked/events"
 	"poked/events/stream"
 )
 
@@ -30,12 +32,16 @@ type outbox struct {
 	stale   bool
 	failing bool
 	settled atomic.Bool // the last attempt published everything
-	retry   *backoff.ExponentialBackOff
+
+	mu    sync.Mutex
+	next  chan struct{} // closed when the next batch was published
+	retry *backoff.ExponentialBackOff
 }
 
 func newOutbox(store *store, conn *stream.Conn, log *slog.Logger) *outbox {
 	o := &outbox{
 		store: store, conn: conn, log: log, back: make(chan struct{}, 1),
+		next:  make(chan struct{}),
 		stale: true, // a bucket or the database may have been lost or restored
 		retry: backoff.NewExponentialBackOff(
 			backoff.WithInitialInterval(250*time.Millisecond),
@@ -107,7 +113,36 @@ func (o *outbox) publishBatch(ctx context.Context) (more bool, err error) {
 		}
 	}
 	failed := firstError(errs)
-	return failed == nil, errors.Join(failed, o.store.Published(ctx, published, head.upTo))
+	err = o.store.Published(ctx, published, head.upTo)
+	o.mu.Lock()
+	close(o.next)
+	o.next = make(chan struct{})
+	o.mu.Unlock()
+	return failed == nil, errors.Join(failed, err)
+}
+
+// publishedWithin bounds how long a client waits for NATS after its change is on disk.
+const publishedWithin = time.Second
+
+// await returns once all changes of a user are published, so that they are in effect for
+// events that the homeserver publishes after the client has its answer. It does not wait while
+// NATS is away, and no longer than publishedWithin.
+func (o *outbox) await(ctx context.Context, user events.UserID) {
+	ctx, cancel := context.WithTimeout(ctx, publishedWithin)
+	defer cancel()
+	for o.settled.Load() {
+		o.mu.Lock()
+		next := o.next
+		o.mu.Unlock()
+		if pending, err := o.store.IsPending(ctx, user); err != nil || !pending {
+			return // the change is on disk in any case
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // firstError returns the first error of a list; the others are usually the same.

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"poked/events"
 	"poked/events/eventstest"
@@ -108,5 +110,32 @@ func TestOneUserDoesNotBlockOthers(t *testing.T) {
 	h.waitSettled()
 	if n := strings.Count(h.log.String(), "the outbox cannot be published"); n != 1 {
 		t.Errorf("logged %d times, want once", n)
+	}
+}
+
+// A change that was answered is in NATS, so that an event which comes after the answer finds
+// it. While NATS is away nobody waits for that.
+func TestAnswerWaitsForNATS(t *testing.T) {
+	h := newHouse(t)
+	h.run()
+	h.waitFor("the outbox to be empty", h.reg.outbox.settled.Load)
+	for n := range 20 {
+		key := fmt.Sprint("key", n)
+		h.set("alice-phone", body(keys{"pushkey": key}))
+		if !slices.ContainsFunc(h.bucket()[alice].Pushers, func(p events.Pusher) bool { return p.Pushkey == key }) {
+			t.Fatalf("pusher %d was answered before it was published", n)
+		}
+	}
+	h.put("global/room/!r", firstRule)
+	if set, err := h.inBucket(inPushRules); err != nil || len(set) != 1 {
+		t.Errorf("a rule was answered before it was published: %v, %v", set, err)
+	}
+	h.nats.Stop()
+	h.set("bob-phone", body()) // the first may have to find out
+	h.waitFor("the outbox to notice", func() bool { return !h.reg.outbox.settled.Load() })
+	began := time.Now()
+	h.set("bob-phone", body(keys{"lang": "fr"}))
+	if took := time.Since(began); took > publishedWithin/2 {
+		t.Errorf("a client waited %s for a NATS that is away", took)
 	}
 }

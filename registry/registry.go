@@ -77,6 +77,8 @@
 // the bucket has stored the user's value. That value is read from the database when it is
 // published, so it is never older than the rows that are deleted, and one write may cover
 // several rows. Different users are published in parallel, one user's versions in order.
+// Unless NATS is away, the answer waits for that, a second at most: a dispatcher that reads
+// an event which the homeserver sends after the answer finds the change in the bucket.
 //
 // G9: logs and the history of removed pushers contain a digest of a pusher
 // ([events.PusherID]). Each request is logged as one line with the template of its path,
@@ -188,7 +190,7 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	if err != nil {
 		return nil, errors.Join(err, listener.Close(), store.Close())
 	}
-	r.api = newAPI(store, conn, policy, source.auth, up, limiter, log)
+	r.api = newAPI(store, r.outbox, conn, policy, source.auth, up, limiter, log)
 	if source.registration != nil {
 		r.recheck = newRecheck(up, source.client.Service(source.registration.ASToken), source.registration, cfg.Recheck)
 		return r, nil

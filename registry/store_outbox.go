@@ -48,6 +48,14 @@ func (s *store) Pending(ctx context.Context, limit int) (o outboxHead, err error
 	return o, err
 }
 
+// IsPending reports whether the outbox has changes of a user.
+func (s *store) IsPending(ctx context.Context, user events.UserID) (pending bool, err error) {
+	if err := s.read.GetContext(ctx, &pending, "SELECT EXISTS (SELECT * FROM outbox WHERE user_id = ?)", user); err != nil {
+		return false, fmt.Errorf("look into outbox: %w", err)
+	}
+	return pending, nil
+}
+
 // Published deletes the rows of values that were published, up to and including row upTo.
 // Later rows stay, since they may be for newer changes.
 func (s *store) Published(ctx context.Context, values []value, upTo int64) error {

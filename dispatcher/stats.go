@@ -15,6 +15,7 @@ type Stats struct {
 	Failed        uint64 `json:"failed"`        // tries that will be repeated
 	Rejected      uint64 `json:"rejected"`      // pushkeys that a gateway rejected
 	Expired       uint64 `json:"expired"`       // pokes older than their time to live
+	Refused       uint64 `json:"refused"`       // pokes put aside: their gateway refused them and took others
 	Skipped       uint64 `json:"skipped"`       // messages that could not be read
 	PassedOver    uint64 `json:"passed_over"`   // notifications not sent because newer ones of their room were
 	Lagging       int64  `json:"lagging"`       // pushers that lag now
@@ -27,7 +28,7 @@ func (d *Dispatcher) Stats() Stats {
 	return Stats{
 		RoomEvents: m.RoomEvents.Load(), Notifications: m.Notifications.Load(), Skipped: m.Skipped.Load() + c.Skipped.Load(),
 		Delivered: c.Tried(poke.Delivered), Failed: c.Tried(poke.Retry, poke.Slow), Rejected: c.Tried(poke.Rejected),
-		Expired: c.Tried(poke.Expired), PassedOver: c.Fate(deliver.FatePassedOver),
+		Expired: c.Tried(poke.Expired), Refused: c.Fate(deliver.FateRefused), PassedOver: c.Fate(deliver.FatePassedOver),
 		Badges: c.Badges.Load(), Read: c.Read.Load(), Lagging: c.Lagging.Load(), Partitions: d.partitions.Load(),
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// DeadLetter is something that poked has given up: a poke that outlived its time to live,
-// or a message that cannot be read. It holds enough to retry it by hand.
+// DeadLetter is something that poked has given up: a poke that was not delivered, or a
+// message that cannot be read. It holds enough to retry it by hand.
 type DeadLetter struct {
 	Reason    DeadReason `json:"reason"`
 	Detail    string     `json:"detail,omitempty"`
@@ -22,8 +22,8 @@ type DeadLetter struct {
 	// Historical reports that the message was a room event with the header
 	// Poked-Historical.
 	Historical bool `json:"historical,omitempty"`
-	// Message is the message as it was received, base64 in JSON. For an expired poke it
-	// is the notification ([Notification.AppendJSON]).
+	// Message is the message as it was received, base64 in JSON. For a poke it is the
+	// notification ([Notification.AppendJSON]).
 	Message []byte `json:"message,omitempty"`
 }
 
@@ -33,6 +33,7 @@ type DeadReason string
 // The reasons of dead letters, as schema/dead_letter.json lists them.
 const (
 	DeadExpired         DeadReason = "expired"          // a poke older than its time to live
+	DeadRefused         DeadReason = "refused"          // a poke that its gateway refused while it took others
 	DeadBadEvent        DeadReason = "bad_event"        // a room event that cannot be read
 	DeadBadReceipt      DeadReason = "bad_receipt"      // receipts that cannot be read
 	DeadBadNotification DeadReason = "bad_notification" // a message of NOTIFICATIONS that cannot be read
@@ -46,8 +47,12 @@ const DeadUnreadable DeadReason = "unreadable"
 
 // DeadReasons returns the reasons that a stored dead letter may have.
 func DeadReasons() []DeadReason {
-	return []DeadReason{DeadExpired, DeadBadEvent, DeadBadReceipt, DeadBadNotification, DeadBadMessage, DeadBadValue}
+	return []DeadReason{DeadExpired, DeadRefused, DeadBadEvent, DeadBadReceipt, DeadBadNotification, DeadBadMessage, DeadBadValue}
 }
+
+// IsPoke reports whether a dead letter with the reason is a poke, not a message that cannot
+// be read.
+func (r DeadReason) IsPoke() bool { return r == DeadExpired || r == DeadRefused }
 
 // PusherID returns the id of the pusher that the letter is about, or "" if it is about
 // none.

@@ -12,6 +12,7 @@ type Fate uint8
 const (
 	FateDelivered  Fate = iota
 	FateExpired         // older than its time to live
+	FateRefused         // the gateway refused it and took others
 	FatePassedOver      // only newer ones of the same room were sent
 	FateCleared         // read, redacted, or too old for the log
 	FateDropped         // the pusher was rejected or removed
@@ -23,7 +24,7 @@ const (
 // String returns the name of the fate.
 func (f Fate) String() string {
 	return [Fates]string{
-		FateDelivered: "delivered", FateExpired: "expired", FatePassedOver: "passed_over", FateCleared: "cleared",
+		FateDelivered: "delivered", FateExpired: "expired", FateRefused: "refused", FatePassedOver: "passed_over", FateCleared: "cleared",
 		FateDropped: "dropped", FateReleased: "released",
 	}[f]
 }

@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"poked/dispatcher/poke"
@@ -29,10 +30,10 @@ func (l *lane) attempt(s *sender) {
 	}
 	defer d.endAttempt()
 	began := time.Now()
-	out := d.try(s, l, &p, began)
+	out := d.lookPast(s, l, &p, d.try(s, l, &p, began))
 	now := time.Now()
 	d.logAttempt(&p, out, now.Sub(began))
-	d.Gates.report(l, p.known, out, began, now)
+	d.Gates.report(l, &p, out, began, now)
 	if again := l.settle(&p, out, now); again {
 		l.resubmit(out)
 	}
@@ -45,18 +46,30 @@ func (d *Deliverer) endAttempt() {
 	d.mu.Unlock()
 }
 
-// try sends a poke, unless it expired or its gateway gets no requests now.
+// try sends a poke, unless it expired or its gateway gets no requests now. One that is too
+// large is sent once more without its content.
 func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) (out poke.Outcome) {
-	if p.age(now) > d.PokeTTL {
+	if p.age(now) > d.PokeTTL && len(p.past) == 0 {
 		return poke.Outcome{Kind: poke.Expired, Class: poke.ClassExpired}
 	}
 	if p.pusher.Refused != nil {
 		return poke.Outcome{Kind: poke.Slow, Class: poke.ClassRefusedURL}
 	}
-	if why := d.Gates.allows(l, p.pusher.Origin(), now); why != poke.ClassOK {
+	if why := d.Gates.allows(l, p, now); why != poke.ClassOK {
 		return poke.Outcome{Kind: poke.Paused, Class: why}
 	}
-	s.body = p.appendBody(s.body[:0], d.Badge)
+	out = d.post(s, p, p.pusher.EventOnly)
+	if out.Status != http.StatusRequestEntityTooLarge || p.badge || p.pusher.EventOnly || !d.Gates.lease.Held() {
+		return out
+	}
+	d.logAttempt(p, out, 0)
+	d.Counts.outcome(out, false, 0)
+	return d.post(s, p, true)
+}
+
+// post sends a poke. eventOnly is the format event_id_only.
+func (d *Deliverer) post(s *sender, p *outgoing, eventOnly bool) (out poke.Outcome) {
+	s.body = p.appendBody(s.body[:0], d.Badge, eventOnly)
 	d.Client.Post(p.pusher.URL.String(), s.body, func(a poke.Answer) {
 		out = poke.Decide(a, p.pusher.Pushkey, time.Now())
 	})
@@ -64,7 +77,7 @@ func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) (out pok
 }
 
 // appendBody appends the request body (Push Gateway API, POST notify).
-func (p *outgoing) appendBody(dst []byte, of BadgeOf) []byte {
+func (p *outgoing) appendBody(dst []byte, of BadgeOf, eventOnly bool) []byte {
 	unread := int(p.unread) //nolint:gosec // a count of messages
 	if p.pusher.NoBadge || of == BadgeNone {
 		unread = pushgateway.NoCounts
@@ -80,7 +93,7 @@ func (p *outgoing) appendBody(dst []byte, of BadgeOf) []byte {
 		AppID: p.pusher.AppID, Pushkey: p.pusher.Pushkey, PushkeyTS: p.pusher.PushkeyTS,
 		Data: p.pusher.Data, Tweaks: tweaks,
 	}
-	if p.pusher.EventOnly {
+	if eventOnly {
 		return pushgateway.AppendEventIDOnlyBody(dst, body, unread, &device)
 	}
 	return pushgateway.AppendBody(dst, body, unread, &device)
@@ -91,7 +104,13 @@ func (d *Deliverer) conclude(l *lane, p *outgoing, out poke.Outcome, now time.Ti
 	var err error
 	switch out.Kind {
 	case poke.Expired:
-		err = d.expire(p, l.failure())
+		err = d.storeDead(p, events.DeadExpired, p.attempt-1, l.failure())
+	case poke.Delivered:
+		err = d.buryPast(p)
+	case poke.Refused:
+		if !p.badge {
+			err = d.storeDead(p, events.DeadRefused, p.attempt, out.Failure())
+		}
 	case poke.Rejected:
 		err = d.reject(p, now)
 	default:
@@ -102,15 +121,21 @@ func (d *Deliverer) conclude(l *lane, p *outgoing, out poke.Outcome, now time.Ti
 	return out
 }
 
-// expire stores a poke that is older than its time to live as a dead letter.
-func (d *Deliverer) expire(p *outgoing, last poke.Failure) error {
-	return d.stored(p, func(done func(error)) {
+// storeDead stores a poke as a dead letter, after some attempts of which the last had a
+// failure.
+func (d *Deliverer) storeDead(p *outgoing, reason events.DeadReason, attempts int, last poke.Failure) error {
+	err := d.stored(p, func(done func(error)) {
 		d.Conn.PublishDead(events.DeadLetter{
-			Reason: events.DeadExpired, At: time.Now(), UserID: p.pusher.User, RoomID: p.room, EventID: p.n.EventID,
-			AppID: p.pusher.AppID, Pushkey: p.pusher.Pushkey, Attempts: p.attempt - 1, LastError: last.String(),
+			Reason: reason, At: time.Now(), UserID: p.pusher.User, RoomID: p.room, EventID: p.n.EventID,
+			AppID: p.pusher.AppID, Pushkey: p.pusher.Pushkey, Attempts: attempts, LastError: last.String(),
 			Message: p.n.AppendJSON(nil),
 		}, done)
 	})
+	if err == nil {
+		d.Log.Info("poke became a dead letter", "reason", reason, "user_id", p.pusher.User, "room_id", p.room,
+			"event_id", p.n.EventID, "pusher", p.pusher.ID, "last_error", last.String())
+	}
+	return err
 }
 
 // reject reports to the registry that the gateway rejects the pushkey.

@@ -37,6 +37,11 @@
 //	gateway fails, or hangs     the lane lags; others do not notice (G4)
 //	requests hang               they take no place of the limit; probes beyond it find out when that is over
 //	gateway is back             the next probe finds out (G5); what expired is a dead letter
+//	one poke refused            after a few tries the lane tries what comes after it; if the gateway takes that,
+//	                            or what others of the app get, the poke is a dead letter (G13)
+//	pusher or all refused       so is what comes after it: the lane lags
+//	poke too large (413)        it is sent once more without its content
+//	dead letter not stored      what it is about stays in the lane; what was delivered after it is not sent again
 //	pusher not heard of yet     its notifications stay open until it is (G1)
 //	read not removed            its message stays open, and the log is searched for what is left
 //	inbox forgotten             it is learnt again; nothing depends on it

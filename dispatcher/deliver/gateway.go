@@ -39,6 +39,8 @@ type gateway struct {
 	latency   float64
 	errorRate float64 // likewise, 0 to 1
 	failure   poke.Failure
+	// took is when it last took a poke of each app that has refused pokes here.
+	took map[app]time.Time
 }
 
 // sampleWeight is the weight of the newest request in a mean.
@@ -177,14 +179,6 @@ func (g *gateway) queued() (n int) {
 		n += g.waiting[i].n
 	}
 	return n
-}
-
-// allows returns why a lane that has a place must not send its poke after all, or ClassOK.
-func (g *gateway) allows(l *lane, now time.Time) poke.Class {
-	if why := g.shut(now); why != poke.ClassGatewayDown || g.breaker.probe != l {
-		return why
-	}
-	return poke.ClassOK
 }
 
 // idle reports whether no lane uses the gateway.

@@ -166,8 +166,8 @@ func TestPauseIsNeverShortened(t *testing.T) {
 	gs.submitAll("b", live, all[2])
 	_ = takeReady(gs, all)
 	now := time.Now()
-	gs.report(all[0], false, poke.Outcome{Kind: poke.Retry, Class: poke.ClassHTTP429, Status: 429, RetryAfter: time.Hour}, now, now)
-	gs.report(all[1], false, poke.Outcome{Kind: poke.Retry, Class: poke.ClassHTTP429, Status: 429, RetryAfter: time.Second}, now, now)
+	gs.report(all[0], &outgoing{}, poke.Outcome{Kind: poke.Retry, Class: poke.ClassHTTP429, Status: 429, RetryAfter: time.Hour}, now, now)
+	gs.report(all[1], &outgoing{}, poke.Outcome{Kind: poke.Retry, Class: poke.ClassHTTP429, Status: 429, RetryAfter: time.Second}, now, now)
 	if got := gs.pausedUntil(all[0].node.gate); !got.Equal(now.Add(time.Hour)) {
 		t.Errorf("paused until %v, want %v", got, now.Add(time.Hour))
 	}

@@ -114,7 +114,9 @@ func (gs *Gateways) lags(l *lane, origin string) *gateway {
 func (gs *Gateways) lagsNoMore(g *gateway) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
-	g.lagging--
+	if g.lagging--; g.lagging == 0 {
+		g.took = nil
+	}
 }
 
 // sleep makes a lane wait for its own next try.

@@ -3,13 +3,13 @@ package deliver
 import (
 	"time"
 
+	"poked/dispatcher/directory"
 	"poked/dispatcher/poke"
 )
 
 // report records the outcome of an attempt that began at a time: it frees the lane's place
-// and adapts the gateway's limit, breaker and pause. Known tells that the lane has failed
-// by itself before.
-func (gs *Gateways) report(l *lane, known bool, out poke.Outcome, began, now time.Time) {
+// and adapts the gateway's limit, breaker and pause.
+func (gs *Gateways) report(l *lane, p *outgoing, out poke.Outcome, began, now time.Time) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	g := l.node.gate
@@ -22,6 +22,7 @@ func (gs *Gateways) report(l *lane, known bool, out poke.Outcome, began, now tim
 		sample(&g.latency, took.Seconds())
 		sample(&g.errorRate, 0)
 		gs.worked(g, full && took < Patience, now)
+		g.tookPoke(p, now)
 	default:
 		if out.Status != 0 {
 			sample(&g.latency, took.Seconds())
@@ -33,7 +34,7 @@ func (gs *Gateways) report(l *lane, known bool, out poke.Outcome, began, now tim
 		}
 		gs.pause(g, now.Add(out.RetryAfter), now)
 		gs.announce(g, now)
-		gs.failed(g, l, known, probe, out, now)
+		gs.failed(g, l, p.known, probe, out, now)
 	}
 	gs.admit(g, now)
 }
@@ -63,13 +64,51 @@ func (gs *Gateways) failed(g *gateway, l *lane, known, probe bool, out poke.Outc
 	gs.checkAt(g, g.breaker.nextProbe)
 }
 
-// allows returns why a lane that has a place must not send a poke to an origin, or ClassOK.
-func (gs *Gateways) allows(l *lane, origin string, now time.Time) poke.Class {
+// allows returns why a lane that has a place must not send a poke, or ClassOK. A lane that
+// looks past a refusal has been allowed to send a moment before.
+func (gs *Gateways) allows(l *lane, p *outgoing, now time.Time) poke.Class {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	g := l.node.gate
-	if g.origin != origin {
+	if g.origin != p.pusher.Origin() {
 		return poke.ClassMoved // since it was submitted: its place is at another gateway
 	}
-	return g.allows(l, now)
+	if why := g.shut(now); why != poke.ClassGatewayDown || g.breaker.probe != l && len(p.past) == 0 {
+		return why
+	}
+	return poke.ClassOK
+}
+
+// app is the pushers of one app at one address.
+type app struct{ id, url string }
+
+func appOf(p *directory.Pusher) app { return app{p.AppID, p.URL.String()} }
+
+// appsLimit bounds the apps of a gateway of which it remembers when it took a poke.
+const appsLimit = 256
+
+// tookOf returns when the lane's gateway took a poke of an app last, or the zero time. It
+// remembers that from when it is first asked.
+func (gs *Gateways) tookOf(l *lane, of app) time.Time {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	g := l.node.gate
+	if g.took == nil {
+		g.took = map[app]time.Time{}
+	}
+	if _, asked := g.took[of]; !asked && len(g.took) < appsLimit {
+		g.took[of] = time.Time{}
+	}
+	return g.took[of]
+}
+
+// tookPoke records that the gateway has taken a poke.
+func (g *gateway) tookPoke(p *outgoing, now time.Time) {
+	if len(g.took) == 0 {
+		return // it refuses nothing
+	}
+	of := appOf(p.pusher)
+	if _, asked := g.took[of]; asked {
+		g.took[of] = now
+	}
 }

@@ -52,7 +52,7 @@ func takeReady(gs *Gateways, all []*lane) []int {
 // end reports how the attempts of lanes went that begin now and take no time.
 func (gs *Gateways) end(out poke.Outcome, lanes ...*lane) {
 	for _, l := range lanes {
-		gs.report(l, false, out, time.Now(), time.Now())
+		gs.report(l, &outgoing{}, out, time.Now(), time.Now())
 	}
 }
 

@@ -39,23 +39,34 @@ type lag struct {
 	end        uint64    // the position once they are sent
 	read       bool      // items and end are what the log holds from position on
 	unreadable bool      // the log could not be read
+	looked     bool      // trying what comes after the next notification has proved nothing
+	wakes      bool      // a new notification is tried at once
+	contrast   uint8     // tries of the next notification before which the gateway took others of its app
 }
 
-// pass moves the position beyond a notification. If that was delivered, the gateway works.
+// pass moves the position beyond a notification, and all before it. If it was delivered, the
+// gateway works.
 func (g *lag) pass(seq uint64, delivered bool) {
-	if len(g.items) > 0 && g.items[0].seq == seq {
+	for len(g.items) > 0 && g.items[0].seq <= seq {
+		g.moveTo(g.items[0].seq)
 		g.items[0] = logItem{}
 		g.items = g.items[1:]
 	}
+	g.moveTo(seq)
+	g.contrast, g.looked, g.wakes = 0, false, false
+	if delivered {
+		g.attempts, g.alone, g.failure = 0, 0, poke.Failure{}
+	}
+	g.finishReading()
+}
+
+// moveTo moves the position to a notification, the next one of the user.
+func (g *lag) moveTo(seq uint64) {
 	if seq > g.position {
 		g.position = seq
 		g.unread++
 		g.waiting = max(g.waiting-1, notCounted)
 	}
-	if delivered {
-		g.attempts, g.alone, g.failure = 0, 0, poke.Failure{}
-	}
-	g.finishReading()
 }
 
 // finishReading moves the position to the end of what was read once all of it is sent.
@@ -107,13 +118,13 @@ func (g *lag) waitFor(out poke.Outcome, until time.Time) {
 	}
 }
 
-// count returns the unread count as of the next notification, given the current one. If the
+// count returns the unread count as of an item that was read, given the current one. If the
 // difference is not known it returns the current one.
-func (g *lag) count(now uint64) uint64 {
+func (g *lag) count(item int, now uint64) uint64 {
 	if !g.counted {
 		return now
 	}
-	return min(g.unread+1, now)
+	return min(g.unread+uint64(item)+1, now) //nolint:gosec // an index
 }
 
 // backlog returns the record of the lag in BACKLOG.

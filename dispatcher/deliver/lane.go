@@ -40,6 +40,8 @@ type lane struct {
 	// registry has removed it or the client has set it again.
 	refused   *directory.Pusher
 	gone      bool
+	setAside  bool         // the last poke was put aside by itself, and none was delivered since
+	refusal   poke.Failure // that the lane looked past last, with success
 	delivered lastBadge
 	// restoredTo is the sequence up to which a lane that lagged under the last owner
 	// catches up from the log. What that owner left open before it arrives live as well.
@@ -70,6 +72,10 @@ func (l *lane) enqueue(it *item) {
 	case l.lag != nil:
 		if l.lag.grow(it.seq) {
 			l.lag.expect(&l.d.Counts.accounting)
+			if l.lag.wakes {
+				l.lag.wakes = false
+				l.schedule()
+			}
 		}
 		l.record.cover(it)
 		return

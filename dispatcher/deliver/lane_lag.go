@@ -64,6 +64,7 @@ func (l *lane) failed(now time.Time, out poke.Outcome) {
 		l.schedule()
 	default:
 		l.lag.putOff(now, out)
+		l.refusedAlone(now, out)
 		l.d.Gates.sleep(l, l.lag.nextTry)
 	}
 	l.save()

@@ -18,6 +18,10 @@ type outgoing struct {
 	badge   bool // it carries the unread count and no notification
 	attempt int  // 1 for the first
 	known   bool // the lane has failed by itself before: while the gateway was not down
+
+	past    []outgoing   // refused moments before, and before it in the log
+	failure poke.Failure // of one that the lane looks past
+	took    time.Time    // of a refused one: when the gateway took a poke of the same app last, if that is known
 }
 
 // turn is what a lane does with its place at its gateway.
@@ -110,11 +114,17 @@ func (l *lane) pickLagging() (outgoing, turn) {
 	case len(g.items) == 0:
 		return outgoing{}, turnRead
 	}
-	it := g.items[0]
+	return l.lagging(0), turnPoke
+}
+
+// lagging returns the poke of an item that was read from the log.
+func (l *lane) lagging(i int) outgoing {
+	g := l.lag
+	it := g.items[i]
 	return outgoing{
 		pusher: l.pusher, seq: it.seq, n: it.n, room: it.room,
-		unread: g.count(l.unread()), attempt: g.attempts + 1,
-	}, turnPoke
+		unread: g.count(i, l.unread()), attempt: g.attempts + 1,
+	}
 }
 
 // skipBadges drops badges at the head of the queue that need not be sent: a later poke

@@ -19,7 +19,7 @@ func (l *lane) noteDelivered(p *outgoing) {
 // settle applies the outcome of a try, and reports whether the lane has more to send.
 func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool) {
 	d := l.d
-	out = d.conclude(l, p, out, now)
+	out = d.conclude(l, p, l.verdict(p, out), now)
 	d.Counts.outcome(out, p.badge, p.age(now))
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -36,8 +36,8 @@ func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool)
 		return l.scheduled
 	}
 	switch out.Kind {
-	case poke.Delivered, poke.Expired:
-		return l.passed(p.seq, out.Kind == poke.Delivered, p.badge)
+	case poke.Delivered, poke.Expired, poke.Refused:
+		return l.passed(p, fateOf(out.Kind))
 	case poke.Rejected:
 		if l.pusher != p.pusher {
 			return true // set again meanwhile: the new one has not been tried
@@ -52,28 +52,26 @@ func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool)
 	return false
 }
 
-// passed moves the lane beyond a notification that was delivered or expired, and reports
-// whether it has more to send.
-func (l *lane) passed(seq uint64, delivered, badge bool) (more bool) {
-	accounting, fate := &l.d.Counts.accounting, FateExpired
-	if delivered {
-		fate = FateDelivered
+// fateOf returns the fate of a notification whose poke is done.
+func fateOf(kind poke.Kind) Fate {
+	switch kind {
+	case poke.Expired:
+		return FateExpired
+	case poke.Refused:
+		return FateRefused
+	default:
+		return FateDelivered
 	}
+}
+
+// passed moves the lane beyond a poke that is done, and reports whether it has more to send.
+func (l *lane) passed(p *outgoing, fate Fate) (more bool) {
 	if l.lag != nil {
-		if !badge {
-			l.lag.settle(accounting, fate, 1)
-		}
-		if l.lag.pass(seq, delivered); l.lag.caughtUp() {
-			l.scheduled = false
-			l.catchUpDone()
-			return false
-		}
-		l.save()
-		return true
+		return l.passedLagging(p, fate)
 	}
-	if len(l.queue) > 0 && l.queue[0].seq == seq {
-		if !badge {
-			accounting.settle(fate, 1)
+	if len(l.queue) > 0 && l.queue[0].seq == p.seq {
+		if !p.badge {
+			l.d.Counts.accounting.settle(fate, 1)
 		}
 		l.d.release(l.queue[0])
 		l.queue[0] = nil
@@ -87,4 +85,32 @@ func (l *lane) passed(seq uint64, delivered, badge bool) (more bool) {
 	delete(l.d.busy, l)
 	l.scheduled = false
 	return false
+}
+
+// passedLagging is passed for a lagging lane. After a poke that was put aside by itself the
+// count is sent, which the poke would have carried.
+func (l *lane) passedLagging(p *outgoing, fate Fate) (more bool) {
+	g, a := l.lag, &l.d.Counts.accounting
+	if len(p.past) > 0 {
+		l.refusal = p.past[0].failure
+		g.settle(a, FateRefused, len(p.past))
+	}
+	if !p.badge {
+		g.settle(a, fate, 1)
+	}
+	switch {
+	case fate == FateDelivered:
+		l.setAside = false
+	case fate == FateRefused && p.badge:
+		g.badge = false
+	case fate == FateRefused:
+		l.setAside, g.badge = true, g.badge || l.showsBadge()
+	}
+	if g.pass(p.seq, fate == FateDelivered); g.caughtUp() {
+		l.scheduled = false
+		l.catchUpDone()
+		return false
+	}
+	l.save()
+	return true
 }

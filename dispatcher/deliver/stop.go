@@ -37,6 +37,12 @@ func (d *Deliverer) close() {
 	d.backlog.again()
 }
 
+func (d *Deliverer) isClosing() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.closing
+}
+
 // end stops everything, whatever is still in flight.
 func (d *Deliverer) end() {
 	d.mu.Lock()

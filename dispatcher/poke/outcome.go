@@ -14,6 +14,7 @@
 //	other 4xx, 3xx, TLS, blocked address, too large,    slow: retry with a longer backoff; a pusher is never
 //	not HTTP                                            removed for it
 //	nothing was sent                                    paused or expired
+//	one poke refused, others taken (package deliver)    refused: a dead letter, its pusher goes on
 //
 // Every response has an outcome: nothing that a gateway sends causes a panic, a hang beyond
 // the time limit or an unbounded read. No connection is opened to an address that the
@@ -50,6 +51,7 @@ const (
 	Slow           // try again later: something must be repaired first
 	Paused         // not sent: the gateway gets no requests now
 	Expired        // not sent: older than its time to live
+	Refused        // the gateway refuses this poke and takes others: a dead letter
 
 	Kinds // how many there are
 )
@@ -58,6 +60,7 @@ const (
 func (k Kind) String() string {
 	return [Kinds]string{
 		Delivered: "delivered", Rejected: "rejected", Retry: "retry", Slow: "slow", Paused: "paused", Expired: "expired",
+		Refused: "refused",
 	}[k]
 }
 
@@ -77,6 +80,21 @@ func (o Outcome) Asked() bool { return o.Kind != Paused && o.Kind != Expired }
 
 // Works reports whether the gateway works.
 func (o Outcome) Works() bool { return o.Kind == Delivered || o.Kind == Rejected }
+
+// Refuses reports whether the gateway answered that it does not take the poke. What it
+// answers when it is overloaded, behind a proxy that cannot reach it, or asked too early is
+// no refusal.
+func (o Outcome) Refuses() bool {
+	if o.Kind != Slow && o.Kind != Retry {
+		return false
+	}
+	switch o.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return false
+	}
+	return o.Class == ClassHTTP4xx || o.Class == ClassHTTP5xx
+}
 
 // Overload reports whether the outcome is a sign that the gateway is overloaded.
 func (o Outcome) Overload() bool {

@@ -78,7 +78,7 @@ func (c *Conn) reviveAs(ctx context.Context, letter *StoredDeadLetter) (*nats.Ms
 	switch {
 	case len(letter.Message) >= maxDeadMessage:
 		return nil, notRetriable("its message was cut")
-	case letter.Reason == events.DeadExpired:
+	case letter.Reason.IsPoke():
 		return c.revivePoke(ctx, letter)
 	}
 	subject, ok := publishedSubject(letter.Subject)

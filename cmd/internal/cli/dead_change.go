@@ -20,7 +20,7 @@ type deadRetryCmd struct {
 
 // Help is shown by kong under the command's summary.
 func (deadRetryCmd) Help() string {
-	return "An expired poke becomes a new notification for its pusher only. A message that could not be read is published again. " +
+	return "A poke becomes a new notification for its pusher only. A message that could not be read is published again. " +
 		"The dead letter is deleted once that is stored, so an interrupted run loses nothing but may poke twice. " +
 		"A dead letter stays if its message was truncated, its pusher no longer exists, or its room has newer state. " +
 		"Each of these is reported on standard error, and the exit code is 1."

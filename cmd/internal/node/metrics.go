@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"poked/dispatcher"
+	"poked/events"
 	"poked/events/bridge"
 	"poked/events/stream"
 	"poked/registry"
@@ -45,7 +46,7 @@ func yesNo(yes bool) float64 {
 type dispatcherMetrics struct {
 	health func() dispatcher.Health
 
-	roomEvents, notifications, tries, latency, oldest, lagging, passedOver, gap, expired, skipped, gateways, owned, waiting, open *prometheus.Desc
+	roomEvents, notifications, tries, latency, oldest, lagging, passedOver, gap, deadPokes, skipped, gateways, owned, waiting, open *prometheus.Desc
 }
 
 func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
@@ -58,8 +59,8 @@ func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
 		oldest:        series("oldest_undelivered_seconds", "Age of the oldest undelivered notification, in seconds; 0 if there is none."),
 		lagging:       series("pushers_lagging", "Pushers with a backlog."),
 		passedOver:    series("notifications_passed_over_total", "Notifications skipped for a newer one of the same room, while a pusher was catching up."),
-		gap:           series("accounting_gap", "Self-check of the accounting: notifications due to pushers, minus those delivered, expired, read, passed over, removed with their pusher or partition, or waiting. 0 when idle."),
-		expired:       series("dead_pokes_total", "Pokes that became dead letters because they were older than the time to live."),
+		gap:           series("accounting_gap", "Self-check of the accounting: notifications due to pushers, minus those delivered, expired, refused, read, passed over, removed with their pusher or partition, or waiting. 0 when idle."),
+		deadPokes:     series("dead_pokes_total", "Pokes that became dead letters: older than the time to live (expired), or refused by a gateway that took others (refused).", "reason"),
 		skipped:       series("dead_messages_total", "Messages that became dead letters because they could not be read."),
 		owned:         series("partition_owned", "1 for each partition that this process owns.", "stage", "partition"),
 		waiting:       series("partition_waiting_messages", "Messages of a partition that its consumer has not received yet.", "stage", "partition"),
@@ -71,7 +72,7 @@ func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
 // Describe implements prometheus.Collector.
 func (m *dispatcherMetrics) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		m.roomEvents, m.notifications, m.tries, m.latency, m.oldest, m.lagging, m.passedOver, m.gap, m.expired, m.skipped, m.gateways, m.owned, m.waiting, m.open,
+		m.roomEvents, m.notifications, m.tries, m.latency, m.oldest, m.lagging, m.passedOver, m.gap, m.deadPokes, m.skipped, m.gateways, m.owned, m.waiting, m.open,
 	} {
 		descs <- desc
 	}
@@ -94,7 +95,8 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 	to.gauge(m.lagging, float64(h.Lagging))
 	to.counter(m.passedOver, h.PassedOver)
 	to.gauge(m.gap, float64(h.Gap))
-	to.counter(m.expired, h.Expired)
+	to.counter(m.deadPokes, h.Expired, string(events.DeadExpired))
+	to.counter(m.deadPokes, h.Refused, string(events.DeadRefused))
 	to.counter(m.skipped, h.Skipped)
 	for state, n := range h.Gateways {
 		to.gauge(m.gateways, float64(n), string(state))

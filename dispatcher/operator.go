@@ -10,7 +10,7 @@ import (
 // serveOperator answers operators until ctx ends. Delivery does not need it.
 func (d *Dispatcher) serveOperator(ctx context.Context, all *delivery) {
 	d.conn.ServeOperator(ctx, d.worker, events.OperatorHandler{
-		Pushers: all.pushers, Retry: all.retry, Gateways: all.gates.States,
+		Pushers: all.pushers, Retry: all.retry, Skip: all.skip, Gateways: all.gates.States,
 	}, d.operatorsServed)
 }
 
@@ -30,7 +30,7 @@ func (all *delivery) pushers(ctx context.Context, filter events.PusherFilter, af
 	return func(yield func(events.PusherState, events.PusherCursor) bool) {
 		for part := max(after.Part, 0); part < len(all.byPart); part++ {
 			d := all.at(part)
-			if d == nil || filter.UserID != "" && part != events.PartitionOf(events.Token(filter.UserID), len(all.byPart)) {
+			if d == nil || !all.mayHold(part, filter) {
 				after = events.PusherCursor{}
 				continue
 			}
@@ -45,6 +45,11 @@ func (all *delivery) pushers(ctx context.Context, filter events.PusherFilter, af
 	}
 }
 
+// mayHold reports whether a partition may hold pushers that filter admits.
+func (all *delivery) mayHold(part int, filter events.PusherFilter) bool {
+	return filter.UserID == "" || part == events.PartitionOf(events.Token(filter.UserID), len(all.byPart))
+}
+
 // retry schedules the lagging pushers that filter admits for now and returns how many.
 func (all *delivery) retry(ctx context.Context, filter events.PusherFilter) (n int) {
 	for part := range all.byPart {
@@ -53,6 +58,17 @@ func (all *delivery) retry(ctx context.Context, filter events.PusherFilter) (n i
 			continue
 		}
 		n += d.Retry(ctx, filter)
+	}
+	return n
+}
+
+// skip puts aside the poke at which each lagging pusher is stuck that filter admits.
+func (all *delivery) skip(ctx context.Context, filter events.PusherFilter) (n events.SkippedPushers) {
+	for part := range all.byPart {
+		if d := all.at(part); d != nil && all.mayHold(part, filter) {
+			in := d.Skip(ctx, filter)
+			n.Pushers, n.Skipped = n.Pushers+in.Pushers, n.Skipped+in.Skipped
+		}
 	}
 	return n
 }

@@ -13,6 +13,7 @@ type Stats struct {
 	Badges        uint64 `json:"badges"`        // of those, the ones with nothing but the unread count
 	Read          uint64 `json:"read"`          // notifications removed from the log because they were read
 	Failed        uint64 `json:"failed"`        // tries that will be repeated
+	PutAside      uint64 `json:"put_aside"`     // pokes that an operator has skipped
 	Rejected      uint64 `json:"rejected"`      // pushkeys that a gateway rejected
 	Expired       uint64 `json:"expired"`       // pokes older than their time to live
 	Refused       uint64 `json:"refused"`       // pokes put aside: their gateway refused them and took others
@@ -28,7 +29,7 @@ func (d *Dispatcher) Stats() Stats {
 	return Stats{
 		RoomEvents: m.RoomEvents.Load(), Notifications: m.Notifications.Load(), Skipped: m.Skipped.Load() + c.Skipped.Load(),
 		Delivered: c.Tried(poke.Delivered), Failed: c.Tried(poke.Retry, poke.Slow), Rejected: c.Tried(poke.Rejected),
-		Expired: c.Tried(poke.Expired), Refused: c.Fate(deliver.FateRefused), PassedOver: c.Fate(deliver.FatePassedOver),
+		Expired: c.Tried(poke.Expired), Refused: c.Fate(deliver.FateRefused), PutAside: c.Fate(deliver.FateSkipped), PassedOver: c.Fate(deliver.FatePassedOver),
 		Badges: c.Badges.Load(), Read: c.Read.Load(), Lagging: c.Lagging.Load(), Partitions: d.partitions.Load(),
 	}
 }

@@ -34,6 +34,7 @@ type DeadReason string
 const (
 	DeadExpired         DeadReason = "expired"          // a poke older than its time to live
 	DeadRefused         DeadReason = "refused"          // a poke that its gateway refused while it took others
+	DeadSkipped         DeadReason = "skipped"          // a poke that an operator put aside
 	DeadBadEvent        DeadReason = "bad_event"        // a room event that cannot be read
 	DeadBadReceipt      DeadReason = "bad_receipt"      // receipts that cannot be read
 	DeadBadNotification DeadReason = "bad_notification" // a message of NOTIFICATIONS that cannot be read
@@ -47,12 +48,12 @@ const DeadUnreadable DeadReason = "unreadable"
 
 // DeadReasons returns the reasons that a stored dead letter may have.
 func DeadReasons() []DeadReason {
-	return []DeadReason{DeadExpired, DeadRefused, DeadBadEvent, DeadBadReceipt, DeadBadNotification, DeadBadMessage, DeadBadValue}
+	return []DeadReason{DeadExpired, DeadRefused, DeadSkipped, DeadBadEvent, DeadBadReceipt, DeadBadNotification, DeadBadMessage, DeadBadValue}
 }
 
 // IsPoke reports whether a dead letter with the reason is a poke, not a message that cannot
 // be read.
-func (r DeadReason) IsPoke() bool { return r == DeadExpired || r == DeadRefused }
+func (r DeadReason) IsPoke() bool { return r == DeadExpired || r == DeadRefused || r == DeadSkipped }
 
 // PusherID returns the id of the pusher that the letter is about, or "" if it is about
 // none.

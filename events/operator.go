@@ -97,6 +97,12 @@ func (f PusherFilter) Admits(p *PusherState) bool {
 		(f.Gateway == "" || f.Gateway == p.Gateway) && (f.State == "" || f.State == p.State)
 }
 
+// SkippedPushers is the result of skipping pokes.
+type SkippedPushers struct {
+	Pushers int `json:"pushers"` // that the filter admits
+	Skipped int `json:"skipped"` // of those, the ones of which a poke was put aside
+}
+
 // PusherCursor is a place in the order in which a dispatcher lists pushers: by partition,
 // user and pusher. The zero value is before all of them.
 type PusherCursor struct {
@@ -116,4 +122,6 @@ type OperatorHandler struct {
 	// Retry retries the lagging pushers that filter admits now, and returns how many they
 	// are.
 	Retry func(ctx context.Context, filter PusherFilter) int
+	// Skip puts aside the poke at which each lagging pusher is stuck that filter admits.
+	Skip func(ctx context.Context, filter PusherFilter) SkippedPushers
 }

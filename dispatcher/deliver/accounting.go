@@ -13,6 +13,7 @@ const (
 	FateDelivered  Fate = iota
 	FateExpired         // older than its time to live
 	FateRefused         // the gateway refused it and took others
+	FateSkipped         // an operator put it aside
 	FatePassedOver      // only newer ones of the same room were sent
 	FateCleared         // read, redacted, or too old for the log
 	FateDropped         // the pusher was rejected or removed
@@ -24,7 +25,7 @@ const (
 // String returns the name of the fate.
 func (f Fate) String() string {
 	return [Fates]string{
-		FateDelivered: "delivered", FateExpired: "expired", FateRefused: "refused", FatePassedOver: "passed_over", FateCleared: "cleared",
+		FateDelivered: "delivered", FateExpired: "expired", FateRefused: "refused", FateSkipped: "skipped", FatePassedOver: "passed_over", FateCleared: "cleared",
 		FateDropped: "dropped", FateReleased: "released",
 	}[f]
 }

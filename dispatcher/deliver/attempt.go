@@ -49,6 +49,9 @@ func (d *Deliverer) endAttempt() {
 // try sends a poke, unless it expired or its gateway gets no requests now. One that is too
 // large is sent once more without its content.
 func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) (out poke.Outcome) {
+	if p.skip {
+		return poke.Outcome{Kind: poke.Skipped, Class: poke.ClassSkipped}
+	}
 	if p.age(now) > d.PokeTTL && len(p.past) == 0 {
 		return poke.Outcome{Kind: poke.Expired, Class: poke.ClassExpired}
 	}
@@ -105,6 +108,10 @@ func (d *Deliverer) conclude(l *lane, p *outgoing, out poke.Outcome, now time.Ti
 	switch out.Kind {
 	case poke.Expired:
 		err = d.storeDead(p, events.DeadExpired, p.attempt-1, l.failure())
+	case poke.Skipped:
+		if !p.badge {
+			err = d.storeDead(p, events.DeadSkipped, p.attempt-1, l.failure())
+		}
 	case poke.Delivered:
 		err = d.buryPast(p)
 	case poke.Refused:

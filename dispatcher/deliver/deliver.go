@@ -40,6 +40,7 @@
 //	one poke refused            after a few tries the lane tries what comes after it; if the gateway takes that,
 //	                            or what others of the app get, the poke is a dead letter (G13)
 //	pusher or all refused       so is what comes after it: the lane lags
+//	operator skips a poke       the lane's next turn makes a dead letter of it, also at a gateway that is down
 //	poke too large (413)        it is sent once more without its content
 //	dead letter not stored      what it is about stays in the lane; what was delivered after it is not sent again
 //	pusher not heard of yet     its notifications stay open until it is (G1)

@@ -39,6 +39,7 @@ type lag struct {
 	end        uint64    // the position once they are sent
 	read       bool      // items and end are what the log holds from position on
 	unreadable bool      // the log could not be read
+	skip       chan bool // an operator waits for the next poke to be put aside
 	looked     bool      // trying what comes after the next notification has proved nothing
 	wakes      bool      // a new notification is tried at once
 	contrast   uint8     // tries of the next notification before which the gateway took others of its app

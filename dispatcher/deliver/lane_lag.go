@@ -67,6 +67,12 @@ func (l *lane) failed(now time.Time, out poke.Outcome) {
 		l.refusedAlone(now, out)
 		l.d.Gates.sleep(l, l.lag.nextTry)
 	}
+	switch {
+	case out.Class == poke.ClassNATS:
+		l.skippedLocked(false)
+	case l.lag.skip != nil:
+		l.skipSoon()
+	}
 	l.save()
 }
 
@@ -82,6 +88,7 @@ func (l *lane) dropLag() {
 	if l.lag == nil {
 		return
 	}
+	l.skippedLocked(false)
 	l.lagsNoMore()
 	l.lag = nil
 }

@@ -19,6 +19,7 @@ type outgoing struct {
 	attempt int  // 1 for the first
 	known   bool // the lane has failed by itself before: while the gateway was not down
 
+	skip    bool         // an operator puts it aside
 	past    []outgoing   // refused moments before, and before it in the log
 	failure poke.Failure // of one that the lane looks past
 	took    time.Time    // of a refused one: when the gateway took a poke of the same app last, if that is known
@@ -109,12 +110,14 @@ func (l *lane) pickLagging() (outgoing, turn) {
 		return outgoing{}, turnOver
 	case g.atEnd() && l.d.isKnown(l.inbox()):
 		p := l.badgePoke(g.position)
-		p.attempt = g.attempts + 1
+		p.attempt, p.skip = g.attempts+1, g.skip != nil
 		return p, turnPoke
 	case len(g.items) == 0:
 		return outgoing{}, turnRead
 	}
-	return l.lagging(0), turnPoke
+	p := l.lagging(0)
+	p.skip = g.skip != nil
+	return p, turnPoke
 }
 
 // lagging returns the poke of an item that was read from the log.

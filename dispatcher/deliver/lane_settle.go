@@ -36,7 +36,7 @@ func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool)
 		return l.scheduled
 	}
 	switch out.Kind {
-	case poke.Delivered, poke.Expired, poke.Refused:
+	case poke.Delivered, poke.Expired, poke.Refused, poke.Skipped:
 		return l.passed(p, fateOf(out.Kind))
 	case poke.Rejected:
 		if l.pusher != p.pusher {
@@ -59,6 +59,8 @@ func fateOf(kind poke.Kind) Fate {
 		return FateExpired
 	case poke.Refused:
 		return FateRefused
+	case poke.Skipped:
+		return FateSkipped
 	default:
 		return FateDelivered
 	}
@@ -87,8 +89,8 @@ func (l *lane) passed(p *outgoing, fate Fate) (more bool) {
 	return false
 }
 
-// passedLagging is passed for a lagging lane. After a poke that was put aside by itself the
-// count is sent, which the poke would have carried.
+// passedLagging is passed for a lagging lane. After a poke that was put aside by itself, or by
+// an operator, the count is sent, which the poke would have carried.
 func (l *lane) passedLagging(p *outgoing, fate Fate) (more bool) {
 	g, a := l.lag, &l.d.Counts.accounting
 	if len(p.past) > 0 {
@@ -101,11 +103,13 @@ func (l *lane) passedLagging(p *outgoing, fate Fate) (more bool) {
 	switch {
 	case fate == FateDelivered:
 		l.setAside = false
-	case fate == FateRefused && p.badge:
+	case p.badge:
 		g.badge = false
-	case fate == FateRefused:
-		l.setAside, g.badge = true, g.badge || l.showsBadge()
+	case fate == FateRefused, fate == FateSkipped:
+		l.setAside = l.setAside || fate == FateRefused
+		g.badge = g.badge || l.showsBadge()
 	}
+	l.skippedLocked(fate == FateSkipped)
 	if g.pass(p.seq, fate == FateDelivered); g.caughtUp() {
 		l.scheduled = false
 		l.catchUpDone()

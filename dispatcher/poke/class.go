@@ -40,6 +40,7 @@ const (
 
 	// No request was sent.
 	ClassExpired
+	ClassSkipped     // by an operator
 	ClassPaused      // the gateway asked for it with Retry-After
 	ClassGatewayDown // the circuit breaker is open
 	ClassMoved       // the pusher has another gateway since
@@ -64,7 +65,7 @@ func (c Class) String() string {
 		ClassBodyTooLarge: "body_too_large", ClassHeadersTooLarge: "headers_too_large", ClassNotHTTP: "not_http",
 		ClassTimeout: "timeout", ClassRefused: "refused", ClassReset: "reset", ClassDNS: "dns", ClassNetwork: "network",
 		ClassTLS: "tls", ClassBlockedAddress: "blocked_address", ClassRefusedURL: "refused_url",
-		ClassExpired: "expired", ClassPaused: "paused", ClassGatewayDown: "gateway_down", ClassMoved: "moved", ClassNATS: "nats",
+		ClassExpired: "expired", ClassSkipped: "skipped", ClassPaused: "paused", ClassGatewayDown: "gateway_down", ClassMoved: "moved", ClassNATS: "nats",
 		ClassSlow: "slow", ClassBehind: "behind", ClassActive: "active", ClassStopped: "stopped", ClassRecord: "record",
 	}[c]
 }

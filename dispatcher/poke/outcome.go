@@ -13,7 +13,7 @@
 //	408, 425, 429, 5xx, timeout, DNS, reset, refused    retry, with backoff; Retry-After of 429 and 503 wins when longer
 //	other 4xx, 3xx, TLS, blocked address, too large,    slow: retry with a longer backoff; a pusher is never
 //	not HTTP                                            removed for it
-//	nothing was sent                                    paused or expired
+//	nothing was sent                                    paused, expired, or skipped by an operator
 //	one poke refused, others taken (package deliver)    refused: a dead letter, its pusher goes on
 //
 // Every response has an outcome: nothing that a gateway sends causes a panic, a hang beyond
@@ -52,6 +52,7 @@ const (
 	Paused         // not sent: the gateway gets no requests now
 	Expired        // not sent: older than its time to live
 	Refused        // the gateway refuses this poke and takes others: a dead letter
+	Skipped        // not sent: an operator put it aside
 
 	Kinds // how many there are
 )
@@ -60,7 +61,7 @@ const (
 func (k Kind) String() string {
 	return [Kinds]string{
 		Delivered: "delivered", Rejected: "rejected", Retry: "retry", Slow: "slow", Paused: "paused", Expired: "expired",
-		Refused: "refused",
+		Refused: "refused", Skipped: "skipped",
 	}[k]
 }
 
@@ -76,7 +77,7 @@ type Outcome struct {
 func (o Outcome) Failure() Failure { return failureOf(o.Class, o.Status) }
 
 // Asked reports whether a request was sent.
-func (o Outcome) Asked() bool { return o.Kind != Paused && o.Kind != Expired }
+func (o Outcome) Asked() bool { return o.Kind != Paused && o.Kind != Expired && o.Kind != Skipped }
 
 // Works reports whether the gateway works.
 func (o Outcome) Works() bool { return o.Kind == Delivered || o.Kind == Rejected }

@@ -56,6 +56,20 @@ func (c *Conn) RetryPushers(ctx context.Context, filter events.PusherFilter) (n 
 	return n, err
 }
 
+// SkipPushers puts aside the poke at which each lagging pusher is stuck that filter admits:
+// it becomes a dead letter, and the pusher goes on with what comes after it.
+func (c *Conn) SkipPushers(ctx context.Context, filter events.PusherFilter) (n events.SkippedPushers, err error) {
+	workers, err := c.dispatchers(ctx)
+	for _, worker := range workers {
+		var answer events.SkippedPushers
+		if err := c.ask(ctx, worker, endpointSkip, listRequest{Filter: filter}, &answer); err != nil {
+			return n, err
+		}
+		n.Pushers, n.Skipped = n.Pushers+answer.Pushers, n.Skipped+answer.Skipped
+	}
+	return n, err
+}
+
 // list reads one page after the other from every dispatcher.
 func list[T any](ctx context.Context, c *Conn, endpoint string, request listRequest) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

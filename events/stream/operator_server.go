@@ -31,6 +31,7 @@ const (
 	endpointPushers  = "pushers"
 	endpointGateways = "gateways"
 	endpointRetry    = "retry"
+	endpointSkip     = "skip"
 
 	// operatorWorker is the key of the worker's name in an instance's metadata.
 	operatorWorker = "worker"
@@ -151,7 +152,7 @@ func (s *operatorServer) register(ctx context.Context, own *Conn) error {
 		return fmt.Errorf("serve operators: %w", err)
 	}
 	for endpoint, answer := range map[string]func(context.Context, []byte) (any, error){
-		endpointPushers: s.pushers, endpointGateways: s.gateways, endpointRetry: s.retry,
+		endpointPushers: s.pushers, endpointGateways: s.gateways, endpointRetry: s.retry, endpointSkip: s.skip,
 	} {
 		handler := micro.ContextHandler(ctx, func(ctx context.Context, req micro.Request) { s.answer(ctx, req, answer) })
 		if err := service.AddEndpoint(endpoint, handler, micro.WithEndpointSubject(operatorSubject(s.worker, endpoint))); err != nil {
@@ -224,6 +225,14 @@ func (s *operatorServer) retry(ctx context.Context, raw []byte) (any, error) {
 		return nil, fmt.Errorf("decode request: %w", err)
 	}
 	return retryAnswer{Pushers: s.handler.Retry(ctx, request.Filter)}, nil
+}
+
+func (s *operatorServer) skip(ctx context.Context, raw []byte) (any, error) {
+	var request listRequest
+	if err := json.Unmarshal(raw, &request); err != nil {
+		return nil, fmt.Errorf("decode request: %w", err)
+	}
+	return s.handler.Skip(ctx, request.Filter), nil
 }
 
 func (p *listPage) add(item any) error {

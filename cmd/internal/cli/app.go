@@ -21,7 +21,7 @@ type commands struct {
 	Import  importCmd  `cmd:"" group:"connect" help:"Import pushers from a homeserver's database."`
 	Publish publishCmd `cmd:"" group:"connect" help:"Publish room events and receipts, one JSON object per line."`
 
-	Pushers  pushersCmd  `cmd:"" group:"operate" help:"Show the state of pushers, and retry lagging ones."`
+	Pushers  pushersCmd  `cmd:"" group:"operate" help:"Show the state of pushers; retry lagging ones, or skip what they are stuck at."`
 	Gateways gatewaysCmd `cmd:"" group:"operate" help:"Show the state of each push gateway."`
 	Dead     deadCmd     `cmd:"" group:"operate" help:"List, show, retry and drop dead letters: pokes and messages that poked has given up on."`
 

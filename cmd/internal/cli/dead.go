@@ -27,7 +27,7 @@ type deadCmd struct {
 type deadFlags struct {
 	User   events.UserID     `env:"POKED_DEAD_USER" placeholder:"USER_ID" help:"Only dead letters of this user."`
 	Room   events.RoomID     `env:"POKED_DEAD_ROOM" placeholder:"ROOM_ID" help:"Only dead letters of this room."`
-	Reason events.DeadReason `env:"POKED_DEAD_REASON" placeholder:"REASON" help:"Only dead letters with this reason: expired, refused, bad_event, bad_receipt, bad_notification, bad_message, bad_value or unreadable."`
+	Reason events.DeadReason `env:"POKED_DEAD_REASON" placeholder:"REASON" help:"Only dead letters with this reason: expired, refused, skipped, bad_event, bad_receipt, bad_notification, bad_message, bad_value or unreadable."`
 	AppID  string            `name:"app-id" env:"POKED_DEAD_APP_ID" placeholder:"APP_ID" help:"Only pokes of this app."`
 	Since  momentFlag        `env:"POKED_DEAD_SINCE" placeholder:"AGO|TIME" help:"Only dead letters written since then: a duration such as 36h, or a time such as 2026-01-31T12:00:00Z."`
 	Until  momentFlag        `env:"POKED_DEAD_UNTIL" placeholder:"AGO|TIME" help:"Only dead letters written until then, in the same format."`
@@ -47,7 +47,7 @@ func (f *deadFlags) Validate() error {
 	if f.Reason == "" || f.Reason == events.DeadUnreadable || slices.Contains(events.DeadReasons(), f.Reason) {
 		return nil
 	}
-	return errors.New("--reason must be expired, refused, bad_event, bad_receipt, bad_notification, bad_message, bad_value or unreadable")
+	return errors.New("--reason must be expired, refused, skipped, bad_event, bad_receipt, bad_notification, bad_message, bad_value or unreadable")
 }
 
 // momentFlag is a point in time, given as such or as a duration before now.

@@ -18,6 +18,7 @@ import (
 type pushersCmd struct {
 	List    pushersListCmd    `cmd:"" default:"withargs" help:"List pushers with their state and backlog (the default)."`
 	Retry   pushersRetryCmd   `cmd:"" help:"Retry lagging pushers now."`
+	Skip    pushersSkipCmd    `cmd:"" help:"Put aside the poke that lagging pushers are stuck at."`
 	Removed pushersRemovedCmd `cmd:"" help:"List removed pushers with the reason."`
 }
 
@@ -111,6 +112,47 @@ func (c *pushersRetryCmd) Run(ctx context.Context, std terminal.Streams) error {
 			return terminal.PrintJSON(std.Out, map[string]int{"pushers": n})
 		}
 		_, err = fmt.Fprintf(std.Out, "lagging pushers that are tried now: %d\n", n)
+		return err
+	})
+}
+
+// pushersSkipCmd is "poked pushers skip".
+type pushersSkipCmd struct {
+	Operator operatorFlags `embed:""`
+	Pushers  pusherFlags   `embed:""`
+	Yes      bool          `env:"POKED_PUSHERS_YES" help:"Confirm that all lagging pushers are meant, if no other flag selects some."`
+}
+
+// Help is shown by kong under the command's summary.
+func (pushersSkipCmd) Help() string {
+	return "The oldest poke that waits for a lagging pusher becomes a dead letter with reason skipped, and the next one is tried. " +
+		"poked dead list --reason skipped lists these, and poked dead retry sends them after all. " +
+		"Exit code 2 if no pusher is selected or no poke waits, 1 if no dispatcher answers."
+}
+
+// Validate is called by kong.
+func (c *pushersSkipCmd) Validate() error {
+	if !c.Pushers.filter("").Narrows() && !c.Yes {
+		return errors.New("this selects every lagging pusher: add a filter, or --yes to confirm")
+	}
+	return nil
+}
+
+// Run skips the pokes and prints how many there are.
+func (c *pushersSkipCmd) Run(ctx context.Context, std terminal.Streams) error {
+	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
+		n, err := conn.SkipPushers(ctx, c.Pushers.filter(""))
+		switch {
+		case err != nil:
+			return err
+		case n.Pushers == 0:
+			return badInputError{1, errors.New("no dispatcher has such a pusher")}
+		case n.Skipped == 0:
+			return badInputError{1, errors.New("nothing is skipped: no poke waits, or it is in flight now")}
+		case c.Operator.JSON:
+			return terminal.PrintJSON(std.Out, n)
+		}
+		_, err = fmt.Fprintf(std.Out, "pokes that are dead letters now: %d\n", n.Skipped)
 		return err
 	})
 }

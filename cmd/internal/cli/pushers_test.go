@@ -12,7 +12,8 @@ import (
 	"poked/events/eventstest"
 )
 
-// A gateway fails; the operator lists its pushers, repairs it and retries them.
+// A gateway fails; the operator lists its pushers, repairs it and retries them. When it fails
+// again, the operator skips a poke.
 func TestOperatorRetriesPushers(t *testing.T) {
 	eventstest.Long(t)
 	var repaired atomic.Bool
@@ -68,13 +69,36 @@ func TestOperatorRetriesPushers(t *testing.T) {
 	repaired.Store(true)
 	poked(t, "", "pushers", "retry", "--nats", d.nats, "--json").Want(t, ExitOK, `{"pushers":1}`, "")
 	eventstest.WaitFor(t, "the poke", func() bool { return accepted.Load() > 0 })
+
+	repaired.Store(false)
+	eventstest.WaitFor(t, "a pusher that lags again", func() bool { return len(lagging()) > 0 })
+	for command, want := range map[string]string{
+		"pushers skip": "this selects every lagging pusher: add a filter, or --yes to confirm",
+		"pushers skip --user @nobody:example.org":        "no dispatcher has such a pusher",
+		"pushers skip --app-id other --yes":              "no dispatcher has such a pusher",
+		"pushers skip --gateway http://other.example:80": "no dispatcher has such a pusher",
+	} {
+		poked(t, "", append(strings.Fields(command), "--nats", d.nats)...).Want(t, ExitUsage, "", want)
+	}
+	poked(t, "", "pushers", "skip", "--user", "@alice:example.org", "--nats", d.nats, "--json").
+		Want(t, ExitOK, `{"pushers":1,"skipped":1}`, "")
+	poked(t, "", "dead", "list", "--reason", "skipped", "--nats", d.nats).Want(t, ExitOK, "http_403", "")
+	repaired.Store(true)
+	poked(t, "", "pushers", "retry", "--nats", d.nats).Want(t, ExitOK, "", "")
+	eventstest.WaitFor(t, "nothing to skip", func() bool {
+		got := poked(t, "", "pushers", "skip", "--user", "@alice:example.org", "--nats", d.nats)
+		return got.Code == ExitUsage && strings.Contains(got.Stderr, "nothing is skipped")
+	})
+	before := accepted.Load()
+	poked(t, "", "dead", "retry", "--reason", "skipped", "--nats", d.nats).Want(t, ExitOK, "", "retried")
+	eventstest.WaitFor(t, "the poke that was skipped", func() bool { return accepted.Load() > before })
 }
 
 func TestNoDispatcherAnswers(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
 	_, url := startTestNATS(t)
-	for _, command := range []string{"pushers", "pushers retry", "gateways"} {
+	for _, command := range []string{"pushers", "pushers retry", "pushers skip --yes", "gateways"} {
 		got := poked(t, "", append(strings.Fields(command), "--nats", url)...)
 		got.Want(t, ExitFailure, "", "no dispatcher answered within 2s: is one running and connected to this NATS?")
 		if got.Stdout != "" || strings.Count(got.Stderr, "\n") != 1 {

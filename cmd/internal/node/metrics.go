@@ -54,13 +54,13 @@ func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
 		health:        health,
 		roomEvents:    series("room_events_total", "Room events that match has processed."),
 		notifications: series("notifications_total", "Notifications stored in the log."),
-		tries:         series("pokes_total", "Attempts to deliver a poke. With outcome paused or expired nothing was sent.", "outcome", "class"),
+		tries:         series("pokes_total", "Attempts to deliver a poke. With outcome paused, expired or skipped nothing was sent.", "outcome", "class"),
 		latency:       series("poke_latency_seconds", "Time from storing a room event to delivering its poke, in seconds."),
 		oldest:        series("oldest_undelivered_seconds", "Age of the oldest undelivered notification, in seconds; 0 if there is none."),
 		lagging:       series("pushers_lagging", "Pushers with a backlog."),
 		passedOver:    series("notifications_passed_over_total", "Notifications skipped for a newer one of the same room, while a pusher was catching up."),
-		gap:           series("accounting_gap", "Self-check of the accounting: notifications due to pushers, minus those delivered, expired, refused, read, passed over, removed with their pusher or partition, or waiting. 0 when idle."),
-		deadPokes:     series("dead_pokes_total", "Pokes that became dead letters: older than the time to live (expired), or refused by a gateway that took others (refused).", "reason"),
+		gap:           series("accounting_gap", "Self-check of the accounting: notifications due to pushers, minus those delivered, expired, refused, skipped, read, passed over, removed with their pusher or partition, or waiting. 0 when idle."),
+		deadPokes:     series("dead_pokes_total", "Pokes that became dead letters: older than the time to live (expired), refused by a gateway that took others (refused), or put aside by an operator (skipped).", "reason"),
 		skipped:       series("dead_messages_total", "Messages that became dead letters because they could not be read."),
 		owned:         series("partition_owned", "1 for each partition that this process owns.", "stage", "partition"),
 		waiting:       series("partition_waiting_messages", "Messages of a partition that its consumer has not received yet.", "stage", "partition"),
@@ -97,6 +97,7 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 	to.gauge(m.gap, float64(h.Gap))
 	to.counter(m.deadPokes, h.Expired, string(events.DeadExpired))
 	to.counter(m.deadPokes, h.Refused, string(events.DeadRefused))
+	to.counter(m.deadPokes, h.PutAside, string(events.DeadSkipped))
 	to.counter(m.skipped, h.Skipped)
 	for state, n := range h.Gateways {
 		to.gauge(m.gateways, float64(n), string(state))

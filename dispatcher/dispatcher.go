@@ -206,7 +206,7 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	began := time.Now()
 	all.expectShare(ctx)
 	buckets := d.known(ctx, all.dir)
-	buckets["pauses"] = func(ready func()) error { return d.conn.WatchPauses(ctx, all.gates.Heard, ready) }
+	buckets["pauses"] = func(ready func()) error { return d.conn.WatchPauses(ctx, all.gates.ApplyPause, ready) }
 	if !d.follow(ctx, &beside, buckets) {
 		return
 	}

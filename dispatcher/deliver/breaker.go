@@ -60,7 +60,7 @@ func (b *breaker) worked(now time.Time) (recovered bool) {
 }
 
 // failed records a failure that was not a probe's, and reports whether it opens the breaker.
-// Known tells that the lane has failed by itself before.
+// known reports that the lane has failed by itself before.
 func (b *breaker) failed(known bool, now time.Time) (opened bool) {
 	if known && b.answered && b.failures == 0 {
 		return false

@@ -43,10 +43,10 @@
 //	operator skips a poke       the lane's next turn makes a dead letter of it, also at a gateway that is down
 //	poke too large (413)        it is sent once more without its content
 //	dead letter not stored      what it is about stays in the lane; what was delivered after it is not sent again
-//	pusher not heard of yet     its notifications stay open until it is (G1)
+//	pusher not known here yet   its notifications stay open until it is (G1)
 //	read not removed            its message stays open, and the log is searched for what is left
 //	inbox forgotten             it is learnt again; nothing depends on it
-//	badge not sent              the lane lags, and its record says that a badge is due
+//	badge not sent              the lane lags, and its record contains that a badge is due
 //	backlog not stored          the notification stays open, and the record is written again
 //	backlog is another's        the partition's work ends: another worker owns it (fence)
 //	lease not renewed in time   nothing begins and nothing is written until it is
@@ -55,7 +55,7 @@
 // Lock order: a deliverer's mutex before that of the gateways, never the other way round.
 // Nothing is published under either.
 //
-// Deliver imports no room: a notification says all that a poke needs.
+// Deliver imports no room: a notification contains all that a poke needs.
 package deliver
 
 import (

@@ -86,32 +86,32 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 	}
 }
 
-// A lane that fails by itself is no news, and whoever has not failed yet may find
-// out how the gateway is.
-func TestBreakerLooksAtWhoseFailuresTheyAre(t *testing.T) {
+// A lane that is known to fail by itself opens no breaker, and a lane that has not failed yet
+// is sent as a probe at once.
+func TestBreakerIgnoresLanesThatFailByThemselves(t *testing.T) {
 	bad, other := &lane{}, &lane{}
 	other.node.unfailed = true
 	var b breaker
 	if fresh := (breaker{}); !fails(&fresh, true, recoveryFailures) {
-		t.Error("not opened by a lane that is known to fail, though nobody was answered since the start")
+		t.Error("not opened by a lane that is known to fail, though the gateway has not worked since the start")
 	}
 	b.worked(time.Now())
 	if fails(&b, true, 100) {
 		t.Error("opened by a lane that is known to fail")
 	}
 	if b.worthAProbe(other) {
-		t.Error("nobody is a probe while it is closed")
+		t.Error("a probe is sent while it is closed")
 	}
 	fails(&b, false, recoveryFailures)
 	for range recoveryFailures {
 		if b.worthAProbe(bad) || !b.worthAProbe(other) {
-			t.Error("a lane that has not failed is worth a probe, no other")
+			t.Error("only a lane that has not failed is worth a probe")
 		}
 		b.probeFailed(bad, time.Now())
 		b.probeFailed(other, time.Now())
 	}
 	if b.worthAProbe(other) {
-		t.Error("it is known by now that the gateway is down")
+		t.Error("a lane is sent as a probe at once though several such probes have failed")
 	}
 }
 
@@ -140,7 +140,7 @@ func TestProbesBackOff(t *testing.T) {
 	}
 }
 
-// A gateway that comes and goes is not asked more and more often.
+// An unstable gateway is not probed more and more often.
 func TestFlappingGatewayKeepsItsWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := breaker{wellAt: time.Now()}
@@ -154,7 +154,7 @@ func TestFlappingGatewayKeepsItsWaits(t *testing.T) {
 		<-time.After(2 * steadyAfter)
 		b.worked(time.Now())
 		if wait := b.wait(time.Now()); wait > probeFirst {
-			t.Errorf("after it was well for long, the next probe comes after %v", wait)
+			t.Errorf("after it worked for long, the next probe comes after %v", wait)
 		}
 	})
 }
@@ -176,8 +176,8 @@ func TestPauseIsNeverShortened(t *testing.T) {
 	}
 }
 
-// Whether the live lanes of a gateway had better lag depends on how long they
-// will wait because of it, not on how many they are.
+// Whether the live lanes of a gateway should lag depends on how long they will wait because
+// of it, not on how many there are.
 func TestSwamped(t *testing.T) {
 	for _, tc := range []struct {
 		name            string
@@ -189,7 +189,7 @@ func TestSwamped(t *testing.T) {
 		{name: "fast, and our own CPU is the limit", live: 16_000, latency: 20 * time.Millisecond, places: 256},
 		{name: "slow, but not much to do", live: 100, latency: 700 * time.Millisecond, places: 256},
 		{name: "slow, and too much", live: 400, latency: 700 * time.Millisecond, places: 256, want: true},
-		{name: "slow, and who lags takes turns", live: 200, lagging: 1000, latency: 700 * time.Millisecond, places: 256, want: true},
+		{name: "slow, and lagging lanes take turns", live: 200, lagging: 1000, latency: 700 * time.Millisecond, places: 256, want: true},
 		{name: "some hang", live: 100, late: 10, latency: 5 * time.Millisecond, places: 256},
 		{name: "all that is allowed hangs", live: 1, late: 8, places: 8, want: true},
 	} {

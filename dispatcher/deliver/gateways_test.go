@@ -11,14 +11,14 @@ import (
 	"poked/dispatcher/poke"
 )
 
-// idleGateways has slots that are counted and never run, so that a test takes
-// what is ready by itself.
+// idleGateways returns gateways whose slots are counted and never run: the test takes the
+// lanes that are ready.
 func idleGateways(slots, floor, ceiling int) (gs *Gateways, spawned *int) {
 	spawned = new(int)
 	return NewGateways(slots, floor, ceiling, nil, func(func()) { *spawned++ }), spawned
 }
 
-// submitAll submits lanes, after so many failures of each if they lag.
+// submitAll submits lanes: live ones, or lagging ones with a number of failures each.
 func (gs *Gateways) submitAll(origin string, failures int, lanes ...*lane) {
 	for _, l := range lanes {
 		if failures > live {
@@ -49,7 +49,7 @@ func takeReady(gs *Gateways, all []*lane) []int {
 	return taken
 }
 
-// end reports how the attempts of lanes went that begin now and take no time.
+// end reports an outcome for lanes whose attempts begin now and take no time.
 func (gs *Gateways) end(out poke.Outcome, lanes ...*lane) {
 	for _, l := range lanes {
 		gs.report(l, &outgoing{}, out, time.Now(), time.Now())
@@ -70,7 +70,7 @@ func TestGatewayLimitAndFairness(t *testing.T) {
 	gs.submitAll("b", live, all[5])
 	wantReady(t, gs, all, 0, 1, 5) // two of one gateway and the one of the other
 	gs.release(all[1])
-	gs.submitAll("a", live, all[1]) // again, behind those who wait
+	gs.submitAll("a", live, all[1]) // again, behind those that wait
 	gs.release(all[0])
 	wantReady(t, gs, all, 2, 3)
 	gs.release(all[2])
@@ -78,7 +78,7 @@ func TestGatewayLimitAndFairness(t *testing.T) {
 	wantReady(t, gs, all, 4, 1)
 }
 
-// Who lags and who is live take turns, and each line keeps its order.
+// Lagging and live lanes take turns, and each queue keeps its order.
 func TestLaggingAndLiveLanesTakeTurns(t *testing.T) {
 	gs, _ := idleGateways(10, 1, 1)
 	all := lanes(7)
@@ -96,14 +96,14 @@ func TestLaggingAndLiveLanesTakeTurns(t *testing.T) {
 	}
 }
 
-// A lane that is moved to another gateway, or goes, leaves no gap.
+// A lane that moves to another gateway, or is removed, leaves no gap in the queue.
 func TestWithdrawnLaneIsNotTried(t *testing.T) {
 	gs, _ := idleGateways(10, 1, 1)
 	all := lanes(4)
 	gs.submitAll("a", live, all...)
 	wantReady(t, gs, all, 0)
 	if gs.withdraw(all[0]) {
-		t.Error("a lane was withdrawn whose attempt is out")
+		t.Error("a lane was withdrawn whose attempt is in flight")
 	}
 	if !gs.withdraw(all[2]) || gs.withdraw(all[2]) {
 		t.Error("a lane that waits can be withdrawn, once")
@@ -162,7 +162,7 @@ func TestIdleGatewayIsForgotten(t *testing.T) {
 		}
 		gs.lagsNoMore(g)
 		if !known(time.Second) || known(2*forgetAfter) {
-			t.Error("a gateway where nothing goes on is kept for a while, and only so long")
+			t.Error("an idle gateway was not kept for a while, or for too long")
 		}
 
 		gs.submitAll("a", live, l)
@@ -180,8 +180,8 @@ func TestIdleGatewayIsForgotten(t *testing.T) {
 	})
 }
 
-// While a gateway is down one lane at a time is its probe, another one each
-// time. After the first success the others follow, as many as there are places.
+// While a gateway is down, one lane at a time is its probe, a different one each time. After
+// the first success the others follow, as many as there are places.
 func TestG5LanesComeBackInOrderAndAsPlacesAreFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gs, _ := idleGateways(100, 2, 8)
@@ -217,12 +217,12 @@ func TestG5LanesComeBackInOrderAndAsPlacesAreFree(t *testing.T) {
 			order = append(order, taken...)
 		}
 		if !slices.IsSorted(order) || order[0] != 3 {
-			t.Errorf("they came back in the order %v", order)
+			t.Errorf("they recovered in the order %v", order)
 		}
 	})
 }
 
-// What is known of an origin costs little, and so does the passing of time.
+// An idle gateway costs little memory, and the timer little CPU.
 func TestTenThousandOriginsCostLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 10_000
@@ -259,8 +259,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// Slots that stood in for late ones go when those are back.
-func TestSlotsThatStoodInForLateOnesGo(t *testing.T) {
+// Slots that replaced late ones end when those are back.
+func TestSlotsThatReplacedLateOnesEnd(t *testing.T) {
 	gs, spawned := idleGateways(2, 100, 100)
 	began, all := time.Now(), lanes(6)
 	gs.submitAll("a", live, all...)
@@ -269,15 +269,15 @@ func TestSlotsThatStoodInForLateOnesGo(t *testing.T) {
 	}
 	gs.look(began.Add(2 * Patience))
 	if *spawned != 4 {
-		t.Fatalf("%d slots, want 2 and 2 that stand in", *spawned)
+		t.Fatalf("%d slots, want 2 and 2 replacements", *spawned)
 	}
 	for range 2 {
-		gs.next() // those who stand in
+		gs.next() // the replacements
 	}
 	gs.end(poke.Outcome{Kind: poke.Delivered}, all[:2]...)
 	for range 2 {
 		if _, ok := gs.next(); ok {
-			t.Error("a slot goes on though others stand in for it")
+			t.Error("a slot goes on though another one has replaced it")
 		}
 	}
 	if gs.started != 2 {

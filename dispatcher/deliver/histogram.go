@@ -9,7 +9,7 @@ import (
 // ageBounds is the number of upper bounds of a histogram.
 const ageBounds = 18
 
-// ageLimits returns the upper bounds of a histogram, in seconds: from a delay that nobody
+// ageLimits returns the upper bounds of a histogram, in seconds: from a delay that no user
 // notices to the time to live of a poke.
 func ageLimits() [ageBounds]float64 {
 	return [ageBounds]float64{

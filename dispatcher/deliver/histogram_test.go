@@ -7,8 +7,8 @@ import (
 	"poked/dispatcher/poke"
 )
 
-// Whatever a gateway answers is counted under one of the names.
-func TestTallyNamesEveryAnswer(t *testing.T) {
+// Every status of a response is counted under one of the names.
+func TestCountersNameEveryStatus(t *testing.T) {
 	var counted Counters
 	for status := range 1000 {
 		out := poke.Decide(poke.Answer{Status: status, Body: []byte("{}")}, "key", time.Time{})

@@ -13,9 +13,9 @@ import (
 	"poked/events/partition"
 )
 
-// A hundred thousand pushers that lag cost little each, whether they wait for
-// their gateway or for a time of their own, and nothing once they have caught up
-// (G7). Writing to BACKLOG is left out: it is over in a moment.
+// 100,000 lagging pushers cost little memory each, whether they wait for their gateway or for
+// their own next try, and none once they have caught up (G7). Writes to BACKLOG are left out:
+// they are short.
 func TestG7HundredThousandLaggingPushersCostLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100_000
@@ -52,7 +52,7 @@ func TestG7HundredThousandLaggingPushersCostLittle(t *testing.T) {
 		}
 		<-time.After(2 * time.Hour) // their slots of the timer wheel are over
 		if due := gs.look(time.Now()); len(due) > 0 {
-			t.Errorf("%d lanes came up that do not lag", len(due))
+			t.Errorf("%d lanes are due that do not lag", len(due))
 		}
 		after := cost()
 		t.Logf("bytes for each pusher: %d while it waits for its gateway, %d while it waits for itself, %d after", waiting, asleep, after)
@@ -63,7 +63,7 @@ func TestG7HundredThousandLaggingPushersCostLittle(t *testing.T) {
 	})
 }
 
-// openBreaker has enough pokes fail at an origin that it counts as down.
+// openBreaker reports enough failures at an origin to open its circuit breaker.
 func openBreaker(gs *Gateways, origin string) {
 	failing := lanes(recoveryFailures)
 	gs.submitAll(origin, live, failing...)
@@ -71,5 +71,5 @@ func openBreaker(gs *Gateways, origin string) {
 	gs.end(poke.Outcome{Kind: poke.Retry, Class: poke.ClassHTTP5xx, Status: 502}, failing...)
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
-	gs.byOrigin[origin].breaker.unfailed = recoveryFailures // nobody is let through
+	gs.byOrigin[origin].breaker.unfailed = recoveryFailures // no lane is sent as a probe at once
 }

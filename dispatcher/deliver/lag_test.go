@@ -7,7 +7,7 @@ import (
 	"poked/dispatcher/poke"
 )
 
-// Pokes that grew too old were not tried: they do not make the next try sooner.
+// Expired pokes were not sent: they do not reset the backoff.
 func TestExpiryDoesNotResetTheWaits(t *testing.T) {
 	g := lag{position: 1, target: 9, attempts: 7, alone: 7, failure: poke.Because(poke.ClassRefused)}
 	g.pass(2, false)
@@ -20,8 +20,8 @@ func TestExpiryDoesNotResetTheWaits(t *testing.T) {
 	}
 }
 
-// A pause, or a gateway that is down for all, does not make the waits longer
-// that a pusher has for itself, and what was not sent is no attempt.
+// A pause, or a gateway that is down, does not make a pusher's own backoff longer, and a poke
+// that was not sent is no attempt.
 func TestOnlyOwnFailuresMakeTheWaitLonger(t *testing.T) {
 	now := time.Now()
 	g := &lag{attempts: 3, alone: 1}

@@ -31,9 +31,9 @@ type lane struct {
 	queue  []*item           // live items in order; the first may be in flight
 	lag    *lag              // nil while the lane is live
 
-	// scheduled tells that the lane is submitted to its gateway, once, or in flight.
+	// scheduled reports that the lane is submitted to its gateway, once, or in flight.
 	scheduled bool
-	// selective tells that some of the user's notifications are not for this pusher, so
+	// selective reports that some of the user's notifications are not for this pusher, so
 	// that those for it cannot be counted by sequence.
 	selective bool
 	// refused is the pusher whose pushkey the gateway rejected: nothing is sent until the
@@ -54,7 +54,7 @@ type lane struct {
 
 // queueLimit bounds a lane's queue, and so its part of the partition's window. A pusher whose
 // gateway answers more slowly than notifications arrive lags, like one whose gateway does
-// not answer, and holds up nobody.
+// not answer, and delays no other pusher.
 const queueLimit = 32
 
 // enqueue gives the lane a notification of its user, if it is for its pusher. A lagging lane

@@ -1,7 +1,7 @@
 package deliver
 
 // enqueueBadge makes the lane send the unread count once everything before it is sent. If
-// the lane lags, its record says so.
+// the lane lags, its record contains that.
 func (l *lane) enqueueBadge(it *item) {
 	switch {
 	case !l.showsBadge(), l.refused == l.pusher, l.delivered.is(l.unread()):

@@ -7,9 +7,8 @@ import (
 	"poked/dispatcher/poke"
 )
 
-// What was left open by a predecessor comes again, after the lane was put back
-// with all that lies before the cursor still to be told: it takes nothing of
-// that away.
+// A restored lane has to send everything up to the cursor. Messages that the last owner left
+// open arrive again, and do not lower its target.
 func TestLeftOpenNotificationMovesNoTargetBack(t *testing.T) {
 	d := New(Config{Counts: &Counters{}})
 	l := &lane{d: d, pusher: &directory.Pusher{}, lag: &lag{position: 5, target: 100}}
@@ -26,7 +25,7 @@ func TestLeftOpenNotificationMovesNoTargetBack(t *testing.T) {
 	}
 }
 
-// While nothing is written down of a lagging lane, what comes stays open.
+// While a lagging lane has no stored record, the notifications that arrive stay open.
 func TestLaneHoldsWhatIsNotCovered(t *testing.T) {
 	d := New(Config{Counts: &Counters{}})
 	l := &lane{d: d, pusher: &directory.Pusher{}, lag: &lag{position: 5, target: 5}}
@@ -43,7 +42,7 @@ func TestLaneHoldsWhatIsNotCovered(t *testing.T) {
 	}
 }
 
-// A lane whose turn is over keeps nothing of the log while others have theirs.
+// A lane whose turn is over keeps nothing of what it has read from the log.
 func TestG7LaneWhoseTurnIsOverKeepsNoPage(t *testing.T) {
 	gs, _ := idleGateways(10, 1, 1)
 	d := New(Config{Gates: gs, Counts: &Counters{}})
@@ -51,7 +50,7 @@ func TestG7LaneWhoseTurnIsOverKeepsNoPage(t *testing.T) {
 	l.lag = &lag{position: 5, target: 100, turn: turnLength - 2, read: true, end: 9, items: make([]logItem, 4)}
 	l.resubmit(poke.Outcome{})
 	if len(l.lag.items) != 4 || !l.lag.read {
-		t.Error("the page went before the turn was over")
+		t.Error("what was read was dropped before the turn was over")
 	}
 	l.resubmit(poke.Outcome{})
 	if l.lag.items != nil || l.lag.read || l.lag.position != 5 {
@@ -59,8 +58,8 @@ func TestG7LaneWhoseTurnIsOverKeepsNoPage(t *testing.T) {
 	}
 }
 
-// A pusher that goes while the record of its lag is being deleted leaves nothing
-// behind.
+// A pusher that is removed while its record in BACKLOG is being deleted leaves nothing in
+// memory.
 func TestG7LaneThatEndsWhileItsRecordIsDeletedIsForgotten(t *testing.T) {
 	gs, _ := idleGateways(10, 1, 1)
 	d := New(Config{Gates: gs, Counts: &Counters{}})
@@ -74,6 +73,6 @@ func TestG7LaneThatEndsWhileItsRecordIsDeletedIsForgotten(t *testing.T) {
 	l.saved(false, nil)
 	d.backlog.take()
 	if len(d.ending) > 0 || d.backlog.writing != 0 {
-		t.Errorf("%d lanes end for ever", len(d.ending))
+		t.Errorf("%d lanes are still ending", len(d.ending))
 	}
 }

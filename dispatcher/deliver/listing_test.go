@@ -12,8 +12,7 @@ import (
 	"poked/events/stream"
 )
 
-// A list goes through all users of a partition, some at a time, in order and
-// each once.
+// A list yields all users of a partition in pieces, in order and each once.
 func TestListInPieces(t *testing.T) {
 	for _, n := range []int{0, 1, listPiece, listPiece + 1, 2 * listPiece, 5*listPiece + 7} {
 		d := New(Config{Counts: &Counters{}})
@@ -51,8 +50,8 @@ func TestListInPieces(t *testing.T) {
 	}
 }
 
-// Where nobody has counted, the log is asked for some, and the others have an
-// upper bound.
+// For lanes that do not know how much waits, the log is asked for some, and the others have
+// an upper bound.
 func TestWaitingIsCountedOrBounded(t *testing.T) {
 	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
 		d := New(Config{Counts: &Counters{}, Conn: conn, Directory: directory.New(nil, nil, 1, func(events.UserID) {})})

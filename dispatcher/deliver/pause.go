@@ -27,7 +27,7 @@ func (gs *Gateways) pause(g *gateway, until, now time.Time) {
 	gs.checkAt(g, until)
 }
 
-// restored applies what a record says of the gateway of a lagging lane: since when it lags,
+// restored applies what a record contains about the gateway of a lagging lane: since when it lags,
 // and until when the gateway is paused.
 func (gs *Gateways) restored(g *gateway, since, pausedUntil time.Time) {
 	gs.mu.Lock()
@@ -106,10 +106,10 @@ func (gs *Gateways) notShared(p events.Pause) {
 	}
 }
 
-// Heard applies a pause that a dispatcher, perhaps this one, has shared. If the gateway is
+// ApplyPause applies a pause that a dispatcher, perhaps this one, has shared. If the gateway is
 // paused for longer here, this dispatcher shares that again within ShareAgain: a dispatcher
 // that starts later reads only the last value.
-func (gs *Gateways) Heard(p events.Pause) {
+func (gs *Gateways) ApplyPause(p events.Pause) {
 	now := time.Now()
 	gs.mu.Lock()
 	defer gs.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"poked/events/stream"
 )
 
-// A pause that is heard of while it lasts, or grows, leaves the ramp after it as
-// steep as it was.
+// A pause that another dispatcher shares again, or that becomes longer, does not change how
+// fast the limit grows after it.
 func TestPauseThatGrowsIsOnePause(t *testing.T) {
 	gs := NewGateways(100, 8, 100, nil, func(func()) {})
 	now := time.Now()
@@ -23,7 +23,7 @@ func TestPauseThatGrowsIsOnePause(t *testing.T) {
 	gs.pause(g, now.Add(time.Minute), now)
 	gs.announce(g, now)
 	for _, p := range gs.takeUnshared(now) {
-		gs.Heard(p)
+		gs.ApplyPause(p)
 	}
 	gs.pause(g, now.Add(2*time.Minute), now)
 	if g.limit.Threshold != 64 || g.limit.Value != 8 {
@@ -31,15 +31,14 @@ func TestPauseThatGrowsIsOnePause(t *testing.T) {
 	}
 }
 
-// However many dispatchers were asked for pauses of about the same length, and in
-// whatever order they hear of each other's, they say so a few times and agree on the
-// longest.
+// Dispatchers that were asked for pauses of about the same length write a few of them, and
+// agree on the longest, in whatever order they learn of each other's.
 func TestPausesOfManyDispatchersComeToAnEnd(t *testing.T) {
 	const dispatchers = 16
 	luck := rand.New(rand.NewPCG(1, 1))
 	now := time.Now()
 	var all [dispatchers]*Gateways
-	var heard [dispatchers]int // of what was written
+	var read [dispatchers]int // pauses that a dispatcher has read
 	var written []events.Pause
 	longest := now.Add(time.Minute + time.Duration(dispatchers)*100*time.Millisecond)
 	for i := range all {
@@ -51,9 +50,9 @@ func TestPausesOfManyDispatchersComeToAnEnd(t *testing.T) {
 	idle := 0
 	for ; idle < 100*dispatchers && len(written) < 1000; idle++ {
 		i := luck.IntN(dispatchers)
-		if heard[i] < len(written) && luck.IntN(3) > 0 {
-			all[i].Heard(written[heard[i]])
-			heard[i]++
+		if read[i] < len(written) && luck.IntN(3) > 0 {
+			all[i].ApplyPause(written[read[i]])
+			read[i]++
 			idle = 0
 			continue
 		}
@@ -66,11 +65,11 @@ func TestPausesOfManyDispatchersComeToAnEnd(t *testing.T) {
 		t.Errorf("%d pauses were written", len(written))
 	}
 	if last := written[len(written)-1].Until; last.Before(longest) || last.After(longest.Add(time.Second)) {
-		t.Errorf("the last says %v, want the longest, %v", last, longest)
+		t.Errorf("the last is until %v, want the longest, %v", last, longest)
 	}
 }
 
-// A dispatcher that stands by forgets the pauses it hears of when they are over.
+// A dispatcher on standby forgets the pauses of others when they are over.
 func TestG7StandbyForgetsPauses(t *testing.T) {
 	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
 		gs := NewGateways(100, 8, 100, nil, func(func()) {})
@@ -80,7 +79,7 @@ func TestG7StandbyForgetsPauses(t *testing.T) {
 		defer cancel()
 		beside.Go(func() { gs.KeepTime(ctx, conn.TickInterval()) })
 		beside.Go(func() {
-			if err := conn.WatchPauses(ctx, gs.Heard, func() {}); err != nil {
+			if err := conn.WatchPauses(ctx, gs.ApplyPause, func() {}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -94,8 +93,8 @@ func TestG7StandbyForgetsPauses(t *testing.T) {
 		<-time.After(3 * forgetAfter)
 		gs.mu.Lock()
 		defer gs.mu.Unlock()
-		if gates, pages := len(gs.byOrigin), len(gs.wheel.slots); gates+pages > 0 {
-			t.Errorf("long after the pauses %d gateways and %d slots of the timer wheel are left", gates, pages)
+		if gates, slots := len(gs.byOrigin), len(gs.wheel.slots); gates+slots > 0 {
+			t.Errorf("long after the pauses %d gateways and %d slots of the timer wheel are left", gates, slots)
 		}
 	})
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// order returns the numbers of the lanes in a line, checked from both ends.
+// order returns the numbers of the lanes in a queue, checked from both ends.
 func (q *queue) order(t *testing.T, all []*lane) []int {
 	t.Helper()
 	var there, back []int
@@ -43,7 +43,7 @@ func TestLine(t *testing.T) {
 	}
 	q.pushFront(all[3])
 	if got := q.order(t, all); !slices.Equal(got, []int{3}) {
-		t.Errorf("first in an empty line: %v", got)
+		t.Errorf("first in an empty queue: %v", got)
 	}
 }
 
@@ -54,13 +54,13 @@ func TestCalendarIsNeverEarly(t *testing.T) {
 		c.at(due).lanes.push(l)
 		early := func(p *wheelSlot) bool { return p != nil && p.lanes.n > 0 }
 		if after > 0 && early(c.take(due.Add(-1))) {
-			t.Errorf("what comes up after %v came too early", after)
+			t.Errorf("what is due after %v was taken too early", after)
 		}
 		if l.node.in == nil || !early(c.take(now.Add(max(after, 0)+2*SlotLength))) {
-			t.Errorf("what comes up after %v did not come", after)
+			t.Errorf("what is due after %v was not taken", after)
 		}
 		if len(c.slots) != 0 {
-			t.Errorf("%d pages are left", len(c.slots))
+			t.Errorf("%d slots are left", len(c.slots))
 		}
 	}
 }

@@ -73,8 +73,8 @@ func startAlone(t *testing.T, conn *stream.Conn, dial poke.DialFunc, users ...ev
 	return d
 }
 
-// What a badge says is what the log holds, also when two learn it at the same time:
-// one that follows the log and one that catches up.
+// A badge shows the number of notifications in the log, also when a lane that follows the log
+// and one that catches up read the count at the same time.
 func TestUnreadThatChangedWhileItWasLearntIsLearntAgain(t *testing.T) {
 	eventstest.BubbleOf(t, 1, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
 		const rounds = 120 // the moment is short: without care some 5 of 100 rounds are wrong

@@ -21,12 +21,24 @@ func refusals() []int {
 	}
 }
 
-// forEachRefusal runs a story in a bubble for each status.
-func forEachRefusal(t *testing.T, story func(t *testing.T, h *harness, status int)) {
+// forEachRefusal runs a test in a bubble for each status.
+func forEachRefusal(t *testing.T, test func(t *testing.T, h *harness, status int)) {
 	t.Helper()
-	for _, status := range refusals() {
+	forEach(t, refusals(), test)
+}
+
+// forEachKind runs a test that takes longer in a bubble for a status of each kind.
+func forEachKind(t *testing.T, test func(t *testing.T, h *harness, status int)) {
+	t.Helper()
+	eventstest.Long(t)
+	forEach(t, []int{http.StatusBadRequest, http.StatusInternalServerError}, test)
+}
+
+func forEach(t *testing.T, statuses []int, test func(t *testing.T, h *harness, status int)) {
+	t.Helper()
+	for _, status := range statuses {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *harness) { story(t, h, status) })
+			bubble(t, func(t *testing.T, h *harness) { test(t, h, status) })
 		})
 	}
 }
@@ -276,7 +288,7 @@ func TestG13RefusedPokeOfTheOnlyPusherIsKept(t *testing.T) {
 
 // A gateway that is broken for all loses nothing, whatever it answers meanwhile.
 func TestG13BrokenGatewayIsNoRefusal(t *testing.T) {
-	forEachRefusal(t, func(t *testing.T, h *harness, status int) {
+	forEachKind(t, func(t *testing.T, h *harness, status int) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.register("@eve:x", "gw.test", "eve")
 		h.start()
@@ -304,7 +316,7 @@ func TestG13BrokenGatewayIsNoRefusal(t *testing.T) {
 // A pusher whose every poke is refused, while the gateway takes those of others, keeps what
 // it has to get, but for one poke that came alone.
 func TestG13RefusedPusherKeepsItsBacklog(t *testing.T) {
-	forEachRefusal(t, func(t *testing.T, h *harness, status int) {
+	forEachKind(t, func(t *testing.T, h *harness, status int) {
 		h.register("@bob:x", "gw.test", "bob")
 		h.register("@eve:x", "gw.test", "eve")
 		h.start()

@@ -29,8 +29,9 @@
 // All lanes of a gateway share its concurrency limit, which grows while the gateway answers
 // well and shrinks when it is overloaded; its circuit breaker, which opens after three
 // failures in a row, or when all that is in flight takes longer than Patience, and then lets
-// one probe through at a time; and its pause (Retry-After). Waiting lanes cost a few bytes and no timer, and take none of the delivery
-// slots of other gateways (G4). Retries use exponential backoff with full jitter.
+// one probe through at a time; and its pause (Retry-After). Waiting lanes cost a few bytes
+// and no timer, and take none of the delivery slots of other gateways (G4). Retries use
+// exponential backoff with full jitter.
 //
 // # What fails, and how
 //

@@ -16,6 +16,8 @@ import (
 // homeserver have sent half of a body each. The stop waits for them for a bounded time,
 // cuts off what is left and is clean: a supervisor sees exit code 0.
 func TestSlowClientAtStop(t *testing.T) {
+	eventstest.Long(t)
+	t.Parallel()
 	hs := homeserverOf(t)
 	c, where := startChild(t, "serve", "--data", filepath.Join(t.TempDir(), "data"), "--http", "127.0.0.1:0",
 		"--homeserver", hs.URL, "--registration", writeRegistration(t), "--bridge-http", "127.0.0.1:0", "--partitions", "2")

@@ -100,7 +100,7 @@ type Config struct {
 	GatewayFloor   int             `name:"gateway-floor" default:"8" env:"POKED_GATEWAY_FLOOR" help:"Lowest concurrency limit of one push gateway: where it begins, and where it returns to when the gateway is overloaded; --gateway-slots at most."`
 	RequestTimeout time.Duration   `name:"request-timeout" default:"75s" env:"POKED_REQUEST_TIMEOUT" help:"Time limit of one poke. Sygnal may take 70s to answer."`
 	PokeTTL        time.Duration   `name:"poke-ttl" default:"24h" env:"POKED_POKE_TTL" help:"Age at which an undelivered poke becomes a dead letter, at most 144h: the notification log drops it after 168h."`
-	CatchUpLimit   int             `name:"catch-up-limit" default:"100" env:"POKED_CATCH_UP_LIMIT" help:"A pusher that is more than this many notifications behind gets only the newest one per room."`
+	CatchUpLimit   int             `name:"catch-up-limit" default:"100" env:"POKED_CATCH_UP_LIMIT" help:"A pusher that is more than this many notifications behind, after a failure at its gateway, gets only the newest one per room."`
 	Badge          deliver.BadgeOf `name:"badge" default:"messages" env:"POKED_BADGE" placeholder:"messages|rooms|none" help:"What the unread count counts: messages, rooms, or none for pokes without it."`
 	DelayIfActive  time.Duration   `name:"delay-if-active" default:"0s" env:"POKED_DELAY_IF_ACTIVE" help:"How long a poke waits while its user is reading elsewhere; it is not sent if they read the message meanwhile. Highlights do not wait. 0 is off."`
 	Recent         int64           `name:"recent" default:"67108864" env:"POKED_RECENT" help:"Bytes of memory for what is known of the newest notifications: where each user's unread ones are, and the newest themselves."`

@@ -159,3 +159,32 @@ func matchedAgain(t *testing.T, users, count int) (requests int) {
 	})
 	return requests
 }
+
+// TestG12NothingIsPassedOverThatWasNotBehind starts a dispatcher that has many more
+// notifications to send than the catch-up limit, while the gateway is well: they are sent,
+// each of them. After a failure only the newest of the room is.
+func TestG12NothingIsPassedOverThatWasNotBehind(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		bubble(t, func(t *testing.T, h *harness) {
+			h.register("@bob:x", "gw.test", "bob")
+			h.start()
+			h.room("!r", "@alice:x", "@bob:x")
+			<-time.After(time.Second)
+			h.halt()
+			h.say("!r", "@alice:x", 0, 400)
+			began := time.Now()
+			h.gateway.Answer(func(eventstest.Poke) eventstest.Reply {
+				if fails && time.Since(began) < time.Minute {
+					return eventstest.Reply{Status: http.StatusBadGateway}
+				}
+				return eventstest.Reply{After: 20 * time.Millisecond}
+			})
+			h.start()
+			<-time.After(5 * time.Minute)
+			passed, got := h.d.Stats().PassedOver, len(h.gateway.Pokes())
+			if fails && (passed == 0 || got >= 400) || !fails && (passed > 0 || got != 400) {
+				t.Errorf("failing %t: %d pokes, %d passed over", fails, got, passed)
+			}
+		})
+	}
+}

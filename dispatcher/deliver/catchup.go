@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -106,6 +107,7 @@ type ask struct {
 	after, target uint64
 	thinTo        uint64 // up to here only the newest of each room is sent
 	cleared       int    // how often something had been removed from the log
+	passesOver    bool   // beyond the limit only the newest of each room is sent
 
 	choice choice
 	err    error
@@ -163,6 +165,7 @@ func (c *catchUpReader) asks(lanes []*lane) []*ask {
 			asks = append(asks, &ask{
 				lane: l, lag: g, pusher: l.pusher, user: l.pusher.User,
 				after: g.position, target: g.target, thinTo: g.thinTo, cleared: g.cleared,
+				passesOver: g.mayPassOver(time.Now()),
 			})
 		}
 	}

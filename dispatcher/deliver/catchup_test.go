@@ -61,18 +61,20 @@ func chooseFrom(t *testing.T, conn *stream.Conn, known int) {
 		after, target, thinTo uint64
 		want                  []uint64
 		passedOver            int
+		all                   bool // the lane has not failed
 	}{
-		{9, 9, 0, nil, 0},
-		{5, 9, 0, []uint64{6, 7, 8, 9}, 0},
-		{4, 9, 0, []uint64{5, 6, 7}, 2}, // five are more than the limit
-		{4, 8, 0, []uint64{5, 6, 7, 8}, 0},
-		{0, 9, 0, []uint64{5, 6, 7}, 6},
-		{0, 5, 0, []uint64{5}, 4}, // of !b a newer one arrives live
-		{2, 9, 4, nil, 0},
+		{9, 9, 0, nil, 0, false},
+		{5, 9, 0, []uint64{6, 7, 8, 9}, 0, false},
+		{4, 9, 0, []uint64{5, 6, 7}, 2, false}, // five are more than the limit
+		{4, 8, 0, []uint64{5, 6, 7, 8}, 0, false},
+		{0, 9, 0, []uint64{5, 6, 7}, 6, false},
+		{0, 5, 0, []uint64{5}, 4, false}, // of !b a newer one arrives live
+		{2, 9, 4, nil, 0, false},
+		{0, 9, 0, []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9}, 0, true},
 	} {
 		c := newCatchUpReader(d, d.CatchUpLimit)
 		choice, err := c.choose(t.Context(), &ask{
-			user: "@bob:x", pusher: bob.lanes[0].pusher, after: try.after, target: try.target, thinTo: try.thinTo,
+			user: "@bob:x", pusher: bob.lanes[0].pusher, after: try.after, target: try.target, thinTo: try.thinTo, passesOver: !try.all,
 		})
 		var seqs []uint64
 		for _, p := range choice.places {

@@ -31,7 +31,7 @@ func (c *catchUpReader) choose(ctx context.Context, a *ask) (choice, error) {
 	}
 	within := upTo(all, a.target)
 	total := len(within) + more
-	if total <= c.limit {
+	if total <= c.limit || !a.passesOver {
 		return cut(within, a.target, 0), nil
 	}
 	newest, err := c.newestWanted(ctx, a, all, a.target)
@@ -102,10 +102,14 @@ func (c *catchUpReader) knownPlaces(a *ask) (all []placeIn, unknown []thread, er
 }
 
 // search searches the log for the notifications of a thread of which only the newest is
-// known. If they are more than the limit it returns that one, and how many the others are.
+// known. If they are more than the limit it returns that one, and how many the others are; or
+// the oldest, for a lane that receives all of them.
 func (c *catchUpReader) search(ctx context.Context, a *ask, t *thread) (all []placeIn, more int, err error) {
 	limit := c.limit + 1
-	if t.last.partial {
+	switch {
+	case !a.passesOver:
+		limit = readingLimit + 1 // one more than it receives now
+	case t.last.partial:
 		limit = int(t.older) //nolint:gosec // a count
 	}
 	page, more, err := c.d.Conn.NotificationsIn(ctx, a.user, t.room, t.thread, t.last.seq, a.after, limit)
@@ -119,7 +123,7 @@ func (c *catchUpReader) search(ctx context.Context, a *ask, t *thread) (all []pl
 		}
 		all = append(all, p)
 	}
-	if n := len(all); n > c.limit && !t.last.partial { // the rest includes those that are known one by one
+	if n := len(all); a.passesOver && n > c.limit && !t.last.partial { // the rest includes those that are known one by one
 		return []placeIn{{t.last, t.room}}, n - 1 + max(more-len(t.since), 0), err
 	}
 	return all, 0, err

@@ -122,7 +122,7 @@ type Config struct {
 	PokeTTL       time.Duration // age at which an undelivered poke becomes a dead letter
 	Badge         BadgeOf
 	DelayIfActive time.Duration // how long a poke waits while its user reads elsewhere; 0 is off
-	CatchUpLimit  int           // notifications waiting for a pusher beyond which only the newest of each room is sent
+	CatchUpLimit  int           // notifications waiting for a pusher that has failed beyond which only the newest of each room is sent
 	Recent        int64         // bytes that the inboxes and the newest notifications of all partitions may take
 	Owned         *atomic.Int64 // how many partitions the dispatcher owns, which divide Recent
 	Log           *slog.Logger

@@ -18,6 +18,7 @@ type lag struct {
 	target   uint64 // newest notification that it has to send
 	attempts int    // failed in a row
 	alone    int    // of those, the ones while the gateway was not down
+	failed   bool   // a poke has failed since it fell behind, or its gateway was down
 	turn     int    // pokes sent since it fell behind
 	since    time.Time
 	nextTry  time.Time    // not tried before
@@ -102,6 +103,7 @@ func (g *lag) caughtUp() bool { return g.atEnd() && !g.badge }
 func (g *lag) putOff(now time.Time, out poke.Outcome) {
 	g.attempts++
 	g.alone++
+	g.failed = g.failed || out.Class != poke.ClassNATS
 	g.failure = out.Failure()
 	g.nextTry = now.Add(poke.ScheduleOf(out.Kind).Wait(g.alone))
 }
@@ -110,7 +112,7 @@ func (g *lag) putOff(now time.Time, out poke.Outcome) {
 // least until a time. A poke that was not sent is no attempt, and does not replace the
 // failure before it.
 func (g *lag) waitFor(out poke.Outcome, until time.Time) {
-	g.nextTry = until
+	g.nextTry, g.failed = until, true
 	if out.Asked() {
 		g.attempts++
 	}
@@ -118,6 +120,15 @@ func (g *lag) waitFor(out poke.Outcome, until time.Time) {
 		g.failure = out.Failure()
 	}
 }
+
+// busyFor is how long a lane may be behind without a failure before it counts as one that
+// cannot keep up.
+const busyFor = 10 * time.Minute
+
+// mayPassOver reports whether notifications may be left out because their room has newer
+// ones. Not so for a lane that is behind because the dispatcher is: after a crash, or while
+// more arrives than this machine can do.
+func (g *lag) mayPassOver(now time.Time) bool { return g.failed || now.Sub(g.since) > busyFor }
 
 // count returns the unread count as of an item that was read, given the current one. If the
 // difference is not known it returns the current one.

@@ -81,6 +81,11 @@ func (d *Deliverer) restore(f *partition.Follower, lagging map[events.PusherID]e
 			since: b.Since, nextTry: b.NextTry, failure: poke.ParseFailure(b.LastError),
 			passedOver: b.PassedOver, waiting: notCounted, badge: b.Badge,
 		}
+		switch l.lag.failure.Class {
+		case poke.ClassBehind, poke.ClassStopped:
+		default:
+			l.lag.failed = true
+		}
 		l.lagsAt(l.pusher.Origin())
 		d.Gates.restored(l.lag.gate, b.Since, b.PausedUntil)
 		d.Gates.sleep(l, b.NextTry)

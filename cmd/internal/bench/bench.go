@@ -10,10 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
 	"runtime/pprof"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
@@ -144,9 +145,13 @@ func progressTo(std terminal.Streams) func(format string, args ...any) {
 func (c throughputCmd) measure(ctx context.Context, sink *sinkProcess, fanout int, progress func(string, ...any)) (throughputResult, error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	groups := max(worldUsers/fanout, stream.DefaultPartitions)
+	cfg, err := dispatcherConfig(c.Concurrency, groups, deliver.BadgeMessages)
+	if err != nil {
+		return throughputResult{}, err
+	}
 	w, err := newWorld(ctx, worldOptions{
 		groups: groups, fanout: fanout, roomsEach: 1, gateways: []string{sink.url}, fsync: c.Fsync,
-		dispatcher: dispatcherConfig(c.Concurrency, groups, deliver.BadgeMessages),
+		dispatcher: cfg,
 	}, log)
 	if err != nil {
 		return throughputResult{}, err
@@ -156,13 +161,17 @@ func (c throughputCmd) measure(ctx context.Context, sink *sinkProcess, fanout in
 	return result, errors.Join(err, w.close())
 }
 
-// dispatcherConfig is how a dispatcher is configured that has one gateway.
-func dispatcherConfig(concurrency, rooms int, badge deliver.BadgeOf) dispatcher.Config {
-	return dispatcher.Config{
-		Slots: concurrency, GatewaySlots: concurrency, GatewayFloor: min(8, concurrency), CatchUpLimit: math.MaxInt32,
-		RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour, Badge: badge,
-		OpenRooms: 2 * rooms * stream.DefaultPartitions, StopGrace: 10 * time.Second,
+// dispatcherConfig is how a dispatcher is configured that has one gateway: as an operator
+// gets it, except that the bare loop has as many requests in flight, and that nothing is
+// passed over.
+func dispatcherConfig(concurrency, rooms int, badge deliver.BadgeOf) (cfg dispatcher.Config, err error) {
+	if err := kong.ApplyDefaults(&cfg); err != nil {
+		return cfg, fmt.Errorf("configure the dispatcher: %w", err)
 	}
+	cfg.Slots, cfg.GatewaySlots, cfg.GatewayFloor = concurrency, concurrency, min(cfg.GatewayFloor, concurrency)
+	cfg.CatchUpLimit, cfg.Badge = unlimited, badge
+	cfg.OpenRooms = 2 * rooms * stream.DefaultPartitions
+	return cfg, nil
 }
 
 func (c throughputCmd) rounds(ctx context.Context, w *world, sink *sinkProcess, result *throughputResult, progress func(string, ...any)) error {

@@ -9,8 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"poked/cmd/internal/cli"
 	"poked/cmd/internal/clitest"
+	"poked/dispatcher"
+	"poked/dispatcher/deliver"
 	"poked/events/eventstest"
 )
 
@@ -86,6 +90,29 @@ func TestWhileBusy(t *testing.T) {
 	cancel()
 	if err := whileBusy(ctx, 1, func() error { t.Error("it ran without busy processes"); return nil }); err == nil {
 		t.Error("no error of a process that cannot start")
+	}
+}
+
+// The dispatcher of a benchmark has what an operator's has, but for what the help names.
+func TestDispatcherConfig(t *testing.T) {
+	got, err := dispatcherConfig(4, 10, deliver.BadgeRooms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := got.Validate(); err != nil {
+		t.Error(err)
+	}
+	var operators dispatcher.Config
+	if err := kong.ApplyDefaults(&operators); err != nil {
+		t.Fatal(err)
+	}
+	if got.Slots != 4 || got.GatewaySlots != 4 || got.GatewayFloor != 4 || got.Badge != deliver.BadgeRooms {
+		t.Errorf("%+v", got)
+	}
+	operators.Slots, operators.GatewaySlots, operators.GatewayFloor = got.Slots, got.GatewaySlots, got.GatewayFloor
+	operators.Badge, operators.CatchUpLimit, operators.OpenRooms = got.Badge, got.CatchUpLimit, got.OpenRooms
+	if got != operators || got.Recent == 0 || got.PokeTTL == 0 {
+		t.Errorf("%+v, want the defaults %+v", got, operators)
 	}
 }
 

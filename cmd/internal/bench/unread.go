@@ -91,7 +91,10 @@ type unreadRun struct {
 
 // world creates a world with this kind of badge.
 func (r *unreadRun) world(ctx context.Context, groups, fanout, roomsEach int, badge deliver.BadgeOf) (*world, error) {
-	cfg := dispatcherConfig(r.Concurrency, groups*roomsEach, badge)
+	cfg, err := dispatcherConfig(r.Concurrency, groups*roomsEach, badge)
+	if err != nil {
+		return nil, err
+	}
 	if roomsEach > 1 {
 		cfg.CatchUpLimit = 100
 	}

@@ -73,7 +73,7 @@ func (d *Deliverer) removeKnown(rm *removal) (requests *stream.Removal, known bo
 		d.removedKnown(rm)
 		return nil, true
 	}
-	d.Counts.Read.Add(uint64(n)) //nolint:gosec // a count
+	d.Counts.Read.Add(uint64(n))
 	d.removes(rm, r)
 	return requests, true
 }

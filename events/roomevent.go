@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -249,6 +250,19 @@ func StateOn(subject string) (empty RoomEvent, ok bool) {
 // added the redaction to it ("unsigned.redacted_because").
 func (e *RoomEvent) IsRedacted() bool {
 	return gjson.GetBytes(e.Unsigned, "redacted_because").IsObject()
+}
+
+// AgeAt returns how old the event was when it arrived from its homeserver, and false if
+// neither the homeserver nor the sender tell. "unsigned.age" is what the homeserver counts,
+// usually from when the sender's server handed the event over; so it holds even if that
+// server's clock is wrong, and origin_server_ts is used only without it.
+func (e *RoomEvent) AgeAt(arrival time.Time) (age time.Duration, known bool) {
+	const longest = int64(math.MaxInt64 / time.Millisecond)
+	if ms := gjson.GetBytes(e.Unsigned, "age"); ms.Type == gjson.Number {
+		return time.Duration(min(max(ms.Int(), 0), longest)) * time.Millisecond, true
+	}
+	at := e.SentAt()
+	return arrival.Sub(at), !at.IsZero()
 }
 
 // SentAt returns origin_server_ts as a time, or the zero time.

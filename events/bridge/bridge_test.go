@@ -201,6 +201,25 @@ func TestLateEvents(t *testing.T) {
 	}
 }
 
+// A sender's server with a wrong clock does not make an event late, nor new, if the
+// homeserver tells the event's age.
+func TestLateEventsByTheirAge(t *testing.T) {
+	h := newHouse(t)
+	aged := func(id string, sent time.Duration, age string) string {
+		return strings.TrimSuffix(messageAt(id, time.Now().Add(-sent)), "}") + `,"unsigned":{"age":` + age + `}}`
+	}
+	h.put(create(), aged("$behind", 48*time.Hour, "120"), aged("$ahead", -48*time.Hour, "172800000"),
+		aged("$none", 48*time.Hour, `"120"`), aged("$negative", 48*time.Hour, "-5"), aged("$beyond", 0, "1e300"))
+	h.want("all are stored", "$create $behind $ahead $none $negative $beyond")
+	var late []bool
+	for _, msg := range h.nats.Stored("ROOMS", "") {
+		late = append(late, msg.Historical)
+	}
+	if got := fmt.Sprint(late); got != "[false false true true false true]" {
+		t.Errorf("historical are %s", got)
+	}
+}
+
 // While NATS is away nothing is acknowledged; afterwards the same transaction is stored
 // completely.
 func TestNATSAway(t *testing.T) {

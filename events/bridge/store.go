@@ -104,8 +104,8 @@ func isJoin(ev *events.RoomEvent) bool {
 
 func (b *Bridge) storeEvent(ctx context.Context, ev *events.RoomEvent, emptied bool) error {
 	var options []publish.Option
-	at := ev.SentAt()
-	late := !at.IsZero() && time.Since(at) > b.cfg.Late
+	age, known := ev.AgeAt(time.Now())
+	late := known && age > b.cfg.Late
 	if late || emptied {
 		options = append(options, publish.Historical())
 	}

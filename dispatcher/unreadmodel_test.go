@@ -47,8 +47,8 @@ func newUnreadModel() *unreadModel {
 	}
 }
 
-// event adds an event, with the users whom it notifies and the user who has read the room by
-// it, if any.
+// event adds an event, with the users whom it notifies and the user who has read the room, or
+// its thread, by it, if any.
 func (m *unreadModel) event(ev modelEvent, notified []events.UserID, reader events.UserID) {
 	m.seq++
 	ev.seq = m.seq
@@ -62,7 +62,7 @@ func (m *unreadModel) event(ev modelEvent, notified []events.UserID, reader even
 		}
 	}
 	if reader != "" {
-		m.read(reader, ev.room, ev.seq, true, "")
+		m.read(reader, ev.room, ev.seq, ev.thread == "", ev.thread)
 	}
 	for _, r := range m.pending {
 		if r.event == ev.id && r.room == ev.room {

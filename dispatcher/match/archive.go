@@ -80,16 +80,16 @@ func (a *archive) trim() {
 	}
 }
 
-// find returns the mark of an event, and the root of its thread.
-func (a *archive) find(room events.RoomID, id events.EventID) (k mark, thread events.EventID, found bool) {
+// find returns the mark of an event, and where it belongs.
+func (a *archive) find(room events.RoomID, id events.EventID) (k mark, in place, found bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p, ok := a.rooms.Get(room)
 	if !ok {
-		return mark{}, "", false
+		return mark{}, place{}, false
 	}
 	k, found = p.find(id)
-	return k, p.roots.root(k.thread), found
+	return k, p.roots.decode(k.thread), found
 }
 
 func (p *pastRoom) find(id events.EventID) (mark, bool) {
@@ -202,12 +202,12 @@ func (a *archive) read(room events.RoomID, p *pastRoom, log iter.Seq2[stream.Log
 	var marks []mark
 	roots := slices.Clone(p.roots)
 	threads := map[uint64]uint16{} // of the events of this part
-	threadBefore := func(id events.EventID) events.EventID {
-		if number, ok := threads[hashOf(id)]; ok {
-			return roots.root(number)
+	placeBefore := func(id events.EventID) place {
+		if encoded, ok := threads[hashOf(id)]; ok {
+			return roots.decode(encoded)
 		}
 		k, _ := p.find(id)
-		return roots.root(k.thread)
+		return roots.decode(k.thread)
 	}
 	first := before
 	for logged, err := range log {
@@ -224,7 +224,7 @@ func (a *archive) read(room events.RoomID, p *pastRoom, log iter.Seq2[stream.Log
 		}
 		k := mark{
 			id: hashOf(ev.EventID), seq: logged.Seq, at: uint32(logged.Time.Unix()), //nolint:gosec // until 2106
-			thread: roots.number(threadOf(ev.Content, threadBefore)), silent: logged.Historical, past: logged.Historical,
+			thread: roots.encode(placeOf(ev.Content, placeBefore)), silent: logged.Historical, past: logged.Historical,
 		}
 		if k.thread > 0 {
 			threads[k.id] = k.thread
@@ -246,7 +246,7 @@ func (a *archive) learnUnread(ctx context.Context, room events.RoomID, user even
 			return err //nolint:wrapcheck // the error names what was read
 		}
 		marks = append(marks, mark{
-			id: hashOf(n.EventID), seq: n.RoomSeq, at: uint32(n.At.Unix()), thread: roots.number(n.Thread), //nolint:gosec // until 2106
+			id: hashOf(n.EventID), seq: n.RoomSeq, at: uint32(n.At.Unix()), thread: roots.encode(place{root: n.Thread}), //nolint:gosec // until 2106
 		})
 	}
 	a.merge(room, p, marks, func() {

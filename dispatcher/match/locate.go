@@ -28,16 +28,33 @@ func (m *Matcher) locate(r *room, s *search, id events.EventID) (k mark, found, 
 	return k, found, s != nil || found && !k.past || m.archive.covers(r.id, r.timeline.from)
 }
 
-// threadOf returns the root of the thread that an event belongs to, as far as the timeline
-// and the archive know.
-func (m *Matcher) threadOf(r *room, content []byte) events.EventID {
-	return threadOf(content, func(id events.EventID) events.EventID {
+// placeOf returns where an event belongs, as far as the timeline and the archive know.
+func (m *Matcher) placeOf(r *room, content []byte) place {
+	return placeOf(content, func(id events.EventID) place {
 		if k, found := r.timeline.find(id); found {
-			return r.timeline.roots.root(k.thread)
+			return r.timeline.roots.decode(k.thread)
 		}
-		_, thread, _ := m.archive.find(r.id, id)
-		return thread
+		_, in, _ := m.archive.find(r.id, id)
+		return in
 	})
+}
+
+// unknownParent returns the event whose thread decides about the thread of ev, if it must be
+// looked up, and "" otherwise: also if nobody would notice, because ev notifies nobody and
+// none of poked's users sent it. An event whose parent ROOMS does not hold any more (72 h)
+// counts as in the main timeline.
+func (m *Matcher) unknownParent(r *room, ev *events.RoomEvent) events.EventID {
+	kind, parent := relationOf(ev.Content)
+	if parent == "" || kind == "m.thread" || parent == ev.EventID {
+		return ""
+	}
+	if _, found, known := m.locate(r, nil, parent); found || known {
+		return ""
+	}
+	if len(m.evaluate(ev, r)) == 0 && !m.cfg.Directory.Knows(readerOf(ev, r)) {
+		return ""
+	}
+	return parent
 }
 
 const (

@@ -169,7 +169,7 @@ func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 	case repeated:
 		m.done(msg)
 	case msg.Historical:
-		r.timeline.addPast(ev.EventID, msg.Seq, msg.Time, m.threadOf(r, ev.Content))
+		r.timeline.addPast(ev.EventID, msg.Seq, msg.Time, m.placeOf(r, ev.Content))
 		m.done(msg)
 	default:
 		m.match(ctx, msg, &ev, r, s, reader)
@@ -187,7 +187,10 @@ func (m *Matcher) search(r *room, ev *events.RoomEvent, msg partition.Message, r
 	if target := r.redactedBy(ev); target != "" && !repeated && !msg.Historical {
 		s.redacted, s.target = m.toRedact(r, ev, target)
 	}
-	return (len(s.wanted) > 0 || s.redacted != "") && m.searches.add(s)
+	if !repeated && !msg.Historical {
+		s.parent = m.unknownParent(r, ev)
+	}
+	return (len(s.wanted) > 0 || s.redacted != "" || s.parent != "") && m.searches.add(s)
 }
 
 // forget clears the state that an unreadable state event replaces, as a process that loads
@@ -235,8 +238,9 @@ func (m *Matcher) failed(err error) {
 // uncertain it is matched again, as a replayed one.
 func (m *Matcher) match(ctx context.Context, msg partition.Message, ev *events.RoomEvent, r *room, s *search, reader events.UserID) {
 	f := m.newFanout(msg)
-	thread := m.threadOf(r, ev.Content)
-	r.timeline.add(ev.EventID, msg.Seq, msg.Time, thread)
+	in := m.placeOf(r, ev.Content)
+	thread := in.root
+	r.timeline.add(ev.EventID, msg.Seq, msg.Time, in)
 	if redaction := r.redactionBy(ev); redaction != nil {
 		if err := m.redact(ctx, f, r, s, redaction); err != nil {
 			r.lastNotifying.add(msg.Seq, thread) // it may notify somebody when it is matched again
@@ -252,7 +256,7 @@ func (m *Matcher) match(ctx context.Context, msg partition.Message, ev *events.R
 	}
 	err := m.notify(ctx, f, ev, r, thread, notified)
 	if err == nil {
-		err = m.readByEvent(ctx, f, r, reader, f.pending)
+		err = m.readByEvent(ctx, f, r, reader, thread)
 	}
 	f.end(err)
 }

@@ -76,7 +76,7 @@ func readUpTo(seq uint64, receipt events.Receipt) events.Read {
 	return events.Read{UpTo: seq, Whole: receipt.Whole, Thread: receipt.Thread}
 }
 
-// readerOf returns the user who has read a room up to an event because of the event itself:
+// readerOf returns the user who has read a room, or a thread, up to an event because of the event itself:
 // the sender of a message, or a member who leaves, is removed, or joins. It returns "" if
 // there is none. r must not include the event yet.
 func readerOf(ev *events.RoomEvent, r *room) events.UserID {
@@ -99,14 +99,17 @@ func readerOf(ev *events.RoomEvent, r *room) events.UserID {
 }
 
 // readByEvent writes who has read the room by an event, or by a receipt that arrived before
-// it.
-func (m *Matcher) readByEvent(ctx context.Context, f *fanout, r *room, reader events.UserID, items []*pendingItem) error {
+// it. Sending an event marks what came before it as read, and what that affects depends on
+// threads (Matrix specification, "Marking notifications as read"): a message in a thread was
+// written in the sight of that thread, and reads it alone; any other reads the whole room, as
+// an unthreaded receipt does, since its sender's client may know no threads.
+func (m *Matcher) readByEvent(ctx context.Context, f *fanout, r *room, reader events.UserID, thread events.EventID) error {
 	if reader != "" && m.cfg.Directory.Knows(reader) {
-		if err := m.markRead(ctx, f, r, reader, events.Read{UpTo: f.msg.Seq, Whole: true}); err != nil {
+		if err := m.markRead(ctx, f, r, reader, events.Read{UpTo: f.msg.Seq, Whole: thread == "", Thread: thread}); err != nil {
 			return err
 		}
 	}
-	for _, it := range items {
+	for _, it := range f.pending {
 		if it.redaction != nil {
 			continue
 		}

@@ -20,7 +20,8 @@ const (
 )
 
 // search is what match has to look up before it can process a message: the sequences of
-// events that it does not remember, and who has the notifications of a redacted event.
+// events that it does not remember, who has the notifications of a redacted event, and the
+// thread of an event that another one relates to.
 type search struct {
 	msg      partition.Message // is handled again after the search
 	room     events.RoomID
@@ -29,6 +30,7 @@ type search struct {
 	receipts []events.Receipt // whose events to find
 	redacted events.EventID   // to find, with the users who have its notification; "" for none
 	target   mark             // of redacted, if that is known
+	parent   events.EventID   // whose thread to find; "" for none
 
 	found  map[events.EventID]mark    // without events that do not exist
 	stored map[events.UserID][]uint64 // the notifications of redacted, in NOTIFICATIONS
@@ -147,6 +149,9 @@ func (q *searches) perform(ctx context.Context, s *search) error {
 	}
 	if s.redacted != "" && s.target.seq == 0 {
 		wanted = append(wanted, s.redacted)
+	}
+	if s.parent != "" {
+		wanted = append(wanted, s.parent)
 	}
 	if s.found = q.known(s.room, wanted); len(s.found) < len(wanted) {
 		all := func(p *pastRoom) bool { return p.knowsAll(wanted) }

@@ -28,7 +28,7 @@ type mark struct {
 	id     uint64 // hash of the event id
 	seq    uint64 // in ROOMS
 	at     uint32 // when it was stored, in seconds since the Unix epoch
-	thread uint16 // its number in roots; 0 for the main timeline
+	thread uint16 // its place, as roots encode it; 0 for the main timeline
 	silent bool   // it certainly notified nobody
 	past   bool   // it was published as historical, and may yet be published live
 }
@@ -54,14 +54,14 @@ func (t *timeline) find(id events.EventID) (mark, bool) {
 
 // add adds an event that is newer than all others; one that is delivered again changes
 // nothing.
-func (t *timeline) add(id events.EventID, seq uint64, at time.Time, thread events.EventID) {
-	t.append(mark{id: hashOf(id), seq: seq, at: uint32(at.Unix()), thread: t.roots.number(thread)}) //nolint:gosec // until 2106
+func (t *timeline) add(id events.EventID, seq uint64, at time.Time, in place) {
+	t.append(mark{id: hashOf(id), seq: seq, at: uint32(at.Unix()), thread: t.roots.encode(in)}) //nolint:gosec // until 2106
 }
 
 // addPast adds an event that was published as historical, unless it is known already.
-func (t *timeline) addPast(id events.EventID, seq uint64, at time.Time, thread events.EventID) {
+func (t *timeline) addPast(id events.EventID, seq uint64, at time.Time, in place) {
 	if _, known := t.find(id); !known {
-		t.append(mark{id: hashOf(id), seq: seq, at: uint32(at.Unix()), thread: t.roots.number(thread), silent: true, past: true}) //nolint:gosec // until 2106
+		t.append(mark{id: hashOf(id), seq: seq, at: uint32(at.Unix()), thread: t.roots.encode(in), silent: true, past: true}) //nolint:gosec // until 2106
 	}
 }
 
@@ -95,54 +95,82 @@ func (t *timeline) append(k mark) {
 	}
 }
 
-// roots numbers the threads of a room by their root events, so that a mark can name one in
-// two bytes.
+// place is where an event belongs: to the thread of a root event, as the child of a child …
+// of an event that names the root, so many steps away. The zero place is the main timeline.
+type place struct {
+	root events.EventID
+	hops uint8 // at most maxHops
+}
+
+// maxHops is how many relations an event may be away from one that names the thread's root,
+// to belong to the thread (Matrix specification, "Marking notifications as read").
+const maxHops = 3
+
+// child returns the place of an event that relates to an event here.
+func (p place) child() place {
+	if p.root == "" || p.hops == maxHops {
+		return place{}
+	}
+	return place{p.root, p.hops + 1}
+}
+
+// roots numbers the threads of a room by their root events, so that a mark can name one,
+// with the hops, in two bytes.
 type roots []events.EventID
 
 // maxThreads is how many threads of a room are distinguished; events in any more count as
 // in the main timeline.
 const maxThreads = 1 << 12
 
-// number returns the number of a thread, from 1 on, or 0 for the main timeline.
-func (r *roots) number(root events.EventID) uint16 {
-	if root == "" {
+// encode returns a place in two bytes: the number of the thread, from 1 on, times four, and
+// the hops. It is 0 for the main timeline.
+func (r *roots) encode(p place) uint16 {
+	if p.root == "" {
 		return 0
 	}
-	if i := slices.Index(*r, root); i >= 0 {
-		return uint16(i + 1) //nolint:gosec // at most maxThreads
+	i := slices.Index(*r, p.root)
+	if i < 0 {
+		if len(*r) == maxThreads {
+			return 0
+		}
+		i = len(*r)
+		*r = append(*r, p.root)
 	}
-	if len(*r) == maxThreads {
-		return 0
-	}
-	*r = append(*r, root)
-	return uint16(len(*r)) //nolint:gosec // at most maxThreads
+	return uint16(i+1)<<2 | uint16(p.hops) //nolint:gosec // at most maxThreads
 }
 
-func (r roots) root(number uint16) events.EventID {
-	if number == 0 {
-		return ""
+func (r roots) decode(encoded uint16) place {
+	if encoded == 0 {
+		return place{}
 	}
-	return r[number-1]
+	return place{r[encoded>>2-1], uint8(encoded & maxHops)}
 }
 
-// threadOf returns the root of the thread that an event belongs to, or "" for the main
-// timeline. It is named by the event's own relation or, if the event is a reaction, an edit
-// or another child, it is the thread of its parent (Matrix specification, "Threading"),
-// which known returns.
-func threadOf(content []byte, known func(events.EventID) events.EventID) events.EventID {
+// placeOf returns where an event belongs. Its own relation names the thread; or the event is
+// a reaction, an edit, a vote or another child by a relation of any type, and belongs to the
+// thread of its parent, which known returns (Matrix specification, "Threaded read
+// receipts"). A rich reply is no such relation.
+func placeOf(content []byte, known func(events.EventID) place) place {
+	switch kind, target := relationOf(content); {
+	case target == "":
+		return place{}
+	case kind == "m.thread":
+		return place{root: target}
+	default:
+		return known(target).child()
+	}
+}
+
+// relationOf returns the type and the target of an event's relation, or nothing if it has
+// none.
+func relationOf(content []byte) (kind string, target events.EventID) {
 	if !bytes.Contains(content, []byte("m.relates_to")) {
-		return ""
+		return "", ""
 	}
 	relation := gjson.GetBytes(content, `m\.relates_to`)
-	target := relation.Get("event_id")
-	if target.Type != gjson.String || len(target.Str) > events.MaxIDBytes {
-		return ""
+	kind, id := relation.Get("rel_type").Str, relation.Get("event_id")
+	if kind == "" || id.Type != gjson.String || len(id.Str) > events.MaxIDBytes {
+		return "", ""
 	}
-	switch relation.Get("rel_type").Str {
-	case "m.thread":
-		return events.EventID(target.Str)
-	case "m.annotation", "m.replace", "m.reference":
-		return known(events.EventID(target.Str))
-	}
-	return ""
+	return kind, events.EventID(id.Str)
 }

@@ -47,6 +47,9 @@ func (rec *recorder) draft(msg partition.Message, ev *events.RoomEvent, r *room,
 		EventID: string(ev.EventID), RoomID: string(ev.RoomID), Type: ev.Type, Sender: string(ev.Sender),
 		SenderDisplayName: r.displayName(ev.Sender), RoomName: r.title(), RoomAlias: r.alias, Content: ev.Content,
 	}
+	if p := previewOf(ev); p != nil {
+		p.describe(&d.body)
+	}
 	if ev.IsState && ev.Type == "m.room.member" {
 		d.body.Membership = textOf(ev.Content, "membership")
 	}

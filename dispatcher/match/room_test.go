@@ -138,7 +138,8 @@ func TestTitleFor(t *testing.T) {
 		{"B and A", []*events.RoomEvent{memberEvent("@Z:x", "join", "B"), memberEvent("@a:x", "join", "A")}}, // by the bytes of ids
 		{"Empty Room (was A and B)", []*events.RoomEvent{memberEvent("@a:x", "leave", "A"), memberEvent("@b:x", "ban", "B")}},
 		{"Empty Room", []*events.RoomEvent{memberEvent("@me:x", "join", "Me")}},
-		{"Empty Room", []*events.RoomEvent{memberEvent("@k:x", "knock", "K")}},
+		{"", []*events.RoomEvent{memberEvent("@k:x", "knock", "K")}}, // nothing is known of it
+		{"", []*events.RoomEvent{memberEvent("@me:x", "invite", "Me")}},
 	} {
 		if got := folded(tc.state...).titleFor("@me:x"); got != tc.want {
 			t.Errorf("the room is called %q, want %q", got, tc.want)

@@ -74,7 +74,8 @@ func hasLeft(m *member) bool   { return m.membership == "leave" || m.membership 
 
 // titleFor returns the name of a room that has none of its own, as one user sees it
 // ("Calculating the display name for a room" in the client-server API): the other members,
-// or those who left. The heroes are the first five by user id.
+// or those who left. The heroes are the first five by user id. The name of a room of which
+// nothing is known is "".
 func (r *room) titleFor(user events.UserID) string {
 	all, m := r.findHeroes(), r.members[user]
 	named := slices.ContainsFunc(all.present.first, func(m *member) bool { return m.id == user })
@@ -91,6 +92,9 @@ func (r *room) titleFor(user events.UserID) string {
 	}
 	if first, count := all.departed.without(user, m != nil && hasLeft(m)); count > 0 {
 		return "Empty Room (was " + listNames(first, count) + ")"
+	}
+	if r.joined == 0 {
+		return "" // nobody is known to be in it: nothing is known of the room
 	}
 	return "Empty Room"
 }

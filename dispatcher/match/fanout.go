@@ -85,6 +85,15 @@ func (f *fanout) addRedacted(ctx context.Context, user events.UserID, room event
 	return nil
 }
 
+// addState publishes a state event that replaces the one at a sequence of ROOMS, unless a
+// newer one did: so it needs no lease.
+func (f *fanout) addState(subject string, raw []byte, seq uint64) {
+	f.mu.Lock()
+	f.open++
+	f.mu.Unlock()
+	f.m.cfg.Conn.ReplaceState(subject, raw, seq, f.answered)
+}
+
 // addDead writes a dead letter.
 func (f *fanout) addDead(letter events.DeadLetter) {
 	f.mu.Lock()

@@ -249,6 +249,11 @@ func (m *Matcher) match(ctx context.Context, msg partition.Message, ev *events.R
 		}
 	}
 	f.pending = m.pending.about(r.id, ev.EventID)
+	if err := m.redactArrived(f, r, ev); err != nil {
+		r.lastNotifying.add(msg.Seq, thread)
+		f.end(err)
+		return
+	}
 	notified := without(m.evaluate(ev, r), f.pending, ev.Sender, thread)
 	anybody := len(notified) > 0 || msg.Replayed // whose rules may have changed since the first time
 	if r.timeline.notified(msg.Seq, anybody); anybody {

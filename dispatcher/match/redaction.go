@@ -8,6 +8,7 @@ import (
 
 // redaction is a redaction event, as far as it decides what it changes.
 type redaction struct {
+	id     events.EventID
 	target events.EventID
 	sender events.UserID
 	anyone bool // the sender may redact the events of everybody
@@ -20,7 +21,7 @@ func (r *room) redactionBy(ev *events.RoomEvent) *redaction {
 	if target == "" {
 		return nil
 	}
-	return &redaction{target: target, sender: ev.Sender, anyone: r.mayRedactAnyone(ev.Sender)}
+	return &redaction{id: ev.EventID, target: target, sender: ev.Sender, anyone: r.mayRedactAnyone(ev.Sender)}
 }
 
 // redactedBy returns the id of the event that ev redacts, or "" if ev is no redaction. Since
@@ -83,9 +84,17 @@ func (m *Matcher) toRedact(r *room, ev *events.RoomEvent, target events.EventID)
 }
 
 // redact writes for each user who has the notification of a redacted event that it was
-// redacted. If the event has not arrived, the redaction waits for it.
+// redacted, and redacts the room's state. If the event has not arrived, the redaction waits
+// for it.
 func (m *Matcher) redact(ctx context.Context, f *fanout, r *room, s *search, d *redaction) error {
+	stands, err := m.redactState(ctx, f, r, d)
+	if err != nil {
+		return err
+	}
 	if _, found, _ := m.locate(r, s, d.target); !found {
+		if stands { // it set state, longer ago than ROOMS keeps
+			return nil
+		}
 		m.pending.add(&pendingItem{f: f, room: r.id, event: d.target, redaction: d})
 		return nil
 	}

@@ -12,6 +12,7 @@ type member struct {
 	id          events.UserID
 	membership  string
 	displayName string
+	event       uint64 // hash of the id of the member event
 }
 
 // room is what match knows of a room's state: only what push rules and pokes need. The
@@ -26,6 +27,7 @@ type room struct {
 	// creators have unlimited power in rooms of version 12 or later; nil for older ones.
 	creators map[events.UserID]bool
 	levels   *pushrule.PowerLevels // nil while there are none
+	set      stateIDs
 	members  map[events.UserID]*member
 	joined   int
 
@@ -53,6 +55,9 @@ func (r *room) begin(seq uint64) {
 	r.seq, r.lastNotifying.since, r.timeline.from = seq-1, seq-1, seq
 }
 
+// stateIDs are hashes of the ids of the events that set what a room has once.
+type stateIDs struct{ name, alias, levels uint64 }
+
 // fold applies a state event.
 func (r *room) fold(ev *events.RoomEvent) {
 	switch {
@@ -60,12 +65,12 @@ func (r *room) fold(ev *events.RoomEvent) {
 		r.foldMember(ev)
 	case ev.StateKey != "":
 	case ev.Type == "m.room.name":
-		r.name = textOf(ev.Content, "name")
+		r.name, r.set.name = textOf(ev.Content, "name"), hashOf(ev.EventID)
 	case ev.Type == "m.room.canonical_alias":
-		r.alias = textOf(ev.Content, "alias")
+		r.alias, r.set.alias = textOf(ev.Content, "alias"), hashOf(ev.EventID)
 	case ev.Type == "m.room.power_levels":
 		levels := pushrule.ParsePowerLevels(ev.Content)
-		r.levels = &levels
+		r.levels, r.set.levels = &levels, hashOf(ev.EventID)
 	case ev.Type == "m.room.create":
 		r.foldCreate(ev)
 	}
@@ -83,7 +88,7 @@ func (r *room) foldMember(ev *events.RoomEvent) {
 	}
 	was := m.membership
 	m.membership = textOf(ev.Content, "membership")
-	m.displayName = textOf(ev.Content, "displayname")
+	m.displayName, m.event = textOf(ev.Content, "displayname"), hashOf(ev.EventID)
 	r.heroes = nil
 	if was == m.membership {
 		return

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidwall/gjson"
 	"golang.org/x/sync/errgroup"
 
 	"poked/events"
@@ -62,6 +63,7 @@ func (c *Conn) roomState(ctx context.Context, room string, before uint64) ([]Sta
 	}
 	var state []StateEvent
 	var replaced []string
+	newer := map[string][]byte{} // by subject in ROOMS
 	prefix := "rooms." + c.partOf(room) + "." + room + ".state."
 	for _, msg := range last {
 		subject := prefix + strings.TrimPrefix(msg.Subject, "state."+room+".") // in ROOMS
@@ -71,6 +73,7 @@ func (c *Conn) roomState(ctx context.Context, room string, before uint64) ([]Sta
 			state = append(state, StateEvent{Seq: seq, Subject: events.PublishedAs(subject), Data: msg.Data})
 		default:
 			replaced = append(replaced, subject)
+			newer[events.PublishedAs(subject)] = msg.Data
 		}
 	}
 	if replaced, err = c.withHistory(ctx, replaced, prefix+">"); err != nil {
@@ -80,8 +83,33 @@ func (c *Conn) roomState(ctx context.Context, room string, before uint64) ([]Sta
 	if err != nil {
 		return nil, err
 	}
+	for i := range older { // what was redacted since is not shown any more
+		if now := newer[older[i].Subject]; eventIDOf(now) == eventIDOf(older[i].Data) {
+			older[i].Data = now
+		}
+	}
 	unheard, err := c.readUnheard(ctx, prefix+">", known.source, before)
 	return slices.Concat(state, older, unheard), err
+}
+
+func eventIDOf(raw []byte) string { return gjson.GetBytes(raw, "event_id").Str }
+
+// LastState returns the newest state event of a room that was published with a type and
+// state key, as the leader knows it. Its Seq is 0 if ROOMS does not hold it any more, and its
+// Data is nil if there is none.
+func (c *Conn) LastState(ctx context.Context, room events.RoomID, kind, key string) (StateEvent, error) {
+	subject := ".state." + events.Token(kind) + "." + events.Token(key)
+	last, err := c.askLeader(ctx, Rooms, query{Last: c.roomSubject(room) + subject})
+	if err == nil && last != nil {
+		return StateEvent{Seq: last.Sequence, Subject: events.PublishedAs(last.Subject), Data: last.Data}, nil
+	}
+	if err == nil {
+		last, err = c.askLeader(ctx, streamRoomState, query{Last: "state." + events.Token(room) + strings.TrimPrefix(subject, ".state")})
+	}
+	if err != nil || last == nil {
+		return StateEvent{}, err
+	}
+	return StateEvent{Data: last.Data}, nil
 }
 
 // withHistory returns those of the subjects of ROOMS, all of which match filter, that

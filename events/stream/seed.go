@@ -131,6 +131,24 @@ func (s *Seed) publish(ctx context.Context, ev *events.RoomEvent) error {
 	return nil
 }
 
+// ReplaceState publishes the redacted form of a state event, which notifies nobody, in place
+// of the one at a sequence of ROOMS (0 if ROOMS has none on that subject any more). If a newer
+// one was published, that stays, and nothing is written. done is called once, as that of
+// [Conn.NewBatch].
+func (c *Conn) ReplaceState(subject string, raw []byte, seq uint64, done func(error)) {
+	batch := c.NewBatch(func(_ uint64, err error) {
+		if isWrongLast(err) {
+			err = nil
+		}
+		done(err)
+	})
+	batch.Add(subject, nats.Header{
+		HeaderHistorical:                    {"true"},
+		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(seq, 10)},
+	}, raw)
+	batch.Send()
+}
+
 // isWrongLast reports whether the server refused a message because its subject has
 // another last sequence than expected.
 func isWrongLast(err error) bool {

@@ -200,11 +200,16 @@ func (e *RoomEvent) Emptied() (empty RoomEvent, ok bool) {
 	return empty, err == nil
 }
 
+// SupersededSubject returns the subject on which a homeserver publishes a state event that
+// is not the room's current state, such as one that came late and lost against newer state
+// (Matrix specification, "State resolution"): that of events which are not state.
+func (e *RoomEvent) SupersededSubject() string { return "room." + Token(e.RoomID) + ".event" }
+
 // ParsePublished parses a room event as [ParseRoomEvent] does, and checks its subject: on
 // another one it would change another room, or replace other state.
 func ParsePublished(subject string, raw []byte) (RoomEvent, error) {
 	ev, err := ParseRoomEvent(raw)
-	if err != nil || ev.Subject() == subject {
+	if err != nil || ev.Subject() == subject || ev.SupersededSubject() == subject {
 		return ev, err
 	}
 	return RoomEvent{}, fmt.Errorf("%w: %s: published on %s, expected on %s", ErrBadEvent, ev.misplaced(subject), subject, ev.Subject())
@@ -219,7 +224,7 @@ func (e *RoomEvent) misplaced(subject string) string {
 	case have[1] != want[1]:
 		return "its subject names another room"
 	case have[2] != want[2] && e.IsState:
-		return "it has a state_key, its subject is none of state"
+		return "it has a state_key, its subject is none of a room event"
 	case have[2] != want[2] && have[2] == "state":
 		return "it has no state_key, its subject is one of state"
 	case len(have) != len(want) || !e.IsState:

@@ -160,8 +160,9 @@ func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 		return
 	}
 	m.cfg.Counts.RoomEvents.Add(1)
-	reader := readerOf(&ev, r)
-	if ev.IsState {
+	var reader events.UserID
+	if !ev.IsState || msg.Published() == ev.Subject() { // else newer state stands
+		reader = readerOf(&ev, r)
 		r.fold(&ev)
 	}
 	r.seq = msg.Seq

@@ -58,9 +58,10 @@ func (r *room) begin(seq uint64) {
 // stateIDs are hashes of the ids of the events that set what a room has once.
 type stateIDs struct{ name, alias, levels uint64 }
 
-// fold applies a state event.
+// fold applies an event, if it is state.
 func (r *room) fold(ev *events.RoomEvent) {
 	switch {
+	case !ev.IsState:
 	case ev.Type == "m.room.member":
 		r.foldMember(ev)
 	case ev.StateKey != "":

@@ -17,6 +17,13 @@
 // before it was stored. Begin with each room's state, marked with [Historical]: it changes
 // the room and notifies nobody.
 //
+// A state event becomes the room's state when it is published, whatever its time: poked does
+// not resolve state, and what was published last of a type and state key stands. So mark a
+// state event that lost with [Superseded], such as a leave that came late of a user who has
+// joined again. Without the mark it wins: that user is not notified any more. Publishing the
+// state that stands once more, with another Nats-Msg-Id or after ten minutes and marked
+// with [Historical], mends it.
+//
 // The example is all of a homeserver that poked sees. One in another language publishes
 // the same messages itself; the README has the table of subjects.
 package publish
@@ -52,6 +59,29 @@ func Historical() Option {
 	return func(h nats.Header) { h.Set(stream.HeaderHistorical, "true") }
 }
 
+// Superseded marks a state event that is not the room's current state: it may notify, like
+// any event, and changes no state. It is published on the subject of events which are not
+// state, room.<room>.event.
+func Superseded() Option {
+	return func(h nats.Header) { h.Set(superseded, "true") }
+}
+
+// superseded is a header that is replaced by another subject.
+const superseded = "Superseded"
+
+// address returns the subject and the header of an event.
+func address(e *events.RoomEvent, opts []Option) (string, nats.Header) {
+	header := nats.Header{jetstream.MsgIDHeader: []string{string(e.EventID)}}
+	for _, opt := range opts {
+		opt(header)
+	}
+	if header.Get(superseded) != "" {
+		header.Del(superseded)
+		return e.SupersededSubject(), header
+	}
+	return e.Subject(), header
+}
+
 // Event publishes a room event, state or not, in the client-server format with room_id.
 // An error that wraps [events.ErrBadEvent] means that the event can never be used.
 func (p *Publisher) Event(ctx context.Context, raw []byte, opts ...Option) error {
@@ -59,7 +89,8 @@ func (p *Publisher) Event(ctx context.Context, raw []byte, opts ...Option) error
 	if err != nil {
 		return err
 	}
-	return p.publish(ctx, ev.Subject(), header(&ev, opts), raw)
+	subject, header := address(&ev, opts)
+	return p.publish(ctx, subject, header, raw)
 }
 
 // EventAsync is [Publisher.Event] without waiting, for publishing many events. done is
@@ -72,16 +103,9 @@ func (p *Publisher) EventAsync(raw []byte, done func(error), opts ...Option) {
 		return
 	}
 	batch := p.conn.NewBatch(func(_ uint64, err error) { done(err) })
-	batch.Add(ev.Subject(), header(&ev, opts), raw)
+	subject, header := address(&ev, opts)
+	batch.Add(subject, header, raw)
 	batch.Send()
-}
-
-func header(e *events.RoomEvent, opts []Option) nats.Header {
-	header := nats.Header{jetstream.MsgIDHeader: []string{string(e.EventID)}}
-	for _, opt := range opts {
-		opt(header)
-	}
-	return header
 }
 
 // Receipt publishes an m.receipt EDU of one room:

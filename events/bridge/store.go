@@ -109,6 +109,9 @@ func (b *Bridge) storeEvent(ctx context.Context, ev *events.RoomEvent, emptied b
 	if late || emptied {
 		options = append(options, publish.Historical())
 	}
+	if known && age > staleAfter && ev.IsState && b.seeder.hasLost(ctx, ev) {
+		options = append(options, publish.Superseded())
+	}
 	err := persist(ctx, func(ctx context.Context) error { return b.publisher.Event(ctx, ev.Raw, options...) })
 	if err != nil {
 		return err

@@ -287,7 +287,7 @@ func (r *recorder) subjectWith(word string) string {
 }
 
 // No role may write what belongs to another: a dispatcher, for example, publishes no room
-// events, creates no streams and sets no pushers.
+// events (but the redacted form of state), creates no streams and sets no pushers.
 func TestNoRoleWritesForAnother(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()

@@ -337,7 +337,8 @@ def derive_unread(events, receipts, lines):
         for user in notified.get(event_id, []):
             unread.notify(user, room, number, threads[event_id], event_id)
         if user := reader(event, joined[room]):
-            unread.read(user, room, number, {})
+            own = threads[event_id]
+            unread.read(user, room, number, {"thread_id": own} if own else {})
         if event["type"] == "m.room.member" and "state_key" in event:
             member, joins = event["state_key"], event["content"].get("membership") == "join"
             (joined[room].add if joins else joined[room].discard)(member)

@@ -22,7 +22,7 @@ func TestChildOfAMessageInAThread(t *testing.T) {
 	for name, between := range map[string]func(h *harness){
 		"at once":          func(*harness) {},
 		"after a restart":  func(h *harness) { h.halt(); h.start() },
-		"after a crash":    func(h *harness) { h.kill(); h.start() },
+		"after a crash":    func(h *harness) { h.kill(); h.start(); <-time.After(10 * time.Second) }, // until it has taken over
 		"out of memory":    func(h *harness) { h.room("!other", "@alice:x"); <-time.After(soon) },
 		"1 100 events ago": func(h *harness) { h.say("!r", "@bob:x", 0, 1100); <-time.After(soon) },
 		"hours ago":        func(h *harness) { <-time.After(3 * time.Hour); h.halt(); h.start() },

@@ -256,9 +256,10 @@ func (w *unreadWorld) redact(room events.RoomID, sender events.UserID) {
 	}
 	w.number++
 	id := w.name(w.number)
-	field, content := fmt.Sprintf(`,"redacts":%q`, target), "{}"
+	// Since room version 11 the content says it; a homeserver may copy it beside that.
+	field, content := fmt.Sprintf(`,"redacts":%q`, target), fmt.Sprintf(`{"redacts":%q}`, target)
 	if w.rand.IntN(2) == 0 {
-		field, content = "", fmt.Sprintf(`{"redacts":%q}`, target)
+		field = ""
 	}
 	w.h.publish(fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":"m.room.redaction","sender":%q,"content":%s%s}`, id, room, sender, content, field))
 	w.redactions++

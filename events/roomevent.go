@@ -209,10 +209,21 @@ func (e *RoomEvent) SupersededSubject() string { return "room." + Token(e.RoomID
 // another one it would change another room, or replace other state.
 func ParsePublished(subject string, raw []byte) (RoomEvent, error) {
 	ev, err := ParseRoomEvent(raw)
-	if err != nil || ev.Subject() == subject || ev.SupersededSubject() == subject {
+	if err != nil || ev.Subject() == subject {
 		return ev, err
 	}
 	return RoomEvent{}, fmt.Errorf("%w: %s: published on %s, expected on %s", ErrBadEvent, ev.misplaced(subject), subject, ev.Subject())
+}
+
+// ParseMarked is [ParsePublished] of an event that may be marked as superseded: state that is
+// not the room's current state has the subject of other events.
+func ParseMarked(subject string, raw []byte, superseded bool) (RoomEvent, error) {
+	if superseded {
+		if ev, err := ParseRoomEvent(raw); err != nil || ev.SupersededSubject() == subject {
+			return ev, err
+		}
+	}
+	return ParsePublished(subject, raw)
 }
 
 // misplaced describes what is wrong with a subject that is not the event's own.

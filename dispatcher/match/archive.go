@@ -218,7 +218,7 @@ func (a *archive) read(room events.RoomID, p *pastRoom, log iter.Seq2[stream.Log
 			break
 		}
 		first = min(first, logged.Seq)
-		ev, err := events.ParsePublished(logged.Subject, logged.Data)
+		ev, err := events.ParseMarked(logged.Subject, logged.Data, logged.Superseded)
 		if err != nil {
 			continue // match wrote a dead letter; the event may yet be published for the first time
 		}

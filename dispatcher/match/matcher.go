@@ -140,7 +140,7 @@ func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 		m.readReceipts(ctx, msg)
 		return
 	}
-	ev, err := events.ParsePublished(msg.Published(), msg.Data)
+	ev, err := events.ParseMarked(msg.Published(), msg.Data, msg.Superseded)
 	if err != nil {
 		m.forget(msg)
 		m.reject(msg, events.DeadBadEvent, err)

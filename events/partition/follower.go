@@ -261,7 +261,7 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 	}
 	msg := Message{
 		Seq: seq, Subject: m.Subject, Data: m.Data, Time: meta.Timestamp,
-		ID: m.Header.Get(jetstream.MsgIDHeader), Historical: stream.IsHistorical(m.Header),
+		ID: m.Header.Get(jetstream.MsgIDHeader), Historical: stream.IsHistorical(m.Header), Superseded: stream.IsSuperseded(m.Header),
 		Replayed: leftOpen || f.suspects > 0 && seq <= f.stored,
 	}
 	if leftOpen {

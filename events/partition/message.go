@@ -14,6 +14,7 @@ type Message struct {
 	Time       time.Time // when the stream stored it
 	ID         string    // header Nats-Msg-Id
 	Historical bool      // header Poked-Historical: true
+	Superseded bool      // header Poked-Superseded: true
 	// Replayed reports that a worker may have handled the message before without
 	// recording it.
 	Replayed bool

@@ -61,13 +61,10 @@ func Historical() Option {
 
 // Superseded marks a state event that is not the room's current state: it may notify, like
 // any event, and changes no state. It is published on the subject of events which are not
-// state, room.<room>.event.
+// state, room.<room>.event, with the header Poked-Superseded: true.
 func Superseded() Option {
-	return func(h nats.Header) { h.Set(superseded, "true") }
+	return func(h nats.Header) { h.Set(stream.HeaderSuperseded, "true") }
 }
-
-// superseded is a header that is replaced by another subject.
-const superseded = "Superseded"
 
 // address returns the subject and the header of an event.
 func address(e *events.RoomEvent, opts []Option) (string, nats.Header) {
@@ -75,8 +72,7 @@ func address(e *events.RoomEvent, opts []Option) (string, nats.Header) {
 	for _, opt := range opts {
 		opt(header)
 	}
-	if header.Get(superseded) != "" {
-		header.Del(superseded)
+	if stream.IsSuperseded(header) {
 		return e.SupersededSubject(), header
 	}
 	return e.Subject(), header

@@ -19,6 +19,7 @@ type LoggedEvent struct {
 	Data    []byte    // for ParsePublished
 
 	Historical bool // header Poked-Historical: true
+	Superseded bool // header Poked-Superseded: true
 }
 
 // RoomLog yields the events of a room, state events included, that ROOMS has (72 h) from
@@ -43,7 +44,7 @@ func loggedEvents(log iter.Seq2[*jetstream.RawStreamMsg, error]) iter.Seq2[Logge
 				continue
 			}
 			if !yield(LoggedEvent{
-				Seq: msg.Sequence, Subject: events.PublishedAs(msg.Subject), Time: msg.Time, Data: msg.Data, Historical: IsHistorical(msg.Header),
+				Seq: msg.Sequence, Subject: events.PublishedAs(msg.Subject), Time: msg.Time, Data: msg.Data, Historical: IsHistorical(msg.Header), Superseded: IsSuperseded(msg.Header),
 			}, nil) {
 				return
 			}

@@ -34,6 +34,15 @@ func IsHistorical(header nats.Header) bool {
 	return strings.EqualFold(header.Get(HeaderHistorical), "true")
 }
 
+// HeaderSuperseded is the header, with the value "true", of a state event that is not the
+// room's current state: it is published on room.<room>.event, and changes no state.
+const HeaderSuperseded = "Poked-Superseded"
+
+// IsSuperseded reports whether a message has the header [HeaderSuperseded].
+func IsSuperseded(header nats.Header) bool {
+	return strings.EqualFold(header.Get(HeaderSuperseded), "true")
+}
+
 // kvSubject returns the subject of a bucket's key (NATS ADR-8).
 func kvSubject(bucket, key string) string { return "$KV." + bucket + "." + key }
 

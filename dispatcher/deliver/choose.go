@@ -84,20 +84,7 @@ func (c *catchUpReader) knownPlaces(a *ask) (all []placeIn, unknown []thread, er
 		return nil, nil, errNotKnown
 	}
 	in.used = true
-	for _, t := range in.threads {
-		switch {
-		case t.older == 0 || t.last.seq <= a.after:
-		case t.older == 1:
-			all = append(all, placeIn{t.last, t.room})
-		default:
-			unknown = append(unknown, *t)
-		}
-		for _, p := range t.since {
-			if p.seq > a.after {
-				all = append(all, placeIn{p, t.room})
-			}
-		}
-	}
+	all, unknown = in.after(a.after)
 	return all, unknown, nil
 }
 

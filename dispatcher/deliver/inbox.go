@@ -146,23 +146,24 @@ func (in *inbox) badge(of BadgeOf) uint64 {
 	return uint64(len(rooms))
 }
 
-// after returns how many notifications there are after a sequence, and whether that is known.
-func (in *inbox) after(seq uint64) (n uint64, known bool) {
+// after returns where the notifications after a sequence are, in no order, and the threads of
+// which only the newest of several is known.
+func (in *inbox) after(seq uint64) (known []placeIn, unknown []thread) {
 	for _, t := range in.threads {
 		switch {
 		case t.older == 0 || t.last.seq <= seq:
-		case t.older > 1:
-			return 0, false
+		case t.older == 1:
+			known = append(known, placeIn{t.last, t.room})
 		default:
-			n++
+			unknown = append(unknown, *t)
 		}
 		for _, p := range t.since {
 			if p.seq > seq {
-				n++
+				known = append(known, placeIn{p, t.room})
 			}
 		}
 	}
-	return n, true
+	return known, unknown
 }
 
 // removed records that something was removed.

@@ -230,5 +230,6 @@ func (d *Deliverer) unreadAfter(user events.UserID, seq uint64) (n uint64, known
 	if r == nil || !d.isKnown(&r.unread) {
 		return 0, false
 	}
-	return r.unread.after(seq)
+	places, unknown := r.unread.after(seq)
+	return uint64(len(places)), len(unknown) == 0
 }

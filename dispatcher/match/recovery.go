@@ -155,9 +155,12 @@ func (p *storedPart) narrow() {
 }
 
 func (p *storedPart) sort() {
-	slices.SortFunc(p.users, func(a, b storedAt) int {
-		return cmp.Or(cmp.Compare(a.roomSeq, b.roomSeq), cmp.Compare(a.user, b.user))
-	})
+	slices.SortFunc(p.users, compareStored)
+}
+
+// compareStored orders notifications by event and user.
+func compareStored(a, b storedAt) int {
+	return cmp.Or(cmp.Compare(a.roomSeq, b.roomSeq), cmp.Compare(a.user, b.user))
 }
 
 // has reports whether a user's log has, or had and the user has read, the notification of an
@@ -165,9 +168,7 @@ func (p *storedPart) sort() {
 func (p *storedPart) has(user events.UserID, room events.RoomID, roomSeq uint64, thread events.EventID) bool {
 	token := events.Token(user)
 	at := storedAt{roomSeq: roomSeq, user: maphash.String(idSeed, token)}
-	_, found := slices.BinarySearchFunc(p.users, at, func(x, y storedAt) int {
-		return cmp.Or(cmp.Compare(x.roomSeq, y.roomSeq), cmp.Compare(x.user, y.user))
-	})
+	_, found := slices.BinarySearchFunc(p.users, at, compareStored)
 	return found || slices.ContainsFunc(p.reads[maphash.String(idSeed, token+"."+events.Token(room))], func(read events.Read) bool {
 		return read.Covers(roomSeq, thread)
 	})

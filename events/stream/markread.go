@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -109,25 +108,18 @@ func (c *Conn) markReadOneByOne(ctx context.Context, filter string, upTo, before
 
 // purge removes the messages of NOTIFICATIONS that match filter and are before a
 // sequence, and returns how many they were.
-func (c *Conn) purge(ctx context.Context, filter string, before uint64) (removed uint64, err error) {
+func (c *Conn) purge(ctx context.Context, filter string, before uint64) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
-	request := `{"filter":` + strconv.Quote(filter) + `,"seq":` + strconv.FormatUint(before, 10) + `}`
-	msg, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+Notifications, []byte(request))
+	request, err := json.Marshal(removalRequest{Filter: filter, Seq: before})
 	if err != nil {
 		return 0, fmt.Errorf("purge %s: %w", Notifications, err)
 	}
-	var answer struct {
-		Purged uint64              `json:"purged"`
-		Error  *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(msg.Data, &answer); err != nil {
+	msg, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+Notifications, request)
+	if err != nil {
 		return 0, fmt.Errorf("purge %s: %w", Notifications, err)
 	}
-	if answer.Error != nil {
-		return 0, fmt.Errorf("purge %s: %w", Notifications, answer.Error)
-	}
-	return answer.Purged, nil
+	return removed(msg.Data)
 }
 
 // RemoveNotification removes one message of NOTIFICATIONS. It is no error if the message

@@ -57,7 +57,7 @@ func (r *Removal) Send(done func(error)) {
 	for _, request := range r.requests {
 		r.conn.askAsync(request, func(answer *nats.Msg, err error) {
 			if err == nil {
-				err = removed(answer.Data)
+				_, err = removed(answer.Data)
 			}
 			mu.Lock()
 			if left--; failed == nil {
@@ -72,16 +72,18 @@ func (r *Removal) Send(done func(error)) {
 	}
 }
 
-// removed returns the error in the answer to a request that removes messages.
-func removed(raw []byte) error {
+// removed returns how many messages a purge removed, or the error in the answer to a request
+// that removes messages.
+func removed(raw []byte) (purged uint64, err error) {
 	var answer struct {
-		Error *jetstream.APIError `json:"error"`
+		Purged uint64              `json:"purged"`
+		Error  *jetstream.APIError `json:"error"`
 	}
 	if err := json.Unmarshal(raw, &answer); err != nil {
-		return fmt.Errorf("remove notifications: %w", err)
+		return 0, fmt.Errorf("remove notifications: %w", err)
 	}
 	if answer.Error != nil {
-		return fmt.Errorf("remove notifications: %w", answer.Error)
+		return 0, fmt.Errorf("remove notifications: %w", answer.Error)
 	}
-	return nil
+	return answer.Purged, nil
 }

@@ -62,11 +62,9 @@ func (c dayCmd) Validate() error {
 // dayRun is one run of the benchmark.
 type dayRun struct {
 	dayCmd
+	deployment
 
-	sink     *sinkProcess
 	down     *gatewaysProcess
-	w        *world
-	d        *watched
 	home     *homeserver
 	progress func(format string, args ...any)
 	report   dayReport
@@ -121,18 +119,10 @@ func (r *dayRun) startDispatcher(ctx context.Context) (err error) {
 }
 
 // stop ends the processes that run.
-func (r *dayRun) stop() (err error) {
-	if r.d != nil {
-		err = r.d.Stop()
-	}
-	if r.w != nil {
-		err = errors.Join(err, r.w.close())
-	}
+func (r *dayRun) stop() error {
+	err := r.deployment.stop()
 	if r.down != nil {
 		r.down.stop()
-	}
-	if r.sink != nil {
-		r.sink.stop()
 	}
 	return err
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"strconv"
 	"time"
 
 	"poked/cmd/internal/node"
@@ -54,10 +52,8 @@ func (c overloadCmd) Validate() error {
 // overloadRun is one run of the benchmark.
 type overloadRun struct {
 	overloadCmd
+	deployment
 
-	sink     *sinkProcess
-	w        *world
-	d        *watched
 	progress func(format string, args ...any)
 	report   overloadReport
 }
@@ -84,34 +80,10 @@ func (c overloadCmd) Run(ctx context.Context, std terminal.Streams) error {
 }
 
 // start starts the processes.
-func (r *overloadRun) start(ctx context.Context, std terminal.Streams) (err error) {
-	if r.sink, err = startSink(ctx, "bench-sink"); err != nil {
-		return err
-	}
-	log := slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if r.w, err = newWorld(ctx, worldOptions{
-		groups: max(worldUsers/r.Fanout, stream.DefaultPartitions), fanout: r.Fanout, roomsEach: 1,
-		gateways: []string{r.sink.url}, fsync: r.Fsync, outside: true, separate: true,
-	}, log); err != nil {
-		return err
-	}
-	slots := strconv.Itoa(r.Concurrency)
-	r.d, err = r.w.watchedDispatcher(ctx, "--slots", slots, "--gateway-slots", slots, "--catch-up-limit", strconv.Itoa(r.CatchUpLimit))
-	return err
-}
-
-// stop ends the processes that run.
-func (r *overloadRun) stop() (err error) {
-	if r.d != nil {
-		err = r.d.Stop()
-	}
-	if r.w != nil {
-		err = errors.Join(err, r.w.close())
-	}
-	if r.sink != nil {
-		r.sink.stop()
-	}
-	return err
+func (r *overloadRun) start(ctx context.Context, std terminal.Streams) error {
+	return r.startDeployment(ctx, std, worldOptions{
+		groups: max(worldUsers/r.Fanout, stream.DefaultPartitions), fanout: r.Fanout, roomsEach: 1, fsync: r.Fsync,
+	}, r.Concurrency, r.CatchUpLimit)
 }
 
 // measure runs the benchmark between two rounds of the bare loop.

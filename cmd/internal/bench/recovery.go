@@ -3,8 +3,6 @@ package bench
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -55,10 +53,8 @@ func (c recoveryCmd) Validate() error {
 // recoveryRun is one run of the benchmark.
 type recoveryRun struct {
 	recoveryCmd
+	deployment
 
-	sink     *sinkProcess
-	w        *world
-	d        *watched
 	progress func(format string, args ...any)
 	report   recoveryReport
 }
@@ -80,33 +76,10 @@ func (c recoveryCmd) Run(ctx context.Context, std terminal.Streams) (err error) 
 }
 
 // start starts the processes.
-func (r *recoveryRun) start(ctx context.Context, std terminal.Streams) (err error) {
-	if r.sink, err = startSink(ctx, "bench-sink"); err != nil {
-		return err
-	}
-	log := slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if r.w, err = newWorld(ctx, worldOptions{
-		groups: r.Rooms, fanout: r.Users, roomsEach: 1, gateways: []string{r.sink.url}, fsync: r.Fsync, outside: true, separate: true,
-	}, log); err != nil {
-		return err
-	}
-	slots := strconv.Itoa(r.Concurrency)
-	r.d, err = r.w.watchedDispatcher(ctx, "--slots", slots, "--gateway-slots", slots, "--catch-up-limit", strconv.Itoa(r.CatchUpLimit))
-	return err
-}
-
-// stop ends the processes that run.
-func (r *recoveryRun) stop() (err error) {
-	if r.d != nil {
-		err = r.d.Stop()
-	}
-	if r.w != nil {
-		err = errors.Join(err, r.w.close())
-	}
-	if r.sink != nil {
-		r.sink.stop()
-	}
-	return err
+func (r *recoveryRun) start(ctx context.Context, std terminal.Streams) error {
+	return r.startDeployment(ctx, std, worldOptions{
+		groups: r.Rooms, fanout: r.Users, roomsEach: 1, fsync: r.Fsync,
+	}, r.Concurrency, r.CatchUpLimit)
 }
 
 // measure runs the benchmark between two rounds of the bare loop.

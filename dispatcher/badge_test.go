@@ -257,3 +257,54 @@ func TestDelayIfActive(t *testing.T) {
 		})
 	})
 }
+
+// A badge is sent some time after what changed the count, and another notification may be
+// sent in between. If the badge fails, or waits at a stop, that one is not sent again (G2).
+func TestG2LateBadgeRepeatsNothing(t *testing.T) {
+	for name, next := range map[string]func(*harness){
+		"one more notification":   func(h *harness) { h.sayText("@alice:x", "third", "cake") },
+		"a stop in order":         func(h *harness) { h.halt(); h.start() },
+		"a death once it is away": func(h *harness) { h.kill(); h.start() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *harness) {
+				h.registerDevices()
+				h.rules("@bob:x", quietPhone())
+				h.start()
+				h.room("!r", "@alice:x", "@bob:x")
+				h.sayText("@alice:x", "first", "cake")
+				h.arrived(3)
+				h.receipt("!r", "@bob:x", "m.read", "$first", "")
+				h.sayText("@alice:x", "second", "cake")
+				h.arrived(6)
+				h.sayText("@alice:x", "plain", "counts, but does not notify the phone")
+				h.arrived(8)
+				h.gateway.Answer(down())
+				<-time.After(soon)
+				next(h)
+				<-time.After(soon)
+				h.gateway.Answer(up())
+				h.caughtUp()
+				<-time.After(time.Second)
+				if n := strings.Count(delivered(h.gateway.Pokes(), "phone"), "second"); n != 1 {
+					t.Errorf("the second was sent %d times: %s", n, h.history())
+				}
+			})
+		})
+	}
+}
+
+// A badge whose cause came before a notification that hangs does not hide that one (G1).
+func TestG1LateBadgeHidesNothing(t *testing.T) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
+		h.receipt("!r", "@bob:x", "m.read", "$r-3", "")
+		h.gateway.Answer(always(eventstest.Reply{Status: 503, After: 20 * time.Second}))
+		h.say("!r", "@alice:x", 5, 1)
+		<-time.After(soon)
+		h.gateway.Answer(up())
+		<-time.After(time.Minute)
+		if got := delivered(h.gateway.Pokes()[5:], "bob"); !strings.Contains(got, "r-5") {
+			t.Errorf("the last message was never delivered: %s", h.history())
+		}
+	})
+}

@@ -77,8 +77,7 @@ func (d *Deliverer) sendBadge(user events.UserID) {
 		return // while closing it is left to the next owner
 	}
 	delete(d.badges, user)
-	last := len(pending.reasons) - 1
-	it := &item{seq: pending.reasons[last], also: pending.reasons[:last], badge: true, waiting: 1}
+	it := &item{seq: d.takenOf(user), badge: true, reasons: pending.reasons, waiting: 1}
 	for _, l := range d.recipient(user).lanes {
 		l.enqueueBadge(it)
 	}

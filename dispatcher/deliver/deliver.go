@@ -48,6 +48,8 @@
 //	read not removed            its message stays open, and the log is searched for what is left
 //	inbox forgotten             it is learnt again; nothing depends on it
 //	badge not sent              the lane lags, and its record contains that a badge is due
+//	badge due late              it stands where all is that was sent before it: none of that is sent again (G2), and
+//	                            nothing that waits before it is skipped (G1)
 //	backlog not stored          the notification stays open, and the record is written again
 //	backlog is another's        the partition's work ends: another worker owns it (fence)
 //	lease not renewed in time   nothing begins and nothing is written until it is
@@ -95,6 +97,7 @@ type Deliverer struct {
 	// here. The follower's goroutine owns it.
 	late      map[events.UserID]*late
 	askLateAt time.Time
+	taken     uint64 // newest message that was handled, or kept for a user who is late
 
 	mu         sync.Mutex
 	people     map[events.UserID]*recipient
@@ -165,6 +168,7 @@ func (d *Deliverer) handler() partition.Handler {
 // handle processes the next message of the partition, or keeps it until the pushers of its
 // user are known.
 func (d *Deliverer) handle(ctx context.Context, msg partition.Message) {
+	d.taken = max(d.taken, msg.Seq)
 	s, err := events.ParseLogSubject(msg.Subject)
 	if err != nil {
 		d.bury(msg, err)
@@ -228,8 +232,11 @@ func (d *Deliverer) release(it *item) {
 	if it.waiting--; it.waiting > 0 {
 		return
 	}
-	d.follower.Done(it.seq)
-	for _, seq := range it.also {
+	if !it.badge {
+		d.follower.Done(it.seq)
+		return
+	}
+	for _, seq := range it.reasons {
 		d.follower.Done(seq)
 	}
 }

@@ -11,12 +11,12 @@ import (
 // item is a notification, or a badge, in the queues of live lanes. The deliverer's mutex
 // guards it.
 type item struct {
-	seq     uint64 // in NOTIFICATIONS
+	seq     uint64 // in NOTIFICATIONS; of a badge, where all is that its user's lanes were given before it
 	n       events.Notification
 	room    events.RoomID
 	unread  uint64
 	badge   bool     // it carries the unread count and no notification
-	also    []uint64 // messages that are done together with it
+	reasons []uint64 // of a badge: the messages that are done with it
 	waiting int      // lanes that have neither sent nor recorded it
 }
 

@@ -7,11 +7,16 @@ import (
 )
 
 // fallBehind turns a live lane into a lagging one, positioned before the first notification
-// that it has not sent. Its items are done once the record of that is stored.
+// that it has not sent, and not before what it has: a badge may have waited while what came
+// after its cause was sent. Its items are done once the record of that is stored.
 func (l *lane) fallBehind(now time.Time, why poke.Failure) {
 	first := l.queue[0]
+	position := first.seq
+	if !first.badge {
+		position--
+	}
 	l.lag = &lag{
-		position: first.seq - 1,
+		position: position,
 		target:   l.queue[len(l.queue)-1].seq,
 		since:    now,
 		nextTry:  now,

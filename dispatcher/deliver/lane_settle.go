@@ -16,6 +16,11 @@ func (l *lane) noteDelivered(p *outgoing) {
 	}
 }
 
+// begins reports whether a poke is of the first item in the queue.
+func (l *lane) begins(p *outgoing) bool {
+	return len(l.queue) > 0 && l.queue[0].seq == p.seq && l.queue[0].badge == p.badge
+}
+
 // settle applies the outcome of a try, and reports whether the lane has more to send.
 func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool) {
 	d := l.d
@@ -31,7 +36,7 @@ func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool)
 	case l.gone:
 		l.scheduled = false
 		return false
-	case l.lag == nil && (len(l.queue) == 0 || l.queue[0].seq != p.seq): // read, or removed and set again, meanwhile
+	case l.lag == nil && !l.begins(p): // read, or removed and set again, meanwhile
 		l.scheduled = len(l.queue) > 0
 		return l.scheduled
 	}
@@ -71,7 +76,7 @@ func (l *lane) passed(p *outgoing, fate Fate) (more bool) {
 	if l.lag != nil {
 		return l.passedLagging(p, fate)
 	}
-	if len(l.queue) > 0 && l.queue[0].seq == p.seq {
+	if l.begins(p) {
 		if !p.badge {
 			l.d.Counts.accounting.settle(fate, 1)
 		}

@@ -46,6 +46,15 @@ func (d *Deliverer) isLate(msg partition.Message, s events.LogSubject) bool {
 	return true
 }
 
+// takenOf returns the sequence up to which all messages of a user were processed, here or by
+// an earlier owner of the partition.
+func (d *Deliverer) takenOf(user events.UserID) uint64 {
+	if w := d.late[user]; w != nil {
+		return w.messages[0].Seq - 1
+	}
+	return d.taken
+}
+
 // takeLate processes the messages whose users' pushers are known by now.
 func (d *Deliverer) takeLate(ctx context.Context) {
 	for user, w := range d.late {

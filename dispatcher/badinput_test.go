@@ -1,4 +1,4 @@
-package dispatcher
+package dispatcher_test
 
 import (
 	"fmt"
@@ -24,23 +24,23 @@ func unfit() []string {
 // before and after it are.
 func TestG1UnreadableEventsAreDeadLetters(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x")
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
 		here := "room." + events.Token("!r") + ".event"
 		for i, text := range unfit() {
-			h.server.Publish(here, fmt.Sprintf(`{"event_id":"$bad%d","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"body":"x","more":%s}}`, i, text))
-			h.say("!r", "@alice:x", i, 1)
+			h.Server.Publish(here, fmt.Sprintf(`{"event_id":"$bad%d","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"body":"x","more":%s}}`, i, text))
+			h.Say("!r", "@alice:x", i, 1)
 		}
-		h.arrived(len(unfit()))
+		h.Arrived(len(unfit()))
 		<-time.After(time.Second)
-		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 r-1 r-2 r-3 r-4" {
+		if got := h.Delivered("bob"); got != "r-0 r-1 r-2 r-3 r-4" {
 			t.Errorf("bob got %q", got)
 		}
-		if n := h.d.Stats().Skipped; n != uint64(len(unfit())) {
+		if n := h.Dispatcher.Stats().Skipped; n != uint64(len(unfit())) {
 			t.Errorf("%d counted as unreadable", n)
 		}
-		letters := h.dead()
+		letters := h.Dead()
 		if len(letters) != len(unfit()) {
 			t.Errorf("%d dead letters", len(letters))
 		}
@@ -49,7 +49,7 @@ func TestG1UnreadableEventsAreDeadLetters(t *testing.T) {
 				t.Errorf("dead letter %q of %q on %s: %s", letter.Reason, letter.RoomID, letter.Subject, letter.Detail)
 			}
 		}
-		if n := strings.Count(h.log.String(), "unreadable message skipped"); n != len(unfit()) {
+		if n := strings.Count(h.Log.String(), "unreadable message skipped"); n != len(unfit()) {
 			t.Errorf("%d log lines", n)
 		}
 	})
@@ -59,22 +59,22 @@ func TestG1UnreadableEventsAreDeadLetters(t *testing.T) {
 // knows the room and for one that loads it.
 func TestStateThatCannotBeReadCountsAsEmpty(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob")
-		h.register("@carl:x", "gw.test", "carl")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x", "@carl:x")
-		h.say("!r", "@alice:x", 0, 1)
-		h.arrived(2)
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Register("@carl:x", "gw.test", "carl")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x", "@carl:x")
+		h.Say("!r", "@alice:x", 0, 1)
+		h.Arrived(2)
 		leave := fmt.Sprintf(`{"event_id":"$leave","room_id":"!r","type":"m.room.member","sender":"@bob:x","state_key":"@bob:x","content":{"membership":"leave","x":%s}}`, unfit()[3])
-		h.server.Publish("room."+events.Token("!r")+".state."+events.Token("m.room.member")+"."+events.Token("@bob:x"), leave)
-		h.say("!r", "@alice:x", 1, 1)
-		h.arrived(3)
-		h.halt()
-		h.start()
-		h.say("!r", "@alice:x", 2, 1)
-		h.arrived(4)
+		h.Server.Publish("room."+events.Token("!r")+".state."+events.Token("m.room.member")+"."+events.Token("@bob:x"), leave)
+		h.Say("!r", "@alice:x", 1, 1)
+		h.Arrived(3)
+		h.Halt()
+		h.Start()
+		h.Say("!r", "@alice:x", 2, 1)
+		h.Arrived(4)
 		<-time.After(time.Second)
-		if bob, carl := delivered(h.gateway.Pokes(), "bob"), delivered(h.gateway.Pokes(), "carl"); bob != "r-0" || carl != "r-0 r-1 r-2" {
+		if bob, carl := h.Delivered("bob"), h.Delivered("carl"); bob != "r-0" || carl != "r-0 r-1 r-2" {
 			t.Errorf("bob got %q, carl %q", bob, carl)
 		}
 	})
@@ -84,17 +84,17 @@ func TestStateThatCannotBeReadCountsAsEmpty(t *testing.T) {
 // a dispatcher loads it.
 func TestStateOfAnotherRoomIsIgnored(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x")
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
 		astray := `{"event_id":"$astray","room_id":"!other","type":"m.room.name","sender":"@alice:x","state_key":"","content":{"name":"Other"}}`
-		h.server.Publish("room."+events.Token("!r")+".state."+events.Token("m.room.name")+"._", astray)
-		h.say("!r", "@alice:x", 0, 1)
-		h.arrived(1)
-		h.halt()
-		h.start()
-		h.say("!r", "@alice:x", 1, 1)
-		for _, p := range h.arrived(2) {
+		h.Server.Publish("room."+events.Token("!r")+".state."+events.Token("m.room.name")+"._", astray)
+		h.Say("!r", "@alice:x", 0, 1)
+		h.Arrived(1)
+		h.Halt()
+		h.Start()
+		h.Say("!r", "@alice:x", 1, 1)
+		for _, p := range h.Arrived(2) {
 			if name := gjson.GetBytes(p.Body, "notification.room_name").Str; strings.Contains(name, "Other") {
 				t.Errorf("%s: the room is called %q", p.EventID, name)
 			}
@@ -106,7 +106,7 @@ func TestStateOfAnotherRoomIsIgnored(t *testing.T) {
 // right one.
 func TestDeadLetterNamesTheRightSubject(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.start()
+		h.Start()
 		message := `{"event_id":"$m","room_id":"!r","type":"m.x","sender":"@a:x","content":{}}`
 		state := `{"event_id":"$s","room_id":"!r","type":"m.x","sender":"@a:x","state_key":"k","content":{}}`
 		receipt := `{"type":"m.receipt","room_id":"!r","content":{"$m":{"m.read":{"@a:x":{"ts":1}}}}}`
@@ -128,12 +128,12 @@ func TestDeadLetterNamesTheRightSubject(t *testing.T) {
 			{"room.*.receipt", receipt, "another room", room + ".receipt"},
 		}
 		for _, row := range rows {
-			h.server.Publish(row.subject, row.data)
+			h.Server.Publish(row.subject, row.data)
 		}
-		eventstest.WaitFor(t, "dead letters", func() bool { return h.d.Stats().Skipped == uint64(len(rows)) })
+		eventstest.WaitFor(t, "dead letters", func() bool { return h.Dispatcher.Stats().Skipped == uint64(len(rows)) })
 		<-time.After(time.Second)
 		letters := map[string]events.DeadLetter{}
-		for _, letter := range h.dead() {
+		for _, letter := range h.Dead() {
 			letters[letter.Subject+string(letter.Message)] = letter
 		}
 		for _, row := range rows {

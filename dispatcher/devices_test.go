@@ -1,4 +1,4 @@
-package dispatcher
+package dispatcher_test
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"poked/dispatcher/dispatchertest"
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/pushrule"
@@ -31,8 +32,8 @@ func loudPhone() events.UserPushRules {
 // registerDevices registers bob's phone and desktop, each with a handle, and an old device
 // without one.
 func (h *harness) registerDevices() {
-	h.t.Helper()
-	h.registerAll("@bob:x",
+	h.T.Helper()
+	h.RegisterAll("@bob:x",
 		events.Pusher{Pushkey: "phone", InstanceHandle: "phone"},
 		events.Pusher{Pushkey: "desk", InstanceHandle: "desk"},
 		events.Pusher{Pushkey: "old"})
@@ -57,22 +58,22 @@ func TestDevicesHaveRulesOfTheirOwn(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, lagging %t", name, lags), func(t *testing.T) {
 				bubble(t, func(t *testing.T, h *harness) {
 					h.registerDevices()
-					h.registerAll("@carol:x", events.Pusher{Pushkey: "carol", InstanceHandle: "phone"})
-					h.rules("@bob:x", tc.rules)
-					h.start()
-					h.room("!r", "@alice:x", "@bob:x", "@carol:x")
+					h.RegisterAll("@carol:x", events.Pusher{Pushkey: "carol", InstanceHandle: "phone"})
+					h.Rules("@bob:x", tc.rules)
+					h.Start()
+					h.Room("!r", "@alice:x", "@bob:x", "@carol:x")
 					if lags {
-						h.gateway.Answer(down())
+						h.GatewayDown()
 					}
 					h.sayText("@alice:x", "cake", "there is cake")
 					h.sayText("@alice:x", "plain", "hello")
 					h.sayText("@alice:x", "named", "hello you", "@bob:x")
 					h.sayText("@alice:x", "more", "more cake")
 					<-time.After(time.Minute)
-					h.gateway.Answer(up())
-					h.caughtUp()
+					h.GatewayUp()
+					h.CaughtUp()
 					<-time.After(time.Second)
-					pokes := h.gateway.Pokes()
+					pokes := h.Gateway.Pokes()
 					if got := summaries(t, pokes, "phone"); got != tc.phone {
 						t.Errorf("the phone got %q, want %q", got, tc.phone)
 					}
@@ -81,10 +82,10 @@ func TestDevicesHaveRulesOfTheirOwn(t *testing.T) {
 							t.Errorf("%s got %q, want %q", key, got, tc.desk)
 						}
 					}
-					if got := delivered(pokes, "carol"); got != "cake plain named more" {
+					if got := dispatchertest.Delivered(pokes, "carol"); got != "cake plain named more" {
 						t.Errorf("carol, without such rules, got %q", got)
 					}
-					if n := len(h.logOf("@bob:x")); n != tc.stored {
+					if n := len(h.LogOf("@bob:x")); n != tc.stored {
 						t.Errorf("%d notifications stored, want %d", n, tc.stored)
 					}
 				})
@@ -97,21 +98,21 @@ func TestDevicesHaveRulesOfTheirOwn(t *testing.T) {
 // pusher would receive.
 func TestDeviceRulesWithoutThatDevice(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.rules("@bob:x", loudPhone())
-		h.rules("@carol:x", quietPhone())
-		h.registerAll("@bob:x", events.Pusher{Pushkey: "desk", InstanceHandle: "desk"},
+		h.Rules("@bob:x", loudPhone())
+		h.Rules("@carol:x", quietPhone())
+		h.RegisterAll("@bob:x", events.Pusher{Pushkey: "desk", InstanceHandle: "desk"},
 			events.Pusher{Pushkey: "phone", InstanceHandle: "phone", Disabled: true})
-		h.registerAll("@carol:x", events.Pusher{Pushkey: "carol", InstanceHandle: "phone"})
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x", "@carol:x")
+		h.RegisterAll("@carol:x", events.Pusher{Pushkey: "carol", InstanceHandle: "phone"})
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x", "@carol:x")
 		h.sayText("@alice:x", "plain", "hello")
 		h.sayText("@alice:x", "cake", "there is cake")
-		h.arrived(1)
+		h.Arrived(1)
 		<-time.After(time.Second)
-		if got := delivered(h.gateway.Pokes(), "carol"); got != "cake" {
+		if got := h.Delivered("carol"); got != "cake" {
 			t.Errorf("carol got %q", got)
 		}
-		if n := h.d.Stats(); n.Notifications != 1 || n.Delivered != 1 {
+		if n := h.Dispatcher.Stats(); n.Notifications != 1 || n.Delivered != 1 {
 			t.Errorf("stats are %+v, want one notification, for carol", n)
 		}
 	})
@@ -124,45 +125,45 @@ func TestMatchedAgainDecidesTheSame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
 				h.registerDevices()
-				h.rules("@bob:x", loudPhone())
+				h.Rules("@bob:x", loudPhone())
 				users := []events.UserID{"@alice:x", "@bob:x"}
 				for i := range 20 {
 					user := events.UserID(fmt.Sprintf("@%02d:x", i))
 					users = append(users, user)
-					h.register(user, "gw.test", string(user))
+					h.Register(user, "gw.test", string(user))
 				}
-				h.rules("@07:x", events.UserPushRules{Changes: eventstest.Keyword("cake")})
-				h.rules("@08:x", events.UserPushRules{Changes: master()})
-				h.start()
-				h.room("!r", users...)
-				met := h.link.Break("notify."+strings.Split(h.notifySubject("@05:x"), ".")[1]+"."+events.Token("@05:x"), fault)
+				h.Rules("@07:x", events.UserPushRules{Changes: eventstest.Keyword("cake")})
+				h.Rules("@08:x", events.UserPushRules{Changes: dispatchertest.Master()})
+				h.Start()
+				h.Room("!r", users...)
+				met := h.Link.Break("notify."+strings.Split(h.notifySubject("@05:x"), ".")[1]+"."+events.Token("@05:x"), fault)
 				h.sayText("@alice:x", "cake", "there is cake")
 				eventstest.WaitFor(t, "the fault", met)
 				if fault == eventstest.Kill {
-					h.kill()
-					h.start()
+					h.Kill()
+					h.Start()
 				}
 				h.sayText("@alice:x", "more", "and more cake")
 				<-time.After(30 * time.Second)
-				h.caughtUp()
+				h.CaughtUp()
 				for _, user := range users[1:] {
 					want := "[$cake $more]"
 					if user == "@08:x" {
 						want = "[]"
 					}
-					got := h.logOf(user)
+					got := h.LogOf(user)
 					slices.Sort(got) // an event that is matched again is stored after newer ones
 					if fmt.Sprint(got) != want {
 						t.Errorf("%s has %s, want %s", user, got, want)
 					}
 				}
-				for _, stored := range h.server.Stored("NOTIFICATIONS", h.notifySubject("@bob:x")) {
+				for _, stored := range h.Server.Stored("NOTIFICATIONS", h.notifySubject("@bob:x")) {
 					n, err := events.ParseNotification(stored.Data)
 					if err != nil || !n.Silent || n.RuleID != "cake" || !n.Highlight || len(n.Devices) != 1 || !n.Devices["phone"].Notify {
 						t.Errorf("bob's notification is %s: %v", stored.Data, err)
 					}
 				}
-				if got := summaries(t, h.gateway.Pokes(), "@07:x"); !strings.Contains(got, `more high {"sound":"ping","highlight":true}`) {
+				if got := summaries(t, h.Gateway.Pokes(), "@07:x"); !strings.Contains(got, `more high {"sound":"ping","highlight":true}`) {
 					t.Errorf("07 got %q", got)
 				}
 			})
@@ -173,5 +174,41 @@ func TestMatchedAgainDecidesTheSame(t *testing.T) {
 // notifySubject returns the prefix of the subjects of a user's notifications.
 func (h *harness) notifySubject(user events.UserID) string {
 	token := events.Token(user)
-	return fmt.Sprintf("notify.%d.%s.", events.PartitionOf(token, h.conn.Partitions()), token)
+	return fmt.Sprintf("notify.%d.%s.", events.PartitionOf(token, h.Conn.Partitions()), token)
+}
+
+// A badge is sent some time after what changed the count, and another notification may be
+// sent in between. If the badge fails, or waits at a stop, that one is not sent again (G2).
+func TestG2LateBadgeRepeatsNothing(t *testing.T) {
+	for name, next := range map[string]func(*harness){
+		"one more notification":   func(h *harness) { h.sayText("@alice:x", "third", "cake") },
+		"a stop in order":         func(h *harness) { h.Halt(); h.Start() },
+		"a death once it is away": func(h *harness) { h.Kill(); h.Start() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *harness) {
+				h.registerDevices()
+				h.Rules("@bob:x", quietPhone())
+				h.Start()
+				h.Room("!r", "@alice:x", "@bob:x")
+				h.sayText("@alice:x", "first", "cake")
+				h.Arrived(3)
+				h.Receipt("!r", "@bob:x", "m.read", "$first", "")
+				h.sayText("@alice:x", "second", "cake")
+				h.Arrived(6)
+				h.sayText("@alice:x", "plain", "counts, but does not notify the phone")
+				h.Arrived(8)
+				h.GatewayDown()
+				<-time.After(2 * time.Second)
+				next(h)
+				<-time.After(2 * time.Second)
+				h.GatewayUp()
+				h.CaughtUp()
+				<-time.After(time.Second)
+				if n := strings.Count(h.Delivered("phone"), "second"); n != 1 {
+					t.Errorf("the second was sent %d times: %s", n, h.History())
+				}
+			})
+		})
+	}
 }

@@ -171,6 +171,10 @@ func New(cfg Config, policy *pushgateway.Policy, conn *stream.Conn, log *slog.Lo
 // partitions for the first time, or stands by because there are enough others.
 func (d *Dispatcher) Ready() <-chan struct{} { return d.ready }
 
+// DialWith makes the dispatcher connect to push gateways by dial instead of over the network.
+// What the policy allows for an address no longer counts then. Call it before Run.
+func (d *Dispatcher) DialWith(dial poke.DialFunc) { d.dial = dial }
+
 // Run works until ctx ends, then waits for pokes in flight, at most for StopGrace, and
 // returns nil. It shares the partitions with all other dispatchers; if there are more of
 // them than partitions, some stand by.
@@ -179,6 +183,13 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	d.sharing.Store(worker)
 	defer d.sharing.Store(nil)
 	d.run(ctx, worker.Lease(), worker.Share)
+	return nil
+}
+
+// RunAlone is [Dispatcher.Run] for the only dispatcher of its streams. It works on all
+// partitions, and has no lease to renew.
+func (d *Dispatcher) RunAlone(ctx context.Context) error {
+	d.run(ctx, nil, d.group.OwnAll)
 	return nil
 }
 

@@ -77,5 +77,16 @@ func (all *delivery) due(lagging bool) (w deliver.Due) {
 	return w
 }
 
+// Holds returns what the dispatcher keeps in memory for the notifications of each partition
+// that it owns. It looks at every lane.
+func (d *Dispatcher) Holds() (held []deliver.Holdings) {
+	if all := d.current.Load(); all != nil {
+		for _, dl := range all.deliverers() {
+			held = append(held, dl.Holds())
+		}
+	}
+	return held
+}
+
 // Following returns the partitions that the dispatcher owns, in order.
 func (d *Dispatcher) Following() []partition.Following { return d.group.Following() }

@@ -1,91 +1,59 @@
-package dispatcher
+package dispatcher_test
 
 import (
 	"net/http"
 	"testing"
 	"time"
 
+	"poked/dispatcher/dispatchertest"
 	"poked/events"
 	"poked/events/eventstest"
 )
 
-// pushers returns the pushers that an operator sees.
-func (h *harness) pushers(filter events.PusherFilter) []events.PusherState {
-	h.t.Helper()
-	var states []events.PusherState
-	for state, err := range h.conn.Pushers(h.t.Context(), filter) {
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		states = append(states, state)
-	}
-	return states
-}
-
-// onePusher returns a user's only pusher as an operator sees it.
-func (h *harness) onePusher(user events.UserID) events.PusherState {
-	h.t.Helper()
-	states := h.pushers(events.PusherFilter{UserID: user})
-	if len(states) != 1 {
-		h.t.Fatalf("%d pushers of %s, want 1: %+v", len(states), user, states)
-	}
-	return states[0]
-}
-
-// retryPushers retries pushers as an operator does.
-func (h *harness) retryPushers(filter events.PusherFilter) int {
-	h.t.Helper()
-	n, err := h.conn.RetryPushers(h.t.Context(), filter)
-	if err != nil {
-		h.t.Error(err)
-	}
-	return n
-}
-
 func TestOperatorSeesAPusherThatLags(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "SECRET")
-		h.start()
-		if s := h.onePusher("@bob:x"); s.State != "idle" || !s.LastSuccess.IsZero() {
+		h.Register("@bob:x", "gw.test", "SECRET")
+		h.Start()
+		if s := h.OnePusher("@bob:x"); s.State != "idle" || !s.LastSuccess.IsZero() {
 			t.Errorf("before anything happened: %+v", s)
 		}
-		if all := h.pushers(events.PusherFilter{}); len(all) != 0 {
+		if all := h.Pushers(events.PusherFilter{}); len(all) != 0 {
 			t.Errorf("listed pushers that had no notification: %+v", all)
 		}
-		h.room("!r", "@alice:x", "@bob:x")
-		h.say("!r", "@alice:x", 0, 2)
-		last := h.arrived(2)[1].At
+		h.Room("!r", "@alice:x", "@bob:x")
+		h.Say("!r", "@alice:x", 0, 2)
+		last := h.Arrived(2)[1].At
 		<-time.After(time.Second)
 		want := events.PusherState{
 			UserID: "@bob:x", AppID: "app", Pusher: events.NewPusherID("@bob:x", "app", "SECRET"),
 			Gateway: "http://gw.test:80", State: "idle", LastSuccess: last.Truncate(time.Second).UTC(),
 		}
-		if s := h.onePusher("@bob:x"); s != want {
+		if s := h.OnePusher("@bob:x"); s != want {
 			t.Errorf("after two pokes: %+v, want %+v", s, want)
 		}
-		h.gateway.Answer(down())
-		h.say("!r", "@alice:x", 2, 3)
+		h.GatewayDown()
+		h.Say("!r", "@alice:x", 2, 3)
 		fell := time.Now()
 		<-time.After(10 * time.Minute)
 		asked := time.Now()
-		s := h.onePusher("@bob:x")
+		s := h.OnePusher("@bob:x")
 		if s.State != "lagging" || s.LastError != "http_502" || s.LastErrorAt.Before(fell) || s.LastSuccess != want.LastSuccess ||
 			s.Attempts < 3 || s.Since.Sub(fell).Abs() > time.Second || s.NextTry.Before(asked) || s.Waiting != 3 || s.Estimated {
 			t.Errorf("while it lags: %+v", s)
 		}
-		h.halt()
-		if _, err := h.conn.RetryPushers(t.Context(), events.PusherFilter{}); err == nil {
+		h.Halt()
+		if _, err := h.Conn.RetryPushers(t.Context(), events.PusherFilter{}); err == nil {
 			t.Error("a stopped dispatcher answers")
 		}
-		h.start()
-		after := h.onePusher("@bob:x")
+		h.Start()
+		after := h.OnePusher("@bob:x")
 		if after.State != "lagging" || after.LastError != "http_502" || after.Attempts < s.Attempts ||
 			!after.Since.Equal(s.Since) || after.NextTry.IsZero() || after.Waiting != 3 || after.Estimated {
 			t.Errorf("after a restart: %+v", after)
 		}
-		h.gateway.Answer(up())
-		h.caughtUp()
-		if s := h.onePusher("@bob:x"); s.State != "idle" || s.Attempts != 0 || s.Waiting != 0 || !s.Since.IsZero() {
+		h.GatewayUp()
+		h.CaughtUp()
+		if s := h.OnePusher("@bob:x"); s.State != "idle" || s.Attempts != 0 || s.Waiting != 0 || !s.Since.IsZero() {
 			t.Errorf("after it caught up: %+v", s)
 		}
 	})
@@ -93,12 +61,12 @@ func TestOperatorSeesAPusherThatLags(t *testing.T) {
 
 func TestOperatorFiltersPushers(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "one", "two", "three")
-		h.register("@eve:x", "slow.test", "eve")
-		h.register("@dan:x", "gw.test", "dan")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x", "@eve:x", "@dan:x")
-		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+		h.Register("@bob:x", "gw.test", "one", "two", "three")
+		h.Register("@eve:x", "slow.test", "eve")
+		h.Register("@dan:x", "gw.test", "dan")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x", "@eve:x", "@dan:x")
+		h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 			switch p.Pushkey {
 			case "eve":
 				return eventstest.Reply{Status: http.StatusBadGateway}
@@ -107,7 +75,7 @@ func TestOperatorFiltersPushers(t *testing.T) {
 			}
 			return eventstest.Reply{}
 		})
-		h.say("!r", "@alice:x", 0, 1)
+		h.Say("!r", "@alice:x", 0, 1)
 		<-time.After(time.Second)
 		for _, tt := range []struct {
 			filter events.PusherFilter
@@ -123,12 +91,12 @@ func TestOperatorFiltersPushers(t *testing.T) {
 			{events.PusherFilter{State: "refused"}, 1},
 			{events.PusherFilter{State: "idle", Gateway: "http://slow.test:80"}, 0},
 		} {
-			if got := h.pushers(tt.filter); len(got) != tt.want {
+			if got := h.Pushers(tt.filter); len(got) != tt.want {
 				t.Errorf("%+v: %d pushers, want %d: %+v", tt.filter, len(got), tt.want, got)
 			}
 		}
 		gateways := map[string]int{}
-		for g, err := range h.conn.Gateways(t.Context()) {
+		for g, err := range h.Conn.Gateways(t.Context()) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -143,55 +111,55 @@ func TestOperatorFiltersPushers(t *testing.T) {
 // After a gateway is repaired, an operator need not wait for the next try.
 func TestOperatorRetriesPushersNow(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.spanHours()
-		h.register("@bob:x", "gw.test", "bob")
-		h.register("@eve:x", "slow.test", "eve")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x", "@eve:x")
-		h.gateway.Answer(always(eventstest.Reply{Status: http.StatusNotFound})) // tried again after a minute to an hour
-		h.say("!r", "@alice:x", 0, 2)
+		h.SpanHours()
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Register("@eve:x", "slow.test", "eve")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x", "@eve:x")
+		h.Gateway.Answer(dispatchertest.Always(eventstest.Reply{Status: http.StatusNotFound})) // tried again after a minute to an hour
+		h.Say("!r", "@alice:x", 0, 2)
 		<-time.After(30 * time.Minute)
-		h.gateway.Answer(up())
-		if n := h.retryPushers(events.PusherFilter{Gateway: "http://gw.test:80"}); n != 1 {
+		h.GatewayUp()
+		if n := h.RetryPushers(events.PusherFilter{Gateway: "http://gw.test:80"}); n != 1 {
 			t.Errorf("%d pushers are retried, want 1", n)
 		}
 		<-time.After(time.Second)
-		if got := delivered(h.gateway.Pokes(), "bob") + "; " + delivered(h.gateway.Pokes(), "eve"); got != "r-0 r-1; " {
+		if got := h.Delivered("bob") + "; " + h.Delivered("eve"); got != "r-0 r-1; " {
 			t.Errorf("a second after the retry of bob: %q", got)
 		}
-		if n := h.retryPushers(events.PusherFilter{}); n != 1 {
+		if n := h.RetryPushers(events.PusherFilter{}); n != 1 {
 			t.Errorf("%d pushers are retried, want 1", n)
 		}
 		<-time.After(time.Second)
-		h.check("@bob:x", 0, "bob")
-		h.check("@eve:x", 0, "eve")
+		h.Check("@bob:x", 0, "bob")
+		h.Check("@eve:x", 0, "eve")
 	})
 }
 
 // An operator's retry does not shorten the pause that a gateway asked for.
 func TestG6OperatorDoesNotUndercutRetryAfter(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x")
-		h.gateway.Answer(always(eventstest.Reply{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"600"}}}))
-		h.say("!r", "@alice:x", 0, 1)
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
+		h.Gateway.Answer(dispatchertest.Always(eventstest.Reply{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"600"}}}))
+		h.Say("!r", "@alice:x", 0, 1)
 		<-time.After(time.Second)
-		h.gateway.Answer(up())
-		before := h.onePusher("@bob:x")
+		h.GatewayUp()
+		before := h.OnePusher("@bob:x")
 		for range 10 {
-			if n := h.retryPushers(events.PusherFilter{}); n != 1 {
+			if n := h.RetryPushers(events.PusherFilter{}); n != 1 {
 				t.Errorf("%d pushers are retried, want 1", n)
 			}
 			<-time.After(10 * time.Second)
 		}
-		if n := len(h.gateway.Tried()); n != 1 {
+		if n := len(h.Gateway.Tried()); n != 1 {
 			t.Errorf("%d requests within the pause, want 1", n)
 		}
-		if s := h.onePusher("@bob:x"); s.Attempts != before.Attempts || s.LastErrorAt != before.LastErrorAt {
+		if s := h.OnePusher("@bob:x"); s.Attempts != before.Attempts || s.LastErrorAt != before.LastErrorAt {
 			t.Errorf("a retry within the pause counts as a failure: %+v", s)
 		}
-		h.caughtUp()
-		h.check("@bob:x", 0, "bob")
+		h.CaughtUp()
+		h.Check("@bob:x", 0, "bob")
 	})
 }

@@ -1,10 +1,11 @@
-package dispatcher
+package dispatcher_test
 
 import (
 	"strings"
 	"testing"
 	"time"
 
+	"poked/dispatcher/dispatchertest"
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/publish"
@@ -12,13 +13,13 @@ import (
 
 func TestPokeArrives(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob-phone", "bob-desk")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x")
-		h.say("!r", "@alice:x", 0, 3)
-		pokes := h.arrived(6)
+		h.Register("@bob:x", "gw.test", "bob-phone", "bob-desk")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
+		h.Say("!r", "@alice:x", 0, 3)
+		pokes := h.Arrived(6)
 		for _, key := range []string{"bob-phone", "bob-desk"} {
-			if got := delivered(pokes, key); got != "r-0 r-1 r-2" {
+			if got := dispatchertest.Delivered(pokes, key); got != "r-0 r-1 r-2" {
 				t.Errorf("%s got %q", key, got)
 			}
 		}
@@ -36,11 +37,11 @@ func TestPokeArrives(t *testing.T) {
 
 func TestInviteReachesTheInvited(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob")
-		h.start()
-		h.room("!r", "@alice:x")
-		h.publish(`{"event_id":"$invite","room_id":"!r","type":"m.room.member","sender":"@alice:x","state_key":"@bob:x","content":{"membership":"invite"}}`)
-		poke := h.arrived(1)[0]
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!r", "@alice:x")
+		h.Publish(`{"event_id":"$invite","room_id":"!r","type":"m.room.member","sender":"@alice:x","state_key":"@bob:x","content":{"membership":"invite"}}`)
+		poke := h.Arrived(1)[0]
 		for _, part := range []string{`"user_is_target":true`, `"membership":"invite"`, `"event_id":"$invite"`} {
 			if !strings.Contains(string(poke.Body), part) {
 				t.Errorf("the poke lacks %s: %s", part, poke.Body)
@@ -52,21 +53,21 @@ func TestInviteReachesTheInvited(t *testing.T) {
 // A historical event notifies nobody, but changes the room's state.
 func TestHistoricalEventsNotifyNobody(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x")
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
 		past := func(raw string) {
-			if err := publish.NewPublisher(h.conn).Event(t.Context(), []byte(raw), publish.Historical()); err != nil {
+			if err := publish.NewPublisher(h.Conn).Event(t.Context(), []byte(raw), publish.Historical()); err != nil {
 				t.Fatal(err)
 			}
 		}
 		past(`{"event_id":"$old","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"body":"old"}}`)
 		past(`{"event_id":"$name","room_id":"!r","type":"m.room.name","sender":"@alice:x","state_key":"","content":{"name":"Renamed"}}`)
-		h.say("!r", "@alice:x", 0, 1)
-		h.arrived(1)
+		h.Say("!r", "@alice:x", 0, 1)
+		h.Arrived(1)
 		<-time.After(time.Second)
-		pokes := h.gateway.Pokes()
-		if got := delivered(pokes, "bob"); got != "r-0" {
+		pokes := h.Gateway.Pokes()
+		if got := dispatchertest.Delivered(pokes, "bob"); got != "r-0" {
 			t.Errorf("bob got %q", got)
 		}
 		if !strings.Contains(string(pokes[0].Body), `"room_name":"Renamed"`) {
@@ -77,17 +78,17 @@ func TestHistoricalEventsNotifyNobody(t *testing.T) {
 
 func TestReceiptsNotifyNobody(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x")
-		err := publish.NewPublisher(h.conn).Receipt(t.Context(),
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
+		err := publish.NewPublisher(h.Conn).Receipt(t.Context(),
 			[]byte(`{"type":"m.receipt","room_id":"!r","content":{"$!rm.room.name":{"m.read":{"@bob:x":{"ts":1}}}}}`))
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.say("!r", "@alice:x", 0, 1)
-		h.arrived(1)
-		if n := h.d.Stats(); n.Notifications != 1 || n.Skipped != 0 {
+		h.Say("!r", "@alice:x", 0, 1)
+		h.Arrived(1)
+		if n := h.Dispatcher.Stats(); n.Notifications != 1 || n.Skipped != 0 {
 			t.Errorf("stats are %+v", n)
 		}
 	})
@@ -97,22 +98,22 @@ func TestReceiptsNotifyNobody(t *testing.T) {
 // up the messages after it.
 func TestBadMessagesBecomeDeadLetters(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x")
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
 		elsewhere := "room." + events.Token("!other")
 		here := "room." + events.Token("!r")
-		h.server.Publish(here+".event", `{"event_id":`)
-		h.server.Publish(here+".event", `{"event_id":"$a","room_id":"!r","type":"m.room.message","sender":"@alice:x"}`)
-		h.server.Publish(elsewhere+".event", `{"event_id":"$b","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{}}`)
-		h.server.Publish("notify.0."+events.Token("@bob:x")+"."+events.Token("!r")+"._", `{"room_seq":1}`)
-		h.server.Publish("notify.0.?.?._", `{}`)
-		h.say("!r", "@alice:x", 0, 1)
-		h.arrived(1)
-		eventstest.WaitFor(t, "five dead letters", func() bool { return h.d.Stats().Skipped == 5 })
+		h.Server.Publish(here+".event", `{"event_id":`)
+		h.Server.Publish(here+".event", `{"event_id":"$a","room_id":"!r","type":"m.room.message","sender":"@alice:x"}`)
+		h.Server.Publish(elsewhere+".event", `{"event_id":"$b","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{}}`)
+		h.Server.Publish("notify.0."+events.Token("@bob:x")+"."+events.Token("!r")+"._", `{"room_seq":1}`)
+		h.Server.Publish("notify.0.?.?._", `{}`)
+		h.Say("!r", "@alice:x", 0, 1)
+		h.Arrived(1)
+		eventstest.WaitFor(t, "five dead letters", func() bool { return h.Dispatcher.Stats().Skipped == 5 })
 		<-time.After(time.Second)
 		reasons := map[events.DeadReason]int{}
-		for _, letter := range h.dead() {
+		for _, letter := range h.Dead() {
 			reasons[letter.Reason]++
 			if letter.Detail == "" || letter.Subject == "" || len(letter.Message) == 0 {
 				t.Errorf("a dead letter lacks its detail, subject or message: %+v", letter)
@@ -127,14 +128,14 @@ func TestBadMessagesBecomeDeadLetters(t *testing.T) {
 // A homeserver publishes again if it does not know the outcome.
 func TestRepeatedEventIsSentOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x")
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
 		for range 3 {
-			h.say("!r", "@alice:x", 0, 1)
+			h.Say("!r", "@alice:x", 0, 1)
 			<-time.After(time.Minute)
 		}
-		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0" {
+		if got := h.Delivered("bob"); got != "r-0" {
 			t.Errorf("bob got %q", got)
 		}
 	})

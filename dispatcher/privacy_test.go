@@ -1,4 +1,4 @@
-package dispatcher
+package dispatcher_test
 
 import (
 	"net/http"
@@ -13,30 +13,30 @@ import (
 // Whatever happens, no log line and no subject contains a pushkey, a body or an answer.
 func TestG9NothingSecretIsLogged(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.cfg.PokeTTL = 30 * time.Second
-		h.register("@bob:x", "gw.test", "SECRET-rejected")
-		h.register("@eve:x", "slow.test", "SECRET-failing")
-		h.register("@dan:x", "forbidden.test", "SECRET-forbidden")
-		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+		h.Config.PokeTTL = 30 * time.Second
+		h.Register("@bob:x", "gw.test", "SECRET-rejected")
+		h.Register("@eve:x", "slow.test", "SECRET-failing")
+		h.Register("@dan:x", "forbidden.test", "SECRET-forbidden")
+		h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 			if p.Host == "gw.test" {
 				return eventstest.Reply{Body: `{"rejected":["SECRET-rejected"],"why":"SECRET-answer"}`}
 			}
 			return eventstest.Reply{Status: http.StatusBadGateway, Body: "SECRET-answer"}
 		})
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x", "@eve:x", "@dan:x")
-		h.publish(`{"event_id":"$s","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"body":"SECRET-body"}}`)
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x", "@eve:x", "@dan:x")
+		h.Publish(`{"event_id":"$s","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"body":"SECRET-body"}}`)
 		here := "room." + events.Token("!r") + ".event"
-		h.server.Publish(here, `{"SECRET-key`)
-		h.server.Publish(here, `{"event_id":"$t","room_id":"!r","type":17,"sender":"@alice:x","content":{"body":"SECRET-body"}}`)
-		h.server.Publish("notify.0."+events.Token("@bob:x")+"."+events.Token("!r")+"._", `{"tweaks":"SECRET-tweak"}`)
-		h.server.Publish("$KV.PUSHERS.0."+events.Token("@ann:x"), `{"user_id":"@ann:x","pushers":[{"pushkey":{"SECRET-pushkey":1}}]}`)
-		h.server.Publish("$KV.PUSHERS.0."+events.Token("@amy:x"), `{"user_id":"@amy:x","pushers":[{"pushkey":"SECRET-pushkey","data":"SECRET-data"}]}`)
-		h.server.Publish("$KV.PUSH_RULES.0."+events.Token("@ann:x"), `{"user_id":"@ann:x","changes":{"content":"SECRET-rules"}}`)
-		h.rules("@dan:x", events.UserPushRules{Changes: eventstest.Keyword("SECRET-body")})
+		h.Server.Publish(here, `{"SECRET-key`)
+		h.Server.Publish(here, `{"event_id":"$t","room_id":"!r","type":17,"sender":"@alice:x","content":{"body":"SECRET-body"}}`)
+		h.Server.Publish("notify.0."+events.Token("@bob:x")+"."+events.Token("!r")+"._", `{"tweaks":"SECRET-tweak"}`)
+		h.Server.Publish("$KV.PUSHERS.0."+events.Token("@ann:x"), `{"user_id":"@ann:x","pushers":[{"pushkey":{"SECRET-pushkey":1}}]}`)
+		h.Server.Publish("$KV.PUSHERS.0."+events.Token("@amy:x"), `{"user_id":"@amy:x","pushers":[{"pushkey":"SECRET-pushkey","data":"SECRET-data"}]}`)
+		h.Server.Publish("$KV.PUSH_RULES.0."+events.Token("@ann:x"), `{"user_id":"@ann:x","changes":{"content":"SECRET-rules"}}`)
+		h.Rules("@dan:x", events.UserPushRules{Changes: eventstest.Keyword("SECRET-body")})
 		<-time.After(3 * time.Minute)
-		h.halt()
-		log := h.log.String()
+		h.Halt()
+		log := h.Log.String()
 		if strings.Contains(log, "SECRET") {
 			t.Errorf("the log contains a secret: %s", log)
 		}
@@ -46,7 +46,7 @@ func TestG9NothingSecretIsLogged(t *testing.T) {
 			}
 		}
 		for _, stream := range []string{"NOTIFICATIONS", "REJECTED", "DEAD", "KV_BACKLOG"} {
-			for _, msg := range h.server.Stored(stream, "") {
+			for _, msg := range h.Server.Stored(stream, "") {
 				if strings.Contains(msg.Subject, "SECRET") {
 					t.Errorf("a subject contains a secret: %s", msg.Subject)
 				}

@@ -1,4 +1,4 @@
-package dispatcher
+package dispatcher_test
 
 import (
 	"encoding/json"
@@ -6,31 +6,32 @@ import (
 	"testing"
 	"time"
 
+	"poked/dispatcher/dispatchertest"
 	"poked/events"
 	"poked/events/eventstest"
 )
 
 func TestRejectedPushkeyGetsNoMorePokes(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob", "other")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x")
-		h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+		h.Register("@bob:x", "gw.test", "bob", "other")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
+		h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 			if p.Pushkey == "bob" {
 				return eventstest.Reply{Body: `{"rejected":["bob","somebody-else"]}`}
 			}
 			return eventstest.Reply{}
 		})
-		h.say("!r", "@alice:x", 0, 4)
+		h.Say("!r", "@alice:x", 0, 4)
 		<-time.After(time.Minute)
-		h.say("!r", "@alice:x", 4, 1)
+		h.Say("!r", "@alice:x", 4, 1)
 		<-time.After(time.Second)
-		if got := delivered(h.gateway.Tried(), "bob"); got != "r-0" {
+		if got := dispatchertest.Delivered(h.Gateway.Tried(), "bob"); got != "r-0" {
 			t.Errorf("bob got %q after the pushkey was rejected", got)
 		}
-		h.check("@bob:x", 0, "other")
+		h.Check("@bob:x", 0, "other")
 
-		rejected := h.server.Stored("REJECTED", "rejected.")
+		rejected := h.Server.Stored("REJECTED", "rejected.")
 		if len(rejected) != 1 {
 			t.Fatalf("%d rejections, want 1", len(rejected))
 		}
@@ -42,11 +43,11 @@ func TestRejectedPushkeyGetsNoMorePokes(t *testing.T) {
 			t.Errorf("the rejection is %+v", r)
 		}
 
-		h.gateway.Answer(up())
-		h.register("@bob:x", "gw.test", "bob", "other") // set again
-		h.say("!r", "@alice:x", 5, 1)
+		h.GatewayUp()
+		h.Register("@bob:x", "gw.test", "bob", "other") // set again
+		h.Say("!r", "@alice:x", 5, 1)
 		<-time.After(time.Second)
-		if got := delivered(h.gateway.Tried(), "bob"); got != "r-0 r-5" {
+		if got := dispatchertest.Delivered(h.Gateway.Tried(), "bob"); got != "r-0 r-5" {
 			t.Errorf("bob got %q after the pusher was set again", got)
 		}
 	})
@@ -55,19 +56,19 @@ func TestRejectedPushkeyGetsNoMorePokes(t *testing.T) {
 // A rejection of the old pusher does not remove the one that was set since.
 func TestPusherSetAgainWhileARejectionIsOnItsWay(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x")
-		h.gateway.Answer(always(eventstest.Reply{Body: `{"rejected":["bob"]}`, After: 10 * time.Second}))
-		h.say("!r", "@alice:x", 0, 2)
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
+		h.Gateway.Answer(dispatchertest.Always(eventstest.Reply{Body: `{"rejected":["bob"]}`, After: 10 * time.Second}))
+		h.Say("!r", "@alice:x", 0, 2)
 		<-time.After(5 * time.Second)
-		h.register("@bob:x", "gw.test", "bob")
-		h.gateway.Answer(up())
+		h.Register("@bob:x", "gw.test", "bob")
+		h.GatewayUp()
 		<-time.After(10 * time.Second)
-		h.say("!r", "@alice:x", 2, 1)
-		h.caughtUp()
+		h.Say("!r", "@alice:x", 2, 1)
+		h.CaughtUp()
 		<-time.After(time.Second)
-		if got := delivered(h.gateway.Tried(), "bob"); got != "r-0 r-0 r-1 r-2" {
+		if got := dispatchertest.Delivered(h.Gateway.Tried(), "bob"); got != "r-0 r-0 r-1 r-2" {
 			t.Errorf("bob got %q", got)
 		}
 	})
@@ -77,29 +78,29 @@ func TestPusherRemovedWhileLaggingLeavesNothing(t *testing.T) {
 	for _, when := range []string{"with a dispatcher", "without a dispatcher"} {
 		t.Run(when, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
-				h.register("@bob:x", "gw.test", "bob", "other")
-				h.start()
-				h.room("!r", "@alice:x", "@bob:x")
-				h.gateway.Answer(down())
-				h.say("!r", "@alice:x", 0, 1)
+				h.Register("@bob:x", "gw.test", "bob", "other")
+				h.Start()
+				h.Room("!r", "@alice:x", "@bob:x")
+				h.GatewayDown()
+				h.Say("!r", "@alice:x", 0, 1)
 				<-time.After(time.Second)
-				if n := h.backlog(); n != 2 {
+				if n := h.Backlog(); n != 2 {
 					t.Fatalf("%d pushers lag, want 2", n)
 				}
 				if when == "without a dispatcher" {
-					h.halt()
+					h.Halt()
 				}
-				h.register("@bob:x", "gw.test", "other")
+				h.Register("@bob:x", "gw.test", "other")
 				if when == "without a dispatcher" {
-					h.start()
+					h.Start()
 				}
 				<-time.After(time.Second)
-				if n := h.backlog(); n != 1 {
+				if n := h.Backlog(); n != 1 {
 					t.Errorf("%d pushers lag, want the one that is left", n)
 				}
-				tried := len(h.gateway.Tried())
+				tried := len(h.Gateway.Tried())
 				<-time.After(3 * time.Minute)
-				if got := delivered(h.gateway.Tried()[tried:], "bob"); got != "" {
+				if got := dispatchertest.Delivered(h.Gateway.Tried()[tried:], "bob"); got != "" {
 					t.Errorf("a removed pusher got %q", got)
 				}
 			})
@@ -119,22 +120,22 @@ func TestPusherSetAgainWhileLaggingIsTriedAtOnce(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
-				h.register("@bob:x", "slow.test", "bob")
-				h.start()
-				h.room("!r", "@alice:x", "@bob:x")
-				h.gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+				h.Register("@bob:x", "slow.test", "bob")
+				h.Start()
+				h.Room("!r", "@alice:x", "@bob:x")
+				h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 					if p.Host == "slow.test" {
 						return tc.bad
 					}
 					return eventstest.Reply{}
 				})
-				h.say("!r", "@alice:x", 0, 2)
+				h.Say("!r", "@alice:x", 0, 2)
 				<-time.After(tc.wait)
 				set := time.Now()
-				h.register("@bob:x", "gw.test", "bob")
+				h.Register("@bob:x", "gw.test", "bob")
 				<-time.After(20 * time.Second)
-				pokes := h.gateway.Pokes()
-				if got := delivered(pokes, "bob"); got != "r-0 r-1" {
+				pokes := h.Gateway.Pokes()
+				if got := dispatchertest.Delivered(pokes, "bob"); got != "r-0 r-1" {
 					t.Fatalf("bob got %q", got)
 				}
 				if late := pokes[0].At.Sub(set); late > tc.late {
@@ -148,21 +149,21 @@ func TestPusherSetAgainWhileLaggingIsTriedAtOnce(t *testing.T) {
 // A poke that outlives its time to live becomes a dead letter, and the next one is tried.
 func TestExpiredPokeBecomesADeadLetter(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.cfg.PokeTTL = 10 * time.Minute
-		h.register("@bob:x", "gw.test", "bob")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x")
-		h.gateway.Answer(down())
-		h.say("!r", "@alice:x", 0, 2)
+		h.Config.PokeTTL = 10 * time.Minute
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
+		h.GatewayDown()
+		h.Say("!r", "@alice:x", 0, 2)
 		<-time.After(9 * time.Minute)
-		h.say("!r", "@alice:x", 2, 1)
+		h.Say("!r", "@alice:x", 2, 1)
 		<-time.After(2 * time.Minute)
-		h.gateway.Answer(up())
-		h.caughtUp()
-		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-2" {
+		h.GatewayUp()
+		h.CaughtUp()
+		if got := h.Delivered("bob"); got != "r-2" {
 			t.Errorf("bob got %q", got)
 		}
-		letters := h.dead()
+		letters := h.Dead()
 		if len(letters) != 2 {
 			t.Fatalf("%d dead letters, want 2", len(letters))
 		}
@@ -170,7 +171,7 @@ func TestExpiredPokeBecomesADeadLetter(t *testing.T) {
 		if first.Reason != "expired" || first.EventID != "$r-0" || first.UserID != "@bob:x" || first.Pushkey != "bob" || first.AppID != "app" || first.Attempts == 0 || len(first.Message) == 0 {
 			t.Errorf("the dead letter is %+v", first)
 		}
-		if n := h.d.Stats().Expired; n != 2 {
+		if n := h.Dispatcher.Stats().Expired; n != 2 {
 			t.Errorf("%d expired, want 2", n)
 		}
 	})

@@ -1,4 +1,4 @@
-package dispatcher
+package dispatcher_test
 
 import (
 	"encoding/json"
@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"poked/dispatcher/dispatchertest"
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/pushrule"
@@ -15,12 +16,6 @@ import (
 // muted is a room rule by which only mentions notify.
 func muted(room string) pushrule.Changes {
 	return pushrule.Changes{Room: []pushrule.Rule{{ID: room, Enabled: true}}}
-}
-
-// master enables .m.rule.master, which turns all notifications off.
-func master() pushrule.Changes {
-	on := true
-	return pushrule.Changes{Predefined: map[string]pushrule.Change{".m.rule.master": {Enabled: &on}}}
 }
 
 func published(t *testing.T, rules string) *pushrule.Ruleset {
@@ -35,7 +30,7 @@ func published(t *testing.T, rules string) *pushrule.Ruleset {
 // sayText publishes a message with a body, and with m.mentions of these users if
 // there are any.
 func (h *harness) sayText(sender events.UserID, id, body string, mentions ...string) {
-	h.t.Helper()
+	h.T.Helper()
 	content := map[string]any{"msgtype": "m.text", "body": body}
 	if mentions != nil {
 		content["m.mentions"] = map[string]any{"user_ids": mentions}
@@ -44,9 +39,9 @@ func (h *harness) sayText(sender events.UserID, id, body string, mentions ...str
 		"event_id": "$" + id, "room_id": "!r", "type": "m.room.message", "sender": sender, "content": content,
 	})
 	if err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
-	h.publish(string(raw))
+	h.Publish(string(raw))
 }
 
 // summaries returns event, prio and tweaks of each poke to a pushkey.
@@ -85,37 +80,37 @@ func TestUsersOwnRulesDecide(t *testing.T) {
 		"a muted room":    {events.UserPushRules{Changes: muted("!r")}, "named high " + mention},
 		"mentions only":   {events.UserPushRules{Changes: pushrule.Changes{Predefined: map[string]pushrule.Change{".m.rule.message": {Actions: []pushrule.Action{}}}}}, "named high " + mention},
 		"a deaf room":     {events.UserPushRules{Changes: pushrule.Changes{Override: []pushrule.Rule{{ID: "deaf", Enabled: true, Conditions: []pushrule.Condition{`{"kind":"event_match","key":"room_id","pattern":"!r"}`}}}}}, ""},
-		"the master":      {events.UserPushRules{Changes: master()}, ""},
+		"the master":      {events.UserPushRules{Changes: dispatchertest.Master()}, ""},
 		"an ignored user": {events.UserPushRules{IgnoredUsers: []events.UserID{"@alice:x"}}, "eve low"},
 		"published, without most predefined rules": {events.UserPushRules{
-			Changes: master(), // unused while rules are published
+			Changes: dispatchertest.Master(), // unused while rules are published
 			Published: published(t, `{"content":[{"rule_id":".m.rule.contains_user_name","default":true,"enabled":true,"pattern":"bob","actions":["notify",{"set_tweak":"sound","value":"name"}]}],
 				"override":[{"rule_id":".m.rule.roomnotif","default":true,"enabled":true,"conditions":[{"kind":"event_match","key":"content.body","pattern":"cake"}],"actions":["notify",{"set_tweak":"highlight"}]}]}`),
 		}, `plain low, cake high {"highlight":true}, named high ` + mention + `, eve high {"sound":"name"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
-				h.register("@bob:x", "gw.test", "bob")
-				h.register("@carol:x", "gw.test", "carol")
-				h.rules("@bob:x", tc.rules)
-				h.start()
-				h.room("!r", "@alice:x", "@bob:x", "@carol:x", "@eve:x")
+				h.Register("@bob:x", "gw.test", "bob")
+				h.Register("@carol:x", "gw.test", "carol")
+				h.Rules("@bob:x", tc.rules)
+				h.Start()
+				h.Room("!r", "@alice:x", "@bob:x", "@carol:x", "@eve:x")
 				h.sayText("@alice:x", "plain", "hello")
 				h.sayText("@alice:x", "cake", "there is cake")
 				h.sayText("@alice:x", "named", "hello you", "@bob:x", "@carol:x")
 				h.sayText("@eve:x", "eve", "hello bob")
 				h.sayText("@alice:x", "last", "bye", "@carol:x") // once carol has it, she has all
-				eventstest.WaitFor(t, "the last", func() bool { return strings.Contains(delivered(h.gateway.Pokes(), "carol"), "last") })
+				eventstest.WaitFor(t, "the last", func() bool { return strings.Contains(h.Delivered("carol"), "last") })
 				<-time.After(time.Second)
-				got, _, _ := strings.Cut(summaries(t, h.gateway.Pokes(), "bob"), ", last")
+				got, _, _ := strings.Cut(summaries(t, h.Gateway.Pokes(), "bob"), ", last")
 				if got != tc.want {
 					t.Errorf("bob got %q, want %q", got, tc.want)
 				}
-				if got := delivered(h.gateway.Pokes(), "carol"); got != "plain cake named eve last" {
+				if got := h.Delivered("carol"); got != "plain cake named eve last" {
 					t.Errorf("carol got %q", got)
 				}
-				if n := strings.Count(tc.want, ","); len(h.logOf("@bob:x")) > n+2 {
-					t.Errorf("bob has %d notifications for %q", len(h.logOf("@bob:x")), tc.want)
+				if n := strings.Count(tc.want, ","); len(h.LogOf("@bob:x")) > n+2 {
+					t.Errorf("bob has %d notifications for %q", len(h.LogOf("@bob:x")), tc.want)
 				}
 			})
 		})
@@ -125,18 +120,18 @@ func TestUsersOwnRulesDecide(t *testing.T) {
 // An invite from an ignored user does not notify.
 func TestInvitesFromIgnoredUsersNotifyNobody(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob")
-		h.rules("@bob:x", events.UserPushRules{IgnoredUsers: []events.UserID{"@eve:x"}})
-		h.start()
-		h.room("!a", "@alice:x")
-		h.room("!e", "@eve:x")
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Rules("@bob:x", events.UserPushRules{IgnoredUsers: []events.UserID{"@eve:x"}})
+		h.Start()
+		h.Room("!a", "@alice:x")
+		h.Room("!e", "@eve:x")
 		for _, room := range []string{"e", "a"} {
 			sender := map[string]string{"a": "@alice:x", "e": "@eve:x"}[room]
-			h.publish(`{"event_id":"$` + room + `","room_id":"!` + room + `","type":"m.room.member","sender":"` + sender + `","state_key":"@bob:x","content":{"membership":"invite"}}`)
+			h.Publish(`{"event_id":"$` + room + `","room_id":"!` + room + `","type":"m.room.member","sender":"` + sender + `","state_key":"@bob:x","content":{"membership":"invite"}}`)
 		}
-		h.arrived(1)
+		h.Arrived(1)
 		<-time.After(time.Second)
-		if got := delivered(h.gateway.Pokes(), "bob"); got != "a" {
+		if got := h.Delivered("bob"); got != "a" {
 			t.Errorf("bob got %q", got)
 		}
 	})
@@ -144,19 +139,19 @@ func TestInvitesFromIgnoredUsersNotifyNobody(t *testing.T) {
 
 func TestChangedRulesAreInEffectWithinASecond(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob")
-		h.start()
-		h.room("!r", "@alice:x", "@bob:x", "@carol:x")
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x", "@carol:x")
 		for i, set := range []events.UserPushRules{
 			{}, {Changes: muted("!r")}, {Changes: eventstest.Keyword("1")}, {IgnoredUsers: []events.UserID{"@alice:x"}}, {},
 		} {
-			h.rules("@bob:x", set) // waits a second
-			h.say("!r", "@alice:x", i, 1)
+			h.Rules("@bob:x", set) // waits a second
+			h.Say("!r", "@alice:x", i, 1)
 			<-time.After(time.Second) // before the next change
 		}
-		h.arrived(3)
+		h.Arrived(3)
 		<-time.After(time.Second)
-		if got := delivered(h.gateway.Pokes(), "bob"); got != "r-0 r-2 r-4" {
+		if got := h.Delivered("bob"); got != "r-0 r-2 r-4" {
 			t.Errorf("bob got %q", got)
 		}
 	})
@@ -166,22 +161,22 @@ func TestChangedRulesAreInEffectWithinASecond(t *testing.T) {
 // ones if none are known.
 func TestUnreadableRulesChangeNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.register("@bob:x", "gw.test", "bob")
-		h.register("@carol:x", "gw.test", "carol")
-		h.rules("@bob:x", events.UserPushRules{Changes: muted("!r")})
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Register("@carol:x", "gw.test", "carol")
+		h.Rules("@bob:x", events.UserPushRules{Changes: muted("!r")})
 		spoil := func(user events.UserID) {
 			token := events.Token(user)
-			h.server.Publish(fmt.Sprintf("$KV.PUSH_RULES.%d.%s", events.PartitionOf(token, h.conn.Partitions()), token), `{"user_id":"`+string(user)+`","changes":7}`)
-			h.noticed()
+			h.Server.Publish(fmt.Sprintf("$KV.PUSH_RULES.%d.%s", events.PartitionOf(token, h.Conn.Partitions()), token), `{"user_id":"`+string(user)+`","changes":7}`)
+			h.Noticed()
 		}
 		spoil("@carol:x")
-		h.start()
+		h.Start()
 		spoil("@bob:x")
-		h.room("!r", "@alice:x", "@bob:x", "@carol:x")
-		h.say("!r", "@alice:x", 0, 2)
-		h.arrived(2)
+		h.Room("!r", "@alice:x", "@bob:x", "@carol:x")
+		h.Say("!r", "@alice:x", 0, 2)
+		h.Arrived(2)
 		<-time.After(time.Second)
-		if bob, carol := delivered(h.gateway.Pokes(), "bob"), delivered(h.gateway.Pokes(), "carol"); bob != "" || carol != "r-0 r-1" {
+		if bob, carol := h.Delivered("bob"), h.Delivered("carol"); bob != "" || carol != "r-0 r-1" {
 			t.Errorf("bob got %q, carol %q", bob, carol)
 		}
 	})
@@ -193,33 +188,33 @@ func TestDisabledPusherReceivesNothing(t *testing.T) {
 	for _, lags := range []bool{false, true} {
 		t.Run(fmt.Sprintf("lagging %t", lags), func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
-				h.register("@bob:x", "gw.test", "bob", "other")
-				h.start()
-				h.room("!r", "@alice:x", "@bob:x")
+				h.Register("@bob:x", "gw.test", "bob", "other")
+				h.Start()
+				h.Room("!r", "@alice:x", "@bob:x")
 				if lags {
-					h.gateway.Answer(down())
+					h.GatewayDown()
 				}
-				h.say("!r", "@alice:x", 0, 2)
+				h.Say("!r", "@alice:x", 0, 2)
 				<-time.After(time.Second)
-				h.registerAll("@bob:x", events.Pusher{Pushkey: "bob", Disabled: true}, events.Pusher{Pushkey: "other", Disabled: true})
+				h.RegisterAll("@bob:x", events.Pusher{Pushkey: "bob", Disabled: true}, events.Pusher{Pushkey: "other", Disabled: true})
 				<-time.After(time.Second)
-				if n := h.backlog(); n != 0 {
+				if n := h.Backlog(); n != 0 {
 					t.Errorf("%d pushers lag, want none", n)
 				}
-				h.gateway.Answer(up())
-				h.say("!r", "@alice:x", 2, 2)
+				h.GatewayUp()
+				h.Say("!r", "@alice:x", 2, 2)
 				<-time.After(time.Minute)
-				h.registerAll("@bob:x", events.Pusher{Pushkey: "bob"}, events.Pusher{Pushkey: "other", Disabled: true})
-				h.say("!r", "@alice:x", 4, 1)
+				h.RegisterAll("@bob:x", events.Pusher{Pushkey: "bob"}, events.Pusher{Pushkey: "other", Disabled: true})
+				h.Say("!r", "@alice:x", 4, 1)
 				<-time.After(time.Minute)
 				want := "r-0 r-1 r-4"
 				if lags {
 					want = "r-4"
 				}
-				if got := delivered(h.gateway.Pokes(), "bob"); got != want {
+				if got := h.Delivered("bob"); got != want {
 					t.Errorf("bob got %q, want %q", got, want)
 				}
-				if n := h.d.Stats().Notifications; n != 3 {
+				if n := h.Dispatcher.Stats().Notifications; n != 3 {
 					t.Errorf("%d notifications stored, want 3: none without an enabled pusher", n)
 				}
 			})

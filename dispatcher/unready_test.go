@@ -1,4 +1,4 @@
-package dispatcher
+package dispatcher_test
 
 import (
 	"strings"
@@ -23,29 +23,29 @@ func TestG14ReadinessIsTrue(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubbleOf(t, 1, func(t *testing.T, h *harness) {
-				h.register("@bob:x", "gw.test", "bob")
-				h.room("!r", "@alice:x", "@bob:x")
-				h.say("!r", "@alice:x", 0, 3)
-				h.start()
-				h.arrived(3)
-				h.halt()
-				h.start()
+				h.Register("@bob:x", "gw.test", "bob")
+				h.Room("!r", "@alice:x", "@bob:x")
+				h.Say("!r", "@alice:x", 0, 3)
+				h.Start()
+				h.Arrived(3)
+				h.Halt()
+				h.Start()
 				<-time.After(2 * stallTime)
-				if why := h.d.Unready(); why != "" {
+				if why := h.Dispatcher.Unready(); why != "" {
 					t.Errorf("not ready before anything happened: %s", why)
 				}
-				h.link.Refuse(tt.refuse, 100_000)
+				h.Link.Refuse(tt.refuse, 100_000)
 				for n := range 4 {
 					<-time.After(stallTime / 4)
-					h.say("!r", "@alice:x", 3+n, 1)
+					h.Say("!r", "@alice:x", 3+n, 1)
 				}
 				<-time.After(stallTime / 2)
-				if why := h.d.Unready(); !strings.Contains(why, tt.want) {
+				if why := h.Dispatcher.Unready(); !strings.Contains(why, tt.want) {
 					t.Errorf("the reason is %q, want %q", why, tt.want)
 				}
-				h.link.Spare()
-				h.arrived(7)
-				eventstest.WaitFor(t, "it to be ready", func() bool { return h.d.Unready() == "" })
+				h.Link.Spare()
+				h.Arrived(7)
+				eventstest.WaitFor(t, "it to be ready", func() bool { return h.Dispatcher.Unready() == "" })
 			})
 		})
 	}
@@ -57,20 +57,20 @@ const stallTime = 40 * time.Second
 // A partition that cannot be prepared is reported, and the others are worked on.
 func TestG14UnpreparedPartition(t *testing.T) {
 	bubbleOf(t, 4, func(t *testing.T, h *harness) {
-		h.server.Publish("$KV.POSITIONS.match.2", "garbage")
-		h.begin()
-		h.link.Refuse("dead.", 100_000) // so that the bad value cannot be kept
+		h.Server.Publish("$KV.POSITIONS.match.2", "garbage")
+		h.Begin()
+		h.Link.Refuse("dead.", 100_000) // so that the bad value cannot be kept
 		<-time.After(2 * stallTime)
-		if n := h.d.Stats().Partitions; n != 3 {
+		if n := h.Dispatcher.Stats().Partitions; n != 3 {
 			t.Errorf("%d partitions are owned, want 3", n)
 		}
-		if why := h.d.Unready(); !strings.Contains(why, "partitions [2] are not worked on") {
+		if why := h.Dispatcher.Unready(); !strings.Contains(why, "partitions [2] are not worked on") {
 			t.Errorf("the reason is %q", why)
 		}
-		h.link.Spare()
-		<-h.d.Ready()
-		eventstest.WaitFor(t, "it to be ready", func() bool { return h.d.Unready() == "" })
-		if n := h.d.Stats().Partitions; n != 4 {
+		h.Link.Spare()
+		<-h.Dispatcher.Ready()
+		eventstest.WaitFor(t, "it to be ready", func() bool { return h.Dispatcher.Unready() == "" })
+		if n := h.Dispatcher.Stats().Partitions; n != 4 {
 			t.Errorf("%d partitions are owned, want 4", n)
 		}
 	})

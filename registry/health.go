@@ -16,6 +16,7 @@ type Health struct {
 	Whoami    Histogram
 	Held      int    // imported users whose push rules are not fetched yet, and who are not poked
 	TakenOver uint64 // pushers that were taken over from the homeserver since the start
+	Reports   Reports
 }
 
 // Health returns the state of the registry.
@@ -25,7 +26,7 @@ func (r *Registry) Health(ctx context.Context) (h Health, err error) {
 		return h, fmt.Errorf("count outbox: %w", err)
 	}
 	held, err := r.store.Held(ctx)
-	h.Held, h.Requests = len(held), r.api.requests.snapshot()
+	h.Held, h.Requests, h.Reports = len(held), r.api.requests.snapshot(), r.api.reports.snapshot()
 	if up := r.api.upstream; up != nil {
 		h.Whoami, h.TakenOver = up.tokens.whoami.snapshot(), up.takenOver.Load()
 	}

@@ -37,6 +37,7 @@ type api struct {
 	requests requestCounts
 
 	upstream *upstream // nil without a homeserver to ask
+	reports  *reports
 }
 
 // call is one request in progress, with what its log line needs.
@@ -52,7 +53,7 @@ type call struct {
 func newAPI(store *store, outbox *outbox, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, limiter *limiter, log *slog.Logger) *api {
 	a := &api{
 		store: store, outbox: outbox, conn: conn, policy: policy, auth: auth, upstream: up, limiter: limiter,
-		listings: semaphore.NewWeighted(maxListings), log: log,
+		listings: semaphore.NewWeighted(maxListings), log: log, reports: newReports(conn, log),
 	}
 	a.table = a.endpoints()
 	return a

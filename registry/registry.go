@@ -59,7 +59,9 @@
 // Requests that end devices are
 // watched if a proxy sends them here (watch.go); in any case the homeserver is asked
 // about every user and device in turn (recheck.go): quickly after a start or a hang
-// (missed.go), since clients went to the homeserver meanwhile. Imported users are published
+// (missed.go), since clients went to the homeserver meanwhile. Receipts and redactions of a
+// homeserver that does not send them are published if a proxy sends them here
+// (reports.go). Imported users are published
 // once their rules are fetched. A logout wins over earlier requests: no answer
 // or request from before it restores a token or a pusher (departures.go). The number of
 // concurrent requests with unknown tokens is limited, and more are refused (429), so that
@@ -94,6 +96,9 @@
 //     cannot be listed: M_UNKNOWN 503 with Retry-After.
 //   - The homeserver does not know the as_token: a warning, and not ready; it is asked
 //     again every few seconds.
+//   - A receipt or redaction that the homeserver has accepted cannot be published: the client
+//     gets the homeserver's answer, and publishing is retried. Up to 4096 wait in memory; a
+//     crash loses them, and the next receipt in the room mends the count.
 //   - poked crashes while it moves a pusher from the homeserver: the pusher is in both, and
 //     pokes may come twice until the next attempt.
 //   - A crash between publishing and deleting the outbox row: the value is published
@@ -271,6 +276,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	group.Go(func() error { return r.conn.ConsumeAccounts(ctx, r.accountChanged) })
 	if r.api.upstream != nil {
 		group.Go(func() error { return r.api.upstream.greet(ctx) })
+		group.Go(func() error { return r.api.reports.run(ctx) })
 	}
 	if r.recheck != nil {
 		group.Go(func() error { return r.recheck.run(ctx) })

@@ -122,6 +122,9 @@ func (u *upstream) forward(ctx context.Context, c *call) (*homeserver.Answer, er
 		return nil, err
 	}
 	c.request.Body = io.NopCloser(bytes.NewReader(body))
+	if c.request.Method != http.MethodGet { // it may be executed, also if the client is gone by now
+		ctx = context.WithoutCancel(ctx)
+	}
 	answer, err := u.client.Forward(ctx, c.request, todaysPath(c.request.URL.EscapedPath()), body)
 	if err != nil {
 		return nil, refusal(err)

@@ -5,26 +5,36 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"poked/events/homeserver"
 	"poked/events/httpserve"
 )
 
 // If a reverse proxy sends requests that end devices here, they are forwarded to the
 // homeserver, and pushers are removed as soon as it has confirmed them. This is optional:
-// the recheck (recheck.go) finds the devices of requests that take another way.
+// the recheck (recheck.go) finds the devices of requests that take another way. Receipts and
+// redactions are watched likewise (reports.go).
 
-// watcher removes pushers after the homeserver has confirmed a request. body is the
+// watcher acts on a request of a client that the homeserver has executed, as its answer says.
+// The client gets that answer even if the watcher fails.
+type watcher func(ctx context.Context, c *call, answer *homeserver.Answer)
+
+// remover removes pushers after the homeserver has confirmed a request. body is the
 // client's.
-type watcher func(ctx context.Context, c *call, body []byte) ([]removed, error)
+type remover func(ctx context.Context, c *call, body []byte) ([]removed, error)
 
 // watchers is the table of watched requests: path below a prefix, and method.
 func (a *api) watchers() map[string]map[string]watcher {
 	return map[string]map[string]watcher{
-		"/logout":             {http.MethodPost: a.loggedOut},
-		"/logout/all":         {http.MethodPost: a.loggedOutEverywhere},
-		"/devices/{deviceId}": {http.MethodDelete: a.deviceDeleted},
-		"/delete_devices":     {http.MethodPost: a.devicesDeleted},
-		"/account/password":   {http.MethodPost: a.passwordChanged},
-		"/account/deactivate": {http.MethodPost: a.deactivated},
+		"/logout":             {http.MethodPost: a.removing(a.loggedOut)},
+		"/logout/all":         {http.MethodPost: a.removing(a.loggedOutEverywhere)},
+		"/devices/{deviceId}": {http.MethodDelete: a.removing(a.deviceDeleted)},
+		"/delete_devices":     {http.MethodPost: a.removing(a.devicesDeleted)},
+		"/account/password":   {http.MethodPost: a.removing(a.passwordChanged)},
+		"/account/deactivate": {http.MethodPost: a.removing(a.deactivated)},
+
+		"/rooms/{roomId}/receipt/{receiptType}/{eventId}": {http.MethodPost: a.reporting(receiptOf)},
+		"/rooms/{roomId}/read_markers":                    {http.MethodPost: a.reporting(markersOf)},
+		"/rooms/{roomId}/redact/{eventId}/{txnId}":        {http.MethodPut: a.reporting(redactionOf)},
 	}
 }
 
@@ -50,26 +60,29 @@ func (a *api) watch(watched map[string]watcher) route {
 		if err != nil {
 			return nil, err
 		}
-		if follow, ok := watched[c.request.Method]; ok && answer.Status/100 == 2 && c.identity.UserID != "" {
-			a.follow(ctx, c, follow)
+		if follow, ok := watched[c.request.Method]; ok && answer.Status/100 == 2 {
+			follow(context.WithoutCancel(ctx), c, answer)
 		}
 		return answer, nil
 	}
 	return route{http.MethodGet: handle, http.MethodPost: handle, http.MethodPut: handle, http.MethodDelete: handle}
 }
 
-// follow removes pushers. The homeserver has already executed the request, so the client
-// gets its answer even if this fails; the recheck removes the pushers later.
-func (a *api) follow(ctx context.Context, c *call, do watcher) {
-	ctx = context.WithoutCancel(ctx)
-	body, err := c.body()
-	if err == nil {
-		var gone []removed
-		gone, err = do(ctx, c, body)
-		logRemoved(a.log, gone)
-	}
-	if err != nil {
-		a.log.Error("pushers of a device that is gone could not be removed", "user_id", string(c.identity.UserID), "error", err)
+// removing removes pushers. If it fails, the recheck removes them later.
+func (a *api) removing(do remover) watcher {
+	return func(ctx context.Context, c *call, _ *homeserver.Answer) {
+		if c.identity.UserID == "" {
+			return
+		}
+		body, err := c.body()
+		if err == nil {
+			var gone []removed
+			gone, err = do(ctx, c, body)
+			logRemoved(a.log, gone)
+		}
+		if err != nil {
+			a.log.Error("pushers of a device that is gone could not be removed", "user_id", string(c.identity.UserID), "error", err)
+		}
 	}
 }
 

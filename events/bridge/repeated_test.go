@@ -6,7 +6,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"poked/events/publish"
 )
+
+// freshFor is how long the bridge relies on NATS to recognise ids.
+const freshFor = 5 * time.Minute
 
 // A homeserver that received no answer repeats the transaction with more events.
 func TestRepeatedTransactionGrows(t *testing.T) {
@@ -33,6 +38,22 @@ func TestRepeatedTransactionAfterAnHour(t *testing.T) {
 		if counts := h.bridge.Counts(); counts.Repeated != 4 || counts.Events != 1 {
 			t.Errorf("counts %+v", counts)
 		}
+	})
+}
+
+// A client's redaction was published by way of the registry, before the messages that came
+// before it: they are not taken for stored, and the redaction is stored once.
+func TestReportedRedactionHidesNoMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newQuietHouse(t)
+		h.put(create())
+		late := []string{message("$1"), message("$2"), message("$redaction")}
+		if err := publish.NewPublisher(h.conn).Event(t.Context(), []byte(message("$redaction")), publish.Reported()); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(freshFor + time.Second)
+		h.put(late...)
+		h.want("after the messages", "$create $redaction $1 $2")
 	})
 }
 

@@ -54,6 +54,9 @@ func StartHomeserver(t testing.TB) *Homeserver {
 	mux.HandleFunc("GET "+v3+"/account/whoami", h.authorized(h.whoami))
 	mux.HandleFunc("GET "+v3+"/joined_rooms", h.authorized(h.joinedRooms))
 	mux.HandleFunc("GET "+v3+"/rooms/{room}/state", h.authorized(h.roomState))
+	mux.HandleFunc("POST "+v3+"/rooms/{room}/receipt/{kind}/{event}", h.authorized(h.accept))
+	mux.HandleFunc("POST "+v3+"/rooms/{room}/read_markers", h.authorized(h.accept))
+	mux.HandleFunc("PUT "+v3+"/rooms/{room}/redact/{event}/{txn}", h.authorized(h.redact))
 	mux.HandleFunc("GET "+v3+"/devices/{device}", h.authorized(h.getDevice))
 	mux.HandleFunc("DELETE "+v3+"/devices/{device}", h.authorized(h.deleteDevices))
 	mux.HandleFunc("POST "+v3+"/delete_devices", h.authorized(h.deleteDevices))
@@ -205,6 +208,16 @@ func (h *Homeserver) roomState(w http.ResponseWriter, r *http.Request, caller de
 		return
 	}
 	respond(w, http.StatusOK, h.state[room])
+}
+
+// accept answers a request that changes nothing here.
+func (h *Homeserver) accept(w http.ResponseWriter, _ *http.Request, _ device) {
+	respond(w, http.StatusOK, struct{}{})
+}
+
+// redact names the redaction after its transaction id.
+func (h *Homeserver) redact(w http.ResponseWriter, r *http.Request, _ device) {
+	respond(w, http.StatusOK, map[string]any{"event_id": "$redaction-" + r.PathValue("txn")})
 }
 
 func (h *Homeserver) getDevice(w http.ResponseWriter, r *http.Request, caller device) {

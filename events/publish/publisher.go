@@ -66,6 +66,13 @@ func Superseded() Option {
 	return func(h nats.Header) { h.Set(stream.HeaderSuperseded, "true") }
 }
 
+// Reported marks an event that is published as a client sent it, beside the homeserver's own
+// events of the room and perhaps before them. The homeserver may publish the same event again,
+// with the same id.
+func Reported() Option {
+	return func(h nats.Header) { h.Set(stream.HeaderReported, "true") }
+}
+
 // address returns the subject and the header of an event.
 func address(e *events.RoomEvent, opts []Option) (string, nats.Header) {
 	header := nats.Header{jetstream.MsgIDHeader: []string{string(e.EventID)}}

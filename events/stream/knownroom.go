@@ -48,11 +48,11 @@ func (c *Conn) createOf(ctx context.Context, room events.RoomID) (*jetstream.Raw
 
 // NewestLike returns the id of the last event that ROOMS has on the subject of ev: for a
 // state event the newest of its type and state key, else the newest event of the room
-// that is not state. It is "" if there is none, or if that event was seeded, which does
-// not imply that the events before it are stored.
+// that is not state. It is "" if there is none, or if that event was seeded or reported by a
+// client, which does not imply that the events before it are stored.
 func (c *Conn) NewestLike(ctx context.Context, ev *events.RoomEvent) (events.EventID, error) {
 	msg, err := c.newestOn(ctx, Rooms, c.storedSubject(ev))
-	if err != nil || msg == nil {
+	if err != nil || msg == nil || IsReported(msg.Header) {
 		return "", err
 	}
 	return events.EventID(msg.Header.Get(jetstream.MsgIDHeader)), nil

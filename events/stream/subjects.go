@@ -43,6 +43,16 @@ func IsSuperseded(header nats.Header) bool {
 	return strings.EqualFold(header.Get(HeaderSuperseded), "true")
 }
 
+// HeaderReported is the header, with the value "true", of an event that did not come in the
+// homeserver's own order, but as a client sent it: it does not imply that the events before
+// it are stored.
+const HeaderReported = "Poked-Reported"
+
+// IsReported reports whether a message has the header [HeaderReported].
+func IsReported(header nats.Header) bool {
+	return strings.EqualFold(header.Get(HeaderReported), "true")
+}
+
 // kvSubject returns the subject of a bucket's key (NATS ADR-8).
 func kvSubject(bucket, key string) string { return "$KV." + bucket + "." + key }
 

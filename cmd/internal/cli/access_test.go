@@ -300,7 +300,7 @@ func TestNoRoleWritesForAnother(t *testing.T) {
 			"account." + user + ".logout", "$KV.PUSHERS.0." + user, "$KV.PUSH_RULES.0." + user,
 			"$JS.API.STREAM.CREATE.SPY", "$JS.API.STREAM.UPDATE.ROOMS", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.STREAM.PURGE.ROOMS",
 		},
-		"registry":   {"room." + room + ".event", "notify.0." + user + "." + room, "$KV.BACKLOG.0.x", "$JS.API.STREAM.DELETE.ROOMS"},
+		"registry":   {"room." + room + ".state._._", "notify.0." + user + "." + room, "$KV.BACKLOG.0.x", "$JS.API.STREAM.DELETE.ROOMS"},
 		"operator":   {"$KV.PUSHERS.0." + user, "$KV.POSITIONS.match.0", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.CONSUMER.CREATE.KV_PUSHERS"},
 		"homeserver": {"notify.0." + user + "." + room, "rejected." + user, "dead.0." + user, "$JS.API.STREAM.DELETE.ROOMS"},
 		"bridge": {
@@ -334,7 +334,7 @@ func TestRolesMayPublish(t *testing.T) {
 			"$JS.API.DIRECT.GET.KV_WORKERS.$KV.WORKERS.match.0", "$JS.API.STREAM.MSG.GET.KV_PUSHERS",
 			"$JS.API.STREAM.PURGE.NOTIFICATIONS", "$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS",
 		},
-		"registry": acknowledgements("ACCOUNTS", "REJECTED"),
+		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "room.room.receipt", "room.room.event"),
 	} {
 		g.mayPublish(role, subjects)
 	}

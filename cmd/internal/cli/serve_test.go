@@ -82,6 +82,9 @@ type poke struct {
 	Notification struct {
 		EventID string `json:"event_id"`
 		Sender  string `json:"sender"`
+		Counts  struct {
+			Unread int `json:"unread"`
+		} `json:"counts"`
 		Devices []struct {
 			AppID   string          `json:"app_id"`
 			Pushkey string          `json:"pushkey"`

@@ -114,7 +114,7 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 type registryMetrics struct {
 	health func(context.Context) (registry.Health, error)
 
-	outbox, settled, requests, whoami, held, takenOver *prometheus.Desc
+	outbox, settled, requests, whoami, held, takenOver, reports, reportsWaiting *prometheus.Desc
 }
 
 func newRegistryMetrics(health func(context.Context) (registry.Health, error)) *registryMetrics {
@@ -127,12 +127,15 @@ func newRegistryMetrics(health func(context.Context) (registry.Health, error)) *
 		whoami:    series("whoami_latency_seconds", "Time that the homeserver took to answer about an access token, in seconds."),
 		held:      series("imported_users_waiting", "Imported users whose push rules are not fetched yet. They are not poked before."),
 		takenOver: series("pushers_taken_over_total", "Pushers moved from the homeserver to the registry."),
+
+		reports:        series("client_reports_total", "Receipts and redactions that clients sent by way of the registry, by whether they were published to NATS or lost.", "result"),
+		reportsWaiting: series("client_reports_waiting", "Receipts and redactions of clients that wait until NATS is back."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *registryMetrics) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{m.outbox, m.settled, m.requests, m.whoami, m.held, m.takenOver} {
+	for _, desc := range []*prometheus.Desc{m.outbox, m.settled, m.requests, m.whoami, m.held, m.takenOver, m.reports, m.reportsWaiting} {
 		descs <- desc
 	}
 }
@@ -160,6 +163,9 @@ func (m *registryMetrics) Collect(metrics chan<- prometheus.Metric) {
 	}
 	to.gauge(m.held, float64(h.Held))
 	to.counter(m.takenOver, h.TakenOver)
+	to.counter(m.reports, h.Reports.Published, "published")
+	to.counter(m.reports, h.Reports.Lost, "lost")
+	to.gauge(m.reportsWaiting, float64(h.Reports.Waiting))
 }
 
 // bridgeMetrics collects the metrics of a bridge.

@@ -20,6 +20,7 @@ import (
 // Backfill configures a backfill: fetching the state of rooms before their next event.
 type Backfill struct {
 	Users []events.UserID // in addition to all users with pushers
+	Rooms []events.RoomID // only these, and again; all if there are none
 	Again bool            // include rooms whose state NATS already holds
 	Rate  float64         // maximum rooms per second; 0 for no limit
 	// Progress reports the progress, from one goroutine at a time: first in "users", whose
@@ -36,6 +37,9 @@ type Backfilled struct {
 	Refused int `json:"refused"` // rooms whose state the homeserver refuses to return
 	Failed  int `json:"failed"`  // rooms whose state could not be fetched; another run tries again
 }
+
+// ErrNobodyJoined is wrapped by the error about a room of which no user's state can be asked.
+var ErrNobodyJoined = errors.New("none of the users is joined to the room")
 
 // backfill is one run of RunBackfill.
 type backfill struct {
@@ -88,7 +92,15 @@ func (b *backfill) rooms(ctx context.Context) (map[events.RoomID][]events.UserID
 		b.sum.Users++
 		b.Progress("users", b.sum.Users, len(users))
 	})
+	if len(b.Rooms) > 0 {
+		maps.DeleteFunc(rooms, func(room events.RoomID, _ []events.UserID) bool { return !slices.Contains(b.Rooms, room) })
+	}
 	b.sum.Rooms = len(rooms)
+	for _, room := range b.Rooms {
+		if err == nil && rooms[room] == nil {
+			err = fmt.Errorf("%w: %s", ErrNobodyJoined, room)
+		}
+	}
 	return rooms, err
 }
 
@@ -126,7 +138,7 @@ func (b *backfill) fetch(ctx context.Context, room events.RoomID, witnesses []ev
 }
 
 func (b *backfill) isKnown(ctx context.Context, room events.RoomID) (known bool, err error) {
-	if b.Again || ctx.Err() != nil {
+	if b.Again || len(b.Rooms) > 0 || ctx.Err() != nil {
 		return false, ctx.Err()
 	}
 	err = persist(ctx, func(ctx context.Context) (err error) {

@@ -27,6 +27,11 @@
 // only in NATS, so a crash in between needs no repair, and a repeated backfill continues
 // where it stopped.
 //
+// A homeserver sends nothing of a room that no local user is in. So when a local user joins,
+// and it is possible that none was there before, the room's state is fetched again
+// (away.go). ROOMS itself says so: then the last event before the join is a local user's leave,
+// or too old to be there.
+//
 // When a local user joins a room that replaces another, the homeserver copies push rules
 // from the old room: before it stores the join, the bridge publishes that the registry
 // fetches them again.

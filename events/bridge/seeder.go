@@ -69,14 +69,17 @@ func newSeeder(service *homeserver.Service, reg *homeserver.Registration, conn *
 	}, nil
 }
 
-// ensure returns nil once the events of a room may be published: its state is in NATS,
-// or begins with these events, or cannot be fetched.
+// ensure returns nil once the events of a room may be published: its state is in NATS and
+// nothing of it was missed, or it begins with these events, or it cannot be fetched.
 func (s *seeder) ensure(ctx context.Context, room events.RoomID, coming []events.RoomEvent) error {
 	known, err := s.isKnown(ctx, room, coming)
-	if err != nil || known {
+	was, failed := s.failing.Get(room)
+	if err == nil && known && !failed {
+		known, err = s.isCurrent(ctx, room, coming)
+	}
+	if err != nil || known && !failed {
 		return err
 	}
-	was, failed := s.failing.Get(room)
 	witnesses, joins := s.witnesses(coming)
 	if failed && !joins && time.Now().Before(was.again) {
 		s.counts.withoutState.Add(1)

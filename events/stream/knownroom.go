@@ -58,7 +58,27 @@ func (c *Conn) NewestLike(ctx context.Context, ev *events.RoomEvent) (events.Eve
 	return events.EventID(msg.Header.Get(jetstream.MsgIDHeader)), nil
 }
 
-// newestOn returns the last message on a subject, or nil.
+// NewestOf returns the newest event of a room that ROOMS has, if it came in the homeserver's
+// own order: it is nil if there is none, or if that event was seeded, or reported by a client.
+func (c *Conn) NewestOf(ctx context.Context, room events.RoomID) ([]byte, error) {
+	msg, err := c.newestOn(ctx, Rooms, c.roomSubject(room)+".event")
+	if err != nil {
+		return nil, err
+	}
+	state, err := c.newestOn(ctx, Rooms, c.roomSubject(room)+".state.>")
+	if err != nil {
+		return nil, err
+	}
+	if msg == nil || IsReported(msg.Header) || state != nil && state.Sequence > msg.Sequence {
+		msg = state
+	}
+	if msg == nil || msg.Header.Get(jetstream.MsgIDHeader) == "" {
+		return nil, nil
+	}
+	return msg.Data, nil
+}
+
+// newestOn returns the last message on a subject, which may have wildcards, or nil.
 func (c *Conn) newestOn(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()

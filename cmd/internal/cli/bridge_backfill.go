@@ -21,6 +21,7 @@ type bridgeBackfillCmd struct {
 	Access     node.NATSFlags    `embed:"" group:"NATS:"`
 	Homeserver homeserver.Config `embed:""`
 	Users      []events.UserID   `name:"user" env:"POKED_BACKFILL_USERS" placeholder:"USER_ID" help:"Include the rooms of these users, besides those of all users who have pushers."`
+	Rooms      []events.RoomID   `name:"room" env:"POKED_BACKFILL_ROOMS" placeholder:"ROOM_ID" help:"Fetch the state of these rooms only, also if poked already knows it. A user who has a pusher, or one of --user, must be joined."`
 	Rate       float64           `default:"5" env:"POKED_BACKFILL_RATE" placeholder:"N" help:"Rooms per second to fetch at most; 0 means unlimited."`
 	Again      bool              `env:"POKED_BACKFILL_AGAIN" help:"Also fetch the state of rooms that poked already knows."`
 	JSON       bool              `name:"json" env:"POKED_JSON" help:"Print the summary as a JSON object on standard output."`
@@ -61,9 +62,12 @@ func (c *bridgeBackfillCmd) Run(ctx context.Context, std terminal.Streams) error
 	log := slog.New(slog.NewTextHandler(con, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	began := time.Now()
 	sum, err := bridge.RunBackfill(ctx, bridge.Backfill{
-		Users: c.Users, Again: c.Again, Rate: c.Rate, Progress: con.Reach,
+		Users: c.Users, Rooms: c.Rooms, Again: c.Again, Rate: c.Rate, Progress: con.Reach,
 	}, client, reg, conn, log)
 	con.Finish()
+	if errors.Is(err, bridge.ErrNobodyJoined) {
+		return fmt.Errorf("%w: name one who is with --user", err)
+	}
 	return errors.Join(err, c.conclude(std, sum, time.Since(began)))
 }
 

@@ -154,14 +154,18 @@ func TestBackfill(t *testing.T) {
 		{"first", nil, `{"users":2,"rooms":1,"known":0,"fetched":1,"refused":0,"failed":0}`},
 		{"second", nil, `{"users":2,"rooms":1,"known":1,"fetched":0,"refused":0,"failed":0}`},
 		{"again", []string{"--again"}, `{"users":2,"rooms":1,"known":0,"fetched":1,"refused":0,"failed":0}`},
+		{"one room", []string{"--room", "!room:example.org"}, `{"users":2,"rooms":1,"known":0,"fetched":1,"refused":0,"failed":0}`},
 	} {
 		got := poked(t, "", append(args, tt.extra...)...)
 		if got.Code != ExitOK || strings.TrimSpace(got.Stdout) != tt.want {
 			t.Errorf("%s: exit code %d, %s%s", tt.name, got.Code, got.Stdout, got.Stderr)
 		}
 	}
-	if n := len(stored(t, rooms)); n != 6 {
-		t.Errorf("%d events are stored, want 3 and 3 again", n)
+	if n := len(stored(t, rooms)); n != 9 {
+		t.Errorf("%d events are stored, want 3 and twice 3 again", n)
+	}
+	if got := poked(t, "", append(args, "--room", "!secret:example.org")...); got.Code != ExitFailure || !strings.Contains(got.Stderr, "!secret:example.org: name one who is with --user") {
+		t.Errorf("a room of nobody: exit code %d, %s", got.Code, got.Stderr)
 	}
 	hs.Instead(func(r *http.Request) (eventstest.Reply, bool) {
 		return eventstest.Reply{Status: 500, Body: `{}`}, strings.HasSuffix(r.URL.Path, "/state")

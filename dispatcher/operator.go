@@ -50,14 +50,13 @@ func (all *delivery) mayHold(part int, filter events.PusherFilter) bool {
 	return filter.UserID == "" || part == events.PartitionOf(events.Token(filter.UserID), len(all.byPart))
 }
 
-// retry schedules the lagging pushers that filter admits for now and returns how many.
-func (all *delivery) retry(ctx context.Context, filter events.PusherFilter) (n int) {
+// retry schedules the lagging pushers that filter admits for now.
+func (all *delivery) retry(ctx context.Context, filter events.PusherFilter) (n events.RetriedPushers) {
 	for part := range all.byPart {
-		d := all.at(part)
-		if d == nil {
-			continue
+		if d := all.at(part); d != nil && all.mayHold(part, filter) {
+			in := d.Retry(ctx, filter)
+			n.Pushers, n.Retried = n.Pushers+in.Pushers, n.Retried+in.Retried
 		}
-		n += d.Retry(ctx, filter)
 	}
 	return n
 }

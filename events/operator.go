@@ -97,6 +97,12 @@ func (f PusherFilter) Admits(p *PusherState) bool {
 		(f.Gateway == "" || f.Gateway == p.Gateway) && (f.State == "" || f.State == p.State)
 }
 
+// RetriedPushers is the result of retrying pushers.
+type RetriedPushers struct {
+	Pushers int `json:"pushers"` // that the filter admits
+	Retried int `json:"retried"` // of those, the ones that lag and are tried now
+}
+
 // SkippedPushers is the result of skipping pokes.
 type SkippedPushers struct {
 	Pushers int `json:"pushers"` // that the filter admits
@@ -119,9 +125,8 @@ type OperatorHandler struct {
 	Pushers func(ctx context.Context, filter PusherFilter, after PusherCursor) iter.Seq2[PusherState, PusherCursor]
 	// Gateways returns the gateways that are in use, in any order.
 	Gateways func() []GatewayState
-	// Retry retries the lagging pushers that filter admits now, and returns how many they
-	// are.
-	Retry func(ctx context.Context, filter PusherFilter) int
+	// Retry retries the lagging pushers that filter admits now.
+	Retry func(ctx context.Context, filter PusherFilter) RetriedPushers
 	// Skip puts aside the poke at which each lagging pusher is stuck that filter admits.
 	Skip func(ctx context.Context, filter PusherFilter) SkippedPushers
 }

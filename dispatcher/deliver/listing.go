@@ -75,16 +75,17 @@ func (d *Deliverer) States(ctx context.Context, filter events.PusherFilter, afte
 	}
 }
 
-// Retry schedules the lagging pushers that filter admits for now and returns how many.
-func (d *Deliverer) Retry(ctx context.Context, filter events.PusherFilter) (n int) {
+// Retry schedules the lagging pushers that filter admits for now.
+func (d *Deliverer) Retry(ctx context.Context, filter events.PusherFilter) (n events.RetriedPushers) {
 	for piece := range d.pieces(filter, events.PusherCursor{}) {
+		n.Pushers += len(piece)
 		for i := range piece {
 			if ctx.Err() != nil {
 				return n
 			}
 			if piece[i].State == events.PusherLagging {
 				piece[i].lane.tryNow()
-				n++
+				n.Retried++
 			}
 		}
 	}

@@ -35,7 +35,7 @@ func (h *Harness) RetryPushers(filter events.PusherFilter) int {
 	if err != nil {
 		h.T.Error(err)
 	}
-	return n
+	return n.Retried
 }
 
 // Skip skips pokes as an operator does.

@@ -43,15 +43,15 @@ func (c *Conn) Gateways(ctx context.Context) iter.Seq2[events.GatewayState, erro
 }
 
 // RetryPushers retries the lagging pushers that filter admits now, whatever their
-// backoff, and returns how many they are. A gateway's Retry-After is still honoured.
-func (c *Conn) RetryPushers(ctx context.Context, filter events.PusherFilter) (n int, err error) {
+// backoff. A gateway's Retry-After is still honoured.
+func (c *Conn) RetryPushers(ctx context.Context, filter events.PusherFilter) (n events.RetriedPushers, err error) {
 	workers, err := c.dispatchers(ctx)
 	for _, worker := range workers {
-		var answer retryAnswer
+		var answer events.RetriedPushers
 		if err := c.ask(ctx, worker, endpointRetry, listRequest{Filter: filter}, &answer); err != nil {
 			return n, err
 		}
-		n += answer.Pushers
+		n.Pushers, n.Retried = n.Pushers+answer.Pushers, n.Retried+answer.Retried
 	}
 	return n, err
 }

@@ -60,11 +60,6 @@ type listPage struct {
 	size       int
 }
 
-// retryAnswer reports how many pushers are retried.
-type retryAnswer struct {
-	Pushers int `json:"pushers"`
-}
-
 // operatorServer answers one request at a time, so that operators cost a dispatcher one
 // processor at most.
 type operatorServer struct {
@@ -224,7 +219,7 @@ func (s *operatorServer) retry(ctx context.Context, raw []byte) (any, error) {
 	if err := json.Unmarshal(raw, &request); err != nil {
 		return nil, fmt.Errorf("decode request: %w", err)
 	}
-	return retryAnswer{Pushers: s.handler.Retry(ctx, request.Filter)}, nil
+	return s.handler.Retry(ctx, request.Filter), nil
 }
 
 func (s *operatorServer) skip(ctx context.Context, raw []byte) (any, error) {

@@ -41,7 +41,10 @@ func knower(name string, n int, retried chan<- events.PusherFilter) events.Opera
 			}
 			return states
 		},
-		Retry: func(_ context.Context, filter events.PusherFilter) int { retried <- filter; return n },
+		Retry: func(_ context.Context, filter events.PusherFilter) events.RetriedPushers {
+			retried <- filter
+			return events.RetriedPushers{Pushers: n, Retried: n}
+		},
 	}
 }
 
@@ -97,8 +100,8 @@ func TestOperatorReceivesAll(t *testing.T) {
 			}
 		}
 		n, err := client.RetryPushers(t.Context(), events.PusherFilter{UserID: "@a000007:x"})
-		if err != nil || n != many+few {
-			t.Errorf("%d are retried, %v", n, err)
+		if err != nil || n.Retried != many+few {
+			t.Errorf("%+v are retried, %v", n, err)
 		}
 		if filter := <-retried; filter.UserID != "@a000007:x" {
 			t.Errorf("the dispatcher received %+v", filter)
@@ -160,7 +163,7 @@ func TestOperatorIsAnsweredAfterNATSWasAway(t *testing.T) {
 		server.Stop()
 		server.Start()
 		<-time.After(5 * time.Second)
-		if n, err := server.Dial().RetryPushers(t.Context(), events.PusherFilter{}); n != 1 || err != nil {
+		if n, err := server.Dial().RetryPushers(t.Context(), events.PusherFilter{}); n.Retried != 1 || err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
 	})

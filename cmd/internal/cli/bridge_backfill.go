@@ -20,8 +20,8 @@ type bridgeBackfillCmd struct {
 	NATS       string            `name:"nats" default:"nats://127.0.0.1:4222" env:"POKED_NATS" placeholder:"URL,..." help:"NATS that poked uses."`
 	Access     node.NATSFlags    `embed:"" group:"NATS:"`
 	Homeserver homeserver.Config `embed:""`
-	Users      []events.UserID   `name:"user" env:"POKED_BACKFILL_USERS" placeholder:"USER_ID" help:"Include the rooms of these users, besides those of all users who have pushers."`
-	Rooms      []events.RoomID   `name:"room" env:"POKED_BACKFILL_ROOMS" placeholder:"ROOM_ID" help:"Fetch the state of these rooms only, also if poked already knows it. A user who has a pusher, or one of --user, must be joined."`
+	Users      []userFlag        `name:"user" env:"POKED_BACKFILL_USERS" placeholder:"USER_ID" help:"Include the rooms of these users, besides those of all users who have pushers."`
+	Rooms      []roomFlag        `name:"room" env:"POKED_BACKFILL_ROOMS" placeholder:"ROOM_ID" help:"Fetch the state of these rooms only, also if poked already knows it. A user who has a pusher, or one of --user, must be joined."`
 	Rate       float64           `default:"5" env:"POKED_BACKFILL_RATE" placeholder:"N" help:"Rooms per second to fetch at most; 0 means unlimited."`
 	Again      bool              `env:"POKED_BACKFILL_AGAIN" help:"Also fetch the state of rooms that poked already knows."`
 	JSON       bool              `name:"json" env:"POKED_JSON" help:"Print the summary as a JSON object on standard output."`
@@ -62,7 +62,7 @@ func (c *bridgeBackfillCmd) Run(ctx context.Context, std terminal.Streams) error
 	log := slog.New(slog.NewTextHandler(con, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	began := time.Now()
 	sum, err := bridge.RunBackfill(ctx, bridge.Backfill{
-		Users: c.Users, Rooms: c.Rooms, Again: c.Again, Rate: c.Rate, Progress: con.Reach,
+		Users: asIDs[events.UserID](c.Users), Rooms: asIDs[events.RoomID](c.Rooms), Again: c.Again, Rate: c.Rate, Progress: con.Reach,
 	}, client, reg, conn, log)
 	con.Finish()
 	if errors.Is(err, bridge.ErrNobodyJoined) {

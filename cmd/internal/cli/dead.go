@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"time"
@@ -25,10 +26,10 @@ type deadCmd struct {
 
 // deadFlags select dead letters.
 type deadFlags struct {
-	User   events.UserID     `env:"POKED_DEAD_USER" placeholder:"USER_ID" help:"Only dead letters of this user."`
-	Room   events.RoomID     `env:"POKED_DEAD_ROOM" placeholder:"ROOM_ID" help:"Only dead letters of this room."`
+	User   userFlag          `env:"POKED_DEAD_USER" placeholder:"USER_ID" help:"Only dead letters of this user."`
+	Room   roomFlag          `env:"POKED_DEAD_ROOM" placeholder:"ROOM_ID" help:"Only dead letters of this room."`
 	Reason events.DeadReason `env:"POKED_DEAD_REASON" placeholder:"REASON" help:"Only dead letters with this reason: expired, refused, skipped, bad_event, bad_receipt, bad_notification, bad_message, bad_value or unreadable."`
-	AppID  string            `name:"app-id" env:"POKED_DEAD_APP_ID" placeholder:"APP_ID" help:"Only pokes of this app."`
+	AppID  appFlag           `name:"app-id" env:"POKED_DEAD_APP_ID" placeholder:"APP_ID" help:"Only pokes of this app."`
 	Since  momentFlag        `env:"POKED_DEAD_SINCE" placeholder:"AGO|TIME" help:"Only dead letters written since then: a duration such as 36h, or a time such as 2026-01-31T12:00:00Z."`
 	Until  momentFlag        `env:"POKED_DEAD_UNTIL" placeholder:"AGO|TIME" help:"Only dead letters written until then, in the same format."`
 	Seq    []uint64          `env:"POKED_DEAD_SEQ" placeholder:"SEQ,..." help:"Only the dead letters with these numbers (SEQ in the list)."`
@@ -37,7 +38,7 @@ type deadFlags struct {
 func (f *deadFlags) filter() stream.DeadFilter {
 	now := time.Now()
 	return stream.DeadFilter{
-		User: f.User, Room: f.Room, Reason: f.Reason, AppID: f.AppID,
+		User: events.UserID(f.User), Room: events.RoomID(f.Room), Reason: f.Reason, AppID: string(f.AppID),
 		Since: f.Since.before(now), Until: f.Until.before(now), Seqs: f.Seq,
 	}
 }
@@ -79,6 +80,7 @@ func (f momentFlag) before(now time.Time) time.Time {
 // deadListCmd is "poked dead list".
 type deadListCmd struct {
 	Operator operatorFlags `embed:""`
+	List     listFlags     `embed:""`
 	Dead     deadFlags     `embed:""`
 	Limit    int           `default:"100" env:"POKED_DEAD_LIMIT" placeholder:"N" help:"Maximum number to list; 0 means all."`
 }
@@ -101,19 +103,24 @@ func checkLimit(limit int) error {
 
 // Run prints the letters.
 func (c *deadListCmd) Run(ctx context.Context, std terminal.Streams) error {
-	head := []string{"SEQ", "WRITTEN", "REASON", "USER", "ROOM", "EVENT", "APP", "PUSHER", "ATTEMPTS", "LAST ERROR"}
-	p := newPrinter(std, c.Operator.JSON, head, deadCells)
+	columns := []terminal.Column{
+		{Title: "SEQ"}, {Title: "ATTEMPTS", Under: true},
+		{Title: "WRITTEN"}, {Title: "REASON", Under: true}, {Title: "LAST ERROR", Under: true, Least: 20},
+		{Title: "USER", Least: 12}, {Title: "ROOM", Under: true, Least: 12}, {Title: "EVENT", Under: true, Least: 12},
+		{Title: "DEVICE", Least: 12}, {Title: "APP", Under: true, Least: 12}, {Title: "PUSHER", Under: true},
+	}
+	p := newPrinter(std, c.Operator.JSON, c.List, "no dead letter matches", columns, deadCells)
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		if err := conn.Join(ctx); err != nil {
 			return err
 		}
 		count := 0
-		for letter, err := range conn.DeadLetters(ctx, c.Dead.filter()) {
+		for line, err := range withNames(ctx, conn, std.Err, deadLines(conn.DeadLetters(ctx, c.Dead.filter()), c.Limit)) {
 			if count++; err == nil && c.Limit > 0 && count > c.Limit {
 				_, _ = fmt.Fprintf(std.Err, "only the oldest %d are listed; --limit 0 lists all\n", c.Limit) // what counts is the list
 				break
 			}
-			if err := cmp.Or(err, p.print(lineOf(&letter))); err != nil {
+			if err := cmp.Or(err, p.print(line)); err != nil {
 				return err
 			}
 		}
@@ -121,23 +128,41 @@ func (c *deadListCmd) Run(ctx context.Context, std terminal.Streams) error {
 	})
 }
 
+// deadLines yields the printed part of the first letters: one more than limit, if that is
+// not 0, to tell that there are more.
+func deadLines(letters iter.Seq2[stream.StoredDeadLetter, error], limit int) iter.Seq2[deadLine, error] {
+	return func(yield func(deadLine, error) bool) {
+		count := 0
+		for letter, err := range letters {
+			if count++; !yield(lineOf(&letter), err) || count == limit+1 && limit > 0 {
+				return
+			}
+		}
+	}
+}
+
 // deadLine is the printed part of a dead letter: never the pushkey, and the message only on
 // request.
 type deadLine struct {
-	Seq       uint64            `json:"seq"`
-	Reason    events.DeadReason `json:"reason"`
-	Detail    string            `json:"detail,omitempty"`
-	At        time.Time         `json:"at"`
-	UserID    events.UserID     `json:"user_id,omitempty"`
-	RoomID    events.RoomID     `json:"room_id,omitempty"`
-	EventID   events.EventID    `json:"event_id,omitempty"`
-	AppID     string            `json:"app_id,omitempty"`
-	Pusher    events.PusherID   `json:"pusher,omitempty"`
-	Attempts  int               `json:"attempts,omitempty"`
-	LastError string            `json:"last_error,omitempty"`
-	Subject   string            `json:"subject,omitempty"`
-	Bytes     int               `json:"bytes"` // of the message that the letter holds
-	Message   any               `json:"message,omitempty"`
+	Seq     uint64            `json:"seq"`
+	Reason  events.DeadReason `json:"reason"`
+	Detail  string            `json:"detail,omitempty"`
+	At      time.Time         `json:"at"`
+	UserID  events.UserID     `json:"user_id,omitempty"`
+	RoomID  events.RoomID     `json:"room_id,omitempty"`
+	EventID events.EventID    `json:"event_id,omitempty"`
+	AppID   string            `json:"app_id,omitempty"`
+	Pusher  events.PusherID   `json:"pusher,omitempty"`
+	deviceNames
+	Attempts  int    `json:"attempts,omitempty"`
+	LastError string `json:"last_error,omitempty"`
+	Subject   string `json:"subject,omitempty"`
+	Bytes     int    `json:"bytes"` // of the message that the letter holds
+	Message   any    `json:"message,omitempty"`
+}
+
+func (l *deadLine) names() (events.UserID, events.PusherID, *deviceNames) {
+	return l.UserID, l.Pusher, &l.deviceNames
 }
 
 func lineOf(l *stream.StoredDeadLetter) deadLine {
@@ -153,7 +178,7 @@ func deadCells(l deadLine) []string {
 		failure = l.Detail
 	}
 	return []string{
-		strconv.FormatUint(l.Seq, 10), stamp(l.At), string(l.Reason), orDash(l.UserID), orDash(l.RoomID), orDash(l.EventID),
-		orDash(l.AppID), orDash(l.Pusher), strconv.Itoa(l.Attempts), orDash(failure),
+		strconv.FormatUint(l.Seq, 10), countOrDash(l.Attempts), stamp(l.At), string(l.Reason), orDash(failure),
+		orDash(l.UserID), orDash(l.RoomID), orDash(l.EventID), orDash(l.Device), orDash(l.AppID), orDash(l.Pusher),
 	}
 }

@@ -23,7 +23,7 @@ func (deadRetryCmd) Help() string {
 	return "A poke becomes a new notification for its pusher only. A message that could not be read is published again. " +
 		"The dead letter is deleted once that is stored, so an interrupted run loses nothing but may poke twice. " +
 		"A dead letter stays if its message was truncated, its pusher no longer exists, or its room has newer state. " +
-		"Each of these is reported on standard error, and the exit code is 1."
+		"Each of these is reported on standard error, and the exit code is 1. It is 2 if the flags select no dead letter."
 }
 
 // Run retries the dead letters.
@@ -40,7 +40,9 @@ type deadDropCmd struct {
 }
 
 // Help is shown by kong under the command's summary.
-func (deadDropCmd) Help() string { return "Dropped dead letters cannot be restored." }
+func (deadDropCmd) Help() string {
+	return "Dropped dead letters cannot be restored. Exit code 2 if the flags select no dead letter."
+}
 
 // Run deletes the dead letters.
 func (c *deadDropCmd) Run(ctx context.Context, std terminal.Streams) error {
@@ -176,13 +178,18 @@ func (c *deadChange) conclude(std terminal.Streams, work deadWork, s deadSummary
 	if s.Gone > 0 {
 		line += fmt.Sprintf(", %d were gone already", s.Gone)
 	}
-	if s.Refused == 0 {
+	filter := c.Dead.filter()
+	missed := s.Found == 0 && s.Complete && filter.Narrows()
+	if s.Refused == 0 && !missed {
 		_, _ = fmt.Fprintln(std.Err, line) // what counts is the exit code
 	}
 	if c.Operator.JSON {
 		if err := terminal.PrintJSON(std.Out, s); err != nil {
 			return err
 		}
+	}
+	if missed {
+		return badInputError{1, errors.New("no dead letter matches; poked dead list lists them")}
 	}
 	if s.Refused > 0 {
 		return fmt.Errorf("%s, %d cannot be tried again and stay", line, s.Refused)

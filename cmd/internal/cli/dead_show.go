@@ -2,10 +2,12 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"strings"
 
@@ -31,21 +33,29 @@ func (c *deadShowCmd) Run(ctx context.Context, std terminal.Streams) error {
 		if err := conn.Join(ctx); err != nil {
 			return err
 		}
-		for _, seq := range c.Seqs {
-			letter, err := conn.DeadLetter(ctx, seq)
-			if err != nil {
-				return err
-			}
-			line := lineOf(&letter)
-			if c.Content {
-				line.Message = contentOf(&letter)
-			}
-			if err := c.print(std.Out, &line); err != nil {
+		for line, err := range withNames(ctx, conn, std.Err, c.lines(ctx, conn)) {
+			if err := cmp.Or(err, c.print(std.Out, &line)); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// lines yields the dead letters.
+func (c *deadShowCmd) lines(ctx context.Context, conn *stream.Conn) iter.Seq2[deadLine, error] {
+	return func(yield func(deadLine, error) bool) {
+		for _, seq := range c.Seqs {
+			letter, err := conn.DeadLetter(ctx, seq)
+			line := lineOf(&letter)
+			if c.Content {
+				line.Message = contentOf(&letter)
+			}
+			if !yield(line, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // contentOf returns the message of a dead letter: JSON as it is, anything else as a
@@ -65,16 +75,12 @@ func (c *deadShowCmd) print(out io.Writer, line *deadLine) error {
 		return terminal.PrintJSON(out, line)
 	}
 	var text strings.Builder
-	for _, field := range [][2]string{
+	text.WriteString(terminal.Details([][2]string{
 		{"seq", strconv.FormatUint(line.Seq, 10)}, {"written", stamp(line.At)}, {"reason", string(line.Reason)}, {"detail", line.Detail},
 		{"user", string(line.UserID)}, {"room", string(line.RoomID)}, {"event", string(line.EventID)},
-		{"app", line.AppID}, {"pusher", string(line.Pusher)}, {"attempts", strconv.Itoa(line.Attempts)},
+		{"device", line.Device}, {"app", line.AppID}, {"pusher", string(line.Pusher)}, {"attempts", strconv.Itoa(line.Attempts)},
 		{"last error", line.LastError}, {"subject", line.Subject}, {"bytes", strconv.Itoa(line.Bytes)},
-	} {
-		if field[1] != "" {
-			_, _ = fmt.Fprintf(&text, "%-11s %s\n", field[0]+":", strings.Map(terminal.Harmless, field[1]))
-		}
-	}
+	}))
 	if line.Message != nil {
 		text.WriteString(readable(line.Message))
 	}

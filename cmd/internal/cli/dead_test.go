@@ -108,7 +108,7 @@ func containsAll(line string, words []string) bool {
 
 func TestDeadShow(t *testing.T) {
 	url := startDeadLetters(t)
-	poked(t, "", "dead", "show", "--nats", url, "1", "4").Want(t, ExitOK, "reason:     bad_event", "")
+	poked(t, "", "dead", "show", "--nats", url, "1", "4").Want(t, ExitOK, "reason:   bad_event", "")
 	poked(t, "", "dead", "show", "--nats", url, "--json", "1").Want(t, ExitOK, `"last_error":"http_502"`, "")
 	poked(t, "", "dead", "show", "--nats", url, "99").Want(t, ExitFailure, "", "dead letter 99: no such dead letter")
 	for _, flags := range [][]string{nil, {"--json"}} {

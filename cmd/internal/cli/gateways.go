@@ -15,6 +15,7 @@ import (
 // gatewaysCmd is "poked gateways".
 type gatewaysCmd struct {
 	Operator operatorFlags `embed:""`
+	List     listFlags     `embed:""`
 }
 
 // Help is shown by kong under the command's summary.
@@ -27,9 +28,15 @@ func (gatewaysCmd) Help() string {
 
 // Run prints the gateways.
 func (c *gatewaysCmd) Run(ctx context.Context, std terminal.Streams) error {
-	head := []string{"GATEWAY", "STATE", "IN FLIGHT", "WAITING", "LAGGING", "LATENCY", "ERRORS", "UNTIL", "LAST ERROR", "DISPATCHER"}
+	columns := []terminal.Column{
+		{Title: "GATEWAY"}, {Title: "DISPATCHER", Under: true, Least: 10},
+		{Title: "STATE"}, {Title: "UNTIL", Under: true},
+		{Title: "IN FLIGHT"}, {Title: "LATENCY", Under: true},
+		{Title: "WAITING"}, {Title: "LAGGING", Under: true},
+		{Title: "LAST ERROR"}, {Title: "ERRORS", Under: true},
+	}
 	now := time.Now()
-	p := newPrinter(std, c.Operator.JSON, head, func(g events.GatewayState) []string { return gatewayCells(&g, now) })
+	p := newPrinter(std, c.Operator.JSON, c.List, "no gateway is in use", columns, func(g events.GatewayState) []string { return gatewayCells(&g, now) })
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		for gateway, err := range conn.Gateways(ctx) {
 			if err := cmp.Or(err, p.print(gateway)); err != nil {
@@ -46,7 +53,7 @@ func gatewayCells(g *events.GatewayState, now time.Time) []string {
 		until = g.NextProbe
 	}
 	return []string{
-		g.Origin, string(g.State), fmt.Sprintf("%d of %d", g.InFlight, g.Limit), strconv.Itoa(g.Waiting), strconv.Itoa(g.Lagging),
-		fmt.Sprintf("%.0f ms", g.LatencyMS), fmt.Sprintf("%.0f %%", 100*g.ErrorRate), relative(until, now), orDash(g.LastError), g.Worker,
+		shortOrigin(g.Origin), g.Worker, string(g.State), relative(until, now), fmt.Sprintf("%d of %d", g.InFlight, g.Limit), fmt.Sprintf("%.0f ms", g.LatencyMS),
+		strconv.Itoa(g.Waiting), strconv.Itoa(g.Lagging), orDash(g.LastError), fmt.Sprintf("%.0f %%", 100*g.ErrorRate),
 	}
 }

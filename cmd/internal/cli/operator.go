@@ -44,30 +44,54 @@ func connectNATS(ctx context.Context, urls, name string, access node.NATSFlags, 
 	return stream.Connect(ctx, stream.Config{URL: urls, Name: name, Credentials: access.Credentials(), Log: log})
 }
 
-// printer prints a list, as a table or as JSON lines.
-type printer[T any] struct {
-	out   io.Writer
-	json  bool
-	table *terminal.Table
-	cells func(T) []string
+// listFlags are the flags of a command that lists things.
+type listFlags struct {
+	Wide     bool `env:"POKED_WIDE" xor:"form" help:"Print one line for each, however wide the terminal is. Output that is no terminal is always printed so."`
+	Vertical bool `env:"POKED_VERTICAL" xor:"form" help:"Print a line for each property. One thing alone is printed so on a terminal."`
 }
 
-func newPrinter[T any](std terminal.Streams, asJSON bool, head []string, cells func(T) []string) *printer[T] {
-	return &printer[T]{out: std.Out, json: asJSON, table: terminal.NewTable(std.Out, head), cells: cells}
+// printer prints a list, as a table or as JSON lines.
+type printer[T any] struct {
+	std     terminal.Streams
+	json    bool
+	flags   listFlags
+	table   *terminal.Table
+	cells   func(T) []string
+	count   int
+	nothing string // is said if the list is empty
+}
+
+// newPrinter returns a printer of a list that is called nothing if it is empty.
+func newPrinter[T any](std terminal.Streams, asJSON bool, flags listFlags, nothing string, columns []terminal.Column, cells func(T) []string) *printer[T] {
+	p := &printer[T]{std: std, json: asJSON, flags: flags, nothing: nothing, cells: cells, table: terminal.NewTable(std.Out, columns)}
+	if flags.Wide {
+		p.table.Wide()
+	}
+	if flags.Vertical {
+		p.table.Vertical()
+	}
+	return p
 }
 
 // print prints one item, at once or with those that follow.
 func (p *printer[T]) print(item T) error {
-	if !p.json {
-		return p.table.Add(p.cells(item))
+	p.count++
+	if p.json {
+		return terminal.PrintJSON(p.std.Out, item)
 	}
-	return terminal.PrintJSON(p.out, item)
+	return p.table.Add(p.cells(item))
 }
 
 // finish prints the rows that a table still buffers.
 func (p *printer[T]) finish() error {
-	if p.json {
+	switch {
+	case p.count == 0:
+		_, _ = fmt.Fprintln(p.std.Err, p.nothing) // what counts is the list
 		return nil
+	case p.json:
+		return nil
+	case p.count == 1 && !p.flags.Wide && terminal.IsTerminal(p.std.Out):
+		p.table.Vertical()
 	}
 	return p.table.Flush()
 }
@@ -86,9 +110,23 @@ func relative(t, now time.Time) string {
 		return "-"
 	}
 	if d := t.Sub(now).Round(time.Second); d > 0 {
-		return "in " + d.String()
+		return "in " + short(d)
 	}
-	return now.Sub(t).Round(time.Second).String() + " ago"
+	return short(now.Sub(t).Round(time.Second)) + " ago"
+}
+
+// short returns a duration of whole seconds in its two largest units, such as 2h5m.
+func short(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= day:
+		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
 }
 
 // orDash returns a text, or "-" if it is empty.
@@ -97,4 +135,12 @@ func orDash[T ~string](word T) string {
 		return "-"
 	}
 	return string(word)
+}
+
+// countOrDash returns a number, or "-" if it is 0.
+func countOrDash[T int | uint64](n T) string {
+	if n == 0 {
+		return "-"
+	}
+	return fmt.Sprint(n)
 }

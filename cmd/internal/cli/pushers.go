@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"poked/cmd/internal/terminal"
@@ -24,18 +26,19 @@ type pushersCmd struct {
 
 // pusherFlags select pushers.
 type pusherFlags struct {
-	User    events.UserID `env:"POKED_PUSHERS_USER" placeholder:"USER_ID" help:"Only pushers of this user."`
-	AppID   string        `name:"app-id" env:"POKED_PUSHERS_APP_ID" placeholder:"APP_ID" help:"Only pushers of this app."`
-	Gateway string        `env:"POKED_PUSHERS_GATEWAY" placeholder:"ORIGIN" help:"Only pushers at this gateway: its scheme, host and port, as poked gateways shows them."`
+	User    userFlag   `env:"POKED_PUSHERS_USER" placeholder:"USER_ID" help:"Only pushers of this user."`
+	AppID   appFlag    `name:"app-id" env:"POKED_PUSHERS_APP_ID" placeholder:"APP_ID" help:"Only pushers of this app."`
+	Gateway originFlag `env:"POKED_PUSHERS_GATEWAY" placeholder:"URL" help:"Only pushers at this gateway, such as https://push.example.org; of a pusher's URL scheme, host and port count. refused: those at a gateway that is not allowed."`
 }
 
 func (f pusherFlags) filter(state events.PusherPhase) events.PusherFilter {
-	return events.PusherFilter{UserID: f.User, AppID: f.AppID, Gateway: f.Gateway, State: state}
+	return events.PusherFilter{UserID: events.UserID(f.User), AppID: string(f.AppID), Gateway: string(f.Gateway), State: state}
 }
 
 // pushersListCmd is "poked pushers list".
 type pushersListCmd struct {
 	Operator operatorFlags      `embed:""`
+	List     listFlags          `embed:""`
 	Pushers  pusherFlags        `embed:""`
 	State    events.PusherPhase `env:"POKED_PUSHERS_STATE" placeholder:"STATE" help:"Only pushers in this state: idle, busy, lagging or refused."`
 }
@@ -58,11 +61,19 @@ func (c *pushersListCmd) Validate() error {
 
 // Run prints the pushers.
 func (c *pushersListCmd) Run(ctx context.Context, std terminal.Streams) error {
-	head := []string{"USER", "APP", "PUSHER", "STATE", "WAITING", "ATTEMPTS", "SINCE", "NEXT TRY", "LAST ERROR", "LAST SUCCESS", "GATEWAY"}
+	columns := []terminal.Column{
+		{Title: "USER", Least: 12}, {Title: "DEVICE", Under: true, Least: 12}, {Title: "APP", Under: true, Least: 12},
+		{Title: "STATE"}, {Title: "WAITING", Under: true}, {Title: "ATTEMPTS", Under: true},
+		{Title: "NEXT TRY"}, {Title: "SINCE", Under: true},
+		{Title: "LAST ERROR"}, {Title: "AT", Under: true}, {Title: "PASSED OVER", Under: true},
+		{Title: "LAST SUCCESS"}, {Title: "GATEWAY", Under: true}, {Title: "PUSHER", Under: true},
+	}
 	now := time.Now()
-	p := newPrinter(std, c.Operator.JSON, head, func(s events.PusherState) []string { return pusherCells(&s, now) })
+	nothing := "no pusher matches" + c.unseen()
+	p := newPrinter(std, c.Operator.JSON, c.List, nothing, columns, func(s pusherLine) []string { return pusherCells(&s, now) })
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
-		for state, err := range conn.Pushers(ctx, c.Pushers.filter(c.State)) {
+		lines := pusherLines(conn.Pushers(ctx, c.Pushers.filter(c.State)))
+		for state, err := range withNames(ctx, conn, std.Err, lines) {
 			if err := cmp.Or(err, p.print(state)); err != nil {
 				return err
 			}
@@ -71,22 +82,57 @@ func (c *pushersListCmd) Run(ctx context.Context, std terminal.Streams) error {
 	})
 }
 
-func pusherCells(s *events.PusherState, now time.Time) []string {
+// unseen explains an empty list of pushers.
+func (c *pushersListCmd) unseen() string {
+	if c.Pushers.User != "" {
+		return ""
+	}
+	return ": without --user a pusher is listed from its first notification since its dispatcher started"
+}
+
+// pusherLine is a pusher in the list.
+type pusherLine struct {
+	events.PusherState
+	deviceNames
+}
+
+func (l *pusherLine) names() (events.UserID, events.PusherID, *deviceNames) {
+	return l.UserID, l.Pusher, &l.deviceNames
+}
+
+func pusherLines(states iter.Seq2[events.PusherState, error]) iter.Seq2[pusherLine, error] {
+	return func(yield func(pusherLine, error) bool) {
+		for state, err := range states {
+			if !yield(pusherLine{PusherState: state}, err) {
+				return
+			}
+		}
+	}
+}
+
+func pusherCells(s *pusherLine, now time.Time) []string {
 	waiting := strconv.FormatUint(s.Waiting, 10)
 	if s.Estimated {
 		waiting = "≤" + waiting
 	}
-	if s.PassedOver > 0 {
-		waiting += fmt.Sprintf(" (passed over %d)", s.PassedOver)
-	}
-	failure := orDash(s.LastError)
-	if !s.LastErrorAt.IsZero() {
-		failure += ", " + relative(s.LastErrorAt, now)
-	}
 	return []string{
-		string(s.UserID), s.AppID, string(s.Pusher), string(s.State), waiting, strconv.Itoa(s.Attempts),
-		relative(s.Since, now), relative(s.NextTry, now), failure, relative(s.LastSuccess, now), s.Gateway,
+		string(s.UserID), orDash(s.Device), s.AppID, string(s.State), waiting, countOrDash(s.Attempts),
+		relative(s.NextTry, now), relative(s.Since, now), orDash(s.LastError), relative(s.LastErrorAt, now), countOrDash(s.PassedOver),
+		relative(s.LastSuccess, now), shortOrigin(s.Gateway), string(s.Pusher),
 	}
+}
+
+// shortOrigin returns an origin without the port that its scheme implies.
+func shortOrigin(origin string) string {
+	if scheme, _, _ := strings.Cut(origin, ":"); scheme == "https" {
+		return strings.TrimSuffix(origin, ":443")
+	}
+	return strings.TrimSuffix(origin, ":80")
+}
+
+// errNoPusher is the error for flags that select no pusher.
+func errNoPusher() error {
+	return badInputError{1, errors.New("no pusher matches; poked pushers lists them")}
 }
 
 // pushersRetryCmd is "poked pushers retry".
@@ -98,20 +144,24 @@ type pushersRetryCmd struct {
 // Help is shown by kong under the command's summary.
 func (pushersRetryCmd) Help() string {
 	return "Lagging pushers are retried now instead of after their backoff: all of them, or those that the flags select. " +
-		"A pause that a gateway asked for (Retry-After) is still honoured. Exit code 1 if no dispatcher answers."
+		"A pause that a gateway asked for (Retry-After) is still honoured. " +
+		"Exit code 2 if the flags select no pusher, 1 if no dispatcher answers."
 }
 
 // Run retries the pushers and prints how many there are.
 func (c *pushersRetryCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
-		n, err := conn.RetryPushers(ctx, c.Pushers.filter(""))
-		if err != nil {
+		filter := c.Pushers.filter("")
+		n, err := conn.RetryPushers(ctx, filter)
+		switch {
+		case err != nil:
 			return err
+		case n.Pushers == 0 && filter.Narrows():
+			return errNoPusher()
+		case c.Operator.JSON:
+			return terminal.PrintJSON(std.Out, n)
 		}
-		if c.Operator.JSON {
-			return terminal.PrintJSON(std.Out, map[string]int{"pushers": n})
-		}
-		_, err = fmt.Fprintf(std.Out, "lagging pushers that are tried now: %d\n", n)
+		_, err = fmt.Fprintf(std.Out, "pushers that match: %d, lagging and tried now: %d\n", n.Pushers, n.Retried)
 		return err
 	})
 }
@@ -146,7 +196,7 @@ func (c *pushersSkipCmd) Run(ctx context.Context, std terminal.Streams) error {
 		case err != nil:
 			return err
 		case n.Pushers == 0:
-			return badInputError{1, errors.New("no dispatcher has such a pusher")}
+			return errNoPusher()
 		case n.Skipped == 0:
 			return badInputError{1, errors.New("nothing is skipped: no poke waits, or it is in flight now")}
 		case c.Operator.JSON:

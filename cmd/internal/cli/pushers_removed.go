@@ -12,10 +12,11 @@ import (
 
 // pushersRemovedCmd is "poked pushers removed".
 type pushersRemovedCmd struct {
-	Database string        `name:"database" required:"" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, which may be running. For poked serve it is poked.db in the --data directory."`
-	User     events.UserID `env:"POKED_PUSHERS_USER" placeholder:"USER_ID" help:"Only pushers of this user."`
-	Limit    int           `default:"100" env:"POKED_PUSHERS_LIMIT" placeholder:"N" help:"Maximum number to list, newest first."`
-	JSON     bool          `name:"json" env:"POKED_JSON" help:"Print JSON, one object per line."`
+	Database string    `name:"database" required:"" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, which may be running. For poked serve it is poked.db in the --data directory."`
+	User     userFlag  `env:"POKED_PUSHERS_USER" placeholder:"USER_ID" help:"Only pushers of this user."`
+	Limit    int       `default:"100" env:"POKED_PUSHERS_LIMIT" placeholder:"N" help:"Maximum number to list, newest first."`
+	List     listFlags `embed:""`
+	JSON     bool      `name:"json" env:"POKED_JSON" help:"Print JSON, one object per line."`
 }
 
 // Help is shown by kong under the command's summary.
@@ -34,12 +35,15 @@ func (c *pushersRemovedCmd) Validate() error {
 
 // Run prints the removed pushers with the reasons.
 func (c *pushersRemovedCmd) Run(ctx context.Context, std terminal.Streams) error {
-	list, err := registry.Removals(ctx, c.Database, c.User, c.Limit)
+	list, err := registry.Removals(ctx, c.Database, events.UserID(c.User), c.Limit)
 	if err != nil {
 		return err
 	}
-	p := newPrinter(std, c.JSON, []string{"REMOVED", "USER", "APP", "PUSHER", "REASON"}, func(r registry.Removal) []string {
-		return []string{stamp(time.Unix(r.At, 0)), string(r.UserID), r.AppID, string(r.PusherID), r.Reason}
+	columns := []terminal.Column{
+		{Title: "REMOVED"}, {Title: "USER", Least: 12}, {Title: "APP", Under: true, Least: 12}, {Title: "REASON", Least: 12}, {Title: "PUSHER", Under: true},
+	}
+	p := newPrinter(std, c.JSON, c.List, "no removed pusher matches", columns, func(r registry.Removal) []string {
+		return []string{stamp(time.Unix(r.At, 0)), string(r.UserID), r.AppID, r.Reason, string(r.PusherID)}
 	})
 	for _, removal := range list {
 		if err := p.print(removal); err != nil {

@@ -56,27 +56,30 @@ func TestOperatorRetriesPushers(t *testing.T) {
 		t.Errorf("%+v", state)
 	}
 	for command, want := range map[string]string{
-		"pushers":                               "http_403",
-		"pushers list --app-id other":           "USER",
-		"pushers --user @alice:example.org":     string(state.Pusher),
-		"pushers --gateway " + gateway.URL:      "lagging",
-		"gateways":                              gateway.URL,
-		"gateways --json":                       `"lagging":1`,
-		"pushers retry --user @bob:example.org": "tried now: 0",
+		"pushers":                           "http_403",
+		"pushers list --app-id other":       "",
+		"pushers --user @alice:example.org": string(state.Pusher),
+		"pushers --gateway " + gateway.URL:  "lagging",
+		"gateways":                          gateway.URL,
+		"gateways --json":                   `"lagging":1`,
 	} {
 		poked(t, "", append(strings.Fields(command), "--nats", d.nats)...).Want(t, ExitOK, want, "")
 	}
 	repaired.Store(true)
-	poked(t, "", "pushers", "retry", "--nats", d.nats, "--json").Want(t, ExitOK, `{"pushers":1}`, "")
+	poked(t, "", "pushers", "retry", "--nats", d.nats, "--json").Want(t, ExitOK, `{"pushers":1,"retried":1}`, "")
 	eventstest.WaitFor(t, "the poke", func() bool { return accepted.Load() > 0 })
 
 	repaired.Store(false)
 	eventstest.WaitFor(t, "a pusher that lags again", func() bool { return len(lagging()) > 0 })
 	for command, want := range map[string]string{
 		"pushers skip": "this selects every lagging pusher: add a filter, or --yes to confirm",
-		"pushers skip --user @nobody:example.org":        "no dispatcher has such a pusher",
-		"pushers skip --app-id other --yes":              "no dispatcher has such a pusher",
-		"pushers skip --gateway http://other.example:80": "no dispatcher has such a pusher",
+		"pushers skip --user @nobody:example.org":          "no pusher matches",
+		"pushers skip --app-id other --yes":                "no pusher matches",
+		"pushers retry --user @bob:example.org":            "no pusher matches",
+		"pushers retry --gateway https://push.example.org": "no pusher matches",
+		"dead drop --user @bob:example.org":                "no dead letter matches",
+		"dead retry --reason skipped":                      "no dead letter matches",
+		"pushers skip --gateway http://other.example:80":   "no pusher matches",
 	} {
 		poked(t, "", append(strings.Fields(command), "--nats", d.nats)...).Want(t, ExitUsage, "", want)
 	}

@@ -62,7 +62,7 @@ func (d *Deliverer) sendLastBadges() {
 	wait.Drain{Grace: wait.RetryPause}.Until(func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		return d.removing == 0
+		return len(d.removing) == 0
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), wait.RetryPause)
 	defer cancel()

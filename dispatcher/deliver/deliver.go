@@ -107,7 +107,7 @@ type Deliverer struct {
 	badges     map[events.UserID]*pendingBadge // of users whose unread count has changed
 	recent     recent                          // the newest notifications
 	inboxBytes int                             // what all inboxes take in memory, roughly
-	removing   int                             // removals from the log that are not answered
+	removing   map[events.UserID]int           // removals from the log that are not answered
 	unremoved  []*removal                      // removals that failed
 	closing    bool                            // nothing new begins
 	ended      bool                            // nothing is stored any more: another worker may own the partition
@@ -137,7 +137,7 @@ func New(cfg Config) *Deliverer {
 		Config: cfg,
 		people: map[events.UserID]*recipient{}, ending: map[events.PusherID]*lane{},
 		late: map[events.UserID]*late{},
-		busy: map[*lane]struct{}{}, badges: map[events.UserID]*pendingBadge{},
+		busy: map[*lane]struct{}{}, badges: map[events.UserID]*pendingBadge{}, removing: map[events.UserID]int{},
 	}
 	d.catchUpReader = newCatchUpReader(d, cfg.CatchUpLimit)
 	d.backlog = newBacklogWriter(d)

@@ -19,8 +19,6 @@ type removal struct {
 	// redacted is the sequence of a redacted event's notification.
 	redacted uint64
 	changed  bool // the user's pushers need a badge
-
-	recipient *recipient // while the requests are in flight
 }
 
 // read handles a read marker: it removes what the user has read from the log and from
@@ -74,15 +72,8 @@ func (d *Deliverer) removeKnown(rm *removal) (requests *stream.Removal, known bo
 		return nil, true
 	}
 	d.Counts.Read.Add(uint64(n))
-	d.removes(rm, r)
+	d.removing[rm.user]++
 	return requests, true
-}
-
-// removes records that a removal is about to be sent. The caller holds the mutex.
-func (d *Deliverer) removes(rm *removal, r *recipient) {
-	rm.recipient = r
-	r.removing++
-	d.removing++
 }
 
 // send sends the requests of a removal, and does not wait for the answers. If they fail, the
@@ -91,8 +82,9 @@ func (d *Deliverer) send(rm *removal, requests *stream.Removal) {
 	requests.Send(func(err error) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		rm.recipient.removing--
-		d.removing--
+		if d.removing[rm.user]--; d.removing[rm.user] == 0 {
+			delete(d.removing, rm.user)
+		}
 		if err != nil { // it may also be gone already
 			d.Log.Debug("not removed from the log, looking for what is left", "seq", rm.msg.Seq, "error", err)
 			d.unremoved = append(d.unremoved, rm)
@@ -164,13 +156,11 @@ func (d *Deliverer) redacted(_ context.Context, msg partition.Message, s events.
 func (d *Deliverer) redactKnown(rm *removal) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r := d.people[rm.user]
-	if r == nil {
-		r = &recipient{} // of a user without lanes, for this removal alone
+	d.removing[rm.user]++
+	if r := d.people[rm.user]; r != nil {
+		d.resize(r, func() { r.unread.redact(rm.room, rm.redacted) })
+		r.forget(rm)
 	}
-	d.resize(r, func() { r.unread.redact(rm.room, rm.redacted) })
-	r.forget(rm)
-	d.removes(rm, r)
 }
 
 // forget removes from the user's lanes what a removal covers.

@@ -11,7 +11,6 @@ import (
 type recipient struct {
 	lanes    []*lane
 	unread   inbox
-	removing int       // removals of what was read that are not answered
 	activeAt time.Time // when the user read something last
 }
 

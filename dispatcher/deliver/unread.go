@@ -88,7 +88,7 @@ func (d *Deliverer) learnUnread(ctx context.Context, user events.UserID, asOf ui
 func (d *Deliverer) learnOnce(ctx context.Context, user events.UserID, asOf uint64) (usable bool, err error) {
 	d.mu.Lock()
 	r := d.recipient(user)
-	known, changes, removing := d.isKnown(&r.unread), r.unread.changes, r.removing
+	known, changes, removing := d.isKnown(&r.unread), r.unread.changes, d.removing[user]
 	d.mu.Unlock()
 	if known || removing > 0 {
 		return known, nil

@@ -1,5 +1,7 @@
 package eventstest
 
+import "time"
+
 // Fault is a fault that one message meets on its way to the server.
 type Fault uint8
 
@@ -10,7 +12,11 @@ const (
 	LoseAnswer                    // stored, but the connection breaks before the answer
 	Kill                          // stored, and the link is cut for ever
 	LoseSilently                  // stored, but the answer is lost; the connection stays
+	Late                          // stored a little later than what is sent after it
 )
+
+// lateness is how much later a message is that meets the fault [Late].
+const lateness = 100 * time.Millisecond
 
 // Faults returns the faults that break the connection, end the process or refuse the
 // message, by their names in tests.

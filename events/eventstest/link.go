@@ -285,6 +285,10 @@ func (c *linkConn) send(op []byte) error {
 	case Lose:
 		_ = c.Conn.Close()
 		return net.ErrClosed
+	case Late:
+		op = bytes.Clone(op)
+		time.AfterFunc(lateness, func() { _, _ = c.Conn.Write(op) }) // or the connection is gone, and the answer missing
+		return nil
 	default:
 		c.mu.Lock()
 		c.answer, c.fault = words[2], fault

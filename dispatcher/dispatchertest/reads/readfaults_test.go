@@ -122,3 +122,19 @@ func TestBadgeOfAReplacedReceipt(t *testing.T) {
 		heal(h, "2 3 4")
 	})
 }
+
+// A notification right behind a redaction, the first that a new owner hears of its user, is
+// counted without the redacted one, although that is still being removed from the log.
+func TestCountWhileARedactedOneIsRemoved(t *testing.T) {
+	unreadRoom(t, func(t *testing.T, h *harness) {
+		h.Kill()
+		h.Start()
+		late := h.Link.Break("$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS", eventstest.Late)
+		h.Publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-1"}}`)
+		h.Say("!r", "@alice:x", 5, 1)
+		unreadIs(t, h, "0 2 3 4 5", "5")
+		if !late() {
+			t.Error("nothing was late")
+		}
+	})
+}

@@ -213,6 +213,7 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 	case now := <-tick:
 		f.tail.Check(now)
 		f.advance()
+		f.saver.noteSlow(f.log)
 		f.motion.tick(time.Now(), f.last, f.waiting.Load() > 0 || f.tail.Queued() > 0)
 		if f.handler.Lease.Held() {
 			f.handler.Tick(ctx, now)

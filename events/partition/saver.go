@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"log/slog"
 	"time"
 
 	"poked/events/stream"
@@ -16,6 +17,7 @@ type saver struct {
 	pending  int // messages that the pending write covers
 	writing  bool
 	since    time.Time // beginning of the first write since the last one that was stored; zero if all were
+	slow     bool      // it was logged that the write takes long
 	notUntil time.Time
 	timer    *time.Timer
 	armed    bool
@@ -32,4 +34,19 @@ func newSaver(register *stream.Register) saver {
 // too long ago.
 func (s *saver) isBehind() bool {
 	return s.unsaved+s.pending >= unsavedLimit || !s.since.IsZero() && time.Since(s.since) >= unsavedFor
+}
+
+// slowSave is how long a position may take to be stored before that is logged: if the worker
+// dies meanwhile, the log shows why its successor repeated something.
+const slowSave = 100 * time.Millisecond
+
+// noteSlow logs once that the position takes long to be stored.
+func (s *saver) noteSlow(log *slog.Logger) {
+	switch {
+	case s.since.IsZero():
+		s.slow = false
+	case !s.slow && time.Since(s.since) >= slowSave:
+		s.slow = true
+		log.Debug("position not stored yet", "since", s.since)
+	}
 }

@@ -38,7 +38,7 @@ type loggedPoke struct {
 // troublesome returns the log messages of a dispatcher that could not store what it did.
 func troublesome() []string {
 	return []string{
-		"nats is away", "position not stored, trying again", "backlog not stored, trying again",
+		"nats is away", "position not stored, trying again", "position not stored yet", "backlog not stored, trying again",
 		"heartbeat not stored, trying until it is", "owner of a partition not stored, trying again",
 		"another dispatcher has taken over", "outcome not stored, trying the poke again",
 	}

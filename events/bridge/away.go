@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"slices"
 
 	"github.com/tidwall/gjson"
 
@@ -39,11 +40,8 @@ func (s *seeder) presenceBy(ev *events.RoomEvent) presence {
 // looks at what came before it, in these events and then in NATS, so it costs a request for
 // each join.
 func (s *seeder) isCurrent(ctx context.Context, room events.RoomID, coming []events.RoomEvent) (bool, error) {
-	first := 0
-	for first < len(coming) && !(isJoin(&coming[first]) && s.reg.IsLocal(events.UserID(coming[first].StateKey))) {
-		first++
-	}
-	if first == len(coming) {
+	first := slices.IndexFunc(coming, func(ev events.RoomEvent) bool { return isJoin(&ev) && s.reg.IsLocal(events.UserID(ev.StateKey)) })
+	if first < 0 {
 		return true, nil
 	}
 	for i := first - 1; i >= 0; i-- {
@@ -60,5 +58,5 @@ func (s *seeder) isCurrent(ctx context.Context, room events.RoomID, coming []eve
 		return false, err
 	}
 	ev, err := events.ParseRoomEvent(newest)
-	return err == nil && s.presenceBy(&ev) == somebody, nil //nolint:nilerr // then it is not known who is there
+	return err == nil && s.presenceBy(&ev) == somebody, nil
 }

@@ -240,7 +240,7 @@ type watchFunc func(ready func()) error
 func (d *Dispatcher) known(ctx context.Context, dir *directory.Directory) map[string]watchFunc {
 	return map[string]watchFunc{
 		"pushers":    func(ready func()) error { return dir.Watch(ctx, d.conn, ready) },
-		"push rules": func(ready func()) error { return d.conn.WatchPushRules(ctx, dir.ApplyRules, ready) },
+		"push rules": func(ready func()) error { return dir.WatchRules(ctx, d.conn, ready) },
 	}
 }
 

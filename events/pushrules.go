@@ -25,6 +25,9 @@ type UserPushRules struct {
 	// IgnoredUsers are the senders whose events never notify the user (account data
 	// m.ignored_user_list).
 	IgnoredUsers []UserID `json:"ignored_users,omitempty"`
+
+	// Revision is the revision of PUSH_RULES from which the value was read.
+	Revision uint64 `json:"-"`
 }
 
 // IsEmpty reports whether the user has the predefined rules and ignores nobody.

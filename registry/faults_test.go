@@ -31,8 +31,9 @@ type fault struct {
 // acknowledged, or a row that was published and not deleted.
 func faultTable() []fault {
 	var table []fault
-	for _, b := range []bucket{inPushers, inPushRules} {
-		subject, name := "$KV."+string(b)+".", "publish "+string(b)
+	for name, subject := range map[string]string{
+		"publish PUSHERS": "$KV.PUSHERS.", "publish PUSH_RULES": "$KV.PUSH_RULES.", "publish a barrier": "room.",
+	} {
 		table = append(table,
 			fault{name: name + "/refused", arm: refuse(subject), publishes: true},
 			fault{name: name + "/lost", arm: onLink(subject, eventstest.Lose), publishes: true},

@@ -113,7 +113,12 @@ func (o *outbox) publishBatch(ctx context.Context) (more bool, err error) {
 		}
 	}
 	failed := firstError(errs)
-	err = o.store.Published(ctx, published, head.upTo)
+	if len(published) > 0 { // a client has its answer when no later event can be matched without its change
+		err = o.conn.PublishBarrier(ctx)
+	}
+	if err == nil {
+		err = o.store.Published(ctx, published, head.upTo)
+	}
 	o.mu.Lock()
 	close(o.next)
 	o.next = make(chan struct{})
@@ -122,7 +127,7 @@ func (o *outbox) publishBatch(ctx context.Context) (more bool, err error) {
 }
 
 // publishedWithin bounds how long a client waits for NATS after its change is on disk.
-const publishedWithin = time.Second
+const publishedWithin = 3 * time.Second
 
 // await returns once all changes of a user are published, so that they are in effect for
 // events that the homeserver publishes after the client has its answer. It does not wait while

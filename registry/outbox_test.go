@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,38 @@ import (
 	"poked/events"
 	"poked/events/eventstest"
 )
+
+// A client has its answer when a barrier in each partition separates its change from later
+// events.
+func TestAnswerWaitsForABarrier(t *testing.T) {
+	h := newHouse(t)
+	h.run()
+	h.waitFor("the first comparison", func() bool { return h.reg.outbox.settled.Load() })
+	for n, change := range []func(){
+		func() { h.set("alice-phone", body()) },
+		func() { h.set("alice-phone", body(keys{"kind": null})) },
+		func() {
+			h.change(http.MethodPut, prefixV3+"/pushrules/global/content/x", "alice-phone", `{"pattern":"x","actions":[]}`)
+		},
+	} {
+		change()
+		want, err := h.conn.Revisions(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := h.nats.Stored("ROOMS", "")
+		for part := range h.conn.Partitions() {
+			seen := false
+			for _, msg := range all {
+				got, err := events.ParseBarrier(msg.Data)
+				seen = seen || err == nil && got == want && strings.HasPrefix(msg.Subject, fmt.Sprintf("rooms.%d.", part))
+			}
+			if !seen {
+				t.Errorf("change %d: no barrier with %+v in partition %d", n, want, part)
+			}
+		}
+	}
+}
 
 // TestG11AnsweredIsOnDisk copies the files once 200 has arrived, which is what a crash
 // would leave, and reads the copy.

@@ -79,8 +79,9 @@
 // the bucket has stored the user's value. That value is read from the database when it is
 // published, so it is never older than the rows that are deleted, and one write may cover
 // several rows. Different users are published in parallel, one user's versions in order.
-// Unless NATS is away, the answer waits for that, a second at most: a dispatcher that reads
-// an event which the homeserver sends after the answer finds the change in the bucket.
+// Unless NATS is away, the answer waits for that and for an [events.Barrier] in ROOMS, three
+// seconds at most: an event which the homeserver sends after the answer is matched with the
+// change.
 //
 // G9: logs and the history of removed pushers contain a digest of a pusher
 // ([events.PusherID]). Each request is logged as one line with the template of its path,

@@ -127,6 +127,7 @@ func TestWrittenValues(t *testing.T) {
 		{"read", encode(t, events.Read{UpTo: 7, Whole: true})},
 		{"read", encode(t, events.Read{UpTo: 7, Thread: "$root"})},
 		{"redaction", encode(t, events.Redaction{Seq: 7})},
+		{"barrier", encode(t, events.Barrier{Pushers: 7, PushRules: 0})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x"})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Position: 9, Attempts: 3, Since: at, NextTry: at, LastError: "timeout"})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Alone: 2, PausedUntil: at, PassedOver: 7, Badge: true})},
@@ -163,6 +164,7 @@ func TestSchemasDescribeEveryField(t *testing.T) {
 		"pushers": events.UserPushers{}, "push_rules": events.UserPushRules{}, "backlog": events.Backlog{},
 		"dead_letter": events.DeadLetter{}, "pause": events.Pause{}, "rejection": events.Rejection{},
 		"read": events.Read{}, "redaction": events.Redaction{}, "position": partition.Position{},
+		"barrier": events.Barrier{},
 	} {
 		var fields []string
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(value)) {

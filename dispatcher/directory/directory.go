@@ -56,18 +56,17 @@ type Directory struct {
 	// their audience.
 	generated atomic.Uint64
 
-	mu      sync.RWMutex
-	watched struct { // by the watch of PUSHERS
-		revision uint64 // newest
-		all      bool   // everything up to newest; false while the watch starts over
-	}
-	partitions []partition
-	users      *packedMap // one record for each user with an enabled pusher
-	templates  *templates
-	buffer     []byte                       // for encoding a record
-	former     former                       // users who had pushers lately
-	rules      map[events.UserID]*UserRules // never nil
-	changes    changes
+	mu           sync.RWMutex
+	watched      watched       // of PUSHERS
+	watchedRules watched       // of PUSH_RULES
+	news         chan struct{} // closed at the next change of either; nil if nobody waits
+	partitions   []partition
+	users        *packedMap // one record for each user with an enabled pusher
+	templates    *templates
+	buffer       []byte                       // for encoding a record
+	former       former                       // users who had pushers lately
+	rules        map[events.UserID]*UserRules // never nil
+	changes      changes
 }
 
 // New returns a directory of users in a number of partitions, all of which are ours until
@@ -94,6 +93,20 @@ func (d *Directory) Watch(ctx context.Context, conn *stream.Conn, ready func()) 
 	})
 }
 
+// WatchRules follows the bucket of push rules as Watch follows that of pushers.
+func (d *Directory) WatchRules(ctx context.Context, conn *stream.Conn, ready func()) error {
+	d.mu.Lock()
+	d.watchedRules = watched{}
+	d.mu.Unlock()
+	return conn.WatchPushRules(ctx, d.ApplyRules, func() {
+		d.mu.Lock()
+		d.watchedRules.all = true
+		d.announce()
+		d.mu.Unlock()
+		ready()
+	})
+}
+
 // beginWatch is called before the watch delivers everything again: the bucket may have been
 // created again, with revisions from 1.
 func (d *Directory) beginWatch() {
@@ -102,7 +115,7 @@ func (d *Directory) beginWatch() {
 	for part := range d.partitions {
 		d.partitions[part].read = 0
 	}
-	d.watched.revision, d.watched.all = 0, false
+	d.watched = watched{}
 }
 
 // loaded is called when the watch has delivered everything: nothing up to the newest
@@ -111,6 +124,7 @@ func (d *Directory) loaded() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.watched.all = true
+	d.announce()
 }
 
 // Apply applies a user's pushers as the registry published them. A disabled pusher counts
@@ -122,6 +136,7 @@ func (d *Directory) Apply(set events.UserPushers) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.watched.revision = max(d.watched.revision, set.Revision)
+	d.announce()
 }
 
 // update applies a user's pushers if they are newer than what the partition has.
@@ -210,6 +225,15 @@ func (d *Directory) ApplyRules(set events.UserPushRules) {
 	rules := newUserRules(&set, d.compiled)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if set.UserID != "" { // else the value cannot be read: what was known before stays
+		d.putRules(&set, rules)
+	}
+	d.watchedRules.revision = max(d.watchedRules.revision, set.Revision)
+	d.announce()
+}
+
+// putRules replaces the push rules of a user. The caller holds the mutex.
+func (d *Directory) putRules(set *events.UserPushRules, rules *UserRules) {
 	if rules.equal(d.rules[set.UserID]) {
 		return
 	}
@@ -309,7 +333,7 @@ func (d *Directory) Handles(user events.UserID) []string {
 func (d *Directory) IsCurrent(user events.UserID, revision uint64) bool {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.watched.all && d.watched.revision >= revision || d.revisionOf(user) >= revision
+	return d.watched.reached(revision) || d.revisionOf(user) >= revision
 }
 
 // Revision returns the revision of PUSHERS at which a user got the pushers that are known,

@@ -19,6 +19,7 @@
 //	NATS slower than match   match waits: a bounded number of bytes is written and not stored
 //	read not stored          the receipt stays open and is processed again
 //	message cannot be read   dead letter, counted and logged; the next message follows
+//	directory lags           match waits at a barrier of the registry until it knows the change
 //	event published again    it notifies nobody
 //	killed at any point      the next owner matches again what may not have been stored
 //
@@ -133,10 +134,15 @@ func (m *Matcher) tick(_ context.Context, now time.Time) {
 // is stored. If ctx ends first the message stays open, and is delivered again.
 func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 	m.forgetStored(msg)
+	_, rest := splitRoom(msg)
+	if events.IsBarrier(rest) {
+		m.passBarrier(ctx, msg)
+		return
+	}
 	if !m.turns.begin(msg) {
 		return
 	}
-	if _, rest := splitRoom(msg); rest == "receipt" {
+	if rest == "receipt" {
 		m.readReceipts(ctx, msg)
 		return
 	}

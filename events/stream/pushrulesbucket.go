@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"iter"
+	"time"
 
 	"poked/events"
 )
@@ -13,6 +14,7 @@ func pushRulesBucket() userBucket[events.UserPushRules] {
 		none:  func(user events.UserID) events.UserPushRules { return events.UserPushRules{UserID: user} },
 		parse: events.ParseUserPushRules,
 		owner: func(set events.UserPushRules) (events.UserID, bool) { return set.UserID, !set.IsEmpty() },
+		stamp: func(set *events.UserPushRules, revision uint64, _ time.Time) { set.Revision = revision },
 	}
 }
 

@@ -80,7 +80,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{
 		{
 			Name:        Rooms,
-			Description: "Room events and read receipts, as the homeserver publishes them.",
+			Description: "Room events and read receipts, as the homeserver publishes them, and the registry's barriers.",
 			Subjects:    []string{"room.*.>"},
 			SubjectTransform: &jetstream.SubjectTransformConfig{
 				Source:      "room.*.>",

@@ -23,7 +23,7 @@ type userBucket[T any] struct {
 	none  func(events.UserID) T                     // the value of a user without one
 	parse func(raw []byte) (T, error)               // reads a value
 	owner func(T) (user events.UserID, filled bool) // whose value it is, and whether it is not empty
-	// stamp records the value's revision and time; nil if nobody needs them.
+	// stamp records the value's revision and time.
 	stamp func(value *T, revision uint64, at time.Time)
 }
 
@@ -83,13 +83,12 @@ func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
 
 // watch calls apply with the value of every user, then ready once, then apply with each
 // change, all from the calling goroutine. A user whose value was deleted has an empty
-// one. If values are stamped, an unreadable one is passed on as an empty value without a
-// user, for callers that count revisions. It returns as [Conn.watchBucket] does.
+// one. An unreadable one is passed on as an empty value without a user, for callers that
+// count revisions. It returns as [Conn.watchBucket] does.
 func (b userBucket[T]) watch(ctx context.Context, c *Conn, apply func(T), ready func()) error {
 	return c.watchBucket(ctx, b.name, ">", func(e entry) {
-		if value, ok := b.known(c, e); ok || b.stamp != nil {
-			apply(value)
-		}
+		value, _ := b.known(c, e)
+		apply(value)
 	}, ready)
 }
 
@@ -125,9 +124,7 @@ func (b userBucket[T]) known(c *Conn, e entry) (value T, ok bool) {
 		c.NoteUnreadable(b.name, e.key, e.revision, err)
 		value = b.none("")
 	}
-	if b.stamp != nil {
-		b.stamp(&value, e.revision, e.stored)
-	}
+	b.stamp(&value, e.revision, e.stored)
 	return value, err == nil
 }
 

@@ -334,7 +334,7 @@ func TestRolesMayPublish(t *testing.T) {
 			"$JS.API.DIRECT.GET.KV_WORKERS.$KV.WORKERS.match.0", "$JS.API.STREAM.MSG.GET.KV_PUSHERS",
 			"$JS.API.STREAM.PURGE.NOTIFICATIONS", "$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS",
 		},
-		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "room.room.receipt", "room.room.event"),
+		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "room.room.receipt", "room.room.event", "room.room.barrier"),
 	} {
 		g.mayPublish(role, subjects)
 	}

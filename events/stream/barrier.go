@@ -1,0 +1,53 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"poked/events"
+)
+
+// Revisions returns the newest revisions of PUSHERS and PUSH_RULES, as their leaders know
+// them: 0 of a bucket that holds nothing.
+func (c *Conn) Revisions(ctx context.Context) (b events.Barrier, err error) {
+	for bucket, revision := range map[string]*uint64{bucketPushers: &b.Pushers, bucketPushRules: &b.PushRules} {
+		msg, err := c.askLeader(ctx, bucketStream(bucket), query{Last: kvSubject(bucket, ">")})
+		if err != nil {
+			return events.Barrier{}, fmt.Errorf("look up the newest revision: %w", err)
+		}
+		if msg != nil {
+			*revision = msg.Sequence
+		}
+	}
+	return b, nil
+}
+
+// PublishBarrier publishes an [events.Barrier] in every partition of ROOMS: events that are
+// published after it has returned nil are matched with all that PUSHERS and PUSH_RULES hold
+// now.
+func (c *Conn) PublishBarrier(ctx context.Context) error {
+	b, err := c.Revisions(ctx)
+	if err != nil {
+		return fmt.Errorf("publish barrier: %w", err)
+	}
+	raw, err := json.Marshal(b)
+	if err != nil {
+		return fmt.Errorf("encode barrier: %w", err)
+	}
+	stored := make(chan error, 1)
+	batch := c.NewBatch(func(_ uint64, err error) { stored <- err })
+	for _, subject := range events.BarrierSubjects(c.partitions) {
+		batch.Add(subject, nil, raw)
+	}
+	batch.Send()
+	select {
+	case err = <-stored:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("publish barrier: %w", err)
+	}
+	return nil
+}

@@ -47,7 +47,7 @@ type call struct {
 	params   map[string]string // path parameters, by their names in the template
 	identity Identity
 	original bool // under the original prefix, api/v1
-	passed   bool // forwarded to the homeserver, which authenticates it
+	passed   bool // not authenticated here, see endpoint
 }
 
 func newAPI(store *store, outbox *outbox, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, limiter *limiter, log *slog.Logger) *api {

@@ -23,13 +23,13 @@ type endpoint struct {
 	template string
 	segments []string // of the template
 	route    route
-	passed   bool // forwarded to the homeserver, which authenticates it
+	passed   bool // needs no token, or is forwarded to the homeserver, which authenticates it
 }
 
 // endpoints returns the table of all paths. No path matches two of them, except for the
 // last of each prefix, which matches what the others leave.
 func (a *api) endpoints() []endpoint {
-	var list []endpoint
+	list := []endpoint{{pathVersions, strings.Split(pathVersions, "/"), route{http.MethodGet: a.getVersions}, true}}
 	add := func(template string, r route) {
 		list = append(list, endpoint{template: template, segments: strings.Split(template, "/"), route: r})
 	}

@@ -100,7 +100,7 @@ func awaitStreams(ctx context.Context, conn *stream.Conn, log *slog.Logger) erro
 type bridgeRegistrationCmd struct {
 	ServerName string `name:"server-name" required:"" env:"POKED_SERVER_NAME" placeholder:"NAME" help:"Name of the homeserver: the part of user ids after the colon."`
 	URL        string `name:"url" default:"http://127.0.0.1:8721" env:"POKED_BRIDGE_URL" placeholder:"URL" help:"URL at which the homeserver reaches the bridge."`
-	Out        string `name:"out" type:"path" env:"POKED_REGISTRATION" placeholder:"FILE" help:"Write to this file, readable by its owner only, instead of standard output. An existing file is never overwritten."`
+	Out        string `name:"out" type:"path" env:"POKED_REGISTRATION_OUT" placeholder:"FILE" help:"Write to this file, readable by its owner only, instead of standard output. An existing file is never overwritten."`
 }
 
 // Validate is called by kong.

@@ -82,7 +82,7 @@ type deadListCmd struct {
 	Operator operatorFlags `embed:""`
 	List     listFlags     `embed:""`
 	Dead     deadFlags     `embed:""`
-	Limit    int           `default:"100" env:"POKED_DEAD_LIMIT" placeholder:"N" help:"Maximum number to list; 0 means all."`
+	Limit    int           `default:"100" env:"POKED_DEAD_LIST_LIMIT" placeholder:"N" help:"Maximum number to list; 0 means all."`
 }
 
 // Help is shown by kong under the command's summary.

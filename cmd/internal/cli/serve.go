@@ -14,7 +14,7 @@ import (
 // serveCmd is "poked serve".
 type serveCmd struct {
 	Data       string         `default:"poked-data" env:"POKED_DATA" placeholder:"DIR" help:"Directory for all persistent data; created if missing, accessible by its owner only."`
-	NATS       string         `name:"nats" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"Use this NATS instead of the embedded one."`
+	NATS       string         `name:"nats" group:"NATS:" env:"POKED_SERVE_NATS" placeholder:"URL,..." help:"Use this NATS instead of the embedded one."`
 	NATSListen string         `name:"nats-listen" group:"NATS:" env:"POKED_NATS_LISTEN" placeholder:"ADDR" help:"Address at which the embedded NATS listens for a homeserver, such as 127.0.0.1:4222. It has no password: choose an address that only the homeserver can reach. By default it does not listen."`
 	Access     node.NATSFlags `embed:"" group:"NATS:"`
 	Fsync      node.FsyncFlag `group:"NATS:" default:"1s" env:"POKED_FSYNC" placeholder:"always|DURATION" help:"How often the embedded NATS syncs to disk: at every write, or at this interval. A power cut can lose this much; a crash of poked loses nothing."`

@@ -1,0 +1,42 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+)
+
+// pathVersions is under no prefix (client-server API, "GET /_matrix/client/versions").
+// Without it SDKs do not talk to a server at all.
+const pathVersions = "/_matrix/client/versions"
+
+// newestMinor is the newest version of the specification that the registry implements, of
+// which every one since v1.1 is listed.
+const newestMinor = 19
+
+// versions is the answer of a registry without a homeserver.
+type versions struct {
+	Versions         []string        `json:"versions"`
+	UnstableFeatures map[string]bool `json:"unstable_features"`
+}
+
+// getVersions returns the homeserver's answer, since its clients use all of its API, or
+// without a homeserver the versions whose pushers and push rules the registry implements.
+func (a *api) getVersions(ctx context.Context, c *call) (any, error) {
+	if a.upstream == nil {
+		return ownVersions(), nil
+	}
+	leave, err := a.upstream.tokens.admitStranger(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return a.upstream.forward(ctx, c)
+}
+
+func ownVersions() versions {
+	v := versions{Versions: []string{"r0.6.1"}, UnstableFeatures: map[string]bool{"org.matrix.msc3881": true}}
+	for minor := range newestMinor {
+		v.Versions = append(v.Versions, fmt.Sprintf("v1.%d", minor+1))
+	}
+	return v
+}

@@ -56,6 +56,7 @@ func newAPI(store *store, outbox *outbox, conn *stream.Conn, policy *pushgateway
 		listings: semaphore.NewWeighted(maxListings), log: log, reports: newReports(conn, log),
 	}
 	a.table = a.endpoints()
+	a.requests.expect(a.table)
 	return a
 }
 

@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -22,7 +23,16 @@ type requestCounts struct {
 	counts map[Requests]uint64 // keys without Count
 }
 
-func (r *requestCounts) add(template string, status int) {
+// expect makes the successful requests of each path appear from the start, at zero.
+func (r *requestCounts) expect(table []endpoint) {
+	for i := range table {
+		r.count(table[i].template, http.StatusOK, 0)
+	}
+}
+
+func (r *requestCounts) add(template string, status int) { r.count(template, status, 1) }
+
+func (r *requestCounts) count(template string, status int, n uint64) {
 	for _, prefix := range []string{prefixV3, prefixR0, prefixOriginal} {
 		template = strings.TrimPrefix(template, prefix)
 	}
@@ -31,7 +41,7 @@ func (r *requestCounts) add(template string, status int) {
 	if r.counts == nil {
 		r.counts = map[Requests]uint64{}
 	}
-	r.counts[Requests{Path: template, Status: status}]++
+	r.counts[Requests{Path: template, Status: status}] += n
 }
 
 // snapshot returns the counts, sorted by path and status.

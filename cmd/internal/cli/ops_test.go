@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"poked/cmd/internal/node"
+	outcome "poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/stream"
@@ -205,7 +206,12 @@ func isBounded(label, value string) bool {
 	case "reason":
 		return slices.Contains(events.DeadReasons(), events.DeadReason(value))
 	case "class":
-		return slices.Contains([]string{"ok", "refused", "gateway_down", "other", "network", "reset"}, value)
+		for class := range outcome.Classes {
+			if class.String() == value {
+				return true
+			}
+		}
+		return false
 	case "state":
 		return slices.Contains(events.GatewayPhases(), events.GatewayPhase(value))
 	case "stage":
@@ -217,8 +223,10 @@ func isBounded(label, value string) bool {
 	case "le", "quantile":
 		_, err := strconv.ParseFloat(value, 64)
 		return err == nil
-	case "version":
-		return strings.HasPrefix(value, "go")
+	case "version", "goversion", "nats_server":
+		return strings.HasPrefix(value, "go") || strings.HasPrefix(value, "v") || value == "(devel)"
+	case "revision":
+		return value == "unknown" || len(value) == 40
 	}
 	return false
 }
@@ -237,7 +245,7 @@ func TestMetricsShowTheOutbox(t *testing.T) {
 	setPusher(t, fmt.Sprintf("http://%s", where["http"]), gateway.url, "key")
 	eventstest.WaitFor(t, "the outbox to show", func() bool {
 		_, body := get(t, addr, "/metrics")
-		return strings.Contains(body, "\npoked_outbox_rows 1\n") && strings.Contains(body, "\npoked_outbox_told 0\n")
+		return strings.Contains(body, "\npoked_outbox_rows 1\n") && strings.Contains(body, "\npoked_outbox_published 0\n")
 	})
 	p.terminate()
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"poked/dispatcher"
+	"poked/dispatcher/deliver"
+	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/bridge"
 	"poked/events/stream"
@@ -17,7 +19,8 @@ import (
 // Metrics for Prometheus. Nothing is counted here: each scrape reads the state of the
 // roles. The number of label values does not grow with users, rooms or gateways: outcome,
 // class and reason are closed enumerations, there are five states, eleven streams and three
-// stages, partition is below --partitions, and a path is a template of the API.
+// stages, partition is below --partitions, and a path is a template of the API. What is
+// counted is there from the start, at zero, so that alerts see the first of its kind.
 
 // series returns the description of a metric.
 func series(name, help string, labels ...string) *prometheus.Desc {
@@ -52,17 +55,17 @@ type dispatcherMetrics struct {
 func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
 	return &dispatcherMetrics{
 		health:        health,
-		roomEvents:    series("room_events_total", "Room events that match has processed."),
-		notifications: series("notifications_total", "Notifications stored in the log."),
-		tries:         series("pokes_total", "Attempts to deliver a poke. With outcome paused, expired or skipped nothing was sent.", "outcome", "class"),
+		roomEvents:    series("room_events_total", "Room events for which poked has decided who is notified."),
+		notifications: series("notifications_total", "Notifications stored: one for each event and user that it notifies."),
+		tries:         series("pokes_total", "Attempts to deliver a poke, by outcome and by the reason of a failure (class). With outcome paused, expired or skipped nothing was sent.", "outcome", "class"),
 		latency:       series("poke_latency_seconds", "Time from storing a room event to delivering its poke, in seconds."),
 		oldest:        series("oldest_undelivered_seconds", "Age of the oldest undelivered notification, in seconds; 0 if there is none."),
 		lagging:       series("pushers_lagging", "Pushers with a backlog."),
 		passedOver:    series("notifications_passed_over_total", "Notifications skipped for a newer one of the same room, while a pusher was catching up."),
-		gap:           series("accounting_gap", "Self-check of the accounting: notifications due to pushers, minus those delivered, expired, refused, skipped, read, passed over, removed with their pusher or partition, or waiting. 0 when idle."),
+		gap:           series("accounting_gap", "Self-check: how many notifications should be waiting by the books, minus how many are. 0 when idle; anything else for long is a bug."),
 		deadPokes:     series("dead_pokes_total", "Pokes that became dead letters: older than the time to live (expired), refused by a gateway that took others (refused), or put aside by an operator (skipped).", "reason"),
 		skipped:       series("dead_messages_total", "Messages that became dead letters because they could not be read."),
-		owned:         series("partition_owned", "1 for each partition that this process owns.", "stage", "partition"),
+		owned:         series("partition_owned", "1 for each partition that this process works on.", "stage", "partition"),
 		waiting:       series("partition_waiting_messages", "Messages of a partition that its consumer has not received yet.", "stage", "partition"),
 		open:          series("partition_open_messages", "Messages of a partition that were received and are not finished.", "stage", "partition"),
 		gateways:      series("gateways", "Push gateways with current activity, by state.", "state"),
@@ -83,7 +86,7 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 	h, to := m.health(), scrape(metrics)
 	to.counter(m.roomEvents, h.RoomEvents)
 	to.counter(m.notifications, h.Notifications)
-	for _, t := range h.Tries {
+	for _, t := range withUsual(h.Tries) {
 		to.counter(m.tries, t.Count, t.Outcome.String(), t.Class.String())
 	}
 	metrics <- prometheus.MustNewConstHistogram(m.latency, h.Latency.Count, h.Latency.Sum, h.Latency.Buckets)
@@ -99,8 +102,8 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 	to.counter(m.deadPokes, h.Refused, string(events.DeadRefused))
 	to.counter(m.deadPokes, h.PutAside, string(events.DeadSkipped))
 	to.counter(m.skipped, h.Skipped)
-	for state, n := range h.Gateways {
-		to.gauge(m.gateways, float64(n), string(state))
+	for _, state := range events.GatewayPhases() {
+		to.gauge(m.gateways, float64(h.Gateways[state]), string(state))
 	}
 	for _, f := range h.Following {
 		part := strconv.Itoa(f.Part)
@@ -108,6 +111,28 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 		to.gauge(m.waiting, float64(f.Waiting), f.Stage, part)
 		to.gauge(m.open, float64(f.Open), f.Stage, part)
 	}
+}
+
+// withUsual returns tries with those added at zero that have not happened yet and usually
+// do at some time.
+func withUsual(tries []deliver.Tries) []deliver.Tries {
+	happened := map[deliver.Tries]bool{}
+	for _, t := range tries {
+		happened[deliver.Tries{Outcome: t.Outcome, Class: t.Class}] = true
+	}
+	for outcome, classes := range map[poke.Kind][]poke.Class{
+		poke.Delivered: {poke.ClassOK}, poke.Rejected: {poke.ClassRejected}, poke.Expired: {poke.ClassExpired}, poke.Skipped: {poke.ClassSkipped},
+		poke.Retry:  {poke.ClassHTTP5xx, poke.ClassHTTP429, poke.ClassHTTP503, poke.ClassTimeout, poke.ClassRefused, poke.ClassReset, poke.ClassDNS, poke.ClassNetwork},
+		poke.Slow:   {poke.ClassHTTP4xx, poke.ClassHTTP3xx, poke.ClassTLS, poke.ClassBlockedAddress, poke.ClassRefusedURL, poke.ClassNotHTTP},
+		poke.Paused: {poke.ClassPaused, poke.ClassGatewayDown}, poke.Refused: {poke.ClassHTTP4xx, poke.ClassHTTP5xx},
+	} {
+		for _, class := range classes {
+			if t := (deliver.Tries{Outcome: outcome, Class: class}); !happened[t] {
+				tries = append(tries, t)
+			}
+		}
+	}
+	return tries
 }
 
 // registryMetrics collects the metrics of a registry.
@@ -120,8 +145,8 @@ type registryMetrics struct {
 func newRegistryMetrics(health func(context.Context) (registry.Health, error)) *registryMetrics {
 	return &registryMetrics{
 		health:  health,
-		outbox:  series("outbox_rows", "Changes in the database that are not published to NATS yet."),
-		settled: series("outbox_told", "1 if the last attempt published all pending changes to NATS."),
+		outbox:  series("outbox_rows", "Changes of pushers and push rules that are in the database and not published to NATS yet."),
+		settled: series("outbox_published", "1 if the last attempt to publish all pending changes to NATS succeeded."),
 
 		requests:  series("client_requests_total", "Requests of clients to the registry, by path below its prefix and status.", "path", "status"),
 		whoami:    series("whoami_latency_seconds", "Time that the homeserver took to answer about an access token, in seconds."),
@@ -225,13 +250,14 @@ func (m *bridgeMetrics) Collect(metrics chan<- prometheus.Metric) {
 type natsMetrics struct {
 	conn *stream.Conn
 
-	connected, messages, bytes, missing, dead, unreadable *prometheus.Desc
+	connected, partitions, messages, bytes, missing, dead, unreadable *prometheus.Desc
 }
 
 func newNATSMetrics(conn *stream.Conn) *natsMetrics {
 	return &natsMetrics{
 		conn:       conn,
 		connected:  series("nats_connected", "1 while connected to NATS."),
+		partitions: series("partitions", "Partitions of the streams. Each is worked on by one process."),
 		messages:   series("stream_messages", "Messages in a stream or bucket.", "stream"),
 		bytes:      series("stream_bytes", "Size of a stream or bucket, in bytes.", "stream"),
 		missing:    series("stream_missing", "1 if a stream or bucket was deleted.", "stream"),
@@ -242,7 +268,7 @@ func newNATSMetrics(conn *stream.Conn) *natsMetrics {
 
 // Describe implements prometheus.Collector.
 func (m *natsMetrics) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{m.connected, m.messages, m.bytes, m.missing, m.dead, m.unreadable} {
+	for _, desc := range []*prometheus.Desc{m.connected, m.partitions, m.messages, m.bytes, m.missing, m.dead, m.unreadable} {
 		descs <- desc
 	}
 }
@@ -251,15 +277,21 @@ func (m *natsMetrics) Describe(descs chan<- *prometheus.Desc) {
 func (m *natsMetrics) Collect(metrics chan<- prometheus.Metric) {
 	to := scrape(metrics)
 	to.gauge(m.connected, yesNo(m.conn.Connected()))
+	to.gauge(m.partitions, float64(m.conn.Partitions()))
+	unreadable := m.conn.Unreadable()
+	defer func() {
+		for stream, n := range unreadable { // not looked up yet
+			to.counter(m.unreadable, n, stream)
+		}
+	}()
 	for _, s := range m.conn.Streams() {
 		to.gauge(m.messages, float64(s.Messages), s.Name)
 		to.gauge(m.bytes, float64(s.Bytes), s.Name)
 		to.gauge(m.missing, yesNo(s.Missing), s.Name)
+		to.counter(m.unreadable, unreadable[s.Name], s.Name)
+		delete(unreadable, s.Name)
 		if s.Name == "DEAD" {
 			to.gauge(m.dead, float64(s.Messages))
 		}
-	}
-	for stream, n := range m.conn.Unreadable() {
-		to.counter(m.unreadable, n, stream)
 	}
 }

@@ -69,7 +69,7 @@ type Ops struct {
 // OpenOps opens the port, if one is configured.
 func OpenOps(ctx context.Context, flags OpsFlags, log *slog.Logger) (*Ops, error) {
 	o := &Ops{metrics: prometheus.NewRegistry(), starting: "starting", ended: make(chan struct{})}
-	o.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	o.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newProcessMetrics(o))
 	if flags.Addr == "" {
 		return o, nil
 	}

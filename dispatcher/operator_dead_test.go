@@ -38,6 +38,7 @@ func TestRetriedDeadLetterReachesItsPusherOnly(t *testing.T) {
 	for _, others := range []string{"well", "lagging"} {
 		t.Run(others, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
+				h.SpanHours()
 				h.expire()
 				if others == "lagging" {
 					h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
@@ -80,6 +81,7 @@ func TestRetriedDeadLetterReachesItsPusherOnly(t *testing.T) {
 func TestRetriedDeadLetterIsNotLost(t *testing.T) {
 	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		h.expire()
 		h.GatewayDown()
 		h.RetryDead()

@@ -139,6 +139,7 @@ func TestOperatorRetriesPushersNow(t *testing.T) {
 // An operator's retry does not shorten the pause that a gateway asked for.
 func TestG6OperatorDoesNotUndercutRetryAfter(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Start()
 		h.Room("!r", "@alice:x", "@bob:x")

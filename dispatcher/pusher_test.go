@@ -149,6 +149,7 @@ func TestPusherSetAgainWhileLaggingIsTriedAtOnce(t *testing.T) {
 // A poke that outlives its time to live becomes a dead letter, and the next one is tried.
 func TestExpiredPokeBecomesADeadLetter(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		h.Config.PokeTTL = 10 * time.Minute
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Start()

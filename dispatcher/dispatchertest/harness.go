@@ -75,9 +75,8 @@ func BubbleOf(t *testing.T, partitions int, test func(t *testing.T, h *Harness))
 	}
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
-		h := newOf(t, partitions)
 		t.Cleanup(func() { <-time.After(time.Minute) }) // until fasthttp's cleaners have ended
-		test(t, h)
+		test(t, newOf(t, partitions))
 	})
 }
 

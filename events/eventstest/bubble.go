@@ -22,10 +22,9 @@ func BubbleOf(t *testing.T, partitions int, test func(t *testing.T, server *Serv
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
-		server := StartServer(t)
-		conn := server.Connect(stream.Topology{Partitions: partitions, Replicas: 1})
 		t.Cleanup(func() { <-time.After(time.Minute) }) // fasthttp's cleanup goroutines sleep before they end
-		test(t, server, conn)
+		server := StartServer(t)
+		test(t, server, server.Connect(stream.Topology{Partitions: partitions, Replicas: 1}))
 	})
 }
 

@@ -110,6 +110,7 @@ func TestCatchUpWhileMoreArrives(t *testing.T) {
 // twice, and nothing is lost.
 func TestCatchUpInterrupted(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Start()
 		h.Room("!r", "@alice:x", "@bob:x")

@@ -17,6 +17,7 @@ import (
 func TestG5ThousandLaggingPushersResumeSlowly(t *testing.T) {
 	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		const n, answer = 1000, 20 * time.Millisecond
 		users := append([]events.UserID{"@alice:x"}, h.RegisterMany(n, "gw.test", "u")...)
 		h.Gateway.Answer(dispatchertest.Always(eventstest.Reply{After: answer}))
@@ -93,6 +94,7 @@ func TestG5LimitFollowsTheCapacityOfTheGateway(t *testing.T) {
 // A gateway that is up and down in turns gets a bounded number of failing requests.
 func TestG5FlappingGatewayCostsLittle(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		users := append([]events.UserID{"@alice:x"}, h.RegisterMany(20, "gw.test", "u")...)
 		began := time.Now()
 		h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {

@@ -36,7 +36,10 @@ func forEach(t *testing.T, statuses []int, test func(t *testing.T, h *harness, s
 	t.Helper()
 	for _, status := range statuses {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
-			bubble(t, func(t *testing.T, h *harness) { test(t, h, status) })
+			bubble(t, func(t *testing.T, h *harness) {
+				h.SpanHours()
+				test(t, h, status)
+			})
 		})
 	}
 }

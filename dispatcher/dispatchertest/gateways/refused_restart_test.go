@@ -16,6 +16,7 @@ func TestG13RefusedPokeAcrossRestarts(t *testing.T) {
 		for _, status := range []int{http.StatusBadRequest, http.StatusInternalServerError} {
 			t.Run(fmt.Sprintf("%d killed %t", status, kill), func(t *testing.T) {
 				bubble(t, func(t *testing.T, h *harness) {
+					h.SpanHours()
 					h.Register("@bob:x", "gw.test", "bob")
 					h.Register("@eve:x", "gw.test", "eve")
 					h.Start()

@@ -20,6 +20,7 @@ func TestOperatorSkipsAPoke(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
+				h.SpanHours()
 				h.Register("@bob:x", "gw.test", "bob")
 				h.Register("@eve:x", "gw.test", "eve")
 				h.Start()

@@ -284,6 +284,7 @@ func TestG3OrderAndBadgeWithAnUnreliableGateway(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		dice, pauses := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
 		replies := []eventstest.Reply{
 			{}, {}, {}, {After: 3 * time.Second}, {Status: http.StatusInternalServerError}, {Status: http.StatusBadRequest},

@@ -29,6 +29,7 @@ func TestChildOfAMessageInAThread(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubbleOf(t, 1, func(t *testing.T, h *harness) {
+				h.SpanHours()
 				h.Config.OpenRooms = 1
 				h.Register("@bob:x", "gw.test", "bob")
 				h.Start()

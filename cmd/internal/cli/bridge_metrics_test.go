@@ -13,6 +13,8 @@ import (
 // A homeserver that has not loaded the registration is a reason not to be ready, in each
 // role that needs it; requests on both sides are counted.
 func TestBridgeMetrics(t *testing.T) {
+	eventstest.Long(t)
+	t.Parallel()
 	hs := homeserverOf(t)
 	hs.Register(false)
 	p, where := start(t, "serve", "--data", filepath.Join(t.TempDir(), "data"), "--http", "127.0.0.1:0", "--ops", "127.0.0.1:0",

@@ -23,12 +23,8 @@ func startCluster(t *testing.T) (servers []*server.Server) {
 		ports = append(ports, freePort(t))
 		routes = append(routes, routeURL("route:p-route", ports[len(ports)-1]))
 	}
-	t.Setenv("POKED_NATS_ROUTES", "["+strings.Join(routes, ", ")+"]")
 	for i, port := range ports {
-		options, err := server.ProcessConfigFile(fromRoot("cmd", "poked", "deploy", "nats.conf"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		options := readNATSConf(t, routes...)
 		options.ServerName = fmt.Sprint("nats", i+1)
 		options.Host, options.Port, options.HTTPPort = "127.0.0.1", server.RANDOM_PORT, 0
 		options.Cluster.Host, options.Cluster.Port = "127.0.0.1", port
@@ -98,6 +94,7 @@ func deleteStreams(t *testing.T, url string, names ...string) {
 // registry starts while the cluster has no leader yet, and waits for one.
 func TestClusterOfThree(t *testing.T) {
 	eventstest.Long(t)
+	t.Parallel()
 	servers := startCluster(t)
 	gateway := startGateway(t)
 	tokens := writeFile(t, "tokens", "alice-token @alice:example.org PHONE\n")

@@ -132,7 +132,7 @@ func TestMain(m *testing.M) {
 		os.Exit(Poked().Main()) //nolint:forbidigo // here the test binary is the program
 	}
 	flag.Parse()
-	if err := errors.Join(setUpRoles(), flag.Set("test.parallel", "8")); err != nil { // tests mostly wait
+	if err := errors.Join(setUpRoles(), flag.Set("test.parallel", "12")); err != nil { // tests mostly wait
 		fmt.Fprintln(os.Stderr, "set up the tests:", err)
 		os.Exit(1) //nolint:forbidigo // no test has started that could fail
 	}
@@ -144,7 +144,7 @@ func setUpRoles() (err error) {
 	for _, role := range []string{"homeserver", "registry", "dispatcher", "bridge", "operator", "route"} {
 		err = errors.Join(err, os.Setenv("POKED_NATS_"+strings.ToUpper(role)+"_PASSWORD", "p-"+role))
 	}
-	return errors.Join(err, os.Setenv("POKED_NATS_ROUTES", "[]"))
+	return err
 }
 
 // fromRoot returns the path of a file of the repository.

@@ -216,8 +216,11 @@ func pusherBody(pushkey, lang string) string {
 // homeserver. With poked stopped or hanging the homeserver answers: clients start, change
 // rules and pushers, and log out. poked catches up when it is back.
 func TestG15PushAwayIsNotTheHomeserverAway(t *testing.T) {
+	eventstest.Long(t)
+	t.Parallel()
 	for name, startProxy := range proxies() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			hs := homeserverOf(t)
 			for _, device := range []string{"LAPTOP", "TABLET", "DESK"} {
 				hs.AddToken("alice-"+strings.ToLower(device), "@alice:example.org", device)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 // again, the operator skips a poke.
 func TestOperatorRetriesPushers(t *testing.T) {
 	eventstest.Long(t)
+	t.Parallel()
 	var repaired atomic.Bool
 	var accepted atomic.Int64
 	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -101,11 +103,15 @@ func TestNoDispatcherAnswers(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
 	_, url := startTestNATS(t)
+	var asking sync.WaitGroup
 	for _, command := range []string{"pushers", "pushers retry", "pushers skip --yes", "gateways"} {
-		got := poked(t, "", append(strings.Fields(command), "--nats", url)...)
-		got.Want(t, ExitFailure, "", "no dispatcher answered within 2s: is one running and connected to this NATS?")
-		if got.Stdout != "" || strings.Count(got.Stderr, "\n") != 1 {
-			t.Errorf("%s: %q, %q", command, got.Stdout, got.Stderr)
-		}
+		asking.Go(func() {
+			got := poked(t, "", append(strings.Fields(command), "--nats", url)...)
+			got.Want(t, ExitFailure, "", "no dispatcher answered within 2s: is one running and connected to this NATS?")
+			if got.Stdout != "" || strings.Count(got.Stderr, "\n") != 1 {
+				t.Errorf("%s: %q, %q", command, got.Stdout, got.Stderr)
+			}
+		})
 	}
+	asking.Wait()
 }

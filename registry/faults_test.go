@@ -98,6 +98,7 @@ func afterDelete(h *house, _ *eventstest.Link) func() bool {
 // applied, and no old rejection has removed a newer pusher.
 func TestFaultTable(t *testing.T) {
 	eventstest.Long(t)
+	t.Parallel()
 	for _, f := range faultTable() {
 		t.Run(f.name, func(t *testing.T) {
 			h := newHouse(t)

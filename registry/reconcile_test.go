@@ -240,6 +240,7 @@ func TestBucketLostWhileRunning(t *testing.T) {
 // and changes nothing afterwards.
 func TestDeletedBucketIsFilled(t *testing.T) {
 	eventstest.Long(t)
+	t.Parallel()
 	for _, b := range []bucket{inPushers, inPushRules} {
 		t.Run(string(b), func(t *testing.T) {
 			h := newHouse(t)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"poked/cmd/internal/cli"
-	"poked/cmd/internal/clitest"
 	"poked/events/eventstest"
 	"poked/events/stream"
 )
@@ -16,7 +15,7 @@ import (
 // is down lag and catch up, and every poke arrives once.
 func TestBenchDay(t *testing.T) {
 	eventstest.Long(t)
-	t.Setenv(clitest.AsProgram, "1") // the dispatcher, NATS and the gateways are separate processes
+	t.Parallel()
 	got := lab(t, "bench", "day", "--users=100", "--rooms-each=1", "--events=200", "--read-within=500", "--redactions=0.2", "--lagging=20", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)

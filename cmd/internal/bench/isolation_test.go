@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"poked/cmd/internal/cli"
-	"poked/cmd/internal/clitest"
 	"poked/events/eventstest"
 )
 
@@ -15,7 +14,7 @@ import (
 // arrives once, and the report is complete.
 func TestBenchIsolation(t *testing.T) {
 	eventstest.Long(t)
-	t.Setenv(clitest.AsProgram, "1") // the gateways and the busy process are separate processes
+	t.Parallel()
 	got := lab(t, "bench", "isolation", "--gateways=5", "--rounds=1", "--light-for=1s", "--light-rate=200", "--busy=1", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)

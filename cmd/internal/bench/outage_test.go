@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"poked/cmd/internal/cli"
-	"poked/cmd/internal/clitest"
 	"poked/events/eventstest"
 )
 
@@ -14,7 +13,7 @@ import (
 // and the report is complete.
 func TestBenchOutage(t *testing.T) {
 	eventstest.Long(t)
-	t.Setenv(clitest.AsProgram, "1") // the gateways and the busy process are separate processes
+	t.Parallel()
 	got := lab(t, "bench", "outage", "--gateways=5", "--lagging=200", "--outage=0s", "--gateway-slots=16", "--busy=1", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"poked/cmd/internal/cli"
-	"poked/cmd/internal/clitest"
 	"poked/events/eventstest"
 )
 
@@ -20,7 +19,7 @@ import (
 // arrives once. The plot has a point for each second.
 func TestBenchOverload(t *testing.T) {
 	eventstest.Long(t)
-	t.Setenv(clitest.AsProgram, "1") // the dispatcher, NATS and the sink are separate processes
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "plot.svg")
 	got := lab(t, "bench", "overload", "--fanout=20", "--pokes=1000", "--rate=300", "--for=3s", "--plot", file, "--json")
 	if got.Code != cli.ExitOK {

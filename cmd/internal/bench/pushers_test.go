@@ -5,14 +5,13 @@ import (
 	"testing"
 
 	"poked/cmd/internal/cli"
-	"poked/cmd/internal/clitest"
 	"poked/events/eventstest"
 )
 
 // A small run: without and with pushers, for one dispatcher and for one of two.
 func TestBenchMemory(t *testing.T) {
 	eventstest.Long(t)
-	t.Setenv(clitest.AsProgram, "1") // the dispatchers are separate processes
+	t.Parallel()
 	got := lab(t, "bench", "memory", "--pushers=3001", "--each-user=2", "--own-data=50", "--shares=1,2", "--partitions=2", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)

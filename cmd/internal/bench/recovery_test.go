@@ -7,14 +7,13 @@ import (
 	"time"
 
 	"poked/cmd/internal/cli"
-	"poked/cmd/internal/clitest"
 	"poked/events/eventstest"
 )
 
 // A small run: the dispatcher is killed in the middle, and every poke arrives.
 func TestBenchRecovery(t *testing.T) {
 	eventstest.Long(t)
-	t.Setenv(clitest.AsProgram, "1") // the dispatcher, NATS and the sink are separate processes
+	t.Parallel()
 	got := lab(t, "bench", "recovery", "--events=400", "--rate=200", "--rooms=3", "--catch-up-limit=100000", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"poked/cmd/internal/cli"
-	"poked/cmd/internal/clitest"
 	"poked/events/eventstest"
 )
 
@@ -13,7 +12,7 @@ import (
 // shares.
 func TestBenchScale(t *testing.T) {
 	eventstest.Long(t)
-	t.Setenv(clitest.AsProgram, "1") // dispatchers and the sink are separate processes
+	t.Parallel()
 	got := lab(t, "bench", "scale", "--dispatchers=1,2", "--rounds=1", "--pokes=2000", "--settle=1s", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)

@@ -12,7 +12,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"poked/cmd/internal/cli"
-	"poked/cmd/internal/clitest"
 	"poked/dispatcher"
 	"poked/dispatcher/deliver"
 	"poked/events/eventstest"
@@ -22,7 +21,7 @@ import (
 // has both.
 func TestBenchThroughput(t *testing.T) {
 	eventstest.Long(t)
-	t.Setenv(clitest.AsProgram, "1") // the sink and the busy process are separate processes
+	t.Parallel()
 	got := lab(t, "bench", "throughput", "--fanout=4", "--pokes=400", "--rounds=2", "--light-for=200ms", "--busy=1", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)
@@ -72,7 +71,6 @@ func TestThroughputDisturbed(t *testing.T) {
 
 // Busy processes use a core each, and none outlives what runs beside them.
 func TestWhileBusy(t *testing.T) {
-	t.Setenv(clitest.AsProgram, "1")
 	p, err := startProcess(t.Context(), "bench-busy")
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"poked/cmd/internal/cli"
-	"poked/cmd/internal/clitest"
 	"poked/events/eventstest"
 )
 
@@ -14,7 +13,7 @@ import (
 // most two writes on any machine.
 func TestBenchUnread(t *testing.T) {
 	eventstest.Long(t)
-	t.Setenv(clitest.AsProgram, "1") // the sink is a separate process
+	t.Parallel()
 	got := lab(t, "bench", "unread", "--fanout=4", "--pokes=200", "--rounds=1", "--unread=50",
 		"--light-for=200ms", "--light-rate=50", "--receipts=3", "--json")
 	if got.Code != cli.ExitOK {

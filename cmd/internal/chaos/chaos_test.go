@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"poked/cmd/internal/cli"
-	"poked/cmd/internal/clitest"
 	"poked/events"
 	"poked/events/eventstest"
 )
@@ -20,7 +19,6 @@ import (
 // A whole deployment keeps every guarantee while all kinds of faults are injected.
 func TestChaos(t *testing.T) {
 	eventstest.Soak(t)
-	t.Setenv(clitest.AsProgram, "1") // the parts are separate processes
 	got := lab(t, "chaos", "--for=25s", "--seed=7", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s\n%s", got.Code, got.Stderr, got.Stdout)

@@ -3,6 +3,7 @@
 package labtest
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -31,6 +32,10 @@ func Run[Commands any](t *testing.T, args ...string) clitest.Result {
 func Main[Commands any](m *testing.M) {
 	if os.Getenv(clitest.AsProgram) != "" {
 		os.Exit(program[Commands]().Main()) //nolint:forbidigo,revive // here the test binary is the program
+	}
+	if err := os.Setenv(clitest.AsProgram, "1"); err != nil { // for the processes that tests start
+		fmt.Fprintln(os.Stderr, "set up the tests:", err)
+		os.Exit(1) //nolint:forbidigo,revive // no test has started that could fail
 	}
 	m.Run()
 }

@@ -38,6 +38,15 @@ func (d *Dispatcher) Health() Health {
 	return h
 }
 
+// Gateways returns the state of each push gateway that is in use, in any order.
+func (d *Dispatcher) Gateways() []events.GatewayState {
+	all := d.current.Load()
+	if all == nil {
+		return nil
+	}
+	return all.gates.States()
+}
+
 // Unready returns why the dispatcher is not ready, one reason a line, or "" if it is.
 func (d *Dispatcher) Unready() string {
 	var reasons []string

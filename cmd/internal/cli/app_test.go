@@ -60,6 +60,8 @@ func TestUsageErrors(t *testing.T) {
 		{"empty app", []string{"dead", "drop", "--app-id", ""}, "--app-id: want an app id"},
 		{"room without !", []string{"dead", "list", "--room", "#room:example.org"}, "--room: want a room id such as !room:example.org"},
 		{"wide and vertical", []string{"gateways", "--wide", "--vertical"}, "--wide and --vertical"},
+		{"notices to a host", []string{"dispatcher", "--nats", "a", "--notify-url", "chat.example.org/SECRET"}, "--notify-url must be a URL"},
+		{"notices at once", []string{"dispatcher", "--nats", "a", "--notify-url", "https://chat.example.org", "--notify-after", "0s"}, "--notify-after must be at least 1s"},
 		{"gateways without NATS", []string{"gateways", "--nats", ""}, "--nats is missing"},
 		{"serve with tokens and homeserver", []string{"serve", "--tokens", tokens, "--homeserver", "http://a"}, "exclude each other"},
 		{"homeserver with a path", []string{"serve", "--homeserver", "http://a/_matrix"}, "--homeserver must end after the host"},

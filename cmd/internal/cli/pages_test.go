@@ -29,11 +29,11 @@ func TestPagesNameWhatExists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, page := range []clitest.Page{readme(t), clitest.ReadPage(t, fromRoot("events", "bridge", "README.md"))} {
+	for _, page := range []clitest.Page{readme(t), clitest.ReadPage(t, fromRoot("events", "bridge", "README.md")), clitest.ReadPage(t, fromRoot("cmd", "poked", "deploy", "README.md"))} {
 		page.CheckCommands(t, parser)
 		page.CheckFlags(t, parser)
 		page.CheckLinks(t)
-		page.CheckFiles(t, fromRoot(), "tokens.txt", "poked.db", "poked-registration.yaml", "pushers.csv",
+		page.CheckFiles(t, fromRoot(), "alerts.yml", "dashboard.json", "tokens.txt", "poked.db", "poked-registration.yaml", "pushers.csv",
 			"homeserver.yaml", "dendrite.yaml", "homeserver.db") // the last three are a homeserver's
 		checkPorts(t, page)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strconv"
@@ -64,12 +65,23 @@ func (p Program) Run(ctx context.Context, args []string, stdin io.Reader, stdout
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.Bind(std)
 	if err := command.Run(); err != nil {
+		if readerHasGone(err, stdout) {
+			return ExitOK
+		}
 		if errors.As(err, new(badInputError)) {
 			return p.fail(std, ExitUsage, err)
 		}
 		return p.fail(std, ExitFailure, err)
 	}
 	return ExitOK
+}
+
+// readerHasGone reports whether an error is that nobody reads standard output any more, as
+// in "poked pushers | head", which is no failure. A broken connection is one.
+func readerHasGone(err error, stdout io.Writer) bool {
+	var failed *fs.PathError
+	file, isFile := stdout.(*os.File)
+	return isFile && errors.Is(err, syscall.EPIPE) && errors.As(err, &failed) && failed.Path == file.Name()
 }
 
 // Parser returns the parser of the command line.

@@ -25,6 +25,7 @@ type serveCmd struct {
 	Registry   registry.Config   `embed:"" group:"Registry:"`
 	Dispatcher dispatcher.Config `embed:"" group:"Dispatcher:"`
 	Roles      node.RoleFlags    `embed:""`
+	Notify     node.NotifyFlags  `embed:"" group:"Operations:"`
 }
 
 // Help is shown by kong under the command's summary.
@@ -84,7 +85,7 @@ func (c *serveCmd) Run(ctx context.Context, std terminal.Streams) error {
 		Log:      log,
 		Where:    []any{"data", dir.Path},
 		Data:     dir,
-		Starters: []node.Starter{node.StartRegistry(c.Registry), node.StartDispatcher(c.Dispatcher)},
+		Starters: []node.Starter{node.StartRegistry(c.Registry), node.StartDispatcher(c.Dispatcher, c.Notify)},
 	}
 	if c.BridgeHTTP != "" {
 		c.Bridge.HTTP = c.BridgeHTTP

@@ -91,15 +91,25 @@ func StartRegistry(cfg registry.Config) Starter {
 	}
 }
 
-// StartDispatcher returns a starter of a dispatcher.
-func StartDispatcher(cfg dispatcher.Config) Starter {
+// StartDispatcher returns a starter of a dispatcher, which reports to its operators if
+// notify has a URL.
+func StartDispatcher(cfg dispatcher.Config, notify NotifyFlags) Starter {
 	return func(_ context.Context, b Base) (Actor, error) {
 		d, err := dispatcher.New(cfg, b.policy, b.Conn, b.log)
 		if err != nil {
 			return Actor{}, fmt.Errorf("start dispatcher: %w", err)
 		}
+		run := d.Run
+		if notify.URL != "" {
+			run = func(ctx context.Context) error {
+				group, ctx := errgroup.WithContext(ctx)
+				group.Go(func() error { return d.Run(ctx) })
+				group.Go(func() error { return newNotices(notify, b.log).run(ctx, d) })
+				return group.Wait()
+			}
+		}
 		return Actor{
-			Name: "dispatcher", Run: d.Run, grace: cfg.StopGrace + stopMargin,
+			Name: "dispatcher", Run: run, grace: cfg.StopGrace + stopMargin,
 			unready: d.Unready, metrics: newDispatcherMetrics(d.Health),
 		}, nil
 	}

@@ -7,6 +7,8 @@
 //	pokes/golden.jsonl   the pokes that the events cause; pokes/README.md says why
 //	pokes/unread.jsonl   what of it is unread when all receipts are in
 //
+//	live/day.json        what a day of six users at a live homeserver must cause
+//
 // The other files in this directory are read by tests, each from its place.
 // Nothing here changes while the program runs: files come as strings.
 package testdata
@@ -27,6 +29,13 @@ var pokes string
 
 //go:embed pokes/unread.jsonl
 var unread string
+
+//go:embed live/day.json
+var liveDay string
+
+// LiveDay returns live/day.json: an array of steps, each with what it must cause and the
+// section of the specification that says so.
+func LiveDay() string { return liveDay }
 
 // Events returns events.jsonl: room events in the client-server format with
 // room_id, in the order in which they happened.

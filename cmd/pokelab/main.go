@@ -6,6 +6,8 @@
 //	  │           process, gateways in separate processes
 //	  ├─ chaos ── registry, dispatchers and NATS in separate processes, faults, and a
 //	  │           check that every guarantee held
+//	  ├─ live ─── poked beside a live Dendrite with nginx and client libraries: a day of six
+//	  │           users, and outages
 //	  └─ version
 //
 // The separate processes are this program again: it contains the roles of poked, of the
@@ -19,12 +21,14 @@ import (
 	"poked/cmd/internal/chaos"
 	"poked/cmd/internal/child"
 	"poked/cmd/internal/cli"
+	"poked/cmd/internal/live"
 )
 
 // commands is every subcommand with its flags.
 type commands struct {
 	Bench    bench.Commands `embed:""`
 	Chaos    chaos.Commands `embed:""`
+	Live     live.Commands  `embed:""`
 	Children child.Commands `embed:""`
 	Version  cli.VersionCmd `cmd:"" help:"Show the version."`
 }
@@ -32,7 +36,7 @@ type commands struct {
 func pokelab() cli.Program {
 	return cli.Program{
 		Name:        "pokelab",
-		Description: "Benchmarks and fault injection for developers of poked. Operators do not need it.",
+		Description: "Benchmarks, fault injection and a live homeserver for developers of poked. Operators do not need it.",
 		Commands:    &commands{},
 	}
 }

@@ -18,7 +18,7 @@ func TestHelpIsComplete(t *testing.T) {
 
 func TestHelpNamesEverySubcommand(t *testing.T) {
 	help := clitest.Run(t, pokelab().Run, "", "--help")
-	for _, command := range []string{"bench", "chaos", "version"} {
+	for _, command := range []string{"bench", "chaos", "live", "version"} {
 		if !strings.Contains(help.Stdout, "\n  "+command+" ") {
 			t.Errorf("pokelab --help does not list %s:\n%s", command, help.Stdout)
 		}

@@ -67,12 +67,14 @@ const restartAfter = 300 * time.Millisecond
 // stopPatience is how long a process may take to stop before it is killed.
 const stopPatience = 30 * time.Second
 
-// Process is a process of this program that can be killed, paused, stopped and restarted.
-// If it ends by itself it is restarted and counted.
+// Process is a process of this program, or of another one, that can be killed, paused,
+// stopped and restarted. If it ends by itself it is restarted and counted.
 type Process struct {
-	Name string   // for errors
-	Args []string // of this program
-	Log  string   // file that its log lines are appended to
+	Name    string   // for errors
+	Program string   // path of the program; "" is this one. Another one may outlive a run that is killed
+	Dir     string   // working directory; "" is the run's own
+	Args    []string // of the program
+	Log     string   // file that its log lines are appended to
 
 	mu     sync.Mutex
 	wanted bool // it should run
@@ -95,7 +97,10 @@ func (p *Process) Start() error {
 
 // launch starts the process. The caller holds the mutex.
 func (p *Process) launch() error {
-	self, err := os.Executable()
+	program, err := p.Program, error(nil)
+	if program == "" {
+		program, err = os.Executable()
+	}
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
@@ -105,7 +110,8 @@ func (p *Process) launch() error {
 	}
 	defer func() { _ = log.Close() }() // the process has its own descriptor
 	// stop ends and waits for it; a context could not wait.
-	cmd := exec.Command(self, p.Args...) //nolint:gosec,noctx // it is this program
+	cmd := exec.Command(program, p.Args...) //nolint:gosec,noctx // the run chose it
+	cmd.Dir = p.Dir
 	cmd.Stdout, cmd.Stderr = log, log
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -14,6 +14,7 @@ package testgateway
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,6 +53,7 @@ type Taker func(ctx context.Context, p *Poke) (Answer, error)
 // Gateway is a push gateway that listens.
 type Gateway struct {
 	listener net.Listener
+	scheme   string // of URL
 }
 
 // Listen opens a gateway at an address. It answers no request before Run.
@@ -60,14 +62,20 @@ func Listen(ctx context.Context, addr string) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen as push gateway: %w", err)
 	}
-	return &Gateway{listener: listener}, nil
+	return &Gateway{listener: listener, scheme: "http"}, nil
+}
+
+// ServeTLS makes the gateway speak TLS. Call it before Run.
+func (g *Gateway) ServeTLS(certificate tls.Certificate) {
+	g.listener = tls.NewListener(g.listener, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
+	g.scheme = "https"
 }
 
 // Addr returns the address at which the gateway listens.
 func (g *Gateway) Addr() net.Addr { return g.listener.Addr() }
 
 // URL returns the data.url of a pusher for this gateway.
-func (g *Gateway) URL() string { return "http://" + g.Addr().String() + pushgateway.NotifyPath }
+func (g *Gateway) URL() string { return g.scheme + "://" + g.Addr().String() + pushgateway.NotifyPath }
 
 // Close closes the listener, if Run has not.
 func (g *Gateway) Close() error {

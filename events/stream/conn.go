@@ -42,6 +42,7 @@ package stream
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -85,6 +86,8 @@ type Conn struct {
 	js    jetstream.JetStream
 	log   *slog.Logger
 	pulse time.Duration // Config.Pulse
+	// writerName is the name under which this connection writes what it has claimed.
+	writerName string
 
 	// Set by Setup, Adopt and Join.
 	partitions    int
@@ -112,7 +115,7 @@ type Conn struct {
 // does not help.
 func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
-	c := &Conn{cfg: cfg, log: cfg.Log, pulse: cmp.Or(cfg.Pulse, defaultPulse)}
+	c := &Conn{cfg: cfg, log: cfg.Log, pulse: cmp.Or(cfg.Pulse, defaultPulse), writerName: rand.Text()}
 	nc, err := c.dial(ctx)
 	if err != nil {
 		return nil, err

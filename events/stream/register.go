@@ -33,6 +33,9 @@ type Register struct {
 	// writer is the name under which the owner writes. If it is soleWriter, any stored
 	// value is the owner's.
 	writer string
+	// strict is set if a deletion by another writer is a conflict as well, even for a
+	// deletion.
+	strict bool
 	last   Record // what the next write replaces
 	doubt  bool   // the value has to be read before the next write
 }
@@ -197,8 +200,8 @@ func (c *change) settle(found Record) (over bool, result error) {
 	same := found.Revision == r.last.Revision
 	// Only a write of this change counts, even if an older one left the same value: that
 	// value may be about to expire, or another writer about to replace it.
-	asWanted := found.There != c.gone && (c.gone || ours && c.writes > 0 && !same && found.Value == string(c.value))
-	before := same || !found.There && !r.last.There
+	asWanted := found.There != c.gone && (c.gone && !r.strict || ours && c.writes > 0 && !same && found.Value == string(c.value))
+	before := same || !r.strict && !found.There && !r.last.There
 	r.doubt = false
 	if !asWanted && !ours && !before {
 		return true, &ConflictError{Bucket: r.bucket, Key: r.key, Found: found}

@@ -22,4 +22,10 @@ type AccountChange struct {
 	DeviceID string // of a logout; empty means all devices
 	// Content is the content of the account data m.push_rules or m.ignored_user_list.
 	Content json.RawMessage
+
+	// Seq is the change's sequence in ACCOUNTS, and Log tells that stream from one that was
+	// made anew and counts from 1 again: when its consumer was made, nanoseconds since the
+	// Unix epoch. Both come with the message and are not in its content.
+	Seq uint64
+	Log int64
 }

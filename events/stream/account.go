@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidwall/gjson"
@@ -57,11 +58,15 @@ func parseAccountChange(subject string, raw []byte) (events.AccountChange, error
 // terms as [Conn.ConsumeRejections].
 func (c *Conn) ConsumeAccounts(ctx context.Context, handle func(context.Context, events.AccountChange) error) error {
 	// The filter covers the whole stream: anything else would stay in the queue for ever.
-	return c.work(ctx, streamAccounts, "registry", []string{"account.>"}, func(ctx context.Context, msg jetstream.Msg) error {
+	return c.work(ctx, streamAccounts, "registry", []string{"account.>"}, func(ctx context.Context, msg jetstream.Msg, made time.Time) error {
 		change, err := parseAccountChange(msg.Subject(), msg.Data())
 		if err != nil {
 			return err
 		}
+		if meta, err := msg.Metadata(); err == nil {
+			change.Seq = meta.Sequence.Stream
+		}
+		change.Log = made.UnixNano()
 		return handle(ctx, change)
 	})
 }

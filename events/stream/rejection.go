@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -33,7 +34,7 @@ func rejectedSubject(user events.UserID) string { return "rejected." + events.To
 // ConsumeRejections calls handle with every rejection until ctx ends. A rejection is
 // removed when handle returns nil, and delivered again after an error.
 func (c *Conn) ConsumeRejections(ctx context.Context, handle func(context.Context, events.Rejection) error) error {
-	return c.work(ctx, streamRejected, "registry", []string{"rejected.*"}, func(ctx context.Context, msg jetstream.Msg) error {
+	return c.work(ctx, streamRejected, "registry", []string{"rejected.*"}, func(ctx context.Context, msg jetstream.Msg, _ time.Time) error {
 		r, err := parseRejection(msg.Subject(), msg.Data())
 		if err != nil {
 			return err

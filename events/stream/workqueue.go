@@ -12,9 +12,16 @@ import (
 	"poked/events/wait"
 )
 
-// work consumes a work queue. An unreadable message becomes a dead letter; a message
+// working handles a message. made is when the consumer was made.
+type working func(ctx context.Context, msg jetstream.Msg, made time.Time) error
+
+// ackWait is how long a message may be handled, and so how long one waits whose process is
+// paused or gone until another gets it.
+const ackWait = 10 * time.Second
+
+// work consumes a work queue, which any number of processes share. An unreadable message becomes a dead letter; a message
 // whose handling failed stays in the queue.
-func (c *Conn) work(ctx context.Context, stream, durable string, subjects []string, handle func(context.Context, jetstream.Msg) error) error {
+func (c *Conn) work(ctx context.Context, stream, durable string, subjects []string, handle working) error {
 	log := c.log.With("stream", stream)
 	for failing := false; ctx.Err() == nil; {
 		err := c.workBatch(ctx, stream, durable, subjects, handle)
@@ -31,9 +38,9 @@ func (c *Conn) work(ctx context.Context, stream, durable string, subjects []stri
 	return nil
 }
 
-func (c *Conn) workBatch(ctx context.Context, stream, durable string, subjects []string, handle func(context.Context, jetstream.Msg) error) error {
+func (c *Conn) workBatch(ctx context.Context, stream, durable string, subjects []string, handle working) error {
 	consumer, err := c.js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
-		Durable: durable, FilterSubjects: subjects, AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second,
+		Durable: durable, FilterSubjects: subjects, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
 	})
 	if err != nil {
 		return fmt.Errorf("create consumer: %w", err)
@@ -43,7 +50,7 @@ func (c *Conn) workBatch(ctx context.Context, stream, durable string, subjects [
 		return fmt.Errorf("fetch: %w", err)
 	}
 	for msg := range batch.Messages() {
-		err := handle(ctx, msg)
+		err := handle(ctx, msg, consumer.CachedInfo().Created)
 		if errors.Is(err, events.ErrBadEvent) {
 			err = c.bury(ctx, msg, err)
 		}

@@ -17,6 +17,7 @@ type Identity struct {
 	DeviceID string // empty if the token belongs to no device
 
 	asked uint64 // logouts seen when the homeserver was asked; see departures
+	noted int64  // the newest notice of a logout then, with a shared database; see notices
 }
 
 // ErrUnknownToken reports that an access token has no owner, or no longer has one.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"poked/events/homeserver"
+	"poked/registry/database"
 )
 
 // Defaults of [Config]; its tags repeat them for the command line.
@@ -26,6 +27,10 @@ const (
 	minRecheck    = time.Minute
 )
 
+// minConns is how many connections to PostgreSQL a registry needs, for requests, the
+// outbox and notices.
+const minConns = 4
+
 // maxMaxPushers keeps the pushers of one user within one NATS message of 1 MiB,
 // nats-server's default limit: the largest pusher that parseSet admits takes
 // 13 KiB there.
@@ -38,9 +43,16 @@ const maxMaxPushers = 75
 type Config struct {
 	// HTTP is the address to listen on, host:port; port 0 chooses one.
 	HTTP string `name:"http" placeholder:"ADDR" default:"127.0.0.1:8720" env:"POKED_HTTP" help:"Address of the HTTP API for clients."`
-	// Database is the path of the SQLite file, which is created if missing, with
-	// mode 0600. Its -wal, -shm and .lock files are in the same directory.
-	Database string `name:"database" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, created if missing."`
+	// Database is the path of a SQLite file, which is created if missing, with mode 0600, and
+	// has its -wal, -shm and .lock files in the same directory; or the URL of a PostgreSQL
+	// database, postgres://…, which several registries may share.
+	Database string `name:"database" placeholder:"FILE|URL" type:"database" env:"POKED_DATABASE" help:"Database of the registry: a SQLite file, created if missing, or a PostgreSQL database (14 or newer) as postgres://USER@HOST/NAME?sslmode=verify-full. Any number of registries can share a PostgreSQL database. For a Unix socket use postgres:///NAME?host=/run/postgresql; name several hosts for a failover."`
+	// DatabasePasswordFile is the path of a file whose first line is the password for
+	// PostgreSQL. It is read for each new connection.
+	DatabasePasswordFile string `name:"database-password-file" placeholder:"FILE" type:"path" env:"POKED_DATABASE_PASSWORD_FILE" help:"File with the password for PostgreSQL in its first line, in place of one in the URL, in PGPASSWORD or in the file PGPASSFILE. It is read for each new connection."`
+	// DatabaseConns is how many connections to PostgreSQL may be open for requests. Up to 16
+	// others hold locks.
+	DatabaseConns int `name:"database-conns" placeholder:"N" default:"16" env:"POKED_DATABASE_CONNS" help:"Maximum number of connections to PostgreSQL for requests. Up to 16 more hold locks."`
 	// Tokens is the path of the token file; see [TokenFile].
 	Tokens string `name:"tokens" placeholder:"FILE" type:"path" env:"POKED_TOKENS" help:"File of access tokens, for use without --homeserver: one 'token user_id [device_id]' per line, each ended by a newline. It is reread within seconds of a change, and at once on SIGHUP."`
 	// StartEmpty allows a start with an empty database although NATS holds pushers or
@@ -63,9 +75,17 @@ type Config struct {
 	Burst int `name:"user-burst" placeholder:"N" default:"100" env:"POKED_USER_BURST" help:"Rate limit per user: requests allowed at once."`
 }
 
+// options are those of the database.
+func (c Config) options() database.Options {
+	return database.Options{PasswordFile: c.DatabasePasswordFile, Conns: c.DatabaseConns}
+}
+
 func (c Config) withDefaults() Config {
 	if c.HTTP == "" {
 		c.HTTP = defaultHTTP
+	}
+	if c.DatabaseConns == 0 {
+		c.DatabaseConns = database.DefaultConns
 	}
 	if c.MaxPushers == 0 {
 		c.MaxPushers = defaultMaxPushers
@@ -89,7 +109,7 @@ func (c Config) withDefaults() Config {
 func (c Config) check() error {
 	switch {
 	case c.Database == "":
-		return errors.New("the registry needs a database: set --database FILE")
+		return errors.New("the registry needs a database: set --database FILE, or the URL of a PostgreSQL database")
 	case c.Tokens == "" && c.Homeserver.URL == "":
 		return errors.New("the registry needs to authenticate clients: set --tokens FILE, one 'token user_id [device_id]' per line, or --homeserver URL")
 	case c.Tokens != "" && c.Homeserver.URL != "":
@@ -112,6 +132,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--token-cache is %s, must be %s to %s", c.TokenCache, minTokenCache, maxTokenCache)
 	case c.Recheck < minRecheck:
 		return fmt.Errorf("--recheck is %s, must be at least %s", c.Recheck, minRecheck)
+	case c.DatabaseConns < minConns:
+		return fmt.Errorf("--database-conns is %d, must be at least %d", c.DatabaseConns, minConns)
 	case c.Burst < 1:
 		return fmt.Errorf("--user-burst is %d, must be at least 1", c.Burst)
 	}

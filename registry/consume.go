@@ -10,6 +10,7 @@ import (
 
 	"poked/events"
 	"poked/events/pushrule"
+	"poked/registry/database"
 )
 
 // rejected removes the pusher that a gateway rejected. After an error the rejection is
@@ -25,9 +26,8 @@ func (r *Registry) rejected(ctx context.Context, rejection events.Rejection) err
 
 // accountChanged applies a change that a homeserver published about an account. After
 // an error the change is delivered again; [events.ErrBadEvent] makes it a dead letter.
-// Changes arrive in the order of publication, with one exception: a change that failed
-// arrives again after newer ones, and then overwrites a newer one of the same kind until
-// the homeserver publishes that account data again.
+// A change may arrive after a newer one, if another registry took that, or if it failed and
+// is delivered again: it does not replace the newer one.
 func (r *Registry) accountChanged(ctx context.Context, change events.AccountChange) error {
 	var gone []removed
 	var err error
@@ -38,15 +38,13 @@ func (r *Registry) accountChanged(ctx context.Context, change events.AccountChan
 	case "logout":
 		gone, err = r.store.Logout(ctx, change.UserID, change.DeviceID)
 	case "deactivated":
-		gone, err = r.store.Deactivate(ctx, change.UserID)
+		gone, err = r.store.Deactivate(inOrderOf(ctx, &change), change.UserID)
 	case "push_rules":
-		err = r.store.takePublished(ctx, change.UserID, change.Content)
+		err = r.store.takePublished(inOrderOf(ctx, &change), change.UserID, change.Content)
 	case "ignored_users":
-		err = r.store.takeIgnored(ctx, change.UserID, change.Content)
+		err = r.store.takeIgnored(inOrderOf(ctx, &change), change.UserID, change.Content)
 	case events.AccountRefetch:
-		if r.recheck != nil {
-			r.recheck.soon.add(change.UserID, time.Now())
-		}
+		err = r.refetch(ctx, change.UserID)
 	default:
 		return fmt.Errorf("%w: unknown account change", events.ErrBadEvent)
 	}
@@ -55,6 +53,17 @@ func (r *Registry) accountChanged(ctx context.Context, change events.AccountChan
 	}
 	logRemoved(r.log, gone)
 	return nil
+}
+
+// refetch has the user's account data fetched, by the registry that rechecks.
+func (r *Registry) refetch(ctx context.Context, user events.UserID) error {
+	if r.recheck == nil {
+		return nil
+	}
+	r.recheck.soon.add(user, time.Now())
+	return r.store.commit(ctx, func(tx *database.Tx) error {
+		return r.store.addNotice(ctx, tx, notice{Kind: noticeRefetch, UserID: user})
+	})
 }
 
 // takePublished stores the account data m.push_rules. Without "global" the homeserver

@@ -5,6 +5,8 @@ import (
 	"math"
 	"net/http"
 	"time"
+
+	"poked/registry/database"
 )
 
 // problem is a way in which a request can fail. Each has one errcode and one
@@ -89,8 +91,12 @@ func asAPIError(err error) *apiError {
 		return known
 	}
 	if errors.Is(err, ErrStoreAway) {
+		retry := retryStore
+		if database.FromServer(err) {
+			retry = retryServer
+		}
 		return &apiError{
-			problem: storeAway, message: "the server cannot store changes at the moment, try again later", retryAfter: retryStore, cause: err,
+			problem: storeAway, message: "the server cannot store changes at the moment, try again later", retryAfter: retry, cause: err,
 		}
 	}
 	return &apiError{problem: internal, message: "internal server error, try again later"}

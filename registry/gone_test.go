@@ -37,7 +37,7 @@ func (h *house) left() string {
 func (h *house) reasons() string {
 	h.t.Helper()
 	var list []string
-	if err := h.reg.store.read.Select(&list, "SELECT reason FROM removed_pushers ORDER BY id"); err != nil {
+	if err := h.reg.store.db.Select(h.t.Context(), &list, "SELECT reason FROM removed_pushers ORDER BY id"); err != nil {
 		h.t.Fatal(err)
 	}
 	return strings.Join(list, ", ")

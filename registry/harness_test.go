@@ -45,7 +45,9 @@ type house struct {
 	conn *stream.Conn
 	log  *logBuffer
 	reg  *Registry
-	web  *httptest.Server
+
+	forbidden string // table; see forbid
+	web       *httptest.Server
 }
 
 // newHouse opens a registry. Its HTTP API answers at once; the outbox and the consumers
@@ -55,7 +57,7 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 	t.Helper()
 	t.Parallel()
 	dir := t.TempDir()
-	cfg := Config{HTTP: "127.0.0.1:0", Database: filepath.Join(dir, "poked.db"), Tokens: filepath.Join(dir, "tokens"), Rate: 1e6, Burst: 1e6}
+	cfg := Config{HTTP: "127.0.0.1:0", Database: newDatabase(t), Tokens: filepath.Join(dir, "tokens"), Rate: 1e6, Burst: 1e6}
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -234,7 +236,7 @@ func (h *house) waitSettled() {
 
 func (h *house) count(table string) (n int) {
 	h.t.Helper()
-	if err := h.reg.store.read.Get(&n, "SELECT count(*) FROM "+table); err != nil {
+	if err := h.reg.store.db.Get(h.t.Context(), &n, "SELECT count(*) FROM "+table); err != nil {
 		h.t.Fatal(err)
 	}
 	return n
@@ -318,7 +320,7 @@ func runUntil(t *testing.T, run func(context.Context) error) (stop func()) {
 // exec runs a statement on the database, bypassing the registry.
 func (h *house) exec(query string) {
 	h.t.Helper()
-	if _, err := h.reg.store.write.Exec(query); err != nil {
+	if err := h.reg.store.db.Exec(h.t.Context(), query); err != nil {
 		h.t.Fatal(err)
 	}
 }

@@ -22,7 +22,7 @@ type Health struct {
 // Health returns the state of the registry.
 func (r *Registry) Health(ctx context.Context) (h Health, err error) {
 	h.Settled = r.outbox.settled.Load()
-	if err := r.store.read.GetContext(ctx, &h.Outbox, "SELECT count(*) FROM outbox"); err != nil {
+	if err := r.store.db.Get(ctx, &h.Outbox, "SELECT count(*) FROM outbox"); err != nil {
 		return h, fmt.Errorf("count outbox: %w", err)
 	}
 	held, err := r.store.Held(ctx)

@@ -49,6 +49,7 @@ type homeserverTokens struct {
 	flights   singleflight.Group
 	strangers *semaphore.Weighted
 	gone      *departures
+	notices   *notices  // of other registries; nil if there is no registry
 	whoami    durations // of the homeserver's answers
 }
 
@@ -85,7 +86,7 @@ func newHomeserverTokens(client *homeserver.Client, keep time.Duration) (*homese
 func (h *homeserverTokens) lookup(ctx context.Context, token string) (Identity, error) {
 	digest, now := h.key.digest(token), time.Now()
 	k, known := h.known.Get(digest)
-	if known && now.Before(k.until) {
+	if known && now.Before(k.until) && h.notices.heeded(ctx) {
 		return k.identity, nil
 	}
 	if r, ok := h.refused.Get(digest); ok && now.Before(r.until) {
@@ -132,22 +133,41 @@ func (h *homeserverTokens) admitStranger(ctx context.Context) (leave func(), err
 func (h *homeserverTokens) ask(ctx context.Context, digest tokenDigest, token string) (Identity, error) {
 	for range maxAsked {
 		began, asked := time.Now(), h.gone.now()
+		noted, err := h.notices.latest(ctx)
+		if err != nil {
+			noted = 0 // older than every notice: nothing can be changed with this answer
+		}
 		owner, err := h.client.Whoami(ctx, token)
 		h.whoami.add(time.Since(began))
 		if errors.Is(err, homeserver.ErrUnknownToken) {
 			err = fmt.Errorf("%w: %w", ErrUnknownToken, err)
+			if k, ok := h.known.Peek(digest); ok {
+				h.notices.add(notice{Kind: noticeLogout, UserID: k.identity.UserID, DeviceID: k.identity.DeviceID})
+			}
 			h.known.Remove(digest)
 			h.refused.Add(digest, refusedToken{err, began.Add(min(h.keep, refusalCache))})
 		}
 		if err != nil {
 			return Identity{}, err
 		}
-		identity := Identity{UserID: owner.UserID, DeviceID: owner.DeviceID, asked: asked}
+		identity := Identity{UserID: owner.UserID, DeviceID: owner.DeviceID, asked: asked, noted: noted}
 		if h.gone.unless(identity, func() { h.known.Add(digest, knownToken{identity, began.Add(h.keep)}) }) {
 			return identity, nil
 		}
 	}
 	return Identity{}, errLoggedOut
+}
+
+// refuse forgets the tokens of one device, which the homeserver refuses, in every registry.
+func (h *homeserverTokens) refuse(user events.UserID, device string) {
+	h.forget(user, device)
+	h.notices.add(notice{Kind: noticeLogout, UserID: user, DeviceID: device})
+}
+
+// forgetAll removes all tokens from the caches.
+func (h *homeserverTokens) forgetAll() {
+	h.known.Purge()
+	h.refused.Purge()
 }
 
 // forget removes the tokens of one device, or with "" of all devices of the user, from

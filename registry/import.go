@@ -10,11 +10,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/jmoiron/sqlx"
-
 	"poked/events"
 	"poked/events/homeserver"
 	"poked/events/pushgateway"
+	"poked/registry/database"
 )
 
 // Import is a pusher from a homeserver's database.
@@ -39,27 +38,33 @@ var ErrThere = fmt.Errorf("%w: it is there already", ErrNotImported)
 type Importer struct {
 	store  *store
 	policy *pushgateway.Policy
-	dry    *sqlx.Tx // of a dry run, never committed
-	temp   string   // directory of a dry run without a database
+	dry    *database.Tx // of a dry run, never committed
+	temp   string       // directory of a dry run without a database
 }
 
-// OpenImporter opens the database, creating it if missing. It fails while a registry
+// exclusive are the options of a program that needs the database for itself.
+func exclusive(options database.Options) database.Options {
+	options.Exclusive = true
+	return options
+}
+
+// OpenImporter opens the database, creating a missing file. It fails while a registry
 // uses it. A dry run changes nothing; it checks each pusher as if the ones before it
 // had been imported.
-func OpenImporter(ctx context.Context, database string, policy *pushgateway.Policy, dryRun bool) (_ *Importer, err error) {
+func OpenImporter(ctx context.Context, address string, options database.Options, policy *pushgateway.Policy, dryRun bool) (_ *Importer, err error) {
 	i := &Importer{policy: policy}
-	if _, missing := os.Stat(database); dryRun && errors.Is(missing, os.ErrNotExist) {
+	if _, missing := os.Stat(address); dryRun && !database.IsServer(address) && errors.Is(missing, os.ErrNotExist) {
 		if i.temp, err = os.MkdirTemp("", "poked-import-"); err != nil {
 			return nil, fmt.Errorf("make directory: %w", err)
 		}
-		database = filepath.Join(i.temp, "poked.db")
+		address = filepath.Join(i.temp, "poked.db")
 	}
-	if i.store, err = openStore(ctx, database, maxMaxPushers); err != nil {
+	if i.store, err = openStore(ctx, address, exclusive(options), maxMaxPushers); err != nil {
 		return nil, errors.Join(err, i.Close())
 	}
 	if dryRun {
-		if i.dry, err = i.store.write.BeginTxx(ctx, nil); err != nil {
-			return nil, errors.Join(fmt.Errorf("begin: %w", err), i.Close())
+		if i.dry, err = i.store.db.BeginBulk(ctx); err != nil {
+			return nil, errors.Join(err, i.Close())
 		}
 	}
 	return i, nil
@@ -75,7 +80,7 @@ func (i *Importer) Add(ctx context.Context, p Import) error {
 	if i.dry != nil {
 		return i.add(ctx, i.dry, row)
 	}
-	return i.store.update(ctx, func(tx *sqlx.Tx) error { return i.add(ctx, tx, row) })
+	return i.store.update(ctx, of(row.UserID), func(tx *database.Tx) error { return i.add(ctx, tx, row) })
 }
 
 // read validates a pusher by the rules of pushers/set.
@@ -106,7 +111,7 @@ func (i *Importer) read(p Import) (pusherRow, error) {
 }
 
 // add writes a pusher unless a client has already set it here: that one is newer.
-func (i *Importer) add(ctx context.Context, tx *sqlx.Tx, row pusherRow) error {
+func (i *Importer) add(ctx context.Context, tx *database.Tx, row pusherRow) error {
 	var there bool
 	err := tx.GetContext(ctx, &there, "SELECT count(*) > 0 FROM pushers WHERE user_id = ? AND app_id = ? AND pushkey = ?",
 		row.UserID, row.AppID, row.Pushkey)
@@ -131,7 +136,7 @@ func (i *Importer) add(ctx context.Context, tx *sqlx.Tx, row pusherRow) error {
 
 // hold gives a user no version, so that nothing is published before the user's rules are
 // known; see [store.Held]. A user who has a version has rules.
-func hold(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
+func hold(ctx context.Context, tx *database.Tx, user events.UserID) error {
 	_, err := tx.ExecContext(ctx, "INSERT INTO users (user_id, version) VALUES (?, 0) ON CONFLICT DO NOTHING", user)
 	if err != nil {
 		return fmt.Errorf("write user: %w", err)

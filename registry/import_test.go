@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"poked/events/pushgateway"
+	"poked/registry/database"
 )
 
 func importer(t *testing.T, path string, dryRun bool) *Importer {
@@ -16,7 +17,7 @@ func importer(t *testing.T, path string, dryRun bool) *Importer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i, err := OpenImporter(t.Context(), path, policy, dryRun)
+	i, err := OpenImporter(t.Context(), path, database.Options{}, policy, dryRun)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +72,7 @@ func TestImport(t *testing.T) {
 
 func TestImportIsNotForARunningRegistry(t *testing.T) {
 	h := newHouse(t)
-	if _, err := OpenImporter(t.Context(), h.cfg.Database, new(pushgateway.Policy), false); err == nil {
+	if _, err := OpenImporter(t.Context(), h.cfg.Database, database.Options{}, new(pushgateway.Policy), false); err == nil {
 		t.Error("opened while a registry runs")
 	}
 }

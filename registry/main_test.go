@@ -2,6 +2,8 @@ package registry
 
 import (
 	"flag"
+	"fmt"
+	"os"
 	"testing"
 )
 
@@ -10,4 +12,7 @@ import (
 func TestMain(m *testing.M) {
 	_ = flag.Set("test.parallel", "16") // a flag on the command line overrides it
 	m.Run()
+	if err := postgres.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 }

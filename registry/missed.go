@@ -26,6 +26,7 @@ func (r *recheck) watchMissed(ctx context.Context) error {
 		if hung || troubled && !is {
 			r.log.Warn("poked did not answer for a while, the homeserver is asked what has changed")
 			wake(r.missed)
+			r.upstream.tokens.notices.add(notice{Kind: noticeMissed})
 		}
 		troubled = is
 	})
@@ -64,6 +65,13 @@ type dueUser struct {
 }
 
 func newSoon() *soon { return &soon{woken: make(chan struct{}, 1)} }
+
+// clear forgets all users.
+func (s *soon) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = nil
+}
 
 // add makes a user due now, and again once the homeserver has settled.
 func (s *soon) add(user events.UserID, now time.Time) {

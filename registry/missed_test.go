@@ -18,9 +18,9 @@ const registration = "id: poked\nurl: http://127.0.0.1:8721\nas_token:\nhs_token
 	"namespaces: {users: [{exclusive: false, regex: '@.*:example\\.org'}]}\n"
 
 // newRegisteredHouse opens a registry that is an application service of its homeserver.
-func newRegisteredHouse(t *testing.T) (*house, *eventstest.Homeserver) {
+func newRegisteredHouse(t *testing.T, change ...func(*Config)) (*house, *eventstest.Homeserver) {
 	t.Helper()
-	return newHomeserverHouse(t, func(c *Config) { c.Homeserver.Registration = eventstest.WriteRegistration(t, registration) })
+	return newHomeserverHouse(t, append(change, func(c *Config) { c.Homeserver.Registration = eventstest.WriteRegistration(t, registration) })...)
 }
 
 // away makes the homeserver fail, or not.

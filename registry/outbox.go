@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,10 @@ import (
 const (
 	outboxBatch   = 64 // rows read at once
 	outboxWriters = 16 // values written at once
+
+	// leftEvery is how often to look for rows that the registries that made them have not
+	// published, since they were killed or are paused.
+	leftEvery = time.Second
 )
 
 // outbox publishes changes of the database to NATS, batch by batch. One goroutine runs
@@ -29,9 +34,14 @@ type outbox struct {
 	back  chan struct{} // signals that the connection to NATS was restored
 
 	// stale is set when the buckets may differ from what was written to them.
-	stale   bool
+	stale bool
+	// left is the newest row at the look before the last one: rows up to it that are still
+	// there were left by their processes.
+	left, last int64
+
 	failing bool
-	settled atomic.Bool // the last attempt published everything
+	look    <-chan time.Time // when to look for rows that others have left; nil if there are no others
+	settled atomic.Bool      // the last attempt published everything
 
 	mu    sync.Mutex
 	next  chan struct{} // closed when the next batch was published
@@ -54,8 +64,17 @@ func newOutbox(store *store, conn *stream.Conn, log *slog.Logger) *outbox {
 }
 
 // run publishes changes until ctx ends, and then returns nil. The next start publishes
-// what is left.
+// what is left, or another registry on the same database does.
 func (o *outbox) run(ctx context.Context) error {
+	ticker := time.NewTicker(leftEvery)
+	defer ticker.Stop()
+	if o.store.db.Shared() {
+		o.look = ticker.C
+	}
+	var err error
+	if o.left, err = o.store.NewestRow(ctx); err != nil {
+		o.log.Warn("the outbox cannot be read yet", "error", err)
+	}
 	for ctx.Err() == nil {
 		err := o.settle(ctx)
 		if ctx.Err() == nil {
@@ -69,12 +88,11 @@ func (o *outbox) run(ctx context.Context) error {
 // them first.
 func (o *outbox) settle(ctx context.Context) error {
 	if o.stale {
-		for _, b := range []bucket{inPushers, inPushRules} {
-			if err := o.reconcile(ctx, b); err != nil {
-				return err
-			}
+		alone, err := o.store.db.Alone(ctx, "reconcile", o.reconcileAll)
+		if err != nil {
+			return err
 		}
-		o.stale = false
+		o.stale = !alone // while another registry does it, changes are published
 	}
 	for {
 		more, err := o.publishBatch(ctx)
@@ -84,46 +102,97 @@ func (o *outbox) settle(ctx context.Context) error {
 	}
 }
 
+func (o *outbox) reconcileAll(ctx context.Context) error {
+	for _, b := range []bucket{inPushers, inPushRules} {
+		if err := o.reconcile(ctx, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // publishBatch publishes the head of the outbox. Values that could not be written stay
 // in it and do not block the others.
 func (o *outbox) publishBatch(ctx context.Context) (more bool, err error) {
-	head, err := o.store.Pending(ctx, outboxBatch)
-	if err != nil || len(head.values) == 0 {
+	list, err := o.store.Pending(ctx, o.left, outboxBatch)
+	if err != nil || len(list) == 0 {
 		return false, err
 	}
-	errs := make([]error, len(head.values))
-	for _, b := range []bucket{inPushRules, inPushers} { // a new pusher must not come before its user's rules
-		var group errgroup.Group
-		group.SetLimit(outboxWriters)
-		for i := range head.values {
-			if head.values[i].bucket != b {
-				continue
-			}
-			group.Go(func() error {
-				errs[i] = head.values[i].put(ctx, o.conn)
-				return nil
-			})
-		}
-		_ = group.Wait() // the errors are in errs
-	}
-	var published []value
-	for i := range head.values {
+	errs := o.publish(ctx, list)
+	var published []waiting
+	for i := range list {
 		if errs[i] == nil {
-			published = append(published, head.values[i])
+			published = append(published, list[i])
 		}
 	}
-	failed := firstError(errs)
 	if len(published) > 0 { // a client has its answer when no later event can be matched without its change
 		err = o.conn.PublishBarrier(ctx)
 	}
 	if err == nil {
-		err = o.store.Published(ctx, published, head.upTo)
+		err = o.store.Published(ctx, published)
 	}
 	o.mu.Lock()
 	close(o.next)
 	o.next = make(chan struct{})
 	o.mu.Unlock()
-	return failed == nil, errors.Join(failed, err)
+	failed, err := o.settleErrors(ctx, list, errs, err)
+	return failed == nil && err == nil, errors.Join(failed, err)
+}
+
+// publish writes the current values of the list to their buckets. It claims each key before
+// it reads the values; see [stream.Claim].
+func (o *outbox) publish(ctx context.Context, list []waiting) []error {
+	errs, puts := make([]error, len(list)), make([]putter, len(list))
+	o.each(list, []bucket{inPushRules, inPushers}, func(i int) {
+		puts[i], errs[i] = list[i].Bucket.claim(ctx, o.conn, list[i].UserID)
+	})
+	values, err := o.store.Load(ctx, list)
+	if err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
+	put := func(i int) {
+		if errs[i] == nil {
+			errs[i] = puts[i](ctx, values[i])
+		}
+	}
+	o.each(list, []bucket{inPushRules}, put)
+	o.each(list, []bucket{inPushers}, put) // a new pusher must not come before its user's rules
+	return errs
+}
+
+// each calls do for each value of the buckets, in parallel.
+func (o *outbox) each(list []waiting, buckets []bucket, do func(i int)) {
+	var group errgroup.Group
+	group.SetLimit(outboxWriters)
+	for i := range list {
+		if slices.Contains(buckets, list[i].Bucket) {
+			group.Go(func() error { do(i); return nil })
+		}
+	}
+	_ = group.Wait() // do keeps the errors
+}
+
+// settleErrors returns the first error that is a failure. Another registry that published
+// the same user is none: the rows that are left are read again. If the bucket is ahead of
+// the database, the user's version jumps above the bucket's.
+func (o *outbox) settleErrors(ctx context.Context, list []waiting, errs []error, err error) (failed, _ error) {
+	for i, e := range errs {
+		var ahead *stream.AheadError
+		var conflict *stream.ConflictError
+		switch {
+		case e == nil:
+		case errors.As(e, &ahead):
+			o.log.Warn("nats was ahead of the database; the database wins", "bucket", string(list[i].Bucket), "user_id", string(list[i].UserID))
+			err = errors.Join(err, o.store.Enqueue(ctx, list[i].Bucket, []entry{{user: list[i].UserID, atLeast: ahead.Version + 1}}))
+		case errors.As(e, &conflict):
+		case failed == nil:
+			failed = e // the others are usually the same
+		}
+	}
+	return failed, err
 }
 
 // publishedWithin bounds how long a client waits for NATS after its change is on disk.
@@ -150,16 +219,6 @@ func (o *outbox) await(ctx context.Context, user events.UserID) {
 	}
 }
 
-// firstError returns the first error of a list; the others are usually the same.
-func firstError(errs []error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // outcome logs the beginning and the end of a failure. It returns a timer for the next
 // retry, or nil if there is nothing to retry.
 func (o *outbox) outcome(err error) <-chan time.Time {
@@ -183,9 +242,9 @@ func (o *outbox) outcome(err error) <-chan time.Time {
 // wait returns when there is something to do. After a failure it waits for the retry
 // timer or a reconnect and ignores new rows.
 func (o *outbox) wait(ctx context.Context, retry <-chan time.Time) {
-	pending := o.store.pending
+	pending, look := o.store.pending, o.look
 	if retry != nil {
-		pending = nil
+		pending, look = nil, nil
 	}
 	select {
 	case <-ctx.Done():
@@ -194,5 +253,17 @@ func (o *outbox) wait(ctx context.Context, retry <-chan time.Time) {
 	case <-o.back:
 		o.stale = true
 		o.retry.Reset()
+	case <-look:
+		o.lookForLeft(ctx)
 	}
+}
+
+// lookForLeft makes the rows that were there at the last look, and are still there, this
+// registry's as well.
+func (o *outbox) lookForLeft(ctx context.Context) {
+	newest, err := o.store.NewestRow(ctx)
+	if err != nil {
+		return // the next look may succeed
+	}
+	o.left, o.last = o.last, newest
 }

@@ -6,10 +6,9 @@ import (
 	"encoding/json"
 	"iter"
 
-	"github.com/jmoiron/sqlx"
-
 	"poked/events"
 	"poked/events/stream"
+	"poked/registry/database"
 )
 
 // bucket names one of the two buckets that the registry writes, in the outbox and in the
@@ -30,13 +29,26 @@ func (b bucket) version() string {
 }
 
 // load reads a user's value for the bucket from the database.
-func (b bucket) load(ctx context.Context, tx *sqlx.Tx, user events.UserID) (value, error) {
+func (b bucket) load(ctx context.Context, tx *database.Tx, user events.UserID) (value, error) {
 	if b == inPushRules {
 		rules, err := rulesOf(ctx, tx, user)
 		return pushRulesValue(rules), err
 	}
 	set, err := pushersOf(ctx, tx, user)
 	return pushersValue(set), err
+}
+
+// putter writes the value that was read from the database after the claim.
+type putter func(context.Context, value) error
+
+// claim claims a user's key in the bucket.
+func (b bucket) claim(ctx context.Context, conn *stream.Conn, user events.UserID) (putter, error) {
+	if b == inPushRules {
+		claim, err := conn.ClaimPushRules(ctx, user)
+		return func(ctx context.Context, v value) error { return claim.Put(ctx, v.rules) }, err
+	}
+	claim, err := conn.ClaimPushers(ctx, user)
+	return func(ctx context.Context, v value) error { return claim.Put(ctx, v.pushers) }, err
 }
 
 // all yields every value in the bucket.
@@ -54,13 +66,15 @@ type value struct {
 	version int64
 	filled  bool // false if the user has no key in the bucket
 	content any  // the value without user and version
-	put     func(context.Context, *stream.Conn) error
+
+	pushers events.UserPushers   // in PUSHERS
+	rules   events.UserPushRules // in PUSH_RULES
 }
 
 func pushersValue(set events.UserPushers) value {
 	return value{
 		bucket: inPushers, user: set.UserID, version: set.Version, filled: len(set.Pushers) > 0, content: set.Pushers,
-		put: func(ctx context.Context, conn *stream.Conn) error { return conn.PutPushers(ctx, set) },
+		pushers: set,
 	}
 }
 
@@ -69,7 +83,7 @@ func pushRulesValue(rules events.UserPushRules) value {
 	content.UserID, content.Version = "", 0
 	return value{
 		bucket: inPushRules, user: rules.UserID, version: rules.Version, filled: !rules.IsEmpty(), content: content,
-		put: func(ctx context.Context, conn *stream.Conn) error { return conn.PutPushRules(ctx, rules) },
+		rules: rules,
 	}
 }
 

@@ -31,7 +31,7 @@ func (a *api) setPusher(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct{}{}, a.upstream.setHere(ctx, c, &req, func() error { return a.setHere(ctx, c, &req) })
+	return struct{}{}, a.upstream.setHere(ctx, c, &req, func(ctx context.Context) error { return a.setHere(ctx, c, &req) })
 }
 
 // setHere stores or deletes an HTTP pusher.

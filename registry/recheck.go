@@ -63,10 +63,16 @@ func newRecheck(up *upstream, service *homeserver.Service, reg *homeserver.Regis
 	}
 }
 
-// run repeats rounds until ctx ends.
+// run repeats rounds until ctx ends, in one of the registries that share a database.
 func (r *recheck) run(ctx context.Context) error {
 	r.known.Run(ctx)
 	r.upstream.newcomers.open.Store(true)
+	return r.upstream.store.db.Lead(ctx, "recheck", r.lead)
+}
+
+// lead repeats rounds until ctx ends. The first is quick, and refreshes every user.
+func (r *recheck) lead(ctx context.Context) error {
+	r.soon.clear()
 	quick, away := true, awayPause
 	for ctx.Err() == nil {
 		err := r.round(ctx, quick)
@@ -214,7 +220,10 @@ func (r *recheck) refresh(ctx context.Context, user events.UserID) error {
 	}
 	u, account := r.upstream, r.service.Account(user)
 	// If the account is deactivated meanwhile, the answers are not stored.
-	ctx = u.tokens.withClaim(ctx, Identity{UserID: user, asked: u.tokens.gone.now()})
+	ctx, err := u.tokens.claimNow(ctx, user)
+	if err != nil {
+		return err
+	}
 	for _, take := range []func(context.Context, homeserver.Account) error{u.takeRules, u.takeIgnored, u.takeOver} {
 		if _, err := r.answered(ctx, take(ctx, account)); err != nil {
 			return err

@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"poked/events"
 )
@@ -12,9 +14,9 @@ import (
 const reconcilePage = 500
 
 // reconcile puts every user into the outbox whose value in a bucket differs from the
-// database. Only the goroutine of the outbox writes to the bucket, so the bucket does not
-// change meanwhile. If the database changes, a user may be in the outbox twice, which
-// does no harm.
+// database. If either changes meanwhile, a user may be in the outbox without need, which does
+// no harm: the bucket is read first, so no version of it is one that the database did not
+// have.
 func (o *outbox) reconcile(ctx context.Context, b bucket) error {
 	held, err := o.readBucket(ctx, b)
 	if err != nil {
@@ -97,8 +99,8 @@ func compare(want *value, have valueState, ok bool) (entry, bool) {
 // from the bucket.
 func (o *outbox) enqueueUnknown(ctx context.Context, b bucket, held map[events.UserID]valueState) (int, error) {
 	entries := make([]entry, 0, len(held))
-	for user, have := range held {
-		entries = append(entries, entry{user: user, atLeast: have.version + 1})
+	for _, user := range slices.Sorted(maps.Keys(held)) {
+		entries = append(entries, entry{user: user, atLeast: held[user].version + 1})
 	}
 	return len(entries), o.store.Enqueue(ctx, b, entries)
 }

@@ -1,10 +1,11 @@
 // Package registry serves the pusher, push rule and notification endpoints of the Matrix
-// client-server API. It stores pushers and push rules in a SQLite database that nothing
-// else opens, and publishes them to NATS through an outbox. Unread notifications are read
-// from NATS for each request and not stored here.
+// client-server API. It stores pushers and push rules in a database, a SQLite file that
+// nothing else opens or a PostgreSQL database that several registries share, and publishes
+// them to NATS through an outbox. Unread notifications are read from NATS for each request
+// and not stored here.
 //
 //	client ──pushers, pushrules──▶ api ─┐                 ┌─▶ outbox ──Put…──▶ PUSHERS, PUSH_RULES ──▶ dispatchers
-//	                                    ├─▶ store (SQLite)┘      ▲
+//	                                    ├─▶ store (SQL) ──┘      ▲
 //	NATS REJECTED, ACCOUNTS ────────────┘   one transaction:     └─ reconcile ◀──All… (both buckets)
 //	                                        change, version, outbox
 //	client ──notifications──▶ api ──ListNotifications──▶ NATS NOTIFICATIONS, ROOMS
@@ -70,11 +71,34 @@
 //
 // # Guarantees
 //
+// # Several registries
+//
+// Any number of registries may share a PostgreSQL database, and each answers everything.
+// With SQLite there is one, and nothing of the following costs it anything.
+//
+//   - Changes of one user come one after the other, wherever they are made: each locks the
+//     user first (store.go). So versions only grow, and the limits of pushers and rules hold.
+//   - Each registry publishes its own rows of the outbox, and after a second or two those of
+//     others that are still there (outbox.go). Before it reads a value it claims the key in
+//     the bucket ([stream.Claim]), so that a registry that was paused in between replaces no
+//     newer value.
+//   - One at a time compares the buckets with the database, and one rechecks devices
+//     ([database.DB.Lead]). What is asked of the homeserver for a user is asked and stored in
+//     the user's turn, which only one registry has ([database.DB.Hold]).
+//   - Rejections and account changes are shared out by NATS. An account change that comes late
+//     replaces no newer one (store_order.go).
+//   - A logout, a refused token, and a time in which clients went to the homeserver itself are
+//     noted in the database (notices.go). The others read that four times a second, and use no
+//     cached token while they cannot. A transaction looks for logouts itself.
+//   - Rate limits count in each registry: with N of them a user has at most N times the rate
+//     and the burst. The same is true of requests with unknown tokens.
+//
 // G10: every query is bound to the user that the authenticator returned; no part of a
 // request can name another. The one exception is in the specification: setting a pusher
 // without "append" removes other users' pushers with the same app_id and pushkey.
 //
-// G11: 200 is sent after the commit of a transaction with synchronous=FULL that contains
+// G11: 200 is sent after the commit of a transaction, with synchronous=FULL in SQLite and with
+// synchronous_commit in PostgreSQL, that contains
 // the change, the user's next version and an outbox row. The row is deleted only after
 // the bucket has stored the user's value. That value is read from the database when it is
 // published, so it is never older than the rows that are deleted, and one write may cover
@@ -117,8 +141,16 @@
 //     Retry-After, nothing changed, and the registry is not ready. A probe tests every
 //     few seconds whether the database can be written.
 //   - The database is corrupt: M_UNKNOWN 500, nothing changed.
-//   - A second registry on the same database, or a database that is newer than the
-//     program: [Open] fails with that error.
+//   - A second registry on the same file, or a database that is newer than the program, or
+//     that cannot be used: [Open] fails with that error.
+//   - The PostgreSQL server is away, starting, or a standby: M_UNKNOWN 503 with Retry-After,
+//     and not ready. poked connects to the first host of the URL that accepts writes. A standby
+//     that takes over without the last commits has lost them, unless replication is
+//     synchronous: the buckets are compared with it, and follow it.
+//   - A registry is killed: others publish what it left within two seconds, and get the
+//     messages from NATS that it took after ten. One that is paused holds up at most the users
+//     of its open transactions, for four seconds, and those whose turn it has, for thirty.
+//   - A text with the character U+0000, which PostgreSQL cannot store: M_INVALID_PARAM 400.
 //
 // Messages from NATS are acknowledged after the commit of what they request, and applying
 // one twice has no further effect.
@@ -155,6 +187,7 @@ type Registry struct {
 	store    *store
 	api      *api
 	outbox   *outbox
+	notices  *notices
 	recheck  *recheck   // nil without a registration
 	tokens   *tokenFile // nil with a homeserver
 	conn     *stream.Conn
@@ -178,7 +211,7 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	if err != nil {
 		return nil, err
 	}
-	store, err := openStore(ctx, cfg.Database, cfg.MaxPushers)
+	store, err := openStore(ctx, cfg.Database, cfg.options(), cfg.MaxPushers)
 	if err != nil {
 		return nil, err
 	}
@@ -192,9 +225,14 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 		}
 	}
 	r := &Registry{store: store, outbox: newOutbox(store, conn, log), tokens: source.file, conn: conn, listener: listener, log: log}
+	r.notices = newNotices(store, log)
+	r.notices.apply, r.notices.reset = r.heed, r.forgetAll
 	up, err := source.upstream(store, policy, log)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close(), store.Close())
+	}
+	if up != nil {
+		up.tokens.notices = r.notices
 	}
 	r.api = newAPI(store, r.outbox, conn, policy, source.auth, up, limiter, log)
 	if source.registration != nil {
@@ -273,6 +311,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	group.Go(func() error { return r.serveHTTP(ctx) })
 	group.Go(func() error { return r.outbox.run(ctx) })
 	group.Go(func() error { return r.store.probe(ctx, r.log) })
+	group.Go(func() error { return r.notices.run(ctx) })
 	group.Go(func() error { return r.conn.ConsumeRejections(ctx, r.rejected) })
 	group.Go(func() error { return r.conn.ConsumeAccounts(ctx, r.accountChanged) })
 	if r.api.upstream != nil {
@@ -284,6 +323,34 @@ func (r *Registry) Run(ctx context.Context) error {
 		group.Go(func() error { return r.recheck.watchMissed(ctx) })
 	}
 	return group.Wait()
+}
+
+// heed heeds what another registry has learnt.
+func (r *Registry) heed(n notice) {
+	up := r.api.upstream
+	switch {
+	case up == nil:
+	case n.Kind == noticeLogout:
+		up.tokens.forget(n.UserID, n.DeviceID)
+	case n.Kind == noticeMissed:
+		up.newcomers.seen.Purge()
+		if r.recheck != nil {
+			wake(r.recheck.missed)
+		}
+	case n.Kind == noticeRefetch && r.recheck != nil:
+		r.recheck.soon.add(n.UserID, time.Now())
+	}
+}
+
+// forgetAll drops what is remembered, and compares the buckets with the database: it may
+// lack changes that it had before.
+func (r *Registry) forgetAll() {
+	r.log.Warn("the database server was restarted or replaced, the buckets are compared with it")
+	if up := r.api.upstream; up != nil {
+		up.tokens.forgetAll()
+		up.newcomers.seen.Purge()
+	}
+	wake(r.outbox.back)
 }
 
 func (r *Registry) serveHTTP(ctx context.Context) error {

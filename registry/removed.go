@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-
-	"github.com/jmoiron/sqlx"
 
 	"poked/events"
+	"poked/registry/database"
 )
 
 // Removal is the record of a removed pusher.
@@ -24,16 +21,13 @@ type Removal struct {
 // Removals returns up to limit removals, newest first, of one user or, for an empty user,
 // of all. The database keeps the last 20 of each user. It only reads the database and may
 // run while a registry uses it.
-func Removals(ctx context.Context, database string, user events.UserID, limit int) (list []Removal, err error) {
-	if _, err := os.Stat(database); err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
-	}
-	db, err := sqlx.Open("sqlite3", dsn(database, url.Values{"mode": {"ro"}, "_query_only": {"on"}, "_busy_timeout": {"5000"}}))
+func Removals(ctx context.Context, address string, options database.Options, user events.UserID, limit int) (list []Removal, err error) {
+	db, err := database.OpenReader(ctx, address, options)
 	if err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	err = db.SelectContext(ctx, &list, `SELECT removed_at, user_id, app_id, pusher_id, reason FROM removed_pushers
+	err = db.Select(ctx, &list, `SELECT removed_at, user_id, app_id, pusher_id, reason FROM removed_pushers
 		WHERE ? = '' OR user_id = ? ORDER BY id DESC LIMIT ?`, user, user, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read removed pushers: %w", err)

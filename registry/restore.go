@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/jmoiron/sqlx"
-
 	"poked/events"
 	"poked/events/stream"
+	"poked/registry/database"
 )
 
 // Restored counts what a restore found in the buckets and wrote.
@@ -22,12 +21,12 @@ type Restored struct {
 }
 
 // ErrNotEmpty reports that a database holds users that a restore would overwrite.
-var ErrNotEmpty = errors.New("it already contains users: move it away first, with its -wal and -shm files")
+var ErrNotEmpty = errors.New("it already contains users: move it away first, with its -wal and -shm files, or use another database of the server")
 
 // errDryRun rolls back the transaction of a dry run.
 var errDryRun = errors.New("dry run")
 
-// Restore builds the database at path from the buckets, for when the file is lost and
+// Restore builds the database at an address from the buckets, for when the file is lost and
 // there is no backup. It runs in one transaction: all or nothing. Each user gets the
 // version in the bucket, and the outbox stays empty, so that the registry has nothing to
 // publish at first and publishes higher versions later. A pusher keeps its pushkey_ts, so
@@ -36,18 +35,18 @@ var errDryRun = errors.New("dry run")
 //
 // With dryRun everything is read and nothing written. progress is called once for each
 // user in each bucket.
-func Restore(ctx context.Context, path string, conn *stream.Conn, dryRun bool, progress func()) (Restored, error) {
+func Restore(ctx context.Context, address string, options database.Options, conn *stream.Conn, dryRun bool, progress func()) (Restored, error) {
 	r := restore{conn: conn, progress: progress}
-	if _, err := os.Stat(path); dryRun && errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(address); dryRun && !database.IsServer(address) && errors.Is(err, os.ErrNotExist) {
 		return r.done, r.read(ctx, nil)
 	}
-	s, err := openStore(ctx, path, maxMaxPushers)
+	s, err := openStore(ctx, address, exclusive(options), maxMaxPushers)
 	if err != nil {
 		return r.done, err
 	}
-	err = s.update(ctx, func(tx *sqlx.Tx) error {
+	err = s.db.Bulk(ctx, func(tx *database.Tx) error {
 		if known, err := knowsUsers(ctx, tx); err != nil || known {
-			return errors.Join(err, notEmpty(path, known))
+			return errors.Join(err, notEmpty(address, known))
 		}
 		if err := r.read(ctx, tx); err != nil || !dryRun {
 			return err
@@ -60,16 +59,16 @@ func Restore(ctx context.Context, path string, conn *stream.Conn, dryRun bool, p
 	return r.done, errors.Join(err, s.Close())
 }
 
-func notEmpty(path string, known bool) error {
+func notEmpty(address string, known bool) error {
 	if !known {
 		return nil
 	}
-	return fmt.Errorf("restore into %s: %w", path, ErrNotEmpty)
+	return fmt.Errorf("restore into %s: %w", database.Redact(address), ErrNotEmpty)
 }
 
 // knowsUsers reports whether this database ever published anything to NATS, or has
 // something to publish.
-func knowsUsers(ctx context.Context, tx *sqlx.Tx) (known bool, err error) {
+func knowsUsers(ctx context.Context, tx *database.Tx) (known bool, err error) {
 	if err := tx.GetContext(ctx, &known, "SELECT EXISTS (SELECT * FROM users)"); err != nil {
 		return false, fmt.Errorf("look for users: %w", err)
 	}
@@ -85,7 +84,7 @@ type restore struct {
 
 // read reads both buckets and writes what they hold, or, without a transaction,
 // only counts it.
-func (r *restore) read(ctx context.Context, tx *sqlx.Tx) error {
+func (r *restore) read(ctx context.Context, tx *database.Tx) error {
 	for set, err := range r.conn.AllPushers(ctx) {
 		if err != nil {
 			return fmt.Errorf("read pushers: %w", err)
@@ -107,7 +106,7 @@ func (r *restore) read(ctx context.Context, tx *sqlx.Tx) error {
 	return nil
 }
 
-func (r *restore) pushers(ctx context.Context, tx *sqlx.Tx, set events.UserPushers) error {
+func (r *restore) pushers(ctx context.Context, tx *database.Tx, set events.UserPushers) error {
 	if len(set.Pushers) == 0 { // the registry writes no key for a user without pushers
 		r.done.Unreadable++
 		return nil
@@ -120,7 +119,7 @@ func (r *restore) pushers(ctx context.Context, tx *sqlx.Tx, set events.UserPushe
 	return restorePushers(ctx, tx, set)
 }
 
-func (r *restore) rules(ctx context.Context, tx *sqlx.Tx, rules *events.UserPushRules) error {
+func (r *restore) rules(ctx context.Context, tx *database.Tx, rules *events.UserPushRules) error {
 	if rules.IsEmpty() {
 		r.done.Unreadable++
 		return nil
@@ -142,9 +141,9 @@ var ErrLost = errors.New("the database is empty, but NATS holds pushers or push 
 	"restore it with 'poked registry restore --from-nats' or from a backup, or delete them from NATS with --start-empty")
 
 // checkNotLost refuses an empty database that would empty the buckets.
-func checkNotLost(ctx context.Context, path string, s *store, conn *stream.Conn) error {
+func checkNotLost(ctx context.Context, address string, s *store, conn *stream.Conn) error {
 	var known bool
-	err := s.view(ctx, func(tx *sqlx.Tx) (err error) {
+	err := s.view(ctx, func(tx *database.Tx) (err error) {
 		known, err = knowsUsers(ctx, tx)
 		return err
 	})
@@ -156,7 +155,7 @@ func checkNotLost(ctx context.Context, path string, s *store, conn *stream.Conn)
 			if err != nil {
 				return fmt.Errorf("read bucket %s: %w", b, err)
 			}
-			return fmt.Errorf("open database %s: %w", path, ErrLost)
+			return fmt.Errorf("open database %s: %w", database.Redact(address), ErrLost)
 		}
 	}
 	return nil

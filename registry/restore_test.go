@@ -15,6 +15,7 @@ import (
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/pushrule"
+	"poked/registry/database"
 )
 
 // lived returns a stopped registry whose buckets have values of every kind.
@@ -77,7 +78,7 @@ func TestRestoreFromNATS(t *testing.T) {
 		t.Errorf("a registry without its database begins: %v", err)
 	}
 	steps := 0
-	restored, err := Restore(t.Context(), h.cfg.Database, h.conn, false, func() { steps++ })
+	restored, err := Restore(t.Context(), h.cfg.Database, database.Options{}, h.conn, false, func() { steps++ })
 	if want := (Restored{Users: 2, Pushers: 3, RuleUsers: 2, Rules: 8}); err != nil || restored != want || steps != 4 {
 		t.Fatalf("restored %+v (%v), want %+v; progress %d", restored, err, want, steps)
 	}
@@ -128,22 +129,19 @@ func TestRestoreOverwritesNothing(t *testing.T) {
 	refused := func(word string) {
 		t.Helper()
 		for _, dry := range []bool{false, true} {
-			if _, err := Restore(t.Context(), h.cfg.Database, h.conn, dry, func() {}); err == nil || !strings.Contains(err.Error(), word) {
+			if _, err := Restore(t.Context(), h.cfg.Database, database.Options{}, h.conn, dry, func() {}); err == nil || !strings.Contains(err.Error(), word) {
 				t.Errorf("restored: %v, want %s", err, word)
 			}
 		}
 	}
 	refused("another registry has it open")
 	h.close()
-	before, err := os.ReadFile(h.cfg.Database)
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := h.content()
 	refused("move it away first")
-	after, err := os.ReadFile(h.cfg.Database)
-	if err != nil || !bytes.Equal(after, before) {
-		t.Errorf("the database was changed (%v)", err)
+	if !bytes.Equal(h.content(), before) {
+		t.Error("the database was changed")
 	}
+	onlyFile(t)
 	writeFile(t, h.cfg.Database, strings.Repeat("no database ", 1000))
 	refused("not a database")
 }
@@ -154,7 +152,7 @@ func TestRestoreDryRun(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new.db")
 	dry := func() {
 		t.Helper()
-		restored, err := Restore(t.Context(), path, h.conn, true, func() {})
+		restored, err := Restore(t.Context(), path, database.Options{}, h.conn, true, func() {})
 		if err != nil || restored.Pushers != 3 || restored.Rules != 8 {
 			t.Errorf("%+v (%v)", restored, err)
 		}
@@ -181,14 +179,14 @@ func TestRestoreIsAllOrNothing(t *testing.T) {
 	h.nats.Publish("$KV.PUSHERS.0."+events.Token("@zoe:x"), `{"user_id":"@zoe:x","version":3,"pushers":[{"pushkey":1}]}`)
 	steps := 0
 	broken, cancel := context.WithCancel(t.Context())
-	if _, err := Restore(broken, path, h.conn, false, func() {
+	if _, err := Restore(broken, path, database.Options{}, h.conn, false, func() {
 		if steps++; steps == 3 {
 			cancel()
 		}
 	}); err == nil {
 		t.Error("the restore succeeded")
 	}
-	restored, err := Restore(t.Context(), path, h.conn, false, func() {})
+	restored, err := Restore(t.Context(), path, database.Options{}, h.conn, false, func() {})
 	if want := (Restored{Users: 2, Pushers: 3, RuleUsers: 2, Rules: 8, Unreadable: 1}); err != nil || restored != want {
 		t.Errorf("the second restore restored %+v (%v), want %+v", restored, err, want)
 	}

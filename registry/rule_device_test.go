@@ -120,8 +120,8 @@ func TestRuleLimits(t *testing.T) {
 		t.Errorf("copy to a device above the limit: %d %+v", status, e)
 	}
 	h.exec(fmt.Sprintf(`INSERT INTO push_rules (user_id, scope, kind, rule_id, position, enabled, actions, bytes)
-		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT %d)
-		SELECT user_id, '', kind, i, -i, enabled, actions, bytes FROM push_rules, n WHERE scope = '0'`, maxRules-h.count("push_rules")))
+		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+		SELECT user_id, '', kind, CAST(i AS TEXT), -i, enabled, actions, bytes FROM push_rules, n WHERE scope = '0'`, maxRules-h.count("push_rules")))
 	refused("global/room/more", firstRule, 400, "M_INVALID_PARAM", "1000 push rules")
 	h.put("global/content/c", rule(maxRuleBytes-1, "c")) // changing one does not count as another
 

@@ -40,7 +40,7 @@ func TestRuleOrder(t *testing.T) {
 func TestMovingRewritesNoOther(t *testing.T) {
 	h := newHouse(t)
 	h.exec("CREATE TABLE written (rule_id TEXT)")
-	h.exec("CREATE TRIGGER w AFTER UPDATE ON push_rules BEGIN INSERT INTO written VALUES (new.rule_id); END")
+	h.trigger("w", "AFTER UPDATE ON push_rules", "INSERT INTO written VALUES (new.rule_id);")
 	for i := range 20 {
 		h.put(fmt.Sprintf("global/room/%d", i), firstRule)
 	}
@@ -58,7 +58,7 @@ func TestUsedUpGap(t *testing.T) {
 	h.put("global/sender/other", firstRule)
 	var other int64
 	position := func(of string) (p int64) {
-		if err := h.reg.store.read.Get(&p, "SELECT position FROM push_rules WHERE rule_id = '"+of+"'"); err != nil {
+		if err := h.reg.store.db.Get(t.Context(), &p, "SELECT position FROM push_rules WHERE rule_id = '"+of+"'"); err != nil {
 			t.Fatal(err)
 		}
 		return p

@@ -85,10 +85,11 @@ func TestRuleOfEachKind(t *testing.T) {
 	eventstest.Long(t)
 	h := newHouse(t)
 	const unknown = `{"kind":"org.example.moon","phase":1.50,"x":"<&>"}`
+	odd := strings.Trim(encode(t, oddest(t)), `"`)
 	for kind, c := range map[string]struct{ put, want string }{
 		"override":  {`"conditions":[` + unknown + `],"pattern":"x",`, `"conditions":[` + unknown + `],`},
 		"underride": {``, `"conditions":[],`},
-		"content":   {`"pattern":"ca*\u0000<","conditions":[],`, `"pattern":"ca*\u0000<",`},
+		"content":   {`"pattern":"ca*` + odd + `<","conditions":[],`, `"pattern":"ca*` + odd + `<",`},
 		"room":      {`"pattern":"x","conditions":7,`, ``},
 		"sender":    {`"default":true,"enabled":false,"rule_id":"other",`, ``},
 	} {

@@ -6,26 +6,37 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jmoiron/sqlx"
-
 	"poked/events"
 	"poked/events/pushrule"
+	"poked/registry/database"
 )
 
 // Logout removes the pushers of a device, or with an empty device all of the user's.
 func (s *store) Logout(ctx context.Context, user events.UserID, device string) ([]removed, error) {
-	return s.removeWhere(ctx, "logout", "user_id = ? AND (? = '' OR device_id = ?)", user, device, device)
+	return s.depart(ctx, user, device, "logout", "user_id = ? AND (? = '' OR device_id = ?)", user, device, device)
+}
+
+// depart removes pushers of a device, or with "" of several devices of the user, and tells
+// other registries of it in the same transaction.
+func (s *store) depart(ctx context.Context, user events.UserID, device, reason, where string, args ...any) (list []removed, err error) {
+	err = s.update(ctx, of(user), func(tx *database.Tx) error {
+		if list, err = remove(ctx, tx, reason, where, args...); err != nil {
+			return err
+		}
+		return s.addNotice(ctx, tx, notice{Kind: noticeLogout, UserID: user, DeviceID: device})
+	})
+	return list, err
 }
 
 // LogoutOthers removes the pushers of all devices of a user except one.
 func (s *store) LogoutOthers(ctx context.Context, user events.UserID, device string) ([]removed, error) {
-	return s.removeWhere(ctx, "password changed", "user_id = ? AND device_id <> ?", user, device)
+	return s.depart(ctx, user, "", "password changed", "user_id = ? AND device_id <> ?", user, device)
 }
 
 // DeviceGone removes the pushers of a device that no longer exists. Pushers that were set
 // after d.AsOf stay: a device that sets one exists.
 func (s *store) DeviceGone(ctx context.Context, d pusherDevice) ([]removed, error) {
-	return s.removeWhere(ctx, "device is gone", "user_id = ? AND device_id = ? AND pushkey_ts <= ?", d.UserID, d.DeviceID, d.AsOf)
+	return s.depart(ctx, d.UserID, d.DeviceID, "device is gone", "user_id = ? AND device_id = ? AND pushkey_ts <= ?", d.UserID, d.DeviceID, d.AsOf)
 }
 
 // pusherDevice is a device that has pushers.
@@ -38,7 +49,7 @@ type pusherDevice struct {
 // DevicesAfter returns up to n devices that have pushers, ordered by user and device,
 // starting after d.
 func (s *store) DevicesAfter(ctx context.Context, d pusherDevice, n int) (list []pusherDevice, err error) {
-	err = s.read.SelectContext(ctx, &list, `SELECT user_id, device_id, max(pushkey_ts) AS as_of FROM pushers
+	err = s.db.Select(ctx, &list, `SELECT user_id, device_id, max(pushkey_ts) AS as_of FROM pushers
 		WHERE (user_id, device_id) > (?, ?) GROUP BY user_id, device_id ORDER BY user_id, device_id LIMIT ?`,
 		d.UserID, d.DeviceID, n)
 	if err != nil {
@@ -49,7 +60,7 @@ func (s *store) DevicesAfter(ctx context.Context, d pusherDevice, n int) (list [
 
 // CountDevices returns how many devices have pushers.
 func (s *store) CountDevices(ctx context.Context) (n int, err error) {
-	err = s.read.GetContext(ctx, &n, "SELECT count(*) FROM (SELECT DISTINCT user_id, device_id FROM pushers)")
+	err = s.db.Get(ctx, &n, "SELECT count(*) FROM (SELECT DISTINCT user_id, device_id FROM pushers) AS devices")
 	if err != nil {
 		return 0, fmt.Errorf("count devices: %w", err)
 	}
@@ -58,7 +69,7 @@ func (s *store) CountDevices(ctx context.Context) (n int, err error) {
 
 // Held returns the users whose pushers were imported and not published yet.
 func (s *store) Held(ctx context.Context) (users []events.UserID, err error) {
-	err = s.read.SelectContext(ctx, &users, "SELECT user_id FROM users WHERE version = 0 AND user_id IN (SELECT user_id FROM pushers) ORDER BY user_id")
+	err = s.db.Select(ctx, &users, "SELECT user_id FROM users WHERE version = 0 AND user_id IN (SELECT user_id FROM pushers) ORDER BY user_id")
 	if err != nil {
 		return nil, fmt.Errorf("read imported users: %w", err)
 	}
@@ -67,7 +78,7 @@ func (s *store) Held(ctx context.Context) (users []events.UserID, err error) {
 
 // Release publishes the pushers of an imported user.
 func (s *store) Release(ctx context.Context, user events.UserID) error {
-	return s.update(ctx, func(tx *sqlx.Tx) error { return release(ctx, tx, user) })
+	return s.update(ctx, of(user), func(tx *database.Tx) error { return release(ctx, tx, user) })
 }
 
 // ReleaseAll publishes the pushers of all imported users.
@@ -76,7 +87,7 @@ func (s *store) ReleaseAll(ctx context.Context) error {
 	if err != nil || len(users) == 0 {
 		return err
 	}
-	return s.update(ctx, func(tx *sqlx.Tx) error {
+	return s.update(ctx, nil, func(tx *database.Tx) error { // their rows are locked in order
 		for _, user := range users {
 			if err := release(ctx, tx, user); err != nil {
 				return err
@@ -87,22 +98,30 @@ func (s *store) ReleaseAll(ctx context.Context) error {
 }
 
 // release gives a user's pushers their first version, unless they have one.
-func release(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
+func release(ctx context.Context, tx *database.Tx, user events.UserID) error {
 	return raise(ctx, tx, inPushers, entry{user: user, atLeast: 1})
 }
 
 // Deactivate removes all pushers, push rules and account data of a user.
 func (s *store) Deactivate(ctx context.Context, user events.UserID) (list []removed, err error) {
-	err = s.update(ctx, func(tx *sqlx.Tx) error {
+	err = s.update(ctx, of(user), func(tx *database.Tx) error {
 		if list, err = remove(ctx, tx, "account deactivated", "user_id = ?", user); err != nil {
 			return err
 		}
-		return forgetRules(ctx, tx, user)
+		for _, column := range []string{"push_rules", "ignored_users"} {
+			if _, err := comesInOrder(ctx, tx, user, column); err != nil {
+				return err
+			}
+		}
+		if err := forgetRules(ctx, tx, user); err != nil {
+			return err
+		}
+		return s.addNotice(ctx, tx, notice{Kind: noticeLogout, UserID: user})
 	})
 	return list, err
 }
 
-func forgetRules(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
+func forgetRules(ctx context.Context, tx *database.Tx, user events.UserID) error {
 	var gone int64
 	for _, table := range []string{"push_rules", "predefined_changes", "account_data"} {
 		result, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE user_id = ?", user)
@@ -148,7 +167,10 @@ func (s *store) SetIgnored(ctx context.Context, user events.UserID, ignored []ev
 
 // setAccountData writes a column of account_data.
 func (s *store) setAccountData(ctx context.Context, user events.UserID, column string, text sql.NullString) error {
-	return s.update(ctx, func(tx *sqlx.Tx) error {
+	return s.update(ctx, of(user), func(tx *database.Tx) error {
+		if newest, err := comesInOrder(ctx, tx, user, column); err != nil || !newest {
+			return err
+		}
 		var old sql.NullString
 		err := tx.GetContext(ctx, &old, "SELECT "+column+" FROM account_data WHERE user_id = ?", user)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -161,7 +183,7 @@ func (s *store) setAccountData(ctx context.Context, user events.UserID, column s
 			return err
 		}
 		_, err = tx.ExecContext(ctx, "INSERT INTO account_data (user_id, "+column+") VALUES (?, ?) "+
-			"ON CONFLICT DO UPDATE SET "+column+" = excluded."+column, user, text)
+			"ON CONFLICT (user_id) DO UPDATE SET "+column+" = excluded."+column, user, text)
 		if err != nil {
 			return fmt.Errorf("write account data: %w", err)
 		}

@@ -3,72 +3,86 @@ package registry
 import (
 	"context"
 	"fmt"
-
-	"github.com/jmoiron/sqlx"
+	"math"
 
 	"poked/events"
+	"poked/registry/database"
 )
 
-// outboxHead is the head of the outbox: the values to publish next.
-type outboxHead struct {
-	values []value // current values, each user at most once for each bucket
-	upTo   int64   // id of the newest row that was read
+// waiting is a user's value that has to be published to a bucket.
+type waiting struct {
+	UserID events.UserID `db:"user_id"`
+	Bucket bucket        `db:"bucket"`
+	UpTo   int64         `db:"up_to"` // id of the user's newest row for the bucket
 }
 
-// Pending returns the first rows of the outbox, up to limit, with the current values of
-// their users. Both are read in one transaction, so a value is never older than its row.
-func (s *store) Pending(ctx context.Context, limit int) (o outboxHead, err error) {
-	type owner struct {
-		User   events.UserID `db:"user_id"`
-		Bucket bucket        `db:"bucket"`
+// Pending returns whose values are to be published by this process, in order: of up to
+// limit users with rows of its own, or with rows of others up to an id, which they have left
+// for too long. It includes all rows of these users, since a new pusher must not come
+// before its user's rules.
+func (s *store) Pending(ctx context.Context, left int64, limit int) (list []waiting, err error) {
+	err = s.db.Select(ctx, &list, `SELECT user_id, bucket, max(id) AS up_to FROM outbox
+		WHERE user_id IN (SELECT user_id FROM (
+			SELECT user_id FROM outbox WHERE origin = ? OR id <= ? ORDER BY id LIMIT ?) AS first)
+		GROUP BY user_id, bucket ORDER BY max(id)`, s.db.Origin(), left, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read outbox: %w", err)
 	}
-	err = s.view(ctx, func(tx *sqlx.Tx) error {
-		var rows []struct {
-			ID int64 `db:"id"`
-			owner
-		}
-		if err := tx.SelectContext(ctx, &rows, "SELECT id, user_id, bucket FROM outbox ORDER BY id LIMIT ?", limit); err != nil {
-			return fmt.Errorf("read outbox: %w", err)
-		}
-		read := map[owner]bool{}
-		for _, row := range rows {
-			o.upTo = row.ID
-			if read[row.owner] {
-				continue
-			}
-			read[row.owner] = true
-			v, err := row.Bucket.load(ctx, tx, row.User)
-			if err != nil {
+	return list, nil
+}
+
+// Load reads the current values, and the ids of the rows that these make superfluous, all
+// in one transaction.
+func (s *store) Load(ctx context.Context, list []waiting) (values []value, err error) {
+	err = s.view(ctx, func(tx *database.Tx) error {
+		values = make([]value, len(list))
+		for i, w := range list {
+			if values[i], err = w.Bucket.load(ctx, tx, w.UserID); err != nil {
 				return err
 			}
-			o.values = append(o.values, v)
+			err := tx.GetContext(ctx, &list[i].UpTo, "SELECT coalesce(max(id), 0) FROM outbox WHERE user_id = ? AND bucket = ?", w.UserID, w.Bucket)
+			if err != nil {
+				return fmt.Errorf("read outbox: %w", err)
+			}
 		}
 		return nil
 	})
-	return o, err
+	return values, err
 }
 
-// IsPending reports whether the outbox has changes of a user.
+// IsPending reports whether the outbox has changes of a user that this process made.
 func (s *store) IsPending(ctx context.Context, user events.UserID) (pending bool, err error) {
-	if err := s.read.GetContext(ctx, &pending, "SELECT EXISTS (SELECT * FROM outbox WHERE user_id = ?)", user); err != nil {
+	err = s.db.Get(ctx, &pending, "SELECT EXISTS (SELECT * FROM outbox WHERE user_id = ? AND origin = ?)", user, s.db.Origin())
+	if err != nil {
 		return false, fmt.Errorf("look into outbox: %w", err)
 	}
 	return pending, nil
 }
 
-// Published deletes the rows of values that were published, up to and including row upTo.
-// Later rows stay, since they may be for newer changes.
-func (s *store) Published(ctx context.Context, values []value, upTo int64) error {
-	return s.update(ctx, func(tx *sqlx.Tx) error {
-		for i := range values {
-			_, err := tx.ExecContext(ctx, "DELETE FROM outbox WHERE id <= ? AND user_id = ? AND bucket = ?",
-				upTo, values[i].user, values[i].bucket)
+// Published deletes the rows of values that were published. Later rows stay, since they may
+// be for newer changes.
+func (s *store) Published(ctx context.Context, list []waiting) error {
+	return s.commit(ctx, func(tx *database.Tx) error {
+		for _, w := range list {
+			_, err := tx.ExecContext(ctx, "DELETE FROM outbox WHERE id <= ? AND user_id = ? AND bucket = ?", w.UpTo, w.UserID, w.Bucket)
 			if err != nil {
 				return fmt.Errorf("delete from outbox: %w", err)
 			}
 		}
 		return nil
 	})
+}
+
+// NewestRow returns the id of the newest row of the outbox, 0 if it is empty. Nobody else
+// has rows in a database that is not shared, so all rows count as left there.
+func (s *store) NewestRow(ctx context.Context) (id int64, err error) {
+	if !s.db.Shared() {
+		return math.MaxInt64, nil
+	}
+	if err := s.db.Get(ctx, &id, "SELECT coalesce(max(id), 0) FROM outbox"); err != nil {
+		return 0, fmt.Errorf("read end of outbox: %w", err)
+	}
+	return id, nil
 }
 
 // entry is a user to put into the outbox.
@@ -78,12 +92,12 @@ type entry struct {
 	grow    int64 // and otherwise by this
 }
 
-// Enqueue puts users into the outbox.
+// Enqueue puts users into the outbox. The entries must be in the order of user ids.
 func (s *store) Enqueue(ctx context.Context, b bucket, entries []entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	return s.update(ctx, func(tx *sqlx.Tx) error {
+	return s.update(ctx, nil, func(tx *database.Tx) error { // the users' rows are locked in order
 		for _, d := range entries {
 			if err := raise(ctx, tx, b, d); err != nil {
 				return err
@@ -93,17 +107,21 @@ func (s *store) Enqueue(ctx context.Context, b bucket, entries []entry) error {
 	})
 }
 
-func raise(ctx context.Context, tx *sqlx.Tx, b bucket, d entry) error {
+// raise raises a user's version and puts the user into the outbox. It locks the user's row
+// before the outbox gives out an id, so the ids of one user's rows have the order of their
+// commits.
+func raise(ctx context.Context, tx *database.Tx, b bucket, d entry) error {
 	_, err := tx.ExecContext(ctx, "INSERT INTO users (user_id, version) VALUES (?, 0) ON CONFLICT DO NOTHING", d.user)
 	if err != nil {
 		return fmt.Errorf("write user: %w", err)
 	}
 	column := b.version()
-	_, err = tx.ExecContext(ctx, "UPDATE users SET "+column+" = max("+column+" + ?, ?) WHERE user_id = ?", d.grow, d.atLeast, d.user)
+	_, err = tx.ExecContext(ctx, "UPDATE users SET "+column+" = CASE WHEN "+column+" + ? > ? THEN "+column+" + ? ELSE ? END WHERE user_id = ?",
+		d.grow, d.atLeast, d.grow, d.atLeast, d.user)
 	if err != nil {
 		return fmt.Errorf("raise version: %w", err)
 	}
-	if _, err := tx.ExecContext(ctx, "INSERT INTO outbox (user_id, bucket) VALUES (?, ?)", d.user, b); err != nil {
+	if _, err := tx.ExecContext(ctx, "INSERT INTO outbox (user_id, bucket, origin) VALUES (?, ?, ?)", d.user, b, tx.Origin()); err != nil {
 		return fmt.Errorf("write outbox: %w", err)
 	}
 	return nil
@@ -112,7 +130,7 @@ func raise(ctx context.Context, tx *sqlx.Tx, b bucket, d entry) error {
 // ValuesAfter returns the values of up to limit users for a bucket, ordered by user id,
 // starting after one. It omits users who never had a value for it.
 func (s *store) ValuesAfter(ctx context.Context, b bucket, after events.UserID, limit int) (values []value, err error) {
-	err = s.view(ctx, func(tx *sqlx.Tx) error {
+	err = s.view(ctx, func(tx *database.Tx) error {
 		var users []events.UserID
 		query := "SELECT user_id FROM users WHERE user_id > ? AND " + b.version() + " > 0 ORDER BY user_id LIMIT ?"
 		if err := tx.SelectContext(ctx, &users, query, after, limit); err != nil {

@@ -9,9 +9,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jmoiron/sqlx"
-
 	"poked/events"
+	"poked/registry/database"
 )
 
 // pusherRow is a row of pushers.
@@ -52,14 +51,14 @@ func (r *pusherRow) pusher() events.Pusher {
 // Pushers returns the pushers of a user, oldest first, with their version. The version is
 // 0 for a user who never had any.
 func (s *store) Pushers(ctx context.Context, user events.UserID) (set events.UserPushers, err error) {
-	err = s.view(ctx, func(tx *sqlx.Tx) error {
+	err = s.view(ctx, func(tx *database.Tx) error {
 		set, err = pushersOf(ctx, tx, user)
 		return err
 	})
 	return set, err
 }
 
-func pushersOf(ctx context.Context, tx *sqlx.Tx, user events.UserID) (events.UserPushers, error) {
+func pushersOf(ctx context.Context, tx *database.Tx, user events.UserID) (events.UserPushers, error) {
 	set := events.UserPushers{UserID: user}
 	err := tx.GetContext(ctx, &set.Version, "SELECT version FROM users WHERE user_id = ?", user)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -81,7 +80,11 @@ func pushersOf(ctx context.Context, tx *sqlx.Tx, user events.UserID) (events.Use
 // and pushkey. It fails with an apiError if the user has too many pushers.
 func (s *store) SetPusher(ctx context.Context, user events.UserID, p events.Pusher, keepOthers bool) (replaced []removed, err error) {
 	p.PushkeyTS = time.Now().Unix()
-	err = s.update(ctx, func(tx *sqlx.Tx) error {
+	names := of(user)
+	if !keepOthers { // so that of two users who set it at the same time one keeps it
+		names = append(names, "pushkey "+p.AppID+" "+p.Pushkey)
+	}
+	err = s.update(ctx, names, func(tx *database.Tx) error {
 		if err := touch(ctx, tx, user); err != nil {
 			return err
 		}
@@ -103,7 +106,7 @@ func (s *store) SetPusher(ctx context.Context, user events.UserID, p events.Push
 // has too many pushers.
 func (s *store) TakeOver(ctx context.Context, user events.UserID, p events.Pusher) error {
 	p.PushkeyTS = time.Now().Unix()
-	return s.update(ctx, func(tx *sqlx.Tx) error {
+	return s.update(ctx, of(user), func(tx *database.Tx) error {
 		row := newPusherRow(user, p)
 		var have pusherRow
 		err := tx.GetContext(ctx, &have, "SELECT "+pusherColumns+" FROM pushers WHERE user_id = ? AND app_id = ? AND pushkey = ?",
@@ -131,12 +134,12 @@ func (s *store) TakeOver(ctx context.Context, user events.UserID, p events.Pushe
 // upsertPusher writes a pusher. Its pushkey_ts grows with every set, even within one
 // second and after a removal, so that a rejection of the earlier pusher cannot remove the
 // new one.
-func upsertPusher(ctx context.Context, tx *sqlx.Tx, row pusherRow) error {
+func upsertPusher(ctx context.Context, tx *database.Tx, row pusherRow) error {
 	var last int64
 	err := tx.GetContext(ctx, &last, `SELECT coalesce(max(pushkey_ts), 0) FROM (
 			SELECT pushkey_ts FROM pushers WHERE user_id = ? AND app_id = ? AND pushkey = ?
 			UNION ALL
-			SELECT pushkey_ts FROM removed_pushers WHERE user_id = ? AND pusher_id = ?)`,
+			SELECT pushkey_ts FROM removed_pushers WHERE user_id = ? AND pusher_id = ?) AS earlier`,
 		row.UserID, row.AppID, row.Pushkey, row.UserID, events.NewPusherID(row.UserID, row.AppID, row.Pushkey))
 	if err != nil {
 		return fmt.Errorf("read pushkey_ts: %w", err)
@@ -156,7 +159,7 @@ func upsertPusher(ctx context.Context, tx *sqlx.Tx, row pusherRow) error {
 	return nil
 }
 
-func (s *store) checkCount(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
+func (s *store) checkCount(ctx context.Context, tx *database.Tx, user events.UserID) error {
 	var count int
 	if err := tx.GetContext(ctx, &count, "SELECT count(*) FROM pushers WHERE user_id = ?", user); err != nil {
 		return fmt.Errorf("count pushers: %w", err)
@@ -170,6 +173,6 @@ func (s *store) checkCount(ctx context.Context, tx *sqlx.Tx, user events.UserID)
 
 // touch increments the version of a user's pushers and puts the user into the outbox. Every
 // transaction that changes a user's pushers calls it.
-func touch(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
+func touch(ctx context.Context, tx *database.Tx, user events.UserID) error {
 	return raise(ctx, tx, inPushers, entry{user: user, atLeast: 1, grow: 1})
 }

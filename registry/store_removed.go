@@ -6,9 +6,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/jmoiron/sqlx"
-
 	"poked/events"
+	"poked/registry/database"
 )
 
 // keptRemovals is how many removals are kept for each user.
@@ -30,19 +29,20 @@ func logRemoved(log *slog.Logger, list []removed) {
 
 // DeletePusher removes a pusher at its owner's request. It does nothing if there is none.
 func (s *store) DeletePusher(ctx context.Context, user events.UserID, appID, pushkey string) error {
-	_, err := s.removeWhere(ctx, "deleted",
+	_, err := s.removeWhere(ctx, user, "deleted",
 		"user_id = ? AND app_id = ? AND pushkey = ?", user, appID, pushkey)
 	return err
 }
 
 // Reject removes the pusher that a gateway rejected, unless it was set again since.
 func (s *store) Reject(ctx context.Context, r events.Rejection) ([]removed, error) {
-	return s.removeWhere(ctx, "rejected by "+r.Gateway,
+	return s.removeWhere(ctx, r.UserID, "rejected by "+r.Gateway,
 		"user_id = ? AND app_id = ? AND pushkey = ? AND pushkey_ts <= ?", r.UserID, r.AppID, r.Pushkey, r.PushkeyTS)
 }
 
-func (s *store) removeWhere(ctx context.Context, reason, where string, args ...any) (list []removed, err error) {
-	err = s.update(ctx, func(tx *sqlx.Tx) error {
+// removeWhere removes pushers of a user.
+func (s *store) removeWhere(ctx context.Context, user events.UserID, reason, where string, args ...any) (list []removed, err error) {
+	err = s.update(ctx, of(user), func(tx *database.Tx) error {
 		list, err = remove(ctx, tx, reason, where, args...)
 		return err
 	})
@@ -51,7 +51,7 @@ func (s *store) removeWhere(ctx context.Context, reason, where string, args ...a
 
 // remove deletes the pushers that match a condition, records the reason, and puts their
 // users into the outbox. The condition must be a constant; values are passed as args.
-func remove(ctx context.Context, tx *sqlx.Tx, reason, where string, args ...any) ([]removed, error) {
+func remove(ctx context.Context, tx *database.Tx, reason, where string, args ...any) ([]removed, error) {
 	var rows []pusherRow
 	query := "DELETE FROM pushers WHERE " + where + " RETURNING " + pusherColumns
 	err := tx.SelectContext(ctx, &rows, query, args...)
@@ -77,7 +77,7 @@ func remove(ctx context.Context, tx *sqlx.Tx, reason, where string, args ...any)
 }
 
 // keepRemoval records a removal and deletes the user's oldest ones.
-func keepRemoval(ctx context.Context, tx *sqlx.Tx, row pusherRow, gone removed) error {
+func keepRemoval(ctx context.Context, tx *database.Tx, row pusherRow, gone removed) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO removed_pushers (user_id, pusher_id, app_id, pushkey_ts, reason, removed_at)
 		VALUES (?, ?, ?, ?, ?, ?)`, row.UserID, gone.pusher, row.AppID, row.PushkeyTS, gone.reason, time.Now().Unix())
 	if err != nil {

@@ -5,14 +5,13 @@ import (
 	"database/sql"
 	"fmt"
 
-	"github.com/jmoiron/sqlx"
-
 	"poked/events"
 	"poked/events/pushrule"
+	"poked/registry/database"
 )
 
 // restorePushers writes a user's pushers from the bucket.
-func restorePushers(ctx context.Context, tx *sqlx.Tx, set events.UserPushers) error {
+func restorePushers(ctx context.Context, tx *database.Tx, set events.UserPushers) error {
 	if err := restoreVersion(ctx, tx, inPushers, set.UserID, set.Version); err != nil {
 		return err
 	}
@@ -30,7 +29,7 @@ func restorePushers(ctx context.Context, tx *sqlx.Tx, set events.UserPushers) er
 
 // restoreVersion sets a user's version to the one in a bucket, but at least to 1: version
 // 0 would mean that the user never had a value.
-func restoreVersion(ctx context.Context, tx *sqlx.Tx, b bucket, user events.UserID, version int64) error {
+func restoreVersion(ctx context.Context, tx *database.Tx, b bucket, user events.UserID, version int64) error {
 	column := b.version()
 	_, err := tx.ExecContext(ctx, "INSERT INTO users (user_id, version) VALUES (?, 0) ON CONFLICT DO NOTHING", user)
 	if err == nil {
@@ -43,7 +42,7 @@ func restoreVersion(ctx context.Context, tx *sqlx.Tx, b bucket, user events.User
 }
 
 // restoreRules writes a user's push rules and ignored users from the bucket.
-func restoreRules(ctx context.Context, tx *sqlx.Tx, rules *events.UserPushRules) error {
+func restoreRules(ctx context.Context, tx *database.Tx, rules *events.UserPushRules) error {
 	if err := restoreVersion(ctx, tx, inPushRules, rules.UserID, rules.Version); err != nil {
 		return err
 	}
@@ -80,7 +79,7 @@ func kinds() []pushrule.Kind {
 	}
 }
 
-func restoreList(ctx context.Context, tx *sqlx.Tx, user events.UserID, scope string, kind pushrule.Kind, list []pushrule.Rule) error {
+func restoreList(ctx context.Context, tx *database.Tx, user events.UserID, scope string, kind pushrule.Kind, list []pushrule.Rule) error {
 	for i, rule := range list {
 		row, err := newRuleRow(user, ruleName{scope: scope, kind: kind, id: rule.ID}, rule, int64(i+1)*positionStep)
 		if err != nil {
@@ -93,7 +92,7 @@ func restoreList(ctx context.Context, tx *sqlx.Tx, user events.UserID, scope str
 	return nil
 }
 
-func restoreChange(ctx context.Context, tx *sqlx.Tx, user events.UserID, id string, change pushrule.Change) (err error) {
+func restoreChange(ctx context.Context, tx *database.Tx, user events.UserID, id string, change pushrule.Change) (err error) {
 	row := changeRow{RuleID: id}
 	if change.Enabled != nil {
 		row.Enabled = sql.NullBool{Bool: *change.Enabled, Valid: true}
@@ -111,7 +110,7 @@ func restoreChange(ctx context.Context, tx *sqlx.Tx, user events.UserID, id stri
 	return nil
 }
 
-func restoreAccountData(ctx context.Context, tx *sqlx.Tx, rules *events.UserPushRules) (err error) {
+func restoreAccountData(ctx context.Context, tx *database.Tx, rules *events.UserPushRules) (err error) {
 	var published, ignored sql.NullString
 	if rules.Published != nil {
 		if published, err = jsonText(rules.Published); err != nil {

@@ -7,17 +7,16 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jmoiron/sqlx"
-
 	"poked/events"
 	"poked/events/pushrule"
+	"poked/registry/database"
 )
 
 // CopyRules copies the rules of one device to another, with their order and state. A
 // repeated call does nothing. It fails with an apiError if there is nothing to copy, if
 // the target has different rules, or if a limit is exceeded.
 func (s *store) CopyRules(ctx context.Context, user events.UserID, from, to string) error {
-	return s.update(ctx, func(tx *sqlx.Tx) error {
+	return s.update(ctx, of(user), func(tx *database.Tx) error {
 		rules, err := rulesOf(ctx, tx, user)
 		if err != nil {
 			return err

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jmoiron/sqlx"
+	"poked/registry/database"
 )
 
 // The rules of a kind have positions with wide gaps. A rule that is placed between two
@@ -18,7 +18,7 @@ const (
 )
 
 // move chooses the position of a rule. It reports whether the position is new.
-func (r *ruleRow) move(ctx context.Context, tx *sqlx.Tx, exists bool, at place) (moved bool, err error) {
+func (r *ruleRow) move(ctx context.Context, tx *database.Tx, exists bool, at place) (moved bool, err error) {
 	room, err := r.gap(ctx, tx, at)
 	if err != nil || exists && room.holds(r.Position) {
 		return false, err
@@ -63,7 +63,7 @@ func (g gap) middle() (position int64, ok bool) {
 }
 
 // gap finds the gap for the rule. The rule's own current position does not count.
-func (r *ruleRow) gap(ctx context.Context, tx *sqlx.Tx, at place) (g gap, err error) {
+func (r *ruleRow) gap(ctx context.Context, tx *database.Tx, at place) (g gap, err error) {
 	switch {
 	case at.before != "":
 		if g.high, err = r.neighbour(ctx, tx, at.before); err == nil {
@@ -80,7 +80,7 @@ func (r *ruleRow) gap(ctx context.Context, tx *sqlx.Tx, at place) (g gap, err er
 }
 
 // neighbour returns the position of the rule next to which this one is placed.
-func (r *ruleRow) neighbour(ctx context.Context, tx *sqlx.Tx, id string) (sql.NullInt64, error) {
+func (r *ruleRow) neighbour(ctx context.Context, tx *database.Tx, id string) (sql.NullInt64, error) {
 	position, err := r.position(ctx, tx, "max(position)", "rule_id = ?", id)
 	if err == nil && !position.Valid {
 		err = fail(noSuchNeighbour, "the rule named by before or after does not exist")
@@ -90,7 +90,7 @@ func (r *ruleRow) neighbour(ctx context.Context, tx *sqlx.Tx, id string) (sql.Nu
 
 // position reads a position among the other rules of the same kind. The expressions what
 // and where must be constants.
-func (r *ruleRow) position(ctx context.Context, tx *sqlx.Tx, what, where string, args ...any) (position sql.NullInt64, err error) {
+func (r *ruleRow) position(ctx context.Context, tx *database.Tx, what, where string, args ...any) (position sql.NullInt64, err error) {
 	query := "SELECT " + what + " FROM push_rules WHERE user_id = ? AND scope = ? AND kind = ? AND rule_id <> ? AND " + where
 	err = tx.GetContext(ctx, &position, query, append([]any{r.UserID, r.Scope, r.Kind, r.RuleID}, args...)...)
 	if err != nil {
@@ -100,7 +100,7 @@ func (r *ruleRow) position(ctx context.Context, tx *sqlx.Tx, what, where string,
 }
 
 // renumber restores the gaps between all rules of the kind.
-func (r *ruleRow) renumber(ctx context.Context, tx *sqlx.Tx) error {
+func (r *ruleRow) renumber(ctx context.Context, tx *database.Tx) error {
 	_, err := tx.ExecContext(ctx, `UPDATE push_rules SET position = numbered.n * ?
 		FROM (SELECT id, row_number() OVER (ORDER BY position) AS n FROM push_rules
 			WHERE user_id = ? AND scope = ? AND kind = ?) AS numbered

@@ -7,21 +7,20 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jmoiron/sqlx"
-
 	"poked/events"
 	"poked/events/pushrule"
+	"poked/registry/database"
 )
 
 // touchRules increments the version of a user's push rules and ignored users, and puts
 // the user into the outbox. Every transaction that changes any of these calls it before
 // it writes the user's rows; one that changes nothing does not.
-func touchRules(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
+func touchRules(ctx context.Context, tx *database.Tx, user events.UserID) error {
 	return raise(ctx, tx, inPushRules, entry{user: user, atLeast: 1, grow: 1})
 }
 
 // refuseIfPublished returns an error for global rules that the homeserver keeps.
-func refuseIfPublished(ctx context.Context, tx *sqlx.Tx, user events.UserID, name ruleName) error {
+func refuseIfPublished(ctx context.Context, tx *database.Tx, user events.UserID, name ruleName) error {
 	if name.scope != "" {
 		return nil
 	}
@@ -37,7 +36,7 @@ func refuseIfPublished(ctx context.Context, tx *sqlx.Tx, user events.UserID, nam
 }
 
 // ruleAt reads one of the user's own rules; ok is false if there is none.
-func ruleAt(ctx context.Context, tx *sqlx.Tx, user events.UserID, name ruleName) (row ruleRow, ok bool, err error) {
+func ruleAt(ctx context.Context, tx *database.Tx, user events.UserID, name ruleName) (row ruleRow, ok bool, err error) {
 	err = tx.GetContext(ctx, &row, "SELECT "+ruleColumns+" FROM push_rules WHERE user_id = ? AND scope = ? AND kind = ? AND rule_id = ?",
 		user, name.scope, name.kind, name.id)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -53,7 +52,7 @@ func ruleAt(ctx context.Context, tx *sqlx.Tx, user events.UserID, name ruleName)
 // enabled or disabled and, unless at is set, keeps its position. It fails with an apiError
 // if at names a rule that does not exist, or if a limit is exceeded.
 func (s *store) PutRule(ctx context.Context, user events.UserID, name ruleName, rule pushrule.Rule, at place) error {
-	return s.update(ctx, func(tx *sqlx.Tx) error {
+	return s.update(ctx, of(user), func(tx *database.Tx) error {
 		if err := refuseIfPublished(ctx, tx, user, name); err != nil {
 			return err
 		}
@@ -80,7 +79,7 @@ func (s *store) PutRule(ctx context.Context, user events.UserID, name ruleName, 
 }
 
 // saveRule writes a rule unless it exceeds a limit.
-func saveRule(ctx context.Context, tx *sqlx.Tx, row ruleRow) error {
+func saveRule(ctx context.Context, tx *database.Tx, row ruleRow) error {
 	if row.Bytes > maxRuleBytes {
 		return fail(tooLarge, fmt.Sprintf("a push rule must have at most %d bytes as JSON", maxRuleBytes))
 	}
@@ -94,7 +93,7 @@ func saveRule(ctx context.Context, tx *sqlx.Tx, row ruleRow) error {
 }
 
 // insertRule writes a rule, replacing one with the same name.
-func insertRule(ctx context.Context, tx *sqlx.Tx, row ruleRow) error {
+func insertRule(ctx context.Context, tx *database.Tx, row ruleRow) error {
 	_, err := tx.NamedExecContext(ctx, `INSERT INTO push_rules (`+ruleColumns+`)
 		VALUES (:user_id, :scope, :kind, :rule_id, :position, :enabled, :conditions, :pattern, :actions, :bytes)
 		ON CONFLICT (user_id, scope, kind, rule_id) DO UPDATE SET
@@ -107,10 +106,10 @@ func insertRule(ctx context.Context, tx *sqlx.Tx, row ruleRow) error {
 }
 
 // checkRules returns an error if the user's rules exceed a limit.
-func checkRules(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
+func checkRules(ctx context.Context, tx *database.Tx, user events.UserID) error {
 	var have struct{ Rules, Devices, Bytes int }
 	err := tx.GetContext(ctx, &have, `SELECT count(*) AS rules, count(DISTINCT nullif(scope, '')) AS devices,
-			coalesce(sum(bytes), 0) + (SELECT coalesce(sum(length(CAST(actions AS BLOB))), 0)
+			coalesce(sum(bytes), 0) + (SELECT coalesce(sum(octet_length(actions)), 0)
 				FROM predefined_changes WHERE user_id = ?) AS bytes
 		FROM push_rules WHERE user_id = ?`, user, user)
 	if err != nil {
@@ -130,7 +129,7 @@ func checkRules(ctx context.Context, tx *sqlx.Tx, user events.UserID) error {
 
 // ChangeRule changes the state or the actions of a rule, own or predefined.
 func (s *store) ChangeRule(ctx context.Context, user events.UserID, name ruleName, change pushrule.Change) error {
-	return s.update(ctx, func(tx *sqlx.Tx) error {
+	return s.update(ctx, of(user), func(tx *database.Tx) error {
 		if err := refuseIfPublished(ctx, tx, user, name); err != nil {
 			return err
 		}
@@ -169,7 +168,7 @@ func changed(rule pushrule.Rule, change pushrule.Change) pushrule.Rule {
 // changePredefined stores how a rule differs from the predefined one. A value that is set
 // back to the predefined one is deleted, so that the rule follows the specification
 // again; a user without any differences has no key in the bucket.
-func changePredefined(ctx context.Context, tx *sqlx.Tx, user events.UserID, name ruleName, change pushrule.Change) error {
+func changePredefined(ctx context.Context, tx *database.Tx, user events.UserID, name ruleName, change pushrule.Change) error {
 	var old changeRow
 	err := tx.GetContext(ctx, &old, "SELECT enabled, actions FROM predefined_changes WHERE user_id = ? AND rule_id = ?", user, name.id)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -186,7 +185,7 @@ func changePredefined(ctx context.Context, tx *sqlx.Tx, user events.UserID, name
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO predefined_changes (user_id, rule_id, enabled, actions) VALUES (?, ?, ?, ?)
-		ON CONFLICT DO UPDATE SET enabled = excluded.enabled, actions = excluded.actions`, user, name.id, row.Enabled, row.Actions)
+		ON CONFLICT (user_id, rule_id) DO UPDATE SET enabled = excluded.enabled, actions = excluded.actions`, user, name.id, row.Enabled, row.Actions)
 	if err != nil {
 		return fmt.Errorf("write change of predefined rule: %w", err)
 	}
@@ -225,7 +224,7 @@ func (r changeRow) with(name ruleName, change pushrule.Change) (changeRow, error
 
 // DeleteRule removes one of the user's own rules.
 func (s *store) DeleteRule(ctx context.Context, user events.UserID, name ruleName) error {
-	return s.update(ctx, func(tx *sqlx.Tx) error {
+	return s.update(ctx, of(user), func(tx *database.Tx) error {
 		if err := refuseIfPublished(ctx, tx, user, name); err != nil {
 			return err
 		}

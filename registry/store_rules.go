@@ -7,10 +7,9 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jmoiron/sqlx"
-
 	"poked/events"
 	"poked/events/pushrule"
+	"poked/registry/database"
 )
 
 // ruleRow is a row of push_rules.
@@ -80,14 +79,14 @@ func readJSON(text sql.NullString, v any) error {
 // PushRules returns a user's push rules and ignored users with their version. The version
 // is 0 for a user who never had any.
 func (s *store) PushRules(ctx context.Context, user events.UserID) (rules events.UserPushRules, err error) {
-	err = s.view(ctx, func(tx *sqlx.Tx) error {
+	err = s.view(ctx, func(tx *database.Tx) error {
 		rules, err = rulesOf(ctx, tx, user)
 		return err
 	})
 	return rules, err
 }
 
-func rulesOf(ctx context.Context, tx *sqlx.Tx, user events.UserID) (events.UserPushRules, error) {
+func rulesOf(ctx context.Context, tx *database.Tx, user events.UserID) (events.UserPushRules, error) {
 	rules := events.UserPushRules{UserID: user}
 	err := tx.GetContext(ctx, &rules.Version, "SELECT rules_version FROM users WHERE user_id = ?", user)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && rules.Version == 0 {
@@ -106,7 +105,7 @@ func rulesOf(ctx context.Context, tx *sqlx.Tx, user events.UserID) (events.UserP
 }
 
 // addOwnRules reads the user's own rules in order.
-func addOwnRules(ctx context.Context, tx *sqlx.Tx, to *events.UserPushRules) error {
+func addOwnRules(ctx context.Context, tx *database.Tx, to *events.UserPushRules) error {
 	var rows []ruleRow
 	err := tx.SelectContext(ctx, &rows, "SELECT "+ruleColumns+" FROM push_rules WHERE user_id = ? ORDER BY scope, kind, position", to.UserID)
 	if err != nil {
@@ -151,7 +150,7 @@ func (r *changeRow) change() (change pushrule.Change, err error) {
 	return change, readJSON(r.Actions, &change.Actions)
 }
 
-func addPredefinedChanges(ctx context.Context, tx *sqlx.Tx, to *events.UserPushRules) error {
+func addPredefinedChanges(ctx context.Context, tx *database.Tx, to *events.UserPushRules) error {
 	var rows []changeRow
 	err := tx.SelectContext(ctx, &rows, "SELECT rule_id, enabled, actions FROM predefined_changes WHERE user_id = ?", to.UserID)
 	if err != nil {
@@ -171,7 +170,7 @@ func addPredefinedChanges(ctx context.Context, tx *sqlx.Tx, to *events.UserPushR
 }
 
 // addAccountData reads the account data that the homeserver published for the user.
-func addAccountData(ctx context.Context, tx *sqlx.Tx, to *events.UserPushRules) error {
+func addAccountData(ctx context.Context, tx *database.Tx, to *events.UserPushRules) error {
 	var row struct {
 		PushRules    sql.NullString `db:"push_rules"`
 		IgnoredUsers sql.NullString `db:"ignored_users"`

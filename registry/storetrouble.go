@@ -2,41 +2,27 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
-	"github.com/jmoiron/sqlx"
-	"github.com/mattn/go-sqlite3"
-
 	"poked/events/wait"
+	"poked/registry/database"
 )
 
 const (
 	// probeInterval is how often the registry tests whether the database can be written.
 	probeInterval = 5 * time.Second
-	// retryStore is the Retry-After while it cannot.
-	retryStore = 10 * time.Second
+	// retryStore is the Retry-After while a file cannot be written, retryServer the one
+	// while a server is away, which another soon replaces.
+	retryStore  = 10 * time.Second
+	retryServer = 2 * time.Second
 )
 
-// ErrStoreAway reports that the database cannot be used temporarily: the disk is full, no
-// file descriptor is left, or another program holds a lock.
-var ErrStoreAway = errors.New("the database cannot be used at the moment")
-
-// asAway wraps err in [ErrStoreAway] if the cause may be temporary.
-func asAway(err error) error {
-	var known sqlite3.Error
-	if !errors.As(err, &known) || errors.Is(err, ErrStoreAway) {
-		return err
-	}
-	switch known.Code {
-	case sqlite3.ErrFull, sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrIoErr, sqlite3.ErrCantOpen, sqlite3.ErrNomem:
-		return fmt.Errorf("%w: %w", ErrStoreAway, err)
-	}
-	return err
-}
+// ErrStoreAway reports that the database cannot be used temporarily: its server is away,
+// the disk is full, no file descriptor is left, or another program holds a lock.
+var ErrStoreAway = database.ErrAway
 
 // storeTrouble holds the reason why the last write to the database failed. The zero value
 // means that it succeeded.
@@ -45,11 +31,10 @@ type storeTrouble struct{ why atomic.Pointer[string] }
 // note records the result of a write. A violated constraint is the fault of the request,
 // not of the database.
 func (t *storeTrouble) note(err error) {
-	var known sqlite3.Error
 	switch {
 	case err == nil && t.why.Load() != nil:
 		t.why.Store(nil)
-	case errors.As(err, &known) && known.Code != sqlite3.ErrConstraint:
+	case database.IsFault(err):
 		t.why.Store(new("the database cannot be written: " + err.Error()))
 	}
 }
@@ -71,10 +56,10 @@ func (s *store) probe(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-// tryWrite takes the database's write lock. With page it also rewrites a row unchanged, to
-// find out whether the disk accepts writes again.
+// tryWrite begins a transaction that may write. With page it also rewrites a row unchanged,
+// to find out whether the disk accepts writes again.
 func (s *store) tryWrite(ctx context.Context, page bool) error {
-	return s.commit(ctx, func(tx *sqlx.Tx) error {
+	return s.commit(ctx, func(tx *database.Tx) error {
 		if !page {
 			return nil
 		}

@@ -29,6 +29,7 @@ func (h *house) wantAway() {
 
 // TestG14LockedDatabase keeps the database locked by another program.
 func TestG14LockedDatabase(t *testing.T) {
+	onlyFile(t)
 	eventstest.Long(t)
 	h := newHouse(t)
 	defer h.run()()
@@ -57,6 +58,7 @@ func TestG14LockedDatabase(t *testing.T) {
 
 // TestG14FullDiskUnderTheDatabase fills the disk of the database.
 func TestG14FullDiskUnderTheDatabase(t *testing.T) {
+	onlyFile(t)
 	disk := t.TempDir()
 	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=4m"); err != nil {
 		t.Skipf("this test needs a small disk, and mounting one is not permitted: %v", err)

@@ -51,13 +51,13 @@ func (u *upstream) deleteThere(ctx context.Context, account homeserver.Account, 
 // setHere calls set in the user's turn, after the pusher is deleted at the homeserver: it
 // is only here after that, or nowhere. The user's rules are fetched first, so that the first
 // poke follows them.
-func (u *upstream) setHere(ctx context.Context, c *call, req *setRequest, set func() error) error {
+func (u *upstream) setHere(ctx context.Context, c *call, req *setRequest, set func(context.Context) error) error {
 	if !req.remove {
 		if err := u.fetchAccount(ctx, c); err != nil {
 			return err
 		}
 	}
-	done, err := u.turn(ctx, c.identity.UserID)
+	ctx, done, err := u.turn(ctx, c.identity.UserID)
 	if err != nil {
 		return err
 	}
@@ -65,14 +65,14 @@ func (u *upstream) setHere(ctx context.Context, c *call, req *setRequest, set fu
 	if err := u.deleteThere(ctx, u.account(c), req.pusher.AppID, req.pusher.Pushkey); err != nil {
 		return u.answered(c, err)
 	}
-	return set()
+	return set(ctx)
 }
 
 // setThere passes a request for a pusher that is not ours to the homeserver. It returns
 // nil if the homeserver has no API for pushers. remove removes ours of the same name, which
 // it replaces.
-func (u *upstream) setThere(ctx context.Context, c *call, remove func() error) (*homeserver.Answer, error) {
-	done, err := u.turn(ctx, c.identity.UserID)
+func (u *upstream) setThere(ctx context.Context, c *call, remove func(context.Context) error) (*homeserver.Answer, error) {
+	ctx, done, err := u.turn(ctx, c.identity.UserID)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (u *upstream) setThere(ctx context.Context, c *call, remove func() error) (
 	case answer.Status/100 != 2:
 		return answer, nil
 	}
-	return answer, remove()
+	return answer, remove(ctx)
 }
 
 // takeOver moves the HTTP pushers that the homeserver has of a user to the registry.
@@ -98,7 +98,7 @@ func (u *upstream) takeOver(ctx context.Context, account homeserver.Account) err
 	if err := u.takeAccount(ctx, account); err != nil {
 		return err
 	}
-	done, err := u.turn(ctx, account.User())
+	ctx, done, err := u.turn(ctx, account.User())
 	if err != nil {
 		return err
 	}
@@ -225,8 +225,11 @@ func (u *upstream) greet(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case account := <-u.newcomers.waiting:
-			claimed := u.tokens.withClaim(ctx, Identity{UserID: account.User(), asked: u.tokens.gone.now()})
-			if err := u.takeOver(claimed, account); err != nil && ctx.Err() == nil {
+			claimed, err := u.tokens.claimNow(ctx, account.User())
+			if err == nil {
+				err = u.takeOver(claimed, account)
+			}
+			if err != nil && ctx.Err() == nil {
 				u.newcomers.seen.Remove(account.User())
 				u.log.Debug("pushers of a user could not be taken over", "user_id", string(account.User()), "error", err)
 			}
@@ -255,7 +258,7 @@ func mergePushers(here []events.Pusher, there []homeserver.Pusher) []any {
 // kind, or the removal of one with a name that the registry refuses. ours is the error
 // without such a homeserver.
 func (a *api) setOther(ctx context.Context, c *call, req *setRequest, ours error) (any, error) {
-	answer, err := a.upstream.setThere(ctx, c, func() error {
+	answer, err := a.upstream.setThere(ctx, c, func(ctx context.Context) error {
 		return a.store.DeletePusher(ctx, c.identity.UserID, req.pusher.AppID, req.pusher.Pushkey)
 	})
 	if err != nil {

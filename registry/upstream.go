@@ -46,15 +46,21 @@ func newUpstream(client *homeserver.Client, tokens *homeserverTokens, store *sto
 	return u, err
 }
 
-// turn waits for a user's turn. The caller must call done at its end.
-func (u *upstream) turn(ctx context.Context, user events.UserID) (done func(), err error) {
+// turn waits for a user's turn, in this registry and in all that share its database. The
+// caller must store with the returned context, and call done at the end of the turn.
+func (u *upstream) turn(ctx context.Context, user events.UserID) (held context.Context, done func(), err error) {
 	turn := u.turns[maphash.String(u.seed, string(user))%uint64(len(u.turns))]
 	select {
 	case turn <- struct{}{}:
-		return func() { <-turn }, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, nil, ctx.Err()
 	}
+	held, release, err := u.store.db.Hold(ctx, "turn "+string(user))
+	if err != nil {
+		<-turn
+		return nil, nil, err
+	}
+	return held, func() { release(); <-turn }, nil
 }
 
 // account returns the client's account at the homeserver.
@@ -130,7 +136,7 @@ func (u *upstream) forward(ctx context.Context, c *call) (*homeserver.Answer, er
 		return nil, refusal(err)
 	}
 	if answer.Errcode() == "M_UNKNOWN_TOKEN" && c.identity.UserID != "" {
-		u.tokens.forget(c.identity.UserID, c.identity.DeviceID)
+		u.tokens.refuse(c.identity.UserID, c.identity.DeviceID)
 	}
 	return answer, nil
 }
@@ -158,7 +164,7 @@ func (u *upstream) fetchAccount(ctx context.Context, c *call) error {
 // answer.
 func (u *upstream) answered(c *call, err error) error {
 	if errors.Is(err, homeserver.ErrUnknownToken) {
-		u.tokens.forget(c.identity.UserID, c.identity.DeviceID)
+		u.tokens.refuse(c.identity.UserID, c.identity.DeviceID)
 	}
 	if err != nil {
 		return refusal(err)
@@ -191,7 +197,7 @@ type (
 // take fetches a user's account data from the homeserver and stores it. It changes
 // nothing if the homeserver does not support it, or returns more than the limits allow.
 func (u *upstream) take(ctx context.Context, user events.UserID, ask asking, store storing) error {
-	done, err := u.turn(ctx, user)
+	ctx, done, err := u.turn(ctx, user)
 	if err != nil {
 		return err
 	}

@@ -39,11 +39,19 @@ func TestVectors(t *testing.T) {
 	if len(file.Vectors) != 21 {
 		t.Fatalf("%d vectors", len(file.Vectors))
 	}
-	h := newHouse(t)
-	for _, v := range file.Vectors {
+	eachDatabase(t, func(t *testing.T, setDatabase func(*Config)) {
+		replayVectors(t, newHouse(t, setDatabase), file.Vectors)
+	})
+}
+
+func replayVectors(t *testing.T, h *house, vectors []vector) {
+	t.Helper()
+	for _, v := range vectors {
 		t.Run(v.ID, func(t *testing.T) {
+			h.t = t
 			if len(v.Request.Sequence) > 0 {
-				newHouse(t).replayOrder(v)
+				h.exec("DELETE FROM push_rules")
+				h.replayOrder(v)
 				return
 			}
 			status, _, answer := h.request(v.Request.Method, escape(v.Request.Path), "alice-phone", string(v.Request.Body))

@@ -1,6 +1,6 @@
 // Package schema embeds the machine-readable contracts of poked:
 //
-//	migrations/NNNN_*.sql   the registry's SQLite database, numbered, for goose
+//	migrations/*/NNNN_*.sql the registry's database, in SQLite and in PostgreSQL, for goose
 //	openapi.yaml            the registry's HTTP API, OpenAPI 3.1
 //	*.json                  what crosses NATS, JSON Schema 2020-12: one file for each
 //	                        kind of message, for authors in languages other than Go
@@ -27,7 +27,7 @@ import (
 	"io/fs"
 )
 
-//go:embed migrations/*.sql openapi.yaml *.json
+//go:embed migrations/*/*.sql openapi.yaml *.json
 var files embed.FS
 
 // Files returns the embedded files, under the names listed in the package comment.

@@ -17,8 +17,9 @@ import (
 type importCmd struct {
 	File       string            `arg:"" name:"file" help:"Exported table of pushers; - means standard input."`
 	From       string            `required:"" enum:"synapse,dendrite" env:"POKED_IMPORT_FROM" placeholder:"synapse|dendrite" help:"Homeserver that the table comes from."`
-	Database   string            `name:"database" required:"" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, which must be stopped; created if missing. For poked serve it is poked.db in the --data directory."`
+	Database   string            `name:"database" required:"" placeholder:"FILE|URL" type:"database" env:"POKED_DATABASE" help:"Database of the registry, which must be stopped: a SQLite file, created if missing, or a postgres:// URL. For poked serve it is poked.db in the --data directory."`
 	ServerName string            `name:"server-name" env:"POKED_SERVER_NAME" placeholder:"NAME" help:"Name of the homeserver, if its table does not contain it (Dendrite before 2023)."`
+	Password   passwordFlags     `embed:""`
 	DryRun     bool              `env:"POKED_IMPORT_DRY_RUN" help:"Change nothing; only show what would be imported and refused."`
 	JSON       bool              `name:"json" env:"POKED_JSON" help:"Print the report as a JSON object on standard output."`
 	Gateway    node.GatewayFlags `embed:"" group:"Push gateways:"`
@@ -67,7 +68,7 @@ func (c *importCmd) Run(ctx context.Context, std terminal.Streams) (err error) {
 		return err
 	}
 	defer func() { _ = in.Close() }() // it was only read
-	i, err := registry.OpenImporter(ctx, c.Database, policy, c.DryRun)
+	i, err := registry.OpenImporter(ctx, c.Database, c.Password.options(), policy, c.DryRun)
 	if err != nil {
 		return err
 	}

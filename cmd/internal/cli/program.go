@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"reflect"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 
 	"poked/cmd/internal/terminal"
 	"poked/events/stream"
+	"poked/registry/database"
 )
 
 // Exit codes.
@@ -92,12 +94,26 @@ func (p Program) Parser(options ...kong.Option) (*kong.Kong, error) {
 		kong.ExplicitGroups(p.Groups),
 		kong.Vars{"max_partitions": strconv.Itoa(stream.MaxPartitions)},
 		kong.ValueFormatter(describe),
+		kong.NamedMapper("database", kong.MapperFunc(decodeDatabase)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 	)...)
 	if err != nil {
 		return nil, fmt.Errorf("build command line: %w", err)
 	}
 	return parser, nil
+}
+
+// decodeDatabase reads the address of a database: a URL, or the path of a file.
+func decodeDatabase(ctx *kong.DecodeContext, target reflect.Value) error {
+	var address string
+	if err := ctx.Scan.PopValueInto("database", &address); err != nil {
+		return err
+	}
+	if address != "" && !database.IsServer(address) {
+		address = kong.ExpandPath(address)
+	}
+	target.SetString(address)
+	return nil
 }
 
 // describe returns the help of a flag with its default and environment variable.

@@ -12,11 +12,12 @@ import (
 
 // pushersRemovedCmd is "poked pushers removed".
 type pushersRemovedCmd struct {
-	Database string    `name:"database" required:"" placeholder:"FILE" type:"path" env:"POKED_DATABASE" help:"SQLite database of the registry, which may be running. For poked serve it is poked.db in the --data directory."`
-	User     userFlag  `env:"POKED_PUSHERS_USER" placeholder:"USER_ID" help:"Only pushers of this user."`
-	Limit    int       `default:"100" env:"POKED_PUSHERS_LIMIT" placeholder:"N" help:"Maximum number to list, newest first."`
-	List     listFlags `embed:""`
-	JSON     bool      `name:"json" env:"POKED_JSON" help:"Print JSON, one object per line."`
+	Database string        `name:"database" required:"" placeholder:"FILE|URL" type:"database" env:"POKED_DATABASE" help:"Database of the registry, which may be running: a SQLite file or a postgres:// URL. For poked serve it is poked.db in the --data directory."`
+	Password passwordFlags `embed:""`
+	User     userFlag      `env:"POKED_PUSHERS_USER" placeholder:"USER_ID" help:"Only pushers of this user."`
+	Limit    int           `default:"100" env:"POKED_PUSHERS_LIMIT" placeholder:"N" help:"Maximum number to list, newest first."`
+	List     listFlags     `embed:""`
+	JSON     bool          `name:"json" env:"POKED_JSON" help:"Print JSON, one object per line."`
 }
 
 // Help is shown by kong under the command's summary.
@@ -35,7 +36,7 @@ func (c *pushersRemovedCmd) Validate() error {
 
 // Run prints the removed pushers with the reasons.
 func (c *pushersRemovedCmd) Run(ctx context.Context, std terminal.Streams) error {
-	list, err := registry.Removals(ctx, c.Database, events.UserID(c.User), c.Limit)
+	list, err := registry.Removals(ctx, c.Database, c.Password.options(), events.UserID(c.User), c.Limit)
 	if err != nil {
 		return err
 	}

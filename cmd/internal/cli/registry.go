@@ -42,7 +42,7 @@ func checkAuth(cfg registry.Config) error {
 // Validate is called by kong.
 func (c *registryRunCmd) Validate() error {
 	if c.Registry.Database == "" {
-		return errors.New("--database is missing: the SQLite file that stores pushers")
+		return errors.New("--database is missing: the SQLite file, or the URL of the PostgreSQL database, that stores pushers")
 	}
 	return errors.Join(checkAuth(c.Registry), node.CheckNATS(c.NATS))
 }

@@ -16,7 +16,8 @@ import (
 // registryRestoreCmd is "poked registry restore".
 type registryRestoreCmd struct {
 	FromNATS bool          `name:"from-nats" required:"" env:"POKED_RESTORE_FROM_NATS" help:"Confirm that the database is rebuilt from NATS, which is the only source."`
-	Database string        `name:"database" type:"path" env:"POKED_DATABASE" placeholder:"FILE" help:"SQLite database to build. It must not exist, or have no users."`
+	Database string        `name:"database" type:"database" env:"POKED_DATABASE" placeholder:"FILE|URL" help:"Database to build: a SQLite file or a postgres:// URL. It must not exist, or have no users."`
+	Password passwordFlags `embed:""`
 	Data     string        `name:"data" type:"path" env:"POKED_RESTORE_DATA" placeholder:"DIR" help:"Data directory of a stopped poked serve: restore its database from the files of its embedded NATS."`
 	DryRun   bool          `name:"dry-run" env:"POKED_RESTORE_DRY_RUN" help:"Only show what would be restored."`
 	Operator operatorFlags `embed:""`
@@ -39,7 +40,7 @@ type restoreSummary struct {
 // Validate is called by kong.
 func (c *registryRestoreCmd) Validate() error {
 	if c.Database == "" && c.Data == "" {
-		return errors.New("--database is missing: the file to build")
+		return errors.New("--database is missing: the file or the PostgreSQL database to build")
 	}
 	return nil
 }
@@ -87,7 +88,7 @@ func (c *registryRestoreCmd) restore(ctx context.Context, std terminal.Streams, 
 		return err
 	}
 	con := terminal.NewCountConsole(std.Err, "restoring", int(total)) //nolint:gosec // a count of users
-	restored, err := registry.Restore(ctx, c.Database, conn, c.DryRun, func() { con.Advance(1) })
+	restored, err := registry.Restore(ctx, c.Database, c.Password.options(), conn, c.DryRun, func() { con.Advance(1) })
 	con.Finish()
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package registry
+package database
 
 import (
 	"errors"
@@ -14,9 +14,11 @@ import (
 	"poked/schema"
 )
 
-func openTestStore(t *testing.T, path string) *store {
+const alice = "@alice:example.org"
+
+func openTest(t *testing.T, path string) *DB {
 	t.Helper()
-	s, err := openStore(t.Context(), path, defaultMaxPushers)
+	s, err := Open(t.Context(), path, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,8 +34,8 @@ func TestDatabaseFiles(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o644); err != nil { // readable by all on purpose
 		t.Fatal(err)
 	}
-	s := openTestStore(t, path)
-	if err := s.Enqueue(t.Context(), inPushers, []entry{{user: alice}}); err != nil {
+	s := openTest(t, path)
+	if err := s.Exec(t.Context(), "INSERT INTO users (user_id, version) VALUES (?, 1)", alice); err != nil {
 		t.Fatal(err)
 	}
 	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
@@ -64,8 +66,8 @@ func TestSymlinkedDatabase(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := openTestStore(t, link)
-	if err := s.Enqueue(t.Context(), inPushers, []entry{{user: alice}}); err != nil {
+	s := openTest(t, link)
+	if err := s.Exec(t.Context(), "INSERT INTO users (user_id, version) VALUES (?, 1)", alice); err != nil {
 		t.Fatal(err)
 	}
 	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
@@ -80,14 +82,14 @@ func TestSymlinkedDatabase(t *testing.T) {
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("files beside the link: %v %v", entries, err)
 	}
-	if second, err := openStore(t.Context(), path, defaultMaxPushers); !errors.Is(err, errInUse) {
+	if second, err := Open(t.Context(), path, Options{}); !errors.Is(err, ErrInUse) {
 		t.Errorf("opened a second time under its own name: %v", err)
 		_ = second.Close()
 	}
 }
 
 func TestDatabaseSettings(t *testing.T) {
-	s := openTestStore(t, filepath.Join(t.TempDir(), "poked.db"))
+	s := openTest(t, filepath.Join(t.TempDir(), "poked.db"))
 	for _, c := range []struct {
 		db           *sqlx.DB
 		pragma, want string
@@ -112,8 +114,8 @@ func TestDatabaseSettings(t *testing.T) {
 // TestOlderDatabaseIsBroughtUp opens a database of a version without push rules.
 func TestOlderDatabaseIsBroughtUp(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "poked.db")
-	s := openTestStore(t, path)
-	migrations, err := fs.Sub(schema.Files(), "migrations")
+	s := openTest(t, path)
+	migrations, err := fs.Sub(schema.Files(), "migrations/sqlite")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,27 +132,27 @@ func TestOlderDatabaseIsBroughtUp(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = openTestStore(t, path)
-	pending, err := s.Pending(t.Context(), 10)
-	if err != nil || len(pending.values) != 1 || pending.values[0].bucket != inPushers || pending.values[0].version != 3 {
-		t.Errorf("pending %+v (%v)", pending, err)
+	s = openTest(t, path)
+	var pending []string
+	if err := s.Select(t.Context(), &pending, "SELECT bucket || user_id || origin FROM outbox"); err != nil || len(pending) != 1 || pending[0] != "PUSHERS"+alice {
+		t.Errorf("pending %q (%v)", pending, err)
 	}
-	set, err := s.Pushers(t.Context(), alice)
-	if err != nil || len(set.Pushers) != 1 || set.Pushers[0].Disabled {
-		t.Errorf("pushers %+v (%v)", set, err)
+	var disabled bool
+	if err := s.Get(t.Context(), &disabled, "SELECT disabled FROM pushers WHERE user_id = ?", alice); err != nil || disabled {
+		t.Errorf("disabled %v (%v)", disabled, err)
 	}
 }
 
 func TestNewerDatabaseIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "poked.db")
-	s := openTestStore(t, path)
+	s := openTest(t, path)
 	if _, err := s.write.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)"); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := openStore(t.Context(), path, defaultMaxPushers)
+	_, err := Open(t.Context(), path, Options{})
 	if err == nil || !strings.Contains(err.Error(), "schema version 99") || !strings.Contains(err.Error(), path) {
 		t.Errorf("%v, want a sentence about version 99 of %s", err, path)
 	}
@@ -159,8 +161,10 @@ func TestNewerDatabaseIsRefused(t *testing.T) {
 func TestOtherFileIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "letter.txt")
 	content := strings.Repeat("Dear reader, ", 100)
-	writeFile(t, path, content)
-	if _, err := openStore(t.Context(), path, defaultMaxPushers); err == nil || !strings.Contains(err.Error(), "not a database") {
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), path, Options{}); err == nil || !strings.Contains(err.Error(), "not a database") {
 		t.Errorf("error %v", err)
 	}
 	if after, err := os.ReadFile(path); err != nil || string(after) != content {
@@ -170,12 +174,12 @@ func TestOtherFileIsRefused(t *testing.T) {
 
 func TestSecondRegistryIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "poked.db")
-	first := openTestStore(t, path)
-	if _, err := openStore(t.Context(), path, defaultMaxPushers); !errors.Is(err, errInUse) {
+	first := openTest(t, path)
+	if _, err := Open(t.Context(), path, Options{}); !errors.Is(err, ErrInUse) {
 		t.Errorf("while the first is open: %v", err)
 	}
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	openTestStore(t, path)
+	openTest(t, path)
 }

@@ -15,6 +15,10 @@ import (
 type Health struct {
 	Stats
 
+	// Suppressed counts the users with a pusher whom room events did not notify, by reason. An
+	// event that notifies nobody whatever the rules say counts once.
+	Suppressed [events.Suppressions]uint64
+
 	Tries     []deliver.Tries
 	Latency   deliver.Histogram           // age of delivered notifications, since their room event was stored
 	Gateways  map[events.GatewayPhase]int // how many there are in each state
@@ -29,6 +33,9 @@ func (d *Dispatcher) Health() Health {
 	h := Health{
 		Stats: d.Stats(), Tries: d.counts.Tries(), Latency: d.counts.Latency(),
 		Gateways: map[events.GatewayPhase]int{}, Following: d.Following(),
+	}
+	for reason := range h.Suppressed {
+		h.Suppressed[reason] = d.matched.Suppressed[reason].Load()
 	}
 	if all := d.current.Load(); all != nil {
 		outstanding := d.counts.Outstanding()

@@ -89,12 +89,25 @@ func (a *audience) rebuild(members map[events.UserID]*member, v directory.View) 
 	slices.SortFunc(a.targets, func(t, u target) int { return cmp.Compare(t.id, u.id) })
 }
 
+// search returns the index of a user in targets, or where it belongs.
+func (a *audience) search(id events.UserID) (int, bool) {
+	return slices.BinarySearchFunc(a.targets, id, func(t target, id events.UserID) int { return cmp.Compare(t.id, id) })
+}
+
+// find returns a user's target, or nil.
+func (a *audience) find(id events.UserID) *target {
+	if i, found := a.search(id); found {
+		return &a.targets[i]
+	}
+	return nil
+}
+
 // update updates one user, who may be no member: m is nil then.
 func (a *audience) update(m *member, v directory.View) {
 	if m == nil {
 		return
 	}
-	i, found := slices.BinarySearchFunc(a.targets, m.id, func(t target, id events.UserID) int { return cmp.Compare(t.id, id) })
+	i, found := a.search(m.id)
 	if found {
 		a.removeFrom(a.targets[i].class)
 	}

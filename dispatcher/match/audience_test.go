@@ -160,7 +160,7 @@ func TestClassesDecideAsEachUserAlone(t *testing.T) {
 		if seed == 2 {
 			w.dir.Lose(0)
 		}
-		m, rooms := &Matcher{cfg: Config{Directory: w.dir}}, map[events.RoomID]*room{}
+		m, rooms := &Matcher{evaluator: evaluator{directory: w.dir}}, map[events.RoomID]*room{}
 		notified := 0
 		for i := range recorded {
 			ev := &recorded[i]
@@ -180,7 +180,7 @@ func TestClassesDecideAsEachUserAlone(t *testing.T) {
 				}
 			}
 			got, order := map[events.UserID]string{}, []events.UserID{}
-			for _, d := range m.evaluate(ev, r) {
+			for _, d := range m.evaluator.evaluate(ev, r) {
 				got[d.member.id] = w.decided(&d)
 				if d.member.membership == "join" {
 					order = append(order, d.member.id)
@@ -192,6 +192,7 @@ func TestClassesDecideAsEachUserAlone(t *testing.T) {
 			if !slices.IsSorted(order) {
 				t.Fatalf("event %d: not by user id: %v", i, order)
 			}
+			w.checkSuppressed(t, ev, r, &m.evaluator, len(got))
 			notified += len(got)
 			for range w.dice.IntN(busy + 1) {
 				w.change()
@@ -200,6 +201,35 @@ func TestClassesDecideAsEachUserAlone(t *testing.T) {
 		if notified < 300 {
 			t.Errorf("only %d notifications, which proves little", notified)
 		}
+	}
+}
+
+// checkSuppressed checks that everyone with a pusher whom an event may notify was notified or
+// counted with the reason why not, once.
+func (w *population) checkSuppressed(t *testing.T, ev *events.RoomEvent, r *room, e *evaluator, notified int) {
+	t.Helper()
+	var want [events.Suppressions]uint64
+	asked := 0
+	for id, who := range r.members {
+		rules, hasPusher := w.dir.Rules(id)
+		invited := r.invitedBy(ev) == who
+		if !hasPusher || who.membership != "join" && !invited {
+			continue
+		}
+		asked++
+		switch {
+		case id == ev.Sender:
+			want[events.SuppressOwnEvent]++
+		case rules.Ignores(ev.Sender):
+			want[events.SuppressIgnored]++
+		}
+	}
+	got, all := e.suppressed, notified
+	for reason := events.NotSuppressed + 1; reason < events.Suppressions; reason++ {
+		all += int(got[reason])
+	}
+	if all != asked || got[events.SuppressOwnEvent] != want[events.SuppressOwnEvent] || got[events.SuppressIgnored] > want[events.SuppressIgnored] {
+		t.Fatalf("%d asked, %d notified, suppressed %v, want %v: %s", asked, notified, got, want, ev.Raw)
 	}
 }
 

@@ -64,72 +64,126 @@ func (v *verdict) of(user pushrule.User) *pushrule.Outcome {
 	return v.decision.For(user)
 }
 
-// evaluate evaluates the push rules of everyone whom an event may notify: joined members
-// with a pusher, and an invited user. An event that was redacted before it arrived has
-// nothing to tell, and notifies nobody. The result is valid until the next call.
-func (m *Matcher) evaluate(ev *events.RoomEvent, r *room) []decision {
+// evaluator evaluates the push rules of everyone whom an event may notify. One goroutine uses
+// it.
+type evaluator struct {
+	directory *directory.Directory
+
+	// Buffers, reused for each event.
+	verdicts []verdict
+	notified []decision
+	// suppressed counts the users with a pusher whom the last event did not notify, by reason.
+	suppressed [events.Suppressions]uint64
+}
+
+// evaluate evaluates the push rules of joined members with a pusher, and of an invited user.
+// An event that was redacted before it arrived has nothing to tell, and notifies nobody. The
+// result is valid until the next call.
+func (e *evaluator) evaluate(ev *events.RoomEvent, r *room) []decision {
+	e.notified, e.suppressed = e.notified[:0], [events.Suppressions]uint64{}
 	if ev.IsRedacted() {
+		e.suppressed[events.SuppressRedacted]++
 		return nil
 	}
-	r.audience.refresh(r.members, m.cfg.Directory)
+	r.audience.refresh(r.members, e.directory)
 	prepared := pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender))
-	m.notified = m.notified[:0]
-	if m.judge(&r.audience, prepared) {
+	if e.judge(&r.audience, prepared) {
 		for i := range r.audience.targets {
-			if t := &r.audience.targets[i]; !m.verdicts[t.class].silent {
-				m.ask(ev, prepared, t, &m.verdicts[t.class])
+			if t := &r.audience.targets[i]; !e.verdicts[t.class].silent {
+				e.suppressed[e.ask(ev, prepared, t, &e.verdicts[t.class])]++
 			}
 		}
 	}
-	m.askInvited(ev, prepared, r)
-	clear(m.verdicts) // lets the event be collected
-	return m.notified
+	e.countSilent(&r.audience, ev.Sender)
+	e.askInvited(ev, prepared, r)
+	clear(e.verdicts) // lets the event be collected
+	return e.notified
 }
 
 // judge evaluates the rules of each class, and reports whether anybody may be notified at
 // all.
-func (m *Matcher) judge(a *audience, ev *pushrule.Event) (loud bool) {
-	m.verdicts = slices.Grow(m.verdicts[:0], len(a.classes))[:len(a.classes)]
+func (e *evaluator) judge(a *audience, ev *pushrule.Event) (loud bool) {
+	e.verdicts = slices.Grow(e.verdicts[:0], len(a.classes))[:len(a.classes)]
 	for i, c := range a.classes {
 		if c.size == 0 {
 			continue
 		}
-		m.verdicts[i] = newVerdict(c.classKey, ev)
-		loud = loud || !m.verdicts[i].silent
+		e.verdicts[i] = newVerdict(c.classKey, ev)
+		loud = loud || !e.verdicts[i].silent
 	}
 	return loud
 }
 
-// askInvited evaluates the rules of a user whom the event invites: an invite notifies, and
-// the user is no member yet.
-func (m *Matcher) askInvited(ev *events.RoomEvent, prepared *pushrule.Event, r *room) {
-	if !ev.IsState || ev.Type != "m.room.member" {
+// countSilent counts the users of the classes of which nobody was notified, without asking
+// each of them.
+func (e *evaluator) countSilent(a *audience, sender events.UserID) {
+	silent := false
+	for i, c := range a.classes {
+		if c.size > 0 && e.verdicts[i].silent {
+			silent = true
+			e.suppressed[reasonOf(e.verdicts[i].all)] += uint64(c.size)
+		}
+	}
+	if !silent {
 		return
 	}
-	who := r.members[events.UserID(ev.StateKey)]
-	if who == nil || who.membership != "invite" {
-		return
-	}
-	if rules, hasPusher := m.cfg.Directory.Rules(who.id); hasPusher {
-		v := newVerdict(keyOf(rules), prepared)
-		m.ask(ev, prepared, &target{member: who, rules: rules}, &v)
+	if t := a.find(sender); t != nil && e.verdicts[t.class].silent {
+		e.suppressed[reasonOf(e.verdicts[t.class].all)]--
+		e.suppressed[events.SuppressOwnEvent]++
 	}
 }
 
-// ask adds a target to notified if the event notifies it.
-func (m *Matcher) ask(ev *events.RoomEvent, prepared *pushrule.Event, t *target, v *verdict) {
-	if t.id == ev.Sender || t.rules.Ignores(ev.Sender) {
+// reasonOf returns why an outcome does not notify.
+func reasonOf(o *pushrule.Outcome) events.Suppression {
+	if o == nil {
+		return events.SuppressNoRule
+	}
+	return events.SuppressMuted
+}
+
+// askInvited evaluates the rules of a user whom the event invites: an invite notifies, and
+// the user is no member yet.
+func (e *evaluator) askInvited(ev *events.RoomEvent, prepared *pushrule.Event, r *room) {
+	who := r.invitedBy(ev)
+	if who == nil {
 		return
+	}
+	if rules, hasPusher := e.directory.Rules(who.id); hasPusher {
+		v := newVerdict(keyOf(rules), prepared)
+		e.suppressed[e.ask(ev, prepared, &target{member: who, rules: rules}, &v)]++
+	}
+}
+
+// invitedBy returns the user whom an event invites that the room includes already, or nil.
+func (r *room) invitedBy(ev *events.RoomEvent) *member {
+	if !ev.IsState || ev.Type != "m.room.member" {
+		return nil
+	}
+	if who := r.members[events.UserID(ev.StateKey)]; who != nil && who.membership == "invite" {
+		return who
+	}
+	return nil
+}
+
+// ask adds a target to notified if the event notifies it, and otherwise returns why not.
+func (e *evaluator) ask(ev *events.RoomEvent, prepared *pushrule.Event, t *target, v *verdict) events.Suppression {
+	if t.id == ev.Sender {
+		return events.SuppressOwnEvent
 	}
 	user := pushrule.User{ID: string(t.id), DisplayName: t.displayName}
 	d := decision{member: t.member, outcome: v.of(user)}
 	notified := d.outcome.Notifies()
 	if t.rules != nil && len(t.rules.Devices) > 0 {
-		notified = d.askDevices(m.cfg.Directory.Handles(t.id), t.rules, prepared, user)
+		notified = d.askDevices(e.directory.Handles(t.id), t.rules, prepared, user)
 	}
-	if notified {
-		m.notified = append(m.notified, d)
+	switch {
+	case !notified:
+		return reasonOf(d.outcome)
+	case t.rules.Ignores(ev.Sender):
+		return events.SuppressIgnored
 	}
+	e.notified = append(e.notified, d)
+	return events.NotSuppressed
 }
 
 // askDevices evaluates the rules of devices that have any and a pusher, and reports whether

@@ -51,7 +51,7 @@ func (m *Matcher) unknownParent(r *room, ev *events.RoomEvent) events.EventID {
 	if _, found, known := m.locate(r, nil, parent); found || known {
 		return ""
 	}
-	if len(m.evaluate(ev, r)) == 0 && !m.cfg.Directory.Knows(readerOf(ev, r)) {
+	if len(m.evaluator.evaluate(ev, r)) == 0 && !m.cfg.Directory.Knows(readerOf(ev, r)) {
 		return ""
 	}
 	return parent

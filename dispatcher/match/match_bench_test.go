@@ -85,14 +85,14 @@ func bigRoomFolded(b *testing.B) *room {
 // BenchmarkEvaluate decides which of 10 000 members an event notifies: a message notifies
 // nearly all, a reaction nobody.
 func BenchmarkEvaluate(b *testing.B) {
-	m, r := &Matcher{cfg: Config{Directory: bigRoomUsers(b).dir}}, bigRoomFolded(b)
+	m, r := &Matcher{evaluator: evaluator{directory: bigRoomUsers(b).dir}}, bigRoomFolded(b)
 	for _, kind := range []string{"m.room.message", "m.reaction"} {
 		b.Run(kind, func(b *testing.B) {
 			ev := parsed(b, bigRoomMessage(0, kind))
 			b.ReportAllocs()
 			defer perOp(b)()
 			for b.Loop() {
-				m.evaluate(ev, r)
+				m.evaluator.evaluate(ev, r)
 			}
 		})
 	}
@@ -164,12 +164,12 @@ func BenchmarkMatch(b *testing.B) {
 // already.
 func BenchmarkMatchAgain(b *testing.B) {
 	cfg, _ := matchBigRoom(b)
-	m := &Matcher{cfg: cfg}
+	m := &Matcher{cfg: cfg, evaluator: evaluator{directory: cfg.Directory}}
 	ev, r := parsed(b, bigRoomMessage(0, "m.room.message")), bigRoomFolded(b)
 	msg := partition.Message{Seq: bigRoomSize + 2, Time: time.Now()} // it follows the members and the name
 	defer perOp(b)()
 	for b.Loop() {
-		notified := m.evaluate(ev, r)
+		notified := m.evaluator.evaluate(ev, r)
 		if len(notified) != bigRoomSize-1 {
 			b.Fatalf("%d notified", len(notified))
 		}

@@ -59,10 +59,8 @@ type Matcher struct {
 	failures atomic.Uint64 // fanouts that were not stored
 	stored   *storedPart   // what is known to be stored of messages that are matched again
 
-	// Buffers, reused for each event.
-	recorder recorder
-	verdicts []verdict
-	notified []decision
+	evaluator evaluator
+	recorder  recorder // reused for each event
 }
 
 // Config is what the matchers of all partitions of a dispatcher have in common.
@@ -92,6 +90,7 @@ func New(cfg Config, f *partition.Follower) (*Matcher, error) {
 	return &Matcher{
 		cfg: cfg, follower: f, rooms: rooms, archive: archive,
 		searches: newSearches(cfg.Conn, archive, cfg.Log, f.Resume), turns: newRoomOrder(),
+		evaluator: evaluator{directory: cfg.Directory},
 	}, nil
 }
 
@@ -118,6 +117,19 @@ type Counters struct {
 	RoomEvents    atomic.Uint64 // matched
 	Notifications atomic.Uint64 // stored
 	Skipped       atomic.Uint64 // messages of ROOMS that could not be read
+
+	// Suppressed counts the users with a pusher whom room events did not notify, by reason.
+	// An event that notifies nobody whatever the rules say counts once.
+	Suppressed [events.Suppressions]atomic.Uint64
+}
+
+// suppressed adds up why an event did not notify users.
+func (c *Counters) suppressed(by *[events.Suppressions]uint64) {
+	for reason := events.NotSuppressed + 1; reason < events.Suppressions; reason++ {
+		if n := by[reason]; n > 0 {
+			c.Suppressed[reason].Add(n)
+		}
+	}
 }
 
 func (m *Matcher) handler() partition.Handler {
@@ -174,8 +186,10 @@ func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 	r.seq = msg.Seq
 	switch {
 	case repeated:
+		m.cfg.Counts.Suppressed[events.SuppressRepeated].Add(1)
 		m.done(msg)
 	case msg.Historical:
+		m.cfg.Counts.Suppressed[events.SuppressPast].Add(1)
 		r.timeline.addPast(ev.EventID, msg.Seq, msg.Time, m.placeOf(r, ev.Content))
 		m.done(msg)
 	default:
@@ -261,7 +275,7 @@ func (m *Matcher) match(ctx context.Context, msg partition.Message, ev *events.R
 		f.end(err)
 		return
 	}
-	notified := without(m.evaluate(ev, r), f.pending, ev.Sender, thread)
+	notified := m.notifies(ev, r, f.pending, thread)
 	anybody := len(notified) > 0 || msg.Replayed // whose rules may have changed since the first time
 	if r.timeline.notified(msg.Seq, anybody); anybody {
 		r.lastNotifying.add(msg.Seq, thread)
@@ -271,6 +285,16 @@ func (m *Matcher) match(ctx context.Context, msg partition.Message, ev *events.R
 		err = m.readByEvent(ctx, f, r, reader, thread)
 	}
 	f.end(err)
+}
+
+// notifies returns whom an event notifies, and counts why it does not notify others. Receipts
+// and redactions that arrived before the event are heeded.
+func (m *Matcher) notifies(ev *events.RoomEvent, r *room, early []*pendingItem, thread events.EventID) []decision {
+	all := m.evaluator.evaluate(ev, r)
+	left := without(all, early, ev.Sender, thread)
+	m.evaluator.suppressed[events.SuppressRead] += uint64(len(all) - len(left)) //nolint:gosec // never negative
+	m.cfg.Counts.suppressed(&m.evaluator.suppressed)
+	return left
 }
 
 // notify writes the notifications of an event.

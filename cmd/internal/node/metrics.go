@@ -18,7 +18,7 @@ import (
 
 // Metrics for Prometheus. Nothing is counted here: each scrape reads the state of the
 // roles. The number of label values does not grow with users, rooms or gateways: outcome,
-// class and reason are closed enumerations, there are five states, eleven streams and three
+// class and reason are closed enumerations, there are five states, thirteen streams and three
 // stages, partition is below --partitions, and a path is a template of the API. What is
 // counted is there from the start, at zero, so that alerts see the first of its kind.
 
@@ -49,7 +49,7 @@ func yesNo(yes bool) float64 {
 type dispatcherMetrics struct {
 	health func() dispatcher.Health
 
-	roomEvents, notifications, tries, latency, oldest, lagging, passedOver, gap, deadPokes, skipped, gateways, owned, waiting, open *prometheus.Desc
+	roomEvents, notifications, suppressed, tries, latency, oldest, lagging, passedOver, gap, deadPokes, skipped, gateways, owned, waiting, open *prometheus.Desc
 }
 
 func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
@@ -57,6 +57,7 @@ func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
 		health:        health,
 		roomEvents:    series("room_events_total", "Room events for which poked has decided who is notified."),
 		notifications: series("notifications_total", "Notifications stored: one for each event and user that it notifies."),
+		suppressed:    series("suppressed_total", "Users with a pusher whom a room event did not notify, by reason. Events that notify nobody whatever the rules say (repeated, historical, redacted) count once.", "reason"),
 		tries:         series("pokes_total", "Attempts to deliver a poke, by outcome and by the reason of a failure (class). With outcome paused, expired or skipped nothing was sent.", "outcome", "class"),
 		latency:       series("poke_latency_seconds", "Time from storing a room event to delivering its poke, in seconds."),
 		oldest:        series("oldest_undelivered_seconds", "Age of the oldest undelivered notification, in seconds; 0 if there is none."),
@@ -75,7 +76,7 @@ func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
 // Describe implements prometheus.Collector.
 func (m *dispatcherMetrics) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		m.roomEvents, m.notifications, m.tries, m.latency, m.oldest, m.lagging, m.passedOver, m.gap, m.deadPokes, m.skipped, m.gateways, m.owned, m.waiting, m.open,
+		m.roomEvents, m.notifications, m.suppressed, m.tries, m.latency, m.oldest, m.lagging, m.passedOver, m.gap, m.deadPokes, m.skipped, m.gateways, m.owned, m.waiting, m.open,
 	} {
 		descs <- desc
 	}
@@ -86,6 +87,11 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 	h, to := m.health(), scrape(metrics)
 	to.counter(m.roomEvents, h.RoomEvents)
 	to.counter(m.notifications, h.Notifications)
+	for reason := events.NotSuppressed + 1; reason < events.Suppressions; reason++ {
+		if reason != events.SuppressNotJoined && reason != events.SuppressNoPusher { // of whom match does not ask
+			to.counter(m.suppressed, h.Suppressed[reason], reason.String())
+		}
+	}
 	for _, t := range withUsual(h.Tries) {
 		to.counter(m.tries, t.Count, t.Outcome.String(), t.Class.String())
 	}

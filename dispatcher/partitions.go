@@ -137,7 +137,7 @@ func (all *delivery) own(ctx context.Context, t *partition.Tenure) error {
 // enter makes the deliverer of a partition. leave ends its work and releases its lanes.
 func (all *delivery) enter(part int) (dl *deliver.Deliverer, leave func()) {
 	cfg := all.delivering
-	cfg.Log = cfg.Log.With("stage", partition.StageDeliver.Name, "part", part)
+	cfg.Part, cfg.Log = part, cfg.Log.With("stage", partition.StageDeliver.Name, "part", part)
 	dl = deliver.New(cfg)
 	stop := dl.Start()
 	all.put(part, dl) // before it reads any pushers, so that no change is missed

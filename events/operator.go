@@ -58,6 +58,7 @@ type PusherState struct {
 	Estimated  bool      `json:"estimated,omitempty"`
 	PassedOver uint64    `json:"passed_over,omitempty"` // notifications that were skipped in favour of a newer one in the same room
 	Attempts   int       `json:"attempts,omitempty"`    // failed in a row
+	Because    string    `json:"because,omitempty"`     // why it lags: a class of failure, or active, behind, slow, stopped
 	Since      time.Time `json:"since,omitzero"`        // when the pusher began to lag
 	NextTry    time.Time `json:"next_try,omitzero"`
 }

@@ -172,8 +172,10 @@ func (d *Deliverer) stored(p *outgoing, publish func(done func(error))) error {
 	return err
 }
 
-// logAttempt logs a try, at debug level if it was delivered or not sent, which is usual.
+// logAttempt records a try for operators, and logs it, at debug level if it was delivered or
+// not sent, which is usual.
 func (d *Deliverer) logAttempt(p *outgoing, out poke.Outcome, took time.Duration) {
+	d.attempts.note(p, out, took)
 	level := slog.LevelInfo
 	if out.Kind == poke.Delivered || out.Kind == poke.Paused {
 		level = slog.LevelDebug

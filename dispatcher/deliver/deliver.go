@@ -91,6 +91,7 @@ type Deliverer struct {
 
 	follower      *partition.Follower
 	catchUpReader *catchUpReader
+	attempts      attemptLog
 	fresh         bool // no user had anything unread when the work began
 
 	// late holds the users of whose pushers match knew a newer revision than the directory
@@ -118,6 +119,7 @@ type Deliverer struct {
 type Config struct {
 	Conn          *stream.Conn
 	Worker        string // whose name records carry
+	Part          int    // the partition
 	Directory     *directory.Directory
 	Gates         *Gateways
 	Client        *poke.Client
@@ -141,6 +143,7 @@ func New(cfg Config) *Deliverer {
 	}
 	d.catchUpReader = newCatchUpReader(d, cfg.CatchUpLimit)
 	d.backlog = newBacklogWriter(d)
+	d.attempts.d = d
 	return d
 }
 
@@ -248,6 +251,7 @@ func (d *Deliverer) tick(ctx context.Context, now time.Time) {
 	d.takeLate(ctx)
 	d.removeAgain(ctx)
 	d.sendBadges(ctx, now)
+	d.attempts.tick(now)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sweep()

@@ -181,7 +181,7 @@ func (l *lane) listed() listed {
 func (one *listed) lag(l *lane) {
 	one.State, one.position = events.PusherLagging, l.lag.position
 	one.Attempts, one.Since, one.NextTry = l.lag.attempts, l.lag.since, l.lag.nextTry
-	one.PassedOver = l.lag.passedOver
+	one.PassedOver, one.Because = l.lag.passedOver, l.lag.failure.String()
 	if one.LastError == "" { // of the last owner, or no failure of a try
 		one.LastError = l.lag.failure.String()
 	}

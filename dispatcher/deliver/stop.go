@@ -22,6 +22,7 @@ func (d *Deliverer) finish(drain wait.Drain) {
 	if !settled {
 		d.Log.Warn("ending with pokes in flight, their outcome stays unknown", "out", out)
 	}
+	d.attempts.publish()
 }
 
 // close begins nothing new. Lanes that still wait are recorded as lagging, so that a

@@ -36,15 +36,16 @@ import (
 
 // Harness is a dispatcher with the NATS server and the gateway that it uses, in a bubble.
 type Harness struct {
-	T       *testing.T
-	Server  *eventstest.Server
-	Conn    *stream.Conn // of the homeserver and the registry
-	Gateway *eventstest.Gateway
-	Config  dispatcher.Config
-	Hosts   []string // of gateways, besides gw.test and slow.test
-	Alone   bool     // the only dispatcher: it needs no lease
-	Log     eventstest.LogBuffer
-	Version int64 // of the pushers or push rules that were set last
+	T        *testing.T
+	Server   *eventstest.Server
+	Conn     *stream.Conn // of the homeserver and the registry
+	Gateway  *eventstest.Gateway
+	Topology stream.Topology // of dispatchers; without OUTCOMES unless a test wants it
+	Config   dispatcher.Config
+	Hosts    []string // of gateways, besides gw.test and slow.test
+	Alone    bool     // the only dispatcher: it needs no lease
+	Log      eventstest.LogBuffer
+	Version  int64 // of the pushers or push rules that were set last
 
 	*Instance // the dispatcher that was started last
 }
@@ -100,7 +101,8 @@ func newOf(t *testing.T, partitions int) *Harness {
 		},
 		Instance: &Instance{},
 	}
-	h.Conn = h.Server.Connect(stream.Topology{Partitions: partitions, Replicas: 1})
+	h.Topology = stream.Topology{Partitions: partitions, Replicas: 1}
+	h.Conn = h.Server.Connect(h.Topology)
 	return h
 }
 
@@ -122,7 +124,7 @@ func (h *Harness) Begin() {
 	h.Link, h.sockets = h.Server.Link(), poke.NewConns(h.Gateway.Dial)
 	h.Link.Killed = h.sockets.Close
 	h.Link.Log = slog.New(slog.NewTextHandler(&h.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	h.Own = h.Link.Connect(h.T, stream.Topology{Partitions: h.Conn.Partitions(), Replicas: 1})
+	h.Own = h.Link.Connect(h.T, h.Topology)
 	h.Dispatcher, err = dispatcher.New(h.Config, policy, h.Own, h.Link.Log)
 	if err != nil {
 		h.T.Fatal(err)

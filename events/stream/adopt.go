@@ -25,7 +25,7 @@ func (c *Conn) Adopt(ctx context.Context, t Topology) error {
 			return c.notReady(fmt.Errorf("look up stream %s: %w", name, err))
 		}
 	}
-	c.partitions = t.Partitions
+	c.partitions, c.traces = t.Partitions, t.TraceFor > 0
 	return c.notReady(c.open(ctx))
 }
 

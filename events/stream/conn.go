@@ -91,6 +91,7 @@ type Conn struct {
 
 	// Set by Setup, Adopt and Join.
 	partitions    int
+	traces        bool // OUTCOMES is kept
 	rooms         jetstream.Stream
 	notifications jetstream.Stream
 	dead          jetstream.Stream

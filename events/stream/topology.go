@@ -14,6 +14,10 @@ import (
 type Topology struct {
 	Partitions int // 1 to MaxPartitions, fixed once the streams are made
 	Replicas   int // 1, 3 or 5; more than one needs a NATS cluster
+	// TraceFor is how long OUTCOMES keeps what became of pokes, and TraceBytes how many bytes
+	// of it at most. With 0 there is no such stream, and nothing is recorded.
+	TraceFor   time.Duration
+	TraceBytes int64
 }
 
 // Limits and defaults of a [Topology].
@@ -31,6 +35,7 @@ const (
 	Notifications   = "NOTIFICATIONS"
 	streamRejected  = "REJECTED"
 	streamDead      = "DEAD"
+	streamOutcomes  = "OUTCOMES"
 
 	bucketPushers   = "PUSHERS"
 	bucketPushRules = "PUSH_RULES"
@@ -77,7 +82,7 @@ var ErrPartitions = errors.New("partition count differs from the one the streams
 // streams returns the configuration of every stream.
 func (t Topology) streams() []jetstream.StreamConfig {
 	parts := strconv.Itoa(t.Partitions)
-	return []jetstream.StreamConfig{
+	streams := []jetstream.StreamConfig{
 		{
 			Name:        Rooms,
 			Description: "Room events and read receipts, as the homeserver publishes them, and the registry's barriers.",
@@ -128,6 +133,16 @@ func (t Topology) streams() []jetstream.StreamConfig {
 			MaxAge:      14 * 24 * time.Hour,
 		},
 	}
+	if t.TraceFor > 0 {
+		streams = append(streams, jetstream.StreamConfig{
+			Name:        streamOutcomes,
+			Description: "What became of pokes, for operators: attempts of one partition, JSON lines compressed with S2.",
+			Subjects:    []string{"outcome.*"},
+			MaxAge:      t.TraceFor,
+			MaxBytes:    t.TraceBytes,
+		})
+	}
+	return streams
 }
 
 // buckets returns the configuration of every key-value bucket.
@@ -170,7 +185,7 @@ func (c *Conn) Setup(ctx context.Context, t Topology) error {
 			return c.setupError("bucket "+cfg.Bucket, t, err)
 		}
 	}
-	c.partitions = t.Partitions
+	c.partitions, c.traces = t.Partitions, t.TraceFor > 0
 	return c.notReady(c.open(ctx))
 }
 

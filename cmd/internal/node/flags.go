@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"poked/events/pushgateway"
 	"poked/events/stream"
@@ -26,6 +27,9 @@ type RoleFlags struct {
 type TopologyFlags struct {
 	Partitions int `default:"16" env:"POKED_PARTITIONS" placeholder:"N" help:"Number of partitions, at most ${max_partitions}, which limits how many dispatchers can share the work. Fixed once the streams exist."`
 	Replicas   int `default:"1" env:"POKED_REPLICAS" placeholder:"N" help:"Number of NATS servers that store each message: 1, 3 or 5."`
+
+	TraceFor   time.Duration `default:"24h" env:"POKED_TRACE_FOR" help:"How long NATS keeps what became of each poke, for poked trace. 0 is off."`
+	TraceBytes int64         `default:"268435456" env:"POKED_TRACE_BYTES" help:"How many bytes of that NATS keeps at most: about 20 a poke."`
 }
 
 // Validate is called by kong.
@@ -35,13 +39,17 @@ func (f TopologyFlags) Validate() error {
 	}
 	switch f.Replicas {
 	case 1, 3, 5:
-		return nil
+	default:
+		return errors.New("--replicas must be 1, 3 or 5")
 	}
-	return errors.New("--replicas must be 1, 3 or 5")
+	if f.TraceFor < 0 || f.TraceFor > 0 && (f.TraceFor < time.Minute || f.TraceBytes < 1<<20) {
+		return errors.New("--trace-for must be 0 or at least 1m, with --trace-bytes of at least 1048576")
+	}
+	return nil
 }
 
 func (f TopologyFlags) topology() stream.Topology {
-	return stream.Topology{Partitions: f.Partitions, Replicas: f.Replicas}
+	return stream.Topology{Partitions: f.Partitions, Replicas: f.Replicas, TraceFor: f.TraceFor, TraceBytes: f.TraceBytes}
 }
 
 // GatewayFlags configure which push gateways may be poked.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"poked/dispatcher/trace"
 	"poked/events"
 	"poked/events/partition"
 	"poked/events/pushrule"
@@ -143,6 +144,13 @@ func TestWrittenValues(t *testing.T) {
 			Reason: "bad_message", Detail: "d", At: at, UserID: "@a:x", RoomID: "!r", EventID: "$e", AppID: "a", Pushkey: "k",
 			Attempts: 1, LastError: "timeout", Subject: "rejected.x", Message: []byte{0, 255},
 		})},
+		{"outcome", (&events.Attempt{At: at, UserID: "@a:x", Pusher: "p", Outcome: "retry", Class: "timeout", Attempt: 1}).AppendJSON(nil)},
+		{"outcome", (&events.Attempt{
+			At: at, UserID: "@a:x", Pusher: "p", AppID: "a", RoomID: "!r", RoomSeq: 7, EventID: "$e", Outcome: "delivered", Class: "ok",
+			Status: 200, Attempt: 2, Took: time.Second,
+		}).AppendJSON(nil)},
+		{"trace", encode(t, trace.Trace{Users: []trace.User{}})},
+		{"trace", encode(t, fullTrace(at))},
 		{"account_logout", encode(t, map[string]any{"user_id": "@a:x", "device_id": ""})},
 		{"account_deactivated", encode(t, map[string]any{"user_id": "@a:x"})},
 		{"account_refetch", encode(t, map[string]any{"user_id": "@a:x"})},
@@ -164,7 +172,7 @@ func TestSchemasDescribeEveryField(t *testing.T) {
 		"pushers": events.UserPushers{}, "push_rules": events.UserPushRules{}, "backlog": events.Backlog{},
 		"dead_letter": events.DeadLetter{}, "pause": events.Pause{}, "rejection": events.Rejection{},
 		"read": events.Read{}, "redaction": events.Redaction{}, "position": partition.Position{},
-		"barrier": events.Barrier{},
+		"barrier": events.Barrier{}, "trace": trace.Trace{},
 	} {
 		var fields []string
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(value)) {
@@ -205,6 +213,24 @@ func fullRules() events.UserPushRules {
 			Override: list, Content: list, Room: list, Sender: list, Underride: list,
 			Predefined: map[string]pushrule.Change{"c": {Enabled: &enabled}, "d": {Actions: []pushrule.Action{}}},
 		},
+	}
+}
+
+// fullTrace has every key that a trace can have.
+func fullTrace(at time.Time) trace.Trace {
+	happening, letter := &trace.Happening{Kind: "receipt", By: "@a:x", EventID: "$f", At: at}, &trace.Letter{Seq: 1, Reason: "refused", Detail: "d", At: at, LastError: "http_400"}
+	rule := trace.Rule{RuleID: "r", Kind: pushrule.KindRoom, Actions: []pushrule.Action{`"notify"`}, Notify: true}
+	return trace.Trace{
+		EventID: "$e", RoomID: "!r", Type: "m.room.message", Sender: "@b:x", Seq: 7, At: at, SentAt: at, Thread: "$t", Suppressed: events.SuppressRepeated,
+		FirstSeq: 3, Waiting: true, Room: trace.Room{Known: true, Name: "Room", Joined: 2}, Redacted: happening, Unreadable: letter,
+		Users: []trace.User{{
+			UserID: "@a:x", Membership: "join", Suppressed: events.SuppressMuted, Ignores: true, Rule: &rule, Devices: map[string]trace.Rule{"h": rule},
+			Rules: []trace.RuleResult{{RuleID: "r", Kind: pushrule.KindRoom, Asked: true, Why: []string{"disabled"}}}, RulesChanged: at, Unread: true, Read: happening,
+			Pushers: []trace.Pusher{{
+				Pusher: "p", AppID: "a", App: "App", Device: "Phone", Gateway: "https://g.example", Gone: true, Fate: trace.FateDead, Newer: "$n", Letter: letter,
+				Attempts: []trace.Attempt{{At: at, Outcome: "slow", Class: "http_4xx", Status: 400, Attempt: 1, TookMS: 1.5}}, State: &events.PusherState{},
+			}},
+		}},
 	}
 }
 

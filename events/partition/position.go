@@ -104,6 +104,21 @@ func readPosition(ctx context.Context, c *stream.Conn, stage Stage, part int) (P
 	return pos, nil
 }
 
+// IsDone reports whether everything that a message causes is done, according to the stored
+// position of its partition.
+func IsDone(ctx context.Context, c *stream.Conn, stage Stage, part int, seq uint64) (bool, error) {
+	last, err := c.ReadRecord(ctx, stream.BucketPositions, positionKey(stage, part))
+	if err != nil || !last.There {
+		return false, err
+	}
+	pos, err := parsePosition([]byte(last.Value))
+	if err != nil {
+		return false, err
+	}
+	_, open := slices.BinarySearch(pos.Open, seq)
+	return seq <= pos.Next && !open, nil
+}
+
 // parsePosition reads a position and checks that a worker can have written it.
 func parsePosition(raw []byte) (pos Position, err error) {
 	if err := json.Unmarshal(raw, &pos); err != nil {

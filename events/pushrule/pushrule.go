@@ -64,7 +64,10 @@
 // predefined ones that they have not changed.
 package pushrule
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"iter"
+)
 
 // Kind is one of the lists of a ruleset.
 type Kind string
@@ -114,6 +117,19 @@ type Action string
 type list struct {
 	kind  Kind
 	rules []Rule
+}
+
+// InOrder yields the rules in evaluation order, disabled ones included.
+func (rs *Ruleset) InOrder() iter.Seq2[Kind, *Rule] {
+	return func(yield func(Kind, *Rule) bool) {
+		for _, list := range rs.lists() {
+			for _, rule := range inOrder(list) {
+				if !yield(list.kind, rule) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // lists returns the ruleset's lists in evaluation order.

@@ -117,6 +117,7 @@ func useEachRole(t *testing.T, g guarded) {
 	setPusher(t, http, gateway.url, "alice-pushkey")
 	publishAll(t, g.url("homeserver"), "--historical", memberEvent("alice"), memberEvent("bob"))
 	checkPoke(t, firstPoke(t, g.url("homeserver"), gateway.pokes))
+	g.trace()
 	g.redaction(http)
 	publishAll(t, g.url("homeserver"), `{"type":"m.receipt","room_id":"!room:example.org",`+
 		`"content":{"$said-0":{"m.read":{"@alice:example.org":{"ts":1}}}}}`)
@@ -138,6 +139,22 @@ func useEachRole(t *testing.T, g guarded) {
 			t.Errorf("a permission is missing: %s", after)
 		}
 		p.terminate()
+	}
+}
+
+// trace asks, as the operator, what became of the event that notified Alice.
+func (g guarded) trace() {
+	g.t.Helper()
+	for _, room := range [][]string{nil, {"--room", "!room:example.org"}} {
+		eventstest.WaitFor(g.t, "the outcome of the poke", func() bool {
+			return strings.Contains(g.run("operator", append([]string{"trace", "$said-0", "--user", "@alice:example.org"}, room...)...), "Delivered at")
+		})
+	}
+	if out := g.run("operator", "room", "!room:example.org"); !strings.Contains(out, "@alice:example.org") {
+		g.t.Errorf("room: %s", out)
+	}
+	if out := g.run("operator", "rules", "@alice:example.org"); !strings.Contains(out, ".m.rule.master") {
+		g.t.Errorf("rules: %s", out)
 	}
 }
 

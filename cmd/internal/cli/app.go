@@ -21,6 +21,9 @@ type commands struct {
 	Import  importCmd  `cmd:"" group:"connect" help:"Import pushers from a homeserver's database."`
 	Publish publishCmd `cmd:"" group:"connect" help:"Publish room events and receipts, one JSON object per line."`
 
+	Trace    traceCmd    `cmd:"" group:"operate" help:"Tell why a phone rang for a message, or why it did not."`
+	Room     roomCmd     `cmd:"" group:"operate" help:"Show what poked knows of a room."`
+	Rules    rulesCmd    `cmd:"" group:"operate" help:"Show a user's push rules as they are in effect."`
 	Pushers  pushersCmd  `cmd:"" group:"operate" help:"Show the state of pushers; retry lagging ones, or skip what they are stuck at."`
 	Gateways gatewaysCmd `cmd:"" group:"operate" help:"Show the state of each push gateway."`
 	Dead     deadCmd     `cmd:"" group:"operate" help:"List, show, retry and drop dead letters: pokes and messages that poked has given up on."`

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"poked/cmd/internal/terminal"
+	"poked/dispatcher/trace"
 	"poked/events"
 	"poked/events/stream"
 )
@@ -41,6 +43,7 @@ type pushersListCmd struct {
 	List     listFlags          `embed:""`
 	Pushers  pusherFlags        `embed:""`
 	State    events.PusherPhase `env:"POKED_PUSHERS_STATE" placeholder:"STATE" help:"Only pushers in this state: idle, busy, lagging or refused."`
+	History  bool               `env:"POKED_PUSHERS_HISTORY" help:"Also tell the last success and the last error from before their dispatcher started, as far as --trace-for goes back. With --user that is always told."`
 }
 
 // Help is shown by kong under the command's summary.
@@ -72,7 +75,11 @@ func (c *pushersListCmd) Run(ctx context.Context, std terminal.Streams) error {
 	nothing := "no pusher matches" + c.unseen()
 	p := newPrinter(std, c.Operator.JSON, c.List, nothing, columns, func(s pusherLine) []string { return pusherCells(&s, now) })
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
-		lines := pusherLines(conn.Pushers(ctx, c.Pushers.filter(c.State)))
+		states := conn.Pushers(ctx, c.Pushers.filter(c.State))
+		if c.History || c.Pushers.User != "" {
+			states = withHistory(ctx, conn, std.Err, states)
+		}
+		lines := pusherLines(states)
 		for state, err := range withNames(ctx, conn, std.Err, lines) {
 			if err := cmp.Or(err, p.print(state)); err != nil {
 				return err
@@ -98,6 +105,26 @@ type pusherLine struct {
 
 func (l *pusherLine) names() (events.UserID, events.PusherID, *deviceNames) {
 	return l.UserID, l.Pusher, &l.deviceNames
+}
+
+// withHistory yields pushers with what became of their pokes before their dispatcher started.
+// If that cannot be read it writes a warning to w.
+func withHistory(ctx context.Context, conn *stream.Conn, w io.Writer, states iter.Seq2[events.PusherState, error]) iter.Seq2[events.PusherState, error] {
+	return func(yield func(events.PusherState, error) bool) {
+		failed := conn.Join(ctx)
+		history := trace.NewHistory(conn, time.Now())
+		for state, err := range states {
+			if err == nil && failed == nil {
+				failed = history.Complete(ctx, &state)
+			}
+			if !yield(state, err) {
+				return
+			}
+		}
+		if failed != nil {
+			_, _ = fmt.Fprintln(w, "what happened before the dispatchers started is missing:", failed) // what counts is the list
+		}
+	}
 }
 
 func pusherLines(states iter.Seq2[events.PusherState, error]) iter.Seq2[pusherLine, error] {

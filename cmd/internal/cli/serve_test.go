@@ -216,6 +216,13 @@ func TestServeRestarts(t *testing.T) {
 	second, where := start(t, args...)
 	checkPoke(t, firstPoke(t, fmt.Sprintf("nats://%s", where["nats"]), gateway.pokes))
 	second.terminate()
+
+	third, where := start(t, args...)
+	got := poked(t, "", "pushers", "--user", "@alice:example.org", "--json", "--nats", fmt.Sprintf("nats://%s", where["nats"]))
+	if got.Code != ExitOK || !strings.Contains(got.Stdout, `"last_success":"20`) {
+		t.Errorf("the last success before a restart is not known: %s%s", got.Stdout, got.Stderr)
+	}
+	third.terminate()
 	if info, err := os.Stat(data); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("data directory: %v, %v", info.Mode(), err)
 	}

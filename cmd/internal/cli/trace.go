@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"poked/cmd/internal/terminal"
+	"poked/dispatcher/trace"
+	"poked/events"
+	"poked/events/stream"
+)
+
+// traceCmd is "poked trace".
+type traceCmd struct {
+	Operator operatorFlags  `embed:""`
+	Event    events.EventID `arg:"" name:"event-id" help:"Event, such as $143273582443PhrSn."`
+	User     events.UserID  `env:"POKED_TRACE_USER" placeholder:"USER_ID" help:"Only this user. Otherwise everyone in the room of whom poked knows something."`
+	Room     events.RoomID  `env:"POKED_TRACE_ROOM" placeholder:"ROOM_ID" help:"The event's room. Without it all events of the last 72 hours are searched."`
+	Rules    bool           `env:"POKED_TRACE_RULES" help:"Show for each push rule why it did not match."`
+}
+
+// Help is shown by kong under the command's summary.
+func (traceCmd) Help() string {
+	return "Tells why a phone rang for a message, or why it did not: whether poked received the event, whom it concerned, which push rule decided, " +
+		"who has read it since, and what became of it at each pusher. It decides again, by the room as it was at the event and the pushers and push rules " +
+		"of now; --rules shows all rules. What became of pokes is kept for --trace-for of the dispatcher (24h). " +
+		"Content and pushkeys are not shown. Exit code 1 if poked has not received the event."
+}
+
+// Validate is called by kong.
+func (c *traceCmd) Validate() error {
+	switch {
+	case !strings.HasPrefix(string(c.Event), "$"):
+		return errors.New("an event id begins with $ (quote it in a shell)")
+	case c.User != "" && !strings.HasPrefix(string(c.User), "@"):
+		return errors.New("--user must be a user id, such as @alice:example.org")
+	case c.Room != "" && !strings.HasPrefix(string(c.Room), "!"):
+		return errors.New("--room must be a room id, such as !cURbafjkfsMDVwdRDQ:example.org")
+	}
+	return nil
+}
+
+// Run prints the trace.
+func (c *traceCmd) Run(ctx context.Context, std terminal.Streams) error {
+	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
+		if err := conn.Join(ctx); err != nil {
+			return err
+		}
+		progress := terminal.NewCounter(std.Err)
+		t, err := trace.Run(ctx, conn, trace.Query{
+			Event: c.Event, User: c.User, Room: c.Room, Rules: c.Rules,
+			Searched: func(done, all uint64) { progress.Reach("searching", int(done), int(all)) }, //nolint:gosec // sequences
+		})
+		progress.Clear()
+		switch {
+		case err != nil:
+			return err
+		case c.Operator.JSON:
+			return terminal.PrintJSON(std.Out, t)
+		}
+		_, err = fmt.Fprint(std.Out, traceText(t, time.Now()))
+		return err
+	})
+}
+
+// traceText returns a trace as text that fits a screen.
+//
+//	$m  m.room.message by @alice:example.org in "Kitchen" (!r:example.org)
+//	received 12:00:01.003, sequence 4711
+//
+//	@bob:example.org was to be notified: underride rule .m.rule.message notifies.
+//	  Phone (Element X, push.example.org)
+//	    Delivered at 12:00:01.020, 17ms after the event, at try 1.
+func traceText(t *trace.Trace, now time.Time) string {
+	var b strings.Builder
+	line := func(format string, args ...any) {
+		b.WriteString(strings.Map(terminal.Harmless, fmt.Sprintf(format, args...)) + "\n")
+	}
+	if t.Seq > 0 {
+		line("%s  %s by %s in %s", t.EventID, t.Type, t.Sender, roomName(t))
+		line("received %s, sequence %d%s", stamp(t.At), t.Seq, sentAgo(t))
+	} else {
+		line("%s", t.EventID)
+	}
+	if why := t.Because(); why != "" {
+		line("%s", why)
+	}
+	if t.Redacted != nil {
+		line("%s.", t.Redacted.Because())
+	}
+	for i := range t.Users {
+		u := &t.Users[i]
+		line("")
+		line("%s %s", u.UserID, u.Because())
+		if !u.RulesChanged.IsZero() {
+			line("  The push rules were changed since, at %s: it may have been decided otherwise.", stamp(u.RulesChanged))
+		}
+		for _, r := range u.Rules {
+			line("  %s", ruleLine(&r))
+		}
+		if u.Read != nil && u.Notified {
+			line("  %s.", u.Read.Because())
+		}
+		for j := range u.Pushers {
+			p := &u.Pushers[j]
+			line("  %s", pusherName(p))
+			line("    %s", p.Because(t, u, now))
+			for _, a := range p.Attempts {
+				line("      %s  try %d: %s%s, %.1f ms", stamp(a.At), a.Attempt, a.Outcome, reasonOf(&a), a.TookMS)
+			}
+		}
+	}
+	return b.String()
+}
+
+func roomName(t *trace.Trace) string {
+	if t.Room.Name == "" {
+		return string(t.RoomID)
+	}
+	return fmt.Sprintf("%q (%s)", t.Room.Name, t.RoomID)
+}
+
+// sentAgo says how long the event was under way, if that was long.
+func sentAgo(t *trace.Trace) string {
+	if under := t.At.Sub(t.SentAt); !t.SentAt.IsZero() && under > time.Minute {
+		return fmt.Sprintf(", %s after it was sent by its sender's clock", under.Round(time.Second))
+	}
+	return ""
+}
+
+func ruleLine(r *trace.RuleResult) string {
+	mark, why := " ", strings.Join(r.Why, "; ")
+	if r.Matched {
+		mark, why = "*", "matched"
+	}
+	return fmt.Sprintf("%s %-9s %-36s %s", mark, r.Kind, r.RuleID, why)
+}
+
+// pusherName names a pusher by the names that its user knows.
+func pusherName(p *trace.Pusher) string {
+	name := p.Device
+	if name == "" {
+		name = "pusher " + string(p.Pusher)
+	}
+	of := []string{}
+	for _, part := range []string{p.App, p.Gateway} {
+		if part != "" {
+			of = append(of, part)
+		}
+	}
+	if p.App == "" {
+		of = append([]string{p.AppID}, of...)
+	}
+	if p.Gone {
+		of = append(of, "removed since")
+	}
+	return name + " (" + strings.Join(of, ", ") + ")"
+}
+
+// reasonOf returns why an attempt failed, in parentheses, or "".
+func reasonOf(a *trace.Attempt) string {
+	switch {
+	case a.Status >= 300:
+		return fmt.Sprintf(" (HTTP %d)", a.Status)
+	case a.Class != "ok":
+		return " (" + a.Class + ")"
+	}
+	return ""
+}

@@ -1,0 +1,89 @@
+package trace
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"poked/events"
+	"poked/events/stream"
+)
+
+// find returns the event as ROOMS holds it, or nil if it does not: its first publication that
+// was not historical, or else the first.
+func find(ctx context.Context, conn *stream.Conn, q *Query) (*stream.LoggedEvent, error) {
+	from := uint64(1)
+	if q.Room == "" {
+		var err error
+		if from, err = q.search(ctx, conn); err != nil || from == 0 {
+			return nil, err
+		}
+	}
+	var past *stream.LoggedEvent
+	for logged, err := range conn.RoomLog(ctx, q.Room, from) {
+		if err != nil {
+			return nil, fmt.Errorf("read the room: %w", err)
+		}
+		switch {
+		case !holds(logged.Data, q.Event):
+		case !logged.Historical:
+			return &logged, nil
+		case past == nil:
+			past = &logged
+		}
+	}
+	return past, nil
+}
+
+// searchReport is how often the search for an event tells how far it is.
+const searchReport = 500 * time.Millisecond
+
+// search searches all of ROOMS for the event, sets its room, and returns its sequence; 0 if
+// ROOMS does not hold it.
+func (q *Query) search(ctx context.Context, conn *stream.Conn) (uint64, error) {
+	_, all, err := conn.StreamEnd(ctx, stream.Rooms)
+	if err != nil {
+		return 0, fmt.Errorf("search for the event: %w", err)
+	}
+	told := time.Now()
+	for msg, err := range conn.Pass(ctx, stream.Rooms, "rooms.>", 1) {
+		if err != nil {
+			return 0, fmt.Errorf("search for the event: %w", err)
+		}
+		if q.Searched != nil && time.Since(told) > searchReport {
+			told = time.Now()
+			q.Searched(msg.Seq, all)
+		}
+		if holds(msg.Data, q.Event) {
+			q.Room = events.RoomID(gjson.GetBytes(msg.Data, "room_id").Str)
+			return msg.Seq, nil
+		}
+	}
+	return 0, nil
+}
+
+// holds reports whether a message of ROOMS is this event.
+func holds(raw []byte, id events.EventID) bool {
+	return bytes.Contains(raw, []byte(id)) && gjson.GetBytes(raw, "event_id").Str == string(id)
+}
+
+// unreadable looks for a dead letter of an event that ROOMS does not hold, or holds in a form
+// that cannot be read.
+func unreadable(ctx context.Context, conn *stream.Conn, q *Query) (*Trace, error) {
+	for letter, err := range conn.DeadLetters(ctx, stream.DeadFilter{Reason: events.DeadBadEvent}) {
+		if err != nil {
+			return nil, fmt.Errorf("search the dead letters: %w", err)
+		}
+		if letter.EventID == q.Event || bytes.Contains(letter.Message, []byte(`"`+q.Event+`"`)) {
+			return &Trace{EventID: q.Event, RoomID: letter.RoomID, Unreadable: letterOf(&letter), Users: []User{}}, nil
+		}
+	}
+	return nil, ErrNotFound
+}
+
+func letterOf(l *stream.StoredDeadLetter) *Letter {
+	return &Letter{Seq: l.Seq, Reason: l.Reason, Detail: l.Detail, At: l.At, LastError: l.LastError}
+}

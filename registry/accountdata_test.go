@@ -58,6 +58,7 @@ func TestAccountDataPassesThrough(t *testing.T) {
 // A user whose account changed behind poked is fetched when that is published, and again a
 // little later.
 func TestRefetch(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newRegisteredHouse(t)
 	h.setAll()
 	h.run()

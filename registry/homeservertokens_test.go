@@ -152,6 +152,7 @@ func TestAPublishedLogoutEndsTheToken(t *testing.T) {
 // However many requests have unknown tokens, requests with known ones reach the
 // homeserver.
 func TestStrangersKeepNobodyOut(t *testing.T) {
+	eventstest.Long(t)
 	h, _, b := newHeldHouse(t)
 	h.set("alice-phone", body())
 	release := b.holdBack(func(r *http.Request) bool { return strings.HasPrefix(r.Header.Get("Authorization"), "Bearer stranger") })

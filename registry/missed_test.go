@@ -152,6 +152,7 @@ func (h *house) imported(users ...events.UserID) {
 // Nobody is poked before their push rules are known: the pushers of imported users are
 // published after them.
 func TestImportedUsersAreFetchedBeforeTheirFirstPoke(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newRegisteredHouse(t)
 	h.close()
 	h.ruleThere(hs, "coffee")
@@ -218,6 +219,7 @@ func TestImportedUsersWithoutARegistration(t *testing.T) {
 
 // A registry whose registration the homeserver has not loaded says so and is not ready.
 func TestRegistrationIsNotLoaded(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newRegisteredHouse(t)
 	hs.Register(false)
 	hs.SetPusher(alice, theirs("key", "PHONE"))

@@ -98,6 +98,7 @@ func TestG11NATSAway(t *testing.T) {
 // TestOutboxKeepsOrder changes two users concurrently while the outbox runs: a watcher
 // sees each user's versions grow, and in the end the newest.
 func TestOutboxKeepsOrder(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	var mu sync.Mutex
 	seen := map[events.UserID]events.UserPushers{}

@@ -175,6 +175,7 @@ func TestPusherLimit(t *testing.T) {
 }
 
 func TestRemovalsAreForgotten(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	for i := range keptRemovals + 5 {
 		h.set("alice-phone", body(keys{"pushkey": fmt.Sprint(i)}))

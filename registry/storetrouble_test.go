@@ -59,6 +59,7 @@ func TestG14LockedDatabase(t *testing.T) {
 // TestG14FullDiskUnderTheDatabase fills the disk of the database.
 func TestG14FullDiskUnderTheDatabase(t *testing.T) {
 	onlyFile(t)
+	eventstest.Long(t)
 	disk := t.TempDir()
 	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=4m"); err != nil {
 		t.Skipf("this test needs a small disk, and mounting one is not permitted: %v", err)

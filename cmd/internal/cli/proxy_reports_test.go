@@ -14,8 +14,11 @@ import (
 // Behind the examples for reverse proxies the badge follows receipts and redactions, although
 // the homeserver sends none. With poked stopped the homeserver gets them.
 func TestReceiptsAndRedactionsByWayOfPoked(t *testing.T) {
+	eventstest.Long(t)
+	t.Parallel()
 	for name, startProxy := range proxies() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			gateway, hs, addr := startGateway(t), homeserverOf(t), freeAddr(t)
 			p, where := start(t, "serve", "--data", filepath.Join(t.TempDir(), "data"), "--http", addr, "--bridge-http", "127.0.0.1:0",
 				"--homeserver", hs.URL, "--registration", writeRegistration(t), "--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2")

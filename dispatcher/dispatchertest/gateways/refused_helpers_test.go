@@ -19,17 +19,24 @@ func refusals() []int {
 	}
 }
 
-// forEachRefusal runs a test in a bubble for each status.
+// refusalKinds returns a status of each kind.
+func refusalKinds() []int { return []int{http.StatusBadRequest, http.StatusInternalServerError} }
+
+// forEachRefusal runs a test in a bubble for each status; with -short for one of each kind.
 func forEachRefusal(t *testing.T, test func(t *testing.T, h *harness, status int)) {
 	t.Helper()
-	forEach(t, refusals(), test)
+	statuses := refusals()
+	if testing.Short() {
+		statuses = refusalKinds()
+	}
+	forEach(t, statuses, test)
 }
 
 // forEachKind runs a test that takes longer in a bubble for a status of each kind.
 func forEachKind(t *testing.T, test func(t *testing.T, h *harness, status int)) {
 	t.Helper()
 	eventstest.Long(t)
-	forEach(t, []int{http.StatusBadRequest, http.StatusInternalServerError}, test)
+	forEach(t, refusalKinds(), test)
 }
 
 func forEach(t *testing.T, statuses []int, test func(t *testing.T, h *harness, status int)) {

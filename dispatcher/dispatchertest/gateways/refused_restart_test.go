@@ -70,6 +70,7 @@ func TestG13RefusedPokeAcrossRestarts(t *testing.T) {
 // Whatever happens while the dead letter is stored, or the record of the lane after it,
 // nothing is lost, and only a kill makes the gateway get twice what it took.
 func TestG13FaultsWhileAPokeIsPutAside(t *testing.T) {
+	eventstest.Long(t)
 	for _, subject := range []string{"dead.", "$KV.BACKLOG."} {
 		for name, fault := range eventstest.Faults() {
 			t.Run(subject+" "+name, func(t *testing.T) {

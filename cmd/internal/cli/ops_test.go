@@ -205,7 +205,7 @@ func isBounded(label, value string) bool {
 	case "outcome":
 		return slices.Contains([]string{"delivered", "rejected", "retry", "slow", "paused", "expired", "refused", "skipped"}, value)
 	case "reason":
-		return slices.Contains(events.DeadReasons(), events.DeadReason(value))
+		return slices.Contains(events.DeadReasons(), events.DeadReason(value)) || new(events.Suppression).UnmarshalText([]byte(value)) == nil
 	case "class":
 		for class := range outcome.Classes {
 			if class.String() == value {

@@ -5,6 +5,7 @@ package cli
 
 import (
 	"github.com/alecthomas/kong"
+	mangokong "github.com/alecthomas/mango-kong"
 
 	"poked/cmd/internal/demo"
 )
@@ -13,6 +14,9 @@ const description = "The push side of a Matrix homeserver: stores pushers, decid
 
 // commands is every subcommand with its flags, in the order and the groups of the help.
 type commands struct {
+	ShowVersion versionFlag       `name:"version" help:"Show the version and exit."`
+	ShowMan     mangokong.ManFlag `name:"man" help:"Show the manual page, for man -l -, and exit." hidden:""`
+
 	Serve      serveCmd      `cmd:"" group:"run" help:"Run everything in one process: NATS, the registry and a dispatcher."`
 	Registry   registryCmd   `cmd:"" group:"run" help:"Run the registry: the HTTP API for pushers and their database."`
 	Dispatcher dispatcherCmd `cmd:"" group:"run" help:"Run a dispatcher, which turns room events into pokes. Several share the work."`

@@ -130,6 +130,10 @@ func TestDockerfileRunsPoked(t *testing.T) {
 	if last["USER"] == "" || last["USER"] == "root" {
 		t.Errorf("it runs as %q", last["USER"])
 	}
+	ops, set := strings.CutPrefix(last["ENV"], "POKED_OPS=")
+	if !set || !strings.Contains(last["HEALTHCHECK"], `"http://`+ops+`/readyz"`) {
+		t.Errorf("the health check is %s, the operator's port at %s", last["HEALTHCHECK"], last["ENV"])
+	}
 }
 
 func TestComposeRunsPoked(t *testing.T) {

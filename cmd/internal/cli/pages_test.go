@@ -169,8 +169,8 @@ func TestUnitFileStartsPoked(t *testing.T) {
 		}
 		return strings.Fields(found[1])
 	}
-	unit := command(string(raw), `(?m)^ExecStart=/usr/local/bin/poked (.*)$`)
-	page := command(clitest.ReadPage(t, fromRoot("events", "bridge", "README.md")).Text, `(?m)^    /usr/local/bin/poked (serve .*)$`)
+	unit := command(string(raw), `(?m)^ExecStart=/usr/bin/poked (.*)$`)
+	page := command(clitest.ReadPage(t, fromRoot("events", "bridge", "README.md")).Text, `(?m)^    /usr/bin/poked (serve .*)$`)
 	if !slices.Equal(unit, page) {
 		t.Errorf("the unit starts %q, the page %q", unit, page)
 	}

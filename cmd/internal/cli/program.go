@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/willabides/kongplete"
 
 	"poked/cmd/internal/terminal"
 	"poked/events/stream"
@@ -56,6 +57,11 @@ func (p Program) Run(ctx context.Context, args []string, stdin io.Reader, stdout
 	parser, err := p.Parser(kong.Writers(stdout, stderr), kong.Exit(func(int) { printed = true }))
 	if err != nil {
 		return p.fail(std, ExitFailure, err)
+	}
+	// bash and zsh ask for completions with "complete -C poked poked" (COMP_LINE).
+	kongplete.Complete(parser)
+	if printed {
+		return ExitOK
 	}
 	command, err := parser.Parse(args)
 	if printed {

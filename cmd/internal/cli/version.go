@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/alecthomas/kong"
+
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
 )
@@ -11,6 +13,18 @@ import (
 // VersionCmd is "poked version".
 type VersionCmd struct {
 	JSON bool `name:"json" env:"POKED_VERSION_JSON" help:"Print a JSON object."`
+}
+
+// versionFlag is "poked --version".
+type versionFlag bool
+
+// BeforeReset is called by kong.
+func (versionFlag) BeforeReset(app *kong.Kong) error {
+	if _, err := fmt.Fprintln(app.Stdout, node.ReadVersion()); err != nil {
+		return fmt.Errorf("print version: %w", err)
+	}
+	app.Exit(ExitOK)
+	return nil
 }
 
 // Run prints the version.

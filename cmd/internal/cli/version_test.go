@@ -22,3 +22,23 @@ func TestVersion(t *testing.T) {
 		t.Errorf("version --json: %+v", v)
 	}
 }
+
+// The version, the manual page and completions need no subcommand.
+func TestProgramDescribesItself(t *testing.T) {
+	if got := poked(t, "", "--version"); got.Code != ExitOK || got.Stdout != poked(t, "", "version").Stdout {
+		t.Errorf("--version: %+v", got)
+	}
+	man := poked(t, "", "--man")
+	man.Want(t, ExitOK, ".TH POKED 1", "")
+	for _, want := range []string{"dispatcher", "--gateway"} {
+		if !strings.Contains(strings.ReplaceAll(man.Stdout, `\-`, "-"), want) {
+			t.Errorf("the manual page lacks %s", want)
+		}
+	}
+	for line, want := range map[string]string{"poked disp": "dispatcher\n", "poked pushers list --gate": "--gateway\n", "poked dead ": "drop\n"} {
+		t.Setenv("COMP_LINE", line)
+		if got := poked(t, ""); got.Code != ExitOK || !strings.Contains(got.Stdout, want) {
+			t.Errorf("completions of %q: %+v", line, got)
+		}
+	}
+}

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
@@ -264,6 +265,15 @@ func (s Stack) logReady(actors []Actor) {
 		attrs = append(attrs, a.where...)
 	}
 	s.Log.Info("poked is ready", attrs...)
+	tellSupervisor(s.Log, daemon.SdNotifyReady)
+}
+
+// tellSupervisor tells systemd (Type=notify) the state of the process, if it was started by
+// that: see sd_notify(3).
+func tellSupervisor(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("the supervisor was not told", "state", state, "error", err)
+	}
 }
 
 // runAll runs the actors until ctx ends or one of them fails. Then it waits until all have
@@ -280,6 +290,7 @@ func runAll(ctx context.Context, log *slog.Logger, actors []Actor) error {
 
 	<-ctx.Done()
 	log.Info("poked is stopping")
+	tellSupervisor(log, daemon.SdNotifyStopping)
 	select {
 	case err := <-stopped:
 		return err

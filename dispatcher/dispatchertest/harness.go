@@ -81,6 +81,20 @@ func BubbleOf(t *testing.T, partitions int, test func(t *testing.T, h *Harness))
 	})
 }
 
+// Bubbles returns [Bubble] and [BubbleOf] for a package whose own type H embeds the harness, so
+// that its helpers are methods.
+func Bubbles[H ~struct{ *Harness }]() (bubble func(*testing.T, func(*testing.T, *H)), bubbleOf func(*testing.T, int, func(*testing.T, *H))) {
+	own := func(test func(*testing.T, *H)) func(*testing.T, *Harness) {
+		return func(t *testing.T, h *Harness) { t.Helper(); test(t, &H{h}) }
+	}
+	bubble = func(t *testing.T, test func(*testing.T, *H)) { t.Helper(); Bubble(t, own(test)) }
+	bubbleOf = func(t *testing.T, partitions int, test func(*testing.T, *H)) {
+		t.Helper()
+		BubbleOf(t, partitions, own(test))
+	}
+	return bubble, bubbleOf
+}
+
 // SpanHours makes hours of fake time cheap: NATS sends fewer heartbeats, and without a lease the
 // dispatcher writes none. Call it before start.
 func (h *Harness) SpanHours() { h.Server.Pulse, h.Alone = 2*time.Second, true }

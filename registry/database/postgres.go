@@ -68,6 +68,11 @@ func (d *DB) openPool(ctx context.Context, address string, o Options) error {
 	if err != nil {
 		return err
 	}
+	if o.PasswordFile != "" {
+		if _, err := readPassword(o.PasswordFile); err != nil {
+			return unsuitableError(err.Error()) // later it may be missing for a moment
+		}
+	}
 	conns := o.Conns
 	if conns == 0 {
 		conns = DefaultConns
@@ -169,7 +174,7 @@ func leadingNumber(text string) int {
 	return n
 }
 
-// unsuitableError reports a server that poked cannot use.
+// unsuitableError reports a configuration or a server that poked cannot use.
 type unsuitableError string
 
 func (e unsuitableError) Error() string { return string(e) }
@@ -191,6 +196,16 @@ func Redact(address string) string {
 	}
 	u.RawQuery = query.Encode()
 	return u.Redacted()
+}
+
+// CountOn makes the database give out ids of a table that are above those in it, after rows
+// were written with their ids. SQLite does that by itself.
+func (t *Tx) CountOn(ctx context.Context, table string) error {
+	if !t.server {
+		return nil
+	}
+	_, err := t.ExecContext(ctx, "SELECT setval(pg_get_serial_sequence('"+table+"', 'id'), coalesce(max(id), 0) + 1, false) FROM "+table)
+	return err
 }
 
 // Epoch identifies the server's history: it changes when a standby takes over, when the

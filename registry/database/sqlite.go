@@ -58,7 +58,7 @@ func (d *DB) openFileReader(_ context.Context, path string, _ Options) (err erro
 	if _, err := os.Stat(path); err != nil {
 		return err
 	}
-	d.read, err = sqlx.Open("sqlite3", dsn(path, url.Values{"mode": {"ro"}, "_query_only": {"on"}, "_busy_timeout": {"5000"}}))
+	d.read, err = sqlx.Open("sqlite3", dsn(path, url.Values{"mode": {"ro"}, "_busy_timeout": {"5000"}}))
 	return err
 }
 

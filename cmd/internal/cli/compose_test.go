@@ -138,14 +138,15 @@ func TestDockerfileRunsPoked(t *testing.T) {
 
 func TestComposeRunsPoked(t *testing.T) {
 	file := readCompose(t)
-	for role, command := range map[string]string{"registry": "registry", "dispatcher": "dispatcher", "operator": "gateways", "bridge": "bridge"} {
+	for role, command := range map[string]string{"registry": "registry", "registry2": "registry", "dispatcher": "dispatcher", "operator": "gateways", "bridge": "bridge"} {
 		t.Run(role, func(t *testing.T) { // each has its own environment
 			service := file.Services[role]
 			if service.Image != "poked" || len(service.Command) == 0 || service.Command[0] != command {
 				t.Errorf("%s runs %s %q", role, service.Image, service.Command)
 			}
 			setEnvironment(t, service.Environment)
-			if urls := os.Getenv("POKED_NATS"); strings.Count(urls, "nats://"+role+":p-POKED_NATS_"+strings.ToUpper(role)+"_PASSWORD@") != 3 {
+			user := strings.TrimSuffix(role, "2")
+			if urls := os.Getenv("POKED_NATS"); strings.Count(urls, "nats://"+user+":p-POKED_NATS_"+strings.ToUpper(user)+"_PASSWORD@") != 3 {
 				t.Errorf("%s has not its own credentials for NATS: %s", role, urls)
 			}
 			wantAccepted(t, role, service.Command)
@@ -159,7 +160,7 @@ func TestComposeRunsPoked(t *testing.T) {
 			}
 		})
 	}
-	for _, role := range []string{"operator", "bridge"} {
+	for _, role := range []string{"operator", "bridge", "registry2", "registries", "postgres"} {
 		if len(file.Services[role].Profiles) == 0 {
 			t.Errorf("the %s is started with the others", role)
 		}

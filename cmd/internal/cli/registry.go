@@ -12,6 +12,8 @@ import (
 // registryCmd is "poked registry".
 type registryCmd struct {
 	Serve   registryRunCmd     `cmd:"" name:"run" default:"withargs" help:"Run the registry (the default)."`
+	Copy    registryCopyCmd    `cmd:"" help:"Copy the database, from SQLite to PostgreSQL or back."`
+	Backup  registryBackupCmd  `cmd:"" help:"Back up a SQLite database while the registry runs."`
 	Restore registryRestoreCmd `cmd:"" help:"Rebuild a lost database from NATS."`
 }
 

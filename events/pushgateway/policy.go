@@ -15,6 +15,7 @@ import (
 type Policy struct {
 	allow, deny entries
 	allowHTTP   bool
+	route       Route
 }
 
 // NewPolicy parses the operator's lists. An entry is a network ("10.0.0.0/8"), an IP

@@ -60,6 +60,8 @@ func TestUsageErrors(t *testing.T) {
 		{"empty app", []string{"dead", "drop", "--app-id", ""}, "--app-id: want an app id"},
 		{"room without !", []string{"dead", "list", "--room", "#room:example.org"}, "--room: want a room id such as !room:example.org"},
 		{"wide and vertical", []string{"gateways", "--wide", "--vertical"}, "--wide and --vertical"},
+		{"proxy without a scheme", []string{"dispatcher", "--nats", "a", "--gateway-proxy", "proxy:3128"}, "--gateway-proxy, --gateway-source: the proxy must"},
+		{"source that is no address", []string{"serve", "--tokens", tokens, "--gateway-source", "eth0"}, "the source must be an IP address"},
 		{"notices to a host", []string{"dispatcher", "--nats", "a", "--notify-url", "chat.example.org/SECRET"}, "--notify-url must be a URL"},
 		{"notices at once", []string{"dispatcher", "--nats", "a", "--notify-url", "https://chat.example.org", "--notify-after", "0s"}, "--notify-after must be at least 1s"},
 		{"gateways without NATS", []string{"gateways", "--nats", ""}, "--nats is missing"},

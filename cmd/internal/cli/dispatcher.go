@@ -10,11 +10,11 @@ import (
 
 // dispatcherCmd is "poked dispatcher".
 type dispatcherCmd struct {
-	NATS       string            `name:"nats" required:"" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"NATS to use: one URL, or several of one cluster."`
-	Access     node.NATSFlags    `embed:"" group:"NATS:"`
-	Roles      node.RoleFlags    `embed:""`
-	Notify     node.NotifyFlags  `embed:"" group:"Operations:"`
-	Dispatcher dispatcher.Config `embed:"" group:"Dispatcher:"`
+	NATS       string               `name:"nats" required:"" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"NATS to use: one URL, or several of one cluster."`
+	Access     node.NATSFlags       `embed:"" group:"NATS:"`
+	Roles      node.RoleFlags       `embed:""`
+	Ways       node.DispatcherFlags `embed:""`
+	Dispatcher dispatcher.Config    `embed:"" group:"Dispatcher:"`
 }
 
 // Validate is called by kong.
@@ -22,6 +22,6 @@ func (c *dispatcherCmd) Validate() error { return node.CheckNATS(c.NATS) }
 
 // Run runs a dispatcher until ctx ends.
 func (c *dispatcherCmd) Run(ctx context.Context, std terminal.Streams) error {
-	s := node.Stack{Adopts: true, Log: c.Roles.Log.Logger(std.Err), Starters: []node.Starter{node.StartDispatcher(c.Dispatcher, c.Notify)}}
+	s := node.Stack{Adopts: true, Log: c.Roles.Log.Logger(std.Err), Starters: []node.Starter{node.StartDispatcher(c.Dispatcher, c.Ways)}}
 	return c.Roles.Run(ctx, s.Outside(c.NATS, "poked dispatcher", c.Access))
 }

@@ -21,11 +21,11 @@ type serveCmd struct {
 
 	BridgeHTTP string `name:"bridge-http" group:"Bridge:" env:"POKED_BRIDGE_HTTP" placeholder:"ADDR" help:"Also run the bridge: listen at this address for a homeserver's application service requests; see poked bridge."`
 
-	Bridge     bridge.Config     `embed:"" group:"Bridge:"`
-	Registry   registry.Config   `embed:"" group:"Registry:"`
-	Dispatcher dispatcher.Config `embed:"" group:"Dispatcher:"`
-	Roles      node.RoleFlags    `embed:""`
-	Notify     node.NotifyFlags  `embed:"" group:"Operations:"`
+	Bridge     bridge.Config        `embed:"" group:"Bridge:"`
+	Registry   registry.Config      `embed:"" group:"Registry:"`
+	Dispatcher dispatcher.Config    `embed:"" group:"Dispatcher:"`
+	Roles      node.RoleFlags       `embed:""`
+	Ways       node.DispatcherFlags `embed:""`
 }
 
 // Help is shown by kong under the command's summary.
@@ -85,7 +85,7 @@ func (c *serveCmd) Run(ctx context.Context, std terminal.Streams) error {
 		Log:      log,
 		Where:    []any{"data", dir.Path},
 		Data:     dir,
-		Starters: []node.Starter{node.StartRegistry(c.Registry), node.StartDispatcher(c.Dispatcher, c.Notify)},
+		Starters: []node.Starter{node.StartRegistry(c.Registry), node.StartDispatcher(c.Dispatcher, c.Ways)},
 	}
 	if c.BridgeHTTP != "" {
 		c.Bridge.HTTP = c.BridgeHTTP

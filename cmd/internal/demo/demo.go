@@ -150,7 +150,7 @@ func (s *player) registry(cfg registry.Config) node.Starter {
 // unknown.
 func (s *player) dispatcher(cfg dispatcher.Config) node.Starter {
 	return func(ctx context.Context, b node.Base) (node.Actor, error) {
-		a, err := node.StartDispatcher(cfg, node.NotifyFlags{})(ctx, b)
+		a, err := node.StartDispatcher(cfg, node.DispatcherFlags{})(ctx, b)
 		run := a.Run
 		a.Run = func(ctx context.Context) error {
 			select {

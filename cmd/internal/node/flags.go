@@ -73,6 +73,33 @@ func (f GatewayFlags) Policy() (*pushgateway.Policy, error) {
 	return pushgateway.NewPolicy(f.Allow, f.Deny, f.AllowHTTP)
 }
 
+// RouteFlags configure how push gateways are reached.
+type RouteFlags struct {
+	Proxy  string `name:"gateway-proxy" env:"POKED_GATEWAY_PROXY" placeholder:"URL" help:"Connect to push gateways through this proxy: http:// (CONNECT) or socks5://, with user and password if it asks for them. poked looks up names itself and checks addresses as without a proxy."`
+	Source string `name:"gateway-source" env:"POKED_GATEWAY_SOURCE" placeholder:"ADDR" help:"Connect to push gateways, or to the proxy, from this address of the machine."`
+}
+
+// Validate is called by kong.
+func (f RouteFlags) Validate() error {
+	_, err := f.route()
+	return err
+}
+
+func (f RouteFlags) route() (pushgateway.Route, error) {
+	route, err := pushgateway.ParseRoute(f.Proxy, f.Source)
+	if err != nil {
+		return route, fmt.Errorf("--gateway-proxy, --gateway-source: %w", err)
+	}
+	return route, nil
+}
+
+// DispatcherFlags are the flags of a process with a dispatcher, beside those of the
+// dispatcher itself.
+type DispatcherFlags struct {
+	Route  RouteFlags  `embed:"" group:"Push gateways:"`
+	Notify NotifyFlags `embed:"" group:"Operations:"`
+}
+
 // LogFlags configure the log.
 type LogFlags struct {
 	Format string     `name:"log-format" default:"text" enum:"text,json" env:"POKED_LOG_FORMAT" placeholder:"text|json" help:"Format of log lines on standard error: text or json."`

@@ -92,20 +92,24 @@ func StartRegistry(cfg registry.Config) Starter {
 	}
 }
 
-// StartDispatcher returns a starter of a dispatcher, which reports to its operators if
-// notify has a URL.
-func StartDispatcher(cfg dispatcher.Config, notify NotifyFlags) Starter {
+// StartDispatcher returns a starter of a dispatcher, which reports to its operators if the
+// flags have a URL for that.
+func StartDispatcher(cfg dispatcher.Config, flags DispatcherFlags) Starter {
 	return func(_ context.Context, b Base) (Actor, error) {
-		d, err := dispatcher.New(cfg, b.policy, b.Conn, b.log)
+		route, err := flags.Route.route()
+		if err != nil {
+			return Actor{}, err
+		}
+		d, err := dispatcher.New(cfg, b.policy.Via(route), b.Conn, b.log)
 		if err != nil {
 			return Actor{}, fmt.Errorf("start dispatcher: %w", err)
 		}
 		run := d.Run
-		if notify.URL != "" {
+		if flags.Notify.URL != "" {
 			run = func(ctx context.Context) error {
 				group, ctx := errgroup.WithContext(ctx)
 				group.Go(func() error { return d.Run(ctx) })
-				group.Go(func() error { return newNotices(notify, b.log).run(ctx, d) })
+				group.Go(func() error { return newNotices(flags.Notify, b.log).run(ctx, d) })
 				return group.Wait()
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -53,17 +54,16 @@ type Follower struct {
 	last     uint64              // newest sequence received
 	suspects int                 // how many more messages the predecessor may have taken
 	doubt    bool                // see Doubt
-	ending   bool
-	caughtUp bool // everything was received that the predecessor may have handled
-	reopened bool // the tail has a new consumer: NATS may have restarted
+	caughtUp bool                // everything was received that the predecessor may have handled
+	reopened bool                // the tail has a new consumer: NATS may have restarted
 	tail     *stream.Tail
-	saver    saver
+
+	saver *saver
 
 	redo    chan Message
 	resume  chan Message
 	fenced  chan *stream.ConflictError
-	waiting atomic.Uint64  // see [Following]
-	unsaved stream.Trouble // why the position is not stored
+	waiting atomic.Uint64 // see [Following]
 	motion  motion
 }
 
@@ -82,11 +82,11 @@ func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string)
 		left:     map[uint64]struct{}{},
 		doubt:    pos.revision != 0 && !pos.Clean,
 		suspects: unsavedLimit,
-		saver:    newSaver(c.Register(stream.BucketPositions, positionKey(stage, part), owner, pos.revision)),
 		fenced:   make(chan *stream.ConflictError, 1),
 		redo:     make(chan Message, windowLimit+unsavedLimit),
 		resume:   make(chan Message, windowLimit+unsavedLimit),
 	}
+	f.saver = newSaver(f, c.Register(stream.BucketPositions, positionKey(stage, part), owner, pos.revision))
 	f.tail = c.Tail(stream.TailConfig{
 		Stream: stage.stream, Filter: fmt.Sprintf(stage.filter, strconv.Itoa(part)),
 		Reader: stage.Name + " " + owner, Made: pos.Stream, Log: f.log,
@@ -177,6 +177,8 @@ func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 	defer f.group.running.Delete(f)
 	defer f.tail.Close()
 	f.window.touch() // the first write of the position takes the partition over
+	stopSaving := f.startSaving()
+	defer stopSaving()
 	tick := time.NewTicker(f.conn.TickInterval())
 	defer tick.Stop()
 	for {
@@ -185,8 +187,21 @@ func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 				return err
 			}
 			finish()
-			return f.storeLast()
+			stopSaving()
+			return f.saver.storeLast()
 		}
+	}
+}
+
+// startSaving begins to store the position whenever it changes. stop ends that, and may be
+// called twice.
+func (f *Follower) startSaving() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { f.saver.run(ctx) })
+	return func() {
+		cancel()
+		running.Wait()
 	}
 }
 
@@ -196,7 +211,6 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 		return fmt.Errorf("%s partition %d: %w", f.stage.Name, f.part, f.tail.Over())
 	}
 	f.mark(ctx)
-	due := f.save()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -205,15 +219,13 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 	case msg := <-f.resumed():
 		f.handler.Handle(ctx, msg)
 	case <-f.window.wake:
-	case <-due:
-	case err := <-f.saver.results:
-		return f.saveFinished(err)
+	case err := <-f.saver.failed:
+		return err
 	case conflict := <-f.fenced:
 		return f.disturbedBy(ctx, conflict)
 	case now := <-tick:
 		f.tail.Check(now)
 		f.advance()
-		f.saver.noteSlow(f.log)
 		f.motion.tick(time.Now(), f.last, f.waiting.Load() > 0 || f.tail.Queued() > 0)
 		if f.handler.Lease.Held() {
 			f.handler.Tick(ctx, now)
@@ -271,7 +283,7 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 		f.suspects--
 	}
 	msg.Wrote = f.window.take(seq, f.logFor(&msg))
-	f.saver.unsaved++
+	f.saver.took()
 	f.handler.Handle(ctx, msg)
 }
 

@@ -29,7 +29,7 @@ func (m *motion) tick(now time.Time, last uint64, waits bool) {
 
 // trouble returns why the follower makes no progress although there is work, or "".
 func (f *Follower) trouble() string {
-	if err := f.unsaved.Lasting(stream.RefusedFor); err != nil {
+	if err := f.saver.trouble.Lasting(stream.RefusedFor); err != nil {
 		return "its position is not stored: " + err.Error()
 	}
 	if err := f.tail.Trouble(stream.RefusedFor); err != nil {

@@ -47,6 +47,7 @@
 //	                         handled without recording arrives with Replayed set
 //	position unreadable      kept as a dead letter; the partition begins with what the stream has, as replayed
 //	position not stored      after a second nothing more is read
+//	handler waits for NATS   the position is stored all the same, by a goroutine of its own
 //	lease not renewed        nothing begins until it is
 //	another has taken over   [ErrFenced], and the work on that partition ends
 //	stream made anew         [stream.ErrRemade], and the partition is followed from its start

@@ -1,52 +1,192 @@
 package partition
 
 import (
-	"log/slog"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
 	"time"
 
 	"poked/events/stream"
+	"poked/events/wait"
 )
 
 // saver stores a follower's position: one write at a time, on the condition that no other
-// worker wrote since the last. The goroutine of [Follower.Run] owns it; answers arrive
-// through results.
+// worker wrote since the last. It has a goroutine of its own, since that of [Follower.Run]
+// may wait for NATS: what is done meanwhile by others is stored all the same, and not
+// repeated if the worker dies (G2).
 type saver struct {
-	stored   bool // a position of this worker was stored: it has taken over
+	f        *Follower
 	register *stream.Register
-	unsaved  int // messages taken since the last write began
-	pending  int // messages that the pending write covers
+	results  chan error     // answers to writes
+	failed   chan error     // why the partition cannot be followed any more, once
+	trouble  stream.Trouble // why the position is not stored
+
+	// Owned by the goroutine of run, and after it by that of storeLast.
+	stored   bool // a position of this worker was stored: it has taken over
 	writing  bool
-	since    time.Time // beginning of the first write since the last one that was stored; zero if all were
-	slow     bool      // it was logged that the write takes long
 	notUntil time.Time
-	timer    *time.Timer
-	armed    bool
-	results  chan error
-}
+	clean    bool // the worker stops in order
 
-func newSaver(register *stream.Register) saver {
-	timer := time.NewTimer(time.Hour)
-	timer.Stop()
-	return saver{register: register, timer: timer, results: make(chan error, 1)}
-}
-
-// isBehind reports whether too many messages were taken beyond the stored position, or
-// too long ago.
-func (s *saver) isBehind() bool {
-	return s.unsaved+s.pending >= unsavedLimit || !s.since.IsZero() && time.Since(s.since) >= unsavedFor
+	mu      sync.Mutex
+	unsaved int       // messages taken since the last write began
+	pending int       // messages that the pending write covers
+	since   time.Time // beginning of the first write since the last one that was stored; zero if all were
 }
 
 // slowSave is how long a position may take to be stored before that is logged: if the worker
 // dies meanwhile, the log shows why its successor repeated something.
 const slowSave = 100 * time.Millisecond
 
-// noteSlow logs once that the position takes long to be stored.
-func (s *saver) noteSlow(log *slog.Logger) {
-	switch {
-	case s.since.IsZero():
-		s.slow = false
-	case !s.slow && time.Since(s.since) >= slowSave:
-		s.slow = true
-		log.Debug("position not stored yet", "since", s.since)
+func newSaver(f *Follower, register *stream.Register) *saver {
+	return &saver{f: f, register: register, results: make(chan error, 1), failed: make(chan error, 1)}
+}
+
+// took counts a message that was taken. The window has it already, so that a write which
+// begins at the same time covers it, or it counts as unsaved.
+func (s *saver) took() {
+	s.mu.Lock()
+	s.unsaved++
+	much := s.unsaved >= unsavedLimit
+	s.mu.Unlock()
+	if much {
+		s.f.window.note()
 	}
+}
+
+// isBehind reports whether too many messages were taken beyond the stored position, or
+// too long ago.
+func (s *saver) isBehind() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unsaved+s.pending >= unsavedLimit || !s.since.IsZero() && time.Since(s.since) >= unsavedFor
+}
+
+// isDue reports whether there is something to store.
+func (s *saver) isDue() bool {
+	if s.f.window.dirty() {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unsaved >= unsavedLimit
+}
+
+// run stores the position, each time it has changed, until ctx ends.
+func (s *saver) run(ctx context.Context) {
+	later, slow := stopped(), stopped()
+	defer later.Stop()
+	defer slow.Stop()
+	for {
+		changed := s.f.window.changes
+		switch pause := time.Until(s.notUntil); {
+		case s.writing:
+			changed = nil
+		case !s.isDue():
+		case pause > 0:
+			changed = nil
+			later.Reset(pause)
+		default:
+			changed = nil
+			s.begin()
+			slow.Reset(slowSave)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-later.C:
+		case <-slow.C:
+			s.f.log.Debug("position not stored yet")
+		case err := <-s.results:
+			slow.Stop()
+			if err := s.finished(err); err != nil {
+				s.failed <- err
+				return
+			}
+			s.f.window.wakeUp() // the follower may have waited for it
+		}
+	}
+}
+
+// stopped returns a timer that does not run.
+func stopped() *time.Timer {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	return timer
+}
+
+// begin begins to store the position.
+func (s *saver) begin() {
+	s.mu.Lock()
+	pos := s.f.window.position()
+	s.pending, s.unsaved = s.unsaved, 0
+	now := time.Now()
+	if s.since.IsZero() {
+		s.since = now
+	}
+	s.mu.Unlock()
+	pos.Owner, pos.Stream, pos.Clean = s.f.owner, s.f.made, s.clean
+	s.writing, s.notUntil = true, now.Add(saveInterval)
+	s.register.Put(pos.encode(), func(err error) {
+		s.results <- err // one write at a time: never full
+	})
+}
+
+// finished handles the answer to a write of the position.
+func (s *saver) finished(err error) error {
+	s.writing = false
+	s.trouble.Note(err)
+	s.mu.Lock()
+	if err == nil {
+		s.pending, s.since = 0, time.Time{}
+	} else {
+		s.unsaved, s.pending = s.unsaved+s.pending, 0
+	}
+	s.mu.Unlock()
+	if err == nil {
+		s.stored = true
+		return nil
+	}
+	s.notUntil = time.Now().Add(wait.RetryPause)
+	s.f.window.touch()
+	conflict := new(stream.ConflictError)
+	if !errors.As(err, &conflict) {
+		s.f.log.Warn("position not stored, trying again", "error", err)
+		return nil
+	}
+	// A position that is gone or unreadable is not a take-over.
+	switch {
+	case !isPosition(conflict.Found):
+		s.register.Adopt(conflict)
+		return nil
+	case !s.stored: // the predecessor wrote once more before this worker took over
+		return fmt.Errorf("%s partition %d: %w: %w", s.f.stage.Name, s.f.part, ErrDisturbed, conflict)
+	}
+	return s.f.fencedBy(conflict)
+}
+
+// storeLast stores the final position, after run has ended.
+func (s *saver) storeLast() error {
+	s.clean = true
+	s.f.window.touch()
+	ctx, cancel := context.WithTimeout(context.Background(), stream.RequestTimeout)
+	defer cancel()
+	for s.writing || s.f.window.dirty() {
+		if !s.writing {
+			s.begin()
+		}
+		select {
+		case answer := <-s.results:
+			if err := s.finished(answer); err != nil {
+				return err
+			}
+			if conflict := new(stream.ConflictError); answer != nil && !errors.As(answer, &conflict) {
+				return fmt.Errorf("store last position: %w", answer)
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("store last position: %w", errors.Join(stream.ErrUnknownOutcome, ctx.Err()))
+		}
+	}
+	return nil
 }

@@ -20,9 +20,10 @@ type window struct {
 	head    int          // index of the first live entry
 	done    int          // of the live entries, how many are done
 	undone  int
-	stored  uint64 // Log of the last position that was taken
-	changed bool   // since the last position was taken
-	wake    chan struct{}
+	stored  uint64        // Log of the last position that was taken
+	changed bool          // since the last position was taken
+	wake    chan struct{} // receives when a message is done
+	changes chan struct{} // receives when the position has changed
 }
 
 type windowItem struct {
@@ -36,7 +37,7 @@ type windowItem struct {
 // newWindow begins with what the position leaves open: every later position names these
 // sequences until they are received again and done.
 func newWindow(pos Position) *window {
-	w := &window{next: pos.Next, log: pos.Log, wake: make(chan struct{}, 1)}
+	w := &window{next: pos.Next, log: pos.Log, wake: make(chan struct{}, 1), changes: make(chan struct{}, 1)}
 	for _, seq := range pos.Open {
 		_, wrote := slices.BinarySearch(pos.Wrote, seq)
 		w.entries = append(w.entries, windowItem{seq: seq, log: pos.Log, wrote: wrote})
@@ -66,6 +67,7 @@ func (w *window) wrote(seq uint64) {
 	defer w.mu.Unlock()
 	if item := w.find(seq); item != nil && !item.wrote {
 		item.wrote, w.changed = true, true
+		w.note()
 	}
 }
 
@@ -89,6 +91,7 @@ func (w *window) advance(log uint64) {
 	w.log = log
 	if log > w.stored+refreshAfter {
 		w.changed = true
+		w.note()
 	}
 }
 
@@ -127,9 +130,23 @@ func (w *window) finish(seq uint64) {
 		w.trim()
 	}
 	w.mu.Unlock()
+	w.note()
+	w.wakeUp()
+}
+
+// wakeUp wakes the follower up.
+func (w *window) wakeUp() {
 	select {
 	case w.wake <- struct{}{}:
 	default: // a wake-up is waiting already
+	}
+}
+
+// note tells the saver that the position has changed.
+func (w *window) note() {
+	select {
+	case w.changes <- struct{}{}:
+	default: // it will look anyway
 	}
 }
 
@@ -190,4 +207,5 @@ func (w *window) touch() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.changed = true
+	w.note()
 }

@@ -21,6 +21,8 @@ type commands struct {
 	Registry   registryCmd   `cmd:"" group:"run" help:"Run the registry: the HTTP API for pushers and their database."`
 	Dispatcher dispatcherCmd `cmd:"" group:"run" help:"Run a dispatcher, which turns room events into pokes. Several share the work."`
 
+	Check checkCmd `cmd:"" group:"run" help:"Check the configuration of a command without starting it."`
+
 	Bridge  bridgeCmd  `cmd:"" group:"connect" help:"Receive room events from any homeserver, as its application service."`
 	Import  importCmd  `cmd:"" group:"connect" help:"Import pushers from a homeserver's database."`
 	Publish publishCmd `cmd:"" group:"connect" help:"Publish room events and receipts, one JSON object per line."`

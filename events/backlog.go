@@ -24,6 +24,9 @@ type Backlog struct {
 	// Badge reports that the pusher still needs the unread count, after everything else
 	// was delivered.
 	Badge bool `json:"badge,omitempty"`
+	// Handed is the pusher that has taken over what waited for this one, because it follows
+	// it ([Pusher.Follows]); what waits here came later.
+	Handed PusherID `json:"handed,omitempty"`
 
 	Revision uint64 `json:"-"` // of the entry when it was read
 	// Lost reports that the entry could not be read: all that is known is that the pusher

@@ -23,6 +23,9 @@ type Pusher struct {
 	// PushkeyTS is when the pusher was last set, in seconds since the Unix
 	// epoch: the pushkey_ts of the Push Gateway API.
 	PushkeyTS int64 `json:"pushkey_ts"`
+	// Follows is the pusher before this one of the same device and app: what still waits for
+	// that one when this one appears goes to this one. It is "" if there is none.
+	Follows PusherID `json:"follows,omitempty"`
 }
 
 // UserPushers is the value of a key in the PUSHERS bucket: all pushers of one

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"poked/events"
 	"poked/events/eventstest"
 )
 
@@ -203,4 +204,37 @@ func TestLargestPushersFitNATS(t *testing.T) {
 		}))
 	}
 	h.waitSettled()
+}
+
+// A pusher follows the one before it of the same device and app, and no other.
+func TestPusherFollowsTheOneOfItsDevice(t *testing.T) {
+	h := newHouse(t)
+	for _, p := range [][3]string{ // token, app, pushkey
+		{"alice-phone", "org.a", "1"}, {"alice-laptop", "org.a", "2"}, {"alice-phone", "org.b", "3"},
+		{"alice-phone", "org.a", "4"}, {"alice-nodevice", "org.a", "5"}, {"alice-nodevice", "org.a", "6"},
+		{"alice-phone", "org.a", "7"}, {"bob-phone", "org.a", "8"},
+	} {
+		h.set(p[0], body(keys{"app_id": p[1], "pushkey": p[2], "append": true}))
+	}
+	follows := func() (list string) {
+		for _, p := range slices.Concat(h.database()[alice].Pushers, h.database()[bob].Pushers) {
+			for _, key := range strings.Fields("1 2 3 4 5 6 7 8") {
+				if p.Follows == events.NewPusherID(alice, p.AppID, key) {
+					list += p.Pushkey + ">" + key + " "
+				}
+			}
+		}
+		return list
+	}
+	if got := follows(); got != "4>1 7>4 " {
+		t.Errorf("%s", got)
+	}
+	h.set("alice-phone", body(keys{"app_id": "org.a", "pushkey": "4", "kind": null}))
+	if got := follows(); got != "7>1 " {
+		t.Errorf("after one was deleted: %s", got)
+	}
+	h.set("alice-laptop", body(keys{"app_id": "org.a", "pushkey": "1", "append": true})) // it moved to the other device
+	if got := follows(); got != "2>1 " {
+		t.Errorf("after one moved: %s", got)
+	}
 }

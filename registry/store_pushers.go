@@ -72,7 +72,25 @@ func pushersOf(ctx context.Context, tx *database.Tx, user events.UserID) (events
 	for i := range rows {
 		set.Pushers = append(set.Pushers, rows[i].pusher())
 	}
+	follow(&set)
 	return set, nil
+}
+
+// follow notes of each pusher which one of the same device and app stood before it: its client
+// got a new pushkey, and what waits for the old one is for the same device. An app that has two
+// at the same time loses nothing by it.
+func follow(set *events.UserPushers) {
+	type place struct{ device, app string }
+	last := map[place]events.PusherID{}
+	for i := range set.Pushers {
+		p := &set.Pushers[i]
+		if p.DeviceID == "" {
+			continue
+		}
+		at := place{p.DeviceID, p.AppID}
+		p.Follows = last[at]
+		last[at] = events.NewPusherID(set.UserID, p.AppID, p.Pushkey)
+	}
 }
 
 // SetPusher creates a pusher or replaces the one with the same identity. Unless

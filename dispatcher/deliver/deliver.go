@@ -44,6 +44,7 @@
 //	operator skips a poke       the lane's next turn makes a dead letter of it, also at a gateway that is down
 //	poke too large (413)        it is sent once more without its content
 //	dead letter not stored      what it is about stays in the lane; what was delivered after it is not sent again
+//	pushkey is replaced         what waits goes to the device's new one, once (lane_heir.go)
 //	pusher not known here yet   its notifications stay open until it is (G1)
 //	read not removed            its message stays open, and the log is searched for what is left
 //	inbox forgotten             it is learnt again; nothing depends on it
@@ -110,6 +111,7 @@ type Deliverer struct {
 	inboxBytes int                             // what all inboxes take in memory, roughly
 	removing   map[events.UserID]int           // removals from the log that are not answered
 	unremoved  []*removal                      // removals that failed
+	restoring  bool                            // lanes get the places that their last owner stored
 	closing    bool                            // nothing new begins
 	ended      bool                            // nothing is stored any more: another worker may own the partition
 	out        int                             // attempts in flight

@@ -40,8 +40,11 @@ type lane struct {
 	// registry has removed it or the client has set it again.
 	refused   *directory.Pusher
 	gone      bool
-	setAside  bool         // the last poke was put aside by itself, and none was delivered since
-	refusal   poke.Failure // that the lane looked past last, with success
+	handed    events.PusherID // the heir, once it has taken over the lane's place, or found that nothing waited
+	heir      *lane           // that is about to take over the lane's place
+	from      *lane           // whose place the lane is about to take over
+	setAside  bool            // the last poke was put aside by itself, and none was delivered since
+	refusal   poke.Failure    // that the lane looked past last, with success
 	delivered lastBadge
 	// restoredTo is the sequence up to which a lane that lagged under the last owner
 	// catches up from the log. What that owner left open before it arrives live as well.
@@ -101,14 +104,19 @@ func (l *lane) push(it *item) {
 func (l *lane) refuse(p *directory.Pusher) {
 	l.scheduled = false
 	l.refused = p
-	l.empty()
+	if l.heir == nil { // else what waits is the heir's
+		l.empty()
+	}
 }
 
 // remove ends the lane: its pusher was removed.
 func (l *lane) remove() {
 	l.gone = true
 	l.withdraw()
-	l.empty()
+	l.giveBack()
+	if l.heir == nil { // else what waits is the heir's
+		l.empty()
+	}
 	if l.record.stands() {
 		l.d.ending[l.pusher.ID] = l
 	}

@@ -80,6 +80,9 @@ func (l *lane) beginSave() (w backlogWrite, ok bool) {
 		r.covers = false
 	} else {
 		w.backlog = l.lag.backlog(l.pusher.User, l.d.Gates.pausedUntil(l.lag.gate))
+		if l.heir == nil {
+			w.backlog.Handed = l.handed
+		}
 	}
 	return w, true
 }
@@ -103,6 +106,9 @@ func (l *lane) saved(put bool, err error) {
 	}
 	if again {
 		l.save()
+	}
+	if put && !again && l.from != nil && !l.from.scheduled && l.lag != nil {
+		l.tookOver()
 	}
 	l.settleRecord()
 }

@@ -8,7 +8,7 @@ import (
 
 // schedule submits the lane to its gateway, unless it is submitted already.
 func (l *lane) schedule() {
-	if l.scheduled || l.gone || l.d.closing {
+	if l.scheduled || l.gone || l.d.closing || l.held() {
 		return
 	}
 	l.scheduled = true

@@ -32,6 +32,16 @@ func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool)
 	if out.Kind == poke.Delivered {
 		l.noteDelivered(p)
 	}
+	again = l.settled(p, out, now)
+	if l.heir != nil { // it was the last poke of this lane
+		l.scheduled, again = false, false
+		l.heir.takePlace()
+	}
+	return again
+}
+
+// settled is settle for a caller that holds the mutex.
+func (l *lane) settled(p *outgoing, out poke.Outcome, now time.Time) (again bool) {
 	switch {
 	case l.gone:
 		l.scheduled = false

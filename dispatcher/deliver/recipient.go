@@ -46,6 +46,9 @@ func (r *recipient) assign(d *Deliverer, pushers []*directory.Pusher) {
 			l.remove()
 		}
 	}
+	if !d.restoring {
+		r.inherit(d)
+	}
 }
 
 // newLane makes a lane for a pusher. A pusher that is set again while the record of its last

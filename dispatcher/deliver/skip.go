@@ -46,7 +46,7 @@ func (d *Deliverer) Skip(ctx context.Context, filter events.PusherFilter) (n eve
 func (l *lane) skip() (done chan bool) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
-	if l.lag == nil || l.gone || l.d.closing {
+	if l.lag == nil || l.gone || l.d.closing || l.held() {
 		return nil
 	}
 	l.skippedLocked(false) // of another request
@@ -59,7 +59,7 @@ func (l *lane) skip() (done chan bool) {
 // skipSoon gives a lane that is to put something aside the next turn at its gateway, unless
 // it has one.
 func (l *lane) skipSoon() {
-	if l.withdraw(); !l.scheduled {
+	if l.withdraw(); !l.scheduled && !l.held() {
 		l.scheduled = true
 		l.submit(true, time.Time{})
 	}

@@ -62,6 +62,7 @@ func (d *Deliverer) restore(f *partition.Follower, lagging map[events.PusherID]e
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.follower, d.fresh = f, f.Fresh()
+	d.restoring = true
 	for id, b := range lagging {
 		l := findLane(d.recipient(b.UserID).lanes, id)
 		if l == nil { // its pusher was removed meanwhile
@@ -71,7 +72,7 @@ func (d *Deliverer) restore(f *partition.Follower, lagging map[events.PusherID]e
 			l.save()
 			continue
 		}
-		l.restoredTo = d.follower.Cursor()
+		l.restoredTo, l.handed = d.follower.Cursor(), b.Handed
 		if latest := time.Now().Add(poke.SlowLimit); b.NextTry.After(latest) {
 			b.NextTry = latest // the clock of its writer is ahead
 		}
@@ -91,6 +92,10 @@ func (d *Deliverer) restore(f *partition.Follower, lagging map[events.PusherID]e
 		d.Gates.sleep(l, b.NextTry)
 		l.save() // at a new revision, so that a late write of the last owner conflicts
 	}
+	for _, r := range d.people {
+		r.inherit(d)
+	}
+	d.restoring = false
 }
 
 // errPushersLate reports that the watch of PUSHERS has not reached the value of a user.

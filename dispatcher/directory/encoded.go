@@ -10,8 +10,9 @@ import (
 // A user's pushers are encoded as one record of the packed map:
 //
 //	head    partition*2 + (1 if full), revision in PUSHERS
-//	full    for each pusher: template*2 + (1 if it has data of its own), pushkey_ts, pushkey,
-//	        instance handle, and its own data if it has any
+//	full    for each pusher: template*4 + (1 if it has data of its own) + (2 if it follows
+//	        another), pushkey_ts, pushkey, instance handle, its own data if it has any, and
+//	        the id of the other if it follows one
 //	light   each instance handle once, "" for pushers without one; nothing at all if no
 //	        pusher has one
 //
@@ -40,14 +41,20 @@ func (t *templates) appendFull(dst []byte, part int, revision uint64, pushers []
 	for i := range pushers {
 		p := &pushers[i]
 		number, own := t.acquire(p)
-		head := uint64(number) * 2 //nolint:gosec // an index
+		head := uint64(number) * 4 //nolint:gosec // an index
 		if own != nil {
 			head++
+		}
+		if p.Follows != "" {
+			head += 2
 		}
 		dst = binary.AppendVarint(binary.AppendUvarint(dst, head), p.PushkeyTS)
 		dst = appendText(appendText(dst, p.Pushkey), p.InstanceHandle)
 		if own != nil {
 			dst = appendText(dst, own)
+		}
+		if p.Follows != "" {
+			dst = appendText(dst, p.Follows)
 		}
 		refused = refused || t.all[number].refused != nil
 	}
@@ -122,6 +129,7 @@ type encodedPusher struct {
 	pushkeyTS       int64
 	pushkey, handle []byte
 	own             []byte // its own data; nil if it has that of the template
+	follows         []byte // the id of another pusher; nil if it follows none
 }
 
 // next returns the next pusher of a full record.
@@ -130,9 +138,12 @@ func (r *reader) next() (p encodedPusher, ok bool) {
 		return p, false
 	}
 	head := r.number()
-	p = encodedPusher{template: head / 2, pushkeyTS: r.time(), pushkey: r.text(), handle: r.text()}
-	if head%2 == 1 {
+	p = encodedPusher{template: head / 4, pushkeyTS: r.time(), pushkey: r.text(), handle: r.text()}
+	if head&1 != 0 {
 		p.own = r.text()
+	}
+	if head&2 != 0 {
+		p.follows = r.text()
 	}
 	return p, true
 }
@@ -168,6 +179,7 @@ func (t *templates) decode(user events.UserID, encoded []byte) (pushers []*Pushe
 		pusher := &Pusher{
 			User: user, AppID: from.key.appID, Pushkey: string(p.pushkey), PushkeyTS: p.pushkeyTS, Handle: string(p.handle),
 			Data: from.data, URL: from.url, Refused: from.refused, EventOnly: from.eventOnly, NoBadge: from.noBadge,
+			Follows: events.PusherID(p.follows),
 		}
 		if p.own != nil {
 			pusher.Data = slices.Clone(p.own)

@@ -21,6 +21,7 @@ type Pusher struct {
 	Refused   error            // why the policy forbids poking the pusher, or nil
 	EventOnly bool             // data.format is event_id_only
 	NoBadge   bool             // data asks for no counts (MSC4076)
+	Follows   events.PusherID  // the pusher before it of the same device and app, or ""
 }
 
 // RefusedOrigin is the origin of pushers that must not be poked.

@@ -21,7 +21,11 @@ func TestG7UserWithoutPushersIsForgotten(t *testing.T) {
 		<-time.After(100 * time.Millisecond)
 		h.Register("@bob:x", "gw.test")
 		<-time.After(10 * time.Second)
-		for part, held := range h.Dispatcher.Holds() {
+		all := h.Dispatcher.Holds()
+		if len(all) != h.Conn.Partitions() {
+			t.Fatalf("%d partitions are owned", len(all))
+		}
+		for part, held := range all {
 			if held.Users > 0 {
 				t.Errorf("partition %d keeps %d users", part, held.Users)
 			}

@@ -183,7 +183,11 @@ func TestG7LaggingPusherKeepsNothing(t *testing.T) {
 		for i := range 20 {
 			h.Say("!r", "@alice:x", 100*i, 100)
 			<-time.After(10 * time.Second)
-			for _, held := range h.Dispatcher.Holds() {
+			all := h.Dispatcher.Holds()
+			if len(all) != h.Conn.Partitions() {
+				t.Fatalf("%d partitions are owned", len(all))
+			}
+			for _, held := range all {
 				if held.Open+held.Live+held.Queued+held.Held > 0 {
 					t.Errorf("%+v, but every pusher lags", held)
 				}

@@ -38,6 +38,22 @@ func (b bucket) load(ctx context.Context, tx *database.Tx, user events.UserID) (
 	return pushersValue(set), err
 }
 
+// loadAll reads the values of several users, who are in the order of their ids.
+func (b bucket) loadAll(ctx context.Context, tx *database.Tx, users []userVersion) (values []value, err error) {
+	if b == inPushRules {
+		list, err := rulesOfAll(ctx, tx, users)
+		for _, rules := range list {
+			values = append(values, pushRulesValue(rules))
+		}
+		return values, err
+	}
+	list, err := pushersOfAll(ctx, tx, users)
+	for _, set := range list {
+		values = append(values, pushersValue(set))
+	}
+	return values, err
+}
+
 // putter writes the value that was read from the database after the claim.
 type putter func(context.Context, value) error
 

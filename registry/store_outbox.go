@@ -127,23 +127,27 @@ func raise(ctx context.Context, tx *database.Tx, b bucket, d entry) error {
 	return nil
 }
 
+// userVersion is a user and the version of a value.
+type userVersion struct {
+	UserID  events.UserID `db:"user_id"`
+	Version int64         `db:"version"`
+}
+
 // ValuesAfter returns the values of up to limit users for a bucket, ordered by user id,
-// starting after one. It omits users who never had a value for it.
+// starting after one. It omits users who never had a value for it. It needs a few statements
+// for all of them.
 func (s *store) ValuesAfter(ctx context.Context, b bucket, after events.UserID, limit int) (values []value, err error) {
 	err = s.view(ctx, func(tx *database.Tx) error {
-		var users []events.UserID
-		query := "SELECT user_id FROM users WHERE user_id > ? AND " + b.version() + " > 0 ORDER BY user_id LIMIT ?"
+		var users []userVersion
+		query := "SELECT user_id, " + b.version() + " AS version FROM users WHERE user_id > ? AND " + b.version() + " > 0 ORDER BY user_id LIMIT ?"
 		if err := tx.SelectContext(ctx, &users, query, after, limit); err != nil {
 			return fmt.Errorf("read users: %w", err)
 		}
-		for _, user := range users {
-			v, err := b.load(ctx, tx, user)
-			if err != nil {
-				return err
-			}
-			values = append(values, v)
+		if len(users) == 0 {
+			return nil
 		}
-		return nil
+		values, err = b.loadAll(ctx, tx, users)
+		return err
 	})
 	return values, err
 }

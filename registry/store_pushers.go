@@ -64,16 +64,50 @@ func pushersOf(ctx context.Context, tx *database.Tx, user events.UserID) (events
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return set, fmt.Errorf("read version: %w", err)
 	}
-	var rows []pusherRow
-	err = tx.SelectContext(ctx, &rows, "SELECT "+pusherColumns+" FROM pushers WHERE user_id = ? ORDER BY id", user)
+	list, err := pushersOfAll(ctx, tx, []userVersion{{user, set.Version}})
 	if err != nil {
-		return set, fmt.Errorf("read pushers: %w", err)
+		return set, err
 	}
-	for i := range rows {
-		set.Pushers = append(set.Pushers, rows[i].pusher())
+	return list[0], nil
+}
+
+// pushersOfAll reads the pushers of several users, who are in the order of their ids.
+func pushersOfAll(ctx context.Context, tx *database.Tx, users []userVersion) ([]events.UserPushers, error) {
+	var rows []pusherRow
+	err := tx.SelectContext(ctx, &rows, "SELECT "+pusherColumns+" FROM pushers WHERE user_id BETWEEN ? AND ? ORDER BY user_id, id",
+		users[0].UserID, users[len(users)-1].UserID)
+	if err != nil {
+		return nil, fmt.Errorf("read pushers: %w", err)
 	}
-	follow(&set)
-	return set, nil
+	of := eachUser(rows, func(r *pusherRow) events.UserID { return r.UserID })
+	list := make([]events.UserPushers, 0, len(users))
+	for _, u := range users {
+		set := events.UserPushers{UserID: u.UserID, Version: u.Version}
+		own := of(u.UserID)
+		for i := range own {
+			set.Pushers = append(set.Pushers, own[i].pusher())
+		}
+		follow(&set)
+		list = append(list, set)
+	}
+	return list, nil
+}
+
+// eachUser returns a function that returns the rows of a user. Rows and calls are in the
+// order of user ids.
+func eachUser[T any](rows []T, owner func(*T) events.UserID) func(events.UserID) []T {
+	return func(user events.UserID) []T {
+		for len(rows) > 0 && owner(&rows[0]) < user {
+			rows = rows[1:]
+		}
+		n := 0
+		for n < len(rows) && owner(&rows[n]) == user {
+			n++
+		}
+		own := rows[:n]
+		rows = rows[n:]
+		return own
+	}
 }
 
 // follow notes of each pusher which one of the same device and app stood before it: its client

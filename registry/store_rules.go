@@ -95,22 +95,47 @@ func rulesOf(ctx context.Context, tx *database.Tx, user events.UserID) (events.U
 	if err != nil {
 		return rules, fmt.Errorf("read version of push rules: %w", err)
 	}
-	if err := addOwnRules(ctx, tx, &rules); err != nil {
+	list, err := rulesOfAll(ctx, tx, []userVersion{{user, rules.Version}})
+	if err != nil {
 		return rules, err
 	}
-	if err := addPredefinedChanges(ctx, tx, &rules); err != nil {
-		return rules, err
-	}
-	return rules, addAccountData(ctx, tx, &rules)
+	return list[0], nil
 }
 
-// addOwnRules reads the user's own rules in order.
-func addOwnRules(ctx context.Context, tx *database.Tx, to *events.UserPushRules) error {
-	var rows []ruleRow
-	err := tx.SelectContext(ctx, &rows, "SELECT "+ruleColumns+" FROM push_rules WHERE user_id = ? ORDER BY scope, kind, position", to.UserID)
+// rulesOfAll reads the rules of several users, who are in the order of their ids.
+func rulesOfAll(ctx context.Context, tx *database.Tx, users []userVersion) ([]events.UserPushRules, error) {
+	first, last := users[0].UserID, users[len(users)-1].UserID
+	var own []ruleRow
+	err := tx.SelectContext(ctx, &own, "SELECT "+ruleColumns+" FROM push_rules WHERE user_id BETWEEN ? AND ? ORDER BY user_id, scope, kind, position", first, last)
 	if err != nil {
-		return fmt.Errorf("read push rules: %w", err)
+		return nil, fmt.Errorf("read push rules: %w", err)
 	}
+	var changes []changeRow
+	err = tx.SelectContext(ctx, &changes, "SELECT user_id, rule_id, enabled, actions FROM predefined_changes WHERE user_id BETWEEN ? AND ? ORDER BY user_id", first, last)
+	if err != nil {
+		return nil, fmt.Errorf("read changes of predefined rules: %w", err)
+	}
+	var data []accountRow
+	err = tx.SelectContext(ctx, &data, "SELECT user_id, push_rules, ignored_users FROM account_data WHERE user_id BETWEEN ? AND ? ORDER BY user_id", first, last)
+	if err != nil {
+		return nil, fmt.Errorf("read account data: %w", err)
+	}
+	ownOf := eachUser(own, func(r *ruleRow) events.UserID { return r.UserID })
+	changesOf := eachUser(changes, func(r *changeRow) events.UserID { return r.UserID })
+	dataOf := eachUser(data, func(r *accountRow) events.UserID { return r.UserID })
+	list := make([]events.UserPushRules, len(users))
+	for i, u := range users {
+		list[i] = events.UserPushRules{UserID: u.UserID, Version: u.Version}
+		err := errors.Join(addOwnRules(ownOf(u.UserID), &list[i]), addPredefinedChanges(changesOf(u.UserID), &list[i]), addAccountData(dataOf(u.UserID), &list[i]))
+		if err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// addOwnRules adds the user's own rules, which are in order.
+func addOwnRules(rows []ruleRow, to *events.UserPushRules) error {
 	scopes := map[string]pushrule.Ruleset{}
 	for i := range rows {
 		rule, err := rows[i].rule()
@@ -138,6 +163,7 @@ func addOwnRules(ctx context.Context, tx *database.Tx, to *events.UserPushRules)
 
 // changeRow is a row of predefined_changes.
 type changeRow struct {
+	UserID  events.UserID  `db:"user_id"`
 	RuleID  string         `db:"rule_id"`
 	Enabled sql.NullBool   `db:"enabled"`
 	Actions sql.NullString `db:"actions"`
@@ -150,12 +176,7 @@ func (r *changeRow) change() (change pushrule.Change, err error) {
 	return change, readJSON(r.Actions, &change.Actions)
 }
 
-func addPredefinedChanges(ctx context.Context, tx *database.Tx, to *events.UserPushRules) error {
-	var rows []changeRow
-	err := tx.SelectContext(ctx, &rows, "SELECT rule_id, enabled, actions FROM predefined_changes WHERE user_id = ?", to.UserID)
-	if err != nil {
-		return fmt.Errorf("read changes of predefined rules: %w", err)
-	}
+func addPredefinedChanges(rows []changeRow, to *events.UserPushRules) error {
 	for i := range rows {
 		change, err := rows[i].change()
 		if err != nil {
@@ -169,21 +190,20 @@ func addPredefinedChanges(ctx context.Context, tx *database.Tx, to *events.UserP
 	return nil
 }
 
-// addAccountData reads the account data that the homeserver published for the user.
-func addAccountData(ctx context.Context, tx *database.Tx, to *events.UserPushRules) error {
-	var row struct {
-		PushRules    sql.NullString `db:"push_rules"`
-		IgnoredUsers sql.NullString `db:"ignored_users"`
-	}
-	err := tx.GetContext(ctx, &row, "SELECT push_rules, ignored_users FROM account_data WHERE user_id = ?", to.UserID)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read account data: %w", err)
-	}
-	if err := errors.Join(readJSON(row.PushRules, &to.Published), readJSON(row.IgnoredUsers, &to.IgnoredUsers)); err != nil {
-		return fmt.Errorf("decode account data: %w", err)
+// accountRow is a row of account_data.
+type accountRow struct {
+	UserID       events.UserID  `db:"user_id"`
+	PushRules    sql.NullString `db:"push_rules"`
+	IgnoredUsers sql.NullString `db:"ignored_users"`
+}
+
+// addAccountData adds the account data that the homeserver published for the user, if there
+// is any.
+func addAccountData(rows []accountRow, to *events.UserPushRules) error {
+	for i := range rows {
+		if err := errors.Join(readJSON(rows[i].PushRules, &to.Published), readJSON(rows[i].IgnoredUsers, &to.IgnoredUsers)); err != nil {
+			return fmt.Errorf("decode account data: %w", err)
+		}
 	}
 	return nil
 }

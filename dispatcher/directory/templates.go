@@ -69,9 +69,15 @@ func (t *templates) acquire(p *events.Pusher) (number int, own []byte) {
 	if err != nil {
 		stripped = nil
 	}
-	var fields dataFields
+	var read struct {
+		dataFields
+
+		Stable bool `json:"disable_badge_count"`
+	}
 	// A field of another type than ours is the app's own.
-	_ = json.Unmarshal(p.Data, &fields)
+	_ = json.Unmarshal(p.Data, &read)
+	fields := read.dataFields
+	fields.NoBadge = fields.NoBadge || read.Stable
 	key := templateKey{appID: p.AppID, own: true, fields: dataFields{fields.URL, "", fields.NoBadge}}
 	if fields.Format == eventIDOnly {
 		key.fields.Format = eventIDOnly

@@ -163,7 +163,8 @@ func TestStrangersKeepNobodyOut(t *testing.T) {
 			if i%2 == 0 {
 				path = prefixV3 + "/logout" // a forwarded request
 			}
-			if code, e := h.try(path, fmt.Sprint("stranger", i), "{}"); code != http.StatusUnauthorized {
+			// On a slow machine it may be held for longer than the registry waits for an answer.
+			if code, e := h.try(path, fmt.Sprint("stranger", i), "{}"); code != http.StatusUnauthorized && code != http.StatusBadGateway {
 				t.Errorf("a request with an unknown token: %d %+v", code, e)
 			}
 		})

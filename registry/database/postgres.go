@@ -221,3 +221,19 @@ func (t *Tx) Epoch(ctx context.Context) (epoch string, err error) {
 	}
 	return epoch, nil
 }
+
+// Check returns why a database with this address cannot be opened, as far as that can be told
+// without opening it.
+func Check(address string, o Options) error {
+	if !IsServer(address) {
+		return nil
+	}
+	if _, err := parseServer(address); err != nil {
+		return fmt.Errorf("open database %s: %w", Redact(address), err)
+	}
+	if o.PasswordFile == "" {
+		return nil
+	}
+	_, err := readPassword(o.PasswordFile)
+	return err
+}

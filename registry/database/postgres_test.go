@@ -101,6 +101,9 @@ func refused(t *testing.T, s *pgserver.Server) {
 		s.URL("poked"):                                                   {"password", false},
 		"postgres://poked:secret@" + s.Host() + "/poked?sslmode=disable": {"password authentication failed", false},
 	} {
+		if err := Check(address, Options{}); (err != nil) != (want.text == "no valid URL") {
+			t.Errorf("check of %s: %v", Redact(address), err)
+		}
 		d, err := Open(t.Context(), address, Options{})
 		if err == nil {
 			t.Errorf("%s was opened", address)

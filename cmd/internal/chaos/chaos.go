@@ -32,7 +32,7 @@ type Commands struct {
 //	seed ─▶ population, schedule
 //	          │ faults, in parallel tracks            │ messages, receipts, redactions
 //	          ▼                                       ▼
-//	        world: 3 NATS, registry, 3 dispatchers, gateways that record
+//	        world: 3 NATS, registry (or 2, and PostgreSQL), 3 dispatchers, gateways that record
 //	          │ faults end, wait for all pokes, send a last message in each room
 //	          ▼
 //	        history ─▶ checker ◀─ model ─▶ report
@@ -42,7 +42,8 @@ type Cmd struct {
 	Rate       float64       `name:"rate" default:"20" env:"POKED_CHAOS_RATE" help:"Room events and receipts per second meanwhile."`
 	Partitions int           `name:"partitions" default:"8" env:"POKED_PARTITIONS" help:"Number of partitions, at least 2."`
 	Patience   time.Duration `name:"patience" default:"3m" env:"POKED_CHAOS_PATIENCE" help:"Time limit for all deliveries after the last fault."`
-	Only       []string      `name:"only" env:"POKED_CHAOS_ONLY" placeholder:"TRACK" help:"Faults to inject: dispatcher, nats, registry, link, gateway. All by default."`
+	Only       []string      `name:"only" env:"POKED_CHAOS_ONLY" placeholder:"TRACK" help:"Faults to inject: dispatcher, nats, registry, link, gateway, and database with --postgres. All by default."`
+	Postgres   bool          `name:"postgres" env:"POKED_CHAOS_POSTGRES" help:"Run two registries on a PostgreSQL database, which is killed and paused as well (track database). PostgreSQL must be installed."`
 	Keep       bool          `name:"keep" env:"POKED_CHAOS_KEEP" help:"Keep logs and history even if every check passes."`
 	JSON       bool          `name:"json" env:"POKED_JSON" help:"Print the result as a JSON object."`
 }
@@ -67,18 +68,22 @@ func (c Cmd) Validate() error {
 
 // tracks returns the tracks of faults to inject.
 func (c Cmd) tracks() ([]track, error) {
+	all := allTracks()
+	if c.Postgres {
+		all = append(all, databaseTrack())
+	}
 	if len(c.Only) == 0 {
-		return allTracks(), nil
+		return all, nil
 	}
 	known := map[string]track{}
-	for _, t := range allTracks() {
+	for _, t := range all {
 		known[t.name] = t
 	}
 	var chosen []track
 	for _, name := range c.Only {
 		t, ok := known[name]
 		if !ok {
-			return nil, errors.New("--only takes dispatcher, nats, registry, link and gateway")
+			return nil, errors.New("--only takes dispatcher, nats, registry, link and gateway, and database with --postgres")
 		}
 		chosen = append(chosen, t)
 	}
@@ -132,7 +137,7 @@ func (r *run) make(ctx context.Context, dir string) (h *history, err error) {
 	rng := rand.New(rand.NewPCG(r.Seed, 0)) //nolint:gosec // it needs no secrecy
 	people := newPopulation(r.Partitions, gatewayCount, rng)
 	r.progress("%d users in %d rooms, %d partitions; starting nats, a registry and dispatchers", len(people.users), len(people.rooms), r.Partitions)
-	w, err := newWorld(ctx, dir, r.Partitions, people)
+	w, err := newWorld(ctx, dir, r.Partitions, people, r.Postgres)
 	if err != nil {
 		return nil, err
 	}

@@ -40,9 +40,18 @@ func TestChaos(t *testing.T) {
 	}
 }
 
+// The same is true with two registries on PostgreSQL, which is killed and paused, too.
+func TestChaosPostgres(t *testing.T) {
+	eventstest.Soak(t)
+	got := lab(t, "chaos", "--postgres", "--for=20s", "--seed=8", "--only=registry,database,link,nats", "--json")
+	if got.Code != cli.ExitOK {
+		t.Fatalf("exit code %d:\n%s\n%s", got.Code, got.Stderr, got.Stdout)
+	}
+}
+
 // Invalid flags are a usage error.
 func TestChaosUsage(t *testing.T) {
-	for _, args := range [][]string{{"--partitions=1"}, {"--for=0s"}, {"--rate=0"}, {"--patience=0s"}, {"--only=moon"}} {
+	for _, args := range [][]string{{"--partitions=1"}, {"--for=0s"}, {"--rate=0"}, {"--patience=0s"}, {"--only=moon"}, {"--only=database"}} {
 		if got := lab(t, append([]string{"chaos"}, args...)...); got.Code != cli.ExitUsage {
 			t.Errorf("%v: exit code %d, want %d: %s", args, got.Code, cli.ExitUsage, got.Stderr)
 		}

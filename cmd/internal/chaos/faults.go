@@ -64,8 +64,10 @@ func (w *world) choose(ctx context.Context, h *injected) injection {
 		}
 		return toChildren(children)
 	case "registry":
-		h.Who = []string{victimRegistry}
-		return toChildren([]*child.Process{w.registry.Process})
+		return toChildren([]*child.Process{w.aRegistry(h).Process})
+	case "database":
+		h.Who = []string{victimDatabase}
+		return func() (func() error, error) { return w.breakDatabase(ctx, h.Kind), nil }
 	case "link":
 		return toLinks(h.Kind, w.linksOf(ctx, h))
 	default:
@@ -96,6 +98,23 @@ func breakChildren(kind string, children []*child.Process) (undo func() error, e
 		}
 		return errors.Join(errs...)
 	}, err
+}
+
+// breakDatabase applies a fault to the PostgreSQL server.
+func (w *world) breakDatabase(ctx context.Context, kind string) (undo func() error) {
+	if kind == faultPause {
+		w.postgres.Pause()
+		return func() error { w.postgres.Resume(); return nil }
+	}
+	w.postgres.Kill()
+	return func() error { return w.postgres.Restart(context.WithoutCancel(ctx)) }
+}
+
+// aRegistry selects a registry.
+func (w *world) aRegistry(h *injected) *linked {
+	r := w.registries[h.random%uint64(len(w.registries))]
+	h.Who = []string{r.Name}
+	return r
 }
 
 // breakLinks applies a fault to links.
@@ -161,8 +180,7 @@ func childrenOf(all []*linked) []*child.Process {
 func (w *world) linksOf(ctx context.Context, h *injected) []*link {
 	switch h.Victim {
 	case victimRegistry:
-		h.Who = []string{victimRegistry}
-		return w.registry.links
+		return w.aRegistry(h).links
 	case victimServer:
 		h.Who = []string{victimServer}
 		return w.homeLinks

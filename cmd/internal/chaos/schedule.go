@@ -17,6 +17,7 @@ const (
 	victimRegistry = "registry"
 	victimServer   = "homeserver"
 	victimGateway  = "gateway"
+	victimDatabase = "database"
 )
 
 const (
@@ -99,6 +100,15 @@ func allTracks() []track {
 			{faultStall, victimGateway, 2, 500 * ms, 4 * s},
 		}, 500 * ms, 3 * s},
 	}
+}
+
+// databaseTrack returns the faults of a PostgreSQL server.
+func databaseTrack() track {
+	const ms, s = time.Millisecond, time.Second
+	return track{"database", []kindOfFault{
+		{faultKill, victimDatabase, 2, 0, 3 * s},
+		{faultPause, victimDatabase, 1, 500 * ms, 6 * s},
+	}, 3 * s, 8 * s}
 }
 
 // schedule returns the faults of a track that begin within a duration.

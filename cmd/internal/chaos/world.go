@@ -11,12 +11,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"poked/cmd/internal/child"
 	"poked/events/publish"
 	"poked/events/stream"
 	"poked/events/wait"
+	"poked/registry/database/pgserver"
 )
 
 // The size of a deployment.
@@ -35,7 +37,7 @@ const requestTimeout = 5 * time.Second
 // world is a whole deployment on this machine. All connections to NATS and to gateways,
 // and those between NATS servers, go over links that can be cut.
 //
-//	homeserver, registry, dispatchers ──links──▶ NATS ◀─links─▶ NATS ◀─links─▶ NATS
+//	homeserver, registries, dispatchers ─links─▶ NATS ◀─links─▶ NATS ◀─links─▶ NATS
 //	                      dispatchers ──links──▶ gateways
 type world struct {
 	partitions int
@@ -45,12 +47,14 @@ type world struct {
 	nats       []*natsNode
 	routes     [servers][servers]*link // from one server to another; nil from one to itself
 
-	registry    *linked
-	registryURL string
-	dispatchers []*linked
-	homeLinks   []*link
-	gateways    []*gateway
-	rec         *pokeRecord
+	postgres     *pgserver.Server // nil with SQLite
+	registries   []*linked
+	registryURLs []string
+	asked        atomic.Uint64 // requests to registries, which take turns
+	dispatchers  []*linked
+	homeLinks    []*link
+	gateways     []*gateway
+	rec          *pokeRecord
 
 	people *population
 	conn   *stream.Conn
@@ -65,7 +69,7 @@ type linked struct {
 }
 
 // newWorld starts the deployment and returns when the streams are set up.
-func newWorld(ctx context.Context, dir string, partitions int, c *population) (_ *world, err error) {
+func newWorld(ctx context.Context, dir string, partitions int, c *population, postgres bool) (_ *world, err error) {
 	w := &world{partitions: partitions, dir: dir, links: newLinks(), rec: newPokeRecord(), people: c}
 	defer func() {
 		if err != nil {
@@ -81,6 +85,11 @@ func newWorld(ctx context.Context, dir string, partitions int, c *population) (_
 			return nil, err
 		}
 		w.gateways = append(w.gateways, g)
+	}
+	if postgres {
+		if err := w.startPostgres(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.startRoles(ctx); err != nil {
 		return nil, err
@@ -143,13 +152,7 @@ func (w *world) startRoles(ctx context.Context) error {
 	if err := os.WriteFile(tokens, []byte(lines.String()), 0o600); err != nil {
 		return fmt.Errorf("write tokens: %w", err)
 	}
-	ports, err := child.FreePorts(1)
-	if err != nil {
-		return err
-	}
-	w.registryURL = "http://" + addrOf(ports[0])
-	if w.registry, err = w.startRole("registry", "registry", "--http", addrOf(ports[0]), "--tokens", tokens,
-		"--database", filepath.Join(w.dir, "poked.db"), "--user-rate=1000"); err != nil {
+	if err := w.startRegistries(tokens); err != nil {
 		return err
 	}
 	if err := w.until(ctx, "the registry does not answer", func() bool { return w.post(ctx, w.people.users[0], "") != 0 }); err != nil {
@@ -163,6 +166,34 @@ func (w *world) startRoles(ctx context.Context) error {
 			return err
 		}
 		w.dispatchers = append(w.dispatchers, d)
+	}
+	return nil
+}
+
+// startPostgres starts the server of the registries' database.
+func (w *world) startPostgres(ctx context.Context) (err error) {
+	if w.postgres, err = pgserver.Start(ctx, pgserver.Options{}); err != nil {
+		return err
+	}
+	return w.postgres.Exec(ctx, "postgres", "CREATE DATABASE poked")
+}
+
+// startRegistries starts the registry, or with PostgreSQL two.
+func (w *world) startRegistries(tokens string) error {
+	names, database := []string{"registry"}, filepath.Join(w.dir, "poked.db")
+	if w.postgres != nil {
+		names, database = []string{"registry", "registry2"}, w.postgres.URL("poked")
+	}
+	ports, err := child.FreePorts(len(names))
+	if err != nil {
+		return err
+	}
+	for n, name := range names {
+		r, err := w.startRole(name, "registry", "--http", addrOf(ports[n]), "--tokens", tokens, "--database", database, "--user-rate=1000")
+		if err != nil {
+			return err
+		}
+		w.registries, w.registryURLs = append(w.registries, r), append(w.registryURLs, "http://"+addrOf(ports[n]))
 	}
 	return nil
 }
@@ -207,12 +238,12 @@ func (w *world) setPushers(ctx context.Context, u *person) error {
 	return nil
 }
 
-// post asks the registry to set a pusher. It returns the status of the response, 0 for
+// post asks a registry to set a pusher, another each time. It returns the status of the response, 0 for
 // none.
 func (w *world) post(ctx context.Context, u *person, body string) (status int) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.registryURL+"/_matrix/client/v3/pushers/set", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.registryURLs[w.asked.Add(1)%uint64(len(w.registryURLs))]+"/_matrix/client/v3/pushers/set", strings.NewReader(body))
 	if err != nil {
 		return 0
 	}
@@ -247,8 +278,8 @@ func (w *world) children() []*child.Process {
 	for _, d := range w.dispatchers {
 		all = append(all, d.Process)
 	}
-	if w.registry != nil {
-		all = append(all, w.registry.Process)
+	for _, r := range w.registries {
+		all = append(all, r.Process)
 	}
 	for _, n := range w.nats {
 		all = append(all, n.Process)
@@ -263,6 +294,9 @@ func (w *world) close() error {
 		errs = append(errs, w.conn.Close())
 	}
 	errs = append(errs, child.StopAll(w.children()))
+	if w.postgres != nil {
+		errs = append(errs, w.postgres.Stop())
+	}
 	for _, g := range w.gateways {
 		errs = append(errs, g.close())
 	}

@@ -131,3 +131,13 @@ type OperatorHandler struct {
 	// Skip puts aside the poke at which each lagging pusher is stuck that filter admits.
 	Skip func(ctx context.Context, filter PusherFilter) SkippedPushers
 }
+
+// Removal is the record of a removed pusher.
+type Removal struct {
+	ID       int64    `db:"id" json:"id"`                 // in the registry's database; newer ones have larger ids
+	At       int64    `db:"removed_at" json:"removed_at"` // seconds since the Unix epoch
+	UserID   UserID   `db:"user_id" json:"user_id"`
+	AppID    string   `db:"app_id" json:"app_id"`
+	PusherID PusherID `db:"pusher_id" json:"pusher"`
+	Reason   string   `db:"reason" json:"reason"`
+}

@@ -312,6 +312,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	group.Go(func() error { return r.outbox.run(ctx) })
 	group.Go(func() error { return r.store.probe(ctx, r.log) })
 	group.Go(func() error { return r.notices.run(ctx) })
+	group.Go(func() error { r.serveOperators(ctx); return nil })
 	group.Go(func() error { return r.conn.ConsumeRejections(ctx, r.rejected) })
 	group.Go(func() error { return r.conn.ConsumeAccounts(ctx, r.accountChanged) })
 	if r.api.upstream != nil {

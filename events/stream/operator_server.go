@@ -79,17 +79,26 @@ const operatorPause = 10 * time.Second
 // handler runs or will run. It calls state with nil when operators can ask, and with the
 // reason each time that NATS does not permit the service; then it tries again.
 func (c *Conn) ServeOperator(ctx context.Context, worker string, handler events.OperatorHandler, state func(error)) {
+	c.serveOperators(ctx, state, func(ctx context.Context, own *Conn) (end func(), err error) {
+		s := &operatorServer{worker: worker, handler: handler}
+		return s.end, s.register(ctx, own)
+	})
+}
+
+// serveOperators serves until ctx ends, as [Conn.ServeOperator] does. register adds a
+// service to a connection; after end no function of it runs or will run.
+func (c *Conn) serveOperators(ctx context.Context, state func(error), register func(ctx context.Context, own *Conn) (end func(), err error)) {
 	for ctx.Err() == nil {
-		if err := c.serveOperator(ctx, worker, handler, func() { state(nil) }); err != nil {
+		if err := c.serveOperatorsOnce(ctx, func() { state(nil) }, register); err != nil {
 			state(err)
 			_ = wait.For(ctx, operatorPause) // the loop asks whether ctx has ended
 		}
 	}
 }
 
-// serveOperator serves until ctx ends or NATS does not permit it. It calls up when
+// serveOperatorsOnce serves until ctx ends or NATS does not permit it. It calls up when
 // operators can ask.
-func (c *Conn) serveOperator(ctx context.Context, worker string, handler events.OperatorHandler, up func()) error {
+func (c *Conn) serveOperatorsOnce(ctx context.Context, up func(), register func(ctx context.Context, own *Conn) (end func(), err error)) error {
 	cfg := c.cfg
 	cfg.Name += " operator"
 	cfg.Log = c.log.With("connection", "operator")
@@ -100,18 +109,22 @@ func (c *Conn) serveOperator(ctx context.Context, worker string, handler events.
 		}
 		return fmt.Errorf("serve operators: %w", err)
 	}
-	s := &operatorServer{worker: worker, handler: handler}
-	err = s.register(ctx, own)
+	end, err := register(ctx, own)
 	if err == nil {
 		err = own.untilDenied(ctx, up)
 	}
-	s.mu.Lock() // waits for a request that is being answered
-	s.ended = true
-	s.mu.Unlock()
+	end()
 	// Closing stops the service as well. Stopping it first would drain each of its
 	// subscriptions for nothing.
 	own.nc.Close()
 	return err
+}
+
+// end waits for a request that is being answered, and answers no other.
+func (s *operatorServer) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
 }
 
 // deniedCheck is how often a service checks whether NATS permits its subscriptions.

@@ -125,6 +125,7 @@ func useEachRole(t *testing.T, g guarded) {
 		t.Errorf("pushers: %s", out)
 	}
 	g.run("operator", "pushers", "retry", "--user", "@alice:example.org")
+	g.run("operator", "pushers", "removed")
 	if out := g.run("operator", "gateways", "--json"); !strings.Contains(out, strings.TrimSuffix(gateway.url, "/_matrix/push/v1/notify")) {
 		t.Errorf("gateways: %s", out)
 	}

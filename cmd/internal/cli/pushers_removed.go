@@ -7,23 +7,24 @@ import (
 
 	"poked/cmd/internal/terminal"
 	"poked/events"
+	"poked/events/stream"
 	"poked/registry"
 )
 
 // pushersRemovedCmd is "poked pushers removed".
 type pushersRemovedCmd struct {
-	Database string        `name:"database" required:"" placeholder:"FILE|URL" type:"database" env:"POKED_DATABASE" help:"Database of the registry, which may be running: a SQLite file or a postgres:// URL. For poked serve it is poked.db in the --data directory."`
+	Operator operatorFlags `embed:""`
+	Database string        `name:"database" placeholder:"FILE|URL" type:"database" env:"POKED_DATABASE" help:"Read this database of a registry instead of asking one over NATS: a SQLite file or a postgres:// URL. For poked serve it is poked.db in the --data directory."`
 	Password passwordFlags `embed:""`
 	User     userFlag      `env:"POKED_PUSHERS_USER" placeholder:"USER_ID" help:"Only pushers of this user."`
 	Limit    int           `default:"100" env:"POKED_PUSHERS_LIMIT" placeholder:"N" help:"Maximum number to list, newest first."`
 	List     listFlags     `embed:""`
-	JSON     bool          `name:"json" env:"POKED_JSON" help:"Print JSON, one object per line."`
 }
 
 // Help is shown by kong under the command's summary.
 func (pushersRemovedCmd) Help() string {
-	return "Reasons: deleted (by its client), logout, password changed, account deactivated, device is gone (on the homeserver), " +
-		"set by another user, rejected by a gateway. The last 20 of each user are kept."
+	return "Asks a running registry over NATS, or reads its database. Reasons: deleted (by its client), logout, password changed, account deactivated, device is gone (on the homeserver), " +
+		"set by another user, rejected by a gateway. The last 20 of each user are kept. Exit code 1 if no registry answers."
 }
 
 // Validate is called by kong.
@@ -36,14 +37,14 @@ func (c *pushersRemovedCmd) Validate() error {
 
 // Run prints the removed pushers with the reasons.
 func (c *pushersRemovedCmd) Run(ctx context.Context, std terminal.Streams) error {
-	list, err := registry.Removals(ctx, c.Database, c.Password.options(), events.UserID(c.User), c.Limit)
+	list, err := c.list(ctx, std)
 	if err != nil {
 		return err
 	}
 	columns := []terminal.Column{
 		{Title: "REMOVED"}, {Title: "USER", Least: 12}, {Title: "APP", Under: true, Least: 12}, {Title: "REASON", Least: 12}, {Title: "PUSHER", Under: true},
 	}
-	p := newPrinter(std, c.JSON, c.List, "no removed pusher matches", columns, func(r registry.Removal) []string {
+	p := newPrinter(std, c.Operator.JSON, c.List, "no removed pusher matches", columns, func(r events.Removal) []string {
 		return []string{stamp(time.Unix(r.At, 0)), string(r.UserID), r.AppID, r.Reason, string(r.PusherID)}
 	})
 	for _, removal := range list {
@@ -52,4 +53,16 @@ func (c *pushersRemovedCmd) Run(ctx context.Context, std terminal.Streams) error
 		}
 	}
 	return p.finish()
+}
+
+// list returns the removals.
+func (c *pushersRemovedCmd) list(ctx context.Context, std terminal.Streams) (list []events.Removal, err error) {
+	if c.Database != "" {
+		return registry.Removals(ctx, c.Database, c.Password.options(), events.UserID(c.User), c.Limit)
+	}
+	err = c.Operator.with(ctx, std, func(conn *stream.Conn) error {
+		list, err = conn.Removals(ctx, events.UserID(c.User), c.Limit)
+		return err
+	})
+	return list, err
 }

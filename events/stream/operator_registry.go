@@ -1,0 +1,133 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"poked/events"
+)
+
+// A registry answers operators about removed pushers, of which only its database knows. All
+// registries have the same database, so any of them answers.
+const (
+	registryService = "poked-registry"
+	removedSubject  = "poked.registry.removed"
+	endpointRemoved = "removed"
+
+	// MaxRemovals is how many removals one request returns at most: they fit in a message.
+	MaxRemovals = 500
+)
+
+// ErrNoRegistry means that no running registry can be reached.
+var ErrNoRegistry = errors.New("no registry answers: is one running and connected to this NATS?")
+
+// removedRequest asks for the newest removals, before one of them if that is not 0.
+type removedRequest struct {
+	UserID events.UserID `json:"user_id,omitempty"`
+	Limit  int           `json:"limit"`
+	Before int64         `json:"before,omitempty"`
+}
+
+// RemovalsFunc returns up to limit removals, newest first, of one user or, for an empty
+// user, of all, that are older than the one with the id before, if that is not 0.
+type RemovalsFunc func(ctx context.Context, user events.UserID, before int64, limit int) ([]events.Removal, error)
+
+// ServeRemovals answers operators with list until ctx ends, as [Conn.ServeOperator] does.
+func (c *Conn) ServeRemovals(ctx context.Context, list RemovalsFunc, state func(error)) {
+	c.serveOperators(ctx, state, func(ctx context.Context, own *Conn) (end func(), err error) {
+		s := &removalServer{list: list}
+		return s.end, s.register(ctx, own)
+	})
+}
+
+// removalServer answers one request at a time, so that operators take one connection to the
+// database at most.
+type removalServer struct {
+	list RemovalsFunc
+
+	mu    sync.Mutex
+	ended bool
+}
+
+func (s *removalServer) register(ctx context.Context, own *Conn) error {
+	service, err := micro.AddService(own.nc, micro.Config{
+		Name: registryService, Version: "1.0.0", Description: "What a registry knows of removed pushers.",
+	})
+	if err != nil {
+		return fmt.Errorf("serve operators: %w", err)
+	}
+	handler := micro.ContextHandler(ctx, s.answer)
+	if err := service.AddEndpoint(endpointRemoved, handler, micro.WithEndpointSubject(removedSubject)); err != nil {
+		return fmt.Errorf("serve operators: %w", err)
+	}
+	return nil
+}
+
+func (s *removalServer) answer(ctx context.Context, req micro.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || ctx.Err() != nil {
+		return
+	}
+	var request removedRequest
+	if err := json.Unmarshal(req.Data(), &request); err != nil {
+		_ = req.Error("400", "decode request: "+err.Error(), nil)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, operatorPatience)
+	defer cancel()
+	list, err := s.list(ctx, request.UserID, request.Before, min(max(request.Limit, 1), MaxRemovals))
+	if err != nil {
+		_ = req.Error("500", err.Error(), nil)
+		return
+	}
+	_ = req.RespondJSON(list)
+}
+
+func (s *removalServer) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+}
+
+// Removals returns up to limit removals, newest first, of one user or, for an empty user, of
+// all, as a running registry knows them. The error wraps [ErrNoRegistry] if there is none.
+func (c *Conn) Removals(ctx context.Context, user events.UserID, limit int) (all []events.Removal, err error) {
+	for before := int64(0); len(all) < limit; {
+		page, err := c.askRemovals(ctx, removedRequest{UserID: user, Limit: min(limit-len(all), MaxRemovals), Before: before})
+		if err != nil || len(page) == 0 {
+			return all, err
+		}
+		all, before = append(all, page...), page[len(page)-1].ID
+	}
+	return all, nil
+}
+
+func (c *Conn) askRemovals(ctx context.Context, request removedRequest) (page []events.Removal, err error) {
+	raw, err := json.Marshal(request)
+	if err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, operatorPatience)
+	defer cancel()
+	msg, err := c.nc.RequestWithContext(ctx, removedSubject, raw)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, ErrNoRegistry
+	case err != nil:
+		return nil, fmt.Errorf("ask registry: %w", err)
+	}
+	if reason := msg.Header.Get(micro.ErrorHeader); reason != "" {
+		return nil, fmt.Errorf("ask registry: %s", reason)
+	}
+	if err := json.Unmarshal(msg.Data, &page); err != nil {
+		return nil, fmt.Errorf("decode answer of registry: %w", err)
+	}
+	return page, nil
+}

@@ -43,6 +43,9 @@ func (w *world) clients(ctx context.Context, r *report) error {
 				err = fmt.Errorf("%w: %s", err, lastLine(out))
 			}
 		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("install %s: %w", lib.name, ctx.Err())
+		}
 		if err != nil {
 			r.add(row{name: lib.name + " cannot be had, NOT TESTED", expected: "–", theirs: "–", ours: err.Error(), right: true})
 			continue

@@ -70,7 +70,7 @@ type Config struct {
 	// MaxPushers is how many pushers one user may have, 1 to 75.
 	MaxPushers int `name:"max-pushers" placeholder:"N" default:"50" env:"POKED_MAX_PUSHERS" help:"Maximum number of pushers per user, at most 75."`
 	// Rate is the long-term limit of requests per second for one user.
-	Rate float64 `name:"user-rate" placeholder:"N" default:"5" env:"POKED_USER_RATE" help:"Rate limit per user: requests per second in the long run."`
+	Rate float64 `name:"user-rate" placeholder:"N" default:"5" env:"POKED_USER_RATE" help:"Rate limit per user: requests per second in the long run. Each of several registries counts for itself."`
 	// Burst is how many requests one user may make at once, above Rate.
 	Burst int `name:"user-burst" placeholder:"N" default:"100" env:"POKED_USER_BURST" help:"Rate limit per user: requests allowed at once."`
 }

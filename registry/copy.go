@@ -109,8 +109,8 @@ func countRows(ctx context.Context, from, to Endpoint) ([]Copied, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(to.Address); !database.IsServer(to.Address) && err != nil {
-		return list, nil // it will be created
+	if _, missing := os.Stat(to.Address); !database.IsServer(to.Address) && missing != nil {
+		return list, nil //nolint:nilerr // it will be created
 	}
 	target, err := database.OpenReader(ctx, to.Address, to.Options)
 	if err != nil {

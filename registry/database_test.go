@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"poked/events/eventstest"
 	"poked/registry/database"
 	"poked/registry/database/pgserver"
 )
@@ -49,6 +50,7 @@ func (p *postgresServer) start() {
 // get returns the server. Without PostgreSQL it skips the test, or fails it in CI.
 func (p *postgresServer) get(t testing.TB) *pgserver.Server {
 	t.Helper()
+	eventstest.Long(t)
 	p.once.Do(p.start)
 	if errors.Is(p.err, pgserver.ErrMissing) && os.Getenv("CI") == "" {
 		t.Skip("not tested on PostgreSQL: ", p.err)

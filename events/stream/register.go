@@ -193,11 +193,15 @@ func (c *change) answered(answer *nats.Msg, err error) (over bool, result error)
 	return isRefused(err), err
 }
 
+// isOurs reports whether the owner has written a state of the key.
+func (r *Register) isOurs(found Record) bool {
+	return r.writer == soleWriter || found.writer == r.writer
+}
+
 // settle handles the state of the key after a write that was refused or had no answer.
 func (c *change) settle(found Record) (over bool, result error) {
 	r := c.r
-	ours := r.writer == soleWriter || found.writer == r.writer
-	same := found.Revision == r.last.Revision
+	ours, same := r.isOurs(found), found.Revision == r.last.Revision
 	// Only a write of this change counts, even if an older one left the same value: that
 	// value may be about to expire, or another writer about to replace it.
 	asWanted := found.There != c.gone && (c.gone && !r.strict || ours && c.writes > 0 && !same && found.Value == string(c.value))

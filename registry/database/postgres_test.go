@@ -19,6 +19,7 @@ import (
 // or fails it in CI.
 func startServer(t *testing.T, o pgserver.Options) *pgserver.Server {
 	t.Helper()
+	eventstest.Long(t)
 	s, err := pgserver.Start(t.Context(), o)
 	if errors.Is(err, pgserver.ErrMissing) && os.Getenv("CI") == "" {
 		t.Skip("not tested on PostgreSQL: ", err)
@@ -260,7 +261,6 @@ func leads(t *testing.T, s *pgserver.Server, address string) {
 
 // A process that is paused in a transaction does not hold up the others.
 func pausedInTransaction(t *testing.T, address string) {
-	eventstest.Long(t)
 	a, b := openTwo(t, address)
 	locked, resume := make(chan struct{}), make(chan struct{})
 	paused := make(chan error, 1)

@@ -129,29 +129,33 @@ func (r *registries) change(ctx context.Context, registry, user int, method, pat
 	for try := 0; ; try++ {
 		status, answer := r.send(ctx, (registry+try)%2, user, method, path, body)
 		if slices.Contains(done, status) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.sets++
-			r.longest = max(r.longest, time.Since(began))
+			r.note(1, 0, time.Since(began))
 			return true
 		}
 		if status != 0 && status != http.StatusServiceUnavailable {
 			r.t.Errorf("%s %s: %d %s", method, path, status, answer)
 			return false
 		}
-		r.mu.Lock()
-		r.retries++
-		r.mu.Unlock()
+		r.note(0, 1, 0)
 		if wait.For(ctx, 100*time.Millisecond) != nil {
 			return false
 		}
 	}
 }
 
+// note counts changes and repeated requests.
+func (r *registries) note(sets, retries int, took time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sets += sets
+	r.retries += retries
+	r.longest = max(r.longest, took)
+}
+
 // client changes the pushers and rules of one user until faults is done, and returns what the
 // last answers leave: numbers by pushkey and by rule.
 func (r *registries) client(ctx context.Context, faults <-chan struct{}, user int) map[string]int {
-	rng := rand.New(rand.NewPCG(uint64(user), 1)) //nolint:gosec // a small number, and no secret
+	rng := rand.New(rand.NewPCG(uint64(user), 1))
 	left := map[string]int{}
 	for n := 1; ; n++ {
 		select {

@@ -49,6 +49,9 @@ func (s *seeder) isCurrent(ctx context.Context, room events.RoomID, coming []eve
 			return p == somebody, nil
 		}
 	}
+	if slices.ContainsFunc(coming, isCreate) {
+		return true, nil // the room is new, whatever the order in which its events come
+	}
 	var newest []byte
 	err := persist(ctx, func(ctx context.Context) (err error) {
 		newest, err = s.conn.NewestOf(ctx, room)

@@ -57,6 +57,16 @@ func TestStateAfterTheLastLocalUserHadLeft(t *testing.T) {
 	}
 }
 
+// A new room is not fetched, in whatever order its events come.
+func TestStateOfANewRoomIsNotFetched(t *testing.T) {
+	h := newHouse(t)
+	h.put(member("$alice", alice, "join"), create())
+	h.want("the events as they came", "$alice $create")
+	if n := len(h.hs.Hits("GET /_matrix/client/v3/rooms/")); n != 0 {
+		t.Errorf("the state was requested %d times", n)
+	}
+}
+
 // A client's redaction that is stored after its user's leave does not hide the leave.
 func TestReportedRedactionHidesNoLeave(t *testing.T) {
 	h := newHouse(t)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -118,11 +119,7 @@ func (s *seeder) isKnown(ctx context.Context, room events.RoomID, coming []event
 	if s.known.Contains(room) {
 		return true, nil
 	}
-	for i := range coming {
-		if coming[i].Type == "m.room.create" && coming[i].IsState && coming[i].StateKey == "" {
-			known = true // the room is new
-		}
-	}
+	known = slices.ContainsFunc(coming, isCreate) // then the room is new
 	if !known {
 		err = persist(ctx, func(ctx context.Context) (err error) {
 			known, err = s.conn.KnowsRoom(ctx, room)
@@ -133,6 +130,11 @@ func (s *seeder) isKnown(ctx context.Context, room events.RoomID, coming []event
 		s.known.Add(room, struct{}{})
 	}
 	return known, err
+}
+
+// isCreate reports whether an event is the one that every room begins with.
+func isCreate(ev events.RoomEvent) bool {
+	return ev.Type == "m.room.create" && ev.IsState && ev.StateKey == ""
 }
 
 // seed fetches the state of a room on behalf of the first user who may see it, and

@@ -134,11 +134,11 @@ func (w *world) follow(ctx context.Context, out io.Reader, in io.Writer, alice *
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		switch lines.Text() {
 		case "ready":
-			said, failed = w.greet(ctx, alice, room, pushkey)
+			said, failed = w.greet(ctx, alice, room, pushkey) // what is read before its poke is not poked
 		case "read": // the client has read what alice said
 			failed = errors.Join(failed, w.cleared(ctx, pushkey))
-			_, _ = io.WriteString(in, "\n") // fails only if the client has ended
 		}
+		_, _ = io.WriteString(in, "\n") // fails only if the client has ended
 	}
 	return said, failed
 }

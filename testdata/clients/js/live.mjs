@@ -3,8 +3,8 @@
 //
 //   node live.mjs <base url> <user> <password> <gateway url> <pushkey> <room> <up|down>
 //
-// It prints "ready" when a message may come to the room, and "read" once it has read it; then
-// it goes on after a line of standard input.
+// It prints "ready" when a message may come to the room, and "read" once it has read it. After
+// each it goes on once it is told so by a line of standard input.
 import assert from "node:assert/strict";
 import * as sdk from "matrix-js-sdk";
 
@@ -16,6 +16,7 @@ const { access_token: accessToken, user_id: userId, device_id: deviceId } =
         type: "m.login.password", identifier: { type: "m.id.user", user }, password,
     });
 const client = sdk.createClient({ baseUrl, accessToken, userId, deviceId, logger: quiet });
+const told = () => new Promise((resolve) => process.stdin.once("data", resolve));
 const rule = async (id) => (await client.getPushRules()).global.content.find((r) => r.rule_id === id);
 
 // An app starts: it asks for the push rules before its first sync.
@@ -47,9 +48,10 @@ if (phase === "up") {
         });
     });
     process.stdout.write("ready\n");
-    await client.sendReadReceipt(await hello);
+    const [event] = await Promise.all([hello, told()]);
+    await client.sendReadReceipt(event);
     process.stdout.write("read\n");
-    await new Promise((resolve) => process.stdin.once("data", resolve));
+    await told();
     const { event_id: sent } = await client.sendTextMessage(room, "by mistake");
     await client.redactEvent(room, sent);
 }

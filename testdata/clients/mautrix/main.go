@@ -4,8 +4,8 @@
 //
 //	client <base url> <user> <password> <gateway url> <pushkey> <room> <up|down>
 //
-// It prints "ready" when a message may come to the room, and "read" once it has read it; then
-// it goes on after a line of standard input.
+// It prints "ready" when a message may come to the room, and "read" once it has read it. After
+// each it goes on once it is told so by a line of standard input.
 package main
 
 import (
@@ -69,6 +69,7 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("join: %w", err)
 	}
 	if phase == "up" {
+		told := bufio.NewReader(os.Stdin)
 		fmt.Println("ready")
 		var said id.EventID
 		select {
@@ -76,11 +77,14 @@ func run(ctx context.Context, args []string) error {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for the message: %w", ctx.Err())
 		}
+		if _, err := told.ReadString('\n'); err != nil {
+			return fmt.Errorf("wait to read: %w", err)
+		}
 		if err := client.SendReceipt(ctx, room, said, event.ReceiptTypeRead, nil); err != nil {
 			return fmt.Errorf("read: %w", err)
 		}
 		fmt.Println("read")
-		if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+		if _, err := told.ReadString('\n'); err != nil {
 			return fmt.Errorf("wait to go on: %w", err)
 		}
 		sent, err := client.SendText(ctx, room, "by mistake")

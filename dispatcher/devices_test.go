@@ -136,7 +136,7 @@ func TestMatchedAgainDecidesTheSame(t *testing.T) {
 				h.Rules("@08:x", events.UserPushRules{Changes: dispatchertest.Master()})
 				h.Start()
 				h.Room("!r", users...)
-				met := h.Link.Break("notify."+strings.Split(h.notifySubject("@05:x"), ".")[1]+"."+events.Token("@05:x"), fault)
+				met := h.Link.Break(events.LogSubject(h.Conn.PartOf("@05:x")), fault)
 				h.sayText("@alice:x", "cake", "there is cake")
 				eventstest.WaitFor(t, "the fault", met)
 				if fault == eventstest.Kill {
@@ -157,10 +157,9 @@ func TestMatchedAgainDecidesTheSame(t *testing.T) {
 						t.Errorf("%s has %s, want %s", user, got, want)
 					}
 				}
-				for _, stored := range h.Server.Stored("NOTIFICATIONS", h.notifySubject("@bob:x")) {
-					n, err := events.ParseNotification(stored.Data)
-					if err != nil || !n.Silent || n.RuleID != "cake" || !n.Highlight || len(n.Devices) != 1 || !n.Devices["phone"].Notify {
-						t.Errorf("bob's notification is %s: %v", stored.Data, err)
+				for _, n := range h.storedOf("@bob:x") {
+					if !n.Silent || n.RuleID != "cake" || !n.Highlight || len(n.Devices) != 1 || !n.Devices["phone"].Notify {
+						t.Errorf("bob's notification is %+v", n)
 					}
 				}
 				if got := summaries(t, h.Gateway.Pokes(), "@07:x"); !strings.Contains(got, `more high {"sound":"ping","highlight":true}`) {
@@ -171,10 +170,20 @@ func TestMatchedAgainDecidesTheSame(t *testing.T) {
 	}
 }
 
-// notifySubject returns the prefix of the subjects of a user's notifications.
-func (h *harness) notifySubject(user events.UserID) string {
-	token := events.Token(user)
-	return fmt.Sprintf("notify.%d.%s.", events.PartitionOf(token, h.Conn.Partitions()), token)
+// storedOf returns the notifications of a user as they are stored.
+func (h *harness) storedOf(user events.UserID) (all []events.Notification) {
+	for _, stored := range h.Server.Stored("NOTIFICATIONS", "log.") {
+		m, err := events.ParseLog(stored.Data)
+		if err != nil {
+			h.T.Fatal(err)
+		}
+		for i := 0; m.Notify != nil && i < len(m.Notify.Users); i++ {
+			if to := m.Notify.Users[i]; to.UserID == user {
+				all = append(all, m.Notify.For(to.Decision))
+			}
+		}
+	}
+	return all
 }
 
 // A badge is sent some time after what changed the count, and another notification may be

@@ -7,13 +7,14 @@
 //	          by room      by user         by user     one request
 //	                                       │    ▲
 //	                                       ▼    │
-//	                                      BACKLOG
+//	                                   BACKLOG, INBOX
 //
 // # The pipeline
 //
 // [match] follows a partition of ROOMS in order, keeps the state of its rooms, and stores
-// one notification for each user that an event notifies. It also finds out what users have
-// read. [deliver] follows a partition of NOTIFICATIONS in order. Each pusher has a lane
+// whom an event notifies, one message for each partition of users. It also finds out what
+// users have read. [deliver] follows a partition of NOTIFICATIONS in order, and keeps what
+// each user has not read. Each pusher has a lane
 // there, with at most one poke in flight, so a pusher receives its user's notifications in
 // the order of the log (G3). [poke] makes the request and decides what the answer means.
 // [directory] knows every user's enabled pushers and, of those who have any, their push
@@ -42,10 +43,10 @@
 //
 // All memory is bounded by what the dispatcher owns, not by what is behind: a pusher costs
 // 75 bytes and its pushkey, a user of another dispatcher's partition about 50 bytes, a
-// lagging lane up to 400 bytes, however many notifications it has missed (G7). What is
-// remembered of unread notifications, 200 bytes for a thread and 24 for a notification, and
-// the newest notifications themselves take as much as Config.Recent allows, and are forgotten
-// beyond that. Of notifications that NATS has not stored yet, match holds a bounded number.
+// lagging lane up to 400 bytes, however many notifications it has missed (G7). What users
+// have not read, 256 bytes for a room and 32 for a notification, and the newest messages
+// take as much as Config.Recent allows; beyond that, inboxes leave memory once their
+// snapshots are stored. Of notifications that NATS has not stored yet, match holds a bounded number.
 //
 // # What fails, and how
 //
@@ -99,19 +100,22 @@ type Config struct {
 	GatewaySlots   int             `name:"gateway-slots" default:"256" env:"POKED_GATEWAY_SLOTS" help:"Highest concurrency limit of one push gateway: pokes in flight there at the same time."`
 	GatewayFloor   int             `name:"gateway-floor" default:"8" env:"POKED_GATEWAY_FLOOR" help:"Lowest concurrency limit of one push gateway: where it begins, and where it returns to when the gateway is overloaded; --gateway-slots at most."`
 	RequestTimeout time.Duration   `name:"request-timeout" default:"75s" env:"POKED_REQUEST_TIMEOUT" help:"Time limit of one poke. Sygnal may take 70s to answer."`
-	PokeTTL        time.Duration   `name:"poke-ttl" default:"24h" env:"POKED_POKE_TTL" help:"Age at which an undelivered poke becomes a dead letter, at most 144h: the notification log drops it after 168h."`
+	PokeTTL        time.Duration   `name:"poke-ttl" default:"24h" env:"POKED_POKE_TTL" help:"Age at which an undelivered poke becomes a dead letter, at least 12h less than --keep."`
 	CatchUpLimit   int             `name:"catch-up-limit" default:"100" env:"POKED_CATCH_UP_LIMIT" help:"A pusher that is more than this many notifications behind, after a failure at its gateway, gets only the newest one per room."`
 	Badge          deliver.BadgeOf `name:"badge" default:"messages" env:"POKED_BADGE" placeholder:"messages|rooms|none" help:"What the unread count counts: messages, rooms, or none for pokes without it."`
 	DelayIfActive  time.Duration   `name:"delay-if-active" default:"0s" env:"POKED_DELAY_IF_ACTIVE" help:"How long a poke waits while its user is reading elsewhere; it is not sent if they read the message meanwhile. Highlights do not wait. 0 is off."`
-	Recent         int64           `name:"recent" default:"67108864" env:"POKED_RECENT" help:"Bytes of memory for what is known of the newest notifications: where each user's unread ones are, and the newest themselves."`
+	Recent         int64           `name:"recent" default:"67108864" env:"POKED_RECENT" help:"Bytes of memory for what users have not read, beyond what is about to be stored, and for the newest notifications themselves."`
 	OpenRooms      int             `name:"open-rooms" default:"20000" env:"POKED_OPEN_ROOMS" help:"Rooms whose state is kept in memory."`
 	StopGrace      time.Duration   `name:"stop-grace" default:"10s" env:"POKED_STOP_GRACE" help:"How long a stop waits for pokes in flight if there is no other dispatcher. If there is one, it takes over within a second."`
 }
 
-// maxPokeTTL leaves a day between the expiry of a poke and that of its notification. A
-// lagging pusher may be tried an hour late (backoff, Retry-After), or NATS may be away;
+// ttlMargin is what lies at least between the expiry of a poke and that of its notification.
+// A lagging pusher may be tried an hour late (backoff, Retry-After), or NATS may be away;
 // without the notification there would be no dead letter.
-const maxPokeTTL = stream.NotificationsKept - 24*time.Hour
+const ttlMargin = 12 * time.Hour
+
+// maxPokeTTL is the longest time to live of a poke if the log is kept as long as possible.
+const maxPokeTTL = stream.LongestKeep - ttlMargin
 
 // Validate returns an error, in the words of the command line, for values that cannot work.
 func (c Config) Validate() error {
@@ -123,7 +127,7 @@ func (c Config) Validate() error {
 	case c.RequestTimeout <= 0, c.PokeTTL <= 0:
 		return errors.New("--request-timeout and --poke-ttl must be positive")
 	case c.PokeTTL > maxPokeTTL:
-		return fmt.Errorf("--poke-ttl must be at most %v: the notification log drops what is older than %v", maxPokeTTL, stream.NotificationsKept)
+		return fmt.Errorf("--poke-ttl must be at most %v: the notification log keeps nothing for longer than %v", maxPokeTTL, stream.LongestKeep)
 	case c.StopGrace < 0, c.DelayIfActive < 0:
 		return errors.New("--stop-grace and --delay-if-active must not be negative")
 	case c.DelayIfActive >= c.PokeTTL:
@@ -157,6 +161,9 @@ type Dispatcher struct {
 func New(cfg Config, policy *pushgateway.Policy, conn *stream.Conn, log *slog.Logger) (*Dispatcher, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure dispatcher: %w", err)
+	}
+	if longest := conn.Kept() - ttlMargin; cfg.PokeTTL > longest {
+		return nil, fmt.Errorf("configure dispatcher: --poke-ttl must be at most %v, or --keep longer: the notification log drops what is older than %v", longest, conn.Kept())
 	}
 	worker := rand.Text()
 	return &Dispatcher{

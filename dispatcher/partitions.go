@@ -47,7 +47,7 @@ func (d *Dispatcher) open(lease *partition.Lease) *delivery {
 	})
 	all.matching = match.Config{
 		Conn: d.conn, Directory: all.dir, Lease: lease, Counts: &d.matched, Owned: &d.partitions,
-		Unstored: match.NewUnstored(), Recovery: match.NewRecovery(d.conn), EveryReceipt: d.cfg.DelayIfActive > 0, OpenRooms: d.cfg.OpenRooms, Log: d.log,
+		Unstored: match.NewUnstored(), EveryReceipt: d.cfg.DelayIfActive > 0, OpenRooms: d.cfg.OpenRooms, Log: d.log,
 	}
 	all.delivering = deliver.Config{
 		Conn: d.conn, Worker: d.worker, Directory: all.dir, Gates: all.gates, Counts: &d.counts,

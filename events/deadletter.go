@@ -69,8 +69,6 @@ func (l *DeadLetter) Locate() {
 	tokens := strings.Split(PublishedAs(l.Subject), ".")
 	userToken, roomToken := NoToken, NoToken
 	switch {
-	case len(tokens) > 3 && IsLogKind(tokens[0]):
-		userToken, roomToken = tokens[2], tokens[3]
 	case tokens[0] == "room" && len(tokens) > 1:
 		roomToken = tokens[1]
 	case len(tokens) > 1 && (tokens[0] == "account" || tokens[0] == "rejected"):

@@ -7,12 +7,14 @@
 //	homeserver             RoomEvent, receipts             match         package publish
 //	                       AccountChange                   registry
 //	registry               UserPushers, UserPushRules      dispatchers   package stream
-//	match                  Notification, Read, Redaction   deliver
-//	deliver                Backlog, Pause, DeadLetter,     deliver, operators
+//	match                  LogNotification, Read,          deliver
+//	                       Redaction
+//	deliver                Backlog, InboxRoom, Pause,      deliver, operators
+//	                       DeadLetter
 //	                       Rejection                       registry
 //
 // Input is checked once, where it is parsed: [ParseRoomEvent], [ParseReceipts],
-// [ParseNotification] and [CheckJSON] refuse what cannot be used, or what a push gateway
+// [ParseLog] and [CheckJSON] refuse what cannot be used, or what a push gateway
 // could not read. Their errors wrap [ErrBadEvent] or [ErrBadNotification]. A reader of a
 // stream turns such a message into a dead letter and goes on.
 //

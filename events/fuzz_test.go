@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,21 +108,62 @@ func again[T any](t *testing.T, value T, parse func([]byte) (T, error)) {
 	}
 }
 
-func FuzzLogSubjects(f *testing.F) {
-	for _, subject := range []string{"notify.3.QGE6eA.IXI._", "read.3.QGE6eA.IXI.-", "redacted.3.QGE6eA.IXI", "notify.*.*.*.*", "notify....", "read.0.?.?._", ""} {
-		f.Add(subject)
+func FuzzLog(f *testing.F) {
+	for _, raw := range []string{
+		`{"kind":"notify","room_id":"!r","room_seq":7,"at":1,"event_id":"$e","thread":"$t","again_since":3,` +
+			`"decisions":[{"rule_id":"r","prio":"low","tweaks":{}}],"users":[{"user_id":"@a:x","pushers_revision":3}],"notification":{"event_id":"$e"}}`,
+		`{"kind":"read","user_id":"@a:x","room_id":"!r","up_to":7,"whole":true}`,
+		`{"kind":"read","user_id":"@a:x","room_id":"!r","event_id":"$e"}`,
+		`{"kind":"redacted","room_id":"!r","room_seq":7,"seq":3,"users":["@a:x"]}`, `{"kind":"other"}`, `{}`, ``,
+	} {
+		f.Add([]byte(raw))
 	}
-	f.Fuzz(func(t *testing.T, subject string) {
-		s, err := ParseLogSubject(subject)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		m, err := ParseLog(raw)
 		if err != nil {
 			if !errors.Is(err, ErrBadNotification) {
 				t.Errorf("error is %v", err)
 			}
 			return
 		}
-		tokens := strings.Split(subject, ".")
-		if string(s.Kind) != tokens[0] || Token(s.User) != tokens[2] || Token(s.Room) != tokens[3] {
-			t.Errorf("%s reads as %+v", subject, s)
+		var again []byte
+		switch m.Kind {
+		case LogNotify:
+			again = m.Notify.AppendJSON(nil)
+			for i := range m.Notify.Decisions {
+				if n := m.Notify.For(i); !json.Valid(n.Body) {
+					t.Errorf("decision %d makes %s", i, n.Body)
+				}
+			}
+		case LogRead:
+			again = m.Read.AppendJSON(nil)
+		case LogRedacted:
+			again = m.Redacted.AppendJSON(nil)
+		}
+		if _, err := ParseLog(again); err != nil {
+			t.Errorf("%s was %s before: %v", again, raw, err)
+		}
+	})
+}
+
+func FuzzInboxRoom(f *testing.F) {
+	for _, raw := range []string{
+		`{"applied":9,"incarnation":1,"older":[3,2,1],"threads":["$t"],"entries":[[3,7,0,0,1],[2,-1,1,5,4294967295]]}`,
+		`{"applied":0,"incarnation":0,"entries":[]}`, `{"entries":[[0,0,0,0,0]]}`, `{}`, ``,
+	} {
+		f.Add([]byte(raw))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		room, err := ParseInboxRoom(raw)
+		if err != nil {
+			if !errors.Is(err, ErrBadInbox) {
+				t.Errorf("error is %v", err)
+			}
+			return
+		}
+		again, err := ParseInboxRoom(room.AppendJSON(nil))
+		if err != nil || !slices.Equal(again.Entries, room.Entries) || again.Applied != room.Applied {
+			t.Errorf("%s reads as %+v, %+v before: %v", raw, again, room, err)
 		}
 	})
 }

@@ -81,6 +81,26 @@ func PartitionOf(token string, partitions int) int {
 	return int(h.Sum32() % uint32(partitions)) //nolint:gosec // partitions is 1 to MaxPartitions
 }
 
+// PartitionOfID is [PartitionOf] the token of an id, without making that.
+func PartitionOfID[T ~string](id T, partitions int) int {
+	if id == "" {
+		return PartitionOf(NoToken, partitions)
+	}
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" // base64url
+	h := uint32(2166136261)                                                             // FNV-1a
+	bits, n := uint32(0), 0                                                             // those that no character has encoded yet
+	for i := range len(id) {
+		bits, n = bits<<8|uint32(id[i]), n+8
+		for ; n >= 6; n -= 6 {
+			h = (h ^ uint32(alphabet[bits>>(n-6)&63])) * 16777619
+		}
+	}
+	if n > 0 {
+		h = (h ^ uint32(alphabet[bits<<(6-n)&63])) * 16777619
+	}
+	return int(h % uint32(partitions)) //nolint:gosec // partitions is 1 to MaxPartitions
+}
+
 // PusherID identifies a pusher without its pushkey: in subjects, in logs and in answers
 // to operators. It is a digest of (user, app_id, pushkey): 22 characters of base64url.
 type PusherID string

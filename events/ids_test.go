@@ -93,3 +93,14 @@ func TestNewPusherID(t *testing.T) {
 		t.Errorf("6 pushers have %d ids", len(ids))
 	}
 }
+
+// The partition of an id is that of its token.
+func TestPartitionOfIDIsThatOfTheToken(t *testing.T) {
+	for _, id := range []events.UserID{"", "@", "@a", "@a:", "@a:x", "@bob:example.org", "@\xff\x00ü:example.org", events.UserID(strings.Repeat("@x", 127))} {
+		for _, partitions := range []int{1, 2, 7, 16, 1024} {
+			if got, want := events.PartitionOfID(id, partitions), events.PartitionOf(events.Token(id), partitions); got != want {
+				t.Errorf("%q of %d: %d, want %d", id, partitions, got, want)
+			}
+		}
+	}
+}

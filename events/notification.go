@@ -1,24 +1,21 @@
 package events
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
 )
 
-// Notification is the decision that one event notifies one user. It is a message of the
-// stream NOTIFICATIONS on notify.<part>.<user>.<room>.<thread>; only the subject contains
-// the user and the room.
+// Notification is the decision that one event notifies one user. The stream NOTIFICATIONS
+// has it as part of a [LogNotification], and a dead letter as it is.
 type Notification struct {
-	// PushersRevision is the revision in PUSHERS of the user's pushers on which match
-	// based the decision, or 0. Deliver learns of changes separately and perhaps later,
-	// so it waits until it has seen this revision.
-	PushersRevision uint64
-	EventID         EventID
+	EventID EventID
 	// RoomSeq is the event's sequence in the stream ROOMS. It identifies a notification
 	// when its event is matched again.
 	RoomSeq uint64
@@ -80,6 +77,28 @@ func (n *Notification) Reaches(handle string) bool {
 	return !n.Silent
 }
 
+// Log returns the message of NOTIFICATIONS that notifies one user of the same.
+func (n *Notification) Log(user UserID, room RoomID) LogNotification {
+	prio, shared := n.split()
+	return LogNotification{
+		RoomID: room, EventID: n.EventID, RoomSeq: n.RoomSeq, At: n.At, SentAt: n.SentAt, Thread: n.Thread, Only: n.Only, Body: shared,
+		Decisions: []Decision{{
+			RuleID: n.RuleID, Highlight: n.Highlight, Tweaks: n.Tweaks, Silent: n.Silent, Devices: n.Devices, Prio: prio,
+		}},
+		Users: []LogUser{{UserID: user}},
+	}
+}
+
+// split splits Body into its prio and the rest.
+func (n *Notification) split() (prio string, rest []byte) {
+	after, found := bytes.CutPrefix(n.Body, []byte(`{"prio":"`))
+	prio, others, closed := strings.Cut(string(after), `"`)
+	if !found || !closed {
+		return "", n.Body
+	}
+	return prio, []byte("{" + strings.TrimPrefix(others, ","))
+}
+
 // ErrBadNotification is wrapped by errors about a message in NOTIFICATIONS that cannot be
 // read.
 var ErrBadNotification = errors.New("bad notification")
@@ -87,11 +106,7 @@ var ErrBadNotification = errors.New("bad notification")
 // AppendJSON appends the notification as it is stored. Body comes last, so that a reader
 // of the small fields can stop before it.
 func (n *Notification) AppendJSON(dst []byte) []byte {
-	dst = append(dst, '{')
-	if n.PushersRevision != 0 {
-		dst = appendRevision(dst, n.PushersRevision)
-	}
-	dst = append(dst, `"room_seq":`...)
+	dst = append(dst, `{"room_seq":`...)
 	dst = strconv.AppendUint(dst, n.RoomSeq, 10)
 	dst = append(dst, `,"at":`...)
 	dst = strconv.AppendInt(dst, n.At.UnixMilli(), 10)
@@ -125,24 +140,6 @@ func (n *Notification) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `,"notification":`...)
 	dst = append(dst, n.Body...)
 	return append(dst, '}')
-}
-
-// AppendWithRevision appends record, a notification that [Notification.AppendJSON] wrote
-// without a PushersRevision, and adds this revision. It serves an event that notifies
-// many users: the rest is encoded once.
-func AppendWithRevision(dst, record []byte, revision uint64) []byte {
-	if revision == 0 {
-		return append(dst, record...)
-	}
-	return append(appendRevision(append(dst, '{'), revision), record[1:]...)
-}
-
-// PushersRevisionOf returns the PushersRevision of a stored notification. It is cheaper
-// than [ParseNotification].
-func PushersRevisionOf(raw []byte) uint64 { return gjson.GetBytes(raw, "pushers_revision").Uint() }
-
-func appendRevision(dst []byte, revision uint64) []byte {
-	return append(strconv.AppendUint(append(dst, `"pushers_revision":`...), revision, 10), ',')
 }
 
 func appendDevices(dst []byte, devices map[string]DeviceOutcome) []byte {
@@ -201,8 +198,6 @@ func ParseNotification(raw []byte) (Notification, error) {
 // setField parses one of the small fields.
 func (n *Notification) setField(key string, value gjson.Result) {
 	switch key {
-	case "pushers_revision":
-		n.PushersRevision = value.Uint()
 	case "room_seq":
 		n.RoomSeq = value.Uint()
 	case "at":

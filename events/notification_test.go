@@ -24,9 +24,8 @@ func TestNotificationRoundTrip(t *testing.T) {
 				"":      {Tweaks: []byte(`{}`), Prio: "low"},
 			}
 		},
-		"revision": func(n *events.Notification) { n.PushersRevision = 1 << 60 },
-		"old":      func(n *events.Notification) { n.At = time.UnixMilli(-1) },
-		"nested":   func(n *events.Notification) { n.Body = []byte(`{"content":{"room_seq":1,"notification":{}}}`) },
+		"old":    func(n *events.Notification) { n.At = time.UnixMilli(-1) },
+		"nested": func(n *events.Notification) { n.Body = []byte(`{"content":{"room_seq":1,"notification":{}}}`) },
 	} {
 		n := eventstest.Notification()
 		change(&n)
@@ -58,26 +57,6 @@ func TestParseNotificationRefusals(t *testing.T) {
 		_, err := events.ParseNotification([]byte(raw))
 		if !errors.Is(err, events.ErrBadNotification) || strings.Contains(err.Error(), "CANARY") {
 			t.Errorf("%s: %v", raw, err)
-		}
-	}
-}
-
-func TestParseLogSubject(t *testing.T) {
-	ids := events.Token("@a:x") + "." + events.Token("!r")
-	for subject, want := range map[string]events.LogSubject{
-		"notify.3." + ids + "._": {Kind: events.LogNotify, Thread: events.NoToken},
-		"notify.3." + ids + ".+": {Kind: events.LogNotify, Thread: events.Retried},
-		"read.3." + ids + ".-":   {Kind: events.LogRead, Thread: events.WholeRoom},
-		"redacted.3." + ids:      {Kind: events.LogRedacted},
-	} {
-		want.User, want.Room = "@a:x", "!r"
-		if s, err := events.ParseLogSubject(subject); err != nil || s != want {
-			t.Errorf("%s: %+v, %v, want %+v", subject, s, err, want)
-		}
-	}
-	for _, subject := range []string{"", "notify.3.QQ", "notify.3.QQ.QQ", "notify.3.?.QQ._", "notify.3.QQ.?._", "redacted.3.QQ.QQ._", "other.3.QQ.QQ._"} {
-		if _, err := events.ParseLogSubject(subject); !errors.Is(err, events.ErrBadNotification) {
-			t.Errorf("%q: %v", subject, err)
 		}
 	}
 }
@@ -120,18 +99,4 @@ func FuzzParseNotification(f *testing.F) {
 			t.Errorf("what was read cannot be written: %v", err)
 		}
 	})
-}
-
-// A record that is encoded once for many users equals, with each user's revision added,
-// the record that would be encoded for that user.
-func TestRecordWithRevision(t *testing.T) {
-	n := eventstest.Notification()
-	record := n.AppendJSON(nil)
-	for _, revision := range []uint64{0, 1, 1 << 60} {
-		n.PushersRevision = revision
-		want := string(n.AppendJSON(nil))
-		if got := events.AppendWithRevision(nil, record, revision); string(got) != want || events.PushersRevisionOf(got) != revision {
-			t.Errorf("%s, want %s", got, want)
-		}
-	}
 }

@@ -47,6 +47,7 @@ type house struct {
 	reg  *Registry
 
 	forbidden string // table; see forbid
+	owner     *owner
 	web       *httptest.Server
 }
 
@@ -66,6 +67,7 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 	}
 	h := &house{t: t, cfg: cfg, log: &logBuffer{}, nats: eventstest.StartServer(t)}
 	h.conn = h.nats.Connect(eventstest.Topology())
+	h.owner = newOwner(t, h.nats.Connect(eventstest.Topology()))
 	h.open()
 	return h
 }

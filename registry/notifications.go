@@ -24,8 +24,7 @@ const (
 	maxListed     = 100
 	// maxListedBytes ends an answer once its events exceed this size.
 	maxListedBytes = 1 << 20
-	// maxListings limits concurrent answers: each holds in memory what it reads from the
-	// log.
+	// maxListings limits concurrent answers: each holds in memory what it reads.
 	maxListings = 8
 	// listingTimeout bounds the time for reading one answer from NATS.
 	listingTimeout = 10 * time.Second
@@ -47,7 +46,7 @@ type listedNotifications struct {
 }
 
 // listedNotification is one notification. Read is always false, since a notification
-// that was read is removed from the log.
+// that was read is no longer listed.
 type listedNotification struct {
 	Actions    []any           `json:"actions"`
 	Event      json.RawMessage `json:"event"`
@@ -58,8 +57,9 @@ type listedNotification struct {
 }
 
 // getNotifications answers GET notifications (client-server API, "Listing
-// Notifications") with the user's unread notifications in NATS, newest first. It
-// includes those that notify only some devices: they are unread for the user, too.
+// Notifications") with the user's unread notifications, newest first. The dispatcher that
+// owns the user's partition knows them. They include those that notify only some devices:
+// they are unread for the user, too.
 func (a *api) getNotifications(ctx context.Context, c *call) (any, error) {
 	query, err := parseListedQuery(c.request.URL.Query())
 	if err != nil {
@@ -78,8 +78,8 @@ func (a *api) getNotifications(ctx context.Context, c *call) (any, error) {
 	return answer, nil
 }
 
-// unavailable is the answer when NATS cannot be read. The rest of the API works without
-// NATS.
+// unavailable is the answer when no dispatcher answers, or NATS cannot be read. The rest of
+// the API works without both.
 func unavailable(err error) error {
 	return fmt.Errorf("%w: %w", &apiError{
 		problem: natsAway, message: "notifications cannot be read at the moment, try again later", retryAfter: retryUnavailable,
@@ -108,8 +108,9 @@ func parseListedQuery(values url.Values) (query listedQuery, err error) {
 }
 
 func (a *api) list(ctx context.Context, user events.UserID, query listedQuery) (listedNotifications, error) {
-	keep := func(n *events.Notification) bool { return n.Highlight || !query.highlight }
-	page, next, err := a.conn.ListNotifications(ctx, user, query.before, query.limit, keep)
+	page, next, err := a.conn.ListNotifications(ctx, stream.ListQuery{
+		User: user, Before: query.before, Limit: query.limit, Highlight: query.highlight,
+	})
 	if err != nil {
 		return listedNotifications{}, err
 	}

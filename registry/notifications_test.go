@@ -44,13 +44,7 @@ func (h *house) notify(user events.UserID, id string, seq uint64, change ...func
 	for _, c := range change {
 		c(&n)
 	}
-	stored := make(chan error, 1)
-	batch := h.conn.NewBatch(func(_ uint64, err error) { stored <- err })
-	batch.Notify(h.conn, user, room, n.Thread, n.AppendJSON(nil))
-	batch.Send()
-	if err := <-stored; err != nil {
-		h.t.Fatal(err)
-	}
+	h.owner.notify(user, n)
 }
 
 // notified requests a page, and returns it with its event ids.
@@ -167,21 +161,6 @@ func TestNotificationPages(t *testing.T) {
 	}
 }
 
-// TestNotificationsRead marks a room as read, as a dispatcher does: its notifications
-// are no longer listed.
-func TestNotificationsRead(t *testing.T) {
-	h := newHouse(t)
-	for i, id := range []string{"$a", "$b", "$c"} {
-		h.notify(alice, id, uint64(i)+1)
-	}
-	if _, err := h.conn.MarkRead(t.Context(), alice, room, events.Read{UpTo: 2, Whole: true}, 4); err != nil {
-		t.Fatal(err)
-	}
-	if _, ids := h.notified("alice-phone", ""); ids != "$c" {
-		t.Errorf("%s is listed, want $c", ids)
-	}
-}
-
 func TestNotificationsBadQuery(t *testing.T) {
 	h := newHouse(t)
 	for query, key := range map[string]string{
@@ -214,7 +193,7 @@ func TestNotificationsInOneAnswer(t *testing.T) {
 	}
 }
 
-// TestNotificationsWithoutNATS stops NATS before an answer, and in the middle of one:
+// TestNotificationsWithoutNATS stops NATS or the dispatcher before an answer, and in the middle of one:
 // the client gets 503 with Retry-After, and an answer once NATS is back.
 func TestNotificationsWithoutNATS(t *testing.T) {
 	h := newHouse(t)
@@ -237,15 +216,19 @@ func TestNotificationsWithoutNATS(t *testing.T) {
 		status, _, _ := h.request(http.MethodGet, prefixV3+"/notifications", "alice-phone", "")
 		return status == http.StatusOK
 	}
-	for _, subject := range []string{"$JS.API.STREAM.MSG.GET.NOTIFICATIONS", "$JS.API.DIRECT.GET.NOTIFICATIONS", "$JS.API.DIRECT.GET.ROOMS"} {
-		met := link.Break(subject, eventstest.Refuse)
-		refused(subject)
-		if !met() {
-			t.Errorf("no request on %s", subject)
-		}
-		if !answered() {
-			t.Errorf("no answer after %s was refused", subject)
-		}
+	met := link.Break("$JS.API.DIRECT.GET.ROOMS", eventstest.Refuse)
+	refused("an event is not read")
+	if !met() {
+		t.Error("ROOMS was not asked")
+	}
+	if !answered() {
+		t.Error("no answer after ROOMS refused one")
+	}
+	h.owner.stop()
+	refused("no dispatcher answers")
+	h.owner.start()
+	if !answered() {
+		t.Error("no answer although a dispatcher answers again")
 	}
 	link.Part()
 	refused("away")

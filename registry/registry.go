@@ -1,14 +1,14 @@
 // Package registry serves the pusher, push rule and notification endpoints of the Matrix
 // client-server API. It stores pushers and push rules in a database, a SQLite file that
 // nothing else opens or a PostgreSQL database that several registries share, and publishes
-// them to NATS through an outbox. Unread notifications are read from NATS for each request
-// and not stored here.
+// them to NATS through an outbox. For unread notifications it asks a dispatcher at each
+// request.
 //
 //	client ──pushers, pushrules──▶ api ─┐                 ┌─▶ outbox ──Put…──▶ PUSHERS, PUSH_RULES ──▶ dispatchers
 //	                                    ├─▶ store (SQL) ──┘      ▲
 //	NATS REJECTED, ACCOUNTS ────────────┘   one transaction:     └─ reconcile ◀──All… (both buckets)
 //	                                        change, version, outbox
-//	client ──notifications──▶ api ──ListNotifications──▶ NATS NOTIFICATIONS, ROOMS
+//	client ──notifications──▶ api ──ListNotifications──▶ a dispatcher; NATS ROOMS
 //
 // A request is routed by its escaped path (route.go), since a rule id may contain an
 // escaped slash. It passes authentication ([Authenticator]), the user's rate limit,
@@ -44,9 +44,10 @@
 //
 // # Notifications
 //
-// Unread notifications are read from NATS for each request (notifications.go), from the
-// same log that dispatchers count the badge from, so the list and the badge agree. The
-// event is the original for the 72 hours that ROOMS keeps it, and after that the part
+// The dispatcher that owns the user's partition is asked for each request
+// (notifications.go): it counts the badge, so the list and the badge agree. During a
+// take-over the answer waits for a few seconds; without any dispatcher it is 503. The
+// event is the original for as long as ROOMS keeps it, and after that the part
 // that was in the poke. A page token is a sequence in the log, so new notifications do
 // not shift later pages.
 //

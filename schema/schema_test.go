@@ -105,7 +105,7 @@ func TestWrittenValues(t *testing.T) {
 		Tweaks: []byte(`{"highlight":true}`), Body: []byte(`{"event_id":"$e"}`),
 	}
 	threaded := note
-	threaded.SentAt, threaded.Thread, threaded.PushersRevision = at.UnixMilli(), "$root", 12
+	threaded.SentAt, threaded.Thread, threaded.Only = at.UnixMilli(), "$root", "pusher"
 	plain := note
 	plain.Highlight, plain.Tweaks = false, []byte(`{}`)
 	single := note
@@ -125,15 +125,27 @@ func TestWrittenValues(t *testing.T) {
 		{"notification", plain.AppendJSON(nil)},
 		{"notification", single.AppendJSON(nil)},
 		{"notification", threaded.AppendJSON(nil)},
-		{"read", encode(t, events.Read{UpTo: 7, Whole: true})},
-		{"read", encode(t, events.Read{UpTo: 7, Thread: "$root"})},
-		{"redaction", encode(t, events.Redaction{Seq: 7})},
+		{"log_notification", logOf(note).AppendJSON(nil)},
+		{"log_notification", logOf(single).AppendJSON(nil)},
+		{"log_notification", logOf(threaded).AppendJSON(nil)},
+		{"log_notification", manyOf(note).AppendJSON(nil)},
+		{"read", events.Read{UserID: "@a:x", RoomID: "!r", UpTo: 7, Whole: true}.AppendJSON(nil)},
+		{"read", events.Read{UserID: "@a:x", RoomID: "!r", UpTo: 7, Thread: "$root"}.AppendJSON(nil)},
+		{"read", events.Read{UserID: "@a:x", RoomID: "!r", Event: "$e"}.AppendJSON(nil)},
+		{"redaction", events.Redaction{RoomID: "!r", RoomSeq: 7, Seq: 9, Users: []events.UserID{"@a:x"}}.AppendJSON(nil)},
+		{"inbox", (&events.InboxRoom{}).AppendJSON(nil)},
+		{"inbox", (&events.InboxRoom{
+			Applied: 9, Incarnation: 1, Older: 3, OlderSeq: 2, OlderRoomSeq: 5, Threads: []events.EventID{"$root"},
+			Entries: []events.InboxEntry{{Seq: 3, RoomSeq: 7, Thread: 1, Flags: 5, Hash: 1 << 31}, {Seq: 4, RoomSeq: 6}},
+		}).AppendJSON(nil)},
+		{"inbox_position", encode(t, events.InboxPosition{})},
+		{"inbox_position", encode(t, cutPosition(at))},
 		{"barrier", encode(t, events.Barrier{Pushers: 7, PushRules: 0})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x"})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Position: 9, Attempts: 3, Since: at, NextTry: at, LastError: "timeout"})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Alone: 2, PausedUntil: at, PassedOver: 7, Badge: true})},
 		{"position", encode(t, partition.Position{})},
-		{"position", encode(t, partition.Position{Next: 9, Open: []uint64{3, 8}, Wrote: []uint64{8}, Log: 70, Owner: "w", Clean: true})},
+		{"position", encode(t, partition.Position{Next: 9, Open: []uint64{3, 8}, Wrote: []uint64{8}, Parts: map[uint64][]byte{8: {5}}, Log: 70, Owner: "w"})},
 		{"pause", encode(t, events.Pause{Origin: "https://g.example:443", Until: at})},
 		{"rejection", encode(t, events.Rejection{UserID: "@a:x"})},
 		{"rejection", encode(t, events.Rejection{
@@ -171,11 +183,15 @@ func TestSchemasDescribeEveryField(t *testing.T) {
 	for name, value := range map[string]any{
 		"pushers": events.UserPushers{}, "push_rules": events.UserPushRules{}, "backlog": events.Backlog{},
 		"dead_letter": events.DeadLetter{}, "pause": events.Pause{}, "rejection": events.Rejection{},
-		"read": events.Read{}, "redaction": events.Redaction{}, "position": partition.Position{},
-		"barrier": events.Barrier{}, "trace": trace.Trace{},
+		"read": logged[events.Read]{}, "redaction": logged[events.Redaction]{}, "position": partition.Position{},
+		"inbox_position": events.InboxPosition{}, "barrier": events.Barrier{}, "trace": trace.Trace{},
 	} {
 		var fields []string
-		for _, field := range reflect.VisibleFields(reflect.TypeOf(value)) {
+		typ := reflect.TypeOf(value)
+		if typ.NumField() == 2 && typ.Field(0).Name == "Kind" {
+			fields, typ = []string{"kind"}, typ.Field(1).Type
+		}
+		for _, field := range reflect.VisibleFields(typ) {
 			if key, _, _ := strings.Cut(field.Tag.Get("json"), ","); key != "" && key != "-" {
 				fields = append(fields, key)
 			}
@@ -185,6 +201,36 @@ func TestSchemasDescribeEveryField(t *testing.T) {
 			t.Errorf("%s describes %v, poked writes %v", name, described, fields)
 		}
 	}
+}
+
+// logged is a message of NOTIFICATIONS of which one field is its kind.
+type logged[T any] struct {
+	Kind  string
+	Value T
+}
+
+// logOf returns the message that notifies a user of the same.
+func logOf(n events.Notification) *events.LogNotification {
+	m := n.Log("@a:x", "!r")
+	m.Decisions[0].Prio = "high"
+	return &m
+}
+
+// manyOf returns a message with every field.
+func manyOf(n events.Notification) *events.LogNotification {
+	m := logOf(n)
+	m.Again = true
+	m.Decisions = append(m.Decisions, events.Decision{Prio: "low", Tweaks: []byte(`{}`), Target: new(bool), RoomName: "Bob"})
+	m.Users = append(m.Users, events.LogUser{UserID: "@b:x", Decision: 1, PushersRevision: 7})
+	return m
+}
+
+// cutPosition returns a position with every field.
+func cutPosition(at time.Time) events.InboxPosition {
+	p := events.InboxPosition{Stream: at, Seq: 9, Head: 12, HeadAt: at}
+	p.Cut(5, at, at)
+	p.Head, p.HeadAt = 7, at
+	return p
 }
 
 // The schema of dead letters lists every reason.
@@ -243,6 +289,11 @@ func TestRefusals(t *testing.T) {
 		{"push_rules", `{"user_id":"@a:x","version":1,"changes":{"room":[{"rule_id":"r"}]}}`, "missing properties"},
 		{"push_rules", `{"user_id":"@a:x","version":1,"devices":{"":{}}}`, "minLength"},
 		{"notification", `{"room_seq":1,"at":1,"event_id":"$e","rule_id":"r","tweaks":{}}`, "notification"},
+		{"log_notification", `{"kind":"notify","room_id":"!r","room_seq":1,"at":1,"event_id":"$e","decisions":[{"rule_id":"r","prio":"low"}],"users":[{"user_id":"@a:x"}],"notification":{}}`, "tweaks"},
+		{"read", `{"kind":"read","user_id":"@a:x","room_id":"!r"}`, "oneOf"},
+		{"redaction", `{"kind":"redacted","room_id":"!r","room_seq":1,"seq":1,"users":[]}`, "minItems"},
+		{"inbox", `{"applied":1,"incarnation":0,"entries":[[1,2,3]]}`, "minItems"},
+		{"inbox_position", `{"seq":1,"sure":1}`, "stream"},
 		{"backlog", `{"user_id":"@a:x","position":1,"attempts":1,"since":"now","next_try":"2026-07-01T00:00:00Z","last_error":""}`, "date-time"},
 		{"position", `{"next":-1,"owner":"w"}`, "minimum"},
 		{"pause", `{"origin":"","until":"2026-07-01T00:00:00Z"}`, "minLength"},

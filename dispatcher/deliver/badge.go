@@ -2,7 +2,6 @@ package deliver
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"poked/events"
@@ -15,30 +14,33 @@ const badgeDelay = 500 * time.Millisecond
 
 // pendingBadge is a change of a user's unread count that has not been sent.
 type pendingBadge struct {
-	reasons []uint64 // sequences in NOTIFICATIONS that stay open until it is sent
+	reasons []*opened // messages that stay open until it is sent
 	due     time.Time
 }
 
 // badgeChanged schedules a badge-only poke to each of a user's pushers. The message that
 // changed the count stays open until the pokes are sent or recorded. The caller holds the
 // mutex since it changed the lanes: no poke goes out in between with the old count.
-func (d *Deliverer) badgeChanged(user events.UserID, reason uint64) {
+func (d *Deliverer) badgeChanged(user events.UserID, reason *opened) {
 	if d.Badge == BadgeNone || !d.Directory.Has(user) {
-		d.follower.Done(reason)
 		return
 	}
+	reason.waiting++
 	pending := d.badges[user]
 	if pending == nil {
 		pending = &pendingBadge{due: time.Now().Add(badgeDelay)}
-		d.badges[user] = pending
+		d.badges[events.UserID([]byte(user))] = pending // a copy: user is part of a message
 	}
 	pending.reasons = append(pending.reasons, reason)
 }
 
 // sendBadges gives lanes the badges that have waited long enough.
 func (d *Deliverer) sendBadges(ctx context.Context, now time.Time) {
+	if !d.isReplayed() {
+		return // what was left open may have to be sent before them
+	}
 	for _, user := range d.dueBadges(now) {
-		if wait.Until(ctx, wait.RetryPause, d.waiting, func() error { return d.learnUnread(ctx, user, 0) }) != nil {
+		if d.mustLoad(ctx, user) != nil {
 			return // the messages stay open
 		}
 		d.sendBadge(user)
@@ -49,7 +51,7 @@ func (d *Deliverer) dueBadges(now time.Time) (due []events.UserID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for user, pending := range d.badges {
-		if !pending.due.After(now) {
+		if !pending.due.After(now) && d.late[user] == nil { // else those that wait carry an older count
 			due = append(due, user)
 		}
 	}
@@ -59,11 +61,6 @@ func (d *Deliverer) dueBadges(now time.Time) (due []events.UserID) {
 // sendLastBadges sends all pending badges at once, at the end of the work: only this worker
 // knows which counts the pushers have already received.
 func (d *Deliverer) sendLastBadges() {
-	wait.Drain{Grace: wait.RetryPause}.Until(func() bool {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return len(d.removing) == 0
-	})
 	ctx, cancel := context.WithTimeout(context.Background(), wait.RetryPause)
 	defer cancel()
 	d.sendBadges(ctx, time.Now().Add(badgeDelay))
@@ -77,20 +74,11 @@ func (d *Deliverer) sendBadge(user events.UserID) {
 		return // while closing it is left to the next owner
 	}
 	delete(d.badges, user)
-	it := &item{seq: d.takenOf(user), badge: true, reasons: pending.reasons, waiting: 1}
+	it := &item{seq: max(d.applied, d.follower.Cursor()), of: pending.reasons, badge: true, waiting: 1}
 	for _, l := range d.recipient(user).lanes {
 		l.enqueueBadge(it)
 	}
 	d.release(it)
-}
-
-// hasSentBadges reports whether each of a user's pushers that show a badge has received one
-// since the work on the partition began.
-func (d *Deliverer) hasSentBadges(user events.UserID) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	r := d.people[user]
-	return r != nil && !slices.ContainsFunc(r.lanes, func(l *lane) bool { return l.showsBadge() && !l.delivered.known })
 }
 
 // badgeOnly is the body, as notifications store it, of a poke without an event.

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"poked/dispatcher/directory"
 	"poked/events"
 )
@@ -18,8 +16,8 @@ const (
 )
 
 // catchUpReader reads the log for the lanes of one partition that lag and have a place at
-// their gateway. Where their notifications are is known from the inboxes of their users; the
-// newest are in memory, and the others are read by sequence, for all that wait at once. A
+// their gateway. Where their notifications are is in the inboxes of their users; the newest
+// messages are in memory, and the others are read by sequence, for all that wait at once. A
 // lane keeps its place while the log is read, and until it has sent what was read, so no
 // more of the log is in memory than is about to be sent.
 type catchUpReader struct {
@@ -74,6 +72,11 @@ func (c *catchUpReader) want(l *lane, urgent bool) {
 }
 
 func (c *catchUpReader) run(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-c.d.replayed: // only now the inboxes hold all that the lanes may have to send
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -121,12 +124,6 @@ type choice struct {
 	passedOver int // left out because the same room has newer ones
 }
 
-// placeIn is the place of a notification of a room.
-type placeIn struct {
-	place
-	room events.RoomID
-}
-
 // logItem is a notification read from the log.
 type logItem struct {
 	seq  uint64
@@ -137,17 +134,19 @@ type logItem struct {
 // read chooses for each of the lanes what it sends next, and reads that.
 func (c *catchUpReader) read(ctx context.Context, lanes []*lane) {
 	asks := c.asks(lanes)
-	c.learn(ctx, asks)
-	var wanted []uint64
+	users := make([]events.UserID, len(asks))
+	for i, a := range asks {
+		users[i] = a.user
+	}
+	loaded := c.d.load(ctx, users...)
+	var wanted []placeIn
 	for _, a := range asks {
-		if a.err == nil {
+		if a.err = loaded; a.err == nil {
 			a.choice, a.err = c.choose(ctx, a)
 		}
-		for _, p := range a.choice.places {
-			wanted = append(wanted, p.seq)
-		}
+		wanted = append(wanted, a.choice.places...)
 	}
-	read, err := c.fetch(ctx, wanted)
+	read, err := c.d.fetch(ctx, wanted)
 	for _, a := range asks {
 		if a.err == nil {
 			a.err = err
@@ -172,24 +171,8 @@ func (c *catchUpReader) asks(lanes []*lane) []*ask {
 	return asks
 }
 
-// learnAtOnce is for how many users the log is asked at the same time.
-const learnAtOnce = 16
-
-// learn learns the inboxes of the users of all asks.
-func (c *catchUpReader) learn(ctx context.Context, asks []*ask) {
-	var group errgroup.Group
-	group.SetLimit(learnAtOnce)
-	for _, a := range asks {
-		group.Go(func() error {
-			a.err = c.d.learnUnread(ctx, a.user, a.target)
-			return nil
-		})
-	}
-	_ = group.Wait() // each ask keeps its own error
-}
-
 // give gives a lane what was read, unless the lane changed meanwhile.
-func (c *catchUpReader) give(a *ask, read map[uint64]*events.Notification) {
+func (c *catchUpReader) give(a *ask, read bodies) {
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
 	g := a.lag
@@ -203,7 +186,7 @@ func (c *catchUpReader) give(a *ask, read map[uint64]*events.Notification) {
 	}
 	g.items = nil
 	for _, p := range a.choice.places {
-		if n := read[p.seq]; n != nil { // or it was removed, or became a dead letter when it arrived
+		if n := read.of(a.user, p); n != nil {
 			g.items = append(g.items, logItem{seq: p.seq, room: p.room, n: *n})
 		}
 	}
@@ -215,33 +198,44 @@ func (c *catchUpReader) give(a *ask, read map[uint64]*events.Notification) {
 	}
 }
 
-// fetch returns notifications by their sequences: from memory, or from the log.
-func (c *catchUpReader) fetch(ctx context.Context, seqs []uint64) (map[uint64]*events.Notification, error) {
-	found := make(map[uint64]*events.Notification, len(seqs))
+// bodies are messages of the log, by sequence.
+type bodies map[uint64]*logged
+
+// of returns the notification of a user at a place, or nil if the log does not hold it: it
+// was removed, or the log has lost its end and has another message there.
+func (b bodies) of(user events.UserID, p placeIn) *events.Notification {
+	m := b[p.seq]
+	if m == nil || m.n.RoomSeq != p.roomSeq || m.n.RoomID != p.room {
+		return nil
+	}
+	return m.of(user)
+}
+
+// fetch returns messages of the log by their sequences: from memory, or from the log, each
+// once for all who share it.
+func (d *Deliverer) fetch(ctx context.Context, places []placeIn) (bodies, error) {
+	found := make(bodies, len(places))
 	var missing []uint64
-	c.d.mu.Lock()
-	for _, seq := range seqs {
-		if _, twice := found[seq]; twice {
+	d.mu.Lock()
+	for _, p := range places {
+		if _, twice := found[p.seq]; twice {
 			continue
 		}
-		it := c.d.recent.get(seq)
-		if found[seq] = nil; it == nil {
-			missing = append(missing, seq)
-		} else {
-			found[seq] = &it.n
+		if found[p.seq] = d.recent.get(p.seq); found[p.seq] == nil {
+			missing = append(missing, p.seq)
 		}
 	}
-	c.d.mu.Unlock()
+	d.mu.Unlock()
 	if len(missing) == 0 {
 		return found, nil
 	}
-	bodies, err := c.d.Conn.Bodies(ctx, missing)
+	read, err := d.Conn.Bodies(ctx, missing)
 	if err != nil {
 		return nil, err
 	}
-	for seq, raw := range bodies {
-		if n, err := events.ParseNotification(raw); err == nil {
-			found[seq] = &n
+	for seq, raw := range read {
+		if m, err := events.ParseLog(raw); err == nil && m.Notify != nil {
+			found[seq] = newLogged(seq, m.Notify)
 		}
 	}
 	return found, nil

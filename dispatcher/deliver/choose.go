@@ -3,11 +3,21 @@ package deliver
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 
 	"poked/events"
 )
+
+// placeIn is where an unread notification is.
+type placeIn struct {
+	seq     uint64 // in NOTIFICATIONS
+	roomSeq uint64 // of its event, in ROOMS
+	flags   events.InboxFlags
+	hash    uint32 // of the event id
+	room    events.RoomID
+}
+
+func comparePlaces(p, q placeIn) int { return cmp.Compare(p.seq, q.seq) }
 
 // choose chooses what a lane sends next: up to readingLimit notifications after its position,
 // or, if it is more than the limit behind, the newest of each room.
@@ -15,12 +25,7 @@ func (c *catchUpReader) choose(ctx context.Context, a *ask) (choice, error) {
 	if a.after >= a.target {
 		return choice{end: a.target, thinTo: a.thinTo}, nil // only the badge is left
 	}
-	all, more, err := c.places(ctx, a)
-	for try := 0; errors.Is(err, errNotKnown) && try < learnTries; try++ { // it was forgotten, or something is removed
-		if err = c.d.learnUnread(ctx, a.user, a.target); err == nil {
-			all, more, err = c.places(ctx, a)
-		}
-	}
+	all, more, err := c.places(a)
 	if err != nil {
 		return choice{}, err
 	}
@@ -56,64 +61,20 @@ func upTo(list []placeIn, seq uint64) []placeIn {
 	return list[:n]
 }
 
-// errNotKnown reports that an inbox was forgotten before it was used.
-var errNotKnown = errors.New("what the user has unread is not known any more")
-
 // places returns where the notifications of a user are after the lane's position, in order,
-// those beyond its target included. Of a thread with too many of which only the newest is
-// known it returns that one, and counts the others as more.
-func (c *catchUpReader) places(ctx context.Context, a *ask) (all []placeIn, more int, err error) {
-	all, unknown, err := c.knownPlaces(a)
-	for i := 0; i < len(unknown) && err == nil; i++ {
-		var some []placeIn
-		var n int
-		some, n, err = c.search(ctx, a, &unknown[i])
-		all, more = append(all, some...), more+n
-	}
-	slices.SortFunc(all, func(x, y placeIn) int { return cmp.Compare(x.seq, y.seq) })
-	return slices.CompactFunc(all, func(x, y placeIn) bool { return x.seq == y.seq }), more, err
-}
-
-// knownPlaces returns what the user's inbox knows, and the threads of which only the newest
-// of several notifications is known.
-func (c *catchUpReader) knownPlaces(a *ask) (all []placeIn, unknown []thread, err error) {
+// those beyond its target included, and how many older ones there are that are only a
+// number.
+func (c *catchUpReader) places(a *ask) (all []placeIn, more int, err error) {
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
-	in := &c.d.recipient(a.user).unread
-	if !c.d.isUsable(in) {
-		return nil, nil, errNotKnown
+	in := c.d.inboxes[a.user]
+	if in == nil {
+		return nil, 0, errNotKnown
 	}
 	in.used = true
-	all, unknown = in.after(a.after)
-	return all, unknown, nil
-}
-
-// search searches the log for the notifications of a thread of which only the newest is
-// known. If they are more than the limit it returns that one, and how many the others are; or
-// the oldest, for a lane that receives all of them.
-func (c *catchUpReader) search(ctx context.Context, a *ask, t *thread) (all []placeIn, more int, err error) {
-	limit := c.limit + 1
-	switch {
-	case !a.passesOver:
-		limit = readingLimit + 1 // one more than it receives now
-	case t.last.partial:
-		limit = int(t.older) //nolint:gosec // a count
-	}
-	page, more, err := c.d.Conn.NotificationsIn(ctx, a.user, t.room, t.thread, t.last.seq, a.after, limit)
-	for _, logged := range page {
-		if logged.Seq > t.last.seq {
-			break // known one by one
-		}
-		p := placeIn{place{seq: logged.Seq, partial: true}, t.room}
-		if n, err := events.ParseNotification(logged.Data); err == nil {
-			p.place = placeOf(logged.Seq, &n)
-		}
-		all = append(all, p)
-	}
-	if n := len(all); a.passesOver && n > c.limit && !t.last.partial { // the rest includes those that are known one by one
-		return []placeIn{{t.last, t.room}}, n - 1 + max(more-len(t.since), 0), err
-	}
-	return all, 0, err
+	c.d.expire(a.user, in)
+	all, more = in.after(a.after)
+	return all, more, nil
 }
 
 // newestWanted returns, for each room, the newest notification up to a sequence that is for
@@ -121,19 +82,24 @@ func (c *catchUpReader) search(ctx context.Context, a *ask, t *thread) (all []pl
 // threads, is for the pusher too: that one will be sent.
 func (c *catchUpReader) newestWanted(ctx context.Context, a *ask, all []placeIn, limit uint64) (newest []placeIn, err error) {
 	decided := map[events.RoomID]bool{}
-	read := map[uint64]*events.Notification{}
+	asked := map[uint64]bool{}
+	read := bodies{}
 	for i := len(all) - 1; i >= 0; i-- {
 		p := all[i]
 		if decided[p.room] {
 			continue
 		}
-		if p.partial {
-			if _, known := read[p.seq]; !known {
-				if read, err = c.fetch(ctx, partialBefore(all[:i+1], decided)); err != nil {
+		if p.flags&events.InboxPartial != 0 {
+			if !asked[p.seq] {
+				some := partialBefore(all[:i+1], decided)
+				if read, err = c.d.fetch(ctx, some); err != nil {
 					return nil, err
 				}
+				for _, one := range some {
+					asked[one.seq] = true
+				}
 			}
-			if n := read[p.seq]; n == nil || !a.pusher.Wants(n) {
+			if n := read.of(a.user, p); n == nil || !a.pusher.Wants(n) {
 				continue
 			}
 		}
@@ -145,15 +111,15 @@ func (c *catchUpReader) newestWanted(ctx context.Context, a *ask, all []placeIn,
 	return newest, nil
 }
 
-// partialBefore returns the sequences of the last few notifications of a list that may not be
-// for each pusher, of rooms that are not decided.
-func partialBefore(all []placeIn, decided map[events.RoomID]bool) (seqs []uint64) {
+// partialBefore returns the last few notifications of a list that may not be for each
+// pusher, of rooms that are not decided.
+func partialBefore(all []placeIn, decided map[events.RoomID]bool) (some []placeIn) {
 	for _, p := range slices.Backward(all) {
-		if p.partial && !decided[p.room] {
-			if seqs = append(seqs, p.seq); len(seqs) == readingLimit {
+		if p.flags&events.InboxPartial != 0 && !decided[p.room] {
+			if some = append(some, p); len(some) == readingLimit {
 				break
 			}
 		}
 	}
-	return seqs
+	return some
 }

@@ -7,18 +7,10 @@ import (
 	"poked/events"
 )
 
-// seen records that a user has just read something.
-func (d *Deliverer) seen(user events.UserID, at time.Time) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if r := d.people[user]; r != nil {
-		r.activeAt = at
-	}
-}
-
 // delay holds back a notification that arrived while its user was reading elsewhere, since
 // they may read this one too. A highlight is not held back, nor is anything before it.
-func (d *Deliverer) delay(r *recipient, n *events.Notification, now time.Time) {
+func (d *Deliverer) delay(r *recipient, n *events.Notification) {
+	now := time.Now()
 	if d.DelayIfActive == 0 {
 		return
 	}
@@ -33,7 +25,7 @@ func (d *Deliverer) delay(r *recipient, n *events.Notification, now time.Time) {
 }
 
 // holdUntil delays what a live lane has to send: the lane lags on purpose, and what is read
-// meanwhile is removed from the log.
+// meanwhile is not sent.
 func (l *lane) holdUntil(now, until time.Time) {
 	if len(l.queue) == 0 {
 		return // it lags already, or the notification is not for its pusher

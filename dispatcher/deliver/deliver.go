@@ -5,7 +5,7 @@
 //	NOTIFICATIONS ──▶ Deliverer ──▶ lane ──▶ Gateways ──▶ delivery slot ──▶ POST ──▶ outcome
 //	                                 │ lags                                            │
 //	                                 ├──▶ BACKLOG ◀── settle ◀─────────────────────────┘
-//	                                 └──▶ catch-up reader ──▶ the log, from the lane's position
+//	                                 └──▶ catch-up reader ──▶ the inbox, and the log by sequence
 //
 // A pusher has a lane, and a lane at most one poke in flight, so a pusher receives its
 // user's notifications in the order of the log (G3). A lane whose poke fails or hangs, or
@@ -15,14 +15,16 @@
 //
 // # What is unread
 //
-// The owner of a partition applies each change of NOTIFICATIONS in order, so it knows what
-// is there: of each user with pushers it keeps an inbox, with the places of their unread
-// notifications, learnt by key when it is first needed. Counts, what a read removes, and what
-// a lagging pusher has yet to receive are answered from it; the newest notifications
-// themselves are kept as well, and older ones are read by sequence. All of that is bounded
-// (Config.Recent), and can be forgotten at any time: the log is the only truth. So a lane
-// that is a little behind costs no request, and one that is far behind costs one for each
-// notification that it sends, whatever else the log holds (G12).
+// What a user has not read is their inbox, state of the owner of the partition: it applies
+// each message of NOTIFICATIONS in order, and nothing is removed from the log but what was
+// redacted. Inboxes are loaded from the bucket INBOX when a user is first touched, leave
+// memory when they are not used (Config.Recent), and are stored every 10 to 15 s, so a
+// successor reads the log since then once more (snapshots). Counts, what a read removes,
+// what a lagging pusher has yet to receive, and GET /notifications come from them. The
+// newest notifications themselves are in memory as well, and older ones are read by
+// sequence, once for all who share them. So a lane that is a little behind costs no request,
+// and one that is far behind costs one for each notification that it sends, whatever else
+// the log holds (G12).
 //
 // # Gateways
 //
@@ -46,8 +48,13 @@
 //	dead letter not stored      what it is about stays in the lane; what was delivered after it is not sent again
 //	pushkey is replaced         what waits goes to the device's new one, once (lane_heir.go)
 //	pusher not known here yet   its notifications stay open until it is (G1)
-//	read not removed            its message stays open, and the log is searched for what is left
-//	inbox forgotten             it is learnt again; nothing depends on it
+//	event written again         whoever was notified of it before is left out
+//	inbox not stored            it stays in memory and is stored again; a successor reads the log since then
+//	inbox of an owner of before its writes are refused whole: they name a position that was replaced
+//	inbox unreadable            a dead letter; the room counts as read
+//	log has lost its end        inboxes go back to what is left (power cut), and the rest is read again
+//	inbox has lost its end      older snapshots and an older position are there: the log is read again since then
+//	redacted text not deleted   its message stays open, and the deletion is repeated
 //	badge not sent              the lane lags, and its record contains that a badge is due
 //	badge due late              it stands where all is that was sent before it: none of that is sent again (G2), and
 //	                            nothing that waits before it is skipped (G1)
@@ -93,13 +100,11 @@ type Deliverer struct {
 	follower      *partition.Follower
 	catchUpReader *catchUpReader
 	attempts      attemptLog
-	fresh         bool // no user had anything unread when the work began
+	earlier       *earlier // owned by the follower's goroutine
+	askLateAt     time.Time
 
-	// late holds the users of whose pushers match knew a newer revision than the directory
-	// here. The follower's goroutine owns it.
-	late      map[events.UserID]*late
-	askLateAt time.Time
-	taken     uint64 // newest message that was handled, or kept for a user who is late
+	store    *stream.Inbox // of the snapshots
+	replayed chan struct{} // closed when the inboxes include all that the last owner may have handled
 
 	mu         sync.Mutex
 	people     map[events.UserID]*recipient
@@ -107,14 +112,22 @@ type Deliverer struct {
 	ending     map[events.PusherID]*lane // lanes of removed pushers whose record is still to be deleted
 	backlog    backlogWriter
 	badges     map[events.UserID]*pendingBadge // of users whose unread count has changed
+	holding    bool                            // see holdNoMore
+	late       map[events.UserID]*late         // users of whose pushers match knew a newer revision than the directory here
 	recent     recent                          // the newest notifications
+	inboxes    map[events.UserID]*inbox        // those in memory
+	loading    map[events.UserID]chan struct{} // those that are being loaded; closed after that
 	inboxBytes int                             // what all inboxes take in memory, roughly
-	removing   map[events.UserID]int           // removals from the log that are not answered
-	unremoved  []*removal                      // removals that failed
-	restoring  bool                            // lanes get the places that their last owner stored
-	closing    bool                            // nothing new begins
-	ended      bool                            // nothing is stored any more: another worker may own the partition
-	out        int                             // attempts in flight
+	snapshots  snapshots
+	position   events.InboxPosition // of the snapshots, as stored last
+	logBegin   uint64               // what is older has expired
+	applied    uint64               // the newest message of the log that the inboxes include
+	appliedAt  time.Time            // when it was stored
+	undeleted  []*deletion          // redacted messages that could not be deleted
+	restoring  bool                 // lanes get the places that their last owner stored
+	closing    bool                 // nothing new begins
+	ended      bool                 // nothing is stored any more: another worker may own the partition
+	out        int                  // attempts in flight
 }
 
 // Config is what the deliverers of all partitions of a dispatcher share.
@@ -140,8 +153,9 @@ func New(cfg Config) *Deliverer {
 	d := &Deliverer{
 		Config: cfg,
 		people: map[events.UserID]*recipient{}, ending: map[events.PusherID]*lane{},
-		late: map[events.UserID]*late{},
-		busy: map[*lane]struct{}{}, badges: map[events.UserID]*pendingBadge{}, removing: map[events.UserID]int{},
+		late: map[events.UserID]*late{}, holding: true, replayed: make(chan struct{}),
+		busy: map[*lane]struct{}{}, badges: map[events.UserID]*pendingBadge{},
+		inboxes: map[events.UserID]*inbox{}, loading: map[events.UserID]chan struct{}{},
 	}
 	d.catchUpReader = newCatchUpReader(d, cfg.CatchUpLimit)
 	d.backlog = newBacklogWriter(d)
@@ -163,64 +177,45 @@ func (d *Deliverer) Start() (stop func()) {
 // Run follows the partition until ctx ends, and then waits for pokes in flight, as long as
 // drain allows.
 func (d *Deliverer) Run(ctx context.Context, drain wait.Drain) error {
-	return d.follower.Run(ctx, d.handler(), func() { d.finish(drain) })
+	stop, err := d.Conn.ServeListing(ctx, d.Part, d.list)
+	if err != nil {
+		return err //nolint:wrapcheck // the error says what failed
+	}
+	defer stop()
+	flushing, cancel := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer cancel()
+	beside.Go(func() { d.flushAll(flushing) })
+	return d.follower.Run(ctx, d.handler(), func() {
+		cancel()
+		beside.Wait()
+		d.finish(drain)
+	})
 }
 
 func (d *Deliverer) handler() partition.Handler {
 	return partition.Handler{Handle: d.handle, Tick: d.tick, Lease: d.Gates.lease}
 }
 
-// handle processes the next message of the partition, or keeps it until the pushers of its
-// user are known.
+// handle processes the next message of the partition. If ctx ends first, the message stays
+// open.
 func (d *Deliverer) handle(ctx context.Context, msg partition.Message) {
-	d.taken = max(d.taken, msg.Seq)
-	s, err := events.ParseLogSubject(msg.Subject)
-	if err != nil {
+	m, err := events.ParseLog(msg.Data)
+	switch {
+	case err != nil && !msg.Settled:
 		d.bury(msg, err)
-		return
+		d.noteApplied(msg)
+	case err != nil:
+		d.noteApplied(msg)
+	case m.Kind == events.LogNotify:
+		d.notified(ctx, msg, m.Notify)
+	case m.Kind == events.LogRead:
+		d.read(ctx, msg, m.Read)
+	case m.Kind == events.LogRedacted:
+		d.redacted(ctx, msg, m.Redacted)
 	}
-	if !d.isLate(msg, s) {
-		d.take(ctx, msg, s)
-	}
-}
-
-// take processes a message of a user whose pushers are known.
-func (d *Deliverer) take(ctx context.Context, msg partition.Message, s events.LogSubject) {
-	switch s.Kind {
-	case events.LogNotify:
-		d.notified(ctx, msg, s)
-	case events.LogRead:
-		d.read(ctx, msg, s)
-	case events.LogRedacted:
-		d.redacted(ctx, msg, s)
-	}
-}
-
-// notified gives a notification to its user's lanes.
-func (d *Deliverer) notified(ctx context.Context, msg partition.Message, s events.LogSubject) {
-	n, err := events.ParseNotification(msg.Data)
-	if err != nil {
-		d.bury(msg, err)
-		return
-	}
-	if !d.Directory.Has(s.User) {
-		d.notFresh()
-		d.follower.Done(msg.Seq)
-		return
-	}
-	it := &item{seq: msg.Seq, n: n, room: s.Room, waiting: 1}
-	if d.count(ctx, s, it) != nil {
-		return // ctx has ended; the message stays open
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.recent.add(it, d.recentLimit())
-	r := d.recipient(s.User)
-	for _, l := range r.lanes {
-		l.enqueue(it)
-	}
-	d.delay(r, &it.n, time.Now())
-	d.release(it)
+	d.noteReplayed()
 }
 
 // bury makes a dead letter of a message that cannot be read.
@@ -232,26 +227,14 @@ func (d *Deliverer) bury(msg partition.Message, reason error) {
 
 func (d *Deliverer) waiting(err error) { d.Log.Warn("deliver waits for nats", "error", err) }
 
-// release removes one reason to keep an item open. Without any its message is done.
-func (d *Deliverer) release(it *item) {
-	if it.waiting--; it.waiting > 0 {
-		return
-	}
-	if !it.badge {
-		d.follower.Done(it.seq)
-		return
-	}
-	for _, seq := range it.reasons {
-		d.follower.Done(seq)
-	}
-}
-
 // tick sends what has waited long enough, turns lanes whose gateway keeps them waiting into
 // lagging ones, and repeats the writes that failed.
 func (d *Deliverer) tick(ctx context.Context, now time.Time) {
+	d.noteReplayed()
 	d.askLate(ctx, now)
-	d.takeLate(ctx)
-	d.removeAgain(ctx)
+	d.takeLate()
+	d.deleteAgain()
+	d.forgetEarlier(now)
 	d.sendBadges(ctx, now)
 	d.attempts.tick(now)
 	d.mu.Lock()

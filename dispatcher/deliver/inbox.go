@@ -1,197 +1,259 @@
 package deliver
 
 import (
-	"time"
+	"slices"
 
 	"poked/events"
-	"poked/events/stream"
 )
 
-// inbox is what a user has unread, as NOTIFICATIONS holds it: the places of the
-// notifications, not their bodies. It is learnt by key when it is first needed, and then
-// kept up to date by the owner of the partition, which applies every change in order. So
-// counts, what a read removes, and what a lagging pusher has yet to receive are answered
-// from memory. The log stays the only truth: an inbox can be forgotten at any time.
+// inbox is what a user has not read. The owner of the partition applies each message of the
+// log to it, in order, and writes snapshots of it to INBOX (see snapshots); it is loaded from
+// there when it is first needed, and leaves memory when it was not used for a while. Counts,
+// what a read removes, what a lagging pusher has yet to receive and what GET /notifications
+// lists come from it. The deliverer's mutex guards it.
 type inbox struct {
-	threads   []*thread
-	byKey     map[threadKey]*thread // nil while there are few threads
-	messages  uint64                // a retried dead letter counts once
-	upTo      uint64                // the newest notification that it includes
-	learnt    bool                  // from the log
-	unsettled bool                  // the log changed while the inbox was learnt
-	stale     bool                  // it has to be learnt again
-	changes   uint64                // how often something was removed
-	learned   time.Time             // when it was learnt, or when the user was first seen
-	used      bool                  // since the last sweep
-	bytes     int                   // what threads and places take in memory, roughly
+	rooms    map[events.RoomID]*unreadRoom
+	messages uint64 // unread; a retried dead letter counts once
+	oldest   uint64 // no notification is older, by sequence of NOTIFICATIONS
+	unsaved  int    // rooms whose snapshot is not stored
+	used     bool   // since the last sweep
+	bytes    int    // what it takes in memory, roughly
 }
 
-// threadKey names a thread of a room by its token, see [events.LogSubject].
-type threadKey struct {
-	room   events.RoomID
-	thread string
-}
+// unreadRoom is what a user has not read in a room.
+type unreadRoom struct {
+	events.InboxRoom
+	id events.RoomID
 
-// thread is what a user has unread in one thread of a room: notifications of which only the
-// newest is known, and after it those that arrived since.
-type thread struct {
-	threadKey
-	older uint64 // how many there were when the inbox was learnt
-	last  place  // the newest of these
-	since []place
-}
-
-// place is where a notification is.
-type place struct {
-	seq     uint64 // in NOTIFICATIONS
-	roomSeq uint64 // of its event, in ROOMS
-	partial bool   // it may not be for each of the user's pushers
-}
-
-func placeOf(seq uint64, n *events.Notification) place {
-	return place{seq: seq, roomSeq: n.RoomSeq, partial: n.Only != "" || n.Silent || len(n.Devices) > 0}
+	dirty   bool // it has changed since its snapshot was made
+	writing bool // its snapshot is being stored
 }
 
 const (
-	// manyThreads is from how many threads on an inbox finds them by a map.
-	manyThreads = 16
-	// sinceLimit is how many notifications of a thread are known one by one.
-	sinceLimit = 1024
+	// entriesKept is how many notifications of a room are known one by one at least, if there
+	// are so many. Of older ones only the number is kept, once no pusher needs them.
+	entriesKept = 1000
+	// entriesSlack is how many more there are before the older ones are forgotten.
+	entriesSlack = 256
 	// What an inbox takes in memory, roughly, in bytes.
-	threadBytes = 192
-	placeBytes  = 24
+	inboxBytes = 128
+	roomBytes  = 256
+	entryBytes = 32
 )
 
-// find returns a thread, or nil.
-func (in *inbox) find(key threadKey) *thread {
-	if in.byKey != nil {
-		return in.byKey[key]
-	}
-	for _, t := range in.threads {
-		if t.threadKey == key {
-			return t
+// size returns what a room takes in memory.
+func (r *unreadRoom) size() int { return roomBytes + entryBytes*len(r.Entries) }
+
+// counted returns how many notifications of the room count as unread.
+func (r *unreadRoom) counted() uint64 {
+	n := r.Older
+	for i := range r.Entries {
+		if r.Entries[i].Flags&events.InboxRetried == 0 {
+			n++
 		}
 	}
-	return nil
+	return n
 }
 
-// open returns a thread, made if there is none.
-func (in *inbox) open(key threadKey) *thread {
-	t := in.find(key)
-	if t != nil {
-		return t
+// threadOf returns the thread of an entry.
+func (r *unreadRoom) threadOf(e *events.InboxEntry) events.EventID {
+	if e.Thread == 0 {
+		return ""
 	}
-	t = &thread{threadKey: key}
-	in.bytes += threadBytes
-	in.threads = append(in.threads, t)
-	if len(in.threads) > manyThreads && in.byKey == nil {
-		in.byKey = make(map[threadKey]*thread, len(in.threads))
-		for _, t := range in.threads {
-			in.byKey[t.threadKey] = t
+	return r.Threads[e.Thread-1]
+}
+
+// number returns the number of a thread, which is added if there is none.
+func (r *unreadRoom) number(thread events.EventID) int {
+	if thread == "" {
+		return 0
+	}
+	i := slices.Index(r.Threads, thread)
+	if i < 0 {
+		i = len(r.Threads)
+		r.Threads = append(r.Threads, events.EventID([]byte(thread))) // a copy: thread is part of a message
+	}
+	return i + 1
+}
+
+// find returns the entry of a notification, by its sequence in NOTIFICATIONS, or nil.
+func (r *unreadRoom) find(seq uint64) *events.InboxEntry {
+	i, found := slices.BinarySearchFunc(r.Entries, seq, bySeq)
+	if !found {
+		return nil
+	}
+	return &r.Entries[i]
+}
+
+func bySeq(e events.InboxEntry, seq uint64) int {
+	switch {
+	case e.Seq < seq:
+		return -1
+	case e.Seq > seq:
+		return 1
+	}
+	return 0
+}
+
+// remove removes the entries that gone accepts, and returns their sequences.
+func (in *inbox) remove(r *unreadRoom, gone func(*events.InboxEntry) bool) (seqs []uint64) {
+	kept := r.Entries[:0]
+	for i := range r.Entries {
+		e := r.Entries[i]
+		if !gone(&e) {
+			kept = append(kept, e)
+			continue
+		}
+		seqs = append(seqs, e.Seq)
+		if e.Flags&events.InboxRetried == 0 {
+			in.messages--
 		}
 	}
-	if in.byKey != nil {
-		in.byKey[key] = t
+	r.Entries = kept
+	in.bytes -= entryBytes * len(seqs)
+	if len(kept) == 0 {
+		r.Threads, r.Entries = nil, nil
 	}
-	return t
+	return seqs
 }
 
-// add adds a notification that arrives, unless the inbox includes it already.
-func (in *inbox) add(key threadKey, p place) {
-	if p.seq <= in.upTo {
-		return
-	}
-	in.upTo, in.used = p.seq, true
-	t := in.open(key)
-	t.since = append(t.since, p)
-	in.bytes += placeBytes
-	in.count(t, 1)
-	if len(t.since) > sinceLimit {
-		t.forget(sinceLimit / 2)
-		in.bytes -= placeBytes * sinceLimit / 2
-	}
+// forgetOlder removes the older notifications of a room that are only a number.
+func (in *inbox) forgetOlder(r *unreadRoom) (n uint64) {
+	n = r.Older
+	in.messages -= n
+	r.Older, r.OlderSeq, r.OlderRoomSeq = 0, 0, 0
+	return n
 }
 
-// count changes how many messages are unread.
-func (in *inbox) count(t *thread, n int) {
-	if t.thread == events.Retried {
-		return // it was counted when it first arrived
+// add adds a notification, and reports whether the user has it to read: not if a snapshot
+// that includes it lacks it, for then it was read, or redacted.
+func (in *inbox) add(r *unreadRoom, e events.InboxEntry, thread events.EventID) (unread, added bool) {
+	if r.find(e.Seq) != nil {
+		return true, false
 	}
-	in.messages += uint64(n) //nolint:gosec // a difference, which never goes below 0
+	if e.Seq <= r.Applied {
+		return false, false
+	}
+	e.Thread = r.number(thread)
+	r.Entries = append(r.Entries, e)
+	in.bytes += entryBytes
+	in.oldest = min(in.oldest, e.Seq)
+	if e.Flags&events.InboxRetried == 0 {
+		in.messages++
+	}
+	return true, true
 }
 
-// forget turns the first n known places into a number.
-func (t *thread) forget(n int) {
-	roomSeq := t.last.roomSeq
-	for _, p := range t.since[:n] {
-		roomSeq = max(roomSeq, p.roomSeq)
+// read removes what a read marker at a sequence of the log covers, and returns how many
+// notifications that were.
+func (in *inbox) read(r *unreadRoom, read events.Read, at uint64) (n uint64) {
+	seqs := in.remove(r, func(e *events.InboxEntry) bool {
+		return e.Seq < at && read.Covers(e.RoomSeq, r.threadOf(e))
+	})
+	n = uint64(len(seqs))
+	// Of which threads the older ones were is not known: nearly all are of the main timeline.
+	if r.Older > 0 && r.OlderRoomSeq <= read.UpTo && r.OlderSeq < at && (read.Whole || read.Thread == "") {
+		n += in.forgetOlder(r)
 	}
-	t.last = t.since[n-1]
-	t.last.roomSeq = roomSeq
-	t.older += uint64(n) //nolint:gosec // a length
-	t.since = append([]place(nil), t.since[n:]...)
+	return n
+}
+
+// redact removes the notifications of an event before a sequence of the log, and returns
+// their sequences.
+func (in *inbox) redact(r *unreadRoom, roomSeq, at uint64) (seqs []uint64) {
+	return in.remove(r, func(e *events.InboxEntry) bool { return e.RoomSeq == roomSeq && e.Seq < at })
+}
+
+// eventAt returns the sequence in ROOMS of an event that the user has not read.
+func (r *unreadRoom) eventAt(id events.EventID) (roomSeq uint64, found bool) {
+	hash := events.HashEvent(id)
+	i := slices.IndexFunc(r.Entries, func(e events.InboxEntry) bool { return e.Hash == hash })
+	if i < 0 {
+		return 0, false
+	}
+	return r.Entries[i].RoomSeq, true
+}
+
+// trim turns the oldest of very many entries into a number, up to a sequence. It reports
+// whether it did.
+func (in *inbox) trim(r *unreadRoom, upTo uint64) bool {
+	if len(r.Entries) <= entriesKept+entriesSlack {
+		return false
+	}
+	n, _ := slices.BinarySearchFunc(r.Entries, upTo+1, bySeq)
+	n = min(n, len(r.Entries)-entriesKept)
+	if n <= 0 {
+		return false
+	}
+	r.forgetFirst(n)
+	in.bytes -= entryBytes * n
+	return true
+}
+
+// forgetFirst turns the first n entries into a number.
+func (r *unreadRoom) forgetFirst(n int) {
+	for i := range r.Entries[:n] {
+		e := &r.Entries[i]
+		r.OlderSeq, r.OlderRoomSeq = max(r.OlderSeq, e.Seq), max(r.OlderRoomSeq, e.RoomSeq)
+		if e.Flags&events.InboxRetried == 0 {
+			r.Older++
+		}
+	}
+	r.Entries = slices.Clone(r.Entries[n:])
+}
+
+// expire removes what is older than the log, which begins at a sequence. It returns the
+// rooms that changed.
+func (in *inbox) expire(begin uint64) (changed []*unreadRoom) {
+	if in.oldest >= begin {
+		return nil
+	}
+	in.oldest = ^uint64(0)
+	for _, r := range in.rooms {
+		n := 0
+		if r.Older > 0 && r.OlderSeq < begin {
+			n += int(in.forgetOlder(r)) //nolint:gosec // a count
+		}
+		if len(r.Entries) > 0 && r.Entries[0].Seq < begin {
+			n += len(in.remove(r, func(e *events.InboxEntry) bool { return e.Seq < begin }))
+		}
+		if n > 0 {
+			changed = append(changed, r)
+		}
+		if r.Older > 0 {
+			in.oldest = 0
+		} else if len(r.Entries) > 0 {
+			in.oldest = min(in.oldest, r.Entries[0].Seq)
+		}
+	}
+	return changed
 }
 
 // badge returns the unread count of a poke.
-func (in *inbox) badge(of BadgeOf) uint64 {
+func (in *inbox) badge(of BadgeOf) (n uint64) {
 	if of != BadgeRooms {
 		return in.messages
 	}
-	rooms := make(map[events.RoomID]struct{}, len(in.threads))
-	for _, t := range in.threads {
-		if t.thread != events.Retried {
-			rooms[t.room] = struct{}{}
+	for _, r := range in.rooms {
+		if r.counted() > 0 {
+			n++
 		}
 	}
-	return uint64(len(rooms))
+	return n
 }
 
-// after returns where the notifications after a sequence are, in no order, and the threads of
-// which only the newest of several is known.
-func (in *inbox) after(seq uint64) (known []placeIn, unknown []thread) {
-	for _, t := range in.threads {
-		switch {
-		case t.older == 0 || t.last.seq <= seq:
-		case t.older == 1:
-			known = append(known, placeIn{t.last, t.room})
-		default:
-			unknown = append(unknown, *t)
+// after returns the notifications after a sequence, in order, and how many more there are
+// that are known only as a number.
+func (in *inbox) after(seq uint64) (places []placeIn, more int) {
+	for room, r := range in.rooms {
+		if r.Older > 0 && r.OlderSeq > seq {
+			more += int(r.Older) //nolint:gosec // a count
 		}
-		for _, p := range t.since {
-			if p.seq > seq {
-				known = append(known, placeIn{p, t.room})
-			}
+		first, _ := slices.BinarySearchFunc(r.Entries, seq+1, bySeq)
+		for _, e := range r.Entries[first:] {
+			places = append(places, placeIn{seq: e.Seq, roomSeq: e.RoomSeq, flags: e.Flags, hash: e.Hash, room: room})
 		}
 	}
-	return known, unknown
-}
-
-// removed records that something was removed.
-func (in *inbox) removed() { in.changes++ }
-
-// doubt records that something was removed that the inbox does not know.
-func (in *inbox) doubt() { in.stale, in.changes = true, in.changes+1 }
-
-// release forgets everything, to save memory.
-func (in *inbox) release() {
-	*in = inbox{messages: in.messages, upTo: in.upTo, stale: true, changes: in.changes, learned: in.learned}
-}
-
-// learn applies what the log holds up to a sequence, read when a number of changes was known.
-// If something was removed meanwhile, or newer notifications are included already, it is
-// dropped, and the log is read again when the inbox is needed.
-func (in *inbox) learn(unread *stream.Unread, upTo, changes uint64) {
-	if upTo < in.upTo || changes != in.changes {
-		return
-	}
-	*in = inbox{upTo: upTo, changes: changes, learnt: true, unsettled: unread.Unsettled, learned: time.Now(), used: true}
-	for i := range unread.Threads {
-		of := &unread.Threads[i]
-		t := in.open(threadKey{of.Room, of.Thread})
-		t.older, t.last = of.Messages, place{seq: of.LastSeq, partial: true}
-		if n, err := events.ParseNotification(of.Last); err == nil { // or it became a dead letter when it arrived
-			t.last = placeOf(of.LastSeq, &n)
-		}
-		in.count(t, int(of.Messages)) //nolint:gosec // a count
-	}
+	slices.SortFunc(places, comparePlaces)
+	return places, more
 }

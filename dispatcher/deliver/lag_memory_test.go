@@ -32,12 +32,12 @@ func TestG7HundredThousandLaggingPushersCostLittle(t *testing.T) {
 		cost := func() int64 { return (heap() - before) / n }
 
 		for i, l := range all {
-			l.enqueue(&item{seq: uint64(i + 1), waiting: 1})
+			l.enqueue(&item{seq: uint64(i + 1), n: new(events.Notification), waiting: 1})
 			if l.lag == nil {
 				t.Fatal("a lane at a gateway that is down does not lag")
 			}
 			l.record.held, l.record.covers = nil, true // as once it is stored
-			l.enqueue(&item{seq: n + 1, waiting: 1})
+			l.enqueue(&item{seq: n + 1, n: new(events.Notification), waiting: 1})
 		}
 		waiting := cost()
 		now := time.Now()

@@ -12,12 +12,13 @@ import (
 // guards it.
 type item struct {
 	seq     uint64 // in NOTIFICATIONS; of a badge, where all is that its user's lanes were given before it
-	n       events.Notification
+	n       *events.Notification
 	room    events.RoomID
 	unread  uint64
-	badge   bool     // it carries the unread count and no notification
-	reasons []uint64 // of a badge: the messages that are done with it
-	waiting int      // lanes that have neither sent nor recorded it
+	badge   bool      // it carries the unread count and no notification
+	index   int       // of the user in the message
+	of      []*opened // the messages that are open until it is sent or recorded
+	waiting int       // lanes that have neither sent nor recorded it
 }
 
 // lane delivers to one pusher, in the order of the log, with at most one poke in flight
@@ -66,7 +67,7 @@ func (l *lane) enqueue(it *item) {
 	switch {
 	case l.refused == l.pusher, l.lag == nil && it.seq <= l.restoredTo:
 		return
-	case !l.pusher.Wants(&it.n):
+	case !l.pusher.Wants(it.n):
 		l.selective = true
 		if l.lag != nil {
 			l.lag.waiting = notCounted
@@ -166,6 +167,15 @@ func (l *lane) waiting() (n int) {
 	return n
 }
 
+// needs returns the sequence up to which the lane needs no notification one by one any more,
+// or none at all if it is far behind for a reason of its own.
+func (l *lane) needs() uint64 {
+	if l.lag == nil || l.lag.mayPassOver(time.Now()) {
+		return ^uint64(0) - 1
+	}
+	return l.lag.position
+}
+
 // settleAll counts the fate of all that the lane had yet to send.
 func (l *lane) settleAll(fate Fate) { l.d.Counts.accounting.settle(fate, l.waiting()) }
 
@@ -173,7 +183,7 @@ func (l *lane) settleAll(fate Fate) { l.d.Counts.accounting.settle(fate, l.waiti
 // its outcome arrives.
 func (l *lane) forget(gone func(*events.Notification, uint64, events.RoomID) bool) {
 	for i := len(l.queue) - 1; i >= 0; i-- {
-		if it := l.queue[i]; !it.badge && gone(&it.n, it.seq, it.room) {
+		if it := l.queue[i]; !it.badge && gone(it.n, it.seq, it.room) {
 			l.d.Counts.accounting.settle(FateCleared, 1)
 			l.drop(i)
 		}

@@ -4,7 +4,7 @@ package deliver
 // the lane lags, its record contains that.
 func (l *lane) enqueueBadge(it *item) {
 	switch {
-	case !l.showsBadge(), l.refused == l.pusher, l.delivered.is(l.unread()):
+	case !l.showsBadge(), l.refused == l.pusher, l.knowsBadge():
 		return
 	case l.lag != nil:
 		l.lag.badge = true
@@ -18,13 +18,21 @@ func (l *lane) enqueueBadge(it *item) {
 
 func (l *lane) showsBadge() bool { return !l.pusher.NoBadge && l.d.Badge != BadgeNone }
 
-// unread returns the unread count of the lane's user.
-func (l *lane) unread() uint64 { return l.inbox().badge(l.d.Badge) }
-
-func (l *lane) inbox() *inbox { return &l.d.recipient(l.pusher.User).unread }
+// unread returns the unread count of the lane's user. known is false if that is not in
+// memory; it is while the lane has something to send.
+func (l *lane) unread() (n uint64, known bool) {
+	in := l.d.inboxes[l.pusher.User]
+	if in == nil {
+		return 0, false
+	}
+	return in.badge(l.d.Badge), true
+}
 
 // knowsBadge reports whether the pusher has received the current unread count.
-func (l *lane) knowsBadge() bool { return l.d.isKnown(l.inbox()) && l.delivered.is(l.unread()) }
+func (l *lane) knowsBadge() bool {
+	n, known := l.unread()
+	return known && l.delivered.is(n)
+}
 
 // lastBadge is the last unread count that a pusher received. It is not stored: after a
 // crash it would be wrong, and a wrong badge is worse than one that is sent twice.

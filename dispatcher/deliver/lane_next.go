@@ -86,10 +86,10 @@ func (l *lane) pickLive() (outgoing, turn) {
 		return l.badgePoke(it.seq), turnPoke
 	}
 	unread := it.unread
-	if !l.inbox().stale {
-		unread = min(unread, l.unread()) // some may have been read meanwhile
+	if now, known := l.unread(); known {
+		unread = min(unread, now) // some may have been read meanwhile
 	}
-	return outgoing{pusher: l.pusher, seq: it.seq, n: it.n, room: it.room, unread: unread, attempt: 1}, turnPoke
+	return outgoing{pusher: l.pusher, seq: it.seq, n: *it.n, room: it.room, unread: unread, attempt: 1}, turnPoke
 }
 
 // pickLagging chooses for a lagging lane: the next item that was read from the log, the
@@ -108,7 +108,7 @@ func (l *lane) pickLagging() (outgoing, turn) {
 		l.catchUpDone()
 		l.scheduled = false
 		return outgoing{}, turnOver
-	case g.atEnd() && l.d.isKnown(l.inbox()):
+	case g.atEnd() && l.knowsUnread():
 		p := l.badgePoke(g.position)
 		p.attempt, p.skip = g.attempts+1, g.skip != nil
 		return p, turnPoke
@@ -120,21 +120,28 @@ func (l *lane) pickLagging() (outgoing, turn) {
 	return p, turnPoke
 }
 
+// knowsUnread reports whether the unread count of the lane's user is in memory.
+func (l *lane) knowsUnread() bool {
+	_, known := l.unread()
+	return known
+}
+
 // lagging returns the poke of an item that was read from the log.
 func (l *lane) lagging(i int) outgoing {
 	g := l.lag
 	it := g.items[i]
+	now, _ := l.unread()
 	return outgoing{
 		pusher: l.pusher, seq: it.seq, n: it.n, room: it.room,
-		unread: g.count(i, l.unread()), attempt: g.attempts + 1,
+		unread: g.count(i, now), attempt: g.attempts + 1,
 	}
 }
 
 // skipBadges drops badges at the head of the queue that need not be sent: a later poke
-// carries the count, or the pusher has it already, or it is about to be counted anew.
+// carries the count, or the pusher has it already.
 func (l *lane) skipBadges() {
 	for len(l.queue) > 0 && l.queue[0].badge {
-		if len(l.queue) == 1 && !l.delivered.is(l.unread()) && !l.inbox().stale {
+		if len(l.queue) == 1 && !l.knowsBadge() {
 			return
 		}
 		l.drop(0)
@@ -143,7 +150,8 @@ func (l *lane) skipBadges() {
 
 // badgePoke returns the poke that carries nothing but the unread count.
 func (l *lane) badgePoke(seq uint64) outgoing {
-	return outgoing{pusher: l.pusher, seq: seq, badge: true, unread: l.unread(), attempt: 1}
+	now, _ := l.unread()
+	return outgoing{pusher: l.pusher, seq: seq, badge: true, unread: now, attempt: 1}
 }
 
 // age returns how long ago the event of the poke was stored, or 0 if it has none.

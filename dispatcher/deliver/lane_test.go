@@ -5,6 +5,7 @@ import (
 
 	"poked/dispatcher/directory"
 	"poked/dispatcher/poke"
+	"poked/events"
 )
 
 // A restored lane has to send everything up to the cursor. Messages that the last owner left
@@ -14,12 +15,12 @@ func TestLeftOpenNotificationMovesNoTargetBack(t *testing.T) {
 	l := &lane{d: d, pusher: &directory.Pusher{}, lag: &lag{position: 5, target: 100}}
 	l.record.covers = true
 	for seq, want := range map[uint64]uint64{50: 100, 3: 100, 100: 100} {
-		l.enqueue(&item{seq: seq, waiting: 1})
+		l.enqueue(&item{seq: seq, n: new(events.Notification), waiting: 1})
 		if l.lag.target != want {
 			t.Errorf("after %d the target is %d, want %d", seq, l.lag.target, want)
 		}
 	}
-	l.enqueue(&item{seq: 101, waiting: 1})
+	l.enqueue(&item{seq: 101, n: new(events.Notification), waiting: 1})
 	if l.lag.target != 101 {
 		t.Errorf("after 101 the target is %d", l.lag.target)
 	}
@@ -29,13 +30,13 @@ func TestLeftOpenNotificationMovesNoTargetBack(t *testing.T) {
 func TestLaneHoldsWhatIsNotCovered(t *testing.T) {
 	d := New(Config{Counts: &Counters{}})
 	l := &lane{d: d, pusher: &directory.Pusher{}, lag: &lag{position: 5, target: 5}}
-	it := &item{seq: 6, waiting: 1}
+	it := &item{seq: 6, n: new(events.Notification), waiting: 1}
 	l.enqueue(it)
 	if it.waiting != 2 {
 		t.Errorf("%d reasons to keep the notification open, want 2", it.waiting)
 	}
 	l.record.covers = true
-	it = &item{seq: 7, waiting: 1}
+	it = &item{seq: 7, n: new(events.Notification), waiting: 1}
 	l.enqueue(it)
 	if it.waiting != 1 || len(l.queue) != 0 {
 		t.Errorf("%d reasons to keep the notification open, want 1", it.waiting)

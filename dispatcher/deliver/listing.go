@@ -16,8 +16,8 @@ import (
 // partition of 60 000.
 const (
 	listPiece = 1000
-	// countPiece bounds the pushers of a piece for which the log is asked how much waits,
-	// 0.1 ms each, if the lane does not know.
+	// countPiece bounds the pushers of a piece for which inboxes are loaded to count what
+	// waits, 0.3 ms each, if the lane does not know.
 	countPiece = 256
 )
 
@@ -200,8 +200,8 @@ func second(unix uint32) time.Time {
 }
 
 // countWaiting counts what waits for pushers whose lanes do not know. If the inbox of the
-// user does not know either, the log is asked, for countPiece pushers at most; the others
-// keep an upper bound.
+// user is not in memory, it is loaded, for countPiece pushers at most; the others keep an
+// upper bound.
 func (d *Deliverer) countWaiting(ctx context.Context, piece []listed) {
 	left := countPiece
 	for i := range piece {
@@ -212,9 +212,8 @@ func (d *Deliverer) countWaiting(ctx context.Context, piece []listed) {
 		n, known := d.unreadAfter(one.UserID, one.position)
 		if !known && left > 0 {
 			left--
-			var err error
-			n, err = d.Conn.CountNotifications(ctx, one.UserID, one.position)
-			known = err == nil
+			_ = d.load(ctx, one.UserID) // else the upper bound stays
+			n, known = d.unreadAfter(one.UserID, one.position)
 		}
 		if known {
 			one.Waiting, one.Estimated = n, false
@@ -222,15 +221,15 @@ func (d *Deliverer) countWaiting(ctx context.Context, piece []listed) {
 	}
 }
 
-// unreadAfter returns how many notifications of a user are in the log after a sequence, and
-// whether that is known.
+// unreadAfter returns how many notifications a user has not read after a sequence of the log,
+// and whether that is known.
 func (d *Deliverer) unreadAfter(user events.UserID, seq uint64) (n uint64, known bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r := d.people[user]
-	if r == nil || !d.isKnown(&r.unread) {
+	in := d.inboxes[user]
+	if in == nil || !d.follower.Replayed() {
 		return 0, false
 	}
-	places, unknown := r.unread.after(seq)
-	return uint64(len(places)), len(unknown) == 0
+	places, more := in.after(seq)
+	return uint64(len(places) + more), true //nolint:gosec // counts
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"poked/dispatcher/directory"
 	"poked/events"
@@ -50,11 +51,15 @@ func TestListInPieces(t *testing.T) {
 	}
 }
 
-// For lanes that do not know how much waits, the log is asked for some, and the others have
-// an upper bound.
+// For lanes that do not know how much waits, the inboxes of some users are loaded, and the
+// others have an upper bound.
 func TestWaitingIsCountedOrBounded(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
-		d := New(Config{Counts: &Counters{}, Conn: conn, Directory: directory.New(nil, nil, 1, func(events.UserID) {})})
+	eventstest.BubbleOf(t, 1, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
+		o := startOwner(t, conn, "one")
+		defer o.halt()
+		<-time.After(time.Second)
+		d := o.Deliverer
+		defer clear(d.people)
 		for i := range countPiece + 3 {
 			user := events.UserID(fmt.Sprintf("@u%06d:x", i))
 			d.people[user] = &recipient{lanes: []*lane{{d: d, pusher: &directory.Pusher{ID: "a", User: user}, lag: &lag{position: 3, target: 10, waiting: notCounted}}}}

@@ -3,30 +3,68 @@ package deliver
 import (
 	"cmp"
 	"slices"
+
+	"poked/events"
 )
 
-// recent holds the newest notifications of a partition, bounded in bytes: a lane that is only
-// a little behind reads them from here. The deliverer's mutex guards it.
-type recent struct {
-	items []*item // by sequence
-	head  int     // index of the oldest
+// logged is a message of the log that notifies users.
+type logged struct {
+	seq   uint64
+	n     *events.LogNotification
+	notes []*events.Notification // by decision, made when they are needed
 	bytes int
 }
 
-// itemBytes is roughly what an item takes in memory beside its message.
-const itemBytes = 512
+// loggedBytes and userBytes are roughly what a message takes in memory beside its data.
+const (
+	loggedBytes = 512
+	userBytes   = 64
+)
 
-// add adds a notification, and drops the oldest ones beyond a limit in bytes.
-func (r *recent) add(it *item, limit int) {
-	if n := len(r.items); n > 0 && r.items[n-1].seq >= it.seq {
-		return // it was left open by the last owner, or is handled again
+func newLogged(seq uint64, n *events.LogNotification) *logged {
+	return &logged{
+		seq: seq, n: n, notes: make([]*events.Notification, len(n.Decisions)),
+		bytes: loggedBytes + 2*len(n.Body) + userBytes*len(n.Users) + len(n.Decisions)*(len(n.Body)+loggedBytes),
 	}
-	r.items = append(r.items, it)
-	r.bytes += it.bytes()
+}
+
+// note returns the notification of the users with a decision.
+func (m *logged) note(decision int) *events.Notification {
+	if m.notes[decision] == nil {
+		m.notes[decision] = new(m.n.For(decision))
+	}
+	return m.notes[decision]
+}
+
+// of returns the notification of a user, or nil if the message is not about the user.
+func (m *logged) of(user events.UserID) *events.Notification {
+	i := slices.IndexFunc(m.n.Users, func(u events.LogUser) bool { return u.UserID == user })
+	if i < 0 {
+		return nil
+	}
+	return m.note(m.n.Users[i].Decision)
+}
+
+// recent holds the newest messages of a partition, bounded in bytes: a lane that is only a
+// little behind reads them from here. The deliverer's mutex guards it.
+type recent struct {
+	after   uint64    // it has all messages that notify users after this sequence
+	items   []*logged // by sequence
+	head    int       // index of the oldest
+	bytes   int
+	byEvent map[uint64][]*logged // by sequence in ROOMS
+}
+
+// add adds a message, and drops the oldest ones beyond a limit in bytes.
+func (r *recent) add(m *logged, limit int) {
+	if r.byEvent == nil {
+		r.byEvent = map[uint64][]*logged{}
+	}
+	r.items = append(r.items, m)
+	r.byEvent[m.n.RoomSeq] = append(r.byEvent[m.n.RoomSeq], m)
+	r.bytes += m.bytes
 	for r.head < len(r.items) && r.bytes > limit {
-		r.bytes -= r.items[r.head].bytes()
-		r.items[r.head] = nil
-		r.head++
+		r.drop()
 	}
 	if r.head > len(r.items)/2 {
 		n := copy(r.items, r.items[r.head:])
@@ -35,14 +73,25 @@ func (r *recent) add(it *item, limit int) {
 	}
 }
 
-// get returns the notification at a sequence, or nil.
-func (r *recent) get(seq uint64) *item {
+// drop drops the oldest message.
+func (r *recent) drop() {
+	m := r.items[r.head]
+	r.items[r.head] = nil
+	r.head++
+	r.bytes -= m.bytes
+	r.after = m.seq
+	same := slices.DeleteFunc(r.byEvent[m.n.RoomSeq], func(other *logged) bool { return other == m })
+	if r.byEvent[m.n.RoomSeq] = same; len(same) == 0 {
+		delete(r.byEvent, m.n.RoomSeq)
+	}
+}
+
+// get returns the message at a sequence, or nil.
+func (r *recent) get(seq uint64) *logged {
 	live := r.items[r.head:]
-	i, found := slices.BinarySearchFunc(live, seq, func(it *item, seq uint64) int { return cmp.Compare(it.seq, seq) })
+	i, found := slices.BinarySearchFunc(live, seq, func(m *logged, seq uint64) int { return cmp.Compare(m.seq, seq) })
 	if !found {
 		return nil
 	}
 	return live[i]
 }
-
-func (it *item) bytes() int { return itemBytes + len(it.n.Body) + len(it.n.Tweaks) }

@@ -10,7 +10,6 @@ import (
 // recipient is a user with pushers.
 type recipient struct {
 	lanes    []*lane
-	unread   inbox
 	activeAt time.Time // when the user read something last
 }
 
@@ -19,9 +18,9 @@ type recipient struct {
 func (d *Deliverer) recipient(user events.UserID) *recipient {
 	r := d.people[user]
 	if r == nil {
-		r = &recipient{unread: inbox{learned: time.Now()}}
+		r = &recipient{}
 		if r.assign(d, d.Directory.Pushers(user)); len(r.lanes) > 0 {
-			d.people[user] = r
+			d.people[r.lanes[0].pusher.User] = r // a string of its own: user may be part of a message
 		}
 	}
 	return r
@@ -83,8 +82,6 @@ func (d *Deliverer) PushersChanged(user events.UserID) {
 	pushers := d.Directory.Pushers(user)
 	r.assign(d, pushers)
 	if len(pushers) == 0 {
-		d.resize(r, r.unread.release)
 		delete(d.people, user)
-		d.fresh = false
 	}
 }

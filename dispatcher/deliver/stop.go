@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"context"
 	"time"
 
 	"poked/dispatcher/poke"
@@ -11,7 +12,7 @@ import (
 // finish ends the work. Pokes in flight may finish, as long as drain allows.
 func (d *Deliverer) finish(drain wait.Drain) {
 	d.sendLastBadges()
-	d.close()
+	d.closeAll()
 	var out int
 	settled := drain.Until(func() bool {
 		d.mu.Lock()
@@ -19,15 +20,31 @@ func (d *Deliverer) finish(drain wait.Drain) {
 		out = d.out
 		return d.out == 0 && d.backlog.idle()
 	})
+	d.flushLast()
 	if !settled {
 		d.Log.Warn("ending with pokes in flight, their outcome stays unknown", "out", out)
 	}
 	d.attempts.publish()
 }
 
-// close begins nothing new. Lanes that still wait are recorded as lagging, so that a
+// flushLast stores all that has changed, so that the next owner need not read the log again.
+func (d *Deliverer) flushLast() {
+	d.mu.Lock()
+	fenced := d.ended
+	d.mu.Unlock()
+	if fenced || !d.Gates.lease.Held() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastFlush)
+	defer cancel()
+	if err := d.flush(ctx, true); err != nil {
+		d.Log.Warn("ending without the last snapshots, the next owner reads the log since the ones before", "error", err)
+	}
+}
+
+// closeAll begins nothing new. Lanes that still wait are recorded as lagging, so that a
 // notification which the user's other pushers have received is not sent to those again.
-func (d *Deliverer) close() {
+func (d *Deliverer) closeAll() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closing = true
@@ -66,6 +83,7 @@ func (d *Deliverer) Release() {
 		}
 	}
 	clear(d.people)
+	clear(d.inboxes)
 	clear(d.busy)
 }
 

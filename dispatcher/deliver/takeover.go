@@ -11,11 +11,15 @@ import (
 	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/partition"
+	"poked/events/stream"
 )
 
-// Prepare takes over the partition from its last owner: it loads the records of lagging
-// pushers.
+// Prepare takes over the partition from its last owner: first the snapshots, which that one
+// cannot write any more then, and then the records of lagging pushers.
 func (d *Deliverer) Prepare(ctx context.Context, f *partition.Follower, part int) error {
+	if err := d.claim(ctx, f, part); err != nil {
+		return err
+	}
 	lagging, err := d.Conn.LoadBacklog(ctx, part)
 	if err != nil {
 		return err
@@ -26,6 +30,71 @@ func (d *Deliverer) Prepare(ctx context.Context, f *partition.Follower, part int
 	}
 	d.restore(f, lagging)
 	return nil
+}
+
+// claim takes over the snapshots of the partition. If the log has lost its end, nothing that
+// they say of what came after the position holds.
+func (d *Deliverer) claim(ctx context.Context, f *partition.Follower, part int) error {
+	store, stored, err := d.Conn.Inbox(ctx, part, d.Worker)
+	if err != nil {
+		return err
+	}
+	var position events.InboxPosition
+	if stored.There {
+		position, err = events.ParseInboxPosition([]byte(stored.Value))
+		if err != nil { // all of the log is read
+			if err := store.KeepBadPosition(ctx, stored, err); err != nil {
+				return err
+			}
+		}
+	}
+	lost, upTo, err := d.lostEnd(ctx, f, &position)
+	if err != nil {
+		return err
+	}
+	if lost {
+		d.Log.Warn("the log has lost its end, going on from what is left", "last_seq", upTo, "position", position.Seq, "head", position.Head)
+		position.Cut(upTo, time.Now(), time.Now().Add(-2*stream.LongestKeep))
+		f.Rewind(upTo)
+	}
+	position.Stream = f.Made()
+	if err := store.Claim(ctx, position.Encode()); err != nil {
+		return err
+	}
+	begin, err := d.Conn.LogBegin(ctx)
+	if err != nil {
+		return err
+	}
+	f.Replay(position.Seq)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.store, d.position, d.logBegin = store, position, begin
+	d.snapshots.complete, d.snapshots.completeAt, d.snapshots.storedAt = position.Seq, time.Now(), time.Now()
+	d.recent.after = f.Begin()
+	return nil
+}
+
+// lostEnd reports whether the log lacks messages that the snapshots include, and up to which
+// sequence what it holds is certain.
+func (d *Deliverer) lostEnd(ctx context.Context, f *partition.Follower, position *events.InboxPosition) (lost bool, upTo uint64, err error) {
+	if position.Stream.IsZero() {
+		return false, 0, nil
+	}
+	if !position.Stream.Equal(f.Made()) {
+		return true, 0, nil
+	}
+	if position.Head == 0 {
+		return false, 0, nil
+	}
+	_, end, err := d.Conn.StreamEnd(ctx, stream.Notifications)
+	if err != nil {
+		return false, 0, err
+	}
+	at, err := d.Conn.LoggedAt(ctx, stream.Notifications, position.Head)
+	if err != nil {
+		return false, 0, err
+	}
+	return end < position.Head || !at.IsZero() && !at.Equal(position.HeadAt), min(position.Sure, end), nil
 }
 
 // find looks up the users of pushers whose records could not be read: these lag from the
@@ -61,7 +130,7 @@ func (d *Deliverer) find(part int, lagging map[events.PusherID]events.Backlog) {
 func (d *Deliverer) restore(f *partition.Follower, lagging map[events.PusherID]events.Backlog) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.follower, d.fresh = f, f.Fresh()
+	d.follower = f
 	d.restoring = true
 	for id, b := range lagging {
 		l := findLane(d.recipient(b.UserID).lanes, id)
@@ -78,7 +147,7 @@ func (d *Deliverer) restore(f *partition.Follower, lagging map[events.PusherID]e
 		}
 		l.record.entry, l.record.covers = d.record(l.pusher, b.Revision), true
 		l.lag = &lag{
-			position: b.Position, target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Alone,
+			position: min(b.Position, d.follower.Cursor()), target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Alone,
 			since: b.Since, nextTry: b.NextTry, failure: poke.ParseFailure(b.LastError),
 			passedOver: b.PassedOver, waiting: notCounted, badge: b.Badge,
 		}

@@ -22,7 +22,7 @@ func (f *former) add(user events.UserID, since, now time.Time) {
 	if since.IsZero() {
 		since = now
 	}
-	if now.Sub(since) >= stream.NotificationsKept {
+	if now.Sub(since) >= stream.LongestKeep {
 		f.remove(user)
 		return
 	}
@@ -46,7 +46,7 @@ func (f *former) has(user events.UserID) bool {
 // rotate forgets the old users and begins a new young set, once for each period for which
 // the log is kept.
 func (f *former) rotate(now time.Time) {
-	if now.Sub(f.rotated) < stream.NotificationsKept {
+	if now.Sub(f.rotated) < stream.LongestKeep {
 		return
 	}
 	f.young, f.old, f.rotated = nil, f.young, now

@@ -15,8 +15,8 @@ func TestG7DirectoryForgetsFormerUsers(t *testing.T) {
 	d := New(nil, nil, 1, func(events.UserID) {})
 	now := time.Now()
 	gone := func(user events.UserID, since time.Time) { d.Apply(events.UserPushers{UserID: user, At: since}) }
-	gone("@long-ago:x", now.Add(-stream.NotificationsKept))
-	gone("@lately:x", now.Add(-stream.NotificationsKept+time.Hour))
+	gone("@long-ago:x", now.Add(-stream.LongestKeep))
+	gone("@lately:x", now.Add(-stream.LongestKeep+time.Hour))
 	gone("@now:x", time.Time{})
 	for user, want := range map[events.UserID]bool{"@long-ago:x": false, "@lately:x": true, "@now:x": true, "@never:x": false} {
 		if d.Knows(user) != want {

@@ -9,6 +9,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/stream"
 )
 
 // Dead returns the dead letters.
@@ -66,20 +67,36 @@ func (h *Harness) Balanced() {
 	}
 }
 
-// LogOf returns the events that a user was notified of, in order.
+// LogOf returns the events that a user was notified of and has not read, in order. It
+// works that out from the log in the simplest way; the owner of the partition must know the
+// same ([Harness.Unread]).
 func (h *Harness) LogOf(user events.UserID) []events.EventID {
 	h.T.Helper()
-	token := events.Token(user)
-	part := events.PartitionOf(token, h.Conn.Partitions())
-	var ids []events.EventID
-	for _, msg := range h.Server.Stored("NOTIFICATIONS", fmt.Sprintf("notify.%d.%s.", part, token)) {
-		n, err := events.ParseNotification(msg.Data)
+	ids := []events.EventID{}
+	for _, n := range h.Server.UnreadByLog(h.Conn, user) {
+		ids = append(ids, n.Event)
+	}
+	return ids
+}
+
+// Unread returns the events that a user has not read, in order, as the owner of the user's
+// partition knows them.
+func (h *Harness) Unread(user events.UserID) []events.EventID {
+	h.T.Helper()
+	ids := []events.EventID{}
+	for query := (stream.ListQuery{User: user, Limit: 100}); ; {
+		page, next, err := h.Conn.ListNotifications(h.T.Context(), query)
 		if err != nil {
 			h.T.Fatal(err)
 		}
-		ids = append(ids, n.EventID)
+		for _, n := range page {
+			ids = append(ids, n.EventID)
+		}
+		if query.Before = next; next == 0 {
+			slices.Reverse(ids)
+			return ids
+		}
 	}
-	return ids
 }
 
 // Results are the pokes and dead letters of a test, by pushkey.

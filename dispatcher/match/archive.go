@@ -17,13 +17,10 @@ import (
 
 const (
 	// archiveLimit is how many events the archives of all of a dispatcher's partitions
-	// remember together, at 24 bytes each.
+	// remember together, at 40 bytes each.
 	archiveLimit = 1 << 20
 	// archiveRooms is how many rooms one partition's archive remembers at most.
 	archiveRooms = 1 << 12
-	// unreadKnownLimit is for how many users a room's archive remembers that their unread
-	// notifications were read.
-	unreadKnownLimit = 1 << 10
 	// archiveRecent is how far back a room is read at first: most events that are looked up
 	// are recent, and reading all of a busy room takes a while.
 	archiveRecent = time.Hour
@@ -46,12 +43,10 @@ type archive struct {
 // pastRoom is what an archive knows of a room.
 type pastRoom struct {
 	// It knows all that ROOMS holds of the room from sequence from up to upTo, exclusive.
-	from, upTo    uint64
-	whole         bool   // ROOMS holds nothing of the room before from
-	marks         []mark // by id
-	roots         roots
-	unreadKnown   bool                       // everyone's unread notifications in the room were read
-	unreadKnownOf map[events.UserID]struct{} // these users' unread notifications were read
+	from, upTo uint64
+	whole      bool   // ROOMS holds nothing of the room before from
+	marks      []mark // by id
+	roots      roots
 }
 
 func newArchive(conn *stream.Conn) (*archive, error) {
@@ -108,19 +103,6 @@ func (a *archive) covers(room events.RoomID, before uint64) bool {
 	return ok && p.whole && p.upTo >= before
 }
 
-// coversUnread reports whether a user's unread notifications in a room were read, or
-// everyone's if the user is "".
-func (a *archive) coversUnread(room events.RoomID, user events.UserID) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	p, ok := a.rooms.Get(room)
-	if !ok {
-		return false
-	}
-	_, known := p.unreadKnownOf[user]
-	return p.unreadKnown || known
-}
-
 // open returns a room for the goroutine that fills the archive to change. A new room knows
 // nothing before or after a sequence.
 func (a *archive) open(room events.RoomID, at uint64) *pastRoom {
@@ -129,7 +111,7 @@ func (a *archive) open(room events.RoomID, at uint64) *pastRoom {
 	if p, ok := a.rooms.Get(room); ok {
 		return p
 	}
-	p := &pastRoom{from: at, upTo: at, unreadKnownOf: map[events.UserID]struct{}{}}
+	p := &pastRoom{from: at, upTo: at}
 	a.rooms.Add(room, p)
 	return p
 }
@@ -232,33 +214,5 @@ func (a *archive) read(room events.RoomID, p *pastRoom, log iter.Seq2[stream.Log
 		marks = append(marks, k)
 	}
 	a.merge(room, p, marks, func() { p.roots = roots; known(first) })
-	return nil
-}
-
-// learnUnread adds the events that a user has unread in a room, or that anybody has if the
-// user is "": NOTIFICATIONS keeps them for longer than ROOMS does.
-func (a *archive) learnUnread(ctx context.Context, room events.RoomID, user events.UserID, before uint64) error {
-	p := a.open(room, before)
-	var marks []mark
-	roots := slices.Clone(p.roots)
-	for n, err := range a.conn.UnreadIn(ctx, room, user) {
-		if err != nil {
-			return err //nolint:wrapcheck // the error names what was read
-		}
-		marks = append(marks, mark{
-			id: hashOf(n.EventID), seq: n.RoomSeq, at: uint32(n.At.Unix()), thread: roots.encode(place{root: n.Thread}), //nolint:gosec // until 2106
-		})
-	}
-	a.merge(room, p, marks, func() {
-		p.roots = roots
-		if user == "" {
-			p.unreadKnown = true
-			return
-		}
-		if len(p.unreadKnownOf) >= unreadKnownLimit {
-			clear(p.unreadKnownOf)
-		}
-		p.unreadKnownOf[user] = struct{}{}
-	})
 	return nil
 }

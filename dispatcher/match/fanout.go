@@ -58,31 +58,18 @@ func (m *Matcher) newFanout(msg partition.Message) *fanout {
 	return &fanout{m: m, msg: msg, open: 1}
 }
 
-// add writes one notification.
-func (f *fanout) add(ctx context.Context, user events.UserID, room events.RoomID, thread events.EventID, record []byte) error {
-	if err := f.reserve(ctx, len(record)); err != nil {
+// add writes a message about users of a partition.
+func (f *fanout) add(ctx context.Context, part int, message []byte) error {
+	if err := f.reserve(ctx, len(message)); err != nil {
 		return err
 	}
-	f.batch.Notify(f.m.cfg.Conn, user, room, thread, record)
+	f.batch.Add(events.LogSubject(part), nil, message)
 	return nil
 }
 
 // addRead writes how far a user has read a room.
-func (f *fanout) addRead(ctx context.Context, user events.UserID, room events.RoomID, read events.Read) error {
-	if err := f.reserve(ctx, 0); err != nil {
-		return err
-	}
-	f.batch.Read(f.m.cfg.Conn, user, room, read)
-	return nil
-}
-
-// addRedacted writes that the event of a user's notification was redacted.
-func (f *fanout) addRedacted(ctx context.Context, user events.UserID, room events.RoomID, seq uint64) error {
-	if err := f.reserve(ctx, 0); err != nil {
-		return err
-	}
-	f.batch.Redacted(f.m.cfg.Conn, user, room, seq)
-	return nil
+func (f *fanout) addRead(ctx context.Context, read events.Read) error {
+	return f.add(ctx, f.m.cfg.Conn.PartOf(read.UserID), read.AppendJSON(nil))
 }
 
 // addState publishes a state event that replaces the one at a sequence of ROOMS, unless a
@@ -207,7 +194,6 @@ func (f *fanout) finish(err error) {
 	m := f.m
 	if err != nil {
 		m.cfg.Log.Warn("not stored, matching again", "seq", f.msg.Seq, "error", err)
-		m.failures.Add(1)
 		m.follower.Redo(f.msg)
 		return
 	}

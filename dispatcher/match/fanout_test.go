@@ -2,7 +2,6 @@ package match
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -10,7 +9,6 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/partition"
 	"poked/events/stream"
@@ -32,7 +30,7 @@ func writeAll(t *testing.T, conn *stream.Conn, first func(*Matcher)) (*Matcher, 
 	out := m.newFanout(partition.Message{Seq: 1})
 	out.total = 20
 	for i := 0; i < 20 && err == nil; i++ {
-		err = out.add(t.Context(), events.UserID(fmt.Sprint("@", i)), "!r", "", make([]byte, 400))
+		err = out.add(t.Context(), 0, make([]byte, 400))
 	}
 	out.end(err)
 	return m, log, err
@@ -46,7 +44,7 @@ func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventstest.WaitFor(t, "the last answer", func() bool { return m.cfg.Counts.Notifications.Load() == 20 })
-		if n := len(server.Stored("NOTIFICATIONS", "notify.")); n != 20 {
+		if n := len(server.Stored("NOTIFICATIONS", "log.")); n != 20 {
 			t.Errorf("%d stored", n)
 		}
 		if !m.cfg.Unstored.TryAcquire(2000) {
@@ -83,7 +81,7 @@ func TestFanoutEndsWithTheLease(t *testing.T) {
 		if !errors.Is(err, errNotHeld) {
 			t.Errorf("error %v", err)
 		}
-		if n := len(server.Stored("NOTIFICATIONS", "notify.")); n != 0 || m.cfg.Counts.Notifications.Load() != 0 {
+		if n := len(server.Stored("NOTIFICATIONS", "log.")); n != 0 || m.cfg.Counts.Notifications.Load() != 0 {
 			t.Errorf("%d stored", n)
 		}
 		if n := strings.Count(log.String(), "matching again"); n != 1 {

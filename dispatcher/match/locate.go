@@ -41,7 +41,7 @@ func (m *Matcher) placeOf(r *room, content []byte) place {
 
 // unknownParent returns the event whose thread decides about the thread of ev, if it must be
 // looked up, and "" otherwise: also if nobody would notice, because ev notifies nobody and
-// none of poked's users sent it. An event whose parent ROOMS does not hold any more (72 h)
+// none of poked's users sent it. An event whose parent ROOMS does not hold any more
 // counts as in the main timeline.
 func (m *Matcher) unknownParent(r *room, ev *events.RoomEvent) events.EventID {
 	kind, parent := relationOf(ev.Content)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -160,29 +159,6 @@ func BenchmarkMatch(b *testing.B) {
 	b.ReportMetric(float64(after.Mallocs-before.Mallocs)/n, "allocs/notification")
 }
 
-// BenchmarkMatchAgain finds that all notifications of an event in that room are stored
-// already.
-func BenchmarkMatchAgain(b *testing.B) {
-	cfg, _ := matchBigRoom(b)
-	m := &Matcher{cfg: cfg, evaluator: evaluator{directory: cfg.Directory}}
-	ev, r := parsed(b, bigRoomMessage(0, "m.room.message")), bigRoomFolded(b)
-	msg := partition.Message{Seq: bigRoomSize + 2, Time: time.Now()} // it follows the members and the name
-	defer perOp(b)()
-	for b.Loop() {
-		notified := m.evaluator.evaluate(ev, r)
-		if len(notified) != bigRoomSize-1 {
-			b.Fatalf("%d notified", len(notified))
-		}
-		var err error
-		if m.stored, err = cfg.Recovery.stored(b.Context(), 0, msg.Seq); err != nil {
-			b.Fatal(err)
-		}
-		if missing := slices.DeleteFunc(notified, func(d decision) bool { return m.stored.has(d.member.id, ev.RoomID, msg.Seq, "") }); len(missing) > 0 {
-			b.Fatalf("%d are missing", len(missing))
-		}
-	}
-}
-
 // matchBigRoom starts the match stage of every partition, and matches the first message of
 // the room. say publishes another.
 func matchBigRoom(b *testing.B) (cfg Config, say func(i int)) {
@@ -190,7 +166,7 @@ func matchBigRoom(b *testing.B) (cfg Config, say func(i int)) {
 	conn := eventstest.StartServer(b).Connect(eventstest.Topology())
 	cfg = Config{
 		Conn: conn, Directory: bigRoomUsers(b).dir, Counts: new(Counters), Owned: new(atomic.Int64),
-		Unstored: NewUnstored(), Recovery: NewRecovery(conn), OpenRooms: 100, Log: slog.New(slog.DiscardHandler),
+		Unstored: NewUnstored(), OpenRooms: 100, Log: slog.New(slog.DiscardHandler),
 	}
 	cfg.Owned.Store(int64(conn.Partitions()))
 	publisher := publish.NewPublisher(conn)

@@ -1,5 +1,6 @@
 // Package match turns room events into notifications: it follows partitions of ROOMS and
-// writes one message to NOTIFICATIONS for each user whom an event notifies.
+// writes one message to NOTIFICATIONS for each event and each partition of the users whom it
+// notifies.
 //
 //	ROOMS ──▶ Matcher ──▶ room (state, audience, timeline) ──▶ evaluate ──▶ fanout ──▶ NOTIFICATIONS
 //	            │              receipts, redactions ──▶ what was read ──────────┘
@@ -14,14 +15,15 @@
 //
 // # What fails, and how
 //
-//	notification not stored  the event is matched again, without users who have the notification already:
-//	                         the log is read once, from where the event began (Recovery)
+//	notification not stored  the event is matched and written again: the message says so, and deliver leaves
+//	                         out users who have the notification already
 //	NATS slower than match   match waits: a bounded number of bytes is written and not stored
 //	read not stored          the receipt stays open and is processed again
 //	message cannot be read   dead letter, counted and logged; the next message follows
 //	directory lags           match waits at a barrier of the registry until it knows the change
 //	event published again    it notifies nobody
-//	killed at any point      the next owner matches again what may not have been stored
+//	killed at any point      the next owner matches and writes again what may not have been stored; nothing is
+//	                         looked up for that
 //
 // Match imports no lane and no gateway: who is notified does not depend on deliveries.
 package match
@@ -56,8 +58,6 @@ type Matcher struct {
 	writing  atomic.Int64 // fanouts that are neither stored nor failed
 	pending  pending
 	turns    roomOrder
-	failures atomic.Uint64 // fanouts that were not stored
-	stored   *storedPart   // what is known to be stored of messages that are matched again
 
 	evaluator evaluator
 	recorder  recorder // reused for each event
@@ -71,7 +71,6 @@ type Config struct {
 	Counts       *Counters
 	Owned        *atomic.Int64       // how many partitions the dispatcher owns, which divide the memory for rooms
 	Unstored     *semaphore.Weighted // bytes that may still be written, see NewUnstored
-	Recovery     *Recovery           // shared by all matchers
 	EveryReceipt bool                // write every receipt, also one that clears nothing: deliver needs them
 	OpenRooms    int                 // how many rooms all matchers together keep in memory
 	Log          *slog.Logger
@@ -145,7 +144,6 @@ func (m *Matcher) tick(_ context.Context, now time.Time) {
 // handle matches one message of ROOMS, or postpones it until the one before it in its room
 // is stored. If ctx ends first the message stays open, and is delivered again.
 func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
-	m.forgetStored(msg)
 	_, rest := splitRoom(msg)
 	if events.IsBarrier(rest) {
 		m.passBarrier(ctx, msg)
@@ -297,25 +295,29 @@ func (m *Matcher) notifies(ev *events.RoomEvent, r *room, early []*pendingItem, 
 	return left
 }
 
-// notify writes the notifications of an event.
+// notify writes the notifications of an event. Of one that is matched again they may be
+// stored, by an earlier owner of the partition or by a write without an answer: then
+// deliver leaves out who has them.
 func (m *Matcher) notify(ctx context.Context, f *fanout, ev *events.RoomEvent, r *room, thread events.EventID, notified []decision) error {
-	if f.msg.Replayed {
-		var err error
-		if notified, err = m.withoutStored(ctx, f.msg, ev, thread, notified); err != nil {
-			return err
-		}
-	}
-	if len(notified) == 0 {
+	if len(notified) == 0 || f.msg.Wrote {
 		return nil
 	}
 	f.total = uint64(len(notified))
 	draft := m.recorder.draft(f.msg, ev, r, thread)
-	for i := range notified {
-		to := notified[i].member.id
-		record := m.recorder.withRevision(draft.of(&notified[i]), m.cfg.Directory.Revision(to))
-		if err := f.add(ctx, to, ev.RoomID, thread, record); err != nil {
+	after, count := m.cfg.Conn.LogEnd(), 0
+	if f.msg.Replayed {
+		after = m.follower.LogOf(f.msg.Seq)
+		m.recorder.chunk.Again, m.recorder.chunk.Since = true, after
+	}
+	for part, message := range draft.messages(notified, m.cfg.Conn.Partitions(), m.cfg.Directory) {
+		if err := f.add(ctx, part, message); err != nil {
 			return err
 		}
+		count++
 	}
+	if f.msg.Replayed {
+		count = 0 // there may be more
+	}
+	r.timeline.wrote(f.msg.Seq, after, count)
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"poked/events"
-	"poked/events/wait"
 )
 
 // readMarker is how far one member has read a room, as sequences of ROOMS. It only grows.
@@ -46,18 +45,11 @@ func (k *readMarker) set(read events.Read) {
 
 // markRead writes how far a member has read a room, unless they had read it before, or
 // nothing in it can have notified them.
-func (m *Matcher) markRead(ctx context.Context, f *fanout, r *room, user events.UserID, read events.Read) error {
-	k := r.markers[user]
+func (m *Matcher) markRead(ctx context.Context, f *fanout, r *room, read events.Read) error {
+	k := r.markers[read.UserID]
 	if k == nil {
 		k = &readMarker{}
-		// A member's own new event is beyond anything they had read before, so that need
-		// not be loaded, unless the event is matched again.
-		if read.UpTo < f.msg.Seq || f.msg.Replayed {
-			if err := m.loadMarker(ctx, r, user, k); err != nil {
-				return err
-			}
-		}
-		r.markers[user] = k
+		r.markers[read.UserID] = k
 	}
 	// A replayed one may have been marked, and not stored.
 	if before := k.upTo(read); read.UpTo < before || read.UpTo == before && !f.msg.Replayed {
@@ -68,15 +60,5 @@ func (m *Matcher) markRead(ctx context.Context, f *fanout, r *room, user events.
 	if !matters {
 		return nil
 	}
-	return f.addRead(ctx, user, r.id, read)
-}
-
-func (m *Matcher) loadMarker(ctx context.Context, r *room, user events.UserID, k *readMarker) error {
-	return wait.Until(ctx, wait.RetryPause, m.failed, func() error {
-		reads, err := m.cfg.Conn.ReadOf(ctx, user, r.id)
-		for _, read := range reads {
-			k.set(read)
-		}
-		return err
-	})
+	return f.addRead(ctx, read)
 }

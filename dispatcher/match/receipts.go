@@ -51,8 +51,7 @@ func (m *Matcher) readReceipts(ctx context.Context, msg partition.Message) {
 func (m *Matcher) searchReceipts(r *room, msg partition.Message, receipts []events.Receipt) bool {
 	s := &search{msg: msg, room: r.id, before: r.timeline.from}
 	for _, receipt := range receipts {
-		_, found, known := m.locate(r, nil, receipt.Event)
-		if !known || !found && !m.archive.coversUnread(r.id, receipt.User) {
+		if _, _, known := m.locate(r, nil, receipt.Event); !known {
 			s.receipts = append(s.receipts, receipt)
 		}
 	}
@@ -63,17 +62,22 @@ func (m *Matcher) searchReceipts(r *room, msg partition.Message, receipts []even
 	return true
 }
 
+// readReceipt writes what a receipt says that its user has read. If its event has not
+// arrived, it waits for that. The event may also be one that ROOMS has lost: deliver looks
+// for it among what the user has not read.
 func (m *Matcher) readReceipt(ctx context.Context, f *fanout, r *room, s *search, receipt events.Receipt) error {
 	k, found, _ := m.locate(r, s, receipt.Event)
-	if !found {
-		m.pending.add(&pendingItem{f: f, room: r.id, event: receipt.Event, receipt: receipt})
-		return nil
+	if found {
+		return m.markRead(ctx, f, r, readUpTo(r.id, k.seq, receipt))
 	}
-	return m.markRead(ctx, f, r, receipt.User, readUpTo(k.seq, receipt))
+	m.pending.add(&pendingItem{f: f, room: r.id, event: receipt.Event, receipt: receipt})
+	read := readUpTo(r.id, 0, receipt)
+	read.Event = receipt.Event
+	return f.addRead(ctx, read)
 }
 
-func readUpTo(seq uint64, receipt events.Receipt) events.Read {
-	return events.Read{UpTo: seq, Whole: receipt.Whole, Thread: receipt.Thread}
+func readUpTo(room events.RoomID, seq uint64, receipt events.Receipt) events.Read {
+	return events.Read{UserID: receipt.User, RoomID: room, UpTo: seq, Whole: receipt.Whole, Thread: receipt.Thread}
 }
 
 // readerOf returns the user who has read a room, or a thread, up to an event because of the event itself:
@@ -105,7 +109,7 @@ func readerOf(ev *events.RoomEvent, r *room) events.UserID {
 // an unthreaded receipt does, since its sender's client may know no threads.
 func (m *Matcher) readByEvent(ctx context.Context, f *fanout, r *room, reader events.UserID, thread events.EventID) error {
 	if reader != "" && m.cfg.Directory.Knows(reader) {
-		if err := m.markRead(ctx, f, r, reader, events.Read{UpTo: f.msg.Seq, Whole: thread == "", Thread: thread}); err != nil {
+		if err := m.markRead(ctx, f, r, events.Read{UserID: reader, RoomID: r.id, UpTo: f.msg.Seq, Whole: thread == "", Thread: thread}); err != nil {
 			return err
 		}
 	}
@@ -113,7 +117,7 @@ func (m *Matcher) readByEvent(ctx context.Context, f *fanout, r *room, reader ev
 		if it.redaction != nil {
 			continue
 		}
-		if err := m.markRead(ctx, f, r, it.receipt.User, readUpTo(f.msg.Seq, it.receipt)); err != nil {
+		if err := m.markRead(ctx, f, r, readUpTo(r.id, f.msg.Seq, it.receipt)); err != nil {
 			return err
 		}
 	}

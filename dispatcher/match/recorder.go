@@ -1,48 +1,59 @@
 package match
 
 import (
+	"cmp"
+	"iter"
+	"slices"
+
+	"poked/dispatcher/directory"
 	"poked/events"
 	"poked/events/partition"
 	"poked/events/pushgateway"
 	"poked/events/pushrule"
 )
 
-// recorder encodes notifications, for one event after another. What the users of an event
-// share is encoded once; most users share all of it.
+const (
+	// chunkUsers and chunkBytes bound one message of NOTIFICATIONS: how many users it has,
+	// and how many bytes there are about them. A reader of one user's notification reads
+	// the whole message.
+	chunkUsers = 256
+	chunkBytes = 16 << 10
+	// decisionsCompared is how many decisions of a message are compared with the next one:
+	// mostly all users have one of very few.
+	decisionsCompared = 8
+)
+
+// recorder encodes notifications, for one event after another: one message for each
+// partition of users, with what they share once.
 type recorder struct {
-	record, body, tail, tweaks []byte // buffers
-	revised                    []byte // record with a revision of PUSHERS
+	tail, body, message []byte // buffers
+	byPart              []inPart
+	chunk               events.LogNotification
+	made                []made
 }
 
-// withRevision returns a record with the revision of its user's pushers. It is valid until
-// the next call.
-func (rec *recorder) withRevision(record []byte, revision uint64) []byte {
-	rec.revised = events.AppendWithRevision(rec.revised[:0], record, revision)
-	return rec.revised
+// inPart is a user whom an event notifies, by index, and the user's partition.
+type inPart struct{ part, user int }
+
+// made is what a decision of the chunk was made from; its outcome is nil if it holds
+// something of one user alone.
+type made struct {
+	outcome *pushrule.Outcome
+	title   string
+	target  bool
 }
 
-// draft is what the notifications of one event have in common, and the record that was
-// encoded last.
+// draft is what the notifications of one event have in common.
 type draft struct {
 	rec   *recorder
 	ev    *events.RoomEvent
 	room  *room
 	named bool // the room has a name of its own, the same for everybody
-	n     events.Notification
 	body  pushgateway.Notification
-
-	// made is the outcome and room name for which rec.record was encoded; its outcome is nil
-	// if the record holds something of one user alone.
-	made struct {
-		outcome *pushrule.Outcome
-		title   string
-	}
 }
 
 func (rec *recorder) draft(msg partition.Message, ev *events.RoomEvent, r *room, thread events.EventID) *draft {
-	d := &draft{rec: rec, ev: ev, room: r, n: events.Notification{
-		EventID: ev.EventID, RoomSeq: msg.Seq, At: msg.Time, SentAt: ev.OriginServerTS, Thread: thread,
-	}}
+	d := &draft{rec: rec, ev: ev, room: r}
 	d.body = pushgateway.Notification{
 		EventID: string(ev.EventID), RoomID: string(ev.RoomID), Type: ev.Type, Sender: string(ev.Sender),
 		SenderDisplayName: r.displayName(ev.Sender), RoomName: r.title(), RoomAlias: r.alias, Content: ev.Content,
@@ -55,41 +66,97 @@ func (rec *recorder) draft(msg partition.Message, ev *events.RoomEvent, r *room,
 	}
 	d.named = d.body.RoomName != ""
 	rec.tail = d.body.AppendTail(rec.tail[:0])
+	rec.body = append(append(rec.body[:0], '{'), rec.tail[1:]...) // instead of the comma before the first field
+	decisions, users := rec.chunk.Decisions, rec.chunk.Users
+	rec.chunk = events.LogNotification{
+		RoomID: ev.RoomID, EventID: ev.EventID, RoomSeq: msg.Seq, At: msg.Time, SentAt: ev.OriginServerTS, Thread: thread,
+		Body: rec.body, Decisions: decisions, Users: users,
+	}
 	return d
 }
 
-// of returns the notification of one user as it is stored. It is valid until the next
-// call.
-func (d *draft) of(to *decision) []byte {
-	title := d.body.RoomName
-	if !d.named {
-		title = d.room.titleFor(to.member.id)
+// messages yields the messages that notify some users, each with the partition of its
+// users. A message is valid until the next one.
+func (d *draft) messages(notified []decision, partitions int, dir *directory.Directory) iter.Seq2[int, []byte] {
+	rec := d.rec
+	rec.group(notified, partitions)
+	return func(yield func(int, []byte) bool) {
+		size := 0
+		rec.begin()
+		for i, at := range rec.byPart {
+			to := &notified[at.user]
+			size += d.add(to, dir.Revision(to.member.id))
+			last := i+1 == len(rec.byPart) || rec.byPart[i+1].part != at.part
+			if !last && len(rec.chunk.Users) < chunkUsers && size < chunkBytes {
+				continue
+			}
+			rec.message = rec.chunk.AppendJSON(rec.message[:0])
+			if !yield(at.part, rec.message) {
+				return
+			}
+			size = 0
+			rec.begin()
+		}
 	}
-	outcome := to.first()
-	general := d.body.Membership == "" && to.devices == nil
-	if general && d.made.outcome == outcome && d.made.title == title {
-		return d.rec.record
-	}
-	if title != d.body.RoomName {
-		d.body.RoomName = title
-		d.rec.tail = d.body.AppendTail(d.rec.tail[:0])
-	}
-	d.write(to, outcome)
-	if d.made.outcome, d.made.title = outcome, title; !general {
-		d.made.outcome = nil
-	}
-	return d.rec.record
 }
 
-func (d *draft) write(to *decision, outcome *pushrule.Outcome) {
+// group orders users by partition.
+func (rec *recorder) group(notified []decision, partitions int) {
+	rec.byPart = rec.byPart[:0]
+	for i := range notified {
+		part := events.PartitionOfID(notified[i].member.id, partitions)
+		rec.byPart = append(rec.byPart, inPart{part: part, user: i})
+	}
+	slices.SortFunc(rec.byPart, func(a, b inPart) int { return cmp.Or(cmp.Compare(a.part, b.part), cmp.Compare(a.user, b.user)) })
+}
+
+// begin begins another message.
+func (rec *recorder) begin() {
+	clear(rec.made) // lets outcomes be collected
+	rec.made = rec.made[:0]
+	rec.chunk.Decisions, rec.chunk.Users = rec.chunk.Decisions[:0], rec.chunk.Users[:0]
+}
+
+// add adds a user to the message, and returns roughly how many bytes that takes.
+func (d *draft) add(to *decision, revision uint64) (size int) {
 	rec := d.rec
-	d.body.Prio = priority(d.ev, outcome)
-	d.body.UserIsTarget = d.ev.IsState && d.ev.StateKey == string(to.member.id)
-	rec.body = append(d.body.AppendHead(rec.body[:0]), rec.tail...)
-	rec.tweaks = outcome.AppendTweaks(rec.tweaks[:0])
-	d.n.RuleID, d.n.Highlight, d.n.Tweaks, d.n.Body = outcome.RuleID, outcome.Highlight, rec.tweaks, rec.body
-	d.n.Silent, d.n.Devices = !to.outcome.Notifies(), d.devices(to)
-	rec.record = d.n.AppendJSON(rec.record[:0])
+	index, size := d.decisionOf(to)
+	rec.chunk.Users = append(rec.chunk.Users, events.LogUser{UserID: to.member.id, Decision: index, PushersRevision: revision})
+	return size + len(to.member.id) + len(`{"user_id":"","decision":10,"pushers_revision":1000000},`)
+}
+
+// decisionOf returns the index of a user's decision in the message, and how many bytes it
+// has if it is new.
+func (d *draft) decisionOf(to *decision) (index, size int) {
+	rec := d.rec
+	key := made{outcome: to.first(), target: d.ev.IsState && d.ev.StateKey == string(to.member.id)}
+	if !d.named {
+		key.title = d.room.titleFor(to.member.id)
+	}
+	if to.devices == nil {
+		for i := len(rec.made) - 1; i >= max(len(rec.made)-decisionsCompared, 0); i-- {
+			if rec.made[i] == key {
+				return i, 0
+			}
+		}
+	}
+	made := events.Decision{
+		RuleID: key.outcome.RuleID, Highlight: key.outcome.Highlight, Tweaks: key.outcome.AppendTweaks(nil),
+		Silent: !to.outcome.Notifies(), Devices: d.devices(to), Prio: priority(d.ev, key.outcome).String(), RoomName: key.title,
+	}
+	if d.body.Membership != "" {
+		made.Target = new(key.target)
+	}
+	size = len(made.Tweaks) + len(made.RoomName) + 100
+	for _, device := range made.Devices {
+		size += len(device.Tweaks) + 100
+	}
+	if to.devices != nil {
+		key.outcome = nil
+	}
+	rec.made = append(rec.made, key)
+	rec.chunk.Decisions = append(rec.chunk.Decisions, made)
+	return len(rec.made) - 1, size
 }
 
 // devices returns the outcomes that are stored for devices with rules of their own.

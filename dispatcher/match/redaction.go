@@ -77,7 +77,7 @@ func (m *Matcher) toRedact(r *room, ev *events.RoomEvent, target events.EventID)
 		return "", mark{} // it notified nobody
 	case found && known:
 		return target, k
-	case known && m.archive.coversUnread(r.id, ""):
+	case known:
 		return "", mark{} // it has not arrived
 	}
 	return target, mark{}
@@ -91,7 +91,8 @@ func (m *Matcher) redact(ctx context.Context, f *fanout, r *room, s *search, d *
 	if err != nil {
 		return err
 	}
-	if _, found, _ := m.locate(r, s, d.target); !found {
+	k, found, _ := m.locate(r, s, d.target)
+	if !found {
 		if stands { // it set state, longer ago than ROOMS keeps
 			return nil
 		}
@@ -101,11 +102,10 @@ func (m *Matcher) redact(ctx context.Context, f *fanout, r *room, s *search, d *
 	if s == nil || !d.appliesTo(s.author) {
 		return nil // it notified nobody, or the sender may not redact it
 	}
-	for user, seqs := range s.stored {
-		for _, seq := range seqs {
-			if err := f.addRedacted(ctx, user, r.id, seq); err != nil {
-				return err
-			}
+	for _, n := range s.notified {
+		gone := events.Redaction{RoomID: r.id, RoomSeq: k.seq, Seq: n.Seq, Users: n.Users}
+		if err := f.add(ctx, n.Part, gone.AppendJSON(nil)); err != nil {
+			return err
 		}
 	}
 	return nil

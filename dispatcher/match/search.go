@@ -32,9 +32,9 @@ type search struct {
 	target   mark             // of redacted, if that is known
 	parent   events.EventID   // whose thread to find; "" for none
 
-	found  map[events.EventID]mark    // without events that do not exist
-	stored map[events.UserID][]uint64 // the notifications of redacted, in NOTIFICATIONS
-	author events.UserID              // the sender of redacted, if stored is not empty
+	found    map[events.EventID]mark // without events that do not exist
+	notified []stream.Notified       // the messages that notified users of redacted
+	author   events.UserID           // the sender of redacted, if notified is not empty
 }
 
 // searches looks up what match does not remember, one search after another, on a goroutine
@@ -140,12 +140,6 @@ func (q *searches) perform(ctx context.Context, s *search) error {
 	wanted := slices.Clone(s.wanted)
 	for _, r := range s.receipts {
 		wanted = append(wanted, r.Event)
-		if q.archive.coversUnread(s.room, r.User) {
-			continue
-		}
-		if err := q.archive.learnUnread(ctx, s.room, r.User, s.before); err != nil {
-			return err
-		}
 	}
 	if s.redacted != "" && s.target.seq == 0 {
 		wanted = append(wanted, s.redacted)
@@ -185,17 +179,11 @@ func (p *pastRoom) knowsAll(wanted []events.EventID) bool {
 	})
 }
 
-// findRedacted looks up who has the notification of a redacted event.
-func (q *searches) findRedacted(ctx context.Context, s *search) error {
+// findRedacted looks up whom a redacted event notified.
+func (q *searches) findRedacted(ctx context.Context, s *search) (err error) {
 	k, found := s.target, s.target.seq > 0
 	if !found {
 		k, found = s.found[s.redacted]
-	}
-	if !found && !q.archive.coversUnread(s.room, "") {
-		if err := q.archive.learnUnread(ctx, s.room, "", s.before); err != nil {
-			return err
-		}
-		k, _, found = q.archive.find(s.room, s.redacted)
 	}
 	if !found {
 		return nil
@@ -203,7 +191,8 @@ func (q *searches) findRedacted(ctx context.Context, s *search) error {
 	if s.found[s.redacted] = k; k.silent {
 		return nil
 	}
-	var err error
-	s.stored, s.author, err = q.conn.WithNotification(ctx, s.room, k.seq, k.since())
+	s.notified, s.author, err = q.conn.NotifiedOf(ctx, stream.NotifiedAt{
+		Room: s.room, RoomSeq: k.seq, After: k.log, Since: k.since(), Count: int(k.wrote),
+	})
 	return err
 }

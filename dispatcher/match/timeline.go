@@ -31,6 +31,9 @@ type mark struct {
 	thread uint16 // its place, as roots encode it; 0 for the main timeline
 	silent bool   // it certainly notified nobody
 	past   bool   // it was published as historical, and may yet be published live
+
+	log   uint64 // a sequence of NOTIFICATIONS before the messages that it caused, or 0
+	wrote uint32 // how many messages it caused, or 0 if that is not known
 }
 
 // idSeed prevents a sender from choosing ids whose hashes collide.
@@ -70,6 +73,14 @@ func (t *timeline) addPast(id events.EventID, seq uint64, at time.Time, in place
 func (t *timeline) notified(seq uint64, anybody bool) {
 	if i, found := slices.BinarySearchFunc(t.marks, seq, bySeq); found {
 		t.marks[i].silent = !anybody
+	}
+}
+
+// wrote records which messages of NOTIFICATIONS the event at a sequence caused: this many
+// after one.
+func (t *timeline) wrote(seq, after uint64, count int) {
+	if i, found := slices.BinarySearchFunc(t.marks, seq, bySeq); found {
+		t.marks[i].log, t.marks[i].wrote = after, uint32(count) //nolint:gosec // at most one for each user
 	}
 }
 

@@ -71,11 +71,8 @@ func (u *User) follow(ctx context.Context, conn *stream.Conn, t *Trace, x *match
 	if err != nil {
 		return err
 	}
-	for unread, err := range conn.UnreadIn(ctx, t.RoomID, u.UserID) {
-		if err != nil {
-			return fmt.Errorf("look for the notification: %w", err)
-		}
-		u.Unread = u.Unread || unread.EventID == t.EventID
+	if u.Unread, err = conn.IsUnread(ctx, u.UserID, t.RoomID, t.EventID); err != nil {
+		u.Unread = false // no dispatcher answers: the rest of the trace holds all the same
 	}
 	for i := range x.Pushers {
 		p := pusherOf(u.UserID, &x.Pushers[i])

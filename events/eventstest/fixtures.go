@@ -22,6 +22,25 @@ func Notification() events.Notification {
 	}
 }
 
+// Notify stores a notification of a user.
+func Notify(t testing.TB, conn *stream.Conn, user events.UserID, room events.RoomID, n events.Notification) {
+	t.Helper()
+	m := n.Log(user, room)
+	Store(t, conn, user, m.AppendJSON(nil))
+}
+
+// Store stores a message about a user in NOTIFICATIONS.
+func Store(t testing.TB, conn *stream.Conn, user events.UserID, message []byte) {
+	t.Helper()
+	stored := make(chan error, 1)
+	batch := conn.NewBatch(func(_ uint64, err error) { stored <- err })
+	batch.Add(events.LogSubject(conn.PartOf(user)), nil, message)
+	batch.Send()
+	if err := <-stored; err != nil {
+		t.Fatal(err)
+	}
+}
+
 // SomePusher returns a pusher of the gateway gw.test.
 func SomePusher(pushkey string) events.Pusher {
 	return events.Pusher{AppID: "app", Pushkey: pushkey, Data: []byte(`{"url":"http://gw.test/_matrix/push/v1/notify"}`)}

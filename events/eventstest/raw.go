@@ -78,6 +78,21 @@ func (s *Server) DeleteStream(name string) {
 	s.raw(func(ctx context.Context, js jetstream.JetStream) error { return js.DeleteStream(ctx, name) })
 }
 
+// ChangeSubjects makes a stream take other subjects.
+func (s *Server) ChangeSubjects(name string, subjects ...string) {
+	s.t.Helper()
+	s.raw(func(ctx context.Context, js jetstream.JetStream) error {
+		stream, err := js.Stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		cfg := stream.CachedInfo().Config
+		cfg.Subjects = subjects
+		_, err = js.UpdateStream(ctx, cfg)
+		return err
+	})
+}
+
 // Redeliver makes the server deliver a consumer's unacknowledged messages again now: it
 // deletes the consumer, and the reader makes it anew.
 func (s *Server) Redeliver(stream, consumer string) {

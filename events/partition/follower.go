@@ -53,18 +53,21 @@ type Follower struct {
 	left     map[uint64]struct{} // sequences that the predecessor left open
 	last     uint64              // newest sequence received
 	suspects int                 // how many more messages the predecessor may have taken
-	doubt    bool                // see Doubt
 	caughtUp bool                // everything was received that the predecessor may have handled
 	reopened bool                // the tail has a new consumer: NATS may have restarted
+	lastAt   time.Time           // when the newest message received was stored; zero before the first
+	replays  bool                // see Replay
+	drained  bool                // the consumer had no more messages
 	tail     *stream.Tail
 
 	saver *saver
 
-	redo    chan Message
-	resume  chan Message
-	fenced  chan *stream.ConflictError
-	waiting atomic.Uint64 // see [Following]
-	motion  motion
+	redo     chan Message
+	resume   chan Message
+	fenced   chan *stream.ConflictError
+	replayed atomic.Bool   // see Replayed
+	waiting  atomic.Uint64 // see [Following]
+	motion   motion
 }
 
 // Follow prepares to process a partition from the position that its last worker stored.
@@ -80,7 +83,6 @@ func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string)
 		log:    c.Log().With("stage", stage.Name, "part", part),
 		window: newWindow(pos), begin: pos.Next, before: pos.Log, stored: pos.lastSeq, made: pos.Stream, last: pos.Next,
 		left:     map[uint64]struct{}{},
-		doubt:    pos.revision != 0 && !pos.Clean,
 		suspects: unsavedLimit,
 		fenced:   make(chan *stream.ConflictError, 1),
 		redo:     make(chan Message, windowLimit+unsavedLimit),
@@ -88,9 +90,11 @@ func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string)
 	}
 	f.saver = newSaver(f, c.Register(stream.BucketPositions, positionKey(stage, part), owner, pos.revision))
 	f.tail = c.Tail(stream.TailConfig{
-		Stream: stage.stream, Filter: fmt.Sprintf(stage.filter, strconv.Itoa(part)),
+		Stream: stage.stream, Filter: f.filter(),
 		Reader: stage.Name + " " + owner, Made: pos.Stream, Log: f.log,
-		Began: func(pending uint64) { f.reopened, f.caughtUp = true, f.caughtUp || pending == 0 },
+		Began: func(pending uint64) {
+			f.reopened, f.caughtUp, f.drained = true, f.caughtUp || pending == 0, pending == 0
+		},
 		From: func(cfg *jetstream.ConsumerConfig) {
 			cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, f.last+1
 		},
@@ -105,23 +109,55 @@ func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string)
 	return f, nil
 }
 
+func (f *Follower) filter() string { return fmt.Sprintf(f.stage.filter, strconv.Itoa(f.part)) }
+
 // Cursor returns the newest sequence that a predecessor recorded: this follower handles
 // everything after it.
 func (f *Follower) Cursor() uint64 { return f.begin }
 
-// Fresh reports whether the stream was empty when the follower began.
-func (f *Follower) Fresh() bool { return f.stored == 0 }
+// Replay makes the follower begin behind a sequence, at the latest: messages up to Cursor
+// that a predecessor finished arrive as well, with Settled set. Call it before Run.
+func (f *Follower) Replay(after uint64) {
+	f.replays, f.last = true, min(f.last, after)
+}
+
+// Rewind makes the follower handle everything after a sequence that the stream holds: it has
+// lost its end, and what it has there may be other messages. Call it before Run.
+func (f *Follower) Rewind(after uint64) {
+	if after >= f.begin {
+		return
+	}
+	f.begin, f.last, f.suspects = after, min(f.last, after), math.MaxInt
+	for seq := range f.left {
+		if seq > after {
+			delete(f.left, seq)
+		}
+	}
+	f.window.rewind(after)
+}
+
+// Begin returns the sequence behind which the follower begins to read.
+func (f *Follower) Begin() uint64 { return f.last }
+
+// Replayed reports whether everything up to Cursor has been received that the stream holds.
+func (f *Follower) Replayed() bool { return f.replayed.Load() }
+
+// CaughtUp reports whether everything was received that the predecessor may have handled.
+// Only the handler may call it.
+func (f *Follower) CaughtUp() bool { return f.caughtUp }
+
+// Made returns when the stream was made.
+func (f *Follower) Made() time.Time { return f.made }
 
 // Open returns how many messages were handed out and are not done.
 func (f *Follower) Open() int { return f.window.open() }
 
-// Doubt reports whether the predecessor may have handled messages that this follower does
-// not receive: it died, or what it left open is gone from the stream. Only the handler
-// may call it.
-func (f *Follower) Doubt() bool { return f.doubt }
-
 // Done records that a message's work is complete and durable.
 func (f *Follower) Done(seq uint64) { f.window.finish(seq) }
+
+// DonePart records that the work of an open message is complete and durable as far as one of
+// its users is concerned, by index.
+func (f *Follower) DonePart(seq uint64, index int) { f.window.finishPart(seq, index) }
 
 // Wrote records that everything that an open message causes is stored, except for what it
 // causes once another message has arrived. A successor that receives it again need not
@@ -177,6 +213,7 @@ func (f *Follower) Run(ctx context.Context, h Handler, finish func()) error {
 	defer f.group.running.Delete(f)
 	defer f.tail.Close()
 	f.window.touch() // the first write of the position takes the partition over
+	f.noteReplayed()
 	stopSaving := f.startSaving()
 	defer stopSaving()
 	tick := time.NewTicker(f.conn.TickInterval())
@@ -210,7 +247,10 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 	if f.tail.Over() != nil {
 		return fmt.Errorf("%s partition %d: %w", f.stage.Name, f.part, f.tail.Over())
 	}
-	f.mark(ctx)
+	if err := f.mark(ctx); err != nil {
+		return err
+	}
+	f.confirmReplayed(ctx)
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -264,27 +304,39 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 		return
 	}
 	seq := meta.Sequence.Stream
-	f.last = seq
+	f.last, f.lastAt = seq, meta.Timestamp
+	f.drained = meta.NumPending == 0
+	defer f.noteReplayed()
 	f.waiting.Store(meta.NumPending)
 	f.noteLog(seq, meta.NumPending)
 	f.giveUpBefore(seq)
 	_, leftOpen := f.left[seq]
-	if seq <= f.begin && !leftOpen {
-		return // a predecessor finished it
-	}
 	msg := Message{
 		Seq: seq, Subject: m.Subject, Data: m.Data, Time: meta.Timestamp,
 		ID: m.Header.Get(jetstream.MsgIDHeader), Historical: stream.IsHistorical(m.Header), Superseded: stream.IsSuperseded(m.Header),
 		Replayed: leftOpen || f.suspects > 0 && seq <= f.stored,
+	}
+	if seq <= f.begin && !leftOpen { // a predecessor finished it
+		if msg.Settled = f.replays; msg.Settled {
+			f.handler.Handle(ctx, msg)
+		}
+		return
 	}
 	if leftOpen {
 		delete(f.left, seq)
 	} else {
 		f.suspects--
 	}
-	msg.Wrote = f.window.take(seq, f.logFor(&msg))
+	msg.Wrote, msg.parts = f.window.take(seq, f.logFor(&msg))
 	f.saver.took()
 	f.handler.Handle(ctx, msg)
+}
+
+// noteReplayed records that what the predecessor finished was received.
+func (f *Follower) noteReplayed() {
+	if f.last >= f.begin {
+		f.replayed.Store(true)
+	}
 }
 
 // giveUpBefore forgets what the predecessor left open and the stream no longer has:
@@ -294,7 +346,6 @@ func (f *Follower) giveUpBefore(seq uint64) {
 		if gone < seq {
 			delete(f.left, gone)
 			f.window.finish(gone)
-			f.doubt = true
 		}
 	}
 }

@@ -2,7 +2,9 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"poked/events/stream"
 )
@@ -12,25 +14,71 @@ import (
 // there, once, to find out what was stored (package match), instead of asking for each
 // message. See [Position.Log].
 
-// mark looks where NOTIFICATIONS ends, after the follower has made a consumer: NATS may
-// have restarted, and have lost the end of the stream. Until it knows, nothing is received.
-func (f *Follower) mark(ctx context.Context) {
+// mark looks where the stream that is read and NOTIFICATIONS end, after the follower has
+// made a consumer: NATS may have restarted, and have lost the end of a stream. Until it
+// knows, nothing is received.
+func (f *Follower) mark(ctx context.Context) error {
 	if !f.reopened {
-		return
+		return nil
 	}
-	if !f.stage.writes {
-		f.reopened = false
-		return
+	err := f.checkEnd(ctx)
+	if errors.Is(err, ErrDisturbed) {
+		return err
 	}
-	_, end, err := f.conn.StreamEnd(ctx, stream.Notifications)
+	var end uint64
+	if err == nil && f.stage.writes {
+		_, end, err = f.conn.StreamEnd(ctx, stream.Notifications)
+	}
 	if err != nil {
 		f.tail.Drop(fmt.Errorf("look where the log ends: %w", err))
-		return
+		return nil
 	}
 	f.reopened = false
-	f.conn.CutLog(end)
-	f.window.cut(end)
-	f.advance()
+	if f.stage.writes {
+		f.conn.CutLog(end)
+		f.window.cut(end)
+		f.advance()
+	}
+	if f.handler.Lease.Held() {
+		f.handler.Tick(ctx, time.Now()) // it may wait for the end of what there is
+	}
+	return nil
+}
+
+// checkEnd returns an error that wraps [ErrDisturbed] if the newest message that was received
+// is not in the stream any more: the stream has lost its end, as after a power cut, and gives
+// out sequences again. Then the work begins again from what is left.
+func (f *Follower) checkEnd(ctx context.Context) error {
+	if f.lastAt.IsZero() {
+		return nil
+	}
+	_, end, err := f.conn.StreamEnd(ctx, f.stage.stream)
+	if err != nil {
+		return err
+	}
+	at, err := f.conn.LoggedAt(ctx, f.stage.stream, f.last)
+	switch {
+	case err != nil:
+		return err
+	case end < f.last, !at.IsZero() && !at.Equal(f.lastAt):
+		return fmt.Errorf("%s partition %d: the stream has lost its end: %w", f.stage.Name, f.part, ErrDisturbed)
+	}
+	return nil
+}
+
+// confirmReplayed asks the leader, when the consumer has no more messages, whether the
+// stream has none up to Cursor either: the replica of the consumer may be behind, and what a
+// predecessor handled may be gone.
+func (f *Follower) confirmReplayed(ctx context.Context) {
+	if !f.drained || f.replayed.Load() {
+		return
+	}
+	f.drained = false
+	none, err := f.conn.NoneBetween(ctx, f.stage.stream, f.filter(), f.last, f.begin)
+	if err != nil {
+		f.tail.Drop(err)
+	}
+	f.replayed.Store(none)
 }
 
 // noteLog records what the receipt of a message says about the log, when pending more

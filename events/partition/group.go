@@ -12,9 +12,13 @@
 // restarted worker see new messages before the ones its predecessor left unfinished.
 //
 // A position of match also says after which sequence of NOTIFICATIONS everything is that its
-// open messages have written (Log): a successor reads on from there, once, to find out what
-// was stored. What it may have to read is bounded by what was written since the oldest open
-// message began, plus 16 384 messages.
+// open messages have written (Log): a successor writes that again, and whoever reads the log
+// looks from there on for what was written first. What that may have to read is bounded by
+// what was written since the oldest open message began, plus 16 384 messages. A position of
+// deliver also says which users of an open message are done (Parts).
+//
+// A follower may begin before its position, to build up state from messages that are done
+// ([Follower.Replay]).
 //
 // # Sharing
 //
@@ -51,6 +55,8 @@
 //	lease not renewed        nothing begins until it is
 //	another has taken over   [ErrFenced], and the work on that partition ends
 //	stream made anew         [stream.ErrRemade], and the partition is followed from its start
+//	stream loses its end     (power cut) noticed at a reconnect, by the newest message that was received, and
+//	                         at a take-over; the partition is followed from what is left
 package partition
 
 import (

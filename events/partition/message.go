@@ -18,9 +18,20 @@ type Message struct {
 	// Replayed reports that a worker may have handled the message before without
 	// recording it.
 	Replayed bool
+	// Settled reports that a predecessor handled the message and recorded that: it is
+	// received only to build up state ([Follower.Replay]), and needs no call of Done.
+	Settled bool
 	// Wrote reports that everything was stored that the message caused before it began to
 	// wait for another message ([Follower.Wrote]).
 	Wrote bool
+
+	parts []byte // see [Position.Parts]
+}
+
+// DonePart reports whether a predecessor recorded that one of the message's users is done,
+// by index ([Follower.DonePart]).
+func (m *Message) DonePart(index int) bool {
+	return index/8 < len(m.parts) && m.parts[index/8]&(1<<(index%8)) != 0
 }
 
 // Published returns the subject on which the message was published, which its stream

@@ -25,12 +25,12 @@ type Position struct {
 	// those in Wrote, and the messages after Next have caused is after it. A stage that
 	// writes no notifications has 0.
 	Log uint64 `json:"log,omitempty"`
+	// Parts says of messages in Open which of their users are done: a bit for each, by index,
+	// the lowest bit of the first byte first.
+	Parts map[uint64][]byte `json:"parts,omitempty"`
 	// Owner is the worker that wrote the position. It lets a worker recognize its own
 	// write whose answer was lost.
 	Owner string `json:"owner"`
-	// Clean reports that the worker stopped in order: it took nothing that this position
-	// does not cover.
-	Clean bool `json:"clean,omitempty"`
 	// Stream is when the stream of these sequences was made.
 	Stream time.Time `json:"stream"`
 
@@ -69,7 +69,7 @@ func loadPosition(ctx context.Context, c *stream.Conn, stage Stage, part int) (P
 	case pos.revision == 0 || pos.lost:
 	case !pos.Stream.Equal(made):
 		log.Warn("the stream was made anew, starting over")
-		pos.Next, pos.Open, pos.Wrote = 0, nil, nil
+		pos.Next, pos.Open, pos.Wrote, pos.Parts = 0, nil, nil, nil
 	case pos.Next > pos.lastSeq:
 		log.Warn("the stream has lost its end, going on from what is left")
 		pos.Next = pos.lastSeq
@@ -133,6 +133,11 @@ func parsePosition(raw []byte) (pos Position, err error) {
 			return Position{}, errors.New("decode position: open is not in order")
 		}
 		last = seq
+	}
+	for seq := range pos.Parts {
+		if _, open := slices.BinarySearch(pos.Open, seq); !open {
+			return Position{}, errors.New("decode position: parts names a message that is not open")
+		}
 	}
 	if !slices.IsSorted(pos.Wrote) {
 		return Position{}, errors.New("decode position: wrote is not in order")

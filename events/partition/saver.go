@@ -26,7 +26,6 @@ type saver struct {
 	stored   bool // a position of this worker was stored: it has taken over
 	writing  bool
 	notUntil time.Time
-	clean    bool // the worker stops in order
 
 	mu      sync.Mutex
 	unsaved int       // messages taken since the last write began
@@ -126,7 +125,7 @@ func (s *saver) begin() {
 		s.since = now
 	}
 	s.mu.Unlock()
-	pos.Owner, pos.Stream, pos.Clean = s.f.owner, s.f.made, s.clean
+	pos.Owner, pos.Stream = s.f.owner, s.f.made
 	s.writing, s.notUntil = true, now.Add(saveInterval)
 	s.register.Put(pos.encode(), func(err error) {
 		s.results <- err // one write at a time: never full
@@ -168,7 +167,6 @@ func (s *saver) finished(err error) error {
 
 // storeLast stores the final position, after run has ended.
 func (s *saver) storeLast() error {
-	s.clean = true
 	s.f.window.touch()
 	ctx, cancel := context.WithTimeout(context.Background(), stream.RequestTimeout)
 	defer cancel()

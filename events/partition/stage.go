@@ -20,5 +20,5 @@ var (
 	// partitions: a subject that contains a wildcard is stored as published.
 	StageStrays = Stage{Name: "strays", stream: stream.Rooms, filter: "room%.s.>", writes: true} //nolint:gochecknoglobals // a constant of struct type
 	// StageDeliver follows NOTIFICATIONS, by user: notifications, reads and redactions.
-	StageDeliver = Stage{Name: "deliver", stream: stream.Notifications, filter: "*.%s.>"} //nolint:gochecknoglobals // a constant of struct type
+	StageDeliver = Stage{Name: "deliver", stream: stream.Notifications, filter: "log.%s"} //nolint:gochecknoglobals // a constant of struct type
 )

@@ -32,6 +32,7 @@ type windowItem struct {
 	taken bool   // false for what a predecessor left open and was not received again
 	wrote bool   // everything that it causes by now is stored
 	done  bool
+	parts []byte // see [Position.Parts]
 }
 
 // newWindow begins with what the position leaves open: every later position names these
@@ -40,7 +41,7 @@ func newWindow(pos Position) *window {
 	w := &window{next: pos.Next, log: pos.Log, wake: make(chan struct{}, 1), changes: make(chan struct{}, 1)}
 	for _, seq := range pos.Open {
 		_, wrote := slices.BinarySearch(pos.Wrote, seq)
-		w.entries = append(w.entries, windowItem{seq: seq, log: pos.Log, wrote: wrote})
+		w.entries = append(w.entries, windowItem{seq: seq, log: pos.Log, wrote: wrote, parts: pos.Parts[seq]})
 	}
 	return w
 }
@@ -48,17 +49,17 @@ func newWindow(pos Position) *window {
 // take adds a message. What it causes is written after a sequence of NOTIFICATIONS.
 // Messages that a predecessor left open arrive first, are before next, and keep what the
 // predecessor knew of them.
-func (w *window) take(seq, log uint64) (wrote bool) {
+func (w *window) take(seq, log uint64) (wrote bool, parts []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.undone++
 	if item := w.find(seq); item != nil {
 		item.taken = true
-		return item.wrote
+		return item.wrote, slices.Clone(item.parts)
 	}
 	w.entries = append(w.entries, windowItem{seq: seq, log: log, taken: true})
 	w.next = max(w.next, seq)
-	return false
+	return false, nil
 }
 
 // wrote records that everything is stored that an open message causes by now.
@@ -106,6 +107,15 @@ func (w *window) cut(end uint64) {
 	}
 }
 
+// rewind forgets what a predecessor took after a sequence, before anything is taken.
+func (w *window) rewind(after uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next = min(w.next, after)
+	w.entries = slices.DeleteFunc(w.entries, func(item windowItem) bool { return item.seq > after })
+	w.changed = true
+}
+
 // find returns the entry of a sequence, or nil.
 func (w *window) find(seq uint64) *windowItem {
 	live := w.entries[w.head:]
@@ -148,6 +158,20 @@ func (w *window) note() {
 	case w.changes <- struct{}{}:
 	default: // it will look anyway
 	}
+}
+
+// finishPart marks one of the users of an open message as done.
+func (w *window) finishPart(seq uint64, index int) {
+	w.mu.Lock()
+	if item := w.find(seq); item != nil && !item.done {
+		for len(item.parts) <= index/8 {
+			item.parts = append(item.parts, 0)
+		}
+		item.parts[index/8] |= 1 << (index % 8)
+		w.changed = true
+	}
+	w.mu.Unlock()
+	w.note()
 }
 
 // trim drops the finished prefix. If most entries are finished it drops all of these: one
@@ -197,6 +221,12 @@ func (w *window) position() Position {
 			pos.Log = min(pos.Log, item.log)
 		}
 		pos.Open = append(pos.Open, item.seq)
+		if item.parts != nil {
+			if pos.Parts == nil {
+				pos.Parts = map[uint64][]byte{}
+			}
+			pos.Parts[item.seq] = slices.Clone(item.parts)
+		}
 	}
 	w.changed, w.stored = false, pos.Log
 	return pos

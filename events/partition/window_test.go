@@ -111,7 +111,9 @@ func TestWindowLog(t *testing.T) {
 		}
 	}
 	check("as the predecessor left it", 100, 7)
-	if w.take(4, 500) || !w.take(7, 500) {
+	first, _ := w.take(4, 500)
+	second, _ := w.take(7, 500)
+	if first || !second {
 		t.Error("7 has written everything, and 4 has not")
 	}
 	if w.logOf(4) != 100 {

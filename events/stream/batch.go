@@ -1,15 +1,11 @@
 package stream
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
-	"poked/events"
 )
 
 // Batch is a set of messages that are written together with one callback. One goroutine
@@ -19,11 +15,6 @@ type Batch struct {
 	id    uint64
 	reply string
 	write *write
-
-	room        events.RoomID // of the last notification
-	thread      events.EventID
-	roomToken   string
-	threadToken string
 }
 
 // NewBatch begins a batch. done is called exactly once, after [Batch.Send]: with the
@@ -42,7 +33,7 @@ func (c *Conn) NewBatch(done func(seq uint64, err error)) *Batch {
 		time.AfterFunc(watchInterval, w.watch)
 	}
 	w.mu.Unlock()
-	return &Batch{w: w, id: id, reply: w.inbox + strconv.FormatUint(id, 36), write: wr, threadToken: events.NoToken}
+	return &Batch{w: w, id: id, reply: w.inbox + strconv.FormatUint(id, 36), write: wr}
 }
 
 // Add publishes one message of the batch. data is not kept.
@@ -87,38 +78,4 @@ func (b *Batch) Send() {
 	if finished { // it failed already; done may want locks that the caller holds
 		time.AfterFunc(0, func() { b.write.done(b.write.seq, b.write.err) })
 	}
-}
-
-// Notify adds a user's notification of an event in a thread.
-func (b *Batch) Notify(c *Conn, user events.UserID, room events.RoomID, thread events.EventID, body []byte) {
-	if b.room != room || b.thread != thread {
-		b.room, b.roomToken, b.thread, b.threadToken = room, events.Token(room), thread, events.Token(thread)
-	}
-	b.Add(c.notifySubject(events.Token(user), b.roomToken, b.threadToken), nil, body)
-}
-
-// Read adds how far a user has read a room. It replaces what was stored for the same
-// thread before, so it must not cover less.
-func (b *Batch) Read(c *Conn, user events.UserID, room events.RoomID, read events.Read) {
-	thread := events.Token(read.Thread)
-	if read.Whole {
-		thread = events.WholeRoom
-	}
-	body, err := json.Marshal(read)
-	if err != nil { // cannot happen for a number and strings
-		return
-	}
-	b.Add(c.userSubject(events.LogRead, events.Token(user))+"."+events.Token(room)+"."+thread, nats.Header{
-		jetstream.MsgRollup: []string{jetstream.MsgRollupSubject},
-	}, body)
-}
-
-// Redacted adds that the event of a user's notification was redacted. seq is the
-// notification's sequence in NOTIFICATIONS.
-func (b *Batch) Redacted(c *Conn, user events.UserID, room events.RoomID, seq uint64) {
-	body, err := json.Marshal(events.Redaction{Seq: seq})
-	if err != nil { // cannot happen for a number
-		return
-	}
-	b.Add(c.userSubject(events.LogRedacted, events.Token(user))+"."+events.Token(room), nil, body)
 }

@@ -2,8 +2,11 @@ package stream
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -73,4 +76,68 @@ func (c *Conn) getAll(ctx context.Context, seqs []uint64, bodies map[uint64][]by
 		}
 	}
 	return nil
+}
+
+// checkRemoved confirms with the leader that a message of NOTIFICATIONS, which a replica does
+// not have, was removed. If not, the replica is behind. A leader that was cut off, and does
+// not know the sequence yet, does not count.
+func (c *Conn) checkRemoved(ctx context.Context, seq uint64) error {
+	info, err := c.notifications.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("look for message %d: %w", seq, err)
+	}
+	msg, err := c.askLeader(ctx, Notifications, query{From: seq})
+	if err == nil && (msg != nil || info.State.LastSeq < seq) {
+		err = errBehind
+	}
+	return err
+}
+
+// errCodeNoSequence is the server's error code for a sequence at which a stream has nothing.
+const errCodeNoSequence jetstream.ErrorCode = 10043
+
+// DeleteLogged deletes a message of NOTIFICATIONS without waiting. done is called once, in
+// another goroutine, and must not block. A message that is gone already counts as deleted.
+func (c *Conn) DeleteLogged(seq uint64, done func(error)) {
+	raw, err := json.Marshal(map[string]any{"seq": seq, "no_erase": true}) // to overwrite it would write its whole block anew
+	if err != nil {                                                        // cannot happen for a number
+		return
+	}
+	c.askAsync(&nats.Msg{Subject: "$JS.API.STREAM.MSG.DELETE." + Notifications, Data: raw}, func(answer *nats.Msg, err error) {
+		var response struct {
+			Error *jetstream.APIError `json:"error"`
+		}
+		if err == nil {
+			err = json.Unmarshal(answer.Data, &response)
+		}
+		if e := response.Error; err == nil && e != nil && e.ErrorCode != errCodeNoSequence && !strings.Contains(e.Description, "no message found") {
+			err = e
+		}
+		done(err)
+	})
+}
+
+// LoggedAt returns when the message at a sequence of a stream was stored, according to the
+// leader, or the zero time if there is none.
+func (c *Conn) LoggedAt(ctx context.Context, stream string, seq uint64) (time.Time, error) {
+	msg, err := c.askLeader(ctx, stream, query{From: seq})
+	if err != nil || msg == nil {
+		return time.Time{}, err
+	}
+	return msg.Time, nil
+}
+
+// NoneBetween reports whether a stream has no message that matches filter after one sequence
+// and up to another. It fails if the server that takes itself for the leader does not know
+// the latter yet.
+func (c *Conn) NoneBetween(ctx context.Context, stream, filter string, after, upTo uint64) (bool, error) {
+	_, end, err := c.StreamEnd(ctx, stream)
+	switch {
+	case err != nil:
+		return false, err
+	case end < upTo:
+		return false, fmt.Errorf("read %s: %w", stream, errBehind)
+	}
+	next, err := c.askLeader(ctx, stream, query{Next: filter, From: after + 1})
+	return err == nil && (next == nil || next.Sequence > upTo), err
 }

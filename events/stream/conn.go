@@ -13,13 +13,13 @@
 // key: these cost the same whatever else a stream holds. Bulk reads have a connection of
 // their own, since the server lets everything else on a connection wait meanwhile.
 //
-// # What is unread
+// # The log and what is unread
 //
-// NOTIFICATIONS contains the unread notifications of each user, on
-// notify.<part>.<user>.<room>.<thread>. The server counts them by subject, and removes those
-// of a room or a thread up to a sequence in one request. The same stream contains how far
-// the user has read (read.…, the newest for each thread) and which notification's event was
-// redacted (redacted.…), so a follower of the partition applies all of them in order.
+// NOTIFICATIONS has one subject for each partition of users, log.<part>, and is read in
+// order, or one message by its sequence. Nothing is removed from it but what was redacted;
+// it goes by age. What a user has not read is state of the owner of the user's partition,
+// who answers questions about it ([Conn.ListNotifications]) and keeps snapshots of it in
+// the bucket INBOX ([Inbox]).
 //
 // # What fails, and how
 //
@@ -28,8 +28,8 @@
 //     message that they received.
 //   - A connection is half open: writes fail after five seconds, and the client reconnects.
 //   - A write's answer is lost: the caller gets [ErrUnknownOutcome]. A [Register] reads the
-//     key; read markers and redactions are repeated without harm; a notification is first
-//     searched for in the log.
+//     key; messages of NOTIFICATIONS are written again, and deliver leaves out what it has
+//     applied.
 //   - A replica is behind: what it lacks counts as absent only if the leader of the stream
 //     confirms it; otherwise the read is repeated.
 //   - A stream or bucket is deleted: a process with the permission makes it anew

@@ -101,8 +101,10 @@ func (c *Conn) revivePoke(ctx context.Context, letter *StoredDeadLetter) (*nats.
 	if err != nil || revision == 0 {
 		return nil, cmp.Or(err, notRetriable("its pusher is gone"))
 	}
-	n.Only, n.At, n.PushersRevision = letter.PusherID(), time.Now(), revision
-	return &nats.Msg{Subject: c.notifySubject(events.Token(letter.UserID), events.Token(letter.RoomID), events.Retried), Data: n.AppendJSON(nil)}, nil
+	n.Only, n.At = letter.PusherID(), time.Now()
+	again := n.Log(letter.UserID, letter.RoomID)
+	again.Users[0].PushersRevision = revision
+	return &nats.Msg{Subject: c.logSubject(letter.UserID), Data: again.AppendJSON(nil)}, nil
 }
 
 // findPusher returns the revision of the user's pushers if this pusher is one of them,
@@ -137,9 +139,11 @@ func (c *Conn) findPusher(ctx context.Context, user events.UserID, id events.Pus
 func publishedSubject(stored string) (string, bool) {
 	tokens := strings.SplitN(stored, ".", 3)
 	switch {
-	case len(tokens) < 3 && tokens[0] != "rejected":
+	case tokens[0] == "log", tokens[0] == "rejected":
+		return stored, true
+	case len(tokens) < 3:
 		return "", false
-	case tokens[0] == "rooms", tokens[0] == "room", events.IsLogKind(tokens[0]), tokens[0] == "account", tokens[0] == "rejected":
+	case tokens[0] == "rooms", tokens[0] == "room", tokens[0] == "account":
 		return events.PublishedAs(stored), true
 	}
 	return "", false

@@ -2,13 +2,17 @@ package stream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // ListedNotification is an unread notification of a user.
@@ -18,151 +22,175 @@ type ListedNotification struct {
 	Room events.RoomID
 }
 
+// ListQuery asks for unread notifications of a user.
+type ListQuery struct {
+	User      events.UserID `json:"user_id"`
+	Before    uint64        `json:"before,omitempty"` // sequence in NOTIFICATIONS, or 0 for the newest
+	Limit     int           `json:"limit"`
+	Highlight bool          `json:"highlight,omitempty"` // only highlights
+	// Room and Event name the only event to look for, if they are set.
+	Room  events.RoomID  `json:"room_id,omitempty"`
+	Event events.EventID `json:"event_id,omitempty"`
+}
+
+// IsUnread reports whether a user has not read an event of a room that notified them, under
+// the terms of [Conn.ListNotifications].
+func (c *Conn) IsUnread(ctx context.Context, user events.UserID, room events.RoomID, event events.EventID) (bool, error) {
+	page, _, err := c.ListNotifications(ctx, ListQuery{User: user, Room: room, Event: event, Limit: listedTwins})
+	return slices.ContainsFunc(page, func(n ListedNotification) bool { return n.EventID == event }), err
+}
+
+// listedTwins is how many events may have the same hash in [Conn.IsUnread].
+const listedTwins = 8
+
+// listAnswer is the answer of a dispatcher, as JSON.
+type listAnswer struct {
+	Notifications []listedJSON `json:"notifications"`
+	Next          uint64       `json:"next,omitempty"`
+	Error         string       `json:"error,omitempty"`
+}
+
+type listedJSON struct {
+	Seq          uint64          `json:"seq"`
+	Room         events.RoomID   `json:"room_id"`
+	Notification json.RawMessage `json:"notification"` // see [events.Notification.AppendJSON]
+}
+
 const (
-	// listingPage is how many messages one read of a listing asks for.
-	listingPage = 128
-	// listingWindow is how many sequences surely fit one read, even with messages of the
-	// maximum size.
-	listingWindow = listingPage / 2
-	// listingReads limits how much one call scans when few messages of very many match.
-	listingReads = 32
-	// listingTries is how often a replica that is behind, or another in its place, is
-	// asked.
-	listingTries = 3
+	// listPatience is how long the owner of a partition may take to answer, and
+	// listTakeOver how long to wait for one: as long as a take-over takes.
+	listPatience = 3 * time.Second
+	listTakeOver = WorkerTTL + 2*time.Second
+	// listedBytes is how many bytes end an answer: NATS takes 1 MiB.
+	listedBytes = 512 << 10
 )
 
-// ListNotifications returns the unread notifications of a user that keep accepts, newest
-// first: up to limit of those before a sequence of NOTIFICATIONS, or of all if before is 0.
-// next is the before of the next page, or 0 after the last. A page may be short, or empty,
-// without being the last, since one call scans a limited part of the log.
+// errNoOwner is returned when no dispatcher answers for a partition.
+var errNoOwner = errors.New("no dispatcher answers for the user's partition")
+
+// listSubject is the subject of questions about the users of a partition.
+func listSubject(part int) string { return "poked.notifications." + strconv.Itoa(part) }
+
+// ListNotifications returns the unread notifications of a user, newest first: up to limit
+// of those before a sequence of NOTIFICATIONS, or of all if that is 0. next is the Before of
+// the next page, or 0 after the last. A page may be short without being the last.
 //
-// It lists what [Conn.Unread] counts: a retried dead letter is not listed a second time,
+// The dispatcher that owns the user's partition answers. While there is none, as during a
+// take-over, the question is repeated for a few seconds.
+//
+// It lists what the unread count counts: a retried dead letter is not listed a second time,
 // and a notification that is silent for all devices but some is listed.
-//
-// Any replica may answer. A replica that is behind is an error, as is any other failure
-// to ask NATS: the list is never shorter than it should be.
-func (c *Conn) ListNotifications(ctx context.Context, user events.UserID, before uint64, limit int, keep func(*events.Notification) bool) (page []ListedNotification, next uint64, err error) {
-	for range listingTries {
-		page, next, err = c.listNotifications(ctx, user, before, limit, keep)
-		if !errors.Is(err, errBehind) {
-			break
-		}
-	}
+func (c *Conn) ListNotifications(ctx context.Context, query ListQuery) (page []ListedNotification, next uint64, err error) {
+	raw, err := json.Marshal(query)
 	if err != nil {
 		return nil, 0, fmt.Errorf("list notifications: %w", err)
 	}
-	return page, next, nil
-}
-
-func (c *Conn) listNotifications(ctx context.Context, user events.UserID, before uint64, limit int, keep func(*events.Notification) bool) (page []ListedNotification, next uint64, err error) {
-	newest, err := c.askLeader(ctx, Notifications, query{Last: c.allNotifications(user)})
-	if err != nil || newest == nil {
-		return nil, 0, err
-	}
-	b := backwards{filter: c.allNotifications(user), end: newest.Sequence + 1}
-	if before > 0 {
-		b.end = min(b.end, before)
-	}
-	for range listingReads {
-		msgs, err := b.read(ctx, c)
-		if err != nil {
-			return nil, 0, err
-		}
-		for _, msg := range slices.Backward(msgs) {
-			n, ok := listed(msg)
-			if !ok || !keep(&n.Notification) {
-				continue
-			}
-			if len(page) == limit {
-				return page, page[limit-1].Seq, nil
-			}
-			page = append(page, n)
-		}
-		if b.ended() {
-			return page, 0, nil
-		}
-	}
-	return page, b.end, nil
-}
-
-// listed parses a message of the log. An unreadable one was reported when it was first
-// read, and is skipped.
-func listed(msg *jetstream.RawStreamMsg) (ListedNotification, bool) {
-	s, err := events.ParseLogSubject(msg.Subject)
-	if err != nil || s.Thread == events.Retried {
-		return ListedNotification{}, false
-	}
-	n, err := events.ParseNotification(msg.Data)
-	return ListedNotification{Notification: n, Seq: msg.Sequence, Room: s.Room}, err == nil
-}
-
-// backwards reads the messages under a filter from the last to the first. The server
-// reads only forwards from a sequence, and reports how many messages are left. So the
-// range is split into windows of sequences, each as wide as one answer can hold and read
-// forwards. A log that fits one answer is one window.
-type backwards struct {
-	filter string
-	end    uint64 // everything from here on was read; not 0, and at most one above the newest sequence
-	width  uint64 // of the next window, in sequences; 0 means everything
-	first  uint64 // the sequence of the oldest message, after the first answer
-}
-
-// read returns the messages of the next window, in order.
-func (b *backwards) read(ctx context.Context, c *Conn) ([]*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTakeOver)
+	defer cancel()
 	for {
-		start := b.start()
-		page, pending, err := c.readPage(ctx, Notifications, b.filter, start, listingPage)
+		answer, err := c.askOwner(ctx, c.PartOf(query.User), raw)
+		if err == nil {
+			page, err = answer.read()
+			return page, answer.Next, err
+		}
+		if !c.Connected() || wait.For(ctx, wait.RetryPause) != nil {
+			return nil, 0, fmt.Errorf("list notifications: %w", err)
+		}
+	}
+}
+
+// askOwner asks the owner of a partition once.
+func (c *Conn) askOwner(ctx context.Context, part int, query []byte) (answer listAnswer, err error) {
+	ctx, cancel := context.WithTimeout(ctx, listPatience)
+	defer cancel()
+	msg, err := c.nc.RequestWithContext(ctx, listSubject(part), query)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return answer, errNoOwner
+	case err != nil:
+		return answer, err
+	}
+	if err := json.Unmarshal(msg.Data, &answer); err != nil {
+		return answer, fmt.Errorf("decode answer: %w", err)
+	}
+	if answer.Error != "" {
+		return answer, errors.New(answer.Error)
+	}
+	return answer, nil
+}
+
+func (a *listAnswer) read() (page []ListedNotification, err error) {
+	for _, one := range a.Notifications {
+		n, err := events.ParseNotification(one.Notification)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("list notifications: %w", err)
 		}
-		if len(page) == 0 {
-			return nil, errBehind // at least the message at end-1 or after it exists
-		}
-		oldest, last := page[0].Sequence, page[len(page)-1].Sequence
-		if b.first == 0 {
-			b.first = oldest
-		}
-		switch {
-		case last+1 >= b.end:
-			return b.take(page, start), nil
-		case pending == 0:
-			return nil, errBehind
-		case b.end-start <= listingWindow:
-			return nil, errShortRead
-		}
-		// This assumes equal distances; if they differ, it takes some more reads.
-		width := (b.end - oldest) * listingWindow / uint64(len(page)+pending) //nolint:gosec // a count of messages
-		b.width = max(listingWindow, min(width, (b.end-start)/2))
+		page = append(page, ListedNotification{Notification: n, Seq: one.Seq, Room: one.Room})
 	}
+	return page, nil
 }
 
-// start returns the first sequence of the next window.
-func (b *backwards) start() uint64 {
-	if b.width == 0 || b.width >= b.end {
-		return max(b.first, 1)
+// ServeListing answers questions about the users of a partition with list, until stop is
+// called; then none is being answered. A list may be longer than one answer can hold.
+func (c *Conn) ServeListing(ctx context.Context, part int, list func(context.Context, ListQuery) (page []ListedNotification, next uint64, err error)) (stop func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	answering := make(chan struct{}, 1) // holds a token while a question is answered
+	sub, err := c.nc.Subscribe(listSubject(part), func(msg *nats.Msg) {
+		answering <- struct{}{}
+		defer func() { <-answering }()
+		if ctx.Err() != nil {
+			return
+		}
+		asked, cancel := context.WithTimeout(ctx, listPatience)
+		defer cancel()
+		var query ListQuery
+		var answer listAnswer
+		err := json.Unmarshal(msg.Data, &query)
+		if err == nil {
+			answer, err = answerOf(asked, query, list)
+		}
+		if ctx.Err() != nil {
+			return // another dispatcher answers
+		}
+		if err != nil {
+			answer = listAnswer{Error: err.Error()}
+		}
+		raw, err := json.Marshal(answer)
+		if err == nil {
+			_ = msg.Respond(raw) // who gets no answer asks again
+		}
+	})
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("answer for a partition: %w", err)
 	}
-	return max(b.first, b.end-b.width)
+	return func() {
+		cancel()
+		_ = sub.Unsubscribe() // fails only on a connection that is closed
+		answering <- struct{}{}
+	}, nil
 }
 
-// take moves on to the window before the one that begins at start, and returns the
-// messages of that one. Where messages are sparse, the next window is wider.
-func (b *backwards) take(page []*jetstream.RawStreamMsg, start uint64) []*jetstream.RawStreamMsg {
-	after := slices.IndexFunc(page, func(msg *jetstream.RawStreamMsg) bool { return msg.Sequence >= b.end })
-	if after >= 0 {
-		page = page[:after]
+func answerOf(ctx context.Context, query ListQuery, list func(context.Context, ListQuery) ([]ListedNotification, uint64, error)) (answer listAnswer, err error) {
+	page, next, err := list(ctx, query)
+	if err != nil {
+		return answer, err
 	}
-	b.end = start
-	if len(page) < listingWindow/2 {
-		b.width *= 2
+	answer.Next = next
+	size := 0
+	for i := range page {
+		raw := page[i].AppendJSON(nil)
+		if size += len(raw); size > listedBytes && i > 0 {
+			answer.Next = page[i-1].Seq
+			break
+		}
+		answer.Notifications = append(answer.Notifications, listedJSON{Seq: page[i].Seq, Room: page[i].Room, Notification: raw})
 	}
-	return page
+	return answer, nil
 }
-
-// ended reports whether everything was read.
-func (b *backwards) ended() bool { return b.end <= b.first }
 
 // EventOf returns the room event of a notification as the homeserver published it, or nil
-// if ROOMS no longer holds it (72 h).
+// if ROOMS no longer holds it.
 func (c *Conn) EventOf(ctx context.Context, n *ListedNotification) ([]byte, error) {
 	page, _, err := c.readPage(ctx, Rooms, c.roomEvents(n.Room), n.RoomSeq, 1)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
 	"strconv"
 
@@ -80,31 +79,6 @@ func (c *Conn) requestNewest(ctx context.Context, stream string, q newest) (page
 		return nil, 0, errTooMany
 	}
 	return nil, 0, fmt.Errorf("%w: %s %s", errShortRead, end.Get("Status"), end.Get("Description"))
-}
-
-// newestStored yields the last message of each subject that matches filter, according to
-// the leader. If a replica was behind, the newer message of a subject follows the older
-// one.
-func (c *Conn) newestStored(ctx context.Context, stream, filter string) iter.Seq2[*jetstream.RawStreamMsg, error] {
-	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
-		page, _, err := c.readNewest(ctx, stream, newest{Filters: []string{filter}})
-		if errors.Is(err, errTooMany) {
-			c.readStored(ctx, stream, filter, 1)(yield)
-			return
-		}
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		from := uint64(1)
-		for _, msg := range page {
-			if !yield(msg, nil) {
-				return
-			}
-			from = msg.Sequence + 1
-		}
-		c.readRest(ctx, stream, filter, from)(yield)
-	}
 }
 
 // readAllForNewest returns the last message of each subject that matches filter,

@@ -14,6 +14,7 @@ type Passed struct {
 	Seq     uint64
 	Subject string
 	Data    []byte
+	Time    time.Time // when it was stored
 }
 
 // Pass yields the messages of a stream that match filter, in order and without a gap, from
@@ -75,7 +76,7 @@ func (p *pass) run(ctx context.Context, yield func(Passed, error) bool) {
 				continue
 			}
 			heard = time.Now()
-			if !yield(Passed{Seq: meta.Sequence.Stream, Subject: m.Subject, Data: m.Data}, nil) {
+			if !yield(Passed{Seq: meta.Sequence.Stream, Subject: m.Subject, Data: m.Data, Time: meta.Timestamp}, nil) {
 				return
 			}
 			p.next, p.pending = meta.Sequence.Stream+1, meta.NumPending

@@ -23,7 +23,7 @@ type LoggedEvent struct {
 	Superseded bool // header Poked-Superseded: true
 }
 
-// RoomLog yields the events of a room, state events included, that ROOMS has (72 h) from
+// RoomLog yields the events of a room, state events included, that ROOMS has from
 // a sequence on, in order. It ends with the first error.
 func (c *Conn) RoomLog(ctx context.Context, room events.RoomID, from uint64) iter.Seq2[LoggedEvent, error] {
 	return withoutReceipts(loggedEvents(c.readStored(ctx, Rooms, c.roomEvents(room), from)))

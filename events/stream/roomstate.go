@@ -29,7 +29,7 @@ type StateEvent struct {
 //
 // It combines ROOM_STATE and ROOMS. ROOM_STATE keeps only the newest event of each type and
 // state key. Where that is from after before, RoomState looks for its predecessor in ROOMS;
-// one older than ROOMS keeps (72 h) is missing. ROOM_STATE is also filled slightly later
+// one older than ROOMS keeps is missing. ROOM_STATE is also filled slightly later
 // than ROOMS, so the events that it may lack are read from ROOMS.
 func (c *Conn) RoomState(ctx context.Context, room events.RoomID, before uint64) iter.Seq2[StateEvent, error] {
 	return func(yield func(StateEvent, error) bool) {

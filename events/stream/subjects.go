@@ -9,20 +9,12 @@ import (
 	"poked/events"
 )
 
-// userSubject returns the subject prefix of a user's messages of one kind.
-func (c *Conn) userSubject(kind events.LogKind, userToken string) string {
-	return string(kind) + "." + c.partOf(userToken) + "." + userToken
-}
+// logSubject returns the subject of messages about a user in NOTIFICATIONS.
+func (c *Conn) logSubject(user events.UserID) string { return events.LogSubject(c.PartOf(user)) }
 
-// notifySubject returns the subject of a user's notifications from a thread of a room, or
-// a filter for the whole room if threadToken is "*".
-func (c *Conn) notifySubject(userToken, roomToken, threadToken string) string {
-	return c.userSubject(events.LogNotify, userToken) + "." + roomToken + "." + threadToken
-}
-
-// allNotifications returns the subject filter of all of a user's notifications.
-func (c *Conn) allNotifications(user events.UserID) string {
-	return c.userSubject(events.LogNotify, events.Token(user)) + ".>"
+// PartOf returns the partition of a user.
+func (c *Conn) PartOf(user events.UserID) int {
+	return events.PartitionOfID(user, c.partitions)
 }
 
 // HeaderHistorical is the header, with the value "true", of a room event that changes

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,12 +19,18 @@ type Topology struct {
 	// of it at most. With 0 there is no such stream, and nothing is recorded.
 	TraceFor   time.Duration
 	TraceBytes int64
+	// Keep is how long room events and notifications are kept; 0 means DefaultKeep.
+	Keep time.Duration
 }
 
 // Limits and defaults of a [Topology].
 const (
 	DefaultPartitions = 16
 	MaxPartitions     = 1024
+
+	DefaultKeep  = 72 * time.Hour
+	ShortestKeep = 24 * time.Hour
+	LongestKeep  = 7 * 24 * time.Hour
 )
 
 // The names of the streams and buckets. [Topology.streams] and [Topology.buckets] configure
@@ -40,6 +47,7 @@ const (
 	bucketPushers   = "PUSHERS"
 	bucketPushRules = "PUSH_RULES"
 	bucketBacklog   = "BACKLOG"
+	bucketInbox     = "INBOX"
 	BucketPositions = "POSITIONS"
 	BucketWorkers   = "WORKERS"
 	bucketGateways  = "GATEWAYS"
@@ -54,11 +62,6 @@ const WorkerTTL = 5 * time.Second
 // markerTTL is how long the bucket BACKLOG keeps the marker of a deleted key.
 const markerTTL = time.Minute
 
-// NotificationsKept is how long NOTIFICATIONS keeps a notification that is not read. The
-// buckets of pushers and push rules keep the marker of a deleted key for as long, since
-// it may still matter to such a notification.
-const NotificationsKept = 7 * 24 * time.Hour
-
 // markerTTLOf returns how long a bucket keeps the marker of a deleted key; 0 means for
 // ever.
 func markerTTLOf(bucket string) time.Duration {
@@ -66,7 +69,7 @@ func markerTTLOf(bucket string) time.Duration {
 	case bucketBacklog:
 		return markerTTL
 	case bucketPushers, bucketPushRules:
-		return NotificationsKept
+		return LongestKeep // it may still matter to a notification
 	}
 	return 0
 }
@@ -78,6 +81,17 @@ const pauseTTL = 2 * time.Hour
 // ErrPartitions is wrapped by the error about streams that were made with another
 // partition count.
 var ErrPartitions = errors.New("partition count differs from the one the streams were made with")
+
+// logSubjects is the subject of NOTIFICATIONS.
+const logSubjects = "log.*"
+
+// inboxGrace is how much longer than a notification its snapshot is kept.
+const inboxGrace = time.Hour
+
+func (t Topology) keep() time.Duration { return cmp.Or(t.Keep, DefaultKeep) }
+
+// ErrEarlier is wrapped by the error about streams of an earlier version of poked.
+var ErrEarlier = errors.New("the stream NOTIFICATIONS is that of an earlier version of poked")
 
 // streams returns the configuration of every stream.
 func (t Topology) streams() []jetstream.StreamConfig {
@@ -91,7 +105,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 				Source:      "room.*.>",
 				Destination: "rooms.{{partition(" + parts + ",1)}}.{{wildcard(1)}}.>",
 			},
-			MaxAge:     72 * time.Hour,
+			MaxAge:     t.keep(),
 			Duplicates: 10 * time.Minute,
 		},
 		{
@@ -114,11 +128,21 @@ func (t Topology) streams() []jetstream.StreamConfig {
 		},
 		{
 			Name:        Notifications,
-			Description: "What each user has been notified of and has not read, and how far they have read.",
-			Subjects:    []string{"notify.*.*.*.*", "read.*.*.*.*", "redacted.*.*.*"},
-			MaxAge:      NotificationsKept,
-			Duplicates:  time.Second, // repeats are found in the log, not by message id
-			AllowRollup: true,        // of what a user has read the newest is kept
+			Description: "What happens to the users of each partition, in order: notifications, what they read, what was redacted.",
+			Subjects:    []string{logSubjects},
+			MaxAge:      t.keep(),
+			Duplicates:  time.Second, // readers find repeats, not message ids
+		},
+		{
+			Name:               bucketStream(bucketInbox),
+			Description:        "What users have not read, as snapshots: <part>.<user>.<room>, and up to where they go, position.<part>.",
+			Subjects:           []string{kvSubject(bucketInbox, ">")},
+			MaxMsgsPerSubject:  2, // a power cut may take the newest
+			MaxAge:             t.keep() + inboxGrace,
+			Discard:            jetstream.DiscardNew,
+			AllowRollup:        true, // as each bucket
+			DenyDelete:         true,
+			AllowAtomicPublish: true,
 		},
 		{
 			Name:        streamRejected,
@@ -148,8 +172,8 @@ func (t Topology) streams() []jetstream.StreamConfig {
 // buckets returns the configuration of every key-value bucket.
 func (t Topology) buckets() []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
-		{Bucket: bucketPushers, Description: "All pushers of a user: <part>.<user>.", LimitMarkerTTL: NotificationsKept},
-		{Bucket: bucketPushRules, Description: "A user's changes to the predefined push rules: <part>.<user>.", LimitMarkerTTL: NotificationsKept},
+		{Bucket: bucketPushers, Description: "All pushers of a user: <part>.<user>.", LimitMarkerTTL: LongestKeep},
+		{Bucket: bucketPushRules, Description: "A user's changes to the predefined push rules: <part>.<user>.", LimitMarkerTTL: LongestKeep},
 		{Bucket: bucketBacklog, Description: "Pushers that lag: <part>.<pusher>.", LimitMarkerTTL: markerTTL},
 		{Bucket: BucketPositions, Description: "How far each partition is processed, <stage>.<part>, and its owner, part.<part>."},
 		{Bucket: BucketWorkers, Description: "Live dispatchers: worker.<id>.", TTL: WorkerTTL},
@@ -164,6 +188,9 @@ func (t Topology) buckets() []jetstream.KeyValueConfig {
 func (c *Conn) Setup(ctx context.Context, t Topology) error {
 	if t.Partitions < 1 || t.Partitions > MaxPartitions {
 		return fmt.Errorf("set up streams: %d partitions, want 1 to %d", t.Partitions, MaxPartitions)
+	}
+	if keep := t.keep(); keep < ShortestKeep || keep > LongestKeep {
+		return fmt.Errorf("set up streams: keep for %v, want %v to %v", keep, ShortestKeep, LongestKeep)
 	}
 	if err := c.checkPartitions(ctx, t.Partitions); err != nil {
 		return c.notReady(err)
@@ -195,12 +222,28 @@ func (c *Conn) Join(ctx context.Context) error {
 	if err := c.open(ctx); err != nil {
 		return err
 	}
+	if err := c.checkLog(ctx); err != nil {
+		return err
+	}
 	parts, err := strconv.Atoi(c.dead.CachedInfo().Config.Metadata[metaPartitions])
 	if err != nil || parts < 1 || parts > MaxPartitions {
 		return fmt.Errorf("look up stream %s: its partition count is unreadable", streamDead)
 	}
 	c.partitions = parts
 	return nil
+}
+
+// Kept returns how long room events and notifications are kept.
+func (c *Conn) Kept() time.Duration { return c.notifications.CachedInfo().Config.MaxAge }
+
+// LogBegin returns the first sequence that NOTIFICATIONS still has: what is older has
+// expired.
+func (c *Conn) LogBegin(ctx context.Context) (uint64, error) {
+	info, err := c.notifications.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("look up stream %s: %w", Notifications, err)
+	}
+	return info.State.FirstSeq, nil
 }
 
 // StreamEnd returns when a stream was made, and its last sequence.
@@ -251,6 +294,22 @@ func (c *Conn) checkPartitions(ctx context.Context, want int) error {
 	if have != strconv.Itoa(want) {
 		return fmt.Errorf("%w: stream %s has %q, asked for %d; set --partitions to the stream's own",
 			ErrPartitions, Rooms, have, want)
+	}
+	return c.checkLog(ctx)
+}
+
+// checkLog refuses a log of an earlier version, which no migration reads.
+func (c *Conn) checkLog(ctx context.Context) error {
+	stream, err := c.js.Stream(ctx, Notifications)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", Notifications, err)
+	}
+	if subjects := stream.CachedInfo().Config.Subjects; len(subjects) != 1 || subjects[0] != logSubjects {
+		return fmt.Errorf("%w: deliver what it holds with that version, stop all of poked, delete the stream "+
+			"(nats stream rm NOTIFICATIONS), and start again; pushers and push rules stay", ErrEarlier)
 	}
 	return nil
 }

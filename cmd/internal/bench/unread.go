@@ -17,7 +17,6 @@ import (
 //
 //	cost     two worlds take turns, --badge=none and --badge=messages: CPU per poke
 //	latency  two users take turns, one with many unread notifications and one with none
-//	writes   receipts one by one: what each of them writes to NOTIFICATIONS
 type unreadCmd struct {
 	Fanout      []int          `name:"fanout" default:"100,1" env:"POKED_BENCH_FANOUT" help:"Users notified by each event; one measurement of the cost per value."`
 	Pokes       int            `name:"pokes" default:"50000" env:"POKED_BENCH_POKES" help:"Pokes per round of the cost measurement."`
@@ -26,7 +25,6 @@ type unreadCmd struct {
 	Unread      int            `name:"unread" default:"10000" env:"POKED_BENCH_UNREAD" help:"Unread notifications of the user with many."`
 	LightRate   int            `name:"light-rate" default:"100" env:"POKED_BENCH_LIGHT_RATE" help:"Pokes per second of the latency measurement."`
 	LightFor    time.Duration  `name:"light-for" default:"3s" env:"POKED_BENCH_LIGHT_FOR" help:"Duration of each round of the latency measurement."`
-	Receipts    int            `name:"receipts" default:"20" env:"POKED_BENCH_RECEIPTS" help:"Receipts of each kind."`
 	Fsync       node.FsyncFlag `name:"fsync" default:"1s" env:"POKED_FSYNC" help:"How often the embedded NATS syncs to disk: always, or an interval."`
 	JSON        bool           `name:"json" env:"POKED_JSON" help:"Print the result as a JSON object."`
 }
@@ -35,8 +33,7 @@ type unreadCmd struct {
 func (unreadCmd) Help() string {
 	return "CPU is that of this process, including NATS, under the load of pokelab bench throughput, with and without counts. " +
 		"Latency is from event to poke at a light load, for a user with many unread notifications and one with none; also with " +
-		"a receipt before each event, so that the count must be computed again. Writes are messages stored in NOTIFICATIONS and " +
-		"requests to remove some. Exit code 1 if a poke was lost or arrived twice, or a receipt wrote more than the limit."
+		"a receipt before each event. Exit code 1 if a poke was lost or arrived twice."
 }
 
 // Validate is called by kong.
@@ -46,8 +43,8 @@ func (c unreadCmd) Validate() error {
 			return errors.New("--fanout must be at least 1 and at most --pokes")
 		}
 	}
-	if c.Rounds < 1 || c.Concurrency < 1 || c.Unread < 1 || c.LightRate < 1 || c.Receipts < 1 {
-		return errors.New("--rounds, --concurrency, --unread, --light-rate and --receipts must be at least 1")
+	if c.Rounds < 1 || c.Concurrency < 1 || c.Unread < 1 || c.LightRate < 1 {
+		return errors.New("--rounds, --concurrency, --unread and --light-rate must be at least 1")
 	}
 	if c.events() < 1 {
 		return errors.New("--light-for must be long enough for an event at --light-rate")
@@ -70,7 +67,7 @@ func (c unreadCmd) Run(ctx context.Context, std terminal.Streams) error {
 		log:      slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		progress: progressTo(std),
 	}
-	if err := inTurn(ctx, []step{r.costs, r.latencies, r.writes}); err != nil {
+	if err := inTurn(ctx, []step{r.costs, r.latencies}); err != nil {
 		return err
 	}
 	if err := terminal.PrintReport(std.Out, r.report, c.JSON); err != nil {

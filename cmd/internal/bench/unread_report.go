@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -11,15 +10,13 @@ import (
 
 // The goals.
 const (
-	unreadCostGoal   = 1.15 // CPU per poke with counts divided by that without
-	unreadWritesGoal = 2    // per receipt
+	unreadCostGoal = 1.15 // CPU per poke with counts divided by that without
 )
 
 // unreadReport is the result of "pokelab bench unread".
 type unreadReport struct {
 	Cost       []unreadCost    `json:"cost"`
 	Latency    []unreadLatency `json:"latency"`
-	Writes     []unreadWrites  `json:"writes"`
 	Lost       int             `json:"lost"`
 	Duplicates int             `json:"duplicates"`
 }
@@ -41,13 +38,6 @@ type unreadLatency struct {
 	Much    []sinkReport `json:"much_unread_ns"`
 }
 
-// unreadWrites is what each receipt of one kind wrote.
-type unreadWrites struct {
-	Receipt  string   `json:"receipt"`
-	Stored   []uint64 `json:"messages_stored"`
-	Removals []uint64 `json:"removals"`
-}
-
 func (b *unreadReport) count(lost, twice int) {
 	b.Lost, b.Duplicates = b.Lost+lost, b.Duplicates+twice
 }
@@ -61,14 +51,6 @@ func (u unreadCost) ratio() float64 {
 	}
 	slices.Sort(ratios)
 	return ratios[len(ratios)/2]
-}
-
-// most returns the highest number of writes of a receipt.
-func (u unreadWrites) most() (most uint64) {
-	for i := range u.Stored {
-		most = max(most, u.Stored[i]+u.Removals[i])
-	}
-	return most
 }
 
 func (b unreadReport) Print(out io.Writer) error {
@@ -85,12 +67,6 @@ func (b unreadReport) Print(out io.Writer) error {
 		u.write(line)
 	}
 	line("goal: the same with many unread as with none")
-	line("")
-	line("receipt\tmessages stored\tremovals\tmost writes\t")
-	for _, u := range b.Writes {
-		line("%s\t%.2f\t%.2f\t%d\t", u.Receipt, average(u.Stored), average(u.Removals), u.most())
-	}
-	line("goal: at most %d writes", unreadWritesGoal)
 	line("%d lost, %d twice", b.Lost, b.Duplicates)
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print result: %w", err)
@@ -132,24 +108,10 @@ func (u unreadLatency) write(line func(string, ...any)) {
 	}
 }
 
-func average(values []uint64) float64 {
-	sum := uint64(0)
-	for _, v := range values {
-		sum += v
-	}
-	return float64(sum) / float64(len(values))
-}
-
-// verdict returns an error if a poke was lost or arrived twice, or a receipt caused too many
-// writes.
+// verdict returns an error if a poke was lost or arrived twice.
 func (b unreadReport) verdict() error {
 	if b.Lost+b.Duplicates > 0 {
 		return fmt.Errorf("%d pokes lost, %d twice", b.Lost, b.Duplicates)
-	}
-	for _, u := range b.Writes {
-		if u.most() > unreadWritesGoal {
-			return errors.New("a receipt " + u.Receipt + " caused too many writes")
-		}
 	}
 	return nil
 }

@@ -2,20 +2,18 @@ package bench
 
 import (
 	"encoding/json"
-	"slices"
 	"testing"
 
 	"poked/cmd/internal/cli"
 	"poked/events/eventstest"
 )
 
-// A small run: every poke arrives once, and the report is complete. A receipt must cost at
-// most two writes on any machine.
+// A small run: every poke arrives once, and the report is complete.
 func TestBenchUnread(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
 	got := lab(t, "bench", "unread", "--fanout=4", "--pokes=200", "--rounds=1", "--unread=50",
-		"--light-for=200ms", "--light-rate=50", "--receipts=3", "--json")
+		"--light-for=200ms", "--light-rate=50", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)
 	}
@@ -23,7 +21,7 @@ func TestBenchUnread(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.Stdout), &report); err != nil {
 		t.Fatal(err)
 	}
-	if len(report.Cost) != 1 || len(report.Latency) != 2 || len(report.Writes) != 4 {
+	if len(report.Cost) != 1 || len(report.Latency) != 2 {
 		t.Fatalf("report %s", got.Stdout)
 	}
 	cost := report.Cost[0]
@@ -35,17 +33,12 @@ func TestBenchUnread(t *testing.T) {
 			t.Errorf("latency was not measured: %s", got.Stdout)
 		}
 	}
-	for _, w := range report.Writes {
-		if want := []uint64{1, 1, 1}; !slices.Equal(w.Stored, want) || !slices.Equal(w.Removals, want) {
-			t.Errorf("receipts %s stored %d and removed %d, want one of each", w.Receipt, w.Stored, w.Removals)
-		}
-	}
 }
 
 // Flags that cannot be measured are a usage error.
 func TestBenchUnreadUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"--fanout=0"}, {"--fanout=20", "--pokes=10"}, {"--rounds=0"}, {"--unread=0"}, {"--light-for=0s"}, {"--receipts=0"},
+		{"--fanout=0"}, {"--fanout=20", "--pokes=10"}, {"--rounds=0"}, {"--unread=0"}, {"--light-for=0s"},
 	} {
 		if got := lab(t, append([]string{"bench", "unread"}, args...)...); got.Code != cli.ExitUsage {
 			t.Errorf("%v: exit code %d, want %d: %s", args, got.Code, cli.ExitUsage, got.Stderr)
@@ -60,10 +53,9 @@ func TestBenchUnreadVerdict(t *testing.T) {
 		report unreadReport
 		fails  bool
 	}{
-		{"well", unreadReport{Writes: []unreadWrites{{Stored: []uint64{1}, Removals: []uint64{1}}}}, false},
+		{"well", unreadReport{}, false},
 		{"lost", unreadReport{Lost: 1}, true},
 		{"twice", unreadReport{Duplicates: 1}, true},
-		{"three writes", unreadReport{Writes: []unreadWrites{{Stored: []uint64{1, 1}, Removals: []uint64{1, 2}}}}, true},
 	} {
 		if err := tt.report.verdict(); (err != nil) != tt.fails {
 			t.Errorf("%s: %v", tt.name, err)

@@ -3,7 +3,6 @@ package chaos
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 
 	"poked/events"
@@ -17,29 +16,24 @@ type storedNotification struct {
 	event events.EventID
 }
 
-// storedLimit is more than the notifications of any user in a room.
-const storedLimit = 1 << 20
+// storedPage is how many notifications one question asks for.
+const storedPage = 256
 
-// readStored reads the notifications of every user in log order, which is the order of
-// delivery.
+// readStored reads the unread notifications of every user in log order, which is the order
+// of delivery.
 func (h *history) readStored(ctx context.Context, conn *stream.Conn) error {
 	h.stored = map[events.UserID][]storedNotification{}
 	for _, u := range h.people.users {
-		unread, _, err := conn.Unread(ctx, u.id)
-		if err != nil {
-			return err
-		}
-		for _, n := range unread.Threads {
-			page, _, err := conn.NotificationsIn(ctx, u.id, n.Room, n.Thread, n.LastSeq, 0, storedLimit)
+		for query := (stream.ListQuery{User: u.id, Limit: storedPage}); ; {
+			page, next, err := conn.ListNotifications(ctx, query)
 			if err != nil {
 				return err
 			}
-			for _, logged := range page {
-				parsed, err := events.ParseNotification(logged.Data)
-				if err != nil {
-					return fmt.Errorf("read notification %d: %w", logged.Seq, err)
-				}
-				h.stored[u.id] = append(h.stored[u.id], storedNotification{logged.Seq, n.Room, parsed.EventID})
+			for _, n := range page {
+				h.stored[u.id] = append(h.stored[u.id], storedNotification{n.Seq, n.Room, n.EventID})
+			}
+			if query.Before = next; next == 0 {
+				break
 			}
 		}
 		slices.SortFunc(h.stored[u.id], func(a, b storedNotification) int { return cmp.Compare(a.seq, b.seq) })

@@ -235,7 +235,7 @@ func TestAHomeserverSeesNoPushers(t *testing.T) {
 	_, http := g.start()
 	homeserver := g.connect("homeserver")
 	received := &recorder{}
-	for _, subject := range []string{"$KV.PUSHERS.>", "_INBOX.>", "notify.>", "poked.>", "$JS.>", "$SRV.>", "room.>", "rooms.>", "dead.>", ">"} {
+	for _, subject := range []string{"$KV.PUSHERS.>", "_INBOX.>", "log.>", "poked.>", "$JS.>", "$SRV.>", "room.>", "rooms.>", "dead.>", ">"} {
 		if _, err := homeserver.Subscribe(subject, received.record); err != nil {
 			t.Fatal(err)
 		}
@@ -337,13 +337,13 @@ func TestNoRoleWritesForAnother(t *testing.T) {
 		"dispatcher": {
 			"room." + room + ".event", "room." + room + ".state._._", "rooms.0." + room + ".event", "state." + room + "._._",
 			"account." + user + ".logout", "$KV.PUSHERS.0." + user, "$KV.PUSH_RULES.0." + user,
-			"$JS.API.STREAM.CREATE.SPY", "$JS.API.STREAM.UPDATE.ROOMS", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.STREAM.PURGE.ROOMS",
+			"$JS.API.STREAM.CREATE.SPY", "$JS.API.STREAM.UPDATE.ROOMS", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.STREAM.PURGE.ROOMS", "$JS.API.STREAM.PURGE.NOTIFICATIONS",
 		},
-		"registry":   {"room." + room + ".state._._", "notify.0." + user + "." + room, "$KV.BACKLOG.0.x", "$JS.API.STREAM.DELETE.ROOMS"},
+		"registry":   {"room." + room + ".state._._", "log.0", "$KV.BACKLOG.0.x", "$JS.API.STREAM.DELETE.ROOMS"},
 		"operator":   {"$KV.PUSHERS.0." + user, "$KV.POSITIONS.match.0", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.CONSUMER.CREATE.KV_PUSHERS"},
-		"homeserver": {"notify.0." + user + "." + room, "rejected." + user, "dead.0." + user, "$JS.API.STREAM.DELETE.ROOMS"},
+		"homeserver": {"log.0", "rejected." + user, "dead.0." + user, "$JS.API.STREAM.DELETE.ROOMS"},
 		"bridge": {
-			"notify.0." + user + "." + room, "rejected." + user, "$KV.PUSHERS.0." + user, "$JS.API.STREAM.CREATE.SPY", "$JS.API.STREAM.DELETE.ROOMS",
+			"log.0", "rejected." + user, "$KV.PUSHERS.0." + user, "$JS.API.STREAM.CREATE.SPY", "$JS.API.STREAM.DELETE.ROOMS",
 			"$JS.API.DIRECT.GET.NOTIFICATIONS", "$JS.API.CONSUMER.CREATE.NOTIFICATIONS",
 		},
 	} {
@@ -371,12 +371,13 @@ func TestRolesMayPublish(t *testing.T) {
 	g := startGuarded(t)
 	for role, subjects := range map[string][]string{
 		"dispatcher": {
-			"rejected.user", "dead.0.user", "notify.0.user.room._", "read.0.user.room.thread", "redacted.0.user.room",
+			"rejected.user", "dead.0.user", "log.0", "$KV.INBOX.0.user.room",
 			"$KV.WORKERS.match.0", "$KV.BACKLOG.0.pusher", "$KV.GATEWAYS.paused.origin", "$JS.API.CONSUMER.CREATE.KV_WORKERS.name.$KV.WORKERS.>",
 			"$JS.API.DIRECT.GET.KV_WORKERS.$KV.WORKERS.match.0", "$JS.API.STREAM.MSG.GET.KV_PUSHERS",
-			"$JS.API.STREAM.PURGE.NOTIFICATIONS", "$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS",
+			"$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS", "$JS.API.DIRECT.GET.KV_INBOX", "$JS.API.STREAM.MSG.GET.KV_INBOX",
+			"$JS.API.CONSUMER.CREATE.KV_INBOX.name.$KV.INBOX.0.user.*",
 		},
-		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "room.room.receipt", "room.room.event", "room.room.barrier"),
+		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "room.room.receipt", "room.room.event", "room.room.barrier", "poked.notifications.0"),
 	} {
 		g.mayPublish(role, subjects)
 	}

@@ -143,9 +143,12 @@ func TestDeadRetry(t *testing.T) {
 	if len(again) != 2 {
 		t.Fatalf("%d notifications, want 2", len(again))
 	}
-	n, err := events.ParseNotification(again[0].Data)
-	if err != nil || n.Only != events.NewPusherID("@bob:x", "app", "SECRET-pushkey") || time.Since(n.At) > time.Minute {
-		t.Errorf("the notification is for %q as of %s, %v", n.Only, n.At, err)
+	m, err := events.ParseLog(again[0].Data)
+	if err != nil || m.Notify == nil {
+		t.Fatalf("%s: %v", again[0].Data, err)
+	}
+	if n := m.Notify; n.Only != events.NewPusherID("@bob:x", "app", "SECRET-pushkey") || time.Since(n.At) > time.Minute {
+		t.Errorf("the notification is for %q as of %s", n.Only, n.At)
 	}
 }
 

@@ -30,12 +30,16 @@ type TopologyFlags struct {
 
 	TraceFor   time.Duration `default:"24h" env:"POKED_TRACE_FOR" help:"How long NATS keeps what became of each poke, for poked trace. 0 is off."`
 	TraceBytes int64         `default:"268435456" env:"POKED_TRACE_BYTES" help:"How many bytes of that NATS keeps at most: about 20 a poke."`
+	Keep       time.Duration `default:"72h" env:"POKED_KEEP" help:"How long NATS keeps room events and notifications, 24h to 168h. Notifications older than that are no longer unread; what was read stays in NATS as long, except for redacted events."`
 }
 
 // Validate is called by kong.
 func (f TopologyFlags) Validate() error {
 	if f.Partitions < 1 || f.Partitions > stream.MaxPartitions {
 		return fmt.Errorf("--partitions must be 1 to %d", stream.MaxPartitions)
+	}
+	if f.Keep < stream.ShortestKeep || f.Keep > stream.LongestKeep {
+		return fmt.Errorf("--keep must be %v to %v", stream.ShortestKeep, stream.LongestKeep)
 	}
 	switch f.Replicas {
 	case 1, 3, 5:
@@ -49,7 +53,7 @@ func (f TopologyFlags) Validate() error {
 }
 
 func (f TopologyFlags) topology() stream.Topology {
-	return stream.Topology{Partitions: f.Partitions, Replicas: f.Replicas, TraceFor: f.TraceFor, TraceBytes: f.TraceBytes}
+	return stream.Topology{Partitions: f.Partitions, Replicas: f.Replicas, Keep: f.Keep, TraceFor: f.TraceFor, TraceBytes: f.TraceBytes}
 }
 
 // GatewayFlags configure which push gateways may be poked.

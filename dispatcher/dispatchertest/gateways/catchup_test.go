@@ -163,13 +163,7 @@ func (h *harness) notify(user events.UserID, room events.RoomID, number int, onl
 		EventID: events.EventID("$" + string(rune('0'+number))), RoomSeq: uint64(number), At: time.Now(), Only: only,
 		Tweaks: []byte("{}"), Body: []byte(`{"event_id":"$` + string(rune('0'+number)) + `","prio":"low"}`),
 	}
-	stored := make(chan error, 1)
-	batch := h.Conn.NewBatch(func(_ uint64, err error) { stored <- err })
-	batch.Notify(h.Conn, user, room, "", n.AppendJSON(nil))
-	batch.Send()
-	if err := <-stored; err != nil {
-		h.T.Fatal(err)
-	}
+	eventstest.Notify(h.T, h.Conn, user, room, n)
 }
 
 // Beyond the limit, the newest of each room is the newest that concerns this pusher.

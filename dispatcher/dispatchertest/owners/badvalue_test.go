@@ -119,7 +119,7 @@ func TestG1LostPositionStartsOver(t *testing.T) {
 					return pokes[len(pokes)-1].EventID == "$r-400"
 				})
 				<-time.After(time.Minute)
-				if n := len(h.Server.Stored("NOTIFICATIONS", "notify.")); n != 401 {
+				if n := len(h.Unread("@bob:x")); n != 401 {
 					t.Errorf("%d notifications are stored, want 401", n)
 				}
 				h.Halt()

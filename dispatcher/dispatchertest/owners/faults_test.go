@@ -20,7 +20,7 @@ type handOff struct {
 
 func handOffs() []handOff {
 	return []handOff{
-		{"store notification", "notify."},
+		{"store notification", "log."},
 		{"store position of match", "$KV.POSITIONS.match."},
 		{"store position of deliver", "$KV.POSITIONS.deliver."},
 		{"store backlog", "$KV.BACKLOG."},

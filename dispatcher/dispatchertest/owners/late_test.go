@@ -184,16 +184,11 @@ func TestRevisionThatNeverArrives(t *testing.T) {
 		h.Start()
 		n := events.Notification{
 			EventID: "$r-0", RoomSeq: 1, At: time.Now(), RuleID: "rule", Tweaks: []byte(`{}`), Body: []byte(`{"event_id":"$r-0"}`),
-			PushersRevision: 1 << 40,
 		}
 		for _, user := range []events.UserID{"@bob:x", "@nobody:x"} {
-			done := make(chan error, 1)
-			batch := h.Conn.NewBatch(func(_ uint64, err error) { done <- err })
-			batch.Notify(h.Conn, user, "!r", "", n.AppendJSON(nil))
-			batch.Send()
-			if err := <-done; err != nil {
-				t.Fatal(err)
-			}
+			m := n.Log(user, "!r")
+			m.Users[0].PushersRevision = 1 << 40
+			eventstest.Store(t, h.Conn, user, m.AppendJSON(nil))
 		}
 		<-time.After(5 * time.Second)
 		if got := h.Delivered("bob"); got != "r-0" {

@@ -17,7 +17,7 @@ func TestPendingRedactionWaitsUntilItsEventIsStored(t *testing.T) {
 		h.Publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-5"}}`)
 		<-time.After(soon)
 		const waits = 10 * time.Minute // as long as a redaction waits for its event
-		h.Link.Refuse("read.", int((waits+time.Minute)/h.Own.TickInterval()))
+		h.Link.Refuse("log.", int((waits+time.Minute)/h.Own.TickInterval()))
 		h.Say("!r", "@alice:x", 5, 2)
 		<-time.After(waits)
 		if log := h.LogOf("@bob:x"); slices.Contains(log, "$r-6") {
@@ -35,7 +35,7 @@ func TestPendingRedactionWaitsUntilItsEventIsStored(t *testing.T) {
 func TestStopDoesNotWaitForUnmatchedMessages(t *testing.T) {
 	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.Receipt("!r", "@bob:x", "m.read", "$nowhere", "")
-		h.Link.Refuse("notify.", 1000)
+		h.Link.Refuse("log.", 1000)
 		h.Say("!r", "@alice:x", 5, 3)
 		<-time.After(time.Second)
 		began := time.Now()

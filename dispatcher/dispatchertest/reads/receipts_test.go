@@ -126,6 +126,7 @@ func TestReceiptForAnEventThatNotifiedNobody(t *testing.T) {
 				h.Say("!r", "@alice:x", 5, 1)
 				h.Halt() // its place in the room is not in memory any more
 				h.Start()
+				h.Arrived(6)
 				h.Receipt("!r", "@bob:x", "m.read", "$quiet", "")
 				unreadIs(t, h, "5", "6 [1]")
 			})
@@ -140,6 +141,7 @@ func TestReceiptForAnEventThatNotifiedNobody(t *testing.T) {
 				h.Say("!r", "@alice:x", 5, 1)
 				h.Halt()
 				h.Start()
+				h.Arrived(6)
 				h.Receipt("!r", "@bob:x", "m.read", "$quiet", "")
 				unreadIs(t, h, "5", "6 [1]")
 			})
@@ -159,6 +161,7 @@ func TestThreadedReceipts(t *testing.T) {
 		h.Receipt("!r", "@bob:x", "m.read", "$r-6", `,"thread_id":"$r-0"`)
 		unreadIs(t, h, "7", "6 7 8 [3] [1]")
 		h.Say("!r", "@alice:x", 8, 1)
+		h.Arrived(9)
 		h.Receipt("!r", "@bob:x", "m.read", "$r-7", "")
 		unreadIs(t, h, "8", "6 7 8 [3] [1] 2 [1]")
 	})

@@ -84,7 +84,19 @@ func (m *unreadModel) receipt(r modelReceipt) {
 		m.read(r.user, ev.room, ev.seq, r.whole, r.thread)
 		return
 	}
+	for _, ev := range m.unread[r.user] { // one that is older than what the server keeps
+		if ev.id == r.event && ev.room == r.room {
+			m.read(r.user, ev.room, ev.seq, r.whole, r.thread)
+			return
+		}
+	}
 	m.pending = append(m.pending, r)
+}
+
+// age forgets all events: of those that somebody has not read, the id and the place are known.
+func (m *unreadModel) age() {
+	m.pending, m.redacted = nil, map[modelRedaction]bool{}
+	clear(m.events)
 }
 
 func (m *unreadModel) redact(r modelRedaction) {

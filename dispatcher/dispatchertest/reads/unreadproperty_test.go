@@ -53,7 +53,7 @@ func TestUnreadProperty(t *testing.T) {
 
 // unreadCounts counts what happened.
 type unreadCounts struct {
-	steps, receipts, pending, redactions, repeated, stops, kills, pokes, badges, compared int
+	steps, receipts, pending, redactions, repeated, stops, kills, shared, aged, pokes, badges, compared int
 }
 
 func (s *unreadCounts) add(o unreadCounts) {
@@ -64,6 +64,8 @@ func (s *unreadCounts) add(o unreadCounts) {
 	s.repeated += o.repeated
 	s.stops += o.stops
 	s.kills += o.kills
+	s.shared += o.shared
+	s.aged += o.aged
 	s.pokes += o.pokes
 	s.badges += o.badges
 	s.compared += o.compared
@@ -85,6 +87,8 @@ type unreadWorld struct {
 	last   map[string]int // the last badge of each pushkey
 	at     map[string]time.Time
 	since  time.Time // when the running dispatcher started
+
+	second *dispatchertest.Instance // another dispatcher that shares the partitions, or nil
 
 	unreadCounts
 }
@@ -148,6 +152,10 @@ func (w *unreadWorld) step() {
 		w.restart()
 	case n < 870:
 		w.repeat(room)
+	case n < 876:
+		w.share()
+	case n < 878:
+		w.age()
 	default:
 		<-time.After(time.Duration(w.rand.IntN(1500)) * time.Millisecond)
 	}
@@ -211,6 +219,11 @@ func (w *unreadWorld) receipt(room events.RoomID, user events.UserID) {
 		return
 	}
 	r := modelReceipt{room: room, user: user, event: w.someEvent(room), whole: true}
+	if old := w.model.unread[user]; len(old) > 0 && w.rand.IntN(8) == 0 { // of any age
+		if one := old[w.rand.IntN(len(old))]; len(w.said[one.room]) > 0 {
+			room, r.room, r.event = one.room, one.room, one.id
+		}
+	}
 	pending := w.rand.IntN(40) == 0
 	if pending {
 		r.event = w.name(w.number + 1)
@@ -312,6 +325,45 @@ func (w *unreadWorld) restart() {
 	w.h.Begin()
 }
 
+// share starts a second dispatcher, or ends one of two: then the other one takes over what it
+// knows nothing of.
+func (w *unreadWorld) share() {
+	w.shared++
+	if w.second == nil {
+		w.second = w.h.Instance
+		w.h.Begin()
+	} else {
+		gone := w.second
+		if w.rand.IntN(2) == 0 {
+			gone, w.h.Instance = w.h.Instance, w.second
+		}
+		if w.second = nil; w.rand.IntN(2) == 0 {
+			gone.Kill()
+		} else {
+			gone.Halt()
+		}
+	}
+	w.since = time.Now().Add(15 * time.Second) // until then partitions move
+}
+
+// age makes all that was published so far older than what ROOMS keeps, and the dispatchers
+// forget what they remember of it.
+func (w *unreadWorld) age() {
+	<-time.After(11 * time.Minute) // until NATS has forgotten ids, and what waits for its event is given up
+	w.aged++
+	w.h.Server.Purge("ROOMS")
+	if w.second != nil {
+		w.second.Halt()
+		w.second = nil
+	}
+	w.h.Halt()
+	w.since = time.Now()
+	w.h.Begin()
+	w.model.age()
+	clear(w.said)
+	clear(w.raw)
+}
+
 // compare waits until every pusher has caught up, and compares logs and badges with the
 // model.
 func (w *unreadWorld) compare() {
@@ -327,8 +379,10 @@ func (w *unreadWorld) compare() {
 		log, want := w.h.LogOf(user), w.model.ids(user)
 		slices.Sort(log)
 		slices.Sort(want)
-		if !slices.Equal(log, want) {
-			w.h.T.Errorf("after %d steps %s has unread %v, want %v", w.steps, user, log, want)
+		known := w.h.Unread(user)
+		slices.Sort(known)
+		if !slices.Equal(log, want) || !slices.Equal(known, want) {
+			w.h.T.Errorf("after %d steps %s has unread %v by the log, and %v by its owner, want %v", w.steps, user, log, known, want)
 		}
 		count := len(want)
 		if w.h.Config.Badge == deliver.BadgeRooms {

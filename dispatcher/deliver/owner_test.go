@@ -1,0 +1,257 @@
+package deliver
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"poked/events"
+	"poked/events/eventstest"
+	"poked/events/stream"
+)
+
+// ownerStory is a partition, what happens to its users, and the workers that own it one
+// after another.
+type ownerStory struct {
+	t      *testing.T
+	random *rand.Rand
+	server *eventstest.Server
+	conn   *stream.Conn // of match
+	users  []events.UserID
+	number int // of workers
+	link   *eventstest.Link
+	*owner
+	event   uint64            // the newest in ROOMS
+	written map[uint64][]byte // some messages, by event, to be written again
+}
+
+func newOwnerStory(t *testing.T, server *eventstest.Server, conn *stream.Conn, seed uint64) *ownerStory {
+	s := &ownerStory{
+		t: t, random: rand.New(rand.NewPCG(seed, 1)), server: server, conn: conn,
+		users: []events.UserID{"@a:x", "@b:x", "@c:x", "@d:x"}, written: map[uint64][]byte{},
+	}
+	s.begin()
+	return s
+}
+
+// begin starts another worker.
+func (s *ownerStory) begin() {
+	s.number++
+	s.link = s.server.Link()
+	conn := s.link.Connect(s.t, stream.Topology{Partitions: 1, Replicas: 1})
+	s.owner = startOwner(s.t, conn, fmt.Sprint("worker", s.number), s.users...)
+}
+
+// kill ends the worker as a crash does.
+func (s *ownerStory) kill() {
+	s.link.Cut()
+	s.halt()
+	_ = s.Conn.Close()
+}
+
+// step lets something happen.
+func (s *ownerStory) step() {
+	room := events.RoomID(fmt.Sprintf("!r%d", s.random.IntN(3)))
+	user := s.users[s.random.IntN(len(s.users))]
+	thread := []events.EventID{"", "", "$t1", "$t2"}[s.random.IntN(4)]
+	switch s.random.IntN(20) {
+	case 0, 1, 2, 3, 4, 5, 6, 7:
+		s.notify(room, thread)
+	case 8, 9, 10:
+		s.store(events.Read{UserID: user, RoomID: room, UpTo: s.some(), Whole: s.random.IntN(2) == 0, Thread: thread}.AppendJSON(nil))
+	case 11:
+		s.store(events.Read{UserID: user, RoomID: room, Event: events.EventID(fmt.Sprint("$", s.some())), Whole: true}.AppendJSON(nil))
+	case 12:
+		s.again()
+	case 13:
+		s.redact()
+	case 14:
+		<-time.After(time.Duration(s.random.IntN(20)) * time.Second) // it may store snapshots
+	case 15:
+		s.halt()
+		s.begin()
+	case 16:
+		s.kill()
+		s.begin()
+	case 17:
+		s.forget()
+	default:
+		<-time.After(100 * time.Millisecond)
+	}
+}
+
+func (s *ownerStory) store(message []byte) {
+	eventstest.Store(s.t, s.conn, "@a:x", message)
+}
+
+// some returns the sequence of an event in ROOMS, most likely a new one.
+func (s *ownerStory) some() uint64 {
+	return s.event - uint64(s.random.IntN(int(min(s.event, 20))+1)) + 1
+}
+
+// notify stores an event that notifies some of the users.
+func (s *ownerStory) notify(room events.RoomID, thread events.EventID) {
+	s.event++
+	n := events.LogNotification{
+		RoomID: room, EventID: events.EventID(fmt.Sprint("$", s.event)), RoomSeq: s.event, At: time.Now(), Thread: thread,
+		Body: []byte(`{}`), Decisions: []events.Decision{{Prio: "low", Tweaks: []byte(`{}`)}},
+	}
+	for _, user := range s.users {
+		if s.random.IntN(3) > 0 {
+			n.Users = append(n.Users, events.LogUser{UserID: user})
+		}
+	}
+	if len(n.Users) == 0 {
+		return
+	}
+	s.store(n.AppendJSON(nil))
+	n.Again = true
+	s.written[s.event] = n.AppendJSON(nil)
+}
+
+// again writes an event again, as match does that does not know whether it was stored.
+func (s *ownerStory) again() {
+	if message := s.written[s.some()]; message != nil {
+		s.store(message)
+	}
+}
+
+// redact redacts an event.
+func (s *ownerStory) redact() {
+	at := s.some()
+	room := s.roomOf(at)
+	found, _, err := s.conn.NotifiedOf(s.t.Context(), stream.NotifiedAt{Room: room, RoomSeq: at, After: 1})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, one := range found {
+		delete(s.written, at)
+		s.store(events.Redaction{RoomID: room, RoomSeq: at, Seq: one.Seq, Users: one.Users}.AppendJSON(nil))
+	}
+}
+
+func (s *ownerStory) roomOf(event uint64) events.RoomID {
+	m, err := events.ParseLog(s.written[event])
+	if err != nil {
+		return "!none"
+	}
+	return m.Notify.RoomID
+}
+
+// forget makes inboxes leave memory that can.
+func (s *ownerStory) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	recent := s.Recent
+	s.Recent = 0
+	for range 2 {
+		s.sweep()
+	}
+	s.Recent = recent
+}
+
+// check compares what the worker knows with what the log says.
+func (s *ownerStory) check(what string) {
+	s.t.Helper()
+	<-time.After(2 * time.Second)
+	for _, user := range s.users {
+		var want []string
+		for _, n := range s.server.UnreadByLog(s.conn, user) {
+			want = append(want, fmt.Sprint(n.Seq, n.Room, n.Event))
+		}
+		slices.Reverse(want)
+		if got := s.unread(user); !slices.Equal(got, want) {
+			s.t.Errorf("%s: %s has unread %v, want %v", what, user, got, want)
+		}
+		s.mu.Lock()
+		if in := s.inboxes[user]; in != nil && int(in.messages) != len(want) {
+			s.t.Errorf("%s: the count of %s is %d, want %d", what, user, in.messages, len(want))
+		}
+		s.mu.Unlock()
+	}
+}
+
+// TestInboxIsWhatTheLogSays lets users be notified, also twice of the same, read and have
+// events redacted at random, while workers stop, crash and take over from one another.
+func TestInboxIsWhatTheLogSays(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+				s := newOwnerStory(t, server, conn, seed)
+				for i := range 200 {
+					s.step()
+					if i%5 == 4 {
+						s.check(fmt.Sprint("step ", i))
+					}
+					if t.Failed() {
+						break
+					}
+				}
+				s.halt()
+			})
+		})
+	}
+}
+
+// TestFaultTablePowerCut cuts the end of the log, of the snapshots, or of both, while a worker
+// runs or while none does. After that the log gives sequences out again, to other
+// notifications. What users have not read is what the log says all the same.
+func TestFaultTablePowerCut(t *testing.T) {
+	for name, streams := range map[string][]string{
+		"log": {stream.Notifications}, "snapshots": {"KV_INBOX"}, "log and snapshots": {stream.Notifications, "KV_INBOX"},
+	} {
+		for _, bytes := range []int64{100, 1500, 4000} {
+			for _, running := range []bool{true, false} {
+				for _, more := range []int{1, 30} { // so that the log ends before where it ended, and beyond
+					t.Run(fmt.Sprintf("%s/%d bytes/running %t/%d more", name, bytes, running, more), func(t *testing.T) {
+						eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+							powerCut(newOwnerStory(t, server, conn, 7), bytes, running, more, streams)
+						})
+					})
+				}
+			}
+		}
+	}
+}
+
+func powerCut(s *ownerStory, bytes int64, running bool, more int, streams []string) {
+	for i := range 40 {
+		s.notify(events.RoomID(fmt.Sprintf("!r%d", i%3)), "")
+		if i%7 == 6 && i < 20 { // what is lost later is no read: those that a worker has applied stay so
+			s.store(events.Read{UserID: s.users[i%4], RoomID: "!r0", UpTo: s.event - 5, Whole: true}.AppendJSON(nil))
+		}
+		<-time.After(time.Second)
+	}
+	for i := range 25 { // of these some are not on disk yet
+		s.notify(events.RoomID(fmt.Sprintf("!r%d", i%4)), "")
+	}
+	s.check("before")
+	if !running {
+		s.halt()
+	}
+	s.server.LoseEnd(bytes, streams...)
+	<-time.After(10 * time.Second) // until connections are back
+	s.written, s.event = map[uint64][]byte{}, s.event+1000
+	for range more {
+		s.notify("!new", "")
+	}
+	if running {
+		select { // it notices that the log has lost its end
+		case <-s.ended():
+		case <-time.After(5 * time.Second):
+		}
+		s.halt()
+	}
+	s.begin()
+	s.check("after")
+	<-time.After(time.Minute)
+	s.kill()
+	s.begin()
+	s.check("after a crash")
+	s.halt()
+}
+
+// ended returns a channel that is closed when the worker's run has ended.
+func (s *ownerStory) ended() <-chan struct{} { return s.done }

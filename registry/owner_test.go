@@ -1,0 +1,80 @@
+package registry
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+
+	"poked/events"
+	"poked/events/stream"
+)
+
+// owner answers for the users of all partitions, as the dispatchers that own these do, with
+// what a test says that they have not read.
+type owner struct {
+	t    *testing.T
+	conn *stream.Conn
+
+	mu     sync.Mutex
+	seq    uint64
+	unread map[events.UserID][]stream.ListedNotification
+	stops  []func()
+}
+
+func newOwner(t *testing.T, conn *stream.Conn) *owner {
+	o := &owner{t: t, conn: conn, unread: map[events.UserID][]stream.ListedNotification{}}
+	o.start()
+	t.Cleanup(o.stop)
+	return o
+}
+
+// start begins to answer.
+func (o *owner) start() {
+	o.t.Helper()
+	for part := range o.conn.Partitions() {
+		stop, err := o.conn.ServeListing(context.WithoutCancel(o.t.Context()), part, o.list)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		o.stops = append(o.stops, stop)
+	}
+}
+
+// stop ends that, as if no dispatcher ran.
+func (o *owner) stop() {
+	for _, stop := range o.stops {
+		stop()
+	}
+	o.stops = nil
+}
+
+// notify adds a notification of a user in the room of the tests.
+func (o *owner) notify(user events.UserID, n events.Notification) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.seq++
+	o.unread[user] = append(o.unread[user], stream.ListedNotification{Notification: n, Seq: o.seq, Room: room})
+}
+
+// read marks everything of a user as read.
+func (o *owner) read(user events.UserID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.unread, user)
+}
+
+func (o *owner) list(_ context.Context, query stream.ListQuery) (page []stream.ListedNotification, next uint64, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, n := range slices.Backward(o.unread[query.User]) {
+		switch {
+		case query.Before > 0 && n.Seq >= query.Before, query.Highlight && !n.Highlight:
+		case len(page) == query.Limit:
+			return page, page[query.Limit-1].Seq, nil
+		default:
+			page = append(page, n)
+		}
+	}
+	return page, 0, nil
+}

@@ -3,6 +3,8 @@ package live
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -126,8 +128,52 @@ func (o *outage) pokedKilled(ctx context.Context) ([]string, error) {
 	return o.sayThrough(ctx, kill, o.poked.Start, func() error { o.poked.Kill(); return o.poked.Start() })
 }
 
+// homeserverKilled kills the homeserver once what was said has arrived: what it had not sent by
+// then it may lose, and nobody can mend that.
 func (o *outage) homeserverKilled(ctx context.Context) ([]string, error) {
-	return o.sayThrough(ctx, func() error { o.dendrite.Kill(); return o.dendrite.Start() })
+	before, err := o.say(ctx, perPhase)
+	if err != nil {
+		return before, err
+	}
+	arrived := o.expected(len(before))
+	_ = o.until(ctx, func() bool { return o.summary(o.ours, before) == arrived }) // the row shows it
+	if err := o.restartHomeserver(ctx); err != nil {
+		return before, err
+	}
+	after, err := o.say(ctx, perPhase)
+	return append(before, after...), err
+}
+
+// queueLost is what Dendrite's embedded NATS logs when a kill took its queue for application
+// services, but not how far that was read. It then sends nothing until the queue is as long
+// again, so it is given a new one.
+const queueLost = "is ahead of stream's last sequence"
+
+func (o *outage) restartHomeserver(ctx context.Context) error {
+	before := o.countInLog(queueLost)
+	for range 2 {
+		o.dendrite.Kill()
+		if o.countInLog(queueLost) > before {
+			if err := os.RemoveAll(filepath.Join(o.dendrite.Dir, "js")); err != nil {
+				return fmt.Errorf("remove the homeserver's queue: %w", err)
+			}
+		}
+		if err := o.dendrite.Start(); err != nil {
+			return err
+		}
+		if err := o.ready(ctx, o.homeserver+"/_matrix/client/versions"); err != nil {
+			return err
+		}
+		if o.countInLog(queueLost) == before {
+			break
+		}
+	}
+	return nil
+}
+
+func (o *outage) countInLog(text string) int {
+	log, _ := os.ReadFile(o.dendrite.Log) // without a log there is nothing to count
+	return strings.Count(string(log), text)
 }
 
 func (o *outage) gatewayDown(ctx context.Context) ([]string, error) {

@@ -118,15 +118,18 @@ func (o *outbox) publishBatch(ctx context.Context) (more bool, err error) {
 	if err != nil || len(list) == 0 {
 		return false, err
 	}
-	errs := o.publish(ctx, list)
+	revisions, errs := o.publish(ctx, list)
 	var published []waiting
+	var newest events.Barrier
 	for i := range list {
 		if errs[i] == nil {
 			published = append(published, list[i])
+			at := list[i].Bucket.revision(&newest)
+			*at = max(*at, revisions[i])
 		}
 	}
 	if len(published) > 0 { // a client has its answer when no later event can be matched without its change
-		err = o.conn.PublishBarrier(ctx)
+		err = o.conn.PublishBarrier(ctx, newest)
 	}
 	if err == nil {
 		err = o.store.Published(ctx, published)
@@ -140,9 +143,10 @@ func (o *outbox) publishBatch(ctx context.Context) (more bool, err error) {
 }
 
 // publish writes the current values of the list to their buckets. It claims each key before
-// it reads the values; see [stream.Claim].
-func (o *outbox) publish(ctx context.Context, list []waiting) []error {
-	errs, puts := make([]error, len(list)), make([]putter, len(list))
+// it reads the values; see [stream.Claim]. It returns the revisions of the values.
+func (o *outbox) publish(ctx context.Context, list []waiting) (revisions []uint64, errs []error) {
+	revisions, errs = make([]uint64, len(list)), make([]error, len(list))
+	puts := make([]putter, len(list))
 	o.each(list, []bucket{inPushRules, inPushers}, func(i int) {
 		puts[i], errs[i] = list[i].Bucket.claim(ctx, o.conn, list[i].UserID)
 	})
@@ -151,16 +155,16 @@ func (o *outbox) publish(ctx context.Context, list []waiting) []error {
 		for i := range errs {
 			errs[i] = err
 		}
-		return errs
+		return revisions, errs
 	}
 	put := func(i int) {
 		if errs[i] == nil {
-			errs[i] = puts[i](ctx, values[i])
+			revisions[i], errs[i] = puts[i](ctx, values[i])
 		}
 	}
 	o.each(list, []bucket{inPushRules}, put)
 	o.each(list, []bucket{inPushers}, put) // a new pusher must not come before its user's rules
-	return errs
+	return revisions, errs
 }
 
 // each calls do for each value of the buckets, in parallel.

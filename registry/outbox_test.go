@@ -39,7 +39,8 @@ func TestAnswerWaitsForABarrier(t *testing.T) {
 			seen := false
 			for _, msg := range all {
 				got, err := events.ParseBarrier(msg.Data)
-				seen = seen || err == nil && got == want && strings.HasPrefix(msg.Subject, fmt.Sprintf("rooms.%d.", part))
+				is := got.Pushers == want.Pushers && n < 2 || got.PushRules == want.PushRules && n == 2 // the changed bucket
+				seen = seen || err == nil && is && strings.HasPrefix(msg.Subject, fmt.Sprintf("rooms.%d.", part))
 			}
 			if !seen {
 				t.Errorf("change %d: no barrier with %+v in partition %d", n, want, part)

@@ -28,6 +28,14 @@ func (b bucket) version() string {
 	return "version"
 }
 
+// revision returns the bucket's revision in a barrier.
+func (b bucket) revision(of *events.Barrier) *uint64 {
+	if b == inPushRules {
+		return &of.PushRules
+	}
+	return &of.Pushers
+}
+
 // load reads a user's value for the bucket from the database.
 func (b bucket) load(ctx context.Context, tx *database.Tx, user events.UserID) (value, error) {
 	if b == inPushRules {
@@ -54,17 +62,24 @@ func (b bucket) loadAll(ctx context.Context, tx *database.Tx, users []userVersio
 	return values, err
 }
 
-// putter writes the value that was read from the database after the claim.
-type putter func(context.Context, value) error
+// putter writes the value that was read from the database after the claim, and returns its
+// revision.
+type putter func(context.Context, value) (uint64, error)
 
 // claim claims a user's key in the bucket.
 func (b bucket) claim(ctx context.Context, conn *stream.Conn, user events.UserID) (putter, error) {
 	if b == inPushRules {
 		claim, err := conn.ClaimPushRules(ctx, user)
-		return func(ctx context.Context, v value) error { return claim.Put(ctx, v.rules) }, err
+		return func(ctx context.Context, v value) (uint64, error) {
+			err := claim.Put(ctx, v.rules)
+			return claim.Revision(), err
+		}, err
 	}
 	claim, err := conn.ClaimPushers(ctx, user)
-	return func(ctx context.Context, v value) error { return claim.Put(ctx, v.pushers) }, err
+	return func(ctx context.Context, v value) (uint64, error) {
+		err := claim.Put(ctx, v.pushers)
+		return claim.Revision(), err
+	}, err
 }
 
 // all yields every value in the bucket.

@@ -24,6 +24,9 @@ type Claim[T any] struct {
 	version  func(T) int64
 }
 
+// Revision returns the revision of the value that Put has stored, or has found to be there.
+func (c *Claim[T]) Revision() uint64 { return c.register.Last().Revision }
+
 // AheadError reports that the bucket has a value of a higher version, or another value of
 // the same one: the database was restored from a backup, or has lost its last changes.
 type AheadError struct {

@@ -6,7 +6,20 @@ import (
 
 	"poked/dispatcher/dispatchertest"
 	"poked/events"
+	"poked/events/stream"
 )
+
+// publishBarrier publishes a barrier with the newest revisions.
+func publishBarrier(t *testing.T, conn *stream.Conn) {
+	t.Helper()
+	b, err := conn.Revisions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.PublishBarrier(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // What the registry has published before a barrier is in effect for the events after it, also
 // if match learns of it later.
@@ -16,9 +29,7 @@ func TestG1PusherThatMatchLearnsOfLater(t *testing.T) {
 		user := two.userOf(two.delivering, "u")
 		h.Room(two.room, "@alice:x", user)
 		two.setLate(two.matching, user, "new")
-		if err := h.Conn.PublishBarrier(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		publishBarrier(t, h.Conn)
 		h.Say(two.room, "@alice:x", 0, 2)
 		<-time.After(time.Minute)
 		if got := h.Delivered("new"); got != two.ids("0 1") {
@@ -42,9 +53,7 @@ func TestRulesThatMatchLearnsOfLater(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-time.After(100 * time.Millisecond)
-		if err := h.Conn.PublishBarrier(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		publishBarrier(t, h.Conn)
 		h.Say(two.room, "@alice:x", 1, 2)
 		<-time.After(time.Minute)
 		if got := h.Delivered("key"); got != two.ids("0") {

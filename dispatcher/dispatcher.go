@@ -136,6 +136,15 @@ func (c Config) Validate() error {
 	return c.Badge.Validate()
 }
 
+// CheckKeep returns an error, in the words of the command line, if the notification log is
+// kept for too short a time for the time to live of pokes.
+func (c Config) CheckKeep(keep time.Duration) error {
+	if longest := keep - ttlMargin; c.PokeTTL > longest {
+		return fmt.Errorf("--poke-ttl must be at most %v with --keep %v: the notification log drops what is older", longest, keep)
+	}
+	return nil
+}
+
 // Dispatcher turns room events into pokes.
 type Dispatcher struct {
 	cfg        Config
@@ -162,8 +171,8 @@ func New(cfg Config, policy *pushgateway.Policy, conn *stream.Conn, log *slog.Lo
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure dispatcher: %w", err)
 	}
-	if longest := conn.Kept() - ttlMargin; cfg.PokeTTL > longest {
-		return nil, fmt.Errorf("configure dispatcher: --poke-ttl must be at most %v, or --keep longer: the notification log drops what is older than %v", longest, conn.Kept())
+	if err := cfg.CheckKeep(conn.Kept()); err != nil {
+		return nil, fmt.Errorf("configure dispatcher: %w", err)
 	}
 	worker := rand.Text()
 	return &Dispatcher{

@@ -83,8 +83,8 @@ func TestUsageErrors(t *testing.T) {
 		{"import without a file", []string{"import", "--database", "a", "--from", "synapse"}, "file"},
 		{"short token cache", []string{"serve", "--homeserver", "http://a", "--token-cache", "1ms"}, "--token-cache"},
 		{"short recheck", []string{"serve", "--homeserver", "http://a", "--recheck", "1s"}, "--recheck"},
-		{"pokes that outlive the log", []string{"dispatcher", "--nats", "a", "--poke-ttl", "145h"}, "--poke-ttl must be at most 144h"},
-		{"pokes that outlive the log in serve", []string{"serve", "--tokens", tokens, "--poke-ttl", "200h"}, "--poke-ttl must be at most 144h"},
+		{"pokes that outlive the log", []string{"dispatcher", "--nats", "a", "--poke-ttl", "61h"}, "--poke-ttl must be at most 60h"},
+		{"pokes that outlive the log in serve", []string{"serve", "--tokens", tokens, "--poke-ttl", "200h"}, "--poke-ttl must be at most"},
 		{"pokes that expire while they wait", []string{"dispatcher", "--nats", "a", "--poke-ttl", "1m", "--delay-if-active", "1m"}, "--delay-if-active must be shorter"},
 		{"unknown NATS scheme", []string{"publish", "--nats", "http://a"}, "scheme"},
 	} {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 
 	"poked/cmd/internal/node"
@@ -18,7 +19,9 @@ type dispatcherCmd struct {
 }
 
 // Validate is called by kong.
-func (c *dispatcherCmd) Validate() error { return node.CheckNATS(c.NATS) }
+func (c *dispatcherCmd) Validate() error {
+	return cmp.Or(node.CheckNATS(c.NATS), c.Dispatcher.CheckKeep(c.Roles.Topology.Keep))
+}
 
 // Run runs a dispatcher until ctx ends.
 func (c *dispatcherCmd) Run(ctx context.Context, std terminal.Streams) error {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -39,7 +40,7 @@ func (c *serveCmd) Validate() error {
 	if err := checkAuth(c.Registry); err != nil {
 		return err
 	}
-	if err := c.checkBridge(); err != nil {
+	if err := cmp.Or(c.checkBridge(), c.Dispatcher.CheckKeep(c.Roles.Topology.Keep)); err != nil {
 		return err
 	}
 	switch {

@@ -158,15 +158,19 @@ func (t Topology) streams() []jetstream.StreamConfig {
 		},
 	}
 	if t.TraceFor > 0 {
-		streams = append(streams, jetstream.StreamConfig{
-			Name:        streamOutcomes,
-			Description: "What became of pokes, for operators: attempts of one partition, JSON lines compressed with S2.",
-			Subjects:    []string{"outcome.*"},
-			MaxAge:      t.TraceFor,
-			MaxBytes:    t.TraceBytes,
-		})
+		streams = append(streams, t.outcomes())
 	}
 	return streams
+}
+
+func (t Topology) outcomes() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        streamOutcomes,
+		Description: "What became of pokes, for operators: attempts of one partition, JSON lines compressed with S2.",
+		Subjects:    []string{"outcome.*"},
+		MaxAge:      t.TraceFor,
+		MaxBytes:    t.TraceBytes,
+	}
 }
 
 // buckets returns the configuration of every key-value bucket.
@@ -200,7 +204,7 @@ func (c *Conn) Setup(ctx context.Context, t Topology) error {
 		cfg.Storage = jetstream.FileStorage
 		cfg.AllowDirect = true
 		cfg.Metadata = map[string]string{metaPartitions: strconv.Itoa(t.Partitions)}
-		if _, err := c.js.CreateOrUpdateStream(ctx, cfg); err != nil {
+		if err := c.makeStream(ctx, cfg); err != nil {
 			return c.setupError("stream "+cfg.Name, t, err)
 		}
 	}
@@ -214,6 +218,34 @@ func (c *Conn) Setup(ctx context.Context, t Topology) error {
 	}
 	c.partitions, c.traces = t.Partitions, t.TraceFor > 0
 	return c.notReady(c.open(ctx))
+}
+
+// leastOutcomes is how few bytes of OUTCOMES are reserved before the stream counts as one that
+// cannot be made.
+const leastOutcomes = 256 << 10
+
+// makeStream makes a stream or updates it. The server reserves the bytes that OUTCOMES may take: on
+// a small disk the stream gets fewer, since it is for operators alone.
+func (c *Conn) makeStream(ctx context.Context, cfg jetstream.StreamConfig) error {
+	for {
+		_, err := c.js.CreateOrUpdateStream(ctx, cfg)
+		var refused *jetstream.APIError
+		if cfg.Name != streamOutcomes || !errors.As(err, &refused) || !isTooLarge(refused) || cfg.MaxBytes < 2*leastOutcomes {
+			return err //nolint:wrapcheck // setupError names the stream
+		}
+		cfg.MaxBytes /= 2
+	}
+}
+
+// The server's error codes for a stream that reserves more than there is: of one server, and
+// of a cluster, where no server has as much.
+const (
+	errCodeNoStorage jetstream.ErrorCode = 10047
+	errCodeNoPeers   jetstream.ErrorCode = 10005
+)
+
+func isTooLarge(err *jetstream.APIError) bool {
+	return err.ErrorCode == errCodeNoStorage || err.ErrorCode == errCodeNoPeers
 }
 
 // Join reads the topology that a registry or a dispatcher has set up, and changes

@@ -133,17 +133,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 			MaxAge:      t.keep(),
 			Duplicates:  time.Second, // readers find repeats, not message ids
 		},
-		{
-			Name:               bucketStream(bucketInbox),
-			Description:        "What users have not read, as snapshots: <part>.<user>.<room>, and up to where they go, position.<part>.",
-			Subjects:           []string{kvSubject(bucketInbox, ">")},
-			MaxMsgsPerSubject:  2, // a power cut may take the newest
-			MaxAge:             t.keep() + inboxGrace,
-			Discard:            jetstream.DiscardNew,
-			AllowRollup:        true, // as each bucket
-			DenyDelete:         true,
-			AllowAtomicPublish: true,
-		},
+		t.inbox(),
 		{
 			Name:        streamRejected,
 			Description: "Pushkeys that a gateway refused.",
@@ -161,6 +151,22 @@ func (t Topology) streams() []jetstream.StreamConfig {
 		streams = append(streams, t.outcomes())
 	}
 	return streams
+}
+
+// inbox returns the configuration of the stream behind the bucket INBOX, which no ordinary
+// bucket can have.
+func (t Topology) inbox() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:               bucketStream(bucketInbox),
+		Description:        "What users have not read, as snapshots: <part>.<user>.<room>, and up to where they go, position.<part>.",
+		Subjects:           []string{kvSubject(bucketInbox, ">")},
+		MaxMsgsPerSubject:  2, // a power cut may take the newest
+		MaxAge:             t.keep() + inboxGrace,
+		Discard:            jetstream.DiscardNew,
+		AllowRollup:        true, // as each bucket
+		DenyDelete:         true,
+		AllowAtomicPublish: true,
+	}
 }
 
 func (t Topology) outcomes() jetstream.StreamConfig {

@@ -86,7 +86,12 @@ func (s *seeder) ensure(ctx context.Context, room events.RoomID, coming []events
 		s.counts.withoutState.Add(1)
 		return nil
 	}
-	err = s.seed(ctx, room, witnesses, coming)
+	return s.seeded(room, was, failed, s.seed(ctx, room, witnesses, coming))
+}
+
+// seeded records whether a room's state was fetched, and returns nil if its events may be
+// published. was is since when it could not be fetched before, if it failed.
+func (s *seeder) seeded(room events.RoomID, was failing, failed bool, err error) error {
 	switch {
 	case err == nil:
 		s.known.Add(room, struct{}{})

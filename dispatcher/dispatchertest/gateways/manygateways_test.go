@@ -141,7 +141,7 @@ func TestG4PusherThatAlwaysFailsOpensNoBreaker(t *testing.T) {
 					}
 				}
 				tries := (len(h.Gateway.Tried()) - len(h.Gateway.Pokes())) / tc.bad
-				if t.Logf("%d tries for each pusher that fails", tries); tries > 50 {
+				if t.Logf("%d tries for each pusher that fails", tries); tries > 70 { // jitter: 42 on average, 29 to 56 were seen
 					t.Errorf("%d tries in %v", tries, tc.whole)
 				}
 			})

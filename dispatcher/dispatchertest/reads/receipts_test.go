@@ -161,7 +161,7 @@ func TestThreadedReceipts(t *testing.T) {
 		h.Receipt("!r", "@bob:x", "m.read", "$r-6", `,"thread_id":"$r-0"`)
 		unreadIs(t, h, "7", "6 7 8 [3] [1]")
 		h.Say("!r", "@alice:x", 8, 1)
-		h.Arrived(9)
+		h.Arrived(11) // with two badges
 		h.Receipt("!r", "@bob:x", "m.read", "$r-7", "")
 		unreadIs(t, h, "8", "6 7 8 [3] [1] 2 [1]")
 	})

@@ -66,8 +66,8 @@ type evidence struct {
 }
 
 // follow finds out what became of the event at each of the user's pushers.
-func (u *User) follow(ctx context.Context, conn *stream.Conn, t *Trace, x *match.Explanation) error {
-	found, err := gather(ctx, conn, u.UserID, t)
+func (u *User) follow(ctx context.Context, conn *stream.Conn, t *Trace, x *match.Explanation, tried roomAttempts) error {
+	found, err := gather(ctx, conn, u.UserID, t, tried)
 	if err != nil {
 		return err
 	}
@@ -106,20 +106,45 @@ func pusherOf(user events.UserID, p *events.Pusher) Pusher {
 	}
 }
 
+// roomAttempts holds, by partition of users, the attempts to deliver events of the traced
+// event's room since then. Each partition is read once for all of its users.
+type roomAttempts map[int][]events.Attempt
+
+// of returns the attempts of a user's partition.
+func (r roomAttempts) of(ctx context.Context, conn *stream.Conn, user events.UserID, t *Trace) ([]events.Attempt, error) {
+	part := events.PartitionOf(events.Token(user), conn.Partitions())
+	if all, known := r[part]; known {
+		return all, nil
+	}
+	var all []events.Attempt
+	for a, err := range conn.Attempts(ctx, user, t.At) {
+		if err != nil {
+			return nil, fmt.Errorf("read what became of pokes: %w", err)
+		}
+		if a.RoomID == t.RoomID {
+			all = append(all, a)
+		}
+	}
+	r[part] = all
+	return all, nil
+}
+
 // gather reads what is known of a user's pokes since an event.
-func gather(ctx context.Context, conn *stream.Conn, user events.UserID, t *Trace) (*evidence, error) {
+func gather(ctx context.Context, conn *stream.Conn, user events.UserID, t *Trace, tried roomAttempts) (*evidence, error) {
 	e := &evidence{
 		attempts: map[events.PusherID][]events.Attempt{}, later: map[events.PusherID]events.Attempt{},
 		letters: map[events.PusherID]*Letter{}, states: map[events.PusherID]events.PusherState{},
 	}
-	for a, err := range conn.Attempts(ctx, user, t.At) {
+	attempts, err := tried.of(ctx, conn, user, t)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range attempts {
 		switch {
-		case err != nil:
-			return nil, fmt.Errorf("read what became of pokes: %w", err)
 		case a.UserID != user:
 		case a.EventID == t.EventID:
 			e.attempts[a.Pusher] = append(e.attempts[a.Pusher], a)
-		case a.RoomID == t.RoomID && a.RoomSeq > t.Seq && a.Outcome == poke.Delivered.String():
+		case a.RoomSeq > t.Seq && a.Outcome == poke.Delivered.String():
 			if _, known := e.later[a.Pusher]; !known {
 				e.later[a.Pusher] = a
 			}

@@ -9,7 +9,7 @@ import (
 )
 
 // attemptLog writes what became of the pokes of a partition to OUTCOMES, for operators. It
-// never holds up a delivery: what NATS does not take is counted and lost.
+// never holds up a delivery: what NATS does not take is lost.
 type attemptLog struct {
 	d *Deliverer
 

@@ -19,7 +19,7 @@ import (
 // Nothing is sent for either until then, so nothing is sent under both. After a crash, or a
 // stop, the next owner finds the old record as it was, and begins again: what the heir has
 // sent since is sent once more only if the crash came before the old record was deleted. A
-// record says whether its lane has had its heir: what it lags with later is its own. What was
+// record contains whether its lane has had its heir: what it lags with later is its own. What was
 // dropped before the heir appeared, because the gateway rejected the old pushkey or its pusher
 // was removed, does not come back.
 

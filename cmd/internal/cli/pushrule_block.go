@@ -22,11 +22,9 @@ func printBlock(out io.Writer, line int, isWhole bool, o *pushrule.Outcome, expl
 	var block strings.Builder
 	fmt.Fprintf(&block, "line %d: %s\n", line, printable(headline(isWhole, o)))
 	table := tabwriter.NewWriter(&block, 0, 0, 2, ' ', 0)
-	for _, e := range explained {
-		mark, why := " ", strings.Join(e.Why, "; ")
-		if e.Matched {
-			mark, why = "*", "matched"
-		}
+	for i := range explained {
+		e := &explained[i]
+		mark, why := resultOf(e)
 		// A strings.Builder never fails.
 		_, _ = fmt.Fprintf(table, "  %s %s\t%s\t%s\n", mark, e.Kind, printable(e.RuleID), printable(why))
 	}
@@ -35,6 +33,14 @@ func printBlock(out io.Writer, line int, isWhole bool, o *pushrule.Outcome, expl
 		return fmt.Errorf("print answer: %w", err)
 	}
 	return nil
+}
+
+// resultOf returns the mark of a rule, a star for the one that matched, and why it did not.
+func resultOf(e *pushrule.Explanation) (mark, why string) {
+	if e.Matched {
+		return "*", "matched"
+	}
+	return " ", strings.Join(e.Why, "; ")
 }
 
 func headline(isWhole bool, o *pushrule.Outcome) string {

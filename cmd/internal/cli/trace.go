@@ -132,10 +132,7 @@ func sentAgo(t *trace.Trace) string {
 }
 
 func ruleLine(r *trace.RuleResult) string {
-	mark, why := " ", strings.Join(r.Why, "; ")
-	if r.Matched {
-		mark, why = "*", "matched"
-	}
+	mark, why := resultOf(r)
 	return fmt.Sprintf("%s %-9s %-36s %s", mark, r.Kind, r.RuleID, why)
 }
 

@@ -1,3 +1,5 @@
+// Package owners_test tests whole dispatchers in fake time: who owns a partition, the faults of
+// each hand-off, and what is stored.
 package owners_test
 
 import (

@@ -1,3 +1,5 @@
+// Package reads_test tests a whole dispatcher in fake time, with users who read: receipts,
+// redactions, threads and unread counts.
 package reads_test
 
 import (

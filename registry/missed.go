@@ -19,16 +19,17 @@ const (
 // watchMissed signals, until ctx ends, when clients may have gone past poked to the
 // homeserver: after the process stood still, and after the database could not be written.
 func (r *recheck) watchMissed(ctx context.Context) error {
-	clock, troubled := clockWatch{last: time.Now()}, false
+	clock, trouble := clockWatch{last: time.Now()}, &r.upstream.store.trouble
+	known := int64(0)
 	wait.Every(ctx, clockTick, func(time.Time) {
 		hung := clock.hung(time.Now())
-		is := r.upstream.store.trouble.why.Load() != nil
-		if hung || troubled && !is {
+		ended := trouble.ended.Load()
+		if hung || ended != known {
 			r.log.Warn("poked did not answer for a while, the homeserver is asked what has changed")
 			wake(r.missed)
 			r.upstream.tokens.notices.add(notice{Kind: noticeMissed})
 		}
-		troubled = is
+		known = ended
 	})
 	return nil
 }

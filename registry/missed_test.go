@@ -82,9 +82,8 @@ func TestG15ChangesMadeWhilePokedHung(t *testing.T) {
 		return len(hs.Hits("GET "+prefixV3+"/devices/PHONE?user_id=%40bob")) > 0
 	})
 	h.ruleThere(hs, "coffee")
-	locked := "database is locked"
-	h.reg.store.trouble.why.Store(&locked)
-	time.AfterFunc(2*clockTick, func() { h.reg.store.trouble.why.Store(nil) })
+	h.reg.store.trouble.note(ErrStoreAway)
+	h.reg.store.trouble.note(nil) // long before the next look
 	h.waitFor("the change", func() bool { return h.contentRules(alice) == `["coffee"]` })
 }
 

@@ -26,14 +26,21 @@ var ErrStoreAway = database.ErrAway
 
 // storeTrouble holds the reason why the last write to the database failed. The zero value
 // means that it succeeded.
-type storeTrouble struct{ why atomic.Pointer[string] }
+type storeTrouble struct {
+	why atomic.Pointer[string]
+	// ended counts how often writing became possible again. Trouble may be shorter than
+	// the interval of somebody who looks at why.
+	ended atomic.Int64
+}
 
 // note records the result of a write. A violated constraint is the fault of the request,
 // not of the database.
 func (t *storeTrouble) note(err error) {
 	switch {
 	case err == nil && t.why.Load() != nil:
-		t.why.Store(nil)
+		if t.why.Swap(nil) != nil {
+			t.ended.Add(1)
+		}
 	case database.IsFault(err):
 		t.why.Store(new("the database cannot be written: " + err.Error()))
 	}

@@ -10,8 +10,25 @@ import (
 // serveOperator answers operators until ctx ends. Delivery does not need it.
 func (d *Dispatcher) serveOperator(ctx context.Context, all *delivery) {
 	d.conn.ServeOperator(ctx, d.worker, events.OperatorHandler{
-		Pushers: all.pushers, Retry: all.retry, Skip: all.skip, Gateways: all.gates.States,
+		Pushers: all.pushers, Retry: all.retry, Skip: all.skip, Gateways: all.gates.States, State: d.state,
 	}, d.operatorsServed)
+}
+
+// Worker returns the name of the dispatcher, as its log has it and operators see it.
+func (d *Dispatcher) Worker() string { return d.worker }
+
+// state returns what the dispatcher reports to operators about its work as a whole.
+func (d *Dispatcher) state() events.DispatcherState {
+	h := d.Health()
+	s := events.DispatcherState{
+		Worker: d.worker, RoomEvents: h.RoomEvents, Notifications: h.Notifications,
+		Delivered: h.Delivered, Failed: h.Failed + h.Rejected, Dead: h.Expired + h.Refused + h.PutAside,
+		Lagging: h.Lagging, OldestDue: h.OldestDue, Owned: make([]events.OwnedPartition, 0, len(h.Following)),
+	}
+	for _, f := range h.Following {
+		s.Owned = append(s.Owned, events.OwnedPartition{Stage: f.Stage, Part: f.Part, Waiting: f.Waiting, Open: f.Open, Trouble: f.Trouble})
+	}
+	return s
 }
 
 // operatorsServed records whether operators get an answer.

@@ -37,6 +37,16 @@ func TestOperatorSeesAPusherThatLags(t *testing.T) {
 		<-time.After(10 * time.Minute)
 		asked := time.Now()
 		s := h.OnePusher("@bob:x")
+		down, err := h.Conn.Dispatchers(t.Context())
+		if err != nil || len(down) != 1 || down[0].Lagging != 1 || down[0].Delivered != 2 || down[0].Failed < 3 || down[0].Notifications != 5 ||
+			down[0].OldestDue.Sub(fell).Abs() > time.Second || len(down[0].Owned) == 0 {
+			t.Errorf("the dispatcher reports %+v, %v", down, err)
+		}
+		for gateway, err := range h.Conn.Gateways(t.Context()) {
+			if err != nil || gateway.Since.Before(fell) || gateway.Since.Sub(fell) > time.Minute {
+				t.Errorf("down since %v, it fell at %v: %v", gateway.Since, fell, err)
+			}
+		}
 		if s.State != "lagging" || s.LastError != "http_502" || s.LastErrorAt.Before(fell) || s.LastSuccess != want.LastSuccess ||
 			s.Attempts < 3 || s.Since.Sub(fell).Abs() > time.Second || s.NextTry.Before(asked) || s.Waiting != 3 || s.Estimated {
 			t.Errorf("while it lags: %+v", s)
@@ -53,6 +63,11 @@ func TestOperatorSeesAPusherThatLags(t *testing.T) {
 		}
 		h.GatewayUp()
 		h.CaughtUp()
+		for gateway, err := range h.Conn.Gateways(t.Context()) {
+			if err != nil || gateway.State == events.GatewayOpen || time.Since(gateway.Since) > time.Minute {
+				t.Errorf("it works again since %v, now %v: %v %v", gateway.Since, time.Now(), gateway.State, err)
+			}
+		}
 		if s := h.OnePusher("@bob:x"); s.State != "idle" || s.Attempts != 0 || s.Waiting != 0 || !s.Since.IsZero() {
 			t.Errorf("after it caught up: %+v", s)
 		}
@@ -89,6 +104,7 @@ func TestOperatorFiltersPushers(t *testing.T) {
 			{events.PusherFilter{Gateway: "http://gw.test:80"}, 4},
 			{events.PusherFilter{State: "lagging"}, 1},
 			{events.PusherFilter{State: "refused"}, 1},
+			{events.PusherFilter{Pusher: events.NewPusherID("@bob:x", "app", "two")}, 1},
 			{events.PusherFilter{State: "idle", Gateway: "http://slow.test:80"}, 0},
 		} {
 			if got := h.Pushers(tt.filter); len(got) != tt.want {

@@ -16,12 +16,20 @@ type GatewayState struct {
 	Limit       int          `json:"limit"`                // concurrency limit
 	Waiting     int          `json:"waiting"`              // pushers that wait for a free slot
 	Lagging     int          `json:"lagging"`              // pushers that lag there
-	LatencyMS   float64      `json:"latency_ms"`           // moving average of recent requests, in milliseconds
-	ErrorRate   float64      `json:"error_rate"`           // moving average of recent requests, 0 to 1
+	LatencyMS   float64      `json:"latency_ms"`           // moving average of about [GatewayWindow] requests, in milliseconds
+	ErrorRate   float64      `json:"error_rate"`           // likewise, 0 to 1
 	LastError   string       `json:"last_error,omitempty"` // the last failure
 	PausedUntil time.Time    `json:"paused_until,omitzero"`
 	NextProbe   time.Time    `json:"next_probe,omitzero"`
+	// Since is when it got into this state: down, paused, or working again. It is zero for a
+	// gateway that has worked ever since the dispatcher knows it.
+	Since time.Time `json:"since,omitzero"`
 }
+
+// GatewayWindow is how many of the newest requests the averages of a gateway stand for: a
+// moving average that gives the newest one the weight 2/(n+1) is about as old as the mean of
+// n requests.
+const GatewayWindow = 31
 
 // GatewayPhase is the state of a gateway at one dispatcher: mostly that of its circuit
 // breaker.
@@ -86,7 +94,8 @@ type PusherFilter struct {
 	AppID   string `json:"app_id,omitempty"`
 	Gateway string `json:"gateway,omitempty"` // origin
 
-	State PusherPhase `json:"state,omitempty"`
+	Pusher PusherID    `json:"pusher,omitempty"`
+	State  PusherPhase `json:"state,omitempty"`
 }
 
 // Narrows reports whether the filter excludes anything.
@@ -95,7 +104,7 @@ func (f PusherFilter) Narrows() bool { return f != PusherFilter{} }
 // Admits reports whether a pusher matches the filter.
 func (f PusherFilter) Admits(p *PusherState) bool {
 	return (f.UserID == "" || f.UserID == p.UserID) && (f.AppID == "" || f.AppID == p.AppID) &&
-		(f.Gateway == "" || f.Gateway == p.Gateway) && (f.State == "" || f.State == p.State)
+		(f.Gateway == "" || f.Gateway == p.Gateway) && (f.Pusher == "" || f.Pusher == p.Pusher) && (f.State == "" || f.State == p.State)
 }
 
 // RetriedPushers is the result of retrying pushers.
@@ -126,6 +135,8 @@ type OperatorHandler struct {
 	Pushers func(ctx context.Context, filter PusherFilter, after PusherCursor) iter.Seq2[PusherState, PusherCursor]
 	// Gateways returns the gateways that are in use, in any order.
 	Gateways func() []GatewayState
+	// State returns what the dispatcher does as a whole.
+	State func() DispatcherState
 	// Retry retries the lagging pushers that filter admits now.
 	Retry func(ctx context.Context, filter PusherFilter) RetriedPushers
 	// Skip puts aside the poke at which each lagging pusher is stuck that filter admits.

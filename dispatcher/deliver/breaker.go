@@ -44,6 +44,7 @@ type breaker struct {
 	nextProbe time.Time
 
 	wellAt   time.Time // when the gateway last worked, or was first used
+	openedAt time.Time
 	closedAt time.Time
 }
 
@@ -69,7 +70,7 @@ func (b *breaker) failed(known bool, now time.Time) (opened bool) {
 	if b.open || b.failures < recoveryFailures {
 		return false
 	}
-	b.open, b.unfailed = true, 0
+	b.open, b.openedAt, b.unfailed = true, now, 0
 	b.putOff(now)
 	return true
 }
@@ -77,7 +78,7 @@ func (b *breaker) failed(known bool, now time.Time) (opened bool) {
 // hung opens the breaker: everything in flight is late. What hangs keeps its place for long,
 // so the probes of lanes that have failed begin at the longest wait.
 func (b *breaker) hung(now time.Time) {
-	b.open, b.unfailed = true, 0
+	b.open, b.openedAt, b.unfailed = true, now, 0
 	b.probes = max(b.probes, probesToLimit)
 	b.putOff(now)
 }

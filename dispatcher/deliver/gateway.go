@@ -32,6 +32,7 @@ type gateway struct {
 	breaker    breaker
 	recovering bool // the limit grows again after the gateway was down or paused
 
+	pausedAt    time.Time // when the newest pause began
 	pausedUntil time.Time
 	pauseShared time.Time // until when the other dispatchers know that it is paused
 	// latency is that of its responses, in seconds: an exponentially weighted mean. It
@@ -44,7 +45,7 @@ type gateway struct {
 }
 
 // sampleWeight is the weight of the newest request in a mean.
-const sampleWeight = 1.0 / 16
+const sampleWeight = 2.0 / (events.GatewayWindow + 1)
 
 func sample(mean *float64, value float64) { *mean += (value - *mean) * sampleWeight }
 
@@ -201,13 +202,24 @@ func (g *gateway) state(now time.Time) events.GatewayState {
 	}
 	switch {
 	case !s.PausedUntil.IsZero():
-		s.State = events.GatewayPaused
+		s.State, s.Since = events.GatewayPaused, g.pausedAt
 	case g.breaker.open && g.breaker.probe != nil:
-		s.State = events.GatewayProbing
+		s.State, s.Since = events.GatewayProbing, g.breaker.openedAt
 	case g.breaker.open:
-		s.State = events.GatewayOpen
+		s.State, s.Since = events.GatewayOpen, g.breaker.openedAt
 	case g.recovering:
-		s.State = events.GatewayRecovering
+		s.State, s.Since = events.GatewayRecovering, g.workedSince()
+	default:
+		s.Since = g.workedSince()
 	}
 	return s
+}
+
+// workedSince returns when a gateway that is neither down nor paused was that last, or the
+// zero time.
+func (g *gateway) workedSince() time.Time {
+	if g.pausedUntil.After(g.breaker.closedAt) {
+		return g.pausedUntil
+	}
+	return g.breaker.closedAt
 }

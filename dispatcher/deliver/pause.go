@@ -22,6 +22,7 @@ func (gs *Gateways) pause(g *gateway, until, now time.Time) {
 	}
 	if !now.Before(g.pausedUntil) { // else it is paused already, and the pause grows
 		g.limit.Restart(g.limit.Value, now)
+		g.pausedAt = now
 	}
 	g.pausedUntil, g.recovering = until, true
 	gs.checkAt(g, until)

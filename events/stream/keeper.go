@@ -31,6 +31,9 @@ type Status struct {
 	LastSeq  uint64
 	LastTime time.Time // when the last message was stored
 	Missing  bool      // it was deleted
+	// Replicas is how many servers are to store the stream, and Current how many of them have
+	// all of it now. Both are 1 if it is not replicated.
+	Replicas, Current int
 }
 
 // keeper checks the streams; see [Conn.Keep].
@@ -166,9 +169,27 @@ func (c *Conn) Streams() []Status {
 		if stream.info != nil {
 			stored := &stream.info.State
 			state.Messages, state.Bytes, state.LastSeq, state.LastTime = stored.Msgs, stored.Bytes, stored.LastSeq, stored.LastTime
+			state.Replicas, state.Current = copiesOf(stream.info)
 		}
 		states = append(states, state)
 	}
 	slices.SortFunc(states, func(a, b Status) int { return strings.Compare(a.Name, b.Name) })
 	return states
+}
+
+// copiesOf returns how many servers are to store a stream, and how many have all of it: the
+// leader, if there is one, and those that follow it.
+func copiesOf(info *jetstream.StreamInfo) (replicas, current int) {
+	if replicas = info.Config.Replicas; replicas <= 1 || info.Cluster == nil {
+		return 1, 1
+	}
+	if info.Cluster.Leader != "" {
+		current++
+	}
+	for _, peer := range info.Cluster.Replicas {
+		if peer.Current && !peer.Offline {
+			current++
+		}
+	}
+	return replicas, current
 }

@@ -159,33 +159,46 @@ func (c *Conn) dispatchers(ctx context.Context) ([]string, error) {
 // ping asks once which dispatchers are running, and collects the answers until no more
 // arrive. A dispatcher that is starting may not answer yet, so the caller repeats a ping
 // without answers.
-func (c *Conn) ping(ctx context.Context, subject string, sub *nats.Subscription, deadline time.Time) ([]string, error) {
-	if err := c.nc.PublishRequest(subject, sub.Subject, nil); err != nil {
+func (c *Conn) ping(ctx context.Context, subject string, sub *nats.Subscription, deadline time.Time) (workers []string, err error) {
+	answers, err := c.gather(ctx, subject, sub, deadline)
+	if err != nil {
 		return nil, fmt.Errorf("look for dispatchers: %w", err)
 	}
-	var workers []string
+	for _, msg := range answers {
+		var pong micro.Ping
+		if err := json.Unmarshal(msg.Data, &pong); err == nil && pong.Metadata[operatorWorker] != "" {
+			workers = append(workers, pong.Metadata[operatorWorker])
+		}
+	}
+	slices.Sort(workers)
+	return slices.Compact(workers), nil
+}
+
+// gather asks everybody who listens to a subject, and collects the answers until the first has
+// not come by the deadline, or no further one comes. If nobody listens it waits for a moment
+// and returns none.
+func (c *Conn) gather(ctx context.Context, subject string, sub *nats.Subscription, deadline time.Time) (answers []*nats.Msg, err error) {
+	if err := c.nc.PublishRequest(subject, sub.Subject, nil); err != nil {
+		return nil, err
+	}
 	for {
 		until := time.Now().Add(dispatcherStall)
-		if len(workers) == 0 {
+		if len(answers) == 0 {
 			until = deadline
 		}
 		msg, err := next(ctx, sub, until)
 		switch {
 		case ctx.Err() != nil:
-			return nil, fmt.Errorf("look for dispatchers: %w", context.Cause(ctx))
+			return nil, context.Cause(ctx)
 		case errors.Is(err, context.DeadlineExceeded):
-			slices.Sort(workers)
-			return slices.Compact(workers), nil
+			return answers, nil
 		case errors.Is(err, nats.ErrNoResponders):
 			_ = wait.For(ctx, dispatcherStall) // what follows looks at ctx
 			return nil, nil
 		case err != nil:
-			return nil, fmt.Errorf("look for dispatchers: %w", err)
+			return nil, err
 		}
-		var pong micro.Ping
-		if err := json.Unmarshal(msg.Data, &pong); err == nil && pong.Metadata[operatorWorker] != "" {
-			workers = append(workers, pong.Metadata[operatorWorker])
-		}
+		answers = append(answers, msg)
 	}
 }
 

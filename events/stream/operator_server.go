@@ -32,6 +32,7 @@ const (
 	endpointGateways = "gateways"
 	endpointRetry    = "retry"
 	endpointSkip     = "skip"
+	endpointState    = "state"
 
 	// operatorWorker is the key of the worker's name in an instance's metadata.
 	operatorWorker = "worker"
@@ -160,7 +161,7 @@ func (s *operatorServer) register(ctx context.Context, own *Conn) error {
 		return fmt.Errorf("serve operators: %w", err)
 	}
 	for endpoint, answer := range map[string]func(context.Context, []byte) (any, error){
-		endpointPushers: s.pushers, endpointGateways: s.gateways, endpointRetry: s.retry, endpointSkip: s.skip,
+		endpointPushers: s.pushers, endpointGateways: s.gateways, endpointRetry: s.retry, endpointSkip: s.skip, endpointState: s.state,
 	} {
 		handler := micro.ContextHandler(ctx, func(ctx context.Context, req micro.Request) { s.answer(ctx, req, answer) })
 		if err := service.AddEndpoint(endpoint, handler, micro.WithEndpointSubject(operatorSubject(s.worker, endpoint))); err != nil {
@@ -226,6 +227,8 @@ func (s *operatorServer) gateways(_ context.Context, raw []byte) (any, error) {
 	}
 	return page, nil
 }
+
+func (s *operatorServer) state(context.Context, []byte) (any, error) { return s.handler.State(), nil }
 
 func (s *operatorServer) retry(ctx context.Context, raw []byte) (any, error) {
 	var request listRequest

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -165,6 +166,54 @@ func TestOperatorIsAnsweredAfterNATSWasAway(t *testing.T) {
 		<-time.After(5 * time.Second)
 		if n, err := server.Dial().RetryPushers(t.Context(), events.PusherFilter{}); n.Retried != 1 || err != nil {
 			t.Errorf("%d, %v", n, err)
+		}
+	})
+}
+
+// Operators learn of every process and every dispatcher what it reports about itself, and get
+// the answers of the others while one is away.
+func TestOperatorAsksProcessesAndDispatchers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		client := server.Dial()
+		if all, err := client.Processes(t.Context()); len(all) != 0 || err != nil {
+			t.Errorf("without a process: %v, %v", all, err)
+		}
+		if _, err := client.Dispatchers(t.Context()); !errors.Is(err, stream.ErrNoDispatcher) {
+			t.Errorf("without a dispatcher: %v", err)
+		}
+		handler := func(name string) events.OperatorHandler {
+			h := knower(name, 1, nil)
+			h.State = func() events.DispatcherState { return events.DispatcherState{Worker: name, Delivered: 7} }
+			return h
+		}
+		defer serve(t, conn, "A", handler("A"))()
+		defer serve(t, conn, "B", handler("B"))()
+		processes, stop := context.WithCancel(t.Context())
+		var serving sync.WaitGroup
+		for _, id := range []string{"p1", "p2", "p3"} {
+			serving.Go(func() {
+				conn.ServeProcess(processes, func() events.ProcessState { return events.ProcessState{ID: id} }, func(error) {})
+			})
+		}
+		<-time.After(time.Second)
+		states, err := client.Dispatchers(t.Context())
+		if err != nil || len(states) != 2 || states[0].Worker != "A" || states[1].Delivered != 7 {
+			t.Errorf("dispatchers: %+v, %v", states, err)
+		}
+		all, err := client.Processes(t.Context())
+		ids := map[string]bool{}
+		for _, p := range all {
+			ids[p.ID] = true
+		}
+		if err != nil || len(all) != 3 || len(ids) != 3 {
+			t.Errorf("processes: %+v, %v", all, err)
+		}
+		stop()
+		serving.Wait()
+		if all, err := client.Processes(t.Context()); len(all) != 0 || err != nil {
+			t.Errorf("after they ended: %v, %v", all, err)
 		}
 	})
 }

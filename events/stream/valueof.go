@@ -2,11 +2,15 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"poked/events"
 )
+
+// errUnreadable is wrapped by the error about a user's value that cannot be read.
+var errUnreadable = errors.New("what is stored cannot be read")
 
 // PushersOfUser returns a user's pushers as the leader of the bucket knows them now. Their At is
 // when they were stored, or the zero time if the bucket says nothing of the user.
@@ -32,7 +36,7 @@ func (b userBucket[T]) of(ctx context.Context, c *Conn, user events.UserID) (val
 	}
 	value, err = b.read(entry{key: key, value: msg.Data, deleted: isDeletion(msg.Header)})
 	if err != nil {
-		return value, at, fmt.Errorf("read %s: %w", b.what, err)
+		return value, at, fmt.Errorf("read %s: %w: %w", b.what, errUnreadable, err)
 	}
 	if b.stamp != nil {
 		b.stamp(&value, msg.Sequence, msg.Time)

@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
 	"strconv"
 	"time"
 
+	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
 	"poked/events"
 	"poked/events/stream"
@@ -115,7 +115,7 @@ func (c *deadListCmd) Run(ctx context.Context, std terminal.Streams) error {
 			return err
 		}
 		count := 0
-		for line, err := range withNames(ctx, conn, std.Err, deadLines(conn.DeadLetters(ctx, c.Dead.filter()), c.Limit)) {
+		for line, err := range operate.WithNames(ctx, conn, warnMissing(std.Err), operate.Letters(conn.DeadLetters(ctx, c.Dead.filter()), c.Limit)) {
 			if count++; err == nil && c.Limit > 0 && count > c.Limit {
 				_, _ = fmt.Fprintf(std.Err, "only the oldest %d are listed; --limit 0 lists all\n", c.Limit) // what counts is the list
 				break
@@ -128,57 +128,13 @@ func (c *deadListCmd) Run(ctx context.Context, std terminal.Streams) error {
 	})
 }
 
-// deadLines yields the printed part of the first letters: one more than limit, if that is
-// not 0, to tell that there are more.
-func deadLines(letters iter.Seq2[stream.StoredDeadLetter, error], limit int) iter.Seq2[deadLine, error] {
-	return func(yield func(deadLine, error) bool) {
-		count := 0
-		for letter, err := range letters {
-			if count++; !yield(lineOf(&letter), err) || count == limit+1 && limit > 0 {
-				return
-			}
-		}
-	}
-}
-
-// deadLine is the printed part of a dead letter: never the pushkey, and the message only on
-// request.
-type deadLine struct {
-	Seq     uint64            `json:"seq"`
-	Reason  events.DeadReason `json:"reason"`
-	Detail  string            `json:"detail,omitempty"`
-	At      time.Time         `json:"at"`
-	UserID  events.UserID     `json:"user_id,omitempty"`
-	RoomID  events.RoomID     `json:"room_id,omitempty"`
-	EventID events.EventID    `json:"event_id,omitempty"`
-	AppID   string            `json:"app_id,omitempty"`
-	Pusher  events.PusherID   `json:"pusher,omitempty"`
-	deviceNames
-	Attempts  int    `json:"attempts,omitempty"`
-	LastError string `json:"last_error,omitempty"`
-	Subject   string `json:"subject,omitempty"`
-	Bytes     int    `json:"bytes"` // of the message that the letter holds
-	Message   any    `json:"message,omitempty"`
-}
-
-func (l *deadLine) names() (events.UserID, events.PusherID, *deviceNames) {
-	return l.UserID, l.Pusher, &l.deviceNames
-}
-
-func lineOf(l *stream.StoredDeadLetter) deadLine {
-	return deadLine{
-		Seq: l.Seq, Reason: l.Reason, Detail: l.Detail, At: l.At, UserID: l.UserID, RoomID: l.RoomID, EventID: l.EventID,
-		AppID: l.AppID, Pusher: l.PusherID(), Attempts: l.Attempts, LastError: l.LastError, Subject: l.Subject, Bytes: len(l.Message),
-	}
-}
-
-func deadCells(l deadLine) []string {
+func deadCells(l operate.Letter) []string {
 	failure := l.LastError
 	if failure == "" {
 		failure = l.Detail
 	}
 	return []string{
-		strconv.FormatUint(l.Seq, 10), countOrDash(l.Attempts), stamp(l.At), string(l.Reason), orDash(failure),
+		strconv.FormatUint(l.Seq, 10), countOrDash(l.Attempts), operate.Stamp(l.At), string(l.Reason), orDash(failure),
 		orDash(l.UserID), orDash(l.RoomID), orDash(l.EventID), orDash(l.Device), orDash(l.AppID), orDash(l.Pusher),
 	}
 }

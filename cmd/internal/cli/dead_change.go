@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
 	"poked/events/stream"
 )
@@ -28,10 +29,7 @@ func (deadRetryCmd) Help() string {
 
 // Run retries the dead letters.
 func (c *deadRetryCmd) Run(ctx context.Context, std terminal.Streams) error {
-	return c.Change.run(ctx, std, deadWork{
-		doing: "retrying", done: "retried",
-		check: (*stream.Conn).CanRetryDead, do: (*stream.Conn).RetryDead,
-	})
+	return c.Change.run(ctx, std, operate.RetryDead())
 }
 
 // deadDropCmd is "poked dead drop".
@@ -46,18 +44,7 @@ func (deadDropCmd) Help() string {
 
 // Run deletes the dead letters.
 func (c *deadDropCmd) Run(ctx context.Context, std terminal.Streams) error {
-	return c.Change.run(ctx, std, deadWork{
-		doing: "dropping", done: "dropped",
-		check: func(*stream.Conn, context.Context, stream.StoredDeadLetter) error { return nil },
-		do:    (*stream.Conn).DropDead,
-	})
-}
-
-// deadWork is an operation on each selected dead letter.
-type deadWork struct {
-	doing, done string
-	check       func(*stream.Conn, context.Context, stream.StoredDeadLetter) error // changes nothing
-	do          func(*stream.Conn, context.Context, uint64) error
+	return c.Change.run(ctx, std, operate.DropDead())
 }
 
 // deadChange holds the flags and the loop that retry and drop share.
@@ -81,25 +68,14 @@ func (c *deadChange) Validate() error {
 	return checkLimit(c.Limit)
 }
 
-// deadSummary is what --json prints.
-type deadSummary struct {
-	Found   int  `json:"found"`   // letters selected
-	Done    int  `json:"done"`    // retried or dropped, or would be in a dry run
-	Refused int  `json:"refused"` // cannot be retried, and stay
-	Gone    int  `json:"gone"`    // retried or dropped by somebody else meanwhile
-	DryRun  bool `json:"dry_run"`
-	// Complete is false if the run ended before it reached all of them.
-	Complete bool `json:"complete"`
-}
-
 // run selects the dead letters first and then works on them, so that a retried message
 // that becomes a dead letter again is not selected a second time.
-func (c *deadChange) run(ctx context.Context, std terminal.Streams, work deadWork) error {
+func (c *deadChange) run(ctx context.Context, std terminal.Streams, work operate.DeadWork) error {
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		if err := conn.Join(ctx); err != nil {
 			return err
 		}
-		summary := deadSummary{DryRun: c.DryRun}
+		summary := operate.DeadSummary{DryRun: c.DryRun}
 		seqs, err := c.find(ctx, conn, std.Err, work, &summary)
 		if err == nil && !c.DryRun {
 			err = c.do(ctx, conn, std.Err, work, seqs, &summary)
@@ -110,74 +86,46 @@ func (c *deadChange) run(ctx context.Context, std terminal.Streams, work deadWor
 }
 
 // find returns the sequences of the selected dead letters. A dry run also checks each one.
-func (c *deadChange) find(ctx context.Context, conn *stream.Conn, stderr io.Writer, work deadWork, summary *deadSummary) ([]uint64, error) {
-	var seqs []uint64
-	con := terminal.NewCountConsole(stderr, work.doing, 0)
-	for letter, err := range conn.DeadLetters(ctx, c.Dead.filter()) {
-		if err != nil {
-			return nil, err
-		}
-		seqs = append(seqs, letter.Seq)
+func (c *deadChange) find(ctx context.Context, conn *stream.Conn, stderr io.Writer, work operate.DeadWork, summary *operate.DeadSummary) ([]uint64, error) {
+	con := terminal.NewCountConsole(stderr, work.Doing, 0)
+	return operate.FindDead(ctx, conn, c.Dead.filter(), c.Limit, func(letter stream.StoredDeadLetter) error {
 		summary.Found++
-		if c.DryRun {
-			if err := summary.count(work.check(conn, ctx, letter), con); err != nil {
-				return nil, err
-			}
+		if !c.DryRun {
+			return nil
 		}
-		if summary.Found == c.Limit {
-			break
+		refused := work.Check(conn, ctx, letter)
+		if err := summary.Count(refused); err != nil {
+			return err
 		}
-	}
-	return seqs, nil
+		report(con, refused)
+		return nil
+	})
 }
 
 // do works on the dead letters one by one.
-func (c *deadChange) do(ctx context.Context, conn *stream.Conn, stderr io.Writer, work deadWork, seqs []uint64, summary *deadSummary) error {
-	con := terminal.NewCountConsole(stderr, work.doing, len(seqs))
+func (c *deadChange) do(ctx context.Context, conn *stream.Conn, stderr io.Writer, work operate.DeadWork, seqs []uint64, summary *operate.DeadSummary) error {
+	con := terminal.NewCountConsole(stderr, work.Doing, len(seqs))
 	defer con.Finish()
 	limit := rate.NewLimiter(rate.Inf, 0)
 	if c.Rate > 0 {
 		limit = rate.NewLimiter(rate.Limit(c.Rate), 1)
 	}
-	for _, seq := range seqs {
-		if err := limit.Wait(ctx); err != nil {
-			return fmt.Errorf("interrupted: %w", err)
-		}
-		if err := summary.count(work.do(conn, ctx, seq), con); err != nil {
-			return err
-		}
+	return work.Run(ctx, conn, seqs, limit, summary, func(refused error) {
+		report(con, refused)
 		con.Advance(1)
-	}
-	return nil
+	})
 }
 
-// count counts the outcome for one dead letter. It returns only errors that concern more
-// than this one.
-func (s *deadSummary) count(err error, con *terminal.Console) error {
-	switch {
-	case err == nil:
-		s.Done++
-	case errors.Is(err, stream.ErrNoDeadLetter):
-		s.Gone++
-	case errors.Is(err, stream.ErrNotRetriable):
-		s.Refused++
-		con.Printf("%v", err)
-	default:
-		return err
+// report prints why a dead letter cannot be retried.
+func report(con *terminal.Console, refused error) {
+	if errors.Is(refused, stream.ErrNotRetriable) {
+		con.Printf("%v", refused)
 	}
-	return nil
 }
 
 // conclude prints the summary and fails if a dead letter was refused.
-func (c *deadChange) conclude(std terminal.Streams, work deadWork, s deadSummary) error {
-	verb := work.done
-	if s.DryRun {
-		verb = "would be " + verb
-	}
-	line := fmt.Sprintf("of %d dead letters %d %s", s.Found, s.Done, verb)
-	if s.Gone > 0 {
-		line += fmt.Sprintf(", %d were gone already", s.Gone)
-	}
+func (c *deadChange) conclude(std terminal.Streams, work operate.DeadWork, s operate.DeadSummary) error {
+	line := s.Text(work)
 	filter := c.Dead.filter()
 	missed := s.Found == 0 && s.Complete && filter.Narrows()
 	if s.Refused == 0 && !missed {
@@ -192,7 +140,7 @@ func (c *deadChange) conclude(std terminal.Streams, work deadWork, s deadSummary
 		return badInputError{1, errors.New("no dead letter matches; poked dead list lists them")}
 	}
 	if s.Refused > 0 {
-		return fmt.Errorf("%s, %d cannot be tried again and stay", line, s.Refused)
+		return errors.New(line)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
 	"poked/events/stream"
 )
@@ -33,7 +34,7 @@ func (c *deadShowCmd) Run(ctx context.Context, std terminal.Streams) error {
 		if err := conn.Join(ctx); err != nil {
 			return err
 		}
-		for line, err := range withNames(ctx, conn, std.Err, c.lines(ctx, conn)) {
+		for line, err := range operate.WithNames(ctx, conn, warnMissing(std.Err), c.lines(ctx, conn)) {
 			if err := cmp.Or(err, c.print(std.Out, &line)); err != nil {
 				return err
 			}
@@ -43,11 +44,11 @@ func (c *deadShowCmd) Run(ctx context.Context, std terminal.Streams) error {
 }
 
 // lines yields the dead letters.
-func (c *deadShowCmd) lines(ctx context.Context, conn *stream.Conn) iter.Seq2[deadLine, error] {
-	return func(yield func(deadLine, error) bool) {
+func (c *deadShowCmd) lines(ctx context.Context, conn *stream.Conn) iter.Seq2[operate.Letter, error] {
+	return func(yield func(operate.Letter, error) bool) {
 		for _, seq := range c.Seqs {
 			letter, err := conn.DeadLetter(ctx, seq)
-			line := lineOf(&letter)
+			line := operate.LetterOf(&letter)
 			if c.Content {
 				line.Message = contentOf(&letter)
 			}
@@ -70,13 +71,13 @@ func contentOf(l *stream.StoredDeadLetter) any {
 	return strings.ToValidUTF8(string(l.Message), "\uFFFD")
 }
 
-func (c *deadShowCmd) print(out io.Writer, line *deadLine) error {
+func (c *deadShowCmd) print(out io.Writer, line *operate.Letter) error {
 	if c.Operator.JSON {
 		return terminal.PrintJSON(out, line)
 	}
 	var text strings.Builder
 	text.WriteString(terminal.Details([][2]string{
-		{"seq", strconv.FormatUint(line.Seq, 10)}, {"written", stamp(line.At)}, {"reason", string(line.Reason)}, {"detail", line.Detail},
+		{"seq", strconv.FormatUint(line.Seq, 10)}, {"written", operate.Stamp(line.At)}, {"reason", string(line.Reason)}, {"detail", line.Detail},
 		{"user", string(line.UserID)}, {"room", string(line.RoomID)}, {"event", string(line.EventID)},
 		{"device", line.Device}, {"app", line.AppID}, {"pusher", string(line.Pusher)}, {"attempts", strconv.Itoa(line.Attempts)},
 		{"last error", line.LastError}, {"subject", line.Subject}, {"bytes", strconv.Itoa(line.Bytes)},

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
 	"poked/events"
 	"poked/events/stream"
@@ -53,7 +54,7 @@ func gatewayCells(g *events.GatewayState, now time.Time) []string {
 		until = g.NextProbe
 	}
 	return []string{
-		shortOrigin(g.Origin), g.Worker, string(g.State), relative(until, now), fmt.Sprintf("%d of %d", g.InFlight, g.Limit), fmt.Sprintf("%.0f ms", g.LatencyMS),
+		operate.ShortOrigin(g.Origin), g.Worker, string(g.State), operate.Relative(until, now), fmt.Sprintf("%d of %d", g.InFlight, g.Limit), fmt.Sprintf("%.0f ms", g.LatencyMS),
 		strconv.Itoa(g.Waiting), strconv.Itoa(g.Lagging), orDash(g.LastError), fmt.Sprintf("%.0f %%", 100*g.ErrorRate),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"poked/cmd/internal/node"
+	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
 	"poked/events/stream"
 )
@@ -96,39 +97,6 @@ func (p *printer[T]) finish() error {
 	return p.table.Flush()
 }
 
-// stamp returns a time to the second, or "-" for none.
-func stamp(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
-// relative returns a time relative to now, or "-" for none.
-func relative(t, now time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	if d := t.Sub(now).Round(time.Second); d > 0 {
-		return "in " + short(d)
-	}
-	return short(now.Sub(t).Round(time.Second)) + " ago"
-}
-
-// short returns a duration of whole seconds in its two largest units, such as 2h5m.
-func short(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d >= day:
-		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
-	case d >= time.Hour:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
-	case d >= time.Minute:
-		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
-	}
-	return fmt.Sprintf("%ds", d/time.Second)
-}
-
 // orDash returns a text, or "-" if it is empty.
 func orDash[T ~string](word T) string {
 	if word == "" {
@@ -143,4 +111,10 @@ func countOrDash[T int | uint64](n T) string {
 		return "-"
 	}
 	return fmt.Sprint(n)
+}
+
+// warnMissing returns a function that writes a warning to w about a part of an answer that is
+// missing.
+func warnMissing(w io.Writer) operate.Missing {
+	return func(what string, err error) { _, _ = fmt.Fprintf(w, "without %s: %v\n", what, err) } // what counts is the rest
 }

@@ -5,15 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
+	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
-	"poked/dispatcher/trace"
 	"poked/events"
 	"poked/events/stream"
 )
@@ -30,11 +27,12 @@ type pushersCmd struct {
 type pusherFlags struct {
 	User    userFlag   `env:"POKED_PUSHERS_USER" placeholder:"USER_ID" help:"Only pushers of this user."`
 	AppID   appFlag    `name:"app-id" env:"POKED_PUSHERS_APP_ID" placeholder:"APP_ID" help:"Only pushers of this app."`
+	Pusher  string     `env:"POKED_PUSHERS_PUSHER" placeholder:"PUSHER" help:"Only the pusher with this digest (PUSHER in the list)."`
 	Gateway originFlag `env:"POKED_PUSHERS_GATEWAY" placeholder:"URL" help:"Only pushers at this gateway, such as https://push.example.org; of a pusher's URL scheme, host and port count. refused: those at a gateway that is not allowed."`
 }
 
 func (f pusherFlags) filter(state events.PusherPhase) events.PusherFilter {
-	return events.PusherFilter{UserID: events.UserID(f.User), AppID: string(f.AppID), Gateway: string(f.Gateway), State: state}
+	return events.PusherFilter{UserID: events.UserID(f.User), AppID: string(f.AppID), Gateway: string(f.Gateway), Pusher: events.PusherID(f.Pusher), State: state}
 }
 
 // pushersListCmd is "poked pushers list".
@@ -73,14 +71,10 @@ func (c *pushersListCmd) Run(ctx context.Context, std terminal.Streams) error {
 	}
 	now := time.Now()
 	nothing := "no pusher matches" + c.unseen()
-	p := newPrinter(std, c.Operator.JSON, c.List, nothing, columns, func(s pusherLine) []string { return pusherCells(&s, now) })
+	p := newPrinter(std, c.Operator.JSON, c.List, nothing, columns, func(s operate.Pusher) []string { return pusherCells(&s, now) })
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
-		states := conn.Pushers(ctx, c.Pushers.filter(c.State))
-		if c.History || c.Pushers.User != "" {
-			states = withHistory(ctx, conn, std.Err, states)
-		}
-		lines := pusherLines(states)
-		for state, err := range withNames(ctx, conn, std.Err, lines) {
+		history := c.History || c.Pushers.User != ""
+		for state, err := range operate.Pushers(ctx, conn, c.Pushers.filter(c.State), history, warnMissing(std.Err)) {
 			if err := cmp.Or(err, p.print(state)); err != nil {
 				return err
 			}
@@ -97,64 +91,16 @@ func (c *pushersListCmd) unseen() string {
 	return ": without --user a pusher is listed from its first notification since its dispatcher started"
 }
 
-// pusherLine is a pusher in the list.
-type pusherLine struct {
-	events.PusherState
-	deviceNames
-}
-
-func (l *pusherLine) names() (events.UserID, events.PusherID, *deviceNames) {
-	return l.UserID, l.Pusher, &l.deviceNames
-}
-
-// withHistory yields pushers with what became of their pokes before their dispatcher started.
-// If that cannot be read it writes a warning to w.
-func withHistory(ctx context.Context, conn *stream.Conn, w io.Writer, states iter.Seq2[events.PusherState, error]) iter.Seq2[events.PusherState, error] {
-	return func(yield func(events.PusherState, error) bool) {
-		failed := conn.Join(ctx)
-		history := trace.NewHistory(conn, time.Now())
-		for state, err := range states {
-			if err == nil && failed == nil {
-				failed = history.Complete(ctx, &state)
-			}
-			if !yield(state, err) {
-				return
-			}
-		}
-		if failed != nil {
-			_, _ = fmt.Fprintln(w, "what happened before the dispatchers started is missing:", failed) // what counts is the list
-		}
-	}
-}
-
-func pusherLines(states iter.Seq2[events.PusherState, error]) iter.Seq2[pusherLine, error] {
-	return func(yield func(pusherLine, error) bool) {
-		for state, err := range states {
-			if !yield(pusherLine{PusherState: state}, err) {
-				return
-			}
-		}
-	}
-}
-
-func pusherCells(s *pusherLine, now time.Time) []string {
+func pusherCells(s *operate.Pusher, now time.Time) []string {
 	waiting := strconv.FormatUint(s.Waiting, 10)
 	if s.Estimated {
 		waiting = "≤" + waiting
 	}
 	return []string{
 		string(s.UserID), orDash(s.Device), s.AppID, string(s.State), waiting, countOrDash(s.Attempts),
-		relative(s.NextTry, now), relative(s.Since, now), orDash(s.LastError), relative(s.LastErrorAt, now), countOrDash(s.PassedOver),
-		relative(s.LastSuccess, now), shortOrigin(s.Gateway), string(s.Pusher),
+		operate.Relative(s.NextTry, now), operate.Relative(s.Since, now), orDash(s.LastError), operate.Relative(s.LastErrorAt, now), countOrDash(s.PassedOver),
+		operate.Relative(s.LastSuccess, now), operate.ShortOrigin(s.Gateway), string(s.Pusher),
 	}
-}
-
-// shortOrigin returns an origin without the port that its scheme implies.
-func shortOrigin(origin string) string {
-	if scheme, _, _ := strings.Cut(origin, ":"); scheme == "https" {
-		return strings.TrimSuffix(origin, ":443")
-	}
-	return strings.TrimSuffix(origin, ":80")
 }
 
 // errNoPusher is the error for flags that select no pusher.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
 	"poked/events"
 	"poked/events/stream"
@@ -45,7 +46,7 @@ func (c *pushersRemovedCmd) Run(ctx context.Context, std terminal.Streams) error
 		{Title: "REMOVED"}, {Title: "USER", Least: 12}, {Title: "APP", Under: true, Least: 12}, {Title: "REASON", Least: 12}, {Title: "PUSHER", Under: true},
 	}
 	p := newPrinter(std, c.Operator.JSON, c.List, "no removed pusher matches", columns, func(r events.Removal) []string {
-		return []string{stamp(time.Unix(r.At, 0)), string(r.UserID), r.AppID, r.Reason, string(r.PusherID)}
+		return []string{operate.Stamp(time.Unix(r.At, 0)), string(r.UserID), r.AppID, r.Reason, string(r.PusherID)}
 	})
 	for _, removal := range list {
 		if err := p.print(removal); err != nil {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
 	"poked/dispatcher/match"
 	"poked/events"
@@ -78,8 +79,8 @@ func roomText(d *match.Description) string {
 	field("joined members", "%d", d.Joined)
 	field("power for @room", "%d", d.RoomLevel)
 	if d.First != nil {
-		field("events since", "%s (the last 72 hours are kept)", stamp(d.First.At))
-		field("newest event", "%s %s, %s", orDash(d.Last.EventID), orDash(d.Last.Type), stamp(d.Last.At))
+		field("events since", "%s (the last 72 hours are kept)", operate.Stamp(d.First.At))
+		field("newest event", "%s %s, %s", orDash(d.Last.EventID), orDash(d.Last.Type), operate.Stamp(d.Last.At))
 	} else {
 		field("newest event", "more than 72 hours ago")
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
 	"poked/dispatcher/trace"
 	"poked/events"
@@ -81,7 +82,7 @@ func traceText(t *trace.Trace, now time.Time) string {
 	}
 	if t.Seq > 0 {
 		line("%s  %s by %s in %s", t.EventID, t.Type, t.Sender, roomName(t))
-		line("received %s, sequence %d%s", stamp(t.At), t.Seq, sentAgo(t))
+		line("received %s, sequence %d%s", operate.Stamp(t.At), t.Seq, sentAgo(t))
 	} else {
 		line("%s", t.EventID)
 	}
@@ -96,7 +97,7 @@ func traceText(t *trace.Trace, now time.Time) string {
 		line("")
 		line("%s %s", u.UserID, u.Because())
 		if !u.RulesChanged.IsZero() {
-			line("  The push rules were changed since, at %s: it may have been decided otherwise.", stamp(u.RulesChanged))
+			line("  The push rules were changed since, at %s: it may have been decided otherwise.", operate.Stamp(u.RulesChanged))
 		}
 		for _, r := range u.Rules {
 			line("  %s", ruleLine(&r))
@@ -109,7 +110,7 @@ func traceText(t *trace.Trace, now time.Time) string {
 			line("  %s", pusherName(p))
 			line("    %s", p.Because(t, u, now))
 			for _, a := range p.Attempts {
-				line("      %s  try %d: %s%s, %.1f ms", stamp(a.At), a.Attempt, a.Outcome, reasonOf(&a), a.TookMS)
+				line("      %s  try %d: %s%s, %.1f ms", operate.Stamp(a.At), a.Attempt, a.Outcome, reasonOf(&a), a.TookMS)
 			}
 		}
 	}

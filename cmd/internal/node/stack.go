@@ -59,6 +59,7 @@ type Actor struct {
 	unready func() string        // returns why it is not ready, or ""; nil if it always is
 	metrics prometheus.Collector // nil if it has none
 	reread  func() error         // rereads its files on SIGHUP; nil if it has none to reread
+	worker  string               // the name of a dispatcher, "" for other actors
 }
 
 // Base is what every role uses.
@@ -115,7 +116,7 @@ func StartDispatcher(cfg dispatcher.Config, flags DispatcherFlags) Starter {
 		}
 		return Actor{
 			Name: "dispatcher", Run: run, grace: cfg.StopGrace + stopMargin,
-			unready: d.Unready, metrics: newDispatcherMetrics(d.Health),
+			unready: d.Unready, metrics: newDispatcherMetrics(d.Health), worker: d.Worker(),
 		}, nil
 	}
 }
@@ -219,6 +220,7 @@ func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setu
 		}
 		return err
 	}
+	actors = append(actors, processActor(conn, o, actors, s.Log))
 	for _, a := range actors {
 		if err := o.watch(a); err != nil {
 			return err

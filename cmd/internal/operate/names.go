@@ -1,9 +1,7 @@
-package cli
+package operate
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"iter"
 
 	"poked/events"
@@ -13,8 +11,8 @@ import (
 // A dispatcher knows a pusher by its digest alone. The names that people know its device and
 // app by are looked up in the bucket of pushers, for the listed users only.
 
-// deviceNames are the names of a pusher, as its client set them.
-type deviceNames struct {
+// Names are the names of a pusher, as its client set them.
+type Names struct {
 	Device string `json:"device_display_name,omitempty"`
 	App    string `json:"app_display_name,omitempty"`
 }
@@ -25,7 +23,7 @@ const namedChunk = 200
 // named is a listed thing that concerns a pusher.
 type named interface {
 	// names returns the pusher that it concerns, if any, and where its names belong.
-	names() (events.UserID, events.PusherID, *deviceNames)
+	names() (events.UserID, events.PusherID, *Names)
 }
 
 // namedPointer is a pointer to a listed thing.
@@ -34,9 +32,9 @@ type namedPointer[T any] interface {
 	named
 }
 
-// withNames yields what list yields, with the names of devices. If they cannot be looked
-// up it writes a warning to w and yields the rest without names.
-func withNames[P namedPointer[T], T any](ctx context.Context, conn *stream.Conn, w io.Writer, list iter.Seq2[T, error]) iter.Seq2[T, error] {
+// WithNames yields what list yields, with the names of devices. If they cannot be looked
+// up it calls missing and yields the rest without names.
+func WithNames[P namedPointer[T], T any](ctx context.Context, conn *stream.Conn, missing Missing, list iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var chunk []T
 		known := true
@@ -44,7 +42,7 @@ func withNames[P namedPointer[T], T any](ctx context.Context, conn *stream.Conn,
 			if known {
 				if err := fillNames[P](ctx, conn, chunk); err != nil {
 					known = false
-					_, _ = fmt.Fprintln(w, "the names of devices are missing:", err) // what counts is the list
+					missing("the names of devices", err)
 				}
 			}
 			for _, item := range chunk {
@@ -71,7 +69,7 @@ func withNames[P namedPointer[T], T any](ctx context.Context, conn *stream.Conn,
 }
 
 func fillNames[P namedPointer[T], T any](ctx context.Context, conn *stream.Conn, chunk []T) error {
-	wanted := map[events.PusherID]*deviceNames{}
+	wanted := map[events.PusherID]*Names{}
 	users := map[events.UserID]bool{}
 	var list []events.UserID
 	for i := range chunk {
@@ -79,7 +77,7 @@ func fillNames[P namedPointer[T], T any](ctx context.Context, conn *stream.Conn,
 		if pusher == "" {
 			continue
 		}
-		wanted[pusher] = &deviceNames{}
+		wanted[pusher] = &Names{}
 		if !users[user] {
 			users[user] = true
 			list = append(list, user)

@@ -242,6 +242,7 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	beside.Go(func() { d.serveOperator(ctx, all) })
 	beside.Go(func() { all.lighten(ctx) })
 	beside.Go(func() { all.gates.KeepTime(ctx, d.conn.TickInterval()) })
+	beside.Go(func() { all.gates.MeasureDelay(ctx, d.conn.TickInterval()) })
 	beside.Go(func() { all.gates.SharePauses(ctx, d.conn, d.log) })
 	share(ctx, all.own, func() {
 		d.log.Info("dispatching", "partitions", d.partitions.Load(), "of", d.conn.Partitions())

@@ -38,6 +38,7 @@ type Gateways struct {
 	idle     int   // of those, the ones that wait for a lane
 	late     int   // of those, the ones whose attempt takes longer than Patience
 	wheel    wheel
+	delay    ownDelay
 	unshared map[*gateway]struct{} // gateways whose pause has yet to be shared
 	halted   bool                  // a slot waits for the lease
 	closed   bool
@@ -51,6 +52,7 @@ func NewGateways(slots, floor, ceiling int, lease *partition.Lease, spawn func(f
 		lease: lease, slots: slots, floor: floor, ceiling: ceiling, spawn: spawn,
 		announced: make(chan struct{}, 1), unshared: map[*gateway]struct{}{},
 		byOrigin: map[string]*gateway{}, wheel: newWheel(time.Now()),
+		delay: ownDelay{starts: make(chan struct{}, 1)},
 	}
 	gs.some.L = &gs.mu
 	return gs

@@ -15,7 +15,8 @@ func (gs *Gateways) report(l *lane, p *outgoing, out poke.Outcome, began, now ti
 	g := l.node.gate
 	full, probe := g.inFlight-g.late >= g.limit.Places(), g.breaker.probe == l
 	gs.vacate(l, now)
-	took := now.Sub(began)
+	own := gs.delay.since(began, now)
+	took := now.Sub(began) - own // by the gateway
 	switch {
 	case !out.Asked():
 	case out.Works():
@@ -23,6 +24,8 @@ func (gs *Gateways) report(l *lane, p *outgoing, out poke.Outcome, began, now ti
 		sample(&g.errorRate, 0)
 		gs.worked(g, full && took < Patience, now)
 		g.tookPoke(p, now)
+	case out.Class == poke.ClassTimeout && own > took:
+		// Its time was over before this process looked for the answer.
 	default:
 		if out.Status != 0 {
 			sample(&g.latency, took.Seconds())

@@ -53,6 +53,7 @@ func (gs *Gateways) next() (*lane, bool) {
 	l.leave()
 	l.node.since = time.Now()
 	gs.out.push(l)
+	gs.delay.begin(l.node.since)
 	return l, true
 }
 

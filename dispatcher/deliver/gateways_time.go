@@ -43,8 +43,8 @@ func (gs *Gateways) look(now time.Time) (due []*lane) {
 // place.
 func (gs *Gateways) findLate(now time.Time) {
 	for l := gs.out.first; l != nil; l = gs.out.first {
-		g, took := l.node.gate, now.Sub(l.node.since)
-		if took < Patience {
+		g := l.node.gate
+		if gs.tookSince(l.node.since, now) < Patience {
 			break
 		}
 		l.leave()
@@ -63,7 +63,7 @@ func (gs *Gateways) findLate(now time.Time) {
 		gs.checkAt(g, g.breaker.nextProbe)
 	}
 	for l := gs.out.first; l != nil; l = l.node.next {
-		took := now.Sub(l.node.since).Seconds()
+		took := gs.tookSince(l.node.since, now).Seconds()
 		if took < firstAnswer {
 			break
 		}
@@ -77,6 +77,12 @@ func (gs *Gateways) findLate(now time.Time) {
 			gs.spawn(gs.slot)
 		}
 	}
+}
+
+// tookSince returns how long a gateway has taken for a request that began at a time: what
+// this process was late by is not the gateway's.
+func (gs *Gateways) tookSince(began, now time.Time) time.Duration {
+	return now.Sub(began) - gs.delay.since(began, now)
 }
 
 // stuck returns the live ones among the busy lanes of a deliverer that should lag, and why:

@@ -196,6 +196,7 @@ func TestNotificationsInOneAnswer(t *testing.T) {
 // TestNotificationsWithoutNATS stops NATS or the dispatcher before an answer, and in the middle of one:
 // the client gets 503 with Retry-After, and an answer once NATS is back.
 func TestNotificationsWithoutNATS(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.close()
 	link := h.overLink()

@@ -176,7 +176,11 @@ func (s *ownerStory) check(what string) {
 // TestInboxIsWhatTheLogSays lets users be notified, also twice of the same, read and have
 // events redacted at random, while workers stop, crash and take over from one another.
 func TestInboxIsWhatTheLogSays(t *testing.T) {
-	for seed := range uint64(8) {
+	seeds := uint64(8)
+	if testing.Short() {
+		seeds = 1
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
 				s := newOwnerStory(t, server, conn, seed)
@@ -199,10 +203,14 @@ func TestInboxIsWhatTheLogSays(t *testing.T) {
 // runs or while none does. After that the log gives sequences out again, to other
 // notifications. What users have not read is what the log says all the same.
 func TestFaultTablePowerCut(t *testing.T) {
+	cuts := []int64{100, 1500, 4000}
+	if testing.Short() {
+		cuts = []int64{1500}
+	}
 	for name, streams := range map[string][]string{
 		"log": {stream.Notifications}, "snapshots": {"KV_INBOX"}, "log and snapshots": {stream.Notifications, "KV_INBOX"},
 	} {
-		for _, bytes := range []int64{100, 1500, 4000} {
+		for _, bytes := range cuts {
 			for _, running := range []bool{true, false} {
 				for _, more := range []int{1, 30} { // so that the log ends before where it ended, and beyond
 					t.Run(fmt.Sprintf("%s/%d bytes/running %t/%d more", name, bytes, running, more), func(t *testing.T) {

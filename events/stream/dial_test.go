@@ -196,6 +196,7 @@ func TestNkey(t *testing.T) {
 // TestPasswordThatIsWrongForAWhile makes a server refuse a client that it accepted
 // before, repeatedly, and then accept it again.
 func TestPasswordThatIsWrongForAWhile(t *testing.T) {
+	t.Parallel()
 	options := func(password string) *server.Options {
 		return &server.Options{
 			Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, Username: "poked", Password: password,

@@ -13,6 +13,7 @@ import (
 // in between has an outcome.
 func TestHalfOpenConnectionIsGivenUp(t *testing.T) {
 	eventstest.Long(t) // not in a bubble, see Stall
+	t.Parallel()
 	link := eventstest.StartServer(t).Link()
 	conn := link.Connect(t, eventstest.Topology())
 	back := make(chan struct{}, 1)

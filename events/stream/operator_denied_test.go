@@ -16,6 +16,7 @@ import (
 // starts as soon as NATS permits it.
 func TestG14OperatorServiceIsRetried(t *testing.T) {
 	eventstest.Long(t)
+	t.Parallel()
 	user := func(deny ...string) *server.User {
 		return &server.User{Username: "d", Password: "d", Permissions: &server.Permissions{
 			Subscribe: &server.SubjectPermission{Allow: []string{">"}, Deny: deny},

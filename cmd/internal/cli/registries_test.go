@@ -284,7 +284,7 @@ func watchOrder(ctx context.Context, t *testing.T, conn *stream.Conn) {
 // change that was answered with 200 is in the database and reaches NATS, nothing reaches it
 // out of order, and clients only have to try again.
 func TestG11RegistriesThroughFaults(t *testing.T) {
-	eventstest.Long(t)
+	eventstest.Soak(t)
 	primary, _ := startPostgres(t)
 	standby, err := primary.Standby(t.Context())
 	if err != nil {

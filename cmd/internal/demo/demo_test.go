@@ -17,6 +17,7 @@ import (
 // requires for the recorded events.
 func TestDemoPokesEqualGoldenList(t *testing.T) {
 	eventstest.Long(t)
+	t.Parallel()
 	var stdout, stderr bytes.Buffer
 	std := terminal.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr}
 	if err := (&Cmd{JSON: true}).Run(t.Context(), std); err != nil {
@@ -48,6 +49,7 @@ func TestDemoPokesEqualGoldenList(t *testing.T) {
 // of events that nobody reads, which must arrive.
 func TestDemoFailsUnlessPokesEqualList(t *testing.T) {
 	eventstest.Long(t)
+	t.Parallel()
 	files := testdataFiles()
 	lines := strings.SplitAfter(files.golden, "\n")
 	for i, change := range map[int]struct{ old, new string }{

@@ -79,6 +79,7 @@ func openBridge(t *testing.T, conn *stream.Conn) *httptest.Server {
 // receipts, which are published afterwards, so that the same events stay unread.
 func TestReplayedTransactionsCauseTheSamePokes(t *testing.T) {
 	eventstest.Long(t)
+	t.Parallel()
 	rec, err := readRecording(testdataFiles())
 	if err != nil {
 		t.Fatal(err)

@@ -73,7 +73,7 @@ func TestG1NewPushkeyGetsWhatWaitedForTheOld(t *testing.T) {
 				h.Say("!r", "@alice:x", 3, 2)
 				<-time.After(time.Minute)
 				h.GatewayUp()
-				<-time.After(30 * time.Minute)
+				<-time.After(5 * time.Minute)
 				if got := h.got("new"); got != c.want {
 					t.Errorf("the new pushkey received %q, want %q", got, c.want)
 				}

@@ -1,4 +1,4 @@
-package main
+package deploy
 
 import (
 	"bytes"
@@ -22,7 +22,7 @@ const nfpm = "github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.44.1"
 func run(t *testing.T, env []string, name string, args ...string) string {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), name, args...)
-	command.Dir = filepath.Join("..", "..")
+	command.Dir = filepath.Join("..", "..", "..")
 	command.Env = append(os.Environ(), env...)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
@@ -36,7 +36,7 @@ func run(t *testing.T, env []string, name string, args ...string) string {
 // buildPackage follows the instructions at the top of nfpm.yaml, and returns the package.
 func buildPackage(t *testing.T, version string) string {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join("deploy", "nfpm.yaml"))
+	raw, err := os.ReadFile("nfpm.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestUnitIsHardened(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skip("this test needs systemd-analyze")
 	}
-	raw, err := os.ReadFile(filepath.Join("deploy", "poked.service"))
+	raw, err := os.ReadFile("poked.service")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,7 @@ type api struct {
 	outbox   *outbox
 	auth     Authenticator
 	limiter  *limiter
+	tests    *limiter            // of test pushes
 	listings *semaphore.Weighted // limits concurrent listings of notifications
 	log      *slog.Logger
 	table    []endpoint
@@ -50,9 +51,9 @@ type call struct {
 	passed   bool // not authenticated here, see endpoint
 }
 
-func newAPI(store *store, outbox *outbox, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, limiter *limiter, log *slog.Logger) *api {
+func newAPI(store *store, outbox *outbox, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, limiter, tests *limiter, log *slog.Logger) *api {
 	a := &api{
-		store: store, outbox: outbox, conn: conn, policy: policy, auth: auth, upstream: up, limiter: limiter,
+		store: store, outbox: outbox, conn: conn, policy: policy, auth: auth, upstream: up, limiter: limiter, tests: tests,
 		listings: semaphore.NewWeighted(maxListings), log: log, reports: newReports(conn, log),
 	}
 	a.table = a.endpoints()

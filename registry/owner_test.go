@@ -19,7 +19,12 @@ type owner struct {
 	mu     sync.Mutex
 	seq    uint64
 	unread map[events.UserID][]stream.ListedNotification
-	stops  []func()
+	// results are those of test pushes; later is how often a dispatcher is asked before it
+	// knows a pusher.
+	results map[events.PusherID]events.TestResult
+	later   map[events.PusherID]int
+	tests   []events.TestPush
+	stops   []func()
 }
 
 func newOwner(t *testing.T, conn *stream.Conn) *owner {
@@ -33,7 +38,7 @@ func newOwner(t *testing.T, conn *stream.Conn) *owner {
 func (o *owner) start() {
 	o.t.Helper()
 	for part := range o.conn.Partitions() {
-		stop, err := o.conn.ServeListing(context.WithoutCancel(o.t.Context()), part, o.list)
+		stop, err := o.conn.ServeOwner(context.WithoutCancel(o.t.Context()), part, stream.Owner{List: o.list, Test: o.test})
 		if err != nil {
 			o.t.Fatal(err)
 		}
@@ -77,4 +82,15 @@ func (o *owner) list(_ context.Context, query stream.ListQuery) (page []stream.L
 		}
 	}
 	return page, 0, nil
+}
+
+func (o *owner) test(_ context.Context, test events.TestPush) (events.TestResult, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.tests = append(o.tests, test)
+	if o.later[test.Pusher] > 0 {
+		o.later[test.Pusher]--
+		return events.TestResult{Status: events.TestNotRegistered}, nil
+	}
+	return o.results[test.Pusher], nil
 }

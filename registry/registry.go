@@ -9,6 +9,7 @@
 //	NATS REJECTED, ACCOUNTS ────────────┘   one transaction:     └─ reconcile ◀──All… (both buckets)
 //	                                        change, version, outbox
 //	client ──notifications──▶ api ──ListNotifications──▶ a dispatcher; NATS ROOMS
+//	       ──test push──────▶ api ──TestPusher─────────▶ a dispatcher ──▶ push gateway
 //
 // A request is routed by its escaped path (route.go), since a rule id may contain an
 // escaped slash. It passes authentication ([Authenticator]), the user's rate limit,
@@ -119,7 +120,9 @@
 //
 //   - NATS is away: clients are served as usual and the outbox grows. Publishing is
 //     retried with jittered backoff, and at once after a reconnect. Only notifications
-//     cannot be listed: M_UNKNOWN 503 with Retry-After.
+//     cannot be listed and pushers not tested: M_UNKNOWN 503 with Retry-After.
+//   - No dispatcher answers a test push: it is asked again for a few seconds unless one may have
+//     sent it, then 503. One that takes longer answers after 6 s that the gateway is slow.
 //   - The homeserver does not know the as_token: a warning, and not ready; it is asked
 //     again every few seconds.
 //   - A receipt or redaction that the homeserver has accepted cannot be published: the client
@@ -212,6 +215,10 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	if err != nil {
 		return nil, err
 	}
+	tests, err := newLimiter(testRate, testBurst)
+	if err != nil {
+		return nil, err
+	}
 	store, err := openStore(ctx, cfg.Database, cfg.options(), cfg.MaxPushers)
 	if err != nil {
 		return nil, err
@@ -235,7 +242,7 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	if up != nil {
 		up.tokens.notices = r.notices
 	}
-	r.api = newAPI(store, r.outbox, conn, policy, source.auth, up, limiter, log)
+	r.api = newAPI(store, r.outbox, conn, policy, source.auth, up, limiter, tests, log)
 	if source.registration != nil {
 		r.recheck = newRecheck(up, source.client.Service(source.registration.ASToken), source.registration, cfg.Recheck)
 		return r, nil

@@ -40,7 +40,9 @@ func (a *api) endpoints() []endpoint {
 		add(rule+"/enabled", route{http.MethodGet: a.getRuleEnabled, http.MethodPut: a.putRuleEnabled})
 		add(rule+"/actions", route{http.MethodGet: a.getRuleActions, http.MethodPut: a.putRuleActions})
 	}
+	add(pathTestPush, route{http.MethodPost: a.testPusher})
 	for _, prefix := range []string{prefixV3, prefixR0, prefixOriginal} {
+		add(prefix+"/pushers/push", route{http.MethodPost: a.testPusher})
 		add(prefix+"/pushers/set", route{http.MethodPost: a.setPusher})
 		add(prefix+"/pushers", route{http.MethodGet: a.getPushers})
 		add(prefix+"/notifications", route{http.MethodGet: a.getNotifications})

@@ -56,6 +56,10 @@ func TestPushersOfOtherKinds(t *testing.T) {
 	if got := h.left(); got != "key" {
 		t.Errorf("here are %s", got)
 	}
+	test := encode(t, keys{"app_id": "m.email", "pushkey": "alice@example.org", "event_id": "$test"})
+	if status, e := h.try(testV3, "alice-phone", test); status != http.StatusBadRequest || !strings.Contains(e.Error, "email") {
+		t.Errorf("a test push by e-mail: %d %+v", status, e)
+	}
 	h.wantSet(200, email, keys{"kind": null})
 	h.wantSet(200, keys{"kind": null, "app_id": "any thing", "pushkey": "+49"}) // a name that is refused here
 	h.wantSet(200, keys{"kind": null})

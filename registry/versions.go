@@ -34,7 +34,7 @@ func (a *api) getVersions(ctx context.Context, c *call) (any, error) {
 }
 
 func ownVersions() versions {
-	v := versions{Versions: []string{"r0.6.1"}, UnstableFeatures: map[string]bool{"org.matrix.msc3881": true}}
+	v := versions{Versions: []string{"r0.6.1"}, UnstableFeatures: map[string]bool{"org.matrix.msc3881": true, "org.matrix.msc4173": true}}
 	for minor := range newestMinor {
 		v.Versions = append(v.Versions, fmt.Sprintf("v1.%d", minor+1))
 	}

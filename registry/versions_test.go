@@ -19,7 +19,7 @@ func TestVersions(t *testing.T) {
 	}
 	checkShape(t, openAPI(t), "Versions", answer)
 	var v versions
-	if err := json.Unmarshal(answer, &v); err != nil || !slices.Contains(v.Versions, "v1.1") || v.Versions[len(v.Versions)-1] != "v1.19" || !v.UnstableFeatures["org.matrix.msc3881"] {
+	if err := json.Unmarshal(answer, &v); err != nil || !slices.Contains(v.Versions, "v1.1") || v.Versions[len(v.Versions)-1] != "v1.19" || !v.UnstableFeatures["org.matrix.msc3881"] || !v.UnstableFeatures["org.matrix.msc4173"] {
 		t.Errorf("%s, %v", answer, err)
 	}
 }

@@ -82,7 +82,7 @@ func (d *Deliverer) post(s *sender, p *outgoing, eventOnly bool) (out poke.Outco
 // appendBody appends the request body (Push Gateway API, POST notify).
 func (p *outgoing) appendBody(dst []byte, of BadgeOf, eventOnly bool) []byte {
 	unread := int(p.unread) //nolint:gosec // a count of messages
-	if p.pusher.NoBadge || of == BadgeNone {
+	if p.uncounted || p.pusher.NoBadge || of == BadgeNone {
 		unread = pushgateway.NoCounts
 	}
 	body, tweaks := p.n.Body, p.n.Tweaks

@@ -56,6 +56,7 @@
 //	log has lost its end        inboxes go back to what is left (power cut), and the rest is read again
 //	inbox has lost its end      older snapshots and an older position are there: the log is read again since then
 //	redacted text not deleted   its message stays open, and the deletion is repeated
+//	test push fails, or hangs   it is answered, and changes no lane and no gateway (testpush.go)
 //	badge not sent              the lane lags, and its record contains that a badge is due
 //	badge due late              it stands where all is that was sent before it: none of that is sent again (G2), and
 //	                            nothing that waits before it is skipped (G1)
@@ -178,7 +179,7 @@ func (d *Deliverer) Start() (stop func()) {
 // Run follows the partition until ctx ends, and then waits for pokes in flight, as long as
 // drain allows.
 func (d *Deliverer) Run(ctx context.Context, drain wait.Drain) error {
-	stop, err := d.Conn.ServeListing(ctx, d.Part, d.list)
+	stop, err := d.Conn.ServeOwner(ctx, d.Part, stream.Owner{List: d.list, Test: d.testPush})
 	if err != nil {
 		return err //nolint:wrapcheck // the error says what failed
 	}

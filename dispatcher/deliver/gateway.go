@@ -21,10 +21,12 @@ type gateway struct {
 	origin string
 
 	waiting   [queues]queue
-	turn      int // the queue that had the last turn
-	inFlight  int // lanes that have a place: they have a delivery slot, or are ready for one
-	late      int // of those, the ones whose attempt takes longer than Patience
-	lagging   int // lanes that lag, whatever they wait for
+	turn      int       // the queue that had the last turn
+	inFlight  int       // lanes that have a place: they have a delivery slot, or are ready for one
+	late      int       // of those, the ones whose attempt takes longer than Patience
+	lagging   int       // lanes that lag, whatever they wait for
+	testers   []*tester // test pushes that wait for a place
+	testing   []*tester // those that have one
 	usedAt    time.Time
 	checkedAt time.Time // when to check next whether it can be forgotten
 
@@ -113,7 +115,13 @@ func (g *gateway) hasPlace(ceiling int) bool {
 	if !g.breaker.open {
 		ceiling = int(g.limit.Ceiling)
 	}
-	return g.inFlight < ceiling && g.inFlight-g.late < g.limit.Places()
+	inFlight, late := g.inFlight+len(g.testing), g.late
+	for _, t := range g.testing {
+		if t.late {
+			late++
+		}
+	}
+	return inFlight < ceiling && inFlight-late < g.limit.Places()
 }
 
 // hangs reports whether everything in flight at the gateway is late, and that is at least as
@@ -184,7 +192,7 @@ func (g *gateway) queued() (n int) {
 
 // idle reports whether no lane uses the gateway.
 func (g *gateway) idle() bool {
-	return g.inFlight == 0 && g.queued() == 0 && g.lagging == 0
+	return g.inFlight == 0 && g.queued() == 0 && g.lagging == 0 && len(g.testers)+len(g.testing) == 0
 }
 
 // state returns what operators see of the gateway.

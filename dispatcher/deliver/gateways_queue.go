@@ -45,8 +45,10 @@ func queueOf(l *lane) int {
 	return failedQueue
 }
 
-// admit makes as many of the lanes that wait at a gateway ready as it has places.
+// admit makes as many of the lanes that wait at a gateway ready as it has places, after the test
+// pushes that wait.
 func (gs *Gateways) admit(g *gateway, now time.Time) {
+	gs.admitTesters(g, now)
 	for !gs.closed && g.hasPlace(gs.ceiling) {
 		l := g.next(now)
 		if l == nil {

@@ -19,6 +19,8 @@ type outgoing struct {
 	attempt int  // 1 for the first
 	known   bool // the lane has failed by itself before: while the gateway was not down
 
+	uncounted bool // it carries no unread count
+
 	skip    bool         // an operator puts it aside
 	past    []outgoing   // refused moments before, and before it in the log
 	failure poke.Failure // of one that the lane looks past

@@ -3,13 +3,8 @@ package stream
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"poked/events"
 	"poked/events/wait"
@@ -47,7 +42,7 @@ const listedTwins = 8
 type listAnswer struct {
 	Notifications []listedJSON `json:"notifications"`
 	Next          uint64       `json:"next,omitempty"`
-	Error         string       `json:"error,omitempty"`
+	ownerError
 }
 
 type listedJSON struct {
@@ -56,20 +51,8 @@ type listedJSON struct {
 	Notification json.RawMessage `json:"notification"` // see [events.Notification.AppendJSON]
 }
 
-const (
-	// listPatience is how long the owner of a partition may take to answer, and
-	// listTakeOver how long to wait for one: as long as a take-over takes.
-	listPatience = 3 * time.Second
-	listTakeOver = WorkerTTL + 2*time.Second
-	// listedBytes is how many bytes end an answer: NATS takes 1 MiB.
-	listedBytes = 512 << 10
-)
-
-// errNoOwner is returned when no dispatcher answers for a partition.
-var errNoOwner = errors.New("no dispatcher answers for the user's partition")
-
-// listSubject is the subject of questions about the users of a partition.
-func listSubject(part int) string { return "poked.notifications." + strconv.Itoa(part) }
+// listedBytes is how many bytes end an answer: NATS takes 1 MiB.
+const listedBytes = 512 << 10
 
 // ListNotifications returns the unread notifications of a user, newest first: up to limit
 // of those before a sequence of NOTIFICATIONS, or of all if that is 0. next is the Before of
@@ -85,10 +68,11 @@ func (c *Conn) ListNotifications(ctx context.Context, query ListQuery) (page []L
 	if err != nil {
 		return nil, 0, fmt.Errorf("list notifications: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, listTakeOver)
+	ctx, cancel := context.WithTimeout(ctx, ownerTakeOver)
 	defer cancel()
 	for {
-		answer, err := c.askOwner(ctx, c.PartOf(query.User), raw)
+		var answer listAnswer
+		err := c.askOwner(ctx, listSubject(c.PartOf(query.User)), ownerPatience, raw, &answer)
 		if err == nil {
 			page, err = answer.read()
 			return page, answer.Next, err
@@ -97,26 +81,6 @@ func (c *Conn) ListNotifications(ctx context.Context, query ListQuery) (page []L
 			return nil, 0, fmt.Errorf("list notifications: %w", err)
 		}
 	}
-}
-
-// askOwner asks the owner of a partition once.
-func (c *Conn) askOwner(ctx context.Context, part int, query []byte) (answer listAnswer, err error) {
-	ctx, cancel := context.WithTimeout(ctx, listPatience)
-	defer cancel()
-	msg, err := c.nc.RequestWithContext(ctx, listSubject(part), query)
-	switch {
-	case errors.Is(err, nats.ErrNoResponders):
-		return answer, errNoOwner
-	case err != nil:
-		return answer, err
-	}
-	if err := json.Unmarshal(msg.Data, &answer); err != nil {
-		return answer, fmt.Errorf("decode answer: %w", err)
-	}
-	if answer.Error != "" {
-		return answer, errors.New(answer.Error)
-	}
-	return answer, nil
 }
 
 func (a *listAnswer) read() (page []ListedNotification, err error) {
@@ -128,47 +92,6 @@ func (a *listAnswer) read() (page []ListedNotification, err error) {
 		page = append(page, ListedNotification{Notification: n, Seq: one.Seq, Room: one.Room})
 	}
 	return page, nil
-}
-
-// ServeListing answers questions about the users of a partition with list, until stop is
-// called; then none is being answered. A list may be longer than one answer can hold.
-func (c *Conn) ServeListing(ctx context.Context, part int, list func(context.Context, ListQuery) (page []ListedNotification, next uint64, err error)) (stop func(), err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	answering := make(chan struct{}, 1) // holds a token while a question is answered
-	sub, err := c.nc.Subscribe(listSubject(part), func(msg *nats.Msg) {
-		answering <- struct{}{}
-		defer func() { <-answering }()
-		if ctx.Err() != nil {
-			return
-		}
-		asked, cancel := context.WithTimeout(ctx, listPatience)
-		defer cancel()
-		var query ListQuery
-		var answer listAnswer
-		err := json.Unmarshal(msg.Data, &query)
-		if err == nil {
-			answer, err = answerOf(asked, query, list)
-		}
-		if ctx.Err() != nil {
-			return // another dispatcher answers
-		}
-		if err != nil {
-			answer = listAnswer{Error: err.Error()}
-		}
-		raw, err := json.Marshal(answer)
-		if err == nil {
-			_ = msg.Respond(raw) // who gets no answer asks again
-		}
-	})
-	if err != nil {
-		cancel()
-		return nil, fmt.Errorf("answer for a partition: %w", err)
-	}
-	return func() {
-		cancel()
-		_ = sub.Unsubscribe() // fails only on a connection that is closed
-		answering <- struct{}{}
-	}, nil
 }
 
 func answerOf(ctx context.Context, query ListQuery, list func(context.Context, ListQuery) ([]ListedNotification, uint64, error)) (answer listAnswer, err error) {

@@ -20,7 +20,7 @@ func TestListNotifications(t *testing.T) {
 		server := eventstest.StartServer(t)
 		conn, owner := server.Connect(eventstest.Topology()), server.Connect(eventstest.Topology())
 		part := conn.PartOf("@a:x")
-		stop, err := owner.ServeListing(t.Context(), part, func(_ context.Context, q stream.ListQuery) (page []stream.ListedNotification, next uint64, err error) {
+		stop, err := owner.ServeOwner(t.Context(), part, stream.Owner{List: func(_ context.Context, q stream.ListQuery) (page []stream.ListedNotification, next uint64, err error) {
 			if q.User != "@a:x" || q.Limit != 40 || !q.Highlight {
 				return nil, 0, errors.New("not what was asked")
 			}
@@ -32,7 +32,7 @@ func TestListNotifications(t *testing.T) {
 				}
 			}
 			return page, 0, nil
-		})
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,12 +68,12 @@ func TestListNotificationsDuringATakeOver(t *testing.T) {
 			server := eventstest.StartServer(t)
 			conn, owner := server.Connect(eventstest.Topology()), server.Connect(eventstest.Topology())
 			began := time.Now()
-			stop, err := owner.ServeListing(t.Context(), conn.PartOf("@a:x"), func(context.Context, stream.ListQuery) ([]stream.ListedNotification, uint64, error) {
+			stop, err := owner.ServeOwner(t.Context(), conn.PartOf("@a:x"), stream.Owner{List: func(context.Context, stream.ListQuery) ([]stream.ListedNotification, uint64, error) {
 				if time.Since(began) < owned {
 					return nil, 0, errors.New("not yet")
 				}
 				return []stream.ListedNotification{{Notification: eventstest.Notification(), Seq: 1}}, 0, nil
-			})
+			}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -126,6 +126,11 @@ func useEachRole(t *testing.T, g guarded) {
 	}
 	g.run("operator", "pushers", "retry", "--user", "@alice:example.org")
 	g.run("operator", "pushers", "removed")
+	g.run("operator", "pushers", "test", "@alice:example.org")
+	if code, answer := request(t.Context(), t, "POST", http+"/_matrix/client/v3/pushers/push", "alice-token",
+		`{"app_id":"org.example.app","pushkey":"alice-pushkey","event_id":"$test"}`); !strings.Contains(answer, `"status":"ok"`) {
+		t.Errorf("test push: %d %s", code, answer)
+	}
 	if out := g.run("operator", "gateways", "--json"); !strings.Contains(out, strings.TrimSuffix(gateway.url, "/_matrix/push/v1/notify")) {
 		t.Errorf("gateways: %s", out)
 	}
@@ -377,7 +382,7 @@ func TestRolesMayPublish(t *testing.T) {
 			"$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS", "$JS.API.DIRECT.GET.KV_INBOX", "$JS.API.STREAM.MSG.GET.KV_INBOX",
 			"$JS.API.CONSUMER.CREATE.KV_INBOX.name.$KV.INBOX.0.user.*",
 		},
-		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "room.room.receipt", "room.room.event", "room.room.barrier", "poked.notifications.0"),
+		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "room.room.receipt", "room.room.event", "room.room.barrier", "poked.notifications.0", "poked.pushers.0.test"),
 	} {
 		g.mayPublish(role, subjects)
 	}

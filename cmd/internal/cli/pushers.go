@@ -20,6 +20,7 @@ type pushersCmd struct {
 	List    pushersListCmd    `cmd:"" default:"withargs" help:"List pushers with their state and backlog (the default)."`
 	Retry   pushersRetryCmd   `cmd:"" help:"Retry lagging pushers now."`
 	Skip    pushersSkipCmd    `cmd:"" help:"Put aside the poke that lagging pushers are stuck at."`
+	Test    pushersTestCmd    `cmd:"" help:"Send a test push to the pushers of a user."`
 	Removed pushersRemovedCmd `cmd:"" help:"List removed pushers with the reason."`
 }
 

@@ -99,6 +99,45 @@ func TestOperatorRetriesPushers(t *testing.T) {
 	eventstest.WaitFor(t, "the poke that was skipped", func() bool { return accepted.Load() > before })
 }
 
+// Clients and operators test pushers, and see why one does not work.
+func TestTestPushes(t *testing.T) {
+	eventstest.Long(t)
+	t.Parallel()
+	var status atomic.Int64
+	status.Store(http.StatusOK)
+	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(int(status.Load()))
+		_, _ = w.Write([]byte(`{}`))
+	}))
+	defer gateway.Close()
+	d := startServe(t, writeFile(t, "tokens", "alice-token @alice:example.org PHONE\n"))
+	setPusher(t, d.http, gateway.URL+"/_matrix/push/v1/notify", "SECRET-pushkey")
+	client := func(want string) {
+		t.Helper()
+		for _, path := range []string{"v3/pushers/push", "unstable/org.matrix.msc4173/pushers/push"} {
+			code, answer := request(t.Context(), t, http.MethodPost, d.http+"/_matrix/client/"+path, "alice-token",
+				`{"app_id":"org.example.app","pushkey":"SECRET-pushkey","event_id":"$test"}`)
+			if code != http.StatusOK || strings.TrimSpace(answer) != want {
+				t.Errorf("%s: %d %s, want %s", path, code, answer, want)
+			}
+		}
+	}
+	operator := func(code int, want, problem string, args ...string) {
+		t.Helper()
+		poked(t, "", append(append([]string{"pushers", "test"}, args...), "--nats", d.nats)...).Want(t, code, want, problem)
+	}
+	client(`{"status":"ok","poked.http_status":200}`)
+	operator(ExitOK, `"status":"ok"`, "", "@alice:example.org", "--json")
+	operator(ExitOK, gateway.URL, "", "@alice:example.org", "--app-id", "org.example.app")
+	status.Store(http.StatusNotFound)
+	client(`{"status":"unreachable","poked.class":"http_4xx","poked.http_status":404}`)
+	operator(ExitFailure, "http_4xx", "not all test pushes were ok", "@alice:example.org")
+	operator(ExitUsage, "", "no pusher matches", "@alice:example.org", "--app-id", "other")
+	operator(ExitUsage, "", "no pusher matches", "@alice:example.org", "--pusher", "other")
+	operator(ExitUsage, "", "no pusher matches", "@bob:example.org")
+	operator(ExitUsage, "", "want a user id", "bob")
+}
+
 func TestNoDispatcherAnswers(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()

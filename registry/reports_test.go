@@ -165,9 +165,12 @@ func TestReportsWaitForNATS(t *testing.T) {
 
 	// What waits at a stop, or beyond the limit, is said to be lost.
 	h.nats.Stop()
+	receipt := receiptEDU{Type: "m.receipt", RoomID: "!r:example.org", Content: map[string]map[receiptKind]map[events.UserID]map[string]any{
+		"$e": {readReceipt: {alice: {"ts": 1}}},
+	}}
 	for range reportsWaiting + 2 {
 		h.reg.api.reports.waiting.Add(1) // as if one waited already: no client waits to find out
-		h.reg.api.reports.take(t.Context(), receiptEDU{})
+		h.reg.api.reports.take(t.Context(), receipt)
 		h.reg.api.reports.waiting.Add(-1)
 	}
 	if got := h.reg.api.reports.snapshot(); got.Lost == 0 || got.Lost > 2 {

@@ -22,9 +22,10 @@ type Health struct {
 	Tries     []deliver.Tries
 	Latency   deliver.Histogram           // age of delivered notifications, since their room event was stored
 	Gateways  map[events.GatewayPhase]int // how many there are in each state
-	Gap       int64                       // imbalance of the accounting of notifications: 0 at rest
-	Following []partition.Following       // the partitions that it owns, in order
-	OldestDue time.Time                   // time of the oldest undelivered notification; zero if there is none
+	Capacity  Capacity
+	Gap       int64                 // imbalance of the accounting of notifications: 0 at rest
+	Following []partition.Following // the partitions that it owns, in order
+	OldestDue time.Time             // time of the oldest undelivered notification; zero if there is none
 }
 
 // Health returns the state of the dispatcher. While a pusher lags it looks at every lane:
@@ -40,7 +41,12 @@ func (d *Dispatcher) Health() Health {
 	if all := d.current.Load(); all != nil {
 		outstanding := d.counts.Outstanding()
 		waits := all.due(h.Lagging > 0)
-		h.Gateways, h.OldestDue, h.Gap = all.gates.ByState(), waits.Oldest, outstanding-waits.Waiting
+		var states []events.GatewayState
+		h.Capacity, states = all.capacity(h.Following)
+		for i := range states {
+			h.Gateways[states[i].State]++
+		}
+		h.OldestDue, h.Gap = waits.Oldest, outstanding-waits.Waiting
 	}
 	return h
 }
@@ -51,7 +57,7 @@ func (d *Dispatcher) Gateways() []events.GatewayState {
 	if all == nil {
 		return nil
 	}
-	return all.gates.States()
+	return all.gatewayStates()
 }
 
 // Unready returns why the dispatcher is not ready, one reason a line, or "" if it is.

@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"context"
 	"iter"
+	"time"
 
 	"poked/events"
 )
@@ -10,7 +11,7 @@ import (
 // serveOperator answers operators until ctx ends. Delivery does not need it.
 func (d *Dispatcher) serveOperator(ctx context.Context, all *delivery) {
 	d.conn.ServeOperator(ctx, d.worker, events.OperatorHandler{
-		Pushers: all.pushers, Retry: all.retry, Skip: all.skip, Gateways: all.gates.States, State: d.state,
+		Pushers: all.pushers, Retry: all.retry, Skip: all.skip, Gateways: all.gatewayStates, State: d.state,
 	}, d.operatorsServed)
 }
 
@@ -23,10 +24,10 @@ func (d *Dispatcher) state() events.DispatcherState {
 	s := events.DispatcherState{
 		Worker: d.worker, RoomEvents: h.RoomEvents, Notifications: h.Notifications,
 		Delivered: h.Delivered, Failed: h.Failed + h.Rejected, Dead: h.Expired + h.Refused + h.PutAside,
-		Lagging: h.Lagging, OldestDue: h.OldestDue, Owned: make([]events.OwnedPartition, 0, len(h.Following)),
+		Lagging: h.Lagging, OldestDue: h.OldestDue, Limited: h.Capacity.Limited, OwnDelayMS: float64(h.Capacity.OwnDelay) / float64(time.Millisecond), Owned: make([]events.OwnedPartition, 0, len(h.Following)),
 	}
 	for _, f := range h.Following {
-		s.Owned = append(s.Owned, events.OwnedPartition{Stage: f.Stage, Part: f.Part, Waiting: f.Waiting, Open: f.Open, Trouble: f.Trouble})
+		s.Owned = append(s.Owned, events.OwnedPartition{Stage: f.Stage, Part: f.Part, Waiting: f.Waiting, Open: f.Open, BehindMS: f.Behind.Milliseconds(), Trouble: f.Trouble})
 	}
 	return s
 }

@@ -42,11 +42,12 @@ const (
 	GatewayProbing    GatewayPhase = "probing"    // it is down, and a probe is in flight
 	GatewayRecovering GatewayPhase = "recovering" // it works again, and its concurrency limit grows
 	GatewayPaused     GatewayPhase = "paused"     // it asked for a pause (Retry-After)
+	GatewayCapacity   GatewayPhase = "capacity"   // it works, and pokes are late since the dispatcher is at its limit
 )
 
 // GatewayPhases returns the states that a gateway may have.
 func GatewayPhases() []GatewayPhase {
-	return []GatewayPhase{GatewayClosed, GatewayOpen, GatewayProbing, GatewayRecovering, GatewayPaused}
+	return []GatewayPhase{GatewayClosed, GatewayOpen, GatewayProbing, GatewayRecovering, GatewayPaused, GatewayCapacity}
 }
 
 // PusherState is what a dispatcher reports to operators about one pusher that it has had

@@ -26,6 +26,12 @@ type DispatcherState struct {
 	Failed        uint64 `json:"failed"`        // tries that a gateway did not take
 	Dead          uint64 `json:"dead"`          // pokes that became dead letters
 	Lagging       int64  `json:"lagging"`       // pushers that lag now
+	// Limited reports that messages or pokes are late because of the dispatcher itself, its
+	// slots or its NATS: more is to be done than it can. No gateway is the cause.
+	Limited bool `json:"limited"`
+	// OwnDelayMS is how late the process runs what is due because its CPU is short, in
+	// milliseconds: the longest delay of the last seconds.
+	OwnDelayMS float64 `json:"own_delay_ms"`
 	// OldestDue is when the oldest undelivered notification was stored; zero if there is none.
 	OldestDue time.Time        `json:"oldest_due,omitzero"`
 	Owned     []OwnedPartition `json:"owned"`
@@ -35,7 +41,10 @@ type DispatcherState struct {
 type OwnedPartition struct {
 	Stage   string `json:"stage"`
 	Part    int    `json:"part"`
-	Waiting uint64 `json:"waiting"`           // messages of the stream that it has not received yet
-	Open    int    `json:"open"`              // messages that it has received and not finished
-	Trouble string `json:"trouble,omitempty"` // why there is no progress although there is work
+	Waiting uint64 `json:"waiting"` // messages of the stream that it has not received yet
+	Open    int    `json:"open"`    // messages that it has received and not finished
+	// BehindMS is how old the newest received message was when it arrived, in milliseconds,
+	// if more waited for it.
+	BehindMS int64  `json:"behind_ms,omitempty"`
+	Trouble  string `json:"trouble,omitempty"` // why there is no progress although there is work
 }

@@ -39,6 +39,7 @@
 //
 //	gateway fails, or hangs     the lane lags; others do not notice (G4)
 //	this process is late        by so much no gateway counts as slower, so none loses its limit or is down for it
+//	more to send than it can    pokes are late and in order; live lanes get most turns, operators see "capacity"
 //	requests hang               they take no place of the limit; probes beyond it find out when that is over
 //	gateway is back             the next probe finds out (G5); what expired is a dead letter
 //	one poke refused            after a few tries the lane tries what comes after it; if the gateway takes that,

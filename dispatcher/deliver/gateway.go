@@ -22,6 +22,8 @@ type gateway struct {
 
 	waiting   [queues]queue
 	turn      int       // the queue that had the last turn
+	lateAt    time.Time // see outrun
+	fresh     int       // turns of live lanes in a row, see freshTurns
 	inFlight  int       // lanes that have a place: they have a delivery slot, or are ready for one
 	late      int       // of those, the ones whose attempt takes longer than Patience
 	lagging   int       // lanes that lag, whatever they wait for
@@ -143,6 +145,11 @@ func (g *gateway) next(now time.Time) *lane {
 	case g.breaker.open || paused:
 		return g.stale(now)
 	}
+	if l := g.waiting[liveQueue].first; l != nil && now.Sub(l.node.since) >= Patience/2 {
+		if g.fresh = (g.fresh + 1) % freshTurns; g.fresh > 0 {
+			return l
+		}
+	}
 	for range queues {
 		if g.turn = (g.turn + 1) % queues; g.waiting[g.turn].n > 0 {
 			break
@@ -150,6 +157,11 @@ func (g *gateway) next(now time.Time) *lane {
 	}
 	return g.waiting[g.turn].first
 }
+
+// freshTurns is the number of turns of which live lanes get all but one when there is more to
+// send than the dispatcher can: what is new goes first, lest everything be late. Otherwise
+// the queues take turns.
+const freshTurns = 8
 
 // likeliest returns the lane that is most likely to succeed if the gateway works: not one
 // that has failed, and not one that arrived when others failed.
@@ -195,8 +207,25 @@ func (g *gateway) idle() bool {
 	return g.inFlight == 0 && g.queued() == 0 && g.lagging == 0 && len(g.testers)+len(g.testing) == 0
 }
 
-// state returns what operators see of the gateway.
-func (g *gateway) state(now time.Time) events.GatewayState {
+// LateFrom is the age from which on what reaches a gateway that answers fast, for a pusher
+// that does not lag, is late because of the dispatcher, and not of the gateway.
+const LateFrom = 2 * time.Second
+
+// noteLate records that a poke whose attempt began at a time was late because of the
+// dispatcher.
+func (g *gateway) noteLate(p *outgoing, began, now time.Time) {
+	if p.live && g.latency < slowAnswer && p.age(began) >= LateFrom {
+		g.lateAt = now
+	}
+}
+
+// outrun reports whether pokes were late a moment ago because of the dispatcher, or of how
+// many it may have in flight here.
+func (g *gateway) outrun(now time.Time) bool { return now.Sub(g.lateAt) < LateFrom }
+
+// state returns what operators see of the gateway. limited reports that the dispatcher is
+// behind with all that it does.
+func (g *gateway) state(now time.Time, limited bool) events.GatewayState {
 	s := events.GatewayState{
 		Origin: g.origin, State: events.GatewayClosed, InFlight: g.inFlight, Limit: g.limit.Places(),
 		Waiting: g.queued(), Lagging: g.lagging,
@@ -215,6 +244,8 @@ func (g *gateway) state(now time.Time) events.GatewayState {
 		s.State, s.Since = events.GatewayProbing, g.breaker.openedAt
 	case g.breaker.open:
 		s.State, s.Since = events.GatewayOpen, g.breaker.openedAt
+	case g.outrun(now), limited && !g.idle():
+		s.State, s.Since = events.GatewayCapacity, g.workedSince()
 	case g.recovering:
 		s.State, s.Since = events.GatewayRecovering, g.workedSince()
 	default:

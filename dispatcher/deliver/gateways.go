@@ -138,28 +138,16 @@ func (gs *Gateways) Close() {
 	gs.some.Broadcast()
 }
 
-// States returns what operators see of the gateways.
-func (gs *Gateways) States() []events.GatewayState {
+// States returns what operators see of the gateways. limited reports that the dispatcher is
+// behind with all that it does, so that no gateway is the cause.
+func (gs *Gateways) States(limited bool) []events.GatewayState {
 	now := time.Now()
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	states := make([]events.GatewayState, 0, len(gs.byOrigin))
 	for origin, g := range gs.byOrigin {
 		if origin != directory.RefusedOrigin {
-			states = append(states, g.state(now))
-		}
-	}
-	return states
-}
-
-// ByState counts the gateways in each state.
-func (gs *Gateways) ByState() map[events.GatewayPhase]int {
-	now, states := time.Now(), map[events.GatewayPhase]int{}
-	gs.mu.Lock()
-	defer gs.mu.Unlock()
-	for origin, g := range gs.byOrigin {
-		if origin != directory.RefusedOrigin {
-			states[g.state(now).State]++
+			states = append(states, g.state(now, limited))
 		}
 	}
 	return states

@@ -24,6 +24,7 @@ func (gs *Gateways) report(l *lane, p *outgoing, out poke.Outcome, began, now ti
 		sample(&g.errorRate, 0)
 		gs.worked(g, full && took < Patience, now)
 		g.tookPoke(p, now)
+		g.noteLate(p, began, now)
 	case out.Class == poke.ClassTimeout && own > took:
 		// Its time was over before this process looked for the answer.
 	default:

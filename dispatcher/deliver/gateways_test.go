@@ -305,8 +305,8 @@ func TestG5GatewayThatHangsIsProbed(t *testing.T) {
 			t.Errorf("%d more were sent to a gateway that hangs", len(n))
 		}
 		g := all[0].node.gate
-		if g.state(time.Now()).State != "open" {
-			t.Errorf("the gateway is %s", g.state(time.Now()).State)
+		if g.state(time.Now(), false).State != "open" {
+			t.Errorf("the gateway is %s", g.state(time.Now(), false).State)
 		}
 		for range 2 {
 			if n := look(ProbeLimit); len(n) != 1 {
@@ -322,6 +322,29 @@ func TestG5GatewayThatHangsIsProbed(t *testing.T) {
 		gs.end(poke.Outcome{Kind: poke.Delivered, Status: 200}, all[hung[0]], all[hung[1]], all[hung[2]], all[hung[3]])
 		if n := takeReady(gs, all); len(n) != 2 { // 60 hang, and 62 is the ceiling
 			t.Errorf("%d were sent when the gateway worked again, want 2", len(n))
+		}
+	})
+}
+
+// While live lanes wait for long, because there is more to send than the dispatcher can, they
+// get most turns, and what lags gets the others.
+func TestG12FreshnessFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gs, _ := idleGateways(10, 1, 1)
+		all := lanes(64)
+		gs.submitAll("a", live, all[:32]...)
+		gs.submitAll("a", 0, all[32:]...)
+		<-time.After(Patience)
+		fresh := 0
+		for range 2 * freshTurns {
+			taken := takeReady(gs, all)
+			if taken[0] < 32 {
+				fresh++
+			}
+			gs.release(all[taken[0]])
+		}
+		if fresh < 2*freshTurns-3 || fresh == 2*freshTurns {
+			t.Errorf("live lanes got %d of %d turns", fresh, 2*freshTurns)
 		}
 	})
 }

@@ -15,6 +15,7 @@ type outgoing struct {
 	n       events.Notification
 	room    events.RoomID
 	unread  uint64
+	live    bool // the lane does not lag
 	badge   bool // it carries the unread count and no notification
 	attempt int  // 1 for the first
 	known   bool // the lane has failed by itself before: while the gateway was not down
@@ -91,7 +92,7 @@ func (l *lane) pickLive() (outgoing, turn) {
 	if now, known := l.unread(); known {
 		unread = min(unread, now) // some may have been read meanwhile
 	}
-	return outgoing{pusher: l.pusher, seq: it.seq, n: *it.n, room: it.room, unread: unread, attempt: 1}, turnPoke
+	return outgoing{pusher: l.pusher, seq: it.seq, n: *it.n, room: it.room, unread: unread, live: true, attempt: 1}, turnPoke
 }
 
 // pickLagging chooses for a lagging lane: the next item that was read from the log, the

@@ -102,6 +102,18 @@ func (gs *Gateways) MeasureDelay(ctx context.Context, tickInterval time.Duration
 	}
 }
 
+// delayShown is how long a delay is shown to operators.
+const delayShown = 10 * time.Second
+
+// OwnDelay returns how late this process runs what is due: the longest delay of the last
+// moments, as far as requests were in flight.
+func (gs *Gateways) OwnDelay() time.Duration {
+	now := time.Now()
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	return gs.delay.since(now.Add(-delayShown), now)
+}
+
 // measures records whether the clock is there.
 func (gs *Gateways) measures(measured bool) {
 	gs.mu.Lock()

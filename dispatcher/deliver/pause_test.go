@@ -87,7 +87,7 @@ func TestG7StandbyForgetsPauses(t *testing.T) {
 			conn.PutPause(events.Pause{Origin: fmt.Sprintf("https://gw-%d.test", n), Until: time.Now().Add(time.Minute)}, func(error) {})
 		}
 		<-time.After(10 * time.Second)
-		if n := len(gs.States()); n != 1000 {
+		if n := len(gs.States(false)); n != 1000 {
 			t.Errorf("the dispatcher knows %d gateways", n)
 		}
 		<-time.After(3 * forgetAfter)

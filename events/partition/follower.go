@@ -68,6 +68,7 @@ type Follower struct {
 	replayed atomic.Bool   // see Replayed
 	waiting  atomic.Uint64 // see [Following]
 	motion   motion
+	behind   behind
 }
 
 // Follow prepares to process a partition from the position that its last worker stored.
@@ -308,6 +309,7 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 	f.drained = meta.NumPending == 0
 	defer f.noteReplayed()
 	f.waiting.Store(meta.NumPending)
+	f.behind.received(meta.Timestamp, meta.NumPending > 0 || f.tail.Queued() > 0)
 	f.noteLog(seq, meta.NumPending)
 	f.giveUpBefore(seq)
 	_, leftOpen := f.left[seq]

@@ -18,7 +18,7 @@ import (
 
 // Metrics for Prometheus. Nothing is counted here: each scrape reads the state of the
 // roles. The number of label values does not grow with users, rooms or gateways: outcome,
-// class and reason are closed enumerations, there are five states, thirteen streams and three
+// class and reason are closed enumerations, there are six states, thirteen streams and three
 // stages, partition is below --partitions, and a path is a template of the API. What is
 // counted is there from the start, at zero, so that alerts see the first of its kind.
 
@@ -49,7 +49,7 @@ func yesNo(yes bool) float64 {
 type dispatcherMetrics struct {
 	health func() dispatcher.Health
 
-	roomEvents, notifications, suppressed, tries, latency, oldest, lagging, passedOver, gap, deadPokes, skipped, gateways, owned, waiting, open *prometheus.Desc
+	roomEvents, notifications, suppressed, tries, latency, oldest, lagging, passedOver, gap, deadPokes, skipped, gateways, owned, waiting, open, limited, behind, delay *prometheus.Desc
 }
 
 func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
@@ -70,13 +70,16 @@ func newDispatcherMetrics(health func() dispatcher.Health) *dispatcherMetrics {
 		waiting:       series("partition_waiting_messages", "Messages of a partition that its consumer has not received yet.", "stage", "partition"),
 		open:          series("partition_open_messages", "Messages of a partition that were received and are not finished.", "stage", "partition"),
 		gateways:      series("gateways", "Push gateways with current activity, by state.", "state"),
+		limited:       series("capacity_limited", "1 while messages or pokes are late because this process, its delivery slots or its NATS are at their limit, not a push gateway."),
+		behind:        series("stage_behind_seconds", "Age of the newest message that a stage has received, while more wait for it; 0 if none does. The highest of all partitions.", "stage"),
+		delay:         series("own_delay_seconds", "How late this process runs what is due because its CPU is short, the longest of the last 10 s with pokes in flight. It counts for no gateway."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *dispatcherMetrics) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		m.roomEvents, m.notifications, m.suppressed, m.tries, m.latency, m.oldest, m.lagging, m.passedOver, m.gap, m.deadPokes, m.skipped, m.gateways, m.owned, m.waiting, m.open,
+		m.roomEvents, m.notifications, m.suppressed, m.tries, m.latency, m.oldest, m.lagging, m.passedOver, m.gap, m.deadPokes, m.skipped, m.gateways, m.owned, m.waiting, m.open, m.limited, m.behind, m.delay,
 	} {
 		descs <- desc
 	}
@@ -110,6 +113,11 @@ func (m *dispatcherMetrics) Collect(metrics chan<- prometheus.Metric) {
 	to.counter(m.skipped, h.Skipped)
 	for _, state := range events.GatewayPhases() {
 		to.gauge(m.gateways, float64(h.Gateways[state]), string(state))
+	}
+	to.gauge(m.limited, yesNo(h.Capacity.Limited))
+	to.gauge(m.delay, h.Capacity.OwnDelay.Seconds())
+	for stage, by := range h.Capacity.Behind {
+		to.gauge(m.behind, by.Seconds(), stage)
 	}
 	for _, f := range h.Following {
 		part := strconv.Itoa(f.Part)

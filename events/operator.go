@@ -72,6 +72,16 @@ type PusherState struct {
 	NextTry    time.Time `json:"next_try,omitzero"`
 }
 
+// Failing reports whether what is sent to the pusher fails. A pusher may lag without that: its
+// user reads elsewhere, notifications came too fast, or its dispatcher changed.
+func (s *PusherState) Failing() bool {
+	switch s.Because {
+	case "", "active", "behind", "stopped", "moved", "record":
+		return s.State == PusherRefused
+	}
+	return true
+}
+
 // PusherPhase is the state of a pusher at the dispatcher that delivers to it.
 type PusherPhase string
 

@@ -2,12 +2,15 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"poked/events"
 	"poked/events/stream"
+	"poked/events/wait"
 )
 
 // owner answers for the users of all partitions, as the dispatchers that own these do, with
@@ -24,6 +27,8 @@ type owner struct {
 	results map[events.PusherID]events.TestResult
 	later   map[events.PusherID]int
 	tests   []events.TestPush
+	states  map[events.UserID][]events.PusherState
+	slow    time.Duration // how long an answer about pushers takes
 	stops   []func()
 }
 
@@ -38,7 +43,7 @@ func newOwner(t *testing.T, conn *stream.Conn) *owner {
 func (o *owner) start() {
 	o.t.Helper()
 	for part := range o.conn.Partitions() {
-		stop, err := o.conn.ServeOwner(context.WithoutCancel(o.t.Context()), part, stream.Owner{List: o.list, Test: o.test})
+		stop, err := o.conn.ServeOwner(context.WithoutCancel(o.t.Context()), part, stream.Owner{List: o.list, Pushers: o.pushers, Test: o.test})
 		if err != nil {
 			o.t.Fatal(err)
 		}
@@ -93,4 +98,14 @@ func (o *owner) test(_ context.Context, test events.TestPush) (events.TestResult
 		return events.TestResult{Status: events.TestNotRegistered}, nil
 	}
 	return o.results[test.Pusher], nil
+}
+
+func (o *owner) pushers(ctx context.Context, user events.UserID) ([]events.PusherState, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.slow > 0 {
+		_ = wait.For(ctx, o.slow)
+		return nil, errors.New("too late")
+	}
+	return o.states[user], nil
 }

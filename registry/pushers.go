@@ -60,6 +60,7 @@ type clientPusher struct {
 	Data              json.RawMessage `json:"data"`
 	Enabled           bool            `json:"enabled"`
 	EnabledMSC3881    bool            `json:"org.matrix.msc3881.enabled"`
+	pusherCondition
 }
 
 // getPushers answers GET pushers (client-server API, "GET
@@ -75,7 +76,7 @@ func (a *api) getPushers(ctx context.Context, c *call) (any, error) {
 			return nil, a.upstream.answered(c, err)
 		}
 	}
-	return map[string]any{"pushers": mergePushers(set.Pushers, there)}, nil
+	return map[string]any{"pushers": mergePushers(set.UserID, set.Pushers, there, a.statesOf(ctx, &set))}, nil
 }
 
 func forClient(p events.Pusher) clientPusher {

@@ -239,12 +239,14 @@ func (u *upstream) greet(ctx context.Context) error {
 
 // mergePushers returns the pushers of a user here and at the homeserver as clients see
 // them. One that is in both is shown as it is here.
-func mergePushers(here []events.Pusher, there []homeserver.Pusher) []any {
+func mergePushers(user events.UserID, here []events.Pusher, there []homeserver.Pusher, states map[events.PusherID]events.PusherState) []any {
 	list := make([]any, 0, len(here)+len(there))
 	both := map[[2]string]bool{}
 	for _, p := range here {
 		both[[2]string{p.AppID, p.Pushkey}] = true
-		list = append(list, forClient(p))
+		shown := forClient(p)
+		shown.pusherCondition = conditionOf(states[events.NewPusherID(user, p.AppID, p.Pushkey)])
+		list = append(list, shown)
 	}
 	for i := range there {
 		if p := &there[i]; !both[[2]string{p.AppID, p.Pushkey}] {

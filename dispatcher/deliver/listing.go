@@ -75,6 +75,18 @@ func (d *Deliverer) States(ctx context.Context, filter events.PusherFilter, afte
 	}
 }
 
+// statesOf returns the state of each of a user's pushers, without counting what waits for one
+// that lags.
+func (d *Deliverer) statesOf(_ context.Context, user events.UserID) (states []events.PusherState, err error) {
+	if d.isClosing() || !d.Gates.lease.Held() {
+		return nil, errNotOwner
+	}
+	for _, one := range d.piece([]events.UserID{user}, events.PusherFilter{}, events.PusherCursor{}) {
+		states = append(states, one.PusherState)
+	}
+	return states, nil
+}
+
 // Retry schedules the lagging pushers that filter admits for now.
 func (d *Deliverer) Retry(ctx context.Context, filter events.PusherFilter) (n events.RetriedPushers) {
 	for piece := range d.pieces(filter, events.PusherCursor{}) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"poked/dispatcher/directory"
+	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/stream"
@@ -80,4 +81,15 @@ func TestWaitingIsCountedOrBounded(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Each class says whether what is sent to a pusher fails, or only waits.
+func TestWhatCountsAsFailing(t *testing.T) {
+	waits := []poke.Class{poke.ClassOK, poke.ClassActive, poke.ClassBehind, poke.ClassStopped, poke.ClassMoved, poke.ClassRecord}
+	for c := range poke.Classes {
+		s := events.PusherState{State: events.PusherLagging, Because: poke.Because(c).String()}
+		if s.Failing() == slices.Contains(waits, c) {
+			t.Errorf("%s: failing is %v", c, s.Failing())
+		}
+	}
 }

@@ -16,16 +16,20 @@ import (
 )
 
 // The dispatcher that owns a partition answers questions about its users: what they have not
-// read, and how a test push to one of their pushers goes. Each kind of question has a subject
+// read, how their pushers are, and how a test push to one of them goes. Each kind of question has a subject
 // for each partition, so nobody needs to know which dispatcher that is.
 //
 //	registry, operator ──▶ poked.notifications.<part>  ──▶ ListNotifications
+//	                   ├─▶ poked.pushers.<part>.states ──▶ PusherStates
 //	                   └─▶ poked.pushers.<part>.test   ──▶ TestPusher
 
 // Owner answers for the users of a partition.
 type Owner struct {
 	// List returns the notifications that a user has not read, and where the next page begins.
 	List func(context.Context, ListQuery) (page []ListedNotification, next uint64, err error)
+	// Pushers returns the state of each enabled pusher of a user; of one that lags, Waiting may
+	// be an upper bound.
+	Pushers func(context.Context, events.UserID) ([]events.PusherState, error)
 	// Test sends a test push. It returns when ctx ends, with what is known by then.
 	Test func(context.Context, events.TestPush) (events.TestResult, error)
 }
@@ -35,6 +39,8 @@ const (
 	// ownerTakeOver how long to wait for one: as long as a take-over takes.
 	ownerPatience = 3 * time.Second
 	ownerTakeOver = WorkerTTL + 2*time.Second
+	// statesPatience is how long an answer about the state of pushers may take: nobody needs it.
+	statesPatience = 250 * time.Millisecond
 	// testPatience is how long a dispatcher waits for the result of a test push, and
 	// testAnswer how long it may take to answer then. Both together, and a short take-over
 	// before, take less than the 10 s for which the example proxies wait.
@@ -54,6 +60,8 @@ var ErrUnanswered = errors.New("the dispatcher did not answer in time")
 
 func listSubject(part int) string { return "poked.notifications." + strconv.Itoa(part) }
 
+func statesSubject(part int) string { return "poked.pushers." + strconv.Itoa(part) + ".states" }
+
 func testSubject(part int) string { return "poked.pushers." + strconv.Itoa(part) + ".test" }
 
 // ownerError is the part of each answer that tells why there is none.
@@ -66,6 +74,25 @@ func (e ownerError) failed() error {
 		return nil
 	}
 	return errors.New(e.Error)
+}
+
+// statesAnswer is the answer about the pushers of a user.
+type statesAnswer struct {
+	ownerError
+	Pushers []events.PusherState `json:"pushers"`
+}
+
+// PusherStates returns what the owner of the user's partition knows of each enabled pusher of a
+// user. It asks once, and for a quarter of a second at most.
+func (c *Conn) PusherStates(ctx context.Context, user events.UserID) ([]events.PusherState, error) {
+	if !c.Connected() {
+		return nil, fmt.Errorf("ask for the state of pushers: %w", nats.ErrDisconnected)
+	}
+	var answer statesAnswer
+	if err := c.askOwner(ctx, statesSubject(c.PartOf(user)), statesPatience, []byte(user), &answer); err != nil {
+		return nil, fmt.Errorf("ask for the state of pushers: %w", err)
+	}
+	return answer.Pushers, nil
 }
 
 // testedAnswer is the answer to a test push.
@@ -129,6 +156,7 @@ func (c *Conn) ServeOwner(ctx context.Context, part int, owner Owner) (stop func
 		answer  func(ctx context.Context, question []byte) any
 	}{
 		{listSubject(part), 1, owner.list},
+		{statesSubject(part), 1, owner.states},
 		{testSubject(part), testsAtOnce, owner.test},
 	}
 	var stops []func()
@@ -191,6 +219,14 @@ func (o *Owner) list(ctx context.Context, question []byte) any {
 		return listAnswer{ownerError: ownerError{err.Error()}}
 	}
 	return answer
+}
+
+func (o *Owner) states(ctx context.Context, user []byte) any {
+	pushers, err := o.Pushers(ctx, events.UserID(user))
+	if err != nil {
+		return statesAnswer{ownerError: ownerError{err.Error()}}
+	}
+	return statesAnswer{Pushers: pushers}
 }
 
 func (o *Owner) test(ctx context.Context, question []byte) any {

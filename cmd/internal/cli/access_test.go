@@ -382,7 +382,7 @@ func TestRolesMayPublish(t *testing.T) {
 			"$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS", "$JS.API.DIRECT.GET.KV_INBOX", "$JS.API.STREAM.MSG.GET.KV_INBOX",
 			"$JS.API.CONSUMER.CREATE.KV_INBOX.name.$KV.INBOX.0.user.*",
 		},
-		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "room.room.receipt", "room.room.event", "room.room.barrier", "poked.notifications.0", "poked.pushers.0.test"),
+		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "room.room.receipt", "room.room.event", "room.room.barrier", "poked.notifications.0", "poked.pushers.0.test", "poked.pushers.0.states"),
 	} {
 		g.mayPublish(role, subjects)
 	}

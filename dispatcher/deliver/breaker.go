@@ -42,6 +42,8 @@ type breaker struct {
 	probes    int   // failed probes, and times opened, since the gateway was steady
 	unfailed  int   // failed probes since it opened, of lanes that had not failed before
 	nextProbe time.Time
+	hurried   bool // the next probe is sent early, since another gateway works again
+	mayHurry  bool // the last probe was not, so the next one may be
 
 	wellAt   time.Time // when the gateway last worked, or was first used
 	openedAt time.Time
@@ -57,6 +59,7 @@ func (b *breaker) worked(now time.Time) (recovered bool) {
 		b.probes = 0
 	}
 	b.open, b.answered, b.probe, b.failures, b.wellAt = false, true, nil, 0, now
+	b.hurried = false
 	return recovered
 }
 
@@ -70,7 +73,7 @@ func (b *breaker) failed(known bool, now time.Time) (opened bool) {
 	if b.open || b.failures < recoveryFailures {
 		return false
 	}
-	b.open, b.openedAt, b.unfailed = true, now, 0
+	b.open, b.openedAt, b.unfailed, b.mayHurry = true, now, 0, true
 	b.putOff(now)
 	return true
 }
@@ -78,7 +81,7 @@ func (b *breaker) failed(known bool, now time.Time) (opened bool) {
 // hung opens the breaker: everything in flight is late. What hangs keeps its place for long,
 // so the probes of lanes that have failed begin at the longest wait.
 func (b *breaker) hung(now time.Time) {
-	b.open, b.openedAt, b.unfailed = true, now, 0
+	b.open, b.openedAt, b.unfailed, b.mayHurry = true, now, 0, true
 	b.probes = max(b.probes, probesToLimit)
 	b.putOff(now)
 }
@@ -90,7 +93,19 @@ func (b *breaker) probeFailed(l *lane, now time.Time) {
 	if l.node.unfailed {
 		b.unfailed++
 	}
+	probes := b.probes
 	b.putOff(now)
+	if b.hurried {
+		b.probes = probes // it was beside the schedule
+	}
+	b.mayHurry, b.hurried = !b.hurried, false
+}
+
+// probeSoon moves the next probe forward.
+func (b *breaker) probeSoon(now time.Time) {
+	if at := now.Add(poke.Spread(probeFirst)); b.probe == nil && at.Before(b.nextProbe) {
+		b.nextProbe, b.hurried = at, true
+	}
 }
 
 // worthAProbe reports whether the lane is to be sent as a probe at once.

@@ -32,6 +32,7 @@ type gateway struct {
 	usedAt    time.Time
 	checkedAt time.Time // when to check next whether it can be forgotten
 
+	listed     bool // in Gateways.unwell
 	limit      poke.Limit
 	breaker    breaker
 	recovering bool // the limit grows again after the gateway was down or paused

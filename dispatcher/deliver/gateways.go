@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -39,6 +40,7 @@ type Gateways struct {
 	late     int   // of those, the ones whose attempt takes longer than Patience
 	wheel    wheel
 	delay    ownDelay
+	unwell   []*gateway            // those of which a probe may be sent early, and some that work again
 	unshared map[*gateway]struct{} // gateways whose pause has yet to be shared
 	halted   bool                  // a slot waits for the lease
 	closed   bool
@@ -92,6 +94,7 @@ func (gs *Gateways) check(g *gateway, now time.Time) {
 	}
 	if g.idle() && now.Sub(g.usedAt) >= forgetAfter && !now.Before(g.pausedUntil) {
 		delete(gs.byOrigin, g.origin)
+		gs.unwell = slices.DeleteFunc(gs.unwell, func(other *gateway) bool { return other == g })
 		return
 	}
 	g.checkedAt = now.Add(forgetAfter)

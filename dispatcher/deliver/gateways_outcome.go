@@ -45,7 +45,8 @@ func (gs *Gateways) report(l *lane, p *outgoing, out poke.Outcome, began, now ti
 
 // worked records a success. A gateway that was down gets few requests at first.
 func (gs *Gateways) worked(g *gateway, grow bool, now time.Time) {
-	if g.breaker.worked(now) {
+	if well := g.breaker.wellAt; g.breaker.worked(now) {
+		gs.probeOthers(well, now)
 		g.limit.Restart(g.limit.Ceiling, now)
 		g.recovering = true
 	} else if grow {
@@ -65,7 +66,37 @@ func (gs *Gateways) failed(g *gateway, l *lane, known, probe bool, out poke.Outc
 	case out.Kind == poke.Slow || !b.failed(known, now):
 		return
 	}
+	gs.awaitProbe(g)
+}
+
+// awaitProbe schedules the next probe of a gateway that is down.
+func (gs *Gateways) awaitProbe(g *gateway) {
 	gs.checkAt(g, g.breaker.nextProbe)
+	if g.breaker.mayHurry && !g.listed {
+		g.listed = true
+		gs.unwell = append(gs.unwell, g)
+	}
+}
+
+// probeOthers probes at once the gateways that went down since one worked last that works
+// again now: the cause may have been the same, such as the network between, and may be over
+// for all. If such a probe fails, the next one follows the schedule, so a gateway that stays
+// down gets twice as many at most.
+func (gs *Gateways) probeOthers(well, now time.Time) {
+	kept := gs.unwell[:0]
+	for _, g := range gs.unwell {
+		switch {
+		case g.breaker.open && g.breaker.openedAt.Before(well):
+			kept = append(kept, g)
+			continue
+		case g.breaker.open:
+			g.breaker.probeSoon(now)
+			gs.checkAt(g, g.breaker.nextProbe)
+		}
+		g.listed = false
+	}
+	clear(gs.unwell[len(kept):])
+	gs.unwell = kept
 }
 
 // allows returns why a lane that has a place must not send a poke, or ClassOK. A lane that

@@ -60,7 +60,7 @@ func (gs *Gateways) findLate(now time.Time) {
 		default:
 			continue
 		}
-		gs.checkAt(g, g.breaker.nextProbe)
+		gs.awaitProbe(g)
 	}
 	for l := gs.out.first; l != nil; l = l.node.next {
 		took := gs.tookSince(l.node.since, now).Seconds()

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"poked/dispatcher/deliver"
 	"poked/events"
 	"poked/events/eventstest"
 )
@@ -148,3 +150,64 @@ func TestG4PusherThatAlwaysFailsOpensNoBreaker(t *testing.T) {
 		})
 	}
 }
+
+// Forty gateways were down for an hour, and each has its probe at another time, half a minute
+// apart at most. The first one that works again tells of the others: they are probed within
+// moments. A gateway that was down before, and stays so, gets no more probes for it.
+func TestG5OneGatewayThatIsBackTellsOfTheOthers(t *testing.T) {
+	eventstest.Long(t)
+	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
+		users := []events.UserID{"@alice:x", "@dead:x"}
+		h.Hosts = append(h.Hosts, "dead.test")
+		h.Register("@dead:x", "dead.test", "dead")
+		const gateways = 40
+		for i := range gateways {
+			host := fmt.Sprintf("gw%d.test", i)
+			h.Hosts = append(h.Hosts, host)
+			users = append(users, h.RegisterMany(recoveryFailures, host, fmt.Sprintf("gw%d-", i))...)
+		}
+		var down atomic.Bool
+		h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+			if p.Host == "dead.test" || down.Load() {
+				return eventstest.Reply{Status: http.StatusServiceUnavailable}
+			}
+			return eventstest.Reply{}
+		})
+		h.Start()
+		h.Room("!r", users...)
+		for i := range recoveryFailures { // so that the dead one is down
+			h.Say("!r", "@alice:x", i, 1)
+			<-time.After(time.Minute)
+		}
+		down.Store(true)
+		h.Say("!r", "@alice:x", recoveryFailures, 1)
+		<-time.After(time.Hour)
+		tried := len(h.Gateway.Tried())
+		down.Store(false)
+		<-time.After(time.Minute)
+		first, dead := map[string]time.Time{}, 0
+		var earliest, latest time.Time
+		for _, p := range h.Gateway.Tried()[tried:] {
+			if p.Host == "dead.test" {
+				dead++
+				continue
+			}
+			if first[p.Host].IsZero() {
+				first[p.Host], latest = p.At, p.At
+			}
+			if earliest.IsZero() {
+				earliest = p.At
+			}
+		}
+		if spread := latest.Sub(earliest); len(first) != gateways || spread > 2*time.Second {
+			t.Errorf("%d of %d gateways were probed within %v of the first", len(first), gateways, spread)
+		}
+		if most := 2*int(time.Minute/(deliver.ProbeLimit/2)) + 1; dead > most {
+			t.Errorf("the gateway that stays down was probed %d times in a minute, want %d at most", dead, most)
+		}
+	})
+}
+
+// recoveryFailures is after how many failures a gateway counts as down.
+const recoveryFailures = 3

@@ -6,7 +6,8 @@
 //	who                    writes                          read by
 //	homeserver             RoomEvent, receipts             match         package publish
 //	                       AccountChange                   registry
-//	registry               UserPushers, UserPushRules      dispatchers   package stream
+//	registry               UserPushers, UserPushRules,     dispatchers   package stream
+//	                       VAPID
 //	match                  LogNotification, Read,          deliver
 //	                       Redaction
 //	deliver                Backlog, InboxRoom, Pause,      deliver, operators

@@ -11,15 +11,18 @@ import (
 type Pusher struct {
 	AppID             string          `json:"app_id"`
 	Pushkey           string          `json:"pushkey"`
-	Kind              string          `json:"kind"` // "http"
+	Kind              string          `json:"kind"` // one of the Kind constants
 	InstanceHandle    string          `json:"instance_handle,omitempty"`
 	AppDisplayName    string          `json:"app_display_name"`
 	DeviceDisplayName string          `json:"device_display_name"`
 	Lang              string          `json:"lang"`
-	Data              json.RawMessage `json:"data"` // object with "url", as the client set it
+	Data              json.RawMessage `json:"data"` // object with "url", of a browser with "auth", as the client set it
 	DeviceID          string          `json:"device_id,omitempty"`
 	// Disabled pushers are kept but not poked (MSC3881, "enabled": false).
 	Disabled bool `json:"disabled,omitempty"`
+	// Inactive pushers are kept but not poked: a browser that has yet to acknowledge that pushes
+	// reach it (MSC4174).
+	Inactive bool `json:"inactive,omitempty"`
 	// PushkeyTS is when the pusher was last set, in seconds since the Unix
 	// epoch: the pushkey_ts of the Push Gateway API.
 	PushkeyTS int64 `json:"pushkey_ts"`
@@ -27,6 +30,22 @@ type Pusher struct {
 	// that one when this one appears goes to this one. It is "" if there is none.
 	Follows PusherID `json:"follows,omitempty"`
 }
+
+// The kinds of pushers that poked delivers to.
+const (
+	KindHTTP = "http"
+	// KindWebPush is a browser (MSC4174), KindWebPushUnstable the same under the name that it
+	// has until the specification has it.
+	KindWebPush         = "webpush"
+	KindWebPushUnstable = "org.matrix.msc4174.webpush"
+)
+
+// IsWebPush reports whether the pusher is a browser: its pushkey is a public key, and its URL a
+// push resource (RFC 8030).
+func (p *Pusher) IsWebPush() bool { return p.Kind == KindWebPush || p.Kind == KindWebPushUnstable }
+
+// IsPoked reports whether the pusher is to be poked.
+func (p *Pusher) IsPoked() bool { return !p.Disabled && !p.Inactive }
 
 // UserPushers is the value of a key in the PUSHERS bucket: all pushers of one
 // user. Version grows with every change of that user's pushers.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"poked/events/homeserver"
+	"poked/events/webpush"
 	"poked/registry/database"
 )
 
@@ -69,6 +70,9 @@ type Config struct {
 	Recheck time.Duration `name:"recheck" placeholder:"DURATION" default:"1h" env:"POKED_RECHECK" help:"With --registration: how often to ask the homeserver for the push rules of each user with pushers, and whether the devices still exist, at most two devices per second. After a start it asks at once, 50 devices per second."`
 	// MaxPushers is how many pushers one user may have, 1 to 75.
 	MaxPushers int `name:"max-pushers" placeholder:"N" default:"50" env:"POKED_MAX_PUSHERS" help:"Maximum number of pushers per user, at most 75."`
+	// WebPushSubject switches Web Push on, and tells push services how they can reach the
+	// operator: mailto: with an address, or an https URL.
+	WebPushSubject string `name:"webpush-subject" placeholder:"URL" env:"POKED_WEBPUSH_SUBJECT" help:"Let browsers be pushers, without a push gateway (Web Push, MSC4174). The value is how push services can reach you: mailto: with an address, or an https URL. Without this flag Web Push is off."`
 	// Rate is the long-term limit of requests per second for one user.
 	Rate float64 `name:"user-rate" placeholder:"N" default:"5" env:"POKED_USER_RATE" help:"Rate limit per user: requests per second in the long run. Each of several registries counts for itself."`
 	// Burst is how many requests one user may make at once, above Rate.
@@ -122,6 +126,11 @@ func (c Config) check() error {
 func (c Config) Validate() error {
 	if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
 		return fmt.Errorf("--http must be an address of the form host:port: %w", err)
+	}
+	if c.WebPushSubject != "" {
+		if err := webpush.CheckSubject(c.WebPushSubject); err != nil {
+			return fmt.Errorf("--webpush-subject %w", err)
+		}
 	}
 	switch {
 	case c.MaxPushers < 1 || c.MaxPushers > maxMaxPushers:

@@ -49,6 +49,7 @@ func copiedTables() []copiedTable {
 		{"predefined_changes", columns("user_id, rule_id, enabled, actions"), "user_id, rule_id", false},
 		{"account_data", columns("user_id, push_rules, ignored_users"), "user_id", false},
 		{"account_changes", columns("user_id, kind, log, seq"), "user_id, kind", false},
+		{"vapid", columns("id, private_key, made_at"), "id", false},
 		{"outbox", columns("id, user_id, bucket"), "id", true}, // the origin was another process
 	}
 }
@@ -134,6 +135,10 @@ func (c *copying) copy(ctx context.Context, in, out *database.Tx, to string) err
 	if known, err := knowsUsers(ctx, out); err != nil || known {
 		return errors.Join(err, notEmpty(to, known))
 	}
+	// A registry that ran on the target has made a key, which no browser knows.
+	if _, err := out.ExecContext(ctx, "DELETE FROM vapid"); err != nil {
+		return fmt.Errorf("delete vapid key: %w", err)
+	}
 	for _, t := range copiedTables() {
 		c.digests[t.name] = sha256.New()
 		rows := 0
@@ -209,7 +214,7 @@ func (t *copiedTable) typed(row []any) []any {
 	for i, column := range t.columns {
 		switch v := row[i].(type) {
 		case int64:
-			if column == "enabled" || column == "disabled" {
+			if column == "enabled" || column == "disabled" || column == "inactive" {
 				row[i] = v != 0
 			}
 		case []byte:

@@ -32,6 +32,8 @@ const (
 	wrongMethod
 	userLocked
 	noHomeserver
+	expiredActivation
+	unknownActivation
 )
 
 // wire is the one table of errcodes and statuses (client-server API, "Standard
@@ -59,6 +61,9 @@ func (p problem) wire() (errcode string, status int) {
 		wrongMethod:     {"M_UNRECOGNIZED", http.StatusMethodNotAllowed},
 		userLocked:      {"M_USER_LOCKED", http.StatusUnauthorized},
 		noHomeserver:    {"M_UNKNOWN", http.StatusBadGateway},
+		// MSC4174
+		expiredActivation: {"M_EXPIRED_ACTIVATION_TOKEN", http.StatusBadRequest},
+		unknownActivation: {"M_UNKNOWN_ACTIVATION_TOKEN", http.StatusBadRequest},
 	}
 	return table[p].errcode, table[p].status
 }

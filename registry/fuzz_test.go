@@ -44,7 +44,7 @@ func FuzzSet(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, body []byte, original bool) {
-		req, err := parseSet(body, original, policy)
+		req, err := parseSet(body, original, true, policy)
 		if err != nil {
 			refusedAsMatrix(t, err)
 			return

@@ -39,6 +39,7 @@ type api struct {
 
 	upstream *upstream // nil without a homeserver to ask
 	reports  *reports
+	browsers *browsers // nil if web push is off
 }
 
 // call is one request in progress, with what its log line needs.
@@ -51,10 +52,11 @@ type call struct {
 	passed   bool // not authenticated here, see endpoint
 }
 
-func newAPI(store *store, outbox *outbox, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, limiter, tests *limiter, log *slog.Logger) *api {
+func newAPI(store *store, outbox *outbox, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, browsers *browsers, limiter, tests *limiter, log *slog.Logger) *api {
 	a := &api{
 		store: store, outbox: outbox, conn: conn, policy: policy, auth: auth, upstream: up, limiter: limiter, tests: tests,
 		listings: semaphore.NewWeighted(maxListings), log: log, reports: newReports(conn, log),
+		browsers: browsers,
 	}
 	a.table = a.endpoints()
 	a.requests.expect(a.table)
@@ -147,6 +149,9 @@ func write(w http.ResponseWriter, answer any, err error) (status int, errcode st
 		return relay(w, passed)
 	}
 	status = http.StatusOK
+	if _, ok := answer.(created); ok {
+		status = http.StatusCreated
+	}
 	if err != nil {
 		e := asAPIError(err)
 		errcode, status = e.problem.wire()

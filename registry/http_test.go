@@ -86,7 +86,7 @@ func TestBodyLimit(t *testing.T) {
 // methods, and its answers match the schemas.
 func TestOpenAPI(t *testing.T) {
 	doc := openAPI(t)
-	h := newHouse(t)
+	h := newHouse(t, withWebPush)
 	promised := map[string]bool{}
 	for path, item := range doc["paths"].(map[string]any) {
 		item := item.(map[string]any)
@@ -120,7 +120,10 @@ func TestOpenAPI(t *testing.T) {
 	}
 	h.set("alice-phone", body())
 	h.set("alice-phone", body(keys{"pushkey": "other", "instance_handle": "handle"}))
+	h.request("POST", setV3, "alice-phone", encode(t, browserBody(newBrowser(t), "https://push.example.net/x")))
 	_, _, list := h.request("GET", prefixV3+"/pushers", "alice-phone", "")
+	_, _, capabilities := h.request("GET", prefixV3+"/capabilities", "alice-phone", "")
+	checkShape(t, doc, "Capabilities", capabilities)
 	checkShape(t, doc, "Pushers", list)
 	h.put("global/override/a", `{"actions":["notify"],"conditions":[{"kind":"x"}]}`)
 	h.put("device/h/content/a", `{"actions":[{"set_tweak":"sound"}],"pattern":"x"}`)
@@ -174,7 +177,7 @@ func checkShape(t *testing.T, doc map[string]any, name string, answer []byte) {
 // TestOpenAPIErrcodes checks that the description has every errcode.
 func TestOpenAPIErrcodes(t *testing.T) {
 	doc := openAPI(t)
-	for p := internal; p <= wrongMethod; p++ {
+	for p := internal; p <= unknownActivation; p++ {
 		checkShape(t, doc, "Error", []byte(encode(t, (&apiError{problem: p, message: "m"}).body())))
 	}
 }

@@ -92,7 +92,7 @@ func (i *Importer) read(p Import) (pusherRow, error) {
 	if err != nil {
 		return pusherRow{}, fmt.Errorf("%w: it cannot be written as JSON", ErrNotImported)
 	}
-	request, err := parseSet(body, false, i.policy)
+	request, err := parseSet(body, false, false, i.policy)
 	var judged *apiError
 	if errors.As(err, &judged) {
 		return pusherRow{}, fmt.Errorf("%w: %s", ErrNotImported, judged.message)
@@ -131,7 +131,7 @@ func (i *Importer) add(ctx context.Context, tx *database.Tx, row pusherRow) erro
 	if err := hold(ctx, tx, row.UserID); err != nil {
 		return err
 	}
-	return upsertPusher(ctx, tx, row)
+	return upsertPusher(ctx, tx, &row)
 }
 
 // hold gives a user no version, so that nothing is published before the user's rules are

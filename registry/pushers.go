@@ -17,33 +17,44 @@ func (a *api) setPusher(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	req, err := parseSet(body, c.original, a.policy)
+	webPush := a.browsers != nil
+	req, err := parseSet(body, c.original, webPush, a.policy)
 	if a.upstream == nil {
-		if err == nil {
-			err = a.setHere(ctx, c, &req)
+		if err != nil {
+			return nil, err
 		}
-		return struct{}{}, err
+		return a.setHere(ctx, c, &req)
 	}
-	if req.isOther() || err != nil && req.remove {
+	if req.isOther(webPush) || err != nil && req.remove {
 		c.request.Body = io.NopCloser(bytes.NewReader(body))
 		return a.setOther(ctx, c, &req, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return struct{}{}, a.upstream.setHere(ctx, c, &req, func(ctx context.Context) error { return a.setHere(ctx, c, &req) })
+	var answer any
+	err = a.upstream.setHere(ctx, c, &req, func(ctx context.Context) (err error) {
+		answer, err = a.setHere(ctx, c, &req)
+		return err
+	})
+	return answer, err
 }
 
-// setHere stores or deletes an HTTP pusher.
-func (a *api) setHere(ctx context.Context, c *call, req *setRequest) error {
+// setHere stores or deletes a pusher that poked delivers to. A browser that has to acknowledge it
+// is answered with 201, and asked.
+func (a *api) setHere(ctx context.Context, c *call, req *setRequest) (any, error) {
 	user := c.identity.UserID
 	if req.remove {
-		return a.store.DeletePusher(ctx, user, req.pusher.AppID, req.pusher.Pushkey)
+		return struct{}{}, a.store.DeletePusher(ctx, user, req.pusher.AppID, req.pusher.Pushkey)
 	}
 	req.pusher.DeviceID = c.identity.DeviceID
-	replaced, err := a.store.SetPusher(ctx, user, req.pusher, req.append)
+	replaced, ask, err := a.store.SetPusher(ctx, user, req.pusher, req.append)
 	logRemoved(a.log, replaced)
-	return err
+	if err != nil || ask == nil {
+		return struct{}{}, err
+	}
+	a.browsers.add(ask)
+	return created{}, nil
 }
 
 // clientPusher is a pusher as its owner sees it: without internal fields, and with both
@@ -60,6 +71,7 @@ type clientPusher struct {
 	Data              json.RawMessage `json:"data"`
 	Enabled           bool            `json:"enabled"`
 	EnabledMSC3881    bool            `json:"org.matrix.msc3881.enabled"`
+	Activated         *bool           `json:"activated,omitempty"` // of browsers (MSC4174)
 	pusherCondition
 }
 
@@ -80,7 +92,7 @@ func (a *api) getPushers(ctx context.Context, c *call) (any, error) {
 }
 
 func forClient(p events.Pusher) clientPusher {
-	return clientPusher{
+	shown := clientPusher{
 		Pushkey:           p.Pushkey,
 		Kind:              p.Kind,
 		AppID:             p.AppID,
@@ -93,4 +105,8 @@ func forClient(p events.Pusher) clientPusher {
 		Enabled:           !p.Disabled,
 		EnabledMSC3881:    !p.Disabled,
 	}
+	if activated := !p.Inactive; p.IsWebPush() {
+		shown.Activated = &activated
+	}
+	return shown
 }

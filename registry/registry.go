@@ -52,6 +52,16 @@
 // that was in the poke. A page token is a sequence in the log, so new notifications do
 // not shift later pages.
 //
+// # Web Push
+//
+// With Config.WebPushSubject, clients may set browsers as pushers (MSC4174; webpush.go). A
+// browser is stored inactive, and dispatchers leave it alone until its client has sent back a
+// token that the registry pushes to it, at the address and with the secret that are set. The
+// database has the token's digest. The key by which push services know poked (VAPID) is made
+// once, and all browsers are bound to it: it is in the database, in its backups and copies, and in
+// the bucket VAPID, from which dispatchers learn it and a database that lost it gets it back. If
+// both have one, and another, the database wins and the registry logs the loss.
+//
 // # With a homeserver
 //
 // With Config.Homeserver, the homeserver authenticates tokens (homeservertokens.go) and
@@ -128,6 +138,11 @@
 //   - A receipt or redaction that the homeserver has accepted cannot be published: the client
 //     gets the homeserver's answer, and publishing is retried. Up to 4096 wait in memory; a
 //     crash loses them, and the next receipt in the room mends the count.
+//   - A push service does not take a browser's token: it is pushed again for five minutes, if that
+//     may help. After that the pusher stays inactive until it is set again; if the subscription is
+//     gone (404, 410) it is removed. GET pushers shows which is active.
+//   - A registry ends before it has pushed a token: it, or another, pushes a new one within a
+//     minute or so, as long as the first would have been valid.
 //   - poked crashes while it moves a pusher from the homeserver: the pusher is in both, and
 //     pokes may come twice until the next attempt.
 //   - A crash between publishing and deleting the outbox row: the value is published
@@ -192,6 +207,7 @@ type Registry struct {
 	api      *api
 	outbox   *outbox
 	notices  *notices
+	browsers *browsers  // nil if web push is off
 	recheck  *recheck   // nil without a registration
 	tokens   *tokenFile // nil with a homeserver
 	conn     *stream.Conn
@@ -242,7 +258,10 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	if up != nil {
 		up.tokens.notices = r.notices
 	}
-	r.api = newAPI(store, r.outbox, conn, policy, source.auth, up, limiter, tests, log)
+	if r.browsers, err = openBrowsers(ctx, cfg.WebPushSubject, store, conn, policy, log); err != nil {
+		return nil, errors.Join(err, listener.Close(), store.Close())
+	}
+	r.api = newAPI(store, r.outbox, conn, policy, source.auth, up, r.browsers, limiter, tests, log)
 	if source.registration != nil {
 		r.recheck = newRecheck(up, source.client.Service(source.registration.ASToken), source.registration, cfg.Recheck)
 		return r, nil
@@ -323,6 +342,9 @@ func (r *Registry) Run(ctx context.Context) error {
 	group.Go(func() error { r.serveOperators(ctx); return nil })
 	group.Go(func() error { return r.conn.ConsumeRejections(ctx, r.rejected) })
 	group.Go(func() error { return r.conn.ConsumeAccounts(ctx, r.accountChanged) })
+	if r.browsers != nil {
+		group.Go(func() error { return r.browsers.run(ctx) })
+	}
 	if r.api.upstream != nil {
 		group.Go(func() error { return r.api.upstream.greet(ctx) })
 		group.Go(func() error { return r.api.reports.run(ctx) })

@@ -13,11 +13,12 @@ import (
 
 // Restored counts what a restore found in the buckets and wrote.
 type Restored struct {
-	Users      int `json:"users"` // with pushers
-	Pushers    int `json:"pushers"`
-	RuleUsers  int `json:"users_with_rules"` // with push rules or ignored users
-	Rules      int `json:"rules"`            // that users and their devices have made
-	Unreadable int `json:"unreadable"`       // values that could not be parsed and are not restored
+	Users      int  `json:"users"` // with pushers
+	Pushers    int  `json:"pushers"`
+	RuleUsers  int  `json:"users_with_rules"` // with push rules or ignored users
+	Rules      int  `json:"rules"`            // that users and their devices have made
+	VAPIDKey   bool `json:"vapid_key"`        // the key of Web Push
+	Unreadable int  `json:"unreadable"`       // values that could not be parsed and are not restored
 }
 
 // ErrNotEmpty reports that a database holds users that a restore would overwrite.
@@ -103,7 +104,22 @@ func (r *restore) read(ctx context.Context, tx *database.Tx) error {
 		}
 		r.progress()
 	}
-	return nil
+	return r.vapid(ctx, tx)
+}
+
+// vapid restores the key by which push services know poked.
+func (r *restore) vapid(ctx context.Context, tx *database.Tx) error {
+	there, found, err := r.conn.VAPID(ctx)
+	if err != nil {
+		return fmt.Errorf("read vapid key: %w", err)
+	}
+	if r.done.VAPIDKey = found; !found || tx == nil {
+		return nil
+	}
+	if _, err := tx.ExecContext(ctx, "DELETE FROM vapid"); err != nil { // a registry that ran has made one, which no browser knows
+		return fmt.Errorf("delete vapid key: %w", err)
+	}
+	return putVAPID(ctx, tx, there.PrivateKey)
 }
 
 func (r *restore) pushers(ctx context.Context, tx *database.Tx, set events.UserPushers) error {

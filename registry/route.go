@@ -12,6 +12,8 @@ const (
 	prefixV3       = "/_matrix/client/v3"
 	prefixR0       = "/_matrix/client/r0"
 	prefixOriginal = "/_matrix/client/api/v1"
+	// prefixWebPush has what MSC4174 adds, until the specification has it.
+	prefixWebPush = "/_matrix/client/unstable/org.matrix.msc4174"
 )
 
 // route maps the methods of one path to their handlers.
@@ -41,8 +43,12 @@ func (a *api) endpoints() []endpoint {
 		add(rule+"/actions", route{http.MethodGet: a.getRuleActions, http.MethodPut: a.putRuleActions})
 	}
 	add(pathTestPush, route{http.MethodPost: a.testPusher})
+	add(prefixWebPush+"/pushers/ack", route{http.MethodPost: a.acknowledge})
 	for _, prefix := range []string{prefixV3, prefixR0, prefixOriginal} {
 		add(prefix+"/pushers/push", route{http.MethodPost: a.testPusher})
+		add(prefix+"/pushers/ack", route{http.MethodPost: a.acknowledge})
+		add(prefix+"/capabilities", route{http.MethodGet: a.getCapabilities})
+		list[len(list)-1].passed = a.upstream != nil
 		add(prefix+"/pushers/set", route{http.MethodPost: a.setPusher})
 		add(prefix+"/pushers", route{http.MethodGet: a.getPushers})
 		add(prefix+"/notifications", route{http.MethodGet: a.getNotifications})

@@ -9,6 +9,7 @@ import (
 
 	"poked/events"
 	"poked/events/pushgateway"
+	"poked/events/webpush"
 )
 
 // Limits of a pusher. The first three are from the specification; the others keep a
@@ -33,13 +34,14 @@ type setRequest struct {
 // parseSet reads a body of pushers/set. It ignores unknown keys and, when deleting, all
 // keys except those that identify the pusher, since clients send leftovers there.
 // needHandle makes the instance handle required, as under the original prefix.
-func parseSet(body []byte, needHandle bool, policy *pushgateway.Policy) (setRequest, error) {
+// webPush reports whether browsers may be set, too.
+func parseSet(body []byte, needHandle, webPush bool, policy *pushgateway.Policy) (setRequest, error) {
 	f, err := parseFields(body)
 	if err != nil {
 		return setRequest{}, err
 	}
 	req := setRequest{pusher: events.Pusher{AppID: f.appID(), Pushkey: f.pushkey()}}
-	req.pusher.Kind, req.remove = f.kind()
+	req.pusher.Kind, req.remove = f.kind(webPush)
 	if !req.remove {
 		req.append = f.flag("append", false)
 		req.pusher.Disabled = !f.enabled()
@@ -47,7 +49,7 @@ func parseSet(body []byte, needHandle bool, policy *pushgateway.Policy) (setRequ
 		req.pusher.AppDisplayName = f.name("app_display_name")
 		req.pusher.DeviceDisplayName = f.name("device_display_name")
 		req.pusher.Lang = f.name("lang")
-		req.pusher.Data = f.data(policy)
+		req.pusher.Data = f.data(&req.pusher, policy)
 	}
 	return req, f.err()
 }
@@ -79,21 +81,31 @@ func notInLabel(r rune) bool {
 	return !inLabel
 }
 
-// kindHTTP is the kind of pushers that poked delivers.
-const kindHTTP = "http"
-
-// kind returns "http", or remove for null, which deletes the pusher.
-func (f *fields) kind() (kind string, remove bool) {
+// kind returns the kind of a pusher that poked delivers to, or remove for null, which deletes
+// the pusher.
+func (f *fields) kind(webPush bool) (kind string, remove bool) {
 	if raw, ok := f.raw["kind"]; ok && isNull(raw) {
 		return "", true
 	}
 	kind = f.text("kind")
-	f.want(kind == kindHTTP, "kind", `must be "http", or null to delete the pusher; other kinds are not supported`)
+	if webPush {
+		f.want(isOurs(kind, webPush), "kind", `must be "http" or "webpush", or null to delete the pusher; other kinds are not supported`)
+	} else {
+		f.want(isOurs(kind, webPush), "kind", `must be "http", or null to delete the pusher; other kinds are not supported`)
+	}
 	return kind, false
 }
 
+// isOurs reports whether poked delivers to pushers of a kind.
+func isOurs(kind string, webPush bool) bool {
+	p := events.Pusher{Kind: kind}
+	return kind == events.KindHTTP || webPush && p.IsWebPush()
+}
+
 // isOther reports whether the request is for a pusher of another kind than poked delivers.
-func (r *setRequest) isOther() bool { return r.pusher.Kind != "" && r.pusher.Kind != kindHTTP }
+func (r *setRequest) isOther(webPush bool) bool {
+	return r.pusher.Kind != "" && !isOurs(r.pusher.Kind, webPush)
+}
 
 // instanceHandle reads the handle under either of its names. An empty one counts as
 // absent.
@@ -127,7 +139,7 @@ func (f *fields) name(key string) string {
 }
 
 // data returns the object as compact JSON with the same meaning.
-func (f *fields) data(policy *pushgateway.Policy) json.RawMessage {
+func (f *fields) data(p *events.Pusher, policy *pushgateway.Policy) json.RawMessage {
 	object := f.object("data")
 	if object == nil {
 		return nil
@@ -137,14 +149,37 @@ func (f *fields) data(policy *pushgateway.Policy) json.RawMessage {
 		f.missing = append(f.missing, "data.url")
 		return nil
 	}
-	f.checkURL(f.str("data.url", raw), policy)
+	check := policy.CheckURL
+	if p.IsWebPush() {
+		check = policy.CheckResource
+		f.browser(object, p.Pushkey)
+	}
+	f.checkURL(f.str("data.url", raw), check)
 	encoded, err := json.Marshal(f.raw["data"])
 	f.want(err == nil && len(encoded) <= maxDataBytes, "data", fmt.Sprintf("must have at most %d bytes as compact JSON", maxDataBytes))
 	return encoded
 }
 
-func (f *fields) checkURL(raw string, policy *pushgateway.Policy) {
-	_, err := policy.CheckURL(raw)
+// browser checks what only a browser's pusher has.
+func (f *fields) browser(data map[string]json.RawMessage, pushkey string) {
+	raw, ok := data["auth"]
+	if !ok {
+		f.missing = append(f.missing, "data.auth")
+		return
+	}
+	if format, ok := data["format"]; ok {
+		f.want(f.str("data.format", format) == "event_id_only", "data.format", `must be "event_id_only" or absent`)
+	}
+	switch _, err := webpush.ParseSubscription(pushkey, f.str("data.auth", raw)); {
+	case errors.Is(err, webpush.ErrPushkey):
+		f.want(false, "pushkey", err.Error())
+	case err != nil:
+		f.want(false, "data.auth", err.Error())
+	}
+}
+
+func (f *fields) checkURL(raw string, check func(string) (*pushgateway.URL, error)) {
+	_, err := check(raw)
 	var refusal *pushgateway.Refusal
 	switch {
 	case errors.As(err, &refusal):

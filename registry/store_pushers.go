@@ -27,16 +27,24 @@ type pusherRow struct {
 	DeviceID          string        `db:"device_id"`
 	PushkeyTS         int64         `db:"pushkey_ts"`
 	Disabled          bool          `db:"disabled"`
+	activation
 }
 
 const pusherColumns = `user_id, app_id, pushkey, kind, instance_handle, app_display_name,
-	device_display_name, lang, data, device_id, pushkey_ts, disabled`
+	device_display_name, lang, data, device_id, pushkey_ts, disabled,
+	inactive, ack_digest, ack_expires, ack_due, ack_failure`
+
+// pusherValues are those of pusherColumns in a statement with names.
+const pusherValues = `:user_id, :app_id, :pushkey, :kind, :instance_handle, :app_display_name,
+	:device_display_name, :lang, :data, :device_id, :pushkey_ts, :disabled,
+	:inactive, :ack_digest, :ack_expires, :ack_due, :ack_failure`
 
 func newPusherRow(user events.UserID, p events.Pusher) pusherRow {
 	return pusherRow{
 		UserID: user, AppID: p.AppID, Pushkey: p.Pushkey, Kind: p.Kind, InstanceHandle: p.InstanceHandle,
 		AppDisplayName: p.AppDisplayName, DeviceDisplayName: p.DeviceDisplayName, Lang: p.Lang,
 		Data: string(p.Data), DeviceID: p.DeviceID, PushkeyTS: p.PushkeyTS, Disabled: p.Disabled,
+		activation: activation{Inactive: p.Inactive},
 	}
 }
 
@@ -45,6 +53,7 @@ func (r *pusherRow) pusher() events.Pusher {
 		AppID: r.AppID, Pushkey: r.Pushkey, Kind: r.Kind, InstanceHandle: r.InstanceHandle,
 		AppDisplayName: r.AppDisplayName, DeviceDisplayName: r.DeviceDisplayName, Lang: r.Lang,
 		Data: json.RawMessage(r.Data), DeviceID: r.DeviceID, PushkeyTS: r.PushkeyTS, Disabled: r.Disabled,
+		Inactive: r.Inactive,
 	}
 }
 
@@ -114,23 +123,26 @@ func eachUser[T any](rows []T, owner func(*T) events.UserID) func(events.UserID)
 // got a new pushkey, and what waits for the old one is for the same device. An app that has two
 // at the same time loses nothing by it.
 func follow(set *events.UserPushers) {
-	type place struct{ device, app string }
-	last := map[place]events.PusherID{}
+	type app struct{ device, id string }
+	last := map[app]events.PusherID{}
 	for i := range set.Pushers {
 		p := &set.Pushers[i]
 		if p.DeviceID == "" {
 			continue
 		}
-		at := place{p.DeviceID, p.AppID}
-		p.Follows = last[at]
+		at := app{p.DeviceID, p.AppID}
+		if p.Follows = last[at]; p.Inactive {
+			continue // nothing waits for it
+		}
 		last[at] = events.NewPusherID(set.UserID, p.AppID, p.Pushkey)
 	}
 }
 
 // SetPusher creates a pusher or replaces the one with the same identity. Unless
 // keepOthers is set it removes, and returns, other users' pushers with the same app_id
-// and pushkey. It fails with an apiError if the user has too many pushers.
-func (s *store) SetPusher(ctx context.Context, user events.UserID, p events.Pusher, keepOthers bool) (replaced []removed, err error) {
+// and pushkey. For a browser that has to acknowledge it, it returns the token to push. It fails
+// with an apiError if the user has too many pushers.
+func (s *store) SetPusher(ctx context.Context, user events.UserID, p events.Pusher, keepOthers bool) (replaced []removed, ask *question, err error) {
 	p.PushkeyTS = time.Now().Unix()
 	names := of(user)
 	if !keepOthers { // so that of two users who set it at the same time one keeps it
@@ -140,8 +152,15 @@ func (s *store) SetPusher(ctx context.Context, user events.UserID, p events.Push
 		if err := touch(ctx, tx, user); err != nil {
 			return err
 		}
-		if err := upsertPusher(ctx, tx, newPusherRow(user, p)); err != nil {
+		row := newPusherRow(user, p)
+		if ask, err = askBrowser(ctx, tx, &row, time.Now()); err != nil {
 			return err
+		}
+		if err := upsertPusher(ctx, tx, &row); err != nil {
+			return err
+		}
+		if ask != nil {
+			ask.row = row
 		}
 		if err := s.checkCount(ctx, tx, user); err != nil || keepOthers {
 			return err
@@ -150,7 +169,19 @@ func (s *store) SetPusher(ctx context.Context, user events.UserID, p events.Push
 			"pushkey = ? AND app_id = ? AND user_id <> ?", p.Pushkey, p.AppID, user)
 		return err
 	})
-	return replaced, err
+	return replaced, ask, err
+}
+
+// findPusher reads a pusher. found is false if there is none.
+func findPusher(ctx context.Context, tx *database.Tx, user events.UserID, appID, pushkey string) (row pusherRow, found bool, err error) {
+	err = tx.GetContext(ctx, &row, "SELECT "+pusherColumns+" FROM pushers WHERE user_id = ? AND app_id = ? AND pushkey = ?", user, appID, pushkey)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return row, false, nil
+	case err != nil:
+		return row, false, fmt.Errorf("look for pusher: %w", err)
+	}
+	return row, true, nil
 }
 
 // TakeOver stores a pusher that the homeserver had. It does nothing if the same is here
@@ -160,14 +191,11 @@ func (s *store) TakeOver(ctx context.Context, user events.UserID, p events.Pushe
 	p.PushkeyTS = time.Now().Unix()
 	return s.update(ctx, of(user), func(tx *database.Tx) error {
 		row := newPusherRow(user, p)
-		var have pusherRow
-		err := tx.GetContext(ctx, &have, "SELECT "+pusherColumns+" FROM pushers WHERE user_id = ? AND app_id = ? AND pushkey = ?",
-			user, row.AppID, row.Pushkey)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-		case err != nil:
-			return fmt.Errorf("look for pusher: %w", err)
-		default:
+		have, found, err := findPusher(ctx, tx, user, row.AppID, row.Pushkey)
+		if err != nil {
+			return err
+		}
+		if found {
 			row.DeviceID, row.PushkeyTS = cmp.Or(have.DeviceID, row.DeviceID), have.PushkeyTS
 			if row == have {
 				return nil
@@ -176,7 +204,7 @@ func (s *store) TakeOver(ctx context.Context, user events.UserID, p events.Pushe
 		if err := touch(ctx, tx, user); err != nil {
 			return err
 		}
-		if err := upsertPusher(ctx, tx, row); err != nil {
+		if err := upsertPusher(ctx, tx, &row); err != nil {
 			return err
 		}
 		return s.checkCount(ctx, tx, user)
@@ -185,8 +213,8 @@ func (s *store) TakeOver(ctx context.Context, user events.UserID, p events.Pushe
 
 // upsertPusher writes a pusher. Its pushkey_ts grows with every set, even within one
 // second and after a removal, so that a rejection of the earlier pusher cannot remove the
-// new one.
-func upsertPusher(ctx context.Context, tx *database.Tx, row pusherRow) error {
+// new one. It sets the row's.
+func upsertPusher(ctx context.Context, tx *database.Tx, row *pusherRow) error {
 	var last int64
 	err := tx.GetContext(ctx, &last, `SELECT coalesce(max(pushkey_ts), 0) FROM (
 			SELECT pushkey_ts FROM pushers WHERE user_id = ? AND app_id = ? AND pushkey = ?
@@ -198,13 +226,14 @@ func upsertPusher(ctx context.Context, tx *database.Tx, row pusherRow) error {
 	}
 	row.PushkeyTS = max(row.PushkeyTS, last+1)
 	_, err = tx.NamedExecContext(ctx, `INSERT INTO pushers (`+pusherColumns+`)
-		VALUES (:user_id, :app_id, :pushkey, :kind, :instance_handle, :app_display_name,
-			:device_display_name, :lang, :data, :device_id, :pushkey_ts, :disabled)
+		VALUES (`+pusherValues+`)
 		ON CONFLICT (user_id, app_id, pushkey) DO UPDATE SET
 			kind = excluded.kind, instance_handle = excluded.instance_handle,
 			app_display_name = excluded.app_display_name, device_display_name = excluded.device_display_name,
 			lang = excluded.lang, data = excluded.data, device_id = excluded.device_id,
-			pushkey_ts = excluded.pushkey_ts, disabled = excluded.disabled`, row)
+			pushkey_ts = excluded.pushkey_ts, disabled = excluded.disabled, inactive = excluded.inactive,
+			ack_digest = excluded.ack_digest, ack_expires = excluded.ack_expires,
+			ack_due = excluded.ack_due, ack_failure = excluded.ack_failure`, row)
 	if err != nil {
 		return fmt.Errorf("write pusher: %w", err)
 	}

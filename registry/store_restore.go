@@ -17,8 +17,7 @@ func restorePushers(ctx context.Context, tx *database.Tx, set events.UserPushers
 	}
 	for i := range set.Pushers {
 		_, err := tx.NamedExecContext(ctx, `INSERT INTO pushers (`+pusherColumns+`)
-			VALUES (:user_id, :app_id, :pushkey, :kind, :instance_handle, :app_display_name,
-				:device_display_name, :lang, :data, :device_id, :pushkey_ts, :disabled)
+			VALUES (`+pusherValues+`)
 			ON CONFLICT DO NOTHING`, newPusherRow(set.UserID, set.Pushers[i]))
 		if err != nil {
 			return fmt.Errorf("write pusher: %w", err)

@@ -54,7 +54,7 @@ func (a *api) testPusher(ctx context.Context, c *call) (any, error) {
 			return nil, err
 		case p == nil:
 			return clientTest{Status: events.TestNotRegistered}, nil
-		case p.Disabled:
+		case !p.IsPoked():
 			return clientTest{Status: events.TestNotRegistered, Class: events.TestDisabled}, nil
 		}
 		result, err := a.conn.TestPusher(ctx, events.TestPush{

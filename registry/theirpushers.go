@@ -111,7 +111,7 @@ func (u *upstream) takeOver(ctx context.Context, account homeserver.Account) err
 		return err
 	}
 	for i := range list {
-		if p := &list[i]; p.Kind == kindHTTP {
+		if p := &list[i]; p.Kind == events.KindHTTP {
 			if err := u.move(ctx, account, p, here.Pushers); err != nil {
 				return err
 			}
@@ -122,7 +122,7 @@ func (u *upstream) takeOver(ctx context.Context, account homeserver.Account) err
 
 func hasHTTP(list []homeserver.Pusher) bool {
 	for i := range list {
-		if list[i].Kind == kindHTTP {
+		if list[i].Kind == events.KindHTTP {
 			return true
 		}
 	}
@@ -138,7 +138,7 @@ func (u *upstream) move(ctx context.Context, account homeserver.Account, p *home
 		log.Debug("a pusher stays at the homeserver until its client sets it: its device is not known")
 		return err
 	}
-	req, err := parseSet(p.Raw, false, u.policy)
+	req, err := parseSet(p.Raw, false, false, u.policy)
 	if err == nil {
 		req.pusher.DeviceID = device
 		err = u.store.TakeOver(ctx, user, req.pusher)

@@ -162,7 +162,7 @@ func TestLogoutIsHeededByAllRegistries(t *testing.T) {
 		t.Fatalf("logout: %d", status)
 	}
 	claimed := tokens.withClaim(t.Context(), before) // as a request that began before
-	if _, err := b.reg.store.SetPusher(claimed, alice, events.Pusher{AppID: "a", Pushkey: "two", Kind: "http", Data: []byte("{}")}, false); !errors.Is(err, errLoggedOut) {
+	if _, _, err := b.reg.store.SetPusher(claimed, alice, events.Pusher{AppID: "a", Pushkey: "two", Kind: "http", Data: []byte("{}")}, false); !errors.Is(err, errLoggedOut) {
 		t.Errorf("a pusher was set after the logout: %v", err)
 	}
 	if n := a.count("pushers"); n != 0 {

@@ -19,18 +19,21 @@ type versions struct {
 	UnstableFeatures map[string]bool `json:"unstable_features"`
 }
 
-// getVersions returns the homeserver's answer, since its clients use all of its API, or
-// without a homeserver the versions whose pushers and push rules the registry implements.
+// getVersions returns the homeserver's answer with what poked adds to it, since its clients use
+// all of its API, or without a homeserver the versions whose pushers and push rules the registry implements.
 func (a *api) getVersions(ctx context.Context, c *call) (any, error) {
 	if a.upstream == nil {
-		return ownVersions(), nil
+		v := ownVersions()
+		if a.browsers != nil {
+			v.UnstableFeatures[featureWebPush] = true
+		}
+		return v, nil
 	}
-	leave, err := a.upstream.tokens.admitStranger(ctx)
-	if err != nil {
-		return nil, err
+	own := map[string]any{}
+	if a.browsers != nil {
+		own[featureWebPush] = true
 	}
-	defer leave()
-	return a.upstream.forward(ctx, c)
+	return a.merged(ctx, c, "unstable_features", own)
 }
 
 func ownVersions() versions {

@@ -147,6 +147,7 @@ func TestWrittenValues(t *testing.T) {
 		{"position", encode(t, partition.Position{})},
 		{"position", encode(t, partition.Position{Next: 9, Open: []uint64{3, 8}, Wrote: []uint64{8}, Parts: map[uint64][]byte{8: {5}}, Log: 70, Owner: "w"})},
 		{"pause", encode(t, events.Pause{Origin: "https://g.example:443", Until: at})},
+		{"vapid", encode(t, events.VAPID{PrivateKey: strings.Repeat("A", 43), Subject: "mailto:a@matrix.org"})},
 		{"rejection", encode(t, events.Rejection{UserID: "@a:x"})},
 		{"rejection", encode(t, events.Rejection{
 			UserID: "@a:x", AppID: "a", Pushkey: "k", PushkeyTS: 1, RejectedAt: 2, Gateway: "https://g.example:443",
@@ -185,6 +186,7 @@ func TestSchemasDescribeEveryField(t *testing.T) {
 		"dead_letter": events.DeadLetter{}, "pause": events.Pause{}, "rejection": events.Rejection{},
 		"read": logged[events.Read]{}, "redaction": logged[events.Redaction]{}, "position": partition.Position{},
 		"inbox_position": events.InboxPosition{}, "barrier": events.Barrier{}, "trace": trace.Trace{},
+		"vapid": events.VAPID{},
 	} {
 		var fields []string
 		typ := reflect.TypeOf(value)
@@ -297,6 +299,7 @@ func TestRefusals(t *testing.T) {
 		{"backlog", `{"user_id":"@a:x","position":1,"attempts":1,"since":"now","next_try":"2026-07-01T00:00:00Z","last_error":""}`, "date-time"},
 		{"position", `{"next":-1,"owner":"w"}`, "minimum"},
 		{"pause", `{"origin":"","until":"2026-07-01T00:00:00Z"}`, "minLength"},
+		{"vapid", `{"private_key":"A","subject":"mailto:a@matrix.org"}`, "minLength"},
 		{"rejection", `{"user_id":"@a:x"}`, "missing properties"},
 		{"dead_letter", `{"reason":"bored","at":"2026-07-01T00:00:00Z"}`, "one of"},
 		{"dead_letter", `{"reason":"expired","at":"2026-07-01T00:00:00Z","message":"*"}`, "base64"},

@@ -128,7 +128,7 @@ func (d *Directory) loaded() {
 }
 
 // Apply applies a user's pushers as the registry published them. A disabled pusher counts
-// as absent.
+// as absent, and so does a browser that has yet to be activated.
 func (d *Directory) Apply(set events.UserPushers) {
 	if set.UserID != "" { // else the value cannot be read: what was known before stays
 		d.update(&set, (*partition).isNewFromWatch)
@@ -161,7 +161,7 @@ func (d *Directory) update(set *events.UserPushers, isNew func(*partition, *even
 }
 
 func enabled(pushers []events.Pusher) []events.Pusher {
-	disabled := func(p events.Pusher) bool { return p.Disabled }
+	disabled := func(p events.Pusher) bool { return !p.IsPoked() }
 	if !slices.ContainsFunc(pushers, disabled) {
 		return pushers
 	}

@@ -22,6 +22,7 @@ type Fate string
 const (
 	FateNone       Fate = "not_notified" // the event does not notify the user, or not this device
 	FateDisabled   Fate = "disabled"     // the pusher is disabled
+	FateInactive   Fate = "inactive"     // a browser that has not acknowledged that pushes reach it
 	FateDelivered  Fate = "delivered"
 	FateRejected   Fate = "rejected"    // the gateway rejected the pushkey, and the pusher was removed
 	FateDead       Fate = "dead_letter" // given up, with a reason
@@ -197,6 +198,8 @@ func (u *User) fate(t *Trace, set *events.Pusher, p *Pusher, e *evidence) Fate {
 		return FateRejected
 	case set.Disabled:
 		return FateDisabled
+	case set.Inactive:
+		return FateInactive
 	case !u.Notified || !u.reaches(set.InstanceHandle):
 		return FateNone
 	case u.Unread && newer:

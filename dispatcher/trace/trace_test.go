@@ -128,6 +128,12 @@ func TestG16WhyItDidNotRing(t *testing.T) {
 			},
 			say: message, why: events.SuppressNoPusher, fate: trace.FateDisabled, text: "their pushers are disabled",
 		},
+		"not activated": {
+			arrange: func(h *dispatchertest.Harness) {
+				h.RegisterAll("@bob:x", events.Pusher{Pushkey: "bob", Kind: events.KindWebPush, Inactive: true})
+			},
+			say: message, why: events.SuppressNoPusher, fate: trace.FateInactive, text: "has not acknowledged",
+		},
 	} {
 		t.Run(name, func(t *testing.T) { tc.check(t, name) })
 	}

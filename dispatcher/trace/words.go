@@ -44,7 +44,7 @@ func (u *User) Because() string {
 		return fmt.Sprintf("was not notified: they were not in the room (membership %s).", u.Membership)
 	case events.SuppressNoPusher:
 		if len(u.Pushers) > 0 {
-			return "was not notified: their pushers are disabled."
+			return "was not notified: their pushers are disabled or inactive."
 		}
 		return "was not notified: they have no pusher."
 	case events.SuppressIgnored:
@@ -93,6 +93,8 @@ func (p *Pusher) Because(t *Trace, u *User, now time.Time) string {
 		return p.deadBecause()
 	case FateDisabled:
 		return "Not sent: the pusher is disabled."
+	case FateInactive:
+		return "Not sent: its client has not acknowledged that pushes reach the browser."
 	case FateNone:
 		if u.Notified {
 			return "Not sent: the rules of this device do not notify it."

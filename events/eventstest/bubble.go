@@ -61,5 +61,5 @@ func Keep(t *testing.T, conn *stream.Conn) {
 			t.Errorf("keep: %v", err)
 		}
 	})
-	WaitFor(t, "the first look", func() bool { return len(conn.Streams()) == 13 })
+	WaitFor(t, "the first look", func() bool { return len(conn.Streams()) == 14 })
 }

@@ -1,6 +1,7 @@
 package pushgateway
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"net/url"
@@ -10,12 +11,13 @@ import (
 	"unicode/utf8"
 )
 
-// A URL is the canonical form of a push gateway's URL that a Policy allows. Two URLs of
-// the same gateway have the same Origin.
+// A URL is the canonical form of a push gateway's URL, or of a browser's push resource, that a
+// Policy allows. Two URLs of the same gateway have the same Origin.
 type URL struct {
 	scheme string // "https" or "http"
 	host   string // lower-case ASCII name, or an address without brackets
 	port   uint16
+	path   string // escaped
 	query  string // without "?"
 }
 
@@ -38,14 +40,20 @@ func (u *URL) HostPort() string {
 // ("https://example.org:443"). It contains nothing secret.
 func (u *URL) Origin() string { return u.scheme + "://" + u.HostPort() }
 
-// String returns the canonical URL, without the scheme's default port. CheckURL accepts
-// it and returns an equal URL.
-func (u *URL) String() string {
+// WebOrigin returns the origin as browsers write it (RFC 6454, section 6.2): without the
+// scheme's default port.
+func (u *URL) WebOrigin() string {
 	s := u.Origin()
 	if u.port == defaultPort(u.scheme) {
 		s = s[:strings.LastIndexByte(s, ':')]
 	}
-	s += NotifyPath
+	return s
+}
+
+// String returns the canonical URL, without the scheme's default port. What checked it accepts
+// it again and returns an equal URL.
+func (u *URL) String() string {
+	s := u.WebOrigin() + u.path
 	if u.query != "" {
 		s += "?" + u.query
 	}
@@ -70,14 +78,33 @@ func (u *URL) String() string {
 // allow list cannot contain them.
 func (p *Policy) CheckURL(raw string) (*URL, error) {
 	parsed, err := parseURL(raw)
+	if err == nil && parsed.EscapedPath() != NotifyPath {
+		err = refuse("the path must be " + NotifyPath)
+	}
 	if err != nil {
 		return nil, err
 	}
+	return p.check(parsed)
+}
+
+// CheckResource checks whether raw may be registered as a browser's push resource (RFC 8030,
+// section 2), and returns its canonical form. It may have any path; all else is as for
+// CheckURL. The error is a *Refusal.
+func (p *Policy) CheckResource(raw string) (*URL, error) {
+	parsed, err := parseURL(raw)
+	if err != nil {
+		return nil, err
+	}
+	return p.check(parsed)
+}
+
+// check checks what depends on the policy.
+func (p *Policy) check(parsed *url.URL) (*URL, error) {
 	port, err := urlPort(parsed)
 	if err != nil {
 		return nil, err
 	}
-	u := &URL{scheme: parsed.Scheme, port: port, query: parsed.RawQuery}
+	u := &URL{scheme: parsed.Scheme, port: port, path: cmp.Or(parsed.EscapedPath(), "/"), query: parsed.RawQuery}
 	if err := p.checkHost(u, parsed.Host, parsed.Hostname()); err != nil {
 		return nil, err
 	}
@@ -122,8 +149,6 @@ func parseURL(raw string) (*url.URL, error) {
 		return nil, refuse("the URL must not have a fragment")
 	case u.Hostname() == "":
 		return nil, refuse("the URL has no host")
-	case u.EscapedPath() != NotifyPath:
-		return nil, refuse("the path must be " + NotifyPath)
 	case !isASCII(u.RawQuery):
 		return nil, refuse("the query must be plain ASCII")
 	}

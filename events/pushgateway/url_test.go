@@ -40,6 +40,44 @@ func TestCheckURLAdmits(t *testing.T) {
 	}
 }
 
+// A push resource may have any path, and is requested exactly there.
+func TestCheckResource(t *testing.T) {
+	for _, c := range []struct{ raw, canonical, origin string }{
+		{"https://push.example.net/", "", "https://push.example.net"},
+		{"https://push.example.net", "https://push.example.net/", "https://push.example.net"},
+		{"https://push.example.net:443/wpush/v2/gAAA", "https://push.example.net/wpush/v2/gAAA", "https://push.example.net"},
+		{"https://push.example.net/fcm/send/c%3AAPA91b-_x:y", "", "https://push.example.net"},
+		{"https://push.example.net/a//b/../c%2Fd", "", "https://push.example.net"},
+		{"https://push.example.net:8443/up?id=1&up=%20", "", "https://push.example.net:8443"},
+		{"https://push.example.net/" + NotifyPath, "", "https://push.example.net"},
+		{"https://push.example.net/ü", "https://push.example.net/%C3%BC", "https://push.example.net"},
+	} {
+		if c.canonical == "" {
+			c.canonical = c.raw
+		}
+		u, err := new(Policy).CheckResource(c.raw)
+		if err != nil || u.String() != c.canonical || u.WebOrigin() != c.origin {
+			t.Errorf("%s: %v, %v, want %s of %s", c.raw, u, err, c.canonical, c.origin)
+			continue
+		}
+		if again, err := new(Policy).CheckResource(u.String()); err != nil || *again != *u {
+			t.Errorf("%s: %v, %v when it is checked again", c.raw, again, err)
+		}
+	}
+	for _, bad := range []string{
+		"", "push.example.net/x", "http://push.example.net/x", "https://10.0.0.1/x", "https://push/x", "https://push.example.net:25/x",
+		"https://a:b@push.example.net/x", "https://push.example.net/x#y", "https://push.example.net/x y", "https://push.example.net/%zz",
+		"https://169.254.169.254/latest/meta-data", "https://push.example.net/" + strings.Repeat("x", MaxURLBytes),
+	} {
+		if u, err := new(Policy).CheckResource(bad); !errors.Is(err, ErrBlocked) {
+			t.Errorf("%s: %v, %v", bad, u, err)
+		}
+	}
+	if _, err := policy(t, "127.0.0.1", "", true).CheckResource("http://127.0.0.1:25/x"); err != nil {
+		t.Errorf("the operator's list: %v", err)
+	}
+}
+
 func TestCheckURLParts(t *testing.T) {
 	u, err := policy(t, "::1", "", true).CheckURL("http://[::1]/_matrix/push/v1/notify")
 	if err != nil {

@@ -51,6 +51,7 @@ const (
 	BucketPositions = "POSITIONS"
 	BucketWorkers   = "WORKERS"
 	bucketGateways  = "GATEWAYS"
+	bucketVAPID     = "VAPID"
 )
 
 // metaPartitions is the metadata key of a stream's partition count.
@@ -188,6 +189,7 @@ func (t Topology) buckets() []jetstream.KeyValueConfig {
 		{Bucket: BucketPositions, Description: "How far each partition is processed, <stage>.<part>, and its owner, part.<part>."},
 		{Bucket: BucketWorkers, Description: "Live dispatchers: worker.<id>.", TTL: WorkerTTL},
 		{Bucket: bucketGateways, Description: "Pauses that push gateways asked for (Retry-After): paused.<origin>.", TTL: pauseTTL},
+		{Bucket: bucketVAPID, Description: "The key by which push services of browsers know poked: key. Private."},
 	}
 }
 

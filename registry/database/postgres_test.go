@@ -69,7 +69,7 @@ func openedAtOnce(t *testing.T, address string) {
 				return
 			}
 			var version int
-			if err := d.Get(t.Context(), &version, "SELECT max(version_id) FROM goose_db_version"); err != nil || version != 3 {
+			if err := d.Get(t.Context(), &version, "SELECT max(version_id) FROM goose_db_version"); err != nil || version != 4 {
 				t.Errorf("version %d (%v)", version, err)
 			}
 			if err := d.Close(); err != nil {

@@ -97,6 +97,7 @@ func (g guarded) start() (roles []*process, http string) {
 	})
 	registry, where := start(g.t, append([]string{"registry", "--nats", g.url("registry"), "--http", "127.0.0.1:0",
 		"--database", filepath.Join(g.t.TempDir(), "poked.db"),
+		"--webpush-subject", "mailto:push@matrix.org",
 		"--tokens", writeFile(g.t, "tokens", "alice-token @alice:example.org PHONE\n")}, extra...)...)
 	dispatcher.waitReady()
 	return []*process{registry, dispatcher}, fmt.Sprintf("http://%s", where["http"])
@@ -134,7 +135,7 @@ func useEachRole(t *testing.T, g guarded) {
 	if out := g.run("operator", "gateways", "--json"); !strings.Contains(out, strings.TrimSuffix(gateway.url, "/_matrix/push/v1/notify")) {
 		t.Errorf("gateways: %s", out)
 	}
-	if out := g.run("registry", "registry", "restore", "--from-nats", "--json", "--database", filepath.Join(t.TempDir(), "new.db")); !strings.Contains(out, `"pushers":1`) {
+	if out := g.run("registry", "registry", "restore", "--from-nats", "--json", "--database", filepath.Join(t.TempDir(), "new.db")); !strings.Contains(out, `"pushers":1`) || !strings.Contains(out, `"vapid_key":true`) {
 		t.Errorf("restore: %s", out)
 	}
 	g.deadLetters()
@@ -341,16 +342,16 @@ func TestNoRoleWritesForAnother(t *testing.T) {
 	for role, subjects := range map[string][]string{
 		"dispatcher": {
 			"room." + room + ".event", "room." + room + ".state._._", "rooms.0." + room + ".event", "state." + room + "._._",
-			"account." + user + ".logout", "$KV.PUSHERS.0." + user, "$KV.PUSH_RULES.0." + user,
+			"account." + user + ".logout", "$KV.PUSHERS.0." + user, "$KV.VAPID.key", "$KV.PUSH_RULES.0." + user,
 			"$JS.API.STREAM.CREATE.SPY", "$JS.API.STREAM.UPDATE.ROOMS", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.STREAM.PURGE.ROOMS", "$JS.API.STREAM.PURGE.NOTIFICATIONS",
 		},
 		"registry":   {"room." + room + ".state._._", "log.0", "$KV.BACKLOG.0.x", "$JS.API.STREAM.DELETE.ROOMS"},
-		"operator":   {"$KV.PUSHERS.0." + user, "$KV.POSITIONS.match.0", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.CONSUMER.CREATE.KV_PUSHERS"},
-		"homeserver": {"log.0", "rejected." + user, "dead.0." + user, "$JS.API.STREAM.DELETE.ROOMS"},
-		"bridge": {
-			"log.0", "rejected." + user, "$KV.PUSHERS.0." + user, "$JS.API.STREAM.CREATE.SPY", "$JS.API.STREAM.DELETE.ROOMS",
+		"operator":   append(waysToVAPID(), "$KV.PUSHERS.0."+user, "$KV.POSITIONS.match.0", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.CONSUMER.CREATE.KV_PUSHERS"),
+		"homeserver": append(waysToVAPID(), "log.0", "rejected."+user, "dead.0."+user, "$JS.API.STREAM.DELETE.ROOMS"),
+		"bridge": append(waysToVAPID(),
+			"log.0", "rejected."+user, "$KV.PUSHERS.0."+user, "$JS.API.STREAM.CREATE.SPY", "$JS.API.STREAM.DELETE.ROOMS",
 			"$JS.API.DIRECT.GET.NOTIFICATIONS", "$JS.API.CONSUMER.CREATE.NOTIFICATIONS",
-		},
+		),
 	} {
 		nc := g.connect(role)
 		for _, subject := range subjects {
@@ -369,6 +370,15 @@ func TestNoRoleWritesForAnother(t *testing.T) {
 	publishAll(t, g.url("homeserver"), memberEvent("alice"))
 }
 
+// waysToVAPID returns the subjects by which the private key for Web Push could be read, or replaced.
+func waysToVAPID() []string {
+	return []string{
+		"$KV.VAPID.key", "$JS.API.DIRECT.GET.KV_VAPID.$KV.VAPID.key", "$JS.API.DIRECT.GET.KV_VAPID", "$JS.API.STREAM.MSG.GET.KV_VAPID",
+		"$JS.API.CONSUMER.CREATE.KV_VAPID", "$JS.API.CONSUMER.CREATE.KV_VAPID.spy", "$JS.API.CONSUMER.CREATE.KV_VAPID.spy.$KV.VAPID.key",
+		"$JS.API.CONSUMER.DURABLE.CREATE.KV_VAPID.spy", "$JS.API.CONSUMER.MSG.NEXT.KV_VAPID.spy", "$JS.API.STREAM.SNAPSHOT.KV_VAPID",
+	}
+}
+
 // TestRolesMayPublish publishes as each role on the subjects that no other test covers.
 func TestRolesMayPublish(t *testing.T) {
 	eventstest.Long(t)
@@ -379,10 +389,11 @@ func TestRolesMayPublish(t *testing.T) {
 			"rejected.user", "dead.0.user", "log.0", "$KV.INBOX.0.user.room",
 			"$KV.WORKERS.match.0", "$KV.BACKLOG.0.pusher", "$KV.GATEWAYS.paused.origin", "$JS.API.CONSUMER.CREATE.KV_WORKERS.name.$KV.WORKERS.>",
 			"$JS.API.DIRECT.GET.KV_WORKERS.$KV.WORKERS.match.0", "$JS.API.STREAM.MSG.GET.KV_PUSHERS",
+			"$JS.API.CONSUMER.CREATE.KV_VAPID.name.$KV.VAPID.key", "$JS.API.STREAM.MSG.GET.KV_VAPID",
 			"$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS", "$JS.API.DIRECT.GET.KV_INBOX", "$JS.API.STREAM.MSG.GET.KV_INBOX",
 			"$JS.API.CONSUMER.CREATE.KV_INBOX.name.$KV.INBOX.0.user.*",
 		},
-		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "room.room.receipt", "room.room.event", "room.room.barrier", "poked.notifications.0", "poked.pushers.0.test", "poked.pushers.0.states"),
+		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "$KV.VAPID.key", "$JS.API.STREAM.MSG.GET.KV_VAPID", "room.room.receipt", "room.room.event", "room.room.barrier", "poked.notifications.0", "poked.pushers.0.test", "poked.pushers.0.states"),
 	} {
 		g.mayPublish(role, subjects)
 	}

@@ -27,6 +27,7 @@ type registryRunCmd struct {
 	NATS     string          `name:"nats" required:"" group:"NATS:" env:"POKED_NATS" placeholder:"URL,..." help:"NATS to use: one URL, or several of one cluster."`
 	Access   node.NATSFlags  `embed:"" group:"NATS:"`
 	Roles    node.RoleFlags  `embed:""`
+	Route    node.RouteFlags `embed:"" group:"Push gateways:"`
 	Registry registry.Config `embed:"" group:"Registry:"`
 }
 
@@ -51,6 +52,6 @@ func (c *registryRunCmd) Validate() error {
 
 // Run runs the registry until ctx ends.
 func (c *registryRunCmd) Run(ctx context.Context, std terminal.Streams) error {
-	s := node.Stack{Log: c.Roles.Log.Logger(std.Err), Starters: []node.Starter{node.StartRegistry(c.Registry)}}
+	s := node.Stack{Log: c.Roles.Log.Logger(std.Err), Starters: []node.Starter{node.StartRegistry(c.Registry, c.Route)}}
 	return c.Roles.Run(ctx, s.Outside(c.NATS, "poked registry", c.Access))
 }

@@ -86,7 +86,7 @@ func (c *serveCmd) Run(ctx context.Context, std terminal.Streams) error {
 		Log:      log,
 		Where:    []any{"data", dir.Path},
 		Data:     dir,
-		Starters: []node.Starter{node.StartRegistry(c.Registry), node.StartDispatcher(c.Dispatcher, c.Ways)},
+		Starters: []node.Starter{node.StartRegistry(c.Registry, c.Ways.Route), node.StartDispatcher(c.Dispatcher, c.Ways)},
 	}
 	if c.BridgeHTTP != "" {
 		c.Bridge.HTTP = c.BridgeHTTP

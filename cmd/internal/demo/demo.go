@@ -139,7 +139,7 @@ func (s *player) starters(dir string, log *slog.Logger, end func()) ([]node.Star
 // registry starts the registry and stores its address.
 func (s *player) registry(cfg registry.Config) node.Starter {
 	return func(ctx context.Context, b node.Base) (node.Actor, error) {
-		a, err := node.StartRegistry(cfg)(ctx, b)
+		a, err := node.StartRegistry(cfg, node.RouteFlags{})(ctx, b)
 		s.registryAddr = a.At("http")
 		return a, err
 	}

@@ -72,13 +72,18 @@ type Base struct {
 // Starter starts one actor, up to the point where only Run is left to call.
 type Starter func(context.Context, Base) (Actor, error)
 
-// StartRegistry returns a starter of the registry.
-func StartRegistry(cfg registry.Config) Starter {
+// StartRegistry returns a starter of the registry, which reaches push services of browsers as
+// the flags say.
+func StartRegistry(cfg registry.Config, flags RouteFlags) Starter {
 	return func(ctx context.Context, b Base) (Actor, error) {
+		route, err := flags.route()
+		if err != nil {
+			return Actor{}, err
+		}
 		var r *registry.Registry
 		failed := func(err error) { b.log.Error("the registry is waiting for its database", "error", err) }
-		err := wait.Until(ctx, setUpPause, failed, func() (err error) {
-			if r, err = registry.Open(ctx, cfg, b.policy, b.Conn, b.log); err != nil && !errors.Is(err, registry.ErrStoreAway) {
+		err = wait.Until(ctx, setUpPause, failed, func() (err error) {
+			if r, err = registry.Open(ctx, cfg, b.policy.Via(route), b.Conn, b.log); err != nil && !errors.Is(err, registry.ErrStoreAway) {
 				err = backoff.Permanent(err)
 			}
 			return err

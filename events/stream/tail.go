@@ -232,6 +232,11 @@ func (t *Tail) AcceptRecord(m *nats.Msg) (key string, r Record, pending uint64, 
 	}), meta.NumPending, true
 }
 
+// noResponders is the status of a request that nobody answers.
+const noResponders = "503"
+
+var errNoConsumer = errors.New("pull: 503, no server has the consumer: its stream has no leader, or the server that had it has restarted")
+
 // status handles a status message: a heartbeat (100), an expired pull request (408), or
 // the end of the consumer (409 and others).
 func (t *Tail) status(status string, header nats.Header) {
@@ -249,6 +254,8 @@ func (t *Tail) status(status string, header nats.Header) {
 		if err := t.pull(); err != nil {
 			t.fail(err)
 		}
+	case noResponders:
+		t.fail(errNoConsumer)
 	default:
 		t.fail(fmt.Errorf("pull: %s %s", status, header.Get("Description")))
 	}

@@ -40,6 +40,7 @@ type Cmd struct {
 	Seed       uint64        `name:"seed" env:"POKED_CHAOS_SEED" help:"Seed of the random choices; 0 chooses one. The same seed gives the same users and the same schedule of faults, but not the same run."`
 	For        time.Duration `name:"for" default:"60s" env:"POKED_CHAOS_FOR" help:"How long faults are injected."`
 	Rate       float64       `name:"rate" default:"20" env:"POKED_CHAOS_RATE" help:"Room events and receipts per second meanwhile."`
+	KillRate   float64       `name:"kill-rate" default:"200" env:"POKED_CHAOS_KILL_RATE" help:"Room events and receipts per second from a second before a dispatcher or NATS server is killed until it runs again, if that is more than --rate."`
 	Partitions int           `name:"partitions" default:"8" env:"POKED_PARTITIONS" help:"Number of partitions, at least 2."`
 	Patience   time.Duration `name:"patience" default:"3m" env:"POKED_CHAOS_PATIENCE" help:"Time limit for all deliveries after the last fault."`
 	Only       []string      `name:"only" env:"POKED_CHAOS_ONLY" placeholder:"TRACK" help:"Faults to inject: dispatcher, nats, registry, link, gateway, and database with --postgres. All by default."`
@@ -53,14 +54,15 @@ func (Cmd) Help() string {
 	return "Starts three NATS servers, a registry, three dispatchers and push gateways on this machine. While room events are published, " +
 		"it kills, pauses and restarts processes, cuts and stalls connections, and makes gateways fail. Then all faults end, and it " +
 		"checks the whole history: every acknowledged event reached every pusher of every user it notifies, in order, with the right " +
-		"badge, and a second time only if the outcome of the first was unknown. Exit code 1 if a check fails: the logs and " +
+		"badge, and a second time only if the outcome of the first was unknown. The summary has how long after each kill it took until every " +
+		"partition was delivered again; other faults at the same time count in. Exit code 1 if a check fails: the logs and " +
 		"the history are then kept, and their directory is printed."
 }
 
 // Validate is called by kong.
 func (c Cmd) Validate() error {
-	if c.Partitions < 2 || c.For <= 0 || c.Rate <= 0 || c.Patience <= 0 {
-		return errors.New("--partitions must be at least 2, --for, --rate and --patience positive")
+	if c.Partitions < 2 || c.For <= 0 || c.Rate <= 0 || c.KillRate <= 0 || c.Patience <= 0 {
+		return errors.New("--partitions must be at least 2, --for, --rate, --kill-rate and --patience positive")
 	}
 	_, err := c.tracks()
 	return err
@@ -142,10 +144,11 @@ func (r *run) make(ctx context.Context, dir string) (h *history, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
+	w.pace.usual, w.pace.hurried = r.Rate, r.KillRate
 	if err := r.setUp(ctx, w); err != nil {
 		return nil, err
 	}
-	h = &history{people: people, model: model{}}
+	h = &history{people: people, model: model{}, partitions: r.Partitions}
 	if h.Faults, err = r.injectFaults(ctx, w); err != nil {
 		return nil, err
 	}
@@ -179,7 +182,7 @@ func (r *run) injectFaults(ctx context.Context, w *world) ([]injected, error) {
 	publishing, stop := context.WithCancel(ctx)
 	defer stop()
 	var side errgroup.Group
-	side.Go(func() error { return w.home.publishEvents(publishing, ctx, w.people, r.Rate, r.Seed) })
+	side.Go(func() error { return w.home.publishEvents(publishing, ctx, w.people, &w.pace, r.Seed) })
 	side.Go(func() error { return r.setLatePushers(ctx, w) })
 
 	faults := make([][]injected, len(tracks))

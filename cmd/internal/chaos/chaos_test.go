@@ -222,7 +222,7 @@ func TestTroublesomeMessagesAreLogged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, message := range append(troublesome(), "poke") {
+	for _, message := range append(troublesome(), "poke", stopsReading, readsAgain, startsAnew) {
 		if !strings.Contains(source.String(), strconv.Quote(message)) {
 			t.Errorf("no dispatcher logs %q", message)
 		}

@@ -33,6 +33,7 @@ func (h *history) check() *report {
 	c.order()
 	c.badges()
 	c.repeats()
+	c.report.Resumed, c.report.Stoppages = c.resumptions(), c.logs.stoppages
 	return c.report
 }
 

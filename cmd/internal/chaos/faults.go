@@ -26,6 +26,11 @@ type injected struct {
 // inject injects a fault and ends it after its duration.
 func (w *world) inject(ctx context.Context, f fault, progress func(string, ...any)) (injected, error) {
 	h := injected{fault: f, gateway: -1}
+	if f.hurries() {
+		w.pace.kills.Add(1)
+		defer w.pace.kills.Add(-1)
+		_ = wait.For(ctx, loadBefore) // the fault is ended in any case
+	}
 	begin := w.choose(ctx, &h)
 	h.From = time.Now()
 	undo, err := begin()

@@ -14,7 +14,8 @@ import (
 
 // history is everything recorded in a run.
 type history struct {
-	people *population
+	people     *population
+	partitions int
 	model  model
 	lasts  []delivery // pokes of the last message in each room
 	dead   map[delivery]bool

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sort"
@@ -26,6 +27,8 @@ type delivered struct {
 // deliveryLogs is the content of the dispatchers' logs.
 type deliveryLogs struct {
 	delivered map[loggedPoke][]delivered // in order
+	stopped   map[string]stoppage        // by dispatcher and reader, until it reads again
+	stoppages []stoppage                 // those that are over
 	troubles  [][]time.Time              // times of each dispatcher's log lines about trouble with NATS, in order
 }
 
@@ -44,9 +47,17 @@ func troublesome() []string {
 	}
 }
 
+// What a dispatcher logs when a reader has lost its consumer, when it reads again, and when the
+// process has started.
+const (
+	stopsReading = "cannot read, trying until it works"
+	readsAgain   = "reading again"
+	startsAnew   = "pushers and push rules loaded"
+)
+
 // readLogs reads the dispatchers' log files.
 func readLogs(paths []string) (*deliveryLogs, error) {
-	t := &deliveryLogs{delivered: map[loggedPoke][]delivered{}, troubles: make([][]time.Time, len(paths))}
+	t := &deliveryLogs{delivered: map[loggedPoke][]delivered{}, stopped: map[string]stoppage{}, troubles: make([][]time.Time, len(paths))}
 	for n, path := range paths {
 		if err := t.read(n, path); err != nil {
 			return nil, err
@@ -78,11 +89,25 @@ func (t *deliveryLogs) take(dispatcher int, raw []byte) {
 		Outcome string          `json:"outcome"`
 		Pusher  events.PusherID `json:"pusher"`
 		Event   events.EventID  `json:"event_id"`
+		Stage   string          `json:"stage"`
+		Part    int             `json:"part"`
+		Error   string          `json:"error"`
 	}
 	if !bytes.HasPrefix(raw, []byte("{")) || json.Unmarshal(raw, &line) != nil {
 		return
 	}
+	reader := fmt.Sprintf("%d %s %d", dispatcher, line.Stage, line.Part)
 	switch {
+	case line.Message == stopsReading && line.Stage != "":
+		t.stopped[reader] = stoppage{Dispatcher: dispatcher, Reader: fmt.Sprintf("%s %d", line.Stage, line.Part), At: line.Time, Error: line.Error}
+	case line.Message == readsAgain:
+		if s, ok := t.stopped[reader]; ok {
+			s.For = line.Time.Sub(s.At)
+			t.stoppages = append(t.stoppages, s)
+			delete(t.stopped, reader)
+		}
+	case line.Message == startsAnew:
+		maps.DeleteFunc(t.stopped, func(_ string, s stoppage) bool { return s.Dispatcher == dispatcher })
 	case line.Message == "poke" && line.Outcome == "delivered":
 		id := loggedPoke{line.Pusher, line.Event}
 		t.delivered[id] = append(t.delivered[id], delivered{dispatcher, line.Time})

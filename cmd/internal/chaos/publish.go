@@ -142,9 +142,9 @@ func (h *homeserver) makeRoom(ctx context.Context, room *chatRoom) error {
 // that follow closely can overtake each other.
 const burst = 3
 
-// publishEvents publishes in every room until ctx ends: rate events per second in total, in
-// bursts. It retries an event that it has begun to publish until patience ends.
-func (h *homeserver) publishEvents(ctx, patience context.Context, c *population, rate float64, seed uint64) error {
+// publishEvents publishes in every room until ctx ends: as many events per second in total as
+// the pace has, in bursts. It retries an event that it has begun to publish until patience ends.
+func (h *homeserver) publishEvents(ctx, patience context.Context, c *population, rate *pace, seed uint64) error {
 	var group errgroup.Group
 	for _, room := range c.rooms {
 		group.Go(func() error {
@@ -156,8 +156,8 @@ func (h *homeserver) publishEvents(ctx, patience context.Context, c *population,
 				if rng.IntN(burst) > 0 {
 					continue
 				}
-				gap := rng.ExpFloat64() * float64(burst*len(c.rooms)) / rate
-				_ = wait.For(ctx, time.Duration(gap*float64(time.Second))) // ended early if the run is over
+				gap := rng.ExpFloat64() * float64(burst*len(c.rooms)) // in events of all rooms
+				rate.wait(ctx, gap)
 			}
 			return nil
 		})

@@ -27,6 +27,9 @@ type report struct {
 	Heal         time.Duration `json:"heal_ns"`      // from the end of the last fault until all expected pokes had arrived
 	LastDelivery time.Duration `json:"last_told_ns"` // from the last messages to their last poke
 
+	Resumed   []resumption `json:"resumed"`   // after each kill of a dispatcher or NATS server
+	Stoppages []stoppage   `json:"stoppages"` // in which a stage of a partition could not be read
+
 	Dead         int            `json:"dead"`    // expected pokes that became dead letters
 	Repeats      map[string]int `json:"repeats"` // by reason
 	LatestMoment time.Duration  `json:"latest_moment_ns"`
@@ -78,6 +81,7 @@ func (r *report) Print(out io.Writer) error {
 	line("processes that ended by themselves", r.EndedAlone)
 	line("recovery time", r.Heal.Round(time.Millisecond))
 	line("last messages delivered within", r.LastDelivery.Round(time.Millisecond))
+	r.printResumed(line)
 	line("repeated pokes", count(r.Repeats))
 	for _, why := range slices.Sorted(maps.Keys(r.Repeats)) {
 		line("  "+why, r.Repeats[why])
@@ -100,6 +104,33 @@ func (r *report) Print(out io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// printResumed prints how long it took until all partitions were delivered again after kills,
+// and what was not read.
+func (r *report) printResumed(line func(string, any)) {
+	byFault := map[string][]time.Duration{}
+	for _, k := range r.Resumed {
+		byFault[k.Fault] = append(byFault[k.Fault], k.After)
+		byFault[""] = append(byFault[""], k.After)
+	}
+	for _, fault := range slices.Sorted(maps.Keys(byFault)) {
+		longest, median := longestAndMedian(byFault[fault])
+		what := "  " + fault
+		if fault == "" {
+			what = "kills under load, all partitions delivered again"
+		}
+		line(what, fmt.Sprintf("%d: after %s at most, median %s", len(byFault[fault]), longest.Round(time.Millisecond), median.Round(time.Millisecond)))
+	}
+	byError := map[string][]time.Duration{}
+	for _, s := range r.Stoppages {
+		byError[s.Error] = append(byError[s.Error], s.For)
+	}
+	line("times that a stage of a partition could not be read", len(r.Stoppages))
+	for _, why := range slices.Sorted(maps.Keys(byError)) {
+		longest, median := longestAndMedian(byError[why])
+		line("  "+why, fmt.Sprintf("%d: for %s at most, median %s", len(byError[why]), longest.Round(time.Millisecond), median.Round(time.Millisecond)))
+	}
 }
 
 // verdict returns an error if a guarantee was broken.

@@ -59,6 +59,7 @@ type world struct {
 	people *population
 	conn   *stream.Conn
 	home   homeserver
+	pace   pace // of the homeserver
 }
 
 // linked is a process with its own links to NATS.

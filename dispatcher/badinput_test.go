@@ -144,3 +144,33 @@ func TestDeadLetterNamesTheRightSubject(t *testing.T) {
 		}
 	})
 }
+
+// An event that a homeserver stored in another partition than its room's, of several streams,
+// becomes a dead letter, and a retry puts it where it belongs.
+func TestG1EventInAnotherPartition(t *testing.T) {
+	t.Setenv("POKED_TEST_STREAMS", "4")
+	bubbleOf(t, 8, func(t *testing.T, h *harness) {
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
+		token := events.Token("!r")
+		for part := range h.Conn.Partitions() {
+			h.Server.Publish(fmt.Sprintf("rooms.%d.%s.event", part, token),
+				fmt.Sprintf(`{"event_id":"$r-%d","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"body":"x"}}`, part))
+		}
+		<-time.After(time.Second)
+		own := fmt.Sprint("r-", h.Conn.PartOfRoom("!r"))
+		if got := h.Delivered("bob"); got != own {
+			t.Errorf("bob got %q, want %s", got, own)
+		}
+		letters := h.Dead()
+		if len(letters) != h.Conn.Partitions()-1 || letters[0].Reason != "bad_event" || letters[0].Subject != "room."+token+".event" {
+			t.Fatalf("the dead letters are %+v", letters)
+		}
+		h.RetryDead()
+		h.Arrived(h.Conn.Partitions())
+		if left := h.Dead(); len(left) > 0 {
+			t.Errorf("%d dead letters are left", len(left))
+		}
+	})
+}

@@ -19,6 +19,7 @@ import (
 	"poked/events"
 	"poked/events/partition"
 	"poked/events/pushrule"
+	"poked/events/stream"
 	"poked/schema"
 )
 
@@ -145,7 +146,8 @@ func TestWrittenValues(t *testing.T) {
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Position: 9, Attempts: 3, Since: at, NextTry: at, LastError: "timeout"})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Alone: 2, PausedUntil: at, PassedOver: 7, Badge: true})},
 		{"position", encode(t, partition.Position{})},
-		{"position", encode(t, partition.Position{Next: 9, Open: []uint64{3, 8}, Wrote: []uint64{8}, Parts: map[uint64][]byte{8: {5}}, Log: 70, Owner: "w"})},
+		{"position", encode(t, partition.Position{Next: 9, Log: stream.LogMark{0, 1<<48 + 70}, Owner: "w"})},
+		{"position", encode(t, partition.Position{Next: 9, Open: []uint64{3, 8}, Wrote: []uint64{8}, Parts: map[uint64][]byte{8: {5}}, Log: stream.LogMark{70}, Owner: "w"})},
 		{"pause", encode(t, events.Pause{Origin: "https://g.example:443", Until: at})},
 		{"vapid", encode(t, events.VAPID{PrivateKey: strings.Repeat("A", 43), Subject: "mailto:a@matrix.org"})},
 		{"rejection", encode(t, events.Rejection{UserID: "@a:x"})},

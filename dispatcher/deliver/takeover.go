@@ -61,7 +61,7 @@ func (d *Deliverer) claim(ctx context.Context, f *partition.Follower, part int) 
 	if err := store.Claim(ctx, position.Encode()); err != nil {
 		return err
 	}
-	begin, err := d.Conn.LogBegin(ctx)
+	begin, err := d.Conn.LogBegin(ctx, d.Part)
 	if err != nil {
 		return err
 	}
@@ -86,11 +86,12 @@ func (d *Deliverer) lostEnd(ctx context.Context, f *partition.Follower, position
 	if position.Head == 0 {
 		return false, 0, nil
 	}
-	_, end, err := d.Conn.StreamEnd(ctx, stream.Notifications)
+	log := d.Conn.StreamOf(stream.Notifications, d.Part)
+	_, end, err := d.Conn.StreamEnd(ctx, log)
 	if err != nil {
 		return false, 0, err
 	}
-	at, err := d.Conn.LoggedAt(ctx, stream.Notifications, position.Head)
+	at, err := d.Conn.LoggedAt(ctx, log, position.Head)
 	if err != nil {
 		return false, 0, err
 	}

@@ -115,7 +115,7 @@ func newOf(t *testing.T, partitions int) *Harness {
 		},
 		Instance: &Instance{},
 	}
-	h.Topology = stream.Topology{Partitions: partitions, Replicas: 1, Keep: stream.LongestKeep}
+	h.Topology = eventstest.Streams(stream.Topology{Partitions: partitions, Replicas: 1, Keep: stream.LongestKeep})
 	h.Conn = h.Server.Connect(h.Topology)
 	return h
 }

@@ -45,6 +45,12 @@ func TestDeviceRulesCostOthersNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, write); n > 60 {
 		t.Errorf("%v allocations to write the notifications of 99 users", n)
 	}
+	draft.since = func(part int) uint64 { return uint64(part)*1000 + 7 }
+	for part, message := range draft.messages(notified, 4, w.dir) {
+		if m, err := events.ParseLog(message); err != nil || !m.Notify.Again || m.Notify.Since != draft.since(part) {
+			t.Errorf("partition %d is told %s, %v", part, message, err)
+		}
+	}
 	if users != 101*99 {
 		t.Errorf("%d users are in what was written in 101 rounds", users)
 	}

@@ -131,11 +131,8 @@ func (f *fanout) begin() {
 	f.mu.Lock()
 	f.open++
 	f.mu.Unlock()
-	f.batch = f.m.cfg.Conn.NewBatch(func(seq uint64, err error) {
+	f.batch = f.m.cfg.Conn.NewLogBatch(func(err error) {
 		f.m.cfg.Unstored.Release(*written)
-		if err == nil {
-			f.m.cfg.Conn.NoteLogged(seq)
-		}
 		f.answered(err)
 	})
 }

@@ -20,6 +20,7 @@
 //	NATS slower than match   match waits: a bounded number of bytes is written and not stored
 //	read not stored          the receipt stays open and is processed again
 //	message cannot be read   dead letter, counted and logged; the next message follows
+//	in a wrong partition     dead letter, whose retry publishes the message where it belongs
 //	directory lags           match waits at a barrier of the registry until it knows the change
 //	event published again    it notifies nobody
 //	killed at any point      the next owner matches and writes again what may not have been stored; nothing is
@@ -30,6 +31,7 @@ package match
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -141,9 +143,17 @@ func (m *Matcher) tick(_ context.Context, now time.Time) {
 	m.archive.divide(int(m.cfg.Owned.Load()))
 }
 
+// errAstray is why a room event in another partition than its room's is not matched: the room's
+// state is elsewhere. A retry of the dead letter publishes it where it belongs.
+var errAstray = errors.New("it is not in the partition of its room: the subject mapping of NATS does not fit")
+
 // handle matches one message of ROOMS, or postpones it until the one before it in its room
 // is stored. If ctx ends first the message stays open, and is delivered again.
 func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
+	if m.cfg.Conn.IsAstray(msg.Subject) {
+		m.reject(msg, events.DeadBadEvent, errAstray)
+		return
+	}
 	_, rest := splitRoom(msg)
 	if events.IsBarrier(rest) {
 		m.passBarrier(ctx, msg)
@@ -205,6 +215,7 @@ func (m *Matcher) search(r *room, ev *events.RoomEvent, msg partition.Message, r
 	}
 	if target := r.redactedBy(ev); target != "" && !repeated && !msg.Historical {
 		s.redacted, s.target = m.toRedact(r, ev, target)
+		s.spans = r.timeline.spansOf(s.target.seq)
 	}
 	if !repeated && !msg.Historical {
 		s.parent = m.unknownParent(r, ev)
@@ -304,20 +315,26 @@ func (m *Matcher) notify(ctx context.Context, f *fanout, ev *events.RoomEvent, r
 	}
 	f.total = uint64(len(notified))
 	draft := m.recorder.draft(f.msg, ev, r, thread)
-	after, count := m.cfg.Conn.LogEnd(), 0
+	conn := m.cfg.Conn
+	after := conn.LogEnd()
+	spans := make([]stream.Span, len(after))
 	if f.msg.Replayed {
 		after = m.follower.LogOf(f.msg.Seq)
-		m.recorder.chunk.Again, m.recorder.chunk.Since = true, after
+		draft.since = func(part int) uint64 { return after.At(conn.LogIndex(part)) }
 	}
-	for part, message := range draft.messages(notified, m.cfg.Conn.Partitions(), m.cfg.Directory) {
+	for part, message := range draft.messages(notified, conn.Partitions(), m.cfg.Directory) {
 		if err := f.add(ctx, part, message); err != nil {
 			return err
 		}
-		count++
+		i := conn.LogIndex(part)
+		spans[i].After = after.At(i)
+		spans[i].Count++
 	}
-	if f.msg.Replayed {
-		count = 0 // there may be more
+	if f.msg.Replayed { // there may be more
+		for i := range spans {
+			spans[i] = stream.Span{After: after.At(i)}
+		}
 	}
-	r.timeline.wrote(f.msg.Seq, after, count)
+	r.timeline.wrote(f.msg.Seq, spans)
 	return nil
 }

@@ -50,6 +50,9 @@ type draft struct {
 	room  *room
 	named bool // the room has a name of its own, the same for everybody
 	body  pushgateway.Notification
+	// since is set if the event may have been stored before: it returns after which sequence
+	// of NOTIFICATIONS, for a partition.
+	since func(part int) uint64
 }
 
 func (rec *recorder) draft(msg partition.Message, ev *events.RoomEvent, r *room, thread events.EventID) *draft {
@@ -89,6 +92,9 @@ func (d *draft) messages(notified []decision, partitions int, dir *directory.Dir
 			last := i+1 == len(rec.byPart) || rec.byPart[i+1].part != at.part
 			if !last && len(rec.chunk.Users) < chunkUsers && size < chunkBytes {
 				continue
+			}
+			if d.since != nil {
+				rec.chunk.Again, rec.chunk.Since = true, d.since(at.part)
 			}
 			rec.message = rec.chunk.AppendJSON(rec.message[:0])
 			if !yield(at.part, rec.message) {

@@ -30,6 +30,7 @@ type search struct {
 	receipts []events.Receipt // whose events to find
 	redacted events.EventID   // to find, with the users who have its notification; "" for none
 	target   mark             // of redacted, if that is known
+	spans    []stream.Span    // where the messages are that redacted caused; nil if that is not known
 	parent   events.EventID   // whose thread to find; "" for none
 
 	found    map[events.EventID]mark // without events that do not exist
@@ -192,7 +193,7 @@ func (q *searches) findRedacted(ctx context.Context, s *search) (err error) {
 		return nil
 	}
 	s.notified, s.author, err = q.conn.NotifiedOf(ctx, stream.NotifiedAt{
-		Room: s.room, RoomSeq: k.seq, After: k.log, Since: k.since(), Count: int(k.wrote),
+		Room: s.room, RoomSeq: k.seq, Spans: s.spans, Since: k.since(),
 	})
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // timelineLimit is how many of a room's newest events are remembered.
@@ -18,8 +19,9 @@ const timelineLimit = 1024
 // and relations name events by id. Older events are in the archive. The goroutine that owns
 // the room owns its timeline.
 type timeline struct {
-	from  uint64 // it knows everything that ROOMS holds of the room from here on
-	marks []mark // by sequence
+	from  uint64        // it knows everything that ROOMS holds of the room from here on
+	marks []mark        // by sequence
+	spans []stream.Span // see wrote: for each mark one of each stream of NOTIFICATIONS, or empty
 	roots roots
 }
 
@@ -31,9 +33,6 @@ type mark struct {
 	thread uint16 // its place, as roots encode it; 0 for the main timeline
 	silent bool   // it certainly notified nobody
 	past   bool   // it was published as historical, and may yet be published live
-
-	log   uint64 // a sequence of NOTIFICATIONS before the messages that it caused, or 0
-	wrote uint32 // how many messages it caused, or 0 if that is not known
 }
 
 // idSeed prevents a sender from choosing ids whose hashes collide.
@@ -76,13 +75,30 @@ func (t *timeline) notified(seq uint64, anybody bool) {
 	}
 }
 
-// wrote records which messages of NOTIFICATIONS the event at a sequence caused: this many
-// after one.
-func (t *timeline) wrote(seq, after uint64, count int) {
-	if i, found := slices.BinarySearchFunc(t.marks, seq, bySeq); found {
-		t.marks[i].log, t.marks[i].wrote = after, uint32(count) //nolint:gosec // at most one for each user
+// wrote records where the messages of NOTIFICATIONS are that the event at a sequence caused.
+func (t *timeline) wrote(seq uint64, spans []stream.Span) {
+	i, found := slices.BinarySearchFunc(t.marks, seq, bySeq)
+	if !found {
+		return
 	}
+	if len(t.spans) == 0 {
+		t.spans = make([]stream.Span, len(t.marks)*len(spans))
+	}
+	copy(t.spans[i*len(spans):], spans)
 }
+
+// spansOf returns what wrote recorded, or nil.
+func (t *timeline) spansOf(seq uint64) []stream.Span {
+	i, found := slices.BinarySearchFunc(t.marks, seq, bySeq)
+	if !found {
+		return nil
+	}
+	n := t.stride()
+	return slices.Clone(t.spans[i*n : (i+1)*n])
+}
+
+// stride returns how many spans each mark has.
+func (t *timeline) stride() int { return len(t.spans) / max(len(t.marks), 1) }
 
 func bySeq(k mark, seq uint64) int {
 	switch {
@@ -98,10 +114,12 @@ func (t *timeline) append(k mark) {
 	if n := len(t.marks); n > 0 && t.marks[n-1].seq >= k.seq {
 		return
 	}
-	t.marks = append(t.marks, k)
+	n := t.stride()
+	t.marks, t.spans = append(t.marks, k), append(t.spans, make([]stream.Span, n)...)
 	// A quarter more than necessary, so that it is seldom.
 	if extra := len(t.marks) - timelineLimit; extra > 0 {
-		t.marks = slices.Delete(t.marks, 0, extra+timelineLimit/4)
+		extra += timelineLimit / 4
+		t.marks, t.spans = slices.Delete(t.marks, 0, extra), slices.Delete(t.spans, 0, extra*n)
 		t.from = t.marks[0].seq
 	}
 }

@@ -1,10 +1,13 @@
 package match
 
 import (
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // Matrix specification, "Threaded read receipts": an event is in the thread that it names, or
@@ -68,5 +71,44 @@ func TestManyThreads(t *testing.T) {
 	}
 	if got := r.encode(place{root: "$more"}); got != 0 {
 		t.Errorf("one more thread is %d, want 0: the main timeline", got)
+	}
+}
+
+// The timeline remembers of each event where its notifications are, in one stream or in several,
+// for as long as it remembers the event.
+func TestTimelineSpans(t *testing.T) {
+	for streams := 1; streams <= 4; streams++ {
+		line := timeline{}
+		spans := func(seq uint64) (all []stream.Span) {
+			for i := range streams {
+				all = append(all, stream.Span{After: seq*10 + uint64(i), Count: uint32(i)})
+			}
+			return all
+		}
+		const last = 3*timelineLimit + 5
+		for seq := uint64(1); seq <= last; seq++ {
+			line.add(events.EventID(strconv.FormatUint(seq, 10)), seq, time.Now(), place{})
+			if seq%3 == 0 {
+				line.wrote(seq, spans(seq))
+			}
+		}
+		if len(line.spans) != streams*len(line.marks) || len(line.marks) > timelineLimit {
+			t.Errorf("%d spans for %d events", len(line.spans), len(line.marks))
+		}
+		line.wrote(1, spans(1)) // forgotten
+		for seq := uint64(0); seq <= last+1; seq++ {
+			got := line.spansOf(seq)
+			switch {
+			case seq < line.from || seq > last:
+				if got != nil {
+					t.Errorf("event %d is forgotten, and has %v", seq, got)
+				}
+			case seq%3 == 0 && !slices.Equal(got, spans(seq)), seq%3 != 0 && !slices.Equal(got, make([]stream.Span, streams)):
+				t.Errorf("event %d of %d streams has %v", seq, streams, got)
+			}
+		}
+		if (&timeline{}).spansOf(1) != nil {
+			t.Error("an empty timeline knows spans")
+		}
 	}
 }

@@ -44,18 +44,32 @@ const searchReport = 500 * time.Millisecond
 // search searches all of ROOMS for the event, sets its room, and returns its sequence; 0 if
 // ROOMS does not hold it.
 func (q *Query) search(ctx context.Context, conn *stream.Conn) (uint64, error) {
-	_, all, err := conn.StreamEnd(ctx, stream.Rooms)
-	if err != nil {
-		return 0, fmt.Errorf("search for the event: %w", err)
-	}
-	told := time.Now()
-	for msg, err := range conn.Pass(ctx, stream.Rooms, "rooms.>", 1) {
+	for _, name := range conn.StreamsOf(stream.Rooms) {
+		seq, err := q.searchIn(ctx, conn, name)
 		if err != nil {
 			return 0, fmt.Errorf("search for the event: %w", err)
 		}
+		if seq > 0 {
+			return seq, nil
+		}
+	}
+	return 0, nil
+}
+
+// searchIn searches one stream of ROOMS.
+func (q *Query) searchIn(ctx context.Context, conn *stream.Conn, name string) (uint64, error) {
+	_, end, err := conn.StreamEnd(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	told := time.Now()
+	for msg, err := range conn.Pass(ctx, name, "rooms.>", 1) {
+		if err != nil {
+			return 0, err
+		}
 		if q.Searched != nil && time.Since(told) > searchReport {
 			told = time.Now()
-			q.Searched(msg.Seq, all)
+			q.Searched(stream.Ordinal(msg.Seq), stream.Ordinal(end))
 		}
 		if holds(msg.Data, q.Event) {
 			q.Room = events.RoomID(gjson.GetBytes(msg.Data, "room_id").Str)

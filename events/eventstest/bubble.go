@@ -24,7 +24,7 @@ func BubbleOf(t *testing.T, partitions int, test func(t *testing.T, server *Serv
 		t.Helper()
 		t.Cleanup(func() { <-time.After(time.Minute) }) // fasthttp's cleanup goroutines sleep before they end
 		server := StartServer(t)
-		test(t, server, server.Connect(stream.Topology{Partitions: partitions, Replicas: 1}))
+		test(t, server, server.Connect(Streams(stream.Topology{Partitions: partitions, Replicas: 1})))
 	})
 }
 
@@ -61,5 +61,6 @@ func Keep(t *testing.T, conn *stream.Conn) {
 			t.Errorf("keep: %v", err)
 		}
 	})
-	WaitFor(t, "the first look", func() bool { return len(conn.Streams()) == 14 })
+	all := 14 + 3*(len(conn.StreamsOf(stream.Rooms))-1)
+	WaitFor(t, "the first look", func() bool { return len(conn.Streams()) == all })
 }

@@ -28,9 +28,10 @@ type Server struct {
 	// Pulse is used for new connections; see [stream.Config].
 	Pulse time.Duration
 
-	t    testing.TB
-	dir  string
-	life atomic.Pointer[life]
+	t      testing.TB
+	dir    string
+	life   atomic.Pointer[life]
+	mapped string // where its subject mapping leads room.*.>, or ""
 }
 
 // life is one run of a server, from a start to a stop.
@@ -85,6 +86,7 @@ func (s *Server) Start() {
 		s.t.Fatal("nats server does not become ready")
 	}
 	s.life.Store(&life{Server: ns, began: time.Now(), stopClock: stopClock})
+	s.addMapping()
 }
 
 // settle is how long a server must run inside a bubble before it is stopped. During its
@@ -111,6 +113,7 @@ func (s *Server) Connect(topology stream.Topology) *stream.Conn {
 
 func (s *Server) connect(over nats.InProcessConnProvider, log *slog.Logger, topology stream.Topology) *stream.Conn {
 	s.t.Helper()
+	s.mapRooms(topology)
 	conn := s.dial(over, log)
 	if err := conn.Setup(s.t.Context(), topology); err != nil {
 		s.t.Fatalf("set up: %v", err)
@@ -137,7 +140,7 @@ func (s *Server) dial(over nats.InProcessConnProvider, log *slog.Logger) *stream
 }
 
 // Topology is a small one, for tests.
-func Topology() stream.Topology { return stream.Topology{Partitions: 2, Replicas: 1} }
+func Topology() stream.Topology { return Streams(stream.Topology{Partitions: 2, Replicas: 1}) }
 
 // WaitFor waits until done returns true. It checks every few milliseconds, which cost
 // nothing inside a bubble, and fails the test after a minute.

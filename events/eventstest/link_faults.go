@@ -64,7 +64,7 @@ func (l *Link) replica(subject string) string {
 	const direct = "$JS.API.DIRECT.GET."
 	stream, by, _ := strings.Cut(strings.TrimPrefix(subject, direct), ".")
 	switch {
-	case l.behind == "" || stream != l.behind || !strings.HasPrefix(subject, direct):
+	case l.behind == "" || !isOf(stream, l.behind) || !strings.HasPrefix(subject, direct):
 		return subject
 	case by == "":
 		return direct + behind

@@ -11,8 +11,7 @@ import (
 func (s *Server) LoseEnd(bytes int64, streams ...string) {
 	s.t.Helper()
 	s.Stop()
-	for _, name := range streams {
-		dir := filepath.Join(s.dir, "jetstream", "$G", "streams", name, "msgs")
+	for _, dir := range s.dirsOf(streams) {
 		blocks, err := filepath.Glob(filepath.Join(dir, "*.blk"))
 		if err != nil || len(blocks) == 0 {
 			s.t.Fatalf("%s has no blocks: %v", dir, err)
@@ -31,4 +30,20 @@ func (s *Server) LoseEnd(bytes int64, streams ...string) {
 		}
 	}
 	s.Start()
+}
+
+// dirsOf returns the directories with the messages of streams.
+func (s *Server) dirsOf(streams []string) (dirs []string) {
+	s.t.Helper()
+	parent := filepath.Join(s.dir, "jetstream", "$G", "streams")
+	there, err := os.ReadDir(parent)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, entry := range there {
+		if slices.ContainsFunc(streams, func(meant string) bool { return isOf(entry.Name(), meant) }) {
+			dirs = append(dirs, filepath.Join(parent, entry.Name(), "msgs"))
+		}
+	}
+	return dirs
 }

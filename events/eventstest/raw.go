@@ -26,29 +26,35 @@ func (s *Server) Stored(name, prefix string) []Stored {
 	s.t.Helper()
 	var all []Stored
 	s.raw(func(ctx context.Context, js jetstream.JetStream) error {
-		log, err := js.Stream(ctx, name)
-		if err != nil {
-			return err
-		}
-		state := log.CachedInfo().State
-		for seq := max(state.FirstSeq, 1); seq <= state.LastSeq; seq++ {
-			msg, err := log.GetMsg(ctx, seq)
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if strings.HasPrefix(msg.Subject, prefix) {
-				all = append(all, Stored{
-					Seq: seq, Subject: msg.Subject, Data: msg.Data,
-					Historical: msg.Header.Get(stream.HeaderHistorical) == "true",
-				})
+		logs, err := streamsOf(ctx, js, name)
+		for _, log := range logs {
+			if all, err = appendStored(ctx, all, log, prefix); err != nil {
+				break
 			}
 		}
-		return nil
+		return err
 	})
 	return all
+}
+
+func appendStored(ctx context.Context, all []Stored, log jetstream.Stream, prefix string) ([]Stored, error) {
+	state := log.CachedInfo().State
+	for seq := max(state.FirstSeq, 1); seq <= state.LastSeq; seq++ {
+		msg, err := log.GetMsg(ctx, seq)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(msg.Subject, prefix) {
+			all = append(all, Stored{
+				Seq: seq, Subject: msg.Subject, Data: msg.Data,
+				Historical: msg.Header.Get(stream.HeaderHistorical) == "true",
+			})
+		}
+	}
+	return all, nil
 }
 
 // Publish stores a message unchanged, even one that poked would never write.
@@ -75,7 +81,9 @@ func (s *Server) DeleteKey(bucket, key string) {
 // DeleteStream deletes a stream and its messages.
 func (s *Server) DeleteStream(name string) {
 	s.t.Helper()
-	s.raw(func(ctx context.Context, js jetstream.JetStream) error { return js.DeleteStream(ctx, name) })
+	s.each(name, func(ctx context.Context, js jetstream.JetStream, log jetstream.Stream) error {
+		return js.DeleteStream(ctx, log.CachedInfo().Config.Name)
+	})
 }
 
 // ChangeSubjects makes a stream take other subjects.
@@ -105,12 +113,20 @@ func (s *Server) Redeliver(stream, consumer string) {
 // Purge removes all messages of a stream, as its age limit would.
 func (s *Server) Purge(name string) {
 	s.t.Helper()
+	s.each(name, func(ctx context.Context, _ jetstream.JetStream, log jetstream.Stream) error { return log.Purge(ctx) })
+}
+
+// each calls do with every stream that a test means by a name.
+func (s *Server) each(name string, do func(context.Context, jetstream.JetStream, jetstream.Stream) error) {
+	s.t.Helper()
 	s.raw(func(ctx context.Context, js jetstream.JetStream) error {
-		stream, err := js.Stream(ctx, name)
-		if err != nil {
-			return err
+		logs, err := streamsOf(ctx, js, name)
+		for _, log := range logs {
+			if err = do(ctx, js, log); err != nil {
+				break
+			}
 		}
-		return stream.Purge(ctx)
+		return err
 	})
 }
 

@@ -38,16 +38,17 @@ type Follower struct {
 	group   *Group
 	conn    *stream.Conn
 	stage   Stage
+	stream  string // its name
 	part    int
 	owner   string
 	handler Handler
 	log     *slog.Logger
 	window  *window
 
-	begin  uint64    // newest sequence that a predecessor recorded
-	before uint64    // what the predecessor wrote is after it, see Position.Log
-	stored uint64    // newest sequence of the stream when this follower began
-	made   time.Time // when the stream was made
+	begin  uint64         // newest sequence that a predecessor recorded
+	before stream.LogMark // what the predecessor wrote is after it, see Position.Log
+	stored uint64         // newest sequence of the stream when this follower began
+	made   time.Time      // when the stream was made
 
 	// Owned by the goroutine of Run.
 	left     map[uint64]struct{} // sequences that the predecessor left open
@@ -80,7 +81,7 @@ func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string)
 		return nil, fmt.Errorf("follow %s partition %d: %w", stage.Name, part, err)
 	}
 	f := &Follower{
-		group: g, conn: c, stage: stage, part: part, owner: owner,
+		group: g, conn: c, stage: stage, stream: c.StreamOf(stage.stream, part), part: part, owner: owner,
 		log:    c.Log().With("stage", stage.Name, "part", part),
 		window: newWindow(pos), begin: pos.Next, before: pos.Log, stored: pos.lastSeq, made: pos.Stream, last: pos.Next,
 		left:     map[uint64]struct{}{},
@@ -91,7 +92,7 @@ func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string)
 	}
 	f.saver = newSaver(f, c.Register(stream.BucketPositions, positionKey(stage, part), owner, pos.revision))
 	f.tail = c.Tail(stream.TailConfig{
-		Stream: stage.stream, Filter: f.filter(),
+		Stream: f.stream, Filter: f.filter(),
 		Reader: stage.Name + " " + owner, Made: pos.Stream, Log: f.log,
 		Began: func(pending uint64) {
 			f.reopened, f.caughtUp, f.drained = true, f.caughtUp || pending == 0, pending == 0
@@ -165,9 +166,9 @@ func (f *Follower) DonePart(seq uint64, index int) { f.window.finishPart(seq, in
 // look for what was stored.
 func (f *Follower) Wrote(seq uint64) { f.window.wrote(seq) }
 
-// LogOf returns a sequence of NOTIFICATIONS after which everything is that an open message
+// LogOf returns a place in NOTIFICATIONS after which everything is that an open message
 // has caused, at this worker or at its predecessor.
-func (f *Follower) LogOf(seq uint64) uint64 { return f.window.logOf(seq) }
+func (f *Follower) LogOf(seq uint64) stream.LogMark { return f.window.logOf(seq) }
 
 // Redo passes a message to the handler again, as a replayed one, at the next tick.
 func (f *Follower) Redo(msg Message) {

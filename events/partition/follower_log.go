@@ -25,9 +25,9 @@ func (f *Follower) mark(ctx context.Context) error {
 	if errors.Is(err, ErrDisturbed) {
 		return err
 	}
-	var end uint64
+	var end stream.LogMark
 	if err == nil && f.stage.writes {
-		_, end, err = f.conn.StreamEnd(ctx, stream.Notifications)
+		end, err = f.conn.ReadLogEnd(ctx)
 	}
 	if err != nil {
 		f.tail.Drop(fmt.Errorf("look where the log ends: %w", err))
@@ -35,7 +35,6 @@ func (f *Follower) mark(ctx context.Context) error {
 	}
 	f.reopened = false
 	if f.stage.writes {
-		f.conn.CutLog(end)
 		f.window.cut(end)
 		f.advance()
 	}
@@ -52,11 +51,11 @@ func (f *Follower) checkEnd(ctx context.Context) error {
 	if f.lastAt.IsZero() {
 		return nil
 	}
-	_, end, err := f.conn.StreamEnd(ctx, f.stage.stream)
+	_, end, err := f.conn.StreamEnd(ctx, f.stream)
 	if err != nil {
 		return err
 	}
-	at, err := f.conn.LoggedAt(ctx, f.stage.stream, f.last)
+	at, err := f.conn.LoggedAt(ctx, f.stream, f.last)
 	switch {
 	case err != nil:
 		return err
@@ -74,7 +73,7 @@ func (f *Follower) confirmReplayed(ctx context.Context) {
 		return
 	}
 	f.drained = false
-	none, err := f.conn.NoneBetween(ctx, f.stage.stream, f.filter(), f.last, f.begin)
+	none, err := f.conn.NoneBetween(ctx, f.stream, f.filter(), f.last, f.begin)
 	if err != nil {
 		f.tail.Drop(err)
 	}
@@ -98,12 +97,12 @@ func (f *Follower) advance() {
 	}
 }
 
-// logFor returns after which sequence of NOTIFICATIONS everything is that a message, which
-// is received now, has caused or will cause.
-func (f *Follower) logFor(msg *Message) uint64 {
+// logFor returns after which place in NOTIFICATIONS everything is that a message, which is
+// received now, has caused or will cause.
+func (f *Follower) logFor(msg *Message) stream.LogMark {
 	switch {
 	case !f.stage.writes:
-		return 0
+		return nil
 	case msg.Replayed:
 		return f.before
 	}

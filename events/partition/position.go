@@ -21,10 +21,10 @@ type Position struct {
 	// Wrote are those of Open that wait for another message, after everything was stored
 	// that they cause until then.
 	Wrote []uint64 `json:"wrote,omitempty"`
-	// Log is a sequence of NOTIFICATIONS: everything that the messages in Open, without
+	// Log is a place in NOTIFICATIONS: everything that the messages in Open, without
 	// those in Wrote, and the messages after Next have caused is after it. A stage that
-	// writes no notifications has 0.
-	Log uint64 `json:"log,omitempty"`
+	// writes no notifications has none.
+	Log stream.LogMark `json:"log,omitzero"`
 	// Parts says of messages in Open which of their users are done: a bit for each, by index,
 	// the lowest bit of the first byte first.
 	Parts map[uint64][]byte `json:"parts,omitempty"`
@@ -59,12 +59,13 @@ func loadPosition(ctx context.Context, c *stream.Conn, stage Stage, part int) (P
 	if err != nil {
 		return Position{}, err
 	}
-	made, lastSeq, err := c.StreamEnd(ctx, stage.stream)
+	name := c.StreamOf(stage.stream, part)
+	made, lastSeq, err := c.StreamEnd(ctx, name)
 	if err != nil {
 		return Position{}, err
 	}
 	pos.lastSeq = lastSeq
-	log := c.Log().With("stream", stage.stream, "part", part, "position", pos.Next, "last_seq", pos.lastSeq)
+	log := c.Log().With("stream", name, "part", part, "position", pos.Next, "last_seq", pos.lastSeq)
 	switch {
 	case pos.revision == 0 || pos.lost:
 	case !pos.Stream.Equal(made):

@@ -7,7 +7,7 @@ import (
 // Stage is one of the two durable steps of a room event: match and deliver.
 type Stage struct {
 	Name   string // key prefix in POSITIONS, and the name in logs
-	stream string
+	stream string // one of those with partitions, see [stream.Conn.StreamOf]
 	filter string // subject filter of one partition, a format of its number
 	writes bool   // its messages cause messages of NOTIFICATIONS
 }

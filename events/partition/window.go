@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sort"
 	"sync"
+
+	"poked/events/stream"
 )
 
 // refreshAfter is how many messages of NOTIFICATIONS a stored position may leave to a
@@ -14,23 +16,23 @@ const refreshAfter = 1 << 14
 // is safe for concurrent use, because messages are finished from other goroutines.
 type window struct {
 	mu      sync.Mutex
-	next    uint64       // newest sequence taken
-	log     uint64       // Position.Log as of the messages that are not taken yet
-	entries []windowItem // ordered by sequence; the first is not done
-	head    int          // index of the first live entry
-	done    int          // of the live entries, how many are done
+	next    uint64         // newest sequence taken
+	log     stream.LogMark // Position.Log as of the messages that are not taken yet
+	entries []windowItem   // ordered by sequence; the first is not done
+	head    int            // index of the first live entry
+	done    int            // of the live entries, how many are done
 	undone  int
-	stored  uint64        // Log of the last position that was taken
-	changed bool          // since the last position was taken
-	wake    chan struct{} // receives when a message is done
-	changes chan struct{} // receives when the position has changed
+	stored  stream.LogMark // Log of the last position that was taken
+	changed bool           // since the last position was taken
+	wake    chan struct{}  // receives when a message is done
+	changes chan struct{}  // receives when the position has changed
 }
 
 type windowItem struct {
 	seq   uint64
-	log   uint64 // Position.Log as of this message
-	taken bool   // false for what a predecessor left open and was not received again
-	wrote bool   // everything that it causes by now is stored
+	log   stream.LogMark // Position.Log as of this message
+	taken bool           // false for what a predecessor left open and was not received again
+	wrote bool           // everything that it causes by now is stored
 	done  bool
 	parts []byte // see [Position.Parts]
 }
@@ -46,10 +48,10 @@ func newWindow(pos Position) *window {
 	return w
 }
 
-// take adds a message. What it causes is written after a sequence of NOTIFICATIONS.
+// take adds a message. What it causes is written after a place in NOTIFICATIONS.
 // Messages that a predecessor left open arrive first, are before next, and keep what the
 // predecessor knew of them.
-func (w *window) take(seq, log uint64) (wrote bool, parts []byte) {
+func (w *window) take(seq uint64, log stream.LogMark) (wrote bool, parts []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.undone++
@@ -72,9 +74,9 @@ func (w *window) wrote(seq uint64) {
 	}
 }
 
-// logOf returns after which sequence of NOTIFICATIONS everything is that an open message
-// has caused.
-func (w *window) logOf(seq uint64) uint64 {
+// logOf returns after which place in NOTIFICATIONS everything is that an open message has
+// caused.
+func (w *window) logOf(seq uint64) stream.LogMark {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if item := w.find(seq); item != nil {
@@ -83,27 +85,27 @@ func (w *window) logOf(seq uint64) uint64 {
 	return w.log
 }
 
-// advance records that what later messages cause will be written after a sequence of
+// advance records that what later messages cause will be written after a place in
 // NOTIFICATIONS. If it is far beyond the one in the stored position, the position is stored
 // again, so that a successor need not read all that lies between.
-func (w *window) advance(log uint64) {
+func (w *window) advance(log stream.LogMark) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.log = log
-	if log > w.stored+refreshAfter {
+	if log.IsBeyond(w.stored, refreshAfter) {
 		w.changed = true
 		w.note()
 	}
 }
 
-// cut records that NOTIFICATIONS ends at a sequence: it may have lost what followed, as
-// after a power cut, and numbers new messages from there.
-func (w *window) cut(end uint64) {
+// cut records where NOTIFICATIONS ends: it may have lost what followed, as after a power cut,
+// and numbers new messages from there.
+func (w *window) cut(end stream.LogMark) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.log = min(w.log, end)
+	w.log.Lower(end)
 	for i := range w.entries {
-		w.entries[i].log = min(w.entries[i].log, end)
+		w.entries[i].log.Lower(end)
 	}
 }
 
@@ -210,7 +212,7 @@ func (w *window) dirty() bool {
 func (w *window) position() Position {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	pos := Position{Next: w.next, Log: w.log}
+	pos := Position{Next: w.next, Log: slices.Clone(w.log)}
 	for _, item := range w.entries[w.head:] {
 		switch {
 		case item.done:
@@ -218,7 +220,7 @@ func (w *window) position() Position {
 		case item.wrote:
 			pos.Wrote = append(pos.Wrote, item.seq)
 		default:
-			pos.Log = min(pos.Log, item.log)
+			pos.Log.Lower(item.log)
 		}
 		pos.Open = append(pos.Open, item.seq)
 		if item.parts != nil {

@@ -1,10 +1,13 @@
 package partition
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"poked/events/stream"
 )
 
 func TestWindowPosition(t *testing.T) {
@@ -17,13 +20,13 @@ func TestWindowPosition(t *testing.T) {
 		}
 	}
 	check(0, 10, 4, 7) // nothing was received again yet, so everything is still open
-	w.take(4, 0)
+	w.take(4, nil)
 	check(1, 10, 4, 7)
 	w.finish(4)
 	check(0, 10, 7)
-	w.take(7, 0)
-	w.take(11, 0)
-	w.take(13, 0) // 12 belongs to another partition
+	w.take(7, nil)
+	w.take(11, nil)
+	w.take(13, nil) // 12 belongs to another partition
 	check(3, 13, 7, 11, 13)
 	w.finish(13)
 	w.finish(13) // finishing twice has no effect
@@ -45,7 +48,7 @@ func TestWindowFinishesWhatWasNotTaken(t *testing.T) {
 
 func TestWindowIsDirtyOnceSomethingIsDone(t *testing.T) {
 	w := newWindow(Position{})
-	w.take(1, 0)
+	w.take(1, nil)
 	if w.dirty() {
 		t.Error("dirty before anything is done")
 	}
@@ -75,7 +78,7 @@ func TestWindowAgainstASet(t *testing.T) {
 	for range 20_000 {
 		if len(open) < 50 && dice.IntN(2) == 0 {
 			next += 1 + dice.Uint64N(3)
-			w.take(next, 0)
+			w.take(next, nil)
 			open[next] = true
 			continue
 		}
@@ -100,41 +103,68 @@ func TestWindowAgainstASet(t *testing.T) {
 	}
 }
 
-// TestWindowLog checks after which sequence of NOTIFICATIONS a successor looks for what was
+// TestWindowLog checks after which place in NOTIFICATIONS a successor looks for what was
 // written: that of the oldest open message which may yet write.
 func TestWindowLog(t *testing.T) {
-	w := newWindow(Position{Next: 10, Open: []uint64{4, 7}, Wrote: []uint64{7}, Log: 100})
-	check := func(what string, log uint64, wrote ...uint64) {
+	mark := func(first, second uint64) stream.LogMark { return stream.LogMark{first, second} }
+	w := newWindow(Position{Next: 10, Open: []uint64{4, 7}, Wrote: []uint64{7}, Log: mark(100, 9100)})
+	check := func(what string, log stream.LogMark, wrote ...uint64) {
 		t.Helper()
-		if pos := w.position(); pos.Log != log || !slices.Equal(pos.Wrote, wrote) {
+		if pos := w.position(); !slices.Equal(pos.Log, log) || !slices.Equal(pos.Wrote, wrote) {
 			t.Errorf("%s: log %d, wrote %v; want %d, %v", what, pos.Log, pos.Wrote, log, wrote)
 		}
 	}
-	check("as the predecessor left it", 100, 7)
-	first, _ := w.take(4, 500)
-	second, _ := w.take(7, 500)
+	check("as the predecessor left it", mark(100, 9100), 7)
+	first, _ := w.take(4, mark(500, 9500))
+	second, _ := w.take(7, mark(500, 9500))
 	if first || !second {
 		t.Error("7 has written everything, and 4 has not")
 	}
-	if w.logOf(4) != 100 {
+	if !slices.Equal(w.logOf(4), mark(100, 9100)) {
 		t.Error("the predecessor may have written what 4 causes")
 	}
-	w.advance(500)
-	check("4 is open", 100, 7)
-	w.take(11, 500)
+	w.advance(mark(500, 9500))
+	check("4 is open", mark(100, 9100), 7)
+	w.take(11, mark(500, 9700))
 	w.finish(4)
-	check("11 is open", 500, 7)
-	w.advance(900)
+	check("11 is open", mark(500, 9500), 7)
+	w.advance(mark(900, 9900))
+	check("one stream was behind", mark(500, 9700), 7)
 	w.wrote(11)
-	check("all have written", 900, 7, 11)
-	w.cut(800)
-	check("the log has lost its end", 800, 7, 11)
+	check("all have written", mark(900, 9900), 7, 11)
+	w.take(12, mark(900, 9900))
+	w.cut(mark(800, 9950))
+	w.advance(mark(950, 9950))
+	check("the log has lost its end, and grown again", mark(800, 9900), 7, 11)
+	w.finish(12)
 	w.finish(7)
 	w.finish(11)
 	if w.position(); w.dirty() {
 		t.Error("the position was just taken")
 	}
-	if w.advance(801 + refreshAfter); !w.dirty() {
+	if w.advance(mark(951, 9951+refreshAfter)); !w.dirty() {
 		t.Error("a successor would have to read too much")
+	}
+	newWindow(Position{}).cut(mark(1, 2))
+}
+
+// A mark of a log of one stream is stored as it always was.
+func TestLogMark(t *testing.T) {
+	for want, mark := range map[string]stream.LogMark{
+		`{}`: nil, `{"log":7}`: {7}, `{"log":[0,281474976710663]}`: {0, 1<<48 + 7},
+	} {
+		var value struct {
+			Log stream.LogMark `json:"log,omitzero"`
+		}
+		value.Log = mark
+		raw, err := json.Marshal(value)
+		if value.Log = nil; err != nil || string(raw) != want || json.Unmarshal(raw, &value) != nil || !slices.Equal(value.Log, mark) {
+			t.Errorf("%d is stored as %s and read as %d: %v", mark, raw, value.Log, err)
+		}
+	}
+	for _, none := range []stream.LogMark{nil, {0}, {0, 0}} {
+		if !none.IsZero() || none.At(5) != 0 {
+			t.Errorf("%d is the beginning of the log", none)
+		}
 	}
 }

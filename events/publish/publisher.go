@@ -24,6 +24,10 @@
 // state that stands once more, with another Nats-Msg-Id or after ten minutes and marked
 // with [Historical], mends it.
 //
+// With several streams (--streams) a publisher that has joined publishes to the stream of each
+// room itself. One that may not look the streams up does not join, and relies on the subject
+// mapping of nats.conf, as homeservers in other languages do.
+//
 // The example is all of a homeserver that poked sees. One in another language publishes
 // the same messages itself; the README has the table of subjects.
 package publish
@@ -107,7 +111,7 @@ func (p *Publisher) EventAsync(raw []byte, done func(error), opts ...Option) {
 	}
 	batch := p.conn.NewBatch(func(_ uint64, err error) { done(err) })
 	subject, header := address(&ev, opts)
-	batch.Add(subject, header, raw)
+	batch.Add(p.conn.On(subject), header, raw)
 	batch.Send()
 }
 
@@ -181,5 +185,5 @@ func (p *Publisher) account(ctx context.Context, user events.UserID, what string
 }
 
 func (p *Publisher) publish(ctx context.Context, subject string, header nats.Header, raw []byte) error {
-	return p.conn.Publish(ctx, &nats.Msg{Subject: subject, Header: header, Data: raw})
+	return p.conn.Publish(ctx, &nats.Msg{Subject: p.conn.On(subject), Header: header, Data: raw})
 }

@@ -13,7 +13,8 @@ import (
 // changes nothing that exists, and makes what is missing if it may. If it may not, it
 // fails with [ErrNotReady] until another process has made it.
 func (c *Conn) Adopt(ctx context.Context, t Topology) error {
-	if err := c.checkPartitions(ctx, t.Partitions); err != nil {
+	t, err := c.fit(ctx, t)
+	if err != nil {
 		return c.notReady(err)
 	}
 	for _, name := range t.names() {
@@ -25,8 +26,7 @@ func (c *Conn) Adopt(ctx context.Context, t Topology) error {
 			return c.notReady(fmt.Errorf("look up stream %s: %w", name, err))
 		}
 	}
-	c.partitions, c.traces = t.Partitions, t.TraceFor > 0
-	return c.notReady(c.open(ctx))
+	return c.notReady(c.open(ctx, t))
 }
 
 // names returns the names of all streams, including those behind the buckets.

@@ -34,8 +34,8 @@ func (c *Conn) PublishBarrier(ctx context.Context, b events.Barrier) error {
 	}
 	stored := make(chan error, 1)
 	batch := c.NewBatch(func(_ uint64, err error) { stored <- err })
-	for _, subject := range events.BarrierSubjects(c.partitions) {
-		batch.Add(subject, nil, raw)
+	for _, subject := range events.BarrierSubjects(c.topology.Partitions) {
+		batch.Add(c.On(subject), nil, raw)
 	}
 	batch.Send()
 	select {

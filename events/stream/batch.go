@@ -36,6 +36,14 @@ func (c *Conn) NewBatch(done func(seq uint64, err error)) *Batch {
 	return &Batch{w: w, id: id, reply: w.inbox + strconv.FormatUint(id, 36), write: wr}
 }
 
+// NewLogBatch is [Conn.NewBatch] for messages of NOTIFICATIONS: [Conn.LogEnd] includes what was
+// stored of it.
+func (c *Conn) NewLogBatch(done func(error)) *Batch {
+	b := c.NewBatch(func(_ uint64, err error) { done(err) })
+	b.write.stored = c.NoteLogged
+	return b
+}
+
 // Add publishes one message of the batch. data is not kept.
 func (b *Batch) Add(subject string, header nats.Header, data []byte) {
 	b.w.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +39,7 @@ func (c *Conn) getAll(ctx context.Context, seqs []uint64, bodies map[uint64][]by
 	if err != nil {
 		return err
 	}
+	seqs = slices.DeleteFunc(slices.Clone(seqs), func(seq uint64) bool { return c.logAt(seq) == "" })
 	inbox := nats.NewInbox()
 	answers := make(chan *nats.Msg, len(seqs))
 	sub, err := nc.ChanSubscribe(inbox+".*", answers)
@@ -47,7 +49,7 @@ func (c *Conn) getAll(ctx context.Context, seqs []uint64, bodies map[uint64][]by
 	defer func() { _ = sub.Unsubscribe() }() // fails only on a connection that is closed
 	for _, seq := range seqs {
 		reply := inbox + "." + strconv.FormatUint(seq, 10)
-		if err := nc.PublishRequest("$JS.API.DIRECT.GET."+Notifications, reply, query{From: seq}.encode()); err != nil {
+		if err := nc.PublishRequest("$JS.API.DIRECT.GET."+c.logAt(seq), reply, query{From: seq}.encode()); err != nil {
 			return err
 		}
 	}
@@ -82,11 +84,12 @@ func (c *Conn) getAll(ctx context.Context, seqs []uint64, bodies map[uint64][]by
 // not have, was removed. If not, the replica is behind. A leader that was cut off, and does
 // not know the sequence yet, does not count.
 func (c *Conn) checkRemoved(ctx context.Context, seq uint64) error {
-	info, err := c.notifications.Info(ctx)
+	name := c.logAt(seq)
+	info, err := c.streams[name].Info(ctx)
 	if err != nil {
 		return fmt.Errorf("look for message %d: %w", seq, err)
 	}
-	msg, err := c.askLeader(ctx, Notifications, query{From: seq})
+	msg, err := c.askLeader(ctx, name, query{From: seq})
 	if err == nil && (msg != nil || info.State.LastSeq < seq) {
 		err = errBehind
 	}
@@ -99,11 +102,16 @@ const errCodeNoSequence jetstream.ErrorCode = 10043
 // DeleteLogged deletes a message of NOTIFICATIONS without waiting. done is called once, in
 // another goroutine, and must not block. A message that is gone already counts as deleted.
 func (c *Conn) DeleteLogged(seq uint64, done func(error)) {
+	name := c.logAt(seq)
+	if name == "" {
+		time.AfterFunc(0, func() { done(nil) })
+		return
+	}
 	raw, err := json.Marshal(map[string]any{"seq": seq, "no_erase": true}) // to overwrite it would write its whole block anew
 	if err != nil {                                                        // cannot happen for a number
 		return
 	}
-	c.askAsync(&nats.Msg{Subject: "$JS.API.STREAM.MSG.DELETE." + Notifications, Data: raw}, func(answer *nats.Msg, err error) {
+	c.askAsync(&nats.Msg{Subject: "$JS.API.STREAM.MSG.DELETE." + name, Data: raw}, func(answer *nats.Msg, err error) {
 		var response struct {
 			Error *jetstream.APIError `json:"error"`
 		}

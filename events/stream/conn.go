@@ -21,6 +21,9 @@
 // who answers questions about it ([Conn.ListNotifications]) and keeps snapshots of it in
 // the bucket INBOX ([Inbox]).
 //
+// With [Topology.Streams] above 1, ROOMS, ROOM_STATE and NOTIFICATIONS are several streams,
+// each with a range of the partitions (ranges.go).
+//
 // # What fails, and how
 //
 //   - NATS is away: reads and writes fail at once. Nothing is buffered in the client, so
@@ -35,6 +38,11 @@
 //   - A stream or bucket is deleted: a process with the permission makes it anew
 //     ([Conn.Keep]), beyond its old sequences, and followers start over. Its messages are
 //     lost, which is logged as an error.
+//   - One of several streams has no leader: its partitions wait, and the others go on unless
+//     an event concerns users of both.
+//   - The number of streams, or the subject mapping, does not fit: a process that sets up the
+//     streams refuses to start, with what to change. A publication that no stream takes fails,
+//     and one that is stored in another partition than its room's becomes a dead letter.
 //   - A message or value cannot be read: it is counted, logged and kept in DEAD with the
 //     reason, and everything else goes on.
 package stream
@@ -90,16 +98,13 @@ type Conn struct {
 	writerName string
 
 	// Set by Setup, Adopt and Join.
-	partitions    int
-	traces        bool // OUTCOMES is kept
-	rooms         jetstream.Stream
-	notifications jetstream.Stream
-	dead          jetstream.Stream
+	topology Topology
+	streams  map[string]jetstream.Stream // by name, those that are read message by message
 
 	// Safe for concurrent use.
-	denied      atomic.Pointer[string]     // the last permission that the server denied
-	stateHeard  atomic.Pointer[stateHeard] // how far ROOM_STATE is known to be filled
-	logEnd      atomic.Uint64              // see LogEnd
+	denied      atomic.Pointer[string]                     // the last permission that the server denied
+	stateHeard  [MaxStreams + 1]atomic.Pointer[stateHeard] // how far each ROOM_STATE is known to be filled, by its number
+	logEnd      [MaxStreams + 1]atomic.Uint64              // see LogEnd; by the number of the stream
 	keeper      keeper
 	unreadables unreadables
 
@@ -162,7 +167,9 @@ func (c *Conn) reconnected(nc *nats.Conn) {
 
 // again makes every reader look anew at what NATS holds.
 func (c *Conn) again() {
-	c.stateHeard.Store(new(stateHeard)) // another than before, also if that said nothing
+	for i := range c.stateHeard {
+		c.stateHeard[i].Store(new(stateHeard)) // another than before, also if that said nothing
+	}
 	c.mu.Lock()
 	hooks := c.onReconnect
 	if c.lost != nil {
@@ -204,7 +211,7 @@ func (c *Conn) URL() string { return c.nc.ConnectedUrlRedacted() }
 func (c *Conn) Log() *slog.Logger { return c.log }
 
 // Partitions returns the number of partitions of the streams.
-func (c *Conn) Partitions() int { return c.partitions }
+func (c *Conn) Partitions() int { return c.topology.Partitions }
 
 // Close flushes what was written and closes the connection.
 func (c *Conn) Close() error {

@@ -105,7 +105,7 @@ func (c *Conn) deadPages(ctx context.Context, filter DeadFilter) iter.Seq2[Store
 // deadRange returns the first sequence that the filter may admit, and the last one of the
 // stream.
 func (c *Conn) deadRange(ctx context.Context, filter DeadFilter) (from, last uint64, err error) {
-	info, err := c.dead.Info(ctx)
+	info, err := c.streams[streamDead].Info(ctx)
 	if err != nil {
 		return 0, 0, fmt.Errorf("look up stream %s: %w", streamDead, err)
 	}
@@ -136,7 +136,7 @@ func (c *Conn) deadBySeq(ctx context.Context, seqs []uint64) iter.Seq2[StoredDea
 
 // DeadLetter returns the dead letter at a sequence of DEAD, or [ErrNoDeadLetter].
 func (c *Conn) DeadLetter(ctx context.Context, seq uint64) (StoredDeadLetter, error) {
-	msg, err := c.dead.GetMsg(ctx, seq)
+	msg, err := c.streams[streamDead].GetMsg(ctx, seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return StoredDeadLetter{}, fmt.Errorf("dead letter %d: %w", seq, ErrNoDeadLetter)
 	}
@@ -156,7 +156,7 @@ func readDead(msg *jetstream.RawStreamMsg) StoredDeadLetter {
 
 // DropDead deletes a dead letter. It returns [ErrNoDeadLetter] if there is none.
 func (c *Conn) DropDead(ctx context.Context, seq uint64) error {
-	err := c.dead.DeleteMsg(ctx, seq)
+	err := c.streams[streamDead].DeleteMsg(ctx, seq)
 	if err == nil {
 		return nil
 	}

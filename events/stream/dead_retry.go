@@ -88,7 +88,7 @@ func (c *Conn) reviveAs(ctx context.Context, letter *StoredDeadLetter) (*nats.Ms
 	if outdated, err := c.isOutdated(ctx, letter); err != nil || outdated {
 		return nil, cmp.Or(err, notRetriable("the room has a newer state"))
 	}
-	return &nats.Msg{Subject: subject, Data: letter.Message}, nil
+	return &nats.Msg{Subject: c.On(subject), Data: letter.Message}, nil
 }
 
 // revivePoke returns a notification for the letter's pusher alone.
@@ -156,9 +156,9 @@ func (c *Conn) isOutdated(ctx context.Context, letter *StoredDeadLetter) (bool, 
 	if len(tokens) < 4 || tokens[0] != "room" || tokens[2] != "state" {
 		return false, nil
 	}
-	stream, err := c.js.Stream(ctx, streamRoomState)
+	stream, err := c.lookUp(ctx, c.stateOf(tokens[1]))
 	if err != nil {
-		return false, fmt.Errorf("look up stream %s: %w", streamRoomState, err)
+		return false, err
 	}
 	msg, err := stream.GetLastMsgForSubject(ctx, "state."+tokens[1]+"."+tokens[3])
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -36,7 +36,7 @@ func FuzzBacklog(f *testing.F) {
 	} {
 		f.Add([]byte(value))
 	}
-	c := &Conn{partitions: 1}
+	c := &Conn{topology: Topology{Partitions: 1}}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		b, err := c.parseBacklog(raw, 0)
 		if (err != nil) != b.Lost || err != nil && b.UserID != "" || err == nil && !b.UserID.Valid() && b.UserID == "" {

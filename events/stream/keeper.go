@@ -57,6 +57,7 @@ type kept struct {
 // that, and when another process has made a stream anew, the hooks of [Conn.OnReconnect]
 // are called as after a lost connection.
 func (c *Conn) Keep(ctx context.Context, t Topology) error {
+	t.Streams = c.topology.Streams
 	tick := time.NewTicker(keepInterval)
 	defer tick.Stop()
 	for {
@@ -82,6 +83,7 @@ func (c *Conn) look(ctx context.Context, name string) (anew bool) {
 	stream, err := c.js.Stream(ctx, name)
 	switch {
 	case err == nil:
+		c.noteEnd(name, stream.CachedInfo().State.LastSeq)
 		return c.keeper.found(name, stream.CachedInfo(), c)
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		c.missed(ctx, name)

@@ -38,12 +38,13 @@ func (c *Conn) Predecessor(ctx context.Context, room events.RoomID) (old events.
 // createOf returns the message with a room's m.room.create, or nil.
 func (c *Conn) createOf(ctx context.Context, room events.RoomID) (*jetstream.RawStreamMsg, error) {
 	subject := "." + events.Token(typeCreate) + "." + events.NoToken
-	create, err := c.newestOn(ctx, streamRoomState, "state."+events.Token(room)+subject)
+	token := events.Token(room)
+	create, err := c.newestOn(ctx, c.stateOf(token), "state."+token+subject)
 	if err != nil || create != nil {
 		return create, err
 	}
 	// ROOM_STATE is filled a moment after ROOMS.
-	return c.newestOn(ctx, Rooms, c.roomSubject(room)+".state"+subject)
+	return c.newestOn(ctx, c.roomsOf(room), c.roomSubject(room)+".state"+subject)
 }
 
 // NewestLike returns the id of the last event that ROOMS has on the subject of ev: for a
@@ -51,7 +52,7 @@ func (c *Conn) createOf(ctx context.Context, room events.RoomID) (*jetstream.Raw
 // that is not state. It is "" if there is none, or if that event was seeded or reported by a
 // client, which does not imply that the events before it are stored.
 func (c *Conn) NewestLike(ctx context.Context, ev *events.RoomEvent) (events.EventID, error) {
-	msg, err := c.newestOn(ctx, Rooms, c.storedSubject(ev))
+	msg, err := c.newestOn(ctx, c.roomsOf(ev.RoomID), c.storedSubject(ev))
 	if err != nil || msg == nil || IsReported(msg.Header) {
 		return "", err
 	}
@@ -61,11 +62,12 @@ func (c *Conn) NewestLike(ctx context.Context, ev *events.RoomEvent) (events.Eve
 // NewestOf returns the newest event of a room that ROOMS has, if it came in the homeserver's
 // own order: it is nil if there is none, or if that event was seeded, or reported by a client.
 func (c *Conn) NewestOf(ctx context.Context, room events.RoomID) ([]byte, error) {
-	msg, err := c.newestOn(ctx, Rooms, c.roomSubject(room)+".event")
+	rooms := c.roomsOf(room)
+	msg, err := c.newestOn(ctx, rooms, c.roomSubject(room)+".event")
 	if err != nil {
 		return nil, err
 	}
-	state, err := c.newestOn(ctx, Rooms, c.roomSubject(room)+".state.>")
+	state, err := c.newestOn(ctx, rooms, c.roomSubject(room)+".state.>")
 	if err != nil {
 		return nil, err
 	}
@@ -82,12 +84,9 @@ func (c *Conn) NewestOf(ctx context.Context, room events.RoomID) ([]byte, error)
 func (c *Conn) newestOn(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
-	s, err := c.js.Stream(ctx, stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		err = ErrNoStreams
-	}
+	s, err := c.lookUp(ctx, stream)
 	if err != nil {
-		return nil, fmt.Errorf("look up stream %s: %w", stream, err)
+		return nil, err
 	}
 	msg, err := s.GetLastMsgForSubject(ctx, subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -20,12 +21,17 @@ type Notified struct {
 type NotifiedAt struct {
 	Room    events.RoomID
 	RoomSeq uint64 // in ROOMS
-	// After is a sequence of NOTIFICATIONS before all of the messages, or 0 if it is not
-	// known; then Since is when the event was stored, or before.
-	After uint64
+	// Spans say where they are in each stream of NOTIFICATIONS, in the order of their numbers.
+	// If all are zero that is not known; then Since is when the event was stored, or before.
+	Spans []Span
 	Since time.Time
-	// Count is how many messages there are, or 0 if it is not known.
-	Count int
+}
+
+// Span is a part of a stream of NOTIFICATIONS: messages after a sequence. The zero Span has
+// none.
+type Span struct {
+	After uint64
+	Count uint32 // how many messages there are, or 0 if it is not known
 }
 
 const (
@@ -37,40 +43,62 @@ const (
 
 // NotifiedOf returns the messages that notified users of an event, and the sender of the
 // event, or "" if there are none. It reads the log in order from where they begin: with
-// NotifiedAt.After that is a few hundred messages.
+// NotifiedAt.Spans that is a few hundred messages.
 func (c *Conn) NotifiedOf(ctx context.Context, at NotifiedAt) (found []Notified, sender events.UserID, err error) {
-	from := at.After + 1
-	if at.After == 0 {
-		since := at.Since.Add(-clockSkew)
-		first, err := c.firstSince(ctx, Notifications, logSubjects, since)
+	known := slices.ContainsFunc(at.Spans, func(s Span) bool { return s != Span{} })
+	for i, name := range c.StreamsOf(Notifications) {
+		s := notifiedSearch{NotifiedAt: at}
+		if known && i < len(at.Spans) {
+			s.Span = at.Spans[i]
+		}
+		if known && s.Span == (Span{}) {
+			continue
+		}
+		err := c.search(ctx, name, &s)
+		if err == nil && s.After > 0 && len(s.found) == 0 { // the log has lost its end, and numbers its messages anew
+			s = notifiedSearch{NotifiedAt: at}
+			err = c.search(ctx, name, &s)
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		if found = append(found, s.found...); s.sender != "" {
+			sender = s.sender
+		}
+	}
+	return found, sender, nil
+}
+
+// search reads a stream of NOTIFICATIONS for [Conn.NotifiedOf].
+func (c *Conn) search(ctx context.Context, stream string, s *notifiedSearch) error {
+	from := s.After + 1
+	if s.After == 0 {
+		since := s.Since.Add(-clockSkew)
+		first, err := c.firstSince(ctx, stream, logSubjects, since)
 		if err == nil && first == nil { // the replica may be behind
-			first, err = c.askLeader(ctx, Notifications, query{Next: logSubjects, Since: &since})
+			first, err = c.askLeader(ctx, stream, query{Next: logSubjects, Since: &since})
 		}
 		if err != nil || first == nil {
-			return nil, "", err
+			return err
 		}
 		from = first.Sequence
 	}
-	s := notifiedSearch{NotifiedAt: at}
-	for msg, err := range c.Pass(ctx, Notifications, logSubjects, from) {
+	for msg, err := range c.Pass(ctx, stream, logSubjects, from) {
 		if err != nil {
-			return nil, "", err
+			return err
 		}
 		if s.isOver(&msg) {
 			break
 		}
 		s.look(&msg)
 	}
-	if at.After > 0 && len(s.found) == 0 { // the log has lost its end, and numbers its messages anew
-		at.After, at.Count = 0, 0
-		return c.NotifiedOf(ctx, at)
-	}
-	return s.found, s.sender, nil
+	return nil
 }
 
-// notifiedSearch is one reading of the log for [Conn.NotifiedOf].
+// notifiedSearch is one reading of a stream for [Conn.NotifiedOf].
 type notifiedSearch struct {
 	NotifiedAt
+	Span
 	found  []Notified
 	sender events.UserID
 	rest   int // messages since the last one that was found, or since a later event of the room
@@ -81,7 +109,7 @@ func (s *notifiedSearch) isOver(msg *Passed) bool {
 	if s.rest > 0 || s.After > 0 {
 		s.rest++
 	}
-	return len(s.found) > 0 && len(s.found) == s.Count || s.rest > scanLimit ||
+	return len(s.found) > 0 && len(s.found) == int(s.Count) || s.rest > scanLimit ||
 		s.After == 0 && msg.Time.After(s.Since.Add(writtenWithin+clockSkew))
 }
 

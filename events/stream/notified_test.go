@@ -36,9 +36,9 @@ func TestNotifiedOf(t *testing.T) {
 		for seq, want := range []string{"[@a:x] at 1, [@b:x] at 2, ", "[@a:x] at 3, [@b:x] at 4, ", "[@a:x] at 5, [@b:x] at 6, ", "[@b:x] at 7, ", "[@a:x] at 8, [@b:x] at 9, "} {
 			for name, at := range map[string]stream.NotifiedAt{
 				"since a time":          {Since: times[seq]},
-				"after a sequence":      {After: 1, Since: times[seq]},
-				"beyond the end":        {After: 1000, Since: times[seq]}, // the log was cut
-				"that many after one":   {After: 1, Count: 2, Since: times[seq]},
+				"after a sequence":      {Spans: []stream.Span{{After: 1}}, Since: times[seq]},
+				"beyond the end":        {Spans: []stream.Span{{After: 1000}}, Since: times[seq]}, // the log was cut
+				"that many after one":   {Spans: []stream.Span{{After: 1, Count: 2}}, Since: times[seq]},
 				"in a room with others": {Since: times[0]},
 			} {
 				if name != "since a time" && name != "beyond the end" && seq == 0 || name == "in a room with others" && seq > 1 {
@@ -78,7 +78,7 @@ func TestNotifiedOfAtAReplicaThatIsBehind(t *testing.T) {
 		for _, behind := range []string{"NOTIFICATIONS", ""} {
 			link.Behind(behind)
 			for _, after := range []uint64{0, 1} {
-				found, _, err := conn.NotifiedOf(t.Context(), stream.NotifiedAt{Room: "!r", RoomSeq: 2, After: after, Since: before})
+				found, _, err := conn.NotifiedOf(t.Context(), stream.NotifiedAt{Room: "!r", RoomSeq: 2, Spans: []stream.Span{{After: after}}, Since: before})
 				if err != nil || len(found) != 1 || found[0].Seq != 2 {
 					t.Errorf("%q is behind: after %d %v, %v", behind, after, found, err)
 				}

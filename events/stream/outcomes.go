@@ -15,7 +15,7 @@ import (
 )
 
 // Traces reports whether what becomes of pokes is to be recorded in OUTCOMES.
-func (c *Conn) Traces() bool { return c.traces }
+func (c *Conn) Traces() bool { return c.topology.TraceFor > 0 }
 
 // PublishAttempts stores attempts of one partition together: lines that
 // [events.Attempt.AppendJSON] appended, which are not kept. done is called as for

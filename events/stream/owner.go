@@ -105,7 +105,7 @@ type testedAnswer struct {
 // how it went. While no dispatcher owns the partition, as during a take-over, it asks again for
 // a few seconds. An error that wraps [ErrUnanswered] leaves open whether it was sent.
 func (c *Conn) TestPusher(ctx context.Context, test events.TestPush) (events.TestResult, error) {
-	if c.partitions == 0 {
+	if c.topology.Partitions == 0 {
 		if err := c.Join(ctx); err != nil {
 			return events.TestResult{}, err
 		}

@@ -16,7 +16,7 @@ const lookUps = 32
 // PushersOf returns the pushers of some users, looked up as [Conn.PushersOfUser] does. Users
 // without any, or with an unreadable value, are absent.
 func (c *Conn) PushersOf(ctx context.Context, users []events.UserID) (map[events.UserID][]events.Pusher, error) {
-	if c.partitions == 0 {
+	if c.topology.Partitions == 0 {
 		if err := c.Join(ctx); err != nil {
 			return nil, err
 		}

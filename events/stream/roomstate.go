@@ -36,7 +36,7 @@ func (c *Conn) RoomState(ctx context.Context, room events.RoomID, before uint64)
 		if before <= 1 {
 			return
 		}
-		state, err := c.roomState(ctx, events.Token(room), before)
+		state, err := c.roomState(ctx, room, before)
 		if err != nil {
 			yield(StateEvent{}, err)
 			return
@@ -49,14 +49,17 @@ func (c *Conn) RoomState(ctx context.Context, room events.RoomID, before uint64)
 	}
 }
 
-func (c *Conn) roomState(ctx context.Context, room string, before uint64) ([]StateEvent, error) {
-	known, err := c.stateHeardOf(ctx, before-1)
+func (c *Conn) roomState(ctx context.Context, id events.RoomID, before uint64) ([]StateEvent, error) {
+	room := events.Token(id)
+	number := c.topology.number(c.PartOfRoom(id))
+	rooms, filled := rangeName(Rooms, number), rangeName(streamRoomState, number)
+	known, err := c.stateHeardOf(ctx, number, before-1)
 	if err != nil {
 		return nil, err
 	}
-	last, heard, err := c.readLast(ctx, streamRoomState, "state."+room+".>")
+	last, heard, err := c.readLast(ctx, filled, "state."+room+".>")
 	if err == nil && heard < known.seq {
-		err = fmt.Errorf("read %s: %w", streamRoomState, errBehind)
+		err = fmt.Errorf("read %s: %w", filled, errBehind)
 	}
 	if err != nil {
 		return nil, err
@@ -76,10 +79,10 @@ func (c *Conn) roomState(ctx context.Context, room string, before uint64) ([]Sta
 			newer[events.PublishedAs(subject)] = msg.Data
 		}
 	}
-	if replaced, err = c.withHistory(ctx, replaced, prefix+">"); err != nil {
+	if replaced, err = c.withHistory(ctx, rooms, replaced, prefix+">"); err != nil {
 		return nil, err
 	}
-	older, err := c.readLastBefore(ctx, replaced, before)
+	older, err := c.readLastBefore(ctx, rooms, replaced, before)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +91,7 @@ func (c *Conn) roomState(ctx context.Context, room string, before uint64) ([]Sta
 			older[i].Data = now
 		}
 	}
-	unheard, err := c.readUnheard(ctx, prefix+">", known.source, before)
+	unheard, err := c.readUnheard(ctx, rooms, prefix+">", known.source, before)
 	return slices.Concat(state, older, unheard), err
 }
 
@@ -99,12 +102,13 @@ func eventIDOf(raw []byte) string { return gjson.GetBytes(raw, "event_id").Str }
 // Data is nil if there is none.
 func (c *Conn) LastState(ctx context.Context, room events.RoomID, kind, key string) (StateEvent, error) {
 	subject := ".state." + events.Token(kind) + "." + events.Token(key)
-	last, err := c.askLeader(ctx, Rooms, query{Last: c.roomSubject(room) + subject})
+	token := events.Token(room)
+	last, err := c.askLeader(ctx, c.roomsOf(room), query{Last: c.roomSubject(room) + subject})
 	if err == nil && last != nil {
 		return StateEvent{Seq: last.Sequence, Subject: events.PublishedAs(last.Subject), Data: last.Data}, nil
 	}
 	if err == nil {
-		last, err = c.askLeader(ctx, streamRoomState, query{Last: "state." + events.Token(room) + strings.TrimPrefix(subject, ".state")})
+		last, err = c.askLeader(ctx, c.stateOf(token), query{Last: "state." + token + strings.TrimPrefix(subject, ".state")})
 	}
 	if err != nil || last == nil {
 		return StateEvent{}, err
@@ -116,11 +120,11 @@ func (c *Conn) LastState(ctx context.Context, room events.RoomID, kind, key stri
 // have more than one message: the others have no predecessor. The server counts far
 // faster than it finds the last message as of a sequence, and in a new room there is
 // usually none to find.
-func (c *Conn) withHistory(ctx context.Context, subjects []string, filter string) ([]string, error) {
+func (c *Conn) withHistory(ctx context.Context, rooms string, subjects []string, filter string) ([]string, error) {
 	if len(subjects) == 0 {
 		return nil, nil
 	}
-	info, err := c.rooms.Info(ctx, jetstream.WithSubjectFilter(filter))
+	info, err := c.streams[rooms].Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil {
 		return nil, fmt.Errorf("count the events of a room: %w", err)
 	}
@@ -134,21 +138,22 @@ type stateHeard struct {
 	source uint64 // in ROOMS
 }
 
-// stateHeardOf returns how far ROOM_STATE is filled. It asks the server only if the last
-// known value is below enough.
-func (c *Conn) stateHeardOf(ctx context.Context, enough uint64) (stateHeard, error) {
+// stateHeardOf returns how far the stream ROOM_STATE with a number is filled. It asks the server
+// only if the last known value is below enough.
+func (c *Conn) stateHeardOf(ctx context.Context, number int, enough uint64) (stateHeard, error) {
+	at, filled := &c.stateHeard[number], rangeName(streamRoomState, number)
 	for tries := 0; ; tries++ {
 		var known stateHeard
-		heard := c.stateHeard.Load()
+		heard := at.Load()
 		if heard != nil {
 			known = *heard
 		}
 		if known.source >= enough {
 			return known, nil
 		}
-		stream, err := c.js.Stream(ctx, streamRoomState)
+		stream, err := c.js.Stream(ctx, filled)
 		if err != nil {
-			return known, fmt.Errorf("look up stream %s: %w", streamRoomState, err)
+			return known, fmt.Errorf("look up stream %s: %w", filled, err)
 		}
 		last := stream.CachedInfo().State.LastSeq
 		if last == 0 {
@@ -162,23 +167,23 @@ func (c *Conn) stateHeardOf(ctx context.Context, enough uint64) (stateHeard, err
 			return known, nil // removed by hand; more is read from ROOMS than needed
 		}
 		if err != nil {
-			return known, fmt.Errorf("read %s: %w", streamRoomState, err)
+			return known, fmt.Errorf("read %s: %w", filled, err)
 		}
 		if source, ok := sourceSeq(msg.Header); ok {
 			known = stateHeard{seq: last, source: source}
-			c.stateHeard.CompareAndSwap(heard, &known) // unless it was made anew meanwhile
+			at.CompareAndSwap(heard, &known) // unless it was made anew meanwhile
 		}
 		return known, nil
 	}
 }
 
 // readUnheard reads from ROOMS the state events of a room that ROOM_STATE may lack.
-func (c *Conn) readUnheard(ctx context.Context, filter string, heard, before uint64) ([]StateEvent, error) {
+func (c *Conn) readUnheard(ctx context.Context, rooms, filter string, heard, before uint64) ([]StateEvent, error) {
 	var state []StateEvent
 	if heard+1 >= before {
 		return nil, nil
 	}
-	for msg, err := range c.readStored(ctx, Rooms, filter, heard+1) {
+	for msg, err := range c.readStored(ctx, rooms, filter, heard+1) {
 		if err != nil {
 			return nil, err
 		}
@@ -215,14 +220,14 @@ const (
 
 // readLastBefore returns the last message before a sequence of each of these subjects of
 // ROOMS. Each has a later one.
-func (c *Conn) readLastBefore(ctx context.Context, subjects []string, before uint64) ([]StateEvent, error) {
+func (c *Conn) readLastBefore(ctx context.Context, rooms string, subjects []string, before uint64) ([]StateEvent, error) {
 	var state []StateEvent
 	for some := range slices.Chunk(subjects, maxLast) {
-		last, _, err := c.readNewest(ctx, Rooms, newest{Filters: some, UpTo: before - 1})
+		last, _, err := c.readNewest(ctx, rooms, newest{Filters: some, UpTo: before - 1})
 		if err != nil {
 			return nil, err
 		}
-		if err := c.checkLastBefore(ctx, some, last, before); err != nil {
+		if err := c.checkLastBefore(ctx, rooms, some, last, before); err != nil {
 			return nil, err
 		}
 		for _, msg := range last {
@@ -234,7 +239,7 @@ func (c *Conn) readLastBefore(ctx context.Context, subjects []string, before uin
 
 // checkLastBefore confirms with the leader that what a replica returned for these
 // subjects is the last message before a sequence.
-func (c *Conn) checkLastBefore(ctx context.Context, subjects []string, last []*jetstream.RawStreamMsg, before uint64) error {
+func (c *Conn) checkLastBefore(ctx context.Context, rooms string, subjects []string, last []*jetstream.RawStreamMsg, before uint64) error {
 	after := make(map[string]uint64, len(last))
 	for _, msg := range last {
 		after[msg.Subject] = msg.Sequence
@@ -243,9 +248,9 @@ func (c *Conn) checkLastBefore(ctx context.Context, subjects []string, last []*j
 	checks.SetLimit(checksAtOnce)
 	for _, subject := range subjects {
 		checks.Go(func() error {
-			next, err := c.askLeader(ctx, Rooms, query{Next: subject, From: after[subject] + 1})
+			next, err := c.askLeader(ctx, rooms, query{Next: subject, From: after[subject] + 1})
 			if err == nil && next != nil && next.Sequence < before {
-				err = fmt.Errorf("read %s: %w", Rooms, errBehind)
+				err = fmt.Errorf("read %s: %w", rooms, errBehind)
 			}
 			return err
 		})

@@ -35,7 +35,7 @@ type Seed struct {
 
 // SeedRoom begins to seed a room.
 func (c *Conn) SeedRoom(ctx context.Context, room events.RoomID) (*Seed, error) {
-	last, _, err := c.readLast(ctx, Rooms, c.roomSubject(room)+".state.>")
+	last, _, err := c.readLast(ctx, c.roomsOf(room), c.roomSubject(room)+".state.>")
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (s *Seed) publish(ctx context.Context, ev *events.RoomEvent) error {
 		}
 		s.slots.Release(1)
 	})
-	batch.Add(ev.Subject(), nats.Header{
+	batch.Add(s.conn.On(ev.Subject()), nats.Header{
 		HeaderHistorical:                    {"true"},
 		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(s.before[s.conn.storedSubject(ev)], 10)},
 	}, ev.Raw)
@@ -142,7 +142,7 @@ func (c *Conn) ReplaceState(subject string, raw []byte, seq uint64, done func(er
 		}
 		done(err)
 	})
-	batch.Add(subject, nats.Header{
+	batch.Add(c.On(subject), nats.Header{
 		HeaderHistorical:                    {"true"},
 		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(seq, 10)},
 	}, raw)

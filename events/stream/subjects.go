@@ -14,7 +14,12 @@ func (c *Conn) logSubject(user events.UserID) string { return events.LogSubject(
 
 // PartOf returns the partition of a user.
 func (c *Conn) PartOf(user events.UserID) int {
-	return events.PartitionOfID(user, c.partitions)
+	return events.PartitionOfID(user, c.topology.Partitions)
+}
+
+// PartOfRoom returns the partition of a room.
+func (c *Conn) PartOfRoom(room events.RoomID) int {
+	return events.PartitionOfID(room, c.topology.Partitions)
 }
 
 // HeaderHistorical is the header, with the value "true", of a room event that changes
@@ -62,7 +67,7 @@ func (c *Conn) userKey(user events.UserID) string {
 
 // partOf returns the partition of a room's or user's token.
 func (c *Conn) partOf(token string) string {
-	return strconv.Itoa(events.PartitionOf(token, c.partitions))
+	return strconv.Itoa(events.PartitionOf(token, c.topology.Partitions))
 }
 
 // roomSubject returns the subject prefix in ROOMS of what is published on room.<room>.

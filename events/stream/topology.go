@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,6 +16,10 @@ import (
 type Topology struct {
 	Partitions int // 1 to MaxPartitions, fixed once the streams are made
 	Replicas   int // 1, 3 or 5; more than one needs a NATS cluster
+	// Streams is how many streams share the partitions of ROOMS, ROOM_STATE and NOTIFICATIONS:
+	// 1 to MaxStreams, at most Partitions, fixed once the streams are made (ranges.go). 0 means
+	// as many as exist, or 1.
+	Streams int
 	// TraceFor is how long OUTCOMES keeps what became of pokes, and TraceBytes how many bytes
 	// of it at most. With 0 there is no such stream, and nothing is recorded.
 	TraceFor   time.Duration
@@ -96,43 +101,16 @@ var ErrEarlier = errors.New("the stream NOTIFICATIONS is that of an earlier vers
 
 // streams returns the configuration of every stream.
 func (t Topology) streams() []jetstream.StreamConfig {
-	parts := strconv.Itoa(t.Partitions)
-	streams := []jetstream.StreamConfig{
-		{
-			Name:        Rooms,
-			Description: "Room events and read receipts, as the homeserver publishes them, and the registry's barriers.",
-			Subjects:    []string{"room.*.>"},
-			SubjectTransform: &jetstream.SubjectTransformConfig{
-				Source:      "room.*.>",
-				Destination: "rooms.{{partition(" + parts + ",1)}}.{{wildcard(1)}}.>",
-			},
-			MaxAge:     t.keep(),
-			Duplicates: 10 * time.Minute,
-		},
-		{
-			Name:              streamRoomState,
-			Description:       "The current state of each room; filled by the server from ROOMS.",
-			MaxMsgsPerSubject: 1,
-			Sources: []*jetstream.StreamSource{{
-				Name: Rooms,
-				SubjectTransforms: []jetstream.SubjectTransformConfig{{
-					Source:      "rooms.*.*.state.>",
-					Destination: "state.{{wildcard(2)}}.>",
-				}},
-			}},
-		},
+	var streams []jetstream.StreamConfig
+	for _, number := range t.numbers() {
+		streams = append(streams, t.rooms(number), t.roomState(number), t.notifications(number))
+	}
+	streams = append(streams, []jetstream.StreamConfig{
 		{
 			Name:        streamAccounts,
 			Description: "What happens to accounts, as the homeserver publishes it.",
 			Subjects:    []string{"account.*.*"},
 			Retention:   jetstream.WorkQueuePolicy,
-		},
-		{
-			Name:        Notifications,
-			Description: "What happens to the users of each partition, in order: notifications, what they read, what was redacted.",
-			Subjects:    []string{logSubjects},
-			MaxAge:      t.keep(),
-			Duplicates:  time.Second, // readers find repeats, not message ids
 		},
 		t.inbox(),
 		{
@@ -147,11 +125,69 @@ func (t Topology) streams() []jetstream.StreamConfig {
 			Subjects:    []string{"dead.*.*"},
 			MaxAge:      14 * 24 * time.Hour,
 		},
-	}
+	}...)
 	if t.TraceFor > 0 {
 		streams = append(streams, t.outcomes())
 	}
 	return streams
+}
+
+// rooms returns the configuration of the stream ROOMS with a number. The only one transforms
+// the subject; of several, each gets what was published with the partition in the subject.
+func (t Topology) rooms(number int) jetstream.StreamConfig {
+	cfg := jetstream.StreamConfig{
+		Name:        rangeName(Rooms, number),
+		Description: "Room events and read receipts, as the homeserver publishes them, and the registry's barriers.",
+		Subjects:    t.subjects(number, "rooms.", ".>", "room.*.>"),
+		FirstSeq:    firstSeq(number),
+		MaxAge:      t.keep(),
+		Duplicates:  10 * time.Minute,
+	}
+	if number == 0 {
+		cfg.SubjectTransform = &jetstream.SubjectTransformConfig{Source: "room.*.>", Destination: PartitionedRooms(t.Partitions)}
+	}
+	return cfg
+}
+
+// PartitionedRooms returns the subject under which room.*.> is stored, as a destination of
+// subject transforms and of account mappings.
+func PartitionedRooms(partitions int) string {
+	return "rooms.{{partition(" + strconv.Itoa(partitions) + ",1)}}.{{wildcard(1)}}.>"
+}
+
+func (t Topology) roomState(number int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              rangeName(streamRoomState, number),
+		Description:       "The current state of each room; filled by the server from ROOMS.",
+		MaxMsgsPerSubject: 1,
+		Sources: []*jetstream.StreamSource{{
+			Name: rangeName(Rooms, number),
+			SubjectTransforms: []jetstream.SubjectTransformConfig{{
+				Source:      "rooms.*.*.state.>",
+				Destination: "state.{{wildcard(2)}}.>",
+			}},
+		}},
+	}
+}
+
+func (t Topology) notifications(number int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        rangeName(Notifications, number),
+		Description: "What happens to the users of each partition, in order: notifications, what they read, what was redacted.",
+		Subjects:    t.subjects(number, "log.", "", logSubjects),
+		FirstSeq:    firstSeq(number),
+		MaxAge:      t.keep(),
+		Duplicates:  time.Second, // readers find repeats, not message ids
+	}
+}
+
+// metadata returns what each stream says of the topology.
+func (t Topology) metadata() map[string]string {
+	meta := map[string]string{metaPartitions: strconv.Itoa(t.Partitions)}
+	if t.Streams > 1 {
+		meta[metaStreams] = strconv.Itoa(t.Streams)
+	}
+	return meta
 }
 
 // inbox returns the configuration of the stream behind the bucket INBOX, which no ordinary
@@ -195,7 +231,7 @@ func (t Topology) buckets() []jetstream.KeyValueConfig {
 
 // Setup makes what is missing of the topology and updates what differs, but never lowers
 // the number of replicas. Any number of processes may call it at any time. It fails with
-// [ErrPartitions] if the streams exist with another partition count, with [ErrNotReady]
+// [ErrPartitions] or [ErrStreams] if the streams exist with other counts, with [ErrNotReady]
 // if trying again may help, and with a hint if the servers cannot hold the replicas.
 func (c *Conn) Setup(ctx context.Context, t Topology) error {
 	if t.Partitions < 1 || t.Partitions > MaxPartitions {
@@ -204,14 +240,18 @@ func (c *Conn) Setup(ctx context.Context, t Topology) error {
 	if keep := t.keep(); keep < ShortestKeep || keep > LongestKeep {
 		return fmt.Errorf("set up streams: keep for %v, want %v to %v", keep, ShortestKeep, LongestKeep)
 	}
-	if err := c.checkPartitions(ctx, t.Partitions); err != nil {
+	if t.Streams < 0 || t.Streams > min(MaxStreams, t.Partitions) {
+		return fmt.Errorf("set up streams: %d streams, want 1 to %d", t.Streams, min(MaxStreams, t.Partitions))
+	}
+	t, err := c.fit(ctx, t)
+	if err != nil {
 		return c.notReady(err)
 	}
 	for _, cfg := range t.streams() {
 		cfg.Replicas = c.replicas(ctx, cfg.Name, t.Replicas)
 		cfg.Storage = jetstream.FileStorage
 		cfg.AllowDirect = true
-		cfg.Metadata = map[string]string{metaPartitions: strconv.Itoa(t.Partitions)}
+		cfg.Metadata = t.metadata()
 		if err := c.makeStream(ctx, cfg); err != nil {
 			return c.setupError("stream "+cfg.Name, t, err)
 		}
@@ -224,8 +264,7 @@ func (c *Conn) Setup(ctx context.Context, t Topology) error {
 			return c.setupError("bucket "+cfg.Bucket, t, err)
 		}
 	}
-	c.partitions, c.traces = t.Partitions, t.TraceFor > 0
-	return c.notReady(c.open(ctx))
+	return c.notReady(c.open(ctx, t))
 }
 
 // leastOutcomes is how few bytes of OUTCOMES are reserved before the stream counts as one that
@@ -259,29 +298,32 @@ func isTooLarge(err *jetstream.APIError) bool {
 // Join reads the topology that a registry or a dispatcher has set up, and changes
 // nothing. It fails with [ErrNoStreams] if there is none.
 func (c *Conn) Join(ctx context.Context) error {
-	if err := c.open(ctx); err != nil {
+	dead, err := c.lookUp(ctx, streamDead) // made last
+	if err != nil {
 		return err
 	}
-	if err := c.checkLog(ctx); err != nil {
+	t, err := topologyOf(dead.CachedInfo())
+	if err != nil {
 		return err
 	}
-	parts, err := strconv.Atoi(c.dead.CachedInfo().Config.Metadata[metaPartitions])
-	if err != nil || parts < 1 || parts > MaxPartitions {
-		return fmt.Errorf("look up stream %s: its partition count is unreadable", streamDead)
+	if err := c.checkLog(ctx, t); err != nil {
+		return err
 	}
-	c.partitions = parts
-	return nil
+	return c.open(ctx, t)
 }
 
 // Kept returns how long room events and notifications are kept.
-func (c *Conn) Kept() time.Duration { return c.notifications.CachedInfo().Config.MaxAge }
+func (c *Conn) Kept() time.Duration {
+	return c.streams[c.StreamOf(Notifications, 0)].CachedInfo().Config.MaxAge
+}
 
-// LogBegin returns the first sequence that NOTIFICATIONS still has: what is older has
-// expired.
-func (c *Conn) LogBegin(ctx context.Context) (uint64, error) {
-	info, err := c.notifications.Info(ctx)
+// LogBegin returns the first sequence that NOTIFICATIONS still has of a partition, or a lower
+// one: what is older has expired.
+func (c *Conn) LogBegin(ctx context.Context, part int) (uint64, error) {
+	name := c.StreamOf(Notifications, part)
+	info, err := c.streams[name].Info(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("look up stream %s: %w", Notifications, err)
+		return 0, fmt.Errorf("look up stream %s: %w", name, err)
 	}
 	return info.State.FirstSeq, nil
 }
@@ -297,19 +339,28 @@ func (c *Conn) StreamEnd(ctx context.Context, name string) (made time.Time, last
 }
 
 // open looks up the streams that are read message by message.
-func (c *Conn) open(ctx context.Context) (err error) {
-	for name, stream := range map[string]*jetstream.Stream{
-		Rooms: &c.rooms, Notifications: &c.notifications, streamDead: &c.dead,
-	} {
-		*stream, err = c.js.Stream(ctx, name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			err = ErrNoStreams
-		}
+func (c *Conn) open(ctx context.Context, t Topology) error {
+	streams := map[string]jetstream.Stream{}
+	for _, name := range append(t.logStreams(), streamDead) {
+		stream, err := c.lookUp(ctx, name)
 		if err != nil {
-			return fmt.Errorf("look up stream %s: %w", name, err)
+			return err
 		}
+		streams[name] = stream
 	}
+	c.topology, c.streams = t, streams
 	return nil
+}
+
+func (c *Conn) lookUp(ctx context.Context, name string) (jetstream.Stream, error) {
+	stream, err := c.js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		err = ErrNoStreams
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", name, err)
+	}
+	return stream, nil
 }
 
 // replicas returns the number of replicas for a stream: never less than it has, so that a
@@ -322,34 +373,21 @@ func (c *Conn) replicas(ctx context.Context, stream string, want int) int {
 	return max(have.CachedInfo().Config.Replicas, want)
 }
 
-func (c *Conn) checkPartitions(ctx context.Context, want int) error {
-	stream, err := c.js.Stream(ctx, Rooms)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("look up stream %s: %w", Rooms, err)
-	}
-	have := stream.CachedInfo().Config.Metadata[metaPartitions]
-	if have != strconv.Itoa(want) {
-		return fmt.Errorf("%w: stream %s has %q, asked for %d; set --partitions to the stream's own",
-			ErrPartitions, Rooms, have, want)
-	}
-	return c.checkLog(ctx)
-}
-
 // checkLog refuses a log of an earlier version, which no migration reads.
-func (c *Conn) checkLog(ctx context.Context) error {
-	stream, err := c.js.Stream(ctx, Notifications)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("look up stream %s: %w", Notifications, err)
-	}
-	if subjects := stream.CachedInfo().Config.Subjects; len(subjects) != 1 || subjects[0] != logSubjects {
-		return fmt.Errorf("%w: deliver what it holds with that version, stop all of poked, delete the stream "+
-			"(nats stream rm NOTIFICATIONS), and start again; pushers and push rules stay", ErrEarlier)
+func (c *Conn) checkLog(ctx context.Context, t Topology) error {
+	for _, number := range t.numbers() {
+		want := t.notifications(number)
+		stream, err := c.js.Stream(ctx, want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look up stream %s: %w", want.Name, err)
+		}
+		if !slices.Equal(stream.CachedInfo().Config.Subjects, want.Subjects) {
+			return fmt.Errorf("%w: deliver what it holds with that version, stop all of poked, delete the stream "+
+				"(nats stream rm %s), and start again; pushers and push rules stay", ErrEarlier, want.Name)
+		}
 	}
 	return nil
 }

@@ -62,8 +62,9 @@ type write struct {
 	err       error
 	deadline  time.Time
 	done      func(seq uint64, err error)
-	asks      bool      // its one message is a request whose answer is kept
-	answer    *nats.Msg // to a request
+	stored    func(seq uint64) // optional: called for each message that is stored; must not block
+	asks      bool             // its one message is a request whose answer is kept
+	answer    *nats.Msg        // to a request
 }
 
 func newWriter(nc *nats.Conn, log *slog.Logger) (*writer, error) {
@@ -115,6 +116,9 @@ func (w *writer) acknowledged(msg *nats.Msg) {
 		wr.fail(ackErr)
 	default:
 		wr.seq = max(wr.seq, seq)
+		if wr.stored != nil {
+			wr.stored(seq)
+		}
 	}
 	finished := w.takeIfFinished(id, wr)
 	w.mu.Unlock()

@@ -266,3 +266,10 @@ func TestG1PreviousOwnerCannotDeleteALoadedRecord(t *testing.T) {
 		h.Check("@bob:x", 0, "bob")
 	})
 }
+
+// The same with the log in four streams. POKED_TEST_STREAMS=4 runs all tests like that.
+func TestG1InFourStreams(t *testing.T) {
+	t.Setenv("POKED_TEST_STREAMS", "4")
+	t.Run("killed", TestKilledDispatcherIsReplaced)
+	t.Run("cut off", TestDispatcherCutOffFromNATSReleasesItsPartitions)
+}

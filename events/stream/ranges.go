@@ -1,0 +1,302 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"poked/events"
+)
+
+// The log in ranges. With [Topology.Streams] above 1, each of ROOMS, ROOM_STATE and
+// NOTIFICATIONS is that many streams: ROOMS_1, ROOMS_2 and so on, each with a range of the
+// partitions, and with a Raft group of its own. A partition is in one of them, so whatever
+// follows a partition, or asks for a room or a user, is the same as with one stream.
+//
+// The sequences of a stream begin at its number times 2^48. So no two messages of the log have
+// the same sequence, and a sequence tells its stream, also where it is stored: in a
+// notification, in INBOX, in a dead letter.
+//
+// A room event is published on room.<room>.…, which says nothing of the partition, and a
+// stream can only choose by subject. With one stream, that stream transforms the subject.
+// With more, poked publishes on rooms.<part>.<room>.… itself, and everybody else needs a
+// subject mapping of the account (nats.conf), which [Conn.CheckMapping] compares with the
+// streams.
+
+// MaxStreams is the largest number of streams: their sequences stay below 2^53, which every
+// JSON parser can read.
+const MaxStreams = 16
+
+// sequenceBits is how many bits of a sequence count the messages of one stream.
+const sequenceBits = 48
+
+// metaStreams is the metadata key of the number of streams, if there is more than one.
+const metaStreams = "poked_streams"
+
+// ErrStreams is wrapped by the error about streams that were made with another
+// [Topology.Streams].
+var ErrStreams = errors.New("number of streams differs from the one that exists")
+
+// ErrMapping is wrapped by the error about a subject mapping that does not fit the streams.
+var ErrMapping = errors.New("the subject mapping of NATS does not fit the streams")
+
+// rangeName returns the name of a stream by its number, which is 0 if there is only one.
+func rangeName(base string, number int) string {
+	if number == 0 {
+		return base
+	}
+	return base + "_" + strconv.Itoa(number)
+}
+
+// numbers returns the numbers of the streams: from 1 on, or only 0 if there is one.
+func (t Topology) numbers() []int {
+	if t.Streams <= 1 {
+		return []int{0}
+	}
+	numbers := make([]int, t.Streams)
+	for i := range numbers {
+		numbers[i] = i + 1
+	}
+	return numbers
+}
+
+// number returns the number of the stream that has a partition.
+func (t Topology) number(part int) int {
+	if t.Streams <= 1 {
+		return 0
+	}
+	return 1 + part*t.Streams/t.Partitions
+}
+
+// subjects returns the subjects of a stream: those of its partitions, or all, if there is only
+// one stream.
+func (t Topology) subjects(number int, prefix, suffix, all string) (subjects []string) {
+	if number == 0 {
+		return []string{all}
+	}
+	for part := range t.Partitions {
+		if t.number(part) == number {
+			subjects = append(subjects, prefix+strconv.Itoa(part)+suffix)
+		}
+	}
+	return subjects
+}
+
+// firstSeq returns the first sequence of a stream, as its configuration has it.
+func firstSeq(number int) uint64 {
+	if number == 0 {
+		return 0
+	}
+	return uint64(number)<<sequenceBits + 1 //nolint:gosec // at most MaxStreams
+}
+
+// Ordinal returns a sequence without the number of its stream.
+func Ordinal(seq uint64) uint64 { return seq & (1<<sequenceBits - 1) }
+
+// StreamOf returns the name of the stream with a partition of [Rooms] or [Notifications].
+func (c *Conn) StreamOf(base string, part int) string {
+	return rangeName(base, c.topology.number(part))
+}
+
+// StreamsOf returns the names of all streams of [Rooms] or [Notifications].
+func (c *Conn) StreamsOf(base string) (names []string) {
+	for _, number := range c.topology.numbers() {
+		names = append(names, rangeName(base, number))
+	}
+	return names
+}
+
+// logAt returns the name of the stream NOTIFICATIONS with a sequence, or "" if there is none, as
+// for a sequence from before the number of streams was changed.
+func (c *Conn) logAt(seq uint64) string {
+	name := rangeName(Notifications, int(seq>>sequenceBits))
+	if c.streams[name] == nil {
+		return ""
+	}
+	return name
+}
+
+// roomsOf and stateOf return the names of the streams with the events of a room and with its
+// state.
+func (c *Conn) roomsOf(room events.RoomID) string { return c.StreamOf(Rooms, c.PartOfRoom(room)) }
+
+func (c *Conn) stateOf(token string) string {
+	return c.StreamOf(streamRoomState, events.PartitionOf(token, c.topology.Partitions))
+}
+
+// On returns the subject on which poked publishes what belongs on room.<room>.…: with one
+// stream the same, otherwise one that says which stream it is for. Others stay as they are.
+func (c *Conn) On(subject string) string {
+	rest, ok := strings.CutPrefix(subject, "room.")
+	if !ok || c.topology.Streams <= 1 {
+		return subject
+	}
+	token, _, _ := strings.Cut(rest, ".")
+	return "rooms." + c.partOf(token) + "." + rest
+}
+
+// IsAstray reports whether a message of ROOMS is not in its room's partition, as after a change
+// of the account's subject mapping, or from a publisher that counts partitions in another way.
+func (c *Conn) IsAstray(stored string) bool {
+	return c.topology.Streams > 1 && stored != c.On(events.PublishedAs(stored))
+}
+
+// existing returns the topology with which the streams were made. Its Partitions are 0 if
+// there are none.
+func (c *Conn) existing(ctx context.Context) (t Topology, err error) {
+	for _, name := range []string{Rooms, rangeName(Rooms, 1)} {
+		stream, err := c.js.Stream(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			continue
+		}
+		if err != nil {
+			return Topology{}, fmt.Errorf("look up stream %s: %w", name, err)
+		}
+		return topologyOf(stream.CachedInfo())
+	}
+	return Topology{}, nil
+}
+
+// topologyOf reads what the metadata of a stream says of the topology.
+func topologyOf(info *jetstream.StreamInfo) (t Topology, err error) {
+	meta := info.Config.Metadata
+	t.Partitions, err = strconv.Atoi(meta[metaPartitions])
+	if err != nil || t.Partitions < 1 || t.Partitions > MaxPartitions {
+		return Topology{}, fmt.Errorf("look up stream %s: its partition count is unreadable", info.Config.Name)
+	}
+	t.Streams = 1
+	if text := meta[metaStreams]; text != "" {
+		t.Streams, err = strconv.Atoi(text)
+		if err != nil || t.Streams < 1 || t.Streams > min(MaxStreams, t.Partitions) {
+			return Topology{}, fmt.Errorf("look up stream %s: its number of streams is unreadable", info.Config.Name)
+		}
+	}
+	return t, nil
+}
+
+// Mapping returns where the subject mapping of the account must lead room.*.>, or "" if there
+// must be none.
+func (c *Conn) Mapping() string {
+	if c.topology.Streams <= 1 {
+		return ""
+	}
+	return PartitionedRooms(c.topology.Partitions)
+}
+
+// CheckMapping compares the subject mapping of the account with the streams: it asks for each
+// partition which stream takes what is published on room.<room>.…, and stores nothing. mapped
+// is false if no stream takes it, as without a mapping when there are several streams: then
+// only poked itself can publish. An error wraps [ErrMapping] if NATS stores rooms where nobody
+// looks for them, and [ErrNotReady] as well if it stores some nowhere: a stream may be without
+// a leader for the moment.
+func (c *Conn) CheckMapping(ctx context.Context) (mapped bool, err error) {
+	subjects := events.BarrierSubjects(c.topology.Partitions)
+	if c.topology.Streams <= 1 {
+		subjects = subjects[:1]
+	}
+	untaken := 0
+	for part, subject := range subjects {
+		name, err := c.takenBy(ctx, subject)
+		if err != nil {
+			return false, c.notReady(fmt.Errorf("check the subject mapping: %w", err))
+		}
+		switch want := c.StreamOf(Rooms, part); name {
+		case want:
+		case "":
+			untaken++
+		default:
+			return false, fmt.Errorf("%w: %s, of partition %d, goes to %s and not to %s; %s",
+				ErrMapping, subject, part, name, want, c.mappingHint())
+		}
+	}
+	switch {
+	case untaken == len(subjects) && c.topology.Streams > 1:
+		return false, nil
+	case untaken > 0:
+		return false, fmt.Errorf("%w: %w: no stream takes what is published in %d of %d partitions; %s",
+			ErrNotReady, ErrMapping, untaken, len(subjects), c.mappingHint())
+	}
+	return true, nil
+}
+
+// mappingHint says what the mapping must be.
+func (c *Conn) mappingHint() string {
+	if to := c.Mapping(); to != "" {
+		return fmt.Sprintf("set mappings: { \"room.*.>\": %q } in poked's account", to)
+	}
+	return "with one stream there must be no mapping of room.*.> in poked's account"
+}
+
+// errCodeOtherStream is the server's error code for a message that expects another stream.
+const errCodeOtherStream jetstream.ErrorCode = 10060
+
+// readTaker returns the name of the stream that refused a message for another.
+func readTaker(raw []byte) (string, error) {
+	var ack struct {
+		Stream string              `json:"stream"`
+		Error  *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(raw, &ack); err != nil {
+		return "", fmt.Errorf("read acknowledgement: %w", err)
+	}
+	if ack.Error != nil && ack.Error.ErrorCode != errCodeOtherStream {
+		return "", ack.Error
+	}
+	return ack.Stream, nil
+}
+
+// takenBy returns the name of the stream that takes what is published on a subject, or "".
+// What it publishes no stream stores, since it expects a stream that cannot exist.
+func (c *Conn) takenBy(ctx context.Context, subject string) (name string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+	defer cancel()
+	answer, err := c.nc.RequestMsgWithContext(ctx, &nats.Msg{
+		Subject: subject, Header: nats.Header{jetstream.ExpectedStreamHeader: {"-"}},
+	})
+	if errors.Is(err, nats.ErrNoResponders) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return readTaker(answer.Data)
+}
+
+// fit returns the topology with the number of streams filled in, or an error if the streams
+// exist with another.
+func (c *Conn) fit(ctx context.Context, t Topology) (Topology, error) {
+	have, err := c.existing(ctx)
+	if err != nil {
+		return t, err
+	}
+	switch {
+	case have.Partitions == 0:
+		t.Streams = max(t.Streams, 1)
+		return t, nil
+	case have.Partitions != t.Partitions:
+		return t, fmt.Errorf("%w: stream %s has \"%d\", asked for %d; set --partitions to the stream's own",
+			ErrPartitions, rangeName(Rooms, have.numbers()[0]), have.Partitions, t.Partitions)
+	case t.Streams != 0 && t.Streams != have.Streams:
+		return t, fmt.Errorf("%w: it is %d, asked for %d; leave --streams out or set it to %d. To change it, let the dispatchers "+
+			"deliver what waits, stop all of poked, delete %v, and start again", ErrStreams, have.Streams, t.Streams, have.Streams, have.logStreams())
+	}
+	t.Streams = have.Streams
+	return t, c.checkLog(ctx, t)
+}
+
+// logStreams returns the names of the streams that are made for each range of partitions.
+func (t Topology) logStreams() (names []string) {
+	for _, base := range []string{Rooms, streamRoomState, Notifications} {
+		for _, number := range t.numbers() {
+			names = append(names, rangeName(base, number))
+		}
+	}
+	return slices.Clip(names)
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -20,8 +21,9 @@ import (
 // guarded is a server with the accounts, users and permissions of nats.conf. Only its
 // addresses, its directory and the cluster differ.
 type guarded struct {
-	t    *testing.T
-	addr string
+	t       *testing.T
+	addr    string
+	streams bool // the log is in four streams
 }
 
 // eachFormat runs a test with both formats of acknowledgements that a server may use.
@@ -42,12 +44,41 @@ var natsConf sync.Mutex
 // readNATSConf reads nats.conf for a server of a cluster with these routes.
 func readNATSConf(t *testing.T, routes ...string) *server.Options {
 	t.Helper()
+	return readNATSConfOf(t, fromRoot("cmd", "poked", "deploy", "nats.conf"), routes...)
+}
+
+// confOfFour makes the nats.conf for --streams 4 as its comment describes.
+func confOfFour(t *testing.T) (path string) {
+	t.Helper()
+	conf, err := os.ReadFile(fromRoot("cmd", "poked", "deploy", "nats.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(conf), "#     sed -E")
+	recipe, _, ok := strings.Cut(rest, "\n#\n")
+	if !ok {
+		t.Fatal("nats.conf does not say how to make one for --streams 4")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "nats.conf"), conf, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", "sed -E"+strings.ReplaceAll(recipe, "\n#", "\n"))
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("make nats4.conf: %v, %s", err, out)
+	}
+	return filepath.Join(dir, "nats4.conf")
+}
+
+func readNATSConfOf(t *testing.T, path string, routes ...string) *server.Options {
+	t.Helper()
 	natsConf.Lock()
 	defer natsConf.Unlock()
 	if err := os.Setenv("POKED_NATS_ROUTES", "["+strings.Join(routes, ", ")+"]"); err != nil {
 		t.Fatal(err)
 	}
-	options, err := server.ProcessConfigFile(fromRoot("cmd", "poked", "deploy", "nats.conf"))
+	options, err := server.ProcessConfigFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +87,11 @@ func readNATSConf(t *testing.T, routes ...string) *server.Options {
 
 func startGuarded(t *testing.T, change ...func(*server.Options)) guarded {
 	t.Helper()
-	options := readNATSConf(t)
+	return guard(t, readNATSConf(t), change...)
+}
+
+func guard(t *testing.T, options *server.Options, change ...func(*server.Options)) guarded {
+	t.Helper()
 	options.Host, options.Port, options.HTTPPort = "127.0.0.1", server.RANDOM_PORT, 0
 	options.Cluster, options.Routes = server.ClusterOpts{}, nil
 	options.StoreDir, options.NoSigs, options.NoLog = t.TempDir(), true, true
@@ -90,13 +125,17 @@ func (g guarded) run(role string, args ...string) string {
 // start starts a dispatcher, which may not create the streams, and then a registry.
 func (g guarded) start() (roles []*process, http string) {
 	g.t.Helper()
-	extra := []string{"--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2", "--log-level", "debug"}
+	partitions, streams := "2", "1"
+	if g.streams {
+		partitions, streams = "16", "4"
+	}
+	extra := []string{"--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", partitions, "--log-level", "debug"}
 	dispatcher := begin(g.t, append([]string{"dispatcher", "--nats", g.url("dispatcher")}, extra...)...)
 	eventstest.WaitFor(g.t, "the dispatcher to wait for the streams", func() bool {
 		return strings.Contains(dispatcher.log(), "waiting for the streams")
 	})
 	registry, where := start(g.t, append([]string{"registry", "--nats", g.url("registry"), "--http", "127.0.0.1:0",
-		"--database", filepath.Join(g.t.TempDir(), "poked.db"),
+		"--database", filepath.Join(g.t.TempDir(), "poked.db"), "--streams", streams,
 		"--webpush-subject", "mailto:push@matrix.org",
 		"--tokens", writeFile(g.t, "tokens", "alice-token @alice:example.org PHONE\n")}, extra...)...)
 	dispatcher.waitReady()
@@ -110,6 +149,20 @@ func TestEachRoleHasItsPermissions(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
 	eachFormat(t, useEachRole)
+}
+
+// TestEachRoleHasItsPermissionsInFourStreams is the same with --streams 4. Dispatchers learn the
+// number of streams from NATS, and the homeserver publishes by way of the subject mapping.
+func TestEachRoleHasItsPermissionsInFourStreams(t *testing.T) {
+	eventstest.Long(t)
+	t.Parallel()
+	g := guard(t, readNATSConfOf(t, confOfFour(t)))
+	g.streams = true
+	useEachRole(t, g)
+	if n := g.messages(g.connect("registry"), "NOTIFICATIONS_1") + g.messages(g.connect("registry"), "NOTIFICATIONS_2") +
+		g.messages(g.connect("registry"), "NOTIFICATIONS_3") + g.messages(g.connect("registry"), "NOTIFICATIONS_4"); n == 0 {
+		t.Error("nothing is in the four streams")
+	}
 }
 
 func useEachRole(t *testing.T, g guarded) {

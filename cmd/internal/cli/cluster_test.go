@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,11 +12,12 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"poked/events"
 	"poked/events/eventstest"
 )
 
-// startCluster starts three servers from nats.conf, as docker-compose.yml does.
-func startCluster(t *testing.T) (servers []*server.Server) {
+// startCluster starts three servers from a nats.conf, as docker-compose.yml does.
+func startCluster(t *testing.T, conf string) (servers []*server.Server) {
 	t.Helper()
 	var ports []int
 	var routes []string
@@ -24,7 +26,7 @@ func startCluster(t *testing.T) (servers []*server.Server) {
 		routes = append(routes, routeURL("route:p-route", ports[len(ports)-1]))
 	}
 	for i, port := range ports {
-		options := readNATSConf(t, routes...)
+		options := readNATSConfOf(t, conf, routes...)
 		options.ServerName = fmt.Sprint("nats", i+1)
 		options.Host, options.Port, options.HTTPPort = "127.0.0.1", server.RANDOM_PORT, 0
 		options.Cluster.Host, options.Cluster.Port = "127.0.0.1", port
@@ -95,13 +97,38 @@ func deleteStreams(t *testing.T, url string, names ...string) {
 func TestClusterOfThree(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
-	servers := startCluster(t)
+	useCluster(t, fromRoot("cmd", "poked", "deploy", "nats.conf"), "1", "ROOMS", "NOTIFICATIONS")
+}
+
+// TestClusterOfThreeInFourStreams is the same with --streams 4.
+func TestClusterOfThreeInFourStreams(t *testing.T) {
+	eventstest.Long(t)
+	t.Parallel()
+	room := events.PartitionOf(events.Token("!room:example.org"), 4) + 1
+	alice := events.PartitionOf(events.Token("@alice:example.org"), 4) + 1
+	useCluster(t, confOfFour(t), "4", fmt.Sprint("ROOMS_", room), fmt.Sprint("NOTIFICATIONS_", alice))
+}
+
+// useCluster runs a registry and a dispatcher on three servers with a nats.conf. Two streams
+// are deleted meanwhile.
+func useCluster(t *testing.T, conf, streams, rooms, notifications string) {
+	t.Helper()
+	partitions := "2"
+	if streams != "1" {
+		partitions = streams
+		text, err := os.ReadFile(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conf = writeFile(t, "nats.conf", strings.ReplaceAll(string(text), "partition(16,", "partition("+partitions+","))
+	}
+	servers := startCluster(t, conf)
 	gateway := startGateway(t)
 	tokens := writeFile(t, "tokens", "alice-token @alice:example.org PHONE\n")
 	args := func(replicas string) []string {
 		return []string{
 			"registry", "--nats", urlsOf("registry", servers...), "--http", "127.0.0.1:0", "--database", filepath.Join(t.TempDir(), "poked.db"),
-			"--tokens", tokens, "--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2", "--replicas", replicas,
+			"--tokens", tokens, "--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", partitions, "--replicas", replicas, "--streams", streams,
 		}
 	}
 	got := poked(t, "", args("5")...)
@@ -109,13 +136,13 @@ func TestClusterOfThree(t *testing.T) {
 		t.Fatalf("five replicas: exit code %d, %s", got.Code, got.Stderr)
 	}
 	registry, where := start(t, args("3")...)
-	dispatcher, _ := start(t, "dispatcher", "--nats", urlsOf("dispatcher", servers[:2]...), "--partitions", "2", "--replicas", "3",
+	dispatcher, _ := start(t, "dispatcher", "--nats", urlsOf("dispatcher", servers[:2]...), "--partitions", partitions, "--replicas", "3",
 		"--gateway-allow", "127.0.0.1", "--gateway-allow-http")
 	setPusher(t, fmt.Sprintf("http://%s", where["http"]), gateway.url, "alice-pushkey")
 	homeserver := urlsOf("homeserver", servers[:2]...)
 	publishAll(t, homeserver, "--historical", memberEvent("alice"), memberEvent("bob"))
 	checkPoke(t, firstPoke(t, homeserver, gateway.pokes))
-	deleteStreams(t, urlsOf("operator", servers[0]), "ROOMS", "NOTIFICATIONS")
+	deleteStreams(t, urlsOf("operator", servers[0]), rooms, notifications)
 	eventstest.WaitFor(t, "the registry to make them anew", func() bool {
 		return strings.Count(registry.log(), "made anew, what it held is lost") == 2
 	})

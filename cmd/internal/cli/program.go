@@ -98,7 +98,7 @@ func (p Program) Parser(options ...kong.Option) (*kong.Kong, error) {
 		kong.Name(p.Name),
 		kong.Description(p.Description),
 		kong.ExplicitGroups(p.Groups),
-		kong.Vars{"max_partitions": strconv.Itoa(stream.MaxPartitions)},
+		kong.Vars{"max_partitions": strconv.Itoa(stream.MaxPartitions), "max_streams": strconv.Itoa(stream.MaxStreams)},
 		kong.ValueFormatter(describe),
 		kong.NamedMapper("database", kong.MapperFunc(decodeDatabase)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),

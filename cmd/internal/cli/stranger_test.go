@@ -49,7 +49,7 @@ func startStranger(t *testing.T, route string) stranger {
 // Without the password a server cannot join the cluster: no message passes in either
 // direction. With the password messages do pass, so the test can fail.
 func TestAStrangersRouteIsRefused(t *testing.T) {
-	servers := startCluster(t)
+	servers := startCluster(t, fromRoot("cmd", "poked", "deploy", "nats.conf"))
 	registry, err := nats.Connect(urlsOf("registry", servers...))
 	if err != nil {
 		t.Fatal(err)

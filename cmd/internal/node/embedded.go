@@ -25,7 +25,7 @@ func (f RoleFlags) RunEmbedded(ctx context.Context, s Stack, dir *DataDir, optio
 	}
 	defer nats.Stop()
 	warnIfOpen(s.Log, nats)
-	s.NATS = stream.Config{Name: "poked serve", InProcess: nats}
+	s.NATS, s.embedded = stream.Config{Name: "poked serve", InProcess: nats}, nats
 	s.Where = append(s.Where, "nats", nats.Where(), "fsync", options.Sync.String())
 	s.Starters = append(s.Starters, func(context.Context, Base) (Actor, error) {
 		w := &natsWatch{nats: nats, dir: dir.Path, log: s.Log}

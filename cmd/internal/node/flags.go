@@ -26,6 +26,7 @@ type RoleFlags struct {
 // TopologyFlags configure the streams.
 type TopologyFlags struct {
 	Partitions int `default:"16" env:"POKED_PARTITIONS" placeholder:"N" help:"Number of partitions, at most ${max_partitions}, which limits how many dispatchers can share the work. Fixed once the streams exist."`
+	Streams    int `default:"0" env:"POKED_STREAMS" placeholder:"N" help:"Number of streams that share the partitions of ROOMS and NOTIFICATIONS, at most ${max_streams}: each has a leader and a disk queue of its own. More than 1 needs a subject mapping (nats.conf). Fixed once the streams exist. 0 means as many as exist, or 1."`
 	Replicas   int `default:"1" env:"POKED_REPLICAS" placeholder:"N" help:"Number of NATS servers that store each message: 1, 3 or 5."`
 
 	TraceFor   time.Duration `default:"24h" env:"POKED_TRACE_FOR" help:"How long NATS keeps what became of each poke, for poked trace. 0 is off."`
@@ -37,6 +38,9 @@ type TopologyFlags struct {
 func (f TopologyFlags) Validate() error {
 	if f.Partitions < 1 || f.Partitions > stream.MaxPartitions {
 		return fmt.Errorf("--partitions must be 1 to %d", stream.MaxPartitions)
+	}
+	if most := min(stream.MaxStreams, f.Partitions); f.Streams < 0 || f.Streams > most {
+		return fmt.Errorf("--streams must be 1 to %d, or 0 for as many as exist", most)
 	}
 	if f.Keep < stream.ShortestKeep || f.Keep > stream.LongestKeep {
 		return fmt.Errorf("--keep must be %v to %v", stream.ShortestKeep, stream.LongestKeep)
@@ -53,7 +57,7 @@ func (f TopologyFlags) Validate() error {
 }
 
 func (f TopologyFlags) topology() stream.Topology {
-	return stream.Topology{Partitions: f.Partitions, Replicas: f.Replicas, Keep: f.Keep, TraceFor: f.TraceFor, TraceBytes: f.TraceBytes}
+	return stream.Topology{Partitions: f.Partitions, Replicas: f.Replicas, Streams: f.Streams, Keep: f.Keep, TraceFor: f.TraceFor, TraceBytes: f.TraceBytes}
 }
 
 // GatewayFlags configure which push gateways may be poked.

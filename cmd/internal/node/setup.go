@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"poked/events/stream"
@@ -16,7 +17,12 @@ const setUpPause = time.Second
 // while NATS cannot answer or the streams do not exist yet, and passes the reason to
 // waiting.
 func (s Stack) setUp(ctx context.Context, conn *stream.Conn, t stream.Topology, waiting func(error)) error {
-	have := conn.Setup
+	have := func(ctx context.Context, t stream.Topology) error {
+		if err := conn.Setup(ctx, t); err != nil {
+			return err
+		}
+		return s.checkMapping(ctx, conn)
+	}
 	if s.Adopts {
 		have = conn.Adopt
 	}
@@ -35,4 +41,19 @@ func (s Stack) setUp(ctx context.Context, conn *stream.Conn, t stream.Topology, 
 			return err
 		}
 	}
+}
+
+// checkMapping checks the subject mapping of the account, after it has added its own to an
+// embedded server.
+func (s Stack) checkMapping(ctx context.Context, conn *stream.Conn) error {
+	if to := conn.Mapping(); to != "" && s.embedded != nil {
+		if err := s.embedded.GlobalAccount().AddMapping("room.*.>", to); err != nil {
+			return fmt.Errorf("map subjects: %w", err)
+		}
+	}
+	mapped, err := conn.CheckMapping(ctx)
+	if err == nil && !mapped {
+		s.Log.Warn("nats maps no subjects: no stream takes what is published on room.*.> by others than poked", "mapping", conn.Mapping())
+	}
+	return err
 }

@@ -156,7 +156,8 @@ type Stack struct {
 	Where    []any    // log attributes for the ready line, besides those of the actors
 	Data     *DataDir // data directory, kept once the process is ready; nil for none
 	Starters []Starter
-	Adopts   bool // another process sets up the streams
+	Adopts   bool          // another process sets up the streams
+	embedded *EmbeddedNATS // nil with an external NATS
 	// AtTerminal is set for a program that SIGHUP ends, with its terminal. Servers reread
 	// their files instead.
 	AtTerminal bool

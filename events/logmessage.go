@@ -59,6 +59,8 @@ type LogNotification struct {
 	SentAt int64
 	// Thread is the root of the event's thread, or "" for the main timeline.
 	Thread EventID
+	// Trace is where the event stands in a trace, or "".
+	Trace TraceParent
 	// Again reports that the event may have been stored before, in a message with a
 	// sequence above Since: a reader leaves out users whom it had then.
 	Again bool
@@ -101,21 +103,8 @@ type LogUser struct {
 // AppendJSON appends the message as it is stored.
 func (n *LogNotification) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"kind":"notify","room_id":`...)
-	dst = appendString(dst, string(n.RoomID))
-	dst = append(dst, `,"room_seq":`...)
-	dst = strconv.AppendUint(dst, n.RoomSeq, 10)
-	dst = append(dst, `,"at":`...)
-	dst = strconv.AppendInt(dst, n.At.UnixMilli(), 10)
-	dst = append(dst, `,"event_id":`...)
-	dst = appendString(dst, string(n.EventID))
-	if n.SentAt != 0 {
-		dst = append(dst, `,"sent_at":`...)
-		dst = strconv.AppendInt(dst, n.SentAt, 10)
-	}
-	if n.Thread != "" {
-		dst = append(dst, `,"thread":`...)
-		dst = appendString(dst, string(n.Thread))
-	}
+	dst = append(appendString(dst, string(n.RoomID)), ',')
+	dst = appendAbout(dst, n.RoomSeq, n.At, n.EventID, n.SentAt, n.Thread, n.Trace)
 	if n.Again {
 		dst = append(dst, `,"again_since":`...)
 		dst = strconv.AppendUint(dst, n.Since, 10)
@@ -183,7 +172,7 @@ func (u *LogUser) appendJSON(dst []byte) []byte {
 func (n *LogNotification) For(decision int) Notification {
 	d := &n.Decisions[decision]
 	return Notification{
-		EventID: n.EventID, RoomSeq: n.RoomSeq, At: n.At, SentAt: n.SentAt, Thread: n.Thread, Only: n.Only,
+		EventID: n.EventID, RoomSeq: n.RoomSeq, At: n.At, SentAt: n.SentAt, Thread: n.Thread, Trace: n.Trace, Only: n.Only,
 		RuleID: d.RuleID, Highlight: d.Highlight, Tweaks: d.Tweaks, Silent: d.Silent, Devices: d.Devices, Body: n.bodyOf(d),
 	}
 }
@@ -281,6 +270,8 @@ func (n *LogNotification) setField(key string, value gjson.Result) {
 		n.SentAt = value.Int()
 	case "thread":
 		n.Thread = EventID(value.Str)
+	case "traceparent":
+		n.Trace = ParseTraceParent(value.Str)
 	case "again_since":
 		n.Again, n.Since = true, value.Uint()
 	case "only":

@@ -28,6 +28,8 @@ type Notification struct {
 	// Thread is the root of the thread that the event belongs to, or "" for the main
 	// timeline.
 	Thread EventID
+	// Trace is where the event stands in a trace, or "".
+	Trace TraceParent
 	// RuleID is the push rule that matched: one of the rules for all devices if they
 	// notify, else one of the first device, by handle, that is notified. Highlight,
 	// Tweaks and the prio in Body belong to the same outcome.
@@ -81,7 +83,7 @@ func (n *Notification) Reaches(handle string) bool {
 func (n *Notification) Log(user UserID, room RoomID) LogNotification {
 	prio, shared := n.split()
 	return LogNotification{
-		RoomID: room, EventID: n.EventID, RoomSeq: n.RoomSeq, At: n.At, SentAt: n.SentAt, Thread: n.Thread, Only: n.Only, Body: shared,
+		RoomID: room, EventID: n.EventID, RoomSeq: n.RoomSeq, At: n.At, SentAt: n.SentAt, Thread: n.Thread, Trace: n.Trace, Only: n.Only, Body: shared,
 		Decisions: []Decision{{
 			RuleID: n.RuleID, Highlight: n.Highlight, Tweaks: n.Tweaks, Silent: n.Silent, Devices: n.Devices, Prio: prio,
 		}},
@@ -106,20 +108,7 @@ var ErrBadNotification = errors.New("bad notification")
 // AppendJSON appends the notification as it is stored. Body comes last, so that a reader
 // of the small fields can stop before it.
 func (n *Notification) AppendJSON(dst []byte) []byte {
-	dst = append(dst, `{"room_seq":`...)
-	dst = strconv.AppendUint(dst, n.RoomSeq, 10)
-	dst = append(dst, `,"at":`...)
-	dst = strconv.AppendInt(dst, n.At.UnixMilli(), 10)
-	dst = append(dst, `,"event_id":`...)
-	dst = appendString(dst, string(n.EventID))
-	if n.SentAt != 0 {
-		dst = append(dst, `,"sent_at":`...)
-		dst = strconv.AppendInt(dst, n.SentAt, 10)
-	}
-	if n.Thread != "" {
-		dst = append(dst, `,"thread":`...)
-		dst = appendString(dst, string(n.Thread))
-	}
+	dst = appendAbout(append(dst, '{'), n.RoomSeq, n.At, n.EventID, n.SentAt, n.Thread, n.Trace)
 	dst = append(dst, `,"rule_id":`...)
 	dst = appendString(dst, n.RuleID)
 	if n.Highlight {
@@ -140,6 +129,29 @@ func (n *Notification) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `,"notification":`...)
 	dst = append(dst, n.Body...)
 	return append(dst, '}')
+}
+
+// appendAbout appends the members that tell which event a message is about.
+func appendAbout(dst []byte, roomSeq uint64, at time.Time, event EventID, sentAt int64, thread EventID, trace TraceParent) []byte {
+	dst = append(dst, `"room_seq":`...)
+	dst = strconv.AppendUint(dst, roomSeq, 10)
+	dst = append(dst, `,"at":`...)
+	dst = strconv.AppendInt(dst, at.UnixMilli(), 10)
+	dst = append(dst, `,"event_id":`...)
+	dst = appendString(dst, string(event))
+	if sentAt != 0 {
+		dst = append(dst, `,"sent_at":`...)
+		dst = strconv.AppendInt(dst, sentAt, 10)
+	}
+	if thread != "" {
+		dst = append(dst, `,"thread":`...)
+		dst = appendString(dst, string(thread))
+	}
+	if trace != "" {
+		dst = append(dst, `,"traceparent":`...)
+		dst = appendString(dst, string(trace))
+	}
+	return dst
 }
 
 func appendDevices(dst []byte, devices map[string]DeviceOutcome) []byte {
@@ -208,6 +220,8 @@ func (n *Notification) setField(key string, value gjson.Result) {
 		n.SentAt = value.Int()
 	case "thread":
 		n.Thread = EventID(value.Str)
+	case "traceparent":
+		n.Trace = ParseTraceParent(value.Str)
 	case "rule_id":
 		n.RuleID = value.Str
 	case "highlight":

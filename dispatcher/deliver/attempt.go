@@ -73,7 +73,7 @@ func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) (out pok
 // post sends a poke. eventOnly is the format event_id_only.
 func (d *Deliverer) post(s *sender, p *outgoing, eventOnly bool) (out poke.Outcome) {
 	s.body = p.appendBody(s.body[:0], d.Badge, eventOnly)
-	d.Client.Post(p.pusher.URL.String(), s.body, func(a poke.Answer) {
+	d.Client.Post(p.pusher.URL.String(), s.body, string(p.n.Trace), func(a poke.Answer) {
 		out = poke.Decide(a, p.pusher.Pushkey, time.Now())
 	})
 	return out

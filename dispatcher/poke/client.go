@@ -58,8 +58,8 @@ func NewClient(dial DialFunc, timeout time.Duration, perGateway int) *Client {
 }
 
 // Post sends one poke and calls read with the answer, whose body is valid only until read
-// returns.
-func (c *Client) Post(url string, body []byte, read func(Answer)) {
+// returns. traceparent is a header of the request unless it is "".
+func (c *Client) Post(url string, body []byte, traceparent string, read func(Answer)) {
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)
 	defer fasthttp.ReleaseResponse(resp)
@@ -67,6 +67,9 @@ func (c *Client) Post(url string, body []byte, read func(Answer)) {
 	req.Header.SetMethod(fasthttp.MethodPost)
 	req.Header.SetContentType("application/json")
 	req.Header.Set(fasthttp.HeaderAcceptEncoding, "identity") // without it any encoding is allowed (RFC 9110, section 12.5.3)
+	if traceparent != "" {
+		req.Header.Set("traceparent", traceparent)
+	}
 	req.SetBodyRaw(body)
 	if err := c.http.Do(req, resp); err != nil {
 		read(Answer{err: fmt.Errorf("post: %w", err)})

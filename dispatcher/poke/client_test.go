@@ -40,7 +40,7 @@ func BenchmarkClient(b *testing.B) {
 	b.Run("fasthttp", func(b *testing.B) {
 		c := NewClient((&net.Dialer{}).DialContext, time.Minute, 64)
 		inParallel(b, func() (err error) {
-			c.Post(url, body, func(a Answer) { err = a.err })
+			c.Post(url, body, "", func(a Answer) { err = a.err })
 			return err
 		})
 	})
@@ -73,7 +73,7 @@ func inParallel(b *testing.B, post func() error) {
 }
 
 func postOnce(c *Client, base string) (out Outcome) {
-	c.Post(base+pushgateway.NotifyPath, []byte(`{}`), func(a Answer) { out = Decide(a, "key", time.Now()) })
+	c.Post(base+pushgateway.NotifyPath, []byte(`{}`), "", func(a Answer) { out = Decide(a, "key", time.Now()) })
 	return out
 }
 

@@ -29,7 +29,7 @@ func TestG8BlockedAddressIsNeverConnectedTo(t *testing.T) {
 	}
 	guarded := NewClient(new(pushgateway.Policy).Dialer(net.Dialer{Timeout: DialTimeout}), 5*time.Second, 1)
 	for _, host := range []string{"127.0.0.1", "localhost", "[::ffff:127.0.0.1]"} {
-		guarded.Post("http://"+host+":"+port+pushgateway.NotifyPath, []byte("{}"), func(a Answer) {
+		guarded.Post("http://"+host+":"+port+pushgateway.NotifyPath, []byte("{}"), "", func(a Answer) {
 			if out := Decide(a, "key", time.Now()); out.Kind != Slow || out.Class != ClassBlockedAddress {
 				t.Errorf("%s: outcome %v %q (%v), want slow blocked_address", host, out.Kind, out.Class, a.err)
 			}

@@ -29,7 +29,7 @@ func FuzzTransaction(f *testing.F) {
 	f.Add([]byte(`{"events":[7,null,{}],"ephemeral":[{"type":"m.receipt"}],"de.sorunome.msc2409.ephemeral":[{}],"to_device":[1]}`))
 	f.Add([]byte(`{"events":[{"event_id":"$e","room_id":"!r","sender":"@a:x","state_key":"","type":"t"}]}`)) // state without content
 	f.Fuzz(func(t *testing.T, body []byte) {
-		parsed, err := parseTransaction(body)
+		parsed, err := parseTransaction(body, "")
 		if err != nil {
 			return
 		}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"poked/events"
 	"poked/events/homeserver"
 	"poked/events/httpserve"
 )
@@ -107,7 +108,7 @@ func (b *Bridge) transact(ctx context.Context, w http.ResponseWriter, r *http.Re
 		return errBusy()
 	}
 	defer func() { <-b.turn }()
-	t, err := parseTransaction(body)
+	t, err := parseTransaction(body, r.Header.Get(events.HeaderTraceParent))
 	if err != nil {
 		b.log.Warn("malformed transaction refused", "error", err, "bytes", len(body))
 		return err

@@ -125,3 +125,40 @@ func TestTwoTokens(t *testing.T) {
 		}
 	}
 }
+
+// The events of a transaction are a part of the homeserver's trace. What is no traceparent is
+// ignored, and refuses no event.
+func TestTransactionInATrace(t *testing.T) {
+	h := newHouse(t)
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for i, header := range []string{parent, "nonsense", ""} {
+		body := transaction(message(fmt.Sprint("$", i)))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, fmt.Sprint(h.web.URL, txn, i), strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+hsToken)
+		req.Header.Set("Traceparent", header)
+		answer, err := h.web.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			t.Errorf("%q: %s", header, answer.Status)
+		}
+	}
+	traced := 0
+	for _, msg := range h.nats.Stored("ROOMS", "") {
+		want := ""
+		if strings.Contains(string(msg.Data), `"$0"`) {
+			want, traced = parent, traced+1
+		}
+		if string(msg.TraceParent) != want {
+			t.Errorf("%s: traceparent %q, want %q", msg.Data, msg.TraceParent, want)
+		}
+	}
+	if traced != 1 {
+		t.Errorf("%d events in the trace", traced)
+	}
+}

@@ -55,7 +55,7 @@ func (b *Bridge) storeRoom(ctx context.Context, batch *batch) error {
 		if err := b.announceJoin(ctx, &fresh[i]); err != nil {
 			return err
 		}
-		if err := b.storeEvent(ctx, &fresh[i], batch.emptied[fresh[i].EventID]); err != nil {
+		if err := b.storeEvent(ctx, &fresh[i], batch.trace, batch.emptied[fresh[i].EventID]); err != nil {
 			return err
 		}
 	}
@@ -102,8 +102,8 @@ func isJoin(ev *events.RoomEvent) bool {
 		gjson.GetBytes(ev.Raw, "unsigned.prev_content.membership").Str != "join"
 }
 
-func (b *Bridge) storeEvent(ctx context.Context, ev *events.RoomEvent, emptied bool) error {
-	var options []publish.Option
+func (b *Bridge) storeEvent(ctx context.Context, ev *events.RoomEvent, trace string, emptied bool) error {
+	options := []publish.Option{publish.Traced(trace)}
 	age, known := ev.AgeAt(time.Now())
 	late := known && age > b.cfg.Late
 	if late || emptied {

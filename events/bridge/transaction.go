@@ -11,6 +11,7 @@ import (
 
 // transaction is a parsed transaction, grouped by room.
 type transaction struct {
+	trace   string   // header traceparent of the request
 	rooms   []*batch // in the order of their first event or receipt
 	bad     []badItem
 	ignored int
@@ -19,6 +20,7 @@ type transaction struct {
 // batch holds a transaction's events and receipts of one room, in order.
 type batch struct {
 	room     events.RoomID
+	trace    string // of the transaction
 	events   []events.RoomEvent
 	receipts [][]byte
 	emptied  map[events.EventID]bool // events whose content was removed because it could not be parsed
@@ -37,8 +39,8 @@ const maxDepth = 1000
 
 // parseTransaction parses the body of a transaction (application service API, "PUT
 // /_matrix/app/v1/transactions/{txnId}"). A bad event does not make the transaction fail,
-// since the homeserver would repeat it forever.
-func parseTransaction(body []byte) (*transaction, error) {
+// since the homeserver would repeat it forever. trace is the request's traceparent.
+func parseTransaction(body []byte, trace string) (*transaction, error) {
 	if !json.Valid(withoutDepths(body, maxDepth)) {
 		return nil, &problem{http.StatusBadRequest, "M_NOT_JSON", "the transaction is not JSON"}
 	}
@@ -60,7 +62,7 @@ func parseTransaction(body []byte) (*transaction, error) {
 	if !parts["events"].IsArray() || !isAbsent(ephemeral) && !ephemeral.IsArray() || !isAbsent(toDevice) && !toDevice.IsArray() {
 		return nil, &problem{http.StatusBadRequest, "M_BAD_JSON", "a transaction must be an object with the array events"}
 	}
-	t := &transaction{}
+	t := &transaction{trace: trace}
 	byRoom := map[events.RoomID]*batch{}
 	each := func(list gjson.Result, take func(raw []byte)) {
 		if !list.IsArray() {
@@ -143,7 +145,7 @@ func (t *transaction) addEphemeral(byRoom map[events.RoomID]*batch, raw []byte) 
 
 func (t *transaction) of(byRoom map[events.RoomID]*batch, room events.RoomID) *batch {
 	if byRoom[room] == nil {
-		byRoom[room] = &batch{room: room, emptied: map[events.EventID]bool{}}
+		byRoom[room] = &batch{room: room, trace: t.trace, emptied: map[events.EventID]bool{}}
 		t.rooms = append(t.rooms, byRoom[room])
 	}
 	return byRoom[room]

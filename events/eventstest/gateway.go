@@ -27,6 +27,8 @@ type Poke struct {
 	RoomID  events.RoomID
 	Pushkey string
 	Unread  int
+
+	TraceParent string // the header
 }
 
 // Reply is a gateway's answer. The zero value is 200 with an empty object.
@@ -189,6 +191,7 @@ func (g *Gateway) read(r *http.Request) (Poke, bool) {
 	return Poke{
 		At: time.Now(), Host: r.Host, Body: body,
 		EventID: n.EventID, RoomID: n.RoomID, Pushkey: n.Devices[0].Pushkey, Unread: n.Counts.Unread,
+		TraceParent: r.Header.Get(events.HeaderTraceParent),
 	}, true
 }
 

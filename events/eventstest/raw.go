@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"poked/events"
 	"poked/events/stream"
 )
 
@@ -18,7 +19,8 @@ type Stored struct {
 	Subject string
 	Data    []byte
 	// Historical reports that the message has the header [stream.HeaderHistorical].
-	Historical bool
+	Historical  bool
+	TraceParent events.TraceParent
 }
 
 // Stored returns the messages of a stream whose subjects begin with prefix, in order.
@@ -50,7 +52,8 @@ func appendStored(ctx context.Context, all []Stored, log jetstream.Stream, prefi
 		if strings.HasPrefix(msg.Subject, prefix) {
 			all = append(all, Stored{
 				Seq: seq, Subject: msg.Subject, Data: msg.Data,
-				Historical: msg.Header.Get(stream.HeaderHistorical) == "true",
+				Historical:  msg.Header.Get(stream.HeaderHistorical) == "true",
+				TraceParent: stream.TraceParentOf(msg.Header),
 			})
 		}
 	}

@@ -317,7 +317,8 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 	msg := Message{
 		Seq: seq, Subject: m.Subject, Data: m.Data, Time: meta.Timestamp,
 		ID: m.Header.Get(jetstream.MsgIDHeader), Historical: stream.IsHistorical(m.Header), Superseded: stream.IsSuperseded(m.Header),
-		Replayed: leftOpen || f.suspects > 0 && seq <= f.stored,
+		TraceParent: stream.TraceParentOf(m.Header),
+		Replayed:    leftOpen || f.suspects > 0 && seq <= f.stored,
 	}
 	if seq <= f.begin && !leftOpen { // a predecessor finished it
 		if msg.Settled = f.replays; msg.Settled {

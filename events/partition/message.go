@@ -15,6 +15,8 @@ type Message struct {
 	ID         string    // header Nats-Msg-Id
 	Historical bool      // header Poked-Historical: true
 	Superseded bool      // header Poked-Superseded: true
+	// TraceParent is the header traceparent, or "".
+	TraceParent events.TraceParent
 	// Replayed reports that a worker may have handled the message before without
 	// recording it.
 	Replayed bool

@@ -77,6 +77,17 @@ func Reported() Option {
 	return func(h nats.Header) { h.Set(stream.HeaderReported, "true") }
 }
 
+// Traced makes an event a part of a trace: poked passes its traceparent on to the push gateways
+// (W3C Trace Context), and adds its own spans if it exports traces. What is no traceparent is
+// ignored.
+func Traced(traceparent string) Option {
+	return func(h nats.Header) {
+		if parent := events.ParseTraceParent(traceparent); parent != "" {
+			h.Set(events.HeaderTraceParent, string(parent))
+		}
+	}
+}
+
 // address returns the subject and the header of an event.
 func address(e *events.RoomEvent, opts []Option) (string, nats.Header) {
 	header := nats.Header{jetstream.MsgIDHeader: []string{string(e.EventID)}}

@@ -26,6 +26,17 @@ func (c *Conn) PartOfRoom(room events.RoomID) int {
 // state and notifies nobody, such as one from before the homeserver began to publish.
 const HeaderHistorical = "Poked-Historical"
 
+// TraceParentOf returns the traceparent in a header, or "". Clients of NATS write its name in
+// several ways.
+func TraceParentOf(header nats.Header) events.TraceParent {
+	for name, values := range header {
+		if len(values) > 0 && strings.EqualFold(name, events.HeaderTraceParent) {
+			return events.ParseTraceParent(values[0])
+		}
+	}
+	return ""
+}
+
 // IsHistorical reports whether a message has the header [HeaderHistorical].
 func IsHistorical(header nats.Header) bool {
 	return strings.EqualFold(header.Get(HeaderHistorical), "true")

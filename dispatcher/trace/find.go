@@ -101,3 +101,32 @@ func unreadable(ctx context.Context, conn *stream.Conn, q *Query) (*Trace, error
 func letterOf(l *stream.StoredDeadLetter) *Letter {
 	return &Letter{Seq: l.Seq, Reason: l.Reason, Detail: l.Detail, At: l.At, LastError: l.LastError}
 }
+
+// Candidate is an event that somebody may mean who knows its room and its time.
+type Candidate struct {
+	EventID events.EventID `json:"event_id"`
+	Type    string         `json:"type"`
+	Sender  events.UserID  `json:"sender"`
+	At      time.Time      `json:"at"` // when it was stored
+}
+
+// MaxCandidates is how many candidates [Around] returns at most.
+const MaxCandidates = 100
+
+// Around returns the events of a room that were stored from one time to another, oldest first.
+func Around(ctx context.Context, conn *stream.Conn, room events.RoomID, from, to time.Time) (all []Candidate, err error) {
+	for logged, err := range conn.RoomLogSince(ctx, room, from) {
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("read the room: %w", err)
+		case logged.Time.After(to) || len(all) == MaxCandidates:
+			return all, nil
+		case logged.Time.Before(from):
+			continue
+		}
+		if ev, err := events.ParseMarked(logged.Subject, logged.Data, logged.Superseded); err == nil {
+			all = append(all, Candidate{EventID: ev.EventID, Type: ev.Type, Sender: ev.Sender, At: logged.Time})
+		}
+	}
+	return all, nil
+}

@@ -179,3 +179,51 @@ func span(d time.Duration) string {
 	}
 	return strings.TrimPrefix(d.Round(time.Microsecond).String(), "-")
 }
+
+// RoomName returns the name of the room, if it has one, and its id.
+func (t *Trace) RoomName() string {
+	if t.Room.Name == "" {
+		return string(t.RoomID)
+	}
+	return fmt.Sprintf("%q (%s)", t.Room.Name, t.RoomID)
+}
+
+// UnderWay says how long the event was under way, as the end of a sentence, if that was long.
+func (t *Trace) UnderWay() string {
+	if under := t.At.Sub(t.SentAt); !t.SentAt.IsZero() && under > time.Minute {
+		return fmt.Sprintf(", %s after it was sent by its sender's clock", under.Round(time.Second))
+	}
+	return ""
+}
+
+// Name names a pusher by the names that its user knows.
+func (p *Pusher) Name() string {
+	name := p.Device
+	if name == "" {
+		name = "pusher " + string(p.Pusher)
+	}
+	of := []string{}
+	for _, part := range []string{p.App, p.Gateway} {
+		if part != "" {
+			of = append(of, part)
+		}
+	}
+	if p.App == "" {
+		of = append([]string{p.AppID}, of...)
+	}
+	if p.Gone {
+		of = append(of, "removed since")
+	}
+	return name + " (" + strings.Join(of, ", ") + ")"
+}
+
+// Failure returns why an attempt failed, in parentheses, or "".
+func (a *Attempt) Failure() string {
+	switch {
+	case a.Status >= 300:
+		return fmt.Sprintf(" (HTTP %d)", a.Status)
+	case a.Class != "ok":
+		return " (" + a.Class + ")"
+	}
+	return ""
+}

@@ -81,8 +81,8 @@ func traceText(t *trace.Trace, now time.Time) string {
 		b.WriteString(strings.Map(terminal.Harmless, fmt.Sprintf(format, args...)) + "\n")
 	}
 	if t.Seq > 0 {
-		line("%s  %s by %s in %s", t.EventID, t.Type, t.Sender, roomName(t))
-		line("received %s, sequence %d%s", operate.Stamp(t.At), t.Seq, sentAgo(t))
+		line("%s  %s by %s in %s", t.EventID, t.Type, t.Sender, t.RoomName())
+		line("received %s, sequence %d%s", operate.Stamp(t.At), t.Seq, t.UnderWay())
 	} else {
 		line("%s", t.EventID)
 	}
@@ -107,64 +107,17 @@ func traceText(t *trace.Trace, now time.Time) string {
 		}
 		for j := range u.Pushers {
 			p := &u.Pushers[j]
-			line("  %s", pusherName(p))
+			line("  %s", p.Name())
 			line("    %s", p.Because(t, u, now))
 			for _, a := range p.Attempts {
-				line("      %s  try %d: %s%s, %.1f ms", operate.Stamp(a.At), a.Attempt, a.Outcome, reasonOf(&a), a.TookMS)
+				line("      %s  try %d: %s%s, %.1f ms", operate.Stamp(a.At), a.Attempt, a.Outcome, a.Failure(), a.TookMS)
 			}
 		}
 	}
 	return b.String()
 }
 
-func roomName(t *trace.Trace) string {
-	if t.Room.Name == "" {
-		return string(t.RoomID)
-	}
-	return fmt.Sprintf("%q (%s)", t.Room.Name, t.RoomID)
-}
-
-// sentAgo says how long the event was under way, if that was long.
-func sentAgo(t *trace.Trace) string {
-	if under := t.At.Sub(t.SentAt); !t.SentAt.IsZero() && under > time.Minute {
-		return fmt.Sprintf(", %s after it was sent by its sender's clock", under.Round(time.Second))
-	}
-	return ""
-}
-
 func ruleLine(r *trace.RuleResult) string {
 	mark, why := resultOf(r)
 	return fmt.Sprintf("%s %-9s %-36s %s", mark, r.Kind, r.RuleID, why)
-}
-
-// pusherName names a pusher by the names that its user knows.
-func pusherName(p *trace.Pusher) string {
-	name := p.Device
-	if name == "" {
-		name = "pusher " + string(p.Pusher)
-	}
-	of := []string{}
-	for _, part := range []string{p.App, p.Gateway} {
-		if part != "" {
-			of = append(of, part)
-		}
-	}
-	if p.App == "" {
-		of = append([]string{p.AppID}, of...)
-	}
-	if p.Gone {
-		of = append(of, "removed since")
-	}
-	return name + " (" + strings.Join(of, ", ") + ")"
-}
-
-// reasonOf returns why an attempt failed, in parentheses, or "".
-func reasonOf(a *trace.Attempt) string {
-	switch {
-	case a.Status >= 300:
-		return fmt.Sprintf(" (HTTP %d)", a.Status)
-	case a.Class != "ok":
-		return " (" + a.Class + ")"
-	}
-	return ""
 }

@@ -16,7 +16,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"poked/cmd/internal/page"
 	"poked/events/httpserve"
+	"poked/events/stream"
 )
 
 // The operator's port of a role, over HTTP:
@@ -25,25 +27,48 @@ import (
 //	/readyz        200 while it does all of its work, else 503 with a line for each reason
 //	/metrics       for Prometheus; the names are in metrics.go
 //	/debug/pprof/  profiles of the Go runtime, on a loopback address only
+//	/              the operators' page, of the whole deployment: see package page
 //
 // It opens before everything else, so /readyz can show what a starting role waits for. It
-// has no password: choose an address that only operators can reach. It exposes no user,
-// room, gateway or secret.
+// has no password but that of the page: choose an address that only operators can reach. The
+// page alone exposes users, rooms and gateways, on a loopback address or with a token.
 
 // OpsFlags configure the operator's port.
 type OpsFlags struct {
-	Addr string `name:"ops" env:"POKED_OPS" placeholder:"ADDR" help:"Address of the operator's port, such as 127.0.0.1:8723: /livez, /readyz, /metrics and, on a loopback address only, /debug/pprof/. It has no password. By default it is closed."`
+	Addr      string `name:"ops" env:"POKED_OPS" placeholder:"ADDR" help:"Address of the operator's port, such as 127.0.0.1:8723: /livez, /readyz, /metrics, the operators' page and, on a loopback address only, /debug/pprof/. Without --ops-token-file the page is read-only, and only open on a loopback address. By default the port is closed."`
+	TokenFile string `name:"ops-token-file" type:"path" env:"POKED_OPS_TOKEN_FILE" placeholder:"FILE" help:"File with a token of at least 16 characters for the operators' page. Actions need it and, on an address that is not loopback, everything on the page. SIGHUP rereads it."`
+	NATS      string `name:"ops-nats" env:"POKED_OPS_NATS" placeholder:"URL,..." help:"NATS for the operators' page, with the user and password of an operator, if the process's own user does not have an operator's permissions. By default as the process."`
+	NATSCreds string `name:"ops-nats-creds" type:"path" env:"POKED_OPS_NATS_CREDS" placeholder:"FILE" help:"Credentials of an operator for --ops-nats: a .creds file, or the seed of an nkey."`
 }
 
 // Validate is called by kong.
 func (f OpsFlags) Validate() error {
-	if f.Addr == "" {
+	switch {
+	case f.Addr == "" && f.TokenFile+f.NATS+f.NATSCreds != "":
+		return errors.New("--ops-token-file, --ops-nats and --ops-nats-creds need --ops")
+	case f.Addr == "":
 		return nil
+	case f.NATS == "" && f.NATSCreds != "":
+		return errors.New("--ops-nats-creds needs --ops-nats")
+	case f.NATS != "":
+		if CheckNATS(f.NATS) != nil {
+			return errors.New("--ops-nats must be URLs such as nats://host:4222, separated by commas")
+		}
 	}
 	if _, _, err := SplitAddr(f.Addr); err != nil {
 		return errors.New("--ops must be an address such as 127.0.0.1:8723")
 	}
 	return nil
+}
+
+// pageNATS returns how the page reaches NATS: as the process does, or as an operator.
+func (f OpsFlags) pageNATS(own stream.Config) stream.Config {
+	own.Name += " page"
+	if f.NATS != "" {
+		own.URL, own.InProcess = f.NATS, nil
+		own.Credentials.Creds = f.NATSCreds
+	}
+	return own
 }
 
 // Limits of the port, beside those of package httpserve.
@@ -57,6 +82,8 @@ const (
 // Ops is the operator's port. Without an address it does not listen.
 type Ops struct {
 	metrics  *prometheus.Registry
+	flags    OpsFlags
+	page     *page.Page   // nil without an address, and where it may not be opened
 	listener net.Listener // nil without an address
 	stop     context.CancelFunc
 	ended    chan struct{} // closed when the server has stopped
@@ -68,7 +95,7 @@ type Ops struct {
 
 // OpenOps opens the port, if one is configured.
 func OpenOps(ctx context.Context, flags OpsFlags, log *slog.Logger) (*Ops, error) {
-	o := &Ops{metrics: prometheus.NewRegistry(), starting: "starting", ended: make(chan struct{})}
+	o := &Ops{metrics: prometheus.NewRegistry(), flags: flags, starting: "starting", ended: make(chan struct{})}
 	o.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newProcessMetrics(o))
 	if flags.Addr == "" {
 		return o, nil
@@ -76,6 +103,9 @@ func OpenOps(ctx context.Context, flags OpsFlags, log *slog.Logger) (*Ops, error
 	var err error
 	if o.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", flags.Addr); err != nil {
 		return nil, fmt.Errorf("open operator's port: %w", err)
+	}
+	if err := o.openPage(log); err != nil {
+		return nil, errors.Join(err, o.listener.Close())
 	}
 	log.Info("the operator's port is open", o.Where()...)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx)) // serves until everything else has stopped
@@ -91,6 +121,26 @@ func OpenOps(ctx context.Context, flags OpsFlags, log *slog.Logger) (*Ops, error
 		}
 	}()
 	return o, nil
+}
+
+// openPage makes the operators' page, if it may be opened at the address.
+func (o *Ops) openPage(log *slog.Logger) (err error) {
+	loopback := isLoopback(o.listener.Addr())
+	if o.page, err = page.New(page.Config{TokenFile: o.flags.TokenFile, Loopback: loopback, Log: log}); err != nil {
+		return fmt.Errorf("open the operators' page: %w", err)
+	}
+	if o.page == nil {
+		log.Info("the operators' page stays closed: the port is not on a loopback address, and there is no --ops-token-file", o.Where()...)
+	}
+	return nil
+}
+
+// pageActor returns the actor that answers what the page asks. There must be a page.
+func (o *Ops) pageActor(conn *stream.Conn, own stream.Config) Actor {
+	return Actor{Name: "page", reread: o.page.RereadToken, Run: func(ctx context.Context) error {
+		o.page.Run(ctx, o.flags.pageNATS(own), conn.Streams)
+		return nil
+	}}
 }
 
 func isLoopback(addr net.Addr) bool {
@@ -110,6 +160,9 @@ func (o *Ops) handler(profiles bool) http.Handler {
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	}
+	if o.page != nil {
+		mux.Handle("/", o.page)
 	}
 	return mux
 }

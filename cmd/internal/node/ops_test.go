@@ -45,6 +45,7 @@ func TestProfilesOnLoopbackOnly(t *testing.T) {
 		t.Errorf("on loopback: %d", res.StatusCode)
 	}
 	answer := httptest.NewRecorder()
+	o.page = nil // as on an address that is not loopback
 	o.handler(isLoopback(&net.TCPAddr{IP: net.IPv4zero})).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/debug/pprof/heap", nil))
 	if answer.Code != http.StatusNotFound {
 		t.Errorf("everywhere: %d", answer.Code)

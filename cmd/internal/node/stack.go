@@ -227,6 +227,9 @@ func (s Stack) Run(ctx context.Context, policy *pushgateway.Policy, o *Ops, setu
 		return err
 	}
 	actors = append(actors, processActor(conn, o, actors, s.Log))
+	if o.page != nil {
+		actors = append(actors, o.pageActor(conn, s.NATS))
+	}
 	for _, a := range actors {
 		if err := o.watch(a); err != nil {
 			return err

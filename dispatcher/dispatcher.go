@@ -88,10 +88,12 @@ import (
 	"poked/dispatcher/directory"
 	"poked/dispatcher/match"
 	"poked/dispatcher/poke"
+	"poked/events"
 	"poked/events/partition"
 	"poked/events/pushgateway"
 	"poked/events/stream"
 	"poked/events/wait"
+	"poked/events/webpush"
 )
 
 // Config is what an operator can configure of a dispatcher.
@@ -161,6 +163,7 @@ type Dispatcher struct {
 	ready   chan struct{}
 	current atomic.Pointer[delivery] // for Health
 
+	vapid     atomic.Pointer[webpush.Signer]   // of what is pushed to browsers
 	sharing   atomic.Pointer[partition.Worker] // for Unready; nil while it does not run
 	operators atomic.Pointer[string]           // why operators get no answer; nil if they do
 }
@@ -233,6 +236,7 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	began := time.Now()
 	all.expectShare(ctx)
 	buckets := d.known(ctx, all.dir)
+	buckets["vapid key"] = func(ready func()) error { return d.watchVAPID(ctx, ready) }
 	buckets["pauses"] = func(ready func()) error { return d.conn.WatchPauses(ctx, all.gates.ApplyPause, ready) }
 	if !d.follow(ctx, &beside, buckets) {
 		return
@@ -248,6 +252,28 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 		d.log.Info("dispatching", "partitions", d.partitions.Load(), "of", d.conn.Partitions())
 		close(d.ready)
 	})
+}
+
+// vapidPatience is how long the start waits for the key for browsers. Streams of an earlier version
+// do not have it, and other pushers do not need it.
+const vapidPatience = 5 * time.Second
+
+// watchVAPID follows the key by which push services of browsers know poked.
+func (d *Dispatcher) watchVAPID(ctx context.Context, ready func()) error {
+	late := time.AfterFunc(vapidPatience, ready)
+	defer late.Stop()
+	return d.conn.WatchVAPID(ctx, func(v events.VAPID) {
+		key, err := webpush.ParseKey(v.PrivateKey)
+		if err == nil {
+			var signer *webpush.Signer
+			if signer, err = webpush.NewSigner(key, v.Subject); err == nil {
+				d.vapid.Store(signer)
+			}
+		}
+		if err != nil {
+			d.log.Error("the vapid key cannot be used, browsers get nothing", "error", err)
+		}
+	}, ready)
 }
 
 // watchFunc watches a bucket and calls ready once all that it held is loaded.

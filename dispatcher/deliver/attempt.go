@@ -10,11 +10,13 @@ import (
 	"poked/events"
 	"poked/events/pushgateway"
 	"poked/events/stream"
+	"poked/events/webpush"
 )
 
 // sender is what a slot keeps from one attempt to the next.
 type sender struct {
-	body []byte
+	body   []byte
+	sealed []byte // a browser's body
 }
 
 // settleTimeout bounds the wait until what must be stored before a poke is done is stored:
@@ -32,6 +34,9 @@ func (l *lane) attempt(s *sender) {
 	began := time.Now()
 	out := d.lookPast(s, l, &p, d.try(s, l, &p, began))
 	now := time.Now()
+	if p.pusher.Web != nil {
+		out = d.judgeVAPID(&p, out, now)
+	}
 	d.logAttempt(&p, out, now.Sub(began))
 	d.Gates.report(l, &p, out, began, now)
 	if again := l.settle(&p, out, now); again {
@@ -61,6 +66,9 @@ func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) (out pok
 	if why := d.Gates.allows(l, p, now); why != poke.ClassOK {
 		return poke.Outcome{Kind: poke.Paused, Class: why}
 	}
+	if p.pusher.Web != nil {
+		return d.pushShorter(s, p, now)
+	}
 	out = d.post(s, p, p.pusher.EventOnly)
 	if out.Status != http.StatusRequestEntityTooLarge || p.badge || p.pusher.EventOnly || !d.Gates.lease.Held() {
 		return out
@@ -72,6 +80,10 @@ func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) (out pok
 
 // post sends a poke. eventOnly is the format event_id_only.
 func (d *Deliverer) post(s *sender, p *outgoing, eventOnly bool) (out poke.Outcome) {
+	if p.pusher.Web != nil {
+		out, _, _ = d.push(s, p, pushgateway.StepWhole, webpush.MaxPlaintext, time.Now())
+		return out
+	}
 	s.body = p.appendBody(s.body[:0], d.Badge, eventOnly)
 	d.Client.Post(p.pusher.URL.String(), s.body, string(p.n.Trace), func(a poke.Answer) {
 		out = poke.Decide(a, p.pusher.Pushkey, time.Now())
@@ -81,7 +93,16 @@ func (d *Deliverer) post(s *sender, p *outgoing, eventOnly bool) (out poke.Outco
 
 // appendBody appends the request body (Push Gateway API, POST notify).
 func (p *outgoing) appendBody(dst []byte, of BadgeOf, eventOnly bool) []byte {
-	unread := int(p.unread) //nolint:gosec // a count of messages
+	body, unread, device := p.content(of)
+	if eventOnly {
+		return pushgateway.AppendEventIDOnlyBody(dst, body, unread, &device)
+	}
+	return pushgateway.AppendBody(dst, body, unread, &device)
+}
+
+// content returns what a poke has in it.
+func (p *outgoing) content(of BadgeOf) (notification []byte, unread int, device pushgateway.Device) {
+	unread = int(p.unread) //nolint:gosec // a count of messages
 	if p.uncounted || p.pusher.NoBadge || of == BadgeNone {
 		unread = pushgateway.NoCounts
 	}
@@ -92,14 +113,10 @@ func (p *outgoing) appendBody(dst []byte, of BadgeOf, eventOnly bool) []byte {
 	if own, ok := p.n.Of(p.pusher.Handle); ok {
 		body, tweaks = pushgateway.WithPrio(body, own.Prio), own.Tweaks
 	}
-	device := pushgateway.Device{
+	return body, unread, pushgateway.Device{
 		AppID: p.pusher.AppID, Pushkey: p.pusher.Pushkey, PushkeyTS: p.pusher.PushkeyTS,
 		Data: p.pusher.Data, Tweaks: tweaks,
 	}
-	if eventOnly {
-		return pushgateway.AppendEventIDOnlyBody(dst, body, unread, &device)
-	}
-	return pushgateway.AppendBody(dst, body, unread, &device)
 }
 
 // conclude stores what must be stored before a poke is done.

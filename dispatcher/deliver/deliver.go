@@ -47,7 +47,12 @@
 //	                            or what others of the app get, the poke is a dead letter (G13)
 //	pusher or all refused       so is what comes after it: the lane lags
 //	operator skips a poke       the lane's next turn makes a dead letter of it, also at a gateway that is down
-//	poke too large (413)        it is sent once more without its content
+//	poke too large (413)        it is sent once more without its content; a browser's with less and less
+//	browser is gone             (404, 410) its pusher is removed
+//	browser's key is refused    (401, 403) if others at the push service are accepted meanwhile, a browser with 403 is
+//	                            removed after some minutes; if none is, the fault may be ours: breaker, alert, nothing
+//	                            removed (lane_vapid.go)
+//	no key for browsers         browsers lag until the registry has published it
 //	dead letter not stored      what it is about stays in the lane; what was delivered after it is not sent again
 //	pushkey is replaced         what waits goes to the device's new one, once (lane_heir.go)
 //	pusher not known here yet   its notifications stay open until it is (G1)
@@ -86,6 +91,7 @@ import (
 	"poked/events/partition"
 	"poked/events/stream"
 	"poked/events/wait"
+	"poked/events/webpush"
 )
 
 // Patience is how long an attempt may take before its lane is recorded as lagging, and how
@@ -142,6 +148,7 @@ type Config struct {
 	Directory     *directory.Directory
 	Gates         *Gateways
 	Client        *poke.Client
+	VAPID         *atomic.Pointer[webpush.Signer] // identifies poked to push services of browsers; nil in it until the key is known
 	Counts        *Counters
 	PokeTTL       time.Duration // age at which an undelivered poke becomes a dead letter
 	Badge         BadgeOf

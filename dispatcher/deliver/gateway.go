@@ -45,6 +45,7 @@ type gateway struct {
 	latency   float64
 	errorRate float64 // likewise, 0 to 1
 	failure   poke.Failure
+	accepted  acceptances // of our key, by a push service of browsers
 	// took is when it last took a poke of each app that has refused pokes here.
 	took map[app]time.Time
 }

@@ -19,6 +19,8 @@ func (gs *Gateways) report(l *lane, p *outgoing, out poke.Outcome, began, now ti
 	took := now.Sub(began) - own // by the gateway
 	switch {
 	case !out.Asked():
+	case out.OfPusher():
+		sample(&g.latency, took.Seconds())
 	case out.Works():
 		sample(&g.latency, took.Seconds())
 		sample(&g.errorRate, 0)
@@ -38,7 +40,7 @@ func (gs *Gateways) report(l *lane, p *outgoing, out poke.Outcome, began, now ti
 		}
 		gs.pause(g, now.Add(out.RetryAfter), now)
 		gs.announce(g, now)
-		gs.failed(g, l, p.known, probe, out, now)
+		gs.failed(g, l, p.known && out.Class != poke.ClassVAPID, probe, out, now)
 	}
 	gs.admit(g, now)
 }

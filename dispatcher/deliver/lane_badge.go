@@ -16,7 +16,11 @@ func (l *lane) enqueueBadge(it *item) {
 	l.push(it)
 }
 
-func (l *lane) showsBadge() bool { return !l.pusher.NoBadge && l.d.Badge != BadgeNone }
+// showsBadge reports whether the pusher gets pokes with nothing but the unread count. A browser
+// may have to show something for each, so it can ask for none.
+func (l *lane) showsBadge() bool {
+	return !l.pusher.NoBadge && l.d.Badge != BadgeNone && (l.pusher.Web == nil || !l.pusher.Web.EventsOnly)
+}
 
 // unread returns the unread count of the lane's user. known is false if that is not in
 // memory; it is while the lane has something to send.

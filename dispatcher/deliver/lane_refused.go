@@ -179,6 +179,9 @@ func (l *lane) othersTaken(p *outgoing) bool {
 // verdict decides whether a refused poke is put aside by itself. A badge that is refused is:
 // the next poke carries the count as well.
 func (l *lane) verdict(p *outgoing, out poke.Outcome) poke.Outcome {
+	if out.Class == poke.ClassVAPID {
+		return l.verdictOfVAPID(p, out)
+	}
 	if !out.Refuses() {
 		return out
 	}

@@ -14,6 +14,9 @@
 // pusher is remembered for as long as the notification log may hold something of theirs
 // (former.go).
 //
+// A browser has a URL and a secret of its own, so a user with one takes about as much more as its
+// data has bytes; the templates of others are not touched.
+//
 // Memory needs all three of packing, templates and light records: without any one of them a
 // dispatcher that owns a quarter of the partitions exceeds 250 bytes a pusher, as `pokelab
 // bench memory` counts them.

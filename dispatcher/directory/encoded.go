@@ -12,7 +12,7 @@ import (
 //	head    partition*2 + (1 if full), revision in PUSHERS
 //	full    for each pusher: template*4 + (1 if it has data of its own) + (2 if it follows
 //	        another), pushkey_ts, pushkey, instance handle, its own data if it has any, and
-//	        the id of the other if it follows one
+//	        the id of the other if it follows one. A browser's own data is all of its data
 //	light   each instance handle once, "" for pushers without one; nothing at all if no
 //	        pusher has one
 //
@@ -56,9 +56,20 @@ func (t *templates) appendFull(dst []byte, part int, revision uint64, pushers []
 		if p.Follows != "" {
 			dst = appendText(dst, p.Follows)
 		}
-		refused = refused || t.all[number].refused != nil
+		refused = refused || t.refuses(number, p)
 	}
 	return dst, refused
+}
+
+// refuses reports whether the policy forbids poking a pusher that uses a template.
+func (t *templates) refuses(number int, p *events.Pusher) bool {
+	from := t.all[number]
+	if !from.key.web {
+		return from.refused != nil
+	}
+	browser := Pusher{Pushkey: p.Pushkey}
+	t.setBrowser(&browser, p.Data)
+	return browser.Refused != nil
 }
 
 // appendLight appends the light record of a user with these pushers.
@@ -181,7 +192,10 @@ func (t *templates) decode(user events.UserID, encoded []byte) (pushers []*Pushe
 			Data: from.data, URL: from.url, Refused: from.refused, EventOnly: from.eventOnly, NoBadge: from.noBadge,
 			Follows: events.PusherID(p.follows),
 		}
-		if p.own != nil {
+		switch {
+		case from.key.web:
+			t.setBrowser(pusher, p.own)
+		case p.own != nil:
 			pusher.Data = slices.Clone(p.own)
 		}
 		pusher.ID = events.NewPusherID(user, pusher.AppID, pusher.Pushkey)

@@ -5,6 +5,7 @@ import (
 
 	"poked/events"
 	"poked/events/pushgateway"
+	"poked/events/webpush"
 )
 
 // Pusher is one registered pusher, ready to be poked. It never changes: a pusher that is
@@ -21,7 +22,17 @@ type Pusher struct {
 	Refused   error            // why the policy forbids poking the pusher, or nil
 	EventOnly bool             // data.format is event_id_only
 	NoBadge   bool             // data asks for no counts (MSC4076)
+	Web       *Browser         // what only a browser has; nil for others
 	Follows   events.PusherID  // the pusher before it of the same device and app, or ""
+}
+
+// Browser is what a pusher has that is a browser (MSC4174). Its pushkey is its public key, and its
+// URL a push resource (RFC 8030).
+type Browser struct {
+	*webpush.Subscription
+
+	LastPerRoom bool // data asks for only the newest notification of each room ("only_last_per_room")
+	EventsOnly  bool // data asks for no badge-only pokes ("events_only"): it must show something for each
 }
 
 // RefusedOrigin is the origin of pushers that must not be poked.

@@ -6,6 +6,7 @@ import (
 
 	"poked/events"
 	"poked/events/pushgateway"
+	"poked/events/webpush"
 )
 
 // template is what several pushers have in common: the app, the gateway and, unless each
@@ -26,6 +27,7 @@ type templateKey struct {
 	appID  string
 	data   string
 	own    bool
+	web    bool // its pushers are browsers, which have all of data of their own
 	fields dataFields
 }
 
@@ -61,6 +63,9 @@ func newTemplates(policy *pushgateway.Policy) *templates {
 // acquire returns the number of the template for a pusher, which counts as its user, and
 // the pusher's data without url if the template does not hold that.
 func (t *templates) acquire(p *events.Pusher) (number int, own []byte) {
+	if p.IsWebPush() { // the URL of each is its own
+		return t.acquireKey(templateKey{appID: p.AppID, own: true, web: true}, nil), p.Data
+	}
 	if number, ok := t.byKey[templateKey{appID: p.AppID, data: string(p.Data)}]; ok {
 		t.all[number].pushers++
 		return number, nil
@@ -107,7 +112,9 @@ func (t *templates) acquireKey(key templateKey, data []byte) int {
 	number, ok := t.byKey[key]
 	if !ok {
 		made := &template{key: key, data: data, eventOnly: fields.Format == eventIDOnly, noBadge: fields.NoBadge}
-		if made.url, made.refused = t.policy.CheckURL(fields.URL); made.refused != nil {
+		if key.web {
+			made.url = nil
+		} else if made.url, made.refused = t.policy.CheckURL(fields.URL); made.refused != nil {
 			made.url = nil
 		}
 		number = t.add(made)
@@ -127,6 +134,36 @@ func (t *templates) add(made *template) (number int) {
 	}
 	t.byKey[made.key] = number
 	return number
+}
+
+// browserFields are the fields of a browser's data that concern us.
+type browserFields struct {
+	dataFields
+
+	Auth        string `json:"auth"`
+	NoBadgeToo  bool   `json:"disable_badge_count"`
+	LastPerRoom bool   `json:"only_last_per_room"`
+	EventsOnly  bool   `json:"events_only"`
+}
+
+// setBrowser sets what a browser's pusher has of its data.
+func (t *templates) setBrowser(p *Pusher, data []byte) {
+	var read browserFields
+	_ = json.Unmarshal(data, &read) // a field of another type than ours is the app's own
+	p.EventOnly, p.NoBadge = read.Format == eventIDOnly, read.NoBadge || read.NoBadgeToo
+	if p.Data, p.Refused = pushgateway.StripBrowser(data); p.Refused != nil {
+		return
+	}
+	url, err := t.policy.CheckResource(read.URL)
+	if p.Refused = err; err != nil {
+		return
+	}
+	subscription, err := webpush.ParseSubscription(p.Pushkey, read.Auth)
+	if p.Refused = err; err != nil {
+		return
+	}
+	p.URL = url
+	p.Web = &Browser{Subscription: subscription, LastPerRoom: read.LastPerRoom, EventsOnly: read.EventsOnly}
 }
 
 // release ends one pusher's use of a template. A template that no pusher uses is

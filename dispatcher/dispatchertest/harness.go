@@ -13,6 +13,7 @@
 package dispatchertest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -200,7 +201,7 @@ func (h *Harness) RegisterAll(user events.UserID, pushers ...events.Pusher) {
 	h.Version++
 	for i := range pushers {
 		p := &pushers[i]
-		p.AppID, p.Kind, p.Lang, p.PushkeyTS = "app", "http", "en", h.Version
+		p.AppID, p.Kind, p.Lang, p.PushkeyTS = "app", cmp.Or(p.Kind, events.KindHTTP), "en", h.Version
 		if p.Data == nil {
 			p.Data = DataAt("gw.test")
 		}

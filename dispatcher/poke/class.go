@@ -27,6 +27,7 @@ const (
 	ClassBodyTooLarge
 	ClassHeadersTooLarge
 	ClassNotHTTP
+	ClassVAPID // a push service does not accept our key for this subscription
 
 	// There was no response.
 	ClassTimeout
@@ -45,6 +46,7 @@ const (
 	ClassGatewayDown // the circuit breaker is open
 	ClassMoved       // the pusher has another gateway since
 	ClassNATS        // the log could not be read, or an outcome could not be stored
+	ClassNoVAPID     // the registry has not published the key for browsers yet
 
 	// The lane lags without a failure.
 	ClassSlow    // its gateway takes too long
@@ -63,6 +65,7 @@ func (c Class) String() string {
 		ClassRejected: "rejected", ClassHTTP1xx: "http_1xx", ClassHTTP3xx: "http_3xx", ClassHTTP4xx: "http_4xx",
 		ClassHTTP5xx: "http_5xx", ClassHTTP429: "http_429", ClassHTTP503: "http_503",
 		ClassBodyTooLarge: "body_too_large", ClassHeadersTooLarge: "headers_too_large", ClassNotHTTP: "not_http",
+		ClassVAPID: "vapid_refused", ClassNoVAPID: "no_vapid_key",
 		ClassTimeout: "timeout", ClassRefused: "refused", ClassReset: "reset", ClassDNS: "dns", ClassNetwork: "network",
 		ClassTLS: "tls", ClassBlockedAddress: "blocked_address", ClassRefusedURL: "refused_url",
 		ClassExpired: "expired", ClassSkipped: "skipped", ClassPaused: "paused", ClassGatewayDown: "gateway_down", ClassMoved: "moved", ClassNATS: "nats",

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -60,16 +61,48 @@ func NewClient(dial DialFunc, timeout time.Duration, perGateway int) *Client {
 // Post sends one poke and calls read with the answer, whose body is valid only until read
 // returns. traceparent is a header of the request unless it is "".
 func (c *Client) Post(url string, body []byte, traceparent string, read func(Answer)) {
-	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	req := fasthttp.AcquireRequest()
 	defer fasthttp.ReleaseRequest(req)
-	defer fasthttp.ReleaseResponse(resp)
-	req.SetRequestURI(url)
-	req.Header.SetMethod(fasthttp.MethodPost)
 	req.Header.SetContentType("application/json")
-	req.Header.Set(fasthttp.HeaderAcceptEncoding, "identity") // without it any encoding is allowed (RFC 9110, section 12.5.3)
 	if traceparent != "" {
 		req.Header.Set("traceparent", traceparent)
 	}
+	c.send(req, url, body, read)
+}
+
+// Push is a poke for a browser: a request to its push service (RFC 8030, section 5).
+type Push struct {
+	URL           string        // the push resource
+	Body          []byte        // encrypted, aes128gcm (RFC 8291)
+	Authorization string        // who sends it (RFC 8292)
+	TTL           time.Duration // how long it is kept for a browser that is away
+	Urgency       string        // high, normal, low or very-low
+	Topic         string        // it replaces what waits of the same topic; "" if it replaces nothing
+}
+
+// Push sends one poke to a push service, as Post does to a push gateway. It has no traceparent: push
+// services are those of the browsers' makers.
+func (c *Client) Push(p *Push, read func(Answer)) {
+	req := fasthttp.AcquireRequest()
+	defer fasthttp.ReleaseRequest(req)
+	req.Header.SetContentType("application/octet-stream")
+	req.Header.SetContentEncoding("aes128gcm")
+	req.Header.Set(fasthttp.HeaderAuthorization, p.Authorization)
+	req.Header.Set("TTL", strconv.FormatInt(int64(p.TTL/time.Second), 10))
+	req.Header.Set("Urgency", p.Urgency)
+	if p.Topic != "" {
+		req.Header.Set("Topic", p.Topic)
+	}
+	c.send(req, p.URL, p.Body, read)
+}
+
+// send completes a request and sends it.
+func (c *Client) send(req *fasthttp.Request, url string, body []byte, read func(Answer)) {
+	resp := fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseResponse(resp)
+	req.SetRequestURI(url)
+	req.Header.SetMethod(fasthttp.MethodPost)
+	req.Header.Set(fasthttp.HeaderAcceptEncoding, "identity") // without it any encoding is allowed (RFC 9110, section 12.5.3)
 	req.SetBodyRaw(body)
 	if err := c.http.Do(req, resp); err != nil {
 		read(Answer{err: fmt.Errorf("post: %w", err)})

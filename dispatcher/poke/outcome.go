@@ -13,6 +13,12 @@
 //	408, 425, 429, 5xx, timeout, DNS, reset, refused    retry, with backoff; Retry-After of 429 and 503 wins when longer
 //	other 4xx, 3xx, TLS, blocked address, too large,    slow: retry with a longer backoff; a pusher is never
 //	not HTTP                                            removed for it
+//	of a browser's push service (RFC 8030): 2xx         delivered
+//	404, 410                                            rejected
+//	401, 403                                            retry: it does not accept our key, or not for this
+//	                                                    browser; package deliver decides which (lane_vapid.go)
+//	413                                                 the same, shorter (package deliver)
+//	507                                                 slow: it has no room for this browser
 //	nothing was sent                                    paused, expired, or skipped by an operator
 //	one poke refused, others taken (package deliver)    refused: a dead letter, its pusher goes on
 //
@@ -141,6 +147,30 @@ func Decide(a Answer, pushkey string, now time.Time) Outcome {
 	}
 	out.Class = classOfStatus(a.Status)
 	return out
+}
+
+// DecidePush returns the outcome of a poke for a browser, as the table in the package comment
+// says.
+func DecidePush(a Answer, now time.Time) Outcome {
+	if a.err != nil {
+		return decideError(a.err)
+	}
+	switch a.Status {
+	case http.StatusNotFound, http.StatusGone:
+		return Outcome{Kind: Rejected, Class: ClassRejected, Status: a.Status}
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return Outcome{Kind: Retry, Class: ClassVAPID, Status: a.Status}
+	case http.StatusInsufficientStorage:
+		return Outcome{Kind: Slow, Class: ClassHTTP5xx, Status: a.Status}
+	}
+	a.Body = nil // what it says is not for us
+	return Decide(a, "", now)
+}
+
+// OfPusher reports whether the outcome says something of the pusher alone, and nothing of its
+// gateway: a push service has no room left for what waits for one browser.
+func (o Outcome) OfPusher() bool {
+	return o.Kind == Slow && o.Status == http.StatusInsufficientStorage
 }
 
 // decideError returns the outcome of a request without a complete response.

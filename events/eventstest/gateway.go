@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/webpush/webpushtest"
 )
 
 // Poke is one request that a gateway received.
@@ -22,6 +25,9 @@ type Poke struct {
 	Body []byte
 	// Status is the status of the answer, 0 if the connection was closed instead.
 	Status int
+	// Push is what a poke for a browser has besides, nil of others. Body is then as in an http
+	// poke.
+	Push *Push
 
 	EventID events.EventID
 	RoomID  events.RoomID
@@ -29,6 +35,13 @@ type Poke struct {
 	Unread  int
 
 	TraceParent string // the header
+}
+
+// Push is a request to a push service (RFC 8030).
+type Push struct {
+	Path   string
+	Header http.Header
+	Size   int // of the encrypted body
 }
 
 // Reply is a gateway's answer. The zero value is 200 with an empty object.
@@ -55,6 +68,8 @@ type Gateway struct {
 	pokes  []Poke
 	busy   map[string]int
 	most   map[string]int
+	// browsers are the subscriptions, by path: the gateway is a push service, too.
+	browsers map[string]*webpushtest.Browser
 }
 
 // StartGateway starts a gateway that ends with the test. It answers 200 until
@@ -64,7 +79,7 @@ func StartGateway(t testing.TB) *Gateway {
 		t: t, conns: make(chan net.Conn), closed: make(chan struct{}),
 		answer: func(Poke) Reply { return Reply{} },
 		refuse: func(string) bool { return false },
-		busy:   map[string]int{}, most: map[string]int{},
+		busy:   map[string]int{}, most: map[string]int{}, browsers: map[string]*webpushtest.Browser{},
 	}
 	g.server = &http.Server{Handler: http.HandlerFunc(g.notify), ReadHeaderTimeout: time.Hour}
 	ended := make(chan struct{})
@@ -165,12 +180,52 @@ func (g *Gateway) notify(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, reply.Body)
 }
 
+// Browser subscribes a browser at a host, and returns its pusher, which needs an app. Pushes to it
+// are decrypted, and recorded as pokes.
+func (g *Gateway) Browser(host string, data map[string]any) events.Pusher {
+	browser, err := webpushtest.New()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	path := fmt.Sprintf("/push/%d", len(g.browsers))
+	g.browsers[path] = browser
+	all := map[string]any{"url": "http://" + host + path, "auth": browser.Auth()}
+	maps.Copy(all, data)
+	raw, err := json.Marshal(all)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return events.Pusher{Kind: events.KindWebPush, Pushkey: browser.Pushkey(), Data: raw}
+}
+
+// decrypt returns the body of a push as an http poke has it, and what it has besides.
+func (g *Gateway) decrypt(r *http.Request, sealed []byte) (body []byte, push *Push) {
+	if r.Header.Get("Content-Encoding") == "" {
+		return sealed, nil
+	}
+	g.mu.Lock()
+	browser := g.browsers[r.URL.Path]
+	g.mu.Unlock()
+	if browser == nil {
+		g.t.Errorf("a push to %s, where no browser is", r.URL.Path)
+		return sealed, nil
+	}
+	message, err := browser.Open(sealed)
+	if err != nil {
+		g.t.Errorf("a push to %s: %v", r.URL.Path, err)
+	}
+	return []byte(`{"notification":` + string(message) + `}`), &Push{Path: r.URL.Path, Header: r.Header, Size: len(sealed)}
+}
+
 // read parses a poke. An incomplete request does not count.
 func (g *Gateway) read(r *http.Request) (Poke, bool) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return Poke{}, false
 	}
+	body, push := g.decrypt(r, body)
 	var poke struct {
 		Notification struct {
 			EventID events.EventID `json:"event_id"`
@@ -189,7 +244,7 @@ func (g *Gateway) read(r *http.Request) (Poke, bool) {
 	}
 	n := poke.Notification
 	return Poke{
-		At: time.Now(), Host: r.Host, Body: body,
+		At: time.Now(), Host: r.Host, Body: body, Push: push,
 		EventID: n.EventID, RoomID: n.RoomID, Pushkey: n.Devices[0].Pushkey, Unread: n.Counts.Unread,
 		TraceParent: r.Header.Get(events.HeaderTraceParent),
 	}, true

@@ -18,7 +18,7 @@ import (
 
 // Metrics for Prometheus. Nothing is counted here: each scrape reads the state of the
 // roles. The number of label values does not grow with users, rooms or gateways: outcome,
-// class and reason are closed enumerations, there are six states, thirteen streams and three
+// class and reason are closed enumerations, there are six states, fourteen streams and three
 // stages, partition is below --partitions, and a path is a template of the API. What is
 // counted is there from the start, at zero, so that alerts see the first of its kind.
 
@@ -136,7 +136,7 @@ func withUsual(tries []deliver.Tries) []deliver.Tries {
 	}
 	for outcome, classes := range map[poke.Kind][]poke.Class{
 		poke.Delivered: {poke.ClassOK}, poke.Rejected: {poke.ClassRejected}, poke.Expired: {poke.ClassExpired}, poke.Skipped: {poke.ClassSkipped},
-		poke.Retry:  {poke.ClassHTTP5xx, poke.ClassHTTP429, poke.ClassHTTP503, poke.ClassTimeout, poke.ClassRefused, poke.ClassReset, poke.ClassDNS, poke.ClassNetwork},
+		poke.Retry:  {poke.ClassHTTP5xx, poke.ClassHTTP429, poke.ClassHTTP503, poke.ClassTimeout, poke.ClassRefused, poke.ClassReset, poke.ClassDNS, poke.ClassNetwork, poke.ClassVAPID},
 		poke.Slow:   {poke.ClassHTTP4xx, poke.ClassHTTP3xx, poke.ClassTLS, poke.ClassBlockedAddress, poke.ClassRefusedURL, poke.ClassNotHTTP},
 		poke.Paused: {poke.ClassPaused, poke.ClassGatewayDown}, poke.Refused: {poke.ClassHTTP4xx, poke.ClassHTTP5xx},
 	} {

@@ -16,14 +16,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"poked/cmd/internal/terminal"
+	"poked/events/stream"
 	"poked/events/wait"
 )
 
-// Commands are the subcommand for chaos runs and the hidden one that a run starts as a
-// separate process.
+// Commands is the subcommand for chaos runs.
 type Commands struct {
-	Chaos Cmd     `cmd:"" help:"Inject faults into a whole deployment and check every guarantee."`
-	NATS  natsCmd `cmd:"" name:"chaos-nats" hidden:"" help:"Run a NATS server for chaos."`
+	Chaos Cmd `cmd:"" help:"Inject faults into a whole deployment and check every guarantee."`
 }
 
 // Cmd is "pokelab chaos": processes of a working deployment are killed, paused and
@@ -42,6 +41,7 @@ type Cmd struct {
 	Rate       float64       `name:"rate" default:"20" env:"POKED_CHAOS_RATE" help:"Room events and receipts per second meanwhile."`
 	KillRate   float64       `name:"kill-rate" default:"200" env:"POKED_CHAOS_KILL_RATE" help:"Room events and receipts per second from a second before a dispatcher or NATS server is killed until it runs again, if that is more than --rate."`
 	Partitions int           `name:"partitions" default:"8" env:"POKED_PARTITIONS" help:"Number of partitions, at least 2."`
+	Streams    int           `name:"streams" default:"1" env:"POKED_STREAMS" help:"Number of streams that share the partitions, at most as many."`
 	Patience   time.Duration `name:"patience" default:"3m" env:"POKED_CHAOS_PATIENCE" help:"Time limit for all deliveries after the last fault."`
 	Only       []string      `name:"only" env:"POKED_CHAOS_ONLY" placeholder:"TRACK" help:"Faults to inject: dispatcher, nats, registry, link, gateway, and database with --postgres. All by default."`
 	Postgres   bool          `name:"postgres" env:"POKED_CHAOS_POSTGRES" help:"Run two registries on a PostgreSQL database, which is killed and paused as well (track database). PostgreSQL must be installed."`
@@ -63,6 +63,9 @@ func (Cmd) Help() string {
 func (c Cmd) Validate() error {
 	if c.Partitions < 2 || c.For <= 0 || c.Rate <= 0 || c.KillRate <= 0 || c.Patience <= 0 {
 		return errors.New("--partitions must be at least 2, --for, --rate, --kill-rate and --patience positive")
+	}
+	if c.Streams < 1 || c.Streams > min(c.Partitions, stream.MaxStreams) {
+		return fmt.Errorf("--streams must be 1 to %d", min(c.Partitions, stream.MaxStreams))
 	}
 	_, err := c.tracks()
 	return err
@@ -139,7 +142,7 @@ func (r *run) make(ctx context.Context, dir string) (h *history, err error) {
 	rng := rand.New(rand.NewPCG(r.Seed, 0)) //nolint:gosec // it needs no secrecy
 	people := newPopulation(r.Partitions, gatewayCount, rng)
 	r.progress("%d users in %d rooms, %d partitions; starting nats, a registry and dispatchers", len(people.users), len(people.rooms), r.Partitions)
-	w, err := newWorld(ctx, dir, r.Partitions, people, r.Postgres)
+	w, err := newWorld(ctx, dir, r.Partitions, r.Streams, people, r.Postgres)
 	if err != nil {
 		return nil, err
 	}

@@ -49,9 +49,18 @@ func TestChaosPostgres(t *testing.T) {
 	}
 }
 
+// The same is true with the log in four streams.
+func TestChaosStreams(t *testing.T) {
+	eventstest.Soak(t)
+	got := lab(t, "chaos", "--streams=4", "--for=20s", "--seed=9", "--only=dispatcher,link,nats", "--json")
+	if got.Code != cli.ExitOK {
+		t.Fatalf("exit code %d:\n%s\n%s", got.Code, got.Stderr, got.Stdout)
+	}
+}
+
 // Invalid flags are a usage error.
 func TestChaosUsage(t *testing.T) {
-	for _, args := range [][]string{{"--partitions=1"}, {"--for=0s"}, {"--rate=0"}, {"--patience=0s"}, {"--only=moon"}, {"--only=database"}} {
+	for _, args := range [][]string{{"--partitions=1"}, {"--streams=0"}, {"--streams=9"}, {"--for=0s"}, {"--rate=0"}, {"--patience=0s"}, {"--only=moon"}, {"--only=database"}} {
 		if got := lab(t, append([]string{"chaos"}, args...)...); got.Code != cli.ExitUsage {
 			t.Errorf("%v: exit code %d, want %d: %s", args, got.Code, cli.ExitUsage, got.Stderr)
 		}

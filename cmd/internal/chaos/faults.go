@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"poked/cmd/internal/child"
+	"poked/events/stream"
 	"poked/events/wait"
 )
 
@@ -214,12 +215,13 @@ func (w *world) servers(ctx context.Context, h *injected) []int {
 	return chosen
 }
 
-// leader returns the number of the server that leads NOTIFICATIONS, or 0 if that is
-// unknown.
+// leader returns the number of the server that leads NOTIFICATIONS, or the first of several such
+// streams, or 0 if that is unknown.
 func (w *world) leader(ctx context.Context) int {
+	log := w.conn.StreamOf(stream.Notifications, 0)
 	for _, n := range w.nats {
-		name := n.leader(ctx, "NOTIFICATIONS")
-		if at := slices.IndexFunc(w.nats, func(n *natsNode) bool { return n.Name == name }); at >= 0 {
+		name := n.Leader(ctx, log)
+		if at := slices.IndexFunc(w.nats, func(n *child.NATSNode) bool { return n.Name == name }); at >= 0 {
 			return at
 		}
 	}

@@ -16,11 +16,11 @@ import (
 type history struct {
 	people     *population
 	partitions int
-	model  model
-	lasts  []delivery // pokes of the last message in each room
-	dead   map[delivery]bool
-	logs   *deliveryLogs
-	acks   []acknowledged // of everything that the homeserver published
+	model      model
+	lasts      []delivery // pokes of the last message in each room
+	dead       map[delivery]bool
+	logs       *deliveryLogs
+	acks       []acknowledged // of everything that the homeserver published
 
 	stored map[events.UserID][]storedNotification // in order
 

@@ -3,7 +3,6 @@ package chaos
 import (
 	"context"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -92,5 +91,3 @@ func (k *link) removeToxic() error {
 	}
 	return nil
 }
-
-func addrOf(port int) string { return net.JoinHostPort(child.Host, strconv.Itoa(port)) }

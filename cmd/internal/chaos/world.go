@@ -41,10 +41,11 @@ const requestTimeout = 5 * time.Second
 //	                      dispatchers ──links──▶ gateways
 type world struct {
 	partitions int
+	streams    int
 	dir        string
 	log        *os.File // log of the homeserver's connection
 	links      *links
-	nats       []*natsNode
+	nats       []*child.NATSNode
 	routes     [servers][servers]*link // from one server to another; nil from one to itself
 
 	postgres     *pgserver.Server // nil with SQLite
@@ -70,8 +71,8 @@ type linked struct {
 }
 
 // newWorld starts the deployment and returns when the streams are set up.
-func newWorld(ctx context.Context, dir string, partitions int, c *population, postgres bool) (_ *world, err error) {
-	w := &world{partitions: partitions, dir: dir, links: newLinks(), rec: newPokeRecord(), people: c}
+func newWorld(ctx context.Context, dir string, partitions, streams int, c *population, postgres bool) (_ *world, err error) {
+	w := &world{partitions: partitions, streams: streams, dir: dir, links: newLinks(), rec: newPokeRecord(), people: c}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
@@ -110,12 +111,12 @@ func (w *world) startNATS(ctx context.Context) error {
 			if to == n {
 				continue
 			}
-			if w.routes[n][to], err = w.links.to(addrOf(ports[to])); err != nil {
+			if w.routes[n][to], err = w.links.to(child.AddrOf(ports[to])); err != nil {
 				return err
 			}
 			routes = append(routes, w.routes[n][to].addr())
 		}
-		node, err := newNATSNode(w.dir, "nats"+strconv.Itoa(n), addrOf(ports[n]), routes)
+		node, err := child.NewNATSNode(w.dir, "nats"+strconv.Itoa(n), child.AddrOf(ports[n]), routes)
 		if err != nil {
 			return err
 		}
@@ -125,7 +126,7 @@ func (w *world) startNATS(ctx context.Context) error {
 		}
 	}
 	return w.until(ctx, "the nats cluster is not whole", func() bool {
-		return !slices.ContainsFunc(w.nats, func(n *natsNode) bool { return !n.healthy(ctx) })
+		return !slices.ContainsFunc(w.nats, func(n *child.NATSNode) bool { return !n.Healthy(ctx) })
 	})
 }
 
@@ -133,7 +134,7 @@ func (w *world) startNATS(ctx context.Context) error {
 func (w *world) linksToNATS() (all []*link, urls string, err error) {
 	var each []string
 	for _, n := range w.nats {
-		k, err := w.links.to(n.addr)
+		k, err := w.links.to(n.Addr)
 		if err != nil {
 			return nil, "", err
 		}
@@ -190,11 +191,11 @@ func (w *world) startRegistries(tokens string) error {
 		return err
 	}
 	for n, name := range names {
-		r, err := w.startRole(name, "registry", "--http", addrOf(ports[n]), "--tokens", tokens, "--database", database, "--user-rate=1000")
+		r, err := w.startRole(name, "registry", "--http", child.AddrOf(ports[n]), "--tokens", tokens, "--database", database, "--user-rate=1000", "--streams", strconv.Itoa(w.streams))
 		if err != nil {
 			return err
 		}
-		w.registries, w.registryURLs = append(w.registries, r), append(w.registryURLs, "http://"+addrOf(ports[n]))
+		w.registries, w.registryURLs = append(w.registries, r), append(w.registryURLs, "http://"+child.AddrOf(ports[n]))
 	}
 	return nil
 }

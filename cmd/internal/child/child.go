@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,9 +24,10 @@ import (
 	"poked/cmd/internal/terminal"
 )
 
-// Commands is the hidden subcommand that a program needs to start roles of poked.
+// Commands are the hidden subcommands that a program needs to start roles of poked and NATS.
 type Commands struct {
 	Poked pokedCmd `cmd:"" hidden:"" help:"Run a subcommand of poked."`
+	NATS  natsCmd  `cmd:"" name:"nats-node" hidden:"" help:"Run a NATS server of a cluster."`
 }
 
 // pokedCmd runs a subcommand of poked, of the same build, until its standard input ends.
@@ -250,3 +253,6 @@ func WrittenBy(pid int) uint64 {
 
 // Host is the address at which all processes of a run listen.
 const Host = "127.0.0.1"
+
+// AddrOf returns the address of a port of the run.
+func AddrOf(port int) string { return net.JoinHostPort(Host, strconv.Itoa(port)) }

@@ -1,4 +1,4 @@
-package chaos
+package child
 
 import (
 	"context"
@@ -14,7 +14,6 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/tidwall/gjson"
 
-	"poked/cmd/internal/child"
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
 )
@@ -22,13 +21,13 @@ import (
 // natsCmd is a NATS server in its own process, alone or in a cluster, configured as in
 // docker-compose.yml.
 type natsCmd struct {
-	Name      string   `required:"" env:"POKED_CHAOS_NAME" help:"Name of the server."`
-	Dir       string   `required:"" env:"POKED_CHAOS_DIR" help:"Directory of its files."`
-	Port      int      `required:"" env:"POKED_CHAOS_PORT" help:"Port for clients."`
-	Monitor   int      `required:"" env:"POKED_CHAOS_MONITOR" help:"Port for monitoring."`
-	RoutePort int      `env:"POKED_CHAOS_ROUTE_PORT" help:"Port for the other servers of the cluster; without it there is no cluster."`
-	Advertise string   `env:"POKED_CHAOS_ADVERTISE" help:"Route address that the server advertises to the others."`
-	Routes    []string `env:"POKED_CHAOS_ROUTES" help:"URLs of the other servers."`
+	Name      string   `required:"" env:"POKED_NODE_NAME" help:"Name of the server."`
+	Dir       string   `required:"" env:"POKED_NODE_DIR" help:"Directory of its files."`
+	Port      int      `required:"" env:"POKED_NODE_PORT" help:"Port for clients."`
+	Monitor   int      `required:"" env:"POKED_NODE_MONITOR" help:"Port for monitoring."`
+	RoutePort int      `env:"POKED_NODE_ROUTE_PORT" help:"Port for the other servers of the cluster; without it there is no cluster."`
+	Advertise string   `env:"POKED_NODE_ADVERTISE" help:"Route address that the server advertises to the others."`
+	Routes    []string `env:"POKED_NODE_ROUTES" help:"URLs of the other servers."`
 }
 
 // Run runs the server until ctx or standard input ends.
@@ -36,11 +35,11 @@ func (c natsCmd) Run(ctx context.Context, std terminal.Streams) error {
 	log := slog.New(slog.NewJSONHandler(std.Err, nil))
 	settings := &server.Options{
 		ServerName: c.Name, JetStream: true, StoreDir: c.Dir, SyncAlways: true, NoSigs: true,
-		Host: child.Host, Port: c.Port, HTTPHost: child.Host, HTTPPort: c.Monitor,
+		Host: Host, Port: c.Port, HTTPHost: Host, HTTPPort: c.Monitor,
 	}
 	if c.RoutePort != 0 {
 		// Clients and routes must use only the links that they are configured with.
-		settings.Cluster = server.ClusterOpts{Name: "poked", Host: child.Host, Port: c.RoutePort, Advertise: c.Advertise, NoAdvertise: true}
+		settings.Cluster = server.ClusterOpts{Name: "poked", Host: Host, Port: c.RoutePort, Advertise: c.Advertise, NoAdvertise: true}
 		for _, route := range c.Routes {
 			u, err := url.Parse(route)
 			if err != nil {
@@ -54,33 +53,34 @@ func (c natsCmd) Run(ctx context.Context, std terminal.Streams) error {
 		return err
 	}
 	defer nats.Stop()
-	ctx, stop := child.WithParent(ctx, std.In)
+	ctx, stop := WithParent(ctx, std.In)
 	defer stop()
 	return nats.Watch(ctx)
 }
 
-// natsNode is a NATS server of a run.
-type natsNode struct {
-	*child.Process
+// NATSNode is a NATS server of a run.
+type NATSNode struct {
+	*Process
 
-	addr    string // for clients
+	Addr    string // for clients
 	monitor string // URL
 }
 
-// newNATSNode returns a server that is not started yet. route and routes are empty for a
-// server without a cluster.
-func newNATSNode(dir, name, route string, routes []string) (*natsNode, error) {
-	ports, err := child.FreePorts(2)
+// NewNATSNode returns a server that is not started yet, with its files and its log below dir.
+// route is the address at which it listens for the others, and routes are theirs; both are
+// empty for a server without a cluster.
+func NewNATSNode(dir, name, route string, routes []string) (*NATSNode, error) {
+	ports, err := FreePorts(2)
 	if err != nil {
 		return nil, err
 	}
-	n := &natsNode{
-		Process: &child.Process{Name: name, Log: dir + "/" + name + ".log"},
-		addr:    addrOf(ports[0]),
-		monitor: "http://" + addrOf(ports[1]),
+	n := &NATSNode{
+		Process: &Process{Name: name, Log: dir + "/" + name + ".log"},
+		Addr:    AddrOf(ports[0]),
+		monitor: "http://" + AddrOf(ports[1]),
 	}
 	n.Args = []string{
-		"chaos-nats", "--name", name, "--dir", dir + "/" + name,
+		"nats-node", "--name", name, "--dir", dir + "/" + name,
 		"--port", strconv.Itoa(ports[0]), "--monitor", strconv.Itoa(ports[1]),
 	}
 	if route == "" {
@@ -90,7 +90,7 @@ func newNATSNode(dir, name, route string, routes []string) (*natsNode, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.Args = append(n.Args, "--route-port", strconv.Itoa(port), "--advertise", addrOf(1)) // a port without a listener
+	n.Args = append(n.Args, "--route-port", strconv.Itoa(port), "--advertise", AddrOf(1)) // a port without a listener
 	for _, r := range routes {
 		n.Args = append(n.Args, "--routes", "nats-route://"+r)
 	}
@@ -98,7 +98,7 @@ func newNATSNode(dir, name, route string, routes []string) (*natsNode, error) {
 }
 
 // ask requests a path of the server's monitoring port.
-func (n *natsNode) ask(ctx context.Context, path string) (status int, body []byte, err error) {
+func (n *NATSNode) ask(ctx context.Context, path string) (status int, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.monitor+path, nil)
@@ -114,14 +114,14 @@ func (n *natsNode) ask(ctx context.Context, path string) (status int, body []byt
 	return resp.StatusCode, body, errors.Join(err, resp.Body.Close())
 }
 
-// healthy reports whether the server works and has caught up with the cluster.
-func (n *natsNode) healthy(ctx context.Context) bool {
+// Healthy reports whether the server works and has caught up with the cluster.
+func (n *NATSNode) Healthy(ctx context.Context) bool {
 	status, _, err := n.ask(ctx, "/healthz")
 	return err == nil && status == http.StatusOK
 }
 
-// leader returns the name of the server that leads a stream, or "" if it is unknown.
-func (n *natsNode) leader(ctx context.Context, stream string) string {
+// Leader returns the name of the server that leads a stream, or "" if it is unknown.
+func (n *NATSNode) Leader(ctx context.Context, stream string) string {
 	_, body, err := n.ask(ctx, "/jsz?accounts=true&streams=true")
 	if err != nil {
 		return ""

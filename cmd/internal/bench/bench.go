@@ -1,8 +1,8 @@
 // Package bench is "pokelab bench": it measures throughput, scaling, isolation from bad
 // gateways, recovery from a kill, an overload or an outage, a realistic day, unread counts,
-// memory, and the registry on each kind of database. Each result is compared with a baseline, such as a
-// bare HTTP client, measured on the same machine in the same run. Results of different runs
-// are not comparable.
+// memory, the log in several streams, and the registry on each kind of database. Each result
+// is compared with a baseline, such as a bare HTTP client, measured on the same machine in
+// the same run. Results of different runs are not comparable.
 package bench
 
 import (
@@ -44,6 +44,7 @@ type Cmd struct {
 	Recovery   recoveryCmd   `cmd:"" help:"Measure how a dispatcher recovers from kill -9 under load."`
 	Overload   overloadCmd   `cmd:"" help:"Measure throughput when more is published than can be delivered, and after that."`
 	Day        dayCmd        `cmd:"" help:"Measure the cost of a notification on a realistic day."`
+	Streams    streamsCmd    `cmd:"" help:"Measure writes to a log in one stream and in several, on three servers."`
 	Registry   registryCmd   `cmd:"" help:"Measure how fast registries take pushers and answer, on SQLite and on PostgreSQL."`
 	Memory     pushersCmd    `cmd:"" help:"Measure memory and load time of a dispatcher per registered pusher."`
 }

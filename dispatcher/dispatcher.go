@@ -88,6 +88,7 @@ import (
 	"poked/dispatcher/directory"
 	"poked/dispatcher/match"
 	"poked/dispatcher/poke"
+	"poked/dispatcher/spans"
 	"poked/events"
 	"poked/events/partition"
 	"poked/events/pushgateway"
@@ -156,6 +157,7 @@ type Dispatcher struct {
 	log        *slog.Logger
 	worker     string
 	dial       poke.DialFunc
+	spans      *spans.Recorder // nil unless traces are exported
 	matched    match.Counters
 	counts     deliver.Counters
 	partitions atomic.Int64 // owned now
@@ -193,6 +195,9 @@ func (d *Dispatcher) Ready() <-chan struct{} { return d.ready }
 // DialWith makes the dispatcher connect to push gateways by dial instead of over the network.
 // What the policy allows for an address no longer counts then. Call it before Run.
 func (d *Dispatcher) DialWith(dial poke.DialFunc) { d.dial = dial }
+
+// RecordSpans makes the dispatcher record what it does as spans of traces. Call it before Run.
+func (d *Dispatcher) RecordSpans(recorder *spans.Recorder) { d.spans = recorder }
 
 // Run works until ctx ends, then waits for pokes in flight, at most for StopGrace, and
 // returns nil. It shares the partitions with all other dispatchers; if there are more of

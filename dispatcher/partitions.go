@@ -47,7 +47,8 @@ func (d *Dispatcher) open(lease *partition.Lease) *delivery {
 	})
 	all.matching = match.Config{
 		Conn: d.conn, Directory: all.dir, Lease: lease, Counts: &d.matched, Owned: &d.partitions,
-		Unstored: match.NewUnstored(), EveryReceipt: d.cfg.DelayIfActive > 0, OpenRooms: d.cfg.OpenRooms, Log: d.log,
+		Unstored: match.NewUnstored(), EveryReceipt: d.cfg.DelayIfActive > 0, OpenRooms: d.cfg.OpenRooms,
+		Spans: d.spans, Log: d.log,
 	}
 	all.delivering = deliver.Config{
 		Conn: d.conn, Worker: d.worker, Directory: all.dir, Gates: all.gates, Counts: &d.counts,
@@ -55,7 +56,7 @@ func (d *Dispatcher) open(lease *partition.Lease) *delivery {
 		VAPID:   &d.vapid,
 		PokeTTL: d.cfg.PokeTTL, Badge: d.cfg.Badge, DelayIfActive: d.cfg.DelayIfActive, CatchUpLimit: d.cfg.CatchUpLimit,
 		Recent: d.cfg.Recent, Owned: &d.partitions,
-		Log: d.log,
+		Spans: d.spans, Log: d.log,
 	}
 	return all
 }

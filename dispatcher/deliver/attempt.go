@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"poked/dispatcher/poke"
+	"poked/dispatcher/spans"
 	"poked/events"
 	"poked/events/pushgateway"
 	"poked/events/stream"
@@ -85,10 +86,23 @@ func (d *Deliverer) post(s *sender, p *outgoing, eventOnly bool) (out poke.Outco
 		return out
 	}
 	s.body = p.appendBody(s.body[:0], d.Badge, eventOnly)
-	d.Client.Post(p.pusher.URL.String(), s.body, string(p.n.Trace), func(a poke.Answer) {
+	span := d.spanOf(p)
+	d.Client.Post(p.pusher.URL.String(), s.body, string(span.TraceParent(p.n.Trace)), func(a poke.Answer) {
 		out = poke.Decide(a, p.pusher.Pushkey, time.Now())
 	})
+	span.Answered(out.Kind.String(), out.Class.String(), out.Status, out.Works())
 	return out
+}
+
+// spanOf begins the span of a request that is about an event.
+func (d *Deliverer) spanOf(p *outgoing) spans.Span {
+	if d.Spans == nil || p.badge || p.uncounted {
+		return spans.Span{}
+	}
+	return d.Spans.Attempt(&spans.Poke{
+		Parent: p.n.Trace, Stored: p.n.At, Attempt: p.attempt, UserID: p.pusher.User, RoomID: p.room, EventID: p.n.EventID,
+		AppID: p.pusher.AppID, Pusher: p.pusher.ID, Gateway: p.pusher.Origin(),
+	}, time.Now())
 }
 
 // appendBody appends the request body (Push Gateway API, POST notify).

@@ -87,6 +87,7 @@ import (
 
 	"poked/dispatcher/directory"
 	"poked/dispatcher/poke"
+	"poked/dispatcher/spans"
 	"poked/events"
 	"poked/events/partition"
 	"poked/events/stream"
@@ -152,10 +153,11 @@ type Config struct {
 	Counts        *Counters
 	PokeTTL       time.Duration // age at which an undelivered poke becomes a dead letter
 	Badge         BadgeOf
-	DelayIfActive time.Duration // how long a poke waits while its user reads elsewhere; 0 is off
-	CatchUpLimit  int           // notifications waiting for a pusher that has failed beyond which only the newest of each room is sent
-	Recent        int64         // bytes that the inboxes and the newest notifications of all partitions may take
-	Owned         *atomic.Int64 // how many partitions the dispatcher owns, which divide Recent
+	DelayIfActive time.Duration   // how long a poke waits while its user reads elsewhere; 0 is off
+	CatchUpLimit  int             // notifications waiting for a pusher that has failed beyond which only the newest of each room is sent
+	Recent        int64           // bytes that the inboxes and the newest notifications of all partitions may take
+	Owned         *atomic.Int64   // how many partitions the dispatcher owns, which divide Recent
+	Spans         *spans.Recorder // nil unless traces are exported
 	Log           *slog.Logger
 }
 

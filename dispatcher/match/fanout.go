@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"poked/dispatcher/spans"
 	"poked/events"
 	"poked/events/partition"
 	"poked/events/stream"
@@ -41,6 +42,7 @@ type fanout struct {
 	pending  []*pendingItem     // receipts and redactions that arrived before the event
 	dead     *events.DeadLetter // if the message, or a part of it, cannot be read
 	detached bool               // the room does not wait for it
+	span     spans.Span
 
 	mu      sync.Mutex
 	open    int // writes without an answer, and 1 until end
@@ -165,6 +167,7 @@ func (f *fanout) answered(err error) {
 	if !stored {
 		return
 	}
+	f.span.End(err)
 	switch {
 	case over:
 		f.finish(err)

@@ -40,6 +40,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"poked/dispatcher/directory"
+	"poked/dispatcher/spans"
 	"poked/events"
 	"poked/events/partition"
 	"poked/events/stream"
@@ -75,6 +76,7 @@ type Config struct {
 	Unstored     *semaphore.Weighted // bytes that may still be written, see NewUnstored
 	EveryReceipt bool                // write every receipt, also one that clears nothing: deliver needs them
 	OpenRooms    int                 // how many rooms all matchers together keep in memory
+	Spans        *spans.Recorder     // nil unless traces are exported
 	Log          *slog.Logger
 }
 
@@ -267,7 +269,10 @@ func (m *Matcher) failed(err error) {
 // sender has read by it. The room event is done when everything is stored; if that is
 // uncertain it is matched again, as a replayed one.
 func (m *Matcher) match(ctx context.Context, msg partition.Message, ev *events.RoomEvent, r *room, s *search, reader events.UserID) {
+	span := m.cfg.Spans.Match(msg.TraceParent, ev)
+	msg.TraceParent = span.TraceParent(msg.TraceParent)
 	f := m.newFanout(msg)
+	f.span = span
 	in := m.placeOf(r, ev.Content)
 	thread := in.root
 	r.timeline.add(ev.EventID, msg.Seq, msg.Time, in)

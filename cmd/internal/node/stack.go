@@ -101,7 +101,7 @@ func StartRegistry(cfg registry.Config, flags RouteFlags) Starter {
 // StartDispatcher returns a starter of a dispatcher, which reports to its operators if the
 // flags have a URL for that.
 func StartDispatcher(cfg dispatcher.Config, flags DispatcherFlags) Starter {
-	return func(_ context.Context, b Base) (Actor, error) {
+	return func(ctx context.Context, b Base) (Actor, error) {
 		route, err := flags.Route.route()
 		if err != nil {
 			return Actor{}, err
@@ -110,6 +110,11 @@ func StartDispatcher(cfg dispatcher.Config, flags DispatcherFlags) Starter {
 		if err != nil {
 			return Actor{}, fmt.Errorf("start dispatcher: %w", err)
 		}
+		recorder, closeTraces, err := openTraces(ctx, d.Worker(), b.log)
+		if err != nil {
+			return Actor{}, fmt.Errorf("start dispatcher: %w", err)
+		}
+		d.RecordSpans(recorder)
 		run := d.Run
 		if flags.Notify.URL != "" {
 			run = func(ctx context.Context) error {
@@ -120,7 +125,7 @@ func StartDispatcher(cfg dispatcher.Config, flags DispatcherFlags) Starter {
 			}
 		}
 		return Actor{
-			Name: "dispatcher", Run: run, grace: cfg.StopGrace + stopMargin,
+			Name: "dispatcher", Run: run, Close: closeTraces, grace: cfg.StopGrace + stopMargin,
 			unready: d.Unready, metrics: newDispatcherMetrics(d.Health), worker: d.Worker(),
 		}, nil
 	}

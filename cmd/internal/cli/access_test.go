@@ -130,7 +130,7 @@ func (g guarded) start() (roles []*process, http string) {
 		partitions, streams = "16", "4"
 	}
 	extra := []string{"--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", partitions, "--log-level", "debug"}
-	dispatcher := begin(g.t, append([]string{"dispatcher", "--nats", g.url("dispatcher")}, extra...)...)
+	dispatcher := begin(g.t, append([]string{"dispatcher", "--nats", g.url("dispatcher"), "--ops", "127.0.0.1:0", "--ops-nats", g.url("operator")}, extra...)...)
 	eventstest.WaitFor(g.t, "the dispatcher to wait for the streams", func() bool {
 		return strings.Contains(dispatcher.log(), "waiting for the streams")
 	})
@@ -192,6 +192,7 @@ func useEachRole(t *testing.T, g guarded) {
 		t.Errorf("restore: %s", out)
 	}
 	g.deadLetters()
+	g.page(opsAddr(t, roles[1]))
 	g.logout(http)
 	for _, p := range roles {
 		_, after, _ := strings.Cut(p.log(), `"poked is ready"`)
@@ -199,6 +200,19 @@ func useEachRole(t *testing.T, g guarded) {
 			t.Errorf("a permission is missing: %s", after)
 		}
 		p.terminate()
+	}
+}
+
+// page reads each page for operators, which a dispatcher shows with an operator's permissions.
+func (g guarded) page(ops string) {
+	g.t.Helper()
+	for path, want := range map[string]string{
+		"/": "registry", "/gateways": "works", "/person?user=@alice:example.org": "Last success", "/dead": "No dead letter",
+		"/trace?event=$said-0": "Was to be notified", "/trace?event=$said-0&room=!room:example.org": "Delivered at",
+	} {
+		if status, text := get(g.t, ops, path); status != 200 || !strings.Contains(text, want) || strings.Contains(text, "Without ") {
+			g.t.Errorf("%s: %d, want %q\n%s", path, status, want, text)
+		}
 	}
 }
 

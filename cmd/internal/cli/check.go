@@ -69,17 +69,17 @@ func (c *serveCmd) check() error {
 	if c.BridgeHTTP != "" {
 		err = checkRegistration(cfg.Homeserver)
 	}
-	return cmp.Or(checkAccess(c.Access), registry.Check(cfg), err)
+	return cmp.Or(checkAccess(c.Access), c.Roles.Ops.Check(), registry.Check(cfg), err)
 }
 
 func (c *registryRunCmd) check() error {
-	return cmp.Or(checkAccess(c.Access), registry.Check(c.Registry))
+	return cmp.Or(checkAccess(c.Access), c.Roles.Ops.Check(), registry.Check(c.Registry))
 }
 
 func (c *dispatcherCmd) check() error {
-	return cmp.Or(checkAccess(c.Access), c.Dispatcher.Validate())
+	return cmp.Or(checkAccess(c.Access), c.Roles.Ops.Check(), c.Dispatcher.Validate())
 }
 
 func (c *bridgeRunCmd) check() error {
-	return cmp.Or(checkAccess(c.Access), checkRegistration(c.Homeserver))
+	return cmp.Or(checkAccess(c.Access), c.Ops.Check(), checkRegistration(c.Homeserver))
 }

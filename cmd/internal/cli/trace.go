@@ -62,12 +62,12 @@ func (c *traceCmd) Run(ctx context.Context, std terminal.Streams) error {
 		case c.Operator.JSON:
 			return terminal.PrintJSON(std.Out, t)
 		}
-		_, err = fmt.Fprint(std.Out, traceText(t, time.Now()))
+		_, err = fmt.Fprint(std.Out, TraceText(t, time.Now()))
 		return err
 	})
 }
 
-// traceText returns a trace as text that fits a screen.
+// TraceText returns what "poked trace" prints: text that fits a screen.
 //
 //	$m  m.room.message by @alice:example.org in "Kitchen" (!r:example.org)
 //	received 12:00:01.003, sequence 4711
@@ -75,7 +75,7 @@ func (c *traceCmd) Run(ctx context.Context, std terminal.Streams) error {
 //	@bob:example.org was to be notified: underride rule .m.rule.message notifies.
 //	  Phone (Element X, push.example.org)
 //	    Delivered at 12:00:01.020, 17ms after the event, at try 1.
-func traceText(t *trace.Trace, now time.Time) string {
+func TraceText(t *trace.Trace, now time.Time) string {
 	var b strings.Builder
 	line := func(format string, args ...any) {
 		b.WriteString(strings.Map(terminal.Harmless, fmt.Sprintf(format, args...)) + "\n")

@@ -61,6 +61,22 @@ func (f OpsFlags) Validate() error {
 	return nil
 }
 
+// Check reads the files that the flags name, and returns why the port could not be opened with
+// them.
+func (f OpsFlags) Check() error {
+	if f.TokenFile != "" {
+		if _, err := page.ReadToken(f.TokenFile); err != nil {
+			return fmt.Errorf("--ops-token-file: %w", err)
+		}
+	}
+	if f.NATSCreds != "" {
+		if err := (stream.Credentials{Creds: f.NATSCreds}).Check(); err != nil {
+			return fmt.Errorf("--ops-nats-creds: %w", err)
+		}
+	}
+	return nil
+}
+
 // pageNATS returns how the page reaches NATS: as the process does, or as an operator.
 func (f OpsFlags) pageNATS(own stream.Config) stream.Config {
 	own.Name += " page"

@@ -29,13 +29,13 @@ type person struct {
 // device is a pusher of a person.
 type device struct {
 	operate.Pusher
-	Name     string
-	State    state
-	Kind     string
-	Disabled bool
-	Set      time.Time
-	Known    bool // a dispatcher answers for it
-	Failure  string
+	Name    string
+	State   state
+	Kind    string
+	Off     bool // nothing is sent to it
+	Set     time.Time
+	Known   bool // a dispatcher answers for it
+	Failure string
 }
 
 // rule is a push rule, in the order of evaluation.
@@ -121,7 +121,7 @@ func (s *person) addDevices(ctx context.Context, conn *stream.Conn, f *frame) er
 func deviceOf(user events.UserID, p *events.Pusher, states map[events.PusherID]operate.Pusher, now time.Time) device {
 	id := events.NewPusherID(user, p.AppID, p.Pushkey)
 	known, ok := states[id]
-	d := device{Pusher: known, Known: ok, Kind: p.Kind, Disabled: p.Disabled, Set: time.Unix(p.PushkeyTS, 0)}
+	d := device{Pusher: known, Known: ok, Kind: p.Kind, Off: !p.IsPoked(), Set: time.Unix(p.PushkeyTS, 0)}
 	if !ok {
 		d.UserID, d.AppID, d.Pusher.Pusher, d.Gateway = user, p.AppID, id, originOf(p.Data)
 	}
@@ -130,6 +130,8 @@ func deviceOf(user events.UserID, p *events.Pusher, states map[events.PusherID]o
 	switch {
 	case p.Disabled:
 		d.State = state{quiet, "disabled", "its client has switched it off, and nothing is sent to it."}
+	case p.Inactive:
+		d.State = state{quiet, "not acknowledged", "the browser has yet to acknowledge that pushes reach it, and nothing else is sent to it."}
 	case !ok:
 		d.State = state{warn, "unknown", "no dispatcher answers for it."}
 	default:

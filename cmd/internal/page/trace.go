@@ -175,6 +175,8 @@ func fateState(fate trace.Fate) state {
 		return state{quiet, "passed over", ""}
 	case trace.FateDisabled:
 		return state{quiet, "disabled", ""}
+	case trace.FateInactive:
+		return state{quiet, "not acknowledged", ""}
 	case trace.FateUnknown:
 		return state{quiet, "no record", ""}
 	default:

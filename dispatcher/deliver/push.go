@@ -59,7 +59,9 @@ func (d *Deliverer) push(s *sender, p *outgoing, step pushgateway.Step, limit in
 		URL: p.pusher.URL.String(), Body: sealed, Authorization: authorization,
 		TTL: max(d.PokeTTL-p.age(now), time.Second), Urgency: p.urgency(message), Topic: p.topic(),
 	}
+	span := d.spanOf(p)
 	d.Client.Push(&request, func(a poke.Answer) { out = poke.DecidePush(a, time.Now()) })
+	span.Answered(out.Kind.String(), out.Class.String(), out.Status, out.Works())
 	return out, sent, len(message)
 }
 

@@ -133,6 +133,10 @@ func ParseFailure(text string) Failure {
 	return Because(ClassOther)
 }
 
+// FailureOf returns the failure of an attempt that was recorded with the name of a class and an
+// HTTP status, or 0.
+func FailureOf(class string, status int) Failure { return failureOf(ParseFailure(class).Class, status) }
+
 // statusIn returns the HTTP status that text names, 0 if it names none.
 func statusIn(text string) int {
 	if len(text) != len(httpPrefix)+3 || text[:len(httpPrefix)] != httpPrefix {

@@ -8,6 +8,18 @@ import (
 
 // Every class and kind has a name, of its own, and a class is read back from a record
 // by its name.
+// What is recorded of an attempt names the same failure as the attempt itself.
+func TestFailureOf(t *testing.T) {
+	for want, out := range map[string]Outcome{
+		"http_404": {Class: ClassHTTP4xx, Status: 404}, "http_429": {Class: ClassHTTP429, Status: 429}, "timeout": {Class: ClassTimeout},
+		"rejected": {Class: ClassRejected, Status: 200}, "body_too_large": {Class: ClassBodyTooLarge, Status: 200}, "": {Status: 200},
+	} {
+		if got := FailureOf(out.Class.String(), out.Status); got != out.Failure() || got.String() != want {
+			t.Errorf("%+v: %q, want %q", out, got, want)
+		}
+	}
+}
+
 func TestEveryClassAndKindHasItsName(t *testing.T) {
 	names := map[string]bool{}
 	for c := range Classes {

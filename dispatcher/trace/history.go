@@ -67,10 +67,7 @@ func (l last) after(a *events.Attempt) last {
 	case poke.Delivered.String():
 		l.success = a.At
 	case poke.Rejected.String(), poke.Retry.String(), poke.Slow.String(), poke.Refused.String():
-		l.failedAt, l.failure = a.At, a.Class
-		if a.Status > 0 {
-			l.failure = fmt.Sprintf("http_%d", a.Status)
-		}
+		l.failedAt, l.failure = a.At, poke.FailureOf(a.Class, a.Status).String()
 	}
 	return l
 }

@@ -67,8 +67,8 @@ type evidence struct {
 }
 
 // follow finds out what became of the event at each of the user's pushers.
-func (u *User) follow(ctx context.Context, conn *stream.Conn, t *Trace, x *match.Explanation, tried roomAttempts) error {
-	found, err := gather(ctx, conn, u.UserID, t, tried)
+func (u *User) follow(ctx context.Context, conn *stream.Conn, t *Trace, x *match.Explanation, known *roomRecords) error {
+	found, err := gather(ctx, conn, u.UserID, t, known)
 	if err != nil {
 		return err
 	}
@@ -107,14 +107,42 @@ func pusherOf(user events.UserID, p *events.Pusher) Pusher {
 	}
 }
 
-// roomAttempts holds, by partition of users, the attempts to deliver events of the traced
-// event's room since then. Each partition is read once for all of its users.
-type roomAttempts map[int][]events.Attempt
+// roomRecords is what is read once for all users of a trace.
+type roomRecords struct {
+	only events.UserID // the only user of the trace, or ""
+	// attempts holds, by partition of users, the attempts to deliver events of the traced
+	// event's room since then.
+	attempts map[int][]events.Attempt
+	// letters holds the dead letters of the event's pokes. It is nil before they are read.
+	letters map[events.UserID]map[events.PusherID]*Letter
+}
 
-// of returns the attempts of a user's partition.
-func (r roomAttempts) of(ctx context.Context, conn *stream.Conn, user events.UserID, t *Trace) ([]events.Attempt, error) {
+// lettersOf returns the dead letters of the event's pokes for a user.
+func (r *roomRecords) lettersOf(ctx context.Context, conn *stream.Conn, user events.UserID, t *Trace) (map[events.PusherID]*Letter, error) {
+	if r.letters != nil {
+		return r.letters[user], nil
+	}
+	found := map[events.UserID]map[events.PusherID]*Letter{}
+	for letter, err := range conn.DeadLetters(ctx, stream.DeadFilter{User: r.only, Since: t.At}) {
+		if err != nil {
+			return nil, fmt.Errorf("read dead letters: %w", err)
+		}
+		if letter.EventID != t.EventID || !letter.Reason.IsPoke() {
+			continue
+		}
+		if found[letter.UserID] == nil {
+			found[letter.UserID] = map[events.PusherID]*Letter{}
+		}
+		found[letter.UserID][letter.PusherID()] = letterOf(&letter)
+	}
+	r.letters = found
+	return found[user], nil
+}
+
+// attemptsOf returns the attempts of a user's partition.
+func (r *roomRecords) attemptsOf(ctx context.Context, conn *stream.Conn, user events.UserID, t *Trace) ([]events.Attempt, error) {
 	part := events.PartitionOf(events.Token(user), conn.Partitions())
-	if all, known := r[part]; known {
+	if all, known := r.attempts[part]; known {
 		return all, nil
 	}
 	var all []events.Attempt
@@ -126,17 +154,17 @@ func (r roomAttempts) of(ctx context.Context, conn *stream.Conn, user events.Use
 			all = append(all, a)
 		}
 	}
-	r[part] = all
+	r.attempts[part] = all
 	return all, nil
 }
 
 // gather reads what is known of a user's pokes since an event.
-func gather(ctx context.Context, conn *stream.Conn, user events.UserID, t *Trace, tried roomAttempts) (*evidence, error) {
+func gather(ctx context.Context, conn *stream.Conn, user events.UserID, t *Trace, known *roomRecords) (*evidence, error) {
 	e := &evidence{
 		attempts: map[events.PusherID][]events.Attempt{}, later: map[events.PusherID]events.Attempt{},
-		letters: map[events.PusherID]*Letter{}, states: map[events.PusherID]events.PusherState{},
+		states: map[events.PusherID]events.PusherState{},
 	}
-	attempts, err := tried.of(ctx, conn, user, t)
+	attempts, err := known.attemptsOf(ctx, conn, user, t)
 	if err != nil {
 		return nil, err
 	}
@@ -151,13 +179,8 @@ func gather(ctx context.Context, conn *stream.Conn, user events.UserID, t *Trace
 			}
 		}
 	}
-	for letter, err := range conn.DeadLetters(ctx, stream.DeadFilter{User: user, Since: t.At}) {
-		if err != nil {
-			return nil, fmt.Errorf("read dead letters: %w", err)
-		}
-		if letter.EventID == t.EventID && letter.Reason.IsPoke() {
-			e.letters[letter.PusherID()] = letterOf(&letter)
-		}
+	if e.letters, err = known.lettersOf(ctx, conn, user, t); err != nil {
+		return nil, err
 	}
 	for state, err := range conn.Pushers(ctx, events.PusherFilter{UserID: user}) {
 		if err != nil {

@@ -143,11 +143,11 @@ func Run(ctx context.Context, conn *stream.Conn, q Query) (*Trace, error) {
 		return nil, err
 	}
 	t.Redacted = after.redacted
-	tried := roomAttempts{}
+	known := &roomRecords{only: q.User, attempts: map[int][]events.Attempt{}}
 	for i := range x.Users {
 		u := userOf(&x.Users[i], t, q.Rules)
 		u.Read = after.reads[u.UserID]
-		if err := u.follow(ctx, conn, t, &x.Users[i], tried); err != nil {
+		if err := u.follow(ctx, conn, t, &x.Users[i], known); err != nil {
 			return nil, err
 		}
 		t.Users = append(t.Users, u)

@@ -30,9 +30,21 @@ type roomFlag events.RoomID
 // UnmarshalText reads a room id.
 func (f *roomFlag) UnmarshalText(text []byte) error {
 	if !strings.HasPrefix(string(text), "!") || !events.IsID(events.RoomID(text)) {
-		return errors.New("want a room id such as !room:example.org")
+		return errors.New("want a room id such as !room:example.org (quote it in a shell)")
 	}
 	*f = roomFlag(text)
+	return nil
+}
+
+// eventFlag selects an event.
+type eventFlag events.EventID
+
+// UnmarshalText reads an event id.
+func (f *eventFlag) UnmarshalText(text []byte) error {
+	if !strings.HasPrefix(string(text), "$") || !events.IsID(events.EventID(text)) {
+		return errors.New("want an event id such as $143273582443PhrSn (quote it in a shell)")
+	}
+	*f = eventFlag(text)
 	return nil
 }
 

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -17,20 +16,12 @@ import (
 // roomCmd is "poked room".
 type roomCmd struct {
 	Operator operatorFlags `embed:""`
-	Room     events.RoomID `arg:"" name:"room-id" help:"Room, such as !cURbafjkfsMDVwdRDQ:example.org."`
+	Room     roomFlag      `arg:"" name:"room-id" help:"Room, such as !cURbafjkfsMDVwdRDQ:example.org."`
 }
 
 // Help is shown by kong under the command's summary.
 func (roomCmd) Help() string {
 	return "Shows the state by which poked decides who in the room is notified. Exit code 1 if nothing was published of the room."
-}
-
-// Validate is called by kong.
-func (c *roomCmd) Validate() error {
-	if !strings.HasPrefix(string(c.Room), "!") {
-		return errors.New("a room id begins with ! (quote it in a shell)")
-	}
-	return nil
 }
 
 // Run prints the room.
@@ -39,7 +30,7 @@ func (c *roomCmd) Run(ctx context.Context, std terminal.Streams) error {
 		if err := conn.Join(ctx); err != nil {
 			return err
 		}
-		d, err := match.Describe(ctx, conn, c.Room)
+		d, err := match.Describe(ctx, conn, events.RoomID(c.Room))
 		switch {
 		case err != nil:
 			return err

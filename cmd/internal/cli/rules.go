@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -18,7 +17,7 @@ import (
 // rulesCmd is "poked rules".
 type rulesCmd struct {
 	Operator operatorFlags `embed:""`
-	User     events.UserID `arg:"" name:"user-id" help:"User, such as @alice:example.org."`
+	User     userFlag      `arg:"" name:"user-id" help:"User, such as @alice:example.org."`
 }
 
 // Help is shown by kong under the command's summary.
@@ -27,21 +26,13 @@ func (rulesCmd) Help() string {
 		"the homeserver's ruleset, changes made at poked's registry, or the predefined rules of the Matrix specification alone."
 }
 
-// Validate is called by kong.
-func (c *rulesCmd) Validate() error {
-	if !strings.HasPrefix(string(c.User), "@") {
-		return errors.New("a user id begins with @")
-	}
-	return nil
-}
-
 // Run prints the rules.
 func (c *rulesCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		if err := conn.Join(ctx); err != nil {
 			return err
 		}
-		rules, err := operate.RulesOf(ctx, conn, c.User)
+		rules, err := operate.RulesOf(ctx, conn, events.UserID(c.User))
 		if err != nil {
 			return err
 		}

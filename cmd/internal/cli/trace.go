@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,11 +15,11 @@ import (
 
 // traceCmd is "poked trace".
 type traceCmd struct {
-	Operator operatorFlags  `embed:""`
-	Event    events.EventID `arg:"" name:"event-id" help:"Event, such as $143273582443PhrSn."`
-	User     events.UserID  `env:"POKED_TRACE_USER" placeholder:"USER_ID" help:"Only this user. Otherwise everyone in the room of whom poked knows something."`
-	Room     events.RoomID  `env:"POKED_TRACE_ROOM" placeholder:"ROOM_ID" help:"The event's room. Without it all events of the last 72 hours are searched."`
-	Rules    bool           `env:"POKED_TRACE_RULES" help:"Show for each push rule why it did not match."`
+	Operator operatorFlags `embed:""`
+	Event    eventFlag     `arg:"" name:"event-id" help:"Event, such as $143273582443PhrSn."`
+	User     userFlag      `env:"POKED_TRACE_USER" placeholder:"USER_ID" help:"Only this user. Otherwise everyone in the room of whom poked knows something."`
+	Room     roomFlag      `env:"POKED_TRACE_ROOM" placeholder:"ROOM_ID" help:"The event's room. Without it all events of the last 72 hours are searched."`
+	Rules    bool          `env:"POKED_TRACE_RULES" help:"Show for each push rule why it did not match."`
 }
 
 // Help is shown by kong under the command's summary.
@@ -31,19 +30,6 @@ func (traceCmd) Help() string {
 		"Content and pushkeys are not shown. Exit code 1 if poked has not received the event."
 }
 
-// Validate is called by kong.
-func (c *traceCmd) Validate() error {
-	switch {
-	case !strings.HasPrefix(string(c.Event), "$"):
-		return errors.New("an event id begins with $ (quote it in a shell)")
-	case c.User != "" && !strings.HasPrefix(string(c.User), "@"):
-		return errors.New("--user must be a user id, such as @alice:example.org")
-	case c.Room != "" && !strings.HasPrefix(string(c.Room), "!"):
-		return errors.New("--room must be a room id, such as !cURbafjkfsMDVwdRDQ:example.org")
-	}
-	return nil
-}
-
 // Run prints the trace.
 func (c *traceCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
@@ -52,7 +38,7 @@ func (c *traceCmd) Run(ctx context.Context, std terminal.Streams) error {
 		}
 		progress := terminal.NewCounter(std.Err)
 		t, err := trace.Run(ctx, conn, trace.Query{
-			Event: c.Event, User: c.User, Room: c.Room, Rules: c.Rules,
+			Event: events.EventID(c.Event), User: events.UserID(c.User), Room: events.RoomID(c.Room), Rules: c.Rules,
 			Searched: func(done, all uint64) { progress.Reach("searching", int(done), int(all)) }, //nolint:gosec // sequences
 		})
 		progress.Clear()

@@ -68,11 +68,12 @@ func TestG16Trace(t *testing.T) {
 		poked(t, "", append(strings.Fields(command), nats...)...).Want(t, ExitFailure, "", want)
 	}
 	for command, want := range map[string]string{
-		"trace said-0":             "an event id begins with $",
-		"trace $said-0 --user bob": "must be a user id",
-		"trace $said-0 --room r":   "must be a room id",
-		"room r":                   "a room id begins with !",
-		"rules alice":              "a user id begins with @",
+		"trace said-0":             "want an event id such as $",
+		"trace $said-0 --user bob": "want a user id",
+		"trace $said-0 --room r":   "want a room id",
+		"room r":                   "want a room id",
+		"rules alice":              "want a user id",
+		"rules @alice":             "want a user id",
 	} {
 		poked(t, "", append(strings.Fields(command), nats...)...).Want(t, ExitUsage, "", want)
 	}

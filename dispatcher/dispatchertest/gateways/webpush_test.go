@@ -305,6 +305,32 @@ func TestPushServiceThatRefusesOurKeyRemovesNobody(t *testing.T) {
 	})
 }
 
+// A push service that has no room for what waits for a browser (507 of ntfy) works: all of its
+// browsers may be away.
+func TestPushServiceWithoutRoomIsNotDown(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
+		h.withVAPID()
+		for i := range 5 {
+			h.RegisterAll(events.UserID(fmt.Sprintf("@user%d:x", i)), h.Gateway.Browser("gw.test", nil))
+		}
+		h.Start()
+		h.Room("!r", "@alice:x", "@user0:x", "@user1:x", "@user2:x", "@user3:x", "@user4:x")
+		h.Gateway.Answer(dispatchertest.Always(eventstest.Reply{Status: http.StatusInsufficientStorage}))
+		h.Say("!r", "@alice:x", 0, 2)
+		<-time.After(10 * time.Minute)
+		for _, g := range h.Gateways() {
+			if g.State != events.GatewayClosed || g.ErrorRate > 0 {
+				t.Errorf("the gateway is %+v", g)
+			}
+		}
+		h.Gateway.Answer(dispatchertest.Always(eventstest.Reply{Status: 201}))
+		<-time.After(poke.SlowLimit)
+		if n := len(h.Gateway.Pokes()); n != 10 {
+			t.Errorf("%d pokes arrived, want 10", n)
+		}
+	})
+}
+
 // 413: each try has less in it, down to the ids, and then the poke is a refused one like any other.
 func TestPushServiceWithASmallLimit(t *testing.T) {
 	for _, limit := range []int{3000, 1200, 700} {
@@ -327,6 +353,10 @@ func TestPushServiceWithASmallLimit(t *testing.T) {
 				})
 				if n := len(h.Gateway.Tried()); n > 9 {
 					t.Errorf("%d requests", n)
+				}
+				content, _ := notificationOf(t, h.Gateway.Pokes()[0])["content"].(map[string]any)
+				if body, _ := content["body"].(string); limit == 3000 && len(body) < 1000 {
+					t.Errorf("of the body arrived %q", body)
 				}
 			})
 		})

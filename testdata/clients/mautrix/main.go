@@ -3,6 +3,7 @@
 // work. It is a module of its own, so that poked does not depend on the library.
 //
 //	client <base url> <user> <password> <gateway url> <pushkey> <room> <up|down>
+//	client webpush <base url> <user id> <access token>
 //
 // It prints "ready" when a message may come to the room, and "read" once it has read it. After
 // each it goes on once it is told so by a line of standard input.
@@ -31,6 +32,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
+	if args[0] == "webpush" {
+		return webPush(ctx, args[1], id.UserID(args[2]), args[3])
+	}
 	baseURL, user, password, gateway, pushkey, room, phase := args[0], args[1], args[2], args[3], args[4], id.RoomID(args[5]), args[6]
 	client, err := mautrix.NewClient(baseURL, "", "")
 	if err != nil {

@@ -33,8 +33,8 @@ func failures() map[string]string {
 		"moved": "the pusher has another gateway since", "nats": "NATS could not be read or written",
 		"slow": "the gateway takes too long", "behind": "notifications arrive faster than the gateway answers",
 		"active": "the user is reading on another device", "stopped": "the dispatcher was stopped",
-		"vapid_refused": "the push service refuses the signature of this server (VAPID)",
-		"no_vapid_key":  "this dispatcher has no key with which browsers' pushes are signed (VAPID)",
+		"vapid_refused": "the push service does not accept this server's key for the subscription (VAPID)",
+		"no_vapid_key":  "the registry has not published the key for browsers yet (VAPID)",
 		"record":        "the record of the backlog could not be read",
 	}
 }

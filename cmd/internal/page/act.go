@@ -385,5 +385,5 @@ func testPush(ctx context.Context, conn *stream.Conn, form url.Values, _ func(do
 		}
 		lines = append(lines, nameOf(t.Names, t.AppID)+": "+operate.TestWords(&t.TestResult, time.Now()))
 	}
-	return outcome, strings.Join(lines, " ")
+	return outcome, strings.Join(lines, "\n")
 }

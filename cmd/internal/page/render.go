@@ -62,6 +62,7 @@ func functions() template.FuncMap {
 		"origin":       operate.ShortOrigin,
 		"thousands":    func(n any) string { return thousands(asUint(n)) },
 		"join":         strings.Join,
+		"lines":        func(text string) []string { return strings.Split(text, "\n") },
 		"percent":      func(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) },
 		"dict":         dict,
 		"device":       func(p operate.Pusher) string { return nameOf(p.Names, p.AppID) },

@@ -106,10 +106,10 @@ func count[T int | int64 | uint64](n T, one, many string) string {
 	return thousands(uint64(max(n, 0))) + " " + many
 }
 
-// sentence returns a text with a capital letter.
+// sentence returns a text with a capital letter. The name of the program has none.
 func sentence(text string) string {
-	if text == "" {
-		return ""
+	if text == "" || strings.HasPrefix(text, "poked ") {
+		return text
 	}
 	return strings.ToUpper(text[:1]) + text[1:]
 }

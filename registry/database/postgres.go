@@ -3,8 +3,10 @@ package database
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"strconv"
@@ -79,7 +81,12 @@ func (d *DB) openPool(ctx context.Context, address string, o Options) error {
 	}
 	d.write = newPool(cfg, o, conns)
 	d.read, d.timeout = d.write, operationTimeout
-	return d.write.PingContext(ctx)
+	err = d.write.PingContext(ctx)
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) || err != nil && strings.Contains(err.Error(), "server refused TLS connection") { // pgx has no value for this
+		return unsuitableError(err.Error()) // later a certificate may be renewed
+	}
+	return err
 }
 
 // parseServer reads the URL of a database and adds the settings that poked needs, unless
@@ -87,6 +94,9 @@ func (d *DB) openPool(ctx context.Context, address string, o Options) error {
 func parseServer(address string) (*pgx.ConnConfig, error) {
 	cfg, err := pgx.ParseConfig(address)
 	if err != nil {
+		if file := new(fs.PathError); errors.As(err, &file) {
+			return nil, unsuitableError("its URL names a file that cannot be read: " + file.Error())
+		}
 		// The errors of pgx repeat the URL, in which it does not find every password.
 		return nil, errors.New("it is no valid URL of a PostgreSQL database, such as postgres://poked@db.example.org/poked?sslmode=verify-full")
 	}

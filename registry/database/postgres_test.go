@@ -50,6 +50,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("opened by several at once", func(t *testing.T) { openedAtOnce(t, address) })
 	t.Run("what cannot be used", func(t *testing.T) { refused(t, s) })
 	t.Run("password", func(t *testing.T) { passwords(t, s) })
+	t.Run("tls", func(t *testing.T) { encrypted(t, s) })
 	t.Run("hold", func(t *testing.T) { holds(t, s, address) })
 	t.Run("lead", func(t *testing.T) { leads(t, s, address) })
 	t.Run("paused in a transaction", func(t *testing.T) { pausedInTransaction(t, address) })

@@ -192,6 +192,11 @@ func TestComposeIsComplete(t *testing.T) {
 				t.Errorf("%s: secret %s is not there, or not used", name, secret)
 			}
 		}
+		for _, config := range service.Configs {
+			if _, err := os.Stat(fromRoot(file.Configs[config.Source].File)); file.Configs[config.Source].File == "" || err != nil {
+				t.Errorf("%s: config %s is not there: %v", name, config.Source, err)
+			}
+		}
 		for _, port := range service.Ports {
 			if !strings.HasPrefix(port, "127.0.0.1:") {
 				t.Errorf("%s: port %s is reachable from other machines", name, port)

@@ -122,22 +122,28 @@ func freeAddr(t *testing.T) string {
 // startNginx runs nginx with the example configuration before a homeserver and poked.
 func startNginx(t *testing.T, homeserver, poked string) (url string) {
 	t.Helper()
-	addr, dir := freeAddr(t), t.TempDir()
-	example := strings.NewReplacer("listen 8443;", "listen "+addr+";", "127.0.0.1:8008", homeserver, "127.0.0.1:8720", poked,
+	addr := freeAddr(t)
+	runNginx(t, addr, strings.NewReplacer("listen 8443;", "listen "+addr+";", "127.0.0.1:8008", homeserver, "127.0.0.1:8720", poked,
 		"proxy_read_timeout 10s", "proxy_read_timeout "+proxyPatience.String(), "fail_timeout=10s", "fail_timeout="+proxyRetry.String()).
-		Replace(readWhole(t, "nginx.conf"))
+		Replace(readWhole(t, "nginx.conf")))
+	return "http://" + addr
+}
+
+// runNginx runs nginx with what is inside of http {…}, until the end of the test.
+func runNginx(t *testing.T, addr, servers string) {
+	t.Helper()
+	dir := t.TempDir()
 	var temp strings.Builder
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&temp, "%s_temp_path %s;\n", kind, filepath.Join(dir, kind))
 	}
 	conf := filepath.Join(dir, "nginx.conf")
 	text := "daemon off;\nmaster_process off;\npid " + filepath.Join(dir, "pid") + ";\nerror_log stderr;\n" +
-		"events {}\nhttp {\naccess_log off;\n" + temp.String() + example + "}\n"
+		"events {}\nhttp {\naccess_log off;\n" + temp.String() + servers + "}\n"
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	runProxy(t, addr, "nginx", "-p", dir, "-e", "stderr", "-c", conf)
-	return "http://" + addr
 }
 
 // startCaddy runs Caddy with the example configuration before a homeserver and poked.

@@ -375,3 +375,46 @@ func (r *registries) breakAll(primary, standby *pgserver.Server) {
 	}
 	_ = wait.For(ctx, 3*time.Second)
 }
+
+// TestRegistriesBehindNginx runs nginx with the example configuration before two registries.
+// Clients are answered, at the first try, while either is dead or hangs.
+func TestRegistriesBehindNginx(t *testing.T) {
+	eventstest.Long(t)
+	t.Parallel()
+	_, database := startPostgres(t)
+	r, addr := startRegistries(t, database), freeAddr(t)
+	runNginx(t, addr, strings.NewReplacer("listen 8730;", "listen "+addr+";", "registry:8720", r.addrs[0], "registry2:8720", r.addrs[1],
+		"proxy_read_timeout 10s", "proxy_read_timeout "+proxyPatience.String()).Replace(readExample(t, "registries.conf")))
+	client := proxied{t: t, url: "http://" + addr}
+	n := 0
+	use := func(when string) {
+		t.Helper()
+		for range 4 {
+			n++
+			client.ask(http.MethodPost, "v3/pushers/set", "token-0", registryPusher(0, "a", n))
+			client.ask(http.MethodPut, "v3/pushrules/global/content/a%3Fb", "token-0", fmt.Sprintf(`{"pattern":"%d","actions":[]}`, n))
+			var got struct {
+				Pushers []struct{ Lang string }
+			}
+			if err := json.Unmarshal([]byte(client.ask(http.MethodGet, "v3/pushers", "token-0", "")), &got); err != nil || len(got.Pushers) != 1 || got.Pushers[0].Lang != strconv.Itoa(n) {
+				t.Errorf("%s: the pushers are %+v, want number %d (%v)", when, got, n, err)
+			}
+			if rule := client.ask(http.MethodGet, "v3/pushrules/global/content/a%3Fb", "token-0", ""); !strings.Contains(rule, `"a?b"`) {
+				t.Errorf("%s: the rule is %s", when, rule)
+			}
+		}
+	}
+	use("both work")
+	for registry := range r.processes {
+		r.signal(registry, syscall.SIGSTOP)
+		use("one hangs")
+		r.signal(registry, syscall.SIGCONT)
+		r.kill(registry)
+		use("one is dead")
+		r.startRegistry(registry)
+		if wait.For(t.Context(), 2*time.Second) != nil { // nginx leaves it out that long
+			return
+		}
+	}
+	use("both work again")
+}

@@ -38,8 +38,8 @@
 //   - A stream or bucket is deleted: a process with the permission makes it anew
 //     ([Conn.Keep]), beyond its old sequences, and followers start over. Its messages are
 //     lost, which is logged as an error.
-//   - One of several streams has no leader: its partitions wait, and the others go on unless
-//     an event concerns users of both.
+//   - One of several streams has no leader: its partitions wait, and the others go on, but for
+//     events with users of both, and partitions of rooms whose reader has to begin anew.
 //   - The number of streams, or the subject mapping, does not fit: a process that sets up the
 //     streams refuses to start, with what to change. A publication that no stream takes fails,
 //     and one that is stored in another partition than its room's becomes a dead letter.

@@ -33,6 +33,7 @@ import (
 	"poked/events/pushgateway"
 	"poked/events/pushrule"
 	"poked/events/stream"
+	"poked/events/webpush"
 )
 
 // Harness is a dispatcher with the NATS server and the gateway that it uses, in a bubble.
@@ -188,6 +189,19 @@ func (h *Harness) Register(user events.UserID, host string, pushkeys ...string) 
 		pushers = append(pushers, events.Pusher{Pushkey: key, Data: DataAt(host)})
 	}
 	h.RegisterAll(user, pushers...)
+}
+
+// WithVAPID gives the dispatcher the key for browsers, as the registry does.
+func (h *Harness) WithVAPID() *webpush.Key {
+	h.T.Helper()
+	key, err := webpush.NewKey()
+	if err == nil {
+		err = h.Conn.PutVAPID(h.T.Context(), events.VAPID{PrivateKey: key.Secret(), Subject: "mailto:push@matrix.org"})
+	}
+	if err != nil {
+		h.T.Fatal(err)
+	}
+	return key
 }
 
 // DataAt is the data of a pusher whose gateway is at host.

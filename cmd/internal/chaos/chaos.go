@@ -140,7 +140,10 @@ func (r *run) progress(format string, args ...any) {
 // make runs the deployment and returns the history.
 func (r *run) make(ctx context.Context, dir string) (h *history, err error) {
 	rng := rand.New(rand.NewPCG(r.Seed, 0)) //nolint:gosec // it needs no secrecy
-	people := newPopulation(r.Partitions, gatewayCount, rng)
+	people, err := newPopulation(r.Partitions, gatewayCount, rng)
+	if err != nil {
+		return nil, err
+	}
 	r.progress("%d users in %d rooms, %d partitions; starting nats, a registry and dispatchers", len(people.users), len(people.rooms), r.Partitions)
 	w, err := newWorld(ctx, dir, r.Partitions, r.Streams, people, r.Postgres)
 	if err != nil {

@@ -113,11 +113,12 @@ func (r *pokeRecord) history() []request {
 
 // gateway is a push gateway that records all requests and whose behaviour can change.
 type gateway struct {
-	number int
-	rec    *pokeRecord
-	link   *link // dispatchers connect through it
-	server *http.Server
-	served chan error
+	number   int
+	rec      *pokeRecord
+	link     *link // dispatchers connect through it
+	browsers *browsers
+	server   *http.Server
+	served   chan error
 
 	mu        sync.Mutex
 	behaviour string
@@ -125,17 +126,18 @@ type gateway struct {
 	count     int
 }
 
-func startGateway(ctx context.Context, number int, rec *pokeRecord, links *links) (*gateway, error) {
+func startGateway(ctx context.Context, number int, rec *pokeRecord, browsers *browsers, links *links) (*gateway, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", child.Host+":0")
 	if err != nil {
 		return nil, fmt.Errorf("listen as push gateway: %w", err)
 	}
-	g := &gateway{number: number, rec: rec, behaviour: behaveWell, over: make(chan struct{}), served: make(chan error, 1)}
+	g := &gateway{number: number, rec: rec, browsers: browsers, behaviour: behaveWell, over: make(chan struct{}), served: make(chan error, 1)}
 	if g.link, err = links.to(listener.Addr().String()); err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+pushgateway.NotifyPath, g.notify)
+	mux.HandleFunc("POST "+pushPath+"{pushkey}", g.notify)
 	g.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	go func() { g.served <- g.server.Serve(listener) }() // ends with close
 	return g, nil
@@ -143,6 +145,11 @@ func startGateway(ctx context.Context, number int, rec *pokeRecord, links *links
 
 // url returns the URL for pokes.
 func (g *gateway) url() string { return "http://" + g.link.addr() + pushgateway.NotifyPath }
+
+// resource returns the push resource of a browser: the gateway is its push service.
+func (g *gateway) resource(pushkey string) string {
+	return "http://" + g.link.addr() + pushPath + pushkey
+}
 
 // behave changes the behaviour.
 func (g *gateway) behave(behaviour string) {
@@ -166,6 +173,10 @@ func (g *gateway) notify(w http.ResponseWriter, r *http.Request) {
 	p, err := g.read(w, r)
 	if err != nil {
 		http.Error(w, "{}", http.StatusBadRequest)
+		return
+	}
+	if p == nil { // a browser was asked for its acknowledgement
+		w.WriteHeader(http.StatusCreated)
 		return
 	}
 	g.rec.arrived(p)
@@ -205,11 +216,16 @@ func (g *gateway) answer(w http.ResponseWriter, r *http.Request, p *request, sta
 	}
 }
 
-// read parses a request.
+// read parses a request. It returns nil for a token that a browser is to acknowledge.
 func (g *gateway) read(w http.ResponseWriter, r *http.Request) (*request, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPokeBytes))
 	if err != nil {
 		return nil, fmt.Errorf("read poke: %w", err)
+	}
+	if pushkey := r.PathValue("pushkey"); pushkey != "" {
+		if body, err = g.browsers.open(pushkey, body); err != nil || body == nil {
+			return nil, err
+		}
 	}
 	p := testgateway.Parse(time.Now(), body)
 	n := &p.Notification

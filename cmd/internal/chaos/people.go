@@ -8,15 +8,17 @@ import (
 	"strings"
 
 	"poked/events"
+	"poked/events/webpush/webpushtest"
 )
 
 // person is a user with pushers.
 type person struct {
 	id       events.UserID
-	token    string   // for the registry
-	pushkeys []string // of the pushers
-	gateways []int    // of those pushers
-	late     bool     // the pusher is set during the faults
+	token    string                 // for the registry
+	pushkeys []string               // of the pushers
+	gateways []int                  // of those pushers
+	browsers []*webpushtest.Browser // those pushers that are browsers, nil for the others
+	late     bool                   // the pusher is set during the faults
 }
 
 // chatRoom is a room with everything published in it.
@@ -68,7 +70,7 @@ const (
 const membersEach = 4
 
 // newPopulation returns users and rooms with random memberships and gateways.
-func newPopulation(partitions, gateways int, rng *rand.Rand) *population {
+func newPopulation(partitions, gateways int, rng *rand.Rand) (*population, error) {
 	c := &population{}
 	for n, id := range inPartitions[events.UserID]("@user-%d:chaos.example", partitions, usersEach+lateEach) {
 		u := &person{id: id, token: "token-" + strconv.Itoa(n), late: n%(usersEach+lateEach) >= usersEach}
@@ -77,7 +79,15 @@ func newPopulation(partitions, gateways int, rng *rand.Rand) *population {
 			pushers = 1
 		}
 		for k := range pushers {
-			u.pushkeys = append(u.pushkeys, fmt.Sprintf("%s key %d", id, k))
+			key, browser := fmt.Sprintf("%s key %d", id, k), (*webpushtest.Browser)(nil)
+			if (n+k)%2 == 1 { // half of all pushers are browsers
+				var err error
+				if browser, err = webpushtest.New(); err != nil {
+					return nil, err
+				}
+				key = browser.Pushkey()
+			}
+			u.pushkeys, u.browsers = append(u.pushkeys, key), append(u.browsers, browser)
 			u.gateways = append(u.gateways, rng.IntN(gateways))
 		}
 		c.users = append(c.users, u)
@@ -86,7 +96,7 @@ func newPopulation(partitions, gateways int, rng *rand.Rand) *population {
 		c.rooms = append(c.rooms, &chatRoom{id: id, number: n})
 	}
 	c.join(rng)
-	return c
+	return c, nil
 }
 
 // join adds every user to a room, and enough members to every room.

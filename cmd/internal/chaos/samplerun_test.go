@@ -24,7 +24,10 @@ func sampleBegin() time.Time { return time.Unix(1_700_000_000, 0) }
 
 func newSampleRun(t *testing.T) *sampleRun {
 	t.Helper()
-	c := newPopulation(8, gatewayCount, rand.New(rand.NewPCG(1, 1)))
+	c, err := newPopulation(8, gatewayCount, rand.New(rand.NewPCG(1, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, u := range c.users {
 		u.late = true // nothing is expected for late users
 	}

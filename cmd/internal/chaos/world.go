@@ -56,6 +56,7 @@ type world struct {
 	homeLinks    []*link
 	gateways     []*gateway
 	rec          *pokeRecord
+	browsers     *browsers
 
 	people *population
 	conn   *stream.Conn
@@ -72,7 +73,7 @@ type linked struct {
 
 // newWorld starts the deployment and returns when the streams are set up.
 func newWorld(ctx context.Context, dir string, partitions, streams int, c *population, postgres bool) (_ *world, err error) {
-	w := &world{partitions: partitions, streams: streams, dir: dir, links: newLinks(), rec: newPokeRecord(), people: c}
+	w := &world{partitions: partitions, streams: streams, dir: dir, links: newLinks(), rec: newPokeRecord(), people: c, browsers: newBrowsers(c)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
@@ -82,7 +83,7 @@ func newWorld(ctx context.Context, dir string, partitions, streams int, c *popul
 		return nil, err
 	}
 	for n := range gatewayCount {
-		g, err := startGateway(ctx, n, w.rec, w.links)
+		g, err := startGateway(ctx, n, w.rec, w.browsers, w.links)
 		if err != nil {
 			return nil, err
 		}
@@ -157,7 +158,7 @@ func (w *world) startRoles(ctx context.Context) error {
 	if err := w.startRegistries(tokens); err != nil {
 		return err
 	}
-	if err := w.until(ctx, "the registry does not answer", func() bool { return w.post(ctx, w.people.users[0], "") != 0 }); err != nil {
+	if err := w.until(ctx, "the registry does not answer", func() bool { return w.post(ctx, w.people.users[0], pathSet, "") != 0 }); err != nil {
 		return err
 	}
 	for n := range dispatcherCount {
@@ -191,7 +192,8 @@ func (w *world) startRegistries(tokens string) error {
 		return err
 	}
 	for n, name := range names {
-		r, err := w.startRole(name, "registry", "--http", child.AddrOf(ports[n]), "--tokens", tokens, "--database", database, "--user-rate=1000", "--streams", strconv.Itoa(w.streams))
+		r, err := w.startRole(name, "registry", "--http", child.AddrOf(ports[n]), "--tokens", tokens, "--database", database, "--user-rate=1000",
+			"--webpush-subject", "mailto:push@matrix.org", "--streams", strconv.Itoa(w.streams))
 		if err != nil {
 			return err
 		}
@@ -228,24 +230,39 @@ func (w *world) connect(ctx context.Context) (err error) {
 	return w.until(ctx, "no streams are set up", func() bool { return w.conn.Join(ctx) == nil })
 }
 
-// setPushers sets the pushers of a user, and retries until the registry accepts them.
+// setPushers sets the pushers of a user, and retries until the registry accepts them and browsers
+// are active.
 func (w *world) setPushers(ctx context.Context, u *person) error {
 	for n, key := range u.pushkeys {
 		body := fmt.Sprintf(`{"kind":"http","app_id":%q,"pushkey":%q,"lang":"en","app_display_name":"Chaos","device_display_name":"Phone","data":{"url":%q},"append":true}`,
 			appID, key, w.gateways[u.gateways[n]].url())
-		if err := w.until(ctx, "the registry takes no pushers", func() bool { return w.post(ctx, u, body) == http.StatusOK }); err != nil {
+		if browser := u.browsers[n]; browser != nil {
+			body = fmt.Sprintf(`{"kind":"webpush","app_id":%q,"pushkey":%q,"lang":"en","app_display_name":"Chaos","device_display_name":"Browser","data":{"url":%q,"auth":%q},"append":true}`,
+				appID, key, w.gateways[u.gateways[n]].resource(key), browser.Auth())
+			if err := w.setBrowser(ctx, u, key, body); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.until(ctx, "the registry takes no pushers", func() bool { return w.post(ctx, u, pathSet, body) == http.StatusOK }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// post asks a registry to set a pusher, another each time. It returns the status of the response, 0 for
-// none.
-func (w *world) post(ctx context.Context, u *person, body string) (status int) {
+// The paths of requests about pushers.
+const (
+	pathSet = "/_matrix/client/v3/pushers/set"
+	pathAck = "/_matrix/client/v3/pushers/ack"
+)
+
+// post sends a user's request to a registry, another each time. It returns the status of the response,
+// 0 for none.
+func (w *world) post(ctx context.Context, u *person, path, body string) (status int) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.registryURLs[w.asked.Add(1)%uint64(len(w.registryURLs))]+"/_matrix/client/v3/pushers/set", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.registryURLs[w.asked.Add(1)%uint64(len(w.registryURLs))]+path, strings.NewReader(body))
 	if err != nil {
 		return 0
 	}

@@ -16,19 +16,6 @@ import (
 	"poked/events/webpush"
 )
 
-// withVAPID gives the dispatcher the key for browsers, as the registry does.
-func (h *harness) withVAPID() *webpush.Key {
-	h.T.Helper()
-	key, err := webpush.NewKey()
-	if err == nil {
-		err = h.Conn.PutVAPID(h.T.Context(), events.VAPID{PrivateKey: key.Secret(), Subject: "mailto:push@matrix.org"})
-	}
-	if err != nil {
-		h.T.Fatal(err)
-	}
-	return key
-}
-
 // content publishes a message with a content.
 func (h *harness) content(id, kind string, content any) {
 	h.T.Helper()
@@ -55,7 +42,7 @@ func notificationOf(t *testing.T, p eventstest.Poke) map[string]any {
 // RFC 8030; a badge has no event, unless the client wants none.
 func TestBrowserIsPoked(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		key := h.withVAPID()
+		key := h.WithVAPID()
 		plain := h.Gateway.Browser("gw.test", map[string]any{"brand": "x"})
 		topics := h.Gateway.Browser("gw.test", map[string]any{"only_last_per_room": true, "events_only": true})
 		h.RegisterAll("@bob:x", plain, topics, events.Pusher{Pushkey: "phone"})
@@ -127,7 +114,7 @@ func TestBrowserIsPoked(t *testing.T) {
 // What does not fit is left out in steps, so that every push service takes the rest.
 func TestBrowserGetsWhatFits(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.withVAPID()
+		h.WithVAPID()
 		h.RegisterAll("@bob:x", h.Gateway.Browser("gw.test", nil))
 		h.Start()
 		h.Room("!r", "@alice:x", "@bob:x")
@@ -195,7 +182,7 @@ func TestHostilePushService(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
 				h.SpanHours()
-				h.withVAPID()
+				h.WithVAPID()
 				bad := h.Gateway.Browser("gw.test", nil)
 				for i := range 3 {
 					h.RegisterAll(events.UserID(fmt.Sprintf("@other%d:x", i)), h.Gateway.Browser("gw.test", nil))
@@ -272,7 +259,7 @@ func (h *harness) happened(class string) bool {
 func TestPushServiceThatRefusesOurKeyRemovesNobody(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
 		h.SpanHours()
-		h.withVAPID()
+		h.WithVAPID()
 		for i := range 5 {
 			h.RegisterAll(events.UserID(fmt.Sprintf("@user%d:x", i)), h.Gateway.Browser("gw.test", nil))
 		}
@@ -309,7 +296,7 @@ func TestPushServiceThatRefusesOurKeyRemovesNobody(t *testing.T) {
 // browsers may be away.
 func TestPushServiceWithoutRoomIsNotDown(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.withVAPID()
+		h.WithVAPID()
 		for i := range 5 {
 			h.RegisterAll(events.UserID(fmt.Sprintf("@user%d:x", i)), h.Gateway.Browser("gw.test", nil))
 		}
@@ -336,7 +323,7 @@ func TestPushServiceWithASmallLimit(t *testing.T) {
 	for _, limit := range []int{3000, 1200, 700} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
-				h.withVAPID()
+				h.WithVAPID()
 				h.RegisterAll("@bob:x", h.Gateway.Browser("gw.test", nil))
 				h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 					if p.Push.Size > limit {
@@ -375,10 +362,39 @@ func TestBrowsersWaitForTheKey(t *testing.T) {
 			slices.ContainsFunc(got, func(p eventstest.Poke) bool { return p.Push != nil }) {
 			t.Errorf("without a key %d requests", len(got))
 		}
-		h.withVAPID()
+		h.WithVAPID()
 		<-time.After(poke.QuickLimit)
 		if got := h.Gateway.Pokes(); !slices.ContainsFunc(got, func(p eventstest.Poke) bool { return p.Push != nil && p.EventID == "$r-1" }) {
 			t.Errorf("with the key the browser still gets nothing")
+		}
+	})
+}
+
+// A push service that hangs delays its own browsers alone.
+func TestG4HangingPushServiceDelaysOnlyItself(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
+		h.WithVAPID()
+		users := []events.UserID{"@alice:x"}
+		for i := range 40 {
+			users = append(users, events.UserID(fmt.Sprintf("@slow%d:x", i)), events.UserID(fmt.Sprintf("@fast%d:x", i)))
+			h.RegisterAll(users[2*i+1], h.Gateway.Browser("slow.test", nil))
+			h.RegisterAll(users[2*i+2], h.Gateway.Browser("gw.test", nil), events.Pusher{Pushkey: "phone"})
+		}
+		h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
+			if p.Host == "slow.test" {
+				return eventstest.Reply{Status: http.StatusCreated, After: time.Minute}
+			}
+			return eventstest.Reply{Status: http.StatusCreated}
+		})
+		h.Start()
+		h.Room("!r", users...)
+		for i := range 20 {
+			h.Say("!r", "@alice:x", i, 1)
+			<-time.After(time.Second)
+			fast := slices.DeleteFunc(h.Gateway.Pokes(), func(p eventstest.Poke) bool { return p.Host != "gw.test" })
+			if len(fast) != 80*(i+1) {
+				t.Fatalf("%d of %d pokes have arrived where all works", len(fast), 80*(i+1))
+			}
 		}
 	})
 }
@@ -387,7 +403,7 @@ func TestBrowsersWaitForTheKey(t *testing.T) {
 func TestBrowsersShareASignature(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
 		h.SpanHours()
-		h.withVAPID()
+		h.WithVAPID()
 		h.RegisterAll("@bob:x", h.Gateway.Browser("gw.test", nil), h.Gateway.Browser("gw.test", nil))
 		h.Start()
 		h.Room("!r", "@alice:x", "@bob:x")

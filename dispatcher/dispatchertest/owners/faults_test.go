@@ -98,8 +98,12 @@ func TestFaultTablePOST(t *testing.T) {
 	}
 }
 
-// faultGateway is the gateway of faultRun when it works: it rejects one pushkey.
+// faultGateway is the gateway of faultRun when it works: it rejects one pushkey, and does not have the
+// subscription of one browser.
 func faultGateway(p eventstest.Poke) eventstest.Reply {
+	if p.Push != nil && p.Push.Path == "/push/1" {
+		return eventstest.Reply{Status: http.StatusGone}
+	}
 	if p.Pushkey == "refused" {
 		return eventstest.Reply{Body: `{"rejected":["refused"]}`}
 	}
@@ -107,14 +111,17 @@ func faultGateway(p eventstest.Poke) eventstest.Reply {
 }
 
 // faultRun is a minute that contains every hand-off: pokes that arrive, a gateway that fails
-// for a while, a poke that expires, a pushkey that is rejected. It arms one fault first, and
+// for a while, a poke that expires, a pushkey that is rejected, browsers among them. It arms one fault first, and
 // restarts the dispatcher if the fault kills it. met reports whether the fault has happened.
 // Each pusher may receive as many repeated pokes as repeats.
 func faultRun(h *harness, repeats int, arm func() (met func() bool)) {
 	h.T.Helper()
-	h.Register("@ok:x", "gw.test", "ok-1", "ok-2")
+	h.WithVAPID()
+	browser, gone := h.Gateway.Browser("gw.test", nil), h.Gateway.Browser("gw.test", nil)
+	h.RegisterAll("@ok:x", events.Pusher{Pushkey: "ok-1"}, browser)
 	h.Register("@late:x", "gw.test", "late")
 	h.Register("@refused:x", "gw.test", "refused")
+	h.RegisterAll("@gone:x", gone)
 	h.Start()
 	h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 		if p.Pushkey == "late" {
@@ -122,7 +129,7 @@ func faultRun(h *harness, repeats int, arm func() (met func() bool)) {
 		}
 		return faultGateway(p)
 	})
-	h.Room("!r", "@alice:x", "@ok:x", "@late:x", "@refused:x")
+	h.Room("!r", "@alice:x", "@ok:x", "@late:x", "@refused:x", "@gone:x")
 	<-time.After(time.Second)
 	met := arm()
 	h.Say("!r", "@alice:x", 0, 3)
@@ -141,16 +148,16 @@ func faultRun(h *harness, repeats int, arm func() (met func() bool)) {
 	h.CaughtUp()
 	h.Halt()
 
-	h.Check("@ok:x", repeats, "ok-1", "ok-2")
+	h.Check("@ok:x", repeats, "ok-1", browser.Pushkey)
 	h.Check("@late:x", repeats, "late")
 	if n := h.Backlog(); n != 0 {
 		h.T.Errorf("%d pushers still have a record", n)
 	}
-	if n := len(h.Server.Stored("REJECTED", "rejected.")); n == 0 {
-		h.T.Error("the rejection was not published")
+	if n := len(h.Server.Stored("REJECTED", "rejected.")); n < 2 {
+		h.T.Errorf("%d rejections were published, want those of a gateway and of a push service", n)
 	}
 	said := []events.EventID{"$r-0", "$r-1", "$r-2", "$r-3", "$r-4", "$r-5", "$r-6"}
-	for _, user := range []events.UserID{"@ok:x", "@late:x", "@refused:x"} {
+	for _, user := range []events.UserID{"@ok:x", "@late:x", "@refused:x", "@gone:x"} {
 		if log := h.LogOf(user); !slices.Equal(log, said) {
 			h.T.Errorf("%s was notified of %v, want all 7 in order", user, log)
 		}

@@ -302,3 +302,25 @@ func TestPagesAreLive(t *testing.T) {
 		t.Errorf("an open page keeps the process from stopping: %v", err)
 	}
 }
+
+// Work on many dead letters is counted before and after it.
+func TestManyDeadLetters(t *testing.T) {
+	eventstest.Long(t)
+	t.Parallel()
+	s := startStand(t, "--ops-token-file", write(t, "token", token+"\n"))
+	s.spoil(1500)
+	const bearer = "Bearer " + token
+	res, text := ask(t, client(t), http.MethodGet, s.ops+"/do/drop-dead?reason=bad_event", "", "Authorization", bearer)
+	if res.StatusCode != http.StatusOK || !strings.Contains(text, "More than 500 dead letters are selected") {
+		t.Errorf("before: %d %s", res.StatusCode, text)
+	}
+	res, text = ask(t, client(t), http.MethodPost, s.ops+"/do/drop-dead", "reason=bad_event", "Authorization", bearer)
+	if res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("%d %s", res.StatusCode, text)
+	}
+	path := res.Header.Get("Location")
+	eventstest.WaitFor(t, "the end", func() bool {
+		_, text = ask(t, client(t), http.MethodGet, s.ops+path, "")
+		return strings.Contains(text, "Of 1500 dead letters 1500 dropped.")
+	})
+}

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// actFor is how long an action may take, but for work on dead letters.
-	actFor = time.Minute
+	// actFor is how long an action may take, and actLong work on dead letters.
+	actFor  = time.Minute
+	actLong = 6 * time.Hour
 	// actWait is how long a request waits for the end of its action before it shows the progress.
 	actWait = 2 * time.Second
 	// maxJobs is how many actions go on at a time.
@@ -170,10 +171,11 @@ func (p *Page) begin(a action, planned *plan, r *http.Request) (id int, done <-c
 	log.Info("an operator has begun an action on the page")
 	id = p.history.begin(entry{At: time.Now(), From: from, What: planned.What, Back: planned.Back})
 	ended := make(chan struct{})
-	ctx, cancel := context.WithCancel(p.ctx)
-	if !a.long {
-		ctx, cancel = context.WithTimeout(p.ctx, actFor)
+	limit := actFor
+	if a.long {
+		limit = actLong
 	}
+	ctx, cancel := context.WithTimeout(p.ctx, limit)
 	p.jobs.Go(func() {
 		defer close(ended)
 		defer cancel()

@@ -223,13 +223,28 @@ func (s *stand) bury() {
 	s.t.Helper()
 	s.run("", "pushers", "skip", "--user", "@bob:example.org")
 	s.run("", "pushers", "skip", "--user", "@alice:example.org")
+	s.publishBad(1)
+	eventstest.WaitFor(s.t, "three dead letters", func() bool { return strings.Count(s.run("", "dead", "list", "--json"), "\n") >= 3 })
+}
+
+// publishBad publishes n events that cannot be read.
+func (s *stand) publishBad(n int) {
+	s.t.Helper()
 	nc, err := nats.Connect(s.nats)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer nc.Close()
-	if _, err := nc.Request("room."+events.Token(events.RoomID("!kitchen:example.org"))+".event", []byte(`{"event_id":"$broken","room_id":"!kitchen:example.org","type":7}`), 5*time.Second); err != nil {
-		s.t.Fatal(err)
+	for range n {
+		if _, err := nc.Request("room."+events.Token(events.RoomID("!kitchen:example.org"))+".event", []byte(`{"event_id":"$broken","room_id":"!kitchen:example.org","type":7}`), 5*time.Second); err != nil {
+			s.t.Fatal(err)
+		}
 	}
-	eventstest.WaitFor(s.t, "three dead letters", func() bool { return strings.Count(s.run("", "dead", "list", "--json"), "\n") >= 3 })
+}
+
+// spoil makes n dead letters of events that cannot be read.
+func (s *stand) spoil(n int) {
+	s.t.Helper()
+	s.publishBad(n)
+	eventstest.WaitFor(s.t, "the dead letters", func() bool { return strings.Count(s.run("", "dead", "list", "--limit", "0", "--json"), "\n") == n })
 }

@@ -166,3 +166,36 @@ func TestFindings(t *testing.T) {
 		t.Errorf("three findings: %+v, %+v", w.State, w.Findings)
 	}
 }
+
+// An action that goes on shows how far it is, with a bar that a screen reader can read, and in the
+// end its result. The history forgets the oldest.
+func TestProgress(t *testing.T) {
+	v, err := parseViews()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var h history
+	id := h.begin(entry{At: time.Now(), What: "Drop all"})
+	text := func() string {
+		var b strings.Builder
+		e, _ := h.get(id)
+		if err := v.byName["entry"].ExecuteTemplate(&b, "progress", &frame{Data: e}); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	h.change(id, func(e *entry) { e.Done, e.All = 3, 10 })
+	if got := text(); !strings.Contains(got, `max="10" value="3"`) || !strings.Contains(got, "3 of 10") || !strings.Contains(got, "running") {
+		t.Errorf("while it runs: %s", got)
+	}
+	h.end(id, state{good, "done", ""}, "first\nsecond")
+	if got := text(); strings.Contains(got, "<progress") || !strings.Contains(got, "<p>first</p><p>second</p>") {
+		t.Errorf("in the end: %s", got)
+	}
+	for range maxHistory {
+		h.begin(entry{})
+	}
+	if _, known := h.get(id); known || len(h.newest()) != maxHistory || h.newest()[0].ID != id+maxHistory {
+		t.Errorf("%d actions are remembered", len(h.newest()))
+	}
+}

@@ -58,6 +58,7 @@
 //	pusher not known here yet   its notifications stay open until it is (G1)
 //	event written again         whoever was notified of it before is left out
 //	inbox not stored            it stays in memory and is stored again; a successor reads the log since then
+//	many stop at once           writes that NATS has no room for are repeated; a successor reads the log since the last
 //	inbox of an owner of before its writes are refused whole: they name a position that was replaced
 //	inbox unreadable            a dead letter; the room counts as read
 //	log has lost its end        inboxes go back to what is left (power cut), and the rest is read again

@@ -23,6 +23,8 @@ const (
 	flushBytes = 4 << 20
 	// valueBytes bounds one snapshot.
 	valueBytes = 768 << 10
+	// unsyncedFor is how long NATS may take until what it has stored is on disk.
+	unsyncedFor = 2 * time.Second
 	// lastFlush bounds how long the last flush takes: beyond that it is better to let the
 	// successor read the log.
 	lastFlush = 2 * time.Second

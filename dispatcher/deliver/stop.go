@@ -28,16 +28,19 @@ func (d *Deliverer) finish(drain wait.Drain) {
 }
 
 // flushLast stores all that has changed, so that the next owner need not read the log again.
+// If the last flush was a moment ago the next owner reads it: a power cut could take both
+// versions of a room, and INBOX may hold none before these.
 func (d *Deliverer) flushLast() {
 	d.mu.Lock()
-	fenced := d.ended
+	fenced, recent := d.ended, time.Since(d.snapshots.storedAt) < unsyncedFor
 	d.mu.Unlock()
-	if fenced || !d.Gates.lease.Held() {
+	if fenced || recent || !d.Gates.lease.Held() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lastFlush)
 	defer cancel()
-	if err := d.flush(ctx, true); err != nil {
+	err := wait.Until(ctx, wait.RetryPause, nil, func() error { return d.flush(ctx, true) }) // many may stop at once
+	if err != nil {
 		d.Log.Warn("ending without the last snapshots, the next owner reads the log since the ones before", "error", err)
 	}
 }

@@ -18,6 +18,7 @@ type Stored struct {
 	Seq     uint64
 	Subject string
 	Data    []byte
+	Time    time.Time
 	// Historical reports that the message has the header [stream.HeaderHistorical].
 	Historical  bool
 	TraceParent events.TraceParent
@@ -51,7 +52,7 @@ func appendStored(ctx context.Context, all []Stored, log jetstream.Stream, prefi
 		}
 		if strings.HasPrefix(msg.Subject, prefix) {
 			all = append(all, Stored{
-				Seq: seq, Subject: msg.Subject, Data: msg.Data,
+				Seq: seq, Subject: msg.Subject, Data: msg.Data, Time: msg.Time,
 				Historical:  msg.Header.Get(stream.HeaderHistorical) == "true",
 				TraceParent: stream.TraceParentOf(msg.Header),
 			})

@@ -110,6 +110,8 @@ type Conn struct {
 
 	reader reader
 
+	batches chan struct{} // holds one for each write of an Inbox in flight
+
 	mu          sync.Mutex
 	writer      *writer // does not change once it is set
 	onReconnect []func()
@@ -121,7 +123,7 @@ type Conn struct {
 // does not help.
 func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
-	c := &Conn{cfg: cfg, log: cfg.Log, pulse: cmp.Or(cfg.Pulse, defaultPulse), writerName: rand.Text()}
+	c := &Conn{cfg: cfg, log: cfg.Log, pulse: cmp.Or(cfg.Pulse, defaultPulse), writerName: rand.Text(), batches: make(chan struct{}, inboxBatches)}
 	nc, err := c.dial(ctx)
 	if err != nil {
 		return nil, err

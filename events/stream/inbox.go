@@ -24,6 +24,10 @@ import (
 // messages, of which the last is the position.
 const InboxBatch = 999
 
+// inboxBatches bounds the writes that one process has in flight. A server takes 50 at a time
+// for the whole stream, and a process that stops begins one for each of its partitions.
+const inboxBatches = 8
+
 // Inbox reads and writes the snapshots of one partition, for its owner. One goroutine at a
 // time uses it for writing.
 type Inbox struct {
@@ -66,7 +70,15 @@ type InboxValue struct {
 // or none. A [ConflictError] means that another worker has written the position, or that
 // the bucket has lost what was stored last: the work has to begin again from what is there.
 // After any other error the values may have been stored; to write them again does no harm.
+// One such error is that all processes together have more writes in flight than the server
+// takes.
 func (in *Inbox) Write(ctx context.Context, values []InboxValue, position []byte) error {
+	select {
+	case in.conn.batches <- struct{}{}:
+		defer func() { <-in.conn.batches }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	r := in.position
 	if r.doubt { // a write without an answer may have been stored
 		if err := in.settle(ctx); err != nil {

@@ -3,8 +3,12 @@ package stream_test
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"poked/events"
 	"poked/events/eventstest"
@@ -167,5 +171,78 @@ func TestInboxLoadsNothingFromBehind(t *testing.T) {
 				t.Errorf("%q is behind: %v", behind, err)
 			}
 		}
+	})
+}
+
+// More writes are in flight than the server takes for the stream: one more is refused whole,
+// and stored once there is room for it.
+func TestInboxWriteWaitsForOtherBatches(t *testing.T) {
+	eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+		in, _ := inboxOf(t, conn, "one")
+		raw, err := nats.Connect("", nats.InProcessServer(server))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer raw.Close()
+		for i := range 60 { // of dispatchers that were killed
+			err := raw.PublishMsg(&nats.Msg{Subject: fmt.Sprintf("$KV.INBOX.1.a.%d", i), Header: nats.Header{
+				"Nats-Batch-Id": {fmt.Sprint("batch ", i)}, "Nats-Batch-Sequence": {"1"},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := raw.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		values := []stream.InboxValue{{User: "@a:x", Room: "!a", Value: []byte("1")}}
+		err = in.Write(t.Context(), values, []byte("p1"))
+		if err == nil {
+			t.Error("the server takes more than it has room for: the test shows nothing")
+		}
+		if conflict := new(stream.ConflictError); errors.As(err, &conflict) {
+			t.Fatalf("it is taken for another worker's write: %v", err)
+		}
+		if got := storedFor(t, in, "@a:x"); len(got) != 0 {
+			t.Errorf("of a write that failed (%v), %v is stored", err, got)
+		}
+		for began := time.Now(); err != nil && time.Since(began) < 30*time.Second; <-time.After(time.Second) {
+			err = in.Write(t.Context(), values, []byte("p1"))
+		}
+		if got := fmt.Sprint(storedFor(t, in, "@a:x")); err != nil || got != "map[!a:@a:x1]" {
+			t.Errorf("stored are %s: %v", got, err)
+		}
+	})
+}
+
+// A dispatcher that stops stores the snapshots of all its partitions at once, more of them than
+// the server takes at a time. Everything is stored.
+func TestInboxManyWriteAtOnce(t *testing.T) {
+	const partitions, rooms, size = 64, 10, 40 << 10 // more than a connection buffers
+	synctest.Test(t, func(t *testing.T) {
+		conn := eventstest.StartServer(t).Connect(stream.Topology{Partitions: partitions, Replicas: 1})
+		var all sync.WaitGroup
+		begin := make(chan struct{})
+		for p := range partitions {
+			in, _, err := conn.Inbox(t.Context(), p, "one")
+			if err == nil {
+				err = in.Claim(t.Context(), []byte("p0"))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var values []stream.InboxValue
+			for r := range rooms {
+				values = append(values, stream.InboxValue{User: "@a:x", Room: events.RoomID(fmt.Sprint("!", r)), Value: make([]byte, size)})
+			}
+			all.Go(func() {
+				<-begin
+				if err := in.Write(t.Context(), values, []byte("p1")); err != nil {
+					t.Errorf("partition %d: %v", p, err)
+				}
+			})
+		}
+		close(begin)
+		all.Wait()
 	})
 }

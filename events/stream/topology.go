@@ -328,6 +328,17 @@ func (c *Conn) LogBegin(ctx context.Context, part int) (uint64, error) {
 	return info.State.FirstSeq, nil
 }
 
+// TrimLogs removes all but the newest messages of each stream of ROOMS and NOTIFICATIONS, as
+// their age does in time.
+func (c *Conn) TrimLogs(ctx context.Context, keep uint64) error {
+	for _, name := range append(c.StreamsOf(Rooms), c.StreamsOf(Notifications)...) {
+		if err := c.streams[name].Purge(ctx, jetstream.WithPurgeKeep(keep)); err != nil {
+			return fmt.Errorf("trim log: %w", err)
+		}
+	}
+	return nil
+}
+
 // StreamEnd returns when a stream was made, and its last sequence.
 func (c *Conn) StreamEnd(ctx context.Context, name string) (made time.Time, lastSeq uint64, err error) {
 	stream, err := c.js.Stream(ctx, name)

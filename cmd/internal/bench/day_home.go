@@ -21,6 +21,7 @@ type homeserver struct {
 	random *rand.Rand
 	acks   *acks
 	said   []saying          // every event so far
+	oldest int               // of them, the first that may be redacted
 	open   map[reader]bool   // a receipt is due
 	due    map[int][]receipt // by the number of events after which they are sent
 	credit float64           // receipts that are not due yet
@@ -185,11 +186,11 @@ func (h *homeserver) lags(who reader) bool {
 // that lag: these will not get it any more.
 func (h *homeserver) redact(ctx context.Context) error {
 	last := len(h.said) - h.ReadWithin/5/h.Fanout - 1
-	if last <= 0 {
+	if last <= h.oldest {
 		return nil
 	}
 	h.redactions++
-	what := &h.said[h.random.IntN(last)]
+	what := &h.said[h.oldest+h.random.IntN(last-h.oldest)]
 	for m := range h.Fanout {
 		if !what.redacted && h.lags(reader{what.room, m}) {
 			h.owedLater--

@@ -79,8 +79,11 @@ func residentBytes() int64 { return statusBytes("VmRSS:") }
 func peakBytes() int64 { return statusBytes("VmHWM:") }
 
 // statusBytes returns a value of /proc/self/status in bytes.
-func statusBytes(name string) int64 {
-	status, err := os.ReadFile("/proc/self/status")
+func statusBytes(name string) int64 { return statusBytesOf("self", name) }
+
+// statusBytesOf returns a value of the status of a process in bytes, or 0 if it is unknown.
+func statusBytesOf(process, name string) int64 {
+	status, err := os.ReadFile("/proc/" + process + "/status")
 	if err != nil {
 		return 0
 	}

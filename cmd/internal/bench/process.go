@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 
@@ -61,3 +62,6 @@ func (p *process) cpu() time.Duration { return child.CPUOf(p.cmd.Process.Pid) }
 
 // written returns how many bytes the process has written to disk.
 func (p *process) written() uint64 { return child.WrittenBy(p.cmd.Process.Pid) }
+
+// resident returns the resident set size of the process in bytes, or 0 if it is unknown.
+func (p *process) resident() int64 { return statusBytesOf(strconv.Itoa(p.cmd.Process.Pid), "VmRSS:") }

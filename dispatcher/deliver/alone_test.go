@@ -36,19 +36,20 @@ func directoryOf(t *testing.T, conn *stream.Conn, users ...events.UserID) *direc
 // owner is a deliverer of the only partition, whose users have a pusher each at gw.test.
 type owner struct {
 	*Deliverer
-	t    *testing.T
-	end  context.CancelFunc
-	over sync.WaitGroup
-	stop func()
-	done chan struct{} // closed when its run has ended
+	gateway *eventstest.Gateway // of its users' pushers
+	t       *testing.T
+	end     context.CancelFunc
+	over    sync.WaitGroup
+	stop    func()
+	done    chan struct{} // closed when its run has ended
 }
 
 // startOwner starts a deliverer under a worker's name, without gateways: nothing that it
 // sends arrives. It ends with halt.
 func startOwner(t *testing.T, conn *stream.Conn, worker string, users ...events.UserID) *owner {
 	t.Helper()
-	o := &owner{t: t, done: make(chan struct{})}
 	gateway := eventstest.StartGateway(t)
+	o := &owner{t: t, gateway: gateway, done: make(chan struct{})}
 	gs := NewGateways(16, 4, 16, nil, func(slot func()) { o.over.Go(slot) })
 	o.Deliverer = New(Config{
 		Conn: conn, Worker: worker, Directory: directoryOf(t, conn, users...), Gates: gs,

@@ -62,6 +62,7 @@
 //	inbox of an owner of before its writes are refused whole: they name a position that was replaced
 //	inbox unreadable            a dead letter; the room counts as read
 //	log has lost its end        inboxes go back to what is left (power cut), and the rest is read again
+//	both have lost their end    the position of the partition names the message at its end, and tells of it as well
 //	inbox has lost its end      older snapshots and an older position are there: the log is read again since then
 //	redacted text not deleted   its message stays open, and the deletion is repeated
 //	test push fails, or hangs   it is answered, and changes no lane and no gateway (testpush.go)

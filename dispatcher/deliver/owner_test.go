@@ -23,8 +23,9 @@ type ownerStory struct {
 	number int // of workers
 	link   *eventstest.Link
 	*owner
-	event   uint64            // the newest in ROOMS
-	written map[uint64][]byte // some messages, by event, to be written again
+	gateways []*eventstest.Gateway // of all workers
+	event    uint64                // the newest in ROOMS
+	written  map[uint64][]byte     // some messages, by event, to be written again
 }
 
 func newOwnerStory(t *testing.T, server *eventstest.Server, conn *stream.Conn, seed uint64) *ownerStory {
@@ -42,6 +43,7 @@ func (s *ownerStory) begin() {
 	s.link = s.server.Link()
 	conn := s.link.Connect(s.t, stream.Topology{Partitions: 1, Replicas: 1})
 	s.owner = startOwner(s.t, conn, fmt.Sprint("worker", s.number), s.users...)
+	s.gateways = append(s.gateways, s.gateway)
 }
 
 // kill ends the worker as a crash does.
@@ -96,7 +98,7 @@ func (s *ownerStory) notify(room events.RoomID, thread events.EventID) {
 	s.event++
 	n := events.LogNotification{
 		RoomID: room, EventID: events.EventID(fmt.Sprint("$", s.event)), RoomSeq: s.event, At: time.Now(), Thread: thread,
-		Body: []byte(`{}`), Decisions: []events.Decision{{Prio: "low", Tweaks: []byte(`{}`)}},
+		Body: fmt.Appendf(nil, `{"event_id":"$%d"}`, s.event), Decisions: []events.Decision{{Prio: "low", Tweaks: []byte(`{}`)}},
 	}
 	for _, user := range s.users {
 		if s.random.IntN(3) > 0 {
@@ -255,6 +257,7 @@ func powerCut(s *ownerStory, bytes int64, running bool, more int, streams []stri
 	s.begin()
 	s.check("after")
 	<-time.After(time.Minute)
+	s.checkDelivered("!new")
 	s.kill()
 	s.begin()
 	s.check("after a crash")
@@ -295,5 +298,124 @@ func TestG1HandOverStoresNothingTwiceInAMoment(t *testing.T) {
 			s.check("after the hand-over")
 		}
 		s.halt()
+	})
+}
+
+// A stored position is that of the flush before: a power cut may take the newest versions of
+// what a flush stored, and what they held is read again since the versions before.
+func TestG1PositionIsOneFlushLate(t *testing.T) {
+	eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+		s := newOwnerStory(t, server, conn, 5)
+		flushes := 0
+		var before events.InboxPosition
+		for began := time.Now(); time.Since(began) < 2*time.Minute; <-time.After(time.Second) {
+			s.notify("!r", "")
+			stored := server.Stored("KV_INBOX", "$KV.INBOX.position.0")
+			now, err := events.ParseInboxPosition(stored[len(stored)-1].Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if now.Head == before.Head {
+				continue
+			}
+			if flushes++; now.Seq > before.Head {
+				t.Errorf("flush %d stored position %d, the one before had stored only up to %d", flushes, now.Seq, before.Head)
+			}
+			if flushes > 2 && now.Seq == 0 {
+				t.Error("the position does not go on")
+			}
+			before = now
+		}
+		if s.halt(); flushes < 5 {
+			t.Errorf("%d flushes in two minutes", flushes)
+		}
+	})
+}
+
+// TestFaultTableFlush loses the first of several writes of a flush in each way. What it should
+// have stored is stored by a later flush, so that a crash after that loses nothing.
+func TestFaultTableFlush(t *testing.T) {
+	eventstest.Long(t)
+	for name, fault := range eventstest.Faults() {
+		if fault == eventstest.Kill {
+			continue // TestInboxIsWhatTheLogSays
+		}
+		t.Run(name, func(t *testing.T) {
+			eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+				s := newOwnerStory(t, server, conn, 9)
+				met := s.link.Break("$KV.INBOX.position.", fault)
+				for i := range 2 * stream.InboxBatch / len(s.users) * 2 { // several writes
+					s.notify(events.RoomID(fmt.Sprintf("!r%d", i)), "")
+				}
+				for range 90 { // so that the position goes on
+					<-time.After(time.Second)
+					s.notify("!other", "")
+				}
+				if !met() {
+					t.Error("the fault did not happen")
+				}
+				s.kill()
+				s.begin()
+				s.check("after a crash")
+				s.halt()
+			})
+		})
+	}
+}
+
+// checkDelivered checks that every notification of a room has reached a gateway.
+func (s *ownerStory) checkDelivered(room events.RoomID) {
+	s.t.Helper()
+	arrived := map[string]bool{}
+	for _, g := range s.gateways {
+		for _, p := range g.Pokes() {
+			arrived[p.Pushkey+" "+string(p.EventID)] = true
+		}
+	}
+	for _, user := range s.users {
+		for _, n := range s.server.UnreadByLog(s.conn, user) {
+			if n.Room == room && !arrived[string(user)+" "+string(n.Event)] {
+				s.t.Errorf("%s did not get %s", user, n.Event)
+			}
+		}
+	}
+}
+
+// A worker whose snapshots another one has taken over ends with the next flush, also if it does
+// not learn of it otherwise.
+func TestG1FlushEndsTheWorkerOfBefore(t *testing.T) {
+	eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+		s := newOwnerStory(t, server, conn, 1)
+		in, _, err := conn.Inbox(t.Context(), 0, "another")
+		if err == nil {
+			err = in.Claim(t.Context(), []byte("{}"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.notify("!r", "")
+		select {
+		case <-s.ended():
+		case <-time.After(2 * flushEvery):
+			t.Error("it goes on")
+		}
+		s.halt()
+	})
+}
+
+// After a hand-over in order there is nothing to read again.
+func TestHandOverLeavesNothingToReadAgain(t *testing.T) {
+	eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+		s := newOwnerStory(t, server, conn, 1)
+		for range 5 {
+			s.notify("!r", "")
+		}
+		<-time.After(2 * unsyncedFor)
+		s.halt()
+		log, positions := server.Stored(stream.Notifications, "log."), server.Stored("KV_INBOX", "$KV.INBOX.position.0")
+		position, err := events.ParseInboxPosition(positions[len(positions)-1].Data)
+		if last := log[len(log)-1].Seq; err != nil || position.Seq != last {
+			t.Errorf("the position is %d of %d: %v", position.Seq, last, err)
+		}
 	})
 }

@@ -78,13 +78,13 @@ func (d *Deliverer) claim(ctx context.Context, f *partition.Follower, part int) 
 // sequence what it holds is certain.
 func (d *Deliverer) lostEnd(ctx context.Context, f *partition.Follower, position *events.InboxPosition) (lost bool, upTo uint64, err error) {
 	if position.Stream.IsZero() {
-		return false, 0, nil
+		return f.LostEnd(), 0, nil
 	}
 	if !position.Stream.Equal(f.Made()) {
 		return true, 0, nil
 	}
 	if position.Head == 0 {
-		return false, 0, nil
+		return f.LostEnd(), 0, nil
 	}
 	log := d.Conn.StreamOf(stream.Notifications, d.Part)
 	_, end, err := d.Conn.StreamEnd(ctx, log)
@@ -95,7 +95,7 @@ func (d *Deliverer) lostEnd(ctx context.Context, f *partition.Follower, position
 	if err != nil {
 		return false, 0, err
 	}
-	return end < position.Head || !at.IsZero() && !at.Equal(position.HeadAt), min(position.Sure, end), nil
+	return f.LostEnd() || end < position.Head || !at.IsZero() && !at.Equal(position.HeadAt), min(position.Sure, end), nil
 }
 
 // find looks up the users of pushers whose records could not be read: these lag from the

@@ -45,10 +45,11 @@ type Follower struct {
 	log     *slog.Logger
 	window  *window
 
-	begin  uint64         // newest sequence that a predecessor recorded
-	before stream.LogMark // what the predecessor wrote is after it, see Position.Log
-	stored uint64         // newest sequence of the stream when this follower began
-	made   time.Time      // when the stream was made
+	begin   uint64         // newest sequence that a predecessor recorded
+	before  stream.LogMark // what the predecessor wrote is after it, see Position.Log
+	stored  uint64         // newest sequence of the stream when this follower began
+	made    time.Time      // when the stream was made
+	lostEnd bool           // see LostEnd
 
 	// Owned by the goroutine of Run.
 	left     map[uint64]struct{} // sequences that the predecessor left open
@@ -83,7 +84,7 @@ func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string)
 	f := &Follower{
 		group: g, conn: c, stage: stage, stream: c.StreamOf(stage.stream, part), part: part, owner: owner,
 		log:    c.Log().With("stage", stage.Name, "part", part),
-		window: newWindow(pos), begin: pos.Next, before: pos.Log, stored: pos.lastSeq, made: pos.Stream, last: pos.Next,
+		window: newWindow(pos), begin: pos.Next, before: pos.Log, stored: pos.lastSeq, made: pos.Stream, last: pos.Next, lostEnd: pos.lostEnd,
 		left:     map[uint64]struct{}{},
 		suspects: unsavedLimit,
 		fenced:   make(chan *stream.ConflictError, 1),
@@ -122,6 +123,10 @@ func (f *Follower) Cursor() uint64 { return f.begin }
 func (f *Follower) Replay(after uint64) {
 	f.replays, f.last = true, min(f.last, after)
 }
+
+// LostEnd reports whether the stream has lost its end since the position was stored: what it
+// has before Cursor may be other messages than those that a predecessor handled.
+func (f *Follower) LostEnd() bool { return f.lostEnd }
 
 // Rewind makes the follower handle everything after a sequence that the stream holds: it has
 // lost its end, and what it has there may be other messages. Call it before Run.
@@ -331,7 +336,7 @@ func (f *Follower) receive(ctx context.Context, m *nats.Msg) {
 	} else {
 		f.suspects--
 	}
-	msg.Wrote, msg.parts = f.window.take(seq, f.logFor(&msg))
+	msg.Wrote, msg.parts = f.window.take(seq, f.logFor(&msg), msg.Time)
 	f.saver.took()
 	f.handler.Handle(ctx, msg)
 }

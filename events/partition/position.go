@@ -18,6 +18,9 @@ import (
 type Position struct {
 	Next uint64   `json:"next"`
 	Open []uint64 `json:"open,omitempty"`
+	// At is when the message Next was stored: one that has its sequence and another time is
+	// another message. It is zero if that is not known.
+	At time.Time `json:"at,omitzero"`
 	// Wrote are those of Open that wait for another message, after everything was stored
 	// that they cause until then.
 	Wrote []uint64 `json:"wrote,omitempty"`
@@ -36,6 +39,7 @@ type Position struct {
 
 	revision uint64 // of the key; 0 while it does not exist
 	lost     bool   // the stored position was deleted or is unreadable
+	lostEnd  bool   // the stream has lost its end since the position was stored
 	lastSeq  uint64 // of the stream, when the position was read
 }
 
@@ -53,7 +57,8 @@ func positionKey(stage Stage, part int) string {
 // loadPosition reads a partition's position. If the stream was made anew since, or the
 // position cannot be read, the partition is processed from the start. If the stream now
 // ends before the position, as after a power cut, the new messages that reuse those
-// sequences are processed next.
+// sequences are processed next. Some that were stored before this may be among those of
+// before the position: see [Follower.LostEnd].
 func loadPosition(ctx context.Context, c *stream.Conn, stage Stage, part int) (Position, error) {
 	pos, err := readPosition(ctx, c, stage, part)
 	if err != nil {
@@ -65,17 +70,26 @@ func loadPosition(ctx context.Context, c *stream.Conn, stage Stage, part int) (P
 		return Position{}, err
 	}
 	pos.lastSeq = lastSeq
+	found, err := time.Time{}, error(nil)
+	if pos.Next <= lastSeq && !pos.At.IsZero() && pos.Stream.Equal(made) {
+		if found, err = c.LoggedAt(ctx, name, pos.Next); err != nil {
+			return Position{}, err
+		}
+	}
 	log := c.Log().With("stream", name, "part", part, "position", pos.Next, "last_seq", pos.lastSeq)
 	switch {
 	case pos.revision == 0 || pos.lost:
 	case !pos.Stream.Equal(made):
 		log.Warn("the stream was made anew, starting over")
-		pos.Next, pos.Open, pos.Wrote, pos.Parts = 0, nil, nil, nil
+		pos.Next, pos.At, pos.Open, pos.Wrote, pos.Parts = 0, time.Time{}, nil, nil, nil
 	case pos.Next > pos.lastSeq:
 		log.Warn("the stream has lost its end, going on from what is left")
-		pos.Next = pos.lastSeq
+		pos.Next, pos.At, pos.lostEnd = pos.lastSeq, time.Time{}, true
 		lost := func(seq uint64) bool { return seq > pos.lastSeq }
 		pos.Open, pos.Wrote = slices.DeleteFunc(pos.Open, lost), slices.DeleteFunc(pos.Wrote, lost)
+	case !found.IsZero() && !found.Equal(pos.At):
+		log.Warn("the stream has lost its end, and has new messages in its place")
+		pos.lostEnd = true
 	}
 	pos.Stream = made
 	return pos, nil

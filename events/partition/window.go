@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"time"
 
 	"poked/events/stream"
 )
@@ -17,6 +18,7 @@ const refreshAfter = 1 << 14
 type window struct {
 	mu      sync.Mutex
 	next    uint64         // newest sequence taken
+	nextAt  time.Time      // when its message was stored; zero if that is not known
 	log     stream.LogMark // Position.Log as of the messages that are not taken yet
 	entries []windowItem   // ordered by sequence; the first is not done
 	head    int            // index of the first live entry
@@ -40,7 +42,7 @@ type windowItem struct {
 // newWindow begins with what the position leaves open: every later position names these
 // sequences until they are received again and done.
 func newWindow(pos Position) *window {
-	w := &window{next: pos.Next, log: pos.Log, wake: make(chan struct{}, 1), changes: make(chan struct{}, 1)}
+	w := &window{next: pos.Next, nextAt: pos.At, log: pos.Log, wake: make(chan struct{}, 1), changes: make(chan struct{}, 1)}
 	for _, seq := range pos.Open {
 		_, wrote := slices.BinarySearch(pos.Wrote, seq)
 		w.entries = append(w.entries, windowItem{seq: seq, log: pos.Log, wrote: wrote, parts: pos.Parts[seq]})
@@ -48,10 +50,10 @@ func newWindow(pos Position) *window {
 	return w
 }
 
-// take adds a message. What it causes is written after a place in NOTIFICATIONS.
+// take adds a message that was stored at a time. What it causes is written after a place in NOTIFICATIONS.
 // Messages that a predecessor left open arrive first, are before next, and keep what the
 // predecessor knew of them.
-func (w *window) take(seq uint64, log stream.LogMark) (wrote bool, parts []byte) {
+func (w *window) take(seq uint64, log stream.LogMark, at time.Time) (wrote bool, parts []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.undone++
@@ -60,7 +62,9 @@ func (w *window) take(seq uint64, log stream.LogMark) (wrote bool, parts []byte)
 		return item.wrote, slices.Clone(item.parts)
 	}
 	w.entries = append(w.entries, windowItem{seq: seq, log: log, taken: true})
-	w.next = max(w.next, seq)
+	if seq > w.next {
+		w.next, w.nextAt = seq, at
+	}
 	return false, nil
 }
 
@@ -113,7 +117,9 @@ func (w *window) cut(end stream.LogMark) {
 func (w *window) rewind(after uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.next = min(w.next, after)
+	if w.next > after {
+		w.next, w.nextAt = after, time.Time{}
+	}
 	w.entries = slices.DeleteFunc(w.entries, func(item windowItem) bool { return item.seq > after })
 	w.changed = true
 }
@@ -212,7 +218,7 @@ func (w *window) dirty() bool {
 func (w *window) position() Position {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	pos := Position{Next: w.next, Log: slices.Clone(w.log)}
+	pos := Position{Next: w.next, At: w.nextAt, Log: slices.Clone(w.log)}
 	for _, item := range w.entries[w.head:] {
 		switch {
 		case item.done:

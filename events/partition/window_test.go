@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"poked/events/stream"
 )
@@ -20,13 +21,13 @@ func TestWindowPosition(t *testing.T) {
 		}
 	}
 	check(0, 10, 4, 7) // nothing was received again yet, so everything is still open
-	w.take(4, nil)
+	w.take(4, nil, time.Time{})
 	check(1, 10, 4, 7)
 	w.finish(4)
 	check(0, 10, 7)
-	w.take(7, nil)
-	w.take(11, nil)
-	w.take(13, nil) // 12 belongs to another partition
+	w.take(7, nil, time.Time{})
+	w.take(11, nil, time.Time{})
+	w.take(13, nil, time.Time{}) // 12 belongs to another partition
 	check(3, 13, 7, 11, 13)
 	w.finish(13)
 	w.finish(13) // finishing twice has no effect
@@ -48,7 +49,7 @@ func TestWindowFinishesWhatWasNotTaken(t *testing.T) {
 
 func TestWindowIsDirtyOnceSomethingIsDone(t *testing.T) {
 	w := newWindow(Position{})
-	w.take(1, nil)
+	w.take(1, nil, time.Time{})
 	if w.dirty() {
 		t.Error("dirty before anything is done")
 	}
@@ -78,7 +79,7 @@ func TestWindowAgainstASet(t *testing.T) {
 	for range 20_000 {
 		if len(open) < 50 && dice.IntN(2) == 0 {
 			next += 1 + dice.Uint64N(3)
-			w.take(next, nil)
+			w.take(next, nil, time.Time{})
 			open[next] = true
 			continue
 		}
@@ -115,8 +116,8 @@ func TestWindowLog(t *testing.T) {
 		}
 	}
 	check("as the predecessor left it", mark(100, 9100), 7)
-	first, _ := w.take(4, mark(500, 9500))
-	second, _ := w.take(7, mark(500, 9500))
+	first, _ := w.take(4, mark(500, 9500), time.Time{})
+	second, _ := w.take(7, mark(500, 9500), time.Time{})
 	if first || !second {
 		t.Error("7 has written everything, and 4 has not")
 	}
@@ -125,14 +126,14 @@ func TestWindowLog(t *testing.T) {
 	}
 	w.advance(mark(500, 9500))
 	check("4 is open", mark(100, 9100), 7)
-	w.take(11, mark(500, 9700))
+	w.take(11, mark(500, 9700), time.Time{})
 	w.finish(4)
 	check("11 is open", mark(500, 9500), 7)
 	w.advance(mark(900, 9900))
 	check("one stream was behind", mark(500, 9700), 7)
 	w.wrote(11)
 	check("all have written", mark(900, 9900), 7, 11)
-	w.take(12, mark(900, 9900))
+	w.take(12, mark(900, 9900), time.Time{})
 	w.cut(mark(800, 9950))
 	w.advance(mark(950, 9950))
 	check("the log has lost its end, and grown again", mark(800, 9900), 7, 11)

@@ -246,3 +246,29 @@ func TestInboxManyWriteAtOnce(t *testing.T) {
 		all.Wait()
 	})
 }
+
+// The bucket has lost its end, with the newest writes of the worker: what that worker goes on
+// from is not there any more, so it has to begin again.
+func TestInboxThatLostItsEndIsNoticed(t *testing.T) {
+	eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+		in, _ := inboxOf(t, conn, "one")
+		for i := range 8 {
+			values := []stream.InboxValue{{User: "@a:x", Room: events.RoomID(fmt.Sprint("!", i)), Value: make([]byte, 100)}}
+			if err := in.Write(t.Context(), values, []byte("p")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		server.LoseEnd(700, "KV_INBOX")
+		<-time.After(10 * time.Second) // until connections are back
+		err := error(nil)
+		for range 3 {
+			if err = in.Write(t.Context(), nil, []byte("more")); err == nil {
+				break
+			}
+			if conflict := new(stream.ConflictError); errors.As(err, &conflict) {
+				return
+			}
+		}
+		t.Errorf("it goes on: %v", err)
+	})
+}

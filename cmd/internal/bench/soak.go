@@ -21,7 +21,7 @@ import (
 //	this process                 separate processes
 //	events, receipts,  ─▶ NATS, files ─▶ dispatcher ─▶ sink
 //	redactions, trimming
-//	     └─ after the first round and after the last: a new dispatcher is asked for inboxes
+//	     └─ after a quarter of the rounds and after the last: a new dispatcher is asked for inboxes
 type soakCmd struct {
 	Rounds      int            `name:"rounds" default:"20" env:"POKED_BENCH_ROUNDS" help:"Rounds, after each of which the oldest events and notifications are removed."`
 	Events      int            `name:"events" default:"4000" env:"POKED_BENCH_EVENTS" help:"Room events of a round, in random rooms."`
@@ -39,7 +39,7 @@ type soakCmd struct {
 
 // Help is shown by kong under the command's summary.
 func (soakCmd) Help() string {
-	return "After the first round and after the last a dispatcher that has nothing in memory is asked for the notifications of users, one " +
+	return "After a quarter of the rounds, when streams and buckets are full, and after the last a dispatcher that has nothing in memory is asked for the notifications of users, one " +
 		"after the other: the first read of each. Compare the latencies and the memory of NATS of the two: what grows is a leak, or " +
 		"a cost that grows with the age of a stream. Exit code 1 if a poke was lost or arrived twice."
 }
@@ -98,16 +98,16 @@ func (r *soakRun) measure(ctx context.Context) error {
 	}
 	for round := range r.Rounds {
 		began := time.Now()
-		if err := r.home.live(ctx, r.soakCmd.Events); err != nil {
+		if err := r.home.live(ctx, r.Events); err != nil {
 			return err
 		}
-		r.report.Rates = append(r.report.Rates, perSecond(float64(r.soakCmd.Events*r.soakCmd.Fanout), time.Since(began)))
-		if err := r.w.conn.TrimLogs(ctx, uint64(r.Keep*(1+r.soakCmd.Fanout))); err != nil { //nolint:gosec // it is not negative
+		r.report.Rates = append(r.report.Rates, perSecond(float64(r.Events*r.Fanout), time.Since(began)))
+		if err := r.w.conn.TrimLogs(ctx, uint64(r.Keep*(1+r.Fanout))); err != nil { //nolint:gosec // it is not negative
 			return err
 		}
 		r.home.oldest = max(len(r.home.said)-r.Keep/2, 0)
 		r.progress("round %d of %d: %.0f notifications/s", round+1, r.Rounds, r.report.Rates[round])
-		if round > 0 && round < r.Rounds-1 {
+		if round != (r.Rounds-1)/4 && round != r.Rounds-1 {
 			continue
 		}
 		state, err := r.look(ctx)
@@ -128,12 +128,12 @@ func (r *soakRun) look(ctx context.Context) (s soakState, err error) {
 		return s, err
 	}
 	var took []time.Duration
-	step := r.soakCmd.Users / r.Reads
+	step := r.Users / r.Reads
 	for n := range r.Reads {
 		user := n * step
 		began := time.Now()
 		page, _, err := r.w.conn.ListNotifications(ctx, stream.ListQuery{
-			User: r.w.member(user/r.soakCmd.Fanout, user%r.soakCmd.Fanout), Limit: soakPage,
+			User: r.w.member(user/r.Fanout, user%r.Fanout), Limit: soakPage,
 		})
 		if err != nil {
 			return s, fmt.Errorf("read notifications: %w", err)
@@ -166,7 +166,7 @@ type soakReport struct {
 	Rounds        int         `json:"rounds"`
 	Notifications int         `json:"notifications"`
 	Rates         []float64   `json:"notifications_per_second"` // of each round
-	States        []soakState `json:"states"`                   // after the first round and after the last
+	States        []soakState `json:"states"`                   // after a quarter of the rounds and after the last
 	Lost          int         `json:"lost"`
 	Duplicates    int         `json:"duplicates"`
 }

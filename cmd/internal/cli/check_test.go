@@ -30,6 +30,11 @@ func TestCheck(t *testing.T) {
 		"bridge --nats a --homeserver http://a --registration " + missing:      "no such file",
 		"bridge --nats a --homeserver http://a --registration " + bad:          "registration",
 		"bridge --nats a --homeserver http://a --registration " + registration: "",
+		"dispatcher --nats a --ops 127.0.0.1:0 --ops-token-file " + missing:    "no such file",
+		"dispatcher --nats a --ops 127.0.0.1:0 --ops-token-file " + bad:        "at least 16 characters",
+		"dispatcher --nats a --ops-token-file " + bad:                          "need --ops",
+		"dispatcher --nats a --ops 127.0.0.1:0 --ops-nats-creds " + bad:        "--ops-nats-creds needs --ops-nats",
+		"dispatcher --nats a --ops 127.0.0.1:0 --ops-nats ftp://x":             "--ops-nats must be URLs",
 		"pushers": "",
 		"sever":   "unexpected argument sever",
 	} {

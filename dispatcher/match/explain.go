@@ -45,7 +45,7 @@ type Explanation struct {
 
 	Pushers        []events.Pusher // also disabled ones
 	PushersChanged time.Time       // zero if the user never had pushers
-	RulesChanged   time.Time       // zero if the predefined rules always applied
+	RulesChanged   time.Time       // after the event, if the rules of then are not kept any more
 }
 
 // explainAtOnce is how many users are looked up at the same time.
@@ -79,7 +79,7 @@ func Explain(ctx context.Context, conn *stream.Conn, logged *stream.LoggedEvent,
 	if only == "" {
 		asked = slices.Collect(maps.Keys(r.members))
 	}
-	return x, x.ask(ctx, conn, r, asked, only != "")
+	return x, x.ask(ctx, conn, r, logged.Time, asked, only != "")
 }
 
 // look finds out whether the event was published before, and to which thread it belongs.
@@ -109,7 +109,7 @@ func (x *Explained) look(ctx context.Context, conn *stream.Conn, r *room, logged
 
 // ask explains the decision for each of these users. Unless all were asked for by name, it
 // leaves out those of whom poked knows nothing.
-func (x *Explained) ask(ctx context.Context, conn *stream.Conn, r *room, asked []events.UserID, byName bool) error {
+func (x *Explained) ask(ctx context.Context, conn *stream.Conn, r *room, at time.Time, asked []events.UserID, byName bool) error {
 	found := make([]*Explanation, len(asked))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(explainAtOnce)
@@ -119,16 +119,16 @@ func (x *Explained) ask(ctx context.Context, conn *stream.Conn, r *room, asked [
 			if err != nil {
 				return err //nolint:wrapcheck // the error names what was read
 			}
-			rules, changed, err := conn.PushRulesOfUser(ctx, user)
+			rules, err := conn.PushRulesAt(ctx, user, at)
 			if err != nil {
 				return err //nolint:wrapcheck // the error names what was read
 			}
-			if !byName && pushers.At.IsZero() && changed.IsZero() {
+			if !byName && pushers.At.IsZero() && rules.StoredAt.IsZero() {
 				return nil
 			}
-			found[i], err = x.explain(r, &pushers, &rules)
+			found[i], err = x.explain(r, &pushers, &rules.UserPushRules)
 			if err == nil {
-				found[i].RulesChanged = changed
+				found[i].RulesChanged = rules.Later
 			}
 			return err
 		})

@@ -5,9 +5,9 @@
 //	      └─▶ what came after it: who read it, who redacted it
 //	NOTIFICATIONS, OUTCOMES, DEAD, dispatchers ──▶ what became of it at each pusher
 //
-// It decides again with the code that decided: package match. Pushers and push rules are
-// those of now, since nobody keeps those of then; where they changed since, the trace has the
-// time. It works for events that ROOMS still holds (72 h), reads what people may read who
+// It decides again with the code that decided: package match. Push rules are those of then, as
+// far as the last versions of them are kept; where they are not, the trace has the time of the
+// change. Pushers are those of now, since nobody keeps those of then. It works for events that ROOMS still holds (72 h), reads what people may read who
 // have the operator's rights at NATS, and shows no content and no pushkey. Nothing here
 // serves deliveries: a trace may read all of ROOMS, once, if the room is not given.
 package trace
@@ -87,8 +87,8 @@ type User struct {
 	Rule       *Rule              `json:"rule,omitempty"`    // that matched, for all devices; nil if none did
 	Devices    map[string]Rule    `json:"devices,omitempty"` // rules of single devices that matched, by instance handle
 	Rules      []RuleResult       `json:"rules,omitempty"`   // all for all devices, if they were asked for
-	// RulesChanged is when the user's rules were changed, if that was after the event: the
-	// decision may have been another one then.
+	// RulesChanged is when the user's rules were changed after the event, if those of then are
+	// not kept any more: the newest may decide otherwise.
 	RulesChanged time.Time  `json:"rules_changed,omitzero"`
 	Unread       bool       `json:"unread,omitempty"` // the notification is stored
 	Read         *Happening `json:"read,omitempty"`
@@ -177,9 +177,7 @@ func userOf(x *match.Explanation, t *Trace, rules bool) User {
 	if rules {
 		u.Rules = x.Rules
 	}
-	if x.RulesChanged.After(t.At) {
-		u.RulesChanged = x.RulesChanged
-	}
+	u.RulesChanged = x.RulesChanged
 	return u
 }
 

@@ -60,3 +60,36 @@ func TestG16NeverPublished(t *testing.T) {
 		}
 	})
 }
+
+// The push rules of then decide, not those of now, while they are kept; if they are not, the trace
+// says so.
+func TestG16RulesAsOfTheEvent(t *testing.T) {
+	dispatchertest.Bubble(t, func(t *testing.T, h *dispatchertest.Harness) {
+		h.Start()
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Room("!r", "@alice:x", "@bob:x")
+		h.Say("!r", "@alice:x", 0, 1)
+		h.Arrived(1)
+		h.Version = 0 // the first of bob's rules
+		h.Rules("@bob:x", events.UserPushRules{Changes: dispatchertest.Master()})
+		h.Say("!r", "@alice:x", 1, 1)
+		<-time.After(time.Minute)
+		h.Rules("@bob:x", events.UserPushRules{IgnoredUsers: []events.UserID{"@carol:x"}})
+		want := func(event events.EventID, notified, changed bool) {
+			t.Helper()
+			got, err := trace.Run(t.Context(), h.Conn, trace.Query{Event: event, Room: "!r", User: "@bob:x"})
+			if err != nil || len(got.Users) != 1 {
+				t.Fatalf("%+v, %v", got, err)
+			}
+			if u := &got.Users[0]; u.Notified != notified || u.RulesChanged.IsZero() == changed {
+				t.Errorf("%s: notified %t, rules changed %v; want %t, %t", event, u.Notified, u.RulesChanged, notified, changed)
+			}
+		}
+		want("$r-0", true, false)
+		want("$r-1", false, false)
+		for range 10 {
+			h.Rules("@bob:x", events.UserPushRules{IgnoredUsers: []events.UserID{"@carol:x"}, Changes: dispatchertest.Master()})
+		}
+		want("$r-1", false, true)
+	})
+}

@@ -25,8 +25,8 @@ type traceCmd struct {
 // Help is shown by kong under the command's summary.
 func (traceCmd) Help() string {
 	return "Tells why a phone rang for a message, or why it did not: whether poked received the event, whom it concerned, which push rule decided, " +
-		"who has read it since, and what became of it at each pusher. It decides again, by the room as it was at the event and the pushers and push rules " +
-		"of now; --rules shows all rules. What became of pokes is kept for --trace-for of the dispatcher (24h). " +
+		"who has read it since, and what became of it at each pusher. It decides again, by the room and the push rules as they were at the event, as far as a user's " +
+		"last 8 changes of rules go back, and the pushers of now; --rules shows all rules. What became of pokes is kept for --trace-for of the dispatcher (24h). " +
 		"Content and pushkeys are not shown. Exit code 1 if poked has not received the event."
 }
 
@@ -83,7 +83,7 @@ func TraceText(t *trace.Trace, now time.Time) string {
 		line("")
 		line("%s %s", u.UserID, u.Because())
 		if !u.RulesChanged.IsZero() {
-			line("  The push rules were changed since, at %s: it may have been decided otherwise.", operate.Stamp(u.RulesChanged))
+			line("  The push rules were changed since, at %s, and those of then are gone: it may have been decided otherwise.", operate.Stamp(u.RulesChanged))
 		}
 		for _, r := range u.Rules {
 			line("  %s", ruleLine(&r))

@@ -44,6 +44,7 @@ type Cmd struct {
 	Recovery   recoveryCmd   `cmd:"" help:"Measure how a dispatcher recovers from kill -9 under load."`
 	Overload   overloadCmd   `cmd:"" help:"Measure throughput when more is published than can be delivered, and after that."`
 	Day        dayCmd        `cmd:"" help:"Measure the cost of a notification on a realistic day."`
+	Trace      traceCmd      `cmd:"" help:"Measure the cost of keeping what became of each poke."`
 	Streams    streamsCmd    `cmd:"" help:"Measure writes to a log in one stream and in several, on three servers."`
 	Soak       soakCmd       `cmd:"" help:"Measure what grows with the age of streams: many rounds in which everything is replaced."`
 	Registry   registryCmd   `cmd:"" help:"Measure how fast registries take pushers and answer, on SQLite and on PostgreSQL."`

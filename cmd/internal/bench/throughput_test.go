@@ -124,3 +124,17 @@ func TestBenchThroughputUsage(t *testing.T) {
 		}
 	}
 }
+
+// A small run of both sides: every poke arrives once, and the report compares them.
+func TestBenchTrace(t *testing.T) {
+	eventstest.Long(t)
+	t.Parallel()
+	got := lab(t, "bench", "trace", "--pokes=400", "--rounds=2", "--json")
+	if got.Code != cli.ExitOK {
+		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)
+	}
+	var report traceReport
+	if err := json.Unmarshal([]byte(got.Stdout), &report); err != nil || len(report.Off) != 2 || len(report.On) != 2 || report.Ratio <= 0 {
+		t.Errorf("%v: %s", err, got.Stdout)
+	}
+}

@@ -29,9 +29,10 @@ type worldOptions struct {
 	gateways   []string // URLs, assigned to users in turn
 	dispatcher dispatcher.Config
 	fsync      node.FsyncFlag
-	outside    bool   // dispatchers are separate processes, started by the caller
-	separate   bool   // so is NATS, started by the world; needs outside
-	profile    string // file for a CPU profile of the separate NATS; empty for none
+	outside    bool            // dispatchers are separate processes, started by the caller
+	separate   bool            // so is NATS, started by the world; needs outside
+	trace      stream.Topology // of which TraceFor and TraceBytes count
+	profile    string          // file for a CPU profile of the separate NATS; empty for none
 }
 
 // world is a homeserver, a dispatcher and the NATS between them. Each room has a sender
@@ -69,7 +70,9 @@ func newWorld(ctx context.Context, options worldOptions, log *slog.Logger) (_ *w
 		if *conn, err = stream.Connect(ctx, w.connectTo(log)); err != nil {
 			return nil, err
 		}
-		if err := (*conn).Setup(ctx, stream.Topology{Partitions: stream.DefaultPartitions, Replicas: 1}); err != nil {
+		if err := (*conn).Setup(ctx, stream.Topology{
+			Partitions: stream.DefaultPartitions, Replicas: 1, TraceFor: w.trace.TraceFor, TraceBytes: w.trace.TraceBytes,
+		}); err != nil {
 			return nil, err
 		}
 	}

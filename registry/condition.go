@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"poked/events"
@@ -29,6 +30,19 @@ func (a *api) statesOf(ctx context.Context, set *events.UserPushers) map[events.
 		states[state.Pusher] = state
 	}
 	return states
+}
+
+// askFailures returns why browsers of a user could not be pushed a token, if they have yet to
+// acknowledge one.
+func (a *api) askFailures(ctx context.Context, set *events.UserPushers) map[events.PusherID]string {
+	if !slices.ContainsFunc(set.Pushers, func(p events.Pusher) bool { return p.Inactive }) {
+		return nil
+	}
+	failures, err := a.store.AskFailures(ctx, set.UserID)
+	if err != nil {
+		a.log.Debug("why browsers are inactive is not known", "user_id", string(set.UserID), "error", err)
+	}
+	return failures
 }
 
 // conditionOf returns the condition of a pusher in a state.

@@ -17,6 +17,9 @@ type Health struct {
 	Held      int    // imported users whose push rules are not fetched yet, and who are not poked
 	TakenOver uint64 // pushers that were taken over from the homeserver since the start
 	Reports   Reports
+	// Asked are the tokens that push services took since the start, NotAsked those that could
+	// not be pushed.
+	Asked, NotAsked uint64
 }
 
 // Health returns the state of the registry.
@@ -29,6 +32,9 @@ func (r *Registry) Health(ctx context.Context) (h Health, err error) {
 	h.Held, h.Requests, h.Reports = len(held), r.api.requests.snapshot(), r.api.reports.snapshot()
 	if up := r.api.upstream; up != nil {
 		h.Whoami, h.TakenOver = up.tokens.whoami.snapshot(), up.takenOver.Load()
+	}
+	if b := r.browsers; b != nil {
+		h.Asked, h.NotAsked = b.asked.Load(), b.failed.Load()
 	}
 	return h, err
 }

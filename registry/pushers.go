@@ -88,7 +88,7 @@ func (a *api) getPushers(ctx context.Context, c *call) (any, error) {
 			return nil, a.upstream.answered(c, err)
 		}
 	}
-	return map[string]any{"pushers": mergePushers(set.UserID, set.Pushers, there, a.statesOf(ctx, &set))}, nil
+	return map[string]any{"pushers": mergePushers(set.UserID, set.Pushers, there, a.statesOf(ctx, &set), a.askFailures(ctx, &set))}, nil
 }
 
 func forClient(p events.Pusher) clientPusher {

@@ -164,6 +164,21 @@ func changedOne(result database.Result, err error) error {
 	return nil
 }
 
+// AskFailures returns why the user's inactive browsers could not be pushed a token, of those that
+// could not.
+func (s *store) AskFailures(ctx context.Context, user events.UserID) (map[events.PusherID]string, error) {
+	var rows []pusherRow
+	err := s.db.Select(ctx, &rows, "SELECT "+pusherColumns+" FROM pushers WHERE user_id = ? AND ack_failure <> ''", user)
+	if err != nil {
+		return nil, fmt.Errorf("read activations: %w", err)
+	}
+	failures := map[events.PusherID]string{}
+	for i := range rows {
+		failures[events.NewPusherID(user, rows[i].AppID, rows[i].Pushkey)] = rows[i].AckFailure
+	}
+	return failures, nil
+}
+
 // LeftToAsk returns up to limit browsers whose token the process that made it has not pushed,
 // since it ended. Each has a new token now, which is this process's to push, and expires when
 // the first would have.

@@ -239,13 +239,16 @@ func (u *upstream) greet(ctx context.Context) error {
 
 // mergePushers returns the pushers of a user here and at the homeserver as clients see
 // them. One that is in both is shown as it is here.
-func mergePushers(user events.UserID, here []events.Pusher, there []homeserver.Pusher, states map[events.PusherID]events.PusherState) []any {
+func mergePushers(user events.UserID, here []events.Pusher, there []homeserver.Pusher, states map[events.PusherID]events.PusherState, failures map[events.PusherID]string) []any {
 	list := make([]any, 0, len(here)+len(there))
 	both := map[[2]string]bool{}
 	for _, p := range here {
 		both[[2]string{p.AppID, p.Pushkey}] = true
 		shown := forClient(p)
-		shown.pusherCondition = conditionOf(states[events.NewPusherID(user, p.AppID, p.Pushkey)])
+		id := events.NewPusherID(user, p.AppID, p.Pushkey)
+		if shown.pusherCondition = conditionOf(states[id]); p.Inactive {
+			shown.Reason = failures[id]
+		}
 		list = append(list, shown)
 	}
 	for i := range there {

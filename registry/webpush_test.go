@@ -302,6 +302,10 @@ func TestBrowserCannotBeAsked(t *testing.T) {
 			}
 			return len(failure) == 1 && c.failure != "gone" || c.failure == "gone" && !slices.Contains(h.pushkeys("alice-phone"), b.Pushkey())
 		})
+		if _, _, list := h.request(http.MethodGet, prefixV3+"/pushers", "alice-phone", ""); c.failure != "" && c.failure != "gone" &&
+			!strings.Contains(string(list), `"poked.reason":"`+c.failure+`"`) {
+			t.Errorf("%d: the user sees %s", status, list)
+		}
 		if n := len(s.pushes()); n != c.tries || c.failure != "gone" && failure[0] != c.failure {
 			t.Errorf("%d: %d tries, %v", status, n, failure)
 		}

@@ -153,7 +153,7 @@ func withUsual(tries []deliver.Tries) []deliver.Tries {
 type registryMetrics struct {
 	health func(context.Context) (registry.Health, error)
 
-	outbox, settled, requests, whoami, held, takenOver, reports, reportsWaiting *prometheus.Desc
+	outbox, settled, requests, whoami, held, takenOver, reports, reportsWaiting, asked *prometheus.Desc
 }
 
 func newRegistryMetrics(health func(context.Context) (registry.Health, error)) *registryMetrics {
@@ -168,13 +168,14 @@ func newRegistryMetrics(health func(context.Context) (registry.Health, error)) *
 		takenOver: series("pushers_taken_over_total", "Pushers moved from the homeserver to the registry."),
 
 		reports:        series("client_reports_total", "Receipts and redactions that clients sent by way of the registry, by whether they were published to NATS or lost.", "result"),
+		asked:          series("browsers_asked_total", "Tokens for browsers that are to acknowledge Web Push, by whether their push service took them or not.", "result"),
 		reportsWaiting: series("client_reports_waiting", "Receipts and redactions of clients that wait until NATS is back."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *registryMetrics) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{m.outbox, m.settled, m.requests, m.whoami, m.held, m.takenOver, m.reports, m.reportsWaiting} {
+	for _, desc := range []*prometheus.Desc{m.outbox, m.settled, m.requests, m.whoami, m.held, m.takenOver, m.reports, m.reportsWaiting, m.asked} {
 		descs <- desc
 	}
 }
@@ -205,6 +206,8 @@ func (m *registryMetrics) Collect(metrics chan<- prometheus.Metric) {
 	to.counter(m.reports, h.Reports.Published, "published")
 	to.counter(m.reports, h.Reports.Lost, "lost")
 	to.gauge(m.reportsWaiting, float64(h.Reports.Waiting))
+	to.counter(m.asked, h.Asked, "taken")
+	to.counter(m.asked, h.NotAsked, "failed")
 }
 
 // bridgeMetrics collects the metrics of a bridge.

@@ -26,6 +26,7 @@ func TestUsageErrors(t *testing.T) {
 		{"bad listen address", []string{"serve", "--tokens", tokens, "--nats-listen", "4222"}, "--nats-listen"},
 		{"replicas of one server", []string{"serve", "--tokens", tokens, "--replicas", "3"}, "--replicas needs --nats"},
 		{"even replicas", []string{"dispatcher", "--nats", "a", "--replicas", "2"}, "--replicas must be 1, 3 or 5"},
+		{"more streams than partitions", []string{"dispatcher", "--nats", "a", "--partitions", "2", "--streams", "3"}, "--streams must be 1 to 2"},
 		{"no partitions", []string{"dispatcher", "--nats", "a", "--partitions", "0"}, "--partitions"},
 		{"fsync too often", []string{"serve", "--tokens", tokens, "--fsync", "1ns"}, "--fsync"},
 		{"fsync never", []string{"serve", "--tokens", tokens, "--fsync", "never"}, "--fsync"},

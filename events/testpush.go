@@ -19,16 +19,28 @@ const (
 	TestRejected      TestStatus = "rejected"       // the gateway rejects the pushkey: the pusher goes
 	TestUnreachable   TestStatus = "unreachable"    // the gateway was not reached, failed, or may not be reached
 	TestRateLimited   TestStatus = "rate_limited"   // the gateway asks for fewer requests, or for none until a time
-	TestNotRegistered TestStatus = "not_registered" // the user has no such pusher, or it is disabled
+	TestNotRegistered TestStatus = "not_registered" // the user has no such pusher, or it is not poked
 )
 
-// TestDisabled is the class of a pusher that its client has disabled (MSC3881).
-const TestDisabled = "disabled"
+// The classes of pushers that get no test push, as they get no poke.
+const (
+	TestDisabled = "disabled" // by its client (MSC3881)
+	TestInactive = "inactive" // a browser that has not acknowledged that pushes reach it (MSC4174)
+)
+
+// Untested returns the result of a test push to a pusher that is not poked.
+func Untested(p *Pusher) TestResult {
+	if p.Inactive {
+		return TestResult{Status: TestNotRegistered, Class: TestInactive}
+	}
+	return TestResult{Status: TestNotRegistered, Class: TestDisabled}
+}
 
 // TestResult is the result of a test push.
 type TestResult struct {
 	Status TestStatus `json:"status"`
-	// Class is why it is not ok: a class of failure, as in logs and metrics, or TestDisabled.
+	// Class is why it is not ok: a class of failure, as in logs and metrics, TestDisabled or
+	// TestInactive.
 	Class      string `json:"class,omitempty"`
 	HTTPStatus int    `json:"http_status,omitempty"` // of the gateway's answer, 0 if there was none
 	Gateway    string `json:"gateway,omitempty"`     // origin

@@ -55,7 +55,7 @@ func (a *api) testPusher(ctx context.Context, c *call) (any, error) {
 		case p == nil:
 			return clientTest{Status: events.TestNotRegistered}, nil
 		case !p.IsPoked():
-			return clientTest{Status: events.TestNotRegistered, Class: events.TestDisabled}, nil
+			return forTester(events.Untested(p)), nil
 		}
 		result, err := a.conn.TestPusher(ctx, events.TestPush{
 			UserID: c.identity.UserID, Pusher: events.NewPusherID(c.identity.UserID, app, pushkey), EventID: event,

@@ -181,6 +181,19 @@ func TestBrowserIsActivated(t *testing.T) {
 	})
 }
 
+// A browser that has not acknowledged its pusher gets no test push, and that is told at once.
+func TestTestPushToAnInactiveBrowser(t *testing.T) {
+	h, b := newHouse(t, withWebPush), newBrowser(t)
+	status, _, answer := h.request(http.MethodPost, setV3, "alice-phone", encode(t, browserBody(b, "http://127.0.0.1:1/push")))
+	if status != http.StatusCreated {
+		t.Fatalf("set: %d %s", status, answer)
+	}
+	status, result := h.tried(testV3, "alice-phone", testBody(t, keys{"pushkey": b.Pushkey()}))
+	if status != http.StatusOK || result != (clientTest{Status: "not_registered", Class: "inactive"}) {
+		t.Errorf("%d %+v", status, result)
+	}
+}
+
 // The answers to an acknowledgement, under both paths.
 func TestAcknowledgement(t *testing.T) {
 	h, s, b := newHouse(t, withWebPush), newPushService(t), newBrowser(t)

@@ -28,7 +28,7 @@ func (pushersTestCmd) Help() string {
 		"A pushkey that the gateway rejects is removed. " +
 		"ok: the gateway took it. rejected: it rejects the pushkey. rate_limited: it asks for fewer requests, or for none until RETRY AT. " +
 		"unreachable: WHY tells the reason, such as dns, tls, timeout, blocked_address, gateway_down or slow (no answer within 6s). " +
-		"not_registered: the dispatcher has no such pusher, or its client has disabled it. " +
+		"not_registered: the dispatcher has no such pusher, or it is disabled, or a browser that has not acknowledged it. " +
 		"Exit code 0 if all are ok, 2 if no pusher is selected, 1 otherwise or if no dispatcher answers."
 }
 

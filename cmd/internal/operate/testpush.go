@@ -23,7 +23,7 @@ const testsAtOnce = 8
 
 // TestPushers sends a test push to each pusher of the filter's user, or to those of an app or with
 // an id that the filter names, and returns how they went, in the order in which the pushers were
-// set. One that its client has disabled gets none.
+// set. One that is not poked gets none.
 func TestPushers(ctx context.Context, conn *stream.Conn, filter events.PusherFilter) ([]TestedPusher, error) {
 	found, err := conn.PushersOf(ctx, []events.UserID{filter.UserID})
 	if err != nil {
@@ -37,8 +37,8 @@ func TestPushers(ctx context.Context, conn *stream.Conn, filter events.PusherFil
 			continue
 		}
 		one := TestedPusher{Pusher: id, AppID: p.AppID, Names: Names{Device: p.DeviceDisplayName, App: p.AppDisplayName}}
-		if p.Disabled {
-			one.TestResult = events.TestResult{Status: events.TestNotRegistered, Class: events.TestDisabled}
+		if !p.IsPoked() {
+			one.TestResult = events.Untested(&p)
 		} else {
 			asked = append(asked, len(tested))
 		}

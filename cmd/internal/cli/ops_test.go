@@ -178,7 +178,7 @@ func TestNoLabelGrows(t *testing.T) {
 	for _, want := range []string{
 		`poked_pokes_total{class="ok",outcome="delivered"} 1`, `poked_pokes_total{class="refused",outcome="retry"} `,
 		`poked_poke_latency_seconds_count 1`, `poked_room_events_total 120`, `poked_notifications_total 40`,
-		`poked_oldest_undelivered_seconds `, `poked_gateways{state="closed"} `, `poked_gateways{state="capacity"} `, `poked_capacity_limited 0`, `poked_own_delay_seconds `, `poked_stage_behind_seconds{stage="deliver"} `, `poked_dead_letters 0`, `poked_dead_pokes_total{reason="refused"} 0`,
+		`poked_oldest_undelivered_seconds `, `poked_gateways{state="closed"} `, `poked_gateways{state="capacity"} `, `poked_capacity_limited `, `poked_own_delay_seconds `, `poked_stage_behind_seconds{stage="deliver"} `, `poked_dead_letters 0`, `poked_dead_pokes_total{reason="refused"} 0`,
 		`poked_partition_owned{partition="0",stage="match"} 1`, `poked_partition_waiting_messages{partition="1",stage="deliver"} 0`,
 		`poked_stream_messages{stream="ROOMS"} `, `poked_nats_connected 1`, `go_goroutines `,
 	} {

@@ -55,7 +55,7 @@ func TestLostDatabase(t *testing.T) {
 			}
 			for _, dry := range []string{"true", "false"} {
 				got := poked(t, "", append(restore, "--dry-run="+dry)...)
-				want := `{"users":1,"pushers":1,"users_with_rules":0,"rules":0,"unreadable":0,"dry_run":` + dry + "}\n"
+				want := `{"users":1,"pushers":1,"users_with_rules":0,"rules":0,"vapid_key":false,"unreadable":0,"dry_run":` + dry + "}\n"
 				if got.Code != ExitOK || got.Stdout != want {
 					t.Errorf("restore: exit code %d, %s, %s", got.Code, got.Stdout, got.Stderr)
 				}

@@ -3,8 +3,6 @@
 package labtest
 
 import (
-	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -35,8 +33,7 @@ func Main[Commands any](m *testing.M) {
 	if os.Getenv(clitest.AsProgram) != "" {
 		os.Exit(program[Commands]().Main()) //nolint:forbidigo,revive // here the test binary is the program
 	}
-	// The processes that tests start are this binary, and tests mostly wait for them.
-	if err := errors.Join(os.Setenv(clitest.AsProgram, "1"), flag.Set("test.parallel", "6")); err != nil {
+	if err := os.Setenv(clitest.AsProgram, "1"); err != nil { // for the processes that tests start
 		fmt.Fprintln(os.Stderr, "set up the tests:", err)
 		os.Exit(1) //nolint:forbidigo,revive // no test has started that could fail
 	}

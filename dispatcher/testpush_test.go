@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -236,17 +237,20 @@ func TestTestPushDuringATakeOver(t *testing.T) {
 		h.Alone = true // the next dispatcher waits for no lease
 		h.Register("@bob:x", "gw.test", "bob")
 		began := time.Now()
-		go func() { <-time.After(time.Second); h.Start() }()
+		var starts sync.WaitGroup
+		starts.Go(func() { <-time.After(time.Second); h.Start() })
 		if r := h.test("@bob:x", "bob"); r.Status != "ok" {
 			t.Errorf("after %s: %+v", time.Since(began), r)
 		}
+		starts.Wait()
 		h.Gateway.Answer(dispatchertest.Always(eventstest.Reply{After: time.Minute}))
-		go func() { <-time.After(time.Second); h.Kill(); h.Start() }()
+		starts.Go(func() { <-time.After(time.Second); h.Kill(); h.Start() })
 		began = time.Now()
 		r, err := h.Conn.TestPusher(t.Context(), events.TestPush{UserID: "@bob:x", Pusher: events.NewPusherID("@bob:x", "app", "bob"), EventID: "$test"})
 		if took := time.Since(began); err == nil || took > 9*time.Second {
 			t.Errorf("after %s: %+v, %v", took, r, err)
 		}
+		starts.Wait()
 		if tried := len(h.Gateway.Tried()); tried != 2 {
 			t.Errorf("%d requests", tried)
 		}

@@ -187,10 +187,12 @@ func startSink(ctx context.Context, args ...string) (*sinkProcess, error) {
 	return &sinkProcess{p}, err
 }
 
-// patience is how long no poke may arrive before the missing ones count as lost.
+// patience is how long no poke may arrive, though no process has anything to do, before the missing ones count
+// as lost.
 const patience = 10 * time.Second
 
-// await returns when the sink has received n pokes, or no more arrive.
+// await returns when the sink has received n pokes, or none for settlePatience: a busy machine may stand still for
+// seconds.
 func (s *sinkProcess) await(ctx context.Context, n int) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -202,7 +204,7 @@ func (s *sinkProcess) await(ctx context.Context, n int) error {
 		if now != seen {
 			seen, progress = now, time.Now()
 		}
-		if seen >= n || time.Since(progress) > patience {
+		if seen >= n || time.Since(progress) > settlePatience {
 			return nil
 		}
 		select {

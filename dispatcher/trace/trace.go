@@ -145,7 +145,7 @@ func Run(ctx context.Context, conn *stream.Conn, q Query) (*Trace, error) {
 	t.Redacted = after.redacted
 	known := &roomRecords{only: q.User, attempts: map[int][]events.Attempt{}}
 	for i := range x.Users {
-		u := userOf(&x.Users[i], t, q.Rules)
+		u := userOf(&x.Users[i], q.Rules)
 		u.Read = after.reads[u.UserID]
 		if err := u.follow(ctx, conn, t, &x.Users[i], known); err != nil {
 			return nil, err
@@ -163,7 +163,7 @@ func sentAt(ev *events.RoomEvent) time.Time {
 }
 
 // userOf returns what was decided for a user.
-func userOf(x *match.Explanation, t *Trace, rules bool) User {
+func userOf(x *match.Explanation, rules bool) User {
 	u := User{
 		UserID: x.UserID, Membership: x.Membership, Notified: x.Suppressed == events.NotSuppressed, Suppressed: x.Suppressed,
 		Ignores: x.Ignores, Rule: ruleOf(x.Outcome), Pushers: []Pusher{},

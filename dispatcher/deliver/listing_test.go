@@ -83,7 +83,7 @@ func TestWaitingIsCountedOrBounded(t *testing.T) {
 	})
 }
 
-// Each class says whether what is sent to a pusher fails, or only waits.
+// Each class reports whether what is sent to a pusher fails, or only waits.
 func TestWhatCountsAsFailing(t *testing.T) {
 	waits := []poke.Class{poke.ClassOK, poke.ClassActive, poke.ClassBehind, poke.ClassStopped, poke.ClassMoved, poke.ClassRecord}
 	for c := range poke.Classes {

@@ -1,16 +1,12 @@
 package poke
 
 import (
-	"errors"
 	"net"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/valyala/fasthttp"
-
-	"poked/events/pushgateway"
 	"poked/events/webpush"
 	"poked/events/webpush/webpushtest"
 )
@@ -20,19 +16,7 @@ import (
 // the processor time of both sides.
 func BenchmarkPush(b *testing.B) {
 	message := []byte(`{"devices":[],"content":"` + strings.Repeat("x", 700) + `"}`)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	server := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString(`{"rejected":[]}`) }}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	b.Cleanup(func() {
-		if err := errors.Join(listener.Close(), <-served); err != nil {
-			b.Log(err)
-		}
-	})
-	url := "http://" + listener.Addr().String() + pushgateway.NotifyPath
+	url := quickGateway(b)
 	c := NewClient((&net.Dialer{}).DialContext, time.Minute, 64)
 	browser, err := webpushtest.New()
 	if err != nil {

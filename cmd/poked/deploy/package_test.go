@@ -1,3 +1,4 @@
+// Package deploy has the tests of what stands beside this file for operators: the systemd unit and the Debian package.
 package deploy
 
 import (

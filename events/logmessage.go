@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/tidwall/gjson"
 )
@@ -47,27 +46,13 @@ type LogMessage struct {
 // LogNotification is one event and the users of one partition whom it notifies, or some of
 // them: many users are split into several messages.
 type LogNotification struct {
-	RoomID  RoomID
-	EventID EventID
-	// RoomSeq is the event's sequence in the stream ROOMS.
-	RoomSeq uint64
-	// At is when the event was stored in ROOMS, or when its dead letter was retried, to
-	// the millisecond.
-	At time.Time
-	// SentAt is the event's origin_server_ts, in milliseconds since the Unix epoch, or 0
-	// if it has none.
-	SentAt int64
-	// Thread is the root of the event's thread, or "" for the main timeline.
-	Thread EventID
-	// Trace is where the event stands in a trace, or "".
-	Trace TraceParent
+	About
+
+	RoomID RoomID
 	// Again reports that the event may have been stored before, in a message with a
 	// sequence above Since: a reader leaves out users whom it had then.
 	Again bool
 	Since uint64
-	// Only names the one pusher to deliver to when a dead letter is retried. It is stored
-	// before, and does not count as unread a second time.
-	Only PusherID
 	// Body is the part of the notification object (Push Gateway API) that all users
 	// share: an object without prio and counts.
 	Body      []byte
@@ -104,7 +89,7 @@ type LogUser struct {
 func (n *LogNotification) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"kind":"notify","room_id":`...)
 	dst = append(appendString(dst, string(n.RoomID)), ',')
-	dst = appendAbout(dst, n.RoomSeq, n.At, n.EventID, n.SentAt, n.Thread, n.Trace)
+	dst = n.appendMembers(dst)
 	if n.Again {
 		dst = append(dst, `,"again_since":`...)
 		dst = strconv.AppendUint(dst, n.Since, 10)
@@ -172,8 +157,7 @@ func (u *LogUser) appendJSON(dst []byte) []byte {
 func (n *LogNotification) For(decision int) Notification {
 	d := &n.Decisions[decision]
 	return Notification{
-		EventID: n.EventID, RoomSeq: n.RoomSeq, At: n.At, SentAt: n.SentAt, Thread: n.Thread, Trace: n.Trace, Only: n.Only,
-		RuleID: d.RuleID, Highlight: d.Highlight, Tweaks: d.Tweaks, Silent: d.Silent, Devices: d.Devices, Body: n.bodyOf(d),
+		About: n.About, RuleID: d.RuleID, Highlight: d.Highlight, Tweaks: d.Tweaks, Silent: d.Silent, Devices: d.Devices, Body: n.bodyOf(d),
 	}
 }
 
@@ -260,22 +244,10 @@ func (n *LogNotification) setField(key string, value gjson.Result) {
 	switch key {
 	case "room_id":
 		n.RoomID = RoomID(value.Str)
-	case "room_seq":
-		n.RoomSeq = value.Uint()
-	case "at":
-		n.At = time.UnixMilli(value.Int())
-	case "event_id":
-		n.EventID = EventID(value.Str)
-	case "sent_at":
-		n.SentAt = value.Int()
-	case "thread":
-		n.Thread = EventID(value.Str)
-	case "traceparent":
-		n.Trace = ParseTraceParent(value.Str)
 	case "again_since":
 		n.Again, n.Since = true, value.Uint()
-	case "only":
-		n.Only = PusherID(value.Str)
+	default:
+		n.setMember(key, value)
 	}
 }
 

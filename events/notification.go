@@ -12,9 +12,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Notification is the decision that one event notifies one user. The stream NOTIFICATIONS
-// has it as part of a [LogNotification], and a dead letter as it is.
-type Notification struct {
+// About is what a message of NOTIFICATIONS and a [Notification] tell of their event.
+type About struct {
 	EventID EventID
 	// RoomSeq is the event's sequence in the stream ROOMS. It identifies a notification
 	// when its event is matched again.
@@ -30,16 +29,23 @@ type Notification struct {
 	Thread EventID
 	// Trace is where the event stands in a trace, or "".
 	Trace TraceParent
+	// Only names the one pusher to deliver to when a dead letter is retried; "" means all
+	// of the user's pushers. Such a notification was stored before, and does not count as
+	// unread a second time.
+	Only PusherID
+}
+
+// Notification is the decision that one event notifies one user. The stream NOTIFICATIONS
+// has it as part of a [LogNotification], and a dead letter as it is.
+type Notification struct {
+	About
+
 	// RuleID is the push rule that matched: one of the rules for all devices if they
 	// notify, else one of the first device, by handle, that is notified. Highlight,
 	// Tweaks and the prio in Body belong to the same outcome.
 	RuleID    string
 	Highlight bool
 	Tweaks    []byte // JSON object, the poke's tweaks
-	// Only names the one pusher to deliver to when a dead letter is retried; "" means all
-	// of the user's pushers. Such a notification counts as unread a second time until its
-	// room is read.
-	Only PusherID
 	// Silent reports that the rules for all devices do not notify, so that only Devices
 	// are notified.
 	Silent bool
@@ -83,7 +89,7 @@ func (n *Notification) Reaches(handle string) bool {
 func (n *Notification) Log(user UserID, room RoomID) LogNotification {
 	prio, shared := n.split()
 	return LogNotification{
-		RoomID: room, EventID: n.EventID, RoomSeq: n.RoomSeq, At: n.At, SentAt: n.SentAt, Thread: n.Thread, Trace: n.Trace, Only: n.Only, Body: shared,
+		RoomID: room, About: n.About, Body: shared,
 		Decisions: []Decision{{
 			RuleID: n.RuleID, Highlight: n.Highlight, Tweaks: n.Tweaks, Silent: n.Silent, Devices: n.Devices, Prio: prio,
 		}},
@@ -108,7 +114,7 @@ var ErrBadNotification = errors.New("bad notification")
 // AppendJSON appends the notification as it is stored. Body comes last, so that a reader
 // of the small fields can stop before it.
 func (n *Notification) AppendJSON(dst []byte) []byte {
-	dst = appendAbout(append(dst, '{'), n.RoomSeq, n.At, n.EventID, n.SentAt, n.Thread, n.Trace)
+	dst = n.appendMembers(append(dst, '{'))
 	dst = append(dst, `,"rule_id":`...)
 	dst = appendString(dst, n.RuleID)
 	if n.Highlight {
@@ -131,27 +137,47 @@ func (n *Notification) AppendJSON(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// appendAbout appends the members that tell which event a message is about.
-func appendAbout(dst []byte, roomSeq uint64, at time.Time, event EventID, sentAt int64, thread EventID, trace TraceParent) []byte {
+// appendMembers appends the members of an object, all but Only.
+func (a *About) appendMembers(dst []byte) []byte {
 	dst = append(dst, `"room_seq":`...)
-	dst = strconv.AppendUint(dst, roomSeq, 10)
+	dst = strconv.AppendUint(dst, a.RoomSeq, 10)
 	dst = append(dst, `,"at":`...)
-	dst = strconv.AppendInt(dst, at.UnixMilli(), 10)
+	dst = strconv.AppendInt(dst, a.At.UnixMilli(), 10)
 	dst = append(dst, `,"event_id":`...)
-	dst = appendString(dst, string(event))
-	if sentAt != 0 {
+	dst = appendString(dst, string(a.EventID))
+	if a.SentAt != 0 {
 		dst = append(dst, `,"sent_at":`...)
-		dst = strconv.AppendInt(dst, sentAt, 10)
+		dst = strconv.AppendInt(dst, a.SentAt, 10)
 	}
-	if thread != "" {
+	if a.Thread != "" {
 		dst = append(dst, `,"thread":`...)
-		dst = appendString(dst, string(thread))
+		dst = appendString(dst, string(a.Thread))
 	}
-	if trace != "" {
+	if a.Trace != "" {
 		dst = append(dst, `,"traceparent":`...)
-		dst = appendString(dst, string(trace))
+		dst = appendString(dst, string(a.Trace))
 	}
 	return dst
+}
+
+// setMember parses a member, if it is one of these.
+func (a *About) setMember(key string, value gjson.Result) {
+	switch key {
+	case "room_seq":
+		a.RoomSeq = value.Uint()
+	case "at":
+		a.At = time.UnixMilli(value.Int())
+	case "event_id":
+		a.EventID = EventID(value.Str)
+	case "sent_at":
+		a.SentAt = value.Int()
+	case "thread":
+		a.Thread = EventID(value.Str)
+	case "traceparent":
+		a.Trace = ParseTraceParent(value.Str)
+	case "only":
+		a.Only = PusherID(value.Str)
+	}
 }
 
 func appendDevices(dst []byte, devices map[string]DeviceOutcome) []byte {
@@ -210,26 +236,14 @@ func ParseNotification(raw []byte) (Notification, error) {
 // setField parses one of the small fields.
 func (n *Notification) setField(key string, value gjson.Result) {
 	switch key {
-	case "room_seq":
-		n.RoomSeq = value.Uint()
-	case "at":
-		n.At = time.UnixMilli(value.Int())
-	case "event_id":
-		n.EventID = EventID(value.Str)
-	case "sent_at":
-		n.SentAt = value.Int()
-	case "thread":
-		n.Thread = EventID(value.Str)
-	case "traceparent":
-		n.Trace = ParseTraceParent(value.Str)
 	case "rule_id":
 		n.RuleID = value.Str
 	case "highlight":
 		n.Highlight = value.Bool()
-	case "only":
-		n.Only = PusherID(value.Str)
 	case "silent":
 		n.Silent = value.Bool()
+	default:
+		n.setMember(key, value)
 	}
 }
 

@@ -37,7 +37,7 @@ func (h *house) publish(event string) uint64 {
 func (h *house) notify(user events.UserID, id string, seq uint64, change ...func(*events.Notification)) {
 	h.t.Helper()
 	n := events.Notification{
-		EventID: events.EventID(id), RoomSeq: seq, At: time.UnixMilli(5000), SentAt: 1234, RuleID: ".m.rule.message", Tweaks: []byte(`{}`),
+		About: events.About{EventID: events.EventID(id), RoomSeq: seq, At: time.UnixMilli(5000), SentAt: 1234}, RuleID: ".m.rule.message", Tweaks: []byte(`{}`),
 		Body: []byte(`{"prio":"low","event_id":"` + id + `","room_id":"` + string(room) +
 			`","type":"m.room.message","sender":"@carol:example.org","content":{"body":"kept"}}`),
 	}

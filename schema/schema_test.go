@@ -102,7 +102,7 @@ func TestWrittenValues(t *testing.T) {
 		Data: json.RawMessage(`{"url":"https://g.example/_matrix/push/v1/notify","format":"event_id_only","x":{"y":[1]}}`),
 	}
 	note := events.Notification{
-		EventID: "$e", RoomSeq: 7, At: at, RuleID: ".m.rule.message", Highlight: true,
+		About: events.About{EventID: "$e", RoomSeq: 7, At: at}, RuleID: ".m.rule.message", Highlight: true,
 		Tweaks: []byte(`{"highlight":true}`), Body: []byte(`{"event_id":"$e"}`),
 	}
 	threaded := note

@@ -67,7 +67,7 @@ func TestChoiceOfWhatALaggingPusherReceives(t *testing.T) {
 // notificationOf returns the notification of an event, perhaps for another device alone.
 func notificationOf(roomSeq uint64, elsewhere bool) events.Notification {
 	n := events.Notification{
-		EventID: events.EventID(fmt.Sprintf("$%d", roomSeq)), RoomSeq: roomSeq, At: time.Now(),
+		About:  events.About{EventID: events.EventID(fmt.Sprintf("$%d", roomSeq)), RoomSeq: roomSeq, At: time.Now()},
 		Tweaks: []byte("{}"), Body: []byte(`{"prio":"low"}`),
 	}
 	if elsewhere {

@@ -97,7 +97,7 @@ func (s *ownerStory) some() uint64 {
 func (s *ownerStory) notify(room events.RoomID, thread events.EventID) {
 	s.event++
 	n := events.LogNotification{
-		RoomID: room, EventID: events.EventID(fmt.Sprint("$", s.event)), RoomSeq: s.event, At: time.Now(), Thread: thread,
+		RoomID: room, About: events.About{EventID: events.EventID(fmt.Sprint("$", s.event)), RoomSeq: s.event, At: time.Now(), Thread: thread},
 		Body: fmt.Appendf(nil, `{"event_id":"$%d"}`, s.event), Decisions: []events.Decision{{Prio: "low", Tweaks: []byte(`{}`)}},
 	}
 	for _, user := range s.users {

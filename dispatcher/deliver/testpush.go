@@ -147,7 +147,7 @@ func (d *Deliverer) tested(ctx context.Context, p *directory.Pusher, place *test
 // sendTest sends a test push and gives its place back.
 func (d *Deliverer) sendTest(p *directory.Pusher, place *tester, event events.EventID) events.TestResult {
 	poked := outgoing{pusher: p, uncounted: true, n: events.Notification{
-		EventID: event, Tweaks: []byte(`{"sound":"default"}`),
+		About: events.About{EventID: event}, Tweaks: []byte(`{"sound":"default"}`),
 		Body: (&pushgateway.Notification{EventID: string(event)}).AppendJSON(nil),
 	}}
 	began := time.Now()

@@ -72,8 +72,10 @@ func (rec *recorder) draft(msg partition.Message, ev *events.RoomEvent, r *room,
 	rec.body = append(append(rec.body[:0], '{'), rec.tail[1:]...) // instead of the comma before the first field
 	decisions, users := rec.chunk.Decisions, rec.chunk.Users
 	rec.chunk = events.LogNotification{
-		RoomID: ev.RoomID, EventID: ev.EventID, RoomSeq: msg.Seq, At: msg.Time, SentAt: ev.OriginServerTS, Thread: thread, Trace: msg.TraceParent,
-		Body: rec.body, Decisions: decisions, Users: users,
+		About: events.About{
+			EventID: ev.EventID, RoomSeq: msg.Seq, At: msg.Time, SentAt: ev.OriginServerTS, Thread: thread, Trace: msg.TraceParent,
+		},
+		RoomID: ev.RoomID, Body: rec.body, Decisions: decisions, Users: users,
 	}
 	return d
 }

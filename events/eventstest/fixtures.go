@@ -17,7 +17,7 @@ const GoodEvent = `{"event_id":"$e","room_id":"!r","type":"m.x","sender":"@a:x",
 // Notification returns a plain notification.
 func Notification() events.Notification {
 	return events.Notification{
-		EventID: "$e", RoomSeq: 7, At: time.UnixMilli(1_700_000_000_123), RuleID: ".m.rule.message",
+		About: events.About{EventID: "$e", RoomSeq: 7, At: time.UnixMilli(1_700_000_000_123)}, RuleID: ".m.rule.message",
 		Tweaks: []byte(`{}`), Body: []byte(`{"prio":"high","event_id":"$e"}`),
 	}
 }

@@ -106,7 +106,7 @@ func TestEventOf(t *testing.T) {
 			{1, "$e0", "!other", ""},
 			{3, "$e2", eventstest.Room, ""},
 		} {
-			n := stream.ListedNotification{Notification: events.Notification{EventID: c.id, RoomSeq: c.seq}, Room: c.room}
+			n := stream.ListedNotification{Notification: events.Notification{About: events.About{EventID: c.id, RoomSeq: c.seq}}, Room: c.room}
 			if got, err := conn.EventOf(t.Context(), &n); err != nil || string(got) != c.want {
 				t.Errorf("%s: %s, %v", fmt.Sprint(c.seq, c.id, c.room), got, err)
 			}

@@ -29,7 +29,7 @@ func startDeadLetters(t *testing.T) (url string) {
 		t.Fatal(err)
 	}
 	n := events.Notification{
-		EventID: "$e", RoomSeq: 1, RuleID: "rule", At: time.Now(), Tweaks: []byte(`{}`), Body: []byte(`{"content":{"body":"SECRET-body"}}`),
+		About: events.About{EventID: "$e", RoomSeq: 1, At: time.Now()}, RuleID: "rule", Tweaks: []byte(`{}`), Body: []byte(`{"content":{"body":"SECRET-body"}}`),
 	}
 	poke := events.DeadLetter{
 		Reason: "expired", At: time.Now(), UserID: "@bob:x", RoomID: "!r:x", EventID: "$e", AppID: "app", Pushkey: "SECRET-pushkey",

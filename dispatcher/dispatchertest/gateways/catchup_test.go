@@ -160,7 +160,7 @@ func TestG1FallingBehindOnUnfinishedNotifications(t *testing.T) {
 func (h *harness) notify(user events.UserID, room events.RoomID, number int, only events.PusherID) {
 	h.T.Helper()
 	n := events.Notification{
-		EventID: events.EventID("$" + string(rune('0'+number))), RoomSeq: uint64(number), At: time.Now(), Only: only,
+		About:  events.About{EventID: events.EventID("$" + string(rune('0'+number))), RoomSeq: uint64(number), At: time.Now(), Only: only},
 		Tweaks: []byte("{}"), Body: []byte(`{"event_id":"$` + string(rune('0'+number)) + `","prio":"low"}`),
 	}
 	eventstest.Notify(h.T, h.Conn, user, room, n)

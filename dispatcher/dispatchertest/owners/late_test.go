@@ -183,7 +183,7 @@ func TestRevisionThatNeverArrives(t *testing.T) {
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Start()
 		n := events.Notification{
-			EventID: "$r-0", RoomSeq: 1, At: time.Now(), RuleID: "rule", Tweaks: []byte(`{}`), Body: []byte(`{"event_id":"$r-0"}`),
+			About: events.About{EventID: "$r-0", RoomSeq: 1, At: time.Now()}, RuleID: "rule", Tweaks: []byte(`{}`), Body: []byte(`{"event_id":"$r-0"}`),
 		}
 		for _, user := range []events.UserID{"@bob:x", "@nobody:x"} {
 			m := n.Log(user, "!r")

@@ -14,6 +14,7 @@ import (
 	"poked/cmd/internal/terminal"
 	"poked/dispatcher/deliver"
 	"poked/events/stream"
+	"poked/events/wait"
 )
 
 // traceCmd measures what it costs to keep what became of each poke (--trace-for): two worlds, one
@@ -111,10 +112,24 @@ func (c traceCmd) measure(ctx context.Context, sink *sinkProcess, off, on *world
 		progress("round %d of %d: CPU %.1f µs/poke without, %.1f with, ratio %.3f", round, c.Rounds, samples[0].CPU, samples[1].CPU, samples[1].CPU/samples[0].CPU)
 	}
 	r.Ratio = middleOf(ratios)
-	if _, kept, err := on.conn.StreamEnd(ctx, "OUTCOMES"); err != nil || kept == 0 {
-		return r, errors.Join(errors.New("nothing was kept of what became of pokes"), err)
+	return r, on.outcomesKept(ctx)
+}
+
+// outcomesKept waits until the stream holds outcomes, which are written some time after their
+// pokes: without any, the sides would be the same.
+func (w *world) outcomesKept(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("nothing was kept of what became of pokes"))
+	defer cancel()
+	if wait.Until(ctx, wait.RetryPause, nil, func() error {
+		_, kept, err := w.conn.StreamEnd(ctx, "OUTCOMES")
+		if err == nil && kept == 0 {
+			err = errors.New("the stream is empty")
+		}
+		return err
+	}) != nil {
+		return context.Cause(ctx)
 	}
-	return r, nil
+	return nil
 }
 
 // Print prints the report as a table.

@@ -104,6 +104,7 @@ type Config struct {
 	GatewayFloor   int             `name:"gateway-floor" default:"8" env:"POKED_GATEWAY_FLOOR" help:"Lowest concurrency limit of one push gateway: where it begins, and where it returns to when the gateway is overloaded; --gateway-slots at most."`
 	RequestTimeout time.Duration   `name:"request-timeout" default:"75s" env:"POKED_REQUEST_TIMEOUT" help:"Time limit of one poke. Sygnal may take 70s to answer."`
 	PokeTTL        time.Duration   `name:"poke-ttl" default:"24h" env:"POKED_POKE_TTL" help:"Age at which an undelivered poke becomes a dead letter, at least 12h less than --keep."`
+	PayloadLimit   []string        `name:"payload-limit" env:"POKED_PAYLOAD_LIMIT" placeholder:"GATEWAY=BYTES" help:"Largest request body for a push gateway, by its host or URL, such as ntfy.example.org=4096: longer pokes are shortened. Without it poked finds out: what a gateway answers 413 to is sent shorter, and the limit is remembered for an hour."`
 	CatchUpLimit   int             `name:"catch-up-limit" default:"100" env:"POKED_CATCH_UP_LIMIT" help:"A pusher that is more than this many notifications behind, after a failure at its gateway, gets only the newest one per room."`
 	Badge          deliver.BadgeOf `name:"badge" default:"messages" env:"POKED_BADGE" placeholder:"messages|rooms|none" help:"What the unread count counts: messages, rooms, or none for pokes without it."`
 	DelayIfActive  time.Duration   `name:"delay-if-active" default:"0s" env:"POKED_DELAY_IF_ACTIVE" help:"How long a poke waits while its user is reading elsewhere; it is not sent if they read the message meanwhile. Highlights do not wait. 0 is off."`
@@ -136,6 +137,9 @@ func (c Config) Validate() error {
 	case c.DelayIfActive >= c.PokeTTL:
 		return errors.New("--delay-if-active must be shorter than --poke-ttl")
 	}
+	if _, err := deliver.ParsePayloadLimits(c.PayloadLimit); err != nil {
+		return fmt.Errorf("--payload-limit: %w", err)
+	}
 	return c.Badge.Validate()
 }
 
@@ -151,6 +155,7 @@ func (c Config) CheckKeep(keep time.Duration) error {
 // Dispatcher turns room events into pokes.
 type Dispatcher struct {
 	cfg        Config
+	payloads   deliver.PayloadLimits
 	policy     *pushgateway.Policy
 	conn       *stream.Conn
 	group      *partition.Group
@@ -179,9 +184,13 @@ func New(cfg Config, policy *pushgateway.Policy, conn *stream.Conn, log *slog.Lo
 	if err := cfg.CheckKeep(conn.Kept()); err != nil {
 		return nil, fmt.Errorf("configure dispatcher: %w", err)
 	}
+	payloads, err := deliver.ParsePayloadLimits(cfg.PayloadLimit)
+	if err != nil {
+		return nil, fmt.Errorf("configure dispatcher: %w", err)
+	}
 	worker := rand.Text()
 	return &Dispatcher{
-		cfg: cfg, policy: policy, conn: conn, group: partition.NewGroup(conn), worker: worker,
+		cfg: cfg, payloads: payloads, policy: policy, conn: conn, group: partition.NewGroup(conn), worker: worker,
 		log:   log.With("worker", worker),
 		dial:  policy.Dialer(net.Dialer{Timeout: poke.DialTimeout}),
 		ready: make(chan struct{}),

@@ -45,6 +45,7 @@ func (d *Dispatcher) open(lease *partition.Lease) *delivery {
 	all.gates = deliver.NewGateways(d.cfg.Slots, d.cfg.GatewayFloor, d.cfg.GatewaySlots, lease, func(slot func()) {
 		all.slots.Go(func() error { slot(); return nil })
 	})
+	all.gates.LimitPayloads(d.payloads)
 	all.matching = match.Config{
 		Conn: d.conn, Directory: all.dir, Lease: lease, Counts: &d.matched, Owned: &d.partitions,
 		Unstored: match.NewUnstored(), EveryReceipt: d.cfg.DelayIfActive > 0, OpenRooms: d.cfg.OpenRooms,

@@ -14,6 +14,7 @@ type GatewayState struct {
 	State       GatewayPhase `json:"state"`
 	InFlight    int          `json:"in_flight"`            // requests in flight
 	Limit       int          `json:"limit"`                // concurrency limit
+	MaxBody     int          `json:"max_body,omitempty"`   // bytes that a poke may have, if that is configured or was learned
 	Waiting     int          `json:"waiting"`              // pushers that wait for a free slot
 	Lagging     int          `json:"lagging"`              // pushers that lag there
 	LatencyMS   float64      `json:"latency_ms"`           // moving average of about [GatewayWindow] requests, in milliseconds

@@ -52,9 +52,8 @@ func (d *Deliverer) endAttempt() {
 	d.mu.Unlock()
 }
 
-// try sends a poke, unless it expired or its gateway gets no requests now. One that is too
-// large is sent once more without its content.
-func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) (out poke.Outcome) {
+// try sends a poke, unless it expired or its gateway gets no requests now.
+func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) poke.Outcome {
 	if p.skip {
 		return poke.Outcome{Kind: poke.Skipped, Class: poke.ClassSkipped}
 	}
@@ -67,31 +66,41 @@ func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) (out pok
 	if why := d.Gates.allows(l, p, now); why != poke.ClassOK {
 		return poke.Outcome{Kind: poke.Paused, Class: why}
 	}
-	if p.pusher.Web != nil {
-		return d.pushShorter(s, p, now)
-	}
-	out = d.post(s, p, p.pusher.EventOnly)
-	if out.Status != http.StatusRequestEntityTooLarge || p.badge || p.pusher.EventOnly || !d.Gates.lease.Held() {
-		return out
-	}
-	d.logAttempt(p, out, 0)
-	d.Counts.outcome(out, false, 0)
-	return d.post(s, p, true)
+	return d.shorten(s, p)
 }
 
-// post sends a poke. eventOnly is the format event_id_only.
-func (d *Deliverer) post(s *sender, p *outgoing, eventOnly bool) (out poke.Outcome) {
-	if p.pusher.Web != nil {
-		out, _, _ = d.push(s, p, pushgateway.StepWhole, webpush.MaxPlaintext, time.Now())
-		return out
+// shorten sends a poke, and again with less in it for as long as the gateway answers that it is too
+// large. After the second time at most half as much is sent, so there are few.
+func (d *Deliverer) shorten(s *sender, p *outgoing) poke.Outcome {
+	for {
+		out, idsOnly := d.post(s, p)
+		if out.Status != http.StatusRequestEntityTooLarge || p.badge || idsOnly || !d.Gates.lease.Held() {
+			return out
+		}
+		d.logAttempt(p, out, 0)
+		d.Counts.outcome(out, false, 0)
+		p.tooLarge, p.limit = p.size, shorter(p.size)
 	}
-	s.body = p.appendBody(s.body[:0], d.Badge, eventOnly)
+}
+
+// post sends a poke, with as much in it as its limit allows. idsOnly reports that that is nothing but
+// its ids.
+func (d *Deliverer) post(s *sender, p *outgoing) (out poke.Outcome, idsOnly bool) {
+	if p.pusher.Web != nil {
+		p.limit = min(p.limit, webpush.MaxBody)
+	}
+	s.body, idsOnly = p.appendShort(s.body[:0], d.Badge)
+	p.size = p.sizeOf(s.body)
 	span := d.spanOf(p)
-	d.Client.Post(p.pusher.URL.String(), s.body, string(span.TraceParent(p.n.Trace)), func(a poke.Answer) {
-		out = poke.Decide(a, p.pusher.Pushkey, time.Now())
-	})
+	if now := time.Now(); p.pusher.Web != nil {
+		out = d.push(s, p, now)
+	} else {
+		d.Client.Post(p.pusher.URL.String(), s.body, string(span.TraceParent(p.n.Trace)), func(a poke.Answer) {
+			out = poke.Decide(a, p.pusher.Pushkey, time.Now())
+		})
+	}
 	span.Answered(out.Kind.String(), out.Class.String(), out.Status, out.Works())
-	return out
+	return out, idsOnly
 }
 
 // spanOf begins the span of a request that is about an event.
@@ -103,15 +112,6 @@ func (d *Deliverer) spanOf(p *outgoing) spans.Span {
 		Parent: p.n.Trace, Stored: p.n.At, Attempt: p.attempt, UserID: p.pusher.User, RoomID: p.room, EventID: p.n.EventID,
 		AppID: p.pusher.AppID, Pusher: p.pusher.ID, Gateway: p.pusher.Origin(),
 	}, time.Now())
-}
-
-// appendBody appends the request body (Push Gateway API, POST notify).
-func (p *outgoing) appendBody(dst []byte, of BadgeOf, eventOnly bool) []byte {
-	body, unread, device := p.content(of)
-	if eventOnly {
-		return pushgateway.AppendEventIDOnlyBody(dst, body, unread, &device)
-	}
-	return pushgateway.AppendBody(dst, body, unread, &device)
 }
 
 // content returns what a poke has in it.

@@ -47,7 +47,9 @@
 //	                            or what others of the app get, the poke is a dead letter (G13)
 //	pusher or all refused       so is what comes after it: the lane lags
 //	operator skips a poke       the lane's next turn makes a dead letter of it, also at a gateway that is down
-//	poke too large (413)        it is sent once more without its content; a browser's with less and less
+//	poke too large (413)        it is sent again with less in it, and for an hour all others of the gateway are short
+//	                            enough at once (payload.go)
+//	one pusher's are too large  others get theirs whole
 //	browser is gone             (404, 410) its pusher is removed
 //	browser's key is refused    (401, 403) if others at the push service are accepted meanwhile, a browser with 403 is
 //	                            removed after some minutes; if none is, the fault may be ours: breaker, alert, nothing

@@ -45,6 +45,7 @@ type gateway struct {
 	latency   float64
 	errorRate float64 // likewise, 0 to 1
 	failure   poke.Failure
+	payload   payload
 	accepted  acceptances // of our key, by a push service of browsers
 	// took is when it last took a poke of each app that has refused pokes here.
 	took map[app]time.Time
@@ -229,7 +230,7 @@ func (g *gateway) outrun(now time.Time) bool { return now.Sub(g.lateAt) < LateFr
 // behind with all that it does.
 func (g *gateway) state(now time.Time, limited bool) events.GatewayState {
 	s := events.GatewayState{
-		Origin: g.origin, State: events.GatewayClosed, InFlight: g.inFlight, Limit: g.limit.Places(),
+		Origin: g.origin, State: events.GatewayClosed, InFlight: g.inFlight, Limit: g.limit.Places(), MaxBody: g.payload.shown(now),
 		Waiting: g.queued(), Lagging: g.lagging,
 		LatencyMS: g.latency * 1000, ErrorRate: g.errorRate, LastError: g.failure.String(),
 	}

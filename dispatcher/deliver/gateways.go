@@ -29,6 +29,7 @@ type Gateways struct {
 	spawn          func(worker func()) // runs a slot's loop in a goroutine that its owner waits for
 	lease          *partition.Lease    // while it is not held no attempt begins
 	announced      chan struct{}       // wakes SharePauses
+	payloads       PayloadLimits
 
 	mu       sync.Mutex
 	some     sync.Cond // ready is not empty, or closed
@@ -69,6 +70,7 @@ func (gs *Gateways) at(origin string, now time.Time) *gateway {
 	if g == nil {
 		g = &gateway{origin: origin, limit: poke.NewLimit(gs.floor, withoutProbes(gs.ceiling)), usedAt: now}
 		g.breaker.wellAt, g.breaker.closedAt = now, now
+		g.payload.configured = gs.payloads[origin]
 		gs.byOrigin[origin] = g
 		g.checkedAt = now.Add(forgetAfter)
 		gs.checkAt(g, g.checkedAt)
@@ -92,7 +94,7 @@ func (gs *Gateways) check(g *gateway, now time.Time) {
 	if gs.byOrigin[g.origin] != g {
 		return // forgotten meanwhile: there may be a new one of the same origin
 	}
-	if g.idle() && now.Sub(g.usedAt) >= forgetAfter && !now.Before(g.pausedUntil) {
+	if g.idle() && now.Sub(g.usedAt) >= forgetAfter && !now.Before(g.pausedUntil) && !g.payload.remembers(now) {
 		delete(gs.byOrigin, g.origin)
 		gs.unwell = slices.DeleteFunc(gs.unwell, func(other *gateway) bool { return other == g })
 		return

@@ -26,6 +26,9 @@ func (gs *Gateways) report(l *lane, p *outgoing, out poke.Outcome, began, now ti
 		sample(&g.errorRate, 0)
 		gs.worked(g, full && took < Patience, now)
 		g.tookPoke(p, now)
+		if out.Kind == poke.Delivered {
+			g.payload.took(p, now)
+		}
 		g.noteLate(p, began, now)
 	case out.Class == poke.ClassTimeout && own > took:
 		// Its time was over before this process looked for the answer.
@@ -101,8 +104,8 @@ func (gs *Gateways) probeOthers(well, now time.Time) {
 	gs.unwell = kept
 }
 
-// allows returns why a lane that has a place must not send a poke, or ClassOK. A lane that
-// looks past a refusal has been allowed to send a moment before.
+// allows returns why a lane that has a place must not send a poke, or ClassOK, and limits what is in
+// the poke. A lane that looks past a refusal has been allowed to send a moment before.
 func (gs *Gateways) allows(l *lane, p *outgoing, now time.Time) poke.Class {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -110,6 +113,7 @@ func (gs *Gateways) allows(l *lane, p *outgoing, now time.Time) poke.Class {
 	if g.origin != p.pusher.Origin() {
 		return poke.ClassMoved // since it was submitted: its place is at another gateway
 	}
+	p.limit = g.payload.limit(now)
 	if why := g.shut(now); why != poke.ClassGatewayDown || g.breaker.probe != l && len(p.past) == 0 {
 		return why
 	}

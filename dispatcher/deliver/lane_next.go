@@ -21,6 +21,9 @@ type outgoing struct {
 	known   bool // the lane has failed by itself before: while the gateway was not down
 
 	uncounted bool // it carries no unread count
+	limit     int  // bytes that its request may have
+	size      int  // bytes that it had last
+	tooLarge  int  // bytes that the gateway has refused with 413, or 0
 
 	skip    bool         // an operator puts it aside
 	past    []outgoing   // refused moments before, and before it in the log

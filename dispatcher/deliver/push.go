@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"net/http"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -12,7 +11,6 @@ import (
 	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/pushgateway"
-	"poked/events/webpush"
 )
 
 // A browser is poked like any other pusher, in the same lanes and at the same gateways, of which
@@ -20,82 +18,34 @@ import (
 // object of the Push Gateway API, as the value of "notification" in an http poke, encrypted for
 // the browser; what a gateway would do with the rest is in headers.
 //
-//	notification ──▶ shortened to 3993 bytes ──▶ Seal ──▶ Push, with TTL, Urgency, Topic
+//	notification ──▶ shortened to 3993 bytes (payload.go) ──▶ Seal ──▶ Push, with TTL, Urgency, Topic
 
-// pushShorter sends a poke to a browser, and again with less in it for as long as the push
-// service says that it is too large. Each time at most half as much is sent, so there are few.
-func (d *Deliverer) pushShorter(s *sender, p *outgoing, now time.Time) poke.Outcome {
-	step, limit := pushgateway.StepWhole, webpush.MaxPlaintext
-	for {
-		out, sent, size := d.push(s, p, step, limit, now)
-		if out.Status != http.StatusRequestEntityTooLarge || p.badge || sent == pushgateway.StepEventIDOnly || !d.Gates.lease.Held() {
-			return out
-		}
-		d.logAttempt(p, out, 0)
-		d.Counts.outcome(out, false, 0)
-		step, limit = sent+1, size/2
-	}
-}
-
-// push sends a poke to a browser, with what fits into limit from a step on. It returns the step that
-// was sent, and the bytes of its message.
-func (d *Deliverer) push(s *sender, p *outgoing, step pushgateway.Step, limit int, now time.Time) (out poke.Outcome, sent pushgateway.Step, size int) {
+// push sends a poke to a browser.
+func (d *Deliverer) push(s *sender, p *outgoing, now time.Time) (out poke.Outcome) {
 	signer := d.VAPID.Load()
 	if signer == nil {
-		return poke.Outcome{Kind: poke.Retry, Class: poke.ClassNoVAPID}, step, 0
+		return poke.Outcome{Kind: poke.Retry, Class: poke.ClassNoVAPID}
 	}
-	s.body, sent = p.appendMessage(s.body[:0], d.Badge, step, limit)
 	message := messageIn(s.body)
 	sealed, err := p.pusher.Web.Seal(s.sealed[:0], message)
 	if err != nil { // only if it is too large even so, which its ids do not allow
-		return poke.Outcome{Kind: poke.Slow, Class: poke.ClassBodyTooLarge}, sent, len(message)
+		return poke.Outcome{Kind: poke.Slow, Class: poke.ClassBodyTooLarge}
 	}
 	s.sealed = sealed
 	authorization, err := signer.Authorization(p.pusher.URL.WebOrigin(), now)
 	if err != nil { // cannot happen with a valid key
-		return poke.Outcome{Kind: poke.Retry, Class: poke.ClassNoVAPID}, sent, len(message)
+		return poke.Outcome{Kind: poke.Retry, Class: poke.ClassNoVAPID}
 	}
 	request := poke.Push{
 		URL: p.pusher.URL.String(), Body: sealed, Authorization: authorization,
 		TTL: max(d.PokeTTL-p.age(now), time.Second), Urgency: p.urgency(message), Topic: p.topic(),
 	}
-	span := d.spanOf(p)
 	d.Client.Push(&request, func(a poke.Answer) { out = poke.DecidePush(a, time.Now()) })
-	span.Answered(out.Kind.String(), out.Class.String(), out.Status, out.Works())
-	return out, sent, len(message)
+	return out
 }
 
 // messageIn returns the message for a browser in the body of an http poke.
 func messageIn(body []byte) []byte { return body[len(`{"notification":`) : len(body)-len(`}`)] }
-
-// appendMessage appends the body of an http poke whose message (messageIn) is not longer than limit,
-// with what fits from a step on, and returns the step. Only with the last one it may be longer.
-func (p *outgoing) appendMessage(dst []byte, of BadgeOf, step pushgateway.Step, limit int) ([]byte, pushgateway.Step) {
-	notification, unread, device := p.content(of)
-	if p.pusher.EventOnly {
-		step = pushgateway.StepEventIDOnly
-	}
-	over := 0
-	for ; step < pushgateway.StepEventIDOnly; step++ {
-		body := pushgateway.AppendBody(dst, pushgateway.Shorten(notification, step, over), unread, &device)
-		if len(messageIn(body)) <= limit {
-			return body, step
-		}
-		if over == 0 { // of the whole notification
-			body = pushgateway.AppendBody(dst, notification, unread, &device)
-			over = len(messageIn(body)) - limit
-			if step >= pushgateway.StepShortBody {
-				step-- // now it is known by how much
-			}
-		}
-	}
-	body := pushgateway.AppendEventIDOnlyBody(dst, notification, unread, &device)
-	if len(messageIn(body)) > limit {
-		device.Data = nil
-		body = pushgateway.AppendEventIDOnlyBody(dst, notification, unread, &device)
-	}
-	return body, step
-}
 
 // The urgencies of pushes (RFC 8030, section 5.3). One with low urgency waits until a device is
 // charged or on a network that costs nothing, which is right for a mere unread count. Of two

@@ -146,12 +146,12 @@ func (d *Deliverer) tested(ctx context.Context, p *directory.Pusher, place *test
 
 // sendTest sends a test push and gives its place back.
 func (d *Deliverer) sendTest(p *directory.Pusher, place *tester, event events.EventID) events.TestResult {
-	poked := outgoing{pusher: p, uncounted: true, n: events.Notification{
+	poked := outgoing{pusher: p, uncounted: true, limit: noLimit, n: events.Notification{
 		About: events.About{EventID: event}, Tweaks: []byte(`{"sound":"default"}`),
 		Body: (&pushgateway.Notification{EventID: string(event)}).AppendJSON(nil),
 	}}
 	began := time.Now()
-	out := d.post(&sender{}, &poked, p.EventOnly)
+	out, _ := d.post(&sender{}, &poked)
 	took := time.Since(began)
 	d.Gates.leaveTest(p.Origin(), place, out)
 	d.Log.LogAttrs(context.Background(), slog.LevelInfo, "test push",

@@ -13,11 +13,11 @@
 //	408, 425, 429, 5xx, timeout, DNS, reset, refused    retry, with backoff; Retry-After of 429 and 503 wins when longer
 //	other 4xx, 3xx, TLS, blocked address, too large,    slow: retry with a longer backoff; a pusher is never
 //	not HTTP                                            removed for it
+//	413                                                 slow; the poke is sent again, shorter (package deliver)
 //	of a browser's push service (RFC 8030): 2xx         delivered
 //	404, 410                                            rejected
 //	401, 403                                            retry: it does not accept our key, or not for this
 //	                                                    browser; package deliver decides which (lane_vapid.go)
-//	413                                                 the same, shorter (package deliver)
 //	507                                                 slow: it has no room for this browser
 //	nothing was sent                                    paused, expired, or skipped by an operator
 //	one poke refused, others taken (package deliver)    refused: a dead letter, its pusher goes on

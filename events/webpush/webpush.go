@@ -38,7 +38,9 @@ const (
 	// MaxBody is how many bytes every push service takes (RFC 8030, section 7.2), as a body.
 	MaxBody = 4096
 	// MaxPlaintext is the longest message that fits into MaxBody.
-	MaxPlaintext = MaxBody - headerBytes - overhead
+	MaxPlaintext = MaxBody - Overhead
+	// Overhead is how many bytes a body has more than its message.
+	Overhead = headerBytes + 1 + 16 // with the delimiter, and the authentication tag
 
 	// PushkeyChars is the length of a browser's public key as text.
 	PushkeyChars = 87
@@ -49,7 +51,6 @@ const (
 	authBytes   = 16
 	saltBytes   = 16
 	headerBytes = saltBytes + 4 + 1 + keyBytes
-	overhead    = 1 + 16 // the delimiter, and the authentication tag
 	recordSize  = 4096
 )
 

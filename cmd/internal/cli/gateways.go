@@ -24,7 +24,8 @@ func (gatewaysCmd) Help() string {
 	return "Asks all running dispatchers. Only gateways with current activity are shown, one row per gateway and dispatcher; " +
 		"the dispatcher is the worker id of its log lines. States are those of a circuit breaker. closed: works normally. " +
 		"open: down, waiting for the next probe. probing: a probe is in flight. recovering: works again, the rate is growing. " +
-		"paused: asked to wait (Retry-After). capacity: it works, and pokes are late because the dispatcher, or its NATS, is at its limit. Exit code 1 if no dispatcher answers."
+		"paused: asked to wait (Retry-After). capacity: it works, and pokes are late because the dispatcher, or its NATS, is at its limit. " +
+		"--json has max_body, too: the payload limit in bytes, if it is configured (--payload-limit) or was learned from an answer 413. Exit code 1 if no dispatcher answers."
 }
 
 // Run prints the gateways.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -109,7 +110,7 @@ func TestDispatcherConfig(t *testing.T) {
 	}
 	operators.Slots, operators.GatewaySlots, operators.GatewayFloor = got.Slots, got.GatewaySlots, got.GatewayFloor
 	operators.Badge, operators.CatchUpLimit, operators.OpenRooms = got.Badge, got.CatchUpLimit, got.OpenRooms
-	if got != operators || got.Recent == 0 || got.PokeTTL == 0 {
+	if !reflect.DeepEqual(got, operators) || got.Recent == 0 || got.PokeTTL == 0 {
 		t.Errorf("%+v, want the defaults %+v", got, operators)
 	}
 }

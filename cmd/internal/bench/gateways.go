@@ -147,16 +147,18 @@ func (gs *gateways) serveDesk(ctx *fasthttp.RequestCtx) {
 
 // serve answers a poke.
 func (g *gateway) serve(ctx *fasthttp.RequestCtx) {
-	if string(ctx.Path()) != pushgateway.NotifyPath {
-		ctx.SetStatusCode(http.StatusNotFound)
+	arrived := time.Now()
+	body, pushed, err := bodyOf(ctx)
+	if err != nil || !pushed && string(ctx.Path()) != pushgateway.NotifyPath {
+		ctx.SetStatusCode(http.StatusBadRequest)
 		return
 	}
-	arrived := time.Now()
 	now := g.inFlight.Add(1)
 	defer g.inFlight.Add(-1)
 	for most := g.most.Load(); now > most && !g.most.CompareAndSwap(most, now); most = g.most.Load() {
 	}
-	p := g.notes.tally.parse(ctx.PostBody())
+	p := g.notes.tally.parse(body)
+	p.pushed = pushed
 	b := g.behaviour.Load()
 	if g.answerAfter > 0 {
 		<-time.After(g.answerAfter)

@@ -29,6 +29,9 @@ func TestBenchIsolation(t *testing.T) {
 		}
 		for i, how := range lightKinds() {
 			r := rounds[i]
+			if pushed := r.Pushed > 50; pushed != (how != behaveBare) {
+				t.Errorf("%s: %d of 200 pokes were for browsers", how, r.Pushed)
+			}
 			bad := how == behaveHang || how == behaveFail
 			if r.How != how || r.Received != 200 || r.Timed > 160 || how != behaveFail && r.Timed != 160 {
 				t.Errorf("%s: %d of 200 pokes, and latencies of %d, want those of four gateways of five", r.How, r.Received, r.Timed)
@@ -57,7 +60,7 @@ func TestIsolationDisturbed(t *testing.T) {
 // Flags that cannot be measured are a usage error.
 func TestBenchIsolationUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"--gateways=1"}, {"--light-rate=9"}, {"--light-for=0s"}, {"--light-for=1ms"}, {"--rounds=0"}, {"--busy=-1"}, {"--slots=0"},
+		{"--gateways=1"}, {"--light-rate=9"}, {"--light-for=0s"}, {"--light-for=1ms"}, {"--rounds=0"}, {"--busy=-1"}, {"--browsers=101"}, {"--slots=0"},
 	} {
 		if got := lab(t, append([]string{"bench", "isolation"}, args...)...); got.Code != cli.ExitUsage {
 			t.Errorf("%v: exit code %d, want %d: %s", args, got.Code, cli.ExitUsage, got.Stderr)

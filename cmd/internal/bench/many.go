@@ -31,6 +31,7 @@ type gatewaysRun struct {
 	manyGateways
 
 	gateways *gatewaysProcess
+	browsers int // of 100 users
 	log      *slog.Logger
 	progress func(format string, args ...any)
 }
@@ -51,7 +52,7 @@ func (m manyGateways) start(ctx context.Context, std terminal.Streams) (*gateway
 func (r *gatewaysRun) world(ctx context.Context, groups, fanout, roomsEach int) (*world, error) {
 	r.progress("%d users in %d rooms of %d, at %d gateways", groups*fanout, groups*roomsEach, fanout, r.Gateways)
 	return newWorld(ctx, worldOptions{
-		groups: groups, fanout: fanout, roomsEach: roomsEach, gateways: r.gateways.urls,
+		groups: groups, fanout: fanout, roomsEach: roomsEach, gateways: r.gateways.urls, browsers: r.browsers,
 		dispatcher: r.Dispatcher, fsync: r.Fsync,
 	}, r.log)
 }

@@ -10,7 +10,8 @@ import (
 type gatewaysReport struct {
 	sinkReport
 
-	Timed           int   `json:"timed"` // pokes included in the latencies
+	Timed           int   `json:"timed"`  // pokes included in the latencies
+	Pushed          int   `json:"pushed"` // to browsers
 	Lost            int   `json:"lost"`
 	Hung            int   `json:"hung"`    // requests without an answer
 	Refused         int   `json:"refused"` // answers of 500 and 503
@@ -32,6 +33,7 @@ type gatewayNotes struct {
 
 	refusedTo  map[uint64]struct{} // pushers
 	first      []time.Duration     // for each gateway; 0 before it has accepted a poke
+	pushed     int
 	hangs      int
 	refusals   int
 	lastAfter  time.Duration
@@ -50,6 +52,9 @@ func (n *gatewayNotes) took(gateway int, p sinkPoke, arrived, since time.Time) {
 	defer n.tally.mu.Unlock()
 	_, refused := n.refusedTo[p.pusher]
 	n.tally.count(p, arrived.UnixNano(), gateway != 0 && !refused)
+	if p.pushed && !p.badge {
+		n.pushed++
+	}
 	before := n.lastAfter
 	n.lastAfter = max(arrived.Sub(since), before, 1)
 	if before > 0 {
@@ -90,7 +95,7 @@ func (n *gatewayNotes) report() gatewaysReport {
 	defer n.tally.mu.Unlock()
 	timed := len(n.tally.latencies)
 	r := gatewaysReport{
-		Timed: timed, sinkReport: n.tally.take(), Hung: n.hangs, Refused: n.refusals,
+		Timed: timed, sinkReport: n.tally.take(), Pushed: n.pushed, Hung: n.hangs, Refused: n.refusals,
 		LastAfter: n.lastAfter, EachSecond: n.eachSecond, LongestPause: n.longest,
 	}
 	for _, first := range n.first {
@@ -101,6 +106,6 @@ func (n *gatewayNotes) report() gatewaysReport {
 	}
 	clear(n.refusedTo)
 	clear(n.first)
-	n.hangs, n.refusals, n.lastAfter, n.longest, n.eachSecond = 0, 0, 0, 0, nil
+	n.pushed, n.hangs, n.refusals, n.lastAfter, n.longest, n.eachSecond = 0, 0, 0, 0, 0, nil
 	return r
 }

@@ -107,6 +107,7 @@ type sinkPoke struct {
 	key    uint64 // digest of event and pushkey
 	pusher uint64 // digest of the pushkey
 	sentAt int64  // nanoseconds since the Unix epoch
+	pushed bool   // it is for a browser
 }
 
 func (t *sinkTally) parse(body []byte) sinkPoke {

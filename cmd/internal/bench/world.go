@@ -27,6 +27,7 @@ type worldOptions struct {
 	fanout     int      // users in a group, all notified by an event
 	roomsEach  int      // rooms of each group
 	gateways   []string // URLs, assigned to users in turn
+	browsers   int      // of 100 users at a gateway, how many have a browser
 	dispatcher dispatcher.Config
 	fsync      node.FsyncFlag
 	outside    bool            // dispatchers are separate processes, started by the caller
@@ -135,6 +136,9 @@ func (w *world) dispatch(ctx context.Context, log *slog.Logger) error {
 
 // populate registers a pusher for each user and creates the rooms.
 func (w *world) populate(ctx context.Context) error {
+	if err := w.identify(ctx); err != nil {
+		return err
+	}
 	publisher := publish.NewPublisher(w.conn)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(64)
@@ -162,13 +166,16 @@ func (w *world) gatewayOf(group, m int) string {
 func (w *world) register(ctx context.Context, group int) error {
 	for m := range w.fanout {
 		user, gateway := w.member(group, m), w.gatewayOf(group, m)
-		if err := w.conn.PutPushers(ctx, events.UserPushers{
-			UserID: user, Version: 1,
-			Pushers: []events.Pusher{{
-				AppID: "org.example.bench", Pushkey: "key-" + string(user), Kind: "http", Lang: "en", PushkeyTS: 1,
-				Data: []byte(`{"url":"` + gateway + pushgateway.NotifyPath + `"}`),
-			}},
-		}); err != nil {
+		pusher := events.Pusher{
+			AppID: "org.example.bench", Pushkey: "key-" + string(user), Kind: events.KindHTTP, Lang: "en", PushkeyTS: 1,
+			Data: []byte(`{"url":"` + gateway + pushgateway.NotifyPath + `"}`),
+		}
+		if w.hasBrowser(group, m) {
+			if err := subscribe(&pusher, gateway); err != nil {
+				return err
+			}
+		}
+		if err := w.conn.PutPushers(ctx, events.UserPushers{UserID: user, Version: 1, Pushers: []events.Pusher{pusher}}); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 // Ignoring somebody by way of poked is in effect when it is answered.
 func TestAccountDataPassesThrough(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newHomeserverHouse(t)
 	for _, prefix := range []string{prefixV3, prefixR0} {
 		path := prefix + "/user/" + url.PathEscape(alice) + "/account_data/m.ignored_user_list"

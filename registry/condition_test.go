@@ -7,11 +7,13 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/eventstest"
 )
 
 // A user sees how each of their own pushers is. What is not known, or not told in time, is
 // absent, and delays nobody.
 func TestUsersSeeHowTheirPushersAre(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	at := func(minute int) time.Time {
 		return time.UnixMilli(1_800_000_000_000).Add(time.Duration(minute) * time.Minute)

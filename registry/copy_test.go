@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"poked/events/eventstest"
 	"poked/registry/database"
 )
 
@@ -125,6 +126,7 @@ func TestCopyRefuses(t *testing.T) {
 // TestBackupWhileRunning backs a database up while clients change it, and restores it. What
 // was answered before the backup is in it, and NATS follows it.
 func TestBackupWhileRunning(t *testing.T) {
+	eventstest.Long(t)
 	onlyFile(t)
 	h := newHouse(t)
 	stop := h.run()

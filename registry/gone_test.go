@@ -107,6 +107,7 @@ func TestPushersStayUnlessTheHomeserverConfirms(t *testing.T) {
 
 // The recheck finds a device that was logged out without a request through poked.
 func TestRecheck(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newHomeserverHouse(t)
 	h.setAll()
 	hs.AddToken("alice-nodevice", alice, "")

@@ -11,6 +11,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v4"
 
+	"poked/events/eventstest"
 	"poked/schema"
 )
 
@@ -185,6 +186,7 @@ func TestOpenAPIErrcodes(t *testing.T) {
 // TestG9NoSecretInTheLog puts secrets wherever a client can, and searches the log for
 // them.
 func TestG9NoSecretInTheLog(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	stop := h.run()
 	const secret = "SECRET"

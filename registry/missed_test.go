@@ -43,6 +43,7 @@ func (h *house) ruleThere(hs *eventstest.Homeserver, id string) {
 // What clients changed at the homeserver while poked was down is in effect soon after
 // its start, or after the homeserver's.
 func TestG15ChangesMadeWhilePokedWasDown(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newRegisteredHouse(t)
 	h.setAll()
 	h.close()
@@ -75,6 +76,7 @@ func TestG15ChangesMadeWhilePokedWasDown(t *testing.T) {
 
 // The same is true of the time in which poked hung.
 func TestG15ChangesMadeWhilePokedHung(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newRegisteredHouse(t)
 	h.setAll()
 	h.run()
@@ -100,6 +102,7 @@ func TestHangIsNoticed(t *testing.T) {
 // A user whose account changed is refreshed at once, and again when the homeserver has
 // settled; further changes meanwhile cost nothing.
 func TestSoon(t *testing.T) {
+	eventstest.Long(t)
 	synctest.Test(t, func(t *testing.T) {
 		s, now := newSoon(), time.Now()
 		for range 3 {

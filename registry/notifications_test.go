@@ -117,6 +117,7 @@ func TestNotifications(t *testing.T) {
 // TestNotificationPages reads page after page under every prefix. G10: another user
 // sees none of it.
 func TestNotificationPages(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	if _, _, answer := h.request(http.MethodGet, prefixV3+"/notifications", "alice-phone", ""); string(answer) != "{\"notifications\":[]}\n" {
 		t.Errorf("without notifications: %s", answer)

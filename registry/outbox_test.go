@@ -74,6 +74,7 @@ func TestG11AnsweredIsOnDisk(t *testing.T) {
 }
 
 func TestG11NATSAway(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.run()
 	h.set("alice-phone", body(keys{"pushkey": "before"}))
@@ -133,6 +134,7 @@ func TestOutboxKeepsOrder(t *testing.T) {
 
 // TestOneUserDoesNotBlockOthers sets pushers of a user that NATS cannot store.
 func TestOneUserDoesNotBlockOthers(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.set("alice-phone", body())
 	h.exec(`UPDATE pushers SET data = '{"url":"` + strings.Repeat("x", 2<<20) + `"}'`)
@@ -152,6 +154,7 @@ func TestOneUserDoesNotBlockOthers(t *testing.T) {
 // A change that was answered is in NATS, so that an event which comes after the answer finds
 // it. While NATS is away nobody waits for that.
 func TestAnswerWaitsForNATS(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.run()
 	h.waitFor("the outbox to be empty", h.reg.outbox.settled.Load)

@@ -67,6 +67,7 @@ func TestSetAgainChanges(t *testing.T) {
 
 // TestEnabled sets pushers enabled and disabled, under both names of the key.
 func TestEnabled(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	const unstable = "org.matrix.msc3881.enabled"
 	for _, c := range []struct {

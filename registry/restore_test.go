@@ -125,6 +125,7 @@ func (h *house) goesOn(version int64) {
 }
 
 func TestRestoreOverwritesNothing(t *testing.T) {
+	eventstest.Long(t)
 	h := lived(t)
 	refused := func(word string) {
 		t.Helper()
@@ -148,6 +149,7 @@ func TestRestoreOverwritesNothing(t *testing.T) {
 
 // TestRestoreDryRun counts, creates no file, and writes into no existing one.
 func TestRestoreDryRun(t *testing.T) {
+	eventstest.Long(t)
 	h := lived(t)
 	path := filepath.Join(t.TempDir(), "new.db")
 	dry := func() {
@@ -173,6 +175,7 @@ func TestRestoreDryRun(t *testing.T) {
 
 // TestRestoreIsAllOrNothing interrupts a restore.
 func TestRestoreIsAllOrNothing(t *testing.T) {
+	eventstest.Long(t)
 	h := lived(t)
 	h.close()
 	path := filepath.Join(t.TempDir(), "new.db")

@@ -46,6 +46,7 @@ func TestDeviceRules(t *testing.T) {
 
 // TestCopyDeviceRules copies a device's rules: all of them, in order.
 func TestCopyDeviceRules(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.run()
 	for _, id := range []string{"a", "b", "c"} {

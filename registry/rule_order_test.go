@@ -5,10 +5,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"poked/events/eventstest"
 )
 
 // TestRuleOrder places rules next to others, and moves them.
 func TestRuleOrder(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	for _, scope := range []string{"global/", "device/h/"} {
 		for _, c := range []struct{ put, order string }{
@@ -38,6 +41,7 @@ func TestRuleOrder(t *testing.T) {
 // TestMovingRewritesNoOther checks that rules keep their positions while others are
 // placed between them.
 func TestMovingRewritesNoOther(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.exec("CREATE TABLE written (rule_id TEXT)")
 	h.trigger("w", "AFTER UPDATE ON push_rules", "INSERT INTO written VALUES (new.rule_id);")
@@ -54,6 +58,7 @@ func TestMovingRewritesNoOther(t *testing.T) {
 
 // TestUsedUpGap inserts rules at one place until the gap is used up, and continues.
 func TestUsedUpGap(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.put("global/sender/other", firstRule)
 	var other int64

@@ -122,6 +122,7 @@ func TestRuleOfEachKind(t *testing.T) {
 
 // TestRulesRefused sends every kind of invalid request.
 func TestRulesRefused(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.put("global/room/there", firstRule)
 	long := strings.Repeat("x", 256)

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/tidwall/gjson"
+
+	"poked/events/eventstest"
 )
 
 // sytestStep is one request of alice, and what its answer must be.
@@ -170,6 +172,7 @@ func sytestPushers() []sytestRow {
 // What Sytest (tests/61push) and tuwunel demand of the client API, a row for each of their
 // tests. Where we differ on purpose the row says why.
 func TestPeersOfTheClientAPI(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	token := 0
 	for _, row := range append(append(sytestRules(), sytestRefusals()...), sytestPushers()...) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/eventstest"
 )
 
 const testV3 = prefixV3 + "/pushers/push"
@@ -44,6 +45,7 @@ func (h *house) tried(path, token, body string) (int, clientTest) {
 // The owner of the partition is asked about the user's own pushers only, and its answer is the
 // client's.
 func TestTestPush(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.run()
 	h.set("alice-phone", body())
@@ -91,6 +93,7 @@ func TestTestPush(t *testing.T) {
 // A dispatcher that has yet to hear of a pusher is asked again; if none answers, or NATS is
 // away, the client is told to come back.
 func TestTestPushWhileTheDispatcherIsAway(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.run()
 	h.set("alice-phone", body())

@@ -43,6 +43,7 @@ var email = keys{"kind": "email", "app_id": "m.email", "pushkey": "alice@example
 // What poked does not deliver is the homeserver's: it is set there, shown with the others,
 // and deleted there.
 func TestPushersOfOtherKinds(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newHomeserverHouse(t)
 	h.wantSet(200)
 	h.wantSet(200, email)
@@ -71,6 +72,7 @@ func TestPushersOfOtherKinds(t *testing.T) {
 
 // A pusher of one kind replaces that of another kind with the same name, wherever it is.
 func TestPusherChangesItsKind(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newHomeserverHouse(t)
 	for _, kind := range []string{"http", "email", "http"} {
 		h.wantSet(200, keys{"kind": kind})
@@ -85,6 +87,7 @@ func TestPusherChangesItsKind(t *testing.T) {
 
 // Nothing is said to be done that the homeserver refused, or did not answer.
 func TestHomeserverRefusesAPusher(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newHomeserverHouse(t)
 	h.wantSet(200)
 	h.wantSet(200, email)
@@ -134,6 +137,7 @@ func theirs(pushkey, device string) map[string]any {
 
 // A pusher that is set here is deleted at the homeserver, which would poke as well.
 func TestSetTakesThePusherFromTheHomeserver(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newHomeserverHouse(t)
 	hs.SetPusher(alice, theirs("key", "PHONE"))
 	hs.SetPusher(alice, keys{"kind": "email", "app_id": "m.email", "pushkey": "mail"})
@@ -157,6 +161,7 @@ func TestSetTakesThePusherFromTheHomeserver(t *testing.T) {
 // The first request of a user moves the pushers that the homeserver has to poked: those of
 // which the device is certain, with the user's rules.
 func TestPushersAreTakenOver(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newHomeserverHouse(t)
 	h.wantSet(200, keys{"pushkey": "both", "lang": "fr"})
 	h.exec(`INSERT INTO pushers (user_id, app_id, pushkey, kind, instance_handle, app_display_name, device_display_name, lang, data, device_id, pushkey_ts)

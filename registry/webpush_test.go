@@ -286,6 +286,7 @@ func newOtherHouse(t *testing.T, change ...func(*Config)) *house {
 
 // What becomes of a token at a push service that does not take it.
 func TestBrowserCannotBeAsked(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t, withWebPush)
 	h.run()
 	for _, c := range []struct {
@@ -328,6 +329,7 @@ func TestBrowserCannotBeAsked(t *testing.T) {
 
 // A registry that ends before it has pushed a token is followed by itself, or by another.
 func TestTokenOfAKilledRegistryIsPushed(t *testing.T) {
+	eventstest.Long(t)
 	h, s, b := newHouse(t, withWebPush), newPushService(t), newBrowser(t)
 	h.set201(browserBody(b, s.URL+"/x")) // it does not run
 	h.close()
@@ -342,6 +344,7 @@ func TestTokenOfAKilledRegistryIsPushed(t *testing.T) {
 
 // G8: a browser's URL is connected to only where the operator allows it, whatever a name means.
 func TestG8BrowserIsAskedWhereItIsAllowed(t *testing.T) {
+	eventstest.Long(t)
 	h, b := newHouse(t, withWebPush), newBrowser(t)
 	h.set201(browserBody(b, "https://push.example.net/x"))
 	h.close()
@@ -536,6 +539,7 @@ func TestCapabilityAlone(t *testing.T) {
 
 // With a homeserver browsers are poked's, and other kinds stay the homeserver's.
 func TestBrowserBesideAHomeserver(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newHomeserverHouse(t, withWebPush)
 	h.run()
 	s, b := newPushService(t), newBrowser(t)

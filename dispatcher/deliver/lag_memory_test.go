@@ -10,6 +10,7 @@ import (
 	"poked/dispatcher/directory"
 	"poked/dispatcher/poke"
 	"poked/events"
+	"poked/events/eventstest"
 	"poked/events/partition"
 )
 
@@ -17,6 +18,7 @@ import (
 // their own next try, and none once they have caught up (G7). Writes to BACKLOG are left out:
 // they are short.
 func TestG7HundredThousandLaggingPushersCostLittle(t *testing.T) {
+	eventstest.Long(t)
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100_000
 		gs, _ := idleGateways(1024, 8, 256)

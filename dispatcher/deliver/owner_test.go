@@ -178,6 +178,7 @@ func (s *ownerStory) check(what string) {
 // TestInboxIsWhatTheLogSays lets users be notified, also twice of the same, read and have
 // events redacted at random, while workers stop, crash and take over from one another.
 func TestInboxIsWhatTheLogSays(t *testing.T) {
+	eventstest.Long(t)
 	seeds := uint64(8)
 	if testing.Short() {
 		seeds = 1
@@ -205,6 +206,7 @@ func TestInboxIsWhatTheLogSays(t *testing.T) {
 // runs or while none does. After that the log gives sequences out again, to other
 // notifications. What users have not read is what the log says all the same.
 func TestFaultTablePowerCut(t *testing.T) {
+	eventstest.Long(t)
 	cuts := []int64{100, 1500, 4000}
 	if testing.Short() {
 		cuts = []int64{1500}
@@ -271,6 +273,7 @@ func (s *ownerStory) ended() <-chan struct{} { return s.done }
 // taken over. No room is stored twice before NATS has it on disk: a power cut could take both
 // versions, and the bucket holds none before these. What the next owner needs it reads.
 func TestG1HandOverStoresNothingTwiceInAMoment(t *testing.T) {
+	eventstest.Long(t)
 	eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
 		s := newOwnerStory(t, server, conn, 3)
 		newest := func() (seq uint64) {

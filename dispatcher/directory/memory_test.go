@@ -11,6 +11,7 @@ import (
 // A dispatcher that owns a third of the partitions uses less memory, and one that owns none
 // still less.
 func TestMemoryFallsWithTheShare(t *testing.T) {
+	eventstest.Long(t)
 	s := newSimulation(t, 1)
 	const users = 50_000
 	fill := func() {

@@ -13,6 +13,7 @@ import (
 // gained partition has the pushers of all its users, no user goes back to an earlier
 // value, and in the end the directory holds what the bucket does.
 func TestDirectoryGainsAndLoses(t *testing.T) {
+	eventstest.Long(t)
 	for seed := range uint64(30) {
 		s := newSimulation(t, seed)
 		for range 400 {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"poked/events/eventstest"
 	"poked/events/pushgateway"
 )
 
@@ -136,6 +137,7 @@ func certificate(t *testing.T, authority *tls.Certificate, change func(*x509.Cer
 
 // The same over TLS.
 func TestHostileGatewaysTLS(t *testing.T) {
+	eventstest.Long(t)
 	authority := certificate(t, nil, func(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, x509.KeyUsageCertSign })
 	roots := x509.NewCertPool()
 	roots.AddCert(authority.Leaf)

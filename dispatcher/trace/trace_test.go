@@ -19,6 +19,7 @@ func TestMain(m *testing.M) {
 
 // For each reason why a phone may stay silent a trace tells it (G16).
 func TestG16WhyItDidNotRing(t *testing.T) {
+	eventstest.Long(t)
 	for name, silence := range dispatchertest.Silences() {
 		t.Run(name, func(t *testing.T) {
 			dispatchertest.Bubble(t, func(t *testing.T, h *dispatchertest.Harness) {

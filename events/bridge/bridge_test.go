@@ -67,6 +67,7 @@ func TestOtherRoutes(t *testing.T) {
 // A request that is not a transaction is refused as a whole and stays with the
 // homeserver.
 func TestBadTransactions(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	for _, tt := range []struct {
 		name, body string
@@ -91,6 +92,7 @@ func TestBadTransactions(t *testing.T) {
 // An event that cannot be parsed becomes one dead letter, and the rest of its
 // transaction is stored.
 func TestBadEvents(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	body := transaction(create(),
 		`{"event_id":"$x","type":"m.room.message","sender":"@a:example.org","content":{}}`, // without a room

@@ -75,6 +75,7 @@ func TestStateOnBehalfOfAMember(t *testing.T) {
 
 // After an invite from another server, the state is fetched once a local user joins.
 func TestStateWhenSomebodyJoins(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.put(fromAfar(member("$invite", bob, "invite")))
 	h.want("the invite", "$invite")

@@ -132,6 +132,7 @@ func wantConnect(t *testing.T, url string, credentials stream.Credentials, word 
 }
 
 func TestTLS(t *testing.T) {
+	eventstest.Long(t)
 	ours, theirs := newAuthority(t), newAuthority(t)
 	cert, key := ours.issue("localhost")
 	config, err := server.GenTLSConfig(&server.TLSConfigOpts{CertFile: cert, KeyFile: key, CaFile: ours.file, Verify: true})
@@ -196,6 +197,7 @@ func TestNkey(t *testing.T) {
 // TestPasswordThatIsWrongForAWhile makes a server refuse a client that it accepted
 // before, repeatedly, and then accept it again.
 func TestPasswordThatIsWrongForAWhile(t *testing.T) {
+	eventstest.Long(t)
 	t.Parallel()
 	options := func(password string) *server.Options {
 		return &server.Options{

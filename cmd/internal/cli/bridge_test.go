@@ -45,6 +45,7 @@ func homeserverOf(t *testing.T) *eventstest.Homeserver {
 // TestPokeArrives with a bridge: alice's token is checked at the homeserver, the room state
 // is fetched, and bob's message arrives in a transaction, in one process and in three.
 func TestPokeArrivesFromAnyHomeserver(t *testing.T) {
+	eventstest.Long(t)
 	for _, tt := range []struct {
 		name  string
 		start func(t *testing.T, hs, registration string) (deployment, string)

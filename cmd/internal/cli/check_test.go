@@ -5,11 +5,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"poked/events/eventstest"
 )
 
 // A configuration is checked as far as it goes without starting anything: flags, environment
 // and the files that they name. Nothing is made.
 func TestCheck(t *testing.T) {
+	eventstest.Long(t)
 	tokens, bad := writeFile(t, "tokens", "alice-token @alice:example.org\n"), writeFile(t, "bad", "SECRET-token\n")
 	missing, data := filepath.Join(t.TempDir(), "missing"), filepath.Join(t.TempDir(), "data")
 	registration := writeRegistration(t)

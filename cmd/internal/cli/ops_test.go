@@ -156,6 +156,7 @@ func labels(body string) map[string][]string {
 
 // TestNoLabelGrows checks the values of all labels with many users, rooms and gateways.
 func TestNoLabelGrows(t *testing.T) {
+	eventstest.Long(t)
 	t.Parallel()
 	_, url := startTestNATS(t)
 	p, where := start(t, "dispatcher", "--nats", url, "--ops", "127.0.0.1:0", "--partitions", "2",

@@ -4,10 +4,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"poked/events/eventstest"
 )
 
 // Removed pushers are listed from any machine that reaches NATS, also without the database.
 func TestRemovedPushersOverNATS(t *testing.T) {
+	eventstest.Long(t)
 	d := startServe(t, writeFile(t, "tokens", "alice-token @alice:example.org PHONE\n"))
 	setPusher(t, d.http, gatewayURL, "SECRET-pushkey")
 	deleted := `{"kind":null,"app_id":"org.example.app","pushkey":"SECRET-pushkey"}`

@@ -204,6 +204,7 @@ func checkPoke(t *testing.T, p poke) {
 
 // Pushers and events survive a restart.
 func TestServeRestarts(t *testing.T) {
+	eventstest.Long(t)
 	gateway := startGateway(t)
 	data := filepath.Join(t.TempDir(), "data")
 	args := []string{"serve", "--data", data, "--tokens", writeFile(t, "tokens", "alice-token @alice:example.org\n"),
@@ -230,6 +231,7 @@ func TestServeRestarts(t *testing.T) {
 
 // Two NATS servers on the same files would corrupt them.
 func TestServeLocksItsData(t *testing.T) {
+	eventstest.Long(t)
 	data, tokens := t.TempDir(), writeFile(t, "tokens", "")
 	args := []string{"serve", "--data", data, "--tokens", tokens, "--http", "127.0.0.1:0"}
 	p, where := start(t, args...)

@@ -10,10 +10,12 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"poked/cmd/internal/clitest"
+	"poked/events/eventstest"
 )
 
 // TestG14NamesTheStream checks that the reason names the stream that cannot be written.
 func TestG14NamesTheStream(t *testing.T) {
+	eventstest.Long(t)
 	disk := clitest.SmallDisk(t, 48<<20)
 	ns, err := StartNATS(NATSOptions{Dir: filepath.Join(disk, "nats"), Sync: FsyncFlag{Interval: time.Second}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

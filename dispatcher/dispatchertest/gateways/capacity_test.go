@@ -16,6 +16,7 @@ import (
 // late by much more than Patience. Nobody lags, nothing is skipped or out of order, and the
 // gateway keeps its limit.
 func TestG12CapacityIsAStateOfItsOwn(t *testing.T) {
+	eventstest.Long(t)
 	bubbleOf(t, 1, func(t *testing.T, h *harness) {
 		const users, each = 60, 30 // more events than a partition may have open
 		h.Config.Slots = 4

@@ -175,6 +175,7 @@ func checkPause(t *testing.T, h *harness, pause time.Duration) {
 
 // However many pokes fail, a lagging pusher keeps only its position in memory.
 func TestG7LaggingPusherKeepsNothing(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
 		h.Register("@bob:x", "gw.test", "bob-1", "bob-2")
 		h.GatewayDown()

@@ -68,6 +68,7 @@ func TestG4OneOfManyGatewaysHangs(t *testing.T) {
 // A slow gateway with more pokes than it can take does not fill the windows that others
 // need too.
 func TestG4SaturatedGatewayDelaysOnlyItself(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
 		slow := append([]events.UserID{"@alice:x"}, h.RegisterMany(1500, "slow.test", "slow")...)
 		fast := append([]events.UserID{"@alice:x"}, h.RegisterMany(10, "gw.test", "fast")...)

@@ -16,6 +16,7 @@ import (
 // All dispatchers honour the pause that a gateway asked one of them for, also one that
 // starts later.
 func TestG6AllDispatchersHonourAPause(t *testing.T) {
+	eventstest.Long(t)
 	bubbleOf(t, dispatchertest.ManyParts, func(t *testing.T, h *harness) {
 		users := h.Audience(40)
 		h.Start()

@@ -67,6 +67,7 @@ func TestG5ThousandLaggingPushersResumeSlowly(t *testing.T) {
 // A gateway that answers 429 when it is overloaded gets fewer pokes at a time, and still
 // gets all of them.
 func TestG5LimitFollowsTheCapacityOfTheGateway(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
 		const capacity, answer = 6, 100 * time.Millisecond
 		users := append([]events.UserID{"@alice:x"}, h.RegisterMany(200, "gw.test", "u")...)
@@ -93,6 +94,7 @@ func TestG5LimitFollowsTheCapacityOfTheGateway(t *testing.T) {
 
 // A gateway that is up and down in turns gets a bounded number of failing requests.
 func TestG5FlappingGatewayCostsLittle(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
 		h.SpanHours()
 		users := append([]events.UserID{"@alice:x"}, h.RegisterMany(20, "gw.test", "u")...)
@@ -122,6 +124,7 @@ func TestG5FlappingGatewayCostsLittle(t *testing.T) {
 // The pusher that probes its gateway is removed, or moves to another gateway: the gateway is
 // still probed, and the moved pusher receives its pokes at the new one.
 func TestG5ProbeWhosePusherIsRemoved(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
 		users := append([]events.UserID{"@alice:x"}, h.RegisterMany(5, "gw.test", "u")...)
 		h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {

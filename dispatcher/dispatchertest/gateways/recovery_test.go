@@ -40,6 +40,7 @@ func TestG4BusyPusherDoesNotHoldUpItsPartition(t *testing.T) {
 // The only pusher of a gateway that was down for hours catches up within seconds of its
 // recovery, however long its backoff has grown.
 func TestG5LonePusherCatchesUpSoon(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
 		h.SpanHours()
 		h.Register("@bob:x", "gw.test", "bob")
@@ -128,6 +129,7 @@ func TestG5LonePusherIsTriedOftenAfterARestart(t *testing.T) {
 // with few and with many events and users. Its successor writes them again, asks as little in
 // both cases, and notifies nobody twice.
 func TestG12MatchedAgainAtTheSameCost(t *testing.T) {
+	eventstest.Long(t)
 	few, many := matchedAgain(t, 2, 3), matchedAgain(t, 10, 240)
 	if many > few+6 { // each of two partitions reads a part of the log once
 		t.Errorf("%d requests for few, and %d for many", few, many)
@@ -167,6 +169,7 @@ func matchedAgain(t *testing.T, users, count int) (requests int) {
 // notifications to send than the catch-up limit, while the gateway is well: they are sent,
 // each of them. After a failure only the newest of the room is.
 func TestG12NothingIsPassedOverThatWasNotBehind(t *testing.T) {
+	eventstest.Long(t)
 	for _, fails := range []bool{false, true} {
 		bubble(t, func(t *testing.T, h *harness) {
 			h.Register("@bob:x", "gw.test", "bob")

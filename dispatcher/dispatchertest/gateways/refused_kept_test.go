@@ -12,6 +12,7 @@ import (
 // A pusher that has nothing else to get is compared with others of its app. It then gets the
 // count that the poke would have carried.
 func TestG13RefusedPokeWithNothingAfterIt(t *testing.T) {
+	eventstest.Long(t)
 	forEachRefusal(t, func(t *testing.T, h *harness, status int) {
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Register("@eve:x", "gw.test", "eve")
@@ -40,6 +41,7 @@ func TestG13RefusedPokeWithNothingAfterIt(t *testing.T) {
 // Without anything to compare with, a refused poke is kept, and what comes after it is tried
 // at once, or with the next probe.
 func TestG13RefusedPokeOfTheOnlyPusherIsKept(t *testing.T) {
+	eventstest.Long(t)
 	forEachRefusal(t, func(t *testing.T, h *harness, status int) {
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Start()

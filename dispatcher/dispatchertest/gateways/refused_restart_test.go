@@ -12,6 +12,7 @@ import (
 // What is put aside stays so after a restart, and a restart in the middle loses nothing,
 // whether the dispatcher stops or is killed.
 func TestG13RefusedPokeAcrossRestarts(t *testing.T) {
+	eventstest.Long(t)
 	for _, kill := range []bool{false, true} {
 		for _, status := range []int{http.StatusBadRequest, http.StatusInternalServerError} {
 			t.Run(fmt.Sprintf("%d killed %t", status, kill), func(t *testing.T) {

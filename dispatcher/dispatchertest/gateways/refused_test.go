@@ -98,6 +98,7 @@ func TestG13ManyRefusedInARow(t *testing.T) {
 
 // Refused pokes between others delay those only once.
 func TestG13RefusedPokesBetweenOthers(t *testing.T) {
+	eventstest.Long(t)
 	forEachRefusal(t, func(t *testing.T, h *harness, status int) {
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Start()

@@ -372,6 +372,7 @@ func TestBrowsersWaitForTheKey(t *testing.T) {
 
 // A push service that hangs delays its own browsers alone.
 func TestG4HangingPushServiceDelaysOnlyItself(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
 		h.WithVAPID()
 		users := []events.UserID{"@alice:x"}

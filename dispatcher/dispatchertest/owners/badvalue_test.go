@@ -44,6 +44,7 @@ func spoil(h *harness, n int) {
 // start or written later. It is counted, and becomes a dead letter if nothing else holds its
 // content.
 func TestG1OneBadValueStopsOnlyItself(t *testing.T) {
+	eventstest.Long(t)
 	for n := 0; n < len(badValues()); n += 5 { // each key gets other values
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			bubbleOf(t, 4, func(t *testing.T, h *harness) {
@@ -172,6 +173,7 @@ func TestG1LostBacklogIsCaughtUp(t *testing.T) {
 
 // A position that cannot be read stops its own partition and no other.
 func TestG1OneBadPositionStopsOnlyItself(t *testing.T) {
+	eventstest.Long(t)
 	bubbleOf(t, 4, func(t *testing.T, h *harness) {
 		h.Server.Publish("$KV.POSITIONS.match.0", "garbage")
 		users := h.RegisterMany(16, "gw.test", "u")

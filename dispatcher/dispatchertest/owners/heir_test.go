@@ -34,6 +34,7 @@ func (h *harness) got(pushkey string) string {
 // What waits for an old pushkey when its device sets a new one goes to the new one, in order and
 // once, whatever becomes of the old one, of its poke in flight and of the dispatcher.
 func TestG1NewPushkeyGetsWhatWaitedForTheOld(t *testing.T) {
+	eventstest.Long(t)
 	hangs := func(reply eventstest.Reply) func(eventstest.Poke) eventstest.Reply {
 		return func(p eventstest.Poke) eventstest.Reply {
 			if p.Pushkey == "old" {

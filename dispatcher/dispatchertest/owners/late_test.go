@@ -75,6 +75,7 @@ func (two *twoStages) setLate(l *instance, user events.UserID, pushkeys ...strin
 // If deliver learns of a pusher later than match, the pusher still receives every
 // notification that was decided for it, in order. No other user waits.
 func TestG1PusherThatDeliverLearnsOfLater(t *testing.T) {
+	eventstest.Long(t)
 	for name, c := range map[string]struct {
 		before, after []string
 		want          map[string]string
@@ -205,6 +206,7 @@ func TestRevisionThatNeverArrives(t *testing.T) {
 // A worker that does not yet know a lagging pusher does not delete its record as that of a
 // removed one.
 func TestG1LaggingPusherThatTheSuccessorLearnsOfLater(t *testing.T) {
+	eventstest.Long(t)
 	bubbleOf(t, dispatchertest.ManyParts, func(t *testing.T, h *harness) {
 		h.GatewayDown()
 		two := h.startTwo()

@@ -269,6 +269,7 @@ func TestG1PreviousOwnerCannotDeleteALoadedRecord(t *testing.T) {
 
 // The same with the log in four streams. POKED_TEST_STREAMS=4 runs all tests like that.
 func TestG1InFourStreams(t *testing.T) {
+	eventstest.Long(t)
 	t.Setenv("POKED_TEST_STREAMS", "4")
 	t.Run("killed", TestKilledDispatcherIsReplaced)
 	t.Run("cut off", TestDispatcherCutOffFromNATSReleasesItsPartitions)

@@ -60,6 +60,7 @@ func read(t *testing.T, p *page.Page, path string) string {
 
 // For each reason why a phone may stay silent, the page and the command tell it (G16).
 func TestG16PageAndCommandTellWhyItDidNotRing(t *testing.T) {
+	eventstest.Long(t)
 	for name, silence := range dispatchertest.Silences() {
 		t.Run(name, func(t *testing.T) {
 			dispatchertest.Bubble(t, func(t *testing.T, h *dispatchertest.Harness) {

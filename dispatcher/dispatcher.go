@@ -108,6 +108,7 @@ type Config struct {
 	CatchUpLimit   int             `name:"catch-up-limit" default:"100" env:"POKED_CATCH_UP_LIMIT" help:"A pusher that is more than this many notifications behind, after a failure at its gateway, gets only the newest one per room."`
 	Badge          deliver.BadgeOf `name:"badge" default:"messages" env:"POKED_BADGE" placeholder:"messages|rooms|none" help:"What the unread count counts: messages, rooms, or none for pokes without it."`
 	DelayIfActive  time.Duration   `name:"delay-if-active" default:"0s" env:"POKED_DELAY_IF_ACTIVE" help:"How long a poke waits while its user is reading elsewhere; it is not sent if they read the message meanwhile. Highlights do not wait. 0 is off."`
+	Rings          bool            `name:"rings" default:"true" negatable:"" env:"POKED_RINGS" help:"Send pokes of calls (MSC4075, m.call.invite) before all others of their pusher, and none of a call that is over."`
 	Recent         int64           `name:"recent" default:"67108864" env:"POKED_RECENT" help:"Bytes of memory for what users have not read, beyond what is about to be stored, and for the newest notifications themselves."`
 	OpenRooms      int             `name:"open-rooms" default:"20000" env:"POKED_OPEN_ROOMS" help:"Rooms whose state is kept in memory."`
 	StopGrace      time.Duration   `name:"stop-grace" default:"10s" env:"POKED_STOP_GRACE" help:"How long a stop waits for pokes in flight if there is no other dispatcher. If there is one, it takes over within a second."`

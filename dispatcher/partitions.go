@@ -48,7 +48,7 @@ func (d *Dispatcher) open(lease *partition.Lease) *delivery {
 	all.gates.LimitPayloads(d.payloads)
 	all.matching = match.Config{
 		Conn: d.conn, Directory: all.dir, Lease: lease, Counts: &d.matched, Owned: &d.partitions,
-		Unstored: match.NewUnstored(), EveryReceipt: d.cfg.DelayIfActive > 0, OpenRooms: d.cfg.OpenRooms,
+		Unstored: match.NewUnstored(), EveryReceipt: d.cfg.DelayIfActive > 0, Rings: d.cfg.Rings, OpenRooms: d.cfg.OpenRooms,
 		Spans: d.spans, Log: d.log,
 	}
 	all.delivering = deliver.Config{

@@ -24,6 +24,7 @@ type Attempt struct {
 	Status  int           // HTTP status, 0 if none came
 	Attempt int           // 1 for the first
 	Took    time.Duration // to the microsecond
+	Ahead   bool          // it was a call, which goes before what waited for the pusher
 }
 
 // attemptJSON is an attempt as OUTCOMES stores it.
@@ -40,6 +41,7 @@ type attemptJSON struct {
 	Status  int      `json:"http_status"`
 	Attempt int      `json:"attempt"`
 	Took    int64    `json:"took_us"`
+	Ahead   bool     `json:"ahead"`
 }
 
 // AppendJSON appends the attempt as OUTCOMES stores it: one line of JSON.
@@ -60,6 +62,9 @@ func (a *Attempt) AppendJSON(dst []byte) []byte {
 	}
 	dst = strconv.AppendInt(append(dst, `,"attempt":`...), int64(a.Attempt), 10)
 	dst = strconv.AppendInt(append(dst, `,"took_us":`...), a.Took.Microseconds(), 10)
+	if a.Ahead {
+		dst = append(dst, `,"ahead":true`...)
+	}
 	return append(dst, '}', '\n')
 }
 
@@ -75,6 +80,7 @@ func ParseAttempts(lines []byte) ([]Attempt, error) {
 			At: time.UnixMilli(a.At), UserID: a.UserID, Pusher: a.Pusher, AppID: a.AppID,
 			RoomID: a.RoomID, RoomSeq: a.RoomSeq, EventID: a.EventID,
 			Outcome: a.Outcome, Class: a.Class, Status: a.Status, Attempt: a.Attempt, Took: time.Duration(a.Took) * time.Microsecond,
+			Ahead: a.Ahead,
 		})
 	}
 	return all, nil

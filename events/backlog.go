@@ -24,6 +24,9 @@ type Backlog struct {
 	// Badge reports that the pusher still needs the unread count, after everything else
 	// was delivered.
 	Badge bool `json:"badge,omitempty"`
+	// Rang are the calls after Position that were delivered before what waits, by their
+	// sequence in NOTIFICATIONS.
+	Rang []uint64 `json:"rang,omitempty"`
 	// Handed is the pusher that has taken over what waited for this one, because it follows
 	// it ([Pusher.Follows]); what waits here came later.
 	Handed PusherID `json:"handed,omitempty"`

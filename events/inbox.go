@@ -42,7 +42,7 @@ type InboxFlags uint8
 
 // The flags.
 const (
-	InboxPartial   InboxFlags = 1 << iota // it may not be for each of the user's pushers
+	InboxPartial   InboxFlags = 1 << iota // it may not be for each of the user's pushers, or not for long
 	InboxRetried                          // a retried dead letter, which does not count again
 	InboxHighlight                        // a highlight
 )

@@ -29,6 +29,9 @@ type About struct {
 	Thread EventID
 	// Trace is where the event stands in a trace, or "".
 	Trace TraceParent
+	// RingsUntil is when a call is over ([RoomEvent.RingsUntil]), in milliseconds since the
+	// Unix epoch, or 0 if the event is none.
+	RingsUntil int64
 	// Only names the one pusher to deliver to when a dead letter is retried; "" means all
 	// of the user's pushers. Such a notification was stored before, and does not count as
 	// unread a second time.
@@ -157,6 +160,10 @@ func (a *About) appendMembers(dst []byte) []byte {
 		dst = append(dst, `,"traceparent":`...)
 		dst = appendString(dst, string(a.Trace))
 	}
+	if a.RingsUntil != 0 {
+		dst = append(dst, `,"rings_until":`...)
+		dst = strconv.AppendInt(dst, a.RingsUntil, 10)
+	}
 	return dst
 }
 
@@ -175,6 +182,8 @@ func (a *About) setMember(key string, value gjson.Result) {
 		a.Thread = EventID(value.Str)
 	case "traceparent":
 		a.Trace = ParseTraceParent(value.Str)
+	case "rings_until":
+		a.RingsUntil = value.Int()
 	case "only":
 		a.Only = PusherID(value.Str)
 	}

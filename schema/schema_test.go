@@ -107,6 +107,7 @@ func TestWrittenValues(t *testing.T) {
 	}
 	threaded := note
 	threaded.SentAt, threaded.Thread, threaded.Only = at.UnixMilli(), "$root", "pusher"
+	threaded.RingsUntil = at.UnixMilli()
 	threaded.Trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	plain := note
 	plain.Highlight, plain.Tweaks = false, []byte(`{}`)
@@ -145,7 +146,7 @@ func TestWrittenValues(t *testing.T) {
 		{"barrier", encode(t, events.Barrier{Pushers: 7, PushRules: 0})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x"})},
 		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Position: 9, Attempts: 3, Since: at, NextTry: at, LastError: "timeout"})},
-		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Alone: 2, PausedUntil: at, PassedOver: 7, Badge: true})},
+		{"backlog", encode(t, events.Backlog{UserID: "@a:x", Alone: 2, PausedUntil: at, PassedOver: 7, Badge: true, Rang: []uint64{9}})},
 		{"position", encode(t, partition.Position{})},
 		{"position", encode(t, partition.Position{Next: 9, Log: stream.LogMark{0, 1<<48 + 70}, Owner: "w"})},
 		{"position", encode(t, partition.Position{Next: 9, Open: []uint64{3, 8}, Wrote: []uint64{8}, Parts: map[uint64][]byte{8: {5}}, Log: stream.LogMark{70}, Owner: "w"})},

@@ -14,6 +14,7 @@ const (
 	FateExpired         // older than its time to live
 	FateRefused         // the gateway refused it and took others
 	FateSkipped         // an operator put it aside
+	FateWithheld        // the user was not to be told of it (any more)
 	FatePassedOver      // only newer ones of the same room were sent
 	FateCleared         // read, redacted, or too old for the log
 	FateDropped         // the pusher was rejected or removed
@@ -25,7 +26,7 @@ const (
 // String returns the name of the fate.
 func (f Fate) String() string {
 	return [Fates]string{
-		FateDelivered: "delivered", FateExpired: "expired", FateRefused: "refused", FateSkipped: "skipped", FatePassedOver: "passed_over", FateCleared: "cleared",
+		FateDelivered: "delivered", FateExpired: "expired", FateRefused: "refused", FateSkipped: "skipped", FateWithheld: "withheld", FatePassedOver: "passed_over", FateCleared: "cleared",
 		FateDropped: "dropped", FateReleased: "released",
 	}[f]
 }

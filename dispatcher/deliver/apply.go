@@ -127,7 +127,7 @@ func (d *Deliverer) notify(m *logged, index int, open *opened) {
 
 func entryOf(m *logged, n *events.Notification) events.InboxEntry {
 	e := events.InboxEntry{Seq: m.seq, RoomSeq: n.RoomSeq, Hash: events.HashEvent(n.EventID)}
-	if n.Only != "" || n.Silent || len(n.Devices) > 0 {
+	if n.Only != "" || n.Silent || len(n.Devices) > 0 || n.Rings() {
 		e.Flags |= events.InboxPartial
 	}
 	if n.Only != "" {

@@ -52,10 +52,14 @@ func (d *Deliverer) endAttempt() {
 	d.mu.Unlock()
 }
 
-// try sends a poke, unless it expired or its gateway gets no requests now.
+// try sends a poke, unless it expired, is about a call that is over, or its gateway gets no
+// requests now.
 func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) poke.Outcome {
 	if p.skip {
 		return poke.Outcome{Kind: poke.Skipped, Class: poke.ClassSkipped}
+	}
+	if p.n.IsOver(now) && len(p.past) == 0 {
+		return poke.Outcome{Kind: poke.Withheld, Class: poke.ClassRingOver}
 	}
 	if p.age(now) > d.PokeTTL && len(p.past) == 0 {
 		return poke.Outcome{Kind: poke.Expired, Class: poke.ClassExpired}
@@ -208,7 +212,7 @@ func (d *Deliverer) stored(p *outgoing, publish func(done func(error))) error {
 func (d *Deliverer) logAttempt(p *outgoing, out poke.Outcome, took time.Duration) {
 	d.attempts.note(p, out, took)
 	level := slog.LevelInfo
-	if out.Kind == poke.Delivered || out.Kind == poke.Paused {
+	if out.Kind == poke.Delivered || out.Kind == poke.Paused || out.Kind == poke.Withheld {
 		level = slog.LevelDebug
 	}
 	if !d.Log.Enabled(context.Background(), level) {

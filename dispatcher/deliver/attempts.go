@@ -35,7 +35,7 @@ func (a *attemptLog) note(p *outgoing, out poke.Outcome, took time.Duration) {
 	now := time.Now()
 	of := events.Attempt{
 		At: now, UserID: p.pusher.User, Pusher: p.pusher.ID, AppID: p.pusher.AppID, RoomID: p.room, RoomSeq: p.n.RoomSeq, EventID: p.n.EventID,
-		Outcome: out.Kind.String(), Class: out.Class.String(), Status: out.Status, Attempt: p.attempt, Took: took,
+		Outcome: out.Kind.String(), Class: out.Class.String(), Status: out.Status, Attempt: p.attempt, Took: took, Ahead: p.ahead,
 	}
 	a.mu.Lock()
 	if len(a.lines) == 0 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"poked/events"
 )
@@ -81,7 +82,7 @@ func (c *catchUpReader) places(a *ask) (all []placeIn, more int, err error) {
 // the lane's pusher. A room has none if a newer one beyond that sequence, in any of its
 // threads, is for the pusher too: that one will be sent.
 func (c *catchUpReader) newestWanted(ctx context.Context, a *ask, all []placeIn, limit uint64) (newest []placeIn, err error) {
-	decided := map[events.RoomID]bool{}
+	now, decided := time.Now(), map[events.RoomID]bool{}
 	asked := map[uint64]bool{}
 	read := bodies{}
 	for i := len(all) - 1; i >= 0; i-- {
@@ -99,7 +100,7 @@ func (c *catchUpReader) newestWanted(ctx context.Context, a *ask, all []placeIn,
 					asked[one.seq] = true
 				}
 			}
-			if n := read.of(a.user, p); n == nil || !a.pusher.Wants(n) {
+			if n := read.of(a.user, p); n == nil || !a.pusher.Wants(n) || n.IsOver(now) {
 				continue
 			}
 		}

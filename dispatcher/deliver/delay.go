@@ -8,7 +8,7 @@ import (
 )
 
 // delay holds back a notification that arrived while its user was reading elsewhere, since
-// they may read this one too. A highlight is not held back, nor is anything before it.
+// they may read this one too. A highlight or a call is not held back, nor is anything before it.
 func (d *Deliverer) delay(r *recipient, n *events.Notification) {
 	now := time.Now()
 	if d.DelayIfActive == 0 {
@@ -16,7 +16,7 @@ func (d *Deliverer) delay(r *recipient, n *events.Notification) {
 	}
 	for _, l := range r.lanes {
 		switch {
-		case n.Highlight:
+		case n.Highlight, n.Rings():
 			l.holdNoMore()
 		case now.Sub(r.activeAt) < d.DelayIfActive:
 			l.holdUntil(now, now.Add(d.DelayIfActive))

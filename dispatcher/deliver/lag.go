@@ -41,6 +41,7 @@ type lag struct {
 	read       bool      // items and end are what the log holds from position on
 	unreadable bool      // the log could not be read
 	skip       chan bool // an operator waits for the next poke to be put aside
+	calls      *calls    // those go before all else; nil if there are none
 	looked     bool      // trying what comes after the next notification has proved nothing
 	wakes      bool      // a new notification is tried at once
 	contrast   uint8     // tries of the next notification before which the gateway took others of its app
@@ -145,6 +146,7 @@ func (g *lag) backlog(user events.UserID, pausedUntil time.Time) events.Backlog 
 		UserID: user, Position: g.position, Attempts: g.attempts, Alone: g.alone,
 		Since: g.since, NextTry: g.nextTry, LastError: g.failure.String(),
 		PausedUntil: pausedUntil, PassedOver: g.passedOver, Badge: g.badge,
+		Rang: g.calls.deliveredAfter(g.position),
 	}
 }
 

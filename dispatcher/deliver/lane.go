@@ -40,6 +40,7 @@ type lane struct {
 	// refused is the pusher whose pushkey the gateway rejected: nothing is sent until the
 	// registry has removed it or the client has set it again.
 	refused   *directory.Pusher
+	inFlight  bool // a poke of the lane is
 	gone      bool
 	handed    events.PusherID // the heir, once it has taken over the lane's place, or found that nothing waited
 	heir      *lane           // that is about to take over the lane's place
@@ -80,15 +81,17 @@ func (l *lane) enqueue(it *item) {
 				l.lag.wakes = false
 				l.schedule()
 			}
+			l.rings(it)
 		}
 		l.record.cover(it)
 		return
 	}
 	l.d.Counts.accounting.due.Add(1)
 	l.push(it)
-	if len(l.queue) > queueLimit {
+	if len(l.queue) > queueLimit || it.n.Rings() && l.waitsBefore() {
 		l.fallBehind(time.Now(), poke.Because(poke.ClassBehind))
 		l.save()
+		l.ringSoon()
 	}
 }
 
@@ -203,6 +206,7 @@ func (l *lane) forget(gone func(*events.Notification, uint64, events.RoomID) boo
 	}
 	clear(g.items[len(kept):])
 	g.items = kept
+	g.calls.forget(gone)
 }
 
 // drop removes an item from the queue of a live lane.

@@ -75,6 +75,7 @@ func (l *lane) takePlace() {
 	g.position, g.target = min(place.position, g.position), max(place.target, g.target)
 	g.since, g.nextTry, g.failed, g.passedOver = place.since, time.Now(), place.failed, place.passedOver
 	g.badge, g.counted, g.waiting = g.badge || place.badge, false, notCounted
+	g.calls = place.calls // of its own, which is new, there are none that are not among these
 	g.dropReading()
 	l.save()
 }

@@ -28,9 +28,10 @@ func (l *lane) fallBehind(now time.Time, why poke.Failure) {
 	for _, it := range l.queue {
 		if it.badge {
 			l.lag.badge, l.lag.waiting = true, l.lag.waiting-1
-		} else {
-			l.lag.due++
+			continue
 		}
+		l.lag.due++
+		l.lag.addCall(it)
 	}
 	if l.selective || l.lag.position < l.d.follower.Cursor() { // the log also holds what the last owner has delivered
 		l.lag.waiting = notCounted

@@ -24,6 +24,7 @@ type outgoing struct {
 	limit     int  // bytes that its request may have
 	size      int  // bytes that it had last
 	tooLarge  int  // bytes that the gateway has refused with 413, or 0
+	ahead     bool // it is about a call, and goes before what waits
 
 	skip    bool         // an operator puts it aside
 	past    []outgoing   // refused moments before, and before it in the log
@@ -49,6 +50,7 @@ func (l *lane) next() (outgoing, bool) {
 	switch what {
 	case turnPoke:
 		l.d.out++
+		l.inFlight = true
 		p.known = l.lag != nil && l.lag.alone > 0
 		return p, true
 	case turnRead:
@@ -102,7 +104,10 @@ func (l *lane) pickLive() (outgoing, turn) {
 // badge at the end, or reading on.
 func (l *lane) pickLagging() (outgoing, turn) {
 	g := l.lag
-	for len(g.items) > 0 && !l.pusher.Wants(&g.items[0].n) {
+	if p, ok := l.call(time.Now()); ok {
+		return p, turnPoke
+	}
+	for len(g.items) > 0 && (!l.pusher.Wants(&g.items[0].n) || g.calls.wasDelivered(g.items[0].seq)) {
 		g.pass(g.items[0].seq, false)
 	}
 	g.finishReading()

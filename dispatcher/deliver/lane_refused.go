@@ -88,7 +88,7 @@ func (l *lane) looks(p *outgoing, out poke.Outcome) int {
 // the gateway takes one or does not refuse it in the same way. If it takes one, p becomes
 // that one, and p.past the refused ones before it.
 func (d *Deliverer) lookPast(s *sender, l *lane, p *outgoing, out poke.Outcome) poke.Outcome {
-	if !out.Refuses() {
+	if !out.Refuses() || p.ahead {
 		return out
 	}
 	p.took = d.Gates.tookOf(l, appOf(p.pusher))
@@ -163,7 +163,7 @@ func (l *lane) after(seq uint64) int {
 	items := l.lag.items
 	i, found := slices.BinarySearchFunc(items, seq, func(it logItem, seq uint64) int { return cmp.Compare(it.seq, seq) })
 	for i++; found && i < len(items); i++ {
-		if l.pusher.Wants(&items[i].n) {
+		if n := &items[i].n; l.pusher.Wants(n) && !n.IsOver(time.Now()) && !l.lag.calls.wasDelivered(items[i].seq) {
 			return i
 		}
 	}
@@ -182,7 +182,7 @@ func (l *lane) verdict(p *outgoing, out poke.Outcome) poke.Outcome {
 	if out.Class == poke.ClassVAPID {
 		return l.verdictOfVAPID(p, out)
 	}
-	if !out.Refuses() {
+	if !out.Refuses() || p.ahead {
 		return out
 	}
 	l.d.mu.Lock()

@@ -30,8 +30,8 @@ func (l *lane) submit(first bool, since time.Time) {
 const turnLength = 32
 
 // resubmit queues the lane again for its next poke. A lane that catches up is queued before
-// the other lagging lanes until its turn is over; after an expiry it goes on even at a
-// gateway that is down.
+// the other lagging lanes until its turn is over; after a poke that
+// need not be sent it goes on even at a gateway that is down.
 func (l *lane) resubmit(out poke.Outcome) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
@@ -46,7 +46,7 @@ func (l *lane) resubmit(out poke.Outcome) {
 			l.lag.dropReading() // the next turn may be far off
 		}
 	}
-	if out.Kind == poke.Expired {
+	if out.Kind == poke.Expired || out.Kind == poke.Withheld {
 		first, since = true, time.Time{}
 	}
 	l.submit(first, since)

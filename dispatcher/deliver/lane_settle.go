@@ -8,7 +8,7 @@ import (
 
 // noteDelivered records what the pusher has received.
 func (l *lane) noteDelivered(p *outgoing) {
-	if p.pusher == l.pusher {
+	if p.pusher == l.pusher && !p.uncounted {
 		l.delivered.set(p.unread)
 	}
 	if g := l.lag; p.badge && g != nil && l.knowsBadge() {
@@ -28,6 +28,7 @@ func (l *lane) settle(p *outgoing, out poke.Outcome, now time.Time) (again bool)
 	d.Counts.outcome(out, p.badge, p.age(now))
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	l.inFlight = false
 	l.history.note(out, now)
 	if out.Kind == poke.Delivered {
 		l.noteDelivered(p)
@@ -51,7 +52,7 @@ func (l *lane) settled(p *outgoing, out poke.Outcome, now time.Time) (again bool
 		return l.scheduled
 	}
 	switch out.Kind {
-	case poke.Delivered, poke.Expired, poke.Refused, poke.Skipped:
+	case poke.Delivered, poke.Expired, poke.Refused, poke.Skipped, poke.Withheld:
 		return l.passed(p, fateOf(out.Kind))
 	case poke.Rejected:
 		if l.pusher != p.pusher {
@@ -59,6 +60,10 @@ func (l *lane) settled(p *outgoing, out poke.Outcome, now time.Time) (again bool
 		}
 		l.refuse(p.pusher)
 	default:
+		if p.ahead && out.Refuses() {
+			l.lag.calls.drop(p.seq) // it is tried again in its turn, as any other
+			return true
+		}
 		l.failed(now, out)
 		if l.pusher != p.pusher {
 			l.schedule() // set again meanwhile: the cause may be mended
@@ -76,6 +81,8 @@ func fateOf(kind poke.Kind) Fate {
 		return FateRefused
 	case poke.Skipped:
 		return FateSkipped
+	case poke.Withheld:
+		return FateWithheld
 	default:
 		return FateDelivered
 	}
@@ -90,9 +97,12 @@ func (l *lane) passed(p *outgoing, fate Fate) (more bool) {
 		if !p.badge {
 			l.d.Counts.accounting.settle(fate, 1)
 		}
-		l.d.release(l.queue[0])
+		first := l.queue[0]
 		l.queue[0] = nil
-		l.queue = l.queue[1:]
+		if l.queue = l.queue[1:]; fate == FateWithheld && len(l.queue) == 0 && l.showsBadge() {
+			l.push(first.justBadge())
+		}
+		l.d.release(first)
 	}
 	l.skipBadges()
 	if len(l.queue) > 0 {
@@ -104,9 +114,21 @@ func (l *lane) passed(p *outgoing, fate Fate) (more bool) {
 	return false
 }
 
+// justBadge returns the badge that is sent in place of a notification. The messages of the
+// notification stay open until it is.
+func (it *item) justBadge() *item {
+	for _, m := range it.of {
+		m.waiting++
+	}
+	return &item{seq: it.seq, of: it.of, badge: true}
+}
+
 // passedLagging is passed for a lagging lane. After a poke that was put aside by itself, or by
-// an operator, the count is sent, which the poke would have carried.
+// an operator, or was withheld, the count is sent, which the poke would have carried.
 func (l *lane) passedLagging(p *outgoing, fate Fate) (more bool) {
+	if p.ahead {
+		return l.called(p, fate)
+	}
 	g, a := l.lag, &l.d.Counts.accounting
 	if len(p.past) > 0 {
 		l.refusal = p.past[0].failure
@@ -120,7 +142,7 @@ func (l *lane) passedLagging(p *outgoing, fate Fate) (more bool) {
 		l.setAside = false
 	case p.badge:
 		g.badge = false
-	case fate == FateRefused, fate == FateSkipped:
+	case fate == FateRefused, fate == FateSkipped, fate == FateWithheld:
 		l.setAside = l.setAside || fate == FateRefused
 		g.badge = g.badge || l.showsBadge()
 	}

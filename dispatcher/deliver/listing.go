@@ -38,7 +38,7 @@ func (h *history) note(out poke.Outcome, now time.Time) {
 		h.deliveredAt = at
 	case poke.Rejected, poke.Retry, poke.Slow, poke.Refused:
 		h.failedAt, h.failure = at, out.Failure()
-	case poke.Paused, poke.Expired, poke.Skipped:
+	case poke.Paused, poke.Expired, poke.Skipped, poke.Withheld:
 	}
 }
 

@@ -38,10 +38,19 @@ func (d *Deliverer) push(s *sender, p *outgoing, now time.Time) (out poke.Outcom
 	}
 	request := poke.Push{
 		URL: p.pusher.URL.String(), Body: sealed, Authorization: authorization,
-		TTL: max(d.PokeTTL-p.age(now), time.Second), Urgency: p.urgency(message), Topic: p.topic(),
+		TTL: p.lasts(d.PokeTTL, now), Urgency: p.urgency(message), Topic: p.topic(),
 	}
 	d.Client.Push(&request, func(a poke.Answer) { out = poke.DecidePush(a, time.Now()) })
 	return out
+}
+
+// lasts returns how long a push service may keep a poke for its browser.
+func (p *outgoing) lasts(ttl time.Duration, now time.Time) time.Duration {
+	left := ttl - p.age(now)
+	if p.n.Rings() {
+		left = min(left, time.UnixMilli(p.n.RingsUntil).Sub(now))
+	}
+	return max(left, time.Second)
 }
 
 // messageIn returns the message for a browser in the body of an http poke.

@@ -151,6 +151,7 @@ func (d *Deliverer) restore(f *partition.Follower, lagging map[events.PusherID]e
 			position: min(b.Position, d.follower.Cursor()), target: d.follower.Cursor(), attempts: b.Attempts, alone: b.Alone,
 			since: b.Since, nextTry: b.NextTry, failure: poke.ParseFailure(b.LastError),
 			passedOver: b.PassedOver, waiting: notCounted, badge: b.Badge,
+			calls: deliveredCalls(b.Rang),
 		}
 		switch l.lag.failure.Class {
 		case poke.ClassBehind, poke.ClassStopped:

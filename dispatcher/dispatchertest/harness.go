@@ -113,7 +113,7 @@ func newOf(t *testing.T, partitions int) *Harness {
 		T: t, Server: eventstest.StartServer(t), Gateway: eventstest.StartGateway(t),
 		Config: dispatcher.Config{
 			Slots: 64, GatewaySlots: 16, GatewayFloor: 4, RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour,
-			Badge: deliver.BadgeMessages, OpenRooms: 100, CatchUpLimit: 100, Recent: 1 << 20, StopGrace: 10 * time.Second,
+			Badge: deliver.BadgeMessages, Rings: true, OpenRooms: 100, CatchUpLimit: 100, Recent: 1 << 20, StopGrace: 10 * time.Second,
 		},
 		Instance: &Instance{},
 	}

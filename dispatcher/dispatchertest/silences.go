@@ -105,6 +105,13 @@ func notDelivered() map[string]Silence {
 			},
 			Fate: trace.FatePassedOver, Text: "Passed over",
 		},
+		"call over": {
+			Arrange: down, Say: func(h *Harness) {
+				h.Publish(`{"event_id":"$m","room_id":"!r","type":"m.call.invite","sender":"@alice:x","content":{"call_id":"c","lifetime":60000}}`)
+			},
+			After:    func(h *Harness) { <-time.After(2 * time.Minute); h.GatewayUp(); h.CaughtUp() },
+			Notified: true, Fate: trace.FateRingOver, Text: "the call was over",
+		},
 		"gateway down": {Arrange: down, Say: message, Notified: true, Fate: trace.FateWaiting, Text: "Waiting: its gateway fails (http_502"},
 		"pusher refused": {
 			Arrange: func(h *Harness) {

@@ -75,6 +75,7 @@ type Config struct {
 	Owned        *atomic.Int64       // how many partitions the dispatcher owns, which divide the memory for rooms
 	Unstored     *semaphore.Weighted // bytes that may still be written, see NewUnstored
 	EveryReceipt bool                // write every receipt, also one that clears nothing: deliver needs them
+	Rings        bool                // a call is told of for as long as it rings
 	OpenRooms    int                 // how many rooms all matchers together keep in memory
 	Spans        *spans.Recorder     // nil unless traces are exported
 	Log          *slog.Logger
@@ -93,7 +94,7 @@ func New(cfg Config, f *partition.Follower) (*Matcher, error) {
 	return &Matcher{
 		cfg: cfg, follower: f, rooms: rooms, archive: archive,
 		searches: newSearches(cfg.Conn, archive, cfg.Log, f.Resume), turns: newRoomOrder(),
-		evaluator: evaluator{directory: cfg.Directory},
+		evaluator: evaluator{directory: cfg.Directory}, recorder: recorder{rings: cfg.Rings},
 	}, nil
 }
 

@@ -26,6 +26,7 @@ const (
 // recorder encodes notifications, for one event after another: one message for each
 // partition of users, with what they share once.
 type recorder struct {
+	rings               bool   // calls ring, and are over some time
 	tail, body, message []byte // buffers
 	byPart              []inPart
 	chunk               events.LogNotification
@@ -76,6 +77,9 @@ func (rec *recorder) draft(msg partition.Message, ev *events.RoomEvent, r *room,
 			EventID: ev.EventID, RoomSeq: msg.Seq, At: msg.Time, SentAt: ev.OriginServerTS, Thread: thread, Trace: msg.TraceParent,
 		},
 		RoomID: ev.RoomID, Body: rec.body, Decisions: decisions, Users: users,
+	}
+	if until := ev.RingsUntil(msg.Time); rec.rings && !until.IsZero() {
+		rec.chunk.RingsUntil = until.UnixMilli()
 	}
 	return d
 }

@@ -19,7 +19,8 @@
 //	401, 403                                            retry: it does not accept our key, or not for this
 //	                                                    browser; package deliver decides which (lane_vapid.go)
 //	507                                                 slow: it has no room for this browser
-//	nothing was sent                                    paused, expired, or skipped by an operator
+//	nothing was sent                                    paused, expired, skipped by an operator, or withheld:
+//	                                                    of a call that is over
 //	one poke refused, others taken (package deliver)    refused: a dead letter, its pusher goes on
 //
 // Every response has an outcome: nothing that a gateway sends causes a panic, a hang beyond
@@ -59,6 +60,7 @@ const (
 	Expired        // not sent: older than its time to live
 	Refused        // the gateway refuses this poke and takes others: a dead letter
 	Skipped        // not sent: an operator put it aside
+	Withheld       // not sent, and nothing is wrong: the user is not to be told of it (any more)
 
 	Kinds // how many there are
 )
@@ -67,7 +69,7 @@ const (
 func (k Kind) String() string {
 	return [Kinds]string{
 		Delivered: "delivered", Rejected: "rejected", Retry: "retry", Slow: "slow", Paused: "paused", Expired: "expired",
-		Refused: "refused", Skipped: "skipped",
+		Refused: "refused", Skipped: "skipped", Withheld: "withheld",
 	}[k]
 }
 
@@ -83,7 +85,9 @@ type Outcome struct {
 func (o Outcome) Failure() Failure { return failureOf(o.Class, o.Status) }
 
 // Asked reports whether a request was sent.
-func (o Outcome) Asked() bool { return o.Kind != Paused && o.Kind != Expired && o.Kind != Skipped }
+func (o Outcome) Asked() bool {
+	return o.Kind != Paused && o.Kind != Expired && o.Kind != Skipped && o.Kind != Withheld
+}
 
 // Works reports whether the gateway works.
 func (o Outcome) Works() bool { return o.Kind == Delivered || o.Kind == Rejected }

@@ -30,6 +30,7 @@ const (
 	FateRead       Fate = "read_first"  // read before it could be delivered
 	FateRedacted   Fate = "redacted_first"
 	FatePassedOver Fate = "passed_over" // only a newer one of the room was sent
+	FateRingOver   Fate = "ring_over"   // it was a call, and over before it could be delivered
 	FateUnknown    Fate = "unknown"     // no record of it is left
 )
 
@@ -173,7 +174,7 @@ func gather(ctx context.Context, conn *stream.Conn, user events.UserID, t *Trace
 		case a.UserID != user:
 		case a.EventID == t.EventID:
 			e.attempts[a.Pusher] = append(e.attempts[a.Pusher], a)
-		case a.RoomSeq > t.Seq && a.Outcome == poke.Delivered.String():
+		case a.RoomSeq > t.Seq && a.Outcome == poke.Delivered.String() && !a.Ahead:
 			if _, known := e.later[a.Pusher]; !known {
 				e.later[a.Pusher] = a
 			}
@@ -219,6 +220,8 @@ func (u *User) fate(t *Trace, set *events.Pusher, p *Pusher, e *evidence) Fate {
 		return FateDead
 	case last.Outcome == poke.Rejected.String():
 		return FateRejected
+	case last.Class == poke.ClassRingOver.String():
+		return FateRingOver
 	case set.Disabled:
 		return FateDisabled
 	case set.Inactive:

@@ -204,7 +204,7 @@ func TestNoLabelGrows(t *testing.T) {
 func isBounded(label, value string) bool {
 	switch label {
 	case "outcome":
-		return slices.Contains([]string{"delivered", "rejected", "retry", "slow", "paused", "expired", "refused", "skipped"}, value)
+		return slices.Contains([]string{"delivered", "rejected", "retry", "slow", "paused", "expired", "refused", "skipped", "withheld"}, value)
 	case "reason":
 		return slices.Contains(events.DeadReasons(), events.DeadReason(value)) || new(events.Suppression).UnmarshalText([]byte(value)) == nil
 	case "class":

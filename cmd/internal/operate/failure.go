@@ -29,6 +29,7 @@ func failures() map[string]string {
 		"blocked_address": "the address of the gateway is not allowed (--gateway-allow, --gateway-deny)",
 		"refused_url":     "the URL of the gateway is not allowed (--gateway-allow, --gateway-allow-http)",
 		"expired":         "the poke was older than --poke-ttl", "skipped": "an operator put the poke aside",
+		"ring_over": "the call was over",
 		"paused": "the gateway asked poked to wait", "gateway_down": "the gateway is down",
 		"moved": "the pusher has another gateway since", "nats": "NATS could not be read or written",
 		"slow": "the gateway takes too long", "behind": "notifications arrive faster than the gateway answers",

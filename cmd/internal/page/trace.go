@@ -173,6 +173,8 @@ func fateState(fate trace.Fate) state {
 		return state{quiet, "redacted first", ""}
 	case trace.FatePassedOver:
 		return state{quiet, "passed over", ""}
+	case trace.FateRingOver:
+		return state{quiet, "call over", ""}
 	case trace.FateDisabled:
 		return state{quiet, "disabled", ""}
 	case trace.FateInactive:

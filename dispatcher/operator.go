@@ -3,9 +3,11 @@ package dispatcher
 import (
 	"context"
 	"iter"
+	"slices"
 	"time"
 
 	"poked/events"
+	"poked/events/partition"
 )
 
 // serveOperator answers operators until ctx ends. Delivery does not need it.
@@ -18,12 +20,21 @@ func (d *Dispatcher) serveOperator(ctx context.Context, all *delivery) {
 // Worker returns the name of the dispatcher, as its log has it and operators see it.
 func (d *Dispatcher) Worker() string { return d.worker }
 
+// Leads reports whether the dispatcher is the one of its deployment that does what one has to do
+// for all of them: it owns the delivery of partition 0.
+func (d *Dispatcher) Leads() bool {
+	return slices.ContainsFunc(d.Following(), func(f partition.Following) bool {
+		return f.Stage == partition.StageDeliver.Name && f.Part == 0
+	})
+}
+
 // state returns what the dispatcher reports to operators about its work as a whole.
 func (d *Dispatcher) state() events.DispatcherState {
 	h := d.Health()
 	s := events.DispatcherState{
 		Worker: d.worker, RoomEvents: h.RoomEvents, Notifications: h.Notifications,
 		Delivered: h.Delivered, Failed: h.Failed + h.Rejected, Dead: h.Expired + h.Refused + h.PutAside,
+		PutAside: h.PutAside, Unreadable: h.Skipped,
 		Lagging: h.Lagging, OldestDue: h.OldestDue, Limited: h.Capacity.Limited, OwnDelayMS: float64(h.Capacity.OwnDelay) / float64(time.Millisecond), Owned: make([]events.OwnedPartition, 0, len(h.Following)),
 	}
 	for _, f := range h.Following {

@@ -25,6 +25,8 @@ type DispatcherState struct {
 	Delivered     uint64 `json:"delivered"`     // pokes that a gateway took
 	Failed        uint64 `json:"failed"`        // tries that a gateway did not take
 	Dead          uint64 `json:"dead"`          // pokes that became dead letters
+	PutAside      uint64 `json:"put_aside"`     // of those, the ones that an operator skipped
+	Unreadable    uint64 `json:"unreadable"`    // messages that became dead letters
 	Lagging       int64  `json:"lagging"`       // pushers that lag now
 	// Limited reports that messages or pokes are late because of the dispatcher itself, its
 	// slots or its NATS: more is to be done than it can. No gateway is the cause.

@@ -411,6 +411,7 @@ func TestNoRoleWritesForAnother(t *testing.T) {
 			"room." + room + ".event", "room." + room + ".state._._", "rooms.0." + room + ".event", "state." + room + "._._",
 			"account." + user + ".logout", "$KV.PUSHERS.0." + user, "$KV.VAPID.key", "$KV.PUSH_RULES.0." + user,
 			"$JS.API.STREAM.CREATE.SPY", "$JS.API.STREAM.UPDATE.ROOMS", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.STREAM.PURGE.ROOMS", "$JS.API.STREAM.PURGE.NOTIFICATIONS",
+			"poked.dispatcher.other.skip", "poked.dispatcher.other.retry",
 		},
 		"registry":   {"room." + room + ".state._._", "log.0", "$KV.BACKLOG.0.x", "$JS.API.STREAM.DELETE.ROOMS"},
 		"operator":   append(waysToVAPID(), "$KV.PUSHERS.0."+user, "$KV.POSITIONS.match.0", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.CONSUMER.CREATE.KV_PUSHERS"),
@@ -459,6 +460,7 @@ func TestRolesMayPublish(t *testing.T) {
 			"$JS.API.CONSUMER.CREATE.KV_VAPID.name.$KV.VAPID.key", "$JS.API.STREAM.MSG.GET.KV_VAPID",
 			"$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS", "$JS.API.DIRECT.GET.KV_INBOX", "$JS.API.STREAM.MSG.GET.KV_INBOX",
 			"$JS.API.CONSUMER.CREATE.KV_INBOX.name.$KV.INBOX.0.user.*",
+			"$SRV.PING.poked-dispatcher", "poked.dispatcher.other.state", "poked.dispatcher.other.gateways",
 		},
 		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "$KV.VAPID.key", "$JS.API.STREAM.MSG.GET.KV_VAPID", "room.room.receipt", "room.room.event", "room.room.barrier", "poked.notifications.0", "poked.pushers.0.test", "poked.pushers.0.states"),
 	} {

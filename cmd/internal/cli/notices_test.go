@@ -16,6 +16,8 @@ import (
 
 // A gateway fails and is repaired: operators get a notice of each by the webhook, also if that
 // fails at first. Its URL, which is a secret, is not in the log.
+//
+// There are two dispatchers, each of which sees the gateway fail: one of them reports it.
 func TestNoticesReachTheWebhook(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
@@ -42,12 +44,25 @@ func TestNoticesReachTheWebhook(t *testing.T) {
 		got <- n
 	}))
 	defer webhook.Close()
-	p, where := start(t, "serve", "--data", filepath.Join(t.TempDir(), "data"), "--tokens", writeFile(t, "tokens", "alice-token @alice:example.org PHONE\n"),
-		"--http", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--partitions", "2",
-		"--notify-url", webhook.URL+"/SECRET-path", "--notify-after", "1s")
+	notify := []string{"--gateway-allow", "127.0.0.1", "--gateway-allow-http", "--notify-url", webhook.URL + "/SECRET-path", "--notify-after", "1s"}
+	var tokens strings.Builder
+	for n := range noticeUsers {
+		_, _ = fmt.Fprintf(&tokens, "token-%d @user-%d:example.org PHONE\n", n, n)
+	}
+	p, where := start(t, append([]string{"serve", "--data", filepath.Join(t.TempDir(), "data"), "--tokens", writeFile(t, "tokens", tokens.String()),
+		"--http", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--partitions", "2"}, notify...)...)
 	nats := fmt.Sprintf("nats://%s", where["nats"])
-	setPusher(t, fmt.Sprintf("http://%s", where["http"]), gateway.URL+"/_matrix/push/v1/notify", "alice-pushkey")
-	publishAll(t, nats, "--historical", memberEvent("alice"), memberEvent("bob"))
+	second, _ := start(t, append([]string{"dispatcher", "--nats", nats, "--partitions", "2"}, notify...)...)
+	for n := range noticeUsers {
+		status, answer := request(t.Context(), t, http.MethodPost, fmt.Sprintf("http://%s/_matrix/client/v3/pushers/set", where["http"]), fmt.Sprintf("token-%d", n),
+			fmt.Sprintf(`{"kind":"http","app_id":"org.example.app","app_display_name":"App","device_display_name":"Phone","pushkey":"key-%d","lang":"en","data":{"url":%q}}`,
+				n, gateway.URL+"/_matrix/push/v1/notify"))
+		if status != http.StatusOK {
+			t.Fatalf("%d %s", status, answer)
+		}
+		publishAll(t, nats, "--historical", memberEvent(fmt.Sprintf("user-%d", n)))
+	}
+	publishAll(t, nats, "--historical", memberEvent("bob"))
 	said := 0
 	wait := func(kind string) notice {
 		t.Helper()
@@ -72,8 +87,12 @@ func TestNoticesReachTheWebhook(t *testing.T) {
 	}
 	repaired.Store(true)
 	wait("gateway_recovered")
+	second.terminate()
 	p.terminate()
-	if log := p.log(); strings.Contains(log, "SECRET") || !strings.Contains(log, "a notice was not sent, trying again") {
+	if log := p.log() + second.log(); strings.Contains(log, "SECRET") || !strings.Contains(log, "a notice was not sent, trying again") {
 		t.Errorf("the log has the URL, or not the failure:\n%s", log)
 	}
 }
+
+// noticeUsers are so many that each dispatcher owns some of them.
+const noticeUsers = 8

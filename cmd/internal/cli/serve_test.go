@@ -219,10 +219,10 @@ func TestServeRestarts(t *testing.T) {
 	second.terminate()
 
 	third, where := start(t, args...)
-	got := poked(t, "", "pushers", "--user", "@alice:example.org", "--json", "--nats", fmt.Sprintf("nats://%s", where["nats"]))
-	if got.Code != ExitOK || !strings.Contains(got.Stdout, `"last_success":"20`) {
-		t.Errorf("the last success before a restart is not known: %s%s", got.Stdout, got.Stderr)
-	}
+	eventstest.WaitFor(t, "the last success before the restart, once the dispatcher owns the partition", func() bool {
+		got := poked(t, "", "pushers", "--user", "@alice:example.org", "--json", "--nats", fmt.Sprintf("nats://%s", where["nats"]))
+		return strings.Contains(got.Stdout, `"last_success":"20`)
+	})
 	third.terminate()
 	if info, err := os.Stat(data); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("data directory: %v, %v", info.Mode(), err)

@@ -13,11 +13,10 @@ import (
 	"slices"
 	"time"
 
-	"poked/dispatcher"
 	"poked/events"
 )
 
-// A dispatcher tells its operators, by a webhook, what they should look at. A notice is sent
+// A deployment tells its operators, by a webhook, what they should look at. A notice is sent
 // once its cause has lasted for --notify-after, and another once that is over, so that what
 // flaps sends nothing:
 //
@@ -25,8 +24,9 @@ import (
 //	pushers_failing    many pushers have a backlog        ─▶ pushers_recovered
 //	dead_letters       poked has given up on something    ─▶ again after a while, with the new ones
 //
-// Each dispatcher reports what it sees of its own partitions. Nothing is stored: after a
-// restart what lasts is reported again. A notice that cannot be sent is tried again until it
+// One dispatcher speaks for all: the one that owns the delivery of partition 0 asks each for what
+// it sees. Nothing is stored: after a restart, or once another dispatcher owns that partition,
+// what lasts is reported again. A notice that cannot be sent is tried again until it
 // is; of very many the oldest are dropped and logged. It holds no user, pushkey or content.
 
 // NotifyFlags configure the notices.
@@ -79,18 +79,6 @@ type notice struct {
 	Count   uint64     `json:"count,omitempty"`   // of pushers, or of dead letters
 }
 
-// observed is the state of a dispatcher at one moment.
-type observed struct {
-	gateways []events.GatewayState
-	lagging  uint64
-	dead     uint64 // letters written since the start, without those that operators put aside
-}
-
-func observe(d *dispatcher.Dispatcher) observed {
-	s := d.Stats()
-	return observed{gateways: d.Gateways(), lagging: uint64(max(s.Lagging, 0)), dead: s.Expired + s.Refused + s.Skipped}
-}
-
 // cause is something that is, or is not, since a time, and whether that was reported.
 type cause struct {
 	is, reported bool
@@ -115,10 +103,13 @@ type noticeWatch struct {
 	flags    NotifyFlags
 	gateways map[string]*cause
 	pushers  cause
-	dead     uint64    // reported
+	dead     uint64    // not reported yet
 	deadAt   time.Time // when unreported ones were first seen
 	quiet    time.Time // until when further dead letters are collected
 }
+
+// forget makes the watch new: another dispatcher reports now.
+func (w *noticeWatch) forget() { *w = noticeWatch{flags: w.flags, gateways: map[string]*cause{}} }
 
 // deadPause is after how many times --notify-after further dead letters are reported.
 const deadPause = 12
@@ -148,7 +139,7 @@ func (w *noticeWatch) lookAtGateways(states []events.GatewayState, now time.Time
 	for i := range states {
 		g := &states[i]
 		seen[g.Origin] = true
-		down := g.State == events.GatewayOpen || g.State == events.GatewayProbing
+		down := isDown(g)
 		c := w.gateways[g.Origin]
 		if c == nil {
 			if !down {
@@ -184,8 +175,8 @@ func (w *noticeWatch) lookAtGateways(states []events.GatewayState, now time.Time
 	return list
 }
 
-func (w *noticeWatch) lookAtDead(dead uint64, now time.Time) (notice, bool) {
-	if dead <= w.dead {
+func (w *noticeWatch) lookAtDead(more uint64, now time.Time) (notice, bool) {
+	if w.dead += more; w.dead == 0 {
 		return notice{}, false
 	}
 	if w.deadAt.IsZero() {
@@ -194,12 +185,12 @@ func (w *noticeWatch) lookAtDead(dead uint64, now time.Time) (notice, bool) {
 	if now.Sub(w.deadAt) < w.flags.After || now.Before(w.quiet) {
 		return notice{}, false
 	}
-	n := dead - w.dead
-	w.dead, w.deadAt, w.quiet = dead, time.Time{}, now.Add(deadPause*w.flags.After)
+	n := w.dead
+	w.dead, w.deadAt, w.quiet = 0, time.Time{}, now.Add(deadPause*w.flags.After)
 	return notice{Kind: deadLetters, Count: n, Text: fmt.Sprintf("%d pokes or messages became dead letters: see poked dead list.", n)}, true
 }
 
-// notices watches a dispatcher and posts what there is to report.
+// notices watches a deployment and posts what there is to report.
 type notices struct {
 	watch   noticeWatch
 	pending []notice
@@ -223,8 +214,8 @@ func newNotices(flags NotifyFlags, log *slog.Logger) *notices {
 	}
 }
 
-// run watches d until ctx ends.
-func (n *notices) run(ctx context.Context, d *dispatcher.Dispatcher) error {
+// run watches the deployment until ctx ends.
+func (n *notices) run(ctx context.Context, all *deployment) error {
 	defer n.client.CloseIdleConnections()
 	tick := time.NewTicker(min(noticePause, n.watch.flags.After/4))
 	defer tick.Stop()
@@ -233,7 +224,7 @@ func (n *notices) run(ctx context.Context, d *dispatcher.Dispatcher) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
-			n.pending = append(n.pending, n.watch.look(observe(d), now)...)
+			n.look(ctx, all, now)
 		}
 		if more := len(n.pending) - maxPending; more > 0 {
 			n.log.Error("notices were dropped, the webhook does not take them", "count", more)
@@ -246,6 +237,19 @@ func (n *notices) run(ctx context.Context, d *dispatcher.Dispatcher) error {
 			}
 			n.pending = n.pending[1:]
 		}
+	}
+}
+
+// look adds what has to be reported now, if it is on this dispatcher to report.
+func (n *notices) look(ctx context.Context, all *deployment, now time.Time) {
+	state, leads, err := all.look(ctx)
+	switch {
+	case err != nil: // half of the deployment is no reason for a notice; the next look may see all of it
+		n.log.Debug("no look at the dispatchers for notices", "error", err)
+	case leads:
+		n.pending = append(n.pending, n.watch.look(state, now)...)
+	default:
+		n.watch.forget()
 	}
 }
 

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -46,8 +48,8 @@ func TestNoticesAreDebounced(t *testing.T) {
 			{400, observed{lagging: 60}, nil}, {900, observed{lagging: 51}, nil}, {1000, observed{lagging: 50}, nil}, {1300, observed{lagging: 0}, []string{"pushers_recovered  0"}},
 		},
 		"dead letters": {
-			{0, observed{}, nil}, {1, observed{dead: 1}, nil}, {301, observed{dead: 7}, []string{"dead_letters  7"}}, {302, observed{dead: 8}, nil},
-			{3900, observed{dead: 10}, nil}, {3901, observed{dead: 10}, []string{"dead_letters  3"}}, {9000, observed{dead: 10}, nil},
+			{0, observed{}, nil}, {1, observed{dead: 1}, nil}, {301, observed{dead: 6}, []string{"dead_letters  7"}}, {302, observed{dead: 1}, nil},
+			{3900, observed{dead: 2}, nil}, {3901, observed{}, []string{"dead_letters  3"}}, {9000, observed{}, nil},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -70,4 +72,47 @@ func TestNoticesAreDebounced(t *testing.T) {
 			}
 		})
 	}
+}
+
+// One dispatcher speaks for all: it reports the worst that any has of a gateway, once, and counts
+// the letters of each since it last looked.
+func TestDeploymentIsSeenWhole(t *testing.T) {
+	leads, away := true, error(nil)
+	states := []events.DispatcherState{{Worker: "a", Dead: 5, PutAside: 2, Lagging: 1}, {Worker: "b", Unreadable: 1, Lagging: 2}}
+	gateways := []events.GatewayState{
+		{Origin: "g", State: events.GatewayClosed, Lagging: 1}, {Origin: "h", State: events.GatewayClosed},
+		{Origin: "g", State: events.GatewayOpen, Lagging: 2, LastError: "http_502"}, {Origin: "g", State: events.GatewayClosed},
+	}
+	d := &deployment{
+		leads:       func() bool { return leads },
+		dispatchers: func(context.Context) ([]events.DispatcherState, error) { return states, away },
+		gateways:    func(context.Context) ([]events.GatewayState, error) { return gateways, nil },
+		letters:     map[string]uint64{},
+	}
+	look := func(dead uint64) {
+		t.Helper()
+		got, ok, err := d.look(t.Context())
+		if err != nil || !ok || got.dead != dead || got.lagging != 3 {
+			t.Fatalf("%+v, %v, %v; want %d dead", got, ok, err, dead)
+		}
+		want := []events.GatewayState{{Origin: "g", State: events.GatewayOpen, Lagging: 3, LastError: "http_502"}, {Origin: "h", State: events.GatewayClosed}}
+		if !slices.Equal(got.gateways, want) {
+			t.Fatalf("gateways are %+v, want %+v", got.gateways, want)
+		}
+	}
+	look(4) // since the start
+	look(0)
+	states[0].Dead++
+	states[1] = events.DispatcherState{Worker: "c", Unreadable: 2, Lagging: 2} // b restarted
+	look(3)
+	away = errors.New("one does not answer")
+	if _, _, err := d.look(t.Context()); !errors.Is(err, away) {
+		t.Errorf("a deployment of which one does not answer: %v", err)
+	}
+	away, leads = nil, false
+	if got, ok, err := d.look(t.Context()); ok || err != nil {
+		t.Errorf("%+v of another's deployment, %v", got, err)
+	}
+	leads = true
+	look(0) // the other has reported what is there
 }

@@ -120,7 +120,7 @@ func StartDispatcher(cfg dispatcher.Config, flags DispatcherFlags) Starter {
 			run = func(ctx context.Context) error {
 				group, ctx := errgroup.WithContext(ctx)
 				group.Go(func() error { return d.Run(ctx) })
-				group.Go(func() error { return newNotices(flags.Notify, b.log).run(ctx, d) })
+				group.Go(func() error { return newNotices(flags.Notify, b.log).run(ctx, deploymentOf(d, b.Conn)) })
 				return group.Wait()
 			}
 		}

@@ -221,3 +221,57 @@ func TestDisabledPusherReceivesNothing(t *testing.T) {
 		})
 	}
 }
+
+// What the registry offers is in effect for everyone within a second and after a restart, but for
+// those whose homeserver publishes their rules.
+func TestOfferedRulesAreInEffectWithinASecond(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
+		whole := pushrule.Predefined("@dan:x")
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Register("@carol:x", "gw.test", "carol")
+		h.Register("@dan:x", "gw.test", "dan")
+		h.Rules("@carol:x", events.UserPushRules{Changes: pushrule.Changes{
+			Room:       []pushrule.Rule{{ID: "!r", Enabled: true}},
+			Predefined: map[string]pushrule.Change{".org.matrix.msc3930.rule.poll_start": {Enabled: new(false)}},
+		}})
+		h.Rules("@dan:x", events.UserPushRules{Published: &whole})
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x", "@carol:x", "@dan:x")
+		offer := func(offers pushrule.Offers) {
+			t.Helper()
+			if err := h.Conn.PutOfferedRules(t.Context(), offers); err != nil {
+				t.Fatal(err)
+			}
+			h.Noticed()
+		}
+		send := func(id, kind string) {
+			t.Helper()
+			h.Publish(`{"event_id":"$` + id + `","room_id":"!r","type":"` + kind + `","sender":"@alice:x","content":{}}`)
+			<-time.After(time.Second)
+		}
+		const poll, secret = "org.matrix.msc3381.poll.start", "m.room.encrypted"
+		send("poll-1", poll)
+		send("secret-1", secret)
+		offer(pushrule.MSC3930 | pushrule.MSC4028)
+		send("poll-2", poll)
+		send("secret-2", secret)
+		h.Halt()
+		h.Start()
+		send("secret-3", secret)
+		offer(pushrule.MSC3930)
+		send("poll-4", poll)
+		send("secret-4", secret)
+		offer(0)
+		send("poll-5", poll)
+		send("secret-5", secret)
+		for pushkey, want := range map[string]string{
+			"bob":   "secret-1 poll-2 secret-2 secret-3 poll-4 secret-4 secret-5",
+			"carol": "secret-2 secret-3",
+			"dan":   "secret-1 secret-2 secret-3 secret-4 secret-5",
+		} {
+			if got := h.Delivered(pushkey); got != want {
+				t.Errorf("%s got %q, want %q", pushkey, got, want)
+			}
+		}
+	})
+}

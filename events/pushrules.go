@@ -36,7 +36,9 @@ func (r *UserPushRules) IsEmpty() bool {
 }
 
 // Global returns the rules that apply to all of the user's devices. Predefined rules that
-// the homeserver's ruleset lacks are in it: see [pushrule.Ruleset.Completed].
+// the homeserver's ruleset lacks are in it: see [pushrule.Ruleset.Completed]. Without a
+// ruleset of the homeserver the rules of proposals are in it, whether they are offered or not:
+// see [pushrule.Ruleset.Offering].
 func (r *UserPushRules) Global() pushrule.Ruleset {
 	if r.Published != nil {
 		return r.Published.Completed(string(r.UserID))

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"poked/events/homeserver"
+	"poked/events/pushrule"
 	"poked/events/webpush"
 	"poked/registry/database"
 )
@@ -73,6 +75,10 @@ type Config struct {
 	// WebPushSubject switches Web Push on, and tells push services how they can reach the
 	// operator: mailto: with an address, or an https URL.
 	WebPushSubject string `name:"webpush-subject" placeholder:"URL" env:"POKED_WEBPUSH_SUBJECT" help:"Let browsers be pushers, without a push gateway (Web Push, MSC4174). The value is how push services can reach you: mailto: with an address, or an https URL. Without this flag Web Push is off."`
+	// OfferRules names the proposals for the specification whose predefined push rules users
+	// have as well, separated by commas; see [pushrule.Offers]. It concerns users whose push rules
+	// the registry keeps.
+	OfferRules string `name:"offer-rules" placeholder:"MSC,..." env:"POKED_OFFER_RULES" help:"Give all users the predefined push rules of these proposals, under their unstable names: msc3930 (polls notify as messages do), msc4028 (every encrypted event notifies, unless a rule of the user mutes the room, so that clients can decrypt it and look for mentions: only for clients that know it). Users can switch each rule off. Where a homeserver keeps the push rules, its rules decide. Give all registries the same list."`
 	// Rate is the long-term limit of requests per second for one user.
 	Rate float64 `name:"user-rate" placeholder:"N" default:"5" env:"POKED_USER_RATE" help:"Rate limit per user: requests per second in the long run. Each of several registries counts for itself."`
 	// Burst is how many requests one user may make at once, above Rate.
@@ -82,6 +88,14 @@ type Config struct {
 // options are those of the database.
 func (c Config) options() database.Options {
 	return database.Options{PasswordFile: c.DatabasePasswordFile, Conns: c.DatabaseConns}
+}
+
+// offers are the proposals whose rules users have.
+func (c Config) offers() (pushrule.Offers, error) {
+	if c.OfferRules == "" {
+		return 0, nil
+	}
+	return pushrule.ParseOffers(strings.Split(c.OfferRules, ","))
 }
 
 func (c Config) withDefaults() Config {
@@ -131,6 +145,9 @@ func (c Config) Validate() error {
 		if err := webpush.CheckSubject(c.WebPushSubject); err != nil {
 			return fmt.Errorf("--webpush-subject %w", err)
 		}
+	}
+	if _, err := c.offers(); err != nil {
+		return fmt.Errorf("--offer-rules: %w", err)
 	}
 	switch {
 	case c.MaxPushers < 1 || c.MaxPushers > maxMaxPushers:

@@ -44,6 +44,7 @@ func TestOpenReportsWhatIsWrong(t *testing.T) {
 		{"--max-pushers", func(c *Config) { c.MaxPushers = -1 }},
 		{"--user-rate", func(c *Config) { c.Rate = -1 }},
 		{"--user-burst", func(c *Config) { c.Burst = -1 }},
+		{"--offer-rules", func(c *Config) { c.OfferRules = "msc1" }},
 	} {
 		cfg := good
 		c.change(&cfg)

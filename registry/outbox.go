@@ -103,6 +103,9 @@ func (o *outbox) settle(ctx context.Context) error {
 }
 
 func (o *outbox) reconcileAll(ctx context.Context) error {
+	if err := o.conn.PutOfferedRules(ctx, o.store.offers); err != nil {
+		return err //nolint:wrapcheck // the error names what was written
+	}
 	for _, b := range []bucket{inPushers, inPushRules} {
 		if err := o.reconcile(ctx, b); err != nil {
 			return err

@@ -38,6 +38,12 @@
 // they made here before stay stored meanwhile, and so do the rules of devices, which a
 // homeserver does not know.
 //
+// The operator may offer the predefined rules of proposals as well (Config.OfferRules): users
+// see and change them as those of the specification. What is offered is no user's, so it is
+// written to NATS as it stands in the configuration, at each start and whenever the buckets are
+// compared with the database; of registries that differ the last one wins. A change of a rule
+// that is not offered any more stays stored.
+//
 // Where the specification is silent or servers differ: deleting a predefined rule is
 // M_INVALID_PARAM 400, since the rule exists (no 404) but cannot be deleted; unknown
 // actions are refused and unknown conditions stored; a rule that is set again without
@@ -239,6 +245,7 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	if err != nil {
 		return nil, err
 	}
+	store.offers, _ = cfg.offers() // checked before
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTP)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for http: %w", err), store.Close())

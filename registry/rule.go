@@ -31,14 +31,14 @@ type ruleName struct {
 	id    string
 }
 
-// predefined reports whether this is the name of a predefined rule.
-func (n ruleName) predefined() bool {
+// predefined returns the predefined rule with this name, among those of the specification and
+// of the proposals that the operator offers, as it is until a user changes it.
+func (s *store) predefined(n ruleName) (rule pushrule.Rule, ok bool) {
 	if n.scope != "" {
-		return false
+		return rule, false
 	}
-	rules := pushrule.Predefined("")
-	_, ok := findRule(&rules, n)
-	return ok
+	rules := s.rulesetOf(&events.UserPushRules{}, "") // no action depends on the user
+	return findRule(&rules, n)
 }
 
 // listOf returns a ruleset's list of a kind, or nil if there is no such kind.
@@ -67,10 +67,11 @@ func findRule(rules *pushrule.Ruleset, name ruleName) (pushrule.Rule, bool) {
 	return pushrule.Rule{}, false
 }
 
-// rulesetOf returns the rules of one scope.
-func rulesetOf(rules *events.UserPushRules, scope string) pushrule.Ruleset {
+// rulesetOf returns the rules of one scope, as clients see them.
+func (s *store) rulesetOf(rules *events.UserPushRules, scope string) pushrule.Ruleset {
 	if scope == "" {
-		return rules.Global()
+		global := rules.Global()
+		return global.Offering(s.offers)
 	}
 	return rules.Devices[scope]
 }

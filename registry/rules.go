@@ -54,7 +54,7 @@ func (a *api) getRules(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := allRules{Global: rules.Global()}
+	all := allRules{Global: a.store.rulesetOf(&rules, "")}
 	if c.original {
 		all.Device = rules.Devices
 	}
@@ -72,7 +72,7 @@ func (a *api) getScope(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rulesetOf(&rules, scope), nil
+	return a.store.rulesetOf(&rules, scope), nil
 }
 
 // getRule answers GET …/{kind}/{ruleId}.
@@ -89,7 +89,7 @@ func (a *api) rule(ctx context.Context, c *call) (pushrule.Rule, error) {
 	if err != nil {
 		return pushrule.Rule{}, err
 	}
-	set := rulesetOf(&rules, name.scope)
+	set := a.store.rulesetOf(&rules, name.scope)
 	rule, ok := findRule(&set, name)
 	if !ok {
 		return pushrule.Rule{}, noSuchRule()

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"poked/events"
+	"poked/events/pushrule"
 	"poked/registry/database"
 )
 
@@ -14,6 +15,7 @@ type store struct {
 	db *database.DB
 
 	maxPushers int
+	offers     pushrule.Offers // proposals whose rules users have
 	trouble    storeTrouble
 	// pending wakes the outbox when it has new rows.
 	pending chan struct{}

@@ -133,8 +133,8 @@ func (s *store) ChangeRule(ctx context.Context, user events.UserID, name ruleNam
 		if err := refuseIfPublished(ctx, tx, user, name); err != nil {
 			return err
 		}
-		if name.predefined() {
-			return changePredefined(ctx, tx, user, name, change)
+		if usual, ok := s.predefined(name); ok {
+			return changePredefined(ctx, tx, user, &usual, change)
 		}
 		old, exists, err := ruleAt(ctx, tx, user, name)
 		if err != nil {
@@ -168,13 +168,13 @@ func changed(rule pushrule.Rule, change pushrule.Change) pushrule.Rule {
 // changePredefined stores how a rule differs from the predefined one. A value that is set
 // back to the predefined one is deleted, so that the rule follows the specification
 // again; a user without any differences has no key in the bucket.
-func changePredefined(ctx context.Context, tx *database.Tx, user events.UserID, name ruleName, change pushrule.Change) error {
+func changePredefined(ctx context.Context, tx *database.Tx, user events.UserID, usual *pushrule.Rule, change pushrule.Change) error {
 	var old changeRow
-	err := tx.GetContext(ctx, &old, "SELECT enabled, actions FROM predefined_changes WHERE user_id = ? AND rule_id = ?", user, name.id)
+	err := tx.GetContext(ctx, &old, "SELECT enabled, actions FROM predefined_changes WHERE user_id = ? AND rule_id = ?", user, usual.ID)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("read change of predefined rule: %w", err)
 	}
-	row, err := old.with(name, change)
+	row, err := old.with(usual, change)
 	if err != nil || row == old {
 		return err
 	}
@@ -185,7 +185,7 @@ func changePredefined(ctx context.Context, tx *database.Tx, user events.UserID, 
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO predefined_changes (user_id, rule_id, enabled, actions) VALUES (?, ?, ?, ?)
-		ON CONFLICT (user_id, rule_id) DO UPDATE SET enabled = excluded.enabled, actions = excluded.actions`, user, name.id, row.Enabled, row.Actions)
+		ON CONFLICT (user_id, rule_id) DO UPDATE SET enabled = excluded.enabled, actions = excluded.actions`, user, usual.ID, row.Enabled, row.Actions)
 	if err != nil {
 		return fmt.Errorf("write change of predefined rule: %w", err)
 	}
@@ -197,9 +197,7 @@ func changePredefined(ctx context.Context, tx *database.Tx, user events.UserID, 
 }
 
 // with returns the row after a change of its predefined rule.
-func (r changeRow) with(name ruleName, change pushrule.Change) (changeRow, error) {
-	rules := pushrule.Predefined("") // no action depends on the user
-	usual, _ := findRule(&rules, name)
+func (r changeRow) with(usual *pushrule.Rule, change pushrule.Change) (changeRow, error) {
 	if change.Enabled != nil {
 		r.Enabled = sql.NullBool{Bool: *change.Enabled, Valid: *change.Enabled != usual.Enabled}
 		r.Enabled.Bool = r.Enabled.Bool && r.Enabled.Valid // as database/sql reads NULL
@@ -228,7 +226,7 @@ func (s *store) DeleteRule(ctx context.Context, user events.UserID, name ruleNam
 		if err := refuseIfPublished(ctx, tx, user, name); err != nil {
 			return err
 		}
-		if name.predefined() {
+		if _, ok := s.predefined(name); ok {
 			return fail(invalidParam, "a predefined push rule cannot be deleted: disable it")
 		}
 		result, err := tx.ExecContext(ctx, "DELETE FROM push_rules WHERE user_id = ? AND scope = ? AND kind = ? AND rule_id = ?",

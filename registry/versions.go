@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 	"fmt"
+
+	"poked/events/pushrule"
 )
 
 // pathVersions is under no prefix (client-server API, "GET /_matrix/client/versions").
@@ -26,6 +28,9 @@ func (a *api) getVersions(ctx context.Context, c *call) (any, error) {
 		v := ownVersions()
 		if a.browsers != nil {
 			v.UnstableFeatures[featureWebPush] = true
+		}
+		if a.store.offers&pushrule.MSC4028 != 0 {
+			v.UnstableFeatures["org.matrix.msc4028"] = true
 		}
 		return v, nil
 	}

@@ -152,6 +152,7 @@ func TestWrittenValues(t *testing.T) {
 		{"position", encode(t, partition.Position{Next: 9, Open: []uint64{3, 8}, Wrote: []uint64{8}, Parts: map[uint64][]byte{8: {5}}, Log: stream.LogMark{70}, Owner: "w"})},
 		{"pause", encode(t, events.Pause{Origin: "https://g.example:443", Until: at})},
 		{"vapid", encode(t, events.VAPID{PrivateKey: strings.Repeat("A", 43), Subject: "mailto:a@matrix.org"})},
+		{"offered_rules", encode(t, events.NewOfferedRules(pushrule.MSC3930|pushrule.MSC4028))},
 		{"rejection", encode(t, events.Rejection{UserID: "@a:x"})},
 		{"rejection", encode(t, events.Rejection{
 			UserID: "@a:x", AppID: "a", Pushkey: "k", PushkeyTS: 1, RejectedAt: 2, Gateway: "https://g.example:443",
@@ -190,7 +191,7 @@ func TestSchemasDescribeEveryField(t *testing.T) {
 		"dead_letter": events.DeadLetter{}, "pause": events.Pause{}, "rejection": events.Rejection{},
 		"read": logged[events.Read]{}, "redaction": logged[events.Redaction]{}, "position": partition.Position{},
 		"inbox_position": events.InboxPosition{}, "barrier": events.Barrier{}, "trace": trace.Trace{},
-		"vapid": events.VAPID{},
+		"vapid": events.VAPID{}, "offered_rules": events.OfferedRules{},
 	} {
 		var fields []string
 		typ := reflect.TypeOf(value)

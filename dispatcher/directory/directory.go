@@ -4,6 +4,7 @@
 //
 //	PUSHERS ─────▶ Apply ──────▶ packed map ─────▶ Pushers, Find    (deliver)
 //	PUSH_RULES ──▶ ApplyRules ──▶ compiled rules ─▶ Read, Rules      (match)
+//	           ──▶ offer: proposals whose rules everyone has ─▶ Offers (match)
 //
 // The pushers of users whose partition this dispatcher owns are kept in full, encoded into
 // a packed map (encoded.go, packedmap.go); what many of them have in common is kept once
@@ -58,6 +59,7 @@ type Directory struct {
 	// pusher, loses the last, or has a pusher and gets other rules; rooms then update
 	// their audience.
 	generated atomic.Uint64
+	offers    atomic.Uint32 // pushrule.Offers: the proposals whose rules everyone has
 
 	mu           sync.RWMutex
 	watched      watched       // of PUSHERS
@@ -101,7 +103,7 @@ func (d *Directory) WatchRules(ctx context.Context, conn *stream.Conn, ready fun
 	d.mu.Lock()
 	d.watchedRules = watched{}
 	d.mu.Unlock()
-	return conn.WatchPushRules(ctx, d.ApplyRules, func() {
+	return conn.WatchPushRules(ctx, d.ApplyRules, d.offer, func() {
 		d.mu.Lock()
 		d.watchedRules.all = true
 		d.announce()
@@ -234,6 +236,15 @@ func (d *Directory) ApplyRules(set events.UserPushRules) {
 	d.watchedRules.revision = max(d.watchedRules.revision, set.Revision)
 	d.announce()
 }
+
+func (d *Directory) offer(offers pushrule.Offers) {
+	if before := pushrule.Offers(d.offers.Swap(uint32(offers))); before != offers { //nolint:gosec // it came from there
+		d.log.Info("rules of proposals are offered", "proposals", offers.Names())
+	}
+}
+
+// Offers returns the proposals whose rules everyone has.
+func (d *Directory) Offers() pushrule.Offers { return pushrule.Offers(d.offers.Load()) } //nolint:gosec // it came from there
 
 // putRules replaces the push rules of a user. The caller holds the mutex.
 func (d *Directory) putRules(set *events.UserPushRules, rules *UserRules) {

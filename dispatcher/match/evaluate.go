@@ -87,6 +87,7 @@ func (e *evaluator) evaluate(ev *events.RoomEvent, r *room) []decision {
 	}
 	r.audience.refresh(r.members, e.directory)
 	prepared := pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender))
+	prepared.Offer(e.directory.Offers())
 	if e.judge(&r.audience, prepared) {
 		for i := range r.audience.targets {
 			if t := &r.audience.targets[i]; !e.verdicts[t.class].silent {

@@ -19,7 +19,8 @@ import (
 )
 
 // Explained is what match decides about a room event, decided again for people who ask: with
-// the room as it was at the event, and with pushers and push rules as they are now.
+// the room and the push rules as they were at the event, and with pushers and what the
+// operator offers as they are now.
 type Explained struct {
 	Event events.RoomEvent
 	// Suppressed is why the event notifies nobody, whatever the rules say.
@@ -30,6 +31,8 @@ type Explained struct {
 	Joined     int    // members
 	Thread     events.EventID
 	Users      []Explanation // by user id
+
+	offers pushrule.Offers // proposals whose rules everyone has
 }
 
 // Explanation is what match decides about an event for one user.
@@ -110,6 +113,10 @@ func (x *Explained) look(ctx context.Context, conn *stream.Conn, r *room, logged
 // ask explains the decision for each of these users. Unless all were asked for by name, it
 // leaves out those of whom poked knows nothing.
 func (x *Explained) ask(ctx context.Context, conn *stream.Conn, r *room, at time.Time, asked []events.UserID, byName bool) error {
+	var err error
+	if x.offers, err = conn.OfferedRules(ctx); err != nil {
+		return err //nolint:wrapcheck // the error names what was read
+	}
 	found := make([]*Explanation, len(asked))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(explainAtOnce)
@@ -166,6 +173,7 @@ func (x *Explained) explain(r *room, pushers *events.UserPushers, set *events.Us
 	e.Ignores = rules.Ignores(x.Event.Sender)
 
 	prepared := pushrule.NewEvent(x.Event.Raw, r.rulesRoom(x.Event.Sender))
+	prepared.Offer(x.offers)
 	asked := evaluator{directory: dir}
 	t := &target{member: who, rules: rules}
 	v := newVerdict(keyOf(rules), prepared)

@@ -10,6 +10,7 @@ import (
 	"poked/dispatcher/trace"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/pushrule"
 )
 
 func TestMain(m *testing.M) {
@@ -47,6 +48,32 @@ func compare(t *testing.T, want *dispatchertest.Silence, got *trace.Trace) {
 	if u.Notified != want.Notified || u.Suppressed != want.Why || p.Fate != want.Fate || !strings.Contains(said, want.Text) {
 		t.Errorf("notified %t, suppressed %q, fate %q, want %t %q %q and %q:\n%s\n%+v", u.Notified, u.Suppressed, p.Fate, want.Notified, want.Why, want.Fate, want.Text, said, *p)
 	}
+}
+
+// A rule of a proposal is named where it decided, if the operator offers it.
+func TestG16OfferedRules(t *testing.T) {
+	dispatchertest.Bubble(t, func(t *testing.T, h *dispatchertest.Harness) {
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
+		h.Publish(`{"event_id":"$m","room_id":"!r","type":"org.matrix.msc3381.poll.start","sender":"@alice:x","content":{}}`)
+		for offers, rule := range map[pushrule.Offers]string{0: "", pushrule.MSC3930: ".org.matrix.msc3930.rule.poll_start_one_to_one"} {
+			if err := h.Conn.PutOfferedRules(t.Context(), offers); err != nil {
+				t.Fatal(err)
+			}
+			got, err := trace.Run(t.Context(), h.Conn, trace.Query{Event: "$m", Room: "!r", User: "@bob:x"})
+			if err != nil || len(got.Users) != 1 {
+				t.Fatalf("%+v, %v", got, err)
+			}
+			u, by := &got.Users[0], ""
+			if u.Rule != nil {
+				by = u.Rule.RuleID
+			}
+			if u.Notified != (offers != 0) || by != rule {
+				t.Errorf("offering %v: notified %t by %q, want %q", offers.Names(), u.Notified, by, rule)
+			}
+		}
+	})
 }
 
 // An event that was never published is not found.

@@ -25,9 +25,9 @@ type Cache struct {
 // cacheKey is a collision-free hash of a ruleset.
 type cacheKey [sha256.Size]byte
 
-// NewCache returns a cache that holds only the predefined rules.
+// NewCache returns a cache that holds only the rules of Everyone.
 func NewCache() *Cache {
-	predefined := Predefined(anyUser)
+	predefined := withProposed(Predefined(anyUser))
 	return &Cache{
 		compiled: make(map[cacheKey]weak.Pointer[Compiled]),
 		everyone: newCacheKey(&predefined, anyUser),
@@ -86,6 +86,7 @@ type keyWriter struct {
 func (k *keyWriter) rule(kind Kind, r *Rule) {
 	k.text(string(kind))
 	k.text(r.ID)
+	k.length(int(r.proposal))
 	k.length(len(r.Actions))
 	for _, action := range r.Actions {
 		k.text(string(action))

@@ -23,10 +23,10 @@ func (c *Changes) IsZero() bool {
 	return len(c.Override)+len(c.Content)+len(c.Room)+len(c.Sender)+len(c.Underride)+len(c.Predefined) == 0
 }
 
-// Ruleset returns all the rules of a user, as clients see them under "global": for each kind the user's own rules,
-// then the predefined ones, but .m.rule.master always first.
+// Ruleset returns all the rules of a user: for each kind the user's own rules, then the predefined ones with those of
+// proposals, but .m.rule.master always first. [Ruleset.Offering] leaves out those that clients do not see.
 func (c *Changes) Ruleset(userID string) Ruleset {
-	rules := Predefined(userID)
+	rules := withProposed(Predefined(userID))
 	rules.Override = c.withOwn(c.Override, rules.Override)
 	rules.Content = c.withOwn(c.Content, rules.Content)
 	rules.Room = c.withOwn(c.Room, rules.Room)

@@ -15,9 +15,15 @@ func ruleIDs(rules []Rule) []string {
 	return ids
 }
 
+// offering returns what @a:x sees of the rules.
+func offering(c *Changes, offers Offers) Ruleset {
+	all := c.Ruleset("@a:x")
+	return all.Offering(offers)
+}
+
 func TestNoChangesArePredefined(t *testing.T) {
 	none := &Changes{}
-	if got, want := none.Ruleset("@a:x"), Predefined("@a:x"); !reflect.DeepEqual(got, want) {
+	if got, want := offering(none, 0), Predefined("@a:x"); !reflect.DeepEqual(got, want) {
 		t.Errorf("no changes make\n%+v\nwant %+v", got, want)
 	}
 	if !none.IsZero() {
@@ -40,7 +46,7 @@ func TestNoChangesArePredefined(t *testing.T) {
 func TestOwnRulesStandBeforePredefined(t *testing.T) {
 	own := []Rule{{ID: "first", Enabled: true}, {ID: "second", Enabled: true}}
 	changes := &Changes{Override: own, Content: own, Room: own, Sender: own, Underride: own}
-	got, predefined := changes.Ruleset("@a:x"), Predefined("@a:x")
+	got, predefined := offering(changes, 0), Predefined("@a:x")
 	before := func(rules []Rule) []string { return append([]string{"first", "second"}, ruleIDs(rules)...) }
 	for name, pair := range map[string][2][]string{
 		"override":  {ruleIDs(got.Override), append([]string{masterID}, before(predefined.Override[1:])...)},
@@ -73,7 +79,7 @@ func TestChangesOfPredefinedRules(t *testing.T) {
 			rule.Enabled, rule.Actions = false, []Action{notify, highlight}
 		}
 	}
-	if got := changes.Ruleset("@a:x"); !reflect.DeepEqual(got, want) {
+	if got := offering(changes, 0); !reflect.DeepEqual(got, want) {
 		t.Errorf("rules:\n got %+v\nwant %+v", got, want)
 	}
 }

@@ -19,6 +19,7 @@ type Compiled struct {
 
 // rule is an enabled rule that can match.
 type rule struct {
+	proposal Offers      // must be offered; 0 unless it is a proposed rule
 	slots    slots       // of the memoised conditions
 	shared   []condition // conditions that give the same result for all users
 	personal []personal
@@ -43,11 +44,11 @@ func newRule(conditions []condition, outcome *Outcome) rule {
 // anyUser takes the place of the user's own id in Everyone. No Matrix id contains NUL.
 const anyUser = "\x00"
 
-// Everyone returns the predefined rules, compiled once for all users that have no others.
+// Everyone returns the predefined rules and those of proposals, compiled once for all users that have no others.
 func Everyone() *Compiled { return everyone() }
 
 var everyone = sync.OnceValue(func() *Compiled { //nolint:gochecknoglobals // made once, never changed
-	rules := Predefined(anyUser)
+	rules := withProposed(Predefined(anyUser))
 	return compile(&compiler{ownID: anyUser, slots: make(map[Condition]slots), assign: true}, &rules)
 })
 
@@ -89,7 +90,9 @@ func (c *compiler) rule(kind Kind, source *Rule) (r rule, ok bool) {
 	if slices.Contains(conditions, condition(never{})) {
 		return rule{}, false
 	}
-	return newRule(conditions, newOutcome(kind, source)), true
+	r = newRule(conditions, newOutcome(kind, source))
+	r.proposal = source.proposal
+	return r, true
 }
 
 // known is a predefined rule that Everyone has compiled.
@@ -101,7 +104,7 @@ type known struct {
 
 // is reports whether a user's rule equals the predefined one.
 func (k *known) is(r *Rule, userID string) bool {
-	return slices.Equal(k.source.Actions, r.Actions) &&
+	return k.source.proposal == r.proposal && slices.Equal(k.source.Actions, r.Actions) &&
 		slices.EqualFunc(k.source.Conditions, r.Conditions, func(everyone, own Condition) bool {
 			return everyone == own || userID != "" &&
 				strings.ReplaceAll(string(everyone), quote(anyUser), quote(userID)) == string(own)

@@ -16,12 +16,12 @@ type Decision struct {
 const mostOpen = 4
 
 // Decide evaluates the rules once for an event; For and Same then return the outcomes of all users with this ruleset.
-// Call Event.Relate before.
+// Call Event.Relate and Event.Offer before.
 func (c *Compiled) Decide(ev *Event) Decision {
 	d := Decision{compiled: c, event: ev}
 	for i := range c.rules {
 		r := &c.rules[i]
-		if ev.failing&r.slots != 0 || !allHold(r.shared, ev) {
+		if ev.failing&r.slots != 0 || !ev.offers.include(r.proposal) || !allHold(r.shared, ev) {
 			continue
 		}
 		if len(r.personal) == 0 {

@@ -10,7 +10,7 @@ func (c *Compiled) Evaluate(ev *Event, user User) *Outcome {
 	for i := range c.rules {
 		r := &c.rules[i]
 		// Most rules fail here, for every user after the first.
-		if ev.failing&r.slots == 0 && allHold(r.shared, ev) && allHoldFor(r.personal, ev) {
+		if ev.failing&r.slots == 0 && ev.offers.include(r.proposal) && allHold(r.shared, ev) && allHoldFor(r.personal, ev) {
 			return r.outcome
 		}
 	}

@@ -41,6 +41,7 @@ type Event struct {
 	roomID  string
 	room    Room
 	related map[string]*Event
+	offers  Offers
 
 	body    *body // content.body, nil if it is not a string
 	hasBody bool  // body has been computed
@@ -71,6 +72,9 @@ func (ev *Event) Relate(relType string, to *Event) {
 	}
 	ev.related[relType] = to
 }
+
+// Offer sets the proposals whose rules count for this event.
+func (ev *Event) Offer(offers Offers) { ev.offers = offers }
 
 // at returns the value at a path, or nil.
 func (ev *Event) at(path []string) *node {

@@ -23,7 +23,8 @@ type Explanation struct {
 
 // Explain reports for every rule of a user, in evaluation order, whether it matched an event, and if not, why. The
 // rule with Matched is the one that Evaluate returns. Rules after it are explained as if they had been evaluated: one
-// that would have matched then has no other reason. Explain is slow; it serves people who debug rules.
+// that would have matched then has no other reason. Rules of proposals that are not offered are left out. Explain is
+// slow; it serves people who debug rules.
 func Explain(rules *Ruleset, ev *Event, user User) []Explanation {
 	x := explainer{ev: ev, compiler: compiler{ownID: user.ID}}
 	ev.user = user
@@ -33,6 +34,9 @@ func Explain(rules *Ruleset, ev *Event, user User) []Explanation {
 	all := []Explanation{}
 	for _, list := range rules.lists() {
 		for _, rule := range inOrder(list) {
+			if !ev.offers.include(rule.proposal) {
+				continue
+			}
 			all = append(all, x.explain(list.kind, rule))
 		}
 	}

@@ -50,8 +50,9 @@ func predefinedOverride(userID string) []Rule {
 	}
 }
 
+const twoMembers Condition = `{"kind":"room_member_count","is":"2"}`
+
 func predefinedUnderride() []Rule {
-	const twoMembers Condition = `{"kind":"room_member_count","is":"2"}`
 	message, encrypted := eventMatch("type", "m.room.message"), eventMatch("type", "m.room.encrypted")
 	return []Rule{
 		predefined(".m.rule.call",

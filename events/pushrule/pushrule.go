@@ -30,6 +30,13 @@
 // related event (Event.Relate), io.element.msc4306.thread_subscription on the user's subscription (User.Thread).
 // Without the fact they never hold.
 //
+// # Proposed rules
+//
+// Changes.Ruleset and Everyone hold the predefined rules of proposals (MSCs) as well, whatever the operator offers: such
+// a rule matches only events for which its proposal is offered (Event.Offer), so what is compiled does not depend on the
+// operator's choice, which may change while events are evaluated. Ruleset.Offering leaves out what users shall not see.
+// A rule of the same id in a ruleset from elsewhere, as homeservers keep them, is one like any other.
+//
 // # What equals what
 //
 // Case-insensitive comparison uses Unicode simple folding, one character to one character ("ß" is not "ss"), except
@@ -104,6 +111,9 @@ type Rule struct {
 	Conditions []Condition `json:"conditions,omitzero"`
 	Pattern    *string     `json:"pattern,omitempty"`
 	Actions    []Action    `json:"actions"`
+
+	// proposal is set for rules that users have only while the operator offers them.
+	proposal Offers
 }
 
 // Condition is the compact JSON of one condition, such as {"kind":"room_member_count","is":"2"}. Conditions are kept

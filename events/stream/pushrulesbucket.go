@@ -2,10 +2,14 @@ package stream
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"iter"
 	"time"
 
 	"poked/events"
+	"poked/events/pushrule"
 )
 
 func pushRulesBucket() userBucket[events.UserPushRules] {
@@ -32,7 +36,85 @@ func (c *Conn) AllPushRules(ctx context.Context) iter.Seq2[events.UserPushRules,
 
 // WatchPushRules calls apply with the push rules of every user who has a value in the
 // bucket, then ready once, then apply with each change, under the same terms as
-// [Conn.WatchPushers].
-func (c *Conn) WatchPushRules(ctx context.Context, apply func(events.UserPushRules), ready func()) error {
-	return pushRulesBucket().watch(ctx, c, apply, ready)
+// [Conn.WatchPushers]. It calls offered with the proposals whose rules are offered to everyone:
+// before ready, and with each change. apply then gets an empty value with the revision.
+func (c *Conn) WatchPushRules(ctx context.Context, apply func(events.UserPushRules), offered func(pushrule.Offers), ready func()) error {
+	b, found := pushRulesBucket(), false
+	return c.watchBucket(ctx, b.name, ">", func(e entry) {
+		if e.key != offeredKey {
+			value, _ := b.known(c, e)
+			apply(value)
+			return
+		}
+		found = true
+		if offers, ok := c.offers(e); ok {
+			offered(offers)
+		}
+		value := b.none("")
+		b.stamp(&value, e.revision, e.stored)
+		apply(value)
+	}, func() {
+		if !found { // perhaps the bucket was made anew
+			offered(0)
+		}
+		ready()
+	})
+}
+
+// offeredKey is the key of PUSH_RULES that belongs to no user: what is offered to all.
+const offeredKey = "offered"
+
+// offers returns what an entry of offeredKey offers. It reports names that this process does not
+// know, and returns the others; ok is false if the value cannot be read at all.
+func (c *Conn) offers(e entry) (offers pushrule.Offers, ok bool) {
+	if e.deleted {
+		return 0, true
+	}
+	offers, err := events.ParseOfferedRules(e.value)
+	if err != nil {
+		c.NoteUnreadable(bucketPushRules, e.key, e.revision, err)
+	}
+	return offers, err == nil || errors.Is(err, pushrule.ErrUnknownProposal)
+}
+
+// OfferedRules returns the proposals whose rules are offered to everyone, as the leader of the
+// bucket knows it now.
+func (c *Conn) OfferedRules(ctx context.Context) (pushrule.Offers, error) {
+	record, err := c.ReadRecord(ctx, bucketPushRules, offeredKey)
+	if err != nil || !record.There {
+		return 0, err
+	}
+	offers, _ := c.offers(entry{key: offeredKey, revision: record.Revision, value: []byte(record.Value)})
+	return offers, nil
+}
+
+// PutOfferedRules stores for the dispatchers which proposals' rules are offered to everyone. It
+// returns nil only when the bucket says so.
+func (c *Conn) PutOfferedRules(ctx context.Context, offers pushrule.Offers) error {
+	value, err := json.Marshal(events.NewOfferedRules(offers))
+	if err != nil {
+		return fmt.Errorf("encode offered rules: %w", err)
+	}
+	want := Record{There: offers != 0, Value: string(value)}
+	for range maxWrites { // registries with other flags may write it, too
+		found, err := c.ReadRecord(ctx, bucketPushRules, offeredKey)
+		if err != nil {
+			return fmt.Errorf("put offered rules: %w", err)
+		}
+		if found.There == want.There && (!want.There || found.Value == want.Value) {
+			return nil
+		}
+		r := c.Register(bucketPushRules, offeredKey, c.writerName, found.Revision)
+		r.last = found
+		if want.There {
+			err = r.Set(ctx, value)
+		} else {
+			err = r.Clear(ctx)
+		}
+		var conflict *ConflictError
+		if err != nil && !errors.As(err, &conflict) {
+			return fmt.Errorf("put offered rules: %w", err)
+		}
+	}
+	return errors.New("put offered rules: others write them all the time")
 }

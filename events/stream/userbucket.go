@@ -69,7 +69,7 @@ func (c *Conn) StoredUsers(ctx context.Context) (n uint64, err error) {
 // read is yielded with its user alone, so that the registry writes it again.
 func (b userBucket[T]) all(ctx context.Context, c *Conn) iter.Seq2[T, error] {
 	return b.load(ctx, c, ">", func(e entry) (value T, ok bool) {
-		if e.deleted {
+		if e.deleted || e.key == offeredKey {
 			return value, false
 		}
 		value, err := b.read(e)

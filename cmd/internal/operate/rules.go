@@ -29,8 +29,13 @@ func RulesOf(ctx context.Context, conn *stream.Conn, user events.UserID) (*Rules
 	if err != nil {
 		return nil, fmt.Errorf("look up push rules: %w", err)
 	}
+	offers, err := conn.OfferedRules(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look up offered rules: %w", err)
+	}
+	global := set.Global()
 	return &Rules{
-		UserID: user, Origin: originOf(&set), Changed: changed, Version: set.Version, Rules: set.Global(),
+		UserID: user, Origin: originOf(&set), Changed: changed, Version: set.Version, Rules: global.Offering(offers),
 		Devices: set.Devices, Ignored: set.IgnoredUsers,
 	}, nil
 }

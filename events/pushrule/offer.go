@@ -1,0 +1,95 @@
+package pushrule
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Offers is a set of proposals for the specification (MSCs) whose predefined rules users have besides those of the
+// specification. The operator chooses it. The zero value offers none.
+type Offers uint8
+
+// The proposals. Their rules have the ids that the proposals give them while they are unstable.
+const (
+	MSC3930 Offers = 1 << iota // polls notify as messages do
+	MSC4028                    // every encrypted event notifies, unless a rule of the user mutes the room
+)
+
+// proposals names each proposal, as operators write it.
+var proposals = []proposal{ //nolint:gochecknoglobals // a constant table
+	{"msc3930", MSC3930},
+	{"msc4028", MSC4028},
+}
+
+type proposal struct {
+	name  string
+	offer Offers
+}
+
+// ErrUnknownProposal is wrapped by the error about a name that is not one of a proposal.
+var ErrUnknownProposal = errors.New("unknown proposal")
+
+// ParseOffers returns the set of proposals with these names. If some are unknown, it returns the others and an error.
+func ParseOffers(names []string) (offers Offers, err error) {
+	for _, name := range names {
+		at := slices.IndexFunc(proposals, func(p proposal) bool { return p.name == name })
+		if at < 0 {
+			err = fmt.Errorf("%w %q, the known ones are %s", ErrUnknownProposal, name, strings.Join(Offers(math.MaxUint8).Names(), ", "))
+			continue
+		}
+		offers |= proposals[at].offer
+	}
+	return offers, err
+}
+
+// Names returns the names of the proposals, in alphabetical order.
+func (o Offers) Names() []string {
+	names := []string{}
+	for _, p := range proposals {
+		if o&p.offer != 0 {
+			names = append(names, p.name)
+		}
+	}
+	return names
+}
+
+// include reports whether a rule of a proposal is offered. Rules of the specification, and a user's own, always are.
+func (o Offers) include(proposal Offers) bool { return proposal&^o == 0 }
+
+// Offering returns the ruleset without rules of proposals that are not offered.
+func (rs *Ruleset) Offering(o Offers) Ruleset {
+	out := *rs
+	for _, rules := range []*[]Rule{&out.Override, &out.Underride} {
+		if slices.ContainsFunc(*rules, func(r Rule) bool { return !o.include(r.proposal) }) {
+			*rules = slices.DeleteFunc(slices.Clone(*rules), func(r Rule) bool { return !o.include(r.proposal) })
+		}
+	}
+	return out
+}
+
+// withProposed adds the rules of all proposals to the predefined rules, each at the place that its proposal gives it.
+// Each matches only events for which its proposal is offered: see [Event.Offer].
+func withProposed(rules Ruleset) Ruleset {
+	// MSC4028: directly after the master rule, so that only a user's own rules come before.
+	rules.Override = slices.Insert(rules.Override, 1,
+		proposed(MSC4028, ".org.matrix.msc4028.encrypted_event", []Condition{eventMatch("type", "m.room.encrypted")}, []Action{notify}))
+	rules.Override = append(rules.Override,
+		proposed(MSC3930, ".org.matrix.msc3930.rule.poll_response", []Condition{eventMatch("type", "org.matrix.msc3381.poll.response")}, nil))
+	start, end := eventMatch("type", "org.matrix.msc3381.poll.start"), eventMatch("type", "org.matrix.msc3381.poll.end")
+	rules.Underride = append(rules.Underride,
+		proposed(MSC3930, ".org.matrix.msc3930.rule.poll_start_one_to_one", []Condition{twoMembers, start}, []Action{notify, soundDefault}),
+		proposed(MSC3930, ".org.matrix.msc3930.rule.poll_start", []Condition{start}, []Action{notify}),
+		proposed(MSC3930, ".org.matrix.msc3930.rule.poll_end_one_to_one", []Condition{twoMembers, end}, []Action{notify, soundDefault}),
+		proposed(MSC3930, ".org.matrix.msc3930.rule.poll_end", []Condition{end}, []Action{notify}),
+	)
+	return rules
+}
+
+func proposed(by Offers, id string, conditions []Condition, actions []Action) Rule {
+	rule := predefined(id, conditions, actions)
+	rule.proposal = by
+	return rule
+}

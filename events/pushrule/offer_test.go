@@ -1,0 +1,185 @@
+package pushrule
+
+import (
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParseOffers(t *testing.T) {
+	for _, tc := range []struct {
+		names []string
+		want  Offers
+		bad   string
+	}{
+		{nil, 0, ""},
+		{[]string{"msc3930"}, MSC3930, ""},
+		{[]string{"msc4028", "msc3930", "msc4028"}, MSC3930 | MSC4028, ""},
+		{[]string{"msc4028", "MSC3930"}, MSC4028, `"MSC3930"`},
+		{[]string{""}, 0, `""`},
+	} {
+		got, err := ParseOffers(tc.names)
+		if got != tc.want || (err != nil) != (tc.bad != "") || err != nil && !strings.Contains(err.Error(), tc.bad) {
+			t.Errorf("%q: %v, %v, want %v", tc.names, got, err, tc.want)
+		}
+		if again, err := ParseOffers(got.Names()); again != got || err != nil {
+			t.Errorf("%q: names %q are %v, %v", tc.names, got.Names(), again, err)
+		}
+	}
+}
+
+// Every proposal has rules, each at the place that its text names, and nobody sees those that are not offered.
+func TestOfferedRules(t *testing.T) {
+	for _, p := range proposals {
+		rules := offering(&Changes{}, p.offer)
+		if !slices.ContainsFunc(slices.Collect(ids(&rules)), func(id string) bool { return strings.Contains(id, p.name) }) {
+			t.Errorf("%s has no rules", p.name)
+		}
+	}
+	polls := offering(&Changes{}, MSC3930)
+	predefined := Predefined("@a:x")
+	if got, want := ruleIDs(polls.Override), append(ruleIDs(predefined.Override), ".org.matrix.msc3930.rule.poll_response"); !slices.Equal(got, want) {
+		t.Errorf("override:\n got %q\nwant %q", got, want)
+	}
+	want := append(ruleIDs(predefined.Underride),
+		".org.matrix.msc3930.rule.poll_start_one_to_one", ".org.matrix.msc3930.rule.poll_start",
+		".org.matrix.msc3930.rule.poll_end_one_to_one", ".org.matrix.msc3930.rule.poll_end")
+	if got := ruleIDs(polls.Underride); !slices.Equal(got, want) {
+		t.Errorf("underride:\n got %q\nwant %q", got, want)
+	}
+	// A user's own rules come before, so that one that mutes a room wins.
+	encrypted := offering(&Changes{Override: []Rule{{ID: "mute", Enabled: true}}}, MSC4028)
+	if got, want := ruleIDs(encrypted.Override)[:3], []string{masterID, "mute", ".org.matrix.msc4028.encrypted_event"}; !slices.Equal(got, want) {
+		t.Errorf("override of msc4028: %q, want %q", got, want)
+	}
+}
+
+func ids(rules *Ruleset) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, rule := range rules.InOrder() {
+			if !yield(rule.ID) {
+				return
+			}
+		}
+	}
+}
+
+// What an operator offers decides about events of users who changed nothing and of users who did, without compiling
+// anything again; a rule of the same id that a homeserver keeps counts whatever is offered.
+func TestOfferedRulesDecide(t *testing.T) {
+	const (
+		start     = `{"type":"org.matrix.msc3381.poll.start","sender":"@b:x","room_id":"!r:x","content":{}}`
+		end       = `{"type":"org.matrix.msc3381.poll.end","sender":"@b:x","room_id":"!r:x","content":{}}`
+		response  = `{"type":"org.matrix.msc3381.poll.response","sender":"@b:x","room_id":"!r:x","content":{}}`
+		encrypted = `{"type":"m.room.encrypted","sender":"@b:x","room_id":"!r:x","content":{}}`
+		invited   = `{"type":"m.room.member","state_key":"@a:x","sender":"@b:x","room_id":"!r:x","content":{"membership":"invite"}}`
+		mentioned = `{"type":"org.matrix.msc3381.poll.response","sender":"@b:x","room_id":"!r:x","content":{"m.mentions":{"user_ids":["@a:x"]}}}`
+	)
+	none := &Changes{}
+	mentionsOnly := &Changes{Room: []Rule{{ID: "!r:x", Enabled: true, Actions: []Action{}}}}
+	muted := &Changes{Override: []Rule{{ID: "!r:x", Enabled: true, Conditions: []Condition{eventMatch("room_id", "!r:x")}}}}
+	off := &Changes{Predefined: map[string]Change{
+		".org.matrix.msc4028.encrypted_event": {Enabled: new(false)},
+		".org.matrix.msc3930.rule.poll_start": {Actions: []Action{}},
+	}}
+	for _, tc := range []struct {
+		name    string
+		changes *Changes
+		offers  Offers
+		event   string
+		members int
+		want    string // rule, with ! if it notifies; "" if none matches
+	}{
+		{"poll not offered", none, 0, start, 2, ""},
+		{"poll not offered, another is", none, MSC4028, start, 2, ""},
+		{"poll", none, MSC3930, start, 3, ".org.matrix.msc3930.rule.poll_start!"},
+		{"poll of two", none, MSC3930, start, 2, ".org.matrix.msc3930.rule.poll_start_one_to_one!"},
+		{"poll ends", none, MSC3930, end, 3, ".org.matrix.msc3930.rule.poll_end!"},
+		{"poll of two ends", none, MSC3930, end, 2, ".org.matrix.msc3930.rule.poll_end_one_to_one!"},
+		{"answer", none, MSC3930, response, 2, ".org.matrix.msc3930.rule.poll_response"},
+		{"answer that mentions", none, MSC3930, mentioned, 2, ".m.rule.is_user_mention!"},
+		{"poll where only mentions notify", mentionsOnly, MSC3930, start, 3, "!r:x"},
+		{"poll that the user switched off", off, MSC3930, start, 3, ".org.matrix.msc3930.rule.poll_start"},
+		{"encrypted not offered", mentionsOnly, MSC3930, encrypted, 3, "!r:x"},
+		{"encrypted", mentionsOnly, MSC4028, encrypted, 3, ".org.matrix.msc4028.encrypted_event!"},
+		{"encrypted in a muted room", muted, MSC4028, encrypted, 3, "!r:x"},
+		{"encrypted that the user switched off", off, MSC4028, encrypted, 2, ".m.rule.encrypted_room_one_to_one!"},
+		{"other events", mentionsOnly, MSC3930 | MSC4028, invited, 2, ".m.rule.invite_for_me!"},
+	} {
+		cache, rules := NewCache(), tc.changes.Ruleset("@a:x")
+		user, compiled := User{ID: "@a:x"}, cache.Compile(&rules, "@a:x")
+		if (compiled == Everyone()) != tc.changes.IsZero() {
+			t.Errorf("%s: the rules are not those of everyone", tc.name)
+		}
+		prepared := func() *Event {
+			ev := NewEvent([]byte(tc.event), Room{MemberCount: tc.members})
+			ev.Offer(tc.offers)
+			return ev
+		}
+		decision := compiled.Decide(prepared())
+		explained := ""
+		for _, e := range Explain(&rules, prepared(), user) {
+			if e.Matched {
+				explained = e.RuleID
+			}
+			if strings.Contains(e.RuleID, "msc") && tc.offers == 0 {
+				t.Errorf("%s: explains %s", tc.name, e.RuleID)
+			}
+		}
+		for how, got := range map[string]*Outcome{
+			"evaluated": compiled.Evaluate(prepared(), user), "decided": decision.For(user), "alone": Compile(&rules, "@a:x").Evaluate(prepared(), user),
+		} {
+			text := ""
+			if got != nil {
+				text = got.RuleID
+			}
+			if text != explained {
+				t.Errorf("%s: %s by %q, explained by %q", tc.name, how, text, explained)
+			}
+			if got.Notifies() {
+				text += "!"
+			}
+			if text != tc.want {
+				t.Errorf("%s: %s by %q, want %q", tc.name, how, text, tc.want)
+			}
+		}
+	}
+}
+
+// A homeserver's ruleset that has the rules already decides, whatever the operator of poked offers.
+func TestRulesetOfHomeserverWithProposedRules(t *testing.T) {
+	whole := (&Changes{}).Ruleset("@a:x")
+	text, err := whole.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept, lacking Ruleset
+	if err := kept.UnmarshalJSON(text); err != nil {
+		t.Fatal(err)
+	}
+	lacking = Predefined("@a:x")
+	for _, tc := range []struct {
+		rules *Ruleset
+		event string
+		want  string
+	}{
+		{&kept, "m.room.encrypted", ".org.matrix.msc4028.encrypted_event"},
+		{&kept, "org.matrix.msc3381.poll.start", ".org.matrix.msc3930.rule.poll_start"},
+		{&kept, "org.matrix.msc3381.poll.response", ".org.matrix.msc3930.rule.poll_response"},
+		{&lacking, "m.room.encrypted", ".m.rule.encrypted"},
+		{&lacking, "org.matrix.msc3381.poll.start", ""},
+	} {
+		for _, offers := range []Offers{0, MSC3930 | MSC4028} {
+			ev := NewEvent([]byte(`{"type":"`+tc.event+`","sender":"@b:x","room_id":"!r:x","content":{}}`), Room{MemberCount: 3})
+			ev.Offer(offers)
+			completed, got := tc.rules.Completed("@a:x"), ""
+			if o := NewCache().Compile(&completed, "@a:x").Evaluate(ev, User{ID: "@a:x"}); o != nil {
+				got = o.RuleID
+			}
+			if got != tc.want {
+				t.Errorf("%s, offering %v: by %q, want %q", tc.event, offers.Names(), got, tc.want)
+			}
+		}
+	}
+}

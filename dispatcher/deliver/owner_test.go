@@ -124,7 +124,7 @@ func (s *ownerStory) again() {
 func (s *ownerStory) redact() {
 	at := s.some()
 	room := s.roomOf(at)
-	found, _, err := s.conn.NotifiedOf(s.t.Context(), stream.NotifiedAt{Room: room, RoomSeq: at, Spans: []stream.Span{{After: 1}}})
+	found, _, err := s.conn.NotifiedLog().Of(s.t.Context(), stream.NotifiedAt{Room: room, RoomSeq: at, Spans: []stream.Span{{After: 1}}})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"poked/events"
 	"poked/events/partition"
@@ -42,10 +43,10 @@ type search struct {
 // of its own: a search may read much, and must not hold up the partition. The message waits
 // for its search; if it is a room event, so do the messages that follow in its room.
 type searches struct {
-	conn    *stream.Conn
 	archive *archive
 	log     *slog.Logger
 	resume  func(partition.Message)
+	told    *stream.NotifiedLog // owned by run
 
 	mu       sync.Mutex
 	queue    []*search
@@ -57,7 +58,7 @@ type searches struct {
 
 func newSearches(conn *stream.Conn, archive *archive, log *slog.Logger, resume func(partition.Message)) *searches {
 	return &searches{
-		conn: conn, archive: archive, log: log, resume: resume,
+		archive: archive, log: log, resume: resume, told: conn.NotifiedLog(),
 		wake: make(chan struct{}, 1), receipts: map[events.RoomID]int{}, finished: map[uint64]*search{},
 	}
 }
@@ -99,6 +100,8 @@ func (q *searches) run(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			case <-q.wake:
+			case <-q.idle():
+				q.told.Forget()
 			}
 			continue
 		}
@@ -109,6 +112,18 @@ func (q *searches) run(ctx context.Context) {
 		q.finish(s)
 		q.resume(s.msg)
 	}
+}
+
+// logKept is how long what was read of NOTIFICATIONS is remembered after it was needed.
+const logKept = time.Minute
+
+// idle returns a channel that receives when what was read of NOTIFICATIONS was not needed for
+// long, or nil if nothing is remembered.
+func (q *searches) idle() <-chan time.Time {
+	if !q.told.Remembers() {
+		return nil
+	}
+	return time.After(logKept)
 }
 
 func (q *searches) next() *search {
@@ -192,7 +207,7 @@ func (q *searches) findRedacted(ctx context.Context, s *search) (err error) {
 	if s.found[s.redacted] = k; k.silent {
 		return nil
 	}
-	s.notified, s.author, err = q.conn.NotifiedOf(ctx, stream.NotifiedAt{
+	s.notified, s.author, err = q.told.Of(ctx, stream.NotifiedAt{
 		Room: s.room, RoomSeq: k.seq, Spans: s.spans, Since: k.since(),
 	})
 	return err

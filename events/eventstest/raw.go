@@ -134,6 +134,19 @@ func (s *Server) each(name string, do func(context.Context, jetstream.JetStream,
 	})
 }
 
+// Consumers returns how many consumers a stream has.
+func (s *Server) Consumers(name string) (n int) {
+	s.t.Helper()
+	s.each(name, func(ctx context.Context, _ jetstream.JetStream, log jetstream.Stream) error {
+		info, err := log.Info(ctx)
+		if err == nil {
+			n += info.State.Consumers
+		}
+		return err
+	})
+	return n
+}
+
 // DeleteMessage removes one message from a stream.
 func (s *Server) DeleteMessage(stream string, seq uint64) {
 	s.t.Helper()

@@ -2,6 +2,7 @@ package stream_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,7 +46,7 @@ func TestNotifiedOf(t *testing.T) {
 					continue
 				}
 				at.Room, at.RoomSeq = "!r", uint64(seq)+1
-				found, sender, err := conn.NotifiedOf(t.Context(), at)
+				found, sender, err := conn.NotifiedLog().Of(t.Context(), at)
 				got := ""
 				for _, one := range found {
 					got += fmt.Sprintf("%v at %d, ", one.Users, one.Seq)
@@ -59,7 +60,7 @@ func TestNotifiedOf(t *testing.T) {
 			}
 		}
 		for _, at := range []stream.NotifiedAt{{Room: "!other", RoomSeq: 1, Since: times[0]}, {Room: "!r", RoomSeq: 1, Since: time.Now().Add(time.Hour)}} {
-			if found, _, err := conn.NotifiedOf(t.Context(), at); err != nil || len(found) > 0 {
+			if found, _, err := conn.NotifiedLog().Of(t.Context(), at); err != nil || len(found) > 0 {
 				t.Errorf("%+v: %v, %v", at, found, err)
 			}
 		}
@@ -78,11 +79,85 @@ func TestNotifiedOfAtAReplicaThatIsBehind(t *testing.T) {
 		for _, behind := range []string{"NOTIFICATIONS", ""} {
 			link.Behind(behind)
 			for _, after := range []uint64{0, 1} {
-				found, _, err := conn.NotifiedOf(t.Context(), stream.NotifiedAt{Room: "!r", RoomSeq: 2, Spans: []stream.Span{{After: after}}, Since: before})
+				found, _, err := conn.NotifiedLog().Of(t.Context(), stream.NotifiedAt{Room: "!r", RoomSeq: 2, Spans: []stream.Span{{After: after}}, Since: before})
 				if err != nil || len(found) != 1 || found[0].Seq != 2 {
 					t.Errorf("%q is behind: after %d %v, %v", behind, after, found, err)
 				}
 			}
 		}
+	})
+}
+
+// TestG12ManyEventsAreFoundInOneReading asks for many events of one room, one after the other and
+// in any order, as when a room's moderator redacts what a spammer wrote: the log is read once, and
+// no more than what is found is read for each.
+func TestG12ManyEventsAreFoundInOneReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := eventstest.StartServer(t).Link()
+		conn := link.Connect(t, eventstest.Topology())
+		since := time.Now()
+		const count = 1500
+		for seq := range uint64(count) {
+			notify(t, conn, "@a:x", events.RoomID(fmt.Sprintf("!%d:x", seq%3)), seq+1)
+		}
+		log := conn.NotifiedLog()
+		find := func(seq uint64) {
+			at := stream.NotifiedAt{Room: events.RoomID(fmt.Sprintf("!%d:x", (seq-1)%3)), RoomSeq: seq, Since: since}
+			found, _, err := log.Of(t.Context(), at)
+			if err != nil || len(found) != 1 || found[0].Seq != seq || found[0].Users[0] != "@a:x" {
+				t.Fatalf("event %d: %v, %v", seq, found, err)
+			}
+		}
+		find(700)
+		consumers, asked := link.Asked("$JS.API.CONSUMER.CREATE."), link.Asked("$JS.")
+		const searches = 300
+		for n := range uint64(searches) {
+			find(1 + n*7919%count)
+			if n == 100 {
+				notify(t, conn, "@a:x", "!0:x", count+1) // more arrives meanwhile
+			}
+		}
+		if more := link.Asked("$JS.API.CONSUMER.CREATE.") - consumers; more > 0 {
+			t.Errorf("%d consumers were made", more)
+		}
+		if more := link.Asked("$JS.") - asked; more > 4*searches {
+			t.Errorf("%d requests for %d events", more, searches)
+		}
+		log.Forget()
+		find(5)
+	})
+}
+
+// TestNotifiedLogForgetsWhatWasLost finds the messages that the log has in place of those that it
+// has lost, although it remembers these.
+func TestNotifiedLogForgetsWhatWasLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := eventstest.StartServer(t)
+		conn := server.Connect(eventstest.Topology())
+		since := time.Now()
+		for seq := range uint64(4) {
+			notify(t, conn, "@a:x", "!r", seq+1)
+		}
+		log := conn.NotifiedLog()
+		find := func(seq uint64, want ...events.UserID) {
+			t.Helper()
+			found, _, err := log.Of(t.Context(), stream.NotifiedAt{Room: "!r", RoomSeq: seq, Since: since})
+			var users []events.UserID
+			for _, one := range found {
+				users = append(users, one.Users...)
+			}
+			if err != nil || !slices.Equal(users, want) {
+				t.Errorf("event %d: %v, %v, want %v", seq, users, err, want)
+			}
+		}
+		find(4, "@a:x")
+		server.LoseEnd(200, stream.Notifications)
+		<-time.After(10 * time.Second) // until connections are back
+		notify(t, conn, "@b:x", "!r", 3)
+		notify(t, conn, "@b:x", "!r", 4)
+		notify(t, conn, "@b:x", "!r", 5)
+		find(3, "@a:x", "@b:x")
+		find(2, "@a:x")
+		find(5, "@b:x")
 	})
 }

@@ -19,8 +19,9 @@ type Passed struct {
 
 // Pass yields the messages of a stream that match filter, in order and without a gap, from
 // a sequence on: all that the leader had when the pass began. It is by far the cheapest way
-// to read much of a stream: the server reads each of its blocks once. It ends with the
-// first error.
+// to read much of a stream: the server reads each of its blocks once. A caller that stops
+// after few messages, or a pass that has no more, costs the server a few reads and no
+// consumer. It ends with the first error.
 func (c *Conn) Pass(ctx context.Context, stream, filter string, from uint64) iter.Seq2[Passed, error] {
 	return func(yield func(Passed, error) bool) {
 		last, err := c.askLeader(ctx, stream, query{Last: filter})
@@ -32,8 +33,36 @@ func (c *Conn) Pass(ctx context.Context, stream, filter string, from uint64) ite
 			return
 		}
 		p := pass{conn: c, stream: stream, filter: filter, next: max(from, 1), end: last.Sequence}
-		p.run(ctx, yield)
+		if p.begin(ctx, yield) {
+			p.run(ctx, yield)
+		}
 	}
+}
+
+// begin reads the first messages, a few at first, and reports whether more are to be read. In a
+// cluster a consumer is made, and deleted, by a vote of the servers, so it is not worth it for
+// little.
+func (p *pass) begin(ctx context.Context, yield func(Passed, error) bool) (more bool) {
+	for limit := 16; limit <= logPage; limit *= 4 {
+		page, pending, err := p.conn.readPage(ctx, p.stream, p.filter, p.next, limit)
+		if err != nil {
+			yield(Passed{}, err)
+			return false
+		}
+		for _, m := range page {
+			if m.Sequence > p.end || !yield(Passed{Seq: m.Sequence, Subject: m.Subject, Data: m.Data, Time: m.Time}, nil) {
+				return false
+			}
+			p.next = m.Sequence + 1
+		}
+		if p.next > p.end {
+			return false
+		}
+		if pending == 0 {
+			break // the rest was removed, or the replica that answered is behind
+		}
+	}
+	return true
 }
 
 // pass is one reading of a part of a stream.

@@ -354,7 +354,7 @@ func TestNotifiedOfInSeveralStreams(t *testing.T) {
 			"beyond the end": {Spans: []stream.Span{{After: 1<<48 + 900}, {After: 2<<48 + 900}, {After: 3<<48 + 900}, {After: 4<<48 + 900}}, Since: before},
 		} {
 			at.Room, at.RoomSeq = "!r", 1
-			found, _, err := conn.NotifiedOf(t.Context(), at)
+			found, _, err := conn.NotifiedLog().Of(t.Context(), at)
 			var users []string
 			var seqs []uint64
 			for _, one := range found {
@@ -368,7 +368,7 @@ func TestNotifiedOfInSeveralStreams(t *testing.T) {
 				t.Errorf("%d bodies: %v", len(bodies), err)
 			}
 		}
-		found, _, err := conn.NotifiedOf(t.Context(), stream.NotifiedAt{Room: "!r", RoomSeq: 1, Spans: spans})
+		found, _, err := conn.NotifiedLog().Of(t.Context(), stream.NotifiedAt{Room: "!r", RoomSeq: 1, Spans: spans})
 		if err != nil || len(found) == 0 {
 			t.Fatal(err)
 		}

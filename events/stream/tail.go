@@ -3,6 +3,7 @@ package stream
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +38,10 @@ var errSilent = errors.New("the server sends no heartbeats")
 // silenceLimit is how long a consumer may be silent before it is given up.
 func (c *Conn) silenceLimit() time.Duration { return 3*c.pulse + c.TickInterval() }
 
+// idleLimit is how long the server keeps a consumer without a pull request: its reader has given
+// it up by then, or has ended.
+func (c *Conn) idleLimit() time.Duration { return 5 * c.silenceLimit() }
+
 // Tail reads the messages of a stream that match a filter, in order and without a gap,
 // and then those that are stored later. It pulls from an ephemeral consumer without
 // acknowledgements. After any fault of the consumer or the connection (a gap, a missing
@@ -53,6 +58,7 @@ type Tail struct {
 
 	nc      *nats.Conn         // of the consumer
 	sub     *nats.Subscription // nil while there is no consumer
+	name    string             // of the consumer, or of the one that is being made
 	inbox   chan *nats.Msg
 	subject string // of pull requests
 
@@ -124,28 +130,30 @@ func (t *Tail) open(ctx context.Context) error {
 	if err := t.checkMade(ctx); err != nil {
 		return err
 	}
+	t.name = rand.Text()
 	cfg := jetstream.ConsumerConfig{
-		Description: t.cfg.Reader, AckPolicy: jetstream.AckNonePolicy, FilterSubject: t.cfg.Filter,
-		InactiveThreshold: time.Minute, MemoryStorage: true, Replicas: 1,
+		Name: t.name, Description: t.cfg.Reader, AckPolicy: jetstream.AckNonePolicy, FilterSubject: t.cfg.Filter,
+		InactiveThreshold: t.conn.idleLimit(), MemoryStorage: true, Replicas: 1,
 	}
 	t.cfg.From(&cfg)
-	nc, js := t.conn.nc, t.conn.js
-	if t.cfg.Bulk {
+	js := t.conn.js
+	if t.nc = t.conn.nc; t.cfg.Bulk {
 		var err error
-		if nc, js, err = t.conn.reading(); err != nil {
+		if t.nc, js, err = t.conn.reading(); err != nil {
 			return err
 		}
 	}
 	consumer, err := js.CreateConsumer(ctx, t.cfg.Stream, cfg)
 	if err != nil {
+		t.abandon() // it may have been made
 		return fmt.Errorf("create consumer: %w", err)
 	}
-	t.inbox = make(chan *nats.Msg, 3*pullBatch)
-	t.nc = nc
-	if t.sub, err = nc.ChanSubscribe(nats.NewInbox(), t.inbox); err != nil {
-		t.inbox = nil
+	inbox := make(chan *nats.Msg, 3*pullBatch)
+	if t.sub, err = t.nc.ChanSubscribe(nats.NewInbox(), inbox); err != nil {
+		t.abandon()
 		return fmt.Errorf("subscribe: %w", err)
 	}
+	t.inbox = inbox
 	info := consumer.CachedInfo()
 	t.subject = "$JS.API.CONSUMER.MSG.NEXT." + t.cfg.Stream + "." + info.Name
 	t.expected, t.coming, t.heard = 1, 0, time.Now()
@@ -281,10 +289,19 @@ func (t *Tail) fail(err error) {
 	t.retryAt = time.Now().Add(wait.RetryPause)
 }
 
-// Close drops the consumer. The server deletes it once it has been idle.
+// Close drops the consumer.
 func (t *Tail) Close() {
 	if t.sub != nil {
 		_ = t.sub.Unsubscribe() // fails only on a connection that is closed
+		t.abandon()
 	}
 	t.sub, t.inbox = nil, nil
+}
+
+// abandon requests the deletion of the consumer, without waiting. A server allows a stream no
+// more than 1000 consumers unless it is told to, and refuses new ones to everybody once readers
+// that come and go have left so many behind. It deletes one that has been idle by itself, for
+// which the request cannot be sent or is lost.
+func (t *Tail) abandon() {
+	_ = t.nc.Publish("$JS.API.CONSUMER.DELETE."+t.cfg.Stream+"."+t.name, nil) // fails only without a connection
 }

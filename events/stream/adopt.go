@@ -18,7 +18,7 @@ func (c *Conn) Adopt(ctx context.Context, t Topology) error {
 		return c.notReady(err)
 	}
 	for _, name := range t.names() {
-		_, err := c.js.Stream(ctx, name)
+		_, err := c.askStream(ctx, name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return c.Setup(ctx, t)
 		}

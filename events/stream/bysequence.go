@@ -85,12 +85,12 @@ func (c *Conn) getAll(ctx context.Context, seqs []uint64, bodies map[uint64][]by
 // not know the sequence yet, does not count.
 func (c *Conn) checkRemoved(ctx context.Context, seq uint64) error {
 	name := c.logAt(seq)
-	info, err := c.streams[name].Info(ctx)
+	_, end, err := c.StreamEnd(ctx, name)
 	if err != nil {
 		return fmt.Errorf("look for message %d: %w", seq, err)
 	}
 	msg, err := c.askLeader(ctx, name, query{From: seq})
-	if err == nil && (msg != nil || info.State.LastSeq < seq) {
+	if err == nil && (msg != nil || end < seq) {
 		err = errBehind
 	}
 	return err

@@ -80,7 +80,7 @@ func (c *Conn) Keep(ctx context.Context, t Topology) error {
 func (c *Conn) look(ctx context.Context, name string) (anew bool) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
-	stream, err := c.js.Stream(ctx, name)
+	stream, err := c.askStream(ctx, name)
 	switch {
 	case err == nil:
 		c.noteEnd(name, stream.CachedInfo().State.LastSeq)

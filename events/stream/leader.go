@@ -41,9 +41,9 @@ func leaderSubject(stream string) string { return "$JS.API.STREAM.MSG.GET." + st
 // askLeader returns a message according to the leader of a stream, or nil if there is
 // none.
 func (c *Conn) askLeader(ctx context.Context, stream string, q query) (*jetstream.RawStreamMsg, error) {
-	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
-	defer cancel()
-	answer, err := c.nc.RequestWithContext(ctx, leaderSubject(stream), q.encode())
+	answer, err := again(ctx, func(ctx context.Context) (*nats.Msg, error) {
+		return c.nc.RequestWithContext(ctx, leaderSubject(stream), q.encode())
+	})
 	if err != nil {
 		return nil, fmt.Errorf("ask the leader of %s: %w", stream, err)
 	}

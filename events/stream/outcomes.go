@@ -34,7 +34,7 @@ const maxAttempts = 16 << 20
 // stream OUTCOMES it yields none.
 func (c *Conn) Attempts(ctx context.Context, user events.UserID, since time.Time) iter.Seq2[events.Attempt, error] {
 	return func(yield func(events.Attempt, error) bool) {
-		if _, err := c.js.Stream(ctx, streamOutcomes); errors.Is(err, jetstream.ErrStreamNotFound) {
+		if _, err := c.askStream(ctx, streamOutcomes); errors.Is(err, jetstream.ErrStreamNotFound) {
 			return
 		}
 		for msg, err := range c.readSince(ctx, streamOutcomes, "outcome."+c.partOf(events.Token(user)), since) {

@@ -152,7 +152,7 @@ func (c *Conn) IsAstray(stored string) bool {
 // there are none.
 func (c *Conn) existing(ctx context.Context) (t Topology, err error) {
 	for _, name := range []string{Rooms, rangeName(Rooms, 1)} {
-		stream, err := c.js.Stream(ctx, name)
+		stream, err := c.askStream(ctx, name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			continue
 		}

@@ -151,7 +151,7 @@ func (c *Conn) stateHeardOf(ctx context.Context, number int, enough uint64) (sta
 		if known.source >= enough {
 			return known, nil
 		}
-		stream, err := c.js.Stream(ctx, filled)
+		stream, err := c.askStream(ctx, filled)
 		if err != nil {
 			return known, fmt.Errorf("look up stream %s: %w", filled, err)
 		}

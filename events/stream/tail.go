@@ -143,7 +143,9 @@ func (t *Tail) open(ctx context.Context) error {
 			return err
 		}
 	}
-	consumer, err := js.CreateConsumer(ctx, t.cfg.Stream, cfg)
+	consumer, err := again(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+		return js.CreateConsumer(ctx, t.cfg.Stream, cfg) // of that name there is one in the end
+	})
 	if err != nil {
 		t.abandon() // it may have been made
 		return fmt.Errorf("create consumer: %w", err)
@@ -172,7 +174,7 @@ func (t *Tail) checkMade(ctx context.Context) error {
 	if t.cfg.Made.IsZero() {
 		return nil
 	}
-	stream, err := t.conn.js.Stream(ctx, t.cfg.Stream)
+	stream, err := t.conn.askStream(ctx, t.cfg.Stream)
 	if err != nil {
 		return fmt.Errorf("look up stream: %w", err)
 	}

@@ -17,7 +17,7 @@ func TestTailLeavesNoConsumer(t *testing.T) {
 	read := func(t *testing.T, conn *stream.Conn, bulk bool) *stream.Tail {
 		t.Helper()
 		tail := conn.Tail(stream.TailConfig{
-			Stream: stream.Notifications, Filter: "log.>", Bulk: bulk, Log: conn.Log(),
+			Stream: stream.Notifications, Filter: "log.>", Bulk: bulk, Log: conn.Log(), Patience: time.Second / 2,
 			From: func(cfg *jetstream.ConsumerConfig) { cfg.DeliverPolicy = jetstream.DeliverAllPolicy },
 		})
 		if messages := tail.Messages(t.Context()); messages != nil {

@@ -321,11 +321,11 @@ func (c *Conn) Kept() time.Duration {
 // one: what is older has expired.
 func (c *Conn) LogBegin(ctx context.Context, part int) (uint64, error) {
 	name := c.StreamOf(Notifications, part)
-	info, err := c.streams[name].Info(ctx)
+	stream, err := c.lookUp(ctx, name)
 	if err != nil {
-		return 0, fmt.Errorf("look up stream %s: %w", name, err)
+		return 0, err
 	}
-	return info.State.FirstSeq, nil
+	return stream.CachedInfo().State.FirstSeq, nil
 }
 
 // TrimLogs removes all but the newest messages of each stream of ROOMS and NOTIFICATIONS, as
@@ -341,7 +341,7 @@ func (c *Conn) TrimLogs(ctx context.Context, keep uint64) error {
 
 // StreamEnd returns when a stream was made, and its last sequence.
 func (c *Conn) StreamEnd(ctx context.Context, name string) (made time.Time, lastSeq uint64, err error) {
-	stream, err := c.js.Stream(ctx, name)
+	stream, err := c.askStream(ctx, name)
 	if err != nil {
 		return time.Time{}, 0, fmt.Errorf("look up stream %s: %w", name, err)
 	}
@@ -363,8 +363,14 @@ func (c *Conn) open(ctx context.Context, t Topology) error {
 	return nil
 }
 
+// askStream returns a stream, with what the server says of it now.
+func (c *Conn) askStream(ctx context.Context, name string) (jetstream.Stream, error) {
+	return again(ctx, func(ctx context.Context) (jetstream.Stream, error) { return c.js.Stream(ctx, name) })
+}
+
+// lookUp is askStream with an error that names the stream, and wraps [ErrNoStreams] if there is none.
 func (c *Conn) lookUp(ctx context.Context, name string) (jetstream.Stream, error) {
-	stream, err := c.js.Stream(ctx, name)
+	stream, err := c.askStream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		err = ErrNoStreams
 	}
@@ -377,7 +383,7 @@ func (c *Conn) lookUp(ctx context.Context, name string) (jetstream.Stream, error
 // replicas returns the number of replicas for a stream: never less than it has, so that a
 // process started without the flag does not undo another's choice.
 func (c *Conn) replicas(ctx context.Context, stream string, want int) int {
-	have, err := c.js.Stream(ctx, stream)
+	have, err := c.askStream(ctx, stream)
 	if err != nil {
 		return want // it does not exist yet, or Setup reports the error
 	}
@@ -388,7 +394,7 @@ func (c *Conn) replicas(ctx context.Context, stream string, want int) int {
 func (c *Conn) checkLog(ctx context.Context, t Topology) error {
 	for _, number := range t.numbers() {
 		want := t.notifications(number)
-		stream, err := c.js.Stream(ctx, want.Name)
+		stream, err := c.askStream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			continue
 		}

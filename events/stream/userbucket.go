@@ -53,7 +53,7 @@ func (b userBucket[T]) put(ctx context.Context, c *Conn, value T) error {
 // together, at most: it also counts the markers of deleted keys.
 func (c *Conn) StoredUsers(ctx context.Context) (n uint64, err error) {
 	for _, bucket := range []string{bucketPushers, bucketPushRules} {
-		stream, err := c.js.Stream(ctx, bucketStream(bucket))
+		stream, err := c.askStream(ctx, bucketStream(bucket))
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			err = ErrNoStreams
 		}

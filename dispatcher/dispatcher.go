@@ -105,6 +105,7 @@ type Config struct {
 	RequestTimeout time.Duration   `name:"request-timeout" default:"75s" env:"POKED_REQUEST_TIMEOUT" help:"Time limit of one poke. Sygnal may take 70s to answer."`
 	PokeTTL        time.Duration   `name:"poke-ttl" default:"24h" env:"POKED_POKE_TTL" help:"Age at which an undelivered poke becomes a dead letter, at least 12h less than --keep."`
 	PayloadLimit   []string        `name:"payload-limit" env:"POKED_PAYLOAD_LIMIT" placeholder:"GATEWAY=BYTES" help:"Largest request body for a push gateway, by its host or URL, such as ntfy.example.org=4096: longer pokes are shortened. Without it poked finds out: what a gateway answers 413 to is sent shorter, and the limit is remembered for an hour."`
+	EventTTL       []string        `name:"event-ttl" env:"POKED_EVENT_TTL" placeholder:"TYPE=DURATION" help:"A shorter --poke-ttl for pokes about events of a type, such as m.room.member=1h. Of an encrypted event the type is m.room.encrypted. A pusher may ask for a shorter one, too: poked.ttl in its data, in seconds."`
 	CatchUpLimit   int             `name:"catch-up-limit" default:"100" env:"POKED_CATCH_UP_LIMIT" help:"A pusher that is more than this many notifications behind, after a failure at its gateway, gets only the newest one per room."`
 	Badge          deliver.BadgeOf `name:"badge" default:"messages" env:"POKED_BADGE" placeholder:"messages|rooms|none" help:"What the unread count counts: messages, rooms, or none for pokes without it."`
 	DelayIfActive  time.Duration   `name:"delay-if-active" default:"0s" env:"POKED_DELAY_IF_ACTIVE" help:"How long a poke waits while its user is reading elsewhere; it is not sent if they read the message meanwhile. Highlights do not wait. 0 is off."`
@@ -138,6 +139,9 @@ func (c Config) Validate() error {
 	case c.DelayIfActive >= c.PokeTTL:
 		return errors.New("--delay-if-active must be shorter than --poke-ttl")
 	}
+	if _, err := deliver.ParseEventTTLs(c.EventTTL); err != nil {
+		return fmt.Errorf("--event-ttl: %w", err)
+	}
 	if _, err := deliver.ParsePayloadLimits(c.PayloadLimit); err != nil {
 		return fmt.Errorf("--payload-limit: %w", err)
 	}
@@ -157,6 +161,7 @@ func (c Config) CheckKeep(keep time.Duration) error {
 type Dispatcher struct {
 	cfg        Config
 	payloads   deliver.PayloadLimits
+	eventTTL   deliver.EventTTLs
 	policy     *pushgateway.Policy
 	conn       *stream.Conn
 	group      *partition.Group
@@ -189,9 +194,13 @@ func New(cfg Config, policy *pushgateway.Policy, conn *stream.Conn, log *slog.Lo
 	if err != nil {
 		return nil, fmt.Errorf("configure dispatcher: %w", err)
 	}
+	eventTTL, err := deliver.ParseEventTTLs(cfg.EventTTL)
+	if err != nil {
+		return nil, fmt.Errorf("configure dispatcher: %w", err)
+	}
 	worker := rand.Text()
 	return &Dispatcher{
-		cfg: cfg, payloads: payloads, policy: policy, conn: conn, group: partition.NewGroup(conn), worker: worker,
+		cfg: cfg, payloads: payloads, eventTTL: eventTTL, policy: policy, conn: conn, group: partition.NewGroup(conn), worker: worker,
 		log:   log.With("worker", worker),
 		dial:  policy.Dialer(net.Dialer{Timeout: poke.DialTimeout}),
 		ready: make(chan struct{}),

@@ -155,6 +155,10 @@ func (f *fields) data(p *events.Pusher, policy *pushgateway.Policy) json.RawMess
 		f.browser(object, p.Pushkey)
 	}
 	f.checkURL(f.str("data.url", raw), check)
+	if ttl, ok := object["poked.ttl"]; ok {
+		var seconds int64
+		f.want(json.Unmarshal(ttl, &seconds) == nil && seconds > 0, "data.poked.ttl", "must be a number of seconds, at least 1")
+	}
 	encoded, err := json.Marshal(f.raw["data"])
 	f.want(err == nil && len(encoded) <= maxDataBytes, "data", fmt.Sprintf("must have at most %d bytes as compact JSON", maxDataBytes))
 	return encoded

@@ -61,7 +61,7 @@ func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) poke.Out
 	if p.n.IsOver(now) && len(p.past) == 0 {
 		return poke.Outcome{Kind: poke.Withheld, Class: poke.ClassRingOver}
 	}
-	if p.age(now) > d.PokeTTL && len(p.past) == 0 {
+	if p.age(now) > d.timeToLive(p.pusher, &p.n) && len(p.past) == 0 {
 		return poke.Outcome{Kind: poke.Expired, Class: poke.ClassExpired}
 	}
 	if p.pusher.Refused != nil {
@@ -166,9 +166,13 @@ func (d *Deliverer) conclude(l *lane, p *outgoing, out poke.Outcome, now time.Ti
 // storeDead stores a poke as a dead letter, after some attempts of which the last had a
 // failure.
 func (d *Deliverer) storeDead(p *outgoing, reason events.DeadReason, attempts int, last poke.Failure) error {
+	detail := ""
+	if reason == events.DeadExpired {
+		detail = "older than " + d.timeToLive(p.pusher, &p.n).String()
+	}
 	err := d.stored(p, func(done func(error)) {
 		d.Conn.PublishDead(events.DeadLetter{
-			Reason: reason, At: time.Now(), UserID: p.pusher.User, RoomID: p.room, EventID: p.n.EventID,
+			Reason: reason, Detail: detail, At: time.Now(), UserID: p.pusher.User, RoomID: p.room, EventID: p.n.EventID,
 			AppID: p.pusher.AppID, Pushkey: p.pusher.Pushkey, Attempts: attempts, LastError: last.String(),
 			Message: p.n.AppendJSON(nil),
 		}, done)

@@ -19,7 +19,7 @@ func (d *Deliverer) delay(r *recipient, n *events.Notification) {
 		case n.Highlight, n.Rings():
 			l.holdNoMore()
 		case now.Sub(r.activeAt) < d.DelayIfActive:
-			l.holdUntil(now, now.Add(d.DelayIfActive))
+			l.holdUntil(now, now.Add(min(d.DelayIfActive, d.timeToLive(l.pusher, n)/2)))
 		}
 	}
 }

@@ -41,7 +41,7 @@
 //	this process is late        by so much no gateway counts as slower, so none loses its limit or is down for it
 //	more to send than it can    pokes are late and in order; live lanes get most turns, operators see "capacity"
 //	requests hang               they take no place of the limit; probes beyond it find out when that is over
-//	gateway is back             the next probe finds out (G5); what expired is a dead letter
+//	gateway is back             the next probe finds out (G5); what expired is a dead letter (ttl.go)
 //	others are back too         those that went down since it had last worked are probed within a second
 //	one poke refused            after a few tries the lane tries what comes after it; if the gateway takes that,
 //	                            or what others of the app get, the poke is a dead letter (G13)
@@ -159,6 +159,7 @@ type Config struct {
 	VAPID         *atomic.Pointer[webpush.Signer] // identifies poked to push services of browsers; nil in it until the key is known
 	Counts        *Counters
 	PokeTTL       time.Duration // age at which an undelivered poke becomes a dead letter
+	EventTTL      EventTTLs     // shorter ones
 	Badge         BadgeOf
 	DelayIfActive time.Duration   // how long a poke waits while its user reads elsewhere; 0 is off
 	CatchUpLimit  int             // notifications waiting for a pusher that has failed beyond which only the newest of each room is sent

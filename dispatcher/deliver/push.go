@@ -38,7 +38,7 @@ func (d *Deliverer) push(s *sender, p *outgoing, now time.Time) (out poke.Outcom
 	}
 	request := poke.Push{
 		URL: p.pusher.URL.String(), Body: sealed, Authorization: authorization,
-		TTL: p.lasts(d.PokeTTL, now), Urgency: p.urgency(message), Topic: p.topic(),
+		TTL: p.lasts(d.timeToLive(p.pusher, &p.n), now), Urgency: p.urgency(message), Topic: p.topic(),
 	}
 	d.Client.Push(&request, func(a poke.Answer) { out = poke.DecidePush(a, time.Now()) })
 	return out

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"bytes"
+	"time"
 
 	"poked/events"
 	"poked/events/pushgateway"
@@ -22,6 +23,7 @@ type Pusher struct {
 	Refused   error            // why the policy forbids poking the pusher, or nil
 	EventOnly bool             // data.format is event_id_only
 	NoBadge   bool             // data asks for no counts (MSC4076)
+	TTL       time.Duration    // data asks for pokes no older than this ("poked.ttl"); 0 if it does not
 	Web       *Browser         // what only a browser has; nil for others
 	Follows   events.PusherID  // the pusher before it of the same device and app, or ""
 }

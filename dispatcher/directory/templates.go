@@ -3,6 +3,8 @@ package directory
 import (
 	"encoding/json"
 	"hash/maphash"
+	"math"
+	"time"
 
 	"poked/events"
 	"poked/events/pushgateway"
@@ -19,6 +21,7 @@ type template struct {
 	data      []byte // without url; nil if there is none, or each pusher has its own
 	eventOnly bool   // data.format is event_id_only
 	noBadge   bool   // data asks for no counts (MSC4076)
+	ttl       time.Duration
 }
 
 // templateKey identifies a template: by all of data as the client set it or, if its
@@ -37,6 +40,15 @@ type dataFields struct {
 	URL     string `json:"url"`
 	Format  string `json:"format"`
 	NoBadge bool   `json:"org.matrix.msc4076.disable_badge_count"`
+	TTL     int64  `json:"poked.ttl"` // in seconds
+}
+
+// ttl returns the time to live, or 0 if data has none that makes sense.
+func (f dataFields) ttl() time.Duration {
+	if f.TTL <= 0 || f.TTL > math.MaxInt64/int64(time.Second) {
+		return 0
+	}
+	return time.Duration(f.TTL) * time.Second
 }
 
 // eventIDOnly is the format of pushers that receive no more than an event's id.
@@ -83,7 +95,7 @@ func (t *templates) acquire(p *events.Pusher) (number int, own []byte) {
 	_ = json.Unmarshal(p.Data, &read)
 	fields := read.dataFields
 	fields.NoBadge = fields.NoBadge || read.Stable
-	key := templateKey{appID: p.AppID, own: true, fields: dataFields{fields.URL, "", fields.NoBadge}}
+	key := templateKey{appID: p.AppID, own: true, fields: dataFields{URL: fields.URL, NoBadge: fields.NoBadge, TTL: fields.TTL}}
 	if fields.Format == eventIDOnly {
 		key.fields.Format = eventIDOnly
 	}
@@ -111,7 +123,7 @@ func (t *templates) acquireKey(key templateKey, data []byte) int {
 	}
 	number, ok := t.byKey[key]
 	if !ok {
-		made := &template{key: key, data: data, eventOnly: fields.Format == eventIDOnly, noBadge: fields.NoBadge}
+		made := &template{key: key, data: data, eventOnly: fields.Format == eventIDOnly, noBadge: fields.NoBadge, ttl: fields.ttl()}
 		if key.web {
 			made.url = nil
 		} else if made.url, made.refused = t.policy.CheckURL(fields.URL); made.refused != nil {
@@ -150,7 +162,7 @@ type browserFields struct {
 func (t *templates) setBrowser(p *Pusher, data []byte) {
 	var read browserFields
 	_ = json.Unmarshal(data, &read) // a field of another type than ours is the app's own
-	p.EventOnly, p.NoBadge = read.Format == eventIDOnly, read.NoBadge || read.NoBadgeToo
+	p.EventOnly, p.NoBadge, p.TTL = read.Format == eventIDOnly, read.NoBadge || read.NoBadgeToo, read.ttl()
 	if p.Data, p.Refused = pushgateway.StripBrowser(data); p.Refused != nil {
 		return
 	}

@@ -1,6 +1,7 @@
 package dispatchertest
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"time"
@@ -113,6 +114,14 @@ func notDelivered() map[string]Silence {
 			Notified: true, Fate: trace.FateRingOver, Text: "the call was over",
 		},
 		"gateway down": {Arrange: down, Say: message, Notified: true, Fate: trace.FateWaiting, Text: "Waiting: its gateway fails (http_502"},
+		"older than the pusher wants": {
+			Arrange: func(h *Harness) {
+				h.GatewayDown()
+				h.RegisterAll("@bob:x", events.Pusher{Pushkey: "bob", Data: json.RawMessage(`{"url":"http://gw.test/_matrix/push/v1/notify","poked.ttl":60}`)})
+			},
+			Say: message, After: func(h *Harness) { <-time.After(5 * time.Minute); h.GatewayUp(); h.CaughtUp() },
+			Notified: true, Fate: trace.FateDead, Text: "it was older than 1m0s, its time to live",
+		},
 		"pusher refused": {
 			Arrange: func(h *Harness) {
 				h.Gateway.Answer(Always(eventstest.Reply{Body: `{"rejected":["bob"]}`}))

@@ -117,10 +117,13 @@ func (p *Pusher) Because(t *Trace, u *User, now time.Time) string {
 
 func (p *Pusher) deadBecause() string {
 	why := map[events.DeadReason]string{
-		events.DeadExpired: "it was older than --poke-ttl",
+		events.DeadExpired: "it was older than its time to live",
 		events.DeadRefused: "its gateway refuses this poke and takes others",
 		events.DeadSkipped: "an operator put it aside",
 	}[p.Letter.Reason]
+	if p.Letter.Reason == events.DeadExpired && p.Letter.Detail != "" { // a record of an earlier version has none
+		why = "it was " + p.Letter.Detail + ", its time to live"
+	}
 	text := fmt.Sprintf("Given up at %s: %s (dead letter %d", clock(p.Letter.At), why, p.Letter.Seq)
 	if p.Letter.LastError != "" {
 		text += ", last error " + p.Letter.LastError

@@ -86,6 +86,8 @@ func TestUsageErrors(t *testing.T) {
 		{"short recheck", []string{"serve", "--homeserver", "http://a", "--recheck", "1s"}, "--recheck"},
 		{"pokes that outlive the log", []string{"dispatcher", "--nats", "a", "--poke-ttl", "61h"}, "--poke-ttl must be at most 60h"},
 		{"pokes that outlive the log in serve", []string{"serve", "--tokens", tokens, "--poke-ttl", "200h"}, "--poke-ttl must be at most"},
+		{"a time to live that is none", []string{"dispatcher", "--nats", "a", "--event-ttl", "m.room.member=soon"}, "--event-ttl: "},
+		{"a payload limit that is none", []string{"dispatcher", "--nats", "a", "--payload-limit", "ntfy.sh"}, "--payload-limit: "},
 		{"pokes that expire while they wait", []string{"dispatcher", "--nats", "a", "--poke-ttl", "1m", "--delay-if-active", "1m"}, "--delay-if-active must be shorter"},
 		{"unknown NATS scheme", []string{"publish", "--nats", "http://a"}, "scheme"},
 	} {

@@ -171,7 +171,7 @@ func (p *Page) letterView() view {
 // reasonWords returns what the reason of a dead letter means.
 func reasonWords(reason events.DeadReason) string {
 	return map[events.DeadReason]string{
-		events.DeadExpired: "the poke was older than --poke-ttl", events.DeadRefused: "its gateway refuses this poke and takes others",
+		events.DeadExpired: "the poke was older than its time to live", events.DeadRefused: "its gateway refuses this poke and takes others",
 		events.DeadSkipped: "an operator put it aside", events.DeadBadEvent: "a room event that cannot be read",
 		events.DeadBadReceipt: "receipts that cannot be read", events.DeadBadNotification: "a notification that cannot be read",
 		events.DeadBadMessage: "a message that cannot be read", events.DeadBadValue: "a stored value that cannot be read",

@@ -311,7 +311,7 @@ func runUntil(t *testing.T, run func(context.Context) error) (stop func()) {
 			if err != nil {
 				t.Errorf("run: %v", err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(eventstest.Patience):
 			t.Error("does not stop")
 		}
 	})

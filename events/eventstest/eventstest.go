@@ -142,11 +142,15 @@ func (s *Server) dial(over nats.InProcessConnProvider, log *slog.Logger) *stream
 // Topology is a small one, for tests.
 func Topology() stream.Topology { return Streams(stream.Topology{Partitions: 2, Replicas: 1}) }
 
+// Patience is how long a test waits for what should happen soon: so long that a machine which is
+// busy with many others does not fail it.
+const Patience = 5 * time.Minute
+
 // WaitFor waits until done returns true. It checks every few milliseconds, which cost
-// nothing inside a bubble, and fails the test after a minute.
+// nothing inside a bubble, and fails the test after [Patience].
 func WaitFor(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

@@ -17,6 +17,7 @@ import (
 
 	"poked/cmd/internal/clitest"
 	"poked/cmd/internal/node"
+	"poked/events/eventstest"
 )
 
 // process is the whole program, run inside the test as main does.
@@ -62,7 +63,7 @@ func (p *process) waitReady() map[string]any {
 		return where
 	case <-p.ended:
 		p.t.Fatalf("it ended with %d before it was ready:\n%s", p.code, p.log())
-	case <-time.After(time.Minute):
+	case <-time.After(eventstest.Patience):
 		p.t.Fatalf("it does not get ready:\n%s", p.log())
 	}
 	return nil

@@ -72,7 +72,7 @@ func TestG14FullDisk(t *testing.T) {
 	}
 	select {
 	case <-p.ended:
-	case <-time.After(time.Minute):
+	case <-time.After(eventstest.Patience):
 		t.Fatalf("it does not end though the disk has free space again:\n%s", p.log())
 	}
 	if p.code != ExitFailure || !strings.Contains(p.log(), "a restart mends it") {
@@ -179,7 +179,7 @@ func TestG14NoFileDescriptors(t *testing.T) {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(time.Minute):
+	case <-time.After(eventstest.Patience):
 		t.Fatalf("it does not end:\n%s", c.log())
 	}
 	if code := c.ProcessState.ExitCode(); code != ExitFailure || !strings.Contains(c.log(), "a restart mends it") {

@@ -43,7 +43,7 @@ func get(t *testing.T, addr, path string) (status int, body string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := (&http.Client{Timeout: 10 * time.Second}).Do(request)
+	response, err := (&http.Client{Timeout: eventstest.Patience}).Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

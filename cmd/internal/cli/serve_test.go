@@ -118,7 +118,7 @@ func setPusher(t *testing.T, base, gateway, pushkey string) {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer alice-token")
-	client := &http.Client{Timeout: 10 * time.Second}
+	client := &http.Client{Timeout: eventstest.Patience}
 	response, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func getAsAlice(t *testing.T, base, what string) string {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer alice-token")
-	response, err := (&http.Client{Timeout: 10 * time.Second}).Do(request)
+	response, err := (&http.Client{Timeout: eventstest.Patience}).Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +325,7 @@ func statusWith(t *testing.T, base, token string) int {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
-	response, err := (&http.Client{Timeout: 10 * time.Second}).Do(request)
+	response, err := (&http.Client{Timeout: eventstest.Patience}).Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func TestServeInFourStreams(t *testing.T) {
 			if p.Notification.EventID != "$with-"+streams {
 				t.Errorf("--streams %s: poked for %s", streams, p.Notification.EventID)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(eventstest.Patience):
 			t.Fatalf("--streams %s: no poke arrives", streams)
 		}
 		p.terminate()

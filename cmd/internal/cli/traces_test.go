@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	spans "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -105,7 +104,7 @@ func TestTracesAreExported(t *testing.T) {
 	if err := publish.NewPublisher(conn).Event(t.Context(), []byte(message("room", 1000)), publish.Traced("00-"+trace+"-"+publisher+"-01")); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), eventstest.Patience)
 	defer cancel()
 	var header string
 	select {

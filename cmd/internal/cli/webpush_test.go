@@ -157,7 +157,7 @@ func openTab(t *testing.T, origin string) *tab {
 func (b *tab) until(expression, want string) {
 	b.t.Helper()
 	got := ""
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-time.After(50 * time.Millisecond) {
+	for end := time.Now().Add(eventstest.Patience); time.Now().Before(end); <-time.After(50 * time.Millisecond) {
 		var err error
 		if got, err = chromedp.Run(b.ctx, chromedp.Evaluate[string](expression)); err == nil && strings.Contains(got, want) {
 			return

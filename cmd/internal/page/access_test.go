@@ -12,7 +12,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"poked/cmd/internal/page"
 	"poked/events/eventstest"
@@ -58,7 +57,7 @@ func client(t *testing.T) *http.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &http.Client{Timeout: 30 * time.Second, Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{Timeout: eventstest.Patience, Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // Who may look, and who may act: on loopback everybody may look who names it and comes through no
@@ -259,7 +258,7 @@ func TestPagesAreLive(t *testing.T) {
 	t.Parallel()
 	s := startStand(t)
 	s.furnish()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), eventstest.Patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.ops+"/gateways", nil)
 	if err != nil {

@@ -12,12 +12,11 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+
+	"poked/events/eventstest"
 )
 
 func writeFile(path, content string) error { return os.WriteFile(path, []byte(content), 0o600) }
-
-// browserPatience is how long anything in the browser may take.
-const browserPatience = 60 * time.Second
 
 // chromium returns the path of Debian's Chromium. Without it the test is skipped, but not in CI:
 // .ci/run installs it.
@@ -59,7 +58,7 @@ func openBrowser(t *testing.T) *browser {
 // do does steps in the tab, and fails the test if one fails.
 func (b *browser) do(steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.tab, browserPatience)
+	ctx, cancel := context.WithTimeout(b.tab, eventstest.Patience)
 	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		b.t.Fatal(err)
@@ -69,7 +68,7 @@ func (b *browser) do(steps ...chromedp.Action[chromedp.Void]) {
 // get returns the value of an action in the tab.
 func get[T any](b *browser, action chromedp.Action[T]) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.tab, browserPatience)
+	ctx, cancel := context.WithTimeout(b.tab, eventstest.Patience)
 	defer cancel()
 	value, err := chromedp.Run(ctx, action)
 	if err != nil {
@@ -88,8 +87,8 @@ func (b *browser) open(url string) {
 // another page, where nothing can be evaluated for a moment.
 func (b *browser) until(expression string) {
 	b.t.Helper()
-	for end := time.Now().Add(browserPatience); ; <-time.After(20 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(b.tab, browserPatience)
+	for end := time.Now().Add(eventstest.Patience); ; <-time.After(20 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(b.tab, eventstest.Patience)
 		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
 		cancel()
 		if err == nil && ok {
@@ -138,7 +137,7 @@ func looks() map[string]look {
 // with makes the tab look so.
 func (b *browser) with(l look) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.tab, browserPatience)
+	ctx, cancel := context.WithTimeout(b.tab, eventstest.Patience)
 	defer cancel()
 	_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.scheme}},

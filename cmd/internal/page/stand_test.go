@@ -142,7 +142,7 @@ func (s *stand) asClient(token, method, path, body string) {
 		s.t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
-	res, err := (&http.Client{Timeout: 10 * time.Second}).Do(req)
+	res, err := (&http.Client{Timeout: eventstest.Patience}).Do(req)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 
 	"poked/events"
@@ -70,6 +71,17 @@ func (r *recent) add(m *logged, limit int) {
 		n := copy(r.items, r.items[r.head:])
 		clear(r.items[n:])
 		r.items, r.head = r.items[:n], 0
+	}
+}
+
+// about yields the messages about the same event.
+func (r *recent) about(n *events.LogNotification) iter.Seq[*logged] {
+	return func(yield func(*logged) bool) {
+		for _, m := range r.byEvent[n.RoomSeq] {
+			if m.n.EventID == n.EventID && !yield(m) {
+				return
+			}
+		}
 	}
 }
 

@@ -25,17 +25,32 @@ type earlier struct {
 	usedAt time.Time
 }
 
-// repeat is an event and a user.
-type repeat struct{ roomSeq, user uint64 }
+// repeat is an event and a user. The sequence of an event may be that of another one, which
+// ROOMS has lost by a power cut, so it takes the id as well; that is 0 for a redacted event, of
+// which the log knows only the sequence.
+type repeat struct{ roomSeq, event, user uint64 }
 
 // earlierKept is how long the part is remembered after it was needed.
 const earlierKept = time.Minute
 
-// userSeed prevents a user from choosing an id whose hash collides with another's.
-var userSeed = maphash.MakeSeed() //nolint:gochecknoglobals // it never changes
+// repeatSeed prevents anybody from choosing an id whose hash collides with another's.
+var repeatSeed = maphash.MakeSeed() //nolint:gochecknoglobals // it never changes
 
-func repeatOf(roomSeq uint64, user events.UserID) repeat {
-	return repeat{roomSeq: roomSeq, user: maphash.String(userSeed, string(user))}
+func repeatOf(n *events.LogNotification, user events.UserID) repeat {
+	return repeat{
+		roomSeq: n.RoomSeq, event: maphash.String(repeatSeed, string(n.EventID)), user: maphash.String(repeatSeed, string(user)),
+	}
+}
+
+func redactedOf(roomSeq uint64, user events.UserID) repeat {
+	return repeat{roomSeq: roomSeq, user: maphash.String(repeatSeed, string(user))}
+}
+
+// has reports whether the log has notified a user of an event.
+func (e *earlier) has(n *events.LogNotification, user events.UserID) bool {
+	_, notified := e.seen[repeatOf(n, user)]
+	_, redacted := e.seen[redactedOf(n.RoomSeq, user)]
+	return notified || redacted
 }
 
 // repeated returns the users of a message who have been notified of its event already. It
@@ -48,12 +63,12 @@ func (d *Deliverer) repeated(ctx context.Context, msg partition.Message, n *even
 	d.mu.Lock()
 	from := d.recent.after
 	again := n.Again
-	for _, m := range d.recent.byEvent[n.RoomSeq] {
+	for m := range d.recent.about(n) {
 		again = again || m.n.Again // the message was held up, and one that was written later is before it
 	}
 	if again {
 		users = map[events.UserID]bool{}
-		for _, m := range d.recent.byEvent[n.RoomSeq] {
+		for m := range d.recent.about(n) {
 			for i := range m.n.Users {
 				if m.n.Only == "" {
 					users[m.n.Users[i].UserID] = true
@@ -71,7 +86,7 @@ func (d *Deliverer) repeated(ctx context.Context, msg partition.Message, n *even
 	}
 	for i := range n.Users {
 		user := n.Users[i].UserID
-		if _, seen := d.earlier.seen[repeatOf(n.RoomSeq, user)]; seen {
+		if d.earlier.has(n, user) {
 			users[user] = true
 		}
 	}
@@ -83,7 +98,7 @@ func (d *Deliverer) repeated(ctx context.Context, msg partition.Message, n *even
 func (d *Deliverer) noteEarlier(m *logged) {
 	if e := d.earlier; e != nil && m.n.Only == "" {
 		for i := range m.n.Users {
-			e.seen[repeatOf(m.n.RoomSeq, m.n.Users[i].UserID)] = struct{}{}
+			e.seen[repeatOf(m.n, m.n.Users[i].UserID)] = struct{}{}
 		}
 	}
 }
@@ -116,11 +131,11 @@ func (e *earlier) add(raw []byte) {
 	case err != nil: // a dead letter by now
 	case m.Notify != nil && m.Notify.Only == "":
 		for i := range m.Notify.Users {
-			e.seen[repeatOf(m.Notify.RoomSeq, m.Notify.Users[i].UserID)] = struct{}{}
+			e.seen[repeatOf(m.Notify, m.Notify.Users[i].UserID)] = struct{}{}
 		}
 	case m.Kind == events.LogRedacted:
 		for _, user := range m.Redacted.Users {
-			e.seen[repeatOf(m.Redacted.RoomSeq, user)] = struct{}{}
+			e.seen[redactedOf(m.Redacted.RoomSeq, user)] = struct{}{}
 		}
 	}
 }

@@ -23,6 +23,8 @@
 //	in a wrong partition     dead letter, whose retry publishes the message where it belongs
 //	directory lags           match waits at a barrier of the registry until it knows the change
 //	event published again    it notifies nobody
+//	ROOMS has lost its end   (power cut) events that have the sequences of lost ones now are matched as new ones;
+//	                         deliver tells them apart by their ids
 //	killed at any point      the next owner matches and writes again what may not have been stored; nothing is
 //	                         looked up for that
 //

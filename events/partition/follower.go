@@ -124,8 +124,8 @@ func (f *Follower) Replay(after uint64) {
 	f.replays, f.last = true, min(f.last, after)
 }
 
-// LostEnd reports whether the stream has lost its end since the position was stored: what it
-// has before Cursor may be other messages than those that a predecessor handled.
+// LostEnd reports whether the stream has lost its end since the position was stored. Cursor is
+// then where the loss begins, as far as the times of messages tell.
 func (f *Follower) LostEnd() bool { return f.lostEnd }
 
 // Rewind makes the follower handle everything after a sequence that the stream holds: it has
@@ -254,14 +254,15 @@ func (f *Follower) step(ctx context.Context, tick <-chan time.Time) error {
 	if f.tail.Over() != nil {
 		return fmt.Errorf("%s partition %d: %w", f.stage.Name, f.part, f.tail.Over())
 	}
-	if err := f.mark(ctx); err != nil {
-		return err
+	messages := f.incoming(ctx)
+	if f.reopened && f.tail.Connected() {
+		return f.mark(ctx)
 	}
 	f.confirmReplayed(ctx)
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case msg := <-f.incoming(ctx):
+	case msg := <-messages:
 		f.receive(ctx, msg)
 	case msg := <-f.resumed():
 		f.handler.Handle(ctx, msg)

@@ -18,9 +18,6 @@ import (
 // made a consumer: NATS may have restarted, and have lost the end of a stream. Until it
 // knows, nothing is received.
 func (f *Follower) mark(ctx context.Context) error {
-	if !f.reopened {
-		return nil
-	}
 	err := f.checkEnd(ctx)
 	if errors.Is(err, ErrDisturbed) {
 		return err

@@ -55,8 +55,9 @@
 //	lease not renewed        nothing begins until it is
 //	another has taken over   [ErrFenced], and the work on that partition ends
 //	stream made anew         [stream.ErrRemade], and the partition is followed from its start
-//	stream loses its end     (power cut) noticed at a reconnect, by the newest message that was received, and
-//	                         at a take-over; the partition is followed from what is left
+//	stream loses its end     (power cut) noticed at a reconnect before anything new is received, and at a
+//	                         take-over, by the newest message; the partition is followed from what is left, also
+//	                         if new messages have its sequences by then
 package partition
 
 import (

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -55,10 +56,9 @@ func positionKey(stage Stage, part int) string {
 }
 
 // loadPosition reads a partition's position. If the stream was made anew since, or the
-// position cannot be read, the partition is processed from the start. If the stream now
-// ends before the position, as after a power cut, the new messages that reuse those
-// sequences are processed next. Some that were stored before this may be among those of
-// before the position: see [Follower.LostEnd].
+// position cannot be read, the partition is processed from the start. If the stream has lost
+// its end since, as after a power cut, it gives the sequences of what it lost to new messages,
+// which are processed next: see [Position.cut].
 func loadPosition(ctx context.Context, c *stream.Conn, stage Stage, part int) (Position, error) {
 	pos, err := readPosition(ctx, c, stage, part)
 	if err != nil {
@@ -82,17 +82,36 @@ func loadPosition(ctx context.Context, c *stream.Conn, stage Stage, part int) (P
 	case !pos.Stream.Equal(made):
 		log.Warn("the stream was made anew, starting over")
 		pos.Next, pos.At, pos.Open, pos.Wrote, pos.Parts = 0, time.Time{}, nil, nil, nil
-	case pos.Next > pos.lastSeq:
-		log.Warn("the stream has lost its end, going on from what is left")
-		pos.Next, pos.At, pos.lostEnd = pos.lastSeq, time.Time{}, true
-		lost := func(seq uint64) bool { return seq > pos.lastSeq }
-		pos.Open, pos.Wrote = slices.DeleteFunc(pos.Open, lost), slices.DeleteFunc(pos.Wrote, lost)
-	case !found.IsZero() && !found.Equal(pos.At):
-		log.Warn("the stream has lost its end, and has new messages in its place")
-		pos.lostEnd = true
+	case pos.Next > pos.lastSeq, !found.IsZero() && !found.Equal(pos.At):
+		if err := pos.cut(ctx, c, name, fmt.Sprintf(stage.filter, strconv.Itoa(part))); err != nil {
+			return Position{}, err
+		}
+		log.Warn("the stream has lost its end, going on from what is left", "kept", pos.Next)
 	}
 	pos.Stream = made
 	return pos, nil
+}
+
+// cut moves the position back to the last message that the stream has not lost. What it has in
+// place of others was stored after all that was processed: the first such message is the first
+// that is newer than the newest of these. If it is not known when that was stored, none of the
+// messages that the stream has counts as new.
+func (p *Position) cut(ctx context.Context, c *stream.Conn, name, filter string) error {
+	last := min(p.Next, p.lastSeq)
+	if !p.At.IsZero() {
+		first, err := c.FirstAfter(ctx, name, filter, p.At)
+		if err != nil {
+			return err
+		}
+		if first > 0 {
+			last = min(last, first-1)
+		}
+	}
+	lost := func(seq uint64) bool { return seq > last }
+	p.Next, p.At, p.lostEnd = last, time.Time{}, true
+	p.Open, p.Wrote = slices.DeleteFunc(p.Open, lost), slices.DeleteFunc(p.Wrote, lost)
+	maps.DeleteFunc(p.Parts, func(seq uint64, _ []byte) bool { return lost(seq) })
+	return nil
 }
 
 // readPosition reads a partition's position from the leader. If it was deleted or cannot

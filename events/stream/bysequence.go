@@ -135,6 +135,17 @@ func (c *Conn) LoggedAt(ctx context.Context, stream string, seq uint64) (time.Ti
 	return msg.Time, nil
 }
 
+// FirstAfter returns the sequence of the first message of a stream that matches filter and was
+// stored after a time, according to the leader, or 0 if there is none.
+func (c *Conn) FirstAfter(ctx context.Context, stream, filter string, at time.Time) (uint64, error) {
+	since := at.Add(1)
+	msg, err := c.askLeader(ctx, stream, query{Next: filter, Since: &since})
+	if err != nil || msg == nil {
+		return 0, err
+	}
+	return msg.Sequence, nil
+}
+
 // NoneBetween reports whether a stream has no message that matches filter after one sequence
 // and up to another. It fails if the server that takes itself for the leader does not know
 // the latter yet.

@@ -148,6 +148,7 @@ func TestDeadLetterNamesTheRightSubject(t *testing.T) {
 // An event that a homeserver stored in another partition than its room's, of several streams,
 // becomes a dead letter, and a retry puts it where it belongs.
 func TestG1EventInAnotherPartition(t *testing.T) {
+	eventstest.Long(t)
 	t.Setenv("POKED_TEST_STREAMS", "4")
 	bubbleOf(t, 8, func(t *testing.T, h *harness) {
 		h.Register("@bob:x", "gw.test", "bob")

@@ -189,6 +189,7 @@ func (h *harness) storedOf(user events.UserID) (all []events.Notification) {
 // A badge is sent some time after what changed the count, and another notification may be
 // sent in between. If the badge fails, or waits at a stop, that one is not sent again (G2).
 func TestG2LateBadgeRepeatsNothing(t *testing.T) {
+	eventstest.Long(t)
 	for name, next := range map[string]func(*harness){
 		"one more notification":   func(h *harness) { h.sayText("@alice:x", "third", "cake") },
 		"a stop in order":         func(h *harness) { h.Halt(); h.Start() },

@@ -96,6 +96,7 @@ func TestHomeserverCannotBeAsked(t *testing.T) {
 // The homeserver keeps the push rules: changes are forwarded to it, and stored here
 // before they are answered.
 func TestRulesOfTheHomeserver(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newHomeserverHouse(t)
 	for _, prefix := range []string{prefixV3, prefixR0, prefixOriginal} {
 		path := prefix + "/pushrules/global/content/coffee%2F1"

@@ -108,6 +108,7 @@ func TestALogoutOvertakesARequest(t *testing.T) {
 
 // A device that was not logged out with the others stays valid.
 func TestAPasswordChangeOvertakesARequest(t *testing.T) {
+	eventstest.Long(t)
 	h, _, b := newHeldHouse(t)
 	release := b.holdBack(func(r *http.Request) bool { return byToken(r, "/pushrules/", "alice-phone") })
 	status := make(chan int, 1)

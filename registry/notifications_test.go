@@ -72,6 +72,7 @@ func highlighted(n *events.Notification) {
 
 // TestNotifications compares whole answers.
 func TestNotifications(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	doc := openAPI(t)
 	for _, c := range []struct {

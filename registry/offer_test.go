@@ -22,6 +22,7 @@ func (h *house) offered() pushrule.Offers {
 // What the operator offers is shown to clients, can be changed by them, and reaches the
 // dispatchers. Without the flag nothing is left of it, and with it users find their changes again.
 func TestOfferedRules(t *testing.T) {
+	eventstest.Long(t)
 	const path = "global/underride/.org.matrix.msc3930.rule.poll_start"
 	h := newHouse(t, func(c *Config) { c.OfferRules = "msc4028,msc3930" })
 	stop := h.run()
@@ -78,6 +79,7 @@ func TestOfferedRules(t *testing.T) {
 
 // NATS may be lost with all that it held.
 func TestOfferedRulesAreWrittenAgain(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t, func(c *Config) { c.OfferRules = "msc3930" })
 	h.run()
 	eventstest.WaitFor(t, "nats to have it", func() bool { return h.offered() == pushrule.MSC3930 })

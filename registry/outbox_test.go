@@ -19,6 +19,7 @@ import (
 // A client has its answer when a barrier in each partition separates its change from later
 // events.
 func TestAnswerWaitsForABarrier(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.run()
 	h.waitFor("the first comparison", func() bool { return h.reg.outbox.settled.Load() })

@@ -146,6 +146,7 @@ func TestAppend(t *testing.T) {
 // TestSetTouchesOthersInOneTransaction makes a set fail after it would have removed
 // other users' pushers.
 func TestSetTouchesOthersInOneTransaction(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.set("alice-phone", body())
 	before := h.database()
@@ -159,6 +160,7 @@ func TestSetTouchesOthersInOneTransaction(t *testing.T) {
 }
 
 func TestPusherLimit(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t, func(c *Config) { c.MaxPushers = 3 })
 	for i := range 3 {
 		h.set("alice-phone", body(keys{"pushkey": fmt.Sprint(i)}))
@@ -209,6 +211,7 @@ func TestLargestPushersFitNATS(t *testing.T) {
 
 // A pusher follows the one before it of the same device and app, and no other.
 func TestPusherFollowsTheOneOfItsDevice(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	for _, p := range [][3]string{ // token, app, pushkey
 		{"alice-phone", "org.a", "1"}, {"alice-laptop", "org.a", "2"}, {"alice-phone", "org.b", "3"},

@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/eventstest"
 )
 
 func TestRateLimit(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t, func(c *Config) { c.Rate, c.Burst = 0.001, 2 })
 	for range 2 {
 		h.set("alice-phone", body())

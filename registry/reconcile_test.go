@@ -139,6 +139,7 @@ func (h *house) putPushers(set events.UserPushers) {
 // TestDatabaseFromBackup checks that the bucket follows a database that was restored
 // from a backup.
 func TestDatabaseFromBackup(t *testing.T) {
+	eventstest.Long(t)
 	onlyFile(t)
 	h := newHouse(t)
 	stop := h.run()

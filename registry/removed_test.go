@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"poked/events"
+	"poked/events/eventstest"
 	"poked/registry/database"
 )
 
 // The reasons of removals can be read while the registry runs.
 func TestRemovals(t *testing.T) {
+	eventstest.Long(t)
 	h, _ := newHomeserverHouse(t)
 	h.setAll()
 	h.request("POST", prefixV3+"/logout", "bob-phone", "{}")

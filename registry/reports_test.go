@@ -49,6 +49,7 @@ func reportRows() map[string]struct{ method, path, body, want string } {
 
 // What clients send by way of poked is published once the homeserver has accepted it.
 func TestReceiptsAndRedactionsArePublished(t *testing.T) {
+	eventstest.Long(t)
 	h, _ := newHomeserverHouse(t)
 	seen, txn := 0, 0
 	for name, row := range reportRows() {

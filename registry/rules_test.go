@@ -217,6 +217,7 @@ func TestRulesRefused(t *testing.T) {
 
 // TestPredefinedRuleChanged changes parts of predefined rules, and changes them back.
 func TestPredefinedRuleChanged(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.run()
 	h.put("global/override/.m.rule.master/enabled", `{"enabled":true}`)
@@ -247,6 +248,7 @@ func TestPredefinedRuleChanged(t *testing.T) {
 
 // TestNoChangeIsNotPublished repeats every change: the second time nothing is published.
 func TestNoChangeIsNotPublished(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.put("global/room/z", firstRule)
 	for _, c := range []struct{ path, body string }{

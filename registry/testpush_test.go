@@ -115,6 +115,7 @@ func TestTestPushWhileTheDispatcherIsAway(t *testing.T) {
 // A user has a few test pushes at once, and then one every ten seconds, whatever other requests
 // are allowed. Bad requests cost none.
 func TestTestPushIsLimited(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	for range testBurst + 3 {
 		if status, _ := h.tried(testV3, "alice-phone", testBody(t, keys{"event_id": "bad"})); status != http.StatusBadRequest {

@@ -206,6 +206,7 @@ func TestPushersAreTakenOver(t *testing.T) {
 
 // A takeover that the homeserver interrupts is repeated, and loses nothing.
 func TestTakeOverIsRepeated(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newHomeserverHouse(t)
 	up := h.reg.api.upstream
 	account := up.client.Account(alice, "alice-phone")
@@ -234,6 +235,7 @@ func TestTakeOverIsRepeated(t *testing.T) {
 
 // Users do not share what they have at the homeserver (G10).
 func TestG10TakeOverIsTheUsersOwn(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newHomeserverHouse(t)
 	h.set("bob-phone", body(keys{"pushkey": "key"}))
 	hs.SetPusher(alice, theirs("key", "PHONE"))

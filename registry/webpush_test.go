@@ -473,6 +473,7 @@ func TestSeveralRegistriesHaveOneVAPIDKey(t *testing.T) {
 // The capability is in the homeserver's answers, whatever else is there, and absent where it has
 // none.
 func TestCapabilityIsMerged(t *testing.T) {
+	eventstest.Long(t)
 	h, hs := newHomeserverHouse(t, withWebPush)
 	const capabilities, versions = "/_matrix/client/v3/capabilities", pathVersions
 	reply := func(path string, status int, body string) {
@@ -524,6 +525,7 @@ func TestCapabilityIsMerged(t *testing.T) {
 
 // Without a homeserver poked answers by itself.
 func TestCapabilityAlone(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t, withWebPush)
 	_, _, answer := h.request(http.MethodGet, prefixV3+"/capabilities", "alice-phone", "")
 	if !strings.Contains(string(answer), `"m.webpush":{"enabled":true,"vapid":"`+h.reg.browsers.key.Public()+`"}`) {

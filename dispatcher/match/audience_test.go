@@ -154,6 +154,7 @@ func (w *population) decided(d *decision) string {
 // audiences and classes decide as each user's own rules would, in the order of user ids,
 // also for users in a partition that another dispatcher owns.
 func TestClassesDecideAsEachUserAlone(t *testing.T) {
+	eventstest.Long(t)
 	recorded := recordedEvents(t)
 	for seed, busy := range []int{1, 40, 40} { // changes after an event, at most
 		w := newPopulation(t, uint64(seed), members(recorded))

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"poked/events/eventstest"
 	"poked/events/publish"
 )
 
@@ -59,6 +60,7 @@ func TestStateAfterTheLastLocalUserHadLeft(t *testing.T) {
 
 // A new room is not fetched, in whatever order its events come.
 func TestStateOfANewRoomIsNotFetched(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	h.put(member("$alice", alice, "join"), create())
 	h.want("the events as they came", "$alice $create")

@@ -73,6 +73,7 @@ func TestARefusedBodyEnds(t *testing.T) {
 // A request above the limit of concurrent transactions is refused; a request whose
 // sender disconnects frees its place.
 func TestTransactionsAtOnce(t *testing.T) {
+	eventstest.Long(t)
 	h := newHouse(t)
 	addr := strings.TrimPrefix(h.web.URL, "http://")
 	var stalled []net.Conn

@@ -68,7 +68,10 @@ func TestAssignmentMovesFew(t *testing.T) {
 	for _, parts := range []int{16, 64, 256} {
 		for n := 1; n <= 8; n++ {
 			total, least, most := 0, 0, 0
-			const rounds = 100
+			rounds := 100
+			if testing.Short() {
+				rounds = 10
+			}
 			for range rounds {
 				workers := workersNamed(rng, n+1)
 				after := assign(parts, workers)
@@ -77,7 +80,7 @@ func TestAssignmentMovesFew(t *testing.T) {
 				least += shares(after)[workers[n]]
 			}
 			t.Logf("%d partitions, %d to %d workers: %.2f move, of %.2f at least; %d at most", parts, n, n+1,
-				float64(total)/rounds, float64(least)/rounds, most)
+				float64(total)/float64(rounds), float64(least)/float64(rounds), most)
 			if total > least*9/4 {
 				t.Error("too many partitions move")
 			}

@@ -19,6 +19,7 @@ const (
 )
 
 func TestWorkersShareEvenly(t *testing.T) {
+	eventstest.Long(t)
 	crewOf(t, 16, func(t *testing.T, c *crew) {
 		c.linger = 10 * time.Second
 		var members []*member
@@ -58,6 +59,7 @@ func TestWorkersStandBy(t *testing.T) {
 }
 
 func TestKilledWorkersPartitionsAreTakenOver(t *testing.T) {
+	eventstest.Long(t)
 	crewOf(t, 16, func(t *testing.T, c *crew) {
 		members := []*member{c.join("a"), c.join("b"), c.join("c")}
 		c.settles(joinLimit, members...)
@@ -94,6 +96,7 @@ func TestLoneWorkerIsFollowedByAnother(t *testing.T) {
 
 // A worker that leaves takes its time unless another worker wants its partitions.
 func TestLeavingWorkerHurriesForAnother(t *testing.T) {
+	eventstest.Long(t)
 	crewOf(t, 4, func(t *testing.T, c *crew) {
 		c.linger = time.Hour
 		a := c.join("a")

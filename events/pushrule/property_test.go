@@ -18,7 +18,7 @@ const casesVariable = "PUSHRULE_CASES"
 // questions. The vocabulary is small, so that rules match often and for many reasons.
 func TestAgainstPlain(t *testing.T) {
 	cases := 20_000
-	if raceDetector { // the detector is slow, and nothing here is concurrent
+	if raceDetector || testing.Short() { // the detector is slow, and nothing here is concurrent
 		cases = 4_000
 	}
 	if text := os.Getenv(casesVariable); text != "" {

@@ -129,6 +129,7 @@ func startBridged(t *testing.T, url func(role string) string, hs, registration s
 
 // A bridge that starts first waits until the streams are set up.
 func TestBridgeWaitsForStreams(t *testing.T) {
+	eventstest.Long(t)
 	t.Parallel()
 	_, url := startTestNATS(t)
 	args := []string{"bridge", "--nats", url, "--homeserver", "http://127.0.0.1:1", "--registration", writeRegistration(t), "--bridge-http", "127.0.0.1:0"}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/eventstest"
 	"poked/events/stream"
 )
 
@@ -123,6 +124,7 @@ func TestDeadShow(t *testing.T) {
 }
 
 func TestDeadRetry(t *testing.T) {
+	eventstest.Long(t)
 	url := startDeadLetters(t)
 	notifications := openStream(t, url, "NOTIFICATIONS")
 	poked(t, "", "dead", "retry", "--nats", url, "--dry-run").Want(t, ExitFailure, "", "its pusher is gone")

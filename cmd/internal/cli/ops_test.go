@@ -235,6 +235,7 @@ func isBounded(label, value string) bool {
 
 // TestMetricsShowTheOutbox: the metrics show unpublished changes while NATS is away.
 func TestMetricsShowTheOutbox(t *testing.T) {
+	eventstest.Long(t)
 	gateway := startGateway(t)
 	ns, url := startTestNATS(t)
 	p, where := start(t, "registry", "--nats", url, "--http", "127.0.0.1:0", "--database", filepath.Join(t.TempDir(), "poked.db"),

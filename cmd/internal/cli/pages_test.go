@@ -15,6 +15,7 @@ import (
 
 	"poked/cmd/internal/clitest"
 	"poked/events"
+	"poked/events/eventstest"
 )
 
 func readme(t *testing.T) clitest.Page {
@@ -113,6 +114,7 @@ func TestReadmeTestVector(t *testing.T) {
 
 // The README's first poke arrives, exactly as written there.
 func TestReadmeFirstPoke(t *testing.T) {
+	eventstest.Long(t)
 	_, section, _ := strings.Cut(readme(t).Text, "## Your own first poke")
 	section, _, _ = strings.Cut(section, "\n## ")
 	part := func(pattern string) string {

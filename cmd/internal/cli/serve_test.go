@@ -249,6 +249,7 @@ func TestServeLocksItsData(t *testing.T) {
 
 // A role that cannot start reports why in one line, and leaves no files behind.
 func TestServeFailsCleanly(t *testing.T) {
+	eventstest.Long(t)
 	taken := httptest.NewServer(http.NotFoundHandler())
 	defer taken.Close()
 	data, tokens := t.TempDir(), writeFile(t, "tokens", "")

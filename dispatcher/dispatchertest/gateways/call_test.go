@@ -174,6 +174,7 @@ func TestG1NewestOfARoomIsNoCallThatIsOver(t *testing.T) {
 
 // A call that was delivered before what waits is not sent again by the next owner.
 func TestG2CallIsNotSentAgainAfterACrash(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(_ *testing.T, h *harness) {
 		h.called()
 		h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {

@@ -60,6 +60,7 @@ func TestG5LonePusherCatchesUpSoon(t *testing.T) {
 
 // The pause that a gateway asked for outlives a restart of the dispatcher.
 func TestG6PauseOutlivesARestart(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Register("@carol:x", "gw.test", "carol")

@@ -14,6 +14,7 @@ import (
 )
 
 func TestG1OutageOfAGatewayLosesNothing(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Start()

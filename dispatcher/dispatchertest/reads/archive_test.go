@@ -23,6 +23,7 @@ func (h *harness) reads(stream string) (happened func() bool) {
 // A receipt for an event that is older than the timeline, or that does not exist, makes the
 // dispatcher read the room from NATS once, and never again.
 func TestG12OldReceiptsReadTheirRoomOnce(t *testing.T) {
+	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Start()

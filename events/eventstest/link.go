@@ -24,8 +24,9 @@ type Link struct {
 	conns  map[*linkConn]struct{}
 	dead   bool
 	faults []*pendingFault
-	drops  []string       // subjects of messages from the server that get lost
-	behind string         // stream whose direct reads an empty replica answers
+	drops  []string // subjects of messages from the server that get lost
+	behind string   // stream whose direct reads an empty replica answers, or one that has it up to upTo
+	upTo   uint64
 	asked  map[string]int // requests to JetStream, by subject
 	stalls chan struct{}  // closed when the link accepts data again; nil while it does
 }

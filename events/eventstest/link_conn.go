@@ -57,7 +57,7 @@ func (c *linkConn) send(op []byte) error {
 	}
 	switch fault := c.link.meet(words[1]); fault {
 	case 0:
-		op = bytes.Replace(op, []byte(words[1]), []byte(c.link.replica(words[1])), 1)
+		op = bytes.Replace(c.link.asOf(op, words[1]), []byte(words[1]), []byte(c.link.replica(words[1])), 1)
 	case Refuse: // the server answers that no stream has this subject
 		op = bytes.Replace(op, []byte(words[1]), []byte("nowhere"), 1)
 	case Lose:

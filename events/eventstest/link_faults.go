@@ -1,8 +1,10 @@
 package eventstest
 
 import (
+	"bytes"
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -52,24 +54,50 @@ func (l *Link) Behind(stream string) {
 	})
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.behind = stream
+	l.behind, l.upTo = stream, 0
 }
 
-const behind = "BEHIND"
+// BehindAt makes a replica that has a stream up to a sequence answer requests for the newest
+// messages of subjects, until the next call of it or of [Link.Behind].
+func (l *Link) BehindAt(stream string, upTo uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.behind, l.upTo = stream, upTo
+}
+
+// asOf returns a message to the server, with the sequence up to which the replica has the stream,
+// if the message is a request for newest messages.
+func (l *Link) asOf(op []byte, subject string) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	head, payload, _ := bytes.Cut(op, []byte("\r\n"))
+	const newest = `{"multi_last":`
+	if l.upTo == 0 || subject != directGet+l.behind || !bytes.HasPrefix(payload, []byte(newest)) {
+		return op
+	}
+	more := `{"up_to_seq":` + strconv.FormatUint(l.upTo, 10) + `,`
+	words := strings.Fields(string(head))
+	words[len(words)-1] = strconv.Itoa(len(payload) - len("\r\n") + len(more) - len("{"))
+	return append([]byte(strings.Join(words, " ")+"\r\n"+more), payload[1:]...)
+}
+
+const (
+	behind    = "BEHIND"
+	directGet = "$JS.API.DIRECT.GET."
+)
 
 // replica returns the subject to which a message to the server is sent.
 func (l *Link) replica(subject string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	const direct = "$JS.API.DIRECT.GET."
-	stream, by, _ := strings.Cut(strings.TrimPrefix(subject, direct), ".")
+	stream, by, _ := strings.Cut(strings.TrimPrefix(subject, directGet), ".")
 	switch {
-	case l.behind == "" || !isOf(stream, l.behind) || !strings.HasPrefix(subject, direct):
+	case l.behind == "" || l.upTo > 0 || !isOf(stream, l.behind) || !strings.HasPrefix(subject, directGet):
 		return subject
 	case by == "":
-		return direct + behind
+		return directGet + behind
 	}
-	return direct + behind + "." + by
+	return directGet + behind + "." + by
 }
 
 // Drop makes the next message from the server whose subject begins with subject

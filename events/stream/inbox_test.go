@@ -272,3 +272,28 @@ func TestInboxThatLostItsEndIsNoticed(t *testing.T) {
 		t.Errorf("it goes on: %v", err)
 	})
 }
+
+// TestInboxLoadedFromAReplicaThatIsBehind asks a replica that has the position, but not what was
+// written last: what a worker has written it also loads, or it hears that it cannot.
+func TestInboxLoadedFromAReplicaThatIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := eventstest.StartServer(t).Link()
+		conn := link.Connect(t, stream.Topology{Partitions: 1, Replicas: 1})
+		in, _ := inboxOf(t, conn, "one")
+		write := func(value string) {
+			t.Helper()
+			if err := in.Write(t.Context(), []stream.InboxValue{{User: "@a:x", Room: "!a", Value: []byte(value)}}, []byte("p")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("1")
+		write("2")
+		for upTo := uint64(1); upTo <= 5; upTo++ { // the claim has one message, each write two
+			link.BehindAt("KV_INBOX", upTo)
+			values, err := in.Load(t.Context(), []events.UserID{"@a:x"})
+			if behind := upTo < 5; (err != nil) != behind || err == nil && string(values[0].Value) != "2" {
+				t.Errorf("up to %d: %v, %v", upTo, values, err)
+			}
+		}
+	})
+}

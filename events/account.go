@@ -8,6 +8,7 @@ const (
 	AccountDeactivated  = "deactivated"
 	AccountPushRules    = "push_rules"
 	AccountIgnoredUsers = "ignored_users"
+	AccountDoNotDisturb = "do_not_disturb"
 	AccountRefetch      = "refetch"
 )
 
@@ -20,7 +21,8 @@ type AccountChange struct {
 	Kind     string // one of the Account… constants
 	UserID   UserID
 	DeviceID string // of a logout; empty means all devices
-	// Content is the content of the account data m.push_rules or m.ignored_user_list.
+	// Content is the content of the account data m.push_rules, m.ignored_user_list
+	// or m.do_not_disturb.
 	Content json.RawMessage
 
 	// Seq is the change's sequence in ACCOUNTS, and Log tells that stream from one that was

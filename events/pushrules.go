@@ -8,7 +8,7 @@ import (
 )
 
 // UserPushRules is the value of a key in the PUSH_RULES bucket: how one user's push rules
-// differ from the predefined ones, and whom the user ignores. Version grows with every
+// differ from the predefined ones, whom the user ignores, and where they want no pokes. Version grows with every
 // change. A user who never changed anything has no key.
 type UserPushRules struct {
 	UserID  UserID `json:"user_id"`
@@ -25,14 +25,17 @@ type UserPushRules struct {
 	// IgnoredUsers are the senders whose events never notify the user (account data
 	// m.ignored_user_list).
 	IgnoredUsers []UserID `json:"ignored_users,omitempty"`
+	// DoNotDisturb is where the user wants to hear nothing for now, nil for nowhere (account
+	// data m.do_not_disturb, MSC4359).
+	DoNotDisturb *DoNotDisturb `json:"do_not_disturb,omitempty"`
 
 	// Revision is the revision of PUSH_RULES from which the value was read.
 	Revision uint64 `json:"-"`
 }
 
-// IsEmpty reports whether the user has the predefined rules and ignores nobody.
+// IsEmpty reports whether the user has the predefined rules, ignores nobody and may be disturbed.
 func (r *UserPushRules) IsEmpty() bool {
-	return r.Changes.IsZero() && r.Published == nil && len(r.Devices) == 0 && len(r.IgnoredUsers) == 0
+	return r.Changes.IsZero() && r.Published == nil && len(r.Devices) == 0 && len(r.IgnoredUsers) == 0 && r.DoNotDisturb == nil
 }
 
 // Global returns the rules that apply to all of the user's devices. Predefined rules that

@@ -79,6 +79,9 @@ type Config struct {
 	// have as well, separated by commas; see [pushrule.Offers]. It concerns users whose push rules
 	// the registry keeps.
 	OfferRules string `name:"offer-rules" placeholder:"MSC,..." env:"POKED_OFFER_RULES" help:"Give all users the predefined push rules of these proposals, under their unstable names: msc3930 (polls notify as messages do), msc4028 (every encrypted event notifies, unless a rule of the user mutes the room, so that clients can decrypt it and look for mentions: only for clients that know it). Users can switch each rule off. Where a homeserver keeps the push rules, its rules decide. Give all registries the same list."`
+	// DoNotDisturb makes the account data m.do_not_disturb count (MSC4359). All registries
+	// must have the same.
+	DoNotDisturb bool `name:"do-not-disturb" env:"POKED_DO_NOT_DISTURB" help:"Heed the account data m.do_not_disturb (MSC4359; unstable dm.filament.do_not_disturb): what happens in its rooms is unread and not poked, only the unread count is. With \"poked.highlights\": true in it highlights are poked all the same. The example proxies send it to poked; otherwise poked asks the homeserver for it, two requests more for each user (--recheck)."`
 	// Rate is the long-term limit of requests per second for one user.
 	Rate float64 `name:"user-rate" placeholder:"N" default:"5" env:"POKED_USER_RATE" help:"Rate limit per user: requests per second in the long run. Each of several registries counts for itself."`
 	// Burst is how many requests one user may make at once, above Rate.

@@ -43,6 +43,8 @@ func (r *Registry) accountChanged(ctx context.Context, change events.AccountChan
 		err = r.store.takePublished(inOrderOf(ctx, &change), change.UserID, change.Content)
 	case "ignored_users":
 		err = r.store.takeIgnored(inOrderOf(ctx, &change), change.UserID, change.Content)
+	case events.AccountDoNotDisturb:
+		err = r.store.takeDoNotDisturb(inOrderOf(ctx, &change), change.UserID, change.Content)
 	case events.AccountRefetch:
 		err = r.refetch(ctx, change.UserID)
 	default:
@@ -103,6 +105,41 @@ func (s *store) takeIgnored(ctx context.Context, user events.UserID, content jso
 		return fmt.Errorf("%w: m.ignored_user_list has more than %d bytes", events.ErrBadEvent, maxIgnoredBytes)
 	}
 	return s.SetIgnored(ctx, user, ignored)
+}
+
+// highlightsKey is the key of m.do_not_disturb by which a user hears of highlights all the same. The
+// proposal has none for that.
+const highlightsKey = "poked.highlights"
+
+// takeDoNotDisturb stores the account data m.do_not_disturb, unless it is not in use
+// (--do-not-disturb). Keys of rooms that are no room ids match no room and are dropped.
+func (s *store) takeDoNotDisturb(ctx context.Context, user events.UserID, content json.RawMessage) error {
+	if !s.doNotDisturb {
+		return nil
+	}
+	list, err := member(content, "rooms")
+	if err != nil {
+		return err
+	}
+	var rooms map[events.RoomID]json.RawMessage
+	if list != nil && json.Unmarshal(list, &rooms) != nil {
+		return fmt.Errorf("%w: m.do_not_disturb: rooms is no JSON object", events.ErrBadEvent)
+	}
+	maps.DeleteFunc(rooms, func(room events.RoomID, _ json.RawMessage) bool {
+		return room != events.EveryRoom && (!events.IsID(room) || room[0] != '!')
+	})
+	if len(rooms) == 0 {
+		return s.SetDoNotDisturb(ctx, user, nil)
+	}
+	highlights, err := member(content, highlightsKey)
+	if err != nil {
+		return err
+	}
+	quiet := &events.DoNotDisturb{Rooms: slices.Sorted(maps.Keys(rooms)), Highlights: string(highlights) == "true"}
+	if encoded, err := json.Marshal(quiet); err != nil || len(encoded) > maxQuietBytes {
+		return fmt.Errorf("%w: m.do_not_disturb has more than %d bytes", events.ErrBadEvent, maxQuietBytes)
+	}
+	return s.SetDoNotDisturb(ctx, user, quiet)
 }
 
 // member returns the value of a key in account data, or nil if the key or the whole

@@ -47,7 +47,7 @@ func copiedTables() []copiedTable {
 		{"removed_pushers", columns("id, user_id, pusher_id, app_id, pushkey_ts, reason, removed_at"), "id", true},
 		{"push_rules", columns("id, " + ruleColumns), "id", true},
 		{"predefined_changes", columns("user_id, rule_id, enabled, actions"), "user_id, rule_id", false},
-		{"account_data", columns("user_id, push_rules, ignored_users"), "user_id", false},
+		{"account_data", columns("user_id, push_rules, ignored_users, do_not_disturb"), "user_id", false},
 		{"account_changes", columns("user_id, kind, log, seq"), "user_id, kind", false},
 		{"vapid", columns("id, private_key, made_at"), "id", false},
 		{"outbox", columns("id, user_id, bucket"), "id", true}, // the origin was another process

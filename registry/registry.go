@@ -19,7 +19,7 @@
 // # Two buckets
 //
 // The registry publishes two values for each user: the pushers, and the push rules with
-// the ignored users. Each has a version, a bucket and rows in the outbox. Publishing,
+// the ignored users and where the user wants no pokes. Each has a version, a bucket and rows in the outbox. Publishing,
 // comparing and repairing work the same for both (publication.go).
 //
 // # Push rules
@@ -144,6 +144,10 @@
 //   - A receipt or redaction that the homeserver has accepted cannot be published: the client
 //     gets the homeserver's answer, and publishing is retried. Up to 4096 wait in memory; a
 //     crash loses them, and the next receipt in the room mends the count.
+//   - A change of do not disturb passes by poked: it is found as push rules are. It cannot be read:
+//     a dead letter, or if the homeserver was asked for it a warning, and the previous one stays.
+//   - --do-not-disturb is taken away: what was stored of it is forgotten at the start, so no phone
+//     stays silent.
 //   - A push service does not take a browser's token: it is pushed again for five minutes, if that
 //     may help. After that the pusher stays inactive until it is set again; if the subscription is
 //     gone (404, 410) it is removed. GET pushers shows which is active.
@@ -246,6 +250,9 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 		return nil, err
 	}
 	store.offers, _ = cfg.offers() // checked before
+	if err := store.heedDoNotDisturb(ctx, cfg.DoNotDisturb); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTP)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for http: %w", err), store.Close())

@@ -20,7 +20,7 @@ import (
 
 // lived returns a stopped registry whose buckets have values of every kind.
 func lived(t *testing.T) *house {
-	h := newHouse(t)
+	h := newHouse(t, withQuiet)
 	stop := h.run()
 	h.set("alice-phone", body(keys{"pushkey": "a"}))
 	h.set("alice-phone", body(keys{"pushkey": "a", "lang": "de"}))
@@ -40,6 +40,7 @@ func lived(t *testing.T) *house {
 	rules := pushrule.Predefined(bob)
 	if err := errors.Join(
 		h.reg.store.SetPublished(t.Context(), bob, &rules), h.reg.store.SetIgnored(t.Context(), bob, []events.UserID{"@eve:x"}),
+		h.reg.store.SetDoNotDisturb(t.Context(), bob, &events.DoNotDisturb{Rooms: []events.RoomID{events.EveryRoom}}),
 	); err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ const (
 	maxRulesBytes     = 384 << 10
 	maxPublishedBytes = 384 << 10 // the homeserver's ruleset
 	maxIgnoredBytes   = 192 << 10 // the list of ignored users
+	maxQuietBytes     = 24 << 10  // where the user wants no pokes
 )
 
 // ruleName names one rule of a user.

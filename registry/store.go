@@ -14,9 +14,10 @@ import (
 type store struct {
 	db *database.DB
 
-	maxPushers int
-	offers     pushrule.Offers // proposals whose rules users have
-	trouble    storeTrouble
+	maxPushers   int
+	offers       pushrule.Offers // proposals whose rules users have
+	doNotDisturb bool            // the account data m.do_not_disturb counts
+	trouble      storeTrouble
 	// pending wakes the outbox when it has new rows.
 	pending chan struct{}
 }

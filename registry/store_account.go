@@ -108,7 +108,7 @@ func (s *store) Deactivate(ctx context.Context, user events.UserID) (list []remo
 		if list, err = remove(ctx, tx, "account deactivated", "user_id = ?", user); err != nil {
 			return err
 		}
-		for _, column := range []string{"push_rules", "ignored_users"} {
+		for _, column := range []string{"push_rules", "ignored_users", "do_not_disturb"} {
 			if _, err := comesInOrder(ctx, tx, user, column); err != nil {
 				return err
 			}
@@ -163,6 +163,36 @@ func (s *store) SetIgnored(ctx context.Context, user events.UserID, ignored []ev
 		return err
 	}
 	return s.setAccountData(ctx, user, "ignored_users", text)
+}
+
+// SetDoNotDisturb replaces where the user wants no pokes; nil is nowhere.
+func (s *store) SetDoNotDisturb(ctx context.Context, user events.UserID, quiet *events.DoNotDisturb) error {
+	if quiet == nil {
+		return s.setAccountData(ctx, user, "do_not_disturb", sql.NullString{})
+	}
+	text, err := jsonText(quiet)
+	if err != nil {
+		return err
+	}
+	return s.setAccountData(ctx, user, "do_not_disturb", text)
+}
+
+// heedDoNotDisturb sets whether the account data m.do_not_disturb counts. If it does not, what is
+// stored of it is forgotten, or a user's phone would stay silent with no way to change that.
+func (s *store) heedDoNotDisturb(ctx context.Context, yes bool) error {
+	if s.doNotDisturb = yes; yes {
+		return nil
+	}
+	var users []events.UserID
+	if err := s.db.Select(ctx, &users, "SELECT user_id FROM account_data WHERE do_not_disturb IS NOT NULL"); err != nil {
+		return fmt.Errorf("read account data: %w", err)
+	}
+	for _, user := range users {
+		if err := s.SetDoNotDisturb(ctx, user, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // setAccountData writes a column of account_data.

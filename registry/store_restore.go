@@ -110,7 +110,7 @@ func restoreChange(ctx context.Context, tx *database.Tx, user events.UserID, id 
 }
 
 func restoreAccountData(ctx context.Context, tx *database.Tx, rules *events.UserPushRules) (err error) {
-	var published, ignored sql.NullString
+	var published, ignored, quiet sql.NullString
 	if rules.Published != nil {
 		if published, err = jsonText(rules.Published); err != nil {
 			return err
@@ -121,11 +121,16 @@ func restoreAccountData(ctx context.Context, tx *database.Tx, rules *events.User
 			return err
 		}
 	}
-	if !published.Valid && !ignored.Valid {
+	if rules.DoNotDisturb != nil {
+		if quiet, err = jsonText(rules.DoNotDisturb); err != nil {
+			return err
+		}
+	}
+	if !published.Valid && !ignored.Valid && !quiet.Valid {
 		return nil
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO account_data (user_id, push_rules, ignored_users) VALUES (?, ?, ?)",
-		rules.UserID, published, ignored)
+	_, err = tx.ExecContext(ctx, "INSERT INTO account_data (user_id, push_rules, ignored_users, do_not_disturb) VALUES (?, ?, ?, ?)",
+		rules.UserID, published, ignored, quiet)
 	if err != nil {
 		return fmt.Errorf("write account data: %w", err)
 	}

@@ -116,7 +116,7 @@ func rulesOfAll(ctx context.Context, tx *database.Tx, users []userVersion) ([]ev
 		return nil, fmt.Errorf("read changes of predefined rules: %w", err)
 	}
 	var data []accountRow
-	err = tx.SelectContext(ctx, &data, "SELECT user_id, push_rules, ignored_users FROM account_data WHERE user_id BETWEEN ? AND ? ORDER BY user_id", first, last)
+	err = tx.SelectContext(ctx, &data, "SELECT user_id, push_rules, ignored_users, do_not_disturb FROM account_data WHERE user_id BETWEEN ? AND ? ORDER BY user_id", first, last)
 	if err != nil {
 		return nil, fmt.Errorf("read account data: %w", err)
 	}
@@ -195,13 +195,14 @@ type accountRow struct {
 	UserID       events.UserID  `db:"user_id"`
 	PushRules    sql.NullString `db:"push_rules"`
 	IgnoredUsers sql.NullString `db:"ignored_users"`
+	DoNotDisturb sql.NullString `db:"do_not_disturb"`
 }
 
 // addAccountData adds the account data that the homeserver published for the user, if there
 // is any.
 func addAccountData(rows []accountRow, to *events.UserPushRules) error {
 	for i := range rows {
-		if err := errors.Join(readJSON(rows[i].PushRules, &to.Published), readJSON(rows[i].IgnoredUsers, &to.IgnoredUsers)); err != nil {
+		if err := errors.Join(readJSON(rows[i].PushRules, &to.Published), readJSON(rows[i].IgnoredUsers, &to.IgnoredUsers), readJSON(rows[i].DoNotDisturb, &to.DoNotDisturb)); err != nil {
 			return fmt.Errorf("decode account data: %w", err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -91,7 +92,7 @@ func (a *api) passRules(ours func(context.Context, *call) (any, error)) func(con
 }
 
 // passAccountData forwards a request for account data to the homeserver. A change of the
-// two types that decide about notifications is in effect here when it is answered, as one
+// types that decide about notifications is in effect here when it is answered, as one
 // of push rules is.
 func (a *api) passAccountData(ctx context.Context, c *call) (any, error) {
 	answer, err := a.upstream.forward(ctx, c)
@@ -107,6 +108,9 @@ func (a *api) passAccountData(ctx context.Context, c *call) (any, error) {
 		return answer, a.upstream.answered(c, a.upstream.takeIgnored(ctx, a.upstream.account(c)))
 	case "m.push_rules":
 		return answer, a.upstream.fetchRules(ctx, c)
+	}
+	if slices.Contains(events.DoNotDisturbTypes(), c.params["type"]) {
+		return answer, a.upstream.answered(c, a.upstream.takeDoNotDisturb(ctx, a.upstream.account(c)))
 	}
 	return answer, nil
 }
@@ -155,7 +159,7 @@ func (u *upstream) fetchRules(ctx context.Context, c *call) error {
 	return u.answered(c, u.takeRules(ctx, u.account(c)))
 }
 
-// fetchAccount fetches the client's push rules and ignored users.
+// fetchAccount fetches the client's account data.
 func (u *upstream) fetchAccount(ctx context.Context, c *call) error {
 	return u.answered(c, u.takeAccount(ctx, u.account(c)))
 }
@@ -172,12 +176,27 @@ func (u *upstream) answered(c *call, err error) error {
 	return nil
 }
 
-// takeAccount fetches and stores a user's push rules and ignored users.
+// takeAccount fetches and stores what a user's account data says about notifications: push
+// rules, ignored users, and where the user wants no pokes.
 func (u *upstream) takeAccount(ctx context.Context, account homeserver.Account) error {
-	if err := u.takeRules(ctx, account); err != nil {
-		return err
+	for _, take := range u.accountData() {
+		if err := take(ctx, account); err != nil {
+			return err
+		}
 	}
-	return u.takeIgnored(ctx, account)
+	return nil
+}
+
+// accountData returns what fetches and stores each kind of it.
+func (u *upstream) accountData() []func(context.Context, homeserver.Account) error {
+	return []func(context.Context, homeserver.Account) error{u.takeRules, u.takeIgnored, u.takeDoNotDisturb}
+}
+
+func (u *upstream) takeDoNotDisturb(ctx context.Context, account homeserver.Account) error {
+	if !u.store.doNotDisturb {
+		return nil
+	}
+	return u.take(ctx, account.User(), account.DoNotDisturb, u.store.takeDoNotDisturb)
 }
 
 func (u *upstream) takeRules(ctx context.Context, account homeserver.Account) error {

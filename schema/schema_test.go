@@ -174,6 +174,7 @@ func TestWrittenValues(t *testing.T) {
 		{"account_refetch", encode(t, map[string]any{"user_id": "@a:x"})},
 		{"account_push_rules", encode(t, map[string]any{"user_id": "@a:x", "content": json.RawMessage(`{"global":{}}`)})},
 		{"account_push_rules", encode(t, map[string]any{"user_id": "@a:x", "content": nil})},
+		{"account_do_not_disturb", encode(t, map[string]any{"user_id": "@a:x", "content": json.RawMessage(`{"rooms":{"*":{}},"poked.highlights":true}`)})},
 		{"account_ignored_users", encode(t, map[string]any{"user_id": "@a:x", "content": json.RawMessage(`{"ignored_users":{"@b:x":{}}}`)})},
 	} {
 		doc := load(t, c.name)
@@ -262,6 +263,7 @@ func fullRules() events.UserPushRules {
 	set := pushrule.Ruleset{Override: list, Content: list, Room: list, Sender: list, Underride: list}
 	return events.UserPushRules{
 		UserID: "@a:x", Version: 1, Published: &set, Devices: map[string]pushrule.Ruleset{"h": set, "i": {}}, IgnoredUsers: []events.UserID{"@b:x"},
+		DoNotDisturb: &events.DoNotDisturb{Rooms: []events.RoomID{"!r", events.EveryRoom}, Highlights: true},
 		Changes: pushrule.Changes{
 			Override: list, Content: list, Room: list, Sender: list, Underride: list,
 			Predefined: map[string]pushrule.Change{"c": {Enabled: &enabled}, "d": {Actions: []pushrule.Action{}}},
@@ -311,6 +313,7 @@ func TestRefusals(t *testing.T) {
 		{"account_logout", `{"device_id":"D"}`, "user_id"},
 		{"account_deactivated", `{}`, "user_id"},
 		{"account_push_rules", `{"user_id":"@a:x","content":[]}`, "want null or object"},
+		{"account_do_not_disturb", `{"user_id":"@a:x","content":{"rooms":[]}}`, "want null or object"},
 		{"account_ignored_users", `{"user_id":"@a:x","content":{"ignored_users":[]}}`, "want null or object"},
 	} {
 		err := validate(t, compile(t, load(t, c.name)), []byte(c.value))

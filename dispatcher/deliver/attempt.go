@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"poked/dispatcher/directory"
 	"poked/dispatcher/poke"
 	"poked/dispatcher/spans"
 	"poked/events"
@@ -52,14 +53,16 @@ func (d *Deliverer) endAttempt() {
 	d.mu.Unlock()
 }
 
-// try sends a poke, unless it expired, is about a call that is over, or its gateway gets no
+// try sends a poke, unless it expired, its user is not to be told of it, or its gateway gets no
 // requests now.
 func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) poke.Outcome {
 	if p.skip {
 		return poke.Outcome{Kind: poke.Skipped, Class: poke.ClassSkipped}
 	}
-	if p.n.IsOver(now) && len(p.past) == 0 {
-		return poke.Outcome{Kind: poke.Withheld, Class: poke.ClassRingOver}
+	if !p.badge && len(p.past) == 0 {
+		if why := d.withholds(p.pusher, &p.n, p.room, now); why != poke.ClassOK {
+			return poke.Outcome{Kind: poke.Withheld, Class: why}
+		}
 	}
 	if p.age(now) > d.timeToLive(p.pusher, &p.n) && len(p.past) == 0 {
 		return poke.Outcome{Kind: poke.Expired, Class: poke.ClassExpired}
@@ -71,6 +74,21 @@ func (d *Deliverer) try(s *sender, l *lane, p *outgoing, now time.Time) poke.Out
 		return poke.Outcome{Kind: poke.Paused, Class: why}
 	}
 	return d.shorten(s, p)
+}
+
+// withholds returns why a pusher's user is not to be told of a notification now, or ClassOK.
+func (d *Deliverer) withholds(p *directory.Pusher, n *events.Notification, room events.RoomID, now time.Time) poke.Class {
+	highlight := n.Highlight
+	if own, ok := n.Of(p.Handle); ok {
+		highlight = own.Highlight
+	}
+	switch {
+	case n.IsOver(now):
+		return poke.ClassRingOver
+	case d.Directory.DoNotDisturb(p.User, room, highlight):
+		return poke.ClassQuiet
+	}
+	return poke.ClassOK
 }
 
 // shorten sends a poke, and again with less in it for as long as the gateway answers that it is too
@@ -109,7 +127,7 @@ func (d *Deliverer) post(s *sender, p *outgoing) (out poke.Outcome, idsOnly bool
 
 // spanOf begins the span of a request that is about an event.
 func (d *Deliverer) spanOf(p *outgoing) spans.Span {
-	if d.Spans == nil || p.badge || p.uncounted {
+	if d.Spans == nil || p.badge || p.uncounted && !p.ahead {
 		return spans.Span{}
 	}
 	return d.Spans.Attempt(&spans.Poke{

@@ -48,6 +48,7 @@
 //	pusher or all refused       so is what comes after it: the lane lags
 //	operator skips a poke       the lane's next turn makes a dead letter of it, also at a gateway that is down
 //	call is over                its poke is not sent, and is no dead letter; the unread count follows (lane_call.go)
+//	do not disturb is on        the same; what waits is passed over without a request, and is not sent later
 //	crash after a call was sent its record says so, and what was before it in the log is sent (G1, G2)
 //	more wait than a call       of each lane the newest four calls go first, and what was read or refused does not
 //	poke too large (413)        it is sent again with less in it, and for an hour all others of the gateway are short

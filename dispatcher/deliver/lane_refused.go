@@ -163,7 +163,8 @@ func (l *lane) after(seq uint64) int {
 	items := l.lag.items
 	i, found := slices.BinarySearchFunc(items, seq, func(it logItem, seq uint64) int { return cmp.Compare(it.seq, seq) })
 	for i++; found && i < len(items); i++ {
-		if n := &items[i].n; l.pusher.Wants(n) && !n.IsOver(time.Now()) && !l.lag.calls.wasDelivered(items[i].seq) {
+		it := &items[i]
+		if l.pusher.Wants(&it.n) && !l.lag.calls.wasDelivered(it.seq) && l.d.withholds(l.pusher, &it.n, it.room, time.Now()) == poke.ClassOK {
 			return i
 		}
 	}

@@ -68,9 +68,10 @@ type Directory struct {
 	partitions   []partition
 	users        *packedMap // one record for each user with an enabled pusher
 	templates    *templates
-	buffer       []byte                       // for encoding a record
-	former       former                       // users who had pushers lately
-	rules        map[events.UserID]*UserRules // never nil
+	buffer       []byte                                 // for encoding a record
+	former       former                                 // users who had pushers lately
+	rules        map[events.UserID]*UserRules           // never nil
+	quiet        map[events.UserID]*events.DoNotDisturb // of users who want no pokes somewhere
 	changes      changes
 }
 
@@ -81,6 +82,7 @@ func New(policy *pushgateway.Policy, log *slog.Logger, partitions int, changed f
 	d := &Directory{
 		log: log, changed: changed, compiled: pushrule.NewCache(), partitions: make([]partition, partitions),
 		users: newPackedMap(), templates: newTemplates(policy), rules: map[events.UserID]*UserRules{},
+		quiet: map[events.UserID]*events.DoNotDisturb{},
 	}
 	for part := range d.partitions {
 		d.partitions[part].ours = true
@@ -248,6 +250,11 @@ func (d *Directory) Offers() pushrule.Offers { return pushrule.Offers(d.offers.L
 
 // putRules replaces the push rules of a user. The caller holds the mutex.
 func (d *Directory) putRules(set *events.UserPushRules, rules *UserRules) {
+	if set.DoNotDisturb != nil {
+		d.quiet[set.UserID] = set.DoNotDisturb
+	} else {
+		delete(d.quiet, set.UserID)
+	}
 	if rules.equal(d.rules[set.UserID]) {
 		return
 	}
@@ -276,6 +283,13 @@ func (d *Directory) Rules(user events.UserID) (rules *UserRules, hasPusher bool)
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.rules[user], d.users.has(user)
+}
+
+// DoNotDisturb reports whether a user wants to hear nothing of a notification in a room.
+func (d *Directory) DoNotDisturb(user events.UserID, room events.RoomID, highlight bool) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.quiet[user].Covers(room, highlight)
 }
 
 // Has reports whether a user has an enabled pusher, in any partition.

@@ -113,6 +113,12 @@ func notDelivered() map[string]Silence {
 			After:    func(h *Harness) { <-time.After(2 * time.Minute); h.GatewayUp(); h.CaughtUp() },
 			Notified: true, Fate: trace.FateRingOver, Text: "the call was over",
 		},
+		"do not disturb": {
+			Arrange: func(h *Harness) {
+				h.Rules("@bob:x", events.UserPushRules{DoNotDisturb: &events.DoNotDisturb{Rooms: []events.RoomID{"!r"}}})
+			},
+			Say: message, Notified: true, Fate: trace.FateQuiet, Text: "had do not disturb on",
+		},
 		"gateway down": {Arrange: down, Say: message, Notified: true, Fate: trace.FateWaiting, Text: "Waiting: its gateway fails (http_502"},
 		"older than the pusher wants": {
 			Arrange: func(h *Harness) {

@@ -43,6 +43,7 @@ const (
 	ClassExpired
 	ClassSkipped     // by an operator
 	ClassRingOver    // the call that it is about is over
+	ClassQuiet       // the user wants no pokes about the room (do not disturb)
 	ClassPaused      // the gateway asked for it with Retry-After
 	ClassGatewayDown // the circuit breaker is open
 	ClassMoved       // the pusher has another gateway since
@@ -69,7 +70,7 @@ func (c Class) String() string {
 		ClassVAPID: "vapid_refused", ClassNoVAPID: "no_vapid_key",
 		ClassTimeout: "timeout", ClassRefused: "refused", ClassReset: "reset", ClassDNS: "dns", ClassNetwork: "network",
 		ClassTLS: "tls", ClassBlockedAddress: "blocked_address", ClassRefusedURL: "refused_url",
-		ClassExpired: "expired", ClassSkipped: "skipped", ClassRingOver: "ring_over", ClassPaused: "paused", ClassGatewayDown: "gateway_down", ClassMoved: "moved", ClassNATS: "nats",
+		ClassExpired: "expired", ClassSkipped: "skipped", ClassRingOver: "ring_over", ClassQuiet: "do_not_disturb", ClassPaused: "paused", ClassGatewayDown: "gateway_down", ClassMoved: "moved", ClassNATS: "nats",
 		ClassSlow: "slow", ClassBehind: "behind", ClassActive: "active", ClassStopped: "stopped", ClassRecord: "record",
 	}[c]
 }

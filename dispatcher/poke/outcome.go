@@ -20,7 +20,8 @@
 //	                                                    browser; package deliver decides which (lane_vapid.go)
 //	507                                                 slow: it has no room for this browser
 //	nothing was sent                                    paused, expired, skipped by an operator, or withheld:
-//	                                                    of a call that is over
+//	                                                    of a call that is over, or of a room of which the
+//	                                                    user wants to hear nothing for now
 //	one poke refused, others taken (package deliver)    refused: a dead letter, its pusher goes on
 //
 // Every response has an outcome: nothing that a gateway sends causes a panic, a hang beyond

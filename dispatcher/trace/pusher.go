@@ -29,9 +29,10 @@ const (
 	FateWaiting    Fate = "waiting"     // tried again, or held back
 	FateRead       Fate = "read_first"  // read before it could be delivered
 	FateRedacted   Fate = "redacted_first"
-	FatePassedOver Fate = "passed_over" // only a newer one of the room was sent
-	FateRingOver   Fate = "ring_over"   // it was a call, and over before it could be delivered
-	FateUnknown    Fate = "unknown"     // no record of it is left
+	FatePassedOver Fate = "passed_over"    // only a newer one of the room was sent
+	FateRingOver   Fate = "ring_over"      // it was a call, and over before it could be delivered
+	FateQuiet      Fate = "do_not_disturb" // the user wanted no pokes about the room
+	FateUnknown    Fate = "unknown"        // no record of it is left
 )
 
 // Pusher is what became of the event at one pusher.
@@ -222,6 +223,8 @@ func (u *User) fate(t *Trace, set *events.Pusher, p *Pusher, e *evidence) Fate {
 		return FateRejected
 	case last.Class == poke.ClassRingOver.String():
 		return FateRingOver
+	case last.Class == poke.ClassQuiet.String():
+		return FateQuiet
 	case set.Disabled:
 		return FateDisabled
 	case set.Inactive:

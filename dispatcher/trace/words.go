@@ -108,6 +108,8 @@ func (p *Pusher) Because(t *Trace, u *User, now time.Time) string {
 		return "Not sent: " + t.Redacted.Because() + " before it could be delivered."
 	case FatePassedOver:
 		return fmt.Sprintf("Passed over: the pusher was far behind, and only the newest of each room was sent (%s instead).", p.Newer)
+	case FateQuiet:
+		return "Not sent: the user had do not disturb on for the room."
 	case FateRingOver:
 		return "Not sent: the call was over before it could be delivered."
 	default:

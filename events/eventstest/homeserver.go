@@ -31,6 +31,7 @@ type Homeserver struct {
 	state   map[events.RoomID][]json.RawMessage
 	rules   map[events.UserID]map[string][]map[string]any
 	ignored map[events.UserID]events.UserID
+	data    map[events.UserID]map[string]json.RawMessage // other account data, by type
 	pushers map[events.UserID][]map[string]any
 
 	registered bool // the homeserver knows ASToken
@@ -46,7 +47,7 @@ func StartHomeserver(t testing.TB) *Homeserver {
 	h := &Homeserver{
 		t: t, instead: func(*http.Request) (Reply, bool) { return Reply{}, false },
 		tokens: map[string]device{}, state: map[events.RoomID][]json.RawMessage{},
-		rules: map[events.UserID]map[string][]map[string]any{}, ignored: map[events.UserID]events.UserID{},
+		rules: map[events.UserID]map[string][]map[string]any{}, ignored: map[events.UserID]events.UserID{}, data: map[events.UserID]map[string]json.RawMessage{},
 		pushers: map[events.UserID][]map[string]any{}, registered: true,
 	}
 	mux := http.NewServeMux()
@@ -69,6 +70,10 @@ func StartHomeserver(t testing.TB) *Homeserver {
 	mux.HandleFunc("POST "+v3+"/pushers/set", h.authorized(h.setPusher))
 	mux.HandleFunc("GET "+v3+"/user/{user}/account_data/m.ignored_user_list", h.authorized(h.getIgnored))
 	mux.HandleFunc("PUT "+v3+"/user/{user}/account_data/m.ignored_user_list", h.authorized(h.putIgnored))
+	for _, name := range events.DoNotDisturbTypes() {
+		mux.HandleFunc("GET "+v3+"/user/{user}/account_data/"+name, h.authorized(h.getData(name)))
+		mux.HandleFunc("PUT "+v3+"/user/{user}/account_data/"+name, h.authorized(h.putData(name)))
+	}
 	mux.HandleFunc("GET "+v3+"/pushrules/", h.authorized(h.getRules))
 	mux.HandleFunc("PUT "+v3+"/pushrules/global/{kind}/{rule}", h.authorized(h.putRule))
 	mux.HandleFunc("DELETE "+v3+"/pushrules/global/{kind}/{rule}", h.authorized(h.deleteRule))

@@ -53,6 +53,51 @@ func (h *Homeserver) putIgnored(w http.ResponseWriter, r *http.Request, caller d
 	respond(w, http.StatusOK, struct{}{})
 }
 
+// getData returns what answers a request for account data of a type.
+func (h *Homeserver) getData(name string) func(http.ResponseWriter, *http.Request, device) {
+	return func(w http.ResponseWriter, r *http.Request, caller device) {
+		content := h.data[caller.user][name]
+		switch {
+		case r.PathValue("user") != string(caller.user):
+			respond(w, http.StatusForbidden, matrixError("M_FORBIDDEN"))
+		case content == nil:
+			respond(w, http.StatusNotFound, matrixError("M_NOT_FOUND"))
+		default:
+			respond(w, http.StatusOK, content)
+		}
+	}
+}
+
+// putData returns what stores account data of a type.
+func (h *Homeserver) putData(name string) func(http.ResponseWriter, *http.Request, device) {
+	return func(w http.ResponseWriter, r *http.Request, caller device) {
+		var content json.RawMessage
+		switch {
+		case r.PathValue("user") != string(caller.user):
+			respond(w, http.StatusForbidden, matrixError("M_FORBIDDEN"))
+		case json.NewDecoder(r.Body).Decode(&content) != nil:
+			respond(w, http.StatusBadRequest, matrixError("M_NOT_JSON"))
+		default:
+			h.setData(caller.user, name, content)
+			respond(w, http.StatusOK, struct{}{})
+		}
+	}
+}
+
+// SetData gives a user account data of a type.
+func (h *Homeserver) SetData(user events.UserID, name, content string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.setData(user, name, json.RawMessage(content))
+}
+
+func (h *Homeserver) setData(user events.UserID, name string, content json.RawMessage) {
+	if h.data[user] == nil {
+		h.data[user] = map[string]json.RawMessage{}
+	}
+	h.data[user][name] = content
+}
+
 // SetPusher gives a user a pusher, as GET pushers shows it.
 func (h *Homeserver) SetPusher(user events.UserID, pusher map[string]any) {
 	h.mu.Lock()

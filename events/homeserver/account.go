@@ -52,13 +52,28 @@ func (a Account) PushRules(ctx context.Context) (json.RawMessage, error) {
 // IgnoredUsers returns the user's account data m.ignored_user_list, null if there is none
 // (client-server API, "GET /_matrix/client/v3/user/{userId}/account_data/{type}").
 func (a Account) IgnoredUsers(ctx context.Context) (json.RawMessage, error) {
-	path := prefix + "/user/" + url.PathEscape(string(a.user)) + "/account_data/m.ignored_user_list"
-	var list json.RawMessage
-	err := a.client.get(ctx, path, a.query, a.token, &list)
+	return a.data(ctx, "m.ignored_user_list")
+}
+
+// data returns account data of a type, null if there is none.
+func (a Account) data(ctx context.Context, name string) (content json.RawMessage, err error) {
+	path := prefix + "/user/" + url.PathEscape(string(a.user)) + "/account_data/" + name
+	err = a.client.get(ctx, path, a.query, a.token, &content)
 	if IsErrcode(err, "M_NOT_FOUND") {
 		return json.RawMessage("null"), nil
 	}
-	return list, err
+	return content, err
+}
+
+// DoNotDisturb returns the user's account data m.do_not_disturb, or what it is called before it is
+// part of the specification (MSC4359), null if there is neither.
+func (a Account) DoNotDisturb(ctx context.Context) (data json.RawMessage, err error) {
+	for _, name := range events.DoNotDisturbTypes() {
+		if data, err = a.data(ctx, name); err != nil || string(data) != "null" {
+			return data, err
+		}
+	}
+	return data, nil
 }
 
 // Pusher is a pusher that the homeserver has.

@@ -4,7 +4,7 @@
 //	Client  ── with the token of a client: Whoami, Forward
 //	Service ── with the token of an application service: Whoami, and on behalf of a local
 //	           user RoomState, JoinedRooms
-//	Account ── of one user, with either token: PushRules, IgnoredUsers, Pushers,
+//	Account ── of one user, with either token: PushRules, IgnoredUsers, DoNotDisturb, Pushers,
 //	           DeletePusher, Devices, HasDevice
 //
 // The package caches nothing, retries nothing and does not interpret answers beyond their

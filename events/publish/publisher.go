@@ -167,6 +167,15 @@ func (p *Publisher) IgnoredUsers(ctx context.Context, user events.UserID, list j
 	return p.account(ctx, user, events.AccountIgnoredUsers, map[string]any{"user_id": user, "content": list})
 }
 
+// DoNotDisturb publishes a user's m.do_not_disturb (MSC4359), {"rooms":{room_id:{}}} with "*" for
+// every room: nothing of these rooms is poked.
+func (p *Publisher) DoNotDisturb(ctx context.Context, user events.UserID, content json.RawMessage) error {
+	if err := checkAccountData("do not disturb", content); err != nil {
+		return err
+	}
+	return p.account(ctx, user, events.AccountDoNotDisturb, map[string]any{"user_id": user, "content": content})
+}
+
 // Refetch publishes that account data of a user changed, without saying how: a registry with
 // a homeserver and a registration asks the homeserver for it again, at once and after a few
 // seconds.

@@ -23,7 +23,7 @@ func parseAccountChange(subject string, raw []byte) (events.AccountChange, error
 	}
 	tokens := strings.Split(subject, ".")
 	change.Kind = tokens[len(tokens)-1]
-	if !slices.Contains([]string{events.AccountLogout, events.AccountDeactivated, events.AccountPushRules, events.AccountIgnoredUsers, events.AccountRefetch}, change.Kind) {
+	if !slices.Contains([]string{events.AccountLogout, events.AccountDeactivated, events.AccountPushRules, events.AccountIgnoredUsers, events.AccountDoNotDisturb, events.AccountRefetch}, change.Kind) {
 		return bad("no change of an account has the name at the end of " + subject)
 	}
 	if !json.Valid(raw) {

@@ -67,6 +67,9 @@ func printOtherRules(std terminal.Streams, e *operate.Rules) error {
 	for _, handle := range slices.Sorted(maps.Keys(e.Devices)) {
 		fmt.Fprintf(&b, "\nThe device %s has rules of its own, evaluated before these: see --json.\n", strings.Map(terminal.Harmless, handle))
 	}
+	if e.Quiet != nil {
+		fmt.Fprintf(&b, "\nDo not disturb: %s%s\n", strings.Map(terminal.Harmless, fmt.Sprint(e.Quiet.Rooms)), butHighlights(e.Quiet))
+	}
 	if len(e.Ignored) > 0 {
 		fmt.Fprintf(&b, "\nIgnored users: %s\n", strings.Map(terminal.Harmless, fmt.Sprint(e.Ignored)))
 	}
@@ -81,4 +84,11 @@ func yes(on bool) string {
 		return "yes"
 	}
 	return "no"
+}
+
+func butHighlights(quiet *events.DoNotDisturb) string {
+	if quiet.Highlights {
+		return ", but for highlights"
+	}
+	return ""
 }

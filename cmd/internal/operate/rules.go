@@ -21,6 +21,7 @@ type Rules struct {
 	Rules   pushrule.Ruleset            `json:"rules"`             // for all devices
 	Devices map[string]pushrule.Ruleset `json:"devices,omitempty"` // rules of single devices, by instance handle
 	Ignored []events.UserID             `json:"ignored_users,omitempty"`
+	Quiet   *events.DoNotDisturb        `json:"do_not_disturb,omitempty"`
 }
 
 // RulesOf returns the push rules of a user. The connection must have joined the streams.
@@ -36,7 +37,7 @@ func RulesOf(ctx context.Context, conn *stream.Conn, user events.UserID) (*Rules
 	global := set.Global()
 	return &Rules{
 		UserID: user, Origin: originOf(&set), Changed: changed, Version: set.Version, Rules: global.Offering(offers),
-		Devices: set.Devices, Ignored: set.IgnoredUsers,
+		Devices: set.Devices, Ignored: set.IgnoredUsers, Quiet: set.DoNotDisturb,
 	}, nil
 }
 

@@ -175,6 +175,8 @@ func fateState(fate trace.Fate) state {
 		return state{quiet, "passed over", ""}
 	case trace.FateRingOver:
 		return state{quiet, "call over", ""}
+	case trace.FateQuiet:
+		return state{quiet, "do not disturb", ""}
 	case trace.FateDisabled:
 		return state{quiet, "disabled", ""}
 	case trace.FateInactive:

@@ -105,7 +105,7 @@ func TestEverythingHasWords(t *testing.T) {
 		}
 	}
 	for _, fate := range []trace.Fate{
-		trace.FateDelivered, trace.FateRejected, trace.FateDead, trace.FateWaiting, trace.FateRead, trace.FateRedacted, trace.FatePassedOver, trace.FateRingOver, trace.FateDisabled, trace.FateInactive, trace.FateUnknown,
+		trace.FateDelivered, trace.FateRejected, trace.FateDead, trace.FateWaiting, trace.FateRead, trace.FateRedacted, trace.FatePassedOver, trace.FateRingOver, trace.FateQuiet, trace.FateDisabled, trace.FateInactive, trace.FateUnknown,
 	} {
 		if fateState(fate).Word == fateState(trace.FateNone).Word {
 			t.Errorf("the fate %s has no words", fate)

@@ -33,6 +33,7 @@ const silenceSoon = 2 * time.Second
 func Silences() map[string]Silence {
 	all := notNotified()
 	maps.Copy(all, notDelivered())
+	maps.Copy(all, tooLate())
 	return all
 }
 
@@ -95,24 +96,6 @@ func notDelivered() map[string]Silence {
 			},
 			Fate: trace.FateRedacted, Text: "@alice:x redacted it",
 		},
-		"passed over": {
-			Arrange: down, Say: message, Notified: true,
-			After: func(h *Harness) {
-				<-time.After(time.Minute)
-				h.Say("!r", "@alice:x", 0, h.Config.CatchUpLimit+5)
-				<-time.After(time.Minute)
-				h.GatewayUp()
-				h.CaughtUp()
-			},
-			Fate: trace.FatePassedOver, Text: "Passed over",
-		},
-		"call over": {
-			Arrange: down, Say: func(h *Harness) {
-				h.Publish(`{"event_id":"$m","room_id":"!r","type":"m.call.invite","sender":"@alice:x","content":{"call_id":"c","lifetime":60000}}`)
-			},
-			After:    func(h *Harness) { <-time.After(2 * time.Minute); h.GatewayUp(); h.CaughtUp() },
-			Notified: true, Fate: trace.FateRingOver, Text: "the call was over",
-		},
 		"do not disturb": {
 			Arrange: func(h *Harness) {
 				h.Rules("@bob:x", events.UserPushRules{DoNotDisturb: &events.DoNotDisturb{Rooms: []events.RoomID{"!r"}}})
@@ -120,14 +103,6 @@ func notDelivered() map[string]Silence {
 			Say: message, Notified: true, Fate: trace.FateQuiet, Text: "had do not disturb on",
 		},
 		"gateway down": {Arrange: down, Say: message, Notified: true, Fate: trace.FateWaiting, Text: "Waiting: its gateway fails (http_502"},
-		"older than the pusher wants": {
-			Arrange: func(h *Harness) {
-				h.GatewayDown()
-				h.RegisterAll("@bob:x", events.Pusher{Pushkey: "bob", Data: json.RawMessage(`{"url":"http://gw.test/_matrix/push/v1/notify","poked.ttl":60}`)})
-			},
-			Say: message, After: func(h *Harness) { <-time.After(5 * time.Minute); h.GatewayUp(); h.CaughtUp() },
-			Notified: true, Fate: trace.FateDead, Text: "it was older than 1m0s, its time to live",
-		},
 		"pusher refused": {
 			Arrange: func(h *Harness) {
 				h.Gateway.Answer(Always(eventstest.Reply{Body: `{"rejected":["bob"]}`}))
@@ -154,6 +129,39 @@ func notDelivered() map[string]Silence {
 				<-time.After(time.Second)
 			},
 			Say: message, Notified: true, Fate: trace.FateWaiting, Text: "the user was reading elsewhere", Active: time.Hour,
+		},
+	}
+}
+
+// tooLate returns the reasons why a notification that waited for its gateway is not delivered.
+func tooLate() map[string]Silence {
+	down := (*Harness).GatewayDown
+	return map[string]Silence{
+		"passed over": {
+			Arrange: down, Say: message, Notified: true,
+			After: func(h *Harness) {
+				<-time.After(time.Minute)
+				h.Say("!r", "@alice:x", 0, h.Config.CatchUpLimit+5)
+				<-time.After(time.Minute)
+				h.GatewayUp()
+				h.CaughtUp()
+			},
+			Fate: trace.FatePassedOver, Text: "Passed over",
+		},
+		"call over": {
+			Arrange: down, Say: func(h *Harness) {
+				h.Publish(`{"event_id":"$m","room_id":"!r","type":"m.call.invite","sender":"@alice:x","content":{"call_id":"c","lifetime":60000}}`)
+			},
+			After:    func(h *Harness) { <-time.After(2 * time.Minute); h.GatewayUp(); h.CaughtUp() },
+			Notified: true, Fate: trace.FateRingOver, Text: "the call was over",
+		},
+		"older than the pusher wants": {
+			Arrange: func(h *Harness) {
+				h.GatewayDown()
+				h.RegisterAll("@bob:x", events.Pusher{Pushkey: "bob", Data: json.RawMessage(`{"url":"http://gw.test/_matrix/push/v1/notify","poked.ttl":60}`)})
+			},
+			Say: message, After: func(h *Harness) { <-time.After(5 * time.Minute); h.GatewayUp(); h.CaughtUp() },
+			Notified: true, Fate: trace.FateDead, Text: "it was older than 1m0s, its time to live",
 		},
 	}
 }

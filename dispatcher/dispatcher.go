@@ -106,6 +106,7 @@ type Config struct {
 	PokeTTL        time.Duration   `name:"poke-ttl" default:"24h" env:"POKED_POKE_TTL" help:"Age at which an undelivered poke becomes a dead letter, at least 12h less than --keep."`
 	PayloadLimit   []string        `name:"payload-limit" env:"POKED_PAYLOAD_LIMIT" placeholder:"GATEWAY=BYTES" help:"Largest request body for a push gateway, by its host or URL, such as ntfy.example.org=4096: longer pokes are shortened. Without it poked finds out: what a gateway answers 413 to is sent shorter, and the limit is remembered for an hour."`
 	EventTTL       []string        `name:"event-ttl" env:"POKED_EVENT_TTL" placeholder:"TYPE=DURATION" help:"A shorter --poke-ttl for pokes about events of a type, such as m.room.member=1h. Of an encrypted event the type is m.room.encrypted. A pusher may ask for a shorter one, too: poked.ttl in its data, in seconds."`
+	RetireAfter    time.Duration   `name:"retire-after" default:"0s" env:"POKED_RETIRE_AFTER" help:"Remove pushers whose gateway has been gone for so long, with a reason; weeks (336h) are usual, 1h is the least. What counts is the time in which poked tried in vain while other gateways worked. 0 is never."`
 	CatchUpLimit   int             `name:"catch-up-limit" default:"100" env:"POKED_CATCH_UP_LIMIT" help:"A pusher that is more than this many notifications behind, after a failure at its gateway, gets only the newest one per room."`
 	Badge          deliver.BadgeOf `name:"badge" default:"messages" env:"POKED_BADGE" placeholder:"messages|rooms|none" help:"What the unread count counts: messages, rooms, or none for pokes without it."`
 	DelayIfActive  time.Duration   `name:"delay-if-active" default:"0s" env:"POKED_DELAY_IF_ACTIVE" help:"How long a poke waits while its user is reading elsewhere; it is not sent if they read the message meanwhile. Highlights do not wait. 0 is off."`
@@ -138,6 +139,9 @@ func (c Config) Validate() error {
 		return errors.New("--stop-grace and --delay-if-active must not be negative")
 	case c.DelayIfActive >= c.PokeTTL:
 		return errors.New("--delay-if-active must be shorter than --poke-ttl")
+	}
+	if c.RetireAfter != 0 && c.RetireAfter < deliver.ShortestRetirement {
+		return fmt.Errorf("--retire-after must be 0 or at least %v", deliver.ShortestRetirement)
 	}
 	if _, err := deliver.ParseEventTTLs(c.EventTTL); err != nil {
 		return fmt.Errorf("--event-ttl: %w", err)
@@ -261,6 +265,7 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	all.expectShare(ctx)
 	buckets := d.known(ctx, all.dir)
 	buckets["vapid key"] = func(ready func()) error { return d.watchVAPID(ctx, ready) }
+	buckets["absences"] = func(ready func()) error { return d.conn.WatchAbsences(ctx, all.gates.ApplyAbsence, ready) }
 	buckets["pauses"] = func(ready func()) error { return d.conn.WatchPauses(ctx, all.gates.ApplyPause, ready) }
 	if !d.follow(ctx, &beside, buckets) {
 		return
@@ -272,6 +277,7 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	beside.Go(func() { all.gates.KeepTime(ctx, d.conn.TickInterval()) })
 	beside.Go(func() { all.gates.MeasureDelay(ctx, d.conn.TickInterval()) })
 	beside.Go(func() { all.gates.SharePauses(ctx, d.conn, d.log) })
+	beside.Go(func() { all.gates.StoreAbsences(ctx, d.conn, d.log) })
 	share(ctx, all.own, func() {
 		d.log.Info("dispatching", "partitions", d.partitions.Load(), "of", d.conn.Partitions())
 		close(d.ready)

@@ -46,6 +46,7 @@ func (d *Dispatcher) open(lease *partition.Lease) *delivery {
 		all.slots.Go(func() error { slot(); return nil })
 	})
 	all.gates.LimitPayloads(d.payloads)
+	all.gates.RetireAfter(d.cfg.RetireAfter)
 	all.matching = match.Config{
 		Conn: d.conn, Directory: all.dir, Lease: lease, Counts: &d.matched, Owned: &d.partitions,
 		Unstored: match.NewUnstored(), EveryReceipt: d.cfg.DelayIfActive > 0, Rings: d.cfg.Rings, OpenRooms: d.cfg.OpenRooms,

@@ -81,4 +81,9 @@ type Rejection struct {
 	PushkeyTS  int64  `json:"pushkey_ts"`  // seconds; of the pusher that was poked
 	RejectedAt int64  `json:"rejected_at"` // milliseconds since the Unix epoch
 	Gateway    string `json:"gateway"`     // origin of the gateway that refused it
+	Reason     string `json:"reason,omitempty"`
 }
+
+// RejectedGone is the reason of a rejection if the gateway did not refuse the pushkey, but has been
+// gone for longer than the operator waits (--retire-after).
+const RejectedGone = "gone"

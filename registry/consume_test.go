@@ -21,6 +21,8 @@ func TestRejection(t *testing.T) {
 	}{
 		{"as it was poked", nil, func(*events.Rejection) {}, true},
 		{"set again within the second", body(), func(*events.Rejection) {}, false},
+		{"gateway gone", nil, func(r *events.Rejection) { r.Reason = events.RejectedGone }, true},
+		{"gateway gone, and set again", body(), func(r *events.Rejection) { r.Reason = events.RejectedGone }, false},
 		{"of another user", nil, func(r *events.Rejection) { r.UserID = bob }, false},
 		{"of another app", nil, func(r *events.Rejection) { r.AppID = "other" }, false},
 		{"of another pushkey", nil, func(r *events.Rejection) { r.Pushkey = "other" }, false},
@@ -44,7 +46,11 @@ func TestRejection(t *testing.T) {
 			if got := h.pushkeys("alice-phone"); !slices.Equal(got, want) {
 				t.Errorf("alice has %q, want %q", got, want)
 			}
-			if kept := h.count("removed_pushers WHERE reason = 'rejected by https://g.example:443'") == 1; kept != c.goes {
+			reason := "rejected by https://g.example:443"
+			if rejection.Reason == events.RejectedGone {
+				reason = "gateway gone for long: https://g.example:443"
+			}
+			if kept := h.count("removed_pushers WHERE reason = '"+reason+"'") == 1; kept != c.goes {
 				t.Errorf("the reason is kept: %t", kept)
 			}
 		})

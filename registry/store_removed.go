@@ -34,9 +34,14 @@ func (s *store) DeletePusher(ctx context.Context, user events.UserID, appID, pus
 	return err
 }
 
-// Reject removes the pusher that a gateway rejected, unless it was set again since.
+// Reject removes the pusher that a gateway rejected, or whose gateway is gone, unless it was set
+// again since.
 func (s *store) Reject(ctx context.Context, r events.Rejection) ([]removed, error) {
-	return s.removeWhere(ctx, r.UserID, "rejected by "+r.Gateway,
+	reason := "rejected by " + r.Gateway
+	if r.Reason == events.RejectedGone {
+		reason = "gateway gone for long: " + r.Gateway
+	}
+	return s.removeWhere(ctx, r.UserID, reason,
 		"user_id = ? AND app_id = ? AND pushkey = ? AND pushkey_ts <= ?", r.UserID, r.AppID, r.Pushkey, r.PushkeyTS)
 }
 

@@ -151,6 +151,7 @@ func TestWrittenValues(t *testing.T) {
 		{"position", encode(t, partition.Position{Next: 9, Log: stream.LogMark{0, 1<<48 + 70}, Owner: "w"})},
 		{"position", encode(t, partition.Position{Next: 9, Open: []uint64{3, 8}, Wrote: []uint64{8}, Parts: map[uint64][]byte{8: {5}}, Log: stream.LogMark{70}, Owner: "w"})},
 		{"pause", encode(t, events.Pause{Origin: "https://g.example:443", Until: at})},
+		{"absence", encode(t, events.Absence{Origin: "https://g.example:443", Gone: 86400, At: at})},
 		{"vapid", encode(t, events.VAPID{PrivateKey: strings.Repeat("A", 43), Subject: "mailto:a@matrix.org"})},
 		{"offered_rules", encode(t, events.NewOfferedRules(pushrule.MSC3930|pushrule.MSC4028))},
 		{"rejection", encode(t, events.Rejection{UserID: "@a:x"})},
@@ -189,7 +190,7 @@ func TestWrittenValues(t *testing.T) {
 func TestSchemasDescribeEveryField(t *testing.T) {
 	for name, value := range map[string]any{
 		"pushers": events.UserPushers{}, "push_rules": events.UserPushRules{}, "backlog": events.Backlog{},
-		"dead_letter": events.DeadLetter{}, "pause": events.Pause{}, "rejection": events.Rejection{},
+		"dead_letter": events.DeadLetter{}, "pause": events.Pause{}, "absence": events.Absence{}, "rejection": events.Rejection{},
 		"read": logged[events.Read]{}, "redaction": logged[events.Redaction]{}, "position": partition.Position{},
 		"inbox_position": events.InboxPosition{}, "barrier": events.Barrier{}, "trace": trace.Trace{},
 		"vapid": events.VAPID{}, "offered_rules": events.OfferedRules{},

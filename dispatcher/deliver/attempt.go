@@ -41,6 +41,13 @@ func (l *lane) attempt(s *sender) {
 	}
 	d.logAttempt(&p, out, now.Sub(began))
 	d.Gates.report(l, &p, out, began, now)
+	if d.Gates.retires(p.pusher, out, now) {
+		if out.Asked() {
+			d.Counts.outcome(out, p.badge, 0)
+		}
+		out = poke.Outcome{Kind: poke.Retired, Class: poke.ClassGone}
+		d.logAttempt(&p, out, 0)
+	}
 	if again := l.settle(&p, out, now); again {
 		l.resubmit(out)
 	}
@@ -172,7 +179,9 @@ func (d *Deliverer) conclude(l *lane, p *outgoing, out poke.Outcome, now time.Ti
 			err = d.storeDead(p, events.DeadRefused, p.attempt, out.Failure())
 		}
 	case poke.Rejected:
-		err = d.reject(p, now)
+		err = d.reject(p, "", now)
+	case poke.Retired:
+		err = d.reject(p, events.RejectedGone, now)
 	default:
 	}
 	if err != nil {
@@ -202,12 +211,13 @@ func (d *Deliverer) storeDead(p *outgoing, reason events.DeadReason, attempts in
 	return err
 }
 
-// reject reports to the registry that the gateway rejects the pushkey.
-func (d *Deliverer) reject(p *outgoing, now time.Time) error {
+// reject reports to the registry that the pusher is to be removed: the gateway rejects the pushkey,
+// or for another reason.
+func (d *Deliverer) reject(p *outgoing, reason string, now time.Time) error {
 	return d.stored(p, func(done func(error)) {
 		d.Conn.PublishRejection(events.Rejection{
 			UserID: p.pusher.User, AppID: p.pusher.AppID, Pushkey: p.pusher.Pushkey,
-			PushkeyTS: p.pusher.PushkeyTS, RejectedAt: now.UnixMilli(), Gateway: p.pusher.Origin(),
+			PushkeyTS: p.pusher.PushkeyTS, RejectedAt: now.UnixMilli(), Gateway: p.pusher.Origin(), Reason: reason,
 		}, done)
 	})
 }

@@ -43,6 +43,8 @@
 //	requests hang               they take no place of the limit; probes beyond it find out when that is over
 //	gateway is back             the next probe finds out (G5); what expired is a dead letter (ttl.go)
 //	others are back too         those that went down since it had last worked are probed within a second
+//	gateway is gone for weeks   if the operator wants it, its pushers are removed, with the reason; not while all are
+//	                            gone, nor after poked was (gateways_gone.go)
 //	one poke refused            after a few tries the lane tries what comes after it; if the gateway takes that,
 //	                            or what others of the app get, the poke is a dead letter (G13)
 //	pusher or all refused       so is what comes after it: the lane lags

@@ -30,6 +30,7 @@ type Gateways struct {
 	lease          *partition.Lease    // while it is not held no attempt begins
 	announced      chan struct{}       // wakes SharePauses
 	payloads       PayloadLimits
+	retireAfter    time.Duration // 0 is never
 
 	mu       sync.Mutex
 	some     sync.Cond // ready is not empty, or closed
@@ -43,6 +44,8 @@ type Gateways struct {
 	delay    ownDelay
 	unwell   []*gateway            // those of which a probe may be sent early, and some that work again
 	unshared map[*gateway]struct{} // gateways whose pause has yet to be shared
+	absent   map[string]*absence   // gateways that are gone, by origin
+	workedAt time.Time             // when any gateway last did
 	halted   bool                  // a slot waits for the lease
 	closed   bool
 }
@@ -54,7 +57,7 @@ func NewGateways(slots, floor, ceiling int, lease *partition.Lease, spawn func(f
 	gs := &Gateways{
 		lease: lease, slots: slots, floor: floor, ceiling: ceiling, spawn: spawn,
 		announced: make(chan struct{}, 1), unshared: map[*gateway]struct{}{},
-		byOrigin: map[string]*gateway{}, wheel: newWheel(time.Now()),
+		byOrigin: map[string]*gateway{}, absent: map[string]*absence{}, wheel: newWheel(time.Now()),
 		delay: ownDelay{starts: make(chan struct{}, 1)},
 	}
 	gs.some.L = &gs.mu

@@ -44,12 +44,14 @@ func (gs *Gateways) report(l *lane, p *outgoing, out poke.Outcome, began, now ti
 		gs.pause(g, now.Add(out.RetryAfter), now)
 		gs.announce(g, now)
 		gs.failed(g, l, p.known && out.Class != poke.ClassVAPID, probe, out, now)
+		gs.missed(g, out, now)
 	}
 	gs.admit(g, now)
 }
 
 // worked records a success. A gateway that was down gets few requests at first.
 func (gs *Gateways) worked(g *gateway, grow bool, now time.Time) {
+	gs.isBack(g, now)
 	if well := g.breaker.wellAt; g.breaker.worked(now) {
 		gs.probeOthers(well, now)
 		g.limit.Restart(g.limit.Ceiling, now)

@@ -54,7 +54,7 @@ func (l *lane) settled(p *outgoing, out poke.Outcome, now time.Time) (again bool
 	switch out.Kind {
 	case poke.Delivered, poke.Expired, poke.Refused, poke.Skipped, poke.Withheld:
 		return l.passed(p, fateOf(out.Kind))
-	case poke.Rejected:
+	case poke.Rejected, poke.Retired:
 		if l.pusher != p.pusher {
 			return true // set again meanwhile: the new one has not been tried
 		}

@@ -36,7 +36,7 @@ func (h *history) note(out poke.Outcome, now time.Time) {
 	switch out.Kind {
 	case poke.Delivered:
 		h.deliveredAt = at
-	case poke.Rejected, poke.Retry, poke.Slow, poke.Refused:
+	case poke.Rejected, poke.Retired, poke.Retry, poke.Slow, poke.Refused:
 		h.failedAt, h.failure = at, out.Failure()
 	case poke.Paused, poke.Expired, poke.Skipped, poke.Withheld:
 	}

@@ -159,7 +159,7 @@ func (d *Deliverer) sendTest(p *directory.Pusher, place *tester, event events.Ev
 		slog.String("user_id", string(p.User)), slog.String("app_id", p.AppID), slog.String("pusher", string(p.ID)),
 		slog.String("gateway", p.Origin()), slog.Duration("took", took), slog.Duration("retry_after", out.RetryAfter))
 	if out.Kind == poke.Rejected {
-		_ = d.reject(&poked, time.Now()) // logged; the next poke is rejected as well
+		_ = d.reject(&poked, "", time.Now()) // logged; the next poke is rejected as well
 	}
 	result := testResult(p, out)
 	result.TookMS = took.Milliseconds()

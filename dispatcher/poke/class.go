@@ -46,6 +46,7 @@ const (
 	ClassQuiet       // the user wants no pokes about the room (do not disturb)
 	ClassPaused      // the gateway asked for it with Retry-After
 	ClassGatewayDown // the circuit breaker is open
+	ClassGone        // the gateway has been gone for longer than the operator waits
 	ClassMoved       // the pusher has another gateway since
 	ClassNATS        // the log could not be read, or an outcome could not be stored
 	ClassNoVAPID     // the registry has not published the key for browsers yet
@@ -70,7 +71,7 @@ func (c Class) String() string {
 		ClassVAPID: "vapid_refused", ClassNoVAPID: "no_vapid_key",
 		ClassTimeout: "timeout", ClassRefused: "refused", ClassReset: "reset", ClassDNS: "dns", ClassNetwork: "network",
 		ClassTLS: "tls", ClassBlockedAddress: "blocked_address", ClassRefusedURL: "refused_url",
-		ClassExpired: "expired", ClassSkipped: "skipped", ClassRingOver: "ring_over", ClassQuiet: "do_not_disturb", ClassPaused: "paused", ClassGatewayDown: "gateway_down", ClassMoved: "moved", ClassNATS: "nats",
+		ClassExpired: "expired", ClassSkipped: "skipped", ClassRingOver: "ring_over", ClassQuiet: "do_not_disturb", ClassPaused: "paused", ClassGatewayDown: "gateway_down", ClassGone: "gateway_gone", ClassMoved: "moved", ClassNATS: "nats",
 		ClassSlow: "slow", ClassBehind: "behind", ClassActive: "active", ClassStopped: "stopped", ClassRecord: "record",
 	}[c]
 }

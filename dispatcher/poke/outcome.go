@@ -19,6 +19,7 @@
 //	401, 403                                            retry: it does not accept our key, or not for this
 //	                                                    browser; package deliver decides which (lane_vapid.go)
 //	507                                                 slow: it has no room for this browser
+//	gateway gone for longer than --retire-after         retired: the pusher is removed (package deliver)
 //	nothing was sent                                    paused, expired, skipped by an operator, or withheld:
 //	                                                    of a call that is over, or of a room of which the
 //	                                                    user wants to hear nothing for now
@@ -61,6 +62,7 @@ const (
 	Expired        // not sent: older than its time to live
 	Refused        // the gateway refuses this poke and takes others: a dead letter
 	Skipped        // not sent: an operator put it aside
+	Retired        // not sent: the gateway has been gone for long, and the pusher is removed
 	Withheld       // not sent, and nothing is wrong: the user is not to be told of it (any more)
 
 	Kinds // how many there are
@@ -70,7 +72,7 @@ const (
 func (k Kind) String() string {
 	return [Kinds]string{
 		Delivered: "delivered", Rejected: "rejected", Retry: "retry", Slow: "slow", Paused: "paused", Expired: "expired",
-		Refused: "refused", Skipped: "skipped", Withheld: "withheld",
+		Refused: "refused", Skipped: "skipped", Retired: "retired", Withheld: "withheld",
 	}[k]
 }
 
@@ -87,7 +89,7 @@ func (o Outcome) Failure() Failure { return failureOf(o.Class, o.Status) }
 
 // Asked reports whether a request was sent.
 func (o Outcome) Asked() bool {
-	return o.Kind != Paused && o.Kind != Expired && o.Kind != Skipped && o.Kind != Withheld
+	return o.Kind != Paused && o.Kind != Expired && o.Kind != Skipped && o.Kind != Retired && o.Kind != Withheld
 }
 
 // Works reports whether the gateway works.

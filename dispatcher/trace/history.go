@@ -66,7 +66,7 @@ func (l last) after(a *events.Attempt) last {
 	switch a.Outcome {
 	case poke.Delivered.String():
 		l.success = a.At
-	case poke.Rejected.String(), poke.Retry.String(), poke.Slow.String(), poke.Refused.String():
+	case poke.Rejected.String(), poke.Retired.String(), poke.Retry.String(), poke.Slow.String(), poke.Refused.String():
 		l.failedAt, l.failure = a.At, poke.FailureOf(a.Class, a.Status).String()
 	}
 	return l

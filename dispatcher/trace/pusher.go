@@ -25,6 +25,7 @@ const (
 	FateInactive   Fate = "inactive"     // a browser that has not acknowledged that pushes reach it
 	FateDelivered  Fate = "delivered"
 	FateRejected   Fate = "rejected"    // the gateway rejected the pushkey, and the pusher was removed
+	FateRetired    Fate = "retired"     // the gateway was gone for long, and the pusher was removed
 	FateDead       Fate = "dead_letter" // given up, with a reason
 	FateWaiting    Fate = "waiting"     // tried again, or held back
 	FateRead       Fate = "read_first"  // read before it could be delivered
@@ -221,6 +222,8 @@ func (u *User) fate(t *Trace, set *events.Pusher, p *Pusher, e *evidence) Fate {
 		return FateDead
 	case last.Outcome == poke.Rejected.String():
 		return FateRejected
+	case last.Outcome == poke.Retired.String():
+		return FateRetired
 	case last.Class == poke.ClassRingOver.String():
 		return FateRingOver
 	case last.Class == poke.ClassQuiet.String():

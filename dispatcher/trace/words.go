@@ -89,6 +89,8 @@ func (p *Pusher) Because(t *Trace, u *User, now time.Time) string {
 		return fmt.Sprintf("Delivered at %s, %s after the event, at try %d.", clock(a.At), span(a.At.Sub(t.At)), a.Attempt)
 	case FateRejected:
 		return "Its gateway rejected the pushkey, and the pusher was removed."
+	case FateRetired:
+		return "Its gateway was gone for longer than --retire-after, and the pusher was removed."
 	case FateDead:
 		return p.deadBecause()
 	case FateDisabled:

@@ -80,9 +80,9 @@ func markerTTLOf(bucket string) time.Duration {
 	return 0
 }
 
-// pauseTTL is how long a pause is kept: longer than the longest that a gateway may ask
+// gatewayTTL is how long a pause or an absence is kept: longer than the longest that a gateway may ask
 // for.
-const pauseTTL = 2 * time.Hour
+const gatewayTTL = 31 * 24 * time.Hour
 
 // ErrPartitions is wrapped by the error about streams that were made with another
 // partition count.
@@ -224,7 +224,7 @@ func (t Topology) buckets() []jetstream.KeyValueConfig {
 		{Bucket: bucketBacklog, Description: "Pushers that lag: <part>.<pusher>.", LimitMarkerTTL: markerTTL},
 		{Bucket: BucketPositions, Description: "How far each partition is processed, <stage>.<part>, and its owner, part.<part>."},
 		{Bucket: BucketWorkers, Description: "Live dispatchers: worker.<id>.", TTL: WorkerTTL},
-		{Bucket: bucketGateways, Description: "Pauses that push gateways asked for (Retry-After): paused.<origin>.", TTL: pauseTTL},
+		{Bucket: bucketGateways, Description: "Pauses that push gateways asked for (Retry-After): paused.<origin>. How long others have been gone: gone.<origin>.", TTL: gatewayTTL},
 		{Bucket: bucketVAPID, Description: "The key by which push services of browsers know poked: key. Private."},
 	}
 }

@@ -25,7 +25,7 @@ type pushersRemovedCmd struct {
 // Help is shown by kong under the command's summary.
 func (pushersRemovedCmd) Help() string {
 	return "Asks a running registry over NATS, or reads its database. Reasons: deleted (by its client), logout, password changed, account deactivated, device is gone (on the homeserver), " +
-		"set by another user, rejected by a gateway. The last 20 of each user are kept. Exit code 1 if no registry answers."
+		"set by another user, rejected by a gateway, its gateway gone for longer than --retire-after. The last 20 of each user are kept. Exit code 1 if no registry answers."
 }
 
 // Validate is called by kong.

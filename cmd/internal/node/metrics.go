@@ -135,7 +135,7 @@ func withUsual(tries []deliver.Tries) []deliver.Tries {
 		happened[deliver.Tries{Outcome: t.Outcome, Class: t.Class}] = true
 	}
 	for outcome, classes := range map[poke.Kind][]poke.Class{
-		poke.Delivered: {poke.ClassOK}, poke.Rejected: {poke.ClassRejected}, poke.Expired: {poke.ClassExpired}, poke.Skipped: {poke.ClassSkipped}, poke.Withheld: {poke.ClassRingOver, poke.ClassQuiet},
+		poke.Delivered: {poke.ClassOK}, poke.Rejected: {poke.ClassRejected}, poke.Retired: {poke.ClassGone}, poke.Expired: {poke.ClassExpired}, poke.Skipped: {poke.ClassSkipped}, poke.Withheld: {poke.ClassRingOver, poke.ClassQuiet},
 		poke.Retry:  {poke.ClassHTTP5xx, poke.ClassHTTP429, poke.ClassHTTP503, poke.ClassTimeout, poke.ClassRefused, poke.ClassReset, poke.ClassDNS, poke.ClassNetwork, poke.ClassVAPID},
 		poke.Slow:   {poke.ClassHTTP4xx, poke.ClassHTTP3xx, poke.ClassTLS, poke.ClassBlockedAddress, poke.ClassRefusedURL, poke.ClassNotHTTP},
 		poke.Paused: {poke.ClassPaused, poke.ClassGatewayDown}, poke.Refused: {poke.ClassHTTP4xx, poke.ClassHTTP5xx},

@@ -18,7 +18,7 @@ func Failure(name string) string {
 func failures() map[string]string {
 	return map[string]string{
 		"": "", "ok": "nothing failed", "other": "it failed in a way that this version does not know",
-		"rejected": "the gateway rejected the pushkey",
+		"rejected": "the gateway rejected the pushkey", "gateway_gone": "the gateway has been gone for longer than --retire-after",
 		"http_1xx": "the gateway answers with an HTTP status that is no answer", "http_3xx": "the gateway redirects, which poked does not follow",
 		"http_4xx": "the gateway refuses the request", "http_5xx": "the gateway fails",
 		"body_too_large": "the answer of the gateway is too large", "headers_too_large": "the answer of the gateway has too many headers",

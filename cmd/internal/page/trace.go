@@ -163,6 +163,8 @@ func fateState(fate trace.Fate) state {
 		return state{good, "delivered", ""}
 	case trace.FateRejected:
 		return state{bad, "rejected", ""}
+	case trace.FateRetired:
+		return state{bad, "retired", ""}
 	case trace.FateDead:
 		return state{bad, "given up", ""}
 	case trace.FateWaiting:

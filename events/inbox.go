@@ -24,8 +24,11 @@ type InboxRoom struct {
 	// than all of these. OlderSeq and OlderRoomSeq are the highest sequences of any of
 	// them, in NOTIFICATIONS and in ROOMS.
 	Older, OlderSeq, OlderRoomSeq uint64
-	Threads                       []EventID // the threads of the entries
-	Entries                       []InboxEntry
+	// Marked is the sequence of NOTIFICATIONS at which the user marked the room as unread, or 0
+	// if it is not marked, and MarkedBy that of the message in ROOMS that said so.
+	Marked, MarkedBy uint64
+	Threads          []EventID // the threads of the entries
+	Entries          []InboxEntry
 }
 
 // InboxEntry is one unread notification.
@@ -69,6 +72,11 @@ func (r *InboxRoom) AppendJSON(dst []byte) []byte {
 		dst = strconv.AppendUint(append(dst, ','), r.OlderRoomSeq, 10)
 		dst = append(dst, ']')
 	}
+	if r.Marked > 0 {
+		dst = strconv.AppendUint(append(dst, `,"marked":[`...), r.Marked, 10)
+		dst = strconv.AppendUint(append(dst, ','), r.MarkedBy, 10)
+		dst = append(dst, ']')
+	}
 	if len(r.Threads) > 0 {
 		dst = append(dst, `,"threads":[`...)
 		for i, root := range r.Threads {
@@ -108,6 +116,11 @@ func ParseInboxRoom(raw []byte) (r InboxRoom, err error) {
 			n := numbers(value)
 			if well = well && len(n) == 3; len(n) == 3 {
 				r.Older, r.OlderSeq, r.OlderRoomSeq = uint64(n[0]), uint64(n[1]), uint64(n[2]) //nolint:gosec // counts and sequences
+			}
+		case "marked":
+			n := numbers(value)
+			if well = well && len(n) == 2; len(n) == 2 {
+				r.Marked, r.MarkedBy = uint64(n[0]), uint64(n[1]) //nolint:gosec // sequences
 			}
 		case "threads":
 			value.ForEach(func(_, root gjson.Result) bool {
@@ -224,6 +237,9 @@ func (r *InboxRoom) cut(after uint64) {
 	}
 	if r.OlderSeq > after {
 		r.Older, r.OlderSeq, r.OlderRoomSeq = 0, 0, 0
+	}
+	if r.Marked > after {
+		r.Marked, r.MarkedBy = 0, 0
 	}
 }
 

@@ -23,6 +23,8 @@ const (
 	LogRead LogKind = "read"
 	// LogRedacted is that an event was redacted: [Redaction].
 	LogRedacted LogKind = "redacted"
+	// LogMarked is that a user marked a room as unread, or took that back: [Marked].
+	LogMarked LogKind = "marked"
 )
 
 // LogSubject returns the subject in NOTIFICATIONS of a partition's messages.
@@ -41,6 +43,7 @@ type LogMessage struct {
 	Notify   *LogNotification
 	Read     Read
 	Redacted Redaction
+	Marked   Marked
 }
 
 // LogNotification is one event and the users of one partition whom it notifies, or some of
@@ -194,6 +197,8 @@ func ParseLog(raw []byte) (LogMessage, error) {
 		m.Read, err = parseRead(raw)
 	case LogRedacted:
 		m.Redacted, err = parseRedaction(raw)
+	case LogMarked:
+		m.Marked, err = parseMarked(raw)
 	default:
 		err = fmt.Errorf("%w: unknown kind", ErrBadNotification)
 	}
@@ -300,6 +305,7 @@ type Read struct {
 	Event  EventID `json:"event_id,omitempty"` // in place of UpTo: the event, of which ROOMS knows nothing
 	Whole  bool    `json:"whole,omitempty"`    // all threads are read
 	Thread EventID `json:"thread,omitempty"`   // if not Whole: the thread's root, or "" for the main timeline
+	By     uint64  `json:"by,omitempty"`       // sequence in ROOMS of the receipt, or of the event by which the user has read
 }
 
 // Covers reports whether the user has read the event of a thread at this sequence of
@@ -307,6 +313,10 @@ type Read struct {
 func (r Read) Covers(roomSeq uint64, thread EventID) bool {
 	return roomSeq <= r.UpTo && (r.Whole || r.Thread == thread)
 }
+
+// TakesBack reports whether a room that was marked as unread, by a message at a sequence of ROOMS,
+// no longer is: what was read by a later one, other than in one of its threads, has opened it.
+func (r Read) TakesBack(markedBy uint64) bool { return (r.Whole || r.Thread == "") && r.By > markedBy }
 
 // AppendJSON appends the message as it is stored.
 func (r Read) AppendJSON(dst []byte) []byte { return appendKind(dst, LogRead, r) }
@@ -335,6 +345,25 @@ func parseRedaction(raw []byte) (r Redaction, err error) {
 		return Redaction{}, fmt.Errorf("%w: not a redaction", ErrBadNotification)
 	}
 	return r, nil
+}
+
+// Marked records that a user marked a room as unread, or took that back. A later [Read] of the
+// room takes it back as well: see [Read.TakesBack].
+type Marked struct {
+	UserID UserID `json:"user_id"`
+	RoomID RoomID `json:"room_id"`
+	Unread bool   `json:"unread,omitempty"`
+	By     uint64 `json:"by"` // sequence in ROOMS of the message that said so
+}
+
+// AppendJSON appends the message as it is stored.
+func (m Marked) AppendJSON(dst []byte) []byte { return appendKind(dst, LogMarked, m) }
+
+func parseMarked(raw []byte) (m Marked, err error) {
+	if err := json.Unmarshal(raw, &m); err != nil || !IsID(m.UserID) || !IsID(m.RoomID) || m.By == 0 {
+		return Marked{}, fmt.Errorf("%w: not a mark", ErrBadNotification)
+	}
+	return m, nil
 }
 
 // appendKind appends a message with its kind.

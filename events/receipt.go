@@ -24,7 +24,7 @@ type Receipt struct {
 // [ErrBadEvent] and names the first mistake, the valid ones are returned all the same.
 // Without a room there are none.
 func ParseReceipts(raw []byte) (RoomID, []Receipt, error) {
-	room, content, err := parseReceiptEDU(raw)
+	room, content, err := parseEDU(raw, "m.receipt", "event")
 	if err != nil {
 		return "", nil, err
 	}
@@ -44,16 +44,22 @@ func ParseReceipts(raw []byte) (RoomID, []Receipt, error) {
 func ParsePublishedReceipts(subject string, raw []byte) (RoomID, []Receipt, error) {
 	room, receipts, err := ParseReceipts(raw)
 	if want := ReceiptSubject(room); room != "" && want != subject {
-		return "", nil, fmt.Errorf("%w: its subject names another room: published on %s, expected on %s", ErrBadEvent, subject, want)
+		return "", nil, otherRoom(subject, room)
 	}
 	return room, receipts, err
 }
 
-// ReceiptSubject returns the subject on which a homeserver publishes a room's receipts.
+func otherRoom(subject string, room RoomID) error {
+	return fmt.Errorf("%w: its subject names another room: published on %s, expected on %s", ErrBadEvent, subject, ReceiptSubject(room))
+}
+
+// ReceiptSubject returns the subject on which a homeserver publishes a room's receipts, and
+// who marked the room as unread: their order counts.
 func ReceiptSubject(room RoomID) string { return "room." + Token(room) + ".receipt" }
 
-// parseReceiptEDU parses what surrounds the receipts.
-func parseReceiptEDU(raw []byte) (room RoomID, content gjson.Result, err error) {
+// parseEDU parses an EDU of one room with a type, whose content is an object of one kind of
+// thing.
+func parseEDU(raw []byte, kind, of string) (room RoomID, content gjson.Result, err error) {
 	if len(raw) > MaxEventBytes {
 		return "", content, fmt.Errorf("%w: %d bytes, the limit is %d", ErrBadEvent, len(raw), MaxEventBytes)
 	}
@@ -69,14 +75,14 @@ func parseReceiptEDU(raw []byte) (room RoomID, content gjson.Result, err error) 
 	empty := true
 	content.ForEach(func(_, _ gjson.Result) bool { empty = false; return false })
 	switch {
-	case edu.Get("type").Str != "m.receipt":
-		return "", content, fmt.Errorf("%w: type is not m.receipt", ErrBadEvent)
+	case edu.Get("type").Str != kind:
+		return "", content, fmt.Errorf("%w: type is not %s", ErrBadEvent, kind)
 	case id.Type != gjson.String || !IsID(id.Str):
 		return "", content, fmt.Errorf("%w: room_id must have 1 to %d bytes", ErrBadEvent, MaxIDBytes)
 	case !content.IsObject():
 		return "", content, fmt.Errorf("%w: content is not an object", ErrBadEvent)
 	case empty:
-		return "", content, fmt.Errorf("%w: content names no event", ErrBadEvent)
+		return "", content, fmt.Errorf("%w: content names no %s", ErrBadEvent, of)
 	}
 	return RoomID(id.Str), content, nil
 }

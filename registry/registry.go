@@ -141,7 +141,7 @@
 //     sent it, then 503. One that takes longer answers after 6 s that the gateway is slow.
 //   - The homeserver does not know the as_token: a warning, and not ready; it is asked
 //     again every few seconds.
-//   - A receipt or redaction that the homeserver has accepted cannot be published: the client
+//   - A receipt, mark or redaction that the homeserver has accepted cannot be published: the client
 //     gets the homeserver's answer, and publishing is retried. Up to 4096 wait in memory; a
 //     crash loses them, and the next receipt in the room mends the count.
 //   - A change of do not disturb passes by poked: it is found as push rules are. It cannot be read:

@@ -19,12 +19,13 @@ import (
 	"poked/events/wait"
 )
 
-// Some homeservers send no receipts, or no redactions, to application services. If a reverse
+// Some homeservers send no receipts, or no redactions, to application services, and none tells
+// them which rooms a user has marked as unread. If a reverse
 // proxy sends these requests here, they are forwarded to the homeserver, and what it has
 // accepted is published as if it had sent it:
 //
-//	client ──receipt, read_markers, redact──▶ forward ──2xx──▶ publish ──▶ ROOMS
-//	                                                              └─fails─▶ queue, retried
+//	client ──receipt, read_markers, redact, marked_unread──▶ forward ──2xx──▶ publish ──▶ ROOMS
+//	                                                                             └─fails─▶ queue, retried
 //
 // Nothing is published that the homeserver has not confirmed. If its answer is lost, the
 // client gets 502 and sends the request again, which homeservers execute once. A homeserver
@@ -38,8 +39,8 @@ const (
 	reportTry = time.Second
 )
 
-// reporter returns what a request says that the homeserver has executed: an m.receipt EDU or
-// a redaction event, or nil if it says nothing of interest. body is the client's.
+// reporter returns what a request says that the homeserver has executed: an m.receipt EDU, a
+// redaction event or a mark, or nil if it says nothing of interest. body is the client's.
 type reporter func(c *call, body, answer []byte) any
 
 // Reports counts what clients reported by way of the registry.
@@ -138,15 +139,7 @@ func (r *reports) failed(err error) {
 func (r *reports) publish(ctx context.Context, report any) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTry)
 	defer cancel()
-	raw, err := json.Marshal(report)
-	if err != nil {
-		return fmt.Errorf("%w: encode report: %w", events.ErrBadEvent, err)
-	}
-	if _, isReceipt := report.(receiptEDU); isReceipt {
-		err = r.publisher.Receipt(ctx, raw)
-	} else {
-		err = r.publisher.Event(ctx, raw, publish.Reported())
-	}
+	err := r.send(ctx, report)
 	switch {
 	case err == nil:
 		r.published.Add(1)
@@ -154,6 +147,20 @@ func (r *reports) publish(ctx context.Context, report any) error {
 		r.log.Warn("a receipt or redaction of a client cannot be used", "error", err)
 	}
 	return err
+}
+
+func (r *reports) send(ctx context.Context, report any) error {
+	if m, isMark := report.(mark); isMark {
+		return r.publisher.MarkedUnread(ctx, m.room, m.user, m.unread) //nolint:wrapcheck // it names what was published
+	}
+	raw, err := json.Marshal(report)
+	if err != nil {
+		return fmt.Errorf("%w: encode report: %w", events.ErrBadEvent, err)
+	}
+	if _, isReceipt := report.(receiptEDU); isReceipt {
+		return r.publisher.Receipt(ctx, raw) //nolint:wrapcheck // it names what was published
+	}
+	return r.publisher.Event(ctx, raw, publish.Reported()) //nolint:wrapcheck // it names what was published
 }
 
 func (r *reports) snapshot() Reports {
@@ -233,6 +240,22 @@ func redactionOf(c *call, body, answer []byte) any {
 		"type": "m.room.redaction", "room_id": c.params["roomId"], "event_id": id, "sender": c.identity.UserID,
 		"origin_server_ts": time.Now().UnixMilli(), "redacts": target, "content": content,
 	}
+}
+
+// mark is that a user marked a room as unread, or took that back.
+type mark struct {
+	room   events.RoomID
+	user   events.UserID
+	unread bool
+}
+
+// markOf reads "PUT /_matrix/client/v3/user/{userId}/rooms/{roomId}/account_data/{type}" with the
+// type m.marked_unread (client-server API, "Unread markers"), or that of its proposal, MSC2867.
+func markOf(c *call, body, _ []byte) any {
+	if kind := c.params["type"]; kind != events.TypeMarkedUnread && kind != "com.famedly.marked_unread" || c.params["userId"] != string(c.identity.UserID) {
+		return nil
+	}
+	return mark{events.RoomID(c.params["roomId"]), c.identity.UserID, gjson.GetBytes(body, "unread").Type == gjson.True}
 }
 
 // textIn returns the string under a key of a JSON object, "" if it has none.

@@ -23,6 +23,7 @@ const (
 // reportRows are requests of alice, and the content that is published because of each, "" if
 // nothing is.
 func reportRows() map[string]struct{ method, path, body, want string } {
+	const marks = "/user/" + alice + reportRoom + "/account_data/"
 	receipt := func(event, kind, data string) string {
 		return `{"` + event + `":{"` + kind + `":{"` + alice + `":{` + data + `}}}}`
 	}
@@ -43,6 +44,12 @@ func reportRows() map[string]struct{ method, path, body, want string } {
 		"markers of no shape": {"POST", "/read_markers", `{"m.read":1,"m.read.private":null}`, ""},
 		"redaction":           {"PUT", "/redact/%241/txn", `{"reason":"spam"}`, `{"reason":"spam","redacts":"$1"}`},
 		"without a reason":    {"PUT", "/redact/%241/txn", ``, `{"redacts":"$1"}`},
+		"marked as unread":    {"PUT", marks + "m.marked_unread", `{"unread":true}`, `{"` + alice + `":{"unread":true}}`},
+		"not any more":        {"PUT", marks + "m.marked_unread", `{"unread":false}`, `{"` + alice + `":{"unread":false}}`},
+		"a mark without":      {"PUT", marks + "com.famedly.marked_unread", `{}`, `{"` + alice + `":{"unread":false}}`},
+		"by its first name":   {"PUT", marks + "com.famedly.marked_unread", `{"unread":true}`, `{"` + alice + `":{"unread":true}}`},
+		"other account data":  {"PUT", marks + "m.fully_read", `{"unread":true}`, ""},
+		"a mark of another":   {"PUT", strings.Replace(marks, alice, bob, 1) + "m.marked_unread", `{"unread":true}`, ""},
 		"for another user":    {"POST", "/receipt/m.read/%241?user_id=%40bob%3Aexample.org", `{}`, ""},
 	}
 }
@@ -56,7 +63,10 @@ func TestReceiptsAndRedactionsArePublished(t *testing.T) {
 		for _, prefix := range []string{prefixV3, prefixR0} {
 			txn++
 			path := strings.ReplaceAll(row.path, "txn", fmt.Sprint(txn))
-			status, _, _ := h.request(row.method, prefix+reportRoom+path, "alice-phone", row.body)
+			if !strings.HasPrefix(path, "/user/") {
+				path = reportRoom + path
+			}
+			status, _, _ := h.request(row.method, prefix+path, "alice-phone", row.body)
 			if right := row.method != "GET"; (status == 200) != right {
 				t.Errorf("%s: answered %d", name, status)
 			}
@@ -76,6 +86,12 @@ func TestReceiptsAndRedactionsArePublished(t *testing.T) {
 func checkReport(t *testing.T, name string, raw []byte, want, txn string) {
 	t.Helper()
 	at := time.Now().UnixMilli()
+	if room, _, err := events.ParseMarks(raw); err == nil {
+		if got := gjson.GetBytes(raw, "content").Raw; room != "!r:x" || got != want {
+			t.Errorf("%s: published %s, want %s", name, got, want)
+		}
+		return
+	}
 	if room, receipts, err := events.ParseReceipts(raw); err == nil {
 		ts := gjson.GetBytes(raw, "content.*.*.*.ts")
 		if room != "!r:x" || len(receipts) != 1 || receipts[0].User != alice || at-ts.Int() > 60_000 {

@@ -35,6 +35,8 @@ func (a *api) watchers() map[string]map[string]watcher {
 		"/rooms/{roomId}/receipt/{receiptType}/{eventId}": {http.MethodPost: a.reporting(receiptOf)},
 		"/rooms/{roomId}/read_markers":                    {http.MethodPost: a.reporting(markersOf)},
 		"/rooms/{roomId}/redact/{eventId}/{txnId}":        {http.MethodPut: a.reporting(redactionOf)},
+
+		"/user/{userId}/rooms/{roomId}/account_data/{type}": {http.MethodPut: a.reporting(markOf)},
 	}
 }
 

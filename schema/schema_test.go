@@ -135,10 +135,13 @@ func TestWrittenValues(t *testing.T) {
 		{"read", events.Read{UserID: "@a:x", RoomID: "!r", UpTo: 7, Whole: true}.AppendJSON(nil)},
 		{"read", events.Read{UserID: "@a:x", RoomID: "!r", UpTo: 7, Thread: "$root"}.AppendJSON(nil)},
 		{"read", events.Read{UserID: "@a:x", RoomID: "!r", Event: "$e"}.AppendJSON(nil)},
+		{"read", events.Read{UserID: "@a:x", RoomID: "!r", UpTo: 7, Whole: true, By: 9}.AppendJSON(nil)},
+		{"marked", events.Marked{UserID: "@a:x", RoomID: "!r", Unread: true, By: 9}.AppendJSON(nil)},
+		{"marked", events.Marked{UserID: "@a:x", RoomID: "!r", By: 9}.AppendJSON(nil)},
 		{"redaction", events.Redaction{RoomID: "!r", RoomSeq: 7, Seq: 9, Users: []events.UserID{"@a:x"}}.AppendJSON(nil)},
 		{"inbox", (&events.InboxRoom{}).AppendJSON(nil)},
 		{"inbox", (&events.InboxRoom{
-			Applied: 9, Incarnation: 1, Older: 3, OlderSeq: 2, OlderRoomSeq: 5, Threads: []events.EventID{"$root"},
+			Applied: 9, Incarnation: 1, Older: 3, OlderSeq: 2, OlderRoomSeq: 5, Marked: 8, MarkedBy: 6, Threads: []events.EventID{"$root"},
 			Entries: []events.InboxEntry{{Seq: 3, RoomSeq: 7, Thread: 1, Flags: 5, Hash: 1 << 31}, {Seq: 4, RoomSeq: 6}},
 		}).AppendJSON(nil)},
 		{"inbox_position", encode(t, events.InboxPosition{})},
@@ -191,7 +194,7 @@ func TestSchemasDescribeEveryField(t *testing.T) {
 	for name, value := range map[string]any{
 		"pushers": events.UserPushers{}, "push_rules": events.UserPushRules{}, "backlog": events.Backlog{},
 		"dead_letter": events.DeadLetter{}, "pause": events.Pause{}, "absence": events.Absence{}, "rejection": events.Rejection{},
-		"read": logged[events.Read]{}, "redaction": logged[events.Redaction]{}, "position": partition.Position{},
+		"read": logged[events.Read]{}, "marked": logged[events.Marked]{}, "redaction": logged[events.Redaction]{}, "position": partition.Position{},
 		"inbox_position": events.InboxPosition{}, "barrier": events.Barrier{}, "trace": trace.Trace{},
 		"vapid": events.VAPID{}, "offered_rules": events.OfferedRules{},
 	} {
@@ -301,6 +304,8 @@ func TestRefusals(t *testing.T) {
 		{"notification", `{"room_seq":1,"at":1,"event_id":"$e","rule_id":"r","tweaks":{}}`, "notification"},
 		{"log_notification", `{"kind":"notify","room_id":"!r","room_seq":1,"at":1,"event_id":"$e","decisions":[{"rule_id":"r","prio":"low"}],"users":[{"user_id":"@a:x"}],"notification":{}}`, "tweaks"},
 		{"read", `{"kind":"read","user_id":"@a:x","room_id":"!r"}`, "oneOf"},
+		{"marked", `{"kind":"marked","user_id":"@a:x","room_id":"!r","unread":false,"by":1}`, "unread"},
+		{"inbox", `{"applied":1,"incarnation":0,"marked":[1],"entries":[]}`, "minItems"},
 		{"redaction", `{"kind":"redacted","room_id":"!r","room_seq":1,"seq":1,"users":[]}`, "minItems"},
 		{"inbox", `{"applied":1,"incarnation":0,"entries":[[1,2,3]]}`, "minItems"},
 		{"inbox_position", `{"seq":1,"sure":1}`, "stream"},

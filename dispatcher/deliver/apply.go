@@ -180,7 +180,7 @@ func (d *Deliverer) read(ctx context.Context, msg partition.Message, read events
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := d.readIn(&read, msg.Seq)
+	n, unmarked := d.readIn(&read, msg.Seq)
 	d.appliedTo(msg)
 	if msg.Settled {
 		return
@@ -192,7 +192,7 @@ func (d *Deliverer) read(ctx context.Context, msg partition.Message, read events
 	}
 	open := d.open(msg)
 	// What it removes may have been removed before a crash, without a badge being sent.
-	if n > 0 || msg.Replayed {
+	if n > 0 || unmarked && d.Badge == BadgeRooms || msg.Replayed {
 		d.forget(read.UserID, func(n *events.Notification, seq uint64, room events.RoomID) bool {
 			return room == read.RoomID && seq < msg.Seq && read.Covers(n.RoomSeq, n.Thread)
 		})
@@ -201,24 +201,57 @@ func (d *Deliverer) read(ctx context.Context, msg partition.Message, read events
 	d.close(open)
 }
 
+// marked records that a user marked a room as unread, or took that back. It changes only the
+// count of rooms.
+func (d *Deliverer) marked(ctx context.Context, msg partition.Message, marked events.Marked) {
+	if d.mustLoad(ctx, marked.UserID) != nil {
+		return // ctx has ended; the message stays open
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	in := d.inboxes[marked.UserID]
+	d.expire(marked.UserID, in)
+	changed := false
+	if r := in.rooms[marked.RoomID]; r != nil || marked.Unread {
+		d.resize(in, func() {
+			r = d.room(in, marked.RoomID)
+			if changed = in.mark(r, marked.Unread, msg.Seq, marked.By); changed {
+				d.snapshots.touch(marked.UserID, in, r)
+			}
+		})
+	}
+	d.appliedTo(msg)
+	if msg.Settled {
+		return
+	}
+	open := d.open(msg)
+	if d.Badge == BadgeRooms && (changed || msg.Replayed) {
+		d.badgeChanged(marked.UserID, open)
+	}
+	d.close(open)
+}
+
 // readIn removes from a user's inbox what a read marker covers, and returns how many
-// notifications that were. If the marker names only an event, it fills in where that is.
-func (d *Deliverer) readIn(read *events.Read, at uint64) (n uint64) {
+// notifications that were, and whether it took back a mark. If the marker
+// names only an event, it fills in where that is.
+func (d *Deliverer) readIn(read *events.Read, at uint64) (n uint64, unmarked bool) {
 	in := d.inboxes[read.UserID]
 	d.expire(read.UserID, in)
 	r := in.rooms[read.RoomID]
 	if r == nil {
-		return 0
+		return 0, false
 	}
 	if read.Event != "" {
 		read.UpTo, _ = r.eventAt(read.Event)
 	}
 	d.resize(in, func() {
-		if n = in.read(r, *read, at); n > 0 {
+		n = in.read(r, *read, at)
+		unmarked = read.TakesBack(r.MarkedBy) && in.mark(r, false, at, 0)
+		if n > 0 || unmarked {
 			d.snapshots.touch(read.UserID, in, r)
 		}
 	})
-	return n
+	return n, unmarked
 }
 
 // forget removes from the lanes of a user what was read or redacted.

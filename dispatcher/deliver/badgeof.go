@@ -8,7 +8,7 @@ type BadgeOf string
 // What an unread count may count.
 const (
 	BadgeMessages BadgeOf = "messages" // notifications
-	BadgeRooms    BadgeOf = "rooms"    // rooms that have notifications
+	BadgeRooms    BadgeOf = "rooms"    // rooms that have notifications, or that the user marked as unread
 	BadgeNone     BadgeOf = "none"     // nothing: pokes carry no counts
 )
 

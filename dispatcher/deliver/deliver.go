@@ -238,6 +238,8 @@ func (d *Deliverer) handle(ctx context.Context, msg partition.Message) {
 		d.read(ctx, msg, m.Read)
 	case m.Kind == events.LogRedacted:
 		d.redacted(ctx, msg, m.Redacted)
+	case m.Kind == events.LogMarked:
+		d.marked(ctx, msg, m.Marked)
 	}
 	d.noteReplayed()
 }

@@ -158,6 +158,25 @@ func (in *inbox) read(r *unreadRoom, read events.Read, at uint64) (n uint64) {
 	return n
 }
 
+// mark marks a room as unread at a sequence of the log, by a message at a sequence of ROOMS, or
+// takes that back. It reports whether that changed the room: not if its snapshot includes the
+// sequence.
+func (in *inbox) mark(r *unreadRoom, unread bool, at, by uint64) (changed bool) {
+	before := r.Marked
+	switch {
+	case at <= max(r.Applied, before):
+	case unread:
+		r.Marked, r.MarkedBy = at, by
+		in.oldest = min(in.oldest, at)
+	default:
+		r.Marked, r.MarkedBy = 0, 0
+	}
+	return r.Marked != before
+}
+
+// isEmpty reports whether nothing in the room is unread.
+func (r *unreadRoom) isEmpty() bool { return len(r.Entries) == 0 && r.Older == 0 && r.Marked == 0 }
+
 // redact removes the notifications of an event before a sequence of the log, and returns
 // their sequences.
 func (in *inbox) redact(r *unreadRoom, roomSeq, at uint64) (seqs []uint64) {
@@ -217,6 +236,10 @@ func (in *inbox) expire(begin uint64) (changed []*unreadRoom) {
 		if len(r.Entries) > 0 && r.Entries[0].Seq < begin {
 			n += len(in.remove(r, func(e *events.InboxEntry) bool { return e.Seq < begin }))
 		}
+		if r.Marked > 0 && r.Marked < begin {
+			r.Marked, r.MarkedBy = 0, 0
+			n++
+		}
 		if n > 0 {
 			changed = append(changed, r)
 		}
@@ -224,6 +247,9 @@ func (in *inbox) expire(begin uint64) (changed []*unreadRoom) {
 			in.oldest = 0
 		} else if len(r.Entries) > 0 {
 			in.oldest = min(in.oldest, r.Entries[0].Seq)
+		}
+		if r.Marked > 0 {
+			in.oldest = min(in.oldest, r.Marked)
 		}
 	}
 	return changed
@@ -235,7 +261,7 @@ func (in *inbox) badge(of BadgeOf) (n uint64) {
 		return in.messages
 	}
 	for _, r := range in.rooms {
-		if r.counted() > 0 {
+		if r.Marked > 0 || r.counted() > 0 {
 			n++
 		}
 	}

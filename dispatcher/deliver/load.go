@@ -103,7 +103,7 @@ func (d *Deliverer) loadSnapshots(ctx context.Context, users []events.UserID) (m
 func (in *inbox) install(id events.RoomID, room events.InboxRoom, position events.InboxPosition) {
 	position.Apply(&room)
 	r := &unreadRoom{InboxRoom: room, id: id}
-	if len(r.Entries) == 0 && r.Older == 0 && r.Applied <= position.Seq {
+	if r.isEmpty() && r.Applied <= position.Seq {
 		return
 	}
 	in.rooms[id] = r

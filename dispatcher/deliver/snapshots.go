@@ -178,7 +178,7 @@ func (d *Deliverer) flushed(rooms, rest []dirtyRoom, position events.InboxPositi
 // dropEmpty forgets a room without anything unread whose snapshot is stored.
 func (d *Deliverer) dropEmpty(dirty *dirtyRoom) {
 	in, r := dirty.in, dirty.r
-	if len(r.Entries) > 0 || r.Older > 0 {
+	if !r.isEmpty() {
 		return
 	}
 	delete(in.rooms, r.id)

@@ -358,6 +358,14 @@ func (h *Harness) Receipt(room events.RoomID, user events.UserID, kind string, e
 	}
 }
 
+// Mark publishes that a user marked a room as unread, or took that back.
+func (h *Harness) Mark(room events.RoomID, user events.UserID, unread bool) {
+	h.T.Helper()
+	if err := publish.NewPublisher(h.Conn).MarkedUnread(h.T.Context(), room, user, unread); err != nil {
+		h.T.Fatal(err)
+	}
+}
+
 // Master enables .m.rule.master, which turns all notifications off.
 func Master() pushrule.Changes {
 	on := true

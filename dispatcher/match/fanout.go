@@ -74,6 +74,11 @@ func (f *fanout) addRead(ctx context.Context, read events.Read) error {
 	return f.add(ctx, f.m.cfg.Conn.PartOf(read.UserID), read.AppendJSON(nil))
 }
 
+// addMarked writes that a user marked a room as unread, or took that back.
+func (f *fanout) addMarked(ctx context.Context, marked events.Marked) error {
+	return f.add(ctx, f.m.cfg.Conn.PartOf(marked.UserID), marked.AppendJSON(nil))
+}
+
 // addState publishes a state event that replaces the one at a sequence of ROOMS, unless a
 // newer one did: so it needs no lease.
 func (f *fanout) addState(subject string, raw []byte, seq uint64) {

@@ -19,6 +19,8 @@
 //	                         out users who have the notification already
 //	NATS slower than match   match waits: a bounded number of bytes is written and not stored
 //	read not stored          the receipt stays open and is processed again
+//	room marked as unread,   in the log a receipt from before may follow: each names its sequence in ROOMS, and only
+//	and a receipt            a later receipt takes the mark back
 //	message cannot be read   dead letter, counted and logged; the next message follows
 //	in a wrong partition     dead letter, whose retry publishes the message where it belongs
 //	directory lags           match waits at a barrier of the registry until it knows the change
@@ -168,7 +170,11 @@ func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 		return
 	}
 	if rest == "receipt" {
-		m.readReceipts(ctx, msg)
+		if events.IsMarks(msg.Data) {
+			m.readMarks(ctx, msg)
+		} else {
+			m.readReceipts(ctx, msg)
+		}
 		return
 	}
 	ev, err := events.ParseMarked(msg.Published(), msg.Data, msg.Superseded)

@@ -11,6 +11,9 @@ type readMarker struct {
 	whole   uint64 // in all threads
 	main    uint64 // in the main timeline
 	threads map[events.EventID]uint64
+	// markedBy is where the member marked the room as unread, as a sequence of ROOMS, and 0 if it
+	// was not since it was opened, or was read since: the first read after that is always written.
+	markedBy uint64
 }
 
 // upTo returns how far the member has read the timeline or thread that read names.
@@ -43,20 +46,30 @@ func (k *readMarker) set(read events.Read) {
 	}
 }
 
+// markerOf returns how far a member has read the room.
+func (r *room) markerOf(user events.UserID) *readMarker {
+	k := r.markers[user]
+	if k == nil {
+		k = &readMarker{}
+		r.markers[user] = k
+	}
+	return k
+}
+
 // markRead writes how far a member has read a room, unless they had read it before, or
 // nothing in it can have notified them.
 func (m *Matcher) markRead(ctx context.Context, f *fanout, r *room, read events.Read) error {
-	k := r.markers[read.UserID]
-	if k == nil {
-		k = &readMarker{}
-		r.markers[read.UserID] = k
-	}
+	k := r.markerOf(read.UserID)
+	takesBack := k.markedBy > 0 && read.TakesBack(k.markedBy)
 	// A replayed one may have been marked, and not stored.
-	if before := k.upTo(read); read.UpTo < before || read.UpTo == before && !f.msg.Replayed {
+	if before := k.upTo(read); !takesBack && (read.UpTo < before || read.UpTo == before && !f.msg.Replayed) {
 		return nil
 	}
-	matters := r.lastNotifying.after(k, read) || f.msg.Replayed || m.cfg.EveryReceipt
+	matters := r.lastNotifying.after(k, read) || f.msg.Replayed || m.cfg.EveryReceipt || takesBack
 	k.set(read)
+	if takesBack {
+		k.markedBy = 0
+	}
 	if !matters {
 		return nil
 	}

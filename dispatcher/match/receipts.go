@@ -45,6 +45,39 @@ func (m *Matcher) readReceipts(ctx context.Context, msg partition.Message) {
 	f.end(err)
 }
 
+// readMarks writes who marked a room as unread, or took that back.
+func (m *Matcher) readMarks(ctx context.Context, msg partition.Message) {
+	id, marks, err := events.ParsePublishedMarks(msg.Published(), msg.Data)
+	if err != nil {
+		m.reject(msg, events.DeadBadReceipt, err)
+		return
+	}
+	marks = slices.DeleteFunc(marks, func(k events.Mark) bool { return !m.cfg.Directory.Knows(k.User) })
+	if len(marks) == 0 {
+		m.done(msg)
+		return
+	}
+	var r *room
+	err = wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
+		r, err = m.rooms.latest(ctx, id, msg.Seq, false)
+		return err
+	})
+	if err != nil {
+		return
+	}
+	f := m.newFanout(msg)
+	for i := 0; i < len(marks) && err == nil; i++ {
+		marked := events.Marked{UserID: marks[i].User, RoomID: id, Unread: marks[i].Unread, By: msg.Seq}
+		if k := r.markerOf(marked.UserID); marked.Unread {
+			k.markedBy = marked.By
+		} else {
+			k.markedBy = 0
+		}
+		err = f.addMarked(ctx, marked)
+	}
+	f.end(err)
+}
+
 // searchReceipts looks up unknown events of receipts in the background, and reports whether
 // there are any. The room does not wait meanwhile. If too many receipts are being looked up
 // already, nothing is: their events count as not arrived.
@@ -68,16 +101,17 @@ func (m *Matcher) searchReceipts(r *room, msg partition.Message, receipts []even
 func (m *Matcher) readReceipt(ctx context.Context, f *fanout, r *room, s *search, receipt events.Receipt) error {
 	k, found, _ := m.locate(r, s, receipt.Event)
 	if found {
-		return m.markRead(ctx, f, r, readUpTo(r.id, k.seq, receipt))
+		return m.markRead(ctx, f, r, readUpTo(r.id, k.seq, receipt, f.msg.Seq))
 	}
 	m.pending.add(&pendingItem{f: f, room: r.id, event: receipt.Event, receipt: receipt})
-	read := readUpTo(r.id, 0, receipt)
+	read := readUpTo(r.id, 0, receipt, f.msg.Seq)
 	read.Event = receipt.Event
 	return f.addRead(ctx, read)
 }
 
-func readUpTo(room events.RoomID, seq uint64, receipt events.Receipt) events.Read {
-	return events.Read{UserID: receipt.User, RoomID: room, UpTo: seq, Whole: receipt.Whole, Thread: receipt.Thread}
+// readUpTo returns what a receipt says, which was published at a sequence of ROOMS.
+func readUpTo(room events.RoomID, seq uint64, receipt events.Receipt, by uint64) events.Read {
+	return events.Read{UserID: receipt.User, RoomID: room, UpTo: seq, Whole: receipt.Whole, Thread: receipt.Thread, By: by}
 }
 
 // readerOf returns the user who has read a room, or a thread, up to an event because of the event itself:
@@ -109,7 +143,7 @@ func readerOf(ev *events.RoomEvent, r *room) events.UserID {
 // an unthreaded receipt does, since its sender's client may know no threads.
 func (m *Matcher) readByEvent(ctx context.Context, f *fanout, r *room, reader events.UserID, thread events.EventID) error {
 	if reader != "" && m.cfg.Directory.Knows(reader) {
-		if err := m.markRead(ctx, f, r, events.Read{UserID: reader, RoomID: r.id, UpTo: f.msg.Seq, Whole: thread == "", Thread: thread}); err != nil {
+		if err := m.markRead(ctx, f, r, events.Read{UserID: reader, RoomID: r.id, UpTo: f.msg.Seq, Whole: thread == "", Thread: thread, By: f.msg.Seq}); err != nil {
 			return err
 		}
 	}
@@ -117,7 +151,7 @@ func (m *Matcher) readByEvent(ctx context.Context, f *fanout, r *room, reader ev
 		if it.redaction != nil {
 			continue
 		}
-		if err := m.markRead(ctx, f, r, readUpTo(r.id, f.msg.Seq, it.receipt)); err != nil {
+		if err := m.markRead(ctx, f, r, readUpTo(r.id, f.msg.Seq, it.receipt, it.f.msg.Seq)); err != nil {
 			return err
 		}
 	}

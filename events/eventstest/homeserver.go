@@ -57,6 +57,7 @@ func StartHomeserver(t testing.TB) *Homeserver {
 	mux.HandleFunc("GET "+v3+"/rooms/{room}/state", h.authorized(h.roomState))
 	mux.HandleFunc("POST "+v3+"/rooms/{room}/receipt/{kind}/{event}", h.authorized(h.accept))
 	mux.HandleFunc("POST "+v3+"/rooms/{room}/read_markers", h.authorized(h.accept))
+	mux.HandleFunc("PUT "+v3+"/user/{user}/rooms/{room}/account_data/{type}", h.authorized(h.accept))
 	mux.HandleFunc("PUT "+v3+"/rooms/{room}/redact/{event}/{txn}", h.authorized(h.redact))
 	mux.HandleFunc("GET "+v3+"/devices/{device}", h.authorized(h.getDevice))
 	mux.HandleFunc("DELETE "+v3+"/devices/{device}", h.authorized(h.deleteDevices))

@@ -137,6 +137,22 @@ func (p *Publisher) Receipt(ctx context.Context, raw []byte) error {
 	return p.publish(ctx, events.ReceiptSubject(room), nil, raw)
 }
 
+// MarkedUnread publishes that a user marked a room as unread, or with unread false took that
+// back (room account data m.marked_unread). Publish it in the order of the user's receipts in
+// the room, since these take it back, too.
+func (p *Publisher) MarkedUnread(ctx context.Context, room events.RoomID, user events.UserID, unread bool) error {
+	raw, err := json.Marshal(map[string]any{
+		"type": events.TypeMarkedUnread, "room_id": room, "content": map[events.UserID]any{user: map[string]bool{"unread": unread}},
+	})
+	if err != nil {
+		return fmt.Errorf("encode mark: %w", err)
+	}
+	if _, _, err := events.ParseMarks(raw); err != nil {
+		return err
+	}
+	return p.publish(ctx, events.ReceiptSubject(room), nil, raw)
+}
+
 // Logout publishes that a device was logged out or deleted, so that its pushers are
 // removed. An empty deviceID means all devices of the user.
 func (p *Publisher) Logout(ctx context.Context, user events.UserID, deviceID string) error {

@@ -99,6 +99,118 @@ func TestBadgeOfRooms(t *testing.T) {
 	})
 }
 
+// A room that the user marked as unread counts, until they take that back or read the room,
+// once for all that is unread in it.
+func TestBadgeOfRoomsMarkedAsUnread(t *testing.T) {
+	for name, between := range map[string]func(*harness){
+		"":                func(*harness) {},
+		" and a restart":  func(h *harness) { h.Halt(); h.Start() },
+		" and a kill":     func(h *harness) { h.Kill(); h.Start() },
+		" and snapshots":  func(h *harness) { <-time.After(time.Minute); h.Kill(); h.Start() },
+	} {
+		t.Run("marked"+name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *harness) {
+				h.Config.Badge = deliver.BadgeRooms
+				h.Register("@bob:x", "gw.test", "bob")
+				h.Start()
+				h.Room("!a", "@alice:x", "@bob:x")
+				h.Room("!b", "@alice:x", "@bob:x")
+				h.Say("!a", "@alice:x", 0, 1)
+				h.Arrived(1)
+				last := func(what string, want int) {
+					t.Helper()
+					<-time.After(soon)
+					between(h)
+					<-time.After(soon)
+					pokes := h.Gateway.Pokes()
+					if got := pokes[len(pokes)-1].Unread; got != want {
+						t.Errorf("%s: the badge is %d, want %d", what, got, want)
+					}
+				}
+				h.Receipt("!a", "@bob:x", "m.read", "$a-0", "")
+				last("all read", 0)
+				h.Mark("!a", "@bob:x", true)
+				last("marked", 1)
+				h.Mark("!b", "@bob:x", true)
+				last("another, in which nothing happened", 2)
+				h.Say("!a", "@alice:x", 1, 1)
+				last("a message in it", 2)
+				h.Mark("!a", "@bob:x", false)
+				last("taken back, but for the message", 2)
+				h.Receipt("!a", "@bob:x", "m.read", "$a-1", "")
+				last("read", 1)
+				h.Mark("!a", "@bob:x", true)
+				last("marked again", 2)
+				h.Receipt("!a", "@bob:x", "m.read", "$a-1", `,"thread_id":"$t"`)
+				last("a thread read", 2)
+				h.Receipt("!a", "@bob:x", "m.read.private", "$a-1", "")
+				last("read to where it was read before", 1)
+				h.Mark("!b", "@bob:x", false)
+				last("taken back", 0)
+				h.Mark("!a", "@bob:x", true)
+				h.Say("!a", "@bob:x", 2, 1)
+				last("marked, and answered", 0)
+			})
+		})
+	}
+}
+
+// A mark counts for as long as a notification does.
+func TestMarkedAsUnreadForAsLongAsTheLogIsKept(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
+		h.Config.Badge = deliver.BadgeRooms
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!a", "@alice:x", "@bob:x")
+		h.Room("!b", "@alice:x", "@bob:x")
+		age := func() {
+			t.Helper()
+			if err := h.Conn.TrimLogs(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(time.Minute)
+		}
+		for i := range 2 {
+			h.Say("!b", "@alice:x", i, 1)
+			h.Arrived(i + 1)
+		}
+		h.Receipt("!b", "@bob:x", "m.read", "$b-1", "")
+		<-time.After(soon)
+		age()
+		h.Mark("!a", "@bob:x", true)
+		<-time.After(soon)
+		h.Say("!b", "@alice:x", 2, 1)
+		<-time.After(soon)
+		age()
+		h.Say("!b", "@alice:x", 3, 1)
+		<-time.After(soon)
+		if got := h.Badges("bob"); got != "1 1 [0] [1] 2 1" {
+			t.Errorf("bob got %q", got)
+		}
+	})
+}
+
+// Marks change no count of messages, and a mark that cannot be read is a dead letter.
+func TestBadgeOfMessagesKnowsNoMarks(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Start()
+		h.Room("!a", "@alice:x", "@bob:x")
+		h.Mark("!a", "@bob:x", true)
+		h.Server.Publish(events.ReceiptSubject("!a"), `{"type":"m.marked_unread","room_id":"!a","content":{"@bob:x":7}}`)
+		<-time.After(soon)
+		h.Say("!a", "@alice:x", 0, 1)
+		h.Arrived(1)
+		<-time.After(soon)
+		if got := h.Badges("bob"); got != "1" {
+			t.Errorf("bob got %q", got)
+		}
+		if got := len(h.Server.Stored("DEAD", "")); got != 1 {
+			t.Errorf("%d dead letters", got)
+		}
+	})
+}
+
 func TestBadgeNone(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
 		h.Config.Badge = deliver.BadgeNone

@@ -35,6 +35,7 @@ type unreadModel struct {
 	events   map[events.EventID]modelEvent
 	members  map[events.RoomID]map[events.UserID]bool
 	unread   map[events.UserID][]modelEvent
+	marked   map[events.UserID]map[events.RoomID]bool // as unread, by the user
 	pending  []modelReceipt
 	redacted map[modelRedaction]bool
 	seq      int
@@ -43,7 +44,7 @@ type unreadModel struct {
 func newUnreadModel() *unreadModel {
 	return &unreadModel{
 		events: map[events.EventID]modelEvent{}, members: map[events.RoomID]map[events.UserID]bool{},
-		unread: map[events.UserID][]modelEvent{}, redacted: map[modelRedaction]bool{},
+		unread: map[events.UserID][]modelEvent{}, redacted: map[modelRedaction]bool{}, marked: map[events.UserID]map[events.RoomID]bool{},
 	}
 }
 
@@ -62,6 +63,7 @@ func (m *unreadModel) event(ev modelEvent, notified []events.UserID, reader even
 		}
 	}
 	if reader != "" {
+		m.open(reader, ev.room, ev.thread == "", ev.thread)
 		m.read(reader, ev.room, ev.seq, ev.thread == "", ev.thread)
 	}
 	for _, r := range m.pending {
@@ -80,6 +82,7 @@ func (m *unreadModel) read(user events.UserID, room events.RoomID, upTo int, who
 // receipt records that a user has read up to an event. A receipt for an event that has not
 // arrived is pending.
 func (m *unreadModel) receipt(r modelReceipt) {
+	m.open(r.user, r.room, r.whole, r.thread)
 	if ev, ok := m.events[r.event]; ok && ev.room == r.room {
 		m.read(r.user, ev.room, ev.seq, r.whole, r.thread)
 		return
@@ -91,6 +94,20 @@ func (m *unreadModel) receipt(r modelReceipt) {
 		}
 	}
 	m.pending = append(m.pending, r)
+}
+
+// open records that a user has opened a room, or only a thread of it.
+func (m *unreadModel) open(user events.UserID, room events.RoomID, whole bool, thread events.EventID) {
+	if whole || thread == "" {
+		m.mark(user, room, false)
+	}
+}
+
+func (m *unreadModel) mark(user events.UserID, room events.RoomID, unread bool) {
+	if m.marked[user] == nil {
+		m.marked[user] = map[events.RoomID]bool{}
+	}
+	m.marked[user][room] = unread
 }
 
 // age forgets all events: of those that somebody has not read, the id and the place are known.
@@ -118,6 +135,11 @@ func (m *unreadModel) rooms(user events.UserID) int {
 	rooms := map[events.RoomID]bool{}
 	for _, ev := range m.unread[user] {
 		rooms[ev.room] = true
+	}
+	for room, unread := range m.marked[user] {
+		if unread {
+			rooms[room] = true
+		}
 	}
 	return len(rooms)
 }

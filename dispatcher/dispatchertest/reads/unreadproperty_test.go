@@ -53,12 +53,13 @@ func TestUnreadProperty(t *testing.T) {
 
 // unreadCounts counts what happened.
 type unreadCounts struct {
-	steps, receipts, pending, redactions, repeated, stops, kills, shared, aged, pokes, badges, compared int
+	steps, receipts, marks, pending, redactions, repeated, stops, kills, shared, aged, pokes, badges, compared int
 }
 
 func (s *unreadCounts) add(o unreadCounts) {
 	s.steps += o.steps
 	s.receipts += o.receipts
+	s.marks += o.marks
 	s.pending += o.pending
 	s.redactions += o.redactions
 	s.repeated += o.repeated
@@ -156,9 +157,19 @@ func (w *unreadWorld) step() {
 		w.share()
 	case n < 878:
 		w.age()
+	case n < 900:
+		w.mark(room, user)
 	default:
 		<-time.After(time.Duration(w.rand.IntN(1500)) * time.Millisecond)
 	}
+}
+
+// mark marks a room as unread, or takes that back.
+func (w *unreadWorld) mark(room events.RoomID, user events.UserID) {
+	w.marks++
+	unread := w.rand.IntN(4) > 0
+	w.h.Mark(room, user, unread)
+	w.model.mark(user, room, unread)
 }
 
 func (w *unreadWorld) name(n int) events.EventID { return events.EventID(fmt.Sprintf("$e%d", n)) }

@@ -109,6 +109,7 @@ type ask struct {
 	user          events.UserID
 	after, target uint64
 	thinTo        uint64 // up to here only the newest of each room is sent
+	olderTo       uint64 // up to here what is only a number was counted as passed over
 	cleared       int    // how often something had been removed from the log
 	passesOver    bool   // beyond the limit only the newest of each room is sent
 
@@ -121,7 +122,8 @@ type choice struct {
 	places     []placeIn
 	end        uint64 // the lane's position once all of them are sent
 	thinTo     uint64
-	passedOver int // left out because the same room has newer ones
+	passedOver int // left out because the same room has newer ones, or because they are only a number
+	olderTo    uint64
 }
 
 // logItem is a notification read from the log.
@@ -163,7 +165,7 @@ func (c *catchUpReader) asks(lanes []*lane) []*ask {
 		if g := l.lag; g != nil && !l.gone && !c.d.closing {
 			asks = append(asks, &ask{
 				lane: l, lag: g, pusher: l.pusher, user: l.pusher.User,
-				after: g.position, target: g.target, thinTo: g.thinTo, cleared: g.cleared,
+				after: g.position, target: g.target, thinTo: g.thinTo, olderTo: g.olderTo, cleared: g.cleared,
 				passesOver: g.mayPassOver(time.Now()),
 			})
 		}
@@ -193,6 +195,7 @@ func (c *catchUpReader) give(a *ask, read bodies) {
 	g.end, g.thinTo, g.read = a.choice.end, a.choice.thinTo, true
 	if n := a.choice.passedOver; n > 0 {
 		g.waiting, g.counted = notCounted, false
+		g.olderTo = max(g.olderTo, a.choice.olderTo)
 		g.passedOver += uint64(n)
 		g.settle(&c.d.Counts.accounting, FatePassedOver, n)
 	}

@@ -26,9 +26,12 @@ func (c *catchUpReader) choose(ctx context.Context, a *ask) (choice, error) {
 	if a.after >= a.target {
 		return choice{end: a.target, thinTo: a.thinTo}, nil // only the badge is left
 	}
-	all, more, err := c.places(a)
+	all, more, olderTo, err := c.places(a)
 	if err != nil {
 		return choice{}, err
+	}
+	if olderTo <= a.olderTo { // they are settled
+		more = 0
 	}
 	if a.thinTo > a.after {
 		limit := min(a.target, a.thinTo)
@@ -38,11 +41,13 @@ func (c *catchUpReader) choose(ctx context.Context, a *ask) (choice, error) {
 	within := upTo(all, a.target)
 	total := len(within) + more
 	if total <= c.limit || !a.passesOver {
-		return cut(within, a.target, 0), nil
+		chosen := cut(within, a.target, 0)
+		chosen.passedOver, chosen.olderTo = more, olderTo // nobody knows any more where they are
+		return chosen, nil
 	}
 	newest, err := c.newestWanted(ctx, a, all, a.target)
 	chosen := cut(newest, a.target, a.target)
-	chosen.passedOver = total - len(newest)
+	chosen.passedOver, chosen.olderTo = total-len(newest), olderTo
 	return chosen, err
 }
 
@@ -64,18 +69,18 @@ func upTo(list []placeIn, seq uint64) []placeIn {
 
 // places returns where the notifications of a user are after the lane's position, in order,
 // those beyond its target included, and how many older ones there are that are only a
-// number.
-func (c *catchUpReader) places(a *ask) (all []placeIn, more int, err error) {
+// number, the newest of them at olderTo.
+func (c *catchUpReader) places(a *ask) (all []placeIn, more int, olderTo uint64, err error) {
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
 	in := c.d.inboxes[a.user]
 	if in == nil {
-		return nil, 0, errNotKnown
+		return nil, 0, 0, errNotKnown
 	}
 	in.used = true
 	c.d.expire(a.user, in)
-	all, more = in.after(a.after)
-	return all, more, nil
+	all, more, olderTo = in.after(a.after)
+	return all, more, olderTo, nil
 }
 
 // newestWanted returns, for each room, the newest notification up to a sequence that is for

@@ -68,6 +68,8 @@
 //	inbox not stored            it stays in memory and is stored again; a successor reads the log since then
 //	many stop at once           writes that NATS has no room for are repeated; a successor reads the log since the last
 //	inbox of an owner of before its writes are refused whole: they name a position that was replaced
+//	far behind, and a crash     a snapshot holds the newest 30 000 unread notifications of a room: what a pusher had yet to
+//	                            receive before these it passes over, which is counted
 //	inbox unreadable            a dead letter; the room counts as read
 //	log has lost its end        inboxes go back to what is left (power cut), and the rest is read again
 //	both have lost their end    the position of the partition names the message at its end, and tells of it as well

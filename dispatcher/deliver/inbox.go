@@ -36,13 +36,14 @@ const (
 	// entriesSlack is how many more there are before the older ones are forgotten.
 	entriesSlack = 256
 	// What an inbox takes in memory, roughly, in bytes.
-	inboxBytes = 128
-	roomBytes  = 256
-	entryBytes = 32
+	inboxBytes  = 128
+	roomBytes   = 256
+	entryBytes  = 32
+	threadBytes = 16
 )
 
 // size returns what a room takes in memory.
-func (r *unreadRoom) size() int { return roomBytes + entryBytes*len(r.Entries) }
+func (r *unreadRoom) size() int { return roomBytes + entryBytes*len(r.Entries) + sizeOf(r.Threads) }
 
 // counted returns how many notifications of the room count as unread.
 func (r *unreadRoom) counted() uint64 {
@@ -64,7 +65,7 @@ func (r *unreadRoom) threadOf(e *events.InboxEntry) events.EventID {
 }
 
 // number returns the number of a thread, which is added if there is none.
-func (r *unreadRoom) number(thread events.EventID) int {
+func (in *inbox) number(r *unreadRoom, thread events.EventID) int {
 	if thread == "" {
 		return 0
 	}
@@ -72,8 +73,35 @@ func (r *unreadRoom) number(thread events.EventID) int {
 	if i < 0 {
 		i = len(r.Threads)
 		r.Threads = append(r.Threads, events.EventID([]byte(thread))) // a copy: thread is part of a message
+		in.bytes += threadBytes + len(thread)
 	}
 	return i + 1
+}
+
+// dropThreads forgets the threads without an entry, and returns roughly how many bytes they took:
+// anybody in a room may begin any number of threads, with ids as long as they like.
+func (r *unreadRoom) dropThreads() (bytes int) {
+	numbers := make([]int, len(r.Threads)+1)
+	var used []events.EventID
+	for i := range r.Entries {
+		e := &r.Entries[i]
+		if e.Thread > 0 && numbers[e.Thread] == 0 {
+			used = append(used, r.Threads[e.Thread-1])
+			numbers[e.Thread] = len(used)
+		}
+		e.Thread = numbers[e.Thread]
+	}
+	bytes = sizeOf(r.Threads) - sizeOf(used)
+	r.Threads = used
+	return bytes
+}
+
+// sizeOf returns what threads take in memory.
+func sizeOf(threads []events.EventID) (bytes int) {
+	for _, root := range threads {
+		bytes += threadBytes + len(root)
+	}
+	return bytes
 }
 
 // find returns the entry of a notification, by its sequence in NOTIFICATIONS, or nil.
@@ -110,9 +138,12 @@ func (in *inbox) remove(r *unreadRoom, gone func(*events.InboxEntry) bool) (seqs
 		}
 	}
 	r.Entries = kept
-	in.bytes -= entryBytes * len(seqs)
 	if len(kept) == 0 {
-		r.Threads, r.Entries = nil, nil
+		r.Entries = nil
+	}
+	in.bytes -= entryBytes * len(seqs)
+	if len(seqs) > 0 && len(r.Threads) > 0 {
+		in.bytes -= r.dropThreads()
 	}
 	return seqs
 }
@@ -134,7 +165,7 @@ func (in *inbox) add(r *unreadRoom, e events.InboxEntry, thread events.EventID) 
 	if e.Seq <= r.Applied {
 		return false, false
 	}
-	e.Thread = r.number(thread)
+	e.Thread = in.number(r, thread)
 	r.Entries = append(r.Entries, e)
 	in.bytes += entryBytes
 	in.oldest = min(in.oldest, e.Seq)
@@ -204,13 +235,13 @@ func (in *inbox) trim(r *unreadRoom, upTo uint64) bool {
 	if n <= 0 {
 		return false
 	}
-	r.forgetFirst(n)
-	in.bytes -= entryBytes * n
+	in.bytes -= entryBytes*n + r.forgetFirst(n)
 	return true
 }
 
-// forgetFirst turns the first n entries into a number.
-func (r *unreadRoom) forgetFirst(n int) {
+// forgetFirst turns the first n entries into a number, and returns roughly how many bytes their
+// threads took.
+func (r *unreadRoom) forgetFirst(n int) (bytes int) {
 	for i := range r.Entries[:n] {
 		e := &r.Entries[i]
 		r.OlderSeq, r.OlderRoomSeq = max(r.OlderSeq, e.Seq), max(r.OlderRoomSeq, e.RoomSeq)
@@ -219,6 +250,7 @@ func (r *unreadRoom) forgetFirst(n int) {
 		}
 	}
 	r.Entries = slices.Clone(r.Entries[n:])
+	return r.dropThreads()
 }
 
 // expire removes what is older than the log, which begins at a sequence. It returns the
@@ -268,12 +300,13 @@ func (in *inbox) badge(of BadgeOf) (n uint64) {
 	return n
 }
 
-// after returns the notifications after a sequence, in order, and how many more there are
-// that are known only as a number.
-func (in *inbox) after(seq uint64) (places []placeIn, more int) {
+// after returns the notifications after a sequence, in order, and how many more there are that
+// are known only as a number, the newest of them at olderTo.
+func (in *inbox) after(seq uint64) (places []placeIn, more int, olderTo uint64) {
 	for room, r := range in.rooms {
 		if r.Older > 0 && r.OlderSeq > seq {
 			more += int(r.Older) //nolint:gosec // a count
+			olderTo = max(olderTo, r.OlderSeq)
 		}
 		first, _ := slices.BinarySearchFunc(r.Entries, seq+1, bySeq)
 		for _, e := range r.Entries[first:] {
@@ -281,5 +314,5 @@ func (in *inbox) after(seq uint64) (places []placeIn, more int) {
 		}
 	}
 	slices.SortFunc(places, comparePlaces)
-	return places, more
+	return places, more, olderTo
 }

@@ -35,6 +35,7 @@ type lag struct {
 	heldUntil  time.Time
 	passedOver uint64 // of those before position, how many were not sent because newer ones were
 	thinTo     uint64 // up to here only the newest of each room is sent
+	olderTo    uint64 // up to here what is only a number was counted as passed over
 
 	items      []logItem // read from the log, to be sent in this turn
 	end        uint64    // the position once they are sent

@@ -242,6 +242,6 @@ func (d *Deliverer) unreadAfter(user events.UserID, seq uint64) (n uint64, known
 	if in == nil || !d.follower.Replayed() {
 		return 0, false
 	}
-	places, more := in.after(seq)
+	places, more, _ := in.after(seq)
 	return uint64(len(places) + more), true //nolint:gosec // counts
 }

@@ -237,7 +237,7 @@ func (d *Deliverer) unreadBefore(query stream.ListQuery) (places []placeIn, more
 		return nil, false
 	}
 	d.expire(query.User, in)
-	all, _ := in.after(0)
+	all, _, _ := in.after(0)
 	for _, p := range slices.Backward(all) {
 		if query.Before > 0 && p.seq >= query.Before || p.flags&events.InboxRetried != 0 ||
 			query.Highlight && p.flags&events.InboxHighlight == 0 ||

@@ -141,11 +141,12 @@ func (d *Deliverer) encode(rooms []dirtyRoom, position *events.InboxPosition) (v
 	return values, n
 }
 
-// encode returns the snapshot of a room. Of more entries than NATS takes it holds the newest.
+// encode returns the snapshot of a room. Of more entries than NATS takes it holds the newest, at
+// least 30 000 if they are of few threads.
 func (r *unreadRoom) encode() []byte {
 	value := r.AppendJSON(nil)
 	for whole := *r; len(value) > valueBytes; value = whole.AppendJSON(nil) {
-		whole.forgetFirst(len(whole.Entries) / 2)
+		whole.forgetFirst((len(whole.Entries) + 7) / 8)
 	}
 	return value
 }

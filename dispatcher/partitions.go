@@ -14,6 +14,7 @@ import (
 	"poked/events"
 	"poked/events/partition"
 	"poked/events/wait"
+	"poked/events/webpush"
 )
 
 // handOver is how long the work on a partition may take to end while another dispatcher
@@ -54,8 +55,8 @@ func (d *Dispatcher) open(lease *partition.Lease) *delivery {
 	}
 	all.delivering = deliver.Config{
 		Conn: d.conn, Worker: d.worker, Directory: all.dir, Gates: all.gates, Counts: &d.counts,
-		Client:  poke.NewClient(all.conns.Dial, d.cfg.RequestTimeout, d.cfg.GatewaySlots),
-		VAPID:   &d.vapid,
+		Client: poke.NewClient(all.conns.Dial, d.cfg.RequestTimeout, d.cfg.GatewaySlots),
+		VAPID:  &d.vapid, Sealer: new(webpush.Sealer),
 		PokeTTL: d.cfg.PokeTTL, EventTTL: d.eventTTL, Badge: d.cfg.Badge, DelayIfActive: d.cfg.DelayIfActive, CatchUpLimit: d.cfg.CatchUpLimit,
 		Recent: d.cfg.Recent, Owned: &d.partitions,
 		Spans: d.spans, Log: d.log,

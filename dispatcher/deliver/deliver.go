@@ -162,6 +162,7 @@ type Config struct {
 	Gates         *Gateways
 	Client        *poke.Client
 	VAPID         *atomic.Pointer[webpush.Signer] // identifies poked to push services of browsers; nil in it until the key is known
+	Sealer        *webpush.Sealer
 	Counts        *Counters
 	PokeTTL       time.Duration // age at which an undelivered poke becomes a dead letter
 	EventTTL      EventTTLs     // shorter ones

@@ -27,7 +27,7 @@ func (d *Deliverer) push(s *sender, p *outgoing, now time.Time) (out poke.Outcom
 		return poke.Outcome{Kind: poke.Retry, Class: poke.ClassNoVAPID}
 	}
 	message := messageIn(s.body)
-	sealed, err := p.pusher.Web.Seal(s.sealed[:0], message)
+	sealed, err := d.Sealer.Seal(s.sealed[:0], message, p.pusher.Web.Subscription)
 	if err != nil { // only if it is too large even so, which its ids do not allow
 		return poke.Outcome{Kind: poke.Slow, Class: poke.ClassBodyTooLarge}
 	}

@@ -1,7 +1,7 @@
 // Package webpush encrypts messages for browsers and identifies poked to their push
 // services, as Web Push (RFC 8030) asks for:
 //
-//	pushkey, auth ──▶ ParseSubscription ──▶ Seal: body of a request, aes128gcm   (RFC 8291, 8188)
+//	pushkey, auth ──▶ ParseSubscription ──▶ Seal, or Sealer: body of a request, aes128gcm   (RFC 8291, 8188)
 //	VAPID key ──▶ Signer ──▶ Authorization: header of a request, one for each origin (RFC 8292)
 //
 // The registry uses it to ask a browser for an acknowledgement, a dispatcher to poke it. It
@@ -9,10 +9,10 @@
 // cryptography is that of the standard library.
 //
 // Of the content encodings only aes128gcm exists here: aesgcm of the drafts is obsolete, and
-// MSC4174 forbids it. A message is one record without padding. Each has a key pair and a
-// salt of its own, as RFC 8291 wants it. The two multiplications on the curve that this takes
-// are nine tenths of what a push costs more than an http poke: 80 µs of processor time on a busy
-// machine (BenchmarkPush of package poke).
+// MSC4174 forbids it. A message is one record without padding, with a salt of its own. Two
+// multiplications on the curve are nine tenths of what a push costs more than an http poke, so a
+// dispatcher uses a key pair, and what it derives for a browser, for five minutes ([Sealer]). The first push
+// for a browser in that time takes one of the two, all others none (BenchmarkPush of package poke).
 //
 // # What fails, and how
 //
@@ -95,32 +95,51 @@ func (s *Subscription) Auth() []byte { return s.auth[:] }
 // Seal appends the body of a push request (RFC 8291) with a message, which has at most
 // [MaxPlaintext] bytes.
 func (s *Subscription) Seal(dst, message []byte) ([]byte, error) {
-	if len(message) > MaxPlaintext {
-		return dst, fmt.Errorf("seal push: %d bytes, at most %d fit", len(message), MaxPlaintext)
+	if err := checkSize(message); err != nil {
+		return dst, err
 	}
 	own, err := ecdh.P256().GenerateKey(rand.Reader)
 	if err != nil {
 		return dst, fmt.Errorf("seal push: %w", err)
 	}
-	var salt [saltBytes]byte
+	return s.seal(dst, message, own, newSalt())
+}
+
+func checkSize(message []byte) error {
+	if len(message) > MaxPlaintext {
+		return fmt.Errorf("seal push: %d bytes, at most %d fit", len(message), MaxPlaintext)
+	}
+	return nil
+}
+
+func newSalt() (salt [saltBytes]byte) {
 	_, _ = rand.Read(salt[:]) // it never fails
-	return s.seal(dst, message, own, salt)
+	return salt
 }
 
 // seal is Seal with the key pair and the salt of the message.
 func (s *Subscription) seal(dst, message []byte, own *ecdh.PrivateKey, salt [saltBytes]byte) ([]byte, error) {
+	public := own.PublicKey().Bytes()
+	secret, err := s.secret(own, public)
+	if err != nil {
+		return dst, err
+	}
+	return appendRecord(dst, message, secret, salt, public)
+}
+
+// secret derives what both sides share (RFC 8291, section 3.3): the input of the content encoding.
+func (s *Subscription) secret(own *ecdh.PrivateKey, public []byte) ([]byte, error) {
 	shared, err := own.ECDH(s.key)
 	if err != nil {
-		return dst, fmt.Errorf("seal push: %w", err)
+		return nil, fmt.Errorf("seal push: %w", err)
 	}
-	public := own.PublicKey().Bytes()
 	info := make([]byte, 0, len(infoKey)+2*keyBytes)
 	info = append(append(append(info, infoKey...), s.key.Bytes()...), public...)
 	secret, err := hkdf.Key(sha256.New, shared, s.auth[:], string(info), sha256.Size)
 	if err != nil {
-		return dst, fmt.Errorf("seal push: %w", err)
+		return nil, fmt.Errorf("seal push: %w", err)
 	}
-	return appendRecord(dst, message, secret, salt, public)
+	return secret, nil
 }
 
 // The contexts of the derived keys (RFC 8291, section 3.4; RFC 8188, sections 2.2 and 2.3).

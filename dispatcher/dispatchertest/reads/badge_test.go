@@ -103,10 +103,10 @@ func TestBadgeOfRooms(t *testing.T) {
 // once for all that is unread in it.
 func TestBadgeOfRoomsMarkedAsUnread(t *testing.T) {
 	for name, between := range map[string]func(*harness){
-		"":                func(*harness) {},
-		" and a restart":  func(h *harness) { h.Halt(); h.Start() },
-		" and a kill":     func(h *harness) { h.Kill(); h.Start() },
-		" and snapshots":  func(h *harness) { <-time.After(time.Minute); h.Kill(); h.Start() },
+		"":               func(*harness) {},
+		" and a restart": func(h *harness) { h.Halt(); h.Start() },
+		" and a kill":    func(h *harness) { h.Kill(); h.Start() },
+		" and snapshots": func(h *harness) { <-time.After(time.Minute); h.Kill(); h.Start() },
 	} {
 		t.Run("marked"+name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {

@@ -222,6 +222,55 @@ func TestDisabledPusherReceivesNothing(t *testing.T) {
 	}
 }
 
+// A knock notifies those who may invite, if the registry offers that, also in a room without power levels and in
+// one whose creators' power has no limit.
+func TestKnocksNotifyThoseWhoMayInvite(t *testing.T) {
+	for name, tc := range map[string]struct{ create, levels, want string }{
+		"power levels":    {`{"room_version":"11"}`, `{"users":{"@alice:x":50,"@bob:x":49},"invite":50}`, "alice"},
+		"usual levels":    {`{"room_version":"11"}`, `{"users":{"@alice:x":-1}}`, "bob carol"},
+		"no power levels": {`{"room_version":"11"}`, "", "alice bob carol"},
+		"creators":        {`{"room_version":"12","additional_creators":["@bob:x"]}`, `{"invite":100,"users":{"@carol:x":99}}`, "bob carla"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, h *harness) {
+				for _, user := range []string{"alice", "bob", "carol", "carla"} {
+					h.Register(events.UserID("@"+user+":x"), "gw.test", user)
+				}
+				if err := h.Conn.PutOfferedRules(t.Context(), pushrule.MSC4506); err != nil {
+					t.Fatal(err)
+				}
+				h.Start()
+				state := func(id, kind, key, sender, content string) {
+					t.Helper()
+					h.Publish(fmt.Sprintf(`{"event_id":"$%s","room_id":"!r","type":%q,"state_key":%q,"sender":%q,"content":%s}`, id, kind, key, sender, content))
+				}
+				creator := "@carla:x"
+				if tc.want != "bob carla" {
+					creator = "@eve:x"
+				}
+				state("create", "m.room.create", "", creator, tc.create)
+				for _, user := range []string{"@alice:x", "@bob:x", "@carol:x", creator} {
+					state("join-"+strings.Trim(user, "@:x"), "m.room.member", user, user, `{"membership":"join"}`)
+				}
+				if tc.levels != "" {
+					state("levels", "m.room.power_levels", "", creator, tc.levels)
+				}
+				state("knock", "m.room.member", "@dan:x", "@dan:x", `{"membership":"knock"}`)
+				<-time.After(5 * time.Second)
+				var notified []string
+				for _, user := range []string{"alice", "bob", "carol", "carla"} {
+					if strings.Contains(h.Delivered(user), "knock") {
+						notified = append(notified, user)
+					}
+				}
+				if got := strings.Join(notified, " "); got != tc.want {
+					t.Errorf("%s were notified, want %s", got, tc.want)
+				}
+			})
+		})
+	}
+}
+
 // What the registry offers is in effect for everyone within a second and after a restart, but for
 // those whose homeserver publishes their rules.
 func TestOfferedRulesAreInEffectWithinASecond(t *testing.T) {

@@ -24,13 +24,13 @@ func (h *house) offered() pushrule.Offers {
 func TestOfferedRules(t *testing.T) {
 	eventstest.Long(t)
 	const path = "global/underride/.org.matrix.msc3930.rule.poll_start"
-	h := newHouse(t, func(c *Config) { c.OfferRules = "msc4028,msc3930" })
+	h := newHouse(t, func(c *Config) { c.OfferRules = "msc4506,msc4028,msc3930" })
 	stop := h.run()
 	want := (&pushrule.Changes{}).Ruleset(alice)
 	if got := h.get("global/"); got != encode(t, want) {
 		t.Errorf("alice is shown\n%s, want\n%s", got, encode(t, want))
 	}
-	eventstest.WaitFor(t, "nats to have it", func() bool { return h.offered() == pushrule.MSC3930|pushrule.MSC4028 })
+	eventstest.WaitFor(t, "nats to have it", func() bool { return h.offered() == pushrule.MSC3930|pushrule.MSC4028|pushrule.MSC4506 })
 	if _, _, answer := h.request(http.MethodGet, pathVersions, "", ""); !strings.Contains(string(answer), `"org.matrix.msc4028":true`) {
 		t.Errorf("versions: %s", answer)
 	}

@@ -106,6 +106,9 @@ func (r *room) redact(kind, key string) {
 		if r.levels != nil { // notifications is protected by no room version
 			levels := *r.levels
 			levels.Notifications = nil
+			if !r.version.atLeast(11) {
+				levels.Invite = 0
+			}
 			r.levels = &levels
 		}
 	case "m.room.member":

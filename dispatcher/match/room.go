@@ -120,15 +120,30 @@ func (r *room) foldCreate(ev *events.RoomEvent) {
 
 // rulesRoom returns what push rules need to know about the room when sender sends.
 func (r *room) rulesRoom(sender events.UserID) pushrule.Room {
-	facts := pushrule.Room{MemberCount: r.joined, SenderIsCreator: r.creators[sender]}
+	facts := pushrule.Room{MemberCount: r.joined}
+	facts.SenderLevel, facts.SenderIsCreator = r.levelOf(string(sender))
+	if r.version != "" { // else what its levels are is not known
+		facts.Levels, facts.LevelOf = r.levels, r.levelOf
+	}
 	switch {
 	case r.levels != nil:
-		facts.SenderLevel = r.levels.Of(string(sender))
 		facts.NotificationLevels = r.levels.Notifications
-	case sender == r.creator:
-		facts.SenderLevel = 100 // before there are power levels, the creator has 100 and all others 0
+	case facts.Levels == nil && r.version != "":
+		levels := pushrule.ParsePowerLevels(nil)
+		facts.Levels = &levels
 	}
 	return facts
+}
+
+// levelOf returns a user's power level, or that it has no limit.
+func (r *room) levelOf(id string) (level int64, unlimited bool) {
+	switch {
+	case r.levels != nil:
+		level = r.levels.Of(id)
+	case events.UserID(id) == r.creator:
+		level = 100 // before there are power levels, the creator has 100 and all others 0
+	}
+	return level, r.creators[events.UserID(id)]
 }
 
 // displayName returns a member's display name, or "".

@@ -98,6 +98,17 @@ func TestFoldPowerLevels(t *testing.T) {
 	}
 }
 
+// What an invite takes is redacted in rooms before version 11; what a kick takes never is.
+func TestRedactedPowerLevels(t *testing.T) {
+	for version, invite := range map[string]int64{"10": 0, "11": 60} {
+		r := folded(stateEvent("m.room.create", "", `{"room_version":"`+version+`"}`), stateEvent("m.room.power_levels", "", `{"invite":60,"kick":70}`))
+		r.redact("m.room.power_levels", "")
+		if got := r.rulesRoom("@a:x").Levels; got.Invite != invite || got.Kick != 70 {
+			t.Errorf("version %s: %+v", version, got)
+		}
+	}
+}
+
 // Since room version 12 the creators' power has no limit.
 func TestFoldCreators(t *testing.T) {
 	for version, unlimited := range map[string]bool{

@@ -205,6 +205,10 @@ func (c *compiler) condition(doc gjson.Result) condition {
 		if key := doc.Get("key"); key.Type == gjson.String {
 			return &senderPermission{key.Str}
 		}
+	case "org.matrix.msc4506.recipient_permission":
+		if key := doc.Get("key"); key.Type == gjson.String {
+			return newRecipientPermission(key.Str)
+		}
 	case "io.element.msc4306.thread_subscription":
 		return newThreadSubscription(doc.Get("subscribed"))
 	case "im.nheko.msc3664.related_event_match":
@@ -249,6 +253,13 @@ func (c *compiler) relatedMatch(doc gjson.Result) condition {
 		related.match = (&compiler{}).eventMatch(key, pattern)
 	}
 	return related
+}
+
+func newRecipientPermission(action string) condition {
+	if _, ok := (PowerLevels{}).needed(action); !ok {
+		return never{}
+	}
+	return recipientPermission{action}
 }
 
 func newThreadSubscription(subscribed gjson.Result) condition {

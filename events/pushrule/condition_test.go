@@ -152,6 +152,45 @@ func TestSenderPermission(t *testing.T) {
 	}
 }
 
+func TestRecipientPermission(t *testing.T) {
+	levels := ParsePowerLevels([]byte(`{"users":{"@mod:x":50,"@half:x":30},"users_default":5,"invite":30,"redact":10}`))
+	usual := ParsePowerLevels(nil)
+	room := func(levels *PowerLevels) Room {
+		return Room{Levels: levels, LevelOf: func(id string) (int64, bool) { return levels.Of(id), id == "@creator:x" }}
+	}
+	for _, test := range []struct {
+		user, key string
+		levels    *PowerLevels
+		want      bool
+	}{
+		{"@mod:x", `"invite"`, &levels, true},
+		{"@half:x", `"invite"`, &levels, true},
+		{"@any:x", `"invite"`, &levels, false},
+		{"@creator:x", `"invite"`, &levels, true},
+		{"@half:x", `"kick"`, &levels, false},
+		{"@mod:x", `"kick"`, &levels, true},
+		{"@half:x", `"ban"`, &levels, false},
+		{"@half:x", `"redact"`, &levels, true},
+		{"@creator:x", `"events_default"`, &levels, false},
+		{"@creator:x", `""`, &levels, false},
+		{"@creator:x", `7`, &levels, false},
+		{"@any:x", `"invite"`, &usual, true},
+		{"@any:x", `"kick"`, &usual, false},
+	} {
+		condition := `{"kind":"org.matrix.msc4506.recipient_permission","key":` + test.key + `}`
+		rules := Ruleset{Override: []Rule{{ID: "o", Enabled: true, Conditions: []Condition{Condition(condition)}}}}
+		compiled, user := Compile(&rules, test.user), User{ID: test.user}
+		ev := NewEvent([]byte(`{}`), room(test.levels))
+		decision := compiled.Decide(ev)
+		if got := compiled.Evaluate(ev, user) != nil; got != test.want || (decision.For(user) != nil) != got {
+			t.Errorf("%s %s: got %t", test.user, test.key, got)
+		}
+		if why := Explain(&rules, ev, user)[0].Why; test.user == "@half:x" && test.key == `"kick"` && (len(why) != 1 || !strings.HasSuffix(why[0], "the user has power level 30 and needs 50")) {
+			t.Errorf("explained by %q", why)
+		}
+	}
+}
+
 // TestUnstableWithoutFacts checks that conditions whose facts are unknown never hold.
 func TestUnstableWithoutFacts(t *testing.T) {
 	event := `{"content":{"m.relates_to":{"rel_type":"m.thread","event_id":"$a"}}}`
@@ -159,6 +198,7 @@ func TestUnstableWithoutFacts(t *testing.T) {
 		`{"kind":"io.element.msc4306.thread_subscription","subscribed":true}`,
 		`{"kind":"io.element.msc4306.thread_subscription","subscribed":false}`,
 		`{"kind":"io.element.msc4306.thread_subscription"}`,
+		`{"kind":"org.matrix.msc4506.recipient_permission","key":"invite"}`,
 		`{"kind":"im.nheko.msc3664.related_event_match","rel_type":"m.thread"}`,
 	} {
 		if holds(condition, event, Room{}, User{}) {

@@ -12,6 +12,10 @@ type Room struct {
 	SenderIsCreator bool
 	// NotificationLevels are the power levels needed for kinds of notification, such as "room"; 50 if absent.
 	NotificationLevels map[string]int64
+	// Levels are the room's power levels, and LevelOf returns that of a user, or that it has no limit: a creator of a room
+	// of version 12 or later. Without Levels, conditions on what the user being evaluated may do never hold (MSC4506).
+	Levels  *PowerLevels
+	LevelOf func(userID string) (level int64, unlimited bool)
 }
 
 // User is the user for whom an event is evaluated.

@@ -118,13 +118,14 @@ func describe(source gjson.Result) string {
 func unreadable(source gjson.Result) string {
 	kind := source.Get("kind")
 	parameters, known := map[string][]string{
-		"event_match":                            {"key", "pattern"},
-		"event_property_is":                      {"key", "value"},
-		"event_property_contains":                {"key", "value"},
-		"room_member_count":                      {"is"},
-		"sender_notification_permission":         {"key"},
-		"io.element.msc4306.thread_subscription": {"subscribed"},
-		"im.nheko.msc3664.related_event_match":   {"rel_type"},
+		"event_match":                             {"key", "pattern"},
+		"event_property_is":                       {"key", "value"},
+		"event_property_contains":                 {"key", "value"},
+		"room_member_count":                       {"is"},
+		"sender_notification_permission":          {"key"},
+		"org.matrix.msc4506.recipient_permission": {"key"},
+		"io.element.msc4306.thread_subscription":  {"subscribed"},
+		"im.nheko.msc3664.related_event_match":    {"rel_type"},
 	}[textOf(kind)]
 	switch {
 	case !source.IsObject():

@@ -192,6 +192,7 @@ func (g generator) condition() any {
 		return object{"kind": "room_member_count", "is": is}
 	}
 	odd := []any{object{"kind": "sender_notification_permission", "key": g.pick([]string{"room", "other"})},
+		object{"kind": "org.matrix.msc4506.recipient_permission", "key": g.pick([]string{"invite", "kick", "ban", "redact", "other"})},
 		object{"kind": "io.element.msc4306.thread_subscription", "subscribed": g.chance(50)},
 		object{"kind": "event_match", "key": key, "pattern": g.pick(userIDs)},
 		object{"kind": "unknown"}, object{}, "text", nil, object{"kind": "event_match", "key": key}}

@@ -16,12 +16,14 @@ type Offers uint8
 const (
 	MSC3930 Offers = 1 << iota // polls notify as messages do
 	MSC4028                    // every encrypted event notifies, unless a rule of the user mutes the room
+	MSC4506                    // a knock notifies those who may invite
 )
 
 // proposals names each proposal, as operators write it.
 var proposals = []proposal{ //nolint:gochecknoglobals // a constant table
 	{"msc3930", MSC3930},
 	{"msc4028", MSC4028},
+	{"msc4506", MSC4506},
 }
 
 type proposal struct {
@@ -76,6 +78,12 @@ func withProposed(rules Ruleset) Ruleset {
 	// MSC4028: directly after the master rule, so that only a user's own rules come before.
 	rules.Override = slices.Insert(rules.Override, 1,
 		proposed(MSC4028, ".org.matrix.msc4028.encrypted_event", []Condition{eventMatch("type", "m.room.encrypted")}, []Action{notify}))
+	// MSC4506: directly after the rule about invites, and so before the one by which members notify nobody.
+	after := slices.IndexFunc(rules.Override, func(r Rule) bool { return r.ID == ".m.rule.invite_for_me" })
+	rules.Override = slices.Insert(rules.Override, after+1, proposed(MSC4506, ".org.matrix.msc4506.rule.knock", []Condition{
+		eventMatch("type", "m.room.member"), eventMatch("content.membership", "knock"),
+		`{"kind":"org.matrix.msc4506.recipient_permission","key":"invite"}`,
+	}, []Action{notify, soundDefault}))
 	rules.Override = append(rules.Override,
 		proposed(MSC3930, ".org.matrix.msc3930.rule.poll_response", []Condition{eventMatch("type", "org.matrix.msc3381.poll.response")}, nil))
 	start, end := eventMatch("type", "org.matrix.msc3381.poll.start"), eventMatch("type", "org.matrix.msc3381.poll.end")

@@ -37,6 +37,10 @@ func TestOfferedRules(t *testing.T) {
 			t.Errorf("%s has no rules", p.name)
 		}
 	}
+	knocks := ruleIDs(offering(&Changes{}, MSC4506).Override)
+	if at := slices.Index(knocks, ".org.matrix.msc4506.rule.knock"); at < 1 || knocks[at-1] != ".m.rule.invite_for_me" {
+		t.Errorf("override of msc4506: %q", knocks)
+	}
 	polls := offering(&Changes{}, MSC3930)
 	predefined := Predefined("@a:x")
 	if got, want := ruleIDs(polls.Override), append(ruleIDs(predefined.Override), ".org.matrix.msc3930.rule.poll_response"); !slices.Equal(got, want) {
@@ -74,6 +78,7 @@ func TestOfferedRulesDecide(t *testing.T) {
 		response  = `{"type":"org.matrix.msc3381.poll.response","sender":"@b:x","room_id":"!r:x","content":{}}`
 		encrypted = `{"type":"m.room.encrypted","sender":"@b:x","room_id":"!r:x","content":{}}`
 		invited   = `{"type":"m.room.member","state_key":"@a:x","sender":"@b:x","room_id":"!r:x","content":{"membership":"invite"}}`
+		knock     = `{"type":"m.room.member","state_key":"@b:x","sender":"@b:x","room_id":"!r:x","content":{"membership":"knock"}}`
 		mentioned = `{"type":"org.matrix.msc3381.poll.response","sender":"@b:x","room_id":"!r:x","content":{"m.mentions":{"user_ids":["@a:x"]}}}`
 	)
 	none := &Changes{}
@@ -105,6 +110,10 @@ func TestOfferedRulesDecide(t *testing.T) {
 		{"encrypted", mentionsOnly, MSC4028, encrypted, 3, ".org.matrix.msc4028.encrypted_event!"},
 		{"encrypted in a muted room", muted, MSC4028, encrypted, 3, "!r:x"},
 		{"encrypted that the user switched off", off, MSC4028, encrypted, 2, ".m.rule.encrypted_room_one_to_one!"},
+		{"knock not offered", none, MSC3930, knock, 3, ".m.rule.member_event"},
+		{"knock", none, MSC4506, knock, 3, ".org.matrix.msc4506.rule.knock!"},
+		{"knock that the user may not answer", none, MSC4506, strings.Replace(knock, "!r:x", "!closed:x", 1), 3, ".m.rule.member_event"},
+		{"invite", none, MSC4506, invited, 3, ".m.rule.invite_for_me!"},
 		{"other events", mentionsOnly, MSC3930 | MSC4028, invited, 2, ".m.rule.invite_for_me!"},
 	} {
 		cache, rules := NewCache(), tc.changes.Ruleset("@a:x")
@@ -113,7 +122,13 @@ func TestOfferedRulesDecide(t *testing.T) {
 			t.Errorf("%s: the rules are not those of everyone", tc.name)
 		}
 		prepared := func() *Event {
-			ev := NewEvent([]byte(tc.event), Room{MemberCount: tc.members})
+			levels := ParsePowerLevels([]byte(`{"invite":50}`))
+			ev := NewEvent([]byte(tc.event), Room{MemberCount: tc.members, Levels: &levels, LevelOf: func(string) (int64, bool) {
+				return 50, false
+			}})
+			if strings.Contains(tc.event, "!closed:x") {
+				levels.Invite = 51
+			}
 			ev.Offer(tc.offers)
 			return ev
 		}

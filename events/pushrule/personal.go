@@ -99,6 +99,15 @@ func (b *body) hasName(name []byte) bool {
 	return ok
 }
 
+// recipientPermission is org.matrix.msc4506.recipient_permission.
+type recipientPermission struct{ action string }
+
+func (c recipientPermission) holds(ev *Event) bool { return ev.room.mayRecipient(ev.user.ID, c.action) }
+
+func (recipientPermission) seek(ev *Event) (*node, bool) { return nil, ev.room.Levels != nil }
+
+func (c recipientPermission) fits(ev *Event, _ *node) bool { return c.holds(ev) }
+
 // threadSubscription is io.element.msc4306.thread_subscription.
 type threadSubscription struct{ want ThreadSubscription }
 

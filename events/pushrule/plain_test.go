@@ -131,6 +131,15 @@ func (q plainQuestion) holds(condition any) bool {
 			needed = 50
 		}
 		return q.room.SenderIsCreator || q.room.SenderLevel >= needed
+	case "org.matrix.msc4506.recipient_permission":
+		if q.room.Levels == nil {
+			return false
+		}
+		needed, known := map[string]int64{
+			"invite": q.room.Levels.Invite, "kick": q.room.Levels.Kick, "ban": q.room.Levels.Ban, "redact": q.room.Levels.Redact,
+		}[key]
+		level, unlimited := q.room.LevelOf(q.user.ID)
+		return known && (unlimited || level >= needed)
 	case "io.element.msc4306.thread_subscription":
 		subscribed, ok := at(condition, "subscribed").(bool)
 		return ok && q.user.Thread != ThreadUnknown && subscribed == (q.user.Thread == ThreadSubscribed)

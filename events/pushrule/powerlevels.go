@@ -13,6 +13,7 @@ import (
 const (
 	defaultNotificationLevel = 50
 	defaultRedactLevel       = 50
+	defaultRemoveLevel       = 50 // of kick and ban
 )
 
 // PowerLevels is the part of a room's m.room.power_levels that push rules depend on, and
@@ -26,6 +27,8 @@ type PowerLevels struct {
 	Notifications map[string]int64
 	// Redact is the level for redacting the events of users of other servers.
 	Redact int64
+	// Invite, Kick and Ban are the levels for changing the membership of others.
+	Invite, Kick, Ban int64
 }
 
 // ParsePowerLevels parses the content of an m.room.power_levels event. Room versions before 10 allowed levels that
@@ -34,7 +37,7 @@ type PowerLevels struct {
 func ParsePowerLevels(content []byte) PowerLevels {
 	doc := gjson.ParseBytes(content)
 	if !doc.IsObject() {
-		return PowerLevels{Redact: defaultRedactLevel}
+		return PowerLevels{Redact: defaultRedactLevel, Kick: defaultRemoveLevel, Ban: defaultRemoveLevel}
 	}
 	level, _ := parseLevel(doc.Get("users_default"))
 	return PowerLevels{
@@ -42,6 +45,9 @@ func ParsePowerLevels(content []byte) PowerLevels {
 		Default:       level,
 		Notifications: parseLevels(doc.Get("notifications")),
 		Redact:        parseLevelOr(doc.Get("redact"), defaultRedactLevel),
+		Invite:        parseLevelOr(doc.Get("invite"), 0),
+		Kick:          parseLevelOr(doc.Get("kick"), defaultRemoveLevel),
+		Ban:           parseLevelOr(doc.Get("ban"), defaultRemoveLevel),
 	}
 }
 
@@ -51,6 +57,21 @@ func (p PowerLevels) Of(userID string) int64 {
 		return level
 	}
 	return p.Default
+}
+
+// needed returns the level that an action takes; ok is false for an unknown one.
+func (p PowerLevels) needed(action string) (level int64, ok bool) {
+	switch action {
+	case "invite":
+		return p.Invite, true
+	case "kick":
+		return p.Kick, true
+	case "ban":
+		return p.Ban, true
+	case "redact":
+		return p.Redact, true
+	}
+	return 0, false
 }
 
 func parseLevels(doc gjson.Result) map[string]int64 {
@@ -102,6 +123,16 @@ func parseLevel(doc gjson.Result) (level int64, ok bool) {
 // maySenderNotify reports whether the sender's power level allows a kind of notification.
 func (r *Room) maySenderNotify(kind string) bool {
 	return r.SenderIsCreator || r.SenderLevel >= r.neededToNotify(kind)
+}
+
+// mayRecipient reports whether a user's power level allows an action (MSC4506). It never does if nobody knows the levels.
+func (r *Room) mayRecipient(user, action string) bool {
+	if r.Levels == nil {
+		return false
+	}
+	level, unlimited := r.LevelOf(user)
+	needed, ok := r.Levels.needed(action)
+	return ok && (unlimited || level >= needed)
 }
 
 // neededToNotify returns the power level needed for a kind of notification.

@@ -7,13 +7,16 @@ import (
 )
 
 func TestParsePowerLevels(t *testing.T) {
-	got := ParsePowerLevels([]byte(`{"users_default":" 5 ","redact":"60","users":{"@a:x":100,"@b:x":"7","@c:x":[],"@d:x":-1.9},
+	got := ParsePowerLevels([]byte(`{"users_default":" 5 ","redact":"60","invite":20,"kick":"40","users":{"@a:x":100,"@b:x":"7","@c:x":[],"@d:x":-1.9},
 		"notifications":{"room":12.34,"other":"x","third":1e300,
 		"int":9223372036854775808,"low":-99999999999999999999,"text":"99999999999999999999","float":1e2,"beyond":1e400,"past":9.3e18}}`))
 	want := PowerLevels{
 		Users:   map[string]int64{"@a:x": 100, "@b:x": 7, "@d:x": -1},
 		Default: 5,
 		Redact:  60,
+		Invite:  20,
+		Kick:    40,
+		Ban:     50,
 		Notifications: map[string]int64{"room": 12, "third": math.MaxInt64, "int": math.MaxInt64, "low": math.MinInt64,
 			"text": math.MaxInt64, "float": 100, "beyond": math.MaxInt64, "past": math.MaxInt64},
 	}

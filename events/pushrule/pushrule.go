@@ -26,8 +26,9 @@
 // The pre-v1.17 rules .m.rule.contains_display_name, .m.rule.contains_user_name and .m.rule.roomnotif are evaluated
 // if a ruleset contains them, but not for events with m.mentions.
 //
-// Two unstable conditions depend on facts that a caller may not have: im.nheko.msc3664.related_event_match on the
-// related event (Event.Relate), io.element.msc4306.thread_subscription on the user's subscription (User.Thread).
+// Three unstable conditions depend on facts that a caller may not have: im.nheko.msc3664.related_event_match on the
+// related event (Event.Relate), io.element.msc4306.thread_subscription on the user's subscription (User.Thread), and
+// org.matrix.msc4506.recipient_permission on what the user may do in the room (Room.Levels).
 // Without the fact they never hold.
 //
 // # Proposed rules
@@ -48,8 +49,8 @@
 // # Classes
 //
 // Users with the same Compiled form one class: conditions that contain the user's own id, as two of the predefined
-// rules do, are compiled to conditions on the user being evaluated. These, contains_display_name and
-// thread_subscription are the only personal conditions. A Decision evaluates the rules once. Rules before the
+// rules do, are compiled to conditions on the user being evaluated. These, contains_display_name, recipient_permission
+// and thread_subscription are the only personal conditions. A Decision evaluates the rules once. Rules before the
 // deciding one that are personal, and that the event does not rule out for everybody, stay open and are evaluated for
 // each user; usually there are none. An event that mentions nobody by id has the same outcome for all users on the
 // predefined rules.

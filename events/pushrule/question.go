@@ -26,7 +26,7 @@ const PredefinedName = "spec-v1.19-defaults"
 //	{"ruleset": {…} or "spec-v1.19-defaults", or "condition": {…}, or "rule": {…} with "kind": "override",
 //	 "event": {…},
 //	 "context": {"user_id", "display_name", "room_member_count", "room_version", "room_creators": [ids],
-//	             "sender_power_levels": {"users", "users_default"}, "notification_levels": {"room"},
+//	             "sender_power_levels": {"users", "users_default", "invite", "kick", "ban", "redact"}, "notification_levels": {"room"},
 //	             "thread_subscription": true or false, "related_events": {relation type: event}}}
 //
 // Every member of the context may be missing. An unknown member of the context is an error; other unknown members are
@@ -153,6 +153,10 @@ func (c *questionContext) room(sender string) Room {
 		SenderLevel:        power.Of(sender),
 		SenderIsCreator:    hasMightyCreators(c.RoomVersion) && slices.Contains(c.RoomCreators, sender),
 		NotificationLevels: power.Notifications,
+		Levels:             &power,
+		LevelOf: func(user string) (level int64, unlimited bool) {
+			return power.Of(user), hasMightyCreators(c.RoomVersion) && slices.Contains(c.RoomCreators, user)
+		},
 	}
 }
 

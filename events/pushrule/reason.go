@@ -42,6 +42,13 @@ func (x *explainer) reasonOutside(c condition) string {
 		return fmt.Sprintf("the room has %d members", ev.room.MemberCount)
 	case *senderPermission:
 		return fmt.Sprintf("the sender has power level %d and needs %d", ev.room.SenderLevel, ev.room.neededToNotify(c.kind))
+	case recipientPermission:
+		if ev.room.Levels == nil {
+			return "power levels unknown"
+		}
+		level, _ := ev.room.LevelOf(ev.user.ID)
+		needed, _ := ev.room.Levels.needed(c.action)
+		return fmt.Sprintf("the user has power level %d and needs %d", level, needed)
 	case noMentions:
 		return "event has m.mentions, which this rule is not for"
 	case threadSubscription:

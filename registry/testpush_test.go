@@ -105,9 +105,8 @@ func TestTestPushWhileTheDispatcherIsAway(t *testing.T) {
 	}
 	for _, away := range []func(){h.owner.stop, h.nats.Stop} {
 		away()
-		began := time.Now()
-		if status, _ := h.tried(testV3, "alice-phone", testBody(t, nil)); status != http.StatusServiceUnavailable || time.Since(began) > 10*time.Second {
-			t.Errorf("%d after %s", status, time.Since(began))
+		if status, _ := h.tried(testV3, "alice-phone", testBody(t, nil)); status != http.StatusServiceUnavailable {
+			t.Errorf("answered %d", status)
 		}
 	}
 }

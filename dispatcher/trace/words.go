@@ -147,6 +147,8 @@ func (p *Pusher) waitsBecause(t *Trace, now time.Time) string {
 		return fmt.Sprintf("Held back until %s: the user was reading elsewhere.", clock(s.NextTry))
 	case s.State == events.PusherBusy:
 		return "On its way: a poke to the pusher is in flight."
+	case s.State == events.PusherRefused && s.LastError == poke.ClassGone.String():
+		return "Not sent: its gateway was gone for longer than --retire-after, and the pusher is about to be removed."
 	case s.State == events.PusherRefused:
 		return "Not sent: its gateway rejected the pushkey."
 	case s.State != events.PusherLagging:

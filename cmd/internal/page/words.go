@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/cmd/internal/operate"
+	"poked/dispatcher/poke"
 	"poked/events"
 )
 
@@ -71,6 +72,9 @@ func pusherState(p *events.PusherState, now time.Time) state {
 	case events.PusherBusy:
 		return state{good, "delivering", "a poke is on its way."}
 	case events.PusherRefused:
+		if p.LastError == poke.ClassGone.String() {
+			return state{bad, "retired", "its gateway was gone for longer than --retire-after: the registry removes the pusher."}
+		}
 		return state{bad, "rejected", "its gateway rejected the pushkey: the registry removes the pusher."}
 	}
 	return laggingState(p, now)

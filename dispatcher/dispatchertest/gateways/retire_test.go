@@ -1,10 +1,12 @@
 package gateways_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"poked/dispatcher/trace"
 	"poked/events"
 	"poked/events/eventstest"
 )
@@ -22,6 +24,7 @@ func forRetirement(t *testing.T, test func(t *testing.T, r *retirement)) {
 	t.Helper()
 	bubble(t, func(t *testing.T, h *harness) {
 		h.SpanHours()
+		h.Topology.TraceFor, h.Topology.TraceBytes = 24*time.Hour, 64<<20
 		h.Config.RetireAfter = 4 * time.Hour
 		h.Register("@bob:x", "gw.test", "bob", "too")
 		h.Register("@carol:x", "slow.test", "carol")
@@ -65,13 +68,29 @@ func (r *retirement) retired(want int) {
 	}
 }
 
-// The pushers of a gateway that is gone for long are retired, with a reason, and no others.
+// The pushers of a gateway that is gone for long are retired, with a reason, and no others. A trace
+// tells why the phone did not ring.
 func TestRetireAfter(t *testing.T) {
-	forRetirement(t, func(_ *testing.T, r *retirement) {
+	forRetirement(t, func(t *testing.T, r *retirement) {
 		r.spend(3*time.Hour + 45*time.Minute)
 		r.retired(0)
 		r.spend(time.Hour)
 		r.retired(2)
+		traced, err := trace.Run(t.Context(), r.Conn, trace.Query{Event: "$r-0", User: "@bob:x"})
+		if err != nil || len(traced.Users) != 1 || len(traced.Users[0].Pushers) != 2 {
+			t.Fatalf("traced %+v, %v", traced, err)
+		}
+		if late, err := trace.Run(t.Context(), r.Conn, trace.Query{Event: events.EventID(fmt.Sprintf("$r-%d", r.said-1)), User: "@bob:x"}); err != nil {
+			t.Error(err)
+		} else if said := late.Users[0].Pushers[0].Because(late, &late.Users[0], time.Now()); !strings.Contains(said, "--retire-after") {
+			t.Errorf("of the newest message the trace tells: %s", said)
+		}
+		for i := range traced.Users[0].Pushers {
+			p := &traced.Users[0].Pushers[i]
+			if said := p.Because(traced, &traced.Users[0], time.Now()); p.Fate != trace.FateRetired || !strings.Contains(said, "--retire-after") {
+				t.Errorf("the trace tells %s: %s", p.Fate, said)
+			}
+		}
 	})
 }
 

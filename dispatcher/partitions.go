@@ -57,7 +57,7 @@ func (d *Dispatcher) open(lease *partition.Lease) *delivery {
 		Conn: d.conn, Worker: d.worker, Directory: all.dir, Gates: all.gates, Counts: &d.counts,
 		Client: poke.NewClient(all.conns.Dial, d.cfg.RequestTimeout, d.cfg.GatewaySlots),
 		VAPID:  &d.vapid, Sealer: new(webpush.Sealer),
-		PokeTTL: d.cfg.PokeTTL, EventTTL: d.eventTTL, Badge: d.cfg.Badge, DelayIfActive: d.cfg.DelayIfActive, CatchUpLimit: d.cfg.CatchUpLimit,
+		PokeTTL: d.cfg.PokeTTL, EventTTL: d.eventTTL, Badge: d.cfg.Badge, DelayIfActive: d.cfg.DelayIfActive, ClearedNotifs: d.cfg.ClearedNotifs, CatchUpLimit: d.cfg.CatchUpLimit,
 		Recent: d.cfg.Recent, Owned: &d.partitions,
 		Spans: d.spans, Log: d.log,
 	}

@@ -306,6 +306,8 @@ type Read struct {
 	Whole  bool    `json:"whole,omitempty"`    // all threads are read
 	Thread EventID `json:"thread,omitempty"`   // if not Whole: the thread's root, or "" for the main timeline
 	By     uint64  `json:"by,omitempty"`       // sequence in ROOMS of the receipt, or of the event by which the user has read
+	// Cleared reports that a client has nothing left to show of the room (MSC4234).
+	Cleared bool `json:"cleared,omitempty"`
 }
 
 // Covers reports whether the user has read the event of a thread at this sequence of

@@ -15,6 +15,9 @@ type Receipt struct {
 	Event  EventID
 	Whole  bool    // it has no thread_id and applies to all threads
 	Thread EventID // if not Whole: the thread's root, or "" for the main timeline
+	// Cleared reports that the client has nothing left to show of the room ("cleared_notifs",
+	// MSC4234).
+	Cleared bool
 }
 
 // ParseReceipts parses an m.receipt EDU of one room,
@@ -119,7 +122,7 @@ const threadMain = "main"
 
 func (r *receiptReader) readUser(event EventID, user UserID, data gjson.Result) {
 	thread := data.Get("thread_id")
-	receipt := Receipt{User: user, Event: event}
+	receipt := Receipt{User: user, Event: event, Cleared: clearsNotifs(data)}
 	switch {
 	case !data.IsObject():
 		r.skip("a receipt is no object")
@@ -136,6 +139,22 @@ func (r *receiptReader) readUser(event EventID, user UserID, data gjson.Result) 
 		receipt.Thread = EventID(thread.Str)
 	}
 	r.receipts = append(r.receipts, receipt)
+}
+
+// clearsNotifs reports whether a receipt has the field of MSC4234, under either name.
+func clearsNotifs(data gjson.Result) bool {
+	for _, name := range ClearedNotifsNames() {
+		if data.Get(gjson.Escape(name)).Type == gjson.True {
+			return true
+		}
+	}
+	return false
+}
+
+// ClearedNotifsNames are the names of the field of a receipt by which a client tells that the user
+// has read all that it has shown of the room (MSC4234), the unstable one last.
+func ClearedNotifsNames() []string {
+	return []string{"cleared_notifs", "org.matrix.msc4234.cleared_notifs"}
 }
 
 func (r *receiptReader) skip(mistake string) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -185,11 +186,14 @@ const (
 )
 
 // edu returns the EDU of receipts of the client, by the event up to which each reads.
-func (c *call) edu(upTo map[receiptKind]string, thread string) any {
+func (c *call) edu(upTo map[receiptKind]string, thread string, cleared bool) any {
 	edu := receiptEDU{Type: "m.receipt", RoomID: c.params["roomId"], Content: map[string]map[receiptKind]map[events.UserID]map[string]any{}}
 	data := map[string]any{"ts": time.Now().UnixMilli()}
 	if thread != "" {
 		data["thread_id"] = thread
+	}
+	if cleared {
+		data[events.ClearedNotifsNames()[0]] = true
 	}
 	for kind, event := range upTo {
 		if event == "" {
@@ -213,7 +217,14 @@ func receiptOf(c *call, body, _ []byte) any {
 	if kind != readReceipt && kind != privateReceipt {
 		return nil
 	}
-	return c.edu(map[receiptKind]string{kind: c.params["eventId"]}, textIn(body, "thread_id"))
+	return c.edu(map[receiptKind]string{kind: c.params["eventId"]}, textIn(body, "thread_id"), clearsNotifs(body))
+}
+
+// clearsNotifs reports whether a receipt has the field cleared_notifs (MSC4234).
+func clearsNotifs(body []byte) bool {
+	return slices.ContainsFunc(events.ClearedNotifsNames(), func(name string) bool {
+		return gjson.GetBytes(body, gjson.Escape(name)).Type == gjson.True
+	})
 }
 
 // markersOf reads "POST /_matrix/client/v3/rooms/{roomId}/read_markers" (client-server API,
@@ -221,7 +232,7 @@ func receiptOf(c *call, body, _ []byte) any {
 func markersOf(c *call, body, _ []byte) any {
 	return c.edu(map[receiptKind]string{
 		readReceipt: textIn(body, string(readReceipt)), privateReceipt: textIn(body, string(privateReceipt)),
-	}, "")
+	}, "", false)
 }
 
 // redactionOf reads "PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}"

@@ -159,6 +159,11 @@ func (f *fields) data(p *events.Pusher, policy *pushgateway.Policy) json.RawMess
 		var seconds int64
 		f.want(json.Unmarshal(ttl, &seconds) == nil && seconds > 0, "data.poked.ttl", "must be a number of seconds, at least 1")
 	}
+	for _, key := range []string{"poked.cleared"} {
+		if raw, ok := object[key]; ok {
+			f.want(string(raw) == "true" || string(raw) == "false", "data."+key, "must be true or false")
+		}
+	}
 	encoded, err := json.Marshal(f.raw["data"])
 	f.want(err == nil && len(encoded) <= maxDataBytes, "data", fmt.Sprintf("must have at most %d bytes as compact JSON", maxDataBytes))
 	return encoded

@@ -132,7 +132,7 @@ func TestWrittenValues(t *testing.T) {
 		{"log_notification", logOf(single).AppendJSON(nil)},
 		{"log_notification", logOf(threaded).AppendJSON(nil)},
 		{"log_notification", manyOf(note).AppendJSON(nil)},
-		{"read", events.Read{UserID: "@a:x", RoomID: "!r", UpTo: 7, Whole: true}.AppendJSON(nil)},
+		{"read", events.Read{UserID: "@a:x", RoomID: "!r", UpTo: 7, Whole: true, Cleared: true}.AppendJSON(nil)},
 		{"read", events.Read{UserID: "@a:x", RoomID: "!r", UpTo: 7, Thread: "$root"}.AppendJSON(nil)},
 		{"read", events.Read{UserID: "@a:x", RoomID: "!r", Event: "$e"}.AppendJSON(nil)},
 		{"read", events.Read{UserID: "@a:x", RoomID: "!r", UpTo: 7, Whole: true, By: 9}.AppendJSON(nil)},

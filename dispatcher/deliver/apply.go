@@ -192,11 +192,11 @@ func (d *Deliverer) read(ctx context.Context, msg partition.Message, read events
 	}
 	open := d.open(msg)
 	// What it removes may have been removed before a crash, without a badge being sent.
-	if n > 0 || unmarked && d.Badge == BadgeRooms || msg.Replayed {
+	if n > 0 || unmarked && d.Badge == BadgeRooms || msg.Replayed || read.Cleared {
 		d.forget(read.UserID, func(n *events.Notification, seq uint64, room events.RoomID) bool {
 			return room == read.RoomID && seq < msg.Seq && read.Covers(n.RoomSeq, n.Thread)
 		})
-		d.badgeChanged(read.UserID, open)
+		d.badgeChanged(read.UserID, open, read.RoomID, read.Cleared)
 	}
 	d.close(open)
 }
@@ -226,7 +226,7 @@ func (d *Deliverer) marked(ctx context.Context, msg partition.Message, marked ev
 	}
 	open := d.open(msg)
 	if d.Badge == BadgeRooms && (changed || msg.Replayed) {
-		d.badgeChanged(marked.UserID, open)
+		d.badgeChanged(marked.UserID, open, "", false)
 	}
 	d.close(open)
 }
@@ -309,7 +309,7 @@ func (d *Deliverer) redacted(ctx context.Context, msg partition.Message, gone ev
 		d.forget(user, func(n *events.Notification, _ uint64, room events.RoomID) bool {
 			return room == gone.RoomID && n.RoomSeq == gone.RoomSeq
 		})
-		d.badgeChanged(user, open)
+		d.badgeChanged(user, open, gone.RoomID, false)
 	}
 	d.appliedTo(msg)
 	d.mu.Unlock()

@@ -151,7 +151,7 @@ func (p *outgoing) content(of BadgeOf) (notification []byte, unread int, device 
 	}
 	body, tweaks := p.n.Body, p.n.Tweaks
 	if p.badge {
-		body = []byte(badgeOnly)
+		body = p.cleared.body()
 	}
 	if own, ok := p.n.Of(p.pusher.Handle); ok {
 		body, tweaks = pushgateway.WithPrio(body, own.Prio), own.Tweaks

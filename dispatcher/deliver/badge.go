@@ -16,13 +16,15 @@ const badgeDelay = 500 * time.Millisecond
 type pendingBadge struct {
 	reasons []*opened // messages that stay open until it is sent
 	due     time.Time
+	cleared *cleared
 }
 
-// badgeChanged schedules a badge-only poke to each of a user's pushers. The message that
+// badgeChanged schedules a badge-only poke to each of a user's pushers, which tells those that want
+// to know it of the room in which something was read, if any was; asked reports that a client asks for it (MSC4234). The message that
 // changed the count stays open until the pokes are sent or recorded. The caller holds the
 // mutex since it changed the lanes: no poke goes out in between with the old count.
-func (d *Deliverer) badgeChanged(user events.UserID, reason *opened) {
-	if d.Badge == BadgeNone || !d.Directory.Has(user) {
+func (d *Deliverer) badgeChanged(user events.UserID, reason *opened, room events.RoomID, asked bool) {
+	if !d.Directory.Has(user) || d.Badge == BadgeNone && !d.anyClears(user, asked) {
 		return
 	}
 	reason.waiting++
@@ -32,6 +34,12 @@ func (d *Deliverer) badgeChanged(user events.UserID, reason *opened) {
 		d.badges[events.UserID([]byte(user))] = pending // a copy: user is part of a message
 	}
 	pending.reasons = append(pending.reasons, reason)
+	if room != "" {
+		if pending.cleared == nil {
+			pending.cleared = &cleared{}
+		}
+		pending.cleared.add(room, asked)
+	}
 }
 
 // sendBadges gives lanes the badges that have waited long enough.
@@ -74,12 +82,9 @@ func (d *Deliverer) sendBadge(user events.UserID) {
 		return // while closing it is left to the next owner
 	}
 	delete(d.badges, user)
-	it := &item{seq: max(d.applied, d.follower.Cursor()), of: pending.reasons, badge: true, waiting: 1}
+	it := &item{seq: max(d.applied, d.follower.Cursor()), of: pending.reasons, badge: true, cleared: pending.cleared, waiting: 1}
 	for _, l := range d.recipient(user).lanes {
 		l.enqueueBadge(it)
 	}
 	d.release(it)
 }
-
-// badgeOnly is the body, as notifications store it, of a poke without an event.
-const badgeOnly = `{"prio":"low"}`

@@ -76,6 +76,8 @@
 //	inbox has lost its end      older snapshots and an older position are there: the log is read again since then
 //	redacted text not deleted   its message stays open, and the deletion is repeated
 //	test push fails, or hangs   it is answered, and changes no lane and no gateway (testpush.go)
+//	room read elsewhere         pushers that asked hear of it, with the badge or without (cleared.go); after a crash
+//	                            perhaps without its name
 //	badge not sent              the lane lags, and its record contains that a badge is due
 //	badge due late              it stands where all is that was sent before it: none of that is sent again (G2), and
 //	                            nothing that waits before it is skipped (G1)
@@ -167,6 +169,7 @@ type Config struct {
 	PokeTTL       time.Duration // age at which an undelivered poke becomes a dead letter
 	EventTTL      EventTTLs     // shorter ones
 	Badge         BadgeOf
+	ClearedNotifs bool            // receipts with cleared_notifs are told to pushers without a count (MSC4234)
 	DelayIfActive time.Duration   // how long a poke waits while its user reads elsewhere; 0 is off
 	CatchUpLimit  int             // notifications waiting for a pusher that has failed beyond which only the newest of each room is sent
 	Recent        int64           // bytes that the inboxes and the newest notifications of all partitions may take

@@ -28,10 +28,11 @@ type lag struct {
 	unread  uint64 // the user's, up to position
 	counted bool   // unread is known
 
-	due        int  // undelivered notifications, by the accounting
-	waiting    int  // notifications between position and target, or notCounted
-	badge      bool // the unread count is to be sent once everything else is
-	cleared    int  // how often something was removed from the log
+	due        int      // undelivered notifications, by the accounting
+	waiting    int      // notifications between position and target, or notCounted
+	badge      bool     // the unread count is to be sent once everything else is
+	clearing   *cleared // to be told with the badge; nil if nothing is
+	cleared    int      // how often something was removed from the log
 	heldUntil  time.Time
 	passedOver uint64 // of those before position, how many were not sent because newer ones were
 	thinTo     uint64 // up to here only the newest of each room is sent

@@ -16,6 +16,7 @@ type item struct {
 	room    events.RoomID
 	unread  uint64
 	badge   bool      // it carries the unread count and no notification
+	cleared *cleared  // of a badge: where something was read; nil of others
 	index   int       // of the user in the message
 	of      []*opened // the messages that are open until it is sent or recorded
 	waiting int       // lanes that have neither sent nor recorded it

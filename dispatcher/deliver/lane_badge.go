@@ -3,11 +3,15 @@ package deliver
 // enqueueBadge makes the lane send the unread count once everything before it is sent. If
 // the lane lags, its record contains that.
 func (l *lane) enqueueBadge(it *item) {
+	clears := l.clears(it.cleared)
 	switch {
-	case !l.showsBadge(), l.refused == l.pusher, l.knowsBadge():
+	case l.refused == l.pusher, !clears && (!l.showsBadge() || l.knowsBadge()):
 		return
 	case l.lag != nil:
 		l.lag.badge = true
+		if clears {
+			l.lag.clearing = l.lag.clearing.and(it.cleared)
+		}
 		it.waiting++
 		l.record.held = append(l.record.held, it)
 		l.save()

@@ -74,6 +74,9 @@ func (l *lane) takePlace() {
 	g := l.lag
 	g.position, g.target = min(place.position, g.position), max(place.target, g.target)
 	g.since, g.nextTry, g.failed, g.passedOver = place.since, time.Now(), place.failed, place.passedOver
+	if place.clearing != nil {
+		g.clearing = g.clearing.and(place.clearing)
+	}
 	g.badge, g.counted, g.waiting = g.badge || place.badge, false, notCounted
 	g.calls = place.calls // of its own, which is new, there are none that are not among these
 	g.dropReading()

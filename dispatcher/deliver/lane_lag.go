@@ -28,6 +28,9 @@ func (l *lane) fallBehind(now time.Time, why poke.Failure) {
 	for _, it := range l.queue {
 		if it.badge {
 			l.lag.badge, l.lag.waiting = true, l.lag.waiting-1
+			if l.clears(it.cleared) {
+				l.lag.clearing = l.lag.clearing.and(it.cleared)
+			}
 			continue
 		}
 		l.lag.due++

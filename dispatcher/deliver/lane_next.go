@@ -20,11 +20,12 @@ type outgoing struct {
 	attempt int  // 1 for the first
 	known   bool // the lane has failed by itself before: while the gateway was not down
 
-	uncounted bool // it carries no unread count
-	limit     int  // bytes that its request may have
-	size      int  // bytes that it had last
-	tooLarge  int  // bytes that the gateway has refused with 413, or 0
-	ahead     bool // it is about a call, and goes before what waits
+	uncounted bool     // it carries no unread count
+	limit     int      // bytes that its request may have
+	size      int      // bytes that it had last
+	tooLarge  int      // bytes that the gateway has refused with 413, or 0
+	cleared   *cleared // of a badge: what it tells of
+	ahead     bool     // it is about a call, and goes before what waits
 
 	skip    bool         // an operator puts it aside
 	past    []outgoing   // refused moments before, and before it in the log
@@ -91,7 +92,11 @@ func (l *lane) pickLive() (outgoing, turn) {
 	}
 	it := l.queue[0]
 	if it.badge {
-		return l.badgePoke(it.seq), turnPoke
+		p := l.badgePoke(it.seq)
+		if l.clears(it.cleared) {
+			p.cleared = it.cleared
+		}
+		return p, turnPoke
 	}
 	unread := it.unread
 	if now, known := l.unread(); known {
@@ -111,7 +116,7 @@ func (l *lane) pickLagging() (outgoing, turn) {
 		g.pass(g.items[0].seq, false)
 	}
 	g.finishReading()
-	if g.badge && g.atEnd() && (!l.showsBadge() || l.knowsBadge()) {
+	if g.badge && g.atEnd() && g.clearing == nil && (!l.showsBadge() || l.knowsBadge()) {
 		g.badge = false
 	}
 	switch {
@@ -121,6 +126,7 @@ func (l *lane) pickLagging() (outgoing, turn) {
 		return outgoing{}, turnOver
 	case g.atEnd() && l.knowsUnread():
 		p := l.badgePoke(g.position)
+		p.cleared = g.clearing
 		p.attempt, p.skip = g.attempts+1, g.skip != nil
 		return p, turnPoke
 	case len(g.items) == 0:
@@ -149,10 +155,10 @@ func (l *lane) lagging(i int) outgoing {
 }
 
 // skipBadges drops badges at the head of the queue that need not be sent: a later poke
-// carries the count, or the pusher has it already.
+// carries the count, or the pusher has it already, and they tell it of no room.
 func (l *lane) skipBadges() {
 	for len(l.queue) > 0 && l.queue[0].badge {
-		if len(l.queue) == 1 && !l.knowsBadge() {
+		if len(l.queue) == 1 && !l.knowsBadge() || l.clears(l.queue[0].cleared) {
 			return
 		}
 		l.drop(0)

@@ -11,8 +11,11 @@ func (l *lane) noteDelivered(p *outgoing) {
 	if p.pusher == l.pusher && !p.uncounted {
 		l.delivered.set(p.unread)
 	}
-	if g := l.lag; p.badge && g != nil && l.knowsBadge() {
-		g.badge = false
+	if g := l.lag; p.badge && g != nil {
+		if g.clearing == p.cleared { // else more was read meanwhile
+			g.clearing = nil
+		}
+		g.badge = g.clearing != nil || !l.knowsBadge()
 	}
 }
 
@@ -141,7 +144,7 @@ func (l *lane) passedLagging(p *outgoing, fate Fate) (more bool) {
 	case fate == FateDelivered:
 		l.setAside = false
 	case p.badge:
-		g.badge = false
+		g.badge, g.clearing = false, nil
 	case fate == FateRefused, fate == FateSkipped, fate == FateWithheld:
 		l.setAside = l.setAside || fate == FateRefused
 		g.badge = g.badge || l.showsBadge()

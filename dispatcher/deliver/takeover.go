@@ -153,6 +153,9 @@ func (d *Deliverer) restore(f *partition.Follower, lagging map[events.PusherID]e
 			passedOver: b.PassedOver, waiting: notCounted, badge: b.Badge,
 			calls: deliveredCalls(b.Rang),
 		}
+		if b.Badge && l.clears(&cleared{asked: true}) {
+			l.lag.clearing = &cleared{} // of which rooms is not known any more
+		}
 		switch l.lag.failure.Class {
 		case poke.ClassBehind, poke.ClassStopped:
 		default:

@@ -189,7 +189,7 @@ func (t *templates) decode(user events.UserID, encoded []byte) (pushers []*Pushe
 		from := t.all[p.template]
 		pusher := &Pusher{
 			User: user, AppID: from.key.appID, Pushkey: string(p.pushkey), PushkeyTS: p.pushkeyTS, Handle: string(p.handle),
-			Data: from.data, URL: from.url, Refused: from.refused, EventOnly: from.eventOnly, NoBadge: from.noBadge, TTL: from.ttl,
+			Data: from.data, URL: from.url, Refused: from.refused, EventOnly: from.eventOnly, NoBadge: from.noBadge, TTL: from.ttl, Cleared: from.cleared,
 			Follows: events.PusherID(p.follows),
 		}
 		switch {

@@ -23,6 +23,7 @@ type Pusher struct {
 	Refused   error            // why the policy forbids poking the pusher, or nil
 	EventOnly bool             // data.format is event_id_only
 	NoBadge   bool             // data asks for no counts (MSC4076)
+	Cleared   bool             // data asks for a poke when the user has read something ("poked.cleared")
 	TTL       time.Duration    // data asks for pokes no older than this ("poked.ttl"); 0 if it does not
 	Web       *Browser         // what only a browser has; nil for others
 	Follows   events.PusherID  // the pusher before it of the same device and app, or ""

@@ -22,6 +22,7 @@ type template struct {
 	eventOnly bool   // data.format is event_id_only
 	noBadge   bool   // data asks for no counts (MSC4076)
 	ttl       time.Duration
+	cleared   bool // data asks for pokes about what was read elsewhere ("poked.cleared")
 }
 
 // templateKey identifies a template: by all of data as the client set it or, if its
@@ -41,6 +42,7 @@ type dataFields struct {
 	Format  string `json:"format"`
 	NoBadge bool   `json:"org.matrix.msc4076.disable_badge_count"`
 	TTL     int64  `json:"poked.ttl"` // in seconds
+	Cleared bool   `json:"poked.cleared"`
 }
 
 // ttl returns the time to live, or 0 if data has none that makes sense.
@@ -95,10 +97,10 @@ func (t *templates) acquire(p *events.Pusher) (number int, own []byte) {
 	_ = json.Unmarshal(p.Data, &read)
 	fields := read.dataFields
 	fields.NoBadge = fields.NoBadge || read.Stable
-	key := templateKey{appID: p.AppID, own: true, fields: dataFields{URL: fields.URL, NoBadge: fields.NoBadge, TTL: fields.TTL}}
-	if fields.Format == eventIDOnly {
-		key.fields.Format = eventIDOnly
+	if fields.Format != eventIDOnly {
+		fields.Format = ""
 	}
+	key := templateKey{appID: p.AppID, own: true, fields: fields}
 	if stripped != nil && !t.seenBefore(p) {
 		return t.acquireKey(key, nil), stripped
 	}
@@ -123,7 +125,7 @@ func (t *templates) acquireKey(key templateKey, data []byte) int {
 	}
 	number, ok := t.byKey[key]
 	if !ok {
-		made := &template{key: key, data: data, eventOnly: fields.Format == eventIDOnly, noBadge: fields.NoBadge, ttl: fields.ttl()}
+		made := &template{key: key, data: data, eventOnly: fields.Format == eventIDOnly, noBadge: fields.NoBadge, ttl: fields.ttl(), cleared: fields.Cleared}
 		if key.web {
 			made.url = nil
 		} else if made.url, made.refused = t.policy.CheckURL(fields.URL); made.refused != nil {
@@ -162,7 +164,7 @@ type browserFields struct {
 func (t *templates) setBrowser(p *Pusher, data []byte) {
 	var read browserFields
 	_ = json.Unmarshal(data, &read) // a field of another type than ours is the app's own
-	p.EventOnly, p.NoBadge, p.TTL = read.Format == eventIDOnly, read.NoBadge || read.NoBadgeToo, read.ttl()
+	p.EventOnly, p.NoBadge, p.TTL, p.Cleared = read.Format == eventIDOnly, read.NoBadge || read.NoBadgeToo, read.ttl(), read.Cleared
 	if p.Data, p.Refused = pushgateway.StripBrowser(data); p.Refused != nil {
 		return
 	}

@@ -57,15 +57,16 @@ func (r *room) markerOf(user events.UserID) *readMarker {
 }
 
 // markRead writes how far a member has read a room, unless they had read it before, or
-// nothing in it can have notified them.
+// nothing in it can have notified them, and their client does not ask for it (MSC4234).
 func (m *Matcher) markRead(ctx context.Context, f *fanout, r *room, read events.Read) error {
 	k := r.markerOf(read.UserID)
 	takesBack := k.markedBy > 0 && read.TakesBack(k.markedBy)
+	asked := takesBack || read.Cleared
 	// A replayed one may have been marked, and not stored.
-	if before := k.upTo(read); !takesBack && (read.UpTo < before || read.UpTo == before && !f.msg.Replayed) {
+	if before := k.upTo(read); !asked && (read.UpTo < before || read.UpTo == before && !f.msg.Replayed) {
 		return nil
 	}
-	matters := r.lastNotifying.after(k, read) || f.msg.Replayed || m.cfg.EveryReceipt || takesBack
+	matters := r.lastNotifying.after(k, read) || f.msg.Replayed || m.cfg.EveryReceipt || asked
 	k.set(read)
 	if takesBack {
 		k.markedBy = 0

@@ -111,7 +111,7 @@ func (m *Matcher) readReceipt(ctx context.Context, f *fanout, r *room, s *search
 
 // readUpTo returns what a receipt says, which was published at a sequence of ROOMS.
 func readUpTo(room events.RoomID, seq uint64, receipt events.Receipt, by uint64) events.Read {
-	return events.Read{UserID: receipt.User, RoomID: room, UpTo: seq, Whole: receipt.Whole, Thread: receipt.Thread, By: by}
+	return events.Read{UserID: receipt.User, RoomID: room, UpTo: seq, Whole: receipt.Whole, Thread: receipt.Thread, By: by, Cleared: receipt.Cleared}
 }
 
 // readerOf returns the user who has read a room, or a thread, up to an event because of the event itself:

@@ -80,11 +80,13 @@ func TestSealerForgets(t *testing.T) {
 		if _, err := s.Seal(nil, nil, to); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(s.now.secrets); n > maxSecrets {
+		if n := len(x.secrets); n > maxSecrets {
 			t.Errorf("%d secrets are kept", n)
 		}
 		<-time.After(keyFor)
 		synctest.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		if s.now != nil {
 			t.Error("the key is still there")
 		}

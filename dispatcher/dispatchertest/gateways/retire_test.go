@@ -96,6 +96,7 @@ func TestRetireAfter(t *testing.T) {
 
 // A gateway that takes one poke, or a pusher that its client has set again, begins anew.
 func TestRetireAfterBeginsAnew(t *testing.T) {
+	eventstest.Long(t)
 	forRetirement(t, func(_ *testing.T, r *retirement) {
 		r.spend(3 * time.Hour)
 		r.down["gw.test"] = false
@@ -117,6 +118,7 @@ func TestRetireAfterBeginsAnew(t *testing.T) {
 
 // If all gateways are gone, it is our own network, and that time does not count later either.
 func TestRetireAfterIsNotForOurOwnFault(t *testing.T) {
+	eventstest.Long(t)
 	forRetirement(t, func(_ *testing.T, r *retirement) {
 		r.spend(3 * time.Hour)
 		r.down["slow.test"] = true
@@ -134,6 +136,7 @@ func TestRetireAfterIsNotForOurOwnFault(t *testing.T) {
 
 // What was counted outlasts the dispatcher, and the time in which none runs does not count.
 func TestRetireAfterARestart(t *testing.T) {
+	eventstest.Long(t)
 	forRetirement(t, func(_ *testing.T, r *retirement) {
 		r.spend(2 * time.Hour)
 		r.Halt()

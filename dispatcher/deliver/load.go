@@ -167,7 +167,7 @@ func (d *Deliverer) recentLimit() int {
 	return int(d.Recent) / 2 / max(int(d.Owned.Load()), 1)
 }
 
-// sweep drops inboxes that were not used since the last sweep, once all take more memory
+// sweep, of the goroutine that handles messages, drops inboxes that were not used since the last sweep, once all take more memory
 // than they may. Those with changes that are not stored stay, as do those of users with
 // something to send.
 func (d *Deliverer) sweep() {
@@ -205,10 +205,10 @@ func (d *Deliverer) list(ctx context.Context, query stream.ListQuery) (page []st
 	if !d.Gates.lease.Held() {
 		return nil, 0, errNotOwner
 	}
-	if err := d.load(ctx, query.User); err != nil {
+	places, more, err := d.unreadBefore(ctx, query)
+	if err != nil {
 		return nil, 0, err
 	}
-	places, more := d.unreadBefore(query)
 	if len(places) > query.Limit {
 		places, more = places[:query.Limit], true
 	}
@@ -229,13 +229,23 @@ func (d *Deliverer) list(ctx context.Context, query stream.ListQuery) (page []st
 }
 
 // unreadBefore returns what a query asks for, newest first, and one more if there is more.
-func (d *Deliverer) unreadBefore(query stream.ListQuery) (places []placeIn, more bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	in := d.inboxes[query.User]
-	if in == nil {
-		return nil, false
+func (d *Deliverer) unreadBefore(ctx context.Context, query stream.ListQuery) (places []placeIn, more bool, err error) {
+	for {
+		if err := d.load(ctx, query.User); err != nil {
+			return nil, false, err
+		}
+		d.mu.Lock()
+		if in := d.inboxes[query.User]; in != nil { // else the worker has dropped it since
+			defer d.mu.Unlock()
+			places, more = d.listed(in, query)
+			return places, more, nil
+		}
+		d.mu.Unlock()
 	}
+}
+
+// listed is unreadBefore for an inbox. The caller holds the mutex.
+func (d *Deliverer) listed(in *inbox, query stream.ListQuery) (places []placeIn, more bool) {
 	d.expire(query.User, in)
 	all, _, _ := in.after(0)
 	for _, p := range slices.Backward(all) {

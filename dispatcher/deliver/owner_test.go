@@ -142,15 +142,16 @@ func (s *ownerStory) roomOf(event uint64) events.RoomID {
 	return m.Notify.RoomID
 }
 
-// forget makes inboxes leave memory that can.
+// forget makes inboxes leave memory that can: the worker drops those that were not used between two
+// ticks.
 func (s *ownerStory) forget() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	recent := s.Recent
 	s.Recent = 0
-	for range 2 {
-		s.sweep()
-	}
+	s.mu.Unlock()
+	<-time.After(3 * s.conn.TickInterval())
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.Recent = recent
 }
 

@@ -98,8 +98,10 @@ func TestG16RulesAsOfTheEvent(t *testing.T) {
 		h.Room("!r", "@alice:x", "@bob:x")
 		h.Say("!r", "@alice:x", 0, 1)
 		h.Arrived(1)
+		<-time.After(time.Second)
 		h.Version = 0 // the first of bob's rules
 		h.Rules("@bob:x", events.UserPushRules{Changes: dispatchertest.Master()})
+		<-time.After(time.Second)
 		h.Say("!r", "@alice:x", 1, 1)
 		<-time.After(time.Minute)
 		h.Rules("@bob:x", events.UserPushRules{IgnoredUsers: []events.UserID{"@carol:x"}})

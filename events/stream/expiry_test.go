@@ -42,6 +42,7 @@ func TestG1LoadEndsWhenAMarkerExpires(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			<-time.After(10 * time.Second) // the next record must not meet the marker
 		}
 	})
 }

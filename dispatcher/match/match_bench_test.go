@@ -7,9 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
 	"poked/events"
 	"poked/events/eventstest"
@@ -145,7 +143,7 @@ func BenchmarkMatch(b *testing.B) {
 	stored := cfg.Counts.Notifications.Load() + uint64(many)*(bigRoomSize-1)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	cpu := cpuTime(b)
+	cpu := eventstest.CPUTime(b)
 	b.ResetTimer()
 	for i := range many {
 		say(i + 1)
@@ -155,7 +153,7 @@ func BenchmarkMatch(b *testing.B) {
 	runtime.ReadMemStats(&after)
 	n := float64(many * (bigRoomSize - 1))
 	b.ReportMetric(n/b.Elapsed().Seconds(), "notifications/s")
-	b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/n, "cpu-µs/notification")
+	b.ReportMetric(float64((eventstest.CPUTime(b)-cpu).Microseconds())/n, "cpu-µs/notification")
 	b.ReportMetric(float64(after.Mallocs-before.Mallocs)/n, "allocs/notification")
 }
 
@@ -214,16 +212,6 @@ func runMatch(b *testing.B, cfg Config) {
 // programs on the same machine.
 func perOp(b *testing.B) (report func()) {
 	b.Helper()
-	began := cpuTime(b)
-	return func() { b.ReportMetric(float64((cpuTime(b)-began).Nanoseconds())/float64(b.N), "cpu-ns/op") }
-}
-
-// cpuTime returns the CPU time that this process has used.
-func cpuTime(b *testing.B) time.Duration {
-	b.Helper()
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	began := eventstest.CPUTime(b)
+	return func() { b.ReportMetric(float64((eventstest.CPUTime(b)-began).Nanoseconds())/float64(b.N), "cpu-ns/op") }
 }

@@ -3,10 +3,10 @@ package poke
 import (
 	"net"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"poked/events/eventstest"
 	"poked/events/webpush"
 	"poked/events/webpush/webpushtest"
 )
@@ -39,13 +39,13 @@ func BenchmarkPush(b *testing.B) {
 	}
 	measure := func(name string, send func() error) {
 		b.Run(name, func(b *testing.B) {
-			began := cpuTime(b)
+			began := eventstest.CPUTime(b)
 			for b.Loop() {
 				if err := send(); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64((cpuTime(b)-began).Nanoseconds())/1000/float64(b.N), "cpu-µs/op")
+			b.ReportMetric(float64((eventstest.CPUTime(b)-began).Nanoseconds())/1000/float64(b.N), "cpu-µs/op")
 		})
 	}
 	measure("http", func() (err error) {
@@ -74,14 +74,4 @@ func BenchmarkPush(b *testing.B) {
 		return push(sealer, subscriptions[next])
 	})
 	measure("again", func() error { return push(sealer, subscriptions[0]) })
-}
-
-// cpuTime returns the processor time that this process has used.
-func cpuTime(b *testing.B) time.Duration {
-	b.Helper()
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }

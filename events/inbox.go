@@ -113,15 +113,9 @@ func ParseInboxRoom(raw []byte) (r InboxRoom, err error) {
 		case "incarnation":
 			r.Incarnation = int(value.Int())
 		case "older":
-			n := numbers(value)
-			if well = well && len(n) == 3; len(n) == 3 {
-				r.Older, r.OlderSeq, r.OlderRoomSeq = uint64(n[0]), uint64(n[1]), uint64(n[2]) //nolint:gosec // counts and sequences
-			}
+			well = into(value, &r.Older, &r.OlderSeq, &r.OlderRoomSeq) && well
 		case "marked":
-			n := numbers(value)
-			if well = well && len(n) == 2; len(n) == 2 {
-				r.Marked, r.MarkedBy = uint64(n[0]), uint64(n[1]) //nolint:gosec // sequences
-			}
+			well = into(value, &r.Marked, &r.MarkedBy) && well
 		case "threads":
 			value.ForEach(func(_, root gjson.Result) bool {
 				r.Threads = append(r.Threads, EventID([]byte(root.Str)))
@@ -140,6 +134,18 @@ func ParseInboxRoom(raw []byte) (r InboxRoom, err error) {
 		return InboxRoom{}, fmt.Errorf("%w: a field is missing or wrong", ErrBadInbox)
 	}
 	return r, nil
+}
+
+// into stores an array of as many numbers, counts or sequences.
+func into(list gjson.Result, fields ...*uint64) (well bool) {
+	n := numbers(list)
+	if len(n) != len(fields) {
+		return false
+	}
+	for i, field := range fields {
+		*field = uint64(n[i]) //nolint:gosec // as they were written
+	}
+	return true
 }
 
 func (r *InboxRoom) parseEntries(list gjson.Result) (well bool) {

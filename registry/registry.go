@@ -245,13 +245,9 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	if err != nil {
 		return nil, err
 	}
-	store, err := openStore(ctx, cfg.Database, cfg.options(), cfg.MaxPushers)
+	store, err := openStoreOf(ctx, cfg)
 	if err != nil {
 		return nil, err
-	}
-	store.offers, _ = cfg.offers() // checked before
-	if err := store.heedDoNotDisturb(ctx, cfg.DoNotDisturb); err != nil {
-		return nil, errors.Join(err, store.Close())
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTP)
 	if err != nil {
@@ -287,6 +283,19 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 		return nil, errors.Join(err, listener.Close(), store.Close())
 	}
 	return r, nil
+}
+
+// openStoreOf opens the database as the configuration wants it.
+func openStoreOf(ctx context.Context, cfg Config) (*store, error) {
+	s, err := openStore(ctx, cfg.Database, cfg.options(), cfg.MaxPushers)
+	if err != nil {
+		return nil, err
+	}
+	s.offers, _ = cfg.offers() // checked before
+	if err := s.heedDoNotDisturb(ctx, cfg.DoNotDisturb); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
 }
 
 // authSource authenticates requests, by a token file or through a homeserver.

@@ -205,12 +205,13 @@ func (d *Deliverer) list(ctx context.Context, query stream.ListQuery) (page []st
 	if !d.Gates.lease.Held() {
 		return nil, 0, errNotOwner
 	}
-	places, more, err := d.unreadBefore(ctx, query)
+	places, err := d.unreadBefore(ctx, query)
 	if err != nil {
 		return nil, 0, err
 	}
-	if len(places) > query.Limit {
-		places, more = places[:query.Limit], true
+	more := len(places) > query.Limit
+	if more {
+		places = places[:query.Limit]
 	}
 	bodies, err := d.fetch(ctx, places)
 	if err != nil {
@@ -229,23 +230,25 @@ func (d *Deliverer) list(ctx context.Context, query stream.ListQuery) (page []st
 }
 
 // unreadBefore returns what a query asks for, newest first, and one more if there is more.
-func (d *Deliverer) unreadBefore(ctx context.Context, query stream.ListQuery) (places []placeIn, more bool, err error) {
+func (d *Deliverer) unreadBefore(ctx context.Context, query stream.ListQuery) ([]placeIn, error) {
 	for {
 		if err := d.load(ctx, query.User); err != nil {
-			return nil, false, err
+			return nil, err
 		}
-		d.mu.Lock()
-		if in := d.inboxes[query.User]; in != nil { // else the worker has dropped it since
-			defer d.mu.Unlock()
-			places, more = d.listed(in, query)
-			return places, more, nil
+		if places, known := d.listed(query); known { // else the worker has dropped the inbox since
+			return places, nil
 		}
-		d.mu.Unlock()
 	}
 }
 
-// listed is unreadBefore for an inbox. The caller holds the mutex.
-func (d *Deliverer) listed(in *inbox, query stream.ListQuery) (places []placeIn, more bool) {
+// listed is unreadBefore for an inbox that is in memory. known reports whether it is.
+func (d *Deliverer) listed(query stream.ListQuery) (places []placeIn, known bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	in := d.inboxes[query.User]
+	if in == nil {
+		return nil, false
+	}
 	d.expire(query.User, in)
 	all, _, _ := in.after(0)
 	for _, p := range slices.Backward(all) {
@@ -258,5 +261,5 @@ func (d *Deliverer) listed(in *inbox, query stream.ListQuery) (places []placeIn,
 			break
 		}
 	}
-	return places, false
+	return places, true
 }

@@ -217,17 +217,12 @@ func (u *User) fate(t *Trace, set *events.Pusher, p *Pusher, e *evidence) Fate {
 		last = a
 	}
 	later, newer := e.later[p.Pusher]
+	final := last.final()
 	switch {
 	case p.Letter != nil:
 		return FateDead
-	case last.Outcome == poke.Rejected.String():
-		return FateRejected
-	case last.Outcome == poke.Retired.String():
-		return FateRetired
-	case last.Class == poke.ClassRingOver.String():
-		return FateRingOver
-	case last.Class == poke.ClassQuiet.String():
-		return FateQuiet
+	case final != FateUnknown:
+		return final
 	case set.Disabled:
 		return FateDisabled
 	case set.Inactive:
@@ -243,6 +238,21 @@ func (u *User) fate(t *Trace, set *events.Pusher, p *Pusher, e *evidence) Fate {
 		return FateRedacted
 	case u.Read != nil:
 		return FateRead
+	}
+	return FateUnknown
+}
+
+// final returns what becomes of an event after an attempt that is the last, FateUnknown after others.
+func (a *Attempt) final() Fate {
+	switch {
+	case a.Outcome == poke.Rejected.String():
+		return FateRejected
+	case a.Outcome == poke.Retired.String():
+		return FateRetired
+	case a.Class == poke.ClassRingOver.String():
+		return FateRingOver
+	case a.Class == poke.ClassQuiet.String():
+		return FateQuiet
 	}
 	return FateUnknown
 }

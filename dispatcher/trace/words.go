@@ -87,16 +87,8 @@ func (p *Pusher) Because(t *Trace, u *User, now time.Time) string {
 	case FateDelivered:
 		a := p.Attempts[len(p.Attempts)-1]
 		return fmt.Sprintf("Delivered at %s, %s after the event, at try %d.", clock(a.At), span(a.At.Sub(t.At)), a.Attempt)
-	case FateRejected:
-		return "Its gateway rejected the pushkey, and the pusher was removed."
-	case FateRetired:
-		return "Its gateway was gone for longer than --retire-after, and the pusher was removed."
 	case FateDead:
 		return p.deadBecause()
-	case FateDisabled:
-		return "Not sent: the pusher is disabled."
-	case FateInactive:
-		return "Not sent: its client has not acknowledged that pushes reach the browser."
 	case FateNone:
 		if u.Notified {
 			return "Not sent: the rules of this device do not notify it."
@@ -110,6 +102,22 @@ func (p *Pusher) Because(t *Trace, u *User, now time.Time) string {
 		return "Not sent: " + t.Redacted.Because() + " before it could be delivered."
 	case FatePassedOver:
 		return fmt.Sprintf("Passed over: the pusher was far behind, and only the newest of each room was sent (%s instead).", p.Newer)
+	default:
+		return p.Fate.because()
+	}
+}
+
+// because says the same of a fate that needs no particulars.
+func (f Fate) because() string {
+	switch f {
+	case FateRejected:
+		return "Its gateway rejected the pushkey, and the pusher was removed."
+	case FateRetired:
+		return "Its gateway was gone for longer than --retire-after, and the pusher was removed."
+	case FateDisabled:
+		return "Not sent: the pusher is disabled."
+	case FateInactive:
+		return "Not sent: its client has not acknowledged that pushes reach the browser."
 	case FateQuiet:
 		return "Not sent: the user had do not disturb on for the room."
 	case FateRingOver:

@@ -156,10 +156,14 @@ func (p *outgoing) content(of BadgeOf) (notification []byte, unread int, device 
 	if own, ok := p.n.Of(p.pusher.Handle); ok {
 		body, tweaks = pushgateway.WithPrio(body, own.Prio), own.Tweaks
 	}
-	return body, unread, pushgateway.Device{
+	device = pushgateway.Device{
 		AppID: p.pusher.AppID, Pushkey: p.pusher.Pushkey, PushkeyTS: p.pusher.PushkeyTS,
 		Data: p.pusher.Data, Tweaks: tweaks,
 	}
+	if p.pusher.NamesUser {
+		device.User = string(p.pusher.User)
+	}
+	return body, unread, device
 }
 
 // conclude stores what must be stored before a poke is done.

@@ -146,12 +146,16 @@ func (p *outgoing) appendShort(dst []byte, of BadgeOf) (body []byte, idsOnly boo
 	return p.appendIDs(dst, notification, unread, &device), true
 }
 
-// appendIDs appends the body of a poke with nothing but ids in it. A browser gets its pusher's data
-// only if there is room for it; a gateway may not deliver without.
+// appendIDs appends the body of a poke with nothing but ids in it. A browser gets its pusher's data,
+// and then the id of its user, only if there is room for it; a gateway may not deliver without.
 func (p *outgoing) appendIDs(dst, notification []byte, unread int, device *pushgateway.Device) []byte {
 	body := pushgateway.AppendEventIDOnlyBody(dst, notification, unread, device)
 	if p.pusher.Web != nil && p.sizeOf(body) > p.limit {
 		device.Data = nil
+		body = pushgateway.AppendEventIDOnlyBody(dst, notification, unread, device)
+	}
+	if p.pusher.Web != nil && p.sizeOf(body) > p.limit {
+		device.User = ""
 		body = pushgateway.AppendEventIDOnlyBody(dst, notification, unread, device)
 	}
 	return body

@@ -23,6 +23,7 @@ type template struct {
 	noBadge   bool   // data asks for no counts (MSC4076)
 	ttl       time.Duration
 	cleared   bool // data asks for pokes about what was read elsewhere ("poked.cleared")
+	namesUser bool // data asks for the user's id in each poke ("poked.user_id")
 }
 
 // templateKey identifies a template: by all of data as the client set it or, if its
@@ -38,11 +39,12 @@ type templateKey struct {
 // dataFields are the fields of a pusher's data that concern us; the rest is between the
 // client and its gateway.
 type dataFields struct {
-	URL     string `json:"url"`
-	Format  string `json:"format"`
-	NoBadge bool   `json:"org.matrix.msc4076.disable_badge_count"`
-	TTL     int64  `json:"poked.ttl"` // in seconds
-	Cleared bool   `json:"poked.cleared"`
+	URL       string `json:"url"`
+	Format    string `json:"format"`
+	NoBadge   bool   `json:"org.matrix.msc4076.disable_badge_count"`
+	TTL       int64  `json:"poked.ttl"` // in seconds
+	Cleared   bool   `json:"poked.cleared"`
+	NamesUser bool   `json:"poked.user_id"`
 }
 
 // ttl returns the time to live, or 0 if data has none that makes sense.
@@ -125,7 +127,10 @@ func (t *templates) acquireKey(key templateKey, data []byte) int {
 	}
 	number, ok := t.byKey[key]
 	if !ok {
-		made := &template{key: key, data: data, eventOnly: fields.Format == eventIDOnly, noBadge: fields.NoBadge, ttl: fields.ttl(), cleared: fields.Cleared}
+		made := &template{
+			key: key, data: data, eventOnly: fields.Format == eventIDOnly, noBadge: fields.NoBadge, ttl: fields.ttl(), cleared: fields.Cleared,
+			namesUser: fields.NamesUser,
+		}
 		if key.web {
 			made.url = nil
 		} else if made.url, made.refused = t.policy.CheckURL(fields.URL); made.refused != nil {
@@ -165,6 +170,7 @@ func (t *templates) setBrowser(p *Pusher, data []byte) {
 	var read browserFields
 	_ = json.Unmarshal(data, &read) // a field of another type than ours is the app's own
 	p.EventOnly, p.NoBadge, p.TTL, p.Cleared = read.Format == eventIDOnly, read.NoBadge || read.NoBadgeToo, read.ttl(), read.Cleared
+	p.NamesUser = read.NamesUser
 	if p.Data, p.Refused = pushgateway.StripBrowser(data); p.Refused != nil {
 		return
 	}

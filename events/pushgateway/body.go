@@ -106,6 +106,10 @@ type Device struct {
 	PushkeyTS int64  // when the pushkey was last set, in Unix seconds; 0 omits it
 	Data      []byte // the result of StripURL; nil omits it, "{}" is sent
 	Tweaks    []byte // a valid JSON object; nil or "{}" omits it
+
+	// User is the id of the device's user, for clients that ask for it: "poked.user_id" of the
+	// notification; "" omits it.
+	User string
 }
 
 // AppendBody appends the body of a poke. The notification is what AppendJSON built, or
@@ -116,7 +120,7 @@ func AppendBody(dst, notification []byte, unread int, dev *Device) []byte {
 	if len(dev.Tweaks) > len(`{}`) {
 		dst = appendObject(dst, `,"tweaks":`, dev.Tweaks)
 	}
-	dst = appendCounts(append(dst, `}]`...), unread)
+	dst = dev.appendUser(appendCounts(append(dst, `}]`...), unread))
 	if len(notification) <= len(`{}`) {
 		return append(dst, `}}`...)
 	}
@@ -126,11 +130,11 @@ func AppendBody(dst, notification []byte, unread int, dev *Device) []byte {
 }
 
 // AppendEventIDOnlyBody appends the body of a poke for a pusher whose data has
-// "format":"event_id_only": the notification has only event_id, room_id and prio, and
-// the device has no tweaks. Otherwise it is like AppendBody.
+// "format":"event_id_only": of the notification it has only event_id, room_id and prio,
+// and the device has no tweaks. Otherwise it is like AppendBody.
 func AppendEventIDOnlyBody(dst, notification []byte, unread int, dev *Device) []byte {
 	dst = dev.appendHead(append(dst, `{"notification":{"devices":[{`...))
-	dst = appendCounts(append(dst, `}]`...), unread)
+	dst = dev.appendUser(appendCounts(append(dst, `}]`...), unread))
 	for _, field := range [...]struct{ name, member string }{
 		{"event_id", `,"event_id":`}, {"room_id", `,"room_id":`}, {"prio", `,"prio":`},
 	} {
@@ -151,6 +155,9 @@ func (d *Device) appendHead(dst []byte) []byte {
 	}
 	return appendObject(dst, `,"data":`, d.Data)
 }
+
+// appendUser appends the member that names the device's user.
+func (d *Device) appendUser(dst []byte) []byte { return appendField(dst, `,"poked.user_id":`, d.User) }
 
 func appendCounts(dst []byte, unread int) []byte {
 	if unread < 0 {

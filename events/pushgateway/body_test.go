@@ -232,3 +232,13 @@ func BenchmarkAppendNotification(b *testing.B) {
 		}
 	})
 }
+
+// The id of the device's user is in every body, also in one about nothing.
+func TestBodyNamesTheUser(t *testing.T) {
+	d := &Device{AppID: "a", Pushkey: "k", User: `@"b":x`}
+	const devices = `"devices":[{"app_id":"a","pushkey":"k"}],"poked.user_id":"@\"b\":x"`
+	checkJSON(t, AppendBody(nil, nil, 1, d), `{"notification":{"counts":{"unread":1},`+devices+`}}`)
+	checkJSON(t, AppendBody(nil, []byte(`{"prio":"low"}`), NoCounts, d), `{"notification":{"prio":"low",`+devices+`}}`)
+	checkJSON(t, AppendEventIDOnlyBody(nil, message().AppendJSON(nil), NoCounts, d),
+		`{"notification":{"event_id":"$event","room_id":"!room:example.org","prio":"high",`+devices+`}}`)
+}

@@ -32,6 +32,9 @@ type About struct {
 	// RingsUntil is when a call is over ([RoomEvent.RingsUntil]), in milliseconds since the
 	// Unix epoch, or 0 if the event is none.
 	RingsUntil int64
+	// RoomAvatar is the URI (mxc) of the room's avatar, for pushers that ask for it, or "" if it has none or match keeps
+	// none.
+	RoomAvatar string
 	// Only names the one pusher to deliver to when a dead letter is retried; "" means all
 	// of the user's pushers. Such a notification was stored before, and does not count as
 	// unread a second time.
@@ -164,6 +167,10 @@ func (a *About) appendMembers(dst []byte) []byte {
 		dst = append(dst, `,"rings_until":`...)
 		dst = strconv.AppendInt(dst, a.RingsUntil, 10)
 	}
+	if a.RoomAvatar != "" {
+		dst = append(dst, `,"room_avatar":`...)
+		dst = appendString(dst, a.RoomAvatar)
+	}
 	return dst
 }
 
@@ -184,6 +191,8 @@ func (a *About) setMember(key string, value gjson.Result) {
 		a.Trace = ParseTraceParent(value.Str)
 	case "rings_until":
 		a.RingsUntil = value.Int()
+	case "room_avatar":
+		a.RoomAvatar = value.Str
 	case "only":
 		a.Only = PusherID(value.Str)
 	}

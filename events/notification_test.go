@@ -24,6 +24,7 @@ func TestNotificationRoundTrip(t *testing.T) {
 				"":      {Tweaks: []byte(`{}`), Prio: "low"},
 			}
 		},
+		"avatar": func(n *events.Notification) { n.RoomAvatar = "mxc://example.org/x" },
 		"old":    func(n *events.Notification) { n.At = time.UnixMilli(-1) },
 		"nested": func(n *events.Notification) { n.Body = []byte(`{"content":{"room_seq":1,"notification":{}}}`) },
 	} {

@@ -159,7 +159,7 @@ func (f *fields) data(p *events.Pusher, policy *pushgateway.Policy) json.RawMess
 		var seconds int64
 		f.want(json.Unmarshal(ttl, &seconds) == nil && seconds > 0, "data.poked.ttl", "must be a number of seconds, at least 1")
 	}
-	for _, key := range []string{"poked.cleared", "poked.user_id"} {
+	for _, key := range []string{"poked.cleared", "poked.user_id", "poked.room_avatar"} {
 		if raw, ok := object[key]; ok {
 			f.want(string(raw) == "true" || string(raw) == "false", "data."+key, "must be true or false")
 		}

@@ -60,6 +60,7 @@ func TestSetRefuses(t *testing.T) {
 		{"ttl zero", setV3, body(keys{"data": keys{"url": "https://gateway.example.org/_matrix/push/v1/notify", "poked.ttl": 0}}), "M_INVALID_PARAM", []string{"data.poked.ttl", "at least 1"}},
 		{"cleared text", setV3, body(keys{"data": keys{"url": "https://gateway.example.org/_matrix/push/v1/notify", "poked.cleared": "yes"}}), "M_INVALID_PARAM", []string{"data.poked.cleared", "true or false"}},
 		{"user id text", setV3, body(keys{"data": keys{"url": "https://gateway.example.org/_matrix/push/v1/notify", "poked.user_id": "@a:x"}}), "M_INVALID_PARAM", []string{"data.poked.user_id", "true or false"}},
+		{"room avatar number", setV3, body(keys{"data": keys{"url": "https://gateway.example.org/_matrix/push/v1/notify", "poked.room_avatar": 1}}), "M_INVALID_PARAM", []string{"data.poked.room_avatar", "true or false"}},
 		{"ttl text", setV3, body(keys{"data": keys{"url": "https://gateway.example.org/_matrix/push/v1/notify", "poked.ttl": "60"}}), "M_INVALID_PARAM", []string{"data.poked.ttl"}},
 		{"url null", setV3, body(data(null)), "M_BAD_JSON", []string{"data.url"}},
 

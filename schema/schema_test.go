@@ -107,7 +107,7 @@ func TestWrittenValues(t *testing.T) {
 	}
 	threaded := note
 	threaded.SentAt, threaded.Thread, threaded.Only = at.UnixMilli(), "$root", "pusher"
-	threaded.RingsUntil = at.UnixMilli()
+	threaded.RingsUntil, threaded.RoomAvatar = at.UnixMilli(), "mxc://example.org/avatar"
 	threaded.Trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	plain := note
 	plain.Highlight, plain.Tweaks = false, []byte(`{}`)

@@ -163,6 +163,9 @@ func (p *outgoing) content(of BadgeOf) (notification []byte, unread int, device 
 	if p.pusher.NamesUser {
 		device.User = string(p.pusher.User)
 	}
+	if p.pusher.Avatar {
+		device.RoomAvatar = p.n.RoomAvatar
+	}
 	return body, unread, device
 }
 

@@ -133,6 +133,10 @@ func (p *outgoing) appendShort(dst []byte, of BadgeOf) (body []byte, idsOnly boo
 		return p.appendIDs(dst, notification, unread, &device), true
 	}
 	body = pushgateway.AppendBody(dst, notification, unread, &device)
+	if device.RoomAvatar != "" && p.sizeOf(body) > p.limit { // the text matters more
+		device.RoomAvatar = ""
+		body = pushgateway.AppendBody(dst, notification, unread, &device)
+	}
 	over := p.sizeOf(body) - p.limit
 	if over <= 0 {
 		return body, false

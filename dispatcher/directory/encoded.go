@@ -190,7 +190,7 @@ func (t *templates) decode(user events.UserID, encoded []byte) (pushers []*Pushe
 		pusher := &Pusher{
 			User: user, AppID: from.key.appID, Pushkey: string(p.pushkey), PushkeyTS: p.pushkeyTS, Handle: string(p.handle),
 			Data: from.data, URL: from.url, Refused: from.refused, EventOnly: from.eventOnly, NoBadge: from.noBadge, TTL: from.ttl, Cleared: from.cleared,
-			NamesUser: from.namesUser, Follows: events.PusherID(p.follows),
+			NamesUser: from.namesUser, Avatar: from.avatar, Follows: events.PusherID(p.follows),
 		}
 		switch {
 		case from.key.web:

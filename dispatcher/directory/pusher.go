@@ -25,6 +25,7 @@ type Pusher struct {
 	NoBadge   bool             // data asks for no counts (MSC4076)
 	Cleared   bool             // data asks for a poke when the user has read something ("poked.cleared")
 	NamesUser bool             // data asks for the user's id in each poke ("poked.user_id")
+	Avatar    bool             // data asks for the room's avatar ("poked.room_avatar")
 	TTL       time.Duration    // data asks for pokes no older than this ("poked.ttl"); 0 if it does not
 	Web       *Browser         // what only a browser has; nil for others
 	Follows   events.PusherID  // the pusher before it of the same device and app, or ""

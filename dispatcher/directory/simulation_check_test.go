@@ -54,7 +54,7 @@ func (s *simulation) checkUser(user events.UserID, got []*Pusher) {
 	}
 	same := func(p, q *Pusher) bool {
 		return p.Same(q) && p.User == q.User && p.AppID == q.AppID && p.Pushkey == q.Pushkey && p.EventOnly == q.EventOnly &&
-			p.NoBadge == q.NoBadge && p.NamesUser == q.NamesUser && (p.Refused == nil) == (q.Refused == nil) && (p.Data == nil) == (q.Data == nil)
+			p.NoBadge == q.NoBadge && p.NamesUser == q.NamesUser && p.Avatar == q.Avatar && (p.Refused == nil) == (q.Refused == nil) && (p.Data == nil) == (q.Data == nil)
 	}
 	if !slices.EqualFunc(got, want, same) {
 		s.t.Fatalf("%s has %+v, want %+v", user, got, want)
@@ -68,7 +68,7 @@ func plainPusher(user events.UserID, p *events.Pusher, policy *pushgateway.Polic
 		AppID: p.AppID, Pushkey: p.Pushkey, PushkeyTS: p.PushkeyTS, Handle: p.InstanceHandle,
 	}
 	plain.EventOnly = gjson.GetBytes(p.Data, "format").Str == "event_id_only"
-	plain.NamesUser = gjson.GetBytes(p.Data, `poked\.user_id`).Bool()
+	plain.NamesUser, plain.Avatar = gjson.GetBytes(p.Data, `poked\.user_id`).Bool(), gjson.GetBytes(p.Data, `poked\.room_avatar`).Bool()
 	if plain.URL, plain.Refused = policy.CheckURL(gjson.GetBytes(p.Data, "url").Str); plain.Refused != nil {
 		plain.URL = nil
 	}

@@ -69,9 +69,10 @@ func (s *simulation) set(user events.UserID, pushers int) {
 		p.Data = [][]byte{
 			eventstest.SomePusher("").Data, []byte(`{"url":"http://gw.test/_matrix/push/v1/notify","format":"event_id_only"}`),
 			[]byte(`{"url":"http://elsewhere.test/nowhere"}`), fmt.Appendf(nil, `{"url":"http://gw.test/_matrix/push/v1/notify","id":%d}`, revision),
-			[]byte(`7`), []byte(`{"url":"http://gw.test/_matrix/push/v1/notify","poked.user_id":true}`),
+			[]byte(`7`), []byte(`{"url":"http://gw.test/_matrix/push/v1/notify","poked.user_id":true,"poked.room_avatar":true}`),
 			fmt.Appendf(nil, `{"url":"http://gw.test/_matrix/push/v1/notify","poked.user_id":true,"id":%d}`, revision),
-		}[s.dice.IntN(7)]
+			fmt.Appendf(nil, `{"url":"http://gw.test/_matrix/push/v1/notify","poked.room_avatar":true,"id":%d}`, revision),
+		}[s.dice.IntN(8)]
 		set.Pushers = append(set.Pushers, p)
 	}
 	s.history = append(s.history, set)

@@ -24,6 +24,7 @@ type template struct {
 	ttl       time.Duration
 	cleared   bool // data asks for pokes about what was read elsewhere ("poked.cleared")
 	namesUser bool // data asks for the user's id in each poke ("poked.user_id")
+	avatar    bool // data asks for the room's avatar ("poked.room_avatar")
 }
 
 // templateKey identifies a template: by all of data as the client set it or, if its
@@ -45,6 +46,7 @@ type dataFields struct {
 	TTL       int64  `json:"poked.ttl"` // in seconds
 	Cleared   bool   `json:"poked.cleared"`
 	NamesUser bool   `json:"poked.user_id"`
+	Avatar    bool   `json:"poked.room_avatar"`
 }
 
 // ttl returns the time to live, or 0 if data has none that makes sense.
@@ -129,7 +131,7 @@ func (t *templates) acquireKey(key templateKey, data []byte) int {
 	if !ok {
 		made := &template{
 			key: key, data: data, eventOnly: fields.Format == eventIDOnly, noBadge: fields.NoBadge, ttl: fields.ttl(), cleared: fields.Cleared,
-			namesUser: fields.NamesUser,
+			namesUser: fields.NamesUser, avatar: fields.Avatar,
 		}
 		if key.web {
 			made.url = nil
@@ -170,7 +172,7 @@ func (t *templates) setBrowser(p *Pusher, data []byte) {
 	var read browserFields
 	_ = json.Unmarshal(data, &read) // a field of another type than ours is the app's own
 	p.EventOnly, p.NoBadge, p.TTL, p.Cleared = read.Format == eventIDOnly, read.NoBadge || read.NoBadgeToo, read.ttl(), read.Cleared
-	p.NamesUser = read.NamesUser
+	p.NamesUser, p.Avatar = read.NamesUser, read.Avatar
 	if p.Data, p.Refused = pushgateway.StripBrowser(data); p.Refused != nil {
 		return
 	}

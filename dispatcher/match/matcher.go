@@ -80,6 +80,7 @@ type Config struct {
 	Unstored     *semaphore.Weighted // bytes that may still be written, see NewUnstored
 	EveryReceipt bool                // write every receipt, also one that clears nothing: deliver needs them
 	Rings        bool                // a call is told of for as long as it rings
+	Avatars      bool                // keep the avatars of rooms, and store them with notifications
 	OpenRooms    int                 // how many rooms all matchers together keep in memory
 	Spans        *spans.Recorder     // nil unless traces are exported
 	Log          *slog.Logger
@@ -91,6 +92,7 @@ func New(cfg Config, f *partition.Follower) (*Matcher, error) {
 	if err != nil {
 		return nil, err
 	}
+	rooms.avatars = cfg.Avatars
 	archive, err := newArchive(cfg.Conn)
 	if err != nil {
 		return nil, err

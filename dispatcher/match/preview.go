@@ -14,7 +14,7 @@ import (
 // stripped state (Matrix specification, "Stripped state"). Of a room on another server
 // nothing else is known. It is the word of that server, so it serves this event's pokes
 // alone and never becomes the room's state.
-func previewOf(ev *events.RoomEvent) *room {
+func (r *room) previewOf(ev *events.RoomEvent) *room {
 	if !ev.IsState || ev.Type != "m.room.member" {
 		return nil
 	}
@@ -31,6 +31,7 @@ func previewOf(ev *events.RoomEvent) *room {
 		return nil
 	}
 	p := newRoom(ev.RoomID)
+	p.keepsAvatar = r.keepsAvatar
 	stripped.ForEach(func(_, value gjson.Result) bool {
 		state := events.RoomEvent{
 			Type: value.Get("type").Str, IsState: true, StateKey: value.Get("state_key").Str,

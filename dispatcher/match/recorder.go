@@ -62,8 +62,10 @@ func (rec *recorder) draft(msg partition.Message, ev *events.RoomEvent, r *room,
 		EventID: string(ev.EventID), RoomID: string(ev.RoomID), Type: ev.Type, Sender: string(ev.Sender),
 		SenderDisplayName: r.displayName(ev.Sender), RoomName: r.title(), RoomAlias: r.alias, Content: ev.Content,
 	}
-	if p := previewOf(ev); p != nil {
+	avatar := r.avatar
+	if p := r.previewOf(ev); p != nil {
 		p.describe(&d.body)
+		avatar = cmp.Or(p.avatar, avatar)
 	}
 	if ev.IsState && ev.Type == "m.room.member" {
 		d.body.Membership = textOf(ev.Content, "membership")
@@ -74,7 +76,7 @@ func (rec *recorder) draft(msg partition.Message, ev *events.RoomEvent, r *room,
 	decisions, users := rec.chunk.Decisions, rec.chunk.Users
 	rec.chunk = events.LogNotification{
 		About: events.About{
-			EventID: ev.EventID, RoomSeq: msg.Seq, At: msg.Time, SentAt: ev.OriginServerTS, Thread: thread, Trace: msg.TraceParent,
+			EventID: ev.EventID, RoomSeq: msg.Seq, At: msg.Time, SentAt: ev.OriginServerTS, Thread: thread, Trace: msg.TraceParent, RoomAvatar: avatar,
 		},
 		RoomID: ev.RoomID, Body: rec.body, Decisions: decisions, Users: users,
 	}

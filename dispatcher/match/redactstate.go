@@ -20,6 +20,8 @@ func (r *room) stateBy(id events.EventID) (kind, key string, stands bool) {
 		return "m.room.name", "", true
 	case r.set.alias:
 		return "m.room.canonical_alias", "", true
+	case r.set.avatar:
+		return "m.room.avatar", "", true
 	case r.set.levels:
 		return "m.room.power_levels", "", true
 	default:
@@ -102,6 +104,8 @@ func (r *room) redact(kind, key string) {
 		r.name = ""
 	case "m.room.canonical_alias":
 		r.alias = ""
+	case "m.room.avatar":
+		r.avatar = ""
 	case "m.room.power_levels":
 		if r.levels != nil { // notifications is protected by no room version
 			levels := *r.levels

@@ -22,6 +22,7 @@ type room struct {
 	seq     uint64 // in ROOMS, of the newest event that is included
 	name    string
 	alias   string
+	avatar  string      // the URI (mxc) of its avatar, if that is kept
 	version roomVersion // "" until m.room.create is known
 	creator events.UserID
 	// creators have unlimited power in rooms of version 12 or later; nil for older ones.
@@ -30,6 +31,8 @@ type room struct {
 	set      stateIDs
 	members  map[events.UserID]*member
 	joined   int
+
+	keepsAvatar bool // as Config.Avatars
 
 	audience audience
 	heroes   *heroes // for names made of members; nil after members changed
@@ -56,7 +59,7 @@ func (r *room) begin(seq uint64) {
 }
 
 // stateIDs are hashes of the ids of the events that set what a room has once.
-type stateIDs struct{ name, alias, levels uint64 }
+type stateIDs struct{ name, alias, avatar, levels uint64 }
 
 // fold applies an event, if it is state.
 func (r *room) fold(ev *events.RoomEvent) {
@@ -69,6 +72,8 @@ func (r *room) fold(ev *events.RoomEvent) {
 		r.name, r.set.name = textOf(ev.Content, "name"), hashOf(ev.EventID)
 	case ev.Type == "m.room.canonical_alias":
 		r.alias, r.set.alias = textOf(ev.Content, "alias"), hashOf(ev.EventID)
+	case ev.Type == "m.room.avatar" && r.keepsAvatar:
+		r.avatar, r.set.avatar = avatarIn(ev.Content), hashOf(ev.EventID)
 	case ev.Type == "m.room.power_levels":
 		levels := pushrule.ParsePowerLevels(ev.Content)
 		r.levels, r.set.levels = &levels, hashOf(ev.EventID)

@@ -22,7 +22,8 @@ type rooms struct {
 	// after is the newest event that an earlier owner began. The events before it that it
 	// left open are delivered first; a room's state at one of those lacks what followed, so
 	// it is not kept.
-	after uint64
+	after   uint64
+	avatars bool // rooms keep their avatars
 }
 
 func newRooms(conn *stream.Conn, limit int, after uint64) (*rooms, error) {
@@ -61,7 +62,7 @@ func (rs *rooms) latest(ctx context.Context, id events.RoomID, seq uint64, waite
 		return r, nil
 	}
 	if waited {
-		r := newRoom(id)
+		r := rs.newRoom(id)
 		r.begin(seq)
 		r.lastNotifying.since = math.MaxUint64
 		return r, nil
@@ -69,8 +70,14 @@ func (rs *rooms) latest(ctx context.Context, id events.RoomID, seq uint64, waite
 	return rs.load(ctx, id, seq)
 }
 
-func (rs *rooms) load(ctx context.Context, id events.RoomID, seq uint64) (*room, error) {
+func (rs *rooms) newRoom(id events.RoomID) *room {
 	r := newRoom(id)
+	r.keepsAvatar = rs.avatars
+	return r
+}
+
+func (rs *rooms) load(ctx context.Context, id events.RoomID, seq uint64) (*room, error) {
+	r := rs.newRoom(id)
 	// Also before m.room.create: when existing rooms are published, it is stored last.
 	if err := rs.read(ctx, r, seq); err != nil {
 		return nil, err

@@ -110,6 +110,9 @@ type Device struct {
 	// User is the id of the device's user, for clients that ask for it: "poked.user_id" of the
 	// notification; "" omits it.
 	User string
+	// RoomAvatar is the URI of the room's avatar, for clients that ask for it: "poked.room_avatar"
+	// of the notification; "" omits it. AppendEventIDOnlyBody omits it always.
+	RoomAvatar string
 }
 
 // AppendBody appends the body of a poke. The notification is what AppendJSON built, or
@@ -121,6 +124,7 @@ func AppendBody(dst, notification []byte, unread int, dev *Device) []byte {
 		dst = appendObject(dst, `,"tweaks":`, dev.Tweaks)
 	}
 	dst = dev.appendUser(appendCounts(append(dst, `}]`...), unread))
+	dst = appendField(dst, `,"poked.room_avatar":`, dev.RoomAvatar)
 	if len(notification) <= len(`{}`) {
 		return append(dst, `}}`...)
 	}

@@ -69,7 +69,7 @@ func TestRolesMayPublish(t *testing.T) {
 	g := startGuarded(t)
 	for role, subjects := range map[string][]string{
 		"dispatcher": {
-			"rejected.user", "dead.0.user", "log.0", "$KV.INBOX.0.user.room",
+			"rejected.user", "dead.0.user", "log.0", "$KV.INBOX.0.user.room", "room.room.state.bS5yb29tLmF2YXRhcg._",
 			"$KV.WORKERS.match.0", "$KV.BACKLOG.0.pusher", "$KV.GATEWAYS.paused.origin", "$JS.API.CONSUMER.CREATE.KV_WORKERS.name.$KV.WORKERS.>",
 			"$JS.API.DIRECT.GET.KV_WORKERS.$KV.WORKERS.match.0", "$JS.API.STREAM.MSG.GET.KV_PUSHERS",
 			"$JS.API.CONSUMER.CREATE.KV_VAPID.name.$KV.VAPID.key", "$JS.API.STREAM.MSG.GET.KV_VAPID",

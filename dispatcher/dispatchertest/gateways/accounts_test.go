@@ -122,3 +122,171 @@ func TestUserIDStaysInAShortenedPoke(t *testing.T) {
 		}
 	})
 }
+
+const anAvatar = "mxc://example.org/avatar"
+
+// avatar sets the avatar of the room !r.
+func (h *harness) avatar(id, url string) {
+	h.T.Helper()
+	h.Publish(fmt.Sprintf(`{"event_id":%q,"room_id":"!r","type":"m.room.avatar","sender":"@alice:x","state_key":"","content":{"url":%q}}`, id, url))
+}
+
+// says publishes a message and returns what its poke and those that come with it tell of the room's avatar.
+func (h *harness) says(n, pushers int) map[string]string {
+	h.T.Helper()
+	before := len(h.Gateway.Pokes())
+	h.Say("!r", "@alice:x", n, 1)
+	return told(h.Arrived(before + pushers)[before:], "poked.room_avatar")
+}
+
+// With --room-avatars a pusher that asks is told the room's avatar with each event, at once, after a restart and
+// after a failure; not with a badge, nor where only ids are sent, and only an avatar that is one.
+func TestRoomAvatarIsInEachEventOfAPusherThatAsks(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
+		h.WithVAPID()
+		h.Config.RoomAvatars = true
+		const ask = `"poked.room_avatar":true`
+		browser, ids, silent := h.Gateway.Browser("gw.test", map[string]any{"poked.room_avatar": true}),
+			h.Gateway.Browser("gw.test", map[string]any{"poked.room_avatar": true, "format": "event_id_only"}), h.Gateway.Browser("gw.test", nil)
+		pushers := []events.Pusher{
+			{Pushkey: "asks", Data: dataWith(ask)}, {Pushkey: "as well", Data: dataWith(ask)}, {Pushkey: "own", Data: dataWith(`"x":1,` + ask)}, browser,
+			{Pushkey: "ids", Data: dataWith(`"format":"event_id_only",` + ask)}, ids,
+			{Pushkey: "usual"}, {Pushkey: "no", Data: dataWith(`"poked.room_avatar":false`)}, {Pushkey: "odd", Data: dataWith(`"poked.room_avatar":"yes"`)},
+			{Pushkey: "user", Data: dataWith(`"poked.user_id":true`)}, silent,
+		}
+		h.RegisterAll("@bob:x", pushers...)
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
+		next := 0
+		check := func(when, avatar string) {
+			t.Helper()
+			want := map[string]string{}
+			for i, p := range pushers {
+				if want[p.Pushkey] = "-"; i < 4 {
+					want[p.Pushkey] = avatar
+				}
+			}
+			wantTold(t, when, h.says(next, len(pushers)), want)
+			next++
+		}
+		check("none", "-")
+		h.avatar("$a", anAvatar)
+		check("one", anAvatar)
+		h.avatar("$b", "https://example.org/avatar.png")
+		check("no avatar", "-")
+		h.avatar("$c", anAvatar+"2")
+		check("another", anAvatar+"2")
+		before := len(h.Gateway.Pokes())
+		h.Receipt("!r", "@bob:x", "m.read", "$r-3", "")
+		for pushkey, avatar := range told(h.Arrived(before + len(pushers))[before:], "poked.room_avatar") {
+			if avatar != "-" {
+				t.Errorf("with a badge %s was told %q", pushkey, avatar)
+			}
+		}
+		h.Halt()
+		h.Start()
+		check("after a restart", anAvatar+"2")
+		h.GatewayDown()
+		before = len(h.Gateway.Pokes())
+		h.Say("!r", "@alice:x", next, 1)
+		<-time.After(5 * time.Second)
+		h.Kill()
+		h.avatar("$d", anAvatar+"3") // what was said before keeps the avatar of its time
+		h.GatewayUp()
+		h.Start()
+		got := told(h.Arrived(before + len(pushers))[before:], "poked.room_avatar")
+		if got["asks"] != anAvatar+"2" || got[browser.Pushkey] != anAvatar+"2" || got["ids"] != "-" || got["usual"] != "-" {
+			t.Errorf("after a failure %v", got)
+		}
+		next++
+		check("after a crash", anAvatar+"3")
+	})
+}
+
+// What a redaction removes is in no later poke; the avatar that replaced a redacted one stays, and without power
+// nobody redacts.
+func TestRedactedRoomAvatarIsInNoLaterPoke(t *testing.T) {
+	const soon = 5 * time.Second
+	between := map[string]func(h *harness){
+		"at once":       func(*harness) {},
+		"soon":          func(*harness) { <-time.After(soon) },
+		"after restart": func(h *harness) { <-time.After(soon); h.Halt(); h.Start() },
+		"after a crash": func(h *harness) { <-time.After(soon); h.Kill(); h.Start() },
+		"after 72 h":    func(h *harness) { <-time.After(soon); h.Halt(); h.Server.Purge("ROOMS"); h.Start() },
+		"out of memory": func(h *harness) {
+			h.Room("!other", "@alice:x")
+			<-time.After(soon)
+		},
+	}
+	for name, row := range map[string]struct{ sender, target, want string }{
+		"redacted":  {"@alice:x", "$a", "-"},
+		"replaced":  {"@alice:x", "$old", anAvatar},
+		"powerless": {"@eve:y", "$a", anAvatar},
+	} {
+		for when, then := range between {
+			t.Run(name+" "+when, func(t *testing.T) {
+				bubbleOf(t, 1, func(t *testing.T, h *harness) {
+					h.Config.RoomAvatars, h.Config.OpenRooms = true, 1
+					h.RegisterAll("@bob:x", events.Pusher{Pushkey: "bob", Data: dataWith(`"poked.room_avatar":true`)})
+					h.Start()
+					h.Room("!r", "@alice:x", "@bob:x", "@eve:y")
+					h.avatar("$old", "mxc://example.org/old")
+					h.avatar("$a", anAvatar)
+					h.Publish(fmt.Sprintf(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":%q,"content":{"redacts":%q}}`, row.sender, row.target))
+					then(h)
+					wantTold(t, when, h.says(0, 1), map[string]string{"bob": row.want})
+				})
+			})
+		}
+	}
+}
+
+// Without --room-avatars nobody is told an avatar, and no state is published in place of a redacted one. Once it is
+// on, the avatar from before is known.
+func TestRoomAvatarsAreOff(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
+		h.RegisterAll("@bob:x", events.Pusher{Pushkey: "bob", Data: dataWith(`"poked.room_avatar":true`)})
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
+		h.avatar("$a", anAvatar)
+		wantTold(t, "off", h.says(0, 1), map[string]string{"bob": "-"})
+		h.Halt()
+		h.Config.RoomAvatars = true
+		h.Start()
+		wantTold(t, "on", h.says(1, 1), map[string]string{"bob": anAvatar})
+		h.Halt()
+		h.Config.RoomAvatars = false
+		h.Start()
+		wantTold(t, "off again", h.says(2, 1), map[string]string{"bob": "-"})
+		h.Publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$a"}}`)
+		h.says(3, 1)
+		last, err := h.Conn.LastState(t.Context(), "!r", "m.room.avatar", "")
+		if err != nil || gjson.GetBytes(last.Data, "content.url").Str != anAvatar {
+			t.Errorf("the state is %s, %v", last.Data, err)
+		}
+	})
+}
+
+// Of what does not fit the avatar is left out first: all of the text stays.
+func TestRoomAvatarIsLeftOutFirst(t *testing.T) {
+	bubble(t, func(t *testing.T, h *harness) {
+		h.WithVAPID()
+		h.Config.RoomAvatars, h.Config.PayloadLimit = true, []string{"http://gw.test=4096"}
+		h.RegisterAll("@bob:x", events.Pusher{Pushkey: "bob", Data: dataWith(`"poked.room_avatar":true`)}, h.Gateway.Browser("gw.test", map[string]any{"poked.room_avatar": true}))
+		h.Start()
+		h.Room("!r", "@alice:x", "@bob:x")
+		h.avatar("$a", "mxc://example.org/"+strings.Repeat("a", 490))
+		h.content("$short", "m.room.message", map[string]any{"msgtype": "m.text", "body": "x"})
+		text := strings.Repeat("x", 1650)
+		h.content("$long", "m.room.message", map[string]any{"msgtype": "m.text", "body": text, "formatted_body": text})
+		for _, p := range h.Arrived(4) {
+			n := notificationOf(t, p)
+			content, _ := n["content"].(map[string]any)
+			whole := content["body"] == "x" || content["body"] == text && content["formatted_body"] == text
+			if _, has := n["poked.room_avatar"]; !whole || has != (p.EventID == "$short") || sizeOf(p) > 4096 || sizeOf(p) < 3500 && p.EventID == "$long" {
+				t.Errorf("%s has %d bytes, its avatar: %t, all of its text: %t", p.EventID, sizeOf(p), has, whole)
+			}
+		}
+	})
+}

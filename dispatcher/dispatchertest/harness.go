@@ -7,7 +7,8 @@
 // NATS its clock. So the tests are packages, by subject, which run beside one another:
 //
 //	dispatcher                          who is notified of what, bad input, what operators see
-//	dispatcher/dispatchertest/gateways  gateways that fail, hang, refuse or ask for a pause
+//	dispatcher/dispatchertest/gateways  gateways that fail, hang or ask for a pause
+//	dispatcher/dispatchertest/pokes     what a poke holds, and what becomes of one that is refused, too large or late
 //	dispatcher/dispatchertest/owners    crashes, faults of NATS, partitions that move
 //	dispatcher/dispatchertest/reads     unread counts, receipts, redactions, repeated events
 package dispatchertest

@@ -1,5 +1,5 @@
-// Package gateways_test tests a whole dispatcher in fake time, with gateways that fail, hang,
-// refuse or ask for pauses, and pushers that catch up.
+// Package gateways_test tests a whole dispatcher in fake time, with gateways that fail, hang
+// or ask for pauses, and pushers that catch up.
 package gateways_test
 
 import (

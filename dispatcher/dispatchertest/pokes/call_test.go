@@ -1,4 +1,4 @@
-package gateways_test
+package pokes_test
 
 import (
 	"fmt"

@@ -26,7 +26,8 @@ func TestOfferedRules(t *testing.T) {
 	const path = "global/underride/.org.matrix.msc3930.rule.poll_start"
 	h := newHouse(t, func(c *Config) { c.OfferRules = "msc4506,msc4028,msc3930" })
 	stop := h.run()
-	want := (&pushrule.Changes{}).Ruleset(alice)
+	whole := (&pushrule.Changes{}).Ruleset(alice)
+	want := whole.Offering(pushrule.MSC3930 | pushrule.MSC4028 | pushrule.MSC4506)
 	if got := h.get("global/"); got != encode(t, want) {
 		t.Errorf("alice is shown\n%s, want\n%s", got, encode(t, want))
 	}
@@ -106,6 +107,47 @@ func TestOfferedRulesOfAHomeserver(t *testing.T) {
 	}
 	if status, e := h.rule(http.MethodPut, "global/underride/.org.matrix.msc3930.rule.poll_start/enabled", `{"enabled":false}`); status != http.StatusForbidden {
 		t.Errorf("change: %d %+v", status, e)
+	}
+}
+
+// The rules of thread subscriptions are of a kind of their own, in which users have no others. Clients that do
+// not know it never see it unless it is offered.
+func TestOfferedRulesOfThreads(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.OfferRules = "msc4306" })
+	stop := h.run()
+	const path = "global/postcontent/.io.element.msc4306.rule.unsubscribed_thread"
+	if got := h.get("global/"); !strings.Contains(got, `"postcontent":[{"rule_id":".io.element.msc4306.rule.unsubscribed_thread"`) {
+		t.Errorf("alice is shown %s", got)
+	}
+	h.put(path+"/enabled", `{"enabled":false}`)
+	if got := h.get(path + "/enabled"); got != `{"enabled":false}` {
+		t.Errorf("alice's change: %s", got)
+	}
+	for _, method := range []string{http.MethodPut, http.MethodDelete} {
+		for target, code := range map[string]string{path: "M_INVALID_PARAM", "global/postcontent/mine": "M_INVALID_PARAM"} {
+			if method == http.MethodDelete && target != path {
+				code = "M_NOT_FOUND"
+			}
+			if _, e := h.rule(method, target, `{"conditions":[],"actions":["notify"]}`); e.Errcode != code {
+				t.Errorf("%s %s: %+v, want %s", method, target, e, code)
+			}
+		}
+	}
+	h.waitSettled()
+	if change := h.rulesOfAlice().Changes.Predefined[".io.element.msc4306.rule.unsubscribed_thread"]; change.Enabled == nil || *change.Enabled {
+		t.Errorf("the dispatchers get %+v", change)
+	}
+	stop()
+	h.close()
+
+	h.cfg.OfferRules = ""
+	h.open()
+	h.run()
+	if got := h.get("global/"); strings.Contains(got, "postcontent") {
+		t.Errorf("alice is shown %s", got)
+	}
+	if status, e := h.rule(http.MethodPut, path+"/enabled", `{"enabled":true}`); status != http.StatusNotFound {
+		t.Errorf("a change of what is not offered: %d %+v", status, e)
 	}
 }
 

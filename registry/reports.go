@@ -21,12 +21,12 @@ import (
 )
 
 // Some homeservers send no receipts, or no redactions, to application services, and none tells
-// them which rooms a user has marked as unread. If a reverse
+// them which rooms a user has marked as unread, or to which threads a user is subscribed. If a reverse
 // proxy sends these requests here, they are forwarded to the homeserver, and what it has
 // accepted is published as if it had sent it:
 //
-//	client ──receipt, read_markers, redact, marked_unread──▶ forward ──2xx──▶ publish ──▶ ROOMS
-//	                                                                             └─fails─▶ queue, retried
+//	client ──receipt, read_markers, redact, marked_unread, subscription──▶ forward ──2xx──▶ publish ──▶ ROOMS
+//	                                                                                           └─fails─▶ queue, retried
 //
 // Nothing is published that the homeserver has not confirmed. If its answer is lost, the
 // client gets 502 and sends the request again, which homeservers execute once. A homeserver
@@ -41,7 +41,7 @@ const (
 )
 
 // reporter returns what a request says that the homeserver has executed: an m.receipt EDU, a
-// redaction event or a mark, or nil if it says nothing of interest. body is the client's.
+// redaction event, a mark or a subscription, or nil if it says nothing of interest. body is the client's.
 type reporter func(c *call, body, answer []byte) any
 
 // Reports counts what clients reported by way of the registry.
@@ -151,8 +151,11 @@ func (r *reports) publish(ctx context.Context, report any) error {
 }
 
 func (r *reports) send(ctx context.Context, report any) error {
-	if m, isMark := report.(mark); isMark {
-		return r.publisher.MarkedUnread(ctx, m.room, m.user, m.unread) //nolint:wrapcheck // it names what was published
+	switch report := report.(type) {
+	case mark:
+		return r.publisher.MarkedUnread(ctx, report.room, report.user, report.unread) //nolint:wrapcheck // it names what was published
+	case events.ThreadSubscription:
+		return r.publisher.ThreadSubscription(ctx, report) //nolint:wrapcheck // it names what was published
 	}
 	raw, err := json.Marshal(report)
 	if err != nil {
@@ -267,6 +270,17 @@ func markOf(c *call, body, _ []byte) any {
 		return nil
 	}
 	return mark{events.RoomID(c.params["roomId"]), c.identity.UserID, gjson.GetBytes(body, "unread").Type == gjson.True}
+}
+
+// subscriptionOf reads "PUT" or "DELETE
+// /_matrix/client/unstable/io.element.msc4306/rooms/{roomId}/thread/{threadId}/subscription". An automatic
+// subscription that the homeserver refuses, since the user has unsubscribed after its cause, has no 2xx.
+func subscriptionOf(subscribed bool) reporter {
+	return func(c *call, _, _ []byte) any {
+		return events.ThreadSubscription{
+			RoomID: events.RoomID(c.params["roomId"]), Thread: events.EventID(c.params["threadId"]), UserID: c.identity.UserID, Subscribed: subscribed,
+		}
+	}
 }
 
 // textIn returns the string under a key of a JSON object, "" if it has none.

@@ -82,6 +82,38 @@ func TestReceiptsAndRedactionsArePublished(t *testing.T) {
 	}
 }
 
+// Who is subscribed to a thread is published once the homeserver has said so: not if it refuses an automatic
+// subscription, since the user has unsubscribed after its cause (MSC4306).
+func TestThreadSubscriptionsArePublished(t *testing.T) {
+	h, hs := newHomeserverHouse(t)
+	const path = prefixThreads + reportRoom + "/thread/%24t%2Fu/subscription"
+	send := func(method, token, query, body string, want int, published string) {
+		t.Helper()
+		before := len(h.nats.Stored("ROOMS", ""))
+		if status, _, answer := h.request(method, path+query, token, body); status != want {
+			t.Errorf("%s: %d %s, want %d", method, status, answer, want)
+		}
+		var got []string
+		for _, msg := range h.nats.Stored("ROOMS", "")[before:] {
+			sub, err := events.ParsePublishedThreadSubscription(events.PublishedAs(msg.Subject), msg.Data)
+			got = append(got, fmt.Sprint(sub.RoomID, sub.Thread, sub.UserID, sub.Subscribed, err))
+		}
+		if all := strings.Join(got, " "); all != published {
+			t.Errorf("%s%s %s: published %q, want %q", method, query, body, all, published)
+		}
+	}
+	subscribed := fmt.Sprint(events.RoomID("!r:x"), events.EventID("$t/u"), alice, true, nil)
+	send(http.MethodPut, "alice-phone", "", `{"automatic":"$cause"}`, http.StatusOK, subscribed)
+	send(http.MethodDelete, "alice-phone", "", "", http.StatusOK, strings.Replace(subscribed, "true", "false", 1))
+	send(http.MethodPut, "alice-phone", "", `{}`, http.StatusOK, subscribed)
+	send(http.MethodPut, "alice-phone", "?user_id=%40bob%3Aexample.org", `{}`, http.StatusOK, "")
+	hs.Instead(func(r *http.Request) (eventstest.Reply, bool) {
+		return eventstest.Reply{Status: http.StatusConflict, Body: `{"errcode":"IO.ELEMENT.MSC4306.M_CONFLICTING_UNSUBSCRIPTION"}`}, r.Method == http.MethodPut
+	})
+	send(http.MethodPut, "alice-phone", "", `{"automatic":"$cause"}`, http.StatusConflict, "")
+	send(http.MethodGet, "alice-phone", "", "", http.StatusNotFound, "") // as the homeserver answers
+}
+
 // checkReport checks what was published of a receipt, or of a redaction with a transaction id.
 func checkReport(t *testing.T, name string, raw []byte, want, txn string) {
 	t.Helper()

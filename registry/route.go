@@ -14,6 +14,8 @@ const (
 	prefixOriginal = "/_matrix/client/api/v1"
 	// prefixWebPush has what MSC4174 adds, until the specification has it.
 	prefixWebPush = "/_matrix/client/unstable/org.matrix.msc4174"
+	// prefixThreads has what MSC4306 adds, until the specification has it.
+	prefixThreads = "/_matrix/client/unstable/io.element.msc4306"
 )
 
 // route maps the methods of one path to their handlers.
@@ -44,6 +46,9 @@ func (a *api) endpoints() []endpoint {
 	}
 	add(pathTestPush, route{http.MethodPost: a.testPusher})
 	add(prefixWebPush+"/pushers/ack", route{http.MethodPost: a.acknowledge})
+	if a.upstream != nil {
+		list = a.watching(list, prefixThreads, a.threadWatchers())
+	}
 	for _, prefix := range []string{prefixV3, prefixR0, prefixOriginal} {
 		add(prefix+"/pushers/push", route{http.MethodPost: a.testPusher})
 		add(prefix+"/pushers/ack", route{http.MethodPost: a.acknowledge})
@@ -88,7 +93,12 @@ func (a *api) passedOn(list []endpoint, prefix string) []endpoint {
 	list = append(list, endpoint{data, strings.Split(data, "/"), route{
 		http.MethodGet: a.passAccountData, http.MethodPut: a.passAccountData, http.MethodDelete: a.passAccountData,
 	}, false})
-	for path, watched := range a.watchers() {
+	return a.watching(list, prefix, a.watchers())
+}
+
+// watching adds watched requests below a prefix to the table.
+func (a *api) watching(list []endpoint, prefix string, watchers map[string]map[string]watcher) []endpoint {
+	for path, watched := range watchers {
 		template := prefix + path
 		list = append(list, endpoint{template, strings.Split(template, "/"), a.watch(watched), true})
 	}

@@ -49,6 +49,8 @@ func listOf(rules *pushrule.Ruleset, kind pushrule.Kind) *[]pushrule.Rule {
 		return &rules.Override
 	case pushrule.KindContent:
 		return &rules.Content
+	case pushrule.KindPostContent:
+		return &rules.PostContent
 	case pushrule.KindRoom:
 		return &rules.Room
 	case pushrule.KindSender:
@@ -75,6 +77,15 @@ func (s *store) rulesetOf(rules *events.UserPushRules, scope string) pushrule.Ru
 		return global.Offering(s.offers)
 	}
 	return rules.Devices[scope]
+}
+
+// checkOwn refuses names that a user's own rule may not have. MSC4306 keeps postcontent for predefined
+// rules.
+func checkOwn(name ruleName) error {
+	if name.kind == pushrule.KindPostContent {
+		return fail(invalidParam, "users cannot make rules of the kind postcontent")
+	}
+	return checkRuleID(name.id)
 }
 
 // checkRuleID refuses ids that a user's own rule may not have (client-server API, "PUT
@@ -106,7 +117,7 @@ func parseRule(body []byte, name ruleName) (pushrule.Rule, error) {
 	case pushrule.KindContent:
 		pattern := f.text("pattern")
 		rule.Pattern = &pattern
-	case pushrule.KindRoom, pushrule.KindSender:
+	case pushrule.KindRoom, pushrule.KindSender, pushrule.KindPostContent:
 	}
 	return rule, f.err()
 }

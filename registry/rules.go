@@ -36,7 +36,7 @@ func (c *call) ruleName() (ruleName, error) {
 	}
 	name := ruleName{scope: scope, kind: pushrule.Kind(c.params["kind"]), id: c.params["ruleId"]}
 	if listOf(new(pushrule.Ruleset), name.kind) == nil {
-		return ruleName{}, fail(invalidParam, "the kind of a rule must be override, content, room, sender or underride")
+		return ruleName{}, fail(invalidParam, "the kind of a rule must be override, content, postcontent, room, sender or underride")
 	}
 	return name, nil
 }
@@ -117,7 +117,7 @@ func (a *api) putRule(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRuleID(name.id); err != nil {
+	if err := checkOwn(name); err != nil {
 		return nil, err
 	}
 	at, err := parsePlace(c.request.URL.Query(), name)

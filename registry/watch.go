@@ -40,6 +40,15 @@ func (a *api) watchers() map[string]map[string]watcher {
 	}
 }
 
+// threadWatchers is the table of watched requests about threads (MSC4306).
+func (a *api) threadWatchers() map[string]map[string]watcher {
+	return map[string]map[string]watcher{
+		"/rooms/{roomId}/thread/{threadId}/subscription": {
+			http.MethodPut: a.reporting(subscriptionOf(true)), http.MethodDelete: a.reporting(subscriptionOf(false)),
+		},
+	}
+}
+
 // watch returns a route that forwards every request of a path and watches the given
 // methods. It authenticates the client first, since the token may be invalid afterwards.
 // If that fails the request is forwarded all the same, but the number of such requests in

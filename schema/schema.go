@@ -5,7 +5,7 @@
 //	*.json                  what crosses NATS, JSON Schema 2020-12: one file for each
 //	                        kind of message, for authors in languages other than Go
 //
-// A homeserver writes room_event, receipt, marked_unread and account_*; an operator reads dead_letter, outcome and trace;
+// A homeserver writes room_event, receipt, marked_unread, thread_subscription and account_*; an operator reads dead_letter, outcome and trace;
 // the others are for poked's own processes.
 //
 // # Guarantees

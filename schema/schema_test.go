@@ -117,6 +117,10 @@ func TestWrittenValues(t *testing.T) {
 		"loud":  {Notify: true, Highlight: true, Tweaks: []byte(`{"highlight":true}`), Prio: "high"},
 		"quiet": {Tweaks: []byte(`{}`), Prio: "low"},
 	}
+	subscription, err := events.ThreadSubscription{RoomID: "!r", Thread: "$root", UserID: "@a:x", Subscribed: true}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name  string
 		value []byte
@@ -138,6 +142,7 @@ func TestWrittenValues(t *testing.T) {
 		{"read", events.Read{UserID: "@a:x", RoomID: "!r", UpTo: 7, Whole: true, By: 9}.AppendJSON(nil)},
 		{"marked", events.Marked{UserID: "@a:x", RoomID: "!r", Unread: true, By: 9}.AppendJSON(nil)},
 		{"marked", events.Marked{UserID: "@a:x", RoomID: "!r", By: 9}.AppendJSON(nil)},
+		{"thread_subscription", subscription},
 		{"redaction", events.Redaction{RoomID: "!r", RoomSeq: 7, Seq: 9, Users: []events.UserID{"@a:x"}}.AppendJSON(nil)},
 		{"inbox", (&events.InboxRoom{}).AppendJSON(nil)},
 		{"inbox", (&events.InboxRoom{

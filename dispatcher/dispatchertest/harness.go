@@ -367,6 +367,16 @@ func (h *Harness) Mark(room events.RoomID, user events.UserID, unread bool) {
 	}
 }
 
+// Subscribe publishes that a user is subscribed to a thread, or not any more.
+func (h *Harness) Subscribe(room events.RoomID, thread events.EventID, user events.UserID, subscribed bool) {
+	h.T.Helper()
+	if err := publish.NewPublisher(h.Conn).ThreadSubscription(h.T.Context(), events.ThreadSubscription{
+		RoomID: room, Thread: thread, UserID: user, Subscribed: subscribed,
+	}); err != nil {
+		h.T.Fatal(err)
+	}
+}
+
 // Master enables .m.rule.master, which turns all notifications off.
 func Master() pushrule.Changes {
 	on := true

@@ -181,7 +181,7 @@ func TestClassesDecideAsEachUserAlone(t *testing.T) {
 				}
 			}
 			got, order := map[events.UserID]string{}, []events.UserID{}
-			for _, d := range m.evaluator.evaluate(ev, r) {
+			for _, d := range m.evaluator.evaluate(ev, r, "") {
 				got[d.member.id] = w.decided(&d)
 				if d.member.membership == "join" {
 					order = append(order, d.member.id)

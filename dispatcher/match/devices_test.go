@@ -26,12 +26,12 @@ func TestDeviceRulesCostOthersNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &Matcher{evaluator: evaluator{directory: w.dir}}
-	notified := m.evaluator.evaluate(&ev, r)
+	notified := m.evaluator.evaluate(&ev, r, "")
 	if len(notified) != 99 {
 		t.Fatalf("%d notified, want 99", len(notified))
 	}
 	one := testing.AllocsPerRun(100, func() { pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender)) })
-	all := testing.AllocsPerRun(100, func() { m.evaluator.evaluate(&ev, r) })
+	all := testing.AllocsPerRun(100, func() { m.evaluator.evaluate(&ev, r, "") })
 	if all-one > 20 { // what the event caches while it is evaluated
 		t.Errorf("%v allocations to evaluate for 99 users, %v of them for the event", all, one)
 	}

@@ -79,15 +79,14 @@ type evaluator struct {
 // evaluate evaluates the push rules of joined members with a pusher, and of an invited user.
 // An event that was redacted before it arrived has nothing to tell, and notifies nobody. The
 // result is valid until the next call.
-func (e *evaluator) evaluate(ev *events.RoomEvent, r *room) []decision {
+func (e *evaluator) evaluate(ev *events.RoomEvent, r *room, thread events.EventID) []decision {
 	e.notified, e.suppressed = e.notified[:0], [events.Suppressions]uint64{}
 	if ev.IsRedacted() {
 		e.suppressed[events.SuppressRedacted]++
 		return nil
 	}
 	r.audience.refresh(r.members, e.directory)
-	prepared := pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender))
-	prepared.Offer(e.directory.Offers())
+	prepared := prepare(ev, r, thread, e.directory.Offers())
 	if e.judge(&r.audience, prepared) {
 		for i := range r.audience.targets {
 			if t := &r.audience.targets[i]; !e.verdicts[t.class].silent {

@@ -172,8 +172,7 @@ func (x *Explained) explain(r *room, pushers *events.UserPushers, set *events.Us
 	rules, hasPusher := dir.Rules(e.UserID)
 	e.Ignores = rules.Ignores(x.Event.Sender)
 
-	prepared := pushrule.NewEvent(x.Event.Raw, r.rulesRoom(x.Event.Sender))
-	prepared.Offer(x.offers)
+	prepared := prepare(&x.Event, r, x.Thread, x.offers)
 	asked := evaluator{directory: dir}
 	t := &target{member: who, rules: rules}
 	v := newVerdict(keyOf(rules), prepared)

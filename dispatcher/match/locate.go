@@ -5,6 +5,7 @@ import (
 
 	"poked/events"
 	"poked/events/partition"
+	"poked/events/pushrule"
 )
 
 // locate returns the mark of an event of a room, from the room's timeline, from the search
@@ -51,10 +52,15 @@ func (m *Matcher) unknownParent(r *room, ev *events.RoomEvent) events.EventID {
 	if _, found, known := m.locate(r, nil, parent); found || known {
 		return ""
 	}
-	if len(m.evaluator.evaluate(ev, r)) == 0 && !m.cfg.Directory.Knows(readerOf(ev, r)) {
+	if !m.mayNotify(ev, r) && !m.cfg.Directory.Knows(readerOf(ev, r)) {
 		return ""
 	}
 	return parent
+}
+
+// mayNotify reports whether an event may notify somebody, whatever its thread is.
+func (m *Matcher) mayNotify(ev *events.RoomEvent, r *room) bool {
+	return len(r.subscriptions.threads) > 0 && m.cfg.Directory.Offers()&pushrule.MSC4306 != 0 || len(m.evaluator.evaluate(ev, r, "")) > 0
 }
 
 const (

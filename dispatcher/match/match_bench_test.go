@@ -89,7 +89,7 @@ func BenchmarkEvaluate(b *testing.B) {
 			b.ReportAllocs()
 			defer perOp(b)()
 			for b.Loop() {
-				m.evaluator.evaluate(ev, r)
+				m.evaluator.evaluate(ev, r, "")
 			}
 		})
 	}

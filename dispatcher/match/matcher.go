@@ -21,6 +21,9 @@
 //	read not stored          the receipt stays open and is processed again
 //	room marked as unread,   in the log a receipt from before may follow: each names its sequence in ROOMS, and only
 //	and a receipt            a later receipt takes the mark back
+//	thread subscription      each message counts from its place in the room's order on, as state does: an event before it
+//	after its event          keeps its decision, also if it is matched again. It is in ROOM_STATE, so a restart changes
+//	                         nothing; one that was never published counts as none
 //	message cannot be read   dead letter, counted and logged; the next message follows
 //	in a wrong partition     dead letter, whose retry publishes the message where it belongs
 //	directory lags           match waits at a barrier of the registry until it knows the change
@@ -179,6 +182,10 @@ func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 		}
 		return
 	}
+	if events.IsThreadSubscription(rest) {
+		m.readSubscription(msg)
+		return
+	}
 	ev, err := events.ParseMarked(msg.Published(), msg.Data, msg.Superseded)
 	if err != nil {
 		m.forget(msg)
@@ -315,7 +322,7 @@ func (m *Matcher) match(ctx context.Context, msg partition.Message, ev *events.R
 // notifies returns whom an event notifies, and counts why it does not notify others. Receipts
 // and redactions that arrived before the event are heeded.
 func (m *Matcher) notifies(ev *events.RoomEvent, r *room, early []*pendingItem, thread events.EventID) []decision {
-	all := m.evaluator.evaluate(ev, r)
+	all := m.evaluator.evaluate(ev, r, thread)
 	left := without(all, early, ev.Sender, thread)
 	m.evaluator.suppressed[events.SuppressRead] += uint64(len(all) - len(left)) //nolint:gosec // never negative
 	m.cfg.Counts.suppressed(&m.evaluator.suppressed)

@@ -34,6 +34,8 @@ type room struct {
 
 	keepsAvatar bool // as Config.Avatars
 
+	subscriptions subscriptions
+
 	audience audience
 	heroes   *heroes // for names made of members; nil after members changed
 

@@ -28,8 +28,10 @@ type roomTurn struct {
 
 // splitRoom splits the subject on which a message of ROOMS was published,
 // room.<room>.<rest>, into the room's token and the rest.
-func splitRoom(msg partition.Message) (room, rest string) {
-	_, subject, _ := strings.Cut(msg.Published(), ".")
+func splitRoom(msg partition.Message) (room, rest string) { return splitSubject(msg.Published()) }
+
+func splitSubject(published string) (room, rest string) {
+	_, subject, _ := strings.Cut(published, ".")
 	room, rest, _ = strings.Cut(subject, ".")
 	return room, rest
 }

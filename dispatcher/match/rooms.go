@@ -101,6 +101,11 @@ func (rs *rooms) read(ctx context.Context, r *room, before uint64) error {
 		if err != nil {
 			return fmt.Errorf("read room state: %w", err)
 		}
+		if _, rest := splitSubject(state.Subject); events.IsThreadSubscription(rest) {
+			sub, _ := events.ParsePublishedThreadSubscription(state.Subject, state.Data) // as below
+			r.subscribe(sub)
+			continue
+		}
 		ev, err := events.ParsePublished(state.Subject, state.Data)
 		if err != nil { // logged when the event was matched
 			ev, _ = events.StateOn(state.Subject)

@@ -76,6 +76,35 @@ func TestG16OfferedRules(t *testing.T) {
 	})
 }
 
+// The rules of thread subscriptions are named where they decided, by the subscriptions at the event.
+func TestG16ThreadSubscriptions(t *testing.T) {
+	dispatchertest.Bubble(t, func(t *testing.T, h *dispatchertest.Harness) {
+		h.Register("@bob:x", "gw.test", "bob")
+		h.Register("@carol:x", "gw.test", "carol")
+		h.Start()
+		if err := h.Conn.PutOfferedRules(t.Context(), pushrule.MSC4306); err != nil {
+			t.Fatal(err)
+		}
+		h.Noticed()
+		h.Room("!r", "@alice:x", "@bob:x", "@carol:x")
+		h.Subscribe("!r", "$root", "@bob:x", true)
+		h.Publish(`{"event_id":"$m","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"body":"x","m.relates_to":{"rel_type":"m.thread","event_id":"$root"}}}`)
+		h.Subscribe("!r", "$root", "@bob:x", false)
+		h.Subscribe("!r", "$root", "@carol:x", true)
+		h.Arrived(1)
+		<-time.After(time.Minute)
+		got, err := trace.Run(t.Context(), h.Conn, trace.Query{Event: "$m", Room: "!r"})
+		if err != nil || len(got.Users) != 2 {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		for i, want := range []string{".io.element.msc4306.rule.subscribed_thread", ".io.element.msc4306.rule.unsubscribed_thread"} {
+			if u := &got.Users[i]; u.Rule == nil || u.Rule.RuleID != want || u.Notified != (u.UserID == "@bob:x") {
+				t.Errorf("%s: notified %t by %+v, want %s", u.UserID, u.Notified, u.Rule, want)
+			}
+		}
+	})
+}
+
 // An event that was never published is not found.
 func TestG16NeverPublished(t *testing.T) {
 	dispatchertest.Bubble(t, func(t *testing.T, h *dispatchertest.Harness) {

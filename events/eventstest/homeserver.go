@@ -58,6 +58,9 @@ func StartHomeserver(t testing.TB) *Homeserver {
 	mux.HandleFunc("POST "+v3+"/rooms/{room}/receipt/{kind}/{event}", h.authorized(h.accept))
 	mux.HandleFunc("POST "+v3+"/rooms/{room}/read_markers", h.authorized(h.accept))
 	mux.HandleFunc("PUT "+v3+"/user/{user}/rooms/{room}/account_data/{type}", h.authorized(h.accept))
+	const thread = "/_matrix/client/unstable/io.element.msc4306/rooms/{room}/thread/{thread}/subscription"
+	mux.HandleFunc("PUT "+thread, h.authorized(h.accept))
+	mux.HandleFunc("DELETE "+thread, h.authorized(h.accept))
 	mux.HandleFunc("PUT "+v3+"/rooms/{room}/redact/{event}/{txn}", h.authorized(h.redact))
 	mux.HandleFunc("GET "+v3+"/devices/{device}", h.authorized(h.getDevice))
 	mux.HandleFunc("DELETE "+v3+"/devices/{device}", h.authorized(h.deleteDevices))

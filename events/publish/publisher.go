@@ -153,6 +153,16 @@ func (p *Publisher) MarkedUnread(ctx context.Context, room events.RoomID, user e
 	return p.publish(ctx, events.ReceiptSubject(room), nil, raw)
 }
 
+// ThreadSubscription publishes that a user is subscribed to a thread, or not any more (MSC4306), once
+// that is so: events that are published later are matched with it. Without it nobody is subscribed.
+func (p *Publisher) ThreadSubscription(ctx context.Context, s events.ThreadSubscription) error {
+	raw, err := s.Encode()
+	if err != nil {
+		return err
+	}
+	return p.publish(ctx, s.Subject(), nil, raw)
+}
+
 // Logout publishes that a device was logged out or deleted, so that its pushers are
 // removed. An empty deviceID means all devices of the user.
 func (p *Publisher) Logout(ctx context.Context, user events.UserID, deviceID string) error {

@@ -38,7 +38,7 @@ func BenchmarkOneUser(b *testing.B) {
 			}
 		})
 		b.Run(name+"/plain", func(b *testing.B) {
-			question := plainQuestion{decodeNumbers(b, encode(b, rules)), decodeNumbers(b, []byte(messageEvent)), room, user}
+			question := plainQuestion{decodeNumbers(b, encode(b, rules)), decodeNumbers(b, []byte(messageEvent)), room, user, nil}
 			for b.Loop() {
 				question.evaluate()
 			}
@@ -170,7 +170,7 @@ func (c *crowd) plain(b *testing.B, event string) []plainQuestion {
 	var questions []plainQuestion
 	decoded, room := decodeNumbers(b, []byte(event)), Room{MemberCount: 10_000}
 	ask := func(user User, rules *Ruleset) {
-		questions = append(questions, plainQuestion{decodeNumbers(b, encode(b, rules)), decoded, room, user})
+		questions = append(questions, plainQuestion{decodeNumbers(b, encode(b, rules)), decoded, room, user, nil})
 	}
 	for _, user := range c.others {
 		rules := Predefined(user.ID)

@@ -29,6 +29,7 @@ func (c *Changes) Ruleset(userID string) Ruleset {
 	rules := withProposed(Predefined(userID))
 	rules.Override = c.withOwn(c.Override, rules.Override)
 	rules.Content = c.withOwn(c.Content, rules.Content)
+	rules.PostContent = c.withOwn(nil, rules.PostContent) // users have none of their own (MSC4306)
 	rules.Room = c.withOwn(c.Room, rules.Room)
 	rules.Sender = c.withOwn(c.Sender, rules.Sender)
 	rules.Underride = c.withOwn(c.Underride, rules.Underride)

@@ -263,13 +263,10 @@ func newRecipientPermission(action string) condition {
 }
 
 func newThreadSubscription(subscribed gjson.Result) condition {
-	switch subscribed.Type {
-	case gjson.True:
-		return threadSubscription{ThreadSubscribed}
-	case gjson.False:
-		return threadSubscription{ThreadUnsubscribed}
+	if !subscribed.IsBool() {
+		return never{}
 	}
-	return never{}
+	return threadSubscription{subscribed.Bool()}
 }
 
 // newMemberCount reads a decimal number of any size with an optional comparison before

@@ -127,15 +127,16 @@ func TestPostContent(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		body   string
-		thread ThreadSubscription
+		thread bool
 		want   string
 	}{
-		{"cake", ThreadSubscribed, "word"},
-		{"tea", ThreadSubscribed, ".io.element.msc4306.rule.subscribed_thread"},
-		{"tea", ThreadUnsubscribed, "!r:x"},
+		{"cake", true, "word"},
+		{"tea", true, ".io.element.msc4306.rule.subscribed_thread"},
+		{"tea", false, "!r:x"},
 	} {
 		ev := NewEvent([]byte(`{"type":"m.room.message","sender":"@a:x","room_id":"!r:x","content":{"body":"`+tc.body+`"}}`), Room{})
-		if got := NewCache().Compile(&rules, "@b:x").Evaluate(ev, User{ID: "@b:x", Thread: tc.thread}); got == nil || got.RuleID != tc.want {
+		ev.InThread(func(string) bool { return tc.thread })
+		if got := NewCache().Compile(&rules, "@b:x").Evaluate(ev, User{ID: "@b:x"}); got == nil || got.RuleID != tc.want {
 			t.Errorf("%s: %+v, want %s", tc.body, got, tc.want)
 		}
 	}

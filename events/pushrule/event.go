@@ -23,19 +23,7 @@ type User struct {
 	ID string
 	// DisplayName is the user's name in the room. Only the historical contains_display_name uses it.
 	DisplayName string
-	// Thread is the user's subscription to the event's thread (MSC4306).
-	Thread ThreadSubscription
 }
-
-// ThreadSubscription is a user's subscription to the thread of an event (MSC4306).
-type ThreadSubscription uint8
-
-// The zero value is also correct for events outside threads: conditions on subscriptions then never hold.
-const (
-	ThreadUnknown ThreadSubscription = iota
-	ThreadSubscribed
-	ThreadUnsubscribed
-)
 
 // Event is an event in its room, ready to be evaluated for many users. It caches intermediate results, so it must not
 // be used concurrently.
@@ -46,6 +34,8 @@ type Event struct {
 	room    Room
 	related map[string]*Event
 	offers  Offers
+	// subscribed reports whether a user is subscribed to the event's thread; nil if it has none, or that is unknown.
+	subscribed func(userID string) bool
 
 	body    *body // content.body, nil if it is not a string
 	hasBody bool  // body has been computed
@@ -79,6 +69,10 @@ func (ev *Event) Relate(relType string, to *Event) {
 
 // Offer sets the proposals whose rules count for this event.
 func (ev *Event) Offer(offers Offers) { ev.offers = offers }
+
+// InThread sets who is subscribed to the thread to which the event belongs (MSC4306). Without it conditions on
+// subscriptions never hold: those are also no conditions on events outside threads.
+func (ev *Event) InThread(subscribed func(userID string) bool) { ev.subscribed = subscribed }
 
 // at returns the value at a path, or nil.
 func (ev *Event) at(path []string) *node {

@@ -57,7 +57,7 @@ func TestExplain(t *testing.T) {
 			`room_member_count many: a parameter of the wrong type or value`,
 			`sender_notification_permission room: the sender has power level 10 and needs 50`,
 			`org.matrix.msc4506.recipient_permission kick: power levels unknown`,
-			`io.element.msc4306.thread_subscription true: subscription unknown`,
+			`io.element.msc4306.thread_subscription true: not in a thread, or subscriptions are not known`,
 			`im.nheko.msc3664.related_event_match m.thread: no related event known`,
 			`unknown condition kind "org.example.new"`,
 			`condition without kind`,

@@ -17,12 +17,14 @@ const (
 	MSC3930 Offers = 1 << iota // polls notify as messages do
 	MSC4028                    // every encrypted event notifies, unless a rule of the user mutes the room
 	MSC4506                    // a knock notifies those who may invite
+	MSC4306                    // threads notify those who are subscribed to them
 )
 
 // proposals names each proposal, as operators write it.
 var proposals = []proposal{ //nolint:gochecknoglobals // a constant table
 	{"msc3930", MSC3930},
 	{"msc4028", MSC4028},
+	{"msc4306", MSC4306},
 	{"msc4506", MSC4506},
 }
 
@@ -64,10 +66,13 @@ func (o Offers) include(proposal Offers) bool { return proposal&^o == 0 }
 // Offering returns the ruleset without rules of proposals that are not offered.
 func (rs *Ruleset) Offering(o Offers) Ruleset {
 	out := *rs
-	for _, rules := range []*[]Rule{&out.Override, &out.Underride} {
+	for _, rules := range []*[]Rule{&out.Override, &out.PostContent, &out.Underride} {
 		if slices.ContainsFunc(*rules, func(r Rule) bool { return !o.include(r.proposal) }) {
 			*rules = slices.DeleteFunc(slices.Clone(*rules), func(r Rule) bool { return !o.include(r.proposal) })
 		}
+	}
+	if len(out.PostContent) == 0 {
+		out.PostContent = nil // clients do not know the kind
 	}
 	return out
 }
@@ -86,6 +91,11 @@ func withProposed(rules Ruleset) Ruleset {
 	}, []Action{notify, soundDefault}))
 	rules.Override = append(rules.Override,
 		proposed(MSC3930, ".org.matrix.msc3930.rule.poll_response", []Condition{eventMatch("type", "org.matrix.msc3381.poll.response")}, nil))
+	// MSC4306: after a user's keywords and before what a user chose for the room, in a kind of its own.
+	rules.PostContent = []Rule{
+		proposed(MSC4306, ".io.element.msc4306.rule.unsubscribed_thread", []Condition{threadSubscribed("false")}, nil),
+		proposed(MSC4306, ".io.element.msc4306.rule.subscribed_thread", []Condition{threadSubscribed("true")}, []Action{notify, soundDefault}),
+	}
 	start, end := eventMatch("type", "org.matrix.msc3381.poll.start"), eventMatch("type", "org.matrix.msc3381.poll.end")
 	rules.Underride = append(rules.Underride,
 		proposed(MSC3930, ".org.matrix.msc3930.rule.poll_start_one_to_one", []Condition{twoMembers, start}, []Action{notify, soundDefault}),
@@ -94,6 +104,10 @@ func withProposed(rules Ruleset) Ruleset {
 		proposed(MSC3930, ".org.matrix.msc3930.rule.poll_end", []Condition{end}, []Action{notify}),
 	)
 	return rules
+}
+
+func threadSubscribed(want string) Condition {
+	return Condition(`{"kind":"io.element.msc4306.thread_subscription","subscribed":` + want + `}`)
 }
 
 func proposed(by Offers, id string, conditions []Condition, actions []Action) Rule {

@@ -52,6 +52,13 @@ func TestOfferedRules(t *testing.T) {
 	if got := ruleIDs(polls.Underride); !slices.Equal(got, want) {
 		t.Errorf("underride:\n got %q\nwant %q", got, want)
 	}
+	threads := offering(&Changes{}, MSC4306)
+	if got, want := ruleIDs(threads.PostContent), []string{".io.element.msc4306.rule.unsubscribed_thread", ".io.element.msc4306.rule.subscribed_thread"}; !slices.Equal(got, want) {
+		t.Errorf("postcontent of msc4306: %q, want %q", got, want)
+	}
+	if polls.PostContent != nil {
+		t.Errorf("clients that know no postcontent see it: %v", polls.PostContent)
+	}
 	// A user's own rules come before, so that one that mutes a room wins.
 	encrypted := offering(&Changes{Override: []Rule{{ID: "mute", Enabled: true}}}, MSC4028)
 	if got, want := ruleIDs(encrypted.Override)[:3], []string{masterID, "mute", ".org.matrix.msc4028.encrypted_event"}; !slices.Equal(got, want) {
@@ -79,11 +86,19 @@ func TestOfferedRulesDecide(t *testing.T) {
 		encrypted = `{"type":"m.room.encrypted","sender":"@b:x","room_id":"!r:x","content":{}}`
 		invited   = `{"type":"m.room.member","state_key":"@a:x","sender":"@b:x","room_id":"!r:x","content":{"membership":"invite"}}`
 		knock     = `{"type":"m.room.member","state_key":"@b:x","sender":"@b:x","room_id":"!r:x","content":{"membership":"knock"}}`
+		inThread  = `{"type":"m.room.message","sender":"@b:x","room_id":"!r:x","content":{"body":"tea","thread":1}}`
+		keyword   = `{"type":"m.room.message","sender":"@b:x","room_id":"!r:x","content":{"body":"cake","thread":1}}`
+		threaded  = `{"type":"m.room.message","sender":"@b:x","room_id":"!r:x","content":{"body":"tea","thread":2}}`
+		named     = `{"type":"m.room.message","sender":"@b:x","room_id":"!r:x","content":{"m.mentions":{"user_ids":["@a:x"]},"thread":1}}`
 		mentioned = `{"type":"org.matrix.msc3381.poll.response","sender":"@b:x","room_id":"!r:x","content":{"m.mentions":{"user_ids":["@a:x"]}}}`
 	)
 	none := &Changes{}
 	mentionsOnly := &Changes{Room: []Rule{{ID: "!r:x", Enabled: true, Actions: []Action{}}}}
 	muted := &Changes{Override: []Rule{{ID: "!r:x", Enabled: true, Conditions: []Condition{eventMatch("room_id", "!r:x")}}}}
+	word := "cake"
+	cake := &Changes{Content: []Rule{{ID: "cake", Enabled: true, Pattern: &word, Actions: []Action{notify}}}}
+	loud := &Changes{Room: []Rule{{ID: "!r:x", Enabled: true, Actions: []Action{notify}}}}
+	allThreads := &Changes{Predefined: map[string]Change{".io.element.msc4306.rule.unsubscribed_thread": {Enabled: new(false)}}}
 	off := &Changes{Predefined: map[string]Change{
 		".org.matrix.msc4028.encrypted_event": {Enabled: new(false)},
 		".org.matrix.msc3930.rule.poll_start": {Actions: []Action{}},
@@ -114,6 +129,16 @@ func TestOfferedRulesDecide(t *testing.T) {
 		{"knock", none, MSC4506, knock, 3, ".org.matrix.msc4506.rule.knock!"},
 		{"knock that the user may not answer", none, MSC4506, strings.Replace(knock, "!r:x", "!closed:x", 1), 3, ".m.rule.member_event"},
 		{"invite", none, MSC4506, invited, 3, ".m.rule.invite_for_me!"},
+		{"thread not offered", none, MSC3930, inThread, 3, ".m.rule.message!"},
+		{"thread without a subscription", none, MSC4306, inThread, 3, ".io.element.msc4306.rule.unsubscribed_thread"},
+		{"thread", none, MSC4306, threaded, 3, ".io.element.msc4306.rule.subscribed_thread!"},
+		{"outside threads", none, MSC4306, strings.Replace(inThread, `,"thread":1`, "", 1), 3, ".m.rule.message!"},
+		{"mention in a thread without a subscription", none, MSC4306, named, 3, ".m.rule.is_user_mention!"},
+		{"keyword in a thread without a subscription", cake, MSC4306, keyword, 3, "cake!"},
+		{"thread where every message notifies", loud, MSC4306, inThread, 3, ".io.element.msc4306.rule.unsubscribed_thread"},
+		{"thread where only mentions notify", mentionsOnly, MSC4306, threaded, 3, ".io.element.msc4306.rule.subscribed_thread!"},
+		{"thread in a muted room", muted, MSC4306, threaded, 3, "!r:x"},
+		{"threads that the user wants all of", allThreads, MSC4306, inThread, 3, ".m.rule.message!"},
 		{"other events", mentionsOnly, MSC3930 | MSC4028, invited, 2, ".m.rule.invite_for_me!"},
 	} {
 		cache, rules := NewCache(), tc.changes.Ruleset("@a:x")
@@ -130,6 +155,9 @@ func TestOfferedRulesDecide(t *testing.T) {
 				levels.Invite = 51
 			}
 			ev.Offer(tc.offers)
+			if strings.Contains(tc.event, `"thread"`) {
+				ev.InThread(func(user string) bool { return user == "@a:x" && tc.event == threaded })
+			}
 			return ev
 		}
 		decision := compiled.Decide(prepared())

@@ -109,10 +109,10 @@ func (recipientPermission) seek(*Event) (*node, bool) { return nil, true }
 func (c recipientPermission) fits(ev *Event, _ *node) bool { return c.holds(ev) }
 
 // threadSubscription is io.element.msc4306.thread_subscription.
-type threadSubscription struct{ want ThreadSubscription }
+type threadSubscription struct{ want bool }
 
-func (c threadSubscription) holds(ev *Event) bool { return ev.user.Thread == c.want }
+func (c threadSubscription) holds(ev *Event) bool { return holdsFor(c, ev) }
 
-func (threadSubscription) seek(*Event) (*node, bool) { return nil, true }
+func (threadSubscription) seek(ev *Event) (*node, bool) { return nil, ev.subscribed != nil }
 
-func (c threadSubscription) fits(ev *Event, _ *node) bool { return c.holds(ev) }
+func (c threadSubscription) fits(ev *Event, _ *node) bool { return ev.subscribed(ev.user.ID) == c.want }

@@ -18,6 +18,8 @@ type plainQuestion struct {
 	event   any // decoded JSON
 	room    Room
 	user    User
+	// subscribed is nil outside threads.
+	subscribed func(userID string) bool
 }
 
 // plainAnswer is the rule that matched, "" if none did.
@@ -142,7 +144,7 @@ func (q plainQuestion) holds(condition any) bool {
 		return known && (unlimited || level >= needed)
 	case "io.element.msc4306.thread_subscription":
 		subscribed, ok := at(condition, "subscribed").(bool)
-		return ok && q.user.Thread != ThreadUnknown && subscribed == (q.user.Thread == ThreadSubscribed)
+		return ok && q.subscribed != nil && subscribed == q.subscribed(q.user.ID)
 	}
 	return false
 }

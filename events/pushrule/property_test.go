@@ -92,6 +92,12 @@ func (r *rounds) round(t *testing.T, seed uint64) {
 	for range 8 {
 		event, room := encode(t, g.event()), g.room()
 		ev, decoded := NewEvent(event, room), decodeNumbers(t, event)
+		var subscribed func(string) bool // in every other event: to threads
+		if g.chance(50) {
+			seed := g.Uint64()
+			subscribed = func(user string) bool { return (seed>>(len(user)+int(user[len(user)/2]))%32)&1 == 0 }
+		}
+		ev.InThread(subscribed)
 		decisions := map[*Compiled]*Decision{}
 		for _, u := range users {
 			decision, ok := decisions[u.class]
@@ -101,8 +107,8 @@ func (r *rounds) round(t *testing.T, seed uint64) {
 				decisions[u.class] = decision
 			}
 			for range 2 {
-				user := User{ID: u.owner, DisplayName: g.text(3), Thread: ThreadSubscription(g.IntN(3))}
-				r.ask(t, u, ev, decision, plainQuestion{u.decoded, decoded, room, user})
+				user := User{ID: u.owner, DisplayName: g.text(3)}
+				r.ask(t, u, ev, decision, plainQuestion{u.decoded, decoded, room, user, subscribed})
 				if t.Failed() {
 					t.Fatalf("seed %d\nevent %s\nroom %+v\nuser %+v\nruleset %s", seed, event, room, user, u.json)
 				}

@@ -27,7 +27,7 @@
 // if a ruleset contains them, but not for events with m.mentions.
 //
 // Three unstable conditions depend on facts that a caller may not have: im.nheko.msc3664.related_event_match on the
-// related event (Event.Relate), io.element.msc4306.thread_subscription on the user's subscription (User.Thread), and
+// related event (Event.Relate), io.element.msc4306.thread_subscription on who is subscribed (Event.InThread), and
 // org.matrix.msc4506.recipient_permission on what the user may do in the room (Room.Levels).
 // Without the fact they never hold.
 //

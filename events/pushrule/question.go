@@ -135,6 +135,9 @@ func (c *questionContext) event(raw json.RawMessage) *Event {
 	for relType, related := range c.RelatedEvents {
 		ev.Relate(relType, NewEvent(related, Room{}))
 	}
+	if c.ThreadSubscription != nil {
+		ev.InThread(func(string) bool { return *c.ThreadSubscription })
+	}
 	return ev
 }
 
@@ -166,15 +169,7 @@ func hasMightyCreators(version string) bool {
 }
 
 func (c *questionContext) user() User {
-	user := User{ID: c.UserID, DisplayName: c.DisplayName}
-	switch {
-	case c.ThreadSubscription == nil:
-	case *c.ThreadSubscription:
-		user.Thread = ThreadSubscribed
-	default:
-		user.Thread = ThreadUnsubscribed
-	}
-	return user
+	return User{ID: c.UserID, DisplayName: c.DisplayName}
 }
 
 func isObject(raw json.RawMessage) bool { return len(raw) > 0 && raw[0] == '{' }

@@ -19,7 +19,7 @@ func TestParseQuestion(t *testing.T) {
 	if room.MemberCount != 7 || room.SenderLevel != 30 || !room.SenderIsCreator || room.NotificationLevels["room"] != 20 {
 		t.Errorf("room: %+v", room)
 	}
-	if q.User != (User{ID: "@me:x", DisplayName: "Me", Thread: ThreadUnsubscribed}) {
+	if q.User != (User{ID: "@me:x", DisplayName: "Me"}) || q.Event.subscribed == nil || q.Event.subscribed("@me:x") {
 		t.Errorf("user: %+v", q.User)
 	}
 	if q.Event.related["m.thread"].sender != "@b:x" {

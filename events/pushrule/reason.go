@@ -52,10 +52,13 @@ func (x *explainer) reasonOutside(c condition) string {
 	case noMentions:
 		return "event has m.mentions, which this rule is not for"
 	case threadSubscription:
-		if ev.user.Thread == ThreadUnknown {
-			return "subscription unknown"
+		switch {
+		case ev.subscribed == nil:
+			return "not in a thread, or subscriptions are not known"
+		case ev.subscribed(ev.user.ID):
+			return "the user is subscribed"
 		}
-		return "subscription is otherwise"
+		return "the user is not subscribed"
 	case *relatedMatch:
 		return c.reason(ev)
 	}

@@ -67,7 +67,7 @@ func (c *Conn) NewestOf(ctx context.Context, room events.RoomID) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	state, err := c.newestOn(ctx, rooms, c.roomSubject(room)+".state.>")
+	state, err := c.newestOn(ctx, rooms, c.roomSubject(room)+".state.*.*")
 	if err != nil {
 		return nil, err
 	}

@@ -87,7 +87,7 @@ func (c *Conn) roomState(ctx context.Context, id events.RoomID, before uint64) (
 		return nil, err
 	}
 	for i := range older { // what was redacted since is not shown any more
-		if now := newer[older[i].Subject]; eventIDOf(now) == eventIDOf(older[i].Data) {
+		if now := newer[older[i].Subject]; eventIDOf(now) != "" && eventIDOf(now) == eventIDOf(older[i].Data) {
 			older[i].Data = now
 		}
 	}

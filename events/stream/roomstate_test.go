@@ -100,6 +100,45 @@ func TestRoomStateOutlivesRooms(t *testing.T) {
 	})
 }
 
+// Thread subscriptions are state, too: none but the newest before a sequence.
+func TestRoomStateHasThreadSubscriptions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		for i := range 4 {
+			sub := events.ThreadSubscription{RoomID: "!r", Thread: "$t", UserID: "@a:x", Subscribed: i%2 == 0}
+			if err := publish.NewPublisher(conn).ThreadSubscription(t.Context(), sub); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(10 * time.Second)
+		for before := uint64(2); before < 6; before++ {
+			for state, err := range conn.RoomState(t.Context(), "!r", before) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := events.ParsePublishedThreadSubscription(state.Subject, state.Data)
+				if err != nil || got.Subscribed != (before%2 == 0) || state.Seq != before-1 {
+					t.Errorf("before %d: %+v of %d, %v", before, got, state.Seq, err)
+				}
+			}
+		}
+	})
+}
+
+// Nor are they the newest event of a room, by which a bridge knows where the homeserver's order went on.
+func TestNewestOfARoomIsNoThreadSubscription(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		setState(t, conn, "!r", "a", 1)
+		if err := publish.NewPublisher(conn).ThreadSubscription(t.Context(), events.ThreadSubscription{RoomID: "!r", Thread: "$t", UserID: "@a:x", Subscribed: true}); err != nil {
+			t.Fatal(err)
+		}
+		if raw, err := conn.NewestOf(t.Context(), "!r"); err != nil || raw == nil {
+			t.Errorf("the newest is %s, %v", raw, err)
+		}
+	})
+}
+
 // A room may have more members than the server returns in one answer.
 func TestRoomStateOfABigRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -35,7 +35,7 @@ type Seed struct {
 
 // SeedRoom begins to seed a room.
 func (c *Conn) SeedRoom(ctx context.Context, room events.RoomID) (*Seed, error) {
-	last, _, err := c.readLast(ctx, c.roomsOf(room), c.roomSubject(room)+".state.>")
+	last, _, err := c.readLast(ctx, c.roomsOf(room), c.roomSubject(room)+".state.*.*")
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func TestNoRoleWritesForAnother(t *testing.T) {
 			"$JS.API.STREAM.CREATE.SPY", "$JS.API.STREAM.UPDATE.ROOMS", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.STREAM.PURGE.ROOMS", "$JS.API.STREAM.PURGE.NOTIFICATIONS",
 			"poked.dispatcher.other.skip", "poked.dispatcher.other.retry",
 		},
-		"registry":   {"room." + room + ".state._._", "log.0", "$KV.BACKLOG.0.x", "$JS.API.STREAM.DELETE.ROOMS"},
+		"registry":   {"room." + room + ".state._._", "room." + room + ".state.thread._", "log.0", "$KV.BACKLOG.0.x", "$JS.API.STREAM.DELETE.ROOMS"},
 		"operator":   append(waysToVAPID(), "$KV.PUSHERS.0."+user, "$KV.POSITIONS.match.0", "$JS.API.STREAM.DELETE.ROOMS", "$JS.API.CONSUMER.CREATE.KV_PUSHERS"),
 		"homeserver": append(waysToVAPID(), "log.0", "rejected."+user, "dead.0."+user, "$JS.API.STREAM.DELETE.ROOMS"),
 		"bridge": append(waysToVAPID(),
@@ -77,7 +77,7 @@ func TestRolesMayPublish(t *testing.T) {
 			"$JS.API.CONSUMER.CREATE.KV_INBOX.name.$KV.INBOX.0.user.*",
 			"$SRV.PING.poked-dispatcher", "poked.dispatcher.other.state", "poked.dispatcher.other.gateways",
 		},
-		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "$KV.VAPID.key", "$JS.API.STREAM.MSG.GET.KV_VAPID", "room.room.receipt", "room.room.event", "room.room.barrier", "poked.notifications.0", "poked.pushers.0.test", "poked.pushers.0.states"),
+		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "$KV.VAPID.key", "$JS.API.STREAM.MSG.GET.KV_VAPID", "room.room.receipt", "room.room.event", "room.room.barrier", "room.room.state.thread.thread.user", "poked.notifications.0", "poked.pushers.0.test", "poked.pushers.0.states"),
 	} {
 		g.mayPublish(role, subjects)
 	}

@@ -213,7 +213,7 @@ func (r *recheck) check(ctx context.Context, d pusherDevice, newUser bool) error
 	return err
 }
 
-// refresh fetches a user's account data, and takes over pushers.
+// refresh fetches a user's account data and subscriptions to threads, and takes over pushers.
 func (r *recheck) refresh(ctx context.Context, user events.UserID) error {
 	if !r.local(user) {
 		return nil
@@ -224,7 +224,7 @@ func (r *recheck) refresh(ctx context.Context, user events.UserID) error {
 	if err != nil {
 		return err
 	}
-	for _, take := range append(u.accountData(), u.takeOver) {
+	for _, take := range append(u.accountData(), u.takeThreads, u.takeOver) {
 		if _, err := r.answered(ctx, take(ctx, account)); err != nil {
 			return err
 		}

@@ -144,6 +144,8 @@
 //   - A receipt, mark or redaction that the homeserver has accepted cannot be published: the client
 //     gets the homeserver's answer, and publishing is retried. Up to 4096 wait in memory; a
 //     crash loses them, and the next receipt in the room mends the count.
+//   - A subscription to a thread passes by poked, or one is lost in a crash: it is found as push rules are,
+//     if the homeserver lists them (MSC4308). Until then its user counts as not subscribed.
 //   - A change of do not disturb passes by poked: it is found as push rules are. It cannot be read:
 //     a dead letter, or if the homeserver was asked for it a warning, and the previous one stays.
 //   - --do-not-disturb is taken away: what was stored of it is forgotten at the start, so no phone
@@ -198,7 +200,9 @@ import (
 
 	"poked/events/homeserver"
 	"poked/events/httpserve"
+	"poked/events/publish"
 	"poked/events/pushgateway"
+	"poked/events/pushrule"
 	"poked/events/stream"
 )
 
@@ -267,6 +271,9 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	}
 	if up != nil {
 		up.tokens.notices = r.notices
+		if store.offers&pushrule.MSC4306 != 0 {
+			up.threads = &threads{conn, publish.NewPublisher(conn)}
+		}
 	}
 	if r.browsers, err = openBrowsers(ctx, cfg.WebPushSubject, store, conn, policy, log); err != nil {
 		return nil, errors.Join(err, listener.Close(), store.Close())

@@ -33,6 +33,8 @@ type upstream struct {
 	turns [64]chan struct{}
 	seed  maphash.Seed
 
+	threads *threads // nil unless the operator offers the rules of subscriptions
+
 	newcomers newcomers
 	takenOver atomic.Uint64 // pushers
 }
@@ -177,12 +179,16 @@ func (u *upstream) answered(c *call, err error) error {
 }
 
 // takeAccount fetches and stores what a user's account data says about notifications: push
-// rules, ignored users, and where the user wants no pokes.
+// rules, ignored users, and where the user wants no pokes. It also fetches subscriptions to threads, but
+// nothing fails if the homeserver does not tell them.
 func (u *upstream) takeAccount(ctx context.Context, account homeserver.Account) error {
 	for _, take := range u.accountData() {
 		if err := take(ctx, account); err != nil {
 			return err
 		}
+	}
+	if err := u.takeThreads(ctx, account); err != nil {
+		u.log.Warn("subscriptions to threads cannot be fetched, those made without poked do not count yet", "user_id", string(account.User()), "error", err)
 	}
 	return nil
 }

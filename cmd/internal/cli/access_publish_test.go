@@ -77,7 +77,7 @@ func TestRolesMayPublish(t *testing.T) {
 			"$JS.API.CONSUMER.CREATE.KV_INBOX.name.$KV.INBOX.0.user.*",
 			"$SRV.PING.poked-dispatcher", "poked.dispatcher.other.state", "poked.dispatcher.other.gateways",
 		},
-		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "$KV.VAPID.key", "$JS.API.STREAM.MSG.GET.KV_VAPID", "room.room.receipt", "room.room.event", "room.room.barrier", "room.room.state.thread.thread.user", "poked.notifications.0", "poked.pushers.0.test", "poked.pushers.0.states"),
+		"registry": append(acknowledgements("ACCOUNTS", "REJECTED"), "$KV.VAPID.key", "$JS.API.STREAM.MSG.GET.KV_VAPID", "room.room.receipt", "room.room.event", "room.room.barrier", "room.room.state.thread.thread.user", "$JS.API.DIRECT.GET.ROOM_STATE", "poked.notifications.0", "poked.pushers.0.test", "poked.pushers.0.states"),
 	} {
 		g.mayPublish(role, subjects)
 	}

@@ -27,14 +27,20 @@ func (h *harness) offer(offers pushrule.Offers) {
 
 // Who is subscribed to a thread is notified of it, also in a room where only mentions notify; who
 // is not only hears of mentions. It counts from its place in the room's order on, after a restart as
-// well, and only while the operator offers it.
+// well, and only while the operator offers it: also for rules that a homeserver keeps.
 func TestThreadSubscriptionsDecide(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Register("@carol:x", "gw.test", "carol")
 		h.Rules("@carol:x", events.UserPushRules{Changes: muted("!r")})
+		theirs, err := (&pushrule.Changes{}).Ruleset("@dan:x").MarshalJSON() // of a homeserver that has the rules itself
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Register("@dan:x", "gw.test", "dan")
+		h.Rules("@dan:x", events.UserPushRules{Published: published(t, string(theirs))})
 		h.Start()
-		h.Room("!r", "@alice:x", "@bob:x", "@carol:x")
+		h.Room("!r", "@alice:x", "@bob:x", "@carol:x", "@dan:x")
 		const thread, mention = "m.thread", `,"m.mentions":{"user_ids":["@bob:x"]}`
 		h.Subscribe("!r", "$root", "@carol:x", true)
 		h.inThread("!r", "unoffered", thread, "root", "")
@@ -62,6 +68,7 @@ func TestThreadSubscriptionsDecide(t *testing.T) {
 		h.inThread("!r", "withdrawn", thread, "root", "")
 		for pushkey, want := range map[string]string{
 			"bob":   "unoffered main mention subscribed restarted child again withdrawn",
+			"dan":   "unoffered main withdrawn",
 			"carol": "unsubscribed mention subscribed restarted child ended ended-restarted",
 		} {
 			if got := h.Delivered(pushkey); got != want {

@@ -24,7 +24,7 @@ type StateEvent struct {
 	Data    []byte // for ParsePublished
 }
 
-// RoomState yields the state events of a room as of just before the ROOMS sequence before.
+// RoomState yields the state events of a room, and the subscriptions to its threads, as of just before the ROOMS sequence before.
 // If two have the same type and state key, the later one replaces the earlier.
 //
 // It combines ROOM_STATE and ROOMS. ROOM_STATE keeps only the newest event of each type and

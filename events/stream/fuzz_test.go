@@ -53,8 +53,8 @@ func FuzzPause(f *testing.F) {
 		f.Add([]byte(value), "paused."+events.Token("https://push.example.org"))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, key string) {
-		p, err := parsePause(entry{key: key, value: raw})
-		if err == nil && pauseKey(p.Origin) != key {
+		p, err := parseGateway(entry{key: key, value: raw}, pauseKey)
+		if err == nil && pauseKey(p) != key {
 			t.Errorf("%s at %s is %+v", raw, key, p)
 		}
 	})

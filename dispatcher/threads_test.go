@@ -108,9 +108,7 @@ func TestThreadSubscriptionOutlivesTheLog(t *testing.T) {
 		h.Subscribe("!r", "$root", "@bob:x", true)
 		<-time.After(time.Minute)
 		h.Halt()
-		for _, msg := range h.Server.Stored("ROOMS", "") {
-			h.Server.DeleteMessage("ROOMS", msg.Seq)
-		}
+		h.Server.Purge("ROOMS")
 		h.Start()
 		h.inThread("!r", "late", "m.thread", "root", "")
 		if got := h.Delivered("bob"); got != "late" {

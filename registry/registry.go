@@ -200,9 +200,7 @@ import (
 
 	"poked/events/homeserver"
 	"poked/events/httpserve"
-	"poked/events/publish"
 	"poked/events/pushgateway"
-	"poked/events/pushrule"
 	"poked/events/stream"
 )
 
@@ -271,9 +269,7 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	}
 	if up != nil {
 		up.tokens.notices = r.notices
-		if store.offers&pushrule.MSC4306 != 0 {
-			up.threads = &threads{conn, publish.NewPublisher(conn)}
-		}
+		up.threads = newThreads(store.offers, conn)
 	}
 	if r.browsers, err = openBrowsers(ctx, cfg.WebPushSubject, store, conn, policy, log); err != nil {
 		return nil, errors.Join(err, listener.Close(), store.Close())

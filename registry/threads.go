@@ -5,6 +5,7 @@ import (
 
 	"poked/events/homeserver"
 	"poked/events/publish"
+	"poked/events/pushrule"
 	"poked/events/stream"
 )
 
@@ -14,6 +15,14 @@ import (
 type threads struct {
 	conn      *stream.Conn
 	publisher *publish.Publisher
+}
+
+// newThreads returns nil unless the operator offers the rules about subscriptions.
+func newThreads(offers pushrule.Offers, conn *stream.Conn) *threads {
+	if offers&pushrule.MSC4306 == 0 {
+		return nil
+	}
+	return &threads{conn, publish.NewPublisher(conn)}
 }
 
 // takeThreads fetches to which threads a user is subscribed, and publishes what the room's state does

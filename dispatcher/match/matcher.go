@@ -174,18 +174,20 @@ func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 	if !m.turns.begin(msg) {
 		return
 	}
-	if rest == "receipt" {
-		if events.IsMarks(msg.Data) {
-			m.readMarks(ctx, msg)
-		} else {
-			m.readReceipts(ctx, msg)
-		}
-		return
-	}
-	if events.IsThreadSubscription(rest) {
+	switch {
+	case rest == "receipt" && events.IsMarks(msg.Data):
+		m.readMarks(ctx, msg)
+	case rest == "receipt":
+		m.readReceipts(ctx, msg)
+	case events.IsThreadSubscription(rest):
 		m.readSubscription(msg)
-		return
+	default:
+		m.readEvent(ctx, msg)
 	}
+}
+
+// readEvent matches a room event in its turn.
+func (m *Matcher) readEvent(ctx context.Context, msg partition.Message) {
 	ev, err := events.ParseMarked(msg.Published(), msg.Data, msg.Superseded)
 	if err != nil {
 		m.forget(msg)

@@ -91,30 +91,15 @@ func (c *Conn) OfferedRules(ctx context.Context) (pushrule.Offers, error) {
 // PutOfferedRules stores for the dispatchers which proposals' rules are offered to everyone. It
 // returns nil only when the bucket says so.
 func (c *Conn) PutOfferedRules(ctx context.Context, offers pushrule.Offers) error {
-	value, err := json.Marshal(events.NewOfferedRules(offers))
-	if err != nil {
-		return fmt.Errorf("encode offered rules: %w", err)
-	}
-	want := Record{There: offers != 0, Value: string(value)}
-	for range maxWrites { // registries with other flags may write it, too
-		found, err := c.ReadRecord(ctx, bucketPushRules, offeredKey)
-		if err != nil {
-			return fmt.Errorf("put offered rules: %w", err)
-		}
-		if found.There == want.There && (!want.There || found.Value == want.Value) {
-			return nil
-		}
-		r := c.Register(bucketPushRules, offeredKey, c.writerName, found.Revision)
-		r.last = found
-		if want.There {
-			err = r.Set(ctx, value)
-		} else {
-			err = r.Clear(ctx)
-		}
-		var conflict *ConflictError
-		if err != nil && !errors.As(err, &conflict) {
-			return fmt.Errorf("put offered rules: %w", err)
+	var value []byte // nothing is stored if nothing is offered
+	if offers != 0 {
+		var err error
+		if value, err = json.Marshal(events.NewOfferedRules(offers)); err != nil {
+			return fmt.Errorf("encode offered rules: %w", err)
 		}
 	}
-	return errors.New("put offered rules: others write them all the time")
+	if err := c.overwrite(ctx, bucketPushRules, offeredKey, value); err != nil { // registries with other flags may write it, too
+		return fmt.Errorf("put offered rules: %w", err)
+	}
+	return nil
 }

@@ -36,24 +36,7 @@ func (c *Conn) PutVAPID(ctx context.Context, v events.VAPID) error {
 	if err != nil {
 		return fmt.Errorf("encode vapid key: %w", err)
 	}
-	found, err := c.ReadRecord(ctx, bucketVAPID, vapidKey)
-	if err != nil {
-		return fmt.Errorf("put vapid key: %w", err)
-	}
-	r := c.Register(bucketVAPID, vapidKey, c.writerName, found.Revision)
-	r.last = found
-	for range maxWrites {
-		if r.Last().There && r.Last().Value == string(value) {
-			return nil // as another registry of the same database has put it
-		}
-		err = r.Set(ctx, value)
-		var conflict *ConflictError
-		if !errors.As(err, &conflict) {
-			break
-		}
-		r.Adopt(conflict)
-	}
-	if err != nil {
+	if err := c.overwrite(ctx, bucketVAPID, vapidKey, value); err != nil { // or another registry of the same database has put it
 		return fmt.Errorf("put vapid key: %w", err)
 	}
 	return nil

@@ -128,7 +128,7 @@ func (gs *Gateways) takeAbsences() (list []absence) {
 }
 
 // absenceNotStored schedules another attempt to store it, unless there is something newer.
-func (gs *Gateways) absenceNotStored(of *absence) {
+func (gs *Gateways) absenceNotStored(of absence) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	if a := gs.absent[of.Origin]; a != nil && a.At.Equal(of.At) {
@@ -139,21 +139,8 @@ func (gs *Gateways) absenceNotStored(of *absence) {
 // StoreAbsences stores for how long gateways have been gone, until ctx ends. What is not stored is
 // repeated.
 func (gs *Gateways) StoreAbsences(ctx context.Context, conn *stream.Conn, log *slog.Logger) {
-	again := time.NewTicker(ShareAgain)
-	defer again.Stop()
-	for {
-		for _, a := range gs.takeAbsences() {
-			conn.PutAbsence(a.Absence, a.base, func(err error) {
-				if err != nil {
-					gs.absenceNotStored(&a)
-					log.Warn("absence of a gateway not stored, trying again", "gateway", a.Origin, "error", err)
-				}
-			})
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-again.C:
-		}
-	}
+	share(ctx, nil, gs.takeAbsences, func(a absence, done func(error)) { conn.PutAbsence(a.Absence, a.base, done) }, gs.absenceNotStored,
+		func(a absence, err error) {
+			log.Warn("absence of a gateway not stored, trying again", "gateway", a.Origin, "error", err)
+		})
 }

@@ -135,24 +135,33 @@ const ShareAgain = time.Second
 // SharePauses shares the pauses that gateways ask this dispatcher for with all dispatchers,
 // until ctx ends. What is not stored is repeated while the pause lasts.
 func (gs *Gateways) SharePauses(ctx context.Context, conn *stream.Conn, log *slog.Logger) {
+	share(ctx, gs.announced, func() []events.Pause { return gs.takeUnshared(time.Now()) }, conn.PutPause, gs.notShared,
+		func(p events.Pause, err error) {
+			log.Warn("pause of a gateway not shared, trying again", "gateway", p.Origin, "error", err)
+		})
+}
+
+// share stores what take returns, each second and at once after announced, until ctx ends. What was
+// not stored is given to failed, to be taken again, and the first failure after a success to warn.
+func share[T any](ctx context.Context, announced <-chan struct{}, take func() []T, put func(T, func(error)), failed func(T), warn func(T, error)) {
 	again := time.NewTicker(ShareAgain)
 	defer again.Stop()
 	var failing atomic.Bool
 	for {
-		for _, p := range gs.takeUnshared(time.Now()) {
-			conn.PutPause(p, func(err error) {
+		for _, one := range take() {
+			put(one, func(err error) {
 				if err != nil {
-					gs.notShared(p)
+					failed(one)
 				}
 				if was := failing.Swap(err != nil); err != nil && !was {
-					log.Warn("pause of a gateway not shared, trying again", "gateway", p.Origin, "error", err)
+					warn(one, err)
 				}
 			})
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-gs.announced:
+		case <-announced:
 		case <-again.C:
 		}
 	}

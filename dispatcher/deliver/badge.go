@@ -19,10 +19,11 @@ type pendingBadge struct {
 	cleared *cleared
 }
 
-// badgeChanged schedules a badge-only poke to each of a user's pushers, which tells those that want
-// to know it of the room in which something was read, if any was; asked reports that a client asks for it (MSC4234). The message that
-// changed the count stays open until the pokes are sent or recorded. The caller holds the
-// mutex since it changed the lanes: no poke goes out in between with the old count.
+// badgeChanged schedules a badge-only poke to each of a user's pushers. It names the room in which
+// something was read, if any, to those that want to know; asked reports that a client asks for
+// that (MSC4234). The message that changed the count stays open until the pokes are sent or
+// recorded. The caller holds the mutex since it changed the lanes: no poke goes out in between
+// with the old count.
 func (d *Deliverer) badgeChanged(user events.UserID, reason *opened, room events.RoomID, asked bool) {
 	if !d.Directory.Has(user) || d.Badge == BadgeNone && !d.anyClears(user, asked) {
 		return

@@ -50,15 +50,15 @@ func (c *cleared) and(other *cleared) *cleared {
 	return both
 }
 
-// body returns the body, as notifications store it, of a poke without an event.
+// badgeOnly is the body, as notifications store it, of a poke without an event.
+const badgeOnly = `{"prio":"low"}`
+
+// body returns the body of a poke without an event: badgeOnly, with the rooms if they are known.
 func (c *cleared) body() []byte {
 	if c == nil || len(c.rooms) == 0 {
-		return []byte(`{"prio":"low"}`)
+		return []byte(badgeOnly)
 	}
-	rooms, err := json.Marshal(c.rooms)
-	if err != nil { // cannot happen for strings
-		return []byte(`{"prio":"low"}`)
-	}
+	rooms, _ := json.Marshal(c.rooms) // strings can be encoded
 	return append(append([]byte(`{"prio":"low","poked.cleared_rooms":`), rooms...), '}')
 }
 

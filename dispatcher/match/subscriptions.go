@@ -3,7 +3,6 @@ package match
 import (
 	"poked/events"
 	"poked/events/partition"
-	"poked/events/pushrule"
 )
 
 // maxSubscriptions bounds how many subscriptions to threads match keeps of a room. Each takes about
@@ -66,20 +65,4 @@ func (m *Matcher) readSubscription(msg partition.Message) {
 		return
 	}
 	m.done(msg)
-}
-
-// prepare returns an event in its room for push rules, and in its thread. Who is not known to be
-// subscribed to that is not (MSC4306); unless the operator offers the rules of subscriptions
-// nothing is known of them.
-func prepare(ev *events.RoomEvent, r *room, thread events.EventID, offers pushrule.Offers) *pushrule.Event {
-	prepared := pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender))
-	prepared.Offer(offers)
-	if thread != "" && offers&pushrule.MSC4306 != 0 {
-		users := r.subscriptions.threads[thread]
-		prepared.InThread(func(user string) bool {
-			_, subscribed := users[events.UserID(user)]
-			return subscribed
-		})
-	}
-	return prepared
 }

@@ -58,28 +58,44 @@ func otherRoom(subject string, room RoomID) error {
 
 // ReceiptSubject returns the subject on which a homeserver publishes a room's receipts, and
 // who marked the room as unread: their order counts.
-func ReceiptSubject(room RoomID) string { return "room." + Token(room) + ".receipt" }
+func ReceiptSubject(room RoomID) string { return "room." + Token(room) + "." + receiptRest }
+
+const receiptRest = "receipt"
+
+// IsReceipt reports whether rest, what follows room.<room>. in a subject, is that of receipts and
+// marks.
+func IsReceipt(rest string) bool { return rest == receiptRest }
+
+// parseTyped parses an object with a type.
+func parseTyped(raw []byte, kind string) (doc gjson.Result, err error) {
+	if len(raw) > MaxEventBytes {
+		return doc, fmt.Errorf("%w: %d bytes, the limit is %d", ErrBadEvent, len(raw), MaxEventBytes)
+	}
+	if !gjson.ValidBytes(raw) {
+		return doc, fmt.Errorf("%w: not JSON", ErrBadEvent)
+	}
+	doc = gjson.ParseBytes(raw)
+	switch {
+	case !doc.IsObject():
+		return doc, fmt.Errorf("%w: not a JSON object", ErrBadEvent)
+	case doc.Get("type").Str != kind:
+		return doc, fmt.Errorf("%w: type is not %s", ErrBadEvent, kind)
+	}
+	return doc, nil
+}
 
 // parseEDU parses an EDU of one room with a type, whose content is an object of one kind of
 // thing.
 func parseEDU(raw []byte, kind, of string) (room RoomID, content gjson.Result, err error) {
-	if len(raw) > MaxEventBytes {
-		return "", content, fmt.Errorf("%w: %d bytes, the limit is %d", ErrBadEvent, len(raw), MaxEventBytes)
-	}
-	if !gjson.ValidBytes(raw) {
-		return "", content, fmt.Errorf("%w: not JSON", ErrBadEvent)
-	}
-	edu := gjson.ParseBytes(raw)
-	if !edu.IsObject() {
-		return "", content, fmt.Errorf("%w: not a JSON object", ErrBadEvent)
+	edu, err := parseTyped(raw, kind)
+	if err != nil {
+		return "", content, err
 	}
 	content = edu.Get("content")
 	id := edu.Get("room_id")
 	empty := true
 	content.ForEach(func(_, _ gjson.Result) bool { empty = false; return false })
 	switch {
-	case edu.Get("type").Str != kind:
-		return "", content, fmt.Errorf("%w: type is not %s", ErrBadEvent, kind)
 	case id.Type != gjson.String || !IsID(id.Str):
 		return "", content, fmt.Errorf("%w: room_id must have 1 to %d bytes", ErrBadEvent, MaxIDBytes)
 	case !content.IsObject():
@@ -122,7 +138,7 @@ const threadMain = "main"
 
 func (r *receiptReader) readUser(event EventID, user UserID, data gjson.Result) {
 	thread := data.Get("thread_id")
-	receipt := Receipt{User: user, Event: event, Cleared: clearsNotifs(data)}
+	receipt := Receipt{User: user, Event: event, Cleared: ClearsNotifs(data)}
 	switch {
 	case !data.IsObject():
 		r.skip("a receipt is no object")
@@ -141,20 +157,15 @@ func (r *receiptReader) readUser(event EventID, user UserID, data gjson.Result) 
 	r.receipts = append(r.receipts, receipt)
 }
 
-// clearsNotifs reports whether a receipt has the field of MSC4234, under either name.
-func clearsNotifs(data gjson.Result) bool {
-	for _, name := range ClearedNotifsNames() {
-		if data.Get(gjson.Escape(name)).Type == gjson.True {
-			return true
-		}
-	}
-	return false
-}
+// ClearedNotifs is the field of a receipt by which a client tells that the user has read all that
+// it has shown of the room (MSC4234).
+const ClearedNotifs = "cleared_notifs"
 
-// ClearedNotifsNames are the names of the field of a receipt by which a client tells that the user
-// has read all that it has shown of the room (MSC4234), the unstable one last.
-func ClearedNotifsNames() []string {
-	return []string{"cleared_notifs", "org.matrix.msc4234.cleared_notifs"}
+// ClearsNotifs reports whether an object of a receipt has the field [ClearedNotifs], also under its
+// unstable name.
+func ClearsNotifs(data gjson.Result) bool {
+	return data.Get(ClearedNotifs).Type == gjson.True ||
+		data.Get(gjson.Escape("org.matrix.msc4234."+ClearedNotifs)).Type == gjson.True
 }
 
 func (r *receiptReader) skip(mistake string) {

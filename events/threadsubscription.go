@@ -55,20 +55,12 @@ func (s ThreadSubscription) Encode() ([]byte, error) {
 // ParseThreadSubscription parses {"type":"io.element.msc4306.thread_subscription","room_id":…,
 // "thread_id":…,"user_id":…,"subscribed":true}. Errors wrap [ErrBadEvent].
 func ParseThreadSubscription(raw []byte) (s ThreadSubscription, err error) {
-	if len(raw) > MaxEventBytes {
-		return s, fmt.Errorf("%w: %d bytes, the limit is %d", ErrBadEvent, len(raw), MaxEventBytes)
+	doc, err := parseTyped(raw, TypeThreadSubscription)
+	if err != nil {
+		return s, err
 	}
-	if !gjson.ValidBytes(raw) {
-		return s, fmt.Errorf("%w: not JSON", ErrBadEvent)
-	}
-	doc := gjson.ParseBytes(raw)
 	subscribed := doc.Get("subscribed")
-	switch {
-	case !doc.IsObject():
-		return s, fmt.Errorf("%w: not a JSON object", ErrBadEvent)
-	case doc.Get("type").Str != TypeThreadSubscription:
-		return s, fmt.Errorf("%w: type is not %s", ErrBadEvent, TypeThreadSubscription)
-	case !subscribed.IsBool():
+	if !subscribed.IsBool() {
 		return s, fmt.Errorf("%w: subscribed is not a boolean", ErrBadEvent)
 	}
 	s.Subscribed = subscribed.Bool()

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -196,7 +195,7 @@ func (c *call) edu(upTo map[receiptKind]string, thread string, cleared bool) any
 		data["thread_id"] = thread
 	}
 	if cleared {
-		data[events.ClearedNotifsNames()[0]] = true
+		data[events.ClearedNotifs] = true
 	}
 	for kind, event := range upTo {
 		if event == "" {
@@ -220,14 +219,7 @@ func receiptOf(c *call, body, _ []byte) any {
 	if kind != readReceipt && kind != privateReceipt {
 		return nil
 	}
-	return c.edu(map[receiptKind]string{kind: c.params["eventId"]}, textIn(body, "thread_id"), clearsNotifs(body))
-}
-
-// clearsNotifs reports whether a receipt has the field cleared_notifs (MSC4234).
-func clearsNotifs(body []byte) bool {
-	return slices.ContainsFunc(events.ClearedNotifsNames(), func(name string) bool {
-		return gjson.GetBytes(body, gjson.Escape(name)).Type == gjson.True
-	})
+	return c.edu(map[receiptKind]string{kind: c.params["eventId"]}, textIn(body, "thread_id"), events.ClearsNotifs(gjson.ParseBytes(body)))
 }
 
 // markersOf reads "POST /_matrix/client/v3/rooms/{roomId}/read_markers" (client-server API,

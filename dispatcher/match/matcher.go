@@ -175,9 +175,9 @@ func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 		return
 	}
 	switch {
-	case rest == "receipt" && events.IsMarks(msg.Data):
+	case events.IsReceipt(rest) && events.IsMarks(msg.Data):
 		m.readMarks(ctx, msg)
-	case rest == "receipt":
+	case events.IsReceipt(rest):
 		m.readReceipts(ctx, msg)
 	case events.IsThreadSubscription(rest):
 		m.readSubscription(msg)

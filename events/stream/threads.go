@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"poked/events"
 )
@@ -34,7 +35,8 @@ func (c *Conn) NewThreadSubscriptions(ctx context.Context, all []events.ThreadSu
 
 // stateSubject returns the subject of a subscription in ROOM_STATE.
 func stateSubject(sub events.ThreadSubscription) string {
-	return "state." + events.Token(sub.RoomID) + sub.Subject()[len("room.")+len(events.Token(sub.RoomID))+len(".state"):]
+	room := events.Token(sub.RoomID)
+	return "state." + room + strings.TrimPrefix(sub.Subject(), "room."+room+".state")
 }
 
 // subscribed returns which of the subscriptions ROOM_STATE holds, by subject.

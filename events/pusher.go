@@ -75,15 +75,20 @@ func ParseUserPushers(raw []byte) (UserPushers, error) {
 // Rejection reports to the registry that a gateway refused a pushkey. The registry
 // removes the pusher unless it was set again after PushkeyTS.
 type Rejection struct {
-	UserID     UserID `json:"user_id"`
-	AppID      string `json:"app_id"`
-	Pushkey    string `json:"pushkey"`
-	PushkeyTS  int64  `json:"pushkey_ts"`  // seconds; of the pusher that was poked
-	RejectedAt int64  `json:"rejected_at"` // milliseconds since the Unix epoch
-	Gateway    string `json:"gateway"`     // origin of the gateway that refused it
-	Reason     string `json:"reason,omitempty"`
+	UserID     UserID          `json:"user_id"`
+	AppID      string          `json:"app_id"`
+	Pushkey    string          `json:"pushkey"`
+	PushkeyTS  int64           `json:"pushkey_ts"`  // seconds; of the pusher that was poked
+	RejectedAt int64           `json:"rejected_at"` // milliseconds since the Unix epoch
+	Gateway    string          `json:"gateway"`     // origin of the gateway that refused it
+	Reason     RejectionReason `json:"reason,omitempty"`
 }
 
-// RejectedGone is the reason of a rejection if the gateway did not refuse the pushkey, but has been
-// gone for longer than the operator waits (--retire-after).
-const RejectedGone = "gone"
+// RejectionReason is why a pusher is to be removed.
+type RejectionReason string
+
+// The reasons.
+const (
+	RejectedPushkey RejectionReason = ""     // the gateway rejected the pushkey
+	RejectedGone    RejectionReason = "gone" // the gateway has been gone for longer than the operator waits (--retire-after)
+)

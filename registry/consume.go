@@ -31,17 +31,17 @@ func (r *Registry) rejected(ctx context.Context, rejection events.Rejection) err
 func (r *Registry) accountChanged(ctx context.Context, change events.AccountChange) error {
 	var gone []removed
 	var err error
-	if up := r.api.upstream; up != nil && (change.Kind == "logout" || change.Kind == "deactivated") {
+	if up := r.api.upstream; up != nil && (change.Kind == events.AccountLogout || change.Kind == events.AccountDeactivated) {
 		up.tokens.forget(change.UserID, change.DeviceID)
 	}
 	switch change.Kind {
-	case "logout":
+	case events.AccountLogout:
 		gone, err = r.store.Logout(ctx, change.UserID, change.DeviceID)
-	case "deactivated":
+	case events.AccountDeactivated:
 		gone, err = r.store.Deactivate(inOrderOf(ctx, &change), change.UserID)
-	case "push_rules":
+	case events.AccountPushRules:
 		err = r.store.takePublished(inOrderOf(ctx, &change), change.UserID, change.Content)
-	case "ignored_users":
+	case events.AccountIgnoredUsers:
 		err = r.store.takeIgnored(inOrderOf(ctx, &change), change.UserID, change.Content)
 	case events.AccountDoNotDisturb:
 		err = r.store.takeDoNotDisturb(inOrderOf(ctx, &change), change.UserID, change.Content)

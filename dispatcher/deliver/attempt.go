@@ -186,7 +186,7 @@ func (d *Deliverer) conclude(l *lane, p *outgoing, out poke.Outcome, now time.Ti
 			err = d.storeDead(p, events.DeadRefused, p.attempt, out.Failure())
 		}
 	case poke.Rejected:
-		err = d.reject(p, "", now)
+		err = d.reject(p, events.RejectedPushkey, now)
 	case poke.Retired:
 		err = d.reject(p, events.RejectedGone, now)
 	default:
@@ -220,7 +220,7 @@ func (d *Deliverer) storeDead(p *outgoing, reason events.DeadReason, attempts in
 
 // reject reports to the registry that the pusher is to be removed: the gateway rejects the pushkey,
 // or for another reason.
-func (d *Deliverer) reject(p *outgoing, reason string, now time.Time) error {
+func (d *Deliverer) reject(p *outgoing, reason events.RejectionReason, now time.Time) error {
 	return d.stored(p, func(done func(error)) {
 		d.Conn.PublishRejection(events.Rejection{
 			UserID: p.pusher.User, AppID: p.pusher.AppID, Pushkey: p.pusher.Pushkey,

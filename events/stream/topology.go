@@ -80,8 +80,8 @@ func markerTTLOf(bucket string) time.Duration {
 	return 0
 }
 
-// gatewayTTL is how long a pause or an absence is kept: longer than the longest that a gateway may ask
-// for.
+// gatewayTTL is how long a pause or an absence is kept after its last change: longer than the longest
+// pause that a gateway may ask for, and than dispatchers may be away for an absence to go on.
 const gatewayTTL = 31 * 24 * time.Hour
 
 // ErrPartitions is wrapped by the error about streams that were made with another

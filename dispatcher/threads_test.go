@@ -25,6 +25,16 @@ func (h *harness) offer(offers pushrule.Offers) {
 	h.Noticed()
 }
 
+// subscribed starts a dispatcher and subscribes bob to a thread.
+func (h *harness) subscribed(thread events.EventID) {
+	h.T.Helper()
+	h.Register("@bob:x", "gw.test", "bob")
+	h.Start()
+	h.Room("!r", "@alice:x", "@bob:x")
+	h.offer(pushrule.MSC4306)
+	h.Subscribe("!r", thread, "@bob:x", true)
+}
+
 // Who is subscribed to a thread is notified of it, also in a room where only mentions notify; who
 // is not only hears of mentions. It counts from its place in the room's order on, after a restart as
 // well, and only while the operator offers it: also for rules that a homeserver keeps.
@@ -101,11 +111,7 @@ func TestThreadOfAnAnswerIsLookedUp(t *testing.T) {
 // A subscription is kept for as long as the room, not as the log of events is.
 func TestThreadSubscriptionOutlivesTheLog(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.Register("@bob:x", "gw.test", "bob")
-		h.Start()
-		h.Room("!r", "@alice:x", "@bob:x")
-		h.offer(pushrule.MSC4306)
-		h.Subscribe("!r", "$root", "@bob:x", true)
+		h.subscribed("$root")
 		<-time.After(time.Minute)
 		h.Halt()
 		h.Server.Purge("ROOMS")
@@ -121,11 +127,7 @@ func TestThreadSubscriptionOutlivesTheLog(t *testing.T) {
 // after a restart alike.
 func TestUnreadableThreadSubscriptionIsADeadLetter(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.Register("@bob:x", "gw.test", "bob")
-		h.Start()
-		h.Room("!r", "@alice:x", "@bob:x")
-		h.offer(pushrule.MSC4306)
-		h.Subscribe("!r", "$root", "@bob:x", true)
+		h.subscribed("$root")
 		h.inThread("!r", "subscribed", "m.thread", "root", "")
 		h.Server.Publish(events.ThreadSubscription{RoomID: "!r", Thread: "$root", UserID: "@bob:x"}.Subject(), `{"subscribed":1}`)
 		h.inThread("!r", "unreadable", "m.thread", "root", "")
@@ -144,11 +146,7 @@ func TestUnreadableThreadSubscriptionIsADeadLetter(t *testing.T) {
 // An event that is matched again, by the next owner, is decided by the subscriptions of its own time.
 func TestThreadSubscriptionAfterTheEventDoesNotChangeIt(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		h.Register("@bob:x", "gw.test", "bob")
-		h.Start()
-		h.Room("!r", "@alice:x", "@bob:x")
-		h.offer(pushrule.MSC4306)
-		h.Subscribe("!r", "$kept", "@bob:x", true)
+		h.subscribed("$kept")
 		<-time.After(time.Minute)
 		h.Halt()
 		h.inThread("!r", "before", "m.thread", "root", "")

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -12,13 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"poked/events"
 	"poked/events/eventstest"
-	"poked/events/webpush"
 	"poked/events/webpush/webpushtest"
-	"poked/registry/database"
 )
 
 const pathAck = prefixV3 + "/pushers/ack"
@@ -356,207 +352,4 @@ func TestG8BrowserIsAskedWhereItIsAllowed(t *testing.T) {
 		err := h.reg.store.db.Get(t.Context(), &failure, "SELECT ack_failure FROM pushers")
 		return err == nil && failure == "refused_url"
 	})
-}
-
-// The key is made once, published, and the same after a restart; a database that lost it gets it
-// back from NATS, and one with another key says so.
-func TestVAPIDKeyIsKept(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, setDatabase func(*Config)) {
-		h := newHouse(t, setDatabase, withWebPush)
-		key := h.reg.browsers.key.Secret()
-		stop := h.run()
-		published := func(want string) func() bool {
-			return func() bool {
-				v, found, err := h.conn.VAPID(t.Context())
-				return err == nil && found && v.PrivateKey == want && v.Subject == "mailto:push@matrix.org"
-			}
-		}
-		eventstest.WaitFor(t, "the key to be published", published(key))
-		restart := func(change string) string {
-			stop()
-			h.exec(change)
-			h.close()
-			h.open()
-			stop = h.run()
-			return h.reg.browsers.key.Secret()
-		}
-		if got := restart("UPDATE vapid SET made_at = 1"); got != key {
-			t.Error("another key after a restart")
-		}
-		if got := restart("DELETE FROM vapid"); got != key || !strings.Contains(h.log.String(), "it gets the one that nats has") {
-			t.Error("the key of NATS was not taken")
-		}
-		other, err := webpush.NewKey()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := restart("UPDATE vapid SET private_key = '" + other.Secret() + "'"); got != other.Secret() {
-			t.Error("the key of the database was not taken")
-		}
-		eventstest.WaitFor(t, "the key to be published", published(other.Secret()))
-		if !strings.Contains(h.log.String(), "nats has another vapid key") {
-			t.Error("the loss of a key is not announced")
-		}
-		// The bucket is lost as well.
-		h.nats.DeleteStream("KV_VAPID")
-		if err := h.nats.Dial().Setup(t.Context(), eventstest.Topology()); err != nil {
-			t.Fatal(err)
-		}
-		wake(h.reg.browsers.back) // as after a reconnect, and as Keep does
-		eventstest.WaitFor(t, "the key to be published again", published(other.Secret()))
-		stop()
-		h.close()
-		// A restored or copied database has it.
-		address := filepath.Join(t.TempDir(), "restored.db")
-		done, err := Restore(t.Context(), address, database.Options{}, h.conn, false, func() {})
-		if err != nil || !done.VAPIDKey {
-			t.Errorf("restore: %+v, %v", done, err)
-		}
-		for _, from := range []string{address, h.cfg.Database} {
-			copied := filepath.Join(t.TempDir(), "copied.db")
-			if _, err := Copy(t.Context(), Endpoint{Address: from}, Endpoint{Address: copied}, false, func(int) {}); err != nil {
-				t.Fatal(err)
-			}
-			if got := secretIn(t, copied); got != other.Secret() {
-				t.Error("a copy has another key")
-			}
-		}
-		h.open() // the cleanup closes it
-	})
-}
-
-func secretIn(t *testing.T, address string) (secret string) {
-	t.Helper()
-	s, err := openStore(t.Context(), address, database.Options{}, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err = s.VAPID(t.Context())
-	if err := errors.Join(err, s.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return secret
-}
-
-// Registries that share a database make one key, however many start at the same time.
-func TestSeveralRegistriesHaveOneVAPIDKey(t *testing.T) {
-	t.Parallel()
-	address := postgres.database(t)
-	var stores []*store
-	for range 4 {
-		s, err := openStore(t.Context(), address, database.Options{}, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = s.Close() })
-		stores = append(stores, s)
-	}
-	var group sync.WaitGroup
-	kept := make([]string, len(stores))
-	for i, s := range stores {
-		group.Go(func() {
-			key, err := webpush.NewKey()
-			if err == nil {
-				kept[i], err = s.KeepVAPID(t.Context(), key.Secret())
-			}
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	group.Wait()
-	if kept[0] == "" || len(slices.Compact(kept)) != 1 {
-		t.Errorf("%d registries have %d keys", len(stores), len(slices.Compact(kept)))
-	}
-}
-
-// The capability is in the homeserver's answers, whatever else is there, and absent where it has
-// none.
-func TestCapabilityIsMerged(t *testing.T) {
-	eventstest.Long(t)
-	h, hs := newHomeserverHouse(t, withWebPush)
-	const capabilities, versions = "/_matrix/client/v3/capabilities", pathVersions
-	reply := func(path string, status int, body string) {
-		hs.Instead(func(r *http.Request) (eventstest.Reply, bool) {
-			return eventstest.Reply{Status: status, Body: body}, r.URL.Path == path
-		})
-	}
-	get := func(path string) (int, map[string]any) {
-		status, _, answer := h.request(http.MethodGet, path, "alice-phone", "")
-		var got map[string]any
-		if err := json.Unmarshal(answer, &got); err != nil {
-			t.Fatalf("%s: %s: %v", path, answer, err)
-		}
-		return status, got
-	}
-	reply(capabilities, 200, `{"capabilities":{"m.change_password":{"enabled":false},"x":12345678901234567890},"y":[1]}`)
-	_, got := get(prefixV3 + "/capabilities")
-	inner := got["capabilities"].(map[string]any)
-	want := map[string]any{"enabled": true, "vapid": h.reg.browsers.key.Public()}
-	for _, name := range []string{"m.webpush", "org.matrix.msc4174.webpush"} {
-		if !maps.Equal(inner[name].(map[string]any), want) {
-			t.Errorf("%s is %v", name, inner[name])
-		}
-	}
-	if inner["m.change_password"].(map[string]any)["enabled"] != false || got["y"] == nil {
-		t.Errorf("the homeserver's are lost: %v", got)
-	}
-	if _, _, raw := h.request(http.MethodGet, prefixR0+"/capabilities", "alice-phone", ""); !strings.Contains(string(raw), "12345678901234567890") {
-		t.Errorf("numbers are changed: %s", raw)
-	}
-	reply(capabilities, 401, `{"errcode":"M_MISSING_TOKEN"}`)
-	if status, got := get(prefixV3 + "/capabilities"); status != 401 || got["capabilities"] != nil {
-		t.Errorf("a refusal became %d %v", status, got)
-	}
-	reply(versions, 200, `{"versions":["v1.5"],"unstable_features":{"a":true}}`)
-	_, got = get(pathVersions)
-	if features := got["unstable_features"].(map[string]any); features["org.matrix.msc4174"] != true || features["a"] != true {
-		t.Errorf("versions %v", got)
-	}
-	reply(versions, 200, `{"versions":["v1.5"]}`)
-	if _, got = get(pathVersions); got["unstable_features"].(map[string]any)["org.matrix.msc4174"] != true {
-		t.Errorf("versions %v", got)
-	}
-	reply(versions, 200, `[]`)
-	if status, _, answer := h.request(http.MethodGet, pathVersions, "", ""); status != 200 || string(answer) != "[]" {
-		t.Errorf("an answer that is no object became %d %s", status, answer)
-	}
-}
-
-// Without a homeserver poked answers by itself.
-func TestCapabilityAlone(t *testing.T) {
-	eventstest.Long(t)
-	h := newHouse(t, withWebPush)
-	_, _, answer := h.request(http.MethodGet, prefixV3+"/capabilities", "alice-phone", "")
-	if !strings.Contains(string(answer), `"m.webpush":{"enabled":true,"vapid":"`+h.reg.browsers.key.Public()+`"}`) {
-		t.Errorf("capabilities %s", answer)
-	}
-	if status, _, _ := h.request(http.MethodGet, prefixV3+"/capabilities", "", ""); status != 401 {
-		t.Errorf("without a token: %d", status)
-	}
-	if _, _, answer := h.request(http.MethodGet, pathVersions, "", ""); !strings.Contains(string(answer), `"org.matrix.msc4174":true`) {
-		t.Errorf("versions %s", answer)
-	}
-}
-
-// With a homeserver browsers are poked's, and other kinds stay the homeserver's.
-func TestBrowserBesideAHomeserver(t *testing.T) {
-	eventstest.Long(t)
-	h, hs := newHomeserverHouse(t, withWebPush)
-	h.run()
-	s, b := newPushService(t), newBrowser(t)
-	if status, code := h.ack(h.ask(s, b, "/x")); status != 200 {
-		t.Errorf("acknowledged: %d %s", status, code)
-	}
-	if list := hs.Pushkeys(alice); len(list) != 0 {
-		t.Errorf("the homeserver has %v", list)
-	}
-	off, other := newOtherHouse(t), eventstest.StartHomeserver(t)
-	off.close()
-	other.AddToken("alice-phone", alice, "PHONE")
-	off.cfg.Tokens, off.cfg.Homeserver.URL, off.cfg.TokenCache = "", other.URL, time.Minute
-	off.open()
-	if status, _, _ := off.request(http.MethodPost, setV3, "alice-phone", encode(t, browserBody(b, s.URL+"/x"))); status != 200 || len(other.Pushkeys(alice)) != 1 {
-		t.Errorf("with web push off: %d, the homeserver has %v", status, other.Pushkeys(alice))
-	}
 }

@@ -2,7 +2,6 @@ package stream
 
 import (
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,8 +11,6 @@ import (
 // uses it.
 type Batch struct {
 	w     *writer
-	id    uint64
-	reply string
 	write *write
 }
 
@@ -25,15 +22,14 @@ func (c *Conn) NewBatch(done func(seq uint64, err error)) *Batch {
 	w := c.writer
 	wr := &write{done: done, deadline: time.Now().Add(RequestTimeout)}
 	w.mu.Lock()
-	w.last++
-	id := w.last
-	w.pending[id] = wr
+	wr.address = w.address()
+	w.pending[wr.address.id] = wr
 	if !w.watched {
 		w.watched = true
 		time.AfterFunc(watchInterval, w.watch)
 	}
 	w.mu.Unlock()
-	return &Batch{w: w, id: id, reply: w.inbox + strconv.FormatUint(id, 36), write: wr}
+	return &Batch{w: w, write: wr}
 }
 
 // NewLogBatch is [Conn.NewBatch] for messages of NOTIFICATIONS: [Conn.LogEnd] includes what was
@@ -62,9 +58,9 @@ func (b *Batch) Add(subject string, header nats.Header, data []byte) {
 
 func (b *Batch) publish(subject string, header nats.Header, data []byte) error {
 	if header == nil { // the hot path: no message to build
-		return b.w.nc.PublishRequest(subject, b.reply, data)
+		return b.w.nc.PublishRequest(subject, b.write.address.subject, data)
 	}
-	return b.w.nc.PublishMsg(&nats.Msg{Subject: subject, Reply: b.reply, Header: header, Data: data})
+	return b.w.nc.PublishMsg(&nats.Msg{Subject: subject, Reply: b.write.address.subject, Header: header, Data: data})
 }
 
 // askAsync sends one request. done receives the answer, under the terms of
@@ -81,7 +77,7 @@ func (c *Conn) askAsync(question *nats.Msg, done func(answer *nats.Msg, err erro
 func (b *Batch) Send() {
 	b.w.mu.Lock()
 	b.write.sealed = true
-	finished := b.w.takeIfFinished(b.id, b.write)
+	finished := b.w.takeIfFinished(b.write)
 	b.w.mu.Unlock()
 	if finished { // it failed already; done may want locks that the caller holds
 		time.AfterFunc(0, func() { b.write.done(b.write.seq, b.write.err) })

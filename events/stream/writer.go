@@ -41,7 +41,7 @@ func (c *Conn) Publish(ctx context.Context, msg *nats.Msg) error {
 // event do; nats.go's own asynchronous publishing keeps a future for each message, which
 // costs more than twice as much.
 //
-// Acknowledgements arrive on <inbox>.<number of the write>. Callbacks run in the goroutine
+// Acknowledgements arrive on <inbox>.<number of the address>. Callbacks run in the goroutine
 // of that subscription and must not block.
 type writer struct {
 	nc    *nats.Conn
@@ -49,13 +49,15 @@ type writer struct {
 	inbox string // with the trailing dot
 
 	mu      sync.Mutex
-	last    uint64
-	pending map[uint64]*write
-	watched bool // a timer will look for overdue writes
+	last    uint64            // address that was made
+	pending map[uint64]*write // by address
+	spare   []address         // of writes that are over, the one that has rested longest first
+	watched bool              // a timer will look for overdue writes
 }
 
 // write is the messages of one callback. The writer's mutex guards it.
 type write struct {
+	address   address
 	remaining int
 	sealed    bool // no more messages will be added
 	seq       uint64
@@ -79,6 +81,29 @@ func newWriter(nc *nats.Conn, log *slog.Logger) (*writer, error) {
 	return w, nil
 }
 
+// address is where the answers to one write arrive.
+type address struct {
+	id      uint64
+	subject string
+}
+
+// spareAddresses is how many addresses rest before one is used again.
+const spareAddresses = 128
+
+// address returns an address that no write in flight has. That of a write which has had all its
+// answers is used again after some others: the server remembers where a subject leads, and would
+// look for each new one. That of a write which was given up never is, since its answer may
+// still come. The caller holds the mutex.
+func (w *writer) address() address {
+	if len(w.spare) > spareAddresses {
+		next := w.spare[0]
+		w.spare = w.spare[1:]
+		return next
+	}
+	w.last++
+	return address{w.last, w.inbox + strconv.FormatUint(w.last, 36)}
+}
+
 func (w *write) fail(err error) {
 	if w.err == nil {
 		w.err = err
@@ -87,11 +112,14 @@ func (w *write) fail(err error) {
 
 // takeIfFinished removes a write that has all its answers, or has failed. The
 // caller holds the mutex and calls done after releasing it.
-func (w *writer) takeIfFinished(id uint64, wr *write) bool {
-	if !wr.sealed || (wr.remaining > 0 && wr.err == nil) || w.pending[id] != wr {
+func (w *writer) takeIfFinished(wr *write) bool {
+	if !wr.sealed || (wr.remaining > 0 && wr.err == nil) || w.pending[wr.address.id] != wr {
 		return false
 	}
-	delete(w.pending, id)
+	delete(w.pending, wr.address.id)
+	if wr.remaining == 0 {
+		w.spare = append(w.spare, wr.address)
+	}
 	return true
 }
 
@@ -120,7 +148,7 @@ func (w *writer) acknowledged(msg *nats.Msg) {
 			wr.stored(seq)
 		}
 	}
-	finished := w.takeIfFinished(id, wr)
+	finished := w.takeIfFinished(wr)
 	w.mu.Unlock()
 	if finished {
 		wr.done(wr.seq, wr.err)
@@ -189,12 +217,12 @@ func (w *writer) failAll(err error) {
 func (w *writer) finish(err error, pick func(*write) bool) {
 	var finished []*write
 	w.mu.Lock()
-	for id, wr := range w.pending {
+	for _, wr := range w.pending {
 		if !pick(wr) {
 			continue
 		}
 		wr.fail(err)
-		if w.takeIfFinished(id, wr) {
+		if w.takeIfFinished(wr) {
 			finished = append(finished, wr)
 		}
 	}

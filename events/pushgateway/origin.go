@@ -30,10 +30,9 @@ func ParseOrigin(raw string) (string, error) {
 		if _, err := literalAddr(u.host); err != nil {
 			return "", err
 		}
-		return u.Origin(), nil
-	}
-	if u.host, err = canonicalName(u.host); err != nil {
+	} else if u.host, err = canonicalName(u.host); err != nil {
 		return "", err
 	}
-	return u.Origin(), nil
+	u.setText("", "")
+	return u.origin, nil
 }

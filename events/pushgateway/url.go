@@ -12,13 +12,15 @@ import (
 )
 
 // A URL is the canonical form of a push gateway's URL, or of a browser's push resource, that a
-// Policy allows. Two URLs of the same gateway have the same Origin.
+// Policy allows. Two URLs of the same gateway have the same Origin. Its texts are built once, since
+// each poke needs them.
 type URL struct {
 	scheme string // "https" or "http"
 	host   string // lower-case ASCII name, or an address without brackets
 	port   uint16
-	path   string // escaped
-	query  string // without "?"
+	origin string // with the port
+	web    string // the origin without the scheme's default port
+	text   string // all of it
 }
 
 // Scheme returns "https" or "http".
@@ -32,32 +34,33 @@ func (u *URL) Port() uint16 { return u.port }
 
 // HostPort returns the address to dial, always with a port: "example.org:443" or
 // "[2606:4700::1111]:8443".
-func (u *URL) HostPort() string {
-	return net.JoinHostPort(u.host, strconv.Itoa(int(u.port)))
-}
+func (u *URL) HostPort() string { return u.origin[len(u.scheme)+len("://"):] }
 
 // Origin returns the gateway's identity: scheme, host and port, always with the port
 // ("https://example.org:443"). It contains nothing secret.
-func (u *URL) Origin() string { return u.scheme + "://" + u.HostPort() }
+func (u *URL) Origin() string { return u.origin }
 
 // WebOrigin returns the origin as browsers write it (RFC 6454, section 6.2): without the
 // scheme's default port.
-func (u *URL) WebOrigin() string {
-	s := u.Origin()
-	if u.port == defaultPort(u.scheme) {
-		s = s[:strings.LastIndexByte(s, ':')]
-	}
-	return s
-}
+func (u *URL) WebOrigin() string { return u.web }
 
 // String returns the canonical URL, without the scheme's default port. What checked it accepts
 // it again and returns an equal URL.
-func (u *URL) String() string {
-	s := u.WebOrigin() + u.path
-	if u.query != "" {
-		s += "?" + u.query
+func (u *URL) String() string { return u.text }
+
+// setText builds the texts of a URL whose scheme, host and port are set. path and query are
+// escaped; the query has no "?".
+func (u *URL) setText(path, query string) {
+	u.origin = u.scheme + "://" + net.JoinHostPort(u.host, strconv.Itoa(int(u.port)))
+	if query != "" {
+		path += "?" + query
 	}
-	return s
+	end := len(u.origin)
+	if u.port == defaultPort(u.scheme) {
+		end = strings.LastIndexByte(u.origin, ':')
+	}
+	u.text = u.origin[:end] + path
+	u.web = u.text[:end]
 }
 
 // CheckURL checks whether raw may be registered as a gateway's URL, and returns its
@@ -104,11 +107,12 @@ func (p *Policy) check(parsed *url.URL) (*URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &URL{scheme: parsed.Scheme, port: port, path: cmp.Or(parsed.EscapedPath(), "/"), query: parsed.RawQuery}
+	u := &URL{scheme: parsed.Scheme, port: port}
 	if err := p.checkHost(u, parsed.Host, parsed.Hostname()); err != nil {
 		return nil, err
 	}
-	if len(u.String()) > MaxURLBytes { // IDNA may make a name longer
+	u.setText(cmp.Or(parsed.EscapedPath(), "/"), parsed.RawQuery)
+	if len(u.text) > MaxURLBytes { // IDNA may make a name longer
 		return nil, refuseLength()
 	}
 	return u, nil

@@ -24,14 +24,13 @@ var ErrTooLarge = errors.New("the answer is too large")
 // accepted the poke, and whether it rejects a pushkey is unknown. The only error is
 // [ErrTooLarge].
 func Decode(encoding string, body []byte) ([]byte, error) {
-	packed := bytes.NewReader(body)
 	var unpacked io.Reader
 	var err error
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
 	case "gzip", "x-gzip":
-		unpacked, err = gzip.NewReader(packed)
+		unpacked, err = gzip.NewReader(bytes.NewReader(body))
 	case "deflate":
-		if unpacked, err = zlib.NewReader(packed); err != nil { // some servers omit the zlib header
+		if unpacked, err = zlib.NewReader(bytes.NewReader(body)); err != nil { // some servers omit the zlib header
 			unpacked, err = flate.NewReader(bytes.NewReader(body)), nil
 		}
 	default:
@@ -81,8 +80,8 @@ func plainText(text []byte) []byte {
 // JSON, no such list, or a list of other pushkeys. It takes time linear in the body and
 // does not copy the list.
 func ReadRejected(body []byte, pushkey string) bool {
-	// The answer to almost every poke has an empty list.
-	if bytes.IndexByte(body, '"') < 0 || !json.Valid(body) {
+	// The answer to almost every poke has an empty list. One that rejects a pushkey has two strings.
+	if bytes.Count(body, []byte{'"'}) < 4 || !json.Valid(body) {
 		return false
 	}
 	answer := gjson.ParseBytes(body)

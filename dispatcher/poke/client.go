@@ -43,7 +43,11 @@ func NewClient(dial DialFunc, timeout time.Duration, perGateway int) *Client {
 			Dial: func(address string) (net.Conn, error) {
 				ctx, cancel := context.WithTimeout(context.Background(), DialTimeout)
 				defer cancel()
-				return dial(ctx, "tcp", address)
+				conn, err := dial(ctx, "tcp", address)
+				if err != nil {
+					return nil, err
+				}
+				return newSocket(conn), nil
 			},
 			TLSConfig: &tls.Config{
 				MinVersion:         tls.VersionTLS12,

@@ -10,7 +10,7 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"syscall"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -47,7 +47,7 @@ func (e exchange) RoundTrip(hc *fasthttp.HostClient, req *fasthttp.Request, resp
 	}
 	clean := false
 	if err == nil {
-		clean, err = receive(hc, cc.Conn(), resp)
+		clean, err = receive(cc.Conn(), resp)
 	}
 	if clean {
 		hc.ReleaseConn(cc)
@@ -77,23 +77,28 @@ var errHeadTooLarge = errors.New("the header is too large")
 const maxInterim = 16
 
 // receive reads a response. clean reports whether the connection can be used again.
-func receive(hc *fasthttp.HostClient, conn net.Conn, resp *fasthttp.Response) (clean bool, err error) {
-	bounded := &boundedConn{Conn: conn, left: maxAnswerBytes}
-	r := hc.AcquireReader(bounded)
-	defer hc.ReleaseReader(r)
-	err = readAnswer(r, resp)
+func receive(conn net.Conn, resp *fasthttp.Response) (clean bool, err error) {
+	in := readers.Get().(*reader) //nolint:forcetypeassert // nothing else is in the pool
+	defer in.release()
+	in.conn, in.left = conn, maxAnswerBytes
+	if err := readAnswer(in.buffer, resp); err != nil {
+		return false, in.reason(err)
+	}
+	return !resp.ConnectionClose() && in.buffer.Buffered() == 0 && resp.StatusCode() != fasthttp.StatusSwitchingProtocols, nil
+}
+
+// reason returns why a response cannot be read, given the error of what read it.
+func (r *reader) reason(err error) error {
 	var trailers *fasthttp.ErrSmallBuffer
 	switch {
-	case err == nil:
-		return !resp.ConnectionClose() && r.Buffered() == 0 && resp.StatusCode() != fasthttp.StatusSwitchingProtocols, nil
-	case bounded.left == 0:
-		return false, fasthttp.ErrBodyTooLarge
+	case r.left == 0:
+		return fasthttp.ErrBodyTooLarge
 	case errors.As(err, &trailers):
-		return false, errHeadTooLarge
-	case bounded.failed, errors.Is(err, fasthttp.ErrBodyTooLarge), errors.Is(err, errHeadTooLarge):
-		return false, err
+		return errHeadTooLarge
+	case r.failed, errors.Is(err, fasthttp.ErrBodyTooLarge), errors.Is(err, errHeadTooLarge):
+		return err
 	}
-	return false, fmt.Errorf("%w: %w", errNotHTTP, err) // the connection did not fail: what it carried is wrong
+	return fmt.Errorf("%w: %w", errNotHTTP, err) // the connection did not fail: what it carried is wrong
 }
 
 // readAnswer reads a response and the interim ones before it. fasthttp takes status 000 for
@@ -186,21 +191,36 @@ func parseHead(r *bufio.Reader, head []byte, resp *fasthttp.Response) error {
 	return err
 }
 
-// boundedConn is a connection from which a bounded number of bytes can be read.
-type boundedConn struct {
-	net.Conn
+// reader reads one response, of a bounded number of bytes, from a connection. It has a buffer
+// that can hold a whole header, and goes back to the pool after the response: nothing of a response
+// refers to it.
+type reader struct {
+	buffer *bufio.Reader // of the reader itself
+	conn   net.Conn
 	left   int  // bytes that may still be read
 	failed bool // a read failed
 }
 
-func (c *boundedConn) Read(p []byte) (int, error) {
-	if c.left == 0 {
+var readers = sync.Pool{New: func() any { //nolint:gochecknoglobals // a pool
+	r := new(reader)
+	r.buffer = bufio.NewReaderSize(r, maxHeaderBytes)
+	return r
+}}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if r.left == 0 {
 		return 0, fasthttp.ErrBodyTooLarge
 	}
-	n, err := c.Conn.Read(p[:min(len(p), c.left)])
-	c.left -= n
-	c.failed = c.failed || err != nil
+	n, err := r.conn.Read(p[:min(len(p), r.left)])
+	r.left -= n
+	r.failed = r.failed || err != nil
 	return n, err
+}
+
+func (r *reader) release() {
+	r.buffer.Reset(r) // drops what it holds and its error
+	r.conn, r.failed = nil, false
+	readers.Put(r)
 }
 
 // quiet reports whether an idle connection is open and the gateway sent nothing on it since
@@ -217,27 +237,6 @@ func quiet(conn net.Conn) bool {
 	if err := conn.SetReadDeadline(time.Time{}); err != nil {
 		return false
 	}
-	return !hasInput(conn)
-}
-
-// hasInput reports whether a read from the socket would return at once. It returns false
-// for a connection that is not a socket.
-func hasInput(conn net.Conn) bool {
-	if c, ok := conn.(*openConn); ok {
-		conn = c.Conn
-	}
-	socket, ok := conn.(syscall.Conn)
-	if !ok {
-		return false
-	}
-	raw, err := socket.SyscallConn()
-	if err != nil {
-		return true
-	}
-	var peeked error
-	err = raw.Read(func(fd uintptr) bool {
-		_, _, peeked = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		return true
-	})
-	return err != nil || !errors.Is(peeked, syscall.EAGAIN)
+	s, ok := conn.(*socket)
+	return !ok || !s.hasInput()
 }

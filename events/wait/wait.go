@@ -4,6 +4,7 @@ package wait
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -29,19 +30,25 @@ func For(ctx context.Context, d time.Duration) error {
 // and ctx's error if ctx ends first. failed is called with the first error only, so
 // that an outage is logged once; it may be nil.
 func Until(ctx context.Context, pause time.Duration, failed func(error), do func() error) error {
-	notify := func(err error, _ time.Duration) {
-		if failed != nil {
+	for {
+		err := do()
+		if err == nil {
+			return nil // nearly always, on paths where each allocation counts
+		}
+		permanent := new(backoff.PermanentError)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.As(err, &permanent):
+			return permanent.Err
+		case failed != nil:
 			failed(err)
 			failed = nil
 		}
-	}
-	return backoff.RetryNotify(func() error {
-		err := do()
-		if err != nil && ctx.Err() != nil {
-			return backoff.Permanent(ctx.Err())
+		if For(ctx, pause) != nil {
+			return ctx.Err()
 		}
-		return err //nolint:wrapcheck // it is the caller's own
-	}, backoff.WithContext(backoff.NewConstantBackOff(pause), ctx), notify)
+	}
 }
 
 // Every calls do after each interval until ctx ends.

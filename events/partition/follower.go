@@ -27,9 +27,6 @@ const (
 	// unsavedFor is how long a worker reads on while its position cannot be stored. If it
 	// dies, its successor repeats what it did meanwhile.
 	unsavedFor = time.Second
-	// saveInterval is the shortest time between two writes of a position. After a crash
-	// the outcome of what was done within it is unknown.
-	saveInterval = 10 * time.Millisecond
 )
 
 // Follower reads one partition of a stage in stream order from its stored position on,

@@ -5,7 +5,7 @@
 //
 // A [Follower] reads one partition in stream order. How far it is processed is a
 // [Position] in the bucket POSITIONS: everything up to Next is done except the sequences
-// in Open. It is written as soon as something is done, at most every 10 ms, on the
+// in Open. It is written as soon as something is done, at most every 10 ms (of match: 100), on the
 // condition that nobody else has written since. That makes it a fence as well: a worker
 // that has lost its partition can no longer move it. It replaces server-side
 // acknowledgements, which cost a message each, reach the disk up to 100 ms late, and let a

@@ -20,11 +20,13 @@ type saver struct {
 	register *stream.Register
 	results  chan error     // answers to writes
 	failed   chan error     // why the partition cannot be followed any more, once
+	many     chan struct{}  // receives when so many messages are unsaved that it does not wait
 	trouble  stream.Trouble // why the position is not stored
 
 	// Owned by the goroutine of run, and after it by that of storeLast.
 	stored   bool // a position of this worker was stored: it has taken over
 	writing  bool
+	failing  bool // the last write was not stored
 	notUntil time.Time
 
 	mu      sync.Mutex
@@ -33,12 +35,16 @@ type saver struct {
 	since   time.Time // beginning of the first write since the last one that was stored; zero if all were
 }
 
+// hurryAt is how many unsaved messages make a write begin without waiting, so that it is
+// stored before there are unsavedLimit.
+const hurryAt = unsavedLimit / 2
+
 // slowSave is how long a position may take to be stored before that is logged: if the worker
 // dies meanwhile, the log shows why its successor repeated something.
 const slowSave = 100 * time.Millisecond
 
 func newSaver(f *Follower, register *stream.Register) *saver {
-	return &saver{f: f, register: register, results: make(chan error, 1), failed: make(chan error, 1)}
+	return &saver{f: f, register: register, results: make(chan error, 1), failed: make(chan error, 1), many: make(chan struct{}, 1)}
 }
 
 // took counts a message that was taken. The window has it already, so that a write which
@@ -46,10 +52,13 @@ func newSaver(f *Follower, register *stream.Register) *saver {
 func (s *saver) took() {
 	s.mu.Lock()
 	s.unsaved++
-	much := s.unsaved >= unsavedLimit
+	many := s.unsaved == hurryAt
 	s.mu.Unlock()
-	if much {
-		s.f.window.note()
+	if many {
+		select {
+		case s.many <- struct{}{}:
+		default: // it will look anyway
+		}
 	}
 }
 
@@ -61,14 +70,12 @@ func (s *saver) isBehind() bool {
 	return s.unsaved+s.pending >= unsavedLimit || !s.since.IsZero() && time.Since(s.since) >= unsavedFor
 }
 
-// isDue reports whether there is something to store.
-func (s *saver) isDue() bool {
-	if s.f.window.dirty() {
-		return true
-	}
+// isDue reports whether there is something to store, and whether that may wait.
+func (s *saver) isDue() (due, mayWait bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.unsaved >= unsavedLimit
+	many := s.unsaved >= hurryAt
+	s.mu.Unlock()
+	return many || s.f.window.dirty(), !many
 }
 
 // run stores the position, each time it has changed, until ctx ends.
@@ -77,16 +84,17 @@ func (s *saver) run(ctx context.Context) {
 	defer later.Stop()
 	defer slow.Stop()
 	for {
-		changed := s.f.window.changes
+		changed, many := s.f.window.changes, s.many
+		due, mayWait := s.isDue()
 		switch pause := time.Until(s.notUntil); {
 		case s.writing:
-			changed = nil
-		case !s.isDue():
-		case pause > 0:
+			changed, many = nil, nil
+		case !due:
+		case pause > 0 && (mayWait || s.failing):
 			changed = nil
 			later.Reset(pause)
 		default:
-			changed = nil
+			changed, many = nil, nil
 			s.begin()
 			slow.Reset(slowSave)
 		}
@@ -94,6 +102,7 @@ func (s *saver) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-changed:
+		case <-many:
 		case <-later.C:
 		case <-slow.C:
 			s.f.log.Debug("position not stored yet")
@@ -126,7 +135,7 @@ func (s *saver) begin() {
 	}
 	s.mu.Unlock()
 	pos.Owner, pos.Stream = s.f.owner, s.f.made
-	s.writing, s.notUntil = true, now.Add(saveInterval)
+	s.writing, s.notUntil = true, now.Add(s.f.stage.saveEvery)
 	s.register.Put(pos.encode(), func(err error) {
 		s.results <- err // one write at a time: never full
 	})
@@ -134,7 +143,7 @@ func (s *saver) begin() {
 
 // finished handles the answer to a write of the position.
 func (s *saver) finished(err error) error {
-	s.writing = false
+	s.writing, s.failing = false, err != nil
 	s.trouble.Note(err)
 	s.mu.Lock()
 	if err == nil {

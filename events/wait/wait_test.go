@@ -52,6 +52,20 @@ func TestUntilGivesUpWhatIsPermanent(t *testing.T) {
 	})
 }
 
+// Match waits so for each event, and nearly always the first try succeeds.
+func TestUntilAllocatesNothingUnlessItFails(t *testing.T) {
+	tries, heard := 0, 0
+	failed := func(error) { heard++ }
+	allocs := testing.AllocsPerRun(100, func() {
+		if Until(t.Context(), time.Second, failed, func() error { tries++; return nil }) != nil {
+			t.Error("failed")
+		}
+	})
+	if allocs != 0 || tries != 101 || heard != 0 {
+		t.Errorf("%v allocations in each of %d tries, %d failures reported; want 0 in 101, 0", allocs, tries, heard)
+	}
+}
+
 func TestForReportsWhyItEndedEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())

@@ -92,3 +92,18 @@ func PublishedAs(stored string) string {
 	}
 	return stored
 }
+
+// SplitRoom splits the subject on which a message of a room was published, room.<room>.<rest>,
+// into the room's token and the rest. It may also be the subject under which ROOMS stores the
+// message. Of any other subject both are "".
+func SplitRoom(subject string) (room, rest string) {
+	place, published := strings.CutPrefix(subject, "room.")
+	if stored, ok := strings.CutPrefix(subject, "rooms."); ok {
+		_, place, published = strings.Cut(stored, ".")
+	}
+	if !published {
+		return "", ""
+	}
+	room, rest, _ = strings.Cut(place, ".")
+	return room, rest
+}

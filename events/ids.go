@@ -48,10 +48,22 @@ const NoToken = "_"
 // Token returns id as one token of a NATS subject: the unpadded base64url of its bytes,
 // or "_" if it is empty. Subjects never contain a raw id.
 func Token[T ~string](id T) string {
+	return string(appendToken(make([]byte, 0, longestToken), id))
+}
+
+// longestToken is how many bytes the token of an id has at most.
+const longestToken = (MaxIDBytes*4 + 2) / 3
+
+func appendToken[T ~string](dst []byte, id T) []byte {
 	if id == "" {
-		return NoToken
+		return append(dst, NoToken...)
 	}
-	return base64.RawURLEncoding.EncodeToString([]byte(id))
+	return base64.RawURLEncoding.AppendEncode(dst, []byte(id))
+}
+
+// isToken reports whether token is that of an id, without making that.
+func isToken[T ~string](token string, id T) bool {
+	return string(appendToken(make([]byte, 0, longestToken), id)) == token
 }
 
 // errNoToken is the error for a string that [Token] never returns.

@@ -47,10 +47,10 @@ func ParseMarks(raw []byte) (RoomID, []Mark, error) {
 }
 
 // ParsePublishedMarks parses marks as [ParseMarks] does, and checks that they were published
-// on the subject of their room.
+// on the subject of their room, or are stored in ROOMS under that.
 func ParsePublishedMarks(subject string, raw []byte) (RoomID, []Mark, error) {
 	room, marks, err := ParseMarks(raw)
-	if err == nil && ReceiptSubject(room) != subject {
+	if err == nil && !isOfReceipts(subject, room) {
 		return "", nil, otherRoom(subject, room)
 	}
 	return room, marks, err

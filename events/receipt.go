@@ -43,17 +43,24 @@ func ParseReceipts(raw []byte) (RoomID, []Receipt, error) {
 }
 
 // ParsePublishedReceipts parses an m.receipt EDU as [ParseReceipts] does, and checks that
-// it was published on the subject of its room.
+// it was published on the subject of its room, or is stored in ROOMS under that.
 func ParsePublishedReceipts(subject string, raw []byte) (RoomID, []Receipt, error) {
 	room, receipts, err := ParseReceipts(raw)
-	if want := ReceiptSubject(room); room != "" && want != subject {
+	if room != "" && !isOfReceipts(subject, room) {
 		return "", nil, otherRoom(subject, room)
 	}
 	return room, receipts, err
 }
 
+// isOfReceipts reports whether [ReceiptSubject] is the subject on which a message was published,
+// or under which ROOMS stores it.
+func isOfReceipts(subject string, room RoomID) bool {
+	token, rest := SplitRoom(subject)
+	return IsReceipt(rest) && isToken(token, room)
+}
+
 func otherRoom(subject string, room RoomID) error {
-	return fmt.Errorf("%w: its subject names another room: published on %s, expected on %s", ErrBadEvent, subject, ReceiptSubject(room))
+	return fmt.Errorf("%w: its subject names another room: published on %s, expected on %s", ErrBadEvent, PublishedAs(subject), ReceiptSubject(room))
 }
 
 // ReceiptSubject returns the subject on which a homeserver publishes a room's receipts, and
@@ -163,9 +170,12 @@ const ClearedNotifs = "cleared_notifs"
 
 // ClearsNotifs reports whether an object of a receipt has the field [ClearedNotifs], also under its
 // unstable name.
-func ClearsNotifs(data gjson.Result) bool {
-	return data.Get(ClearedNotifs).Type == gjson.True ||
-		data.Get(gjson.Escape("org.matrix.msc4234."+ClearedNotifs)).Type == gjson.True
+func ClearsNotifs(data gjson.Result) (clears bool) {
+	data.ForEach(func(key, value gjson.Result) bool {
+		clears = value.Type == gjson.True && (key.Str == ClearedNotifs || key.Str == "org.matrix.msc4234."+ClearedNotifs)
+		return !clears
+	})
+	return clears
 }
 
 func (r *receiptReader) skip(mistake string) {

@@ -37,6 +37,17 @@ type RoomEvent struct {
 	// part of Raw that no check applies to: it may be any JSON value.
 	Unsigned []byte
 	Raw      []byte // the whole event, as received
+
+	text string // Raw, of which the strings above are parts; "" if the event was not parsed
+}
+
+// Text returns Raw as a string. It is the one of which the event's strings are parts: whoever
+// keeps one of these for long keeps the whole event, or clones it.
+func (e *RoomEvent) Text() string {
+	if e.text == "" {
+		return string(e.Raw)
+	}
+	return e.text
 }
 
 // ParseRoomEvent parses a room event; the result refers to raw. The event must be a JSON
@@ -63,7 +74,7 @@ func ParseRoomEvent(raw []byte) (RoomEvent, error) {
 // event as many times. It goes on after a mistake, so that the event shows which state it
 // would set.
 func readRoomEvent(doc gjson.Result, raw []byte) (RoomEvent, error) {
-	r := eventReader{event: RoomEvent{Raw: raw}}
+	r := eventReader{event: RoomEvent{Raw: raw, text: doc.Raw}}
 	doc.ForEach(func(key, value gjson.Result) bool {
 		r.read(key.Str, value)
 		return true
@@ -90,15 +101,15 @@ func (r *eventReader) read(key string, value gjson.Result) {
 	raw := ev.Raw[value.Index : value.Index+len(value.Raw)]
 	switch key {
 	case "event_id":
-		ev.EventID = EventID(r.text(1, key, value))
+		ev.EventID = EventID(r.text(1, key, value, raw))
 	case "room_id":
-		ev.RoomID = RoomID(r.text(2, key, value))
+		ev.RoomID = RoomID(r.text(2, key, value, raw))
 	case "type":
-		ev.Type = r.text(4, key, value)
+		ev.Type = r.text(4, key, value, raw)
 	case "sender":
-		ev.Sender = UserID(r.text(8, key, value))
+		ev.Sender = UserID(r.text(8, key, value, raw))
 	case "state_key":
-		ev.IsState, ev.StateKey = true, r.text(16, key, value)
+		ev.IsState, ev.StateKey = true, r.text(16, key, value, raw)
 	case "origin_server_ts":
 		ev.OriginServerTS = value.Int()
 	case "content":
@@ -124,8 +135,10 @@ func (r *eventReader) want(ok bool, mistake string) {
 // once refuses a field that occurs twice: a later reader of the event may use the other
 // one.
 func (r *eventReader) once(field uint8, key string) {
-	r.want(r.seen&field == 0, key+" occurs twice")
-	r.astray = r.astray || r.seen&field != 0
+	if r.seen&field != 0 {
+		r.want(false, key+" occurs twice")
+		r.astray = true
+	}
 	r.seen |= field
 }
 
@@ -137,8 +150,9 @@ func (r *eventReader) checkJSON(what string, raw []byte) bool {
 	return err == nil
 }
 
-// text reads a field that must be a short string. It returns "" if it is not.
-func (r *eventReader) text(field uint8, key string, value gjson.Result) string {
+// text reads a field that must be a short string, of which raw is the JSON. It returns "" if it
+// is not.
+func (r *eventReader) text(field uint8, key string, value gjson.Result, raw []byte) string {
 	r.once(field, key)
 	switch {
 	case value.Type != gjson.String:
@@ -147,7 +161,7 @@ func (r *eventReader) text(field uint8, key string, value gjson.Result) string {
 		r.want(false, fmt.Sprintf("%s has %d bytes, the limit is %d", key, len(value.Str), MaxIDBytes))
 	case strings.ContainsRune(value.Str, 0):
 		r.want(false, key+" has a NUL")
-	case r.checkJSON(key, []byte(value.Raw)):
+	case r.checkJSON(key, raw):
 		return value.Str
 	}
 	r.astray = true
@@ -175,12 +189,31 @@ func (e *RoomEvent) check() error {
 // Subject returns the subject on which a homeserver publishes the event:
 // room.<room>.state.<type>.<state key> or room.<room>.event.
 func (e *RoomEvent) Subject() string {
-	room := "room." + Token(e.RoomID)
-	if e.IsState {
-		return room + ".state." + Token(e.Type) + "." + Token(e.StateKey)
+	if !e.IsState {
+		return e.SupersededSubject()
 	}
-	return room + ".event"
+	subject := appendToken(append(make([]byte, 0, usualSubject), "room."...), e.RoomID)
+	subject = appendToken(append(subject, ".state."...), e.Type)
+	return string(appendToken(append(subject, '.'), e.StateKey))
 }
+
+// usualSubject is how many bytes most subjects have at most.
+const usualSubject = 512
+
+// IsOn reports whether [RoomEvent.Subject] is the subject on which a message was published, or
+// under which ROOMS stores it.
+func (e *RoomEvent) IsOn(subject string) bool {
+	room, rest := SplitRoom(subject)
+	if !e.IsState {
+		return rest == eventRest && isToken(room, e.RoomID)
+	}
+	state, isState := strings.CutPrefix(rest, "state.")
+	kind, key, _ := strings.Cut(state, ".")
+	return isState && isToken(kind, e.Type) && isToken(key, e.StateKey) && isToken(room, e.RoomID)
+}
+
+// eventRest is what follows room.<room>. in the subject of events that are not state.
+const eventRest = "event"
 
 // Emptied returns the event that a state event which cannot be read counts as: the same
 // with empty content, so that the state which it replaced no longer applies. ok is false
@@ -203,23 +236,27 @@ func (e *RoomEvent) Emptied() (empty RoomEvent, ok bool) {
 // SupersededSubject returns the subject on which a homeserver publishes a state event that
 // is not the room's current state, such as one that came late and lost against newer state
 // (Matrix specification, "State resolution"): that of events which are not state.
-func (e *RoomEvent) SupersededSubject() string { return "room." + Token(e.RoomID) + ".event" }
+func (e *RoomEvent) SupersededSubject() string {
+	return string(append(appendToken(append(make([]byte, 0, usualSubject), "room."...), e.RoomID), "."+eventRest...))
+}
 
-// ParsePublished parses a room event as [ParseRoomEvent] does, and checks its subject: on
-// another one it would change another room, or replace other state.
+// ParsePublished parses a room event as [ParseRoomEvent] does, and checks the subject on which
+// it was published, or under which ROOMS stores it: on another one it would change another
+// room, or replace other state.
 func ParsePublished(subject string, raw []byte) (RoomEvent, error) {
 	ev, err := ParseRoomEvent(raw)
-	if err != nil || ev.Subject() == subject {
+	if err != nil || ev.IsOn(subject) {
 		return ev, err
 	}
+	subject = PublishedAs(subject)
 	return RoomEvent{}, fmt.Errorf("%w: %s: published on %s, expected on %s", ErrBadEvent, ev.misplaced(subject), subject, ev.Subject())
 }
 
 // ParseMarked is [ParsePublished] of an event that may be marked as superseded: state that is
 // not the room's current state has the subject of other events.
 func ParseMarked(subject string, raw []byte, superseded bool) (RoomEvent, error) {
-	if superseded {
-		if ev, err := ParseRoomEvent(raw); err != nil || ev.SupersededSubject() == subject {
+	if room, rest := SplitRoom(subject); superseded && rest == eventRest {
+		if ev, err := ParseRoomEvent(raw); err != nil || isToken(room, ev.RoomID) {
 			return ev, err
 		}
 	}
@@ -283,8 +320,8 @@ func (e *RoomEvent) AgeAt(arrival time.Time) (age time.Duration, known bool) {
 
 // SentAt returns origin_server_ts as a time, or the zero time.
 func (e *RoomEvent) SentAt() time.Time {
-	if ms := gjson.GetBytes(e.Raw, "origin_server_ts").Int(); ms > 0 {
-		return time.UnixMilli(ms)
+	if e.OriginServerTS > 0 {
+		return time.UnixMilli(e.OriginServerTS)
 	}
 	return time.Time{}
 }

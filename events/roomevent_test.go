@@ -84,6 +84,30 @@ func TestRoomEventSubject(t *testing.T) {
 		if got := tc.ev.Subject(); got != tc.want {
 			t.Errorf("subject is %s, want %s", got, tc.want)
 		}
+		stored := strings.Replace(tc.want, "room.", "rooms.7.", 1) // in ROOMS
+		for subject, want := range map[string]bool{
+			tc.want: true, stored: true, tc.want + ".x": false, stored + "x": false, "x" + tc.want: false, "rooms.7." + tc.want: false,
+			"room." + room: false, "room." + room + ".state": false, "room." + room + ".receipt": false, "": false,
+			strings.Replace(stored, room, events.Token("!q"), 1): false, strings.Replace(stored, room, "!r", 1): false,
+		} {
+			if tc.ev.IsOn(subject) != want {
+				t.Errorf("%+v is on %s: %v", tc.ev, subject, !want)
+			}
+		}
+	}
+}
+
+// Match parses each event, and a homeserver in Go as well.
+func TestEventIsParsedIntoOneString(t *testing.T) {
+	raw, subject := []byte(eventstest.GoodEvent), "rooms.7."+events.Token("!r")+".state."+events.Token("m.x")+"._"
+	allocs := testing.AllocsPerRun(100, func() {
+		ev, err := events.ParseMarked(subject, raw, false)
+		if err != nil || ev.Text() != eventstest.GoodEvent {
+			t.Errorf("parsed as %+v, error %v", ev, err)
+		}
+	})
+	if allocs > 1 {
+		t.Errorf("%v allocations to parse an event, want one", allocs)
 	}
 }
 

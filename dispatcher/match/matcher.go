@@ -166,7 +166,7 @@ func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 		m.reject(msg, events.DeadBadEvent, errAstray)
 		return
 	}
-	_, rest := splitRoom(msg)
+	_, rest := events.SplitRoom(msg.Subject)
 	if events.IsBarrier(rest) {
 		m.passBarrier(ctx, msg)
 		return
@@ -188,7 +188,7 @@ func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
 
 // readEvent matches a room event in its turn.
 func (m *Matcher) readEvent(ctx context.Context, msg partition.Message) {
-	ev, err := events.ParseMarked(msg.Published(), msg.Data, msg.Superseded)
+	ev, err := events.ParseMarked(msg.Subject, msg.Data, msg.Superseded)
 	if err != nil {
 		m.forget(msg)
 		m.reject(msg, events.DeadBadEvent, err)
@@ -209,7 +209,7 @@ func (m *Matcher) readEvent(ctx context.Context, msg partition.Message) {
 	}
 	m.cfg.Counts.RoomEvents.Add(1)
 	var reader events.UserID
-	if !ev.IsState || msg.Published() == ev.Subject() { // else newer state stands
+	if !ev.IsState || ev.IsOn(msg.Subject) { // else newer state stands
 		reader = readerOf(&ev, r)
 		r.fold(&ev)
 	}

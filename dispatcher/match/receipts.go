@@ -13,7 +13,7 @@ import (
 // an event that has not arrived waits for it. If some receipts cannot be parsed, the EDU
 // becomes a dead letter as well.
 func (m *Matcher) readReceipts(ctx context.Context, msg partition.Message) {
-	id, receipts, unread := events.ParsePublishedReceipts(msg.Published(), msg.Data)
+	id, receipts, unread := events.ParsePublishedReceipts(msg.Subject, msg.Data)
 	receipts = slices.DeleteFunc(receipts, func(r events.Receipt) bool { return !m.cfg.Directory.Knows(r.User) })
 	switch { // without known users, no log holds anything to read
 	case len(receipts) == 0 && unread != nil:
@@ -47,7 +47,7 @@ func (m *Matcher) readReceipts(ctx context.Context, msg partition.Message) {
 
 // readMarks writes who marked a room as unread, or took that back.
 func (m *Matcher) readMarks(ctx context.Context, msg partition.Message) {
-	id, marks, err := events.ParsePublishedMarks(msg.Published(), msg.Data)
+	id, marks, err := events.ParsePublishedMarks(msg.Subject, msg.Data)
 	if err != nil {
 		m.reject(msg, events.DeadBadReceipt, err)
 		return

@@ -70,7 +70,7 @@ func (m *Matcher) redactState(ctx context.Context, f *fanout, r *room, d *redact
 // redactArrived redacts a state event whose redaction arrived before it.
 func (m *Matcher) redactArrived(f *fanout, r *room, ev *events.RoomEvent) error {
 	for _, it := range f.pending {
-		if d := it.redaction; d != nil && ev.IsState && f.msg.Published() == ev.Subject() && d.appliesTo(ev.Sender) {
+		if d := it.redaction; d != nil && ev.IsState && ev.IsOn(f.msg.Subject) && d.appliesTo(ev.Sender) {
 			return m.replaceRedacted(f, r, ev, f.msg.Seq, d)
 		}
 	}

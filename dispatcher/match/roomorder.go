@@ -1,9 +1,9 @@
 package match
 
 import (
-	"strings"
 	"sync"
 
+	"poked/events"
 	"poked/events/partition"
 )
 
@@ -26,16 +26,6 @@ type roomTurn struct {
 	next []partition.Message
 }
 
-// splitRoom splits the subject on which a message of ROOMS was published,
-// room.<room>.<rest>, into the room's token and the rest.
-func splitRoom(msg partition.Message) (room, rest string) { return splitSubject(msg.Published()) }
-
-func splitSubject(published string) (room, rest string) {
-	_, subject, _ := strings.Cut(published, ".")
-	room, rest, _ = strings.Cut(subject, ".")
-	return room, rest
-}
-
 func newRoomOrder() roomOrder { return roomOrder{rooms: map[string]roomTurn{}} }
 
 // begin reports whether it is the turn of a message. If not, end returns the message when
@@ -43,7 +33,7 @@ func newRoomOrder() roomOrder { return roomOrder{rooms: map[string]roomTurn{}} }
 func (q *roomOrder) begin(msg partition.Message) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	room, _ := splitRoom(msg)
+	room, _ := events.SplitRoom(msg.Subject)
 	t, busy := q.rooms[room]
 	switch {
 	case !busy:
@@ -59,7 +49,7 @@ func (q *roomOrder) begin(msg partition.Message) bool {
 func (q *roomOrder) end(msg partition.Message) (next partition.Message, waits bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	room, _ := splitRoom(msg)
+	room, _ := events.SplitRoom(msg.Subject)
 	t := q.rooms[room]
 	if len(t.next) == 0 {
 		delete(q.rooms, room)

@@ -101,7 +101,7 @@ func (rs *rooms) read(ctx context.Context, r *room, before uint64) error {
 		if err != nil {
 			return fmt.Errorf("read room state: %w", err)
 		}
-		if _, rest := splitSubject(state.Subject); events.IsThreadSubscription(rest) {
+		if _, rest := events.SplitRoom(state.Subject); events.IsThreadSubscription(rest) {
 			sub, _ := events.ParsePublishedThreadSubscription(state.Subject, state.Data) // as below
 			r.subscribe(sub)
 			continue

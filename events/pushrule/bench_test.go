@@ -15,6 +15,16 @@ func BenchmarkNewEvent(b *testing.B) {
 	}
 }
 
+// BenchmarkReset is the same with the memory of the event before.
+func BenchmarkReset(b *testing.B) {
+	ev := new(Event)
+	b.ReportAllocs()
+	for b.Loop() {
+		ev.Reset(messageEvent, Room{MemberCount: 100})
+		Everyone().Decide(ev)
+	}
+}
+
 func BenchmarkOneUser(b *testing.B) {
 	predefined := Predefined("@me:x")
 	user, room := User{ID: "@me:x", DisplayName: "Me"}, Room{MemberCount: 100}

@@ -19,7 +19,7 @@ type textMatch struct {
 
 func (c *textMatch) holds(ev *Event) bool {
 	n := ev.textAt(c.path)
-	return n != nil && c.glob.matchWhole(n.fold())
+	return n != nil && c.glob.matchWhole(ev.fold(n))
 }
 
 // bodyMatch is event_match on content.body, and the condition of a content rule.
@@ -75,7 +75,7 @@ func (c *senderPermission) holds(ev *Event) bool { return ev.room.maySenderNotif
 type noMentions struct{}
 
 func (noMentions) holds(ev *Event) bool {
-	return ev.root.member("content").member("m.mentions") == nil
+	return ev.contentMember("m.mentions") == nil
 }
 
 // relatedMatch is im.nheko.msc3664.related_event_match. Without a pattern the relation alone is sufficient.
@@ -95,7 +95,7 @@ func (c *relatedMatch) holds(ev *Event) bool {
 
 // isFallingBack reports whether the event's reply is a fallback for clients without threads.
 func (ev *Event) isFallingBack() bool {
-	n := ev.root.member("content").member("m.relates_to").member("is_falling_back")
+	n := ev.member(ev.contentMember("m.relates_to"), "is_falling_back")
 	return n != nil && n.scalar == scalar{shape: shapeBool, number: 1}
 }
 

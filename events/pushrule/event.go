@@ -26,7 +26,7 @@ type User struct {
 }
 
 // Event is an event in its room, ready to be evaluated for many users. It caches intermediate results, so it must not
-// be used concurrently.
+// be used concurrently. One that is reset keeps its memory for the next event.
 type Event struct {
 	root    node
 	sender  string // "" if absent, like roomID
@@ -37,26 +37,36 @@ type Event struct {
 	// subscribed reports whether a user is subscribed to the event's thread; nil if it has none, or that is unknown.
 	subscribed func(userID string) bool
 
-	body    *body // content.body, nil if it is not a string
-	hasBody bool  // body has been computed
+	body    body // content.body, without text if it is not a string
+	hasBody bool // body has been computed
 
 	holding slots  // memoised conditions that hold
 	failing slots  // memoised conditions that do not hold
 	user    User   // the user being evaluated
 	scratch []byte // buffer for that user's folded text
+
+	arena arena
 }
 
 // NewEvent prepares an event in the client-server format for evaluation. With invalid JSON the results are undefined,
 // but it does not panic. The event copies raw but keeps room's map, which must not change while the event is in use.
 func NewEvent(raw []byte, room Room) *Event {
-	ev := &Event{root: newNode(gjson.ParseBytes(raw)), room: room}
+	ev := new(Event)
+	ev.Reset(string(raw), room)
+	return ev
+}
+
+// Reset makes the event another one, as NewEvent does of its bytes. Decisions about the one before are not valid any
+// more, and nothing else refers to that.
+func (ev *Event) Reset(raw string, room Room) {
+	ev.arena.reset()
+	*ev = Event{root: newNode(gjson.Parse(raw)), room: room, scratch: ev.scratch, arena: ev.arena}
 	if sender := ev.textAt([]string{"sender"}); sender != nil {
 		ev.sender = sender.text
 	}
 	if roomID := ev.textAt([]string{"room_id"}); roomID != nil {
 		ev.roomID = roomID.text
 	}
-	return ev
 }
 
 // Relate sets the event to which this one relates by relType; "m.in_reply_to" means a reply (MSC3664).
@@ -78,11 +88,16 @@ func (ev *Event) InThread(subscribed func(userID string) bool) { ev.subscribed =
 func (ev *Event) at(path []string) *node {
 	n := &ev.root
 	for _, name := range path {
-		if n = n.member(name); n == nil {
+		if n = ev.member(n, name); n == nil {
 			return nil
 		}
 	}
 	return n
+}
+
+// contentMember returns a member of the event's content, or nil.
+func (ev *Event) contentMember(name string) *node {
+	return ev.member(ev.member(&ev.root, "content"), name)
 }
 
 // textAt returns the value at a path if it is a string, else nil.
@@ -103,11 +118,14 @@ type body struct {
 func (ev *Event) bodyText() *body {
 	if !ev.hasBody {
 		ev.hasBody = true
-		if n := ev.root.member("content").member("body"); n != nil && n.shape == shapeString {
-			ev.body = &body{text: n.fold()}
+		if n := ev.contentMember("body"); n != nil && n.shape == shapeString {
+			ev.body.text = ev.fold(n)
 		}
 	}
-	return ev.body
+	if ev.body.text == nil {
+		return nil
+	}
+	return &ev.body
 }
 
 func (b *body) words() *wordSet {

@@ -70,21 +70,22 @@ func newNode(doc gjson.Result) node {
 	return node{scalar: value, raw: doc.Raw}
 }
 
-// fold returns the folded text of a string.
-func (n *node) fold() []byte {
+// fold returns the folded text of a string of the event.
+func (ev *Event) fold(n *node) []byte {
 	if n.folded == nil {
-		n.folded = appendFold(make([]byte, 0, len(n.text)), n.text)
+		n.folded = ev.arena.fold(n.text)
 	}
 	return n.folded
 }
 
-// member returns the object's member of that name, or nil.
-func (n *node) member(name string) *node {
+// member returns the member of that name of an object of the event, or nil.
+func (ev *Event) member(n *node, name string) *node {
 	if n == nil || n.shape != shapeObject {
 		return nil
 	}
 	if n.members == nil {
-		n.members = newMembers(n.raw)
+		n.members = ev.arena.members()
+		n.members.parse(n.raw)
 	}
 	return n.members.get(name)
 }
@@ -119,8 +120,7 @@ type members struct {
 	places map[string]int
 }
 
-func newMembers(raw string) *members {
-	m := &members{names: make([]string, 0, usualEntries), nodes: make([]node, 0, usualEntries)}
+func (m *members) parse(raw string) {
 	gjson.Parse(raw).ForEach(func(name, value gjson.Result) bool {
 		m.names = append(m.names, name.Str)
 		m.nodes = append(m.nodes, newNode(value))
@@ -132,7 +132,6 @@ func newMembers(raw string) *members {
 			m.places[name] = i
 		}
 	}
-	return m
 }
 
 func (m *members) get(name string) *node {

@@ -43,7 +43,7 @@ func (c *ownIDMatch) fits(ev *Event, at *node) bool {
 		return true
 	}
 	ev.scratch = appendFold(ev.scratch[:0], ev.user.ID)
-	return bytes.Equal(at.fold(), ev.scratch)
+	return bytes.Equal(ev.fold(at), ev.scratch)
 }
 
 // containsOwnID is event_property_contains with the user's own id as its value.

@@ -90,7 +90,7 @@ func noMatch(n *node) string {
 
 // notInBody returns why a text is not found in content.body.
 func notInBody(ev *Event) string {
-	if body := ev.root.member("content").member("body"); body == nil || body.shape != shapeString {
+	if body := ev.contentMember("body"); body == nil || body.shape != shapeString {
 		return noMatch(body)
 	}
 	return "not found"

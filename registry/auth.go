@@ -9,6 +9,7 @@ import (
 	"poked/events"
 	"poked/events/homeserver"
 	"poked/events/httpserve"
+	"poked/registry/problem"
 )
 
 // Identity is the owner of an access token.
@@ -34,10 +35,10 @@ type Authenticator func(ctx context.Context, token string) (Identity, error)
 func authenticate(ctx context.Context, auth Authenticator, r *http.Request) (Identity, error) {
 	token, _, err := httpserve.Tokens(r)
 	if err != nil {
-		return Identity{}, fail(invalidParam, err.Error())
+		return Identity{}, problem.New(problem.InvalidParam, err.Error())
 	}
 	if token == "" {
-		return Identity{}, fail(missingToken, "missing access token: send it in the header Authorization: Bearer")
+		return Identity{}, problem.New(problem.MissingToken, "missing access token: send it in the header Authorization: Bearer")
 	}
 	identity, err := auth(ctx, token)
 	if err != nil {
@@ -54,11 +55,11 @@ func refusal(err error) error {
 	known := errors.As(err, &answer)
 	switch {
 	case errors.Is(err, ErrUnknownToken), errors.Is(err, homeserver.ErrUnknownToken):
-		return &apiError{problem: unknownToken, message: "unknown access token", softLogout: known && answer.SoftLogout}
+		return &problem.Error{Kind: problem.UnknownToken, Message: "unknown access token", SoftLogout: known && answer.SoftLogout}
 	case known && answer.Errcode == "M_USER_LOCKED":
-		return &apiError{problem: userLocked, message: "this account is locked", softLogout: answer.SoftLogout}
+		return &problem.Error{Kind: problem.UserLocked, Message: "this account is locked", SoftLogout: answer.SoftLogout}
 	case errors.Is(err, homeserver.ErrCannotTell), errors.Is(err, homeserver.ErrRefused):
-		return &apiError{problem: noHomeserver, message: "the homeserver cannot be reached now, try again later", cause: err}
+		return &problem.Error{Kind: problem.NoHomeserver, Message: "the homeserver cannot be reached now, try again later", Cause: err}
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"poked/events"
 	"poked/registry/database"
+	"poked/registry/problem"
 )
 
 // maxDepartures bounds how many logouts are remembered. It exceeds what can happen while
@@ -17,8 +18,8 @@ const maxDepartures = 10_000
 
 // errLoggedOut reports that a device of the client's account was logged out after the
 // client was authenticated. Only the homeserver knows whether this token is still valid.
-var errLoggedOut error = &apiError{
-	problem: limitExceeded, message: "a device of this account was logged out at the same time, try again", retryAfter: strangerWait,
+var errLoggedOut error = &problem.Error{
+	Kind: problem.LimitExceeded, Message: "a device of this account was logged out at the same time, try again", RetryAfter: strangerWait,
 }
 
 // departures remembers recent logouts of users and devices, in the order in which they

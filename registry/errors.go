@@ -3,95 +3,16 @@ package registry
 import (
 	"errors"
 	"math"
-	"net/http"
 	"time"
 
 	"poked/registry/database"
+	"poked/registry/problem"
 )
 
-// problem is a way in which a request can fail. Each has one errcode and one
-// HTTP status; see [problem.wire].
-type problem int
-
-const (
-	internal problem = iota
-	notJSON
-	badJSON
-	missingParam
-	invalidParam
-	noSuchNeighbour
-	forbidden
-	notFound
-	tooLarge
-	missingToken
-	unknownToken
-	limitExceeded
-	natsAway
-	storeAway
-	unknownPath
-	wrongMethod
-	userLocked
-	noHomeserver
-	expiredActivation
-	unknownActivation
-)
-
-// wire is the one table of errcodes and statuses (client-server API, "Standard
-// error response").
-func (p problem) wire() (errcode string, status int) {
-	table := [...]struct {
-		errcode string
-		status  int
-	}{
-		internal:        {"M_UNKNOWN", http.StatusInternalServerError},
-		notJSON:         {"M_NOT_JSON", http.StatusBadRequest},
-		badJSON:         {"M_BAD_JSON", http.StatusBadRequest},
-		missingParam:    {"M_MISSING_PARAM", http.StatusBadRequest},
-		invalidParam:    {"M_INVALID_PARAM", http.StatusBadRequest},
-		noSuchNeighbour: {"M_UNKNOWN", http.StatusBadRequest},
-		forbidden:       {"M_FORBIDDEN", http.StatusForbidden},
-		notFound:        {"M_NOT_FOUND", http.StatusNotFound},
-		tooLarge:        {"M_TOO_LARGE", http.StatusRequestEntityTooLarge},
-		missingToken:    {"M_MISSING_TOKEN", http.StatusUnauthorized},
-		unknownToken:    {"M_UNKNOWN_TOKEN", http.StatusUnauthorized},
-		limitExceeded:   {"M_LIMIT_EXCEEDED", http.StatusTooManyRequests},
-		natsAway:        {"M_UNKNOWN", http.StatusServiceUnavailable},
-		storeAway:       {"M_UNKNOWN", http.StatusServiceUnavailable},
-		unknownPath:     {"M_UNRECOGNIZED", http.StatusNotFound},
-		wrongMethod:     {"M_UNRECOGNIZED", http.StatusMethodNotAllowed},
-		userLocked:      {"M_USER_LOCKED", http.StatusUnauthorized},
-		noHomeserver:    {"M_UNKNOWN", http.StatusBadGateway},
-		// MSC4174
-		expiredActivation: {"M_EXPIRED_ACTIVATION_TOKEN", http.StatusBadRequest},
-		unknownActivation: {"M_UNKNOWN_ACTIVATION_TOKEN", http.StatusBadRequest},
-	}
-	return table[p].errcode, table[p].status
-}
-
-// apiError is the reason why a request failed, as sent to the client.
-type apiError struct {
-	problem    problem
-	message    string        // a sentence for people
-	retryAfter time.Duration // of limitExceeded, natsAway and storeAway
-	allow      string        // of wrongMethod: the methods that exist
-	softLogout bool          // of unknownToken and userLocked: the client keeps what it has
-	cause      error         // of noHomeserver and storeAway, for the log
-}
-
-func (e *apiError) Error() string {
-	errcode, _ := e.problem.wire()
-	return errcode + ": " + e.message
-}
-
-// Unwrap returns the cause, if there is one.
-func (e *apiError) Unwrap() error { return e.cause }
-
-func fail(p problem, message string) error { return &apiError{problem: p, message: message} }
-
-// asAPIError returns the apiError in err. An error without one is an internal failure:
+// problemOf returns the [problem.Error] in err. An error without one is an internal failure:
 // the client gets a general message, and the details go to the log.
-func asAPIError(err error) *apiError {
-	var known *apiError
+func problemOf(err error) *problem.Error {
+	var known *problem.Error
 	if errors.As(err, &known) {
 		return known
 	}
@@ -100,11 +21,11 @@ func asAPIError(err error) *apiError {
 		if database.FromServer(err) {
 			retry = retryServer
 		}
-		return &apiError{
-			problem: storeAway, message: "the server cannot store changes at the moment, try again later", retryAfter: retry, cause: err,
+		return &problem.Error{
+			Kind: problem.StoreAway, Message: "the server cannot store changes at the moment, try again later", RetryAfter: retry, Cause: err,
 		}
 	}
-	return &apiError{problem: internal, message: "internal server error, try again later"}
+	return &problem.Error{Kind: problem.Internal, Message: "internal server error, try again later"}
 }
 
 // errorBody is the JSON of an error.
@@ -115,11 +36,11 @@ type errorBody struct {
 	SoftLogout   bool   `json:"soft_logout,omitempty"`
 }
 
-func (e *apiError) body() errorBody {
-	errcode, _ := e.problem.wire()
+func bodyOf(e *problem.Error) errorBody {
+	errcode, _ := e.Kind.Wire()
 	return errorBody{
-		Errcode: errcode, Error: e.message,
-		RetryAfterMS: ceil(e.retryAfter, time.Millisecond), SoftLogout: e.softLogout,
+		Errcode: errcode, Error: e.Message,
+		RetryAfterMS: ceil(e.RetryAfter, time.Millisecond), SoftLogout: e.SoftLogout,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"poked/events"
+	"poked/registry/problem"
 )
 
 // fields reads the keys of a JSON object and collects every error, so that the client
@@ -23,14 +24,14 @@ type fields struct {
 func parseFields(body []byte) (*fields, error) {
 	// encoding/json would replace invalid UTF-8 silently.
 	if !utf8.Valid(body) || !json.Valid(body) {
-		return nil, fail(notJSON, "the request body is not JSON")
+		return nil, problem.New(problem.NotJSON, "the request body is not JSON")
 	}
 	if err := events.CheckJSON(body); err != nil { // parts of it go to push gateways
-		return nil, fail(badJSON, "the request body "+err.Error())
+		return nil, problem.New(problem.BadJSON, "the request body "+err.Error())
 	}
 	raw, err := parseObject(body)
 	if err != nil {
-		return nil, fail(badJSON, "the request body "+err.Error())
+		return nil, problem.New(problem.BadJSON, "the request body "+err.Error())
 	}
 	return &fields{raw: raw}, nil
 }
@@ -168,11 +169,11 @@ func (f *fields) want(ok bool, key, rule string) {
 func (f *fields) err() error {
 	switch {
 	case len(f.wrongType) > 0:
-		return fail(badJSON, strings.Join(f.wrongType, "; "))
+		return problem.New(problem.BadJSON, strings.Join(f.wrongType, "; "))
 	case len(f.missing) > 0:
-		return fail(missingParam, "missing: "+strings.Join(f.missing, ", "))
+		return problem.New(problem.MissingParam, "missing: "+strings.Join(f.missing, ", "))
 	case len(f.invalid) > 0:
-		return fail(invalidParam, strings.Join(f.invalid, "; "))
+		return problem.New(problem.InvalidParam, strings.Join(f.invalid, "; "))
 	}
 	return nil
 }

@@ -12,13 +12,14 @@ import (
 
 	"poked/events/pushgateway"
 	"poked/events/pushrule"
+	"poked/registry/problem"
 )
 
 // refusedAsMatrix checks that an error has an errcode for clients.
 func refusedAsMatrix(t *testing.T, err error) {
 	t.Helper()
-	var refusal *apiError
-	if !errors.As(err, &refusal) || refusal.problem == internal {
+	var refusal *problem.Error
+	if !errors.As(err, &refusal) || refusal.Kind == problem.Internal {
 		t.Errorf("%v has no errcode for clients", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"poked/events"
 	"poked/events/homeserver"
+	"poked/registry/problem"
 )
 
 const (
@@ -123,7 +124,7 @@ func (h *homeserverTokens) admitStranger(ctx context.Context) (leave func(), err
 	bounded, cancel := context.WithTimeout(ctx, strangerWait)
 	defer cancel()
 	if h.strangers.Acquire(bounded, 1) != nil {
-		return nil, &apiError{problem: limitExceeded, message: "too many requests with unknown access tokens", retryAfter: strangerWait}
+		return nil, &problem.Error{Kind: problem.LimitExceeded, Message: "too many requests with unknown access tokens", RetryAfter: strangerWait}
 	}
 	return func() { h.strangers.Release(1) }, nil
 }

@@ -18,6 +18,7 @@ import (
 	"poked/events/homeserver"
 	"poked/events/pushgateway"
 	"poked/events/stream"
+	"poked/registry/problem"
 )
 
 // maxBodyBytes bounds a request body.
@@ -85,11 +86,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (a *api) answer(ctx context.Context, c *call, route route) (any, error) {
 	if route == nil {
-		return nil, fail(unknownPath, "unknown path")
+		return nil, problem.New(problem.UnknownPath, "unknown path")
 	}
 	handle, ok := route[c.request.Method]
 	if !ok {
-		return nil, &apiError{problem: wrongMethod, message: "method not allowed at this path", allow: route.methods()}
+		return nil, &problem.Error{Kind: problem.WrongMethod, Message: "method not allowed at this path", Allow: route.methods()}
 	}
 	if c.passed {
 		return handle(ctx, c)
@@ -126,10 +127,10 @@ func (c *call) body() ([]byte, error) {
 	raw, err := io.ReadAll(c.request.Body)
 	var over *http.MaxBytesError
 	if errors.As(err, &over) {
-		return nil, fail(tooLarge, "the request body is longer than "+strconv.Itoa(maxBodyBytes)+" bytes")
+		return nil, problem.New(problem.TooLarge, "the request body is longer than "+strconv.Itoa(maxBodyBytes)+" bytes")
 	}
 	if err != nil {
-		return nil, fail(notJSON, "the request body ended too early")
+		return nil, problem.New(problem.NotJSON, "the request body ended too early")
 	}
 	return raw, nil
 }
@@ -153,14 +154,14 @@ func write(w http.ResponseWriter, answer any, err error) (status int, errcode st
 		status = http.StatusCreated
 	}
 	if err != nil {
-		e := asAPIError(err)
-		errcode, status = e.problem.wire()
-		answer = e.body()
-		if e.retryAfter > 0 {
-			w.Header().Set("Retry-After", strconv.FormatInt(ceil(e.retryAfter, time.Second), 10))
+		e := problemOf(err)
+		errcode, status = e.Kind.Wire()
+		answer = bodyOf(e)
+		if e.RetryAfter > 0 {
+			w.Header().Set("Retry-After", strconv.FormatInt(ceil(e.RetryAfter, time.Second), 10))
 		}
-		if e.allow != "" {
-			w.Header().Set("Allow", e.allow)
+		if e.Allow != "" {
+			w.Header().Set("Allow", e.Allow)
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -210,9 +211,9 @@ func (a *api) record(c *call, began time.Time, status int, errcode string, err e
 
 // whyOf returns the cause, which the client does not see.
 func whyOf(err error) error {
-	var known *apiError
-	if errors.As(err, &known) && known.cause != nil {
-		return known.cause
+	var known *problem.Error
+	if errors.As(err, &known) && known.Cause != nil {
+		return known.Cause
 	}
 	return err
 }

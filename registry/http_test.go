@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"poked/events/eventstest"
+	"poked/registry/problem"
 	"poked/schema"
 )
 
@@ -178,8 +179,8 @@ func checkShape(t *testing.T, doc map[string]any, name string, answer []byte) {
 // TestOpenAPIErrcodes checks that the description has every errcode.
 func TestOpenAPIErrcodes(t *testing.T) {
 	doc := openAPI(t)
-	for p := internal; p <= unknownActivation; p++ {
-		checkShape(t, doc, "Error", []byte(encode(t, (&apiError{problem: p, message: "m"}).body())))
+	for p := problem.Internal; p <= problem.UnknownActivation; p++ {
+		checkShape(t, doc, "Error", []byte(encode(t, bodyOf(&problem.Error{Kind: p, Message: "m"}))))
 	}
 }
 

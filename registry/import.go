@@ -14,6 +14,7 @@ import (
 	"poked/events/homeserver"
 	"poked/events/pushgateway"
 	"poked/registry/database"
+	"poked/registry/problem"
 )
 
 // Import is a pusher from a homeserver's database.
@@ -93,9 +94,9 @@ func (i *Importer) read(p Import) (pusherRow, error) {
 		return pusherRow{}, fmt.Errorf("%w: it cannot be written as JSON", ErrNotImported)
 	}
 	request, err := parseSet(body, false, false, i.policy)
-	var judged *apiError
+	var judged *problem.Error
 	if errors.As(err, &judged) {
-		return pusherRow{}, fmt.Errorf("%w: %s", ErrNotImported, judged.message)
+		return pusherRow{}, fmt.Errorf("%w: %s", ErrNotImported, judged.Message)
 	}
 	if err != nil {
 		return pusherRow{}, err

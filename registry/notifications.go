@@ -16,6 +16,7 @@ import (
 
 	"poked/events"
 	"poked/events/stream"
+	"poked/registry/problem"
 )
 
 const (
@@ -81,8 +82,8 @@ func (a *api) getNotifications(ctx context.Context, c *call) (any, error) {
 // unavailable is the answer when no dispatcher answers, or NATS cannot be read. The rest of
 // the API works without both.
 func unavailable(err error) error {
-	return fmt.Errorf("%w: %w", &apiError{
-		problem: natsAway, message: "notifications cannot be read at the moment, try again later", retryAfter: retryUnavailable,
+	return fmt.Errorf("%w: %w", &problem.Error{
+		Kind: problem.NATSAway, Message: "notifications cannot be read at the moment, try again later", RetryAfter: retryUnavailable,
 	}, err)
 }
 

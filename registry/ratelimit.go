@@ -8,6 +8,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"poked/events"
+	"poked/registry/problem"
 )
 
 // maxLimiters bounds how many users have a limiter in memory. A user whose limiter is
@@ -39,7 +40,7 @@ func (l *limiter) admit(user events.UserID) error {
 		return nil
 	}
 	reservation.CancelAt(now)
-	return &apiError{problem: limitExceeded, message: "too many requests", retryAfter: wait}
+	return &problem.Error{Kind: problem.LimitExceeded, Message: "too many requests", RetryAfter: wait}
 }
 
 func (l *limiter) of(user events.UserID) *rate.Limiter {

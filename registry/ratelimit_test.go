@@ -11,6 +11,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/registry/problem"
 )
 
 func TestRateLimit(t *testing.T) {
@@ -41,13 +42,13 @@ func TestLimiterRefills(t *testing.T) {
 		if err := l.admit(alice); err != nil {
 			t.Fatal(err)
 		}
-		var refused *apiError
+		var refused *problem.Error
 		for range 3 { // refusals do not extend the wait
-			if err := l.admit(alice); !errors.As(err, &refused) || refused.retryAfter != 100*time.Millisecond {
+			if err := l.admit(alice); !errors.As(err, &refused) || refused.RetryAfter != 100*time.Millisecond {
 				t.Fatalf("refused: %+v", refused)
 			}
 		}
-		<-time.After(refused.retryAfter)
+		<-time.After(refused.RetryAfter)
 		if err := l.admit(alice); err != nil {
 			t.Errorf("after Retry-After: %v", err)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"poked/events"
 	"poked/events/pushrule"
+	"poked/registry/problem"
 )
 
 // Limits of push rules, which the specification does not set. Bytes count the stored form:
@@ -83,7 +84,7 @@ func (s *store) rulesetOf(rules *events.UserPushRules, scope string) pushrule.Ru
 // rules.
 func checkOwn(name ruleName) error {
 	if name.kind == pushrule.KindPostContent {
-		return fail(invalidParam, "users cannot make rules of the kind postcontent")
+		return problem.New(problem.InvalidParam, "users cannot make rules of the kind postcontent")
 	}
 	return checkRuleID(name.id)
 }
@@ -93,11 +94,11 @@ func checkOwn(name ruleName) error {
 func checkRuleID(id string) error {
 	switch {
 	case strings.HasPrefix(id, "."):
-		return fail(invalidParam, "a rule id must not begin with a dot, which marks predefined rules")
+		return problem.New(problem.InvalidParam, "a rule id must not begin with a dot, which marks predefined rules")
 	case strings.ContainsAny(id, `/\`):
-		return fail(invalidParam, "a rule id must not contain a slash or a backslash")
+		return problem.New(problem.InvalidParam, "a rule id must not contain a slash or a backslash")
 	case len(id) > maxRuleIDBytes || !utf8.ValidString(id):
-		return fail(invalidParam, fmt.Sprintf("a rule id must have at most %d bytes of UTF-8", maxRuleIDBytes))
+		return problem.New(problem.InvalidParam, fmt.Sprintf("a rule id must have at most %d bytes of UTF-8", maxRuleIDBytes))
 	}
 	return nil
 }
@@ -175,9 +176,9 @@ func parsePlace(query url.Values, name ruleName) (place, error) {
 	}
 	switch beside := at.before + at.after; {
 	case strings.HasPrefix(beside, "."):
-		return place{}, fail(invalidParam, "a rule cannot be placed before or after a predefined one")
+		return place{}, problem.New(problem.InvalidParam, "a rule cannot be placed before or after a predefined one")
 	case beside == name.id:
-		return place{}, fail(invalidParam, "a rule cannot be placed before or after itself")
+		return place{}, problem.New(problem.InvalidParam, "a rule cannot be placed before or after itself")
 	}
 	return at, nil
 }

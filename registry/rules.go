@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"poked/events/pushrule"
+	"poked/registry/problem"
 )
 
 // This file serves the push rules of the client-server API, module "Push Notifications",
@@ -14,7 +15,7 @@ import (
 
 // refuseRulePath answers paths under pushrules/ that match no other endpoint.
 func refuseRulePath(context.Context, *call) (any, error) {
-	return nil, fail(invalidParam, "the path of a push rule is pushrules/global/{kind}/{ruleId}, optionally followed by /enabled or /actions; "+
+	return nil, problem.New(problem.InvalidParam, "the path of a push rule is pushrules/global/{kind}/{ruleId}, optionally followed by /enabled or /actions; "+
 		"the path of a list ends in a slash; under api/v1 device/{instanceHandle} can replace global")
 }
 
@@ -23,7 +24,7 @@ func refuseRulePath(context.Context, *call) (any, error) {
 func (c *call) scope() (string, error) {
 	handle, ok := c.params["instanceHandle"]
 	if ok && (!utf8.ValidString(handle) || utf8.RuneCountInString(handle) > maxHandleChars) {
-		return "", fail(invalidParam, fmt.Sprintf("an instance_handle must have 1 to %d characters", maxHandleChars))
+		return "", problem.New(problem.InvalidParam, fmt.Sprintf("an instance_handle must have 1 to %d characters", maxHandleChars))
 	}
 	return handle, nil
 }
@@ -36,7 +37,7 @@ func (c *call) ruleName() (ruleName, error) {
 	}
 	name := ruleName{scope: scope, kind: pushrule.Kind(c.params["kind"]), id: c.params["ruleId"]}
 	if listOf(new(pushrule.Ruleset), name.kind) == nil {
-		return ruleName{}, fail(invalidParam, "the kind of a rule must be override, content, postcontent, room, sender or underride")
+		return ruleName{}, problem.New(problem.InvalidParam, "the kind of a rule must be override, content, postcontent, room, sender or underride")
 	}
 	return name, nil
 }
@@ -97,7 +98,7 @@ func (a *api) rule(ctx context.Context, c *call) (pushrule.Rule, error) {
 	return rule, nil
 }
 
-func noSuchRule() error { return fail(notFound, "there is no such push rule") }
+func noSuchRule() error { return problem.New(problem.NotFound, "there is no such push rule") }
 
 // getRuleEnabled answers GET …/{kind}/{ruleId}/enabled.
 func (a *api) getRuleEnabled(ctx context.Context, c *call) (any, error) {

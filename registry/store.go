@@ -7,6 +7,7 @@ import (
 	"poked/events"
 	"poked/events/pushrule"
 	"poked/registry/database"
+	"poked/registry/problem"
 )
 
 // store is what the registry keeps, in its database. Each exported method owns its
@@ -76,8 +77,8 @@ func (s *store) view(ctx context.Context, look func(*database.Tx) error) error {
 // asRefused turns the error about a value that the database cannot store into one for the
 // client.
 func asRefused(err error) error {
-	if known := new(apiError); database.IsRejected(err) && !errors.As(err, &known) {
-		return fail(invalidParam, "no text may contain the character U+0000")
+	if known := new(problem.Error); database.IsRejected(err) && !errors.As(err, &known) {
+		return problem.New(problem.InvalidParam, "no text may contain the character U+0000")
 	}
 	return err
 }

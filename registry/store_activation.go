@@ -12,6 +12,7 @@ import (
 
 	"poked/events"
 	"poked/registry/database"
+	"poked/registry/problem"
 )
 
 // A browser gets nothing until its client has sent back a token that was pushed to it (MSC4174),
@@ -92,10 +93,10 @@ func resourceOf(data string) (r resource) {
 	return r
 }
 
-// Acknowledge activates the user's pusher of an app that has this token. It fails with an
-// apiError: [notFound] if the user has no browser with this app, [unknownActivation] if none of
-// them has the token, and [expiredActivation] if that is too old. A repetition changes nothing
-// and succeeds.
+// Acknowledge activates the user's pusher of an app that has this token. It fails with
+// [problem.NotFound] if the user has no browser with this app, [problem.UnknownActivation] if
+// none of them has the token, and [problem.ExpiredActivation] if that is too old. A repetition
+// changes nothing and succeeds.
 func (s *store) Acknowledge(ctx context.Context, user events.UserID, appID, token string) error {
 	return s.update(ctx, of(user), func(tx *database.Tx) error {
 		var rows []pusherRow
@@ -105,7 +106,7 @@ func (s *store) Acknowledge(ctx context.Context, user events.UserID, appID, toke
 			return fmt.Errorf("look for browsers: %w", err)
 		}
 		if len(rows) == 0 {
-			return fail(notFound, "there is no web push pusher with this app_id")
+			return problem.New(problem.NotFound, "there is no web push pusher with this app_id")
 		}
 		digest := digestOf(token)
 		for i := range rows {
@@ -114,12 +115,12 @@ func (s *store) Acknowledge(ctx context.Context, user events.UserID, appID, toke
 			case !row.Inactive:
 				return nil
 			case row.AckExpires <= time.Now().UnixMilli():
-				return fail(expiredActivation, "the token has expired: set the pusher again")
+				return problem.New(problem.ExpiredActivation, "the token has expired: set the pusher again")
 			default:
 				return activate(ctx, tx, row)
 			}
 		}
-		return fail(unknownActivation, "no pusher with this app_id has this token")
+		return problem.New(problem.UnknownActivation, "no pusher with this app_id has this token")
 	})
 }
 

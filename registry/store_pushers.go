@@ -11,6 +11,7 @@ import (
 
 	"poked/events"
 	"poked/registry/database"
+	"poked/registry/problem"
 )
 
 // pusherRow is a row of pushers.
@@ -141,7 +142,7 @@ func follow(set *events.UserPushers) {
 // SetPusher creates a pusher or replaces the one with the same identity. Unless
 // keepOthers is set it removes, and returns, other users' pushers with the same app_id
 // and pushkey. For a browser that has to acknowledge it, it returns the token to push. It fails
-// with an apiError if the user has too many pushers.
+// with a [problem.Error] if the user has too many pushers.
 func (s *store) SetPusher(ctx context.Context, user events.UserID, p events.Pusher, keepOthers bool) (replaced []removed, ask *question, err error) {
 	p.PushkeyTS = time.Now().Unix()
 	names := of(user)
@@ -185,7 +186,7 @@ func findPusher(ctx context.Context, tx *database.Tx, user events.UserID, appID,
 }
 
 // TakeOver stores a pusher that the homeserver had. It does nothing if the same is here
-// already; one of the same identity keeps its device. It fails with an apiError if the user
+// already; one of the same identity keeps its device. It fails with a [problem.Error] if the user
 // has too many pushers.
 func (s *store) TakeOver(ctx context.Context, user events.UserID, p events.Pusher) error {
 	p.PushkeyTS = time.Now().Unix()
@@ -247,7 +248,7 @@ func (s *store) checkCount(ctx context.Context, tx *database.Tx, user events.Use
 	}
 	if count > s.maxPushers {
 		// Not M_LIMIT_EXCEEDED: clients would retry, which cannot help.
-		return fail(invalidParam, fmt.Sprintf("a user may have at most %d pushers: delete one first", s.maxPushers))
+		return problem.New(problem.InvalidParam, fmt.Sprintf("a user may have at most %d pushers: delete one first", s.maxPushers))
 	}
 	return nil
 }

@@ -10,10 +10,11 @@ import (
 	"poked/events"
 	"poked/events/pushrule"
 	"poked/registry/database"
+	"poked/registry/problem"
 )
 
 // CopyRules copies the rules of one device to another, with their order and state. A
-// repeated call does nothing. It fails with an apiError if there is nothing to copy, if
+// repeated call does nothing. It fails with a [problem.Error] if there is nothing to copy, if
 // the target has different rules, or if a limit is exceeded.
 func (s *store) CopyRules(ctx context.Context, user events.UserID, from, to string) error {
 	return s.update(ctx, of(user), func(tx *database.Tx) error {
@@ -23,7 +24,7 @@ func (s *store) CopyRules(ctx context.Context, user events.UserID, from, to stri
 		}
 		source, ok := rules.Devices[from]
 		if !ok {
-			return fail(notFound, "there are no push rules with this instance_handle")
+			return problem.New(problem.NotFound, "there are no push rules with this instance_handle")
 		}
 		if target, taken := rules.Devices[to]; taken {
 			return refuseOther(source, target)
@@ -49,7 +50,7 @@ func refuseOther(source, target pushrule.Ruleset) error {
 		return fmt.Errorf("encode push rules: %w", err)
 	}
 	if !bytes.Equal(a, b) {
-		return fail(invalidParam, "the new instance_handle already has different push rules")
+		return problem.New(problem.InvalidParam, "the new instance_handle already has different push rules")
 	}
 	return nil
 }

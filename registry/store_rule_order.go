@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"poked/registry/database"
+	"poked/registry/problem"
 )
 
 // The rules of a kind have positions with wide gaps. A rule that is placed between two
@@ -83,7 +84,7 @@ func (r *ruleRow) gap(ctx context.Context, tx *database.Tx, at place) (g gap, er
 func (r *ruleRow) neighbour(ctx context.Context, tx *database.Tx, id string) (sql.NullInt64, error) {
 	position, err := r.position(ctx, tx, "max(position)", "rule_id = ?", id)
 	if err == nil && !position.Valid {
-		err = fail(noSuchNeighbour, "the rule named by before or after does not exist")
+		err = problem.New(problem.NoSuchNeighbour, "the rule named by before or after does not exist")
 	}
 	return position, err
 }

@@ -10,6 +10,7 @@ import (
 	"poked/events"
 	"poked/events/pushrule"
 	"poked/registry/database"
+	"poked/registry/problem"
 )
 
 // touchRules increments the version of a user's push rules and ignored users, and puts
@@ -30,7 +31,7 @@ func refuseIfPublished(ctx context.Context, tx *database.Tx, user events.UserID,
 		return fmt.Errorf("read account data: %w", err)
 	}
 	if published {
-		return fail(forbidden, "the homeserver keeps the push rules of this user: change them there")
+		return problem.New(problem.Forbidden, "the homeserver keeps the push rules of this user: change them there")
 	}
 	return nil
 }
@@ -49,7 +50,7 @@ func ruleAt(ctx context.Context, tx *database.Tx, user events.UserID, name ruleN
 }
 
 // PutRule creates a rule, or replaces the one with the same name. An existing rule stays
-// enabled or disabled and, unless at is set, keeps its position. It fails with an apiError
+// enabled or disabled and, unless at is set, keeps its position. It fails with a [problem.Error]
 // if at names a rule that does not exist, or if a limit is exceeded.
 func (s *store) PutRule(ctx context.Context, user events.UserID, name ruleName, rule pushrule.Rule, at place) error {
 	return s.update(ctx, of(user), func(tx *database.Tx) error {
@@ -81,7 +82,7 @@ func (s *store) PutRule(ctx context.Context, user events.UserID, name ruleName, 
 // saveRule writes a rule unless it exceeds a limit.
 func saveRule(ctx context.Context, tx *database.Tx, row ruleRow) error {
 	if row.Bytes > maxRuleBytes {
-		return fail(tooLarge, fmt.Sprintf("a push rule must have at most %d bytes as JSON", maxRuleBytes))
+		return problem.New(problem.TooLarge, fmt.Sprintf("a push rule must have at most %d bytes as JSON", maxRuleBytes))
 	}
 	if err := touchRules(ctx, tx, row.UserID); err != nil {
 		return err
@@ -118,11 +119,11 @@ func checkRules(ctx context.Context, tx *database.Tx, user events.UserID) error 
 	// Not M_LIMIT_EXCEEDED: clients would retry, which cannot help.
 	switch {
 	case have.Rules > maxRules:
-		return fail(invalidParam, fmt.Sprintf("a user may have at most %d push rules: delete one first", maxRules))
+		return problem.New(problem.InvalidParam, fmt.Sprintf("a user may have at most %d push rules: delete one first", maxRules))
 	case have.Devices > maxRuleDevices:
-		return fail(invalidParam, fmt.Sprintf("a user may have push rules for at most %d devices: delete those of one first", maxRuleDevices))
+		return problem.New(problem.InvalidParam, fmt.Sprintf("a user may have push rules for at most %d devices: delete those of one first", maxRuleDevices))
 	case have.Bytes > maxRulesBytes:
-		return fail(tooLarge, fmt.Sprintf("all push rules of a user must have at most %d bytes as JSON: delete one first", maxRulesBytes))
+		return problem.New(problem.TooLarge, fmt.Sprintf("all push rules of a user must have at most %d bytes as JSON: delete one first", maxRulesBytes))
 	}
 	return nil
 }
@@ -179,7 +180,7 @@ func changePredefined(ctx context.Context, tx *database.Tx, user events.UserID, 
 		return err
 	}
 	if len(row.Actions.String) > maxRuleBytes {
-		return fail(tooLarge, fmt.Sprintf("the actions of a push rule must have at most %d bytes as JSON", maxRuleBytes))
+		return problem.New(problem.TooLarge, fmt.Sprintf("the actions of a push rule must have at most %d bytes as JSON", maxRuleBytes))
 	}
 	if err := touchRules(ctx, tx, user); err != nil {
 		return err
@@ -227,7 +228,7 @@ func (s *store) DeleteRule(ctx context.Context, user events.UserID, name ruleNam
 			return err
 		}
 		if _, ok := s.predefined(name); ok {
-			return fail(invalidParam, "a predefined push rule cannot be deleted: disable it")
+			return problem.New(problem.InvalidParam, "a predefined push rule cannot be deleted: disable it")
 		}
 		result, err := tx.ExecContext(ctx, "DELETE FROM push_rules WHERE user_id = ? AND scope = ? AND kind = ? AND rule_id = ?",
 			user, name.scope, name.kind, name.id)

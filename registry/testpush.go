@@ -8,6 +8,7 @@ import (
 
 	"poked/events"
 	"poked/events/wait"
+	"poked/registry/problem"
 )
 
 const (
@@ -91,7 +92,7 @@ func (a *api) tested(ctx context.Context, c *call, app, pushkey string) (*events
 	}
 	for i := range there {
 		if there[i].AppID == app && there[i].Pushkey == pushkey {
-			return nil, fail(invalidParam, "the homeserver delivers to this pusher of kind "+there[i].Kind+", and poked cannot test it")
+			return nil, problem.New(problem.InvalidParam, "the homeserver delivers to this pusher of kind "+there[i].Kind+", and poked cannot test it")
 		}
 	}
 	return nil, nil
@@ -99,8 +100,8 @@ func (a *api) tested(ctx context.Context, c *call, app, pushkey string) (*events
 
 // cannotTest is the answer when no dispatcher answers.
 func cannotTest(err error) error {
-	return fmt.Errorf("%w: %w", &apiError{
-		problem: natsAway, message: "pushers cannot be tested at the moment, try again later", retryAfter: retryUnavailable,
+	return fmt.Errorf("%w: %w", &problem.Error{
+		Kind: problem.NATSAway, Message: "pushers cannot be tested at the moment, try again later", RetryAfter: retryUnavailable,
 	}, err)
 }
 

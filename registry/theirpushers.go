@@ -11,6 +11,7 @@ import (
 
 	"poked/events"
 	"poked/events/homeserver"
+	"poked/registry/problem"
 )
 
 // The homeserver keeps pushers, too: those of kinds that poked does not deliver, such as
@@ -143,7 +144,7 @@ func (u *upstream) move(ctx context.Context, account homeserver.Account, p *home
 		req.pusher.DeviceID = device
 		err = u.store.TakeOver(ctx, user, req.pusher)
 	}
-	var refused *apiError
+	var refused *problem.Error
 	if errors.As(err, &refused) {
 		log.Debug("a pusher stays at the homeserver", "error", err)
 		return nil

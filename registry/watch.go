@@ -7,6 +7,7 @@ import (
 
 	"poked/events/homeserver"
 	"poked/events/httpserve"
+	"poked/registry/problem"
 )
 
 // If a reverse proxy sends requests that end devices here, they are forwarded to the
@@ -56,7 +57,7 @@ func (a *api) threadWatchers() map[string]map[string]watcher {
 func (a *api) watch(watched map[string]watcher) route {
 	handle := func(ctx context.Context, c *call) (any, error) {
 		if _, _, err := httpserve.Tokens(c.request); err != nil {
-			return nil, fail(invalidParam, err.Error())
+			return nil, problem.New(problem.InvalidParam, err.Error())
 		}
 		if identity, err := authenticate(ctx, a.auth, c.request); err == nil {
 			c.identity = identity

@@ -41,7 +41,7 @@ const maxMaxPushers = 75
 
 // Config is the operator's configuration of a registry. The zero value of a field with
 // a default means the default. The limits of push rules cannot be configured: they
-// follow from the size of a NATS message (see maxRulesBytes) and are far above what
+// follow from the size of a NATS message (see store.MaxRulesBytes) and are far above what
 // people use.
 type Config struct {
 	// HTTP is the address to listen on, host:port; port 0 chooses one.

@@ -2,15 +2,11 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"poked/events"
-	"poked/events/pushrule"
-	"poked/registry/database"
+	"poked/registry/store"
 )
 
 // rejected removes the pusher that a gateway rejected. After an error the rejection is
@@ -20,7 +16,7 @@ func (r *Registry) rejected(ctx context.Context, rejection events.Rejection) err
 	if err != nil {
 		return fmt.Errorf("remove rejected pusher: %w", err)
 	}
-	logRemoved(r.log, gone)
+	store.LogRemoved(r.log, gone)
 	return nil
 }
 
@@ -29,7 +25,7 @@ func (r *Registry) rejected(ctx context.Context, rejection events.Rejection) err
 // A change may arrive after a newer one, if another registry took that, or if it failed and
 // is delivered again: it does not replace the newer one.
 func (r *Registry) accountChanged(ctx context.Context, change events.AccountChange) error {
-	var gone []removed
+	var gone []store.Removed
 	var err error
 	if up := r.api.upstream; up != nil && (change.Kind == events.AccountLogout || change.Kind == events.AccountDeactivated) {
 		up.tokens.forget(change.UserID, change.DeviceID)
@@ -38,13 +34,13 @@ func (r *Registry) accountChanged(ctx context.Context, change events.AccountChan
 	case events.AccountLogout:
 		gone, err = r.store.Logout(ctx, change.UserID, change.DeviceID)
 	case events.AccountDeactivated:
-		gone, err = r.store.Deactivate(inOrderOf(ctx, &change), change.UserID)
+		gone, err = r.store.Deactivate(store.InOrderOf(ctx, &change), change.UserID)
 	case events.AccountPushRules:
-		err = r.store.takePublished(inOrderOf(ctx, &change), change.UserID, change.Content)
+		err = takePublished(store.InOrderOf(ctx, &change), r.store, change.UserID, change.Content)
 	case events.AccountIgnoredUsers:
-		err = r.store.takeIgnored(inOrderOf(ctx, &change), change.UserID, change.Content)
+		err = takeIgnored(store.InOrderOf(ctx, &change), r.store, change.UserID, change.Content)
 	case events.AccountDoNotDisturb:
-		err = r.store.takeDoNotDisturb(inOrderOf(ctx, &change), change.UserID, change.Content)
+		err = takeDoNotDisturb(store.InOrderOf(ctx, &change), r.store, change.UserID, change.Content)
 	case events.AccountRefetch:
 		err = r.refetch(ctx, change.UserID)
 	default:
@@ -53,7 +49,7 @@ func (r *Registry) accountChanged(ctx context.Context, change events.AccountChan
 	if err != nil {
 		return fmt.Errorf("change account: %w", err)
 	}
-	logRemoved(r.log, gone)
+	store.LogRemoved(r.log, gone)
 	return nil
 }
 
@@ -63,100 +59,5 @@ func (r *Registry) refetch(ctx context.Context, user events.UserID) error {
 		return nil
 	}
 	r.recheck.soon.add(user, time.Now())
-	return r.store.commit(ctx, func(tx *database.Tx) error {
-		return r.store.addNotice(ctx, tx, notice{Kind: noticeRefetch, UserID: user})
-	})
-}
-
-// takePublished stores the account data m.push_rules. Without "global" the homeserver
-// does not keep the user's rules, or no longer does.
-func (s *store) takePublished(ctx context.Context, user events.UserID, content json.RawMessage) error {
-	global, err := member(content, "global")
-	if err != nil {
-		return err
-	}
-	if global == nil {
-		return s.SetPublished(ctx, user, nil)
-	}
-	var rules pushrule.Ruleset
-	if err := json.Unmarshal(global, &rules); err != nil {
-		return fmt.Errorf("%w: m.push_rules: global is no JSON object", events.ErrBadEvent)
-	}
-	if encoded, err := json.Marshal(rules); err != nil || len(encoded) > maxPublishedBytes {
-		return fmt.Errorf("%w: m.push_rules has more than %d bytes", events.ErrBadEvent, maxPublishedBytes)
-	}
-	return s.SetPublished(ctx, user, &rules)
-}
-
-// takeIgnored stores the account data m.ignored_user_list. Keys that are not user ids
-// match nobody and are dropped.
-func (s *store) takeIgnored(ctx context.Context, user events.UserID, content json.RawMessage) error {
-	list, err := member(content, "ignored_users")
-	if err != nil {
-		return err
-	}
-	var users map[events.UserID]json.RawMessage
-	if list != nil && json.Unmarshal(list, &users) != nil {
-		return fmt.Errorf("%w: m.ignored_user_list: ignored_users is no JSON object", events.ErrBadEvent)
-	}
-	maps.DeleteFunc(users, func(user events.UserID, _ json.RawMessage) bool { return !user.Valid() })
-	ignored := slices.Sorted(maps.Keys(users))
-	if encoded, err := json.Marshal(ignored); err != nil || len(encoded) > maxIgnoredBytes {
-		return fmt.Errorf("%w: m.ignored_user_list has more than %d bytes", events.ErrBadEvent, maxIgnoredBytes)
-	}
-	return s.SetIgnored(ctx, user, ignored)
-}
-
-// highlightsKey is the key of m.do_not_disturb by which a user hears of highlights all the same. The
-// proposal has none for that.
-const highlightsKey = "poked.highlights"
-
-// takeDoNotDisturb stores the account data m.do_not_disturb, unless it is not in use
-// (--do-not-disturb). Keys of rooms that are no room ids match no room and are dropped.
-func (s *store) takeDoNotDisturb(ctx context.Context, user events.UserID, content json.RawMessage) error {
-	if !s.doNotDisturb {
-		return nil
-	}
-	list, err := member(content, "rooms")
-	if err != nil {
-		return err
-	}
-	var rooms map[events.RoomID]json.RawMessage
-	if list != nil && json.Unmarshal(list, &rooms) != nil {
-		return fmt.Errorf("%w: m.do_not_disturb: rooms is no JSON object", events.ErrBadEvent)
-	}
-	maps.DeleteFunc(rooms, func(room events.RoomID, _ json.RawMessage) bool {
-		return room != events.EveryRoom && (!events.IsID(room) || room[0] != '!')
-	})
-	if len(rooms) == 0 {
-		return s.SetDoNotDisturb(ctx, user, nil)
-	}
-	highlights, err := member(content, highlightsKey)
-	if err != nil {
-		return err
-	}
-	quiet := &events.DoNotDisturb{Rooms: slices.Sorted(maps.Keys(rooms)), Highlights: string(highlights) == "true"}
-	if encoded, err := json.Marshal(quiet); err != nil || len(encoded) > maxQuietBytes {
-		return fmt.Errorf("%w: m.do_not_disturb has more than %d bytes", events.ErrBadEvent, maxQuietBytes)
-	}
-	return s.SetDoNotDisturb(ctx, user, quiet)
-}
-
-// member returns the value of a key in account data, or nil if the key or the whole
-// account data is absent or null.
-func member(content json.RawMessage, key string) (json.RawMessage, error) {
-	if len(content) == 0 || isNull(content) {
-		return nil, nil
-	}
-	object, err := parseObject(content)
-	if err == nil {
-		err = events.CheckJSON(content) // tweaks of rules go to push gateways
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: account data %w", events.ErrBadEvent, err)
-	}
-	if isNull(object[key]) {
-		return nil, nil
-	}
-	return object[key], nil
+	return r.store.Note(ctx, store.Notice{Kind: store.NoticeRefetch, UserID: user})
 }

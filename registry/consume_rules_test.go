@@ -11,6 +11,7 @@ import (
 	"poked/events/eventstest"
 	"poked/events/publish"
 	"poked/events/pushrule"
+	"poked/registry/store"
 )
 
 // publishing publishes changes of alice's account, as a homeserver does.
@@ -83,7 +84,7 @@ func TestPublishedRules(t *testing.T) {
 	}
 	h.put("device/h/room/own", secondRule) // a homeserver has no rules of devices
 	h.waitSettled()
-	published := h.inDatabase(inPushRules)[alice].Content.(events.UserPushRules)
+	published := h.inDatabase(store.InPushRules)[alice].Content.(events.UserPushRules)
 	if published.UserID = alice; encode(t, published.Global()) != want {
 		t.Errorf("dispatchers receive %s", encode(t, published))
 	}
@@ -177,7 +178,7 @@ func TestDeactivationForgetsRules(t *testing.T) {
 	if v := h.rulesOfAlice().Version; v <= version {
 		t.Errorf("version %d after %d", v, version)
 	}
-	if held, err := h.inBucket(inPushRules); err != nil || len(held) != 1 {
+	if held, err := h.inBucket(store.InPushRules); err != nil || len(held) != 1 {
 		t.Errorf("the bucket has %v %v", held, err)
 	}
 }

@@ -7,12 +7,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"poked/events/eventstest"
 	"poked/registry/database"
+	"poked/registry/store"
 )
 
 // TestCopyThereAndBack copies a database with values of every kind from a file to a server
@@ -23,13 +25,13 @@ func TestCopyThereAndBack(t *testing.T) {
 	h := lived(t)
 	h.exec("INSERT INTO account_changes (user_id, kind, log, seq) VALUES ('@a:x', 'push_rules', 5, 6)")
 	want, removals := h.rows(), h.reasons()
-	pushers, rules := encode(t, h.inDatabase(inPushers)), encode(t, h.inDatabase(inPushRules))
+	pushers, rules := encode(t, h.inDatabase(store.InPushers)), encode(t, h.inDatabase(store.InPushRules))
 	h.close()
-	server := Endpoint{Address: postgres.database(t)}
-	back := Endpoint{Address: filepath.Join(t.TempDir(), "back.db")}
-	for _, way := range [][2]Endpoint{{{Address: h.cfg.Database}, server}, {server, back}} {
+	server := store.Endpoint{Address: postgres.database(t)}
+	back := store.Endpoint{Address: filepath.Join(t.TempDir(), "back.db")}
+	for _, way := range [][2]store.Endpoint{{{Address: h.cfg.Database}, server}, {server, back}} {
 		done := 0
-		copied, err := Copy(t.Context(), way[0], way[1], false, func(n int) { done += n })
+		copied, err := store.Copy(t.Context(), way[0], way[1], false, func(n int) { done += n })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +49,7 @@ func TestCopyThereAndBack(t *testing.T) {
 		before := h.buckets()
 		stop := h.run()
 		h.waitFor("the first comparison", func() bool { return h.reg.outbox.settled.Load() })
-		if after := h.buckets(); after != before || encode(t, h.inDatabase(inPushers)) != pushers || encode(t, h.inDatabase(inPushRules)) != rules {
+		if after := h.buckets(); after != before || encode(t, h.inDatabase(store.InPushers)) != pushers || encode(t, h.inDatabase(store.InPushRules)) != rules {
 			t.Errorf("the registry published something: %s, before %s", after, before)
 		}
 		stop()
@@ -62,27 +64,48 @@ func TestCopyThereAndBack(t *testing.T) {
 	h.waitSettled()
 }
 
-// rows returns the rows of all tables.
+// rows returns the rows of all tables that are copied, in a form that does not depend on the
+// database.
 func (h *house) rows() string {
 	h.t.Helper()
-	var text strings.Builder
-	if err := h.reg.store.view(h.t.Context(), func(tx *database.Tx) error {
-		for _, table := range copiedTables() {
-			if err := table.read(h.t.Context(), tx, func(row []any) error {
-				_, err := fmt.Fprintln(&text, table.name, table.typed(row))
-				return err
-			}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}); err != nil {
+	tables, err := store.CountRows(h.t.Context(), store.Endpoint{Address: h.cfg.Database})
+	if err != nil {
 		h.t.Fatal(err)
 	}
-	return text.String()
+	var lines []string
+	for _, table := range tables {
+		if err := h.reg.db.View(h.t.Context(), func(tx *database.Tx) error {
+			rows, err := tx.QueryxContext(h.t.Context(), "SELECT * FROM "+table.Table)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				row := map[string]any{}
+				if err := rows.MapScan(row); err != nil {
+					return err
+				}
+				delete(row, "origin") // of the outbox: the process
+				for name, value := range row {
+					switch value := value.(type) {
+					case []byte:
+						row[name] = string(value)
+					case bool:
+						row[name] = map[bool]int64{true: 1}[value]
+					}
+				}
+				lines = append(lines, table.Table+" "+fmt.Sprint(row))
+			}
+			return rows.Err()
+		}); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
-func rowsIn(tables []Copied) (n int) {
+func rowsIn(tables []store.Copied) (n int) {
 	for _, t := range tables {
 		n += t.Rows
 	}
@@ -95,27 +118,27 @@ func TestCopyRefuses(t *testing.T) {
 	onlyFile(t)
 	h := newHouse(t)
 	h.set("alice-phone", body())
-	from, to := Endpoint{Address: h.cfg.Database}, Endpoint{Address: postgres.database(t)}
-	refused := func(from, to Endpoint, dryRun bool, want string) {
+	from, to := store.Endpoint{Address: h.cfg.Database}, store.Endpoint{Address: postgres.database(t)}
+	refused := func(from, to store.Endpoint, dryRun bool, want string) {
 		t.Helper()
-		if _, err := Copy(t.Context(), from, to, dryRun, func(int) {}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := store.Copy(t.Context(), from, to, dryRun, func(int) {}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
 	refused(from, to, false, "another registry has it open")
-	if copied, err := Copy(t.Context(), from, to, true, func(int) {}); err != nil || rowsIn(copied) != 3 { // a user, a pusher, a row of the outbox
+	if copied, err := store.Copy(t.Context(), from, to, true, func(int) {}); err != nil || rowsIn(copied) != 3 { // a user, a pusher, a row of the outbox
 		t.Errorf("the dry run: %+v (%v)", copied, err)
 	}
 	h.exec("UPDATE pushers SET lang = 'a' || char(0)")
 	h.close()
 	refused(from, to, false, "copy pushers: M_INVALID_PARAM: no text may contain the character U+0000")
-	refused(Endpoint{Address: h.cfg.Database + ".missing"}, to, false, "no such file")
-	s := openTestStore(t, to.Address)
+	refused(store.Endpoint{Address: h.cfg.Database + ".missing"}, to, false, "no such file")
+	db := openTestDatabase(t, to.Address)
 	refused(from, to, false, database.ErrInUse.Error())
-	if err := s.db.Exec(t.Context(), "INSERT INTO users (user_id, version) VALUES ('@a:x', 1)"); err != nil { // nothing is there from the attempts
+	if err := db.Exec(t.Context(), "INSERT INTO users (user_id, version) VALUES ('@a:x', 1)"); err != nil { // nothing is there from the attempts
 		t.Fatal(err)
 	}
-	if err := s.Close(); err != nil {
+	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for _, dryRun := range []bool{false, true} {

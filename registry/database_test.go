@@ -14,6 +14,7 @@ import (
 	"poked/events/eventstest"
 	"poked/registry/database"
 	"poked/registry/database/pgserver"
+	"poked/registry/store"
 )
 
 // The tests run on SQLite, and with POKED_TEST_DATABASE=postgres on PostgreSQL. Those of
@@ -112,23 +113,28 @@ func eachDatabase(t *testing.T, test func(t *testing.T, setDatabase func(*Config
 	})
 }
 
-func openTestStore(t *testing.T, address string) *store {
+func openTestDatabase(t *testing.T, address string) *database.DB {
 	t.Helper()
-	s, err := openStore(t.Context(), address, database.Options{}, defaultMaxPushers)
+	db, err := database.Open(t.Context(), address, database.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
-	return s
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func openTestStore(t *testing.T, address string) *store.Store {
+	t.Helper()
+	return store.New(openTestDatabase(t, address), store.Options{MaxPushers: defaultMaxPushers})
 }
 
 // loadPending returns the values that are to be published.
-func (s *store) loadPending(ctx context.Context) ([]value, error) {
+func loadPending(ctx context.Context, s *store.Store) ([]store.Value, error) {
 	left, err := s.NewestRow(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.Pending(ctx, left, 10)
+	list, err := s.Unpublished(ctx, left, 10)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +144,7 @@ func (s *store) loadPending(ctx context.Context) ([]value, error) {
 // trigger makes the database run a statement on an event of a table.
 func (h *house) trigger(name, event, statement string) {
 	h.t.Helper()
-	if !h.reg.store.db.Shared() {
+	if !h.reg.db.Shared() {
 		h.exec("CREATE TRIGGER " + name + " " + event + " BEGIN " + statement + " END")
 		return
 	}
@@ -150,7 +156,7 @@ func (h *house) trigger(name, event, statement string) {
 func (h *house) forbid(event, table string) {
 	h.t.Helper()
 	statement := "SELECT raise(ABORT, 'broken');"
-	if h.reg.store.db.Shared() {
+	if h.reg.db.Shared() {
 		statement = "RAISE EXCEPTION 'broken';"
 	}
 	h.trigger("broken", "BEFORE "+event+" ON "+table, statement)
@@ -159,7 +165,7 @@ func (h *house) forbid(event, table string) {
 
 func (h *house) allow() {
 	h.t.Helper()
-	if !h.reg.store.db.Shared() {
+	if !h.reg.db.Shared() {
 		h.exec("DROP TRIGGER broken")
 		return
 	}
@@ -182,11 +188,11 @@ func (h *house) content() []byte {
 	h.t.Helper()
 	if h.isPostgres() {
 		var versions []string
-		s := openTestStore(h.t, h.cfg.Database)
-		if err := s.db.Select(h.t.Context(), &versions, "SELECT user_id || version || ' ' || rules_version FROM users ORDER BY user_id"); err != nil {
+		db := openTestDatabase(h.t, h.cfg.Database)
+		if err := db.Select(h.t.Context(), &versions, "SELECT user_id || version || ' ' || rules_version FROM users ORDER BY user_id"); err != nil {
 			h.t.Fatal(err)
 		}
-		if err := s.Close(); err != nil {
+		if err := db.Close(); err != nil {
 			h.t.Fatal(err)
 		}
 		return []byte(strings.Join(versions, "\n"))

@@ -9,6 +9,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/registry/store"
 )
 
 // withQuiet switches --do-not-disturb on.
@@ -47,7 +48,7 @@ func TestDoNotDisturbIsPublished(t *testing.T) {
 		h.accounts().disturb(c[0])
 		h.waitFor(c[0], func() bool { return h.quiet(alice) == c[1] })
 		h.waitSettled()
-		if got, _ := h.inDatabase(inPushRules)[alice].Content.(events.UserPushRules); encode(t, got.DoNotDisturb) != c[1] {
+		if got, _ := h.inDatabase(store.InPushRules)[alice].Content.(events.UserPushRules); encode(t, got.DoNotDisturb) != c[1] {
 			t.Errorf("%s: dispatchers receive %s, want %s", c[0], encode(t, got.DoNotDisturb), c[1])
 		}
 	}
@@ -85,7 +86,7 @@ func TestDoNotDisturbIsOffUnlessSwitchedOn(t *testing.T) {
 	h.accounts().ignored(`{"ignored_users":{"@d:x":{}}}`)
 	h.waitFor("what follows", func() bool { return len(h.rulesOfAlice().IgnoredUsers) == 1 })
 	h.waitSettled()
-	if got, _ := h.inDatabase(inPushRules)[alice].Content.(events.UserPushRules); got.DoNotDisturb != nil {
+	if got, _ := h.inDatabase(store.InPushRules)[alice].Content.(events.UserPushRules); got.DoNotDisturb != nil {
 		t.Errorf("dispatchers receive %+v", got.DoNotDisturb)
 	}
 }

@@ -9,6 +9,17 @@ import (
 	"poked/registry/problem"
 )
 
+// ErrStoreAway reports that the database cannot be used temporarily: its server is away,
+// the disk is full, no file descriptor is left, or another program holds a lock.
+var ErrStoreAway = database.ErrAway
+
+const (
+	// retryStore is the Retry-After while a file cannot be written, retryServer the one
+	// while a server is away, which another soon replaces.
+	retryStore  = 10 * time.Second
+	retryServer = 2 * time.Second
+)
+
 // problemOf returns the [problem.Error] in err. An error without one is an internal failure:
 // the client gets a general message, and the details go to the log.
 func problemOf(err error) *problem.Error {

@@ -9,6 +9,7 @@ import (
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/publish"
+	"poked/registry/store"
 )
 
 // fault is a fault of one hand-off of the registry to NATS, the disk or itself.
@@ -205,7 +206,7 @@ func (h *house) checkArrived() {
 	if dead := h.nats.Stored("DEAD", ""); len(dead) > 0 {
 		h.t.Errorf("%d dead letters", len(dead))
 	}
-	if rules, err := h.inBucket(inPushRules); err != nil || rules[alice].Version != 2 {
+	if rules, err := h.inBucket(store.InPushRules); err != nil || rules[alice].Version != 2 {
 		h.t.Errorf("the bucket has version %d of the rules, want 2 (%v)", rules[alice].Version, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"poked/events/pushgateway"
 	"poked/events/pushrule"
 	"poked/registry/problem"
+	"poked/registry/store"
 )
 
 // refusedAsMatrix checks that an error has an errcode for clients.
@@ -66,7 +67,7 @@ func FuzzRule(f *testing.F) {
 	f.Add([]byte(`{"conditions":[{"kind":"event_match","key":"type","pattern":"m.*"}],"actions":[]}`), "override", "x", "after=y")
 	f.Add([]byte(`{"actions":["notify"]}`), "room", "!r:x", "before=a&before=b&%zz")
 	f.Fuzz(func(t *testing.T, body []byte, kind, id, query string) {
-		name := ruleName{kind: pushrule.Kind(kind), id: id}
+		name := store.RuleName{Kind: pushrule.Kind(kind), ID: id}
 		rule, err := parseRule(body, name)
 		if err != nil {
 			refusedAsMatrix(t, err)

@@ -10,6 +10,7 @@ import (
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/homeserver"
+	"poked/registry/store"
 )
 
 // setAll sets a pusher on alice's phone, one on her laptop, and one of bob's.
@@ -37,7 +38,7 @@ func (h *house) left() string {
 func (h *house) reasons() string {
 	h.t.Helper()
 	var list []string
-	if err := h.reg.store.db.Select(h.t.Context(), &list, "SELECT reason FROM removed_pushers ORDER BY id"); err != nil {
+	if err := h.reg.db.Select(h.t.Context(), &list, "SELECT reason FROM removed_pushers ORDER BY id"); err != nil {
 		h.t.Fatal(err)
 	}
 	return strings.Join(list, ", ")
@@ -147,7 +148,7 @@ func TestRecheck(t *testing.T) {
 func TestRecheckSparesWhatIsNew(t *testing.T) {
 	h, hs := newHomeserverHouse(t)
 	h.setAll()
-	list, err := h.reg.store.DevicesAfter(t.Context(), pusherDevice{}, 10)
+	list, err := h.reg.store.DevicesAfter(t.Context(), store.Device{}, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,11 +178,11 @@ func (h *house) recheck() *recheck {
 
 func (h *house) checkAll(r *recheck) {
 	h.t.Helper()
-	list, err := h.reg.store.DevicesAfter(h.t.Context(), pusherDevice{}, 10)
+	list, err := h.reg.store.DevicesAfter(h.t.Context(), store.Device{}, 10)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	var last pusherDevice
+	var last store.Device
 	for _, d := range list {
 		if err := r.check(h.t.Context(), d, d.UserID != last.UserID); err != nil {
 			h.t.Errorf("%s: %v", fmt.Sprint(d), err)

@@ -20,6 +20,7 @@ import (
 	"poked/events/eventstest"
 	"poked/events/pushgateway"
 	"poked/events/stream"
+	"poked/registry/store"
 )
 
 const (
@@ -183,7 +184,7 @@ func (h *house) bucket() map[events.UserID]events.UserPushers {
 func (h *house) database() map[events.UserID]events.UserPushers {
 	h.t.Helper()
 	all := map[events.UserID]events.UserPushers{}
-	for user, s := range h.inDatabase(inPushers) {
+	for user, s := range h.inDatabase(store.InPushers) {
 		all[user] = events.UserPushers{UserID: user, Version: s.Version, Pushers: s.Content.([]events.Pusher)}
 	}
 	return all
@@ -195,7 +196,7 @@ type published struct {
 	Content any
 }
 
-func (h *house) inDatabase(b bucket) map[events.UserID]published {
+func (h *house) inDatabase(b store.Bucket) map[events.UserID]published {
 	h.t.Helper()
 	values, err := h.reg.store.ValuesAfter(h.t.Context(), b, "", 1e6)
 	if err != nil {
@@ -203,21 +204,21 @@ func (h *house) inDatabase(b bucket) map[events.UserID]published {
 	}
 	all := map[events.UserID]published{}
 	for _, v := range values {
-		if v.filled {
-			all[v.user] = published{v.version, v.content}
+		if v.Filled {
+			all[v.User] = published{v.Version, v.Content}
 		}
 	}
 	return all
 }
 
 // inBucket fails when NATS is away.
-func (h *house) inBucket(b bucket) (map[events.UserID]published, error) {
+func (h *house) inBucket(b store.Bucket) (map[events.UserID]published, error) {
 	all := map[events.UserID]published{}
-	for v, err := range b.all(h.t.Context(), h.conn) {
+	for v, err := range allIn(h.t.Context(), h.conn, b) {
 		if err != nil {
 			return nil, err
 		}
-		all[v.user] = published{v.version, v.content}
+		all[v.User] = published{v.Version, v.Content}
 	}
 	return all, nil
 }
@@ -226,7 +227,7 @@ func (h *house) inBucket(b bucket) (map[events.UserID]published, error) {
 func (h *house) waitSettled() {
 	h.t.Helper()
 	eventstest.WaitFor(h.t, "the buckets to match the database", func() bool {
-		for _, b := range []bucket{inPushers, inPushRules} {
+		for _, b := range []store.Bucket{store.InPushers, store.InPushRules} {
 			held, err := h.inBucket(b)
 			if err != nil || encode(h.t, held) != encode(h.t, h.inDatabase(b)) {
 				return false
@@ -238,7 +239,7 @@ func (h *house) waitSettled() {
 
 func (h *house) count(table string) (n int) {
 	h.t.Helper()
-	if err := h.reg.store.db.Get(h.t.Context(), &n, "SELECT count(*) FROM "+table); err != nil {
+	if err := h.reg.db.Get(h.t.Context(), &n, "SELECT count(*) FROM "+table); err != nil {
 		h.t.Fatal(err)
 	}
 	return n
@@ -322,7 +323,7 @@ func runUntil(t *testing.T, run func(context.Context) error) (stop func()) {
 // exec runs a statement on the database, bypassing the registry.
 func (h *house) exec(query string) {
 	h.t.Helper()
-	if err := h.reg.store.db.Exec(h.t.Context(), query); err != nil {
+	if err := h.reg.db.Exec(h.t.Context(), query); err != nil {
 		h.t.Fatal(err)
 	}
 }

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"fmt"
 )
 
 // Health is the state of a registry, for metrics.
@@ -25,8 +24,8 @@ type Health struct {
 // Health returns the state of the registry.
 func (r *Registry) Health(ctx context.Context) (h Health, err error) {
 	h.Settled = r.outbox.settled.Load()
-	if err := r.store.db.Get(ctx, &h.Outbox, "SELECT count(*) FROM outbox"); err != nil {
-		return h, fmt.Errorf("count outbox: %w", err)
+	if h.Outbox, err = r.store.CountOutbox(ctx); err != nil {
+		return h, err
 	}
 	held, err := r.store.Held(ctx)
 	h.Held, h.Requests, h.Reports = len(held), r.api.requests.snapshot(), r.api.reports.snapshot()
@@ -42,8 +41,8 @@ func (r *Registry) Health(ctx context.Context) (h Health, err error) {
 // Unready returns the reason why the registry cannot do all of its work, or "". It
 // answers clients in either case.
 func (r *Registry) Unready() string {
-	if why := r.store.trouble.why.Load(); why != nil {
-		return *why
+	if why := r.store.Trouble().Why(); why != "" {
+		return why
 	}
 	if !r.outbox.settled.Load() {
 		return "the outbox cannot publish changes to nats"

@@ -13,6 +13,7 @@ import (
 	"poked/events"
 	"poked/events/homeserver"
 	"poked/registry/problem"
+	"poked/registry/store"
 )
 
 const (
@@ -50,8 +51,8 @@ type homeserverTokens struct {
 	flights   singleflight.Group
 	strangers *semaphore.Weighted
 	gone      *departures
-	notices   *notices  // of other registries; nil if there is no registry
-	whoami    durations // of the homeserver's answers
+	notices   *store.Notices // of other registries; nil if there is no registry
+	whoami    durations      // of the homeserver's answers
 }
 
 type knownToken struct {
@@ -87,7 +88,7 @@ func newHomeserverTokens(client *homeserver.Client, keep time.Duration) (*homese
 func (h *homeserverTokens) lookup(ctx context.Context, token string) (Identity, error) {
 	digest, now := h.key.digest(token), time.Now()
 	k, known := h.known.Get(digest)
-	if known && now.Before(k.until) && h.notices.heeded(ctx) {
+	if known && now.Before(k.until) && h.notices.Heeded(ctx) {
 		return k.identity, nil
 	}
 	if r, ok := h.refused.Get(digest); ok && now.Before(r.until) {
@@ -134,7 +135,7 @@ func (h *homeserverTokens) admitStranger(ctx context.Context) (leave func(), err
 func (h *homeserverTokens) ask(ctx context.Context, digest tokenDigest, token string) (Identity, error) {
 	for range maxAsked {
 		began, asked := time.Now(), h.gone.now()
-		noted, err := h.notices.latest(ctx)
+		noted, err := h.notices.Latest(ctx)
 		if err != nil {
 			noted = 0 // older than every notice: nothing can be changed with this answer
 		}
@@ -143,7 +144,7 @@ func (h *homeserverTokens) ask(ctx context.Context, digest tokenDigest, token st
 		if errors.Is(err, homeserver.ErrUnknownToken) {
 			err = fmt.Errorf("%w: %w", ErrUnknownToken, err)
 			if k, ok := h.known.Peek(digest); ok {
-				h.notices.add(notice{Kind: noticeLogout, UserID: k.identity.UserID, DeviceID: k.identity.DeviceID})
+				h.notices.Add(store.Notice{Kind: store.NoticeLogout, UserID: k.identity.UserID, DeviceID: k.identity.DeviceID})
 			}
 			h.known.Remove(digest)
 			h.refused.Add(digest, refusedToken{err, began.Add(min(h.keep, refusalCache))})
@@ -156,13 +157,13 @@ func (h *homeserverTokens) ask(ctx context.Context, digest tokenDigest, token st
 			return identity, nil
 		}
 	}
-	return Identity{}, errLoggedOut
+	return Identity{}, store.ErrLoggedOut
 }
 
 // refuse forgets the tokens of one device, which the homeserver refuses, in every registry.
 func (h *homeserverTokens) refuse(user events.UserID, device string) {
 	h.forget(user, device)
-	h.notices.add(notice{Kind: noticeLogout, UserID: user, DeviceID: device})
+	h.notices.Add(store.Notice{Kind: store.NoticeLogout, UserID: user, DeviceID: device})
 }
 
 // forgetAll removes all tokens from the caches.

@@ -19,6 +19,7 @@ import (
 	"poked/events/pushgateway"
 	"poked/events/stream"
 	"poked/registry/problem"
+	"poked/registry/store"
 )
 
 // maxBodyBytes bounds a request body.
@@ -26,7 +27,7 @@ const maxBodyBytes = 64 << 10
 
 // api answers HTTP requests.
 type api struct {
-	store    *store
+	store    *store.Store
 	conn     *stream.Conn
 	policy   *pushgateway.Policy
 	outbox   *outbox
@@ -53,7 +54,7 @@ type call struct {
 	passed   bool // not authenticated here, see endpoint
 }
 
-func newAPI(store *store, outbox *outbox, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, browsers *browsers, limiter, tests *limiter, log *slog.Logger) *api {
+func newAPI(store *store.Store, outbox *outbox, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, browsers *browsers, limiter, tests *limiter, log *slog.Logger) *api {
 	a := &api{
 		store: store, outbox: outbox, conn: conn, policy: policy, auth: auth, upstream: up, limiter: limiter, tests: tests,
 		listings: semaphore.NewWeighted(maxListings), log: log, reports: newReports(conn, log),
@@ -109,7 +110,7 @@ func (a *api) answer(ctx context.Context, c *call, route route) (any, error) {
 	if err == nil {
 		a.upstream.newcomers.meet(a.upstream.account(c))
 	}
-	if errors.Is(err, errLoggedOut) { // a client that was logged out gets 401, others try again
+	if errors.Is(err, store.ErrLoggedOut) { // a client that was logged out gets 401, others try again
 		if _, gone := authenticate(ctx, a.auth, c.request); gone != nil {
 			return nil, gone
 		}

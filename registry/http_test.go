@@ -220,7 +220,7 @@ func TestG9NoSecretInTheLog(t *testing.T) {
 	h.request(secret, setV3, "alice-phone", "")
 	h.waitSettled()
 	stop()
-	if err := h.reg.store.Close(); err != nil {
+	if err := h.reg.db.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if status, e := h.try(setV3, "alice-phone", bodies[0]); status != http.StatusInternalServerError || e.Errcode != "M_UNKNOWN" {

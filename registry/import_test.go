@@ -9,6 +9,7 @@ import (
 
 	"poked/events/pushgateway"
 	"poked/registry/database"
+	"poked/registry/store"
 )
 
 func importer(t *testing.T, path string, dryRun bool) *Importer {
@@ -50,7 +51,7 @@ func TestImport(t *testing.T) {
 			err := i.Add(t.Context(), p.Import)
 			switch {
 			case p.want == "" && err == nil:
-			case p.want == "" || !errors.Is(err, ErrNotImported) || !strings.Contains(err.Error(), p.want):
+			case p.want == "" || !errors.Is(err, store.ErrNotImported) || !strings.Contains(err.Error(), p.want):
 				t.Errorf("dry run %v: %s: %v, want %q", dryRun, p.name, err, p.want)
 			}
 		}
@@ -84,7 +85,7 @@ func TestImportDryRunLeavesNothing(t *testing.T) {
 	i := importer(t, path, true)
 	for n := range maxMaxPushers + 1 {
 		err := i.Add(t.Context(), Import{UserID: alice, Body: body(keys{"pushkey": strings.Repeat("k", n+1)})})
-		if full := n == maxMaxPushers; errors.Is(err, ErrNotImported) != full {
+		if full := n == maxMaxPushers; errors.Is(err, store.ErrNotImported) != full {
 			t.Errorf("pusher %d: %v", n, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"poked/events"
 	"poked/events/wait"
+	"poked/registry/store"
 )
 
 const (
@@ -19,15 +20,15 @@ const (
 // watchMissed signals, until ctx ends, when clients may have gone past poked to the
 // homeserver: after the process stood still, and after the database could not be written.
 func (r *recheck) watchMissed(ctx context.Context) error {
-	clock, trouble := clockWatch{last: time.Now()}, &r.upstream.store.trouble
+	clock, trouble := clockWatch{last: time.Now()}, r.upstream.store.Trouble()
 	known := int64(0)
 	wait.Every(ctx, clockTick, func(time.Time) {
 		hung := clock.hung(time.Now())
-		ended := trouble.ended.Load()
+		ended := trouble.Ended()
 		if hung || ended != known {
 			r.log.Warn("poked did not answer for a while, the homeserver is asked what has changed")
-			wake(r.missed)
-			r.upstream.tokens.notices.add(notice{Kind: noticeMissed})
+			wait.Wake(r.missed)
+			r.upstream.tokens.notices.Add(store.Notice{Kind: store.NoticeMissed})
 		}
 		known = ended
 	})
@@ -90,7 +91,7 @@ func (s *soon) add(user events.UserID, now time.Time) {
 	}
 	s.list = append(s.list[:i:i], append([]dueUser{{user, now}}, s.list[i:]...)...)
 	s.list = append(s.list, dueUser{user, now.Add(settleFor)})
-	wake(s.woken)
+	wait.Wake(s.woken)
 }
 
 // next takes a user who is due.

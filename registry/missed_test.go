@@ -84,8 +84,8 @@ func TestG15ChangesMadeWhilePokedHung(t *testing.T) {
 		return len(hs.Hits("GET "+prefixV3+"/devices/PHONE?user_id=%40bob")) > 0
 	})
 	h.ruleThere(hs, "coffee")
-	h.reg.store.trouble.note(ErrStoreAway)
-	h.reg.store.trouble.note(nil) // long before the next look
+	h.reg.store.Trouble().Note(ErrStoreAway)
+	h.reg.store.Trouble().Note(nil) // long before the next look
 	h.waitFor("the change", func() bool { return h.contentRules(alice) == `["coffee"]` })
 }
 

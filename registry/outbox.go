@@ -14,6 +14,9 @@ import (
 
 	"poked/events"
 	"poked/events/stream"
+	"poked/events/wait"
+	"poked/registry/database"
+	"poked/registry/store"
 )
 
 const (
@@ -28,7 +31,8 @@ const (
 // outbox publishes changes of the database to NATS, batch by batch. One goroutine runs
 // it.
 type outbox struct {
-	store *store
+	db    *database.DB
+	store *store.Store
 	conn  *stream.Conn
 	log   *slog.Logger
 	back  chan struct{} // signals that the connection to NATS was restored
@@ -48,9 +52,9 @@ type outbox struct {
 	retry *backoff.ExponentialBackOff
 }
 
-func newOutbox(store *store, conn *stream.Conn, log *slog.Logger) *outbox {
+func newOutbox(db *database.DB, store *store.Store, conn *stream.Conn, log *slog.Logger) *outbox {
 	o := &outbox{
-		store: store, conn: conn, log: log, back: make(chan struct{}, 1),
+		db: db, store: store, conn: conn, log: log, back: make(chan struct{}, 1),
 		next:  make(chan struct{}),
 		stale: true, // a bucket or the database may have been lost or restored
 		retry: backoff.NewExponentialBackOff(
@@ -59,7 +63,7 @@ func newOutbox(store *store, conn *stream.Conn, log *slog.Logger) *outbox {
 			backoff.WithMaxElapsedTime(0),
 		),
 	}
-	conn.OnReconnect(func() { wake(o.back) })
+	conn.OnReconnect(func() { wait.Wake(o.back) })
 	return o
 }
 
@@ -68,7 +72,7 @@ func newOutbox(store *store, conn *stream.Conn, log *slog.Logger) *outbox {
 func (o *outbox) run(ctx context.Context) error {
 	ticker := time.NewTicker(leftEvery)
 	defer ticker.Stop()
-	if o.store.db.Shared() {
+	if o.db.Shared() {
 		o.look = ticker.C
 	}
 	var err error
@@ -88,7 +92,7 @@ func (o *outbox) run(ctx context.Context) error {
 // them first.
 func (o *outbox) settle(ctx context.Context) error {
 	if o.stale {
-		alone, err := o.store.db.Alone(ctx, "reconcile", o.reconcileAll)
+		alone, err := o.db.Alone(ctx, "reconcile", o.reconcileAll)
 		if err != nil {
 			return err
 		}
@@ -103,10 +107,10 @@ func (o *outbox) settle(ctx context.Context) error {
 }
 
 func (o *outbox) reconcileAll(ctx context.Context) error {
-	if err := o.conn.PutOfferedRules(ctx, o.store.offers); err != nil {
+	if err := o.conn.PutOfferedRules(ctx, o.store.Options().Offers); err != nil {
 		return err //nolint:wrapcheck // the error names what was written
 	}
-	for _, b := range []bucket{inPushers, inPushRules} {
+	for _, b := range []store.Bucket{store.InPushers, store.InPushRules} {
 		if err := o.reconcile(ctx, b); err != nil {
 			return err
 		}
@@ -117,17 +121,17 @@ func (o *outbox) reconcileAll(ctx context.Context) error {
 // publishBatch publishes the head of the outbox. Values that could not be written stay
 // in it and do not block the others.
 func (o *outbox) publishBatch(ctx context.Context) (more bool, err error) {
-	list, err := o.store.Pending(ctx, o.left, outboxBatch)
+	list, err := o.store.Unpublished(ctx, o.left, outboxBatch)
 	if err != nil || len(list) == 0 {
 		return false, err
 	}
 	revisions, errs := o.publish(ctx, list)
-	var published []waiting
+	var published []store.Waiting
 	var newest events.Barrier
 	for i := range list {
 		if errs[i] == nil {
 			published = append(published, list[i])
-			at := list[i].Bucket.revision(&newest)
+			at := revisionIn(&newest, list[i].Bucket)
 			*at = max(*at, revisions[i])
 		}
 	}
@@ -147,11 +151,11 @@ func (o *outbox) publishBatch(ctx context.Context) (more bool, err error) {
 
 // publish writes the current values of the list to their buckets. It claims each key before
 // it reads the values; see [stream.Claim]. It returns the revisions of the values.
-func (o *outbox) publish(ctx context.Context, list []waiting) (revisions []uint64, errs []error) {
+func (o *outbox) publish(ctx context.Context, list []store.Waiting) (revisions []uint64, errs []error) {
 	revisions, errs = make([]uint64, len(list)), make([]error, len(list))
 	puts := make([]putter, len(list))
-	o.each(list, []bucket{inPushRules, inPushers}, func(i int) {
-		puts[i], errs[i] = list[i].Bucket.claim(ctx, o.conn, list[i].UserID)
+	o.each(list, []store.Bucket{store.InPushRules, store.InPushers}, func(i int) {
+		puts[i], errs[i] = claimKeyIn(ctx, o.conn, list[i].Bucket, list[i].UserID)
 	})
 	values, err := o.store.Load(ctx, list)
 	if err != nil {
@@ -165,13 +169,13 @@ func (o *outbox) publish(ctx context.Context, list []waiting) (revisions []uint6
 			revisions[i], errs[i] = puts[i](ctx, values[i])
 		}
 	}
-	o.each(list, []bucket{inPushRules}, put)
-	o.each(list, []bucket{inPushers}, put) // a new pusher must not come before its user's rules
+	o.each(list, []store.Bucket{store.InPushRules}, put)
+	o.each(list, []store.Bucket{store.InPushers}, put) // a new pusher must not come before its user's rules
 	return revisions, errs
 }
 
 // each calls do for each value of the buckets, in parallel.
-func (o *outbox) each(list []waiting, buckets []bucket, do func(i int)) {
+func (o *outbox) each(list []store.Waiting, buckets []store.Bucket, do func(i int)) {
 	var group errgroup.Group
 	group.SetLimit(outboxWriters)
 	for i := range list {
@@ -185,7 +189,7 @@ func (o *outbox) each(list []waiting, buckets []bucket, do func(i int)) {
 // settleErrors returns the first error that is a failure. Another registry that published
 // the same user is none: the rows that are left are read again. If the bucket is ahead of
 // the database, the user's version jumps above the bucket's.
-func (o *outbox) settleErrors(ctx context.Context, list []waiting, errs []error, err error) (failed, _ error) {
+func (o *outbox) settleErrors(ctx context.Context, list []store.Waiting, errs []error, err error) (failed, _ error) {
 	for i, e := range errs {
 		var ahead *stream.AheadError
 		var conflict *stream.ConflictError
@@ -193,7 +197,7 @@ func (o *outbox) settleErrors(ctx context.Context, list []waiting, errs []error,
 		case e == nil:
 		case errors.As(e, &ahead):
 			o.log.Warn("nats was ahead of the database; the database wins", "bucket", string(list[i].Bucket), "user_id", string(list[i].UserID))
-			err = errors.Join(err, o.store.Enqueue(ctx, list[i].Bucket, []entry{{user: list[i].UserID, atLeast: ahead.Version + 1}}))
+			err = errors.Join(err, o.store.Enqueue(ctx, list[i].Bucket, []store.Entry{{User: list[i].UserID, AtLeast: ahead.Version + 1}}))
 		case errors.As(e, &conflict):
 		case failed == nil:
 			failed = e // the others are usually the same
@@ -249,7 +253,7 @@ func (o *outbox) outcome(err error) <-chan time.Time {
 // wait returns when there is something to do. After a failure it waits for the retry
 // timer or a reconnect and ignores new rows.
 func (o *outbox) wait(ctx context.Context, retry <-chan time.Time) {
-	pending, look := o.store.pending, o.look
+	pending, look := o.store.Pending(), o.look
 	if retry != nil {
 		pending, look = nil, nil
 	}

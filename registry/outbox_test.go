@@ -14,6 +14,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/registry/store"
 )
 
 // A client has its answer when a barrier in each partition separates its change from later
@@ -57,7 +58,7 @@ func TestG11AnsweredIsOnDisk(t *testing.T) {
 	h := newHouse(t)
 	h.set("alice-phone", body())
 	h.put("global/room/a", firstRule)
-	pushers, rules := h.inDatabase(inPushers)[alice], h.inDatabase(inPushRules)[alice]
+	pushers, rules := h.inDatabase(store.InPushers)[alice], h.inDatabase(store.InPushRules)[alice]
 	copied := filepath.Join(t.TempDir(), "copy.db")
 	for _, suffix := range []string{"", "-wal"} {
 		content, err := os.ReadFile(h.cfg.Database + suffix)
@@ -67,9 +68,9 @@ func TestG11AnsweredIsOnDisk(t *testing.T) {
 		writeFile(t, copied+suffix, string(content))
 	}
 	s := openTestStore(t, copied)
-	pending, err := s.loadPending(t.Context())
-	if err != nil || len(pending) != 2 || encode(t, pending[0].content) != encode(t, pushers.Content) ||
-		encode(t, pending[1].content) != encode(t, rules.Content) {
+	pending, err := loadPending(t.Context(), s)
+	if err != nil || len(pending) != 2 || encode(t, pending[0].Content) != encode(t, pushers.Content) ||
+		encode(t, pending[1].Content) != encode(t, rules.Content) {
 		t.Errorf("pending after a crash: %+v %v, want %+v and %+v", pending, err, pushers, rules)
 	}
 }
@@ -167,7 +168,7 @@ func TestAnswerWaitsForNATS(t *testing.T) {
 		}
 	}
 	h.put("global/room/!r", firstRule)
-	if set, err := h.inBucket(inPushRules); err != nil || len(set) != 1 {
+	if set, err := h.inBucket(store.InPushRules); err != nil || len(set) != 1 {
 		t.Errorf("a rule was answered before it was published: %v, %v", set, err)
 	}
 	h.nats.Stop()

@@ -8,6 +8,7 @@ import (
 
 	"poked/events"
 	"poked/events/homeserver"
+	"poked/registry/store"
 )
 
 // setPusher answers POST pushers/set (client-server API, "POST
@@ -49,7 +50,7 @@ func (a *api) setHere(ctx context.Context, c *call, req *setRequest) (any, error
 	}
 	req.pusher.DeviceID = c.identity.DeviceID
 	replaced, ask, err := a.store.SetPusher(ctx, user, req.pusher, req.append)
-	logRemoved(a.log, replaced)
+	store.LogRemoved(a.log, replaced)
 	if err != nil || ask == nil {
 		return struct{}{}, err
 	}

@@ -181,6 +181,7 @@ func TestPusherLimit(t *testing.T) {
 func TestRemovalsAreForgotten(t *testing.T) {
 	eventstest.Long(t)
 	h := newHouse(t)
+	const keptRemovals = 20
 	for i := range keptRemovals + 5 {
 		h.set("alice-phone", body(keys{"pushkey": fmt.Sprint(i)}))
 		h.set("alice-phone", body(keys{"pushkey": fmt.Sprint(i), "kind": null}))

@@ -11,6 +11,7 @@ import (
 	"poked/events"
 	"poked/events/homeserver"
 	"poked/events/wait"
+	"poked/registry/store"
 )
 
 // recheck asks the homeserver, as an application service, whether each device with
@@ -67,7 +68,7 @@ func newRecheck(up *upstream, service *homeserver.Service, reg *homeserver.Regis
 func (r *recheck) run(ctx context.Context) error {
 	r.known.Run(ctx)
 	r.upstream.newcomers.open.Store(true)
-	return r.upstream.store.db.Lead(ctx, "recheck", r.lead)
+	return r.upstream.db.Lead(ctx, "recheck", r.lead)
 }
 
 // lead repeats rounds until ctx ends. The first is quick, and refreshes every user.
@@ -111,7 +112,7 @@ func (r *recheck) round(ctx context.Context, quick bool) error {
 	if n == 0 {
 		return r.pause(ctx, max(gap, recheckGap))
 	}
-	for last := (pusherDevice{}); ctx.Err() == nil; {
+	for last := (store.Device{}); ctx.Err() == nil; {
 		page, err := r.upstream.store.DevicesAfter(ctx, last, recheckPage)
 		if err != nil || len(page) == 0 {
 			return err
@@ -191,7 +192,7 @@ func (r *recheck) release(ctx context.Context) error {
 
 // check checks one device and, for the first device of each user, refreshes what is known
 // of the user. It returns only errors of our own; if the homeserver fails, nothing changes.
-func (r *recheck) check(ctx context.Context, d pusherDevice, newUser bool) error {
+func (r *recheck) check(ctx context.Context, d store.Device, newUser bool) error {
 	if !r.local(d.UserID) {
 		return nil
 	}
@@ -209,7 +210,7 @@ func (r *recheck) check(ctx context.Context, d pusherDevice, newUser bool) error
 	}
 	r.upstream.tokens.forget(d.UserID, d.DeviceID)
 	gone, err := r.upstream.store.DeviceGone(ctx, d)
-	logRemoved(r.log, gone)
+	store.LogRemoved(r.log, gone)
 	return err
 }
 
@@ -241,7 +242,7 @@ func (r *recheck) answered(ctx context.Context, err error) (bool, error) {
 	case err == nil:
 		r.failing, r.inRow = false, 0
 		return true, nil
-	case errors.Is(err, errLoggedOut):
+	case errors.Is(err, store.ErrLoggedOut):
 		return false, nil // the next round asks again
 	case !theirs || ctx.Err() != nil:
 		return false, err

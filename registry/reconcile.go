@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"poked/events"
+	"poked/registry/store"
 )
 
 // reconcilePage is how many users are compared, and put into the outbox, in one
@@ -17,7 +18,7 @@ const reconcilePage = 500
 // database. If either changes meanwhile, a user may be in the outbox without need, which does
 // no harm: the bucket is read first, so no version of it is one that the database did not
 // have.
-func (o *outbox) reconcile(ctx context.Context, b bucket) error {
+func (o *outbox) reconcile(ctx context.Context, b store.Bucket) error {
 	held, err := o.readBucket(ctx, b)
 	if err != nil {
 		return fmt.Errorf("read bucket %s: %w", b, err)
@@ -40,13 +41,13 @@ func (o *outbox) reconcile(ctx context.Context, b bucket) error {
 	return nil
 }
 
-func (o *outbox) readBucket(ctx context.Context, b bucket) (map[events.UserID]valueState, error) {
+func (o *outbox) readBucket(ctx context.Context, b store.Bucket) (map[events.UserID]valueState, error) {
 	held := map[events.UserID]valueState{}
-	for v, err := range b.all(ctx, o.conn) {
+	for v, err := range allIn(ctx, o.conn, b) {
 		if err != nil {
 			return nil, err
 		}
-		held[v.user] = v.state()
+		held[v.User] = stateOf(&v)
 	}
 	return held, nil
 }
@@ -54,20 +55,20 @@ func (o *outbox) readBucket(ctx context.Context, b bucket) (map[events.UserID]va
 // compareUsers compares every user of the database with held, and removes the user from
 // held. It returns for how many users the two differ, and for how many of those the
 // bucket has a version that the database never reached.
-func (o *outbox) compareUsers(ctx context.Context, b bucket, held map[events.UserID]valueState) (differ, ahead int, err error) {
+func (o *outbox) compareUsers(ctx context.Context, b store.Bucket, held map[events.UserID]valueState) (differ, ahead int, err error) {
 	for after := events.UserID(""); ; {
 		values, err := o.store.ValuesAfter(ctx, b, after, reconcilePage)
 		if err != nil || len(values) == 0 {
 			return differ, ahead, err
 		}
-		var entries []entry
+		var entries []store.Entry
 		for i := range values {
-			user := values[i].user
+			user := values[i].User
 			have, ok := held[user]
 			delete(held, user)
 			if d, differs := compare(&values[i], have, ok); differs {
 				entries = append(entries, d)
-				if d.atLeast > 0 {
+				if d.AtLeast > 0 {
 					ahead++
 				}
 			}
@@ -83,24 +84,24 @@ func (o *outbox) compareUsers(ctx context.Context, b bucket, held map[events.Use
 // compare reports whether a user's value has to be written to the bucket. If the database
 // was restored from a backup, the bucket may have a higher version, with the same content
 // or another; then the version in the database jumps above the bucket's.
-func compare(want *value, have valueState, ok bool) (entry, bool) {
+func compare(want *store.Value, have valueState, ok bool) (store.Entry, bool) {
 	switch {
 	case !ok:
-		return entry{user: want.user}, want.filled
-	case want.filled && want.state() == have:
-		return entry{}, false
-	case have.version >= want.version:
-		return entry{user: want.user, atLeast: have.version + 1}, true
+		return store.Entry{User: want.User}, want.Filled
+	case want.Filled && stateOf(want) == have:
+		return store.Entry{}, false
+	case have.version >= want.Version:
+		return store.Entry{User: want.User, AtLeast: have.version + 1}, true
 	}
-	return entry{user: want.user}, true
+	return store.Entry{User: want.User}, true
 }
 
 // enqueueUnknown puts users that only the bucket knows into the outbox, which deletes them
 // from the bucket.
-func (o *outbox) enqueueUnknown(ctx context.Context, b bucket, held map[events.UserID]valueState) (int, error) {
-	entries := make([]entry, 0, len(held))
+func (o *outbox) enqueueUnknown(ctx context.Context, b store.Bucket, held map[events.UserID]valueState) (int, error) {
+	entries := make([]store.Entry, 0, len(held))
 	for _, user := range slices.Sorted(maps.Keys(held)) {
-		entries = append(entries, entry{user: user, atLeast: held[user].version + 1})
+		entries = append(entries, store.Entry{User: user, AtLeast: held[user].version + 1})
 	}
 	return len(entries), o.store.Enqueue(ctx, b, entries)
 }

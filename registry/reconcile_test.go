@@ -13,6 +13,7 @@ import (
 	"poked/events/eventstest"
 	"poked/events/pushrule"
 	"poked/events/stream"
+	"poked/registry/store"
 )
 
 // TestReconcile starts with a bucket that another process has changed.
@@ -89,7 +90,7 @@ func TestReconcilePushRules(t *testing.T) {
 			h.putRules(events.UserPushRules{UserID: "@gone:example.org", Version: 7, IgnoredUsers: []events.UserID{bob}})
 			h.run()
 			h.waitSettled()
-			if got := h.inDatabase(inPushRules)[alice].Version - version; got != c.version {
+			if got := h.inDatabase(store.InPushRules)[alice].Version - version; got != c.version {
 				t.Errorf("version grew by %d, want %d", got, c.version)
 			}
 			if n := h.count("users WHERE rules_version = 8"); n != 1 {
@@ -120,7 +121,7 @@ func TestReconcileUnknownUsers(t *testing.T) {
 	h.run()
 	eventstest.WaitFor(t, "the bucket to be empty", func() bool { return len(h.bucket()) == 0 })
 	// If the user sets a pusher again, dispatchers must not take it for an old value.
-	if err := h.reg.store.Enqueue(t.Context(), inPushers, []entry{{user: set.UserID}}); err != nil {
+	if err := h.reg.store.Enqueue(t.Context(), store.InPushers, []store.Entry{{User: set.UserID}}); err != nil {
 		t.Fatal(err)
 	}
 	back, err := h.reg.store.Pushers(t.Context(), set.UserID)
@@ -163,7 +164,7 @@ func TestDatabaseFromBackup(t *testing.T) {
 	h.run()
 	h.waitSettled()
 	bucket := h.bucket()
-	if got := h.inDatabase(inPushRules)[alice].Version; got <= 3 {
+	if got := h.inDatabase(store.InPushRules)[alice].Version; got <= 3 {
 		t.Errorf("version %d of the rules, want more than 3", got)
 	}
 	if set := bucket[alice]; len(bucket) != 1 || set.Pushers[0].Lang != "old" || set.Version <= newest {
@@ -174,7 +175,7 @@ func TestDatabaseFromBackup(t *testing.T) {
 // TestBucketDeletedInPlace deletes a bucket and makes it anew while the connection
 // stays open. The next change notices it.
 func TestBucketDeletedInPlace(t *testing.T) {
-	for _, b := range []bucket{inPushers, inPushRules} {
+	for _, b := range []store.Bucket{store.InPushers, store.InPushRules} {
 		t.Run(string(b), func(t *testing.T) {
 			h := newHouse(t)
 			h.run()
@@ -233,7 +234,7 @@ func TestBucketLostWhileRunning(t *testing.T) {
 	h.nats.Stop()
 	eventstest.WaitFor(t, "the connection to the empty one", conn.Connected)
 	h.waitSettled()
-	if rules, err := h.inBucket(inPushRules); err != nil || len(h.bucket()) != 1 || len(rules) != 1 {
+	if rules, err := h.inBucket(store.InPushRules); err != nil || len(h.bucket()) != 1 || len(rules) != 1 {
 		t.Error("a bucket is empty")
 	}
 }
@@ -243,7 +244,7 @@ func TestBucketLostWhileRunning(t *testing.T) {
 func TestDeletedBucketIsFilled(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
-	for _, b := range []bucket{inPushers, inPushRules} {
+	for _, b := range []store.Bucket{store.InPushers, store.InPushRules} {
 		t.Run(string(b), func(t *testing.T) {
 			h := newHouse(t)
 			h.run()

@@ -24,19 +24,12 @@
 //
 // # Push rules
 //
-// A user's own rules are identified by scope, kind and id. The scope is "" for the global
-// rules, or the instance handle of one device. A device's rules are evaluated before the
-// global ones, for that device's pushers only, and include no predefined rules. Rules
-// have positions with gaps between them, so that moving a rule rewrites only that rule
-// (store_rule_order.go). For predefined rules only the differences are stored: users
-// without any follow the specification and have no key in the bucket. A request that
-// changes nothing is not published.
+// A device's rules are evaluated before the global ones, for that device's pushers only, and
+// include no predefined rules.
 //
 // If the homeserver publishes a user's m.push_rules, it owns the global rules: clients
 // see its ruleset, with the predefined rules that it lacks (pushrule.Ruleset.Completed),
-// and cannot change it here (403) until it withdraws it. The rules that
-// they made here before stay stored meanwhile, and so do the rules of devices, which a
-// homeserver does not know.
+// and cannot change it here (403) until it withdraws it.
 //
 // The operator may offer the predefined rules of proposals as well (Config.OfferRules): users
 // see and change them as those of the specification. What is offered is no user's, so it is
@@ -94,8 +87,7 @@
 // Any number of registries may share a PostgreSQL database, and each answers everything.
 // With SQLite there is one, and nothing of the following costs it anything.
 //
-//   - Changes of one user come one after the other, wherever they are made: each locks the
-//     user first (store.go). So versions only grow, and the limits of pushers and rules hold.
+//   - Changes of one user come one after the other, wherever they are made (package store).
 //   - Each registry publishes its own rows of the outbox, and after a second or two those of
 //     others that are still there (outbox.go). Before it reads a value it claims the key in
 //     the bucket ([stream.Claim]), so that a registry that was paused in between replaces no
@@ -103,25 +95,18 @@
 //   - One at a time compares the buckets with the database, and one rechecks devices
 //     ([database.DB.Lead]). What is asked of the homeserver for a user is asked and stored in
 //     the user's turn, which only one registry has ([database.DB.Hold]).
-//   - Rejections and account changes are shared out by NATS. An account change that comes late
-//     replaces no newer one (store_order.go).
-//   - A logout, a refused token, and a time in which clients went to the homeserver itself are
-//     noted in the database (notices.go). The others read that four times a second, and use no
-//     cached token while they cannot. A transaction looks for logouts itself.
+//   - Rejections and account changes are shared out by NATS.
+//   - What one learns and makes the memory of others outdated, such as a logout, is noted in the
+//     database ([store.Notices]). The others read that four times a second, and use no cached
+//     token while they cannot.
 //   - Rate limits count in each registry: with N of them a user has at most N times the rate
 //     and the burst. The same is true of requests with unknown tokens.
 //
-// G10: every query is bound to the user that the authenticator returned; no part of a
-// request can name another. The one exception is in the specification: setting a pusher
-// without "append" removes other users' pushers with the same app_id and pushkey.
+// G10: the store is asked about the user that the authenticator returned; no part of a
+// request can name another.
 //
-// G11: 200 is sent after the commit of a transaction, with synchronous=FULL in SQLite and with
-// synchronous_commit in PostgreSQL, that contains
-// the change, the user's next version and an outbox row. The row is deleted only after
-// the bucket has stored the user's value. That value is read from the database when it is
-// published, so it is never older than the rows that are deleted, and one write may cover
-// several rows. Different users are published in parallel, one user's versions in order.
-// Unless NATS is away, the answer waits for that and for an [events.Barrier] in ROOMS, three
+// G11: 200 is sent after the commit of a transaction that contains the change and a row of the
+// outbox. Different users are published in parallel, one user's versions in order. Unless NATS is away, the answer waits for that and for an [events.Barrier] in ROOMS, three
 // seconds at most: an event which the homeserver sends after the answer is matched with the
 // change.
 //
@@ -130,7 +115,7 @@
 // without rule ids and instance handles.
 //
 // Limits keep both values of a user within one NATS message each; see maxMaxPushers and
-// maxRulesBytes.
+// [store.MaxRulesBytes].
 //
 // # What fails, and how
 //
@@ -169,8 +154,7 @@
 //     for another user's.
 //   - A message from NATS cannot be parsed: it becomes a dead letter.
 //   - The disk is full, or another program holds the database locked: M_UNKNOWN 503 with
-//     Retry-After, nothing changed, and the registry is not ready. A probe tests every
-//     few seconds whether the database can be written.
+//     Retry-After, nothing changed, and the registry is not ready until it can be written.
 //   - The database is corrupt: M_UNKNOWN 500, nothing changed.
 //   - A second registry on the same file, or a database that is newer than the program, or
 //     that cannot be used: [Open] fails with that error.
@@ -202,6 +186,9 @@ import (
 	"poked/events/httpserve"
 	"poked/events/pushgateway"
 	"poked/events/stream"
+	"poked/events/wait"
+	"poked/registry/database"
+	"poked/registry/store"
 )
 
 // Limits of the HTTP server, beside those of package httpserve. An answer may wait for
@@ -215,10 +202,11 @@ const (
 
 // Registry is a running registry; [Open] makes one.
 type Registry struct {
-	store    *store
+	db       *database.DB
+	store    *store.Store
 	api      *api
 	outbox   *outbox
-	notices  *notices
+	notices  *store.Notices
 	browsers *browsers  // nil if web push is off
 	recheck  *recheck   // nil without a registration
 	tokens   *tokenFile // nil with a homeserver
@@ -247,34 +235,33 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	if err != nil {
 		return nil, err
 	}
-	store, err := openStoreOf(ctx, cfg)
+	db, s, err := openDatabase(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTP)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("listen for http: %w", err), store.Close())
+		return nil, errors.Join(fmt.Errorf("listen for http: %w", err), db.Close())
 	}
 	if !cfg.StartEmpty {
-		if err := checkNotLost(ctx, cfg.Database, store, conn); err != nil {
-			return nil, errors.Join(err, listener.Close(), store.Close())
+		if err := checkNotLost(ctx, cfg.Database, s, conn); err != nil {
+			return nil, errors.Join(err, listener.Close(), db.Close())
 		}
 	}
-	r := &Registry{store: store, outbox: newOutbox(store, conn, log), tokens: source.file, conn: conn, listener: listener, log: log}
-	r.notices = newNotices(store, log)
-	r.notices.apply, r.notices.reset = r.heed, r.forgetAll
-	up, err := source.upstream(store, policy, log)
+	r := &Registry{db: db, store: s, outbox: newOutbox(db, s, conn, log), tokens: source.file, conn: conn, listener: listener, log: log}
+	r.notices = store.NewNotices(s, r.heed, r.forgetAll, log)
+	up, err := source.upstream(db, s, policy, log)
 	if err != nil {
-		return nil, errors.Join(err, listener.Close(), store.Close())
+		return nil, errors.Join(err, listener.Close(), db.Close())
 	}
 	if up != nil {
 		up.tokens.notices = r.notices
-		up.threads = newThreads(store.offers, conn)
+		up.threads = newThreads(s.Options().Offers, conn)
 	}
-	if r.browsers, err = openBrowsers(ctx, cfg.WebPushSubject, store, conn, policy, log); err != nil {
-		return nil, errors.Join(err, listener.Close(), store.Close())
+	if r.browsers, err = openBrowsers(ctx, cfg.WebPushSubject, s, conn, policy, log); err != nil {
+		return nil, errors.Join(err, listener.Close(), db.Close())
 	}
-	r.api = newAPI(store, r.outbox, conn, policy, source.auth, up, r.browsers, limiter, tests, log)
+	r.api = newAPI(s, r.outbox, conn, policy, source.auth, up, r.browsers, limiter, tests, log)
 	if source.registration != nil {
 		r.recheck = newRecheck(up, source.client.Service(source.registration.ASToken), source.registration, cfg.Recheck)
 		return r, nil
@@ -282,23 +269,26 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	if up != nil {
 		up.newcomers.open.Store(true)
 	}
-	if err := store.ReleaseAll(ctx); err != nil { // nobody fetches their rules
-		return nil, errors.Join(err, listener.Close(), store.Close())
+	if err := s.ReleaseAll(ctx); err != nil { // nobody fetches their rules
+		return nil, errors.Join(err, listener.Close(), db.Close())
 	}
 	return r, nil
 }
 
-// openStoreOf opens the database as the configuration wants it.
-func openStoreOf(ctx context.Context, cfg Config) (*store, error) {
-	s, err := openStore(ctx, cfg.Database, cfg.options(), cfg.MaxPushers)
+// openDatabase opens the database as the configuration wants it.
+func openDatabase(ctx context.Context, cfg Config) (*database.DB, *store.Store, error) {
+	db, err := database.Open(ctx, cfg.Database, cfg.options())
 	if err != nil {
-		return nil, err
+		return nil, nil, err //nolint:wrapcheck // it names the database
 	}
-	s.offers, _ = cfg.offers() // checked before
-	if err := s.heedDoNotDisturb(ctx, cfg.DoNotDisturb); err != nil {
-		return nil, errors.Join(err, s.Close())
+	offers, _ := cfg.offers() // checked before
+	s := store.New(db, store.Options{MaxPushers: cfg.MaxPushers, Offers: offers, DoNotDisturb: cfg.DoNotDisturb})
+	if !cfg.DoNotDisturb {
+		if err := s.ForgetDoNotDisturb(ctx); err != nil {
+			return nil, nil, errors.Join(err, db.Close())
+		}
 	}
-	return s, nil
+	return db, s, nil
 }
 
 // authSource authenticates requests, by a token file or through a homeserver.
@@ -334,11 +324,11 @@ func openAuthSource(cfg Config, log *slog.Logger) (source authSource, err error)
 }
 
 // upstream returns the homeserver that keeps push rules and devices, or nil.
-func (w *authSource) upstream(store *store, policy *pushgateway.Policy, log *slog.Logger) (*upstream, error) {
+func (w *authSource) upstream(db *database.DB, s *store.Store, policy *pushgateway.Policy, log *slog.Logger) (*upstream, error) {
 	if w.client == nil {
 		return nil, nil
 	}
-	return newUpstream(w.client, w.tokens, store, policy, log)
+	return newUpstream(w.client, w.tokens, db, s, policy, log)
 }
 
 // Handler returns the HTTP API.
@@ -363,8 +353,8 @@ func (r *Registry) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.serveHTTP(ctx) })
 	group.Go(func() error { return r.outbox.run(ctx) })
-	group.Go(func() error { return r.store.probe(ctx, r.log) })
-	group.Go(func() error { return r.notices.run(ctx) })
+	group.Go(func() error { return r.store.Probe(ctx, r.log) })
+	group.Go(func() error { return r.notices.Run(ctx) })
 	group.Go(func() error { r.serveOperators(ctx); return nil })
 	group.Go(func() error { return r.conn.ConsumeRejections(ctx, r.rejected) })
 	group.Go(func() error { return r.conn.ConsumeAccounts(ctx, r.accountChanged) })
@@ -383,18 +373,18 @@ func (r *Registry) Run(ctx context.Context) error {
 }
 
 // heed heeds what another registry has learnt.
-func (r *Registry) heed(n notice) {
+func (r *Registry) heed(n store.Notice) {
 	up := r.api.upstream
 	switch {
 	case up == nil:
-	case n.Kind == noticeLogout:
+	case n.Kind == store.NoticeLogout:
 		up.tokens.forget(n.UserID, n.DeviceID)
-	case n.Kind == noticeMissed:
+	case n.Kind == store.NoticeMissed:
 		up.newcomers.seen.Purge()
 		if r.recheck != nil {
-			wake(r.recheck.missed)
+			wait.Wake(r.recheck.missed)
 		}
-	case n.Kind == noticeRefetch && r.recheck != nil:
+	case n.Kind == store.NoticeRefetch && r.recheck != nil:
 		r.recheck.soon.add(n.UserID, time.Now())
 	}
 }
@@ -407,7 +397,7 @@ func (r *Registry) forgetAll() {
 		up.tokens.forgetAll()
 		up.newcomers.seen.Purge()
 	}
-	wake(r.outbox.back)
+	wait.Wake(r.outbox.back)
 }
 
 func (r *Registry) serveHTTP(ctx context.Context) error {
@@ -427,5 +417,5 @@ func (r *Registry) Close() error {
 	if errors.Is(err, net.ErrClosed) {
 		err = nil
 	}
-	return errors.Join(err, r.store.Close())
+	return errors.Join(err, r.db.Close())
 }

@@ -8,6 +8,7 @@ import (
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/registry/database"
+	"poked/registry/store"
 )
 
 // The reasons of removals can be read while the registry runs.
@@ -23,7 +24,7 @@ func TestRemovals(t *testing.T) {
 		"@nobody:x":      "[]",
 		"' OR user_id<>": "[]",
 	} {
-		list, err := Removals(t.Context(), h.cfg.Database, database.Options{}, user, 10)
+		list, err := store.Removals(t.Context(), h.cfg.Database, database.Options{}, user, 10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -35,11 +36,11 @@ func TestRemovals(t *testing.T) {
 			t.Errorf("%q: %s, want %s", user, got, want)
 		}
 	}
-	if list, err := Removals(t.Context(), h.cfg.Database, database.Options{}, "", 1); len(list) != 1 || list[0].At == 0 || err != nil {
+	if list, err := store.Removals(t.Context(), h.cfg.Database, database.Options{}, "", 1); len(list) != 1 || list[0].At == 0 || err != nil {
 		t.Errorf("the newest: %+v, %v", list, err)
 	}
 	path := filepath.Join(t.TempDir(), "none.db")
-	if _, err := Removals(t.Context(), path, database.Options{}, "", 1); err == nil {
+	if _, err := store.Removals(t.Context(), path, database.Options{}, "", 1); err == nil {
 		t.Error("read a database that does not exist")
 	}
 	if left, _ := filepath.Glob(path + "*"); len(left) != 0 {

@@ -16,6 +16,7 @@ import (
 	"poked/events/eventstest"
 	"poked/events/pushrule"
 	"poked/registry/database"
+	"poked/registry/store"
 )
 
 // lived returns a stopped registry whose buckets have values of every kind.
@@ -53,7 +54,7 @@ func lived(t *testing.T) *house {
 func (h *house) buckets() string {
 	h.t.Helper()
 	var all []any
-	for _, b := range []bucket{inPushers, inPushRules} {
+	for _, b := range []store.Bucket{store.InPushers, store.InPushRules} {
 		held, err := h.inBucket(b)
 		if err != nil {
 			h.t.Fatal(err)
@@ -72,7 +73,7 @@ func (h *house) buckets() string {
 func TestRestoreFromNATS(t *testing.T) {
 	eventstest.Long(t)
 	h := lived(t)
-	before, pushers, rules := h.buckets(), h.inDatabase(inPushers), h.inDatabase(inPushRules)
+	before, pushers, rules := h.buckets(), h.inDatabase(store.InPushers), h.inDatabase(store.InPushRules)
 	h.close()
 	h.cfg.Database = filepath.Join(t.TempDir(), "new.db")
 	if _, err := Open(t.Context(), h.cfg, nil, h.conn, h.reg.log); !errors.Is(err, ErrLost) {
@@ -80,17 +81,17 @@ func TestRestoreFromNATS(t *testing.T) {
 	}
 	steps := 0
 	restored, err := Restore(t.Context(), h.cfg.Database, database.Options{}, h.conn, false, func() { steps++ })
-	if want := (Restored{Users: 2, Pushers: 3, RuleUsers: 2, Rules: 8}); err != nil || restored != want || steps != 4 {
+	if want := (store.Restored{Users: 2, Pushers: 3, RuleUsers: 2, Rules: 8}); err != nil || restored != want || steps != 4 {
 		t.Fatalf("restored %+v (%v), want %+v; progress %d", restored, err, want, steps)
 	}
 	h.open()
 	if n := h.count("outbox"); n != 0 {
 		t.Errorf("the outbox holds %d rows", n)
 	}
-	if got := h.inDatabase(inPushers); encode(t, got) != encode(t, pushers) {
+	if got := h.inDatabase(store.InPushers); encode(t, got) != encode(t, pushers) {
 		t.Errorf("pushers:\n%s\nwant\n%s", encode(t, got), encode(t, pushers))
 	}
-	if got := h.inDatabase(inPushRules); encode(t, got) != encode(t, rules) {
+	if got := h.inDatabase(store.InPushRules); encode(t, got) != encode(t, rules) {
 		t.Errorf("push rules:\n%s\nwant\n%s", encode(t, got), encode(t, rules))
 	}
 	h.run()
@@ -164,12 +165,12 @@ func TestRestoreDryRun(t *testing.T) {
 	if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 0 {
 		t.Errorf("it left %v (%v)", entries, err)
 	}
-	if err := openTestStore(t, path).Close(); err != nil {
+	if err := openTestDatabase(t, path).Close(); err != nil {
 		t.Fatal(err)
 	}
 	dry()
 	s := openTestStore(t, path)
-	if values, err := s.ValuesAfter(t.Context(), inPushers, "", 10); err != nil || len(values) != 0 {
+	if values, err := s.ValuesAfter(t.Context(), store.InPushers, "", 10); err != nil || len(values) != 0 {
 		t.Errorf("it wrote %d users (%v)", len(values), err)
 	}
 }
@@ -191,7 +192,7 @@ func TestRestoreIsAllOrNothing(t *testing.T) {
 		t.Error("the restore succeeded")
 	}
 	restored, err := Restore(t.Context(), path, database.Options{}, h.conn, false, func() {})
-	if want := (Restored{Users: 2, Pushers: 3, RuleUsers: 2, Rules: 8, Unreadable: 1}); err != nil || restored != want {
+	if want := (store.Restored{Users: 2, Pushers: 3, RuleUsers: 2, Rules: 8, Unreadable: 1}); err != nil || restored != want {
 		t.Errorf("the second restore restored %+v (%v), want %+v", restored, err, want)
 	}
 }
@@ -206,7 +207,7 @@ func TestStartEmpty(t *testing.T) {
 	h.open()
 	h.run()
 	eventstest.WaitFor(t, "the buckets to be empty", func() bool {
-		rules, err := h.inBucket(inPushRules)
+		rules, err := h.inBucket(store.InPushRules)
 		return err == nil && len(rules) == 0 && len(h.bucket()) == 0
 	})
 	if status, _, answer := h.request(http.MethodGet, prefixV3+"/pushers", "alice-phone", ""); status != http.StatusOK ||

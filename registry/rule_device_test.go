@@ -8,6 +8,7 @@ import (
 
 	"poked/events/eventstest"
 	"poked/events/pushrule"
+	"poked/registry/store"
 )
 
 // TestDeviceRules checks that the rules of a device exist beside the global ones and
@@ -66,7 +67,7 @@ func TestCopyDeviceRules(t *testing.T) {
 	if was, is := h.get("device/old/"), h.get("device/new/"); was != is {
 		t.Errorf("copied %s, got %s", was, is)
 	}
-	version := h.inDatabase(inPushRules)[alice].Version
+	version := h.inDatabase(store.InPushRules)[alice].Version
 	copied("old", `{"instance_handle":"new"}`, 200, "") // the rules were copied before
 	copied("none", `{"instance_handle":"new"}`, 404, "M_NOT_FOUND")
 	copied("old", `{"instance_handle":"else"}`, 400, "M_INVALID_PARAM")
@@ -74,7 +75,7 @@ func TestCopyDeviceRules(t *testing.T) {
 	copied("old", `{"instance_handle":"`+strings.Repeat("x", 33)+`"}`, 400, "M_INVALID_PARAM")
 	copied("old", `{}`, 400, "M_MISSING_PARAM")
 	copied("old", `{"instance_handle":7}`, 400, "M_BAD_JSON")
-	if v := h.inDatabase(inPushRules)[alice].Version; v != version {
+	if v := h.inDatabase(store.InPushRules)[alice].Version; v != version {
 		t.Errorf("version %d after %d", v, version)
 	}
 	h.put("device/new/room/d", firstRule)
@@ -91,12 +92,12 @@ func TestRuleLimits(t *testing.T) {
 	h := newHouse(t)
 	refused := func(path, body string, status int, errcode, says string) {
 		t.Helper()
-		before := h.inDatabase(inPushRules)[alice]
+		before := h.inDatabase(store.InPushRules)[alice]
 		got, e := h.rule("PUT", path, body)
 		if got != status || e.Errcode != errcode || !strings.Contains(e.Error, says) {
 			t.Errorf("%s: %d %+v, want %d %s about %s", path, got, e, status, errcode, says)
 		}
-		if after := h.inDatabase(inPushRules)[alice]; encode(t, after) != encode(t, before) {
+		if after := h.inDatabase(store.InPushRules)[alice]; encode(t, after) != encode(t, before) {
 			t.Errorf("%s: refused, and yet something changed", path)
 		}
 	}
@@ -106,14 +107,14 @@ func TestRuleLimits(t *testing.T) {
 		return text(size - bare)
 	}
 	h.put("global/room/"+strings.Repeat("x", maxRuleIDBytes), firstRule)
-	h.put("global/content/c", rule(maxRuleBytes, "c"))
-	refused("global/content/d", rule(maxRuleBytes+1, "d"), 413, "M_TOO_LARGE", "4096")
+	h.put("global/content/c", rule(store.MaxRuleBytes, "c"))
+	refused("global/content/d", rule(store.MaxRuleBytes+1, "d"), 413, "M_TOO_LARGE", "4096")
 	refused("global/content/c/actions", secondRule, 413, "M_TOO_LARGE", "4096")
-	large := `{"actions":[{"set_tweak":"sound","value":"` + strings.Repeat("<", maxRuleBytes/6) + `"}]}`
+	large := `{"actions":[{"set_tweak":"sound","value":"` + strings.Repeat("<", store.MaxRuleBytes/6) + `"}]}`
 	refused("global/override/.m.rule.master/actions", large, 413, "M_TOO_LARGE", "4096")
 	refused("global/room/d", large, 413, "M_TOO_LARGE", "4096")
 
-	for i := range maxRuleDevices {
+	for i := range store.MaxRuleDevices {
 		h.put(fmt.Sprintf("device/%d/room/a", i), firstRule)
 	}
 	refused("device/more/room/a", firstRule, 400, "M_INVALID_PARAM", "50 devices")
@@ -122,13 +123,13 @@ func TestRuleLimits(t *testing.T) {
 	}
 	h.exec(fmt.Sprintf(`INSERT INTO push_rules (user_id, scope, kind, rule_id, position, enabled, actions, bytes)
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
-		SELECT user_id, '', kind, CAST(i AS TEXT), -i, enabled, actions, bytes FROM push_rules, n WHERE scope = '0'`, maxRules-h.count("push_rules")))
+		SELECT user_id, '', kind, CAST(i AS TEXT), -i, enabled, actions, bytes FROM push_rules, n WHERE scope = '0'`, store.MaxRules-h.count("push_rules")))
 	refused("global/room/more", firstRule, 400, "M_INVALID_PARAM", "1000 push rules")
-	h.put("global/content/c", rule(maxRuleBytes-1, "c")) // changing one does not count as another
+	h.put("global/content/c", rule(store.MaxRuleBytes-1, "c")) // changing one does not count as another
 
 	h.exec("DELETE FROM push_rules WHERE kind = 'room'")
-	h.exec(fmt.Sprintf("UPDATE push_rules SET bytes = %d", maxRulesBytes-maxRuleBytes))
-	h.put("global/content/x", rule(maxRuleBytes, "x"))
+	h.exec(fmt.Sprintf("UPDATE push_rules SET bytes = %d", store.MaxRulesBytes-store.MaxRuleBytes))
+	h.put("global/content/x", rule(store.MaxRuleBytes, "x"))
 	refused("global/room/y", firstRule, 413, "M_TOO_LARGE", "393216")
 	refused("global/override/.m.rule.master/actions", firstRule, 413, "M_TOO_LARGE", "393216")
 }

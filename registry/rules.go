@@ -7,6 +7,7 @@ import (
 
 	"poked/events/pushrule"
 	"poked/registry/problem"
+	"poked/registry/store"
 )
 
 // This file serves the push rules of the client-server API, module "Push Notifications",
@@ -30,14 +31,14 @@ func (c *call) scope() (string, error) {
 }
 
 // ruleName returns the rule that a path names.
-func (c *call) ruleName() (ruleName, error) {
+func (c *call) ruleName() (store.RuleName, error) {
 	scope, err := c.scope()
 	if err != nil {
-		return ruleName{}, err
+		return store.RuleName{}, err
 	}
-	name := ruleName{scope: scope, kind: pushrule.Kind(c.params["kind"]), id: c.params["ruleId"]}
-	if listOf(new(pushrule.Ruleset), name.kind) == nil {
-		return ruleName{}, problem.New(problem.InvalidParam, "the kind of a rule must be override, content, postcontent, room, sender or underride")
+	name := store.RuleName{Scope: scope, Kind: pushrule.Kind(c.params["kind"]), ID: c.params["ruleId"]}
+	if new(pushrule.Ruleset).Of(name.Kind) == nil {
+		return store.RuleName{}, problem.New(problem.InvalidParam, "the kind of a rule must be override, content, postcontent, room, sender or underride")
 	}
 	return name, nil
 }
@@ -55,7 +56,7 @@ func (a *api) getRules(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := allRules{Global: a.store.rulesetOf(&rules, "")}
+	all := allRules{Global: a.store.Ruleset(&rules, "")}
 	if c.original {
 		all.Device = rules.Devices
 	}
@@ -73,7 +74,7 @@ func (a *api) getScope(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.store.rulesetOf(&rules, scope), nil
+	return a.store.Ruleset(&rules, scope), nil
 }
 
 // getRule answers GET …/{kind}/{ruleId}.
@@ -86,19 +87,8 @@ func (a *api) rule(ctx context.Context, c *call) (pushrule.Rule, error) {
 	if err != nil {
 		return pushrule.Rule{}, err
 	}
-	rules, err := a.store.PushRules(ctx, c.identity.UserID)
-	if err != nil {
-		return pushrule.Rule{}, err
-	}
-	set := a.store.rulesetOf(&rules, name.scope)
-	rule, ok := findRule(&set, name)
-	if !ok {
-		return pushrule.Rule{}, noSuchRule()
-	}
-	return rule, nil
+	return a.store.Rule(ctx, c.identity.UserID, name)
 }
-
-func noSuchRule() error { return problem.New(problem.NotFound, "there is no such push rule") }
 
 // getRuleEnabled answers GET …/{kind}/{ruleId}/enabled.
 func (a *api) getRuleEnabled(ctx context.Context, c *call) (any, error) {

@@ -9,6 +9,7 @@ import (
 
 	"poked/events/eventstest"
 	"poked/events/pushrule"
+	"poked/registry/store"
 )
 
 // pushRules is the prefix of the paths in tests; it has both scopes.
@@ -51,7 +52,7 @@ func (h *house) ruleIDs(scope, kind string) []string {
 		h.t.Fatal(err)
 	}
 	ids := []string{}
-	for _, rule := range *listOf(&rules, pushrule.Kind(kind)) {
+	for _, rule := range *rules.Of(pushrule.Kind(kind)) {
 		if !rule.Default {
 			ids = append(ids, rule.ID)
 		}
@@ -210,7 +211,7 @@ func TestRulesRefused(t *testing.T) {
 			t.Errorf("GET %s: %d, want %d", path, got, status)
 		}
 	}
-	if got, v := h.ruleIDs("global/", "room"), h.inDatabase(inPushRules)[alice].Version; !slices.Equal(got, []string{"there"}) || v != 1 {
+	if got, v := h.ruleIDs("global/", "room"), h.inDatabase(store.InPushRules)[alice].Version; !slices.Equal(got, []string{"there"}) || v != 1 {
 		t.Errorf("refusals left %q in version %d", got, v)
 	}
 }
@@ -241,7 +242,7 @@ func TestPredefinedRuleChanged(t *testing.T) {
 	if n := h.count("predefined_changes"); n != 0 {
 		t.Errorf("%d changes kept of rules that are as predefined", n)
 	}
-	if held, err := h.inBucket(inPushRules); err != nil || len(held) != 0 {
+	if held, err := h.inBucket(store.InPushRules); err != nil || len(held) != 0 {
 		t.Errorf("the bucket still has %v %v", held, err)
 	}
 }
@@ -264,14 +265,14 @@ func TestNoChangeIsNotPublished(t *testing.T) {
 		{"device/h/room/a", firstRule},
 	} {
 		h.put(c.path, c.body)
-		before := h.inDatabase(inPushRules)[alice]
+		before := h.inDatabase(store.InPushRules)[alice]
 		h.exec("DELETE FROM outbox")
 		h.put(c.path, c.body)
-		if after := h.inDatabase(inPushRules)[alice]; after.Version != before.Version || h.count("outbox") != 0 {
+		if after := h.inDatabase(store.InPushRules)[alice]; after.Version != before.Version || h.count("outbox") != 0 {
 			t.Errorf("%s: version %d after %d, %d rows in the outbox", c.path, after.Version, before.Version, h.count("outbox"))
 		}
 	}
-	if v := h.inDatabase(inPushRules)[alice].Version; v != 10 { // one of the steps above changes nothing
+	if v := h.inDatabase(store.InPushRules)[alice].Version; v != 10 { // one of the steps above changes nothing
 		t.Errorf("version %d, want 10", v)
 	}
 }

@@ -151,7 +151,7 @@ func TestBodiesThatNoGatewayCanParse(t *testing.T) {
 	}
 	for _, text := range []string{`"\ud800"`, "1e400", strings.Repeat("[", 100) + strings.Repeat("]", 100)} {
 		content := json.RawMessage(`{"global":{"override":[{"rule_id":"x","enabled":true,"conditions":[],"actions":[{"set_tweak":"sound","value":` + text + `}]}]}}`)
-		if err := h.reg.store.takePublished(t.Context(), alice, content); !errors.Is(err, events.ErrBadEvent) {
+		if err := takePublished(t.Context(), h.reg.store, alice, content); !errors.Is(err, events.ErrBadEvent) {
 			t.Errorf("accepted: %.40s: %v", text, err)
 		}
 	}

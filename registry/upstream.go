@@ -17,6 +17,8 @@ import (
 	"poked/events/homeserver"
 	"poked/events/httpserve"
 	"poked/events/pushgateway"
+	"poked/registry/database"
+	"poked/registry/store"
 )
 
 // upstream is the homeserver that keeps push rules, which its clients also read from
@@ -24,7 +26,8 @@ import (
 type upstream struct {
 	client *homeserver.Client
 	tokens *homeserverTokens
-	store  *store
+	db     *database.DB
+	store  *store.Store
 	policy *pushgateway.Policy
 	log    *slog.Logger
 
@@ -39,8 +42,8 @@ type upstream struct {
 	takenOver atomic.Uint64 // pushers
 }
 
-func newUpstream(client *homeserver.Client, tokens *homeserverTokens, store *store, policy *pushgateway.Policy, log *slog.Logger) (*upstream, error) {
-	u := &upstream{client: client, tokens: tokens, store: store, policy: policy, log: log, seed: maphash.MakeSeed()}
+func newUpstream(client *homeserver.Client, tokens *homeserverTokens, db *database.DB, store *store.Store, policy *pushgateway.Policy, log *slog.Logger) (*upstream, error) {
+	u := &upstream{client: client, tokens: tokens, db: db, store: store, policy: policy, log: log, seed: maphash.MakeSeed()}
 	for i := range u.turns {
 		u.turns[i] = make(chan struct{}, 1)
 	}
@@ -58,7 +61,7 @@ func (u *upstream) turn(ctx context.Context, user events.UserID) (held context.C
 	case <-ctx.Done():
 		return nil, nil, ctx.Err()
 	}
-	held, release, err := u.store.db.Hold(ctx, "turn "+string(user))
+	held, release, err := u.db.Hold(ctx, "turn "+string(user))
 	if err != nil {
 		<-turn
 		return nil, nil, err
@@ -199,29 +202,29 @@ func (u *upstream) accountData() []func(context.Context, homeserver.Account) err
 }
 
 func (u *upstream) takeDoNotDisturb(ctx context.Context, account homeserver.Account) error {
-	if !u.store.doNotDisturb {
+	if !u.store.Options().DoNotDisturb {
 		return nil
 	}
-	return u.take(ctx, account.User(), account.DoNotDisturb, u.store.takeDoNotDisturb)
+	return u.take(ctx, account.User(), account.DoNotDisturb, takeDoNotDisturb)
 }
 
 func (u *upstream) takeRules(ctx context.Context, account homeserver.Account) error {
-	return u.take(ctx, account.User(), account.PushRules, u.store.takePublished)
+	return u.take(ctx, account.User(), account.PushRules, takePublished)
 }
 
 func (u *upstream) takeIgnored(ctx context.Context, account homeserver.Account) error {
-	return u.take(ctx, account.User(), account.IgnoredUsers, u.store.takeIgnored)
+	return u.take(ctx, account.User(), account.IgnoredUsers, takeIgnored)
 }
 
-// asking fetches account data from the homeserver, storing writes it to the database.
+// asking fetches account data from the homeserver, storing checks it and writes it to the database.
 type (
 	asking  func(context.Context) (json.RawMessage, error)
-	storing func(context.Context, events.UserID, json.RawMessage) error
+	storing func(context.Context, *store.Store, events.UserID, json.RawMessage) error
 )
 
 // take fetches a user's account data from the homeserver and stores it. It changes
 // nothing if the homeserver does not support it, or returns more than the limits allow.
-func (u *upstream) take(ctx context.Context, user events.UserID, ask asking, store storing) error {
+func (u *upstream) take(ctx context.Context, user events.UserID, ask asking, keep storing) error {
 	ctx, done, err := u.turn(ctx, user)
 	if err != nil {
 		return err
@@ -234,7 +237,7 @@ func (u *upstream) take(ctx context.Context, user events.UserID, ask asking, sto
 	if err != nil {
 		return err
 	}
-	err = store(ctx, user, content)
+	err = keep(ctx, u.store, user, content)
 	if errors.Is(err, events.ErrBadEvent) {
 		u.log.Warn("account data of the homeserver cannot be used, the previous stays", "user_id", string(user), "error", err)
 		return nil

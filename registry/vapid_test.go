@@ -9,8 +9,10 @@ import (
 	"testing"
 
 	"poked/events/eventstest"
+	"poked/events/wait"
 	"poked/events/webpush"
 	"poked/registry/database"
+	"poked/registry/store"
 )
 
 // The key is made once, published, and the same after a restart; a database that lost it gets it
@@ -57,7 +59,7 @@ func TestVAPIDKeyIsKept(t *testing.T) {
 		if err := h.nats.Dial().Setup(t.Context(), eventstest.Topology()); err != nil {
 			t.Fatal(err)
 		}
-		wake(h.reg.browsers.back) // as after a reconnect, and as Keep does
+		wait.Wake(h.reg.browsers.back) // as after a reconnect, and as Keep does
 		eventstest.WaitFor(t, "the key to be published again", published(other.Secret()))
 		stop()
 		h.close()
@@ -69,7 +71,7 @@ func TestVAPIDKeyIsKept(t *testing.T) {
 		}
 		for _, from := range []string{address, h.cfg.Database} {
 			copied := filepath.Join(t.TempDir(), "copied.db")
-			if _, err := Copy(t.Context(), Endpoint{Address: from}, Endpoint{Address: copied}, false, func(int) {}); err != nil {
+			if _, err := store.Copy(t.Context(), store.Endpoint{Address: from}, store.Endpoint{Address: copied}, false, func(int) {}); err != nil {
 				t.Fatal(err)
 			}
 			if got := secretIn(t, copied); got != other.Secret() {
@@ -82,12 +84,9 @@ func TestVAPIDKeyIsKept(t *testing.T) {
 
 func secretIn(t *testing.T, address string) (secret string) {
 	t.Helper()
-	s, err := openStore(t.Context(), address, database.Options{}, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err = s.VAPID(t.Context())
-	if err := errors.Join(err, s.Close()); err != nil {
+	db := openTestDatabase(t, address)
+	secret, err := store.New(db, store.Options{}).VAPID(t.Context())
+	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return secret
@@ -97,14 +96,9 @@ func secretIn(t *testing.T, address string) (secret string) {
 func TestSeveralRegistriesHaveOneVAPIDKey(t *testing.T) {
 	t.Parallel()
 	address := postgres.database(t)
-	var stores []*store
+	var stores []*store.Store
 	for range 4 {
-		s, err := openStore(t.Context(), address, database.Options{}, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = s.Close() })
-		stores = append(stores, s)
+		stores = append(stores, openTestStore(t, address))
 	}
 	var group sync.WaitGroup
 	kept := make([]string, len(stores))

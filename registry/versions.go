@@ -29,7 +29,7 @@ func (a *api) getVersions(ctx context.Context, c *call) (any, error) {
 		if a.browsers != nil {
 			v.UnstableFeatures[featureWebPush] = true
 		}
-		if a.store.offers&pushrule.MSC4028 != 0 {
+		if a.store.Options().Offers&pushrule.MSC4028 != 0 {
 			v.UnstableFeatures["org.matrix.msc4028"] = true
 		}
 		return v, nil

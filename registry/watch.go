@@ -8,6 +8,7 @@ import (
 	"poked/events/homeserver"
 	"poked/events/httpserve"
 	"poked/registry/problem"
+	"poked/registry/store"
 )
 
 // If a reverse proxy sends requests that end devices here, they are forwarded to the
@@ -21,7 +22,7 @@ type watcher func(ctx context.Context, c *call, answer *homeserver.Answer)
 
 // remover removes pushers after the homeserver has confirmed a request. body is the
 // client's.
-type remover func(ctx context.Context, c *call, body []byte) ([]removed, error)
+type remover func(ctx context.Context, c *call, body []byte) ([]store.Removed, error)
 
 // watchers is the table of watched requests: path below a prefix, and method.
 func (a *api) watchers() map[string]map[string]watcher {
@@ -88,9 +89,9 @@ func (a *api) removing(do remover) watcher {
 		}
 		body, err := c.body()
 		if err == nil {
-			var gone []removed
+			var gone []store.Removed
 			gone, err = do(ctx, c, body)
-			logRemoved(a.log, gone)
+			store.LogRemoved(a.log, gone)
 		}
 		if err != nil {
 			a.log.Error("pushers of a device that is gone could not be removed", "user_id", string(c.identity.UserID), "error", err)
@@ -98,34 +99,34 @@ func (a *api) removing(do remover) watcher {
 	}
 }
 
-func (a *api) loggedOut(ctx context.Context, c *call, _ []byte) ([]removed, error) {
+func (a *api) loggedOut(ctx context.Context, c *call, _ []byte) ([]store.Removed, error) {
 	if c.identity.DeviceID == "" {
 		return nil, nil // the token belonged to no device
 	}
 	return a.deviceGone(ctx, c, c.identity.DeviceID)
 }
 
-func (a *api) deviceGone(ctx context.Context, c *call, device string) ([]removed, error) {
+func (a *api) deviceGone(ctx context.Context, c *call, device string) ([]store.Removed, error) {
 	a.upstream.tokens.forget(c.identity.UserID, device)
 	return a.store.Logout(ctx, c.identity.UserID, device)
 }
 
-func (a *api) loggedOutEverywhere(ctx context.Context, c *call, _ []byte) ([]removed, error) {
+func (a *api) loggedOutEverywhere(ctx context.Context, c *call, _ []byte) ([]store.Removed, error) {
 	return a.deviceGone(ctx, c, "")
 }
 
-func (a *api) deviceDeleted(ctx context.Context, c *call, _ []byte) ([]removed, error) {
+func (a *api) deviceDeleted(ctx context.Context, c *call, _ []byte) ([]store.Removed, error) {
 	return a.deviceGone(ctx, c, c.params["deviceId"])
 }
 
-func (a *api) devicesDeleted(ctx context.Context, c *call, body []byte) ([]removed, error) {
+func (a *api) devicesDeleted(ctx context.Context, c *call, body []byte) ([]store.Removed, error) {
 	var request struct {
 		Devices []string `json:"devices"`
 	}
 	if err := json.Unmarshal(body, &request); err != nil {
 		return nil, nil //nolint:nilerr // the homeserver accepted it, so the recheck will find the devices
 	}
-	var all []removed
+	var all []store.Removed
 	for _, device := range request.Devices {
 		if device == "" {
 			continue // "" would mean all devices
@@ -141,7 +142,7 @@ func (a *api) devicesDeleted(ctx context.Context, c *call, body []byte) ([]remov
 
 // passwordChanged removes the pushers of the user's other devices, which the homeserver
 // logged out unless the client asked it not to.
-func (a *api) passwordChanged(ctx context.Context, c *call, body []byte) ([]removed, error) {
+func (a *api) passwordChanged(ctx context.Context, c *call, body []byte) ([]store.Removed, error) {
 	var request struct {
 		LogoutDevices *bool `json:"logout_devices"`
 	}
@@ -153,7 +154,7 @@ func (a *api) passwordChanged(ctx context.Context, c *call, body []byte) ([]remo
 	return a.store.LogoutOthers(ctx, c.identity.UserID, c.identity.DeviceID)
 }
 
-func (a *api) deactivated(ctx context.Context, c *call, _ []byte) ([]removed, error) {
+func (a *api) deactivated(ctx context.Context, c *call, _ []byte) ([]store.Removed, error) {
 	a.upstream.tokens.forget(c.identity.UserID, "")
 	return a.store.Deactivate(ctx, c.identity.UserID)
 }

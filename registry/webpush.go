@@ -21,6 +21,7 @@ import (
 	"poked/events/stream"
 	"poked/events/wait"
 	"poked/events/webpush"
+	"poked/registry/store"
 )
 
 // With a subject (Config.WebPushSubject) clients may set browsers as pushers (MSC4174).
@@ -38,7 +39,7 @@ import (
 // browsers asks browsers for acknowledgements, and holds the key by which push services know
 // poked. It is nil if Web Push is off.
 type browsers struct {
-	store   *store
+	store   *store.Store
 	conn    *stream.Conn
 	policy  *pushgateway.Policy
 	key     *webpush.Key
@@ -47,7 +48,7 @@ type browsers struct {
 	http    *http.Client
 	log     *slog.Logger
 
-	fresh  chan *question
+	fresh  chan *store.Question
 	places chan struct{} // one for each question that is being asked
 	back   chan struct{} // signals that the connection to NATS was restored
 	asked  atomic.Uint64 // tokens that push services took
@@ -68,7 +69,7 @@ const (
 // openBrowsers returns nil without a subject. It makes the key if the database has none; with
 // several registries they agree on one. A database that was lost gets the key that NATS has,
 // since no browser knows another.
-func openBrowsers(ctx context.Context, subject string, s *store, conn *stream.Conn, policy *pushgateway.Policy, log *slog.Logger) (*browsers, error) {
+func openBrowsers(ctx context.Context, subject string, s *store.Store, conn *stream.Conn, policy *pushgateway.Policy, log *slog.Logger) (*browsers, error) {
 	if subject == "" {
 		return nil, nil
 	}
@@ -82,7 +83,7 @@ func openBrowsers(ctx context.Context, subject string, s *store, conn *stream.Co
 	}
 	b := &browsers{
 		store: s, conn: conn, policy: policy, key: key, subject: subject, signer: signer, log: log,
-		fresh: make(chan *question, askQueue), places: make(chan struct{}, askPlaces), back: make(chan struct{}, 1),
+		fresh: make(chan *store.Question, askQueue), places: make(chan struct{}, askPlaces), back: make(chan struct{}, 1),
 		http: &http.Client{
 			Timeout:       askTimeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -93,12 +94,12 @@ func openBrowsers(ctx context.Context, subject string, s *store, conn *stream.Co
 			},
 		},
 	}
-	conn.OnReconnect(func() { wake(b.back) })
+	conn.OnReconnect(func() { wait.Wake(b.back) })
 	return b, nil
 }
 
 // openVAPID returns the key of the database, and makes it if there is none.
-func openVAPID(ctx context.Context, s *store, conn *stream.Conn, log *slog.Logger) (*webpush.Key, error) {
+func openVAPID(ctx context.Context, s *store.Store, conn *stream.Conn, log *slog.Logger) (*webpush.Key, error) {
 	secret, err := s.VAPID(ctx)
 	if err != nil {
 		return nil, err
@@ -134,7 +135,7 @@ func (b *browsers) run(ctx context.Context) error {
 	asking.Go(func() { b.publish(ctx) })
 	look := time.NewTicker(leftToAskEvery)
 	defer look.Stop()
-	begin := func(ask *question) {
+	begin := func(ask *store.Question) {
 		select {
 		case b.places <- struct{}{}:
 			asking.Go(func() {
@@ -156,7 +157,7 @@ func (b *browsers) run(ctx context.Context) error {
 				b.log.Warn("browsers that were not asked yet cannot be read, trying again", "error", err)
 			}
 			for i := range left {
-				begin(&left[i])
+				begin(left[i])
 			}
 		}
 	}
@@ -186,7 +187,7 @@ func (b *browsers) publish(ctx context.Context) {
 }
 
 // add makes a browser be asked. It never waits: a token that finds no room is due again.
-func (b *browsers) add(ask *question) {
+func (b *browsers) add(ask *store.Question) {
 	select {
 	case b.fresh <- ask:
 	default:
@@ -194,9 +195,9 @@ func (b *browsers) add(ask *question) {
 }
 
 // ask pushes a token until the push service takes it or refuses it, or it expires.
-func (b *browsers) ask(ctx context.Context, ask *question) {
-	log := b.log.With("user_id", string(ask.row.UserID), "app_id", ask.row.AppID,
-		"pusher", string(events.NewPusherID(ask.row.UserID, ask.row.AppID, ask.row.Pushkey)))
+func (b *browsers) ask(ctx context.Context, ask *store.Question) {
+	log := b.log.With("user_id", string(ask.UserID), "app_id", ask.Pusher.AppID,
+		"pusher", string(events.NewPusherID(ask.UserID, ask.Pusher.AppID, ask.Pusher.Pushkey)))
 	for failures := 1; ; failures++ {
 		answer := b.push(ctx, ask)
 		if ctx.Err() != nil {
@@ -207,14 +208,14 @@ func (b *browsers) ask(ctx context.Context, ask *question) {
 			return
 		}
 		pause := max(rand.N(min(askFirst<<min(failures, 10), askLimit)), answer.retryAfter) //nolint:gosec // jitter
-		last := !answer.again || !time.Now().Add(pause).Before(ask.expires)
-		due := time.Time{}
+		last := !answer.again || !time.Now().Add(pause).Before(ask.Expires)
+		again := time.Time{}
 		if !last {
-			due = time.Now().Add(pause + askLease)
+			again = time.Now().Add(pause)
 		}
-		err := b.store.Asked(ctx, ask, due, answer.failure)
+		err := b.store.Asked(ctx, ask, again, answer.failure)
 		switch {
-		case errors.Is(err, errAnswered):
+		case errors.Is(err, store.ErrAnswered):
 			return
 		case err != nil:
 			log.Warn("what became of an activation token cannot be stored", "error", err)
@@ -238,16 +239,16 @@ func (b *browsers) ask(ctx context.Context, ask *question) {
 }
 
 // remove removes the pusher of a subscription that the push service no longer has.
-func (b *browsers) remove(ctx context.Context, ask *question, answer pushAnswer) {
+func (b *browsers) remove(ctx context.Context, ask *store.Question, answer pushAnswer) {
 	b.failed.Add(1)
 	gone, err := b.store.Reject(ctx, events.Rejection{
-		UserID: ask.row.UserID, AppID: ask.row.AppID, Pushkey: ask.row.Pushkey, PushkeyTS: ask.row.PushkeyTS, Gateway: answer.gateway,
+		UserID: ask.UserID, AppID: ask.Pusher.AppID, Pushkey: ask.Pusher.Pushkey, PushkeyTS: ask.Pusher.PushkeyTS, Gateway: answer.gateway,
 	})
 	if err != nil {
-		b.log.Warn("pusher of a subscription that is gone cannot be removed", "user_id", string(ask.row.UserID), "error", err)
+		b.log.Warn("pusher of a subscription that is gone cannot be removed", "user_id", string(ask.UserID), "error", err)
 		return
 	}
-	logRemoved(b.log, gone)
+	store.LogRemoved(b.log, gone)
 }
 
 // pushAnswer is what became of one try.
@@ -260,7 +261,7 @@ type pushAnswer struct {
 }
 
 // push pushes a token once (RFC 8030, section 5).
-func (b *browsers) push(ctx context.Context, ask *question) (answer pushAnswer) {
+func (b *browsers) push(ctx context.Context, ask *store.Question) (answer pushAnswer) {
 	request, err := b.request(ctx, ask)
 	if err != nil {
 		return pushAnswer{failure: "refused_url"} // the operator's lists may have changed since it was set
@@ -292,24 +293,23 @@ func (a pushAnswer) of(response *http.Response) pushAnswer {
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests, status >= 500:
 		a.again = true
 		if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 {
-			a.retryAfter = time.Duration(min(seconds, int(activationTTL/time.Second))) * time.Second
+			a.retryAfter = time.Duration(min(seconds, int(store.ActivationTTL/time.Second))) * time.Second
 		}
 	}
 	return a
 }
 
 // request returns the request that pushes a token.
-func (b *browsers) request(ctx context.Context, ask *question) (*http.Request, error) {
-	to := resourceOf(ask.row.Data)
-	at, err := b.policy.CheckResource(to.URL)
+func (b *browsers) request(ctx context.Context, ask *store.Question) (*http.Request, error) {
+	at, err := b.policy.CheckResource(ask.URL)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // the caller knows what it means
 	}
-	subscription, err := webpush.ParseSubscription(ask.row.Pushkey, to.Auth)
+	subscription, err := webpush.ParseSubscription(ask.Pusher.Pushkey, ask.Auth)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // as above
 	}
-	message, err := json.Marshal(map[string]string{"app_id": ask.row.AppID, "ack_token": ask.token})
+	message, err := json.Marshal(map[string]string{"app_id": ask.Pusher.AppID, "ack_token": ask.Token})
 	if err != nil {
 		return nil, err
 	}
@@ -327,7 +327,7 @@ func (b *browsers) request(ctx context.Context, ask *question) (*http.Request, e
 	}
 	request.Header = http.Header{
 		"Authorization": {authorization}, "Content-Encoding": {"aes128gcm"}, "Content-Type": {"application/octet-stream"},
-		"Ttl":     {strconv.Itoa(max(0, int(time.Until(ask.expires)/time.Second)))},
+		"Ttl":     {strconv.Itoa(max(0, int(time.Until(ask.Expires)/time.Second)))},
 		"Urgency": {"high"}, "User-Agent": {"poked"},
 	}
 	return request, nil

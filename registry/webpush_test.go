@@ -143,7 +143,7 @@ func TestBrowserIsActivated(t *testing.T) {
 			t.Errorf("dispatchers see %+v", set)
 		}
 		var dump []string
-		if err := h.reg.store.db.Select(t.Context(), &dump, "SELECT data || ack_digest || ack_failure || lang FROM pushers"); err != nil || strings.Contains(strings.Join(dump, " "), token) {
+		if err := h.reg.db.Select(t.Context(), &dump, "SELECT data || ack_digest || ack_failure || lang FROM pushers"); err != nil || strings.Contains(strings.Join(dump, " "), token) {
 			t.Errorf("the database has the token: %v, %v", dump, err)
 		}
 		stop()
@@ -306,7 +306,7 @@ func TestBrowserCannotBeAsked(t *testing.T) {
 		h.set201(browserBody(b, s.URL+"/x"))
 		var failure []string
 		eventstest.WaitFor(t, "the outcome to be stored", func() bool {
-			err := h.reg.store.db.Select(t.Context(), &failure, "SELECT ack_failure FROM pushers WHERE pushkey = ? AND ack_due = 0", b.Pushkey())
+			err := h.reg.db.Select(t.Context(), &failure, "SELECT ack_failure FROM pushers WHERE pushkey = ? AND ack_due = 0", b.Pushkey())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -349,7 +349,7 @@ func TestG8BrowserIsAskedWhereItIsAllowed(t *testing.T) {
 	h.run()
 	eventstest.WaitFor(t, "the outcome to be stored", func() bool {
 		var failure string
-		err := h.reg.store.db.Get(t.Context(), &failure, "SELECT ack_failure FROM pushers")
+		err := h.reg.db.Get(t.Context(), &failure, "SELECT ack_failure FROM pushers")
 		return err == nil && failure == "refused_url"
 	})
 }

@@ -130,6 +130,25 @@ type list struct {
 	rules []Rule
 }
 
+// Of returns the list of a kind, or nil if there is no such kind.
+func (rs *Ruleset) Of(kind Kind) *[]Rule {
+	switch kind {
+	case KindOverride:
+		return &rs.Override
+	case KindContent:
+		return &rs.Content
+	case KindPostContent:
+		return &rs.PostContent
+	case KindRoom:
+		return &rs.Room
+	case KindSender:
+		return &rs.Sender
+	case KindUnderride:
+		return &rs.Underride
+	}
+	return nil
+}
+
 // InOrder yields the rules in evaluation order, disabled ones included.
 func (rs *Ruleset) InOrder() iter.Seq2[Kind, *Rule] {
 	return func(yield func(Kind, *Rule) bool) {

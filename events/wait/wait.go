@@ -51,6 +51,15 @@ func Until(ctx context.Context, pause time.Duration, failed func(error), do func
 	}
 }
 
+// Wake wakes the goroutine that waits for c, a channel with room for one, unless a wake-up is
+// pending.
+func Wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
 // Every calls do after each interval until ctx ends.
 func Every(ctx context.Context, interval time.Duration, do func(now time.Time)) {
 	tick := time.NewTicker(interval)

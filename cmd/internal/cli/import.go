@@ -11,6 +11,7 @@ import (
 	"poked/cmd/internal/terminal"
 	"poked/events/homeserver"
 	"poked/registry"
+	"poked/registry/store"
 )
 
 // importCmd is "poked import".
@@ -115,9 +116,9 @@ func (c *importCmd) importAll(ctx context.Context, in *importReader, to *registr
 		switch {
 		case err == nil:
 			report.Taken++
-		case errors.Is(err, registry.ErrThere):
+		case errors.Is(err, store.ErrThere):
 			report.There++
-		case errors.Is(err, registry.ErrNotImported):
+		case errors.Is(err, store.ErrNotImported):
 			report.Refused++
 			report.Reasons[err.Error()]++
 			con.Printf("row %d: %v", report.Rows, err)

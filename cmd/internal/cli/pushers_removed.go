@@ -9,7 +9,7 @@ import (
 	"poked/cmd/internal/terminal"
 	"poked/events"
 	"poked/events/stream"
-	"poked/registry"
+	"poked/registry/store"
 )
 
 // pushersRemovedCmd is "poked pushers removed".
@@ -59,7 +59,7 @@ func (c *pushersRemovedCmd) Run(ctx context.Context, std terminal.Streams) error
 // list returns the removals.
 func (c *pushersRemovedCmd) list(ctx context.Context, std terminal.Streams) (list []events.Removal, err error) {
 	if c.Database != "" {
-		return registry.Removals(ctx, c.Database, c.Password.options(), events.UserID(c.User), c.Limit)
+		return store.Removals(ctx, c.Database, c.Password.options(), events.UserID(c.User), c.Limit)
 	}
 	err = c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		list, err = conn.Removals(ctx, events.UserID(c.User), c.Limit)

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"poked/cmd/internal/terminal"
-	"poked/registry"
 	"poked/registry/database"
+	"poked/registry/store"
 )
 
 // registryCopyCmd is "poked registry copy".
@@ -39,21 +39,21 @@ func (c *registryCopyCmd) Validate() error {
 
 // copySummary is what --json prints.
 type copySummary struct {
-	Tables []registry.Copied `json:"tables"`
-	DryRun bool              `json:"dry_run"`
+	Tables []store.Copied `json:"tables"`
+	DryRun bool           `json:"dry_run"`
 }
 
 // Run copies the database and prints a summary.
 func (c *registryCopyCmd) Run(ctx context.Context, std terminal.Streams) error {
-	from := registry.Endpoint{Address: c.From, Options: database.Options{PasswordFile: c.FromPasswordFile}}
-	to := registry.Endpoint{Address: c.To, Options: database.Options{PasswordFile: c.ToPasswordFile}}
+	from := store.Endpoint{Address: c.From, Options: database.Options{PasswordFile: c.FromPasswordFile}}
+	to := store.Endpoint{Address: c.To, Options: database.Options{PasswordFile: c.ToPasswordFile}}
 	con, done, began := terminal.NewCounter(std.Err), 0, time.Now()
 	defer con.Finish()
 	total := 0
-	if found, err := registry.CountRows(ctx, from); err == nil { // if it cannot be read, the copy says why
+	if found, err := store.CountRows(ctx, from); err == nil { // if it cannot be read, the copy says why
 		total = 2 * rowsOf(found) // each is copied and checked
 	}
-	tables, err := registry.Copy(ctx, from, to, c.DryRun, func(rows int) {
+	tables, err := store.Copy(ctx, from, to, c.DryRun, func(rows int) {
 		if done += rows; done%1000 == 0 {
 			con.Reach("rows", done, max(total, done))
 		}
@@ -78,7 +78,7 @@ func (c *registryCopyCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return nil
 }
 
-func rowsOf(tables []registry.Copied) (n int) {
+func rowsOf(tables []store.Copied) (n int) {
 	for _, t := range tables {
 		n += t.Rows
 	}

@@ -11,6 +11,7 @@ import (
 	"poked/cmd/internal/terminal"
 	"poked/events/stream"
 	"poked/registry"
+	"poked/registry/store"
 )
 
 // registryRestoreCmd is "poked registry restore".
@@ -32,7 +33,7 @@ func (registryRestoreCmd) Help() string {
 
 // restoreSummary is what --json prints.
 type restoreSummary struct {
-	registry.Restored
+	store.Restored
 
 	DryRun bool `json:"dry_run"`
 }

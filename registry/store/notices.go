@@ -1,4 +1,4 @@
-package registry
+package store
 
 import (
 	"context"
@@ -28,23 +28,23 @@ const (
 	maxUnsent = 10_000
 )
 
-// noticeKind is what a notice is about.
-type noticeKind string
+// NoticeKind is what a notice is about.
+type NoticeKind string
 
 const (
-	// noticeLogout is about a device, or with "" all devices of a user: tokens and answers
+	// NoticeLogout is about a device, or with "" all devices of a user: tokens and answers
 	// from before it are outdated.
-	noticeLogout noticeKind = "logout"
-	// noticeMissed means that clients may have gone past poked to the homeserver.
-	noticeMissed noticeKind = "missed"
-	// noticeRefetch means that a user's account data at the homeserver has changed.
-	noticeRefetch noticeKind = "refetch"
+	NoticeLogout NoticeKind = "logout"
+	// NoticeMissed means that clients may have gone past poked to the homeserver.
+	NoticeMissed NoticeKind = "missed"
+	// NoticeRefetch means that a user's account data at the homeserver has changed.
+	NoticeRefetch NoticeKind = "refetch"
 )
 
-// notice is a row of notices.
-type notice struct {
+// Notice is a row of notices.
+type Notice struct {
 	Number   int64         `db:"number"`
-	Kind     noticeKind    `db:"kind"`
+	Kind     NoticeKind    `db:"kind"`
 	UserID   events.UserID `db:"user_id"`
 	DeviceID string        `db:"device_id"`
 	Origin   string        `db:"origin"`
@@ -52,10 +52,15 @@ type notice struct {
 
 const noticeColumns = "number, kind, user_id, device_id, origin"
 
+// Note adds a notice.
+func (s *Store) Note(ctx context.Context, n Notice) error {
+	return s.commit(ctx, func(tx *database.Tx) error { return s.addNotice(ctx, tx, n) })
+}
+
 // addNotice adds a notice in a transaction, as the last of its statements: until the end of
 // the transaction no other can add one. So numbers have the order of commits, and a reader
 // misses none. It does nothing if nobody shares the database.
-func (s *store) addNotice(ctx context.Context, tx *database.Tx, n notice) error {
+func (s *Store) addNotice(ctx context.Context, tx *database.Tx, n Notice) error {
 	if !s.db.Shared() {
 		return nil
 	}
@@ -77,25 +82,22 @@ func (s *store) addNotice(ctx context.Context, tx *database.Tx, n notice) error 
 
 // departedSince reports whether a device, or the user as a whole, was logged out after a
 // notice, or whether that is no longer known.
-func departedSince(ctx context.Context, tx *database.Tx, identity Identity) (departed bool, err error) {
+func departedSince(ctx context.Context, tx *database.Tx, c *Claim) (departed bool, err error) {
 	err = tx.GetContext(ctx, &departed, `SELECT EXISTS (SELECT * FROM notices
 			WHERE user_id = ? AND number > ? AND kind = ? AND (device_id = ? OR device_id = ''))
 		OR ? < coalesce((SELECT min(number) - 1 FROM notices), 0)`,
-		identity.UserID, identity.noted, noticeLogout, identity.DeviceID, identity.noted)
+		c.UserID, c.Noted, NoticeLogout, c.DeviceID, c.Noted)
 	if err != nil {
 		return false, fmt.Errorf("look for logout: %w", err)
 	}
 	return departed, nil
 }
 
-// notices reads what other registries have learnt. The zero value of its functions does
-// nothing.
-type notices struct {
-	store *store
+// Notices reads what other registries have learnt.
+type Notices struct {
+	store *Store
 	log   *slog.Logger
-	// apply heeds a notice of another registry.
-	apply func(notice)
-	// reset is called when changes may be missing in the database that were there before.
+	apply func(Notice)
 	reset func()
 
 	woken chan struct{}
@@ -106,19 +108,21 @@ type notices struct {
 	seen   int64      // number of the newest notice that was applied
 	epoch  string     // of the database when it was read
 	synced time.Time  // when the last successful read began
-	unsent []notice   // oldest first
+	unsent []Notice   // oldest first
 }
 
-func newNotices(store *store, log *slog.Logger) *notices {
-	return &notices{store: store, log: log, apply: func(notice) {}, reset: func() {}, woken: make(chan struct{}, 1)}
+// NewNotices returns notices that call apply with each of another registry, and reset when
+// changes may be missing in the database that were there before.
+func NewNotices(store *Store, apply func(Notice), reset func(), log *slog.Logger) *Notices {
+	return &Notices{store: store, log: log, apply: apply, reset: reset, woken: make(chan struct{}, 1)}
 }
 
 // shared reports whether there may be other registries.
-func (n *notices) shared() bool { return n != nil && n.store.db.Shared() }
+func (n *Notices) shared() bool { return n != nil && n.store.db.Shared() }
 
-// add tells the other registries something, as soon as the database can be written, and
+// Add tells the other registries something, as soon as the database can be written, and
 // never waits. The caller has heeded it here.
-func (n *notices) add(what notice) {
+func (n *Notices) Add(what Notice) {
 	if !n.shared() {
 		return
 	}
@@ -127,12 +131,12 @@ func (n *notices) add(what notice) {
 	if len(n.unsent) < maxUnsent {
 		n.unsent = append(n.unsent, what)
 	}
-	wake(n.woken)
+	wait.Wake(n.woken)
 }
 
-// latest returns the number of the newest notice. It serves as the time of an
+// Latest returns the number of the newest notice. It serves as the time of an
 // authentication: what was noted before was over by then.
-func (n *notices) latest(ctx context.Context) (number int64, err error) {
+func (n *Notices) Latest(ctx context.Context) (number int64, err error) {
 	if !n.shared() {
 		return 0, nil
 	}
@@ -142,9 +146,9 @@ func (n *notices) latest(ctx context.Context) (number int64, err error) {
 	return number, nil
 }
 
-// heeded reports whether all notices are heeded that are older than a moment, and reads them
+// Heeded reports whether all notices are heeded that are older than a moment, and reads them
 // if they are not. Without it nothing that is remembered may be used.
-func (n *notices) heeded(ctx context.Context) bool {
+func (n *Notices) Heeded(ctx context.Context) bool {
 	if !n.shared() || n.fresh() {
 		return true
 	}
@@ -155,15 +159,15 @@ func (n *notices) heeded(ctx context.Context) bool {
 
 // fresh reports whether notices were read a moment ago. It goes by both clocks, since the
 // monotonic one may stand still with the machine.
-func (n *notices) fresh() bool {
+func (n *Notices) fresh() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
 	return now.Sub(n.synced) < noticesFresh && now.Round(0).Sub(n.synced.Round(0)).Abs() < noticesFresh
 }
 
-// run reads and writes notices until ctx ends.
-func (n *notices) run(ctx context.Context) error {
+// Run reads and writes notices until ctx ends.
+func (n *Notices) Run(ctx context.Context) error {
 	if !n.shared() {
 		<-ctx.Done()
 		return nil
@@ -190,12 +194,12 @@ func (n *notices) run(ctx context.Context) error {
 }
 
 // exchange writes the notices of this registry and reads those of all.
-func (n *notices) exchange(ctx context.Context) error {
+func (n *Notices) exchange(ctx context.Context) error {
 	n.mu.Lock()
 	unsent := n.unsent
 	n.mu.Unlock()
 	for _, what := range unsent {
-		if err := n.store.commit(ctx, func(tx *database.Tx) error { return n.store.addNotice(ctx, tx, what) }); err != nil {
+		if err := n.store.Note(ctx, what); err != nil {
 			return err
 		}
 		n.mu.Lock()
@@ -208,7 +212,7 @@ func (n *notices) exchange(ctx context.Context) error {
 }
 
 // read applies the notices that are new. The caller holds reading.
-func (n *notices) read(ctx context.Context) error {
+func (n *Notices) read(ctx context.Context) error {
 	began := time.Now()
 	for {
 		n.mu.Lock()
@@ -241,7 +245,7 @@ func (n *notices) read(ctx context.Context) error {
 
 // after returns notices after a number. If the database has begun a new epoch, their numbers
 // may have been given out again: it returns the newest alone, for all are to be heeded.
-func (n *notices) after(ctx context.Context, seen int64, before string) (list []notice, epoch string, err error) {
+func (n *Notices) after(ctx context.Context, seen int64, before string) (list []Notice, epoch string, err error) {
 	err = n.store.view(ctx, func(tx *database.Tx) error {
 		if epoch, err = tx.Epoch(ctx); err != nil {
 			return err

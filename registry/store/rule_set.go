@@ -1,4 +1,4 @@
-package registry
+package store
 
 import (
 	"context"
@@ -17,12 +17,12 @@ import (
 // the user into the outbox. Every transaction that changes any of these calls it before
 // it writes the user's rows; one that changes nothing does not.
 func touchRules(ctx context.Context, tx *database.Tx, user events.UserID) error {
-	return raise(ctx, tx, inPushRules, entry{user: user, atLeast: 1, grow: 1})
+	return raise(ctx, tx, InPushRules, Entry{User: user, AtLeast: 1, Grow: 1})
 }
 
 // refuseIfPublished returns an error for global rules that the homeserver keeps.
-func refuseIfPublished(ctx context.Context, tx *database.Tx, user events.UserID, name ruleName) error {
-	if name.scope != "" {
+func refuseIfPublished(ctx context.Context, tx *database.Tx, user events.UserID, name RuleName) error {
+	if name.Scope != "" {
 		return nil
 	}
 	var published bool
@@ -37,9 +37,9 @@ func refuseIfPublished(ctx context.Context, tx *database.Tx, user events.UserID,
 }
 
 // ruleAt reads one of the user's own rules; ok is false if there is none.
-func ruleAt(ctx context.Context, tx *database.Tx, user events.UserID, name ruleName) (row ruleRow, ok bool, err error) {
+func ruleAt(ctx context.Context, tx *database.Tx, user events.UserID, name RuleName) (row ruleRow, ok bool, err error) {
 	err = tx.GetContext(ctx, &row, "SELECT "+ruleColumns+" FROM push_rules WHERE user_id = ? AND scope = ? AND kind = ? AND rule_id = ?",
-		user, name.scope, name.kind, name.id)
+		user, name.Scope, name.Kind, name.ID)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ruleRow{}, false, nil
 	}
@@ -52,7 +52,7 @@ func ruleAt(ctx context.Context, tx *database.Tx, user events.UserID, name ruleN
 // PutRule creates a rule, or replaces the one with the same name. An existing rule stays
 // enabled or disabled and, unless at is set, keeps its position. It fails with a [problem.Error]
 // if at names a rule that does not exist, or if a limit is exceeded.
-func (s *store) PutRule(ctx context.Context, user events.UserID, name ruleName, rule pushrule.Rule, at place) error {
+func (s *Store) PutRule(ctx context.Context, user events.UserID, name RuleName, rule pushrule.Rule, at Place) error {
 	return s.update(ctx, of(user), func(tx *database.Tx) error {
 		if err := refuseIfPublished(ctx, tx, user, name); err != nil {
 			return err
@@ -67,7 +67,7 @@ func (s *store) PutRule(ctx context.Context, user events.UserID, name ruleName, 
 			return err
 		}
 		moved := false
-		if !exists || at != (place{}) {
+		if !exists || at != (Place{}) {
 			if moved, err = row.move(ctx, tx, exists, at); err != nil {
 				return err
 			}
@@ -81,8 +81,8 @@ func (s *store) PutRule(ctx context.Context, user events.UserID, name ruleName, 
 
 // saveRule writes a rule unless it exceeds a limit.
 func saveRule(ctx context.Context, tx *database.Tx, row ruleRow) error {
-	if row.Bytes > maxRuleBytes {
-		return problem.New(problem.TooLarge, fmt.Sprintf("a push rule must have at most %d bytes as JSON", maxRuleBytes))
+	if row.Bytes > MaxRuleBytes {
+		return problem.New(problem.TooLarge, fmt.Sprintf("a push rule must have at most %d bytes as JSON", MaxRuleBytes))
 	}
 	if err := touchRules(ctx, tx, row.UserID); err != nil {
 		return err
@@ -118,18 +118,18 @@ func checkRules(ctx context.Context, tx *database.Tx, user events.UserID) error 
 	}
 	// Not M_LIMIT_EXCEEDED: clients would retry, which cannot help.
 	switch {
-	case have.Rules > maxRules:
-		return problem.New(problem.InvalidParam, fmt.Sprintf("a user may have at most %d push rules: delete one first", maxRules))
-	case have.Devices > maxRuleDevices:
-		return problem.New(problem.InvalidParam, fmt.Sprintf("a user may have push rules for at most %d devices: delete those of one first", maxRuleDevices))
-	case have.Bytes > maxRulesBytes:
-		return problem.New(problem.TooLarge, fmt.Sprintf("all push rules of a user must have at most %d bytes as JSON: delete one first", maxRulesBytes))
+	case have.Rules > MaxRules:
+		return problem.New(problem.InvalidParam, fmt.Sprintf("a user may have at most %d push rules: delete one first", MaxRules))
+	case have.Devices > MaxRuleDevices:
+		return problem.New(problem.InvalidParam, fmt.Sprintf("a user may have push rules for at most %d devices: delete those of one first", MaxRuleDevices))
+	case have.Bytes > MaxRulesBytes:
+		return problem.New(problem.TooLarge, fmt.Sprintf("all push rules of a user must have at most %d bytes as JSON: delete one first", MaxRulesBytes))
 	}
 	return nil
 }
 
 // ChangeRule changes the state or the actions of a rule, own or predefined.
-func (s *store) ChangeRule(ctx context.Context, user events.UserID, name ruleName, change pushrule.Change) error {
+func (s *Store) ChangeRule(ctx context.Context, user events.UserID, name RuleName, change pushrule.Change) error {
 	return s.update(ctx, of(user), func(tx *database.Tx) error {
 		if err := refuseIfPublished(ctx, tx, user, name); err != nil {
 			return err
@@ -179,8 +179,8 @@ func changePredefined(ctx context.Context, tx *database.Tx, user events.UserID, 
 	if err != nil || row == old {
 		return err
 	}
-	if len(row.Actions.String) > maxRuleBytes {
-		return problem.New(problem.TooLarge, fmt.Sprintf("the actions of a push rule must have at most %d bytes as JSON", maxRuleBytes))
+	if len(row.Actions.String) > MaxRuleBytes {
+		return problem.New(problem.TooLarge, fmt.Sprintf("the actions of a push rule must have at most %d bytes as JSON", MaxRuleBytes))
 	}
 	if err := touchRules(ctx, tx, user); err != nil {
 		return err
@@ -222,7 +222,7 @@ func (r changeRow) with(usual *pushrule.Rule, change pushrule.Change) (changeRow
 }
 
 // DeleteRule removes one of the user's own rules.
-func (s *store) DeleteRule(ctx context.Context, user events.UserID, name ruleName) error {
+func (s *Store) DeleteRule(ctx context.Context, user events.UserID, name RuleName) error {
 	return s.update(ctx, of(user), func(tx *database.Tx) error {
 		if err := refuseIfPublished(ctx, tx, user, name); err != nil {
 			return err
@@ -231,7 +231,7 @@ func (s *store) DeleteRule(ctx context.Context, user events.UserID, name ruleNam
 			return problem.New(problem.InvalidParam, "a predefined push rule cannot be deleted: disable it")
 		}
 		result, err := tx.ExecContext(ctx, "DELETE FROM push_rules WHERE user_id = ? AND scope = ? AND kind = ? AND rule_id = ?",
-			user, name.scope, name.kind, name.id)
+			user, name.Scope, name.Kind, name.ID)
 		if err != nil {
 			return fmt.Errorf("delete push rule: %w", err)
 		}

@@ -1,4 +1,4 @@
-package registry
+package store
 
 import (
 	"context"
@@ -70,11 +70,12 @@ func Copy(ctx context.Context, from, to Endpoint, dryRun bool, progress func(row
 	if _, err := os.Stat(from.Address); !database.IsServer(from.Address) && err != nil { // or it would be created
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	source, err := database.Open(ctx, from.Address, exclusive(from.Options))
+	from.Options.Exclusive, to.Options.Exclusive = true, true
+	source, err := database.Open(ctx, from.Address, from.Options)
 	if err != nil {
 		return nil, err
 	}
-	target, err := database.Open(ctx, to.Address, exclusive(to.Options))
+	target, err := database.Open(ctx, to.Address, to.Options)
 	if err != nil {
 		return nil, errors.Join(err, source.Close())
 	}

@@ -1,4 +1,4 @@
-package registry
+package store
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 // CopyRules copies the rules of one device to another, with their order and state. A
 // repeated call does nothing. It fails with a [problem.Error] if there is nothing to copy, if
 // the target has different rules, or if a limit is exceeded.
-func (s *store) CopyRules(ctx context.Context, user events.UserID, from, to string) error {
+func (s *Store) CopyRules(ctx context.Context, user events.UserID, from, to string) error {
 	return s.update(ctx, of(user), func(tx *database.Tx) error {
 		rules, err := rulesOf(ctx, tx, user)
 		if err != nil {

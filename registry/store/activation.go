@@ -1,4 +1,4 @@
-package registry
+package store
 
 import (
 	"context"
@@ -20,8 +20,8 @@ import (
 // database has a digest of the token, never the token.
 
 const (
-	// activationTTL is how long a token is valid.
-	activationTTL = 5 * time.Minute
+	// ActivationTTL is how long a token is valid.
+	ActivationTTL = 5 * time.Minute
 	// askLease is how long the registry that made a token has to push it, or to say that it
 	// goes on trying. After that another one, or the same after a restart, makes a new token.
 	askLease = time.Minute
@@ -37,11 +37,24 @@ type activation struct {
 	AckFailure string `db:"ack_failure"`
 }
 
-// question is a token that is to be pushed to a browser.
-type question struct {
-	row     pusherRow
-	token   string
-	expires time.Time
+// Question is a token that is to be pushed to a browser.
+type Question struct {
+	UserID  events.UserID
+	Pusher  events.Pusher
+	URL     string // where the browser is reached, and the secret that it shares with poked
+	Auth    string
+	Token   string
+	Expires time.Time
+	digest  string
+}
+
+// ask returns the question that the token in a row is.
+func (r *pusherRow) ask(token string) *Question {
+	at := resourceOf(r.Data)
+	return &Question{
+		UserID: r.UserID, Pusher: r.pusher(), URL: at.URL, Auth: at.Auth,
+		Token: token, Expires: time.UnixMilli(r.AckExpires), digest: r.AckDigest,
+	}
 }
 
 // newActivation makes a token (a UUID of version 4), and what the row has of it.
@@ -61,25 +74,23 @@ func digestOf(token string) string {
 }
 
 // askBrowser makes a browser's row inactive, with a token to push, unless the same browser is
-// active already. Of other pushers it returns nil. The caller has locked the user.
-func askBrowser(ctx context.Context, tx *database.Tx, row *pusherRow, now time.Time) (*question, error) {
+// active already. Of other pushers it returns "". The caller has locked the user.
+func askBrowser(ctx context.Context, tx *database.Tx, row *pusherRow, now time.Time) (token string, err error) {
 	p := events.Pusher{Kind: row.Kind}
 	if !p.IsWebPush() {
-		return nil, nil
+		return "", nil
 	}
 	have, found, err := findPusher(ctx, tx, row.UserID, row.AppID, row.Pushkey)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	p.Kind = have.Kind
 	if found && p.IsWebPush() && !have.Inactive && resourceOf(have.Data) == resourceOf(row.Data) {
 		row.activation = have.activation // the token may be acknowledged a second time
-		return nil, nil
+		return "", nil
 	}
-	expires := now.Add(activationTTL)
-	ask := &question{expires: expires}
-	ask.token, row.activation = newActivation(now, expires)
-	return ask, nil
+	token, row.activation = newActivation(now, now.Add(ActivationTTL))
+	return token, nil
 }
 
 // resource is where a browser is reached.
@@ -97,7 +108,7 @@ func resourceOf(data string) (r resource) {
 // [problem.NotFound] if the user has no browser with this app, [problem.UnknownActivation] if
 // none of them has the token, and [problem.ExpiredActivation] if that is too old. A repetition
 // changes nothing and succeeds.
-func (s *store) Acknowledge(ctx context.Context, user events.UserID, appID, token string) error {
+func (s *Store) Acknowledge(ctx context.Context, user events.UserID, appID, token string) error {
 	return s.update(ctx, of(user), func(tx *database.Tx) error {
 		var rows []pusherRow
 		err := tx.SelectContext(ctx, &rows, "SELECT "+pusherColumns+" FROM pushers WHERE user_id = ? AND app_id = ? AND kind IN (?, ?)",
@@ -136,21 +147,22 @@ func activate(ctx context.Context, tx *database.Tx, row *pusherRow) error {
 	return nil
 }
 
-// errAnswered reports that a token need not be pushed any more: it was acknowledged, or its
+// ErrAnswered reports that a token need not be pushed any more: it was acknowledged, or its
 // pusher was removed or set again.
-var errAnswered = errors.New("the token is no longer to be pushed")
+var ErrAnswered = errors.New("the token is no longer to be pushed")
 
-// Asked records that the token was pushed, or why it could not be. Until due it counts as being
-// pushed; the zero time ends that. It fails with errAnswered.
-func (s *store) Asked(ctx context.Context, ask *question, due time.Time, failure string) error {
+// Asked records that the token was pushed, or why it could not be. again is when the next attempt
+// begins, until which this process has the token, or the zero time if there is none. It fails
+// with [ErrAnswered].
+func (s *Store) Asked(ctx context.Context, ask *Question, again time.Time, failure string) error {
 	until := int64(0)
-	if !due.IsZero() {
-		until = due.UnixMilli()
+	if !again.IsZero() {
+		until = again.Add(askLease).UnixMilli()
 	}
 	return s.commit(ctx, func(tx *database.Tx) error {
 		result, err := tx.ExecContext(ctx, `UPDATE pushers SET ack_due = ?, ack_failure = ?
 			WHERE user_id = ? AND app_id = ? AND pushkey = ? AND ack_digest = ? AND ack_due > 0`,
-			until, failure, ask.row.UserID, ask.row.AppID, ask.row.Pushkey, ask.row.AckDigest)
+			until, failure, ask.UserID, ask.Pusher.AppID, ask.Pusher.Pushkey, ask.digest)
 		return changedOne(result, err)
 	})
 }
@@ -160,14 +172,14 @@ func changedOne(result database.Result, err error) error {
 		return fmt.Errorf("record activation: %w", err)
 	}
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(errAnswered, err)
+		return errors.Join(ErrAnswered, err)
 	}
 	return nil
 }
 
 // AskFailures returns why the user's inactive browsers could not be pushed a token, of those that
 // could not.
-func (s *store) AskFailures(ctx context.Context, user events.UserID) (map[events.PusherID]string, error) {
+func (s *Store) AskFailures(ctx context.Context, user events.UserID) (map[events.PusherID]string, error) {
 	var rows []pusherRow
 	err := s.db.Select(ctx, &rows, "SELECT "+pusherColumns+" FROM pushers WHERE user_id = ? AND ack_failure <> ''", user)
 	if err != nil {
@@ -183,7 +195,7 @@ func (s *store) AskFailures(ctx context.Context, user events.UserID) (map[events
 // LeftToAsk returns up to limit browsers whose token the process that made it has not pushed,
 // since it ended. Each has a new token now, which is this process's to push, and expires when
 // the first would have.
-func (s *store) LeftToAsk(ctx context.Context, now time.Time, limit int) (list []question, err error) {
+func (s *Store) LeftToAsk(ctx context.Context, now time.Time, limit int) (list []*Question, err error) {
 	var rows []pusherRow
 	err = s.db.Select(ctx, &rows, "SELECT "+pusherColumns+" FROM pushers WHERE ack_due > 0 AND ack_due <= ? ORDER BY ack_due LIMIT ?",
 		now.UnixMilli(), limit)
@@ -191,20 +203,20 @@ func (s *store) LeftToAsk(ctx context.Context, now time.Time, limit int) (list [
 		return nil, fmt.Errorf("look for browsers to ask: %w", err)
 	}
 	for i := range rows {
-		ask := question{row: rows[i], expires: time.UnixMilli(rows[i].AckExpires)}
-		ask.token, ask.row.activation = newActivation(now, ask.expires)
+		row, token := rows[i], ""
+		token, row.activation = newActivation(now, time.UnixMilli(row.AckExpires))
 		err := s.commit(ctx, func(tx *database.Tx) error {
 			result, err := tx.ExecContext(ctx, `UPDATE pushers SET ack_digest = ?, ack_due = ?
 				WHERE user_id = ? AND app_id = ? AND pushkey = ? AND ack_digest = ? AND ack_due = ?`,
-				ask.row.AckDigest, ask.row.AckDue, ask.row.UserID, ask.row.AppID, ask.row.Pushkey, rows[i].AckDigest, rows[i].AckDue)
+				row.AckDigest, row.AckDue, row.UserID, row.AppID, row.Pushkey, rows[i].AckDigest, rows[i].AckDue)
 			return changedOne(result, err)
 		})
 		switch {
-		case errors.Is(err, errAnswered): // another registry was faster
+		case errors.Is(err, ErrAnswered): // another registry was faster
 		case err != nil:
 			return list, err
 		default:
-			list = append(list, ask)
+			list = append(list, row.ask(token))
 		}
 	}
 	return list, nil

@@ -1,4 +1,4 @@
-package registry
+package store
 
 import (
 	"context"
@@ -19,7 +19,7 @@ const (
 )
 
 // move chooses the position of a rule. It reports whether the position is new.
-func (r *ruleRow) move(ctx context.Context, tx *database.Tx, exists bool, at place) (moved bool, err error) {
+func (r *ruleRow) move(ctx context.Context, tx *database.Tx, exists bool, at Place) (moved bool, err error) {
 	room, err := r.gap(ctx, tx, at)
 	if err != nil || exists && room.holds(r.Position) {
 		return false, err
@@ -64,14 +64,14 @@ func (g gap) middle() (position int64, ok bool) {
 }
 
 // gap finds the gap for the rule. The rule's own current position does not count.
-func (r *ruleRow) gap(ctx context.Context, tx *database.Tx, at place) (g gap, err error) {
+func (r *ruleRow) gap(ctx context.Context, tx *database.Tx, at Place) (g gap, err error) {
 	switch {
-	case at.before != "":
-		if g.high, err = r.neighbour(ctx, tx, at.before); err == nil {
+	case at.Before != "":
+		if g.high, err = r.neighbour(ctx, tx, at.Before); err == nil {
 			g.low, err = r.position(ctx, tx, "max(position)", "position < ?", g.high)
 		}
-	case at.after != "":
-		if g.low, err = r.neighbour(ctx, tx, at.after); err == nil {
+	case at.After != "":
+		if g.low, err = r.neighbour(ctx, tx, at.After); err == nil {
 			g.high, err = r.position(ctx, tx, "min(position)", "position > ?", g.low)
 		}
 	default:

@@ -1,4 +1,4 @@
-package registry
+package store
 
 import (
 	"context"
@@ -13,9 +13,9 @@ import (
 // orderKey is the context key of the message that a change of account data comes from.
 type orderKey struct{}
 
-// inOrderOf returns a context with which account data is stored only if no newer message
+// InOrderOf returns a context with which account data is stored only if no newer message
 // has changed it.
-func inOrderOf(ctx context.Context, change *events.AccountChange) context.Context {
+func InOrderOf(ctx context.Context, change *events.AccountChange) context.Context {
 	return context.WithValue(ctx, orderKey{}, change)
 }
 

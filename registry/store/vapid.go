@@ -1,4 +1,4 @@
-package registry
+package store
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 )
 
 // VAPID returns the private VAPID key, "" if there is none yet.
-func (s *store) VAPID(ctx context.Context) (secret string, err error) {
+func (s *Store) VAPID(ctx context.Context) (secret string, err error) {
 	if err := s.db.Get(ctx, &secret, "SELECT coalesce(max(private_key), '') FROM vapid"); err != nil {
 		return "", fmt.Errorf("read vapid key: %w", err)
 	}
@@ -18,7 +18,7 @@ func (s *store) VAPID(ctx context.Context) (secret string, err error) {
 
 // KeepVAPID stores a private VAPID key, unless another registry has stored one, and returns the
 // one that is stored: with several registries it is the same for all.
-func (s *store) KeepVAPID(ctx context.Context, secret string) (kept string, err error) {
+func (s *Store) KeepVAPID(ctx context.Context, secret string) (kept string, err error) {
 	err = s.commit(ctx, func(tx *database.Tx) error {
 		if err := putVAPID(ctx, tx, secret); err != nil {
 			return err

@@ -1,4 +1,4 @@
-package registry
+package store
 
 import (
 	"cmp"
@@ -60,7 +60,7 @@ func (r *pusherRow) pusher() events.Pusher {
 
 // Pushers returns the pushers of a user, oldest first, with their version. The version is
 // 0 for a user who never had any.
-func (s *store) Pushers(ctx context.Context, user events.UserID) (set events.UserPushers, err error) {
+func (s *Store) Pushers(ctx context.Context, user events.UserID) (set events.UserPushers, err error) {
 	err = s.view(ctx, func(tx *database.Tx) error {
 		set, err = pushersOf(ctx, tx, user)
 		return err
@@ -143,7 +143,7 @@ func follow(set *events.UserPushers) {
 // keepOthers is set it removes, and returns, other users' pushers with the same app_id
 // and pushkey. For a browser that has to acknowledge it, it returns the token to push. It fails
 // with a [problem.Error] if the user has too many pushers.
-func (s *store) SetPusher(ctx context.Context, user events.UserID, p events.Pusher, keepOthers bool) (replaced []removed, ask *question, err error) {
+func (s *Store) SetPusher(ctx context.Context, user events.UserID, p events.Pusher, keepOthers bool) (replaced []Removed, ask *Question, err error) {
 	p.PushkeyTS = time.Now().Unix()
 	names := of(user)
 	if !keepOthers { // so that of two users who set it at the same time one keeps it
@@ -154,14 +154,15 @@ func (s *store) SetPusher(ctx context.Context, user events.UserID, p events.Push
 			return err
 		}
 		row := newPusherRow(user, p)
-		if ask, err = askBrowser(ctx, tx, &row, time.Now()); err != nil {
+		token, err := askBrowser(ctx, tx, &row, time.Now())
+		if err != nil {
 			return err
 		}
 		if err := upsertPusher(ctx, tx, &row); err != nil {
 			return err
 		}
-		if ask != nil {
-			ask.row = row
+		if ask = nil; token != "" {
+			ask = row.ask(token)
 		}
 		if err := s.checkCount(ctx, tx, user); err != nil || keepOthers {
 			return err
@@ -188,7 +189,7 @@ func findPusher(ctx context.Context, tx *database.Tx, user events.UserID, appID,
 // TakeOver stores a pusher that the homeserver had. It does nothing if the same is here
 // already; one of the same identity keeps its device. It fails with a [problem.Error] if the user
 // has too many pushers.
-func (s *store) TakeOver(ctx context.Context, user events.UserID, p events.Pusher) error {
+func (s *Store) TakeOver(ctx context.Context, user events.UserID, p events.Pusher) error {
 	p.PushkeyTS = time.Now().Unix()
 	return s.update(ctx, of(user), func(tx *database.Tx) error {
 		row := newPusherRow(user, p)
@@ -241,14 +242,14 @@ func upsertPusher(ctx context.Context, tx *database.Tx, row *pusherRow) error {
 	return nil
 }
 
-func (s *store) checkCount(ctx context.Context, tx *database.Tx, user events.UserID) error {
+func (s *Store) checkCount(ctx context.Context, tx *database.Tx, user events.UserID) error {
 	var count int
 	if err := tx.GetContext(ctx, &count, "SELECT count(*) FROM pushers WHERE user_id = ?", user); err != nil {
 		return fmt.Errorf("count pushers: %w", err)
 	}
-	if count > s.maxPushers {
+	if count > s.options.MaxPushers {
 		// Not M_LIMIT_EXCEEDED: clients would retry, which cannot help.
-		return problem.New(problem.InvalidParam, fmt.Sprintf("a user may have at most %d pushers: delete one first", s.maxPushers))
+		return problem.New(problem.InvalidParam, fmt.Sprintf("a user may have at most %d pushers: delete one first", s.options.MaxPushers))
 	}
 	return nil
 }
@@ -256,5 +257,5 @@ func (s *store) checkCount(ctx context.Context, tx *database.Tx, user events.Use
 // touch increments the version of a user's pushers and puts the user into the outbox. Every
 // transaction that changes a user's pushers calls it.
 func touch(ctx context.Context, tx *database.Tx, user events.UserID) error {
-	return raise(ctx, tx, inPushers, entry{user: user, atLeast: 1, grow: 1})
+	return raise(ctx, tx, InPushers, Entry{User: user, AtLeast: 1, Grow: 1})
 }

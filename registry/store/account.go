@@ -1,4 +1,4 @@
-package registry
+package store
 
 import (
 	"context"
@@ -12,35 +12,35 @@ import (
 )
 
 // Logout removes the pushers of a device, or with an empty device all of the user's.
-func (s *store) Logout(ctx context.Context, user events.UserID, device string) ([]removed, error) {
+func (s *Store) Logout(ctx context.Context, user events.UserID, device string) ([]Removed, error) {
 	return s.depart(ctx, user, device, "logout", "user_id = ? AND (? = '' OR device_id = ?)", user, device, device)
 }
 
 // depart removes pushers of a device, or with "" of several devices of the user, and tells
 // other registries of it in the same transaction.
-func (s *store) depart(ctx context.Context, user events.UserID, device, reason, where string, args ...any) (list []removed, err error) {
+func (s *Store) depart(ctx context.Context, user events.UserID, device, reason, where string, args ...any) (list []Removed, err error) {
 	err = s.update(ctx, of(user), func(tx *database.Tx) error {
 		if list, err = remove(ctx, tx, reason, where, args...); err != nil {
 			return err
 		}
-		return s.addNotice(ctx, tx, notice{Kind: noticeLogout, UserID: user, DeviceID: device})
+		return s.addNotice(ctx, tx, Notice{Kind: NoticeLogout, UserID: user, DeviceID: device})
 	})
 	return list, err
 }
 
 // LogoutOthers removes the pushers of all devices of a user except one.
-func (s *store) LogoutOthers(ctx context.Context, user events.UserID, device string) ([]removed, error) {
+func (s *Store) LogoutOthers(ctx context.Context, user events.UserID, device string) ([]Removed, error) {
 	return s.depart(ctx, user, "", "password changed", "user_id = ? AND device_id <> ?", user, device)
 }
 
 // DeviceGone removes the pushers of a device that no longer exists. Pushers that were set
 // after d.AsOf stay: a device that sets one exists.
-func (s *store) DeviceGone(ctx context.Context, d pusherDevice) ([]removed, error) {
+func (s *Store) DeviceGone(ctx context.Context, d Device) ([]Removed, error) {
 	return s.depart(ctx, d.UserID, d.DeviceID, "device is gone", "user_id = ? AND device_id = ? AND pushkey_ts <= ?", d.UserID, d.DeviceID, d.AsOf)
 }
 
-// pusherDevice is a device that has pushers.
-type pusherDevice struct {
+// Device is a device that has pushers.
+type Device struct {
 	UserID   events.UserID `db:"user_id"`
 	DeviceID string        `db:"device_id"` // "" for pushers of no known device
 	AsOf     int64         `db:"as_of"`     // pushkey_ts of the pusher set last
@@ -48,7 +48,7 @@ type pusherDevice struct {
 
 // DevicesAfter returns up to n devices that have pushers, ordered by user and device,
 // starting after d.
-func (s *store) DevicesAfter(ctx context.Context, d pusherDevice, n int) (list []pusherDevice, err error) {
+func (s *Store) DevicesAfter(ctx context.Context, d Device, n int) (list []Device, err error) {
 	err = s.db.Select(ctx, &list, `SELECT user_id, device_id, max(pushkey_ts) AS as_of FROM pushers
 		WHERE (user_id, device_id) > (?, ?) GROUP BY user_id, device_id ORDER BY user_id, device_id LIMIT ?`,
 		d.UserID, d.DeviceID, n)
@@ -59,7 +59,7 @@ func (s *store) DevicesAfter(ctx context.Context, d pusherDevice, n int) (list [
 }
 
 // CountDevices returns how many devices have pushers.
-func (s *store) CountDevices(ctx context.Context) (n int, err error) {
+func (s *Store) CountDevices(ctx context.Context) (n int, err error) {
 	err = s.db.Get(ctx, &n, "SELECT count(*) FROM (SELECT DISTINCT user_id, device_id FROM pushers) AS devices")
 	if err != nil {
 		return 0, fmt.Errorf("count devices: %w", err)
@@ -68,7 +68,7 @@ func (s *store) CountDevices(ctx context.Context) (n int, err error) {
 }
 
 // Held returns the users whose pushers were imported and not published yet.
-func (s *store) Held(ctx context.Context) (users []events.UserID, err error) {
+func (s *Store) Held(ctx context.Context) (users []events.UserID, err error) {
 	err = s.db.Select(ctx, &users, "SELECT user_id FROM users WHERE version = 0 AND user_id IN (SELECT user_id FROM pushers) ORDER BY user_id")
 	if err != nil {
 		return nil, fmt.Errorf("read imported users: %w", err)
@@ -77,12 +77,12 @@ func (s *store) Held(ctx context.Context) (users []events.UserID, err error) {
 }
 
 // Release publishes the pushers of an imported user.
-func (s *store) Release(ctx context.Context, user events.UserID) error {
+func (s *Store) Release(ctx context.Context, user events.UserID) error {
 	return s.update(ctx, of(user), func(tx *database.Tx) error { return release(ctx, tx, user) })
 }
 
 // ReleaseAll publishes the pushers of all imported users.
-func (s *store) ReleaseAll(ctx context.Context) error {
+func (s *Store) ReleaseAll(ctx context.Context) error {
 	users, err := s.Held(ctx)
 	if err != nil || len(users) == 0 {
 		return err
@@ -99,11 +99,11 @@ func (s *store) ReleaseAll(ctx context.Context) error {
 
 // release gives a user's pushers their first version, unless they have one.
 func release(ctx context.Context, tx *database.Tx, user events.UserID) error {
-	return raise(ctx, tx, inPushers, entry{user: user, atLeast: 1})
+	return raise(ctx, tx, InPushers, Entry{User: user, AtLeast: 1})
 }
 
 // Deactivate removes all pushers, push rules and account data of a user.
-func (s *store) Deactivate(ctx context.Context, user events.UserID) (list []removed, err error) {
+func (s *Store) Deactivate(ctx context.Context, user events.UserID) (list []Removed, err error) {
 	err = s.update(ctx, of(user), func(tx *database.Tx) error {
 		if list, err = remove(ctx, tx, "account deactivated", "user_id = ?", user); err != nil {
 			return err
@@ -116,7 +116,7 @@ func (s *store) Deactivate(ctx context.Context, user events.UserID) (list []remo
 		if err := forgetRules(ctx, tx, user); err != nil {
 			return err
 		}
-		return s.addNotice(ctx, tx, notice{Kind: noticeLogout, UserID: user})
+		return s.addNotice(ctx, tx, Notice{Kind: NoticeLogout, UserID: user})
 	})
 	return list, err
 }
@@ -142,7 +142,7 @@ func forgetRules(ctx context.Context, tx *database.Tx, user events.UserID) error
 
 // SetPublished stores the ruleset that the homeserver published for a user. With nil the
 // rules that the user's clients made here apply again.
-func (s *store) SetPublished(ctx context.Context, user events.UserID, rules *pushrule.Ruleset) error {
+func (s *Store) SetPublished(ctx context.Context, user events.UserID, rules *pushrule.Ruleset) error {
 	if rules == nil {
 		return s.setAccountData(ctx, user, "push_rules", sql.NullString{})
 	}
@@ -154,7 +154,7 @@ func (s *store) SetPublished(ctx context.Context, user events.UserID, rules *pus
 }
 
 // SetIgnored replaces the list of users whom the user ignores.
-func (s *store) SetIgnored(ctx context.Context, user events.UserID, ignored []events.UserID) error {
+func (s *Store) SetIgnored(ctx context.Context, user events.UserID, ignored []events.UserID) error {
 	if len(ignored) == 0 {
 		return s.setAccountData(ctx, user, "ignored_users", sql.NullString{})
 	}
@@ -166,7 +166,7 @@ func (s *store) SetIgnored(ctx context.Context, user events.UserID, ignored []ev
 }
 
 // SetDoNotDisturb replaces where the user wants no pokes; nil is nowhere.
-func (s *store) SetDoNotDisturb(ctx context.Context, user events.UserID, quiet *events.DoNotDisturb) error {
+func (s *Store) SetDoNotDisturb(ctx context.Context, user events.UserID, quiet *events.DoNotDisturb) error {
 	if quiet == nil {
 		return s.setAccountData(ctx, user, "do_not_disturb", sql.NullString{})
 	}
@@ -177,12 +177,9 @@ func (s *store) SetDoNotDisturb(ctx context.Context, user events.UserID, quiet *
 	return s.setAccountData(ctx, user, "do_not_disturb", text)
 }
 
-// heedDoNotDisturb sets whether the account data m.do_not_disturb counts. If it does not, what is
-// stored of it is forgotten, or a user's phone would stay silent with no way to change that.
-func (s *store) heedDoNotDisturb(ctx context.Context, yes bool) error {
-	if s.doNotDisturb = yes; yes {
-		return nil
-	}
+// ForgetDoNotDisturb forgets where users want no pokes. If that does not count, their phones
+// would stay silent with no way to change it.
+func (s *Store) ForgetDoNotDisturb(ctx context.Context) error {
 	var users []events.UserID
 	if err := s.db.Select(ctx, &users, "SELECT user_id FROM account_data WHERE do_not_disturb IS NOT NULL"); err != nil {
 		return fmt.Errorf("read account data: %w", err)
@@ -196,7 +193,7 @@ func (s *store) heedDoNotDisturb(ctx context.Context, yes bool) error {
 }
 
 // setAccountData writes a column of account_data.
-func (s *store) setAccountData(ctx context.Context, user events.UserID, column string, text sql.NullString) error {
+func (s *Store) setAccountData(ctx context.Context, user events.UserID, column string, text sql.NullString) error {
 	return s.update(ctx, of(user), func(tx *database.Tx) error {
 		if newest, err := comesInOrder(ctx, tx, user, column); err != nil || !newest {
 			return err

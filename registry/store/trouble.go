@@ -1,4 +1,4 @@
-package registry
+package store
 
 import (
 	"context"
@@ -14,28 +14,34 @@ import (
 const (
 	// probeInterval is how often the registry tests whether the database can be written.
 	probeInterval = 5 * time.Second
-	// retryStore is the Retry-After while a file cannot be written, retryServer the one
-	// while a server is away, which another soon replaces.
-	retryStore  = 10 * time.Second
-	retryServer = 2 * time.Second
 )
 
-// ErrStoreAway reports that the database cannot be used temporarily: its server is away,
-// the disk is full, no file descriptor is left, or another program holds a lock.
-var ErrStoreAway = database.ErrAway
-
-// storeTrouble holds the reason why the last write to the database failed. The zero value
+// Trouble holds the reason why the last write to the database failed. The zero value
 // means that it succeeded.
-type storeTrouble struct {
+type Trouble struct {
 	why atomic.Pointer[string]
 	// ended counts how often writing became possible again. Trouble may be shorter than
 	// the interval of somebody who looks at why.
 	ended atomic.Int64
 }
 
-// note records the result of a write. A violated constraint is the fault of the request,
+// Trouble returns what is known of writing to the database.
+func (s *Store) Trouble() *Trouble { return &s.trouble }
+
+// Why returns why the database cannot be written, or "".
+func (t *Trouble) Why() string {
+	if why := t.why.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
+// Ended returns how often the database became writable again.
+func (t *Trouble) Ended() int64 { return t.ended.Load() }
+
+// Note records the result of a write. A violated constraint is the fault of the request,
 // not of the database.
-func (t *storeTrouble) note(err error) {
+func (t *Trouble) Note(err error) {
 	switch {
 	case err == nil && t.why.Load() != nil:
 		if t.why.Swap(nil) != nil {
@@ -46,9 +52,9 @@ func (t *storeTrouble) note(err error) {
 	}
 }
 
-// probe tests at intervals until ctx ends whether the database can be written, so that
+// Probe tests at intervals until ctx ends whether the database can be written, so that
 // readiness does not depend on clients' requests.
-func (s *store) probe(ctx context.Context, log *slog.Logger) error {
+func (s *Store) Probe(ctx context.Context, log *slog.Logger) error {
 	wait.Every(ctx, probeInterval, func(time.Time) {
 		was := s.trouble.why.Load() != nil
 		err := s.tryWrite(ctx, was)
@@ -65,7 +71,7 @@ func (s *store) probe(ctx context.Context, log *slog.Logger) error {
 
 // tryWrite begins a transaction that may write. With page it also rewrites a row unchanged,
 // to find out whether the disk accepts writes again.
-func (s *store) tryWrite(ctx context.Context, page bool) error {
+func (s *Store) tryWrite(ctx context.Context, page bool) error {
 	return s.commit(ctx, func(tx *database.Tx) error {
 		if !page {
 			return nil

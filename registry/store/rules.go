@@ -1,4 +1,4 @@
-package registry
+package store
 
 import (
 	"context"
@@ -10,6 +10,17 @@ import (
 	"poked/events"
 	"poked/events/pushrule"
 	"poked/registry/database"
+	"poked/registry/problem"
+)
+
+// Limits of push rules, which the specification does not set. Bytes count the stored form:
+// compact JSON as encoding/json writes it, with <, > and & escaped. The last one, and those of
+// account data, keep a user's value within one NATS message of 1 MiB.
+const (
+	MaxRuleBytes   = 4096
+	MaxRules       = 1000 // of one user, over all scopes
+	MaxRuleDevices = 50   // of one user, with rules of their own
+	MaxRulesBytes  = 384 << 10
 )
 
 // ruleRow is a row of push_rules.
@@ -29,9 +40,9 @@ type ruleRow struct {
 const ruleColumns = "user_id, scope, kind, rule_id, position, enabled, conditions, pattern, actions, bytes"
 
 // newRuleRow returns the row of a rule at a position.
-func newRuleRow(user events.UserID, name ruleName, rule pushrule.Rule, position int64) (ruleRow, error) {
+func newRuleRow(user events.UserID, name RuleName, rule pushrule.Rule, position int64) (ruleRow, error) {
 	row := ruleRow{
-		UserID: user, Scope: name.scope, Kind: name.kind, RuleID: name.id, Position: position, Enabled: rule.Enabled,
+		UserID: user, Scope: name.Scope, Kind: name.Kind, RuleID: name.ID, Position: position, Enabled: rule.Enabled,
 	}
 	whole, err := json.Marshal(rule)
 	if err != nil {
@@ -78,7 +89,7 @@ func readJSON(text sql.NullString, v any) error {
 
 // PushRules returns a user's push rules and ignored users with their version. The version
 // is 0 for a user who never had any.
-func (s *store) PushRules(ctx context.Context, user events.UserID) (rules events.UserPushRules, err error) {
+func (s *Store) PushRules(ctx context.Context, user events.UserID) (rules events.UserPushRules, err error) {
 	err = s.view(ctx, func(tx *database.Tx) error {
 		rules, err = rulesOf(ctx, tx, user)
 		return err
@@ -143,7 +154,7 @@ func addOwnRules(rows []ruleRow, to *events.UserPushRules) error {
 			return fmt.Errorf("decode push rule: %w", err)
 		}
 		set := scopes[rows[i].Scope]
-		list := listOf(&set, rows[i].Kind)
+		list := set.Of(rows[i].Kind)
 		if list == nil {
 			return fmt.Errorf("decode push rule: unknown kind")
 		}
@@ -208,3 +219,60 @@ func addAccountData(rows []accountRow, to *events.UserPushRules) error {
 	}
 	return nil
 }
+
+// RuleName names one rule of a user.
+type RuleName struct {
+	Scope string // "" for the global rules, or the handle of a device
+	Kind  pushrule.Kind
+	ID    string
+}
+
+// Place is the requested position of a rule among the user's own rules of its kind:
+// directly before or after another rule. If neither is set, an existing rule keeps its
+// position and a new one becomes the first.
+type Place struct{ Before, After string }
+
+// predefined returns the predefined rule with this name, among those of the specification and
+// of the proposals that the operator offers, as it is until a user changes it.
+func (s *Store) predefined(n RuleName) (rule pushrule.Rule, ok bool) {
+	if n.Scope != "" {
+		return rule, false
+	}
+	rules := s.Ruleset(&events.UserPushRules{}, "") // no action depends on the user
+	return findRule(&rules, n)
+}
+
+func findRule(rules *pushrule.Ruleset, name RuleName) (pushrule.Rule, bool) {
+	for _, rule := range *rules.Of(name.Kind) {
+		if rule.ID == name.ID {
+			return rule, true
+		}
+	}
+	return pushrule.Rule{}, false
+}
+
+// Rule returns one rule of a user, as clients see it. It fails with [problem.NotFound] if
+// there is none of this name.
+func (s *Store) Rule(ctx context.Context, user events.UserID, name RuleName) (pushrule.Rule, error) {
+	rules, err := s.PushRules(ctx, user)
+	if err != nil {
+		return pushrule.Rule{}, err
+	}
+	set := s.Ruleset(&rules, name.Scope)
+	rule, ok := findRule(&set, name)
+	if !ok {
+		return pushrule.Rule{}, noSuchRule()
+	}
+	return rule, nil
+}
+
+// Ruleset returns the rules of one scope, as clients see them.
+func (s *Store) Ruleset(rules *events.UserPushRules, scope string) pushrule.Ruleset {
+	if scope == "" {
+		global := rules.Global()
+		return global.Offering(s.options.Offers)
+	}
+	return rules.Devices[scope]
+}
+
+func noSuchRule() error { return problem.New(problem.NotFound, "there is no such push rule") }

@@ -179,14 +179,5 @@ func parsePosition(raw []byte) (pos Position, err error) {
 	return pos, nil
 }
 
-// encode returns the position as POSITIONS keeps it.
-func (p Position) encode() []byte {
-	value, err := json.Marshal(p)
-	if err != nil { // only a time out of range, which no server has given
-		return nil
-	}
-	return value
-}
-
 // ownerKey returns the key in POSITIONS of a partition's owner.
 func ownerKey(part int) string { return "part." + strconv.Itoa(part) }

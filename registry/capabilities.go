@@ -28,7 +28,7 @@ type webPushCapability struct {
 func (a *api) getCapabilities(ctx context.Context, c *call) (any, error) {
 	own := map[string]any{}
 	if a.browsers != nil {
-		web := webPushCapability{Enabled: true, VAPID: a.browsers.key.Public()}
+		web := webPushCapability{Enabled: true, VAPID: a.browsers.Key().Public()}
 		own[capabilityWebPush], own[events.KindWebPushUnstable] = web, web
 	}
 	if a.upstream == nil {

@@ -33,7 +33,7 @@ func TestCapabilityIsMerged(t *testing.T) {
 	reply(capabilities, 200, `{"capabilities":{"m.change_password":{"enabled":false},"x":12345678901234567890},"y":[1]}`)
 	_, got := get(prefixV3 + "/capabilities")
 	inner := got["capabilities"].(map[string]any)
-	want := map[string]any{"enabled": true, "vapid": h.reg.browsers.key.Public()}
+	want := map[string]any{"enabled": true, "vapid": h.reg.browsers.Key().Public()}
 	for _, name := range []string{"m.webpush", "org.matrix.msc4174.webpush"} {
 		if !maps.Equal(inner[name].(map[string]any), want) {
 			t.Errorf("%s is %v", name, inner[name])
@@ -69,7 +69,7 @@ func TestCapabilityAlone(t *testing.T) {
 	eventstest.Long(t)
 	h := newHouse(t, withWebPush)
 	_, _, answer := h.request(http.MethodGet, prefixV3+"/capabilities", "alice-phone", "")
-	if !strings.Contains(string(answer), `"m.webpush":{"enabled":true,"vapid":"`+h.reg.browsers.key.Public()+`"}`) {
+	if !strings.Contains(string(answer), `"m.webpush":{"enabled":true,"vapid":"`+h.reg.browsers.Key().Public()+`"}`) {
 		t.Errorf("capabilities %s", answer)
 	}
 	if status, _, _ := h.request(http.MethodGet, prefixV3+"/capabilities", "", ""); status != 401 {

@@ -48,7 +48,7 @@ func TestCopyThereAndBack(t *testing.T) {
 		}
 		before := h.buckets()
 		stop := h.run()
-		h.waitFor("the first comparison", func() bool { return h.reg.outbox.settled.Load() })
+		h.waitFor("the first comparison", func() bool { return h.reg.outbox.Settled() })
 		if after := h.buckets(); after != before || encode(t, h.inDatabase(store.InPushers)) != pushers || encode(t, h.inDatabase(store.InPushRules)) != rules {
 			t.Errorf("the registry published something: %s, before %s", after, before)
 		}

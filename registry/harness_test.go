@@ -20,6 +20,7 @@ import (
 	"poked/events/eventstest"
 	"poked/events/pushgateway"
 	"poked/events/stream"
+	"poked/registry/outbox"
 	"poked/registry/store"
 )
 
@@ -214,7 +215,7 @@ func (h *house) inDatabase(b store.Bucket) map[events.UserID]published {
 // inBucket fails when NATS is away.
 func (h *house) inBucket(b store.Bucket) (map[events.UserID]published, error) {
 	all := map[events.UserID]published{}
-	for v, err := range allIn(h.t.Context(), h.conn, b) {
+	for v, err := range outbox.All(h.t.Context(), h.conn, b) {
 		if err != nil {
 			return nil, err
 		}

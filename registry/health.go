@@ -23,7 +23,7 @@ type Health struct {
 
 // Health returns the state of the registry.
 func (r *Registry) Health(ctx context.Context) (h Health, err error) {
-	h.Settled = r.outbox.settled.Load()
+	h.Settled = r.outbox.Settled()
 	if h.Outbox, err = r.store.CountOutbox(ctx); err != nil {
 		return h, err
 	}
@@ -33,7 +33,7 @@ func (r *Registry) Health(ctx context.Context) (h Health, err error) {
 		h.Whoami, h.TakenOver = up.tokens.whoami.snapshot(), up.takenOver.Load()
 	}
 	if b := r.browsers; b != nil {
-		h.Asked, h.NotAsked = b.asked.Load(), b.failed.Load()
+		h.Asked, h.NotAsked = b.Asked()
 	}
 	return h, err
 }
@@ -44,7 +44,7 @@ func (r *Registry) Unready() string {
 	if why := r.store.Trouble().Why(); why != "" {
 		return why
 	}
-	if !r.outbox.settled.Load() {
+	if !r.outbox.Settled() {
 		return "the outbox cannot publish changes to nats"
 	}
 	if r.recheck != nil {

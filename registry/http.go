@@ -18,6 +18,8 @@ import (
 	"poked/events/homeserver"
 	"poked/events/pushgateway"
 	"poked/events/stream"
+	"poked/registry/browsers"
+	"poked/registry/outbox"
 	"poked/registry/problem"
 	"poked/registry/store"
 )
@@ -30,7 +32,7 @@ type api struct {
 	store    *store.Store
 	conn     *stream.Conn
 	policy   *pushgateway.Policy
-	outbox   *outbox
+	outbox   *outbox.Outbox
 	auth     Authenticator
 	limiter  *limiter
 	tests    *limiter            // of test pushes
@@ -41,7 +43,7 @@ type api struct {
 
 	upstream *upstream // nil without a homeserver to ask
 	reports  *reports
-	browsers *browsers // nil if web push is off
+	browsers *browsers.Browsers // nil if web push is off
 }
 
 // call is one request in progress, with what its log line needs.
@@ -54,7 +56,7 @@ type call struct {
 	passed   bool // not authenticated here, see endpoint
 }
 
-func newAPI(store *store.Store, outbox *outbox, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, browsers *browsers, limiter, tests *limiter, log *slog.Logger) *api {
+func newAPI(store *store.Store, outbox *outbox.Outbox, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, browsers *browsers.Browsers, limiter, tests *limiter, log *slog.Logger) *api {
 	a := &api{
 		store: store, outbox: outbox, conn: conn, policy: policy, auth: auth, upstream: up, limiter: limiter, tests: tests,
 		listings: semaphore.NewWeighted(maxListings), log: log, reports: newReports(conn, log),
@@ -79,7 +81,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
 	answer, err := a.answer(r.Context(), c, route)
 	if err == nil && r.Method != http.MethodGet && c.identity.UserID != "" {
-		a.outbox.await(r.Context(), c.identity.UserID)
+		a.outbox.Await(r.Context(), c.identity.UserID)
 	}
 	status, errcode := write(w, answer, err)
 	a.record(c, began, status, errcode, err)

@@ -23,7 +23,7 @@ func TestAnswerWaitsForABarrier(t *testing.T) {
 	eventstest.Long(t)
 	h := newHouse(t)
 	h.run()
-	h.waitFor("the first comparison", func() bool { return h.reg.outbox.settled.Load() })
+	h.waitFor("the first comparison", func() bool { return h.reg.outbox.Settled() })
 	for n, change := range []func(){
 		func() { h.set("alice-phone", body()) },
 		func() { h.set("alice-phone", body(keys{"kind": null})) },
@@ -159,7 +159,7 @@ func TestAnswerWaitsForNATS(t *testing.T) {
 	eventstest.Long(t)
 	h := newHouse(t)
 	h.run()
-	h.waitFor("the outbox to be empty", h.reg.outbox.settled.Load)
+	h.waitFor("the outbox to be empty", h.reg.outbox.Settled)
 	for n := range 20 {
 		key := fmt.Sprint("key", n)
 		h.set("alice-phone", body(keys{"pushkey": key}))
@@ -173,10 +173,10 @@ func TestAnswerWaitsForNATS(t *testing.T) {
 	}
 	h.nats.Stop()
 	h.set("bob-phone", body()) // the first may have to find out
-	h.waitFor("the outbox to notice", func() bool { return !h.reg.outbox.settled.Load() })
+	h.waitFor("the outbox to notice", func() bool { return !h.reg.outbox.Settled() })
 	began := time.Now()
 	h.set("bob-phone", body(keys{"lang": "fr"}))
-	if took := time.Since(began); took > publishedWithin/2 {
+	if took := time.Since(began); took > 3*time.Second/2 {
 		t.Errorf("a client waited %s for a NATS that is away", took)
 	}
 }

@@ -54,7 +54,7 @@ func (a *api) setHere(ctx context.Context, c *call, req *setRequest) (any, error
 	if err != nil || ask == nil {
 		return struct{}{}, err
 	}
-	a.browsers.add(ask)
+	a.browsers.Add(ask)
 	return created{}, nil
 }
 
@@ -111,3 +111,19 @@ func forClient(p events.Pusher) clientPusher {
 	}
 	return shown
 }
+
+// acknowledge answers POST pushers/ack (MSC4174).
+func (a *api) acknowledge(ctx context.Context, c *call) (any, error) {
+	f, err := c.fields()
+	if err != nil {
+		return nil, err
+	}
+	appID, token := f.text("app_id"), f.text("ack_token")
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	return struct{}{}, a.store.Acknowledge(ctx, c.identity.UserID, appID, token)
+}
+
+// created is an answer with status 201.
+type created struct{}

@@ -20,7 +20,7 @@
 //
 // The registry publishes two values for each user: the pushers, and the push rules with
 // the ignored users and where the user wants no pokes. Each has a version, a bucket and rows in the outbox. Publishing,
-// comparing and repairing work the same for both (publication.go).
+// comparing and repairing work the same for both (package outbox).
 //
 // # Push rules
 //
@@ -53,13 +53,9 @@
 //
 // # Web Push
 //
-// With Config.WebPushSubject, clients may set browsers as pushers (MSC4174; webpush.go). A
-// browser is stored inactive, and dispatchers leave it alone until its client has sent back a
-// token that the registry pushes to it, at the address and with the secret that are set. The
-// database has the token's digest. The key by which push services know poked (VAPID) is made
-// once, and all browsers are bound to it: it is in the database, in its backups and copies, and in
-// the bucket VAPID, from which dispatchers learn it and a database that lost it gets it back. If
-// both have one, and another, the database wins and the registry logs the loss.
+// With Config.WebPushSubject, clients may set browsers as pushers (MSC4174; package browsers). A
+// browser is stored inactive until its client has sent back a token that the registry pushes to
+// it, at the address and with the secret that are set. GET pushers shows which is active.
 //
 // # With a homeserver
 //
@@ -88,10 +84,8 @@
 // With SQLite there is one, and nothing of the following costs it anything.
 //
 //   - Changes of one user come one after the other, wherever they are made (package store).
-//   - Each registry publishes its own rows of the outbox, and after a second or two those of
-//     others that are still there (outbox.go). Before it reads a value it claims the key in
-//     the bucket ([stream.Claim]), so that a registry that was paused in between replaces no
-//     newer value.
+//   - Each registry publishes its own changes, and after a second or two those of others that
+//     are still there (package outbox).
 //   - One at a time compares the buckets with the database, and one rechecks devices
 //     ([database.DB.Lead]). What is asked of the homeserver for a user is asked and stored in
 //     the user's turn, which only one registry has ([database.DB.Hold]).
@@ -106,8 +100,8 @@
 // request can name another.
 //
 // G11: 200 is sent after the commit of a transaction that contains the change and a row of the
-// outbox. Different users are published in parallel, one user's versions in order. Unless NATS is away, the answer waits for that and for an [events.Barrier] in ROOMS, three
-// seconds at most: an event which the homeserver sends after the answer is matched with the
+// outbox. Unless NATS is away, the answer waits until the change is published, followed by an
+// [events.Barrier] in ROOMS, three seconds at most: an event which the homeserver sends after the answer is matched with the
 // change.
 //
 // G9: logs and the history of removed pushers contain a digest of a pusher
@@ -119,8 +113,7 @@
 //
 // # What fails, and how
 //
-//   - NATS is away: clients are served as usual and the outbox grows. Publishing is
-//     retried with jittered backoff, and at once after a reconnect. Only notifications
+//   - NATS is away: clients are served as usual and the outbox grows. Only notifications
 //     cannot be listed and pushers not tested: M_UNKNOWN 503 with Retry-After.
 //   - No dispatcher answers a test push: it is asked again for a few seconds unless one may have
 //     sent it, then 503. One that takes longer answers after 6 s that the gateway is slow.
@@ -135,19 +128,9 @@
 //     a dead letter, or if the homeserver was asked for it a warning, and the previous one stays.
 //   - --do-not-disturb is taken away: what was stored of it is forgotten at the start, so no phone
 //     stays silent.
-//   - A push service does not take a browser's token: it is pushed again for five minutes, if that
-//     may help. After that the pusher stays inactive until it is set again; if the subscription is
-//     gone (404, 410) it is removed. GET pushers shows which is active.
-//   - A registry ends before it has pushed a token: it, or another, pushes a new one within a
-//     minute or so, as long as the first would have been valid.
 //   - poked crashes while it moves a pusher from the homeserver: the pusher is in both, and
 //     pokes may come twice until the next attempt.
-//   - A crash between publishing and deleting the outbox row: the value is published
-//     again, unchanged or newer.
-//   - A bucket was lost, lags or is ahead (the database was restored from a backup): at
-//     the start, after each reconnect and after each failure the buckets are compared
-//     with the database, and users that differ go into the outbox, with a version above
-//     the bucket's. The database always wins.
+//   - A bucket was lost, lags or is ahead: it is made to follow the database, which always wins.
 //   - The database was lost: [Open] refuses an empty one while the buckets hold values,
 //     since it would delete them. [Restore] rebuilds the database from the buckets.
 //   - A request has two different access tokens: 400, since the homeserver may take it
@@ -187,7 +170,9 @@ import (
 	"poked/events/pushgateway"
 	"poked/events/stream"
 	"poked/events/wait"
+	"poked/registry/browsers"
 	"poked/registry/database"
+	"poked/registry/outbox"
 	"poked/registry/store"
 )
 
@@ -205,11 +190,11 @@ type Registry struct {
 	db       *database.DB
 	store    *store.Store
 	api      *api
-	outbox   *outbox
+	outbox   *outbox.Outbox
 	notices  *store.Notices
-	browsers *browsers  // nil if web push is off
-	recheck  *recheck   // nil without a registration
-	tokens   *tokenFile // nil with a homeserver
+	browsers *browsers.Browsers // nil if web push is off
+	recheck  *recheck           // nil without a registration
+	tokens   *tokenFile         // nil with a homeserver
 	conn     *stream.Conn
 	listener net.Listener
 	log      *slog.Logger
@@ -244,11 +229,11 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 		return nil, errors.Join(fmt.Errorf("listen for http: %w", err), db.Close())
 	}
 	if !cfg.StartEmpty {
-		if err := checkNotLost(ctx, cfg.Database, s, conn); err != nil {
+		if err := outbox.CheckNotLost(ctx, cfg.Database, s, conn); err != nil {
 			return nil, errors.Join(err, listener.Close(), db.Close())
 		}
 	}
-	r := &Registry{db: db, store: s, outbox: newOutbox(db, s, conn, log), tokens: source.file, conn: conn, listener: listener, log: log}
+	r := &Registry{db: db, store: s, outbox: outbox.New(db, s, conn, log), tokens: source.file, conn: conn, listener: listener, log: log}
 	r.notices = store.NewNotices(s, r.heed, r.forgetAll, log)
 	up, err := source.upstream(db, s, policy, log)
 	if err != nil {
@@ -258,7 +243,7 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 		up.tokens.notices = r.notices
 		up.threads = newThreads(s.Options().Offers, conn)
 	}
-	if r.browsers, err = openBrowsers(ctx, cfg.WebPushSubject, s, conn, policy, log); err != nil {
+	if r.browsers, err = browsers.Open(ctx, cfg.WebPushSubject, s, conn, policy, log); err != nil {
 		return nil, errors.Join(err, listener.Close(), db.Close())
 	}
 	r.api = newAPI(s, r.outbox, conn, policy, source.auth, up, r.browsers, limiter, tests, log)
@@ -352,14 +337,14 @@ func (r *Registry) RereadTokens() error {
 func (r *Registry) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.serveHTTP(ctx) })
-	group.Go(func() error { return r.outbox.run(ctx) })
+	group.Go(func() error { return r.outbox.Run(ctx) })
 	group.Go(func() error { return r.store.Probe(ctx, r.log) })
 	group.Go(func() error { return r.notices.Run(ctx) })
 	group.Go(func() error { r.serveOperators(ctx); return nil })
 	group.Go(func() error { return r.conn.ConsumeRejections(ctx, r.rejected) })
 	group.Go(func() error { return r.conn.ConsumeAccounts(ctx, r.accountChanged) })
 	if r.browsers != nil {
-		group.Go(func() error { return r.browsers.run(ctx) })
+		group.Go(func() error { return r.browsers.Run(ctx) })
 	}
 	if r.api.upstream != nil {
 		group.Go(func() error { return r.api.upstream.greet(ctx) })
@@ -397,7 +382,7 @@ func (r *Registry) forgetAll() {
 		up.tokens.forgetAll()
 		up.newcomers.seen.Purge()
 	}
-	wait.Wake(r.outbox.back)
+	r.outbox.Compare()
 }
 
 func (r *Registry) serveHTTP(ctx context.Context) error {

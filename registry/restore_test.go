@@ -16,6 +16,7 @@ import (
 	"poked/events/eventstest"
 	"poked/events/pushrule"
 	"poked/registry/database"
+	"poked/registry/outbox"
 	"poked/registry/store"
 )
 
@@ -76,7 +77,7 @@ func TestRestoreFromNATS(t *testing.T) {
 	before, pushers, rules := h.buckets(), h.inDatabase(store.InPushers), h.inDatabase(store.InPushRules)
 	h.close()
 	h.cfg.Database = filepath.Join(t.TempDir(), "new.db")
-	if _, err := Open(t.Context(), h.cfg, nil, h.conn, h.reg.log); !errors.Is(err, ErrLost) {
+	if _, err := Open(t.Context(), h.cfg, nil, h.conn, h.reg.log); !errors.Is(err, outbox.ErrLost) {
 		t.Errorf("a registry without its database begins: %v", err)
 	}
 	steps := 0

@@ -87,7 +87,7 @@ func TestG11ARegistryPublishesWhatAnotherLeft(t *testing.T) {
 	a := newHouse(t, onServer(t))
 	b := a.second()
 	b.run()
-	b.waitFor("the first comparison", func() bool { return b.reg.outbox.settled.Load() })
+	b.waitFor("the first comparison", func() bool { return b.reg.outbox.Settled() })
 	a.set("alice-phone", body()) // nobody runs its outbox
 	a.waitSettled()
 	if len(a.bucket()) != 1 {

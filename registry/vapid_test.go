@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"poked/events/eventstest"
-	"poked/events/wait"
 	"poked/events/webpush"
 	"poked/registry/database"
 	"poked/registry/store"
@@ -20,7 +19,7 @@ import (
 func TestVAPIDKeyIsKept(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, setDatabase func(*Config)) {
 		h := newHouse(t, setDatabase, withWebPush)
-		key := h.reg.browsers.key.Secret()
+		key := h.reg.browsers.Key().Secret()
 		stop := h.run()
 		published := func(want string) func() bool {
 			return func() bool {
@@ -35,7 +34,7 @@ func TestVAPIDKeyIsKept(t *testing.T) {
 			h.close()
 			h.open()
 			stop = h.run()
-			return h.reg.browsers.key.Secret()
+			return h.reg.browsers.Key().Secret()
 		}
 		if got := restart("UPDATE vapid SET made_at = 1"); got != key {
 			t.Error("another key after a restart")
@@ -59,7 +58,7 @@ func TestVAPIDKeyIsKept(t *testing.T) {
 		if err := h.nats.Dial().Setup(t.Context(), eventstest.Topology()); err != nil {
 			t.Fatal(err)
 		}
-		wait.Wake(h.reg.browsers.back) // as after a reconnect, and as Keep does
+		h.reg.browsers.PublishAgain() // as after a reconnect, and as Keep does
 		eventstest.WaitFor(t, "the key to be published again", published(other.Secret()))
 		stop()
 		h.close()

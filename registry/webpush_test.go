@@ -132,7 +132,7 @@ func TestBrowserIsActivated(t *testing.T) {
 		token := h.ask(s, b, "/any/path?x=%2F")
 		p := s.pushes()[0]
 		if p.path != "/any/path?x=%2F" || p.header.Get("Content-Encoding") != "aes128gcm" || len(p.header.Get("Ttl")) != 3 || p.header.Get("Ttl") > "300" ||
-			!strings.HasPrefix(p.header.Get("Authorization"), "vapid t=") || !strings.HasSuffix(p.header.Get("Authorization"), ", k="+h.reg.browsers.key.Public()) {
+			!strings.HasPrefix(p.header.Get("Authorization"), "vapid t=") || !strings.HasSuffix(p.header.Get("Authorization"), ", k="+h.reg.browsers.Key().Public()) {
 			t.Errorf("pushed to %s with %v", p.path, p.header)
 		}
 		if got := h.activated(); !slices.Equal(got, []any{false}) {

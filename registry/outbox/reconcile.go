@@ -1,12 +1,15 @@
-package registry
+package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
 	"poked/events"
+	"poked/events/stream"
+	"poked/registry/database"
 	"poked/registry/store"
 )
 
@@ -18,7 +21,7 @@ const reconcilePage = 500
 // database. If either changes meanwhile, a user may be in the outbox without need, which does
 // no harm: the bucket is read first, so no version of it is one that the database did not
 // have.
-func (o *outbox) reconcile(ctx context.Context, b store.Bucket) error {
+func (o *Outbox) reconcile(ctx context.Context, b store.Bucket) error {
 	held, err := o.readBucket(ctx, b)
 	if err != nil {
 		return fmt.Errorf("read bucket %s: %w", b, err)
@@ -41,9 +44,9 @@ func (o *outbox) reconcile(ctx context.Context, b store.Bucket) error {
 	return nil
 }
 
-func (o *outbox) readBucket(ctx context.Context, b store.Bucket) (map[events.UserID]valueState, error) {
+func (o *Outbox) readBucket(ctx context.Context, b store.Bucket) (map[events.UserID]valueState, error) {
 	held := map[events.UserID]valueState{}
-	for v, err := range allIn(ctx, o.conn, b) {
+	for v, err := range All(ctx, o.conn, b) {
 		if err != nil {
 			return nil, err
 		}
@@ -55,7 +58,7 @@ func (o *outbox) readBucket(ctx context.Context, b store.Bucket) (map[events.Use
 // compareUsers compares every user of the database with held, and removes the user from
 // held. It returns for how many users the two differ, and for how many of those the
 // bucket has a version that the database never reached.
-func (o *outbox) compareUsers(ctx context.Context, b store.Bucket, held map[events.UserID]valueState) (differ, ahead int, err error) {
+func (o *Outbox) compareUsers(ctx context.Context, b store.Bucket, held map[events.UserID]valueState) (differ, ahead int, err error) {
 	for after := events.UserID(""); ; {
 		values, err := o.store.ValuesAfter(ctx, b, after, reconcilePage)
 		if err != nil || len(values) == 0 {
@@ -98,10 +101,31 @@ func compare(want *store.Value, have valueState, ok bool) (store.Entry, bool) {
 
 // enqueueUnknown puts users that only the bucket knows into the outbox, which deletes them
 // from the bucket.
-func (o *outbox) enqueueUnknown(ctx context.Context, b store.Bucket, held map[events.UserID]valueState) (int, error) {
+func (o *Outbox) enqueueUnknown(ctx context.Context, b store.Bucket, held map[events.UserID]valueState) (int, error) {
 	entries := make([]store.Entry, 0, len(held))
 	for _, user := range slices.Sorted(maps.Keys(held)) {
 		entries = append(entries, store.Entry{User: user, AtLeast: held[user].version + 1})
 	}
 	return len(entries), o.store.Enqueue(ctx, b, entries)
+}
+
+// ErrLost reports that the database is empty while NATS holds pushers or push rules.
+var ErrLost = errors.New("the database is empty, but NATS holds pushers or push rules: " +
+	"restore it with 'poked registry restore --from-nats' or from a backup, or delete them from NATS with --start-empty")
+
+// CheckNotLost refuses an empty database that would empty the buckets.
+func CheckNotLost(ctx context.Context, address string, s *store.Store, conn *stream.Conn) error {
+	known, err := s.KnowsUsers(ctx)
+	if err != nil || known {
+		return err
+	}
+	for _, b := range []store.Bucket{store.InPushers, store.InPushRules} {
+		for _, err := range All(ctx, conn, b) {
+			if err != nil {
+				return fmt.Errorf("read bucket %s: %w", b, err)
+			}
+			return fmt.Errorf("open database %s: %w", database.Redact(address), ErrLost)
+		}
+	}
+	return nil
 }

@@ -1,16 +1,13 @@
-package registry
+package outbox
 
 import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"iter"
 
 	"poked/events"
 	"poked/events/stream"
-	"poked/registry/database"
 	"poked/registry/store"
 )
 
@@ -42,8 +39,8 @@ func claimKeyIn(ctx context.Context, conn *stream.Conn, b store.Bucket, user eve
 	}, err
 }
 
-// allIn yields every value in the bucket.
-func allIn(ctx context.Context, conn *stream.Conn, b store.Bucket) iter.Seq2[store.Value, error] {
+// All yields every value in the bucket.
+func All(ctx context.Context, conn *stream.Conn, b store.Bucket) iter.Seq2[store.Value, error] {
 	if b == store.InPushRules {
 		return values(conn.AllPushRules(ctx), store.PushRulesValue)
 	}
@@ -73,25 +70,4 @@ func stateOf(v *store.Value) valueState {
 		return valueState{} // not valid JSON: equal to no other
 	}
 	return valueState{version: v.Version, content: sha256.Sum256(encoded)}
-}
-
-// ErrLost reports that the database is empty while NATS holds pushers or push rules.
-var ErrLost = errors.New("the database is empty, but NATS holds pushers or push rules: " +
-	"restore it with 'poked registry restore --from-nats' or from a backup, or delete them from NATS with --start-empty")
-
-// checkNotLost refuses an empty database that would empty the buckets.
-func checkNotLost(ctx context.Context, address string, s *store.Store, conn *stream.Conn) error {
-	known, err := s.KnowsUsers(ctx)
-	if err != nil || known {
-		return err
-	}
-	for _, b := range []store.Bucket{store.InPushers, store.InPushRules} {
-		for _, err := range allIn(ctx, conn, b) {
-			if err != nil {
-				return fmt.Errorf("read bucket %s: %w", b, err)
-			}
-			return fmt.Errorf("open database %s: %w", database.Redact(address), ErrLost)
-		}
-	}
-	return nil
 }

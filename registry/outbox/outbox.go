@@ -1,4 +1,31 @@
-package registry
+// Package outbox publishes to NATS what clients have changed in the store.
+//
+//	store ─outbox rows─▶ Outbox ──Put──▶ PUSHERS, PUSH_RULES ──▶ dispatchers
+//	  ▲                                      │
+//	  └── users that differ ◀── reconcile ◀──┘
+//
+// Each user has two values, in a bucket each: the pushers, and the push rules with the ignored
+// users and where the user wants no pokes. Publishing, comparing and repairing work the same for
+// both. Different users are published in parallel, one user's versions in order, and a new pusher
+// never before its user's rules. An [events.Barrier] in ROOMS follows each batch: who waits for it
+// ([Outbox.Await]) knows that later events are matched with the change.
+//
+// Of several registries each publishes its own rows, and after a second or two those of others
+// that are still there. Before it reads a value it claims the key in the bucket
+// ([stream.Claim]), so that a registry that was paused in between replaces no newer value.
+//
+// # What fails, and how
+//
+//   - NATS is away: the outbox grows. Publishing is retried with jittered backoff, and at once
+//     after a reconnect.
+//   - A crash between publishing and deleting the row: the value is published again, unchanged or
+//     newer.
+//   - A bucket was lost, lags or is ahead (the database was restored from a backup): at the start,
+//     after each reconnect and after each failure the buckets are compared with the database, and
+//     users that differ go into the outbox, with a version above the bucket's. The database
+//     always wins.
+//   - The database was lost: [CheckNotLost] refuses an empty one while the buckets hold values.
+package outbox
 
 import (
 	"context"
@@ -20,17 +47,16 @@ import (
 )
 
 const (
-	outboxBatch   = 64 // rows read at once
-	outboxWriters = 16 // values written at once
+	batch   = 64 // rows read at once
+	writers = 16 // values written at once
 
 	// leftEvery is how often to look for rows that the registries that made them have not
 	// published, since they were killed or are paused.
 	leftEvery = time.Second
 )
 
-// outbox publishes changes of the database to NATS, batch by batch. One goroutine runs
-// it.
-type outbox struct {
+// Outbox publishes changes of the store to NATS, batch by batch. One goroutine runs it.
+type Outbox struct {
 	db    *database.DB
 	store *store.Store
 	conn  *stream.Conn
@@ -52,8 +78,9 @@ type outbox struct {
 	retry *backoff.ExponentialBackOff
 }
 
-func newOutbox(db *database.DB, store *store.Store, conn *stream.Conn, log *slog.Logger) *outbox {
-	o := &outbox{
+// New returns an outbox that does nothing until [Outbox.Run].
+func New(db *database.DB, store *store.Store, conn *stream.Conn, log *slog.Logger) *Outbox {
+	o := &Outbox{
 		db: db, store: store, conn: conn, log: log, back: make(chan struct{}, 1),
 		next:  make(chan struct{}),
 		stale: true, // a bucket or the database may have been lost or restored
@@ -63,13 +90,19 @@ func newOutbox(db *database.DB, store *store.Store, conn *stream.Conn, log *slog
 			backoff.WithMaxElapsedTime(0),
 		),
 	}
-	conn.OnReconnect(func() { wait.Wake(o.back) })
+	conn.OnReconnect(o.Compare)
 	return o
 }
 
-// run publishes changes until ctx ends, and then returns nil. The next start publishes
+// Compare makes the buckets be compared with the database, as after a reconnect.
+func (o *Outbox) Compare() { wait.Wake(o.back) }
+
+// Settled reports whether the last attempt published everything.
+func (o *Outbox) Settled() bool { return o.settled.Load() }
+
+// Run publishes changes until ctx ends, and then returns nil. The next start publishes
 // what is left, or another registry on the same database does.
-func (o *outbox) run(ctx context.Context) error {
+func (o *Outbox) Run(ctx context.Context) error {
 	ticker := time.NewTicker(leftEvery)
 	defer ticker.Stop()
 	if o.db.Shared() {
@@ -90,7 +123,7 @@ func (o *outbox) run(ctx context.Context) error {
 
 // settle empties the outbox. If the buckets may differ from the database it compares
 // them first.
-func (o *outbox) settle(ctx context.Context) error {
+func (o *Outbox) settle(ctx context.Context) error {
 	if o.stale {
 		alone, err := o.db.Alone(ctx, "reconcile", o.reconcileAll)
 		if err != nil {
@@ -106,7 +139,7 @@ func (o *outbox) settle(ctx context.Context) error {
 	}
 }
 
-func (o *outbox) reconcileAll(ctx context.Context) error {
+func (o *Outbox) reconcileAll(ctx context.Context) error {
 	if err := o.conn.PutOfferedRules(ctx, o.store.Options().Offers); err != nil {
 		return err //nolint:wrapcheck // the error names what was written
 	}
@@ -120,8 +153,8 @@ func (o *outbox) reconcileAll(ctx context.Context) error {
 
 // publishBatch publishes the head of the outbox. Values that could not be written stay
 // in it and do not block the others.
-func (o *outbox) publishBatch(ctx context.Context) (more bool, err error) {
-	list, err := o.store.Unpublished(ctx, o.left, outboxBatch)
+func (o *Outbox) publishBatch(ctx context.Context) (more bool, err error) {
+	list, err := o.store.Unpublished(ctx, o.left, batch)
 	if err != nil || len(list) == 0 {
 		return false, err
 	}
@@ -151,7 +184,7 @@ func (o *outbox) publishBatch(ctx context.Context) (more bool, err error) {
 
 // publish writes the current values of the list to their buckets. It claims each key before
 // it reads the values; see [stream.Claim]. It returns the revisions of the values.
-func (o *outbox) publish(ctx context.Context, list []store.Waiting) (revisions []uint64, errs []error) {
+func (o *Outbox) publish(ctx context.Context, list []store.Waiting) (revisions []uint64, errs []error) {
 	revisions, errs = make([]uint64, len(list)), make([]error, len(list))
 	puts := make([]putter, len(list))
 	o.each(list, []store.Bucket{store.InPushRules, store.InPushers}, func(i int) {
@@ -175,9 +208,9 @@ func (o *outbox) publish(ctx context.Context, list []store.Waiting) (revisions [
 }
 
 // each calls do for each value of the buckets, in parallel.
-func (o *outbox) each(list []store.Waiting, buckets []store.Bucket, do func(i int)) {
+func (o *Outbox) each(list []store.Waiting, buckets []store.Bucket, do func(i int)) {
 	var group errgroup.Group
-	group.SetLimit(outboxWriters)
+	group.SetLimit(writers)
 	for i := range list {
 		if slices.Contains(buckets, list[i].Bucket) {
 			group.Go(func() error { do(i); return nil })
@@ -189,7 +222,7 @@ func (o *outbox) each(list []store.Waiting, buckets []store.Bucket, do func(i in
 // settleErrors returns the first error that is a failure. Another registry that published
 // the same user is none: the rows that are left are read again. If the bucket is ahead of
 // the database, the user's version jumps above the bucket's.
-func (o *outbox) settleErrors(ctx context.Context, list []store.Waiting, errs []error, err error) (failed, _ error) {
+func (o *Outbox) settleErrors(ctx context.Context, list []store.Waiting, errs []error, err error) (failed, _ error) {
 	for i, e := range errs {
 		var ahead *stream.AheadError
 		var conflict *stream.ConflictError
@@ -209,10 +242,10 @@ func (o *outbox) settleErrors(ctx context.Context, list []store.Waiting, errs []
 // publishedWithin bounds how long a client waits for NATS after its change is on disk.
 const publishedWithin = 3 * time.Second
 
-// await returns once all changes of a user are published, so that they are in effect for
+// Await returns once all changes of a user are published, so that they are in effect for
 // events that the homeserver publishes after the client has its answer. It does not wait while
 // NATS is away, and no longer than publishedWithin.
-func (o *outbox) await(ctx context.Context, user events.UserID) {
+func (o *Outbox) Await(ctx context.Context, user events.UserID) {
 	ctx, cancel := context.WithTimeout(ctx, publishedWithin)
 	defer cancel()
 	for o.settled.Load() {
@@ -232,7 +265,7 @@ func (o *outbox) await(ctx context.Context, user events.UserID) {
 
 // outcome logs the beginning and the end of a failure. It returns a timer for the next
 // retry, or nil if there is nothing to retry.
-func (o *outbox) outcome(err error) <-chan time.Time {
+func (o *Outbox) outcome(err error) <-chan time.Time {
 	o.settled.Store(err == nil)
 	if err == nil {
 		if o.failing {
@@ -252,7 +285,7 @@ func (o *outbox) outcome(err error) <-chan time.Time {
 
 // wait returns when there is something to do. After a failure it waits for the retry
 // timer or a reconnect and ignores new rows.
-func (o *outbox) wait(ctx context.Context, retry <-chan time.Time) {
+func (o *Outbox) wait(ctx context.Context, retry <-chan time.Time) {
 	pending, look := o.store.Pending(), o.look
 	if retry != nil {
 		pending, look = nil, nil
@@ -271,7 +304,7 @@ func (o *outbox) wait(ctx context.Context, retry <-chan time.Time) {
 
 // lookForLeft makes the rows that were there at the last look, and are still there, this
 // registry's as well.
-func (o *outbox) lookForLeft(ctx context.Context) {
+func (o *Outbox) lookForLeft(ctx context.Context) {
 	newest, err := o.store.NewestRow(ctx)
 	if err != nil {
 		return // the next look may succeed

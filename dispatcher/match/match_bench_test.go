@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"poked/events"
 	"poked/events/eventstest"
@@ -138,51 +139,88 @@ func BenchmarkAudience(b *testing.B) {
 // notifications. The real server in this process is included in the figures. An operation
 // is one notification; deliver does not run.
 func BenchmarkMatch(b *testing.B) {
-	cfg, say := matchBigRoom(b)
+	cfg, put := startMatch(b, bigRoomUsers(b), bigRoomState())
+	say := func(i int) { put(bigRoomMessage(i, "m.room.message")) }
+	matchAll(b, cfg, func() { say(0) }, bigRoomSize-1)
 	many := (b.N + bigRoomSize - 2) / (bigRoomSize - 1)
-	stored := cfg.Counts.Notifications.Load() + uint64(many)*(bigRoomSize-1)
+	matchAll(b, cfg, func() {
+		for i := range many {
+			say(i + 1)
+		}
+	}, many*(bigRoomSize-1))
+}
+
+// BenchmarkMatchSmallRooms is the same with 500 rooms of two members, of whom one has a pusher: an
+// operation is one event and its only notification.
+func BenchmarkMatchSmallRooms(b *testing.B) {
+	const rooms = 500
+	w, state := newPopulation(b, 1, nil), []string(nil)
+	for i := range rooms {
+		id := bigRoomMember(i)
+		w.dir.Apply(events.UserPushers{UserID: id, Pushers: []events.Pusher{eventstest.SomePusher(string(id))}})
+		for _, who := range []events.UserID{id, "@sender:example.org"} {
+			state = append(state, fmt.Sprintf(`{"event_id":"$m%d%s","room_id":"!r%d:example.org","type":"m.room.member","sender":%q,"state_key":%q,"content":{"membership":"join"}}`, i, who, i, who, who))
+		}
+	}
+	cfg, put := startMatch(b, w, state)
+	say := func(i int) {
+		put(fmt.Sprintf(`{"event_id":"$e%d","room_id":"!r%d:example.org","type":"m.room.message","sender":"@sender:example.org","origin_server_ts":%d,"content":{"msgtype":"m.text","body":"Dinner is ready"}}`,
+			i, i%rooms, time.Now().UnixMilli()))
+	}
+	first := func() {
+		for i := range rooms {
+			say(i)
+		}
+	}
+	matchAll(b, cfg, first, rooms)
+	matchAll(b, cfg, func() {
+		for i := range b.N {
+			say(rooms + i)
+		}
+	}, b.N)
+}
+
+// startMatch starts the match stage of every partition, after the state of its rooms was
+// published. put publishes another event.
+func startMatch(b *testing.B, w *population, state []string) (cfg Config, put func(raw string, opts ...publish.Option)) {
+	b.Helper()
+	conn := eventstest.StartServer(b).Connect(eventstest.Topology())
+	cfg = Config{
+		Conn: conn, Directory: w.dir, Counts: new(Counters), Owned: new(atomic.Int64),
+		Unstored: NewUnstored(), OpenRooms: 1000, Log: slog.New(slog.DiscardHandler),
+	}
+	cfg.Owned.Store(int64(conn.Partitions()))
+	publisher := publish.NewPublisher(conn)
+	failed := func(err error) {
+		if err != nil {
+			b.Error(err)
+		}
+	}
+	put = func(raw string, opts ...publish.Option) { publisher.EventAsync([]byte(raw), failed, opts...) }
+	for _, raw := range state {
+		put(raw, publish.Historical())
+	}
+	runMatch(b, cfg)
+	return cfg, put
+}
+
+// matchAll measures say, which publishes events, until they have notified so many users.
+func matchAll(b *testing.B, cfg Config, say func(), notifications int) {
+	b.Helper()
+	stored := cfg.Counts.Notifications.Load() + uint64(notifications) //nolint:gosec // positive
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	cpu := eventstest.CPUTime(b)
 	b.ResetTimer()
-	for i := range many {
-		say(i + 1)
-	}
+	b.StartTimer()
+	say()
 	eventstest.WaitFor(b, "all notifications", func() bool { return cfg.Counts.Notifications.Load() == stored })
 	b.StopTimer()
 	runtime.ReadMemStats(&after)
-	n := float64(many * (bigRoomSize - 1))
+	n := float64(notifications)
 	b.ReportMetric(n/b.Elapsed().Seconds(), "notifications/s")
 	b.ReportMetric(float64((eventstest.CPUTime(b)-cpu).Microseconds())/n, "cpu-µs/notification")
 	b.ReportMetric(float64(after.Mallocs-before.Mallocs)/n, "allocs/notification")
-}
-
-// matchBigRoom starts the match stage of every partition, and matches the first message of
-// the room. say publishes another.
-func matchBigRoom(b *testing.B) (cfg Config, say func(i int)) {
-	b.Helper()
-	conn := eventstest.StartServer(b).Connect(eventstest.Topology())
-	cfg = Config{
-		Conn: conn, Directory: bigRoomUsers(b).dir, Counts: new(Counters), Owned: new(atomic.Int64),
-		Unstored: NewUnstored(), OpenRooms: 100, Log: slog.New(slog.DiscardHandler),
-	}
-	cfg.Owned.Store(int64(conn.Partitions()))
-	publisher := publish.NewPublisher(conn)
-	put := func(raw string, opts ...publish.Option) {
-		publisher.EventAsync([]byte(raw), func(err error) {
-			if err != nil {
-				b.Error(err)
-			}
-		}, opts...)
-	}
-	for _, raw := range bigRoomState() {
-		put(raw, publish.Historical())
-	}
-	runMatch(b, cfg)
-	say = func(i int) { put(bigRoomMessage(i, "m.room.message")) }
-	say(0)
-	eventstest.WaitFor(b, "the first event", func() bool { return cfg.Counts.Notifications.Load() == bigRoomSize-1 })
-	return cfg, say
 }
 
 // runMatch runs the match stage of every partition until the benchmark ends.

@@ -129,7 +129,7 @@ func (w *population) expected(ev *events.RoomEvent, r *room, id events.UserID) s
 			outcome = ask("")
 		}
 		if !p.Disabled && outcome.Notifies() {
-			text += fmt.Sprintf(" %s:%s%s", p.Pushkey, outcome.RuleID, outcome.AppendTweaks(nil))
+			text += fmt.Sprintf(" %s:%s%s", p.Pushkey, outcome.RuleID, outcome.Tweaks())
 		}
 	}
 	return text
@@ -144,7 +144,7 @@ func (w *population) decided(d *decision) string {
 			outcome = o
 		}
 		if !p.Disabled && outcome.Notifies() {
-			text += fmt.Sprintf(" %s:%s%s", p.Pushkey, outcome.RuleID, outcome.AppendTweaks(nil))
+			text += fmt.Sprintf(" %s:%s%s", p.Pushkey, outcome.RuleID, outcome.Tweaks())
 		}
 	}
 	return text

@@ -70,6 +70,7 @@ type evaluator struct {
 	directory *directory.Directory
 
 	// Buffers, reused for each event.
+	event    pushrule.Event
 	verdicts []verdict
 	notified []decision
 	// suppressed counts the users with a pusher whom the last event did not notify, by reason.
@@ -86,7 +87,8 @@ func (e *evaluator) evaluate(ev *events.RoomEvent, r *room, thread events.EventI
 		return nil
 	}
 	r.audience.refresh(r.members, e.directory)
-	prepared := prepare(ev, r, thread, e.directory.Offers())
+	prepared := &e.event
+	prepare(prepared, ev, r, thread, e.directory.Offers())
 	if e.judge(&r.audience, prepared) {
 		for i := range r.audience.targets {
 			if t := &r.audience.targets[i]; !e.verdicts[t.class].silent {
@@ -96,7 +98,7 @@ func (e *evaluator) evaluate(ev *events.RoomEvent, r *room, thread events.EventI
 	}
 	e.countSilent(&r.audience, ev.Sender)
 	e.askInvited(ev, prepared, r)
-	clear(e.verdicts) // lets the event be collected
+	clear(e.verdicts) // lets rules be collected
 	return e.notified
 }
 
@@ -205,11 +207,11 @@ func (d *decision) askDevices(handles []string, rules *directory.UserRules, ev *
 	return notified
 }
 
-// prepare returns an event in its room for push rules, and in its thread. Who is not known to be
+// prepare makes an event ready for push rules, in its room and in its thread. Who is not known to be
 // subscribed to that is not (MSC4306); unless the operator offers the rules of subscriptions
 // nothing is known of them.
-func prepare(ev *events.RoomEvent, r *room, thread events.EventID, offers pushrule.Offers) *pushrule.Event {
-	prepared := pushrule.NewEvent(ev.Raw, r.rulesRoom(ev.Sender))
+func prepare(prepared *pushrule.Event, ev *events.RoomEvent, r *room, thread events.EventID, offers pushrule.Offers) {
+	prepared.Reset(ev.Text(), r.rulesRoom(ev.Sender))
 	prepared.Offer(offers)
 	if thread != "" && offers&pushrule.MSC4306 != 0 {
 		users := r.subscriptions.threads[thread]
@@ -218,5 +220,4 @@ func prepare(ev *events.RoomEvent, r *room, thread events.EventID, offers pushru
 			return subscribed
 		})
 	}
-	return prepared
 }

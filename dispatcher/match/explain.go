@@ -172,7 +172,8 @@ func (x *Explained) explain(r *room, pushers *events.UserPushers, set *events.Us
 	rules, hasPusher := dir.Rules(e.UserID)
 	e.Ignores = rules.Ignores(x.Event.Sender)
 
-	prepared := prepare(&x.Event, r, x.Thread, x.offers)
+	prepared := new(pushrule.Event)
+	prepare(prepared, &x.Event, r, x.Thread, x.offers)
 	asked := evaluator{directory: dir}
 	t := &target{member: who, rules: rules}
 	v := newVerdict(keyOf(rules), prepared)

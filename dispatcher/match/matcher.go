@@ -40,6 +40,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,7 +71,8 @@ type Matcher struct {
 	turns    roomOrder
 
 	evaluator evaluator
-	recorder  recorder // reused for each event
+	recorder  recorder      // reused for each event, as spans
+	spans     []stream.Span // see notify
 }
 
 // Config is what the matchers of all partitions of a dispatcher have in common.
@@ -231,7 +233,7 @@ func (m *Matcher) readEvent(ctx context.Context, msg partition.Message) {
 // repetition, and who has the notification of the event that it redacts. It reports whether
 // there is anything to look up; then the event and its room wait for the search.
 func (m *Matcher) search(r *room, ev *events.RoomEvent, msg partition.Message, repeated, known bool) bool {
-	s := &search{msg: msg, room: r.id, before: r.timeline.from}
+	s := search{before: r.timeline.from}
 	if !known {
 		s.wanted = append(s.wanted, ev.EventID)
 	}
@@ -242,7 +244,7 @@ func (m *Matcher) search(r *room, ev *events.RoomEvent, msg partition.Message, r
 	if !repeated && !msg.Historical {
 		s.parent = m.unknownParent(r, ev)
 	}
-	return (len(s.wanted) > 0 || s.redacted != "" || s.parent != "") && m.searches.add(s)
+	return (len(s.wanted) > 0 || s.redacted != "" || s.parent != "") && m.searches.add(s, msg, r.id)
 }
 
 // forget clears the state that an unreadable state event replaces, as a process that loads
@@ -342,12 +344,16 @@ func (m *Matcher) notify(ctx context.Context, f *fanout, ev *events.RoomEvent, r
 	draft := m.recorder.draft(f.msg, ev, r, thread)
 	conn := m.cfg.Conn
 	after := conn.LogEnd()
-	spans := make([]stream.Span, len(after))
+	spans := slices.Grow(m.spans[:0], len(after))[:len(after)]
+	clear(spans)
+	m.spans = spans
 	if f.msg.Replayed {
-		after = m.follower.LogOf(f.msg.Seq)
-		draft.since = func(part int) uint64 { return after.At(conn.LogIndex(part)) }
+		since := m.follower.LogOf(f.msg.Seq)
+		draft.since = func(part int) uint64 { return since.At(conn.LogIndex(part)) }
+		after = since
 	}
-	for part, message := range draft.messages(notified, conn.Partitions(), m.cfg.Directory) {
+	draft.to(notified, conn.Partitions(), m.cfg.Directory)
+	for part, message, more := draft.next(); more; part, message, more = draft.next() {
 		if err := f.add(ctx, part, message); err != nil {
 			return err
 		}

@@ -45,7 +45,7 @@ func TestPreviewOfARoom(t *testing.T) {
 			r.fold(&ev)
 			rec := &recorder{}
 			d := rec.draft(partition.Message{Seq: 1}, &ev, r, "")
-			got := bodyOf(d)
+			got := bodyOf(&d)
 			if got.RoomName != row.room || got.SenderDisplayName != row.sender {
 				t.Errorf("the room is called %q and the sender %q, want %q and %q", got.RoomName, got.SenderDisplayName, row.room, row.sender)
 			}

@@ -82,13 +82,13 @@ func (m *Matcher) readMarks(ctx context.Context, msg partition.Message) {
 // there are any. The room does not wait meanwhile. If too many receipts are being looked up
 // already, nothing is: their events count as not arrived.
 func (m *Matcher) searchReceipts(r *room, msg partition.Message, receipts []events.Receipt) bool {
-	s := &search{msg: msg, room: r.id, before: r.timeline.from}
+	s := search{before: r.timeline.from}
 	for _, receipt := range receipts {
 		if _, _, known := m.locate(r, nil, receipt.Event); !known {
 			s.receipts = append(s.receipts, receipt)
 		}
 	}
-	if len(s.receipts) == 0 || !m.searches.add(s) {
+	if len(s.receipts) == 0 || !m.searches.add(s, msg, r.id) {
 		return false
 	}
 	m.resumeRoom(msg)

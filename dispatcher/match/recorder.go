@@ -2,7 +2,6 @@ package match
 
 import (
 	"cmp"
-	"iter"
 	"slices"
 
 	"poked/dispatcher/directory"
@@ -54,10 +53,15 @@ type draft struct {
 	// since is set if the event may have been stored before: it returns after which sequence
 	// of NOTIFICATIONS, for a partition.
 	since func(part int) uint64
+
+	// See to.
+	notified []decision
+	left     []inPart // the users who are in no message yet
+	dir      *directory.Directory
 }
 
-func (rec *recorder) draft(msg partition.Message, ev *events.RoomEvent, r *room, thread events.EventID) *draft {
-	d := &draft{rec: rec, ev: ev, room: r}
+func (rec *recorder) draft(msg partition.Message, ev *events.RoomEvent, r *room, thread events.EventID) draft {
+	d := draft{rec: rec, ev: ev, room: r}
 	d.body = pushgateway.Notification{
 		EventID: string(ev.EventID), RoomID: string(ev.RoomID), Type: ev.Type, Sender: string(ev.Sender),
 		SenderDisplayName: r.displayName(ev.Sender), RoomName: r.title(), RoomAlias: r.alias, Content: ev.Content,
@@ -86,32 +90,31 @@ func (rec *recorder) draft(msg partition.Message, ev *events.RoomEvent, r *room,
 	return d
 }
 
-// messages yields the messages that notify some users, each with the partition of its
-// users. A message is valid until the next one.
-func (d *draft) messages(notified []decision, partitions int, dir *directory.Directory) iter.Seq2[int, []byte] {
-	rec := d.rec
-	rec.group(notified, partitions)
-	return func(yield func(int, []byte) bool) {
-		size := 0
-		rec.begin()
-		for i, at := range rec.byPart {
-			to := &notified[at.user]
-			size += d.add(to, dir.Revision(to.member.id))
-			last := i+1 == len(rec.byPart) || rec.byPart[i+1].part != at.part
-			if !last && len(rec.chunk.Users) < chunkUsers && size < chunkBytes {
-				continue
-			}
-			if d.since != nil {
-				rec.chunk.Again, rec.chunk.Since = true, d.since(at.part)
-			}
-			rec.message = rec.chunk.AppendJSON(rec.message[:0])
-			if !yield(at.part, rec.message) {
-				return
-			}
-			size = 0
-			rec.begin()
-		}
+// to sets whom the event notifies. Then next makes the messages.
+func (d *draft) to(notified []decision, partitions int, dir *directory.Directory) {
+	d.rec.group(notified, partitions)
+	d.notified, d.left, d.dir = notified, d.rec.byPart, dir
+}
+
+// next makes the next message, of the next users of one partition, and reports whether there is
+// one. It is valid until the next call.
+func (d *draft) next() (part int, message []byte, more bool) {
+	if len(d.left) == 0 {
+		return 0, nil, false
 	}
+	rec, size := d.rec, 0
+	rec.begin()
+	part = d.left[0].part
+	for len(d.left) > 0 && d.left[0].part == part && len(rec.chunk.Users) < chunkUsers && size < chunkBytes {
+		to := &d.notified[d.left[0].user]
+		size += d.add(to, d.dir.Revision(to.member.id))
+		d.left = d.left[1:]
+	}
+	if d.since != nil {
+		rec.chunk.Again, rec.chunk.Since = true, d.since(part)
+	}
+	rec.message = rec.chunk.AppendJSON(rec.message[:0])
+	return part, rec.message, true
 }
 
 // group orders users by partition.
@@ -155,7 +158,7 @@ func (d *draft) decisionOf(to *decision) (index, size int) {
 		}
 	}
 	made := events.Decision{
-		RuleID: key.outcome.RuleID, Highlight: key.outcome.Highlight, Tweaks: key.outcome.AppendTweaks(nil),
+		RuleID: key.outcome.RuleID, Highlight: key.outcome.Highlight, Tweaks: key.outcome.Tweaks(),
 		Silent: !to.outcome.Notifies(), Devices: d.devices(to), Prio: priority(d.ev, key.outcome).String(), RoomName: key.title,
 	}
 	if d.body.Membership != "" {
@@ -181,7 +184,7 @@ func (d *draft) devices(to *decision) map[string]events.DeviceOutcome {
 	stored := make(map[string]events.DeviceOutcome, len(to.devices))
 	for handle, o := range to.devices {
 		stored[handle] = events.DeviceOutcome{
-			Notify: o.Notify, Highlight: o.Highlight, Tweaks: o.AppendTweaks(nil), Prio: priority(d.ev, o).String(),
+			Notify: o.Notify, Highlight: o.Highlight, Tweaks: o.Tweaks(), Prio: priority(d.ev, o).String(),
 		}
 	}
 	return stored

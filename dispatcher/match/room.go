@@ -36,6 +36,8 @@ type room struct {
 
 	subscriptions subscriptions
 
+	levelsOf func(id string) (int64, bool) // levelOf, made once
+
 	audience audience
 	heroes   *heroes // for names made of members; nil after members changed
 
@@ -51,7 +53,9 @@ type recall struct {
 }
 
 func newRoom(id events.RoomID) *room {
-	return &room{id: id, members: map[events.UserID]*member{}, recall: &recall{markers: map[events.UserID]*readMarker{}}}
+	r := &room{id: id, members: map[events.UserID]*member{}, recall: &recall{markers: map[events.UserID]*readMarker{}}}
+	r.levelsOf = r.levelOf
+	return r
 }
 
 // begin sets the sequence just before which the room's state was loaded: nothing else is
@@ -125,19 +129,21 @@ func (r *room) foldCreate(ev *events.RoomEvent) {
 	}
 }
 
+// noLevels are the levels of a room without m.room.power_levels.
+var noLevels = pushrule.ParsePowerLevels(nil) //nolint:gochecknoglobals // it never changes
+
 // rulesRoom returns what push rules need to know about the room when sender sends.
 func (r *room) rulesRoom(sender events.UserID) pushrule.Room {
 	facts := pushrule.Room{MemberCount: r.joined}
 	facts.SenderLevel, facts.SenderIsCreator = r.levelOf(string(sender))
 	if r.version != "" { // else what its levels are is not known
-		facts.Levels, facts.LevelOf = r.levels, r.levelOf
+		facts.Levels, facts.LevelOf = r.levels, r.levelsOf
 	}
 	switch {
 	case r.levels != nil:
 		facts.NotificationLevels = r.levels.Notifications
 	case facts.Levels == nil && r.version != "":
-		levels := pushrule.ParsePowerLevels(nil)
-		facts.Levels = &levels
+		facts.Levels = &noLevels
 	}
 	return facts
 }

@@ -72,8 +72,10 @@ func (q *searches) take(seq uint64) *search {
 	return s
 }
 
-// add queues a search, and reports whether it did: not if too many receipts wait already.
-func (q *searches) add(s *search) bool {
+// add queues a search for a message of a room, and reports whether it did: not if too many
+// receipts wait already.
+func (q *searches) add(s search, msg partition.Message, room events.RoomID) bool {
+	s.msg, s.room = msg, room
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(s.receipts) > 0 {
@@ -83,7 +85,7 @@ func (q *searches) add(s *search) bool {
 		q.waiting++
 		q.receipts[s.room]++
 	}
-	q.queue = append(q.queue, s)
+	q.queue = append(q.queue, &s)
 	select {
 	case q.wake <- struct{}{}:
 	default: // run has been woken already

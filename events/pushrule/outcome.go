@@ -1,6 +1,10 @@
 package pushrule
 
-import "github.com/tidwall/gjson"
+import (
+	"slices"
+
+	"github.com/tidwall/gjson"
+)
 
 // The actions of the predefined rules.
 const (
@@ -25,14 +29,14 @@ type Outcome struct {
 	tweaks []byte
 }
 
-// AppendTweaks appends the tweaks as the JSON object of a poke, such as {"sound":"default","highlight":true}: in the
-// order of the actions, the last value if one is set twice, unknown tweaks unchanged, highlight only if true. A nil
-// Outcome has no tweaks.
-func (o *Outcome) AppendTweaks(dst []byte) []byte {
+// Tweaks returns the tweaks as the JSON object of a poke, such as {"sound":"default","highlight":true}: in the order of
+// the actions, the last value if one is set twice, unknown tweaks unchanged, highlight only if true. A nil Outcome has
+// no tweaks. The bytes are shared and must not be changed.
+func (o *Outcome) Tweaks() []byte {
 	if o == nil {
-		return append(dst, "{}"...)
+		return []byte("{}")
 	}
-	return append(dst, o.tweaks...)
+	return slices.Clip(o.tweaks)
 }
 
 // Notifies reports whether the event notifies the user. A nil Outcome, which means that no rule matched, does not.

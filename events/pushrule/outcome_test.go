@@ -31,8 +31,8 @@ func TestOutcome(t *testing.T) {
 			"", false, `{}`},
 	} {
 		got := newOutcome(KindRoom, &Rule{Actions: test.actions})
-		tweaks := string(got.AppendTweaks([]byte("x")))
-		if got.Notify != test.notify || got.Sound != test.sound || got.Highlight != test.highlight || tweaks != "x"+test.tweaks {
+		tweaks := string(got.Tweaks())
+		if got.Notify != test.notify || got.Sound != test.sound || got.Highlight != test.highlight || tweaks != test.tweaks {
 			t.Errorf("%s: got %+v, tweaks %s, want %+v", test.actions, got, tweaks, test)
 		}
 	}
@@ -47,7 +47,7 @@ func TestHistoricalActionsAreIgnored(t *testing.T) {
 
 func TestNoOutcome(t *testing.T) {
 	var none *Outcome
-	if got := string(none.AppendTweaks(nil)); got != "{}" || none.Notifies() {
+	if got := string(none.Tweaks()); got != "{}" || none.Notifies() {
 		t.Errorf("no outcome: tweaks %s, notifies %t", got, none.Notifies())
 	}
 }

@@ -189,7 +189,7 @@ func compare(t *testing.T, got *Outcome, want plainAnswer) {
 		}
 		return
 	}
-	tweaks := decodeNumbers(t, got.AppendTweaks(nil))
+	tweaks := decodeNumbers(t, got.Tweaks())
 	if got.RuleID != want.ruleID || got.Notify != want.notify || !reflect.DeepEqual(tweaks, any(want.tweaks)) {
 		t.Errorf("got %+v, tweaks %v, want %+v", *got, tweaks, want)
 	}

@@ -146,7 +146,7 @@ func checkTweaks(t *testing.T, v vector) {
 	var rule Rule
 	unmarshal(t, []byte(`{"actions":`+string(v.Actions)+`}`), &rule)
 	outcome := newOutcome(KindOverride, &rule)
-	if got, want := decode(t, outcome.AppendTweaks(nil)), decode(t, v.Expect); !reflect.DeepEqual(got, want) {
+	if got, want := decode(t, outcome.Tweaks()), decode(t, v.Expect); !reflect.DeepEqual(got, want) {
 		t.Errorf("tweaks: got %v, want %v", got, want)
 	}
 }

@@ -21,8 +21,6 @@ const (
 	unstoredLimit = 32 << 20
 	// batchLimit is how many bytes NATS acknowledges together.
 	batchLimit = 1 << 20
-	// messageOverhead is roughly what a message costs beside its data.
-	messageOverhead = 512
 )
 
 // NewUnstored returns the budget of bytes that may be written and not stored, which all
@@ -38,7 +36,6 @@ type fanout struct {
 	msg      partition.Message
 	total    uint64             // notifications to write
 	batch    *stream.Batch      // nil before the first message, and after it was sent
-	written  *int64             // bytes in batch
 	pending  []*pendingItem     // receipts and redactions that arrived before the event
 	dead     *events.DeadLetter // if the message, or a part of it, cannot be read
 	detached bool               // the room does not wait for it
@@ -102,8 +99,8 @@ func (f *fanout) addDead(letter events.DeadLetter) {
 // given up. It refuses once the lease may have run out: the message arrived before, but
 // NATS may have been away since, or the process may have been suspended.
 func (f *fanout) reserve(ctx context.Context, length int) error {
-	size := int64(length + messageOverhead)
-	if f.batch != nil && *f.written >= batchLimit {
+	size := stream.Weight(length)
+	if f.batch != nil && f.batch.Weight() >= batchLimit {
 		f.send()
 	}
 	if !f.m.cfg.Unstored.TryAcquire(size) {
@@ -119,7 +116,6 @@ func (f *fanout) reserve(ctx context.Context, length int) error {
 	if f.batch == nil {
 		f.begin()
 	}
-	*f.written += size
 	return nil
 }
 
@@ -133,15 +129,16 @@ func (m *Matcher) waitForRoom(ctx context.Context, size int64) error {
 }
 
 func (f *fanout) begin() {
-	written := new(int64)
-	f.written = written
 	f.mu.Lock()
 	f.open++
 	f.mu.Unlock()
-	f.batch = f.m.cfg.Conn.NewLogBatch(func(err error) {
-		f.m.cfg.Unstored.Release(*written)
-		f.answered(err)
-	})
+	f.batch = f.m.cfg.Conn.NewLogBatch(f.stored)
+}
+
+// stored is called when a batch of so much weight is stored, or failed.
+func (f *fanout) stored(weight int64, err error) {
+	f.m.cfg.Unstored.Release(weight)
+	f.answered(err)
 }
 
 func (f *fanout) send() {

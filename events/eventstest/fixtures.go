@@ -33,7 +33,7 @@ func Notify(t testing.TB, conn *stream.Conn, user events.UserID, room events.Roo
 func Store(t testing.TB, conn *stream.Conn, user events.UserID, message []byte) {
 	t.Helper()
 	stored := make(chan error, 1)
-	batch := conn.NewBatch(func(_ uint64, err error) { stored <- err })
+	batch := conn.NewBatch(func(err error) { stored <- err })
 	batch.Add(events.LogSubject(conn.PartOf(user)), nil, message)
 	batch.Send()
 	if err := <-stored; err != nil {

@@ -120,7 +120,7 @@ func (p *Publisher) EventAsync(raw []byte, done func(error), opts ...Option) {
 		done(err)
 		return
 	}
-	batch := p.conn.NewBatch(func(_ uint64, err error) { done(err) })
+	batch := p.conn.NewBatch(done)
 	subject, header := address(&ev, opts)
 	batch.Add(p.conn.On(subject), header, raw)
 	batch.Send()

@@ -33,7 +33,7 @@ func (c *Conn) PublishBarrier(ctx context.Context, b events.Barrier) error {
 		return fmt.Errorf("encode barrier: %w", err)
 	}
 	stored := make(chan error, 1)
-	batch := c.NewBatch(func(_ uint64, err error) { stored <- err })
+	batch := c.NewBatch(func(err error) { stored <- err })
 	for _, subject := range events.BarrierSubjects(c.topology.Partitions) {
 		batch.Add(c.On(subject), nil, raw)
 	}

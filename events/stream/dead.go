@@ -185,7 +185,7 @@ func (c *Conn) publishJSON(subject string, value any, done func(error)) {
 		done(fmt.Errorf("encode: %w", err))
 		return
 	}
-	batch := c.NewBatch(func(_ uint64, err error) { done(err) })
+	batch := c.NewBatch(done)
 	batch.Add(subject, nil, body)
 	batch.Send()
 }

@@ -21,7 +21,7 @@ func (c *Conn) Traces() bool { return c.topology.TraceFor > 0 }
 // [events.Attempt.AppendJSON] appended, which are not kept. done is called as for
 // [Conn.NewBatch].
 func (c *Conn) PublishAttempts(part int, lines []byte, done func(error)) {
-	b := c.NewBatch(func(_ uint64, err error) { done(err) })
+	b := c.NewBatch(done)
 	b.Add("outcome."+strconv.Itoa(part), nil, s2.Encode(nil, lines))
 	b.Send()
 }

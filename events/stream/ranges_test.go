@@ -300,7 +300,7 @@ func TestLogEndOfSeveralStreams(t *testing.T) {
 		writer, other := server.Connect(inFour()), server.Connect(inFour())
 		eventstest.Keep(t, other)
 		stored := make(chan error, 1)
-		batch := writer.NewLogBatch(func(err error) { stored <- err })
+		batch := writer.NewLogBatch(func(_ int64, err error) { stored <- err })
 		for part := range 16 {
 			if part/4 != 2 {
 				batch.Add(events.LogSubject(part), nil, []byte(`{}`))

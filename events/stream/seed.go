@@ -114,7 +114,7 @@ func (s *Seed) publish(ctx context.Context, ev *events.RoomEvent) error {
 		return err
 	}
 	s.count++
-	batch := s.conn.NewBatch(func(_ uint64, err error) {
+	batch := s.conn.NewBatch(func(err error) {
 		if err != nil && !isWrongLast(err) {
 			select {
 			case s.failed <- err:
@@ -136,7 +136,7 @@ func (s *Seed) publish(ctx context.Context, ev *events.RoomEvent) error {
 // one was published, that stays, and nothing is written. done is called once, as that of
 // [Conn.NewBatch].
 func (c *Conn) ReplaceState(subject string, raw []byte, seq uint64, done func(error)) {
-	batch := c.NewBatch(func(_ uint64, err error) {
+	batch := c.NewBatch(func(err error) {
 		if isWrongLast(err) {
 			err = nil
 		}

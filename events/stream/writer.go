@@ -50,27 +50,13 @@ type writer struct {
 
 	mu      sync.Mutex
 	last    uint64            // address that was made
-	pending map[uint64]*write // by address
-	spare   []address         // of writes that are over, the one that has rested longest first
-	watched bool              // a timer will look for overdue writes
-}
-
-// write is the messages of one callback. The writer's mutex guards it.
-type write struct {
-	address   address
-	remaining int
-	sealed    bool // no more messages will be added
-	seq       uint64
-	err       error
-	deadline  time.Time
-	done      func(seq uint64, err error)
-	stored    func(seq uint64) // optional: called for each message that is stored; must not block
-	asks      bool             // its one message is a request whose answer is kept
-	answer    *nats.Msg        // to a request
+	pending map[uint64]*Batch // by address
+	spare   []address         // of batches that are over, the one that has rested longest first
+	watched bool              // a timer will look for overdue batches
 }
 
 func newWriter(nc *nats.Conn, log *slog.Logger) (*writer, error) {
-	w := &writer{nc: nc, log: log, inbox: nats.NewInbox() + ".", pending: map[uint64]*write{}}
+	w := &writer{nc: nc, log: log, inbox: nats.NewInbox() + ".", pending: map[uint64]*Batch{}}
 	sub, err := nc.Subscribe(w.inbox+"*", w.acknowledged)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to acknowledgements: %w", err)
@@ -81,7 +67,7 @@ func newWriter(nc *nats.Conn, log *slog.Logger) (*writer, error) {
 	return w, nil
 }
 
-// address is where the answers to one write arrive.
+// address is where the answers to one batch arrive.
 type address struct {
 	id      uint64
 	subject string
@@ -90,9 +76,9 @@ type address struct {
 // spareAddresses is how many addresses rest before one is used again.
 const spareAddresses = 128
 
-// address returns an address that no write in flight has. That of a write which has had all its
+// address returns an address that no batch in flight has. That of a batch which has had all its
 // answers is used again after some others: the server remembers where a subject leads, and would
-// look for each new one. That of a write which was given up never is, since its answer may
+// look for each new one. That of a batch which was given up never is, since its answer may
 // still come. The caller holds the mutex.
 func (w *writer) address() address {
 	if len(w.spare) > spareAddresses {
@@ -104,21 +90,15 @@ func (w *writer) address() address {
 	return address{w.last, w.inbox + strconv.FormatUint(w.last, 36)}
 }
 
-func (w *write) fail(err error) {
-	if w.err == nil {
-		w.err = err
-	}
-}
-
-// takeIfFinished removes a write that has all its answers, or has failed. The
-// caller holds the mutex and calls done after releasing it.
-func (w *writer) takeIfFinished(wr *write) bool {
-	if !wr.sealed || (wr.remaining > 0 && wr.err == nil) || w.pending[wr.address.id] != wr {
+// takeIfFinished removes a batch that has all its answers, or has failed. The
+// caller holds the mutex and calls over after releasing it.
+func (w *writer) takeIfFinished(b *Batch) bool {
+	if !b.sealed || (b.remaining > 0 && b.err == nil) || w.pending[b.address.id] != b {
 		return false
 	}
-	delete(w.pending, wr.address.id)
-	if wr.remaining == 0 {
-		w.spare = append(w.spare, wr.address)
+	delete(w.pending, b.address.id)
+	if b.remaining == 0 {
+		w.spare = append(w.spare, b.address)
 	}
 	return true
 }
@@ -131,27 +111,16 @@ func (w *writer) acknowledged(msg *nats.Msg) {
 	}
 	seq, ackErr := readAck(msg)
 	w.mu.Lock()
-	wr := w.pending[id]
-	if wr == nil { // failed before, or timed out
+	b := w.pending[id]
+	if b == nil { // failed before, or timed out
 		w.mu.Unlock()
 		return
 	}
-	wr.remaining--
-	switch {
-	case wr.asks:
-		wr.answer = msg
-	case ackErr != nil:
-		wr.fail(ackErr)
-	default:
-		wr.seq = max(wr.seq, seq)
-		if wr.stored != nil {
-			wr.stored(seq)
-		}
-	}
-	finished := w.takeIfFinished(wr)
+	b.received(msg, seq, ackErr)
+	finished := w.takeIfFinished(b)
 	w.mu.Unlock()
 	if finished {
-		wr.done(wr.seq, wr.err)
+		b.over()
 	}
 }
 
@@ -195,13 +164,13 @@ func plainSeq(ack []byte) (uint64, bool) {
 	return seq, digits > 0
 }
 
-// watchInterval is how often the writer looks for overdue writes while any is pending.
+// watchInterval is how often the writer looks for overdue batches while any is pending.
 const watchInterval = RequestTimeout / 10
 
-// watch fails overdue writes, and runs again until no write is pending.
+// watch fails overdue batches, and runs again until none is pending.
 func (w *writer) watch() {
 	now := time.Now()
-	w.finish(ErrUnknownOutcome, func(wr *write) bool { return wr.sealed && now.After(wr.deadline) })
+	w.finish(ErrUnknownOutcome, func(b *Batch) bool { return b.sealed && now.After(b.deadline) })
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.watched = len(w.pending) > 0; w.watched {
@@ -209,25 +178,25 @@ func (w *writer) watch() {
 	}
 }
 
-// failAll fails every pending write, because the connection for its answer is gone.
+// failAll fails every pending batch, because the connection for its answer is gone.
 func (w *writer) failAll(err error) {
-	w.finish(err, func(*write) bool { return true })
+	w.finish(err, func(*Batch) bool { return true })
 }
 
-func (w *writer) finish(err error, pick func(*write) bool) {
-	var finished []*write
+func (w *writer) finish(err error, pick func(*Batch) bool) {
+	var finished []*Batch
 	w.mu.Lock()
-	for _, wr := range w.pending {
-		if !pick(wr) {
+	for _, b := range w.pending {
+		if !pick(b) {
 			continue
 		}
-		wr.fail(err)
-		if w.takeIfFinished(wr) {
-			finished = append(finished, wr)
+		b.fail(err)
+		if w.takeIfFinished(b) {
+			finished = append(finished, b)
 		}
 	}
 	w.mu.Unlock()
-	for _, wr := range finished {
-		wr.done(wr.seq, wr.err)
+	for _, b := range finished {
+		b.over()
 	}
 }

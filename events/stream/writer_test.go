@@ -33,7 +33,7 @@ func TestG1LateAnswerIsNoOthers(t *testing.T) {
 		}
 		write := func() (question *nats.Msg, stored <-chan error) {
 			done := make(chan error, 1)
-			batch := conn.NewBatch(func(_ uint64, err error) { done <- err })
+			batch := conn.NewBatch(func(err error) { done <- err })
 			batch.Add("pretended", nil, []byte("x"))
 			batch.Send()
 			return <-asked, done

@@ -213,7 +213,7 @@ func (w *streamsWorld) write(ctx context.Context, d time.Duration) (*streamsSamp
 // one follows, after a pause.
 func (w *streamsWorld) writeOne(ctx context.Context, s *streamsSample, part int, message []byte) {
 	began, stored := time.Now(), make(chan error, 1)
-	batch := w.conn.NewLogBatch(func(err error) { stored <- err })
+	batch := w.conn.NewLogBatch(func(_ int64, err error) { stored <- err })
 	batch.Add(events.LogSubject(part), nil, message)
 	batch.Send()
 	select {

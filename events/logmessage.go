@@ -188,11 +188,12 @@ func ParseLog(raw []byte) (LogMessage, error) {
 	if !gjson.ValidBytes(raw) {
 		return LogMessage{}, fmt.Errorf("%w: not JSON", ErrBadNotification)
 	}
-	m := LogMessage{Kind: LogKind(gjson.GetBytes(raw, "kind").Str)}
+	parsed := gjson.ParseBytes(raw)
+	m := LogMessage{Kind: LogKind(parsed.Get("kind").Str)}
 	var err error
 	switch m.Kind {
 	case LogNotify:
-		m.Notify, err = parseLogNotification(raw)
+		m.Notify, err = parseLogNotification(raw, parsed)
 	case LogRead:
 		m.Read, err = parseRead(raw)
 	case LogRedacted:
@@ -205,15 +206,23 @@ func ParseLog(raw []byte) (LogMessage, error) {
 	return m, err
 }
 
-func parseLogNotification(raw []byte) (*LogNotification, error) {
-	n := new(LogNotification)
+func parseLogNotification(raw []byte, parsed gjson.Result) (*LogNotification, error) {
+	// Most events notify one user of a partition.
+	var room struct {
+		LogNotification
+
+		decision [1]Decision
+		user     [1]LogUser
+	}
+	n := &room.LogNotification
+	n.Decisions, n.Users = room.decision[:0], room.user[:0]
 	part := func(value gjson.Result) []byte { return raw[value.Index : value.Index+len(value.Raw)] }
 	well := true
-	gjson.ParseBytes(raw).ForEach(func(key, value gjson.Result) bool {
+	parsed.ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "decisions":
 			value.ForEach(func(_, one gjson.Result) bool {
-				d, ok := parseDecision(one)
+				d, ok := parseDecision(one, part)
 				n.Decisions, well = append(n.Decisions, d), well && ok
 				return true
 			})
@@ -256,7 +265,7 @@ func (n *LogNotification) setField(key string, value gjson.Result) {
 	}
 }
 
-func parseDecision(value gjson.Result) (d Decision, ok bool) {
+func parseDecision(value gjson.Result, part func(gjson.Result) []byte) (d Decision, ok bool) {
 	ok = true
 	value.ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
@@ -273,7 +282,7 @@ func parseDecision(value gjson.Result) (d Decision, ok bool) {
 		case "room_name":
 			d.RoomName = value.Str
 		case "tweaks":
-			d.Tweaks = []byte(value.Raw)
+			d.Tweaks = part(value)
 		case "devices":
 			d.Devices, ok = parseDevices(value.Raw)
 		}

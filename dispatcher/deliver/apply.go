@@ -118,7 +118,8 @@ func (d *Deliverer) notify(m *logged, index int, open *opened) {
 	if open == nil || !unread {
 		return
 	}
-	it := &item{seq: m.seq, n: note, room: m.n.RoomID, unread: in.badge(d.Badge), index: index, of: []*opened{open}, waiting: 1}
+	it := &item{seq: m.seq, n: note, room: m.n.RoomID, unread: in.badge(d.Badge), index: index, one: [1]*opened{open}, waiting: 1}
+	it.of = it.one[:]
 	open.waiting++
 	if !d.isLate(to, it) {
 		d.give(to.UserID, it)

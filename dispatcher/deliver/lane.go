@@ -20,6 +20,8 @@ type item struct {
 	index   int       // of the user in the message
 	of      []*opened // the messages that are open until it is sent or recorded
 	waiting int       // lanes that have neither sent nor recorded it
+
+	one [1]*opened // holds of: nearly always it is one message
 }
 
 // lane delivers to one pusher, in the order of the log, with at most one poke in flight

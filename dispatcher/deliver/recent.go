@@ -12,8 +12,9 @@ import (
 type logged struct {
 	seq   uint64
 	n     *events.LogNotification
-	notes []*events.Notification // by decision, made when they are needed
+	notes []events.Notification // by decision, made when they are needed
 	bytes int
+	older *logged // in recent: the one before it about an event of the same sequence in ROOMS
 }
 
 // loggedBytes and userBytes are roughly what a message takes in memory beside its data.
@@ -24,17 +25,18 @@ const (
 
 func newLogged(seq uint64, n *events.LogNotification) *logged {
 	return &logged{
-		seq: seq, n: n, notes: make([]*events.Notification, len(n.Decisions)),
+		seq: seq, n: n, notes: make([]events.Notification, len(n.Decisions)),
 		bytes: loggedBytes + 2*len(n.Body) + userBytes*len(n.Users) + len(n.Decisions)*(len(n.Body)+loggedBytes),
 	}
 }
 
 // note returns the notification of the users with a decision.
 func (m *logged) note(decision int) *events.Notification {
-	if m.notes[decision] == nil {
-		m.notes[decision] = new(m.n.For(decision))
+	n := &m.notes[decision]
+	if n.Body == nil {
+		*n = m.n.For(decision)
 	}
-	return m.notes[decision]
+	return n
 }
 
 // of returns the notification of a user, or nil if the message is not about the user.
@@ -53,16 +55,16 @@ type recent struct {
 	items   []*logged // by sequence
 	head    int       // index of the oldest
 	bytes   int
-	byEvent map[uint64][]*logged // by sequence in ROOMS
+	byEvent map[uint64]*logged // the newest by sequence in ROOMS
 }
 
 // add adds a message, and drops the oldest ones beyond a limit in bytes.
 func (r *recent) add(m *logged, limit int) {
 	if r.byEvent == nil {
-		r.byEvent = map[uint64][]*logged{}
+		r.byEvent = map[uint64]*logged{}
 	}
 	r.items = append(r.items, m)
-	r.byEvent[m.n.RoomSeq] = append(r.byEvent[m.n.RoomSeq], m)
+	m.older, r.byEvent[m.n.RoomSeq] = r.byEvent[m.n.RoomSeq], m
 	r.bytes += m.bytes
 	for r.head < len(r.items) && r.bytes > limit {
 		r.drop()
@@ -77,7 +79,7 @@ func (r *recent) add(m *logged, limit int) {
 // about yields the messages about the same event.
 func (r *recent) about(n *events.LogNotification) iter.Seq[*logged] {
 	return func(yield func(*logged) bool) {
-		for _, m := range r.byEvent[n.RoomSeq] {
+		for m := r.byEvent[n.RoomSeq]; m != nil; m = m.older {
 			if m.n.EventID == n.EventID && !yield(m) {
 				return
 			}
@@ -92,10 +94,15 @@ func (r *recent) drop() {
 	r.head++
 	r.bytes -= m.bytes
 	r.after = m.seq
-	same := slices.DeleteFunc(r.byEvent[m.n.RoomSeq], func(other *logged) bool { return other == m })
-	if r.byEvent[m.n.RoomSeq] = same; len(same) == 0 {
+	last := r.byEvent[m.n.RoomSeq] // m is the last of these
+	if last == m {
 		delete(r.byEvent, m.n.RoomSeq)
+		return
 	}
+	for last.older != m {
+		last = last.older
+	}
+	last.older = nil
 }
 
 // get returns the message at a sequence, or nil.

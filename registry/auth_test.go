@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"poked/registry/auth"
 	"slices"
 	"testing"
 )
@@ -51,7 +52,9 @@ func TestAuthorizationHeader(t *testing.T) {
 
 func TestAuthenticatorFails(t *testing.T) {
 	h := newHouse(t)
-	h.reg.api.auth = func(context.Context, string) (Identity, error) { return Identity{}, errors.New("homeserver is away") }
+	h.reg.api.auth = func(context.Context, string) (auth.Identity, error) {
+		return auth.Identity{}, errors.New("homeserver is away")
+	}
 	status, e := h.try(setV3, "alice-phone", encode(t, body()))
 	if status != http.StatusInternalServerError || e.Errcode != "M_UNKNOWN" {
 		t.Errorf("%d %+v: a client that cannot be authenticated must not be logged out", status, e)

@@ -41,7 +41,7 @@ func (a *api) getCapabilities(ctx context.Context, c *call) (any, error) {
 // members are added to the object at one of its keys. It needs no token that is known here: the
 // homeserver authenticates the request.
 func (a *api) merged(ctx context.Context, c *call, key string, own map[string]any) (any, error) {
-	leave, err := a.upstream.tokens.admitStranger(ctx)
+	leave, err := a.upstream.tokens.AdmitStranger(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ type Config struct {
 	// DatabaseConns is how many connections to PostgreSQL may be open for requests. Up to 16
 	// others hold locks.
 	DatabaseConns int `name:"database-conns" placeholder:"N" default:"16" env:"POKED_DATABASE_CONNS" help:"Maximum number of connections to PostgreSQL for requests. Up to 16 more hold locks."`
-	// Tokens is the path of the token file; see [TokenFile].
+	// Tokens is the path of the token file; see [auth.OpenTokenFile].
 	Tokens string `name:"tokens" placeholder:"FILE" type:"path" env:"POKED_TOKENS" help:"File of access tokens, for use without --homeserver: one 'token user_id [device_id]' per line, each ended by a newline. It is reread within seconds of a change, and at once on SIGHUP."`
 	// StartEmpty allows a start with an empty database although NATS holds pushers or
 	// push rules, which are then deleted from NATS.

@@ -28,7 +28,7 @@ func (r *Registry) accountChanged(ctx context.Context, change events.AccountChan
 	var gone []store.Removed
 	var err error
 	if up := r.api.upstream; up != nil && (change.Kind == events.AccountLogout || change.Kind == events.AccountDeactivated) {
-		up.tokens.forget(change.UserID, change.DeviceID)
+		up.tokens.Forget(change.UserID, change.DeviceID)
 	}
 	switch change.Kind {
 	case events.AccountLogout:

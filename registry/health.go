@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"poked/registry/auth"
 )
 
 // Health is the state of a registry, for metrics.
@@ -12,7 +13,7 @@ type Health struct {
 	Requests []Requests // of clients, since the start, by path and status
 	// Whoami is how long the homeserver took to answer about access tokens; without one
 	// it is empty.
-	Whoami    Histogram
+	Whoami    auth.Histogram
 	Held      int    // imported users whose push rules are not fetched yet, and who are not poked
 	TakenOver uint64 // pushers that were taken over from the homeserver since the start
 	Reports   Reports
@@ -30,7 +31,7 @@ func (r *Registry) Health(ctx context.Context) (h Health, err error) {
 	held, err := r.store.Held(ctx)
 	h.Held, h.Requests, h.Reports = len(held), r.api.requests.snapshot(), r.api.reports.snapshot()
 	if up := r.api.upstream; up != nil {
-		h.Whoami, h.TakenOver = up.tokens.whoami.snapshot(), up.takenOver.Load()
+		h.Whoami, h.TakenOver = up.tokens.Whoami(), up.takenOver.Load()
 	}
 	if b := r.browsers; b != nil {
 		h.Asked, h.NotAsked = b.Asked()

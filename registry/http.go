@@ -18,6 +18,7 @@ import (
 	"poked/events/homeserver"
 	"poked/events/pushgateway"
 	"poked/events/stream"
+	"poked/registry/auth"
 	"poked/registry/browsers"
 	"poked/registry/outbox"
 	"poked/registry/problem"
@@ -33,7 +34,7 @@ type api struct {
 	conn     *stream.Conn
 	policy   *pushgateway.Policy
 	outbox   *outbox.Outbox
-	auth     Authenticator
+	auth     auth.Authenticator
 	limiter  *limiter
 	tests    *limiter            // of test pushes
 	listings *semaphore.Weighted // limits concurrent listings of notifications
@@ -51,12 +52,12 @@ type call struct {
 	request  *http.Request
 	path     string            // template of the path, "" if it is unknown
 	params   map[string]string // path parameters, by their names in the template
-	identity Identity
+	identity auth.Identity
 	original bool // under the original prefix, api/v1
 	passed   bool // not authenticated here, see endpoint
 }
 
-func newAPI(store *store.Store, outbox *outbox.Outbox, conn *stream.Conn, policy *pushgateway.Policy, auth Authenticator, up *upstream, browsers *browsers.Browsers, limiter, tests *limiter, log *slog.Logger) *api {
+func newAPI(store *store.Store, outbox *outbox.Outbox, conn *stream.Conn, policy *pushgateway.Policy, auth auth.Authenticator, up *upstream, browsers *browsers.Browsers, limiter, tests *limiter, log *slog.Logger) *api {
 	a := &api{
 		store: store, outbox: outbox, conn: conn, policy: policy, auth: auth, upstream: up, limiter: limiter, tests: tests,
 		listings: semaphore.NewWeighted(maxListings), log: log, reports: newReports(conn, log),
@@ -99,7 +100,7 @@ func (a *api) answer(ctx context.Context, c *call, route route) (any, error) {
 		return handle(ctx, c)
 	}
 	var err error
-	if c.identity, err = authenticate(ctx, a.auth, c.request); err != nil {
+	if c.identity, err = auth.Authenticate(ctx, a.auth, c.request); err != nil {
 		return nil, err
 	}
 	if err := a.limiter.admit(c.identity.UserID); err != nil {
@@ -108,12 +109,12 @@ func (a *api) answer(ctx context.Context, c *call, route route) (any, error) {
 	if a.upstream == nil {
 		return handle(ctx, c)
 	}
-	result, err := handle(a.upstream.tokens.withClaim(ctx, c.identity), c)
+	result, err := handle(a.upstream.tokens.WithClaim(ctx, c.identity), c)
 	if err == nil {
 		a.upstream.newcomers.meet(a.upstream.account(c))
 	}
 	if errors.Is(err, store.ErrLoggedOut) { // a client that was logged out gets 401, others try again
-		if _, gone := authenticate(ctx, a.auth, c.request); gone != nil {
+		if _, gone := auth.Authenticate(ctx, a.auth, c.request); gone != nil {
 			return nil, gone
 		}
 	}

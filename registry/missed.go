@@ -28,7 +28,7 @@ func (r *recheck) watchMissed(ctx context.Context) error {
 		if hung || ended != known {
 			r.log.Warn("poked did not answer for a while, the homeserver is asked what has changed")
 			wait.Wake(r.missed)
-			r.upstream.tokens.notices.Add(store.Notice{Kind: store.NoticeMissed})
+			r.notices.Add(store.Notice{Kind: store.NoticeMissed})
 		}
 		known = ended
 	})

@@ -24,6 +24,7 @@ import (
 type recheck struct {
 	upstream *upstream
 	service  *homeserver.Service
+	notices  *store.Notices
 	known    *homeserver.Introduction
 	local    func(events.UserID) bool
 	every    time.Duration // duration of one round; longer if recheckGap requires it
@@ -57,9 +58,9 @@ var (
 	errAway   = errors.New("the homeserver does not answer")
 )
 
-func newRecheck(up *upstream, service *homeserver.Service, reg *homeserver.Registration, every time.Duration) *recheck {
+func newRecheck(up *upstream, service *homeserver.Service, reg *homeserver.Registration, notices *store.Notices, every time.Duration) *recheck {
 	return &recheck{
-		upstream: up, service: service, known: homeserver.Introduce(service, up.log), local: reg.IsLocal, every: every, log: up.log,
+		upstream: up, service: service, notices: notices, known: homeserver.Introduce(service, up.log), local: reg.IsLocal, every: every, log: up.log,
 		missed: make(chan struct{}, 1), soon: newSoon(),
 	}
 }
@@ -208,7 +209,7 @@ func (r *recheck) check(ctx context.Context, d store.Device, newUser bool) error
 	if answered, err := r.answered(ctx, err); err != nil || !answered || there {
 		return err
 	}
-	r.upstream.tokens.forget(d.UserID, d.DeviceID)
+	r.upstream.tokens.Forget(d.UserID, d.DeviceID)
 	gone, err := r.upstream.store.DeviceGone(ctx, d)
 	store.LogRemoved(r.log, gone)
 	return err
@@ -221,7 +222,7 @@ func (r *recheck) refresh(ctx context.Context, user events.UserID) error {
 	}
 	u, account := r.upstream, r.service.Account(user)
 	// If the account is deactivated meanwhile, the answers are not stored.
-	ctx, err := u.tokens.claimNow(ctx, user)
+	ctx, err := u.tokens.ClaimNow(ctx, user)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@
 //	       ──test push──────▶ api ──TestPusher─────────▶ a dispatcher ──▶ push gateway
 //
 // A request is routed by its escaped path (route.go), since a rule id may contain an
-// escaped slash. It passes authentication ([Authenticator]), the user's rate limit,
+// escaped slash. It passes authentication ([auth.Authenticator]), the user's rate limit,
 // validation (set.go, rule.go), and one transaction. Every failure becomes a [problem.Error],
 // and one function writes all answers.
 //
@@ -59,7 +59,7 @@
 //
 // # With a homeserver
 //
-// With Config.Homeserver, the homeserver authenticates tokens (homeservertokens.go) and
+// With Config.Homeserver, the homeserver authenticates tokens (package auth) and
 // keeps the global push rules: requests for them are forwarded, and changed rules are
 // fetched and published like any other change (upstream.go). When a pusher is set, the
 // user's rules are fetched with the user's own token. Pushers that poked does not deliver
@@ -71,9 +71,7 @@
 // homeserver that does not send them are published if a proxy sends them here
 // (reports.go). Imported users are published
 // once their rules are fetched. A logout wins over earlier requests: no answer
-// or request from before it restores a token or a pusher (departures.go). The number of
-// concurrent requests with unknown tokens is limited, and more are refused (429), so that
-// known clients are served. If the homeserver is down, clients get 502; no pusher is
+// or request from before it restores a token or a pusher. If the homeserver is down, clients get 502; no pusher is
 // removed and nobody is logged out.
 //
 // # Guarantees
@@ -133,8 +131,6 @@
 //   - A bucket was lost, lags or is ahead: it is made to follow the database, which always wins.
 //   - The database was lost: [Open] refuses an empty one while the buckets hold values,
 //     since it would delete them. [Restore] rebuilds the database from the buckets.
-//   - A request has two different access tokens: 400, since the homeserver may take it
-//     for another user's.
 //   - A message from NATS cannot be parsed: it becomes a dead letter.
 //   - The disk is full, or another program holds the database locked: M_UNKNOWN 503 with
 //     Retry-After, nothing changed, and the registry is not ready until it can be written.
@@ -170,6 +166,7 @@ import (
 	"poked/events/pushgateway"
 	"poked/events/stream"
 	"poked/events/wait"
+	"poked/registry/auth"
 	"poked/registry/browsers"
 	"poked/registry/database"
 	"poked/registry/outbox"
@@ -194,7 +191,7 @@ type Registry struct {
 	notices  *store.Notices
 	browsers *browsers.Browsers // nil if web push is off
 	recheck  *recheck           // nil without a registration
-	tokens   *tokenFile         // nil with a homeserver
+	tokens   *auth.TokenFile    // nil with a homeserver
 	conn     *stream.Conn
 	listener net.Listener
 	log      *slog.Logger
@@ -235,12 +232,11 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	}
 	r := &Registry{db: db, store: s, outbox: outbox.New(db, s, conn, log), tokens: source.file, conn: conn, listener: listener, log: log}
 	r.notices = store.NewNotices(s, r.heed, r.forgetAll, log)
-	up, err := source.upstream(db, s, policy, log)
+	up, err := source.upstream(cfg, db, s, r.notices, policy, log)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close(), db.Close())
 	}
 	if up != nil {
-		up.tokens.notices = r.notices
 		up.threads = newThreads(s.Options().Offers, conn)
 	}
 	if r.browsers, err = browsers.Open(ctx, cfg.WebPushSubject, s, conn, policy, log); err != nil {
@@ -248,7 +244,7 @@ func Open(ctx context.Context, cfg Config, policy *pushgateway.Policy, conn *str
 	}
 	r.api = newAPI(s, r.outbox, conn, policy, source.auth, up, r.browsers, limiter, tests, log)
 	if source.registration != nil {
-		r.recheck = newRecheck(up, source.client.Service(source.registration.ASToken), source.registration, cfg.Recheck)
+		r.recheck = newRecheck(up, source.client.Service(source.registration.ASToken), source.registration, r.notices, cfg.Recheck)
 		return r, nil
 	}
 	if up != nil {
@@ -278,19 +274,18 @@ func openDatabase(ctx context.Context, cfg Config) (*database.DB, *store.Store, 
 
 // authSource authenticates requests, by a token file or through a homeserver.
 type authSource struct {
-	auth         Authenticator
-	file         *tokenFile         // nil with a homeserver
-	client       *homeserver.Client // nil without a homeserver, as are the fields below
-	tokens       *homeserverTokens
+	auth         auth.Authenticator       // set by upstream if there is a homeserver
+	file         *auth.TokenFile          // nil with a homeserver
+	client       *homeserver.Client       // nil without a homeserver, as are the fields below
 	registration *homeserver.Registration // nil if there is none
 }
 
 func openAuthSource(cfg Config, log *slog.Logger) (source authSource, err error) {
 	if cfg.Homeserver.URL == "" {
-		if source.file, err = openTokenFile(cfg.Tokens, log); err != nil {
+		if source.file, err = auth.OpenTokenFile(cfg.Tokens, log); err != nil {
 			return source, err
 		}
-		source.auth = source.file.lookup
+		source.auth = source.file.Lookup
 		return source, nil
 	}
 	if cfg.Homeserver.Registration != "" {
@@ -301,19 +296,21 @@ func openAuthSource(cfg Config, log *slog.Logger) (source authSource, err error)
 	if source.client, err = homeserver.New(cfg.Homeserver.URL); err != nil {
 		return source, err
 	}
-	if source.tokens, err = newHomeserverTokens(source.client, cfg.TokenCache); err != nil {
-		return source, err
-	}
-	source.auth = source.tokens.lookup
 	return source, nil
 }
 
-// upstream returns the homeserver that keeps push rules and devices, or nil.
-func (w *authSource) upstream(db *database.DB, s *store.Store, policy *pushgateway.Policy, log *slog.Logger) (*upstream, error) {
+// upstream returns the homeserver that keeps push rules and devices, and that authenticates
+// clients, or nil.
+func (w *authSource) upstream(cfg Config, db *database.DB, s *store.Store, notices *store.Notices, policy *pushgateway.Policy, log *slog.Logger) (*upstream, error) {
 	if w.client == nil {
 		return nil, nil
 	}
-	return newUpstream(w.client, w.tokens, db, s, policy, log)
+	tokens, err := auth.NewHomeserverTokens(w.client, cfg.TokenCache, notices)
+	if err != nil {
+		return nil, err
+	}
+	w.auth = tokens.Lookup
+	return newUpstream(w.client, tokens, db, s, policy, log)
 }
 
 // Handler returns the HTTP API.
@@ -328,7 +325,7 @@ func (r *Registry) RereadTokens() error {
 	if r.tokens == nil {
 		return nil
 	}
-	return r.tokens.reread()
+	return r.tokens.Reread()
 }
 
 // Run serves HTTP, publishes changes to NATS and processes messages from NATS until ctx
@@ -363,7 +360,7 @@ func (r *Registry) heed(n store.Notice) {
 	switch {
 	case up == nil:
 	case n.Kind == store.NoticeLogout:
-		up.tokens.forget(n.UserID, n.DeviceID)
+		up.tokens.Forget(n.UserID, n.DeviceID)
 	case n.Kind == store.NoticeMissed:
 		up.newcomers.seen.Purge()
 		if r.recheck != nil {
@@ -379,7 +376,7 @@ func (r *Registry) heed(n store.Notice) {
 func (r *Registry) forgetAll() {
 	r.log.Warn("the database server was restarted or replaced, the buckets are compared with it")
 	if up := r.api.upstream; up != nil {
-		up.tokens.forgetAll()
+		up.tokens.ForgetAll()
 		up.newcomers.seen.Purge()
 	}
 	r.outbox.Compare()

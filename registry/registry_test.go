@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"net/http"
+	"poked/registry/auth"
 	"testing"
 )
 
@@ -11,10 +12,10 @@ import (
 func TestRunServes(t *testing.T) {
 	h := newHouse(t)
 	asked, answer := make(chan struct{}), make(chan struct{})
-	h.reg.api.auth = func(context.Context, string) (Identity, error) {
+	h.reg.api.auth = func(context.Context, string) (auth.Identity, error) {
 		close(asked)
 		<-answer
-		return Identity{UserID: alice}, nil
+		return auth.Identity{UserID: alice}, nil
 	}
 	stop := h.run()
 	status := make(chan int, 1)

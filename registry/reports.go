@@ -17,6 +17,7 @@ import (
 	"poked/events/publish"
 	"poked/events/stream"
 	"poked/events/wait"
+	"poked/registry/auth"
 )
 
 // Some homeservers send no receipts, or no redactions, to application services, and none tells
@@ -72,7 +73,7 @@ func (a *api) reporting(read reporter) watcher {
 		}
 		if c.identity.UserID == "" { // asking failed before, and the token has turned out to be good
 			var err error
-			if c.identity, err = authenticate(ctx, a.auth, c.request); err != nil {
+			if c.identity, err = auth.Authenticate(ctx, a.auth, c.request); err != nil {
 				a.log.Warn("a receipt or redaction is not published: its sender is not known", "path", c.path, "error", err)
 				return
 			}

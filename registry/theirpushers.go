@@ -226,7 +226,7 @@ func (u *upstream) greet(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case account := <-u.newcomers.waiting:
-			claimed, err := u.tokens.claimNow(ctx, account.User())
+			claimed, err := u.tokens.ClaimNow(ctx, account.User())
 			if err == nil {
 				err = u.takeOver(claimed, account)
 			}

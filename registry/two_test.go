@@ -164,14 +164,14 @@ func TestLogoutIsHeededByAllRegistries(t *testing.T) {
 		h.set("alice-phone", body(keys{"pushkey": "one"}))
 	}
 	tokens := b.reg.api.upstream.tokens
-	before, err := tokens.lookup(t.Context(), "alice-phone")
+	before, err := tokens.Lookup(t.Context(), "alice-phone")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if status, _, _ := a.request(http.MethodPost, prefixV3+"/logout", "alice-phone", "{}"); status != http.StatusOK {
 		t.Fatalf("logout: %d", status)
 	}
-	claimed := tokens.withClaim(t.Context(), before) // as a request that began before
+	claimed := tokens.WithClaim(t.Context(), before) // as a request that began before
 	if _, _, err := b.reg.store.SetPusher(claimed, alice, events.Pusher{AppID: "a", Pushkey: "two", Kind: "http", Data: []byte("{}")}, false); !errors.Is(err, store.ErrLoggedOut) {
 		t.Errorf("a pusher was set after the logout: %v", err)
 	}
@@ -180,7 +180,7 @@ func TestLogoutIsHeededByAllRegistries(t *testing.T) {
 	}
 	began := time.Now()
 	b.run()
-	b.waitFor("the token to be forgotten", func() bool { return tokens.known.Len() == 0 })
+	b.waitFor("the token to be forgotten", func() bool { return tokens.Remembered() == 0 })
 	if took := time.Since(began); took > 3*time.Second { // a second, and a slow machine
 		t.Errorf("it took %s", took)
 	}
@@ -201,13 +201,13 @@ func TestRefusedTokenIsHeededByAllRegistries(t *testing.T) {
 	}
 	hs.RemoveToken("alice-phone")
 	a.request(http.MethodGet, pushRules, "alice-phone", "") // the homeserver is asked, and refuses
-	b.waitFor("the token to be forgotten", func() bool { return b.reg.api.upstream.tokens.known.Len() == 0 })
+	b.waitFor("the token to be forgotten", func() bool { return b.reg.api.upstream.tokens.Remembered() == 0 })
 }
 
 // TestNothingRememberedIsUsedWithoutNotices cuts a registry off from the database: it asks
 // the homeserver about every token.
 func TestNothingRememberedIsUsedWithoutNotices(t *testing.T) {
-	a, hs := newHomeserverHouse(t, onServer(t))
+	a, hs := newHomeserverHouse(t, onServer(t), func(c *Config) { c.TokenCache = 10 * time.Minute })
 	a.pushkeys("alice-phone")
 	if n := len(hs.Hits(whoami)); n != 1 {
 		t.Fatalf("%d requests", n)

@@ -17,6 +17,7 @@ import (
 	"poked/events/homeserver"
 	"poked/events/httpserve"
 	"poked/events/pushgateway"
+	"poked/registry/auth"
 	"poked/registry/database"
 	"poked/registry/store"
 )
@@ -25,7 +26,7 @@ import (
 // /sync, devices, and pushers of other kinds than ours.
 type upstream struct {
 	client *homeserver.Client
-	tokens *homeserverTokens
+	tokens *auth.HomeserverTokens
 	db     *database.DB
 	store  *store.Store
 	policy *pushgateway.Policy
@@ -42,7 +43,7 @@ type upstream struct {
 	takenOver atomic.Uint64 // pushers
 }
 
-func newUpstream(client *homeserver.Client, tokens *homeserverTokens, db *database.DB, store *store.Store, policy *pushgateway.Policy, log *slog.Logger) (*upstream, error) {
+func newUpstream(client *homeserver.Client, tokens *auth.HomeserverTokens, db *database.DB, store *store.Store, policy *pushgateway.Policy, log *slog.Logger) (*upstream, error) {
 	u := &upstream{client: client, tokens: tokens, db: db, store: store, policy: policy, log: log, seed: maphash.MakeSeed()}
 	for i := range u.turns {
 		u.turns[i] = make(chan struct{}, 1)
@@ -142,10 +143,10 @@ func (u *upstream) forward(ctx context.Context, c *call) (*homeserver.Answer, er
 	}
 	answer, err := u.client.Forward(ctx, c.request, todaysPath(c.request.URL.EscapedPath()), body)
 	if err != nil {
-		return nil, refusal(err)
+		return nil, auth.Refusal(err)
 	}
 	if answer.Errcode() == "M_UNKNOWN_TOKEN" && c.identity.UserID != "" {
-		u.tokens.refuse(c.identity.UserID, c.identity.DeviceID)
+		u.tokens.Refuse(c.identity.UserID, c.identity.DeviceID)
 	}
 	return answer, nil
 }
@@ -173,10 +174,10 @@ func (u *upstream) fetchAccount(ctx context.Context, c *call) error {
 // answer.
 func (u *upstream) answered(c *call, err error) error {
 	if errors.Is(err, homeserver.ErrUnknownToken) {
-		u.tokens.refuse(c.identity.UserID, c.identity.DeviceID)
+		u.tokens.Refuse(c.identity.UserID, c.identity.DeviceID)
 	}
 	if err != nil {
-		return refusal(err)
+		return auth.Refusal(err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"poked/events/homeserver"
 	"poked/events/httpserve"
+	"poked/registry/auth"
 	"poked/registry/problem"
 	"poked/registry/store"
 )
@@ -60,10 +61,10 @@ func (a *api) watch(watched map[string]watcher) route {
 		if _, _, err := httpserve.Tokens(c.request); err != nil {
 			return nil, problem.New(problem.InvalidParam, err.Error())
 		}
-		if identity, err := authenticate(ctx, a.auth, c.request); err == nil {
+		if identity, err := auth.Authenticate(ctx, a.auth, c.request); err == nil {
 			c.identity = identity
 		} else {
-			leave, err := a.upstream.tokens.admitStranger(ctx)
+			leave, err := a.upstream.tokens.AdmitStranger(ctx)
 			if err != nil {
 				return nil, err
 			}
@@ -107,7 +108,7 @@ func (a *api) loggedOut(ctx context.Context, c *call, _ []byte) ([]store.Removed
 }
 
 func (a *api) deviceGone(ctx context.Context, c *call, device string) ([]store.Removed, error) {
-	a.upstream.tokens.forget(c.identity.UserID, device)
+	a.upstream.tokens.Forget(c.identity.UserID, device)
 	return a.store.Logout(ctx, c.identity.UserID, device)
 }
 
@@ -150,11 +151,11 @@ func (a *api) passwordChanged(ctx context.Context, c *call, body []byte) ([]stor
 	if request.LogoutDevices != nil && !*request.LogoutDevices {
 		return nil, nil
 	}
-	a.upstream.tokens.forget(c.identity.UserID, "")
+	a.upstream.tokens.Forget(c.identity.UserID, "")
 	return a.store.LogoutOthers(ctx, c.identity.UserID, c.identity.DeviceID)
 }
 
 func (a *api) deactivated(ctx context.Context, c *call, _ []byte) ([]store.Removed, error) {
-	a.upstream.tokens.forget(c.identity.UserID, "")
+	a.upstream.tokens.Forget(c.identity.UserID, "")
 	return a.store.Deactivate(ctx, c.identity.UserID)
 }

@@ -1,4 +1,4 @@
-package registry
+package auth
 
 import (
 	"bytes"
@@ -50,8 +50,8 @@ func (k *tokenKey) digest(token string) tokenDigest {
 // tokenTable maps tokens to their owners.
 type tokenTable map[tokenDigest]Identity
 
-// tokenFile authenticates by the tokens of a file.
-type tokenFile struct {
+// TokenFile authenticates by the tokens of a file.
+type TokenFile struct {
 	path  string
 	log   *slog.Logger
 	key   tokenKey
@@ -67,7 +67,7 @@ type tokenFile struct {
 	checked time.Time
 }
 
-// TokenFile returns an authenticator that looks up tokens in a file. Each line holds a
+// OpenTokenFile opens a file of tokens. Each line holds a
 // token, a user id and, optionally, a device id, separated by white space. Empty lines and
 // lines that begin with # are skipped. Every line ends with a newline, the last one, too.
 // The file is read again once it has changed and then been unchanged for a second, at most
@@ -76,16 +76,8 @@ type tokenFile struct {
 // A file that cannot be read is an error. If a later read fails, the error is logged once
 // and the previous tokens stay valid. The same applies to a file that is not regular, may
 // be incomplete, or no longer holds any tokens.
-func TokenFile(path string, log *slog.Logger) (Authenticator, error) {
-	t, err := openTokenFile(path, log)
-	if err != nil {
-		return nil, err
-	}
-	return t.lookup, nil
-}
-
-func openTokenFile(path string, log *slog.Logger) (*tokenFile, error) {
-	t := &tokenFile{path: path, log: log, key: newTokenKey(), every: tokenFileCheck, checked: time.Now()}
+func OpenTokenFile(path string, log *slog.Logger) (*TokenFile, error) {
+	t := &TokenFile{path: path, log: log, key: newTokenKey(), every: tokenFileCheck, checked: time.Now()}
 	t.tokens.Store(&tokenTable{})
 	if err := t.load(); err != nil {
 		return nil, err
@@ -93,7 +85,8 @@ func openTokenFile(path string, log *slog.Logger) (*tokenFile, error) {
 	return t, nil
 }
 
-func (t *tokenFile) lookup(_ context.Context, token string) (Identity, error) {
+// Lookup is an [Authenticator].
+func (t *TokenFile) Lookup(_ context.Context, token string) (Identity, error) {
 	if t.looking.TryLock() {
 		t.look(time.Now())
 		t.looking.Unlock()
@@ -105,9 +98,9 @@ func (t *tokenFile) lookup(_ context.Context, token string) (Identity, error) {
 	return identity, nil
 }
 
-// reread reads the file now, even if it has not changed. After an error the previous
+// Reread reads the file now, even if it has not changed. After an error the previous
 // tokens stay valid.
-func (t *tokenFile) reread() error {
+func (t *TokenFile) Reread() error {
 	t.looking.Lock()
 	defer t.looking.Unlock()
 	t.seen = nil
@@ -120,7 +113,7 @@ func (t *tokenFile) reread() error {
 
 // look reads the file again if it has changed and is complete. The caller holds
 // looking.
-func (t *tokenFile) look(now time.Time) {
+func (t *TokenFile) look(now time.Time) {
 	if now.Sub(t.checked) < t.every {
 		return
 	}
@@ -147,7 +140,7 @@ func (t *tokenFile) look(now time.Time) {
 
 // stoodStill reports whether the file has been unchanged for a while: by its modification
 // time or, in case another clock set that, because it was the same at the previous check.
-func (t *tokenFile) stoodStill(info fs.FileInfo, now time.Time) bool {
+func (t *TokenFile) stoodStill(info fs.FileInfo, now time.Time) bool {
 	return info == nil || now.Sub(info.ModTime()) >= tokenFileCheck || t.seen != nil && sameFile(info, t.seen)
 }
 
@@ -160,7 +153,7 @@ func sameFile(a, b fs.FileInfo) bool {
 
 // load reads the file. It records the file's state before it reads the content, so that
 // the next check notices a write in between.
-func (t *tokenFile) load() error {
+func (t *TokenFile) load() error {
 	content, info, err := readTokenFile(t.path)
 	if info != nil {
 		t.read = info

@@ -1,6 +1,7 @@
-package registry
+package auth
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -15,12 +16,12 @@ import (
 )
 
 // openTokens opens a token file that is checked on every lookup.
-func openTokens(t *testing.T, content string) (*tokenFile, *logBuffer, error) {
+func openTokens(t *testing.T, content string) (*TokenFile, *bytes.Buffer, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tokens")
-	writeFile(t, path, content)
-	log := &logBuffer{}
-	file, err := openTokenFile(path, slog.New(slog.NewTextHandler(log, nil)))
+	orFail(t, os.WriteFile(path, []byte(content), 0o600))
+	log := &bytes.Buffer{}
+	file, err := OpenTokenFile(path, slog.New(slog.NewTextHandler(log, nil)))
 	if err == nil {
 		file.every = 0
 	}
@@ -30,7 +31,7 @@ func openTokens(t *testing.T, content string) (*tokenFile, *logBuffer, error) {
 // writeLongAgo writes a file with an old modification time.
 func writeLongAgo(t *testing.T, path, content string) {
 	t.Helper()
-	writeFile(t, path, content)
+	orFail(t, os.WriteFile(path, []byte(content), 0o600))
 	setTime(t, path, time.Now().Add(-time.Minute))
 }
 
@@ -42,8 +43,8 @@ func setTime(t *testing.T, path string, at time.Time) {
 }
 
 // knows reports whether a token has an owner.
-func (t *tokenFile) knows(token string) bool {
-	_, err := t.lookup(context.Background(), token)
+func (t *TokenFile) knows(token string) bool {
+	_, err := t.Lookup(context.Background(), token)
 	return err == nil
 }
 
@@ -55,12 +56,12 @@ func TestTokenFileLines(t *testing.T) {
 	for token, want := range map[string]Identity{
 		"t1": {UserID: "@a:x"}, "t2": {UserID: "@b:x", DeviceID: "DEVICE"}, "last": {UserID: "@d:[::1]:8448"},
 	} {
-		if got, err := file.lookup(t.Context(), token); err != nil || got != want {
+		if got, err := file.Lookup(t.Context(), token); err != nil || got != want {
 			t.Errorf("%s: %+v %v", token, got, err)
 		}
 	}
 	for _, token := range []string{"t3", "#", "", "t", "t11", "T1"} {
-		if _, err := file.lookup(t.Context(), token); !errors.Is(err, ErrUnknownToken) {
+		if _, err := file.Lookup(t.Context(), token); !errors.Is(err, ErrUnknownToken) {
 			t.Errorf("%q: %v", token, err)
 		}
 	}
@@ -89,10 +90,10 @@ func TestTokenFileRefusesBadLines(t *testing.T) {
 			t.Errorf("%q: %v, want an error that says %q and no secret", c.content, err, c.says)
 		}
 	}
-	if _, err := TokenFile(filepath.Join(t.TempDir(), "none"), slog.New(slog.DiscardHandler)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := OpenTokenFile(filepath.Join(t.TempDir(), "none"), slog.New(slog.DiscardHandler)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
 	}
-	if _, err := TokenFile(t.TempDir(), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "regular") {
+	if _, err := OpenTokenFile(t.TempDir(), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "regular") {
 		t.Errorf("a directory: %v", err)
 	}
 }
@@ -108,7 +109,7 @@ func TestTokenFileIsReread(t *testing.T) {
 	}
 	// Another file of the same size and time, as editors and mv leave it.
 	other := file.path + ".new"
-	writeFile(t, other, "other @a:x\n")
+	orFail(t, os.WriteFile(other, []byte("other @a:x\n"), 0o600))
 	info, err := os.Stat(file.path)
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +153,7 @@ func TestABadTokenFileInvalidatesNoToken(t *testing.T) {
 					t.Error("a known token is gone, or an incomplete file counts")
 				}
 			}
-			if err := file.reread(); err == nil || strings.Contains(err.Error(), "SECRET") {
+			if err := file.Reread(); err == nil || strings.Contains(err.Error(), "SECRET") {
 				t.Errorf("reread: %v", err)
 			}
 			if !file.knows("good") {
@@ -192,7 +193,7 @@ func TestTokenFileIsReadOnceUnchanged(t *testing.T) {
 			file.every = tokenFileCheck
 			start := file.checked
 			write := func(content string, at time.Duration) {
-				writeFile(t, file.path, content)
+				orFail(t, os.WriteFile(file.path, []byte(content), 0o600))
 				setTime(t, file.path, start.Add(skew+at))
 			}
 			for _, c := range []struct {
@@ -234,23 +235,8 @@ func TestNobodyWaitsForTheTokenFile(t *testing.T) {
 	}
 }
 
-// A reread that an operator requests does not wait until the file is unchanged.
-func TestRereadTokens(t *testing.T) {
-	h := newHouse(t)
-	writeFile(t, h.cfg.Tokens, "fresh @alice:example.org PHONE\n")
-	if err := h.reg.RereadTokens(); err != nil {
-		t.Fatal(err)
-	}
-	if status, _ := h.try(prefixV3+"/pushers/set", "fresh", encode(t, body())); status != 200 {
-		t.Errorf("with a token of the file: %d", status)
-	}
-	if status, _ := h.try(prefixV3+"/pushers/set", "alice-phone", encode(t, body())); status != 401 {
-		t.Errorf("with a token that was there before: %d", status)
-	}
-}
-
 func FuzzTokenFile(f *testing.F) {
-	f.Add([]byte(tokens))
+	f.Add([]byte("# token user_id [device_id]\nphone @alice:example.org PHONE\n\nnodevice @alice:example.org\n"))
 	f.Add([]byte("\ufeff# comment\n\n  t1\t@a:x  \nt2 @b:x DEVICE\r\nt @d:[::1]:8448\n"))
 	f.Add([]byte("t @a:x\nt @a:x\n"))
 	f.Add([]byte("t @bob:exa"))

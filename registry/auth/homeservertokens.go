@@ -1,4 +1,4 @@
-package registry
+package auth
 
 import (
 	"context"
@@ -33,7 +33,7 @@ const (
 	maxAsked = 3
 )
 
-// homeserverTokens authenticates tokens through the homeserver and caches the answers.
+// HomeserverTokens authenticates tokens through the homeserver and caches the answers.
 // At most one request per token is in flight. Failures are not cached. Requests with
 // uncached tokens are limited to maxStrangers, so that guessed tokens cannot block known
 // clients.
@@ -42,7 +42,7 @@ const (
 // records when it was requested, and that is compared with later logouts
 // ([departures]) before the answer is cached and before its request's changes are
 // committed.
-type homeserverTokens struct {
+type HomeserverTokens struct {
 	client    *homeserver.Client
 	key       tokenKey
 	keep      time.Duration
@@ -51,7 +51,7 @@ type homeserverTokens struct {
 	flights   singleflight.Group
 	strangers *semaphore.Weighted
 	gone      *departures
-	notices   *store.Notices // of other registries; nil if there is no registry
+	notices   *store.Notices // of other registries
 	whoami    durations      // of the homeserver's answers
 }
 
@@ -65,7 +65,9 @@ type refusedToken struct {
 	until time.Time
 }
 
-func newHomeserverTokens(client *homeserver.Client, keep time.Duration) (*homeserverTokens, error) {
+// NewHomeserverTokens returns tokens whose answers are cached for as long as keep. Notices tell of
+// logouts that other registries know.
+func NewHomeserverTokens(client *homeserver.Client, keep time.Duration, notices *store.Notices) (*HomeserverTokens, error) {
 	known, err := lru.New[tokenDigest, knownToken](rememberedTokens)
 	if err != nil {
 		return nil, fmt.Errorf("remember tokens: %w", err)
@@ -78,14 +80,14 @@ func newHomeserverTokens(client *homeserver.Client, keep time.Duration) (*homese
 	if err != nil {
 		return nil, err
 	}
-	return &homeserverTokens{
+	return &HomeserverTokens{
 		client: client, key: newTokenKey(), keep: keep, known: known, refused: refused,
-		strangers: semaphore.NewWeighted(maxStrangers), gone: gone,
+		strangers: semaphore.NewWeighted(maxStrangers), gone: gone, notices: notices,
 	}, nil
 }
 
-// lookup is an [Authenticator].
-func (h *homeserverTokens) lookup(ctx context.Context, token string) (Identity, error) {
+// Lookup is an [Authenticator].
+func (h *HomeserverTokens) Lookup(ctx context.Context, token string) (Identity, error) {
 	digest, now := h.key.digest(token), time.Now()
 	k, known := h.known.Get(digest)
 	if known && now.Before(k.until) && h.notices.Heeded(ctx) {
@@ -99,7 +101,7 @@ func (h *homeserverTokens) lookup(ctx context.Context, token string) (Identity, 
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), whoamiTimeout)
 		defer cancel()
 		if !known {
-			leave, err := h.admitStranger(ctx)
+			leave, err := h.AdmitStranger(ctx)
 			if err != nil {
 				return Identity{}, err
 			}
@@ -119,9 +121,9 @@ func (h *homeserverTokens) lookup(ctx context.Context, token string) (Identity, 
 	}
 }
 
-// admitStranger admits a request with an uncached token to the homeserver, or refuses it
+// AdmitStranger admits a request with an uncached token to the homeserver, or refuses it
 // with a Retry-After. The caller must call leave once the homeserver has answered.
-func (h *homeserverTokens) admitStranger(ctx context.Context) (leave func(), err error) {
+func (h *HomeserverTokens) AdmitStranger(ctx context.Context) (leave func(), err error) {
 	bounded, cancel := context.WithTimeout(ctx, strangerWait)
 	defer cancel()
 	if h.strangers.Acquire(bounded, 1) != nil {
@@ -132,7 +134,7 @@ func (h *homeserverTokens) admitStranger(ctx context.Context) (leave func(), err
 
 // ask asks the homeserver and caches its answer, counted from the time of the request.
 // If the user it names was logged out meanwhile it asks again.
-func (h *homeserverTokens) ask(ctx context.Context, digest tokenDigest, token string) (Identity, error) {
+func (h *HomeserverTokens) ask(ctx context.Context, digest tokenDigest, token string) (Identity, error) {
 	for range maxAsked {
 		began, asked := time.Now(), h.gone.now()
 		noted, err := h.notices.Latest(ctx)
@@ -160,21 +162,27 @@ func (h *homeserverTokens) ask(ctx context.Context, digest tokenDigest, token st
 	return Identity{}, store.ErrLoggedOut
 }
 
-// refuse forgets the tokens of one device, which the homeserver refuses, in every registry.
-func (h *homeserverTokens) refuse(user events.UserID, device string) {
-	h.forget(user, device)
+// Whoami returns how long the homeserver took to answer.
+func (h *HomeserverTokens) Whoami() Histogram { return h.whoami.snapshot() }
+
+// Remembered returns of how many tokens the owner is cached.
+func (h *HomeserverTokens) Remembered() int { return h.known.Len() }
+
+// Refuse forgets the tokens of one device, which the homeserver refuses, in every registry.
+func (h *HomeserverTokens) Refuse(user events.UserID, device string) {
+	h.Forget(user, device)
 	h.notices.Add(store.Notice{Kind: store.NoticeLogout, UserID: user, DeviceID: device})
 }
 
-// forgetAll removes all tokens from the caches.
-func (h *homeserverTokens) forgetAll() {
+// ForgetAll removes all tokens from the caches.
+func (h *HomeserverTokens) ForgetAll() {
 	h.known.Purge()
 	h.refused.Purge()
 }
 
-// forget removes the tokens of one device, or with "" of all devices of the user, from
+// Forget removes the tokens of one device, or with "" of all devices of the user, from
 // the cache, and invalidates answers about them that are still in flight.
-func (h *homeserverTokens) forget(user events.UserID, device string) {
+func (h *HomeserverTokens) Forget(user events.UserID, device string) {
 	h.gone.add(user, device)
 	for _, digest := range h.known.Keys() {
 		k, ok := h.known.Peek(digest)

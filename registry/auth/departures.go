@@ -1,4 +1,4 @@
-package registry
+package auth
 
 import (
 	"context"
@@ -72,21 +72,21 @@ func (d *departures) unless(identity Identity, do func()) bool {
 	return true
 }
 
-// withClaim returns a context with which a transaction commits only if the identity was
+// WithClaim returns a context with which a transaction commits only if the identity was
 // not logged out since it was authenticated.
-func (h *homeserverTokens) withClaim(ctx context.Context, identity Identity) context.Context {
+func (h *HomeserverTokens) WithClaim(ctx context.Context, identity Identity) context.Context {
 	return store.WithClaim(ctx, store.Claim{
 		UserID: identity.UserID, DeviceID: identity.DeviceID, Noted: identity.noted,
 		Holds: func() bool { return h.gone.unless(identity, func() {}) },
 	})
 }
 
-// claimNow is withClaim for work on behalf of a user that begins now.
-func (h *homeserverTokens) claimNow(ctx context.Context, user events.UserID) (context.Context, error) {
+// ClaimNow is [HomeserverTokens.WithClaim] for work on behalf of a user that begins now.
+func (h *HomeserverTokens) ClaimNow(ctx context.Context, user events.UserID) (context.Context, error) {
 	asked := h.gone.now()
 	noted, err := h.notices.Latest(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return h.withClaim(ctx, Identity{UserID: user, asked: asked, noted: noted}), nil
+	return h.WithClaim(ctx, Identity{UserID: user, asked: asked, noted: noted}), nil
 }

@@ -19,19 +19,22 @@ type backlogWriter struct {
 	some chan struct{}
 
 	// The deliverer's mutex guards these.
-	due     map[*lane]struct{}
+	due     []*lane            // each once: those whose record is due
 	later   map[*lane]struct{} // due with the next tick
 	writing int                // writes in flight
 }
 
 func newBacklogWriter(d *Deliverer) backlogWriter {
-	return backlogWriter{d: d, some: make(chan struct{}, 1), due: map[*lane]struct{}{}, later: map[*lane]struct{}{}}
+	return backlogWriter{d: d, some: make(chan struct{}, 1), later: map[*lane]struct{}{}}
 }
 
 // add schedules a write of a lane's record. The caller holds the mutex, as for the next
 // two.
 func (w *backlogWriter) add(l *lane) {
-	w.due[l] = struct{}{}
+	if !l.record.due {
+		l.record.due = true
+		w.due = append(w.due, l)
+	}
 	delete(w.later, l)
 	select {
 	case w.some <- struct{}{}:
@@ -101,11 +104,9 @@ func (w *backlogWriter) take() (writes []backlogWrite, more bool) {
 	w.d.mu.Lock()
 	defer w.d.mu.Unlock()
 	held := w.d.Gates.lease.Held()
-	for l := range w.due {
-		if len(writes) == takeAtOnce {
-			return writes, true
-		}
-		delete(w.due, l)
+	n := min(len(w.due), takeAtOnce)
+	for _, l := range w.due[:n] {
+		l.record.due = false
 		switch {
 		case w.d.ended:
 		case !held:
@@ -116,5 +117,9 @@ func (w *backlogWriter) take() (writes []backlogWrite, more bool) {
 			}
 		}
 	}
-	return writes, false
+	clear(w.due[:n])
+	if w.due = w.due[n:]; len(w.due) == 0 {
+		w.due = nil
+	}
+	return writes, len(w.due) > 0
 }

@@ -12,6 +12,7 @@ import (
 type backlogRecord struct {
 	entry   *stream.BacklogRecord // nil until there was something to write
 	covers  bool                  // its stored position is before everything that the lane has not sent
+	due     bool                  // in backlogWriter.due
 	writing bool
 	stale   bool    // the lane changed since the write in flight began
 	held    []*item // done once a record that covers them is stored
@@ -119,7 +120,7 @@ func (l *lane) settleRecord() {
 		l.d.release(it)
 	}
 	l.record.out = nil
-	if _, due := l.d.backlog.due[l]; l.gone && !due {
+	if l.gone && !l.record.due {
 		delete(l.d.ending, l.pusher.ID)
 	}
 }

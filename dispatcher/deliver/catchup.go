@@ -224,9 +224,12 @@ func (d *Deliverer) fetch(ctx context.Context, places []placeIn) (bodies, error)
 		if _, twice := found[p.seq]; twice {
 			continue
 		}
-		if found[p.seq] = d.recent.get(p.seq); found[p.seq] == nil {
+		m := d.recent.get(p.seq)
+		if found[p.seq] = m; m == nil {
 			missing = append(missing, p.seq)
+			continue
 		}
+		m.index()
 	}
 	d.mu.Unlock()
 	if len(missing) == 0 {
@@ -239,6 +242,7 @@ func (d *Deliverer) fetch(ctx context.Context, places []placeIn) (bodies, error)
 	for seq, raw := range read {
 		if m, err := events.ParseLog(raw); err == nil && m.Notify != nil {
 			found[seq] = newLogged(seq, m.Notify)
+			found[seq].index()
 		}
 	}
 	return found, nil

@@ -13,6 +13,7 @@ type logged struct {
 	seq   uint64
 	n     *events.LogNotification
 	notes []events.Notification // by decision, made when they are needed
+	users []int                 // indexes of n.Users by user id, see index
 	bytes int
 	older *logged // in recent: the one before it about an event of the same sequence in ROOMS
 }
@@ -39,13 +40,27 @@ func (m *logged) note(decision int) *events.Notification {
 	return n
 }
 
+// index prepares of, for a message that lanes catch up with: each of its users asks for theirs.
+func (m *logged) index() {
+	if m.users != nil {
+		return
+	}
+	m.users = make([]int, len(m.n.Users))
+	for i := range m.users {
+		m.users[i] = i
+	}
+	slices.SortStableFunc(m.users, func(a, b int) int { return cmp.Compare(m.n.Users[a].UserID, m.n.Users[b].UserID) })
+}
+
 // of returns the notification of a user, or nil if the message is not about the user.
 func (m *logged) of(user events.UserID) *events.Notification {
-	i := slices.IndexFunc(m.n.Users, func(u events.LogUser) bool { return u.UserID == user })
-	if i < 0 {
+	i, found := slices.BinarySearchFunc(m.users, user, func(i int, user events.UserID) int {
+		return cmp.Compare(m.n.Users[i].UserID, user)
+	})
+	if !found {
 		return nil
 	}
-	return m.note(m.n.Users[i].Decision)
+	return m.note(m.n.Users[m.users[i]].Decision)
 }
 
 // recent holds the newest messages of a partition, bounded in bytes: a lane that is only a

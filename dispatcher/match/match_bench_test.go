@@ -207,7 +207,7 @@ func startMatch(b *testing.B, w *population, state []string) (cfg Config, put fu
 // matchAll measures say, which publishes events, until they have notified so many users.
 func matchAll(b *testing.B, cfg Config, say func(), notifications int) {
 	b.Helper()
-	stored := cfg.Counts.Notifications.Load() + uint64(notifications) //nolint:gosec // positive
+	stored := cfg.Counts.Notifications.Load() + uint64(notifications)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	cpu := eventstest.CPUTime(b)

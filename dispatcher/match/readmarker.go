@@ -42,7 +42,7 @@ func (k *readMarker) set(read events.Read) {
 		if k.threads == nil {
 			k.threads = map[events.EventID]uint64{}
 		}
-		k.threads[read.Thread] = max(k.threads[read.Thread], read.UpTo)
+		k.threads[copyOf(read.Thread)] = max(k.threads[read.Thread], read.UpTo)
 	}
 }
 
@@ -51,7 +51,7 @@ func (r *room) markerOf(user events.UserID) *readMarker {
 	k := r.markers[user]
 	if k == nil {
 		k = &readMarker{}
-		r.markers[user] = k
+		r.markers[copyOf(user)] = k
 	}
 	return k
 }

@@ -1,6 +1,8 @@
 package match
 
 import (
+	"strings"
+
 	"github.com/tidwall/gjson"
 
 	"poked/events"
@@ -15,8 +17,9 @@ type member struct {
 	event       uint64 // hash of the id of the member event
 }
 
-// room is what match knows of a room's state: only what push rules and pokes need. The
-// goroutine that follows the room's partition owns it.
+// room is what match knows of a room's state: only what push rules and pokes need. It keeps
+// copies of ids, since those of an event keep the whole event in memory
+// ([events.RoomEvent.Text]). The goroutine that follows the room's partition owns it.
 type room struct {
 	id      events.RoomID
 	seq     uint64 // in ROOMS, of the newest event that is included
@@ -53,10 +56,13 @@ type recall struct {
 }
 
 func newRoom(id events.RoomID) *room {
-	r := &room{id: id, members: map[events.UserID]*member{}, recall: &recall{markers: map[events.UserID]*readMarker{}}}
+	r := &room{id: copyOf(id), members: map[events.UserID]*member{}, recall: &recall{markers: map[events.UserID]*readMarker{}}}
 	r.levelsOf = r.levelOf
 	return r
 }
+
+// copyOf returns an id that shares no memory with another.
+func copyOf[T ~string](id T) T { return T(strings.Clone(string(id))) }
 
 // begin sets the sequence just before which the room's state was loaded: nothing else is
 // remembered from before it.
@@ -95,8 +101,8 @@ func (r *room) foldMember(ev *events.RoomEvent) {
 	}
 	m := r.members[id]
 	if m == nil {
-		m = &member{id: id}
-		r.members[id] = m
+		m = &member{id: copyOf(id)}
+		r.members[m.id] = m
 	}
 	was := m.membership
 	m.membership = textOf(ev.Content, "membership")
@@ -115,13 +121,13 @@ func (r *room) foldMember(ev *events.RoomEvent) {
 }
 
 func (r *room) foldCreate(ev *events.RoomEvent) {
-	r.creator = ev.Sender
+	r.creator = copyOf(ev.Sender)
 	r.creators = nil
 	r.version = versionOf(ev.Content)
 	if !r.version.atLeast(12) { // since then the creators' power has no limit
 		return
 	}
-	r.creators = map[events.UserID]bool{ev.Sender: true}
+	r.creators = map[events.UserID]bool{r.creator: true}
 	for _, also := range gjson.GetBytes(ev.Content, "additional_creators").Array() {
 		if also.Type == gjson.String {
 			r.creators[events.UserID(also.Str)] = true

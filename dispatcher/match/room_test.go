@@ -3,7 +3,12 @@ package match
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
+	"strings"
 	"testing"
+	"time"
+	"unsafe"
+	"weak"
 
 	"poked/events"
 )
@@ -156,4 +161,46 @@ func TestTitleFor(t *testing.T) {
 			t.Errorf("the room is called %q, want %q", got, tc.want)
 		}
 	}
+}
+
+// An event has up to 256 KiB, and what a room keeps of it a few bytes: the rest must not stay in
+// memory for as long as the room does (G7).
+func TestG7RoomKeepsNoWholeEvents(t *testing.T) {
+	r := newRoom("!other:x")
+	for name, use := range map[string]func(ev *events.RoomEvent){
+		"room":   func(ev *events.RoomEvent) { r = newRoom(ev.RoomID) },
+		"member": func(ev *events.RoomEvent) { r.fold(ev) },
+		"create": func(ev *events.RoomEvent) { ev.Type = "m.room.create"; r.foldCreate(ev) },
+		"thread": func(ev *events.RoomEvent) {
+			r.timeline.add(ev.EventID, 7, time.Unix(0, 0), place{root: events.EventID(ev.StateKey)})
+		},
+		"read": func(ev *events.RoomEvent) {
+			r.markerOf(ev.Sender).set(events.Read{UpTo: 7, Thread: events.EventID(ev.StateKey)})
+		},
+		"subscribed": func(ev *events.RoomEvent) {
+			r.subscribe(events.ThreadSubscription{Thread: ev.EventID, UserID: ev.Sender, Subscribed: true})
+		},
+	} {
+		r = newRoom("!other:x")
+		whole := textUsed(t, use)
+		runtime.GC()
+		if whole.Value() != nil {
+			t.Errorf("%s: the room keeps the whole event", name)
+		}
+		runtime.KeepAlive(r)
+	}
+}
+
+// textUsed parses an event, uses it and forgets it.
+//
+//go:noinline
+func textUsed(t *testing.T, use func(*events.RoomEvent)) weak.Pointer[byte] {
+	t.Helper()
+	ev, err := events.ParseRoomEvent([]byte(`{"event_id":"$e","room_id":"!r:x","type":"m.room.member","sender":"@a:x","state_key":"@b:x",` +
+		`"content":{"membership":"join","displayname":"B"},"x":"` + strings.Repeat("x", 1000) + `"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	use(&ev)
+	return weak.Make(unsafe.StringData(ev.Text()))
 }

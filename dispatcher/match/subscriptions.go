@@ -35,7 +35,7 @@ func (s *subscriptions) set(sub events.ThreadSubscription, limit int) bool {
 				s.threads = map[events.EventID]map[events.UserID]struct{}{}
 			}
 			users = map[events.UserID]struct{}{}
-			s.threads[sub.Thread] = users
+			s.threads[copyOf(sub.Thread)] = users
 		}
 		users[sub.UserID] = struct{}{}
 	}
@@ -46,6 +46,8 @@ func (s *subscriptions) set(sub events.ThreadSubscription, limit int) bool {
 func (r *room) subscribe(sub events.ThreadSubscription) bool {
 	if m := r.members[sub.UserID]; m != nil {
 		sub.UserID = m.id // one copy is enough
+	} else {
+		sub.UserID = copyOf(sub.UserID)
 	}
 	return r.subscriptions.set(sub, maxSubscriptions)
 }

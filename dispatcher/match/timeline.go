@@ -163,7 +163,7 @@ func (r *roots) encode(p place) uint16 {
 			return 0
 		}
 		i = len(*r)
-		*r = append(*r, p.root)
+		*r = append(*r, copyOf(p.root))
 	}
 	return uint16(i+1)<<2 | uint16(p.hops) //nolint:gosec // at most maxThreads
 }

@@ -195,7 +195,7 @@ func ParseLog(raw []byte) (LogMessage, error) {
 	case LogNotify:
 		m.Notify, err = parseLogNotification(raw, parsed)
 	case LogRead:
-		m.Read, err = parseRead(raw)
+		m.Read, err = parseRead(parsed)
 	case LogRedacted:
 		m.Redacted, err = parseRedaction(raw)
 	case LogMarked:
@@ -330,13 +330,60 @@ func (r Read) Covers(roomSeq uint64, thread EventID) bool {
 func (r Read) TakesBack(markedBy uint64) bool { return (r.Whole || r.Thread == "") && r.By > markedBy }
 
 // AppendJSON appends the message as it is stored.
-func (r Read) AppendJSON(dst []byte) []byte { return appendKind(dst, LogRead, r) }
+func (r Read) AppendJSON(dst []byte) []byte {
+	dst = appendString(append(dst, `{"kind":"read","user_id":`...), string(r.UserID))
+	dst = appendString(append(dst, `,"room_id":`...), string(r.RoomID))
+	if r.UpTo != 0 {
+		dst = strconv.AppendUint(append(dst, `,"up_to":`...), r.UpTo, 10)
+	}
+	if r.Event != "" {
+		dst = appendString(append(dst, `,"event_id":`...), string(r.Event))
+	}
+	if r.Whole {
+		dst = append(dst, `,"whole":true`...)
+	}
+	if r.Thread != "" {
+		dst = appendString(append(dst, `,"thread":`...), string(r.Thread))
+	}
+	if r.By != 0 {
+		dst = strconv.AppendUint(append(dst, `,"by":`...), r.By, 10)
+	}
+	if r.Cleared {
+		dst = append(dst, `,"cleared":true`...)
+	}
+	return append(dst, '}')
+}
 
-func parseRead(raw []byte) (r Read, err error) {
-	if err := json.Unmarshal(raw, &r); err != nil || !IsID(r.UserID) || !IsID(r.RoomID) || (r.UpTo == 0) == (r.Event == "") {
+func parseRead(parsed gjson.Result) (r Read, err error) {
+	parsed.ForEach(func(key, value gjson.Result) bool {
+		r.setField(key.Str, value)
+		return true
+	})
+	if !IsID(r.UserID) || !IsID(r.RoomID) || (r.UpTo == 0) == (r.Event == "") {
 		return Read{}, fmt.Errorf("%w: not a read marker", ErrBadNotification)
 	}
 	return r, nil
+}
+
+func (r *Read) setField(key string, value gjson.Result) {
+	switch key {
+	case "user_id":
+		r.UserID = UserID(value.Str)
+	case "room_id":
+		r.RoomID = RoomID(value.Str)
+	case "up_to":
+		r.UpTo = value.Uint()
+	case "event_id":
+		r.Event = EventID(value.Str)
+	case "whole":
+		r.Whole = value.Bool()
+	case "thread":
+		r.Thread = EventID(value.Str)
+	case "by":
+		r.By = value.Uint()
+	case "cleared":
+		r.Cleared = value.Bool()
+	}
 }
 
 // Redaction records that an event was redacted that had notified some users of a

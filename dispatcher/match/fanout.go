@@ -68,7 +68,9 @@ func (f *fanout) add(ctx context.Context, part int, message []byte) error {
 
 // addRead writes how far a user has read a room.
 func (f *fanout) addRead(ctx context.Context, read events.Read) error {
-	return f.add(ctx, f.m.cfg.Conn.PartOf(read.UserID), read.AppendJSON(nil))
+	m := f.m
+	m.recorder.message = read.AppendJSON(m.recorder.message[:0])
+	return f.add(ctx, m.cfg.Conn.PartOf(read.UserID), m.recorder.message)
 }
 
 // addMarked writes that a user marked a room as unread, or took that back.

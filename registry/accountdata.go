@@ -9,6 +9,7 @@ import (
 
 	"poked/events"
 	"poked/events/pushrule"
+	"poked/registry/request"
 	"poked/registry/store"
 )
 
@@ -96,17 +97,17 @@ func takeDoNotDisturb(ctx context.Context, s *store.Store, user events.UserID, c
 // member returns the value of a key in account data, or nil if the key or the whole
 // account data is absent or null.
 func member(content json.RawMessage, key string) (json.RawMessage, error) {
-	if len(content) == 0 || isNull(content) {
+	if len(content) == 0 || request.IsNull(content) {
 		return nil, nil
 	}
-	object, err := parseObject(content)
+	object, err := request.ParseObject(content)
 	if err == nil {
 		err = events.CheckJSON(content) // tweaks of rules go to push gateways
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: account data %w", events.ErrBadEvent, err)
 	}
-	if isNull(object[key]) {
+	if request.IsNull(object[key]) {
 		return nil, nil
 	}
 	return object[key], nil

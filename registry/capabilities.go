@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"poked/events"
@@ -57,15 +58,18 @@ func (a *api) merged(ctx context.Context, c *call, key string, own map[string]an
 	return answer, nil
 }
 
+// errNoObject reports that an answer of the homeserver is not what the specification says.
+var errNoObject = errors.New("it is no JSON object")
+
 // mergeInto adds members to the object at a key of a JSON object, which is made if it is absent.
 func mergeInto(body []byte, key string, own map[string]any) ([]byte, error) {
 	var whole, inner map[string]json.RawMessage
 	if err := json.Unmarshal(body, &whole); err != nil || whole == nil {
-		return nil, errNotObject
+		return nil, errNoObject
 	}
 	if raw, ok := whole[key]; ok {
 		if err := json.Unmarshal(raw, &inner); err != nil {
-			return nil, errNotObject
+			return nil, errNoObject
 		}
 	}
 	if inner == nil {

@@ -35,7 +35,7 @@ const (
 const minConns = 4
 
 // maxMaxPushers keeps the pushers of one user within one NATS message of 1 MiB,
-// nats-server's default limit: the largest pusher that parseSet admits takes
+// nats-server's default limit: the largest pusher that package request admits takes
 // 13 KiB there.
 const maxMaxPushers = 75
 

@@ -13,6 +13,7 @@ import (
 	"poked/events/pushgateway"
 	"poked/events/pushrule"
 	"poked/registry/problem"
+	"poked/registry/request"
 	"poked/registry/store"
 )
 
@@ -46,13 +47,13 @@ func FuzzSet(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, body []byte, original bool) {
-		req, err := parseSet(body, original, true, policy)
+		req, err := request.ParseSet(body, original, true, policy)
 		if err != nil {
 			refusedAsMatrix(t, err)
 			return
 		}
-		p := req.pusher
-		if p.AppID == "" || p.Pushkey == "" || len(p.Pushkey) > maxPushkeyBytes || utf8.RuneCountInString(p.AppID) > maxAppIDChars || len(p.Data) > maxDataBytes {
+		p := req.Pusher
+		if p.AppID == "" || p.Pushkey == "" || len(p.Pushkey) > request.MaxPushkeyBytes || utf8.RuneCountInString(p.AppID) > request.MaxAppIDChars || len(p.Data) > request.MaxDataBytes {
 			t.Errorf("%q became %+v", body, p)
 		}
 		if encoded, err := json.Marshal(p); err != nil || len(encoded) > 13<<10 {
@@ -68,14 +69,14 @@ func FuzzRule(f *testing.F) {
 	f.Add([]byte(`{"actions":["notify"]}`), "room", "!r:x", "before=a&before=b&%zz")
 	f.Fuzz(func(t *testing.T, body []byte, kind, id, query string) {
 		name := store.RuleName{Kind: pushrule.Kind(kind), ID: id}
-		rule, err := parseRule(body, name)
+		rule, err := request.ParseRule(body, name)
 		if err != nil {
 			refusedAsMatrix(t, err)
 		} else if encoded, err := json.Marshal(rule); err != nil || !json.Valid(encoded) {
 			t.Errorf("%q became %q, %v", body, encoded, err)
 		}
 		values, _ := url.ParseQuery(query)
-		if _, err := parsePlace(values, name); err != nil {
+		if _, err := request.ParsePlace(values, name); err != nil {
 			refusedAsMatrix(t, err)
 		}
 	})

@@ -22,6 +22,7 @@ import (
 	"poked/registry/browsers"
 	"poked/registry/outbox"
 	"poked/registry/problem"
+	"poked/registry/request"
 	"poked/registry/store"
 )
 
@@ -140,12 +141,12 @@ func (c *call) body() ([]byte, error) {
 }
 
 // fields reads the whole request body as a JSON object.
-func (c *call) fields() (*fields, error) {
+func (c *call) fields() (*request.Fields, error) {
 	body, err := c.body()
 	if err != nil {
 		return nil, err
 	}
-	return parseFields(body)
+	return request.ParseFields(body)
 }
 
 // write sends an answer or an error, and returns what it sent.

@@ -15,6 +15,7 @@ import (
 	"poked/events/pushgateway"
 	"poked/registry/database"
 	"poked/registry/problem"
+	"poked/registry/request"
 	"poked/registry/store"
 )
 
@@ -81,7 +82,7 @@ func (i *Importer) read(p Import) (events.Pusher, error) {
 	if err != nil {
 		return events.Pusher{}, fmt.Errorf("%w: it cannot be written as JSON", store.ErrNotImported)
 	}
-	request, err := parseSet(body, false, false, i.policy)
+	set, err := request.ParseSet(body, false, false, i.policy)
 	var judged *problem.Error
 	if errors.As(err, &judged) {
 		return events.Pusher{}, fmt.Errorf("%w: %s", store.ErrNotImported, judged.Message)
@@ -89,14 +90,14 @@ func (i *Importer) read(p Import) (events.Pusher, error) {
 	if err != nil {
 		return events.Pusher{}, err
 	}
-	if request.remove {
+	if set.Remove {
 		return events.Pusher{}, fmt.Errorf("%w: it has no kind", store.ErrNotImported)
 	}
-	request.pusher.DeviceID = p.DeviceID
-	if request.pusher.PushkeyTS = time.Now().Unix(); !p.SetAt.IsZero() {
-		request.pusher.PushkeyTS = p.SetAt.Unix()
+	set.Pusher.DeviceID = p.DeviceID
+	if set.Pusher.PushkeyTS = time.Now().Unix(); !p.SetAt.IsZero() {
+		set.Pusher.PushkeyTS = p.SetAt.Unix()
 	}
-	return request.pusher, nil
+	return set.Pusher, nil
 }
 
 // FetchRules fetches the push rules and ignored users of the imported users from the

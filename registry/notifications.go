@@ -17,6 +17,7 @@ import (
 	"poked/events"
 	"poked/events/stream"
 	"poked/registry/problem"
+	"poked/registry/request"
 )
 
 const (
@@ -90,22 +91,22 @@ func unavailable(err error) error {
 // parseListedQuery reads the parameters. All are optional, and an empty one counts as
 // absent. A limit above maxListed is lowered, as the specification allows.
 func parseListedQuery(values url.Values) (query listedQuery, err error) {
-	f := fields{}
+	f := request.Fields{}
 	query.limit = defaultListed
 	if from := values.Get("from"); from != "" {
 		query.before, err = strconv.ParseUint(from, 10, 64)
-		f.want(err == nil && query.before > 0, "from", "must be a next_token of an earlier answer")
+		f.Want(err == nil && query.before > 0, "from", "must be a next_token of an earlier answer")
 	}
 	if limit := values.Get("limit"); limit != "" {
 		query.limit, err = strconv.Atoi(limit)
-		f.want((err == nil || errors.Is(err, strconv.ErrRange)) && query.limit > 0, "limit", "must be a whole number above 0")
+		f.Want((err == nil || errors.Is(err, strconv.ErrRange)) && query.limit > 0, "limit", "must be a whole number above 0")
 		query.limit = min(query.limit, maxListed)
 	}
 	if only := values.Get("only"); only != "" {
 		query.highlight = true
-		f.want(only == "highlight", "only", "must be highlight")
+		f.Want(only == "highlight", "only", "must be highlight")
 	}
-	return query, f.err()
+	return query, f.Err()
 }
 
 func (a *api) list(ctx context.Context, user events.UserID, query listedQuery) (listedNotifications, error) {

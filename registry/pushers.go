@@ -8,6 +8,7 @@ import (
 
 	"poked/events"
 	"poked/events/homeserver"
+	"poked/registry/request"
 	"poked/registry/store"
 )
 
@@ -19,14 +20,14 @@ func (a *api) setPusher(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	webPush := a.browsers != nil
-	req, err := parseSet(body, c.original, webPush, a.policy)
+	req, err := request.ParseSet(body, c.original, webPush, a.policy)
 	if a.upstream == nil {
 		if err != nil {
 			return nil, err
 		}
 		return a.setHere(ctx, c, &req)
 	}
-	if req.isOther(webPush) || err != nil && req.remove {
+	if req.IsOther(webPush) || err != nil && req.Remove {
 		c.request.Body = io.NopCloser(bytes.NewReader(body))
 		return a.setOther(ctx, c, &req, err)
 	}
@@ -43,13 +44,13 @@ func (a *api) setPusher(ctx context.Context, c *call) (any, error) {
 
 // setHere stores or deletes a pusher that poked delivers to. A browser that has to acknowledge it
 // is answered with 201, and asked.
-func (a *api) setHere(ctx context.Context, c *call, req *setRequest) (any, error) {
+func (a *api) setHere(ctx context.Context, c *call, req *request.Set) (any, error) {
 	user := c.identity.UserID
-	if req.remove {
-		return struct{}{}, a.store.DeletePusher(ctx, user, req.pusher.AppID, req.pusher.Pushkey)
+	if req.Remove {
+		return struct{}{}, a.store.DeletePusher(ctx, user, req.Pusher.AppID, req.Pusher.Pushkey)
 	}
-	req.pusher.DeviceID = c.identity.DeviceID
-	replaced, ask, err := a.store.SetPusher(ctx, user, req.pusher, req.append)
+	req.Pusher.DeviceID = c.identity.DeviceID
+	replaced, ask, err := a.store.SetPusher(ctx, user, req.Pusher, req.Append)
 	store.LogRemoved(a.log, replaced)
 	if err != nil || ask == nil {
 		return struct{}{}, err
@@ -118,8 +119,8 @@ func (a *api) acknowledge(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	appID, token := f.text("app_id"), f.text("ack_token")
-	if err := f.err(); err != nil {
+	appID, token := f.Text("app_id"), f.Text("ack_token")
+	if err := f.Err(); err != nil {
 		return nil, err
 	}
 	return struct{}{}, a.store.Acknowledge(ctx, c.identity.UserID, appID, token)

@@ -11,6 +11,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/registry/request"
 )
 
 func TestGetShowsWhatWasSet(t *testing.T) {
@@ -197,13 +198,13 @@ func TestLargestPushersFitNATS(t *testing.T) {
 	eventstest.Long(t)
 	h := newHouse(t, func(c *Config) { c.MaxPushers = maxMaxPushers })
 	h.run()
-	name := strings.Repeat("<", maxNameChars)
+	name := strings.Repeat("<", request.MaxNameChars)
 	for i := range maxMaxPushers {
 		data := keys{"url": "https://g.example.org/_matrix/push/v1/notify", "x": ""}
-		data["x"] = strings.Repeat("x", maxDataBytes-len(encode(t, data)))
+		data["x"] = strings.Repeat("x", request.MaxDataBytes-len(encode(t, data)))
 		h.set("alice-phone", body(keys{
-			"pushkey": strings.Repeat("<", maxPushkeyBytes-3) + fmt.Sprintf("%03d", i),
-			"app_id":  strings.Repeat("a", maxAppIDChars), "instance_handle": strings.Repeat("<", maxHandleChars),
+			"pushkey": strings.Repeat("<", request.MaxPushkeyBytes-3) + fmt.Sprintf("%03d", i),
+			"app_id":  strings.Repeat("a", request.MaxAppIDChars), "instance_handle": strings.Repeat("<", request.MaxHandleChars),
 			"app_display_name": name, "device_display_name": name, "lang": name, "data": data,
 		}))
 	}

@@ -13,7 +13,7 @@
 //
 // A request is routed by its escaped path (route.go), since a rule id may contain an
 // escaped slash. It passes authentication ([auth.Authenticator]), the user's rate limit,
-// validation (set.go, rule.go), and one transaction. Every failure becomes a [problem.Error],
+// validation (package request), and one transaction. Every failure becomes a [problem.Error],
 // and one function writes all answers.
 //
 // # Two buckets

@@ -8,6 +8,7 @@ import (
 
 	"poked/events/eventstest"
 	"poked/events/pushrule"
+	"poked/registry/request"
 	"poked/registry/store"
 )
 
@@ -106,7 +107,7 @@ func TestRuleLimits(t *testing.T) {
 		bare := len(`{"rule_id":"` + id + `","default":false,"enabled":true,"pattern":"","actions":[]}`)
 		return text(size - bare)
 	}
-	h.put("global/room/"+strings.Repeat("x", maxRuleIDBytes), firstRule)
+	h.put("global/room/"+strings.Repeat("x", request.MaxRuleIDBytes), firstRule)
 	h.put("global/content/c", rule(store.MaxRuleBytes, "c"))
 	refused("global/content/d", rule(store.MaxRuleBytes+1, "d"), 413, "M_TOO_LARGE", "4096")
 	refused("global/content/c/actions", secondRule, 413, "M_TOO_LARGE", "4096")

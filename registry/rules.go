@@ -7,6 +7,7 @@ import (
 
 	"poked/events/pushrule"
 	"poked/registry/problem"
+	"poked/registry/request"
 	"poked/registry/store"
 )
 
@@ -24,8 +25,8 @@ func refuseRulePath(context.Context, *call) (any, error) {
 // device.
 func (c *call) scope() (string, error) {
 	handle, ok := c.params["instanceHandle"]
-	if ok && (!utf8.ValidString(handle) || utf8.RuneCountInString(handle) > maxHandleChars) {
-		return "", problem.New(problem.InvalidParam, fmt.Sprintf("an instance_handle must have 1 to %d characters", maxHandleChars))
+	if ok && (!utf8.ValidString(handle) || utf8.RuneCountInString(handle) > request.MaxHandleChars) {
+		return "", problem.New(problem.InvalidParam, fmt.Sprintf("an instance_handle must have 1 to %d characters", request.MaxHandleChars))
 	}
 	return handle, nil
 }
@@ -108,10 +109,10 @@ func (a *api) putRule(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkOwn(name); err != nil {
+	if err := request.CheckOwn(name); err != nil {
 		return nil, err
 	}
-	at, err := parsePlace(c.request.URL.Query(), name)
+	at, err := request.ParsePlace(c.request.URL.Query(), name)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +120,7 @@ func (a *api) putRule(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rule, err := parseRule(body, name)
+	rule, err := request.ParseRule(body, name)
 	if err != nil {
 		return nil, err
 	}
@@ -128,20 +129,20 @@ func (a *api) putRule(ctx context.Context, c *call) (any, error) {
 
 // putRuleEnabled answers PUT …/{kind}/{ruleId}/enabled.
 func (a *api) putRuleEnabled(ctx context.Context, c *call) (any, error) {
-	return a.changeRule(ctx, c, func(f *fields) pushrule.Change {
-		enabled := f.requiredFlag("enabled")
+	return a.changeRule(ctx, c, func(f *request.Fields) pushrule.Change {
+		enabled := f.RequiredFlag("enabled")
 		return pushrule.Change{Enabled: &enabled}
 	})
 }
 
 // putRuleActions answers PUT …/{kind}/{ruleId}/actions.
 func (a *api) putRuleActions(ctx context.Context, c *call) (any, error) {
-	return a.changeRule(ctx, c, func(f *fields) pushrule.Change {
-		return pushrule.Change{Actions: f.actions()}
+	return a.changeRule(ctx, c, func(f *request.Fields) pushrule.Change {
+		return pushrule.Change{Actions: f.Actions()}
 	})
 }
 
-func (a *api) changeRule(ctx context.Context, c *call, parse func(*fields) pushrule.Change) (any, error) {
+func (a *api) changeRule(ctx context.Context, c *call, parse func(*request.Fields) pushrule.Change) (any, error) {
 	name, err := c.ruleName()
 	if err != nil {
 		return nil, err
@@ -151,7 +152,7 @@ func (a *api) changeRule(ctx context.Context, c *call, parse func(*fields) pushr
 		return nil, err
 	}
 	change := parse(f)
-	if err := f.err(); err != nil {
+	if err := f.Err(); err != nil {
 		return nil, err
 	}
 	return struct{}{}, a.store.ChangeRule(ctx, c.identity.UserID, name, change)
@@ -178,10 +179,10 @@ func (a *api) copyDeviceRules(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	to := f.text("instance_handle")
+	to := f.Text("instance_handle")
 	chars := utf8.RuneCountInString(to)
-	f.want(chars >= 1 && chars <= maxHandleChars, "instance_handle", fmt.Sprintf("must have 1 to %d characters", maxHandleChars))
-	if err := f.err(); err != nil {
+	f.Want(chars >= 1 && chars <= request.MaxHandleChars, "instance_handle", fmt.Sprintf("must have 1 to %d characters", request.MaxHandleChars))
+	if err := f.Err(); err != nil {
 		return nil, err
 	}
 	return struct{}{}, a.store.CopyRules(ctx, c.identity.UserID, from, to)

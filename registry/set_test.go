@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"poked/events"
+	"poked/registry/request"
 )
 
 const (
@@ -144,7 +145,7 @@ func TestBodiesThatNoGatewayCanParse(t *testing.T) {
 		data := `{"url":"https://g.example/_matrix/push/v1/notify","x":` + text + `}`
 		tweak := `[{"set_tweak":"sound","value":` + text + `}]`
 		for _, raw := range []string{data, tweak} {
-			if _, err := parseFields([]byte(`{"x":` + raw + `}`)); err == nil {
+			if _, err := request.ParseFields([]byte(`{"x":` + raw + `}`)); err == nil {
 				t.Errorf("accepted: %.80s", raw)
 			}
 		}

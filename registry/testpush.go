@@ -38,9 +38,9 @@ func (a *api) testPusher(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	app, pushkey, event := f.appID(), f.pushkey(), events.EventID(f.text("event_id"))
-	f.want(events.IsTestEvent(event), "event_id", "must be $ and 1 to 128 letters, digits, - and _")
-	if err := f.err(); err != nil {
+	app, pushkey, event := f.AppID(), f.Pushkey(), events.EventID(f.Text("event_id"))
+	f.Want(events.IsTestEvent(event), "event_id", "must be $ and 1 to 128 letters, digits, - and _")
+	if err := f.Err(); err != nil {
 		return nil, err
 	}
 	if err := a.tests.admit(c.identity.UserID); err != nil {

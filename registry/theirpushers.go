@@ -12,6 +12,7 @@ import (
 	"poked/events"
 	"poked/events/homeserver"
 	"poked/registry/problem"
+	"poked/registry/request"
 )
 
 // The homeserver keeps pushers, too: those of kinds that poked does not deliver, such as
@@ -52,8 +53,8 @@ func (u *upstream) deleteThere(ctx context.Context, account homeserver.Account, 
 // setHere calls set in the user's turn, after the pusher is deleted at the homeserver: it
 // is only here after that, or nowhere. The user's rules are fetched first, so that the first
 // poke follows them.
-func (u *upstream) setHere(ctx context.Context, c *call, req *setRequest, set func(context.Context) error) error {
-	if !req.remove {
+func (u *upstream) setHere(ctx context.Context, c *call, req *request.Set, set func(context.Context) error) error {
+	if !req.Remove {
 		if err := u.fetchAccount(ctx, c); err != nil {
 			return err
 		}
@@ -63,7 +64,7 @@ func (u *upstream) setHere(ctx context.Context, c *call, req *setRequest, set fu
 		return err
 	}
 	defer done()
-	if err := u.deleteThere(ctx, u.account(c), req.pusher.AppID, req.pusher.Pushkey); err != nil {
+	if err := u.deleteThere(ctx, u.account(c), req.Pusher.AppID, req.Pusher.Pushkey); err != nil {
 		return u.answered(c, err)
 	}
 	return set(ctx)
@@ -139,10 +140,10 @@ func (u *upstream) move(ctx context.Context, account homeserver.Account, p *home
 		log.Debug("a pusher stays at the homeserver until its client sets it: its device is not known")
 		return err
 	}
-	req, err := parseSet(p.Raw, false, false, u.policy)
+	req, err := request.ParseSet(p.Raw, false, false, u.policy)
 	if err == nil {
-		req.pusher.DeviceID = device
-		err = u.store.TakeOver(ctx, user, req.pusher)
+		req.Pusher.DeviceID = device
+		err = u.store.TakeOver(ctx, user, req.Pusher)
 	}
 	var refused *problem.Error
 	if errors.As(err, &refused) {
@@ -263,9 +264,9 @@ func mergePushers(user events.UserID, here []events.Pusher, there []homeserver.P
 // setOther answers pushers/set for what only the homeserver can have: a pusher of another
 // kind, or the removal of one with a name that the registry refuses. ours is the error
 // without such a homeserver.
-func (a *api) setOther(ctx context.Context, c *call, req *setRequest, ours error) (any, error) {
+func (a *api) setOther(ctx context.Context, c *call, req *request.Set, ours error) (any, error) {
 	answer, err := a.upstream.setThere(ctx, c, func(ctx context.Context) error {
-		return a.store.DeletePusher(ctx, c.identity.UserID, req.pusher.AppID, req.pusher.Pushkey)
+		return a.store.DeletePusher(ctx, c.identity.UserID, req.Pusher.AppID, req.Pusher.Pushkey)
 	})
 	if err != nil {
 		return nil, err
@@ -273,7 +274,7 @@ func (a *api) setOther(ctx context.Context, c *call, req *setRequest, ours error
 	if answer == nil {
 		return nil, ours
 	}
-	if answer.Status == http.StatusNotFound && req.remove {
+	if answer.Status == http.StatusNotFound && req.Remove {
 		return struct{}{}, nil
 	}
 	return answer, nil

@@ -1,4 +1,11 @@
-package registry
+// Package request reads what clients send: bodies of requests that set pushers and push rules,
+// with every limit that the specification or a NATS message sets ([ParseSet], [ParseRule],
+// [ParsePlace]), and JSON objects in general ([ParseFields]). It names all faults of a body in one
+// error, a [problem.Error], and changes nothing.
+//
+// What it lets pass is valid JSON without duplicate keys and with valid UTF-8, since parts of it
+// go to push gateways.
+package request
 
 import (
 	"bytes"
@@ -11,17 +18,17 @@ import (
 	"poked/registry/problem"
 )
 
-// fields reads the keys of a JSON object and collects every error, so that the client
+// Fields reads the keys of a JSON object and collects every error, so that the client
 // gets all of them in one answer.
-type fields struct {
+type Fields struct {
 	raw       map[string]json.RawMessage
 	wrongType []string // "<key> must be a string"
 	missing   []string // keys
 	invalid   []string // "<key> must have at most 64 characters"
 }
 
-// parseFields reads a request body that must be one JSON object.
-func parseFields(body []byte) (*fields, error) {
+// ParseFields reads a request body that must be one JSON object.
+func ParseFields(body []byte) (*Fields, error) {
 	// encoding/json would replace invalid UTF-8 silently.
 	if !utf8.Valid(body) || !json.Valid(body) {
 		return nil, problem.New(problem.NotJSON, "the request body is not JSON")
@@ -29,11 +36,11 @@ func parseFields(body []byte) (*fields, error) {
 	if err := events.CheckJSON(body); err != nil { // parts of it go to push gateways
 		return nil, problem.New(problem.BadJSON, "the request body "+err.Error())
 	}
-	raw, err := parseObject(body)
+	raw, err := ParseObject(body)
 	if err != nil {
 		return nil, problem.New(problem.BadJSON, "the request body "+err.Error())
 	}
-	return &fields{raw: raw}, nil
+	return &Fields{raw: raw}, nil
 }
 
 var (
@@ -41,10 +48,10 @@ var (
 	errTwice     = errors.New("has a duplicate key")
 )
 
-// parseObject splits a valid JSON object into its keys. encoding/json would ignore the
+// ParseObject splits a valid JSON object into its keys. encoding/json would ignore the
 // case of keys and take the last of two equal keys, where another reader of the same
 // bytes may take the first.
-func parseObject(raw []byte) (map[string]json.RawMessage, error) {
+func ParseObject(raw []byte) (map[string]json.RawMessage, error) {
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
 		return nil, errNotObject
@@ -68,8 +75,8 @@ func parseObject(raw []byte) (map[string]json.RawMessage, error) {
 	return object, nil
 }
 
-// text returns a required string.
-func (f *fields) text(key string) string {
+// Text returns a required string.
+func (f *Fields) Text(key string) string {
 	raw, ok := f.raw[key]
 	if !ok {
 		f.missing = append(f.missing, key)
@@ -79,14 +86,14 @@ func (f *fields) text(key string) string {
 }
 
 // optionalText returns a string, or "" if the key is null or absent.
-func (f *fields) optionalText(key string) string {
+func (f *Fields) optionalText(key string) string {
 	if f.absent(key) {
 		return ""
 	}
 	return f.str(key, f.raw[key])
 }
 
-func (f *fields) str(key string, raw json.RawMessage) string {
+func (f *Fields) str(key string, raw json.RawMessage) string {
 	var s *string // stays nil for null
 	if err := json.Unmarshal(raw, &s); err != nil || s == nil {
 		f.wrongType = append(f.wrongType, key+" must be a string")
@@ -96,15 +103,15 @@ func (f *fields) str(key string, raw json.RawMessage) string {
 }
 
 // flag returns an optional boolean, or the given default if it is null or absent.
-func (f *fields) flag(key string, usual bool) bool {
+func (f *Fields) flag(key string, usual bool) bool {
 	if f.absent(key) {
 		return usual
 	}
 	return f.boolean(key)
 }
 
-// requiredFlag returns a required boolean.
-func (f *fields) requiredFlag(key string) bool {
+// RequiredFlag returns a required boolean.
+func (f *Fields) RequiredFlag(key string) bool {
 	if _, ok := f.raw[key]; !ok {
 		f.missing = append(f.missing, key)
 		return false
@@ -112,7 +119,7 @@ func (f *fields) requiredFlag(key string) bool {
 	return f.boolean(key)
 }
 
-func (f *fields) boolean(key string) bool {
+func (f *Fields) boolean(key string) bool {
 	var b *bool // stays nil for null
 	if err := json.Unmarshal(f.raw[key], &b); err != nil || b == nil {
 		f.wrongType = append(f.wrongType, key+" must be true or false")
@@ -122,7 +129,7 @@ func (f *fields) boolean(key string) bool {
 }
 
 // list returns a required array.
-func (f *fields) list(key string) []json.RawMessage {
+func (f *Fields) list(key string) []json.RawMessage {
 	raw, ok := f.raw[key]
 	if !ok {
 		f.missing = append(f.missing, key)
@@ -137,36 +144,37 @@ func (f *fields) list(key string) []json.RawMessage {
 
 // object returns the required object at a key. Error messages name its own keys
 // <key>.<inner key>.
-func (f *fields) object(key string) map[string]json.RawMessage {
+func (f *Fields) object(key string) map[string]json.RawMessage {
 	raw, ok := f.raw[key]
 	if !ok {
 		f.missing = append(f.missing, key)
 		return nil
 	}
-	object, err := parseObject(raw)
+	object, err := ParseObject(raw)
 	if err != nil {
 		f.wrongType = append(f.wrongType, key+" "+err.Error())
 	}
 	return object
 }
 
-func (f *fields) absent(key string) bool {
+func (f *Fields) absent(key string) bool {
 	raw, ok := f.raw[key]
-	return !ok || isNull(raw)
+	return !ok || IsNull(raw)
 }
 
-func isNull(raw json.RawMessage) bool { return string(raw) == "null" }
+// IsNull reports whether a value is null.
+func IsNull(raw json.RawMessage) bool { return string(raw) == "null" }
 
-// want records an error for a key unless ok.
-func (f *fields) want(ok bool, key, rule string) {
+// Want records an error for a key unless ok.
+func (f *Fields) Want(ok bool, key, rule string) {
 	if !ok {
 		f.invalid = append(f.invalid, key+" "+rule)
 	}
 }
 
-// err returns the collected errors of one kind: wrong types before missing keys before
+// Err returns the collected errors of one kind: wrong types before missing keys before
 // invalid values, since an error of an earlier kind may cause those of a later one.
-func (f *fields) err() error {
+func (f *Fields) Err() error {
 	switch {
 	case len(f.wrongType) > 0:
 		return problem.New(problem.BadJSON, strings.Join(f.wrongType, "; "))

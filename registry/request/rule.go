@@ -1,4 +1,4 @@
-package registry
+package request
 
 import (
 	"encoding/json"
@@ -12,12 +12,12 @@ import (
 	"poked/registry/store"
 )
 
-// maxRuleIDBytes is a limit that the specification does not set.
-const maxRuleIDBytes = 255
+// MaxRuleIDBytes is a limit that the specification does not set.
+const MaxRuleIDBytes = 255
 
-// checkOwn refuses names that a user's own rule may not have. MSC4306 keeps postcontent for predefined
+// CheckOwn refuses names that a user's own rule may not have. MSC4306 keeps postcontent for predefined
 // rules.
-func checkOwn(name store.RuleName) error {
+func CheckOwn(name store.RuleName) error {
 	if name.Kind == pushrule.KindPostContent {
 		return problem.New(problem.InvalidParam, "users cannot make rules of the kind postcontent")
 	}
@@ -32,38 +32,38 @@ func checkRuleID(id string) error {
 		return problem.New(problem.InvalidParam, "a rule id must not begin with a dot, which marks predefined rules")
 	case strings.ContainsAny(id, `/\`):
 		return problem.New(problem.InvalidParam, "a rule id must not contain a slash or a backslash")
-	case len(id) > maxRuleIDBytes || !utf8.ValidString(id):
-		return problem.New(problem.InvalidParam, fmt.Sprintf("a rule id must have at most %d bytes of UTF-8", maxRuleIDBytes))
+	case len(id) > MaxRuleIDBytes || !utf8.ValidString(id):
+		return problem.New(problem.InvalidParam, fmt.Sprintf("a rule id must have at most %d bytes of UTF-8", MaxRuleIDBytes))
 	}
 	return nil
 }
 
-// parseRule reads the body that sets a rule. It ignores keys that do not apply to the
+// ParseRule reads the body that sets a rule. It ignores keys that do not apply to the
 // kind. An override or underride rule without conditions has an empty list, which always
 // matches.
-func parseRule(body []byte, name store.RuleName) (pushrule.Rule, error) {
-	f, err := parseFields(body)
+func ParseRule(body []byte, name store.RuleName) (pushrule.Rule, error) {
+	f, err := ParseFields(body)
 	if err != nil {
 		return pushrule.Rule{}, err
 	}
-	rule := pushrule.Rule{ID: name.ID, Enabled: true, Actions: f.actions()}
+	rule := pushrule.Rule{ID: name.ID, Enabled: true, Actions: f.Actions()}
 	switch name.Kind {
 	case pushrule.KindOverride, pushrule.KindUnderride:
 		rule.Conditions = f.conditions()
 	case pushrule.KindContent:
-		pattern := f.text("pattern")
+		pattern := f.Text("pattern")
 		rule.Pattern = &pattern
 	case pushrule.KindRoom, pushrule.KindSender, pushrule.KindPostContent:
 	}
-	return rule, f.err()
+	return rule, f.Err()
 }
 
-// actions reads the actions of a rule. It refuses unknown ones, since they would have no
+// Actions reads the actions of a rule. It refuses unknown ones, since they would have no
 // effect.
-func (f *fields) actions() []pushrule.Action {
+func (f *Fields) Actions() []pushrule.Action {
 	actions := []pushrule.Action{}
 	for i, raw := range f.list("actions") {
-		f.want(knownAction(raw), fmt.Sprintf("actions[%d]", i),
+		f.Want(knownAction(raw), fmt.Sprintf("actions[%d]", i),
 			`must be "notify", "dont_notify", "coalesce" or an object with the string set_tweak`)
 		actions = append(actions, pushrule.Action(raw))
 	}
@@ -75,31 +75,31 @@ func knownAction(raw json.RawMessage) bool {
 	if json.Unmarshal(raw, &text) == nil {
 		return text == "notify" || text == "dont_notify" || text == "coalesce"
 	}
-	object, err := parseObject(raw)
+	object, err := ParseObject(raw)
 	var tweak *string
 	return err == nil && json.Unmarshal(object["set_tweak"], &tweak) == nil && tweak != nil
 }
 
 // conditions reads the conditions of a rule. Unknown kinds are stored unchanged: they
 // never match here, but other clients of the user may support them.
-func (f *fields) conditions() []pushrule.Condition {
+func (f *Fields) conditions() []pushrule.Condition {
 	conditions := []pushrule.Condition{}
 	if f.absent("conditions") {
 		return conditions
 	}
 	for i, raw := range f.list("conditions") {
-		object, err := parseObject(raw)
+		object, err := ParseObject(raw)
 		var kind *string
-		f.want(err == nil && json.Unmarshal(object["kind"], &kind) == nil && kind != nil,
+		f.Want(err == nil && json.Unmarshal(object["kind"], &kind) == nil && kind != nil,
 			fmt.Sprintf("conditions[%d]", i), "must be an object with the string kind")
 		conditions = append(conditions, pushrule.Condition(raw))
 	}
 	return conditions
 }
 
-// parsePlace reads the query of a request that sets a rule. If both before and after are
+// ParsePlace reads the query of a request that sets a rule. If both before and after are
 // given, before wins and after is ignored, as the specification says.
-func parsePlace(query url.Values, name store.RuleName) (store.Place, error) {
+func ParsePlace(query url.Values, name store.RuleName) (store.Place, error) {
 	at := store.Place{Before: query.Get("before"), After: query.Get("after")}
 	if at.Before != "" {
 		at.After = ""

@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"poked/registry/auth"
 	"slices"
 	"testing"
+
+	"poked/registry/auth"
 )
 
 func TestAuthorizationHeader(t *testing.T) {

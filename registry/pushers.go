@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net/http"
 
 	"poked/events"
 	"poked/events/homeserver"
@@ -128,3 +129,44 @@ func (a *api) acknowledge(ctx context.Context, c *call) (any, error) {
 
 // created is an answer with status 201.
 type created struct{}
+
+// mergePushers returns the pushers of a user here and at the homeserver as clients see
+// them. One that is in both is shown as it is here.
+func mergePushers(user events.UserID, here []events.Pusher, there []homeserver.Pusher, states map[events.PusherID]events.PusherState, failures map[events.PusherID]string) []any {
+	list := make([]any, 0, len(here)+len(there))
+	both := map[[2]string]bool{}
+	for _, p := range here {
+		both[[2]string{p.AppID, p.Pushkey}] = true
+		shown := forClient(p)
+		id := events.NewPusherID(user, p.AppID, p.Pushkey)
+		if shown.pusherCondition = conditionOf(states[id]); p.Inactive {
+			shown.Reason = failures[id]
+		}
+		list = append(list, shown)
+	}
+	for i := range there {
+		if p := &there[i]; !both[[2]string{p.AppID, p.Pushkey}] {
+			list = append(list, p.Raw)
+		}
+	}
+	return list
+}
+
+// setOther answers pushers/set for what only the homeserver can have: a pusher of another
+// kind, or the removal of one with a name that the registry refuses. ours is the error
+// without such a homeserver.
+func (a *api) setOther(ctx context.Context, c *call, req *request.Set, ours error) (any, error) {
+	answer, err := a.upstream.setThere(ctx, c, func(ctx context.Context) error {
+		return a.store.DeletePusher(ctx, c.identity.UserID, req.Pusher.AppID, req.Pusher.Pushkey)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if answer == nil {
+		return nil, ours
+	}
+	if answer.Status == http.StatusNotFound && req.Remove {
+		return struct{}{}, nil
+	}
+	return answer, nil
+}

@@ -6,21 +6,26 @@
 //
 //	client ──pushers, pushrules──▶ api ─┐                 ┌─▶ outbox ──Put…──▶ PUSHERS, PUSH_RULES ──▶ dispatchers
 //	                                    ├─▶ store (SQL) ──┘      ▲
-//	NATS REJECTED, ACCOUNTS ────────────┘   one transaction:     └─ reconcile ◀──All… (both buckets)
+//	NATS REJECTED, ACCOUNTS ────────────┘   one transaction:     └─ compare ◀──All… (both buckets)
 //	                                        change, version, outbox
 //	client ──notifications──▶ api ──ListNotifications──▶ a dispatcher; NATS ROOMS
 //	       ──test push──────▶ api ──TestPusher─────────▶ a dispatcher ──▶ push gateway
 //
 // A request is routed by its escaped path (route.go), since a rule id may contain an
-// escaped slash. It passes authentication ([auth.Authenticator]), the user's rate limit,
-// validation (package request), and one transaction. Every failure becomes a [problem.Error],
-// and one function writes all answers.
+// escaped slash. It passes authentication, the user's rate limit, validation, and one
+// transaction. Every failure becomes a [problem.Error], and one function writes all answers.
 //
-// # Two buckets
+// # Where things are
 //
-// The registry publishes two values for each user: the pushers, and the push rules with
-// the ignored users and where the user wants no pokes. Each has a version, a bucket and rows in the outbox. Publishing,
-// comparing and repairing work the same for both (package outbox).
+// This package has the HTTP API, what is asked of the homeserver, and what puts the parts
+// together. None of the parts imports it:
+//
+//	auth      whose an access token is: a file, or the homeserver
+//	request   what clients may send, and its limits
+//	store     every statement on a table; database below it knows SQLite and PostgreSQL
+//	outbox    publishes what is stored to NATS, and compares both
+//	browsers  the key of Web Push, and browsers that have yet to acknowledge
+//	problem   the ways in which a request fails, with errcodes and statuses
 //
 // # Push rules
 //
@@ -30,6 +35,9 @@
 // If the homeserver publishes a user's m.push_rules, it owns the global rules: clients
 // see its ruleset, with the predefined rules that it lacks (pushrule.Ruleset.Completed),
 // and cannot change it here (403) until it withdraws it.
+//
+// What a homeserver publishes of its users' rules, or is asked for, is checked in one place
+// (accountdata.go).
 //
 // The operator may offer the predefined rules of proposals as well (Config.OfferRules): users
 // see and change them as those of the specification. What is offered is no user's, so it is
@@ -61,20 +69,16 @@
 //
 // With Config.Homeserver, the homeserver authenticates tokens (package auth) and
 // keeps the global push rules: requests for them are forwarded, and changed rules are
-// fetched and published like any other change (upstream.go). When a pusher is set, the
-// user's rules are fetched with the user's own token. Pushers that poked does not deliver
+// fetched and published like any other change (passed.go, upstream.go). When a pusher is set,
+// the user's rules are fetched with the user's own token. Pushers that poked does not deliver
 // are the homeserver's, and HTTP pushers that it has are moved here (theirpushers.go).
-// Requests that end devices are
-// watched if a proxy sends them here (watch.go); in any case the homeserver is asked
-// about every user and device in turn (recheck.go): quickly after a start or a hang
-// (missed.go), since clients went to the homeserver meanwhile. Receipts and redactions of a
-// homeserver that does not send them are published if a proxy sends them here
-// (reports.go). Imported users are published
-// once their rules are fetched. A logout wins over earlier requests: no answer
-// or request from before it restores a token or a pusher. If the homeserver is down, clients get 502; no pusher is
-// removed and nobody is logged out.
-//
-// # Guarantees
+// Requests that end devices are watched if a proxy sends them here (watch.go); in any case the
+// homeserver is asked about every user and device in turn (recheck.go): quickly after a start
+// or a hang (missed.go), since clients went to the homeserver meanwhile. Receipts and
+// redactions of a homeserver that does not send them are published if a proxy sends them here
+// (reports.go). Imported users are published once their rules are fetched. A logout wins over
+// earlier requests: no answer or request from before it restores a token or a pusher. If the
+// homeserver is down, clients get 502; no pusher is removed and nobody is logged out.
 //
 // # Several registries
 //
@@ -94,13 +98,15 @@
 //   - Rate limits count in each registry: with N of them a user has at most N times the rate
 //     and the burst. The same is true of requests with unknown tokens.
 //
+// # Guarantees
+//
 // G10: the store is asked about the user that the authenticator returned; no part of a
 // request can name another.
 //
 // G11: 200 is sent after the commit of a transaction that contains the change and a row of the
 // outbox. Unless NATS is away, the answer waits until the change is published, followed by an
-// [events.Barrier] in ROOMS, three seconds at most: an event which the homeserver sends after the answer is matched with the
-// change.
+// [events.Barrier] in ROOMS, three seconds at most: an event which the homeserver sends after
+// the answer is matched with the change.
 //
 // G9: logs and the history of removed pushers contain a digest of a pusher
 // ([events.PusherID]). Each request is logged as one line with the template of its path,

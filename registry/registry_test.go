@@ -3,8 +3,9 @@ package registry
 import (
 	"context"
 	"net/http"
-	"poked/registry/auth"
 	"testing"
+
+	"poked/registry/auth"
 )
 
 // TestRunServes checks that Run serves the listener that Open bound, answers a request

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -237,45 +236,4 @@ func (u *upstream) greet(ctx context.Context) error {
 			}
 		}
 	}
-}
-
-// mergePushers returns the pushers of a user here and at the homeserver as clients see
-// them. One that is in both is shown as it is here.
-func mergePushers(user events.UserID, here []events.Pusher, there []homeserver.Pusher, states map[events.PusherID]events.PusherState, failures map[events.PusherID]string) []any {
-	list := make([]any, 0, len(here)+len(there))
-	both := map[[2]string]bool{}
-	for _, p := range here {
-		both[[2]string{p.AppID, p.Pushkey}] = true
-		shown := forClient(p)
-		id := events.NewPusherID(user, p.AppID, p.Pushkey)
-		if shown.pusherCondition = conditionOf(states[id]); p.Inactive {
-			shown.Reason = failures[id]
-		}
-		list = append(list, shown)
-	}
-	for i := range there {
-		if p := &there[i]; !both[[2]string{p.AppID, p.Pushkey}] {
-			list = append(list, p.Raw)
-		}
-	}
-	return list
-}
-
-// setOther answers pushers/set for what only the homeserver can have: a pusher of another
-// kind, or the removal of one with a name that the registry refuses. ours is the error
-// without such a homeserver.
-func (a *api) setOther(ctx context.Context, c *call, req *request.Set, ours error) (any, error) {
-	answer, err := a.upstream.setThere(ctx, c, func(ctx context.Context) error {
-		return a.store.DeletePusher(ctx, c.identity.UserID, req.Pusher.AppID, req.Pusher.Pushkey)
-	})
-	if err != nil {
-		return nil, err
-	}
-	if answer == nil {
-		return nil, ours
-	}
-	if answer.Status == http.StatusNotFound && req.Remove {
-		return struct{}{}, nil
-	}
-	return answer, nil
 }

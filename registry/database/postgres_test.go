@@ -266,9 +266,10 @@ func leads(t *testing.T, s *pgserver.Server, address string) {
 	}
 	stop()
 	group.Wait()
-	if done, err := b.Alone(t.Context(), "test", func(context.Context) error { return nil }); !done || err != nil {
-		t.Errorf("done alone: %v %v", done, err)
-	}
+	eventstest.WaitFor(t, "the server to release the name, once it knows that the connection is closed", func() bool {
+		done, err := b.Alone(t.Context(), "test", func(context.Context) error { return nil })
+		return done && err == nil
+	})
 }
 
 // A process that is paused in a transaction does not hold up the others.

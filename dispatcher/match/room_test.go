@@ -163,6 +163,15 @@ func TestTitleFor(t *testing.T) {
 	}
 }
 
+// Most rooms are direct chats without a name: that of the other member is theirs as it is.
+func TestTitleOfDirectChatAllocatesNothing(t *testing.T) {
+	r := folded(memberEvent("@a:x", "join", "Alice"), memberEvent("@b:x", "join", ""))
+	title := r.titleFor("@b:x")
+	if n := testing.AllocsPerRun(100, func() { title = r.titleFor("@b:x") }); n > 0 || title != "Alice" {
+		t.Errorf("%v allocations for the title %q", n, title)
+	}
+}
+
 // An event has up to 256 KiB, and what a room keeps of it a few bytes: the rest must not stay in
 // memory for as long as the room does (G7).
 func TestG7RoomKeepsNoWholeEvents(t *testing.T) {

@@ -40,17 +40,34 @@ func (c *group) add(m *member) {
 	c.first = c.first[:min(len(c.first), heroCount+1)]
 }
 
-// without returns the first members and the count, both without a user, who is one of the
-// group if among is true.
-func (c *group) without(user events.UserID, among bool) (first []*member, count int) {
-	first, count = c.first, c.count
+// namesWithout joins the names of the first members other than a user, who is one of the group if
+// among is true: "A", "A and B", "A, B, C, D, E and 3 others". It returns "" if nobody is left.
+func (c *group) namesWithout(user events.UserID, among bool) string {
+	count := c.count
 	if among {
 		count--
 	}
-	if i := slices.IndexFunc(first, func(m *member) bool { return m.id == user }); i >= 0 {
-		first = slices.Concat(first[:i], first[i+1:])
+	items := make([]string, 0, heroCount+1)
+	for _, m := range c.first {
+		if m.id != user && len(items) < heroCount {
+			items = append(items, cmp.Or(m.displayName, string(m.id)))
+		}
 	}
-	return first[:min(len(first), heroCount)], count
+	switch rest := count - len(items); rest {
+	case 0:
+	case 1:
+		items = append(items, "1 other")
+	default:
+		items = append(items, strconv.Itoa(rest)+" others")
+	}
+	switch last := len(items) - 1; last {
+	case -1:
+		return ""
+	case 0: // a direct chat
+		return items[0]
+	default:
+		return strings.Join(items[:last], ", ") + " and " + items[last]
+	}
 }
 
 func (r *room) findHeroes() *heroes {
@@ -83,38 +100,17 @@ func (r *room) titleFor(user events.UserID) string {
 	if common && all.others != "" {
 		return all.others
 	}
-	if first, count := all.present.without(user, m != nil && isPresent(m)); count > 0 {
-		title := listNames(first, count)
+	if title := all.present.namesWithout(user, m != nil && isPresent(m)); title != "" {
 		if common {
 			all.others = title
 		}
 		return title
 	}
-	if first, count := all.departed.without(user, m != nil && hasLeft(m)); count > 0 {
-		return "Empty Room (was " + listNames(first, count) + ")"
+	if names := all.departed.namesWithout(user, m != nil && hasLeft(m)); names != "" {
+		return "Empty Room (was " + names + ")"
 	}
 	if r.joined == 0 {
 		return "" // nobody is known to be in it: nothing is known of the room
 	}
 	return "Empty Room"
-}
-
-// listNames joins names: "A", "A and B", "A, B, C, D, E and 3 others".
-func listNames(first []*member, count int) string {
-	var items []string
-	for _, m := range first {
-		items = append(items, cmp.Or(m.displayName, string(m.id)))
-	}
-	switch rest := count - len(items); rest {
-	case 0:
-	case 1:
-		items = append(items, "1 other")
-	default:
-		items = append(items, strconv.Itoa(rest)+" others")
-	}
-	last := len(items) - 1
-	if last == 0 {
-		return items[0]
-	}
-	return strings.Join(items[:last], ", ") + " and " + items[last]
 }

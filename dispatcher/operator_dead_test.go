@@ -99,6 +99,7 @@ func TestRetriedDeadLetterIsNotLost(t *testing.T) {
 		}
 	})
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		h.expire()
 		h.GatewayDown()
 		h.RetryDead()

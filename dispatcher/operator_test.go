@@ -12,6 +12,7 @@ import (
 
 func TestOperatorSeesAPusherThatLags(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		h.Register("@bob:x", "gw.test", "SECRET")
 		h.Start()
 		if s := h.OnePusher("@bob:x"); s.State != "idle" || !s.LastSuccess.IsZero() {

@@ -99,8 +99,9 @@ func Bubbles[H ~struct{ *Harness }]() (bubble func(*testing.T, func(*testing.T, 
 }
 
 // SpanHours makes hours of fake time cheap: NATS sends fewer heartbeats, and without a lease the
-// dispatcher writes none. Call it before start.
-func (h *Harness) SpanHours() { h.Server.Pulse, h.Alone = 2*time.Second, true }
+// dispatcher writes none. Its clock ticks every five seconds instead of four times a second: a test
+// of something that must happen sooner sets Server.Pulse after it. Call it before start.
+func (h *Harness) SpanHours() { h.Server.Pulse, h.Alone = 10*time.Second, true }
 
 // New returns a harness outside a bubble, for tests that need real time.
 func New(t *testing.T) *Harness {

@@ -76,9 +76,9 @@ type Config struct {
 	Credentials Credentials
 	Log         *slog.Logger // nil logs nothing
 	// Pulse is the interval of the server's heartbeats to a consumer without messages,
-	// and twice the interval of a follower's ticks. 0 means 500 ms, so that a consumer or
-	// server that is gone is noticed within two seconds. A longer one is for tests that
-	// span days.
+	// twice the interval of a follower's ticks, and a quarter of that of [Conn.Keep]. 0 means
+	// 500 ms, so that a consumer or server that is gone is noticed within two seconds. A
+	// longer one is for tests that span days.
 	Pulse time.Duration
 }
 

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// keepInterval is how often the streams are checked.
-	keepInterval = 2 * time.Second
+	// keepPulses is how many pulses there are between two checks of the streams: 2 s.
+	keepPulses = 4
 	// keepMisses is how many checks in a row must miss a stream before it is made anew: a
 	// new leader may not know it yet.
 	keepMisses = 2
@@ -58,7 +58,7 @@ type kept struct {
 // are called as after a lost connection.
 func (c *Conn) Keep(ctx context.Context, t Topology) error {
 	t.Streams = c.topology.Streams
-	tick := time.NewTicker(keepInterval)
+	tick := time.NewTicker(keepPulses * c.pulse)
 	defer tick.Stop()
 	for {
 		anew := false

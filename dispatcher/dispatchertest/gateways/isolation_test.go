@@ -90,6 +90,7 @@ func TestG4HangingPusherDoesNotHoldUpItsPartition(t *testing.T) {
 // their own next try.
 func TestG5RecoveryWakesAllLaggingPushers(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		users := []events.UserID{"@alice:x"}
 		for i := range 30 {
 			user := events.UserID(fmt.Sprintf("@u%d:x", i))

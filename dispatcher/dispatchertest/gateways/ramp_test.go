@@ -126,6 +126,7 @@ func TestG5FlappingGatewayCostsLittle(t *testing.T) {
 func TestG5ProbeWhosePusherIsRemoved(t *testing.T) {
 	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		users := append([]events.UserID{"@alice:x"}, h.RegisterMany(5, "gw.test", "u")...)
 		h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 			if p.Host == "gw.test" {

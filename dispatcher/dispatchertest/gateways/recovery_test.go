@@ -62,6 +62,7 @@ func TestG5LonePusherCatchesUpSoon(t *testing.T) {
 func TestG6PauseOutlivesARestart(t *testing.T) {
 	eventstest.Long(t)
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Register("@carol:x", "gw.test", "carol")
 		h.Start()

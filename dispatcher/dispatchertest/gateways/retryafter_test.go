@@ -72,7 +72,8 @@ func TestG6RetryAfterIsNeverUndercut(t *testing.T) {
 func askOnce(h *harness, status int, value func(now time.Time) string, long time.Duration) {
 	h.T.Helper()
 	h.SpanHours()
-	h.Config.Slots = 2 // so that some pokes are queued when the answer arrives
+	h.Server.Pulse = 2 * time.Second // the next try is to come on time
+	h.Config.Slots = 2               // so that some pokes are queued when the answer arrives
 	users := append([]events.UserID{"@alice:x"}, h.RegisterMany(20, "gw.test", "u")...)
 	asked := false
 	h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {

@@ -90,6 +90,7 @@ func TestCallAloneIsAPokeLikeAnyOther(t *testing.T) {
 // It also goes first at a pusher that lags, and does not wait for the backoff of what failed before it.
 func TestG3CallGoesFirstAtAPusherThatLags(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		h.called()
 		h.Register("@carol:x", "gw.test", "carol") // the gateway works
 		h.Room("!s", "@alice:x", "@carol:x")
@@ -147,6 +148,7 @@ func TestCallThatIsOverDoesNotRing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(_ *testing.T, h *harness) {
+				h.SpanHours()
 				h.called()
 				say(h)
 				<-time.After(5 * time.Minute)
@@ -160,6 +162,7 @@ func TestCallThatIsOverDoesNotRing(t *testing.T) {
 // call which is over.
 func TestG1NewestOfARoomIsNoCallThatIsOver(t *testing.T) {
 	bubble(t, func(_ *testing.T, h *harness) {
+		h.SpanHours()
 		h.Config.CatchUpLimit = 5
 		h.called()
 		h.GatewayDown()
@@ -176,6 +179,7 @@ func TestG1NewestOfARoomIsNoCallThatIsOver(t *testing.T) {
 func TestG2CallIsNotSentAgainAfterACrash(t *testing.T) {
 	eventstest.Long(t)
 	bubble(t, func(_ *testing.T, h *harness) {
+		h.SpanHours()
 		h.called()
 		h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
 			if p.EventID != "$call" {
@@ -199,6 +203,7 @@ func TestG2CallIsNotSentAgainAfterACrash(t *testing.T) {
 // A call that the gateway refuses holds up nothing: it is tried again in its turn.
 func TestG13RefusedCallHoldsUpNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		h.called()
 		h.GatewayDown()
 		h.Say("!r", "@alice:x", 0, 2)
@@ -222,6 +227,7 @@ func TestG13RefusedCallHoldsUpNothing(t *testing.T) {
 // Without --rings a call is a notification like any other.
 func TestCallsWithoutRings(t *testing.T) {
 	bubble(t, func(_ *testing.T, h *harness) {
+		h.SpanHours()
 		h.Config.Rings = false
 		h.called()
 		h.GatewayDown()

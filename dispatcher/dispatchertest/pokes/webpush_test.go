@@ -306,6 +306,7 @@ func TestPushServiceThatRefusesOurKeyRemovesNobody(t *testing.T) {
 // browsers may be away.
 func TestPushServiceWithoutRoomIsNotDown(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		h.WithVAPID()
 		for i := range 5 {
 			h.RegisterAll(events.UserID(fmt.Sprintf("@user%d:x", i)), h.Gateway.Browser("gw.test", nil))

@@ -147,6 +147,8 @@ func TestReadElsewhereWhileAPusherLags(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		t.Run(fmt.Sprint(crash), func(t *testing.T) {
 			bubble(t, func(_ *testing.T, h *harness) {
+				h.SpanHours()
+				h.Server.Pulse = time.Second // a receipt is applied before the next
 				h.registerClears()
 				h.Start()
 				for _, room := range []events.RoomID{"!r", "!s", "!q"} {

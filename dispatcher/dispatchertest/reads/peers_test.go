@@ -213,6 +213,7 @@ func peersOfGateways() []peerCase {
 			}
 		}, "key:r-0:1", "tuwunel drops the poke; ours waits for a day, in case the operator allows the URL"},
 		{tuwunelPush + "verify_missing_pusher_reap", "what waits for a pusher that is removed goes", func(h *harness) {
+			h.SpanHours()
 			h.begin("")
 			h.Gateway.Answer(dispatchertest.Always(eventstest.Reply{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"600"}}}))
 			h.Say(peerRoom, "@alice:x", 0, 1)

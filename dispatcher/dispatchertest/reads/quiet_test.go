@@ -41,6 +41,7 @@ func (h *harness) got(pushkey, delivered, badges string) {
 // poked, also not later: when it is off again the count is right already.
 func TestDoNotDisturbHoldsPokesAsUnread(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		h.RegisterAll("@bob:x", events.Pusher{Pushkey: "bob"}, events.Pusher{
 			Pushkey: "own", Data: []byte(`{"url":"http://gw.test/_matrix/push/v1/notify","disable_badge_count":true}`),
 		})
@@ -95,6 +96,7 @@ func TestDoNotDisturbOfARoomAndHighlights(t *testing.T) {
 // the way of what is.
 func TestDoNotDisturbHoldsWhatWaits(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Start()
 		h.Room("!r", "@alice:x", "@bob:x")
@@ -117,6 +119,7 @@ func TestDoNotDisturbHoldsWhatWaits(t *testing.T) {
 // A poke that is refused is compared with none of a room that is quiet (G13).
 func TestDoNotDisturbIsHeededBehindARefusedPoke(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Start()
 		h.Room("!r", "@alice:x", "@bob:x")

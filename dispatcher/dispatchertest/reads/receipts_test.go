@@ -244,6 +244,7 @@ func TestUnreadableReceiptsAreKept(t *testing.T) {
 // it is published live.
 func TestHistoricalEventMayBePublishedLive(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
+		h.SpanHours()
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Start()
 		h.Room("!r", "@alice:x")

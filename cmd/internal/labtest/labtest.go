@@ -10,6 +10,7 @@ import (
 	"poked/cmd/internal/child"
 	"poked/cmd/internal/cli"
 	"poked/cmd/internal/clitest"
+	"poked/events/eventstest"
 )
 
 // program returns a part of pokelab: the subcommands of a package, and those that a child
@@ -37,5 +38,6 @@ func Main[Commands any](m *testing.M) {
 		fmt.Fprintln(os.Stderr, "set up the tests:", err)
 		os.Exit(1) //nolint:forbidigo,revive // no test has started that could fail
 	}
+	eventstest.RareGC()
 	m.Run()
 }

@@ -1,7 +1,6 @@
 package stream_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -156,12 +155,13 @@ func TestNewestLike(t *testing.T) {
 }
 
 func TestSentAt(t *testing.T) {
-	ev := events.RoomEvent{Raw: json.RawMessage(`{"origin_server_ts":1795370079981}`)}
-	if got := ev.SentAt().UnixMilli(); got != 1795370079981 {
-		t.Errorf("sent at %d", got)
-	}
-	ev.Raw = json.RawMessage(`{"origin_server_ts":"soon"}`)
-	if got := ev.SentAt(); !got.IsZero() {
-		t.Errorf("sent at %v", got)
+	for ts, want := range map[string]int64{"1795370079981": 1795370079981, `"soon"`: 0} {
+		ev, err := events.ParseRoomEvent([]byte(`{"event_id":"$1","room_id":"!r","type":"m.room.message","sender":"@a:x","origin_server_ts":` + ts + `,"content":{}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := ev.SentAt(); at.IsZero() != (want == 0) || want != 0 && at.UnixMilli() != want {
+			t.Errorf("%s: sent at %v", ts, at)
+		}
 	}
 }

@@ -24,6 +24,7 @@ func forRetirement(t *testing.T, test func(t *testing.T, r *retirement)) {
 	t.Helper()
 	bubble(t, func(t *testing.T, h *harness) {
 		h.SpanHours()
+		h.Server.Pulse = time.Minute // it takes half a day
 		h.Topology.TraceFor, h.Topology.TraceBytes = 24*time.Hour, 64<<20
 		h.Config.RetireAfter = 4 * time.Hour
 		h.Register("@bob:x", "gw.test", "bob", "too")

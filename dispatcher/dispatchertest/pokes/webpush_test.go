@@ -269,6 +269,7 @@ func (h *harness) happened(class string) bool {
 func TestPushServiceThatRefusesOurKeyRemovesNobody(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
 		h.SpanHours()
+		h.Server.Pulse = time.Minute // it takes hours
 		h.WithVAPID()
 		for i := range 5 {
 			h.RegisterAll(events.UserID(fmt.Sprintf("@user%d:x", i)), h.Gateway.Browser("gw.test", nil))
@@ -415,6 +416,7 @@ func TestG4HangingPushServiceDelaysOnlyItself(t *testing.T) {
 func TestBrowsersShareASignature(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
 		h.SpanHours()
+		h.Server.Pulse = time.Minute // it takes hours
 		h.WithVAPID()
 		h.RegisterAll("@bob:x", h.Gateway.Browser("gw.test", nil), h.Gateway.Browser("gw.test", nil))
 		h.Start()

@@ -192,7 +192,7 @@ func (c *catchUpReader) give(a *ask, read bodies) {
 			g.items = append(g.items, logItem{seq: p.seq, room: p.room, n: *n})
 		}
 	}
-	g.end, g.thinTo, g.read = a.choice.end, a.choice.thinTo, true
+	g.end, g.thinTo, g.readFor, g.read = a.choice.end, a.choice.thinTo, a.target, true
 	if n := a.choice.passedOver; n > 0 {
 		g.waiting, g.counted = notCounted, false
 		g.olderTo = max(g.olderTo, a.choice.olderTo)

@@ -40,11 +40,12 @@ type lag struct {
 
 	items      []logItem // read from the log, to be sent in this turn
 	end        uint64    // the position once they are sent
+	readFor    uint64    // the target when the log was read last
 	read       bool      // items and end are what the log holds from position on
 	unreadable bool      // the log could not be read
 	skip       chan bool // an operator waits for the next poke to be put aside
 	calls      *calls    // those go before all else; nil if there are none
-	looked     bool      // trying what comes after the next notification has proved nothing
+	looked     bool      // trying far beyond the next notification has proved nothing
 	wakes      bool      // a new notification is tried at once
 	contrast   uint8     // tries of the next notification before which the gateway took others of its app
 }

@@ -63,9 +63,9 @@ func (g *lag) tried(out poke.Outcome) int {
 	return g.attempts + 1
 }
 
-// looks returns how many refusals in a row the lane may look past in this try. Until that has
-// proved something for the lane, it looks far only after enough tries, and then after twice
-// as many each time: a pusher that is always refused costs its gateway little.
+// looks returns how many refusals in a row the lane may look past in this try. Once it has looked
+// far in vain, it does so again only after twice as many tries each time, and no further than one
+// poke after every other one: a pusher that is always refused costs its gateway little.
 func (l *lane) looks(p *outgoing, out poke.Outcome) int {
 	tried, enough := l.lag.tried(out), l.enoughTries(out)
 	switch {
@@ -73,11 +73,8 @@ func (l *lane) looks(p *outgoing, out poke.Outcome) int {
 		return 0
 	case l.refusal == out.Failure():
 		return readingLimit
-	case tried%enough != 0 || bits.OnesCount(uint(tried/enough)) != 1:
-		if l.lag.looked && (tried-enough)%2 != 0 {
-			return 0
-		}
-		return 1
+	case l.lag.looked && (tried%enough != 0 || bits.OnesCount(uint(tried/enough)) != 1):
+		return 1 - (tried-enough)%2
 	case time.Since(p.took) < recently || l.othersTaken(p):
 		return readingLimit
 	}
@@ -109,7 +106,7 @@ func (d *Deliverer) lookPast(s *sender, l *lane, p *outgoing, out poke.Outcome) 
 		return out
 	}
 	if len(p.past) > 0 {
-		l.lookedInVain(len(p.past))
+		l.lookedInVain(len(p.past), p.seq)
 	}
 	for range p.past {
 		d.Counts.outcome(refusal, false, 0)
@@ -118,16 +115,17 @@ func (d *Deliverer) lookPast(s *sender, l *lane, p *outgoing, out poke.Outcome) 
 	return out
 }
 
-// lookedInVain records that the lane looked past some refusals, and has proved nothing.
-func (l *lane) lookedInVain(n int) {
+// lookedInVain records that the lane looked past n refusals, up to a notification, and has proved
+// nothing. If that was all there is, and little, what comes next may prove something.
+func (l *lane) lookedInVain(n int, upTo uint64) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
 	if l.refusal != (poke.Failure{}) && n < farLook {
 		return // these may all be refused like the one before
 	}
 	l.refusal = poke.Failure{}
-	if l.lag != nil {
-		l.lag.looked = true
+	if g := l.lag; g != nil {
+		g.looked = g.looked || n >= farLook || l.after(upTo) >= 0
 	}
 }
 
@@ -139,8 +137,14 @@ func (l *lane) refusedAlone(now time.Time, out poke.Outcome) {
 		return
 	}
 	enough := l.enoughTries(out)
-	if g.wakes = g.attempts >= enough && !g.looked; g.attempts < enough && l.refusal == out.Failure() {
+	switch {
+	case g.attempts < enough && l.refusal == out.Failure():
 		g.nextTry = now.Add(poke.ScheduleOf(poke.Retry).Wait(g.attempts)) // likely so
+	case g.attempts < enough || g.looked:
+	case g.target > g.readFor: // it came during this try
+		g.nextTry = now
+	default:
+		g.wakes = true
 	}
 }
 

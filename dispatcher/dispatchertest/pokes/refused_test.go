@@ -176,3 +176,27 @@ func TestG13RefusedBadgeDelaysNothing(t *testing.T) {
 		h.CaughtUp()
 	})
 }
+
+// What the lane looks past may be refused as well, with nothing behind it yet: the next poke is
+// tried as soon as it comes, and proves the case.
+func TestG13RefusedPokesComeBeforeOthers(t *testing.T) {
+	for _, bad := range []int{2, 4} { // fewer and as many as it looks past at a gateway that takes nothing else
+		forEachRefusal(t, func(t *testing.T, h *harness, status int) {
+			h.Register("@bob:x", "gw.test", "bob")
+			h.Start()
+			h.Room("!bad", "@alice:x", "@bob:x")
+			h.Room("!r", "@alice:x", "@bob:x")
+			h.Gateway.Answer(refusesWith(status, func(p eventstest.Poke) bool { return p.RoomID == "!bad" }))
+			for i := range bad {
+				h.Say("!bad", "@alice:x", i, 1)
+				<-time.After(goesOn)
+			}
+			h.Say("!r", "@alice:x", 0, 1)
+			<-time.After(time.Minute)
+			if got := h.Delivered("bob"); got != "r-0" {
+				t.Errorf("after %d refused ones bob got %q", bad, got)
+			}
+			h.CaughtUp()
+		})
+	}
+}

@@ -44,26 +44,29 @@ type life struct {
 // StartServer starts a server that ends with the test.
 func StartServer(t testing.TB) *Server {
 	t.Helper()
-	emptyPools()
+	inside := inBubble()
+	if before := outside.Swap(!inside); before && inside {
+		EmptyPools()
+	}
 	s := &Server{t: t, dir: filesDir(t)}
 	s.Start()
+	if inside {
+		t.Cleanup(EmptyPools) // after the server and what uses it
+	}
 	t.Cleanup(s.Stop)
 	return s
 }
 
-// emptyPools empties every sync.Pool: nats.go keeps timers in one, and a timer that was
+// EmptyPools empties every sync.Pool: nats.go keeps timers in one, and a timer that was
 // made inside a bubble must not be used outside of that bubble. It takes two collections to
-// empty a pool, which tests that never use bubbles are spared.
-func emptyPools() {
-	if inside := inBubble(); !bubbled.Swap(inside) && !inside {
-		return
-	}
+// empty a pool. A test that starts a server without [StartServer] calls it first.
+func EmptyPools() {
 	runtime.GC()
 	runtime.GC()
 }
 
-// bubbled reports whether the last server was started inside a bubble.
-var bubbled atomic.Bool //nolint:gochecknoglobals // of the process, as are the pools
+// outside reports whether the last server was started outside of bubbles.
+var outside atomic.Bool //nolint:gochecknoglobals // of the process, as are the pools
 
 // inBubble reports whether the test runs inside a bubble, where time begins in the year
 // 2000 ([synctest.Test]).

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
@@ -23,8 +22,7 @@ func TestMain(m *testing.M) {
 // startPoked starts a NATS server with poked's streams for an example. It returns the
 // server's URL and a function that stops it.
 func startPoked() (url string, stop func()) {
-	runtime.GC() // nats.go keeps timers in a pool; those that belong to the
-	runtime.GC() // bubbles of earlier tests must not be used here
+	eventstest.EmptyPools()
 	must := func(err error) {
 		if err != nil {
 			panic(err) //nolint:forbidigo // an example has no t to fail

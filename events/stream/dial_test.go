@@ -29,6 +29,7 @@ import (
 // startListening starts a server that listens on loopback and returns its URL.
 func startListening(t *testing.T, options *server.Options) string {
 	t.Helper()
+	eventstest.EmptyPools()
 	options.Host, options.Port, options.NoLog, options.NoSigs = "127.0.0.1", server.RANDOM_PORT, true, true
 	ns, err := server.NewServer(options)
 	if err != nil {
@@ -199,6 +200,7 @@ func TestNkey(t *testing.T) {
 func TestPasswordThatIsWrongForAWhile(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
+	eventstest.EmptyPools()
 	options := func(password string) *server.Options {
 		return &server.Options{
 			Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, Username: "poked", Password: password,

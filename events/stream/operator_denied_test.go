@@ -17,6 +17,7 @@ import (
 func TestG14OperatorServiceIsRetried(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
+	eventstest.EmptyPools()
 	user := func(deny ...string) *server.User {
 		return &server.User{Username: "d", Password: "d", Permissions: &server.Permissions{
 			Subscribe: &server.SubjectPermission{Allow: []string{">"}, Deny: deny},

@@ -45,7 +45,7 @@ type lag struct {
 	unreadable bool      // the log could not be read
 	skip       chan bool // an operator waits for the next poke to be put aside
 	calls      *calls    // those go before all else; nil if there are none
-	looked     bool      // trying far beyond the next notification has proved nothing
+	looked     looked    // how far it has tried what comes after the next notification, in vain
 	wakes      bool      // a new notification is tried at once
 	contrast   uint8     // tries of the next notification before which the gateway took others of its app
 }
@@ -59,7 +59,7 @@ func (g *lag) pass(seq uint64, delivered bool) {
 		g.items = g.items[1:]
 	}
 	g.moveTo(seq)
-	g.contrast, g.looked, g.wakes = 0, false, false
+	g.contrast, g.looked, g.wakes = 0, lookedNot, false
 	if delivered {
 		g.attempts, g.alone, g.failure = 0, 0, poke.Failure{}
 	}
@@ -91,6 +91,9 @@ func (g *lag) grow(seq uint64) (more bool) {
 		return false // one that was left open is read again, below the target
 	}
 	g.target = seq
+	if g.looked == lookedAll {
+		g.looked = lookedNot
+	}
 	if g.waiting != notCounted {
 		g.waiting++
 	}

@@ -63,9 +63,18 @@ func (g *lag) tried(out poke.Outcome) int {
 	return g.attempts + 1
 }
 
-// looks returns how many refusals in a row the lane may look past in this try. Once it has looked
-// far in vain, it does so again only after twice as many tries each time, and no further than one
-// poke after every other one: a pusher that is always refused costs its gateway little.
+// looked is how far a lane has looked past a refused poke, and has proved nothing.
+type looked uint8
+
+const (
+	lookedNot looked = iota
+	lookedAll        // at all that there is: what comes next may prove something
+	lookedFar        // as far as it may
+)
+
+// looks returns how many refusals in a row the lane may look past in this try. It looks far only
+// if something has come since it did so in vain, and in the end after twice as many tries each
+// time: a pusher that is always refused costs its gateway little.
 func (l *lane) looks(p *outgoing, out poke.Outcome) int {
 	tried, enough := l.lag.tried(out), l.enoughTries(out)
 	switch {
@@ -73,7 +82,7 @@ func (l *lane) looks(p *outgoing, out poke.Outcome) int {
 		return 0
 	case l.refusal == out.Failure():
 		return readingLimit
-	case l.lag.looked && (tried%enough != 0 || bits.OnesCount(uint(tried/enough)) != 1):
+	case l.lag.looked != lookedNot && (tried%enough != 0 || bits.OnesCount(uint(tried/enough)) != 1):
 		return 1 - (tried-enough)%2
 	case time.Since(p.took) < recently || l.othersTaken(p):
 		return readingLimit
@@ -116,7 +125,7 @@ func (d *Deliverer) lookPast(s *sender, l *lane, p *outgoing, out poke.Outcome) 
 }
 
 // lookedInVain records that the lane looked past n refusals, up to a notification, and has proved
-// nothing. If that was all there is, and little, what comes next may prove something.
+// nothing.
 func (l *lane) lookedInVain(n int, upTo uint64) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
@@ -124,8 +133,12 @@ func (l *lane) lookedInVain(n int, upTo uint64) {
 		return // these may all be refused like the one before
 	}
 	l.refusal = poke.Failure{}
-	if g := l.lag; g != nil {
-		g.looked = g.looked || n >= farLook || l.after(upTo) >= 0
+	switch g := l.lag; {
+	case g == nil:
+	case n >= farLook:
+		g.looked = lookedFar
+	case l.after(upTo) < 0 && g.target == g.readFor && g.looked == lookedNot:
+		g.looked = lookedAll
 	}
 }
 
@@ -140,7 +153,7 @@ func (l *lane) refusedAlone(now time.Time, out poke.Outcome) {
 	switch {
 	case g.attempts < enough && l.refusal == out.Failure():
 		g.nextTry = now.Add(poke.ScheduleOf(poke.Retry).Wait(g.attempts)) // likely so
-	case g.attempts < enough || g.looked:
+	case g.attempts < enough || g.looked == lookedFar:
 	case g.target > g.readFor: // it came during this try
 		g.nextTry = now
 	default:

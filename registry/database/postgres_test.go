@@ -56,8 +56,11 @@ func TestPostgres(t *testing.T) {
 	t.Run("tls", func(t *testing.T) { encrypted(t, s) })
 	t.Run("hold", func(t *testing.T) { holds(t, s, address) })
 	t.Run("lead", func(t *testing.T) { leads(t, s, address) })
-	t.Run("paused in a transaction", func(t *testing.T) { pausedInTransaction(t, address) })
-	t.Run("changes lock each other out", func(t *testing.T) { collisions(t, address) })
+	t.Run("waiting", func(t *testing.T) { // at the same time, each in a database of its own
+		sqlOn(t, s, "postgres", "CREATE DATABASE other")
+		t.Run("paused in a transaction", func(t *testing.T) { t.Parallel(); pausedInTransaction(t, address) })
+		t.Run("changes lock each other out", func(t *testing.T) { t.Parallel(); collisions(t, s.SocketURL("other")) })
+	})
 	t.Run("exclusive", func(t *testing.T) { exclusive(t, address) })
 	t.Run("restarted", func(t *testing.T) { restarted(t, s, address) })
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"poked/events"
+	"poked/events/wait"
 )
 
 // backlogWriter writes the records of the lanes of one partition. Its goroutine holds no
@@ -36,10 +37,7 @@ func (w *backlogWriter) add(l *lane) {
 		w.due = append(w.due, l)
 	}
 	delete(w.later, l)
-	select {
-	case w.some <- struct{}{}:
-	default: // the writer wakes up already
-	}
+	wait.Wake(w.some)
 }
 
 // again schedules the writes that failed before.

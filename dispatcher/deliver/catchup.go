@@ -8,6 +8,7 @@ import (
 
 	"poked/dispatcher/directory"
 	"poked/events"
+	"poked/events/wait"
 )
 
 const (
@@ -65,10 +66,7 @@ func (c *catchUpReader) want(l *lane, urgent bool) {
 	} else {
 		c.waiting = append(c.waiting, l)
 	}
-	select {
-	case c.some <- struct{}{}:
-	default:
-	}
+	wait.Wake(c.some)
 }
 
 func (c *catchUpReader) run(ctx context.Context) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"runtime"
 	"time"
+
+	"poked/events/wait"
 )
 
 // ownDelay is how late this process runs what is due, because its processor time is short:
@@ -41,10 +43,7 @@ func (o *ownDelay) begin(now time.Time) {
 		return
 	}
 	o.due = now.Add(delayInterval)
-	select {
-	case o.starts <- struct{}{}:
-	default: // it has not stopped yet
-	}
+	wait.Wake(o.starts)
 }
 
 // ran records that the clock ran.

@@ -9,6 +9,7 @@ import (
 	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/stream"
+	"poked/events/wait"
 )
 
 // pause stops requests to a gateway until a time, unless it is paused for longer already.
@@ -74,10 +75,7 @@ func (gs *Gateways) announce(g *gateway, now time.Time) {
 		return
 	}
 	gs.unshared[g] = struct{}{}
-	select {
-	case gs.announced <- struct{}{}:
-	default: // SharePauses wakes up already
-	}
+	wait.Wake(gs.announced)
 }
 
 // takeUnshared returns the pauses that have yet to be shared. For the other dispatchers a

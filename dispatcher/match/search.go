@@ -86,10 +86,7 @@ func (q *searches) add(s search, msg partition.Message, room events.RoomID) bool
 		q.receipts[s.room]++
 	}
 	q.queue = append(q.queue, &s)
-	select {
-	case q.wake <- struct{}{}:
-	default: // run has been woken already
-	}
+	wait.Wake(q.wake)
 	return true
 }
 

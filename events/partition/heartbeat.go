@@ -68,10 +68,7 @@ func (h *heartbeat) run(ctx context.Context) {
 
 // atOnce requests a heartbeat without waiting for the interval.
 func (h *heartbeat) atOnce() {
-	select {
-	case h.now <- struct{}{}:
-	default: // it is about to
-	}
+	wait.Wake(h.now)
 }
 
 // beat writes a heartbeat, and returns the pause before the next one.

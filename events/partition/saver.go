@@ -55,10 +55,7 @@ func (s *saver) took() {
 	many := s.unsaved == hurryAt
 	s.mu.Unlock()
 	if many {
-		select {
-		case s.many <- struct{}{}:
-		default: // it will look anyway
-		}
+		wait.Wake(s.many)
 	}
 }
 

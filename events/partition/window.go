@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"poked/events/stream"
+	"poked/events/wait"
 )
 
 // refreshAfter is how many messages of NOTIFICATIONS a stored position may leave to a
@@ -154,18 +155,12 @@ func (w *window) finish(seq uint64) {
 
 // wakeUp wakes the follower up.
 func (w *window) wakeUp() {
-	select {
-	case w.wake <- struct{}{}:
-	default: // a wake-up is waiting already
-	}
+	wait.Wake(w.wake)
 }
 
 // note tells the saver that the position has changed.
 func (w *window) note() {
-	select {
-	case w.changes <- struct{}{}:
-	default: // it will look anyway
-	}
+	wait.Wake(w.changes)
 }
 
 // finishPart marks one of the users of an open message as done.

@@ -61,10 +61,7 @@ func (g *Group) NewWorker(id string) *Worker {
 func (w *Worker) Lease() *Lease { return w.beat.lease }
 
 func (w *Worker) wakeUp() {
-	select {
-	case w.wake <- struct{}{}:
-	default: // it is about to wake
-	}
+	wait.Wake(w.wake)
 }
 
 // Share owns this worker's share of the partitions until ctx ends, and then gives them

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/valyala/fasthttp"
-
 	"poked/dispatcher/directory"
 	"poked/dispatcher/poke"
 	"poked/events"
@@ -75,7 +73,7 @@ func benchUser(seq uint64) events.UserID {
 // benchDeliverer returns a deliverer that follows nothing, whose users have a pusher each.
 func benchDeliverer(b *testing.B) *Deliverer {
 	b.Helper()
-	url := quickGateway(b)
+	url := eventstest.QuickGateway(b)
 	policy, err := pushgateway.NewPolicy([]string{"127.0.0.1"}, nil, true)
 	if err != nil {
 		b.Fatal(err)
@@ -109,21 +107,4 @@ func benchDeliverer(b *testing.B) *Deliverer {
 		b.Fatal(err)
 	}
 	return d
-}
-
-// quickGateway starts a push gateway that takes every poke, and returns its URL.
-func quickGateway(b *testing.B) string {
-	b.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	server := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString(`{"rejected":[]}`) }}
-	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(listener) })
-	b.Cleanup(func() {
-		_ = listener.Close()
-		serving.Wait()
-	})
-	return "http://" + listener.Addr().String() + pushgateway.NotifyPath
 }

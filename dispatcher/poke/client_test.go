@@ -15,8 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/valyala/fasthttp"
-
+	"poked/events/eventstest"
 	"poked/events/pushgateway"
 )
 
@@ -24,7 +23,7 @@ import (
 // server. It is the reason why pokes are sent with fasthttp.
 func BenchmarkClient(b *testing.B) {
 	body := []byte(`{"notification":{"devices":[],"content":"` + strings.Repeat("x", 700) + `"}}`)
-	url := quickGateway(b)
+	url := eventstest.QuickGateway(b)
 	b.Run("fasthttp", func(b *testing.B) {
 		c := NewClient((&net.Dialer{}).DialContext, time.Minute, 64)
 		inParallel(b, func() (err error) {
@@ -43,24 +42,6 @@ func BenchmarkClient(b *testing.B) {
 			return errors.Join(err, resp.Body.Close())
 		})
 	})
-}
-
-// quickGateway starts a push gateway that takes every poke, for benchmarks, and returns its URL.
-func quickGateway(b *testing.B) string {
-	b.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	server := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString(`{"rejected":[]}`) }}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	b.Cleanup(func() {
-		if err := errors.Join(listener.Close(), <-served); err != nil {
-			b.Log(err)
-		}
-	})
-	return "http://" + listener.Addr().String() + pushgateway.NotifyPath
 }
 
 // inParallel measures post with 32 requests in flight.

@@ -17,7 +17,7 @@ import (
 // another one. cpu-µs/op is the processor time of both sides.
 func BenchmarkPush(b *testing.B) {
 	message := []byte(`{"devices":[],"content":"` + strings.Repeat("x", 700) + `"}`)
-	url := quickGateway(b)
+	url := eventstest.QuickGateway(b)
 	c := NewClient((&net.Dialer{}).DialContext, time.Minute, 64)
 	subscriptions := make([]*webpush.Subscription, 1000)
 	for i := range subscriptions {

@@ -42,7 +42,11 @@ func (k *readMarker) set(read events.Read) {
 		if k.threads == nil {
 			k.threads = map[events.EventID]uint64{}
 		}
-		k.threads[copyOf(read.Thread)] = max(k.threads[read.Thread], read.UpTo)
+		upTo, known := k.threads[read.Thread]
+		if !known {
+			read.Thread = copyOf(read.Thread)
+		}
+		k.threads[read.Thread] = max(upTo, read.UpTo)
 	}
 }
 

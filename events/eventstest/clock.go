@@ -34,7 +34,7 @@ const rareGC = 400
 // Prepare makes a test process ready for bubbles: it keeps nats-server from starting
 // its process-wide clock, whose goroutine no bubble could wait for, and from reporting its
 // load, and the race detector from crashing. It also makes garbage collections rare, unless
-// GOGC is set.
+// GOGC is set, and runs the tests on one processor, unless GOMAXPROCS is set.
 func Prepare() {
 	accessTimeUsers.Add(1)
 	statsInterval = 24 * time.Hour

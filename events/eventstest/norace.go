@@ -2,5 +2,16 @@
 
 package eventstest
 
-// oneAtATime is needed only with the race detector.
-func oneAtATime() {}
+import (
+	"os"
+	"runtime"
+)
+
+// oneAtATime makes one goroutine run at a time, unless GOMAXPROCS is set. In a bubble hardly two
+// have work at the same moment: a second processor wakes up for each message, for a third more
+// processor time, and takes it from another package's tests.
+func oneAtATime() {
+	if _, set := os.LookupEnv("GOMAXPROCS"); !set {
+		runtime.GOMAXPROCS(1)
+	}
+}

@@ -13,7 +13,7 @@ import (
 // for its NATS and then needs little CPU time.
 func TestMain(m *testing.M) {
 	_ = flag.Set("test.parallel", "16") // a flag on the command line overrides it
-	eventstest.RareGC()
+	eventstest.Cheap()
 	m.Run()
 	if err := postgres.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

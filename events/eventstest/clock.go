@@ -1,8 +1,6 @@
 package eventstest
 
 import (
-	"os"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,26 +25,10 @@ var accessTimeUsers atomic.Int64 //nolint:gochecknoglobals // nats-server's
 //go:linkname statsInterval github.com/nats-io/nats-server/v2/server.statsHBInterval
 var statsInterval time.Duration //nolint:gochecknoglobals // nats-server's
 
-// rareGC is by how many percent the heap grows between two garbage collections. A test with a
-// server keeps little and allocates much: a tenth of its processor time went to collections.
-const rareGC = 400
-
-// Prepare makes a test process ready for bubbles: it keeps nats-server from starting
-// its process-wide clock, whose goroutine no bubble could wait for, and from reporting its
-// load, and the race detector from crashing. It also makes garbage collections rare, unless
-// GOGC is set, and runs the tests on one processor, unless GOMAXPROCS is set.
-func Prepare() {
+// fakeClock keeps nats-server from starting its clock, and from reporting its load.
+func fakeClock() {
 	accessTimeUsers.Add(1)
 	statsInterval = 24 * time.Hour
-	RareGC()
-	oneAtATime()
-}
-
-// RareGC makes garbage collections of a test process rare, unless GOGC is set. [Prepare] calls it.
-func RareGC() {
-	if _, set := os.LookupEnv("GOGC"); !set {
-		debug.SetGCPercent(rareGC)
-	}
 }
 
 // runClock sets nats-server's clock until stop is called.

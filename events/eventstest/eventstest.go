@@ -48,7 +48,7 @@ func StartServer(t testing.TB) *Server {
 	if before := outside.Swap(!inside); before && inside {
 		EmptyPools()
 	}
-	s := &Server{t: t, dir: filesDir(t)}
+	s := &Server{t: t, dir: t.TempDir()}
 	s.Start()
 	if inside {
 		t.Cleanup(EmptyPools) // after the server and what uses it

@@ -137,7 +137,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "set up the tests:", err)
 		os.Exit(1) //nolint:forbidigo // no test has started that could fail
 	}
-	eventstest.RareGC()
+	eventstest.Cheap()
 	m.Run()
 }
 

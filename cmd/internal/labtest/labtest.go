@@ -38,6 +38,6 @@ func Main[Commands any](m *testing.M) {
 		fmt.Fprintln(os.Stderr, "set up the tests:", err)
 		os.Exit(1) //nolint:forbidigo,revive // no test has started that could fail
 	}
-	eventstest.RareGC()
+	eventstest.Cheap()
 	m.Run()
 }

@@ -1,0 +1,12 @@
+package node
+
+import (
+	"testing"
+
+	"poked/events/eventstest"
+)
+
+func TestMain(m *testing.M) {
+	eventstest.Cheap()
+	m.Run()
+}

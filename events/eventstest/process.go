@@ -1,0 +1,57 @@
+package eventstest
+
+import (
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// rareGC is by how many percent the heap grows between two garbage collections. A test with
+	// a server keeps little and allocates much: a tenth of its processor time went to collections.
+	rareGC = 400
+
+	memoryFiles = "/dev/shm"
+	// memoryNeeded is how many bytes must be free there: far more than the tests of two packages
+	// store.
+	memoryNeeded = 2 << 30
+)
+
+// Prepare makes a test process ready for bubbles: it keeps nats-server from starting
+// its process-wide clock, whose goroutine no bubble could wait for, and from reporting its
+// load, and the race detector from crashing. Tests run on one processor, unless GOMAXPROCS is
+// set, and are [Cheap].
+func Prepare() {
+	Cheap()
+	fakeClock()
+	oneAtATime()
+}
+
+// Cheap makes tests of this process, and of those that it starts, cost little processor time.
+// Garbage collections are rare, unless GOGC is set. Temporary files lie in memory if the system
+// has a file system for that: to create the files of a dozen streams on a disk takes longer than
+// most tests. Benchmarks measure the disk, and may fill the memory: for them all stays as it is.
+func Cheap() {
+	if measures() {
+		return
+	}
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(rareGC)
+	}
+	var fs unix.Statfs_t
+	if unix.Statfs(memoryFiles, &fs) != nil || fs.Bavail*uint64(fs.Bsize) < memoryNeeded || //nolint:gosec // a size
+		unix.Access(memoryFiles, unix.W_OK) != nil {
+		return
+	}
+	if err := os.Setenv("TMPDIR", memoryFiles); err != nil {
+		panic(err) //nolint:forbidigo // no test has started that could fail
+	}
+}
+
+// measures reports whether this process runs benchmarks.
+func measures() bool {
+	return slices.ContainsFunc(os.Args, func(arg string) bool { return strings.HasPrefix(arg, "-test.bench=") })
+}

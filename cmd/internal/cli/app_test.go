@@ -1,9 +1,14 @@
 package cli
 
 import (
+	"bytes"
+	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/alecthomas/kong"
 
 	"poked/cmd/internal/clitest"
 	"poked/cmd/internal/node"
@@ -132,6 +137,42 @@ func TestHelpIsComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	clitest.CheckHelp(t, parser, Poked().Run)
+}
+
+// A subcommand is parsed without the others: what it says is the same as with all of them.
+func TestSubcommandsAreParsedAlone(t *testing.T) {
+	program := Poked()
+	var out bytes.Buffer
+	all := parserOf(t, program, &out)
+	said := func(parser *kong.Kong, command string) string {
+		out.Reset()
+		_, _ = parser.Parse([]string{command, "--help"}) // it prints, and does not end the process
+		_, err := parser.Parse([]string{command, "--no-such-flag"})
+		return fmt.Sprintf("%s%v", &out, err)
+	}
+	for _, command := range all.Model.Children {
+		alone := parserOf(t, program.narrow([]string{command.Name}), &out)
+		if n := len(alone.Model.Children); n != 1 {
+			t.Errorf("%s is parsed with %d subcommands", command.Name, n)
+		}
+		if got, want := said(alone, command.Name), said(all, command.Name); got != want {
+			t.Errorf("%s alone says\n%s\nwith all\n%s", command.Name, got, want)
+		}
+	}
+	for _, args := range [][]string{nil, {"--help"}, {"sever"}, {"serve", "--man"}} {
+		if n := len(parserOf(t, program.narrow(args), &out).Model.Children); n != len(all.Model.Children) {
+			t.Errorf("%q is parsed with %d subcommands", args, n)
+		}
+	}
+}
+
+func parserOf(t *testing.T, p Program, out io.Writer) *kong.Kong {
+	t.Helper()
+	parser, err := p.Parser(kong.Writers(out, out), kong.Exit(func(int) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parser
 }
 
 func TestHelpNamesEverySubcommand(t *testing.T) {

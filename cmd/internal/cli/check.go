@@ -31,7 +31,7 @@ type checked interface {
 
 // Run checks the command.
 func (c *checkCmd) Run(std terminal.Streams) error {
-	parser, err := Poked().Parser(kong.Exit(func(int) {}), kong.Writers(std.Out, std.Err))
+	parser, err := Poked().narrow(c.Command).Parser(kong.Exit(func(int) {}), kong.Writers(std.Out, std.Err))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -54,7 +56,7 @@ func (p Program) Main() int {
 func (p Program) Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	std := terminal.Streams{In: stdin, Out: stdout, Err: stderr}
 	printed := false // kong calls Exit after it has printed a help text
-	parser, err := p.Parser(kong.Writers(stdout, stderr), kong.Exit(func(int) { printed = true }))
+	parser, err := p.narrow(args).Parser(kong.Writers(stdout, stderr), kong.Exit(func(int) { printed = true }))
 	if err != nil {
 		return p.fail(std, ExitFailure, err)
 	}
@@ -90,6 +92,41 @@ func readerHasGone(err error, stdout io.Writer) bool {
 	var failed *fs.PathError
 	file, isFile := stdout.(*os.File)
 	return isFile && errors.Is(err, syscall.EPIPE) && errors.As(err, &failed) && failed.Path == file.Name()
+}
+
+// narrow returns the program with only the subcommand that args begin with. To read the flags of
+// all others takes longer than most commands run. Completions and the manual page need them all,
+// and so does the message that there is no such subcommand.
+func (p Program) narrow(args []string) Program {
+	if _, completes := os.LookupEnv("COMP_LINE"); completes || len(args) == 0 || slices.Contains(args, "--man") {
+		return p
+	}
+	if commands, found := only(args[0], reflect.TypeOf(p.Commands).Elem()); found {
+		p.Commands = reflect.New(commands).Interface()
+	}
+	return p
+}
+
+// only returns a type of commands with one subcommand, and whether it has that.
+func only(name string, commands reflect.Type) (part reflect.Type, found bool) {
+	var fields []reflect.StructField
+	for i := range commands.NumField() {
+		field := commands.Field(i)
+		_, isCommand := field.Tag.Lookup("cmd")
+		_, embeds := field.Tag.Lookup("embed")
+		switch {
+		case isCommand && cmp.Or(field.Tag.Get("name"), strings.ToLower(field.Name)) != name:
+			continue
+		case isCommand:
+			found = true
+		case embeds:
+			var inside bool
+			field.Type, inside = only(name, field.Type)
+			found = found || inside
+		}
+		fields = append(fields, field)
+	}
+	return reflect.StructOf(fields), found
 }
 
 // Parser returns the parser of the command line.

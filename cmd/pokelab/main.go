@@ -19,18 +19,18 @@ import (
 
 	"poked/cmd/internal/bench"
 	"poked/cmd/internal/chaos"
-	"poked/cmd/internal/child"
 	"poked/cmd/internal/cli"
 	"poked/cmd/internal/live"
+	"poked/cmd/internal/role"
 )
 
 // commands is every subcommand with its flags.
 type commands struct {
-	Bench    bench.Commands `embed:""`
-	Chaos    chaos.Commands `embed:""`
-	Live     live.Commands  `embed:""`
-	Children child.Commands `embed:""`
-	Version  cli.VersionCmd `cmd:"" help:"Show the version."`
+	Bench   bench.Commands `embed:""`
+	Chaos   chaos.Commands `embed:""`
+	Live    live.Commands  `embed:""`
+	Roles   role.Commands  `embed:""`
+	Version cli.VersionCmd `cmd:"" help:"Show the version."`
 }
 
 func pokelab() cli.Program {

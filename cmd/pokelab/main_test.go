@@ -7,6 +7,8 @@ import (
 	"poked/cmd/internal/clitest"
 )
 
+func TestMain(m *testing.M) { clitest.Main(m, pokelab().Main) }
+
 // Every flag has an environment variable, and the help of its subcommand names both.
 func TestHelpIsComplete(t *testing.T) {
 	parser, err := pokelab().Parser()

@@ -13,43 +13,15 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/prometheus/procfs"
-
-	"poked/cmd/internal/cli"
-	"poked/cmd/internal/terminal"
 )
 
-// Commands are the hidden subcommands that a program needs to start roles of poked and NATS.
-type Commands struct {
-	Poked pokedCmd `cmd:"" hidden:"" help:"Run a subcommand of poked."`
-	NATS  natsCmd  `cmd:"" name:"nats-node" hidden:"" help:"Run a NATS server of a cluster."`
-}
-
-// pokedCmd runs a subcommand of poked, of the same build, until its standard input ends.
-type pokedCmd struct {
-	Args []string `arg:"" passthrough:"" help:"The subcommand and its flags."`
-}
-
-// Run runs the subcommand until ctx or standard input ends.
-func (c pokedCmd) Run(ctx context.Context, std terminal.Streams) error {
-	ctx, stop := WithParent(ctx, std.In)
-	defer stop()
-	args := c.Args
-	if len(args) > 0 && args[0] == "--" {
-		args = args[1:]
-	}
-	if code := cli.Poked().Run(ctx, args, strings.NewReader(""), std.Out, std.Err); code != cli.ExitOK {
-		return fmt.Errorf("exit code %d", code)
-	}
-	return nil
-}
-
-// Poked returns the arguments of a [Process] that runs a subcommand of poked.
+// Poked returns the arguments of a [Process] that runs a subcommand of poked: those of a command
+// of package role.
 func Poked(args ...string) []string { return append([]string{"poked", "--"}, args...) }
 
 // WithParent returns a context that ends with standard input, so that a process started

@@ -5,11 +5,14 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"poked/events/eventstest"
 )
 
 // AsProgram is an environment variable that makes a test binary run as the program it tests.
@@ -23,6 +26,19 @@ type Result struct {
 
 // Runner runs a command line, as a program does.
 type Runner func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int
+
+// Main runs the tests of a package, or the test binary as the program that they test if one of
+// them has started it as a child process. Such a child needs no program to be built.
+func Main(m *testing.M, program func() int) {
+	if os.Getenv(AsProgram) != "" {
+		os.Exit(program()) //nolint:forbidigo,revive // here the test binary is the program
+	}
+	if err := os.Setenv(AsProgram, "1"); err != nil { // for the processes that tests start
+		panic(err) //nolint:forbidigo // no test has started that could fail
+	}
+	eventstest.Cheap()
+	m.Run()
+}
 
 // Run runs a command that ends by itself.
 func Run(t *testing.T, run Runner, stdin string, args ...string) Result {

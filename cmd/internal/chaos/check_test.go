@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,61 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"poked/cmd/internal/cli"
 	"poked/events"
-	"poked/events/eventstest"
 )
-
-// A whole deployment keeps every guarantee while all kinds of faults are injected.
-func TestChaos(t *testing.T) {
-	eventstest.Soak(t)
-	got := lab(t, "chaos", "--for=25s", "--seed=7", "--json")
-	if got.Code != cli.ExitOK {
-		t.Fatalf("exit code %d:\n%s\n%s", got.Code, got.Stderr, got.Stdout)
-	}
-	var report report
-	if err := json.Unmarshal([]byte(got.Stdout), &report); err != nil {
-		t.Fatal(err)
-	}
-	tracks := map[string]bool{}
-	for kind := range report.Faults {
-		track, _, _ := strings.Cut(kind, ":")
-		tracks[track] = true
-	}
-	if len(tracks) != len(allTracks()) {
-		t.Errorf("faults of too few tracks: %v", report.Faults)
-	}
-	if report.Expected == 0 || report.Messages == 0 || report.Receipts == 0 || report.Redactions == 0 {
-		t.Errorf("nothing happened: %s", got.Stdout)
-	}
-}
-
-// The same is true with two registries on PostgreSQL, which is killed and paused, too.
-func TestChaosPostgres(t *testing.T) {
-	eventstest.Soak(t)
-	got := lab(t, "chaos", "--postgres", "--for=20s", "--seed=8", "--only=registry,database,link,nats", "--json")
-	if got.Code != cli.ExitOK {
-		t.Fatalf("exit code %d:\n%s\n%s", got.Code, got.Stderr, got.Stdout)
-	}
-}
-
-// The same is true with the log in four streams.
-func TestChaosStreams(t *testing.T) {
-	eventstest.Soak(t)
-	got := lab(t, "chaos", "--streams=4", "--for=20s", "--seed=9", "--only=dispatcher,link,nats", "--json")
-	if got.Code != cli.ExitOK {
-		t.Fatalf("exit code %d:\n%s\n%s", got.Code, got.Stderr, got.Stdout)
-	}
-}
-
-// Invalid flags are a usage error.
-func TestChaosUsage(t *testing.T) {
-	for _, args := range [][]string{{"--partitions=1"}, {"--streams=0"}, {"--streams=9"}, {"--for=0s"}, {"--rate=0"}, {"--patience=0s"}, {"--only=moon"}, {"--only=database"}} {
-		if got := lab(t, append([]string{"chaos"}, args...)...); got.Code != cli.ExitUsage {
-			t.Errorf("%v: exit code %d, want %d: %s", args, got.Code, cli.ExitUsage, got.Stderr)
-		}
-	}
-}
 
 // The same seed gives the same schedule, another seed another one.
 func TestChaosSchedule(t *testing.T) {

@@ -58,14 +58,16 @@ func (c registryCmd) Validate() error {
 }
 
 // Run measures and prints a report.
-func (c registryCmd) Run(ctx context.Context, std terminal.Streams) error {
+func (c registryCmd) Run(ctx context.Context, std terminal.Streams) (err error) {
 	progress := progressTo(std)
 	report := registryReport{Clients: c.Clients, Readers: c.Readers, Pushers: c.Pushers}
+	var databases registryDatabases
+	defer func() { err = errors.Join(err, databases.stop()) }()
 	for _, row := range []registryRow{
 		{Database: "sqlite", Registries: 1}, {Database: "postgres", Registries: 1}, {Database: "postgres", Registries: 2},
 	} {
 		progress("%s, registries: %d", row.Database, row.Registries)
-		if err := c.measure(ctx, &row, progress); err != nil {
+		if err := c.measure(ctx, &row, &databases, progress); err != nil {
 			return fmt.Errorf("measure %s: %w", row.Database, err)
 		}
 		report.Rows = append(report.Rows, row)
@@ -73,21 +75,52 @@ func (c registryCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return terminal.PrintReport(std.Out, report, c.JSON)
 }
 
+// registryDatabases makes a database for each row, those of PostgreSQL on one server, which the
+// first of them starts.
+type registryDatabases struct{ postgres *pgserver.Server }
+
+// make returns the address of an empty database. The one before is gone.
+func (d *registryDatabases) make(ctx context.Context, kind, dir string) (address string, err error) {
+	if kind != "postgres" {
+		return filepath.Join(dir, "poked.db"), nil
+	}
+	if d.postgres == nil {
+		if d.postgres, err = pgserver.Start(ctx, pgserver.Options{Durable: true}); err != nil {
+			return "", err
+		}
+	}
+	for _, statement := range []string{"DROP DATABASE IF EXISTS poked", "CREATE DATABASE poked"} {
+		if err := d.postgres.Exec(ctx, "postgres", statement); err != nil {
+			return "", err
+		}
+	}
+	return d.postgres.SocketURL("poked"), nil
+}
+
+func (d *registryDatabases) stop() error {
+	if d.postgres == nil {
+		return nil
+	}
+	return d.postgres.Stop()
+}
+
 // registryWorld is the processes of one row.
 type registryWorld struct {
 	dir, address, tokens string
 	nats                 *process
-	postgres             *pgserver.Server
 	conn                 *stream.Conn
 	registries           []*child.Process
 	urls                 []string
 }
 
 // measure fills in a row.
-func (c registryCmd) measure(ctx context.Context, row *registryRow, progress func(string, ...any)) (err error) {
+func (c registryCmd) measure(ctx context.Context, row *registryRow, databases *registryDatabases, progress func(string, ...any)) (err error) {
 	w := &registryWorld{}
 	defer func() { err = errors.Join(err, w.stop()) }()
-	if err := w.start(ctx, row.Database, c); err != nil {
+	if err := w.start(ctx, c); err != nil {
+		return err
+	}
+	if w.address, err = databases.make(ctx, row.Database, w.dir); err != nil {
 		return err
 	}
 	if c.Pushers > 0 && row.Registries == 1 {
@@ -110,7 +143,7 @@ func (c registryCmd) measure(ctx context.Context, row *registryRow, progress fun
 	return err
 }
 
-func (w *registryWorld) start(ctx context.Context, kind string, c registryCmd) (err error) {
+func (w *registryWorld) start(ctx context.Context, c registryCmd) (err error) {
 	if w.dir, err = os.MkdirTemp("", "poked-bench-"); err != nil {
 		return fmt.Errorf("make directory: %w", err)
 	}
@@ -122,16 +155,6 @@ func (w *registryWorld) start(ctx context.Context, kind string, c registryCmd) (
 	}
 	if err := w.conn.Setup(ctx, stream.Topology{Partitions: stream.DefaultPartitions, Replicas: 1}); err != nil {
 		return err
-	}
-	w.address = filepath.Join(w.dir, "poked.db")
-	if kind == "postgres" {
-		if w.postgres, err = pgserver.Start(ctx, pgserver.Options{Durable: true}); err != nil {
-			return err
-		}
-		if err := w.postgres.Exec(ctx, "postgres", "CREATE DATABASE poked"); err != nil {
-			return err
-		}
-		w.address = w.postgres.SocketURL("poked")
 	}
 	var tokens strings.Builder
 	for n := range c.Clients + c.Readers {
@@ -276,9 +299,6 @@ func (w *registryWorld) stop() (err error) {
 	}
 	if w.nats != nil {
 		w.nats.stop()
-	}
-	if w.postgres != nil {
-		err = errors.Join(err, w.postgres.Stop())
 	}
 	return errors.Join(err, os.RemoveAll(w.dir))
 }

@@ -54,6 +54,12 @@ type Cmd struct {
 // worldUsers is the approximate number of users with a pusher in a world.
 const worldUsers = 5000
 
+// groupsFor returns how many groups of fanout users a world has: enough for worldUsers, but in a
+// short run no more than a round of so many pokes reaches.
+func groupsFor(pokes, fanout int) int {
+	return max(min(worldUsers, pokes)/fanout, stream.DefaultPartitions)
+}
+
 // throughputCmd measures the whole path compared with a bare HTTP client.
 //
 //	                     this process                              another process
@@ -148,7 +154,7 @@ func progressTo(std terminal.Streams) func(format string, args ...any) {
 // measure runs the rounds of one fan-out in a new world.
 func (c throughputCmd) measure(ctx context.Context, sink *sinkProcess, fanout int, progress func(string, ...any)) (throughputResult, error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	groups := max(worldUsers/fanout, stream.DefaultPartitions)
+	groups := groupsFor(c.Pokes, fanout)
 	cfg, err := dispatcherConfig(c.Concurrency, groups, deliver.BadgeMessages)
 	if err != nil {
 		return throughputResult{}, err

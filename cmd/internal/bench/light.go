@@ -16,12 +16,13 @@ func lightKinds() []string { return []string{behaveWell, behaveBare, behaveHang,
 
 // light measures latency with each behaviour of the gateways, in turn.
 func (r *isolationRun) light(ctx context.Context) (_ *isolationReport, err error) {
-	w, err := r.world(ctx, worldUsers/isolationFanout, isolationFanout, 1)
+	pokes := int(r.LightFor.Seconds()*float64(r.LightRate)) / isolationFanout * isolationFanout
+	w, err := r.world(ctx, groupsFor(pokes, isolationFanout), isolationFanout, 1)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	report := &isolationReport{Pokes: int(r.LightFor.Seconds()*float64(r.LightRate)) / isolationFanout * isolationFanout, Busy: r.Busy}
+	report := &isolationReport{Pokes: pokes, Busy: r.Busy}
 	// The first round opens rooms, files and connections, and is not reported.
 	if _, err := r.lightRound(ctx, w, behaveWell, report.Pokes); err != nil {
 		return nil, err

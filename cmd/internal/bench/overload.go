@@ -8,7 +8,6 @@ import (
 
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
-	"poked/events/stream"
 )
 
 // overloadCmd is "pokelab bench overload": more load than the machine can do, then none.
@@ -82,7 +81,7 @@ func (c overloadCmd) Run(ctx context.Context, std terminal.Streams) error {
 // start starts the processes.
 func (r *overloadRun) start(ctx context.Context, std terminal.Streams) error {
 	return r.startDeployment(ctx, std, worldOptions{
-		groups: max(worldUsers/r.Fanout, stream.DefaultPartitions), fanout: r.Fanout, roomsEach: 1, fsync: r.Fsync,
+		groups: groupsFor(r.Pokes, r.Fanout), fanout: r.Fanout, roomsEach: 1, fsync: r.Fsync,
 	}, r.Concurrency, r.CatchUpLimit)
 }
 

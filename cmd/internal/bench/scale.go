@@ -13,7 +13,6 @@ import (
 	"poked/cmd/internal/child"
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
-	"poked/events/stream"
 	"poked/events/wait"
 )
 
@@ -65,7 +64,7 @@ func (c scaleCmd) Run(ctx context.Context, std terminal.Streams) (err error) {
 	}
 	defer sink.stop()
 	w, err := newWorld(ctx, worldOptions{
-		groups: max(worldUsers/c.Fanout, stream.DefaultPartitions), fanout: c.Fanout, roomsEach: 1,
+		groups: groupsFor(c.Pokes, c.Fanout), fanout: c.Fanout, roomsEach: 1,
 		gateways: []string{sink.url}, fsync: c.Fsync, outside: true,
 	}, log)
 	if err != nil {

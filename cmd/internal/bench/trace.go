@@ -80,7 +80,7 @@ func (c traceCmd) Run(ctx context.Context, std terminal.Streams) error {
 }
 
 func (c traceCmd) world(ctx context.Context, sink *sinkProcess, topology stream.Topology) (*world, error) {
-	groups := max(worldUsers/c.Fanout, stream.DefaultPartitions)
+	groups := groupsFor(c.Pokes, c.Fanout)
 	cfg, err := dispatcherConfig(c.Concurrency, groups, deliver.BadgeMessages)
 	if err != nil {
 		return nil, err

@@ -10,7 +10,6 @@ import (
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
 	"poked/dispatcher/deliver"
-	"poked/events/stream"
 )
 
 // unreadCmd is "pokelab bench unread": the cost of unread counts.
@@ -114,7 +113,7 @@ func (r *unreadRun) costs(ctx context.Context) error {
 
 // cost measures one fan-out in a world without counts and in one with them.
 func (r *unreadRun) cost(ctx context.Context, fanout int) (cost unreadCost, err error) {
-	groups := max(worldUsers/fanout, stream.DefaultPartitions)
+	groups := groupsFor(r.Pokes, fanout)
 	none, err := r.world(ctx, groups, fanout, 1, deliver.BadgeNone)
 	if err != nil {
 		return cost, err

@@ -14,7 +14,7 @@ import (
 func TestBenchRegistry(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
-	got := lab(t, "bench", "registry", "--for=500ms", "--clients=4", "--readers=2", "--pushers=300", "--json")
+	got := lab(t, "bench", "registry", "--for=300ms", "--clients=4", "--readers=2", "--pushers=300", "--json")
 	if strings.Contains(got.Stderr, "PostgreSQL is not installed") && os.Getenv("CI") == "" {
 		t.Skip("not tested: ", got.Stderr)
 	}

@@ -13,7 +13,7 @@ import (
 func TestBenchScale(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
-	got := lab(t, "bench", "scale", "--dispatchers=1,2", "--rounds=1", "--pokes=2000", "--settle=1s", "--json")
+	got := lab(t, "bench", "scale", "--dispatchers=1,2", "--rounds=1", "--pokes=1000", "--settle=1s", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)
 	}
@@ -21,7 +21,7 @@ func TestBenchScale(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.Stdout), &report); err != nil {
 		t.Fatal(err)
 	}
-	if report.Pokes != 2000 || len(report.Results) != 2 {
+	if report.Pokes != 1000 || len(report.Results) != 2 {
 		t.Fatalf("report %s", got.Stdout)
 	}
 	for n, result := range report.Results {

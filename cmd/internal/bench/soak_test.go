@@ -16,7 +16,7 @@ import (
 func TestBenchSoak(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
-	got := lab(t, "bench", "soak", "--users=100", "--rooms-each=1", "--rounds=3", "--events=150", "--keep-events=200", "--read-within=500", "--reads=50", "--json")
+	got := lab(t, "bench", "soak", "--users=100", "--rooms-each=1", "--rounds=3", "--events=100", "--keep-events=200", "--read-within=500", "--reads=50", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)
 	}
@@ -24,7 +24,7 @@ func TestBenchSoak(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.Stdout), &report); err != nil {
 		t.Fatal(err)
 	}
-	if len(report.States) != 2 || len(report.Rates) != 3 || report.Notifications != 3*150*5 || report.Lost != 0 || report.Duplicates != 0 {
+	if len(report.States) != 2 || len(report.Rates) != 3 || report.Notifications != 3*100*5 || report.Lost != 0 || report.Duplicates != 0 {
 		t.Fatalf("report %s", got.Stdout)
 	}
 	for _, s := range report.States {

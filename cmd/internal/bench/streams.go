@@ -229,7 +229,7 @@ func (w *streamsWorld) writeOne(ctx context.Context, s *streamsSample, part int,
 
 // pauseOne pauses the server that leads the first stream while messages are written.
 func (w *streamsWorld) pauseOne(ctx context.Context, row *streamsRow) error {
-	const before = time.Second
+	before := w.cmd.Pause / 3 // and after it
 	var sample *streamsSample
 	var group errgroup.Group
 	group.Go(func() (err error) {

@@ -140,11 +140,14 @@ func (c *checker) take(a *arrival) *recordedPusher {
 func (c *checker) settle(id pokeID, a *arrival) []string {
 	a.mask()
 	missing := c.missing[id]
-	at := max(0, slices.IndexFunc(missing, func(o *expectedPoke) bool { return reflect.DeepEqual(o.body(), a.tree) }))
-	want := missing[at].body()
+	var unlike []string
+	at := slices.IndexFunc(missing, func(o *expectedPoke) bool { return reflect.DeepEqual(o.body(), a.tree) })
+	if at < 0 {
+		at, unlike = 0, differences("", missing[0].body(), a.tree)
+	}
 	*c.open(missing[at])--
 	c.missing[id] = slices.Delete(missing, at, at+1)
-	return differences("", want, a.tree)
+	return unlike
 }
 
 // checkOrder checks the order of a poke in its room.

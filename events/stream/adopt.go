@@ -12,15 +12,15 @@ import (
 // Adopt is [Conn.Setup] for a process that may lack the permission to make streams. It
 // changes nothing that exists, and makes what is missing if it may. If it may not, it
 // fails with [ErrNotReady] until another process has made it.
-func (c *Conn) Adopt(ctx context.Context, t Topology) error {
-	t, err := c.fit(ctx, t)
+func (c *Conn) Adopt(ctx context.Context, asked Topology) error {
+	t, err := c.fit(ctx, asked)
 	if err != nil {
 		return c.notReady(err)
 	}
 	for _, name := range t.names() {
 		_, err := c.askStream(ctx, name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return c.Setup(ctx, t)
+			return c.Setup(ctx, asked) // another process may have made them meanwhile, with its number of streams
 		}
 		if err != nil {
 			return c.notReady(fmt.Errorf("look up stream %s: %w", name, err))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"poked/cmd/internal/clitest"
 	"poked/events/eventstest"
 )
 
@@ -21,21 +22,16 @@ func axe(t *testing.T) string {
 	if _, err := exec.LookPath("npm"); err != nil {
 		t.Skip("SKIPPED, accessibility was not checked: axe-core comes from the npm registry, and there is no npm")
 	}
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "axe"))); err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), eventstest.Patience)
 	defer cancel()
-	install := exec.CommandContext(ctx, "npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=1")
-	install.Dir = dir
-	if out, err := install.CombinedOutput(); err != nil {
+	modules, err := clitest.NodeModules(ctx, filepath.Join("testdata", "axe"))
+	if err != nil {
 		if os.Getenv("CI") == "" {
-			t.Skipf("SKIPPED, accessibility was not checked: npm cannot install axe-core: %v\n%s", err, out)
+			t.Skipf("SKIPPED, accessibility was not checked: npm cannot install axe-core: %v", err)
 		}
-		t.Fatalf("npm cannot install axe-core: %v\n%s", err, out)
+		t.Fatalf("npm cannot install axe-core: %v", err)
 	}
-	source, err := os.ReadFile(filepath.Join(dir, "node_modules", "axe-core", "axe.min.js"))
+	source, err := os.ReadFile(filepath.Join(modules, "axe-core", "axe.min.js"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,12 +63,13 @@ func TestPagesInABrowser(t *testing.T) {
 	b.open(s.ops + "/do/test?user=@alice:example.org")
 	b.confirm("Send it")
 	for name, path := range s.pages(event) {
+		b.open(s.ops + path)
+		get(b, chromedp.Evaluate[chromedp.Void](checks+";undefined"))
 		for in, l := range looks() {
 			if os.Getenv("POKED_ARTIFACTS") == "" && in != "light" && in != "dark-phone" {
 				continue // these two show each colour and each layout
 			}
 			b.with(l)
-			b.open(s.ops + path)
 			if wide := get(b, chromedp.Evaluate[int]("document.documentElement.scrollWidth - document.documentElement.clientWidth")); wide > 0 {
 				t.Errorf("%s %s is %d pixels too wide", name, in, wide)
 			}
@@ -80,17 +77,16 @@ func TestPagesInABrowser(t *testing.T) {
 				t.Errorf("%s %s has the title %q", name, in, title)
 			}
 			b.keep(name + "-" + in)
-			for _, finding := range b.axe(checks) {
+			for _, finding := range b.axe() {
 				t.Errorf("%s %s: %s", name, in, finding)
 			}
 		}
 	}
 }
 
-// axe returns what axe-core finds on the page that is serious or critical.
-func (b *browser) axe(source string) (found []string) {
+// axe returns what axe-core, which the page has loaded, finds on it that is serious or critical.
+func (b *browser) axe() (found []string) {
 	b.t.Helper()
-	get(b, chromedp.Evaluate[chromedp.Void](source+";undefined"))
 	raw := get(b, chromedp.Evaluate[string](`axe.run(document, {resultTypes: ["violations"]}).then(r => JSON.stringify(r.violations.map(v =>
 		({id: v.id, impact: v.impact, help: v.help, nodes: v.nodes.map(n => n.html.slice(0, 200) + " " + (n.any[0] ? n.any[0].message : ""))}))))`, chromedp.EvalAwaitPromise))
 	var violations []struct {

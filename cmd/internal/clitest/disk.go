@@ -49,9 +49,9 @@ func FillDisk(t *testing.T, path string) {
 // Pour publishes events until NATS fails to store one. It fails the test if NATS stores 200 MB.
 func Pour(t *testing.T, nc *nats.Conn) {
 	t.Helper()
-	body := strings.Repeat("x", 100_000)
+	body := strings.Repeat("x", 100_000) + `"}}`
 	for n := range 2000 {
-		event := fmt.Sprintf(`{"event_id":"$pour%d","room_id":"!pour:x","type":"m.room.message","sender":"@bob:x","content":{"body":%q}}`, n, body)
+		event := fmt.Sprintf(`{"event_id":"$pour%d","room_id":"!pour:x","type":"m.room.message","sender":"@bob:x","content":{"body":"`, n) + body
 		subject := "room." + events.Token(events.RoomID("!pour:x")) + ".event"
 		answer, err := nc.Request(subject, []byte(event), 2*time.Second)
 		if err != nil || bytes.Contains(answer.Data, []byte(`"error"`)) {

@@ -72,6 +72,7 @@ func waitReadyz(t *testing.T, addr string, status int, word string) {
 // TestReadyzFollowsNATS starts NATS after each role, stops it and starts it again.
 func TestReadyzFollowsNATS(t *testing.T) {
 	eventstest.Long(t)
+	t.Parallel()
 	for role, args := range map[string][]string{
 		"dispatcher": {"dispatcher"},
 		"registry": {

@@ -159,6 +159,7 @@ func byRoom(t *testing.T, raws [][]byte) map[events.RoomID][]events.EventID {
 // NATS restarts in the middle: nothing is lost, repeated or out of order.
 func TestPublishOutlivesNATS(t *testing.T) {
 	eventstest.Long(t)
+	t.Parallel()
 	dir := t.TempDir()
 	options := node.NATSOptions{Dir: dir, Listen: "127.0.0.1:0", Sync: node.FsyncFlag{Interval: time.Second}, Log: discardLog()}
 	ns, err := node.StartNATS(options)

@@ -39,6 +39,7 @@ func startPostgres(t *testing.T) (*pgserver.Server, string) {
 // and goes on with two registries there.
 func TestRegistryMovesToPostgres(t *testing.T) {
 	eventstest.Long(t)
+	t.Parallel()
 	_, server := startPostgres(t)
 	gateway := startGateway(t)
 	_, url := startTestNATS(t)

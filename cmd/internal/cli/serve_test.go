@@ -205,6 +205,7 @@ func checkPoke(t *testing.T, p poke) {
 // Pushers and events survive a restart.
 func TestServeRestarts(t *testing.T) {
 	eventstest.Long(t)
+	t.Parallel()
 	gateway := startGateway(t)
 	data := filepath.Join(t.TempDir(), "data")
 	args := []string{"serve", "--data", data, "--tokens", writeFile(t, "tokens", "alice-token @alice:example.org\n"),

@@ -13,6 +13,7 @@ import (
 // An operator asks why a phone rang, and why it did not.
 func TestG16Trace(t *testing.T) {
 	eventstest.Long(t)
+	t.Parallel()
 	gateway := startGateway(t)
 	d := startServe(t, writeFile(t, "tokens", "alice-token @alice:example.org PHONE\n"))
 	setPusher(t, d.http, gateway.url, "alice-pushkey")

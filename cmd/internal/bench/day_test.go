@@ -16,7 +16,7 @@ import (
 func TestBenchDay(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
-	got := lab(t, "bench", "day", "--users=100", "--rooms-each=1", "--events=100", "--read-within=250", "--redactions=0.2", "--lagging=20", "--json")
+	got := lab(t, "bench", "day", "--users=100", "--rooms-each=1", "--events=200", "--read-within=500", "--redactions=0.2", "--lagging=20", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)
 	}
@@ -24,10 +24,10 @@ func TestBenchDay(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.Stdout), &report); err != nil {
 		t.Fatal(err)
 	}
-	if report.Notifications != 500 || report.Pokes >= 450 || report.Pokes < 350 || report.Lost != 0 || report.Duplicates != 0 || report.CaughtUp <= 0 {
+	if report.Notifications != 1000 || report.Pokes >= 900 || report.Pokes < 700 || report.Lost != 0 || report.Duplicates != 0 || report.CaughtUp <= 0 {
 		t.Errorf("report %s", got.Stdout)
 	}
-	if report.Receipts < 50 || report.Receipts > 250 || report.Redactions < 5 {
+	if report.Receipts < 100 || report.Receipts > 500 || report.Redactions < 10 {
 		t.Errorf("%d receipts and %d redactions, want at most one receipt for two notifications, and some redactions", report.Receipts, report.Redactions)
 	}
 	if report.Rate <= 0 || report.NATS <= 0 || report.Dispatcher <= 0 || report.HomeCPU < 0 || len(report.Bare) != 2 {

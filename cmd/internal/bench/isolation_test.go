@@ -15,7 +15,7 @@ import (
 func TestBenchIsolation(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
-	got := lab(t, "bench", "isolation", "--gateways=5", "--rounds=1", "--light-for=400ms", "--light-rate=500", "--busy=1", "--json")
+	got := lab(t, "bench", "isolation", "--gateways=5", "--rounds=1", "--light-for=200ms", "--light-rate=1000", "--busy=1", "--json")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("exit code %d:\n%s", got.Code, got.Stderr)
 	}

@@ -159,9 +159,10 @@ func (s *ownerStory) forget() {
 func (s *ownerStory) check(what string) {
 	s.t.Helper()
 	<-time.After(2 * time.Second)
+	log := s.server.ReadLog(s.conn)
 	for _, user := range s.users {
 		var want []string
-		for _, n := range s.server.UnreadByLog(s.conn, user) {
+		for _, n := range log.Unread(user) {
 			want = append(want, fmt.Sprint(n.Seq, n.Room, n.Event))
 		}
 		slices.Reverse(want)
@@ -376,8 +377,9 @@ func (s *ownerStory) checkDelivered(room events.RoomID) {
 			arrived[p.Pushkey+" "+string(p.EventID)] = true
 		}
 	}
+	log := s.server.ReadLog(s.conn)
 	for _, user := range s.users {
-		for _, n := range s.server.UnreadByLog(s.conn, user) {
+		for _, n := range log.Unread(user) {
 			if n.Room == room && !arrived[string(user)+" "+string(n.Event)] {
 				s.t.Errorf("%s did not get %s", user, n.Event)
 			}

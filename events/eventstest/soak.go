@@ -8,10 +8,13 @@ import (
 // Soak skips a test that takes minutes unless POKED_SOAK is set, as .ci/run does.
 func Soak(t testing.TB) {
 	t.Helper()
-	if os.Getenv("POKED_SOAK") == "" {
+	if !Soaking() {
 		t.Skip("a soak of minutes: set POKED_SOAK=1 to run it")
 	}
 }
+
+// Soaking reports whether POKED_SOAK is set: tests that repeat something do it more often then.
+func Soaking() bool { return os.Getenv("POKED_SOAK") != "" }
 
 // Long skips a test that takes seconds under -short.
 func Long(t testing.TB) {

@@ -126,8 +126,8 @@ func TestUnreadEventThatROOMSHasDropped(t *testing.T) {
 func TestRedactionOfALiveEventRepeatedAsHistorical(t *testing.T) {
 	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.Halt()
-		h.Start()
 		<-time.After(11 * time.Minute)
+		h.Start()
 		raw := `{"event_id":"$r-2","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"msgtype":"m.text","body":"hello 2"}}`
 		if err := publish.NewPublisher(h.Conn).Event(t.Context(), []byte(raw), publish.Historical()); err != nil {
 			t.Fatal(err)

@@ -106,7 +106,7 @@ func TestBadgeOfRoomsMarkedAsUnread(t *testing.T) {
 		"":               func(*harness) {},
 		" and a restart": func(h *harness) { h.Halt(); h.Start() },
 		" and a kill":    func(h *harness) { h.Kill(); h.Start() },
-		" and snapshots": func(h *harness) { <-time.After(time.Minute); h.Kill(); h.Start() },
+		" and snapshots": func(h *harness) { <-time.After(20 * time.Second); h.Kill(); h.Start() },
 	} {
 		t.Run("marked"+name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
@@ -252,7 +252,7 @@ func TestReadBeforeCatchUpIsNotPoked(t *testing.T) {
 				between(h)
 				h.GatewayUp()
 				h.CaughtUp()
-				<-time.After(time.Minute)
+				<-time.After(10 * time.Second)
 				unreadIs(t, h, "", "[0]")
 			})
 		})

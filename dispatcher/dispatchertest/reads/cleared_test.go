@@ -170,7 +170,7 @@ func TestReadElsewhereWhileAPusherLags(t *testing.T) {
 					rooms = ""
 				}
 				h.GatewayUp()
-				<-time.After(time.Hour)
+				<-time.After(5 * time.Minute)
 				h.wantClears("caught up", map[string]string{"own": "", "own-asks": rooms})
 				if got := h.Delivered("own-asks"); got != "r-0 s-0 q-0 q-1 " {
 					h.T.Errorf("own-asks got %q", got)

@@ -220,7 +220,7 @@ func peersOfGateways() []peerCase {
 			<-time.After(soon)
 			h.Register(peer, "gw.test")
 			h.GatewayUp()
-			<-time.After(time.Hour)
+			<-time.After(15 * time.Minute)
 			if n := h.Backlog(); n != 0 {
 				h.T.Errorf("%d pushers lag", n)
 			}
@@ -260,7 +260,7 @@ func peersOfBadges() []peerCase {
 			h.Arrived(1)
 			h.once(func(p eventstest.Poke) bool { return p.EventID == "" })
 			h.read("$r-0", "")
-			<-time.After(10 * time.Minute)
+			<-time.After(3 * time.Minute)
 		}, "key:r-0:1 key:badge:0=502 key:badge:0", ""},
 		{tuwunelPush + "badge_count_opt_out", "neither counts nor badges for a pusher that wants none", func(h *harness) {
 			h.begin(`,"disable_badge_count":true`)

@@ -89,7 +89,7 @@ func heal(h *harness, left string) {
 	h.T.Helper()
 	<-time.After(10 * time.Second)
 	h.Revive()
-	<-time.After(time.Minute)
+	<-time.After(30 * time.Second)
 	h.CaughtUp()
 	var log []string
 	for _, id := range h.LogOf("@bob:x") {

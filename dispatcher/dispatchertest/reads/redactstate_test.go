@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"poked/events"
 )
 
 // What a redaction removes from the state of a room is in no later poke: not at once, not
@@ -22,40 +24,48 @@ func TestRedactedState(t *testing.T) {
 			<-time.After(soon)
 		},
 	}
-	for name, row := range map[string]struct {
+	rows := map[string]struct {
 		bad, sender string
 		name, room  string // of the sender and the room afterwards
 		highlight   bool
 	}{
-		"member":      {`"type":"m.room.member","sender":"@eve:y","state_key":"@eve:y","content":{"membership":"join","displayname":"Nasty"}`, "@alice:x", "", "Room", false},
-		"name":        {`"type":"m.room.name","sender":"@eve:y","state_key":"","content":{"name":"Nasty"}`, "@alice:x", "eve", "alice and eve", false},
-		"alias":       {`"type":"m.room.canonical_alias","sender":"@eve:y","state_key":"","content":{"alias":"#nasty:y"}`, "@alice:x", "eve", "Room", false},
-		"levels":      {levels, "@alice:x", "eve", "Room", false},
-		"no power":    {levels, "@eve:y", "eve", "Room", true},
-		"own profile": {`"type":"m.room.member","sender":"@eve:y","state_key":"@eve:y","content":{"membership":"join","displayname":"Nasty"}`, "@eve:y", "", "Room", false},
-	} {
-		for when, then := range between {
-			t.Run(name+" "+when, func(t *testing.T) {
-				bubbleOf(t, 1, func(t *testing.T, h *harness) {
+		"!member":  {`"type":"m.room.member","sender":"@eve:y","state_key":"@eve:y","content":{"membership":"join","displayname":"Nasty"}`, "@alice:x", "", "Room", false},
+		"!name":    {`"type":"m.room.name","sender":"@eve:y","state_key":"","content":{"name":"Nasty"}`, "@alice:x", "eve", "alice and eve", false},
+		"!alias":   {`"type":"m.room.canonical_alias","sender":"@eve:y","state_key":"","content":{"alias":"#nasty:y"}`, "@alice:x", "eve", "Room", false},
+		"!levels":  {levels, "@alice:x", "eve", "Room", false},
+		"!power":   {levels, "@eve:y", "eve", "Room", true},
+		"!profile": {`"type":"m.room.member","sender":"@eve:y","state_key":"@eve:y","content":{"membership":"join","displayname":"Nasty"}`, "@eve:y", "", "Room", false},
+	}
+	for when, then := range between {
+		t.Run(when, func(t *testing.T) {
+			bubbleOf(t, 1, func(t *testing.T, h *harness) {
+				if when == "out of memory" {
 					h.Config.OpenRooms = 1
-					h.Register("@bob:x", "gw.test", "bob")
-					h.Start()
-					h.Room("!r", "@alice:x", "@bob:x", "@eve:y")
-					h.Publish(`{"event_id":"$bad","room_id":"!r",` + row.bad + `}`)
-					h.Publish(fmt.Sprintf(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":%q,"content":{"redacts":"$bad"}}`, row.sender))
-					<-time.After(soon)
-					then(h)
-					h.Publish(`{"event_id":"$1","room_id":"!r","type":"m.room.message","sender":"@eve:y",
-						"content":{"msgtype":"m.text","body":"x","m.mentions":{"room":true}}}`)
-					n := gjson.GetBytes(h.Arrived(1)[0].Body, "notification")
+				}
+				h.Register("@bob:x", "gw.test", "bob")
+				h.Start()
+				for room, row := range rows {
+					h.Room(events.RoomID(room), "@alice:x", "@bob:x", "@eve:y")
+					h.Publish(fmt.Sprintf(`{"event_id":"$bad%s","room_id":%q,%s}`, room, room, row.bad))
+					h.Publish(fmt.Sprintf(`{"event_id":"$x%s","room_id":%q,"type":"m.room.redaction","sender":%q,"content":{"redacts":"$bad%s"}}`, room, room, row.sender, room))
+				}
+				<-time.After(soon)
+				then(h)
+				for room := range rows {
+					h.Publish(fmt.Sprintf(`{"event_id":"$1%s","room_id":%q,"type":"m.room.message","sender":"@eve:y",
+						"content":{"msgtype":"m.text","body":"x","m.mentions":{"room":true}}}`, room, room))
+				}
+				for _, p := range h.Arrived(len(rows)) {
+					n := gjson.GetBytes(p.Body, "notification")
+					row := rows[n.Get("room_id").Str]
 					got := fmt.Sprintf("%q in %q, %q, highlight %t", n.Get("sender_display_name").Str, n.Get("room_name").Str, n.Get("room_alias").Str,
 						n.Get("devices.0.tweaks.highlight").Bool())
 					if want := fmt.Sprintf("%q in %q, \"\", highlight %t", row.name, row.room, row.highlight); got != want {
-						t.Errorf("poked with %s, want %s", got, want)
+						t.Errorf("%s: poked with %s, want %s", n.Get("room_id"), got, want)
 					}
-				})
+				}
 			})
-		}
+		})
 	}
 }
 

@@ -25,7 +25,7 @@ func TestChildOfAMessageInAThread(t *testing.T) {
 		"after a crash":    func(h *harness) { h.Kill(); h.Start(); <-time.After(10 * time.Second) }, // until it has taken over
 		"out of memory":    func(h *harness) { h.Room("!other", "@alice:x"); <-time.After(soon) },
 		"1 100 events ago": func(h *harness) { h.Say("!r", "@bob:x", 0, 1100); <-time.After(soon) },
-		"hours ago":        func(h *harness) { <-time.After(3 * time.Hour); h.Halt(); h.Start() },
+		"hours ago":        func(h *harness) { h.Halt(); <-time.After(3 * time.Hour); h.Start() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubbleOf(t, 1, func(t *testing.T, h *harness) {

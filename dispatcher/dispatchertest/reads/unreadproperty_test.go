@@ -18,15 +18,16 @@ import (
 	"poked/events/publish"
 )
 
-// unreadSteps is how many random steps each bubble takes.
-const unreadSteps = 1500
+// unreadSteps is how many random steps a bubble takes at most, and everydaySteps how many are taken
+// without UNREAD_STEPS.
+const unreadSteps, everydaySteps = 1500, 750
 
 // TestUnreadProperty takes random steps with rooms, receipts, gateways and dispatchers, and
 // compares what is unread with a plain model every 250 steps. UNREAD_STEPS sets the number of
 // steps, POKED_SEED repeats a run that failed.
 func TestUnreadProperty(t *testing.T) {
 	eventstest.Long(t)
-	steps, seed := uint64(unreadSteps), uint64(time.Now().UnixNano())
+	steps, seed := uint64(everydaySteps), uint64(time.Now().UnixNano())
 	for name, value := range map[string]*uint64{"UNREAD_STEPS": &steps, "POKED_SEED": &seed} {
 		if text := os.Getenv(name); text != "" {
 			var err error
@@ -40,7 +41,7 @@ func TestUnreadProperty(t *testing.T) {
 		bubble(t, func(t *testing.T, h *harness) {
 			h.Config.Badge = []deliver.BadgeOf{deliver.BadgeMessages, deliver.BadgeRooms}[seed%2]
 			w := newUnreadWorld(h, rand.New(rand.NewPCG(seed, 1)))
-			w.run()
+			w.run(int(min(steps-taken, unreadSteps)))
 			all.add(w.unreadCounts)
 			if t.Failed() {
 				t.Logf("POKED_SEED=%d", seed)
@@ -120,8 +121,8 @@ func newUnreadWorld(h *harness, r *rand.Rand) *unreadWorld {
 	return w
 }
 
-func (w *unreadWorld) run() {
-	for range unreadSteps {
+func (w *unreadWorld) run(steps int) {
+	for range steps {
 		w.steps++
 		w.step()
 		if w.steps%250 == 0 {
@@ -311,9 +312,33 @@ func (w *unreadWorld) changeMembership(room events.RoomID, user events.UserID) {
 	w.model.event(modelEvent{id: id, room: room}, nil, user)
 }
 
+// long waits until NATS has forgotten the ids of what was published, mostly while no dispatcher runs:
+// one that runs for so long takes as much processor time as a hundred steps.
+func (w *unreadWorld) long() {
+	const enough = 11 * time.Minute
+	if w.rand.IntN(4) == 0 {
+		<-time.After(enough)
+		return
+	}
+	w.halt()
+	<-time.After(enough)
+	w.since = time.Now()
+	w.h.Begin()
+	<-time.After(15 * time.Second) // until it has matched what the last ones left
+}
+
+// halt stops all dispatchers in order.
+func (w *unreadWorld) halt() {
+	if w.second != nil {
+		w.second.Halt()
+		w.second = nil
+	}
+	w.h.Halt()
+}
+
 // repeat publishes an old message again.
 func (w *unreadWorld) repeat(room events.RoomID) {
-	<-time.After(11 * time.Minute)                                     // until NATS has forgotten its id
+	w.long()
 	w.model.pending, w.model.redacted = nil, map[modelRedaction]bool{} // pending receipts and redactions are dropped by then
 	if len(w.said[room]) == 0 {
 		return
@@ -360,14 +385,10 @@ func (w *unreadWorld) share() {
 // age makes all that was published so far older than what ROOMS keeps, and the dispatchers
 // forget what they remember of it.
 func (w *unreadWorld) age() {
-	<-time.After(11 * time.Minute) // until NATS has forgotten ids, and what waits for its event is given up
+	w.long() // and until what waits for its event is given up
 	w.aged++
 	w.h.Server.Purge("ROOMS")
-	if w.second != nil {
-		w.second.Halt()
-		w.second = nil
-	}
-	w.h.Halt()
+	w.halt()
 	w.since = time.Now()
 	w.h.Begin()
 	w.model.age()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -216,19 +217,6 @@ func (t Topology) outcomes() jetstream.StreamConfig {
 	}
 }
 
-// buckets returns the configuration of every key-value bucket.
-func (t Topology) buckets() []jetstream.KeyValueConfig {
-	return []jetstream.KeyValueConfig{
-		{Bucket: bucketPushers, Description: "All pushers of a user: <part>.<user>.", LimitMarkerTTL: LongestKeep},
-		{Bucket: bucketPushRules, Description: "A user's changes to the predefined push rules, <part>.<user>, and what is offered to all, offered.", LimitMarkerTTL: LongestKeep, History: rulesHistory},
-		{Bucket: bucketBacklog, Description: "Pushers that lag: <part>.<pusher>.", LimitMarkerTTL: markerTTL},
-		{Bucket: BucketPositions, Description: "How far each partition is processed, <stage>.<part>, and its owner, part.<part>."},
-		{Bucket: BucketWorkers, Description: "Live dispatchers: worker.<id>.", TTL: WorkerTTL},
-		{Bucket: bucketGateways, Description: "Pauses that push gateways asked for (Retry-After): paused.<origin>. How long others have been gone: gone.<origin>.", TTL: gatewayTTL},
-		{Bucket: bucketVAPID, Description: "The key by which push services of browsers know poked: key. Private."},
-	}
-}
-
 // Setup makes what is missing of the topology and updates what differs, but never lowers
 // the number of replicas. Any number of processes may call it at any time. It fails with
 // [ErrPartitions] or [ErrStreams] if the streams exist with other counts, with [ErrNotReady]
@@ -247,38 +235,45 @@ func (c *Conn) Setup(ctx context.Context, t Topology) error {
 	if err != nil {
 		return c.notReady(err)
 	}
-	for _, cfg := range t.streams() {
-		cfg.Replicas = c.replicas(ctx, cfg.Name, t.Replicas)
-		cfg.Storage = jetstream.FileStorage
-		cfg.AllowDirect = true
-		cfg.Metadata = t.metadata()
-		if err := c.makeStream(ctx, cfg); err != nil {
-			return c.setupError("stream "+cfg.Name, t, err)
+	made := map[string]jetstream.Stream{}
+	for _, cfg := range t.configs() {
+		if made[cfg.Name], err = c.ensure(ctx, cfg); err != nil {
+			return c.setupError(cfg.Name, t, err)
 		}
 	}
-	for _, cfg := range t.buckets() {
-		cfg.Replicas = c.replicas(ctx, bucketStream(cfg.Bucket), t.Replicas)
-		cfg.Storage = jetstream.FileStorage
-		cfg.History = max(cfg.History, 1)
-		if _, err := c.js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
-			return c.setupError("bucket "+cfg.Bucket, t, err)
-		}
-	}
-	return c.notReady(c.open(ctx, t))
+	c.use(t, made)
+	return nil
 }
 
 // leastOutcomes is how few bytes of OUTCOMES are reserved before the stream counts as one that
 // cannot be made.
 const leastOutcomes = 256 << 10
 
-// makeStream makes a stream or updates it. The server reserves the bytes that OUTCOMES may take: on
-// a small disk the stream gets fewer, since it is for operators alone.
-func (c *Conn) makeStream(ctx context.Context, cfg jetstream.StreamConfig) error {
+// ensure makes a stream, or updates it if it differs. The server reserves the bytes that OUTCOMES
+// may take: on a small disk the stream gets fewer, since it is for operators alone.
+func (c *Conn) ensure(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	have, err := c.askStream(ctx, cfg.Name)
+	apply := c.js.UpdateStream
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		apply = c.js.CreateStream
+	case err != nil:
+		return nil, err
+	default:
+		now := have.CachedInfo().Config
+		cfg.Replicas = max(cfg.Replicas, now.Replicas) // a process without the flag does not undo another's choice
+		if isSame(now, cfg) {
+			return have, nil
+		}
+	}
 	for {
-		_, err := c.js.CreateOrUpdateStream(ctx, cfg)
+		made, err := apply(ctx, cfg)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was faster, and wanted another
+			made, err = c.js.UpdateStream(ctx, cfg)
+		}
 		var refused *jetstream.APIError
 		if cfg.Name != streamOutcomes || !errors.As(err, &refused) || !isTooLarge(refused) || cfg.MaxBytes < 2*leastOutcomes {
-			return err //nolint:wrapcheck // setupError names the stream
+			return made, err //nolint:wrapcheck // setupError names the stream
 		}
 		cfg.MaxBytes /= 2
 	}
@@ -351,16 +346,27 @@ func (c *Conn) StreamEnd(ctx context.Context, name string) (made time.Time, last
 
 // open looks up the streams that are read message by message.
 func (c *Conn) open(ctx context.Context, t Topology) error {
-	streams := map[string]jetstream.Stream{}
-	for _, name := range append(t.logStreams(), streamDead) {
+	found := map[string]jetstream.Stream{}
+	for _, name := range t.read() {
 		stream, err := c.lookUp(ctx, name)
 		if err != nil {
 			return err
 		}
-		streams[name] = stream
+		found[name] = stream
 	}
-	c.topology, c.streams = t, streams
+	c.use(t, found)
 	return nil
+}
+
+// read returns the names of the streams that are read message by message.
+func (t Topology) read() []string { return append(t.logStreams(), streamDead) }
+
+// use records the topology, and of some streams those that are read message by message.
+func (c *Conn) use(t Topology, found map[string]jetstream.Stream) {
+	c.topology, c.streams = t, map[string]jetstream.Stream{}
+	for _, name := range t.read() {
+		c.streams[name] = found[name]
+	}
 }
 
 // askStream returns a stream, with what the server says of it now.
@@ -378,16 +384,6 @@ func (c *Conn) lookUp(ctx context.Context, name string) (jetstream.Stream, error
 		return nil, fmt.Errorf("look up stream %s: %w", name, err)
 	}
 	return stream, nil
-}
-
-// replicas returns the number of replicas for a stream: never less than it has, so that a
-// process started without the flag does not undo another's choice.
-func (c *Conn) replicas(ctx context.Context, stream string, want int) int {
-	have, err := c.askStream(ctx, stream)
-	if err != nil {
-		return want // it does not exist yet, or Setup reports the error
-	}
-	return max(have.CachedInfo().Config.Replicas, want)
 }
 
 // checkLog refuses a log of an earlier version, which no migration reads.
@@ -409,7 +405,11 @@ func (c *Conn) checkLog(ctx context.Context, t Topology) error {
 	return nil
 }
 
-func (c *Conn) setupError(what string, t Topology, err error) error {
+func (c *Conn) setupError(name string, t Topology, err error) error {
+	what := "stream " + name
+	if bucket, ok := strings.CutPrefix(name, bucketStream("")); ok {
+		what = "bucket " + bucket
+	}
 	if waits := c.notReady(err); errors.Is(waits, ErrNotReady) {
 		return fmt.Errorf("set up %s: %w", what, waits)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"poked/events/eventstest"
 	"poked/events/stream"
@@ -44,4 +45,34 @@ func TestSetupRefusals(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A process that starts updates what differs from what it wants, and nothing else.
+func TestSetupUpdatesWhatDiffers(t *testing.T) {
+	for _, streams := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			topology := stream.Topology{Partitions: 2, Streams: streams, Replicas: 1, TraceFor: time.Hour, TraceBytes: 1 << 20}
+			server := eventstest.StartServer(t)
+			server.Connect(topology)
+			updates := func() int {
+				link := server.Link()
+				link.Connect(t, topology)
+				if n := link.Asked("$JS.API.STREAM.CREATE"); n != 0 {
+					t.Errorf("%d streams were made, and all were there", n)
+				}
+				return link.Asked("$JS.API.STREAM.UPDATE")
+			}
+			if n := updates(); n != 0 {
+				t.Errorf("%d updates of what was just made", n)
+			}
+			server.ChangeSubjects("KV_GATEWAYS", "$KV.GATEWAYS.paused.>")
+			topology.Keep = stream.LongestKeep // of ROOMS and NOTIFICATIONS, and of INBOX
+			if n := updates(); n != 2*streams+2 {
+				t.Errorf("%d updates of %d streams with another age, and of a bucket", n, 2*streams+1)
+			}
+			if n := updates(); n != 0 {
+				t.Errorf("%d updates of what was just updated", n)
+			}
+		})
+	}
 }

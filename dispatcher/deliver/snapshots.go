@@ -72,7 +72,7 @@ func (d *Deliverer) flushAll(ctx context.Context) {
 // flush before, for a power cut may take the newest version of some of these. The last
 // flush of all stores its own.
 func (d *Deliverer) flush(ctx context.Context, last bool) error {
-	begin, err := d.Conn.LogBegin(ctx, d.Part)
+	begin, err := d.Conn.LogBeginLately(ctx, d.Part)
 	if err != nil {
 		return err
 	}

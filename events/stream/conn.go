@@ -105,6 +105,7 @@ type Conn struct {
 	denied      atomic.Pointer[string]                     // the last permission that the server denied
 	stateHeard  [MaxStreams + 1]atomic.Pointer[stateHeard] // how far each ROOM_STATE is known to be filled, by its number
 	logEnd      [MaxStreams + 1]atomic.Uint64              // see LogEnd; by the number of the stream
+	logBegin    [MaxStreams + 1]logBegin                   // by the number of the stream
 	keeper      keeper
 	unreadables unreadables
 

@@ -312,17 +312,6 @@ func (c *Conn) Kept() time.Duration {
 	return c.streams[c.StreamOf(Notifications, 0)].CachedInfo().Config.MaxAge
 }
 
-// LogBegin returns the first sequence that NOTIFICATIONS still has of a partition, or a lower
-// one: what is older has expired.
-func (c *Conn) LogBegin(ctx context.Context, part int) (uint64, error) {
-	name := c.StreamOf(Notifications, part)
-	stream, err := c.lookUp(ctx, name)
-	if err != nil {
-		return 0, err
-	}
-	return stream.CachedInfo().State.FirstSeq, nil
-}
-
 // TrimLogs removes all but the newest messages of each stream of ROOMS and NOTIFICATIONS, as
 // their age does in time.
 func (c *Conn) TrimLogs(ctx context.Context, keep uint64) error {

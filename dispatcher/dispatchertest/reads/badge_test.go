@@ -168,7 +168,7 @@ func TestMarkedAsUnreadForAsLongAsTheLogIsKept(t *testing.T) {
 			if err := h.Conn.TrimLogs(t.Context(), 1); err != nil {
 				t.Fatal(err)
 			}
-			<-time.After(time.Minute)
+			<-time.After(2 * time.Minute) // until deliver knows
 		}
 		for i := range 2 {
 			h.Say("!b", "@alice:x", i, 1)

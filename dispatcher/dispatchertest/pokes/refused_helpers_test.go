@@ -99,3 +99,6 @@ func (h *harness) refusedLetters(status int, pushkey string, ids ...string) {
 
 // goesOn is how long a refused poke may delay its pusher.
 const goesOn = 4 * time.Minute
+
+// notAtATick is longer than a try takes. No retry begins just then: they are due when a clock ticks.
+const notAtATick = 1234 * time.Millisecond

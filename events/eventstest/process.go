@@ -31,9 +31,10 @@ func Prepare() {
 }
 
 // Cheap makes tests of this process, and of those that it starts, cost little processor time.
-// Garbage collections are rare, unless GOGC is set. Temporary files lie in memory if the system
-// has a file system for that: to create the files of a dozen streams on a disk takes longer than
-// most tests. Benchmarks measure the disk, and may fill the memory: for them all stays as it is.
+// Garbage collections are rare, unless GOGC is set. Temporary files lie in memory, unless TMPDIR is
+// set, if the system has a file system for that: to create the files of a dozen streams on a disk
+// takes longer than most tests. Benchmarks measure the disk, and may fill the memory: for them all
+// stays as it is.
 func Cheap() {
 	if measures() {
 		return
@@ -41,14 +42,21 @@ func Cheap() {
 	if _, set := os.LookupEnv("GOGC"); !set {
 		debug.SetGCPercent(rareGC)
 	}
-	var fs unix.Statfs_t
-	if unix.Statfs(memoryFiles, &fs) != nil || fs.Bavail*uint64(fs.Bsize) < memoryNeeded || //nolint:gosec // a size
-		unix.Access(memoryFiles, unix.W_OK) != nil {
+	if _, set := os.LookupEnv("TMPDIR"); set || !memoryHasRoom() {
 		return
 	}
 	if err := os.Setenv("TMPDIR", memoryFiles); err != nil {
 		panic(err) //nolint:forbidigo // no test has started that could fail
 	}
+}
+
+// memoryHasRoom reports whether tests can keep their files in memory, among them programs.
+func memoryHasRoom() bool {
+	var fs unix.Statfs_t
+	if unix.Statfs(memoryFiles, &fs) != nil || unix.Access(memoryFiles, unix.W_OK) != nil {
+		return false
+	}
+	return fs.Flags&unix.ST_NOEXEC == 0 && fs.Bavail*uint64(fs.Bsize) >= memoryNeeded //nolint:gosec // a size
 }
 
 // measures reports whether this process runs benchmarks.

@@ -1,12 +1,20 @@
 package page_test
 
 import (
+	"os"
 	"testing"
 
 	"poked/events/eventstest"
 )
 
+// inBubbles is an environment variable that makes this a process for tests in bubbles of fake time.
+const inBubbles = "POKED_TEST_IN_BUBBLES"
+
 func TestMain(m *testing.M) {
-	eventstest.Cheap()
+	if os.Getenv(inBubbles) != "" {
+		eventstest.Prepare()
+	} else {
+		eventstest.Cheap()
+	}
 	m.Run()
 }

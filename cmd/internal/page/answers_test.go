@@ -1,6 +1,4 @@
-// Package answers has the test that the page and the command give the same answer, in bubbles of
-// fake time: these need a process of their own.
-package answers_test
+package page_test
 
 import (
 	"context"
@@ -8,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -20,11 +20,6 @@ import (
 	"poked/events/eventstest"
 	"poked/events/stream"
 )
-
-func TestMain(m *testing.M) {
-	eventstest.Prepare()
-	m.Run()
-}
 
 // openPage returns the page of a deployment, in its bubble.
 func openPage(t *testing.T, h *dispatchertest.Harness) *page.Page {
@@ -59,8 +54,19 @@ func read(t *testing.T, p *page.Page, path string) string {
 }
 
 // For each reason why a phone may stay silent, the page and the command tell it (G16).
+//
+// Bubbles of fake time need a process without a server outside: the test runs itself in one.
 func TestG16PageAndCommandTellWhyItDidNotRing(t *testing.T) {
 	eventstest.Long(t)
+	t.Parallel()
+	if os.Getenv(inBubbles) == "" {
+		again := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.run=^"+t.Name()+"$")
+		again.Env = append(os.Environ(), inBubbles+"=1")
+		if out, err := again.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()+" ") {
+			t.Errorf("in a process of its own: %v\n%s", err, out)
+		}
+		return
+	}
 	for name, silence := range dispatchertest.Silences() {
 		t.Run(name, func(t *testing.T) {
 			dispatchertest.Bubble(t, func(t *testing.T, h *dispatchertest.Harness) {

@@ -23,6 +23,10 @@ const (
 	maxBodyBytes = 64 << 20
 	maxBodies    = 8 // in memory
 	bodyTimeout  = time.Minute
+
+	// refusedTimeout is how long the rest of a body may take of which nobody reads more: without
+	// the token a request holds a connection no longer.
+	refusedTimeout = time.Second
 )
 
 // problem is a Matrix error: the answer to a request that failed.
@@ -67,6 +71,8 @@ func (b *Bridge) authorized(handle func(http.ResponseWriter, *http.Request) erro
 		err := b.authorize(r)
 		if err == nil {
 			err = handle(w, r)
+		} else {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(refusedTimeout)) // or the server's own holds
 		}
 		var p *problem
 		if errors.As(err, &p) {

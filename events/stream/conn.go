@@ -80,6 +80,9 @@ type Config struct {
 	// 500 ms, so that a consumer or server that is gone is noticed within two seconds. A
 	// longer one is for tests that span days.
 	Pulse time.Duration
+	// WriteTimeout is how long the server may take to read what is written to it before the
+	// connection is given up. 0 means [RequestTimeout].
+	WriteTimeout time.Duration
 }
 
 const defaultPulse = 500 * time.Millisecond

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -137,7 +138,7 @@ func (c *Conn) options() ([]nats.Option, error) {
 		nats.ReconnectBufSize(-1),
 		// A write to a peer that no longer reads holds a lock of the client's that every
 		// other write needs, so such a connection is given up soon.
-		nats.FlusherTimeout(RequestTimeout),
+		nats.FlusherTimeout(cmp.Or(c.cfg.WriteTimeout, RequestTimeout)),
 		nats.ReconnectOnFlusherError(),
 		nats.PingInterval(20*c.pulse),
 		nats.SyncQueueLen(answerQueue),

@@ -9,13 +9,20 @@ import (
 	"poked/events/stream"
 )
 
-// A connection whose peer stops reading is closed after a few seconds, and each write
+// A connection whose peer stops reading is closed after the timeout of writes, and each write
 // in between has an outcome.
 func TestHalfOpenConnectionIsGivenUp(t *testing.T) {
 	eventstest.Long(t) // not in a bubble, see Stall
 	t.Parallel()
 	link := eventstest.StartServer(t).Link()
-	conn := link.Connect(t, eventstest.Topology())
+	conn, err := stream.Connect(t.Context(), stream.Config{InProcess: link, WriteTimeout: time.Second / 2})
+	if err == nil {
+		err = conn.Setup(t.Context(), eventstest.Topology())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
 	back := make(chan struct{}, 1)
 	conn.OnReconnect(func() { back <- struct{}{} })
 	resume := link.Stall()

@@ -44,7 +44,16 @@ func TestG14OperatorServiceIsRetried(t *testing.T) {
 			defer close(ended)
 			conn.ServeOperator(ctx, "w", knower("a", 1, nil), func(err error) { states <- err })
 		}()
-		if err := <-states; err == nil {
+		report := func() error {
+			select {
+			case err := <-states:
+				return err
+			case <-time.After(eventstest.Patience):
+				t.Fatalf("no report within %s", eventstest.Patience)
+				return nil
+			}
+		}
+		if err := report(); err == nil {
 			t.Error("it reports no error although it may not subscribe")
 		}
 		next := options.Clone()
@@ -52,7 +61,7 @@ func TestG14OperatorServiceIsRetried(t *testing.T) {
 		if err := ns.ReloadOptions(next); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-states; err != nil {
+		if err := report(); err != nil {
 			t.Errorf("it does not serve although it may subscribe: %v", err)
 		}
 		cancel()

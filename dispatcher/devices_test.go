@@ -10,6 +10,7 @@ import (
 	"poked/dispatcher/dispatchertest"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/pushrule"
 )
 
@@ -121,7 +122,7 @@ func TestDeviceRulesWithoutThatDevice(t *testing.T) {
 // Whatever fails while notifications are stored, each user has each of them once, as their
 // rules decided.
 func TestMatchedAgainDecidesTheSame(t *testing.T) {
-	for name, fault := range eventstest.Faults() {
+	for name, fault := range natstest.Faults() {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
 				h.registerDevices()
@@ -139,7 +140,7 @@ func TestMatchedAgainDecidesTheSame(t *testing.T) {
 				met := h.Link.Break(events.LogSubject(h.Conn.PartOf("@05:x")), fault)
 				h.sayText("@alice:x", "cake", "there is cake")
 				eventstest.WaitFor(t, "the fault", met)
-				if fault == eventstest.Kill {
+				if fault == natstest.Kill {
 					h.Kill()
 					h.Start()
 				}

@@ -1,17 +1,12 @@
 package events_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"regexp"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"poked/events"
-	"poked/events/eventstest"
-	"poked/events/publish"
-	"poked/events/stream"
 )
 
 func TestTokenRoundTrip(t *testing.T) {
@@ -46,37 +41,6 @@ func TestParseTokenRefusesWhatTokenNeverWrites(t *testing.T) {
 			t.Errorf("%q reads as %q", token, id)
 		}
 	}
-}
-
-// The partition that poked computes must be the one that the server computes: otherwise
-// a user's pushers would be looked up in the wrong partition.
-func TestPartitionOfIsTheServersOwn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		const partitions = 7
-		conn := server.Connect(stream.Topology{Partitions: partitions, Replicas: 1})
-		publisher := publish.NewPublisher(conn)
-		var want []string
-		for i := range 50 {
-			id := events.RoomID(fmt.Sprintf("!room-%d:example.org", i))
-			raw := fmt.Appendf(nil, `{"event_id":"$e%d","room_id":%q,"type":"m.room.message","sender":"@a:x","content":{}}`, i, id)
-			if err := publisher.Event(t.Context(), raw); err != nil {
-				t.Fatal(err)
-			}
-			token := events.Token(id)
-			want = append(want, fmt.Sprintf("rooms.%d.%s.event", events.PartitionOf(token, partitions), token))
-		}
-		used := map[string]bool{}
-		for i, msg := range server.Stored("ROOMS", "") {
-			if msg.Subject != want[i] {
-				t.Errorf("the server stores %s, want %s", msg.Subject, want[i])
-			}
-			used[strings.Split(msg.Subject, ".")[1]] = true
-		}
-		if len(used) != partitions {
-			t.Errorf("50 rooms fall into %d partitions, want %d", len(used), partitions)
-		}
-	})
 }
 
 // A pusher's id differs if any of its parts does, and contains none of them.

@@ -8,6 +8,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/publish"
 	"poked/registry/store"
 )
@@ -16,7 +17,7 @@ import (
 type fault struct {
 	name string
 	// arm makes it happen next. met reports whether it has happened.
-	arm func(*house, *eventstest.Link) (met func() bool)
+	arm func(*house, *natstest.Link) (met func() bool)
 	// mend ends a fault that does not end by itself.
 	mend func(*house)
 	// dies reports that the process ends with the fault.
@@ -37,10 +38,10 @@ func faultTable() []fault {
 	} {
 		table = append(table,
 			fault{name: name + "/refused", arm: refuse(subject), publishes: true},
-			fault{name: name + "/lost", arm: onLink(subject, eventstest.Lose), publishes: true},
-			fault{name: name + "/happened but reported as failed", arm: onLink(subject, eventstest.LoseAnswer), publishes: true},
-			fault{name: name + "/killed instead", arm: onLink(subject, eventstest.Lose), publishes: true, dies: true},
-			fault{name: name + "/killed right after", arm: onLink(subject, eventstest.Kill), publishes: true, dies: true},
+			fault{name: name + "/lost", arm: onLink(subject, natstest.Lose), publishes: true},
+			fault{name: name + "/happened but reported as failed", arm: onLink(subject, natstest.LoseAnswer), publishes: true},
+			fault{name: name + "/killed instead", arm: onLink(subject, natstest.Lose), publishes: true, dies: true},
+			fault{name: name + "/killed right after", arm: onLink(subject, natstest.Kill), publishes: true, dies: true},
 		)
 	}
 	table = append(table,
@@ -53,25 +54,25 @@ func faultTable() []fault {
 	for _, stream := range []string{"REJECTED", "ACCOUNTS"} {
 		subject, name := "$JS.ACK."+stream+".", "acknowledge "+stream
 		table = append(table,
-			fault{name: name + "/failed", arm: onLink(subject, eventstest.Refuse)},
-			fault{name: name + "/lost", arm: onLink(subject, eventstest.Lose)},
-			fault{name: name + "/killed instead", arm: onLink(subject, eventstest.Lose), dies: true},
-			fault{name: name + "/killed right after", arm: onLink(subject, eventstest.LoseAnswer), dies: true},
+			fault{name: name + "/failed", arm: onLink(subject, natstest.Refuse)},
+			fault{name: name + "/lost", arm: onLink(subject, natstest.Lose)},
+			fault{name: name + "/killed instead", arm: onLink(subject, natstest.Lose), dies: true},
+			fault{name: name + "/killed right after", arm: onLink(subject, natstest.LoseAnswer), dies: true},
 		)
 	}
 	return table
 }
 
 // onLink breaks the next message on a subject on its way to NATS.
-func onLink(subject string, f eventstest.Fault) func(*house, *eventstest.Link) func() bool {
-	return func(_ *house, link *eventstest.Link) func() bool { return link.Break(subject, f) }
+func onLink(subject string, f natstest.Fault) func(*house, *natstest.Link) func() bool {
+	return func(_ *house, link *natstest.Link) func() bool { return link.Break(subject, f) }
 }
 
 // refuse refuses a message as often as the NATS client retries it.
-func refuse(subject string) func(*house, *eventstest.Link) func() bool {
-	return func(_ *house, link *eventstest.Link) (met func() bool) {
+func refuse(subject string) func(*house, *natstest.Link) func() bool {
+	return func(_ *house, link *natstest.Link) (met func() bool) {
 		for range 3 {
-			met = link.Break(subject, eventstest.Refuse)
+			met = link.Break(subject, natstest.Refuse)
 		}
 		return met
 	}
@@ -79,8 +80,8 @@ func refuse(subject string) func(*house, *eventstest.Link) func() bool {
 
 // onDelete makes each deletion from a table fail until mendDelete. The fault has
 // happened once the log contains logged.
-func onDelete(table, logged string) func(*house, *eventstest.Link) func() bool {
-	return func(h *house, _ *eventstest.Link) func() bool {
+func onDelete(table, logged string) func(*house, *natstest.Link) func() bool {
+	return func(h *house, _ *natstest.Link) func() bool {
 		h.forbid("DELETE", table)
 		return func() bool { return strings.Contains(h.log.String(), logged) }
 	}
@@ -90,7 +91,7 @@ func mendDelete(h *house) { h.allow() }
 
 // afterDelete breaks nothing, and has happened once everything was published and
 // deleted.
-func afterDelete(h *house, _ *eventstest.Link) func() bool {
+func afterDelete(h *house, _ *natstest.Link) func() bool {
 	return func() bool { return h.count("outbox") == 0 }
 }
 
@@ -143,11 +144,11 @@ func TestFaultTable(t *testing.T) {
 }
 
 // overLink opens the registry over a connection that a test can break.
-func (h *house) overLink() *eventstest.Link {
+func (h *house) overLink() *natstest.Link {
 	h.t.Helper()
 	link := h.nats.Link()
 	link.Log = slog.New(slog.NewTextHandler(h.log, nil))
-	h.conn = link.Connect(h.t, eventstest.Topology())
+	h.conn = link.Connect(h.t, natstest.Topology())
 	h.open()
 	return link
 }

@@ -18,6 +18,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/pushgateway"
 	"poked/events/stream"
 	"poked/registry/outbox"
@@ -43,7 +44,7 @@ bob-phone @bob:example.org PHONE
 type house struct {
 	t    *testing.T
 	cfg  Config
-	nats *eventstest.Server
+	nats *natstest.Server
 	conn *stream.Conn
 	log  *logBuffer
 	reg  *Registry
@@ -67,9 +68,9 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 	if cfg.Tokens != "" {
 		writeFile(t, cfg.Tokens, tokens)
 	}
-	h := &house{t: t, cfg: cfg, log: &logBuffer{}, nats: eventstest.StartServer(t)}
-	h.conn = h.nats.Connect(eventstest.Topology())
-	h.owner = newOwner(t, h.nats.Connect(eventstest.Topology()))
+	h := &house{t: t, cfg: cfg, log: &logBuffer{}, nats: natstest.StartServer(t)}
+	h.conn = h.nats.Connect(natstest.Topology())
+	h.owner = newOwner(t, h.nats.Connect(natstest.Topology()))
 	h.open()
 	return h
 }

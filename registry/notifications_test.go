@@ -10,6 +10,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 const room = events.RoomID("!room:example.org")
@@ -219,7 +220,7 @@ func TestNotificationsWithoutNATS(t *testing.T) {
 		status, _, _ := h.request(http.MethodGet, prefixV3+"/notifications", "alice-phone", "")
 		return status == http.StatusOK
 	}
-	met := link.Break("$JS.API.DIRECT.GET.ROOMS", eventstest.Refuse)
+	met := link.Break("$JS.API.DIRECT.GET.ROOMS", natstest.Refuse)
 	refused("an event is not read")
 	if !met() {
 		t.Error("ROOMS was not asked")

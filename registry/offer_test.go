@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/pushrule"
 )
 
@@ -89,7 +90,7 @@ func TestOfferedRulesAreWrittenAgain(t *testing.T) {
 	h.nats.DeleteStream("KV_PUSH_RULES")
 	h.put("global/room/b", firstRule)
 	eventstest.WaitFor(t, "the outbox to fail", func() bool { return strings.Contains(h.log.String(), "the outbox cannot be published") })
-	if err := h.conn.Setup(t.Context(), eventstest.Topology()); err != nil {
+	if err := h.conn.Setup(t.Context(), natstest.Topology()); err != nil {
 		t.Fatal(err)
 	}
 	eventstest.WaitFor(t, "nats to have it again", func() bool { return h.offered() == pushrule.MSC3930 })

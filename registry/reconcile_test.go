@@ -11,6 +11,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/pushrule"
 	"poked/events/stream"
 	"poked/registry/store"
@@ -188,7 +189,7 @@ func TestBucketDeletedInPlace(t *testing.T) {
 			h.nats.DeleteStream("KV_" + string(b))
 			change("bob-phone")
 			eventstest.WaitFor(t, "the outbox to fail", func() bool { return strings.Contains(h.log.String(), "the outbox cannot be published") })
-			if err := h.conn.Setup(t.Context(), eventstest.Topology()); err != nil {
+			if err := h.conn.Setup(t.Context(), natstest.Topology()); err != nil {
 				t.Fatal(err)
 			}
 			h.waitSettled()
@@ -201,7 +202,7 @@ func TestBucketDeletedInPlace(t *testing.T) {
 
 // moving is a NATS server that is replaced by another.
 type moving struct {
-	now atomic.Pointer[eventstest.Server]
+	now atomic.Pointer[natstest.Server]
 }
 
 func (m *moving) InProcessConn() (net.Conn, error) { return m.now.Load().InProcessConn() }
@@ -218,7 +219,7 @@ func TestBucketLostWhileRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.Setup(t.Context(), eventstest.Topology()); err != nil {
+	if err := conn.Setup(t.Context(), natstest.Topology()); err != nil {
 		t.Fatal(err)
 	}
 	h.close()
@@ -228,8 +229,8 @@ func TestBucketLostWhileRunning(t *testing.T) {
 	h.set("alice-phone", body())
 	h.put("global/room/a", firstRule)
 	h.waitSettled()
-	empty := eventstest.StartServer(t)
-	empty.Connect(eventstest.Topology())
+	empty := natstest.StartServer(t)
+	empty.Connect(natstest.Topology())
 	place.now.Store(empty)
 	h.nats.Stop()
 	eventstest.WaitFor(t, "the connection to the empty one", conn.Connected)
@@ -248,7 +249,7 @@ func TestDeletedBucketIsFilled(t *testing.T) {
 		t.Run(string(b), func(t *testing.T) {
 			h := newHouse(t)
 			h.run()
-			runUntil(t, func(ctx context.Context) error { return h.conn.Keep(ctx, eventstest.Topology()) })
+			runUntil(t, func(ctx context.Context) error { return h.conn.Keep(ctx, natstest.Topology()) })
 			h.set("alice-phone", body())
 			h.put("global/room/a", firstRule)
 			h.waitSettled()

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/webpush"
 	"poked/registry/database"
 	"poked/registry/store"
@@ -55,7 +56,7 @@ func TestVAPIDKeyIsKept(t *testing.T) {
 		}
 		// The bucket is lost as well.
 		h.nats.DeleteStream("KV_VAPID")
-		if err := h.nats.Dial().Setup(t.Context(), eventstest.Topology()); err != nil {
+		if err := h.nats.Dial().Setup(t.Context(), natstest.Topology()); err != nil {
 			t.Fatal(err)
 		}
 		h.reg.browsers.PublishAgain() // as after a reconnect, and as Keep does

@@ -14,6 +14,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/webpush/webpushtest"
 )
 
@@ -274,8 +275,8 @@ func newOtherHouse(t *testing.T, change ...func(*Config)) *house {
 		c(&cfg)
 	}
 	writeFile(t, cfg.Tokens, tokens)
-	other = &house{t: t, cfg: cfg, log: &logBuffer{}, nats: eventstest.StartServer(t)}
-	other.conn = other.nats.Connect(eventstest.Topology())
+	other = &house{t: t, cfg: cfg, log: &logBuffer{}, nats: natstest.StartServer(t)}
+	other.conn = other.nats.Connect(natstest.Topology())
 	other.open()
 	return other
 }

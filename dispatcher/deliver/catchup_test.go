@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -15,12 +15,12 @@ import (
 // is chosen depends on what the user has not read alone. Of a room with notifications for
 // other devices the newest that the pusher wants counts.
 func TestChoiceOfWhatALaggingPusherReceives(t *testing.T) {
-	eventstest.BubbleOf(t, 1, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
+	natstest.BubbleOf(t, 1, func(t *testing.T, _ *natstest.Server, conn *stream.Conn) {
 		o := startOwner(t, conn, "one", "@bob:x")
 		defer o.halt()
 		d := o.Deliverer
 		for i, room := range []events.RoomID{"!a", "!b", "!a", "!b", "!a", "!b", "!c", "!c", "!c"} {
-			eventstest.Notify(t, conn, "@bob:x", room, notificationOf(uint64(i)+1, i > 6))
+			natstest.Notify(t, conn, "@bob:x", room, notificationOf(uint64(i)+1, i > 6))
 		}
 		<-time.After(time.Second)
 		d.CatchUpLimit = 4

@@ -13,6 +13,7 @@ import (
 	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/partition"
 	"poked/events/pushgateway"
 )
@@ -78,7 +79,7 @@ func benchDeliverer(b *testing.B) *Deliverer {
 	if err != nil {
 		b.Fatal(err)
 	}
-	conn := eventstest.StartServer(b).Connect(eventstest.Topology())
+	conn := natstest.StartServer(b).Connect(natstest.Topology())
 	dir := directory.New(policy, slog.New(slog.DiscardHandler), conn.Partitions(), func(events.UserID) {})
 	for i := range uint64(benchUsers) {
 		dir.Apply(events.UserPushers{UserID: benchUser(i), Pushers: []events.Pusher{{

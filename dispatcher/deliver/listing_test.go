@@ -10,7 +10,7 @@ import (
 	"poked/dispatcher/directory"
 	"poked/dispatcher/poke"
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -55,7 +55,7 @@ func TestListInPieces(t *testing.T) {
 // For lanes that do not know how much waits, the inboxes of some users are loaded, and the
 // others have an upper bound.
 func TestWaitingIsCountedOrBounded(t *testing.T) {
-	eventstest.BubbleOf(t, 1, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
+	natstest.BubbleOf(t, 1, func(t *testing.T, _ *natstest.Server, conn *stream.Conn) {
 		o := startOwner(t, conn, "one")
 		defer o.halt()
 		<-time.After(time.Second)

@@ -10,6 +10,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -18,18 +19,18 @@ import (
 type ownerStory struct {
 	t      *testing.T
 	random *rand.Rand
-	server *eventstest.Server
+	server *natstest.Server
 	conn   *stream.Conn // of match
 	users  []events.UserID
 	number int // of workers
-	link   *eventstest.Link
+	link   *natstest.Link
 	*owner
 	gateways []*eventstest.Gateway // of all workers
 	event    uint64                // the newest in ROOMS
 	written  map[uint64][]byte     // some messages, by event, to be written again
 }
 
-func newOwnerStory(t *testing.T, server *eventstest.Server, conn *stream.Conn, seed uint64) *ownerStory {
+func newOwnerStory(t *testing.T, server *natstest.Server, conn *stream.Conn, seed uint64) *ownerStory {
 	s := &ownerStory{
 		t: t, random: rand.New(rand.NewPCG(seed, 1)), server: server, conn: conn,
 		users: []events.UserID{"@a:x", "@b:x", "@c:x", "@d:x"}, written: map[uint64][]byte{},
@@ -86,7 +87,7 @@ func (s *ownerStory) step() {
 }
 
 func (s *ownerStory) store(message []byte) {
-	eventstest.Store(s.t, s.conn, "@a:x", message)
+	natstest.Store(s.t, s.conn, "@a:x", message)
 }
 
 // some returns the sequence of an event in ROOMS, most likely a new one.
@@ -189,7 +190,7 @@ func TestInboxIsWhatTheLogSays(t *testing.T) {
 	}
 	for seed := range stories {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+			natstest.BubbleOf(t, 1, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 				s := newOwnerStory(t, server, conn, seed)
 				for i := range 200 {
 					s.step()
@@ -221,7 +222,7 @@ func TestFaultTablePowerCut(t *testing.T) {
 						continue
 					}
 					t.Run(fmt.Sprintf("%s/%d bytes/running %t/%d more", strings.Join(streams, " and "), bytes, running, more), func(t *testing.T) {
-						eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+						natstest.BubbleOf(t, 1, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 							powerCut(newOwnerStory(t, server, conn, 7), bytes, running, more, streams)
 						})
 					})
@@ -277,7 +278,7 @@ func (s *ownerStory) ended() <-chan struct{} { return s.done }
 // versions, and the bucket holds none before these. What the next owner needs it reads.
 func TestG1HandOverStoresNothingTwiceInAMoment(t *testing.T) {
 	eventstest.Long(t)
-	eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	natstest.BubbleOf(t, 1, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		s := newOwnerStory(t, server, conn, 3)
 		newest := func() (seq uint64) {
 			for _, v := range server.Stored("KV_INBOX", "$KV.INBOX.0.") {
@@ -310,7 +311,7 @@ func TestG1HandOverStoresNothingTwiceInAMoment(t *testing.T) {
 // A stored position is that of the flush before: a power cut may take the newest versions of
 // what a flush stored, and what they held is read again since the versions before.
 func TestG1PositionIsOneFlushLate(t *testing.T) {
-	eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	natstest.BubbleOf(t, 1, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		s := newOwnerStory(t, server, conn, 5)
 		flushes := 0
 		var before events.InboxPosition
@@ -342,12 +343,12 @@ func TestG1PositionIsOneFlushLate(t *testing.T) {
 // have stored is stored by a later flush, so that a crash after that loses nothing.
 func TestFaultTableFlush(t *testing.T) {
 	eventstest.Long(t)
-	for name, fault := range eventstest.Faults() {
-		if fault == eventstest.Kill {
+	for name, fault := range natstest.Faults() {
+		if fault == natstest.Kill {
 			continue // TestInboxIsWhatTheLogSays
 		}
 		t.Run(name, func(t *testing.T) {
-			eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+			natstest.BubbleOf(t, 1, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 				s := newOwnerStory(t, server, conn, 9)
 				met := s.link.Break("$KV.INBOX.position.", fault)
 				for i := range 2 * stream.InboxBatch / len(s.users) { // two writes: two of three users are notified
@@ -391,7 +392,7 @@ func (s *ownerStory) checkDelivered(room events.RoomID) {
 // A worker whose snapshots another one has taken over ends with the next flush, also if it does
 // not learn of it otherwise.
 func TestG1FlushEndsTheWorkerOfBefore(t *testing.T) {
-	eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	natstest.BubbleOf(t, 1, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		s := newOwnerStory(t, server, conn, 1)
 		in, _, err := conn.Inbox(t.Context(), 0, "another")
 		if err == nil {
@@ -412,7 +413,7 @@ func TestG1FlushEndsTheWorkerOfBefore(t *testing.T) {
 
 // After a hand-over in order there is nothing to read again.
 func TestHandOverLeavesNothingToReadAgain(t *testing.T) {
-	eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	natstest.BubbleOf(t, 1, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		s := newOwnerStory(t, server, conn, 1)
 		for range 5 {
 			s.notify("!r", "")

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -71,7 +71,7 @@ func TestPausesOfManyDispatchersComeToAnEnd(t *testing.T) {
 
 // A dispatcher on standby forgets the pauses of others when they are over.
 func TestG7StandbyForgetsPauses(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
+	natstest.Bubble(t, func(t *testing.T, _ *natstest.Server, conn *stream.Conn) {
 		gs := NewGateways(100, 8, 100, nil, func(func()) {})
 		ctx, cancel := context.WithCancel(t.Context())
 		var beside sync.WaitGroup

@@ -3,10 +3,10 @@ package directory
 import (
 	"testing"
 
-	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 func TestMain(m *testing.M) {
-	eventstest.Prepare()
+	natstest.Prepare()
 	m.Run()
 }

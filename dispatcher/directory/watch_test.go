@@ -9,6 +9,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/pushgateway"
 	"poked/events/stream"
 )
@@ -16,7 +17,7 @@ import (
 // A partition is gained from a real bucket while users change, the watch runs and other
 // goroutines read the directory.
 func TestDirectoryGainsBesideTheWatch(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
+	natstest.Bubble(t, func(t *testing.T, _ *natstest.Server, conn *stream.Conn) {
 		policy, err := pushgateway.NewPolicy([]string{"gw.test"}, nil, true)
 		if err != nil {
 			t.Fatal(err)

@@ -30,6 +30,7 @@ import (
 	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/publish"
 	"poked/events/pushgateway"
 	"poked/events/pushrule"
@@ -40,7 +41,7 @@ import (
 // Harness is a dispatcher with the NATS server and the gateway that it uses, in a bubble.
 type Harness struct {
 	T        *testing.T
-	Server   *eventstest.Server
+	Server   *natstest.Server
 	Conn     *stream.Conn // of the homeserver and the registry
 	Gateway  *eventstest.Gateway
 	Topology stream.Topology // of dispatchers; without OUTCOMES unless a test wants it
@@ -57,9 +58,9 @@ type Harness struct {
 type Instance struct {
 	t          *testing.T
 	Dispatcher *dispatcher.Dispatcher
-	Link       *eventstest.Link // its connection to NATS
-	Own        *stream.Conn     // over link
-	sockets    *poke.Conns      // its connections to gateways
+	Link       *natstest.Link // its connection to NATS
+	Own        *stream.Conn   // over link
+	sockets    *poke.Conns    // its connections to gateways
 	stop       context.CancelFunc
 	stopped    chan error
 }
@@ -67,7 +68,7 @@ type Instance struct {
 // Bubble runs a test in fake time.
 func Bubble(t *testing.T, test func(t *testing.T, h *Harness)) {
 	t.Helper()
-	BubbleOf(t, eventstest.Topology().Partitions, test)
+	BubbleOf(t, natstest.Topology().Partitions, test)
 }
 
 // BubbleOf runs a test in fake time with this many partitions. With -short only the tests
@@ -106,20 +107,20 @@ func (h *Harness) SpanHours() { h.Server.Pulse, h.Alone = 10*time.Second, true }
 // New returns a harness outside a bubble, for tests that need real time.
 func New(t *testing.T) *Harness {
 	t.Helper()
-	return newOf(t, eventstest.Topology().Partitions)
+	return newOf(t, natstest.Topology().Partitions)
 }
 
 func newOf(t *testing.T, partitions int) *Harness {
 	t.Helper()
 	h := &Harness{
-		T: t, Server: eventstest.StartServer(t), Gateway: eventstest.StartGateway(t),
+		T: t, Server: natstest.StartServer(t), Gateway: eventstest.StartGateway(t),
 		Config: dispatcher.Config{
 			Slots: 64, GatewaySlots: 16, GatewayFloor: 4, RequestTimeout: 75 * time.Second, PokeTTL: 24 * time.Hour,
 			Badge: deliver.BadgeMessages, Rings: true, OpenRooms: 100, CatchUpLimit: 100, Recent: 1 << 20, StopGrace: 10 * time.Second,
 		},
 		Instance: &Instance{},
 	}
-	h.Topology = eventstest.Streams(stream.Topology{Partitions: partitions, Replicas: 1, Keep: stream.LongestKeep})
+	h.Topology = natstest.Streams(stream.Topology{Partitions: partitions, Replicas: 1, Keep: stream.LongestKeep})
 	h.Conn = h.Server.Connect(h.Topology)
 	return h
 }

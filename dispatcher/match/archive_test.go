@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/publish"
 	"poked/events/stream"
 )
@@ -15,7 +15,7 @@ import (
 // A search finds each of a room's events, however old. From then on the archive knows their
 // sequences, and which events do not exist.
 func TestArchiveFindsEveryEvent(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	natstest.Bubble(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		const count = 2*timelineLimit + 7
 		room := events.RoomID("!r")
 		for i := range count {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/partition"
 	"poked/events/stream"
 )
@@ -38,7 +39,7 @@ func writeAll(t *testing.T, conn *stream.Conn, first func(*Matcher)) (*Matcher, 
 
 // More than may be unstored at a time is written piece by piece.
 func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	natstest.Bubble(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		m, _, err := writeAll(t, conn, func(*Matcher) {})
 		if err != nil {
 			t.Fatal(err)
@@ -55,7 +56,7 @@ func TestFanoutIsWrittenPieceByPiece(t *testing.T) {
 
 // While nothing can be stored, the writing is given up and the event is matched again.
 func TestFanoutEndsWhileNothingIsStored(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	natstest.Bubble(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		var began time.Time
 		m, log, _ := writeAll(t, conn, func(*Matcher) { server.Stop(); began = time.Now() })
 		if waited := time.Since(began); waited > matchGrace {
@@ -76,7 +77,7 @@ func TestFanoutEndsWhileNothingIsStored(t *testing.T) {
 // An event that arrived while the partition was ours is not written once the partition may
 // be another worker's, which may have written it already: it is matched again, if at all.
 func TestFanoutEndsWithTheLease(t *testing.T) {
-	eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	natstest.Bubble(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		m, log, err := writeAll(t, conn, func(m *Matcher) { m.cfg.Lease = new(partition.Lease) }) // one that has run out
 		if !errors.Is(err, errNotHeld) {
 			t.Errorf("error %v", err)

@@ -12,6 +12,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/partition"
 	"poked/events/publish"
 	"poked/events/wait"
@@ -184,7 +185,7 @@ func BenchmarkMatchSmallRooms(b *testing.B) {
 // published. put publishes another event.
 func startMatch(b *testing.B, w *population, state []string) (cfg Config, put func(raw string, opts ...publish.Option)) {
 	b.Helper()
-	conn := eventstest.StartServer(b).Connect(eventstest.Topology())
+	conn := natstest.StartServer(b).Connect(natstest.Topology())
 	cfg = Config{
 		Conn: conn, Directory: w.dir, Counts: new(Counters), Owned: new(atomic.Int64),
 		Unstored: NewUnstored(), OpenRooms: 1000, Log: slog.New(slog.DiscardHandler),

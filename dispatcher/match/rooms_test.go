@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 // A dispatcher keeps as many rooms as its limit, however many partitions it owns.
@@ -35,7 +35,7 @@ func TestRoomsAreDividedAmongPartitionsThatAreOwned(t *testing.T) {
 // the room at that event, for example after a restart, still knows the members.
 func TestRoomIsReadBeforeItsCreate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		seed, err := conn.SeedRoom(t.Context(), "!r:x")
 		if err != nil {
 			t.Fatal(err)

@@ -10,11 +10,12 @@ import (
 	"poked/dispatcher/trace"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/pushrule"
 )
 
 func TestMain(m *testing.M) {
-	eventstest.Prepare()
+	natstest.Prepare()
 	m.Run()
 }
 

@@ -10,10 +10,11 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 func TestMain(m *testing.M) {
-	eventstest.Prepare()
+	natstest.Prepare()
 	m.Run()
 }
 

@@ -18,6 +18,7 @@ import (
 	"poked/events/bridge"
 	"poked/events/eventstest"
 	"poked/events/homeserver"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -27,7 +28,7 @@ const hsToken = "hs-token-of-the-test"
 // sends transactions.
 type house struct {
 	t       *testing.T
-	nats    *eventstest.Server
+	nats    *natstest.Server
 	conn    *stream.Conn
 	hs      *eventstest.Homeserver // nil without a homeserver
 	bridge  *bridge.Bridge
@@ -39,8 +40,8 @@ type house struct {
 func newHouse(t *testing.T) *house {
 	t.Helper()
 	t.Parallel()
-	h := &house{t: t, nats: eventstest.StartServer(t), hs: eventstest.StartHomeserver(t), log: &eventstest.LogBuffer{}}
-	h.conn = h.nats.Connect(eventstest.Topology())
+	h := &house{t: t, nats: natstest.StartServer(t), hs: eventstest.StartHomeserver(t), log: &eventstest.LogBuffer{}}
+	h.conn = h.nats.Connect(natstest.Topology())
 	h.open()
 	return h
 }
@@ -49,8 +50,8 @@ func newHouse(t *testing.T) *house {
 // listens on no port, and its homeserver is not reachable.
 func newQuietHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{t: t, nats: eventstest.StartServer(t), log: &eventstest.LogBuffer{}}
-	h.conn = h.nats.Connect(eventstest.Topology())
+	h := &house{t: t, nats: natstest.StartServer(t), log: &eventstest.LogBuffer{}}
+	h.conn = h.nats.Connect(natstest.Topology())
 	h.open()
 	return h
 }

@@ -2,13 +2,10 @@ package eventstest
 
 import (
 	"fmt"
-	"testing"
 	"time"
 
 	"poked/events"
-	"poked/events/publish"
 	"poked/events/pushrule"
-	"poked/events/stream"
 )
 
 // GoodEvent is a valid state event.
@@ -19,25 +16,6 @@ func Notification() events.Notification {
 	return events.Notification{
 		About: events.About{EventID: "$e", RoomSeq: 7, At: time.UnixMilli(1_700_000_000_123)}, RuleID: ".m.rule.message",
 		Tweaks: []byte(`{}`), Body: []byte(`{"prio":"high","event_id":"$e"}`),
-	}
-}
-
-// Notify stores a notification of a user.
-func Notify(t testing.TB, conn *stream.Conn, user events.UserID, room events.RoomID, n events.Notification) {
-	t.Helper()
-	m := n.Log(user, room)
-	Store(t, conn, user, m.AppendJSON(nil))
-}
-
-// Store stores a message about a user in NOTIFICATIONS.
-func Store(t testing.TB, conn *stream.Conn, user events.UserID, message []byte) {
-	t.Helper()
-	stored := make(chan error, 1)
-	batch := conn.NewBatch(func(err error) { stored <- err })
-	batch.Add(events.LogSubject(conn.PartOf(user)), nil, message)
-	batch.Send()
-	if err := <-stored; err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -61,14 +39,4 @@ const Room = events.RoomID("!room:example.org")
 // Message returns the message with this number in [Room].
 func Message(n int) []byte {
 	return fmt.Appendf(nil, `{"event_id":"$e%d","room_id":%q,"type":"m.room.message","sender":"@a:example.org","content":{"n":%d}}`, n, Room, n)
-}
-
-// PublishAll publishes the messages with the numbers from, …, to-1.
-func PublishAll(t testing.TB, conn *stream.Conn, from, to int) {
-	t.Helper()
-	for n := from; n < to; n++ {
-		if err := publish.NewPublisher(conn).Event(t.Context(), Message(n)); err != nil {
-			t.Fatalf("publish %d: %v", n, err)
-		}
-	}
 }

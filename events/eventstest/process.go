@@ -20,23 +20,13 @@ const (
 	memoryNeeded = 2 << 30
 )
 
-// Prepare makes a test process ready for bubbles: it keeps nats-server from starting
-// its process-wide clock, whose goroutine no bubble could wait for, and from reporting its
-// load, and the race detector from crashing. Tests run on one processor, unless GOMAXPROCS is
-// set, and are [Cheap].
-func Prepare() {
-	Cheap()
-	fakeClock()
-	oneAtATime()
-}
-
 // Cheap makes tests of this process, and of those that it starts, cost little processor time.
 // Garbage collections are rare, unless GOGC is set. Temporary files lie in memory, unless TMPDIR is
 // set, if the system has a file system for that: to create the files of a dozen streams on a disk
 // takes longer than most tests. Benchmarks measure the disk, and may fill the memory: for them all
 // stays as it is.
 func Cheap() {
-	if measures() {
+	if Measures() {
 		return
 	}
 	if _, set := os.LookupEnv("GOGC"); !set {
@@ -59,7 +49,7 @@ func memoryHasRoom() bool {
 	return fs.Flags&unix.ST_NOEXEC == 0 && fs.Bavail*uint64(fs.Bsize) >= memoryNeeded //nolint:gosec // a size
 }
 
-// measures reports whether this process runs benchmarks.
-func measures() bool {
+// Measures reports whether this process runs benchmarks.
+func Measures() bool {
 	return slices.ContainsFunc(os.Args, func(arg string) bool { return strings.HasPrefix(arg, "-test.bench=") })
 }

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/partition"
 	"poked/events/stream"
 )
@@ -18,7 +18,7 @@ import (
 // partition.
 type crew struct {
 	t      *testing.T
-	server *eventstest.Server
+	server *natstest.Server
 	parts  int
 	linger time.Duration // how long work takes to end if no other worker wants the partition
 
@@ -34,7 +34,7 @@ const handOver = 500 * time.Millisecond
 type member struct {
 	name    string
 	worker  *partition.Worker
-	link    *eventstest.Link
+	link    *natstest.Link
 	ready   chan struct{}
 	cancel  context.CancelFunc
 	stopped chan struct{}
@@ -45,7 +45,7 @@ func crewOf(t *testing.T, parts int, test func(t *testing.T, c *crew)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
-		test(t, &crew{t: t, server: eventstest.StartServer(t), parts: parts, working: map[int][]*member{}})
+		test(t, &crew{t: t, server: natstest.StartServer(t), parts: parts, working: map[int][]*member{}})
 	})
 }
 

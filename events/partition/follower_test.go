@@ -11,6 +11,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/partition"
 	"poked/events/publish"
 	"poked/events/stream"
@@ -77,8 +78,8 @@ func done(w *worker, msg partition.Message) { w.follower.Done(msg.Seq) }
 
 func TestFollowerResumesAfterWhatIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
-		eventstest.PublishAll(t, conn, 0, 5)
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
+		natstest.PublishAll(t, conn, 0, 5)
 		first := follow(t, conn, "first", func(w *worker, msg partition.Message) {
 			if msg.Seq != 2 && msg.Seq != 4 {
 				w.follower.Done(msg.Seq)
@@ -86,7 +87,7 @@ func TestFollowerResumesAfterWhatIsDone(t *testing.T) {
 		})
 		eventstest.WaitFor(t, "five messages", func() bool { return first.count() == 5 })
 		first.stop(t)
-		eventstest.PublishAll(t, conn, 5, 6)
+		natstest.PublishAll(t, conn, 5, 6)
 
 		second := follow(t, conn, "second", done)
 		eventstest.WaitFor(t, "what was left", func() bool { return second.count() == 3 })
@@ -106,10 +107,10 @@ func TestFollowerResumesAfterWhatIsDone(t *testing.T) {
 // predecessor.
 func TestFollowerSuspectsOnlyWhatWasThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
-		eventstest.PublishAll(t, conn, 0, 1)
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
+		natstest.PublishAll(t, conn, 0, 1)
 		w := follow(t, conn, "w", done)
-		eventstest.PublishAll(t, conn, 1, 2)
+		natstest.PublishAll(t, conn, 1, 2)
 		eventstest.WaitFor(t, "both messages", func() bool { return w.count() == 2 })
 		if !w.seen[0].Replayed || w.seen[1].Replayed {
 			t.Errorf("replayed: %t, %t, want true, false", w.seen[0].Replayed, w.seen[1].Replayed)
@@ -119,12 +120,12 @@ func TestFollowerSuspectsOnlyWhatWasThere(t *testing.T) {
 
 func TestFollowerIsFencedByItsSuccessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		old := follow(t, conn, "old", done)
-		eventstest.PublishAll(t, conn, 0, 1)
+		natstest.PublishAll(t, conn, 0, 1)
 		eventstest.WaitFor(t, "the first message", func() bool { return old.count() == 1 })
 		young := follow(t, conn, "young", done)
-		eventstest.PublishAll(t, conn, 1, 2)
+		natstest.PublishAll(t, conn, 1, 2)
 		eventstest.WaitFor(t, "the second message", func() bool { return young.count() > 0 })
 		<-old.ended
 		if !errors.Is(old.err, partition.ErrFenced) {
@@ -135,17 +136,17 @@ func TestFollowerIsFencedByItsSuccessor(t *testing.T) {
 
 func TestFollowerOutlivesNATS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		w := follow(t, conn, "w", done)
-		eventstest.PublishAll(t, conn, 0, 10)
+		natstest.PublishAll(t, conn, 0, 10)
 		eventstest.WaitFor(t, "ten messages", func() bool { return w.count() == 10 })
 		for life := range 3 {
 			server.Stop()
 			<-time.After(time.Minute)
 			server.Start()
 			eventstest.WaitFor(t, "the connection", conn.Connected)
-			eventstest.PublishAll(t, conn, 10+life*10, 20+life*10)
+			natstest.PublishAll(t, conn, 10+life*10, 20+life*10)
 		}
 		eventstest.WaitFor(t, "forty messages", func() bool { return w.count() == 40 })
 		w.stop(t)
@@ -159,7 +160,7 @@ func TestFollowerOutlivesNATS(t *testing.T) {
 
 func TestFollowerRedoesInOrderWithinTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		failed := false
 		w := follow(t, conn, "w", func(w *worker, msg partition.Message) {
 			if msg.Seq == 1 && !failed {
@@ -169,7 +170,7 @@ func TestFollowerRedoesInOrderWithinTheLog(t *testing.T) {
 			}
 			w.follower.Done(msg.Seq)
 		})
-		eventstest.PublishAll(t, conn, 0, 1)
+		natstest.PublishAll(t, conn, 0, 1)
 		eventstest.WaitFor(t, "the second try", func() bool { return w.count() == 2 })
 		if !w.seen[1].Replayed {
 			t.Error("a message that is redone must count as replayed")
@@ -181,9 +182,9 @@ func TestFollowerRedoesInOrderWithinTheLog(t *testing.T) {
 // predecessor left open.
 func TestFollowerKeepsWhatWasLeftOpenUntilItIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
-		eventstest.PublishAll(t, conn, 0, 3)
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
+		natstest.PublishAll(t, conn, 0, 3)
 		first := follow(t, conn, "first", func(w *worker, msg partition.Message) {
 			if msg.Seq != 2 {
 				w.follower.Done(msg.Seq)
@@ -193,8 +194,8 @@ func TestFollowerKeepsWhatWasLeftOpenUntilItIsDone(t *testing.T) {
 		first.stop(t)
 
 		link := server.Link()
-		dying := link.Connect(t, eventstest.Topology())
-		killed := link.Break("$KV.POSITIONS.match.", eventstest.Kill)
+		dying := link.Connect(t, natstest.Topology())
+		killed := link.Break("$KV.POSITIONS.match.", natstest.Kill)
 		follow(t, dying, "dying", func(*worker, partition.Message) {})
 		eventstest.WaitFor(t, "the death", killed)
 
@@ -209,9 +210,9 @@ func TestFollowerKeepsWhatWasLeftOpenUntilItIsDone(t *testing.T) {
 // A message that was left open and has expired since is not waited for.
 func TestFollowerGivesUpWhatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
-		eventstest.PublishAll(t, conn, 0, 3)
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
+		natstest.PublishAll(t, conn, 0, 3)
 		first := follow(t, conn, "first", func(w *worker, msg partition.Message) {
 			if msg.Seq != 2 {
 				w.follower.Done(msg.Seq)
@@ -221,7 +222,7 @@ func TestFollowerGivesUpWhatIsGone(t *testing.T) {
 		first.stop(t)
 		server.DeleteMessage("ROOMS", 2)
 		second := follow(t, conn, "second", done)
-		eventstest.PublishAll(t, conn, 3, 4)
+		natstest.PublishAll(t, conn, 3, 4)
 		eventstest.WaitFor(t, "the new message", func() bool { return second.count() == 1 })
 		second.stop(t)
 		for _, msg := range server.Stored("KV_POSITIONS", "") {
@@ -235,9 +236,9 @@ func TestFollowerGivesUpWhatIsGone(t *testing.T) {
 // A restart of the server does not change the meaning of positions.
 func TestFollowerGoesOnAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
-		eventstest.PublishAll(t, conn, 0, 5)
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
+		natstest.PublishAll(t, conn, 0, 5)
 		first := follow(t, conn, "first", done)
 		eventstest.WaitFor(t, "five messages", func() bool { return first.count() == 5 })
 		first.stop(t)
@@ -260,18 +261,18 @@ func TestFollowerGoesOnAfterARestart(t *testing.T) {
 func TestFollowerStartsOverInANewStream(t *testing.T) {
 	for _, grown := range []int{2, 9} {
 		synctest.Test(t, func(t *testing.T) {
-			server := eventstest.StartServer(t)
-			conn := server.Connect(eventstest.Topology())
-			eventstest.PublishAll(t, conn, 0, 5)
+			server := natstest.StartServer(t)
+			conn := server.Connect(natstest.Topology())
+			natstest.PublishAll(t, conn, 0, 5)
 			first := follow(t, conn, "first", done)
 			eventstest.WaitFor(t, "five messages", func() bool { return first.count() == 5 })
 			first.stop(t)
 			<-time.After(time.Second)
 			server.DeleteStream("ROOMS")
-			if err := conn.Setup(t.Context(), eventstest.Topology()); err != nil {
+			if err := conn.Setup(t.Context(), natstest.Topology()); err != nil {
 				t.Fatal(err)
 			}
-			eventstest.PublishAll(t, conn, 10, 10+grown)
+			natstest.PublishAll(t, conn, 10, 10+grown)
 			second := follow(t, conn, "second", done)
 			eventstest.WaitFor(t, "all of the new stream", func() bool { return second.count() == grown })
 		})
@@ -282,9 +283,9 @@ func TestFollowerStartsOverInANewStream(t *testing.T) {
 // are new; those before the end were done.
 func TestFollowerGoesOnInAStreamThatLostItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
-		eventstest.PublishAll(t, conn, 0, 5)
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
+		natstest.PublishAll(t, conn, 0, 5)
 		first := follow(t, conn, "first", done)
 		eventstest.WaitFor(t, "five messages", func() bool { return first.count() == 5 })
 		first.stop(t)
@@ -292,7 +293,7 @@ func TestFollowerGoesOnInAStreamThatLostItsEnd(t *testing.T) {
 		ahead := strings.Replace(string(stored[len(stored)-1].Data), `"next":5`, `"next":8,"open":[4,7]`, 1)
 		server.Publish(stored[len(stored)-1].Subject, ahead)
 		second := follow(t, conn, "second", done)
-		eventstest.PublishAll(t, conn, 5, 8)
+		natstest.PublishAll(t, conn, 5, 8)
 		eventstest.WaitFor(t, "what was open and what is new", func() bool { return second.count() == 4 })
 		for i, want := range []uint64{4, 6, 7, 8} {
 			if second.seen[i].Seq != want {
@@ -305,14 +306,14 @@ func TestFollowerGoesOnInAStreamThatLostItsEnd(t *testing.T) {
 // A message that is lost on the way is noticed even if no other message follows.
 func TestFollowerMissesALostMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		homeserver := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		homeserver := server.Connect(natstest.Topology())
 		link := server.Link()
-		w := follow(t, link.Connect(t, eventstest.Topology()), "w", done)
-		eventstest.PublishAll(t, homeserver, 0, 1)
+		w := follow(t, link.Connect(t, natstest.Topology()), "w", done)
+		natstest.PublishAll(t, homeserver, 0, 1)
 		eventstest.WaitFor(t, "the first message", func() bool { return w.count() == 1 })
 		link.Drop("rooms.")
-		eventstest.PublishAll(t, homeserver, 1, 2)
+		natstest.PublishAll(t, homeserver, 1, 2)
 		lost := time.Now()
 		eventstest.WaitFor(t, "the lost message", func() bool { return w.count() == 2 })
 		if took := time.Since(lost); took > 3*time.Second {

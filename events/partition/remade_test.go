@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -13,11 +14,11 @@ import (
 // new stream.
 func TestFollowerOfDeletedStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
-		eventstest.Keep(t, conn)
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
+		natstest.Keep(t, conn)
 		before := follow(t, conn, "a", done)
-		eventstest.PublishAll(t, conn, 0, 3)
+		natstest.PublishAll(t, conn, 0, 3)
 		eventstest.WaitFor(t, "three events", func() bool { return before.count() == 3 })
 		server.DeleteStream("ROOMS")
 		<-before.ended
@@ -25,7 +26,7 @@ func TestFollowerOfDeletedStream(t *testing.T) {
 			t.Fatalf("it ended with %v", before.err)
 		}
 		after := follow(t, conn, "b", done)
-		eventstest.PublishAll(t, conn, 3, 5)
+		natstest.PublishAll(t, conn, 3, 5)
 		eventstest.WaitFor(t, "two more", func() bool { return after.count() == 2 })
 	})
 }

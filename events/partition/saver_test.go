@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/partition"
 	"poked/events/stream"
 )
@@ -14,7 +15,7 @@ import (
 // ten times a second. A crowd is not held up by that: many unsaved messages are stored at once.
 func TestPositionsOfMatchAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		w := follow(t, conn, "first", func(w *worker, msg partition.Message) { w.follower.Done(msg.Seq) })
 		writes := func() uint64 {
 			_, last, err := conn.StreamEnd(t.Context(), "KV_"+stream.BucketPositions)
@@ -25,7 +26,7 @@ func TestPositionsOfMatchAreFew(t *testing.T) {
 		}
 		before := writes()
 		for i := range 1000 {
-			eventstest.PublishAll(t, conn, i, i+1)
+			natstest.PublishAll(t, conn, i, i+1)
 			<-time.After(time.Millisecond)
 		}
 		eventstest.WaitFor(t, "every message", func() bool { return w.count() == 1000 })
@@ -34,7 +35,7 @@ func TestPositionsOfMatchAreFew(t *testing.T) {
 		}
 		w.stop(t)
 
-		eventstest.PublishAll(t, conn, 1000, 3000)
+		natstest.PublishAll(t, conn, 1000, 3000)
 		began := time.Now()
 		second := follow(t, conn, "second", done)
 		eventstest.WaitFor(t, "the crowd", func() bool { return second.count() == 2000 })

@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/partition"
 	"poked/events/stream"
 )
@@ -15,7 +15,7 @@ import (
 // A partition that cannot be prepared delays the others of its batch only for a while.
 func TestUnpreparedPartitionKeepsNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(stream.Topology{Partitions: 4, Replicas: 1})
+		conn := natstest.StartServer(t).Connect(stream.Topology{Partitions: 4, Replicas: 1})
 		ctx, cancel := context.WithCancel(t.Context())
 		var working atomic.Int64
 		ended := make(chan struct{})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 // TestSharingFaultTable breaks each write with which workers agree, at each worker and
@@ -16,7 +17,7 @@ func TestSharingFaultTable(t *testing.T) {
 	eventstest.Long(t)
 	for _, subject := range []string{"$KV.POSITIONS.part.", "$KV.WORKERS.worker."} {
 		for _, worker := range []string{"a", "b", "joiner"} {
-			for name, fault := range eventstest.Faults() {
+			for name, fault := range natstest.Faults() {
 				t.Run(subject+"/"+worker+"/"+name, func(t *testing.T) {
 					crewOf(t, 16, func(t *testing.T, c *crew) { faultOfSharing(t, c, subject, worker, fault) })
 				})
@@ -25,7 +26,7 @@ func TestSharingFaultTable(t *testing.T) {
 	}
 }
 
-func faultOfSharing(t *testing.T, c *crew, subject, worker string, fault eventstest.Fault) {
+func faultOfSharing(t *testing.T, c *crew, subject, worker string, fault natstest.Fault) {
 	t.Helper()
 	a, b := c.join("a"), c.join("b")
 	c.settles(joinLimit, a, b)
@@ -52,7 +53,7 @@ func TestSharingThroughManyFaults(t *testing.T) {
 		for round := range 30 {
 			m := members[round%len(members)]
 			for _, subject := range []string{"$KV.POSITIONS.part.", "$KV.WORKERS.worker."} {
-				m.link.Break(subject, []eventstest.Fault{eventstest.Refuse, eventstest.Lose, eventstest.LoseAnswer}[(round/3)%3])
+				m.link.Break(subject, []natstest.Fault{natstest.Refuse, natstest.Lose, natstest.LoseAnswer}[(round/3)%3])
 			}
 			if round%5 == 4 {
 				m.link.Part()

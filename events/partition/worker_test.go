@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/partition"
 )
 
@@ -198,7 +199,7 @@ func TestWorkerThatIsBackWritesItsNameAgain(t *testing.T) {
 // Work that fails is begun again.
 func TestWorkThatFailsIsBegunAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		ctx, cancel := context.WithCancel(t.Context())
 		var mu sync.Mutex
 		tries := map[int]int{}

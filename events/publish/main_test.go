@@ -10,19 +10,19 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
 func TestMain(m *testing.M) {
-	eventstest.Prepare()
+	natstest.Prepare()
 	m.Run()
 }
 
 // startPoked starts a NATS server with poked's streams for an example. It returns the
 // server's URL and a function that stops it.
 func startPoked() (url string, stop func()) {
-	eventstest.EmptyPools()
+	natstest.EmptyPools()
 	must := func(err error) {
 		if err != nil {
 			panic(err) //nolint:forbidigo // an example has no t to fail
@@ -41,7 +41,7 @@ func startPoked() (url string, stop func()) {
 	ctx := context.Background()
 	conn, err := stream.Connect(ctx, stream.Config{URL: ns.ClientURL(), Name: "poked", Log: slog.New(slog.DiscardHandler)})
 	must(err)
-	must(conn.Setup(ctx, eventstest.Topology()))
+	must(conn.Setup(ctx, natstest.Topology()))
 	must(conn.Close())
 	return ns.ClientURL(), func() {
 		ns.Shutdown()

@@ -10,13 +10,14 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/publish"
 )
 
 func TestPublisherRefusesWhatCannotBeUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		p := publish.NewPublisher(server.Connect(eventstest.Topology()))
+		server := natstest.StartServer(t)
+		p := publish.NewPublisher(server.Connect(natstest.Topology()))
 		ctx := t.Context()
 		for name, err := range map[string]error{
 			"event":                  p.Event(ctx, []byte(`{"content":"CANARY"}`)),
@@ -53,8 +54,8 @@ func eventAsync(p *publish.Publisher, raw string) error {
 
 func TestPublisherStores(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		p := publish.NewPublisher(server.Connect(eventstest.Topology()))
+		server := natstest.StartServer(t)
+		p := publish.NewPublisher(server.Connect(natstest.Topology()))
 		ctx := t.Context()
 		event := func(id string) string { return strings.Replace(eventstest.GoodEvent, "$e", id, 1) }
 		for what, err := range map[string]error{

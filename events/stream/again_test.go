@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -38,11 +38,11 @@ func TestLostAnswerIsAskedForAgain(t *testing.T) {
 	} {
 		t.Run(subject, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := eventstest.StartServer(t)
+				server := natstest.StartServer(t)
 				link := server.Link()
-				conn := link.Connect(t, eventstest.Topology())
+				conn := link.Connect(t, natstest.Topology())
 				notify(t, conn, "@a:x", "!r", 1)
-				met := link.Break(subject, eventstest.LoseSilently)
+				met := link.Break(subject, natstest.LoseSilently)
 				began := time.Now()
 				if err := ask(t.Context(), conn); err != nil || !met() {
 					t.Errorf("after %v: %v", time.Since(began), err)

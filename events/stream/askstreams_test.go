@@ -5,15 +5,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
 // Every stream and bucket is listed, with what is in it now.
 func TestAskStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		for seq := range uint64(3) {
 			notify(t, conn, "@a:x", "!r", seq+1)
 		}

@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -14,7 +14,7 @@ import (
 // written since.
 func TestG1BacklogIsWrittenOnlyByItsReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		part := events.PartitionOf(events.Token(events.UserID("@a:x")), conn.Partitions())
 		lagging := func() map[events.PusherID]events.Backlog {
 			all, err := conn.LoadBacklog(t.Context(), part)

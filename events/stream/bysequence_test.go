@@ -5,14 +5,14 @@ import (
 	"testing/synctest"
 
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
 func TestBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		var seqs []uint64
 		for i := range 600 { // more than are requested at once
 			notify(t, conn, "@a:x", "!r", uint64(i)+1)
@@ -37,8 +37,8 @@ func TestBodies(t *testing.T) {
 // A replica that is still empty must not count as an empty log.
 func TestBodiesFromBehindAreErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		link := eventstest.StartServer(t).Link()
-		conn := link.Connect(t, eventstest.Topology())
+		link := natstest.StartServer(t).Link()
+		conn := link.Connect(t, natstest.Topology())
 		notify(t, conn, "@a:x", "!r", 1)
 		for _, behind := range []string{"NOTIFICATIONS", ""} {
 			link.Behind(behind)
@@ -52,8 +52,8 @@ func TestBodiesFromBehindAreErrors(t *testing.T) {
 // A message is deleted once, and one that is gone counts as deleted.
 func TestDeleteLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		for seq := range uint64(3) {
 			notify(t, conn, "@a:x", "!r", seq+1)
 		}
@@ -79,8 +79,8 @@ func TestDeleteLogged(t *testing.T) {
 // A part of a log is empty only if the leader says so, and knows its end.
 func TestNoneBetween(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		for seq := range uint64(6) {
 			notify(t, conn, "@a:x", "!r", seq+1)
 		}

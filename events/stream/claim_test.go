@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -29,8 +29,8 @@ func TestG11AnOlderValueNeverReplacesANewer(t *testing.T) {
 		"a deletion over a value":        {value(1, true), value(3, true), value(2, false)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eventstest.Bubble(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
-				other := server.Connect(eventstest.Topology())
+			natstest.Bubble(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
+				other := server.Connect(natstest.Topology())
 				if err := conn.PutPushers(t.Context(), c.before); err != nil {
 					t.Fatal(err)
 				}
@@ -68,7 +68,7 @@ func TestG11AnOlderValueNeverReplacesANewer(t *testing.T) {
 // TestClaimSeesABucketThatIsAhead writes versions that the bucket has already.
 func TestClaimSeesABucketThatIsAhead(t *testing.T) {
 	const user = events.UserID("@alice:x")
-	eventstest.Bubble(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
+	natstest.Bubble(t, func(t *testing.T, _ *natstest.Server, conn *stream.Conn) {
 		rules := events.UserPushRules{UserID: user, Version: 7, IgnoredUsers: []events.UserID{"@bob:x"}}
 		for version, ahead := range map[int64]bool{6: true, 7: true, 8: false} {
 			if err := conn.PutPushRules(t.Context(), rules); err != nil {

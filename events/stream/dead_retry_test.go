@@ -12,6 +12,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/partition"
 	"poked/events/stream"
 )
@@ -19,7 +20,7 @@ import (
 // A retried message is published on its original subject, even if it was published a
 // moment ago under the same id.
 func TestRetryOfMessages(t *testing.T) {
-	dead(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	dead(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		user, room := events.Token("@a:x"), events.Token("!r")
 		server.Publish("room."+room+".event", "first")
 		where := server.Stored("ROOMS", "")[0].Subject
@@ -50,11 +51,11 @@ func TestRetryOfMessages(t *testing.T) {
 // second time.
 func TestRetryOfALetterThatStayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
+		server := natstest.StartServer(t)
 		link := server.Link()
-		conn := link.Connect(t, eventstest.Topology())
+		conn := link.Connect(t, natstest.Topology())
 		bury(t, conn, events.DeadLetter{Reason: "bad_event", At: time.Now(), Subject: "rooms.0." + events.Token("!r") + ".event", Message: []byte("m")})
-		link.Break("$JS.API.STREAM.MSG.DELETE.DEAD", eventstest.Lose)
+		link.Break("$JS.API.STREAM.MSG.DELETE.DEAD", natstest.Lose)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if err := conn.RetryDead(ctx, 1); err == nil {
@@ -71,10 +72,10 @@ func TestRetryOfALetterThatStayed(t *testing.T) {
 }
 
 func TestRetryKeepsHistoricalEventsQuiet(t *testing.T) {
-	dead(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	dead(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		where := fmt.Sprintf("rooms.%d.%s.event", events.PartitionOf(events.Token("!r"), 2), events.Token("!r"))
 		bury(t, conn, events.DeadLetter{Reason: "bad_event", At: time.Now(), Subject: where, Historical: true, Message: []byte("m")})
-		f, err := partition.NewGroup(server.Connect(eventstest.Topology())).Follow(t.Context(), partition.StageMatch, events.PartitionOf(events.Token("!r"), 2), "w")
+		f, err := partition.NewGroup(server.Connect(natstest.Topology())).Follow(t.Context(), partition.StageMatch, events.PartitionOf(events.Token("!r"), 2), "w")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +101,7 @@ func TestRetryKeepsHistoricalEventsQuiet(t *testing.T) {
 }
 
 func TestWhatCannotBeRetriedStays(t *testing.T) {
-	dead(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	dead(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		n := eventstest.Notification()
 		poke := events.DeadLetter{
 			Reason: "expired", At: time.Now(), UserID: "@a:x", RoomID: "!r", AppID: "app", Pushkey: "SECRET", Message: n.AppendJSON(nil),

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -25,12 +25,12 @@ func bury(t *testing.T, conn *stream.Conn, letter events.DeadLetter) {
 }
 
 // dead runs a test with a connection that has joined the topology.
-func dead(t *testing.T, test func(t *testing.T, server *eventstest.Server, conn *stream.Conn)) {
+func dead(t *testing.T, test func(t *testing.T, server *natstest.Server, conn *stream.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
-		server := eventstest.StartServer(t)
-		server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		server.Connect(natstest.Topology())
 		conn := server.Dial()
 		if err := conn.Join(t.Context()); err != nil {
 			t.Fatal(err)
@@ -52,7 +52,7 @@ func seqs(t *testing.T, conn *stream.Conn, filter stream.DeadFilter) []uint64 {
 }
 
 func TestDeadLettersByFilter(t *testing.T) {
-	dead(t, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	dead(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		if got := seqs(t, conn, stream.DeadFilter{}); len(got) != 0 {
 			t.Errorf("an empty stream has %v", got)
 		}
@@ -104,7 +104,7 @@ func TestDeadLettersByFilter(t *testing.T) {
 // A letter that is stored again while the letters are read is not read again; otherwise
 // a retry of all letters would never end.
 func TestDeadLettersEndWhereTheyEndedAtTheBeginning(t *testing.T) {
-	dead(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
+	dead(t, func(t *testing.T, _ *natstest.Server, conn *stream.Conn) {
 		for range 40 {
 			bury(t, conn, events.DeadLetter{Reason: "expired", At: time.Now()})
 		}
@@ -123,7 +123,7 @@ func TestDeadLettersEndWhereTheyEndedAtTheBeginning(t *testing.T) {
 
 // A message that cannot be parsed is found by the user and the room in its subject.
 func TestUnreadableMessageIsFoundByUser(t *testing.T) {
-	dead(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
+	dead(t, func(t *testing.T, _ *natstest.Server, conn *stream.Conn) {
 		user, room := events.Token("@a:x"), events.Token("!r")
 		bury(t, conn, events.DeadLetter{Reason: "bad_message", At: time.Now(), Subject: "rejected." + user})
 		bury(t, conn, events.DeadLetter{Reason: "bad_message", At: time.Now(), Subject: "account." + user + ".logout"})
@@ -138,7 +138,7 @@ func TestUnreadableMessageIsFoundByUser(t *testing.T) {
 }
 
 func TestDropDead(t *testing.T) {
-	dead(t, func(t *testing.T, _ *eventstest.Server, conn *stream.Conn) {
+	dead(t, func(t *testing.T, _ *natstest.Server, conn *stream.Conn) {
 		for range 3 {
 			bury(t, conn, events.DeadLetter{Reason: "expired", At: time.Now()})
 		}
@@ -162,7 +162,7 @@ func TestDropDead(t *testing.T) {
 // none.
 func TestJoinCreatesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Dial()
+		conn := natstest.StartServer(t).Dial()
 		for range 2 {
 			if err := conn.Join(t.Context()); !errors.Is(err, stream.ErrNoStreams) {
 				t.Errorf("joined: %v", err)

@@ -23,13 +23,14 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
 // startListening starts a server that listens on loopback and returns its URL.
 func startListening(t *testing.T, options *server.Options) string {
 	t.Helper()
-	eventstest.EmptyPools()
+	natstest.EmptyPools()
 	options.Host, options.Port, options.NoLog, options.NoSigs = "127.0.0.1", server.RANDOM_PORT, true, true
 	ns, err := server.NewServer(options)
 	if err != nil {
@@ -200,7 +201,7 @@ func TestNkey(t *testing.T) {
 func TestPasswordThatIsWrongForAWhile(t *testing.T) {
 	eventstest.Long(t)
 	t.Parallel()
-	eventstest.EmptyPools()
+	natstest.EmptyPools()
 	options := func(password string) *server.Options {
 		return &server.Options{
 			Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, Username: "poked", Password: password,
@@ -272,7 +273,7 @@ func TestCreds(t *testing.T) {
 // A connection needs no logger, although it logs each outage.
 func TestConnectWithoutLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
+		server := natstest.StartServer(t)
 		conn, err := stream.Connect(t.Context(), stream.Config{InProcess: server})
 		if err != nil {
 			t.Fatal(err)

@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 // A marker of a deleted record that expires while the records are loaded holds up nothing:
 // the consumer has counted it and never sends it.
 func TestG1LoadEndsWhenAMarkerExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		part := events.PartitionOf(events.Token(events.UserID("@a:x")), conn.Partitions())
 		for range 5 {
 			record := conn.BacklogRecord("worker", "p", "@a:x", 0)

@@ -7,6 +7,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/pushrule"
 	"poked/events/stream"
 )
@@ -16,8 +17,8 @@ import (
 func TestG7RemovedPushersLeaveNoMarker(t *testing.T) {
 	eventstest.Long(t)
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		pushers := events.UserPushers{UserID: "@a:x", Version: 1, Pushers: []events.Pusher{{AppID: "app", Pushkey: "k"}}}
 		rules := events.UserPushRules{UserID: "@a:x", Version: 1, Published: &pushrule.Ruleset{}}
 		put := func() {

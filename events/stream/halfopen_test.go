@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -14,10 +15,10 @@ import (
 func TestHalfOpenConnectionIsGivenUp(t *testing.T) {
 	eventstest.Long(t) // not in a bubble, see Stall
 	t.Parallel()
-	link := eventstest.StartServer(t).Link()
+	link := natstest.StartServer(t).Link()
 	conn, err := stream.Connect(t.Context(), stream.Config{InProcess: link, WriteTimeout: time.Second / 2})
 	if err == nil {
-		err = conn.Setup(t.Context(), eventstest.Topology())
+		err = conn.Setup(t.Context(), natstest.Topology())
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -44,7 +44,7 @@ func storedFor(t *testing.T, in *stream.Inbox, users ...events.UserID) (all map[
 
 // A worker that has lost the partition stores nothing: neither keys nor the position.
 func TestInboxFencesTheWorkerOfBefore(t *testing.T) {
-	eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	natstest.BubbleOf(t, 1, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		first, position := inboxOf(t, conn, "one")
 		if position != "" {
 			t.Errorf("the position is %q", position)
@@ -80,12 +80,12 @@ func TestInboxFencesTheWorkerOfBefore(t *testing.T) {
 
 // TestFaultTableInboxWrite loses a write and its answer in each way, and writes again.
 func TestFaultTableInboxWrite(t *testing.T) {
-	for name, fault := range eventstest.Faults() {
-		if fault == eventstest.Kill {
+	for name, fault := range natstest.Faults() {
+		if fault == natstest.Kill {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, _ *stream.Conn) {
+			natstest.BubbleOf(t, 1, func(t *testing.T, server *natstest.Server, _ *stream.Conn) {
 				link := server.Link()
 				conn := link.Connect(t, stream.Topology{Partitions: 1, Replicas: 1})
 				in, _ := inboxOf(t, conn, "one")
@@ -112,7 +112,7 @@ func TestFaultTableInboxWrite(t *testing.T) {
 // What many users have in very many rooms is loaded, whatever fits one answer.
 func TestInboxLoadsManyRooms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(stream.Topology{Partitions: 1, Replicas: 1})
+		conn := natstest.StartServer(t).Connect(stream.Topology{Partitions: 1, Replicas: 1})
 		in, _ := inboxOf(t, conn, "one")
 		rooms := map[events.UserID]int{"@none:x": 0, "@few:x": 3, "@some:x": 700, "@more:x": 700, "@many:x": 1300}
 		var users []events.UserID
@@ -145,12 +145,12 @@ func TestInboxLoadsManyRooms(t *testing.T) {
 // A log of an earlier version is refused, with a sentence that says what to do.
 func TestLogOfAnEarlierVersionIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		server.Connect(natstest.Topology())
 		server.ChangeSubjects(stream.Notifications, "notify.*.*.*.*", "read.*.*.*.*", "redacted.*.*.*")
 		conn := server.Dial()
 		for name, err := range map[string]error{
-			"setup": conn.Setup(t.Context(), eventstest.Topology()), "adopt": conn.Adopt(t.Context(), eventstest.Topology()), "join": conn.Join(t.Context()),
+			"setup": conn.Setup(t.Context(), natstest.Topology()), "adopt": conn.Adopt(t.Context(), natstest.Topology()), "join": conn.Join(t.Context()),
 		} {
 			if !errors.Is(err, stream.ErrEarlier) {
 				t.Errorf("%s: %v", name, err)
@@ -162,7 +162,7 @@ func TestLogOfAnEarlierVersionIsRefused(t *testing.T) {
 // A replica that does not know the newest write of the worker is not believed.
 func TestInboxLoadsNothingFromBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		link := eventstest.StartServer(t).Link()
+		link := natstest.StartServer(t).Link()
 		conn := link.Connect(t, stream.Topology{Partitions: 1, Replicas: 1})
 		in, _ := inboxOf(t, conn, "one")
 		for _, behind := range []string{"KV_INBOX", ""} {
@@ -177,7 +177,7 @@ func TestInboxLoadsNothingFromBehind(t *testing.T) {
 // More writes are in flight than the server takes for the stream: one more is refused whole,
 // and stored once there is room for it.
 func TestInboxWriteWaitsForOtherBatches(t *testing.T) {
-	eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	natstest.BubbleOf(t, 1, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		in, _ := inboxOf(t, conn, "one")
 		raw, err := nats.Connect("", nats.InProcessServer(server))
 		if err != nil {
@@ -220,7 +220,7 @@ func TestInboxWriteWaitsForOtherBatches(t *testing.T) {
 func TestInboxManyWriteAtOnce(t *testing.T) {
 	const partitions, rooms, size = 64, 10, 40 << 10 // more than a connection buffers
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(stream.Topology{Partitions: partitions, Replicas: 1})
+		conn := natstest.StartServer(t).Connect(stream.Topology{Partitions: partitions, Replicas: 1})
 		var all sync.WaitGroup
 		begin := make(chan struct{})
 		for p := range partitions {
@@ -250,7 +250,7 @@ func TestInboxManyWriteAtOnce(t *testing.T) {
 // The bucket has lost its end, with the newest writes of the worker: what that worker goes on
 // from is not there any more, so it has to begin again.
 func TestInboxThatLostItsEndIsNoticed(t *testing.T) {
-	eventstest.BubbleOf(t, 1, func(t *testing.T, server *eventstest.Server, conn *stream.Conn) {
+	natstest.BubbleOf(t, 1, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
 		in, _ := inboxOf(t, conn, "one")
 		for i := range 8 {
 			values := []stream.InboxValue{{User: "@a:x", Room: events.RoomID(fmt.Sprint("!", i)), Value: make([]byte, 100)}}
@@ -277,7 +277,7 @@ func TestInboxThatLostItsEndIsNoticed(t *testing.T) {
 // written last: what a worker has written it also loads, or it hears that it cannot.
 func TestInboxLoadedFromAReplicaThatIsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		link := eventstest.StartServer(t).Link()
+		link := natstest.StartServer(t).Link()
 		conn := link.Connect(t, stream.Topology{Partitions: 1, Replicas: 1})
 		in, _ := inboxOf(t, conn, "one")
 		write := func(value string) {

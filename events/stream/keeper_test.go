@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -23,12 +24,12 @@ func lastSeq(conn *stream.Conn, name string) uint64 {
 // TestKeepMakesStreamsAnew deletes every stream once, with a message in it.
 func TestKeepMakesStreamsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server, log := eventstest.StartServer(t), &eventstest.LogBuffer{}
+		server, log := natstest.StartServer(t), &eventstest.LogBuffer{}
 		link := server.Link()
 		link.Log = slog.New(slog.NewTextHandler(log, nil))
-		conn := link.Connect(t, eventstest.Topology())
-		eventstest.PublishAll(t, conn, 0, 3)
-		eventstest.Keep(t, conn)
+		conn := link.Connect(t, natstest.Topology())
+		natstest.PublishAll(t, conn, 0, 3)
+		natstest.Keep(t, conn)
 		var again sync.WaitGroup
 		conn.OnReconnect(func() { again.Done() })
 		for _, stream := range conn.Streams() {
@@ -43,10 +44,10 @@ func TestKeepMakesStreamsAnew(t *testing.T) {
 			}
 		}
 		// The new streams have the old configuration, so Setup changes nothing.
-		if err := server.Dial().Setup(t.Context(), eventstest.Topology()); err != nil {
+		if err := server.Dial().Setup(t.Context(), natstest.Topology()); err != nil {
 			t.Errorf("set up: %v", err)
 		}
-		eventstest.PublishAll(t, conn, 3, 5)
+		natstest.PublishAll(t, conn, 3, 5)
 		if n := len(server.Stored("ROOMS", "")); n != 2 {
 			t.Errorf("ROOMS has %d events, want 2", n)
 		}
@@ -58,9 +59,9 @@ func TestKeepMakesStreamsAnew(t *testing.T) {
 func TestRoomStateOfDeletedRooms(t *testing.T) {
 	eventstest.Long(t)
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
-		eventstest.Keep(t, conn)
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
+		natstest.Keep(t, conn)
 		setState(t, conn, room, "a", 1)
 		setState(t, conn, room, "b", 2)
 		eventstest.WaitFor(t, "the state", func() bool { return len(server.Stored("ROOM_STATE", "")) == 2 })

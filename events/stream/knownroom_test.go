@@ -9,6 +9,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/publish"
 	"poked/events/stream"
 )
@@ -38,8 +39,8 @@ func seededState(t *testing.T, conn *stream.Conn) string {
 // newer than the seed, and stay.
 func TestSeedKeepsWhatIsNewer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		p, ctx := publish.NewPublisher(conn), t.Context()
 		publish := func(raw []byte) {
 			t.Helper()
@@ -81,7 +82,7 @@ func TestSeedKeepsWhatIsNewer(t *testing.T) {
 
 func TestSeedRefusesOtherEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		seed, err := conn.SeedRoom(t.Context(), "!r")
 		if err != nil {
 			t.Fatal(err)
@@ -104,8 +105,8 @@ func TestSeedRefusesOtherEvents(t *testing.T) {
 // While NATS is away no event of a seed counts as stored.
 func TestSeedFailsWithNATS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		seed, err := conn.SeedRoom(t.Context(), "!r")
 		if err != nil {
 			t.Fatal(err)
@@ -125,7 +126,7 @@ func TestSeedFailsWithNATS(t *testing.T) {
 
 func TestNewestLike(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		p := publish.NewPublisher(conn)
 		message := func(id string) []byte { return []byte(strings.Replace(eventstest.GoodEvent, "$e", id, 1)) }
 		ask := func(raw []byte) events.EventID {

@@ -5,16 +5,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 // The state of a room is never incomplete: if it is unknown, that is an error.
 func TestRoomStateAtAReplicaThatIsBehind(t *testing.T) {
 	for _, later := range []time.Duration{0, 10 * time.Second} { // ROOM_STATE is still empty, or complete
 		synctest.Test(t, func(t *testing.T) {
-			server := eventstest.StartServer(t)
+			server := natstest.StartServer(t)
 			link := server.Link()
-			conn := link.Connect(t, eventstest.Topology())
+			conn := link.Connect(t, natstest.Topology())
 			for i, key := range []string{"a", "b", "a", "c", "b", "a"} {
 				setState(t, conn, "!r", key, i+1)
 			}

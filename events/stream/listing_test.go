@@ -11,14 +11,15 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
 // An owner's answer arrives whole, and what is too long for one answer in several.
 func TestListNotifications(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn, owner := server.Connect(eventstest.Topology()), server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn, owner := server.Connect(natstest.Topology()), server.Connect(natstest.Topology())
 		part := conn.PartOf("@a:x")
 		stop, err := owner.ServeOwner(t.Context(), part, stream.Owner{List: func(_ context.Context, q stream.ListQuery) (page []stream.ListedNotification, next uint64, err error) {
 			if q.User != "@a:x" || q.Limit != 40 || !q.Highlight {
@@ -65,8 +66,8 @@ func TestListNotifications(t *testing.T) {
 func TestListNotificationsDuringATakeOver(t *testing.T) {
 	for _, owned := range []time.Duration{0, 5 * time.Second, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			server := eventstest.StartServer(t)
-			conn, owner := server.Connect(eventstest.Topology()), server.Connect(eventstest.Topology())
+			server := natstest.StartServer(t)
+			conn, owner := server.Connect(natstest.Topology()), server.Connect(natstest.Topology())
 			began := time.Now()
 			stop, err := owner.ServeOwner(t.Context(), conn.PartOf("@a:x"), stream.Owner{List: func(context.Context, stream.ListQuery) ([]stream.ListedNotification, uint64, error) {
 				if time.Since(began) < owned {
@@ -92,8 +93,8 @@ func TestListNotificationsDuringATakeOver(t *testing.T) {
 // The event of a notification is what the homeserver published, and no other.
 func TestEventOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
-		eventstest.PublishAll(t, conn, 0, 2)
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
+		natstest.PublishAll(t, conn, 0, 2)
 		for _, c := range []struct {
 			seq  uint64
 			id   events.EventID

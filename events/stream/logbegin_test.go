@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -13,7 +14,7 @@ import (
 func TestLogBeginIsAskedOnceForAllPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		topology := stream.Topology{Partitions: 16, Streams: 1, Replicas: 1}
-		server := eventstest.StartServer(t)
+		server := natstest.StartServer(t)
 		link := server.Link()
 		conn := link.Connect(t, topology)
 		before := link.Asked("$JS.API.STREAM.INFO")
@@ -30,7 +31,7 @@ func TestLogBeginIsAskedOnceForAllPartitions(t *testing.T) {
 		}
 		asked(1, 0)
 		for range 3 {
-			eventstest.Notify(t, conn, "@bob:x", eventstest.Room, eventstest.Notification())
+			natstest.Notify(t, conn, "@bob:x", eventstest.Room, eventstest.Notification())
 		}
 		if err := conn.TrimLogs(t.Context(), 1); err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -18,13 +19,13 @@ func notify(t *testing.T, conn *stream.Conn, user events.UserID, room events.Roo
 	n := eventstest.Notification()
 	n.RoomSeq = roomSeq
 	n.Body = []byte(`{"prio":"high","sender":"@s:x"}`)
-	eventstest.Notify(t, conn, user, room, n)
+	natstest.Notify(t, conn, user, room, n)
 }
 
 // The messages that notified users of an event are found, wherever the search begins.
 func TestNotifiedOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		var times []time.Time
 		for seq := range uint64(5) {
 			times = append(times, time.Now())
@@ -70,8 +71,8 @@ func TestNotifiedOf(t *testing.T) {
 // A replica that lacks what the leader acknowledged hides nothing.
 func TestNotifiedOfAtAReplicaThatIsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		link := eventstest.StartServer(t).Link()
-		conn := link.Connect(t, eventstest.Topology())
+		link := natstest.StartServer(t).Link()
+		conn := link.Connect(t, natstest.Topology())
 		before := time.Now()
 		for seq := range uint64(3) {
 			notify(t, conn, "@a:x", "!r", seq+1)
@@ -93,8 +94,8 @@ func TestNotifiedOfAtAReplicaThatIsBehind(t *testing.T) {
 // no more than what is found is read for each.
 func TestG12ManyEventsAreFoundInOneReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		link := eventstest.StartServer(t).Link()
-		conn := link.Connect(t, eventstest.Topology())
+		link := natstest.StartServer(t).Link()
+		conn := link.Connect(t, natstest.Topology())
 		since := time.Now()
 		const count = 1500
 		for seq := range uint64(count) {
@@ -132,8 +133,8 @@ func TestG12ManyEventsAreFoundInOneReading(t *testing.T) {
 // has lost, although it remembers these.
 func TestNotifiedLogForgetsWhatWasLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		since := time.Now()
 		for seq := range uint64(4) {
 			notify(t, conn, "@a:x", "!r", seq+1)

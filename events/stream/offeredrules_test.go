@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/pushrule"
 )
 
@@ -15,8 +15,8 @@ import (
 // nothing, and no reader takes the key for a user's.
 func TestOfferedRules(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		put := func(offers pushrule.Offers) {
 			t.Helper()
 			if err := conn.PutOfferedRules(t.Context(), offers); err != nil {
@@ -78,7 +78,7 @@ func TestOfferedRules(t *testing.T) {
 // A bucket that was made anew offers nothing until the registry has written to it.
 func TestOfferedRulesOfABucketMadeAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		heard := []pushrule.Offers{}

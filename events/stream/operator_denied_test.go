@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -28,7 +29,7 @@ func TestG14OperatorServiceIsRetried(t *testing.T) {
 			t.Fatal(err)
 		}
 		ns.Start()
-		t.Cleanup(eventstest.EmptyPools)
+		t.Cleanup(natstest.EmptyPools)
 		t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
 		if !ns.ReadyForConnections(30 * time.Second) {
 			t.Fatal("the server does not become ready")

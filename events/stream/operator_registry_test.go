@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -17,8 +17,8 @@ import (
 // database is the operator's, and so is that no registry runs.
 func TestOperatorListsRemovals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		client := server.Dial()
 		if _, err := client.Removals(t.Context(), "", 1); !errors.Is(err, stream.ErrNoRegistry) {
 			t.Errorf("without a registry: %v", err)

@@ -13,6 +13,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -70,8 +71,8 @@ func serve(t *testing.T, conn *stream.Conn, name string, handler events.Operator
 func TestOperatorReceivesAll(t *testing.T) {
 	eventstest.Long(t)
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		retried := make(chan events.PusherFilter, 2)
 		const many, few = 20_000, 3 // a page has less than 2000
 		defer serve(t, conn, "A", knower("a", many, retried))()
@@ -122,8 +123,8 @@ func TestOperatorReceivesAll(t *testing.T) {
 // A dispatcher that has ended does not answer.
 func TestOperatorWithoutDispatchers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		client := server.Dial()
 		nobody := func(when string) {
 			began := time.Now()
@@ -156,8 +157,8 @@ func TestOperatorWithoutDispatchers(t *testing.T) {
 // After an outage of NATS dispatchers answer again.
 func TestOperatorIsAnsweredAfterNATSWasAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		retried := make(chan events.PusherFilter, 1)
 		defer serve(t, conn, "A", knower("a", 1, retried))()
 		<-time.After(time.Second)
@@ -174,8 +175,8 @@ func TestOperatorIsAnsweredAfterNATSWasAway(t *testing.T) {
 // the answers of the others while one is away.
 func TestOperatorAsksProcessesAndDispatchers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		client := server.Dial()
 		if all, err := client.Processes(t.Context()); len(all) != 0 || err != nil {
 			t.Errorf("without a process: %v, %v", all, err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -33,8 +34,8 @@ func sequences(from, to uint64) (seqs []uint64) {
 // that is stored later.
 func TestPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		if got := passed(t, conn, ">", 0); len(got) > 0 {
 			t.Errorf("an empty stream has %v", got)
 		}
@@ -69,8 +70,8 @@ func TestPass(t *testing.T) {
 // after the pass asked for it.
 func TestPassEndsWhereTheEndWasRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		for seq := range uint64(600) { // more than one request
 			notify(t, conn, "@a:x", "!r", seq+1)
 		}
@@ -95,8 +96,8 @@ func TestPassEndsWhereTheEndWasRemoved(t *testing.T) {
 // consumer had counted and not sent yet.
 func TestPassEndsWhereTheRestWasRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		for seq := range uint64(1200) { // more than one request
 			notify(t, conn, "@a:x", "!r", seq+1)
 		}
@@ -124,8 +125,8 @@ func TestPassFaultTable(t *testing.T) {
 	for _, subject := range []string{
 		"$JS.API.STREAM.MSG.GET.NOTIFICATIONS", "$JS.API.CONSUMER.CREATE.NOTIFICATIONS", "$JS.API.CONSUMER.MSG.NEXT.NOTIFICATIONS",
 	} {
-		for name, fault := range eventstest.Faults() {
-			if fault == eventstest.Kill {
+		for name, fault := range natstest.Faults() {
+			if fault == natstest.Kill {
 				continue
 			}
 			t.Run(subject+"/"+name, func(t *testing.T) {
@@ -135,10 +136,10 @@ func TestPassFaultTable(t *testing.T) {
 	}
 }
 
-func passWithFault(t *testing.T, subject string, fault eventstest.Fault) {
+func passWithFault(t *testing.T, subject string, fault natstest.Fault) {
 	t.Helper()
-	link := eventstest.StartServer(t).Link()
-	conn := link.Connect(t, eventstest.Topology())
+	link := natstest.StartServer(t).Link()
+	conn := link.Connect(t, natstest.Topology())
 	for seq := range uint64(1000) {
 		notify(t, conn, "@a:x", "!r", seq+1)
 	}

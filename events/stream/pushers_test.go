@@ -11,6 +11,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -44,7 +45,7 @@ func readPart(t *testing.T, conn *stream.Conn, part int, each func()) map[events
 // deleted, and those that change during the read.
 func TestPushersInAPartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		want := map[events.UserID]int64{}
 		var mine []events.UserID
 		for i := range 2000 { // more than one batch of the server
@@ -89,8 +90,8 @@ func TestPushersInAPartition(t *testing.T) {
 // A read during which the connection was lost fails or is complete.
 func TestPushersInAPartitionFailWhenNATSWasAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		all := 0
 		for i := range 2000 {
 			user := events.UserID(fmt.Sprintf("@user%d:x", i))
@@ -123,8 +124,8 @@ func TestReadingABucketShowsItsProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text strings.Builder
 		log := slog.New(slog.NewTextHandler(&text, nil))
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		for i := range 10 {
 			putPushers(t, conn, events.UserID(fmt.Sprintf("@user%d:x", i)), 1, events.Pusher{Pushkey: "k"})
 		}

@@ -16,6 +16,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/publish"
 	"poked/events/stream"
 )
@@ -38,7 +39,7 @@ func publishIn(t *testing.T, conn *stream.Conn, n int) {
 // whether poked publishes it or a homeserver does by way of the subject mapping.
 func TestStreamsShareThePartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
+		server := natstest.StartServer(t)
 		conn := server.Connect(inFour())
 		for n := range 64 {
 			if n%2 == 0 {
@@ -47,7 +48,7 @@ func TestStreamsShareThePartitions(t *testing.T) {
 				server.Publish("room."+events.Token(roomNumber(n))+".state."+events.Token("m.x")+"._",
 					fmt.Sprintf(`{"event_id":"$%d","room_id":%q,"type":"m.x","sender":"@a:x","state_key":"","content":{}}`, n, roomNumber(n)))
 			}
-			eventstest.Notify(t, conn, events.UserID(fmt.Sprintf("@%d:x", n)), roomNumber(n), eventstest.Notification())
+			natstest.Notify(t, conn, events.UserID(fmt.Sprintf("@%d:x", n)), roomNumber(n), eventstest.Notification())
 		}
 		if err := conn.PublishBarrier(t.Context(), events.Barrier{}); err != nil {
 			t.Fatal(err)
@@ -91,7 +92,7 @@ func TestStreamsShareThePartitions(t *testing.T) {
 // With one stream nothing is new: neither a name, nor a subject, nor what the metadata says.
 func TestOneStreamIsAsItWas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
+		server := natstest.StartServer(t)
 		conn := server.Connect(stream.Topology{Partitions: 2, Replicas: 1, Streams: 1})
 		publishIn(t, conn, 1)
 		if err := server.Dial().Setup(t.Context(), stream.Topology{Partitions: 2, Replicas: 1}); err != nil {
@@ -130,7 +131,7 @@ func TestOneStreamIsAsItWas(t *testing.T) {
 func TestSetupRefusesAnotherNumberOfStreams(t *testing.T) {
 	for _, exist := range []int{1, 2, 4} {
 		synctest.Test(t, func(t *testing.T) {
-			server := eventstest.StartServer(t)
+			server := natstest.StartServer(t)
 			topology := func(streams int) stream.Topology {
 				return stream.Topology{Partitions: 4, Replicas: 1, Streams: streams}
 			}
@@ -206,7 +207,7 @@ func TestMappingThatDoesNotFit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := eventstest.StartServer(t)
+				server := natstest.StartServer(t)
 				topology := inFour()
 				topology.Streams = tt.streams
 				conn := server.Dial()
@@ -236,7 +237,7 @@ func TestMappingThatDoesNotFit(t *testing.T) {
 // How far one stream of room state is filled says nothing of another.
 func TestRoomStateOfSeveralStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
+		server := natstest.StartServer(t)
 		conn := server.Connect(inFour())
 		rooms := map[int][]int{} // by stream
 		for n := 0; len(rooms[4]) < 20 || len(rooms[1]) < 1; n++ {
@@ -261,9 +262,9 @@ func TestRoomStateOfSeveralStreams(t *testing.T) {
 // keep what they hold.
 func TestOneOfSeveralStreamsIsDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
+		server := natstest.StartServer(t)
 		conn := server.Connect(inFour())
-		eventstest.Keep(t, conn)
+		natstest.Keep(t, conn)
 		for n := range 16 {
 			publishIn(t, conn, n)
 		}
@@ -296,9 +297,9 @@ func TestOneOfSeveralStreamsIsDeleted(t *testing.T) {
 // every two seconds for what others did.
 func TestLogEndOfSeveralStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
+		server := natstest.StartServer(t)
 		writer, other := server.Connect(inFour()), server.Connect(inFour())
-		eventstest.Keep(t, other)
+		natstest.Keep(t, other)
 		stored := make(chan error, 1)
 		batch := writer.NewLogBatch(func(_ int64, err error) { stored <- err })
 		for part := range 16 {
@@ -335,7 +336,7 @@ func TestLogEndOfSeveralStreams(t *testing.T) {
 // The notifications of an event are found in all streams, and by their sequences.
 func TestNotifiedOfInSeveralStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(inFour())
+		conn := natstest.StartServer(t).Connect(inFour())
 		before := time.Now()
 		end, err := conn.ReadLogEnd(t.Context())
 		if err != nil || end.IsZero() || end.At(2) != 3<<48 {

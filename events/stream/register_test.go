@@ -11,21 +11,22 @@ import (
 	"time"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
-func registerFaults() map[string]eventstest.Fault {
-	faults := eventstest.Faults()
+func registerFaults() map[string]natstest.Fault {
+	faults := natstest.Faults()
 	delete(faults, "killed right after")
 	faults["none"] = 0
-	faults["happened and nobody answers"] = eventstest.LoseSilently
+	faults["happened and nobody answers"] = natstest.LoseSilently
 	return faults
 }
 
 // registerCase is one case of the table: a write that meets faults, and another writer
 // that may write before it, or before it is repeated.
 type registerCase struct {
-	server  *eventstest.Server
+	server  *natstest.Server
 	key     string
 	r       *stream.Register
 	waits   bool // for the answer, instead of using a callback
@@ -117,9 +118,9 @@ func TestG1RegisterFaultTable(t *testing.T) {
 
 func registerCases(t *testing.T, kind, other string, waits bool) {
 	t.Helper()
-	server := eventstest.StartServer(t)
+	server := natstest.StartServer(t)
 	link := server.Link()
-	conn := link.Connect(t, eventstest.Topology())
+	conn := link.Connect(t, natstest.Topology())
 	faults, stored := registerFaults(), uint64(0)
 	for _, atWrite := range slices.Sorted(maps.Keys(faults)) {
 		for _, atRead := range slices.Sorted(maps.Keys(faults)) {
@@ -150,7 +151,7 @@ func registerCases(t *testing.T, kind, other string, waits bool) {
 	}
 }
 
-func breakAt(link *eventstest.Link, subject string, fault eventstest.Fault) {
+func breakAt(link *natstest.Link, subject string, fault natstest.Fault) {
 	if fault != 0 {
 		link.Break(subject, fault)
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/publish"
 	"poked/events/stream"
 )
@@ -55,7 +55,7 @@ func TestRoomStateIsThatOfItsTime(t *testing.T) {
 	for _, lag := range []string{"ROOM_STATE knows nothing yet", "ROOM_STATE knows all"} {
 		t.Run(lag, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+				conn := natstest.StartServer(t).Connect(natstest.Topology())
 				keys := []string{"a", "b", "a", "", "c", "a", "b", "", "a"}
 				for i, key := range keys {
 					setState(t, conn, "!r", key, 2*i+1)
@@ -86,8 +86,8 @@ func TestRoomStateIsThatOfItsTime(t *testing.T) {
 // State outlives the events: ROOMS keeps them for 72 h, ROOM_STATE for ever.
 func TestRoomStateOutlivesRooms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		setState(t, conn, "!r", "a", 1)
 		setState(t, conn, "!r", "b", 2)
 		<-time.After(10 * time.Second)
@@ -103,7 +103,7 @@ func TestRoomStateOutlivesRooms(t *testing.T) {
 // Thread subscriptions are state, too: none but the newest before a sequence.
 func TestRoomStateHasThreadSubscriptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		for i := range 4 {
 			sub := events.ThreadSubscription{RoomID: "!r", Thread: "$t", UserID: "@a:x", Subscribed: i%2 == 0}
 			if err := publish.NewPublisher(conn).ThreadSubscription(t.Context(), sub); err != nil {
@@ -128,7 +128,7 @@ func TestRoomStateHasThreadSubscriptions(t *testing.T) {
 // Nor are they the newest event of a room, by which a bridge knows where the homeserver's order went on.
 func TestNewestOfARoomIsNoThreadSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		setState(t, conn, "!r", "a", 1)
 		if err := publish.NewPublisher(conn).ThreadSubscription(t.Context(), events.ThreadSubscription{RoomID: "!r", Thread: "$t", UserID: "@a:x", Subscribed: true}); err != nil {
 			t.Fatal(err)
@@ -142,7 +142,7 @@ func TestNewestOfARoomIsNoThreadSubscription(t *testing.T) {
 // A room may have more members than the server returns in one answer.
 func TestRoomStateOfABigRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		const members = 2500
 		for i := range members {
 			setState(t, conn, "!r", fmt.Sprintf("@u%d:x", i), i+1)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -27,21 +27,21 @@ func TestTailLeavesNoConsumer(t *testing.T) {
 		}
 		return tail
 	}
-	for name, leave := range map[string]func(t *testing.T, conn *stream.Conn, link *eventstest.Link){
-		"closed": func(t *testing.T, conn *stream.Conn, _ *eventstest.Link) { read(t, conn, false).Close() },
-		"closed, of the connection for bulk reads": func(t *testing.T, conn *stream.Conn, _ *eventstest.Link) {
+	for name, leave := range map[string]func(t *testing.T, conn *stream.Conn, link *natstest.Link){
+		"closed": func(t *testing.T, conn *stream.Conn, _ *natstest.Link) { read(t, conn, false).Close() },
+		"closed, of the connection for bulk reads": func(t *testing.T, conn *stream.Conn, _ *natstest.Link) {
 			read(t, conn, true).Close()
 		},
-		"dropped": func(t *testing.T, conn *stream.Conn, _ *eventstest.Link) {
+		"dropped": func(t *testing.T, conn *stream.Conn, _ *natstest.Link) {
 			read(t, conn, false).Drop(stream.ErrNotReady)
 		},
-		"made, and the answer lost": func(t *testing.T, conn *stream.Conn, link *eventstest.Link) {
-			met := link.Break("$JS.API.CONSUMER.CREATE.NOTIFICATIONS", eventstest.LoseSilently)
+		"made, and the answer lost": func(t *testing.T, conn *stream.Conn, link *natstest.Link) {
+			met := link.Break("$JS.API.CONSUMER.CREATE.NOTIFICATIONS", natstest.LoseSilently)
 			if tail := read(t, conn, false); tail.Connected() || !met() {
 				t.Error("the answer was not lost")
 			}
 		},
-		"a long pass": func(t *testing.T, conn *stream.Conn, link *eventstest.Link) {
+		"a long pass": func(t *testing.T, conn *stream.Conn, link *natstest.Link) {
 			before := link.Asked("$JS.API.CONSUMER.CREATE.NOTIFICATIONS")
 			if got := passed(t, conn, "log.>", 1); len(got) != 500 || link.Asked("$JS.API.CONSUMER.CREATE.NOTIFICATIONS") == before {
 				t.Errorf("%d messages", len(got))
@@ -50,9 +50,9 @@ func TestTailLeavesNoConsumer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := eventstest.StartServer(t)
+				server := natstest.StartServer(t)
 				link := server.Link()
-				conn := link.Connect(t, eventstest.Topology())
+				conn := link.Connect(t, natstest.Topology())
 				for seq := range uint64(500) {
 					notify(t, conn, "@a:x", "!r", seq+1)
 				}

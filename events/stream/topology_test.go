@@ -2,22 +2,25 @@ package stream_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"poked/events/eventstest"
+	"poked/events"
+	"poked/events/natstest"
+	"poked/events/publish"
 	"poked/events/stream"
 )
 
 func TestSetupIsIdempotent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
-		eventstest.PublishAll(t, conn, 0, 3)
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
+		natstest.PublishAll(t, conn, 0, 3)
 		for range 2 {
-			if err := server.Dial().Setup(t.Context(), eventstest.Topology()); err != nil {
+			if err := server.Dial().Setup(t.Context(), natstest.Topology()); err != nil {
 				t.Errorf("again: %v", err)
 			}
 		}
@@ -29,12 +32,12 @@ func TestSetupIsIdempotent(t *testing.T) {
 
 func TestSetupRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
+		server := natstest.StartServer(t)
 		replicas := server.Dial().Setup(t.Context(), stream.Topology{Partitions: 2, Replicas: 3})
 		if replicas == nil || !strings.Contains(replicas.Error(), "3 replicas") || !strings.Contains(replicas.Error(), "cluster") {
 			t.Errorf("3 replicas on one server: %v", replicas)
 		}
-		server.Connect(eventstest.Topology())
+		server.Connect(natstest.Topology())
 		partitions := server.Dial().Setup(t.Context(), stream.Topology{Partitions: 3, Replicas: 1})
 		if !errors.Is(partitions, stream.ErrPartitions) || !strings.Contains(partitions.Error(), `"2"`) || !strings.Contains(partitions.Error(), "3") {
 			t.Errorf("3 partitions instead of 2: %v", partitions)
@@ -52,7 +55,7 @@ func TestSetupUpdatesWhatDiffers(t *testing.T) {
 	for _, streams := range []int{1, 2} {
 		synctest.Test(t, func(t *testing.T) {
 			topology := stream.Topology{Partitions: 2, Streams: streams, Replicas: 1, TraceFor: time.Hour, TraceBytes: 1 << 20}
-			server := eventstest.StartServer(t)
+			server := natstest.StartServer(t)
 			server.Connect(topology)
 			updates := func() int {
 				link := server.Link()
@@ -75,4 +78,35 @@ func TestSetupUpdatesWhatDiffers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The partition that poked computes must be the one that the server computes: otherwise
+// a user's pushers would be looked up in the wrong partition.
+func TestPartitionOfIsTheServersOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := natstest.StartServer(t)
+		const partitions = 7
+		conn := server.Connect(stream.Topology{Partitions: partitions, Replicas: 1})
+		publisher := publish.NewPublisher(conn)
+		var want []string
+		for i := range 50 {
+			id := events.RoomID(fmt.Sprintf("!room-%d:example.org", i))
+			raw := fmt.Appendf(nil, `{"event_id":"$e%d","room_id":%q,"type":"m.room.message","sender":"@a:x","content":{}}`, i, id)
+			if err := publisher.Event(t.Context(), raw); err != nil {
+				t.Fatal(err)
+			}
+			token := events.Token(id)
+			want = append(want, fmt.Sprintf("rooms.%d.%s.event", events.PartitionOf(token, partitions), token))
+		}
+		used := map[string]bool{}
+		for i, msg := range server.Stored("ROOMS", "") {
+			if msg.Subject != want[i] {
+				t.Errorf("the server stores %s, want %s", msg.Subject, want[i])
+			}
+			used[strings.Split(msg.Subject, ".")[1]] = true
+		}
+		if len(used) != partitions {
+			t.Errorf("50 rooms fall into %d partitions, want %d", len(used), partitions)
+		}
+	})
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"poked/events"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/pushrule"
 )
 
@@ -15,7 +15,7 @@ import (
 // everyone else the newest.
 func TestPushRulesAt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := eventstest.StartServer(t).Connect(eventstest.Topology())
+		conn := natstest.StartServer(t).Connect(natstest.Topology())
 		began := time.Now()
 		at := func(minute int) time.Time { return began.Add(time.Duration(minute)*time.Minute + 30*time.Second) }
 		put := func(version int64) {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -17,8 +17,8 @@ import (
 // few addresses.
 func TestG1LateAnswerIsNoOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := eventstest.StartServer(t)
-		conn := server.Connect(eventstest.Topology())
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
 		streams, err := nats.Connect("", nats.InProcessServer(server)) // stands for streams whose answers the test gives
 		if err != nil {
 			t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"poked/events/bridge"
 	"poked/events/eventstest"
 	"poked/events/homeserver"
+	"poked/events/natstest"
 	"poked/events/publish"
 	"poked/events/stream"
 )
@@ -129,8 +130,8 @@ func publishUnsent(ctx context.Context, publisher *publish.Publisher, rec *recor
 // After a response of 500 a real homeserver sends the same transaction again, each time with
 // more events.
 func TestReplayedRetryIsStoredOnce(t *testing.T) {
-	server := eventstest.StartServer(t)
-	conn := server.Connect(eventstest.Topology())
+	server := natstest.StartServer(t)
+	conn := server.Connect(natstest.Topology())
 	web := openBridge(t, conn)
 	want := map[string]bool{}
 	for _, txn := range readTransactions(t, "transactions_retry.jsonl") {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 // inBubbles is an environment variable that makes this a process for tests in bubbles of fake time.
@@ -12,7 +13,7 @@ const inBubbles = "POKED_TEST_IN_BUBBLES"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(inBubbles) != "" {
-		eventstest.Prepare()
+		natstest.Prepare()
 	} else {
 		eventstest.Cheap()
 	}

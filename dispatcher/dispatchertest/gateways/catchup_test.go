@@ -9,6 +9,7 @@ import (
 	"poked/dispatcher/dispatchertest"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 // outage notifies bob while his gateway is down, in one room after the other, messages[i]
@@ -163,7 +164,7 @@ func (h *harness) notify(user events.UserID, room events.RoomID, number int, onl
 		About:  events.About{EventID: events.EventID("$" + string(rune('0'+number))), RoomSeq: uint64(number), At: time.Now(), Only: only},
 		Tweaks: []byte("{}"), Body: []byte(`{"event_id":"$` + string(rune('0'+number)) + `","prio":"low"}`),
 	}
-	eventstest.Notify(h.T, h.Conn, user, room, n)
+	natstest.Notify(h.T, h.Conn, user, room, n)
 }
 
 // Beyond the limit, the newest of each room is the newest that concerns this pusher.

@@ -6,11 +6,11 @@ import (
 	"testing"
 
 	"poked/dispatcher/dispatchertest"
-	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 func TestMain(m *testing.M) {
-	eventstest.Prepare()
+	natstest.Prepare()
 	m.Run()
 }
 

@@ -11,6 +11,7 @@ import (
 	"poked/dispatcher/dispatchertest"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 // All dispatchers honour the pause that a gateway asked one of them for, also one that
@@ -62,7 +63,7 @@ func TestG6AllDispatchersHonourAPause(t *testing.T) {
 // A pause that could not be shared is shared later. If the dispatcher is killed before, each
 // of the others learns of it from the gateway.
 func TestPauseThatCannotBeShared(t *testing.T) {
-	for name, fault := range eventstest.Faults() {
+	for name, fault := range natstest.Faults() {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, h *harness) {
 				h.Register("@bob:x", "gw.test", "bob")
@@ -72,7 +73,7 @@ func TestPauseThatCannotBeShared(t *testing.T) {
 				met := h.Link.Break("$KV.GATEWAYS.", fault)
 				h.Say("!r", "@alice:x", 0, 1)
 				<-time.After(20 * time.Second)
-				if fault != eventstest.Kill {
+				if fault != natstest.Kill {
 					h.pauseIsShared(time.Minute)
 				}
 				h.GatewayUp()

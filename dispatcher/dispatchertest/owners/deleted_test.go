@@ -8,6 +8,7 @@ import (
 
 	"poked/dispatcher/dispatchertest"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 // TestStreamDeletedUnderneath deletes each stream and bucket while the dispatcher runs. What
@@ -52,7 +53,7 @@ func TestStreamDeletedUnderneath(t *testing.T) {
 func (h *harness) keepStreams() {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(h.T.Context()))
 	ended := make(chan error, 1)
-	go func() { ended <- h.Own.Keep(ctx, eventstest.Topology()) }()
+	go func() { ended <- h.Own.Keep(ctx, natstest.Topology()) }()
 	h.T.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

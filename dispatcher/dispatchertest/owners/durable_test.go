@@ -11,6 +11,7 @@ import (
 	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 func TestG1OutageOfAGatewayLosesNothing(t *testing.T) {
@@ -113,7 +114,7 @@ func TestG1KilledRightAfterTakingOver(t *testing.T) {
 		<-time.After(500 * time.Millisecond)
 		h.Kill()
 		h.Begin()
-		killed := h.Link.Break("$KV.POSITIONS.deliver.", eventstest.Kill) // it has taken over a partition
+		killed := h.Link.Break("$KV.POSITIONS.deliver.", natstest.Kill) // it has taken over a partition
 		eventstest.WaitFor(t, "the second kill", killed)
 		h.Kill()
 		h.GatewayUp()

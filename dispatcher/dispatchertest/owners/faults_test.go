@@ -10,6 +10,7 @@ import (
 	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 // handOff is a point where one process or store hands work to the next.
@@ -36,12 +37,12 @@ const faultTTL = 15 * time.Second
 func TestFaultTable(t *testing.T) {
 	eventstest.Long(t)
 	for _, point := range handOffs() {
-		for name, fault := range eventstest.Faults() {
+		for name, fault := range natstest.Faults() {
 			t.Run(point.name+"/"+name, func(t *testing.T) {
 				bubble(t, func(t *testing.T, h *harness) {
 					met := func() bool { return false }
 					repeats := 0
-					if fault == eventstest.Kill {
+					if fault == natstest.Kill {
 						repeats = dispatchertest.RepeatsOfKill
 					}
 					h.Config.PokeTTL = faultTTL

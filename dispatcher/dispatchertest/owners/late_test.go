@@ -10,6 +10,7 @@ import (
 	"poked/dispatcher/dispatchertest"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/partition"
 )
 
@@ -189,7 +190,7 @@ func TestRevisionThatNeverArrives(t *testing.T) {
 		for _, user := range []events.UserID{"@bob:x", "@nobody:x"} {
 			m := n.Log(user, "!r")
 			m.Users[0].PushersRevision = 1 << 40
-			eventstest.Store(t, h.Conn, user, m.AppendJSON(nil))
+			natstest.Store(t, h.Conn, user, m.AppendJSON(nil))
 		}
 		<-time.After(5 * time.Second)
 		if got := h.Delivered("bob"); got != "r-0" {

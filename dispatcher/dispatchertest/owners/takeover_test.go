@@ -10,6 +10,7 @@ import (
 	"poked/dispatcher/dispatchertest"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/stream"
 )
 
@@ -207,7 +208,7 @@ func TestDispatchersStayWhenNATSWasAway(t *testing.T) {
 func TestJoiningFaultTable(t *testing.T) {
 	eventstest.Long(t)
 	for _, subject := range []string{"$KV.POSITIONS.part.", "$KV.WORKERS.worker."} {
-		for name, fault := range eventstest.Faults() {
+		for name, fault := range natstest.Faults() {
 			t.Run(fmt.Sprint(subject, "/", name), func(t *testing.T) {
 				bubbleOf(t, dispatchertest.ManyParts, func(t *testing.T, h *harness) {
 					users := h.Audience(10)

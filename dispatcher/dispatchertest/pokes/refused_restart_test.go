@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 // What is put aside stays so after a restart, and a restart in the middle loses nothing,
@@ -73,7 +74,7 @@ func TestG13RefusedPokeAcrossRestarts(t *testing.T) {
 func TestG13FaultsWhileAPokeIsPutAside(t *testing.T) {
 	eventstest.Long(t)
 	for _, subject := range []string{"dead.", "$KV.BACKLOG."} {
-		for name, fault := range eventstest.Faults() {
+		for name, fault := range natstest.Faults() {
 			t.Run(subject+" "+name, func(t *testing.T) {
 				bubble(t, func(t *testing.T, h *harness) { putAsideWithFault(t, h, subject, fault) })
 			})
@@ -81,7 +82,7 @@ func TestG13FaultsWhileAPokeIsPutAside(t *testing.T) {
 	}
 }
 
-func putAsideWithFault(t *testing.T, h *harness, subject string, fault eventstest.Fault) {
+func putAsideWithFault(t *testing.T, h *harness, subject string, fault natstest.Fault) {
 	t.Helper()
 	h.Register("@bob:x", "gw.test", "bob")
 	h.Start()
@@ -104,7 +105,7 @@ func putAsideWithFault(t *testing.T, h *harness, subject string, fault eventstes
 		t.Error("the fault did not happen")
 	}
 	repeats := 0
-	if fault == eventstest.Kill {
+	if fault == natstest.Kill {
 		repeats = 2
 	}
 	h.Check("@bob:x", repeats, "bob")

@@ -9,14 +9,15 @@ import (
 	"poked/dispatcher/dispatchertest"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/natstest"
 	"poked/events/publish"
 )
 
 // reads returns a function that reports whether the dispatcher has read from a stream since.
 // The empty name is every stream.
 func (h *harness) reads(stream string) (happened func() bool) {
-	direct := h.Link.Break("$JS.API.DIRECT.GET."+stream, eventstest.Refuse)
-	leader := h.Link.Break("$JS.API.STREAM.MSG.GET."+stream, eventstest.Refuse)
+	direct := h.Link.Break("$JS.API.DIRECT.GET."+stream, natstest.Refuse)
+	leader := h.Link.Break("$JS.API.STREAM.MSG.GET."+stream, natstest.Refuse)
 	return func() bool { return direct() || leader() }
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/events/eventstest"
+	"poked/events/natstest"
 )
 
 // readHandOff is a hand-off of a receipt or redaction, with what causes it and which
@@ -38,7 +39,7 @@ func readHandOffs() []readHandOff {
 func TestFaultTableRead(t *testing.T) {
 	eventstest.Long(t)
 	for _, point := range readHandOffs() {
-		for name, fault := range eventstest.Faults() {
+		for name, fault := range natstest.Faults() {
 			t.Run(point.name+"/"+name, func(t *testing.T) {
 				unreadRoom(t, func(t *testing.T, h *harness) {
 					met := h.Link.Break(point.subject, fault)
@@ -126,7 +127,7 @@ func TestCountWhileARedactedOneIsRemoved(t *testing.T) {
 	unreadRoom(t, func(t *testing.T, h *harness) {
 		h.Kill()
 		h.Start()
-		late := h.Link.Break("$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS", eventstest.Late)
+		late := h.Link.Break("$JS.API.STREAM.MSG.DELETE.NOTIFICATIONS", natstest.Late)
 		h.Publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$r-1"}}`)
 		h.Say("!r", "@alice:x", 5, 1)
 		unreadIs(t, h, "0 2 3 4 5", "5")

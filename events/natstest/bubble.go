@@ -1,13 +1,12 @@
-package eventstest
+package natstest
 
 import (
-	"bytes"
 	"context"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"poked/events/eventstest"
 	"poked/events/stream"
 )
 
@@ -28,26 +27,6 @@ func BubbleOf(t *testing.T, partitions int, test func(t *testing.T, server *Serv
 	})
 }
 
-// LogBuffer keeps log lines. It is safe for concurrent use.
-type LogBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write appends one log line.
-func (b *LogBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-// String returns all lines.
-func (b *LogBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 // Keep runs [stream.Conn.Keep] until the end of the test, and returns after its first
 // check.
 func Keep(t *testing.T, conn *stream.Conn) {
@@ -62,5 +41,5 @@ func Keep(t *testing.T, conn *stream.Conn) {
 		}
 	})
 	all := 14 + 3*(len(conn.StreamsOf(stream.Rooms))-1)
-	WaitFor(t, "the first look", func() bool { return len(conn.Streams()) == all })
+	eventstest.WaitFor(t, "the first look", func() bool { return len(conn.Streams()) == all })
 }

@@ -1,6 +1,6 @@
 //go:build race
 
-package eventstest
+package natstest
 
 import "runtime"
 

@@ -31,15 +31,8 @@ func tryGateway(t *testing.T, args []string, send func(url string, printed *lock
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	logs, stderr := io.Pipe()
-	p := &process{t: t, ready: make(chan map[string]any, 1), ended: make(chan struct{})}
-	go p.read(logs)
-	stdout := &lockedBuffer{}
-	go func() {
-		defer close(p.ended)
-		p.code = Poked().Run(ctx, append([]string{"gateway", "--listen=127.0.0.1:0", "--log-format=json"}, args...), strings.NewReader(""), stdout, stderr)
-		_ = stderr.Close()
-	}()
+	p, stdout := newProcess(t), &lockedBuffer{}
+	p.run(ctx, stdout, append([]string{"gateway", "--listen=127.0.0.1:0"}, args...)...)
 	url, _ := p.waitReady()["gateway"].(string)
 	send(url, stdout)
 	stop()
@@ -166,14 +159,8 @@ func TestGatewayRefusesBadInput(t *testing.T) {
 func TestGatewayEndsWhenItCannotPrint(t *testing.T) {
 	out, in := io.Pipe()
 	_ = out.Close() // so that each write fails
-	logs, stderr := io.Pipe()
-	p := &process{t: t, ready: make(chan map[string]any, 1), ended: make(chan struct{})}
-	go p.read(logs)
-	go func() {
-		defer close(p.ended)
-		p.code = Poked().Run(t.Context(), []string{"gateway", "--listen=127.0.0.1:0", "--log-format=json"}, strings.NewReader(""), in, stderr)
-		_ = stderr.Close()
-	}()
+	p := newProcess(t)
+	p.run(t.Context(), in, "gateway", "--listen=127.0.0.1:0")
 	url, _ := p.waitReady()["gateway"].(string)
 	if status, _, _ := post(t, http.MethodPost, url, aPoke(t)); status != http.StatusServiceUnavailable {
 		t.Errorf("answered %d", status)

@@ -25,7 +25,7 @@ type process struct {
 	t     *testing.T
 	stop  context.CancelFunc
 	ready chan map[string]any // attributes of the ready line
-	ended chan struct{}       // closed when Run has returned
+	ended chan struct{}       // closed when Run has returned and all it logged is read
 	code  int                 // that Run returned
 
 	mu   sync.Mutex
@@ -43,16 +43,29 @@ func start(t *testing.T, args ...string) (*process, map[string]any) {
 func begin(t *testing.T, args ...string) *process {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	p := &process{t: t, stop: stop, ready: make(chan map[string]any, 1), ended: make(chan struct{})}
-	logs, stderr := io.Pipe()
-	go p.read(logs)
-	go func() {
-		defer close(p.ended)
-		p.code = Poked().Run(ctx, append(args, "--log-format=json"), strings.NewReader(""), io.Discard, stderr)
-		_ = stderr.Close()
-	}()
+	p := newProcess(t)
+	p.stop = stop
+	p.run(ctx, io.Discard, args...)
 	t.Cleanup(func() { stop(); <-p.ended })
 	return p
+}
+
+func newProcess(t *testing.T) *process {
+	t.Helper()
+	return &process{t: t, ready: make(chan map[string]any, 1), ended: make(chan struct{})}
+}
+
+// run runs a command line until it ends by itself or ctx does.
+func (p *process) run(ctx context.Context, stdout io.Writer, args ...string) {
+	logs, stderr := io.Pipe()
+	go func() { // until the last line is read, which says why it ended
+		defer close(p.ended)
+		p.read(logs)
+	}()
+	go func() { // until ctx ends
+		p.code = Poked().Run(ctx, append(args, "--log-format=json"), strings.NewReader(""), stdout, stderr)
+		_ = stderr.Close()
+	}()
 }
 
 // waitReady returns the attributes of the ready line.

@@ -77,8 +77,9 @@ func startStand(t *testing.T, flags ...string) *stand {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	logs, stderr := io.Pipe()
-	ready, ended := make(chan map[string]any, 1), make(chan int, 1)
+	ready, read, ended := make(chan map[string]any, 1), make(chan struct{}), make(chan int, 1)
 	go func() { // until the program closes its standard error
+		defer close(read)
 		for scanner := bufio.NewScanner(logs); scanner.Scan(); {
 			s.mu.Lock()
 			s.log.WriteString(scanner.Text() + "\n")
@@ -92,6 +93,7 @@ func startStand(t *testing.T, flags ...string) *stand {
 	go func() { // until stop
 		code := cli.Poked().Run(ctx, args, strings.NewReader(""), io.Discard, stderr)
 		_ = stderr.Close()
+		<-read // the last line says why it ended
 		ended <- code
 	}()
 	t.Cleanup(func() {

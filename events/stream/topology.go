@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"poked/events/wait"
 )
 
 // Topology is the operator's choice for the streams.
@@ -268,8 +270,8 @@ func (c *Conn) ensure(ctx context.Context, cfg jetstream.StreamConfig) (jetstrea
 	}
 	for {
 		made, err := apply(ctx, cfg)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was faster, and wanted another
-			made, err = c.js.UpdateStream(ctx, cfg)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) && wait.For(ctx, wait.RetryPause) == nil {
+			return c.ensure(ctx, cfg) // another process was faster, and wanted another
 		}
 		var refused *jetstream.APIError
 		if cfg.Name != streamOutcomes || !errors.As(err, &refused) || !isTooLarge(refused) || cfg.MaxBytes < 2*leastOutcomes {

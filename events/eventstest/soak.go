@@ -5,11 +5,12 @@ import (
 	"testing"
 )
 
-// Soak skips a test that takes minutes unless POKED_SOAK is set, as .ci/run does.
+// Soak skips a test that is a target of its own, since it takes long, measures, or does what another
+// test does with more, unless POKED_SOAK is set. .ci/run names each such target.
 func Soak(t testing.TB) {
 	t.Helper()
 	if !Soaking() {
-		t.Skip("a soak of minutes: set POKED_SOAK=1 to run it")
+		t.Skip("a target of its own: set POKED_SOAK=1 to run it")
 	}
 }
 

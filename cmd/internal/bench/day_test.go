@@ -14,7 +14,7 @@ import (
 // A small day: what is read or redacted was delivered before, the pushers of a gateway that
 // is down lag and catch up, and every poke arrives once.
 func TestBenchDay(t *testing.T) {
-	eventstest.Long(t)
+	eventstest.Soak(t)
 	t.Parallel()
 	got := lab(t, "bench", "day", "--users=100", "--rooms-each=1", "--events=200", "--read-within=500", "--redactions=0.2", "--lagging=20", "--json")
 	if got.Code != cli.ExitOK {

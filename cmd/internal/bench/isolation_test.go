@@ -13,7 +13,7 @@ import (
 // A small run: one gateway of five hangs, some fail, also beside a busy process. Every poke
 // arrives once, and the report is complete.
 func TestBenchIsolation(t *testing.T) {
-	eventstest.Long(t)
+	eventstest.Soak(t)
 	t.Parallel()
 	got := lab(t, "bench", "isolation", "--gateways=5", "--rounds=1", "--light-for=200ms", "--light-rate=1000", "--busy=1", "--json")
 	if got.Code != cli.ExitOK {

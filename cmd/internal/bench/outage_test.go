@@ -12,7 +12,7 @@ import (
 // A small run: all gateways fail and recover, beside a busy process. Every poke arrives once,
 // and the report is complete.
 func TestBenchOutage(t *testing.T) {
-	eventstest.Long(t)
+	eventstest.Soak(t)
 	t.Parallel()
 	got := lab(t, "bench", "outage", "--gateways=5", "--lagging=200", "--outage=0s", "--gateway-slots=16", "--busy=1", "--json")
 	if got.Code != cli.ExitOK {

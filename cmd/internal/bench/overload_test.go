@@ -18,7 +18,7 @@ import (
 // A small run with one request in flight: about as much is published as can be delivered, then
 // nothing, and every poke arrives once. The plot has a point for each second.
 func TestBenchOverload(t *testing.T) {
-	eventstest.Long(t)
+	eventstest.Soak(t)
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "plot.svg")
 	got := lab(t, "bench", "overload", "--fanout=20", "--pokes=200", "--rate=100", "--for=2s", "--concurrency=1", "--plot", file, "--json")

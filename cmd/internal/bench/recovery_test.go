@@ -12,7 +12,7 @@ import (
 
 // A small run: the dispatcher is killed in the middle, and every poke arrives.
 func TestBenchRecovery(t *testing.T) {
-	eventstest.Long(t)
+	eventstest.Soak(t)
 	t.Parallel()
 	got := lab(t, "bench", "recovery", "--events=400", "--rate=200", "--rooms=3", "--catch-up-limit=100000", "--json")
 	if got.Code != cli.ExitOK {

@@ -12,7 +12,7 @@ import (
 
 // A small run on each kind of database.
 func TestBenchRegistry(t *testing.T) {
-	eventstest.Long(t)
+	eventstest.Soak(t)
 	t.Parallel()
 	got := lab(t, "bench", "registry", "--for=300ms", "--clients=4", "--readers=2", "--pushers=300", "--json")
 	if strings.Contains(got.Stderr, "PostgreSQL is not installed") && os.Getenv("CI") == "" {

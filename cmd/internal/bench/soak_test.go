@@ -14,7 +14,7 @@ import (
 // A short soak: the log is trimmed, users are read from a dispatcher without anything in
 // memory, and every poke arrives once.
 func TestBenchSoak(t *testing.T) {
-	eventstest.Long(t)
+	eventstest.Soak(t)
 	t.Parallel()
 	got := lab(t, "bench", "soak", "--users=100", "--rooms-each=1", "--rounds=3", "--events=100", "--keep-events=200", "--read-within=500", "--reads=50", "--json")
 	if got.Code != cli.ExitOK {

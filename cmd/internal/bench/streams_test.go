@@ -11,7 +11,7 @@ import (
 
 // On three servers, a stream whose leader is paused does not stop the others.
 func TestBenchStreams(t *testing.T) {
-	eventstest.Long(t)
+	eventstest.Soak(t)
 	t.Parallel()
 	got := lab(t, "bench", "streams", "--streams=1,2", "--for=200ms", "--pause=1500ms", "--rounds=1", "--in-flight=1", "--json")
 	if got.Code != cli.ExitOK {

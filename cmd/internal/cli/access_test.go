@@ -154,7 +154,7 @@ func TestEachRoleHasItsPermissions(t *testing.T) {
 // TestEachRoleHasItsPermissionsInFourStreams is the same with --streams 4. Dispatchers learn the
 // number of streams from NATS, and the homeserver publishes by way of the subject mapping.
 func TestEachRoleHasItsPermissionsInFourStreams(t *testing.T) {
-	eventstest.Long(t)
+	eventstest.Soak(t)
 	t.Parallel()
 	g := guard(t, readNATSConfOf(t, confOfFour(t)))
 	g.streams = true

@@ -102,7 +102,7 @@ func TestClusterOfThree(t *testing.T) {
 
 // TestClusterOfThreeInFourStreams is the same with --streams 4.
 func TestClusterOfThreeInFourStreams(t *testing.T) {
-	eventstest.Long(t)
+	eventstest.Soak(t)
 	t.Parallel()
 	room := events.PartitionOf(events.Token("!room:example.org"), 4) + 1
 	alice := events.PartitionOf(events.Token("@alice:example.org"), 4) + 1

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -46,7 +45,7 @@ type house struct {
 	cfg  Config
 	nats *natstest.Server
 	conn *stream.Conn
-	log  *logBuffer
+	log  *eventstest.LogBuffer
 	reg  *Registry
 
 	forbidden string // table; see forbid
@@ -68,7 +67,7 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 	if cfg.Tokens != "" {
 		writeFile(t, cfg.Tokens, tokens)
 	}
-	h := &house{t: t, cfg: cfg, log: &logBuffer{}, nats: natstest.StartServer(t)}
+	h := &house{t: t, cfg: cfg, log: &eventstest.LogBuffer{}, nats: natstest.StartServer(t)}
 	h.conn = h.nats.Connect(natstest.Topology())
 	h.owner = newOwner(t, h.nats.Connect(natstest.Topology()))
 	h.open()
@@ -280,24 +279,6 @@ func writeFile(t *testing.T, path, content string) {
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// logBuffer keeps log lines.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // runUntil runs a function until the end of the test, or until stop, and checks that it

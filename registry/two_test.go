@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/eventstest"
 	"poked/events/natstest"
 	"poked/events/pushgateway"
 	"poked/registry/store"
@@ -33,7 +34,7 @@ func (h *house) second() *house {
 		h.t.Fatal(err)
 	}
 	other := *h
-	other.log, other.conn = &logBuffer{}, h.nats.Connect(natstest.Topology())
+	other.log, other.conn = &eventstest.LogBuffer{}, h.nats.Connect(natstest.Topology())
 	if other.reg, err = Open(h.t.Context(), h.cfg, policy, other.conn, slog.New(slog.NewTextHandler(other.log, nil))); err != nil {
 		h.t.Fatal(err)
 	}

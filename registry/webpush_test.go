@@ -275,7 +275,7 @@ func newOtherHouse(t *testing.T, change ...func(*Config)) *house {
 		c(&cfg)
 	}
 	writeFile(t, cfg.Tokens, tokens)
-	other = &house{t: t, cfg: cfg, log: &logBuffer{}, nats: natstest.StartServer(t)}
+	other = &house{t: t, cfg: cfg, log: &eventstest.LogBuffer{}, nats: natstest.StartServer(t)}
 	other.conn = other.nats.Connect(natstest.Topology())
 	other.open()
 	return other

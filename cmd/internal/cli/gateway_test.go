@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"poked/cmd/internal/clitest"
+	"poked/events/eventstest"
 	"poked/events/pushgateway"
 )
 
@@ -27,11 +28,11 @@ func aPoke(t *testing.T) string {
 
 // tryGateway runs poked gateway, calls send to send it requests, stops it, and returns its
 // result.
-func tryGateway(t *testing.T, args []string, send func(url string, printed *lockedBuffer)) clitest.Result {
+func tryGateway(t *testing.T, args []string, send func(url string, printed *eventstest.LogBuffer)) clitest.Result {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	p, stdout := newProcess(t), &lockedBuffer{}
+	p, stdout := newProcess(t), &eventstest.LogBuffer{}
 	p.run(ctx, stdout, append([]string{"gateway", "--listen=127.0.0.1:0"}, args...)...)
 	url, _ := p.waitReady()["gateway"].(string)
 	send(url, stdout)
@@ -86,7 +87,7 @@ func TestGatewayPrintsAndAnswers(t *testing.T) {
 		{"another rejected", []string{"--reject", "other"}, 200, `{"rejected":[]}`, "", `  200  `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			ran := tryGateway(t, tt.args, func(url string, _ *lockedBuffer) {
+			ran := tryGateway(t, tt.args, func(url string, _ *eventstest.LogBuffer) {
 				status, header, answer := post(t, http.MethodPost, url, aPoke(t))
 				if status != tt.status || answer != tt.answer || header.Get("Retry-After") != tt.retryAfter {
 					t.Errorf("answered %d %s, Retry-After %q", status, answer, header.Get("Retry-After"))
@@ -106,7 +107,7 @@ func TestGatewayPrintsAndAnswers(t *testing.T) {
 // With --json each notification is printed as a line, unchanged.
 func TestGatewayPrintsJSON(t *testing.T) {
 	body := aPoke(t)
-	ran := tryGateway(t, []string{"--json"}, func(url string, _ *lockedBuffer) {
+	ran := tryGateway(t, []string{"--json"}, func(url string, _ *eventstest.LogBuffer) {
 		for range 2 {
 			post(t, http.MethodPost, url, strings.ReplaceAll(body, ",", ",\n "))
 		}
@@ -122,7 +123,7 @@ func TestGatewayPrintsJSON(t *testing.T) {
 // continues.
 func TestGatewayRefusesBadInput(t *testing.T) {
 	device := `{"app_id":"a","pushkey":"k"}`
-	ran := tryGateway(t, nil, func(url string, _ *lockedBuffer) {
+	ran := tryGateway(t, nil, func(url string, _ *eventstest.LogBuffer) {
 		for _, tt := range []struct {
 			method, path, body string
 			status             int

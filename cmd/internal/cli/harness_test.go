@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,9 +26,7 @@ type process struct {
 	ready chan map[string]any // attributes of the ready line
 	ended chan struct{}       // closed when Run has returned and all it logged is read
 	code  int                 // that Run returned
-
-	mu   sync.Mutex
-	logs strings.Builder
+	logs  eventstest.LogBuffer
 }
 
 // start runs a long-running subcommand and returns when it is ready.
@@ -84,9 +81,7 @@ func (p *process) waitReady() map[string]any {
 
 func (p *process) read(logs io.Reader) {
 	for scanner := bufio.NewScanner(logs); scanner.Scan(); {
-		p.mu.Lock()
-		p.logs.WriteString(scanner.Text() + "\n")
-		p.mu.Unlock()
+		_, _ = io.WriteString(&p.logs, scanner.Text()+"\n") // it never fails
 		var line map[string]any
 		if json.Unmarshal(scanner.Bytes(), &line) == nil && line["msg"] == "poked is ready" {
 			p.ready <- line
@@ -94,11 +89,7 @@ func (p *process) read(logs io.Reader) {
 	}
 }
 
-func (p *process) log() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.logs.String()
-}
+func (p *process) log() string { return p.logs.String() }
 
 // terminate stops the process as a signal would, and fails the test if it does not end
 // cleanly.

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -117,21 +115,10 @@ func TestG14LimitOfTheStore(t *testing.T) {
 type childServe struct {
 	*exec.Cmd
 
-	mu   sync.Mutex
-	logs bytes.Buffer
+	logs eventstest.LogBuffer
 }
 
-func (c *childServe) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.logs.Write(p)
-}
-
-func (c *childServe) log() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.logs.String()
-}
+func (c *childServe) log() string { return c.logs.String() }
 
 // startChild starts the program in a separate process, and returns it with the attributes of
 // its ready line.
@@ -139,7 +126,7 @@ func startChild(t *testing.T, args ...string) (*childServe, map[string]any) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &childServe{Cmd: exec.CommandContext(ctx, os.Args[0], append(args, "--log-format=json")...)}
-	c.Env, c.Stderr = append(os.Environ(), clitest.AsProgram+"=1"), c
+	c.Env, c.Stderr = append(os.Environ(), clitest.AsProgram+"=1"), &c.logs
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}

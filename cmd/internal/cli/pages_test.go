@@ -132,7 +132,7 @@ func TestReadmeFirstPoke(t *testing.T) {
 
 	_, where := start(t, "serve", "--data", t.TempDir(), "--tokens", tokens, "--http", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
 		"--gateway-allow", "127.0.0.1", "--gateway-allow-http")
-	ran := tryGateway(t, []string{"--print"}, func(url string, printed *lockedBuffer) {
+	ran := tryGateway(t, []string{"--print"}, func(url string, printed *eventstest.LogBuffer) {
 		pusher = strings.Replace(pusher, "http://127.0.0.1:8722/_matrix/push/v1/notify", url, 1)
 		if !json.Valid([]byte(pusher)) {
 			t.Fatalf("the pusher is not JSON: %s", pusher)

@@ -179,7 +179,7 @@ func runProxy(t *testing.T, addr, name string, args ...string) {
 	if err != nil {
 		t.Skipf("NOT TESTED: %s is not installed, the example configuration for it is not run", name)
 	}
-	var said lockedBuffer
+	var said eventstest.LogBuffer
 	server := exec.Command(binary, args...)
 	server.Stderr = &said
 	if err := server.Start(); err != nil {

@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -20,7 +18,7 @@ import (
 type stranger struct {
 	*server.Server
 
-	log *lockedBuffer
+	log *eventstest.LogBuffer
 }
 
 // startStranger starts a server that tries to join the cluster.
@@ -37,7 +35,7 @@ func startStranger(t *testing.T, route string) stranger {
 		t.Fatal(err)
 	}
 	options.NoSigs = true
-	log := &lockedBuffer{}
+	log := &eventstest.LogBuffer{}
 	ns, err := node.RunNATS(options, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -111,22 +109,4 @@ func (s stranger) exchange(t *testing.T, registry *nats.Conn, wait bool) (out, i
 	}
 	both()
 	return out, in
-}
-
-// lockedBuffer is a log buffer that is safe for concurrent use.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

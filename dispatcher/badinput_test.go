@@ -155,21 +155,21 @@ func TestG1EventInAnotherPartition(t *testing.T) {
 		h.Start()
 		h.Room("!r", "@alice:x", "@bob:x")
 		token := events.Token("!r")
-		for part := range h.Conn.Partitions() {
+		for part := range h.Conn.Topology().Partitions {
 			h.Server.Publish(fmt.Sprintf("rooms.%d.%s.event", part, token),
 				fmt.Sprintf(`{"event_id":"$r-%d","room_id":"!r","type":"m.room.message","sender":"@alice:x","content":{"body":"x"}}`, part))
 		}
 		<-time.After(time.Second)
-		own := fmt.Sprint("r-", h.Conn.PartOfRoom("!r"))
+		own := fmt.Sprint("r-", h.Conn.Topology().PartOfRoom("!r"))
 		if got := h.Delivered("bob"); got != own {
 			t.Errorf("bob got %q, want %s", got, own)
 		}
 		letters := h.Dead()
-		if len(letters) != h.Conn.Partitions()-1 || letters[0].Reason != "bad_event" || letters[0].Subject != "room."+token+".event" {
+		if len(letters) != h.Conn.Topology().Partitions-1 || letters[0].Reason != "bad_event" || letters[0].Subject != "room."+token+".event" {
 			t.Fatalf("the dead letters are %+v", letters)
 		}
 		h.RetryDead()
-		h.Arrived(h.Conn.Partitions())
+		h.Arrived(h.Conn.Topology().Partitions)
 		if left := h.Dead(); len(left) > 0 {
 			t.Errorf("%d dead letters are left", len(left))
 		}

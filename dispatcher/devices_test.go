@@ -137,7 +137,7 @@ func TestMatchedAgainDecidesTheSame(t *testing.T) {
 				h.Rules("@08:x", events.UserPushRules{Changes: dispatchertest.Master()})
 				h.Start()
 				h.Room("!r", users...)
-				met := h.Link.Break(events.LogSubject(h.Conn.PartOf("@05:x")), fault)
+				met := h.Link.Break(events.LogSubject(h.Conn.Topology().PartOf("@05:x")), fault)
 				h.sayText("@alice:x", "cake", "there is cake")
 				eventstest.WaitFor(t, "the fault", met)
 				if fault == natstest.Kill {

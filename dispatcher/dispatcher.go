@@ -281,7 +281,7 @@ func (d *Dispatcher) work(ctx context.Context, all *delivery, share shareFunc) {
 	beside.Go(func() { all.gates.SharePauses(ctx, d.conn, d.log) })
 	beside.Go(func() { all.gates.StoreAbsences(ctx, d.conn, d.log) })
 	share(ctx, all.own, func() {
-		d.log.Info("dispatching", "partitions", d.partitions.Load(), "of", d.conn.Partitions())
+		d.log.Info("dispatching", "partitions", d.partitions.Load(), "of", d.conn.Topology().Partitions)
 		close(d.ready)
 	})
 }

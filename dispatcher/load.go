@@ -12,9 +12,9 @@ import (
 // does nothing with it. The bench measures memory and the time of a start this way. Load
 // calls loaded once everything is loaded.
 func (d *Dispatcher) Load(ctx context.Context, owns func(part int) bool, loaded func()) error {
-	dir := directory.New(d.policy, d.log, d.conn.Partitions(), func(events.UserID) {})
+	dir := directory.New(d.policy, d.log, d.conn.Topology().Partitions, func(events.UserID) {})
 	var others []int
-	for part := range d.conn.Partitions() {
+	for part := range d.conn.Topology().Partitions {
 		if !owns(part) {
 			others = append(others, part)
 		}

@@ -41,8 +41,8 @@ type delivery struct {
 
 // open makes what every partition needs.
 func (d *Dispatcher) open(lease *partition.Lease) *delivery {
-	all := &delivery{d: d, conns: poke.NewConns(d.dial), slots: new(errgroup.Group), byPart: make([]*deliver.Deliverer, d.conn.Partitions())}
-	all.dir = directory.New(d.policy, d.log, d.conn.Partitions(), all.pushersChanged)
+	all := &delivery{d: d, conns: poke.NewConns(d.dial), slots: new(errgroup.Group), byPart: make([]*deliver.Deliverer, d.conn.Topology().Partitions)}
+	all.dir = directory.New(d.policy, d.log, d.conn.Topology().Partitions, all.pushersChanged)
 	all.gates = deliver.NewGateways(d.cfg.Slots, d.cfg.GatewayFloor, d.cfg.GatewaySlots, lease, func(slot func()) {
 		all.slots.Go(func() error { slot(); return nil })
 	})

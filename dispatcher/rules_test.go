@@ -166,7 +166,7 @@ func TestUnreadableRulesChangeNothing(t *testing.T) {
 		h.Rules("@bob:x", events.UserPushRules{Changes: muted("!r")})
 		spoil := func(user events.UserID) {
 			token := events.Token(user)
-			h.Server.Publish(fmt.Sprintf("$KV.PUSH_RULES.%d.%s", events.PartitionOf(token, h.Conn.Partitions()), token), `{"user_id":"`+string(user)+`","changes":7}`)
+			h.Server.Publish(fmt.Sprintf("$KV.PUSH_RULES.%d.%s", events.PartitionOf(token, h.Conn.Topology().Partitions), token), `{"user_id":"`+string(user)+`","changes":7}`)
 			h.Noticed()
 		}
 		spoil("@carol:x")

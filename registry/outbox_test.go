@@ -37,7 +37,7 @@ func TestAnswerWaitsForABarrier(t *testing.T) {
 			t.Fatal(err)
 		}
 		all := h.nats.Stored("ROOMS", "")
-		for part := range h.conn.Partitions() {
+		for part := range h.conn.Topology().Partitions {
 			seen := false
 			for _, msg := range all {
 				got, err := events.ParseBarrier(msg.Data)

@@ -42,7 +42,7 @@ func newOwner(t *testing.T, conn *stream.Conn) *owner {
 // start begins to answer.
 func (o *owner) start() {
 	o.t.Helper()
-	for part := range o.conn.Partitions() {
+	for part := range o.conn.Topology().Partitions {
 		stop, err := o.conn.ServeOwner(context.WithoutCancel(o.t.Context()), part, stream.Owner{List: o.list, Pushers: o.pushers, Test: o.test})
 		if err != nil {
 			o.t.Fatal(err)

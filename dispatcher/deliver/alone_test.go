@@ -26,7 +26,7 @@ func directoryOf(t *testing.T, conn *stream.Conn, users ...events.UserID) *direc
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := directory.New(policy, slog.New(slog.DiscardHandler), conn.Partitions(), func(events.UserID) {})
+	dir := directory.New(policy, slog.New(slog.DiscardHandler), conn.Topology().Partitions, func(events.UserID) {})
 	for _, user := range users {
 		dir.Apply(events.UserPushers{UserID: user, Pushers: []events.Pusher{eventstest.SomePusher(string(user))}})
 	}

@@ -80,7 +80,7 @@ func benchDeliverer(b *testing.B) *Deliverer {
 		b.Fatal(err)
 	}
 	conn := natstest.StartServer(b).Connect(natstest.Topology())
-	dir := directory.New(policy, slog.New(slog.DiscardHandler), conn.Partitions(), func(events.UserID) {})
+	dir := directory.New(policy, slog.New(slog.DiscardHandler), conn.Topology().Partitions, func(events.UserID) {})
 	for i := range uint64(benchUsers) {
 		dir.Apply(events.UserPushers{UserID: benchUser(i), Pushers: []events.Pusher{{
 			AppID: "org.example.app", Pushkey: fmt.Sprint("key", i), Data: fmt.Appendf(nil, `{"url":%q}`, url),

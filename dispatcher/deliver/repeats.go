@@ -108,7 +108,7 @@ func (d *Deliverer) noteEarlier(m *logged) {
 func (d *Deliverer) readEarlier(ctx context.Context, after, upTo uint64) error {
 	if d.earlier == nil || after < d.earlier.after {
 		e := &earlier{after: after, seen: map[repeat]struct{}{}}
-		for msg, err := range d.Conn.Pass(ctx, d.Conn.StreamOf(stream.Notifications, d.Part), events.LogSubject(d.Part), after+1) {
+		for msg, err := range d.Conn.Pass(ctx, d.Conn.Topology().StreamOf(stream.Notifications, d.Part), events.LogSubject(d.Part), after+1) {
 			if err != nil {
 				return err
 			}

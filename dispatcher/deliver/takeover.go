@@ -86,7 +86,7 @@ func (d *Deliverer) lostEnd(ctx context.Context, f *partition.Follower, position
 	if position.Head == 0 {
 		return f.LostEnd(), 0, nil
 	}
-	log := d.Conn.StreamOf(stream.Notifications, d.Part)
+	log := d.Conn.Topology().StreamOf(stream.Notifications, d.Part)
 	_, end, err := d.Conn.StreamEnd(ctx, log)
 	if err != nil {
 		return false, 0, err

@@ -22,7 +22,7 @@ func TestDirectoryGainsBesideTheWatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		dir := New(policy, slog.New(slog.DiscardHandler), conn.Partitions(), func(events.UserID) {})
+		dir := New(policy, slog.New(slog.DiscardHandler), conn.Topology().Partitions, func(events.UserID) {})
 		ctx, stop := context.WithCancel(t.Context())
 		var helpers sync.WaitGroup
 		defer helpers.Wait()

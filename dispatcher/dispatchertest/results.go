@@ -30,7 +30,7 @@ func (h *Harness) Dead() []events.DeadLetter {
 func (h *Harness) Backlog() int {
 	h.T.Helper()
 	n := 0
-	for part := range h.Conn.Partitions() {
+	for part := range h.Conn.Topology().Partitions {
 		lagging, err := h.Conn.LoadBacklog(h.T.Context(), part)
 		if err != nil {
 			h.T.Fatal(err)

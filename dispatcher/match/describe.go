@@ -60,7 +60,7 @@ func Describe(ctx context.Context, conn *stream.Conn, id events.RoomID) (*Descri
 			d.First = mark
 		}
 	}
-	_, end, err := conn.StreamEnd(ctx, conn.StreamOf(stream.Rooms, conn.PartOfRoom(id)))
+	_, end, err := conn.StreamEnd(ctx, conn.Topology().StreamOf(stream.Rooms, conn.Topology().PartOfRoom(id)))
 	if err != nil {
 		return nil, fmt.Errorf("read the room: %w", err)
 	}

@@ -70,12 +70,12 @@ func (f *fanout) add(ctx context.Context, part int, message []byte) error {
 func (f *fanout) addRead(ctx context.Context, read events.Read) error {
 	m := f.m
 	m.recorder.message = read.AppendJSON(m.recorder.message[:0])
-	return f.add(ctx, m.cfg.Conn.PartOf(read.UserID), m.recorder.message)
+	return f.add(ctx, m.cfg.Conn.Topology().PartOf(read.UserID), m.recorder.message)
 }
 
 // addMarked writes that a user marked a room as unread, or took that back.
 func (f *fanout) addMarked(ctx context.Context, marked events.Marked) error {
-	return f.add(ctx, f.m.cfg.Conn.PartOf(marked.UserID), marked.AppendJSON(nil))
+	return f.add(ctx, f.m.cfg.Conn.Topology().PartOf(marked.UserID), marked.AppendJSON(nil))
 }
 
 // addState publishes a state event that replaces the one at a sequence of ROOMS, unless a

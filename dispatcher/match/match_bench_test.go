@@ -190,7 +190,7 @@ func startMatch(b *testing.B, w *population, state []string) (cfg Config, put fu
 		Conn: conn, Directory: w.dir, Counts: new(Counters), Owned: new(atomic.Int64),
 		Unstored: NewUnstored(), OpenRooms: 1000, Log: slog.New(slog.DiscardHandler),
 	}
-	cfg.Owned.Store(int64(conn.Partitions()))
+	cfg.Owned.Store(int64(conn.Topology().Partitions))
 	publisher := publish.NewPublisher(conn)
 	failed := func(err error) {
 		if err != nil {
@@ -229,7 +229,7 @@ func runMatch(b *testing.B, cfg Config) {
 	b.Helper()
 	ctx, cancel := context.WithCancel(b.Context())
 	var running sync.WaitGroup
-	for part := range cfg.Conn.Partitions() {
+	for part := range cfg.Conn.Topology().Partitions {
 		f, err := partition.NewGroup(cfg.Conn).Follow(ctx, partition.StageMatch, part, "bench")
 		if err != nil {
 			b.Fatal(err)

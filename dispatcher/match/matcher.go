@@ -164,7 +164,7 @@ var errAstray = errors.New("it is not in the partition of its room: the subject 
 // handle matches one message of ROOMS, or postpones it until the one before it in its room
 // is stored. If ctx ends first the message stays open, and is delivered again.
 func (m *Matcher) handle(ctx context.Context, msg partition.Message) {
-	if m.cfg.Conn.IsAstray(msg.Subject) {
+	if m.cfg.Conn.Topology().IsAstray(msg.Subject) {
 		m.reject(msg, events.DeadBadEvent, errAstray)
 		return
 	}
@@ -352,7 +352,7 @@ func (m *Matcher) notify(ctx context.Context, f *fanout, ev *events.RoomEvent, r
 		draft.since = func(part int) uint64 { return since.At(conn.LogIndex(part)) }
 		after = since
 	}
-	draft.to(notified, conn.Partitions(), m.cfg.Directory)
+	draft.to(notified, conn.Topology().Partitions, m.cfg.Directory)
 	for part, message, more := draft.next(); more; part, message, more = draft.next() {
 		if err := f.add(ctx, part, message); err != nil {
 			return err

@@ -44,7 +44,7 @@ const searchReport = 500 * time.Millisecond
 // search searches all of ROOMS for the event, sets its room, and returns its sequence; 0 if
 // ROOMS does not hold it.
 func (q *Query) search(ctx context.Context, conn *stream.Conn) (uint64, error) {
-	for _, name := range conn.StreamsOf(stream.Rooms) {
+	for _, name := range conn.Topology().StreamsOf(stream.Rooms) {
 		seq, err := q.searchIn(ctx, conn, name)
 		if err != nil {
 			return 0, fmt.Errorf("search for the event: %w", err)

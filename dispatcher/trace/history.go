@@ -39,7 +39,7 @@ func (h *History) Complete(ctx context.Context, s *events.PusherState) error {
 	if !s.LastSuccess.IsZero() && !s.LastErrorAt.IsZero() {
 		return nil
 	}
-	part := events.PartitionOf(events.Token(s.UserID), h.conn.Partitions())
+	part := events.PartitionOf(events.Token(s.UserID), h.conn.Topology().Partitions)
 	of, known := h.read[part]
 	if !known {
 		of = map[events.PusherID]last{}

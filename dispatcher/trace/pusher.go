@@ -144,7 +144,7 @@ func (r *roomRecords) lettersOf(ctx context.Context, conn *stream.Conn, user eve
 
 // attemptsOf returns the attempts of a user's partition.
 func (r *roomRecords) attemptsOf(ctx context.Context, conn *stream.Conn, user events.UserID, t *Trace) ([]events.Attempt, error) {
-	part := events.PartitionOf(events.Token(user), conn.Partitions())
+	part := events.PartitionOf(events.Token(user), conn.Topology().Partitions)
 	if all, known := r.attempts[part]; known {
 		return all, nil
 	}

@@ -133,7 +133,7 @@ func Run(ctx context.Context, conn *stream.Conn, q Query) (*Trace, error) {
 		SentAt: sentAt(&x.Event), Thread: x.Thread, Suppressed: x.Suppressed, FirstSeq: x.FirstSeq,
 		Room: Room{Known: x.Known, Name: x.Name, Joined: x.Joined}, Users: []User{},
 	}
-	matched, err := partition.IsDone(ctx, conn, partition.StageMatch, events.PartitionOf(events.Token(t.RoomID), conn.Partitions()), t.Seq)
+	matched, err := partition.IsDone(ctx, conn, partition.StageMatch, events.PartitionOf(events.Token(t.RoomID), conn.Topology().Partitions), t.Seq)
 	if err != nil {
 		return nil, fmt.Errorf("look up how far match is: %w", err)
 	}

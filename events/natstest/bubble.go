@@ -40,6 +40,6 @@ func Keep(t *testing.T, conn *stream.Conn) {
 			t.Errorf("keep: %v", err)
 		}
 	})
-	all := 14 + 3*(len(conn.StreamsOf(stream.Rooms))-1)
+	all := 14 + 3*(len(conn.Topology().StreamsOf(stream.Rooms))-1)
 	eventstest.WaitFor(t, "the first look", func() bool { return len(conn.Streams()) == all })
 }

@@ -21,7 +21,7 @@ func Store(t testing.TB, conn *stream.Conn, user events.UserID, message []byte) 
 	t.Helper()
 	stored := make(chan error, 1)
 	batch := conn.NewBatch(func(err error) { stored <- err })
-	batch.Add(events.LogSubject(conn.PartOf(user)), nil, message)
+	batch.Add(events.LogSubject(conn.Topology().PartOf(user)), nil, message)
 	batch.Send()
 	if err := <-stored; err != nil {
 		t.Fatal(err)

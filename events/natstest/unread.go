@@ -55,7 +55,7 @@ func (s *Server) UnreadByLog(conn *stream.Conn, user events.UserID) []Unread {
 func (l *Log) Unread(user events.UserID) (unread []Unread) {
 	seen := map[uint64]bool{}
 	for _, m := range l.messages {
-		if !strings.HasPrefix(m.subject, events.LogSubject(l.conn.PartOf(user))) {
+		if !strings.HasPrefix(m.subject, events.LogSubject(l.conn.Topology().PartOf(user))) {
 			continue
 		}
 		switch m.Kind {

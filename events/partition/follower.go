@@ -79,7 +79,7 @@ func (g *Group) Follow(ctx context.Context, stage Stage, part int, owner string)
 		return nil, fmt.Errorf("follow %s partition %d: %w", stage.Name, part, err)
 	}
 	f := &Follower{
-		group: g, conn: c, stage: stage, stream: c.StreamOf(stage.stream, part), part: part, owner: owner,
+		group: g, conn: c, stage: stage, stream: c.Topology().StreamOf(stage.stream, part), part: part, owner: owner,
 		log:    c.Log().With("stage", stage.Name, "part", part),
 		window: newWindow(pos), begin: pos.Next, before: pos.Log, stored: pos.lastSeq, made: pos.Stream, last: pos.Next, lostEnd: pos.lostEnd,
 		left:     map[uint64]struct{}{},

@@ -32,7 +32,7 @@ type worker struct {
 
 func follow(t *testing.T, conn *stream.Conn, owner string, handle func(w *worker, msg partition.Message)) *worker {
 	t.Helper()
-	part := events.PartitionOf(events.Token(room), conn.Partitions())
+	part := events.PartitionOf(events.Token(room), conn.Topology().Partitions)
 	f, err := partition.NewGroup(conn).Follow(t.Context(), partition.StageMatch, part, owner)
 	if err != nil {
 		t.Fatalf("follow: %v", err)

@@ -82,8 +82,8 @@ func NewGroup(conn *stream.Conn) *Group { return &Group{conn: conn} }
 // without rivals, which needs no lease. Work that fails is not restarted, unless it was
 // only disturbed ([ErrDisturbed]).
 func (g *Group) OwnAll(ctx context.Context, own func(context.Context, *Tenure) error, ready func()) {
-	batch := newBatch(g.conn.Partitions())
-	tenures := make([]*Tenure, g.conn.Partitions())
+	batch := newBatch(g.conn.Topology().Partitions)
+	tenures := make([]*Tenure, g.conn.Topology().Partitions)
 	for part := range tenures {
 		tenures[part] = &Tenure{Part: part, batch: batch, wake: func() {}}
 		tenures[part].begin(ctx, func(ctx context.Context, t *Tenure) (err error) {

@@ -64,7 +64,7 @@ func loadPosition(ctx context.Context, c *stream.Conn, stage Stage, part int) (P
 	if err != nil {
 		return Position{}, err
 	}
-	name := c.StreamOf(stage.stream, part)
+	name := c.Topology().StreamOf(stage.stream, part)
 	made, lastSeq, err := c.StreamEnd(ctx, name)
 	if err != nil {
 		return Position{}, err

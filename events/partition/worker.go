@@ -228,7 +228,7 @@ func (w *Worker) owner(part int) stream.Record { return w.owners.records[ownerKe
 
 // mine returns the partitions that are recorded as the worker's.
 func (w *Worker) mine() (parts []int) {
-	for part := range w.conn.Partitions() {
+	for part := range w.conn.Topology().Partitions {
 		if w.owner(part).Value == w.id {
 			parts = append(parts, part)
 		}

@@ -55,7 +55,7 @@ func (w *Worker) readable(key string, r stream.Record) bool {
 // divide assigns the partitions to the workers that are present.
 func (w *Worker) divide() {
 	if names := w.present(); w.shares == nil || !slices.Equal(names, w.sharing) {
-		w.sharing, w.shares = names, assign(w.conn.Partitions(), names)
+		w.sharing, w.shares = names, assign(w.conn.Topology().Partitions, names)
 	}
 }
 

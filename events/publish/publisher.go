@@ -122,7 +122,7 @@ func (p *Publisher) EventAsync(raw []byte, done func(error), opts ...Option) {
 	}
 	batch := p.conn.NewBatch(done)
 	subject, header := address(&ev, opts)
-	batch.Add(p.conn.On(subject), header, raw)
+	batch.Add(p.conn.Topology().On(subject), header, raw)
 	batch.Send()
 }
 
@@ -231,5 +231,5 @@ func (p *Publisher) account(ctx context.Context, user events.UserID, what string
 }
 
 func (p *Publisher) publish(ctx context.Context, subject string, header nats.Header, raw []byte) error {
-	return p.conn.Publish(ctx, &nats.Msg{Subject: p.conn.On(subject), Header: header, Data: raw})
+	return p.conn.Publish(ctx, &nats.Msg{Subject: p.conn.Topology().On(subject), Header: header, Data: raw})
 }

@@ -20,7 +20,7 @@ type BacklogRecord struct{ register *Register }
 // BacklogRecord returns the record of a pusher, written under the name of a worker.
 // revision is the one at which the record was read, or 0 if there was none.
 func (c *Conn) BacklogRecord(worker string, id events.PusherID, user events.UserID, revision uint64) *BacklogRecord {
-	key := c.partOf(events.Token(user)) + "." + string(id)
+	key := c.topology.partOf(events.Token(user)) + "." + string(id)
 	return &BacklogRecord{c.Register(bucketBacklog, key, worker, revision)}
 }
 
@@ -99,7 +99,7 @@ func (c *Conn) parseBacklog(raw []byte, part int) (events.Backlog, error) {
 	if err := json.Unmarshal(raw, &b); err != nil {
 		return events.Backlog{Lost: true}, fmt.Errorf("decode backlog: %w", err)
 	}
-	if !events.IsID(b.UserID) || c.partOf(events.Token(b.UserID)) != strconv.Itoa(part) {
+	if !events.IsID(b.UserID) || c.topology.partOf(events.Token(b.UserID)) != strconv.Itoa(part) {
 		return events.Backlog{Lost: true}, errors.New("decode backlog: user_id is missing or of another partition")
 	}
 	return b, nil

@@ -15,7 +15,7 @@ import (
 func TestG1BacklogIsWrittenOnlyByItsReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := natstest.StartServer(t).Connect(natstest.Topology())
-		part := events.PartitionOf(events.Token(events.UserID("@a:x")), conn.Partitions())
+		part := events.PartitionOf(events.Token(events.UserID("@a:x")), conn.Topology().Partitions)
 		lagging := func() map[events.PusherID]events.Backlog {
 			all, err := conn.LoadBacklog(t.Context(), part)
 			if err != nil {

@@ -35,7 +35,7 @@ func (c *Conn) PublishBarrier(ctx context.Context, b events.Barrier) error {
 	stored := make(chan error, 1)
 	batch := c.NewBatch(func(err error) { stored <- err })
 	for _, subject := range events.BarrierSubjects(c.topology.Partitions) {
-		batch.Add(c.On(subject), nil, raw)
+		batch.Add(c.topology.On(subject), nil, raw)
 	}
 	batch.Send()
 	select {

@@ -48,7 +48,7 @@ func (c *Conn) ClaimPushRules(ctx context.Context, user events.UserID) (*Claim[e
 }
 
 func claim[T any](ctx context.Context, c *Conn, b userBucket[T], user events.UserID, version func(T) int64) (*Claim[T], error) {
-	key := c.userKey(user)
+	key := c.topology.UserKey(user)
 	found, err := c.ReadRecord(ctx, b.name, key)
 	if err != nil {
 		return nil, fmt.Errorf("claim %s: %w", b.what, err)

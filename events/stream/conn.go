@@ -216,8 +216,9 @@ func (c *Conn) URL() string { return c.nc.ConnectedUrlRedacted() }
 // Log returns the logger of the connection.
 func (c *Conn) Log() *slog.Logger { return c.log }
 
-// Partitions returns the number of partitions of the streams.
-func (c *Conn) Partitions() int { return c.topology.Partitions }
+// Topology returns the topology that [Conn.Setup], [Conn.Adopt] or [Conn.Join] has set, or the
+// zero value before.
+func (c *Conn) Topology() Topology { return c.topology }
 
 // Close flushes what was written and closes the connection.
 func (c *Conn) Close() error {

@@ -176,7 +176,7 @@ func (c *Conn) PublishDead(letter events.DeadLetter, done func(error)) {
 	letter.Message = letter.Message[:min(len(letter.Message), maxDeadMessage)]
 	letter.Locate()
 	user := events.Token(letter.UserID)
-	c.publishJSON("dead."+c.partOf(user)+"."+user, letter, done)
+	c.publishJSON("dead."+c.topology.partOf(user)+"."+user, letter, done)
 }
 
 func (c *Conn) publishJSON(subject string, value any, done func(error)) {

@@ -88,7 +88,7 @@ func (c *Conn) reviveAs(ctx context.Context, letter *StoredDeadLetter) (*nats.Ms
 	if outdated, err := c.isOutdated(ctx, letter); err != nil || outdated {
 		return nil, cmp.Or(err, notRetriable("the room has a newer state"))
 	}
-	return &nats.Msg{Subject: c.On(subject), Data: letter.Message}, nil
+	return &nats.Msg{Subject: c.topology.On(subject), Data: letter.Message}, nil
 }
 
 // revivePoke returns a notification for the letter's pusher alone.
@@ -104,7 +104,7 @@ func (c *Conn) revivePoke(ctx context.Context, letter *StoredDeadLetter) (*nats.
 	n.Only, n.At = letter.PusherID(), time.Now()
 	again := n.Log(letter.UserID, letter.RoomID)
 	again.Users[0].PushersRevision = revision
-	return &nats.Msg{Subject: c.logSubject(letter.UserID), Data: again.AppendJSON(nil)}, nil
+	return &nats.Msg{Subject: c.topology.LogSubject(letter.UserID), Data: again.AppendJSON(nil)}, nil
 }
 
 // findPusher returns the revision of the user's pushers if this pusher is one of them,
@@ -114,7 +114,7 @@ func (c *Conn) findPusher(ctx context.Context, user events.UserID, id events.Pus
 	if err != nil {
 		return 0, fmt.Errorf("open bucket %s: %w", bucketPushers, err)
 	}
-	entry, err := kv.Get(ctx, c.userKey(user))
+	entry, err := kv.Get(ctx, c.topology.UserKey(user))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return 0, nil
 	}
@@ -156,7 +156,7 @@ func (c *Conn) isOutdated(ctx context.Context, letter *StoredDeadLetter) (bool, 
 	if len(tokens) < 4 || tokens[0] != "room" || tokens[2] != "state" {
 		return false, nil
 	}
-	stream, err := c.lookUp(ctx, c.stateOf(tokens[1]))
+	stream, err := c.lookUp(ctx, c.topology.StateOf(tokens[1]))
 	if err != nil {
 		return false, err
 	}

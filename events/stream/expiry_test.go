@@ -17,7 +17,7 @@ import (
 func TestG1LoadEndsWhenAMarkerExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := natstest.StartServer(t).Connect(natstest.Topology())
-		part := events.PartitionOf(events.Token(events.UserID("@a:x")), conn.Partitions())
+		part := events.PartitionOf(events.Token(events.UserID("@a:x")), conn.Topology().Partitions)
 		for range 5 {
 			record := conn.BacklogRecord("worker", "p", "@a:x", 0)
 			done := make(chan error, 2)

@@ -39,12 +39,12 @@ func (c *Conn) Predecessor(ctx context.Context, room events.RoomID) (old events.
 func (c *Conn) createOf(ctx context.Context, room events.RoomID) (*jetstream.RawStreamMsg, error) {
 	subject := "." + events.Token(typeCreate) + "." + events.NoToken
 	token := events.Token(room)
-	create, err := c.newestOn(ctx, c.stateOf(token), "state."+token+subject)
+	create, err := c.newestOn(ctx, c.topology.StateOf(token), "state."+token+subject)
 	if err != nil || create != nil {
 		return create, err
 	}
 	// ROOM_STATE is filled a moment after ROOMS.
-	return c.newestOn(ctx, c.roomsOf(room), c.roomSubject(room)+".state"+subject)
+	return c.newestOn(ctx, c.topology.RoomsOf(room), c.topology.roomSubject(room)+".state"+subject)
 }
 
 // NewestLike returns the id of the last event that ROOMS has on the subject of ev: for a
@@ -52,7 +52,7 @@ func (c *Conn) createOf(ctx context.Context, room events.RoomID) (*jetstream.Raw
 // that is not state. It is "" if there is none, or if that event was seeded or reported by a
 // client, which does not imply that the events before it are stored.
 func (c *Conn) NewestLike(ctx context.Context, ev *events.RoomEvent) (events.EventID, error) {
-	msg, err := c.newestOn(ctx, c.roomsOf(ev.RoomID), c.storedSubject(ev))
+	msg, err := c.newestOn(ctx, c.topology.RoomsOf(ev.RoomID), c.topology.storedSubject(ev))
 	if err != nil || msg == nil || IsReported(msg.Header) {
 		return "", err
 	}
@@ -62,12 +62,12 @@ func (c *Conn) NewestLike(ctx context.Context, ev *events.RoomEvent) (events.Eve
 // NewestOf returns the newest event of a room that ROOMS has, if it came in the homeserver's
 // own order: it is nil if there is none, or if that event was seeded, or reported by a client.
 func (c *Conn) NewestOf(ctx context.Context, room events.RoomID) ([]byte, error) {
-	rooms := c.roomsOf(room)
-	msg, err := c.newestOn(ctx, rooms, c.roomSubject(room)+".event")
+	rooms := c.topology.RoomsOf(room)
+	msg, err := c.newestOn(ctx, rooms, c.topology.roomSubject(room)+".event")
 	if err != nil {
 		return nil, err
 	}
-	state, err := c.newestOn(ctx, rooms, c.roomSubject(room)+".state.*.*")
+	state, err := c.newestOn(ctx, rooms, c.topology.roomSubject(room)+".state.*.*")
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func TestListNotifications(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := natstest.StartServer(t)
 		conn, owner := server.Connect(natstest.Topology()), server.Connect(natstest.Topology())
-		part := conn.PartOf("@a:x")
+		part := conn.Topology().PartOf("@a:x")
 		stop, err := owner.ServeOwner(t.Context(), part, stream.Owner{List: func(_ context.Context, q stream.ListQuery) (page []stream.ListedNotification, next uint64, err error) {
 			if q.User != "@a:x" || q.Limit != 40 || !q.Highlight {
 				return nil, 0, errors.New("not what was asked")
@@ -69,7 +69,7 @@ func TestListNotificationsDuringATakeOver(t *testing.T) {
 			server := natstest.StartServer(t)
 			conn, owner := server.Connect(natstest.Topology()), server.Connect(natstest.Topology())
 			began := time.Now()
-			stop, err := owner.ServeOwner(t.Context(), conn.PartOf("@a:x"), stream.Owner{List: func(context.Context, stream.ListQuery) ([]stream.ListedNotification, uint64, error) {
+			stop, err := owner.ServeOwner(t.Context(), conn.Topology().PartOf("@a:x"), stream.Owner{List: func(context.Context, stream.ListQuery) ([]stream.ListedNotification, uint64, error) {
 				if time.Since(began) < owned {
 					return nil, 0, errors.New("not yet")
 				}

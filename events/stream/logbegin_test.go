@@ -20,7 +20,7 @@ func TestLogBeginIsAskedOnceForAllPartitions(t *testing.T) {
 		before := link.Asked("$JS.API.STREAM.INFO")
 		asked := func(requests int, want uint64) {
 			t.Helper()
-			for part := range conn.Partitions() {
+			for part := range conn.Topology().Partitions {
 				if begin, err := conn.LogBeginLately(t.Context(), part); err != nil || begin != want {
 					t.Errorf("partition %d begins at %d, want %d: %v", part, begin, want, err)
 				}

@@ -97,7 +97,7 @@ var errLostEnd = errors.New("the log has lost its end")
 func (l *NotifiedLog) Of(ctx context.Context, at NotifiedAt) (found []Notified, sender events.UserID, err error) {
 	l.forgetLost()
 	known := slices.ContainsFunc(at.Spans, func(s Span) bool { return s != Span{} })
-	for i, name := range l.conn.StreamsOf(Notifications) {
+	for i, name := range l.conn.topology.StreamsOf(Notifications) {
 		s := notifiedSearch{NotifiedAt: at, room: hashOfRoom(string(at.Room))}
 		if known && i < len(at.Spans) {
 			s.Span = at.Spans[i]
@@ -271,7 +271,7 @@ func (l *NotifiedLog) fetch(ctx context.Context, s *notifiedSearch) error {
 		}
 		one := Notified{Seq: seq}
 		for _, u := range m.Notify.Users {
-			one.Part, one.Users = l.conn.PartOf(u.UserID), append(one.Users, u.UserID)
+			one.Part, one.Users = l.conn.topology.PartOf(u.UserID), append(one.Users, u.UserID)
 		}
 		s.messages = append(s.messages, one)
 		s.sender = events.UserID(gjson.GetBytes(m.Notify.Body, "sender").Str)

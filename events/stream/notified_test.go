@@ -51,7 +51,7 @@ func TestNotifiedOf(t *testing.T) {
 				got := ""
 				for _, one := range found {
 					got += fmt.Sprintf("%v at %d, ", one.Users, one.Seq)
-					if one.Part != conn.PartOf(one.Users[0]) {
+					if one.Part != conn.Topology().PartOf(one.Users[0]) {
 						t.Errorf("%v are in partition %d", one.Users, one.Part)
 					}
 				}

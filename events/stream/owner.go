@@ -89,7 +89,7 @@ func (c *Conn) PusherStates(ctx context.Context, user events.UserID) ([]events.P
 		return nil, fmt.Errorf("ask for the state of pushers: %w", nats.ErrDisconnected)
 	}
 	var answer statesAnswer
-	if err := c.askOwner(ctx, statesSubject(c.PartOf(user)), statesPatience, []byte(user), &answer); err != nil {
+	if err := c.askOwner(ctx, statesSubject(c.topology.PartOf(user)), statesPatience, []byte(user), &answer); err != nil {
 		return nil, fmt.Errorf("ask for the state of pushers: %w", err)
 	}
 	return answer.Pushers, nil
@@ -118,7 +118,7 @@ func (c *Conn) TestPusher(ctx context.Context, test events.TestPush) (events.Tes
 	defer cancel()
 	for {
 		var answer testedAnswer
-		err := c.askOwner(ctx, testSubject(c.PartOf(test.UserID)), testAnswer, raw, &answer)
+		err := c.askOwner(ctx, testSubject(c.topology.PartOf(test.UserID)), testAnswer, raw, &answer)
 		switch {
 		case err == nil:
 			return answer.Result, nil

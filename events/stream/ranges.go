@@ -101,13 +101,13 @@ func firstSeq(number int) uint64 {
 func Ordinal(seq uint64) uint64 { return seq & (1<<sequenceBits - 1) }
 
 // StreamOf returns the name of the stream with a partition of [Rooms] or [Notifications].
-func (c *Conn) StreamOf(base string, part int) string {
-	return rangeName(base, c.topology.number(part))
+func (t Topology) StreamOf(base string, part int) string {
+	return rangeName(base, t.number(part))
 }
 
 // StreamsOf returns the names of all streams of [Rooms] or [Notifications].
-func (c *Conn) StreamsOf(base string) (names []string) {
-	for _, number := range c.topology.numbers() {
+func (t Topology) StreamsOf(base string) (names []string) {
+	for _, number := range t.numbers() {
 		names = append(names, rangeName(base, number))
 	}
 	return names
@@ -123,29 +123,29 @@ func (c *Conn) logAt(seq uint64) string {
 	return name
 }
 
-// roomsOf and stateOf return the names of the streams with the events of a room and with its
-// state.
-func (c *Conn) roomsOf(room events.RoomID) string { return c.StreamOf(Rooms, c.PartOfRoom(room)) }
+// RoomsOf returns the name of the stream with the events of a room.
+func (t Topology) RoomsOf(room events.RoomID) string { return t.StreamOf(Rooms, t.PartOfRoom(room)) }
 
-func (c *Conn) stateOf(token string) string {
-	return c.StreamOf(streamRoomState, events.PartitionOf(token, c.topology.Partitions))
+// StateOf returns the name of the stream with the state of the room with a token.
+func (t Topology) StateOf(token string) string {
+	return t.StreamOf(streamRoomState, events.PartitionOf(token, t.Partitions))
 }
 
 // On returns the subject on which poked publishes what belongs on room.<room>.…: with one
 // stream the same, otherwise one that says which stream it is for. Others stay as they are.
-func (c *Conn) On(subject string) string {
+func (t Topology) On(subject string) string {
 	rest, ok := strings.CutPrefix(subject, "room.")
-	if !ok || c.topology.Streams <= 1 {
+	if !ok || t.Streams <= 1 {
 		return subject
 	}
 	token, _, _ := strings.Cut(rest, ".")
-	return "rooms." + c.partOf(token) + "." + rest
+	return "rooms." + t.partOf(token) + "." + rest
 }
 
 // IsAstray reports whether a message of ROOMS is not in its room's partition, as after a change
 // of the account's subject mapping, or from a publisher that counts partitions in another way.
-func (c *Conn) IsAstray(stored string) bool {
-	return c.topology.Streams > 1 && stored != c.On(events.PublishedAs(stored))
+func (t Topology) IsAstray(stored string) bool {
+	return t.Streams > 1 && stored != t.On(events.PublishedAs(stored))
 }
 
 // existing returns the topology with which the streams were made. Its Partitions are 0 if
@@ -183,11 +183,11 @@ func topologyOf(info *jetstream.StreamInfo) (t Topology, err error) {
 
 // Mapping returns where the subject mapping of the account must lead room.*.>, or "" if there
 // must be none.
-func (c *Conn) Mapping() string {
-	if c.topology.Streams <= 1 {
+func (t Topology) Mapping() string {
+	if t.Streams <= 1 {
 		return ""
 	}
-	return PartitionedRooms(c.topology.Partitions)
+	return PartitionedRooms(t.Partitions)
 }
 
 // CheckMapping compares the subject mapping of the account with the streams: it asks for each
@@ -207,13 +207,13 @@ func (c *Conn) CheckMapping(ctx context.Context) (mapped bool, err error) {
 		if err != nil {
 			return false, c.notReady(fmt.Errorf("check the subject mapping: %w", err))
 		}
-		switch want := c.StreamOf(Rooms, part); name {
+		switch want := c.topology.StreamOf(Rooms, part); name {
 		case want:
 		case "":
 			untaken++
 		default:
 			return false, fmt.Errorf("%w: %s, of partition %d, goes to %s and not to %s; %s",
-				ErrMapping, subject, part, name, want, c.mappingHint())
+				ErrMapping, subject, part, name, want, c.topology.mappingHint())
 		}
 	}
 	switch {
@@ -221,14 +221,14 @@ func (c *Conn) CheckMapping(ctx context.Context) (mapped bool, err error) {
 		return false, nil
 	case untaken > 0:
 		return false, fmt.Errorf("%w: %w: no stream takes what is published in %d of %d partitions; %s",
-			ErrNotReady, ErrMapping, untaken, len(subjects), c.mappingHint())
+			ErrNotReady, ErrMapping, untaken, len(subjects), c.topology.mappingHint())
 	}
 	return true, nil
 }
 
 // mappingHint says what the mapping must be.
-func (c *Conn) mappingHint() string {
-	if to := c.Mapping(); to != "" {
+func (t Topology) mappingHint() string {
+	if to := t.Mapping(); to != "" {
 		return fmt.Sprintf("set mappings: { \"room.*.>\": %q } in poked's account", to)
 	}
 	return "with one stream there must be no mapping of room.*.> in poked's account"

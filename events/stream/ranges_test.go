@@ -61,7 +61,7 @@ func TestStreamsShareThePartitions(t *testing.T) {
 				for _, msg := range server.Stored(name, "") {
 					all++
 					part, err := strconv.Atoi(strings.Split(msg.Subject, ".")[1])
-					if err != nil || part/4 != i || conn.StreamOf(base, part) != name || int(msg.Seq>>48) != i+1 || seen[msg.Seq] && base == stream.Rooms {
+					if err != nil || part/4 != i || conn.Topology().StreamOf(base, part) != name || int(msg.Seq>>48) != i+1 || seen[msg.Seq] && base == stream.Rooms {
 						t.Errorf("%s has %s at %d", name, msg.Subject, msg.Seq)
 					}
 					seen[msg.Seq] = true
@@ -144,7 +144,7 @@ func TestSetupRefusesAnotherNumberOfStreams(t *testing.T) {
 					conn := server.Dial()
 					switch err := have(conn); {
 					case asked == 0 || asked == exist:
-						if err != nil || len(conn.StreamsOf(stream.Rooms)) != exist {
+						if err != nil || len(conn.Topology().StreamsOf(stream.Rooms)) != exist {
 							t.Errorf("%s of %d where %d exist: %v", name, asked, exist, err)
 						}
 					case asked == 5:
@@ -241,7 +241,7 @@ func TestRoomStateOfSeveralStreams(t *testing.T) {
 		conn := server.Connect(inFour())
 		rooms := map[int][]int{} // by stream
 		for n := 0; len(rooms[4]) < 20 || len(rooms[1]) < 1; n++ {
-			number := conn.PartOfRoom(roomNumber(n))/4 + 1
+			number := conn.Topology().PartOfRoom(roomNumber(n))/4 + 1
 			if rooms[number] = append(rooms[number], n); number == 4 || len(rooms[number]) == 1 {
 				publishIn(t, conn, n)
 			}
@@ -269,7 +269,7 @@ func TestOneOfSeveralStreamsIsDeleted(t *testing.T) {
 			publishIn(t, conn, n)
 		}
 		var before []int
-		for _, name := range conn.StreamsOf(stream.Rooms) {
+		for _, name := range conn.Topology().StreamsOf(stream.Rooms) {
 			before = append(before, len(server.Stored(name, "")))
 		}
 		<-time.After(5 * time.Second) // until the keeper knows the sequences
@@ -281,7 +281,7 @@ func TestOneOfSeveralStreamsIsDeleted(t *testing.T) {
 		}
 		before[1] = 0
 		var after []int
-		for _, name := range conn.StreamsOf(stream.Rooms) {
+		for _, name := range conn.Topology().StreamsOf(stream.Rooms) {
 			after = append(after, len(server.Stored(name, "")))
 		}
 		if !slices.Equal(before, after) {
@@ -346,7 +346,7 @@ func TestNotifiedOfInSeveralStreams(t *testing.T) {
 		for n := range 40 {
 			user := events.UserID(fmt.Sprintf("@%d:x", n))
 			notify(t, conn, user, "!r", uint64(n%2)+1)
-			if i := conn.LogIndex(conn.PartOf(user)); n%2 == 0 {
+			if i := conn.LogIndex(conn.Topology().PartOf(user)); n%2 == 0 {
 				spans[i] = stream.Span{After: end.At(i), Count: spans[i].Count + 1}
 			}
 		}

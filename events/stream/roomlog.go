@@ -26,17 +26,17 @@ type LoggedEvent struct {
 // RoomLog yields the events of a room, state events included, that ROOMS has from
 // a sequence on, in order. It ends with the first error.
 func (c *Conn) RoomLog(ctx context.Context, room events.RoomID, from uint64) iter.Seq2[LoggedEvent, error] {
-	return withoutReceipts(loggedEvents(c.readStored(ctx, c.roomsOf(room), c.roomEvents(room), from)))
+	return withoutReceipts(loggedEvents(c.readStored(ctx, c.topology.RoomsOf(room), c.topology.RoomEvents(room), from)))
 }
 
 // RoomTraffic is [Conn.RoomLog] with the receipts that were published meanwhile.
 func (c *Conn) RoomTraffic(ctx context.Context, room events.RoomID, from uint64) iter.Seq2[LoggedEvent, error] {
-	return loggedEvents(c.readStored(ctx, c.roomsOf(room), c.roomEvents(room), from))
+	return loggedEvents(c.readStored(ctx, c.topology.RoomsOf(room), c.topology.RoomEvents(room), from))
 }
 
 // RoomLogSince is [Conn.RoomLog] from a time on.
 func (c *Conn) RoomLogSince(ctx context.Context, room events.RoomID, since time.Time) iter.Seq2[LoggedEvent, error] {
-	return withoutReceipts(loggedEvents(c.readSince(ctx, c.roomsOf(room), c.roomEvents(room), since)))
+	return withoutReceipts(loggedEvents(c.readSince(ctx, c.topology.RoomsOf(room), c.topology.RoomEvents(room), since)))
 }
 
 func withoutReceipts(log iter.Seq2[LoggedEvent, error]) iter.Seq2[LoggedEvent, error] {

@@ -51,7 +51,7 @@ func (c *Conn) RoomState(ctx context.Context, room events.RoomID, before uint64)
 
 func (c *Conn) roomState(ctx context.Context, id events.RoomID, before uint64) ([]StateEvent, error) {
 	room := events.Token(id)
-	number := c.topology.number(c.PartOfRoom(id))
+	number := c.topology.number(c.topology.PartOfRoom(id))
 	rooms, filled := rangeName(Rooms, number), rangeName(streamRoomState, number)
 	known, err := c.stateHeardOf(ctx, number, before-1)
 	if err != nil {
@@ -67,7 +67,7 @@ func (c *Conn) roomState(ctx context.Context, id events.RoomID, before uint64) (
 	var state []StateEvent
 	var replaced []string
 	newer := map[string][]byte{} // by subject in ROOMS
-	prefix := "rooms." + c.partOf(room) + "." + room + ".state."
+	prefix := "rooms." + c.topology.partOf(room) + "." + room + ".state."
 	for _, msg := range last {
 		subject := prefix + strings.TrimPrefix(msg.Subject, "state."+room+".") // in ROOMS
 		seq, ok := sourceSeq(msg.Header)
@@ -103,12 +103,12 @@ func eventIDOf(raw []byte) string { return gjson.GetBytes(raw, "event_id").Str }
 func (c *Conn) LastState(ctx context.Context, room events.RoomID, kind, key string) (StateEvent, error) {
 	subject := ".state." + events.Token(kind) + "." + events.Token(key)
 	token := events.Token(room)
-	last, err := c.askLeader(ctx, c.roomsOf(room), query{Last: c.roomSubject(room) + subject})
+	last, err := c.askLeader(ctx, c.topology.RoomsOf(room), query{Last: c.topology.roomSubject(room) + subject})
 	if err == nil && last != nil {
 		return StateEvent{Seq: last.Sequence, Subject: events.PublishedAs(last.Subject), Data: last.Data}, nil
 	}
 	if err == nil {
-		last, err = c.askLeader(ctx, c.stateOf(token), query{Last: "state." + token + strings.TrimPrefix(subject, ".state")})
+		last, err = c.askLeader(ctx, c.topology.StateOf(token), query{Last: "state." + token + strings.TrimPrefix(subject, ".state")})
 	}
 	if err != nil || last == nil {
 		return StateEvent{}, err

@@ -35,7 +35,7 @@ type Seed struct {
 
 // SeedRoom begins to seed a room.
 func (c *Conn) SeedRoom(ctx context.Context, room events.RoomID) (*Seed, error) {
-	last, _, err := c.readLast(ctx, c.roomsOf(room), c.roomSubject(room)+".state.*.*")
+	last, _, err := c.readLast(ctx, c.topology.RoomsOf(room), c.topology.roomSubject(room)+".state.*.*")
 	if err != nil {
 		return nil, err
 	}
@@ -123,9 +123,9 @@ func (s *Seed) publish(ctx context.Context, ev *events.RoomEvent) error {
 		}
 		s.slots.Release(1)
 	})
-	batch.Add(s.conn.On(ev.Subject()), nats.Header{
+	batch.Add(s.conn.topology.On(ev.Subject()), nats.Header{
 		HeaderHistorical:                    {"true"},
-		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(s.before[s.conn.storedSubject(ev)], 10)},
+		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(s.before[s.conn.topology.storedSubject(ev)], 10)},
 	}, ev.Raw)
 	batch.Send()
 	return nil
@@ -142,7 +142,7 @@ func (c *Conn) ReplaceState(subject string, raw []byte, seq uint64, done func(er
 		}
 		done(err)
 	})
-	batch.Add(c.On(subject), nats.Header{
+	batch.Add(c.topology.On(subject), nats.Header{
 		HeaderHistorical:                    {"true"},
 		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(seq, 10)},
 	}, raw)

@@ -9,17 +9,17 @@ import (
 	"poked/events"
 )
 
-// logSubject returns the subject of messages about a user in NOTIFICATIONS.
-func (c *Conn) logSubject(user events.UserID) string { return events.LogSubject(c.PartOf(user)) }
+// LogSubject returns the subject of messages about a user in NOTIFICATIONS.
+func (t Topology) LogSubject(user events.UserID) string { return events.LogSubject(t.PartOf(user)) }
 
 // PartOf returns the partition of a user.
-func (c *Conn) PartOf(user events.UserID) int {
-	return events.PartitionOfID(user, c.topology.Partitions)
+func (t Topology) PartOf(user events.UserID) int {
+	return events.PartitionOfID(user, t.Partitions)
 }
 
 // PartOfRoom returns the partition of a room.
-func (c *Conn) PartOfRoom(room events.RoomID) int {
-	return events.PartitionOfID(room, c.topology.Partitions)
+func (t Topology) PartOfRoom(room events.RoomID) int {
+	return events.PartitionOfID(room, t.Partitions)
 }
 
 // HeaderHistorical is the header, with the value "true", of a room event that changes
@@ -70,30 +70,30 @@ func keyOf(subject string) string {
 	return rest
 }
 
-// userKey returns the key of a user in the buckets PUSHERS and PUSH_RULES.
-func (c *Conn) userKey(user events.UserID) string {
+// UserKey returns the key of a user in the buckets PUSHERS and PUSH_RULES.
+func (t Topology) UserKey(user events.UserID) string {
 	token := events.Token(user)
-	return c.partOf(token) + "." + token
+	return t.partOf(token) + "." + token
 }
 
 // partOf returns the partition of a room's or user's token.
-func (c *Conn) partOf(token string) string {
-	return strconv.Itoa(events.PartitionOf(token, c.topology.Partitions))
+func (t Topology) partOf(token string) string {
+	return strconv.Itoa(events.PartitionOf(token, t.Partitions))
 }
 
 // roomSubject returns the subject prefix in ROOMS of what is published on room.<room>.
-func (c *Conn) roomSubject(room events.RoomID) string {
+func (t Topology) roomSubject(room events.RoomID) string {
 	token := events.Token(room)
-	return "rooms." + c.partOf(token) + "." + token
+	return "rooms." + t.partOf(token) + "." + token
 }
 
-func (c *Conn) storedSubject(ev *events.RoomEvent) string {
-	return c.roomSubject(ev.RoomID) + ev.Subject()[len("room.")+len(events.Token(ev.RoomID)):]
+func (t Topology) storedSubject(ev *events.RoomEvent) string {
+	return t.roomSubject(ev.RoomID) + ev.Subject()[len("room.")+len(events.Token(ev.RoomID)):]
 }
 
-// roomEvents returns the subject filter in ROOMS of everything that is published of a
+// RoomEvents returns the subject filter in ROOMS of everything that is published of a
 // room, receipts included.
-func (c *Conn) roomEvents(room events.RoomID) string {
+func (t Topology) RoomEvents(room events.RoomID) string {
 	token := events.Token(room)
-	return "rooms." + c.partOf(token) + "." + token + ".>"
+	return "rooms." + t.partOf(token) + "." + token + ".>"
 }

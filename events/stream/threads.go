@@ -14,7 +14,7 @@ import (
 func (c *Conn) NewThreadSubscriptions(ctx context.Context, all []events.ThreadSubscription) (news []events.ThreadSubscription, err error) {
 	byStream := map[string][]events.ThreadSubscription{}
 	for _, sub := range all {
-		name := c.stateOf(events.Token(sub.RoomID))
+		name := c.topology.StateOf(events.Token(sub.RoomID))
 		byStream[name] = append(byStream[name], sub)
 	}
 	for name, subs := range byStream {

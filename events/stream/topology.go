@@ -311,13 +311,13 @@ func (c *Conn) Join(ctx context.Context) error {
 
 // Kept returns how long room events and notifications are kept.
 func (c *Conn) Kept() time.Duration {
-	return c.streams[c.StreamOf(Notifications, 0)].CachedInfo().Config.MaxAge
+	return c.streams[c.topology.StreamOf(Notifications, 0)].CachedInfo().Config.MaxAge
 }
 
 // TrimLogs removes all but the newest messages of each stream of ROOMS and NOTIFICATIONS, as
 // their age does in time.
 func (c *Conn) TrimLogs(ctx context.Context, keep uint64) error {
-	for _, name := range append(c.StreamsOf(Rooms), c.StreamsOf(Notifications)...) {
+	for _, name := range append(c.topology.StreamsOf(Rooms), c.topology.StreamsOf(Notifications)...) {
 		if err := c.streams[name].Purge(ctx, jetstream.WithPurgeKeep(keep)); err != nil {
 			return fmt.Errorf("trim log: %w", err)
 		}

@@ -32,7 +32,7 @@ type userBucket[T any] struct {
 // since its condition no longer holds.
 func (b userBucket[T]) put(ctx context.Context, c *Conn, value T) error {
 	user, filled := b.owner(value)
-	r := c.unread(b.name, c.userKey(user), soleWriter)
+	r := c.unread(b.name, c.topology.UserKey(user), soleWriter)
 	if !filled {
 		if err := r.Clear(ctx); err != nil {
 			return fmt.Errorf("delete %s: %w", b.what, err)

@@ -49,7 +49,7 @@ func (c *Conn) PushRulesAt(ctx context.Context, user events.UserID, at time.Time
 		return r, err
 	}
 	r.Later = stored
-	key, oldest := c.userKey(user), true
+	key, oldest := c.topology.UserKey(user), true
 	for from := uint64(1); ; oldest = false {
 		msg, err := c.askLeader(ctx, bucketStream(b.name), query{Next: kvSubject(b.name, key), From: from})
 		if err != nil || msg == nil {
@@ -75,7 +75,7 @@ func (c *Conn) PushRulesAt(ctx context.Context, user events.UserID, at time.Time
 // deleted.
 func (b userBucket[T]) of(ctx context.Context, c *Conn, user events.UserID) (value T, at time.Time, err error) {
 	value = b.none(user)
-	key := c.userKey(user)
+	key := c.topology.UserKey(user)
 	msg, err := c.askLeader(ctx, bucketStream(b.name), query{Last: kvSubject(b.name, key)})
 	if err != nil || msg == nil {
 		return value, at, err

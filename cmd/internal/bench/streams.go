@@ -163,7 +163,7 @@ func (w *streamsWorld) until(ctx context.Context, complaint string, try func(con
 
 // spread moves the leader of each stream of NOTIFICATIONS to the next server.
 func (w *streamsWorld) spread(ctx context.Context) error {
-	for i, name := range w.conn.StreamsOf(stream.Notifications) {
+	for i, name := range w.conn.Topology().StreamsOf(stream.Notifications) {
 		want := w.leaderOf(i)
 		if want.Leader(ctx, name) == want.Name {
 			continue
@@ -191,12 +191,12 @@ func (w *streamsWorld) spent() (cpu time.Duration) {
 
 // write writes to all partitions for a time.
 func (w *streamsWorld) write(ctx context.Context, d time.Duration) (*streamsSample, error) {
-	s := newStreamsSample(len(w.conn.StreamsOf(stream.Notifications)))
+	s := newStreamsSample(len(w.conn.Topology().StreamsOf(stream.Notifications)))
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	message := slices.Repeat([]byte("x"), w.cmd.Bytes)
 	var writers errgroup.Group
-	for part := range w.conn.Partitions() {
+	for part := range w.conn.Topology().Partitions {
 		for range w.cmd.InFlight {
 			writers.Go(func() error {
 				for ctx.Err() == nil {

@@ -218,7 +218,7 @@ func (w *world) servers(ctx context.Context, h *injected) []int {
 // leader returns the number of the server that leads NOTIFICATIONS, or the first of several such
 // streams, or 0 if that is unknown.
 func (w *world) leader(ctx context.Context) int {
-	log := w.conn.StreamOf(stream.Notifications, 0)
+	log := w.conn.Topology().StreamOf(stream.Notifications, 0)
 	for _, n := range w.nats {
 		name := n.Leader(ctx, log)
 		if at := slices.IndexFunc(w.nats, func(n *child.NATSNode) bool { return n.Name == name }); at >= 0 {

@@ -294,7 +294,7 @@ func (m *natsMetrics) Describe(descs chan<- *prometheus.Desc) {
 func (m *natsMetrics) Collect(metrics chan<- prometheus.Metric) {
 	to := scrape(metrics)
 	to.gauge(m.connected, yesNo(m.conn.Connected()))
-	to.gauge(m.partitions, float64(m.conn.Partitions()))
+	to.gauge(m.partitions, float64(m.conn.Topology().Partitions))
 	unreadable := m.conn.Unreadable()
 	defer func() {
 		for stream, n := range unreadable { // not looked up yet

@@ -46,14 +46,14 @@ func (s Stack) setUp(ctx context.Context, conn *stream.Conn, t stream.Topology, 
 // checkMapping checks the subject mapping of the account, after it has added its own to an
 // embedded server.
 func (s Stack) checkMapping(ctx context.Context, conn *stream.Conn) error {
-	if to := conn.Mapping(); to != "" && s.embedded != nil {
+	if to := conn.Topology().Mapping(); to != "" && s.embedded != nil {
 		if err := s.embedded.GlobalAccount().AddMapping("room.*.>", to); err != nil {
 			return fmt.Errorf("map subjects: %w", err)
 		}
 	}
 	mapped, err := conn.CheckMapping(ctx)
 	if err == nil && !mapped {
-		s.Log.Warn("nats maps no subjects: no stream takes what is published on room.*.> by others than poked", "mapping", conn.Mapping())
+		s.Log.Warn("nats maps no subjects: no stream takes what is published on room.*.> by others than poked", "mapping", conn.Topology().Mapping())
 	}
 	return err
 }

@@ -52,7 +52,7 @@ func (p *Page) lookAt(conn *stream.Conn) *look {
 func takeLook(conn *stream.Conn) *look {
 	ctx, cancel := context.WithTimeout(context.Background(), lookPatience) // whoever asked first may leave
 	defer cancel()
-	l := &look{at: time.Now(), connected: conn.Connected(), partitions: conn.Partitions()}
+	l := &look{at: time.Now(), connected: conn.Connected(), partitions: conn.Topology().Partitions}
 	var asking sync.WaitGroup
 	asking.Go(func() { l.dispatchers, l.dispatchersErr = conn.Dispatchers(ctx) })
 	asking.Go(func() { l.processes, l.processesErr = conn.Processes(ctx) })

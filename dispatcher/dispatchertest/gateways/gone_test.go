@@ -22,7 +22,7 @@ func TestG7UserWithoutPushersIsForgotten(t *testing.T) {
 		h.Register("@bob:x", "gw.test")
 		<-time.After(10 * time.Second)
 		all := h.Dispatcher.Holds()
-		if len(all) != h.Conn.Partitions() {
+		if len(all) != h.Conn.Topology().Partitions {
 			t.Fatalf("%d partitions are owned", len(all))
 		}
 		for part, held := range all {

@@ -17,7 +17,7 @@ func TestG4HalfOpenConnectionToNATSStopsNoSlot(t *testing.T) {
 	h := dispatchertest.New(t) // not in a bubble, see Stall
 	h.Alone = true             // without a lease, which would end
 	h.Hosts = []string{"other.test"}
-	slow, fast := dispatchertest.SamePartition(h.Conn.Partitions())
+	slow, fast := dispatchertest.SamePartition(h.Conn.Topology().Partitions)
 	h.Register(slow, "gw.test", "slow")
 	h.Register(fast, "other.test", "fast")
 	h.Start()

@@ -65,7 +65,7 @@ func TestG4SlowGatewayDelaysOnlyItself(t *testing.T) {
 // notifications it has.
 func TestG4HangingPusherDoesNotHoldUpItsPartition(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		slow, fast := dispatchertest.SamePartition(h.Conn.Partitions())
+		slow, fast := dispatchertest.SamePartition(h.Conn.Topology().Partitions)
 		h.Register(slow, "slow.test", "slow-1", "slow-2")
 		h.Register(fast, "gw.test", "fast")
 		h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {
@@ -186,7 +186,7 @@ func TestG7LaggingPusherKeepsNothing(t *testing.T) {
 			h.Say("!r", "@alice:x", 100*i, 100)
 			<-time.After(10 * time.Second)
 			all := h.Dispatcher.Holds()
-			if len(all) != h.Conn.Partitions() {
+			if len(all) != h.Conn.Topology().Partitions {
 				t.Fatalf("%d partitions are owned", len(all))
 			}
 			for _, held := range all {

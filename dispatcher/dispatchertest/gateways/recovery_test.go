@@ -14,7 +14,7 @@ import (
 // filling the window of its partition.
 func TestG4BusyPusherDoesNotHoldUpItsPartition(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		busy, other := dispatchertest.SamePartition(h.Conn.Partitions())
+		busy, other := dispatchertest.SamePartition(h.Conn.Topology().Partitions)
 		h.Register(busy, "slow.test", "busy")
 		h.Register(other, "gw.test", "other")
 		h.Gateway.Answer(func(p eventstest.Poke) eventstest.Reply {

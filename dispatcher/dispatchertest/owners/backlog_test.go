@@ -15,7 +15,7 @@ import (
 func (h *harness) bobsRecord() *stream.BacklogRecord {
 	h.T.Helper()
 	id := events.NewPusherID("@bob:x", "app", "bob")
-	lagging, err := h.Conn.LoadBacklog(h.T.Context(), events.PartitionOf(events.Token(events.UserID("@bob:x")), h.Conn.Partitions()))
+	lagging, err := h.Conn.LoadBacklog(h.T.Context(), events.PartitionOf(events.Token(events.UserID("@bob:x")), h.Conn.Topology().Partitions))
 	if err != nil || lagging[id].Revision == 0 {
 		h.T.Fatalf("bob does not lag: %v, %v", lagging, err)
 	}

@@ -70,7 +70,7 @@ func TestBarrierThatNeverArrives(t *testing.T) {
 		h.Register("@bob:x", "gw.test", "bob")
 		h.Start()
 		h.Room("!r", "@alice:x", "@bob:x")
-		for _, subject := range events.BarrierSubjects(h.Conn.Partitions()) {
+		for _, subject := range events.BarrierSubjects(h.Conn.Topology().Partitions) {
 			h.Server.Publish(subject, `{"pushers":1099511627776,"push_rules":1099511627776}`)
 			h.Server.Publish(subject, `[]`)
 		}
@@ -79,7 +79,7 @@ func TestBarrierThatNeverArrives(t *testing.T) {
 		if got := h.Delivered("bob"); got != "r-0" {
 			t.Errorf("got %q", got)
 		}
-		if dead := h.Dead(); len(dead) != h.Conn.Partitions() || dead[0].Reason != events.DeadBadEvent {
+		if dead := h.Dead(); len(dead) != h.Conn.Topology().Partitions || dead[0].Reason != events.DeadBadEvent {
 			t.Errorf("dead letters %v", dead)
 		}
 	})

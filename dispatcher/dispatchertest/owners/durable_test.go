@@ -99,7 +99,7 @@ func TestG1NATSAwayForAMinute(t *testing.T) {
 // not finish stays unfinished, though later notifications were delivered.
 func TestG1KilledRightAfterTakingOver(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
-		slow, fast := dispatchertest.SamePartition(h.Conn.Partitions())
+		slow, fast := dispatchertest.SamePartition(h.Conn.Topology().Partitions)
 		h.Register(slow, "slow.test", "slow")
 		h.Register(fast, "gw.test", "fast")
 		h.Start()

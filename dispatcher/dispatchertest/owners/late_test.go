@@ -243,7 +243,9 @@ func TestG2LeftOpenAndCaughtUpIsSentOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, h *harness) {
 		h.Register("@bob:x", "gw.test", "lags", "hangs")
 		eve := events.UserID("@eve:x")
-		part := func(user events.UserID) int { return events.PartitionOf(events.Token(user), h.Conn.Partitions()) }
+		part := func(user events.UserID) int {
+			return events.PartitionOf(events.Token(user), h.Conn.Topology().Partitions)
+		}
 		for i := 0; part(eve) != part("@bob:x"); i++ {
 			eve = events.UserID(fmt.Sprintf("@eve%d:x", i))
 		}

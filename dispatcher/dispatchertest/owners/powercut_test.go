@@ -43,7 +43,7 @@ func (h *harness) loseRooms(bytes int64, more int, running, dies bool) {
 	if !running {
 		h.Halt()
 	}
-	h.Server.LoseEnd(bytes, h.Conn.StreamsOf(stream.Rooms)...)
+	h.Server.LoseEnd(bytes, h.Conn.Topology().StreamsOf(stream.Rooms)...)
 	if !running {
 		<-time.After(10 * time.Second) // until the homeserver is connected again
 	}

@@ -248,7 +248,7 @@ func TestG1PreviousOwnerCannotDeleteALoadedRecord(t *testing.T) {
 		<-time.After(10 * time.Second)
 		h.Halt()
 		id := events.NewPusherID("@bob:x", "app", "bob")
-		part := events.PartitionOf(events.Token(events.UserID("@bob:x")), h.Conn.Partitions())
+		part := events.PartitionOf(events.Token(events.UserID("@bob:x")), h.Conn.Topology().Partitions)
 		lagging, err := h.Conn.LoadBacklog(t.Context(), part)
 		if err != nil || lagging[id].Revision == 0 {
 			t.Fatalf("%+v, %v", lagging, err)

@@ -11,7 +11,7 @@ import (
 // Revisions returns the newest revisions of PUSHERS and PUSH_RULES, as their leaders know
 // them: 0 of a bucket that holds nothing. It takes 20 ms with 100 000 keys.
 func (c *Conn) Revisions(ctx context.Context) (b events.Barrier, err error) {
-	for bucket, revision := range map[string]*uint64{bucketPushers: &b.Pushers, bucketPushRules: &b.PushRules} {
+	for bucket, revision := range map[string]*uint64{BucketPushers: &b.Pushers, bucketPushRules: &b.PushRules} {
 		msg, err := c.askLeader(ctx, bucketStream(bucket), query{Last: kvSubject(bucket, ">")})
 		if err != nil {
 			return events.Barrier{}, fmt.Errorf("look up the newest revision: %w", err)

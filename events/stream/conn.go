@@ -213,6 +213,29 @@ func (c *Conn) Connected() bool { return c.nc.IsConnected() }
 // URL returns the URL of the server that the connection uses, without credentials.
 func (c *Conn) URL() string { return c.nc.ConnectedUrlRedacted() }
 
+// NATS returns the connection itself, for the packages that ask and answer over core NATS.
+func (c *Conn) NATS() *nats.Conn { return c.nc }
+
+// JetStream returns the JetStream of the connection, with the limit [RequestTimeout].
+func (c *Conn) JetStream() jetstream.JetStream { return c.js }
+
+// Denied returns the last permission that the server denied, or "".
+func (c *Conn) Denied() string {
+	if why := c.denied.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
+// Beside makes another connection like this one. Its purpose is part of its name at the server
+// and an attribute of what it logs. The caller closes it.
+func (c *Conn) Beside(ctx context.Context, purpose string) (*Conn, error) {
+	cfg := c.cfg
+	cfg.Name += " " + purpose
+	cfg.Log = c.log.With("connection", purpose)
+	return Connect(ctx, cfg)
+}
+
 // Log returns the logger of the connection.
 func (c *Conn) Log() *slog.Logger { return c.log }
 

@@ -84,9 +84,9 @@ func (c *Conn) deadPages(ctx context.Context, filter DeadFilter) iter.Seq2[Store
 		for err == nil && from <= last {
 			var page []*jetstream.RawStreamMsg
 			var pending int
-			page, pending, err = c.readPage(ctx, streamDead, filter.subject(), from, deadPage)
+			page, pending, err = c.ReadPage(ctx, Dead, filter.subject(), from, deadPage)
 			for _, msg := range page {
-				late := !filter.Until.IsZero() && msg.Time.After(filter.Until.Add(clockSkew))
+				late := !filter.Until.IsZero() && msg.Time.After(filter.Until.Add(ClockSkew))
 				if msg.Sequence > last || late || !yield(readDead(msg), nil) {
 					return
 				}
@@ -105,15 +105,15 @@ func (c *Conn) deadPages(ctx context.Context, filter DeadFilter) iter.Seq2[Store
 // deadRange returns the first sequence that the filter may admit, and the last one of the
 // stream.
 func (c *Conn) deadRange(ctx context.Context, filter DeadFilter) (from, last uint64, err error) {
-	info, err := c.streams[streamDead].Info(ctx)
+	info, err := c.streams[Dead].Info(ctx)
 	if err != nil {
-		return 0, 0, fmt.Errorf("look up stream %s: %w", streamDead, err)
+		return 0, 0, fmt.Errorf("look up stream %s: %w", Dead, err)
 	}
 	from, last = 1, info.State.LastSeq
 	if filter.Since.IsZero() {
 		return from, last, nil
 	}
-	first, err := c.firstSince(ctx, streamDead, filter.subject(), filter.Since.Add(-clockSkew))
+	first, err := c.FirstSince(ctx, Dead, filter.subject(), filter.Since.Add(-ClockSkew))
 	if err != nil || first == nil {
 		return 1, 0, err // nothing
 	}
@@ -136,7 +136,7 @@ func (c *Conn) deadBySeq(ctx context.Context, seqs []uint64) iter.Seq2[StoredDea
 
 // DeadLetter returns the dead letter at a sequence of DEAD, or [ErrNoDeadLetter].
 func (c *Conn) DeadLetter(ctx context.Context, seq uint64) (StoredDeadLetter, error) {
-	msg, err := c.streams[streamDead].GetMsg(ctx, seq)
+	msg, err := c.streams[Dead].GetMsg(ctx, seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return StoredDeadLetter{}, fmt.Errorf("dead letter %d: %w", seq, ErrNoDeadLetter)
 	}
@@ -156,7 +156,7 @@ func readDead(msg *jetstream.RawStreamMsg) StoredDeadLetter {
 
 // DropDead deletes a dead letter. It returns [ErrNoDeadLetter] if there is none.
 func (c *Conn) DropDead(ctx context.Context, seq uint64) error {
-	err := c.streams[streamDead].DeleteMsg(ctx, seq)
+	err := c.streams[Dead].DeleteMsg(ctx, seq)
 	if err == nil {
 		return nil
 	}

@@ -110,9 +110,9 @@ func (c *Conn) revivePoke(ctx context.Context, letter *StoredDeadLetter) (*nats.
 // findPusher returns the revision of the user's pushers if this pusher is one of them,
 // else 0.
 func (c *Conn) findPusher(ctx context.Context, user events.UserID, id events.PusherID) (revision uint64, err error) {
-	kv, err := c.js.KeyValue(ctx, bucketPushers)
+	kv, err := c.js.KeyValue(ctx, BucketPushers)
 	if err != nil {
-		return 0, fmt.Errorf("open bucket %s: %w", bucketPushers, err)
+		return 0, fmt.Errorf("open bucket %s: %w", BucketPushers, err)
 	}
 	entry, err := kv.Get(ctx, c.topology.UserKey(user))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -156,7 +156,7 @@ func (c *Conn) isOutdated(ctx context.Context, letter *StoredDeadLetter) (bool, 
 	if len(tokens) < 4 || tokens[0] != "room" || tokens[2] != "state" {
 		return false, nil
 	}
-	stream, err := c.lookUp(ctx, c.topology.StateOf(tokens[1]))
+	stream, err := c.LookUp(ctx, c.topology.StateOf(tokens[1]))
 	if err != nil {
 		return false, err
 	}

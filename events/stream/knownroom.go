@@ -84,7 +84,7 @@ func (c *Conn) NewestOf(ctx context.Context, room events.RoomID) ([]byte, error)
 func (c *Conn) newestOn(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
-	s, err := c.lookUp(ctx, stream)
+	s, err := c.LookUp(ctx, stream)
 	if err != nil {
 		return nil, err
 	}

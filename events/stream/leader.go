@@ -141,14 +141,14 @@ func (c *Conn) readRest(ctx context.Context, stream, filter string, from uint64)
 // readSince yields what was stored since a time, as readStored does.
 func (c *Conn) readSince(ctx context.Context, stream, filter string, since time.Time) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
-		since := since.Add(-clockSkew)
+		since := since.Add(-ClockSkew)
 		last, err := c.askLeader(ctx, stream, query{Last: filter})
 		if err == nil && (last == nil || last.Time.Before(since)) {
 			return
 		}
 		var first *jetstream.RawStreamMsg
 		if err == nil {
-			first, err = c.firstSince(ctx, stream, filter, since)
+			first, err = c.FirstSince(ctx, stream, filter, since)
 		}
 		if err == nil && first == nil {
 			first, err = c.askLeader(ctx, stream, query{Next: filter, Since: &since})

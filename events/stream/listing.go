@@ -115,7 +115,7 @@ func answerOf(ctx context.Context, query ListQuery, list func(context.Context, L
 // EventOf returns the room event of a notification as the homeserver published it, or nil
 // if ROOMS no longer holds it.
 func (c *Conn) EventOf(ctx context.Context, n *ListedNotification) ([]byte, error) {
-	page, _, err := c.readPage(ctx, c.topology.RoomsOf(n.Room), c.topology.RoomEvents(n.Room), n.RoomSeq, 1)
+	page, _, err := c.ReadPage(ctx, c.topology.RoomsOf(n.Room), c.topology.RoomEvents(n.Room), n.RoomSeq, 1)
 	if err != nil {
 		return nil, fmt.Errorf("look up an event: %w", err)
 	}

@@ -19,7 +19,7 @@ type logBegin struct {
 // LogBegin returns the first sequence that NOTIFICATIONS still has of a partition, or a lower
 // one: what is older has expired.
 func (c *Conn) LogBegin(ctx context.Context, part int) (uint64, error) {
-	stream, err := c.lookUp(ctx, c.topology.StreamOf(Notifications, part))
+	stream, err := c.LookUp(ctx, c.topology.StreamOf(Notifications, part))
 	if err != nil {
 		return 0, err
 	}

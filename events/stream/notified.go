@@ -182,7 +182,7 @@ func (l *NotifiedLog) window(ctx context.Context, stream string, s *notifiedSear
 	w, start = l.windows[stream], s.After+1
 	var since time.Time
 	if s.After == 0 {
-		since = s.Since.Add(-clockSkew)
+		since = s.Since.Add(-ClockSkew)
 		if w != nil && !w.since.IsZero() && !w.since.After(since) && w.last.at >= since.UnixNano() {
 			i, _ := slices.BinarySearchFunc(w.about, since.UnixNano(), func(a about, at int64) int { return cmp.Compare(a.at, at) })
 			if i == len(w.about) {
@@ -190,7 +190,7 @@ func (l *NotifiedLog) window(ctx context.Context, stream string, s *notifiedSear
 			}
 			return w, w.about[i].seq, nil
 		}
-		first, err := l.conn.firstSince(ctx, stream, logSubjects, since)
+		first, err := l.conn.FirstSince(ctx, stream, logSubjects, since)
 		if err == nil && first == nil { // the replica may be behind
 			first, err = l.conn.askLeader(ctx, stream, query{Next: logSubjects, Since: &since})
 		}
@@ -294,7 +294,7 @@ type notifiedSearch struct {
 // isOver reports whether nothing is to be found in a message and beyond.
 func (s *notifiedSearch) isOver(a about) bool {
 	return len(s.found) > 0 && len(s.found) == int(s.Count) || s.hit > 0 && a.seq > s.hit+scanLimit ||
-		s.After == 0 && a.at > s.Since.Add(writtenWithin+clockSkew).UnixNano()
+		s.After == 0 && a.at > s.Since.Add(writtenWithin+ClockSkew).UnixNano()
 }
 
 // look looks at a message, and reports whether it is about the event.

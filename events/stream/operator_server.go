@@ -100,10 +100,7 @@ func (c *Conn) serveOperators(ctx context.Context, state func(error), register f
 // serveOperatorsOnce serves until ctx ends or NATS does not permit it. It calls up when
 // operators can ask.
 func (c *Conn) serveOperatorsOnce(ctx context.Context, up func(), register func(ctx context.Context, own *Conn) (end func(), err error)) error {
-	cfg := c.cfg
-	cfg.Name += " operator"
-	cfg.Log = c.log.With("connection", "operator")
-	own, err := Connect(ctx, cfg)
+	own, err := c.Beside(ctx, "operator")
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // asked to stop while NATS was away
@@ -143,8 +140,8 @@ func (c *Conn) untilDenied(ctx context.Context, up func()) error {
 			return nil
 		case <-tick.C:
 		}
-		if why := c.denied.Load(); why != nil && strings.Contains(strings.ToLower(*why), "subscription") {
-			return fmt.Errorf("serve operators: %s", *why)
+		if why := c.Denied(); strings.Contains(strings.ToLower(why), "subscription") {
+			return fmt.Errorf("serve operators: %s", why)
 		}
 		if first {
 			up()

@@ -27,7 +27,7 @@ var errShortRead = errors.New("read was cut short")
 func (c *Conn) readLog(ctx context.Context, stream, filter string, from uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
 		for {
-			page, pending, err := c.readPage(ctx, stream, filter, from, logPage)
+			page, pending, err := c.ReadPage(ctx, stream, filter, from, logPage)
 			if err != nil {
 				yield(nil, err)
 				return
@@ -45,9 +45,9 @@ func (c *Conn) readLog(ctx context.Context, stream, filter string, from uint64) 
 	}
 }
 
-// readPage reads up to limit messages that match filter, from a sequence on. pending is
+// ReadPage reads up to limit messages that match filter, from a sequence on. pending is
 // how many more there are.
-func (c *Conn) readPage(ctx context.Context, stream, filter string, from uint64, limit int) (page []*jetstream.RawStreamMsg, pending int, err error) {
+func (c *Conn) ReadPage(ctx context.Context, stream, filter string, from uint64, limit int) (page []*jetstream.RawStreamMsg, pending int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
 	_, js, err := c.reading()
@@ -78,13 +78,13 @@ func (c *Conn) readPage(ctx context.Context, stream, filter string, from uint64,
 	return page, pending, nil
 }
 
-// clockSkew is the largest difference between the clocks of two NATS servers that is
+// ClockSkew is the largest difference between the clocks of two NATS servers that is
 // allowed for.
-const clockSkew = time.Minute
+const ClockSkew = time.Minute
 
-// firstSince returns the first message on a subject that was stored since a time, or nil
+// FirstSince returns the first message on a subject that was stored since a time, or nil
 // if the replica that answers knows none.
-func (c *Conn) firstSince(ctx context.Context, stream, subject string, since time.Time) (*jetstream.RawStreamMsg, error) {
+func (c *Conn) FirstSince(ctx context.Context, stream, subject string, since time.Time) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
 	_, js, err := c.reading()

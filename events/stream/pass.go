@@ -44,7 +44,7 @@ func (c *Conn) Pass(ctx context.Context, stream, filter string, from uint64) ite
 // little.
 func (p *pass) begin(ctx context.Context, yield func(Passed, error) bool) (more bool) {
 	for limit := 16; limit <= logPage; limit *= 4 {
-		page, pending, err := p.conn.readPage(ctx, p.stream, p.filter, p.next, limit)
+		page, pending, err := p.conn.ReadPage(ctx, p.stream, p.filter, p.next, limit)
 		if err != nil {
 			yield(Passed{}, err)
 			return false

@@ -11,7 +11,7 @@ import (
 
 func pushersBucket() userBucket[events.UserPushers] {
 	return userBucket[events.UserPushers]{
-		name: bucketPushers, what: "pushers",
+		name: BucketPushers, what: "pushers",
 		none:  func(user events.UserID) events.UserPushers { return events.UserPushers{UserID: user} },
 		parse: events.ParseUserPushers,
 		owner: func(set events.UserPushers) (events.UserID, bool) { return set.UserID, len(set.Pushers) > 0 },
@@ -53,7 +53,7 @@ func (c *Conn) WatchPushers(ctx context.Context, apply func(events.UserPushers),
 // its leader knows it: also that they are gone. It is 0 if the bucket says nothing of
 // them.
 func (c *Conn) PushersRevision(ctx context.Context, user events.UserID) (uint64, error) {
-	msg, err := c.askLeader(ctx, bucketStream(bucketPushers), query{Last: kvSubject(bucketPushers, c.topology.UserKey(user))})
+	msg, err := c.askLeader(ctx, bucketStream(BucketPushers), query{Last: kvSubject(BucketPushers, c.topology.UserKey(user))})
 	if err != nil {
 		return 0, fmt.Errorf("look up the revision of pushers: %w", err)
 	}

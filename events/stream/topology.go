@@ -49,10 +49,10 @@ const (
 	streamAccounts  = "ACCOUNTS"
 	Notifications   = "NOTIFICATIONS"
 	streamRejected  = "REJECTED"
-	streamDead      = "DEAD"
+	Dead            = "DEAD"
 	streamOutcomes  = "OUTCOMES"
 
-	bucketPushers   = "PUSHERS"
+	BucketPushers   = "PUSHERS"
 	bucketPushRules = "PUSH_RULES"
 	bucketBacklog   = "BACKLOG"
 	bucketInbox     = "INBOX"
@@ -77,7 +77,7 @@ func markerTTLOf(bucket string) time.Duration {
 	switch bucket {
 	case bucketBacklog:
 		return markerTTL
-	case bucketPushers, bucketPushRules:
+	case BucketPushers, bucketPushRules:
 		return LongestKeep // it may still matter to a notification
 	}
 	return 0
@@ -123,7 +123,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 			Retention:   jetstream.WorkQueuePolicy,
 		},
 		{
-			Name:        streamDead,
+			Name:        Dead,
 			Description: "Pokes and messages that will not be tried again, with the reason.",
 			Subjects:    []string{"dead.*.*"},
 			MaxAge:      14 * 24 * time.Hour,
@@ -295,7 +295,7 @@ func isTooLarge(err *jetstream.APIError) bool {
 // Join reads the topology that a registry or a dispatcher has set up, and changes
 // nothing. It fails with [ErrNoStreams] if there is none.
 func (c *Conn) Join(ctx context.Context) error {
-	dead, err := c.lookUp(ctx, streamDead) // made last
+	dead, err := c.LookUp(ctx, Dead) // made last
 	if err != nil {
 		return err
 	}
@@ -339,7 +339,7 @@ func (c *Conn) StreamEnd(ctx context.Context, name string) (made time.Time, last
 func (c *Conn) open(ctx context.Context, t Topology) error {
 	found := map[string]jetstream.Stream{}
 	for _, name := range t.read() {
-		stream, err := c.lookUp(ctx, name)
+		stream, err := c.LookUp(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -350,7 +350,7 @@ func (c *Conn) open(ctx context.Context, t Topology) error {
 }
 
 // read returns the names of the streams that are read message by message.
-func (t Topology) read() []string { return append(t.logStreams(), streamDead) }
+func (t Topology) read() []string { return append(t.logStreams(), Dead) }
 
 // use records the topology, and of some streams those that are read message by message.
 func (c *Conn) use(t Topology, found map[string]jetstream.Stream) {
@@ -360,13 +360,17 @@ func (c *Conn) use(t Topology, found map[string]jetstream.Stream) {
 	}
 }
 
+// Stream returns a stream of the log, or [Dead], as it was when the topology was set; nil before.
+func (c *Conn) Stream(name string) jetstream.Stream { return c.streams[name] }
+
 // askStream returns a stream, with what the server says of it now.
 func (c *Conn) askStream(ctx context.Context, name string) (jetstream.Stream, error) {
 	return again(ctx, func(ctx context.Context) (jetstream.Stream, error) { return c.js.Stream(ctx, name) })
 }
 
-// lookUp is askStream with an error that names the stream, and wraps [ErrNoStreams] if there is none.
-func (c *Conn) lookUp(ctx context.Context, name string) (jetstream.Stream, error) {
+// LookUp returns a stream, with what the server says of it now. The error wraps [ErrNoStreams] if
+// there is none.
+func (c *Conn) LookUp(ctx context.Context, name string) (jetstream.Stream, error) {
 	stream, err := c.askStream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		err = ErrNoStreams

@@ -13,7 +13,7 @@ import (
 // buckets returns the configuration of every key-value bucket.
 func (t Topology) buckets() []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
-		{Bucket: bucketPushers, Description: "All pushers of a user: <part>.<user>.", LimitMarkerTTL: LongestKeep},
+		{Bucket: BucketPushers, Description: "All pushers of a user: <part>.<user>.", LimitMarkerTTL: LongestKeep},
 		{Bucket: bucketPushRules, Description: "A user's changes to the predefined push rules, <part>.<user>, and what is offered to all, offered.", LimitMarkerTTL: LongestKeep, History: rulesHistory},
 		{Bucket: bucketBacklog, Description: "Pushers that lag: <part>.<pusher>.", LimitMarkerTTL: markerTTL},
 		{Bucket: BucketPositions, Description: "How far each partition is processed, <stage>.<part>, and its owner, part.<part>."},

@@ -52,7 +52,7 @@ func (b userBucket[T]) put(ctx context.Context, c *Conn, value T) error {
 // StoredUsers returns how many values [Conn.AllPushers] and [Conn.AllPushRules] yield
 // together, at most: it also counts the markers of deleted keys.
 func (c *Conn) StoredUsers(ctx context.Context) (n uint64, err error) {
-	for _, bucket := range []string{bucketPushers, bucketPushRules} {
+	for _, bucket := range []string{BucketPushers, bucketPushRules} {
 		stream, err := c.askStream(ctx, bucketStream(bucket))
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			err = ErrNoStreams

@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/partition"
 )
 
 // serveOperator answers operators until ctx ends. Delivery does not need it.
 func (d *Dispatcher) serveOperator(ctx context.Context, all *delivery) {
-	d.conn.ServeOperator(ctx, d.worker, events.OperatorHandler{
+	operator.ServeDispatcher(ctx, d.conn, d.worker, events.OperatorHandler{
 		Pushers: all.pushers, Retry: all.retry, Skip: all.skip, Gateways: all.gatewayStates, State: d.state,
 	}, d.operatorsServed)
 }

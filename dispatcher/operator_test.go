@@ -37,12 +37,12 @@ func TestOperatorSeesAPusherThatLags(t *testing.T) {
 		<-time.After(10 * time.Minute)
 		asked := time.Now()
 		s := h.OnePusher("@bob:x")
-		down, err := h.Conn.Dispatchers(t.Context())
+		down, err := h.Operator.Dispatchers(t.Context())
 		if err != nil || len(down) != 1 || down[0].Lagging != 1 || down[0].Delivered != 2 || down[0].Failed < 3 || down[0].Notifications != 5 ||
 			down[0].OldestDue.Sub(fell).Abs() > time.Second || len(down[0].Owned) == 0 {
 			t.Errorf("the dispatcher reports %+v, %v", down, err)
 		}
-		for gateway, err := range h.Conn.Gateways(t.Context()) {
+		for gateway, err := range h.Operator.Gateways(t.Context()) {
 			if err != nil || gateway.Since.Before(fell) || gateway.Since.Sub(fell) > time.Minute {
 				t.Errorf("down since %v, it fell at %v: %v", gateway.Since, fell, err)
 			}
@@ -59,7 +59,7 @@ func TestOperatorSeesAPusherThatLags(t *testing.T) {
 			t.Errorf("of a user without pushers: %+v, %v", states, err)
 		}
 		h.Halt()
-		if _, err := h.Conn.RetryPushers(t.Context(), events.PusherFilter{}); err == nil {
+		if _, err := h.Operator.RetryPushers(t.Context(), events.PusherFilter{}); err == nil {
 			t.Error("a stopped dispatcher answers")
 		}
 		if _, err := h.Conn.PusherStates(t.Context(), "@bob:x"); err == nil {
@@ -73,7 +73,7 @@ func TestOperatorSeesAPusherThatLags(t *testing.T) {
 		}
 		h.GatewayUp()
 		h.CaughtUp()
-		for gateway, err := range h.Conn.Gateways(t.Context()) {
+		for gateway, err := range h.Operator.Gateways(t.Context()) {
 			if err != nil || gateway.State == events.GatewayOpen || time.Since(gateway.Since) > time.Minute {
 				t.Errorf("it works again since %v, now %v: %v %v", gateway.Since, time.Now(), gateway.State, err)
 			}
@@ -122,7 +122,7 @@ func TestOperatorFiltersPushers(t *testing.T) {
 			}
 		}
 		gateways := map[string]int{}
-		for g, err := range h.Conn.Gateways(t.Context()) {
+		for g, err := range h.Operator.Gateways(t.Context()) {
 			if err != nil {
 				t.Fatal(err)
 			}

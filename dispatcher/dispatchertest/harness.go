@@ -31,6 +31,7 @@ import (
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/natstest"
+	"poked/events/operator"
 	"poked/events/publish"
 	"poked/events/pushgateway"
 	"poked/events/pushrule"
@@ -42,7 +43,8 @@ import (
 type Harness struct {
 	T        *testing.T
 	Server   *natstest.Server
-	Conn     *stream.Conn // of the homeserver and the registry
+	Conn     *stream.Conn     // of the homeserver and the registry
+	Operator *operator.Client // over Conn
 	Gateway  *eventstest.Gateway
 	Topology stream.Topology // of dispatchers; without OUTCOMES unless a test wants it
 	Config   dispatcher.Config
@@ -122,6 +124,7 @@ func newOf(t *testing.T, partitions int) *Harness {
 	}
 	h.Topology = natstest.Streams(stream.Topology{Partitions: partitions, Replicas: 1, Keep: stream.LongestKeep})
 	h.Conn = h.Server.Connect(h.Topology)
+	h.Operator = operator.NewClient(h.Conn)
 	return h
 }
 

@@ -2,14 +2,14 @@ package dispatchertest
 
 import (
 	"poked/events"
-	"poked/events/stream"
+	"poked/events/operator"
 )
 
 // Pushers returns the pushers that an operator sees.
 func (h *Harness) Pushers(filter events.PusherFilter) []events.PusherState {
 	h.T.Helper()
 	var states []events.PusherState
-	for state, err := range h.Conn.Pushers(h.T.Context(), filter) {
+	for state, err := range h.Operator.Pushers(h.T.Context(), filter) {
 		if err != nil {
 			h.T.Fatal(err)
 		}
@@ -31,7 +31,7 @@ func (h *Harness) OnePusher(user events.UserID) events.PusherState {
 // RetryPushers retries pushers as an operator does.
 func (h *Harness) RetryPushers(filter events.PusherFilter) int {
 	h.T.Helper()
-	n, err := h.Conn.RetryPushers(h.T.Context(), filter)
+	n, err := h.Operator.RetryPushers(h.T.Context(), filter)
 	if err != nil {
 		h.T.Error(err)
 	}
@@ -41,7 +41,7 @@ func (h *Harness) RetryPushers(filter events.PusherFilter) int {
 // Skip skips pokes as an operator does.
 func (h *Harness) Skip(filter events.PusherFilter) events.SkippedPushers {
 	h.T.Helper()
-	n, err := h.Conn.SkipPushers(h.T.Context(), filter)
+	n, err := h.Operator.SkipPushers(h.T.Context(), filter)
 	if err != nil {
 		h.T.Error(err)
 	}
@@ -51,9 +51,9 @@ func (h *Harness) Skip(filter events.PusherFilter) events.SkippedPushers {
 // RetryDead retries all dead letters as an operator does.
 func (h *Harness) RetryDead() {
 	h.T.Helper()
-	for letter, err := range h.Conn.DeadLetters(h.T.Context(), stream.DeadFilter{}) {
+	for letter, err := range h.Operator.DeadLetters(h.T.Context(), operator.DeadFilter{}) {
 		if err == nil {
-			err = h.Conn.RetryDead(h.T.Context(), letter.Seq)
+			err = h.Operator.RetryDead(h.T.Context(), letter.Seq)
 		}
 		if err != nil {
 			h.T.Error(err)
@@ -64,7 +64,7 @@ func (h *Harness) RetryDead() {
 // Gateways returns the state of each push gateway, as operators see it.
 func (h *Harness) Gateways() (states []events.GatewayState) {
 	h.T.Helper()
-	for state, err := range h.Conn.Gateways(h.T.Context()) {
+	for state, err := range h.Operator.Gateways(h.T.Context()) {
 		if err != nil {
 			h.T.Fatal(err)
 		}

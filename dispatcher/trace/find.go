@@ -9,6 +9,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -87,7 +88,7 @@ func holds(raw []byte, id events.EventID) bool {
 // unreadable looks for a dead letter of an event that ROOMS does not hold, or holds in a form
 // that cannot be read.
 func unreadable(ctx context.Context, conn *stream.Conn, q *Query) (*Trace, error) {
-	for letter, err := range conn.DeadLetters(ctx, stream.DeadFilter{Reason: events.DeadBadEvent}) {
+	for letter, err := range operator.NewClient(conn).DeadLetters(ctx, operator.DeadFilter{Reason: events.DeadBadEvent}) {
 		if err != nil {
 			return nil, fmt.Errorf("search the dead letters: %w", err)
 		}
@@ -98,7 +99,7 @@ func unreadable(ctx context.Context, conn *stream.Conn, q *Query) (*Trace, error
 	return nil, ErrNotFound
 }
 
-func letterOf(l *stream.StoredDeadLetter) *Letter {
+func letterOf(l *operator.StoredDeadLetter) *Letter {
 	return &Letter{Seq: l.Seq, Reason: l.Reason, Detail: l.Detail, At: l.At, LastError: l.LastError}
 }
 

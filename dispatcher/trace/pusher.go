@@ -12,6 +12,7 @@ import (
 	"poked/dispatcher/match"
 	"poked/dispatcher/poke"
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -126,7 +127,7 @@ func (r *roomRecords) lettersOf(ctx context.Context, conn *stream.Conn, user eve
 		return r.letters[user], nil
 	}
 	found := map[events.UserID]map[events.PusherID]*Letter{}
-	for letter, err := range conn.DeadLetters(ctx, stream.DeadFilter{User: r.only, Since: t.At}) {
+	for letter, err := range operator.NewClient(conn).DeadLetters(ctx, operator.DeadFilter{User: r.only, Since: t.At}) {
 		if err != nil {
 			return nil, fmt.Errorf("read dead letters: %w", err)
 		}
@@ -185,7 +186,7 @@ func gather(ctx context.Context, conn *stream.Conn, user events.UserID, t *Trace
 	if e.letters, err = known.lettersOf(ctx, conn, user, t); err != nil {
 		return nil, err
 	}
-	for state, err := range conn.Pushers(ctx, events.PusherFilter{UserID: user}) {
+	for state, err := range operator.NewClient(conn).Pushers(ctx, events.PusherFilter{UserID: user}) {
 		if err != nil {
 			break // no dispatcher answers: the rest of the trace holds all the same
 		}

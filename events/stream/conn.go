@@ -1,6 +1,6 @@
 // Package stream reads and writes the streams and buckets in NATS that poked is built on
-// (topology.go lists all of them). Only this package and the packages partition and publish
-// import the NATS client; the others use the types of package events.
+// (topology.go lists all of them). Only this package and the packages partition, publish and
+// operator import the NATS client; the others use the types of package events.
 //
 //	homeserver ─publish─▶ ROOMS ──▶ match ──Batch─▶ NOTIFICATIONS ──▶ deliver
 //	                        └─▶ ROOM_STATE ──RoomState─▶ ┘                │

@@ -110,3 +110,16 @@ func TestPartitionOfIsTheServersOwn(t *testing.T) {
 		}
 	})
 }
+
+// Without a registry or a dispatcher there is no topology to join, and Join creates
+// none.
+func TestJoinCreatesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := natstest.StartServer(t).Dial()
+		for range 2 {
+			if err := conn.Join(t.Context()); !errors.Is(err, stream.ErrNoStreams) {
+				t.Errorf("joined: %v", err)
+			}
+		}
+	})
+}

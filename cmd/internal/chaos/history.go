@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -38,7 +39,7 @@ type history struct {
 // readDead reads the dead letters.
 func (h *history) readDead(ctx context.Context, conn *stream.Conn) error {
 	h.dead = map[delivery]bool{}
-	for letter, err := range conn.DeadLetters(ctx, stream.DeadFilter{}) {
+	for letter, err := range operator.NewClient(conn).DeadLetters(ctx, operator.DeadFilter{}) {
 		if err != nil {
 			return err
 		}

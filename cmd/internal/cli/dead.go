@@ -12,6 +12,7 @@ import (
 	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -35,9 +36,9 @@ type deadFlags struct {
 	Seq    []uint64          `env:"POKED_DEAD_SEQ" placeholder:"SEQ,..." help:"Only the dead letters with these numbers (SEQ in the list)."`
 }
 
-func (f *deadFlags) filter() stream.DeadFilter {
+func (f *deadFlags) filter() operator.DeadFilter {
 	now := time.Now()
-	return stream.DeadFilter{
+	return operator.DeadFilter{
 		User: events.UserID(f.User), Room: events.RoomID(f.Room), Reason: f.Reason, AppID: string(f.AppID),
 		Since: f.Since.before(now), Until: f.Until.before(now), Seqs: f.Seq,
 	}
@@ -114,8 +115,9 @@ func (c *deadListCmd) Run(ctx context.Context, std terminal.Streams) error {
 		if err := conn.Join(ctx); err != nil {
 			return err
 		}
+		letters := operate.Letters(operator.NewClient(conn).DeadLetters(ctx, c.Dead.filter()), c.Limit)
 		count := 0
-		for line, err := range operate.WithNames(ctx, conn, warnMissing(std.Err), operate.Letters(conn.DeadLetters(ctx, c.Dead.filter()), c.Limit)) {
+		for line, err := range operate.WithNames(ctx, conn, warnMissing(std.Err), letters) {
 			if count++; err == nil && c.Limit > 0 && count > c.Limit {
 				_, _ = fmt.Fprintf(std.Err, "only the oldest %d are listed; --limit 0 lists all\n", c.Limit) // what counts is the list
 				break

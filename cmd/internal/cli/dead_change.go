@@ -11,6 +11,7 @@ import (
 
 	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -76,9 +77,10 @@ func (c *deadChange) run(ctx context.Context, std terminal.Streams, work operate
 			return err
 		}
 		summary := operate.DeadSummary{DryRun: c.DryRun}
-		seqs, err := c.find(ctx, conn, std.Err, work, &summary)
+		client := operator.NewClient(conn)
+		seqs, err := c.find(ctx, client, std.Err, work, &summary)
 		if err == nil && !c.DryRun {
-			err = c.do(ctx, conn, std.Err, work, seqs, &summary)
+			err = c.do(ctx, client, std.Err, work, seqs, &summary)
 		}
 		summary.Complete = err == nil
 		return errors.Join(err, c.conclude(std, work, summary))
@@ -86,14 +88,14 @@ func (c *deadChange) run(ctx context.Context, std terminal.Streams, work operate
 }
 
 // find returns the sequences of the selected dead letters. A dry run also checks each one.
-func (c *deadChange) find(ctx context.Context, conn *stream.Conn, stderr io.Writer, work operate.DeadWork, summary *operate.DeadSummary) ([]uint64, error) {
+func (c *deadChange) find(ctx context.Context, client *operator.Client, stderr io.Writer, work operate.DeadWork, summary *operate.DeadSummary) ([]uint64, error) {
 	con := terminal.NewCountConsole(stderr, work.Doing, 0)
-	return operate.FindDead(ctx, conn, c.Dead.filter(), c.Limit, func(letter stream.StoredDeadLetter) error {
+	return operate.FindDead(ctx, client, c.Dead.filter(), c.Limit, func(letter operator.StoredDeadLetter) error {
 		summary.Found++
 		if !c.DryRun {
 			return nil
 		}
-		refused := work.Check(conn, ctx, letter)
+		refused := work.Check(client, ctx, letter)
 		if err := summary.Count(refused); err != nil {
 			return err
 		}
@@ -103,14 +105,14 @@ func (c *deadChange) find(ctx context.Context, conn *stream.Conn, stderr io.Writ
 }
 
 // do works on the dead letters one by one.
-func (c *deadChange) do(ctx context.Context, conn *stream.Conn, stderr io.Writer, work operate.DeadWork, seqs []uint64, summary *operate.DeadSummary) error {
+func (c *deadChange) do(ctx context.Context, client *operator.Client, stderr io.Writer, work operate.DeadWork, seqs []uint64, summary *operate.DeadSummary) error {
 	con := terminal.NewCountConsole(stderr, work.Doing, len(seqs))
 	defer con.Finish()
 	limit := rate.NewLimiter(rate.Inf, 0)
 	if c.Rate > 0 {
 		limit = rate.NewLimiter(rate.Limit(c.Rate), 1)
 	}
-	return work.Run(ctx, conn, seqs, limit, summary, func(refused error) {
+	return work.Run(ctx, client, seqs, limit, summary, func(refused error) {
 		report(con, refused)
 		con.Advance(1)
 	})
@@ -118,7 +120,7 @@ func (c *deadChange) do(ctx context.Context, conn *stream.Conn, stderr io.Writer
 
 // report prints why a dead letter cannot be retried.
 func report(con *terminal.Console, refused error) {
-	if errors.Is(refused, stream.ErrNotRetriable) {
+	if errors.Is(refused, operator.ErrNotRetriable) {
 		con.Printf("%v", refused)
 	}
 }

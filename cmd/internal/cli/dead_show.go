@@ -13,6 +13,7 @@ import (
 
 	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -34,7 +35,7 @@ func (c *deadShowCmd) Run(ctx context.Context, std terminal.Streams) error {
 		if err := conn.Join(ctx); err != nil {
 			return err
 		}
-		for line, err := range operate.WithNames(ctx, conn, warnMissing(std.Err), c.lines(ctx, conn)) {
+		for line, err := range operate.WithNames(ctx, conn, warnMissing(std.Err), c.lines(ctx, operator.NewClient(conn))) {
 			if err := cmp.Or(err, c.print(std.Out, &line)); err != nil {
 				return err
 			}
@@ -44,10 +45,10 @@ func (c *deadShowCmd) Run(ctx context.Context, std terminal.Streams) error {
 }
 
 // lines yields the dead letters.
-func (c *deadShowCmd) lines(ctx context.Context, conn *stream.Conn) iter.Seq2[operate.Letter, error] {
+func (c *deadShowCmd) lines(ctx context.Context, client *operator.Client) iter.Seq2[operate.Letter, error] {
 	return func(yield func(operate.Letter, error) bool) {
 		for _, seq := range c.Seqs {
-			letter, err := conn.DeadLetter(ctx, seq)
+			letter, err := client.DeadLetter(ctx, seq)
 			line := operate.LetterOf(&letter)
 			if c.Content {
 				line.Message = contentOf(&letter)
@@ -61,7 +62,7 @@ func (c *deadShowCmd) lines(ctx context.Context, conn *stream.Conn) iter.Seq2[op
 
 // contentOf returns the message of a dead letter: JSON as it is, anything else as a
 // string. A rejection may contain a pushkey, which is a secret, and is not shown.
-func contentOf(l *stream.StoredDeadLetter) any {
+func contentOf(l *operator.StoredDeadLetter) any {
 	switch {
 	case strings.HasPrefix(l.Subject, "rejected."):
 		return "not shown, because it may contain a pushkey"

@@ -10,6 +10,7 @@ import (
 	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -40,7 +41,7 @@ func (c *gatewaysCmd) Run(ctx context.Context, std terminal.Streams) error {
 	now := time.Now()
 	p := newPrinter(std, c.Operator.JSON, c.List, "no gateway is in use", columns, func(g events.GatewayState) []string { return gatewayCells(&g, now) })
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
-		for gateway, err := range conn.Gateways(ctx) {
+		for gateway, err := range operator.NewClient(conn).Gateways(ctx) {
 			if err := cmp.Or(err, p.print(gateway)); err != nil {
 				return err
 			}

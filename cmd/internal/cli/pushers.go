@@ -12,6 +12,7 @@ import (
 	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -126,7 +127,7 @@ func (pushersRetryCmd) Help() string {
 func (c *pushersRetryCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
 		filter := c.Pushers.filter("")
-		n, err := conn.RetryPushers(ctx, filter)
+		n, err := operator.NewClient(conn).RetryPushers(ctx, filter)
 		switch {
 		case err != nil:
 			return err
@@ -165,7 +166,7 @@ func (c *pushersSkipCmd) Validate() error {
 // Run skips the pokes and prints how many there are.
 func (c *pushersSkipCmd) Run(ctx context.Context, std terminal.Streams) error {
 	return c.Operator.with(ctx, std, func(conn *stream.Conn) error {
-		n, err := conn.SkipPushers(ctx, c.Pushers.filter(""))
+		n, err := operator.NewClient(conn).SkipPushers(ctx, c.Pushers.filter(""))
 		switch {
 		case err != nil:
 			return err

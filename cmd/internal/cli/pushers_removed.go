@@ -8,6 +8,7 @@ import (
 	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 	"poked/registry/store"
 )
@@ -62,7 +63,7 @@ func (c *pushersRemovedCmd) list(ctx context.Context, std terminal.Streams) (lis
 		return store.Removals(ctx, c.Database, c.Password.options(), events.UserID(c.User), c.Limit)
 	}
 	err = c.Operator.with(ctx, std, func(conn *stream.Conn) error {
-		list, err = conn.Removals(ctx, events.UserID(c.User), c.Limit)
+		list, err = operator.NewClient(conn).Removals(ctx, events.UserID(c.User), c.Limit)
 		return err
 	})
 	return list, err

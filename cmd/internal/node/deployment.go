@@ -9,6 +9,7 @@ import (
 
 	"poked/dispatcher"
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -28,10 +29,11 @@ type deployment struct {
 }
 
 func deploymentOf(d *dispatcher.Dispatcher, conn *stream.Conn) *deployment {
+	client := operator.NewClient(conn)
 	return &deployment{
-		leads: d.Leads, dispatchers: conn.Dispatchers, letters: map[string]uint64{},
+		leads: d.Leads, dispatchers: client.Dispatchers, letters: map[string]uint64{},
 		gateways: func(ctx context.Context) (all []events.GatewayState, err error) {
-			for state, err := range conn.Gateways(ctx) {
+			for state, err := range client.Gateways(ctx) {
 				if err != nil {
 					return nil, fmt.Errorf("list gateways: %w", err)
 				}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -31,7 +32,7 @@ func processActor(conn *stream.Conn, o *Ops, actors []Actor, log *slog.Logger) A
 		return p
 	}
 	return Actor{Name: "process", Run: func(ctx context.Context) error {
-		conn.ServeProcess(ctx, describe, func(err error) {
+		operator.ServeProcess(ctx, conn, describe, func(err error) {
 			if err != nil {
 				log.Warn("operators do not see this process, trying until they do", "error", err)
 			}

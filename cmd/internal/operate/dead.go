@@ -10,12 +10,12 @@ import (
 	"golang.org/x/time/rate"
 
 	"poked/events"
-	"poked/events/stream"
+	"poked/events/operator"
 )
 
 // Letters yields what is shown of the first letters: one more than limit, if that is not 0,
 // to tell that there are more.
-func Letters(letters iter.Seq2[stream.StoredDeadLetter, error], limit int) iter.Seq2[Letter, error] {
+func Letters(letters iter.Seq2[operator.StoredDeadLetter, error], limit int) iter.Seq2[Letter, error] {
 	return func(yield func(Letter, error) bool) {
 		count := 0
 		for letter, err := range letters {
@@ -51,7 +51,7 @@ func (l *Letter) names() (events.UserID, events.PusherID, *Names) {
 }
 
 // LetterOf returns what is shown of a dead letter, without the message.
-func LetterOf(l *stream.StoredDeadLetter) Letter {
+func LetterOf(l *operator.StoredDeadLetter) Letter {
 	return Letter{
 		Seq: l.Seq, Reason: l.Reason, Detail: l.Detail, At: l.At, UserID: l.UserID, RoomID: l.RoomID, EventID: l.EventID,
 		AppID: l.AppID, Pusher: l.PusherID(), Attempts: l.Attempts, LastError: l.LastError, Subject: l.Subject, Bytes: len(l.Message),
@@ -60,20 +60,20 @@ func LetterOf(l *stream.StoredDeadLetter) Letter {
 
 // DeadWork is an operation on dead letters.
 type DeadWork struct {
-	Doing, Done string                                                             // its names, such as retrying and retried
-	Check       func(*stream.Conn, context.Context, stream.StoredDeadLetter) error // whether it is possible; changes nothing
-	do          func(*stream.Conn, context.Context, uint64) error
+	Doing, Done string                                                                   // its names, such as retrying and retried
+	Check       func(*operator.Client, context.Context, operator.StoredDeadLetter) error // whether it is possible; changes nothing
+	do          func(*operator.Client, context.Context, uint64) error
 }
 
 // RetryDead sends pokes again, and publishes messages again that could not be read.
 func RetryDead() DeadWork {
-	return DeadWork{Doing: "retrying", Done: "retried", Check: (*stream.Conn).CanRetryDead, do: (*stream.Conn).RetryDead}
+	return DeadWork{Doing: "retrying", Done: "retried", Check: (*operator.Client).CanRetryDead, do: (*operator.Client).RetryDead}
 }
 
 // DropDead deletes dead letters.
 func DropDead() DeadWork {
-	anyway := func(*stream.Conn, context.Context, stream.StoredDeadLetter) error { return nil }
-	return DeadWork{Doing: "dropping", Done: "dropped", Check: anyway, do: (*stream.Conn).DropDead}
+	anyway := func(*operator.Client, context.Context, operator.StoredDeadLetter) error { return nil }
+	return DeadWork{Doing: "dropping", Done: "dropped", Check: anyway, do: (*operator.Client).DropDead}
 }
 
 // DeadSummary counts what an operation did.
@@ -109,9 +109,9 @@ func (s *DeadSummary) Count(err error) error {
 	switch {
 	case err == nil:
 		s.Done++
-	case errors.Is(err, stream.ErrNoDeadLetter):
+	case errors.Is(err, operator.ErrNoDeadLetter):
 		s.Gone++
-	case errors.Is(err, stream.ErrNotRetriable):
+	case errors.Is(err, operator.ErrNotRetriable):
 		s.Refused++
 	default:
 		return err
@@ -122,8 +122,8 @@ func (s *DeadSummary) Count(err error) error {
 // FindDead selects dead letters: all that filter admits, or the oldest limit of them, if that
 // is not 0. It calls each for every one. The letters are selected before anything is done to
 // them, so that a retried message that becomes a dead letter again is not selected twice.
-func FindDead(ctx context.Context, conn *stream.Conn, filter stream.DeadFilter, limit int, each func(stream.StoredDeadLetter) error) (seqs []uint64, err error) {
-	for letter, err := range conn.DeadLetters(ctx, filter) {
+func FindDead(ctx context.Context, client *operator.Client, filter operator.DeadFilter, limit int, each func(operator.StoredDeadLetter) error) (seqs []uint64, err error) {
+	for letter, err := range client.DeadLetters(ctx, filter) {
 		if err != nil {
 			return nil, err
 		}
@@ -140,16 +140,16 @@ func FindDead(ctx context.Context, conn *stream.Conn, filter stream.DeadFilter, 
 
 // Run does the work on each of the letters, at most so many a second as limit allows, and
 // counts it in s. After each letter it calls done with why that one was refused, or nil.
-func (w DeadWork) Run(ctx context.Context, conn *stream.Conn, seqs []uint64, limit *rate.Limiter, s *DeadSummary, done func(refused error)) error {
+func (w DeadWork) Run(ctx context.Context, client *operator.Client, seqs []uint64, limit *rate.Limiter, s *DeadSummary, done func(refused error)) error {
 	for _, seq := range seqs {
 		if err := limit.Wait(ctx); err != nil {
 			return fmt.Errorf("interrupted: %w", err)
 		}
-		err := w.do(conn, ctx, seq)
+		err := w.do(client, ctx, seq)
 		if fatal := s.Count(err); fatal != nil {
 			return fatal
 		}
-		if !errors.Is(err, stream.ErrNotRetriable) {
+		if !errors.Is(err, operator.ErrNotRetriable) {
 			err = nil
 		}
 		done(err)

@@ -7,6 +7,7 @@ import (
 
 	"poked/dispatcher/trace"
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -26,7 +27,7 @@ type Missing func(what string, err error)
 // Pushers yields the pushers that filter admits, as the dispatchers know them. With history
 // they have their last success and error from before their dispatcher started.
 func Pushers(ctx context.Context, conn *stream.Conn, filter events.PusherFilter, history bool, missing Missing) iter.Seq2[Pusher, error] {
-	states := conn.Pushers(ctx, filter)
+	states := operator.NewClient(conn).Pushers(ctx, filter)
 	if history {
 		states = withHistory(ctx, conn, missing, states)
 	}

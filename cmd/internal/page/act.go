@@ -10,6 +10,7 @@ import (
 
 	"poked/cmd/internal/operate"
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/pushgateway"
 	"poked/events/stream"
 )
@@ -302,7 +303,7 @@ func tryNow(ctx context.Context, conn *stream.Conn, form url.Values, _ func(done
 	if err != nil {
 		return failed(err)
 	}
-	n, err := conn.RetryPushers(ctx, filter)
+	n, err := operator.NewClient(conn).RetryPushers(ctx, filter)
 	switch {
 	case err != nil:
 		return failed(err)
@@ -338,7 +339,7 @@ func skip(ctx context.Context, conn *stream.Conn, form url.Values, _ func(done, 
 	if err != nil {
 		return failed(err)
 	}
-	n, err := conn.SkipPushers(ctx, filter)
+	n, err := operator.NewClient(conn).SkipPushers(ctx, filter)
 	switch {
 	case err != nil:
 		return failed(err)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"poked/cmd/internal/operate"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -30,13 +31,14 @@ func planDead(work operate.DeadWork) func(context.Context, *stream.Conn, url.Val
 		case !chosen.Narrows() && form.Get("all") == "":
 			return nil, badInput("This would select every dead letter. Choose some, or all on the page of dead letters.")
 		}
+		client := operator.NewClient(conn)
 		var counted operate.DeadSummary
-		_, err = operate.FindDead(ctx, conn, filter, 0, func(letter stream.StoredDeadLetter) error {
+		_, err = operate.FindDead(ctx, client, filter, 0, func(letter operator.StoredDeadLetter) error {
 			if counted.Found == maxCounted {
 				return errCounted
 			}
 			counted.Found++
-			return counted.Count(work.Check(conn, ctx, letter))
+			return counted.Count(work.Check(client, ctx, letter))
 		})
 		more := errors.Is(err, errCounted)
 		if err != nil && !more {
@@ -84,8 +86,9 @@ func doDead(work operate.DeadWork) func(context.Context, *stream.Conn, url.Value
 		if err != nil {
 			return failed(err)
 		}
+		client := operator.NewClient(conn)
 		var s operate.DeadSummary
-		seqs, err := operate.FindDead(ctx, conn, filter, 0, func(stream.StoredDeadLetter) error { s.Found++; return nil })
+		seqs, err := operate.FindDead(ctx, client, filter, 0, func(operator.StoredDeadLetter) error { s.Found++; return nil })
 		if err != nil {
 			return failed(err)
 		}
@@ -94,7 +97,7 @@ func doDead(work operate.DeadWork) func(context.Context, *stream.Conn, url.Value
 		}
 		at := 0
 		progress(at, len(seqs))
-		err = work.Run(ctx, conn, seqs, rate.NewLimiter(rate.Inf, 0), &s, func(error) {
+		err = work.Run(ctx, client, seqs, rate.NewLimiter(rate.Inf, 0), &s, func(error) {
 			at++
 			progress(at, len(seqs))
 		})

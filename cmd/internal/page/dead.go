@@ -11,6 +11,7 @@ import (
 
 	"poked/cmd/internal/operate"
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -76,7 +77,7 @@ func (d deadFilter) Narrows() bool { return d != deadFilter{} }
 
 // filter returns the filter of dead letters, or what is wrong with it: one that cannot match
 // anything is a mistake.
-func (d deadFilter) filter(now time.Time) (f stream.DeadFilter, err error) {
+func (d deadFilter) filter(now time.Time) (f operator.DeadFilter, err error) {
 	switch {
 	case d.User != "" && !events.UserID(d.User).Valid():
 		return f, badInput("%q is no user id. Want one such as @alice:example.org.", plain(d.User))
@@ -85,7 +86,7 @@ func (d deadFilter) filter(now time.Time) (f stream.DeadFilter, err error) {
 	case d.Reason != "" && !slices.Contains(events.DeadReasons(), events.DeadReason(d.Reason)):
 		return f, badInput("%q is no reason of dead letters.", plain(d.Reason))
 	}
-	f = stream.DeadFilter{User: events.UserID(d.User), Room: events.RoomID(d.Room), Reason: events.DeadReason(d.Reason), AppID: d.App}
+	f = operator.DeadFilter{User: events.UserID(d.User), Room: events.RoomID(d.Room), Reason: events.DeadReason(d.Reason), AppID: d.App}
 	if d.Since != "" {
 		i := slices.IndexFunc(periods(), func(p period) bool { return p.Value == d.Since })
 		if i < 0 {
@@ -130,7 +131,7 @@ func (p *Page) deadView() view {
 			if err != nil {
 				return err
 			}
-			for letter, err := range operate.WithNames(ctx, conn, f.missing, operate.Letters(conn.DeadLetters(ctx, filter), shownLetters)) {
+			for letter, err := range operate.WithNames(ctx, conn, f.missing, operate.Letters(operator.NewClient(conn).DeadLetters(ctx, filter), shownLetters)) {
 				if err != nil {
 					return err
 				}
@@ -154,7 +155,7 @@ func (p *Page) letterView() view {
 			if err != nil {
 				return err
 			}
-			for letter, err := range operate.WithNames(ctx, conn, f.missing, operate.Letters(conn.DeadLetters(ctx, selected), 1)) {
+			for letter, err := range operate.WithNames(ctx, conn, f.missing, operate.Letters(operator.NewClient(conn).DeadLetters(ctx, selected), 1)) {
 				if err != nil {
 					return err
 				}

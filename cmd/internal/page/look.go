@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -53,11 +54,12 @@ func takeLook(conn *stream.Conn) *look {
 	ctx, cancel := context.WithTimeout(context.Background(), lookPatience) // whoever asked first may leave
 	defer cancel()
 	l := &look{at: time.Now(), connected: conn.Connected(), partitions: conn.Topology().Partitions}
+	client := operator.NewClient(conn)
 	var asking sync.WaitGroup
-	asking.Go(func() { l.dispatchers, l.dispatchersErr = conn.Dispatchers(ctx) })
-	asking.Go(func() { l.processes, l.processesErr = conn.Processes(ctx) })
+	asking.Go(func() { l.dispatchers, l.dispatchersErr = client.Dispatchers(ctx) })
+	asking.Go(func() { l.processes, l.processesErr = client.Processes(ctx) })
 	asking.Go(func() {
-		for gateway, err := range conn.Gateways(ctx) {
+		for gateway, err := range client.Gateways(ctx) {
 			if err != nil {
 				l.gatewaysErr = err
 				return

@@ -11,6 +11,7 @@ import (
 
 	"poked/cmd/internal/operate"
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -84,7 +85,7 @@ func (s *person) fill(ctx context.Context, conn *stream.Conn, f *frame) error {
 			s.InOrder = append(s.InOrder, rule{string(kind), r.ID, operate.ActionsOf(r), r.Enabled})
 		}
 	}
-	gone, err := conn.Removals(ctx, s.User, shownRemoved)
+	gone, err := operator.NewClient(conn).Removals(ctx, s.User, shownRemoved)
 	if err != nil {
 		f.missing("removed pushers", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 	"poked/events/wait"
 )
@@ -53,9 +54,10 @@ func countsOf(s *events.DispatcherState) (c [rateKinds]uint64) {
 
 // sample asks the dispatchers what they have counted until ctx ends.
 func (p *Page) sample(ctx context.Context, conn *stream.Conn) {
+	client := operator.NewClient(conn)
 	for ctx.Err() == nil {
 		if conn.Connected() {
-			states, _ := conn.Dispatchers(ctx) // the page tells who does not answer when somebody looks
+			states, _ := client.Dispatchers(ctx) // the page tells who does not answer when somebody looks
 			p.rates.add(states, time.Now())
 		}
 		_ = wait.For(ctx, sampleEvery) // the loop looks at ctx

@@ -15,6 +15,7 @@ import (
 
 	"poked/cmd/internal/operate"
 	"poked/cmd/internal/terminal"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -193,7 +194,7 @@ func explain(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "there was no answer in time. If NATS has permissions, the page needs those of an operator: see --ops-nats"
-	case errors.Is(err, stream.ErrNoDispatcher):
+	case errors.Is(err, operator.ErrNoDispatcher):
 		return "no dispatcher answers"
 	}
 	return plain(err.Error())

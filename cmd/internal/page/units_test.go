@@ -9,6 +9,7 @@ import (
 	"poked/dispatcher/poke"
 	"poked/dispatcher/trace"
 	"poked/events"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -135,7 +136,7 @@ func TestFindings(t *testing.T) {
 	}
 	for want, breaks := range map[string]func(*look){
 		"NATS is away":                            func(l *look) { l.connected = false },
-		"No dispatcher answers":                   func(l *look) { l.dispatchers, l.dispatchersErr = nil, stream.ErrNoDispatcher },
+		"No dispatcher answers":                   func(l *look) { l.dispatchers, l.dispatchersErr = nil, operator.ErrNoDispatcher },
 		"works on match of partition 1":           func(l *look) { l.dispatchers = l.dispatchers[:1] },
 		"Two dispatchers work on match":           func(l *look) { l.dispatchers[0].Owned = owned(0, 1) },
 		"Deliver of partition 1 makes no":         func(l *look) { l.dispatchers[1].Owned[1].Trouble = "stuck" },

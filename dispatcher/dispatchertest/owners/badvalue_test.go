@@ -8,7 +8,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
-	"poked/events/stream"
+	"poked/events/operator"
 )
 
 // badValues returns values that no bucket should hold.
@@ -81,9 +81,9 @@ func TestG1OneBadValueStopsOnlyItself(t *testing.T) {
 }
 
 // deadOf returns the dead letters with a reason.
-func deadOf(h *harness, reason events.DeadReason) (letters []stream.StoredDeadLetter) {
+func deadOf(h *harness, reason events.DeadReason) (letters []operator.StoredDeadLetter) {
 	h.T.Helper()
-	for letter, err := range h.Conn.DeadLetters(h.T.Context(), stream.DeadFilter{Reason: reason}) {
+	for letter, err := range h.Operator.DeadLetters(h.T.Context(), operator.DeadFilter{Reason: reason}) {
 		if err != nil {
 			h.T.Fatal(err)
 		}

@@ -25,7 +25,7 @@ func TestLaggingPushersMoveWithTheirPartition(t *testing.T) {
 				total += l.Dispatcher.Stats().Lagging
 			}
 			atGateways, inLine := 0, 0
-			for g, err := range h.Conn.Gateways(t.Context()) {
+			for g, err := range h.Operator.Gateways(t.Context()) {
 				if err != nil {
 					t.Fatal(err)
 				}

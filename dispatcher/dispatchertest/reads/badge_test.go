@@ -300,7 +300,7 @@ func TestRetriedDeadLetterCountsOnce(t *testing.T) {
 		h.Say("!r", "@alice:x", 0, 1)
 		<-time.After(5 * time.Minute)
 		h.GatewayUp()
-		if err := h.Conn.RetryDead(t.Context(), 1); err != nil {
+		if err := h.Operator.RetryDead(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}
 		<-time.After(time.Minute)

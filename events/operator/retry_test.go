@@ -1,4 +1,4 @@
-package stream_test
+package operator_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/natstest"
+	"poked/events/operator"
 	"poked/events/partition"
 	"poked/events/stream"
 )
@@ -20,7 +21,7 @@ import (
 // A retried message is published on its original subject, even if it was published a
 // moment ago under the same id.
 func TestRetryOfMessages(t *testing.T) {
-	dead(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
+	dead(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn, client *operator.Client) {
 		user, room := events.Token("@a:x"), events.Token("!r")
 		server.Publish("room."+room+".event", "first")
 		where := server.Stored("ROOMS", "")[0].Subject
@@ -28,7 +29,7 @@ func TestRetryOfMessages(t *testing.T) {
 			bury(t, conn, events.DeadLetter{Reason: "bad_message", At: time.Now(), Subject: subject, Message: fmt.Appendf(nil, "m%d", i)})
 		}
 		for seq := range uint64(5) {
-			if err := conn.RetryDead(t.Context(), seq+1); err != nil {
+			if err := client.RetryDead(t.Context(), seq+1); err != nil {
 				t.Error(err)
 			}
 		}
@@ -54,15 +55,16 @@ func TestRetryOfALetterThatStayed(t *testing.T) {
 		server := natstest.StartServer(t)
 		link := server.Link()
 		conn := link.Connect(t, natstest.Topology())
+		client := operator.NewClient(conn)
 		bury(t, conn, events.DeadLetter{Reason: "bad_event", At: time.Now(), Subject: "rooms.0." + events.Token("!r") + ".event", Message: []byte("m")})
 		link.Break("$JS.API.STREAM.MSG.DELETE.DEAD", natstest.Lose)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		if err := conn.RetryDead(ctx, 1); err == nil {
+		if err := client.RetryDead(ctx, 1); err == nil {
 			t.Fatal("the letter is gone although deletions are refused")
 		}
 		eventstest.WaitFor(t, "the connection", conn.Connected)
-		if err := conn.RetryDead(t.Context(), 1); err != nil {
+		if err := client.RetryDead(t.Context(), 1); err != nil {
 			t.Error(err)
 		}
 		if events, letters := len(server.Stored("ROOMS", "")), len(server.Stored("DEAD", "")); events != 1 || letters != 0 {
@@ -72,7 +74,7 @@ func TestRetryOfALetterThatStayed(t *testing.T) {
 }
 
 func TestRetryKeepsHistoricalEventsQuiet(t *testing.T) {
-	dead(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
+	dead(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn, client *operator.Client) {
 		where := fmt.Sprintf("rooms.%d.%s.event", events.PartitionOf(events.Token("!r"), 2), events.Token("!r"))
 		bury(t, conn, events.DeadLetter{Reason: "bad_event", At: time.Now(), Subject: where, Historical: true, Message: []byte("m")})
 		f, err := partition.NewGroup(server.Connect(natstest.Topology())).Follow(t.Context(), partition.StageMatch, events.PartitionOf(events.Token("!r"), 2), "w")
@@ -87,7 +89,7 @@ func TestRetryKeepsHistoricalEventsQuiet(t *testing.T) {
 				Tick:   func(context.Context, time.Time) {},
 			}, func() {})
 		}()
-		if err := conn.RetryDead(t.Context(), 1); err != nil {
+		if err := client.RetryDead(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}
 		if msg := <-taken; !msg.Historical || msg.Subject != where {
@@ -101,7 +103,7 @@ func TestRetryKeepsHistoricalEventsQuiet(t *testing.T) {
 }
 
 func TestWhatCannotBeRetriedStays(t *testing.T) {
-	dead(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
+	dead(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn, client *operator.Client) {
 		n := eventstest.Notification()
 		poke := events.DeadLetter{
 			Reason: "expired", At: time.Now(), UserID: "@a:x", RoomID: "!r", AppID: "app", Pushkey: "SECRET", Message: n.AppendJSON(nil),
@@ -148,11 +150,11 @@ func TestWhatCannotBeRetriedStays(t *testing.T) {
 		} {
 			bury(t, conn, tt.letter)
 			letters := server.Stored("DEAD", "")
-			letter, err := conn.DeadLetter(t.Context(), letters[len(letters)-1].Seq)
+			letter, err := client.DeadLetter(t.Context(), letters[len(letters)-1].Seq)
 			if err != nil {
 				t.Fatal(err)
 			}
-			can, did := conn.CanRetryDead(t.Context(), letter), conn.RetryDead(t.Context(), letter.Seq)
+			can, did := client.CanRetryDead(t.Context(), letter), client.RetryDead(t.Context(), letter.Seq)
 			if tt.why == "" {
 				if can != nil || did != nil {
 					t.Errorf("%v, %v", can, did)
@@ -167,11 +169,11 @@ func TestWhatCannotBeRetriedStays(t *testing.T) {
 				continue
 			}
 			for _, err := range []error{can, did} {
-				if !errors.Is(err, stream.ErrNotRetriable) || !strings.Contains(err.Error(), tt.why) || strings.Contains(err.Error(), "SECRET") {
+				if !errors.Is(err, operator.ErrNotRetriable) || !strings.Contains(err.Error(), tt.why) || strings.Contains(err.Error(), "SECRET") {
 					t.Errorf("%v, want %s", err, tt.why)
 				}
 			}
-			if got := seqs(t, conn, stream.DeadFilter{Seqs: []uint64{letter.Seq}}); len(got) != 1 {
+			if got := seqs(t, client, operator.DeadFilter{Seqs: []uint64{letter.Seq}}); len(got) != 1 {
 				t.Errorf("the letter that cannot be retried (%s) is gone", tt.why)
 			}
 		}

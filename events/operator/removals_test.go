@@ -1,4 +1,4 @@
-package stream_test
+package operator_test
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 
 	"poked/events"
 	"poked/events/natstest"
-	"poked/events/stream"
+	"poked/events/operator"
 )
 
 // A long list of removals arrives in pages, whole, in order and once; an error of the
@@ -19,16 +19,16 @@ func TestOperatorListsRemovals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := natstest.StartServer(t)
 		conn := server.Connect(natstest.Topology())
-		client := server.Dial()
-		if _, err := client.Removals(t.Context(), "", 1); !errors.Is(err, stream.ErrNoRegistry) {
+		client := operator.NewClient(server.Dial())
+		if _, err := client.Removals(t.Context(), "", 1); !errors.Is(err, operator.ErrNoRegistry) {
 			t.Errorf("without a registry: %v", err)
 		}
-		const stored = 2*stream.MaxRemovals + 7
+		const stored = 2*operator.MaxRemovals + 7
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			conn.ServeRemovals(ctx, func(_ context.Context, user events.UserID, before int64, limit int) (list []events.Removal, err error) {
+			operator.ServeRemovals(ctx, conn, func(_ context.Context, user events.UserID, before int64, limit int) (list []events.Removal, err error) {
 				if user == "@broken:x" {
 					return nil, errors.New("the disk is gone")
 				}
@@ -41,7 +41,7 @@ func TestOperatorListsRemovals(t *testing.T) {
 			}, func(error) {})
 		}()
 		<-time.After(time.Second)
-		for limit, want := range map[int]int{1: 1, stream.MaxRemovals + 1: stream.MaxRemovals + 1, 10 * stored: stored} {
+		for limit, want := range map[int]int{1: 1, operator.MaxRemovals + 1: operator.MaxRemovals + 1, 10 * stored: stored} {
 			list, err := client.Removals(t.Context(), "@alice:x", limit)
 			if err != nil || len(list) != want {
 				t.Errorf("at most %d: %d, %v", limit, len(list), err)

@@ -1,4 +1,4 @@
-package stream_test
+package operator_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	"poked/events/eventstest"
 	"poked/events/natstest"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -43,7 +44,7 @@ func TestG14OperatorServiceIsRetried(t *testing.T) {
 		states, ended := make(chan error, 10), make(chan struct{})
 		go func() {
 			defer close(ended)
-			conn.ServeOperator(ctx, "w", knower("a", 1, nil), func(err error) { states <- err })
+			operator.ServeDispatcher(ctx, conn, "w", knower("a", 1, nil), func(err error) { states <- err })
 		}()
 		report := func() error {
 			select {

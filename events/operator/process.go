@@ -1,9 +1,8 @@
-package stream
+package operator
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // Every running process of poked, whatever its role, answers operators about itself. All of
@@ -22,10 +22,10 @@ const (
 	endpointProcess = "process"
 )
 
-// ServeProcess answers operators with describe until ctx ends, as [Conn.ServeOperator] does.
+// ServeProcess answers operators with describe until ctx ends, as [ServeDispatcher] does.
 // describe may be called at any time until ServeProcess returns.
-func (c *Conn) ServeProcess(ctx context.Context, describe func() events.ProcessState, state func(error)) {
-	c.serveOperators(ctx, state, func(ctx context.Context, own *Conn) (end func(), err error) {
+func ServeProcess(ctx context.Context, conn *stream.Conn, describe func() events.ProcessState, state func(error)) {
+	serve(ctx, conn, state, func(ctx context.Context, own *stream.Conn) (end func(), err error) {
 		s := &processServer{describe: describe}
 		return s.end, s.register(ctx, own)
 	})
@@ -39,8 +39,8 @@ type processServer struct {
 	ended bool
 }
 
-func (s *processServer) register(ctx context.Context, own *Conn) error {
-	service, err := micro.AddService(own.nc, micro.Config{
+func (s *processServer) register(ctx context.Context, own *stream.Conn) error {
+	service, err := micro.AddService(own.NATS(), micro.Config{
 		Name: processService, Version: "1.0.0", Description: "What a process of poked is and does.", QueueGroupDisabled: true,
 	})
 	if err != nil {
@@ -70,13 +70,13 @@ func (s *processServer) end() {
 
 // Processes returns what the running processes report about themselves, in any order. It waits
 // until no further one answers.
-func (c *Conn) Processes(ctx context.Context) ([]events.ProcessState, error) {
-	sub, err := c.nc.SubscribeSync(nats.NewInbox())
+func (c *Client) Processes(ctx context.Context) ([]events.ProcessState, error) {
+	sub, err := c.conn.NATS().SubscribeSync(nats.NewInbox())
 	if err != nil {
 		return nil, fmt.Errorf("look for processes: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only on a connection that is closed
-	answers, err := c.gather(ctx, processSubject, sub, time.Now().Add(dispatcherPatience))
+	answers, err := c.gather(ctx, processSubject, sub, time.Now().Add(firstPatience))
 	if err != nil {
 		return nil, fmt.Errorf("look for processes: %w", err)
 	}
@@ -88,27 +88,4 @@ func (c *Conn) Processes(ctx context.Context) ([]events.ProcessState, error) {
 		}
 	}
 	return all, nil
-}
-
-// Dispatchers returns what the running dispatchers report about their work as a whole, in the
-// order of their names. The error, such as [ErrNoDispatcher], is about those that did not
-// answer; the others are returned with it.
-func (c *Conn) Dispatchers(ctx context.Context) ([]events.DispatcherState, error) {
-	workers, err := c.dispatchers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	states, errs := make([]events.DispatcherState, len(workers)), make([]error, len(workers))
-	var asking sync.WaitGroup
-	for i, worker := range workers {
-		asking.Go(func() { errs[i] = c.ask(ctx, worker, endpointState, listRequest{}, &states[i]) })
-	}
-	asking.Wait()
-	var answered []events.DispatcherState
-	for i := range states {
-		if errs[i] == nil {
-			answered = append(answered, states[i])
-		}
-	}
-	return answered, errors.Join(errs...)
 }

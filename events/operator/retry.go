@@ -1,4 +1,4 @@
-package stream
+package operator
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // ErrNotRetriable is wrapped by errors that explain why a dead letter cannot be retried.
@@ -27,7 +28,7 @@ var ErrNotRetriable = errors.New("cannot be tried again")
 // [ErrNotRetriable] means that the letter cannot be retried, [ErrNoDeadLetter] that it is
 // gone. After any other error the retry may have happened although the letter is still
 // there: another retry may poke twice, and loses nothing.
-func (c *Conn) RetryDead(ctx context.Context, seq uint64) error {
+func (c *Client) RetryDead(ctx context.Context, seq uint64) error {
 	letter, err := c.DeadLetter(ctx, seq)
 	if err != nil {
 		return err
@@ -36,9 +37,9 @@ func (c *Conn) RetryDead(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.js.PublishMsg(ctx, msg)
+	_, err = c.conn.JetStream().PublishMsg(ctx, msg)
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
-		err = ErrNoStreams
+		err = stream.ErrNoStreams
 	}
 	if err != nil {
 		return fmt.Errorf("retry dead letter %d: %w", seq, err)
@@ -49,15 +50,15 @@ func (c *Conn) RetryDead(ctx context.Context, seq uint64) error {
 	return nil
 }
 
-// CanRetryDead returns the error with which [Conn.RetryDead] would refuse a letter, or
+// CanRetryDead returns the error with which [Client.RetryDead] would refuse a letter, or
 // nil. It changes nothing.
-func (c *Conn) CanRetryDead(ctx context.Context, letter StoredDeadLetter) error {
+func (c *Client) CanRetryDead(ctx context.Context, letter StoredDeadLetter) error {
 	_, err := c.revive(ctx, &letter)
 	return err
 }
 
 // revive returns the message that retries a letter.
-func (c *Conn) revive(ctx context.Context, letter *StoredDeadLetter) (*nats.Msg, error) {
+func (c *Client) revive(ctx context.Context, letter *StoredDeadLetter) (*nats.Msg, error) {
 	msg, err := c.reviveAs(ctx, letter)
 	if err != nil {
 		return nil, fmt.Errorf("dead letter %d: %w", letter.Seq, err)
@@ -67,16 +68,16 @@ func (c *Conn) revive(ctx context.Context, letter *StoredDeadLetter) (*nats.Msg,
 	id := "dead-" + strconv.FormatUint(letter.Seq, 10) + "-" + strconv.FormatInt(letter.At.UnixNano(), 36)
 	msg.Header = nats.Header{jetstream.MsgIDHeader: []string{id}}
 	if letter.Historical {
-		msg.Header.Set(HeaderHistorical, "true")
+		msg.Header.Set(stream.HeaderHistorical, "true")
 	}
 	return msg, nil
 }
 
 func notRetriable(reason string) error { return fmt.Errorf("%w: %s", ErrNotRetriable, reason) }
 
-func (c *Conn) reviveAs(ctx context.Context, letter *StoredDeadLetter) (*nats.Msg, error) {
+func (c *Client) reviveAs(ctx context.Context, letter *StoredDeadLetter) (*nats.Msg, error) {
 	switch {
-	case len(letter.Message) >= maxDeadMessage:
+	case len(letter.Message) >= stream.MaxDeadMessage:
 		return nil, notRetriable("its message was cut")
 	case letter.Reason.IsPoke():
 		return c.revivePoke(ctx, letter)
@@ -88,11 +89,11 @@ func (c *Conn) reviveAs(ctx context.Context, letter *StoredDeadLetter) (*nats.Ms
 	if outdated, err := c.isOutdated(ctx, letter); err != nil || outdated {
 		return nil, cmp.Or(err, notRetriable("the room has a newer state"))
 	}
-	return &nats.Msg{Subject: c.topology.On(subject), Data: letter.Message}, nil
+	return &nats.Msg{Subject: c.conn.Topology().On(subject), Data: letter.Message}, nil
 }
 
 // revivePoke returns a notification for the letter's pusher alone.
-func (c *Conn) revivePoke(ctx context.Context, letter *StoredDeadLetter) (*nats.Msg, error) {
+func (c *Client) revivePoke(ctx context.Context, letter *StoredDeadLetter) (*nats.Msg, error) {
 	n, err := events.ParseNotification(letter.Message)
 	if err != nil {
 		return nil, notRetriable("its notification is unreadable")
@@ -104,17 +105,17 @@ func (c *Conn) revivePoke(ctx context.Context, letter *StoredDeadLetter) (*nats.
 	n.Only, n.At = letter.PusherID(), time.Now()
 	again := n.Log(letter.UserID, letter.RoomID)
 	again.Users[0].PushersRevision = revision
-	return &nats.Msg{Subject: c.topology.LogSubject(letter.UserID), Data: again.AppendJSON(nil)}, nil
+	return &nats.Msg{Subject: c.conn.Topology().LogSubject(letter.UserID), Data: again.AppendJSON(nil)}, nil
 }
 
 // findPusher returns the revision of the user's pushers if this pusher is one of them,
 // else 0.
-func (c *Conn) findPusher(ctx context.Context, user events.UserID, id events.PusherID) (revision uint64, err error) {
-	kv, err := c.js.KeyValue(ctx, BucketPushers)
+func (c *Client) findPusher(ctx context.Context, user events.UserID, id events.PusherID) (revision uint64, err error) {
+	kv, err := c.conn.JetStream().KeyValue(ctx, stream.BucketPushers)
 	if err != nil {
-		return 0, fmt.Errorf("open bucket %s: %w", BucketPushers, err)
+		return 0, fmt.Errorf("open bucket %s: %w", stream.BucketPushers, err)
 	}
-	entry, err := kv.Get(ctx, c.topology.UserKey(user))
+	entry, err := kv.Get(ctx, c.conn.Topology().UserKey(user))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return 0, nil
 	}
@@ -151,16 +152,16 @@ func publishedSubject(stored string) (string, bool) {
 
 // isOutdated reports whether a letter holds room state that was replaced since: published
 // again, it would replace what is newer.
-func (c *Conn) isOutdated(ctx context.Context, letter *StoredDeadLetter) (bool, error) {
+func (c *Client) isOutdated(ctx context.Context, letter *StoredDeadLetter) (bool, error) {
 	tokens := strings.SplitN(events.PublishedAs(letter.Subject), ".", 4)
 	if len(tokens) < 4 || tokens[0] != "room" || tokens[2] != "state" {
 		return false, nil
 	}
-	stream, err := c.LookUp(ctx, c.topology.StateOf(tokens[1]))
+	state, err := c.conn.LookUp(ctx, c.conn.Topology().StateOf(tokens[1]))
 	if err != nil {
 		return false, err
 	}
-	msg, err := stream.GetLastMsgForSubject(ctx, "state."+tokens[1]+"."+tokens[3])
+	msg, err := state.GetLastMsgForSubject(ctx, "state."+tokens[1]+"."+tokens[3])
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, nil
 	}

@@ -1,4 +1,4 @@
-package stream_test
+package operator_test
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/natstest"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -55,7 +56,7 @@ func serve(t *testing.T, conn *stream.Conn, name string, handler events.Operator
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		conn.ServeOperator(ctx, name, handler, func(error) {})
+		operator.ServeDispatcher(ctx, conn, name, handler, func(error) {})
 		ended <- nil
 	}()
 	return func() {
@@ -78,7 +79,7 @@ func TestOperatorReceivesAll(t *testing.T) {
 		defer serve(t, conn, "A", knower("a", many, retried))()
 		defer serve(t, conn, "B", knower("b", few, retried))()
 		<-time.After(time.Second)
-		client := server.Dial()
+		client := operator.NewClient(server.Dial())
 		pushers := map[events.UserID]int{}
 		for state, err := range client.Pushers(t.Context(), events.PusherFilter{}) {
 			if err != nil {
@@ -125,15 +126,15 @@ func TestOperatorWithoutDispatchers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := natstest.StartServer(t)
 		conn := server.Connect(natstest.Topology())
-		client := server.Dial()
+		client := operator.NewClient(server.Dial())
 		nobody := func(when string) {
 			began := time.Now()
 			_, err := client.RetryPushers(t.Context(), events.PusherFilter{})
-			if !errors.Is(err, stream.ErrNoDispatcher) || time.Since(began) < 2*time.Second {
+			if !errors.Is(err, operator.ErrNoDispatcher) || time.Since(began) < 2*time.Second {
 				t.Errorf("%s: %v after %v", when, err, time.Since(began))
 			}
 			for _, err := range client.Gateways(t.Context()) {
-				if !errors.Is(err, stream.ErrNoDispatcher) {
+				if !errors.Is(err, operator.ErrNoDispatcher) {
 					t.Errorf("%s: %v", when, err)
 				}
 			}
@@ -165,7 +166,7 @@ func TestOperatorIsAnsweredAfterNATSWasAway(t *testing.T) {
 		server.Stop()
 		server.Start()
 		<-time.After(5 * time.Second)
-		if n, err := server.Dial().RetryPushers(t.Context(), events.PusherFilter{}); n.Retried != 1 || err != nil {
+		if n, err := operator.NewClient(server.Dial()).RetryPushers(t.Context(), events.PusherFilter{}); n.Retried != 1 || err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
 	})
@@ -177,11 +178,11 @@ func TestOperatorAsksProcessesAndDispatchers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := natstest.StartServer(t)
 		conn := server.Connect(natstest.Topology())
-		client := server.Dial()
+		client := operator.NewClient(server.Dial())
 		if all, err := client.Processes(t.Context()); len(all) != 0 || err != nil {
 			t.Errorf("without a process: %v, %v", all, err)
 		}
-		if _, err := client.Dispatchers(t.Context()); !errors.Is(err, stream.ErrNoDispatcher) {
+		if _, err := client.Dispatchers(t.Context()); !errors.Is(err, operator.ErrNoDispatcher) {
 			t.Errorf("without a dispatcher: %v", err)
 		}
 		handler := func(name string) events.OperatorHandler {
@@ -195,7 +196,7 @@ func TestOperatorAsksProcessesAndDispatchers(t *testing.T) {
 		var serving sync.WaitGroup
 		for _, id := range []string{"p1", "p2", "p3"} {
 			serving.Go(func() {
-				conn.ServeProcess(processes, func() events.ProcessState { return events.ProcessState{ID: id} }, func(error) {})
+				operator.ServeProcess(processes, conn, func() events.ProcessState { return events.ProcessState{ID: id} }, func(error) {})
 			})
 		}
 		<-time.After(time.Second)

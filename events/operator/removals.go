@@ -1,4 +1,4 @@
-package stream
+package operator
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // A registry answers operators about removed pushers, of which only its database knows. All
@@ -38,9 +39,9 @@ type removedRequest struct {
 // user, of all, that are older than the one with the id before, if that is not 0.
 type RemovalsFunc func(ctx context.Context, user events.UserID, before int64, limit int) ([]events.Removal, error)
 
-// ServeRemovals answers operators with list until ctx ends, as [Conn.ServeOperator] does.
-func (c *Conn) ServeRemovals(ctx context.Context, list RemovalsFunc, state func(error)) {
-	c.serveOperators(ctx, state, func(ctx context.Context, own *Conn) (end func(), err error) {
+// ServeRemovals answers operators with list until ctx ends, as [ServeDispatcher] does.
+func ServeRemovals(ctx context.Context, conn *stream.Conn, list RemovalsFunc, state func(error)) {
+	serve(ctx, conn, state, func(ctx context.Context, own *stream.Conn) (end func(), err error) {
 		s := &removalServer{list: list}
 		return s.end, s.register(ctx, own)
 	})
@@ -55,8 +56,8 @@ type removalServer struct {
 	ended bool
 }
 
-func (s *removalServer) register(ctx context.Context, own *Conn) error {
-	service, err := micro.AddService(own.nc, micro.Config{
+func (s *removalServer) register(ctx context.Context, own *stream.Conn) error {
+	service, err := micro.AddService(own.NATS(), micro.Config{
 		Name: registryService, Version: "1.0.0", Description: "What a registry knows of removed pushers.",
 	})
 	if err != nil {
@@ -80,7 +81,7 @@ func (s *removalServer) answer(ctx context.Context, req micro.Request) {
 		_ = req.Error("400", "decode request: "+err.Error(), nil)
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, operatorPatience)
+	ctx, cancel := context.WithTimeout(ctx, requestPatience)
 	defer cancel()
 	list, err := s.list(ctx, request.UserID, request.Before, min(max(request.Limit, 1), MaxRemovals))
 	if err != nil {
@@ -98,7 +99,7 @@ func (s *removalServer) end() {
 
 // Removals returns up to limit removals, newest first, of one user or, for an empty user, of
 // all, as a running registry knows them. The error wraps [ErrNoRegistry] if there is none.
-func (c *Conn) Removals(ctx context.Context, user events.UserID, limit int) (all []events.Removal, err error) {
+func (c *Client) Removals(ctx context.Context, user events.UserID, limit int) (all []events.Removal, err error) {
 	for before := int64(0); len(all) < limit; {
 		page, err := c.askRemovals(ctx, removedRequest{UserID: user, Limit: min(limit-len(all), MaxRemovals), Before: before})
 		if err != nil || len(page) == 0 {
@@ -109,14 +110,14 @@ func (c *Conn) Removals(ctx context.Context, user events.UserID, limit int) (all
 	return all, nil
 }
 
-func (c *Conn) askRemovals(ctx context.Context, request removedRequest) (page []events.Removal, err error) {
+func (c *Client) askRemovals(ctx context.Context, request removedRequest) (page []events.Removal, err error) {
 	raw, err := json.Marshal(request)
 	if err != nil {
 		return nil, fmt.Errorf("encode request: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, operatorPatience)
+	ctx, cancel := context.WithTimeout(ctx, requestPatience)
 	defer cancel()
-	msg, err := c.nc.RequestWithContext(ctx, removedSubject, raw)
+	msg, err := c.conn.NATS().RequestWithContext(ctx, removedSubject, raw)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, ErrNoRegistry

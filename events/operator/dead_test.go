@@ -1,4 +1,4 @@
-package stream_test
+package operator_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	"poked/events"
 	"poked/events/natstest"
+	"poked/events/operator"
 	"poked/events/stream"
 )
 
@@ -24,8 +25,8 @@ func bury(t *testing.T, conn *stream.Conn, letter events.DeadLetter) {
 	}
 }
 
-// dead runs a test with a connection that has joined the topology.
-func dead(t *testing.T, test func(t *testing.T, server *natstest.Server, conn *stream.Conn)) {
+// dead runs a test with a connection that has joined the topology, and a client over it.
+func dead(t *testing.T, test func(t *testing.T, server *natstest.Server, conn *stream.Conn, client *operator.Client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
@@ -35,14 +36,14 @@ func dead(t *testing.T, test func(t *testing.T, server *natstest.Server, conn *s
 		if err := conn.Join(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		test(t, server, conn)
+		test(t, server, conn, operator.NewClient(conn))
 	})
 }
 
-func seqs(t *testing.T, conn *stream.Conn, filter stream.DeadFilter) []uint64 {
+func seqs(t *testing.T, client *operator.Client, filter operator.DeadFilter) []uint64 {
 	t.Helper()
 	found := []uint64{}
-	for letter, err := range conn.DeadLetters(t.Context(), filter) {
+	for letter, err := range client.DeadLetters(t.Context(), filter) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,8 +53,8 @@ func seqs(t *testing.T, conn *stream.Conn, filter stream.DeadFilter) []uint64 {
 }
 
 func TestDeadLettersByFilter(t *testing.T) {
-	dead(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn) {
-		if got := seqs(t, conn, stream.DeadFilter{}); len(got) != 0 {
+	dead(t, func(t *testing.T, server *natstest.Server, conn *stream.Conn, client *operator.Client) {
+		if got := seqs(t, client, operator.DeadFilter{}); len(got) != 0 {
 			t.Errorf("an empty stream has %v", got)
 		}
 		began := time.Now()
@@ -73,25 +74,25 @@ func TestDeadLettersByFilter(t *testing.T) {
 		}
 		letter := func(n int) time.Time { return began.Add(time.Duration(n) * 2 * time.Minute) }
 		for name, tt := range map[string]struct {
-			filter stream.DeadFilter
+			filter operator.DeadFilter
 			want   []uint64
 		}{
-			"all":        {stream.DeadFilter{}, append(every(0, 1), 101)},
-			"user":       {stream.DeadFilter{User: "@u2:x"}, every(2, 5)},
-			"nobody":     {stream.DeadFilter{User: "@nobody:x"}, []uint64{}},
-			"room":       {stream.DeadFilter{Room: "!r3"}, every(3, 7)},
-			"reason":     {stream.DeadFilter{Reason: "bad_event"}, every(1, 2)},
-			"app":        {stream.DeadFilter{AppID: "app1"}, every(1, 3)},
-			"two":        {stream.DeadFilter{AppID: "app1", Reason: "expired"}, every(4, 6)}, // 4, 10, 16 …
-			"since":      {stream.DeadFilter{Since: letter(97)}, []uint64{98, 99, 100, 101}},
-			"too late":   {stream.DeadFilter{Since: letter(200)}, []uint64{}},
-			"until":      {stream.DeadFilter{Until: letter(1)}, []uint64{1, 2}},
-			"between":    {stream.DeadFilter{Since: letter(50), Until: letter(51).Add(time.Minute)}, []uint64{51, 52}},
-			"unreadable": {stream.DeadFilter{Reason: "unreadable"}, []uint64{101}},
-			"numbers":    {stream.DeadFilter{Seqs: []uint64{7, 3, 7, 1000}}, []uint64{3, 7}},
-			"number of":  {stream.DeadFilter{Seqs: []uint64{1, 2, 3}, User: "@u1:x"}, []uint64{2}},
+			"all":        {operator.DeadFilter{}, append(every(0, 1), 101)},
+			"user":       {operator.DeadFilter{User: "@u2:x"}, every(2, 5)},
+			"nobody":     {operator.DeadFilter{User: "@nobody:x"}, []uint64{}},
+			"room":       {operator.DeadFilter{Room: "!r3"}, every(3, 7)},
+			"reason":     {operator.DeadFilter{Reason: "bad_event"}, every(1, 2)},
+			"app":        {operator.DeadFilter{AppID: "app1"}, every(1, 3)},
+			"two":        {operator.DeadFilter{AppID: "app1", Reason: "expired"}, every(4, 6)}, // 4, 10, 16 …
+			"since":      {operator.DeadFilter{Since: letter(97)}, []uint64{98, 99, 100, 101}},
+			"too late":   {operator.DeadFilter{Since: letter(200)}, []uint64{}},
+			"until":      {operator.DeadFilter{Until: letter(1)}, []uint64{1, 2}},
+			"between":    {operator.DeadFilter{Since: letter(50), Until: letter(51).Add(time.Minute)}, []uint64{51, 52}},
+			"unreadable": {operator.DeadFilter{Reason: "unreadable"}, []uint64{101}},
+			"numbers":    {operator.DeadFilter{Seqs: []uint64{7, 3, 7, 1000}}, []uint64{3, 7}},
+			"number of":  {operator.DeadFilter{Seqs: []uint64{1, 2, 3}, User: "@u1:x"}, []uint64{2}},
 		} {
-			if got := seqs(t, conn, tt.filter); !slices.Equal(got, tt.want) {
+			if got := seqs(t, client, tt.filter); !slices.Equal(got, tt.want) {
 				t.Errorf("%s: %v, want %v", name, got, tt.want)
 			}
 			if got := tt.filter.Narrows(); got != (name != "all") {
@@ -104,12 +105,12 @@ func TestDeadLettersByFilter(t *testing.T) {
 // A letter that is stored again while the letters are read is not read again; otherwise
 // a retry of all letters would never end.
 func TestDeadLettersEndWhereTheyEndedAtTheBeginning(t *testing.T) {
-	dead(t, func(t *testing.T, _ *natstest.Server, conn *stream.Conn) {
+	dead(t, func(t *testing.T, _ *natstest.Server, conn *stream.Conn, client *operator.Client) {
 		for range 40 {
 			bury(t, conn, events.DeadLetter{Reason: "expired", At: time.Now()})
 		}
 		n := 0
-		for _, err := range conn.DeadLetters(t.Context(), stream.DeadFilter{}) {
+		for _, err := range client.DeadLetters(t.Context(), operator.DeadFilter{}) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,49 +124,36 @@ func TestDeadLettersEndWhereTheyEndedAtTheBeginning(t *testing.T) {
 
 // A message that cannot be parsed is found by the user and the room in its subject.
 func TestUnreadableMessageIsFoundByUser(t *testing.T) {
-	dead(t, func(t *testing.T, _ *natstest.Server, conn *stream.Conn) {
+	dead(t, func(t *testing.T, _ *natstest.Server, conn *stream.Conn, client *operator.Client) {
 		user, room := events.Token("@a:x"), events.Token("!r")
 		bury(t, conn, events.DeadLetter{Reason: "bad_message", At: time.Now(), Subject: "rejected." + user})
 		bury(t, conn, events.DeadLetter{Reason: "bad_message", At: time.Now(), Subject: "account." + user + ".logout"})
 		bury(t, conn, events.DeadLetter{Reason: "bad_event", At: time.Now(), Subject: "rooms.0." + room + ".event"})
-		if got := seqs(t, conn, stream.DeadFilter{User: "@a:x"}); !slices.Equal(got, []uint64{1, 2}) {
+		if got := seqs(t, client, operator.DeadFilter{User: "@a:x"}); !slices.Equal(got, []uint64{1, 2}) {
 			t.Errorf("by user: %v", got)
 		}
-		if got := seqs(t, conn, stream.DeadFilter{Room: "!r"}); !slices.Equal(got, []uint64{3}) {
+		if got := seqs(t, client, operator.DeadFilter{Room: "!r"}); !slices.Equal(got, []uint64{3}) {
 			t.Errorf("by room: %v", got)
 		}
 	})
 }
 
 func TestDropDead(t *testing.T) {
-	dead(t, func(t *testing.T, _ *natstest.Server, conn *stream.Conn) {
+	dead(t, func(t *testing.T, _ *natstest.Server, conn *stream.Conn, client *operator.Client) {
 		for range 3 {
 			bury(t, conn, events.DeadLetter{Reason: "expired", At: time.Now()})
 		}
-		if err := conn.DropDead(t.Context(), 2); err != nil {
+		if err := client.DropDead(t.Context(), 2); err != nil {
 			t.Error(err)
 		}
-		if got := seqs(t, conn, stream.DeadFilter{}); !slices.Equal(got, []uint64{1, 3}) {
+		if got := seqs(t, client, operator.DeadFilter{}); !slices.Equal(got, []uint64{1, 3}) {
 			t.Errorf("%v are left", got)
 		}
-		for what, do := range map[string]func(context.Context, uint64) error{"drop": conn.DropDead, "retry": conn.RetryDead} {
+		for what, do := range map[string]func(context.Context, uint64) error{"drop": client.DropDead, "retry": client.RetryDead} {
 			for _, seq := range []uint64{2, 99} {
-				if err := do(t.Context(), seq); !errors.Is(err, stream.ErrNoDeadLetter) {
+				if err := do(t.Context(), seq); !errors.Is(err, operator.ErrNoDeadLetter) {
 					t.Errorf("%s %d: %v", what, seq, err)
 				}
-			}
-		}
-	})
-}
-
-// Without a registry or a dispatcher there is no topology to join, and Join creates
-// none.
-func TestJoinCreatesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		conn := natstest.StartServer(t).Dial()
-		for range 2 {
-			if err := conn.Join(t.Context()); !errors.Is(err, stream.ErrNoStreams) {
-				t.Errorf("joined: %v", err)
 			}
 		}
 	})

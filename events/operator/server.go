@@ -1,4 +1,4 @@
-package stream
+package operator
 
 import (
 	"cmp"
@@ -13,20 +13,14 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"poked/events"
+	"poked/events/stream"
 	"poked/events/wait"
 )
 
-// Dispatchers answer operators as a NATS service ("micro"), so that the nats command finds
-// it too. Every running dispatcher is an instance of the service, with its own subjects:
+// Every running dispatcher is an instance of the service, with its own subjects:
 // poked.dispatcher.<worker>.<endpoint>.
-//
-//	client ── $SRV.PING.poked-dispatcher ──▶ all ──▶ which workers there are
-//	       └─ poked.dispatcher.<worker>.pushers {filter, after} ──▶ a page, and where the next begins
-//
-// A list is read in pages, one request after the other, so no message and no buffer grows
-// with the length of the list.
 const (
-	operatorService = "poked-dispatcher"
+	dispatcherService = "poked-dispatcher"
 
 	endpointPushers  = "pushers"
 	endpointGateways = "gateways"
@@ -34,14 +28,14 @@ const (
 	endpointSkip     = "skip"
 	endpointState    = "state"
 
-	// operatorWorker is the key of the worker's name in an instance's metadata.
-	operatorWorker = "worker"
-	// operatorPage is how many bytes of JSON end a page. The item that exceeds it has a
+	// workerKey is the key of the worker's name in an instance's metadata.
+	workerKey = "worker"
+	// fullPage is how many bytes of JSON end a page. The item that exceeds it has a
 	// few KiB, and NATS allows 1 MiB.
-	operatorPage = 512 << 10
+	fullPage = 512 << 10
 )
 
-func operatorSubject(worker, endpoint string) string {
+func dispatcherSubject(worker, endpoint string) string {
 	return "poked.dispatcher." + worker + "." + endpoint
 }
 
@@ -61,9 +55,9 @@ type listPage struct {
 	size       int
 }
 
-// operatorServer answers one request at a time, so that operators cost a dispatcher one
+// dispatcherServer answers one request at a time, so that operators cost a dispatcher one
 // processor at most.
-type operatorServer struct {
+type dispatcherServer struct {
 	worker  string
 	handler events.OperatorHandler
 
@@ -71,36 +65,36 @@ type operatorServer struct {
 	ended bool
 }
 
-// operatorPause is the pause between two attempts to serve operators.
-const operatorPause = 10 * time.Second
+// servePause is the pause between two attempts to serve operators.
+const servePause = 10 * time.Second
 
-// ServeOperator answers operators with handler until ctx ends, under the name of a
+// ServeDispatcher answers operators with handler until ctx ends, under the name of a
 // worker. It uses a connection of its own, so that a page never delays an acknowledgement
 // and closing the connection ends everything. Once it has returned, no function of
 // handler runs or will run. It calls state with nil when operators can ask, and with the
 // reason each time that NATS does not permit the service; then it tries again.
-func (c *Conn) ServeOperator(ctx context.Context, worker string, handler events.OperatorHandler, state func(error)) {
-	c.serveOperators(ctx, state, func(ctx context.Context, own *Conn) (end func(), err error) {
-		s := &operatorServer{worker: worker, handler: handler}
+func ServeDispatcher(ctx context.Context, conn *stream.Conn, worker string, handler events.OperatorHandler, state func(error)) {
+	serve(ctx, conn, state, func(ctx context.Context, own *stream.Conn) (end func(), err error) {
+		s := &dispatcherServer{worker: worker, handler: handler}
 		return s.end, s.register(ctx, own)
 	})
 }
 
-// serveOperators serves until ctx ends, as [Conn.ServeOperator] does. register adds a
-// service to a connection; after end no function of it runs or will run.
-func (c *Conn) serveOperators(ctx context.Context, state func(error), register func(ctx context.Context, own *Conn) (end func(), err error)) {
+// serve serves until ctx ends, as [ServeDispatcher] does. register adds a service to a
+// connection; after end no function of it runs or will run.
+func serve(ctx context.Context, conn *stream.Conn, state func(error), register func(ctx context.Context, own *stream.Conn) (end func(), err error)) {
 	for ctx.Err() == nil {
-		if err := c.serveOperatorsOnce(ctx, func() { state(nil) }, register); err != nil {
+		if err := serveOnce(ctx, conn, func() { state(nil) }, register); err != nil {
 			state(err)
-			_ = wait.For(ctx, operatorPause) // the loop asks whether ctx has ended
+			_ = wait.For(ctx, servePause) // the loop asks whether ctx has ended
 		}
 	}
 }
 
-// serveOperatorsOnce serves until ctx ends or NATS does not permit it. It calls up when
+// serveOnce serves until ctx ends or NATS does not permit it. It calls up when
 // operators can ask.
-func (c *Conn) serveOperatorsOnce(ctx context.Context, up func(), register func(ctx context.Context, own *Conn) (end func(), err error)) error {
-	own, err := c.Beside(ctx, "operator")
+func serveOnce(ctx context.Context, conn *stream.Conn, up func(), register func(ctx context.Context, own *stream.Conn) (end func(), err error)) error {
+	own, err := conn.Beside(ctx, "operator")
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // asked to stop while NATS was away
@@ -109,17 +103,17 @@ func (c *Conn) serveOperatorsOnce(ctx context.Context, up func(), register func(
 	}
 	end, err := register(ctx, own)
 	if err == nil {
-		err = own.untilDenied(ctx, up)
+		err = untilDenied(ctx, own, up)
 	}
 	end()
 	// Closing stops the service as well. Stopping it first would drain each of its
 	// subscriptions for nothing.
-	own.nc.Close()
+	own.NATS().Close()
 	return err
 }
 
 // end waits for a request that is being answered, and answers no other.
-func (s *operatorServer) end() {
+func (s *dispatcherServer) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true
@@ -131,7 +125,7 @@ const deniedCheck = 2 * time.Second
 // untilDenied returns nil when ctx ends, or an error when the server does not permit a
 // subscription, which it reports some time later. It calls up after the first check that
 // finds no error.
-func (c *Conn) untilDenied(ctx context.Context, up func()) error {
+func untilDenied(ctx context.Context, own *stream.Conn, up func()) error {
 	tick := time.NewTicker(deniedCheck)
 	defer tick.Stop()
 	for first := true; ; first = false {
@@ -140,7 +134,7 @@ func (c *Conn) untilDenied(ctx context.Context, up func()) error {
 			return nil
 		case <-tick.C:
 		}
-		if why := c.Denied(); strings.Contains(strings.ToLower(why), "subscription") {
+		if why := own.Denied(); strings.Contains(strings.ToLower(why), "subscription") {
 			return fmt.Errorf("serve operators: %s", why)
 		}
 		if first {
@@ -149,10 +143,10 @@ func (c *Conn) untilDenied(ctx context.Context, up func()) error {
 	}
 }
 
-func (s *operatorServer) register(ctx context.Context, own *Conn) error {
-	service, err := micro.AddService(own.nc, micro.Config{
-		Name: operatorService, Version: "1.0.0", Description: "What a dispatcher knows of pushers and gateways.",
-		Metadata: map[string]string{operatorWorker: s.worker}, QueueGroupDisabled: true,
+func (s *dispatcherServer) register(ctx context.Context, own *stream.Conn) error {
+	service, err := micro.AddService(own.NATS(), micro.Config{
+		Name: dispatcherService, Version: "1.0.0", Description: "What a dispatcher knows of pushers and gateways.",
+		Metadata: map[string]string{workerKey: s.worker}, QueueGroupDisabled: true,
 	})
 	if err != nil {
 		return fmt.Errorf("serve operators: %w", err)
@@ -161,7 +155,7 @@ func (s *operatorServer) register(ctx context.Context, own *Conn) error {
 		endpointPushers: s.pushers, endpointGateways: s.gateways, endpointRetry: s.retry, endpointSkip: s.skip, endpointState: s.state,
 	} {
 		handler := micro.ContextHandler(ctx, func(ctx context.Context, req micro.Request) { s.answer(ctx, req, answer) })
-		if err := service.AddEndpoint(endpoint, handler, micro.WithEndpointSubject(operatorSubject(s.worker, endpoint))); err != nil {
+		if err := service.AddEndpoint(endpoint, handler, micro.WithEndpointSubject(dispatcherSubject(s.worker, endpoint))); err != nil {
 			return fmt.Errorf("serve operators: %w", err)
 		}
 	}
@@ -169,7 +163,7 @@ func (s *operatorServer) register(ctx context.Context, own *Conn) error {
 }
 
 // answer answers one request. A client that does not receive the answer asks again.
-func (s *operatorServer) answer(ctx context.Context, req micro.Request, answer func(context.Context, []byte) (any, error)) {
+func (s *dispatcherServer) answer(ctx context.Context, req micro.Request, answer func(context.Context, []byte) (any, error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended || ctx.Err() != nil {
@@ -183,7 +177,7 @@ func (s *operatorServer) answer(ctx context.Context, req micro.Request, answer f
 	_ = req.RespondJSON(body)
 }
 
-func (s *operatorServer) pushers(ctx context.Context, raw []byte) (any, error) {
+func (s *dispatcherServer) pushers(ctx context.Context, raw []byte) (any, error) {
 	var request listRequest
 	if err := json.Unmarshal(raw, &request); err != nil {
 		return nil, fmt.Errorf("decode request: %w", err)
@@ -193,7 +187,7 @@ func (s *operatorServer) pushers(ctx context.Context, raw []byte) (any, error) {
 		if err := page.add(state); err != nil {
 			return nil, err
 		}
-		if page.LastPusher = place; page.size >= operatorPage {
+		if page.LastPusher = place; page.size >= fullPage {
 			page.More = true
 			break
 		}
@@ -201,7 +195,7 @@ func (s *operatorServer) pushers(ctx context.Context, raw []byte) (any, error) {
 	return page, ctx.Err() // an incomplete page must not be sent
 }
 
-func (s *operatorServer) gateways(_ context.Context, raw []byte) (any, error) {
+func (s *dispatcherServer) gateways(_ context.Context, raw []byte) (any, error) {
 	var request listRequest
 	if err := json.Unmarshal(raw, &request); err != nil {
 		return nil, fmt.Errorf("decode request: %w", err)
@@ -217,7 +211,7 @@ func (s *operatorServer) gateways(_ context.Context, raw []byte) (any, error) {
 		if err := page.add(states[i]); err != nil {
 			return nil, err
 		}
-		if page.LastOrigin = states[i].Origin; page.size >= operatorPage {
+		if page.LastOrigin = states[i].Origin; page.size >= fullPage {
 			page.More = true
 			break
 		}
@@ -225,9 +219,9 @@ func (s *operatorServer) gateways(_ context.Context, raw []byte) (any, error) {
 	return page, nil
 }
 
-func (s *operatorServer) state(context.Context, []byte) (any, error) { return s.handler.State(), nil }
+func (s *dispatcherServer) state(context.Context, []byte) (any, error) { return s.handler.State(), nil }
 
-func (s *operatorServer) retry(ctx context.Context, raw []byte) (any, error) {
+func (s *dispatcherServer) retry(ctx context.Context, raw []byte) (any, error) {
 	var request listRequest
 	if err := json.Unmarshal(raw, &request); err != nil {
 		return nil, fmt.Errorf("decode request: %w", err)
@@ -235,7 +229,7 @@ func (s *operatorServer) retry(ctx context.Context, raw []byte) (any, error) {
 	return s.handler.Retry(ctx, request.Filter), nil
 }
 
-func (s *operatorServer) skip(ctx context.Context, raw []byte) (any, error) {
+func (s *dispatcherServer) skip(ctx context.Context, raw []byte) (any, error) {
 	var request listRequest
 	if err := json.Unmarshal(raw, &request); err != nil {
 		return nil, fmt.Errorf("decode request: %w", err)

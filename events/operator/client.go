@@ -1,4 +1,4 @@
-package stream
+package operator
 
 import (
 	"context"
@@ -7,44 +7,56 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"poked/events"
+	"poked/events/stream"
 	"poked/events/wait"
 )
 
 const (
-	// dispatcherPatience is how long the first dispatcher may take to answer a ping.
-	dispatcherPatience = 2 * time.Second
-	// dispatcherStall is how long each further dispatcher may take after the one before.
-	dispatcherStall = 300 * time.Millisecond
-	// operatorPatience is the limit of one request to a dispatcher.
-	operatorPatience = 10 * time.Second
+	// firstPatience is how long the first process may take to answer all that are asked.
+	firstPatience = 2 * time.Second
+	// nextPatience is how long each further one may take after the one before.
+	nextPatience = 300 * time.Millisecond
+	// requestPatience is the limit of one request to a dispatcher or registry.
+	requestPatience = 10 * time.Second
 )
 
 // ErrNoDispatcher means that no running dispatcher can be reached.
-var ErrNoDispatcher = fmt.Errorf("no dispatcher answered within %s: is one running and connected to this NATS?", dispatcherPatience)
+var ErrNoDispatcher = fmt.Errorf("no dispatcher answered within %s: is one running and connected to this NATS?", firstPatience)
+
+// Client asks running processes, and reads and changes the stream DEAD. It is safe for concurrent
+// use.
+type Client struct {
+	conn *stream.Conn
+}
+
+// NewClient returns a client over conn. The methods for dead letters need one that has joined
+// the streams ([stream.Conn.Join]); the others ask over NATS alone.
+func NewClient(conn *stream.Conn) *Client { return &Client{conn: conn} }
 
 // Pushers yields what the running dispatchers know of the pushers that filter admits. It
 // omits pushers without a delivery since their dispatcher began, unless the filter names
 // the user. It ends with the first error, such as [ErrNoDispatcher].
-func (c *Conn) Pushers(ctx context.Context, filter events.PusherFilter) iter.Seq2[events.PusherState, error] {
+func (c *Client) Pushers(ctx context.Context, filter events.PusherFilter) iter.Seq2[events.PusherState, error] {
 	return list[events.PusherState](ctx, c, endpointPushers, listRequest{Filter: filter})
 }
 
 // Gateways yields what the running dispatchers know of push gateways, under the same
 // terms. An origin is yielded once for each dispatcher that uses it: each has its own
 // concurrency limit and circuit breaker there.
-func (c *Conn) Gateways(ctx context.Context) iter.Seq2[events.GatewayState, error] {
+func (c *Client) Gateways(ctx context.Context) iter.Seq2[events.GatewayState, error] {
 	return list[events.GatewayState](ctx, c, endpointGateways, listRequest{})
 }
 
 // RetryPushers retries the lagging pushers that filter admits now, whatever their
 // backoff. A gateway's Retry-After is still honoured.
-func (c *Conn) RetryPushers(ctx context.Context, filter events.PusherFilter) (n events.RetriedPushers, err error) {
+func (c *Client) RetryPushers(ctx context.Context, filter events.PusherFilter) (n events.RetriedPushers, err error) {
 	workers, err := c.dispatchers(ctx)
 	for _, worker := range workers {
 		var answer events.RetriedPushers
@@ -58,7 +70,7 @@ func (c *Conn) RetryPushers(ctx context.Context, filter events.PusherFilter) (n 
 
 // SkipPushers puts aside the poke at which each lagging pusher is stuck that filter admits:
 // it becomes a dead letter, and the pusher goes on with what comes after it.
-func (c *Conn) SkipPushers(ctx context.Context, filter events.PusherFilter) (n events.SkippedPushers, err error) {
+func (c *Client) SkipPushers(ctx context.Context, filter events.PusherFilter) (n events.SkippedPushers, err error) {
 	workers, err := c.dispatchers(ctx)
 	for _, worker := range workers {
 		var answer events.SkippedPushers
@@ -70,8 +82,31 @@ func (c *Conn) SkipPushers(ctx context.Context, filter events.PusherFilter) (n e
 	return n, err
 }
 
+// Dispatchers returns what the running dispatchers report about their work as a whole, in the
+// order of their names. The error, such as [ErrNoDispatcher], is about those that did not
+// answer; the others are returned with it.
+func (c *Client) Dispatchers(ctx context.Context) ([]events.DispatcherState, error) {
+	workers, err := c.dispatchers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	states, errs := make([]events.DispatcherState, len(workers)), make([]error, len(workers))
+	var asking sync.WaitGroup
+	for i, worker := range workers {
+		asking.Go(func() { errs[i] = c.ask(ctx, worker, endpointState, listRequest{}, &states[i]) })
+	}
+	asking.Wait()
+	var answered []events.DispatcherState
+	for i := range states {
+		if errs[i] == nil {
+			answered = append(answered, states[i])
+		}
+	}
+	return answered, errors.Join(errs...)
+}
+
 // list reads one page after the other from every dispatcher.
-func list[T any](ctx context.Context, c *Conn, endpoint string, request listRequest) iter.Seq2[T, error] {
+func list[T any](ctx context.Context, c *Client, endpoint string, request listRequest) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		workers, err := c.dispatchers(ctx)
@@ -89,7 +124,7 @@ func list[T any](ctx context.Context, c *Conn, endpoint string, request listRequ
 	}
 }
 
-func listFrom[T any](ctx context.Context, c *Conn, worker, endpoint string, request listRequest) iter.Seq2[T, error] {
+func listFrom[T any](ctx context.Context, c *Client, worker, endpoint string, request listRequest) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for page := (listPage{More: true}); page.More; {
 			request.AfterPusher, request.AfterOrigin = page.LastPusher, page.LastOrigin
@@ -115,14 +150,14 @@ func listFrom[T any](ctx context.Context, c *Conn, worker, endpoint string, requ
 }
 
 // ask sends one request to one dispatcher and decodes the answer.
-func (c *Conn) ask(ctx context.Context, worker, endpoint string, request, answer any) error {
+func (c *Client) ask(ctx context.Context, worker, endpoint string, request, answer any) error {
 	raw, err := json.Marshal(request)
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, operatorPatience)
+	ctx, cancel := context.WithTimeout(ctx, requestPatience)
 	defer cancel()
-	msg, err := c.nc.RequestWithContext(ctx, operatorSubject(worker, endpoint), raw)
+	msg, err := c.conn.NATS().RequestWithContext(ctx, dispatcherSubject(worker, endpoint), raw)
 	if err != nil {
 		return fmt.Errorf("ask dispatcher %s: %w", worker, err)
 	}
@@ -136,17 +171,17 @@ func (c *Conn) ask(ctx context.Context, worker, endpoint string, request, answer
 }
 
 // dispatchers returns the names of the running dispatchers, in order.
-func (c *Conn) dispatchers(ctx context.Context) ([]string, error) {
-	subject, err := micro.ControlSubject(micro.PingVerb, operatorService, "")
+func (c *Client) dispatchers(ctx context.Context) ([]string, error) {
+	subject, err := micro.ControlSubject(micro.PingVerb, dispatcherService, "")
 	if err != nil {
 		return nil, fmt.Errorf("look for dispatchers: %w", err)
 	}
-	sub, err := c.nc.SubscribeSync(nats.NewInbox())
+	sub, err := c.conn.NATS().SubscribeSync(nats.NewInbox())
 	if err != nil {
 		return nil, fmt.Errorf("look for dispatchers: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only on a connection that is closed
-	deadline := time.Now().Add(dispatcherPatience)
+	deadline := time.Now().Add(firstPatience)
 	for time.Now().Before(deadline) {
 		workers, err := c.ping(ctx, subject, sub, deadline)
 		if err != nil || len(workers) > 0 {
@@ -159,15 +194,15 @@ func (c *Conn) dispatchers(ctx context.Context) ([]string, error) {
 // ping asks once which dispatchers are running, and collects the answers until no more
 // arrive. A dispatcher that is starting may not answer yet, so the caller repeats a ping
 // without answers.
-func (c *Conn) ping(ctx context.Context, subject string, sub *nats.Subscription, deadline time.Time) (workers []string, err error) {
+func (c *Client) ping(ctx context.Context, subject string, sub *nats.Subscription, deadline time.Time) (workers []string, err error) {
 	answers, err := c.gather(ctx, subject, sub, deadline)
 	if err != nil {
 		return nil, fmt.Errorf("look for dispatchers: %w", err)
 	}
 	for _, msg := range answers {
 		var pong micro.Ping
-		if err := json.Unmarshal(msg.Data, &pong); err == nil && pong.Metadata[operatorWorker] != "" {
-			workers = append(workers, pong.Metadata[operatorWorker])
+		if err := json.Unmarshal(msg.Data, &pong); err == nil && pong.Metadata[workerKey] != "" {
+			workers = append(workers, pong.Metadata[workerKey])
 		}
 	}
 	slices.Sort(workers)
@@ -177,12 +212,12 @@ func (c *Conn) ping(ctx context.Context, subject string, sub *nats.Subscription,
 // gather asks everybody who listens to a subject, and collects the answers until the first has
 // not come by the deadline, or no further one comes. If nobody listens it waits for a moment
 // and returns none.
-func (c *Conn) gather(ctx context.Context, subject string, sub *nats.Subscription, deadline time.Time) (answers []*nats.Msg, err error) {
-	if err := c.nc.PublishRequest(subject, sub.Subject, nil); err != nil {
+func (c *Client) gather(ctx context.Context, subject string, sub *nats.Subscription, deadline time.Time) (answers []*nats.Msg, err error) {
+	if err := c.conn.NATS().PublishRequest(subject, sub.Subject, nil); err != nil {
 		return nil, err
 	}
 	for {
-		until := time.Now().Add(dispatcherStall)
+		until := time.Now().Add(nextPatience)
 		if len(answers) == 0 {
 			until = deadline
 		}
@@ -193,7 +228,7 @@ func (c *Conn) gather(ctx context.Context, subject string, sub *nats.Subscriptio
 		case errors.Is(err, context.DeadlineExceeded):
 			return answers, nil
 		case errors.Is(err, nats.ErrNoResponders):
-			_ = wait.For(ctx, dispatcherStall) // what follows looks at ctx
+			_ = wait.For(ctx, nextPatience) // what follows looks at ctx
 			return nil, nil
 		case err != nil:
 			return nil, err

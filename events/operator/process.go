@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,47 +24,13 @@ const (
 // ServeProcess answers operators with describe until ctx ends, as [ServeDispatcher] does.
 // describe may be called at any time until ServeProcess returns.
 func ServeProcess(ctx context.Context, conn *stream.Conn, describe func() events.ProcessState, state func(error)) {
-	serve(ctx, conn, state, func(ctx context.Context, own *stream.Conn) (end func(), err error) {
-		s := &processServer{describe: describe}
-		return s.end, s.register(ctx, own)
-	})
-}
-
-// processServer answers one request at a time.
-type processServer struct {
-	describe func() events.ProcessState
-
-	mu    sync.Mutex
-	ended bool
-}
-
-func (s *processServer) register(ctx context.Context, own *stream.Conn) error {
-	service, err := micro.AddService(own.NATS(), micro.Config{
-		Name: processService, Version: "1.0.0", Description: "What a process of poked is and does.", QueueGroupDisabled: true,
-	})
-	if err != nil {
-		return fmt.Errorf("serve operators: %w", err)
+	s := service{
+		config: micro.Config{Name: processService, Version: "1.0.0", Description: "What a process of poked is and does.", QueueGroupDisabled: true},
+		endpoints: []endpoint{{endpointProcess, processSubject, func(_ context.Context, req micro.Request) {
+			_ = req.RespondJSON(describe()) // a client that does not receive the answer asks again
+		}}},
 	}
-	handler := micro.ContextHandler(ctx, s.answer)
-	if err := service.AddEndpoint(endpointProcess, handler, micro.WithEndpointSubject(processSubject)); err != nil {
-		return fmt.Errorf("serve operators: %w", err)
-	}
-	return nil
-}
-
-func (s *processServer) answer(ctx context.Context, req micro.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended || ctx.Err() != nil {
-		return
-	}
-	_ = req.RespondJSON(s.describe())
-}
-
-func (s *processServer) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ended = true
+	s.serve(ctx, conn, state)
 }
 
 // Processes returns what the running processes report about themselves, in any order. It waits

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -41,41 +40,16 @@ type RemovalsFunc func(ctx context.Context, user events.UserID, before int64, li
 
 // ServeRemovals answers operators with list until ctx ends, as [ServeDispatcher] does.
 func ServeRemovals(ctx context.Context, conn *stream.Conn, list RemovalsFunc, state func(error)) {
-	serve(ctx, conn, state, func(ctx context.Context, own *stream.Conn) (end func(), err error) {
-		s := &removalServer{list: list}
-		return s.end, s.register(ctx, own)
-	})
+	s := service{
+		config: micro.Config{Name: registryService, Version: "1.0.0", Description: "What a registry knows of removed pushers."},
+		endpoints: []endpoint{{endpointRemoved, removedSubject, func(ctx context.Context, req micro.Request) {
+			answerRemovals(ctx, req, list)
+		}}},
+	}
+	s.serve(ctx, conn, state)
 }
 
-// removalServer answers one request at a time, so that operators take one connection to the
-// database at most.
-type removalServer struct {
-	list RemovalsFunc
-
-	mu    sync.Mutex
-	ended bool
-}
-
-func (s *removalServer) register(ctx context.Context, own *stream.Conn) error {
-	service, err := micro.AddService(own.NATS(), micro.Config{
-		Name: registryService, Version: "1.0.0", Description: "What a registry knows of removed pushers.",
-	})
-	if err != nil {
-		return fmt.Errorf("serve operators: %w", err)
-	}
-	handler := micro.ContextHandler(ctx, s.answer)
-	if err := service.AddEndpoint(endpointRemoved, handler, micro.WithEndpointSubject(removedSubject)); err != nil {
-		return fmt.Errorf("serve operators: %w", err)
-	}
-	return nil
-}
-
-func (s *removalServer) answer(ctx context.Context, req micro.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended || ctx.Err() != nil {
-		return
-	}
+func answerRemovals(ctx context.Context, req micro.Request, list RemovalsFunc) {
 	var request removedRequest
 	if err := json.Unmarshal(req.Data(), &request); err != nil {
 		_ = req.Error("400", "decode request: "+err.Error(), nil)
@@ -83,18 +57,12 @@ func (s *removalServer) answer(ctx context.Context, req micro.Request) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestPatience)
 	defer cancel()
-	list, err := s.list(ctx, request.UserID, request.Before, min(max(request.Limit, 1), MaxRemovals))
+	removals, err := list(ctx, request.UserID, request.Before, min(max(request.Limit, 1), MaxRemovals))
 	if err != nil {
 		_ = req.Error("500", err.Error(), nil)
 		return
 	}
-	_ = req.RespondJSON(list)
-}
-
-func (s *removalServer) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ended = true
+	_ = req.RespondJSON(removals)
 }
 
 // Removals returns up to limit removals, newest first, of one user or, for an empty user, of

@@ -60,7 +60,7 @@ func (c *Client) RetryPushers(ctx context.Context, filter events.PusherFilter) (
 	workers, err := c.dispatchers(ctx)
 	for _, worker := range workers {
 		var answer events.RetriedPushers
-		if err := c.ask(ctx, worker, endpointRetry, listRequest{Filter: filter}, &answer); err != nil {
+		if err := c.askDispatcher(ctx, worker, endpointRetry, listRequest{Filter: filter}, &answer); err != nil {
 			return n, err
 		}
 		n.Pushers, n.Retried = n.Pushers+answer.Pushers, n.Retried+answer.Retried
@@ -74,7 +74,7 @@ func (c *Client) SkipPushers(ctx context.Context, filter events.PusherFilter) (n
 	workers, err := c.dispatchers(ctx)
 	for _, worker := range workers {
 		var answer events.SkippedPushers
-		if err := c.ask(ctx, worker, endpointSkip, listRequest{Filter: filter}, &answer); err != nil {
+		if err := c.askDispatcher(ctx, worker, endpointSkip, listRequest{Filter: filter}, &answer); err != nil {
 			return n, err
 		}
 		n.Pushers, n.Skipped = n.Pushers+answer.Pushers, n.Skipped+answer.Skipped
@@ -93,7 +93,7 @@ func (c *Client) Dispatchers(ctx context.Context) ([]events.DispatcherState, err
 	states, errs := make([]events.DispatcherState, len(workers)), make([]error, len(workers))
 	var asking sync.WaitGroup
 	for i, worker := range workers {
-		asking.Go(func() { errs[i] = c.ask(ctx, worker, endpointState, listRequest{}, &states[i]) })
+		asking.Go(func() { errs[i] = c.askDispatcher(ctx, worker, endpointState, listRequest{}, &states[i]) })
 	}
 	asking.Wait()
 	var answered []events.DispatcherState
@@ -129,7 +129,7 @@ func listFrom[T any](ctx context.Context, c *Client, worker, endpoint string, re
 		for page := (listPage{More: true}); page.More; {
 			request.AfterPusher, request.AfterOrigin = page.LastPusher, page.LastOrigin
 			page = listPage{}
-			err := c.ask(ctx, worker, endpoint, request, &page)
+			err := c.askDispatcher(ctx, worker, endpoint, request, &page)
 			for _, raw := range page.Items {
 				var item T
 				if err := json.Unmarshal(raw, &item); err != nil {
@@ -149,23 +149,28 @@ func listFrom[T any](ctx context.Context, c *Client, worker, endpoint string, re
 	}
 }
 
-// ask sends one request to one dispatcher and decodes the answer.
-func (c *Client) ask(ctx context.Context, worker, endpoint string, request, answer any) error {
+// askDispatcher sends one request to one dispatcher and decodes the answer.
+func (c *Client) askDispatcher(ctx context.Context, worker, endpoint string, request listRequest, answer any) error {
+	return c.ask(ctx, "dispatcher "+worker, dispatcherSubject(worker, endpoint), request, answer)
+}
+
+// ask sends one request on a subject and decodes the answer. Errors name who is asked.
+func (c *Client) ask(ctx context.Context, who, subject string, request, answer any) error {
 	raw, err := json.Marshal(request)
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestPatience)
 	defer cancel()
-	msg, err := c.conn.NATS().RequestWithContext(ctx, dispatcherSubject(worker, endpoint), raw)
+	msg, err := c.conn.NATS().RequestWithContext(ctx, subject, raw)
 	if err != nil {
-		return fmt.Errorf("ask dispatcher %s: %w", worker, err)
+		return fmt.Errorf("ask %s: %w", who, err)
 	}
 	if reason := msg.Header.Get(micro.ErrorHeader); reason != "" {
-		return fmt.Errorf("ask dispatcher %s: %s", worker, reason)
+		return fmt.Errorf("ask %s: %s", who, reason)
 	}
 	if err := json.Unmarshal(msg.Data, answer); err != nil {
-		return fmt.Errorf("decode answer of dispatcher %s: %w", worker, err)
+		return fmt.Errorf("decode answer of %s: %w", who, err)
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -19,10 +18,10 @@ const (
 	registryService = "poked-registry"
 	removedSubject  = "poked.registry.removed"
 	endpointRemoved = "removed"
-
-	// MaxRemovals is how many removals one request returns at most: they fit in a message.
-	MaxRemovals = 500
 )
+
+// MaxRemovals is how many removals one request returns at most: they fit in a message.
+const MaxRemovals = 500
 
 // ErrNoRegistry means that no running registry can be reached.
 var ErrNoRegistry = errors.New("no registry answers: is one running and connected to this NATS?")
@@ -69,34 +68,15 @@ func answerRemovals(ctx context.Context, req micro.Request, list RemovalsFunc) {
 // all, as a running registry knows them. The error wraps [ErrNoRegistry] if there is none.
 func (c *Client) Removals(ctx context.Context, user events.UserID, limit int) (all []events.Removal, err error) {
 	for before := int64(0); len(all) < limit; {
-		page, err := c.askRemovals(ctx, removedRequest{UserID: user, Limit: min(limit-len(all), MaxRemovals), Before: before})
+		var page []events.Removal
+		err := c.ask(ctx, "registry", removedSubject, removedRequest{UserID: user, Limit: min(limit-len(all), MaxRemovals), Before: before}, &page)
+		if errors.Is(err, nats.ErrNoResponders) {
+			err = ErrNoRegistry
+		}
 		if err != nil || len(page) == 0 {
 			return all, err
 		}
 		all, before = append(all, page...), page[len(page)-1].ID
 	}
 	return all, nil
-}
-
-func (c *Client) askRemovals(ctx context.Context, request removedRequest) (page []events.Removal, err error) {
-	raw, err := json.Marshal(request)
-	if err != nil {
-		return nil, fmt.Errorf("encode request: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, requestPatience)
-	defer cancel()
-	msg, err := c.conn.NATS().RequestWithContext(ctx, removedSubject, raw)
-	switch {
-	case errors.Is(err, nats.ErrNoResponders):
-		return nil, ErrNoRegistry
-	case err != nil:
-		return nil, fmt.Errorf("ask registry: %w", err)
-	}
-	if reason := msg.Header.Get(micro.ErrorHeader); reason != "" {
-		return nil, fmt.Errorf("ask registry: %s", reason)
-	}
-	if err := json.Unmarshal(msg.Data, &page); err != nil {
-		return nil, fmt.Errorf("decode answer of registry: %w", err)
-	}
-	return page, nil
 }

@@ -47,7 +47,7 @@ func (d *DB) Hold(ctx context.Context, name string) (held context.Context, relea
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 		defer cancel()
 		if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock(hashtextextended($1, 0))", name); err != nil {
-			discard(conn) // the server releases it with the connection
+			discard(conn) // the server releases it once it sees that the connection is closed
 			return
 		}
 		_ = conn.Close() // returns it to the pool
@@ -72,6 +72,15 @@ func discard(conn *sqlx.Conn) {
 	_ = conn.Close()
 }
 
+// quit releases the names that a connection holds and closes it. Whoever wants them next has
+// them at once: a server sees only after a while that a connection was closed.
+func quit(ctx context.Context, conn *sqlx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leadPing)
+	defer cancel()
+	_, _ = conn.ExecContext(ctx, "SELECT pg_advisory_unlock_all()") // if that fails, the server sees it later
+	discard(conn)
+}
+
 // Lead calls lead while this process, and no other, holds the name, and ends the context
 // of lead once that is no longer certain. It returns when ctx ends, or with the error of
 // lead. A process that no longer runs is followed by another within seconds, one that is
@@ -93,7 +102,7 @@ func (d *DB) Lead(ctx context.Context, name string, lead func(context.Context) e
 		lost := leading.Err() != nil && ctx.Err() == nil
 		stop()
 		pinger.Wait()
-		discard(conn)
+		quit(ctx, conn)
 		if err != nil && !lost {
 			return err
 		}
@@ -111,7 +120,7 @@ func (d *DB) Alone(ctx context.Context, name string, do func(context.Context) er
 	if err != nil || conn == nil {
 		return false, asAway(err)
 	}
-	defer discard(conn)
+	defer quit(ctx, conn)
 	running, stop := context.WithCancel(ctx)
 	var pinger sync.WaitGroup
 	pinger.Go(func() { ping(running, conn) })
@@ -134,10 +143,11 @@ func (d *DB) try(ctx context.Context, query, name string) (*sqlx.Conn, error) {
 	return conn, nil
 }
 
-// ping returns when the connection is lost or ctx ends.
+// ping returns when the connection is lost, and soon after ctx ended. It does not break off a
+// ping that is under way: pgx would close the connection.
 func ping(ctx context.Context, conn *sqlx.Conn) {
 	for wait.For(ctx, leadPing) == nil {
-		bounded, cancel := context.WithTimeout(ctx, leadPing)
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), leadPing)
 		err := conn.PingContext(bounded)
 		cancel()
 		if err != nil {
@@ -174,19 +184,18 @@ func (d *DB) appear(ctx context.Context, exclusive bool) (*presence, error) {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	p := &presence{stop: stop}
 	p.runner.Go(func() {
-		for running.Err() == nil {
-			if conn == nil {
-				conn, _ = d.try(running, query, inUse) // it is tried until it works
+		for {
+			if conn != nil {
+				ping(running, conn)
+				quit(ctx, conn)
 			}
-			if conn == nil {
+			if running.Err() != nil {
+				return
+			}
+			if conn, _ = d.try(running, query, inUse); conn == nil { // it is tried until it works
 				_ = wait.For(running, leadPause) // the loop checks running
-				continue
 			}
-			ping(running, conn)
-			discard(conn)
-			conn = nil
 		}
-		discard(conn)
 	})
 	return p, nil
 }

@@ -13,6 +13,7 @@ import (
 	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/partition"
+	"poked/events/roomstore"
 	"poked/events/wait"
 	"poked/events/webpush"
 )
@@ -49,7 +50,7 @@ func (d *Dispatcher) open(lease *partition.Lease) *delivery {
 	all.gates.LimitPayloads(d.payloads)
 	all.gates.RetireAfter(d.cfg.RetireAfter)
 	all.matching = match.Config{
-		Conn: d.conn, Directory: all.dir, Lease: lease, Counts: &d.matched, Owned: &d.partitions,
+		Conn: d.conn, Rooms: roomstore.New(d.conn), Directory: all.dir, Lease: lease, Counts: &d.matched, Owned: &d.partitions,
 		Unstored: match.NewUnstored(), EveryReceipt: d.cfg.DelayIfActive > 0, Rings: d.cfg.Rings, Avatars: d.cfg.RoomAvatars, OpenRooms: d.cfg.OpenRooms,
 		Spans: d.spans, Log: d.log,
 	}

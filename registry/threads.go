@@ -6,6 +6,7 @@ import (
 	"poked/events/homeserver"
 	"poked/events/publish"
 	"poked/events/pushrule"
+	"poked/events/roomstore"
 	"poked/events/stream"
 )
 
@@ -13,7 +14,7 @@ import (
 // it was there, or while it was away (MSC4306, and the list of MSC4308). A list may be older than what a
 // client sends meanwhile and reports.go publishes; the next one mends that.
 type threads struct {
-	conn      *stream.Conn
+	rooms     *roomstore.Store
 	publisher *publish.Publisher
 }
 
@@ -22,7 +23,7 @@ func newThreads(offers pushrule.Offers, conn *stream.Conn) *threads {
 	if offers&pushrule.MSC4306 == 0 {
 		return nil
 	}
-	return &threads{conn, publish.NewPublisher(conn)}
+	return &threads{roomstore.New(conn), publish.NewPublisher(conn)}
 }
 
 // takeThreads fetches to which threads a user is subscribed, and publishes what the room's state does
@@ -40,7 +41,7 @@ func (u *upstream) takeThreads(ctx context.Context, account homeserver.Account) 
 	if err != nil {
 		return err //nolint:wrapcheck // it names what was asked
 	}
-	news, err := u.threads.conn.NewThreadSubscriptions(ctx, all)
+	news, err := u.threads.rooms.NewThreadSubscriptions(ctx, all)
 	for i := 0; i < len(news) && err == nil; i++ {
 		err = u.threads.publisher.ThreadSubscription(ctx, news[i])
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"poked/events"
-	"poked/events/stream"
+	"poked/events/roomstore"
 )
 
 const (
@@ -32,7 +32,7 @@ const (
 // one that never existed costs a second reading. The goroutine of searches fills the
 // archive, and the follower's goroutine asks it.
 type archive struct {
-	conn *stream.Conn
+	store *roomstore.Store
 
 	mu    sync.Mutex
 	rooms *simplelru.LRU[events.RoomID, *pastRoom]
@@ -49,8 +49,8 @@ type pastRoom struct {
 	roots      roots
 }
 
-func newArchive(conn *stream.Conn) (*archive, error) {
-	a := &archive{conn: conn, share: archiveLimit}
+func newArchive(store *roomstore.Store) (*archive, error) {
+	a := &archive{store: store, share: archiveLimit}
 	var err error
 	a.rooms, err = simplelru.NewLRU(archiveRooms, func(_ events.RoomID, p *pastRoom) { a.size -= len(p.marks) })
 	if err != nil {
@@ -160,13 +160,13 @@ func (a *archive) learn(ctx context.Context, room events.RoomID, before uint64, 
 	p := a.open(room, before)
 	recent := p.from == p.upTo && !p.whole
 	if p.upTo < before {
-		log := a.conn.RoomLog(ctx, room, p.upTo)
+		log := a.store.Log(ctx, room, p.upTo)
 		if err := a.read(room, p, log, before, func(uint64) { p.upTo = before }); err != nil || found(p) {
 			return err
 		}
 	}
 	if recent {
-		log := a.conn.RoomLogSince(ctx, room, time.Now().Add(-archiveRecent))
+		log := a.store.LogSince(ctx, room, time.Now().Add(-archiveRecent))
 		err := a.read(room, p, log, p.from, func(first uint64) { p.from = min(p.from, first) })
 		if err != nil || found(p) {
 			return err
@@ -175,12 +175,12 @@ func (a *archive) learn(ctx context.Context, room events.RoomID, before uint64, 
 	if p.whole {
 		return nil
 	}
-	return a.read(room, p, a.conn.RoomLog(ctx, room, 1), p.from, func(uint64) { p.whole = true })
+	return a.read(room, p, a.store.Log(ctx, room, 1), p.from, func(uint64) { p.whole = true })
 }
 
 // read adds the part of a room's log that ends before a sequence. It calls known with the
 // part's first sequence, or before if it is empty, to record what is known with it.
-func (a *archive) read(room events.RoomID, p *pastRoom, log iter.Seq2[stream.LoggedEvent, error], before uint64, known func(first uint64)) error {
+func (a *archive) read(room events.RoomID, p *pastRoom, log iter.Seq2[roomstore.LoggedEvent, error], before uint64, known func(first uint64)) error {
 	var marks []mark
 	roots := slices.Clone(p.roots)
 	threads := map[uint64]uint16{} // of the events of this part

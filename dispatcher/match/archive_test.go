@@ -9,6 +9,7 @@ import (
 	"poked/events"
 	"poked/events/natstest"
 	"poked/events/publish"
+	"poked/events/roomstore"
 	"poked/events/stream"
 )
 
@@ -24,7 +25,7 @@ func TestArchiveFindsEveryEvent(t *testing.T) {
 			}
 			publishAll(t, conn, fmt.Sprintf(`{"event_id":"$%d","room_id":"!r","type":"m.room.message","sender":"@a:x","content":{}}`, i))
 		}
-		archive, err := newArchive(conn)
+		archive, err := newArchive(roomstore.New(conn))
 		if err != nil {
 			t.Fatal(err)
 		}

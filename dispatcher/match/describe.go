@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/roomstore"
 	"poked/events/stream"
 )
 
@@ -47,8 +48,8 @@ type LogMark struct {
 
 // Describe returns what poked knows of a room. It reads what ROOMS holds of the room.
 func Describe(ctx context.Context, conn *stream.Conn, id events.RoomID) (*Description, error) {
-	d := &Description{RoomID: id, Members: []Member{}}
-	for logged, err := range conn.RoomLog(ctx, id, 1) {
+	d, store := &Description{RoomID: id, Members: []Member{}}, roomstore.New(conn)
+	for logged, err := range store.Log(ctx, id, 1) {
 		if err != nil {
 			return nil, fmt.Errorf("read the room: %w", err)
 		}
@@ -64,7 +65,7 @@ func Describe(ctx context.Context, conn *stream.Conn, id events.RoomID) (*Descri
 	if err != nil {
 		return nil, fmt.Errorf("read the room: %w", err)
 	}
-	rooms, err := newRooms(conn, 1, 0)
+	rooms, err := newRooms(store, 1, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"poked/events"
 	"poked/events/pushgateway"
 	"poked/events/pushrule"
+	"poked/events/roomstore"
 	"poked/events/stream"
 )
 
@@ -57,12 +58,13 @@ const explainAtOnce = 16
 // Explain decides about a room event again. It explains one user, or with "" everyone of the
 // room who has, or had, a pusher or push rules of their own. It reads what ROOMS holds of the
 // room, and is for people who ask.
-func Explain(ctx context.Context, conn *stream.Conn, logged *stream.LoggedEvent, only events.UserID) (*Explained, error) {
+func Explain(ctx context.Context, conn *stream.Conn, logged *roomstore.LoggedEvent, only events.UserID) (*Explained, error) {
 	ev, err := events.ParseMarked(logged.Subject, logged.Data, logged.Superseded)
 	if err != nil {
 		return nil, fmt.Errorf("read room event: %w", err)
 	}
-	rooms, err := newRooms(conn, 1, 0)
+	store := roomstore.New(conn)
+	rooms, err := newRooms(store, 1, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +73,7 @@ func Explain(ctx context.Context, conn *stream.Conn, logged *stream.LoggedEvent,
 		return nil, err
 	}
 	x := &Explained{Event: ev}
-	if err := x.look(ctx, conn, r, logged); err != nil {
+	if err := x.look(ctx, store, r, logged); err != nil {
 		return nil, err
 	}
 	if !ev.IsState || logged.Subject == ev.Subject() {
@@ -86,8 +88,8 @@ func Explain(ctx context.Context, conn *stream.Conn, logged *stream.LoggedEvent,
 }
 
 // look finds out whether the event was published before, and to which thread it belongs.
-func (x *Explained) look(ctx context.Context, conn *stream.Conn, r *room, logged *stream.LoggedEvent) error {
-	a, err := newArchive(conn)
+func (x *Explained) look(ctx context.Context, store *roomstore.Store, r *room, logged *roomstore.LoggedEvent) error {
+	a, err := newArchive(store)
 	if err != nil {
 		return err
 	}

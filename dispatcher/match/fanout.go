@@ -84,7 +84,7 @@ func (f *fanout) addState(subject string, raw []byte, seq uint64) {
 	f.mu.Lock()
 	f.open++
 	f.mu.Unlock()
-	f.m.cfg.Conn.ReplaceState(subject, raw, seq, f.answered)
+	f.m.cfg.Rooms.ReplaceState(subject, raw, seq, f.answered)
 }
 
 // addDead writes a dead letter.

@@ -15,6 +15,7 @@ import (
 	"poked/events/natstest"
 	"poked/events/partition"
 	"poked/events/publish"
+	"poked/events/roomstore"
 	"poked/events/wait"
 )
 
@@ -187,7 +188,7 @@ func startMatch(b *testing.B, w *population, state []string) (cfg Config, put fu
 	b.Helper()
 	conn := natstest.StartServer(b).Connect(natstest.Topology())
 	cfg = Config{
-		Conn: conn, Directory: w.dir, Counts: new(Counters), Owned: new(atomic.Int64),
+		Conn: conn, Rooms: roomstore.New(conn), Directory: w.dir, Counts: new(Counters), Owned: new(atomic.Int64),
 		Unstored: NewUnstored(), OpenRooms: 1000, Log: slog.New(slog.DiscardHandler),
 	}
 	cfg.Owned.Store(int64(conn.Topology().Partitions))

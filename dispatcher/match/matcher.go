@@ -51,6 +51,7 @@ import (
 	"poked/dispatcher/spans"
 	"poked/events"
 	"poked/events/partition"
+	"poked/events/roomstore"
 	"poked/events/stream"
 	"poked/events/wait"
 )
@@ -78,6 +79,7 @@ type Matcher struct {
 // Config is what the matchers of all partitions of a dispatcher have in common.
 type Config struct {
 	Conn         *stream.Conn
+	Rooms        *roomstore.Store
 	Directory    *directory.Directory
 	Lease        *partition.Lease
 	Counts       *Counters
@@ -93,12 +95,12 @@ type Config struct {
 
 // New returns the matcher of the partition that f follows. [Matcher.Run] starts it.
 func New(cfg Config, f *partition.Follower) (*Matcher, error) {
-	rooms, err := newRooms(cfg.Conn, cfg.OpenRooms, f.Cursor())
+	rooms, err := newRooms(cfg.Rooms, cfg.OpenRooms, f.Cursor())
 	if err != nil {
 		return nil, err
 	}
 	rooms.avatars = cfg.Avatars
-	archive, err := newArchive(cfg.Conn)
+	archive, err := newArchive(cfg.Rooms)
 	if err != nil {
 		return nil, err
 	}

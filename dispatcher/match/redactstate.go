@@ -8,7 +8,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"poked/events"
-	"poked/events/stream"
+	"poked/events/roomstore"
 	"poked/events/wait"
 )
 
@@ -46,9 +46,9 @@ func (m *Matcher) redactState(ctx context.Context, f *fanout, r *room, d *redact
 	if !stands {
 		return false, nil
 	}
-	var last stream.StateEvent
+	var last roomstore.StateEvent
 	err = wait.Until(ctx, wait.RetryPause, m.failed, func() (err error) {
-		last, err = m.cfg.Conn.LastState(ctx, r.id, kind, key)
+		last, err = m.cfg.Rooms.LastState(ctx, r.id, kind, key)
 		return err
 	})
 	if err != nil {

@@ -8,14 +8,14 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"poked/events"
-	"poked/events/stream"
+	"poked/events/roomstore"
 )
 
 // rooms caches the state of the rooms that had events in one partition lately. A room that
 // was evicted is read again with its next event. The goroutine that follows the partition
 // owns rooms.
 type rooms struct {
-	conn  *stream.Conn
+	store *roomstore.Store
 	open  *simplelru.LRU[events.RoomID, *room]
 	limit int // of the rooms of all partitions that the dispatcher owns
 	share int // of the limit that is this partition's
@@ -26,13 +26,13 @@ type rooms struct {
 	avatars bool // rooms keep their avatars
 }
 
-func newRooms(conn *stream.Conn, limit int, after uint64) (*rooms, error) {
+func newRooms(store *roomstore.Store, limit int, after uint64) (*rooms, error) {
 	limit = max(limit, 1)
 	open, err := simplelru.NewLRU[events.RoomID, *room](limit, nil)
 	if err != nil {
 		return nil, fmt.Errorf("make room cache: %w", err)
 	}
-	return &rooms{conn: conn, open: open, limit: limit, share: limit, after: after}, nil
+	return &rooms{store: store, open: open, limit: limit, share: limit, after: after}, nil
 }
 
 // divide sets the partition's part of the limit, by how many partitions the dispatcher
@@ -97,7 +97,7 @@ func (rs *rooms) keep(r *room, seq uint64) *room {
 }
 
 func (rs *rooms) read(ctx context.Context, r *room, before uint64) error {
-	for state, err := range rs.conn.RoomState(ctx, r.id, before) {
+	for state, err := range rs.store.State(ctx, r.id, before) {
 		if err != nil {
 			return fmt.Errorf("read room state: %w", err)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"poked/events"
 	"poked/events/natstest"
+	"poked/events/roomstore"
 )
 
 // A dispatcher keeps as many rooms as its limit, however many partitions it owns.
@@ -36,7 +37,8 @@ func TestRoomsAreDividedAmongPartitionsThatAreOwned(t *testing.T) {
 func TestRoomIsReadBeforeItsCreate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := natstest.StartServer(t).Connect(natstest.Topology())
-		seed, err := conn.SeedRoom(t.Context(), "!r:x")
+		store := roomstore.New(conn)
+		seed, err := store.Seed(t.Context(), "!r:x")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +52,7 @@ func TestRoomIsReadBeforeItsCreate(t *testing.T) {
 		if _, err := seed.Finish(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		open, err := newRooms(conn, 1, 0)
+		open, err := newRooms(store, 1, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,12 +10,13 @@ import (
 
 	"poked/events"
 	"poked/events/operator"
+	"poked/events/roomstore"
 	"poked/events/stream"
 )
 
 // find returns the event as ROOMS holds it, or nil if it does not: its first publication that
 // was not historical, or else the first.
-func find(ctx context.Context, conn *stream.Conn, q *Query) (*stream.LoggedEvent, error) {
+func find(ctx context.Context, conn *stream.Conn, q *Query) (*roomstore.LoggedEvent, error) {
 	from := uint64(1)
 	if q.Room == "" {
 		var err error
@@ -23,8 +24,8 @@ func find(ctx context.Context, conn *stream.Conn, q *Query) (*stream.LoggedEvent
 			return nil, err
 		}
 	}
-	var past *stream.LoggedEvent
-	for logged, err := range conn.RoomLog(ctx, q.Room, from) {
+	var past *roomstore.LoggedEvent
+	for logged, err := range roomstore.New(conn).Log(ctx, q.Room, from) {
 		if err != nil {
 			return nil, fmt.Errorf("read the room: %w", err)
 		}
@@ -116,7 +117,7 @@ const MaxCandidates = 100
 
 // Around returns the events of a room that were stored from one time to another, oldest first.
 func Around(ctx context.Context, conn *stream.Conn, room events.RoomID, from, to time.Time) (all []Candidate, err error) {
-	for logged, err := range conn.RoomLogSince(ctx, room, from) {
+	for logged, err := range roomstore.New(conn).LogSince(ctx, room, from) {
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("read the room: %w", err)

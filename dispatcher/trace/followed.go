@@ -7,6 +7,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"poked/events"
+	"poked/events/roomstore"
 	"poked/events/stream"
 )
 
@@ -18,12 +19,12 @@ type followed struct {
 
 // whatFollowed reads what ROOMS holds of the room since the event. Of a thread only what is
 // of the same thread, or of the whole room, counts.
-func whatFollowed(ctx context.Context, conn *stream.Conn, of *stream.LoggedEvent, thread events.EventID) (*followed, error) {
+func whatFollowed(ctx context.Context, conn *stream.Conn, of *roomstore.LoggedEvent, thread events.EventID) (*followed, error) {
 	f := &followed{reads: map[events.UserID]*Happening{}}
 	id := events.EventID(gjson.GetBytes(of.Data, "event_id").Str)
 	room := events.RoomID(gjson.GetBytes(of.Data, "room_id").Str)
 	known := map[events.EventID]bool{id: true} // events since
-	for msg, err := range conn.RoomTraffic(ctx, room, of.Seq+1) {
+	for msg, err := range roomstore.New(conn).Traffic(ctx, room, of.Seq+1) {
 		if err != nil {
 			return nil, fmt.Errorf("read what followed the event: %w", err)
 		}
@@ -42,7 +43,7 @@ func whatFollowed(ctx context.Context, conn *stream.Conn, of *stream.LoggedEvent
 }
 
 // receipts notes who has read the event by receipts for it or for a later event.
-func (f *followed) receipts(msg *stream.LoggedEvent, thread events.EventID, since map[events.EventID]bool) {
+func (f *followed) receipts(msg *roomstore.LoggedEvent, thread events.EventID, since map[events.EventID]bool) {
 	_, all, _ := events.ParsePublishedReceipts(msg.Subject, msg.Data) // those that can be read
 	for _, r := range all {
 		if since[r.Event] && (r.Whole || r.Thread == thread) {
@@ -52,7 +53,7 @@ func (f *followed) receipts(msg *stream.LoggedEvent, thread events.EventID, sinc
 }
 
 // event notes what a later event did to the traced one.
-func (f *followed) event(ev *events.RoomEvent, msg *stream.LoggedEvent, id, thread events.EventID) {
+func (f *followed) event(ev *events.RoomEvent, msg *roomstore.LoggedEvent, id, thread events.EventID) {
 	switch {
 	case ev.Type == "m.room.redaction" && f.redacted == nil && redacts(ev) == id:
 		f.redacted = &Happening{Kind: "redaction", By: ev.Sender, EventID: ev.EventID, At: msg.Time}

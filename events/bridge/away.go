@@ -54,7 +54,7 @@ func (s *seeder) isCurrent(ctx context.Context, room events.RoomID, coming []eve
 	}
 	var newest []byte
 	err := persist(ctx, func(ctx context.Context) (err error) {
-		newest, err = s.conn.NewestOf(ctx, room)
+		newest, err = s.rooms.NewestOf(ctx, room)
 		return err
 	})
 	if err != nil || newest == nil {

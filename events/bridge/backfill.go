@@ -142,7 +142,7 @@ func (b *backfill) isKnown(ctx context.Context, room events.RoomID) (known bool,
 		return false, ctx.Err()
 	}
 	err = persist(ctx, func(ctx context.Context) (err error) {
-		known, err = b.seeder.conn.KnowsRoom(ctx, room)
+		known, err = b.seeder.rooms.Knows(ctx, room)
 		return err
 	})
 	return known, err

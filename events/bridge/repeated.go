@@ -36,7 +36,7 @@ func (b *Bridge) withoutRepeated(ctx context.Context, list []events.RoomEvent) (
 		subject := ev.Subject()
 		if _, asked := newest[subject]; !asked {
 			err := persist(ctx, func(ctx context.Context) (err error) {
-				newest[subject], err = b.conn.NewestLike(ctx, ev)
+				newest[subject], err = b.seeder.rooms.NewestLike(ctx, ev)
 				return err
 			})
 			if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"poked/events"
 	"poked/events/homeserver"
+	"poked/events/roomstore"
 	"poked/events/stream"
 )
 
@@ -44,6 +45,7 @@ type seeder struct {
 
 	reg      *homeserver.Registration
 	conn     *stream.Conn
+	rooms    *roomstore.Store
 	log      *slog.Logger
 	counts   *counters
 	slots    *semaphore.Weighted
@@ -65,7 +67,7 @@ func newSeeder(service *homeserver.Service, reg *homeserver.Registration, conn *
 		return nil, fmt.Errorf("remember rooms: %w", err)
 	}
 	return &seeder{
-		service: service, registered: homeserver.Introduce(service, log), reg: reg, conn: conn, log: log, counts: counts, slots: semaphore.NewWeighted(seedsAtOnce),
+		service: service, registered: homeserver.Introduce(service, log), reg: reg, conn: conn, rooms: roomstore.New(conn), log: log, counts: counts, slots: semaphore.NewWeighted(seedsAtOnce),
 		known: known, failing: failures, resident: &residents{service: service, reg: reg, conn: conn},
 	}, nil
 }
@@ -127,7 +129,7 @@ func (s *seeder) isKnown(ctx context.Context, room events.RoomID, coming []event
 	known = slices.ContainsFunc(coming, isCreate) // then the room is new
 	if !known {
 		err = persist(ctx, func(ctx context.Context) (err error) {
-			known, err = s.conn.KnowsRoom(ctx, room)
+			known, err = s.rooms.Knows(ctx, room)
 			return err
 		})
 	}
@@ -180,7 +182,7 @@ func (s *seeder) seedBy(ctx context.Context, room events.RoomID, witnesses []eve
 }
 
 func (s *seeder) seedAs(ctx context.Context, room events.RoomID, user events.UserID, skip map[events.EventID]bool) error {
-	seed, err := s.conn.SeedRoom(ctx, room)
+	seed, err := s.rooms.Seed(ctx, room)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/roomstore"
 )
 
 const bob = "@bob:example.org"
@@ -116,7 +117,7 @@ func TestStateThatFailsIsRequestedAgain(t *testing.T) {
 	if status, errcode := h.request(http.MethodPut, txn, hsToken, body); status != 200 {
 		t.Fatalf("in the end: %d %s", status, errcode)
 	}
-	if known, err := h.conn.KnowsRoom(t.Context(), "!r"); !known || err != nil {
+	if known, err := roomstore.New(h.conn).Knows(t.Context(), "!r"); !known || err != nil {
 		t.Errorf("known: %v, %v", known, err)
 	}
 	if stored := h.stored(); !strings.HasSuffix(stored, "$create $1") {
@@ -163,7 +164,7 @@ func TestStateThatNeverArrives(t *testing.T) {
 func TestHalfFetchedStateIsFetchedAgain(t *testing.T) {
 	h := newHouse(t)
 	h.hs.SetState("!r", raw(roomOfBob(member("$alice", "@alice:example.org", "join"))...)...)
-	seed, err := h.conn.SeedRoom(t.Context(), "!r")
+	seed, err := roomstore.New(h.conn).Seed(t.Context(), "!r")
 	if err == nil {
 		err = seed.Add(t.Context(), []byte(member("$old", bob, "leave")))
 	}

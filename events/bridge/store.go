@@ -78,7 +78,7 @@ func (b *Bridge) announceJoin(ctx context.Context, ev *events.RoomEvent) error {
 	replaces, known := b.replaces.Get(ev.RoomID)
 	if !known {
 		err := persist(ctx, func(ctx context.Context) error {
-			old, stored, err := b.conn.Predecessor(ctx, ev.RoomID)
+			old, stored, err := b.seeder.rooms.Predecessor(ctx, ev.RoomID)
 			replaces, known = old != "", stored
 			return err
 		})

@@ -12,7 +12,7 @@ import (
 // them: 0 of a bucket that holds nothing. It takes 20 ms with 100 000 keys.
 func (c *Conn) Revisions(ctx context.Context) (b events.Barrier, err error) {
 	for bucket, revision := range map[string]*uint64{BucketPushers: &b.Pushers, bucketPushRules: &b.PushRules} {
-		msg, err := c.askLeader(ctx, bucketStream(bucket), query{Last: kvSubject(bucket, ">")})
+		msg, err := c.AskLeader(ctx, bucketStream(bucket), Query{Last: kvSubject(bucket, ">")})
 		if err != nil {
 			return events.Barrier{}, fmt.Errorf("look up the newest revision: %w", err)
 		}

@@ -113,7 +113,7 @@ func (r *bucketReader) load(ctx context.Context, take func(entry) (more bool)) e
 // newest returns the newest revision under the keys according to the bucket's leader, or
 // 0 if there is none.
 func (r *bucketReader) newest(ctx context.Context) (uint64, error) {
-	msg, err := r.conn.askLeader(ctx, bucketStream(r.bucket), query{Last: kvSubject(r.bucket, r.keys)})
+	msg, err := r.conn.AskLeader(ctx, bucketStream(r.bucket), Query{Last: kvSubject(r.bucket, r.keys)})
 	if err != nil || msg == nil {
 		return 0, err
 	}

@@ -49,7 +49,7 @@ func (c *Conn) getAll(ctx context.Context, seqs []uint64, bodies map[uint64][]by
 	defer func() { _ = sub.Unsubscribe() }() // fails only on a connection that is closed
 	for _, seq := range seqs {
 		reply := inbox + "." + strconv.FormatUint(seq, 10)
-		if err := nc.PublishRequest("$JS.API.DIRECT.GET."+c.logAt(seq), reply, query{From: seq}.encode()); err != nil {
+		if err := nc.PublishRequest("$JS.API.DIRECT.GET."+c.logAt(seq), reply, Query{From: seq}.encode()); err != nil {
 			return err
 		}
 	}
@@ -89,9 +89,9 @@ func (c *Conn) checkRemoved(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return fmt.Errorf("look for message %d: %w", seq, err)
 	}
-	msg, err := c.askLeader(ctx, name, query{From: seq})
+	msg, err := c.AskLeader(ctx, name, Query{From: seq})
 	if err == nil && (msg != nil || end < seq) {
-		err = errBehind
+		err = ErrBehind
 	}
 	return err
 }
@@ -128,7 +128,7 @@ func (c *Conn) DeleteLogged(seq uint64, done func(error)) {
 // LoggedAt returns when the message at a sequence of a stream was stored, according to the
 // leader, or the zero time if there is none.
 func (c *Conn) LoggedAt(ctx context.Context, stream string, seq uint64) (time.Time, error) {
-	msg, err := c.askLeader(ctx, stream, query{From: seq})
+	msg, err := c.AskLeader(ctx, stream, Query{From: seq})
 	if err != nil || msg == nil {
 		return time.Time{}, err
 	}
@@ -139,7 +139,7 @@ func (c *Conn) LoggedAt(ctx context.Context, stream string, seq uint64) (time.Ti
 // stored after a time, according to the leader, or 0 if there is none.
 func (c *Conn) FirstAfter(ctx context.Context, stream, filter string, at time.Time) (uint64, error) {
 	since := at.Add(1)
-	msg, err := c.askLeader(ctx, stream, query{Next: filter, Since: &since})
+	msg, err := c.AskLeader(ctx, stream, Query{Next: filter, Since: &since})
 	if err != nil || msg == nil {
 		return 0, err
 	}
@@ -155,8 +155,8 @@ func (c *Conn) NoneBetween(ctx context.Context, stream, filter string, after, up
 	case err != nil:
 		return false, err
 	case end < upTo:
-		return false, fmt.Errorf("read %s: %w", stream, errBehind)
+		return false, fmt.Errorf("read %s: %w", stream, ErrBehind)
 	}
-	next, err := c.askLeader(ctx, stream, query{Next: filter, From: after + 1})
+	next, err := c.AskLeader(ctx, stream, Query{Next: filter, From: after + 1})
 	return err == nil && (next == nil || next.Sequence > upTo), err
 }

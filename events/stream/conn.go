@@ -1,9 +1,9 @@
 // Package stream reads and writes the streams and buckets in NATS that poked is built on
-// (topology.go lists all of them). Only this package and the packages partition, publish and
-// operator import the NATS client; the others use the types of package events.
+// (topology.go lists all of them). Only this package and the packages partition, publish,
+// operator and roomstore import the NATS client; the others use the types of package events.
 //
 //	homeserver ─publish─▶ ROOMS ──▶ match ──Batch─▶ NOTIFICATIONS ──▶ deliver
-//	                        └─▶ ROOM_STATE ──RoomState─▶ ┘                │
+//	                        └─▶ ROOM_STATE ──roomstore─▶ ┘                │
 //	registry ─PutPushers─▶ PUSHERS ──WatchPushers─▶ match, deliver   BACKLOG, DEAD, REJECTED
 //	deliver ─PutPause─▶ GATEWAYS ──WatchPauses─▶ deliver, at all dispatchers
 //
@@ -105,10 +105,10 @@ type Conn struct {
 	streams  map[string]jetstream.Stream // by name, those that are read message by message
 
 	// Safe for concurrent use.
-	denied      atomic.Pointer[string]                     // the last permission that the server denied
-	stateHeard  [MaxStreams + 1]atomic.Pointer[stateHeard] // how far each ROOM_STATE is known to be filled, by its number
-	logEnd      [MaxStreams + 1]atomic.Uint64              // see LogEnd; by the number of the stream
-	logBegin    [MaxStreams + 1]logBegin                   // by the number of the stream
+	denied      atomic.Pointer[string]        // the last permission that the server denied
+	epoch       atomic.Uint64                 // see Epoch
+	logEnd      [MaxStreams + 1]atomic.Uint64 // see LogEnd; by the number of the stream
+	logBegin    [MaxStreams + 1]logBegin      // by the number of the stream
 	keeper      keeper
 	unreadables unreadables
 
@@ -173,9 +173,7 @@ func (c *Conn) reconnected(nc *nats.Conn) {
 
 // again makes every reader look anew at what NATS holds.
 func (c *Conn) again() {
-	for i := range c.stateHeard {
-		c.stateHeard[i].Store(new(stateHeard)) // another than before, also if that said nothing
-	}
+	c.epoch.Add(1)
 	c.mu.Lock()
 	hooks := c.onReconnect
 	if c.lost != nil {
@@ -187,6 +185,10 @@ func (c *Conn) again() {
 		hook()
 	}
 }
+
+// Epoch returns a number that grows each time before the hooks of [Conn.OnReconnect] are called:
+// what was learned of the streams in an earlier epoch may not be so any more.
+func (c *Conn) Epoch() uint64 { return c.epoch.Load() }
 
 // OnReconnect registers hook to be called each time the connection was lost and has
 // returned, and when a stream was made anew (see [Conn.Keep]). hook must not block.

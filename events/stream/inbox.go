@@ -105,7 +105,7 @@ func (in *Inbox) Write(ctx context.Context, values []InboxValue, position []byte
 		},
 	})
 	if err != nil {
-		if r.doubt = true; isWrongLast(err) {
+		if r.doubt = true; IsWrongLast(err) {
 			if err := in.settle(ctx); err != nil {
 				return err
 			}
@@ -144,9 +144,9 @@ func (in *Inbox) Load(ctx context.Context, users []events.UserID) ([]InboxValue,
 	for _, user := range users {
 		filters = append(filters, in.keysOf(user))
 	}
-	page, heard, err := in.conn.readNewest(ctx, bucketStream(bucketInbox), newest{Filters: filters})
+	page, heard, err := in.conn.ReadNewest(ctx, bucketStream(bucketInbox), Newest{Filters: filters})
 	switch {
-	case errors.Is(err, errTooMany) && len(users) > 1:
+	case errors.Is(err, ErrTooMany) && len(users) > 1:
 		half := len(users) / 2
 		first, err := in.Load(ctx, users[:half])
 		if err != nil {
@@ -154,12 +154,12 @@ func (in *Inbox) Load(ctx context.Context, users []events.UserID) ([]InboxValue,
 		}
 		second, err := in.Load(ctx, users[half:])
 		return append(first, second...), err
-	case errors.Is(err, errTooMany):
+	case errors.Is(err, ErrTooMany):
 		return in.loadOne(ctx, users[0])
 	case err != nil:
 		return nil, err
 	case heard < revision || len(page) == 0:
-		return nil, fmt.Errorf("read %s: %w", bucketInbox, errBehind)
+		return nil, fmt.Errorf("read %s: %w", bucketInbox, ErrBehind)
 	}
 	values := make([]InboxValue, 0, len(page))
 	for _, msg := range page {

@@ -53,26 +53,3 @@ func TestKeepMakesStreamsAnew(t *testing.T) {
 		}
 	})
 }
-
-// TestRoomStateOfDeletedRooms checks that the server continues to fill ROOM_STATE, and
-// that older state is still there.
-func TestRoomStateOfDeletedRooms(t *testing.T) {
-	eventstest.Long(t)
-	synctest.Test(t, func(t *testing.T) {
-		server := natstest.StartServer(t)
-		conn := server.Connect(natstest.Topology())
-		natstest.Keep(t, conn)
-		setState(t, conn, room, "a", 1)
-		setState(t, conn, room, "b", 2)
-		eventstest.WaitFor(t, "the state", func() bool { return len(server.Stored("ROOM_STATE", "")) == 2 })
-		ended := lastSeq(conn, "ROOMS")
-		server.DeleteStream("ROOMS")
-		eventstest.WaitFor(t, "the new stream", func() bool { return lastSeq(conn, "ROOMS") > ended+1000 })
-		setState(t, conn, room, "b", 3)
-		setState(t, conn, room, "c", 4)
-		eventstest.WaitFor(t, "the state", func() bool { return len(server.Stored("ROOM_STATE", "")) == 3 })
-		if got := stateOf(t, conn, room, 1<<60); got != "map[a:1 b:3 c:4]" {
-			t.Errorf("the state is %s", got)
-		}
-	})
-}

@@ -17,9 +17,9 @@ import (
 // So messages are read from any replica, and the end is confirmed with the leader. A leader
 // that was cut off from the others may answer as leader for a few more seconds.
 
-// query asks the leader of a stream for one message: the last on a subject, or the next
+// Query asks the leader of a stream for one message: the last on a subject, or the next
 // that matches one, from a sequence or a time on.
-type query struct {
+type Query struct {
 	Last  string     `json:"last_by_subj,omitempty"`
 	Next  string     `json:"next_by_subj,omitempty"`
 	From  uint64     `json:"seq,omitempty"`
@@ -27,7 +27,7 @@ type query struct {
 }
 
 // encode returns the query as the server expects it.
-func (q query) encode() []byte {
+func (q Query) encode() []byte {
 	raw, err := json.Marshal(q)
 	if err != nil { // only a time out of range, which no server has given
 		return nil
@@ -38,9 +38,9 @@ func (q query) encode() []byte {
 // leaderSubject returns the subject of requests to the leader of a stream.
 func leaderSubject(stream string) string { return "$JS.API.STREAM.MSG.GET." + stream }
 
-// askLeader returns a message according to the leader of a stream, or nil if there is
+// AskLeader returns a message according to the leader of a stream, or nil if there is
 // none.
-func (c *Conn) askLeader(ctx context.Context, stream string, q query) (*jetstream.RawStreamMsg, error) {
+func (c *Conn) AskLeader(ctx context.Context, stream string, q Query) (*jetstream.RawStreamMsg, error) {
 	answer, err := again(ctx, func(ctx context.Context) (*nats.Msg, error) {
 		return c.nc.RequestWithContext(ctx, leaderSubject(stream), q.encode())
 	})
@@ -86,23 +86,23 @@ func readLeader(raw []byte) (*jetstream.RawStreamMsg, error) {
 	return msg, nil
 }
 
-// checkNone confirms with the leader that nothing matches any of the filters, after a
+// CheckNone confirms with the leader that nothing matches any of the filters, after a
 // replica found nothing. If something does, the replica is behind.
-func (c *Conn) checkNone(ctx context.Context, stream string, filters ...string) error {
+func (c *Conn) CheckNone(ctx context.Context, stream string, filters ...string) error {
 	for _, filter := range filters {
-		switch msg, err := c.askLeader(ctx, stream, query{Last: filter}); {
+		switch msg, err := c.AskLeader(ctx, stream, Query{Last: filter}); {
 		case err != nil:
 			return err
 		case msg != nil:
-			return fmt.Errorf("read %s: %w", stream, errBehind)
+			return fmt.Errorf("read %s: %w", stream, ErrBehind)
 		}
 	}
 	return nil
 }
 
-// readStored yields what [Conn.readLog] does, up to the end of all that the leader has
+// ReadStored yields what [Conn.readLog] does, up to the end of all that the leader has
 // acknowledged. A caller that stops earlier costs the leader nothing.
-func (c *Conn) readStored(ctx context.Context, stream, filter string, from uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
+func (c *Conn) ReadStored(ctx context.Context, stream, filter string, from uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
 		from := from
 		for msg, err := range c.readLog(ctx, stream, filter, from) {
@@ -120,10 +120,10 @@ func (c *Conn) readStored(ctx context.Context, stream, filter string, from uint6
 // find that there is no next one, the leader may scan everything stored since.
 func (c *Conn) readRest(ctx context.Context, stream, filter string, from uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
-		last, err := c.askLeader(ctx, stream, query{Last: filter})
+		last, err := c.AskLeader(ctx, stream, Query{Last: filter})
 		for from := from; err == nil && last != nil && from <= last.Sequence; {
 			var next *jetstream.RawStreamMsg
-			next, err = c.askLeader(ctx, stream, query{Next: filter, From: from})
+			next, err = c.AskLeader(ctx, stream, Query{Next: filter, From: from})
 			if next == nil {
 				break // it was removed
 			}
@@ -138,11 +138,11 @@ func (c *Conn) readRest(ctx context.Context, stream, filter string, from uint64)
 	}
 }
 
-// readSince yields what was stored since a time, as readStored does.
-func (c *Conn) readSince(ctx context.Context, stream, filter string, since time.Time) iter.Seq2[*jetstream.RawStreamMsg, error] {
+// ReadSince yields what was stored since a time, as ReadStored does.
+func (c *Conn) ReadSince(ctx context.Context, stream, filter string, since time.Time) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
 		since := since.Add(-ClockSkew)
-		last, err := c.askLeader(ctx, stream, query{Last: filter})
+		last, err := c.AskLeader(ctx, stream, Query{Last: filter})
 		if err == nil && (last == nil || last.Time.Before(since)) {
 			return
 		}
@@ -151,16 +151,16 @@ func (c *Conn) readSince(ctx context.Context, stream, filter string, since time.
 			first, err = c.FirstSince(ctx, stream, filter, since)
 		}
 		if err == nil && first == nil {
-			first, err = c.askLeader(ctx, stream, query{Next: filter, Since: &since})
+			first, err = c.AskLeader(ctx, stream, Query{Next: filter, Since: &since})
 		}
 		switch {
 		case err != nil:
 			yield(nil, err)
 		case first != nil:
-			c.readStored(ctx, stream, filter, first.Sequence)(yield)
+			c.ReadStored(ctx, stream, filter, first.Sequence)(yield)
 		}
 	}
 }
 
-// errBehind is returned when the replica that answered lags behind its leader.
-var errBehind = errors.New("the replica that answered is behind")
+// ErrBehind is returned when the replica that answered lags behind its leader.
+var ErrBehind = errors.New("the replica that answered is behind")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
@@ -13,21 +12,21 @@ import (
 	"github.com/synadia-io/orbit.go/natsext"
 )
 
-// errTooMany is returned when the newest messages of a filter's subjects do not fit one
+// ErrTooMany is returned when the newest messages of a filter's subjects do not fit one
 // answer of the server's.
-var errTooMany = errors.New("too many subjects for one answer")
+var ErrTooMany = errors.New("too many subjects for one answer")
 
-// newest asks for the last message of each subject that matches one of the filters, up to
+// Newest asks for the last message of each subject that matches one of the filters, up to
 // the sequence UpTo, if that is not 0.
-type newest struct {
+type Newest struct {
 	Filters []string `json:"multi_last"`
 	UpTo    uint64   `json:"up_to_seq,omitempty"`
 }
 
-// readNewest returns the messages that q asks for, by sequence. heard is the last
+// ReadNewest returns the messages that q asks for, by sequence. heard is the last
 // sequence that the answering server had, or 0 if it found no message. The server answers
 // from its index of subjects, however long the stream is.
-func (c *Conn) readNewest(ctx context.Context, stream string, q newest) (page []*jetstream.RawStreamMsg, heard uint64, err error) {
+func (c *Conn) ReadNewest(ctx context.Context, stream string, q Newest) (page []*jetstream.RawStreamMsg, heard uint64, err error) {
 	page, heard, err = c.requestNewest(ctx, stream, q)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read newest of %s: %w", stream, err)
@@ -35,7 +34,7 @@ func (c *Conn) readNewest(ctx context.Context, stream string, q newest) (page []
 	return page, heard, nil
 }
 
-func (c *Conn) requestNewest(ctx context.Context, stream string, q newest) (page []*jetstream.RawStreamMsg, heard uint64, err error) {
+func (c *Conn) requestNewest(ctx context.Context, stream string, q Newest) (page []*jetstream.RawStreamMsg, heard uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
 	request, err := json.Marshal(q)
@@ -76,23 +75,7 @@ func (c *Conn) requestNewest(ctx context.Context, stream string, q newest) (page
 	case end.Get("Status") == "404" && len(page) == 0:
 		return nil, 0, nil
 	case end.Get("Status") == "413":
-		return nil, 0, errTooMany
+		return nil, 0, ErrTooMany
 	}
 	return nil, 0, fmt.Errorf("%w: %s %s", errShortRead, end.Get("Status"), end.Get("Description"))
-}
-
-// readAllForNewest returns the last message of each subject that matches filter,
-// according to the leader, when they do not fit one answer: it reads everything under the
-// filter.
-func (c *Conn) readAllForNewest(ctx context.Context, stream, filter string) ([]*jetstream.RawStreamMsg, error) {
-	last := map[string]uint64{}
-	var page []*jetstream.RawStreamMsg
-	for msg, err := range c.readStored(ctx, stream, filter, 1) {
-		if err != nil {
-			return nil, err
-		}
-		last[msg.Subject] = msg.Sequence
-		page = append(page, msg)
-	}
-	return slices.DeleteFunc(page, func(msg *jetstream.RawStreamMsg) bool { return last[msg.Subject] != msg.Sequence }), nil
 }

@@ -192,7 +192,7 @@ func (l *NotifiedLog) window(ctx context.Context, stream string, s *notifiedSear
 		}
 		first, err := l.conn.FirstSince(ctx, stream, logSubjects, since)
 		if err == nil && first == nil { // the replica may be behind
-			first, err = l.conn.askLeader(ctx, stream, query{Next: logSubjects, Since: &since})
+			first, err = l.conn.AskLeader(ctx, stream, Query{Next: logSubjects, Since: &since})
 		}
 		if err != nil || first == nil {
 			return nil, 0, err

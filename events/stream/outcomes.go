@@ -37,7 +37,7 @@ func (c *Conn) Attempts(ctx context.Context, user events.UserID, since time.Time
 		if _, err := c.askStream(ctx, streamOutcomes); errors.Is(err, jetstream.ErrStreamNotFound) {
 			return
 		}
-		for msg, err := range c.readSince(ctx, streamOutcomes, "outcome."+c.topology.partOf(events.Token(user)), since) {
+		for msg, err := range c.ReadSince(ctx, streamOutcomes, "outcome."+c.topology.partOf(events.Token(user)), since) {
 			if err != nil {
 				yield(events.Attempt{}, err)
 				return

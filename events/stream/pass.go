@@ -24,7 +24,7 @@ type Passed struct {
 // consumer. It ends with the first error.
 func (c *Conn) Pass(ctx context.Context, stream, filter string, from uint64) iter.Seq2[Passed, error] {
 	return func(yield func(Passed, error) bool) {
-		last, err := c.askLeader(ctx, stream, query{Last: filter})
+		last, err := c.AskLeader(ctx, stream, Query{Last: filter})
 		if err != nil {
 			yield(Passed{}, err)
 			return
@@ -140,6 +140,6 @@ func (p *pass) isOver(ctx context.Context, tail *Tail) (bool, error) {
 	if p.next > p.end || p.pending > 0 || !tail.Connected() {
 		return p.next > p.end, nil
 	}
-	next, err := p.conn.askLeader(ctx, p.stream, query{Next: p.filter, From: p.next})
+	next, err := p.conn.AskLeader(ctx, p.stream, Query{Next: p.filter, From: p.next})
 	return err == nil && (next == nil || next.Sequence > p.end), err
 }

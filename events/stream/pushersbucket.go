@@ -53,7 +53,7 @@ func (c *Conn) WatchPushers(ctx context.Context, apply func(events.UserPushers),
 // its leader knows it: also that they are gone. It is 0 if the bucket says nothing of
 // them.
 func (c *Conn) PushersRevision(ctx context.Context, user events.UserID) (uint64, error) {
-	msg, err := c.askLeader(ctx, bucketStream(BucketPushers), query{Last: kvSubject(BucketPushers, c.topology.UserKey(user))})
+	msg, err := c.AskLeader(ctx, bucketStream(BucketPushers), Query{Last: kvSubject(BucketPushers, c.topology.UserKey(user))})
 	if err != nil {
 		return 0, fmt.Errorf("look up the revision of pushers: %w", err)
 	}

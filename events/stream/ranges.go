@@ -128,7 +128,7 @@ func (t Topology) RoomsOf(room events.RoomID) string { return t.StreamOf(Rooms, 
 
 // StateOf returns the name of the stream with the state of the room with a token.
 func (t Topology) StateOf(token string) string {
-	return t.StreamOf(streamRoomState, events.PartitionOf(token, t.Partitions))
+	return t.StreamOf(RoomState, events.PartitionOf(token, t.Partitions))
 }
 
 // On returns the subject on which poked publishes what belongs on room.<room>.…: with one
@@ -293,7 +293,7 @@ func (c *Conn) fit(ctx context.Context, t Topology) (Topology, error) {
 
 // logStreams returns the names of the streams that are made for each range of partitions.
 func (t Topology) logStreams() (names []string) {
-	for _, base := range []string{Rooms, streamRoomState, Notifications} {
+	for _, base := range []string{Rooms, RoomState, Notifications} {
 		for _, number := range t.numbers() {
 			names = append(names, rangeName(base, number))
 		}

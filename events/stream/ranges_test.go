@@ -18,6 +18,7 @@ import (
 	"poked/events/eventstest"
 	"poked/events/natstest"
 	"poked/events/publish"
+	"poked/events/roomstore"
 	"poked/events/stream"
 )
 
@@ -75,12 +76,13 @@ func TestStreamsShareThePartitions(t *testing.T) {
 		if err := other.Join(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		rooms := roomstore.New(other)
 		for n := range 64 {
 			before := uint64(1) << 60
-			if got := stateOf(t, other, roomNumber(n), before); got != fmt.Sprintf("map[:$%d]", n) {
+			if got := stateIn(t, rooms, n, before); got != fmt.Sprintf("map[:$%d]", n) {
 				t.Errorf("room %d has the state %s", n, got)
 			}
-			for logged, err := range other.RoomLog(t.Context(), roomNumber(n), 1) {
+			for logged, err := range rooms.Log(t.Context(), roomNumber(n), 1) {
 				if err != nil || logged.Seq>>48 == 0 {
 					t.Errorf("room %d: %d, %v", n, logged.Seq, err)
 				}
@@ -160,10 +162,28 @@ func TestSetupRefusesAnotherNumberOfStreams(t *testing.T) {
 	}
 }
 
+// stateIn returns the events of a room's state: state key → event.
+func stateIn(t *testing.T, rooms *roomstore.Store, n int, before uint64) string {
+	t.Helper()
+	state := map[string]string{}
+	for ev, err := range rooms.State(t.Context(), roomNumber(n), before) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed, err := events.ParseRoomEvent(ev.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state[parsed.StateKey] = string(parsed.EventID)
+	}
+	return fmt.Sprint(state)
+}
+
 // seedIn seeds a room, and replaces its state.
 func seedIn(t *testing.T, conn *stream.Conn, n int) {
 	t.Helper()
-	seed, err := conn.SeedRoom(t.Context(), roomNumber(n))
+	rooms := roomstore.New(conn)
+	seed, err := rooms.Seed(t.Context(), roomNumber(n))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,16 +194,16 @@ func seedIn(t *testing.T, conn *stream.Conn, n int) {
 	if _, err := seed.Finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	old, err := conn.LastState(t.Context(), roomNumber(n), "m.room.create", "")
+	old, err := rooms.LastState(t.Context(), roomNumber(n), "m.room.create", "")
 	if err != nil || !bytes.Equal(old.Data, create) {
 		t.Fatalf("room %d has %s: %v", n, old.Data, err)
 	}
 	replaced := make(chan error, 1)
-	conn.ReplaceState(old.Subject, []byte(`{}`), old.Seq, func(err error) { replaced <- err })
+	rooms.ReplaceState(old.Subject, []byte(`{}`), old.Seq, func(err error) { replaced <- err })
 	if err := <-replaced; err != nil {
 		t.Fatal(err)
 	}
-	if now, err := conn.LastState(t.Context(), roomNumber(n), "m.room.create", ""); err != nil || string(now.Data) != `{}` {
+	if now, err := rooms.LastState(t.Context(), roomNumber(n), "m.room.create", ""); err != nil || string(now.Data) != `{}` {
 		t.Errorf("the state is %s: %v", now.Data, err)
 	}
 }
@@ -249,9 +269,10 @@ func TestRoomStateOfSeveralStreams(t *testing.T) {
 		eventstest.WaitFor(t, "the state", func() bool {
 			return len(server.Stored("ROOM_STATE_4", "")) >= 20 && len(server.Stored("ROOM_STATE_1", "")) == 1
 		})
+		state := roomstore.New(conn)
 		for _, number := range []int{4, 1} {
 			n := rooms[number][0]
-			if got := stateOf(t, conn, roomNumber(n), uint64(number)<<48+2); got != fmt.Sprintf("map[:$%d]", n) {
+			if got := stateIn(t, state, n, uint64(number)<<48+2); got != fmt.Sprintf("map[:$%d]", n) {
 				t.Errorf("room %d in stream %d has the state %s", n, number, got)
 			}
 		}

@@ -19,7 +19,7 @@ type Record struct {
 // ReadRecord returns the state of a key according to the bucket's leader; any other
 // replica may be behind.
 func (c *Conn) ReadRecord(ctx context.Context, bucket, key string) (Record, error) {
-	msg, err := c.askLeader(ctx, "KV_"+bucket, query{Last: kvSubject(bucket, key)})
+	msg, err := c.AskLeader(ctx, "KV_"+bucket, Query{Last: kvSubject(bucket, key)})
 	switch {
 	case err != nil:
 		return Record{}, fmt.Errorf("read %s of %s: %w", key, bucket, err)

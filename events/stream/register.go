@@ -151,7 +151,7 @@ func (c *change) question() *nats.Msg {
 	r := c.r
 	subject := kvSubject(r.bucket, r.key)
 	if r.doubt {
-		return &nats.Msg{Subject: leaderSubject(bucketStream(r.bucket)), Data: query{Last: subject}.encode()}
+		return &nats.Msg{Subject: leaderSubject(bucketStream(r.bucket)), Data: Query{Last: subject}.encode()}
 	}
 	c.writes++
 	header := nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(r.last.Revision, 10)}}
@@ -238,5 +238,19 @@ func decodeRecord(answer *nats.Msg) (Record, error) {
 // another reason than its condition. Then there is no need to read the key at once.
 func isRefused(err error) bool {
 	var api *jetstream.APIError
-	return errors.Is(err, ErrNoStreams) || errors.Is(err, nats.ErrNoResponders) || errors.As(err, &api) && !isWrongLast(err)
+	return errors.Is(err, ErrNoStreams) || errors.Is(err, nats.ErrNoResponders) || errors.As(err, &api) && !IsWrongLast(err)
+}
+
+// IsWrongLast reports whether the server refused a message because its subject has
+// another last sequence than expected.
+func IsWrongLast(err error) bool {
+	var api *jetstream.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	switch api.ErrorCode {
+	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
+		return true
+	}
+	return false
 }

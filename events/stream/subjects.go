@@ -81,19 +81,19 @@ func (t Topology) partOf(token string) string {
 	return strconv.Itoa(events.PartitionOf(token, t.Partitions))
 }
 
-// roomSubject returns the subject prefix in ROOMS of what is published on room.<room>.
-func (t Topology) roomSubject(room events.RoomID) string {
+// RoomSubject returns the subject prefix in ROOMS of what is published on room.<room>.
+func (t Topology) RoomSubject(room events.RoomID) string {
 	token := events.Token(room)
 	return "rooms." + t.partOf(token) + "." + token
 }
 
-func (t Topology) storedSubject(ev *events.RoomEvent) string {
-	return t.roomSubject(ev.RoomID) + ev.Subject()[len("room.")+len(events.Token(ev.RoomID)):]
+// StoredSubject returns the subject in ROOMS of an event.
+func (t Topology) StoredSubject(ev *events.RoomEvent) string {
+	return t.RoomSubject(ev.RoomID) + ev.Subject()[len("room.")+len(events.Token(ev.RoomID)):]
 }
 
 // RoomEvents returns the subject filter in ROOMS of everything that is published of a
 // room, receipts included.
 func (t Topology) RoomEvents(room events.RoomID) string {
-	token := events.Token(room)
-	return "rooms." + t.partOf(token) + "." + token + ".>"
+	return t.RoomSubject(room) + ".>"
 }

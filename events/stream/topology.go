@@ -44,13 +44,13 @@ const (
 // The names of the streams and buckets. [Topology.streams] and [Topology.buckets] configure
 // them.
 const (
-	Rooms           = "ROOMS"
-	streamRoomState = "ROOM_STATE"
-	streamAccounts  = "ACCOUNTS"
-	Notifications   = "NOTIFICATIONS"
-	streamRejected  = "REJECTED"
-	Dead            = "DEAD"
-	streamOutcomes  = "OUTCOMES"
+	Rooms          = "ROOMS"
+	RoomState      = "ROOM_STATE"
+	streamAccounts = "ACCOUNTS"
+	Notifications  = "NOTIFICATIONS"
+	streamRejected = "REJECTED"
+	Dead           = "DEAD"
+	streamOutcomes = "OUTCOMES"
 
 	BucketPushers   = "PUSHERS"
 	bucketPushRules = "PUSH_RULES"
@@ -160,7 +160,7 @@ func PartitionedRooms(partitions int) string {
 
 func (t Topology) roomState(number int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:              rangeName(streamRoomState, number),
+		Name:              rangeName(RoomState, number),
 		Description:       "The current state of each room; filled by the server from ROOMS.",
 		MaxMsgsPerSubject: 1,
 		Sources: []*jetstream.StreamSource{{

@@ -51,7 +51,7 @@ func (c *Conn) PushRulesAt(ctx context.Context, user events.UserID, at time.Time
 	r.Later = stored
 	key, oldest := c.topology.UserKey(user), true
 	for from := uint64(1); ; oldest = false {
-		msg, err := c.askLeader(ctx, bucketStream(b.name), query{Next: kvSubject(b.name, key), From: from})
+		msg, err := c.AskLeader(ctx, bucketStream(b.name), Query{Next: kvSubject(b.name, key), From: from})
 		if err != nil || msg == nil {
 			return r, err
 		}
@@ -76,7 +76,7 @@ func (c *Conn) PushRulesAt(ctx context.Context, user events.UserID, at time.Time
 func (b userBucket[T]) of(ctx context.Context, c *Conn, user events.UserID) (value T, at time.Time, err error) {
 	value = b.none(user)
 	key := c.topology.UserKey(user)
-	msg, err := c.askLeader(ctx, bucketStream(b.name), query{Last: kvSubject(b.name, key)})
+	msg, err := c.AskLeader(ctx, bucketStream(b.name), Query{Last: kvSubject(b.name, key)})
 	if err != nil || msg == nil {
 		return value, at, err
 	}

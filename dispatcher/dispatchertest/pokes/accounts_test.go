@@ -12,6 +12,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/roomstore"
 )
 
 // told returns what pokes tell at a key of the notification object, by pushkey and in order: "-" if a
@@ -261,7 +262,7 @@ func TestRoomAvatarsAreOff(t *testing.T) {
 		wantTold(t, "off again", h.says(2, 1), map[string]string{"bob": "-"})
 		h.Publish(`{"event_id":"$x","room_id":"!r","type":"m.room.redaction","sender":"@alice:x","content":{"redacts":"$a"}}`)
 		h.says(3, 1)
-		last, err := h.Conn.LastState(t.Context(), "!r", "m.room.avatar", "")
+		last, err := roomstore.New(h.Conn).LastState(t.Context(), "!r", "m.room.avatar", "")
 		if err != nil || gjson.GetBytes(last.Data, "content.url").Str != anAvatar {
 			t.Errorf("the state is %s, %v", last.Data, err)
 		}

@@ -1,4 +1,4 @@
-package stream_test
+package roomstore_test
 
 import (
 	"testing"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poked/events/natstest"
+	"poked/events/roomstore"
 )
 
 // The state of a room is never incomplete: if it is unknown, that is an error.
@@ -15,6 +16,7 @@ func TestRoomStateAtAReplicaThatIsBehind(t *testing.T) {
 			server := natstest.StartServer(t)
 			link := server.Link()
 			conn := link.Connect(t, natstest.Topology())
+			store := roomstore.New(conn)
 			for i, key := range []string{"a", "b", "a", "c", "b", "a"} {
 				setState(t, conn, "!r", key, i+1)
 			}
@@ -22,7 +24,7 @@ func TestRoomStateAtAReplicaThatIsBehind(t *testing.T) {
 			for _, stream := range []string{"ROOMS", "ROOM_STATE", ""} {
 				link.Behind(stream)
 				for before, want := range []string{1: "", "a:1", "a:1 b:2", "a:3 b:2", "a:3 b:2 c:4", "a:3 b:5 c:4", "a:6 b:5 c:4"} {
-					got, err := stateBefore(t, conn, "!r", uint64(before))
+					got, err := stateBefore(t, store, "!r", uint64(before))
 					if err != nil && stream != "" {
 						continue
 					}

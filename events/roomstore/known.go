@@ -1,4 +1,4 @@
-package stream
+package roomstore
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // The bridge serves homeservers that do not know poked, so it learns from NATS whether a
@@ -18,17 +19,17 @@ import (
 // so a room whose m.room.create is stored is known.
 const typeCreate = "m.room.create"
 
-// KnowsRoom reports whether the room's state is in NATS: it was published from the room's
-// beginning, or seeded ([Conn.SeedRoom]).
-func (c *Conn) KnowsRoom(ctx context.Context, room events.RoomID) (bool, error) {
-	create, err := c.createOf(ctx, room)
+// Knows reports whether the room's state is in NATS: it was published from the room's
+// beginning, or seeded ([Store.Seed]).
+func (s *Store) Knows(ctx context.Context, room events.RoomID) (bool, error) {
+	create, err := s.createOf(ctx, room)
 	return create != nil, err
 }
 
 // Predecessor returns the room that a room replaces ("" if none), and whether the room's
 // m.room.create is in NATS, which knows that (client-server API, "Room Upgrades").
-func (c *Conn) Predecessor(ctx context.Context, room events.RoomID) (old events.RoomID, known bool, err error) {
-	create, err := c.createOf(ctx, room)
+func (s *Store) Predecessor(ctx context.Context, room events.RoomID) (old events.RoomID, known bool, err error) {
+	create, err := s.createOf(ctx, room)
 	if err != nil || create == nil {
 		return "", false, err
 	}
@@ -36,24 +37,24 @@ func (c *Conn) Predecessor(ctx context.Context, room events.RoomID) (old events.
 }
 
 // createOf returns the message with a room's m.room.create, or nil.
-func (c *Conn) createOf(ctx context.Context, room events.RoomID) (*jetstream.RawStreamMsg, error) {
+func (s *Store) createOf(ctx context.Context, room events.RoomID) (*jetstream.RawStreamMsg, error) {
 	subject := "." + events.Token(typeCreate) + "." + events.NoToken
 	token := events.Token(room)
-	create, err := c.newestOn(ctx, c.topology.StateOf(token), "state."+token+subject)
+	create, err := s.newestOn(ctx, s.conn.Topology().StateOf(token), "state."+token+subject)
 	if err != nil || create != nil {
 		return create, err
 	}
 	// ROOM_STATE is filled a moment after ROOMS.
-	return c.newestOn(ctx, c.topology.RoomsOf(room), c.topology.roomSubject(room)+".state"+subject)
+	return s.newestOn(ctx, s.conn.Topology().RoomsOf(room), s.conn.Topology().RoomSubject(room)+".state"+subject)
 }
 
 // NewestLike returns the id of the last event that ROOMS has on the subject of ev: for a
 // state event the newest of its type and state key, else the newest event of the room
 // that is not state. It is "" if there is none, or if that event was seeded or reported by a
 // client, which does not imply that the events before it are stored.
-func (c *Conn) NewestLike(ctx context.Context, ev *events.RoomEvent) (events.EventID, error) {
-	msg, err := c.newestOn(ctx, c.topology.RoomsOf(ev.RoomID), c.topology.storedSubject(ev))
-	if err != nil || msg == nil || IsReported(msg.Header) {
+func (s *Store) NewestLike(ctx context.Context, ev *events.RoomEvent) (events.EventID, error) {
+	msg, err := s.newestOn(ctx, s.conn.Topology().RoomsOf(ev.RoomID), s.conn.Topology().StoredSubject(ev))
+	if err != nil || msg == nil || stream.IsReported(msg.Header) {
 		return "", err
 	}
 	return events.EventID(msg.Header.Get(jetstream.MsgIDHeader)), nil
@@ -61,17 +62,17 @@ func (c *Conn) NewestLike(ctx context.Context, ev *events.RoomEvent) (events.Eve
 
 // NewestOf returns the newest event of a room that ROOMS has, if it came in the homeserver's
 // own order: it is nil if there is none, or if that event was seeded, or reported by a client.
-func (c *Conn) NewestOf(ctx context.Context, room events.RoomID) ([]byte, error) {
-	rooms := c.topology.RoomsOf(room)
-	msg, err := c.newestOn(ctx, rooms, c.topology.roomSubject(room)+".event")
+func (s *Store) NewestOf(ctx context.Context, room events.RoomID) ([]byte, error) {
+	rooms := s.conn.Topology().RoomsOf(room)
+	msg, err := s.newestOn(ctx, rooms, s.conn.Topology().RoomSubject(room)+".event")
 	if err != nil {
 		return nil, err
 	}
-	state, err := c.newestOn(ctx, rooms, c.topology.roomSubject(room)+".state.*.*")
+	state, err := s.newestOn(ctx, rooms, s.conn.Topology().RoomSubject(room)+".state.*.*")
 	if err != nil {
 		return nil, err
 	}
-	if msg == nil || IsReported(msg.Header) || state != nil && state.Sequence > msg.Sequence {
+	if msg == nil || stream.IsReported(msg.Header) || state != nil && state.Sequence > msg.Sequence {
 		msg = state
 	}
 	if msg == nil || msg.Header.Get(jetstream.MsgIDHeader) == "" {
@@ -81,19 +82,19 @@ func (c *Conn) NewestOf(ctx context.Context, room events.RoomID) ([]byte, error)
 }
 
 // newestOn returns the last message on a subject, which may have wildcards, or nil.
-func (c *Conn) newestOn(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
-	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+func (s *Store) newestOn(ctx context.Context, name, subject string) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, stream.RequestTimeout)
 	defer cancel()
-	s, err := c.LookUp(ctx, stream)
+	from, err := s.conn.LookUp(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	msg, err := s.GetLastMsgForSubject(ctx, subject)
+	msg, err := from.GetLastMsgForSubject(ctx, subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", stream, err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return msg, nil
 }

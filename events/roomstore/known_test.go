@@ -1,4 +1,4 @@
-package stream_test
+package roomstore_test
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 	"poked/events/eventstest"
 	"poked/events/natstest"
 	"poked/events/publish"
-	"poked/events/stream"
+	"poked/events/roomstore"
 )
 
 func stateEvent(id, kind, key, content string) []byte {
@@ -19,10 +19,10 @@ func stateEvent(id, kind, key, content string) []byte {
 }
 
 // seededState returns the event id of each kind of state of the room.
-func seededState(t *testing.T, conn *stream.Conn) string {
+func seededState(t *testing.T, store *roomstore.Store) string {
 	t.Helper()
 	state := map[string]string{}
-	for ev, err := range conn.RoomState(t.Context(), "!r", 1<<40) {
+	for ev, err := range store.State(t.Context(), "!r", 1<<40) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,6 +41,7 @@ func TestSeedKeepsWhatIsNewer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := natstest.StartServer(t)
 		conn := server.Connect(natstest.Topology())
+		store := roomstore.New(conn)
 		p, ctx := publish.NewPublisher(conn), t.Context()
 		publish := func(raw []byte) {
 			t.Helper()
@@ -49,7 +50,7 @@ func TestSeedKeepsWhatIsNewer(t *testing.T) {
 			}
 		}
 		publish(stateEvent("$topic-old", "m.room.topic", "", `{}`))
-		seed, err := conn.SeedRoom(ctx, "!r")
+		seed, err := store.Seed(ctx, "!r")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,17 +65,17 @@ func TestSeedKeepsWhatIsNewer(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if known, err := conn.KnowsRoom(ctx, "!r"); known || err != nil {
+		if known, err := store.Knows(ctx, "!r"); known || err != nil {
 			t.Errorf("known before it is finished: %v, %v", known, err)
 		}
 		if n, err := seed.Finish(ctx); n != 4 || err != nil {
 			t.Fatalf("finish: %d, %v", n, err)
 		}
 		want := "map[m.room.create|:$create m.room.member|@b:x:$left m.room.name|:$name m.room.topic|:$topic-new]"
-		if got := seededState(t, conn); got != want {
+		if got := seededState(t, store); got != want {
 			t.Errorf("state is %s, want %s", got, want)
 		}
-		if known, err := conn.KnowsRoom(ctx, "!r"); !known || err != nil {
+		if known, err := store.Knows(ctx, "!r"); !known || err != nil {
 			t.Errorf("not known: %v, %v", known, err)
 		}
 	})
@@ -83,7 +84,8 @@ func TestSeedKeepsWhatIsNewer(t *testing.T) {
 func TestSeedRefusesOtherEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := natstest.StartServer(t).Connect(natstest.Topology())
-		seed, err := conn.SeedRoom(t.Context(), "!r")
+		store := roomstore.New(conn)
+		seed, err := store.Seed(t.Context(), "!r")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +109,8 @@ func TestSeedFailsWithNATS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := natstest.StartServer(t)
 		conn := server.Connect(natstest.Topology())
-		seed, err := conn.SeedRoom(t.Context(), "!r")
+		store := roomstore.New(conn)
+		seed, err := store.Seed(t.Context(), "!r")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +121,7 @@ func TestSeedFailsWithNATS(t *testing.T) {
 		}
 		server.Start()
 		eventstest.WaitFor(t, "NATS to be back", conn.Connected)
-		if known, err := conn.KnowsRoom(t.Context(), "!r"); known || err != nil {
+		if known, err := store.Knows(t.Context(), "!r"); known || err != nil {
 			t.Errorf("known %v, %v", known, err)
 		}
 	})
@@ -127,6 +130,7 @@ func TestSeedFailsWithNATS(t *testing.T) {
 func TestNewestLike(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := natstest.StartServer(t).Connect(natstest.Topology())
+		store := roomstore.New(conn)
 		p := publish.NewPublisher(conn)
 		message := func(id string) []byte { return []byte(strings.Replace(eventstest.GoodEvent, "$e", id, 1)) }
 		ask := func(raw []byte) events.EventID {
@@ -135,7 +139,7 @@ func TestNewestLike(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			id, err := conn.NewestLike(t.Context(), &ev)
+			id, err := store.NewestLike(t.Context(), &ev)
 			if err != nil {
 				t.Fatal(err)
 			}

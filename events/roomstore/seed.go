@@ -1,8 +1,7 @@
-package stream
+package roomstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // seedsInFlight is how many events of a room's state may be in flight at once.
@@ -24,7 +24,7 @@ const seedsInFlight = 256
 // beginning, so whatever is published meanwhile stays. The same condition makes a
 // repetition harmless.
 type Seed struct {
-	conn   *Conn
+	store  *Store
 	room   events.RoomID
 	before map[string]uint64 // last sequence of each subject at the beginning
 	create []byte            // m.room.create, published last
@@ -33,20 +33,20 @@ type Seed struct {
 	count  int
 }
 
-// SeedRoom begins to seed a room.
-func (c *Conn) SeedRoom(ctx context.Context, room events.RoomID) (*Seed, error) {
-	last, _, err := c.readLast(ctx, c.topology.RoomsOf(room), c.topology.roomSubject(room)+".state.*.*")
+// Seed begins to seed a room.
+func (s *Store) Seed(ctx context.Context, room events.RoomID) (*Seed, error) {
+	last, _, err := s.readLast(ctx, s.conn.Topology().RoomsOf(room), s.conn.Topology().RoomSubject(room)+".state.*.*")
 	if err != nil {
 		return nil, err
 	}
-	s := &Seed{
-		conn: c, room: room, before: map[string]uint64{},
+	seed := &Seed{
+		store: s, room: room, before: map[string]uint64{},
 		slots: semaphore.NewWeighted(seedsInFlight), failed: make(chan error, 1),
 	}
 	for _, msg := range last {
-		s.before[msg.Subject] = msg.Sequence
+		seed.before[msg.Subject] = msg.Sequence
 	}
-	return s, nil
+	return seed, nil
 }
 
 // Add publishes one event of the state. An error that wraps [events.ErrBadEvent] means
@@ -114,8 +114,8 @@ func (s *Seed) publish(ctx context.Context, ev *events.RoomEvent) error {
 		return err
 	}
 	s.count++
-	batch := s.conn.NewBatch(func(err error) {
-		if err != nil && !isWrongLast(err) {
+	batch := s.store.conn.NewBatch(func(err error) {
+		if err != nil && !stream.IsWrongLast(err) {
 			select {
 			case s.failed <- err:
 			default: // one is enough
@@ -123,9 +123,9 @@ func (s *Seed) publish(ctx context.Context, ev *events.RoomEvent) error {
 		}
 		s.slots.Release(1)
 	})
-	batch.Add(s.conn.topology.On(ev.Subject()), nats.Header{
-		HeaderHistorical:                    {"true"},
-		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(s.before[s.conn.topology.storedSubject(ev)], 10)},
+	batch.Add(s.store.conn.Topology().On(ev.Subject()), nats.Header{
+		stream.HeaderHistorical:             {"true"},
+		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(s.before[s.store.conn.Topology().StoredSubject(ev)], 10)},
 	}, ev.Raw)
 	batch.Send()
 	return nil
@@ -135,30 +135,16 @@ func (s *Seed) publish(ctx context.Context, ev *events.RoomEvent) error {
 // of the one at a sequence of ROOMS (0 if ROOMS has none on that subject any more). If a newer
 // one was published, that stays, and nothing is written. done is called once, as that of
 // [Conn.NewBatch].
-func (c *Conn) ReplaceState(subject string, raw []byte, seq uint64, done func(error)) {
-	batch := c.NewBatch(func(err error) {
-		if isWrongLast(err) {
+func (s *Store) ReplaceState(subject string, raw []byte, seq uint64, done func(error)) {
+	batch := s.conn.NewBatch(func(err error) {
+		if stream.IsWrongLast(err) {
 			err = nil
 		}
 		done(err)
 	})
-	batch.Add(c.topology.On(subject), nats.Header{
-		HeaderHistorical:                    {"true"},
+	batch.Add(s.conn.Topology().On(subject), nats.Header{
+		stream.HeaderHistorical:             {"true"},
 		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(seq, 10)},
 	}, raw)
 	batch.Send()
-}
-
-// isWrongLast reports whether the server refused a message because its subject has
-// another last sequence than expected.
-func isWrongLast(err error) bool {
-	var api *jetstream.APIError
-	if !errors.As(err, &api) {
-		return false
-	}
-	switch api.ErrorCode {
-	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
-		return true
-	}
-	return false
 }

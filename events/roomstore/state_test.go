@@ -1,4 +1,4 @@
-package stream_test
+package roomstore_test
 
 import (
 	"fmt"
@@ -7,16 +7,18 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/eventstest"
 	"poked/events/natstest"
 	"poked/events/publish"
+	"poked/events/roomstore"
 	"poked/events/stream"
 )
 
-// stateBefore collects the events of RoomState: state key → event.
-func stateBefore(t *testing.T, conn *stream.Conn, room events.RoomID, before uint64) (string, error) {
+// stateBefore collects the events of State: state key → event.
+func stateBefore(t *testing.T, store *roomstore.Store, room events.RoomID, before uint64) (string, error) {
 	t.Helper()
 	state := map[string]string{}
-	for ev, err := range conn.RoomState(t.Context(), room, before) {
+	for ev, err := range store.State(t.Context(), room, before) {
 		if err != nil {
 			return "", err
 		}
@@ -32,9 +34,9 @@ func stateBefore(t *testing.T, conn *stream.Conn, room events.RoomID, before uin
 	return fmt.Sprint(state), nil
 }
 
-func stateOf(t *testing.T, conn *stream.Conn, room events.RoomID, before uint64) string {
+func stateOf(t *testing.T, store *roomstore.Store, room events.RoomID, before uint64) string {
 	t.Helper()
-	state, err := stateBefore(t, conn, room, before)
+	state, err := stateBefore(t, store, room, before)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +58,7 @@ func TestRoomStateIsThatOfItsTime(t *testing.T) {
 		t.Run(lag, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				conn := natstest.StartServer(t).Connect(natstest.Topology())
+				store := roomstore.New(conn)
 				keys := []string{"a", "b", "a", "", "c", "a", "b", "", "a"}
 				for i, key := range keys {
 					setState(t, conn, "!r", key, 2*i+1)
@@ -67,15 +70,15 @@ func TestRoomStateIsThatOfItsTime(t *testing.T) {
 				want := map[string]string{}
 				for i, key := range keys {
 					before := uint64(2*i + 1)
-					if got := stateOf(t, conn, "!r", before); got != fmt.Sprint(want) {
+					if got := stateOf(t, store, "!r", before); got != fmt.Sprint(want) {
 						t.Errorf("before %d: %s, want %v", before, got, want)
 					}
 					want[key] = fmt.Sprint(before)
 				}
-				if got := stateOf(t, conn, "!r", 1000); got != fmt.Sprint(want) {
+				if got := stateOf(t, store, "!r", 1000); got != fmt.Sprint(want) {
 					t.Errorf("at the end: %s, want %v", got, want)
 				}
-				if got := stateOf(t, conn, "!unknown", 1000); got != "map[]" {
+				if got := stateOf(t, store, "!unknown", 1000); got != "map[]" {
 					t.Errorf("an unknown room has %s", got)
 				}
 			})
@@ -88,13 +91,14 @@ func TestRoomStateOutlivesRooms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := natstest.StartServer(t)
 		conn := server.Connect(natstest.Topology())
+		store := roomstore.New(conn)
 		setState(t, conn, "!r", "a", 1)
 		setState(t, conn, "!r", "b", 2)
 		<-time.After(10 * time.Second)
 		server.DeleteMessage("ROOMS", 1) // as if it had expired
 		server.DeleteMessage("ROOMS", 2)
 		setState(t, conn, "!r", "b", 3)
-		if got := stateOf(t, conn, "!r", 4); got != "map[a:1 b:3]" {
+		if got := stateOf(t, store, "!r", 4); got != "map[a:1 b:3]" {
 			t.Errorf("state is %s", got)
 		}
 	})
@@ -104,6 +108,7 @@ func TestRoomStateOutlivesRooms(t *testing.T) {
 func TestRoomStateHasThreadSubscriptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := natstest.StartServer(t).Connect(natstest.Topology())
+		store := roomstore.New(conn)
 		for i := range 4 {
 			sub := events.ThreadSubscription{RoomID: "!r", Thread: "$t", UserID: "@a:x", Subscribed: i%2 == 0}
 			if err := publish.NewPublisher(conn).ThreadSubscription(t.Context(), sub); err != nil {
@@ -112,7 +117,7 @@ func TestRoomStateHasThreadSubscriptions(t *testing.T) {
 		}
 		<-time.After(10 * time.Second)
 		for before := uint64(2); before < 6; before++ {
-			for state, err := range conn.RoomState(t.Context(), "!r", before) {
+			for state, err := range store.State(t.Context(), "!r", before) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -129,11 +134,12 @@ func TestRoomStateHasThreadSubscriptions(t *testing.T) {
 func TestNewestOfARoomIsNoThreadSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := natstest.StartServer(t).Connect(natstest.Topology())
+		store := roomstore.New(conn)
 		setState(t, conn, "!r", "a", 1)
 		if err := publish.NewPublisher(conn).ThreadSubscription(t.Context(), events.ThreadSubscription{RoomID: "!r", Thread: "$t", UserID: "@a:x", Subscribed: true}); err != nil {
 			t.Fatal(err)
 		}
-		if raw, err := conn.NewestOf(t.Context(), "!r"); err != nil || raw == nil {
+		if raw, err := store.NewestOf(t.Context(), "!r"); err != nil || raw == nil {
 			t.Errorf("the newest is %s, %v", raw, err)
 		}
 	})
@@ -143,6 +149,7 @@ func TestNewestOfARoomIsNoThreadSubscription(t *testing.T) {
 func TestRoomStateOfABigRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := natstest.StartServer(t).Connect(natstest.Topology())
+		store := roomstore.New(conn)
 		const members = 2500
 		for i := range members {
 			setState(t, conn, "!r", fmt.Sprintf("@u%d:x", i), i+1)
@@ -151,7 +158,7 @@ func TestRoomStateOfABigRoom(t *testing.T) {
 		setState(t, conn, "!r", "@u7:x", members+1)
 		for before, want := range map[uint64]string{members + 1: "8", members + 2: fmt.Sprint(members + 1)} {
 			newest := map[string]string{}
-			for ev, err := range conn.RoomState(t.Context(), "!r", before) {
+			for ev, err := range store.State(t.Context(), "!r", before) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -166,4 +173,37 @@ func TestRoomStateOfABigRoom(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRoomStateOfDeletedRooms checks that the server continues to fill ROOM_STATE, and
+// that older state is still there.
+func TestRoomStateOfDeletedRooms(t *testing.T) {
+	eventstest.Long(t)
+	synctest.Test(t, func(t *testing.T) {
+		server := natstest.StartServer(t)
+		conn := server.Connect(natstest.Topology())
+		store := roomstore.New(conn)
+		natstest.Keep(t, conn)
+		setState(t, conn, eventstest.Room, "a", 1)
+		setState(t, conn, eventstest.Room, "b", 2)
+		eventstest.WaitFor(t, "the state", func() bool { return len(server.Stored("ROOM_STATE", "")) == 2 })
+		ended := lastSeq(conn)
+		server.DeleteStream("ROOMS")
+		eventstest.WaitFor(t, "the new stream", func() bool { return lastSeq(conn) > ended+1000 })
+		setState(t, conn, eventstest.Room, "b", 3)
+		setState(t, conn, eventstest.Room, "c", 4)
+		eventstest.WaitFor(t, "the state", func() bool { return len(server.Stored("ROOM_STATE", "")) == 3 })
+		if got := stateOf(t, store, eventstest.Room, 1<<60); got != "map[a:1 b:3 c:4]" {
+			t.Errorf("the state is %s", got)
+		}
+	})
+}
+
+func lastSeq(conn *stream.Conn) uint64 {
+	for _, s := range conn.Streams() {
+		if s.Name == stream.Rooms {
+			return s.LastSeq
+		}
+	}
+	return 0
 }

@@ -1,4 +1,4 @@
-package stream
+package roomstore
 
 import (
 	"context"
@@ -6,20 +6,21 @@ import (
 	"strings"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // NewThreadSubscriptions returns those of the subscriptions that differ from what ROOM_STATE holds,
 // where nothing means that a user is not subscribed. Of what was published a moment ago ROOM_STATE
 // may not know yet.
-func (c *Conn) NewThreadSubscriptions(ctx context.Context, all []events.ThreadSubscription) (news []events.ThreadSubscription, err error) {
+func (s *Store) NewThreadSubscriptions(ctx context.Context, all []events.ThreadSubscription) (news []events.ThreadSubscription, err error) {
 	byStream := map[string][]events.ThreadSubscription{}
 	for _, sub := range all {
-		name := c.topology.StateOf(events.Token(sub.RoomID))
+		name := s.conn.Topology().StateOf(events.Token(sub.RoomID))
 		byStream[name] = append(byStream[name], sub)
 	}
 	for name, subs := range byStream {
 		for some := range slices.Chunk(subs, maxLast) {
-			held, err := c.subscribed(ctx, name, some)
+			held, err := s.subscribed(ctx, name, some)
 			if err != nil {
 				return nil, err
 			}
@@ -40,12 +41,12 @@ func stateSubject(sub events.ThreadSubscription) string {
 }
 
 // subscribed returns which of the subscriptions ROOM_STATE holds, by subject.
-func (c *Conn) subscribed(ctx context.Context, name string, subs []events.ThreadSubscription) (map[string]bool, error) {
+func (s *Store) subscribed(ctx context.Context, name string, subs []events.ThreadSubscription) (map[string]bool, error) {
 	subjects := make([]string, 0, len(subs))
 	for _, sub := range subs {
 		subjects = append(subjects, stateSubject(sub))
 	}
-	last, _, err := c.readNewest(ctx, name, newest{Filters: subjects})
+	last, _, err := s.conn.ReadNewest(ctx, name, stream.Newest{Filters: subjects})
 	if err != nil {
 		return nil, err
 	}

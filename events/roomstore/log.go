@@ -1,4 +1,4 @@
-package stream
+package roomstore
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"poked/events"
+	"poked/events/stream"
 )
 
 // LoggedEvent is a room event as ROOMS stores it.
@@ -18,25 +19,25 @@ type LoggedEvent struct {
 	Time    time.Time // when it was stored
 	Data    []byte    // for ParsePublished
 
-	Receipts   bool // receipts, and no event: only [Conn.RoomTraffic] yields these
+	Receipts   bool // receipts, and no event: only [Store.Traffic] yields these
 	Historical bool // header Poked-Historical: true
 	Superseded bool // header Poked-Superseded: true
 }
 
-// RoomLog yields the events of a room, state events included, that ROOMS has from
+// Log yields the events of a room, state events included, that ROOMS has from
 // a sequence on, in order. It ends with the first error.
-func (c *Conn) RoomLog(ctx context.Context, room events.RoomID, from uint64) iter.Seq2[LoggedEvent, error] {
-	return withoutReceipts(loggedEvents(c.readStored(ctx, c.topology.RoomsOf(room), c.topology.RoomEvents(room), from)))
+func (s *Store) Log(ctx context.Context, room events.RoomID, from uint64) iter.Seq2[LoggedEvent, error] {
+	return withoutReceipts(loggedEvents(s.conn.ReadStored(ctx, s.conn.Topology().RoomsOf(room), s.conn.Topology().RoomEvents(room), from)))
 }
 
-// RoomTraffic is [Conn.RoomLog] with the receipts that were published meanwhile.
-func (c *Conn) RoomTraffic(ctx context.Context, room events.RoomID, from uint64) iter.Seq2[LoggedEvent, error] {
-	return loggedEvents(c.readStored(ctx, c.topology.RoomsOf(room), c.topology.RoomEvents(room), from))
+// Traffic is [Store.Log] with the receipts that were published meanwhile.
+func (s *Store) Traffic(ctx context.Context, room events.RoomID, from uint64) iter.Seq2[LoggedEvent, error] {
+	return loggedEvents(s.conn.ReadStored(ctx, s.conn.Topology().RoomsOf(room), s.conn.Topology().RoomEvents(room), from))
 }
 
-// RoomLogSince is [Conn.RoomLog] from a time on.
-func (c *Conn) RoomLogSince(ctx context.Context, room events.RoomID, since time.Time) iter.Seq2[LoggedEvent, error] {
-	return withoutReceipts(loggedEvents(c.readSince(ctx, c.topology.RoomsOf(room), c.topology.RoomEvents(room), since)))
+// LogSince is [Store.Log] from a time on.
+func (s *Store) LogSince(ctx context.Context, room events.RoomID, since time.Time) iter.Seq2[LoggedEvent, error] {
+	return withoutReceipts(loggedEvents(s.conn.ReadSince(ctx, s.conn.Topology().RoomsOf(room), s.conn.Topology().RoomEvents(room), since)))
 }
 
 func withoutReceipts(log iter.Seq2[LoggedEvent, error]) iter.Seq2[LoggedEvent, error] {
@@ -59,7 +60,7 @@ func loggedEvents(log iter.Seq2[*jetstream.RawStreamMsg, error]) iter.Seq2[Logge
 			if !yield(LoggedEvent{
 				Seq: msg.Sequence, Subject: events.PublishedAs(msg.Subject), Time: msg.Time, Data: msg.Data,
 				Receipts:   strings.HasSuffix(msg.Subject, ".receipt") && strings.Count(msg.Subject, ".") == 3,
-				Historical: IsHistorical(msg.Header), Superseded: IsSuperseded(msg.Header),
+				Historical: stream.IsHistorical(msg.Header), Superseded: stream.IsSuperseded(msg.Header),
 			}, nil) {
 				return
 			}

@@ -1,5 +1,0 @@
-package stream_test
-
-import "poked/events/eventstest"
-
-const room = eventstest.Room

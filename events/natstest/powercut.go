@@ -25,6 +25,9 @@ func (s *Server) LoseEnd(bytes int64, streams ...string) {
 		if err == nil {
 			err = os.Remove(filepath.Join(dir, "index.db"))
 		}
+		if err == nil { // how far a stream that is filled from others was; only such a one has it
+			err = os.RemoveAll(filepath.Join(filepath.Dir(dir), "sources.db"))
+		}
 		if err != nil {
 			s.t.Fatalf("cut %s: %v", last, err)
 		}

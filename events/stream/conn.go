@@ -128,6 +128,7 @@ type Conn struct {
 func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	c := &Conn{cfg: cfg, log: cfg.Log, pulse: cmp.Or(cfg.Pulse, defaultPulse), writerName: rand.Text(), batches: make(chan struct{}, inboxBatches)}
+	c.keeper.conn = c
 	nc, err := c.dial(ctx)
 	if err != nil {
 		return nil, err

@@ -38,6 +38,8 @@ type Status struct {
 
 // keeper checks the streams; see [Conn.Keep].
 type keeper struct {
+	conn *Conn
+
 	mu      sync.Mutex
 	streams map[string]*kept
 }
@@ -63,7 +65,7 @@ func (c *Conn) Keep(ctx context.Context, t Topology) error {
 	for {
 		anew := false
 		for _, name := range t.names() {
-			anew = c.look(ctx, name) || anew
+			anew = c.keeper.look(ctx, name) || anew
 		}
 		if anew {
 			c.again()
@@ -77,28 +79,28 @@ func (c *Conn) Keep(ctx context.Context, t Topology) error {
 }
 
 // look checks one stream, and reports whether it was made anew since the last check.
-func (c *Conn) look(ctx context.Context, name string) (anew bool) {
+func (k *keeper) look(ctx context.Context, name string) (anew bool) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
-	stream, err := c.askStream(ctx, name)
+	stream, err := k.conn.askStream(ctx, name)
 	switch {
 	case err == nil:
-		c.noteEnd(name, stream.CachedInfo().State.LastSeq)
-		return c.keeper.found(name, stream.CachedInfo(), c)
+		k.conn.noteEnd(name, stream.CachedInfo().State.LastSeq)
+		return k.found(name, stream.CachedInfo())
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		c.missed(ctx, name)
+		k.missed(ctx, name)
 	}
 	return false // NATS is away or elects a leader: the stream may exist
 }
 
 // found records that a stream exists.
-func (k *keeper) found(name string, info *jetstream.StreamInfo, c *Conn) (anew bool) {
+func (k *keeper) found(name string, info *jetstream.StreamInfo) (anew bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.at(name)
 	anew = before.info != nil && !before.info.Created.Equal(info.Created)
 	if anew {
-		c.log.Error("a stream was deleted and made anew, what it held is lost", "stream", name)
+		k.conn.log.Error("a stream was deleted and made anew, what it held is lost", "stream", name)
 	}
 	k.streams[name] = &kept{info: info}
 	return anew
@@ -117,8 +119,7 @@ func (k *keeper) at(name string) *kept {
 
 // missed records that a check did not find a stream. Once that is certain it makes the
 // stream anew, if its configuration is known.
-func (c *Conn) missed(ctx context.Context, name string) {
-	k := &c.keeper
+func (k *keeper) missed(ctx context.Context, name string) {
 	k.mu.Lock()
 	stream := k.at(name)
 	stream.misses++
@@ -129,7 +130,7 @@ func (c *Conn) missed(ctx context.Context, name string) {
 	}
 	err := errNeverSeen
 	if last != nil {
-		err = c.remake(ctx, last)
+		err = k.remake(ctx, last)
 	}
 	if err == nil {
 		return // the next check finds it, with its date
@@ -138,7 +139,7 @@ func (c *Conn) missed(ctx context.Context, name string) {
 	defer k.mu.Unlock()
 	if !stream.logged {
 		stream.logged = true
-		c.log.Error("a stream is gone, waiting for somebody to make it anew", "stream", name, "error", err)
+		k.conn.log.Error("a stream is gone, waiting for somebody to make it anew", "stream", name, "error", err)
 	}
 }
 
@@ -147,15 +148,15 @@ func (c *Conn) missed(ctx context.Context, name string) {
 var errNeverSeen = errors.New("its configuration is unknown: it was missing at the first check")
 
 // remake makes a stream with its old configuration, beyond its old sequences.
-func (c *Conn) remake(ctx context.Context, last *jetstream.StreamInfo) error {
+func (k *keeper) remake(ctx context.Context, last *jetstream.StreamInfo) error {
 	cfg := last.Config
 	cfg.FirstSeq = max(last.State.LastSeq, cfg.FirstSeq) + keepGap
-	_, err := c.js.CreateStream(ctx, cfg)
+	_, err := k.conn.js.CreateStream(ctx, cfg)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		return nil // another was faster
 	}
 	if err != nil {
-		return c.notReady(fmt.Errorf("make stream: %w", err))
+		return k.conn.notReady(fmt.Errorf("make stream: %w", err))
 	}
 	return nil
 }

@@ -2,17 +2,11 @@ package stream
 
 import (
 	"cmp"
-	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"poked/events/wait"
 )
 
 // Topology is the operator's choice for the streams.
@@ -219,204 +213,16 @@ func (t Topology) outcomes() jetstream.StreamConfig {
 	}
 }
 
-// Setup makes what is missing of the topology and updates what differs, but never lowers
-// the number of replicas. Any number of processes may call it at any time. It fails with
-// [ErrPartitions] or [ErrStreams] if the streams exist with other counts, with [ErrNotReady]
-// if trying again may help, and with a hint if the servers cannot hold the replicas.
-func (c *Conn) Setup(ctx context.Context, t Topology) error {
-	if t.Partitions < 1 || t.Partitions > MaxPartitions {
-		return fmt.Errorf("set up streams: %d partitions, want 1 to %d", t.Partitions, MaxPartitions)
+// names returns the names of all streams, including those behind the buckets.
+func (t Topology) names() (names []string) {
+	for _, cfg := range t.streams() {
+		names = append(names, cfg.Name)
 	}
-	if keep := t.keep(); keep < ShortestKeep || keep > LongestKeep {
-		return fmt.Errorf("set up streams: keep for %v, want %v to %v", keep, ShortestKeep, LongestKeep)
+	for _, cfg := range t.buckets() {
+		names = append(names, bucketStream(cfg.Bucket))
 	}
-	if t.Streams < 0 || t.Streams > min(MaxStreams, t.Partitions) {
-		return fmt.Errorf("set up streams: %d streams, want 1 to %d", t.Streams, min(MaxStreams, t.Partitions))
-	}
-	t, err := c.fit(ctx, t)
-	if err != nil {
-		return c.notReady(err)
-	}
-	made := map[string]jetstream.Stream{}
-	for _, cfg := range t.configs() {
-		if made[cfg.Name], err = c.ensure(ctx, cfg); err != nil {
-			return c.setupError(cfg.Name, t, err)
-		}
-	}
-	c.use(t, made)
-	return nil
+	return names
 }
 
-// leastOutcomes is how few bytes of OUTCOMES are reserved before the stream counts as one that
-// cannot be made.
-const leastOutcomes = 256 << 10
-
-// ensure makes a stream, or updates it if it differs. The server reserves the bytes that OUTCOMES
-// may take: on a small disk the stream gets fewer, since it is for operators alone.
-func (c *Conn) ensure(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
-	have, err := c.askStream(ctx, cfg.Name)
-	apply := c.js.UpdateStream
-	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		apply = c.js.CreateStream
-	case err != nil:
-		return nil, err
-	default:
-		now := have.CachedInfo().Config
-		cfg.Replicas = max(cfg.Replicas, now.Replicas) // a process without the flag does not undo another's choice
-		if isSame(now, cfg) {
-			return have, nil
-		}
-	}
-	for {
-		made, err := apply(ctx, cfg)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) && wait.For(ctx, wait.RetryPause) == nil {
-			return c.ensure(ctx, cfg) // another process was faster, and wanted another
-		}
-		var refused *jetstream.APIError
-		if cfg.Name != streamOutcomes || !errors.As(err, &refused) || !isTooLarge(refused) || cfg.MaxBytes < 2*leastOutcomes {
-			return made, err //nolint:wrapcheck // setupError names the stream
-		}
-		cfg.MaxBytes /= 2
-	}
-}
-
-// The server's error codes for a stream that reserves more than there is: of one server, and
-// of a cluster, where no server has as much.
-const (
-	errCodeNoStorage jetstream.ErrorCode = 10047
-	errCodeNoPeers   jetstream.ErrorCode = 10005
-)
-
-func isTooLarge(err *jetstream.APIError) bool {
-	return err.ErrorCode == errCodeNoStorage || err.ErrorCode == errCodeNoPeers
-}
-
-// Join reads the topology that a registry or a dispatcher has set up, and changes
-// nothing. It fails with [ErrNoStreams] if there is none.
-func (c *Conn) Join(ctx context.Context) error {
-	dead, err := c.LookUp(ctx, Dead) // made last
-	if err != nil {
-		return err
-	}
-	t, err := topologyOf(dead.CachedInfo())
-	if err != nil {
-		return err
-	}
-	if err := c.checkLog(ctx, t); err != nil {
-		return err
-	}
-	return c.open(ctx, t)
-}
-
-// Kept returns how long room events and notifications are kept.
-func (c *Conn) Kept() time.Duration {
-	return c.streams[c.topology.StreamOf(Notifications, 0)].CachedInfo().Config.MaxAge
-}
-
-// TrimLogs removes all but the newest messages of each stream of ROOMS and NOTIFICATIONS, as
-// their age does in time.
-func (c *Conn) TrimLogs(ctx context.Context, keep uint64) error {
-	for _, name := range append(c.topology.StreamsOf(Rooms), c.topology.StreamsOf(Notifications)...) {
-		if err := c.streams[name].Purge(ctx, jetstream.WithPurgeKeep(keep)); err != nil {
-			return fmt.Errorf("trim log: %w", err)
-		}
-	}
-	return nil
-}
-
-// StreamEnd returns when a stream was made, and its last sequence.
-func (c *Conn) StreamEnd(ctx context.Context, name string) (made time.Time, lastSeq uint64, err error) {
-	stream, err := c.askStream(ctx, name)
-	if err != nil {
-		return time.Time{}, 0, fmt.Errorf("look up stream %s: %w", name, err)
-	}
-	info := stream.CachedInfo()
-	return info.Created, info.State.LastSeq, nil
-}
-
-// open looks up the streams that are read message by message.
-func (c *Conn) open(ctx context.Context, t Topology) error {
-	found := map[string]jetstream.Stream{}
-	for _, name := range t.read() {
-		stream, err := c.LookUp(ctx, name)
-		if err != nil {
-			return err
-		}
-		found[name] = stream
-	}
-	c.use(t, found)
-	return nil
-}
-
-// read returns the names of the streams that are read message by message.
-func (t Topology) read() []string { return append(t.logStreams(), Dead) }
-
-// use records the topology, and of some streams those that are read message by message.
-func (c *Conn) use(t Topology, found map[string]jetstream.Stream) {
-	c.topology, c.streams = t, map[string]jetstream.Stream{}
-	for _, name := range t.read() {
-		c.streams[name] = found[name]
-	}
-}
-
-// Stream returns a stream of the log, or [Dead], as it was when the topology was set; nil before.
-func (c *Conn) Stream(name string) jetstream.Stream { return c.streams[name] }
-
-// askStream returns a stream, with what the server says of it now.
-func (c *Conn) askStream(ctx context.Context, name string) (jetstream.Stream, error) {
-	return again(ctx, func(ctx context.Context) (jetstream.Stream, error) { return c.js.Stream(ctx, name) })
-}
-
-// LookUp returns a stream, with what the server says of it now. The error wraps [ErrNoStreams] if
-// there is none.
-func (c *Conn) LookUp(ctx context.Context, name string) (jetstream.Stream, error) {
-	stream, err := c.askStream(ctx, name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		err = ErrNoStreams
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look up stream %s: %w", name, err)
-	}
-	return stream, nil
-}
-
-// checkLog refuses a log of an earlier version, which no migration reads.
-func (c *Conn) checkLog(ctx context.Context, t Topology) error {
-	for _, number := range t.numbers() {
-		want := t.notifications(number)
-		stream, err := c.askStream(ctx, want.Name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("look up stream %s: %w", want.Name, err)
-		}
-		if !slices.Equal(stream.CachedInfo().Config.Subjects, want.Subjects) {
-			return fmt.Errorf("%w: deliver what it holds with that version, stop all of poked, delete the stream "+
-				"(nats stream rm %s), and start again; pushers and push rules stay", ErrEarlier, want.Name)
-		}
-	}
-	return nil
-}
-
-func (c *Conn) setupError(name string, t Topology, err error) error {
-	what := "stream " + name
-	if bucket, ok := strings.CutPrefix(name, bucketStream("")); ok {
-		what = "bucket " + bucket
-	}
-	if waits := c.notReady(err); errors.Is(waits, ErrNotReady) {
-		return fmt.Errorf("set up %s: %w", what, waits)
-	}
-	var api *jetstream.APIError
-	if t.Replicas > 1 && errors.As(err, &api) {
-		return fmt.Errorf("set up %s with %d replicas (as many NATS servers with JetStream must be reachable in one cluster): %w",
-			what, t.Replicas, err)
-	}
-	return fmt.Errorf("set up %s: %w", what, err)
-}
-
-// ErrNotReady is wrapped by errors about streams that cannot be set up or found yet,
-// where trying again may help: NATS is electing a leader, or another process has to make
-// them.
-var ErrNotReady = errors.New("not ready")
+// bucketStream returns the name of the stream behind a bucket (NATS ADR-8).
+func bucketStream(bucket string) string { return "KV_" + bucket }

@@ -8,6 +8,7 @@ import (
 	"poked/dispatcher/dispatchertest"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/owner"
 )
 
 func TestOperatorSeesAPusherThatLags(t *testing.T) {
@@ -51,18 +52,18 @@ func TestOperatorSeesAPusherThatLags(t *testing.T) {
 			s.Attempts < 3 || s.Since.Sub(fell).Abs() > time.Second || s.NextTry.Before(asked.Add(-time.Second)) || s.Waiting != 3 || s.Estimated {
 			t.Errorf("while it lags: %+v", s)
 		}
-		states, err := h.Conn.PusherStates(t.Context(), "@bob:x")
+		states, err := owner.NewClient(h.Conn).PusherStates(t.Context(), "@bob:x")
 		if err != nil || len(states) != 1 || states[0].Because != s.Because || states[0].LastSuccess != s.LastSuccess || !states[0].Failing() {
 			t.Errorf("as its user sees it: %+v, %v", states, err)
 		}
-		if states, err := h.Conn.PusherStates(t.Context(), "@nobody:x"); err != nil || len(states) != 0 {
+		if states, err := owner.NewClient(h.Conn).PusherStates(t.Context(), "@nobody:x"); err != nil || len(states) != 0 {
 			t.Errorf("of a user without pushers: %+v, %v", states, err)
 		}
 		h.Halt()
 		if _, err := h.Operator.RetryPushers(t.Context(), events.PusherFilter{}); err == nil {
 			t.Error("a stopped dispatcher answers")
 		}
-		if _, err := h.Conn.PusherStates(t.Context(), "@bob:x"); err == nil {
+		if _, err := owner.NewClient(h.Conn).PusherStates(t.Context(), "@bob:x"); err == nil {
 			t.Error("a stopped dispatcher tells the state of pushers")
 		}
 		h.Start()

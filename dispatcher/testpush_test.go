@@ -11,12 +11,13 @@ import (
 	"poked/dispatcher/dispatchertest"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/owner"
 )
 
 // test sends a test push to a pusher of the app of all tests.
 func (h *harness) test(user events.UserID, pushkey string) events.TestResult {
 	h.T.Helper()
-	result, err := h.Conn.TestPusher(h.T.Context(), events.TestPush{UserID: user, Pusher: events.NewPusherID(user, "app", pushkey), EventID: "$test"})
+	result, err := owner.NewClient(h.Conn).TestPusher(h.T.Context(), events.TestPush{UserID: user, Pusher: events.NewPusherID(user, "app", pushkey), EventID: "$test"})
 	if err != nil {
 		h.T.Errorf("test push to %s: %v", pushkey, err)
 	}
@@ -246,7 +247,7 @@ func TestTestPushDuringATakeOver(t *testing.T) {
 		h.Gateway.Answer(dispatchertest.Always(eventstest.Reply{After: time.Minute}))
 		starts.Go(func() { <-time.After(time.Second); h.Kill(); h.Start() })
 		began = time.Now()
-		r, err := h.Conn.TestPusher(t.Context(), events.TestPush{UserID: "@bob:x", Pusher: events.NewPusherID("@bob:x", "app", "bob"), EventID: "$test"})
+		r, err := owner.NewClient(h.Conn).TestPusher(t.Context(), events.TestPush{UserID: "@bob:x", Pusher: events.NewPusherID("@bob:x", "app", "bob"), EventID: "$test"})
 		if took := time.Since(began); err == nil || took > 9*time.Second {
 			t.Errorf("after %s: %+v, %v", took, r, err)
 		}

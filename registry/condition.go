@@ -21,7 +21,7 @@ func (a *api) statesOf(ctx context.Context, set *events.UserPushers) map[events.
 	if len(set.Pushers) == 0 {
 		return nil
 	}
-	list, err := a.conn.PusherStates(ctx, set.UserID)
+	list, err := a.owners.PusherStates(ctx, set.UserID)
 	if err != nil {
 		a.log.Debug("the state of pushers is not known", "user_id", string(set.UserID), "error", err)
 	}

@@ -26,7 +26,7 @@ func TestUsersSeeHowTheirPushersAre(t *testing.T) {
 		"waits":   {LastSuccess: at(1).UnixMilli()},
 		"new":     {},
 	}
-	h.owner.states = map[events.UserID][]events.PusherState{alice: {
+	h.owners.states = map[events.UserID][]events.PusherState{alice: {
 		{Pusher: id("well"), State: events.PusherIdle, LastSuccess: at(1), LastError: "http_502", LastErrorAt: at(0)},
 		{Pusher: id("down"), State: events.PusherLagging, LastSuccess: at(1), Since: at(2), Because: "gateway_down", LastError: "http_502"},
 		{Pusher: id("refused"), State: events.PusherRefused, LastError: "rejected", LastErrorAt: at(3)},
@@ -56,8 +56,8 @@ func TestUsersSeeHowTheirPushersAre(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", key, got, want[key])
 		}
 	}
-	h.owner.slow = time.Hour
-	away := map[string]func(){"slow": func() {}, "no dispatcher": h.owner.stop, "no NATS": h.nats.Stop}
+	h.owners.slow = time.Hour
+	away := map[string]func(){"slow": func() {}, "no dispatcher": h.owners.stop, "no NATS": h.nats.Stop}
 	for _, what := range []string{"slow", "no dispatcher", "no NATS"} {
 		away[what]()
 		got := conditions("alice-phone")

@@ -49,7 +49,7 @@ type house struct {
 	reg  *Registry
 
 	forbidden string // table; see forbid
-	owner     *owner
+	owners    *owners
 	web       *httptest.Server
 }
 
@@ -69,7 +69,7 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 	}
 	h := &house{t: t, cfg: cfg, log: &eventstest.LogBuffer{}, nats: natstest.StartServer(t)}
 	h.conn = h.nats.Connect(natstest.Topology())
-	h.owner = newOwner(t, h.nats.Connect(natstest.Topology()))
+	h.owners = newOwners(t, h.nats.Connect(natstest.Topology()))
 	h.open()
 	return h
 }

@@ -16,7 +16,9 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"poked/events/homeserver"
+	"poked/events/owner"
 	"poked/events/pushgateway"
+	"poked/events/roomstore"
 	"poked/events/stream"
 	"poked/registry/auth"
 	"poked/registry/browsers"
@@ -32,7 +34,8 @@ const maxBodyBytes = 64 << 10
 // api answers HTTP requests.
 type api struct {
 	store    *store.Store
-	conn     *stream.Conn
+	owners   *owner.Client    // of partitions
+	rooms    *roomstore.Store // for the events of notifications
 	policy   *pushgateway.Policy
 	outbox   *outbox.Outbox
 	auth     auth.Authenticator
@@ -60,9 +63,9 @@ type call struct {
 
 func newAPI(store *store.Store, outbox *outbox.Outbox, conn *stream.Conn, policy *pushgateway.Policy, auth auth.Authenticator, up *upstream, browsers *browsers.Browsers, limiter, tests *limiter, log *slog.Logger) *api {
 	a := &api{
-		store: store, outbox: outbox, conn: conn, policy: policy, auth: auth, upstream: up, limiter: limiter, tests: tests,
-		listings: semaphore.NewWeighted(maxListings), log: log, reports: newReports(conn, log),
-		browsers: browsers,
+		store: store, outbox: outbox, policy: policy, auth: auth, upstream: up, limiter: limiter, tests: tests,
+		owners: owner.NewClient(conn), rooms: roomstore.New(conn), listings: semaphore.NewWeighted(maxListings),
+		log: log, reports: newReports(conn, log), browsers: browsers,
 	}
 	a.table = a.endpoints()
 	a.requests.expect(a.table)

@@ -15,7 +15,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"poked/events"
-	"poked/events/stream"
+	"poked/events/owner"
 	"poked/registry/problem"
 	"poked/registry/request"
 )
@@ -110,7 +110,7 @@ func parseListedQuery(values url.Values) (query listedQuery, err error) {
 }
 
 func (a *api) list(ctx context.Context, user events.UserID, query listedQuery) (listedNotifications, error) {
-	page, next, err := a.conn.ListNotifications(ctx, stream.ListQuery{
+	page, next, err := a.owners.ListNotifications(ctx, owner.ListQuery{
 		User: user, Before: query.before, Limit: query.limit, Highlight: query.highlight,
 	})
 	if err != nil {
@@ -136,7 +136,7 @@ func (a *api) list(ctx context.Context, user events.UserID, query listedQuery) (
 	return answer, nil
 }
 
-func forList(n *stream.ListedNotification, event []byte) listedNotification {
+func forList(n *owner.ListedNotification, event []byte) listedNotification {
 	return listedNotification{
 		Actions: actionsOf(n.Tweaks), Event: event, ProfileTag: profileTag(&n.Notification), RoomID: n.Room, TS: n.At.UnixMilli(),
 	}
@@ -172,8 +172,8 @@ func profileTag(n *events.Notification) string {
 
 // eventOf returns the event of a notification as its homeserver published it. Once NATS
 // has dropped the event, it returns what the notification itself contains.
-func (a *api) eventOf(ctx context.Context, user events.UserID, n *stream.ListedNotification) ([]byte, error) {
-	event, err := a.conn.EventOf(ctx, n)
+func (a *api) eventOf(ctx context.Context, user events.UserID, n *owner.ListedNotification) ([]byte, error) {
+	event, err := a.rooms.EventAt(ctx, n.Room, n.RoomSeq, n.EventID)
 	if err != nil || event != nil {
 		return event, err
 	}
@@ -192,7 +192,7 @@ type keptEvent struct {
 	Type           string          `json:"type"`
 }
 
-func keptOf(user events.UserID, n *stream.ListedNotification) keptEvent {
+func keptOf(user events.UserID, n *owner.ListedNotification) keptEvent {
 	body := gjson.ParseBytes(n.Body)
 	kept := keptEvent{
 		Content:        json.RawMessage(cmp.Or(body.Get("content").Raw, "{}")),

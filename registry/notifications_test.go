@@ -45,7 +45,7 @@ func (h *house) notify(user events.UserID, id string, seq uint64, change ...func
 	for _, c := range change {
 		c(&n)
 	}
-	h.owner.notify(user, n)
+	h.owners.notify(user, n)
 }
 
 // notified requests a page, and returns it with its event ids.
@@ -228,9 +228,9 @@ func TestNotificationsWithoutNATS(t *testing.T) {
 	if !answered() {
 		t.Error("no answer after ROOMS refused one")
 	}
-	h.owner.stop()
+	h.owners.stop()
 	refused("no dispatcher answers")
-	h.owner.start()
+	h.owners.start()
 	if !answered() {
 		t.Error("no answer although a dispatcher answers again")
 	}

@@ -9,19 +9,20 @@ import (
 	"time"
 
 	"poked/events"
+	"poked/events/owner"
 	"poked/events/stream"
 	"poked/events/wait"
 )
 
-// owner answers for the users of all partitions, as the dispatchers that own these do, with
+// owners answers for the users of all partitions, as the dispatchers that own these do, with
 // what a test says that they have not read.
-type owner struct {
+type owners struct {
 	t    *testing.T
 	conn *stream.Conn
 
 	mu     sync.Mutex
 	seq    uint64
-	unread map[events.UserID][]stream.ListedNotification
+	unread map[events.UserID][]owner.ListedNotification
 	// results are those of test pushes; later is how often a dispatcher is asked before it
 	// knows a pusher.
 	results map[events.PusherID]events.TestResult
@@ -32,18 +33,18 @@ type owner struct {
 	stops   []func()
 }
 
-func newOwner(t *testing.T, conn *stream.Conn) *owner {
-	o := &owner{t: t, conn: conn, unread: map[events.UserID][]stream.ListedNotification{}}
+func newOwners(t *testing.T, conn *stream.Conn) *owners {
+	o := &owners{t: t, conn: conn, unread: map[events.UserID][]owner.ListedNotification{}}
 	o.start()
 	t.Cleanup(o.stop)
 	return o
 }
 
 // start begins to answer.
-func (o *owner) start() {
+func (o *owners) start() {
 	o.t.Helper()
 	for part := range o.conn.Topology().Partitions {
-		stop, err := o.conn.ServeOwner(context.WithoutCancel(o.t.Context()), part, stream.Owner{List: o.list, Pushers: o.pushers, Test: o.test})
+		stop, err := owner.Serve(context.WithoutCancel(o.t.Context()), o.conn, part, owner.Answers{List: o.list, Pushers: o.pushers, Test: o.test})
 		if err != nil {
 			o.t.Fatal(err)
 		}
@@ -52,7 +53,7 @@ func (o *owner) start() {
 }
 
 // stop ends that, as if no dispatcher ran.
-func (o *owner) stop() {
+func (o *owners) stop() {
 	for _, stop := range o.stops {
 		stop()
 	}
@@ -60,21 +61,21 @@ func (o *owner) stop() {
 }
 
 // notify adds a notification of a user in the room of the tests.
-func (o *owner) notify(user events.UserID, n events.Notification) {
+func (o *owners) notify(user events.UserID, n events.Notification) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.seq++
-	o.unread[user] = append(o.unread[user], stream.ListedNotification{Notification: n, Seq: o.seq, Room: room})
+	o.unread[user] = append(o.unread[user], owner.ListedNotification{Notification: n, Seq: o.seq, Room: room})
 }
 
 // read marks everything of a user as read.
-func (o *owner) read(user events.UserID) {
+func (o *owners) read(user events.UserID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.unread, user)
 }
 
-func (o *owner) list(_ context.Context, query stream.ListQuery) (page []stream.ListedNotification, next uint64, err error) {
+func (o *owners) list(_ context.Context, query owner.ListQuery) (page []owner.ListedNotification, next uint64, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, n := range slices.Backward(o.unread[query.User]) {
@@ -89,7 +90,7 @@ func (o *owner) list(_ context.Context, query stream.ListQuery) (page []stream.L
 	return page, 0, nil
 }
 
-func (o *owner) test(_ context.Context, test events.TestPush) (events.TestResult, error) {
+func (o *owners) test(_ context.Context, test events.TestPush) (events.TestResult, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.tests = append(o.tests, test)
@@ -100,7 +101,7 @@ func (o *owner) test(_ context.Context, test events.TestPush) (events.TestResult
 	return o.results[test.Pusher], nil
 }
 
-func (o *owner) pushers(ctx context.Context, user events.UserID) ([]events.PusherState, error) {
+func (o *owners) pushers(ctx context.Context, user events.UserID) ([]events.PusherState, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.slow > 0 {

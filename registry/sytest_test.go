@@ -216,7 +216,7 @@ func TestPeersOfNotifications(t *testing.T) {
 	if gjson.GetBytes(answer, "notifications.0.profile_tag").String() != "" {
 		t.Error("it has a profile_tag")
 	}
-	h.owner.read(alice)
+	h.owners.read(alice)
 	if _, _, answer = h.request(http.MethodGet, prefixV3+"/notifications", "alice-phone", ""); gjson.GetBytes(answer, "notifications.#").Int() != 0 {
 		t.Errorf("after it was read: %s", answer)
 	}

@@ -58,7 +58,7 @@ func (a *api) testPusher(ctx context.Context, c *call) (any, error) {
 		case !p.IsPoked():
 			return forTester(events.Untested(p)), nil
 		}
-		result, err := a.conn.TestPusher(ctx, events.TestPush{
+		result, err := a.owners.TestPusher(ctx, events.TestPush{
 			UserID: c.identity.UserID, Pusher: events.NewPusherID(c.identity.UserID, app, pushkey), EventID: event,
 		})
 		switch {

@@ -51,7 +51,7 @@ func TestTestPush(t *testing.T) {
 	h.set("alice-phone", body())
 	h.set("alice-phone", body(keys{"pushkey": "off", "enabled": false}))
 	at := time.UnixMilli(1_800_000_000_000)
-	h.owner.results = map[events.PusherID]events.TestResult{
+	h.owners.results = map[events.PusherID]events.TestResult{
 		events.NewPusherID(alice, "org.example.app", "key"): {Status: "rate_limited", Class: "paused", HTTPStatus: 429, Gateway: "https://g:443", TookMS: 5, RetryAt: at},
 	}
 	for _, path := range []string{testV3, prefixR0 + "/pushers/push", prefixOriginal + "/pushers/push", pathTestPush} {
@@ -78,15 +78,15 @@ func TestTestPush(t *testing.T) {
 			}
 		}
 	}
-	h.owner.mu.Lock()
-	defer h.owner.mu.Unlock()
-	for _, asked := range h.owner.tests {
+	h.owners.mu.Lock()
+	defer h.owners.mu.Unlock()
+	for _, asked := range h.owners.tests {
 		if asked.UserID != alice || asked.EventID != "$test" || asked.Pusher != events.NewPusherID(alice, "org.example.app", "key") {
 			t.Errorf("asked for %+v", asked)
 		}
 	}
-	if len(h.owner.tests) != 4 {
-		t.Errorf("%d test pushes, want 4", len(h.owner.tests))
+	if len(h.owners.tests) != 4 {
+		t.Errorf("%d test pushes, want 4", len(h.owners.tests))
 	}
 }
 
@@ -98,12 +98,12 @@ func TestTestPushWhileTheDispatcherIsAway(t *testing.T) {
 	h.run()
 	h.set("alice-phone", body())
 	id := events.NewPusherID(alice, "org.example.app", "key")
-	h.owner.later = map[events.PusherID]int{id: 2}
-	h.owner.results = map[events.PusherID]events.TestResult{id: {Status: "ok", HTTPStatus: 200}}
+	h.owners.later = map[events.PusherID]int{id: 2}
+	h.owners.results = map[events.PusherID]events.TestResult{id: {Status: "ok", HTTPStatus: 200}}
 	if status, result := h.tried(testV3, "alice-phone", testBody(t, nil)); status != 200 || result.Status != "ok" {
 		t.Errorf("a dispatcher that hears of the pusher later: %d %+v", status, result)
 	}
-	for _, away := range []func(){h.owner.stop, h.nats.Stop} {
+	for _, away := range []func(){h.owners.stop, h.nats.Stop} {
 		away()
 		if status, _ := h.tried(testV3, "alice-phone", testBody(t, nil)); status != http.StatusServiceUnavailable {
 			t.Errorf("answered %d", status)

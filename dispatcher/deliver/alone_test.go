@@ -13,6 +13,7 @@ import (
 	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/owner"
 	"poked/events/partition"
 	"poked/events/pushgateway"
 	"poked/events/stream"
@@ -33,8 +34,8 @@ func directoryOf(t *testing.T, conn *stream.Conn, users ...events.UserID) *direc
 	return dir
 }
 
-// owner is a deliverer of the only partition, whose users have a pusher each at gw.test.
-type owner struct {
+// soleOwner is a deliverer of the only partition, whose users have a pusher each at gw.test.
+type soleOwner struct {
 	*Deliverer
 	gateway *eventstest.Gateway // of its users' pushers
 	t       *testing.T
@@ -46,10 +47,10 @@ type owner struct {
 
 // startOwner starts a deliverer under a worker's name, without gateways: nothing that it
 // sends arrives. It ends with halt.
-func startOwner(t *testing.T, conn *stream.Conn, worker string, users ...events.UserID) *owner {
+func startOwner(t *testing.T, conn *stream.Conn, worker string, users ...events.UserID) *soleOwner {
 	t.Helper()
 	gateway := eventstest.StartGateway(t)
-	o := &owner{t: t, gateway: gateway, done: make(chan struct{})}
+	o := &soleOwner{t: t, gateway: gateway, done: make(chan struct{})}
 	gs := NewGateways(16, 4, 16, nil, func(slot func()) { o.over.Go(slot) })
 	o.Deliverer = New(Config{
 		Conn: conn, Worker: worker, Directory: directoryOf(t, conn, users...), Gates: gs,
@@ -78,7 +79,7 @@ func startOwner(t *testing.T, conn *stream.Conn, worker string, users ...events.
 }
 
 // halt stops the deliverer in order.
-func (o *owner) halt() {
+func (o *soleOwner) halt() {
 	o.end()
 	<-time.After(3 * time.Second)
 	o.stop()
@@ -88,8 +89,8 @@ func (o *owner) halt() {
 }
 
 // unread returns what the owner says that a user has not read.
-func (o *owner) unread(user events.UserID) (ids []string) {
-	page, _, err := o.list(o.t.Context(), stream.ListQuery{User: user, Limit: 1 << 20})
+func (o *soleOwner) unread(user events.UserID) (ids []string) {
+	page, _, err := o.list(o.t.Context(), owner.ListQuery{User: user, Limit: 1 << 20})
 	if err != nil {
 		o.t.Fatal(err)
 	}

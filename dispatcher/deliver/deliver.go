@@ -103,6 +103,7 @@ import (
 	"poked/dispatcher/poke"
 	"poked/dispatcher/spans"
 	"poked/events"
+	"poked/events/owner"
 	"poked/events/partition"
 	"poked/events/stream"
 	"poked/events/wait"
@@ -207,7 +208,7 @@ func (d *Deliverer) Start() (stop func()) {
 // Run follows the partition until ctx ends, and then waits for pokes in flight, as long as
 // drain allows.
 func (d *Deliverer) Run(ctx context.Context, drain wait.Drain) error {
-	stop, err := d.Conn.ServeOwner(ctx, d.Part, stream.Owner{List: d.list, Pushers: d.statesOf, Test: d.testPush})
+	stop, err := owner.Serve(ctx, d.Conn, d.Part, owner.Answers{List: d.list, Pushers: d.statesOf, Test: d.testPush})
 	if err != nil {
 		return err //nolint:wrapcheck // the error says what failed
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"poked/events"
-	"poked/events/stream"
+	"poked/events/owner"
 	"poked/events/wait"
 )
 
@@ -196,7 +196,7 @@ func (d *Deliverer) isSending(user events.UserID) bool {
 }
 
 // list answers which notifications a user has not read.
-func (d *Deliverer) list(ctx context.Context, query stream.ListQuery) (page []stream.ListedNotification, next uint64, err error) {
+func (d *Deliverer) list(ctx context.Context, query owner.ListQuery) (page []owner.ListedNotification, next uint64, err error) {
 	select {
 	case <-d.replayed:
 	case <-ctx.Done():
@@ -219,7 +219,7 @@ func (d *Deliverer) list(ctx context.Context, query stream.ListQuery) (page []st
 	}
 	for _, p := range places {
 		if n := bodies.of(query.User, p); n != nil {
-			page = append(page, stream.ListedNotification{Notification: *n, Seq: p.seq, Room: p.room})
+			page = append(page, owner.ListedNotification{Notification: *n, Seq: p.seq, Room: p.room})
 		}
 		next = p.seq
 	}
@@ -230,7 +230,7 @@ func (d *Deliverer) list(ctx context.Context, query stream.ListQuery) (page []st
 }
 
 // unreadBefore returns what a query asks for, newest first, and one more if there is more.
-func (d *Deliverer) unreadBefore(ctx context.Context, query stream.ListQuery) ([]placeIn, error) {
+func (d *Deliverer) unreadBefore(ctx context.Context, query owner.ListQuery) ([]placeIn, error) {
 	for {
 		if err := d.load(ctx, query.User); err != nil {
 			return nil, err
@@ -242,7 +242,7 @@ func (d *Deliverer) unreadBefore(ctx context.Context, query stream.ListQuery) ([
 }
 
 // listed is unreadBefore for an inbox that is in memory. known reports whether it is.
-func (d *Deliverer) listed(query stream.ListQuery) (places []placeIn, known bool) {
+func (d *Deliverer) listed(query owner.ListQuery) (places []placeIn, known bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	in := d.inboxes[query.User]

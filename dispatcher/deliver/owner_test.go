@@ -24,7 +24,7 @@ type ownerStory struct {
 	users  []events.UserID
 	number int // of workers
 	link   *natstest.Link
-	*owner
+	*soleOwner
 	gateways []*eventstest.Gateway // of all workers
 	event    uint64                // the newest in ROOMS
 	written  map[uint64][]byte     // some messages, by event, to be written again
@@ -44,7 +44,7 @@ func (s *ownerStory) begin() {
 	s.number++
 	s.link = s.server.Link()
 	conn := s.link.Connect(s.t, stream.Topology{Partitions: 1, Replicas: 1})
-	s.owner = startOwner(s.t, conn, fmt.Sprint("worker", s.number), s.users...)
+	s.soleOwner = startOwner(s.t, conn, fmt.Sprint("worker", s.number), s.users...)
 	s.gateways = append(s.gateways, s.gateway)
 }
 

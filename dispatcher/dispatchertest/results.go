@@ -9,7 +9,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
-	"poked/events/stream"
+	"poked/events/owner"
 )
 
 // Dead returns the dead letters.
@@ -84,8 +84,8 @@ func (h *Harness) LogOf(user events.UserID) []events.EventID {
 func (h *Harness) Unread(user events.UserID) []events.EventID {
 	h.T.Helper()
 	ids := []events.EventID{}
-	for query := (stream.ListQuery{User: user, Limit: 100}); ; {
-		page, next, err := h.Conn.ListNotifications(h.T.Context(), query)
+	for query := (owner.ListQuery{User: user, Limit: 100}); ; {
+		page, next, err := owner.NewClient(h.Conn).ListNotifications(h.T.Context(), query)
 		if err != nil {
 			h.T.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"poked/dispatcher/poke"
 	"poked/events"
 	"poked/events/operator"
+	"poked/events/owner"
 	"poked/events/stream"
 )
 
@@ -76,7 +77,7 @@ func (u *User) follow(ctx context.Context, conn *stream.Conn, t *Trace, x *match
 	if err != nil {
 		return err
 	}
-	if u.Unread, err = conn.IsUnread(ctx, u.UserID, t.RoomID, t.EventID); err != nil {
+	if u.Unread, err = owner.NewClient(conn).IsUnread(ctx, u.UserID, t.RoomID, t.EventID); err != nil {
 		u.Unread = false // no dispatcher answers: the rest of the trace holds all the same
 	}
 	for i := range x.Pushers {

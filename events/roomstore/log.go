@@ -2,6 +2,7 @@ package roomstore
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"strings"
 	"time"
@@ -38,6 +39,24 @@ func (s *Store) Traffic(ctx context.Context, room events.RoomID, from uint64) it
 // LogSince is [Store.Log] from a time on.
 func (s *Store) LogSince(ctx context.Context, room events.RoomID, since time.Time) iter.Seq2[LoggedEvent, error] {
 	return withoutReceipts(loggedEvents(s.conn.ReadSince(ctx, s.conn.Topology().RoomsOf(room), s.conn.Topology().RoomEvents(room), since)))
+}
+
+// EventAt returns an event of a room as the homeserver published it, or nil if ROOMS no longer
+// holds it at the sequence seq.
+func (s *Store) EventAt(ctx context.Context, room events.RoomID, seq uint64, event events.EventID) ([]byte, error) {
+	page, _, err := s.conn.ReadPage(ctx, s.conn.Topology().RoomsOf(room), s.conn.Topology().RoomEvents(room), seq, 1)
+	if err != nil {
+		return nil, fmt.Errorf("look up an event: %w", err)
+	}
+	if len(page) == 0 || page[0].Sequence != seq {
+		return nil, nil
+	}
+	// In a stream that was made anew, the sequence may belong to another event.
+	ev, err := events.ParseRoomEvent(page[0].Data)
+	if err != nil || ev.EventID != event || ev.RoomID != room {
+		return nil, nil //nolint:nilerr // another message is at that sequence
+	}
+	return ev.Raw, nil
 }
 
 func withoutReceipts(log iter.Seq2[LoggedEvent, error]) iter.Seq2[LoggedEvent, error] {

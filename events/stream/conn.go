@@ -1,6 +1,7 @@
 // Package stream reads and writes the streams and buckets in NATS that poked is built on
 // (topology.go lists all of them). Only this package and the packages partition, publish,
-// operator and roomstore import the NATS client; the others use the types of package events.
+// owner, operator and roomstore import the NATS client; the others use the types of package
+// events.
 //
 //	homeserver ─publish─▶ ROOMS ──▶ match ──Batch─▶ NOTIFICATIONS ──▶ deliver
 //	                        └─▶ ROOM_STATE ──roomstore─▶ ┘                │
@@ -18,8 +19,8 @@
 // NOTIFICATIONS has one subject for each partition of users, log.<part>, and is read in
 // order, or one message by its sequence. Nothing is removed from it but what was redacted;
 // it goes by age. What a user has not read is state of the owner of the user's partition,
-// who answers questions about it ([Conn.ListNotifications]) and keeps snapshots of it in
-// the bucket INBOX ([Inbox]).
+// who answers questions about it (package owner) and keeps snapshots of it in the bucket
+// INBOX ([Inbox]).
 //
 // With [Topology.Streams] above 1, ROOMS, ROOM_STATE and NOTIFICATIONS are several streams,
 // each with a range of the partitions (ranges.go).

@@ -35,7 +35,7 @@ func remember() memoryUse {
 		records = make([]runtime.MemProfileRecord, 2*n)
 	}
 	for i := range records[:n] {
-		switch owner(records[i].Stack()) {
+		switch allocator(records[i].Stack()) {
 		case "nats":
 			m.NATS += inUse(&records[i])
 		case "dispatcher":
@@ -45,8 +45,8 @@ func remember() memoryUse {
 	return m
 }
 
-// owner returns whose code a stack belongs to, searching outwards from the allocation.
-func owner(stack []uintptr) string {
+// allocator returns whose code a stack belongs to, searching outwards from the allocation.
+func allocator(stack []uintptr) string {
 	frames := runtime.CallersFrames(stack)
 	for more := len(stack) > 0; more; {
 		var frame runtime.Frame

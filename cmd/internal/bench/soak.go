@@ -11,6 +11,7 @@ import (
 
 	"poked/cmd/internal/node"
 	"poked/cmd/internal/terminal"
+	"poked/events/owner"
 	"poked/events/stream"
 )
 
@@ -132,7 +133,7 @@ func (r *soakRun) look(ctx context.Context) (s soakState, err error) {
 	for n := range r.Reads {
 		user := n * step
 		began := time.Now()
-		page, _, err := r.w.conn.ListNotifications(ctx, stream.ListQuery{
+		page, _, err := owner.NewClient(r.w.conn).ListNotifications(ctx, owner.ListQuery{
 			User: r.w.member(user/r.Fanout, user%r.Fanout), Limit: soakPage,
 		})
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"poked/events"
+	"poked/events/owner"
 	"poked/events/stream"
 )
 
@@ -24,8 +25,8 @@ const storedPage = 256
 func (h *history) readStored(ctx context.Context, conn *stream.Conn) error {
 	h.stored = map[events.UserID][]storedNotification{}
 	for _, u := range h.people.users {
-		for query := (stream.ListQuery{User: u.id, Limit: storedPage}); ; {
-			page, next, err := conn.ListNotifications(ctx, query)
+		for query := (owner.ListQuery{User: u.id, Limit: storedPage}); ; {
+			page, next, err := owner.NewClient(conn).ListNotifications(ctx, query)
 			if err != nil {
 				return err
 			}

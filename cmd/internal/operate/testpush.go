@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"poked/events"
+	"poked/events/owner"
 	"poked/events/stream"
 )
 
@@ -48,7 +49,7 @@ func TestPushers(ctx context.Context, conn *stream.Conn, filter events.PusherFil
 	group.SetLimit(testsAtOnce)
 	for _, i := range asked {
 		group.Go(func() (err error) {
-			tested[i].TestResult, err = conn.TestPusher(ctx, events.TestPush{
+			tested[i].TestResult, err = owner.NewClient(conn).TestPusher(ctx, events.TestPush{
 				UserID: filter.UserID, Pusher: tested[i].Pusher, EventID: events.EventID("$poked-test-" + rand.Text()),
 			})
 			return err

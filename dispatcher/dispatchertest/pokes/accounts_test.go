@@ -12,6 +12,7 @@ import (
 
 	"poked/events"
 	"poked/events/eventstest"
+	"poked/events/owner"
 	"poked/events/roomstore"
 )
 
@@ -101,7 +102,7 @@ func TestUserIDIsInEachPokeOfAPusherThatAsks(t *testing.T) {
 		check("after a failure", 3)
 		h.CaughtUp()
 		before := len(h.Gateway.Pokes())
-		result, err := h.Conn.TestPusher(t.Context(), events.TestPush{UserID: "@bob:x", Pusher: events.NewPusherID("@bob:x", "app", "asks"), EventID: "$test"})
+		result, err := owner.NewClient(h.Conn).TestPusher(t.Context(), events.TestPush{UserID: "@bob:x", Pusher: events.NewPusherID("@bob:x", "app", "asks"), EventID: "$test"})
 		if err != nil || result.Status != events.TestOK {
 			t.Fatal(result, err)
 		}

@@ -33,11 +33,20 @@ type Server struct {
 	mapped string // where its subject mapping leads room.*.>, or ""
 }
 
-// life is one run of a server, from a start to a stop.
+// life is one run of a server, from a start to a stop. It does not name the server's type, which
+// every test that is compiled against this package would have to read, with all that it names.
 type life struct {
-	*server.Server
-	began     time.Time
-	stopClock func()
+	embedded
+	addMapping func(from, to string) error
+	began      time.Time
+	stopClock  func()
+}
+
+// embedded is a NATS server in the process.
+type embedded interface {
+	InProcessConn() (net.Conn, error)
+	Shutdown()
+	WaitForShutdown()
 }
 
 // StartServer starts a server that ends with the test.
@@ -87,7 +96,7 @@ func (s *Server) Start() {
 	if !ns.ReadyForConnections(30 * time.Second) {
 		s.t.Fatal("nats server does not become ready")
 	}
-	s.life.Store(&life{Server: ns, began: time.Now(), stopClock: stopClock})
+	s.life.Store(&life{embedded: ns, addMapping: ns.GlobalAccount().AddMapping, began: time.Now(), stopClock: stopClock})
 	s.addMapping()
 }
 

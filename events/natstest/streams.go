@@ -46,7 +46,7 @@ func (s *Server) addMapping() {
 	if s.mapped == "" {
 		return
 	}
-	if err := s.life.Load().GlobalAccount().AddMapping("room.*.>", s.mapped); err != nil {
+	if err := s.life.Load().addMapping("room.*.>", s.mapped); err != nil {
 		s.t.Fatalf("map subjects: %v", err)
 	}
 }

@@ -1,4 +1,6 @@
-package page_test
+// Package pagetest_test tests the page in a browser and over HTTP, as a running process serves it.
+// It stands apart, so that what the page is part of is not compiled a second time for it.
+package pagetest_test
 
 import (
 	"os"

@@ -2,14 +2,15 @@ package cli
 
 import (
 	"fmt"
-	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
-	"poked/cmd/internal/node"
 	"poked/events/eventstest"
 )
 
@@ -18,7 +19,7 @@ import (
 type stranger struct {
 	*server.Server
 
-	log *eventstest.LogBuffer
+	log string // file
 }
 
 // startStranger starts a server that tries to join the cluster.
@@ -35,13 +36,18 @@ func startStranger(t *testing.T, route string) stranger {
 		t.Fatal(err)
 	}
 	options.NoSigs = true
-	log := &eventstest.LogBuffer{}
-	ns, err := node.RunNATS(options, slog.New(slog.NewTextHandler(log, nil)))
+	options.LogFile = filepath.Join(t.TempDir(), "log")
+	ns, err := server.NewServer(options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(ns.Stop)
-	return stranger{ns.Server, log}
+	ns.ConfigureLogger()
+	ns.Start()
+	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+	if !ns.ReadyForConnections(time.Minute) {
+		t.Fatal("the stranger does not become ready")
+	}
+	return stranger{ns, options.LogFile}
 }
 
 // Without the password a server cannot join the cluster: no message passes in either
@@ -57,7 +63,10 @@ func TestAStrangersRouteIsRefused(t *testing.T) {
 	for credentials, joins := range map[string]bool{"": false, "route:": false, "route:guess": false, "registry:p-registry": false, "route:p-route": true} {
 		s := startStranger(t, strings.Replace(routeURL(credentials, port), "//@", "//", 1))
 		if !joins {
-			eventstest.WaitFor(t, "the stranger to be refused", func() bool { return strings.Contains(s.log.String(), "Authorization Violation") })
+			eventstest.WaitFor(t, "the stranger to be refused", func() bool {
+				said, err := os.ReadFile(s.log)
+				return err == nil && strings.Contains(string(said), "Authorization Violation")
+			})
 			if n := s.NumRoutes(); n != 0 {
 				t.Errorf("%q: the stranger has %d routes", credentials, n)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -29,12 +30,28 @@ type NATSOptions struct {
 	Log    *slog.Logger
 }
 
-// EmbeddedNATS is a NATS server with JetStream inside this process.
+// EmbeddedNATS is a NATS server with JetStream inside this process. It does not name the server's
+// type: whatever is compiled against this package would read that, with all that it names.
 type EmbeddedNATS struct {
-	*server.Server // for in-process connections
+	embedded // for in-process connections
 
 	Listens bool
 	log     *natsLog
+	// ask returns why the server says that it is not well, mapRooms adds a subject mapping to its
+	// account.
+	ask      func() []string
+	mapRooms func(to string) error
+}
+
+// embedded is a [server.Server].
+type embedded interface {
+	InProcessConn() (net.Conn, error)
+	Addr() net.Addr
+	Running() bool
+	JetStreamEnabled() bool
+	DisableJetStream() error
+	Shutdown()
+	WaitForShutdown()
 }
 
 // StartNATS starts a server and returns when it accepts connections.
@@ -73,7 +90,11 @@ func RunNATS(settings *server.Options, logger *slog.Logger) (*EmbeddedNATS, erro
 		ns.Shutdown()
 		return nil, fmt.Errorf("start embedded nats: not ready after %s", natsStart)
 	}
-	return &EmbeddedNATS{Server: ns, Listens: !settings.DontListen, log: log}, nil
+	return &EmbeddedNATS{
+		embedded: ns, Listens: !settings.DontListen, log: log,
+		ask:      func() []string { return complaintsOf(ns) },
+		mapRooms: func(to string) error { return ns.GlobalAccount().AddMapping("room.*.>", to) },
+	}, nil
 }
 
 func setListen(settings *server.Options, addr string) error {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 )
 
 func TestFsyncFlag(t *testing.T) {
@@ -41,7 +43,7 @@ func TestFsyncReachesTheServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			config := ns.JetStreamConfig()
+			config := ns.embedded.(*server.Server).JetStreamConfig()
 			if config.SyncAlways != sync.Always || (!sync.Always && config.SyncInterval != sync.Interval) {
 				t.Errorf("%s: the server has always %t, interval %s", sync, config.SyncAlways, config.SyncInterval)
 			}

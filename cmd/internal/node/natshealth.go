@@ -98,18 +98,22 @@ func (w *natsWatch) ask() string {
 		return "cannot open files: " + err.Error()
 	}
 	defer func() { _ = files.Close() }() // nothing was done with it
-	var reasons []string
-	health := w.nats.Healthz(&server.HealthzOptions{Details: true})
+	return strings.Join(w.nats.ask(), "\n")
+}
+
+// complaintsOf returns why a server says that it is not well.
+func complaintsOf(ns *server.Server) (reasons []string) {
+	health := ns.Healthz(&server.HealthzOptions{Details: true})
 	for _, e := range health.Errors {
 		reasons = append(reasons, reasonOf(e))
 	}
 	if health.Error != "" {
 		reasons = append(reasons, "nats: "+health.Error)
 	}
-	if full := w.isFull(); full != "" {
+	if full := isFull(ns); full != "" {
 		reasons = append(reasons, full)
 	}
-	return strings.Join(reasons, "\n")
+	return reasons
 }
 
 // reasonOf returns an error of the health check as one line.
@@ -122,8 +126,8 @@ func reasonOf(e server.HealthzError) string {
 
 // isFull returns an error text if the server refuses writes because it has reached its
 // storage limit, which it set at its start to three quarters of the disk, or "".
-func (w *natsWatch) isFull() string {
-	info, err := w.nats.Jsz(nil)
+func isFull(ns *server.Server) string {
+	info, err := ns.Jsz(nil)
 	if err != nil || info.Config.MaxStore <= 0 || info.Store < uint64(info.Config.MaxStore) {
 		return ""
 	}

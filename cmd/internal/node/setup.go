@@ -47,7 +47,7 @@ func (s Stack) setUp(ctx context.Context, conn *stream.Conn, t stream.Topology, 
 // embedded server.
 func (s Stack) checkMapping(ctx context.Context, conn *stream.Conn) error {
 	if to := conn.Topology().Mapping(); to != "" && s.embedded != nil {
-		if err := s.embedded.GlobalAccount().AddMapping("room.*.>", to); err != nil {
+		if err := s.embedded.mapRooms(to); err != nil {
 			return fmt.Errorf("map subjects: %w", err)
 		}
 	}

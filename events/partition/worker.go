@@ -92,9 +92,11 @@ func (w *Worker) share(ctx, lasting context.Context, own func(context.Context, *
 		case <-asked:
 			asked = nil
 			w.leave()
-		case m := <-w.members.messages(lasting):
+		// To begin to read waits for NATS. A worker that leaves does not: its partitions are free
+		// once its heartbeat is gone.
+		case m := <-w.members.messages(ctx):
 			w.members.take(m)
-		case m := <-w.owners.messages(lasting):
+		case m := <-w.owners.messages(ctx):
 			w.owners.take(m)
 		case <-back:
 			back = w.conn.UntilReconnect()

@@ -70,3 +70,25 @@ func TestSharingThroughManyFaults(t *testing.T) {
 		c.rests(members...)
 	})
 }
+
+// A worker leaves at once though NATS does not answer who wants to read, and the others do not
+// wait for it either.
+func TestLeavingDoesNotWaitForReaders(t *testing.T) {
+	crewOf(t, 4, func(t *testing.T, c *crew) {
+		a, b := c.join("a"), c.join("b")
+		c.settles(joinLimit, a, b)
+		a.link.Part()
+		<-time.After(time.Second)
+		for range 100 {
+			a.link.Break("$JS.API.CONSUMER.CREATE.KV_", natstest.LoseSilently)
+		}
+		a.link.Mend()
+		<-time.After(5 * time.Second)
+		began := time.Now()
+		a.stop()
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		c.settles(2*time.Second, b)
+	})
+}

@@ -315,7 +315,11 @@ func runAll(ctx context.Context, log *slog.Logger, actors []Actor) error {
 	case err := <-stopped:
 		return err
 	case <-time.After(bound):
-		return fmt.Errorf("did not stop within %s; everything acknowledged is on disk", bound)
+		err := fmt.Errorf("did not stop within %s; everything acknowledged is on disk", bound)
+		if why := context.Cause(ctx); !errors.Is(why, context.Canceled) {
+			err = errors.Join(why, err)
+		}
+		return err
 	}
 }
 

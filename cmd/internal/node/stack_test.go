@@ -40,9 +40,14 @@ func TestStopIsBounded(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		release := make(chan struct{})
 		cancel()
-		err := runAll(ctx, slog.New(slog.DiscardHandler), []Actor{{Name: "stuck", Run: func(context.Context) error { <-release; return nil }}})
-		if err == nil || !strings.Contains(err.Error(), stopBound.String()) {
+		stuck := Actor{Name: "stuck", Run: func(context.Context) error { <-release; return nil }}
+		err := runAll(ctx, slog.New(slog.DiscardHandler), []Actor{stuck})
+		if err == nil || !strings.Contains(err.Error(), stopBound.String()) || errors.Is(err, context.Canceled) {
 			t.Errorf("ended with %v", err)
+		}
+		err = runAll(t.Context(), slog.New(slog.DiscardHandler), []Actor{stuck, {Name: "bad", Run: func(context.Context) error { return errBroken }}})
+		if !errors.Is(err, errBroken) || !strings.Contains(err.Error(), stopBound.String()) {
+			t.Errorf("after a failure it ended with %v", err)
 		}
 		close(release)
 	})

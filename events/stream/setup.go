@@ -227,7 +227,7 @@ const (
 )
 
 func isTooLarge(err *jetstream.APIError) bool {
-	return err.ErrorCode == errCodeNoStorage || err.ErrorCode == errCodeNoPeers
+	return err.ErrorCode == errCodeNoStorage || err.ErrorCode == errCodeNoPeers && !isAway(err)
 }
 
 // failed says which stream could not be set up, and what may help.
@@ -270,9 +270,15 @@ func (c *Conn) notReady(err error) error {
 		}
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, ErrNoStreams),
 		errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrReconnectBufExceeded):
-	case errors.As(err, &api) && api.ErrorCode == errCodeUnavailable:
+	case errors.As(err, &api) && (api.ErrorCode == errCodeUnavailable || isAway(api)):
 	default:
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrNotReady, err)
+}
+
+// isAway reports whether a stream cannot be placed only because a server of the cluster is away,
+// and not because there are too few, or these have too little room. The description tells.
+func isAway(err *jetstream.APIError) bool {
+	return err.ErrorCode == errCodeNoPeers && strings.Contains(err.Description, "offline") && !strings.Contains(err.Description, "storage")
 }

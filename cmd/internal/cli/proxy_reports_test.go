@@ -27,11 +27,11 @@ func TestReceiptsAndRedactionsByWayOfPoked(t *testing.T) {
 			unread := func(what string, want int) {
 				t.Helper()
 				for last := -1; last != want; {
-					p, came := pokeWithin(gateway.pokes, 10*time.Second)
+					poke, came := pokeWithin(gateway.pokes, 10*time.Second)
 					if !came {
-						t.Fatalf("%s: unread is %d, want %d", what, last, want)
+						t.Fatalf("%s: unread is %d, want %d\n%s", what, last, want, p.log())
 					}
-					last = p.Notification.Counts.Unread
+					last = poke.Notification.Counts.Unread
 				}
 			}
 			for n := 1; n <= 3; n++ {

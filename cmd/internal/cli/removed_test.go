@@ -17,6 +17,9 @@ func TestRemovedPushersOverNATS(t *testing.T) {
 	if status, _, answer := post(t, http.MethodPost, d.http+"/_matrix/client/v3/pushers/set", deleted, "alice-token"); status != http.StatusOK {
 		t.Fatalf("%d %s", status, answer)
 	}
+	eventstest.WaitFor(t, "the registry to answer operators", func() bool {
+		return poked(t, "", "pushers", "removed", "--nats", d.nats).Code == ExitOK
+	})
 	for args, want := range map[string]string{
 		"": "deleted", "--user @alice:example.org": "deleted", "--user @bob:example.org": "", "--json": `"reason":"deleted"`,
 	} {

@@ -18,9 +18,11 @@
 //
 //   - No dispatcher owns the partition, as during a take-over: lists and test pushes are asked again
 //     for as long as a take-over takes.
-//   - A dispatcher does not answer: lists and states, which change nothing, fail after a short time;
-//     a test push fails with [ErrUnanswered], since it may have been sent.
-//   - NATS is away: questions fail at once.
+//   - A dispatcher does not answer: a list is asked again for as long as a take-over takes; states
+//     fail after a quarter of a second; a test push fails with [ErrUnanswered], since it may have
+//     been sent.
+//   - NATS is away: questions fail at once, but for one that was asked just before, which waits
+//     for its answer as long as ever.
 package owner
 
 import (

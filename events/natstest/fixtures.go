@@ -6,6 +6,7 @@ import (
 	"poked/events"
 	"poked/events/eventstest"
 	"poked/events/publish"
+	"poked/events/roomstore"
 	"poked/events/stream"
 )
 
@@ -36,4 +37,25 @@ func PublishAll(t testing.TB, conn *stream.Conn, from, to int) {
 			t.Fatalf("publish %d: %v", n, err)
 		}
 	}
+}
+
+// RoomState returns the events of a room's state before a sequence of ROOMS, by their state keys. It
+// fails the test if one of them is not from before.
+func RoomState(t testing.TB, store *roomstore.Store, room events.RoomID, before uint64) (map[string]string, error) {
+	t.Helper()
+	state := map[string]string{}
+	for ev, err := range store.State(t.Context(), room, before) {
+		if err != nil {
+			return nil, err
+		}
+		parsed, err := events.ParseRoomEvent(ev.Data)
+		if err != nil {
+			return nil, err
+		}
+		if ev.Seq >= before {
+			t.Errorf("state before %d contains event %d", before, ev.Seq)
+		}
+		state[parsed.StateKey] = string(parsed.EventID)
+	}
+	return state, nil
 }

@@ -17,19 +17,9 @@ import (
 // stateBefore collects the events of State: state key → event.
 func stateBefore(t *testing.T, store *roomstore.Store, room events.RoomID, before uint64) (string, error) {
 	t.Helper()
-	state := map[string]string{}
-	for ev, err := range store.State(t.Context(), room, before) {
-		if err != nil {
-			return "", err
-		}
-		parsed, err := events.ParseRoomEvent(ev.Data)
-		if err != nil {
-			return "", err
-		}
-		if ev.Seq >= before {
-			t.Errorf("state before %d contains event %d", before, ev.Seq)
-		}
-		state[parsed.StateKey] = string(parsed.EventID)
+	state, err := natstest.RoomState(t, store, room, before)
+	if err != nil {
+		return "", err
 	}
 	return fmt.Sprint(state), nil
 }
@@ -157,16 +147,9 @@ func TestRoomStateOfABigRoom(t *testing.T) {
 		<-time.After(10 * time.Second)
 		setState(t, conn, "!r", "@u7:x", members+1)
 		for before, want := range map[uint64]string{members + 1: "8", members + 2: fmt.Sprint(members + 1)} {
-			newest := map[string]string{}
-			for ev, err := range store.State(t.Context(), "!r", before) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				parsed, err := events.ParseRoomEvent(ev.Data)
-				if err != nil {
-					t.Fatal(err)
-				}
-				newest[parsed.StateKey] = string(parsed.EventID)
+			newest, err := natstest.RoomState(t, store, "!r", before)
+			if err != nil {
+				t.Fatal(err)
 			}
 			if len(newest) != members || newest["@u7:x"] != want {
 				t.Errorf("before %d: %d members, @u7:x by event %s, want %d and %s", before, len(newest), newest["@u7:x"], members, want)

@@ -165,16 +165,9 @@ func TestSetupRefusesAnotherNumberOfStreams(t *testing.T) {
 // stateIn returns the events of a room's state: state key → event.
 func stateIn(t *testing.T, rooms *roomstore.Store, n int, before uint64) string {
 	t.Helper()
-	state := map[string]string{}
-	for ev, err := range rooms.State(t.Context(), roomNumber(n), before) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		parsed, err := events.ParseRoomEvent(ev.Data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		state[parsed.StateKey] = string(parsed.EventID)
+	state, err := natstest.RoomState(t, rooms, roomNumber(n), before)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return fmt.Sprint(state)
 }

@@ -98,16 +98,7 @@ func guard(t *testing.T, options *server.Options, change ...func(*server.Options
 	for _, c := range change {
 		c(options)
 	}
-	ns, err := server.NewServer(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(30 * time.Second) {
-		t.Fatal("the server does not get ready")
-	}
-	return guarded{t: t, addr: ns.Addr().String()}
+	return guarded{t: t, addr: startServer(t, options).Addr().String()}
 }
 
 func (g guarded) url(role string) string { return "nats://" + role + ":p-" + role + "@" + g.addr }

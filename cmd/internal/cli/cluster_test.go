@@ -36,20 +36,25 @@ func startCluster(t *testing.T, conf string) (servers []*server.Server) {
 				user.Permissions.Publish.Allow = append(user.Permissions.Publish.Allow, "$JS.API.STREAM.DELETE.*")
 			}
 		}
-		ns, err := server.NewServer(options)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ns.Start()
-		t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-		servers = append(servers, ns)
-	}
-	for _, ns := range servers {
-		if !ns.ReadyForConnections(30 * time.Second) {
-			t.Fatal("a server does not get ready")
-		}
+		servers = append(servers, startServer(t, options))
 	}
 	return servers
+}
+
+// startServer starts a NATS server, which ends with the test.
+func startServer(t *testing.T, options *server.Options) *server.Server {
+	t.Helper()
+	ns, err := server.NewServer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.ConfigureLogger() // of a file, if the options name one
+	ns.Start()
+	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+	if !ns.ReadyForConnections(30 * time.Second) {
+		t.Fatal("a server does not get ready")
+	}
+	return ns
 }
 
 // routeURL returns the route URL of a server, with these credentials.

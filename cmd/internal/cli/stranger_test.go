@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -37,17 +36,7 @@ func startStranger(t *testing.T, route string) stranger {
 	}
 	options.NoSigs = true
 	options.LogFile = filepath.Join(t.TempDir(), "log")
-	ns, err := server.NewServer(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.ConfigureLogger()
-	ns.Start()
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(time.Minute) {
-		t.Fatal("the stranger does not become ready")
-	}
-	return stranger{ns, options.LogFile}
+	return stranger{startServer(t, options), options.LogFile}
 }
 
 // Without the password a server cannot join the cluster: no message passes in either

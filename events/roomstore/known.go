@@ -38,14 +38,13 @@ func (s *Store) Predecessor(ctx context.Context, room events.RoomID) (old events
 
 // createOf returns the message with a room's m.room.create, or nil.
 func (s *Store) createOf(ctx context.Context, room events.RoomID) (*jetstream.RawStreamMsg, error) {
-	subject := "." + events.Token(typeCreate) + "." + events.NoToken
-	token := events.Token(room)
-	create, err := s.newestOn(ctx, s.conn.Topology().StateOf(token), "state."+token+subject)
+	at := s.placesOf(room, typeCreate, "")
+	create, err := s.newestOn(ctx, at.filled, at.kept)
 	if err != nil || create != nil {
 		return create, err
 	}
 	// ROOM_STATE is filled a moment after ROOMS.
-	return s.newestOn(ctx, s.conn.Topology().RoomsOf(room), s.conn.Topology().RoomSubject(room)+".state"+subject)
+	return s.newestOn(ctx, at.rooms, at.published)
 }
 
 // NewestLike returns the id of the last event that ROOMS has on the subject of ev: for a

@@ -101,19 +101,33 @@ func eventIDOf(raw []byte) string { return gjson.GetBytes(raw, "event_id").Str }
 // state key, as the leader knows it. Its Seq is 0 if ROOMS does not hold it any more, and its
 // Data is nil if there is none.
 func (s *Store) LastState(ctx context.Context, room events.RoomID, kind, key string) (StateEvent, error) {
-	subject := ".state." + events.Token(kind) + "." + events.Token(key)
-	token := events.Token(room)
-	last, err := s.conn.AskLeader(ctx, s.conn.Topology().RoomsOf(room), stream.Query{Last: s.conn.Topology().RoomSubject(room) + subject})
+	at := s.placesOf(room, kind, key)
+	last, err := s.conn.AskLeader(ctx, at.rooms, stream.Query{Last: at.published})
 	if err == nil && last != nil {
 		return StateEvent{Seq: last.Sequence, Subject: events.PublishedAs(last.Subject), Data: last.Data}, nil
 	}
 	if err == nil {
-		last, err = s.conn.AskLeader(ctx, s.conn.Topology().StateOf(token), stream.Query{Last: "state." + token + strings.TrimPrefix(subject, ".state")})
+		last, err = s.conn.AskLeader(ctx, at.filled, stream.Query{Last: at.kept})
 	}
 	if err != nil || last == nil {
 		return StateEvent{}, err
 	}
 	return StateEvent{Data: last.Data}, nil
+}
+
+// places is where a room's state of one type and state key is stored.
+type places struct {
+	rooms, published string // stream ROOMS, and the subject there
+	filled, kept     string // stream ROOM_STATE, and the subject there
+}
+
+func (s *Store) placesOf(room events.RoomID, kind, key string) places {
+	topology, token := s.conn.Topology(), events.Token(room)
+	state := "." + events.Token(kind) + "." + events.Token(key)
+	return places{
+		rooms: topology.RoomsOf(room), published: topology.RoomSubject(room) + ".state" + state,
+		filled: topology.StateOf(token), kept: "state." + token + state,
+	}
 }
 
 // withHistory returns those of the subjects of ROOMS, all of which match filter, that

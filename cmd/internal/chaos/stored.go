@@ -24,9 +24,10 @@ const storedPage = 256
 // of delivery.
 func (h *history) readStored(ctx context.Context, conn *stream.Conn) error {
 	h.stored = map[events.UserID][]storedNotification{}
+	owners := owner.NewClient(conn)
 	for _, u := range h.people.users {
 		for query := (owner.ListQuery{User: u.id, Limit: storedPage}); ; {
-			page, next, err := owner.NewClient(conn).ListNotifications(ctx, query)
+			page, next, err := owners.ListNotifications(ctx, query)
 			if err != nil {
 				return err
 			}

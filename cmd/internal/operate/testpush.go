@@ -45,11 +45,12 @@ func TestPushers(ctx context.Context, conn *stream.Conn, filter events.PusherFil
 		}
 		tested = append(tested, one)
 	}
+	owners := owner.NewClient(conn)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(testsAtOnce)
 	for _, i := range asked {
 		group.Go(func() (err error) {
-			tested[i].TestResult, err = owner.NewClient(conn).TestPusher(ctx, events.TestPush{
+			tested[i].TestResult, err = owners.TestPusher(ctx, events.TestPush{
 				UserID: filter.UserID, Pusher: tested[i].Pusher, EventID: events.EventID("$poked-test-" + rand.Text()),
 			})
 			return err
